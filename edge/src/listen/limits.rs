@@ -9,9 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use devanture_config::edge_toml::AddressBlock;
 use devanture_config::limits::Limits;
-use metrics::Gauge;
+use metrics::{Gauge, counter};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tracing::debug;
 
 use super::handshakes::{Client, HandshakeLimits};
 use super::response_memory::{Held, ResponseMemory};
@@ -115,6 +116,13 @@ impl Refused {
             Self::Handshakes => "handshakes",
             Self::Total => "total",
         }
+    }
+
+    /// Counts and logs it.
+    pub(crate) fn record(self, listener: &'static str, address: SocketAddr) {
+        debug!(%address, listener, reason = self.reason(), "a connection was refused");
+        let labels = [("listener", listener), ("reason", self.reason())];
+        counter!("devanture_connections_refused_total", &labels).increment(1);
     }
 }
 

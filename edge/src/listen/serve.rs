@@ -1,7 +1,6 @@
 //! Accepts connections from one listening socket on one thread, until it drains.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -9,20 +8,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use metrics::{Gauge, counter, gauge};
 use rustls::ProtocolVersion;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::answer::Activity;
 use super::connection::{Accepted, Shared, run};
 use super::handshakes::{Handshakes, TooMany};
-use super::limits::{ConnectionLimits, Refused, Tally};
+use super::limits::{ConnectionLimits, Refused};
+use super::open_connections::OpenConnections;
 use super::service::Answers;
 use super::socket::SocketIo;
 use crate::engine::{Kinds, UnderWay};
@@ -31,9 +29,6 @@ use crate::tls::ServerTls;
 
 /// Pause of accepting after the system refused, as it does when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Longest wait for the ends of event streams whose time is over, and the time between two looks.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
-const FAREWELL_LOOK: Duration = Duration::from_millis(10);
 
 /// The order to drain, for any number of listeners: `None` while all is well. A dropped sender cuts at once.
 pub type Drain = watch::Receiver<Option<DrainOrder>>;
@@ -81,7 +76,7 @@ impl DrainOrder {
     }
 
     /// The times of requests in turn, with the kinds whose time is over by then.
-    fn turns(&self) -> BTreeMap<Instant, Kinds> {
+    pub(super) fn turns(&self) -> BTreeMap<Instant, Kinds> {
         let time_of = |kind: UnderWay| match kind {
             UnderWay::Request => self.requests,
             UnderWay::Upload => self.uploads,
@@ -141,22 +136,6 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// The connections of this socket, which are notified of the drain, and cut at its end.
-#[derive(Default)]
-struct Table(RefCell<HashMap<u64, (Rc<Activity>, AbortHandle)>>);
-
-/// Takes a connection out of the table, however its task ends.
-struct Listed {
-    table: Rc<Table>,
-    number: u64,
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        drop(self.table.0.borrow_mut().remove(&self.number));
-    }
-}
-
 /// Serves `listener` until `settings.drain` says to drain, and then until every connection has ended, or the deadline.
 ///
 /// Must run inside a [`tokio::task::LocalSet`] or local runtime: connections and the futures of `service` stay on this
@@ -194,10 +173,8 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
             http2,
         }),
         handshakes,
-        table: Rc::default(),
-        tally: Arc::default(),
+        connections: OpenConnections::default(),
         open: gauge!("devanture_connections_open", "listener" => name),
-        number: 0,
     };
     let mut drain_order = pin!(drain_order(drain));
     let mut refusals = 0_u64;
@@ -232,17 +209,15 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
         }
     };
     server.take_waiting(listener);
-    Ok(server.drain(order).await)
+    Ok(server.connections.drain(order).await)
 }
 
 struct Server<S> {
     name: &'static str,
     shared: Rc<Shared<S>>,
     handshakes: Rc<Handshakes>,
-    table: Rc<Table>,
-    tally: Arc<Tally>,
+    connections: OpenConnections,
     open: Gauge,
-    number: u64,
 }
 
 impl<S: Answers> Server<S> {
@@ -252,7 +227,7 @@ impl<S: Answers> Server<S> {
         }
         self.handshakes.accepted();
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let permit = match self.shared.limits.admit(address.ip(), &self.open, &self.tally) {
+        let permit = match self.shared.limits.admit(address.ip(), &self.open, self.connections.tally()) {
             Ok(permit) => permit,
             Err(refused) => return self.refuse(refused, address),
         };
@@ -267,18 +242,12 @@ impl<S: Answers> Server<S> {
         };
         let activity = Rc::<Activity>::default();
         let accepted = Accepted { io: SocketIo::new(stream, permit), address, local, handshake };
-        self.number += 1;
-        let listed = Listed { table: Rc::clone(&self.table), number: self.number };
         let connection = run(Rc::clone(&self.shared), accepted, Rc::clone(&activity));
-        // Not a block that awaits it: that would have room for it twice, on each connection.
-        let task = tokio::task::spawn_local(connection.map(move |()| drop(listed)));
-        self.table.0.borrow_mut().insert(self.number, (activity, task.abort_handle()));
+        self.connections.spawn(activity, connection);
     }
 
     fn refuse(&self, refused: Refused, address: SocketAddr) {
-        debug!(%address, listener = self.name, reason = refused.reason(), "a connection was refused");
-        let labels = [("listener", self.name), ("reason", refused.reason())];
-        counter!("devanture_connections_refused_total", &labels).increment(1);
+        refused.record(self.name, address);
     }
 
     /// Takes what the system has accepted already, and would reset, and closes the socket.
@@ -291,61 +260,9 @@ impl<S: Answers> Server<S> {
             }
         }
     }
-
-    async fn drain(self, order: DrainOrder) -> Drained {
-        for (activity, _) in self.table.0.borrow().values() {
-            activity.drain(order.has_successor);
-        }
-        // Each driver reports what is under way, also where there is no time for it.
-        tokio::task::yield_now().await;
-        tokio::task::yield_now().await;
-        let mut cut = 0;
-        for (time, over) in order.turns() {
-            drop(timeout_at(time, self.tally.empty()).await);
-            cut += self.cut(over).await;
-        }
-        // Event streams are about to end.
-        let until = Instant::now() + FAREWELL_MAX;
-        while !self.table.0.borrow().is_empty() && Instant::now() < until {
-            sleep(FAREWELL_LOOK).await;
-        }
-        let all = self.table.0.borrow().keys().copied().collect();
-        cut += self.abort(all).await;
-        // Those that a request upgraded are in the table no more.
-        drop(timeout_at(order.tunnels, self.tally.empty()).await);
-        Drained { cut: cut + self.tally.open() }
-    }
-
-    /// Cuts the connections on which only these kinds are under way, and returns their number. On others, HTTP/2 ends
-    /// the streams of these kinds. An event stream is ended where it is, and its connection by itself.
-    async fn cut(&self, over: Kinds) -> usize {
-        let mut cut = Vec::new();
-        for (number, (activity, _)) in &*self.table.0.borrow() {
-            let under_way = activity.under_way();
-            let under_way = if under_way.is_empty() { UnderWay::Request.into() } else { under_way };
-            let ends_by_itself = under_way.has(UnderWay::EventStream) && activity.ends_event_streams();
-            if under_way.without(over).is_empty() && !ends_by_itself {
-                cut.push(*number);
-            } else if under_way.without(over) != under_way {
-                activity.cut(over);
-            }
-        }
-        self.abort(cut).await
-    }
-
-    /// Cuts these connections. Their tasks are dropped before this returns, and with them their sockets.
-    async fn abort(&self, numbers: Vec<u64>) -> usize {
-        for (_, task) in numbers.iter().filter_map(|number| Some(self.table.0.borrow().get(number)?.clone())) {
-            task.abort();
-        }
-        while numbers.iter().any(|number| self.table.0.borrow().contains_key(number)) {
-            tokio::task::yield_now().await;
-        }
-        numbers.len()
-    }
 }
 
-async fn drain_order(mut drain: Drain) -> DrainOrder {
+pub(super) async fn drain_order(mut drain: Drain) -> DrainOrder {
     let order = drain.wait_for(Option::is_some).await.ok().and_then(|order| *order);
     order.unwrap_or_else(|| DrainOrder::until(Instant::now()))
 }

@@ -60,12 +60,12 @@ pub(super) fn start(
     control: &Runtime,
     (stores, live, loader): (&Stores, &Live, &Loader),
     remade: broadcast::Sender<VersionId>,
-    dictionaries: Option<Arc<Dictionaries>>,
+    dictionaries: &Option<Arc<Dictionaries>>,
     reported_misses: mpsc::Receiver<DictionaryMiss>,
 ) -> Background {
     let threads = if file.compress.threads == 0 { (cores() / 2).max(1) } else { file.compress.threads };
     let _inside = control.enter();
-    let dictionaries = dictionaries.map(|dictionaries| (dictionaries, reported_misses));
+    let dictionaries = dictionaries.as_ref().map(|dictionaries| (Arc::clone(dictionaries), reported_misses));
     let blobs = Arc::clone(&stores.blobs);
     let catalog = Arc::clone(&stores.catalog);
     let best = file.compress.background;

@@ -18,6 +18,14 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The UDP socket of HTTP/3 cannot be opened.
+    #[error("{address} cannot be listened on with UDP, as `http3 = true` below [listen] in edge.toml wants: {source}")]
+    BindUdp {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// The store of blobs cannot be opened.
     #[error("the data folder cannot be used: {0}")]
     Blobs(#[from] blobs::Error),
@@ -165,6 +173,7 @@ impl StartError {
         match self {
             Self::AccessLog { .. }
             | Self::Bind { .. }
+            | Self::BindUdp { .. }
             | Self::Catalog(
                 catalog::Error::Denied { .. } | catalog::Error::Locked { .. } | catalog::Error::OtherOrigin { .. },
             )

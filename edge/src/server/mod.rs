@@ -16,6 +16,7 @@ mod drain;
 mod error;
 mod firewall;
 mod handler_parts;
+mod http3;
 mod kernel;
 mod local;
 mod local_tier;
@@ -205,8 +206,7 @@ impl Server {
         certificates::keep((file, base), &control, (&certificates, &live), (&stores.catalog, cluster.as_ref()))?;
         start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &control, &stores, (&certificates, &cluster, addresses));
-        let background =
-            background::start(file, &control, (&stores, &live, &loader), remade, dictionaries.clone(), misses);
+        let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
         let (drain, socket, stop) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME), CancellationToken::new());

@@ -1,14 +1,21 @@
 //! The listening sockets: bound before anything is served, or inherited from the edge that this one takes over from.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
 use devanture_config::edge_toml::{EdgeFile, Listen};
 use listenfd::ListenFd;
 
 use super::error::StartError;
+use super::firewall;
+use super::http3::{QuicCopy, QuicSocket};
 use super::stores::cores;
 use super::takeover::{Inherited, Listener, Listening};
 use crate::listen;
+
+/// Ports that the system chooses for TCP before one is given up that is free for UDP as well.
+const PORTS_MAX: usize = 16;
 
 /// Where an edge listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +42,16 @@ pub(crate) struct Sockets {
     pub(super) admin: TcpListener,
     pub(super) http: Option<TcpListener>,
     pub(super) https: Vec<TcpListener>,
+    /// One of each thread, or none.
+    pub(super) http3: Vec<QuicSocket>,
 }
 
 /// Copies of the sockets, for the edge that takes over.
-pub(super) type SocketCopies = Vec<(Listening, TcpListener)>;
+#[derive(Default)]
+pub(crate) struct SocketCopies {
+    pub(crate) listening: Vec<(Listening, OwnedFd)>,
+    pub(crate) quic: Vec<QuicCopy>,
+}
 
 impl Sockets {
     /// Binds what the file says, but for sockets that were inherited.
@@ -53,21 +66,20 @@ impl Sockets {
         };
         let admin = one(Listener::Admin, listen.admin)?;
         let http = listen.http.map(|address| one(Listener::Http, address)).transpose()?;
-        // Each has a queue of its own, which is lost with its last copy: there are as many threads as before.
-        let https = match inherited.take(Listener::Https, listen.https) {
-            none if none.is_empty() => listen::bind_all(listen.https, count).map_err(cannot(listen.https))?,
-            // One socket of the service manager is taken from by all threads.
-            sockets if is_given => shared(sockets, count).map_err(cannot(listen.https))?,
-            sockets => sockets,
-        };
+        let (https, http3) = visitors(listen, inherited, is_given, count)?;
+        if !http3.is_empty()
+            && let Some(warning) = firewall::receive_buffer_warning(file)
+        {
+            tracing::warn!("{warning}");
+        }
         let local = |socket: &TcpListener| socket.local_addr().map_err(StartError::Runtime);
         let addresses = Addresses {
             admin: local(&admin)?,
             http: http.as_ref().map(local).transpose()?,
-            http3: None,
+            http3: http3.first().and_then(|quic| quic.socket.local_addr().ok()),
             https: https.first().map(local).transpose()?.unwrap_or(listen.https),
         };
-        Ok(Self { addresses, admin, http, https })
+        Ok(Self { addresses, admin, http, https, http3 })
     }
 
     /// Copies of the sockets, for the next edge.
@@ -77,15 +89,63 @@ impl Sockets {
         let https = self.https.iter().map(|socket| (Listener::Https, socket));
         let copy = |(listener, socket): (Listener, &TcpListener)| {
             let listening = Listening { listener, address: socket.local_addr()? };
-            Ok((listening, socket.try_clone()?))
+            Ok((listening, socket.try_clone()?.into()))
         };
-        let copies: std::io::Result<_> = admin.into_iter().chain(http).chain(https).map(copy).collect();
-        copies.map_err(StartError::Runtime)
+        let listening: io::Result<_> = admin.into_iter().chain(http).chain(https).map(copy).collect();
+        let quic: io::Result<_> = self.http3.iter().map(QuicSocket::copy).collect();
+        Ok(SocketCopies {
+            listening: listening.map_err(StartError::Runtime)?,
+            quic: quic.map_err(StartError::Runtime)?,
+        })
     }
 }
 
+/// The sockets of visitors: those of TCP, and those of UDP on the port of the same number.
+fn visitors(
+    listen: &Listen,
+    inherited: &mut Inherited,
+    is_given: bool,
+    count: usize,
+) -> Result<(Vec<TcpListener>, Vec<QuicSocket>), StartError> {
+    let cannot = |source| StartError::Bind { address: listen.https, source };
+    let mut ports_left = PORTS_MAX;
+    loop {
+        let (https, is_bound) = match inherited.take(Listener::Https, listen.https) {
+            none if none.is_empty() => (listen::bind_all(listen.https, count).map_err(cannot)?, true),
+            // One socket of the service manager is taken from by all threads.
+            sockets if is_given => (shared(sockets, count).map_err(cannot)?, false),
+            // Each has a queue of its own, which is lost with its last copy: there are as many threads as before.
+            sockets => (sockets, false),
+        };
+        let address = https.first().map_or(Ok(listen.https), TcpListener::local_addr).map_err(StartError::Runtime)?;
+        // Let go of where they are not used: the running edge then reads them itself.
+        let sockets = QuicSocket::inherit(inherited, address, https.len());
+        if !listen.tries_http3() {
+            return Ok((https, Vec::new()));
+        }
+        let http3 = if sockets.is_empty() { QuicSocket::bind_all(address, https.len()) } else { Ok(sockets) };
+        match http3 {
+            Ok(http3) => return Ok((https, http3)),
+            Err(_) if is_bound && listen.https.port() == 0 && ports_left > 0 => ports_left -= 1,
+            Err(source) if listen.http3 == Some(true) => return Err(StartError::BindUdp { address, source }),
+            Err(error) => {
+                warn_of_no_http3(address, &error);
+                return Ok((https, Vec::new()));
+            }
+        }
+    }
+}
+
+fn warn_of_no_http3(address: SocketAddr, error: &io::Error) {
+    tracing::warn!(
+        %address,
+        %error,
+        "HTTP/3 is not served: the UDP port cannot be listened on; `http3 = false` below [listen] turns it off"
+    );
+}
+
 /// Sockets that the service manager opened (`LISTEN_FDS`, sd_listen_fds(3)), each for the listener that has its address.
-fn given(listen: &Listen) -> Vec<(Listening, TcpListener)> {
+fn given(listen: &Listen) -> Vec<(Listening, OwnedFd)> {
     let mut descriptors = ListenFd::from_env();
     let addresses =
         [(Listener::Https, Some(listen.https)), (Listener::Admin, Some(listen.admin)), (Listener::Http, listen.http)];
@@ -102,13 +162,13 @@ fn given(listen: &Listen) -> Vec<(Listening, TcpListener)> {
             tracing::warn!(%address, "the service manager opened a socket that [listen] in edge.toml does not name");
             return None;
         };
-        Some((Listening { listener: *listener, address }, socket))
+        Some((Listening { listener: *listener, address }, socket.into()))
     });
     sockets.collect()
 }
 
 /// So many handles of these sockets.
-fn shared(mut sockets: Vec<TcpListener>, count: usize) -> std::io::Result<Vec<TcpListener>> {
+fn shared(mut sockets: Vec<TcpListener>, count: usize) -> io::Result<Vec<TcpListener>> {
     let opened = sockets.len();
     while let Some(socket) =
         sockets.len().checked_sub(opened).and_then(|more| sockets.get(more)).filter(|_| sockets.len() < count)

@@ -1,6 +1,6 @@
 //! The threads: one for each core that serves visitors, one for the API.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use super::sockets::Sockets;
 use crate::admin::{Admin, Via};
 use crate::blobs::Lane;
 use crate::handler::{self, EngineService};
+use crate::listen::quic::{self, QuicSettings};
 use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, Protocol, RequestBody, Settings, WithEngine};
 use crate::proxy::Chain;
 use crate::publish::Publisher;
@@ -61,7 +62,7 @@ impl Threads {
         admin: Arc<Admin>,
         local: Option<UnixListener>,
     ) -> Result<Self, StartError> {
-        let Sockets { https, http, admin: admin_socket, .. } = sockets;
+        let Sockets { https, http, http3, admin: admin_socket, .. } = sockets;
         let mut threads = Vec::with_capacity(https.len() + 1);
         let settings = |name, tls, limits: &ConnectionLimits| Settings {
             name,
@@ -70,11 +71,24 @@ impl Threads {
             drain: serving.drain.clone(),
         };
         let mut http = http.map(|socket| (socket, settings("http", None, &serving.limits)));
+        let mut http3 = http3.into_iter().map(|quic| {
+            let settings = QuicSettings {
+                name: "https",
+                tls: serving.visitors.clone(),
+                limits: serving.limits.clone(),
+                drain: serving.drain.clone(),
+                place: quic.place,
+                predecessor: quic.predecessor,
+                successors: quic.successors,
+            };
+            (quic.socket, settings)
+        });
         for (number, socket) in https.into_iter().enumerate() {
             let visitors = settings("https", Some(serving.visitors.clone()), &serving.limits);
             let (parts, port, engine) = (serving.handler.clone(), serving.https_port, serving.engine);
             let plain = http.take().map(|(socket, settings)| (socket, settings, serving.certificates.clone()));
-            let serve = move || serve(socket, visitors, plain, parts, port, engine);
+            let quic = http3.next();
+            let serve = move || serve((socket, visitors), plain, quic, parts, port, engine);
             threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, serve)?);
         }
         let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
@@ -114,9 +128,9 @@ where
 type Work = std::pin::Pin<Box<dyn Future<Output = usize>>>;
 
 fn serve(
-    socket: TcpListener,
-    visitors: Settings,
+    (socket, visitors): (TcpListener, Settings),
     plain: Option<(TcpListener, Settings, Certificates)>,
+    quic: Option<(UdpSocket, QuicSettings)>,
     parts: HandlerParts,
     https_port: u16,
     engine: Engine,
@@ -140,7 +154,7 @@ fn serve(
             ))
         });
         let tls = Rc::new(visitors.tls.clone());
-        let on_engine = {
+        let on_engine = Rc::new({
             let (handler, tls, live) = (Rc::clone(&handler), Rc::clone(&tls), handler.live.clone());
             move |peer: &Arc<Peer>| {
                 let (tls, sni) = (Rc::clone(&tls), peer.sni.clone());
@@ -150,7 +164,12 @@ fn serve(
                 let service = if peer.protocol == Protocol::Http1 { service.with_interim() } else { service };
                 Some((service, peer.sni.as_deref().map_or(Lane::EDGE, |host| live.lane_of(host))))
             }
-        };
+        });
+        let quic = quic.map(|(socket, settings)| {
+            let on_engine = Rc::clone(&on_engine);
+            tokio::task::spawn_local(quic::serve(socket, settings, move |peer: &Arc<Peer>| on_engine(peer)))
+        });
+        let on_engine = move |peer: &Arc<Peer>| on_engine(peer);
         let limits = visitors.limits.clone();
         let call = move |request: Request<Incoming>, peer: Arc<Peer>| {
             let (handler, tls) = (Rc::clone(&handler), Rc::clone(&tls));
@@ -161,8 +180,8 @@ fn serve(
             }
         };
         let mut cut = cut(listen::serve(socket, visitors, WithEngine { call, on_engine }).await);
-        if let Some(plain) = plain {
-            cut += plain.await.map_or(0, self::cut);
+        for beside in [plain, quic].into_iter().flatten() {
+            cut += beside.await.map_or(0, self::cut);
         }
         cut
     })

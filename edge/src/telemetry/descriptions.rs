@@ -182,6 +182,13 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "devanture_slow_responses_ended_total",
         "Responses that were reset because their clients took nothing while that memory was used up.",
     ),
+    (Counter, "devanture_quic_lost_packets_total", "Packets of HTTP/3 that were lost, of connections that ended."),
+    (Counter, "devanture_quic_migrations_total", "Connections of HTTP/3 whose client went on from another address."),
+    (
+        Counter,
+        "devanture_quic_retries_total",
+        "Clients of HTTP/3 that were asked to show that they are where they say.",
+    ),
     (Counter, "devanture_handshakes_failed_total", "TLS handshakes that failed, by reason."),
     (Gauge, "devanture_handshakes_open", "TLS handshakes under way, by listener."),
     (Gauge, "devanture_handshakes_queued", "TLS handshakes that wait for processor time, by listener."),

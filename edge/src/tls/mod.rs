@@ -9,6 +9,7 @@ mod authority;
 mod certificates;
 mod file_watch;
 mod files;
+mod secret;
 mod server_tls;
 mod shared;
 mod tickets;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use devanture_config::edge_toml::TlsProfile;
 use metrics::counter;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{Acceptor, ProducesTickets, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
@@ -16,10 +17,13 @@ use tokio_rustls::server::TlsStream;
 
 use super::Error;
 use super::acme::Challenges;
+use super::secret::{SECRET_BYTES, Secret};
 use super::tickets::Tickets;
 
 /// The name that HTTP/2 has in ALPN.
 pub(crate) const H2: &[u8] = b"h2";
+/// The name that HTTP/3 has there.
+const H3: &[u8] = b"h3";
 /// The name that HTTP/1.1 has in ALPN.
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// The name that HTTP/1.0 has there: who says it would be refused otherwise (RFC 7301 §3.2).
@@ -45,6 +49,8 @@ pub struct ServerTls {
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     covers: Arc<Covers>,
     challenges: Option<Arc<Challenges>>,
+    /// What keys beside those of TLS are derived from.
+    secret: Arc<Secret>,
 }
 
 /// Whether the certificate that the first host gets is good for the second; both are in lower case.
@@ -73,6 +79,7 @@ impl ServerTls {
         // are this process's own, made at random and exchanged for others every six hours; a ticket is good for up to
         // twelve.
         let tickets = aws_lc_rs::Ticketer::new()?;
+        let secret = Secret::random()?;
         for config in [&mut intermediate, &mut modern] {
             config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
             config.ignore_client_order = true;
@@ -83,7 +90,7 @@ impl ServerTls {
             config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         }
         let (intermediate, modern, is_modern) = (Arc::new(intermediate), Arc::new(modern), Arc::default());
-        Ok(Self { intermediate, modern, is_modern, serves, covers, challenges: None })
+        Ok(Self { intermediate, modern, is_modern, serves, covers, challenges: None, secret: Arc::new(secret) })
     }
 
     /// Sets the profile of new handshakes, for all clones.
@@ -93,6 +100,7 @@ impl ServerTls {
 
     /// Has tickets by `tickets` in place of keys that are this process's alone.
     pub(crate) fn with_tickets(self, tickets: Tickets) -> Self {
+        let secret = tickets.secret().map_or(self.secret, Arc::new);
         let tickets: Arc<dyn ProducesTickets> = Arc::new(tickets);
         let with_tickets = |config: Arc<ServerConfig>| {
             let mut config = Arc::unwrap_or_clone(config);
@@ -100,7 +108,7 @@ impl ServerTls {
             Arc::new(config)
         };
         let (intermediate, modern) = (with_tickets(self.intermediate), with_tickets(self.modern));
-        Self { intermediate, modern, ..self }
+        Self { intermediate, modern, secret, ..self }
     }
 
     /// Shows an authority that asks for it the proof that a name is this edge's.
@@ -120,6 +128,20 @@ impl ServerTls {
     #[must_use]
     pub fn config(&self) -> &Arc<ServerConfig> {
         if self.is_modern.load(Ordering::Relaxed) { &self.modern } else { &self.intermediate }
+    }
+
+    /// The settings for QUIC (RFC 9001), whose one protocol is HTTP/3. Certificates, tickets and names are those of TCP.
+    pub(crate) fn for_quic(&self) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.modern);
+        config.alpn_protocols = vec![H3.to_vec()];
+        let (resolver, serves) = (Arc::clone(&config.cert_resolver), Arc::clone(&self.serves));
+        config.cert_resolver = Arc::new(OfServed { resolver, serves });
+        Arc::new(config)
+    }
+
+    /// A key for `purpose`, which is the same for all nodes that share keys of tickets.
+    pub(crate) fn key_for(&self, purpose: &str) -> [u8; SECRET_BYTES] {
+        self.secret.key_for(purpose)
     }
 
     /// Shakes hands on `io`; the caller limits the time. There is no stream where an authority only wanted to see a
@@ -151,6 +173,25 @@ impl ServerTls {
         let mut stream = start.into_stream(Arc::clone(self.config())).await.map_err(Failed::Io)?;
         stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
         Ok(Some(stream))
+    }
+}
+
+/// Has no certificate for names that are not served.
+struct OfServed {
+    resolver: Arc<dyn ResolvesServerCert>,
+    serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for OfServed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("OfServed").field(&self.resolver).finish()
+    }
+}
+
+impl ResolvesServerCert for OfServed {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let is_served = hello.server_name().is_none_or(|name| (self.serves)(name));
+        if is_served { self.resolver.resolve(hello) } else { None }
     }
 }
 

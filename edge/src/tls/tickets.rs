@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use super::Error;
 use super::file_watch::Changes;
+use super::secret::{SECRET_BYTES as SECRET_KEY_BYTES, Secret};
 
 /// Seconds that tickets are sealed with one key.
 const PERIOD_S: u64 = 12 * 60 * 60;
@@ -159,6 +160,17 @@ impl Tickets {
         let ring =
             ring.map_err(|Unspecified| rustls::Error::General("a key of tickets cannot be derived".to_owned()))?;
         Ok(Self { file, purpose, ring: ArcSwap::from_pointee(ring) })
+    }
+
+    /// A secret for other keys of the listener, by the key that seals as it is now.
+    pub(crate) fn secret(&self) -> Option<Secret> {
+        let mut bytes = [0; SECRET_KEY_BYTES];
+        let secrets = self.file.secrets.load();
+        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secrets.0.first()?);
+        // No period's, which have eight bytes in the place of these.
+        let info = [self.purpose.as_bytes(), &[0], b"others"];
+        secret.expand(&info, hkdf::HKDF_SHA256).and_then(|material| material.fill(&mut bytes)).ok()?;
+        Some(Secret::from(&bytes))
     }
 
     /// The keys of this period; without a lock, and derived again by the first use in the next one.

@@ -23,7 +23,7 @@ struct Waiting {
 
 /// A connection's part in the turns; none after an output that was less than a whole turn.
 #[derive(Default)]
-pub(super) struct LongAnswers(Option<Rc<Part>>);
+pub(in super::super) struct LongAnswers(Option<Rc<Part>>);
 
 struct Part {
     lane: Lane,
@@ -42,7 +42,7 @@ enum State {
 
 impl LongAnswers {
     /// Whether output may be put now; if not, the connection is woken when it may.
-    pub(super) fn may_put(&self, waker: &Waker) -> bool {
+    pub(in super::super) fn may_put(&self, waker: &Waker) -> bool {
         let Some(part) = &self.0 else { return true };
         if let State::Full = part.state.get() {
             enqueue(part, waker);
@@ -52,7 +52,7 @@ impl LongAnswers {
 
     /// Notes an output: whether it was as much as one turn takes, and whether its peer took all of it. Returns whether
     /// there may be more to put at once.
-    pub(super) fn has_put(&mut self, is_full: bool, is_sent: bool, lane: Lane) -> bool {
+    pub(in super::super) fn has_put(&mut self, is_full: bool, is_sent: bool, lane: Lane) -> bool {
         if !is_full {
             self.0 = None;
             return false;
@@ -64,7 +64,7 @@ impl LongAnswers {
 
     /// Has the connection wait until others had their turns. Returns whether it does: not if its last output was less
     /// than a whole turn.
-    pub(super) fn wait(&self, waker: &Waker) -> bool {
+    pub(in super::super) fn wait(&self, waker: &Waker) -> bool {
         if let Some(part) = &self.0 {
             enqueue(part, waker);
         }

@@ -20,11 +20,11 @@ use std::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use self::long_answers::LongAnswers;
+pub(super) use self::long_answers::LongAnswers;
 pub(crate) use self::machine::Machine;
 use self::machine::Step;
 pub(crate) use self::rewind::Rewind;
-use self::thread::PerThread;
+pub(super) use self::thread::PerThread;
 use self::tls_io::ReadOutcome;
 use super::answer::Activity;
 use super::limits::Times;
@@ -36,7 +36,7 @@ use crate::tls::WRITE_BYTES;
 
 /// Turns after which other connections of the thread have theirs: a look at what came in, and a change to another
 /// connection, cost as much as some kilobytes.
-const TURNS_MAX: usize = 8;
+pub(super) const TURNS_MAX: usize = 8;
 
 /// The end of a connection on the engine.
 pub(crate) enum End {
@@ -61,7 +61,7 @@ enum Turned {
 }
 
 /// The time, also where a test has stopped it.
-fn clock() -> Instant {
+pub(super) fn clock() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use devanture_site::date::ImfFixdate;
 
 use super::pieces::Pieces;
-use crate::engine::{Scratch, SharedField};
+use crate::engine::{Scratch, SharedField, Turn};
 use crate::telemetry::since_epoch;
 
 /// Bytes that are read from a socket at once.
@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// The things of a thread, in the hands of the one connection whose turn it is.
-pub(super) struct PerThread {
+pub(in super::super) struct PerThread {
     /// Bytes that came.
     pub(super) input: Vec<u8>,
     /// The output buffer.
@@ -31,7 +31,7 @@ pub(super) struct PerThread {
 
 impl PerThread {
     /// Lends the thread's things to `turn`, at a time.
-    pub(super) fn lend<R>(now: Instant, turn: impl FnOnce(&mut Self) -> R) -> R {
+    pub(in super::super) fn lend<R>(now: Instant, turn: impl FnOnce(&mut Self) -> R) -> R {
         let mut shared = SHARED.take().unwrap_or_else(|| Box::new(Self::new(now)));
         shared.renew_date(now);
         let result = turn(&mut shared);
@@ -49,6 +49,11 @@ impl PerThread {
         if now >= self.date_until {
             (self.date, self.date_until) = date(now);
         }
+    }
+
+    /// What a turn of an engine without a socket needs: the date, and the engine's.
+    pub(in super::super) fn turn(&mut self, now: Instant) -> Turn<'_> {
+        Turn { now, date: &self.date, scratch: &mut self.scratch }
     }
 
     /// The parts, to be used at once.

@@ -38,6 +38,9 @@ pub(crate) const ACCEPTS_PER_TURN: usize = 4;
 /// takes about as long, so that there is rarely more than one of them in a turn.
 const TURN_SHARE: Duration = Duration::from_micros(100);
 
+/// The part of all places from which on more handshakes are begun only with those who are where they say.
+const BUSY_PART: usize = 4;
+
 /// Most concurrent handshakes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandshakeLimits {
@@ -205,10 +208,15 @@ impl Handshakes {
     /// Finds room for another connection, displacing a stalled handshake if need be. Otherwise gives the time at which
     /// the oldest stalled one may be displaced.
     fn find_room(&self) -> Result<(), Option<Instant>> {
-        let mut state = self.state.borrow_mut();
-        if state.turn.accepted >= ACCEPTS_PER_TURN {
+        if self.state.borrow().turn.accepted >= ACCEPTS_PER_TURN {
             return Err(None);
         }
+        self.find_place()
+    }
+
+    /// The same for a connection that was accepted by nobody: it came as a packet.
+    pub(crate) fn find_place(&self) -> Result<(), Option<Instant>> {
+        let mut state = self.state.borrow_mut();
         if state.under_way < self.limits.total {
             return Ok(());
         }
@@ -220,6 +228,11 @@ impl Handshakes {
         }
         self.displace(&mut state, &oldest);
         Ok(())
+    }
+
+    /// Whether a share of all places is taken, so that it should be known of others that they are where they say.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state.borrow().under_way >= self.limits.total / BUSY_PART
     }
 
     /// Counts an accepted connection in this turn.

@@ -8,6 +8,7 @@ mod handshakes;
 mod http;
 mod lengths;
 mod limits;
+mod quic;
 mod resumption;
 mod tls;
 

@@ -1,8 +1,7 @@
 //! The side of the running edge: gives its sockets away, releases the catalog, and knows when to drain.
 
 use std::io;
-use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use crate::blobs::durable;
 use crate::catalog::{self, Catalog};
 use crate::publish::Publisher;
 use crate::runner::{Handover as RunnerHandover, Runner};
+use crate::server::sockets::SocketCopies;
 use crate::telemetry::{AccessLog, LogEvent, LogReader};
 
 /// For the owner alone.
@@ -37,11 +37,14 @@ const TAKE_BACK_PAUSE: Duration = Duration::from_millis(50);
 /// … and for how long.
 const TAKE_BACK_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// A socket, and what it is for.
+type Descriptor = (Listening, OwnedFd);
+
 /// What changes hands.
 pub(crate) struct HandoverParts {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) credentials: Arc<Credentials>,
-    pub(crate) sockets: Vec<(Listening, TcpListener)>,
+    pub(crate) sockets: SocketCopies,
     /// Longest wait for deploys to end before the catalog is released.
     pub(crate) settle_time_max: Duration,
     /// Time of commands that run once.
@@ -62,7 +65,7 @@ struct Giver {
     publisher: Arc<Publisher>,
     credentials: Arc<Credentials>,
     /// Empty once this edge drains: a copy of a socket keeps it open.
-    sockets: Mutex<Vec<(Listening, TcpListener)>>,
+    sockets: Mutex<SocketCopies>,
     settle_time_max: Duration,
     run_time_max: Duration,
     runner: Option<Runner>,
@@ -133,7 +136,7 @@ impl Handover {
 
     /// Closes its copies of the sockets, and of the path where no new edge has it.
     pub(crate) fn end(&self) {
-        self.giver.sockets.lock().clear();
+        *self.giver.sockets.lock() = SocketCopies::default();
         if !self.has_successor() {
             durable::remove_file(&self.path).ok();
         }
@@ -184,8 +187,10 @@ impl Giver {
     async fn converse(&self, stream: &mut UnixStream) -> io::Result<()> {
         let begun = timeout(BEGIN_TIME_MAX, wire::receive(stream)).await.unwrap_or_else(|late| Err(late.into()));
         let own = std::process::id();
-        let (protocol, pid, starts_wanted, shows_lines) = match begun? {
-            Request::Begin { protocol, pid, starts_wanted, shows_lines } => (protocol, pid, starts_wanted, shows_lines),
+        let (protocol, pid, starts_wanted, shows_lines, takes_http3) = match begun? {
+            Request::Begin { protocol, pid, starts_wanted, shows_lines, takes_http3 } => {
+                (protocol, pid, starts_wanted, shows_lines, takes_http3)
+            }
             Request::Probe => {
                 let runner = self.runner.as_ref().map(Runner::terms);
                 let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner };
@@ -200,7 +205,7 @@ impl Giver {
             return stream.write_all(&wire::frame(&answer)?).await;
         }
         tracing::info!(pid, "a new edge takes over");
-        self.give_sockets(stream).await?;
+        self.give_sockets(stream, takes_http3).await?;
         let Request::Release = wire::receive(stream).await? else { return Err(io::ErrorKind::InvalidData.into()) };
         if let Some(runner) = &self.runner
             && !runner.end_data_work(self.settle_time_max).await
@@ -283,15 +288,26 @@ impl Giver {
         std::future::pending().await
     }
 
-    async fn give_sockets(&self, stream: &mut UnixStream) -> io::Result<()> {
-        let copies: io::Result<Vec<_>> =
-            self.sockets.lock().iter().map(|(listening, socket)| Ok((*listening, socket.try_clone()?))).collect();
-        let copies = copies?;
+    async fn give_sockets(&self, stream: &mut UnixStream, takes_http3: bool) -> io::Result<()> {
+        let (copies, generation) = self.copies(takes_http3)?;
         let sockets = copies.iter().map(|(listening, _)| *listening).collect();
         let log_run = Some(self.publisher.access_log().run().to_owned());
-        let answer = Answer::Sockets { pid: std::process::id(), sockets, log_run };
+        let answer = Answer::Sockets { pid: std::process::id(), sockets, log_run, generation };
         stream.write_all(&wire::frame(&answer)?).await?;
         send_all(stream, &copies.iter().map(|(_, socket)| socket.as_fd()).collect::<Vec<_>>()).await
+    }
+
+    /// Copies of the sockets, and the byte of this process in the connection ids of QUIC.
+    fn copies(&self, takes_http3: bool) -> io::Result<(Vec<Descriptor>, Option<u8>)> {
+        let sockets = self.sockets.lock();
+        let copies: io::Result<_> =
+            sockets.listening.iter().map(|(listening, socket)| Ok((*listening, socket.try_clone()?))).collect();
+        let mut copies: Vec<_> = copies?;
+        let quic = if takes_http3 { sockets.quic.as_slice() } else { &[] };
+        for quic in quic {
+            copies.extend(quic.give()?);
+        }
+        Ok((copies, quic.first().map(|quic| quic.generation)))
     }
 
     /// Has the instances stand still and describes them; they go on once the new edge serves, or has failed.

@@ -1,7 +1,7 @@
 //! The side of the new edge: finds the running one, takes its sockets and the catalog, and reports that it serves.
 
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -43,7 +43,11 @@ pub(crate) struct Successor {
 
 /// The sockets of the running edge.
 #[derive(Default)]
-pub(crate) struct Inherited(Vec<(Listening, TcpListener)>);
+pub(crate) struct Inherited {
+    sockets: Vec<(Listening, OwnedFd)>,
+    /// The running edge's byte in the connection ids of QUIC.
+    generation: Option<u8>,
+}
 
 impl Successor {
     /// Connects to the edge that runs over this data folder, and takes copies of its sockets. `None` where none runs.
@@ -66,19 +70,19 @@ impl Successor {
     }
 
     fn take_sockets(&mut self) -> Result<Inherited, Unanswered> {
-        let Answer::Sockets { sockets, log_run, .. } = self.ask(&Request::Begin {
+        let Answer::Sockets { sockets, log_run, generation, .. } = self.ask(&Request::Begin {
             protocol: PROTOCOL,
             pid: std::process::id(),
             starts_wanted: true,
             shows_lines: true,
+            takes_http3: true,
         })?
         else {
             return Err(Unanswered::other());
         };
         self.log_run = log_run;
         let descriptors = self.receive_descriptors(sockets.len())?;
-        let sockets = sockets.into_iter().zip(descriptors.into_iter().map(TcpListener::from));
-        Ok(Inherited(sockets.collect()))
+        Ok(Inherited { sockets: sockets.into_iter().zip(descriptors).collect(), generation })
     }
 
     fn receive_descriptors(&self, count: usize) -> io::Result<Vec<OwnedFd>> {
@@ -309,21 +313,26 @@ async fn next_run<T: Clone>(runs: &mut Option<Receiver<T>>) -> Result<T, RecvErr
 
 impl Inherited {
     /// Adds sockets that the service manager opened, where no edge runs. Returns whether they were added.
-    pub(crate) fn give(&mut self, given: Vec<(Listening, TcpListener)>) -> bool {
-        let is_alone = self.0.is_empty();
+    pub(crate) fn give(&mut self, given: Vec<(Listening, OwnedFd)>) -> bool {
+        let is_alone = self.sockets.is_empty();
         if is_alone {
-            self.0 = given;
+            self.sockets = given;
         }
         is_alone
     }
 
     /// Takes the sockets of a listener that is configured to listen on `address`: those of the same address, and for
     /// a port that the system chose, those of the same IP address.
-    pub(crate) fn take(&mut self, listener: Listener, address: SocketAddr) -> Vec<TcpListener> {
+    pub(crate) fn take<T: From<OwnedFd>>(&mut self, listener: Listener, address: SocketAddr) -> Vec<T> {
         let is_meant = |listening: &Listening| {
             let same = listening.address == address || (address.port() == 0 && listening.address.ip() == address.ip());
             listening.listener == listener && same
         };
-        self.0.extract_if(.., |(listening, _)| is_meant(listening)).map(|(_, socket)| socket).collect()
+        self.sockets.extract_if(.., |(listening, _)| is_meant(listening)).map(|(_, socket)| socket.into()).collect()
+    }
+
+    /// The running edge's byte in the connection ids of QUIC, where its sockets of HTTP/3 came as well.
+    pub(crate) const fn generation(&self) -> Option<u8> {
+        self.generation
     }
 }

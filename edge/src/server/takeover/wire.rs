@@ -44,6 +44,9 @@ pub(super) enum Request {
         starts_wanted: bool,
         #[serde(default)]
         shows_lines: bool,
+        /// Whether it knows the sockets of HTTP/3.
+        #[serde(default)]
+        takes_http3: bool,
     },
     /// The first one, and the last, of a program that only looks whether it could take over.
     Probe,
@@ -70,6 +73,9 @@ pub(super) enum Answer {
         sockets: Vec<Listening>,
         #[serde(default)]
         log_run: Option<String>,
+        /// The byte of its process in the connection ids of QUIC, where it has sockets of HTTP/3.
+        #[serde(default)]
+        generation: Option<u8>,
     },
     /// The catalog can be opened.
     Released,
@@ -126,6 +132,10 @@ pub(crate) struct Listening {
 pub(crate) enum Listener {
     Admin,
     Http,
+    /// A UDP socket of a thread, in the order of the threads.
+    Http3,
+    /// Where packets go of the running edge's connections, of the same thread.
+    Http3Forward,
     Https,
 }
 

@@ -1,0 +1,113 @@
+//! The open connections of one listener on one thread, and how they end when it drains.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::answer::Activity;
+use super::limits::Tally;
+use super::serve::{DrainOrder, Drained};
+use crate::engine::{Kinds, UnderWay};
+
+/// Longest wait for the ends of event streams whose time is over, and the time between two looks.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+const FAREWELL_LOOK: Duration = Duration::from_millis(10);
+
+/// The connections, which are notified of the drain, and cut at its end.
+#[derive(Default)]
+pub(super) struct OpenConnections {
+    table: Rc<Table>,
+    tally: Arc<Tally>,
+    number: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Table(RefCell<HashMap<u64, (Rc<Activity>, AbortHandle)>>);
+
+/// Takes a connection out of the table, however its task ends.
+struct Listed {
+    table: Rc<Table>,
+    number: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        drop(self.table.0.borrow_mut().remove(&self.number));
+    }
+}
+
+impl OpenConnections {
+    /// Counts them, whatever holds them.
+    pub(super) const fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// Serves a connection in a task of its own.
+    pub(super) fn spawn(&self, activity: Rc<Activity>, connection: impl Future<Output = ()> + 'static) {
+        let number = self.number.get() + 1;
+        self.number.set(number);
+        let listed = Listed { table: Rc::clone(&self.table), number };
+        // Not a block that awaits it: that would have room for it twice, on each connection.
+        let task = tokio::task::spawn_local(connection.map(move |()| drop(listed)));
+        self.table.0.borrow_mut().insert(number, (activity, task.abort_handle()));
+    }
+
+    /// Drains all of them.
+    pub(super) async fn drain(&self, order: DrainOrder) -> Drained {
+        for (activity, _) in self.table.0.borrow().values() {
+            activity.drain(order.has_successor);
+        }
+        // Each driver reports what is under way, also where there is no time for it.
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        let mut cut = 0;
+        for (time, over) in order.turns() {
+            drop(timeout_at(time, self.tally.empty()).await);
+            cut += self.cut(over).await;
+        }
+        // Event streams are about to end.
+        let until = Instant::now() + FAREWELL_MAX;
+        while !self.table.0.borrow().is_empty() && Instant::now() < until {
+            sleep(FAREWELL_LOOK).await;
+        }
+        let all = self.table.0.borrow().keys().copied().collect();
+        cut += self.abort(all).await;
+        // Those that a request upgraded are in the table no more.
+        drop(timeout_at(order.tunnels, self.tally.empty()).await);
+        Drained { cut: cut + self.tally.open() }
+    }
+
+    /// Cuts the connections on which only these kinds are under way, and returns their number. On others, HTTP/2 and
+    /// HTTP/3 end the streams of these kinds. An event stream is ended where it is, and its connection by itself.
+    async fn cut(&self, over: Kinds) -> usize {
+        let mut cut = Vec::new();
+        for (number, (activity, _)) in &*self.table.0.borrow() {
+            let under_way = activity.under_way();
+            let under_way = if under_way.is_empty() { UnderWay::Request.into() } else { under_way };
+            let ends_by_itself = under_way.has(UnderWay::EventStream) && activity.ends_event_streams();
+            if under_way.without(over).is_empty() && !ends_by_itself {
+                cut.push(*number);
+            } else if under_way.without(over) != under_way {
+                activity.cut(over);
+            }
+        }
+        self.abort(cut).await
+    }
+
+    /// Cuts these connections. Their tasks are dropped before this returns, and with them their sockets.
+    async fn abort(&self, numbers: Vec<u64>) -> usize {
+        for (_, task) in numbers.iter().filter_map(|number| Some(self.table.0.borrow().get(number)?.clone())) {
+            task.abort();
+        }
+        while numbers.iter().any(|number| self.table.0.borrow().contains_key(number)) {
+            tokio::task::yield_now().await;
+        }
+        numbers.len()
+    }
+}

@@ -1,0 +1,234 @@
+//! Drives HTTP/3 on one connection: the engine's turns, the clocks of HTTP, and what is held for the peer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use super::settings::send_window;
+use super::streams::Streams;
+use super::transport::{Occurrence, Sent, Transport};
+use crate::engine::http3::{self, Code, State};
+use crate::engine::{Service, StreamSink as _};
+use crate::listen::answer::Activity;
+use crate::listen::engine::{LongAnswers, PerThread, TURNS_MAX, clock};
+use crate::listen::limits::Times;
+use crate::listen::response_memory::{self, STALL_MIN};
+use crate::listen::watch::{self, Verdict, Watch};
+use crate::tls::WRITE_BYTES;
+
+/// The part of the idle time after which a peer that awaits answers is asked whether it is there, so that neither end
+/// gives the connection up.
+const PING_PART: u32 = 3;
+/// Streams that are never acknowledged to their end: the control stream.
+const OWN_STREAMS: usize = 1;
+
+/// The end of HTTP on a connection.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It is to be closed.
+    Close(Code),
+    /// It is over.
+    Lost,
+}
+
+/// The end of a run of turns.
+enum Turned {
+    /// Nothing more can be done now.
+    Rest,
+    /// There is more to do, after others had their turn.
+    More,
+    /// The connection is over.
+    Ended(End),
+}
+
+/// A connection with its clocks.
+pub(super) struct Drive<S: Service> {
+    transport: Transport,
+    engine: http3::Connection<S>,
+    streams: Streams,
+    watch: Watch,
+    activity: Rc<Activity>,
+    long_answers: LongAnswers,
+    /// All was said; the peer has yet to have it.
+    is_ending: bool,
+    /// A packet came since the clocks were looked at.
+    came: bool,
+    /// When one came last.
+    heard: Instant,
+    ping_at: Instant,
+    ping_every: Duration,
+}
+
+impl<S: Service> Drive<S> {
+    /// Begins after the handshake.
+    pub(super) fn new(
+        transport: Transport,
+        engine: http3::Connection<S>,
+        times: Arc<Times>,
+        activity: Rc<Activity>,
+    ) -> Self {
+        let (now, ping_every) = (clock(), times.idle / PING_PART);
+        Self {
+            transport,
+            engine,
+            streams: Streams::default(),
+            watch: Watch::new(times, false),
+            activity,
+            long_answers: LongAnswers::default(),
+            is_ending: false,
+            came: true,
+            heard: now,
+            ping_at: now + ping_every,
+            ping_every,
+        }
+    }
+
+    /// The connection below, once HTTP has ended on it.
+    pub(super) fn into_transport(self) -> Transport {
+        self.transport
+    }
+
+    /// Serves the connection until HTTP ends on it.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.activity.register(cx.waker());
+        let draining = self.activity.draining();
+        if draining.is_some() {
+            self.engine.cut(self.activity.take_cut());
+        }
+        if self.activity.held().take_call() && self.shed() {
+            return Poll::Ready(End::Close(Code::ExcessiveLoad));
+        }
+        let is_tight = self.activity.held().is_tight();
+        self.engine.tighten(is_tight);
+        let quic = &mut self.transport.quic;
+        quic.set_send_window(send_window(quic.congestion_state().window(), is_tight));
+        loop {
+            match PerThread::lend(clock(), |shared| self.turns(shared, cx)) {
+                Turned::Ended(end) => return Poll::Ready(end),
+                Turned::More => {
+                    if !self.long_answers.wait(cx.waker()) {
+                        cx.waker().wake_by_ref();
+                    }
+                }
+                Turned::Rest => {
+                    let deadline = self.deadline();
+                    self.transport.poll_alarm(deadline, cx);
+                }
+            }
+            let turn = self.turn();
+            match self.watch.turn(cx, turn, draining) {
+                Verdict::Stay => {
+                    if draining.is_some() {
+                        self.activity.set_on_engine(self.engine.under_way());
+                    }
+                    self.report(cx);
+                    return Poll::Pending;
+                }
+                Verdict::Finish => self.engine.drain(),
+                Verdict::Cut(limit) => {
+                    debug!(limit, "a connection was closed: its limit is over");
+                    return Poll::Ready(End::Close(Code::None));
+                }
+            }
+        }
+    }
+
+    /// The next time at which something is due above QUIC.
+    fn deadline(&self) -> Option<Instant> {
+        let ping = (self.engine.in_flight() > 0).then_some(self.ping_at);
+        [ping, self.engine.deadline().filter(|_| !self.is_ending)].into_iter().flatten().min()
+    }
+
+    /// The activity, for the timeouts. Streams without a window are the engine's business: it resets them in time; and a
+    /// peer that acknowledges nothing is QUIC's.
+    fn turn(&mut self) -> watch::Turn {
+        let came = std::mem::take(&mut self.came);
+        watch::Turn {
+            read: came,
+            wrote: came,
+            blocked: false,
+            requests: self.engine.requests(),
+            in_flight: self.engine.in_flight(),
+        }
+    }
+
+    /// Reports what is held for the peer.
+    fn report(&self, cx: &Context<'_>) {
+        let unacknowledged = usize::try_from(self.streams.unacknowledged()).unwrap_or(usize::MAX);
+        let heard = (unacknowledged > 0).then_some(self.heard);
+        let stalled = || self.engine.holds_since().into_iter().chain(heard).min().map(Into::into);
+        let held = unacknowledged.saturating_add(self.engine.held_for_peer());
+        self.activity.held().set(held, stalled, cx.waker());
+    }
+
+    /// Drops what the peer does not take. Whether that is the connection as a whole.
+    fn shed(&mut self) -> bool {
+        let now = clock();
+        let is_silent = self.streams.unacknowledged() > 0 && now.saturating_duration_since(self.heard) >= STALL_MIN;
+        let ended = if is_silent { self.engine.in_flight().max(1) } else { self.engine.shed(STALL_MIN, now) };
+        response_memory::count_ended(ended);
+        is_silent
+    }
+
+    /// Takes turns as long as something is to be done, and not for ever.
+    fn turns(&mut self, shared: &mut PerThread, cx: &mut Context<'_>) -> Turned {
+        for _ in 0..TURNS_MAX {
+            if let Some(turned) = self.take_turn(shared, cx) {
+                return turned;
+            }
+        }
+        Turned::More
+    }
+
+    /// One turn; none when another one may find something to do.
+    fn take_turn(&mut self, shared: &mut PerThread, cx: &mut Context<'_>) -> Option<Turned> {
+        let now = clock();
+        let mut turn = shared.turn(now);
+        if self.transport.take(now, cx) {
+            (self.came, self.heard, self.ping_at) = (true, now, now + self.ping_every);
+        }
+        let Self { transport, engine, streams, .. } = self;
+        streams.open_control(&mut transport.quic);
+        while let Some(occurrence) = transport.next_event() {
+            if let Occurrence::Stream(event) = occurrence {
+                streams.take(event, &mut transport.quic, engine, &mut turn);
+            }
+        }
+        if let Some(error) = transport.lost() {
+            debug!(%error, "a connection was lost");
+            return Some(Turned::Ended(End::Lost));
+        }
+        if !self.is_ending {
+            streams.read(&mut transport.quic, engine, &mut turn);
+        }
+        if self.ping_at <= now && engine.in_flight() > 0 {
+            transport.quic.ping();
+            self.ping_at = now + self.ping_every;
+        }
+        if !self.long_answers.may_put(cx.waker()) {
+            engine.tend(&mut turn, cx);
+            return Some(Turned::Rest);
+        }
+        let mut is_full = false;
+        if !self.is_ending {
+            let mut sink = streams.sink(&mut transport.quic, WRITE_BYTES);
+            let state = engine.produce(&mut sink, &mut turn, cx);
+            is_full = sink.room() == 0;
+            match state {
+                State::Open => {}
+                State::Over(Code::None) => self.is_ending = true,
+                State::Over(code) => return Some(Turned::Ended(End::Close(code))),
+            }
+        }
+        let sent = transport.send(now, WRITE_BYTES, cx.waker());
+        is_full |= sent != Sent::All;
+        let puts_more = self.long_answers.has_put(is_full, sent != Sent::Blocked, self.activity.lane());
+        if self.is_ending && transport.quic.streams().send_streams() <= OWN_STREAMS {
+            return Some(Turned::Ended(End::Close(Code::None)));
+        }
+        (!puts_more && !streams.is_readable()).then_some(Turned::Rest)
+    }
+}

@@ -1,0 +1,232 @@
+//! Bytes between the streams of a connection of QUIC and the engine.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use quinn_proto::{Connection, Dir, ReadError, Side, StreamEvent, StreamId, VarInt, WriteError};
+
+use super::settings::SEND_WINDOW_BYTES_MAX;
+use crate::engine::{Service, StreamSink, Turn, http3};
+
+/// Bytes of one stream that are read before others have their turn.
+const STREAM_TURN_BYTES: usize = 32 * 1024;
+/// Bytes that are read in one turn.
+const TURN_BYTES: usize = 128 * 1024;
+
+/// Which streams have bytes to read, and what was written and is not known to have come.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    readable: VecDeque<StreamId>,
+    /// Bytes that were written, by streams that are not acknowledged to their end.
+    written: HashMap<StreamId, u64>,
+    has_control: bool,
+}
+
+impl Streams {
+    /// Opens the stream of this end, once the peer allows it.
+    pub(super) fn open_control(&mut self, quic: &mut Connection) {
+        if !self.has_control {
+            self.has_control = quic.streams().open(Dir::Uni).is_some();
+        }
+    }
+
+    /// Bytes that were written and that the peer may not have.
+    pub(super) fn unacknowledged(&self) -> u64 {
+        self.written.values().sum::<u64>().min(SEND_WINDOW_BYTES_MAX)
+    }
+
+    /// Whether there are bytes to read that nothing awaits.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    fn push(&mut self, id: StreamId) {
+        if !self.readable.contains(&id) {
+            self.readable.push_back(id);
+        }
+    }
+
+    /// Takes an event.
+    pub(super) fn take<S: Service>(
+        &mut self,
+        event: StreamEvent,
+        quic: &mut Connection,
+        engine: &mut http3::Connection<S>,
+        turn: &mut Turn<'_>,
+    ) {
+        match event {
+            StreamEvent::Opened { dir } => {
+                while let Some(id) = quic.streams().accept(dir) {
+                    self.push(id);
+                }
+            }
+            StreamEvent::Readable { id } => self.push(id),
+            StreamEvent::Writable { id } => engine.writable(id.into()),
+            StreamEvent::Finished { id } => {
+                self.written.remove(&id);
+            }
+            StreamEvent::Stopped { id, .. } => {
+                self.written.remove(&id);
+                engine.peer_stop(id.into(), turn);
+            }
+            StreamEvent::Available { dir: Dir::Uni } => self.open_control(quic),
+            StreamEvent::Available { dir: Dir::Bi } => {}
+        }
+    }
+
+    /// Gives the engine what came on streams, as far as it has room for it and the turn lasts.
+    pub(super) fn read<S: Service>(
+        &mut self,
+        quic: &mut Connection,
+        engine: &mut http3::Connection<S>,
+        turn: &mut Turn<'_>,
+    ) {
+        let mut left = TURN_BYTES;
+        while left > 0
+            && engine.wants_input()
+            && let Some(id) = self.readable.pop_front()
+        {
+            let (read, has_more) = read_stream(id, left.min(STREAM_TURN_BYTES), quic, engine, turn);
+            left = left.saturating_sub(read.max(1));
+            if has_more {
+                self.readable.push_back(id);
+            }
+        }
+        engine.end_of_batch();
+    }
+
+    /// Where the engine puts up to `room` bytes.
+    pub(super) const fn sink<'s>(&'s mut self, quic: &'s mut Connection, room: usize) -> Sink<'s> {
+        Sink { streams: self, quic, room }
+    }
+}
+
+/// Reads a stream. The number of bytes, and whether there are more, for which there is room.
+fn read_stream<S: Service>(
+    id: StreamId,
+    bytes_max: usize,
+    quic: &mut Connection,
+    engine: &mut http3::Connection<S>,
+    turn: &mut Turn<'_>,
+) -> (usize, bool) {
+    let number = u64::from(id);
+    let mut left = bytes_max;
+    let mut stream = quic.recv_stream(id);
+    let Ok(mut chunks) = stream.read(true) else { return (0, false) };
+    // The end is said with the last bytes, so they wait for what follows them.
+    let mut before: Option<Bytes> = None;
+    let (error, has_more) = loop {
+        if left == 0 {
+            break (None, true);
+        }
+        let (room, held) = (engine.room(number), before.as_ref().map_or(0, Bytes::len));
+        if room <= held {
+            match before.take() {
+                None => break (None, false),
+                Some(bytes) => engine.receive(number, &bytes, false, turn),
+            }
+            continue;
+        }
+        match chunks.next((room - held).min(left)) {
+            Ok(Some(chunk)) => {
+                left -= chunk.bytes.len();
+                if let Some(bytes) = before.replace(chunk.bytes) {
+                    engine.receive(number, &bytes, false, turn);
+                }
+            }
+            Ok(None) => {
+                engine.receive(number, &before.take().unwrap_or_default(), true, turn);
+                break (None, false);
+            }
+            Err(error) => break (Some(error), false),
+        }
+    };
+    drop(chunks);
+    if let Some(bytes) = before {
+        engine.receive(number, &bytes, false, turn);
+    }
+    let is_reset = match error {
+        Some(ReadError::Reset(_)) => true,
+        Some(ReadError::Blocked) => false,
+        // Without room for bytes, a reset is still to be seen.
+        None => !has_more && matches!(quic.recv_stream(id).received_reset(), Ok(Some(_))),
+    };
+    if is_reset {
+        engine.peer_reset(number, turn);
+    }
+    (bytes_max - left, has_more)
+}
+
+/// Where the engine puts what it sends.
+pub(super) struct Sink<'s> {
+    streams: &'s mut Streams,
+    quic: &'s mut Connection,
+    room: usize,
+}
+
+impl StreamSink for Sink<'_> {
+    fn room(&self) -> usize {
+        self.room
+    }
+
+    fn write(&mut self, stream: u64, parts: &mut [Bytes]) {
+        let Some(id) = to_send(stream) else { return };
+        let mut written = 0;
+        let mut rest = &mut parts[..];
+        // Until it says that it takes no more: only then it says when it does.
+        while !rest.is_empty() {
+            match self.quic.send_stream(id).write_chunks(rest) {
+                Ok(taken) => {
+                    written += taken.bytes;
+                    rest = rest.get_mut(taken.chunks..).unwrap_or_default();
+                }
+                Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => break,
+            }
+        }
+        if written > 0 {
+            self.room = self.room.saturating_sub(written);
+            *self.streams.written.entry(id).or_default() += written as u64;
+        }
+    }
+
+    fn finish(&mut self, stream: u64) {
+        if let Some(id) = to_send(stream) {
+            // The peer may have stopped it: nothing is to be finished then.
+            if self.quic.send_stream(id).finish().is_err() {
+                self.streams.written.remove(&id);
+            }
+        }
+    }
+
+    fn reset(&mut self, stream: u64, code: u64) {
+        if let Some(id) = to_send(stream) {
+            self.streams.written.remove(&id);
+            drop(self.quic.send_stream(id).reset(number(code)));
+        }
+    }
+
+    fn stop(&mut self, stream: u64, code: u64) {
+        let id = id(stream);
+        if id.initiator() == Side::Client {
+            drop(self.quic.recv_stream(id).stop(number(code)));
+        }
+    }
+
+    fn resume(&mut self, stream: u64) {
+        self.streams.push(id(stream));
+    }
+}
+
+fn number(value: u64) -> VarInt {
+    VarInt::from_u64(value).unwrap_or(VarInt::MAX)
+}
+
+fn id(stream: u64) -> StreamId {
+    StreamId::from(number(stream))
+}
+
+/// A stream on which this end sends.
+fn to_send(stream: u64) -> Option<StreamId> {
+    let id = id(stream);
+    (id.dir() == Dir::Bi || id.initiator() == Side::Server).then_some(id)
+}

@@ -1,0 +1,180 @@
+//! One connection of QUIC: what came, its timers, and what it sends.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use metrics::counter;
+use quinn_proto::{Connection, ConnectionError, ConnectionHandle, EndpointEvent, Event, StreamEvent, Transmit, VarInt};
+
+use super::endpoint::{Endpoint, First, Inbox};
+use crate::engine::http3::Code;
+use crate::listen::watch::Alarm;
+
+/// Bytes that the system takes at once.
+const SEND_BYTES_MAX: usize = 60 * 1024;
+
+/// The connection.
+pub(super) struct Transport {
+    pub(super) quic: Connection,
+    handle: ConnectionHandle,
+    endpoint: Rc<Endpoint>,
+    inbox: Rc<Inbox>,
+    /// What the system did not take.
+    unsent: Option<(Transmit, Vec<u8>)>,
+    alarm: Alarm,
+    /// Why it is over, once it is.
+    lost: Option<ConnectionError>,
+    /// The endpoint knows it no more.
+    is_drained: bool,
+    remote: SocketAddr,
+}
+
+/// What became of sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All that is to be sent now.
+    All,
+    /// As much as one turn has, and there may be more.
+    Full,
+    /// The system takes no more.
+    Blocked,
+}
+
+impl Transport {
+    /// Begins a connection with its first packet.
+    pub(super) fn accept(first: &mut First, now: Instant) -> Option<Self> {
+        let endpoint = Rc::clone(first.endpoint());
+        let (handle, quic, inbox) = endpoint.accept(first.take()?, now)?;
+        let remote = quic.remote_address();
+        let (unsent, alarm, lost, is_drained) = (None, Alarm::default(), None, false);
+        Some(Self { quic, handle, endpoint, inbox, unsent, alarm, lost, is_drained, remote })
+    }
+
+    /// Why it is over, once it is.
+    pub(super) const fn lost(&self) -> Option<&ConnectionError> {
+        self.lost.as_ref()
+    }
+
+    pub(super) const fn is_drained(&self) -> bool {
+        self.is_drained
+    }
+
+    /// Takes what came, and what is due. Whether anything came.
+    pub(super) fn take(&mut self, now: Instant, cx: &Context<'_>) -> bool {
+        self.inbox.register(cx.waker());
+        let mut came = false;
+        while let Some(event) = self.inbox.take() {
+            self.quic.handle_event(event);
+            came = true;
+        }
+        if self.quic.poll_timeout().is_some_and(|due| due <= now) {
+            self.quic.handle_timeout(now);
+        }
+        if came && self.quic.remote_address() != self.remote {
+            self.remote = self.quic.remote_address();
+            counter!("devanture_quic_migrations_total").increment(1);
+        }
+        came
+    }
+
+    /// The next event that is none of its own.
+    pub(super) fn next_event(&mut self) -> Option<Occurrence> {
+        loop {
+            match self.quic.poll()? {
+                Event::Connected => return Some(Occurrence::Connected),
+                Event::Stream(event) => return Some(Occurrence::Stream(event)),
+                Event::ConnectionLost { reason } => self.lost = Some(reason),
+                Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
+            }
+        }
+    }
+
+    /// Sends what is due, up to about `bytes_max`.
+    pub(super) fn send(&mut self, now: Instant, bytes_max: usize, waker: &Waker) -> Sent {
+        let sent = self.send_due(now, bytes_max, waker);
+        self.settle();
+        sent
+    }
+
+    fn send_due(&mut self, now: Instant, bytes_max: usize, waker: &Waker) -> Sent {
+        let Self { quic, endpoint, unsent, .. } = self;
+        if let Some((transmit, contents)) = unsent {
+            if !endpoint.socket.send(transmit, contents, waker) {
+                return Sent::Blocked;
+            }
+            *unsent = None;
+        }
+        let segments = endpoint.socket.segments_max().min(SEND_BYTES_MAX / usize::from(quic.current_mtu()).max(1));
+        let mut bytes = 0;
+        endpoint.lend(|output| {
+            while bytes < bytes_max {
+                output.clear();
+                let Some(transmit) = quic.poll_transmit(now, segments.max(1), output) else { return Sent::All };
+                bytes += transmit.size;
+                if !endpoint.socket.send(&transmit, output, waker) {
+                    *unsent = Some((transmit, output.clone()));
+                    return Sent::Blocked;
+                }
+            }
+            Sent::Full
+        })
+    }
+
+    /// Tells the endpoint what it is to know.
+    fn settle(&mut self) {
+        while let Some(event) = self.quic.poll_endpoint_events() {
+            self.is_drained |= event.is_drained();
+            if let Some(event) = self.endpoint.tell(self.handle, event) {
+                self.quic.handle_event(event);
+            }
+        }
+    }
+
+    /// Has the task woken when something is due, here or at `other`.
+    pub(super) fn poll_alarm(&mut self, other: Option<Instant>, cx: &mut Context<'_>) {
+        let due = [self.quic.poll_timeout(), other].into_iter().flatten().min();
+        if let Some(due) = due
+            && self.alarm.poll(due.into(), cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Closes the connection with a code of HTTP/3.
+    pub(super) fn close(&mut self, now: Instant, code: Code) {
+        self.quic.close(now, VarInt::from_u64(code as u64).unwrap_or_default(), Bytes::new());
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        let lost = self.quic.stats().path.lost_packets;
+        if lost > 0 {
+            counter!("devanture_quic_lost_packets_total").increment(lost);
+        }
+        if self.is_drained {
+            return;
+        }
+        // The peer learns of it if this packet comes to it, or by a reset if it sends another.
+        if !self.quic.is_closed() {
+            let now = crate::listen::engine::clock();
+            self.close(now, Code::None);
+            self.send(now, 1, Waker::noop());
+        }
+        if !self.is_drained {
+            self.endpoint.tell(self.handle, EndpointEvent::drained());
+        }
+    }
+}
+
+/// What happened on a connection.
+#[derive(Debug)]
+pub(super) enum Occurrence {
+    /// The handshake is done.
+    Connected,
+    /// Something on a stream.
+    Stream(StreamEvent),
+}

@@ -1,0 +1,87 @@
+//! The UDP sockets of HTTP/3: bound beside those of HTTPS, or inherited with what belongs to them.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::takeover::{Inherited, Listener, Listening};
+use crate::listen::quic::{self, Place, Predecessor};
+
+/// Sockets of one address: threads have one byte of a connection id.
+const SOCKETS_MAX: usize = 255;
+
+/// The socket of one thread.
+pub(super) struct QuicSocket {
+    pub(super) socket: UdpSocket,
+    pub(super) place: Place,
+    /// The edge that this one takes over from, as this thread has it.
+    pub(super) predecessor: Option<Predecessor>,
+    /// What the edge passes on that takes over from this one.
+    pub(super) successors: UnboundedReceiver<UnixDatagram>,
+    after: UnboundedSender<UnixDatagram>,
+}
+
+/// The same for the edge that takes over.
+pub(crate) struct QuicCopy {
+    socket: UdpSocket,
+    address: SocketAddr,
+    pub(crate) generation: u8,
+    after: UnboundedSender<UnixDatagram>,
+}
+
+impl QuicSocket {
+    fn new(socket: UdpSocket, place: Place, predecessor: Option<Predecessor>) -> Self {
+        let (after, successors) = unbounded_channel();
+        Self { socket, place, predecessor, successors, after }
+    }
+
+    /// Binds one for each of `count` threads.
+    pub(super) fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        let sockets = quic::bind_all(address, count.min(SOCKETS_MAX))?;
+        let (threads, generation) = (u8::try_from(sockets.len()).unwrap_or(u8::MAX), rand::random());
+        let place = |thread| Place { thread, threads, generation };
+        Ok(sockets.into_iter().zip(0..).map(|(socket, thread)| Self::new(socket, place(thread), None)).collect())
+    }
+
+    /// Takes those of the running edge for `address` and so many threads, if it has them.
+    pub(super) fn inherit(inherited: &mut Inherited, address: SocketAddr, count: usize) -> Vec<Self> {
+        let sockets: Vec<UdpSocket> = inherited.take(Listener::Http3, address);
+        let forwards: Vec<UnixDatagram> = inherited.take(Listener::Http3Forward, address);
+        let Some(before) = inherited.generation() else { return Vec::new() };
+        if sockets.len() != count.min(SOCKETS_MAX) || forwards.len() != sockets.len() {
+            return Vec::new();
+        }
+        let (threads, generation) = (u8::try_from(sockets.len()).unwrap_or(u8::MAX), before.wrapping_add(1));
+        let each = sockets.into_iter().zip(forwards).zip(0..).map(|((socket, forward), thread)| {
+            let predecessor = Predecessor { socket: forward, generation: before };
+            Self::new(socket, Place { thread, threads, generation }, Some(predecessor))
+        });
+        each.collect()
+    }
+
+    /// What the edge gets that takes over.
+    pub(super) fn copy(&self) -> io::Result<QuicCopy> {
+        Ok(QuicCopy {
+            socket: self.socket.try_clone()?,
+            address: self.socket.local_addr()?,
+            generation: self.place.generation,
+            after: self.after.clone(),
+        })
+    }
+}
+
+impl QuicCopy {
+    /// The descriptors for an edge that takes over: the socket, and the end of a pair by which it passes on what is for
+    /// this one. The thread gets the other end.
+    pub(crate) fn give(&self) -> io::Result<[(Listening, OwnedFd); 2]> {
+        let (here, there) = UnixDatagram::pair()?;
+        // A thread that has ended reads nothing.
+        drop(self.after.send(here));
+        let listening = |listener| Listening { listener, address: self.address };
+        let socket = self.socket.try_clone()?;
+        Ok([(listening(Listener::Http3), socket.into()), (listening(Listener::Http3Forward), there.into())])
+    }
+}
