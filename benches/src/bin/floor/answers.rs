@@ -1,4 +1,4 @@
-//! The constant answers: one for each file, read before anything listens, for both protocols.
+//! The constant answers: one for each file, read before anything listens, for all protocols.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use devanture_edge::engine::field_coding::huffman;
+use devanture_edge::engine::qpack;
 use http::StatusCode;
 
 /// The numbers of names in HPACK's static table (RFC 7541 appendix A).
@@ -26,6 +27,8 @@ mod name {
 pub(crate) struct Answer {
     /// A block of HPACK, of literals alone.
     pub(crate) block: Bytes,
+    /// The frames of HTTP/3 up to the body.
+    pub(crate) frames: Bytes,
     /// The lines of HTTP/1.1, with the empty one.
     pub(crate) lines: Bytes,
     pub(crate) body: Bytes,
@@ -85,6 +88,17 @@ impl Answers {
         self.choose(path.unwrap_or_default(), is_conditional)
     }
 
+    /// The answer to the frame of a request of HTTP/3, without a dynamic table.
+    pub(crate) fn to_request(&self, frame: &[u8]) -> &Answer {
+        let section = variable(frame).and_then(|(_, rest)| variable(rest)).map_or(&[][..], |(_, section)| section);
+        let (mut path, mut rest) = (None, section.get(2..).unwrap_or_default());
+        while let Some((found, after)) = section_field(rest) {
+            rest = after;
+            path = path.or(found);
+        }
+        self.choose(path.unwrap_or_default(), false)
+    }
+
     fn choose(&self, path: &[u8], is_conditional: bool) -> &Answer {
         self.files.get(path).map_or(&self.missing, |(found, same)| if is_conditional { same } else { found })
     }
@@ -120,7 +134,18 @@ impl Answer {
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
         lines.push_str("\r\n");
-        Self { block: block.into(), lines: lines.into(), body }
+        let mut section = Vec::new();
+        qpack::start(&mut section);
+        qpack::status(status, &mut section);
+        for (_, name, value) in fields.into_iter().filter(|(.., value)| !value.is_empty()) {
+            qpack::field(name, value.as_bytes(), &mut section);
+        }
+        let mut frames = frame_head(HEADERS, section.len());
+        frames.append(&mut section);
+        if !body.is_empty() {
+            frames.append(&mut frame_head(DATA, body.len()));
+        }
+        Self { block: block.into(), frames: frames.into(), lines: lines.into(), body }
     }
 }
 
@@ -130,6 +155,43 @@ fn content_type(name: &str) -> &'static str {
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         _ => "application/octet-stream",
+    }
+}
+
+/// The types of frames of HTTP/3 (RFC 9114 §7.2).
+const DATA: u8 = 0x00;
+const HEADERS: u8 = 0x01;
+
+/// The head of a frame, its length in four bytes.
+fn frame_head(kind: u8, length: usize) -> Vec<u8> {
+    let length = u32::try_from(length).unwrap_or_default() | 0x8000_0000;
+    [&[kind][..], &length.to_be_bytes()].concat()
+}
+
+/// An integer of variable length (RFC 9000 §16), and what follows it.
+fn variable(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let first = *bytes.first()?;
+    let (text, rest) = bytes.split_at_checked(1 << (first >> 6))?;
+    Some((text.iter().skip(1).fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte)), rest))
+}
+
+/// The value of the first field of a section if it is `:path`, as it is sent, and what follows the field (RFC 9204 §4.5).
+fn section_field(section: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    const PATH: usize = 1;
+    match *section.first()? {
+        // By number alone.
+        0x80.. => Some((None, integer(section, 6)?.1)),
+        // Its name by number.
+        0x40.. => {
+            let (number, rest) = integer(section, 4)?;
+            let (value, rest) = text(rest)?;
+            Some(((number == PATH).then_some(value), rest))
+        }
+        // Its name too as a text.
+        _ => {
+            let (length, rest) = integer(section, 3)?;
+            Some((None, text(rest.get(length..)?)?.1))
+        }
     }
 }
 

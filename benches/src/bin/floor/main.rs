@@ -2,17 +2,20 @@
 //! bytes, with next to no HTTP. `benches/performance` measures the edge beside it.
 //!
 //! From the environment: PORT, CERT and KEY (PEM files), WWW (the folder, with its precompressed siblings). The first head
-//! of a connection says what is requested; every further one is taken to request the same, and is not looked at. With
+//! of a connection says what is requested; every further one is taken to request the same, and is not looked at; over
+//! HTTP/3, at the same port, as well. With
 //! BACKEND, a port, everything is passed on to there instead (`benches/proxy`, HTTP/1.1 alone).
 
 mod answers;
 mod protocol;
+mod quic;
 mod relay;
 
 use std::cell::RefCell;
 use std::error::Error;
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,6 +26,7 @@ use devanture_config::edge_toml::{CertificateFiles, Tls};
 use devanture_edge::listen::bind;
 use devanture_edge::tls::Certificates;
 use rustls::{ServerConfig, ServerConnection};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
@@ -36,6 +40,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Bytes that are read at once.
 const INPUT_BYTES: usize = 64 * 1024;
+/// Bytes that the system holds of HTTP/3 in either direction, as for the edge.
+const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// About as many are put in one turn, as by the edge: 64 KiB cost large bodies half as much again.
 const TURN_BYTES: usize = 48 * 1024;
 
@@ -61,7 +67,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(backend) => LocalSet::new().block_on(&runtime, relay(listener, config, backend.parse()?)),
         Err(_) => {
             let answers = Arc::new(Answers::read(Path::new(&www))?);
-            LocalSet::new().block_on(&runtime, accept(listener, config, answers))
+            let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+            SockRef::from(&udp).set_recv_buffer_size(UDP_BUFFER_BYTES)?;
+            SockRef::from(&udp).set_send_buffer_size(UDP_BUFFER_BYTES)?;
+            let over_quic = quic::serve(udp, &config, Arc::clone(&answers));
+            let over_tcp = accept(listener, Arc::clone(&config), answers);
+            LocalSet::new().block_on(&runtime, async { tokio::try_join!(over_quic, over_tcp).map(|_| ()) })
         }
     }
 }
