@@ -11,6 +11,7 @@
 
 mod api;
 mod dns;
+mod http3;
 mod previews;
 mod proof;
 mod pushes;
