@@ -194,17 +194,17 @@ limits! {
     header_bytes_max = 65_536 in 8_192 ..= 1_048_576,
     /// Fields in a request's head.
     header_fields_max = 100 in 10 ..= 10_000,
-    /// HTTP/2 streams that one connection may have open at once.
+    /// Streams of HTTP/2 or HTTP/3 that one connection may have open at once.
     streams_max = 128 in 1 ..= 10_000,
     /// Requests on one connection, which is closed after the last one.
     requests_per_connection_max = 1_000_000 in 1 ..= 1_000_000_000_000,
-    /// HTTP/2 streams that a client may reset, or have reset for its mistakes, in one second beyond those it lets end; as many again of those whose answers are at hand.
+    /// Streams of HTTP/2 or HTTP/3 that a client may reset, or have reset for its mistakes, in one second beyond those it lets end; as many again of those whose answers are at hand.
     resets_per_second_max = 200 in 1 ..= 1_000_000,
-    /// HTTP/2 frames of one connection in one second that carry neither a request nor bytes of one.
+    /// Frames of HTTP/2 or HTTP/3 of one connection in one second that carry neither a request nor bytes of one.
     control_frames_per_second_max = 10_000 in 100 ..= 10_000_000,
-    /// Bytes of one request's body that a client of HTTP/2 may send before the edge has passed any on.
+    /// Bytes of one request's body that a client of HTTP/2 or HTTP/3 may send before the edge has passed any on.
     stream_window_bytes = 524_288 in 65_535 ..= 2_147_483_647,
-    /// Bytes of all requests' bodies that a client of HTTP/2 may send on one connection before the edge has passed any on.
+    /// Bytes of all requests' bodies that a client of HTTP/2 or HTTP/3 may send on one connection before the edge has passed any on.
     connection_window_bytes = 1_048_576 in 65_535 ..= 2_147_483_647,
     /// Milliseconds for a TLS handshake.
     handshake_ms_max = 10_000 in 100 ..= 600_000,
@@ -226,9 +226,9 @@ limits! {
     response_memory_bytes_per_address_max = 134_217_728 in 0 ..= 1_099_511_627_776,
     /// Bytes of these for one connection, all its streams together; a further stream waits until others were sent.
     response_memory_bytes_per_connection_max = 262_144 in 65_536 ..= 1_073_741_824,
-    /// Milliseconds that the body of a visitor's request may rest between two of its bytes, over HTTP/2.
+    /// Milliseconds that the body of a visitor's request may rest between two of its bytes, over HTTP/2 and HTTP/3.
     body_ms_max = 60_000 in 100 ..= 86_400_000,
-    /// Milliseconds for which the rest of a request is read and discarded after its response, so that the client sees the response before the request is stopped: over HTTP/2 by a reset of the stream, over HTTP/1.1 by the end of the connection.
+    /// Milliseconds for which the rest of a request is read and discarded after its response, so that the client sees the response before the request is stopped: over HTTP/2 and HTTP/3 by a reset of the stream, over HTTP/1.1 by the end of the connection.
     linger_ms_max = 2_000 in 0 ..= 60_000,
     /// Bytes that are so discarded on one connection at once.
     linger_bytes_max = 16_777_216 in 0 ..= 1_073_741_824,
