@@ -30,10 +30,11 @@ mod write_through;
 #[cfg(test)]
 mod tests;
 
+pub use draining::{Drain, DrainOrder, Drained};
 pub use limits::{ConnectionLimits, LIMITS_APPLIED};
 pub use request_body::RequestBody;
 pub use response_memory::{ResponseMemory, keep_response_memory};
-pub use serve::{Drain, DrainOrder, Drained, Peer, Protocol, Settings, serve};
+pub use serve::{Peer, Protocol, Settings, serve};
 pub use service::{Answers, NoEngine, WithEngine};
 pub(crate) use socket::{BACKLOG, UDP_RECEIVE_BUFFER_BYTES};
 pub use socket::{bind, bind_all};

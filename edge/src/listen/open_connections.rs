@@ -11,8 +11,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::Activity;
+use super::draining::{DrainOrder, Drained};
 use super::limits::Tally;
-use super::serve::{DrainOrder, Drained};
 use crate::engine::{Kinds, UnderWay};
 
 /// Longest wait for the ends of event streams whose time is over, and the time between two looks.

@@ -1,6 +1,5 @@
 //! Accepts connections from one listening socket on one thread, until it drains.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -11,82 +10,23 @@ use std::time::Duration;
 use metrics::{Gauge, counter, gauge};
 use rustls::ProtocolVersion;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::answer::Activity;
 use super::connection::{Accepted, Shared, run};
+use super::draining::{Drain, Drained, drain_order};
 use super::handshakes::{Handshakes, TooMany};
 use super::limits::{ConnectionLimits, Refused};
 use super::open_connections::OpenConnections;
 use super::service::Answers;
 use super::socket::SocketIo;
-use crate::engine::{Kinds, UnderWay};
 use crate::proxy::Interim;
 use crate::tls::ServerTls;
 
 /// Pause of accepting after the system refused, as it does when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// The order to drain, for any number of listeners: `None` while all is well. A dropped sender cuts at once.
-pub type Drain = watch::Receiver<Option<DrainOrder>>;
-
-/// How to drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DrainOrder {
-    /// The time at which requests are cut whose responses have not begun, and connections without any, …
-    pub requests: Instant,
-    /// … those whose bodies are still coming in, …
-    pub uploads: Instant,
-    /// … responses under way, …
-    pub downloads: Instant,
-    /// … event streams, which end in order, …
-    pub event_streams: Instant,
-    /// … and upgraded connections.
-    pub tunnels: Instant,
-    /// The deadline of what was accepted and needs no connection.
-    pub deploys: Instant,
-    /// Whether another process serves the same sockets. Idle connections of HTTP/1.1 then stay for a moment: the next
-    /// request on one is answered and is its last, where a request into a closed connection would be lost.
-    pub has_successor: bool,
-}
-
-impl DrainOrder {
-    /// Of an edge that nobody takes over from.
-    #[must_use]
-    pub const fn until(deadline: Instant) -> Self {
-        Self {
-            requests: deadline,
-            uploads: deadline,
-            downloads: deadline,
-            event_streams: deadline,
-            tunnels: deadline,
-            deploys: deadline,
-            has_successor: false,
-        }
-    }
-
-    /// The same, where the streams of a request have until then at least.
-    #[must_use]
-    pub fn at_least(self, until: Instant) -> Self {
-        let later = |time: Instant| time.max(until);
-        Self { requests: later(self.requests), uploads: later(self.uploads), downloads: later(self.downloads), ..self }
-    }
-
-    /// The times of requests in turn, with the kinds whose time is over by then.
-    pub(super) fn turns(&self) -> BTreeMap<Instant, Kinds> {
-        let time_of = |kind: UnderWay| match kind {
-            UnderWay::Request => self.requests,
-            UnderWay::Upload => self.uploads,
-            UnderWay::Download => self.downloads,
-            UnderWay::EventStream => self.event_streams,
-        };
-        let over_at = |time: Instant| UnderWay::ALL.into_iter().filter(|kind| time_of(*kind) <= time).collect();
-        UnderWay::ALL.into_iter().map(time_of).map(|time| (time, over_at(time))).collect()
-    }
-}
 
 /// Settings of one served socket.
 #[derive(Debug, Clone)]
@@ -127,13 +67,6 @@ pub struct Peer {
     pub sni: Option<Box<str>>,
     /// The version of TLS, on a listener that has it.
     pub tls_version: Option<ProtocolVersion>,
-}
-
-/// The result of a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Connections that were still open at the deadline, those that a request upgraded included.
-    pub cut: usize,
 }
 
 /// Serves `listener` until `settings.drain` says to drain, and then until every connection has ended, or the deadline.
@@ -260,11 +193,6 @@ impl<S: Answers> Server<S> {
             }
         }
     }
-}
-
-pub(super) async fn drain_order(mut drain: Drain) -> DrainOrder {
-    let order = drain.wait_for(Option::is_some).await.ok().and_then(|order| *order);
-    order.unwrap_or_else(|| DrainOrder::until(Instant::now()))
 }
 
 /// Whether an error of `accept` is of the one connection that was to be accepted.

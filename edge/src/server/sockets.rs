@@ -118,7 +118,7 @@ fn visitors(
             sockets => (sockets, false),
         };
         let address = https.first().map_or(Ok(listen.https), TcpListener::local_addr).map_err(StartError::Runtime)?;
-        // Let go of where they are not used: the running edge then reads them itself.
+        // Dropped where they are not used: the running edge then reads them itself.
         let sockets = QuicSocket::inherit(inherited, address, https.len());
         if !listen.tries_http3() {
             return Ok((https, Vec::new()));

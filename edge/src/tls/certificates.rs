@@ -17,6 +17,7 @@ use super::Error;
 use super::acme::{Acme, Cluster, Follow, Keeper, Served};
 use super::authority::{self, Authority, ForAdmin, ForVisitors};
 use super::files::{self, Files, Pair};
+use super::secret::Secret;
 use super::server_tls::{ServerTls, provider};
 use super::tickets::{TicketFile, Tickets};
 use crate::catalog::Catalog;
@@ -92,8 +93,26 @@ impl Certificates {
         pattern_of: PatternOf,
     ) -> Result<Self, Error> {
         let folder = data_dir.join(AUTHORITY_FOLDER);
+        let opened = Self::open_in(&folder, tls, base_dir, (knows, pattern_of))?;
+        let key = match tls {
+            Tls::Files(named) => named.first().map(|first| base_dir.join(&first.key)),
+            Tls::Acme { .. } | Tls::SelfSigned => Some(folder.join(authority::KEY_FILE)),
+        };
+        let secret = key.and_then(|key| files::read(&key).ok()).map(|key| Secret::of(key.as_ref()));
+        Ok(match secret {
+            Some(secret) => Self { visitors: opened.visitors.with_secret(secret), ..opened },
+            None => opened,
+        })
+    }
+
+    fn open_in(
+        folder: &Path,
+        tls: &Tls,
+        base_dir: &Path,
+        (knows, pattern_of): (Knows, PatternOf),
+    ) -> Result<Self, Error> {
         match tls {
-            Tls::Acme { authority, files } => Self::by_acme(authority, files, base_dir, &folder, (knows, pattern_of)),
+            Tls::Acme { authority, files } => Self::by_acme(authority, files, base_dir, folder, (knows, pattern_of)),
             Tls::Files(named) => {
                 let files = open_files(named, base_dir)?;
                 files.report();
@@ -106,7 +125,7 @@ impl Certificates {
                 Ok(Self { visitors: listener()?, admin: listener()?, source: Source::Files(files), tickets: None })
             }
             Tls::SelfSigned => {
-                let authority = Arc::new(Authority::open(&folder, provider())?);
+                let authority = Arc::new(Authority::open(folder, provider())?);
                 let serves: Knows = Arc::new(move |name| name == LOCALHOST || knows(name));
                 let for_visitors =
                     ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves), pattern_of };

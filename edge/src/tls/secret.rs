@@ -19,7 +19,12 @@ impl Secret {
         let mut bytes = [0; SECRET_BYTES];
         let filled = rand::fill(&mut bytes);
         filled.map_err(|Unspecified| rustls::Error::FailedToGetRandomBytes)?;
-        Ok(Self::from(&bytes))
+        Ok(Self::of(&bytes))
+    }
+
+    /// One that is the same wherever `key` is known.
+    pub(crate) fn of(key: &[u8]) -> Self {
+        Self(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(key))
     }
 
     /// A key that is for `purpose` alone.
@@ -33,8 +38,16 @@ impl Secret {
     }
 }
 
-impl From<&[u8; SECRET_BYTES]> for Secret {
-    fn from(bytes: &[u8; SECRET_BYTES]) -> Self {
-        Self(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(bytes))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_of_its_secret_and_its_purpose() {
+        let of = |key: &[u8], purpose: &str| Secret::of(key).key_for(purpose);
+        assert_eq!(of(b"one", "resets"), of(b"one", "resets"));
+        assert_ne!(of(b"one", "resets"), of(b"two", "resets"));
+        assert_ne!(of(b"one", "resets"), of(b"one", "tokens"));
+        assert_ne!(Secret::random().unwrap().key_for("resets"), Secret::random().unwrap().key_for("resets"));
     }
 }

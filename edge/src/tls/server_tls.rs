@@ -111,6 +111,11 @@ impl ServerTls {
         Self { intermediate, modern, secret, ..self }
     }
 
+    /// Has keys derived from `secret` in place of one that is this process's alone.
+    pub(crate) fn with_secret(self, secret: Secret) -> Self {
+        Self { secret: Arc::new(secret), ..self }
+    }
+
     /// Shows an authority that asks for it the proof that a name is this edge's.
     pub(crate) fn with_challenges(self, challenges: Arc<Challenges>) -> Self {
         Self { challenges: Some(challenges), ..self }
@@ -139,7 +144,7 @@ impl ServerTls {
         Arc::new(config)
     }
 
-    /// A key for `purpose`, which is the same for all nodes that share keys of tickets.
+    /// A key for `purpose`, which outlasts this process, and is the same for all nodes that share keys of tickets.
     pub(crate) fn key_for(&self, purpose: &str) -> [u8; SECRET_BYTES] {
         self.secret.key_for(purpose)
     }

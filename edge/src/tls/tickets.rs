@@ -170,7 +170,7 @@ impl Tickets {
         // No period's, which have eight bytes in the place of these.
         let info = [self.purpose.as_bytes(), &[0], b"others"];
         secret.expand(&info, hkdf::HKDF_SHA256).and_then(|material| material.fill(&mut bytes)).ok()?;
-        Some(Secret::from(&bytes))
+        Some(Secret::of(&bytes))
     }
 
     /// The keys of this period; without a lock, and derived again by the first use in the next one.

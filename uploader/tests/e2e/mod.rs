@@ -57,6 +57,7 @@ mod story;
 mod switching;
 mod takeover;
 mod takeover_backends;
+mod takeover_http3;
 mod team;
 mod upgrades;
 mod upkeep;

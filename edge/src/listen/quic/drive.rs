@@ -19,8 +19,10 @@ use crate::listen::response_memory::{self, STALL_MIN};
 use crate::listen::watch::{self, Verdict, Watch};
 use crate::tls::WRITE_BYTES;
 
-/// The part of the idle time after which a peer that awaits answers is asked whether it is there, so that neither end
-/// gives the connection up.
+/// A peer that awaits answers, and says nothing for so long, is asked whether it is there, so that neither end, nor what
+/// translates addresses between them, gives the connection up …
+const PING_TIME_MAX: Duration = Duration::from_secs(15);
+/// … or for this part of the idle time.
 const PING_PART: u32 = 3;
 /// Streams that are never acknowledged to their end: the control stream.
 const OWN_STREAMS: usize = 1;
@@ -70,7 +72,7 @@ impl<S: Service> Drive<S> {
         times: Arc<Times>,
         activity: Rc<Activity>,
     ) -> Self {
-        let (now, ping_every) = (clock(), times.idle / PING_PART);
+        let (now, ping_every) = (clock(), PING_TIME_MAX.min(times.idle / PING_PART));
         Self {
             transport,
             engine,
@@ -229,6 +231,7 @@ impl<S: Service> Drive<S> {
         if self.is_ending && transport.quic.streams().send_streams() <= OWN_STREAMS {
             return Some(Turned::Ended(End::Close(Code::None)));
         }
-        (!puts_more && !streams.is_readable()).then_some(Turned::Rest)
+        let may_do_more = puts_more || streams.is_readable() || transport.has_more();
+        (!may_do_more).then_some(Turned::Rest)
     }
 }

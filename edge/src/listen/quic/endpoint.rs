@@ -55,6 +55,10 @@ impl Inbox {
         self.events.borrow_mut().pop_front()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.borrow().is_empty()
+    }
+
     /// Whom it wakes.
     pub(super) fn register(&self, waker: &Waker) {
         let mut known = self.waker.borrow_mut();
@@ -65,9 +69,9 @@ impl Inbox {
 }
 
 impl Endpoint {
-    pub(super) fn new(quic: quinn_proto::Endpoint, socket: Socket) -> Self {
+    pub(super) fn new(quic: quinn_proto::Endpoint, socket: Rc<Socket>) -> Self {
         let (inboxes, output) = (RefCell::default(), RefCell::default());
-        Self { quic: RefCell::new(quic), socket: Rc::new(socket), inboxes, output }
+        Self { quic: RefCell::new(quic), socket, inboxes, output }
     }
 
     /// Changes the settings of connections to come.

@@ -2,7 +2,7 @@
 //! reads them: it passes such packets on over a pair of Unix sockets for each thread, of which that one reads the other
 //! end. A packet for which there is no room is lost, as any may be on its way.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::net::UnixDatagram;
@@ -119,8 +119,8 @@ pub(super) struct Neighbours {
     generation: u8,
     before: RefCell<Option<Predecessor>>,
     message: RefCell<Vec<u8>>,
-    /// The other ends of what the next process passes on.
-    pub(super) has_after: Cell<bool>,
+    /// From where the process that takes over passes packets on.
+    after: RefCell<Option<UnixDatagram>>,
 }
 
 impl Neighbours {
@@ -129,7 +129,21 @@ impl Neighbours {
             // One that blocks would hold all of the thread up.
             before.socket.set_nonblocking(true).ok();
         }
-        Self { generation, before: RefCell::new(before), message: RefCell::default(), has_after: Cell::new(false) }
+        Self { generation, before: RefCell::new(before), message: RefCell::default(), after: RefCell::default() }
+    }
+
+    /// Another process is to take over.
+    pub(super) fn set_after(&self, after: UnixDatagram) {
+        *self.after.borrow_mut() = Some(after);
+    }
+
+    /// Whether there is a process that takes over and has the sockets: it closes its end where it does not use them, and
+    /// does so too where it has failed.
+    pub(super) fn has_after(&self) -> bool {
+        let after = self.after.borrow();
+        let Some(after) = &*after else { return false };
+        // What it does not read is nothing to it, and there is soon no more room.
+        !after.send(&[]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
     }
 
     /// Who is to have a packet.
@@ -143,7 +157,7 @@ impl Neighbours {
             Some(before) if is_long && before.generation != generation => Whose::Ours,
             Some(_) => Whose::Before,
             // Both read for a moment. A reset would end a connection that has just begun.
-            None if self.has_after.get() && !is_long => Whose::After,
+            None if !is_long && self.has_after() => Whose::After,
             None => Whose::Ours,
         }
     }
@@ -224,8 +238,14 @@ mod tests {
         }
         // What nobody has said may be one of another that is there still; a first packet is of somebody new.
         assert_eq!((beside.whose(&packet(3, false)), beside.whose(&packet(3, true))), (Whose::Before, Whose::Ours));
-        alone.has_after.set(true);
-        assert_eq!((alone.whose(&packet(8, false)), alone.whose(&packet(8, true))), (Whose::After, Whose::Ours));
+        let (after, its_end) = UnixDatagram::pair().unwrap();
+        after.set_nonblocking(true).unwrap();
+        alone.set_after(after);
+        for _ in 0..1_000 {
+            assert_eq!((alone.whose(&packet(8, false)), alone.whose(&packet(8, true))), (Whose::After, Whose::Ours));
+        }
+        drop(its_end);
+        assert_eq!(alone.whose(&packet(8, false)), Whose::Ours, "the process that was to take over has failed");
 
         let batch = Batch {
             remote: SocketAddr::from(([192, 0, 2, 1], 1)),

@@ -21,15 +21,16 @@ use super::endpoint::{Endpoint, First};
 use super::forward::{Batch, MESSAGE_BYTES_MAX, Neighbours, Predecessor, Whose};
 use super::ids::Place;
 use super::settings;
-use super::udp::{Input, Socket};
+use super::udp::{Receiver, Socket};
 use crate::blobs::Lane;
 use crate::engine::{self, Service};
 use crate::listen::answer::Activity;
+use crate::listen::draining::{Drain, Drained, drain_order};
 use crate::listen::engine::clock;
 use crate::listen::handshakes::{Handshakes, TooMany};
 use crate::listen::limits::{ConnectionLimits, Refused};
 use crate::listen::open_connections::OpenConnections;
-use crate::listen::serve::{Drain, Drained, Peer, drain_order};
+use crate::listen::serve::Peer;
 use crate::tls::ServerTls;
 
 /// Settings of one served socket.
@@ -73,7 +74,8 @@ where
     E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
 {
     let QuicSettings { name, tls, limits, drain, place, predecessor, mut successors } = settings;
-    let socket = Socket::new(socket)?;
+    let socket = Rc::new(Socket::new(socket)?);
+    let receiver = socket.receiver();
     let config = Arc::new(settings::of_connections(&tls, &limits).map_err(io::Error::other)?);
     let of_endpoint = Arc::new(settings::of_endpoint(&tls, place));
     let quic = quinn_proto::Endpoint::new(of_endpoint, Some(config), socket.can_find_mtu(), None);
@@ -102,25 +104,24 @@ where
         neighbours: Neighbours::new(place.generation, predecessor),
     });
     let here = Rc::clone(&server);
-    let receiver = AbortOnDropHandle::new(tokio::task::spawn_local(async move { here.receive().await }));
-    let mut from_after = None;
+    let receiver = AbortOnDropHandle::new(tokio::task::spawn_local(async move { here.receive(receiver).await }));
+    let mut hearing = None;
     let mut drain_order = pin!(drain_order(drain));
     let order = loop {
         tokio::select! {
             biased;
             order = &mut drain_order => break order,
-            Some(after) = successors.recv() => from_after = Some(server.hear(after)?),
+            Some(after) = successors.recv() => hearing = Some(server.hear(after)?),
         }
     };
     server.is_draining.set(true);
     // The next process reads the sockets from now on, and passes on what is for this one; where it does not serve HTTP/3
-    // it has let go of its end.
-    let is_passed_on = match &from_after {
-        Some((after, _)) if order.has_successor => after.send(&[]).await.is_ok(),
-        _ => false,
-    };
-    let _receiver = (!is_passed_on).then_some(receiver);
-    Ok(server.connections.drain(order).await)
+    // it has closed its end.
+    let is_passed_on = order.has_successor && server.neighbours.has_after();
+    let receiver = (!is_passed_on).then_some(receiver);
+    let drained = server.connections.drain(order).await;
+    drop((receiver, hearing));
+    Ok(drained)
 }
 
 struct Server<E> {
@@ -142,12 +143,11 @@ where
     E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
 {
     /// Gives what comes to whom it is for, until it is dropped.
-    async fn receive(&self) {
-        let mut input = Input::default();
+    async fn receive(&self, mut receiver: Receiver) {
         loop {
             let received = poll_fn(|cx| {
                 let now = clock();
-                self.endpoint.socket.poll_receive(&mut input, cx, |batch| self.take(batch, now))
+                receiver.poll_receive(cx, |batch| self.take(batch, now))
             });
             match received.await {
                 Ok(false) => {}
@@ -173,20 +173,20 @@ where
     }
 
     /// Takes what the next process passes on.
-    fn hear(self: &Rc<Self>, after: UnixDatagram) -> io::Result<(Rc<tokio::net::UnixDatagram>, AbortOnDropHandle<()>)> {
+    fn hear(self: &Rc<Self>, after: UnixDatagram) -> io::Result<AbortOnDropHandle<()>> {
         after.set_nonblocking(true)?;
-        let after = Rc::new(tokio::net::UnixDatagram::from_std(after)?);
-        self.neighbours.has_after.set(true);
-        let (here, from) = (Rc::clone(self), Rc::clone(&after));
+        self.neighbours.set_after(after.try_clone()?);
+        let after = tokio::net::UnixDatagram::from_std(after)?;
+        let here = Rc::clone(self);
         let hearing = async move {
             let mut message = vec![0; MESSAGE_BYTES_MAX];
-            while let Ok(count) = from.recv(&mut message).await {
+            while let Ok(count) = after.recv(&mut message).await {
                 if let Some(batch) = Batch::read(message.get(..count).unwrap_or_default()) {
                     here.take(batch, clock());
                 }
             }
         };
-        Ok((after, AbortOnDropHandle::new(tokio::task::spawn_local(hearing))))
+        Ok(AbortOnDropHandle::new(tokio::task::spawn_local(hearing)))
     }
 
     /// Begins a connection, unless there is no room for it.

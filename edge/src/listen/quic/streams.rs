@@ -1,6 +1,6 @@
 //! Bytes between the streams of a connection of QUIC and the engine.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, ReadError, Side, StreamEvent, StreamId, VarInt, WriteError};
@@ -18,7 +18,9 @@ const TURN_BYTES: usize = 128 * 1024;
 pub(super) struct Streams {
     readable: VecDeque<StreamId>,
     /// Bytes that were written, by streams that are not acknowledged to their end.
-    written: HashMap<StreamId, u64>,
+    written: Vec<(StreamId, u64)>,
+    /// The sum of these.
+    unacknowledged: u64,
     has_control: bool,
 }
 
@@ -32,12 +34,28 @@ impl Streams {
 
     /// Bytes that were written and that the peer may not have.
     pub(super) fn unacknowledged(&self) -> u64 {
-        self.written.values().sum::<u64>().min(SEND_WINDOW_BYTES_MAX)
+        self.unacknowledged.min(SEND_WINDOW_BYTES_MAX)
     }
 
     /// Whether there are bytes to read that nothing awaits.
     pub(super) fn is_readable(&self) -> bool {
         !self.readable.is_empty()
+    }
+
+    /// Counts bytes that were written.
+    fn add(&mut self, id: StreamId, bytes: u64) {
+        self.unacknowledged += bytes;
+        match self.written.iter_mut().find(|(other, _)| *other == id) {
+            Some((_, written)) => *written += bytes,
+            None => self.written.push((id, bytes)),
+        }
+    }
+
+    /// A stream has come to its end.
+    fn forget(&mut self, id: StreamId) {
+        if let Some(index) = self.written.iter().position(|(other, _)| *other == id) {
+            self.unacknowledged -= self.written.swap_remove(index).1;
+        }
     }
 
     fn push(&mut self, id: StreamId) {
@@ -62,11 +80,9 @@ impl Streams {
             }
             StreamEvent::Readable { id } => self.push(id),
             StreamEvent::Writable { id } => engine.writable(id.into()),
-            StreamEvent::Finished { id } => {
-                self.written.remove(&id);
-            }
+            StreamEvent::Finished { id } => self.forget(id),
             StreamEvent::Stopped { id, .. } => {
-                self.written.remove(&id);
+                self.forget(id);
                 engine.peer_stop(id.into(), turn);
             }
             StreamEvent::Available { dir: Dir::Uni } => self.open_control(quic),
@@ -185,7 +201,7 @@ impl StreamSink for Sink<'_> {
         }
         if written > 0 {
             self.room = self.room.saturating_sub(written);
-            *self.streams.written.entry(id).or_default() += written as u64;
+            self.streams.add(id, written as u64);
         }
     }
 
@@ -193,14 +209,14 @@ impl StreamSink for Sink<'_> {
         if let Some(id) = to_send(stream) {
             // The peer may have stopped it: nothing is to be finished then.
             if self.quic.send_stream(id).finish().is_err() {
-                self.streams.written.remove(&id);
+                self.streams.forget(id);
             }
         }
     }
 
     fn reset(&mut self, stream: u64, code: u64) {
         if let Some(id) = to_send(stream) {
-            self.streams.written.remove(&id);
+            self.streams.forget(id);
             drop(self.quic.send_stream(id).reset(number(code)));
         }
     }

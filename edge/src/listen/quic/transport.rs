@@ -13,6 +13,8 @@ use super::endpoint::{Endpoint, First, Inbox};
 use crate::engine::http3::Code;
 use crate::listen::watch::Alarm;
 
+/// Packets that a connection takes before others have their turn.
+const PACKETS_MAX: usize = 64;
 /// Bytes that the system takes at once.
 const SEND_BYTES_MAX: usize = 60 * 1024;
 
@@ -66,7 +68,8 @@ impl Transport {
     pub(super) fn take(&mut self, now: Instant, cx: &Context<'_>) -> bool {
         self.inbox.register(cx.waker());
         let mut came = false;
-        while let Some(event) = self.inbox.take() {
+        for _ in 0..PACKETS_MAX {
+            let Some(event) = self.inbox.take() else { break };
             self.quic.handle_event(event);
             came = true;
         }
@@ -78,6 +81,11 @@ impl Transport {
             counter!("devanture_quic_migrations_total").increment(1);
         }
         came
+    }
+
+    /// Whether more came than was taken.
+    pub(super) fn has_more(&self) -> bool {
+        !self.inbox.is_empty()
     }
 
     /// The next event that is none of its own.
@@ -133,12 +141,11 @@ impl Transport {
         }
     }
 
-    /// Has the task woken when something is due, here or at `other`.
+    /// Has the task woken when something is due, here or at `other`, or is there already.
     pub(super) fn poll_alarm(&mut self, other: Option<Instant>, cx: &mut Context<'_>) {
         let due = [self.quic.poll_timeout(), other].into_iter().flatten().min();
-        if let Some(due) = due
-            && self.alarm.poll(due.into(), cx).is_ready()
-        {
+        let is_due = due.is_some_and(|due| self.alarm.poll(due.into(), cx).is_ready());
+        if is_due || self.has_more() {
             cx.waker().wake_by_ref();
         }
     }

@@ -18,7 +18,7 @@ const BATCHES: usize = 8;
 /// Bytes of one: the system makes none larger.
 pub(super) const BATCH_BYTES: usize = 64 * 1024;
 
-/// The socket.
+/// The socket, as packets are sent on it.
 pub(super) struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
@@ -27,13 +27,10 @@ pub(super) struct Socket {
     blocked: RefCell<Vec<Waker>>,
 }
 
-/// Memory for what is read.
-pub(super) struct Input(Box<[u8]>);
-
-impl Default for Input {
-    fn default() -> Self {
-        Self(vec![0; BATCHES * BATCH_BYTES].into())
-    }
+/// The same socket, as packets are read from it.
+pub(super) struct Receiver {
+    socket: Rc<Socket>,
+    input: Box<[u8]>,
 }
 
 impl Socket {
@@ -42,6 +39,10 @@ impl Socket {
         let state = UdpSocketState::new((&socket).into())?;
         let local = socket.local_addr()?;
         Ok(Self { io: UdpSocket::from_std(socket)?, state, local, blocked: RefCell::default() })
+    }
+
+    pub(super) fn receiver(self: &Rc<Self>) -> Receiver {
+        Receiver { socket: Rc::clone(self), input: vec![0; BATCHES * BATCH_BYTES].into() }
     }
 
     pub(super) const fn local(&self) -> SocketAddr {
@@ -58,40 +59,7 @@ impl Socket {
         self.state.max_gso_segments().max(1)
     }
 
-    /// Reads once, and gives each batch to `take`. Whether there may be more at once.
-    pub(super) fn poll_receive(
-        &self,
-        input: &mut Input,
-        cx: &mut Context<'_>,
-        mut take: impl FnMut(Batch<'_>),
-    ) -> Poll<io::Result<bool>> {
-        let mut metas = [RecvMeta::default(); BATCHES];
-        loop {
-            ready!(self.io.poll_recv_ready(cx))?;
-            let mut slices = input.0.chunks_mut(BATCH_BYTES).map(IoSliceMut::new);
-            let mut slices: [IoSliceMut<'_>; BATCHES] =
-                std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-            let receive = || self.state.recv((&self.io).into(), &mut slices, &mut metas);
-            match self.io.try_io(Interest::READABLE, receive) {
-                Ok(count) => {
-                    for (batch, meta) in input.0.chunks(BATCH_BYTES).zip(&metas).take(count) {
-                        take(Batch {
-                            remote: meta.addr,
-                            local: meta.dst_ip,
-                            ecn: meta.ecn.and_then(|ecn| quinn_proto::EcnCodepoint::from_bits(ecn as u8)),
-                            stride: meta.stride,
-                            packets: batch.get(..meta.len).unwrap_or_default(),
-                        });
-                    }
-                    return Poll::Ready(Ok(count == BATCHES));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    /// Sends packets. Whether the system took them; if not, `waker` is woken when it does again. One that cannot be sent
+    /// Sends packets. Whether the system took them; if not, `waker` is woken when it does again, unless it wakes nobody. One that cannot be sent
     /// at all is lost, as any may be.
     pub(super) fn send(self: &Rc<Self>, transmit: &Transmit, contents: &[u8], waker: &Waker) -> bool {
         let ecn = transmit.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
@@ -117,6 +85,10 @@ impl Socket {
     }
 
     fn wait(self: &Rc<Self>, waker: &Waker) {
+        // Nobody waits, and the thread may be at its end.
+        if waker.will_wake(Waker::noop()) {
+            return;
+        }
         let mut blocked = self.blocked.borrow_mut();
         let is_first = blocked.is_empty();
         blocked.push(waker.clone());
@@ -128,6 +100,39 @@ impl Socket {
                     waker.wake();
                 }
             });
+        }
+    }
+}
+
+impl Receiver {
+    /// Reads once, and gives each batch to `take`. Whether there may be more at once.
+    pub(super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(Batch<'_>),
+    ) -> Poll<io::Result<bool>> {
+        let Self { socket, input } = self;
+        let mut metas = [RecvMeta::default(); BATCHES];
+        loop {
+            ready!(socket.io.poll_recv_ready(cx))?;
+            let mut slices = input.chunks_mut(BATCH_BYTES).map(IoSliceMut::new);
+            let mut slices: [IoSliceMut<'_>; BATCHES] =
+                std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+            let receive = || socket.state.recv((&socket.io).into(), &mut slices, &mut metas);
+            let count = match socket.io.try_io(Interest::READABLE, receive) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                received => received?,
+            };
+            for (batch, meta) in input.chunks(BATCH_BYTES).zip(&metas).take(count) {
+                take(Batch {
+                    remote: meta.addr,
+                    local: meta.dst_ip,
+                    ecn: meta.ecn.and_then(|ecn| quinn_proto::EcnCodepoint::from_bits(ecn as u8)),
+                    stride: meta.stride,
+                    packets: batch.get(..meta.len).unwrap_or_default(),
+                });
+            }
+            return Poll::Ready(Ok(count == BATCHES));
         }
     }
 }

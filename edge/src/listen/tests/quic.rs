@@ -385,3 +385,23 @@ fn connections_outlive_the_process_that_takes_the_sockets_over() {
         }
     });
 }
+
+#[test]
+fn edges_with_the_same_keys_say_the_same_of_a_connection_that_they_do_not_know() {
+    local(async || {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let mut tokens = Vec::new();
+        for generation in [1, 2] {
+            let sockets = bind_all("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+            let served = Served::on(sockets, &Limits::default(), Arc::clone(&folder), generation, None);
+            let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            client.send_to(&[0x41; 100], served.address).await.unwrap();
+            let mut answer = [0; 200];
+            let (count, _) = timeout(PATIENCE, client.recv_from(&mut answer)).await.unwrap().unwrap();
+            // RFC 9000 §10.3.
+            assert!(count < 100);
+            tokens.push(answer[count - 16..count].to_vec());
+        }
+        assert_eq!(tokens[0], tokens[1]);
+    });
+}
