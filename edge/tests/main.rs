@@ -21,6 +21,8 @@ mod hostnames;
 mod http;
 mod http1;
 mod http2;
+#[path = "support/http3_client.rs"]
+mod http3_client;
 #[path = "support/in_process.rs"]
 mod in_process;
 mod lane;

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 
 use super::{SITE, edge, got, push};
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{ask, protocols};
 
 /// Every answer that comes of a version counts: pages, redirects, misses, answers without a body.
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn aliases_and_versions_are_left_out_by_search_engines_and_environments_ar
         ("GET",     "/api/x",          "",                     502),
         ("GET",     "/.well-known/devanture/release.json", "", 200),
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (method, path, condition, status) in cases {
             for (host, expected) in [
                 (preview.as_str(), "noindex"),

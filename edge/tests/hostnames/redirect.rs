@@ -7,8 +7,9 @@ use tokio::net::TcpStream;
 use devanture_config::api::DeployOptions;
 
 use super::{SITE, add, add_canonical, edge, got, names, push, push_as, remove};
+use crate::http3_client::Client;
 use crate::support::RunningEdge;
-use crate::wire::{Answer, PROTOCOLS, Protocol, ask};
+use crate::wire::{Answer, Protocol, ask, protocols};
 
 const TOML: &str = "[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:9\"\n[env.prod]\n\
     hostnames = [\"example.org\", \"www.example.org\", \"*.example.org\", \"bücher.example\"]\ncanonical = \"www.example.org\"\n";
@@ -23,7 +24,7 @@ async fn shop() -> RunningEdge {
 async fn every_other_name_leads_to_the_canonical_one_with_path_and_query() {
     let edge = shop().await;
     let port = edge.https().port();
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (method, path) in [
             ("GET", "/"),
             ("GET", "/a/b%20c?x=1&y=%2F"),
@@ -74,7 +75,7 @@ async fn a_rule_against_the_canonical_name_does_not_lead_around_in_a_circle() {
     let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
     push_as(&edge, files, toml, options).await;
     let port = edge.https().port();
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for path in ["/", "/?x=1", "/index.html"] {
             let answer = ask(path).host("www.example.org").send(&edge, protocol).await;
             let location = format!("https://example.org:{port}{path}");
@@ -87,13 +88,16 @@ async fn a_rule_against_the_canonical_name_does_not_lead_around_in_a_circle() {
     let toml = toml.replace("hostnames", "canonical = \"none\"\nhostnames");
     let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
     push_as(&edge, files, &toml, options).await;
-    let answer = ask("/a").host("example.org").send(&edge, PROTOCOLS[0]).await;
+    let answer = ask("/a").host("example.org").send(&edge, Protocol::Http1).await;
     assert_eq!((answer.status, answer.header("location").as_str()), (301, "https://www.example.org/a"));
     edge.stop().await;
 }
 
 /// Whether the local authority makes no certificate for a host, so that no request gets as far as an answer.
 async fn visit_error(edge: &RunningEdge, host: &str, protocol: Protocol) -> bool {
+    if protocol == Protocol::Http3 {
+        return Client::try_connect(edge, host, edge.http3().unwrap()).await.is_err();
+    }
     let version = if protocol == Protocol::Http2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
     edge.visit(Method::GET, host, "/").version(version).send().await.is_err()
 }

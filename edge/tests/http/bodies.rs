@@ -4,7 +4,7 @@ use devanture_config::api::BeginDeploy;
 
 use crate::http::site::noise;
 use crate::support::{edge, manifest, on_each_engine};
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{ask, protocols};
 
 on_each_engine! {
     a_name_and_the_bytes_say_the_type
@@ -51,7 +51,7 @@ async fn a_name_and_the_bytes_say_the_type() {
     ];
     let files: Vec<(&str, &[u8])> = cases.iter().map(|(path, bytes, _)| (*path, *bytes)).collect();
     let edge = edge().with_app("shop", &files).start().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (path, bytes, media_type) in cases {
             let target = format!("/{path}");
             // A page without its ending is found at once, whatever it is called.
@@ -77,7 +77,7 @@ async fn a_type_that_the_manifest_says_is_the_one() {
     say("own.dat", "text/x-own");
     let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
     edge.try_push("shop", "prod", begin, files).await.unwrap();
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (target, media_type) in [
             ("/model.xyz", "chemical/x-xyz"),
             ("/code.ts", "application/typescript"),
@@ -98,7 +98,7 @@ async fn a_body_of_any_size_comes_whole() {
     let files: Vec<(&str, &[u8])> =
         names.iter().zip(sizes).map(|(name, size)| (name.as_str(), &bytes[..size])).collect();
     let edge = edge().with_app("shop", &files).start().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for size in sizes {
             let target = format!("/{size}.png");
             let answer = ask(&target).send(&edge, protocol).await;

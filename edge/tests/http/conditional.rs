@@ -2,7 +2,7 @@
 
 use crate::http::site::{page, shop};
 use crate::support::{edge, on_each_engine};
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{ask, protocols};
 
 on_each_engine! {
     preconditions_are_answered_in_their_order
@@ -70,7 +70,7 @@ async fn preconditions_are_answered_in_their_order() {
         ("If-None-Match: \"a\"|Range: bytes=99999999-",            416),
         ("If-None-Match: TAG|Range: bytes=99999999-",              304),
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for encoding in ["identity", "br", "gzip", "zstd"] {
             let plain = ask("/lines.txt").with("Accept-Encoding", encoding).send(&edge, protocol).await;
             let (tag, date) = (plain.header("etag"), plain.header("last-modified"));
@@ -94,7 +94,7 @@ async fn preconditions_are_answered_in_their_order() {
 
 async fn a_304_has_the_fields_that_a_cache_needs_and_no_others() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (target, has_choice) in [("/", true), ("/assets/app-B3xY9_aZ.js", true), ("/photo.png", false)] {
             let get = ask(target).with("Accept-Encoding", "gzip").send(&edge, protocol).await;
             let request = ask(target).with("Accept-Encoding", "gzip").with("If-None-Match", get.header("etag"));
@@ -121,7 +121,7 @@ async fn a_304_has_the_fields_that_a_cache_needs_and_no_others() {
 async fn a_tag_validates_the_encoding_that_it_was_seen_with_and_no_other() {
     let edge = shop().await;
     let encodings = ["identity", "br", "gzip", "zstd"];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         let mut tags = Vec::new();
         for encoding in encodings {
             let answer = ask("/lines.txt").with("Accept-Encoding", encoding).send(&edge, protocol).await;
@@ -147,7 +147,7 @@ async fn a_tag_validates_the_encoding_that_it_was_seen_with_and_no_other() {
 
 async fn what_is_no_200_has_no_preconditions() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         // §13.2.1
         for (target, status) in [("/missing", 404), ("/about.html", 307), ("//about", 308)] {
             for line in ["If-None-Match: *", "If-Match: \"a\"", "If-Modified-Since: Fri, 31 Dec 2100 23:59:59 GMT"] {
@@ -163,7 +163,7 @@ async fn equal_bytes_have_equal_tags_in_every_version() {
     let (first, second) = (page("one"), page("two"));
     let edge = edge().start().await;
     edge.push("shop", &[("index.html", &first), ("same.txt", b"same")]).await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         edge.push("shop", &[("index.html", &first), ("same.txt", b"same")]).await;
         let before = ask("/same.txt").send(&edge, protocol).await.header("etag");
         let page_before = ask("/").send(&edge, protocol).await.header("etag");

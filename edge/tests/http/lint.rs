@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::{edge, on_each_engine};
-use crate::wire::{Answer, PROTOCOLS, ask};
+use crate::wire::{Answer, ask, protocols};
 
 on_each_engine! {
     no_response_has_a_warning_that_is_not_explained
 }
 
 /// Every file below a folder: its path in a bundle, and its bytes.
-fn files_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
@@ -91,7 +91,7 @@ async fn no_response_has_a_warning_that_is_not_explained() {
         ("BREW",    "/",                           &[],                              501),
     ];
     let mut exchanges = Vec::new();
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (method, target, lines, status) in cases {
             let request = ask(target).method(method).with_lines(lines);
             let answer = request.send(&edge, protocol).await;

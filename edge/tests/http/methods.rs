@@ -2,7 +2,7 @@
 
 use crate::http::site::shop;
 use crate::support::on_each_engine;
-use crate::wire::{PROTOCOLS, Protocol, ask};
+use crate::wire::{Protocol, ask, protocols};
 
 on_each_engine! {
     every_method_has_its_answer
@@ -33,7 +33,7 @@ async fn every_method_has_its_answer() {
         ("BREW",      "/missing",   501),
         ("POST",      "/.well-known/devanture/release.json", 405),
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (method, target, status) in cases {
             let answer = ask(target).method(method).send(&edge, protocol).await;
             assert_eq!(answer.status, status, "{protocol:?} {method} {target}");
@@ -66,7 +66,7 @@ async fn head_has_exactly_the_headers_of_get() {
         ("/", &["If-Match: \"no\""], 412),
         ("/.well-known/devanture/release.json", &[], 200),
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (target, lines, status) in cases {
             let get = ask(target).with_lines(lines).send(&edge, protocol).await;
             let head = ask(target).method("HEAD").with_lines(lines).send(&edge, protocol).await;
@@ -84,7 +84,7 @@ async fn head_has_exactly_the_headers_of_get() {
 
 async fn options_may_ask_about_the_server_as_a_whole() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         // §9.3.7, RFC 9112 §3.2.4, RFC 9113 §8.3.1
         let answer = ask("*").method("OPTIONS").send(&edge, protocol).await;
         assert_eq!((answer.status, answer.header("allow").as_str()), (204, "GET, HEAD, OPTIONS"), "{protocol:?}");

@@ -1,4 +1,4 @@
-//! What a visitor gets, over sockets: every case is sent over HTTP/1.1 and over HTTP/2 to the same running edge.
+//! What a visitor gets, over sockets: every case is sent over HTTP/1.1, HTTP/2 and HTTP/3 to the same running edge.
 //!
 //! The pure functions have their own tables in `src/site`; here it is seen that what they decide arrives. A line of a
 //! table ends with the section of RFC 9110 that it is for, or with another document's name.
@@ -17,12 +17,12 @@ mod bodies;
 mod client;
 mod conditional;
 mod docs;
-mod lint;
+pub(crate) mod lint;
 mod methods;
 mod negotiation;
 mod own_headers;
 mod profiles;
 mod ranges;
 mod resumption;
-mod site;
+pub(crate) mod site;
 mod target;

@@ -10,7 +10,7 @@ use devanture_site::rules::{At, of_manifest};
 
 use crate::http::site::{shop, text};
 use crate::support::{edge, on_each_engine};
-use crate::wire::{Answer, PROTOCOLS, ask};
+use crate::wire::{Answer, ask, protocols};
 
 on_each_engine! {
     weights_decide_and_then_the_fewest_bytes
@@ -102,7 +102,7 @@ async fn weights_decide_and_then_the_fewest_bytes() {
         (&["br;q=x"],                        "identity"),
         (&["gzip;q=0", "br"],                "br"),       // §5.3: lines are one list
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         let sizes =
             ["br", "gzip", "zstd"].map(|encoding| (encoding, ask("/lines.txt").with("Accept-Encoding", encoding)));
         let mut best = ("identity", usize::MAX);
@@ -130,7 +130,7 @@ async fn weights_decide_and_then_the_fewest_bytes() {
 
 async fn vary_is_on_every_answer_where_there_is_a_choice() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for encoding in ["identity", "br", "gzip", "zstd", "deflate", "identity;q=0"] {
             let tag = ask("/lines.txt").with("Accept-Encoding", encoding).send(&edge, protocol).await.header("etag");
             let none_match = format!("If-None-Match: {tag}");
@@ -159,7 +159,7 @@ async fn vary_is_on_every_answer_where_there_is_a_choice() {
 
 async fn nothing_is_ever_not_acceptable() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for line in ["Accept: image/png", "Accept: text/html;q=0", "Accept-Charset: utf-16", "Accept-Language: tlh"] {
             let answer = ask("/").with_lines(&[line]).send(&edge, protocol).await;
             assert_eq!(answer.status, 200, "{protocol:?} {line}");
@@ -194,7 +194,7 @@ async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
         ("other.js.gz", &gzip),
     ];
     let edge = edge().with_app("shop", files).start().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (encoding, name, bytes, media_type) in [
             ("br", "/app.js.br", &br, "application/octet-stream"),
             ("gzip", "/app.js.gz", &gzip, "application/gzip"),
@@ -232,7 +232,7 @@ async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
     ];
     let foreseen = Foreseen::of(files);
     let edge = edge().with_app("shop", files).start().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (target, status, known) in [
             ("/secret.json.br", 401, 200),
             // It has no second name, under which nobody would be asked.
@@ -270,7 +270,7 @@ async fn a_file_that_came_compressed_alone_answers_under_both_names() {
         ("other.css.gz", &gzip),
     ];
     let edge = edge().with_app("shop", files).start().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (target, encoding, sent, media_type) in [
             ("/Build/game.wasm", "br", &br, "application/wasm"),
             ("/Build/game.wasm.br", "br", &br, "application/wasm"),

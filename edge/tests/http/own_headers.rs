@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::http::site::{page, shop};
 use crate::support::{edge, got, on_each_engine};
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{Protocol, ask, protocols};
 
 on_each_engine! {
     every_answer_has_a_date_and_none_names_the_software
@@ -39,7 +39,7 @@ async fn every_answer_has_a_date_and_none_names_the_software() {
         ("BREW",    "/",            &[],                       501),
         ("OPTIONS", "/",            &[],                       204),
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (method, target, lines, status) in cases {
             let before = SystemTime::now() - Duration::from_secs(2);
             let answer = ask(target).method(method).with_lines(lines).send(&edge, protocol).await;
@@ -79,7 +79,7 @@ async fn what_may_be_kept_is_seen_by_the_name_alone() {
         ("/assets/app-C3xY9_aZ.js",   404, revalidate),
         ("/%00",                      400, "no-store"),
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (target, status, expected) in cases {
             let answer = ask(target).send(&edge, protocol).await;
             assert_eq!(
@@ -102,7 +102,7 @@ async fn last_modified_is_the_switch_and_a_rollback_moves_it_forward() {
     let first = edge.push("shop", &[("index.html", &one), ("same.txt", b"same")]).await;
     let date = async |target: &'static str| {
         let mut dates = Vec::new();
-        for protocol in PROTOCOLS {
+        for protocol in protocols(&edge) {
             let answer = ask(target).send(&edge, protocol).await;
             let (modified, now) = (seconds(&answer.header("last-modified")), seconds(&answer.header("date")));
             assert!(modified <= now, "RFC 9110 §8.8.2.1: never in the future");
@@ -127,7 +127,7 @@ async fn last_modified_is_the_switch_and_a_rollback_moves_it_forward() {
     // Who has seen the newer page asks by that date, and gets the older one.
     let answer = ask("/")
         .with("If-Modified-Since", httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(at_second)));
-    assert_eq!(answer.send(&edge, PROTOCOLS[0]).await.status, 200);
+    assert_eq!(answer.send(&edge, Protocol::Http1).await.status, 200);
     edge.stop().await;
 }
 
@@ -135,7 +135,7 @@ async fn every_answer_of_a_version_can_be_traced_to_it() {
     let edge = edge().start().await;
     let pushed = edge.push("shop", &[("index.html", b"hi")]).await;
     let short = &pushed.version.to_string()[..12];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (target, status) in [("/", 200), ("/missing", 404), ("/index.html", 307), ("//", 308), ("/%00", 400)] {
             let answer = ask(target).send(&edge, protocol).await;
             assert_eq!((answer.status, answer.header("devanture-version").as_str()), (status, short), "{target}");

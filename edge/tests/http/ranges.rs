@@ -2,7 +2,7 @@
 
 use crate::http::site::{noise, shop, text};
 use crate::support::{edge, on_each_engine};
-use crate::wire::{Answer, PROTOCOLS, ask};
+use crate::wire::{Answer, ask, protocols};
 
 on_each_engine! {
     one_range_is_that_part
@@ -45,7 +45,7 @@ async fn one_range_is_that_part() {
         ("lines=1-2",                 200, "",             "0123456789"),  // §14.1: another unit
         ("bytes=0-1,2-3",             206, "",             ""),            // several: below
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (range, status, content_range, body) in cases {
             let answer = ask("/ten.txt").with("Range", range).send(&edge, protocol).await;
             assert_eq!(answer.status, status, "{protocol:?} {range}");
@@ -68,7 +68,7 @@ async fn one_range_is_that_part() {
 
 async fn a_part_has_the_fields_of_the_whole() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         let whole = ask("/lines.txt").with("Accept-Encoding", "br").send(&edge, protocol).await;
         let part = ask("/lines.txt").with("Accept-Encoding", "br").with("Range", "bytes=0-9");
         let part = part.send(&edge, protocol).await;
@@ -86,7 +86,7 @@ async fn a_part_has_the_fields_of_the_whole() {
 
 async fn ranges_are_those_of_the_encoding_that_was_chosen() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for encoding in ["identity", "br", "gzip", "zstd"] {
             let whole = ask("/lines.txt").with("Accept-Encoding", encoding).send(&edge, protocol).await;
             let length = whole.body.len();
@@ -140,7 +140,7 @@ async fn several_ranges_are_parts_in_the_order_that_was_requested() {
         ("bytes=0-0,99-,5-5",     &[("bytes 0-0/10", "0"), ("bytes 5-5/10", "5")]),
         ("bytes=0-4,2-6,9-",      &[("bytes 0-6/10", "0123456"), ("bytes 9-9/10", "9")]), // §14.2: overlaps coalesce
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (range, expected) in cases {
             let answer = ask("/ten.txt").with("Range", *range).send(&edge, protocol).await;
             assert_eq!(answer.status, 206, "{protocol:?} {range}");
@@ -165,7 +165,7 @@ async fn several_ranges_are_parts_in_the_order_that_was_requested() {
 async fn an_abusive_set_gets_no_more_than_the_whole() {
     let edge = shop().await;
     let many = |count: usize| (0..count).map(|n| format!("{}-{}", n * 3, n * 3)).collect::<Vec<_>>().join(",");
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for set in [many(33), many(1_000), vec!["0-"; 500].join(",")] {
             let answer = ask("/lines.txt").with("Range", format!("bytes={set}")).send(&edge, protocol).await;
             assert_eq!(answer.status, 200, "{protocol:?} {} bytes of set", set.len());
@@ -192,7 +192,7 @@ async fn if_range_is_a_tag_or_a_date() {
         ("Fri, 31 Dec 2100 23:59:59 GMT",  200, 200), // the very date, not a later one
         ("yesterday",                      200, 200),
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for encoding in ["identity", "br", "gzip", "zstd"] {
             let whole = ask("/lines.txt").with("Accept-Encoding", encoding).send(&edge, protocol).await;
             let tag = whole.header("etag");
@@ -219,7 +219,7 @@ async fn if_range_is_a_tag_or_a_date() {
 
 async fn only_get_has_ranges_and_only_of_a_file() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         // §14.2
         for range in ["bytes=0-1", "bytes=0-1,3-4", "bytes=99999999-"] {
             let plain = ask("/lines.txt").method("HEAD").send(&edge, protocol).await;
@@ -244,7 +244,7 @@ async fn only_get_has_ranges_and_only_of_a_file() {
 async fn ranges_of_a_large_file_come_from_the_store() {
     let bytes = noise(1_000_000);
     let edge = edge().with_limit("memory_file_bytes_max", 1_000).with_app("shop", &[("big.png", &bytes)]).start().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         let whole = ask("/big.png").send(&edge, protocol).await;
         assert!(whole.body == bytes, "{protocol:?}: {} bytes", whole.body.len());
         for (first, last) in [(0, 0), (131_071, 131_073), (5, 700_000), (999_999, 999_999)] {

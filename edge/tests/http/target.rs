@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::http::site::{page, shop};
 use crate::support::{RunningEdge, edge, on_each_engine};
-use crate::wire::{Answer, HOST, PROTOCOLS, Protocol, ask, connect, read_answers};
+use crate::wire::{Answer, HOST, Protocol, ask, connect, protocols, read_answers};
 
 on_each_engine! {
     a_path_is_normal_redirected_or_refused
@@ -79,7 +79,7 @@ async fn a_path_is_normal_redirected_or_refused() {
         ("/.git/config",              404, ""),
         ("/.well-known/security.txt", 200, ""),
     ];
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (target, status, location) in cases {
             let answer = ask(target).send(&edge, protocol).await;
             assert_eq!(
@@ -123,7 +123,7 @@ async fn bytes_that_are_no_target_are_refused() {
 
 async fn a_target_of_any_length_has_an_answer() {
     let edge = shop().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         // RFC 9110 §4.1 wants 8,000 bytes at least; of a bundle's longest path each byte may be encoded.
         for (length, status) in [(8_000, 404), (12_288, 404), (12_289, 414), (40_000, 414)] {
             let target = format!("/{}", "a".repeat(length - 1));

@@ -188,6 +188,11 @@ impl RunningEdge {
         self.addresses.https
     }
 
+    /// Where visitors come over HTTP/3, if it is served.
+    pub(crate) fn http3(&self) -> Option<SocketAddr> {
+        self.addresses.http3
+    }
+
     /// Where plain HTTP is, if it was asked for.
     pub(crate) fn http(&self) -> Option<SocketAddr> {
         self.addresses.http

@@ -1,4 +1,4 @@
-//! Requests as bytes and as HTTP/2, to the same running edge: one way to ask, and one form of answer for both.
+//! Requests as bytes, as HTTP/2 and as HTTP/3, to the same running edge: one way to ask, and one form of answer for all.
 
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::http3_client::{self as http3, Client};
 use crate::support::RunningEdge;
 
 /// Longest that an answer, or the end of a connection, is waited for.
@@ -32,10 +33,16 @@ pub(crate) const HOST: &str = "shop.localhost";
 pub(crate) enum Protocol {
     Http1,
     Http2,
+    Http3,
 }
 
-/// Both of them: every case is mounted for each.
-pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
+/// Those that an edge speaks: every case is sent by each. All of them, but for HTTP/3 where hyper serves.
+pub(crate) fn protocols(edge: &RunningEdge) -> impl Iterator<Item = Protocol> + use<> {
+    let tries_http3 = edge.file().listen.tries_http3();
+    assert_eq!(edge.http3().is_some(), tries_http3, "HTTP/3 is served where it is to be");
+    let http3 = tries_http3.then_some(Protocol::Http3);
+    [Protocol::Http1, Protocol::Http2].into_iter().chain(http3)
+}
 
 /// A request, beside the edge that it is for.
 #[derive(Debug, Clone)]
@@ -83,6 +90,7 @@ impl<'a> Ask<'a> {
             match protocol {
                 Protocol::Http1 => self.send_http1(edge).await,
                 Protocol::Http2 => self.send_http2(edge).await,
+                Protocol::Http3 => self.send_http3(edge).await,
             }
         };
         timeout(PATIENCE, sent).await.unwrap_or_else(|_| panic!("no answer by {protocol:?} to {self:?}"))
@@ -112,17 +120,31 @@ impl<'a> Ask<'a> {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         let driver = tokio::spawn(connection);
-        let uri = Uri::builder().scheme("https").authority(self.host).path_and_query(self.target).build().unwrap();
-        let mut request = Request::builder().method(self.method).uri(uri);
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
-        let response = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await;
+        let response = sender.send_request(self.request().map(|()| Full::<Bytes>::default())).await;
         let response = response.unwrap_or_else(|error| panic!("{self:?}: {error:?}"));
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         driver.abort();
         Answer { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    async fn send_http3(&self, edge: &RunningEdge) -> Answer {
+        let mut client = Client::connect(edge, self.host).await;
+        let mut stream = client.begin(self.request()).await;
+        // An answer may come before the end of its request, which is then not wanted any more.
+        drop(stream.finish().await);
+        let answer = http3::answer(&mut stream).await.unwrap_or_else(|error| panic!("{self:?}: {error}"));
+        client.close().await;
+        answer
+    }
+
+    fn request(&self) -> Request<()> {
+        let uri = Uri::builder().scheme("https").authority(self.host).path_and_query(self.target).build().unwrap();
+        let mut request = Request::builder().method(self.method).uri(uri);
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        request.body(()).unwrap()
     }
 }
 

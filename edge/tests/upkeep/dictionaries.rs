@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{RunningEdge, edge, eventually, got, on_each_engine};
 use crate::upkeep::api;
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{ask, protocols};
 
 on_each_engine! {
     the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted
@@ -93,7 +93,7 @@ async fn the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted() {
     edge.push("shop", &[("a/app-77c01d2e.js", &two)]).await;
     let delta = stored(&edge, &one, &two).unwrap();
     let named = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, &one));
-    for (count, protocol) in (1..).zip(PROTOCOLS) {
+    for (count, protocol) in (1..).zip(protocols(&edge)) {
         let visit = ask("/a/app-77c01d2e.js").with("Accept-Encoding", "br, zstd, dcz");
         let plain = visit.clone().send(&edge, protocol).await;
         let answer = visit.with("Available-Dictionary", format!(":{named}:")).send(&edge, protocol).await;

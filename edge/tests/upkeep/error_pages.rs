@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::support::edge;
 use crate::upkeep::{FETCH, api, closed_port, fetch, long, navigate, preview, push_served, routed};
-use crate::wire::{Answer, PROTOCOLS, ask};
+use crate::wire::{Answer, Protocol, ask, protocols};
 
 /// What holds for every page of the site's own that stands in for something else.
 #[track_caller]
@@ -44,7 +44,7 @@ async fn a_backend_that_fails_is_reported_to_people_by_the_sites_page_and_to_pro
     let files: &[(&str, &[u8])] = &[("index.html", b"home"), ("502.html", &page), ("5xx.html", b"other")];
     let pushed = push_served(&edge, routed(closed_port()), files).await;
     let short = pushed.version.short();
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         let answer = navigate("/api/x").send(&edge, protocol).await;
         is_page(&answer, 502, &page);
         assert_eq!(answer.header("vary"), "accept-encoding");
@@ -88,7 +88,7 @@ async fn the_status_names_the_page_and_5xx_stands_for_all_that_have_none() {
     // It takes connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serving = routed(silent.local_addr().unwrap().port());
-    let protocol = PROTOCOLS[0];
+    let protocol = Protocol::Http1;
     let index: (&str, &[u8]) = ("index.html", b"home");
     push_served(&edge, serving.clone(), &[index, ("5xx.html", b"any"), ("500.html", b"five hundred")]).await;
     is_page(&navigate("/api/x").send(&edge, protocol).await, 504, b"any");
@@ -112,7 +112,7 @@ async fn the_status_names_the_page_and_5xx_stands_for_all_that_have_none() {
 async fn a_page_for_errors_is_a_file_under_its_own_name() {
     let edge =
         edge().with_app("shop", &[("index.html", b"home"), ("5xx.html", b"any"), ("404.html", b"gone")]).start().await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for (page, text) in [("/5xx", "any"), ("/404", "gone")] {
             let answer = navigate(page).send(&edge, protocol).await;
             assert_eq!((answer.status, answer.text().as_str()), (200, text));
@@ -144,7 +144,7 @@ async fn an_error_of_the_backends_own_is_the_backends() {
     });
     let edge = edge().start().await;
     push_served(&edge, routed(port), &[("index.html", b"home"), ("503.html", b"the site's")]).await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for request in [navigate("/api/x"), fetch("/api/x")] {
             let answer = request.send(&edge, protocol).await;
             assert_eq!((answer.status, answer.text().as_str()), (503, "mine"));
@@ -168,7 +168,7 @@ async fn a_backend_without_capacity_is_a_503_that_says_when_to_come_again() {
     let first = edge.visit(Method::GET, "shop.localhost", "/api/first");
     let first = tokio::spawn(first.send());
     let (held, _) = silent.accept().await.unwrap();
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         let answer = navigate("/api/x").send(&edge, protocol).await;
         is_page(&answer, 503, b"busy");
         assert_eq!(answer.header("retry-after"), "1");
@@ -194,7 +194,7 @@ async fn a_page_that_is_kept_from_strangers_is_shown_to_none_of_them() {
     let serving = Serving { rules: Some(Rules::Netlify), ..routed(closed_port()) };
     for (rules, expected) in [(&guards[..], plain), (&few[..], "any")] {
         push_served(&edge, serving.clone(), &files(rules)).await;
-        for protocol in PROTOCOLS {
+        for protocol in protocols(&edge) {
             let stranger = navigate("/api/x").send(&edge, protocol).await;
             assert_eq!((stranger.status, stranger.text().as_str()), (502, expected));
             let wrong = navigate("/api/x").with("Authorization", "Basic eDp5").send(&edge, protocol).await;
@@ -206,7 +206,7 @@ async fn a_page_that_is_kept_from_strangers_is_shown_to_none_of_them() {
     push_served(&edge, serving, &[("_headers", guards), ("index.html", b"home"), ("5xx.html", b"secret")]).await;
     assert_eq!(api(&edge, Method::POST, "environments/prod/pause", json!({})).await.status, 200);
     for (request, shown) in [(navigate("/"), false), (navigate("/").with("Authorization", "Basic dTpw"), true)] {
-        let answer = request.send(&edge, PROTOCOLS[0]).await;
+        let answer = request.send(&edge, Protocol::Http1).await;
         assert_eq!((answer.status, answer.text() == "secret"), (503, shown));
     }
     edge.stop().await;
@@ -223,7 +223,7 @@ async fn a_withdrawn_page_for_errors_is_not_shown() {
     .await;
     let withdrawn = api(&edge, Method::POST, "withdrawn", json!({"path": "/502.html"})).await;
     assert!(withdrawn.status.is_success(), "{withdrawn:?}");
-    is_page(&navigate("/api/x").send(&edge, PROTOCOLS[0]).await, 502, b"any");
+    is_page(&navigate("/api/x").send(&edge, Protocol::Http1).await, 502, b"any");
     let bad = api(&edge, Method::POST, "withdrawn", json!({"path": "502.html"})).await;
     assert_eq!(bad.code(), Code::BadRequest);
     edge.stop().await;

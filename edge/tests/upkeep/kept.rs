@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::{RunningEdge, edge, got};
 use crate::upkeep::{navigate, push_served, single_page, switch};
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{ask, protocols};
 
 /// How often the metrics say that a kept asset saved a visitor of the app.
 async fn saved(edge: &RunningEdge) -> u64 {
@@ -32,7 +32,7 @@ async fn law_10_only_fingerprinted_assets_outlive_a_switch() {
     )
     .await;
     edge.push("shop", &[("index.html", b"two"), ("404.html", b"gone")]).await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         let kept = ask("/a/app-4f2a91bc.js").send(&edge, protocol).await;
         assert_eq!((kept.status, kept.text().as_str()), (200, "one()"));
         // A removed file is gone at once, and HTML is never kept, whatever its name looks like.
@@ -96,7 +96,7 @@ async fn an_asset_is_kept_before_the_page_of_an_application_and_on_no_preview() 
     let edge = edge().start().await;
     let one = push_served(&edge, single_page(), &[("index.html", b"one"), ("app-4f2a91bc.js", b"one()")]).await;
     let two = push_served(&edge, single_page(), &[("index.html", b"two")]).await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         assert_eq!(navigate("/app-4f2a91bc.js").send(&edge, protocol).await.text(), "one()");
         assert_eq!(ask("/app-00000000.js").send(&edge, protocol).await.status, 404);
         // A preview shows one version and nothing else.

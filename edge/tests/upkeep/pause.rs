@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{RunningEdge, edge, got};
 use crate::upkeep::{api, closed_port, fetch, long, navigate, preview, push, push_served, routed, switch};
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{Protocol, ask, protocols};
 
 async fn pause(edge: &RunningEdge, body: Value) -> PauseReport {
     api(edge, Method::POST, "environments/prod/pause", body).await.json()
@@ -32,7 +32,7 @@ async fn while_paused_only_what_was_left_open_answers() {
     let pushed = push_served(&edge, routed(closed_port()), files).await;
     let report = pause(&edge, json!({"message": "<b>Back</b> at \"ten\".", "allow": ["/status", "/a/*"]})).await;
     assert!(report.changed);
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for target in ["/", "/missing", "/api/x", "/status/x", "/%00", "/index.html", "//", "/a/../index.html"] {
             let page = navigate(target).send(&edge, protocol).await;
             assert_eq!(
@@ -75,7 +75,7 @@ async fn while_paused_only_what_was_left_open_answers() {
         assert_eq!(navigate("/").host(&preview(&pushed)).send(&edge, protocol).await.text(), "home");
     }
     assert!(resume(&edge).await.changed);
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         assert_eq!(navigate("/").send(&edge, protocol).await.text(), "home");
     }
     edge.stop().await;
@@ -119,7 +119,7 @@ async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
         push_served(&edge, serving, files).await;
         pause(&edge, json!({ "allow": open })).await;
         for (target, status, expected) in *request {
-            let answer = ask(target).send(&edge, PROTOCOLS[0]).await;
+            let answer = ask(target).send(&edge, Protocol::Http1).await;
             assert_eq!(answer.status, *status, "{handling:?} {open:?} {target}");
             match status {
                 200 => assert_eq!(answer.text(), *expected, "{handling:?} {open:?} {target}"),
@@ -138,7 +138,7 @@ async fn the_sites_own_page_says_that_it_is_paused() {
     let files: &[(&str, &[u8])] = &[("index.html", b"home"), ("503.html", &page), ("5xx.html", b"any")];
     push_served(&edge, routed(closed_port()), files).await;
     pause(&edge, json!({"retry_after_s": 600})).await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for target in ["/", "/api/x", "/503"] {
             let answer = navigate(target).send(&edge, protocol).await;
             assert!(answer.body == page, "{target}: {answer:?}");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Got, RunningEdge, edge, got};
 use crate::upkeep::{api, handled, navigate, preview, push_served, single_page, store, switch};
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{Protocol, ask, protocols};
 
 async fn withdraw(edge: &RunningEdge, path: &str) -> WithdrawReport {
     api(edge, Method::POST, "withdrawn", json!({"path": path})).await.json()
@@ -39,7 +39,7 @@ async fn law_10_a_withdrawn_path_is_gone_on_every_hostname() {
     let tag = edge.get("shop.localhost", "/salaries.pdf").await.header("etag").to_owned();
     let report = withdraw(&edge, "/salaries.pdf").await;
     assert_eq!((report.path.as_str(), report.answered), ("/salaries.pdf", true));
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         for host in hosts {
             let request = ask("/salaries.pdf").host(host).with("If-None-Match", &*tag).with("Range", "bytes=0-1");
             let answer = request.send(&edge, protocol).await;
@@ -191,7 +191,7 @@ async fn a_page_is_gone_at_each_of_its_addresses() {
 async fn no_page_of_an_application_stands_in_for_a_withdrawn_path() {
     let edge = edge().start().await;
     let one = push_served(&edge, single_page(), &[("index.html", b"shell"), ("salaries.pdf", b"secret")]).await;
-    let protocol = PROTOCOLS[1];
+    let protocol = Protocol::Http2;
     assert_eq!(navigate("/salaries").send(&edge, protocol).await.text(), "shell");
     withdraw(&edge, "/salaries.pdf").await;
     assert_eq!(navigate("/salaries.pdf").send(&edge, protocol).await.status, 404);

@@ -6,7 +6,7 @@ use http_body_util::Empty;
 
 use crate::attacks::world::{Backend, ask_http2, push};
 use crate::support::{edge, on_each_engine};
-use crate::wire::{HOST, PROTOCOLS, ask, connect, read_until_rest, write};
+use crate::wire::{HOST, ask, connect, protocols, read_until_rest, write};
 
 on_each_engine! {
     trailers_of_an_answer_set_nothing_that_its_head_could_not
@@ -82,7 +82,7 @@ async fn a_backend_learns_no_password_that_was_for_the_edge() {
         ("_headers", b"/kept/*\n  Basic-Auth: me:pass\n"),
     ];
     push(&edge, "shop", files, &toml).await;
-    for protocol in PROTOCOLS {
+    for protocol in protocols(&edge) {
         // `me:pass`.
         for (path, passes) in [("/kept/x", false), ("/own/x", true)] {
             let answer = ask(path).with("authorization", "Basic bWU6cGFzcw==").send(&edge, protocol).await;

@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::attacks::world::{Backend, push};
 use crate::support::{RunningEdge, edge, got, on_each_engine};
-use crate::wire::{PROTOCOLS, ask};
+use crate::wire::{Protocol, ask, protocols};
 
 on_each_engine! {
     law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host
@@ -39,7 +39,7 @@ const DOMAINS: [&str; 17] = [
 /// The cookies of an answer, of which none may have a `Domain` but that of `host`.
 async fn cookies(edge: &RunningEdge, host: &str, path: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for protocol in PROTOCOLS {
+    for protocol in protocols(edge) {
         let answer = ask(path).host(host).send(edge, protocol).await;
         let cookies: Vec<String> = answer.headers.get_all("set-cookie").iter().map(lossy).collect();
         for cookie in &cookies {
@@ -134,7 +134,7 @@ async fn law_11_what_an_app_says_at_a_parent_of_hostnames_holds_for_itself_alone
         ("home2.apps.example.com", ["a=1", "b=1"], hsts, true, false),
         ("www.example.org", ["a=1", "b=1; Domain=www.example.org"], hsts, true, true),
     ] {
-        let answer = ask("/api/x").host(host).send(&edge, PROTOCOLS[1]).await;
+        let answer = ask("/api/x").host(host).send(&edge, Protocol::Http2).await;
         if answer.status == 308 {
             continue;
         }

@@ -11,8 +11,9 @@ use http_body_util::StreamBody;
 use tokio::net::TcpListener;
 
 use crate::attacks::world::{Backend, ask_http2, fields, push};
+use crate::http3_client::{Client, answer};
 use crate::support::{RunningEdge, edge, on_each_engine};
-use crate::wire::{HOST, PROTOCOLS, Protocol, connect, read_answers, write};
+use crate::wire::{HOST, Protocol, connect, protocols, read_answers, write};
 
 on_each_engine! {
     trailers_that_a_backend_could_take_for_its_head_do_not_reach_it
@@ -74,6 +75,7 @@ async fn send(edge: &RunningEdge, by: Protocol) {
     match by {
         Protocol::Http1 => send_http1(edge).await,
         Protocol::Http2 => send_http2(edge).await,
+        Protocol::Http3 => send_http3(edge).await,
     }
 }
 
@@ -92,14 +94,27 @@ async fn send_http1(edge: &RunningEdge) {
 
 /// Sends them over HTTP/2, but for those that it has no way to say.
 async fn send_http2(edge: &RunningEdge) {
-    let mut map = HeaderMap::new();
-    for (name, value) in trailers() {
-        map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
-    }
-    let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::trailers(map)].map(Ok::<_, Infallible>);
+    let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::trailers(trailer_map())].map(Ok::<_, Infallible>);
     let request = Request::post(format!("https://{HOST}/api/x")).header("te", "trailers");
     let (status, _) = ask_http2(edge, request.body(StreamBody::new(stream::iter(frames))).unwrap()).await;
     assert_eq!(status, 200);
+}
+
+/// Sends them over HTTP/3.
+async fn send_http3(edge: &RunningEdge) {
+    let mut client = Client::connect(edge, HOST).await;
+    let request = Request::post(format!("https://{HOST}/api/x")).header("te", "trailers");
+    let mut stream = client.begin(request.body(()).unwrap()).await;
+    stream.send_data(Bytes::from_static(b"abc")).await.unwrap();
+    stream.send_trailers(trailer_map()).await.unwrap();
+    stream.finish().await.unwrap();
+    assert_eq!(answer(&mut stream).await.unwrap().status, 200);
+    client.close().await;
+}
+
+fn trailer_map() -> HeaderMap {
+    let field = |(name, value): (&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+    trailers().into_iter().map(field).collect()
 }
 
 /// Of what reached the backend, `x-listed` too is the application's where no `Connection` listed it: HTTP/2 has none.
@@ -113,7 +128,7 @@ fn check<'f>(found: impl IntoIterator<Item = (&'f str, &'f str)>, by: Protocol) 
 async fn trailers_that_a_backend_could_take_for_its_head_do_not_reach_it() {
     let backend = Backend::start(OK).await;
     let edge = routed(&backend.url(), "").await;
-    for by in PROTOCOLS {
+    for by in protocols(&edge) {
         send(&edge, by).await;
         let sent = backend.take();
         let (head, body) = sent.split_once("\r\n\r\n").unwrap();
@@ -127,7 +142,7 @@ async fn trailers_that_a_backend_could_take_for_its_head_do_not_reach_it() {
 
     let (port, seen) = http2_backend().await;
     let edge = routed(&format!("http://127.0.0.1:{port}"), "protocol = \"http2\"\n").await;
-    for by in PROTOCOLS {
+    for by in protocols(&edge) {
         send(&edge, by).await;
         let trailers = seen.lock().unwrap().pop().expect("trailers came");
         check(trailers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())), by);
