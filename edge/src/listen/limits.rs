@@ -21,6 +21,9 @@ use crate::engine;
 /// Bytes of a target up to which it is read, so that one that is too long is distinguished from fields that are too large.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
 
+/// The part of an address's connections from which on more of them are taken only from those who are there.
+const BUSY_PART: usize = 2;
+
 /// The limits of connections. Clones share one count, so that all threads of a listener are limited together.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
@@ -312,6 +315,14 @@ impl ConnectionLimits {
         self.counts.open.load(Ordering::Relaxed)
     }
 
+    /// Whether `address` has so many connections that the rest of its share is for those of whom it is known that they are
+    /// there.
+    pub(crate) fn is_busy(&self, address: IpAddr) -> bool {
+        let max = self.counts.per_address_max;
+        let held = || self.counts.by_address.lock().get(&counted_as(address)).copied().unwrap_or(0);
+        max > 0 && !self.is_exempt(address) && held() >= max / BUSY_PART
+    }
+
     /// Counts a connection from `address`, or says why it may not be.
     pub(crate) fn admit(&self, address: IpAddr, open: &Gauge, tally: &Arc<Tally>) -> Result<Permit, Refused> {
         let counts = &self.counts;
@@ -398,6 +409,7 @@ mod tests {
         let mapped = limits.admit("::ffff:192.0.2.1".parse().unwrap(), &gauge, &tally).unwrap();
         assert_eq!(limits.admit("192.0.2.1".parse().unwrap(), &gauge, &tally).unwrap_err(), Refused::Address);
         assert_eq!(limits.open(), 2);
+        assert!(limits.is_busy("192.0.2.1".parse().unwrap()));
         drop((held, mapped));
         assert!(limits.counts.by_address.lock().is_empty());
     }

@@ -38,8 +38,10 @@ pub(crate) const ACCEPTS_PER_TURN: usize = 4;
 /// takes about as long, so that there is rarely more than one of them in a turn.
 const TURN_SHARE: Duration = Duration::from_micros(100);
 
-/// The part of all places from which on more handshakes are begun only with those who are where they say.
+/// The part of all places from which on handshakes are begun only with those who are where they say …
 const BUSY_PART: usize = 4;
+/// … and that of one client's.
+const BUSY_PART_OF_CLIENT: usize = 8;
 
 /// Most concurrent handshakes.
 #[derive(Debug, Clone, Copy)]
@@ -230,9 +232,13 @@ impl Handshakes {
         Ok(())
     }
 
-    /// Whether a share of all places is taken, so that it should be known of others that they are where they say.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.state.borrow().under_way >= self.limits.total / BUSY_PART
+    /// Whether so many places are taken, of all or of those of `client`, that the rest is for those of whom it is known
+    /// that they are where they say. Anyone who pretends to be others takes no more than this of theirs.
+    pub(crate) fn is_busy(&self, client: Client) -> bool {
+        let state = self.state.borrow();
+        let held = state.clients.get(&client).map_or(0, |share| share.under_way);
+        let is_client_busy = self.limits.per_client > 0 && held >= self.limits.per_client / BUSY_PART_OF_CLIENT;
+        is_client_busy || state.under_way >= self.limits.total / BUSY_PART
     }
 
     /// Counts an accepted connection in this turn.

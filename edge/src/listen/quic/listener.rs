@@ -200,14 +200,15 @@ where
         if self.is_draining.get() {
             return self.endpoint.refuse(incoming);
         }
-        if is_unknown && self.handshakes.is_busy() {
+        let client = shared.limits.client(address);
+        if is_unknown && (self.handshakes.is_busy(client) || shared.limits.is_busy(address.ip())) {
             return self.retry(incoming);
         }
         if self.handshakes.find_place().is_err() {
             return self.refuse(Refused::Handshakes, address, incoming);
         }
         let admitted = shared.limits.admit(address.ip(), &self.open, self.connections.tally());
-        let admitted = admitted.and_then(|permit| match self.handshakes.enter(shared.limits.client(address)) {
+        let admitted = admitted.and_then(|permit| match self.handshakes.enter(client) {
             Ok(handshake) => Ok((permit, handshake)),
             Err(TooMany) => Err(Refused::Handshakes),
         });

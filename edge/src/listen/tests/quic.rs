@@ -284,15 +284,7 @@ fn where_places_are_scarce_an_address_is_to_be_shown_first() {
         let (mut requests, _connection) = served.speak(&client).await;
         assert_eq!(fetch(&mut requests, "/").await, b"hello");
 
-        let config =
-            quinn::crypto::rustls::QuicClientConfig::try_from(trusting(served.folder.path(), &["h3"])).unwrap();
-        let now = std::time::Instant::now();
-        let of_endpoint = quinn_proto::EndpointConfig::default();
-        let mut endpoint = quinn_proto::Endpoint::new(Arc::new(of_endpoint), None, false, None);
-        let config = quinn_proto::ClientConfig::new(Arc::new(config));
-        let (_, mut connection) = endpoint.connect(now, config, served.address, "shop.localhost").unwrap();
-        let mut packet = Vec::new();
-        assert!(connection.poll_transmit(now, 1, &mut packet).is_some());
+        let packet = first_packet(&served);
         let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.send_to(&packet, served.address).await.unwrap();
         let mut answer = [0; 2_000];
@@ -300,6 +292,36 @@ fn where_places_are_scarce_an_address_is_to_be_shown_first() {
         // RFC 9000 §17.2.5.
         assert_eq!(answer[0] & 0xf0, 0xf0, "no Retry");
         assert!(count < packet.len());
+    });
+}
+
+/// The first packet of a client that says nothing else.
+fn first_packet(served: &Served) -> Vec<u8> {
+    let config = trusting(served.folder.path(), &["h3"]);
+    let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
+    let now = std::time::Instant::now();
+    let of_endpoint = quinn_proto::EndpointConfig::default();
+    let mut endpoint = quinn_proto::Endpoint::new(Arc::new(of_endpoint), None, false, None);
+    let config = quinn_proto::ClientConfig::new(Arc::new(config));
+    let (_, mut connection) = endpoint.connect(now, config, served.address, "shop.localhost").unwrap();
+    let mut packet = Vec::new();
+    assert!(connection.poll_transmit(now, 1, &mut packet).is_some());
+    packet
+}
+
+#[test]
+fn nobody_is_kept_out_by_packets_in_the_name_of_others() {
+    local(async || {
+        let limits = Limits { handshakes_per_address_max: 16, connections_per_address_max: 8, ..Limits::default() };
+        let served = Served::start(&limits, 1);
+        for _ in 0..100 {
+            let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            socket.send_to(&first_packet(&served), served.address).await.unwrap();
+            timeout(PATIENCE, socket.recv_from(&mut [0; 2_000])).await.unwrap().unwrap();
+        }
+        assert!(served.limits.open() <= 2, "{} connections of nobody", served.limits.open());
+        let (mut requests, _connection) = served.speak(&served.client()).await;
+        assert_eq!(fetch(&mut requests, "/").await, b"hello");
     });
 }
 
