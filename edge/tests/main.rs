@@ -21,12 +21,15 @@ mod hostnames;
 mod http;
 mod http1;
 mod http2;
+mod http3;
 #[path = "support/http3_client.rs"]
 mod http3_client;
 #[path = "support/in_process.rs"]
 mod in_process;
 mod lane;
 mod proxy;
+#[path = "support/relay.rs"]
+mod relay;
 mod rooms;
 mod rules;
 mod runner;

@@ -18,14 +18,14 @@ on_each_engine! {
 }
 
 /// Says what is not tested, for lack of something; fails where nothing may be missing.
-fn leave_out(what_is_missing: &str) {
+pub(crate) fn leave_out(what_is_missing: &str) {
     let is_set = |name: &str| std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
     assert!(!is_set("CI") && !is_set("DEVANTURE_REQUIRE"), "{what_is_missing}");
     eprintln!("left out: {what_is_missing}");
 }
 
 /// Runs a tool, if it is there.
-async fn run(tool: &str, arguments: &[&str]) -> Option<Output> {
+pub(crate) async fn run(tool: &str, arguments: &[&str]) -> Option<Output> {
     run_with(tool, arguments, Stdio::null()).await
 }
 

@@ -19,9 +19,9 @@
 mod fields;
 mod table;
 mod wire;
-mod world;
+pub(crate) mod world;
 
-mod clients;
+pub(crate) mod clients;
 mod connections;
 mod drain;
 mod early;
@@ -34,7 +34,7 @@ mod limits;
 mod memory;
 mod messages;
 mod preface;
-mod proxied;
+pub(crate) mod proxied;
 mod pseudo;
 mod resets;
 mod settings;

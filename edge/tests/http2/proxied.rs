@@ -28,18 +28,18 @@ on_each_engine! {
     what_one_side_says_is_heard_before_the_other_goes_on
 }
 
-const HOST: &str = "proxied.localhost";
+pub(crate) const HOST: &str = "proxied.localhost";
 const MOST: u32 = (1 << 31) - 1;
 /// Bytes that all connections of one test may make the process grow: those of their windows, and what moves them.
-const GROWTH_MAX: u64 = 24 * 1024 * 1024;
-const CONNECTIONS: usize = 8;
+pub(crate) const GROWTH_MAX: u64 = 24 * 1024 * 1024;
+pub(crate) const CONNECTIONS: usize = 8;
 /// Bytes of an answer that nobody can hold.
-const ENDLESS_BYTES: u64 = 1 << 30;
-const UPLOAD_BYTES: usize = 64 << 20;
+pub(crate) const ENDLESS_BYTES: u64 = 1 << 30;
+pub(crate) const UPLOAD_BYTES: usize = 64 << 20;
 
 /// A backend's view of a connection.
 #[derive(Debug, PartialEq, Eq)]
-enum Event {
+pub(crate) enum Event {
     /// A request has come, to this path.
     TestRequest(String),
     /// Bytes of a body, which is chunked.
@@ -49,13 +49,13 @@ enum Event {
 }
 
 /// An edge before a backend that does as the path says, and reports it.
-struct Proxied {
-    world: Arc<World>,
-    events: UnboundedReceiver<Event>,
+pub(crate) struct Proxied {
+    pub(crate) world: Arc<World>,
+    pub(crate) events: UnboundedReceiver<Event>,
 }
 
 impl Proxied {
-    async fn start(setup: Setup) -> Self {
+    pub(crate) async fn start(setup: Setup) -> Self {
         let (sender, events) = unbounded_channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -76,12 +76,12 @@ impl Proxied {
         Self { world, events }
     }
 
-    async fn event(&mut self) -> Event {
+    pub(crate) async fn event(&mut self) -> Event {
         timeout(PATIENCE, self.events.recv()).await.expect("the backend tells").unwrap()
     }
 
     #[track_caller]
-    fn request(&mut self, path: &'static str) -> impl Future<Output = ()> {
+    pub(crate) fn request(&mut self, path: &'static str) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move {
             let event = timeout(PATIENCE, self.events.recv()).await.unwrap_or_else(|_| panic!("not asked, {place}"));
@@ -89,7 +89,7 @@ impl Proxied {
         }
     }
 
-    async fn closed(&mut self) -> u64 {
+    pub(crate) async fn closed(&mut self) -> u64 {
         loop {
             if let Event::Closed(bytes) = self.event().await {
                 return bytes;

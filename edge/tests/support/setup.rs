@@ -25,6 +25,7 @@ pub(crate) fn edge() -> Setup {
         toml: String::new(),
         apps: Vec::new(),
         plain_http: false,
+        threads: 1,
         listen: String::new(),
         domain: "localhost".to_owned(),
         preview_domain: None,
@@ -49,6 +50,7 @@ pub(crate) struct Setup {
     toml: String,
     apps: Vec<App>,
     plain_http: bool,
+    threads: usize,
     listen: String,
     domain: String,
     preview_domain: Option<String>,
@@ -166,6 +168,12 @@ impl Setup {
         self
     }
 
+    /// Serves visitors by so many threads.
+    pub(crate) fn with_threads(mut self, count: usize) -> Self {
+        self.threads = count;
+        self
+    }
+
     /// Adds keys to `[listen]`.
     pub(crate) fn with_listen(mut self, lines: &str) -> Self {
         self.listen.push_str(lines);
@@ -247,9 +255,9 @@ impl Setup {
         let mut text = format!(
             "{}data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {preview_domain:?}\n\
             drain_timeout_ms = {}\n\
-            [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}{listen}\
+            [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = {}\n{plain_http}{listen}\
             [tls]\n{tls}{log}[limits]\n",
-            self.top, self.drain_timeout_ms
+            self.top, self.drain_timeout_ms, self.threads
         );
         for (name, value) in &self.limits {
             writeln!(text, "{name} = {value}").unwrap();
