@@ -20,4 +20,6 @@ mod cli_words;
 mod docs_moving;
 mod e2e;
 mod frameworks;
+#[path = "../../edge/tests/support/relay.rs"]
+mod relay;
 mod support;

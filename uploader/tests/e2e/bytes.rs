@@ -25,7 +25,7 @@ fn decoded(coding: Option<&str>, body: &[u8]) -> Vec<u8> {
 }
 
 /// Percent-encodes a path as a browser would.
-fn encoded(path: &str) -> String {
+pub(super) fn encoded(path: &str) -> String {
     let keep = |b: u8| b.is_ascii_alphanumeric() || b"-._~/@!$&'()*+,;=:".contains(&b);
     path.bytes().map(|b| if keep(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

@@ -61,7 +61,7 @@ async fn browser_of(edge: &Edge, flags: &[&str], profile: &Path) -> Option<Brows
 }
 
 /// The SHA-256 of the key of the app's certificate, in base64.
-async fn spki_of(edge: &Edge) -> String {
+pub(super) async fn spki_of(edge: &Edge) -> String {
     let client = edge.client_with(|builder| builder.tls_info(true));
     let answer = client.get(edge.url(HOST, "/")).send().await.unwrap();
     let reported = answer.extensions().get::<reqwest::tls::TlsInfo>().unwrap();
@@ -90,7 +90,7 @@ fn assert_whole(loaded: &BTreeMap<String, Loaded>, site: &Path) {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

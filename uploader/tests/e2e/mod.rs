@@ -31,6 +31,7 @@ mod git_hook;
 mod halves;
 mod halves_page;
 mod hostnames;
+mod http3;
 mod images;
 mod images_page;
 mod isolation;
