@@ -1,9 +1,22 @@
-"""Visitors of an edge for the programs of this folder: connections of HTTP/1.1 and HTTP/2 that are kept or made again."""
+"""Visitors of an edge for the programs of this folder: connections of HTTP/1.1, HTTP/2 and HTTP/3 that are kept or made
+again."""
 
+import io
+import os
+import pathlib
 import socket
 import ssl
 import statistics
 import struct
+import sys
+
+# Where tools/needs puts the client of HTTP/3.
+TARGET = os.environ.get("CARGO_TARGET_DIR") or pathlib.Path(__file__).resolve().parent.parent / "target"
+sys.path.append(str(pathlib.Path(TARGET) / "tools" / "http3"))
+try:
+    import pycurl
+except ImportError:
+    pycurl = None
 
 ANSWER_S_MAX = 60
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -144,6 +157,59 @@ class Http2:
             # The first one says that the next one will name the last stream.
             self.last = last if last < (1 << 31) - 1 else None
         return kind, flags, stream, payload
+
+
+def lacks_http3():
+    """What the machine lacks for HTTP/3."""
+    return [] if pycurl else ["pycurl with ngtcp2"]
+
+
+class Http3:
+    """A connection of HTTP/3 of libcurl, which makes it again by itself once the server drains it."""
+
+    def __init__(self, port, host, at_once=1):
+        self.multi = pycurl.CurlMulti()
+        self.multi.setopt(pycurl.M_PIPELINING, 2)
+        self.multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, 1)
+        self.handles = [pycurl.Curl() for _ in range(at_once)]
+        self.base = f"https://{host}:{port}"
+        for handle in self.handles:
+            handle.setopt(pycurl.RESOLVE, [f"{host}:{port}:127.0.0.1"])
+            handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_3ONLY)
+            handle.setopt(pycurl.SSL_VERIFYPEER, False)
+            handle.setopt(pycurl.SSL_VERIFYHOST, 0)
+            handle.setopt(pycurl.PIPEWAIT, True)
+            handle.setopt(pycurl.TIMEOUT, ANSWER_S_MAX)
+
+    def get(self, paths):
+        """Requests all paths, as many at once as there are handles. Gives their statuses and bodies."""
+        answers, left, under_way, free = {}, list(enumerate(paths))[::-1], {}, list(self.handles)
+        while left or under_way:
+            while left and free:
+                handle, (number, path), body = free.pop(), left.pop(), io.BytesIO()
+                handle.setopt(pycurl.URL, self.base + path)
+                handle.setopt(pycurl.WRITEDATA, body)
+                under_way[handle] = (number, body)
+                self.multi.add_handle(handle)
+            self.multi.select(1.0)
+            self.multi.perform()
+            _, ended, failed = self.multi.info_read()
+            for handle, code, message in failed:
+                raise ConnectionError(f"{code} {message}")
+            for handle in ended:
+                number, body = under_way.pop(handle)
+                answers[number] = (handle.getinfo(pycurl.RESPONSE_CODE), body.getvalue())
+                self.multi.remove_handle(handle)
+                free.append(handle)
+        return [answers[number] for number in range(len(paths))]
+
+    def close(self):
+        """Takes back what is under way."""
+        for handle in self.handles:
+            try:
+                self.multi.remove_handle(handle)
+            except pycurl.error:
+                pass
 
 
 def frame(kind, flags, stream, payload):
