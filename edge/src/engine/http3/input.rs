@@ -351,7 +351,14 @@ impl<S: Service> Connection<S> {
 
     fn cancel(&mut self, id: u64, is_receiving: bool, now: Instant) {
         let counted = match self.place(id) {
-            Place::New | Place::Over => self.floods.control(now),
+            Place::New => {
+                // Ended on this side too: the peer may have as many streams as before only once both are over.
+                self.reset(id, Code::RequestCancelled, is_receiving);
+                // One that was answered has paid for this.
+                let is_unseen = id >= self.first_untaken;
+                if is_unseen { self.floods.reset(false, now) } else { self.floods.control(now) }
+            }
+            Place::Over => self.floods.control(now),
             Place::Lingering => {
                 // Its answer came to its end, which has paid for this.
                 let is_begun = self.lingering.remove(id).unwrap_or_default();

@@ -225,6 +225,27 @@ fn a_request_that_is_taken_back_ends_and_others_go_on() {
 }
 
 #[test]
+fn streams_that_are_taken_back_at_once_give_their_places_back() {
+    local(async || {
+        let limits = Limits { streams_max: 16, ..Limits::default() };
+        let served = Served::start(&limits, 1);
+        let (mut requests, connection) = served.speak(&served.client()).await;
+        for round in 0..limits.streams_max * 3 {
+            let (mut send, mut receive) = timeout(PATIENCE, connection.open_bi()).await.unwrap().unwrap();
+            match round % 3 {
+                0 => send.reset(0x10c_u32.into()).unwrap(),
+                1 => receive.stop(0x10c_u32.into()).unwrap(),
+                _ => {
+                    send.reset(0x10c_u32.into()).unwrap();
+                    receive.stop(0x10c_u32.into()).unwrap();
+                }
+            }
+        }
+        assert_eq!(fetch(&mut requests, "/").await, b"hello");
+    });
+}
+
+#[test]
 fn what_is_under_way_is_answered_before_the_end_of_a_drain() {
     local(async || {
         let mut served = Served::start(&Limits::default(), 1);

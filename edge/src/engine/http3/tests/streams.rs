@@ -194,3 +194,19 @@ fn heads_that_have_begun_are_bounded_together_and_come_to_their_ends() {
         assert_eq!(rig.came(number * 4).status, Some(200));
     }
 }
+
+#[test]
+fn what_is_cancelled_before_it_was_seen_is_ended_on_both_sides_and_never_begun() {
+    let mut rig = Rig::new();
+    rig.peer_reset(0);
+    assert_eq!((rig.came(0).reset, rig.came(0).stopped), (Some(Code::RequestCancelled as u64), None));
+    rig.peer_stop(4);
+    let code = Some(Code::RequestCancelled as u64);
+    assert_eq!((rig.came(4).reset, rig.came(4).stopped), (code, code));
+    // Together with the request, in either order.
+    rig.turn(|conn, turn| conn.peer_stop(8, turn));
+    rig.ask(8, get("/wait"));
+    assert_eq!((rig.came(8).reset, rig.conn.requests(), rig.conn.in_flight()), (code, 0, 0));
+    rig.ask(12, get("/"));
+    assert_eq!(rig.came(12).status, Some(200));
+}
