@@ -60,6 +60,11 @@ pub(super) struct Drive<S: Service> {
     came: bool,
     /// When one came last.
     heard: Instant,
+    /// When bytes of streams were sent last, and in how many frames all of them were.
+    sent: Instant,
+    frames: u64,
+    /// Bytes that QUIC holds until they are acknowledged, at the most.
+    window: u64,
     ping_at: Instant,
     ping_every: Duration,
 }
@@ -83,6 +88,9 @@ impl<S: Service> Drive<S> {
             is_ending: false,
             came: true,
             heard: now,
+            sent: now,
+            frames: 0,
+            window: send_window(0, false),
             ping_at: now + ping_every,
             ping_every,
         }
@@ -106,7 +114,8 @@ impl<S: Service> Drive<S> {
         let is_tight = self.activity.held().is_tight();
         self.engine.tighten(is_tight);
         let quic = &mut self.transport.quic;
-        quic.set_send_window(send_window(quic.congestion_state().window(), is_tight));
+        self.window = send_window(quic.congestion_state().window(), is_tight);
+        quic.set_send_window(self.window);
         loop {
             match PerThread::lend(clock(), |shared| self.turns(shared, cx)) {
                 Turned::Ended(end) => return Poll::Ready(end),
@@ -159,17 +168,22 @@ impl<S: Service> Drive<S> {
 
     /// Reports what is held for the peer.
     fn report(&self, cx: &Context<'_>) {
-        let unacknowledged = usize::try_from(self.streams.unacknowledged()).unwrap_or(usize::MAX);
-        let heard = (unacknowledged > 0).then_some(self.heard);
+        let unacknowledged = usize::try_from(self.streams.unacknowledged(self.window)).unwrap_or(usize::MAX);
+        let heard = self.owes_acknowledgement().then_some(self.heard);
         let stalled = || self.engine.holds_since().into_iter().chain(heard).min().map(Into::into);
         let held = unacknowledged.saturating_add(self.engine.held_for_peer());
         self.activity.held().set(held, stalled, cx.waker());
     }
 
+    /// Whether bytes of a stream were sent since a packet came last: a peer that has all of them has nothing to say.
+    fn owes_acknowledgement(&self) -> bool {
+        self.streams.unacknowledged(self.window) > 0 && self.sent > self.heard
+    }
+
     /// Drops what the peer does not take. Whether that is the connection as a whole.
     fn shed(&mut self) -> bool {
         let now = clock();
-        let is_silent = self.streams.unacknowledged() > 0 && now.saturating_duration_since(self.heard) >= STALL_MIN;
+        let is_silent = self.owes_acknowledgement() && now.saturating_duration_since(self.heard) >= STALL_MIN;
         let ended = if is_silent { self.engine.in_flight().max(1) } else { self.engine.shed(STALL_MIN, now) };
         response_memory::count_ended(ended);
         is_silent
@@ -226,6 +240,10 @@ impl<S: Service> Drive<S> {
             }
         }
         let sent = transport.send(now, WRITE_BYTES, cx.waker());
+        let frames = transport.quic.stats().frame_tx.stream;
+        if frames != self.frames {
+            (self.frames, self.sent) = (frames, now);
+        }
         is_full |= sent != Sent::All;
         let puts_more = self.long_answers.has_put(is_full, sent != Sent::Blocked, self.activity.lane());
         if self.is_ending && transport.quic.streams().send_streams() <= OWN_STREAMS {

@@ -82,9 +82,9 @@ impl Endpoint {
     /// Gives the packets of a batch to their connections, and those of new ones to `begin`.
     pub(super) fn take(&self, batch: &Batch<'_>, now: Instant, mut begin: impl FnMut(Incoming)) {
         let Batch { remote, local, ecn, stride, packets } = *batch;
-        let mut rest = BytesMut::from(packets);
-        while !rest.is_empty() {
-            let packet = rest.split_to(stride.clamp(1, rest.len()));
+        for packet in packets.chunks(stride.max(1)) {
+            // Memory of its own: a piece of a stream that waits for others keeps its packet, and is not to keep the batch.
+            let packet = BytesMut::from(packet);
             let mut output = self.output.borrow_mut();
             output.clear();
             let event = self.quic.borrow_mut().handle(now, remote, local, ecn, packet, &mut output);

@@ -17,7 +17,7 @@ const UNIDIRECTIONAL_STREAMS_MAX: u32 = 8;
 /// Bytes of one connection that were written and that its peer has not acknowledged: at least, and at most, as many as
 /// Linux holds of one of TCP. Between them, what its path takes decides.
 const SEND_WINDOW_BYTES_MIN: u64 = 256 * 1024;
-pub(super) const SEND_WINDOW_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const SEND_WINDOW_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A connection is given up so much later than its end is announced for want of requests.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// Bytes of packets of a connection that has not begun, which wait for its turn.

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, ReadError, Side, StreamEvent, StreamId, VarInt, WriteError};
 
-use super::settings::SEND_WINDOW_BYTES_MAX;
 use crate::engine::{Service, StreamSink, Turn, http3};
 
 /// Bytes of one stream that are read before others have their turn.
@@ -32,9 +31,10 @@ impl Streams {
         }
     }
 
-    /// Bytes that were written and that the peer may not have.
-    pub(super) fn unacknowledged(&self) -> u64 {
-        self.unacknowledged.min(SEND_WINDOW_BYTES_MAX)
+    /// Bytes that were written and that the peer may not have, at most `window`, which is all that QUIC holds. How many of
+    /// a stream it has is known at the stream's end alone.
+    pub(super) fn unacknowledged(&self, window: u64) -> u64 {
+        self.unacknowledged.min(window)
     }
 
     /// Whether there are bytes to read that nothing awaits.
@@ -201,7 +201,10 @@ impl StreamSink for Sink<'_> {
         }
         if written > 0 {
             self.room = self.room.saturating_sub(written);
-            self.streams.add(id, written as u64);
+            // The control stream has no end, and never more than a few bytes.
+            if id.dir() == Dir::Bi {
+                self.streams.add(id, written as u64);
+            }
         }
     }
 
