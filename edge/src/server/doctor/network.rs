@@ -2,10 +2,11 @@
 //! limit, so that a machine without a network waits for nothing.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile};
+use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile, Listen};
 use devanture_config::text::counted;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::net::TcpStream;
@@ -40,10 +41,38 @@ pub(super) async fn ports(file: &EdgeFile, edge: &Edge) -> Vec<Finding> {
             _ if address.port() == 0 => Finding::ok("ports", format!("listen.{key} {address}: the system chooses one")),
             Edge::Runs(_) => answers(key, address).await,
             Edge::Hidden => seen_from_outside(key, address).await,
-            Edge::Silent => free(key, address),
+            Edge::Silent => free(&format!("listen.{key} {address}"), TcpListener::bind(address).map(drop)),
         });
     }
+    found.extend(udp(&file.listen, edge));
     found
+}
+
+/// The port of HTTP/3, which a running edge has bound, and which is free else; `None` where that is not to be seen.
+fn udp(listen: &Listen, edge: &Edge) -> Option<Finding> {
+    if !listen.tries_http3() || listen.https.port() == 0 {
+        return None;
+    }
+    let (bound, what) = (UdpSocket::bind(listen.https), format!("UDP, listen.https {}", listen.https));
+    match (edge, bound) {
+        (Edge::Hidden, _) => None,
+        (Edge::Runs(_), Err(error)) if error.kind() == io::ErrorKind::AddrInUse => {
+            Some(Finding::ok("ports", format!("{what}: something listens, as it should for HTTP/3")))
+        }
+        (Edge::Runs(_), _) => Some(Finding::warn(
+            "ports",
+            format!("{what}: the running edge does not listen, so HTTP/3 is not served"),
+            "its log says why at its start; start it again once the port is free",
+        )),
+        (Edge::Silent, Err(error)) if error.kind() == io::ErrorKind::AddrInUse && listen.http3 != Some(true) => {
+            Some(Finding::warn(
+                "ports",
+                format!("{what}: another program has it, so HTTP/3 would not be served"),
+                "`ss -lunp` names it; `http3 = false` below [listen] does without",
+            ))
+        }
+        (Edge::Silent, bound) => Some(free(&what, bound.map(drop))),
+    }
 }
 
 /// The address by which this machine reaches what listens at `address`.
@@ -85,22 +114,23 @@ async fn seen_from_outside(key: &str, address: SocketAddr) -> Finding {
     }
 }
 
-fn free(key: &str, address: SocketAddr) -> Finding {
-    let failed = |what: &str, advice: &str| Finding::fail("ports", format!("listen.{key} {address}: {what}"), advice);
-    match TcpListener::bind(address) {
-        Ok(_) => Finding::ok("ports", format!("listen.{key} {address}: free")),
+/// An address that is to be free, by what became of binding it.
+fn free(what: &str, bound: io::Result<()>) -> Finding {
+    let failed = |why: &str, advice: &str| Finding::fail("ports", format!("{what}: {why}"), advice);
+    match bound {
+        Ok(()) => Finding::ok("ports", format!("{what}: free")),
         Err(error) => match error.kind() {
-            std::io::ErrorKind::AddrInUse => failed(
+            io::ErrorKind::AddrInUse => failed(
                 "another program has it",
-                "`ss -ltnp` names it; a socket unit of systemd may hold it for the edge",
+                "`ss -lntup` names it; a socket unit of systemd may hold it for the edge",
             ),
-            std::io::ErrorKind::AddrNotAvailable => {
+            io::ErrorKind::AddrNotAvailable => {
                 failed("it is no address of this machine", "`ip address` lists those it has")
             }
             // The unit of the edge allows what a shell does not.
-            std::io::ErrorKind::PermissionDenied => Finding::warn(
+            io::ErrorKind::PermissionDenied => Finding::warn(
                 "ports",
-                format!("listen.{key} {address}: this user may not listen there"),
+                format!("{what}: this user may not listen there"),
                 "call this as root; the edge itself needs CAP_NET_BIND_SERVICE for ports below 1024, as its unit has",
             ),
             _ => failed(&error.to_string(), "choose another address in edge.toml"),
@@ -253,12 +283,12 @@ mod tests {
     fn a_port_is_free_until_another_program_has_it() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let found = free("https", address);
+        let found = free("https", TcpListener::bind(address).map(drop));
         assert_eq!((found.level, found.found.contains("another program")), (Level::Fail, true), "{found:?}");
         drop(taken);
-        assert_eq!(free("https", address).level, Level::Ok);
+        assert_eq!(free("https", TcpListener::bind(address).map(drop)).level, Level::Ok);
         // For documentation (RFC 5737): no machine has it.
-        let found = free("https", "192.0.2.1:8443".parse().unwrap());
+        let found = free("https", TcpListener::bind("192.0.2.1:8443").map(drop));
         assert!(found.found.contains("no address of this machine"), "{found:?}");
     }
 
