@@ -64,6 +64,16 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpLi
 /// Errors of the system; in particular that the address is in use, also by another edge of the same user, with which
 /// the port would otherwise be shared silently.
 pub fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    bind_each(address, count, bind, std::net::TcpListener::local_addr)
+}
+
+/// The same for sockets of any kind, by what binds one of them, and says where it is.
+pub(super) fn bind_each<S>(
+    address: SocketAddr,
+    count: usize,
+    bind: impl Fn(SocketAddr, bool) -> io::Result<S>,
+    local: impl Fn(&S) -> io::Result<SocketAddr>,
+) -> io::Result<Vec<S>> {
     if count <= 1 {
         return Ok(vec![bind(address, false)?]);
     }
@@ -71,7 +81,7 @@ pub fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::T
         drop(bind(address, false)?);
     }
     let first = bind(address, true)?;
-    let chosen = first.local_addr()?;
+    let chosen = local(&first)?;
     let mut sockets = vec![first];
     for _ in 1..count {
         sockets.push(bind(chosen, true)?);

@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 
 use super::ids::{ID_BYTES, THREAD_AT};
-use crate::listen::socket::UDP_RECEIVE_BUFFER_BYTES;
+use crate::listen::socket::{UDP_RECEIVE_BUFFER_BYTES, bind_each};
 
 /// Bytes that the system holds of packets that are to be sent.
 const SEND_BUFFER_BYTES: usize = 2 * 1024 * 1024;
@@ -18,17 +18,9 @@ const SEND_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 /// # Errors
 /// Errors of the system; in particular that the address is in use, also by another edge of the same user.
 pub fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+    let sockets = bind_each(address, count, bind, UdpSocket::local_addr)?;
     if count <= 1 {
-        return Ok(vec![bind(address, false)?]);
-    }
-    if address.port() != 0 {
-        drop(bind(address, false)?);
-    }
-    let first = bind(address, true)?;
-    let chosen = first.local_addr()?;
-    let mut sockets = vec![first];
-    for _ in 1..count {
-        sockets.push(bind(chosen, true)?);
+        return Ok(sockets);
     }
     if let Some(first) = sockets.first() {
         steer(first, count)?;
