@@ -153,6 +153,8 @@ codes! {
     VersionInUse "version_in_use" 409 Refused "The version is live, or something points at it or goes back to it.",
     Warnings "warnings" 422 Refused "There are doubts; --allow-warnings lets them pass.",
     WatchFailed "watch_failed" 409 Refused "Errors rose after the switch, which was undone.",
+    WebhookFailed "webhook_failed" 0 Refused "The receiver of a webhook did not take a message.",
+    WebhookForbidden "webhook_forbidden" 422 Refused "A webhook points where webhooks of this app may not point.",
 }
 
 /// A limit that a request would go beyond.

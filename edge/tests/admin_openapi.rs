@@ -200,6 +200,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("UndeleteRequest", read::<api::UndeleteRequest>()),
         ("TerminalSize", read::<api::TerminalSize>()),
         ("Upstream", read::<Upstream>()),
+        ("WebhookRequest", read::<api::WebhookRequest>()),
         ("WithdrawRequest", read::<api::WithdrawRequest>()),
     ] {
         assert_eq!(members(schema), read, "{schema}");

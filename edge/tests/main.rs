@@ -43,5 +43,6 @@ mod spawner;
 mod support;
 mod upkeep;
 mod upstreams;
+mod webhooks;
 #[path = "support/wire.rs"]
 mod wire;

@@ -30,6 +30,7 @@ mod switching;
 mod traffic;
 mod upstreams;
 mod usage;
+mod webhooks;
 
 pub use access::{
     ACCOUNT_CHARACTERS_MAX, AcceptRequest, AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest,
@@ -96,3 +97,9 @@ pub use switching::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest
 pub use traffic::{Latency, Traffic, TrafficPoint, TrafficSwitch, VersionTraffic};
 pub use upstreams::{Backend, DesiredState, MemberReport, MemberRequest, UpstreamReport, UpstreamsReport};
 pub use usage::{AppUsage, LimitUsage};
+pub use webhooks::{
+    BadWebhookName, DeliveryState, UnknownWebhookEvent, UnknownWebhookFormat, WEBHOOK_NAME_CHARACTERS_MAX,
+    WebhookAttempt, WebhookData, WebhookDelivery, WebhookDetails, WebhookEnd, WebhookEvent, WebhookFormat, WebhookList,
+    WebhookName, WebhookPayload, WebhookRemoved, WebhookRequest, WebhookRotated, WebhookSet, WebhookState,
+    WebhookStatus,
+};

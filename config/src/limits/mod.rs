@@ -362,6 +362,18 @@ limits! {
     watch_s_max = 3_600 in 1 ..= 86_400,
     /// Switches watched at once, at most half of them of one app; further ones are refused with `Retry-After`.
     watches_max = 100 in 0 ..= 10_000,
+    /// Webhooks of one app.
+    webhooks_per_app_max = 10 in 0 ..= 20,
+    /// Messages that wait to be sent to one webhook; a further one takes the place of the oldest.
+    webhook_waiting_max = 100 in 1 ..= 10_000,
+    /// Messages that were sent to one webhook, or given up, and are still listed.
+    webhook_deliveries_kept = 50 in 0 ..= 10_000,
+    /// Messages to webhooks of all apps that are sent at once, of one app a quarter as many at most; others wait for their turn.
+    webhook_sends_max = 32 in 1 ..= 1_000,
+    /// Milliseconds that one attempt to send a message to a webhook may take.
+    webhook_ms_max = 15_000 in 100 ..= 60_000,
+    /// Milliseconds for which a receiver may fail before its webhook is disabled.
+    webhook_failing_ms_max = 432_000_000 in 60_000 ..= 31_536_000_000,
     /// Tokens of all apps together.
     tokens_max = 10_000 in 1 ..= 1_000_000,
     /// Tokens of one app that have not expired.

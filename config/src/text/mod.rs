@@ -10,7 +10,7 @@ mod text_form;
 pub mod toml_text;
 
 pub use counted::counted;
-pub use date::date_time;
+pub use date::{date_time, rfc3339};
 pub use expiry::{BadExpiry, Expiry};
 pub(crate) use shown::shown;
 pub(crate) use text_form::text_form;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use devanture_config::api::{AccountName, Scope, SnapshotName};
+use devanture_config::api::{AccountName, Scope, SnapshotName, WebhookName};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{ScheduleName, UpstreamUrl};
 use devanture_config::{AppName, Digest, HostPattern, PlaceName};
@@ -137,6 +137,10 @@ impl PathParameters {
     }
 
     pub(super) fn schedule(&self) -> Result<ScheduleName, Error> {
+        parsed(self.text("name"))
+    }
+
+    pub(super) fn webhook(&self) -> Result<WebhookName, Error> {
         parsed(self.text("name"))
     }
 

@@ -41,6 +41,7 @@ mod sessions;
 mod settings;
 mod state;
 mod upstreams;
+mod webhooks;
 
 pub use answer::Body;
 pub(crate) use monitoring::SECRETS_LINE;

@@ -199,6 +199,16 @@ operations! {
     POST "/v1/apps/{app}/deploys/{deploy}/finish" "finish" [App(Push)] => finish [];
     GET "/v1/apps/{app}/confirmations" "confirmations" [App(Read)] => confirmations [];
     PUT "/v1/apps/{app}/confirmations" "setConfirmations" [EveryEnvironment(ToAdmin)] => set_confirmations [];
+    GET "/v1/apps/{app}/webhooks" "webhooks" [EveryEnvironment(Read)] => webhooks [];
+    GET "/v1/apps/{app}/webhooks/{name}" "webhook" [EveryEnvironment(Read)] => webhook ["limit"];
+    PUT "/v1/apps/{app}/webhooks/{name}" "setWebhook" [EveryEnvironment(Promote)]
+        => set_webhook ["dry_run"];
+    DELETE "/v1/apps/{app}/webhooks/{name}" "removeWebhook" [EveryEnvironment(Promote)]
+        => remove_webhook ["dry_run"] confirms=Delete;
+    POST "/v1/apps/{app}/webhooks/{name}/test" "testWebhook" [EveryEnvironment(Promote)] => test_webhook [];
+    POST "/v1/apps/{app}/webhooks/{name}/rotate" "rotateWebhook" [EveryEnvironment(Promote)] => rotate_webhook [];
+    POST "/v1/apps/{app}/webhooks/{name}/deliveries/{id}/redeliver" "redeliver" [EveryEnvironment(Promote)]
+        => redeliver [];
     GET "/v1/apps/{app}/usage" "usage" [EveryEnvironment(Read)] => usage [];
     GET "/v1/apps/{app}/diff" "diff" [App(Read)] => diff ["from", "to", "env", "limit", "after"];
     DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)]
@@ -358,6 +368,7 @@ mod tests {
             OPERATIONS.iter().filter_map(|row| Some((row.id, row.confirms?))).collect();
         let expected = [
             ("deleteApp", Delete),
+            ("removeWebhook", Delete),
             ("deleteVersion", Delete),
             ("withdraw", Delete),
             ("deleteAlias", Delete),

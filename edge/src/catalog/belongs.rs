@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, identities, records, sessions};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 19] = [
+const OF_APP: [&str; 22] = [
     "alias/{app}/",
     "confirmations/{app}",
     "deleted-environments/{app}/",
@@ -26,6 +26,9 @@ const OF_APP: [&str; 19] = [
     "uids/{app}/",
     "upstreams/{app}/",
     "versions/{app}/",
+    "webhook-ended/{app}/",
+    "webhook-waiting/{app}/",
+    "webhooks/{app}/",
     "withdrawn/{app}",
 ];
 
@@ -161,6 +164,9 @@ mod tests {
             "paused/shop/staging",
             "sent/shop/1/1",
             "versions/shop/a",
+            "webhook-ended/shop/chat/1",
+            "webhook-waiting/shop/chat/2",
+            "webhooks/shop/chat",
             "withdrawn/shop",
         ];
         let others = [
@@ -168,6 +174,7 @@ mod tests {
             "confirmations/shop-2",
             "live/shop2/prod",
             "sent/shop-2/1/1",
+            "webhook-waiting/shop-2/chat/2",
             "withdrawn/shop-2",
             "deleted/shop",
             "apps/shop",

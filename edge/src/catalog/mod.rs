@@ -34,6 +34,7 @@ pub mod settings;
 mod state;
 mod team;
 pub mod upstreams;
+pub mod webhooks;
 
 pub use etcd::EtcdSettings;
 pub use in_place::watch_in_place;

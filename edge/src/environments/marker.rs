@@ -1,12 +1,12 @@
 //! Locks and pauses are written alike: one record beside the live pointer, and an entry of the history.
 
-use devanture_config::api::DeployKind;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::api::{DeployKind, WebhookData, WebhookEvent};
+use devanture_config::{AppName, PlaceName, VersionId};
 use serde::Serialize;
 
 use super::Environments;
 use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live};
+use crate::ledger::{Action, Actor, Announcement, AuditEvent, Error, nothing_live};
 use crate::telemetry;
 
 /// A change of a lock or a pause.
@@ -71,11 +71,35 @@ impl Environments {
             checks: vec![Check::of(&key, before), Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
-        let event = AuditEvent::of(action).place(app, environment).what(what);
+        let announcement = announcement(action, actor, (app, environment), pointer.version, &what);
+        let event = AuditEvent::of(action).place(app, environment).what(what).announcing(announcement);
         let is_made = self.ledger.commit(actor, event, commit).await?;
         if is_made {
             tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "marker changed");
         }
         Ok(is_made)
     }
+}
+
+/// The announcement of a lock or of its end to webhooks.
+fn announcement(
+    action: Action,
+    actor: &Actor,
+    (app, environment): (&AppName, &PlaceName),
+    version: VersionId,
+    reason: &str,
+) -> Option<Announcement> {
+    let event = match action {
+        Action::Lock => WebhookEvent::EnvironmentLocked,
+        Action::Unlock => WebhookEvent::EnvironmentUnlocked,
+        _ => return None,
+    };
+    let data = WebhookData {
+        environment: Some(environment.clone()),
+        actor: Some(actor.name.clone()),
+        version: Some(version),
+        reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
+        ..WebhookData::of(app)
+    };
+    Some(Announcement { event, data })
 }

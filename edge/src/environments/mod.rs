@@ -23,6 +23,7 @@ mod status;
 mod turns;
 mod upstreams;
 mod user_ids;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ pub struct Environments {
     lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
     instances: instances::Instances,
     schedules: schedules::Schedules,
+    webhooks: webhooks::Webhooks,
     /// Places of commands that run once.
     runs: Arc<Shares>,
 }
@@ -100,7 +102,9 @@ impl Environments {
     #[must_use]
     pub(crate) fn new(ledger: Arc<Ledger>, parts: Parts) -> Self {
         let (runner, settings_of) = parts.runner.unzip();
+        let sends_max = ledger.limits().webhook_sends_max;
         Self {
+            webhooks: webhooks::Webhooks::new(&parts.dns_servers, parts.upstreams.clone(), sends_max),
             prover: hostnames::Prover::new(
                 Arc::clone(&ledger.catalog),
                 parts.dns_servers,

@@ -3,7 +3,7 @@
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::{AppName, PlaceName};
 
-use super::{Actor, Error, Ledger, SystemWrite, commit_in_parts, commit_system};
+use super::{Actor, Announcement, Error, Ledger, SystemWrite, commit_in_parts, commit_system};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, gone};
@@ -15,12 +15,18 @@ impl Ledger {
     /// Appends a deploy that did not move the live pointer.
     pub(crate) async fn append_history(&self, app: &AppName, deploy: Deploy) -> Result<(), Error> {
         let key = self.next_entry(app, &deploy.environment).await?;
+        let domains = self.live.domains();
+        let preview = domains.url(&domains.preview_host(app, &deploy.version));
+        let announcement = Announcement::of_unmoved(app, &deploy, preview);
         let entry = HistoryEntry { deploy, position: key.clone() };
-        let commit = Commit {
+        let mut commit = Commit {
             // A push that was under way when its app was deleted leaves nothing behind.
             checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
             changes: vec![Change::Put(key, records::write(&entry)?)],
         };
+        if let Some(announcement) = &announcement {
+            commit.changes.extend(self.messages(announcement).await?);
+        }
         commit_system(&*self.catalog, SystemWrite::History, commit).await?;
         Ok(())
     }

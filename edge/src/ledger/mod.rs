@@ -7,6 +7,7 @@
 
 mod acme_records;
 mod actor;
+mod announce;
 mod audit;
 mod clock;
 mod condition;
@@ -43,6 +44,7 @@ use crate::live::Live;
 pub use acme_records::{ACME_PREFIX, AcmeRecords, PROOFS};
 pub(crate) use actor::from_text;
 pub use actor::{Actor, Credential, SessionOf};
+pub(crate) use announce::{Announcement, message_id};
 pub(crate) use audit::AuditEvent;
 pub use audit::{Action, Audit};
 pub(crate) use condition::other_than;
@@ -109,6 +111,10 @@ pub const LIMITS_APPLIED: &[&str] = &[
     "upstream_members_max",
     "versions_max",
     "watch_s_max",
+    "webhook_deliveries_kept",
+    "webhook_failing_ms_max",
+    "webhook_ms_max",
+    "webhooks_per_app_max",
     "withdrawn_paths_max",
 ];
 

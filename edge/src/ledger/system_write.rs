@@ -33,6 +33,8 @@ pub(crate) enum SystemWrite {
     Schedule,
     /// When a task of the upkeep last did its work.
     Task,
+    /// Messages to webhooks that are about no change of the catalog, and what became of messages.
+    Webhook,
     /// The upload journal of a push, so that it can be resumed, and its end: its version has an entry.
     Sent,
 }

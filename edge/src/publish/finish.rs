@@ -79,6 +79,7 @@ impl Publisher {
         mut push: Arc<Push>,
         mut steps: Steps,
     ) -> Result<DeployReport, Error> {
+        self.announce_push(&push).await;
         let result = self.run_joined(&mut push, &mut steps).boxed().await;
         let outcome = match &result {
             Ok(report) if report.switched => "live",

@@ -6,6 +6,7 @@
 
 mod admission;
 mod alias;
+mod announcements;
 mod archive_intake;
 mod backend;
 mod begin;

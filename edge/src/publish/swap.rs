@@ -70,6 +70,7 @@ impl Switcher {
         }
         // From here on no collection takes it.
         let _lease = self.ledger.leases.version(intent.version).await;
+        self.announce_begun(intent).await;
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
         self.check_stored(intent).await?;
@@ -298,7 +299,7 @@ impl Switcher {
                 self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?;
             let (mut commit, hostnames) = self.compose(intent, claims, &key, live, steps).await?;
             commit.checks.push(gate);
-            let event = intent.event().what(&detail);
+            let event = intent.event().what(&detail).announcing(Some(self.went_live(intent, previous)));
             if self.ledger.commit(intent.actor, event, commit).await? {
                 let place = (intent.app.as_str(), intent.environment.as_str());
                 telemetry::count_in_place("devanture_switches_total", place, &[], 1);

@@ -295,6 +295,8 @@ impl Switcher {
                 Err(error) => {
                     if steps.were_refused() {
                         self.record_refusal(&intent, steps, &error).await;
+                    } else if !steps.list().is_empty() && !steps.have_switched() {
+                        self.announce_failed(&intent, &error).await;
                     }
                     return Err(error);
                 }

@@ -351,6 +351,7 @@ impl Server {
         if let Some(cluster) = self.cluster.take() {
             cluster.leave(&self.control, times.requests);
         }
+        self.control.block_on(self.publisher.environments().end_webhooks());
         self.prober.end();
         if let Some(runner) = &self.runner {
             self.control.block_on(self.publisher.environments().end_schedules(Duration::ZERO));
@@ -477,6 +478,7 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));
     control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
     control.spawn(Arc::clone(publisher.environments()).keep_running_schedules());
+    control.spawn(Arc::clone(publisher.environments()).keep_sending_webhooks());
     control.spawn(Arc::clone(publisher.retention()).keep_collecting());
     control.spawn(Arc::clone(publisher.uploads()).keep_writing_sent());
     if publisher.is_in_cluster() {

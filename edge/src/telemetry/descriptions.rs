@@ -149,6 +149,13 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (Counter, "devanture_schedule_runs_total", "Runs of schedules that ended, by app, environment and outcome."),
     (
+        Counter,
+        "devanture_webhook_deliveries_total",
+        "Attempts to send messages to webhooks, by app and outcome: delivered, retried, failed; dropped for messages beyond webhook_waiting_max.",
+    ),
+    (Gauge, "devanture_webhook_messages_waiting", "Messages to webhooks that wait, on the node that sends them."),
+    (Counter, "devanture_webhooks_disabled_total", "Webhooks that were disabled as their receivers failed, by app."),
+    (
         Histogram,
         "devanture_prepare_seconds",
         "Seconds in which this node prepared a version for a switch by another node of the cluster, by outcome: ok, failed.",

@@ -30,4 +30,5 @@ mod runs;
 mod schedules;
 mod switches;
 mod upgrades;
+mod webhooks;
 pub(crate) mod world;

@@ -11,6 +11,8 @@ use serde_json::json;
 use crate::deploying::backend::Backend;
 use crate::deploying::gate::{history, post, push};
 use crate::support::{Files, RunningEdge, edge, got};
+use crate::webhooks::receiver::{Received, Receiver};
+use crate::webhooks::world::add_for;
 
 const OLD: Files<'_> = &[("index.html", b"old"), ("shoes.html", b"shoes")];
 const NEW: Files<'_> = &[("index.html", b"new")];
@@ -44,6 +46,8 @@ fn is_new(edge: &RunningEdge) -> impl AsyncFn() -> bool {
 async fn a_version_that_lacks_what_the_old_one_had_is_undone() {
     let edge = edge().with_app("shop", OLD).start().await;
     let before = edge.live("shop").await.unwrap();
+    let receiver = Receiver::start().await;
+    add_for(&edge, "ci", &receiver, &["deploy.live", "deploy.failed", "deploy.rollback", "deploy.undone"]).await;
     visit(&edge, "/shoes", 100).await;
     let traffic = async {
         until(is_new(&edge)).await;
@@ -70,6 +74,14 @@ async fn a_version_that_lacks_what_the_old_one_had_is_undone() {
     assert!(why.starts_with("Undone by the watch: 404 rose from"), "{why}");
     // It stands where the old version stood: nothing was before that.
     assert_eq!(post(&edge, "prod/rollback", json!({})).await.code(), Code::NoPrevious);
+    receiver.has(2).await;
+    let mut messages = receiver.received();
+    messages.sort_by_key(Received::event);
+    assert_eq!(messages.iter().map(Received::event).collect::<Vec<_>>(), ["deploy.live", "deploy.undone"]);
+    let undone = messages[1].json();
+    assert_eq!(undone["data"]["version"], before.to_string());
+    assert_eq!(undone["data"]["previous"], messages[0].json()["data"]["version"]);
+    assert!(undone["data"]["reason"].as_str().unwrap().starts_with("404 rose from"), "{undone}");
     edge.stop().await;
 }
 

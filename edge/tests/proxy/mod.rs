@@ -10,7 +10,7 @@
 )]
 
 mod dns;
-mod dns_server;
+pub(crate) mod dns_server;
 mod fastcgi;
 mod fastcgi_garbage;
 mod faults;

@@ -22,8 +22,9 @@ use devanture_config::{AppName, PlaceName};
 
 pub(crate) use change::etag;
 pub use keys::KeyFile;
+pub(crate) use keys::Keys;
 pub(crate) use keys::Unopened;
-use keys::{Keys, locked};
+use keys::locked;
 pub use lost::{LostSecrets, lost_secrets};
 pub(crate) use prepare::Coming;
 

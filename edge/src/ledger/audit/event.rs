@@ -6,7 +6,7 @@ use devanture_config::api::AuditEntry;
 use devanture_config::{AppName, PlaceName};
 
 use crate::catalog::{Check, gone};
-use crate::ledger::Actor;
+use crate::ledger::{Actor, Announcement};
 use crate::telemetry;
 
 /// Characters of [`AuditEntry::what`].
@@ -41,6 +41,8 @@ actions! {
     AddHostname = "add_hostname",
     /// A member was added to an upstream, or gets requests again.
     AddMember = "add_member",
+    /// A webhook was added, or set to something else.
+    AddWebhook = "add_webhook",
     /// A passkey was registered for an account.
     AddPasskey = "add_passkey",
     /// The session of a browser was confirmed.
@@ -95,12 +97,16 @@ actions! {
     ReadSettings = "read_settings",
     /// The console was removed.
     RemoveConsole = "remove_console",
+    /// A message to a webhook was sent again on request.
+    Redeliver = "redeliver",
     /// A hostname was taken from an environment.
     RemoveHostname = "remove_hostname",
     /// A passkey of an account was removed.
     RemovePasskey = "remove_passkey",
     /// A member was taken from an upstream.
     RemoveMember = "remove_member",
+    /// A webhook was removed.
+    RemoveWebhook = "remove_webhook",
     /// Instances of an environment were restarted.
     Restart = "restart",
     /// A withdrawn path was let answer again.
@@ -117,6 +123,8 @@ actions! {
     RevokeToken = "revoke_token",
     /// A version was made live by a rollback.
     Rollback = "rollback",
+    /// A webhook got another secret.
+    RotateWebhook = "rotate_webhook",
     /// A schedule was run on request.
     RunSchedule = "run_schedule",
     /// A command was run in an environment.
@@ -139,6 +147,8 @@ actions! {
     Settings = "settings",
     /// A version was made live by a switch.
     Switch = "switch",
+    /// A webhook was tested.
+    TestWebhook = "test_webhook",
     /// Something deleted was restored.
     Undelete = "undelete",
     /// A lock was ended.
@@ -211,12 +221,13 @@ pub(crate) struct AuditEvent {
     pub(super) app: Option<AppName>,
     environment: Option<PlaceName>,
     what: String,
+    pub(super) announcement: Option<Box<Announcement>>,
 }
 
 impl AuditEvent {
     /// Something that concerns no app, or that [`AuditEvent::app`] or [`AuditEvent::place`] says more of.
     pub(crate) fn of(action: Action) -> Self {
-        Self { action, app: None, environment: None, what: String::new() }
+        Self { action, app: None, environment: None, what: String::new(), announcement: None }
     }
 
     /// In which app.
@@ -234,6 +245,12 @@ impl AuditEvent {
     /// Its details.
     pub(crate) fn what(mut self, what: impl Display) -> Self {
         self.what = what.to_string().chars().take(WHAT_CHARACTERS_MAX).collect();
+        self
+    }
+
+    /// With an announcement to webhooks, in the same commit.
+    pub(crate) fn announcing(mut self, announcement: Option<Announcement>) -> Self {
+        self.announcement = announcement.map(Box::new);
         self
     }
 

@@ -14,6 +14,7 @@ use devanture_config::{AppName, PlaceName};
 use tokio::sync::OnceCell;
 
 use super::Actor;
+use super::announce::messages;
 use super::update::Attempts;
 use super::write_pause::{paused, unless_paused};
 use super::writes::Writes;
@@ -33,6 +34,8 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     entries_max: u64,
     days_max: u64,
+    /// Most messages that wait to be sent to one webhook.
+    webhook_waiting_max: u64,
     /// The node of a cluster that writes it; `None` of an edge that is alone.
     node: Option<String>,
     /// The index of entries, read when it is first needed.
@@ -53,7 +56,9 @@ impl Audit {
     pub fn on_node(catalog: Arc<dyn Catalog>, limits: &Limits, node: Option<String>) -> Self {
         let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
         let writes = Writes::new(limits);
-        Self(Arc::new(Inner { catalog, entries_max, days_max, node, kept: OnceCell::new(), writes }))
+        let webhook_waiting_max = limits.webhook_waiting_max;
+        let kept = OnceCell::new();
+        Self(Arc::new(Inner { catalog, entries_max, days_max, webhook_waiting_max, node, kept, writes }))
     }
 
     /// Makes a commit that `actor` causes, together with its entry of the log. Entries beyond what is kept go with it.
@@ -94,6 +99,11 @@ impl Audit {
             let surplus = begun.surplus.iter().map(|(_, number)| identities::audit_key(*number));
             let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
             with_entry.changes.extend(gone.map(Change::Delete));
+            if let Some(announcement) = &event.announcement {
+                with_entry
+                    .changes
+                    .extend(Box::pin(messages(&*self.0.catalog, announcement, self.0.webhook_waiting_max)).await?);
+            }
             with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
             let with_entry = unless_paused(with_entry);
             let committed = match event.action.may_use_reserve() {

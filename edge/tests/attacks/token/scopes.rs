@@ -83,6 +83,7 @@ async fn plant(edge: &RunningEdge) -> Planted {
         (Method::PATCH, "environments/prod/settings", json!({ "set": { "A": { "value": "marker" } } })),
         (Method::PUT, "environments/prod/lock", json!({ "reason": "marker" })),
         (Method::POST, "environments/prod/pause", json!({ "message": "marker" })),
+        (Method::PUT, "webhooks/marker-alias", json!({ "url": "http://127.0.0.1:9/marker" })),
         (Method::POST, "withdrawn", json!({ "path": "/marker.pdf" })),
     ] {
         admin(edge, method, &of(path), body).await;
@@ -180,6 +181,11 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/undelete"
             | "/v1/apps/{app}/usage"
             | "/v1/apps/{app}/versions/{id}"
+            | "/v1/apps/{app}/webhooks"
+            | "/v1/apps/{app}/webhooks/{name}"
+            | "/v1/apps/{app}/webhooks/{name}/deliveries/{id}/redeliver"
+            | "/v1/apps/{app}/webhooks/{name}/rotate"
+            | "/v1/apps/{app}/webhooks/{name}/test"
             | "/v1/apps/{app}/withdrawn"
             | "/v1/backup"
             | "/v1/console"

@@ -1,0 +1,245 @@
+//! Sends one message: asks DNS, checks each address, connects to the very address that was checked, and reads the answer.
+//!
+//! No redirect is followed, and no proxy of the environment is asked: either would lead where nothing was checked.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::api::WebhookAttempt;
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::outcome::Attempted;
+use super::target::{Host, Target};
+use crate::proxy::address::{Class, Policy, Reason, Refusal, class};
+use crate::proxy::{DnsAnswer, Names, tls};
+use crate::telemetry;
+
+/// Longest time until a connection is open, TLS included.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 3;
+/// Bytes of the head of an answer.
+const HEAD_BYTES_MAX: usize = 64 * 1_024;
+/// Bytes of the body of an answer that are read.
+const BODY_BYTES_MAX: usize = 4 * 1_024;
+/// Characters of it that are kept.
+const ANSWER_CHARACTERS_MAX: usize = 500;
+const AGENT: &str = concat!("Devanture-Webhooks/", env!("CARGO_PKG_VERSION"));
+
+/// Why a message did not come to be answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("it cannot be connected to: {0}")]
+    Connect(std::io::Error),
+    #[error("{0}")]
+    Dns(String),
+    #[error("{}", why(.0))]
+    Forbidden(Refusal),
+    #[error("its connection failed: {0}")]
+    Http(hyper::Error),
+    #[error("{0} is a public address, to which messages go by https:// alone")]
+    Plain(std::net::IpAddr),
+    #[error("it cannot be spoken to by TLS: {0}")]
+    Tls(String),
+    #[error("it did not answer within {0} ms")]
+    TooSlow(u128),
+    #[error("the message cannot be put together: {0}")]
+    Unsendable(http::Error),
+}
+
+/// Why an address is refused, as a clause for the person who gave it.
+fn why(refusal: &Refusal) -> String {
+    match (&refusal.endpoint, refusal.reason) {
+        (crate::proxy::address::Endpoint::Tcp(address), Reason::NotAllowed(kind)) => format!(
+            "{} is {kind}: such an address needs its block in [upstreams] allow of edge.toml, or an admin who sets the webhook",
+            address.ip()
+        ),
+        (endpoint, Reason::Never(kind)) => format!("{endpoint} is {kind}, which no webhook may reach"),
+        (endpoint, Reason::Own | Reason::NotAllowed(_) | Reason::SocketNotAllowed) => {
+            format!("{endpoint} is the edge itself, which no webhook may reach")
+        }
+    }
+}
+
+/// A message on its way.
+pub(super) struct Message {
+    /// Fields of its head, in their order.
+    pub(super) fields: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+/// What sends messages.
+pub(super) struct Client {
+    names: Names,
+    policy: Policy,
+    tls: OnceCell<Arc<ClientConfig>>,
+}
+
+impl Client {
+    /// Asks DNS at `servers`, or the system's resolvers where there are none.
+    pub(super) fn new(servers: &[SocketAddr], policy: Policy) -> Self {
+        Self { names: Names::new(servers), policy, tls: OnceCell::new() }
+    }
+
+    /// Where a message would go, every address of it checked: one that is refused refuses all.
+    ///
+    /// # Errors
+    /// [`Error::Dns`], [`Error::Forbidden`], [`Error::Plain`].
+    pub(super) async fn addresses(&self, target: &Target, trusted: bool) -> Result<Vec<SocketAddr>, Error> {
+        let policy = Policy { trusted, ..self.policy.clone() };
+        let addresses = match &target.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => match self.names.ask(name).await {
+                DnsAnswer::Addresses(addresses, _) => addresses,
+                DnsAnswer::Nothing => return Err(Error::Dns(format!("{name} has no address"))),
+                DnsAnswer::Failed(reason) => return Err(Error::Dns(reason)),
+            },
+        };
+        for address in &addresses {
+            policy.permits(SocketAddr::new(*address, target.port)).map_err(Error::Forbidden)?;
+            if !target.is_tls && class(*address) == Class::Public {
+                return Err(Error::Plain(*address));
+            }
+        }
+        Ok(addresses.into_iter().map(|address| SocketAddr::new(address, target.port)).collect())
+    }
+
+    /// Sends a message once, and takes note of what comes of it within `time_max`.
+    pub(super) async fn send(
+        &self,
+        (target, trusted): (&Target, bool),
+        message: Message,
+        time_max: Duration,
+    ) -> Attempted {
+        let (at_ms, begun) = (telemetry::now_ms(), Instant::now());
+        let deadline = begun + time_max;
+        let answered = timeout_at(deadline, self.exchange(target, trusted, message));
+        let answered = answered.await.unwrap_or(Err(Error::TooSlow(time_max.as_millis())));
+        let (status, error, answer, retry_after_ms) = match answered {
+            Err(error) => (None, Some(error.to_string()), String::new(), None),
+            Ok((response, _connection)) => {
+                let status = response.status();
+                let error = match status {
+                    _ if status.is_success() => None,
+                    _ if status.is_redirection() => {
+                        Some(format!("it answers {}: redirects are not followed", status.as_u16()))
+                    }
+                    _ => Some(format!("it answers {}", status.as_u16())),
+                };
+                let retry_after_ms = retry_after_ms(&response);
+                (Some(status.as_u16()), error, beginning(response.into_body(), deadline).await, retry_after_ms)
+            }
+        };
+        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Attempted { attempt: WebhookAttempt { at_ms, ms, status, error, answer }, retry_after_ms }
+    }
+
+    async fn exchange(
+        &self,
+        target: &Target,
+        trusted: bool,
+        message: Message,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), Error> {
+        let addresses = self.addresses(target, trusted).await?;
+        let stream = connect(&addresses).await?;
+        if !target.is_tls {
+            return post(stream, target, message).await;
+        }
+        let name = match &target.host {
+            Host::Address(address) => ServerName::from(*address),
+            Host::Name(name) => ServerName::try_from(name.clone()).map_err(|error| Error::Tls(error.to_string()))?,
+        };
+        let config = self.tls.get_or_try_init(|| async { tls::platform() }).await;
+        let config = config.map_err(|error| Error::Tls(error.to_string()))?;
+        let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
+        let late = || Error::Tls("the handshake takes too long".to_owned());
+        let stream = timeout(CONNECT_MAX, connecting).await.map_err(|_elapsed| late())?;
+        post(stream.map_err(|error| Error::Tls(error.to_string()))?, target, message).await
+    }
+}
+
+/// Connects to the first of these addresses that answers.
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+    let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let connecting = async {
+        let mut failed = late();
+        for address in addresses.iter().take(ADDRESSES_MAX) {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    };
+    timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_elapsed| Err(late())).map_err(Error::Connect)
+}
+
+/// Sends a message on a connection of its own, which ends with the handle beside the answer.
+async fn post<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    target: &Target,
+    message: Message,
+) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), Error> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
+    let driven = AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection to a receiver of webhooks ended");
+        }
+    }));
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(&target.path)
+        .header(HOST, &target.authority)
+        .header(USER_AGENT, AGENT)
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in message.fields {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(Bytes::from(message.body))).map_err(Error::Unsendable)?;
+    let response = sender.send_request(request).await.map_err(Error::Http)?;
+    Ok((response, driven))
+}
+
+/// The pause that a receiver asks for, where it says so in seconds.
+fn retry_after_ms(response: &Response<Incoming>) -> Option<u64> {
+    let seconds: u64 = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(seconds.saturating_mul(1_000))
+}
+
+/// The beginning of a body, as far as it has come by then, as one line.
+async fn beginning(mut body: Incoming, deadline: Instant) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < BODY_BYTES_MAX {
+        // What does not come in time says nothing: the answer is known by its head.
+        let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else { break };
+        if let Some(data) = frame.data_ref() {
+            bytes.extend_from_slice(data.get(..data.len().min(BODY_BYTES_MAX)).unwrap_or_default());
+        }
+    }
+    bytes.truncate(BODY_BYTES_MAX);
+    shown(&bytes)
+}
+
+/// Bytes of a stranger as a text of one line.
+fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(ANSWER_CHARACTERS_MAX).collect::<String>().trim().to_owned()
+}

@@ -1,0 +1,302 @@
+//! Sets, lists and removes webhooks, and gives them other secrets.
+
+use devanture_config::api::{
+    Scope, Secret, WebhookDetails, WebhookEvent, WebhookList, WebhookName, WebhookRemoved, WebhookRequest,
+    WebhookRotated, WebhookSet,
+};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+
+use super::client;
+use super::records::{listed, no_webhook, secret_context, url_context};
+use super::sign::new_secret;
+use super::target::Target;
+use crate::catalog::settings::Sealed;
+use crate::catalog::webhooks::{
+    DeliveryAt, DeliveryRecord, ENDED_PREFIX, OldSecret, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_key,
+};
+use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::environments::Environments;
+use crate::ledger::{Action, Actor, AuditEvent, Error, PART_CHANGES_MAX, SystemWrite, commit_in_parts, update};
+use crate::telemetry;
+
+/// Environments that a webhook may name.
+const ENVIRONMENTS_MAX: usize = 50;
+/// How long messages are signed with a secret that was replaced, in milliseconds: a day.
+const OLD_SECRET_MS: u64 = 86_400_000;
+
+/// What a request wants, checked.
+struct Wanted {
+    /// The address, where the request has one.
+    target: Option<(Target, Secret)>,
+    events: Vec<WebhookEvent>,
+    environments: Vec<PlaceName>,
+    request: WebhookRequest,
+}
+
+impl Environments {
+    /// The webhooks of an app.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn webhooks(&self, app: &AppName) -> Result<WebhookList, Error> {
+        self.ledger.must_exist(app).await?;
+        let mut webhooks = Vec::new();
+        for (name, record) in self.webhook_records(app).await? {
+            webhooks.push(self.webhook_status(app, &name, &record).await?);
+        }
+        Ok(WebhookList { webhooks })
+    }
+
+    /// A webhook, with its last messages, the newest first.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn webhook(&self, app: &AppName, name: &WebhookName, limit: usize) -> Result<WebhookDetails, Error> {
+        let (_, record) = self.existing_webhook(app, name).await?;
+        let mut deliveries = Vec::new();
+        for prefix in [WAITING_PREFIX, ENDED_PREFIX] {
+            let below = deliveries_prefix(prefix, app, name);
+            for (key, record) in self.ledger.catalog.list(&below, None, true, limit).await? {
+                let Some(at) = DeliveryAt::of(prefix, &key) else { continue };
+                // One that cannot be read was reported by the node that sends.
+                let Ok(record) = records::read::<DeliveryRecord>(&key, &record) else { continue };
+                deliveries.push(listed(&at.id, &record));
+            }
+        }
+        deliveries.sort_by(|one, other| other.id.cmp(&one.id));
+        deliveries.truncate(limit);
+        Ok(WebhookDetails { webhook: self.webhook_status(app, name, &record).await?, deliveries })
+    }
+
+    /// A webhook that has to be there.
+    pub(super) async fn existing_webhook(
+        &self,
+        app: &AppName,
+        name: &WebhookName,
+    ) -> Result<(Revision, WebhookRecord), Error> {
+        self.ledger.must_exist(app).await?;
+        self.webhook_record(app, name).await?.ok_or_else(|| no_webhook(app, name))
+    }
+
+    /// Adds a webhook, or sets it to something else and has messages be sent to it again; with `dry_run` it only says what
+    /// would come of it.
+    ///
+    /// # Errors
+    /// `bad_request` for what is no address, `webhook_forbidden` for one that the actor may not reach, `too_many`,
+    /// `secrets_locked`, `not_found` for an app that is not there.
+    pub async fn set_webhook(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &WebhookName,
+        request: WebhookRequest,
+        dry_run: bool,
+    ) -> Result<WebhookSet, Error> {
+        self.ledger.must_exist(app).await?;
+        let trusted = actor.scope == Scope::Admin;
+        let wanted = self.checked(request, trusted).await?;
+        let key = webhook_key(app, name);
+        update(&key, || async {
+            let before = self.webhook_record(app, name).await?;
+            if before.is_none() {
+                self.check_webhook_count(app).await?;
+            }
+            let is_new = before.is_none();
+            let revision = before.as_ref().map(|(revision, _)| *revision);
+            let before = before.map(|(_, before)| before);
+            let (record, secret) = self.composed(actor, (app, name), &wanted, before, dry_run)?;
+            let webhook = self.webhook_status(app, name, &record).await?;
+            let set = WebhookSet { dry_run, app: app.clone(), is_new, webhook, secret };
+            if dry_run {
+                return Ok(Some(set));
+            }
+            let event = AuditEvent::of(Action::AddWebhook).app(app).what(format!("{name} {}", record.address));
+            let checks = vec![Check::of(key.clone(), revision)];
+            let changes = vec![Change::Put(key.clone(), records::write(&record)?)];
+            let is_made = self.ledger.commit(actor, event, Commit { checks, changes }).await?;
+            Ok(is_made.then_some(set))
+        })
+        .await
+    }
+
+    /// Checks a request: its events, its environments and its address.
+    async fn checked(&self, mut request: WebhookRequest, trusted: bool) -> Result<Wanted, Error> {
+        let bad = |detail: String| Problem::new(Code::BadRequest, detail);
+        if let Some(event) = request.events.iter().find(|event| !event.can_be_wanted()) {
+            return Err(bad(format!("A webhook gets {event} without wanting it.")).hint("leave it out").into());
+        }
+        let mut events = std::mem::take(&mut request.events);
+        events.sort_unstable();
+        events.dedup();
+        let mut environments = std::mem::take(&mut request.environments);
+        environments.sort_unstable();
+        environments.dedup();
+        if environments.len() > ENVIRONMENTS_MAX {
+            let detail = format!("The webhook names more than {ENVIRONMENTS_MAX} environments.");
+            return Err(bad(detail).hint("name none for all of them").into());
+        }
+        let target = match request.url.take() {
+            None => None,
+            Some(url) => {
+                let target = Target::parse(url.expose()).map_err(|why| {
+                    bad(format!("The address cannot be a webhook's: {why}."))
+                        .hint("such as https://example.org/webhooks/devanture")
+                })?;
+                self.check_target(&target, trusted).await?;
+                Some((target, url))
+            }
+        };
+        Ok(Wanted { target, events, environments, request })
+    }
+
+    /// Checks where an address leads now. A name that does not resolve passes, as its receiver may come later: each
+    /// attempt checks again.
+    async fn check_target(&self, target: &Target, trusted: bool) -> Result<(), Error> {
+        match self.webhooks.client.addresses(target, trusted).await {
+            Ok(_) => Ok(()),
+            Err(client::Error::Dns(_)) if target.literal().is_none() => Ok(()),
+            Err(error) => {
+                let problem = Problem::new(Code::WebhookForbidden, format!("{}: {error}.", target.shown()));
+                Err(problem.hint("docs/webhooks.md says which addresses webhooks may have").into())
+            }
+        }
+    }
+
+    async fn check_webhook_count(&self, app: &AppName) -> Result<(), Error> {
+        let (count, count_max) = (self.webhook_records(app).await?.len(), self.ledger.limits().webhooks_per_app_max);
+        if u64::try_from(count).unwrap_or(u64::MAX) < count_max {
+            return Ok(());
+        }
+        let detail = format!("The app {app} has {count} webhooks; {count_max} are allowed.");
+        Err(Problem::new(Code::TooMany, detail).hint("`webhooks_per_app_max` in edge.toml is the limit").into())
+    }
+
+    /// The record of a webhook as it is wanted, and the secret of a new one.
+    fn composed(
+        &self,
+        actor: &Actor,
+        (app, name): (&AppName, &WebhookName),
+        wanted: &Wanted,
+        before: Option<WebhookRecord>,
+        dry_run: bool,
+    ) -> Result<(WebhookRecord, Option<Secret>), Error> {
+        let Wanted { target, events, environments, request } = wanted;
+        // What is only asked about makes no key, and is sealed by none.
+        let seal = |context: &str, text: &str| match dry_run {
+            true => Ok(Sealed::new(String::new(), &[])),
+            false => self.keys.read_or_make()?.seal(context, text),
+        };
+        let place = match (target, &before) {
+            (Some((target, url)), _) => {
+                Some((seal(&url_context(app, name), url.expose())?, target.shown(), actor.scope == Scope::Admin))
+            }
+            (None, Some(before)) => Some((before.url.clone(), before.address.clone(), before.trusted)),
+            (None, None) => None,
+        };
+        let Some((url, address, trusted)) = place else {
+            let detail = format!("The webhook {name} is new, and its address is missing.");
+            return Err(Problem::new(Code::BadRequest, detail).hint("say `url`").into());
+        };
+        let (secret, old_secret, shown, created_ms) = match before {
+            Some(before) => (before.secret, before.old_secret, None, before.created_ms),
+            None => {
+                let secret = new_secret();
+                let sealed = seal(&secret_context(app, name), &secret)?;
+                (sealed, None, (!dry_run).then(|| Secret::new(secret)), telemetry::now_ms())
+            }
+        };
+        let record = WebhookRecord {
+            url,
+            address,
+            format: request.format,
+            events: events.clone(),
+            environments: environments.clone(),
+            secret,
+            old_secret,
+            trusted,
+            who: actor.name.clone(),
+            created_ms,
+            failing_since_ms: None,
+            disabled: None,
+        };
+        Ok((record, shown))
+    }
+
+    /// Removes a webhook; what waits to be sent to it is not sent.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn remove_webhook(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &WebhookName,
+        dry_run: bool,
+    ) -> Result<WebhookRemoved, Error> {
+        let key = webhook_key(app, name);
+        let removed = update(&key, || async {
+            let (revision, record) = self.existing_webhook(app, name).await?;
+            let dropped = self.webhook_status(app, name, &record).await?.waiting;
+            let removed = WebhookRemoved { dry_run, app: app.clone(), removed: name.clone(), dropped };
+            if dry_run {
+                return Ok(Some(removed));
+            }
+            let event = AuditEvent::of(Action::RemoveWebhook).app(app).what(format!("{name} {}", record.address));
+            let (checks, changes) = (vec![Check::At(key.clone(), revision)], vec![Change::Delete(key.clone())]);
+            let is_made = self.ledger.commit(actor, event, Commit { checks, changes }).await?;
+            Ok::<_, Error>(is_made.then_some(removed))
+        })
+        .await?;
+        if !dry_run {
+            self.forget_messages(app, name).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Forgets the messages of a webhook that is gone: the next one of its name gets none of them.
+    async fn forget_messages(&self, app: &AppName, name: &WebhookName) -> Result<(), Error> {
+        for prefix in [WAITING_PREFIX, ENDED_PREFIX] {
+            let below = deliveries_prefix(prefix, app, name);
+            loop {
+                let some = self.ledger.catalog.list(&below, None, false, PART_CHANGES_MAX).await?;
+                if some.is_empty() {
+                    break;
+                }
+                let changes = some.into_iter().map(|(key, _)| Change::Delete(key)).collect();
+                commit_in_parts(&*self.ledger.catalog, SystemWrite::Webhook, changes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a webhook another secret. For a day messages are signed with the one before, too.
+    ///
+    /// # Errors
+    /// `not_found`, `secrets_locked`.
+    pub async fn rotate_webhook(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &WebhookName,
+    ) -> Result<WebhookRotated, Error> {
+        let key = webhook_key(app, name);
+        update(&key, || async {
+            let (revision, record) = self.existing_webhook(app, name).await?;
+            let secret = new_secret();
+            let until_ms = telemetry::now_ms().saturating_add(OLD_SECRET_MS);
+            let sealed = self.keys.read_or_make()?.seal(&secret_context(app, name), &secret)?;
+            let old_secret = Some(OldSecret { secret: record.secret.clone(), until_ms });
+            let record = WebhookRecord { secret: sealed, old_secret, ..record };
+            let event = AuditEvent::of(Action::RotateWebhook).app(app).what(name);
+            let checks = vec![Check::At(key.clone(), revision)];
+            let changes = vec![Change::Put(key.clone(), records::write(&record)?)];
+            if !self.ledger.commit(actor, event, Commit { checks, changes }).await? {
+                return Ok(None);
+            }
+            let secret = Secret::new(secret);
+            Ok(Some(WebhookRotated { app: app.clone(), name: name.clone(), secret, old_secret_until_ms: until_ms }))
+        })
+        .await
+    }
+}

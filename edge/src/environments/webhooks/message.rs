@@ -1,0 +1,202 @@
+//! What is sent to a webhook: JSON, or a line of text for a chat, in which nothing that people chose is more than text.
+
+use devanture_config::api::{WebhookData, WebhookEvent, WebhookFormat, WebhookPayload};
+use devanture_config::text::rfc3339;
+use serde_json::json;
+
+/// Characters of one text of somebody in a message to a chat.
+const TEXT_CHARACTERS_MAX: usize = 200;
+/// Discord: no mention and no preview of a link (`SUPPRESS_EMBEDS`).
+const DISCORD_FLAGS: u64 = 4;
+
+/// What a message holds.
+pub(super) fn payload(event: WebhookEvent, at_ms: u64, data: &WebhookData) -> WebhookPayload {
+    WebhookPayload { event, timestamp: rfc3339(at_ms), data: data.clone() }
+}
+
+/// The body of a message.
+pub(super) fn body(format: WebhookFormat, payload: &WebhookPayload) -> Vec<u8> {
+    let value = match format {
+        WebhookFormat::Standard => serde_json::to_value(payload).unwrap_or_default(),
+        WebhookFormat::Slack => {
+            json!({ "text": line(payload, slack), "mrkdwn": false, "unfurl_links": false, "unfurl_media": false })
+        }
+        WebhookFormat::Discord => {
+            json!({ "content": line(payload, discord), "allowed_mentions": { "parse": [] }, "flags": DISCORD_FLAGS })
+        }
+    };
+    value.to_string().into_bytes()
+}
+
+/// A text of somebody, in one line and not too long.
+fn plain(text: &str) -> String {
+    let mut characters = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut plain: String = characters.by_ref().take(TEXT_CHARACTERS_MAX).collect();
+    if characters.next().is_some() {
+        plain.push('…');
+    }
+    plain
+}
+
+/// Slack reads `&`, `<` and `>` alone as more than text, of which mentions are made, and turns addresses into links.
+fn slack(text: &str) -> String {
+    let text = plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    // A space of no width: what looks like an address is none.
+    text.replace("://", ":\u{200b}//")
+}
+
+/// Discord reads Markdown, and takes a backslash before any of its characters.
+fn discord(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in plain(text).chars() {
+        if matches!(c, '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '>' | '#' | '[' | ']' | '(' | ')' | '@' | ':' | '-') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+/// A message as a line of text; `escape` makes plain text of what people chose.
+fn line(payload: &WebhookPayload, escape: fn(&str) -> String) -> String {
+    let data = &payload.data;
+    let version = data.version.map_or_else(|| "a version".to_owned(), |version| version.short());
+    let by = data.actor.as_deref().map(|actor| format!(" by {}", escape(actor))).unwrap_or_default();
+    let what = data.kind.map_or("deploy", kind);
+    let because =
+        |reason: &Option<String>| reason.as_deref().map_or_else(String::new, |why| format!(": {}", escape(why)));
+    let before = data.previous.map_or_else(String::new, |previous| format!(", before it {}", previous.short()));
+    let text = match payload.event {
+        WebhookEvent::DeployStarted => format!("a {what} of {version}{by} has begun"),
+        WebhookEvent::DeployReady => format!("{version}{by} is stored and not live"),
+        WebhookEvent::DeployLive => format!("{version} is live, a {what}{by}{before}"),
+        WebhookEvent::DeployRollback => format!("rolled back to {version}{by}{before}"),
+        WebhookEvent::DeployUndone => {
+            format!("{version} is live again: the switch after it was undone{}", because(&data.reason))
+        }
+        WebhookEvent::DeployFailed => {
+            let problem = data.problem.as_ref();
+            let why = problem.map_or_else(String::new, |it| format!(": {} ({})", escape(&it.detail), it.code.as_str()));
+            format!("a {what} of {version}{by} has failed{why}")
+        }
+        WebhookEvent::EnvironmentLocked => format!("locked{by}{}", because(&data.reason)),
+        WebhookEvent::EnvironmentUnlocked => format!("unlocked{by}"),
+        WebhookEvent::CertificateFailed => {
+            let name = escape(data.hostname.as_deref().unwrap_or_default());
+            let ends = data
+                .expires
+                .as_deref()
+                .map_or_else(|| "there is none yet".to_owned(), |expires| format!("the one there is ends {expires}"));
+            format!("no certificate for {name}, {ends}{}", because(&data.reason))
+        }
+        WebhookEvent::WebhookDisabled => format!("the webhook {} was disabled{}", webhook(data), because(&data.reason)),
+        WebhookEvent::WebhookTest => format!("a test of the webhook {}{by}", webhook(data)),
+    };
+    let place = data.environment.as_ref().map_or_else(String::new, |environment| format!(" {environment}"));
+    let message = data.message.as_deref().map_or_else(String::new, |message| format!(" — {}", escape(message)));
+    let is_live =
+        matches!(payload.event, WebhookEvent::DeployLive | WebhookEvent::DeployRollback | WebhookEvent::DeployUndone);
+    let address = if is_live { data.url.as_deref() } else { data.preview.as_deref() };
+    let address = address.map_or_else(String::new, |address| format!(" {address}"));
+    format!("{}{place}: {text}{message}{address}", data.app)
+}
+
+fn webhook(data: &WebhookData) -> &str {
+    data.webhook.as_ref().map_or("", |name| name.as_str())
+}
+
+const fn kind(kind: devanture_config::api::DeployKind) -> &'static str {
+    use devanture_config::api::DeployKind;
+    match kind {
+        DeployKind::Push => "push",
+        DeployKind::Switch => "switch",
+        DeployKind::Rollback => "rollback",
+        DeployKind::Promote => "promotion",
+        _ => "change",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::Digest;
+    use devanture_config::api::{DeployKind, DeployProblem};
+    use devanture_config::problem::Code;
+
+    use super::*;
+
+    fn data() -> WebhookData {
+        WebhookData {
+            environment: Some("prod".parse().unwrap()),
+            actor: Some("<!channel> @everyone".to_owned()),
+            kind: Some(DeployKind::Push),
+            version: Some(Digest::of(b"1")),
+            url: Some("https://shop.example.app".to_owned()),
+            preview: Some("https://preview.example.app".to_owned()),
+            message: Some("**see** [here](https://evil.example)\n<@U1> & `x`".to_owned()),
+            reason: Some("errors rose".to_owned()),
+            problem: Some(DeployProblem { code: Code::SmokeFailed, detail: "/ answers 500.".to_owned() }),
+            hostname: Some("www.example.org".to_owned()),
+            webhook: Some("chat".parse().unwrap()),
+            ..WebhookData::of(&"shop".parse().unwrap())
+        }
+    }
+
+    fn text(format: WebhookFormat, event: WebhookEvent, member: &str) -> String {
+        let body = body(format, &payload(event, 0, &data()));
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        value[member].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn nothing_that_people_chose_is_a_mention_or_a_link_in_a_chat() {
+        let id = Digest::of(b"1").short();
+        let slack = text(WebhookFormat::Slack, WebhookEvent::DeployLive, "text");
+        assert_eq!(
+            slack,
+            format!(
+                "shop prod: {id} is live, a push by &lt;!channel&gt; @everyone — **see** [here](https:\u{200b}//evil.example) \
+                 &lt;@U1&gt; &amp; `x` https://shop.example.app"
+            )
+        );
+        let discord = text(WebhookFormat::Discord, WebhookEvent::DeployLive, "content");
+        assert_eq!(
+            discord,
+            format!(
+                "shop prod: {id} is live, a push by \\<!channel\\> \\@everyone — \\*\\*see\\*\\* \
+                 \\[here\\]\\(https\\://evil.example\\) \\<\\@U1\\> & \\`x\\` https://shop.example.app"
+            )
+        );
+        let discord = body(WebhookFormat::Discord, &payload(WebhookEvent::DeployLive, 0, &data()));
+        let discord: serde_json::Value = serde_json::from_slice(&discord).unwrap();
+        assert_eq!(discord["allowed_mentions"], json!({ "parse": [] }));
+    }
+
+    #[test]
+    fn every_event_is_a_line_for_a_chat_and_never_too_long() {
+        let long = WebhookData {
+            message: Some("<".repeat(10_000)),
+            reason: Some("<".repeat(10_000)),
+            actor: Some("<".repeat(10_000)),
+            problem: Some(DeployProblem { code: Code::SmokeFailed, detail: "<".repeat(10_000) }),
+            ..data()
+        };
+        for event in WebhookEvent::ALL {
+            for (escape, max) in [(slack as fn(&str) -> String, 40_000), (discord, 2_000)] {
+                let line = line(&payload(*event, 0, &long), escape);
+                assert!(!line.contains('\n') && line.chars().count() <= max, "{event}: {line}");
+            }
+            assert!(text(WebhookFormat::Slack, *event, "text").starts_with("shop prod: "), "{event}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_the_standard_form_has_type_time_and_data() {
+        let body = body(WebhookFormat::Standard, &payload(WebhookEvent::DeployLive, 1_795_442_700_999, &data()));
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(value["type"], "deploy.live");
+        assert_eq!(value["timestamp"], "2026-11-23T14:05:00.999Z");
+        assert_eq!(value["data"]["app"], "shop");
+        assert_eq!(value["data"]["previous"], serde_json::Value::Null);
+        assert!(value["data"].get("previous").is_none(), "what is not known is left out");
+    }
+}

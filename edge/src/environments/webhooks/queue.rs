@@ -1,0 +1,150 @@
+//! The messages that wait, by when they are due: pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use devanture_config::{AppName, PlaceName};
+
+use crate::catalog::webhooks::DeliveryAt;
+
+/// Messages that wait to be sent, and which of them are being sent.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: BTreeMap<DeliveryAt, Waiting>,
+    by_time: BTreeSet<(u64, DeliveryAt)>,
+    sending: HashSet<DeliveryAt>,
+    sending_by_app: HashMap<AppName, usize>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    due_ms: u64,
+    environment: Option<PlaceName>,
+}
+
+impl Queue {
+    /// Notes when a message is due.
+    pub(super) fn set(&mut self, at: DeliveryAt, due_ms: u64, environment: Option<PlaceName>) {
+        self.remove(&at);
+        self.by_time.insert((due_ms, at.clone()));
+        self.waiting.insert(at, Waiting { due_ms, environment });
+    }
+
+    /// Forgets a message.
+    pub(super) fn remove(&mut self, at: &DeliveryAt) {
+        if let Some(before) = self.waiting.remove(at) {
+            self.by_time.remove(&(before.due_ms, at.clone()));
+        }
+    }
+
+    /// Moves a message that waits to another time.
+    pub(super) fn postpone(&mut self, at: &DeliveryAt, due_ms: u64) {
+        if let Some(before) = self.waiting.get(at) {
+            let environment = before.environment.clone();
+            self.set(at.clone(), due_ms, environment);
+        }
+    }
+
+    /// Has those messages of an app be looked at now that `is_meant` names, by what names them and their environment.
+    pub(super) fn look_at(&mut self, app: &AppName, is_meant: impl Fn(&DeliveryAt, Option<&PlaceName>) -> bool) {
+        let is_meant =
+            |at: &DeliveryAt, waiting: &Waiting| at.app == *app && is_meant(at, waiting.environment.as_ref());
+        let found = self.waiting.iter().filter(|(at, waiting)| is_meant(at, waiting));
+        let found: Vec<DeliveryAt> = found.map(|(at, _)| at.clone()).collect();
+        found.iter().for_each(|at| self.postpone(at, 0));
+    }
+
+    /// Takes the messages that are due, those first that are due the longest: as many as may be sent at once, of one app a
+    /// quarter of them, so that receivers of one app that are slow hold up no other app's.
+    pub(super) fn begin_due(&mut self, now_ms: u64, sends_max: usize) -> Vec<DeliveryAt> {
+        let per_app_max = sends_max.div_ceil(4);
+        let mut begun = Vec::new();
+        for (due_ms, at) in &self.by_time {
+            if *due_ms > now_ms || self.sending.len() >= sends_max {
+                break;
+            }
+            let of_app = self.sending_by_app.get(&at.app).copied().unwrap_or(0);
+            if of_app >= per_app_max || self.sending.contains(at) {
+                continue;
+            }
+            self.sending.insert(at.clone());
+            self.sending_by_app.insert(at.app.clone(), of_app.saturating_add(1));
+            begun.push(at.clone());
+        }
+        begun
+    }
+
+    /// A message is not being sent any more.
+    pub(super) fn ended(&mut self, at: &DeliveryAt) {
+        if self.sending.remove(at)
+            && let Some(count) = self.sending_by_app.get_mut(&at.app)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.sending_by_app.remove(&at.app);
+            }
+        }
+    }
+
+    /// Messages that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Forgets all that wait; those that are being sent still are.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.by_time.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(app: &str, id: usize) -> DeliveryAt {
+        DeliveryAt { app: app.parse().unwrap(), webhook: "chat".parse().unwrap(), id: format!("{id:04}") }
+    }
+
+    #[test]
+    fn what_is_due_the_longest_goes_first_and_nothing_goes_twice() {
+        let mut queue = Queue::default();
+        queue.set(at("shop", 1), 20, None);
+        queue.set(at("shop", 2), 10, None);
+        queue.set(at("shop", 3), 40, None);
+        assert_eq!(queue.begin_due(30, 8), [at("shop", 2), at("shop", 1)]);
+        assert!(queue.begin_due(30, 8).is_empty());
+        queue.remove(&at("shop", 2));
+        queue.ended(&at("shop", 2));
+        queue.postpone(&at("shop", 1), 50);
+        queue.ended(&at("shop", 1));
+        assert_eq!(queue.begin_due(50, 8), [at("shop", 3), at("shop", 1)]);
+        assert_eq!(queue.len(), 2);
+    }
+
+    /// Law 11.
+    #[test]
+    fn an_app_of_slow_receivers_holds_up_no_other() {
+        let mut queue = Queue::default();
+        (0..100).for_each(|id| queue.set(at("greedy", id), 1, None));
+        queue.set(at("shop", 1), 2, None);
+        let begun = queue.begin_due(10, 8);
+        assert_eq!(begun.iter().filter(|at| at.app.as_str() == "greedy").count(), 2);
+        assert_eq!(begun.last(), Some(&at("shop", 1)));
+        begun.iter().for_each(|at| queue.ended(at));
+        assert!(queue.sending_by_app.is_empty());
+        assert_eq!(Queue::default().begin_due(10, 1), []);
+    }
+
+    #[test]
+    fn messages_of_what_was_deleted_are_looked_at_at_once() {
+        let mut queue = Queue::default();
+        queue.set(at("shop", 1), 90, Some("staging".parse().unwrap()));
+        queue.set(at("shop", 2), 90, None);
+        queue.set(at("blog", 3), 90, Some("staging".parse().unwrap()));
+        let (shop, staging): (AppName, PlaceName) = ("shop".parse().unwrap(), "staging".parse().unwrap());
+        queue.look_at(&shop, |_, environment| environment == Some(&staging));
+        assert_eq!(queue.begin_due(10, 8), [at("shop", 1)]);
+        queue.look_at(&shop, |_, _| true);
+        assert_eq!(queue.begin_due(10, 8), [at("shop", 2)]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Messages that somebody asks for: a test of a webhook, and one that is sent again.
+
+use std::time::Duration;
+
+use devanture_config::AppName;
+use devanture_config::api::{DeliveryState, WebhookData, WebhookDelivery, WebhookEvent, WebhookName};
+use devanture_config::problem::{Code, Problem};
+
+use super::deliver::message;
+use super::records::listed;
+use crate::catalog::webhooks::{DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, webhook_key};
+use crate::catalog::{Change, Check, Commit, records};
+use crate::environments::Environments;
+use crate::ledger::{Action, Actor, AuditEvent, Error, message_id, update};
+use crate::telemetry;
+
+impl Environments {
+    /// Sends a message to a webhook now, once, from this node, also to one that is disabled. Returns what came of it.
+    ///
+    /// # Errors
+    /// `not_found`; `busy` where as many are sent as may; `secrets_locked`.
+    pub async fn test_webhook(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &WebhookName,
+    ) -> Result<WebhookDelivery, Error> {
+        let (revision, webhook) = self.existing_webhook(app, name).await?;
+        let Some(_place) = self.webhooks.tests.take(app) else {
+            let detail = "As many webhooks are tested as may.";
+            return Err(Problem::new(Code::Busy, detail).hint("`webhook_sends_max` in edge.toml is the limit").into());
+        };
+        let at_ms = telemetry::now_ms();
+        let at = DeliveryAt { app: app.clone(), webhook: name.clone(), id: message_id(at_ms) };
+        let opened = self.opened(&at, &webhook)?;
+        let event = AuditEvent::of(Action::TestWebhook).app(app).what(format!("{name} {}", webhook.address));
+        self.ledger.commit(actor, event, Commit::default()).await?;
+        let (actor, webhook_name) = (Some(actor.name.clone()), Some(name.clone()));
+        let data = WebhookData { actor, webhook: webhook_name, ..WebhookData::of(app) };
+        let event = WebhookEvent::WebhookTest;
+        let record =
+            DeliveryRecord { event, at_ms, data, state: DeliveryState::Waiting, attempts: 1, next_ms: 0, last: None };
+        let message = message(&at.id, &record, webhook.format, &opened);
+        let time_max = Duration::from_millis(self.ledger.limits().webhook_ms_max);
+        let sent = self.webhooks.client.send((&opened.target, webhook.trusted), message, time_max).await;
+        let state = if sent.attempt.error.is_none() { DeliveryState::Delivered } else { DeliveryState::Failed };
+        let record = DeliveryRecord { state, last: Some(sent.attempt), ..record };
+        // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone.
+        let check = Check::At(webhook_key(app, name), revision);
+        let written = async { self.write_webhooks(vec![check], self.ending(&at, &record).await?).await };
+        if let Err(error) = written.await {
+            tracing::debug!(%app, webhook = %name, %error, "a test of a webhook is not listed");
+        }
+        Ok(listed(&at.id, &record))
+    }
+
+    /// Has a message be sent again that is not sent any more, with the same id. Returns it as it waits.
+    ///
+    /// # Errors
+    /// `not_found` for a message that is not listed, or still waits; `conflict` where the webhook is disabled.
+    pub async fn redeliver(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &WebhookName,
+        id: &str,
+    ) -> Result<WebhookDelivery, Error> {
+        let at = DeliveryAt { app: app.clone(), webhook: name.clone(), id: id.to_owned() };
+        update(id, || async {
+            let (_, webhook) = self.existing_webhook(app, name).await?;
+            if webhook.disabled.is_some() {
+                let detail = format!("The webhook {name} is disabled.");
+                let hint = "`devanture webhooks add` with its name enables it again";
+                return Err(Problem::new(Code::Conflict, detail).hint(hint).into());
+            }
+            let is_id = id.starts_with("msg_") && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            let found = if is_id { self.delivery_record(ENDED_PREFIX, &at).await? } else { None };
+            let Some((record, check)) = found else {
+                let detail = format!("No message of the webhook {name} that has ended has this id.");
+                let problem = Problem::new(Code::NotFound, detail);
+                return Err(problem.hint(format!("`devanture webhooks show {name}` lists the last ones")).into());
+            };
+            let next_ms = telemetry::now_ms();
+            let record = DeliveryRecord { state: DeliveryState::Waiting, attempts: 0, next_ms, ..record };
+            let waiting = at.key(WAITING_PREFIX);
+            let changes =
+                vec![Change::Delete(at.key(ENDED_PREFIX)), Change::Put(waiting.clone(), records::write(&record)?)];
+            let event = AuditEvent::of(Action::Redeliver).app(app).what(format!("{name} {id}"));
+            let commit = Commit { checks: vec![check, Check::Absent(waiting)], changes };
+            let is_made = self.ledger.commit(actor, event, commit).await?;
+            Ok::<_, Error>(is_made.then(|| listed(id, &record)))
+        })
+        .await
+    }
+}

@@ -1,0 +1,133 @@
+//! The address of a webhook, read from its text.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use http::Uri;
+use http::uri::Scheme;
+
+/// Longest address, in bytes.
+const URL_BYTES_MAX: usize = 2_048;
+const HTTPS_PORT: u16 = 443;
+const HTTP_PORT: u16 = 80;
+
+/// Where messages go.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) is_tls: bool,
+    pub(super) host: Host,
+    pub(super) port: u16,
+    /// The field `Host`.
+    pub(super) authority: String,
+    /// The path and the query, which may be a secret.
+    pub(super) path: String,
+}
+
+/// The host of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Target {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a clause that does not repeat it.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.len() > URL_BYTES_MAX {
+            return Err("it is longer than 2,048 bytes");
+        }
+        if text.contains('#') {
+            return Err("it has a fragment (`#`), which is never sent");
+        }
+        let uri: Uri =
+            text.parse().map_err(|_reason| "it is no URL; names that are not ASCII are written as `xn--…`")?;
+        let is_tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            _ => return Err("it does not begin with https://"),
+        };
+        let authority = uri.authority().ok_or("it has no host")?;
+        if authority.as_str().contains('@') {
+            return Err("it has a user or a password, which no webhook sends");
+        }
+        let host = authority.host();
+        let plain = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let host = match plain.parse() {
+            Ok(address) => Host::Address(address),
+            Err(_) if plain.is_empty() || plain.contains(['[', ']', ':', '%']) => return Err("its host is none"),
+            Err(_) => Host::Name(plain.to_ascii_lowercase()),
+        };
+        let has_port = authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+        let port = match authority.port_u16() {
+            Some(0) => return Err("its port is none"),
+            Some(port) => port,
+            None if has_port => return Err("its port is none"),
+            None if is_tls => HTTPS_PORT,
+            None => HTTP_PORT,
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Ok(Self { is_tls, host, port, authority: authority.as_str().to_ascii_lowercase(), path: path.to_owned() })
+    }
+
+    /// What may be shown of it: the rest may be all that it takes to write to a chat.
+    pub(super) fn shown(&self) -> String {
+        format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.authority)
+    }
+
+    /// Its address, where the host is one.
+    pub(super) fn literal(&self) -> Option<SocketAddr> {
+        match self.host {
+            Host::Address(address) => Some(SocketAddr::new(address, self.port)),
+            Host::Name(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_scheme_a_host_and_what_is_never_shown() {
+        let target = Target::parse("https://Hooks.example.org/services/T0/B0/secret?x=1").unwrap();
+        assert_eq!((target.is_tls, target.port, target.path.as_str()), (true, 443, "/services/T0/B0/secret?x=1"));
+        assert_eq!((target.shown().as_str(), target.literal()), ("https://hooks.example.org", None));
+        assert_eq!(format!("{target:?}"), "https://hooks.example.org");
+        let target = Target::parse("http://[::1]:8080").unwrap();
+        assert_eq!((target.literal(), target.path.as_str()), (Some("[::1]:8080".parse().unwrap()), "/"));
+        let target = Target::parse("http://127.0.0.1/a").unwrap();
+        assert_eq!(target.literal(), Some("127.0.0.1:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for bad in [
+            "",
+            "/a",
+            "example.org",
+            "ftp://example.org/",
+            "https:///a",
+            "https://user:word@example.org/",
+            "https://example.org:0/",
+            "https://example.org:99999/",
+            "https://example.org:/",
+            "https://example.org/#a",
+            "https://bücher.example/",
+            "https://example.org/a b",
+            "https://[::1/",
+            "https://[fe80::1%25eth0]/",
+            &format!("https://example.org/{}", "a".repeat(URL_BYTES_MAX)),
+        ] {
+            assert!(Target::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

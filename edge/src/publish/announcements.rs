@@ -1,0 +1,79 @@
+//! Announcements of pushes, switches, rollbacks and promotions to webhooks.
+
+use devanture_config::VersionId;
+use devanture_config::api::{DeployKind, DeployProblem, Source, WebhookData, WebhookEvent};
+
+use super::intent::{Intent, Move};
+use super::publisher::Publisher;
+use super::pushes::Push;
+use super::switcher::Switcher;
+use crate::ledger::{Announcement, Error};
+
+/// The members of an event that say where the bundle came from.
+fn with_source(data: WebhookData, source: &Source) -> WebhookData {
+    let Source { commit, branch, message, .. } = source.clone();
+    WebhookData { commit, branch, message, ..data }
+}
+
+fn of_intent(intent: &Intent<'_>) -> WebhookData {
+    let data = WebhookData {
+        environment: Some(intent.environment.clone()),
+        actor: Some(intent.actor.name.clone()),
+        kind: Some(intent.movement.kind()),
+        deploy: Some(intent.deploy.to_owned()),
+        version: Some(intent.version),
+        reason: intent.reason.map(str::to_owned),
+        ..WebhookData::of(intent.app)
+    };
+    with_source(data, intent.source)
+}
+
+impl Switcher {
+    /// That a version went live, for the commit that moves the pointer.
+    pub(super) fn went_live(&self, intent: &Intent<'_>, previous: Option<VersionId>) -> Announcement {
+        let urls = self.environments.urls(intent.app, intent.environment, &intent.version);
+        let mut data = WebhookData { previous, url: Some(urls.live), preview: Some(urls.preview), ..of_intent(intent) };
+        let event = match (&intent.movement, intent.expected.undone) {
+            (_, Some(undone)) => {
+                // Its message says the same, in a sentence for the history.
+                (data.reason, data.message) = (Some(undone.why.to_owned()), None);
+                WebhookEvent::DeployUndone
+            }
+            (Move::Rollback { .. }, None) => WebhookEvent::DeployRollback,
+            (Move::Push | Move::Switch | Move::Promote, None) => WebhookEvent::DeployLive,
+        };
+        Announcement { event, data }
+    }
+
+    /// Notifies webhooks that a switch of a stored version has begun; for a push, [`Publisher::announce_push`] does.
+    pub(super) async fn announce_begun(&self, intent: &Intent<'_>) {
+        if !intent.movement.is_push() && intent.expected.undone.is_none() {
+            let announcement = Announcement { event: WebhookEvent::DeployStarted, data: of_intent(intent) };
+            self.ledger.announce(&announcement).await;
+        }
+    }
+
+    /// Notifies webhooks of a failed switch that has no entry of the history.
+    pub(super) async fn announce_failed(&self, intent: &Intent<'_>, error: &Error) {
+        let problem = DeployProblem { code: error.0.code, detail: error.0.detail.clone() };
+        let data = WebhookData { problem: Some(problem), ..of_intent(intent) };
+        self.ledger.announce(&Announcement { event: WebhookEvent::DeployFailed, data }).await;
+    }
+}
+
+impl Publisher {
+    /// Notifies webhooks that the steps of a push begin.
+    pub(super) async fn announce_push(&self, push: &Push) {
+        let data = WebhookData {
+            environment: Some(push.environment.clone()),
+            actor: Some(push.actor.name.clone()),
+            kind: Some(DeployKind::Push),
+            deploy: Some(push.id.clone()),
+            version: Some(push.version),
+            reason: push.options.reason.clone(),
+            ..WebhookData::of(&push.app)
+        };
+        let data = with_source(data, &push.source);
+        self.ledger.announce(&Announcement { event: WebhookEvent::DeployStarted, data }).await;
+    }
+}

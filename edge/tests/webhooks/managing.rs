@@ -1,0 +1,105 @@
+//! Webhooks are added, listed, changed and removed by those who may, and secrets are shown once.
+
+use devanture_config::api::{AuditLog, Scope, WebhookState};
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::receiver::Receiver;
+use super::world::{APP, WEBHOOKS, list, post, set, show};
+use crate::support::{edge, got};
+
+#[tokio::test]
+async fn a_secret_is_shown_once_and_an_address_never() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
+    let receiver = Receiver::start().await;
+    let path = format!("{WEBHOOKS}/ci");
+    let wanted = json!({ "url": receiver.url("/services/T0/very-secret"), "events": ["deploy.live"] });
+    let foreseen = got(edge.api(Method::PUT, &format!("{path}?dry_run=true")).json(&wanted)).await;
+    assert_eq!(foreseen.json::<Value>()["secret"], Value::Null);
+    assert!(list(&edge).await.is_empty());
+    let made = set(&edge, "ci", wanted.clone()).await;
+    assert!(made.is_new && made.secret.unwrap().expose().starts_with("whsec_"));
+    let again = set(&edge, "ci", wanted).await;
+    assert!(!again.is_new && again.secret.is_none());
+    let status = &list(&edge).await[0];
+    assert_eq!(
+        (status.state, status.address.as_str()),
+        (WebhookState::Active, format!("http://{}", receiver.address).as_str())
+    );
+    assert_eq!(status.who, "test");
+    for path in [WEBHOOKS.to_owned(), path, "/v1/audit".to_owned()] {
+        let text = got(edge.api(Method::GET, &path)).await.text();
+        assert!(!text.contains("very-secret") && !text.contains("whsec_"), "{path}: {text}");
+    }
+    // Neither is in the data folder as it was sent.
+    let catalog = std::fs::read(edge.data_dir().join("catalog.redb")).unwrap();
+    for secret in ["very-secret", "whsec_"] {
+        assert!(!catalog.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+    }
+    post(&edge, "ci/test").await;
+    post(&edge, "ci/rotate").await;
+    let removed = got(edge.api(Method::DELETE, &format!("{WEBHOOKS}/ci"))).await;
+    assert_eq!(removed.status, StatusCode::OK);
+    let log: AuditLog = got(edge.api(Method::GET, "/v1/audit?app=shop")).await.json();
+    let actions: Vec<&str> = log.entries.iter().take(5).map(|entry| entry.action.as_str()).collect();
+    assert_eq!(actions, ["remove_webhook", "rotate_webhook", "test_webhook", "add_webhook", "add_webhook"]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_takes_the_right_that_settings_take_in_every_environment() {
+    let edge =
+        edge().with_app(APP, &[("index.html", b"one")]).with_app("blog", &[("index.html", b"blog")]).start().await;
+    let receiver = Receiver::start().await;
+    set(&edge, "ci", json!({ "url": receiver.url("/") })).await;
+    let path = format!("{WEBHOOKS}/ci");
+    let change = async |token: &str| got(edge.ask(Method::PUT, &path, token).json(&json!({}))).await;
+    let read = async |token: &str| got(edge.ask(Method::GET, &path, token)).await;
+    for (scope, environment, may_read, may_change) in [
+        (Scope::Read, None, true, false),
+        (Scope::Push, None, true, false),
+        (Scope::Promote, None, true, true),
+        (Scope::Admin, None, true, true),
+        (Scope::Admin, Some("prod"), false, false),
+    ] {
+        let token = edge.token_for(scope, Some(APP), environment).await;
+        assert_eq!(read(&token).await.status.is_success(), may_read, "{scope} {environment:?}");
+        assert_eq!(change(&token).await.status.is_success(), may_change, "{scope} {environment:?}");
+    }
+    let other = edge.token_for(Scope::Admin, Some("blog"), None).await;
+    assert_eq!(read(&other).await.code(), Code::NotFound);
+    assert_eq!(change(&other).await.code(), Code::NotFound);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_webhook_is_refused_with_its_reason() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhooks_per_app_max", 2).start().await;
+    let put =
+        async |name: &str, wanted: Value| got(edge.api(Method::PUT, &format!("{WEBHOOKS}/{name}")).json(&wanted)).await;
+    let url = "https://1.1.1.1/";
+    for (name, wanted, code) in [
+        ("ci", json!({}), Code::BadRequest),
+        ("Ci", json!({ "url": url }), Code::BadRequest),
+        ("ci", json!({ "url": url, "events": ["webhook.test"] }), Code::BadRequest),
+        ("ci", json!({ "url": url, "events": ["deploy"] }), Code::BadRequest),
+        ("ci", json!({ "url": url, "environments": ["Prod"] }), Code::BadRequest),
+        ("ci", json!({ "url": url, "secret": "whsec_" }), Code::BadRequest),
+    ] {
+        let refused = put(name, wanted.clone()).await;
+        let is_code = refused.code() == code || refused.code() == Code::BadJson;
+        assert!(is_code, "{name} {wanted}: {}", refused.text());
+    }
+    for name in ["one", "two"] {
+        let set = put(name, json!({ "url": url, "events": ["deploy.live"] })).await;
+        assert!(set.status.is_success(), "{}", set.text());
+    }
+    assert_eq!(put("three", json!({ "url": url })).await.code(), Code::TooMany);
+    let nothing = got(edge.api(Method::GET, &format!("{WEBHOOKS}/three"))).await;
+    assert_eq!(nothing.code(), Code::NotFound);
+    let missing = got(edge.api(Method::GET, "/v1/apps/none/webhooks")).await;
+    assert_eq!(missing.code(), Code::NotFound);
+    assert_eq!(show(&edge, "one").await.deliveries, []);
+    edge.stop().await;
+}

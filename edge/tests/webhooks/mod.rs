@@ -1,0 +1,14 @@
+//! Webhooks: what receivers are sent, how often, what becomes of edges and receivers meanwhile, and what strangers try.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop where it is"
+)]
+mod attempts;
+mod events;
+mod hostile;
+mod managing;
+pub(crate) mod receiver;
+pub(crate) mod world;
