@@ -4,14 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use devanture_config::AppName;
+use devanture_config::api::{WebhookData, WebhookEvent};
 use devanture_config::edge_toml::EdgeFile;
+use devanture_config::text::rfc3339;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 use super::cluster::{self, Cluster};
 use crate::catalog::Catalog;
 use crate::environments::KeyFile;
+use crate::ledger::Announcement;
 use crate::live::Live;
-use crate::tls::{self, Certificates, Knows, PatternOf};
+use crate::publish::Publisher;
+use crate::tls::{self, CertificateTrouble, Certificates, Knows, OnTrouble, PatternOf};
+
+/// Troubles with certificates that nobody has taken note of yet.
+const TROUBLES_MAX: usize = 1_024;
 
 /// Opens the certificates that the configuration names, for the hostnames that are served.
 pub(super) fn open(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live) -> Result<Certificates, tls::Error> {
@@ -44,7 +52,7 @@ pub(super) fn keep(
     control: &Runtime,
     (certificates, live): (&Certificates, &Live),
     (catalog, cluster): (&Arc<dyn Catalog>, Option<&Cluster>),
-) -> Result<(), tls::Error> {
+) -> Result<Troubles, tls::Error> {
     let shared = match cluster {
         Some(cluster) => {
             let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
@@ -54,6 +62,24 @@ pub(super) fn keep(
         None => None,
     };
     control.spawn(certificates.clone().watch_files());
-    control.spawn(certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared));
-    Ok(())
+    let (troubled, troubles) = mpsc::channel(TROUBLES_MAX);
+    // One that nobody takes note of in time is in the log.
+    let on_trouble: OnTrouble = Box::new(move |trouble| drop(troubled.try_send(trouble)));
+    let keeping = certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared, on_trouble);
+    control.spawn(keeping);
+    Ok(Troubles(troubles))
+}
+
+/// Certificates that could not be obtained, and that webhooks are not notified of yet.
+pub(super) struct Troubles(mpsc::Receiver<CertificateTrouble>);
+
+impl Troubles {
+    /// Notifies the webhooks of the apps whose names they are, for as long as certificates are kept.
+    pub(super) async fn announce(mut self, publisher: Arc<Publisher>) {
+        while let Some(CertificateTrouble { app, name, reason, expires_ms }) = self.0.recv().await {
+            let expires = expires_ms.map(rfc3339);
+            let data = WebhookData { hostname: Some(name), reason: Some(reason), expires, ..WebhookData::of(&app) };
+            publisher.ledger().announce(&Announcement { event: WebhookEvent::CertificateFailed, data }).await;
+        }
+    }
 }

@@ -203,7 +203,8 @@ impl Server {
         let requests = most_requested::Record::new(&data_dir, &loader);
         let loading = load_live(&control, &loader, &live, requests.read(), arrival.load_time_max());
         control.spawn(follower.run());
-        certificates::keep((file, base), &control, (&certificates, &live), (&stores.catalog, cluster.as_ref()))?;
+        let shared = (&stores.catalog, cluster.as_ref());
+        let troubles = certificates::keep((file, base), &control, (&certificates, &live), shared)?;
         start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &control, &stores, (&certificates, &cluster, addresses));
         let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);
@@ -235,7 +236,7 @@ impl Server {
             nodes: cluster.as_ref().map(Cluster::nodes),
             cache: node.cache.clone(),
         }));
-        begin_publishing(&control, &publisher)?;
+        begin_publishing(&control, &publisher, troubles)?;
         let health = Arc::new(Health::on(bounds.free_space));
         let credentials = begin_access(&control, stores.catalog, &publisher, &file.limits);
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
@@ -471,7 +472,11 @@ fn control_runtime() -> Result<Runtime, StartError> {
 }
 
 /// Background work of publishing, from the start of the edge on.
-fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(), StartError> {
+fn begin_publishing(
+    control: &Runtime,
+    publisher: &Arc<Publisher>,
+    troubles: certificates::Troubles,
+) -> Result<(), StartError> {
     control.spawn(write_pause::follow(Arc::clone(publisher)));
     control.block_on(publisher.ledger().continue_clock())?;
     control.block_on(publisher.environments().check_secrets())?;
@@ -479,6 +484,7 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
     control.spawn(Arc::clone(publisher.environments()).keep_running_schedules());
     control.spawn(Arc::clone(publisher.environments()).keep_sending_webhooks());
+    control.spawn(troubles.announce(Arc::clone(publisher)));
     control.spawn(Arc::clone(publisher.retention()).keep_collecting());
     control.spawn(Arc::clone(publisher.uploads()).keep_writing_sent());
     if publisher.is_in_cluster() {

@@ -14,7 +14,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::Error;
-use super::acme::{Acme, Cluster, Follow, Keeper, Served};
+use super::acme::{Acme, Cluster, Follow, Keeper, OnTrouble, Served};
 use super::authority::{self, Authority, ForAdmin, ForVisitors};
 use super::files::{self, Files, Pair};
 use super::secret::Secret;
@@ -368,6 +368,7 @@ impl Certificates {
         names: impl Fn() -> Vec<(AppName, String)> + Send + Sync + 'static,
         limits: Limits,
         shared: Option<SharedCertificates>,
+        on_trouble: OnTrouble,
     ) {
         let Source::Acme { acme, files, knows } = self.source else { return std::future::pending().await };
         let names = move || {
@@ -375,7 +376,7 @@ impl Certificates {
             names.retain(|(_, name)| !files.as_ref().is_some_and(|files| files.fits(name)));
             names
         };
-        let served = Served { names: Box::new(names), serves: knows.0 };
+        let served = Served { names: Box::new(names), serves: knows.0, on_trouble };
         let cluster = shared.map(|shared| Cluster::new(shared.nodes, shared.follow, &acme));
         Keeper::new(acme, served, &limits, cluster).keep().await;
     }

@@ -14,6 +14,7 @@ mod server_tls;
 mod shared;
 mod tickets;
 
+pub use acme::{CertificateTrouble, OnTrouble};
 pub(crate) use certificates::add_end;
 pub use certificates::{Certificates, Knows, PatternOf, SharedCertificates, WATCH_INTERVAL};
 pub(crate) use file_watch::Changes;

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::acme::world::{wait_for, world};
+use crate::webhooks::receiver::Receiver;
+use crate::webhooks::world::add_for;
 
 #[tokio::test]
 async fn a_name_that_cannot_be_proven_is_tried_less_and_less_often_and_by_both_ways() {
@@ -34,6 +36,26 @@ async fn a_name_that_cannot_be_proven_is_tried_less_and_less_often_and_by_both_w
     world.issued("www.customer.test").await;
     world.issued("shop.apps.test").await;
     assert!(began.elapsed() < Duration::from_secs(20));
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_hears_of_each_name_without_a_certificate_once() {
+    let Some(world) = world().with_limit("acme_retry_ms_min", 200).start().await else { return };
+    world.push("shop", &[]).await;
+    world.issued("shop.apps.test").await;
+    let receiver = Receiver::start().await;
+    add_for(&world.edge, "ci", &receiver, &["certificate.failed"]).await;
+    world.shut();
+    let orders = world.pebble.orders();
+    world.push("shop", &["www.customer.test"]).await;
+    wait_for("it is tried again", async || world.pebble.orders() >= orders + 3).await;
+    let messages = receiver.has(1).await;
+    assert_eq!(messages.len(), 1, "however often it is tried");
+    let data = messages[0].json()["data"].clone();
+    assert_eq!((&data["app"], &data["hostname"]), (&"shop".into(), &"www.customer.test".into()));
+    assert_eq!(data.get("expires"), None);
+    assert!(!data["reason"].as_str().unwrap().is_empty());
     world.edge.stop().await;
 }
 

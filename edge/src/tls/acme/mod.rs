@@ -20,6 +20,7 @@ mod order;
 mod renewer;
 mod schedule;
 mod store;
+mod trouble;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub(crate) use challenges::Challenges;
 pub(crate) use duty::Cluster;
 pub(crate) use follow::Follow;
 pub(crate) use renewer::{Keeper, Served};
+pub use trouble::{CertificateTrouble, OnTrouble};
 
 use std::collections::HashMap;
 use std::fmt;

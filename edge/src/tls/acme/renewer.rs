@@ -23,6 +23,7 @@ use super::order::{OrderRequest, obtain};
 use super::schedule::{Books, Ended, Rules, Wanted, Window, admitted};
 use super::store::Store;
 use super::store::shared::SharedStore;
+use super::trouble::{CertificateTrouble, OnTrouble, Reported};
 use crate::telemetry;
 
 /// Interval of checks of the served names.
@@ -46,6 +47,8 @@ pub(crate) struct Served {
     pub(crate) names: Box<dyn Fn() -> Vec<(AppName, String)> + Send + Sync>,
     /// Whether a name is served at this moment.
     pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Receives reports of certificates that could not be obtained.
+    pub(crate) on_trouble: OnTrouble,
 }
 
 /// Keeps the certificates.
@@ -64,6 +67,7 @@ pub(crate) struct Keeper {
     about: HashMap<Id, Subject>,
     tidied_ms: u64,
     too_many: bool,
+    reported: Reported,
 }
 
 /// When the authority would renew a certificate, and when it is asked again.
@@ -99,6 +103,7 @@ impl Keeper {
             about: HashMap::new(),
             tidied_ms: 0,
             too_many: false,
+            reported: Reported::default(),
         }
     }
 
@@ -286,10 +291,12 @@ impl Keeper {
                 info!(name, days, "a certificate was issued");
                 self.acme.hold(name, &Arc::new(held));
                 self.suggestions.remove(name);
+                self.reported.forget(name);
                 (Ended::Issued { life }, "issued")
             }
             Err(failure) => {
                 self.report(name, &failure, now_ms);
+                self.report_to_app(name, &failure, now_ms);
                 if let Some(source) = failure.source.as_ref().filter(|source| is_to_be_closed(source)) {
                     ordering.accounts.close(source).await;
                 }
@@ -319,6 +326,17 @@ impl Keeper {
                 );
             }
         }
+    }
+
+    /// Reports a missing certificate to the app of its name.
+    fn report_to_app(&mut self, name: &str, failure: &Failure, now_ms: u64) {
+        if failure.ended == Ended::Dropped || !self.reported.is_new(name, now_ms) {
+            return;
+        }
+        let Some((app, _)) = (self.served.names)().into_iter().find(|(_, served)| served == name) else { return };
+        let expires_ms = self.acme.held.load().get(name).map(|held| held.life.not_after_ms);
+        let (name, reason) = (name.to_owned(), failure.reason.clone());
+        (self.served.on_trouble)(CertificateTrouble { app, name, reason, expires_ms });
     }
 
     /// Keeps the history of orders; false where that fails.

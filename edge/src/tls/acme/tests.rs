@@ -201,8 +201,11 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
     assert!(!held.life.is_due(held.spread, None, crate::telemetry::now_ms()));
     world.acme.hold(NAME, &Arc::new(held));
     let World { acme, requested, folder, .. } = world;
-    let served =
-        Served { names: Box::new(|| vec![("shop".parse().unwrap(), NAME.to_owned())]), serves: Arc::new(|_| true) };
+    let served = Served {
+        names: Box::new(|| vec![("shop".parse().unwrap(), NAME.to_owned())]),
+        serves: Arc::new(|_| true),
+        on_trouble: Box::new(|_| {}),
+    };
     let keeper = Keeper::new(Arc::new(acme), served, &Limits::default(), None);
     let task = tokio::spawn(keeper.keep());
     let world = || requested.lock().iter().filter(|path| *path == "/order").count();

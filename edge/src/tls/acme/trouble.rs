@@ -1,0 +1,63 @@
+//! Reports of certificates that could not be obtained: each name once a day at most.
+
+use std::collections::HashMap;
+
+use devanture_config::AppName;
+
+/// Time between two reports of one name, in milliseconds.
+const AGAIN_MS: u64 = 24 * 3_600_000;
+/// Names that are remembered; beyond, all are forgotten.
+const NAMES_MAX: usize = 100_000;
+
+/// A certificate that could not be obtained or renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateTrouble {
+    /// The app that has the name.
+    pub app: AppName,
+    /// The name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// When the certificate ends that there is, in milliseconds since 1970 UTC.
+    pub expires_ms: Option<u64>,
+}
+
+/// Receives reports; it does not wait.
+pub type OnTrouble = Box<dyn Fn(CertificateTrouble) + Send + Sync>;
+
+/// When each name was reported.
+#[derive(Debug, Default)]
+pub(super) struct Reported(HashMap<String, u64>);
+
+impl Reported {
+    /// Whether a name was not reported for a day; from now on it was.
+    pub(super) fn is_new(&mut self, name: &str, now_ms: u64) -> bool {
+        if self.0.get(name).is_some_and(|reported_ms| now_ms.abs_diff(*reported_ms) < AGAIN_MS) {
+            return false;
+        }
+        if self.0.len() >= NAMES_MAX {
+            self.0.clear();
+        }
+        self.0.insert(name.to_owned(), now_ms);
+        true
+    }
+
+    /// Forgets a name, which has its certificate.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_reported_once_a_day_until_it_has_its_certificate() {
+        let mut reported = Reported::default();
+        assert!(reported.is_new("a.example", 0) && reported.is_new("b.example", 0));
+        assert!(!reported.is_new("a.example", AGAIN_MS - 1) && reported.is_new("a.example", AGAIN_MS));
+        reported.forget("b.example");
+        assert!(reported.is_new("b.example", 1));
+    }
+}
