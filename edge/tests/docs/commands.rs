@@ -69,6 +69,7 @@ fn every_command_in_a_document_exists() {
         commands(&args, "HostnamesCommand"),
         commands(&args, "TokenCommand"),
         commands(&args, "UpstreamsCommand"),
+        commands(&args, "WebhooksCommand"),
         commands(&main, "AccountCommand"),
         commands(&main, "ClusterCommand"),
         commands(&main, "ConsoleCommand"),
@@ -88,7 +89,8 @@ fn every_command_in_a_document_exists() {
                             count += 1;
                             if let (
                                 Some(second),
-                                "account" | "alias" | "cluster" | "console" | "hostnames" | "token" | "upstreams",
+                                "account" | "alias" | "cluster" | "console" | "hostnames" | "token" | "upstreams"
+                                | "webhooks",
                             ) = (call.get(1), *command)
                             {
                                 assert!(nested.contains(*second), "{path}: {line}");

@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use devanture_config::api::WebhookEvent;
 use devanture_config::limits::TABLE;
 use devanture_config::problem::{Code, Exit};
 use devanture_edge::admin::OPERATIONS;
@@ -169,6 +170,15 @@ fn every_metric_is_in_the_table_of_the_documents() {
         writeln!(table, "| `{name}` | {} | {meaning} |", kind.word()).unwrap();
     }
     hold("docs/operating.md", "metrics", &table);
+}
+
+#[test]
+fn every_event_of_webhooks_is_in_the_documents() {
+    let mut table = "| event | when |\n|---|---|\n".to_owned();
+    for event in WebhookEvent::ALL {
+        writeln!(table, "| `{event}` | {} |", event.meaning().trim()).unwrap();
+    }
+    hold("docs/webhooks.md", "webhook events", &table);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod switching;
 mod tests;
 mod upstreams;
 mod values;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub(crate) use schedules::{SchedulesArgs, SchedulesCommand};
 pub(crate) use switching::{PromoteArgs, PushArgs, RollbackArgs, SwitchArgs};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, FrameworkName, Provider};
+pub(crate) use webhooks::{WebhooksArgs, WebhooksCommand};
 
 use crate::output::progress::Volume;
 use crate::project::settings::Name;
@@ -216,6 +218,9 @@ pub(crate) enum Command {
     /// List the schedules of an environment with their next time and their last run, or run one now
     #[command(after_help = schedules::EXAMPLES)]
     Schedules(SchedulesArgs),
+    /// List, add, test and remove webhooks, which are notified of deploys, and show what was sent to them
+    #[command(after_help = webhooks::EXAMPLES)]
+    Webhooks(WebhooksArgs),
     /// Run a command once in the live version's folder, with the settings of the environment
     #[command(after_help = run::EXAMPLES)]
     Run(RunArgs),

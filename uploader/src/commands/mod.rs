@@ -32,6 +32,7 @@ mod suggest;
 mod switch;
 mod upstreams;
 mod usage;
+mod webhooks;
 
 use self::push::Push;
 use crate::args::Command;
@@ -129,6 +130,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Upstreams(args) => upstreams::upstreams(context, args).await,
         Command::Undelete(args) => retention::undelete(context, args).await,
         Command::Usage => usage::usage(context).await,
+        Command::Webhooks(args) => webhooks::webhooks(context, args).await,
         // Carried out by the callers.
         Command::Check(_)
         | Command::Completions { .. }

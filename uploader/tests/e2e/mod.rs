@@ -63,4 +63,5 @@ mod team;
 mod upgrades;
 mod upkeep;
 mod upstreams;
+mod webhooks;
 mod who;

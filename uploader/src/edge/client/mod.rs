@@ -8,6 +8,7 @@ mod retention;
 mod run;
 mod schedules;
 mod waits;
+mod webhooks;
 
 use std::error::Error as _;
 use std::sync::Arc;
