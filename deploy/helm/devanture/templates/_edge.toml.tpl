@@ -9,7 +9,7 @@ http = "0.0.0.0:8080"
 admin = "0.0.0.0:8444"
 public_port = {{ .Values.service.httpsPort }}
 {{- if not .Values.service.http3 }}
-# HTTP/3 takes UDP at the same port of the load balancer, and of the service.
+# HTTP/3 takes UDP: a port of the container, the service and the network policy beside those called "https".
 http3 = false
 {{- end }}
 
