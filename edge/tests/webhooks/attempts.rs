@@ -95,8 +95,8 @@ async fn a_redirect_is_not_followed_and_a_receiver_that_is_gone_ends_its_webhook
 
     let status = state_is(&edge, "gone", WebhookState::Disabled).await;
     assert_eq!(status.disabled.unwrap().reason, "Its receiver says that it is gone (410).");
-    let told = other.has(1).await[0].json();
-    assert_eq!((&told["type"], &told["data"]["webhook"]), (&json!("webhook.disabled"), &json!("gone")));
+    let notice = other.has(1).await[0].json();
+    assert_eq!((&notice["type"], &notice["data"]["webhook"]), (&json!("webhook.disabled"), &json!("gone")));
     let ended = newest_is(&edge, "gone", DeliveryState::Failed).await;
     let again = post(&edge, &format!("gone/deliveries/{}/redeliver", ended.id)).await;
     assert_eq!(again.code(), Code::Conflict, "{}", again.text());
@@ -217,7 +217,7 @@ async fn more_messages_than_may_wait_take_the_place_of_the_oldest() {
 }
 
 #[tokio::test]
-async fn what_was_deleted_is_told_of_no_more() {
+async fn what_was_deleted_sends_no_more_messages() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
     let receiver = Receiver::start().await;
     receiver.always(Answer::status(500));
