@@ -241,7 +241,7 @@ impl Server {
         let credentials = begin_access(&control, stores.catalog, &publisher, &file.limits);
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
-        let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);
+        let serving = serving((file, base, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let reloadable = Reloadable::of(&serving);
         // Known before it takes a push: others ask it before they collect.
         let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin));
@@ -386,7 +386,7 @@ fn settings_of(node: &Node, stores: &Stores) -> (Arc<KeyFile>, Arc<SettingsOf>) 
 
 /// The input of serving threads.
 fn serving(
-    (file, descriptors): (&EdgeFile, Descriptors),
+    (file, base, descriptors): (&EdgeFile, &Path, Descriptors),
     control: &Runtime,
     handler: HandlerParts,
     certificates: &Certificates,
@@ -408,6 +408,7 @@ fn serving(
         limits,
         drain: drain.subscribe(),
         https_port,
+        node: cluster::home(&data_dir(file, base)).into(),
         certificates: certificates.clone(),
         publisher: Arc::clone(publisher),
         archives_max: file.limits.pushes_max,

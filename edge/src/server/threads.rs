@@ -42,6 +42,8 @@ pub(super) struct Serving {
     pub(super) admin_limits: ConnectionLimits,
     pub(super) drain: Drain,
     pub(super) https_port: u16,
+    /// The machine and the data folder, which no other node shares.
+    pub(super) node: Arc<str>,
     /// The HTTP service for visitors.
     pub(super) engine: Engine,
     /// The answers over plain HTTP to an authority that looks for a proof.
@@ -78,6 +80,7 @@ impl Threads {
                 limits: serving.limits.clone(),
                 drain: serving.drain.clone(),
                 place: quic.place,
+                node: Arc::clone(&serving.node),
                 predecessor: quic.predecessor,
                 successors: quic.successors,
             };

@@ -25,7 +25,7 @@ use crate::listen::limits::Permit;
 use crate::listen::serve::{Peer, Protocol};
 use crate::tls::Failed;
 
-/// Bytes that a connection sends in one go before it has begun, or when it is over.
+/// Bytes that a connection sends in one go before it has begun.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection that was let in.
@@ -127,22 +127,9 @@ fn failed(error: &ConnectionError) -> Failed {
     Failed::Io(io::Error::new(kind, error.clone()))
 }
 
-/// Answers what still comes for a connection that is over with the news that it is (RFC 9000 §10.2), in a task that
-/// nobody waits for.
-fn leave(mut transport: Transport) {
-    let mut poll = move |cx: &mut Context<'_>| {
-        let now = clock();
-        transport.take(now, cx);
-        while transport.next_event().is_some() {}
-        transport.send(now, SEND_BYTES_MAX, cx.waker());
-        if transport.is_drained() {
-            return Poll::Ready(());
-        }
-        transport.poll_alarm(None, cx);
-        Poll::Pending
-    };
-    // At once, since there may be no other turn.
-    if poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending() {
-        tokio::task::spawn_local(poll_fn(poll));
+/// Ends a connection. Its buffers go with it: what answers late packets, in a task that nobody waits for, is small.
+fn leave(transport: Transport) {
+    if let Some(mut farewell) = transport.leave(clock()) {
+        tokio::task::spawn_local(poll_fn(move |cx| farewell.poll(cx)));
     }
 }

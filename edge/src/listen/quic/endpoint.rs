@@ -1,6 +1,6 @@
 //! The endpoint of one thread: which connection a packet is for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -28,6 +28,8 @@ pub(super) struct Endpoint {
     inboxes: RefCell<Vec<Option<Rc<Inbox>>>>,
     /// What is sent next, in turn by all.
     output: RefCell<Vec<u8>>,
+    /// Connections that are over, and whose peers may not know yet.
+    pub(super) farewells: Cell<usize>,
 }
 
 /// What came for one connection.
@@ -71,7 +73,7 @@ impl Inbox {
 impl Endpoint {
     pub(super) fn new(quic: quinn_proto::Endpoint, socket: Rc<Socket>) -> Self {
         let (inboxes, output) = (RefCell::default(), RefCell::default());
-        Self { quic: RefCell::new(quic), socket, inboxes, output }
+        Self { quic: RefCell::new(quic), socket, inboxes, output, farewells: Cell::default() }
     }
 
     /// Changes the settings of connections to come.

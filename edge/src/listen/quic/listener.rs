@@ -46,6 +46,8 @@ pub struct QuicSettings {
     pub drain: Drain,
     /// Which of the sockets it is.
     pub place: Place,
+    /// The node, by a name that stays and that no other has which shares its keys.
+    pub node: Arc<str>,
     /// The process that this one takes over from, where that has HTTP/3.
     pub predecessor: Option<Predecessor>,
     /// Where packets come from that the process reads which takes over from this one.
@@ -73,11 +75,11 @@ where
     S: Service + 'static,
     E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
 {
-    let QuicSettings { name, tls, limits, drain, place, predecessor, mut successors } = settings;
+    let QuicSettings { name, tls, limits, drain, place, node, predecessor, mut successors } = settings;
     let socket = Rc::new(Socket::new(socket)?);
     let receiver = socket.receiver();
     let config = Arc::new(settings::of_connections(&tls, &limits).map_err(io::Error::other)?);
-    let of_endpoint = Arc::new(settings::of_endpoint(&tls, place));
+    let of_endpoint = Arc::new(settings::of_endpoint(&tls, place, &node));
     let quic = quinn_proto::Endpoint::new(of_endpoint, Some(config), socket.can_find_mtu(), None);
     let handshakes = Rc::new(Handshakes::new(
         limits.handshakes,

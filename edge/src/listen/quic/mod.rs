@@ -6,6 +6,7 @@
 //! * `udp`: packets in batches, many of one size at once in both directions;
 //! * `endpoint`: whose packet it is; `listener`: connections to come, within the limits, until the listener drains;
 //! * `transport`: one connection of QUIC, its timers and what it sends;
+//! * `farewell`: what is left of one that is over, until its peer knows;
 //! * `streams`: bytes between its streams and the engine; `drive`: the engine's turns and the clocks of HTTP;
 //! * `forward`: packets of the process that this one took over from, which still has connections;
 //! * `settings`: what the limits mean for QUIC.
@@ -15,6 +16,7 @@
 mod connection;
 mod drive;
 mod endpoint;
+mod farewell;
 mod forward;
 mod ids;
 mod listener;

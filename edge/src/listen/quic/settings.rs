@@ -25,9 +25,11 @@ const INCOMING_BYTES_MAX: u64 = 16 * 1024;
 /// The same of all.
 const INCOMING_BYTES_MAX_TOTAL: u64 = 8 * 1024 * 1024;
 
-/// The settings of an endpoint.
-pub(super) fn of_endpoint(tls: &ServerTls, place: Place) -> EndpointConfig {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &tls.key_for("QUIC stateless resets"));
+/// The settings of an endpoint of the node `node`. Resets have a key of their own on each node: with one for all, who has
+/// seen the connection id of another's connection could send it to a node that does not know it, and have its reset end
+/// the connection elsewhere (RFC 9000 §21.11). The next process on the node has it too, and ends what a crash left.
+pub(super) fn of_endpoint(tls: &ServerTls, place: Place, node: &str) -> EndpointConfig {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &tls.key_for(&format!("QUIC stateless resets of {node}")));
     let mut config = EndpointConfig::new(Arc::new(key));
     config.cid_generator(move || Box::new(Ids(place)));
     config

@@ -10,6 +10,7 @@ use metrics::counter;
 use quinn_proto::{Connection, ConnectionError, ConnectionHandle, EndpointEvent, Event, StreamEvent, Transmit, VarInt};
 
 use super::endpoint::{Endpoint, First, Inbox};
+use super::farewell::{FAREWELLS_MAX, Farewell};
 use crate::engine::http3::Code;
 use crate::listen::watch::Alarm;
 
@@ -17,6 +18,8 @@ use crate::listen::watch::Alarm;
 const PACKETS_MAX: usize = 64;
 /// Bytes that the system takes at once.
 const SEND_BYTES_MAX: usize = 60 * 1024;
+/// Packets that close a connection: one for each kind of key that the peer may have (RFC 9000 §10.2.3).
+const LAST_PACKETS_MAX: usize = 3;
 
 /// The connection.
 pub(super) struct Transport {
@@ -29,7 +32,7 @@ pub(super) struct Transport {
     alarm: Alarm,
     /// Why it is over, once it is.
     lost: Option<ConnectionError>,
-    /// The endpoint knows it no more.
+    /// The endpoint does not know it, or knows its [`Farewell`] in its place.
     is_drained: bool,
     remote: SocketAddr,
 }
@@ -58,10 +61,6 @@ impl Transport {
     /// Why it is over, once it is.
     pub(super) const fn lost(&self) -> Option<&ConnectionError> {
         self.lost.as_ref()
-    }
-
-    pub(super) const fn is_drained(&self) -> bool {
-        self.is_drained
     }
 
     /// Takes what came, and what is due. Whether anything came.
@@ -148,6 +147,25 @@ impl Transport {
         if is_due || self.has_more() {
             cx.waker().wake_by_ref();
         }
+    }
+
+    /// Ends the connection, which is closed or lost: sends its last packet, and leaves what answers late ones, unless
+    /// its peer knows or too many others wait for that.
+    pub(super) fn leave(mut self, now: Instant) -> Option<Farewell> {
+        let Self { quic, endpoint, .. } = &mut self;
+        let mut last = None;
+        for _ in 0..LAST_PACKETS_MAX {
+            let mut output = Vec::new();
+            let Some(transmit) = quic.poll_transmit(now, 1, &mut output) else { break };
+            endpoint.socket.send(&transmit, &output, Waker::noop());
+            last = Some((transmit, output.into_boxed_slice()));
+        }
+        self.settle();
+        if self.is_drained || self.endpoint.farewells.get() >= FAREWELLS_MAX {
+            return None;
+        }
+        self.is_drained = true;
+        Some(Farewell::new(Rc::clone(&self.endpoint), self.handle, Rc::clone(&self.inbox), last, now))
     }
 
     /// Closes the connection with a code of HTTP/3.
