@@ -147,3 +147,30 @@ fn the_demo_of_a_cluster_loses_a_node_a_member_and_the_store_and_no_page() {
     let without = ["prepare   edge-1 ready · edge-2 ready · edge-3 gone", "prepare   edge-1 ready · edge-2 ready"];
     assert!(reported.lines().any(|line| without.contains(&line.trim())), "{reported}");
 }
+
+/// Runs a walk to its end.
+fn walk(name: &str) -> String {
+    let Some(programs) = programs() else { return String::new() };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = clone(folder.path(), "shop", ".demo", "");
+    fs::create_dir(folder.join("tools")).unwrap();
+    fs::copy(root().join("tools/demo-walk"), folder.join("tools/demo-walk")).unwrap();
+    let reported = demo(&folder, &programs, &["walk", name]);
+    assert!(reported.contains("That was all of it"), "{reported}");
+    reported
+}
+
+#[test]
+fn the_walk_of_a_developer_ends_with_what_was_pushed_last() {
+    walk("alone");
+}
+
+#[test]
+fn the_walk_of_a_team_promotes_what_staging_had() {
+    walk("team");
+}
+
+#[test]
+fn the_walk_of_ops_upgrades_crashes_and_restores_without_a_failed_page() {
+    walk("ops");
+}
