@@ -15,6 +15,7 @@
 
 pub mod answers;
 pub mod cache;
+pub mod canary;
 pub mod charset;
 pub mod conditional;
 pub mod date;

@@ -4,6 +4,7 @@
 
 mod access;
 mod apps;
+mod canary;
 mod collaboration;
 mod confirmations;
 mod console;
@@ -39,6 +40,10 @@ pub use access::{
     TokenRequest, Via, lifetime_s,
 };
 pub use apps::{AppEnvironment, AppInfo, AppList, AppTotals};
+pub use canary::{
+    BadCookieName, BadPlan, BadShare, CANARY_STEP_S_MAX, CANARY_STEPS_MAX, Canary, CanaryCounts, CanaryEnd, CanaryPlan,
+    CanaryRequest, CanaryStatus, CanaryStep, CookieName, Share, SideCounts,
+};
 pub use collaboration::{
     AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock,
     LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,

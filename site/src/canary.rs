@@ -1,0 +1,173 @@
+//! Which visitors of an environment get the canary: by a hash of what tells a visitor apart, on every node the same.
+//!
+//! A visitor has a number from 0 to 9,999, by a hash of the visitor's id and the canary's salt. Those below the share
+//! get the canary, so that a larger share takes nobody back, and another canary draws again. Nothing is remembered.
+
+use super::navigation;
+
+/// The cookie that the edge sets where the site names none.
+pub const VISITOR_COOKIE: &str = "__Host-devanture-visitor";
+/// Characters of an id that the edge gives a visitor.
+pub const VISITOR_CHARACTERS: usize = 16;
+/// Parts that visitors are told apart in.
+const PARTS: u64 = 10_000;
+
+/// Parts of a `User-Agent` by which crawlers, previews of chats and monitors name themselves, in lower case.
+const CRAWLERS: [&[u8]; 16] = [
+    b"bot",
+    b"crawl",
+    b"spider",
+    b"slurp",
+    b"facebookexternalhit",
+    b"embedly",
+    b"whatsapp",
+    b"preview",
+    b"lighthouse",
+    b"pagespeed",
+    b"gtmetrix",
+    b"pingdom",
+    b"uptime",
+    b"headless",
+    b"archive.org",
+    b"mediapartners",
+];
+
+/// The visitors that get the canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    /// The same for all steps of one canary, and different for each.
+    salt: u64,
+    /// In per cent.
+    share: u8,
+}
+
+impl Split {
+    /// `share` per cent of the visitors, drawn by `salt`.
+    #[must_use]
+    pub fn new(salt: &str, share: u8) -> Self {
+        Self { salt: hash(0, salt.as_bytes()), share }
+    }
+
+    /// Whether the visitor of that id gets the canary.
+    #[must_use]
+    pub fn takes(&self, visitor: &[u8]) -> bool {
+        hash(self.salt, visitor) % PARTS < u64::from(self.share) * (PARTS / 100)
+    }
+}
+
+/// The same on every machine and in every release: FNV-1a, whose bits the last steps of MurmurHash3 then mix.
+fn hash(salt: u64, bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325 ^ salt;
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+/// The value of the cookie `name` in a `Cookie` field; the first, where there are several.
+#[must_use]
+pub fn cookie<'c>(field: &'c [u8], name: &str) -> Option<&'c [u8]> {
+    // Lines of HTTP/2 were put together with commas; a cookie's value holds none (RFC 6265 §4.1.1).
+    let pairs = field.split(|&byte| byte == b';' || byte == b',').map(<[u8]>::trim_ascii);
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values.next().filter(|value| !value.is_empty())
+}
+
+/// Whether the edge gave a visitor this id: anything else in its cookie counts as no cookie, and gets a new one.
+#[must_use]
+pub fn is_visitor(id: &[u8]) -> bool {
+    id.len() == VISITOR_CHARACTERS && id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a visitor is drawn by a request without the cookie: a browser that navigates, and no crawler. All else gets
+/// the live version, as it may keep no cookie.
+#[must_use]
+pub fn is_drawn(mode: Option<&[u8]>, dest: Option<&[u8]>, accept: Option<&[u8]>, user_agent: Option<&[u8]>) -> bool {
+    navigation::wants_page(mode, dest, accept) && user_agent.is_some_and(|agent| !is_crawler(agent))
+}
+
+fn is_crawler(user_agent: &[u8]) -> bool {
+    let names = |name: &&[u8]| user_agent.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
+    CRAWLERS.iter().any(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visitors() -> impl Iterator<Item = String> {
+        (0_u64..20_000).map(|number| format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    #[test]
+    fn a_share_of_the_visitors_is_that_share_within_chance() {
+        for share in [1_u8, 5, 10, 25, 50, 75, 99] {
+            for salt in ["1", "18f3a", "a canary"] {
+                let split = Split::new(salt, share);
+                let taken = visitors().filter(|visitor| split.takes(visitor.as_bytes())).count();
+                let (count, chance) = (20_000.0, f64::from(share) / 100.0);
+                // Five standard deviations: fewer than one canary in a million is outside.
+                let deviation = (count * chance * (1.0 - chance)).sqrt();
+                let off = (f64::from(u32::try_from(taken).unwrap()) - count * chance).abs();
+                assert!(off < 5.0 * deviation, "{share} % by {salt}: {taken}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_larger_share_takes_nobody_back() {
+        for visitor in visitors().take(2_000) {
+            let taken: Vec<bool> =
+                (1..=99).map(|share| Split::new("canary", share).takes(visitor.as_bytes())).collect();
+            assert!(taken.is_sorted(), "{visitor}");
+        }
+    }
+
+    #[test]
+    fn each_canary_draws_again() {
+        let (one, other) = (Split::new("one", 50), Split::new("other", 50));
+        let both = visitors().filter(|v| one.takes(v.as_bytes()) && other.takes(v.as_bytes())).count();
+        assert!((4_600..5_400).contains(&both), "{both} of 20,000 are in both halves");
+    }
+
+    #[test]
+    fn the_draw_is_the_same_in_every_release() {
+        let taken: Vec<u8> = (1..=99).filter(|share| Split::new("18f3a", *share).takes(b"00112233aabbccdd")).collect();
+        assert_eq!(taken.first(), Some(&84), "visitors would move in an upgrade");
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        for (field, expected) in [
+            ("a=1; visitor=x; b=2", Some("x")),
+            ("visitor=x", Some("x")),
+            ("a=1, visitor=x", Some("x")),
+            ("visitor=x; visitor=y", Some("x")),
+            ("visitor=", None),
+            ("visitors=x; a=visitor=x", None),
+            ("", None),
+        ] {
+            assert_eq!(cookie(field.as_bytes(), "visitor"), expected.map(str::as_bytes), "{field}");
+        }
+        assert!(is_visitor(b"00112233aabbccdd"));
+        for id in ["", "00112233AABBCCDD", "00112233aabbccd", "00112233aabbccddee", "00112233aabbccd;"] {
+            assert!(!is_visitor(id.as_bytes()), "{id}");
+        }
+    }
+
+    #[test]
+    fn only_a_browser_that_navigates_is_drawn() {
+        let firefox: &[u8] = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+        let googlebot: &[u8] = b"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+        let html: Option<&[u8]> = Some(b"text/html");
+        let navigate: Option<&[u8]> = Some(b"navigate");
+        assert!(is_drawn(navigate, Some(b"document"), html, Some(firefox)));
+        assert!(is_drawn(None, None, html, Some(firefox)));
+        assert!(!is_drawn(None, None, html, Some(googlebot)));
+        assert!(!is_drawn(None, None, html, None));
+        assert!(!is_drawn(None, None, Some(b"*/*"), Some(b"curl/8.5.0")));
+        assert!(!is_drawn(Some(b"cors"), Some(b"empty"), Some(b"*/*"), Some(firefox)));
+    }
+}
