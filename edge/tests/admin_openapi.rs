@@ -158,6 +158,8 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("BackupRequest", read::<api::BackupRequest>()),
         ("BeginDeploy", read::<api::BeginDeploy>()),
         ("CacheTable", read::<CacheTable>()),
+        ("CanaryEnd", read::<api::CanaryEnd>()),
+        ("CanaryRequest", read::<api::CanaryRequest>()),
         ("ChangesPauseRequest", read::<api::ChangesPauseRequest>()),
         ("ChallengeRequest", read::<api::ChallengeRequest>()),
         ("ConfirmRequest", read::<api::ConfirmRequest>()),

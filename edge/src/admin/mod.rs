@@ -10,6 +10,7 @@ mod body;
 mod browser_request;
 mod bundle;
 mod call;
+mod canary;
 mod collaboration;
 mod console;
 mod content_digest;

@@ -242,6 +242,11 @@ operations! {
         => rollback ["dry_run"] conditions=Both confirms=Promote;
     POST "/v1/apps/{app}/environments/{env}/promote" "promote" [Environment(Promote)]
         => promote ["dry_run"] conditions=Both confirms=Promote;
+    GET "/v1/apps/{app}/environments/{env}/canary" "canary" [Environment(Read)] => canary [];
+    PUT "/v1/apps/{app}/environments/{env}/canary" "setCanary" [Environment(Push)] => set_canary [] confirms=Promote;
+    DELETE "/v1/apps/{app}/environments/{env}/canary" "abortCanary" [Environment(Push)] => abort_canary [];
+    POST "/v1/apps/{app}/environments/{env}/canary/finish" "finishCanary" [Environment(Push)]
+        => finish_canary [] confirms=Promote;
     GET "/v1/apps/{app}/environments/{env}/lock" "lockOf" [Environment(Read)] => lock_of [];
     PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock ["dry_run"] conditions=Both;
     DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock ["dry_run"] conditions=Both;
@@ -377,6 +382,8 @@ mod tests {
             ("switch", Promote),
             ("rollback", Promote),
             ("promote", Promote),
+            ("setCanary", Promote),
+            ("finishCanary", Promote),
             ("changeSettings", Promote),
             ("addHostname", Promote),
             ("removeHostname", Delete),
@@ -388,7 +395,7 @@ mod tests {
         ];
         assert_eq!(confirmed, expected);
         // What is deleted of an app is confirmed, but for these: they undo, or come back by themselves.
-        let others = ["restore", "unlock", "removeMember"];
+        let others = ["restore", "abortCanary", "unlock", "removeMember"];
         for row in OPERATIONS.iter().filter(|row| row.method == Method::DELETE && row.path.contains("{app}")) {
             assert!(row.confirms == Some(Delete) || others.contains(&row.id), "{}", row.id);
         }

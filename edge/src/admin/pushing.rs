@@ -165,10 +165,10 @@ impl Admin {
     }
 }
 
-type Events = mpsc::UnboundedReceiver<DeployEvent>;
+pub(super) type Events = mpsc::UnboundedReceiver<DeployEvent>;
 
 /// Where the steps go, if they are wanted as they happen.
-fn events(request: &Request<RequestBody>) -> (Option<EventSink>, Option<Events>) {
+pub(super) fn events(request: &Request<RequestBody>) -> (Option<EventSink>, Option<Events>) {
     if !body::accepts_events(request.headers()) {
         return (None, None);
     }
@@ -177,7 +177,7 @@ fn events(request: &Request<RequestBody>) -> (Option<EventSink>, Option<Events>)
 }
 
 /// The answer to a switch: its steps as they happen, or how it ended.
-async fn switched(switching: Switching, events: Option<Events>) -> Result<Response<Body>, Error> {
+pub(super) async fn switched(switching: Switching, events: Option<Events>) -> Result<Response<Body>, Error> {
     if let Some(events) = events {
         // How it ends stands in the last event.
         return Ok(answer::events(events));

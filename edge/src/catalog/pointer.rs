@@ -65,6 +65,7 @@ async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceN
                 begun: 0,
                 position,
                 halves_begun: None,
+                canary: None,
             });
         }
     }
@@ -77,5 +78,6 @@ async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceN
         begun: 0,
         position: String::new(),
         halves_begun: None,
+        canary: None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::api::{AccountName, Deploy, Scope, Source};
+use devanture_config::api::{AccountName, CanaryPlan, CookieName, Deploy, Scope, Share, Source};
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Canonical, Digest, HostPattern, PlaceName, Sha256, VersionId};
 use serde::de::DeserializeOwned;
@@ -180,9 +180,54 @@ pub struct LivePointer {
     /// When the pushes of its halves began, if they came from different pushes; else `begun` is that of both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halves_begun: Option<HalvesBegun>,
+    /// The version that a share of the visitors gets instead. Releases that do not know it serve all of them the live
+    /// version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryRecord>,
+}
+
+/// The part of a live pointer that a canary is: what begins, steps and ends it is a commit of the pointer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryRecord {
+    /// The version.
+    pub version: VersionId,
+    /// The share of the visitors.
+    pub share: Share,
+    /// The deploy that began it, by which visitors are drawn.
+    pub deploy: String,
+    /// When it began, in milliseconds since 1970 UTC.
+    pub since_ms: u64,
+    /// When it last got another share, in milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stepped_ms: Option<u64>,
+    /// Who began it.
+    pub who: String,
+    /// The cookie that tells visitors apart, where it is the site's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<CookieName>,
+    /// The steps that it takes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<CanaryPlan>,
+    /// When it takes the next one, in milliseconds since 1970 UTC; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_ms: Option<u64>,
+}
+
+impl CanaryRecord {
+    /// The `Last-Modified` of its version, in milliseconds since 1970 UTC: visitors who come from the live version have
+    /// an earlier one.
+    #[must_use]
+    pub fn last_modified_ms(&self) -> u64 {
+        self.stepped_ms.unwrap_or(self.since_ms)
+    }
 }
 
 impl LivePointer {
+    /// The versions that visitors get.
+    pub fn versions(&self) -> impl Iterator<Item = VersionId> {
+        std::iter::once(self.version).chain(self.canary.iter().map(|canary| canary.version))
+    }
+
     /// When the pushes of its halves began.
     #[must_use]
     pub fn halves(&self) -> HalvesBegun {

@@ -204,6 +204,7 @@ mod tests {
                 begun: 0,
                 position: "history/none".to_owned(),
                 halves_begun: None,
+                canary: None,
             };
             let key = records::live_key(&app, &PlaceName::prod());
             changes.push(Change::Put(key, records::write(&pointer).unwrap()));

@@ -7,6 +7,7 @@ use devanture_config::api::Pause;
 use devanture_site::cache::Kept;
 use devanture_site::decide::{End, Outcome, OwnPath, Untraced};
 
+use super::canary::decide_side;
 use super::decision::{Decision, Head, Refusal, options};
 use super::live_site::{Asset, LiveSite};
 use super::refused::Refused;
@@ -89,7 +90,10 @@ fn decide_at(
                 Setting::Environment => place.note_use(),
                 Setting::Preview => current.note_use(),
             }
-            decide_in(head, current, Some(place), entry.custom)
+            match &current.canary {
+                None => decide_in(head, current, Some(place), entry.custom),
+                Some(canary) => decide_side(head, current, canary, (place, entry.custom)),
+            }
         }
         None if place.setting == Setting::Preview => {
             Decision::Load(LoadTarget::Preview(Preview::Alias(place.app.clone(), place.name.clone())))

@@ -2,7 +2,7 @@
 
 use devanture_site::cache::{self, Kept};
 use devanture_site::rules::{Access, FieldChanges, Varies, append_member};
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, LINK, VARY};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, LINK, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::site_request::SiteRequest;
@@ -20,19 +20,47 @@ const CDN_CACHE_CONTROLS: [&str; 5] = [
 #[derive(Debug, Default)]
 pub struct HeaderRules(Option<Box<RuledFields>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RuledFields {
+    /// What rules say; `None` where it is only chosen by a cookie.
+    by_rules: Option<ByRules>,
+    /// How it was chosen, where a canary runs.
+    chosen_by: Option<ChosenBy>,
+}
+
+#[derive(Debug)]
+struct ByRules {
     changes: FieldChanges,
     varies: Varies,
     /// Whether only some may see it.
     is_private: bool,
 }
 
+/// A cookie decided which version answers: the answer is for its visitor.
+#[derive(Debug)]
+pub(super) struct ChosenBy {
+    /// The cookie, for a visitor who has none.
+    pub(super) gives: Option<HeaderValue>,
+}
+
+impl ChosenBy {
+    fn apply(&self, headers: &mut HeaderMap) {
+        append_member(headers, &VARY, &HeaderValue::from_static("cookie"));
+        make_private(headers);
+        if let Some(cookie) = &self.gives {
+            headers.append(SET_COOKIE, cookie.clone());
+        }
+    }
+}
+
 impl HeaderRules {
     fn new(changes: FieldChanges, varies: Varies, is_private: bool) -> Self {
         match changes.is_empty() && varies == Varies::default() && !is_private {
             true => Self(None),
-            false => Self(Some(Box::new(RuledFields { changes, varies, is_private }))),
+            false => {
+                let by_rules = Some(ByRules { changes, varies, is_private });
+                Self(Some(Box::new(RuledFields { by_rules, chosen_by: None })))
+            }
         }
     }
 
@@ -43,17 +71,34 @@ impl HeaderRules {
 
     /// Whether only some may see what is answered.
     pub(super) fn is_private(&self) -> bool {
-        self.0.as_ref().is_some_and(|ruled| ruled.is_private)
+        self.by_rules().is_some_and(|ruled| ruled.is_private)
+    }
+
+    fn by_rules(&self) -> Option<&ByRules> {
+        self.0.as_ref()?.by_rules.as_ref()
+    }
+
+    /// Notes that a cookie decided which version answers.
+    pub(super) fn choose(&mut self, chosen_by: ChosenBy) {
+        self.0.get_or_insert_default().chosen_by = Some(chosen_by);
     }
 
     /// The `Access-Control-Allow-Origin` of the answer.
     pub(super) fn allowed_origin(&self) -> Option<&HeaderValue> {
-        self.0.as_ref()?.changes.set(&ACCESS_CONTROL_ALLOW_ORIGIN)
+        self.by_rules()?.changes.set(&ACCESS_CONTROL_ALLOW_ORIGIN)
     }
 
     /// Carries out what is said, over the fields that the answer has without it.
     pub(super) fn apply(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
-        let Some(ruled) = &self.0 else {
+        self.apply_rules(headers, kept, status);
+        // After all else: no rule lets a shared cache have it.
+        if let Some(chosen_by) = self.0.as_ref().and_then(|ruled| ruled.chosen_by.as_ref()) {
+            chosen_by.apply(headers);
+        }
+    }
+
+    fn apply_rules(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
+        let Some(ruled) = self.by_rules() else {
             if kept == Kept::StandIn {
                 shorten(headers, kept);
             }

@@ -7,6 +7,7 @@
 
 mod authority;
 mod body;
+mod canary;
 mod canonical;
 mod console;
 mod cors;

@@ -21,7 +21,7 @@ use super::refused::Refused;
 use super::request_outcome::{self, CLIENT_IS_GONE, RequestOutcome};
 use super::{Began, protocol};
 use crate::engine::{Fields, Outcome, RequestHead, ResponseBody};
-use crate::live::Current;
+use crate::live::{Current, Side};
 use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
 
@@ -50,6 +50,17 @@ impl Answerer {
             Self::Nothing => None,
             Self::Current(current) => Some(&current.version),
             Self::Version(version) => Some(version),
+        }
+    }
+}
+
+impl Answerer {
+    /// The counts of its side, where a canary runs.
+    #[inline]
+    fn side(&self) -> Option<&Side> {
+        match self {
+            Self::Current(current) => current.side.as_deref(),
+            Self::Nothing | Self::Version(_) => None,
         }
     }
 }
@@ -191,6 +202,9 @@ impl Measurement {
             version.metrics.count(status, bytes, elapsed);
             if !self.is_beside_version {
                 version.tally.count(status);
+                if let Some(side) = self.answerer.side() {
+                    side.count(status, elapsed);
+                }
             }
             if let (true, Some(reason)) = (self.outcome.is_proxied(), self.outcome.error()) {
                 let name = "devanture_upstream_errors_total";

@@ -97,7 +97,11 @@ impl Ledger {
         environment: &PlaceName,
         version: &VersionId,
     ) -> Result<bool, Error> {
-        if self.live_pointer(app, environment).await?.is_some_and(|(_, pointer)| pointer.version == *version) {
+        if self
+            .live_pointer(app, environment)
+            .await?
+            .is_some_and(|(_, pointer)| pointer.versions().any(|live| live == *version))
+        {
             return Ok(true);
         }
         let prefix = records::history_prefix(app, environment);

@@ -185,8 +185,16 @@ mod tests {
         };
         let pointed = |version| {
             let (deploy, position) = (String::new(), String::new());
-            let pointer =
-                LivePointer { version, settings: 0, switched_ms: 0, deploy, begun: 0, position, halves_begun: None };
+            let pointer = LivePointer {
+                version,
+                settings: 0,
+                switched_ms: 0,
+                deploy,
+                begun: 0,
+                position,
+                halves_begun: None,
+                canary: None,
+            };
             Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap())
         };
         let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();

@@ -36,7 +36,7 @@ impl Place {
     /// if it was replaced since, the one that is live now has its assets, too.
     pub fn asset_fallback(&self, live: &Arc<Version>, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
         let prepared = self.preparing.with(|versions| versions.iter().find(|version| has(version)).cloned());
-        prepared.or_else(|| {
+        prepared.or_else(|| self.other_side(live, &has)).or_else(|| {
             self.replaced.with(|versions| {
                 if versions.is_empty() {
                     // As mostly: no clock is asked.
@@ -51,6 +51,13 @@ impl Place {
                 now.map(|current| Arc::clone(&current.version)).filter(|version| has(version))
             })
         })
+    }
+
+    /// The version on the other side of a canary than `live`, if it has the asset: a page of either side may be open.
+    fn other_side(&self, live: &Arc<Version>, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
+        let current = self.current.load();
+        let current = current.as_ref().filter(|current| current.canary.is_some())?;
+        current.versions().find(|version| !Arc::ptr_eq(version, live) && has(version)).cloned()
     }
 
     /// Makes `next` live, and keeps what was live for its assets. Returns whether that is still to be loaded.
@@ -99,10 +106,12 @@ impl Place {
     /// Puts `next` in the place of what is served. Called while `moving` is held.
     fn serve(&self, next: Arc<Current>, grace: &Grace) -> bool {
         // Kept before the swap: there is no moment at which its assets are neither live nor kept.
-        if let Some(before) = self.current.load_full()
-            && before.version.id != next.version.id
-        {
-            self.keep(Arc::clone(&before.version), telemetry::now_ms().saturating_add(grace.ms), grace);
+        if let Some(before) = self.current.load_full() {
+            let until_ms = telemetry::now_ms().saturating_add(grace.ms);
+            // Pages of a canary that ended, too, go on with their assets.
+            for version in before.versions().filter(|version| next.with_id(&version.id).is_none()) {
+                self.keep(Arc::clone(version), until_ms, grace);
+            }
         }
         let unloaded = self.first_load.load_full();
         let has_earlier = unloaded.as_ref().is_some_and(|load| load.of.version != next.version.id);

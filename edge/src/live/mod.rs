@@ -6,6 +6,7 @@
 
 mod aliased;
 mod apps;
+mod canary;
 mod console;
 mod contents;
 mod damage;
@@ -37,6 +38,7 @@ mod unloading;
 mod withdrawn;
 
 pub use apps::{AppFound, AppsFound, AppsWanted};
+pub use canary::{Canary, Side};
 pub use console::Console;
 pub use damage::DamagedPlace;
 pub use first::ServedFirst;
@@ -89,6 +91,10 @@ pub struct Current {
     pub withdrawn: Arc<Withdrawn>,
     /// The settings that it has.
     pub settings: CurrentSettings,
+    /// The version that a share of its visitors gets instead.
+    pub canary: Option<Arc<Canary>>,
+    /// The counts of its side, while a canary runs.
+    pub side: Option<Arc<Side>>,
     /// Recent requests; used for previews only.
     usage: on_demand::Usage,
     /// Another version was made live in its place, or it was unloaded.
@@ -104,7 +110,8 @@ impl Current {
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
         let last_modified = CommonField::new(LAST_MODIFIED, last_modified);
         let (usage, replaced) = (on_demand::Usage::default(), AtomicBool::new(false));
-        Self { version, last_modified_s, last_modified, withdrawn, settings, usage, replaced }
+        let (canary, side) = (None, None);
+        Self { version, last_modified_s, last_modified, withdrawn, settings, canary, side, usage, replaced }
     }
 
     /// The time of the switch in milliseconds, cut to seconds.
@@ -245,7 +252,7 @@ impl Place {
     /// Every loaded version of this place, the live one first.
     fn all_loaded(&self) -> Vec<Arc<Version>> {
         let mut all: Vec<Arc<Version>> =
-            self.current().map(|current| Arc::clone(&current.version)).into_iter().collect();
+            self.current().into_iter().flat_map(|current| current.versions().cloned().collect::<Vec<_>>()).collect();
         self.preparing.with(|versions| all.extend_from_slice(versions));
         self.replaced.with(|versions| all.extend(versions.iter().map(|replaced| Arc::clone(&replaced.version))));
         all

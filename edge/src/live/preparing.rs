@@ -75,7 +75,7 @@ impl Live {
         let hosts = self.0.hosts.load();
         hosts.places.values().filter(|place| place.app == *app).any(|place| {
             place.first_load.load().as_ref().is_some_and(|load| load.of.version == *id)
-                || place.current().is_some_and(|current| current.version.id == *id)
+                || place.current().is_some_and(|current| current.with_id(id).is_some())
                 || place.aliased().is_some_and(|aliased| aliased.version == *id)
                 || place.replaced.with(|list| list.iter().any(|kept| kept.version.id == *id && kept.until_ms > now_ms))
         })

@@ -89,8 +89,9 @@ impl Loader {
                 // It may have read what was there before.
                 self.load_place(live, &place, Fill::Requested).await;
             }
-            let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
-            match self.load_again(Arc::clone(&current.version), wanting.contains(&place.app)).await {
+            let Some(current) = place.current() else { continue };
+            let Some(version) = current.with_id(&id) else { continue };
+            match self.load_again(Arc::clone(version), wanting.contains(&place.app)).await {
                 Ok(version) => loaded.push((place, version)),
                 Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
             }
@@ -103,7 +104,7 @@ impl Place {
     /// Whether a version is live, or is to be, in an environment.
     fn has_live(&self, id: &VersionId) -> bool {
         let is_to_be = self.first_load.load().as_ref().is_some_and(|load| load.of.version == *id);
-        is_to_be || self.current().is_some_and(|current| current.version.id == *id)
+        is_to_be || self.current().is_some_and(|current| current.with_id(id).is_some())
     }
 }
 

@@ -65,7 +65,8 @@ impl Place {
             return false;
         }
         let since_ms = current.live_since_ms();
-        let pointed = Pointed { version: current.version.id, settings: settings.revision, since_ms };
+        let canary = current.canary.as_ref().map(|canary| canary.record.clone());
+        let pointed = Pointed { version: current.version.id, settings: settings.revision, since_ms, canary };
         // In this order: a request that finds no version finds that one is to be loaded.
         if !self.replaced.with(<[_]>::is_empty) {
             self.earlier_load.begin();
@@ -105,7 +106,7 @@ impl Live {
         }
         let candidate = |place: Arc<Place>| {
             let current = place.current()?;
-            let has_backends = !current.version.upstreams.is_empty() || current.version.managed.is_some();
+            let has_backends = current.versions().any(|version| version.has_backends());
             (!has_backends).then(|| (place.demand.count(), current.version.serial, place, current))
         };
         let is_other = |place: &Arc<Place>| but.is_none_or(|but| !Arc::ptr_eq(but, place));

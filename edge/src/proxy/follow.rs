@@ -13,6 +13,7 @@ use crate::catalog::scan::Scan;
 use crate::catalog::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 use crate::catalog::{self, Catalog, Change, Committed, Record};
 use crate::live::Live;
+use crate::version::Version;
 
 /// Brings a registry to what the catalog says, and keeps it there.
 pub struct Following {
@@ -120,9 +121,12 @@ impl Following {
     fn hold(&self, app: &AppName, name: &PlaceName) {
         let current = self.live.place(app, name).and_then(|place| place.pointed());
         let pools = current.map_or_else(Vec::new, |current| {
-            let (version, settings) = (&current.version, current.settings.load().revision);
-            let numbers = 0..version.upstreams.len();
-            numbers.filter_map(|number| self.registry.pool_of(version, number, settings)).collect()
+            let settings = current.settings.load().revision;
+            let pools = |version: &Arc<Version>| {
+                let numbers = 0..version.upstreams.len();
+                numbers.filter_map(|number| self.registry.pool_of(version, number, settings)).collect::<Vec<_>>()
+            };
+            current.versions().flat_map(pools).collect()
         });
         self.registry.hold(app, name.as_str(), pools);
     }

@@ -47,7 +47,7 @@ impl Switcher {
 
     /// Notifies webhooks that a switch of a stored version has begun; for a push, [`Publisher::announce_push`] does.
     pub(super) async fn announce_begun(&self, intent: &Intent<'_>) {
-        if !intent.movement.is_push() && intent.expected.undone.is_none() {
+        if !intent.movement.is_push() && intent.expected.undone.is_none() && intent.begun_canary().is_none() {
             let announcement = Announcement { event: WebhookEvent::DeployStarted, data: of_intent(intent) };
             self.ledger.announce(&announcement).await;
         }

@@ -3,7 +3,7 @@
 
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use super::intent::Intent;
+use super::intent::{CanaryMove, Intent};
 use super::steps::Steps;
 use super::switcher::Switcher;
 use crate::catalog::{self};
@@ -38,7 +38,9 @@ impl Switcher {
     /// do.
     pub(super) async fn release(&self, intent: &Intent<'_>, wanted: &Wanted, steps: &mut Steps) -> Result<(), Error> {
         let server = &wanted.managed.server;
-        if intent.movement.is_rollback() || (server.release.is_none() && server.snapshot.is_none()) {
+        // What a canary wants run, ran when it began.
+        let finishes = matches!(intent.canary, CanaryMove::Finishes(_));
+        if finishes || intent.movement.is_rollback() || (server.release.is_none() && server.snapshot.is_none()) {
             return Ok(());
         }
         // One at a time in an environment, whichever nodes are pushed to, and none for what will not go live.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::admission::check_cases;
 use super::deploys::Origin;
-use super::intent::{Intent, Move, Passes, Preconditions};
+use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::joined::{JOINS_MAX, Rights};
 use super::publisher::Publisher;
 use super::pushes::Push;
@@ -195,6 +195,7 @@ impl Publisher {
             half: push.following().map(|joined| (joined.half, joined.with)),
             brought: (push.halves(), push.with()),
             reason: push.options.reason.as_deref(),
+            canary: CanaryMove::None,
         };
         let caution = Caution { watch_s: push.options.watch_s, rollout: push.options.rollout };
         let moved = self.switcher.make_live_watched(&intent, caution, steps).await?;

@@ -5,7 +5,7 @@ use devanture_config::manifest::halves::{Half, Halves};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use crate::catalog::halves_begun::HalvesBegun;
-use crate::catalog::records::LivePointer;
+use crate::catalog::records::{CanaryRecord, LivePointer};
 use crate::environments::Passage;
 use crate::ledger::{Action, Actor, AuditEvent, Condition};
 
@@ -58,6 +58,18 @@ impl Move {
     pub(crate) const fn has_unchecked_rules(&self) -> bool {
         !self.is_push() && !self.was_live_here()
     }
+}
+
+/// What a move has to do with a canary.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum CanaryMove {
+    /// Nothing: it is refused while one runs.
+    #[default]
+    None,
+    /// It begins this one, and leaves live what is live.
+    Begins(CanaryRecord),
+    /// It makes the version of the canary live that this deploy began.
+    Finishes(String),
 }
 
 /// Preconditions of a move: it fails where something else is live.
@@ -116,6 +128,8 @@ pub(crate) struct Intent<'i> {
     pub(crate) brought: (Option<Halves>, Option<VersionId>),
     /// Why, as far as the actor said it.
     pub(crate) reason: Option<&'i str>,
+    /// What it has to do with a canary.
+    pub(crate) canary: CanaryMove,
 }
 
 impl Intent<'_> {
@@ -146,8 +160,23 @@ impl Intent<'_> {
         self.half.map_or(live.begun, |(half, _)| live.halves().of(half))
     }
 
+    /// The canary that it begins.
+    pub(crate) const fn begun_canary(&self) -> Option<&CanaryRecord> {
+        match &self.canary {
+            CanaryMove::Begins(record) => Some(record),
+            CanaryMove::None | CanaryMove::Finishes(_) => None,
+        }
+    }
+
+    /// Whether it may go on while this canary runs.
+    pub(crate) fn passes_canary(&self, running: &CanaryRecord) -> bool {
+        let finishes = matches!(&self.canary, CanaryMove::Finishes(deploy) if *deploy == running.deploy);
+        finishes || self.expected.undone.is_some()
+    }
+
     /// Its entry of the audit log.
     pub(crate) fn event(&self) -> AuditEvent {
-        AuditEvent::of(self.movement.action()).place(self.app, self.environment)
+        let action = if self.begun_canary().is_some() { Action::Canary } else { self.movement.action() };
+        AuditEvent::of(action).place(self.app, self.environment)
     }
 }

@@ -11,6 +11,8 @@ mod archive_intake;
 mod backend;
 mod begin;
 mod blob_batch;
+mod canary;
+mod canary_steps;
 mod console;
 mod deploy_list;
 mod deploy_status;

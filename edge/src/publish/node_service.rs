@@ -330,7 +330,10 @@ impl Switcher {
     /// comes of this.
     pub(super) async fn await_others(&self, intent: &Intent<'_>, elsewhere: Prepared, steps: &mut Steps) {
         match self.ledger.live_pointer(intent.app, intent.environment).await {
-            Ok(Some((revision, pointer))) if pointer.deploy == intent.deploy => {
+            Ok(Some((revision, pointer)))
+                if pointer.deploy == intent.deploy
+                    || pointer.canary.as_ref().is_some_and(|canary| canary.deploy == intent.deploy) =>
+            {
                 for node in elsewhere.switched(revision).await {
                     steps.log(&format!("{node} does not serve it yet"));
                 }

@@ -7,6 +7,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use futures_util::{FutureExt as _, TryFutureExt as _};
 
+use super::canary::{begins, canary_running, nothing_live};
 use super::intent::{Intent, Move};
 use super::steps::Steps;
 use super::switcher::Switcher;
@@ -173,7 +174,9 @@ impl Switcher {
         intent.expected.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
         self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
         let is_same = live.as_ref().is_some_and(|(_, pointer)| {
-            pointer.version == intent.version && intent.settings.is_none_or(|settings| settings == pointer.settings)
+            intent.begun_canary().is_none()
+                && pointer.version == intent.version
+                && intent.settings.is_none_or(|settings| settings == pointer.settings)
         });
         Ok((live, is_same))
     }
@@ -192,6 +195,7 @@ impl Switcher {
         if previous == Some(intent.version) {
             return Ok(None);
         }
+        check_canary(intent, live.as_ref().map(|(_, pointer)| pointer))?;
         let Gate::Shut(lock) =
             self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
         else {
@@ -291,15 +295,23 @@ impl Switcher {
                     }
                 };
             let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
-            let detail = format!("{}: {from} → {}", intent.environment, intent.version.short());
+            let detail = match intent.begun_canary() {
+                Some(canary) => begins(intent, canary, &from),
+                None => format!("{}: {from} → {}", intent.environment, intent.version.short()),
+            };
             let mut steps = before.clone();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
             let _making =
                 self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?;
-            let (mut commit, hostnames) = self.compose(intent, claims, &key, live, steps).await?;
+            let (mut commit, hostnames) = match (intent.begun_canary(), &live) {
+                (Some(canary), Some(live)) => (self.compose_canary(intent, canary, live, steps).await?, Vec::new()),
+                (Some(_), None) => return Err(nothing_live(intent.app, intent.environment)),
+                (None, _) => self.compose(intent, claims, &key, live, steps).await?,
+            };
             commit.checks.push(gate);
-            let event = intent.event().what(&detail).announcing(Some(self.went_live(intent, previous)));
+            let announcement = intent.begun_canary().is_none().then(|| self.went_live(intent, previous));
+            let event = intent.event().what(&detail).announcing(announcement);
             if self.ledger.commit(intent.actor, event, commit).await? {
                 let place = (intent.app.as_str(), intent.environment.as_str());
                 telemetry::count_in_place("devanture_switches_total", place, &[], 1);
@@ -356,6 +368,9 @@ impl Switcher {
     pub(super) fn may_replace(&self, intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
         if let Some(expected) = intent.expected.version {
             check_expected(expected, intent.environment, live.map(|pointer| pointer.version))?;
+        }
+        if live.is_none_or(|live| live.version != intent.version) {
+            check_canary(intent, live)?;
         }
         if let Some(replaces) = intent.expected.undone
             && live.is_none_or(|pointer| pointer.deploy != replaces.deploy)
@@ -421,6 +436,7 @@ impl Switcher {
             begun,
             position: position.clone(),
             halves_begun,
+            canary: None,
         };
         let deploy = Deploy {
             id: intent.deploy.to_owned(),
@@ -453,6 +469,17 @@ impl Switcher {
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
         Ok((commit, hostnames))
+    }
+}
+
+/// Refuses what would end a canary that it says nothing of.
+///
+/// # Errors
+/// `canary_running`.
+fn check_canary(intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
+    match live.and_then(|live| live.canary.as_ref()) {
+        Some(running) if !intent.passes_canary(running) => Err(canary_running(intent.environment, running)),
+        _ => Ok(()),
     }
 }
 

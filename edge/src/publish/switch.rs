@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{
-    Deploy, DeployEvent, DeployProblem, Outcome, Pause, PromoteRequest, RollbackRequest, SettingsDifference, Source,
-    SwitchReport, SwitchRequest,
+    CanaryEnd, Deploy, DeployEvent, DeployProblem, Outcome, Pause, PromoteRequest, RollbackRequest, SettingsDifference,
+    Source, SwitchReport, SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -13,7 +13,8 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
 use super::admission::{check_if_live, check_reason, check_typed};
-use super::intent::{Intent, Move, Passes, Preconditions};
+use super::canary::no_canary;
+use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
 use super::swap::{Foreseen, Moved, check_expected};
 use super::switcher::Switcher;
@@ -38,6 +39,8 @@ struct Moving {
     reason: Option<String>,
     /// Only say what would change.
     dry_run: bool,
+    /// The canary that it finishes.
+    canary: CanaryMove,
 }
 
 /// A switch that is under way: it runs to its end, also when nobody waits for it.
@@ -77,6 +80,7 @@ impl Switcher {
             difference: None,
             reason: wanted.reason.clone(),
             dry_run,
+            canary: CanaryMove::None,
         };
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
@@ -140,6 +144,7 @@ impl Switcher {
             difference,
             reason: request.reason.clone(),
             dry_run,
+            canary: CanaryMove::None,
         };
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
@@ -175,6 +180,35 @@ impl Switcher {
             }
             None => (self.ledger.earlier(app, environment, wanted).await?, request.if_live.clone()),
         })
+    }
+
+    /// Begins to make the version of a canary live for all visitors. What it may not be was looked at when it began.
+    ///
+    /// # Errors
+    /// `no_canary`, and as [`Switcher::switch`].
+    pub(crate) async fn finish_canary(
+        self: &Arc<Self>,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        request: &CanaryEnd,
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        check_reason(request.reason.as_deref())?;
+        let (_, pointer) = self.canary_pointer(app, environment).await?;
+        let Some(running) = pointer.canary else { return Err(no_canary(environment)) };
+        let moving = Moving {
+            movement: Move::Switch,
+            if_live: None,
+            condition: Condition::default(),
+            passes: Passes { newer_pushes: true, fingerprints: true, lock: request.force, smoke: true },
+            caution: Caution::default(),
+            settings: None,
+            difference: None,
+            reason: request.reason.clone(),
+            dry_run: false,
+            canary: CanaryMove::Finishes(running.deploy),
+        };
+        Ok(self.begin_move(actor, app, environment, running.version, moving, sink))
     }
 
     /// Begins to make live what is live in another environment.
@@ -216,6 +250,7 @@ impl Switcher {
             difference: None,
             reason: wanted.reason.clone(),
             dry_run,
+            canary: CanaryMove::None,
         };
         Ok(self.begin_move(actor, app, environment, pointer.version, moving, sink))
     }
@@ -284,6 +319,7 @@ impl Switcher {
             half: None,
             brought: (None, None),
             reason: moving.reason.as_deref(),
+            canary: moving.canary,
         };
         let moved = match moving.dry_run {
             true => {
@@ -367,7 +403,7 @@ impl Switcher {
     }
 
     /// Where the bundle of a stored version came from.
-    async fn source_of(&self, app: &AppName, version: &VersionId) -> Result<Source, Error> {
+    pub(super) async fn source_of(&self, app: &AppName, version: &VersionId) -> Result<Source, Error> {
         let key = records::version_key(app, version);
         let record = self.ledger.catalog.get(&key).await?;
         let record = record.map(|record| records::read::<VersionRecord>(&key, &record)).transpose()?;

@@ -11,7 +11,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
-use super::intent::{Intent, Move, Passes, Preconditions, Undone};
+use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
 use super::rise::{BadPaths, Rise, requests, rise, summary};
 use super::steps::{StepReporter, Steps};
 use super::swap::Moved;
@@ -256,6 +256,7 @@ impl Switcher {
             half: None,
             brought: (None, None),
             reason: None,
+            canary: CanaryMove::None,
         };
         let (from, to) = (watched.version.short(), replaced.version.short());
         tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone");

@@ -71,10 +71,13 @@ impl Retention {
         let mut users = Vec::new();
         for (key, record) in self.ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
             let name = key.rsplit('/').next().unwrap_or_default();
-            if let Ok(environment) = name.parse()
-                && pointer::pointer_of(&*self.ledger.catalog, app, &environment, &record).await?.version == *version
-            {
-                users.push(format!("live in {name}"));
+            if let Ok(environment) = name.parse() {
+                let pointer = pointer::pointer_of(&*self.ledger.catalog, app, &environment, &record).await?;
+                if pointer.version == *version {
+                    users.push(format!("live in {name}"));
+                } else if pointer.versions().any(|live| live == *version) {
+                    users.push(format!("the canary of {name}"));
+                }
             }
             checks.push(Check::At(key, record.revision));
         }

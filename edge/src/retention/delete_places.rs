@@ -8,7 +8,7 @@ use devanture_config::{AppName, HostPattern, PlaceName};
 
 use super::Retention;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
-use crate::catalog::records;
+use crate::catalog::records::{self, LivePointer};
 use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
 use crate::telemetry;
@@ -71,6 +71,8 @@ impl Retention {
             let (entry_key, entry) =
                 self.ledger.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
             let (who, hostnames) = (actor.name.clone(), hostnames_of(&report));
+            // It is restored with one version, to all of its visitors.
+            let pointer = LivePointer { canary: None, ..pointer };
             let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who, pointer, hostnames };
             let checks = vec![
                 Check::Absent(key.clone()),

@@ -17,6 +17,7 @@ use super::request::{GroupRequest, run_of};
 use super::shared::{Shared, ms};
 use crate::catalog::instances::SCALE_PREFIX;
 use crate::catalog::{Change, Committed, gone, records};
+use crate::live::Current;
 use crate::proxy::{RunId, RunOrigin};
 use crate::version::Setting;
 
@@ -122,29 +123,10 @@ impl Shared {
             // It cannot be loaded just now: what ran goes on.
             return;
         }
-        let wanted = current.as_ref().filter(|_| is_environment).and_then(|current| run_of(current));
-        if let (Some(id), Some(current)) = (&wanted, &current)
-            && let Some(origin) = RunOrigin::of(&current.version)
-        {
-            let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
-            let mut was_live = false;
-            let begun = self.group(request, |inner| {
-                was_live = inner.reasons.is_live;
-                inner.reasons.is_live = true;
-                inner.reasons.warm_until = None;
-            });
-            match begun {
-                // Its processes without traffic ended when it was replaced, or have yet to begin.
-                Ok(group) if !was_live => self.rescale_later(group),
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%app, environment = %name, %error, "the backend of what is live does not run");
-                    self.refuse(id.clone());
-                }
-            }
-        }
+        let sides = current.as_ref().filter(|_| is_environment).map_or_else(Vec::new, |current| current.sides());
+        let wanted: Vec<RunId> = sides.iter().filter_map(|side| self.run_side(side)).collect();
         let others: Vec<Arc<Group>> =
-            self.groups_of(app, name.as_str()).into_iter().filter(|group| Some(&group.id) != wanted.as_ref()).collect();
+            self.groups_of(app, name.as_str()).into_iter().filter(|group| !wanted.contains(&group.id)).collect();
         let was_live = others.iter().any(|group| group.inner().reasons.is_live);
         for group in others {
             let grace = Instant::now() + SWITCH_GRACE;
@@ -167,6 +149,30 @@ impl Shared {
             group.notify();
             self.publish(&group.id);
         }
+    }
+
+    /// Runs the backend of the live version, or of a canary beside it; `None` where it has none.
+    fn run_side(self: &Arc<Self>, side: &Current) -> Option<RunId> {
+        let id = run_of(side)?;
+        let origin = RunOrigin::of(&side.version)?;
+        let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
+        let mut was_live = false;
+        let begun = self.group(request, |inner| {
+            was_live = inner.reasons.is_live;
+            inner.reasons.is_live = true;
+            inner.reasons.warm_until = None;
+        });
+        match begun {
+            // Its processes without traffic ended when it was replaced, or have yet to begin.
+            Ok(group) if !was_live => self.rescale_later(group),
+            Ok(_) => {}
+            Err(error) => {
+                let (app, environment) = (&id.app, &id.place);
+                tracing::error!(%app, environment, %error, "the backend of what is live does not run");
+                self.refuse(id.clone());
+            }
+        }
+        Some(id)
     }
 
     pub(super) fn rescale_later(self: &Arc<Self>, group: Arc<Group>) {

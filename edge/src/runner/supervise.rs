@@ -182,7 +182,8 @@ impl Shared {
         let Ok(name) = id.place.parse() else { return false };
         let place = self.live.place(&id.app, &name);
         let place = place.filter(|place| place.setting == crate::version::Setting::Environment);
-        place.and_then(|place| place.pointed()).and_then(|current| run_of(&current)).as_ref() == Some(id)
+        let sides = place.and_then(|place| place.pointed()).map_or_else(Vec::new, |current| current.sides());
+        sides.iter().any(|side| run_of(side).as_ref() == Some(id))
     }
 
     /// Ends all instances of a group; what waits for one of them goes first.

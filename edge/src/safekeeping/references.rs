@@ -151,8 +151,9 @@ async fn live_in(
         let (Some(Ok(app)), Some(Ok(name))) = (parts.next().map(str::parse), parts.next().map(str::parse)) else {
             continue;
         };
-        if let Ok(LivePointer { version, .. }) = records::read(&key, &record) {
-            live.entry((app, version)).or_default().push(name);
+        let Ok(pointer) = records::read::<LivePointer>(&key, &record) else { continue };
+        for version in pointer.versions() {
+            live.entry((AppName::clone(&app), version)).or_default().push(PlaceName::clone(&name));
         }
     }
     Ok(live)

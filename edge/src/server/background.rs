@@ -95,7 +95,9 @@ pub(super) async fn enqueue_live(background: Background, catalog: Arc<dyn Catalo
         let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) else { continue };
         let mut parts = key.split('/').skip(1);
         if let (Some(Ok(app)), Some(Ok(name))) = (parts.next().map(str::parse), parts.next().map(str::parse)) {
-            background.enqueue_in_turn(&app, &name, pointer.version).await;
+            for version in pointer.versions() {
+                background.enqueue_in_turn(&app, &name, version).await;
+            }
         }
     }
 }

@@ -96,7 +96,7 @@ impl LocalTier {
         let mut versions: HashSet<VersionId> = HashSet::new();
         let mut pointers = Scan::new(catalog, records::LIVE_PREFIX);
         while let Some((key, record)) = pointers.next().await? {
-            versions.insert(records::read::<records::LivePointer>(&key, &record)?.version);
+            versions.extend(records::read::<records::LivePointer>(&key, &record)?.versions());
         }
         let mut aliases = Scan::new(catalog, records::ALIASES_PREFIX);
         while let Some((key, record)) = aliases.next().await? {

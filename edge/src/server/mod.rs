@@ -484,6 +484,7 @@ fn begin_publishing(
     control.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));
     control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
     control.spawn(Arc::clone(publisher.environments()).keep_running_schedules());
+    control.spawn(Arc::clone(publisher.switcher()).keep_canaries());
     control.spawn(Arc::clone(publisher.environments()).keep_sending_webhooks());
     control.spawn(troubles.announce(Arc::clone(publisher)));
     control.spawn(Arc::clone(publisher.retention()).keep_collecting());

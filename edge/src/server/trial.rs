@@ -67,7 +67,7 @@ async fn stored(data_dir: &Path, faults: &mut Vec<StartError>) -> Result<Trial, 
     for (key, record) in catalog.list("", None, false, usize::MAX).await? {
         trial.records += 1;
         if key.starts_with(LIVE_PREFIX) {
-            live.insert(records::read::<LivePointer>(&key, &record)?.version);
+            live.extend(records::read::<LivePointer>(&key, &record)?.versions());
         } else if let Some(id) = key.strip_prefix(VERSIONS_PREFIX).and_then(|rest| rest.rsplit('/').next()) {
             records::read::<VersionRecord>(&key, &record)?;
             trial.versions += 1;

@@ -221,6 +221,11 @@ impl Version {
         Arc::get_mut(&mut self.content)
     }
 
+    /// Whether it leads to backends, its own or others.
+    pub(crate) fn has_backends(&self) -> bool {
+        !self.upstreams.is_empty() || self.managed.is_some()
+    }
+
     /// Notes that a visitor who has the dictionary `sha256` would have had a delta of `blob`.
     pub(crate) fn report_miss(&self, blob: Digest, sha256: Sha256) {
         let environment = match self.setting {

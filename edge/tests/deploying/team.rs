@@ -1,6 +1,7 @@
 //! A team: aliases, locks, differences, conditions and pages, and two pushes at once.
 
 mod aliases;
+mod canary;
 mod diff;
 mod history;
 mod lists;

@@ -217,7 +217,7 @@ impl Remaker {
         version: VersionId,
     ) -> Result<bool, catalog::Error> {
         let live = pointer::live_pointer(&*self.catalog, app, environment).await?;
-        Ok(live.is_some_and(|(_, pointer)| pointer.version == version))
+        Ok(live.is_some_and(|(_, pointer)| pointer.versions().any(|live| live == version)))
     }
 
     async fn miss(&self, miss: &DictionaryMiss) {
@@ -330,6 +330,7 @@ mod tests {
             begun: 0,
             position: String::new(),
             halves_begun: None,
+            canary: None,
         };
         let change = Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap());
         catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();

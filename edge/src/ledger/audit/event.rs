@@ -35,6 +35,8 @@ macro_rules! actions {
 }
 
 actions! {
+    /// A canary was aborted: all visitors get the live version again.
+    AbortCanary = "abort_canary",
     /// An invitation was accepted: its account has the password that came with it.
     AcceptInvitation = "accept_invitation",
     /// A hostname was given to an environment, or the one that the others lead to was said.
@@ -45,6 +47,8 @@ actions! {
     AddWebhook = "add_webhook",
     /// A passkey was registered for an account.
     AddPasskey = "add_passkey",
+    /// A canary began, or got another share of the visitors.
+    Canary = "canary",
     /// The session of a browser was confirmed.
     Confirm = "confirm",
     /// An account was made.
@@ -177,7 +181,8 @@ impl Action {
         self.is_always_let()
             || matches!(
                 self,
-                Self::DeleteAccount
+                Self::AbortCanary
+                    | Self::DeleteAccount
                     | Self::DeleteAlias
                     | Self::DeleteApp
                     | Self::DeleteEnvironment

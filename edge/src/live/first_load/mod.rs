@@ -17,6 +17,7 @@ use super::load::{Load, LoadError};
 use super::loader::Loader;
 use super::on_demand::Preview;
 use super::{Current, Live, Place};
+use crate::catalog::records::CanaryRecord;
 use crate::catalog::{self, history, records};
 use crate::telemetry;
 use crate::version::{Fill, Setting, Version};
@@ -45,6 +46,8 @@ pub(super) struct Pointed {
     pub(super) settings: u64,
     /// The time of the switch, in milliseconds since 1970 UTC.
     pub(super) since_ms: u64,
+    /// The canary beside it.
+    pub(super) canary: Option<CanaryRecord>,
 }
 
 /// A load that requests wait for. It begins once, and ends also where it fails.
@@ -153,6 +156,7 @@ impl Place {
             let seconds = |pointed: &Pointed| pointed.since_ms / 1_000;
             let of = &load.of;
             (of.version, of.settings, seconds(of)) == (pointed.version, pointed.settings, seconds(pointed))
+                && of.canary == pointed.canary
         };
         self.unloaded.load().is_none() && self.first_load.load().as_ref().is_some_and(is_same)
     }
@@ -309,9 +313,10 @@ impl Loader {
         let (app, name, id) = (&place.app, &place.name, &load.of.version);
         match self.at_hand(&live, &place, id, fill).await {
             Ok(version) => {
-                let has_backends = !version.upstreams.is_empty() || version.managed.is_some();
                 let settings = self.own_settings(&place, load.of.settings).await;
-                let current = Current::new(version, load.of.since_ms, live.withdrawn(app), settings);
+                let (since_ms, canary) = (load.of.since_ms, load.of.canary.as_ref());
+                let current = self.served(&live, &place, (version, since_ms, settings), (canary, fill)).await;
+                let has_backends = current.versions().any(|version| version.has_backends());
                 if place.show_first(load, current) {
                     self.tallies().switched(app.as_str(), name.as_str(), *id);
                     tracing::debug!(app = %app, environment = %name, version = %id.short(), "loaded");

@@ -19,7 +19,7 @@ use super::damage::{Retries, Unloaded};
 use super::first_load;
 use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
-use super::{Current, Hosts, Live, LoadError, Loader, Place};
+use super::{Hosts, Live, LoadError, Loader, Place};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Committed, Record, Revision, gone};
 use crate::version::{Fill, Setting, Version};
@@ -317,7 +317,9 @@ impl Follower {
         match self.version(place, id).await {
             Ok(version) => {
                 let settings = self.loader.own_settings(place, pointer.settings).await;
-                let current = Current::new(version, pointer.switched_ms, self.live.withdrawn(app), settings);
+                let canary = (pointer.canary.as_ref(), Fill::Requested);
+                let current =
+                    self.loader.served(&self.live, place, (version, pointer.switched_ms, settings), canary).await;
                 self.loader.tallies().switched(app.as_str(), name.as_str(), *id);
                 if place.switch(Arc::new(current), &self.live.0.grace) {
                     self.load_earlier_apart(place);
@@ -365,15 +367,15 @@ impl Follower {
     /// Serves what was loaded again, where its version is still live.
     pub(super) fn take_again(&self, (id, loaded): Loaded) {
         for (place, version) in loaded {
-            let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
+            let Some(current) = place.current() else { continue };
+            let Some(before) = current.with_id(&id) else { continue };
             // What is in memory of a file whose stored bytes are damaged is kept; what is read from them is not.
-            let (before, after) = (&current.version, &version);
-            if after.damaged.len() > before.damaged.len().saturating_add(before.rotted()) {
+            if version.damaged.len() > before.damaged.len().saturating_add(before.rotted()) {
                 continue;
             }
-            let since_ms = current.live_since_ms();
-            let (withdrawn, settings) = (Arc::clone(&current.withdrawn), current.settings.clone());
-            place.replace(&current, Current::new(version, since_ms, withdrawn, settings));
+            if let Some(next) = current.with_reloaded(version) {
+                place.replace(&current, next);
+            }
         }
         // A preview is loaded again when it is next asked for.
         self.live.0.previews.rcu(|previews| {
@@ -448,8 +450,8 @@ enum Pointed {
 }
 
 fn pointed_at(pointer: &LivePointer) -> first_load::Pointed {
-    let LivePointer { version, settings, switched_ms, .. } = pointer;
-    first_load::Pointed { version: *version, settings: *settings, since_ms: *switched_ms }
+    let LivePointer { version, settings, switched_ms, canary, .. } = pointer;
+    first_load::Pointed { version: *version, settings: *settings, since_ms: *switched_ms, canary: canary.clone() }
 }
 
 fn point_alias(place: &Place, alias: &AliasRecord) {

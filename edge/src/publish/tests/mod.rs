@@ -12,7 +12,7 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
-use super::intent::{Intent, Move, Passes, Preconditions};
+use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::swap::Running;
 use super::{CheckedPush, Parts, PendingAnswer, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
@@ -82,6 +82,7 @@ async fn a_push_is_newer_than_what_is_live_also_where_the_clock_was_set_back() {
         begun,
         position: String::new(),
         halves_begun: None,
+        canary: None,
     };
     let put = Change::Put(records::live_key(&app, &PlaceName::prod()), records::write(&pointer).unwrap());
     catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();
@@ -111,6 +112,7 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
             environment: None,
             expires_ms,
             halves_begun: None,
+            canary: None,
         };
         let key = records::alias_key(&app, &name.parse().unwrap());
         changes.push(Change::Put(key, records::write(&record).unwrap()));
@@ -155,6 +157,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         half: None,
         brought: (None, None),
         reason: None,
+        canary: CanaryMove::None,
     };
     // Nothing is live, so that there is nothing to find.
     publisher.switcher.check_fingerprints(&intent).await.unwrap();
@@ -169,6 +172,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         begun: 1,
         position: position.clone(),
         halves_begun: None,
+        canary: None,
     };
     let deploy = Deploy {
         id: "1".to_owned(),
@@ -219,6 +223,7 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
         begun: 1,
         position: String::new(),
         halves_begun: None,
+        canary: None,
     };
     let put = |key: String, value| Change::Put(key, value);
     let made = AppRecord { created_ms: 1, who: String::new() };

@@ -38,7 +38,7 @@ impl Retention {
         for (key, record) in all(&*self.ledger.catalog, &records::live_prefix(app)).await? {
             let Some(name) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
             let pointer = pointer::pointer_of(&*self.ledger.catalog, app, &name, &record).await?;
-            held.ids.insert(pointer.version);
+            held.ids.extend(pointer.versions());
             pointers.push((name, pointer));
             held.checks.push(Check::At(key, record.revision));
         }

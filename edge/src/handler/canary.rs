@@ -1,0 +1,103 @@
+//! Which side of a canary a request gets, and what its answer says about that.
+//!
+//! A cookie decides: the edge's own, which a browser gets with the first page that it navigates to, or one that the site
+//! names. Requests without it, such as those of programs and crawlers, get the live version. What was chosen by a cookie
+//! is no other visitor's: shared caches are told so. A fingerprinted asset is the same on both sides, and is cached as
+//! ever.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use devanture_site::cache::Kept;
+use devanture_site::canary::{self, VISITOR_CHARACTERS, VISITOR_COOKIE, is_drawn, is_visitor};
+use http::header::USER_AGENT;
+use http::{HeaderName, HeaderValue, Method};
+
+use super::decide::decide_in;
+use super::decision::{Decision, FileAnswer, Head};
+use super::header_rules::ChosenBy;
+use super::site_request::{SEC_FETCH_DEST, SEC_FETCH_MODE};
+use crate::engine::Name;
+use crate::live::{Canary, Current, Place};
+use crate::version::Version;
+
+static COOKIE: Name = Name::of("cookie");
+static ACCEPT: Name = Name::of("accept");
+/// For how long a browser keeps its cookie, in seconds: 30 days, longer than a canary.
+const COOKIE_S: u32 = 30 * 24 * 60 * 60;
+
+/// Decides for an environment where a canary runs.
+pub(super) fn decide_side(
+    head: &Head<'_>,
+    current: &Arc<Current>,
+    canary: &Canary,
+    (place, custom_host): (&Place, bool),
+) -> Decision {
+    let (is_taken, gives) = draw(head, canary);
+    let (side, other) = match is_taken {
+        true => (&canary.next, &current.version),
+        false => (current, &canary.next.version),
+    };
+    let mut decision = decide_in(head, side, Some(place), custom_host);
+    if gives.is_none() && is_same_on_both(&decision, other) {
+        return decision;
+    }
+    match &mut decision {
+        Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
+        Decision::Refuse(refusal) => refusal.ruled.choose(ChosenBy { gives }),
+        Decision::Small(answer) => answer.ruled.choose(ChosenBy { gives }),
+        Decision::Load(_) => {}
+    }
+    decision
+}
+
+/// Whether the visitor gets the canary, and the cookie to give where the visitor has none.
+fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
+    let cookies = head.fields.named(&COOKIE);
+    let visitor = cookies.as_deref().and_then(|cookies| canary::cookie(cookies, canary.cookie()));
+    if !canary.sets_cookie() {
+        return (visitor.is_some_and(|visitor| canary.split.takes(visitor)), None);
+    }
+    if let Some(visitor) = visitor.filter(|visitor| is_visitor(visitor)) {
+        return (canary.split.takes(visitor), None);
+    }
+    if !is_drawn_by(head) {
+        return (false, None);
+    }
+    let mut visitor = String::with_capacity(VISITOR_CHARACTERS);
+    // Writing to a string does not fail.
+    write!(visitor, "{:016x}", rand::random::<u64>()).ok();
+    let is_taken = canary.split.takes(visitor.as_bytes());
+    let cookie = format!("{VISITOR_COOKIE}={visitor}; Path=/; Max-Age={COOKIE_S}; Secure; HttpOnly; SameSite=Lax");
+    // A visitor who cannot be recognised again gets what all others without a cookie do.
+    match HeaderValue::from_str(&cookie) {
+        Ok(cookie) => (is_taken, Some(cookie)),
+        Err(_) => (false, None),
+    }
+}
+
+/// Whether a request without the cookie draws a visitor.
+fn is_drawn_by(head: &Head<'_>) -> bool {
+    if !matches!(*head.method, Method::GET | Method::HEAD) {
+        return false;
+    }
+    let field = |name: &HeaderName| head.fields.joined(name);
+    let (mode, dest) = (field(&SEC_FETCH_MODE), field(&SEC_FETCH_DEST));
+    let (accept, user_agent) = (head.fields.named(&ACCEPT), field(&USER_AGENT));
+    is_drawn(mode.as_deref(), dest.as_deref(), accept.as_deref(), user_agent.as_deref())
+}
+
+/// Whether the `other` side answers with the same: a fingerprinted asset that it has as well, or by law 10.
+fn is_same_on_both(decision: &Decision, other: &Version) -> bool {
+    let Decision::File(answer) = decision else { return false };
+    let version = answer.version();
+    let Some(file) = version.file(answer.file) else { return false };
+    if !file.fingerprinted || answer.kept != Kept::File || !answer.ruled.is_empty() {
+        return false;
+    }
+    let Some(twin) = other.index.exact(&file.path).and_then(|number| other.file(number)) else { return true };
+    match (file.representations.first(), twin.representations.first()) {
+        (Some(one), Some(two)) => one.head.etag().as_str() == two.head.etag().as_str(),
+        _ => false,
+    }
+}

@@ -1,0 +1,153 @@
+//! A canary beside the live version: one swap of the live pointer begins, steps and ends it, so that a request sees both
+//! versions and the share at one moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use devanture_config::api::SideCounts;
+use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_site::canary::{Split, VISITOR_COOKIE};
+use http::StatusCode;
+
+use super::{Current, CurrentSettings, Live, Loader, Place};
+use crate::catalog::records::CanaryRecord;
+use crate::telemetry::{Answers, Tally};
+use crate::version::{Fill, Version};
+
+/// A version that a share of the visitors gets.
+pub struct Canary {
+    /// As it is served to them.
+    pub next: Arc<Current>,
+    /// Which visitors those are.
+    pub split: Split,
+    /// The part of the pointer.
+    pub record: CanaryRecord,
+}
+
+impl Canary {
+    /// The cookie that tells visitors apart.
+    #[must_use]
+    pub fn cookie(&self) -> &str {
+        self.record.cookie.as_ref().map_or(VISITOR_COOKIE, |name| name.as_str())
+    }
+
+    /// Whether the edge sets that cookie itself.
+    #[must_use]
+    pub const fn sets_cookie(&self) -> bool {
+        self.record.cookie.is_none()
+    }
+}
+
+/// The counts of the answers of one version while a canary runs.
+#[derive(Default)]
+pub struct Side {
+    tally: Tally,
+    micros: AtomicU64,
+}
+
+impl Side {
+    /// Counts an answer.
+    pub fn count(&self, status: StatusCode, elapsed: Duration) {
+        self.tally.count(status);
+        self.micros.fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The answers so far.
+    #[must_use]
+    pub fn answers(&self) -> Answers {
+        self.tally.answers()
+    }
+
+    /// The same, with the mean time that they took.
+    #[must_use]
+    pub fn counts(&self) -> SideCounts {
+        let Answers { requests, not_found, server_errors } = self.answers();
+        let mean_us = self.micros.load(Ordering::Relaxed).checked_div(requests).unwrap_or_default();
+        SideCounts { requests, not_found, server_errors, mean_us }
+    }
+}
+
+impl Current {
+    /// The versions that visitors get, the live one first.
+    pub fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
+        std::iter::once(&self.version).chain(self.canary.iter().map(|canary| &canary.next.version))
+    }
+
+    /// As it is served to each of its visitors, the live version first.
+    #[must_use]
+    pub fn sides(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let canary = self.canary.iter().map(|canary| Arc::clone(&canary.next));
+        std::iter::once(Arc::clone(self)).chain(canary).collect()
+    }
+
+    /// The same with a canary beside it, which goes on counting where `before` did if it is the same one.
+    #[must_use]
+    pub(super) fn beside(self, canary: Option<(CanaryRecord, Arc<Version>)>, before: Option<&Self>) -> Self {
+        let Some((record, version)) = canary else { return self };
+        let known = before.and_then(|before| {
+            let canary = before.canary.as_ref().filter(|canary| canary.record.deploy == record.deploy)?;
+            Some((before.side.clone()?, canary.next.side.clone()?))
+        });
+        let (side, canary_side) = known.unwrap_or_default();
+        let settings = self.settings.clone();
+        let mut next = Self::new(version, record.last_modified_ms(), Arc::clone(&self.withdrawn), settings);
+        next.side = Some(canary_side);
+        let split = Split::new(&record.deploy, record.share.percent());
+        let canary = Some(Arc::new(Canary { next: Arc::new(next), split, record }));
+        Self { canary, side: Some(side), ..self }
+    }
+
+    /// The same with one of its versions loaded again; `None` if it has no such version.
+    pub(super) fn with_reloaded(&self, version: Arc<Version>) -> Option<Self> {
+        let is_live = self.version.id == version.id;
+        let canary = self.canary.as_ref().map(|canary| (canary.record.clone(), Arc::clone(&canary.next.version)));
+        let (live, canary) = match canary {
+            _ if is_live => (version, canary),
+            Some((record, before)) if before.id == version.id => (Arc::clone(&self.version), Some((record, version))),
+            _ => return None,
+        };
+        let (withdrawn, settings) = (Arc::clone(&self.withdrawn), self.settings.clone());
+        Some(Self::new(live, self.live_since_ms(), withdrawn, settings).beside(canary, Some(self)))
+    }
+
+    /// The loaded version of that id, live or the canary.
+    pub(super) fn with_id(&self, id: &VersionId) -> Option<&Arc<Version>> {
+        self.versions().find(|version| version.id == *id)
+    }
+}
+
+impl Live {
+    /// The environments where a canary runs, as they are loaded here.
+    pub(crate) fn canaries(&self) -> Vec<(AppName, PlaceName, Arc<Current>)> {
+        let hosts = self.0.hosts.load();
+        let current = |place: &Arc<Place>| place.current().filter(|current| current.canary.is_some());
+        let running = |place: &Arc<Place>| Some((place.app.clone(), place.name.clone(), current(place)?));
+        hosts.places.values().filter_map(running).collect()
+    }
+}
+
+impl Loader {
+    /// What a pointer serves in a place: the live version, and the canary where it can be loaded. Without it, all
+    /// visitors get the live version.
+    pub(super) async fn served(
+        &self,
+        live: &Live,
+        place: &Place,
+        (version, since_ms, settings): (Arc<Version>, u64, CurrentSettings),
+        (record, fill): (Option<&CanaryRecord>, Fill),
+    ) -> Current {
+        // Who goes back to the live version, as the share became smaller, has what is older than the step.
+        let since_ms = record.and_then(|record| record.stepped_ms).map_or(since_ms, |ms| ms.max(since_ms));
+        let current = Current::new(version, since_ms, live.withdrawn(&place.app), settings);
+        let Some(record) = record else { return current };
+        match self.at_hand(live, place, &record.version, fill).await {
+            Ok(canary) => current.beside(Some((record.clone(), canary)), place.current().as_deref()),
+            Err(error) => {
+                let (app, environment, version) = (&place.app, &place.name, &record.version);
+                tracing::error!(%app, %environment, %version, %error, "a canary cannot be loaded: all visitors get the live version");
+                current
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What canaries with a plan do by themselves: their next step when its time has come, and their end where errors rise.
+//!
+//! Every node compares its own answers of both versions, and every node takes the steps: the pointer moves by
+//! compare-and-swap, so that the first one counts. Nothing but the pointer is remembered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::api::{CanaryEnd, CanaryRequest, DeployProblem, Share};
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName};
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::rise::rise;
+use super::switcher::Switcher;
+use crate::catalog::records::CanaryRecord;
+use crate::ledger::{Actor, Error};
+use crate::live::Current;
+use crate::telemetry::{self, Answers};
+
+/// Interval of looks at canaries.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Pause after a step that failed.
+const PAUSE: Duration = Duration::from_secs(30);
+
+type Place = (AppName, PlaceName);
+
+/// The answers of both versions when a step began.
+struct Window {
+    deploy: String,
+    share: Share,
+    live: Answers,
+    canary: Answers,
+    /// No step is taken until then.
+    paused_until: Option<Instant>,
+}
+
+impl Switcher {
+    /// Looks at all canaries until the edge ends.
+    pub(crate) async fn keep_canaries(self: Arc<Self>) {
+        let mut windows: HashMap<Place, Window> = HashMap::new();
+        while !self.tasks.is_closed() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let running = self.ledger.live.canaries();
+            windows.retain(|place, _| running.iter().any(|(app, name, _)| (app, name) == (&place.0, &place.1)));
+            for (app, environment, current) in running {
+                let place = (app, environment);
+                if let Err(Error(problem)) = self.look_at_canary(&place, &current, &mut windows).boxed().await {
+                    let (app, environment) = &place;
+                    tracing::warn!(%app, %environment, detail = problem.detail, "a canary stays as it is");
+                    if let Some(window) = windows.get_mut(&place) {
+                        window.paused_until = Some(Instant::now() + PAUSE);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_at_canary(
+        self: &Arc<Self>,
+        place: &Place,
+        current: &Current,
+        windows: &mut HashMap<Place, Window>,
+    ) -> Result<(), Error> {
+        let (Some(canary), Some(live_side)) = (&current.canary, &current.side) else { return Ok(()) };
+        let Some(side) = &canary.next.side else { return Ok(()) };
+        let record = &canary.record;
+        let (live, answers) = (live_side.answers(), side.answers());
+        let begins =
+            || Window { deploy: record.deploy.clone(), share: record.share, live, canary: answers, paused_until: None };
+        let window = windows.entry(place.clone()).or_insert_with(begins);
+        if window.deploy != record.deploy || window.share != record.share {
+            *window = begins();
+        }
+        if record.plan.is_none() || window.paused_until.is_some_and(|until| until > Instant::now()) {
+            return Ok(());
+        }
+        let (before, after) = (live.since(window.live), answers.since(window.canary));
+        if let Some(rise) = rise(&self.watcher.settings(), before, after) {
+            let detail = format!("{rise}, compared with the live version. All visitors get that again.");
+            return self.abort_by_rule(place, record, detail).await;
+        }
+        self.step_by_plan(place, record).await
+    }
+
+    async fn abort_by_rule(
+        &self,
+        (app, environment): &Place,
+        record: &CanaryRecord,
+        detail: String,
+    ) -> Result<(), Error> {
+        let place = (app.as_str(), environment.as_str());
+        tracing::warn!(%app, %environment, version = %record.version, detail, "a canary is aborted");
+        let problem = DeployProblem { code: Code::WatchFailed, detail };
+        let running = Some((record.deploy.as_str(), record.share));
+        let ended = self.end_canary(&actor(record), (app, environment), running, (Some(problem), None)).await;
+        if ended.is_ok() {
+            telemetry::count_in_place("devanture_canaries_total", place, &[("outcome", "aborted")], 1);
+        }
+        unless_over(ended)
+    }
+
+    async fn step_by_plan(self: &Arc<Self>, (app, environment): &Place, record: &CanaryRecord) -> Result<(), Error> {
+        if record.next_ms.is_none_or(|next_ms| next_ms > telemetry::now_ms()) {
+            return Ok(());
+        }
+        let Some(percent) = record.plan.as_ref().and_then(|plan| plan.after(record.share)) else { return Ok(()) };
+        let (actor, place) = (actor(record), (app, environment));
+        match Share::try_from(percent) {
+            Ok(share) => {
+                let (running, request) = ((record.deploy.as_str(), record.share), CanaryRequest::default());
+                unless_over(self.change_canary(&actor, place, Some(running), share, &request).await)
+            }
+            // All of them.
+            Err(_) => {
+                let switching = self.finish_canary(&actor, place, &CanaryEnd::default(), None).await;
+                let Ok(switching) = switching else { return unless_over(switching.map(drop)) };
+                match switching.await {
+                    Ok(switched) => unless_over(switched.map(drop)),
+                    // The edge ends.
+                    Err(_) => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Acts for the one who began it.
+fn actor(record: &CanaryRecord) -> Actor {
+    Actor { name: record.who.clone(), ..Actor::local() }
+}
+
+/// Passes over that another node was first.
+fn unless_over(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error(problem)) if matches!(problem.code, Code::NoCanary | Code::Conflict) => Ok(()),
+        result => result,
+    }
+}

@@ -1,0 +1,298 @@
+//! Canaries: a share of the visitors gets a version before it is live for all.
+
+use std::time::{Duration, Instant};
+
+use devanture_config::VersionId;
+use devanture_config::api::{CanaryStatus, DeployKind, DeployOptions, Outcome, SwitchReport};
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{call, history, push};
+use crate::support::{Files, Got, RunningEdge, edge, got};
+
+const CANARY: &str = "environments/prod/canary";
+const OLD: Files<'_> = &[("index.html", b"old"), ("data.json", b"{}"), ("assets/app-1a2b3c4d.js", b"1")];
+const NEW: Files<'_> = &[("index.html", b"new"), ("data.json", b"[]"), ("assets/app-5e6f7a8b.js", b"2")];
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+const CRAWLER: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+/// Longest that a test waits for something to come about.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An edge with the old version live, and the new one stored.
+async fn two_versions() -> (RunningEdge, VersionId) {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let version = stored(&edge, NEW).await;
+    (edge, version)
+}
+
+async fn stored(edge: &RunningEdge, files: Files<'_>) -> VersionId {
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    push(edge, "prod", options, files).await.unwrap().version
+}
+
+async fn set(edge: &RunningEdge, body: Value) -> CanaryStatus {
+    call(edge, Method::PUT, CANARY, Some(body)).await.json()
+}
+
+async fn status(edge: &RunningEdge) -> CanaryStatus {
+    call(edge, Method::GET, CANARY, None).await.json()
+}
+
+/// A page as a browser navigates to it, with the cookie of an earlier answer.
+async fn navigate(edge: &RunningEdge, path: &str, cookie: Option<&str>) -> Got {
+    let request = edge.visit(Method::GET, "shop.localhost", path).header("accept", "text/html");
+    let request = request.header("sec-fetch-mode", "navigate").header("user-agent", BROWSER);
+    got(match cookie {
+        Some(cookie) => request.header("cookie", cookie),
+        None => request,
+    })
+    .await
+}
+
+/// The cookie that an answer gives, as a browser sends it back.
+fn cookie(answer: &Got) -> String {
+    answer.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+/// Visitors as they come first: the page that each got, and the cookie.
+async fn visitors(edge: &RunningEdge, count: usize) -> Vec<(String, String)> {
+    let mut visitors = Vec::new();
+    for _ in 0..count {
+        let answer = navigate(edge, "/", None).await;
+        visitors.push((answer.text(), cookie(&answer)));
+    }
+    visitors
+}
+
+/// A visitor on each side: the cookie of one who gets the old version, and of one who gets the new one.
+async fn one_on_each_side(edge: &RunningEdge) -> [String; 2] {
+    let mut sides = [None, None];
+    while sides.iter().any(Option::is_none) {
+        let answer = navigate(edge, "/", None).await;
+        sides[usize::from(answer.text() == "new")] = Some(cookie(&answer));
+    }
+    sides.map(Option::unwrap)
+}
+
+async fn until(what: &str, fact: impl AsyncFn() -> bool) {
+    let since = Instant::now();
+    while !fact().await {
+        assert!(since.elapsed() < PATIENCE, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_share_of_two_thousand_visitors_gets_the_canary_and_nobody_moves_by_themselves() {
+    let (edge, version) = two_versions().await;
+    let begun = set(&edge, json!({ "version": version, "share": 30 })).await;
+    assert_eq!(begun.canary.as_ref().map(|canary| (canary.version, canary.share.percent())), Some((version, 30)));
+    let first = visitors(&edge, 2_000).await;
+    let taken = first.iter().filter(|(text, _)| text == "new").count();
+    // Five standard deviations around 600.
+    assert!((498..=702).contains(&taken), "{taken} of 2,000 got the canary");
+    let again = async |visitors: &[(String, String)]| {
+        let mut texts = Vec::new();
+        for (_, cookie) in visitors {
+            let answer = navigate(&edge, "/", Some(cookie)).await;
+            assert_eq!(answer.header("set-cookie"), "", "who has a cookie keeps it");
+            texts.push(answer.text());
+        }
+        texts
+    };
+    let some = &first[..200];
+    let before: Vec<String> = some.iter().map(|(text, _)| text.clone()).collect();
+    assert_eq!(again(some).await, before);
+    // A larger share takes nobody back.
+    set(&edge, json!({ "share": 60 })).await;
+    let after = again(some).await;
+    assert!(before.iter().zip(&after).all(|(before, after)| before == "old" || after == "new"));
+    assert!(after.iter().filter(|text| *text == "new").count() > before.iter().filter(|text| *text == "new").count());
+    // And the share of before gives everybody back what they had.
+    set(&edge, json!({ "share": 30 })).await;
+    assert_eq!(again(some).await, before);
+    let counts = status(&edge).await.canary.unwrap().counts;
+    assert_eq!(counts.live.requests + counts.canary.requests, 2_600);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_cookie_decided_is_private_and_programs_and_crawlers_get_the_live_version() {
+    let (edge, version) = two_versions().await;
+    let plain = navigate(&edge, "/", None).await;
+    assert_eq!((plain.header("vary"), plain.header("set-cookie")), ("", ""));
+    set(&edge, json!({ "version": version, "share": 50 })).await;
+    let first = navigate(&edge, "/", None).await;
+    let given = first.header("set-cookie");
+    let (pair, attributes) = given.split_once("; ").unwrap();
+    assert!(pair.starts_with("__Host-devanture-visitor=") && pair.len() == 41, "{given}");
+    for attribute in ["Path=/", "Secure", "HttpOnly", "SameSite=Lax"] {
+        assert!(attributes.split("; ").any(|one| one == attribute), "{given}");
+    }
+    let sides = one_on_each_side(&edge).await;
+    for (cookie, page, data) in [(&sides[0], "old", "{}"), (&sides[1], "new", "[]")] {
+        for (path, text) in [("/", page), ("/data.json", data)] {
+            let answer = navigate(&edge, path, Some(cookie)).await;
+            assert_eq!(answer.text(), text, "{path}");
+            assert_eq!(answer.header("vary"), "cookie", "{path}");
+            assert!(answer.header("cache-control").starts_with("private"), "{path} {answer:?}");
+        }
+        // Pages of both sides find their assets, and shared caches keep them.
+        for path in ["/assets/app-1a2b3c4d.js", "/assets/app-5e6f7a8b.js"] {
+            let answer = navigate(&edge, path, Some(cookie)).await;
+            assert_eq!((answer.status, answer.header("vary")), (StatusCode::OK, ""), "{path}");
+            assert!(answer.header("cache-control").contains("immutable"), "{answer:?}");
+        }
+        let missing = navigate(&edge, "/missing", Some(cookie)).await;
+        assert_eq!((missing.status, missing.header("vary")), (StatusCode::NOT_FOUND, "cookie"));
+    }
+    for _ in 0..20 {
+        for request in [
+            edge.visit(Method::GET, "shop.localhost", "/").header("accept", "*/*").header("user-agent", "curl/8.5.0"),
+            edge.visit(Method::GET, "shop.localhost", "/").header("accept", "text/html").header("user-agent", CRAWLER),
+            edge.visit(Method::GET, "shop.localhost", "/").header("accept", "text/html"),
+        ] {
+            let answer = got(request).await;
+            assert_eq!((answer.text().as_str(), answer.header("set-cookie")), ("old", ""));
+            assert_eq!(answer.header("vary"), "cookie");
+        }
+        // What is no id of a visitor counts as no cookie.
+        let answer = navigate(&edge, "/", Some("__Host-devanture-visitor=all")).await;
+        assert_ne!(answer.header("set-cookie"), "");
+    }
+    // Its previews are served as ever.
+    let preview = edge.get(&format!("{}--shop.localhost", version.short()), "/").await;
+    assert_eq!((preview.text().as_str(), preview.header("vary")), ("new", ""));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_cookie_that_the_site_names_tells_visitors_apart() {
+    let (edge, version) = two_versions().await;
+    set(&edge, json!({ "version": version, "share": 50, "cookie": "session" })).await;
+    let mut texts = Vec::new();
+    for number in 0..40 {
+        let cookie = format!("theme=dark; session=user-{number}");
+        let answer = navigate(&edge, "/", Some(&cookie)).await;
+        assert_eq!(answer.header("set-cookie"), "");
+        assert_eq!(navigate(&edge, "/", Some(&cookie)).await.text(), answer.text());
+        texts.push(answer.text());
+    }
+    assert!(texts.iter().any(|text| text == "new") && texts.iter().any(|text| text == "old"));
+    let without = navigate(&edge, "/", None).await;
+    assert_eq!((without.text().as_str(), without.header("set-cookie")), ("old", ""));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_canary_outlives_a_restart_and_nothing_else_goes_live_until_it_is_finished() {
+    let (edge, version) = two_versions().await;
+    let old = edge.live("shop").await.unwrap();
+    assert_eq!(call(&edge, Method::DELETE, CANARY, None).await.code(), Code::NoCanary);
+    assert_eq!(call(&edge, Method::PUT, CANARY, Some(json!({ "share": 5 }))).await.code(), Code::NoCanary);
+    let same = call(&edge, Method::PUT, CANARY, Some(json!({ "version": old, "share": 5 }))).await;
+    assert_eq!(same.code(), Code::BadRequest);
+    set(&edge, json!({ "version": version, "share": 50 })).await;
+    let sides = one_on_each_side(&edge).await;
+    let edge = edge.restart().await;
+    let edge = edge.killed_and_started().await;
+    for (cookie, text) in sides.iter().zip(["old", "new"]) {
+        assert_eq!(navigate(&edge, "/", Some(cookie)).await.text(), text);
+    }
+    assert_eq!(status(&edge).await.live, old);
+    let third = push(&edge, "prod", DeployOptions::default(), &[("index.html", b"third")]).await.unwrap_err();
+    assert_eq!(third.code, Code::CanaryRunning);
+    for (path, body) in [
+        ("environments/prod/rollback", json!({ "version": version })),
+        ("environments/prod/switch", json!({ "version": version })),
+        (CANARY, json!({ "version": version, "share": 5 })),
+    ] {
+        let method = if path == CANARY { Method::PUT } else { Method::POST };
+        assert_eq!(call(&edge, method, path, Some(body)).await.code(), Code::CanaryRunning, "{path}");
+    }
+    let deleted = call(&edge, Method::DELETE, &format!("versions/{version}"), None).await;
+    assert_eq!(deleted.code(), Code::VersionInUse);
+    let finished: SwitchReport = call(&edge, Method::POST, &format!("{CANARY}/finish"), None).await.json();
+    assert_eq!((finished.switched, finished.version, finished.previous), (true, version, Some(old)));
+    assert_eq!(status(&edge).await.canary, None);
+    for cookie in &sides {
+        let answer = navigate(&edge, "/", Some(cookie)).await;
+        assert_eq!((answer.text().as_str(), answer.header("vary"), answer.header("set-cookie")), ("new", "", ""));
+    }
+    let rolled: SwitchReport = call(&edge, Method::POST, "environments/prod/rollback", None).await.json();
+    assert_eq!(rolled.version, old);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_aborted_canary_leaves_what_was_live_and_its_open_pages_find_their_assets() {
+    let (edge, version) = two_versions().await;
+    set(&edge, json!({ "version": version, "share": 50 })).await;
+    let sides = one_on_each_side(&edge).await;
+    let page = navigate(&edge, "/", Some(&sides[1])).await;
+    let aborted: CanaryStatus =
+        call(&edge, Method::DELETE, CANARY, Some(json!({ "reason": "It was slow." }))).await.json();
+    assert_eq!(aborted.canary, None);
+    for cookie in &sides {
+        assert_eq!(navigate(&edge, "/", Some(cookie)).await.text(), "old");
+    }
+    // A date alone never takes the one for the other.
+    let since =
+        edge.visit(Method::GET, "shop.localhost", "/").header("if-modified-since", page.header("last-modified"));
+    assert_ne!(page.header("last-modified"), "");
+    let answer = got(since).await;
+    let is_later = httpdate::parse_http_date(answer.header("last-modified")).unwrap()
+        > httpdate::parse_http_date(page.header("last-modified")).unwrap();
+    assert!(answer.status == StatusCode::OK || !is_later, "{answer:?}");
+    assert_eq!(navigate(&edge, "/assets/app-5e6f7a8b.js", Some(&sides[1])).await.text(), "2");
+    let deploys = history(&edge, "prod").await.deploys;
+    let entry = |index: usize| (deploys[index].kind, deploys[index].outcome, deploys[index].version);
+    assert_eq!(entry(0), (DeployKind::Switch, Outcome::Done, version));
+    assert_eq!(deploys[0].reason.as_deref(), Some("It was slow."));
+    assert_eq!(entry(1), (DeployKind::Switch, Outcome::Stored, version));
+    // What was pushed meanwhile goes live again.
+    edge.push("shop", &[("index.html", b"third")]).await;
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "third");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_canary_with_a_plan_takes_its_steps_and_finishes_by_itself() {
+    let (edge, version) = two_versions().await;
+    let plan = json!({ "shares": [5, 50, 100], "every_s": 1 });
+    let begun = set(&edge, json!({ "version": version, "plan": plan })).await.canary.unwrap();
+    assert_eq!((begun.share.percent(), begun.next.map(|next| next.percent)), (5, Some(50)));
+    until("the end of the plan", async || edge.live("shop").await == Some(version)).await;
+    assert_eq!(status(&edge).await.canary, None);
+    let deploys = history(&edge, "prod").await.deploys;
+    assert_eq!((deploys[0].kind, deploys[0].outcome), (DeployKind::Switch, Outcome::Live));
+    assert_eq!(deploys[1].source.message.as_deref(), Some("canary: 50 % of the visitors"));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_canary_that_breaks_goes_back_by_itself_and_nobody_else_sees_an_error() {
+    let edge = edge().with_app("shop", &[("index.html", b"old"), ("shoes.html", b"shoes")]).start().await;
+    let old = edge.live("shop").await.unwrap();
+    let version = stored(&edge, &[("index.html", b"new")]).await;
+    let plan = json!({ "shares": [50, 100], "every_s": 600 });
+    set(&edge, json!({ "version": version, "plan": plan })).await;
+    let sides = one_on_each_side(&edge).await;
+    until("the abort", async || {
+        for _ in 0..10 {
+            assert_eq!(navigate(&edge, "/shoes", Some(&sides[0])).await.status, StatusCode::OK);
+            navigate(&edge, "/shoes", Some(&sides[1])).await;
+        }
+        status(&edge).await.canary.is_none()
+    })
+    .await;
+    assert_eq!(edge.live("shop").await, Some(old));
+    assert_eq!(navigate(&edge, "/shoes", Some(&sides[1])).await.status, StatusCode::OK);
+    let last = history(&edge, "prod").await.deploys.remove(0);
+    assert_eq!((last.kind, last.outcome, last.version), (DeployKind::Switch, Outcome::Failed, version));
+    let problem = last.problem.unwrap();
+    assert_eq!(problem.code, Code::WatchFailed);
+    assert!(problem.detail.starts_with("404 rose from 0.0 %"), "{}", problem.detail);
+    edge.stop().await;
+}
