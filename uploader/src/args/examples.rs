@@ -49,6 +49,7 @@ Examples:
                                           a preview with a lasting name, without going live
   devanture push dist --alias             … named after the branch
   devanture push --watch 60s              undo it when errors rise
+  devanture push --canary 10              give it to a tenth of the visitors first
   devanture push --only front             … with the backend that is live
   devanture push --only backend --with 4f2a91
                                           … with the front of that version

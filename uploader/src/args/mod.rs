@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod apps;
+mod canary;
 mod collaboration;
 mod data;
 mod dev;
@@ -34,6 +35,7 @@ use devanture_config::site_toml::RoutePath;
 pub(crate) use access::{AuditArgs, TokenCommand};
 pub(crate) use accounts::{AccountCommand, InviteArgs};
 pub(crate) use apps::AppsArgs;
+pub(crate) use canary::{CanaryAction, CanaryArgs, PlanArgs};
 pub(crate) use collaboration::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use data::{DataCommand, NodeArgs, PullArgs, PushDataArgs, SnapshotArgs};
 pub(crate) use dev::{API_PATH, ApiRoute, DevArgs};
@@ -173,6 +175,9 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Make the live version of one environment live in another
     Promote(PromoteArgs),
+    /// Give a stored version to a share of the visitors: show, step, finish or abort it
+    #[command(after_help = canary::EXAMPLES)]
+    Canary(CanaryArgs),
     /// List the apps that the token may read, with what is live, since when and by whom
     #[command(after_help = apps::EXAMPLES)]
     Apps(AppsArgs),

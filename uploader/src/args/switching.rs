@@ -6,6 +6,7 @@ use clap::{Args, ValueHint};
 use devanture_config::text::Expiry;
 use devanture_config::{IdPrefix, PlaceName};
 
+use super::canary::PushCanaryArgs;
 use super::examples;
 use super::gate::GateArgs;
 use super::halves::HalfArgs;
@@ -57,6 +58,9 @@ pub(crate) struct PushArgs {
     /// Checks before the switch, and the watch after it.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
+    /// The canary that it begins.
+    #[command(flatten)]
+    pub(crate) canary: PushCanaryArgs,
     /// Refuse files that would be left out
     #[arg(long)]
     pub(crate) strict: bool,
@@ -66,6 +70,13 @@ pub(crate) struct PushArgs {
     /// Print the id of the version, ask the edge what it would refuse, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+impl PushArgs {
+    /// Whether what is live stays while it is pushed.
+    pub(crate) fn stores_only(&self) -> bool {
+        self.no_switch || self.canary.is_wanted()
+    }
 }
 
 /// Flags of `switch`.

@@ -7,6 +7,7 @@ mod access;
 mod accounts;
 mod apps;
 mod bundle_notes;
+mod canary;
 mod check;
 mod collaboration;
 mod data;
@@ -98,6 +99,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Audit(args) => access::audit(context, args).await,
         Command::Account(command) => accounts::account(context, command).await,
         Command::Alias(command) => collaboration::alias(context, command).await,
+        Command::Canary(args) => canary::canary(context, args).await,
         Command::Data(command) => data::data(context, command).await,
         Command::Delete(args) => retention::delete(context, args).await,
         Command::Diff(args) => collaboration::diff(context, args).await,

@@ -117,7 +117,7 @@ async fn foresee(
     Ok(())
 }
 
-fn print_switch(context: &Context, report: &SwitchReport, again: &Again) {
+pub(super) fn print_switch(context: &Context, report: &SwitchReport, again: &Again) {
     context.output.report(report, || report::switch_lines(context.output.style, report, again));
 }
 

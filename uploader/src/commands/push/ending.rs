@@ -199,7 +199,7 @@ impl Push<'_> {
     /// What an interrupted push leaves that the edge has accepted: it goes on without this program, so that what is live
     /// now says nothing of what is live in a moment.
     fn goes_on(&self, failure: &Failure) -> Option<String> {
-        if failure.exit < INTERRUPTED || self.args.no_switch {
+        if failure.exit < INTERRUPTED || self.args.stores_only() {
             return None;
         }
         match self.finishing {

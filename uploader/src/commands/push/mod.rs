@@ -16,7 +16,7 @@ use devanture_config::manifest::halves::Half;
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
 
-use super::{bundle_notes, collaboration};
+use super::{bundle_notes, canary, collaboration};
 use crate::args::PushArgs;
 use crate::bundle::archive;
 use crate::bundle::git::{self, SourceFlags};
@@ -107,6 +107,8 @@ impl<'c> Push<'c> {
             return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
                 .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
         }
+        // A slip in the plan comes before the upload.
+        canary::plan(&self.args.canary.plan)?;
         let (dir, only) = (self.args.dir.as_deref(), self.args.half.only);
         let folders = self.context.project.folders(dir)?;
         let archive_type = archive::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());
@@ -142,6 +144,9 @@ impl<'c> Push<'c> {
                  it back",
                 again.0
             ));
+        }
+        if self.args.canary.is_wanted() {
+            return canary::begin(self.context, &edge, &place, self.args, &report).await;
         }
         let no_switch = self.args.no_switch;
         let style = self.context.output.style;
@@ -279,7 +284,7 @@ impl<'c> Push<'c> {
             None => None,
         };
         Ok(DeployOptions {
-            no_switch: self.args.no_switch,
+            no_switch: self.args.stores_only(),
             force: self.args.force,
             if_live: self.args.if_live.as_ref().map(ToString::to_string),
             allow_warnings: self.args.allow_warnings,

@@ -19,7 +19,7 @@ use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal, encoded};
 use crate::output::exit::Failure;
 
 /// Longest time to send a manifest and get the list of missing blobs.
-const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
+pub(super) const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
 
 impl Edge {
     /// Begins a push: what does the edge not have yet?

@@ -1,6 +1,7 @@
 //! Speaks with the edge: requests with the token, answers as types, failures with what to do about them.
 
 mod calls;
+mod canary;
 mod data;
 mod instances;
 mod repeat;

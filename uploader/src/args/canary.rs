@@ -1,0 +1,130 @@
+//! Arguments of `canary`, and those of `push` that begin one.
+
+use std::str::FromStr;
+
+use clap::Args;
+use devanture_config::api::{BadPlan, CanaryPlan, CookieName, Share};
+
+use super::gate::Seconds;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  devanture push --canary 10              a tenth of the visitors gets it
+  devanture canary                        both versions, and how they answer
+  devanture canary 25                     a quarter of the visitors
+  devanture canary finish                 all of them: it is live
+  devanture canary abort                  none of them: what was live stays
+  devanture push --auto 5,25,50,100 --every 10m
+                                          it takes these steps, or aborts when errors rise
+  devanture canary --json | jq .canary.counts";
+
+/// Seconds of a step where nothing else is said.
+const EVERY_S: u64 = 300;
+
+/// What `canary` is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CanaryAction {
+    Abort,
+    Finish,
+    Share(Share),
+    Status,
+}
+
+/// Why a text is no [`CanaryAction`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("write a share of the visitors from 1 to 99, finish, abort or status")]
+pub(crate) struct BadAction;
+
+impl FromStr for CanaryAction {
+    type Err = BadAction;
+
+    fn from_str(text: &str) -> Result<Self, BadAction> {
+        match text {
+            "abort" => Ok(Self::Abort),
+            "finish" => Ok(Self::Finish),
+            "status" => Ok(Self::Status),
+            share => share.parse().map(Self::Share).map_err(|_not_a_share| BadAction),
+        }
+    }
+}
+
+/// Arguments of `canary`.
+#[derive(Debug, Args)]
+pub(crate) struct CanaryArgs {
+    /// Share of the visitors from 1 to 99, finish, abort or status
+    #[arg(value_name = "SHARE|finish|abort|status", default_value = "status")]
+    pub(crate) action: CanaryAction,
+    /// The steps that it takes by itself.
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    /// Override the lock of the environment, as its owner or an admin
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Why, for the history; at most 500 characters
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// Steps that a canary takes by itself.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PlanArgs {
+    /// Shares that the canary gets one after the other; it aborts when 5xx or 404 rise
+    #[arg(long, value_name = "SHARES", value_delimiter = ',')]
+    pub(crate) auto: Vec<u8>,
+    /// Time of each step of --auto, such as 10m; by default 5m
+    #[arg(long, value_name = "TIME", requires = "auto")]
+    pub(crate) every: Option<Seconds>,
+}
+
+impl PlanArgs {
+    /// The plan, where there is one.
+    pub(crate) fn plan(&self) -> Result<Option<CanaryPlan>, BadPlan> {
+        if self.auto.is_empty() {
+            return Ok(None);
+        }
+        CanaryPlan::new(self.auto.clone(), self.every.map_or(EVERY_S, |every| every.0)).map(Some)
+    }
+}
+
+/// Flags of `push` that begin a canary.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PushCanaryArgs {
+    /// Give it to this share of the visitors, in per cent, beside what is live
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["no_switch", "alias", "watch"])]
+    pub(crate) canary: Option<Share>,
+    /// The steps that it takes by itself.
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    /// Tell the visitors of the canary apart by this cookie of the site
+    #[arg(long, value_name = "NAME")]
+    pub(crate) canary_cookie: Option<CookieName>,
+}
+
+impl PushCanaryArgs {
+    /// Whether the push begins a canary.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.canary.is_some() || !self.plan.auto.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_a_share_or_a_word() {
+        let share = |percent: u8| CanaryAction::Share(percent.try_into().unwrap());
+        for (text, expected) in [
+            ("25", Some(share(25))),
+            ("50%", Some(share(50))),
+            ("finish", Some(CanaryAction::Finish)),
+            ("abort", Some(CanaryAction::Abort)),
+            ("status", Some(CanaryAction::Status)),
+            ("100", None),
+            ("0", None),
+            ("stop", None),
+        ] {
+            assert_eq!(text.parse().ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `canary`, and `push --canary`: a share of the visitors gets a version before it is live for all.
+
+use devanture_config::PlaceName;
+use devanture_config::api::{CanaryEnd, CanaryPlan, CanaryRequest, CanaryStatus, DeployReport, SideCounts};
+use devanture_config::problem::Code;
+use devanture_config::text::counted;
+
+use super::switch::print_switch;
+use crate::args::{CanaryAction, CanaryArgs, PlanArgs, PushArgs};
+use crate::context::Context;
+use crate::edge::client::Edge;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::report::{Again, time_text};
+use crate::output::step_output::StepOutput;
+use crate::output::terminal::escaped;
+
+/// `canary`.
+///
+/// # Errors
+/// As the edge says, or `usage` for steps that do not rise.
+pub(crate) async fn canary(context: &Context, args: &CanaryArgs) -> Result<(), Failure> {
+    let plan = plan(&args.plan)?;
+    let (edge, place) = (context.edge()?, context.place()?);
+    let end = CanaryEnd { force: args.force, reason: args.reason.clone() };
+    let request = CanaryRequest { plan, force: args.force, reason: args.reason.clone(), ..CanaryRequest::default() };
+    let status = match args.action {
+        CanaryAction::Status if request.plan.is_some() => edge.set_canary(&place, &request).await?,
+        CanaryAction::Status => {
+            let status = edge.canary(&place).await?;
+            context.output.write(&status, || lines(context.output.style, &status, &context.again()));
+            return Ok(());
+        }
+        CanaryAction::Share(share) => edge.set_canary(&place, &CanaryRequest { share: Some(share), ..request }).await?,
+        CanaryAction::Abort => edge.abort_canary(&place, &end).await?,
+        CanaryAction::Finish => {
+            let mut step_output = StepOutput::of_gate(&context.progress);
+            let report = edge.finish_canary(&place, &end, &mut |step| step_output.print(step)).await?;
+            drop(step_output);
+            print_switch(context, &report, &context.again());
+            return Ok(());
+        }
+    };
+    context.output.report(&status, || lines(context.output.style, &status, &context.again()));
+    Ok(())
+}
+
+/// The plan of --auto.
+///
+/// # Errors
+/// `usage`.
+pub(super) fn plan(args: &PlanArgs) -> Result<Option<CanaryPlan>, Failure> {
+    args.plan().map_err(|error| Failure::new(Code::Usage, format!("--auto: {error}.")))
+}
+
+/// Begins a canary with what was pushed.
+pub(super) async fn begin(
+    context: &Context,
+    edge: &Edge,
+    place: &PlaceName,
+    args: &PushArgs,
+    report: &DeployReport,
+) -> Result<(), Failure> {
+    let request = CanaryRequest {
+        version: Some(report.version.to_string()),
+        share: args.canary.canary,
+        cookie: args.canary.canary_cookie.clone(),
+        plan: plan(&args.canary.plan)?,
+        if_live: args.if_live.as_ref().map(ToString::to_string),
+        allow_refingerprint: args.allow_refingerprint,
+        force: false,
+        no_smoke: args.gate.no_smoke,
+        reason: args.gate.reason.clone(),
+    };
+    let status = edge.set_canary(place, &request).await?;
+    let mut value = serde_json::to_value(report).unwrap_or_default();
+    if let Some(members) = value.as_object_mut() {
+        members.insert("canary".to_owned(), serde_json::to_value(&status.canary).unwrap_or_default());
+    }
+    context.output.report(&value, || lines(context.output.style, &status, &context.again()));
+    Ok(())
+}
+
+/// Both versions, and how they answer.
+fn lines(style: Style, status: &CanaryStatus, again: &Again) -> Vec<String> {
+    let line = |name: &str, text: String| style.line(name, &text);
+    let live = status.live.short();
+    let Some(canary) = &status.canary else {
+        return vec![line("live", format!("{live} for all visitors of {}; no canary runs", status.environment))];
+    };
+    let since = time_text(canary.since_ms);
+    let mut lines = vec![
+        line("canary", format!("{} for {} of the visitors", style.good(&canary.version.short()), canary.share)),
+        line("live", format!("{live} for the others")),
+        line("since", format!("{since} by {}", escaped(&canary.who))),
+    ];
+    lines.extend(canary.cookie.as_ref().map(|cookie| line("cookie", cookie.as_str().to_owned())));
+    let counts = [(live, canary.counts.live), (canary.version.short(), canary.counts.canary)];
+    lines.extend(counts.iter().map(|(id, counts)| line("answers", format!("{id}  {}", counts_text(counts)))));
+    lines.extend(canary.next.as_ref().map(|next| match next.percent {
+        100 => line("then", format!("finish at {}", time_text(next.at_ms))),
+        percent => line("then", format!("{percent} % at {}", time_text(next.at_ms))),
+    }));
+    lines.push(line("preview", canary.urls.preview.clone()));
+    lines.push(line("next", format!("devanture canary finish{0}, or devanture canary abort{0}", again.0)));
+    lines
+}
+
+fn counts_text(counts: &SideCounts) -> String {
+    let ms = counts.mean_us / 1_000;
+    format!(
+        "{}, {} with 5xx, {} with 404, {ms} ms on average",
+        counted(counts.requests, "request"),
+        counts.server_errors,
+        counts.not_found
+    )
+}

@@ -1,0 +1,56 @@
+//! Asks the edge about the canary of an environment, and changes it.
+
+use devanture_config::PlaceName;
+use devanture_config::api::{CanaryEnd, CanaryRequest, CanaryStatus, Step, SwitchReport};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+
+use super::calls::BEGIN_TIME_MAX;
+use super::{Edge, Refusal, encoded};
+use crate::output::exit::Failure;
+
+impl Edge {
+    /// The canary of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn canary(&self, env: &PlaceName) -> Result<CanaryStatus, Failure> {
+        self.get(&["environments", env.as_str(), "canary"], &[]).await
+    }
+
+    /// Begins a canary, or gives the one that runs another share.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn set_canary(&self, env: &PlaceName, request: &CanaryRequest) -> Result<CanaryStatus, Failure> {
+        self.change_canary(Method::PUT, env, encoded(request)?).await
+    }
+
+    /// Ends the canary; what is live stays.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn abort_canary(&self, env: &PlaceName, request: &CanaryEnd) -> Result<CanaryStatus, Failure> {
+        self.change_canary(Method::DELETE, env, encoded(request)?).await
+    }
+
+    async fn change_canary(&self, method: Method, env: &PlaceName, body: Vec<u8>) -> Result<CanaryStatus, Failure> {
+        let request = self.request(method, &["environments", env.as_str(), "canary"], &[]);
+        let request = request.header(CONTENT_TYPE, "application/json").timeout(BEGIN_TIME_MAX).body(body);
+        // Sent once: whether it was done cannot be known.
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// Makes the version of the canary live for all visitors.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn finish_canary(
+        &self,
+        env: &PlaceName,
+        request: &CanaryEnd,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<SwitchReport, Failure> {
+        self.move_live(&["environments", env.as_str(), "canary", "finish"], request, on_step).await
+    }
+}
