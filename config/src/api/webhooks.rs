@@ -93,6 +93,8 @@ events! {
     DeployUndone = "deploy.undone",
     /// A version went live by a rollback.
     DeployRollback = "deploy.rollback",
+    /// A canary began, got another share of the visitors, or was aborted.
+    CanaryStep = "canary.step",
     /// An environment was locked, or the reason of its lock changed.
     EnvironmentLocked = "environment.locked",
     /// The lock of an environment ended.

@@ -223,6 +223,12 @@ impl CanaryRecord {
 }
 
 impl LivePointer {
+    /// The latest `Last-Modified` that visitors have, in milliseconds since 1970 UTC.
+    #[must_use]
+    pub fn last_modified_ms(&self) -> u64 {
+        self.canary.as_ref().map_or(self.switched_ms, |canary| canary.last_modified_ms().max(self.switched_ms))
+    }
+
     /// The versions that visitors get.
     pub fn versions(&self) -> impl Iterator<Item = VersionId> {
         std::iter::once(self.version).chain(self.canary.iter().map(|canary| canary.version))

@@ -1,13 +1,15 @@
 //! Announcements of pushes, switches, rollbacks and promotions to webhooks.
 
-use devanture_config::VersionId;
 use devanture_config::api::{DeployKind, DeployProblem, Source, WebhookData, WebhookEvent};
+use devanture_config::{AppName, PlaceName, VersionId};
 
+use super::canary::share_text;
 use super::intent::{Intent, Move};
 use super::publisher::Publisher;
 use super::pushes::Push;
 use super::switcher::Switcher;
-use crate::ledger::{Announcement, Error};
+use crate::catalog::records::CanaryRecord;
+use crate::ledger::{Actor, Announcement, Error};
 
 /// The members of an event that say where the bundle came from.
 fn with_source(data: WebhookData, source: &Source) -> WebhookData {
@@ -30,7 +32,7 @@ fn of_intent(intent: &Intent<'_>) -> WebhookData {
 
 impl Switcher {
     /// That a version went live, for the commit that moves the pointer.
-    pub(super) fn went_live(&self, intent: &Intent<'_>, previous: Option<VersionId>) -> Announcement {
+    fn went_live(&self, intent: &Intent<'_>, previous: Option<VersionId>) -> Announcement {
         let urls = self.environments.urls(intent.app, intent.environment, &intent.version);
         let mut data = WebhookData { previous, url: Some(urls.live), preview: Some(urls.preview), ..of_intent(intent) };
         let event = match (&intent.movement, intent.expected.undone) {
@@ -43,6 +45,40 @@ impl Switcher {
             (Move::Push | Move::Switch | Move::Promote, None) => WebhookEvent::DeployLive,
         };
         Announcement { event, data }
+    }
+
+    /// What a switch has moved: what is live, or a share of the visitors.
+    pub(super) fn moved(&self, intent: &Intent<'_>, previous: Option<VersionId>) -> Announcement {
+        match (intent.begun_canary(), previous) {
+            (Some(canary), Some(live)) => {
+                let place = (intent.app, intent.environment);
+                self.canary_stepped(intent.actor, place, (live, canary), share_text(canary.share))
+            }
+            _ => self.went_live(intent, previous),
+        }
+    }
+
+    /// That a canary gets this share of the visitors, or none any more, and why.
+    pub(super) fn canary_stepped(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        (live, canary): (VersionId, &CanaryRecord),
+        what: String,
+    ) -> Announcement {
+        let urls = self.environments.urls(app, environment, &canary.version);
+        let data = WebhookData {
+            environment: Some(environment.clone()),
+            actor: Some(actor.name.clone()),
+            deploy: Some(canary.deploy.clone()),
+            version: Some(canary.version),
+            previous: Some(live),
+            url: Some(urls.live),
+            preview: Some(urls.preview),
+            reason: Some(what),
+            ..WebhookData::of(app)
+        };
+        Announcement { event: WebhookEvent::CanaryStep, data }
     }
 
     /// Notifies webhooks that a switch of a stored version has begun; for a push, [`Publisher::announce_push`] does.

@@ -23,6 +23,9 @@ use crate::environments::{Gate, Passage};
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
 use crate::telemetry;
 
+/// What `Last-Modified` tells apart: who changes sides gets a later one than what they have.
+const SECOND_MS: u64 = 1_000;
+
 /// The canary that a change is for, and the share that it has.
 pub(super) type Running<'r> = (&'r str, Share);
 
@@ -116,7 +119,8 @@ impl Switcher {
             version,
             share,
             deploy: format!("{begun:x}"),
-            since_ms: telemetry::now_ms().max(pointer.switched_ms),
+            // The commit says when.
+            since_ms: 0,
             stepped_ms: None,
             who: actor.name.clone(),
             cookie: request.cookie.clone(),
@@ -189,10 +193,11 @@ impl Switcher {
         &self,
         intent: &Intent<'_>,
         canary: &CanaryRecord,
-        (revision, pointer): &(Revision, LivePointer),
+        live: Option<(Revision, LivePointer)>,
         steps: Vec<Step>,
     ) -> Result<Commit, Error> {
-        let at_ms = telemetry::now_ms().max(pointer.switched_ms);
+        let (revision, pointer) = &live.ok_or_else(|| nothing_live(intent.app, intent.environment))?;
+        let at_ms = telemetry::now_ms().max(pointer.switched_ms.saturating_add(SECOND_MS));
         let canary = CanaryRecord { since_ms: at_ms, next_ms: next_ms(canary, at_ms), ..canary.clone() };
         let (entry_key, entry) =
             self.note_canary(intent.actor, (intent.app, intent.environment), pointer, &canary).await?;
@@ -249,16 +254,19 @@ impl Switcher {
             let Gate::Open(gate) = self.environments.gate(actor, (app, environment), passage).await? else {
                 return Err(no_canary(environment));
             };
-            let at_ms = telemetry::now_ms().max(pointer.switched_ms).max(running.since_ms);
+            let at_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let plan = request.plan.clone().or_else(|| running.plan.clone());
             let next = CanaryRecord { share, plan, stepped_ms: Some(at_ms), ..running.clone() };
             let next = CanaryRecord { next_ms: next_ms(&next, at_ms), ..next };
             let (entry_key, mut entry) = self.note_canary(actor, (app, environment), &pointer, &next).await?;
             entry.deploy.reason.clone_from(&request.reason);
             let what = format!("{environment}: {} gets {share} of the visitors", next.version.short());
+            let place = (app, environment);
+            let announcement = self.canary_stepped(actor, place, (pointer.version, &next), share_text(share));
             let next = LivePointer { canary: Some(next), ..pointer };
             let commit = changed((&key, revision), gate, (entry_key, &entry), &next)?;
             let event = AuditEvent::of(Action::Canary).place(app, environment).what(what);
+            let event = event.announcing(Some(announcement));
             Ok::<_, Error>(self.ledger.commit(actor, event, commit).await?.then_some(()))
         })
         .await;
@@ -306,10 +314,14 @@ impl Switcher {
             let why = problem.as_ref().map_or_else(String::new, |problem| format!(": {}", problem.detail));
             let what = format!("{environment}: {} gets no visitors any more{why}", running.version.short());
             // What browsers were sent of the canary is older than what they get from now on.
-            let switched_ms = telemetry::now_ms().max(pointer.switched_ms).max(running.last_modified_ms());
+            let switched_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let next = LivePointer { canary: None, switched_ms, ..pointer.clone() };
+            let place = (app, environment);
+            let announcement =
+                self.canary_stepped(actor, place, (pointer.version, running), format!("it was aborted{why}"));
             let commit = changed((&key, revision), gate, (entry_key, &entry), &next)?;
             let event = AuditEvent::of(Action::AbortCanary).place(app, environment).what(what);
+            let event = event.announcing(Some(announcement));
             Ok::<_, Error>(self.ledger.commit(actor, event, commit).await?.then_some(()))
         })
         .await?;
@@ -358,12 +370,33 @@ fn next_ms(canary: &CanaryRecord, at_ms: u64) -> Option<u64> {
     Some(at_ms.saturating_add(plan.every_s().saturating_mul(1_000)))
 }
 
-/// The beginning of a canary, for its step.
-pub(super) fn begins(intent: &Intent<'_>, canary: &CanaryRecord, from: &str) -> String {
-    format!("{}: {} of the visitors get {} instead of {from}", intent.environment, canary.share, intent.version.short())
+/// What a canary gets.
+pub(super) fn share_text(share: Share) -> String {
+    format!("it gets {share} of the visitors")
 }
 
-pub(super) fn nothing_live(app: &AppName, environment: &PlaceName) -> Error {
+/// What a switch does, for its step: of one that begins a canary, what that gets.
+pub(super) fn moves(intent: &Intent<'_>, previous: Option<VersionId>) -> String {
+    let (environment, to) = (intent.environment, intent.version.short());
+    let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
+    match intent.begun_canary() {
+        Some(canary) => format!("{environment}: {} of the visitors get {to} instead of {from}", canary.share),
+        None => format!("{environment}: {from} → {to}"),
+    }
+}
+
+/// Refuses what would end a canary that it says nothing of.
+///
+/// # Errors
+/// `canary_running`.
+pub(super) fn check_canary(intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
+    match live.and_then(|live| live.canary.as_ref()) {
+        Some(running) if !intent.passes_canary(running) => Err(canary_running(intent.environment, running)),
+        _ => Ok(()),
+    }
+}
+
+fn nothing_live(app: &AppName, environment: &PlaceName) -> Error {
     ledger::nothing_live(app, environment).into()
 }
 
@@ -373,7 +406,7 @@ pub(super) fn no_canary(environment: &PlaceName) -> Error {
         .into()
 }
 
-pub(super) fn canary_running(environment: &PlaceName, running: &CanaryRecord) -> Error {
+fn canary_running(environment: &PlaceName, running: &CanaryRecord) -> Error {
     let detail = format!(
         "{} of the visitors of {environment} get {}, by a canary that {} began.",
         running.share,

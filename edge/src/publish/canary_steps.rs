@@ -91,13 +91,12 @@ impl Switcher {
         record: &CanaryRecord,
         detail: String,
     ) -> Result<(), Error> {
-        let place = (app.as_str(), environment.as_str());
         tracing::warn!(%app, %environment, version = %record.version, detail, "a canary is aborted");
         let problem = DeployProblem { code: Code::WatchFailed, detail };
         let running = Some((record.deploy.as_str(), record.share));
         let ended = self.end_canary(&actor(record), (app, environment), running, (Some(problem), None)).await;
         if ended.is_ok() {
-            telemetry::count_in_place("devanture_canaries_total", place, &[("outcome", "aborted")], 1);
+            count((app, environment), "aborted");
         }
         unless_over(ended)
     }
@@ -118,7 +117,11 @@ impl Switcher {
                 let switching = self.finish_canary(&actor, place, &CanaryEnd::default(), None).await;
                 let Ok(switching) = switching else { return unless_over(switching.map(drop)) };
                 match switching.await {
-                    Ok(switched) => unless_over(switched.map(drop)),
+                    Ok(Ok(_)) => {
+                        count(place, "finished");
+                        Ok(())
+                    }
+                    Ok(Err(error)) => unless_over(Err(error)),
                     // The edge ends.
                     Err(_) => Ok(()),
                 }
@@ -130,6 +133,11 @@ impl Switcher {
 /// Acts for the one who began it.
 fn actor(record: &CanaryRecord) -> Actor {
     Actor { name: record.who.clone(), ..Actor::local() }
+}
+
+fn count((app, environment): (&AppName, &PlaceName), outcome: &'static str) {
+    let place = (app.as_str(), environment.as_str());
+    telemetry::count_in_place("devanture_canaries_total", place, &[("outcome", outcome)], 1);
 }
 
 /// Passes over that another node was first.

@@ -7,7 +7,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use futures_util::{FutureExt as _, TryFutureExt as _};
 
-use super::canary::{begins, canary_running, nothing_live};
+use super::canary::{check_canary, moves};
 use super::intent::{Intent, Move};
 use super::steps::Steps;
 use super::switcher::Switcher;
@@ -294,24 +294,18 @@ impl Switcher {
                         return Ok((Moved { previous, deploy, locked: Some(lock), ..Moved::default() }, detail));
                     }
                 };
-            let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
-            let detail = match intent.begun_canary() {
-                Some(canary) => begins(intent, canary, &from),
-                None => format!("{}: {from} → {}", intent.environment, intent.version.short()),
-            };
+            let detail = moves(intent, previous);
             let mut steps = before.clone();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
             let _making =
                 self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?;
-            let (mut commit, hostnames) = match (intent.begun_canary(), &live) {
-                (Some(canary), Some(live)) => (self.compose_canary(intent, canary, live, steps).await?, Vec::new()),
-                (Some(_), None) => return Err(nothing_live(intent.app, intent.environment)),
-                (None, _) => self.compose(intent, claims, &key, live, steps).await?,
+            let (mut commit, hostnames) = match intent.begun_canary() {
+                Some(canary) => (self.compose_canary(intent, canary, live, steps).await?, Vec::new()),
+                None => self.compose(intent, claims, &key, live, steps).await?,
             };
             commit.checks.push(gate);
-            let announcement = intent.begun_canary().is_none().then(|| self.went_live(intent, previous));
-            let event = intent.event().what(&detail).announcing(announcement);
+            let event = intent.event().what(&detail).announcing(Some(self.moved(intent, previous)));
             if self.ledger.commit(intent.actor, event, commit).await? {
                 let place = (intent.app.as_str(), intent.environment.as_str());
                 telemetry::count_in_place("devanture_switches_total", place, &[], 1);
@@ -415,7 +409,7 @@ impl Switcher {
             Move::Push | Move::Switch | Move::Rollback { position: None } | Move::Promote => entry_key.clone(),
         };
         // The clock of the machine may have been set back; what a browser was sent must not (design, section 6).
-        let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.switched_ms);
+        let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.last_modified_ms());
         let now_ms = telemetry::now_ms().max(before_ms);
         let (begun, halves_begun) = intent.halves_begun(live.as_ref().map(|(_, pointer)| pointer)).recorded();
         let mut commit = Commit::default();
@@ -469,17 +463,6 @@ impl Switcher {
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
         Ok((commit, hostnames))
-    }
-}
-
-/// Refuses what would end a canary that it says nothing of.
-///
-/// # Errors
-/// `canary_running`.
-fn check_canary(intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
-    match live.and_then(|live| live.canary.as_ref()) {
-        Some(running) if !intent.passes_canary(running) => Err(canary_running(intent.environment, running)),
-        _ => Ok(()),
     }
 }
 

@@ -171,6 +171,11 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "devanture_access_log_dropped_total", "Lines of the access log that were dropped."),
     (Counter, "devanture_smoke_checks_total", "Smoke checks before a switch, by app, environment and outcome."),
     (Counter, "devanture_watches_total", "Watched switches, by app, environment and outcome."),
+    (
+        Counter,
+        "devanture_canaries_total",
+        "Canaries that this node ended by itself, by app, environment and outcome: aborted, finished.",
+    ),
     (Counter, "devanture_connections_total", "Connections taken, by listener and protocol."),
     (Counter, "devanture_connections_refused_total", "Connections closed at once, by listener and reason."),
     (Gauge, "devanture_connections_open", "Connections open now, by listener."),

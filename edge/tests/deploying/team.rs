@@ -2,6 +2,7 @@
 
 mod aliases;
 mod canary;
+mod canary_caches;
 mod diff;
 mod history;
 mod lists;

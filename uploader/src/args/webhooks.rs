@@ -16,8 +16,8 @@ Examples:
   devanture webhooks rotate ci             another secret; the one before still signs for a day
   devanture webhooks remove ci
 
-Events: deploy.started, deploy.ready, deploy.live, deploy.failed, deploy.undone, deploy.rollback, environment.locked,
-environment.unlocked, certificate.failed, webhook.disabled.";
+Events: deploy.started, deploy.ready, deploy.live, deploy.failed, deploy.undone, deploy.rollback, canary.step,
+environment.locked, environment.unlocked, certificate.failed, webhook.disabled.";
 
 /// Arguments of `webhooks`.
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod accounts;
 mod backends;
 mod backends_page;
 mod bytes;
+mod canary;
 mod check;
 mod cookies;
 mod crash;

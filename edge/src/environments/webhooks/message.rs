@@ -79,6 +79,7 @@ fn line(payload: &WebhookPayload, escape: fn(&str) -> String) -> String {
             let why = problem.map_or_else(String::new, |it| format!(": {} ({})", escape(&it.detail), it.code.as_str()));
             format!("a {what} of {version}{by} has failed{why}")
         }
+        WebhookEvent::CanaryStep => format!("the canary {version}{by}{}", because(&data.reason)),
         WebhookEvent::EnvironmentLocked => format!("locked{by}{}", because(&data.reason)),
         WebhookEvent::EnvironmentUnlocked => format!("unlocked{by}"),
         WebhookEvent::CertificateFailed => {

@@ -196,7 +196,6 @@ async fn a_canary_outlives_a_restart_and_nothing_else_goes_live_until_it_is_fini
     set(&edge, json!({ "version": version, "share": 50 })).await;
     let sides = one_on_each_side(&edge).await;
     let edge = edge.restart().await;
-    let edge = edge.killed_and_started().await;
     for (cookie, text) in sides.iter().zip(["old", "new"]) {
         assert_eq!(navigate(&edge, "/", Some(cookie)).await.text(), text);
     }
@@ -238,13 +237,9 @@ async fn an_aborted_canary_leaves_what_was_live_and_its_open_pages_find_their_as
         assert_eq!(navigate(&edge, "/", Some(cookie)).await.text(), "old");
     }
     // A date alone never takes the one for the other.
-    let since =
-        edge.visit(Method::GET, "shop.localhost", "/").header("if-modified-since", page.header("last-modified"));
-    assert_ne!(page.header("last-modified"), "");
-    let answer = got(since).await;
-    let is_later = httpdate::parse_http_date(answer.header("last-modified")).unwrap()
-        > httpdate::parse_http_date(page.header("last-modified")).unwrap();
-    assert!(answer.status == StatusCode::OK || !is_later, "{answer:?}");
+    let date = page.header("last-modified");
+    let answer = got(edge.visit(Method::GET, "shop.localhost", "/").header("if-modified-since", date)).await;
+    assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "old"), "{date}");
     assert_eq!(navigate(&edge, "/assets/app-5e6f7a8b.js", Some(&sides[1])).await.text(), "2");
     let deploys = history(&edge, "prod").await.deploys;
     let entry = |index: usize| (deploys[index].kind, deploys[index].outcome, deploys[index].version);

@@ -1,0 +1,104 @@
+//! Canaries with both real programs: the front and the backend of a version for a share of the visitors.
+
+use serde_json::Value;
+
+use crate::support::edge::{Edge, edge};
+use crate::support::managed::{Project, eventually};
+
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+
+/// What a visitor gets, and the cookie that the answer gives.
+async fn visit(edge: &Edge, path: &str, cookie: Option<&str>) -> (String, Option<String>) {
+    let request = edge.client(true).get(edge.url("game.localhost", path));
+    let request = request.header("accept", "text/html").header("user-agent", BROWSER);
+    let request = match cookie {
+        Some(cookie) => request.header("cookie", cookie),
+        None => request,
+    };
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let given = answer.headers().get("set-cookie").map(|value| value.to_str().unwrap().to_owned());
+    (answer.text().await.unwrap(), given.map(|cookie| cookie.split(';').next().unwrap().to_owned()))
+}
+
+/// The cookies of one visitor who gets the page `old`, and of one who gets `new`.
+async fn one_on_each_side(edge: &Edge, new: &str) -> [String; 2] {
+    let mut sides = [None, None];
+    while sides.iter().any(Option::is_none) {
+        let (text, cookie) = visit(edge, "/", None).await;
+        sides[usize::from(text.contains(new))] = cookie;
+    }
+    sides.map(Option::unwrap)
+}
+
+fn canary(project: &Project, edge: &Edge, arguments: &[&str]) -> Value {
+    let ran = project.run(edge, &[&["canary"], arguments, &["--json"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    ran.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visitor_gets_the_page_and_the_backend_of_one_version_until_the_canary_is_finished() {
+    let edge = edge().with_runner().start();
+    let project = Project::new("game", "blue", "instances = 1");
+    project.front("blue");
+    project.backend("blue");
+    let blue = project.push(&edge);
+    project.front("green");
+    project.backend("green");
+    let pushed = project.run(&edge, &["push", "--canary", "50", "--json"]);
+    assert_eq!(pushed.code, Some(0), "{pushed:?}");
+    let pushed: Value = pushed.json();
+    assert_eq!((&pushed["canary"]["version"], &pushed["canary"]["share"]), (&pushed["version"], &50.into()));
+    let sides = one_on_each_side(&edge, "green").await;
+    for _ in 0..5 {
+        for (cookie, name) in sides.iter().zip(["blue", "green"]) {
+            for path in ["/", "/api/who"] {
+                let (text, given) = visit(&edge, path, Some(cookie)).await;
+                assert!(text.contains(name) && given.is_none(), "{path} of {name}: {text}");
+            }
+        }
+    }
+    let status = canary(&project, &edge, &[]);
+    assert_eq!(status["live"], blue.as_str());
+    assert!(status["canary"]["counts"]["canary"]["requests"].as_u64() >= Some(10), "{status}");
+    let text = project.run(&edge, &["canary"]);
+    assert!(text.stdout.contains("50 % of the visitors"), "{text:?}");
+    assert_eq!(canary(&project, &edge, &["75"])["canary"]["share"], 75);
+    project.fails(&edge, "canary_running");
+    let finished = canary(&project, &edge, &["finish"]);
+    assert_eq!((&finished["version"], &finished["previous"]), (&pushed["version"], &blue.as_str().into()));
+    for cookie in &sides {
+        for path in ["/", "/api/who"] {
+            assert!(visit(&edge, path, Some(cookie)).await.0.contains("green"));
+        }
+    }
+    assert!(project.run(&edge, &["canary"]).stdout.contains("no canary runs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_canary_gives_its_visitors_the_live_backend_again() {
+    let edge = edge().with_runner().start();
+    let project = Project::new("game", "blue", "instances = 1");
+    project.front("blue");
+    project.backend("blue");
+    project.push(&edge);
+    project.backend("green");
+    let bad = project.run(&edge, &["push", "--auto", "50,25", "--json"]);
+    assert_eq!(bad.code, Some(2), "{bad:?}");
+    let pushed = project.run(&edge, &["push", "--auto", "50,100", "--every", "1h"]);
+    assert_eq!(pushed.code, Some(0), "{pushed:?}");
+    assert!(pushed.stdout.contains("finish at "), "{pushed:?}");
+    let cookie = eventually("a visitor of the canary", async || {
+        let (_, cookie) = visit(&edge, "/", None).await;
+        let (text, _) = visit(&edge, "/api/who", cookie.as_deref()).await;
+        cookie.filter(|_| text.contains("green"))
+    })
+    .await;
+    project.front("third");
+    project.fails(&edge, "canary_running");
+    assert_eq!(canary(&project, &edge, &["abort", "--reason", "It is slow."])["canary"], Value::Null);
+    assert!(visit(&edge, "/api/who", Some(&cookie)).await.0.contains("blue"));
+    let history = project.run(&edge, &["history", "--json"]);
+    assert!(history.stdout.contains("It is slow."), "{history:?}");
+}
