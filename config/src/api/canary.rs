@@ -259,6 +259,15 @@ pub struct Canary {
     pub counts: CanaryCounts,
 }
 
+/// A canary, as the status of its environment says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryShare {
+    /// The version.
+    pub version: VersionId,
+    /// The share of the visitors in per cent.
+    pub share: Share,
+}
+
 /// A step that a canary takes by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryStep {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::canary::CanaryShare;
 use super::collaboration::{Lock, PlaceStatus};
 use super::maintenance::Pause;
 use super::nodes::NodeStatus;
@@ -53,6 +54,9 @@ pub struct Status {
     /// Why the edge went back to this version by itself, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<String>,
+    /// The canary beside the live version, where one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryShare>,
     /// The parts of the live version, if one is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Parts>,

@@ -1,6 +1,6 @@
 //! The status of an environment: what is live in it, where it is served, and in which state it is.
 
-use devanture_config::api::{AliasList, Damage, PlaceStatus, Scope, Status, Urls};
+use devanture_config::api::{AliasList, CanaryShare, Damage, PlaceStatus, Scope, Status, Urls};
 use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -57,6 +57,9 @@ impl Environments {
             lost_secrets: self.settings(app, environment).await?.lost(),
             more_places,
             went_back,
+            canary: pointer
+                .and_then(|pointer| pointer.canary)
+                .map(|canary| CanaryShare { version: canary.version, share: canary.share }),
             parts: self.live_parts(app, environment),
             nodes: Vec::new(),
         };

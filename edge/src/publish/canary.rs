@@ -397,7 +397,7 @@ pub(super) fn check_canary(intent: &Intent<'_>, live: Option<&LivePointer>) -> R
 }
 
 fn nothing_live(app: &AppName, environment: &PlaceName) -> Error {
-    ledger::nothing_live(app, environment).into()
+    ledger::nothing_live(app, environment).hint("push a first version without --canary").into()
 }
 
 pub(super) fn no_canary(environment: &PlaceName) -> Error {

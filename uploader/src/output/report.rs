@@ -243,6 +243,10 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
     if let Some(why) = &status.went_back {
         lines.push(line("note", format!("the edge went back to it by itself: {why}")));
     }
+    if let Some(canary) = &status.canary {
+        let text = format!("{} of the visitors get {} (devanture canary)", canary.share, canary.version.short());
+        lines.push(line("canary", text));
+    }
     if let Some(urls) = &status.urls {
         lines.push(line("live", urls.live.clone()));
         lines.push(line("preview", urls.preview.clone()));

@@ -334,6 +334,7 @@ fn status(state: &State) -> Status {
         more_places: false,
         lost_secrets: Vec::new(),
         went_back: None,
+        canary: None,
         parts: None,
         nodes: Vec::new(),
     }

@@ -64,6 +64,8 @@ async fn a_visitor_gets_the_page_and_the_backend_of_one_version_until_the_canary
     assert!(status["canary"]["counts"]["canary"]["requests"].as_u64() >= Some(10), "{status}");
     let text = project.run(&edge, &["canary"]);
     assert!(text.stdout.contains("50 % of the visitors"), "{text:?}");
+    let text = project.run(&edge, &["status"]);
+    assert!(text.stdout.contains("50 % of the visitors get"), "{text:?}");
     assert_eq!(canary(&project, &edge, &["75"])["canary"]["share"], 75);
     project.fails(&edge, "canary_running");
     let finished = canary(&project, &edge, &["finish"]);
