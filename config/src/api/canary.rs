@@ -19,14 +19,14 @@ const COOKIE_CHARACTERS_MAX: usize = 64;
 /// A share of visitors: a whole number of per cent from 1 to 99.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
-pub struct Share(u8);
+pub struct Percent(u8);
 
-/// Why a number is no [`Share`].
+/// Why a number is no [`Percent`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a canary gets from 1 to 99 per cent of the visitors, as a whole number")]
-pub struct BadShare;
+pub struct BadPercent;
 
-impl Share {
+impl Percent {
     /// The number.
     #[must_use]
     pub const fn percent(self) -> u8 {
@@ -34,30 +34,30 @@ impl Share {
     }
 }
 
-impl TryFrom<u8> for Share {
-    type Error = BadShare;
+impl TryFrom<u8> for Percent {
+    type Error = BadPercent;
 
-    fn try_from(percent: u8) -> Result<Self, BadShare> {
-        if (1..=99).contains(&percent) { Ok(Self(percent)) } else { Err(BadShare) }
+    fn try_from(percent: u8) -> Result<Self, BadPercent> {
+        if (1..=99).contains(&percent) { Ok(Self(percent)) } else { Err(BadPercent) }
     }
 }
 
-impl From<Share> for u8 {
-    fn from(share: Share) -> Self {
+impl From<Percent> for u8 {
+    fn from(share: Percent) -> Self {
         share.0
     }
 }
 
-impl FromStr for Share {
-    type Err = BadShare;
+impl FromStr for Percent {
+    type Err = BadPercent;
 
-    fn from_str(text: &str) -> Result<Self, BadShare> {
-        let percent: u8 = text.strip_suffix('%').unwrap_or(text).parse().map_err(|_not_a_number| BadShare)?;
+    fn from_str(text: &str) -> Result<Self, BadPercent> {
+        let percent: u8 = text.strip_suffix('%').unwrap_or(text).parse().map_err(|_not_a_number| BadPercent)?;
         percent.try_into()
     }
 }
 
-impl fmt::Display for Share {
+impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} %", self.0)
     }
@@ -152,13 +152,13 @@ impl CanaryPlan {
 
     /// The first share.
     #[must_use]
-    pub fn first(&self) -> Option<Share> {
+    pub fn first(&self) -> Option<Percent> {
         self.shares.first().and_then(|first| (*first).try_into().ok())
     }
 
     /// The per cents after `share`; `None` where it has no more steps.
     #[must_use]
-    pub fn after(&self, share: Share) -> Option<u8> {
+    pub fn after(&self, share: Percent) -> Option<u8> {
         self.shares.iter().copied().find(|next| *next > share.percent())
     }
 
@@ -187,7 +187,7 @@ pub struct CanaryRequest {
     pub version: Option<String>,
     /// The share of the visitors in per cent; by default the first of the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub share: Option<Share>,
+    pub share: Option<Percent>,
     /// The cookie that tells visitors apart; by default the edge sets one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<CookieName>,
@@ -242,7 +242,7 @@ pub struct Canary {
     /// The version that the share of visitors gets.
     pub version: VersionId,
     /// The share of the visitors in per cent.
-    pub share: Share,
+    pub share: Percent,
     /// When it began, in milliseconds since 1970 UTC.
     pub since_ms: u64,
     /// Who began it.
@@ -265,7 +265,7 @@ pub struct CanaryShare {
     /// The version.
     pub version: VersionId,
     /// The share of the visitors in per cent.
-    pub share: Share,
+    pub share: Percent,
 }
 
 /// A step that a canary takes by itself.
@@ -306,19 +306,19 @@ mod tests {
     #[test]
     fn a_share_is_a_whole_number_from_1_to_99() {
         for (text, expected) in [("1", Some(1)), ("25%", Some(25)), ("99", Some(99)), ("0", None), ("100", None)] {
-            assert_eq!(text.parse::<Share>().ok().map(Share::percent), expected, "{text}");
+            assert_eq!(text.parse::<Percent>().ok().map(Percent::percent), expected, "{text}");
         }
         for text in ["0.5", "-1", "256", "", "ten"] {
-            assert!(text.parse::<Share>().is_err(), "{text}");
+            assert!(text.parse::<Percent>().is_err(), "{text}");
         }
-        assert!(serde_json::from_str::<Share>("100").is_err());
-        assert_eq!(serde_json::to_string(&Share(7)).unwrap(), "7");
+        assert!(serde_json::from_str::<Percent>("100").is_err());
+        assert_eq!(serde_json::to_string(&Percent(7)).unwrap(), "7");
     }
 
     #[test]
     fn the_steps_of_a_plan_rise() {
         let plan = CanaryPlan::new(vec![5, 25, 100], 300).unwrap();
-        let share = |percent: u8| Share::try_from(percent).unwrap();
+        let share = |percent: u8| Percent::try_from(percent).unwrap();
         assert_eq!(plan.first(), Some(share(5)));
         assert_eq!(plan.after(share(5)), Some(25));
         // A person may have taken a step in between.

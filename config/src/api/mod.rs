@@ -41,8 +41,8 @@ pub use access::{
 };
 pub use apps::{AppEnvironment, AppInfo, AppList, AppTotals};
 pub use canary::{
-    BadCookieName, BadPlan, BadShare, CANARY_STEP_S_MAX, CANARY_STEPS_MAX, Canary, CanaryCounts, CanaryEnd, CanaryPlan,
-    CanaryRequest, CanaryShare, CanaryStatus, CanaryStep, CookieName, Share, SideCounts,
+    BadCookieName, BadPlan, BadPercent, CANARY_STEP_S_MAX, CANARY_STEPS_MAX, Canary, CanaryCounts, CanaryEnd, CanaryPlan,
+    CanaryRequest, CanaryShare, CanaryStatus, CanaryStep, CookieName, Percent, SideCounts,
 };
 pub use collaboration::{
     AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::api::{AccountName, CanaryPlan, CookieName, Deploy, Scope, Share, Source};
+use devanture_config::api::{AccountName, CanaryPlan, CookieName, Deploy, Scope, Percent, Source};
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Canonical, Digest, HostPattern, PlaceName, Sha256, VersionId};
 use serde::de::DeserializeOwned;
@@ -192,7 +192,7 @@ pub struct CanaryRecord {
     /// The version.
     pub version: VersionId,
     /// The share of the visitors.
-    pub share: Share,
+    pub share: Percent,
     /// The deploy that began it, by which visitors are drawn.
     pub deploy: String,
     /// When it began, in milliseconds since 1970 UTC.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use devanture_config::api::{
     Canary, CanaryCounts, CanaryEnd, CanaryRequest, CanaryStatus, CanaryStep, Deploy, DeployKind, DeployProblem,
-    Outcome, Share, Step,
+    Outcome, Percent, Step,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::Kind;
@@ -27,7 +27,7 @@ use crate::telemetry;
 const SECOND_MS: u64 = 1_000;
 
 /// The canary that a change is for, and the share that it has.
-pub(super) type Running<'r> = (&'r str, Share);
+pub(super) type Running<'r> = (&'r str, Percent);
 
 impl Switcher {
     /// The canary of an environment.
@@ -103,7 +103,7 @@ impl Switcher {
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
         version: VersionId,
-        share: Share,
+        share: Percent,
         request: CanaryRequest,
     ) -> Result<(), Error> {
         let (_, pointer) = self.canary_pointer(app, environment).await?;
@@ -243,7 +243,7 @@ impl Switcher {
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
         expected: Option<Running<'_>>,
-        share: Share,
+        share: Percent,
         request: &CanaryRequest,
     ) -> Result<(), Error> {
         let passage = if request.force { Passage::Forced } else { Passage::Stops };
@@ -371,7 +371,7 @@ fn next_ms(canary: &CanaryRecord, at_ms: u64) -> Option<u64> {
 }
 
 /// What a canary gets.
-pub(super) fn share_text(share: Share) -> String {
+pub(super) fn share_text(share: Percent) -> String {
     format!("it gets {share} of the visitors")
 }
 

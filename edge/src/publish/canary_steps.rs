@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::{CanaryEnd, CanaryRequest, DeployProblem, Share};
+use devanture_config::api::{CanaryEnd, CanaryRequest, DeployProblem, Percent};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use futures_util::FutureExt as _;
@@ -30,7 +30,7 @@ type Place = (AppName, PlaceName);
 /// The answers of both versions when a step began.
 struct Window {
     deploy: String,
-    share: Share,
+    share: Percent,
     live: Answers,
     canary: Answers,
     /// No step is taken until then.
@@ -107,7 +107,7 @@ impl Switcher {
         }
         let Some(percent) = record.plan.as_ref().and_then(|plan| plan.after(record.share)) else { return Ok(()) };
         let (actor, place) = (actor(record), (app, environment));
-        match Share::try_from(percent) {
+        match Percent::try_from(percent) {
             Ok(share) => {
                 let (running, request) = ((record.deploy.as_str(), record.share), CanaryRequest::default());
                 unless_over(self.change_canary(&actor, place, Some(running), share, &request).await)

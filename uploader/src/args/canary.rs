@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use devanture_config::api::{BadPlan, CanaryPlan, CookieName, Share};
+use devanture_config::api::{BadPlan, CanaryPlan, CookieName, Percent};
 
 use super::gate::Seconds;
 
@@ -26,7 +26,7 @@ const EVERY_S: u64 = 300;
 pub(crate) enum CanaryAction {
     Abort,
     Finish,
-    Share(Share),
+    Percent(Percent),
     Status,
 }
 
@@ -43,7 +43,7 @@ impl FromStr for CanaryAction {
             "abort" => Ok(Self::Abort),
             "finish" => Ok(Self::Finish),
             "status" => Ok(Self::Status),
-            share => share.parse().map(Self::Share).map_err(|_not_a_share| BadAction),
+            share => share.parse().map(Self::Percent).map_err(|_not_a_share| BadAction),
         }
     }
 }
@@ -51,7 +51,7 @@ impl FromStr for CanaryAction {
 /// Arguments of `canary`.
 #[derive(Debug, Args)]
 pub(crate) struct CanaryArgs {
-    /// Share of the visitors from 1 to 99, finish, abort or status
+    /// Percent of the visitors from 1 to 99, finish, abort or status
     #[arg(value_name = "SHARE|finish|abort|status", default_value = "status")]
     pub(crate) action: CanaryAction,
     /// The steps that it takes by itself.
@@ -91,7 +91,7 @@ impl PlanArgs {
 pub(crate) struct PushCanaryArgs {
     /// Give it to this share of the visitors, in per cent, beside what is live
     #[arg(long, value_name = "SHARE", conflicts_with_all = ["no_switch", "alias", "watch"])]
-    pub(crate) canary: Option<Share>,
+    pub(crate) canary: Option<Percent>,
     /// The steps that it takes by itself.
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn an_action_is_a_share_or_a_word() {
-        let share = |percent: u8| CanaryAction::Share(percent.try_into().unwrap());
+        let share = |percent: u8| CanaryAction::Percent(percent.try_into().unwrap());
         for (text, expected) in [
             ("25", Some(share(25))),
             ("50%", Some(share(50))),
