@@ -16,6 +16,7 @@ mod retention;
 mod runner;
 mod storage;
 mod tls;
+mod trust;
 mod watch;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ pub use retention::Retention;
 pub use runner::{BadControlGroups, BadUids, ControlGroups, RUNNER_PATH, Runner, Uids};
 pub use storage::{BlobStore, CACHE_BYTES_MAX, CATALOG_PREFIX, CatalogStore, Etcd, S3, Storage};
 pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls, TlsProfile};
+pub use trust::{BadIssuer, BadPattern, ClaimPattern, Issuer, TRUSTS_MAX, Trust};
 pub use watch::Watch;
 
 /// Default time limit of a drain, in milliseconds.
@@ -131,6 +133,8 @@ pub struct EdgeFile {
     pub tls: Tls,
     /// Accepted versions of TLS.
     pub tls_profile: TlsProfile,
+    /// Issuers of identity tokens, and what these are exchanged for.
+    pub trusts: Vec<Trust>,
     /// Where any app's routes may point to.
     pub upstreams: Upstreams,
     /// When a switch that is watched is undone.
@@ -202,6 +206,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     });
     let upstreams = root.table("upstreams").map(|table| upstreams(&table)).unwrap_or_default();
     let runner = runner::runner(root);
+    let trusts = trust::trusts(root);
     let secrets_key_file = root.table("secrets").and_then(|table| secrets(&table, data_dir.as_deref()));
     if let (Some(Tls::Acme { authority, .. }), Some(Listen { http: None, .. })) = (&mut tls, &listen) {
         if authority.challenges == [ChallengeKind::Http] {
@@ -232,6 +237,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
         ticket_keys,
         tls: tls?,
         tls_profile,
+        trusts,
         upstreams,
         watch,
     })

@@ -8,7 +8,7 @@ use url::Url;
 /// What stands in place of a text that is not shown.
 pub const HIDDEN: &str = "(hidden)";
 /// Keys whose texts are words, addresses, sizes or folders.
-const SHOWN: [&str; 39] = [
+const SHOWN: [&str; 40] = [
     "access_log.addresses",
     "access_log.format",
     "access_log.queries",
@@ -46,11 +46,12 @@ const SHOWN: [&str; 39] = [
     "runner.uids",
     "tls.mode",
     "tls.profile",
+    "trust.scope",
     "upstreams.allow",
     "upstreams.sockets",
 ];
 /// Keys whose texts are URLs: shown without a user, a path and a query.
-const ORIGINS: [&str; 3] = ["acme.directory", "blobs.endpoint", "catalog.endpoints"];
+const ORIGINS: [&str; 4] = ["acme.directory", "blobs.endpoint", "catalog.endpoints", "trust.issuer"];
 /// The tables whose keys are names of apps.
 const BY_APP: &str = "limits.apps";
 
@@ -126,7 +127,7 @@ mod tests {
     }
 
     /// The keys of the sample with texts that are shown neither as they are nor as a URL.
-    const HIDDEN_KEYS: [&str; 22] = [
+    const HIDDEN_KEYS: [&str; 28] = [
         "acme.ca",
         "acme.contact",
         "acme.eab_key_file",
@@ -149,6 +150,12 @@ mod tests {
         "tls.certificate",
         "tls.key",
         "tls.ticket_keys",
+        "trust.app",
+        "trust.audience",
+        "trust.claims.ref",
+        "trust.claims.repository",
+        "trust.environments",
+        "trust.name",
     ];
 
     #[test]

@@ -424,6 +424,22 @@ limits! {
     login_window_ms = 900_000 in 1_000 ..= 86_400_000,
     /// Accounts, and addresses, whose attempts to log in are remembered.
     login_keys_max = 10_000 in 100 ..= 1_000_000,
+    /// Bytes of an identity token that is exchanged for a token of the edge.
+    identity_token_bytes_max = 8_192 in 1_024 ..= 65_536,
+    /// Milliseconds until an identity token expires; one that is good for longer is refused.
+    identity_token_ms_max = 86_400_000 in 60_000 ..= 604_800_000,
+    /// Identity tokens that were exchanged and have not expired, which are remembered so that each is exchanged once; further ones are refused.
+    identity_tokens_max = 10_000 in 1 ..= 1_000_000,
+    /// Keys of one issuer of identity tokens; of a longer list none is taken.
+    identity_keys_max = 100 in 1 ..= 1_000,
+    /// Bytes of the list of keys of an issuer, and of the document that leads to it.
+    identity_keys_bytes_max = 262_144 in 1_024 ..= 4_194_304,
+    /// Milliseconds that it may take to fetch both.
+    identity_fetch_ms_max = 10_000 in 100 ..= 60_000,
+    /// Milliseconds between two requests for the keys of an issuer because of an identity token whose key is not known; after a failure a sixth of it.
+    identity_fetch_pause_ms_min = 60_000 in 100 ..= 3_600_000,
+    /// Milliseconds that the keys of an issuer are used after they were fetched, where it cannot be reached or says nothing shorter.
+    identity_keys_ms_max = 86_400_000 in 600_000 ..= 604_800_000,
     /// Changes that one token, or one account, makes in a minute; the bytes of files that are sent do not count.
     writes_per_minute_max = 60_000 in 1 ..= 1_000_000,
     /// Entries of the audit log that are kept; what is beyond goes from the app that has most.

@@ -1,0 +1,40 @@
+//! Exchanges of an identity token for a token of the edge.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Scope, Secret};
+use crate::names::{AppName, PlaceName};
+
+/// `POST /v1/tokens/exchange`: exchanges an identity token of an issuer that `[[trust]]` of `edge.toml` names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeRequest {
+    /// The identity token: a JWT.
+    pub identity_token: Secret,
+    /// The app that the token is to be for.
+    pub app: AppName,
+    /// The environment; `prod` by default.
+    #[serde(default = "PlaceName::prod")]
+    pub environment: PlaceName,
+}
+
+/// The answer to [`ExchangeRequest`]: the only time that the token is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchanged {
+    /// Its public id.
+    pub id: String,
+    /// The token.
+    pub token: Secret,
+    /// The name of the trust.
+    pub trust: String,
+    /// For this app alone.
+    pub app: AppName,
+    /// For this environment alone.
+    pub environment: PlaceName,
+    /// Its scope.
+    pub scope: Scope,
+    /// When it ends, in milliseconds since 1970 UTC.
+    pub expires_ms: u64,
+    /// Its lifetime in seconds.
+    pub expires_in_s: u64,
+}

@@ -1,0 +1,322 @@
+//! `[[trust]]`: issuers of identity tokens by OpenID Connect, and what such a token may be exchanged for.
+
+mod owners;
+mod pattern;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use url::{Host, Url};
+
+use crate::api::Scope;
+use crate::names::{AppName, PlaceName};
+use crate::parsing::reader::Table;
+
+pub use pattern::{BadPattern, ClaimPattern};
+
+/// Most entries of `[[trust]]`.
+pub const TRUSTS_MAX: usize = 100;
+/// Most claims of one of them.
+const CLAIMS_MAX: usize = 32;
+/// Most patterns of one claim.
+const PATTERNS_MAX: usize = 32;
+/// Most environments of one of them.
+const ENVIRONMENTS_MAX: usize = 32;
+/// Longest name of one of them, in characters.
+const NAME_CHARACTERS_MAX: usize = 40;
+/// Longest issuer, audience and name of a claim, in bytes.
+const TEXT_BYTES_MAX: usize = 512;
+/// Default lifetime of a token that an exchange makes, and the longest one, in seconds.
+const LIFETIME_S: u64 = 900;
+const LIFETIME_S_MAX: u64 = 3_600;
+/// Claims that are checked by other keys, or by themselves.
+const OWN_CLAIMS: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
+
+/// Identity tokens of one issuer that may be exchanged for a token of the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Its name, which the history and the audit log show.
+    pub name: String,
+    /// The issuer of the identity tokens.
+    pub issuer: Issuer,
+    /// The audience that they are for.
+    pub audience: String,
+    /// What their claims have to be. All of them must match.
+    pub claims: BTreeMap<String, Vec<ClaimPattern>>,
+    /// The app that a token is for.
+    pub app: AppName,
+    /// The environments, one of which a token is for.
+    pub environments: Vec<PlaceName>,
+    /// The scope of a token, never `admin`.
+    pub scope: Scope,
+    /// The lifetime of a token, in seconds.
+    pub lifetime_s: u64,
+}
+
+/// An issuer: the text of the claim `iss`, which is also the address below which its keys are found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Issuer(String);
+
+impl Issuer {
+    /// The text, which identity tokens repeat byte for byte.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address of the document that leads to its keys (OpenID Connect Discovery 1.0 §4).
+    #[must_use]
+    pub fn discovery_url(&self) -> String {
+        format!("{}/.well-known/openid-configuration", self.0.trim_end_matches('/'))
+    }
+
+    /// The address of its keys, as that document says it: over TLS, or of this machine if the issuer is.
+    #[must_use]
+    pub fn keys_url(&self, text: &str) -> Option<String> {
+        let url: Url = text.parse().ok()?;
+        let is_plain_here = url.scheme() == "http" && is_loopback(&url) && self.0.starts_with("http://");
+        let is_taken =
+            (url.scheme() == "https" || is_plain_here) && url.username().is_empty() && url.password().is_none();
+        is_taken.then(|| url.to_string())
+    }
+}
+
+/// Why a text is no issuer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadIssuer(&'static str);
+
+impl FromStr for Issuer {
+    type Err = BadIssuer;
+
+    fn from_str(text: &str) -> Result<Self, BadIssuer> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(BadIssuer("an issuer has at most 512 bytes"));
+        }
+        let url: Url = text.parse().map_err(|_reason| BadIssuer("an issuer is a URL, such as https://gitlab.com"))?;
+        let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        if !is_plain || url.password().is_some() || text.contains(['?', '#']) {
+            return Err(BadIssuer("an issuer has neither a user nor a query nor a fragment"));
+        }
+        match url.scheme() {
+            "https" => Ok(Self(text.to_owned())),
+            "http" if is_loopback(&url) => Ok(Self(text.to_owned())),
+            _ => Err(BadIssuer("an issuer begins with https://; without TLS, keys of this machine alone are taken")),
+        }
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a URL leads to this machine, whatever the network says.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        // RFC 6761 §6.3: it stays on the machine, whatever resolves it.
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Reads all of `[[trust]]`.
+pub(super) fn trusts(root: &Table<'_, '_>) -> Vec<Trust> {
+    if !root.has("trust") {
+        root.know(&["trust"]);
+        return Vec::new();
+    }
+    let tables = root.tables("trust").unwrap_or_default();
+    if tables.len() > TRUSTS_MAX {
+        root.mistake("trust", format!("`trust` has at most {TRUSTS_MAX} entries"), None);
+    }
+    let mut names = BTreeSet::new();
+    let mut trusts = Vec::new();
+    for table in &tables {
+        let Some(trust) = trust(table) else { continue };
+        if !names.insert(trust.name.clone()) {
+            table.mistake("name", format!("`trust.name`: there are two with the name `{}`", trust.name), None);
+        }
+        trusts.push(trust);
+    }
+    trusts
+}
+
+fn trust(table: &Table<'_, '_>) -> Option<Trust> {
+    // Everything is read before the first `?`, so that all mistakes are found.
+    let name = super::required(table, "name", table.string("name"), "\"github-main\"");
+    if let Some(name) = name.as_ref().filter(|name| !is_name(name)) {
+        let message = format!("`trust.name`: `{name}` is not 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9 and `-`");
+        table.mistake("name", message, None);
+    }
+    let issuer: Option<Issuer> =
+        super::required(table, "issuer", table.parsed("issuer"), "\"https://token.actions.githubusercontent.com\"");
+    let audience = super::required(table, "audience", table.string("audience"), "\"https://edge.example.org:8444\"");
+    if audience.as_ref().is_some_and(|text| !is_text(text)) {
+        table.mistake("audience", format!("`trust.audience` has 1 to {TEXT_BYTES_MAX} bytes of plain text"), None);
+    }
+    let app = super::required(table, "app", table.parsed("app"), "\"shop\"");
+    let environments: Option<Vec<PlaceName>> = table.text_or_list("environments");
+    let environments = super::required(table, "environments", environments, "[\"prod\"]").unwrap_or_default();
+    if table.has("environments") && !(1..=ENVIRONMENTS_MAX).contains(&environments.len()) {
+        let message = format!("`trust.environments` names 1 to {ENVIRONMENTS_MAX} environments");
+        table.mistake("environments", message, None);
+    }
+    // `admin` is none of them: a token of CI makes no other tokens.
+    let scopes = [("read", Scope::Read), ("push", Scope::Push), ("promote", Scope::Promote)];
+    let scope = table.word("scope", &scopes).unwrap_or(Scope::Push);
+    let lifetime_s = table.integer("lifetime_s", 60..=LIFETIME_S_MAX).unwrap_or(LIFETIME_S);
+    let claims = super::required(table, "claims", table.table("claims"), "{ repository = \"acme/shop\" }")
+        .map(|claims| read_claims(&claims))
+        .unwrap_or_default();
+    table.finish();
+    if let Some(issuer) = &issuer
+        && !claims.is_empty()
+        && let Err(sentence) = owners::check(issuer, &claims)
+    {
+        table.mistake("claims", format!("`trust.claims`: {sentence}"), None);
+    }
+    Some(Trust {
+        name: name?,
+        issuer: issuer?,
+        audience: audience?,
+        claims,
+        app: app?,
+        environments,
+        scope,
+        lifetime_s,
+    })
+}
+
+fn read_claims(table: &Table<'_, '_>) -> BTreeMap<String, Vec<ClaimPattern>> {
+    let mut claims = BTreeMap::new();
+    for (name, texts) in table.all_texts() {
+        if OWN_CLAIMS.contains(&name.as_str()) {
+            table.mistake(&name, format!("`{}` is checked by itself", table.full(&name)), Some("name another claim"));
+            continue;
+        }
+        if !is_text(&name) || !(1..=PATTERNS_MAX).contains(&texts.len()) {
+            let message = format!("`{}` must have 1 to {PATTERNS_MAX} texts", table.full(&name));
+            table.mistake(&name, message, None);
+            continue;
+        }
+        let mut patterns = Vec::with_capacity(texts.len());
+        for text in texts {
+            match text.parse() {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => table.mistake(&name, format!("`{}`: {error}", table.full(&name)), None),
+            }
+        }
+        claims.insert(name, patterns);
+    }
+    if claims.is_empty() {
+        table.mistaken("`trust.claims` is empty: every identity token of the issuer would match");
+    } else if claims.len() > CLAIMS_MAX {
+        table.mistaken(format!("`trust.claims` names at most {CLAIMS_MAX} claims"));
+    } else if claims.values().all(|patterns| patterns.iter().any(ClaimPattern::is_open)) {
+        table.mistaken("`trust.claims`: one of them at least needs a text other than `*`");
+    }
+    claims
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=NAME_CHARACTERS_MAX).contains(&text.len()) && text.bytes().all(fits)
+}
+
+fn is_text(text: &str) -> bool {
+    (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EdgeFile;
+    use super::super::tests::LEAST;
+    use super::*;
+
+    const GITHUB: &str = r#"
+[[trust]]
+name = "github-main"
+issuer = "https://token.actions.githubusercontent.com"
+audience = "https://edge.example.org:8444"
+app = "shop"
+environments = ["staging", "prod"]
+[trust.claims]
+repository = "acme/shop"
+ref = ["refs/heads/main", "refs/tags/v*"]
+"#;
+
+    fn read(text: &str) -> Result<Vec<Trust>, Vec<String>> {
+        let read = EdgeFile::parse("edge.toml", &format!("{LEAST}{text}"));
+        read.map(|file| file.trusts).map_err(|mistakes| mistakes.0.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn an_issuer_its_claims_and_what_they_give() {
+        let trusts = read(GITHUB).unwrap();
+        let [trust] = trusts.as_slice() else { panic!("{trusts:?}") };
+        assert_eq!((trust.name.as_str(), trust.scope, trust.lifetime_s), ("github-main", Scope::Push, 900));
+        assert_eq!(trust.issuer.as_str(), "https://token.actions.githubusercontent.com");
+        assert_eq!(trust.environments.iter().map(PlaceName::as_str).collect::<Vec<_>>(), ["staging", "prod"]);
+        assert_eq!(trust.claims.len(), 2);
+        assert_eq!(read("").unwrap(), []);
+    }
+
+    #[test]
+    fn every_mistake_is_reported() {
+        for (from, to, expected) in [
+            ("name = \"github-main\"", "name = \"Git Hub\"", "`trust.name`: `Git Hub`"),
+            ("issuer = \"https://", "issuer = \"http://", "begins with https://"),
+            ("audience = \"https://edge.example.org:8444\"\n", "", "`trust.audience` is missing"),
+            ("[\"staging\", \"prod\"]", "[]", "names 1 to 32 environments"),
+            ("app = \"shop\"", "app = \"shop\"\nscope = \"admin\"", "cannot be \"admin\""),
+            ("app = \"shop\"", "app = \"shop\"\nlifetime_s = 3601", "between 60 and 3600"),
+            ("ref = [", "aud = [", "is checked by itself"),
+            ("refs/tags/v*", "refs/*v/x", "a `*` stands at the end of a segment"),
+            ("repository = \"acme/shop\"\n", "", "anybody has identity tokens of this issuer"),
+            ("\"acme/shop\"", "\"*/shop\"", "anybody has identity tokens of this issuer"),
+            ("\"acme/shop\"", "\"ac*/shop\"", "anybody has identity tokens of this issuer"),
+        ] {
+            let text = GITHUB.replace(from, to);
+            assert_ne!(text, GITHUB, "{from}");
+            let found = read(&text).unwrap_err();
+            assert!(found.iter().any(|mistake| mistake.contains(expected)), "{expected}: {found:#?}");
+        }
+        let twice = read(&format!("{GITHUB}{GITHUB}")).unwrap_err();
+        assert!(twice.iter().any(|mistake| mistake.contains("two with the name")), "{twice:?}");
+        let own = GITHUB.replace("token.actions.githubusercontent.com", "issuer.example.org");
+        let open = own.replace("\"acme/shop\"", "\"*\"").replace("ref = [\"refs/heads/main\", \"refs/tags/v*\"]", "");
+        let open = read(&open).unwrap_err();
+        assert!(open.iter().any(|mistake| mistake.contains("a text other than `*`")), "{open:?}");
+        let empty = read(&own.replace("repository = \"acme/shop\"", "").replace("ref = ", "#")).unwrap_err();
+        assert!(empty.iter().any(|mistake| mistake.contains("every identity token")), "{empty:?}");
+    }
+
+    #[test]
+    fn keys_come_over_tls_or_from_this_machine_where_their_issuer_is() {
+        let issuer = |text: &str| text.parse::<Issuer>().unwrap();
+        let far = issuer("https://gitlab.example.org/");
+        assert_eq!(far.discovery_url(), "https://gitlab.example.org/.well-known/openid-configuration");
+        assert_eq!(far.keys_url("https://keys.example.org/a").as_deref(), Some("https://keys.example.org/a"));
+        for bad in ["http://127.0.0.1/a", "http://gitlab.example.org/a", "file:///etc/passwd", "https://a:b@c/", "/a"] {
+            assert_eq!(far.keys_url(bad), None, "{bad}");
+        }
+        let here = issuer("http://127.0.0.1:8080");
+        assert!(here.keys_url("http://127.0.0.1:9/a").is_some() && here.keys_url("http://192.0.2.1/a").is_none());
+    }
+
+    #[test]
+    fn an_issuer_of_this_machine_needs_no_tls() {
+        for good in ["http://127.0.0.1:8080", "http://[::1]/a", "http://localhost", "https://oidc.example.org/org/1/"] {
+            assert_eq!(good.parse::<Issuer>().unwrap().as_str(), good);
+        }
+        for bad in ["http://192.0.2.1", "http://localhost.example.org", "x", "https://a@b/", "https://a/?", "ftp://a/"]
+        {
+            assert!(bad.parse::<Issuer>().is_err(), "{bad}");
+        }
+    }
+}
