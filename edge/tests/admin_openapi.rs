@@ -26,8 +26,15 @@ use yaml_rust2::{Yaml, YamlLoader};
 const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
 
 /// Addresses that need no token either, since their body authenticates the client; all else that they are sent is 401.
-const DOORS: [&str; 6] =
-    ["/v1/invitations", "/v1/login", "/v1/logout", "/v1/refresh", "/v1/session", "/v1/session/challenge"];
+const DOORS: [&str; 7] = [
+    "/v1/exchange",
+    "/v1/invitations",
+    "/v1/login",
+    "/v1/logout",
+    "/v1/refresh",
+    "/v1/session",
+    "/v1/session/challenge",
+];
 
 /// An address of the description, with a value for each of its parameters.
 fn concrete(path: &str) -> String {
@@ -172,6 +179,7 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("HostnameRequest", read::<api::HostnameRequest>()),
         ("InvitationRequest", read::<api::InvitationRequest>()),
         ("LockRequest", read::<api::LockRequest>()),
+        ("ExchangeRequest", read::<api::ExchangeRequest>()),
         ("LoginRequest", read::<api::LoginRequest>()),
         ("Manifest", read::<Manifest>()),
         ("MemberRequest", read::<api::MemberRequest>()),

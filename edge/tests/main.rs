@@ -41,6 +41,7 @@ mod sessions;
 mod small_disk;
 mod spawner;
 mod support;
+mod trust;
 mod upkeep;
 mod upstreams;
 mod webhooks;

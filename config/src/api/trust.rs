@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Scope, Secret};
 use crate::names::{AppName, PlaceName};
 
-/// `POST /v1/tokens/exchange`: exchanges an identity token of an issuer that `[[trust]]` of `edge.toml` names.
+/// `POST /v1/exchange`: exchanges an identity token of an issuer that `[[trust]]` of `edge.toml` names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExchangeRequest {
@@ -13,9 +13,9 @@ pub struct ExchangeRequest {
     pub identity_token: Secret,
     /// The app that the token is to be for.
     pub app: AppName,
-    /// The environment; `prod` by default.
-    #[serde(default = "PlaceName::prod")]
-    pub environment: PlaceName,
+    /// The environment; by default the first one of the trust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
 }
 
 /// The answer to [`ExchangeRequest`]: the only time that the token is shown.

@@ -82,6 +82,10 @@ pub(super) struct Attempt {
     network: Network,
 }
 
+/// One attempt to exchange an identity token that was let through.
+#[derive(Debug)]
+pub(super) struct IdentityAttempt(Network);
+
 impl Attempts {
     pub(super) fn new(limits: &Limits) -> Self {
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
@@ -115,6 +119,25 @@ impl Attempts {
         tables.by_account.add(&account, now_ms);
         tables.by_address.add(&network, now_ms);
         Ok(Attempt { account, network })
+    }
+
+    /// Counts an attempt to exchange an identity token, which names no account, before it is looked at.
+    ///
+    /// # Errors
+    /// Time to wait, if too many credentials from there were refused.
+    pub(super) fn begin_identity(&self, from: Option<IpAddr>) -> Result<IdentityAttempt, Duration> {
+        let (network, now_ms) = (Network::of(from), ms_since(self.began));
+        let mut tables = self.tables.lock();
+        if let Some(wait_ms) = tables.by_address.wait_ms(&network, now_ms) {
+            return Err(Duration::from_millis(wait_ms));
+        }
+        tables.by_address.add(&network, now_ms);
+        Ok(IdentityAttempt(network))
+    }
+
+    /// The identity token was good, or was not looked at.
+    pub(super) fn take_back_identity(&self, attempt: &IdentityAttempt) {
+        self.tables.lock().by_address.take_back(&attempt.0);
     }
 
     /// The password was right: the account's attempts from there are forgotten, those of the address are not.

@@ -1,4 +1,5 @@
-//! Credentials: tokens, accounts with a password and passkeys, and the logins and sessions that come of them.
+//! Credentials: tokens, accounts with a password and passkeys, the logins and sessions that come of them, and the
+//! exchange of identity tokens.
 //!
 //! Each request of the API is recognised here as an [`Actor`]; what that one may do stands in `ledger/rights.rs`.
 
@@ -15,6 +16,7 @@ mod passwords;
 mod session_list;
 mod sessions;
 mod tokens;
+pub mod trust;
 pub mod webauthn;
 
 use std::net::IpAddr;
@@ -35,6 +37,7 @@ use crate::telemetry;
 use attempts::{Attempts, Quota};
 use last_use::LastUse;
 use passwords::Passwords;
+use trust::Trusts;
 
 pub use passkeys::PasskeySite;
 pub use session_list::SESSIONS_PAGE;
@@ -57,6 +60,7 @@ pub struct Credentials {
     used: LastUse,
     /// What challenges for passkeys are signed with, once one was needed.
     challenge_key: OnceCell<[u8; 32]>,
+    trusts: Trusts,
     /// Keeps a client that sends bad tokens all day from filling the log.
     log_quota: Quota,
 }
@@ -74,6 +78,7 @@ impl Credentials {
             used: LastUse::default(),
             challenge_key: OnceCell::new(),
             log_quota: Quota::of_the_log(),
+            trusts: Trusts::new(limits),
             limits: limits.clone(),
         }
     }

@@ -26,6 +26,9 @@ pub const TOKENS_PAGE: usize = 100;
 /// Most tokens on one page.
 const PAGE_MAX: usize = 1_000;
 
+/// Expired tokens that one more removes, which makes room for it.
+const REMOVED_AT_ONCE: usize = 32;
+
 /// A token that may be made.
 struct NewToken {
     name: String,
@@ -149,7 +152,7 @@ impl Credentials {
     ///
     /// # Errors
     /// `too_many`.
-    async fn check_token_count(&self, app: Option<&AppName>, now_ms: u64) -> Result<Vec<String>, Error> {
+    pub(super) async fn check_token_count(&self, app: Option<&AppName>, now_ms: u64) -> Result<Vec<String>, Error> {
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let (count_max, of_app_max) = (size(self.limits.tokens_max), size(self.limits.tokens_per_app_max));
         let (mut count, mut of_app) = (0_usize, 0_usize);
@@ -181,10 +184,14 @@ impl Credentials {
             .hint("revoke those that are no longer used; `tokens_per_app_max` in edge.toml is the limit")
             .into());
         }
-        if count >= count_max {
-            return Ok(expired);
-        }
-        Ok(if of_app >= of_app_max { expired_of_app } else { Vec::new() })
+        let mut removed = match (count >= count_max, of_app >= of_app_max) {
+            (true, _) => expired,
+            (false, true) => expired_of_app,
+            (false, false) => Vec::new(),
+        };
+        // A catalog in etcd takes 126 changes at once.
+        removed.truncate(REMOVED_AT_ONCE);
+        Ok(removed)
     }
 
     /// A page of the tokens that the actor may see, in the order of their ids: of all for an admin of every app, else

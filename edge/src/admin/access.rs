@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use devanture_config::AppName;
-use devanture_config::api::{LoginRequest, PasswordRequest, RefreshRequest, TokenRequest};
+use devanture_config::api::{ExchangeRequest, LoginRequest, PasswordRequest, RefreshRequest, TokenRequest};
 use devanture_config::problem::{Code, Problem};
 use http::{Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,9 @@ const AUDIT_PAGE: usize = 50;
 /// Most bytes of what somebody sends who has shown no token.
 pub(super) const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
 
+/// Bytes of an exchange beside the identity token.
+const EXCHANGE_BYTES: u64 = 1_024;
+
 impl Admin {
     pub(super) async fn login(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
         let wanted: LoginRequest = shown(request).await?;
@@ -35,6 +38,13 @@ impl Admin {
         let wanted: RefreshRequest = shown(request).await?;
         self.credentials.logout(&wanted.refresh_token, from).await?;
         Ok(answer::no_content())
+    }
+
+    pub(super) async fn exchange_token(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
+        let bytes_max = self.publisher.limits().identity_token_bytes_max.saturating_add(EXCHANGE_BYTES);
+        let wanted: ExchangeRequest = shown_within(request, bytes_max).await?;
+        // In a box: it is long, and waits for others.
+        Ok(answer::json(StatusCode::CREATED, &Box::pin(self.credentials.exchange(&wanted, from)).await?))
     }
 
     pub(super) async fn create_token(&self, call: Call) -> Answer {
@@ -97,11 +107,16 @@ fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
 /// media type is 415: a page of another site can have a browser send `text/plain` without asking (Fetch §2.2.2), but
 /// not `application/json`.
 pub(super) async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
+    shown_within(request, OPEN_BODY_BYTES_MAX).await
+}
+
+/// As [`shown`], of a body of so many bytes at most.
+async fn shown_within<T: DeserializeOwned>(request: Request<RequestBody>, bytes_max: u64) -> Result<T, Error> {
     let (parts, incoming) = request.into_parts();
     let is_empty = incoming.is_empty();
     let read = async {
         body::only_parameters(&parts.uri, &[])?;
-        body::json(&parts.headers, incoming, OPEN_BODY_BYTES_MAX).await
+        body::json(&parts.headers, incoming, bytes_max).await
     };
     read.await.map_err(|Error(problem)| match problem.code {
         Code::UnsupportedType if !is_empty => Error(problem),

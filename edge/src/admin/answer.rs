@@ -97,7 +97,7 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
     let headers = response.headers_mut();
     match problem.code {
         // RFC 9110 §11.6.1.
-        Code::BadLogin | Code::BadToken | Code::Unauthenticated => {
+        Code::BadIdentityToken | Code::BadLogin | Code::BadToken | Code::Unauthenticated => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         Code::Busy => {

@@ -93,6 +93,15 @@ pub struct UsedRecord {
     pub from: String,
 }
 
+/// `exchanged/{hash}`: that an identity token was exchanged, by the hash of its issuer and its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExchangedRecord {
+    /// From when on it would be refused as expired, in milliseconds since 1970 UTC.
+    pub expires_ms: u64,
+}
+
+/// The prefix of identity tokens that were exchanged.
+pub const EXCHANGED_PREFIX: &str = "exchanged/";
 /// The prefix of all accounts.
 pub const ACCOUNTS_PREFIX: &str = "accounts/";
 /// The prefix of the audit log, whose values are an `AuditEntry` of the API each.
@@ -102,6 +111,12 @@ pub const AUDIT_PREFIX: &str = "audit/";
 #[must_use]
 pub fn account_key(name: &AccountName) -> String {
     format!("{ACCOUNTS_PREFIX}{name}")
+}
+
+/// The key of an identity token that was exchanged.
+#[must_use]
+pub fn exchanged_key(hash: &str) -> String {
+    format!("{EXCHANGED_PREFIX}{hash}")
 }
 
 /// The key of an entry of the audit log; `number` grows from entry to entry.

@@ -238,7 +238,7 @@ impl Server {
         }));
         begin_publishing(&control, &publisher, troubles)?;
         let health = Arc::new(Health::on(bounds.free_space));
-        let credentials = begin_access(&control, stores.catalog, &publisher, &file.limits);
+        let credentials = begin_access(&control, stores.catalog, &publisher, file);
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
         let serving = serving((file, base, descriptors), &control, handler, &certificates, &drain, port, &publisher);
@@ -291,6 +291,7 @@ impl Server {
         self.publisher.set_watch(file.watch);
         self.publisher.retention().set_policy(file.retention.clone());
         self.publisher.set_limits(&file.limits);
+        self.credentials.set_trusts(&file.trusts);
         if let Some(background) = self.publisher.set_compress(&file.compress) {
             let ledger = self.publisher.ledger();
             self.control.spawn(background::enqueue_live(background, Arc::clone(&ledger.catalog), ledger.live.clone()));
@@ -426,9 +427,10 @@ fn begin_access(
     control: &Runtime,
     catalog: Arc<dyn Catalog>,
     publisher: &Publisher,
-    limits: &Limits,
+    file: &EdgeFile,
 ) -> Arc<Credentials> {
-    let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), limits));
+    let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), &file.limits));
+    credentials.set_trusts(&file.trusts);
     let kept = Arc::clone(&credentials);
     control.spawn(async move { kept.keep_last_uses().await });
     credentials

@@ -13,7 +13,7 @@ use crate::{ledger, listen, version};
 #[must_use]
 pub fn is_applied_at_reload(key: &str) -> bool {
     match key {
-        "drain_timeout_ms" | "listen.trusted_proxies" | "tls.profile" => true,
+        "drain_timeout_ms" | "listen.trusted_proxies" | "tls.profile" | "trust" => true,
         "compress.background" | "compress.dictionary_days" | "compress.dictionary_versions" => true,
         // Read where the tasks that they are about begin.
         "retention.collect_every_s" | "watch.before_s" => false,

@@ -50,6 +50,11 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "devanture_pushes_total", "Pushes that ended, by app, environment and outcome."),
     (Counter, "devanture_push_bytes_total", "Bytes of blobs taken from pushes, by app."),
     (Counter, "devanture_logins_total", "Attempts to log in, by outcome: ok, refused, limited, busy."),
+    (
+        Counter,
+        "devanture_identity_tokens_total",
+        "Identity tokens that were presented, by the trust that took them, and the outcome: ok, refused, replayed, limited or unavailable.",
+    ),
     (Counter, "devanture_tokens_refused_total", "Requests with a token that was unknown, revoked or expired."),
     (
         Counter,

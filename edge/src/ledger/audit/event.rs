@@ -71,6 +71,8 @@ actions! {
     DrainMember = "drain_member",
     /// A console was installed.
     InstallConsole = "install_console",
+    /// An identity token was exchanged for a token.
+    ExchangeToken = "exchange_token",
     /// An invitation to set the password of an account was made.
     Invite = "invite",
     /// The session of a browser was ended by somebody else, or from another browser.
@@ -205,6 +207,7 @@ impl Action {
             Self::CreateToken
                 | Self::DeleteApp
                 | Self::EndSession
+                | Self::ExchangeToken
                 | Self::Logout
                 | Self::PurgeApp
                 | Self::RevokeToken

@@ -1,0 +1,165 @@
+//! Fetches the keys of an issuer: the document of OpenID Connect Discovery, and the list of keys that it leads to.
+//!
+//! No redirect is followed, nor is a proxy of the environment used: the address that `edge.toml` names, and the one that
+//! its document names, are all that is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::edge_toml::Issuer;
+use devanture_config::limits::Limits;
+use http::header::{ACCEPT, CACHE_CONTROL, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use super::jwks::{BadKeys, Keys};
+use crate::proxy::tls;
+
+/// Longest time until a connection is open.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Bounds of what the head of an answer may say of how long its keys are good, and what counts where it says nothing.
+const FRESH_MIN: Duration = Duration::from_secs(600);
+const FRESH_DEFAULT: Duration = Duration::from_secs(3_600);
+const AGENT: &str = concat!("Devanture/", env!("CARGO_PKG_VERSION"));
+
+/// Why the keys of an issuer could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("{url} cannot be asked for: {error}")]
+    Address { url: String, error: http::Error },
+    #[error("the body of {url} is too large, or ends early: {error}")]
+    Body { url: String, error: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{url} does not answer: {error}")]
+    Connection { url: String, error: hyper_util::client::legacy::Error },
+    #[error("{url} is no document of OpenID Connect Discovery")]
+    Document { url: String },
+    #[error("{url} is of another issuer, {issuer:?}")]
+    Issuer { url: String, issuer: String },
+    #[error("{url} cannot be used: {error}")]
+    Keys { url: String, error: BadKeys },
+    #[error("the address of the keys, {0:?}, is not one over https://")]
+    KeysAddress(String),
+    #[error("{url} answers {status}; redirects are not followed")]
+    Status { url: String, status: StatusCode },
+    #[error("it takes longer than {0} ms")]
+    TooSlow(u128),
+    #[error("TLS cannot be used: {0}")]
+    Tls(String),
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// Fetches keys.
+pub(super) struct Fetcher {
+    bytes_max: usize,
+    fresh_max: Duration,
+    keys_max: usize,
+    time_max: Duration,
+    tls: OnceCell<Arc<ClientConfig>>,
+}
+
+impl Fetcher {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            bytes_max: size(limits.identity_keys_bytes_max),
+            fresh_max: Duration::from_millis(limits.identity_keys_ms_max),
+            keys_max: size(limits.identity_keys_max),
+            time_max: Duration::from_millis(limits.identity_fetch_ms_max),
+            tls: OnceCell::new(),
+        }
+    }
+
+    /// The keys of an issuer, and for how long they need not be fetched again.
+    pub(super) async fn keys(&self, issuer: &Issuer) -> Result<(Keys, Duration), Error> {
+        let late = Error::TooSlow(self.time_max.as_millis());
+        timeout(self.time_max, self.fetch(issuer)).await.unwrap_or(Err(late))
+    }
+
+    async fn fetch(&self, issuer: &Issuer) -> Result<(Keys, Duration), Error> {
+        let url = issuer.discovery_url();
+        let (document, _head) = self.body(&url).await?;
+        let Ok(document) = serde_json::from_slice::<Discovery>(&document) else { return Err(Error::Document { url }) };
+        // Discovery 1.0 §4.3: byte for byte, or one issuer could speak for another.
+        if document.issuer != issuer.as_str() {
+            return Err(Error::Issuer { url, issuer: document.issuer.chars().take(200).collect() });
+        }
+        let keys_url = issuer.keys_url(&document.jwks_uri);
+        let bad = || Error::KeysAddress(document.jwks_uri.chars().take(200).collect());
+        let url = keys_url.ok_or_else(bad)?;
+        let (list, head) = self.body(&url).await?;
+        let keys = Keys::parse(&list, self.keys_max).map_err(|error| Error::Keys { url, error })?;
+        Ok((keys, fresh_for(&head).clamp(FRESH_MIN, self.fresh_max)))
+    }
+
+    async fn body(&self, url: &str) -> Result<(Bytes, HeaderMap), Error> {
+        let owned = || url.to_owned();
+        let config = self.tls.get_or_try_init(|| async { tls::platform() }).await;
+        let mut config = ClientConfig::clone(config.map_err(|error| Error::Tls(error.to_string()))?);
+        // The builder sets it.
+        config.alpn_protocols.clear();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_MAX));
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp);
+        // It is asked so seldom that no connection is worth keeping.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let request = Request::get(url)
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, AGENT)
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| Error::Address { url: owned(), error })?;
+        let response = client.request(request).await.map_err(|error| Error::Connection { url: owned(), error })?;
+        let (head, body) = response.into_parts();
+        if head.status != StatusCode::OK {
+            return Err(Error::Status { url: owned(), status: head.status });
+        }
+        let collected = Limited::new(body, self.bytes_max).collect().await;
+        let body = collected.map_err(|error| Error::Body { url: owned(), error })?;
+        Ok((body.to_bytes(), head.headers))
+    }
+}
+
+/// What the head of an answer says of how long it is good (RFC 9111 §5.2.2.1).
+fn fresh_for(head: &HeaderMap) -> Duration {
+    let fields = head.get_all(CACHE_CONTROL).iter().filter_map(|field| field.to_str().ok());
+    let seconds = fields.flat_map(|field| field.split(',')).find_map(|directive| {
+        let (name, value) = directive.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("max-age").then(|| value.trim_matches('"').parse::<u64>().ok())?
+    });
+    seconds.map_or(FRESH_DEFAULT, Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_as_fresh_as_their_answer_says() {
+        for (field, expected) in [
+            ("", 3_600),
+            ("public, max-age=7200", 7_200),
+            ("Max-Age=\"60\"", 60),
+            ("max-age=-1", 3_600),
+            ("s-maxage=60", 3_600),
+        ] {
+            let head = HeaderMap::from_iter([(CACHE_CONTROL, field.parse().unwrap())]);
+            assert_eq!(fresh_for(&head), Duration::from_secs(expected), "{field}");
+        }
+        assert_eq!(fresh_for(&HeaderMap::new()), FRESH_DEFAULT);
+    }
+}

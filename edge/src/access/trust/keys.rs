@@ -1,0 +1,121 @@
+//! The keys of issuers in memory: fetched when they are needed, again when they are old or a key is not known, and used
+//! on for a bounded time while their issuer cannot be reached.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use devanture_config::edge_toml::Issuer;
+use devanture_config::limits::Limits;
+use parking_lot::Mutex;
+
+use super::fetch::Fetcher;
+use super::jwks::{Keys, Verdict};
+use super::jwt::Jwt;
+
+/// After a failed fetch, the pause before the next one is so many times shorter than after one for an unknown key.
+const FAILURE_FACTOR: u32 = 6;
+
+/// The keys of an issuer cannot be fetched, and none are at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unavailable {
+    /// When it is tried again.
+    pub(super) wait: Duration,
+}
+
+/// The keys of all issuers.
+pub(super) struct Issuers {
+    states: Mutex<BTreeMap<Issuer, Arc<State>>>,
+    fetcher: Fetcher,
+    /// Least time between two fetches for an unknown key.
+    pause: Duration,
+    /// Longest time that keys are used.
+    age_max: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    fetched: ArcSwapOption<Fetched>,
+    /// Held while keys are fetched, so that many who need them fetch them once.
+    last: tokio::sync::Mutex<Option<Attempt>>,
+}
+
+struct Fetched {
+    keys: Keys,
+    at: Instant,
+    fresh_for: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Attempt {
+    at: Instant,
+    has_failed: bool,
+}
+
+impl Issuers {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            states: Mutex::default(),
+            fetcher: Fetcher::new(limits),
+            pause: Duration::from_millis(limits.identity_fetch_pause_ms_min),
+            age_max: Duration::from_millis(limits.identity_keys_ms_max),
+        }
+    }
+
+    /// Forgets the keys of other issuers.
+    pub(super) fn retain(&self, is_known: impl Fn(&Issuer) -> bool) {
+        self.states.lock().retain(|issuer, _| is_known(issuer));
+    }
+
+    /// Checks the signature of an identity token by the keys of its issuer.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub(super) async fn check(&self, issuer: &Issuer, jwt: &Jwt<'_>) -> Result<Verdict, Unavailable> {
+        let state = Arc::clone(self.states.lock().entry(issuer.clone()).or_default());
+        let before = state.fetched.load_full();
+        if let Some(fetched) = before.as_ref().filter(|fetched| fetched.at.elapsed() < fetched.fresh_for) {
+            let verdict = fetched.keys.check(jwt);
+            if verdict != Verdict::UnknownKey {
+                return Ok(verdict);
+            }
+        }
+        let mut last = state.last.lock().await;
+        let current = state.fetched.load_full();
+        let is_fetched_meanwhile = current.as_ref().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr);
+        if !is_fetched_meanwhile && self.may_fetch(*last, current.as_deref()) {
+            let fetched = self.fetcher.keys(issuer).await;
+            *last = Some(Attempt { at: Instant::now(), has_failed: fetched.is_err() });
+            match fetched {
+                Ok((keys, fresh_for)) => {
+                    let at = Instant::now();
+                    state.fetched.store(Some(Arc::new(Fetched { keys, at, fresh_for })));
+                }
+                Err(error) => tracing::warn!(%issuer, %error, "the keys of an issuer cannot be fetched"),
+            }
+        }
+        let failed = last.filter(|attempt| attempt.has_failed);
+        drop(last);
+        let usable = state.fetched.load_full().filter(|fetched| fetched.at.elapsed() < self.age_max);
+        match (usable.map(|fetched| fetched.keys.check(jwt)), failed) {
+            // A key that the issuer has made since cannot be told from one that it never had.
+            (None, failed) | (Some(Verdict::UnknownKey), failed @ Some(_)) => Err(self.unavailable(failed)),
+            (Some(verdict), _) => Ok(verdict),
+        }
+    }
+
+    fn may_fetch(&self, last: Option<Attempt>, fetched: Option<&Fetched>) -> bool {
+        let Some(last) = last else { return true };
+        if last.has_failed {
+            return last.at.elapsed() >= self.pause / FAILURE_FACTOR;
+        }
+        let is_old = fetched.is_none_or(|fetched| fetched.at.elapsed() >= fetched.fresh_for);
+        is_old || last.at.elapsed() >= self.pause
+    }
+
+    fn unavailable(&self, failed: Option<Attempt>) -> Unavailable {
+        let pause = self.pause / FAILURE_FACTOR;
+        Unavailable { wait: failed.map_or(pause, |attempt| pause.saturating_sub(attempt.at.elapsed())) }
+    }
+}

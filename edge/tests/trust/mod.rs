@@ -1,0 +1,14 @@
+//! Identity tokens exchanged for tokens of the edge: what an issuer's keys and claims give, and what strangers try.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop where it is"
+)]
+mod claims;
+mod exchange;
+mod hostile;
+pub(crate) mod issuer;
+mod keys;
+pub(crate) mod world;
