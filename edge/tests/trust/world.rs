@@ -36,6 +36,8 @@ pub(crate) fn setup(issuer: &Issuer) -> Setup {
     edge()
         .with_limit("identity_fetch_pause_ms_min", 100)
         .with_limit("identity_fetch_ms_max", 2_000)
+        // Some tests ask until something is so.
+        .with_limit("login_attempts_per_address_max", 10_000)
         .with_toml(&trust(issuer, "ci-main", MAIN))
 }
 

@@ -18,6 +18,7 @@ Settings, the strongest first: flags, the environment, .env.APP, .env, devanture
   DEVANTURE_TOKEN   token of `devanture-edge token create` --token
   DEVANTURE_LOGIN   name of an account of `devanture-edge account create`, in place of a token
   DEVANTURE_PASSWORD   its password
+  DEVANTURE_ID_TOKEN   identity token of a CI system, in place of both; GitHub Actions makes one by itself
   DEVANTURE_APP     app                                    --app
   DEVANTURE_ENV     environment, prod by default           --env
   DEVANTURE_CA      PEM file of CAs to trust               --ca

@@ -112,7 +112,7 @@ pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
 fn login_of(link: &Link) -> Result<&Login, Failure> {
     match link.pass() {
         Pass::Login(login) => Ok(login),
-        Pass::Token(_) => Err(Failure::new(Code::Usage, "There is a token, which needs no login.")
+        Pass::Identity(_) | Pass::Token(_) => Err(Failure::new(Code::Usage, "There is a token, which needs no login.")
             .hint("set DEVANTURE_LOGIN to the name of an account and DEVANTURE_PASSWORD to its password, and no DEVANTURE_TOKEN")),
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::client::{self, Link, Refusal};
+use super::identity::Identity;
 use super::session_store::Store;
 use crate::output::exit::Failure;
 use crate::project::settings::{Credential, EdgeAccess, LoginAccess};
@@ -28,6 +29,8 @@ const LEFT_S_MIN: u64 = 10;
 pub(crate) enum Pass {
     /// A token that was given.
     Token(HeaderValue),
+    /// An identity token of a CI system.
+    Identity(Box<Identity>),
     /// A login.
     Login(Box<Login>),
 }
@@ -64,10 +67,7 @@ impl Session {
 
     /// Whether the access token can be sent, as far as it says itself, and is not the one that was refused.
     fn is_good(&self, refused: Option<&HeaderValue>) -> bool {
-        let is_refused = refused.is_some_and(|refused| {
-            refused.as_bytes().strip_prefix(b"Bearer ") == Some(self.access_token.expose().as_bytes())
-        });
-        !is_refused && self.access_expires_s > now_s().saturating_add(LEFT_S_MIN)
+        is_worth_showing(&self.access_token, self.access_expires_s, refused)
     }
 
     /// The refresh token, for a request.
@@ -84,6 +84,7 @@ impl Pass {
     pub(crate) fn of(access: &EdgeAccess) -> Result<Self, Failure> {
         match &access.credential {
             Credential::Token(token) => Ok(Self::Token(bearer(token.secret())?)),
+            Credential::Identity(identity) => Ok(Self::Identity(Box::new(Identity::of(access, identity)))),
             Credential::Login(login) => Ok(Self::Login(Box::new(Login::of(access, login)))),
         }
     }
@@ -95,6 +96,7 @@ impl Pass {
     pub(crate) async fn show(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<HeaderValue, Failure> {
         match self {
             Self::Token(token) => Ok(token.clone()),
+            Self::Identity(identity) => bearer(Box::pin(identity.token(link, refused)).await?.expose()),
             // In a box: every request waits for this, and hardly one does it.
             Self::Login(login) => bearer(Box::pin(login.session(link, refused)).await?.access_token.expose()),
         }
@@ -102,7 +104,11 @@ impl Pass {
 
     /// Whether another token can be obtained after one was refused.
     pub(crate) fn is_renewable(&self) -> bool {
-        matches!(self, Self::Login(_))
+        match self {
+            Self::Identity(identity) => identity.is_renewable(),
+            Self::Login(_) => true,
+            Self::Token(_) => false,
+        }
     }
 }
 
@@ -128,7 +134,7 @@ impl Login {
             Some(store) => store.lock().await,
             None => None,
         };
-        let kept = self.store.as_ref().and_then(Store::read).or_else(|| current.take());
+        let kept = self.store.as_ref().and_then(Store::read::<Session>).or_else(|| current.take());
         let session = match kept {
             Some(kept) if kept.is_good(refused) => kept,
             Some(kept) => match refresh(link, &kept).await? {
@@ -157,7 +163,7 @@ impl Login {
             Some(store) => store.lock().await,
             None => None,
         };
-        let before = self.store.as_ref().and_then(Store::read);
+        let before = self.store.as_ref().and_then(Store::read::<Session>);
         let (session, answer) = self.log_in(link).await?;
         if let Some(before) = before {
             // It may be over already.
@@ -174,7 +180,7 @@ impl Login {
     pub(crate) async fn log_out(&self, link: &Link) -> Result<bool, Failure> {
         let Some(store) = &self.store else { return Ok(false) };
         let _alone = store.lock().await;
-        let Some(kept) = store.read() else { return Ok(false) };
+        let Some(kept) = store.read::<Session>() else { return Ok(false) };
         match exchange(link, "logout", &kept.refresh_request()).await {
             Ok(_) => {}
             // It was over already.
@@ -233,15 +239,21 @@ async fn exchange(link: &Link, operation: &str, body: &impl Serialize) -> Result
     link.body(response).await
 }
 
+/// Whether a token can be sent, as far as its end says, and is not the one that was refused.
+pub(super) fn is_worth_showing(token: &Secret, expires_s: u64, refused: Option<&HeaderValue>) -> bool {
+    let shown = |refused: &HeaderValue| refused.as_bytes().strip_prefix(b"Bearer ") == Some(token.expose().as_bytes());
+    !refused.is_some_and(shown) && expires_s > now_s().saturating_add(LEFT_S_MIN)
+}
+
 /// The field for a token.
-fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+pub(super) fn bearer(token: &str) -> Result<HeaderValue, Failure> {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|error| Failure::new(Code::Usage, format!("The token cannot be sent: {error}.")))?;
     bearer.set_sensitive(true);
     Ok(bearer)
 }
 
-fn now_s() -> u64 {
+pub(super) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -5,5 +5,6 @@ pub(crate) mod client;
 pub(crate) mod credential;
 pub(crate) mod deploy;
 pub(crate) mod events;
+mod identity;
 pub(crate) mod session_store;
 pub(crate) mod trust;

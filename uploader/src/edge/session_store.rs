@@ -1,14 +1,16 @@
-//! Where a login is kept between two commands: one small file that only its owner can read.
+//! Where a login, or what an identity token was exchanged for, is kept between two commands: one small file that only its owner can read.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::credential::Session;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::platform::{is_private, make_private_folder, private};
 use crate::project::dotenv;
-use crate::project::settings::{EdgeAccess, LoginAccess};
+use crate::project::settings::{EdgeAccess, IdentityAccess, LoginAccess};
 
 /// Most bytes of such a file.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -32,13 +34,26 @@ impl Store {
             true => PathBuf::from("environment"),
             false => std::env::current_dir().ok()?.join(dotenv::FILE_NAME),
         };
+        Self::at(folder, access, &[login.name.as_bytes(), place.as_os_str().as_encoded_bytes()])
+    }
+
+    /// The file for an identity token, of which its name holds a hash alone; `None` if there is no folder for it.
+    pub(crate) fn of_identity(access: &EdgeAccess, identity: &IdentityAccess, token: &str) -> Option<Self> {
+        let folder = identity.state_folder.clone()?;
+        let environment = identity.environment.as_ref().map_or("", |environment| environment.as_str());
+        let parts = ["identity", identity.app.as_str(), environment, token];
+        Self::at(folder, access, &parts.map(str::as_bytes))
+    }
+
+    /// The file for what these parts say, at this edge.
+    fn at(folder: PathBuf, access: &EdgeAccess, parts: &[&[u8]]) -> Option<Self> {
         // Another CA may be somebody who listens in.
         let ca = match &access.ca {
             Some(path) => std::fs::read(path).ok()?,
             None => Vec::new(),
         };
         let mut hasher = blake3::Hasher::new();
-        for part in [access.url.as_str().as_bytes(), login.name.as_bytes(), place.as_os_str().as_encoded_bytes(), &ca] {
+        for part in [access.url.as_str().as_bytes()].into_iter().chain(parts.iter().copied()).chain([&*ca]) {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
@@ -51,7 +66,7 @@ impl Store {
     }
 
     /// The stored session; `None` if it cannot be read, or could be read by others.
-    pub(crate) fn read(&self) -> Option<Session> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Option<T> {
         let file = File::open(self.path("json")).ok()?;
         if !is_private(&file) {
             return None;
@@ -62,12 +77,12 @@ impl Store {
     }
 
     /// Keeps `session`, whole or not at all. Says whether it is kept; a folder that cannot be written is no failure.
-    pub(crate) fn write(&self, session: &Session) -> bool {
+    pub(crate) fn write(&self, session: &impl Serialize) -> bool {
         self.try_write(session).is_ok()
     }
 
     #[expect(clippy::disallowed_methods, reason = "the law about writes is the edge's; this file can be lost")]
-    fn try_write(&self, session: &Session) -> std::io::Result<()> {
+    fn try_write(&self, session: &impl Serialize) -> std::io::Result<()> {
         make_private_folder(&self.folder)?;
         let new = self.path(&format!("{}.new", std::process::id()));
         std::fs::remove_file(&new).ok();

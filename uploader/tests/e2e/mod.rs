@@ -61,6 +61,7 @@ mod takeover;
 mod takeover_backends;
 mod takeover_http3;
 mod team;
+mod trust;
 mod upgrades;
 mod upkeep;
 mod upstreams;

@@ -102,7 +102,7 @@ impl Link {
     }
 
     /// The address as a person writes it.
-    fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
 

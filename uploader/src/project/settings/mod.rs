@@ -3,6 +3,8 @@
 //!
 //! Nothing here reads a file or the process environment: maps come in, so that the order is a table of tests.
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use url::{Host, Url};
 
 use super::dotenv;
 use crate::output::exit::Failure;
+pub(crate) use identity::{IdentityAccess, Origin};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";
@@ -43,6 +46,11 @@ impl Source {
         matches!(self, Self::Flag | Self::Environment)
     }
 }
+
+/// What to do without a credential.
+const NO_TOKEN: &str = "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN to the name of \
+     an account and DEVANTURE_PASSWORD to its password; `devanture-edge account create` makes one. In CI, an identity \
+     token does without either: GitHub Actions needs `permissions: id-token: write`, others set DEVANTURE_ID_TOKEN";
 
 /// The variable that says which app is meant.
 pub(crate) const APP_VARIABLE: &str = Name::App.variable();
@@ -141,6 +149,8 @@ impl fmt::Debug for Token {
 pub(crate) enum Credential {
     /// A token.
     Token(Token),
+    /// An identity token of a CI system.
+    Identity(Box<IdentityAccess>),
     /// An account.
     Login(LoginAccess),
 }
@@ -176,6 +186,7 @@ pub(crate) struct Settings {
     site_file_name: String,
     has_site_file: bool,
     app_dotenv_name: String,
+    identity: identity::Found,
     /// The folder for the state of this program, where there is one.
     pub(crate) state_folder: Option<PathBuf>,
 }
@@ -226,8 +237,14 @@ impl Settings {
         }
         let state_folder = state_folder(sources.environment);
         let site_file_name = sources.site_file_name.to_owned();
-        let has_site_file = sources.has_site_file;
-        let mut settings = Self { texts, site_file_name, has_site_file, app_dotenv_name: String::new(), state_folder };
+        let mut settings = Self {
+            texts,
+            site_file_name,
+            has_site_file: sources.has_site_file,
+            app_dotenv_name: String::new(),
+            identity: identity::Found::of(sources.environment),
+            state_folder,
+        };
         let app = settings.explicit_app().ok().flatten();
         settings.app_dotenv_name = app.map(|app| dotenv::file_name_of(&app.value)).unwrap_or_default();
         settings
@@ -341,10 +358,12 @@ impl Settings {
             }
             (_, None, Some(_)) => Err(Failure::new(Code::Usage, "There is a password, and nobody said whose it is.")
                 .hint("set DEVANTURE_LOGIN to the name of the account")),
-            (_, None, None) => Err(Failure::new(Code::Unauthenticated, "A token is needed, and there is none.").hint(
-                "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN to the name of an \
-                 account and DEVANTURE_PASSWORD to its password; `devanture-edge account create` makes one",
-            )),
+            (_, None, None) => match self.identity(others)? {
+                Some(identity) => Ok(Credential::Identity(Box::new(identity))),
+                None => {
+                    Err(Failure::new(Code::Unauthenticated, "A token is needed, and there is none.").hint(NO_TOKEN))
+                }
+            },
         }
     }
 
@@ -362,24 +381,7 @@ impl Settings {
             Name::Password => "password",
             _ => "token",
         };
-        for (name, setting) in others {
-            let Some(setting) = setting.filter(|s| !s.source.is_trusted()) else { continue };
-            let what = if *name == Name::Ca { "the CA to trust" } else { "the address of the edge" };
-            let message = format!(
-                "The {thing} comes from {}, but {what} from {}, which a pull request could have written; \
-                 the {thing} was not sent.",
-                self.source_name(secret, secret_source),
-                self.source_name(*name, setting.source),
-            );
-            let hint = format!(
-                "set {} in the environment or give {}, if {} is right",
-                name.variable(),
-                name.flag(),
-                if *name == Name::Url { shown_url(&setting.value) } else { setting.value.clone() },
-            );
-            return Err(Failure::new(Code::UntrustedSource, message).hint(hint));
-        }
-        Ok(())
+        check_goes_together(self, thing, self.source_name(secret, secret_source), others)
     }
 
     /// One line per setting: its name, its value, and where it comes from.
@@ -397,6 +399,32 @@ impl Settings {
         });
         lines.collect()
     }
+}
+
+/// Checks that a credential goes to no address, and is trusted to no CA, that a file of the project names.
+fn check_goes_together(
+    settings: &Settings,
+    thing: &str,
+    source: &str,
+    others: &[(Name, Option<&Setting<String>>)],
+) -> Result<(), Failure> {
+    for (name, setting) in others {
+        let Some(setting) = setting.filter(|s| !s.source.is_trusted()) else { continue };
+        let what = if *name == Name::Ca { "the CA to trust" } else { "the address of the edge" };
+        let message = format!(
+            "The {thing} comes from {source}, but {what} from {}, which a pull request could have written; \
+             the {thing} was not sent.",
+            settings.source_name(*name, setting.source),
+        );
+        let hint = format!(
+            "set {} in the environment or give {}, if {} is right",
+            name.variable(),
+            name.flag(),
+            if *name == Name::Url { shown_url(&setting.value) } else { setting.value.clone() },
+        );
+        return Err(Failure::new(Code::UntrustedSource, message).hint(hint));
+    }
+    Ok(())
 }
 
 /// An address as it can be shown: a user and a password in it are nobody else's.

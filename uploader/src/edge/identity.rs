@@ -1,0 +1,187 @@
+//! Identity tokens of CI systems, and the tokens of the edge that they are exchanged for.
+//!
+//! GitHub Actions makes an identity token for each request. One of a variable is exchanged once: what it was exchanged for
+//! is stored in the state folder, so that a second command of the same job finds it.
+
+use std::time::Duration;
+
+use devanture_config::api::{ExchangeRequest, Exchanged, Secret};
+use devanture_config::problem::Code;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::client::{self, CONNECT_TIME_MAX, Link, Refusal};
+use super::session_store::Store;
+use crate::output::exit::Failure;
+use crate::project::settings::{self, EdgeAccess, IdentityAccess, Origin, Token};
+
+/// Longest time for an exchange; the edge may have to fetch the keys of the issuer.
+const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest time for an identity token of GitHub Actions.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
+/// Most bytes of its answer.
+const ANSWER_BYTES_MAX: usize = 128 * 1_024;
+
+/// An identity token, and what it was exchanged for last.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    access: IdentityAccess,
+    store: Option<Store>,
+    current: Mutex<Option<IdentitySession>>,
+}
+
+/// A token that an identity token was exchanged for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct IdentitySession {
+    token: Secret,
+    /// When it ends, in seconds since 1970 UTC.
+    expires_s: u64,
+}
+
+/// The answer of GitHub Actions.
+#[derive(Deserialize)]
+struct Requested {
+    value: Secret,
+}
+
+impl IdentitySession {
+    fn is_good(&self, refused: Option<&HeaderValue>) -> bool {
+        super::credential::is_worth_showing(&self.token, self.expires_s, refused)
+    }
+}
+
+impl Identity {
+    pub(crate) fn of(access: &EdgeAccess, identity: &IdentityAccess) -> Self {
+        // Where each request gets another one, there is nothing to keep.
+        let store = match &identity.origin {
+            Origin::GitHub { .. } => None,
+            Origin::Variable(_, token) => Store::of_identity(access, identity, token.secret()),
+        };
+        Self { access: identity.clone(), store, current: Mutex::default() }
+    }
+
+    /// Whether another token can be obtained after one was refused, or has ended.
+    pub(crate) fn is_renewable(&self) -> bool {
+        matches!(self.access.origin, Origin::GitHub { .. })
+    }
+
+    /// The token that is good now: the one at hand, the one that is kept, or a new one.
+    ///
+    /// # Errors
+    /// As the edge says of the identity token; `unreachable` where none can be obtained.
+    pub(crate) async fn token(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<Secret, Failure> {
+        // Of many requests at once, one does the exchange.
+        let mut current = self.current.lock().await;
+        if let Some(session) = current.as_ref().filter(|session| session.is_good(refused)) {
+            return Ok(session.token.clone());
+        }
+        // And of many commands at once: an identity token is exchanged once.
+        let _alone = match &self.store {
+            Some(store) => store.lock().await,
+            None => None,
+        };
+        let kept = self.store.as_ref().and_then(Store::read::<IdentitySession>);
+        let session = match kept.filter(|session| session.is_good(refused)) {
+            Some(kept) => kept,
+            None => self.exchange(link).await?,
+        };
+        *current = Some(session.clone());
+        Ok(session.token)
+    }
+
+    async fn exchange(&self, link: &Link) -> Result<IdentitySession, Failure> {
+        let attempt = async || {
+            let identity_token = self.identity_token(link).await?;
+            let IdentityAccess { app, environment, .. } = &self.access;
+            let wanted = ExchangeRequest { identity_token, app: app.clone(), environment: environment.clone() };
+            let body = client::encoded(&wanted).map_err(Refusal::Final)?;
+            let request = link.request_at(Method::POST, &["exchange"], &[]).header(CONTENT_TYPE, "application/json");
+            let sent = link.send_as(request.timeout(EXCHANGE_TIME_MAX).body(body), None).await;
+            match sent {
+                // Each further try would be one attempt more.
+                Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
+                Err(refusal) => Err(refusal),
+                Ok(response) => link.read_json::<Exchanged>(response).await,
+            }
+        };
+        let exchanged = client::repeat(link.waits(), client::QUESTIONS_MAX, attempt).await;
+        let exchanged = exchanged.map_err(|failure| self.explained(failure, link))?;
+        let (name, trust) = (self.access.origin.name(), &exchanged.trust);
+        let place = format!("{} of {}", exchanged.environment, exchanged.app);
+        link.progress().detail("identity", &format!("{name}  {trust}: {} in {place}", exchanged.scope));
+        let expires_s = super::credential::now_s().saturating_add(exchanged.expires_in_s);
+        let session = IdentitySession { token: exchanged.token, expires_s };
+        if let Some(store) = &self.store {
+            store.write(&session);
+        }
+        Ok(session)
+    }
+
+    /// The failure of an exchange, with what was exchanged.
+    fn explained(&self, failure: Failure, link: &Link) -> Failure {
+        if !failure.is(Code::BadIdentityToken) {
+            return failure;
+        }
+        let from = match &self.access.origin {
+            Origin::GitHub { .. } => format!("GitHub Actions, for the audience {}", self.audience(link)),
+            Origin::Variable(name, _) => (*name).to_owned(),
+        };
+        Failure { message: format!("{} The identity token came from {from}.", failure.message), ..failure }
+    }
+
+    fn audience(&self, link: &Link) -> String {
+        self.access.audience.clone().unwrap_or_else(|| link.address().to_owned())
+    }
+
+    async fn identity_token(&self, link: &Link) -> Result<Secret, Refusal> {
+        match &self.access.origin {
+            Origin::Variable(_, token) => Ok(Secret::new(token.secret())),
+            Origin::GitHub { url, token } => request(url, token, &self.audience(link)).await,
+        }
+    }
+}
+
+/// Has GitHub Actions make an identity token.
+async fn request(url: &Url, token: &Token, audience: &str) -> Result<Secret, Refusal> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIME_MAX)
+        .timeout(REQUEST_TIME_MAX)
+        // What opens it goes to the address that was said, and nowhere else.
+        .redirect(reqwest::redirect::Policy::none());
+    if settings::is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    if url.scheme() == "http" {
+        builder = builder.tls_certs_only([]);
+    }
+    let http = builder.build().map_err(|error| Refusal::Final(client::no_tls(&error)))?;
+    let mut url = url.clone();
+    url.query_pairs_mut().append_pair("audience", audience);
+    let bearer = super::credential::bearer(token.secret()).map_err(Refusal::Final)?;
+    let failed = |why: String| {
+        Failure::new(Code::Unreachable, format!("GitHub Actions makes no identity token: {why}."))
+            .hint("the job needs `permissions: id-token: write`")
+    };
+    // Its address is a secret of the job: errors are shown without it.
+    let lost = |error: reqwest::Error| Refusal::Again(failed(error.without_url().to_string()), None);
+    let mut response = http.get(url).header(AUTHORIZATION, bearer).send().await.map_err(lost)?;
+    let status = response.status();
+    if !status.is_success() {
+        let failure = failed(format!("it answers {status}"));
+        return Err(if status.is_server_error() { Refusal::Again(failure, None) } else { Refusal::Final(failure) });
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(lost)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(Refusal::Final(failed("its answer does not end".to_owned())));
+        }
+    }
+    let requested = serde_json::from_slice::<Requested>(&body);
+    let bad = |_error| Refusal::Final(failed("its answer is not what it should be".to_owned()));
+    requested.map(|requested| requested.value).map_err(bad)
+}

@@ -1,0 +1,196 @@
+//! Identity tokens of CI systems: where one is found when there is neither a token nor a login.
+//!
+//! They come from the environment of the process alone: a file of the project could name an address that collects them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName};
+use url::Url;
+
+use super::{Name, Setting, Settings, Source, Token, is_loopback};
+use crate::output::exit::Failure;
+
+/// The variable of an identity token that is for the edge.
+pub(crate) const VARIABLE: &str = "DEVANTURE_ID_TOKEN";
+/// The variable of the audience that identity tokens are requested for.
+const AUDIENCE_VARIABLE: &str = "DEVANTURE_AUDIENCE";
+/// Variables that hold an identity token: the edge's own, and that of CircleCI.
+const VARIABLES: [&str; 2] = [VARIABLE, "CIRCLE_OIDC_TOKEN_V2"];
+/// Variables of GitHub Actions: the address that makes an identity token, and what opens it.
+const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+/// Longest identity token, in bytes; an edge takes no longer one.
+const BYTES_MAX: usize = 65_536;
+
+/// Where an identity token comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// GitHub Actions makes one for each request.
+    GitHub { url: Url, token: Token },
+    /// A variable holds one.
+    Variable(&'static str, Token),
+}
+
+impl Origin {
+    /// The origin as a person knows it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::GitHub { .. } => "GitHub Actions",
+            Self::Variable(name, _) => name,
+        }
+    }
+}
+
+/// An identity token, and what it is exchanged for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdentityAccess {
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+    /// The audience that one is requested for; by default the address of the edge.
+    pub(crate) audience: Option<String>,
+    /// The app that the token is for.
+    pub(crate) app: AppName,
+    /// The environment, where somebody said one.
+    pub(crate) environment: Option<PlaceName>,
+    /// The folder for what it was exchanged for, where there is one.
+    pub(crate) state_folder: Option<PathBuf>,
+}
+
+/// What the environment says of identity tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// A token, by the name of its variable.
+    token: Option<(&'static str, String)>,
+    /// The address of GitHub Actions, and what opens it.
+    github: Option<(String, String)>,
+    audience: Option<String>,
+}
+
+impl Found {
+    /// Reads the environment of the process.
+    pub(super) fn of(environment: &BTreeMap<String, String>) -> Self {
+        // An unset variable of a CI system is often set to nothing.
+        let text = |name: &str| environment.get(name).filter(|text| !text.trim().is_empty()).cloned();
+        Self {
+            token: VARIABLES.into_iter().find_map(|name| Some((name, text(name)?))),
+            github: text(GITHUB_URL).zip(text(GITHUB_TOKEN)),
+            audience: text(AUDIENCE_VARIABLE),
+        }
+    }
+}
+
+impl Settings {
+    /// The identity token of the CI system, where there is one.
+    ///
+    /// # Errors
+    /// `untrusted_source` where it would go to an address, or be trusted to a CA, that a file of the project names;
+    /// `usage` where it cannot be read, or the app is not said.
+    pub(super) fn identity(
+        &self,
+        others: &[(Name, Option<&Setting<String>>)],
+    ) -> Result<Option<IdentityAccess>, Failure> {
+        let Found { token, github, audience } = &self.identity;
+        let origin = match (token, github) {
+            (Some((name, text)), _) => Origin::Variable(name, identity_token(text, name)?),
+            (None, Some((url, token))) => {
+                Origin::GitHub { url: request_url(url)?, token: super::read_secret(token, GITHUB_TOKEN, "token")? }
+            }
+            (None, None) => return Ok(None),
+        };
+        super::check_goes_together(self, "identity token", origin.name(), others)?;
+        let environment = self.environment()?;
+        Ok(Some(IdentityAccess {
+            origin,
+            audience: audience.clone(),
+            app: self.app()?.value,
+            environment: Some(environment.value).filter(|_| environment.source != Source::Default),
+            state_folder: self.state_folder.clone(),
+        }))
+    }
+}
+
+fn identity_token(text: &str, name: &str) -> Result<Token, Failure> {
+    let token = super::read_secret(text, name, "identity token")?;
+    if token.secret().len() > BYTES_MAX {
+        return Err(Failure::new(Code::Usage, format!("{name}: the identity token has more than {BYTES_MAX} bytes.")));
+    }
+    Ok(token)
+}
+
+/// The address of GitHub Actions, which is shown what opens it.
+fn request_url(text: &str) -> Result<Url, Failure> {
+    let url = text.parse::<Url>().ok().filter(|url| url.scheme() == "https" || is_loopback(url));
+    url.ok_or_else(|| Failure::new(Code::Usage, format!("{GITHUB_URL} is no address over https.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::site_toml::SiteFile;
+
+    use super::super::{Credential, Sources};
+    use super::*;
+
+    const GITHUB: [(&str, &str); 2] = [(GITHUB_URL, "https://token.example/?a=b"), (GITHUB_TOKEN, "opens")];
+    const URL: (&str, &str) = ("DEVANTURE_URL", "https://edge.example.org");
+    const APP: (&str, &str) = ("DEVANTURE_APP", "shop");
+
+    fn credential(environment: &[(&str, &str)], dotenv: &[(&str, &str)]) -> Result<Credential, Failure> {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let settings = Settings::gather(&Sources {
+            flags: &BTreeMap::new(),
+            environment: &map(environment),
+            app_dotenv: &BTreeMap::new(),
+            dotenv: &map(dotenv),
+            site: &SiteFile::parse("devanture.toml", "").unwrap(),
+            site_file_name: "devanture.toml",
+            has_site_file: true,
+        });
+        settings.edge_access().map(|access| access.credential)
+    }
+
+    fn identity(environment: &[(&str, &str)]) -> IdentityAccess {
+        match credential(environment, &[]).unwrap() {
+            Credential::Identity(identity) => *identity,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_identity_token_is_found_where_there_is_no_other_credential() {
+        let [url, token] = GITHUB;
+        let found = identity(&[URL, APP, url, token]);
+        assert_eq!((found.origin.name(), found.app.as_str(), found.environment), ("GitHub Actions", "shop", None));
+        let found = identity(&[URL, APP, url, token, (VARIABLE, "a.b.c"), ("DEVANTURE_ENV", "staging")]);
+        assert_eq!((found.origin.name(), found.environment.unwrap().as_str()), (VARIABLE, "staging"));
+        assert_eq!(identity(&[URL, APP, ("CIRCLE_OIDC_TOKEN_V2", "a.b.c")]).origin.name(), "CIRCLE_OIDC_TOKEN_V2");
+        for other in [("DEVANTURE_TOKEN", "t"), ("DEVANTURE_LOGIN", "ada")] {
+            let found = credential(&[URL, APP, url, token, other], &[]).unwrap();
+            assert!(!matches!(found, Credential::Identity(_)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_to_nothing_or_by_a_file_of_the_project_is_no_identity_token() {
+        for (environment, dotenv) in [
+            (&[URL, APP, (VARIABLE, " ")][..], &[][..]),
+            (&[URL, APP], &[(VARIABLE, "a.b.c")]),
+            (&[URL, APP], &GITHUB),
+            (&[URL, APP, GITHUB[0]], &GITHUB[1..]),
+        ] {
+            let failure = credential(environment, dotenv).unwrap_err();
+            assert!(failure.is(Code::Unauthenticated), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_identity_token_goes_to_no_address_that_a_file_of_the_project_names() {
+        let failure = credential(&[APP, (VARIABLE, "a.b.c")], &[URL]).unwrap_err();
+        assert!(failure.is(Code::UntrustedSource) && failure.message.contains(VARIABLE), "{failure}");
+        let failure = credential(&[URL, APP, GITHUB[0], GITHUB[1]], &[("DEVANTURE_CA", "ca.pem")]).unwrap_err();
+        assert!(failure.is(Code::UntrustedSource) && failure.message.contains("GitHub Actions"), "{failure}");
+        let failure = credential(&[URL, APP, (GITHUB_URL, "http://192.0.2.1/"), GITHUB[1]], &[]).unwrap_err();
+        assert!(failure.is(Code::Usage) && !failure.message.contains("opens"), "{failure}");
+    }
+}
