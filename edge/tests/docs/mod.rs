@@ -207,7 +207,7 @@ fn every_status_of_the_edges_own_is_in_the_documents() {
 
 /// The first text of each call of the reader, which is the name of a key.
 fn keys_of(source: &str) -> BTreeSet<String> {
-    const CALLS: [&str; 11] = [
+    const CALLS: [&str; 12] = [
         "bytes",
         "string",
         "parsed",
@@ -217,6 +217,7 @@ fn keys_of(source: &str) -> BTreeSet<String> {
         "word",
         "table",
         "tables",
+        "text_or_list",
         "named_tables",
         "named_strings",
     ];
@@ -303,6 +304,7 @@ fn every_sample_in_a_document_is_a_file_that_is_tested() {
 fn every_variable_in_a_document_is_read() {
     // The command line reads some, the edge others, and instances are given some.
     let settings = read("uploader/src/project/settings/mod.rs")
+        + &read("uploader/src/project/settings/identity.rs")
         + &read("config/src/edge_toml/identity.rs")
         + &read("edge/src/bin/devanture-edge/main.rs")
         + &read("edge/src/runner/environment.rs")
