@@ -29,6 +29,7 @@ mod rollout;
 mod runs;
 mod schedules;
 mod switches;
+mod trust;
 mod upgrades;
 mod webhooks;
 pub(crate) mod world;
