@@ -30,5 +30,4 @@ async fn an_identity_token_is_exchanged_once_on_all_nodes() {
             assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         }
     }
-    world.stop().await;
 }
