@@ -247,7 +247,7 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
         "config/src/edge_toml/runner.rs",
         "config/src/edge_toml/storage.rs",
         "config/src/edge_toml/tls.rs",
-        "config/src/edge_toml/trust.rs",
+        "config/src/edge_toml/trust/mod.rs",
         "config/src/edge_toml/watch.rs",
     ];
     let site = [

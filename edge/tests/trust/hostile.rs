@@ -115,7 +115,7 @@ async fn a_huge_identity_token_is_refused_before_it_is_read() {
     world.is_refused(&world.signed(&world.with("padding", "a".repeat(6_100))), "beyond the limit").await;
     let huge = world.exchange(&"a".repeat(1_000_000)).await;
     assert_eq!((huge.status, huge.code()), (StatusCode::UNAUTHORIZED, Code::Unauthenticated), "{huge:?}");
-    let deep = format!("{}{}", "[".repeat(4_000), "]".repeat(4_000));
+    let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
     world.is_refused(&format!("{}.{}.AA", text(deep.as_bytes()), text(deep.as_bytes())), "deep").await;
     assert_eq!(world.issuer.lists(), 0, "nothing of it led to a request");
     world.is_exchanged().await;
