@@ -18,6 +18,7 @@ pub mod path;
 pub mod problem;
 pub mod rules;
 pub mod run_stream;
+pub mod signing;
 pub mod site_toml;
 pub mod text;
 

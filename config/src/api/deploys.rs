@@ -13,6 +13,7 @@ use crate::manifest::halves::Half;
 use crate::manifest::{BadManifest, IncomingManifest, Manifest};
 use crate::names::{AppName, HostPattern, PlaceName};
 use crate::problem::Problem;
+use crate::signing::SignatureText;
 use crate::site_toml::Image;
 use crate::text::Expiry;
 
@@ -89,6 +90,9 @@ pub struct DeployOptions {
     /// Why, for the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Signatures of the version, as `ssh-keygen -Y sign` writes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignatureText>,
     /// The half that is pushed; the version's other half is that of the live version, or of `with`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<Half>,

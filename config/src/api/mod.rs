@@ -25,6 +25,7 @@ mod safekeeping;
 mod schedules;
 mod sessions;
 mod settings;
+mod signing;
 mod status;
 mod steps;
 mod switching;
@@ -96,6 +97,10 @@ pub use sessions::{SESSION_COOKIE, Session, SessionInfo, SessionList, SessionReq
 pub use settings::{
     BadSettingName, DevelopmentSettings, SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList,
     SettingsPatch, SettingsReport,
+};
+pub use signing::{
+    BrokenLog, LiveLog, LiveLogEntry, SignRequest, Signed, Signers, SignersReport, SignersRequest, VersionSignature,
+    VersionSignatures, WentLive, check_live_log,
 };
 pub use status::{Damage, Status};
 pub use steps::{Step, StepState, Urls};

@@ -7,6 +7,7 @@ use super::collaboration::{Lock, PlaceStatus};
 use super::maintenance::Pause;
 use super::nodes::NodeStatus;
 use super::settings::SettingName;
+use super::signing::Signed;
 use super::steps::Urls;
 use crate::digest::VersionId;
 use crate::manifest::parts::Parts;
@@ -57,6 +58,9 @@ pub struct Status {
     /// The canary beside the live version, where one runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryShare>,
+    /// Whether the live version has the signatures that the environment wants, where it wants any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
     /// The parts of the live version, if one is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Parts>,

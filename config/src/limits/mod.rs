@@ -362,6 +362,12 @@ limits! {
     watch_s_max = 3_600 in 1 ..= 86_400,
     /// Switches watched at once, at most half of them of one app; further ones are refused with `Retry-After`.
     watches_max = 100 in 0 ..= 10_000,
+    /// Keys whose signatures one environment wants.
+    signers_per_environment_max = 16 in 1 ..= 32,
+    /// Signatures of one version; a further one takes the place of the oldest that no environment of the app wants.
+    signatures_per_version_max = 32 in 1 ..= 100,
+    /// Entries of the log of what was live in one environment; the oldest go first.
+    live_log_entries_max = 10_000 in 1 ..= 1_000_000,
     /// Webhooks of one app.
     webhooks_per_app_max = 10 in 0 ..= 20,
     /// Messages that wait to be sent to one webhook; a further one takes the place of the oldest.

@@ -40,6 +40,7 @@ mod safekeeping;
 mod schedules;
 mod sessions;
 mod settings;
+mod signing;
 mod state;
 mod upstreams;
 mod webhooks;

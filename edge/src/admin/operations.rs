@@ -214,6 +214,9 @@ operations! {
     GET "/v1/apps/{app}/diff" "diff" [App(Read)] => diff ["from", "to", "env", "limit", "after"];
     DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)]
         => delete_version ["dry_run", "purge"] confirms=Delete;
+    GET "/v1/apps/{app}/versions/{id}/manifest" "manifest" [EveryEnvironment(Read)] => stored_manifest [];
+    GET "/v1/apps/{app}/versions/{id}/signatures" "signatures" [EveryEnvironment(Read)] => signatures [];
+    POST "/v1/apps/{app}/versions/{id}/signatures" "sign" [EveryEnvironment(Push)] => sign [];
     GET "/v1/apps/{app}/withdrawn" "withdrawn" [EveryEnvironment(Read)] => withdrawn ["limit", "after"];
     POST "/v1/apps/{app}/withdrawn" "withdraw" [EveryEnvironment(Push)] => withdraw ["dry_run"] confirms=Delete;
     DELETE "/v1/apps/{app}/withdrawn" "restore" [EveryEnvironment(Push)] => restore ["path", "dry_run"];
@@ -234,6 +237,10 @@ operations! {
         ] confirms=Promote;
     GET "/v1/apps/{app}/environments/{env}/history" "history" [Environment(Read)]
         => history ["limit", "before"] deleted=RefusedByApp;
+    GET "/v1/apps/{app}/environments/{env}/live-log" "liveLog" [Environment(Read)] => live_log ["limit", "after"];
+    GET "/v1/apps/{app}/environments/{env}/signers" "signers" [Environment(Read)] => signers [];
+    PUT "/v1/apps/{app}/environments/{env}/signers" "setSigners" [Environment(ToAdmin)]
+        => set_signers ["dry_run"] confirms=Promote;
     GET "/v1/apps/{app}/environments/{env}/traffic" "traffic" [Environment(Read)] => traffic ["from", "to", "step"];
     GET "/v1/apps/{app}/environments/{env}/logs" "logs" [Environment(Read)]
         => logs ["tail", "lines", "source", "status", "path", "version", "method"];
@@ -380,6 +387,7 @@ mod tests {
             ("deleteAlias", Delete),
             ("deleteEnvironment", Delete),
             ("deploy", Promote),
+            ("setSigners", Promote),
             ("switch", Promote),
             ("rollback", Promote),
             ("promote", Promote),

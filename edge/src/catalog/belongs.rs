@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, identities, records, sessions};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 22] = [
+const OF_APP: [&str; 25] = [
     "alias/{app}/",
     "confirmations/{app}",
     "deleted-environments/{app}/",
@@ -15,6 +15,7 @@ const OF_APP: [&str; 22] = [
     "gone/{app}/",
     "history/{app}/",
     "listed/{app}/",
+    "live-log/{app}/",
     "live/{app}/",
     "locks/{app}/",
     "paused/{app}/",
@@ -22,6 +23,8 @@ const OF_APP: [&str; 22] = [
     "schedules/{app}/",
     "sent/{app}/",
     "settings/{app}/",
+    "signatures/{app}/",
+    "signers/{app}/",
     "uids/{app}",
     "uids/{app}/",
     "upstreams/{app}/",
@@ -33,15 +36,17 @@ const OF_APP: [&str; 22] = [
 ];
 
 /// Records of an environment, as above. `deleted-environments/{app}/{env}` is not here: it goes last.
-const OF_ENVIRONMENT: [&str; 10] = [
+const OF_ENVIRONMENT: [&str; 12] = [
     "history/{app}/{env}/",
     "listed/{app}/{env}",
+    "live-log/{app}/{env}/",
     "live/{app}/{env}",
     "locks/{app}/{env}",
     "paused/{app}/{env}",
     "scale/{app}/{env}",
     "schedules/{app}/{env}/",
     "settings/{app}/{env}/",
+    "signers/{app}/{env}",
     "uids/{app}/{env}",
     "upstreams/{app}/{env}/",
 ];
@@ -159,10 +164,13 @@ mod tests {
             "history/shop/prod/1",
             "history/shop/staging/1",
             "listed/shop/staging",
+            "live-log/shop/staging/1",
             "live/shop/prod",
             "live/shop/staging",
             "paused/shop/staging",
             "sent/shop/1/1",
+            "signatures/shop/a",
+            "signers/shop/staging",
             "versions/shop/a",
             "webhook-ended/shop/chat/1",
             "webhook-waiting/shop/chat/2",
@@ -224,8 +232,10 @@ mod tests {
             [
                 "history/shop/staging/1",
                 "listed/shop/staging",
+                "live-log/shop/staging/1",
                 "live/shop/staging",
                 "paused/shop/staging",
+                "signers/shop/staging",
                 "logins/aa1",
                 "logins/aa2",
                 "sessions/aa3",

@@ -31,6 +31,7 @@ pub mod schedules;
 pub mod sent;
 pub mod sessions;
 pub mod settings;
+pub mod signing;
 mod state;
 mod team;
 pub mod upstreams;

@@ -19,6 +19,7 @@ mod reserved;
 mod run;
 mod schedules;
 mod settings;
+mod signers;
 mod status;
 mod turns;
 mod upstreams;

@@ -15,7 +15,7 @@ use super::Environments;
 use super::counts::check_count;
 use super::reserved::why_reserved;
 use crate::catalog::records::{self, AppRecord, HostnameRecord};
-use crate::catalog::{Change, Check, Commit, belongs, gone, settings};
+use crate::catalog::{Change, Check, Commit, belongs, gone, settings, signing};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error};
 use crate::telemetry;
 
@@ -141,6 +141,7 @@ impl Environments {
             records::live_key(app, environment),
             gone::deleted_environment_key(app, environment),
             records::listed_key(app, environment),
+            signing::signers_key(app, environment),
         ];
         if self.ledger.catalog.get_all(&keys).await?.iter().any(Option::is_some) {
             return Ok(true);
@@ -160,6 +161,7 @@ impl Environments {
             records::live_prefix(app),
             gone::deleted_environments_prefix(app),
             format!("listed/{app}/"),
+            signing::signers_prefix(app),
             records::histories_prefix(app),
             format!("{}{app}/", settings::SETTINGS_PREFIX),
         ] {

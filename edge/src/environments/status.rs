@@ -41,6 +41,10 @@ impl Environments {
             Some(pointer) => self.ledger.why_went_back(app, environment, pointer).await?,
             None => None,
         };
+        let signed = match &pointer {
+            Some(pointer) => self.signed_live((app, environment), &pointer.version).await?,
+            None => None,
+        };
         let status = Status {
             app: app.clone(),
             environment: environment.clone(),
@@ -60,6 +64,7 @@ impl Environments {
             canary: pointer
                 .and_then(|pointer| pointer.canary)
                 .map(|canary| CanaryShare { version: canary.version, share: canary.share }),
+            signed,
             parts: self.live_parts(app, environment),
             nodes: Vec::new(),
         };

@@ -17,6 +17,7 @@ mod error;
 mod gone;
 mod history;
 mod leases;
+mod live_log;
 mod members;
 mod page;
 mod places;
@@ -54,6 +55,7 @@ pub use error::Error;
 pub(crate) use error::lost;
 pub(crate) use gone::ambiguous;
 pub(crate) use leases::{Closed, Lease, Leases};
+pub(crate) use live_log::Moves;
 pub use members::{Duty, Member, Members};
 pub use page::{PAGE_MAX, Page};
 pub(crate) use places::{check_there, nothing_live};
@@ -90,6 +92,7 @@ pub const LIMITS_APPLIED: &[&str] = &[
     "hostnames_max",
     "hostnames_per_app_max",
     "instance_trial_ms",
+    "live_log_entries_max",
     "lock_reason_characters_max",
     "manifest_bytes_max",
     "manifest_ms_max",
@@ -104,6 +107,8 @@ pub const LIMITS_APPLIED: &[&str] = &[
     "settings_bytes_max",
     "settings_max",
     "settings_revisions_max",
+    "signatures_per_version_max",
+    "signers_per_environment_max",
     "smoke_body_bytes_max",
     "smoke_checks_max",
     "smoke_ms_max",

@@ -55,6 +55,7 @@ impl Publisher {
         let (push, image) = self.with_fixed_image(actor, (app, environment), push).await?;
         self.ledger.catch_up(app, environment).await?;
         let push = self.joined(actor, (app, environment), push).await?;
+        self.environments.check_signatures(app, &push.version, &push.options.signatures)?;
         let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
         let CheckedPush { manifest, version, source, options, memory, joined } = push;
@@ -109,6 +110,7 @@ impl Publisher {
     ) -> Result<DeployPrediction, Error> {
         self.ledger.catch_up(app, environment).await?;
         let push = self.joined(actor, (app, environment), push).await?;
+        self.environments.check_signatures(app, &push.version, &push.options.signatures)?;
         let Admitted { missing, live, .. } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
         self.check_stored_bytes(app, &missing).await?;

@@ -137,6 +137,7 @@ impl Publisher {
         }
         let (given, passed) = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;
+        self.environments.add_signatures(&push.actor, &push.app, &push.version, &push.options.signatures).await?;
         if let (Some(dictionaries), Some(passed)) = (&self.dictionaries, passed) {
             dictionaries.stored(&push.app, &push.version, &passed).await;
         }

@@ -41,6 +41,7 @@ mod rise;
 mod rollout;
 mod rules;
 mod sent;
+mod signed;
 mod smoke;
 mod smoke_run;
 mod steps;

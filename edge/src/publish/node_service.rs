@@ -79,6 +79,9 @@ impl NodeService {
         let (switcher, place) = (&self.switcher, (&request.app, &request.environment));
         catch_up(&*switcher.ledger.catalog, request.revision).await?;
         let lease = switcher.ledger.leases.version(request.version).await;
+        // By itself, and before it loads anything: what the other node makes of it does not count here.
+        let live = switcher.ledger.live_version_id(&request.app, &request.environment).await?;
+        switcher.environments.signed(place, &request.version, live == Some(request.version)).await?;
         let manifest = stored_manifest(&*switcher.blobs, request.version).await?;
         let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
         let fetched = switcher.blobs.fetch(request.version, blobs).await?;

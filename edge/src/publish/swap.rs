@@ -157,6 +157,7 @@ impl Switcher {
     /// Checks of the stored version that a switch does not pass.
     async fn check_stored(&self, intent: &Intent<'_>) -> Result<(), Error> {
         self.ledger.must_be_stored(intent.app, &intent.version).await?;
+        self.check_signed(intent).await?;
         if !intent.passes.fingerprints {
             self.check_fingerprints(intent).await?;
         }
@@ -459,6 +460,7 @@ impl Switcher {
         commit.checks.extend([check, no_alias, not_deleted, Check::Absent(entry_key.clone())]);
         self.ledger.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         let place = (intent.app, intent.environment);
+        self.hold_signed(intent, (&pointer, &deploy), &mut commit).await?;
         let hostnames = self.environments.claim_hostnames(intent.actor, place, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));

@@ -8,6 +8,7 @@ use devanture_config::{AppName, VersionId};
 use super::Retention;
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, AliasRecord};
+use crate::catalog::signing::signatures_key;
 use crate::catalog::{Change, Check, Commit, pointer};
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
 use crate::telemetry;
@@ -53,9 +54,10 @@ impl Retention {
                 record: Some(records::read(&key, &record)?),
             };
             let keep = Change::Put(gone::gone_key(app, &version), records::write(&gone)?);
-            // What of it serves as dictionaries is found out again where it comes back.
+            // What of it serves as dictionaries is found out again where it comes back, and it is signed again.
             let dictionaries = Change::Delete(records::dictionaries_key(app, &version));
-            let commit = Commit { checks, changes: vec![Change::Delete(key.clone()), dictionaries, keep] };
+            let signatures = Change::Delete(signatures_key(app, &version));
+            let commit = Commit { checks, changes: vec![Change::Delete(key.clone()), dictionaries, signatures, keep] };
             let event = AuditEvent::of(Action::DeleteVersion).app(app).what(version.short());
             if self.ledger.commit(actor, event, commit).await? {
                 tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");

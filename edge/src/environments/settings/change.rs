@@ -16,7 +16,7 @@ use crate::catalog::records::{self, LivePointer};
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::environments::Environments;
-use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error};
+use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Moves};
 use crate::telemetry;
 
 /// Characters of what the history says of a change.
@@ -309,6 +309,10 @@ impl Environments {
                 let (entry_key, entry) =
                     self.ledger.note(actor, (app, environment), kind, &pointer, record.at_ms, note).await?;
                 commit.checks.extend([Check::At(live_key.clone(), before), Check::Absent(entry_key.clone())]);
+                let (at_ms, deploy) = (record.at_ms, entry.deploy.id.as_str());
+                let signed = self.signed((app, environment), &pointer.version, true).await?;
+                let moves = Moves { actor, kind, at_ms, deploy, signed_by: signed.by };
+                self.ledger.log_live(&mut commit, (app, environment), &pointer, moves).await?;
                 commit.changes.push(Change::Put(entry_key, records::write(&entry)?));
                 commit.changes.push(Change::Put(live_key, records::write(&pointer)?));
             }

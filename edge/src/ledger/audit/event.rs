@@ -149,6 +149,10 @@ actions! {
     SetPassword = "set_password",
     /// A version was stored.
     StoreVersion = "store_version",
+    /// Whose signatures an environment wants was set.
+    SetSigners = "set_signers",
+    /// A signature of a version was added.
+    SignVersion = "sign_version",
     /// Settings of an environment were changed.
     Settings = "settings",
     /// A version was made live by a switch.

@@ -11,6 +11,7 @@ use crate::blobs::Key;
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
+use crate::catalog::signing::signatures_key;
 use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
 use crate::retention::Retention;
@@ -110,6 +111,7 @@ impl Retention {
             commit.checks.push(Check::At(key.clone(), *revision));
             commit.changes.push(Change::Delete(key));
             commit.changes.push(Change::Delete(records::dictionaries_key(app, id)));
+            commit.changes.push(Change::Delete(signatures_key(app, id)));
             commit.changes.push(Change::Put(gone::gone_key(app, id), records::write(&gone)?));
         }
         if free.is_empty() {

@@ -1,0 +1,59 @@
+//! Operations about signatures: those of versions, whose an environment wants, and the log of what was live.
+
+use devanture_config::api::SignRequest;
+use http::StatusCode;
+
+use super::call::{Answer, Call};
+use super::state::Admin;
+use super::{answer, body};
+
+/// Entries of a live log on a page, by default.
+const ENTRIES_DEFAULT: usize = 100;
+
+impl Admin {
+    pub(super) async fn signers(&self, call: Call) -> Answer {
+        let (app, environment) = call.path.place()?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().signers(&app, &environment).await?))
+    }
+
+    pub(super) async fn set_signers(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let (app, environment) = path.place()?;
+        let dry_run = body::dry_run(request.uri())?;
+        let wanted = self.json(request).await?;
+        let environments = self.publisher.environments();
+        let report = environments.set_signers(&actor, (&app, &environment), &wanted, dry_run).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn signatures(&self, call: Call) -> Answer {
+        let app = call.path.app()?;
+        let version = self.publisher.ledger().resolve_version(&app, call.path.id()).await?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().signatures(&app, &version).await?))
+    }
+
+    pub(super) async fn sign(&self, call: Call) -> Answer {
+        let Call { actor, path, request } = call;
+        let app = path.app()?;
+        let id = path.id().to_owned();
+        let SignRequest { signature } = self.json(request).await?;
+        let version = self.publisher.ledger().resolve_version(&app, &id).await?;
+        let environments = self.publisher.environments();
+        environments.add_signatures(&actor, &app, &version, &[signature]).await?;
+        Ok(answer::json(StatusCode::OK, &environments.signatures(&app, &version).await?))
+    }
+
+    /// The manifest, byte for byte: its BLAKE3 is the id of the version.
+    pub(super) async fn stored_manifest(&self, call: Call) -> Answer {
+        let app = call.path.app()?;
+        let version = self.publisher.ledger().resolve_version(&app, call.path.id()).await?;
+        let bytes = self.publisher.manifest_bytes(&app, &version).await?;
+        Ok(answer::typed(StatusCode::OK, "application/json", bytes))
+    }
+
+    pub(super) async fn live_log(&self, call: Call) -> Answer {
+        let (app, environment) = call.path.place()?;
+        let page = body::page(call.uri(), "after", ENTRIES_DEFAULT)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.ledger().live_log(&app, &environment, &page).await?))
+    }
+}

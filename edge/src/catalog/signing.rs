@@ -1,0 +1,69 @@
+//! The records of signatures: those of a version, whose an environment wants, and the log of what was live.
+
+use devanture_config::signing::{SignatureText, SignerKey};
+use devanture_config::{AppName, PlaceName, VersionId};
+use serde::{Deserialize, Serialize};
+
+/// `signers/{app}/{env}`: whose signatures an environment wants. Without it, versions need none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignersRecord {
+    /// The public keys.
+    pub signers: Vec<SignerKey>,
+    /// How many of them have to have signed a version.
+    pub signatures_min: u64,
+    /// The name of the token or account that set them.
+    pub who: String,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+}
+
+/// `signatures/{app}/{id}`: the signatures of a stored version. It goes with the version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignaturesRecord {
+    /// The signatures, the oldest first, one for each key.
+    pub signatures: Vec<StoredSignature>,
+}
+
+/// One signature of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSignature {
+    /// The signature.
+    pub signature: SignatureText,
+    /// The name of the token or account that sent it.
+    pub who: String,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+}
+
+/// The prefix of what environments want, of all apps.
+pub const SIGNERS_PREFIX: &str = "signers/";
+
+/// The prefix of what the environments of an app want.
+#[must_use]
+pub fn signers_prefix(app: &AppName) -> String {
+    format!("{SIGNERS_PREFIX}{app}/")
+}
+
+/// The key of whose signatures an environment wants.
+#[must_use]
+pub fn signers_key(app: &AppName, environment: &PlaceName) -> String {
+    format!("{}{environment}", signers_prefix(app))
+}
+
+/// The key of the signatures of a version.
+#[must_use]
+pub fn signatures_key(app: &AppName, version: &VersionId) -> String {
+    format!("signatures/{app}/{version}")
+}
+
+/// The prefix of the live log of an environment; its values are the entries of the API.
+#[must_use]
+pub fn live_log_prefix(app: &AppName, environment: &PlaceName) -> String {
+    format!("live-log/{app}/{environment}/")
+}
+
+/// The key of an entry of a live log.
+#[must_use]
+pub fn live_log_key(app: &AppName, environment: &PlaceName, number: u64) -> String {
+    format!("{}{number:016}", live_log_prefix(app, environment))
+}
