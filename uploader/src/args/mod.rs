@@ -17,6 +17,7 @@ mod retention;
 mod routes;
 mod run;
 mod schedules;
+mod signing;
 mod switching;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub(crate) use retention::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteA
 pub(crate) use routes::RoutesArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use schedules::{SchedulesArgs, SchedulesCommand};
+pub(crate) use signing::{LiveLogArgs, SignArgs, SignersArgs, SignersCommand, VerifyArgs};
 pub(crate) use switching::{PromoteArgs, PushArgs, RollbackArgs, SwitchArgs};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, FrameworkName, Provider};
@@ -193,6 +195,18 @@ pub(crate) enum Command {
     /// List deploys, newest first, or show one in full
     #[command(after_help = examples::HISTORY)]
     History(HistoryArgs),
+    /// Show what was live when, as a chain of hashes that is checked
+    #[command(after_help = signing::LIVE_LOG_EXAMPLES)]
+    LiveLog(LiveLogArgs),
+    /// Sign a stored version, or list its signatures
+    #[command(after_help = signing::SIGN_EXAMPLES)]
+    Sign(SignArgs),
+    /// List or set whose signatures an environment wants: nothing else goes live there
+    #[command(after_help = signing::SIGNERS_EXAMPLES)]
+    Signers(SignersArgs),
+    /// Download a live site as a visitor would, and check that each byte is of a signed version
+    #[command(after_help = signing::VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
     /// Show the differences between two versions, and what visitors would load again
     #[command(after_help = examples::DIFF)]
     Diff(DiffArgs),

@@ -61,6 +61,9 @@ pub(crate) struct PushArgs {
     /// The canary that it begins.
     #[command(flatten)]
     pub(crate) canary: PushCanaryArgs,
+    /// Sign the version with this key: a file, or a public key that ssh-agent holds; may be given again
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::FilePath)]
+    pub(crate) sign: Vec<String>,
     /// Refuse files that would be left out
     #[arg(long)]
     pub(crate) strict: bool,

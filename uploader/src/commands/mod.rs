@@ -28,6 +28,7 @@ mod retention;
 mod routes;
 mod run;
 mod schedules;
+mod signing;
 mod status;
 mod suggest;
 mod switch;
@@ -114,6 +115,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Instances => instances::instances(context).await,
         Command::Login => access::login(context).await,
         Command::Logout => access::logout(context).await,
+        Command::LiveLog(args) => signing::live_log(context, args).await,
         Command::Lock(args) => collaboration::lock(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Nodes => nodes::nodes(context).await,
@@ -125,6 +127,8 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Routes(args) => routes::routes(context, args).await,
         Command::Scale(args) => instances::scale(context, args).await,
         Command::Schedules(args) => schedules::schedules(context, args).await,
+        Command::Sign(args) => signing::sign(context, args).await,
+        Command::Signers(args) => signing::signers(context, args).await,
         Command::Status => status::status(context).await,
         Command::Token(command) => access::token(context, command).await,
         Command::Unlock(args) => collaboration::unlock(context, args).await,
@@ -132,6 +136,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Upstreams(args) => upstreams::upstreams(context, args).await,
         Command::Undelete(args) => retention::undelete(context, args).await,
         Command::Usage => usage::usage(context).await,
+        Command::Verify(args) => Box::pin(signing::verify(context, args)).await,
         Command::Webhooks(args) => webhooks::webhooks(context, args).await,
         // Carried out by the callers.
         Command::Check(_)

@@ -1,11 +1,13 @@
 //! `status`: what is live in an environment, and on each node of a cluster.
 
-use devanture_config::api::{NodeVersion, Status};
+use devanture_config::api::{NodeVersion, Signed, Status};
+use devanture_config::text::counted;
 
 use super::suggest;
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
+use crate::output::terminal::escaped;
 use crate::output::{node_lines, report};
 
 /// `status`.
@@ -21,8 +23,21 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Who signed what is live, as far as the environment wants signatures.
+fn signed_text(style: Style, signed: &Signed) -> String {
+    let by = match signed.signed_by.as_slice() {
+        [] => "by nobody".to_owned(),
+        names => format!("by {}", names.iter().map(|name| escaped(name)).collect::<Vec<_>>().join(", ")),
+    };
+    match signed.is_enough {
+        true => by,
+        false => style.bad(&format!("{by}; {} wanted, and it stays live", counted(signed.signatures_min, "signature"))),
+    }
+}
+
 fn lines(style: Style, status: &Status) -> Vec<String> {
     let mut lines = report::status_lines(style, status);
+    lines.extend(status.signed.as_ref().map(|signed| style.line("signed", &signed_text(style, signed))));
     for node in &status.nodes {
         lines.push(style.line("node", &node_lines::summary(style, node, &status.environment)));
         // The version of this environment is in the summary.

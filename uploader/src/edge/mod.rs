@@ -1,4 +1,5 @@
-//! Speaks with an edge: requests and their answers, uploads, streams of events, and whom the client trusts.
+//! Speaks with an edge: requests and their answers, uploads, streams of events, whom the client trusts, and the keys
+//! that sign versions.
 
 mod blobs;
 pub(crate) mod client;
@@ -7,4 +8,5 @@ pub(crate) mod deploy;
 pub(crate) mod events;
 mod identity;
 pub(crate) mod session_store;
+pub(crate) mod signing;
 pub(crate) mod trust;

@@ -3,10 +3,12 @@
 mod archive_contents;
 mod ending;
 mod image;
+mod sign;
 mod warn;
 mod whole_archive;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{
@@ -26,6 +28,7 @@ use crate::bundle::{self, Blob, Bundle};
 use crate::context::Context;
 use crate::edge::client::{self, Edge, Refusal};
 use crate::edge::deploy::{BlobError, missing_blobs};
+use crate::edge::signing::SigningKey;
 use crate::output::exit::Failure;
 use crate::output::progress::rate_text;
 use crate::output::report::{self, byte_text, milliseconds};
@@ -66,6 +69,8 @@ pub(crate) struct Push<'c> {
     /// Whether the push has begun to talk to the edge.
     has_contacted: bool,
     steps: Vec<Step>,
+    /// The keys that sign the version.
+    keys: Arc<[SigningKey]>,
 }
 
 /// The outcome of an upload.
@@ -95,6 +100,7 @@ impl<'c> Push<'c> {
             is_archive_sent: false,
             has_contacted: false,
             steps: Vec::new(),
+            keys: Arc::new([]),
         }
     }
 
@@ -113,6 +119,7 @@ impl<'c> Push<'c> {
         let folders = self.context.project.folders(dir)?;
         let archive_type = archive::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());
         let folders = folders.only(only, dir.is_some() && archive_type.is_none());
+        self.read_keys(archive_type.is_some())?;
         if let (Some(_), Some(server), None) = (archive_type, &folders.server, only) {
             let message =
                 format!("The archive is sent as it is, without the backend in `{}`.", server.path().display());
@@ -227,7 +234,9 @@ impl<'c> Push<'c> {
         loop {
             let (_, bundle) = scanned?;
             let manifest = bundle.manifest.clone();
-            let begin = BeginDeploy { manifest, source: source.clone(), options: options.clone() };
+            let signatures = self.signatures(edge.app(), &manifest).await?;
+            let options = DeployOptions { signatures, ..options.clone() };
+            let begin = BeginDeploy { manifest, source: source.clone(), options };
             let begun = self.begin(edge, place, &begin).await?;
             if (scans, restarts) == (1, 0) {
                 self.print_new_place(edge, place, &begun).await;
@@ -295,6 +304,7 @@ impl<'c> Push<'c> {
             watch_s: self.args.gate.watch_s(),
             rollout: self.args.gate.rollout(&self.context.project.site),
             reason: self.args.gate.reason.clone(),
+            signatures: Vec::new(),
             only: self.args.half.only,
             with: self.args.half.with.as_ref().map(ToString::to_string),
         })

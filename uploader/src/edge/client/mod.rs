@@ -8,6 +8,7 @@ mod repeat;
 mod retention;
 mod run;
 mod schedules;
+mod signing;
 mod waits;
 mod webhooks;
 

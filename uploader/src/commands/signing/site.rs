@@ -1,0 +1,210 @@
+//! A live site as a visitor gets it: each file of a manifest is requested, and what comes is hashed.
+
+use std::io::{self, Write};
+
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::problem::Code;
+use devanture_config::{Digest, VersionId};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
+use reqwest::{Response, StatusCode};
+use serde::Serialize;
+use url::Url;
+
+use crate::edge::client::CONNECT_TIME_MAX;
+use crate::edge::trust;
+use crate::output::exit::Failure;
+use crate::project::settings::EdgeAccess;
+
+/// Redirects of the site's own that are followed for one file, as from `about.html` to `about`.
+const REDIRECTS_MAX: usize = 3;
+/// Characters of a path's segment that need no encoding.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The field that says which version answered.
+const VERSION: &str = "devanture-version";
+
+/// What became of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Found {
+    /// Its bytes came, byte for byte.
+    Same,
+    /// Bytes came that are none of the version's.
+    Foreign(String),
+    /// Nothing came that could be checked.
+    Unchecked(String),
+    /// The bytes of another file of the version came, as a rule may say.
+    OtherFile,
+}
+
+/// The site.
+pub(super) struct Site {
+    http: reqwest::Client,
+    url: Url,
+    version: VersionId,
+}
+
+impl Site {
+    /// Prepares; nothing is sent yet. The token never goes there.
+    pub(super) fn new(url: &Url, access: &EdgeAccess, version: VersionId) -> Result<Self, Failure> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIME_MAX)
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(ca) = &access.ca {
+            builder = builder.tls_backend_preconfigured(trust::with_file(ca)?);
+        }
+        let host = url.host_str().unwrap_or_default();
+        if host == "localhost" || host.ends_with(".localhost") {
+            // As browsers and curl do (RFC 6761 §6.3).
+            builder = builder.no_proxy().resolve(host, ([127, 0, 0, 1], 0).into());
+        }
+        let http =
+            builder.build().map_err(|error| Failure::new(Code::Usage, format!("TLS cannot be used: {error}.")))?;
+        Ok(Self { http, url: url.clone(), version })
+    }
+
+    /// Requests a file without a coding, and, where its bytes came, with one.
+    pub(super) async fn check(
+        &self,
+        path: &BundlePath,
+        entry: &FileEntry,
+        is_of_version: &(dyn Fn(Digest) -> bool + Sync),
+    ) -> Result<Found, Failure> {
+        let found = self.once(path, entry, is_of_version, "identity").await?;
+        if found != Found::Same {
+            return Ok(found);
+        }
+        self.once(path, entry, is_of_version, "zstd, gzip").await
+    }
+
+    async fn once(
+        &self,
+        path: &BundlePath,
+        entry: &FileEntry,
+        is_of_version: &(dyn Fn(Digest) -> bool + Sync),
+        codings: &str,
+    ) -> Result<Found, Failure> {
+        let mut url = self.address(path)?;
+        for _ in 0..=REDIRECTS_MAX {
+            let request = self.http.get(url.clone()).header(ACCEPT, "*/*").header(ACCEPT_ENCODING, codings);
+            let response = request.send().await.map_err(|error| unreachable(&url, &error))?;
+            if response.status().is_redirection() {
+                let to = response.headers().get(LOCATION).and_then(|to| url.join(to.to_str().ok()?).ok());
+                match to {
+                    Some(to) if to.origin() == url.origin() => url = to,
+                    Some(to) => return Ok(Found::Unchecked(format!("it leads to {to}"))),
+                    None => return Ok(Found::Unchecked("it leads nowhere".to_owned())),
+                }
+                continue;
+            }
+            if response.status() != StatusCode::OK {
+                return Ok(Found::Unchecked(format!("the answer is {}", response.status().as_u16())));
+            }
+            return self.read(response, entry, is_of_version, &url).await;
+        }
+        Ok(Found::Unchecked(format!("it leads on more than {REDIRECTS_MAX} times")))
+    }
+
+    async fn read(
+        &self,
+        mut response: Response,
+        entry: &FileEntry,
+        is_of_version: &(dyn Fn(Digest) -> bool + Sync),
+        url: &Url,
+    ) -> Result<Found, Failure> {
+        let field = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if let Some(other) = field(VERSION).filter(|id| *id != self.version.short()) {
+            return Ok(Found::Foreign(format!("the version {} answers", other.chars().take(20).collect::<String>())));
+        }
+        let coding = field(CONTENT_ENCODING.as_str());
+        // Any file of a version has a bounded length; what is longer than this one is another one.
+        let Some(mut hashing) = Hashing::new(coding.as_deref(), entry.size) else {
+            return Ok(Found::Foreign(format!("the coding {} was not accepted", coding.unwrap_or_default())));
+        };
+        while let Some(bytes) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
+            if hashing.write_all(&bytes).is_err() {
+                return Ok(Found::Foreign(
+                    "the bytes are more than the file's, or not as their coding says".to_owned(),
+                ));
+            }
+        }
+        Ok(match hashing.end() {
+            Some(digest) if digest == entry.hash => Found::Same,
+            Some(digest) if is_of_version(digest) => Found::OtherFile,
+            Some(digest) => Found::Foreign(format!("the bytes have the BLAKE3 {}", digest.short())),
+            None => Found::Foreign("the bytes are not as their coding says".to_owned()),
+        })
+    }
+
+    fn address(&self, path: &BundlePath) -> Result<Url, Failure> {
+        let encoded: Vec<String> =
+            path.as_str().split('/').map(|segment| utf8_percent_encode(segment, SEGMENT).to_string()).collect();
+        let address = self.url.join(&format!("/{}", encoded.join("/")));
+        address.map_err(|error| Failure::new(Code::Usage, format!("{} is no address: {error}.", self.url)))
+    }
+}
+
+fn unreachable(url: &Url, error: &reqwest::Error) -> Failure {
+    Failure::new(Code::Unreachable, format!("{url} does not answer: {error}."))
+}
+
+/// A hash of bytes as they are before their coding.
+enum Hashing {
+    Gzip(flate2::write::MultiGzDecoder<Bounded>),
+    Plain(Bounded),
+    Zstd(zstd::stream::write::Decoder<'static, Bounded>),
+}
+
+impl Hashing {
+    fn new(coding: Option<&str>, size: u64) -> Option<Self> {
+        // Twice as much and a page: another file of the version may be longer, and is then told apart.
+        let bounded = Bounded { hasher: blake3::Hasher::new(), left: size.saturating_mul(2).saturating_add(1 << 20) };
+        match coding {
+            None | Some("identity") => Some(Self::Plain(bounded)),
+            Some("gzip") => Some(Self::Gzip(flate2::write::MultiGzDecoder::new(bounded))),
+            Some("zstd") => zstd::stream::write::Decoder::new(bounded).ok().map(Self::Zstd),
+            Some(_) => None,
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Gzip(decoder) => decoder.write_all(bytes),
+            Self::Plain(bounded) => bounded.write_all(bytes),
+            Self::Zstd(decoder) => decoder.write_all(bytes),
+        }
+    }
+
+    fn end(self) -> Option<Digest> {
+        let bounded = match self {
+            Self::Gzip(decoder) => decoder.finish().ok()?,
+            Self::Plain(bounded) => bounded,
+            Self::Zstd(mut decoder) => {
+                decoder.flush().ok()?;
+                decoder.into_inner()
+            }
+        };
+        Some(Digest::from(*bounded.hasher.finalize().as_bytes()))
+    }
+}
+
+/// A hash of no more bytes than it may get: a coding may make many of few.
+struct Bounded {
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.left = self.left.checked_sub(length).ok_or_else(|| io::Error::other("too many bytes"))?;
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

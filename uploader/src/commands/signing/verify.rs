@@ -1,0 +1,210 @@
+//! `verify`: whether each byte of a live site belongs to a version that was signed, and whether the log is whole.
+
+use std::collections::BTreeSet;
+
+use devanture_config::api::LiveLogEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::problem::Code;
+use devanture_config::signing::{Signature, SignerKey, signed_by};
+use devanture_config::text::counted;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
+
+use super::live_log::{broken, continues, read_all};
+use super::site::{Found, Site};
+use crate::args::VerifyArgs;
+use crate::context::Context;
+use crate::edge::client::Edge;
+use crate::edge::signing::public_keys;
+use crate::output::exit::Failure;
+use crate::output::progress::Style;
+use crate::output::terminal::escaped;
+
+/// Files that are requested at once.
+const AT_ONCE: usize = 8;
+/// Paths that are printed of what could not be checked.
+const SHOWN_MAX: usize = 10;
+
+/// A file that is not as it should be, or of which that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Odd {
+    path: BundlePath,
+    why: String,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Verified {
+    app: AppName,
+    environment: PlaceName,
+    version: VersionId,
+    site: String,
+    signed_by: Vec<String>,
+    /// Files whose bytes came.
+    same: usize,
+    /// Files in whose place another one of the version came.
+    other_files: usize,
+    foreign: Vec<Odd>,
+    unchecked: Vec<Odd>,
+    /// Entries of the log; the last one names the version.
+    log_entries: usize,
+    /// The hash of the last entry: whoever keeps it knows later whether the log was written again.
+    log_head: Option<Digest>,
+    /// Entries that are those of the file that was named.
+    log_kept: Option<usize>,
+}
+
+/// `verify`.
+///
+/// # Errors
+/// `not_signed`, `foreign_bytes`, `live_log_broken`, `live_moved`; as the edge says; `usage`.
+pub(crate) async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), Failure> {
+    let signers = public_keys(&args.signer)?;
+    let (edge, place) = (context.edge()?, context.place()?);
+    let Some(version) = edge.status(&place).await?.version else {
+        return Err(Failure::new(Code::NothingLive, format!("Nothing is live in {place}.")));
+    };
+    let manifest = manifest(&edge, &version).await?;
+    let by = signed(&edge, &version, &signers, args.min).await?;
+    let log = log(&edge, &place, &version).await?;
+    let log_kept = args.log.as_deref().map(|file| continues((&edge, &place), &log, file)).transpose()?;
+    let site = Site::new(&args.site, &context.settings.edge_access()?, version)?;
+    let mut verified = Verified {
+        app: edge.app().clone(),
+        environment: place.clone(),
+        version,
+        site: args.site.to_string(),
+        signed_by: by,
+        same: 0,
+        other_files: 0,
+        foreign: Vec::new(),
+        unchecked: Vec::new(),
+        log_entries: log.len(),
+        log_head: log.last().map(|entry| entry.hash),
+        log_kept,
+    };
+    visit(context, &site, &manifest, &mut verified).await?;
+    if edge.status(&place).await?.version != Some(version) {
+        let message = format!("Another version went live in {place} while the site was downloaded.");
+        return Err(Failure::new(Code::LiveMoved, message).hint("verify it again"));
+    }
+    let style = context.output.style;
+    if let Some(odd) = verified.foreign.first() {
+        if !context.output.is_json {
+            context.output.lines(&lines(style, &verified));
+        }
+        let (count, path, why) = (counted(verified.foreign.len(), "file"), &odd.path, &odd.why);
+        let message = format!(
+            "{count} of the site {} not of the signed version, such as /{path}: {why}.",
+            is_are(verified.foreign.len())
+        );
+        return Err(Failure::new(Code::ForeignBytes, message)
+            .hint("look at what answers there: another server, a proxy, a backend, or a changed edge"));
+    }
+    context.output.write(&verified, || lines(style, &verified));
+    Ok(())
+}
+
+fn is_are(count: usize) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
+/// The manifest, which is the version's because its hash is the id.
+async fn manifest(edge: &Edge, version: &VersionId) -> Result<Manifest, Failure> {
+    let bytes = edge.manifest(version).await?;
+    if VersionId::of(&bytes) != *version {
+        let message = format!("The manifest that the edge gives is not that of {}.", version.short());
+        return Err(Failure::new(Code::ForeignBytes, message));
+    }
+    Manifest::parse(&bytes)
+        .map_err(|error| Failure::new(Code::BadManifest, format!("The manifest cannot be read: {error}.")))
+}
+
+/// Who of `signers` has signed the version.
+async fn signed(edge: &Edge, version: &VersionId, signers: &[SignerKey], min: u64) -> Result<Vec<String>, Failure> {
+    let signatures = edge.signatures(&version.to_string()).await?.signatures;
+    let signatures: Vec<Signature> = signatures.into_iter().map(|one| one.signature.0).collect();
+    let by = signed_by(signers, &signatures, edge.app(), version);
+    let names: Vec<String> = by.iter().map(|key| escaped(&key.named())).collect();
+    if u64::try_from(by.len()).unwrap_or(u64::MAX) >= min {
+        return Ok(names);
+    }
+    let has = if names.is_empty() { "none of them".to_owned() } else { format!("only {}", names.join(", ")) };
+    let message = format!("{} is live, and of the signers that you trust {has} signed it.", version.short());
+    Err(Failure::new(Code::NotSigned, message)
+        .hint(format!("`devanture sign {}` lists its signatures", version.short())))
+}
+
+/// The log, whose last entry has to be of what is live.
+async fn log(edge: &Edge, place: &PlaceName, version: &VersionId) -> Result<Vec<LiveLogEntry>, Failure> {
+    let entries = read_all(edge, place).await?;
+    match entries.last() {
+        Some(last) if last.version == *version => Ok(entries),
+        Some(last) => {
+            Err(broken(&format!("its last entry is of {}, and {} is live", last.version.short(), version.short())))
+        }
+        // What went live before there was a log has no entry.
+        None => Ok(entries),
+    }
+}
+
+async fn visit(context: &Context, site: &Site, manifest: &Manifest, verified: &mut Verified) -> Result<(), Failure> {
+    let of_version: BTreeSet<Digest> = manifest.files.values().map(|entry| entry.hash).collect();
+    let is_of_version = |digest: Digest| of_version.contains(&digest);
+    let serving = manifest.serving_for(verified.environment.as_str());
+    let routes = serving.routes.unwrap_or_default();
+    let is_routed = |path: &BundlePath| {
+        let path = format!("/{path}");
+        routes.iter().any(|route| route.path.takes(&path) && !route.files_first)
+    };
+    let working = context.progress.working("verify", &verified.site);
+    let found: Vec<(&BundlePath, Found)> = stream::iter(&manifest.files)
+        .map(|(path, entry)| {
+            let (is_of_version, is_routed) = (&is_of_version, is_routed(path));
+            async move {
+                let name = path.as_str();
+                let found = match name {
+                    HEADERS_FILE | REDIRECTS_FILE => Found::Unchecked("it is a file of rules".to_owned()),
+                    _ if is_routed => Found::Unchecked("a backend answers there".to_owned()),
+                    _ => site.check(path, entry, is_of_version).await?,
+                };
+                Ok::<_, Failure>((path, found))
+            }
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    drop(working);
+    for (path, found) in found {
+        let path = path.clone();
+        match found {
+            Found::Same => verified.same += 1,
+            Found::OtherFile => verified.other_files += 1,
+            Found::Foreign(why) => verified.foreign.push(Odd { path, why }),
+            Found::Unchecked(why) => verified.unchecked.push(Odd { path, why }),
+        }
+    }
+    Ok(())
+}
+
+fn lines(style: Style, verified: &Verified) -> Vec<String> {
+    let Verified { version, site, environment, .. } = verified;
+    let mut lines = vec![style.line("version", &format!("{version} in {environment}"))];
+    lines.extend(verified.signed_by.iter().map(|name| style.line("signed", &format!("by {name}"))));
+    lines.push(style.line("files", &format!("{} as signed at {site}", verified.same)));
+    if verified.other_files > 0 {
+        lines.push(style.line("", &format!("{} answer with another file of the version", verified.other_files)));
+    }
+    let odd =
+        |name: &str, odd: &Odd| style.line(name, &format!("/{}: {}", escaped(odd.path.as_str()), escaped(&odd.why)));
+    lines.extend(verified.foreign.iter().map(|one| style.bad(&odd("foreign", one))));
+    lines.extend(verified.unchecked.iter().take(SHOWN_MAX).map(|one| odd("unchecked", one)));
+    if let Some(more) = verified.unchecked.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+        lines.push(style.line("", &format!("and {more} more that could not be checked")));
+    }
+    let head = verified.log_head.map_or_else(String::new, |head| format!(", its head is {head}"));
+    lines.push(style.line("log", &format!("{} of what was live{head}", counted(verified.log_entries, "entry"))));
+    lines
+}

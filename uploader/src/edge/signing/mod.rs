@@ -1,0 +1,148 @@
+//! Keys that sign versions: private keys in files, and those that `ssh-agent` holds.
+
+mod agent;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use devanture_config::problem::Code;
+use devanture_config::signing::{BadPrivateKey, PrivateKey, Signature, SignatureText, SignerKey, version_message};
+use devanture_config::{AppName, VersionId};
+
+use crate::output::exit::Failure;
+
+/// Most bytes of a file with a key, or with a list of public keys.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// How a key may be named.
+const FORMS: &str = "a file as `ssh-keygen -t ed25519` makes it, or one with its public key, for ssh-agent";
+
+/// A key that can sign.
+#[derive(Debug)]
+pub(crate) enum SigningKey {
+    /// A private key that was read.
+    Private(Box<PrivateKey>),
+    /// A key that `ssh-agent` holds; beside it stands the file of the private key, where that is encrypted.
+    Agent(SignerKey, Option<String>),
+}
+
+impl SigningKey {
+    /// Reads the key that was named: a file, or a public key itself.
+    ///
+    /// # Errors
+    /// `usage`.
+    pub(crate) fn read(named: &str) -> Result<Self, Failure> {
+        if named.starts_with("ssh-") {
+            return Ok(Self::Agent(public_key(named, named)?, None));
+        }
+        let text = read_text(named)?;
+        if let Some(line) = text.lines().map(str::trim).find(|line| line.starts_with("ssh-")) {
+            return Ok(Self::Agent(public_key(line, named)?, None));
+        }
+        match PrivateKey::parse(&text) {
+            Ok(key) => Ok(Self::Private(Box::new(key))),
+            Err(BadPrivateKey::Encrypted(key)) => Ok(Self::Agent(key, Some(named.to_owned()))),
+            Err(error) => {
+                let message = format!("The key {named} cannot be used: {error}.");
+                Err(Failure::new(Code::Usage, message).hint(FORMS))
+            }
+        }
+    }
+
+    /// Its public key.
+    pub(crate) fn public(&self) -> &SignerKey {
+        match self {
+            Self::Private(key) => key.public(),
+            Self::Agent(key, _) => key,
+        }
+    }
+
+    /// Signs a version. A key that `ssh-agent` holds may wait for a person.
+    ///
+    /// # Errors
+    /// `usage` where `ssh-agent` does not sign.
+    pub(crate) fn sign(&self, app: &AppName, version: &VersionId) -> Result<SignatureText, Failure> {
+        let message = version_message(app, version);
+        let signature = match self {
+            Self::Private(key) => key.sign(&message),
+            Self::Agent(key, file) => {
+                agent::sign(key, &message).map_err(|why| not_by_agent(key, file.as_deref(), &why))?
+            }
+        };
+        Ok(SignatureText(checked(signature, app, version)?))
+    }
+}
+
+/// An agent may answer anything.
+fn checked(signature: Signature, app: &AppName, version: &VersionId) -> Result<Signature, Failure> {
+    match signature.check(app, version) {
+        Ok(()) => Ok(signature),
+        Err(_) => Err(Failure::new(Code::Usage, "ssh-agent answered with a signature that does not hold.")),
+    }
+}
+
+fn not_by_agent(key: &SignerKey, file: Option<&str>, why: &str) -> Failure {
+    let message = match file {
+        Some(file) => {
+            format!("The key {file} is encrypted with a passphrase, and ssh-agent does not sign with it: {why}.")
+        }
+        None => format!("ssh-agent does not sign with the key {}: {why}.", key.named()),
+    };
+    Failure::new(Code::Usage, message).hint(format!("`ssh-add {}` gives the key to ssh-agent", file.unwrap_or("FILE")))
+}
+
+/// Signs a version with each of these keys, off the threads that speak with the network.
+///
+/// # Errors
+/// As [`SigningKey::sign`].
+pub(crate) async fn sign_all(
+    keys: Arc<[SigningKey]>,
+    app: AppName,
+    version: VersionId,
+) -> Result<Vec<SignatureText>, Failure> {
+    let signed = tokio::task::spawn_blocking(move || keys.iter().map(|key| key.sign(&app, &version)).collect());
+    signed.await.map_err(|error| Failure::new(Code::Internal, format!("Signing failed: {error}.")))?
+}
+
+/// The public keys that were named: files with one on each line, or the keys themselves.
+///
+/// # Errors
+/// `usage`.
+pub(crate) fn public_keys(named: &[String]) -> Result<Vec<SignerKey>, Failure> {
+    let mut keys = Vec::new();
+    for one in named {
+        if one.starts_with("ssh-") {
+            keys.push(public_key(one, one)?);
+            continue;
+        }
+        let text = read_text(one)?;
+        let before = keys.len();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            keys.push(public_key(line, one)?);
+        }
+        if keys.len() == before {
+            return Err(Failure::new(Code::Usage, format!("The file {one} holds no public key.")));
+        }
+    }
+    Ok(keys)
+}
+
+fn public_key(text: &str, named: &str) -> Result<SignerKey, Failure> {
+    text.parse().map_err(|error| {
+        let place = if text == named { String::new() } else { format!("{named}: ") };
+        Failure::new(Code::Usage, format!("{place}{error}.")).hint("`ssh-keygen -t ed25519` makes a pair of keys")
+    })
+}
+
+/// Also of what is no plain file, such as the pipe of `<(…)`: it is read once.
+fn read_text(named: &str) -> Result<String, Failure> {
+    let bad = |why: String| Failure::new(Code::Usage, format!("The key {named} cannot be read: {why}.")).hint(FORMS);
+    let file = File::open(Path::new(named)).map_err(|error| bad(error.to_string()))?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(bad(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
+}
