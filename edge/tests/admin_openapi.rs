@@ -204,6 +204,8 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("SettingWanted", read::<api::SettingWanted>()),
         ("SettingsPatch", read::<api::SettingsPatch>()),
         ("SmokeCheck", read::<SmokeCheck>()),
+        ("SignRequest", read::<api::SignRequest>()),
+        ("SignersRequest", read::<api::SignersRequest>()),
         ("Source", read::<api::Source>()),
         ("SwitchRequest", read::<api::SwitchRequest>()),
         ("TokenRequest", read::<api::TokenRequest>()),

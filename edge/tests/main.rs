@@ -37,6 +37,7 @@ mod schedules;
 #[path = "support/seaweed.rs"]
 mod seaweed;
 mod sessions;
+mod signing;
 #[path = "support/small_disk.rs"]
 mod small_disk;
 mod spawner;

@@ -95,6 +95,7 @@ targets! {
     range at "../targets/range.rs"
     rules at "../targets/rules.rs"
     run_stream at "../targets/run_stream.rs"
+    signatures at "../targets/signatures.rs"
     site_file at "../targets/site_file.rs"
     statuses at "../targets/statuses.rs"
     target at "../targets/target.rs"

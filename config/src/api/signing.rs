@@ -80,7 +80,7 @@ pub struct Signers {
 /// The answer to a change of signers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignersReport {
-    /// Whether the change was only asked about.
+    /// Whether the change was only predicted.
     pub dry_run: bool,
     /// Whether anything changed, or would.
     pub changed: bool,

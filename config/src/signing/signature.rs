@@ -47,7 +47,7 @@ pub enum BadSignature {
 /// The text that is signed for a version: a signature is good in no other app, and for no other content.
 #[must_use]
 pub fn version_message(app: &AppName, version: &VersionId) -> String {
-    format!("devanture version\napp {app}\nversion {version}\n")
+    format!("{NAMESPACE}\napp {app}\nversion {version}\n")
 }
 
 /// Hash of the signed text.

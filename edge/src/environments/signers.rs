@@ -270,7 +270,7 @@ impl Environments {
         Err(Problem::new(Code::BadSignature, detail).hint(hint).into())
     }
 
-    /// Drops the oldest signatures of keys that no environment wants: whoever may push could fill the list of a version
+    /// Drops the oldest signatures of keys that no environment wants: anyone who may push could fill the list of a version
     /// with those of keys that mean nothing, and keep a signer out.
     async fn make_room(&self, app: &AppName, stored: &mut Vec<StoredSignature>) -> Result<(), Error> {
         let max = usize::try_from(self.ledger.limits().signatures_per_version_max).unwrap_or(usize::MAX);

@@ -28,6 +28,7 @@ mod restores;
 mod rollout;
 mod runs;
 mod schedules;
+mod signing;
 mod switches;
 mod trust;
 mod upgrades;

@@ -67,6 +67,7 @@ fn every_command_in_a_document_exists() {
         commands(&args, "AccountCommand"),
         commands(&args, "AliasCommand"),
         commands(&args, "HostnamesCommand"),
+        commands(&args, "SignersCommand"),
         commands(&args, "TokenCommand"),
         commands(&args, "UpstreamsCommand"),
         commands(&args, "WebhooksCommand"),
@@ -90,7 +91,7 @@ fn every_command_in_a_document_exists() {
                             if let (
                                 Some(second),
                                 "account" | "alias" | "cluster" | "console" | "hostnames" | "token" | "upstreams"
-                                | "webhooks",
+                                | "signers" | "webhooks",
                             ) = (call.get(1), *command)
                             {
                                 assert!(nested.contains(*second), "{path}: {line}");

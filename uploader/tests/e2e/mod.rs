@@ -51,6 +51,7 @@ mod refusals;
 mod routes;
 mod running;
 mod schedules;
+mod signing;
 mod sites;
 mod sole_workers;
 mod spellings;

@@ -182,6 +182,8 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/undelete"
             | "/v1/apps/{app}/usage"
             | "/v1/apps/{app}/versions/{id}"
+            | "/v1/apps/{app}/versions/{id}/manifest"
+            | "/v1/apps/{app}/versions/{id}/signatures"
             | "/v1/apps/{app}/webhooks"
             | "/v1/apps/{app}/webhooks/{name}"
             | "/v1/apps/{app}/webhooks/{name}/deliveries/{id}/redeliver"

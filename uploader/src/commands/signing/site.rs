@@ -159,7 +159,7 @@ enum Hashing {
 
 impl Hashing {
     fn new(coding: Option<&str>, size: u64) -> Option<Self> {
-        // Twice as much and a page: another file of the version may be longer, and is then told apart.
+        // Twice as much and a page: another file of the version may be longer, and is recognised as such.
         let bounded = Bounded { hasher: blake3::Hasher::new(), left: size.saturating_mul(2).saturating_add(1 << 20) };
         match coding {
             None | Some("identity") => Some(Self::Plain(bounded)),

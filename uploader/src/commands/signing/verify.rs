@@ -50,7 +50,7 @@ struct Verified {
     unchecked: Vec<Odd>,
     /// Entries of the log; the last one names the version.
     log_entries: usize,
-    /// The hash of the last entry: whoever keeps it knows later whether the log was written again.
+    /// The hash of the last entry: who keeps it knows later whether the log was written again.
     log_head: Option<Digest>,
     /// Entries that are those of the file that was named.
     log_kept: Option<usize>,

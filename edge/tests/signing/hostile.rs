@@ -1,0 +1,96 @@
+//! What strangers and thieves of tokens try: signatures of others, changed ones, removed ones, and floods of them.
+
+use devanture_config::api::{BeginDeploy, DeployOptions, Scope};
+use devanture_config::problem::Code;
+use devanture_config::signing::{SignatureText, version_message};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::world::{APP, ONE, THREE, TWO, key, post, push, push_to, served, sign, signature, signatures, want};
+use crate::support::{edge, got, manifest};
+
+#[tokio::test]
+async fn a_signature_of_another_app_or_version_is_refused() {
+    let edge = edge().with_app(APP, ONE).with_app("blog", TWO).start().await;
+    let ada = key("ada");
+    want(&edge, &[&ada], 1).await;
+    let two = manifest(TWO).id();
+    // The same content in another app, signed there.
+    let of_blog = SignatureText(ada.sign(&version_message(&"blog".parse().unwrap(), &two)));
+    let of_one = signature(&ada, manifest(ONE).id());
+    for wrong in [of_blog, of_one] {
+        let options = DeployOptions { signatures: vec![wrong.clone()], ..DeployOptions::default() };
+        let begin = BeginDeploy { manifest: manifest(TWO), source: Default::default(), options };
+        let problem = edge.try_push(APP, "prod", begin, TWO).await.unwrap_err();
+        assert_eq!(problem.code, Code::BadSignature, "{problem:?}");
+        push_to(&edge, "staging", TWO, &[], DeployOptions::default()).await.unwrap();
+        assert_eq!(sign(&edge, two, &wrong).await.code(), Code::BadSignature);
+    }
+    assert!(signatures(&edge, two).await.signatures.is_empty());
+    assert_eq!(post(&edge, "switch", json!({ "version": two })).await.code(), Code::NotSigned);
+    assert_eq!(served(&edge).await, "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_stripped_signature_is_a_missing_one() {
+    let edge = edge().with_app(APP, ONE).start().await;
+    let ada = key("ada");
+    let two = push(&edge, TWO, &[&ada]).await.unwrap().version;
+    let three = push(&edge, THREE, &[&ada]).await.unwrap().version;
+    want(&edge, &[&ada], 1).await;
+    assert_eq!(post(&edge, "rollback", json!({})).await.status, StatusCode::OK);
+    // Deleted and pushed again without it, as anyone who may push could do.
+    let path = format!("/v1/apps/{APP}/versions/{three}");
+    assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK);
+    assert_eq!(push(&edge, THREE, &[]).await.unwrap_err().code, Code::NotSigned);
+    // And a deleted one that comes back is signed again.
+    assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK);
+    let undelete =
+        got(edge.api(Method::POST, &format!("/v1/apps/{APP}/undelete")).json(&json!({ "version": three }))).await;
+    assert_eq!(undelete.status, StatusCode::OK, "{}", undelete.text());
+    assert_eq!(post(&edge, "switch", json!({ "version": three })).await.code(), Code::NotSigned);
+    assert_eq!(edge.live(APP).await, Some(two));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn signatures_of_strangers_do_not_keep_a_signer_out() {
+    let edge = edge().with_app(APP, ONE).with_limit("signatures_per_version_max", 3).start().await;
+    let (ada, bob) = (key("ada"), key("bob"));
+    want(&edge, &[&ada, &bob], 2).await;
+    let two = push(&edge, TWO, &[&ada]).await.unwrap_err();
+    assert_eq!(two.code, Code::NotSigned);
+    let two = manifest(TWO).id();
+    let token = edge.token_for(Scope::Push, Some(APP), None).await;
+    let path = format!("/v1/apps/{APP}/versions/{two}/signatures");
+    for number in 0..5 {
+        let stranger = key(&format!("stranger {number}"));
+        let body = json!({ "signature": signature(&stranger, two) });
+        assert_eq!(got(edge.ask(Method::POST, &path, &token).json(&body)).await.status, StatusCode::OK);
+    }
+    assert_eq!(signatures(&edge, two).await.signatures.len(), 3);
+    assert_eq!(sign(&edge, two, &signature(&bob, two)).await.status, StatusCode::OK);
+    assert_eq!(post(&edge, "switch", json!({ "version": two })).await.status, StatusCode::OK);
+    // More than fit are refused as they come.
+    let strangers: Vec<_> = (0..4).map(|_| key("x")).collect();
+    let many: Vec<_> = strangers.iter().collect();
+    assert_eq!(push(&edge, THREE, &many).await.unwrap_err().code, Code::TooMany);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_signature_is_refused_in_one_piece() {
+    let edge = edge().with_app(APP, ONE).start().await;
+    let one = edge.live(APP).await.unwrap();
+    let text = signature(&key("ada"), one).0.to_string();
+    let path = format!("/v1/apps/{APP}/versions/{one}/signatures");
+    let cut = text[..text.len() / 2].to_owned();
+    let long = format!("{text}{}", " ".repeat(10_000));
+    for wrong in ["", "x", cut.as_str(), long.as_str()] {
+        let answer = got(edge.api(Method::POST, &path).json(&json!({ "signature": wrong }))).await;
+        assert_eq!(answer.code(), Code::BadRequest, "{wrong}");
+    }
+    assert!(signatures(&edge, one).await.signatures.is_empty());
+    edge.stop().await;
+}

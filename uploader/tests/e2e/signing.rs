@@ -1,0 +1,244 @@
+//! What `docs/signing.md` shows, as it stands there, with keys of `ssh-keygen` and an `ssh-agent`, and sites that lie.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::support::edge::{Edge, Ran, edge};
+use crate::support::page::block;
+
+/// A folder with a project of two pages, whose first version is live and not signed.
+fn project(edge: &Edge) -> tempfile::TempDir {
+    let project = tempfile::tempdir().unwrap();
+    let folder = project.path();
+    std::fs::write(folder.join("devanture.toml"), "app = \"shop\"\nwww = \"www\"\n").unwrap();
+    std::fs::create_dir(folder.join("www")).unwrap();
+    std::fs::write(folder.join("www/about.html"), "<title>about</title>".repeat(100)).unwrap();
+    write(folder, "one");
+    assert_eq!(run(edge, folder, "push").code, Some(0));
+    project
+}
+
+fn write(folder: &Path, text: &str) {
+    std::fs::write(folder.join("www/index.html"), format!("<title>{text}</title>")).unwrap();
+}
+
+#[track_caller]
+fn run(edge: &Edge, folder: &Path, line: &str) -> Ran {
+    let arguments: Vec<&str> = line.split(' ').collect();
+    Ran::of(edge.command(folder, "shop", &arguments).output().unwrap())
+}
+
+#[track_caller]
+fn succeeds(edge: &Edge, folder: &Path, line: &str) -> Ran {
+    let ran = run(edge, folder, line);
+    assert_eq!(ran.code, Some(0), "{line}: {ran:#?}\n{}", edge.log());
+    ran
+}
+
+/// Makes a key in a folder.
+fn make_key(folder: &Path, name: &str, passphrase: &str) {
+    let arguments = ["-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", name];
+    assert!(Command::new("ssh-keygen").args(arguments).current_dir(folder).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_of_the_page_comes_out_as_it_says() {
+    let edge = edge().start();
+    let project = project(&edge);
+    let folder = project.path();
+    let site = edge.url("shop.localhost", "/");
+    let story = block("signing.md", "run");
+    let (mut version, mut log) = (String::new(), String::new());
+    for line in story.lines() {
+        let (line, says) = line.split_once('#').unwrap_or((line, ""));
+        let line = line.trim().replace("VERSION", &version).replace("SITE", &site);
+        if line.starts_with("ssh-keygen ") {
+            let name = line.rsplit(' ').next().unwrap();
+            make_key(folder, name, "");
+            continue;
+        }
+        let line = line.strip_prefix("devanture ").unwrap();
+        if line.starts_with("push") {
+            write(folder, "two");
+            version = run(&edge, folder, "push --dry-run --json").json()["version"].as_str().unwrap().to_owned();
+        }
+        let ran = run(&edge, folder, line);
+        let is_refused = says.contains("refused");
+        assert_eq!(ran.code, Some(i32::from(is_refused)), "{line}: {ran:#?}\n{}", edge.log());
+        assert_eq!(ran.stderr.contains("[not_signed]"), is_refused, "{line}: {ran:#?}");
+        if line.starts_with("push") {
+            assert!(ran.stderr.contains("bob (SHA256:") && ran.stderr.contains("The previous version is"), "{ran:#?}");
+        }
+        if line.starts_with("live-log") {
+            log = ran.stdout;
+        }
+    }
+    assert_eq!(log.lines().count(), 2, "{log}");
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!((last["version"].as_str(), last["signed_by"].as_array().unwrap().len()), (Some(version.as_str()), 2));
+    let status = succeeds(&edge, folder, "status");
+    assert!(status.stdout.contains("signed    by ada (SHA256:"), "{status:#?}");
+
+    // The export is kept, and what is written after it continues it.
+    std::fs::write(folder.join("log.ndjson"), &log).unwrap();
+    write(folder, "three");
+    succeeds(&edge, folder, "push --sign ada --sign bob");
+    let verify = format!("verify {site} --signer ada.pub --log log.ndjson");
+    let verified = run(&edge, folder, &format!("{verify} --json")).json();
+    let counts = ["same", "other_files", "log_entries", "log_kept"].map(|name| verified[name].as_u64().unwrap());
+    assert_eq!((counts, &verified["foreign"]), ([2, 0, 3, 2], &serde_json::json!([])), "{verified}");
+    std::fs::write(folder.join("log.ndjson"), log.replacen("\"number\":1", "\"number\":7", 1)).unwrap();
+    assert_eq!(run(&edge, folder, &format!("{verify} --json")).problem(), "live_log_broken");
+    make_key(folder, "eve", "");
+    let by_eve = run(&edge, folder, &format!("verify {site} --signer eve.pub --json"));
+    assert_eq!((by_eve.code, by_eve.problem().as_str()), (Some(1), "not_signed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_keygen_makes_and_checks_the_same_signatures() {
+    let edge = edge().start();
+    let project = project(&edge);
+    let folder = project.path();
+    make_key(folder, "ada", "");
+    write(folder, "two");
+    succeeds(&edge, folder, "push --sign ada");
+    let version = run(&edge, folder, "status --json").json()["version"].as_str().unwrap().to_owned();
+    let listed = run(&edge, folder, &format!("sign {} --json", &version[..8])).json();
+    let signature = listed["signatures"][0]["signature"].as_str().unwrap();
+    std::fs::write(folder.join("text"), format!("devanture-version@1\napp shop\nversion {version}\n")).unwrap();
+    let keygen = ["-q", "-Y", "sign", "-n", "devanture-version@1", "-f", "ada", "text"];
+    assert!(Command::new("ssh-keygen").args(keygen).current_dir(folder).status().unwrap().success());
+    // Ed25519 gives one signature for one text.
+    assert_eq!(std::fs::read_to_string(folder.join("text.sig")).unwrap(), signature);
+    let public = std::fs::read_to_string(folder.join("ada.pub")).unwrap();
+    std::fs::write(folder.join("allowed"), format!("ada {public}")).unwrap();
+    let check = ["-Y", "verify", "-f", "allowed", "-I", "ada", "-n", "devanture-version@1", "-s", "text.sig"];
+    let text = std::fs::File::open(folder.join("text")).unwrap();
+    let checked = Command::new("ssh-keygen").args(check).current_dir(folder).stdin(text).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+/// An agent that ends with this value.
+struct Agent {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Agent {
+    fn start(folder: &Path) -> Self {
+        let socket = folder.join("agent");
+        let mut command = Command::new("ssh-agent");
+        command.args(["-D", "-a"]).arg(&socket).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        // It says where it is once it listens there.
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("SSH_AUTH_SOCK"), "{line}");
+        Self { process, socket }
+    }
+
+    fn run(&self, edge: &Edge, folder: &Path, line: &str) -> Ran {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let mut command = edge.command(folder, "shop", &arguments);
+        Ran::of(command.env("SSH_AUTH_SOCK", &self.socket).output().unwrap())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_a_passphrase_signs_through_the_agent() {
+    let edge = edge().start();
+    let project = project(&edge);
+    let folder = project.path();
+    make_key(folder, "plain", "");
+    make_key(folder, "sealed", "a passphrase");
+    let agent = Agent::start(folder);
+    succeeds(&edge, folder, "signers set plain.pub sealed.pub");
+    write(folder, "two");
+    for line in ["push --sign sealed", "push --sign plain.pub"] {
+        let refused = agent.run(&edge, folder, line);
+        assert_eq!(refused.code, Some(2), "{refused:#?}");
+        assert!(refused.stderr.contains("ssh-agent") && refused.stderr.contains("ssh-add"), "{refused:#?}");
+        let without = run(&edge, folder, line);
+        assert!(without.stderr.contains("SSH_AUTH_SOCK names none"), "{without:#?}");
+    }
+    // Nobody types a passphrase here: the agent has the plain key, and signs by the public one.
+    let added = Command::new("ssh-add").arg("plain").current_dir(folder).env("SSH_AUTH_SOCK", &agent.socket).output();
+    assert!(added.unwrap().status.success());
+    let pushed = agent.run(&edge, folder, "push --sign plain.pub");
+    assert_eq!(pushed.code, Some(0), "{pushed:#?}");
+    assert!(pushed.stderr.contains("sign "), "{pushed:#?}");
+    // What cannot sign is named before anything is sent.
+    std::fs::write(folder.join("nonsense"), "nonsense").unwrap();
+    for key in ["nonsense", "missing"] {
+        assert_eq!(run(&edge, folder, &format!("push --sign {key}")).code, Some(2), "{key}");
+    }
+    assert_eq!(run(&edge, folder, "push --only front --sign plain").code, Some(2));
+}
+
+/// A server of a site that is not the edge: it answers what it is given, until the test ends.
+fn serve(files: BTreeMap<&'static str, Vec<u8>>, field: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            while reader.read_line(&mut line).is_ok_and(|length| length > 2) {}
+            let (status, body) = match files.get(path.as_str()) {
+                Some(body) => ("200 OK", body.as_slice()),
+                None => ("404 Not Found", &b"none"[..]),
+            };
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{field}connection: close\r\n\r\n");
+            stream.write_all(&[head.as_bytes(), body].concat()).ok();
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_byte_of_a_live_site_is_found() {
+    let edge = edge().start();
+    let project = project(&edge);
+    let folder = project.path();
+    make_key(folder, "ada", "");
+    write(folder, "two");
+    succeeds(&edge, folder, "push --sign ada");
+    let version = run(&edge, folder, "status --json").json()["version"].as_str().unwrap().to_owned();
+    let verify = |site: String| run(&edge, folder, &format!("verify {site} --signer ada.pub --json"));
+    let whole = verify(edge.url("shop.localhost", "/")).json();
+    assert_eq!((whole["same"].as_u64(), whole["unchecked"].as_array().unwrap().len()), (Some(2), 0), "{whole}");
+
+    let index = b"<title>two</title>".to_vec();
+    let about = "<title>about</title>".repeat(100).into_bytes();
+    let site = |index: &[u8]| BTreeMap::from([("/index.html", index.to_vec()), ("/about.html", about.clone())]);
+    let honest = verify(format!("http://{}/", serve(site(&index), String::new()))).json();
+    assert_eq!(honest["same"], 2, "{honest}");
+    let mut changed = index.clone();
+    changed[8] ^= 1;
+    let found = verify(format!("http://{}/", serve(site(&changed), String::new())));
+    assert_eq!((found.code, found.problem().as_str()), (Some(1), "foreign_bytes"), "{found:#?}");
+    // One of the other files in its place is the version's; what is not there is not foreign.
+    let swapped = verify(format!("http://{}/", serve(site(&about), String::new()))).json();
+    assert_eq!((swapped["same"].as_u64(), swapped["other_files"].as_u64()), (Some(1), Some(1)), "{swapped}");
+    let bare = verify(format!("http://{}/", serve(BTreeMap::new(), String::new()))).json();
+    assert_eq!((bare["same"].as_u64(), bare["unchecked"].as_array().unwrap().len()), (Some(0), 2), "{bare}");
+    // The right bytes under the name of another version, and a coding that hides others.
+    let other = format!("devanture-version: {}\r\n", "0".repeat(12));
+    assert_eq!(verify(format!("http://{}/", serve(site(&index), other))).problem(), "foreign_bytes");
+    let own = format!("devanture-version: {}\r\ncontent-encoding: gzip\r\n", &version[..12]);
+    assert_eq!(verify(format!("http://{}/", serve(site(&index), own))).problem(), "foreign_bytes");
+}
