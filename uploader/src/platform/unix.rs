@@ -6,8 +6,10 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use devanture_config::api::TerminalSize;
 use devanture_config::run_stream::RunSignal;
@@ -256,4 +258,15 @@ mod tests {
             assert!(root.file(Path::new(refused)).is_err(), "{refused}");
         }
     }
+}
+
+/// Connects to a socket of this machine, which answers within `time_max`.
+///
+/// # Errors
+/// Where nobody listens there.
+pub(crate) fn local_socket(path: &OsStr, time_max: Duration) -> io::Result<impl io::Read + io::Write> {
+    let stream = UnixStream::connect(Path::new(path))?;
+    stream.set_read_timeout(Some(time_max))?;
+    stream.set_write_timeout(Some(time_max))?;
+    Ok(stream)
 }

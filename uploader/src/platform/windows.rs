@@ -1,11 +1,13 @@
 //! Windows, and every system that is no Unix. What a system lacks is said or left out, and never pretended: no run bits, no
 //! owners as numbers, no terminal for a command, and one way less to be sure that no link is followed.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use devanture_config::api::TerminalSize;
 use devanture_config::run_stream::RunSignal;
@@ -152,4 +154,12 @@ impl Hidden {
     pub(crate) fn new() -> io::Result<Self> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "what is typed cannot be hidden here"))
     }
+}
+
+/// Would connect to a socket of this machine.
+///
+/// # Errors
+/// Always.
+pub(crate) fn local_socket(_path: &OsStr, _time_max: Duration) -> io::Result<impl io::Read + io::Write> {
+    Err::<io::Empty, _>(io::Error::other("there are no such sockets on this system"))
 }
