@@ -335,6 +335,7 @@ fn status(state: &State) -> Status {
         lost_secrets: Vec::new(),
         went_back: None,
         canary: None,
+        signed: None,
         parts: None,
         nodes: Vec::new(),
     }

@@ -26,6 +26,9 @@ const KEPT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub(crate) async fn live_log(context: &Context, args: &LiveLogArgs) -> Result<(), Failure> {
     let (edge, style, place) = (context.edge()?, context.output.style, context.place()?);
     let entries = read_all(&edge, &place).await?;
+    if args.export && entries.is_empty() {
+        return Ok(());
+    }
     if args.export {
         context.output.script(&lines_of(&entries)?);
     } else {
@@ -35,13 +38,8 @@ pub(crate) async fn live_log(context: &Context, args: &LiveLogArgs) -> Result<()
 }
 
 fn lines_of(entries: &[LiveLogEntry]) -> Result<String, Failure> {
-    let mut text = String::new();
-    for entry in entries {
-        let line = serde_json::to_string(entry);
-        text.push_str(&line.map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?);
-        text.push('\n');
-    }
-    Ok(text)
+    let lines: Result<Vec<String>, _> = entries.iter().map(serde_json::to_string).collect();
+    Ok(lines.map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?.join("\n"))
 }
 
 fn shown(style: Style, place: &PlaceName, entries: &[LiveLogEntry]) -> Vec<String> {
