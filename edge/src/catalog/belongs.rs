@@ -149,6 +149,28 @@ mod tests {
     use crate::catalog::{Change, Commit, open};
     use serde_json::json;
 
+    /// Records of the app `shop` by their keys, in the order in which they are found.
+    const OWN: [&str; 18] = [
+        "alias/shop/x",
+        "confirmations/shop",
+        "dictionaries/shop/a",
+        "history/shop/prod/1",
+        "history/shop/staging/1",
+        "listed/shop/staging",
+        "live-log/shop/staging/1",
+        "live/shop/prod",
+        "live/shop/staging",
+        "paused/shop/staging",
+        "sent/shop/1/1",
+        "signatures/shop/a",
+        "signers/shop/staging",
+        "versions/shop/a",
+        "webhook-ended/shop/chat/1",
+        "webhook-waiting/shop/chat/2",
+        "webhooks/shop/chat",
+        "withdrawn/shop",
+    ];
+
     #[tokio::test]
     async fn what_belongs_to_an_app_is_found_and_nothing_of_another() {
         let folder = tempfile::tempdir().unwrap();
@@ -157,26 +179,6 @@ mod tests {
         let put =
             |key: &str, value: serde_json::Value| Change::Put(key.to_owned(), value.to_string().into_bytes().into());
         let of = |app: &str, environment: &str| json!({"app": app, "environment": environment});
-        let own = [
-            "alias/shop/x",
-            "confirmations/shop",
-            "dictionaries/shop/a",
-            "history/shop/prod/1",
-            "history/shop/staging/1",
-            "listed/shop/staging",
-            "live-log/shop/staging/1",
-            "live/shop/prod",
-            "live/shop/staging",
-            "paused/shop/staging",
-            "sent/shop/1/1",
-            "signatures/shop/a",
-            "signers/shop/staging",
-            "versions/shop/a",
-            "webhook-ended/shop/chat/1",
-            "webhook-waiting/shop/chat/2",
-            "webhooks/shop/chat",
-            "withdrawn/shop",
-        ];
         let others = [
             "alias/shop-2/x",
             "confirmations/shop-2",
@@ -187,7 +189,7 @@ mod tests {
             "deleted/shop",
             "apps/shop",
         ];
-        let mut changes: Vec<Change> = own.iter().chain(&others).map(|key| put(key, json!({}))).collect();
+        let mut changes: Vec<Change> = OWN.iter().chain(&others).map(|key| put(key, json!({}))).collect();
         let account = |id: &str, app: &str, environment: &str| {
             json!({"id": id, "password": "", "stamp": "", "app": app, "environment": environment, "scope": "admin",
                 "created_ms": 0, "password_ms": 0, "made_by": ""})
@@ -218,7 +220,7 @@ mod tests {
             let found = records_of(&*catalog, &app, environment, limit).await.unwrap();
             found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
-        let mut expected: Vec<&str> = own.to_vec();
+        let mut expected: Vec<&str> = OWN.to_vec();
         expected.extend(["logins/aa1", "logins/aa2", "sessions/aa3", "used/aa3", "passkeys/aa4", "accounts/ada"]);
         expected.extend(["hostnames/a.example", "hostnames/b.example"]);
         expected.extend(["sessions/12", "used/1", "tokens/1", "tokens/3"]);
