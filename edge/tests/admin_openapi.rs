@@ -209,6 +209,8 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("Source", read::<api::Source>()),
         ("SwitchRequest", read::<api::SwitchRequest>()),
         ("TokenRequest", read::<api::TokenRequest>()),
+        ("ProtectionRequest", read::<api::ProtectionRequest>()),
+        ("ShareRequest", read::<api::ShareRequest>()),
         ("UndeleteRequest", read::<api::UndeleteRequest>()),
         ("TerminalSize", read::<api::TerminalSize>()),
         ("Upstream", read::<Upstream>()),

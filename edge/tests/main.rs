@@ -27,6 +27,7 @@ mod http3_client;
 #[path = "support/in_process.rs"]
 mod in_process;
 mod lane;
+mod protection;
 mod proxy;
 #[path = "support/relay.rs"]
 mod relay;

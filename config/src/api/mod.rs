@@ -18,6 +18,7 @@ mod logs;
 mod maintenance;
 mod nodes;
 mod passkeys;
+mod protection;
 mod retention;
 mod rollout;
 mod running;
@@ -81,6 +82,10 @@ pub use nodes::{NodeCache, NodeList, NodeState, NodeStatus, NodeVersion};
 pub use passkeys::{
     Assertion, Challenge, ChallengeRequest, ConfirmRequest, PasskeyCredential, PasskeyInfo, PasskeyList,
     PasskeyRequest, PasskeyUser, Purpose,
+};
+pub use protection::{
+    BadProtection, Protection, ProtectionList, ProtectionRequest, ProtectionSet, ProtectionStatus, Share, ShareList,
+    ShareMade, ShareRequest, ShareRevoked, ShareTarget, VISITOR_COOKIE,
 };
 pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,

@@ -21,6 +21,7 @@ mod watch;
 
 use std::path::PathBuf;
 
+use crate::api::Protection;
 use crate::limits::{Limit, Limits, PER_APP, TABLE};
 use crate::names::{AppName, Hostname};
 use crate::parsing::reader::Table;
@@ -117,6 +118,8 @@ pub struct EdgeFile {
     pub node: String,
     /// The domain below which previews answer.
     pub preview_domain: Hostname,
+    /// Who may see the previews of apps that set nothing else.
+    pub previews: Protection,
     /// What is kept, and for how long.
     pub retention: Retention,
     /// How the backends of bundles are run.
@@ -183,6 +186,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     let data_dir = required(root, "data_dir", root.string("data_dir"), "\"data\"");
     let domain = required(root, "domain", root.parsed("domain"), "\"localhost\"");
     let preview_domain = required(root, "preview_domain", root.parsed("preview_domain"), "\"localhost\"");
+    let previews = root.parsed("previews").filter(|one| is_default_of_previews(root, *one)).unwrap_or_default();
     let drain_timeout_ms = root.integer("drain_timeout_ms", 0..=drain::DRAIN_MS_MAX).unwrap_or(DRAIN_TIMEOUT_MS);
     let drain = drain::drain(root, drain_timeout_ms);
     let listen =
@@ -230,6 +234,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
         names,
         node,
         preview_domain: preview_domain?,
+        previews,
         retention,
         runner,
         secrets_key_file,
@@ -241,6 +246,16 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
         upstreams,
         watch,
     })
+}
+
+/// Reports a default that no app could open: a password is an app's own.
+fn is_default_of_previews(root: &Table<'_, '_>, previews: Protection) -> bool {
+    let is_fine = previews != Protection::Password;
+    if !is_fine {
+        let message = "`previews` is \"password\", and each app has a password of its own";
+        root.mistake("previews", message, Some("write previews = \"token\"; apps set passwords themselves"));
+    }
+    is_fine
 }
 
 fn secrets(table: &Table<'_, '_>, data_dir: Option<&str>) -> Option<PathBuf> {

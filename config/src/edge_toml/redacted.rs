@@ -36,6 +36,7 @@ const SHOWN: [&str; 40] = [
     "log.access",
     "node",
     "preview_domain",
+    "previews",
     "runner.cgroup",
     "runner.folder",
     "runner.images.network",

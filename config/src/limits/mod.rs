@@ -380,6 +380,12 @@ limits! {
     webhook_ms_max = 15_000 in 100 ..= 60_000,
     /// Milliseconds for which a receiver may fail before its webhook is disabled.
     webhook_failing_ms_max = 432_000_000 in 60_000 ..= 31_536_000_000,
+    /// Share links of one app that have not ended.
+    share_links_per_app_max = 100 in 0 ..= 10_000,
+    /// Milliseconds for which a share link is good.
+    share_link_ms_max = 7_776_000_000 in 60_000 ..= 31_536_000_000,
+    /// Milliseconds for which a visitor who entered the password of a preview or an environment need not enter it again.
+    visitor_login_ms_max = 43_200_000 in 60_000 ..= 2_592_000_000,
     /// Tokens of all apps together.
     tokens_max = 10_000 in 1 ..= 1_000_000,
     /// Tokens of one app that have not expired.

@@ -17,6 +17,7 @@ mod session_list;
 mod sessions;
 mod tokens;
 pub mod trust;
+mod visitors;
 pub mod webauthn;
 
 use std::net::IpAddr;

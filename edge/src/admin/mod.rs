@@ -32,6 +32,7 @@ mod operations;
 mod pages;
 mod passkeys;
 mod precondition;
+mod protection;
 mod pushing;
 mod reading;
 mod retention;

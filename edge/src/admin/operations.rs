@@ -210,6 +210,10 @@ operations! {
     POST "/v1/apps/{app}/webhooks/{name}/rotate" "rotateWebhook" [EveryEnvironment(Promote)] => rotate_webhook [];
     POST "/v1/apps/{app}/webhooks/{name}/deliveries/{id}/redeliver" "redeliver" [EveryEnvironment(Promote)]
         => redeliver [];
+    GET "/v1/apps/{app}/protection" "protections" [App(Read)] => protections [];
+    GET "/v1/apps/{app}/shares" "shares" [App(Read)] => shares [];
+    POST "/v1/apps/{app}/shares" "makeShare" [App(Push)] => make_share [];
+    DELETE "/v1/apps/{app}/shares/{id}" "revokeShare" [App(Push)] => revoke_share ["dry_run"];
     GET "/v1/apps/{app}/usage" "usage" [EveryEnvironment(Read)] => usage [];
     GET "/v1/apps/{app}/diff" "diff" [App(Read)] => diff ["from", "to", "env", "limit", "after"];
     DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)]
@@ -258,6 +262,7 @@ operations! {
     GET "/v1/apps/{app}/environments/{env}/lock" "lockOf" [Environment(Read)] => lock_of [];
     PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock ["dry_run"] conditions=Both;
     DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock ["dry_run"] conditions=Both;
+    PUT "/v1/apps/{app}/environments/{env}/protection" "protect" [Environment(Promote)] => protect ["dry_run"];
     POST "/v1/apps/{app}/environments/{env}/pause" "pause" [Environment(Push)] => pause ["dry_run"];
     POST "/v1/apps/{app}/environments/{env}/resume" "resume" [Environment(Push)] => resume ["dry_run"];
     GET "/v1/apps/{app}/environments/{env}/settings" "settings" [Environment(Read)] => settings [];

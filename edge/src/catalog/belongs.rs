@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, identities, records, sessions};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 25] = [
+const OF_APP: [&str; 27] = [
     "alias/{app}/",
     "confirmations/{app}",
     "deleted-environments/{app}/",
@@ -19,10 +19,12 @@ const OF_APP: [&str; 25] = [
     "live/{app}/",
     "locks/{app}/",
     "paused/{app}/",
+    "protection/{app}/",
     "scale/{app}/",
     "schedules/{app}/",
     "sent/{app}/",
     "settings/{app}/",
+    "shares/{app}/",
     "signatures/{app}/",
     "signers/{app}/",
     "uids/{app}",
@@ -36,13 +38,14 @@ const OF_APP: [&str; 25] = [
 ];
 
 /// Records of an environment, as above. `deleted-environments/{app}/{env}` is not here: it goes last.
-const OF_ENVIRONMENT: [&str; 12] = [
+const OF_ENVIRONMENT: [&str; 13] = [
     "history/{app}/{env}/",
     "listed/{app}/{env}",
     "live-log/{app}/{env}/",
     "live/{app}/{env}",
     "locks/{app}/{env}",
     "paused/{app}/{env}",
+    "protection/{app}/{env}",
     "scale/{app}/{env}",
     "schedules/{app}/{env}/",
     "settings/{app}/{env}/",
@@ -179,6 +182,25 @@ mod tests {
         let put =
             |key: &str, value: serde_json::Value| Change::Put(key.to_owned(), value.to_string().into_bytes().into());
         let of = |app: &str, environment: &str| json!({"app": app, "environment": environment});
+        let own = [
+            "alias/shop/x",
+            "confirmations/shop",
+            "dictionaries/shop/a",
+            "history/shop/prod/1",
+            "history/shop/staging/1",
+            "listed/shop/staging",
+            "live/shop/prod",
+            "live/shop/staging",
+            "paused/shop/staging",
+            "protection/shop/staging",
+            "sent/shop/1/1",
+            "shares/shop/1",
+            "versions/shop/a",
+            "webhook-ended/shop/chat/1",
+            "webhook-waiting/shop/chat/2",
+            "webhooks/shop/chat",
+            "withdrawn/shop",
+        ];
         let others = [
             "alias/shop-2/x",
             "confirmations/shop-2",
@@ -237,6 +259,7 @@ mod tests {
                 "live-log/shop/staging/1",
                 "live/shop/staging",
                 "paused/shop/staging",
+                "protection/shop/staging",
                 "signers/shop/staging",
                 "logins/aa1",
                 "logins/aa2",

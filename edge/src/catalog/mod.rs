@@ -25,6 +25,7 @@ pub mod instances;
 mod lease;
 pub(crate) mod nodes;
 pub(crate) mod pointer;
+pub mod protection;
 pub mod records;
 pub(crate) mod scan;
 pub mod schedules;

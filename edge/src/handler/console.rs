@@ -57,8 +57,10 @@ pub fn console<B>(
         Decision::Refuse(refusal) => {
             error_page::refusal(&refusal, || ErrorContext::of(fields, "", refusal.current.as_deref()))
         }
-        // It has no backends, and is loaded.
-        Decision::Load(_) | Decision::Proxy { .. } => respond::refused(Refused::Unavailable),
+        // It has no backends, is loaded, and is behind a login of its own.
+        Decision::Load(_) | Decision::Protected(_) | Decision::Proxy { .. } | Decision::Visitor(_) => {
+            respond::refused(Refused::Unavailable)
+        }
     };
     let (mut parts, bytes) = in_memory(response).into_parts();
     let is_immutable = parts.headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().ends_with(b"immutable"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use devanture_config::api::Pause;
+use devanture_config::api::{Pause, ShareTarget};
 use devanture_site::cache::Kept;
 use devanture_site::decide::{End, Outcome, OwnPath, Untraced};
 
@@ -12,8 +12,8 @@ use super::decision::{Decision, Head, Refusal, options};
 use super::live_site::{Asset, LiveSite};
 use super::refused::Refused;
 use super::site_request::SiteRequest;
-use super::{canonical, cors, pause, status_page, well_known};
-use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Place, Preview};
+use super::{canonical, cors, pause, status_page, visitor_decision, well_known};
+use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Place, Preview, PreviewKey, Restriction};
 use crate::telemetry;
 use crate::version::Setting;
 
@@ -40,23 +40,41 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
 /// Decides as [`decide`] does; of requests for the host of a place that come at one moment, what was `seen` for the
 /// second counts for all that follow.
 pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen) -> Decision {
+    decide_for(head, live, seen, Visit::AsStranger)
+}
+
+/// Decides for a visitor who was looked up, and may see what is protected.
+pub(super) fn decide_admitted(head: &Head<'_>, live: &Live) -> Decision {
+    let decision = decide_for(head, live, &mut Seen::default(), Visit::Admitted);
+    Decision::Protected(Box::new(decision))
+}
+
+/// Whether what is protected is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    Admitted,
+    AsStranger,
+}
+
+#[inline]
+fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, visit: Visit) -> Decision {
     if let Seen::Place(entry, paused, current) = seen {
-        return decide_at(head, live, entry, paused.as_ref(), current.as_ref());
+        return decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), visit);
     }
     let is_first = matches!(seen, Seen::Nothing);
     *seen = Seen::Once;
     live.find(head.host, |found| match found {
         Found::Nobody => Decision::Refuse(Refused::UnknownHost.into()),
-        Found::Preview(key) => match live.preview(&key) {
-            Some(current) => {
-                current.note_use();
-                decide_in(head, &current, None, false)
+        Found::Preview(key) => match live.preview_restriction(&key.app).filter(|_| visit == Visit::AsStranger) {
+            Some(restriction) => {
+                let target = ShareTarget::Version(key.id);
+                protected(head, live, &restriction, target, || decide_version(head, live, key))
             }
-            None => Decision::Load(LoadTarget::Preview(Preview::Version(key))),
+            None => decide_version(head, live, key),
         },
         Found::Place(entry) => {
             let (paused, current) = entry.place.look();
-            let decision = decide_at(head, live, entry, paused.as_ref(), current.as_ref());
+            let decision = decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), visit);
             if !is_first {
                 *seen = Seen::Place(entry.clone(), paused, Guard::into_inner(current));
             }
@@ -65,14 +83,37 @@ pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen) -> 
     })
 }
 
+/// Decides for a version at its own hostname.
+fn decide_version(head: &Head<'_>, live: &Live, key: PreviewKey) -> Decision {
+    match live.preview(&key) {
+        Some(current) => {
+            current.note_use();
+            decide_in(head, &current, None, false)
+        }
+        None => Decision::Load(LoadTarget::Preview(Preview::Version(key))),
+    }
+}
+
+/// Decides for what is protected: for a stranger before anything of it is looked at, else by `decide`.
+#[cold]
+fn protected(
+    head: &Head<'_>,
+    live: &Live,
+    restriction: &Arc<Restriction>,
+    target: ShareTarget,
+    decide: impl FnOnce() -> Decision,
+) -> Decision {
+    visitor_decision::decide(head, live, restriction, target).unwrap_or_else(|| Decision::Protected(Box::new(decide())))
+}
+
 /// Decides for an environment or alias: where it has another hostname, what it says while it is paused, else by what is
 /// live there.
 fn decide_at(
     head: &Head<'_>,
     live: &Live,
     entry: &HostEntry,
-    paused: Option<&Arc<Pause>>,
-    current: Option<&Arc<Current>>,
+    (paused, current): (Option<&Arc<Pause>>, Option<&Arc<Current>>),
+    visit: Visit,
 ) -> Decision {
     let place = &*entry.place;
     if current.is_none() && place.is_loading() {
@@ -80,6 +121,12 @@ fn decide_at(
     }
     if let Some(redirect) = canonical::redirect(head, entry, current, live) {
         return redirect;
+    }
+    if visit == Visit::AsStranger
+        && let Some(restriction) = place.restriction()
+    {
+        let admitted = || decide_at(head, live, entry, (paused, current), Visit::Admitted);
+        return protected(head, live, &restriction, place.share_target(), admitted);
     }
     if let Some(refusal) = paused.and_then(|pause| pause::refusal(head, entry, pause, current)) {
         return Decision::Refuse(refusal);
@@ -124,7 +171,9 @@ pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&
         End::Nothing => site_request.refuse(Refused::NotFound),
         End::Own(OwnPath::Dictionary(sha256)) => site_request.pages_dictionary(&site, sha256),
         End::Own(OwnPath::Status) => status_page::decision(head, current, place, custom_host),
-        End::Own(own @ (OwnPath::Env | OwnPath::Release)) => well_known::answer(own, head, current, custom_host),
+        End::Own(own @ (OwnPath::Env | OwnPath::Release | OwnPath::Share)) => {
+            well_known::answer(own, head, current, custom_host)
+        }
         End::Preflight => cors::preflight(head, current, custom_host).unwrap_or_else(|| options(current, custom_host)),
         End::Redirect { status, location, is_by_site } => site_request.redirect(status, &location, is_by_site),
         End::Refused(refused) => site_request.refuse(refused.into()),

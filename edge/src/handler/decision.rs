@@ -14,6 +14,7 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
+use super::visitor::Visitor;
 use crate::engine::Fields;
 use crate::live::{Current, LoadTarget};
 use crate::version::{Traffic, Version};
@@ -53,21 +54,47 @@ pub enum Decision {
         /// Whether the host is the app's own.
         custom_host: bool,
     },
+    /// What is protected, for a visitor who may see it.
+    Protected(Box<Self>),
     /// An error of the edge's own.
     Refuse(Refusal),
     /// A head with a short body.
     Small(Box<SmallAnswer>),
+    /// A visitor who has to be looked up before the request can be decided.
+    Visitor(Box<Visitor>),
 }
 
 impl Decision {
+    /// What is decided, whether it is protected or not.
+    #[inline]
+    pub(super) const fn inner(&self) -> &Self {
+        match self {
+            Self::Protected(inner) => inner,
+            decision => decision,
+        }
+    }
+
+    /// The same, and whether it is protected.
+    pub(super) fn into_inner(self) -> (Self, bool) {
+        match self {
+            Self::Protected(inner) => (*inner, true),
+            decision => (decision, false),
+        }
+    }
+
+    /// The same, protected if `is_protected`.
+    pub(super) fn protected_if(self, is_protected: bool) -> Self {
+        if is_protected { Self::Protected(Box::new(self)) } else { self }
+    }
+
     /// Whether the host is the app's own.
     pub(super) const fn is_custom_host(&self) -> bool {
-        match self {
+        match self.inner() {
             Self::File(answer) => answer.custom_host,
             Self::Proxy { custom_host, .. } => *custom_host,
             Self::Refuse(refusal) => refusal.custom_host,
             Self::Small(answer) => answer.custom_host,
-            Self::Load(_) => false,
+            Self::Load(_) | Self::Protected(_) | Self::Visitor(_) => false,
         }
     }
 
@@ -79,11 +106,11 @@ impl Decision {
 
     /// The live version that it is about.
     pub(super) fn current(&self) -> Option<&Arc<Current>> {
-        match self {
+        match self.inner() {
             Self::File(FileAnswer { current, .. }) | Self::Proxy { current, .. } => Some(current),
             Self::Refuse(refusal) => refusal.current.as_ref(),
             Self::Small(answer) => answer.current.as_ref(),
-            Self::Load(_) => None,
+            Self::Load(_) | Self::Protected(_) | Self::Visitor(_) => None,
         }
     }
 
@@ -95,12 +122,12 @@ impl Decision {
 
     /// Whether the site's rules say anything about the answer's head.
     pub(super) const fn is_ruled(&self) -> bool {
-        match self {
+        match self.inner() {
             Self::File(answer) => !answer.ruled.is_empty(),
             Self::Proxy { ruled, .. } => !ruled.is_empty(),
             Self::Refuse(refusal) => !refusal.ruled.is_empty(),
             Self::Small(answer) => !answer.ruled.is_empty(),
-            Self::Load(_) => false,
+            Self::Load(_) | Self::Protected(_) | Self::Visitor(_) => false,
         }
     }
 }

@@ -69,7 +69,7 @@ impl EngineService {
         host: &str,
         put: impl FnOnce(Answer<Counted>) -> R,
     ) -> Option<R> {
-        if let Decision::Load(_) | Decision::Proxy { .. } = decision {
+        if let Decision::Load(_) | Decision::Proxy { .. } | Decision::Visitor(_) = decision.inner() {
             return None;
         }
         let Some(Ready { status, head, last_modified, body }) = ready(&decision) else {
@@ -133,7 +133,11 @@ fn ready(decision: &Decision) -> Option<Ready<'_>> {
     match decision {
         Decision::File(answer) => respond::ready(answer),
         Decision::Refuse(refusal) => error_page::ready(refusal),
-        Decision::Load(_) | Decision::Proxy { .. } | Decision::Small(_) => None,
+        Decision::Load(_)
+        | Decision::Protected(_)
+        | Decision::Proxy { .. }
+        | Decision::Small(_)
+        | Decision::Visitor(_) => None,
     }
 }
 

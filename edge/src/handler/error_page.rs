@@ -75,7 +75,9 @@ pub(super) fn refusal(refusal: &Refusal, context: impl FnOnce() -> ErrorContext)
             page.unwrap_or_else(|| respond::refused(refused))
         }
         (None, _) => match fault(refused) {
-            Some(code) if !context().wants_page => problem(refused, code, refused.row().1),
+            Some(code) if refused == Refused::Protected || !context().wants_page => {
+                problem(refused, code, refused.row().1)
+            }
             _ => respond::refused(refused),
         },
     };
@@ -138,12 +140,13 @@ fn paused(pause: &Pause, current: Option<&Current>, context: &ErrorContext) -> R
     response
 }
 
-/// The code of a problem for an app or a preview that has reached a limit; one of [`super::FAULTS`].
+/// The code of a problem for what is protected, or an app or a preview that has reached a limit; one of [`super::FAULTS`].
 const fn fault(refused: Refused) -> Option<&'static str> {
     match refused {
         Refused::AppBusy => Some(request_outcome::APP_BUSY),
         Refused::OverMemory => Some("over-memory"),
         Refused::PreviewsBusy => Some("previews-busy"),
+        Refused::Protected => Some("protected"),
         _ => None,
     }
 }

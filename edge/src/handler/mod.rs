@@ -17,6 +17,7 @@ mod dictionary;
 mod engine_service;
 mod error_page;
 mod header_rules;
+mod kept_private;
 mod live_site;
 mod paced;
 mod pause;
@@ -30,6 +31,12 @@ mod site_request;
 mod smoke;
 mod status_page;
 mod tenant_isolation;
+mod visitor;
+mod visitor_cookie;
+mod visitor_decision;
+mod visitor_form;
+mod visitor_page;
+mod visitors;
 mod well_known;
 
 pub use body::Body;
@@ -43,6 +50,9 @@ pub use request_metrics::Measured;
 pub use request_outcome::FAULTS;
 pub use respond::plain;
 pub use route_table::RouteTable;
+pub use visitor::Visitor;
+pub(crate) use visitor::{SHARE_PARAMETER, SHARE_PATH};
+pub use visitors::Visitors;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -67,6 +77,7 @@ use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
 use authority::{authority, head_of, hostname};
 use body::Unwanted;
+use decide::decide_admitted;
 use error_page::ErrorContext;
 use request_metrics::Measurement;
 use request_outcome::RequestOutcome;
@@ -96,6 +107,8 @@ pub struct Handler {
     pub target_bytes_max: usize,
     /// Proxies before the edge that may name the client: `[listen] trusted_proxies`.
     pub trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
+    /// Looks up visitors of what is protected; without it nobody enters a password.
+    pub visitors: Option<Arc<Visitors>>,
 }
 
 /// A request with its decision.
@@ -119,7 +132,7 @@ struct Bounds {
 
 impl Bounds {
     fn of(decision: &Decision, version: HttpVersion) -> Self {
-        let is_proxied = matches!(decision, Decision::Proxy { .. });
+        let is_proxied = matches!(decision.inner(), Decision::Proxy { .. });
         Self { host_is_custom: decision.host_is_custom(), is_ruled: decision.is_ruled(), is_proxied, version }
     }
 }
@@ -129,7 +142,7 @@ impl Handler {
     /// good for a host, `interim` takes what a backend says ahead of its answer.
     pub async fn handle<B>(
         &self,
-        request: Request<B>,
+        mut request: Request<B>,
         peer: IpAddr,
         interim: Option<&Arc<Interim>>,
         covers: impl Fn(&str) -> bool,
@@ -149,8 +162,16 @@ impl Handler {
                 return response.map(|body| measurement.measure(StatusCode::BAD_REQUEST, body));
             }
         };
-        if let Decision::Load(target) = decision {
-            decision = self.loaded(&request_head, &host, target).await;
+        decision = self.loaded(&request_head, &host, decision).await;
+        if let Decision::Visitor(visitor) = decision {
+            decision = match self.visited(&visitor, &mut request, (&host, &authority, from.client)).await {
+                Some(decision) => decision,
+                None => {
+                    let request_head = head_of(&request);
+                    let decision = decide_admitted(&self.head(&request_head, &host), &self.live);
+                    self.loaded(&request_head, &host, decision).await
+                }
+            };
         }
         decision = measurement.admitted(decision);
         let came = Came { from: Some(&from), authority: &authority, host: &host, interim };
@@ -173,24 +194,30 @@ impl Handler {
         })
     }
 
-    /// Loads what a request waits for, and decides.
-    async fn loaded(&self, request_head: &RequestHead<'_>, host: &str, mut target: LoadTarget) -> Decision {
+    /// Loads what a request waits for, if it does, and decides.
+    async fn loaded(&self, request_head: &RequestHead<'_>, host: &str, decision: Decision) -> Decision {
+        let (mut decision, mut is_protected) = decision.into_inner();
         for _ in 0..LOADS_MAX {
-            if let LoadTarget::Preview(preview) = &target {
-                return match self.loader.preview(&self.live, preview).await {
+            let Decision::Load(target) = &decision else { return decision.protected_if(is_protected) };
+            if let LoadTarget::Preview(preview) = target {
+                let loaded = match self.loader.preview(&self.live, preview).await {
                     Ok(current) => decide::decide_in(&self.head(request_head, host), &current, None, false),
                     Err(error) => Decision::Refuse(Refused::from(&*error).into()),
                 };
+                return loaded.protected_if(is_protected);
             }
-            if !self.loader.load_target(&self.live, &target).await {
+            if !self.loader.load_target(&self.live, target).await {
                 break;
             }
-            match decide(&self.head(request_head, host), &self.live) {
-                Decision::Load(next) => target = next,
-                decision => return decision,
-            }
+            let head = self.head(request_head, host);
+            // Who was let in, was so for all of this request.
+            let next = if is_protected { decide_admitted(&head, &self.live) } else { decide(&head, &self.live) };
+            (decision, is_protected) = next.into_inner();
         }
-        Decision::Refuse(Refused::Unavailable.into())
+        match decision {
+            Decision::Load(_) => Decision::Refuse(Refused::Unavailable.into()),
+            decision => decision.protected_if(is_protected),
+        }
     }
 
     /// Finds out who is asked, and decides.
@@ -247,6 +274,11 @@ impl Handler {
         B::Error: Into<BodyError>,
     {
         let version = request.version();
+        if let Decision::Protected(decision) = decision {
+            let mut response = Box::pin(self.carry_out(request, *decision, came, outcome)).await;
+            kept_private::keep(response.headers_mut());
+            return response;
+        }
         let bounds = Bounds::of(&decision, version);
         let Decision::Proxy { current, to, ruled, .. } = decision else {
             return self.at_once(decision, version, Fields::Map(request.headers()), came.host);
@@ -283,8 +315,13 @@ impl Handler {
             Decision::Refuse(refusal) => {
                 error_page::refusal(&refusal, || ErrorContext::of(fields, host, refusal.current.as_deref()))
             }
-            // Both are waited for before, with what they need at hand.
-            Decision::Load(_) | Decision::Proxy { .. } => respond::refused(Refused::Unavailable),
+            Decision::Protected(decision) => {
+                let mut response = self.at_once(*decision, version, fields, host);
+                kept_private::keep(response.headers_mut());
+                return response;
+            }
+            // All of them are waited for before, with what they need at hand.
+            Decision::Load(_) | Decision::Proxy { .. } | Decision::Visitor(_) => respond::refused(Refused::Unavailable),
         };
         self.confine(response.headers_mut(), bounds, host);
         response

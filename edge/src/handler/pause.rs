@@ -32,8 +32,8 @@ pub(super) fn refusal(
     let answers_on = match OwnPath::of(head.path) {
         Some(OwnPath::Env | OwnPath::Release) => true,
         Some(OwnPath::Status) => current.is_some_and(|current| current.version.status_page),
-        // A dictionary is made of pages, which are paused.
-        Some(OwnPath::Dictionary(_)) | None => false,
+        // A dictionary is made of pages, which are paused, and a link leads to one.
+        Some(OwnPath::Dictionary(_) | OwnPath::Share) | None => false,
     };
     if answers_on || leaves_open(pause, head, current.map(|current| &*current.version)) {
         return None;

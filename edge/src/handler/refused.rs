@@ -46,10 +46,14 @@ pub enum Refused {
     PreconditionFailed,
     /// Too many requests wait for previews of the app.
     PreviewsBusy,
+    /// The visitor may not see what is protected.
+    Protected,
     /// None of the ranges lies within the representation, of this length.
     RangeNotSatisfiable(u64),
     /// The target is too long.
     TargetTooLong,
+    /// There were too many attempts to enter a password.
+    TooManyAttempts,
     /// The site lets only some see this.
     Unauthorised,
     /// The live version cannot be served.
@@ -60,7 +64,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::AppBusy,
         Self::BackendBusy,
         Self::BackendFailed,
@@ -79,8 +83,10 @@ impl Refused {
         Self::Paused,
         Self::PreconditionFailed,
         Self::PreviewsBusy,
+        Self::Protected,
         Self::RangeNotSatisfiable(0),
         Self::TargetTooLong,
+        Self::TooManyAttempts,
         Self::Unauthorised,
         Self::Unavailable,
         Self::UnknownHost,
@@ -110,8 +116,10 @@ impl Refused {
             Self::Paused => (503, "This site is paused for maintenance."),
             Self::PreconditionFailed => (412, "The file is not the one that was expected."),
             Self::PreviewsBusy => (503, "Too many requests are waiting for previews of this site."),
+            Self::Protected => (401, "This is protected, for visitors with its password or a link to it."),
             Self::RangeNotSatisfiable(_) => (416, "The file does not have that range."),
             Self::TargetTooLong => (414, "The address is too long."),
+            Self::TooManyAttempts => (429, "There were too many attempts; try again in a few minutes."),
             Self::Unauthorised => (401, "This page is for those who have a name and a password for it."),
             Self::Unavailable => (503, "This site cannot be served just now."),
         }
@@ -202,13 +210,15 @@ mod tests {
             R::Paused => 15,
             R::PreconditionFailed => 16,
             R::PreviewsBusy => 17,
-            R::RangeNotSatisfiable(_) => 18,
-            R::TargetTooLong => 19,
-            R::Unauthorised => 20,
-            R::Unavailable => 21,
-            R::UnknownHost => 22,
+            R::Protected => 18,
+            R::RangeNotSatisfiable(_) => 19,
+            R::TargetTooLong => 20,
+            R::TooManyAttempts => 21,
+            R::Unauthorised => 22,
+            R::Unavailable => 23,
+            R::UnknownHost => 24,
         };
         let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
-        assert_eq!(places, (0..23).collect::<Vec<_>>());
+        assert_eq!(places, (0..25).collect::<Vec<_>>());
     }
 }

@@ -19,6 +19,7 @@ use super::body::{Body, Error};
 use super::decision::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
 use super::request_outcome::{self, CLIENT_IS_GONE, RequestOutcome};
+use super::visitor::SHARE_PATH;
 use super::{Began, protocol};
 use crate::engine::{Fields, Outcome, RequestHead, ResponseBody};
 use crate::live::{Current, Side};
@@ -34,14 +35,14 @@ enum Answerer {
 
 impl Answerer {
     fn of(decision: &Decision) -> Self {
-        match decision {
+        match decision.inner() {
             Decision::File(FileAnswer { keeper: Some(version), .. }) => Self::Version(Arc::clone(version)),
             Decision::File(FileAnswer { current, .. }) | Decision::Proxy { current, .. } => {
                 Self::Current(Arc::clone(current))
             }
             Decision::Small(answer) => answer.current.clone().into(),
             Decision::Refuse(refusal) => refusal.current.clone().into(),
-            Decision::Load(_) => Self::Nothing,
+            Decision::Load(_) | Decision::Protected(_) | Decision::Visitor(_) => Self::Nothing,
         }
     }
 
@@ -314,7 +315,7 @@ impl Drop for Measured {
 
 /// Whether the answer says nothing about the version.
 fn is_beside_version(decision: &Decision) -> bool {
-    matches!(decision, Decision::Refuse(refusal) if matches!(refusal.refused, Refused::AppBusy | Refused::Paused))
+    matches!(decision.inner(), Decision::Refuse(refusal) if matches!(refusal.refused, Refused::AppBusy | Refused::Paused))
 }
 
 /// Fields of the log that are known before the answer.
@@ -347,9 +348,9 @@ fn field_text(fields: Fields<'_>, name: &HeaderName) -> Option<String> {
     fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
-/// The path and the query as they were sent.
+/// The path and the query as they were sent; not what share links are known by.
 fn target<'r>(request: &RequestHead<'r>) -> Cow<'r, str> {
-    match request.query {
+    match request.query.filter(|_| request.path != SHARE_PATH) {
         Some(query) => Cow::Owned(format!("{}?{query}", request.path)),
         None => Cow::Borrowed(request.path),
     }

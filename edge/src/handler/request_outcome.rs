@@ -30,7 +30,7 @@ const UNSENT: [&str; 3] = ["busy", "connect", "no-member"];
 
 /// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is logged: the
 /// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
-pub const FAULTS: [(&str, u16, &str); 22] = [
+pub const FAULTS: [(&str, u16, &str); 23] = [
     (APP_BUSY, 503, "The app has as many requests under way as `requests_per_app_max` lets it."),
     ("bad-answer", 502, "The backend sent no HTTP answer, or none that can be passed on."),
     (BAD_REQUEST, 400, "The request cannot be forwarded as it is, or its body is malformed."),
@@ -49,6 +49,7 @@ pub const FAULTS: [(&str, u16, &str); 22] = [
     ("over-memory", 503, "A preview does not fit into `app_memory_bytes_max` of its app; said in problems alone."),
     ("paused", 503, "The environment is paused; said in problems alone."),
     ("previews-busy", 503, "Too many requests wait for previews of the app to be loaded; said in problems alone."),
+    ("protected", 401, "The visitor may not see what is protected; said in problems alone."),
     ("refused-address", 502, "The backend's address is one that the route may not reach."),
     (STORE, 200, "A stored file could not be read to its end; the answer broke off."),
     ("timeout-connect", 504, "The backend did not accept a connection in time."),

@@ -50,6 +50,11 @@ pub(super) fn add_fields(refused: Refused, headers: &mut HeaderMap) {
             let challenge = HeaderValue::from_static("Basic realm=\"site\", charset=\"UTF-8\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
+        Refused::Protected => {
+            // RFC 9110 §11.6.1.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"protected\""));
+            headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
+        }
         Refused::AppBusy
         | Refused::BackendBusy
         | Refused::OverMemory

@@ -52,10 +52,8 @@ impl Handler {
             }
             let Some(returned) = loan.returned() else { return (response, Unwanted::Over) };
             let request_head = head_of(&returned);
-            let mut next = decide(&self.head(&request_head, came.host), &self.live);
-            if let Decision::Load(target) = next {
-                next = self.loaded(&request_head, came.host, target).await;
-            }
+            let next = decide(&self.head(&request_head, came.host), &self.live);
+            let next = self.loaded(&request_head, came.host, next).await;
             let is_later = next
                 .current()
                 .is_some_and(|current| !Arc::ptr_eq(current, &before) && current.version.app == before.version.app);
@@ -65,7 +63,7 @@ impl Handler {
             measurement.forget_backend();
             (request, decision) = (returned, next);
         }
-        let unwanted = match decision {
+        let unwanted = match decision.inner() {
             Decision::Proxy { .. } => Unwanted::Over,
             _ => body::pass_over(&mut request).await,
         };
@@ -79,7 +77,7 @@ impl Handler {
 
 /// What is live where a request may wait for instances that the edge starts.
 fn waits_for_instances(decision: &Decision) -> Option<Arc<Current>> {
-    let Decision::Proxy { current, .. } = decision else { return None };
+    let Decision::Proxy { current, .. } = decision.inner() else { return None };
     current.version.managed.is_some().then(|| Arc::clone(current))
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use devanture_site::cache;
 use devanture_site::conditional::{self, Comparison};
 use devanture_site::decide::OwnPath;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::decision::{Decision, Head, SmallAnswer, refuse};
@@ -21,9 +23,19 @@ pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, cust
             let body = current.version.release.clone();
             small(StatusCode::OK, fields_with(cache::NEVER), body, current, custom_host)
         }
+        // Visitors of what is protected were let in before.
+        OwnPath::Share => share(current, custom_host),
         // The one is a file, and the other is asked for by its own.
         OwnPath::Dictionary(_) | OwnPath::Status => refuse(current, custom_host, Refused::NotFound),
     }
+}
+
+/// The answer to a share link whose preview everybody may see: to its first page, without the secret.
+fn share(current: &Arc<Current>, custom_host: bool) -> Decision {
+    let mut redirect = SmallAnswer::redirect(StatusCode::SEE_OTHER, "/");
+    redirect.headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
+    redirect.headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    SmallAnswer { current: Some(Arc::clone(current)), custom_host, ..redirect }.into()
 }
 
 /// One request sees one version and one revision of its settings (law 1): both come with `current`.

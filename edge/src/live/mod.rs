@@ -25,6 +25,7 @@ mod on_demand;
 mod paused;
 mod preparing;
 mod process_memory;
+mod protected;
 mod rare_list;
 mod relief;
 mod reloads;
@@ -51,6 +52,7 @@ pub use loader::Loader;
 pub(crate) use names::canonical;
 pub use on_demand::Preview;
 pub use preparing::Preparing;
+pub use protected::{Opener, Restriction, ShareLink};
 pub use settings::{CurrentSettings, PublicSettings};
 pub use withdrawn::Withdrawn;
 
@@ -175,6 +177,10 @@ pub struct Place {
     is_paused: AtomicBool,
     /// The commit that its pause was last written by.
     pause_written: AtomicU64,
+    /// Its protection.
+    restriction: ArcSwapOption<Restriction>,
+    /// Whether it has one, since mostly it has not.
+    is_restricted: AtomicBool,
     /// Redirects among its hostnames.
     leading: ArcSwap<names::Leading>,
 }
@@ -200,6 +206,8 @@ impl Place {
             paused: ArcSwapOption::empty(),
             is_paused: AtomicBool::new(false),
             pause_written: AtomicU64::new(0),
+            restriction: ArcSwapOption::empty(),
+            is_restricted: AtomicBool::new(false),
             leading: ArcSwap::default(),
         }
     }
@@ -316,6 +324,7 @@ struct Shared {
     withdrawn: RwLock<HashMap<AppName, Arc<Withdrawn>>>,
     /// Public settings of previews by app, read when a version is put in its place.
     preview_settings: RwLock<HashMap<AppName, settings::SharedSettings>>,
+    protected: protected::Protected,
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
@@ -346,6 +355,7 @@ impl Live {
             previews: ArcSwap::default(),
             withdrawn: RwLock::default(),
             preview_settings: RwLock::default(),
+            protected: protected::Protected::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
             loaded: watch::Sender::new(true),

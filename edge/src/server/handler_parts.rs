@@ -11,8 +11,9 @@ use http::header::{ALT_SVC, STRICT_TRANSPORT_SECURITY};
 use tokio_util::sync::CancellationToken;
 
 use super::sockets::Addresses;
-use crate::handler::{Handler, RouteTable};
-use crate::live::{Live, Loader};
+use crate::access::Credentials;
+use crate::handler::{Handler, RouteTable, Visitors};
+use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::{Client, ClientSettings, Registry};
 use crate::telemetry::AccessLog;
 use crate::tls::Certificates;
@@ -38,6 +39,17 @@ fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
     }
 }
 
+/// What will be live, of which nothing is known yet.
+pub(super) fn live_of(file: &EdgeFile) -> Live {
+    let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
+    live.set_default_protection(file.previews);
+    live
+}
+
+fn grace(limits: &Limits) -> Grace {
+    Grace { ms: limits.grace_ms_max, versions_max: usize::try_from(limits.grace_versions_max).unwrap_or(usize::MAX) }
+}
+
 /// The parts of one serving thread's handler.
 #[derive(Clone)]
 pub(super) struct HandlerParts {
@@ -50,6 +62,7 @@ pub(super) struct HandlerParts {
     registry: Registry,
     pub(super) trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
     stop: CancellationToken,
+    visitors: Option<Arc<Visitors>>,
 }
 
 impl HandlerParts {
@@ -71,7 +84,14 @@ impl HandlerParts {
             registry: registry.clone(),
             trusted_proxies: Arc::new(ArcSwap::from_pointee(file.listen.trusted_proxies.clone())),
             stop: stop.clone(),
+            visitors: None,
         }
+    }
+
+    /// The same, with what looks up visitors of what is protected.
+    pub(super) fn with_visitors(self, credentials: &Arc<Credentials>) -> Self {
+        let (credentials, login_ms_max) = (Arc::clone(credentials), self.limits.visitor_login_ms_max);
+        Self { visitors: Some(Arc::new(Visitors { credentials, login_ms_max })), ..self }
     }
 
     /// The connections to backends belong to the thread that calls this.
@@ -94,6 +114,7 @@ impl HandlerParts {
             trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
             trusted_proxies: self.trusted_proxies,
+            visitors: self.visitors,
         }
     }
 }

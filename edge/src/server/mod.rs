@@ -71,7 +71,7 @@ use crate::catalog::Catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::ledger::Ledger;
 use crate::listen::{self, ConnectionLimits, DrainOrder};
-use crate::live::{Domains, Follower, Grace, Live};
+use crate::live::{Follower, Live};
 use crate::proxy::Registry;
 use crate::proxy::address::Policy;
 use crate::publish::{Parts, Publisher, Smoke};
@@ -82,7 +82,7 @@ use background::Made;
 use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
 use drain::DrainTimes;
-use handler_parts::HandlerParts;
+use handler_parts::{HandlerParts, live_of};
 use reload::Reloadable;
 use renewal::Renewal;
 use sockets::{SocketCopies, Sockets};
@@ -187,7 +187,7 @@ impl Server {
         let plan = StorePlan::of(file, base, &bounds);
         let (metrics, control) = (Exposition::install(), control_runtime()?);
         let mut arrival = Arrival::begin(&plan, &control)?;
-        let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
+        let live = live_of(file);
         let certificates = certificates::open(file, base, &data_dir, &live)?;
         let mut stores = arrival.stores(&plan, &control)?;
         let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
@@ -213,7 +213,7 @@ impl Server {
         let (drain, socket, stop) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME), CancellationToken::new());
         let handler = HandlerParts::of(file, addresses, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
-        let (keys, settings_of) = settings_of(&node, &stores);
+        let (keys, settings_of) = settings_of(&node, &stores, &live);
         let running = runner::start((file, base), &control, &mut arrival, &stores, &live, &registry, &settings_of)?;
         let (runner, ledger) = (running.as_ref().map(|(runner, _)| runner.clone()), ledger(file, &stores, live));
         let parts = environments_parts(file, &stores, (upstreams.clone(), registry), keys, running, cluster.as_ref());
@@ -238,7 +238,7 @@ impl Server {
         }));
         begin_publishing(&control, &publisher, troubles)?;
         let health = Arc::new(Health::on(bounds.free_space));
-        let credentials = begin_access(&control, stores.catalog, &publisher, file);
+        let (credentials, handler) = begin_access(&control, stores.catalog, &publisher, (file, handler));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
         let serving = serving((file, base, descriptors), &control, handler, &certificates, &drain, port, &publisher);
@@ -379,8 +379,9 @@ impl Server {
 }
 
 /// The keys of secrets, and the settings that they open.
-fn settings_of(node: &Node, stores: &Stores) -> (Arc<KeyFile>, Arc<SettingsOf>) {
+fn settings_of(node: &Node, stores: &Stores, live: &Live) -> (Arc<KeyFile>, Arc<SettingsOf>) {
     let keys = Arc::new(KeyFile::new(node.key_file.clone()));
+    live.set_opener(keys.opener());
     let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
     (keys, settings_of)
 }
@@ -422,18 +423,19 @@ fn ledger(file: &EdgeFile, stores: &Stores, live: Live) -> Arc<Ledger> {
     Arc::new(Ledger::on_node(Arc::clone(&stores.catalog), live, &file.limits, node))
 }
 
-/// The credentials of callers of the API; their last uses are noted from now on.
+/// The credentials of callers of the API, which handlers look visitors up by; their last uses are noted from now on.
 fn begin_access(
     control: &Runtime,
     catalog: Arc<dyn Catalog>,
     publisher: &Publisher,
-    file: &EdgeFile,
-) -> Arc<Credentials> {
+    (file, handler): (&EdgeFile, HandlerParts),
+) -> (Arc<Credentials>, HandlerParts) {
     let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), &file.limits));
     credentials.set_trusts(&file.trusts);
     let kept = Arc::clone(&credentials);
     control.spawn(async move { kept.keep_last_uses().await });
-    credentials
+    let handler = handler.with_visitors(&credentials);
+    (credentials, handler)
 }
 
 fn handover_parts(
@@ -495,8 +497,4 @@ fn begin_publishing(
         control.spawn(Arc::clone(publisher).keep_forgetting());
     }
     Ok(())
-}
-
-fn grace(limits: &Limits) -> Grace {
-    Grace { ms: limits.grace_ms_max, versions_max: usize::try_from(limits.grace_versions_max).unwrap_or(usize::MAX) }
 }

@@ -137,7 +137,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
                     return end;
                 }
             }
-            OwnPath::Env | OwnPath::Release | OwnPath::Status => {
+            OwnPath::Env | OwnPath::Release | OwnPath::Share | OwnPath::Status => {
                 if !Method::of(self.request.method().as_str()).is_read() {
                     return self.refuse(Stage::Own, Refused::MethodNotAllowed, trace);
                 }

@@ -14,6 +14,8 @@ pub enum OwnPath {
     Env,
     /// The version.
     Release,
+    /// Where share links lead to; what they open is open by itself.
+    Share,
     /// The page that says whether the environment is up, where its site has one.
     Status,
     /// The compression dictionary of its pages that has this SHA-256.
@@ -32,6 +34,7 @@ impl OwnPath {
         match rest {
             "env.json" => Some(Self::Env),
             "release.json" => Some(Self::Release),
+            "share" => Some(Self::Share),
             "status" => Some(Self::Status),
             other => Some(Self::Dictionary(other.strip_prefix(DICTIONARIES)?.parse().ok()?)),
         }

@@ -325,6 +325,7 @@ impl RoutePrinter<'_> {
                     OwnPath::Dictionary(_) => "a dictionary of its pages, where it has that one",
                     OwnPath::Env => "the settings that the front may read",
                     OwnPath::Release => "which version it is",
+                    OwnPath::Share => "where share links lead to",
                     OwnPath::Status => "the page that says whether it is up",
                 };
                 vec![answer(format!("the edge itself: {what}"))]

@@ -8,6 +8,7 @@
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
@@ -17,6 +18,7 @@ use rand::RngCore as _;
 use crate::blobs::durable;
 use crate::catalog::settings::Sealed;
 use crate::ledger::Error;
+use crate::live::Opener;
 
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
@@ -134,6 +136,25 @@ impl KeyFile {
         })?;
         tracing::info!(path = %path.display(), "a key for secrets was made: keep a copy of it apart from the data folder");
         self.read()
+    }
+}
+
+impl KeyFile {
+    /// Opens what one of the keys has sealed: for rooms that know nothing of keys.
+    #[must_use]
+    pub fn opener(self: &Arc<Self>) -> Opener {
+        let keys = Arc::clone(self);
+        Box::new(move |context, sealed| match keys.read().map(|keys| keys.open(context, sealed)) {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(why)) => {
+                tracing::error!(context, ?why, "what is sealed does not open");
+                None
+            }
+            Err(error) => {
+                tracing::error!(context, %error, "what is sealed does not open");
+                None
+            }
+        })
     }
 }
 

@@ -101,6 +101,8 @@ actions! {
     PushData = "push_data",
     /// Settings that are marked for development were read.
     ReadSettings = "read_settings",
+    /// Who may see an environment, or the previews of an app, was set.
+    Protect = "protect",
     /// The console was removed.
     RemoveConsole = "remove_console",
     /// A message to a webhook was sent again on request.
@@ -125,6 +127,8 @@ actions! {
     ReuseRefreshToken = "reuse_refresh_token",
     /// An invitation was revoked.
     RevokeInvitation = "revoke_invitation",
+    /// A share link was revoked.
+    RevokeShare = "revoke_share",
     /// A token was revoked.
     RevokeToken = "revoke_token",
     /// A version was made live by a rollback.
@@ -155,6 +159,8 @@ actions! {
     SignVersion = "sign_version",
     /// Settings of an environment were changed.
     Settings = "settings",
+    /// A share link was made.
+    Share = "share",
     /// A version was made live by a switch.
     Switch = "switch",
     /// A webhook was tested.
@@ -198,6 +204,7 @@ impl Action {
                     | Self::PurgeEnvironment
                     | Self::PurgeVersion
                     | Self::RevokeInvitation
+                    | Self::RevokeShare
                     | Self::Rollback
                     | Self::Withdraw
             )

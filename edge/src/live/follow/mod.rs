@@ -20,6 +20,7 @@ use super::first_load;
 use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
 use super::{Hosts, Live, LoadError, Loader, Place};
+use crate::catalog::protection::{PROTECTION_PREFIX, SHARES_PREFIX};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Committed, Record, Revision, gone};
 use crate::version::{Fill, Setting, Version};
@@ -181,6 +182,13 @@ impl Follower {
         let apps = self.all(records::APPS_PREFIX).await?;
         self.apps_are(&apps);
         revision = revision.max(self.read_all_preview_settings(reading, &apps).await?);
+        // Before there is any place: what is protected is not open for a moment.
+        let protections = self.all(PROTECTION_PREFIX).await?;
+        let links = self.all(SHARES_PREFIX).await?;
+        self.protections_are(&protections);
+        self.links_are(&links);
+        let written = protections.iter().chain(&links).map(|(_, record)| record.revision);
+        revision = written.fold(revision, Revision::max);
         let pauses = self.all("paused/").await?;
         let mut pointers = self.all(records::LIVE_PREFIX).await?;
         pointers.extend(self.all(records::ALIASES_PREFIX).await?);
@@ -248,7 +256,9 @@ impl Follower {
             "alias" => self.point(key, value, revision).await,
             "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
             "paused" => self.pause(key, value, revision),
+            "protection" => self.protect(key, value, revision),
             "settings" => self.follow_preview_settings(key).await,
+            "shares" => self.share(key, value, revision),
             "versions" => self.version_stored(key, value.is_some()),
             "withdrawn" => self.withdraw(key, value, revision),
             _ => {}
@@ -403,7 +413,7 @@ impl Follower {
         if let Some(place) = self.live.place(app, name) {
             return place;
         }
-        let place = Arc::new(Place::new(app.clone(), name.clone(), setting));
+        let place = self.new_place(app, name, setting);
         self.change_hosts(|hosts| {
             hosts.places.insert((app.clone(), name.clone()), Arc::clone(&place));
         });
@@ -420,7 +430,7 @@ impl Follower {
             table.places.retain(|(app, name), place| places.contains(&(app, name, place.setting)));
             table.custom.retain(|host, _| hosts.contains(host.as_str()));
             for (app, name, setting) in &pointed {
-                let new = || Arc::new(Place::new(app.clone(), name.clone(), *setting));
+                let new = || self.new_place(app, name, *setting);
                 table.places.entry((app.clone(), name.clone())).or_insert_with(new);
             }
         });

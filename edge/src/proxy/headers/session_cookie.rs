@@ -1,15 +1,17 @@
-//! Leaves the cookie of the edge's own sessions out of what backends are sent: browsers send it to every port of a host, and
-//! a host of the console may become that of an app.
+//! Leaves the cookies of the edge's own out of what backends are sent: that of its visitors, and that of its sessions, which
+//! browsers send to every port of a host, as a host of the console may become that of an app.
 
-use devanture_config::api::SESSION_COOKIE;
+use devanture_config::api::{SESSION_COOKIE, VISITOR_COOKIE};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 
-/// Takes the cookie out of every field that has it.
+/// What both names begin with.
+const BEGINNING: &[u8] = b"__Host-Http-devanture-";
+
+/// Takes the cookies out of every field that has one.
 pub(super) fn leave_out(headers: &mut HeaderMap) {
-    if !headers.get_all(COOKIE).iter().any(|field| memmem::find(field.as_bytes(), SESSION_COOKIE.as_bytes()).is_some())
-    {
+    if !headers.get_all(COOKIE).iter().any(|field| memmem::find(field.as_bytes(), BEGINNING).is_some()) {
         return;
     }
     let fields: Vec<HeaderValue> = headers.get_all(COOKIE).iter().filter_map(without).collect();
@@ -19,11 +21,12 @@ pub(super) fn leave_out(headers: &mut HeaderMap) {
     }
 }
 
-/// The field without the cookie; `None` if nothing is left.
+/// The field without the cookies; `None` if nothing is left.
 fn without(field: &HeaderValue) -> Option<HeaderValue> {
     let is_other = |pair: &&[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        name.trim_ascii() != SESSION_COOKIE.as_bytes()
+        let own = [SESSION_COOKIE, VISITOR_COOKIE].map(str::as_bytes);
+        !own.contains(&name.trim_ascii())
     };
     let others: Vec<&[u8]> = field.as_bytes().split(|byte| *byte == b';').filter(is_other).collect();
     HeaderValue::from_bytes(others.join(&b';').trim_ascii()).ok().filter(|field| !field.is_empty())
@@ -40,6 +43,8 @@ mod tests {
             (&["a=1; __Host-Http-devanture-session=x; b=2"], &["a=1; b=2"]),
             (&["__Host-Http-devanture-session=x; b=2"], &["b=2"]),
             (&["a=1;__Host-Http-devanture-session = x"], &["a=1"]),
+            (&["__Host-Http-devanture-visitor=x; a=1; __Host-Http-devanture-session=y"], &["a=1"]),
+            (&["__Host-Http-devanture-visitors=x"], &["__Host-Http-devanture-visitors=x"]),
             (&["__Host-Http-devanture-session=x"], &[]),
             (&["a=1", "__Host-Http-devanture-session=x", "b=2"], &["a=1", "b=2"]),
             (&["a=__Host-Http-devanture-session"], &["a=__Host-Http-devanture-session"]),

@@ -136,6 +136,7 @@ fn body(path: &str) -> Value {
         "/v1/tokens" => json!({ "name": "x", "app": "shop", "environment": "prod", "scope": "read" }),
         "/v1/passkeys" => json!({ "name": "x", "attestation_object": "", "client_data_json": "" }),
         "/v1/apps/{app}/confirmations" => json!({ "confirm": [] }),
+        "/v1/apps/{app}/shares" => json!({ "target": "prod" }),
         "/v1/apps/{app}/environments/{env}/rollback" => json!({ "with_settings": true }),
         _ => json!({}),
     }
@@ -154,13 +155,15 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/aliases"
             | "/v1/apps/{app}/confirmations"
             | "/v1/apps/{app}/deleted"
+            | "/v1/apps/{app}/protection"
+            | "/v1/apps/{app}/shares"
             | "/v1/session"
             | "/v1/sessions",
         ) => Expected::Own(Scope::Read),
         ("GET", "/v1/audit" | "/v1/tokens") => Expected::Own(Scope::Admin),
         // A token that may promote takes what is live in another environment, and reads it before.
         ("GET", "/v1/apps/{app}/diff") => Expected::Taken(Scope::Promote),
-        ("DELETE", "/v1/sessions/{id}" | "/v1/tokens/{id}") => Expected::Hidden,
+        ("DELETE", "/v1/apps/{app}/shares/{id}" | "/v1/sessions/{id}" | "/v1/tokens/{id}") => Expected::Hidden,
         // A token is no session.
         ("DELETE", "/v1/session") | ("POST", "/v1/session/confirm") | (_, "/v1/passkeys" | "/v1/passkeys/{id}") => {
             Expected::Forbidden
@@ -179,6 +182,7 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/apps/{app}/confirmations"
             | "/v1/apps/{app}/deploys/{deploy}"
             | "/v1/apps/{app}/deploys/{deploy}/finish"
+            | "/v1/apps/{app}/shares"
             | "/v1/apps/{app}/undelete"
             | "/v1/apps/{app}/usage"
             | "/v1/apps/{app}/versions/{id}"

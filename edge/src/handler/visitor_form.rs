@@ -1,0 +1,94 @@
+//! The form by which a visitor enters a password: `application/x-www-form-urlencoded`, read within a bound and a time.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::api::Secret;
+use http::{HeaderValue, Request};
+use http_body::Body;
+use percent_encoding::percent_decode;
+use tokio::time::timeout;
+
+use super::refused::Refused;
+
+/// A password of 256 characters and an address, each byte encoded, fit into it.
+const BYTES_MAX: usize = 16_384;
+/// Time for all of it.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The fields of the form; a missing one is empty.
+#[derive(Debug)]
+pub(super) struct VisitorForm {
+    pub(super) password: Secret,
+    /// Where the visitor wanted to go.
+    pub(super) to: String,
+    /// The text of a share link.
+    pub(super) link: String,
+}
+
+/// Whether a media type is that of forms.
+pub(super) fn is_form(media_type: &HeaderValue) -> bool {
+    let kind = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+}
+
+/// Reads the form that is a request's body.
+///
+/// # Errors
+/// Why it is not taken.
+pub(super) async fn read<B>(request: &mut Request<B>) -> Result<VisitorForm, Refused>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let reading = async {
+        let mut bytes = Vec::new();
+        loop {
+            match std::future::poll_fn(|context| Pin::new(request.body_mut()).poll_frame(context)).await {
+                None => return Ok(parse(&bytes)),
+                Some(Ok(frame)) => bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+                Some(Err(_)) => return Err(Refused::BadRequest),
+            }
+            if bytes.len() > BYTES_MAX {
+                return Err(Refused::BodyTooLarge);
+            }
+        }
+    };
+    timeout(TIME_MAX, reading).await.unwrap_or(Err(Refused::ClientSlow))
+}
+
+fn parse(bytes: &[u8]) -> VisitorForm {
+    let value = |name: &[u8]| {
+        let pairs = bytes.split(|byte| *byte == b'&');
+        let value = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"=")).next().unwrap_or_default();
+        let spaced: Vec<u8> = value.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        percent_decode(&spaced).decode_utf8_lossy().into_owned()
+    };
+    VisitorForm { password: Secret::new(value(b"password")), to: value(b"to"), link: value(b"link") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_decoded_and_the_first_of_a_name_counts() {
+        let form = parse(b"to=%2Fa%3Fb&password=caf%C3%A9+au+lait&password=other&x");
+        assert_eq!((form.password.expose(), form.to.as_str(), form.link.as_str()), ("café au lait", "/a?b", ""));
+        let form = parse(b"");
+        assert_eq!((form.password.expose(), form.to.as_str()), ("", ""));
+        assert_eq!(parse(b"link=%ff&to").link, "\u{fffd}");
+    }
+
+    #[test]
+    fn only_forms_are_forms() {
+        for (text, expected) in [
+            ("application/x-www-form-urlencoded", true),
+            ("Application/X-WWW-Form-URLEncoded ; charset=utf-8", true),
+            ("application/json", false),
+            ("multipart/form-data; boundary=a", false),
+        ] {
+            assert_eq!(is_form(&HeaderValue::from_static(text)), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The pages that strangers get at what is protected: where the password is entered, or that a link is needed. They
+//! work without a script, and load nothing.
+
+use bytes::Bytes;
+use devanture_config::text::html_text;
+use devanture_site::cache;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::decision::{Decision, SmallAnswer};
+use super::header_rules::HeaderRules;
+use super::refused::Refused;
+use super::respond;
+use super::visitor::LOGIN_PATH;
+
+/// Nothing of the page is loaded, and its form is sent to its own host.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; \
+                      frame-ancestors 'none'";
+/// The address may hold the secret of a link: nobody hears of it. `no-referrer` would have browsers send the form
+/// without an origin.
+const REFERRER: HeaderValue = HeaderValue::from_static("strict-origin");
+const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
+const STYLE: &str = "body{display:grid;min-height:90vh;place-content:center;font:1.1rem/1.5 system-ui,sans-serif;\
+                     color-scheme:light dark;padding:1rem}main{max-width:24rem}h1{font-size:1.3rem}\
+                     input,button{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.3rem 0}";
+/// Seconds until a form that was refused without a look may be sent again.
+const RETRY_S: u64 = 60;
+
+/// What a page is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form<'f> {
+    /// There is nothing to enter.
+    None,
+    /// The password of the protection; then it goes on at this address.
+    Password(&'f str),
+    /// The password of a share link, of which this is the text.
+    Link(&'f str),
+}
+
+/// The page, with the status and the sentence of `refused` where that is why it is shown again.
+pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> Decision {
+    let (status, _) = refused.row();
+    let sentence = match form {
+        Form::None => "To see it, open it by a link that somebody shares with you.",
+        Form::Password(_) | Form::Link(_) => "To see it, enter its password.",
+    };
+    let notice = notice
+        .map_or_else(String::new, |text| format!("<p id=\"notice\" role=\"alert\">{}</p>\n", html_text::escaped(text)));
+    let hidden = match form {
+        Form::None => None,
+        Form::Password(to) => Some(("to", to)),
+        Form::Link(link) => Some(("link", link)),
+    };
+    let form = hidden.map_or_else(String::new, |(name, value)| {
+        format!(
+            "<form method=\"post\" action=\"{LOGIN_PATH}\">\n\
+             <input type=\"hidden\" name=\"{name}\" value=\"{}\">\n\
+             <label for=\"password\">Password</label>\n\
+             <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required \
+             autofocus>\n<button>Continue</button>\n</form>\n",
+            html_text::escaped(value)
+        )
+    });
+    let body = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Protected</title>\n\
+         <style>{STYLE}</style>\n<main>\n<h1>This site is protected</h1>\n<p>{sentence}</p>\n{notice}{form}</main>\n"
+    );
+    let mut headers = HeaderMap::with_capacity(10);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    common_fields(&mut headers);
+    respond::add_fields(refused, &mut headers);
+    if refused == Refused::TooManyAttempts {
+        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_S));
+    }
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+    answer(status, headers, Bytes::from(body))
+}
+
+/// Lets a visitor in: with their cookie, to an address of the same host.
+pub(super) fn entered(to: &str, cookie: HeaderValue) -> Decision {
+    let mut redirect = SmallAnswer::redirect(StatusCode::SEE_OTHER, to);
+    common_fields(&mut redirect.headers);
+    redirect.headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    redirect.headers.insert(SET_COOKIE, cookie);
+    redirect.into()
+}
+
+/// No search engine lists it, and no cache keeps it.
+fn common_fields(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
+    headers.insert(REFERRER_POLICY, REFERRER);
+    headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
+}
+
+fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Decision {
+    let (current, ruled) = (None, HeaderRules::default());
+    SmallAnswer { status, headers, body, current, ruled, custom_host: false, status_page: None }.into()
+}

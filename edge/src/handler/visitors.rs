@@ -1,0 +1,171 @@
+//! Visitors of protected previews and environments: who is let in, and what the others get.
+//!
+//! A cookie is looked at when a request is decided. A form or a token takes a hash or a record to be looked up,
+//! and so a future: see [`Visitor`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use devanture_config::api::Secret;
+use devanture_config::problem::Code;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use http::{HeaderMap, Request};
+
+use super::decision::Decision;
+use super::refused::Refused;
+use super::visitor::{Step, Visitor};
+use super::visitor_decision::{ENDED, entered_by_link, form_of, link, local_address};
+use super::visitor_form::{self, VisitorForm};
+use super::visitor_page::{Form, entered, page};
+use super::{Handler, visitor_cookie};
+use crate::access::Credentials;
+use crate::engine::BodyError;
+use crate::telemetry;
+
+const WRONG: &str = "That is not the password.";
+
+/// Looks up visitors.
+pub struct Visitors {
+    /// Passwords and tokens.
+    pub credentials: Arc<Credentials>,
+    /// Milliseconds for which a password need not be entered again.
+    pub login_ms_max: u64,
+}
+
+impl Handler {
+    /// Looks a visitor up. Returns the answer; `None` if what the request is for may be answered. The body is read only
+    /// where it is a form.
+    pub(super) async fn visited<B>(
+        &self,
+        visitor: &Visitor,
+        request: &mut Request<B>,
+        (host, authority, from): (&str, &str, IpAddr),
+    ) -> Option<Decision>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let Some(visitors) = &self.visitors else {
+            return Some(Decision::Refuse(Refused::Unavailable.into()));
+        };
+        let Visitor { restriction, step, .. } = visitor;
+        match step {
+            Step::Token(token) => {
+                let may_visit =
+                    visitors.credentials.may_visit(token.expose(), &restriction.app, &restriction.place, Some(from));
+                if may_visit.await {
+                    // It was for the edge, and no backend is to have it.
+                    request.headers_mut().remove(AUTHORIZATION);
+                    return None;
+                }
+                Some(Decision::Refuse(Refused::Protected.into()))
+            }
+            Step::Form => {
+                let is_own = is_of_own_page(request.headers(), authority);
+                let is_form = request.headers().get(CONTENT_TYPE).is_some_and(visitor_form::is_form);
+                let form = match visitor_form::read(request).await {
+                    Ok(form) if is_form => form,
+                    Ok(_) => return Some(Decision::Refuse(Refused::BadRequest.into())),
+                    Err(refused) => return Some(Decision::Refuse(refused.into())),
+                };
+                if !is_own {
+                    return Some(page(form_of(restriction, local_address(&form.to)), None, Refused::Protected));
+                }
+                Some(self.entered(visitors, visitor, &form, (host, from)).await)
+            }
+        }
+    }
+
+    /// The answer to a form.
+    async fn entered(
+        &self,
+        visitors: &Visitors,
+        visitor: &Visitor,
+        form: &VisitorForm,
+        (host, from): (&str, IpAddr),
+    ) -> Decision {
+        let Visitor { restriction, target, .. } = visitor;
+        let live = &self.live;
+        if !form.link.is_empty() {
+            let Some((id, link)) = link(live, restriction, target, &form.link) else {
+                return page(form_of(restriction, "/"), Some(ENDED), Refused::Protected);
+            };
+            let what = format!("share {} {id}", restriction.app);
+            let hash = link.password_hash(live);
+            return match check(visitors, &what, hash, &form.password, from).await {
+                Ok(()) => entered_by_link(live, host, id, &link),
+                Err((refused, notice)) => page(Form::Link(&form.link), Some(notice), refused),
+            };
+        }
+        let to = local_address(&form.to);
+        if form_of(restriction, to) == Form::None {
+            return page(Form::None, None, Refused::Protected);
+        }
+        let what = format!("visitor {} {}", restriction.app, restriction.place);
+        if let Err((refused, notice)) =
+            check(visitors, &what, restriction.password_hash(live), &form.password, from).await
+        {
+            return page(Form::Password(to), Some(notice), refused);
+        }
+        let now_s = telemetry::now_ms() / 1_000;
+        let expires_s = now_s.saturating_add(visitors.login_ms_max / 1_000);
+        let key = restriction.cookie_key(live);
+        let cookie = key.and_then(|key| visitor_cookie::set(host, visitor_cookie::PASSWORD, &key, now_s, expires_s));
+        cookie.map_or_else(|| Decision::Refuse(Refused::Unavailable.into()), |cookie| entered(to, cookie))
+    }
+}
+
+/// Checks a password; why it is not taken is a refusal and a sentence.
+async fn check(
+    visitors: &Visitors,
+    what: &str,
+    hash: Option<String>,
+    password: &Secret,
+    from: IpAddr,
+) -> Result<(), (Refused, &'static str)> {
+    let sentence = |refused: Refused| (refused, refused.row().1);
+    let Some(hash) = hash else { return Err(sentence(Refused::Unavailable)) };
+    match visitors.credentials.check_visitor(what, &hash, password, Some(from)).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err((Refused::Protected, WRONG)),
+        Err(error) if error.0.code == Code::TooManyAttempts => Err(sentence(Refused::TooManyAttempts)),
+        Err(_) => Err(sentence(Refused::Unavailable)),
+    }
+}
+
+/// Whether a form comes from a page of the host itself, as far as its browser says: no other site logs a visitor in.
+fn is_of_own_page(headers: &HeaderMap, authority: &str) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return matches!(site.as_bytes(), b"same-origin" | b"none");
+    }
+    headers.get(ORIGIN).is_none_or(|origin| {
+        origin.as_bytes().strip_prefix(b"https://").is_some_and(|host| host.eq_ignore_ascii_case(authority.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+
+    #[test]
+    fn forms_of_other_sites_are_not_taken() {
+        for (fields, expected) in [
+            (&[][..], true),
+            (&[("sec-fetch-site", "same-origin"), ("origin", "null")], true),
+            (&[("sec-fetch-site", "none")], true),
+            (&[("sec-fetch-site", "same-site")], false),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "https://a.test:8443")], false),
+            (&[("origin", "https://a.test:8443")], true),
+            (&[("origin", "https://A.test:8443")], true),
+            (&[("origin", "https://a.test")], false),
+            (&[("origin", "http://a.test:8443")], false),
+            (&[("origin", "null")], false),
+        ] {
+            let pair =
+                |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), value.parse().unwrap());
+            let headers: HeaderMap = fields.iter().map(pair).collect();
+            assert_eq!(is_of_own_page(&headers, "a.test:8443"), expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Forged, replayed and foreign credentials, other sites' forms, and redirects to elsewhere.
+
+use devanture_config::api::Scope;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::world::{
+    LOGIN, PAGE, PASSWORD, cookie_of, enter, form, get_with, path_of, preview_of, protect, protect_by_password,
+    push_alias, quick, share,
+};
+use crate::support::{got, on_each_engine};
+use crate::wire::{ask, protocols};
+
+on_each_engine! {
+    no_cookie_is_good_but_the_one_that_was_given_out_here
+    a_login_leads_to_no_other_host
+    only_the_page_itself_logs_a_visitor_in
+    a_token_of_the_app_opens_what_it_may_read
+}
+
+async fn no_cookie_is_good_but_the_one_that_was_given_out_here() {
+    let edge = quick().with_app("blog", &[("index.html", b"the blog")]).start().await;
+    let (host, of_blog) = (preview_of(&edge, "shop").await, preview_of(&edge, "blog").await);
+    protect_by_password(&edge, "preview").await;
+    let path = "/v1/apps/blog/environments/preview/protection";
+    let wanted = json!({ "mode": "password", "password": "another horse battery" });
+    assert_eq!(got(edge.api(Method::PUT, path).json(&wanted)).await.status, StatusCode::OK);
+    let foreign = cookie_of(&enter(&edge, &of_blog, &form("another horse battery")).await);
+    let cookie = cookie_of(&enter(&edge, &host, &form(PASSWORD)).await);
+    let (name, value) = cookie.split_once('=').unwrap();
+    let parts: Vec<&str> = value.split('.').collect();
+    let [subject, expires, mac] = parts[..] else { panic!("{value}") };
+    let link = share(&edge, json!({ "target": edge.live("shop").await.unwrap().to_string() })).await;
+    let later = format!("{expires}0");
+    let flipped = format!("{}{}", if mac.starts_with('0') { '1' } else { '0' }, &mac[1..]);
+    for protocol in protocols(&edge) {
+        for bad in [
+            foreign.clone(),
+            format!("{name}={subject}.{later}.{mac}"),
+            format!("{name}={subject}.{expires}.{flipped}"),
+            format!("{name}={subject}.1.{mac}"),
+            format!("{name}={}.{expires}.{mac}", link.share.id),
+            format!("{name}={subject}.{expires}"),
+            format!("{name}={value}.{value}"),
+            format!("{name}=\"{value}\""),
+            format!("{}={value}", name.to_ascii_lowercase()),
+            format!("{}={value}", name.trim_start_matches("__Host-Http-")),
+            format!("{name}="),
+            format!("{name}={}", "a".repeat(4_000)),
+            format!("x={cookie}"),
+            path_of(&link),
+        ] {
+            let answer = ask("/").host(&host).with("cookie", bad.as_str()).send(&edge, protocol).await;
+            assert_eq!(answer.status, 401, "{protocol:?} {bad}");
+        }
+        // Others beside it do not keep the right one out.
+        for good in [format!("{foreign}; {cookie}"), format!("{cookie}; {name}=x"), format!("a=\"; {cookie}")] {
+            let answer = ask("/").host(&host).with("cookie", good.as_str()).send(&edge, protocol).await;
+            assert_eq!(answer.status, 200, "{protocol:?} {good}");
+        }
+        let two = ask("/").host(&host).with("cookie", "a=1").with("cookie", cookie.as_str());
+        assert_eq!(two.send(&edge, protocol).await.status, 200, "{protocol:?}");
+    }
+    // A link of another app, and one that was changed.
+    let path = path_of(&link);
+    for bad in
+        [path.replace("link=", "link=0"), path.replace('_', ""), format!("{path}0"), path.replace("?link=", "?x=")]
+    {
+        let answer = got(edge.visit(Method::GET, &host, &bad).header("accept", "text/html")).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::UNAUTHORIZED, ""), "{bad}");
+    }
+    let elsewhere = got(edge.visit(Method::GET, &of_blog, &path).header("accept", "text/html")).await;
+    assert_eq!((elsewhere.status, elsewhere.header("set-cookie")), (StatusCode::UNAUTHORIZED, ""));
+    edge.stop().await;
+}
+
+async fn a_login_leads_to_no_other_host() {
+    let edge = quick().start().await;
+    let host = preview_of(&edge, "shop").await;
+    protect_by_password(&edge, "preview").await;
+    for (to, expected) in [
+        ("%2Fa%3Fb%3Dc", "/a?b=c"),
+        ("/a/b", "/a/b"),
+        ("//evil.example", "/"),
+        ("%2F%2Fevil.example", "/"),
+        ("/%5Cevil.example", "/"),
+        ("/%09/evil.example", "/"),
+        ("/%0d%0aSet-Cookie:%20a=b", "/"),
+        ("https://evil.example/", "/"),
+        ("javascript:alert(1)", "/"),
+        ("", "/"),
+        ("/%C3%A9", "/%C3%A9"),
+        ("/.well-known/devanture/login", "/"),
+    ] {
+        let entered = enter(&edge, &host, &format!("to={to}&password={}", PASSWORD.replace(' ', "+"))).await;
+        assert_eq!((entered.status, entered.header("location")), (StatusCode::SEE_OTHER, expected), "{to}");
+        assert_eq!(entered.headers.get_all("set-cookie").iter().count(), 1, "{to}");
+    }
+    edge.stop().await;
+}
+
+async fn only_the_page_itself_logs_a_visitor_in() {
+    let edge = quick().start().await;
+    let host = preview_of(&edge, "shop").await;
+    protect_by_password(&edge, "preview").await;
+    let own = format!("https://{host}:{}", edge.https().port());
+    let form_type = ("content-type", "application/x-www-form-urlencoded");
+    for (fields, status) in [
+        (vec![form_type], 303),
+        (vec![form_type, ("origin", own.as_str())], 303),
+        (vec![form_type, ("sec-fetch-site", "cross-site")], 401),
+        (vec![form_type, ("sec-fetch-site", "same-site"), ("origin", own.as_str())], 401),
+        (vec![form_type, ("origin", "https://evil.example")], 401),
+        (vec![form_type, ("origin", "null")], 401),
+        (vec![("content-type", "text/plain")], 400),
+        (vec![("content-type", "application/json")], 400),
+        (vec![], 400),
+    ] {
+        let mut request = edge.visit(Method::POST, &host, LOGIN).body(form(PASSWORD));
+        for (name, value) in &fields {
+            request = request.header(*name, *value);
+        }
+        let answer = got(request).await;
+        assert_eq!(answer.status.as_u16(), status, "{fields:?}: {}", answer.text());
+        assert_eq!(answer.headers.contains_key("set-cookie"), status == 303, "{fields:?}");
+    }
+    let long = enter(&edge, &host, &format!("password={}", "a".repeat(20_000))).await;
+    assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(enter(&edge, &host, "").await.status, StatusCode::UNAUTHORIZED);
+    edge.stop().await;
+}
+
+async fn a_token_of_the_app_opens_what_it_may_read() {
+    let edge = quick().with_app("blog", &[("index.html", b"the blog")]).start().await;
+    let host = preview_of(&edge, "shop").await;
+    protect(&edge, "preview", json!({ "mode": "token" })).await;
+    protect(&edge, "prod", json!({ "mode": "token" })).await;
+    for (app, environment, of_preview, of_prod) in [
+        (Some("shop"), None, 200, 200),
+        (Some("shop"), Some("preview"), 200, 401),
+        (Some("shop"), Some("prod"), 401, 200),
+        (Some("blog"), None, 401, 401),
+    ] {
+        let token = edge.token_for(Scope::Read, app, environment).await;
+        for protocol in protocols(&edge) {
+            let lines = format!("Authorization: Bearer {token}");
+            for (host, status) in [(host.as_str(), of_preview), ("shop.localhost", of_prod)] {
+                let answer = ask("/").host(host).with_lines(&[&lines]).send(&edge, protocol).await;
+                assert_eq!(answer.status, status, "{protocol:?} {host} {app:?} {environment:?}");
+                if status == 200 {
+                    assert_eq!(answer.header("cache-control"), "private, no-cache");
+                }
+            }
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn attempts_at_a_password_are_limited() {
+    let edge = quick().with_limit("login_attempts_per_address_max", 3).start().await;
+    let host = preview_of(&edge, "shop").await;
+    push_alias(&edge, "feature-x", "an alias").await;
+    protect_by_password(&edge, "preview").await;
+    for number in 0..3 {
+        let answer = enter(&edge, &host, &form(&format!("wrong horse {number}"))).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    }
+    // Also the right one, and at another preview.
+    for host in [host.as_str(), "feature-x--shop.localhost"] {
+        let answer = enter(&edge, host, &form(PASSWORD)).await;
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(answer.headers.contains_key("retry-after") && !answer.headers.contains_key("set-cookie"));
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_secret_of_a_link_is_in_no_log() {
+    let edge = quick().with_log("[access_log]\nto = \"access.log\"\nqueries = \"kept\"\n").start().await;
+    protect(&edge, "preview", json!({ "mode": "token" })).await;
+    let host = preview_of(&edge, "shop").await;
+    let made = share(&edge, json!({ "target": edge.live("shop").await.unwrap().to_string() })).await;
+    let opened = got(edge.visit(Method::GET, &host, &path_of(&made)).header("accept", "text/html")).await;
+    assert_eq!(opened.status, StatusCode::SEE_OTHER);
+    assert_eq!(get_with(&edge, &host, "/", &cookie_of(&opened)).await.status, StatusCode::OK);
+    let folder = edge.data_dir().parent().unwrap().to_owned();
+    let read = || std::fs::read_to_string(folder.join("access.log")).unwrap_or_default();
+    crate::support::eventually("the request is logged", async || read().contains("/.well-known/devanture/share")).await;
+    let path = path_of(&made);
+    let (_, secret) = path.split_once('_').unwrap();
+    assert!(!read().contains(secret));
+    let answer = ask("/").host(&host).with_lines(PAGE).send(&edge, crate::wire::Protocol::Http2).await;
+    assert_eq!(answer.status, 401);
+    edge.stop().await;
+}

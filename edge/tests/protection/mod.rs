@@ -1,0 +1,17 @@
+//! Protected previews and environments, seen from outside: strangers, passwords, share links, tokens, and
+//! caches in between.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by panicking, in its helpers too"
+)]
+
+mod caches;
+mod hostile;
+mod links;
+mod proxied;
+mod strangers;
+mod world;
