@@ -68,6 +68,7 @@ fn every_command_in_a_document_exists() {
         commands(&args, "AliasCommand"),
         commands(&args, "HostnamesCommand"),
         commands(&args, "SignersCommand"),
+        commands(&args, "ShareCommand"),
         commands(&args, "TokenCommand"),
         commands(&args, "UpstreamsCommand"),
         commands(&args, "WebhooksCommand"),

@@ -13,6 +13,7 @@ mod gate;
 mod halves;
 mod instances;
 mod logs;
+mod protection;
 mod retention;
 mod routes;
 mod run;
@@ -44,6 +45,7 @@ pub(crate) use env::{EnvCommand, EnvSetArgs};
 pub(crate) use halves::OnlyArgs;
 pub(crate) use instances::{RestartArgs, ScaleArgs};
 pub(crate) use logs::{LogSource, LogsArgs};
+pub(crate) use protection::{ProtectArgs, ShareArgs, ShareCommand};
 pub(crate) use retention::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 pub(crate) use routes::RoutesArgs;
 pub(crate) use run::RunArgs;
@@ -237,6 +239,12 @@ pub(crate) enum Command {
     /// List the schedules of an environment with their next time and their last run, or run one now
     #[command(after_help = schedules::EXAMPLES)]
     Schedules(SchedulesArgs),
+    /// List or set who may see the previews of the app, or an environment
+    #[command(after_help = protection::PROTECT_EXAMPLES)]
+    Protect(ProtectArgs),
+    /// Make a link that opens a preview or an environment to who has it, or list and revoke such links
+    #[command(after_help = protection::SHARE_EXAMPLES)]
+    Share(ShareArgs),
     /// List, add, test and remove webhooks, which are notified of deploys, and show what was sent to them
     #[command(after_help = webhooks::EXAMPLES)]
     Webhooks(WebhooksArgs),

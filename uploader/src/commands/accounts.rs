@@ -122,7 +122,7 @@ fn wanted_account(
 }
 
 /// A new password: typed twice on a terminal, or the only line of stdin.
-async fn password() -> Result<Secret, Failure> {
+pub(super) async fn password() -> Result<Secret, Failure> {
     if std::io::stdin().is_terminal() {
         let first = prompt::hidden_line("Password (not shown): ").await?;
         if prompt::hidden_line("Once more: ").await? != first {

@@ -23,6 +23,7 @@ mod logs;
 mod maintenance;
 mod migrate;
 mod nodes;
+mod protection;
 mod push;
 mod retention;
 mod routes;
@@ -137,6 +138,8 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Undelete(args) => retention::undelete(context, args).await,
         Command::Usage => usage::usage(context).await,
         Command::Verify(args) => Box::pin(signing::verify(context, args)).await,
+        Command::Protect(args) => protection::protect(context, args).await,
+        Command::Share(args) => protection::share(context, args).await,
         Command::Webhooks(args) => webhooks::webhooks(context, args).await,
         // Carried out by the callers.
         Command::Check(_)

@@ -45,6 +45,7 @@ mod moves;
 mod pages;
 mod parts;
 mod php_page;
+mod protection;
 mod recipe_comments;
 mod recipes;
 mod refusals;

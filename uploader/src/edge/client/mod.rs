@@ -4,6 +4,7 @@ mod calls;
 mod canary;
 mod data;
 mod instances;
+mod protection;
 mod repeat;
 mod retention;
 mod run;

@@ -1,0 +1,82 @@
+//! Protected previews by the command line and in a real browser: the form without a script, and a share link.
+
+use serde_json::Value;
+
+use crate::support::browser::Browser;
+use crate::support::edge::{Edge, Ran, edge};
+
+const PASSWORD: &str = "correct horse battery";
+/// Fills the form in as a person does, and sends it.
+const ENTER: &str = "document.querySelector('#password').value = 'correct horse battery'; \
+                     document.querySelector('button').click()";
+
+/// An edge with one page, whose password is hashed quickly, and the hostname of its preview.
+fn pushed(folder: &std::path::Path) -> (Edge, String) {
+    let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1).start();
+    std::fs::create_dir(folder.join("www")).unwrap();
+    std::fs::write(folder.join("www/index.html"), "<title>the shop</title><p>the shop</p>").unwrap();
+    let pushed = edge.push("shop", &folder.join("www"));
+    let preview = pushed["urls"]["preview"].as_str().unwrap();
+    (edge, preview.strip_prefix("https://").unwrap().split(':').next().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_enters_a_password_or_opens_a_link() {
+    let project = tempfile::tempdir().unwrap();
+    let (edge, host) = pushed(project.path());
+    let mut protect = edge.command(project.path(), "shop", &["protect", "previews", "password"]);
+    let protected = Ran::fed(&mut protect, &format!("{PASSWORD}\n"));
+    assert_eq!(protected.code, Some(0), "{protected:#?}");
+    let shared = edge.json("shop", &["share", "--expires", "1h"]);
+    let Some(browser) = Browser::start().await else { return };
+    let page = browser.open(&edge.url(&host, "/?from=a%20chat")).await;
+    assert_eq!(page.evaluate("document.title").await, Value::from("Protected"));
+    page.evaluate(ENTER).await;
+    page.wait_for("document.title === 'the shop'").await;
+    // The visitor is where they wanted to be, and a page of the site sees nothing of what let them in.
+    assert_eq!(page.evaluate("location.pathname + location.search").await, Value::from("/?from=a%20chat"));
+    assert_eq!(page.evaluate("document.cookie").await, Value::from(""));
+    page.close().await;
+    let page = browser.open(shared["url"].as_str().unwrap()).await;
+    page.wait_for("document.title === 'the shop'").await;
+    assert_eq!(page.evaluate("location.pathname + location.search").await, Value::from("/"));
+    assert_eq!(page.evaluate("document.referrer").await, Value::from(""));
+    page.close().await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_and_shared_is_listed_and_ended() {
+    let project = tempfile::tempdir().unwrap();
+    let (edge, host) = pushed(project.path());
+    let run = |arguments: &[&str]| edge.run("shop", arguments);
+    let listed = run(&["protect"]);
+    assert!(listed.stdout.contains("previews: public  the edge's default"), "{listed:#?}");
+    let foreseen = run(&["protect", "previews", "token", "--dry-run"]);
+    assert!(format!("{}{}", foreseen.stdout, foreseen.stderr).contains("previews: token"), "{foreseen:#?}");
+    let set = run(&["protect", "previews", "token"]);
+    assert_eq!(set.code, Some(0), "{set:#?}");
+    for (arguments, code) in
+        [(&["protect", "previews", "open"][..], 2), (&["protect", "previews"], 2), (&["protect", "prod", "off"], 1)]
+    {
+        assert_eq!(run(arguments).code, Some(code), "{arguments:?}");
+    }
+    let made = run(&["share"]);
+    let url = made.stdout.trim();
+    assert!(
+        url.starts_with(&format!("https://{host}")) && url.contains("/.well-known/devanture/share?link="),
+        "{made:#?}"
+    );
+    let visit = async |url: &str| edge.client(true).get(url).send().await.unwrap().status().as_u16();
+    assert_eq!(visit(&edge.url(&host, "/")).await, 401);
+    let list = edge.json("shop", &["share", "list"]);
+    let id = list["shares"][0]["id"].as_str().unwrap();
+    assert!(!list.to_string().contains(url.split_once('_').unwrap().1));
+    assert!(run(&["share", "list"]).stdout.contains(id));
+    assert_eq!(run(&["share", "revoke", id, "--dry-run"]).code, Some(0));
+    assert_eq!(run(&["share", "revoke", id]).code, Some(0));
+    assert_eq!(edge.run("shop", &["share", "revoke", id, "--json"]).problem(), "not_found");
+    assert_eq!(visit(url).await, 401);
+    assert_eq!(run(&["protect", "previews", "default"]).code, Some(0));
+    assert_eq!(visit(&edge.url(&host, "/")).await, 200);
+}
