@@ -281,12 +281,15 @@ pub struct WebhookRequest {
     /// Where messages go, which is never shown again; by default it stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Secret>,
-    /// The events that are wanted; all where there are none.
-    pub events: Vec<WebhookEvent>,
-    /// The environments whose events are wanted; all where there are none.
-    pub environments: Vec<PlaceName>,
-    /// The form of the messages.
-    pub format: WebhookFormat,
+    /// The events that are wanted, all where there are none; by default they stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<WebhookEvent>>,
+    /// The environments whose events are wanted, all where there are none; by default they stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environments: Option<Vec<PlaceName>>,
+    /// The form of the messages; by default it stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<WebhookFormat>,
 }
 
 /// Whether messages are sent to a webhook.

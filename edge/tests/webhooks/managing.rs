@@ -1,12 +1,12 @@
 //! Webhooks are added, listed, changed and removed by those who may, and secrets are shown once.
 
-use devanture_config::api::{AuditLog, Scope, WebhookState};
+use devanture_config::api::{AuditLog, Scope, WebhookState, WebhookStatus};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::receiver::Receiver;
-use super::world::{APP, WEBHOOKS, list, post, set, show};
+use super::world::{APP, WEBHOOKS, list, lock, post, set, show};
 use crate::support::{edge, got};
 
 #[tokio::test]
@@ -44,6 +44,32 @@ async fn a_secret_is_shown_once_and_an_address_never() {
     let log: AuditLog = got(edge.api(Method::GET, "/v1/audit?app=shop")).await.json();
     let actions: Vec<&str> = log.entries.iter().take(5).map(|entry| entry.action.as_str()).collect();
     assert_eq!(actions, ["remove_webhook", "rotate_webhook", "test_webhook", "add_webhook", "add_webhook"]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_request_does_not_name_stays_as_it_is() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
+    let receiver = Receiver::start().await;
+    let (events, environments) = (json!(["environment.locked"]), json!(["prod"]));
+    let wanted = json!({
+        "url": receiver.url("/"), "format": "discord", "events": events.clone(), "environments": environments.clone(),
+    });
+    set(&edge, "chat", wanted).await;
+    let seen = |status: &WebhookStatus| {
+        let status = serde_json::to_value(status).unwrap();
+        json!([status["format"], status["events"], status["environments"]])
+    };
+    let as_set = json!(["discord", events, environments]);
+    assert_eq!(seen(&set(&edge, "chat", json!({})).await.webhook), as_set);
+    assert_eq!(seen(&set(&edge, "chat", json!({ "url": receiver.url("/other") })).await.webhook), as_set);
+    lock(&edge, "one").await;
+    let message = receiver.has(1).await[0].clone();
+    assert_eq!(message.path, "/other");
+    assert!(message.json()["content"].as_str().unwrap().ends_with("one"), "{message:?}");
+    // An empty list is all of them.
+    let widened = set(&edge, "chat", json!({ "events": [], "environments": [], "format": "standard" })).await;
+    assert_eq!(seen(&widened.webhook), json!(["standard", [], []]));
     edge.stop().await;
 }
 

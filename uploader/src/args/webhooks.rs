@@ -10,6 +10,7 @@ Examples:
   devanture webhooks add ci https://ci.example.org/hooks/devanture
   devanture webhooks add chat - --format slack               the address, a secret itself, is read from stdin
   devanture webhooks add pager https://example.org/pager --event deploy.failed --event deploy.undone --from prod
+  devanture webhooks add pager             enable it again, as it is
   devanture webhooks test ci               send a message now, and print the answer
   devanture webhooks show ci               its last messages, with attempts and answers
   devanture webhooks redeliver ci msg_0198c2f0a1b2c3d4e5f60718
@@ -39,15 +40,21 @@ pub(crate) enum WebhooksCommand {
         /// Address that messages go to; `-` reads it from stdin; an existing webhook keeps its own by default
         #[arg(value_name = "URL")]
         address: Option<String>,
-        /// Only this event; may be given again, and by default every event is sent
+        /// Only this event; may be given again; a new webhook is sent every event by default, and another keeps its own
         #[arg(long)]
         event: Vec<WebhookEvent>,
-        /// Only events of this environment; may be given again, and by default those of all are sent
+        /// Every event, where only some were sent
+        #[arg(long, conflicts_with = "event")]
+        every_event: bool,
+        /// Only events of this environment; may be given again, with the same default
         #[arg(long, value_name = "ENV")]
         from: Vec<PlaceName>,
-        /// Form of the messages: standard, slack or discord
-        #[arg(long, default_value_t, value_name = "FORMAT")]
-        format: WebhookFormat,
+        /// Events of all environments, where only those of some were sent
+        #[arg(long, conflicts_with = "from")]
+        from_all: bool,
+        /// Form of the messages: standard, as a new webhook has it, slack or discord
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<WebhookFormat>,
         /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,

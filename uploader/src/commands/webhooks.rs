@@ -33,9 +33,11 @@ pub(crate) async fn webhooks(context: &Context, args: &WebhooksArgs) -> Result<(
             let list = edge.webhooks().await?;
             context.output.write(&list, || list_lines(style, &list));
         }
-        Some(WebhooksCommand::Add { name, address: typed, event, from, format, dry_run }) => {
+        Some(WebhooksCommand::Add { name, address: typed, event, every_event, from, from_all, format, dry_run }) => {
             let url = typed.as_deref().map(address).transpose()?;
-            let (events, environments) = (event.clone(), from.clone());
+            // None of them stands for all; what is not named stays as it is.
+            let events = (*every_event || !event.is_empty()).then(|| event.clone());
+            let environments = (*from_all || !from.is_empty()).then(|| from.clone());
             let wanted = WebhookRequest { url, events, environments, format: *format };
             let set = edge.set_webhook(name, &wanted, *dry_run).await?;
             if set.secret.is_some() {

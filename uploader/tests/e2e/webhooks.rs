@@ -129,6 +129,13 @@ async fn an_address_is_read_from_stdin_and_mistakes_are_named() {
     assert!(!added.stdout.contains("services"), "{added:#?}");
     let mut add = edge.command(folder, "shop", &["webhooks", "add", "chat", "-"]);
     assert_eq!(Ran::fed(&mut add, "").code, Some(2));
+    let seen = |arguments: &[&str]| {
+        let set = edge.json("shop", &[&["webhooks", "add", "chat"], arguments].concat());
+        serde_json::json!([set["webhook"]["format"], set["webhook"]["events"], set["webhook"]["environments"]])
+    };
+    assert_eq!(seen(&["--event", "deploy.live", "--from", "prod"]), serde_json::json!(["slack", ["deploy.live"], ["prod"]]));
+    assert_eq!(seen(&[]), serde_json::json!(["slack", ["deploy.live"], ["prod"]]));
+    assert_eq!(seen(&["--every-event", "--from-all"]), serde_json::json!(["slack", [], []]));
     let run = |arguments: &[&str]| Ran::of(edge.command(folder, "shop", arguments).output().unwrap());
     let code = |arguments: &[&str]| run(&[arguments, &["--json"]].concat()).problem();
     let unknown = run(&["webhooks", "add", "ci", "https://1.1.1.1/", "--event", "deploy"]);

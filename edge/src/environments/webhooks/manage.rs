@@ -1,8 +1,8 @@
 //! Sets, lists and removes webhooks, and gives them other secrets.
 
 use devanture_config::api::{
-    Scope, Secret, WebhookDetails, WebhookEvent, WebhookList, WebhookName, WebhookRemoved, WebhookRequest,
-    WebhookRotated, WebhookSet,
+    Scope, Secret, WebhookDetails, WebhookEvent, WebhookFormat, WebhookList, WebhookName, WebhookRemoved,
+    WebhookRequest, WebhookRotated, WebhookSet,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
@@ -25,13 +25,12 @@ const ENVIRONMENTS_MAX: usize = 50;
 /// How long messages are signed with a secret that was replaced, in milliseconds: a day.
 const OLD_SECRET_MS: u64 = 86_400_000;
 
-/// What a request wants, checked.
+/// What a request wants, checked; of what it does not name, a webhook keeps what it has.
 struct Wanted {
-    /// The address, where the request has one.
     target: Option<(Target, Secret)>,
-    events: Vec<WebhookEvent>,
-    environments: Vec<PlaceName>,
-    request: WebhookRequest,
+    events: Option<Vec<WebhookEvent>>,
+    environments: Option<Vec<PlaceName>>,
+    format: Option<WebhookFormat>,
 }
 
 impl Environments {
@@ -79,8 +78,8 @@ impl Environments {
         self.webhook_record(app, name).await?.ok_or_else(|| no_webhook(app, name))
     }
 
-    /// Adds a webhook, or sets it to something else and has messages be sent to it again; with `dry_run` it only says what
-    /// would come of it.
+    /// Adds a webhook, or sets what the request names of one and has messages be sent to it again; with `dry_run` it only
+    /// says what would come of it.
     ///
     /// # Errors
     /// `bad_request` for what is no address, `webhook_forbidden` for one that the actor may not reach, `too_many`,
@@ -121,22 +120,25 @@ impl Environments {
     }
 
     /// Checks a request: its events, its environments and its address.
-    async fn checked(&self, mut request: WebhookRequest, trusted: bool) -> Result<Wanted, Error> {
+    async fn checked(&self, request: WebhookRequest, trusted: bool) -> Result<Wanted, Error> {
+        let WebhookRequest { url, mut events, mut environments, format } = request;
         let bad = |detail: String| Problem::new(Code::BadRequest, detail);
-        if let Some(event) = request.events.iter().find(|event| !event.can_be_wanted()) {
+        if let Some(event) = events.iter().flatten().find(|event| !event.can_be_wanted()) {
             return Err(bad(format!("A webhook gets {event} without wanting it.")).hint("leave it out").into());
         }
-        let mut events = std::mem::take(&mut request.events);
-        events.sort_unstable();
-        events.dedup();
-        let mut environments = std::mem::take(&mut request.environments);
-        environments.sort_unstable();
-        environments.dedup();
-        if environments.len() > ENVIRONMENTS_MAX {
-            let detail = format!("The webhook names more than {ENVIRONMENTS_MAX} environments.");
-            return Err(bad(detail).hint("name none for all of them").into());
+        if let Some(events) = &mut events {
+            events.sort_unstable();
+            events.dedup();
         }
-        let target = match request.url.take() {
+        if let Some(environments) = &mut environments {
+            environments.sort_unstable();
+            environments.dedup();
+            if environments.len() > ENVIRONMENTS_MAX {
+                let detail = format!("The webhook names more than {ENVIRONMENTS_MAX} environments.");
+                return Err(bad(detail).hint("name none for all of them").into());
+            }
+        }
+        let target = match url {
             None => None,
             Some(url) => {
                 let target = Target::parse(url.expose()).map_err(|why| {
@@ -147,7 +149,7 @@ impl Environments {
                 Some((target, url))
             }
         };
-        Ok(Wanted { target, events, environments, request })
+        Ok(Wanted { target, events, environments, format })
     }
 
     /// Checks where an address leads now. A name that does not resolve passes, as its receiver may come later: each
@@ -181,7 +183,7 @@ impl Environments {
         before: Option<WebhookRecord>,
         dry_run: bool,
     ) -> Result<(WebhookRecord, Option<Secret>), Error> {
-        let Wanted { target, events, environments, request } = wanted;
+        let Wanted { target, events, environments, format } = wanted;
         // What is only asked about makes no key, and is sealed by none.
         let seal = |context: &str, text: &str| match dry_run {
             true => Ok(Sealed::new(String::new(), &[])),
@@ -198,6 +200,11 @@ impl Environments {
             let detail = format!("The webhook {name} is new, and its address is missing.");
             return Err(Problem::new(Code::BadRequest, detail).hint("say `url`").into());
         };
+        let kept = before.as_ref();
+        let format = format.or(kept.map(|before| before.format)).unwrap_or_default();
+        let events = events.as_ref().or(kept.map(|before| &before.events)).cloned().unwrap_or_default();
+        let environments = environments.as_ref().or(kept.map(|before| &before.environments));
+        let environments = environments.cloned().unwrap_or_default();
         let (secret, old_secret, shown, created_ms) = match before {
             Some(before) => (before.secret, before.old_secret, None, before.created_ms),
             None => {
@@ -209,9 +216,9 @@ impl Environments {
         let record = WebhookRecord {
             url,
             address,
-            format: request.format,
-            events: events.clone(),
-            environments: environments.clone(),
+            format,
+            events,
+            environments,
             secret,
             old_secret,
             trusted,
