@@ -71,11 +71,12 @@ impl Switcher {
         }
         // From here on no collection takes it.
         let _lease = self.ledger.leases.version(intent.version).await;
-        self.announce_begun(intent).await;
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
         self.check_stored(intent).await?;
         let mut backend = self.backend_of((intent.app, intent.environment), intent.version, intent.settings).await?;
+        // What is refused until here never began: whatever fails from here on is a step, and announced.
+        self.announce_begun(intent).await;
         if let Some(wanted) = &backend {
             self.release(intent, wanted, steps).await?;
         }

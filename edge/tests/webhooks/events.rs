@@ -1,11 +1,12 @@
 //! Which events are sent, to whom, and what the messages say.
 
 use devanture_config::api::{BeginDeploy, DeliveryState, DeployOptions, Source, WebhookData, WebhookPayload};
+use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::receiver::Receiver;
-use super::world::{APP, add, add_for, list, lock, newest_is, set, signatures_by};
+use super::world::{APP, add, add_for, list, lock, newest_is, set, show, signatures_by};
 use crate::support::{RunningEdge, edge, eventually, got, manifest};
 
 async fn change(edge: &RunningEdge, method: Method, operation: &str, body: Value) -> Value {
@@ -168,5 +169,34 @@ async fn a_switch_that_is_refused_is_told_and_a_dry_run_is_not() {
     let mut events = receiver.events();
     events.sort();
     assert_eq!(events, ["deploy.rollback", "deploy.started"]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_switch_that_is_refused_before_it_begins_sends_nothing() {
+    let edge = edge().with_app(APP, &[("app-4f2a91bc.js", b"one")]).start().await;
+    let files: crate::support::Files<'_> = &[("app-4f2a91bc.js", b"two")];
+    let begin =
+        BeginDeploy { manifest: manifest(files), source: Source::default(), options: DeployOptions::default() };
+    let other = edge.try_push(APP, "staging", begin, files).await.unwrap().version;
+    let receiver = Receiver::start().await;
+    add(&edge, "ci", &receiver).await;
+    let of_prod = |operation: &str| format!("/v1/apps/{APP}/environments/prod/{operation}");
+    let wanted = [
+        ("switch", json!({ "version": other }), Code::FingerprintReused),
+        ("promote", json!({ "from": "staging" }), Code::FingerprintReused),
+        ("switch", json!({ "version": other, "if_live": other }), Code::LiveMoved),
+    ];
+    for (operation, body, code) in wanted {
+        let refused = got(edge.api(Method::POST, &of_prod(operation)).json(&body)).await;
+        assert_eq!(refused.code(), code, "{operation}: {}", refused.text());
+    }
+    assert_eq!(show(&edge, "ci").await.deliveries, []);
+    // One that may go on begins and ends.
+    change(&edge, Method::POST, "switch", json!({ "version": other, "allow_refingerprint": true })).await;
+    receiver.has(2).await;
+    let mut events = receiver.events();
+    events.sort();
+    assert_eq!(events, ["deploy.live", "deploy.started"]);
     edge.stop().await;
 }
