@@ -33,6 +33,7 @@ const OF_APP: [&str; 27] = [
     "versions/{app}/",
     "webhook-ended/{app}/",
     "webhook-waiting/{app}/",
+    "webhooks-added/{app}",
     "webhooks/{app}/",
     "withdrawn/{app}",
 ];
@@ -198,6 +199,7 @@ mod tests {
             "versions/shop/a",
             "webhook-ended/shop/chat/1",
             "webhook-waiting/shop/chat/2",
+            "webhooks-added/shop",
             "webhooks/shop/chat",
             "withdrawn/shop",
         ];

@@ -10,6 +10,8 @@ use super::settings::Sealed;
 
 /// The prefix of webhooks.
 pub const WEBHOOKS_PREFIX: &str = "webhooks/";
+/// The prefix of what additions of webhooks to an app leave.
+const ADDED_PREFIX: &str = "webhooks-added/";
 /// The prefix of messages that wait to be sent.
 pub const WAITING_PREFIX: &str = "webhook-waiting/";
 /// The prefix of messages that are not sent any more.
@@ -102,6 +104,20 @@ pub fn webhooks_prefix(app: &AppName) -> String {
 #[must_use]
 pub fn webhook_key(app: &AppName, name: &WebhookName) -> String {
     format!("{}{name}", webhooks_prefix(app))
+}
+
+/// `webhooks-added/{app}`: the last addition of a webhook. Each one checks that there was none since it counted those
+/// that there are: two at once would be one too many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookAdded {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+}
+
+/// The key of the last addition to an app.
+#[must_use]
+pub fn added_key(app: &AppName) -> String {
+    format!("{ADDED_PREFIX}{app}")
 }
 
 /// The prefix of the messages of a webhook, below [`WAITING_PREFIX`] or [`ENDED_PREFIX`].

@@ -100,6 +100,28 @@ async fn a_webhook_takes_the_right_that_settings_take_in_every_environment() {
 }
 
 #[tokio::test]
+async fn webhooks_that_are_added_at_once_are_counted_with_each_other() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhooks_per_app_max", 3).start().await;
+    let add = async |number: usize| {
+        let path = format!("{WEBHOOKS}/at-once-{number}");
+        got(edge.api(Method::PUT, &path).json(&json!({ "url": "https://1.1.1.1/" }))).await
+    };
+    let answers = futures_util::future::join_all((0..20).map(add)).await;
+    let added = answers.iter().filter(|answer| answer.status.is_success()).count();
+    for refused in answers.iter().filter(|answer| !answer.status.is_success()) {
+        assert_eq!(refused.code(), Code::TooMany, "{}", refused.text());
+    }
+    assert_eq!((added, list(&edge).await.len()), (3, 3));
+    // One that goes makes room for one.
+    let name = list(&edge).await[0].name.clone();
+    let removed = got(edge.api(Method::DELETE, &format!("{WEBHOOKS}/{name}"))).await;
+    assert!(removed.status.is_success(), "{}", removed.text());
+    assert!(add(20).await.status.is_success());
+    assert_eq!(add(21).await.code(), Code::TooMany);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_webhook_is_refused_with_its_reason() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhooks_per_app_max", 2).start().await;
     let put =

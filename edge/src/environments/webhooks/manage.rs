@@ -13,7 +13,8 @@ use super::sign::new_secret;
 use super::target::Target;
 use crate::catalog::settings::Sealed;
 use crate::catalog::webhooks::{
-    DeliveryAt, DeliveryRecord, ENDED_PREFIX, OldSecret, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_key,
+    DeliveryAt, DeliveryRecord, ENDED_PREFIX, OldSecret, WAITING_PREFIX, WebhookAdded, WebhookRecord, added_key,
+    deliveries_prefix, webhook_key,
 };
 use crate::catalog::{Change, Check, Commit, Revision, records};
 use crate::environments::Environments;
@@ -98,10 +99,8 @@ impl Environments {
         let key = webhook_key(app, name);
         update(&key, || async {
             let before = self.webhook_record(app, name).await?;
-            if before.is_none() {
-                self.check_webhook_count(app).await?;
-            }
             let is_new = before.is_none();
+            let added = if is_new { Some(self.room_for_webhook(app).await?) } else { None };
             let revision = before.as_ref().map(|(revision, _)| *revision);
             let before = before.map(|(_, before)| before);
             let (record, secret) = self.composed(actor, (app, name), &wanted, before, dry_run)?;
@@ -111,8 +110,12 @@ impl Environments {
                 return Ok(Some(set));
             }
             let event = AuditEvent::of(Action::AddWebhook).app(app).what(format!("{name} {}", record.address));
-            let checks = vec![Check::of(key.clone(), revision)];
-            let changes = vec![Change::Put(key.clone(), records::write(&record)?)];
+            let mut checks = vec![Check::of(key.clone(), revision)];
+            let mut changes = vec![Change::Put(key.clone(), records::write(&record)?)];
+            if let Some((check, change)) = added {
+                checks.push(check);
+                changes.push(change);
+            }
             let is_made = self.ledger.commit(actor, event, Commit { checks, changes }).await?;
             Ok(is_made.then_some(set))
         })
@@ -165,10 +168,16 @@ impl Environments {
         }
     }
 
-    async fn check_webhook_count(&self, app: &AppName) -> Result<(), Error> {
+    /// Checks that there is room for one more webhook. Returns what its commit checks and changes, so that of those that
+    /// are added at once each counts the others.
+    async fn room_for_webhook(&self, app: &AppName) -> Result<(Check, Change), Error> {
+        let key = added_key(app);
+        // Before they are counted: one that comes after this moment fails the check.
+        let last = self.ledger.catalog.get(&key).await?.map(|record| record.revision);
         let (count, count_max) = (self.webhook_records(app).await?.len(), self.ledger.limits().webhooks_per_app_max);
         if u64::try_from(count).unwrap_or(u64::MAX) < count_max {
-            return Ok(());
+            let added = records::write(&WebhookAdded { at_ms: telemetry::now_ms() })?;
+            return Ok((Check::of(key.clone(), last), Change::Put(key, added)));
         }
         let detail = format!("The app {app} has {count} webhooks; {count_max} are allowed.");
         Err(Problem::new(Code::TooMany, detail).hint("`webhooks_per_app_max` in edge.toml is the limit").into())
