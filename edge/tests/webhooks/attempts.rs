@@ -1,12 +1,16 @@
 //! Attempts: what fails is sent again with the same id, through restarts and deaths of the edge, and not for ever.
 
+use std::net::SocketAddr;
+
 use devanture_config::api::{DeliveryState, WebhookDelivery, WebhookRotated, WebhookState};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::receiver::{Answer, Receiver};
 use super::world::{APP, WEBHOOKS, add, add_for, list, lock, newest_is, post, set, show, signatures_by, state_is};
+use crate::proxy::dns_server::{Dns, Mood};
 use crate::support::clock::Clock;
 use crate::support::{edge, eventually, got};
 
@@ -251,5 +255,36 @@ async fn what_was_deleted_sends_no_more_messages() {
     let undeleted = got(edge.api(Method::POST, "/v1/apps/shop/undelete").json(&json!({}))).await;
     assert!(undeleted.status.is_success(), "{}", undeleted.text());
     eventually("its messages are gone", async || list(&edge).await.first().is_some_and(|one| one.waiting == 0)).await;
+    edge.stop().await;
+}
+
+/// A listener on 127.0.0.1 to which no more connections are made, and a receiver on 127.0.0.2 at the same port.
+async fn deaf_and_well() -> (TcpListener, [TcpStream; 2], Receiver) {
+    let (deaf, well) = loop {
+        let well = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        let at = SocketAddr::from(([127, 0, 0, 1], well.local_addr().unwrap().port()));
+        // Another program may have this port at the other address.
+        if socket.bind(at).is_ok() {
+            break (socket.listen(1).unwrap(), well);
+        }
+    };
+    let address = deaf.local_addr().unwrap();
+    // Nothing accepts these, of which there are as many as wait: the kernel drops what comes after them.
+    let filling = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    (deaf, filling, Receiver::at(well))
+}
+
+#[tokio::test]
+async fn an_address_that_drops_packets_keeps_no_message_from_the_others_of_its_name() {
+    let dns = Dns::start(Mood::at(&["127.0.0.1", "127.0.0.2"])).await;
+    let setup = edge().with_app(APP, &[("index.html", b"one")]);
+    let edge = setup.with_toml(&format!("[dns]\nservers = [\"{}\"]", dns.address)).start().await;
+    let (_deaf, _filling, receiver) = deaf_and_well().await;
+    let url = format!("http://hooks.example.org:{}/", receiver.address.port());
+    set(&edge, "ci", json!({ "url": url })).await;
+    let tested: WebhookDelivery = post(&edge, "ci/test").await.json();
+    assert_eq!(tested.state, DeliveryState::Delivered, "{tested:?}");
+    assert_eq!(receiver.received().len(), 1);
     edge.stop().await;
 }

@@ -80,7 +80,11 @@ impl Drop for Receiver {
 impl Receiver {
     /// One that takes every message.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// One that takes every message that comes to this listener.
+    pub(crate) fn at(listener: TcpListener) -> Self {
         let (address, state) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(State::default())));
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {

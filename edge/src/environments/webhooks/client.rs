@@ -156,7 +156,8 @@ impl Client {
         message: Message,
     ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), Error> {
         let addresses = self.addresses(target, trusted).await?;
-        let stream = connect(&addresses).await?;
+        let deadline = Instant::now() + CONNECT_MAX;
+        let stream = connect(addresses, deadline).await?;
         if !target.is_tls {
             return post(stream, target, message).await;
         }
@@ -168,25 +169,28 @@ impl Client {
         let config = config.map_err(|error| Error::Tls(error.to_string()))?;
         let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
         let late = || Error::Tls("the handshake takes too long".to_owned());
-        let stream = timeout(CONNECT_MAX, connecting).await.map_err(|_elapsed| late())?;
+        let stream = timeout_at(deadline, connecting).await.map_err(|_elapsed| late())?;
         post(stream.map_err(|error| Error::Tls(error.to_string()))?, target, message).await
     }
 }
 
-/// Connects to the first of these addresses that answers.
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+/// Connects to one of these addresses, which are tried in a random order. Each has an equal share of the time that is left:
+/// one that drops what comes to it takes no message with it.
+async fn connect(mut addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, Error> {
+    addresses.sort_by_cached_key(|_| rand::random::<u64>());
+    addresses.truncate(ADDRESSES_MAX);
     let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let connecting = async {
-        let mut failed = late();
-        for address in addresses.iter().take(ADDRESSES_MAX) {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => failed = error,
-            }
+    let (mut failed, mut left) = (late(), u32::try_from(addresses.len()).unwrap_or(u32::MAX));
+    for address in addresses {
+        let share = deadline.saturating_duration_since(Instant::now()).checked_div(left).unwrap_or_default();
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(_elapsed) => failed = late(),
         }
-        Err(failed)
-    };
-    timeout(CONNECT_MAX, connecting).await.unwrap_or_else(|_elapsed| Err(late())).map_err(Error::Connect)
+        left = left.saturating_sub(1);
+    }
+    Err(Error::Connect(failed))
 }
 
 /// Sends a message on a connection of its own, which ends with the handle beside the answer.
