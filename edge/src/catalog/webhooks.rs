@@ -47,9 +47,20 @@ pub struct WebhookRecord {
     /// Since when no message was taken, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since_ms: Option<u64>,
+    /// When the last attempt since then failed, in milliseconds since 1970 UTC, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_ms: Option<u64>,
+    /// … and how many did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u64,
     /// When and why it was disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<WebhookEnd>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A secret that was replaced.
@@ -62,6 +73,12 @@ pub struct OldSecret {
 }
 
 impl WebhookRecord {
+    /// The webhook after its receiver has taken a message.
+    #[must_use]
+    pub fn taken(&self) -> Self {
+        Self { failing_since_ms: None, failed_ms: None, failures: 0, ..self.clone() }
+    }
+
     /// Whether a webhook wants an event of an environment.
     #[must_use]
     pub fn wants(&self, event: WebhookEvent, environment: Option<&PlaceName>) -> bool {
@@ -192,6 +209,8 @@ mod tests {
             who: "ada".to_owned(),
             created_ms: 0,
             failing_since_ms: None,
+            failed_ms: None,
+            failures: 0,
             disabled: None,
         };
         let (prod, staging) = (PlaceName::prod(), "staging".parse().unwrap());

@@ -176,8 +176,7 @@ async fn a_switch_that_is_refused_is_told_and_a_dry_run_is_not() {
 async fn a_switch_that_is_refused_before_it_begins_sends_nothing() {
     let edge = edge().with_app(APP, &[("app-4f2a91bc.js", b"one")]).start().await;
     let files: crate::support::Files<'_> = &[("app-4f2a91bc.js", b"two")];
-    let begin =
-        BeginDeploy { manifest: manifest(files), source: Source::default(), options: DeployOptions::default() };
+    let begin = BeginDeploy { manifest: manifest(files), source: Source::default(), options: DeployOptions::default() };
     let other = edge.try_push(APP, "staging", begin, files).await.unwrap().version;
     let receiver = Receiver::start().await;
     add(&edge, "ci", &receiver).await;

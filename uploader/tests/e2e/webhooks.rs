@@ -133,7 +133,10 @@ async fn an_address_is_read_from_stdin_and_mistakes_are_named() {
         let set = edge.json("shop", &[&["webhooks", "add", "chat"], arguments].concat());
         serde_json::json!([set["webhook"]["format"], set["webhook"]["events"], set["webhook"]["environments"]])
     };
-    assert_eq!(seen(&["--event", "deploy.live", "--from", "prod"]), serde_json::json!(["slack", ["deploy.live"], ["prod"]]));
+    assert_eq!(
+        seen(&["--event", "deploy.live", "--from", "prod"]),
+        serde_json::json!(["slack", ["deploy.live"], ["prod"]])
+    );
     assert_eq!(seen(&[]), serde_json::json!(["slack", ["deploy.live"], ["prod"]]));
     assert_eq!(seen(&["--every-event", "--from-all"]), serde_json::json!(["slack", [], []]));
     let run = |arguments: &[&str]| Ran::of(edge.command(folder, "shop", arguments).output().unwrap());

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::DELIVERIES_TOTAL;
 use super::client::Message;
 use super::message::{body, payload};
-use super::outcome::{Attempted, Next, next, pause_ms};
+use super::outcome::{Attempted, Next, failed, next, pause_ms};
 use super::records::{secret_context, url_context};
 use super::sign::signatures;
 use super::target::Target;
@@ -29,7 +29,6 @@ const CLAIM_MORE_MS: u64 = 5_000;
 const PAUSE: Duration = Duration::from_secs(1);
 /// … and how often that is tried; what is left then is sent again.
 const WRITES_MAX: usize = 30;
-const DAY_MS: u64 = 86_400_000;
 
 /// What an attempt needs of a webhook.
 pub(super) struct Opened {
@@ -191,26 +190,12 @@ impl Environments {
 
     /// A webhook after an attempt.
     fn after(&self, webhook: &WebhookRecord, made: &Made<'_>) -> WebhookRecord {
-        let now_ms = telemetry::now_ms();
-        let Some(error) = &made.attempted.attempt.error else {
-            return WebhookRecord { failing_since_ms: None, ..webhook.clone() };
-        };
-        let since_ms = webhook.failing_since_ms.unwrap_or(made.attempted.attempt.at_ms);
-        let failing_ms_max = self.ledger.limits().webhook_failing_ms_max;
-        let reason = match made.next {
-            Next::Gone => Some("Its receiver says that it is gone (410).".to_owned()),
-            _ if now_ms.saturating_sub(since_ms) >= failing_ms_max => {
-                let days = now_ms.saturating_sub(since_ms) / DAY_MS;
-                Some(format!("Its receiver has taken no message for {days} days: {error}."))
-            }
-            _ => None,
-        };
-        let disabled = reason.map(|reason| WebhookEnd { at_ms: now_ms, reason });
-        WebhookRecord {
-            failing_since_ms: Some(since_ms),
-            disabled: webhook.disabled.clone().or(disabled),
-            ..webhook.clone()
+        if made.attempted.attempt.error.is_none() {
+            return webhook.taken();
         }
+        let (after, reason) = failed(webhook, &made.attempted, self.ledger.limits().webhook_failing_ms_max);
+        let end = reason.map(|reason| WebhookEnd { at_ms: telemetry::now_ms(), reason });
+        WebhookRecord { disabled: webhook.disabled.clone().or(end), ..after }
     }
 }
 

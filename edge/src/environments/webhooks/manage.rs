@@ -234,6 +234,8 @@ impl Environments {
             who: actor.name.clone(),
             created_ms,
             failing_since_ms: None,
+            failed_ms: None,
+            failures: 0,
             disabled: None,
         };
         Ok((record, shown))

@@ -1,6 +1,9 @@
 //! What follows from an attempt to send a message: pure, from the answer, the number of the attempt and the clock.
 
 use devanture_config::api::WebhookAttempt;
+use devanture_config::text::counted;
+
+use crate::catalog::webhooks::WebhookRecord;
 
 const S: u64 = 1_000;
 const M: u64 = 60 * S;
@@ -10,6 +13,11 @@ const H: u64 = 60 * M;
 const PAUSES_MS: [u64; 9] = [5 * S, 5 * M, 30 * M, 2 * H, 5 * H, 10 * H, 14 * H, 20 * H, 24 * H];
 /// Longest pause that a receiver may ask for by `Retry-After`, in milliseconds.
 const RETRY_AFTER_MS_MAX: u64 = 24 * H;
+/// Longest time between two attempts that failed of one failure, in milliseconds: more than any pause. What was quiet for
+/// longer may have been well in between.
+const QUIET_MS_MAX: u64 = 27 * H;
+/// Attempts that have to fail before a webhook is disabled.
+const FAILURES_MIN: u64 = 5;
 /// The status by which a receiver says that it is gone for good.
 const GONE: u16 = 410;
 
@@ -62,9 +70,88 @@ pub(super) fn next(attempted: &Attempted, attempts: u64, now_ms: u64, spread: f6
     Next::Again(now_ms.saturating_add(pause_ms.max(asked_ms)))
 }
 
+/// A webhook after an attempt that failed at `at_ms`, and why it is to be disabled, where it is.
+pub(super) fn failed(
+    webhook: &WebhookRecord,
+    attempted: &Attempted,
+    failing_ms_max: u64,
+) -> (WebhookRecord, Option<String>) {
+    let at_ms = attempted.attempt.at_ms;
+    let is_same = webhook.failed_ms.is_some_and(|last_ms| at_ms.saturating_sub(last_ms) <= QUIET_MS_MAX);
+    let since_ms = webhook.failing_since_ms.filter(|_| is_same).unwrap_or(at_ms);
+    let failures = if is_same { webhook.failures.saturating_add(1) } else { 1 };
+    let failing_ms = at_ms.saturating_sub(since_ms);
+    let reason = match &attempted.attempt.error {
+        _ if attempted.attempt.status == Some(GONE) => Some("Its receiver says that it is gone (410).".to_owned()),
+        Some(error) if failing_ms >= failing_ms_max && failures >= FAILURES_MIN => {
+            Some(format!("Its receiver has taken no message for {}: {error}.", lasting(failing_ms)))
+        }
+        _ => None,
+    };
+    // Attempts to one webhook may end in another order than they began.
+    let failed_ms = webhook.failed_ms.filter(|_| is_same).unwrap_or(at_ms).max(at_ms);
+    let failing_since_ms = Some(since_ms.min(at_ms));
+    (WebhookRecord { failing_since_ms, failed_ms: Some(failed_ms), failures, ..webhook.clone() }, reason)
+}
+
+/// A time in its largest whole unit.
+fn lasting(ms: u64) -> String {
+    let (count, unit) = match ms {
+        _ if ms >= 24 * H => (ms / (24 * H), "day"),
+        _ if ms >= H => (ms / H, "hour"),
+        _ => (ms / M, "minute"),
+    };
+    counted(count, unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::settings::Sealed;
+
+    #[test]
+    fn a_webhook_is_disabled_by_a_failure_that_lasts_and_not_by_two_that_are_far_apart() {
+        let sealed = Sealed::new("key".to_owned(), b"");
+        let mut webhook = WebhookRecord {
+            url: sealed.clone(),
+            address: "https://example.org".to_owned(),
+            format: Default::default(),
+            events: Vec::new(),
+            environments: Vec::new(),
+            secret: sealed,
+            old_secret: None,
+            trusted: false,
+            who: "ada".to_owned(),
+            created_ms: 0,
+            failing_since_ms: None,
+            failed_ms: None,
+            failures: 0,
+            disabled: None,
+        };
+        let at = |at_ms| {
+            let Attempted { attempt, retry_after_ms } = attempted(Some(503), Some("it answers 503"), None);
+            Attempted { attempt: WebhookAttempt { at_ms, ..attempt }, retry_after_ms }
+        };
+        for (at_h, failures, is_disabled) in [
+            (0, 1, false),
+            (170, 1, false),
+            (171, 2, false),
+            (190, 3, false),
+            (216, 4, false),
+            (242, 5, false),
+            (268, 6, false),
+            (291, 7, true),
+        ] {
+            let (after, reason) = failed(&webhook, &at(at_h * H), 5 * 24 * H);
+            assert_eq!((after.failures, reason.is_some()), (failures, is_disabled), "{at_h}");
+            webhook = after;
+        }
+        assert_eq!(webhook.failing_since_ms, Some(170 * H));
+        let few = WebhookRecord { failures: 1, failing_since_ms: Some(0), failed_ms: Some(0), ..webhook.clone() };
+        assert_eq!(failed(&few, &at(2 * M), M).1, None, "two attempts say little");
+        assert_eq!(webhook.taken().failing_since_ms, None);
+        assert_eq!([lasting(2 * M), lasting(H), lasting(50 * H)], ["2 minutes", "1 hour", "2 days"]);
+    }
 
     fn attempted(status: Option<u16>, error: Option<&str>, retry_after_ms: Option<u64>) -> Attempted {
         let error = error.map(str::to_owned);

@@ -45,9 +45,17 @@ impl Environments {
         let sent = self.webhooks.client.send((&opened.target, webhook.trusted), message, time_max).await;
         let state = if sent.attempt.error.is_none() { DeliveryState::Delivered } else { DeliveryState::Failed };
         let record = DeliveryRecord { state, last: Some(sent.attempt), ..record };
-        // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone.
-        let check = Check::At(webhook_key(app, name), revision);
-        let written = async { self.write_webhooks(vec![check], self.ending(&at, &record).await?).await };
+        // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone, or is seen again
+        // with the next message.
+        let key = webhook_key(app, name);
+        let after = if state == DeliveryState::Delivered { webhook.taken() } else { webhook.clone() };
+        let written = async {
+            let mut changes = self.ending(&at, &record).await?;
+            if after != webhook {
+                changes.push(Change::Put(key.clone(), records::write(&after)?));
+            }
+            self.write_webhooks(vec![Check::At(key, revision)], changes).await
+        };
         if let Err(error) = written.await {
             tracing::debug!(%app, webhook = %name, %error, "a test of a webhook is not listed");
         }
