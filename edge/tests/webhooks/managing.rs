@@ -1,12 +1,12 @@
 //! Webhooks are added, listed, changed and removed by those who may, and secrets are shown once.
 
-use devanture_config::api::{AuditLog, Scope, WebhookState, WebhookStatus};
+use devanture_config::api::{AuditLog, DeliveryState, Scope, WebhookDelivery, WebhookState, WebhookStatus};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::receiver::Receiver;
-use super::world::{APP, WEBHOOKS, list, lock, post, set, show};
+use super::world::{APP, WEBHOOKS, list, lock, post, set, show, signatures_by, state_is};
 use crate::support::{edge, got};
 
 #[tokio::test]
@@ -149,5 +149,37 @@ async fn what_cannot_be_a_webhook_is_refused_with_its_reason() {
     let missing = got(edge.api(Method::GET, "/v1/apps/none/webhooks")).await;
     assert_eq!(missing.code(), Code::NotFound);
     assert_eq!(show(&edge, "one").await.deliveries, []);
+    edge.stop().await;
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the files of an operator, not of the edge")]
+async fn a_webhook_whose_keys_are_lost_is_seen_to_fail_and_takes_its_address_again() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
+    let receiver = Receiver::start().await;
+    let url = receiver.url("/hook");
+    let before = set(&edge, "ci", json!({ "url": url.clone() })).await.secret.unwrap();
+    let key_file = edge.data_dir().with_file_name("data.key");
+    std::fs::rename(&key_file, key_file.with_extension("lost")).unwrap();
+    for operation in ["ci/test", "ci/rotate"] {
+        assert_eq!(post(&edge, operation).await.code(), Code::SecretsLocked, "{operation}");
+    }
+    assert!(!key_file.exists(), "a key that is made is in the way of a restore");
+    lock(&edge, "one").await;
+    let status = state_is(&edge, "ci", WebhookState::Failing).await;
+    assert_eq!(status.waiting, 1);
+    let waiting = show(&edge, "ci").await.deliveries[0].clone();
+    let error = waiting.last.unwrap().error.unwrap();
+    assert!(waiting.attempts == 1 && error.contains("does not open"), "{error}");
+    assert_eq!(receiver.connections(), 0);
+
+    let again = set(&edge, "ci", json!({ "url": url })).await;
+    let secret = again.secret.unwrap();
+    assert!(!again.is_new && secret.expose() != before.expose());
+    let tested: WebhookDelivery = post(&edge, "ci/test").await.json();
+    assert_eq!(tested.state, DeliveryState::Delivered);
+    let received = receiver.received();
+    let test = received.iter().find(|message| message.event() == "webhook.test").unwrap();
+    assert_eq!(signatures_by(secret.expose(), test), 1);
     edge.stop().await;
 }

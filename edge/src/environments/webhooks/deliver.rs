@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use devanture_config::api::{DeliveryState, WebhookData, WebhookEnd, WebhookEvent, WebhookFormat};
+use devanture_config::AppName;
+use devanture_config::api::{DeliveryState, WebhookData, WebhookEnd, WebhookEvent, WebhookFormat, WebhookName};
 use devanture_config::problem::{Code, Problem};
 use tokio::time::sleep;
 
@@ -78,7 +79,7 @@ impl Environments {
         if record.next_ms > now_ms {
             return Ok(Some(record.next_ms));
         }
-        let opened = self.opened(at, &webhook)?;
+        let opened = self.opened(&at.app, &at.webhook, &webhook);
         let limits = self.ledger.limits();
         let attempts = record.attempts.saturating_add(1);
         let least_ms = limits.webhook_ms_max.saturating_add(CLAIM_MORE_MS);
@@ -90,8 +91,17 @@ impl Environments {
         };
         let check = Check::At(at.key(WAITING_PREFIX), revision);
         let time_max = Duration::from_millis(limits.webhook_ms_max);
-        let message = message(&at.id, &claimed, webhook.format, &opened);
-        let attempted = self.webhooks.client.send((&opened.target, webhook.trusted), message, time_max).await;
+        let attempted = match opened {
+            Ok(opened) => {
+                let message = message(&at.id, &claimed, webhook.format, &opened);
+                self.webhooks.client.send((&opened.target, webhook.trusted), message, time_max).await
+            }
+            // An attempt as any other: it is listed, and not made for ever.
+            Err(error) => {
+                tracing::warn!(app = %at.app, webhook = %at.webhook, %error, "a message to a webhook cannot be sent");
+                Attempted::unsent(now_ms, error.0.detail)
+            }
+        };
         let next = next(&attempted, attempts, telemetry::now_ms(), rand::random());
         let made = Made { at, claimed, check, url: webhook.url, attempted, next };
         count(&made);
@@ -110,17 +120,18 @@ impl Environments {
     }
 
     /// The address and the secrets of a webhook.
-    pub(super) fn opened(&self, at: &DeliveryAt, webhook: &WebhookRecord) -> Result<Opened, Error> {
+    pub(super) fn opened(&self, app: &AppName, name: &WebhookName, webhook: &WebhookRecord) -> Result<Opened, Error> {
         let keys = self.keys.read()?;
-        let url = open(&keys, &url_context(&at.app, &at.webhook), &webhook.url)?;
+        let url = open(&keys, &url_context(app, name), &webhook.url)?;
         let target = Target::parse(&url).map_err(|why| {
-            Problem::new(Code::Internal, format!("The address of the webhook {} cannot be used: {why}.", at.webhook))
+            Problem::new(Code::Internal, format!("The address of the webhook {name} cannot be used: {why}."))
         })?;
-        let context = secret_context(&at.app, &at.webhook);
+        let context = secret_context(app, name);
+        let mut secrets = vec![open(&keys, &context, &webhook.secret)?];
         let now_ms = telemetry::now_ms();
-        let old = webhook.old_secret.as_ref().filter(|old| old.until_ms > now_ms).map(|old| &old.secret);
-        let sealed = std::iter::once(&webhook.secret).chain(old);
-        let secrets = sealed.map(|sealed| open(&keys, &context, sealed)).collect::<Result<_, _>>()?;
+        let old = webhook.old_secret.as_ref().filter(|old| old.until_ms > now_ms);
+        // One before that is lost with its key signs no more; the receiver has another by now, or refuses the message.
+        secrets.extend(old.and_then(|old| open(&keys, &context, &old.secret).ok()));
         Ok(Opened { target, secrets })
     }
 
@@ -219,7 +230,9 @@ fn open(keys: &Keys, context: &str, sealed: &Sealed) -> Result<String, Error> {
     keys.open(context, sealed).map_err(|why| {
         tracing::debug!(context, ?why, "what is sealed for a webhook does not open");
         let detail = "What was stored for the webhook does not open by the keys of secrets.";
-        Problem::new(Code::SecretsLocked, detail).hint("restore the file of keys, or set the webhook again").into()
+        Problem::new(Code::SecretsLocked, detail)
+            .hint("restore the file of keys, or set the webhook's address again")
+            .into()
     })
 }
 

@@ -214,12 +214,18 @@ impl Environments {
         let events = events.as_ref().or(kept.map(|before| &before.events)).cloned().unwrap_or_default();
         let environments = environments.as_ref().or(kept.map(|before| &before.environments));
         let environments = environments.cloned().unwrap_or_default();
-        let (secret, old_secret, shown, created_ms) = match before {
-            Some(before) => (before.secret, before.old_secret, None, before.created_ms),
+        let created_ms = kept.map_or_else(telemetry::now_ms, |before| before.created_ms);
+        // With its address it gets a secret that opens, where its own is lost with the keys: no message could be signed.
+        let context = secret_context(app, name);
+        let is_lost = match (target, kept) {
+            (Some(_), Some(before)) => self.keys.read()?.open(&context, &before.secret).is_err(),
+            _ => false,
+        };
+        let (secret, old_secret, shown) = match before.filter(|_| !is_lost) {
+            Some(before) => (before.secret, before.old_secret, None),
             None => {
                 let secret = new_secret();
-                let sealed = seal(&secret_context(app, name), &secret)?;
-                (sealed, None, (!dry_run).then(|| Secret::new(secret)), telemetry::now_ms())
+                (seal(&context, &secret)?, None, (!dry_run).then(|| Secret::new(secret)))
             }
         };
         let record = WebhookRecord {
@@ -301,6 +307,8 @@ impl Environments {
         let key = webhook_key(app, name);
         update(&key, || async {
             let (revision, record) = self.existing_webhook(app, name).await?;
+            // Where keys are lost, another secret mends nothing, and the file that is made would be in the way of a restore.
+            self.opened(app, name, &record)?;
             let secret = new_secret();
             let until_ms = telemetry::now_ms().saturating_add(OLD_SECRET_MS);
             let sealed = self.keys.read_or_make()?.seal(&secret_context(app, name), &secret)?;

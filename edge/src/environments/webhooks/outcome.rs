@@ -29,6 +29,14 @@ pub(super) struct Attempted {
     pub(super) retry_after_ms: Option<u64>,
 }
 
+impl Attempted {
+    /// One that came to no receiver, and why.
+    pub(super) fn unsent(at_ms: u64, why: String) -> Self {
+        let attempt = WebhookAttempt { at_ms, ms: 0, status: None, error: Some(why), answer: String::new() };
+        Self { attempt, retry_after_ms: None }
+    }
+}
+
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {

@@ -32,7 +32,7 @@ impl Environments {
         };
         let at_ms = telemetry::now_ms();
         let at = DeliveryAt { app: app.clone(), webhook: name.clone(), id: message_id(at_ms) };
-        let opened = self.opened(&at, &webhook)?;
+        let opened = self.opened(app, name, &webhook)?;
         let event = AuditEvent::of(Action::TestWebhook).app(app).what(format!("{name} {}", webhook.address));
         self.ledger.commit(actor, event, Commit::default()).await?;
         let (actor, webhook_name) = (Some(actor.name.clone()), Some(name.clone()));
