@@ -140,15 +140,15 @@ async fn chats_get_text_in_which_names_and_messages_are_only_text() {
         set(&edge, name, wanted).await;
     }
     discord.always(super::receiver::Answer::status(204));
-    lock(&edge, "<!channel> @everyone https://evil.example **now**").await;
+    lock(&edge, "<!channel> @everyone https://evil.example **now** www.evil.com").await;
     let slack = slack.has(1).await[0].json();
     let text = slack["text"].as_str().unwrap();
     assert!(text.starts_with("shop prod: locked by test: &lt;!channel&gt;"), "{text}");
-    assert!(!text.contains("https://evil.example"), "{text}");
+    assert!(!text.contains("https://") && !text.contains("evil.com"), "{text}");
     let message = discord.has(1).await[0].clone();
     let discord = message.json();
     let text = discord["content"].as_str().unwrap();
-    assert!(text.contains("\\@everyone https\\://evil.example \\*\\*now\\*\\*"), "{text}");
+    assert!(text.contains("\\@everyone https\\://evil.\u{2060}example \\*\\*now\\*\\*"), "{text}");
     assert_eq!(discord["allowed_mentions"], json!({ "parse": [] }));
     assert_eq!(message.field("webhook-signature"), "", "a chat reads none");
     newest_is(&edge, "discord", DeliveryState::Delivered).await;

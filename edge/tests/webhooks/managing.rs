@@ -170,7 +170,7 @@ async fn a_webhook_whose_keys_are_lost_is_seen_to_fail_and_takes_its_address_aga
     assert_eq!(status.waiting, 1);
     let waiting = show(&edge, "ci").await.deliveries[0].clone();
     let error = waiting.last.unwrap().error.unwrap();
-    assert!(waiting.attempts == 1 && error.contains("does not open"), "{error}");
+    assert!(waiting.attempts >= 1 && error.contains("does not open"), "{error}");
     assert_eq!(receiver.connections(), 0);
 
     let again = set(&edge, "ci", json!({ "url": url })).await;

@@ -1,11 +1,12 @@
 //! What is sent to a webhook: JSON, or a line of text for a chat, in which nothing that people chose is more than text.
 
 use devanture_config::api::{WebhookData, WebhookEvent, WebhookFormat, WebhookPayload};
-use devanture_config::text::rfc3339;
+use devanture_config::text::{plain_text::is_plain, rfc3339};
 use serde_json::json;
 
 /// Characters of one text of somebody in a message to a chat.
 const TEXT_CHARACTERS_MAX: usize = 200;
+const WORD_JOINER: char = '\u{2060}';
 /// Discord: no mention and no preview of a link (`SUPPRESS_EMBEDS`).
 const DISCORD_FLAGS: u64 = 4;
 
@@ -28,10 +29,17 @@ pub(super) fn body(format: WebhookFormat, payload: &WebhookPayload) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// A text of somebody, in one line and not too long.
+/// A text of somebody, in one line and not too long, in which nothing hides, turns around or reads as a name of a host.
 fn plain(text: &str) -> String {
-    let mut characters = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut plain: String = characters.by_ref().take(TEXT_CHARACTERS_MAX).collect();
+    let mut characters = text.chars().map(|c| if is_plain(c) { c } else { ' ' });
+    let mut plain = String::new();
+    for c in characters.by_ref().take(TEXT_CHARACTERS_MAX) {
+        // Chats make links of bare names, too: what is between these two has no width, and ends the name.
+        if c.is_alphabetic() && plain.ends_with('.') {
+            plain.push(WORD_JOINER);
+        }
+        plain.push(c);
+    }
     if characters.next().is_some() {
         plain.push('…');
     }
@@ -155,7 +163,8 @@ mod tests {
         assert_eq!(
             slack,
             format!(
-                "shop prod: {id} is live, a push by &lt;!channel&gt; @everyone — **see** [here](https:\u{200b}//evil.example) \
+                "shop prod: {id} is live, a push by &lt;!channel&gt; @everyone — **see** \
+                 [here](https:\u{200b}//evil.\u{2060}example) \
                  &lt;@U1&gt; &amp; `x` https://shop.example.app"
             )
         );
@@ -164,12 +173,24 @@ mod tests {
             discord,
             format!(
                 "shop prod: {id} is live, a push by \\<!channel\\> \\@everyone — \\*\\*see\\*\\* \
-                 \\[here\\]\\(https\\://evil.example\\) \\<\\@U1\\> & \\`x\\` https://shop.example.app"
+                 \\[here\\]\\(https\\://evil.\u{2060}example\\) \\<\\@U1\\> & \\`x\\` https://shop.example.app"
             )
         );
         let discord = body(WebhookFormat::Discord, &payload(WebhookEvent::DeployLive, 0, &data()));
         let discord: serde_json::Value = serde_json::from_slice(&discord).unwrap();
         assert_eq!(discord["allowed_mentions"], json!({ "parse": [] }));
+    }
+
+    #[test]
+    fn nothing_hides_turns_around_or_ends_the_line_in_a_chat() {
+        for (text, shown) in [
+            ("a\u{202e}b\u{2028}c\u{200b}d\r\ne", "a b c d  e"),
+            ("see www.evil.com, a@b.c and v1.2.", "see www.\u{2060}evil.\u{2060}com, a@b.\u{2060}c and v1.2."),
+            ("Well. It ends", "Well. It ends"),
+        ] {
+            assert_eq!(slack(text), shown);
+        }
+        assert_eq!(discord("discord.gg/x"), "discord.\u{2060}gg/x");
     }
 
     #[test]
