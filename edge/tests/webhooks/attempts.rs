@@ -82,6 +82,23 @@ async fn receivers_that_are_slow_or_send_without_end_hold_up_nobody() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_is_silent_holds_up_no_other_of_its_app() {
+    let setup = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhook_ms_max", 60_000);
+    // Of an app two, and to one webhook one of them.
+    let edge = setup.with_limit("webhook_sends_max", 8).start().await;
+    let (silent, quick) = (Receiver::start().await, Receiver::start().await);
+    silent.always(Answer::Silence);
+    add_for(&edge, "silent", &silent, &["environment.locked"]).await;
+    add_for(&edge, "well", &quick, &["environment.locked"]).await;
+    for number in 0..4 {
+        lock(&edge, &format!("{number}")).await;
+    }
+    quick.has(4).await;
+    assert_eq!(silent.has(1).await.len(), 1);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_and_a_receiver_that_is_gone_ends_its_webhook() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
     let (elsewhere, other) = (Receiver::start().await, Receiver::start().await);

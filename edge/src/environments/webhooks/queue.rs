@@ -1,7 +1,9 @@
 //! The messages that wait, by when they are due: pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 
+use devanture_config::api::WebhookName;
 use devanture_config::{AppName, PlaceName};
 
 use crate::catalog::webhooks::DeliveryAt;
@@ -13,6 +15,7 @@ pub(super) struct Queue {
     by_time: BTreeSet<(u64, DeliveryAt)>,
     sending: HashSet<DeliveryAt>,
     sending_by_app: HashMap<AppName, usize>,
+    sending_by_webhook: HashMap<(AppName, WebhookName), usize>,
 }
 
 #[derive(Debug)]
@@ -54,18 +57,23 @@ impl Queue {
     }
 
     /// Takes the messages that are due, those first that are due the longest: as many as may be sent at once, of one app a
-    /// quarter of them, so that receivers of one app that are slow hold up no other app's.
+    /// quarter of them and to one webhook a quarter of these. So a slow receiver holds up no other app's, and of its own
+    /// app it takes several to hold up the others.
     pub(super) fn begin_due(&mut self, now_ms: u64, sends_max: usize) -> Vec<DeliveryAt> {
         let per_app_max = sends_max.div_ceil(4);
+        let per_webhook_max = per_app_max.div_ceil(4);
         let mut begun = Vec::new();
         for (due_ms, at) in &self.by_time {
             if *due_ms > now_ms || self.sending.len() >= sends_max {
                 break;
             }
             let of_app = self.sending_by_app.get(&at.app).copied().unwrap_or(0);
-            if of_app >= per_app_max || self.sending.contains(at) {
+            let webhook = (at.app.clone(), at.webhook.clone());
+            let to_webhook = self.sending_by_webhook.get(&webhook).copied().unwrap_or(0);
+            if of_app >= per_app_max || to_webhook >= per_webhook_max || self.sending.contains(at) {
                 continue;
             }
+            self.sending_by_webhook.insert(webhook, to_webhook.saturating_add(1));
             self.sending.insert(at.clone());
             self.sending_by_app.insert(at.app.clone(), of_app.saturating_add(1));
             begun.push(at.clone());
@@ -75,13 +83,9 @@ impl Queue {
 
     /// A message is not being sent any more.
     pub(super) fn ended(&mut self, at: &DeliveryAt) {
-        if self.sending.remove(at)
-            && let Some(count) = self.sending_by_app.get_mut(&at.app)
-        {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.sending_by_app.remove(&at.app);
-            }
+        if self.sending.remove(at) {
+            one_less(&mut self.sending_by_app, &at.app);
+            one_less(&mut self.sending_by_webhook, &(at.app.clone(), at.webhook.clone()));
         }
     }
 
@@ -94,6 +98,16 @@ impl Queue {
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.by_time.clear();
+    }
+}
+
+/// Counts one less; what comes to nothing is forgotten.
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -111,13 +125,13 @@ mod tests {
         queue.set(at("shop", 1), 20, None);
         queue.set(at("shop", 2), 10, None);
         queue.set(at("shop", 3), 40, None);
-        assert_eq!(queue.begin_due(30, 8), [at("shop", 2), at("shop", 1)]);
-        assert!(queue.begin_due(30, 8).is_empty());
+        assert_eq!(queue.begin_due(30, 32), [at("shop", 2), at("shop", 1)]);
+        assert!(queue.begin_due(30, 32).is_empty());
         queue.remove(&at("shop", 2));
         queue.ended(&at("shop", 2));
         queue.postpone(&at("shop", 1), 50);
         queue.ended(&at("shop", 1));
-        assert_eq!(queue.begin_due(50, 8), [at("shop", 3), at("shop", 1)]);
+        assert_eq!(queue.begin_due(50, 32), [at("shop", 3), at("shop", 1)]);
         assert_eq!(queue.len(), 2);
     }
 
@@ -125,14 +139,27 @@ mod tests {
     #[test]
     fn an_app_of_slow_receivers_holds_up_no_other() {
         let mut queue = Queue::default();
-        (0..100).for_each(|id| queue.set(at("greedy", id), 1, None));
+        let to = |webhook: &str, id| DeliveryAt { webhook: webhook.parse().unwrap(), ..at("greedy", id) };
+        ["one", "two", "three"].iter().for_each(|name| (0..100).for_each(|id| queue.set(to(name, id), 1, None)));
         queue.set(at("shop", 1), 2, None);
         let begun = queue.begin_due(10, 8);
         assert_eq!(begun.iter().filter(|at| at.app.as_str() == "greedy").count(), 2);
         assert_eq!(begun.last(), Some(&at("shop", 1)));
         begun.iter().for_each(|at| queue.ended(at));
-        assert!(queue.sending_by_app.is_empty());
+        assert!(queue.sending_by_app.is_empty() && queue.sending_by_webhook.is_empty());
         assert_eq!(Queue::default().begin_due(10, 1), []);
+    }
+
+    #[test]
+    fn a_slow_receiver_holds_up_no_other_of_its_app() {
+        let mut queue = Queue::default();
+        (0..100).for_each(|id| queue.set(at("shop", id), 1, None));
+        let pager = DeliveryAt { webhook: "pager".parse().unwrap(), ..at("shop", 1) };
+        queue.set(pager.clone(), 2, None);
+        assert_eq!(queue.begin_due(10, 32), [at("shop", 0), at("shop", 1), pager]);
+        queue.ended(&at("shop", 0));
+        queue.remove(&at("shop", 0));
+        assert_eq!(queue.begin_due(10, 32), [at("shop", 2)]);
     }
 
     #[test]
@@ -143,8 +170,8 @@ mod tests {
         queue.set(at("blog", 3), 90, Some("staging".parse().unwrap()));
         let (shop, staging): (AppName, PlaceName) = ("shop".parse().unwrap(), "staging".parse().unwrap());
         queue.look_at(&shop, |_, environment| environment == Some(&staging));
-        assert_eq!(queue.begin_due(10, 8), [at("shop", 1)]);
+        assert_eq!(queue.begin_due(10, 32), [at("shop", 1)]);
         queue.look_at(&shop, |_, _| true);
-        assert_eq!(queue.begin_due(10, 8), [at("shop", 2)]);
+        assert_eq!(queue.begin_due(10, 32), [at("shop", 2)]);
     }
 }
