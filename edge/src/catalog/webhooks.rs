@@ -53,6 +53,10 @@ pub struct WebhookRecord {
     /// … and how many did.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u64,
+    /// When it was set again, or its receiver took a message after others had failed, in milliseconds since 1970 UTC: what
+    /// was last tried before that is due at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed_ms: u64,
     /// When and why it was disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<WebhookEnd>,
@@ -75,8 +79,15 @@ pub struct OldSecret {
 impl WebhookRecord {
     /// The webhook after its receiver has taken a message.
     #[must_use]
-    pub fn taken(&self) -> Self {
-        Self { failing_since_ms: None, failed_ms: None, failures: 0, ..self.clone() }
+    pub fn taken(&self, now_ms: u64) -> Self {
+        let resumed_ms = if self.failing_since_ms.is_some() { now_ms } else { self.resumed_ms };
+        Self { failing_since_ms: None, failed_ms: None, failures: 0, resumed_ms, ..self.clone() }
+    }
+
+    /// Whether a message is due before its time, since the receiver may take it now.
+    #[must_use]
+    pub fn resumes(&self, message: &DeliveryRecord) -> bool {
+        message.last.as_ref().is_some_and(|last| last.at_ms < self.resumed_ms)
     }
 
     /// Whether a webhook wants an event of an environment.
@@ -211,6 +222,7 @@ mod tests {
             failing_since_ms: None,
             failed_ms: None,
             failures: 0,
+            resumed_ms: 0,
             disabled: None,
         };
         let (prod, staging) = (PlaceName::prod(), "staging".parse().unwrap());

@@ -55,6 +55,42 @@ async fn what_is_not_taken_is_sent_again_with_the_same_id() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_is_mended_gets_what_waits_at_once() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
+    let receiver = Receiver::start().await;
+    add_for(&edge, "ci", &receiver, &["environment.locked"]).await;
+    // Its next attempt is an hour away.
+    let fails = async |reason: &str| {
+        receiver.answers([Answer::with(503, "retry-after: 3600\r\n", "")]);
+        lock(&edge, reason).await;
+        state_is(&edge, "ci", WebhookState::Failing).await;
+        let waiting = show(&edge, "ci").await.deliveries[0].clone();
+        assert_eq!((waiting.state, waiting.attempts), (DeliveryState::Waiting, 1), "{reason}");
+        waiting.id
+    };
+    let all_come = async || {
+        eventually("nothing waits", async || list(&edge).await[0].waiting == 0).await;
+        let newest = show(&edge, "ci").await.deliveries[0].clone();
+        assert_eq!(newest.state, DeliveryState::Delivered, "{newest:?}");
+        state_is(&edge, "ci", WebhookState::Active).await;
+    };
+    let id = fails("on request").await;
+    let again = post(&edge, &format!("ci/deliveries/{id}/redeliver")).await;
+    assert_eq!(again.status, StatusCode::ACCEPTED, "{}", again.text());
+    all_come().await;
+    fails("set again").await;
+    set(&edge, "ci", json!({})).await;
+    all_come().await;
+    fails("after a test").await;
+    assert_eq!(post(&edge, "ci/test").await.json::<WebhookDelivery>().state, DeliveryState::Delivered);
+    all_come().await;
+    fails("after another one").await;
+    lock(&edge, "another one").await;
+    all_come().await;
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn receivers_that_are_slow_or_send_without_end_hold_up_nobody() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhook_ms_max", 500).start().await;
     let (silent, endless, quick) = (Receiver::start().await, Receiver::start().await, Receiver::start().await);

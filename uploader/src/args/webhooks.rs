@@ -85,7 +85,7 @@ pub(crate) enum WebhooksCommand {
         /// Name of the webhook
         name: WebhookName,
     },
-    /// Send a message again that was delivered, failed or dropped
+    /// Send a message again that was delivered, failed or dropped, or now if it waits
     Redeliver {
         /// Name of the webhook
         name: WebhookName,

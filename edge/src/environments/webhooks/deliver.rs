@@ -76,7 +76,7 @@ impl Environments {
             self.write_webhooks(vec![check], self.ending(at, &ended).await?).await?;
             return Ok(None);
         }
-        if record.next_ms > now_ms {
+        if record.next_ms > now_ms && !webhook.resumes(&record) {
             return Ok(Some(record.next_ms));
         }
         let opened = self.opened(&at.app, &at.webhook, &webhook);
@@ -202,7 +202,7 @@ impl Environments {
     /// A webhook after an attempt.
     fn after(&self, webhook: &WebhookRecord, made: &Made<'_>) -> WebhookRecord {
         if made.attempted.attempt.error.is_none() {
-            return webhook.taken();
+            return webhook.taken(telemetry::now_ms());
         }
         let (after, reason) = failed(webhook, &made.attempted, self.ledger.limits().webhook_failing_ms_max);
         let end = reason.map(|reason| WebhookEnd { at_ms: telemetry::now_ms(), reason });

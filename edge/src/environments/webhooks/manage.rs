@@ -214,7 +214,8 @@ impl Environments {
         let events = events.as_ref().or(kept.map(|before| &before.events)).cloned().unwrap_or_default();
         let environments = environments.as_ref().or(kept.map(|before| &before.environments));
         let environments = environments.cloned().unwrap_or_default();
-        let created_ms = kept.map_or_else(telemetry::now_ms, |before| before.created_ms);
+        let now_ms = telemetry::now_ms();
+        let (created_ms, resumed_ms) = kept.map_or((now_ms, 0), |before| (before.created_ms, now_ms));
         // With its address it gets a secret that opens, where its own is lost with the keys: no message could be signed.
         let context = secret_context(app, name);
         let is_lost = match (target, kept) {
@@ -242,6 +243,7 @@ impl Environments {
             failing_since_ms: None,
             failed_ms: None,
             failures: 0,
+            resumed_ms,
             disabled: None,
         };
         Ok((record, shown))

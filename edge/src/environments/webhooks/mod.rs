@@ -186,7 +186,7 @@ fn follow(queue: &mut Queue, committed: &Committed) {
         match change {
             Change::Put(key, value) if key.starts_with(WAITING_PREFIX) => note(queue, key, value),
             Change::Put(key, value) if key.starts_with(ENDED_PREFIX) => count_dropped(key, value),
-            Change::Put(key, value) if key.starts_with(WEBHOOKS_PREFIX) => look_at_disabled(queue, key, value),
+            Change::Put(key, value) if key.starts_with(WEBHOOKS_PREFIX) => look_at_changed(queue, key, value),
             Change::Put(key, _) => look_at_deleted(queue, key),
             Change::Delete(key) => {
                 if let Some(at) = DeliveryAt::of(WAITING_PREFIX, key) {
@@ -213,10 +213,12 @@ fn count_dropped(key: &str, value: &[u8]) {
     }
 }
 
-/// Messages to a webhook that was just disabled are given up at once, not when they are due.
-fn look_at_disabled(queue: &mut Queue, key: &str, value: &[u8]) {
-    let is_disabled = serde_json::from_slice::<WebhookRecord>(value).is_ok_and(|webhook| webhook.disabled.is_some());
-    if let (true, Some((app, name))) = (is_disabled, webhook_of(key)) {
+/// Messages to a webhook that was just disabled are given up at once, not when they are due, and those to one that may take
+/// them again are sent at once. Attempts that fail change the webhook, too, and nothing about its messages.
+fn look_at_changed(queue: &mut Queue, key: &str, value: &[u8]) {
+    let is_changed = serde_json::from_slice::<WebhookRecord>(value)
+        .is_ok_and(|webhook| webhook.disabled.is_some() || webhook.failing_since_ms.is_none());
+    if let (true, Some((app, name))) = (is_changed, webhook_of(key)) {
         queue.look_at(&app, |at, _| at.webhook == name);
     }
 }

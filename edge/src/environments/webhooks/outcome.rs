@@ -134,6 +134,7 @@ mod tests {
             failing_since_ms: None,
             failed_ms: None,
             failures: 0,
+            resumed_ms: 0,
             disabled: None,
         };
         let at = |at_ms| {
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(webhook.failing_since_ms, Some(170 * H));
         let few = WebhookRecord { failures: 1, failing_since_ms: Some(0), failed_ms: Some(0), ..webhook.clone() };
         assert_eq!(failed(&few, &at(2 * M), M).1, None, "two attempts say little");
-        assert_eq!(webhook.taken().failing_since_ms, None);
+        assert_eq!(webhook.taken(1).failing_since_ms, None);
         assert_eq!([lasting(2 * M), lasting(H), lasting(50 * H)], ["2 minutes", "1 hour", "2 days"]);
     }
 

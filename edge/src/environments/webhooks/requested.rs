@@ -48,7 +48,8 @@ impl Environments {
         // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone, or is seen again
         // with the next message.
         let key = webhook_key(app, name);
-        let after = if state == DeliveryState::Delivered { webhook.taken() } else { webhook.clone() };
+        let after =
+            if state == DeliveryState::Delivered { webhook.taken(telemetry::now_ms()) } else { webhook.clone() };
         let written = async {
             let mut changes = self.ending(&at, &record).await?;
             if after != webhook {
@@ -62,10 +63,10 @@ impl Environments {
         Ok(listed(&at.id, &record))
     }
 
-    /// Has a message be sent again that is not sent any more, with the same id. Returns it as it waits.
+    /// Has a message be sent again that is not sent any more, or now if it waits, with the same id. Returns it as it waits.
     ///
     /// # Errors
-    /// `not_found` for a message that is not listed, or still waits; `conflict` where the webhook is disabled.
+    /// `not_found` for a message that is not listed; `conflict` where the webhook is disabled.
     pub async fn redeliver(
         &self,
         actor: &Actor,
@@ -82,20 +83,27 @@ impl Environments {
                 return Err(Problem::new(Code::Conflict, detail).hint(hint).into());
             }
             let is_id = id.starts_with("msg_") && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            let found = if is_id { self.delivery_record(ENDED_PREFIX, &at).await? } else { None };
+            let (ended, waiting) = (at.key(ENDED_PREFIX), at.key(WAITING_PREFIX));
+            let (mut checks, mut changes) = (Vec::new(), Vec::new());
+            let mut found = if is_id { self.delivery_record(WAITING_PREFIX, &at).await? } else { None };
+            if found.is_none() && is_id {
+                found = self.delivery_record(ENDED_PREFIX, &at).await?;
+                checks.push(Check::Absent(waiting.clone()));
+                changes.push(Change::Delete(ended));
+            }
             let Some((record, check)) = found else {
-                let detail = format!("No message of the webhook {name} that has ended has this id.");
+                let detail = format!("No message of the webhook {name} has this id.");
                 let problem = Problem::new(Code::NotFound, detail);
                 return Err(problem.hint(format!("`devanture webhooks show {name}` lists the last ones")).into());
             };
+            // One that waits has the attempts that it had: it is not sent for ever.
+            let attempts = if record.state == DeliveryState::Waiting { record.attempts } else { 0 };
             let next_ms = telemetry::now_ms();
-            let record = DeliveryRecord { state: DeliveryState::Waiting, attempts: 0, next_ms, ..record };
-            let waiting = at.key(WAITING_PREFIX);
-            let changes =
-                vec![Change::Delete(at.key(ENDED_PREFIX)), Change::Put(waiting.clone(), records::write(&record)?)];
+            let record = DeliveryRecord { state: DeliveryState::Waiting, attempts, next_ms, ..record };
+            checks.push(check);
+            changes.push(Change::Put(waiting, records::write(&record)?));
             let event = AuditEvent::of(Action::Redeliver).app(app).what(format!("{name} {id}"));
-            let commit = Commit { checks: vec![check, Check::Absent(waiting)], changes };
-            let is_made = self.ledger.commit(actor, event, commit).await?;
+            let is_made = self.ledger.commit(actor, event, Commit { checks, changes }).await?;
             Ok::<_, Error>(is_made.then(|| listed(id, &record)))
         })
         .await
