@@ -102,9 +102,10 @@ async fn a_webhook_takes_the_right_that_settings_take_in_every_environment() {
 #[tokio::test]
 async fn webhooks_that_are_added_at_once_are_counted_with_each_other() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhooks_per_app_max", 3).start().await;
-    let add = async |number: usize| {
+    let started = &edge;
+    let add = move |number: usize| async move {
         let path = format!("{WEBHOOKS}/at-once-{number}");
-        got(edge.api(Method::PUT, &path).json(&json!({ "url": "https://1.1.1.1/" }))).await
+        got(started.api(Method::PUT, &path).json(&json!({ "url": "https://1.1.1.1/" }))).await
     };
     let answers = futures_util::future::join_all((0..20).map(add)).await;
     let added = answers.iter().filter(|answer| answer.status.is_success()).count();

@@ -99,7 +99,8 @@ impl Environments {
             // An attempt as any other: it is listed, and not made for ever.
             Err(error) => {
                 tracing::warn!(app = %at.app, webhook = %at.webhook, %error, "a message to a webhook cannot be sent");
-                Attempted::unsent(now_ms, error.0.detail)
+                // A clause, as other errors are.
+                Attempted::unsent(now_ms, error.0.detail.trim_end_matches('.').to_owned())
             }
         };
         let next = next(&attempted, attempts, telemetry::now_ms(), rand::random());

@@ -114,6 +114,8 @@ fn lasting(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use devanture_config::api::WebhookFormat;
+
     use super::*;
     use crate::catalog::settings::Sealed;
 
@@ -123,7 +125,7 @@ mod tests {
         let mut webhook = WebhookRecord {
             url: sealed.clone(),
             address: "https://example.org".to_owned(),
-            format: Default::default(),
+            format: WebhookFormat::Standard,
             events: Vec::new(),
             environments: Vec::new(),
             secret: sealed,
