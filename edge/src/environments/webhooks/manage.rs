@@ -211,8 +211,8 @@ impl Environments {
         };
         let kept = before.as_ref();
         let format = format.or(kept.map(|before| before.format)).unwrap_or_default();
-        let events = events.as_ref().or(kept.map(|before| &before.events)).cloned().unwrap_or_default();
-        let environments = environments.as_ref().or(kept.map(|before| &before.environments));
+        let events = events.as_ref().or_else(|| kept.map(|before| &before.events)).cloned().unwrap_or_default();
+        let environments = environments.as_ref().or_else(|| kept.map(|before| &before.environments));
         let environments = environments.cloned().unwrap_or_default();
         let now_ms = telemetry::now_ms();
         let (created_ms, resumed_ms) = kept.map_or((now_ms, 0), |before| (before.created_ms, now_ms));
