@@ -9,7 +9,7 @@ use super::navigation;
 pub const VISITOR_COOKIE: &str = "__Host-devanture-visitor";
 /// Characters of an id that the edge gives a visitor.
 pub const VISITOR_CHARACTERS: usize = 16;
-/// Parts that visitors are told apart in.
+/// Parts that visitors are divided into.
 const PARTS: u64 = 10_000;
 
 /// Parts of a `User-Agent` by which crawlers, previews of chats and monitors name themselves, in lower case.

@@ -44,8 +44,8 @@ pub use access::{
 };
 pub use apps::{AppEnvironment, AppInfo, AppList, AppTotals};
 pub use canary::{
-    BadCookieName, BadPlan, BadPercent, CANARY_STEP_S_MAX, CANARY_STEPS_MAX, Canary, CanaryCounts, CanaryEnd, CanaryPlan,
-    CanaryRequest, CanaryShare, CanaryStatus, CanaryStep, CookieName, Percent, SideCounts,
+    BadCookieName, BadPercent, BadPlan, CANARY_STEP_S_MAX, CANARY_STEPS_MAX, Canary, CanaryCounts, CanaryEnd,
+    CanaryPlan, CanaryRequest, CanaryShare, CanaryStatus, CanaryStep, CookieName, Percent, SideCounts,
 };
 pub use collaboration::{
     AliasList, AliasPrediction, AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Lock,

@@ -8,7 +8,7 @@ use url::Url;
 /// What stands in place of a text that is not shown.
 pub const HIDDEN: &str = "(hidden)";
 /// Keys whose texts are words, addresses, sizes or folders.
-const SHOWN: [&str; 40] = [
+const SHOWN: [&str; 41] = [
     "access_log.addresses",
     "access_log.format",
     "access_log.queries",

@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, identities, records, sessions};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 27] = [
+const OF_APP: [&str; 28] = [
     "alias/{app}/",
     "confirmations/{app}",
     "deleted-environments/{app}/",
@@ -154,7 +154,7 @@ mod tests {
     use serde_json::json;
 
     /// Records of the app `shop` by their keys, in the order in which they are found.
-    const OWN: [&str; 18] = [
+    const OWN: [&str; 21] = [
         "alias/shop/x",
         "confirmations/shop",
         "dictionaries/shop/a",
@@ -165,12 +165,15 @@ mod tests {
         "live/shop/prod",
         "live/shop/staging",
         "paused/shop/staging",
+        "protection/shop/staging",
         "sent/shop/1/1",
+        "shares/shop/1",
         "signatures/shop/a",
         "signers/shop/staging",
         "versions/shop/a",
         "webhook-ended/shop/chat/1",
         "webhook-waiting/shop/chat/2",
+        "webhooks-added/shop",
         "webhooks/shop/chat",
         "withdrawn/shop",
     ];
@@ -183,26 +186,6 @@ mod tests {
         let put =
             |key: &str, value: serde_json::Value| Change::Put(key.to_owned(), value.to_string().into_bytes().into());
         let of = |app: &str, environment: &str| json!({"app": app, "environment": environment});
-        let own = [
-            "alias/shop/x",
-            "confirmations/shop",
-            "dictionaries/shop/a",
-            "history/shop/prod/1",
-            "history/shop/staging/1",
-            "listed/shop/staging",
-            "live/shop/prod",
-            "live/shop/staging",
-            "paused/shop/staging",
-            "protection/shop/staging",
-            "sent/shop/1/1",
-            "shares/shop/1",
-            "versions/shop/a",
-            "webhook-ended/shop/chat/1",
-            "webhook-waiting/shop/chat/2",
-            "webhooks-added/shop",
-            "webhooks/shop/chat",
-            "withdrawn/shop",
-        ];
         let others = [
             "alias/shop-2/x",
             "confirmations/shop-2",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::api::{AccountName, CanaryPlan, CookieName, Deploy, Scope, Percent, Source};
+use devanture_config::api::{AccountName, CanaryPlan, CookieName, Deploy, Percent, Scope, Source};
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Canonical, Digest, HostPattern, PlaceName, Sha256, VersionId};
 use serde::de::DeserializeOwned;

@@ -2,8 +2,8 @@
 //!
 //! A cookie decides: the edge's own, which a browser gets with the first page that it navigates to, or one that the site
 //! names. Requests without it, such as those of programs and crawlers, get the live version. What was chosen by a cookie
-//! is no other visitor's: shared caches are told so. A fingerprinted asset is the same on both sides, and is cached as
-//! ever.
+//! is no other visitor's: shared caches are not to keep it. A fingerprinted asset is the same on both sides, and is cached as
+//! usual.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) fn decide_side(
         Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
         Decision::Refuse(refusal) => refusal.ruled.choose(ChosenBy { gives }),
         Decision::Small(answer) => answer.ruled.choose(ChosenBy { gives }),
-        Decision::Load(_) => {}
+        Decision::Load(_) | Decision::Protected(_) | Decision::Visitor(_) => {}
     }
     decision
 }

@@ -214,6 +214,8 @@ impl Switcher {
         let mut commit = Commit::default();
         commit.checks.extend([Check::At(key.clone(), *revision), Check::Absent(entry_key.clone())]);
         self.ledger.hold_version(&mut commit, intent.app, &intent.version, false).await?;
+        let place = (intent.app, intent.environment);
+        commit.checks.extend(self.environments.signed(place, &intent.version, false).await?.checks);
         let next = LivePointer { canary: Some(canary), ..pointer.clone() };
         commit.changes.push(Change::Put(entry_key, records::write(&entry)?));
         commit.changes.push(Change::Put(key, records::write(&next)?));

@@ -56,7 +56,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::edge_toml::{CatalogStore, EdgeFile, Tls};
-use devanture_config::limits::Limits;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;

@@ -31,7 +31,9 @@ pub(crate) async fn canary(context: &Context, args: &CanaryArgs) -> Result<(), F
             context.output.write(&status, || lines(context.output.style, &status, &context.again()));
             return Ok(());
         }
-        CanaryAction::Percent(share) => edge.set_canary(&place, &CanaryRequest { share: Some(share), ..request }).await?,
+        CanaryAction::Percent(share) => {
+            edge.set_canary(&place, &CanaryRequest { share: Some(share), ..request }).await?
+        }
         CanaryAction::Abort => edge.abort_canary(&place, &end).await?,
         CanaryAction::Finish => {
             let mut step_output = StepOutput::of_gate(&context.progress);

@@ -238,6 +238,17 @@ impl Drop for Hidden {
     }
 }
 
+/// Connects to a socket of this machine, which answers within `time_max`.
+///
+/// # Errors
+/// Where nobody listens there.
+pub(crate) fn local_socket(path: &OsStr, time_max: Duration) -> io::Result<impl io::Read + io::Write> {
+    let stream = UnixStream::connect(Path::new(path))?;
+    stream.set_read_timeout(Some(time_max))?;
+    stream.set_write_timeout(Some(time_max))?;
+    Ok(stream)
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 mod tests {
@@ -258,15 +269,4 @@ mod tests {
             assert!(root.file(Path::new(refused)).is_err(), "{refused}");
         }
     }
-}
-
-/// Connects to a socket of this machine, which answers within `time_max`.
-///
-/// # Errors
-/// Where nobody listens there.
-pub(crate) fn local_socket(path: &OsStr, time_max: Duration) -> io::Result<impl io::Read + io::Write> {
-    let stream = UnixStream::connect(Path::new(path))?;
-    stream.set_read_timeout(Some(time_max))?;
-    stream.set_write_timeout(Some(time_max))?;
-    Ok(stream)
 }

@@ -116,7 +116,7 @@ impl Fetcher {
         tcp.set_connect_timeout(Some(CONNECT_MAX));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp);
-        // It is asked so seldom that no connection is worth keeping.
+        // It is asked so rarely that no connection is worth keeping.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let request = Request::get(url)
             .header(ACCEPT, "application/json")

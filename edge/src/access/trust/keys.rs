@@ -99,7 +99,7 @@ impl Issuers {
         drop(last);
         let usable = state.fetched.load_full().filter(|fetched| fetched.at.elapsed() < self.age_max);
         match (usable.map(|fetched| fetched.keys.check(jwt)), failed) {
-            // A key that the issuer has made since cannot be told from one that it never had.
+            // A key that the issuer has made since cannot be distinguished from one that it never had.
             (None, failed) | (Some(Verdict::UnknownKey), failed @ Some(_)) => Err(self.unavailable(failed)),
             (Some(verdict), _) => Ok(verdict),
         }

@@ -140,7 +140,7 @@ impl KeyFile {
 }
 
 impl KeyFile {
-    /// Opens what one of the keys has sealed: for rooms that know nothing of keys.
+    /// Opens what one of the keys has sealed: for rooms that have no keys.
     #[must_use]
     pub fn opener(self: &Arc<Self>) -> Opener {
         let keys = Arc::clone(self);

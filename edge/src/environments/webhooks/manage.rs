@@ -309,7 +309,7 @@ impl Environments {
         let key = webhook_key(app, name);
         update(&key, || async {
             let (revision, record) = self.existing_webhook(app, name).await?;
-            // Where keys are lost, another secret mends nothing, and a file that is made is in the way of a restore.
+            // Where keys are lost, another secret repairs nothing, and a file that is made is in the way of a restore.
             self.opened(app, name, &record)?;
             let secret = new_secret();
             let until_ms = telemetry::now_ms().saturating_add(OLD_SECRET_MS);

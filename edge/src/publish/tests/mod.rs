@@ -112,7 +112,6 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
             environment: None,
             expires_ms,
             halves_begun: None,
-            canary: None,
         };
         let key = records::alias_key(&app, &name.parse().unwrap());
         changes.push(Change::Put(key, records::write(&record).unwrap()));

@@ -161,7 +161,7 @@ async fn what_a_cookie_decided_is_private_and_programs_and_crawlers_get_the_live
         let answer = navigate(&edge, "/", Some("__Host-devanture-visitor=all")).await;
         assert_ne!(answer.header("set-cookie"), "");
     }
-    // Its previews are served as ever.
+    // Its previews are served as usual.
     let preview = edge.get(&format!("{}--shop.localhost", version.short()), "/").await;
     assert_eq!((preview.text().as_str(), preview.header("vary")), ("new", ""));
     edge.stop().await;
