@@ -174,3 +174,8 @@ fn the_walk_of_a_team_promotes_what_staging_had() {
 fn the_walk_of_ops_upgrades_crashes_and_restores_without_a_failed_page() {
     walk("ops");
 }
+
+#[test]
+fn the_walk_of_ci_deploys_without_a_stored_secret() {
+    walk("ci");
+}
