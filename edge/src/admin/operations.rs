@@ -408,8 +408,9 @@ mod tests {
             ("restoreSnapshot", Delete),
         ];
         assert_eq!(confirmed, expected);
-        // What is deleted of an app is confirmed, but for these: they undo, or come back by themselves.
-        let others = ["restore", "abortCanary", "unlock", "removeMember"];
+        // What is deleted of an app is confirmed, but for these: they undo, close what was open, or come back by
+        // themselves.
+        let others = ["restore", "abortCanary", "unlock", "removeMember", "revokeShare"];
         for row in OPERATIONS.iter().filter(|row| row.method == Method::DELETE && row.path.contains("{app}")) {
             assert!(row.confirms == Some(Delete) || others.contains(&row.id), "{}", row.id);
         }

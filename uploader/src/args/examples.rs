@@ -54,7 +54,8 @@ Examples:
   devanture push --only front             … with the backend that is live
   devanture push --only backend --with 4f2a91
                                           … with the front of that version
-  devanture push --sign ~/.ssh/id_ed25519 sign the version; `devanture signers` says who has to
+  devanture push --sign ~/.ssh/id_ed25519
+                                          sign the version; `devanture signers` says who has to
   devanture push --app notifier           … one of several apps of devanture.toml
   devanture push --dry-run                print the version's id; uploads nothing
   devanture push --json | jq -r .urls.preview
