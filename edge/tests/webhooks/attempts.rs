@@ -328,6 +328,12 @@ async fn what_was_deleted_sends_no_more_messages() {
     let deleted = got(edge.api(Method::DELETE, "/v1/apps/shop")).await;
     assert!(deleted.status.is_success(), "{}", deleted.text());
     edge.push("blog", &[("index.html", b"blog")]).await;
+    // Else the app may be back before its message was looked at, as in a deletion that was undone at once.
+    eventually("its message is dropped", async || {
+        let metrics = got(edge.api(Method::GET, "/metrics")).await;
+        metrics.text().contains("devanture_webhook_messages_waiting 0")
+    })
+    .await;
     let undeleted = got(edge.api(Method::POST, "/v1/apps/shop/undelete").json(&json!({}))).await;
     assert!(undeleted.status.is_success(), "{}", undeleted.text());
     eventually("its messages are gone", async || list(&edge).await.first().is_some_and(|one| one.waiting == 0)).await;
