@@ -190,6 +190,31 @@ impl DeliveryAt {
 }
 
 #[cfg(test)]
+impl WebhookRecord {
+    /// One that wants everything, for tests.
+    pub(crate) fn sample() -> Self {
+        let sealed = Sealed::new("key".to_owned(), b"");
+        Self {
+            url: sealed.clone(),
+            address: "https://example.org".to_owned(),
+            format: WebhookFormat::Standard,
+            events: Vec::new(),
+            environments: Vec::new(),
+            secret: sealed,
+            old_secret: None,
+            trusted: false,
+            who: "ada".to_owned(),
+            created_ms: 0,
+            failing_since_ms: None,
+            failed_ms: None,
+            failures: 0,
+            resumed_ms: 0,
+            disabled: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -207,24 +232,7 @@ mod tests {
 
     #[test]
     fn a_webhook_wants_what_it_names() {
-        let sealed = Sealed::new("key".to_owned(), b"");
-        let all = WebhookRecord {
-            url: sealed.clone(),
-            address: "https://example.org".to_owned(),
-            format: WebhookFormat::Standard,
-            events: Vec::new(),
-            environments: Vec::new(),
-            secret: sealed,
-            old_secret: None,
-            trusted: false,
-            who: "ada".to_owned(),
-            created_ms: 0,
-            failing_since_ms: None,
-            failed_ms: None,
-            failures: 0,
-            resumed_ms: 0,
-            disabled: None,
-        };
+        let all = WebhookRecord::sample();
         let (prod, staging) = (PlaceName::prod(), "staging".parse().unwrap());
         assert!(all.wants(WebhookEvent::DeployLive, Some(&prod)));
         let some =

@@ -114,31 +114,11 @@ fn lasting(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use devanture_config::api::WebhookFormat;
-
     use super::*;
-    use crate::catalog::settings::Sealed;
 
     #[test]
     fn a_webhook_is_disabled_by_a_failure_that_lasts_and_not_by_two_that_are_far_apart() {
-        let sealed = Sealed::new("key".to_owned(), b"");
-        let mut webhook = WebhookRecord {
-            url: sealed.clone(),
-            address: "https://example.org".to_owned(),
-            format: WebhookFormat::Standard,
-            events: Vec::new(),
-            environments: Vec::new(),
-            secret: sealed,
-            old_secret: None,
-            trusted: false,
-            who: "ada".to_owned(),
-            created_ms: 0,
-            failing_since_ms: None,
-            failed_ms: None,
-            failures: 0,
-            resumed_ms: 0,
-            disabled: None,
-        };
+        let mut webhook = WebhookRecord::sample();
         let at = |at_ms| {
             let Attempted { attempt, retry_after_ms } = attempted(Some(503), Some("it answers 503"), None);
             Attempted { attempt: WebhookAttempt { at_ms, ..attempt }, retry_after_ms }
