@@ -26,6 +26,7 @@ pub mod answer;
 pub mod body;
 mod clocks;
 mod drain;
+mod ended;
 pub mod field_coding;
 pub mod fields;
 mod flood;
@@ -57,6 +58,7 @@ use std::time::Instant;
 
 pub use answer::{Answer, AnswerBody, AnswerHead, PreparedHead, SharedField, SharedFields, announced_length};
 pub use body::{ResponseBody, stream_body};
+pub use ended::Cause;
 pub use fields::{Fields, Lines, Name, Names};
 pub use inbound::Inbound;
 pub use limits::Limits;

@@ -18,10 +18,10 @@ use super::authority::authority;
 use super::body::{Body, Error};
 use super::decision::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
-use super::request_outcome::{self, CLIENT_IS_GONE, RequestOutcome};
+use super::request_outcome::{self, CLIENT_IS_GONE, CLIENT_STALLED, DRAINED, RequestOutcome};
 use super::visitor::SHARE_PATH;
 use super::{Began, protocol};
-use crate::engine::{Fields, Outcome, RequestHead, ResponseBody};
+use crate::engine::{Cause, Fields, Outcome, RequestHead, ResponseBody};
 use crate::live::{Current, Side};
 use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
@@ -246,12 +246,16 @@ impl Outcome for Measurement {
 }
 
 impl Drop for Measurement {
-    /// Given up before its answer began, or before its end: its client went away.
+    /// Given up before its answer began, or before its end: its client went away, unless this end says why.
     fn drop(&mut self) {
         match self.stage {
             Stage::Over => return,
             Stage::Answered { is_whole, .. } if is_whole || self.is_head => {}
-            Stage::SiteRequest | Stage::Answered { .. } => self.outcome.fail(CLIENT_IS_GONE),
+            Stage::SiteRequest | Stage::Answered { .. } => self.outcome.fail(match Cause::now() {
+                None => CLIENT_IS_GONE,
+                Some(Cause::Drain) => DRAINED,
+                Some(Cause::Memory) => CLIENT_STALLED,
+            }),
         }
         self.end(Instant::now);
     }

@@ -14,6 +14,10 @@ use crate::version::{Entered, Traffic};
 const CLIENT_GONE: u16 = 499;
 /// The word for such a client, also for one that went away within its answer.
 pub(super) const CLIENT_IS_GONE: &str = "client-gone";
+/// The word for one that took nothing of its answer, while its memory was needed.
+pub(super) const CLIENT_STALLED: &str = "client-stalled";
+/// The word for a request that a drain had no time left for.
+pub(super) const DRAINED: &str = "drained";
 /// The word for a request that cannot be forwarded as it is.
 const BAD_REQUEST: &str = "bad-request";
 /// The word for a request whose body rested too long.
@@ -30,7 +34,7 @@ const UNSENT: [&str; 3] = ["busy", "connect", "no-member"];
 
 /// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is logged: the
 /// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
-pub const FAULTS: [(&str, u16, &str); 23] = [
+pub const FAULTS: [(&str, u16, &str); 25] = [
     (APP_BUSY, 503, "The app has as many requests under way as `requests_per_app_max` lets it."),
     ("bad-answer", 502, "The backend sent no HTTP answer, or none that can be passed on."),
     (BAD_REQUEST, 400, "The request cannot be forwarded as it is, or its body is malformed."),
@@ -41,8 +45,14 @@ pub const FAULTS: [(&str, u16, &str); 23] = [
         "The client went away, or broke off its request; the status is for logs, and never sent.",
     ),
     (CLIENT_SLOW, 408, "The client rested too long within its request's body."),
+    (
+        CLIENT_STALLED,
+        CLIENT_GONE,
+        "The client took nothing of its answer while memory was scarce (`response_memory_bytes`); the answer broke off.",
+    ),
     ("closed", 502, "The backend closed the connection before its answer, or within it."),
     ("connect", 502, "The backend's name does not resolve, or no connection to it can be made."),
+    (DRAINED, CLIENT_GONE, "The edge ended before the answer was complete: the time of its drain was over."),
     ("loop", 508, "The request came back to an edge again and again."),
     ("no-member", 503, "The upstream has no backend, or none that is well."),
     ("not-implemented", 501, "A method, or a way to transfer a body, that is not forwarded."),

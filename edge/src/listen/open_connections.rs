@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::answer::Activity;
 use super::draining::{DrainOrder, Drained};
 use super::limits::Tally;
-use crate::engine::{Kinds, UnderWay};
+use crate::engine::{Cause, Kinds, UnderWay};
 
 /// Longest wait for the ends of event streams whose time is over, and the time between two looks.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
@@ -102,6 +102,8 @@ impl OpenConnections {
 
     /// Cuts these connections. Their tasks are dropped before this returns, and with them their sockets.
     async fn abort(&self, numbers: Vec<u64>) -> usize {
+        // For a few turns of this thread: what a peer ends in them is said to be of the drain, too.
+        let _ending = Cause::Drain.begin();
         for (_, task) in numbers.iter().filter_map(|number| Some(self.table.0.borrow().get(number)?.clone())) {
             task.abort();
         }

@@ -221,6 +221,21 @@ async fn a_client_that_goes_away_is_logged_before_its_answer_and_within_it() {
     edge.stop().await;
 }
 
+#[tokio::test]
+async fn a_request_that_a_drain_has_no_time_for_is_logged_as_that_and_not_as_its_clients() {
+    let silent = Backend::start();
+    silent.is_silent();
+    let edge = edge().with_log(LOG).in_a_process().with_drain_timeout_ms(100).start().await;
+    route_for(&edge, silent.address, 60_000).await;
+    let asking = tokio::spawn(edge.visit(Method::GET, "shop.localhost", "/api/x").send());
+    eventually("the backend is asked", async || silent.requests() == 1).await;
+    let (folder, _) = edge.stopped().await;
+    asking.await.unwrap().unwrap_err();
+    let log = std::fs::read_to_string(folder.path().join("access.log")).unwrap();
+    let line: LogLine = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!((line.status, line.error.as_deref(), line.proxied), (499, Some("drained"), true));
+}
+
 const DEV: &str = "http://localhost:5173";
 
 async fn ask_from(edge: &RunningEdge, method: Method, path: &str, origin: &str, more: &[(&str, &str)]) -> Got {

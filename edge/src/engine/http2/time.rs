@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::Service;
+use super::super::{Cause, Service};
 use super::super::clocks::{Overdue, earlier};
 use super::super::drain::Drain;
 use super::super::inbound::Broken;
@@ -59,6 +59,7 @@ impl<S: Service> Connection<S> {
 
     /// Ends what is of these kinds, each in its stream: event streams where they are, all others by a reset.
     pub fn cut(&mut self, kinds: Kinds) {
+        let _ending = Cause::Drain.begin();
         for id in self.streams.cut(kinds) {
             self.forget(id, Broken::Gone);
             self.reset(id, Code::Cancel);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::Service;
+use super::super::{Cause, Service};
 use super::super::inbound::Broken;
 use super::super::share::Share;
 use super::Connection;
@@ -29,6 +29,7 @@ impl<S: Service> Connection<S> {
     /// number: it asked for more than it can take (RFC 9114 §8.1, H3_EXCESSIVE_LOAD).
     pub fn shed(&mut self, stalled: Duration, now: Instant) -> usize {
         let slow = self.streams.to_shed(stalled, now);
+        let _ending = Cause::Memory.begin();
         for id in &slow {
             self.break_off(*id, Broken::Gone, Code::ExcessiveLoad);
         }

@@ -1,6 +1,7 @@
 //! The UDP socket of one thread.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,8 +24,8 @@ pub(super) struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
-    /// Those who have a packet that the system does not take.
-    blocked: RefCell<Vec<Waker>>,
+    /// Those who have a packet that the system does not take, each once: by the address of what its waker wakes.
+    blocked: RefCell<HashMap<usize, Waker>>,
 }
 
 /// The same socket, as packets are read from it.
@@ -59,8 +60,8 @@ impl Socket {
         self.state.max_gso_segments().max(1)
     }
 
-    /// Sends packets. Whether the system took them; if not, `waker` is woken when it does again, unless it wakes nobody. One that cannot be sent
-    /// at all is lost, as any may be.
+    /// Sends packets. Whether the system took them; if not, `waker` is woken when it does again, unless it wakes nobody.
+    /// One that cannot be sent at all is lost, as any may be.
     pub(super) fn send(self: &Rc<Self>, transmit: &Transmit, contents: &[u8], waker: &Waker) -> bool {
         let ecn = transmit.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
         let transmit = quinn_udp::Transmit {
@@ -91,14 +92,12 @@ impl Socket {
         }
         let mut blocked = self.blocked.borrow_mut();
         let is_first = blocked.is_empty();
-        blocked.push(waker.clone());
+        blocked.insert(waker.data().addr(), waker.clone());
         if is_first {
             let socket = Rc::clone(self);
             tokio::task::spawn_local(async move {
                 drop(socket.io.writable().await);
-                for waker in socket.blocked.take() {
-                    waker.wake();
-                }
+                socket.blocked.take().into_values().for_each(Waker::wake);
             });
         }
     }
