@@ -1,6 +1,7 @@
 //! `devanture-edge`: the server's command line.
 
 mod authority;
+mod check;
 mod cluster;
 mod console;
 mod copy;
@@ -321,7 +322,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let Configuration { file, base, .. } = &configuration;
     match command {
         None => serve::serve(configuration, &config),
-        Some(Command::Check) => check(file, base, &config),
+        Some(Command::Check) => check::check(file, base, &config),
         Some(Command::Health { ready }) => runtime()?.block_on(health(file, base, ready)),
         Some(Command::SupportBundle(args)) => runtime()?.block_on(doctor::support_bundle(&configuration, args)),
         Some(Command::Adopt) => adopt(file, base),
@@ -373,26 +374,6 @@ fn read(path: &Path) -> Result<Configuration, StartError> {
 /// The folder of the configuration, to which paths in it are relative.
 fn base_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
-}
-
-fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
-    let faults = server::check(file, base);
-    if let Some(first) = faults.first() {
-        let message = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        return Err(Failure { message, code: first.exit_code() });
-    }
-    print_line(&format!("{} is fine", path.display()));
-    let ports = server::ports(file);
-    if !ports.is_empty() {
-        print_line("A firewall has to let through:");
-        ports.iter().for_each(|port| print_line(&format!("  {port}")));
-    }
-    // What files and the stored state lack is no mistake of this file.
-    let warnings = server::warnings(file, base);
-    for found in warnings.into_iter().chain(runtime()?.block_on(server::check_stored(file, base))) {
-        say(&found);
-    }
-    Ok(())
 }
 
 async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<(), Failure> {
