@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::super::qpack::{DecoderStream, EncoderStream};
+use super::super::qpack::{DecoderStream, EncoderStream, Refused};
 use super::super::{Service, Turn};
 use super::Connection;
 use super::frame::{self, Code, Fault, FrameHead, kind, stream_type};
@@ -153,25 +153,25 @@ impl<S: Service> Connection<S> {
                 Ok(Purpose::Control(reader))
             }
             Purpose::Encoder(stream) => {
-                let read = stream.read(bytes).map_err(|_refused| Fault::Connection(Code::QpackEncoderStream))?;
-                self.count_instructions(read, now)?;
+                self.count_instructions(stream.read(bytes), Code::QpackEncoderStream, now)?;
                 Ok(Purpose::Encoder(stream))
             }
             Purpose::Decoder(mut stream) => {
-                let read = stream.read(bytes).map_err(|_refused| Fault::Connection(Code::QpackDecoderStream))?;
-                self.count_instructions(read, now)?;
+                self.count_instructions(stream.read(bytes), Code::QpackDecoderStream, now)?;
                 Ok(Purpose::Decoder(stream))
             }
             Purpose::Discard(left) => Ok(Purpose::Discard(left.saturating_sub(bytes.len()))),
         }
     }
 
-    /// Each costs what a frame of control costs.
-    fn count_instructions(&mut self, count: usize, now: Instant) -> Result<(), Fault> {
+    /// Each costs what a frame of control costs, also those before one that is refused with `code`: the first fault is
+    /// the same, in whatever pieces they come.
+    fn count_instructions(&mut self, read: Result<usize, Refused>, code: Code, now: Instant) -> Result<(), Fault> {
+        let (Ok(count) | Err(Refused { after: count })) = read;
         for _ in 0..count {
             self.floods.control(now)?;
         }
-        Ok(())
+        read.map(drop).map_err(|_refused| Fault::Connection(code))
     }
 
     fn take_control(&mut self, reader: &mut FrameReader, mut bytes: &[u8], now: Instant) -> Result<(), Fault> {

