@@ -66,11 +66,12 @@ fn hash(salt: u64, bytes: &[u8]) -> u64 {
     hash ^ (hash >> 33)
 }
 
-/// The value of the cookie `name` in a `Cookie` field; the first, where there are several.
+/// The value of the cookie `name` in a line of `Cookie`; the first, where there are several.
 #[must_use]
 pub fn cookie<'c>(field: &'c [u8], name: &str) -> Option<&'c [u8]> {
-    // Lines of HTTP/2 were put together with commas; a cookie's value holds none (RFC 6265 §4.1.1).
-    let pairs = field.split(|&byte| byte == b';' || byte == b',').map(<[u8]>::trim_ascii);
+    // At no comma: browsers send one that a page put into a value, and what follows it would be a cookie of any name,
+    // also of one that no page may set (RFC 6265 §5.4).
+    let pairs = field.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let mut values = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
     values.next().filter(|value| !value.is_empty())
 }
@@ -143,7 +144,8 @@ mod tests {
         for (field, expected) in [
             ("a=1; visitor=x; b=2", Some("x")),
             ("visitor=x", Some("x")),
-            ("a=1, visitor=x", Some("x")),
+            ("a=1,visitor=x; visitor=y", Some("y")),
+            ("a=1, visitor=x", None),
             ("visitor=x; visitor=y", Some("x")),
             ("visitor=", None),
             ("visitors=x; a=visitor=x", None),

@@ -18,6 +18,37 @@ pub const SIGNER_CHARACTERS_MAX: usize = 300;
 /// Most bytes of a key before base64; every Ed25519 key has 51.
 const BLOB_BYTES_MAX: usize = 128;
 
+/// The points of small order of Curve25519's Edwards form, without the bit of the sign, in all their encodings: 0 and 1,
+/// the two of order 8, and p − 1, p and p + 1. Anyone makes signatures of such a key (RFC 8032 §8.9 leaves them to who
+/// uses keys).
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    [0; 32],
+    little_endian(1, 0, 0),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+    little_endian(0xec, 0xff, 0x7f),
+    little_endian(0xed, 0xff, 0x7f),
+    little_endian(0xee, 0xff, 0x7f),
+];
+
+const fn little_endian(first: u8, middle: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [middle; 32];
+    bytes[0] = first;
+    bytes[31] = last;
+    bytes
+}
+
+fn is_of_small_order(mut bytes: [u8; 32]) -> bool {
+    bytes[31] &= 0x7f;
+    SMALL_ORDER.contains(&bytes)
+}
+
 /// Says why a text is not the key of a signer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not the public key of a signer, such as `ssh-ed25519 AAAA… name`: {why}")]
@@ -55,7 +86,7 @@ impl SignerKey {
         let mut reader = Reader(blob);
         let is_kind = reader.string()? == KIND.as_bytes();
         let bytes: [u8; 32] = reader.string()?.try_into().ok()?;
-        (is_kind && reader.is_at_end()).then(|| Self::new(bytes, ""))
+        (is_kind && reader.is_at_end() && !is_of_small_order(bytes)).then(|| Self::new(bytes, ""))
     }
 
     /// OpenSSH's binary form.

@@ -1,8 +1,10 @@
 //! Ownership of records by apps and environments: what is removed with either of them. Anyone who adds a
 //! kind of record that is an app's adds a line here.
 
+use devanture_config::api::ShareTarget;
 use devanture_config::{AppName, PlaceName};
 
+use super::protection::{ShareRecord, shares_prefix};
 use super::{Catalog, Error, Record, identities, records, sessions};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
@@ -77,6 +79,15 @@ pub(crate) async fn records_of(
             found.extend(catalog.list(&key, None, false, left).await?);
         } else if let Some(record) = catalog.get(&key).await?.filter(|_| left > 0) {
             found.push((key, record));
+        }
+    }
+    if let Some(environment) = environment {
+        // Links that open it: they would open another one of its name.
+        for (key, record) in catalog.list(&shares_prefix(app), None, false, usize::MAX).await? {
+            let opens = records::read::<ShareRecord>(&key, &record).map(|share| share.target);
+            if found.len() < limit && opens.is_ok_and(|target| target == ShareTarget::Environment(environment.clone())) {
+                found.push((key, record));
+            }
         }
     }
     for prefix in BY_NAME {

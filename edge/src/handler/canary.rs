@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use devanture_site::cache::Kept;
 use devanture_site::canary::{self, VISITOR_CHARACTERS, VISITOR_COOKIE, is_drawn, is_visitor};
-use http::header::USER_AGENT;
+use http::header::{COOKIE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method};
 
 use super::decide::decide_in;
@@ -21,7 +21,6 @@ use crate::engine::Name;
 use crate::live::{Canary, Current, Place};
 use crate::version::Version;
 
-static COOKIE: Name = Name::of("cookie");
 static ACCEPT: Name = Name::of("accept");
 /// For how long a browser keeps its cookie, in seconds: 30 days, longer than a canary.
 const COOKIE_S: u32 = 30 * 24 * 60 * 60;
@@ -53,8 +52,8 @@ pub(super) fn decide_side(
 
 /// Whether the visitor gets the canary, and the cookie to give where the visitor has none.
 fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
-    let cookies = head.fields.named(&COOKIE);
-    let visitor = cookies.as_deref().and_then(|cookies| canary::cookie(cookies, canary.cookie()));
+    // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
+    let visitor = head.fields.get_all(&COOKIE).find_map(|cookies| canary::cookie(cookies, canary.cookie()));
     if !canary.sets_cookie() {
         return (visitor.is_some_and(|visitor| canary.split.takes(visitor)), None);
     }

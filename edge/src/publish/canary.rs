@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use devanture_config::api::{
     Canary, CanaryCounts, CanaryEnd, CanaryRequest, CanaryStatus, CanaryStep, Deploy, DeployKind, DeployProblem,
-    Outcome, Percent, Step,
+    Outcome, Percent, Source, Step,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::Kind;
@@ -156,7 +156,14 @@ impl Switcher {
                 reason: request.reason.as_deref(),
                 canary: CanaryMove::Begins(record),
             };
-            this.make_live(&intent, None, &mut Steps::new(None)).boxed().await.map(drop)
+            let mut steps = Steps::new(None);
+            let begun = this.make_live(&intent, None, &mut steps).boxed().await;
+            if let Err(error) = &begun
+                && !steps.list().is_empty()
+            {
+                this.announce_failed(&intent, error).await;
+            }
+            begun.map(drop)
         };
         match self.tasks.spawn(task.boxed()).await {
             Ok(result) => result,
@@ -204,7 +211,7 @@ impl Switcher {
         let deploy = Deploy {
             id: intent.deploy.to_owned(),
             steps,
-            source: intent.source.clone(),
+            source: Source { message: entry.deploy.source.message.clone(), ..intent.source.clone() },
             reason: intent.reason.map(str::to_owned),
             outcome: Outcome::Stored,
             ..entry.deploy
@@ -239,7 +246,7 @@ impl Switcher {
     /// Gives the canary that runs another share or plan; only the one that is `expected`, where one is.
     ///
     /// # Errors
-    /// `no_canary`, `locked`.
+    /// `no_canary`, `locked`, `not_signed` for a larger share.
     pub(super) async fn change_canary(
         &self,
         actor: &Actor,
@@ -258,6 +265,8 @@ impl Switcher {
             };
             let at_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let plan = request.plan.clone().or_else(|| running.plan.clone());
+            let raises = share > running.share;
+            let version = running.version;
             let next = CanaryRecord { share, plan, stepped_ms: Some(at_ms), ..running.clone() };
             let next = CanaryRecord { next_ms: next_ms(&next, at_ms), ..next };
             let (entry_key, mut entry) = self.note_canary(actor, (app, environment), &pointer, &next).await?;
@@ -265,8 +274,11 @@ impl Switcher {
             let what = format!("{environment}: {} gets {share} of the visitors", next.version.short());
             let place = (app, environment);
             let announcement = self.canary_stepped(actor, place, (pointer.version, &next), share_text(share));
+            // As what begins one: more visitors get only what enough signers have signed, whenever they were set.
+            let signed = if raises { Some(self.environments.signed(place, &version, false).await?) } else { None };
             let next = LivePointer { canary: Some(next), ..pointer };
-            let commit = changed((&key, revision), gate, (entry_key, &entry), &next)?;
+            let mut commit = changed((&key, revision), gate, (entry_key, &entry), &next)?;
+            commit.checks.extend(signed.into_iter().flat_map(|signed| signed.checks));
             let event = AuditEvent::of(Action::Canary).place(app, environment).what(what);
             let event = event.announcing(Some(announcement));
             Ok::<_, Error>(self.ledger.commit(actor, event, commit).await?.then_some(()))
@@ -355,7 +367,7 @@ fn changed(
 }
 
 /// The canary of a pointer, if it is the one that is expected.
-fn running<'p>(
+pub(super) fn running<'p>(
     environment: &PlaceName,
     pointer: &'p LivePointer,
     expected: Option<Running<'_>>,

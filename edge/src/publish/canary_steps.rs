@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::rise::rise;
+use super::switch::Switching;
 use super::switcher::Switcher;
 use crate::catalog::records::CanaryRecord;
 use crate::ledger::{Actor, Error};
@@ -82,7 +83,10 @@ impl Switcher {
             let detail = format!("{rise}, compared with the live version. All visitors get that again.");
             return self.abort_by_rule(place, record, detail).await;
         }
-        self.step_by_plan(place, record).await
+        if self.step_by_plan(place, record).await? {
+            window.paused_until = Some(Instant::now() + PAUSE);
+        }
+        Ok(())
     }
 
     async fn abort_by_rule(
@@ -101,32 +105,41 @@ impl Switcher {
         unless_over(ended)
     }
 
-    async fn step_by_plan(self: &Arc<Self>, (app, environment): &Place, record: &CanaryRecord) -> Result<(), Error> {
+    /// Takes the step that is due. Whether it takes a while, in which no other one is due.
+    async fn step_by_plan(self: &Arc<Self>, (app, environment): &Place, record: &CanaryRecord) -> Result<bool, Error> {
         if record.next_ms.is_none_or(|next_ms| next_ms > telemetry::now_ms()) {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(percent) = record.plan.as_ref().and_then(|plan| plan.after(record.share)) else { return Ok(()) };
+        let Some(percent) = record.plan.as_ref().and_then(|plan| plan.after(record.share)) else { return Ok(false) };
         let (actor, place) = (actor(record), (app, environment));
         match Percent::try_from(percent) {
             Ok(share) => {
                 let (running, request) = ((record.deploy.as_str(), record.share), CanaryRequest::default());
-                unless_over(self.change_canary(&actor, place, Some(running), share, &request).await)
+                unless_over(self.change_canary(&actor, place, Some(running), share, &request).await).map(|()| false)
             }
             // All of them.
             Err(_) => {
-                let switching = self.finish_canary(&actor, place, &CanaryEnd::default(), None).await;
-                let Ok(switching) = switching else { return unless_over(switching.map(drop)) };
-                match switching.await {
-                    Ok(Ok(_)) => {
-                        count(place, "finished");
-                        Ok(())
-                    }
-                    Ok(Err(error)) => unless_over(Err(error)),
-                    // The edge ends.
-                    Err(_) => Ok(()),
-                }
+                let running = Some((record.deploy.as_str(), record.share));
+                let switching = self.finish_canary(&actor, place, running, &CanaryEnd::default(), None).await;
+                let Ok(switching) = switching else { return unless_over(switching.map(drop)).map(|()| false) };
+                // Meanwhile other canaries have their steps.
+                let place = (app.clone(), environment.clone());
+                drop(self.tasks.spawn(finished(place, switching).boxed()));
+                Ok(true)
             }
         }
+    }
+}
+
+/// Waits for the end of a canary that all visitors get.
+async fn finished((app, environment): Place, switching: Switching) {
+    match switching.await.map(|result| result.map_err(|error| unless_over(Err(error)))) {
+        Ok(Ok(_)) => count((&app, &environment), "finished"),
+        Ok(Err(Err(Error(problem)))) => {
+            tracing::warn!(%app, %environment, detail = problem.detail, "a canary stays as it is");
+        }
+        // Another node was first, or the edge ends.
+        Ok(Err(Ok(()))) | Err(_) => {}
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
 use super::admission::{check_if_live, check_reason, check_typed};
-use super::canary::no_canary;
+use super::canary::{Running, running};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
 use super::swap::{Foreseen, Moved, check_expected};
@@ -190,12 +190,13 @@ impl Switcher {
         self: &Arc<Self>,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
+        expected: Option<Running<'_>>,
         request: &CanaryEnd,
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         check_reason(request.reason.as_deref())?;
         let (_, pointer) = self.canary_pointer(app, environment).await?;
-        let Some(running) = pointer.canary else { return Err(no_canary(environment)) };
+        let running = running(environment, &pointer, expected)?.clone();
         let moving = Moving {
             movement: Move::Switch,
             if_live: None,

@@ -1,6 +1,7 @@
 //! What goes live where signatures are wanted: by a push, a switch, a rollback, a promotion, and after a restart.
 
 use devanture_config::api::{DeployOptions, Scope};
+use devanture_config::VersionId;
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -49,6 +50,26 @@ async fn what_is_not_signed_goes_live_by_no_way() {
     assert_eq!(served(&edge).await, "three");
     want_none(&edge).await;
     assert_eq!(post(&edge, "switch", json!({ "version": one })).await.status, StatusCode::OK);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_canary_that_is_not_signed_gets_no_more_visitors_once_signatures_are_wanted() {
+    let edge = edge().with_app(APP, ONE).start().await;
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let two = push_to(&edge, "prod", TWO, &[], options).await.unwrap().version;
+    let put = async |share: u8, version: Option<VersionId>| {
+        let path = "/v1/apps/shop/environments/prod/canary";
+        got(edge.api(Method::PUT, path).json(&json!({ "share": share, "version": version }))).await
+    };
+    assert_eq!(put(10, Some(two)).await.status, StatusCode::OK);
+    let ada = key("ada");
+    want(&edge, &[&ada], 1).await;
+    assert_eq!(put(99, None).await.code(), Code::NotSigned);
+    // Fewer may get it, and more once it is signed.
+    assert_eq!(put(5, None).await.status, StatusCode::OK);
+    sign(&edge, two, &signature(&ada, two)).await;
+    assert_eq!(put(99, None).await.status, StatusCode::OK);
     edge.stop().await;
 }
 
