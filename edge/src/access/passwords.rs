@@ -69,7 +69,7 @@ impl Passwords {
         if !(least..=CHARACTERS_MAX).contains(&password.expose().chars().count()) {
             let detail = format!("A password has {least} characters at least, and {CHARACTERS_MAX} at most.");
             return Err(Problem::new(Code::BadRequest, detail)
-                .hint("several words make a good one; `--generate` makes one for you")
+                .hint("several words make a good one")
                 .into());
         }
         self.hash(normal(password)).await

@@ -122,6 +122,23 @@ async fn the_first_trust_that_matches_gives_its_scope_and_its_environment() {
 }
 
 #[tokio::test]
+async fn a_trust_uses_up_the_tokens_of_nobody_else() {
+    let world = World::start_with("EdDSA", |setup| {
+        setup.with_limit("tokens_per_trust_max", 2).with_limit("tokens_per_app_max", 2)
+    })
+    .await;
+    for _ in 0..2 {
+        assert_eq!(world.exchange(&world.signed(&world.claims())).await.status, StatusCode::CREATED);
+    }
+    let full = world.exchange(&world.signed(&world.claims())).await;
+    assert_eq!((full.code(), full.problem().limit.unwrap().name.as_str()), (Code::TooMany, "tokens_per_trust_max"));
+    let token = json!({ "name": "ci", "app": "shop", "scope": "push" });
+    let made = got(world.edge.api(Method::POST, "/v1/tokens").json(&token)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    world.edge.stop().await;
+}
+
+#[tokio::test]
 async fn expired_tokens_and_identity_tokens_make_room() {
     let world = World::start_with("EdDSA", |setup| {
         setup.with_limit("identity_tokens_max", 1).with_limit("tokens_per_app_max", 100)

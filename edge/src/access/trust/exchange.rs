@@ -6,7 +6,7 @@ use devanture_config::api::{ExchangeRequest, Exchanged, Secret};
 use devanture_config::edge_toml::Trust;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
-use devanture_config::{Digest, PlaceName};
+use devanture_config::{AppName, Digest, PlaceName};
 use metrics::counter;
 
 use super::claims::{check_times, check_trust};
@@ -150,7 +150,7 @@ impl Credentials {
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let token_key = records::token_key(&id);
         let lifetime_ms = trust.lifetime_s.saturating_mul(1_000);
-        let name = format!("trust:{}", trust.name);
+        let name = TokenRecord::maker_of(&trust.name);
         let record = TokenRecord {
             hash: Digest::of(secret.as_bytes()),
             name: name.clone(),
@@ -162,9 +162,9 @@ impl Credentials {
             made_by: Some(name.clone()),
             account: None,
         };
-        let mut changes = self.room_for_exchange(request, now_ms).await?;
+        let mut changes = self.room_for_exchange(&request.app, &trust.name, now_ms).await?;
         changes.push(Change::Put(token_key.clone(), records::write(&record)?));
-        changes.push(Change::Put(key.clone(), records::write(&ExchangedRecord { expires_ms: accepted.expires_ms })?));
+        changes.push(Change::Put(key.clone(), records::write(&ExchangedRecord { expires_ms: accepted.expires_ms, trust: trust.name.clone() })?));
         // That of the identity token first: of two checks that fail it is the one that counts.
         let commit = Commit { checks: vec![Check::Absent(key.clone()), Check::Absent(token_key)], changes };
         let actor = Actor {
@@ -200,15 +200,24 @@ impl Credentials {
 
     /// Checks that there is room for one more token and one more record. What has expired goes with the commit: tokens of
     /// minutes would fill the lists otherwise.
-    async fn room_for_exchange(&self, request: &ExchangeRequest, now_ms: u64) -> Result<Vec<Change>, Error> {
-        let mut removed = self.check_token_count(Some(&request.app), now_ms).await?;
+    async fn room_for_exchange(&self, app: &AppName, trust: &str, now_ms: u64) -> Result<Vec<Change>, Error> {
+        let mut removed = self.check_token_count(None, now_ms).await?;
+        let mut of_trust = 0_u64;
         for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
             let token: TokenRecord = records::read(&key, &record)?;
-            let is_of_trust = token.made_by.is_some_and(|maker| maker.starts_with("trust:"));
+            let Some(maker) = token.trust() else { continue };
             let id = key.strip_prefix(records::TOKENS_PREFIX).unwrap_or_default().to_owned();
-            if is_of_trust && token.expires_ms.is_some_and(|at_ms| at_ms <= now_ms) && !removed.contains(&id) {
+            if token.expires_ms.is_none_or(|at_ms| at_ms > now_ms) {
+                of_trust = of_trust.saturating_add(u64::from(maker == trust && token.app.as_ref() == Some(app)));
+            } else if !removed.contains(&id) {
                 removed.push(id);
             }
+        }
+        let max = self.limits.tokens_per_trust_max;
+        if of_trust >= max {
+            let detail = format!("The trust {trust} has {} for the app {app} already.", counted(max, "token"));
+            let problem = Problem::new(Code::TooMany, detail).hint("try again when some of them have expired");
+            return Err(problem.limit("tokens_per_trust_max", max, of_trust).into());
         }
         removed.truncate(REMOVED_AT_ONCE);
         removed.iter().for_each(|id| self.used.forget(id));
@@ -216,11 +225,12 @@ impl Credentials {
             .iter()
             .flat_map(|id| [Change::Delete(records::token_key(id)), Change::Delete(identities::used_key(id))])
             .collect();
-        let (mut count, mut expired) = (0_u64, Vec::new());
+        let (mut count, mut by_trust, mut expired) = (0_u64, 0_u64, Vec::new());
         for (key, record) in self.catalog.list(identities::EXCHANGED_PREFIX, None, false, usize::MAX).await? {
             let exchanged: ExchangedRecord = records::read(&key, &record)?;
             if exchanged.expires_ms > now_ms {
                 count = count.saturating_add(1);
+                by_trust = by_trust.saturating_add(u64::from(exchanged.trust == trust));
             } else if expired.len() < REMOVED_AT_ONCE {
                 expired.push(Change::Delete(key));
             }
@@ -230,6 +240,12 @@ impl Credentials {
             let detail = "The edge remembers as many exchanged identity tokens as it may.";
             let problem = Problem::new(Code::TooMany, detail).hint("try again when some of them have expired");
             return Err(problem.limit("identity_tokens_max", max, count).into());
+        }
+        // Half of them for one trust at most, so that its jobs keep those of no other one out.
+        if by_trust >= max.div_ceil(2) {
+            let detail = format!("The edge remembers as many exchanged identity tokens of the trust {trust} as it may.");
+            let problem = Problem::new(Code::TooMany, detail).hint("try again when some of them have expired");
+            return Err(problem.limit("identity_tokens_max", max.div_ceil(2), by_trust).into());
         }
         changes.extend(expired);
         Ok(changes)
