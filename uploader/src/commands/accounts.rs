@@ -138,7 +138,7 @@ pub(super) async fn password() -> Result<Secret, Failure> {
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(Failure::new(Code::Usage, "Stdin holds no password.")
-            .hint("`devanture account invite NAME --scope SCOPE` prints a link by which the person sets it"));
+            .hint("pipe it to the command, or run the command on a terminal"));
     }
     Ok(Secret::new(text))
 }

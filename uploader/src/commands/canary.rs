@@ -55,6 +55,28 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Option<CanaryPlan>, Failure> {
     args.plan().map_err(|error| Failure::new(Code::Usage, format!("--auto: {error}.")))
 }
 
+/// Refuses flags of a canary where none begins, and those that do not go with one.
+///
+/// # Errors
+/// `usage`.
+pub(super) fn check(args: &PushArgs) -> Result<(), Failure> {
+    plan(&args.canary.plan)?;
+    let usage = |message: &str, hint: &str| Err(Failure::new(Code::Usage, message).hint(hint));
+    if !args.canary.is_wanted() && args.canary.canary_cookie.is_some() {
+        return usage(
+            "--canary-cookie is of a canary, and this push begins none.",
+            "`devanture push --canary 10 --canary-cookie NAME` begins one",
+        );
+    }
+    if args.canary.is_wanted() && (args.no_switch || args.alias.is_some() || args.gate.watch.is_some()) {
+        return usage(
+            "A canary goes neither with --no-switch nor with --alias, and watches itself with --auto.",
+            "`devanture push --auto 5,25,50,100` compares errors by the rule of --watch",
+        );
+    }
+    Ok(())
+}
+
 /// Begins a canary with what was pushed.
 pub(super) async fn begin(
     context: &Context,
@@ -109,9 +131,10 @@ fn lines(style: Style, status: &CanaryStatus, again: &Again) -> Vec<String> {
 }
 
 fn counts_text(counts: &SideCounts) -> String {
-    let ms = counts.mean_us / 1_000;
+    // With files, what differs is less than a millisecond.
+    let (ms, tenth) = (counts.mean_us / 1_000, counts.mean_us % 1_000 / 100);
     format!(
-        "{}, {} with 5xx, {} with 404, {ms} ms on average",
+        "{}, {} with 5xx, {} with 404, {ms}.{tenth} ms on average",
         counted(counts.requests, "request"),
         counts.server_errors,
         counts.not_found

@@ -51,6 +51,10 @@ pub(crate) async fn protect(context: &Context, args: &ProtectArgs) -> Result<(),
             false => vec![style.line("protected", &text)],
         }
     });
+    // It may be there before the first push, and the name may be a slip.
+    if !place.is_preview() && !edge.status(&place).await.is_ok_and(|status| status.version.is_some()) {
+        context.progress.note(&format!("nothing is live in {place} yet; it is protected once something is"));
+    }
     Ok(())
 }
 

@@ -113,8 +113,8 @@ impl<'c> Push<'c> {
             return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
                 .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
         }
-        // A slip in the plan comes before the upload.
-        canary::plan(&self.args.canary.plan)?;
+        // A slip comes before the upload.
+        canary::check(self.args)?;
         let (dir, only) = (self.args.dir.as_deref(), self.args.half.only);
         let folders = self.context.project.folders(dir)?;
         let archive_type = archive::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());

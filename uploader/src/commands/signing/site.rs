@@ -1,6 +1,7 @@
 //! A live site as a visitor gets it: each file of a manifest is requested, and what comes is hashed.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
@@ -21,6 +22,12 @@ use crate::project::settings::EdgeAccess;
 const REDIRECTS_MAX: usize = 3;
 /// Characters of a path's segment that need no encoding.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Time for one file, beside …
+const FILE_TIME: Duration = Duration::from_secs(60);
+/// … that of its bytes, of which so many come in a second at least.
+const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
+/// Bytes that an answer may have beyond twice those of its file.
+const BYTES_BEYOND: u64 = 1 << 20;
 /// The field that says which version answered.
 const VERSION: &str = "devanture-version";
 
@@ -33,6 +40,8 @@ pub(super) enum Found {
     /// Bytes came that are none of the version's.
     Foreign(String),
     /// Nothing came that could be checked.
+    Missing(String),
+    /// The manifest says that no file answers there.
     Unchecked(String),
     /// The bytes of another file of the version came, as a rule may say.
     OtherFile,
@@ -89,22 +98,31 @@ impl Site {
         let mut url = self.address(path)?;
         for _ in 0..=REDIRECTS_MAX {
             let request = self.http.get(url.clone()).header(ACCEPT, "*/*").header(ACCEPT_ENCODING, codings);
-            let response = request.send().await.map_err(|error| unreachable(&url, &error))?;
-            if response.status().is_redirection() {
+            let time = FILE_TIME + Duration::from_secs(entry.size / BYTES_PER_SECOND_MIN);
+            let response = request.timeout(time).send().await.map_err(|error| unreachable(&url, &error))?;
+            let status = response.status();
+            if status.is_redirection() {
                 let to = response.headers().get(LOCATION).and_then(|to| url.join(to.to_str().ok()?).ok());
                 match to {
-                    Some(to) if to.origin() == url.origin() => url = to,
-                    Some(to) => return Ok(Found::Unchecked(format!("it leads to {to}"))),
-                    None => return Ok(Found::Unchecked("it leads nowhere".to_owned())),
+                    Some(to) if to.origin() == url.origin() => {
+                        url = to;
+                        continue;
+                    }
+                    Some(to) => return Ok(Found::Missing(format!("it leads to {to}"))),
+                    None => {}
                 }
-                continue;
             }
-            if response.status() != StatusCode::OK {
-                return Ok(Found::Unchecked(format!("the answer is {}", response.status().as_u16())));
-            }
-            return self.read(response, entry, is_of_version, &url).await;
+            // Browsers show what comes with any status, and run scripts of 203.
+            let found = self.read(response, entry, is_of_version, &url).await?;
+            return Ok(match found {
+                found if status == StatusCode::OK => found,
+                Found::Same => Found::OtherFile,
+                Found::Foreign(why) if status.is_success() => Found::Foreign(why),
+                Found::OtherFile => Found::OtherFile,
+                _ => Found::Missing(format!("the answer is {}", status.as_u16())),
+            });
         }
-        Ok(Found::Unchecked(format!("it leads on more than {REDIRECTS_MAX} times")))
+        Ok(Found::Missing(format!("it leads on more than {REDIRECTS_MAX} times")))
     }
 
     async fn read(
@@ -123,8 +141,12 @@ impl Site {
         let Some(mut hashing) = Hashing::new(coding.as_deref(), entry.size) else {
             return Ok(Found::Foreign(format!("the coding {} was not accepted", coding.unwrap_or_default())));
         };
+        // A coding may make none of many.
+        let mut left = bytes_max(entry.size);
         while let Some(bytes) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
-            if hashing.write_all(&bytes).is_err() {
+            let rest = left.checked_sub(bytes.len() as u64);
+            left = rest.unwrap_or_default();
+            if rest.is_none() || hashing.write_all(&bytes).is_err() {
                 return Ok(Found::Foreign(
                     "the bytes are more than the file's, or not as their coding says".to_owned(),
                 ));
@@ -146,6 +168,12 @@ impl Site {
     }
 }
 
+/// The bytes that are read in place of a file of `size`: another one of the version may be longer, and is recognised as
+/// such.
+const fn bytes_max(size: u64) -> u64 {
+    size.saturating_mul(2).saturating_add(BYTES_BEYOND)
+}
+
 fn unreachable(url: &Url, error: &reqwest::Error) -> Failure {
     Failure::new(Code::Unreachable, format!("{url} does not answer: {error}."))
 }
@@ -159,8 +187,7 @@ enum Hashing {
 
 impl Hashing {
     fn new(coding: Option<&str>, size: u64) -> Option<Self> {
-        // Twice as much and a page: another file of the version may be longer, and is recognised as such.
-        let bounded = Bounded { hasher: blake3::Hasher::new(), left: size.saturating_mul(2).saturating_add(1 << 20) };
+        let bounded = Bounded { hasher: blake3::Hasher::new(), left: bytes_max(size) };
         match coding {
             None | Some("identity") => Some(Self::Plain(bounded)),
             Some("gzip") => Some(Self::Gzip(flate2::write::MultiGzDecoder::new(bounded))),

@@ -45,8 +45,11 @@ struct Verified {
     /// Files whose bytes came.
     same: usize,
     /// Files in whose place another one of the version came.
-    other_files: usize,
+    other_files: Vec<Odd>,
     foreign: Vec<Odd>,
+    /// Files that did not come, and in whose place no other one of the version did.
+    missing: Vec<Odd>,
+    /// Files of rules and of routes, and those that were excepted.
     unchecked: Vec<Odd>,
     /// Entries of the log; the last one names the version.
     log_entries: usize,
@@ -78,33 +81,48 @@ pub(crate) async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), F
         site: args.site.to_string(),
         signed_by: by,
         same: 0,
-        other_files: 0,
+        other_files: Vec::new(),
         foreign: Vec::new(),
+        missing: Vec::new(),
         unchecked: Vec::new(),
         log_entries: log.len(),
         log_head: log.last().map(|entry| entry.hash),
         log_kept,
     };
-    visit(context, &site, &manifest, &mut verified).await?;
+    visit(context, &site, &manifest, &args.except, &mut verified).await?;
     if edge.status(&place).await?.version != Some(version) {
         let message = format!("Another version went live in {place} while the site was downloaded.");
         return Err(Failure::new(Code::LiveMoved, message).hint("verify it again"));
     }
     let style = context.output.style;
-    if let Some(odd) = verified.foreign.first() {
+    if let Some(failure) = failure(&verified) {
         if !context.output.is_json {
             context.output.lines(&lines(style, &verified));
         }
-        let (count, path, why) = (counted(verified.foreign.len(), "file"), &odd.path, &odd.why);
-        let message = format!(
-            "{count} of the site {} not of the signed version, such as /{path}: {why}.",
-            is_are(verified.foreign.len())
-        );
-        return Err(Failure::new(Code::ForeignBytes, message)
-            .hint("look at what answers there: another server, a proxy, a backend, or a changed edge"));
+        return Err(failure);
     }
     context.output.write(&verified, || lines(style, &verified));
     Ok(())
+}
+
+/// Why a site is not the signed version.
+fn failure(verified: &Verified) -> Option<Failure> {
+    let (odd, what) = [
+        (&verified.foreign, "not of the signed version"),
+        (&verified.missing, "not there"),
+        (&verified.other_files, "not at their own path"),
+    ]
+    .into_iter()
+    .find(|(odd, _)| !odd.is_empty())?;
+    let first = odd.first()?;
+    let (count, path, why) = (counted(odd.len(), "file"), escaped(first.path.as_str()), escaped(&first.why));
+    let message = format!("{count} of the site {} {what}, such as /{path}: {why}.", is_are(odd.len()));
+    let hint = if verified.foreign.is_empty() {
+        "where a rule of the site says so, leave the path out with `--except PATH`"
+    } else {
+        "look at what answers there: another server, a proxy, a backend, or a changed edge"
+    };
+    Some(Failure::new(Code::ForeignBytes, message).hint(hint))
 }
 
 fn is_are(count: usize) -> &'static str {
@@ -150,7 +168,13 @@ async fn log(edge: &Edge, place: &PlaceName, version: &VersionId) -> Result<Vec<
     }
 }
 
-async fn visit(context: &Context, site: &Site, manifest: &Manifest, verified: &mut Verified) -> Result<(), Failure> {
+async fn visit(
+    context: &Context,
+    site: &Site,
+    manifest: &Manifest,
+    except: &[String],
+    verified: &mut Verified,
+) -> Result<(), Failure> {
     let of_version: BTreeSet<Digest> = manifest.files.values().map(|entry| entry.hash).collect();
     let is_of_version = |digest: Digest| of_version.contains(&digest);
     let serving = manifest.serving_for(verified.environment.as_str());
@@ -159,14 +183,21 @@ async fn visit(context: &Context, site: &Site, manifest: &Manifest, verified: &m
         let path = format!("/{path}");
         routes.iter().any(|route| route.path.takes(&path) && !route.files_first)
     };
+    let is_excepted = |path: &BundlePath| {
+        except.iter().map(|pattern| pattern.trim_start_matches('/')).any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => path.as_str().starts_with(beginning),
+            None => path.as_str() == pattern,
+        })
+    };
     let working = context.progress.working("verify", &verified.site);
     let found: Vec<(&BundlePath, Found)> = stream::iter(&manifest.files)
         .map(|(path, entry)| {
-            let (is_of_version, is_routed) = (&is_of_version, is_routed(path));
+            let (is_of_version, is_routed, is_excepted) = (&is_of_version, is_routed(path), is_excepted(path));
             async move {
                 let name = path.as_str();
                 let found = match name {
                     HEADERS_FILE | REDIRECTS_FILE => Found::Unchecked("it is a file of rules".to_owned()),
+                    _ if is_excepted => Found::Unchecked("it was excepted".to_owned()),
                     _ if is_routed => Found::Unchecked("a backend answers there".to_owned()),
                     _ => site.check(path, entry, is_of_version).await?,
                 };
@@ -181,7 +212,10 @@ async fn visit(context: &Context, site: &Site, manifest: &Manifest, verified: &m
         let path = path.clone();
         match found {
             Found::Same => verified.same += 1,
-            Found::OtherFile => verified.other_files += 1,
+            Found::OtherFile => {
+                verified.other_files.push(Odd { path, why: "another file of the version came".to_owned() });
+            }
+            Found::Missing(why) => verified.missing.push(Odd { path, why }),
             Found::Foreign(why) => verified.foreign.push(Odd { path, why }),
             Found::Unchecked(why) => verified.unchecked.push(Odd { path, why }),
         }
@@ -194,12 +228,15 @@ fn lines(style: Style, verified: &Verified) -> Vec<String> {
     let mut lines = vec![style.line("version", &format!("{version} in {environment}"))];
     lines.extend(verified.signed_by.iter().map(|name| style.line("signed", &format!("by {name}"))));
     lines.push(style.line("files", &format!("{} as signed at {site}", verified.same)));
-    if verified.other_files > 0 {
-        lines.push(style.line("", &format!("{} answer with another file of the version", verified.other_files)));
-    }
     let odd =
         |name: &str, odd: &Odd| style.line(name, &format!("/{}: {}", escaped(odd.path.as_str()), escaped(&odd.why)));
     lines.extend(verified.foreign.iter().map(|one| style.bad(&odd("foreign", one))));
+    for (name, odds) in [("missing", &verified.missing), ("other", &verified.other_files)] {
+        lines.extend(odds.iter().take(SHOWN_MAX).map(|one| style.bad(&odd(name, one))));
+        if let Some(more) = odds.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+            lines.push(style.line("", &format!("and {more} more")));
+        }
+    }
     lines.extend(verified.unchecked.iter().take(SHOWN_MAX).map(|one| odd("unchecked", one)));
     if let Some(more) = verified.unchecked.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
         lines.push(style.line("", &format!("and {more} more that could not be checked")));
