@@ -42,6 +42,8 @@ pub(super) fn decide_side(
         return decision;
     }
     match &mut decision {
+        // As mostly: nothing is allocated for it, and its head is prepared.
+        Decision::File(answer) if gives.is_none() && answer.ruled.is_empty() => answer.is_chosen = true,
         Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
         Decision::Refuse(refusal) => refusal.ruled.choose(ChosenBy { gives }),
         Decision::Small(answer) => answer.ruled.choose(ChosenBy { gives }),

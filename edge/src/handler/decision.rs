@@ -123,7 +123,7 @@ impl Decision {
     /// Whether the site's rules say anything about the answer's head.
     pub(super) const fn is_ruled(&self) -> bool {
         match self.inner() {
-            Self::File(answer) => !answer.ruled.is_empty(),
+            Self::File(answer) => answer.is_chosen || !answer.ruled.is_empty(),
             Self::Proxy { ruled, .. } => !ruled.is_empty(),
             Self::Refuse(refusal) => !refusal.ruled.is_empty(),
             Self::Small(answer) => !answer.ruled.is_empty(),
@@ -160,6 +160,8 @@ pub struct FileAnswer {
     pub kept: Kept,
     /// Changes by the site's rules to its head.
     pub ruled: HeaderRules,
+    /// Whether a cookie decided which version it is of, and nothing else is said of its head.
+    pub is_chosen: bool,
     /// Whether the host is the app's own.
     pub custom_host: bool,
 }

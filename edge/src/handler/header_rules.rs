@@ -43,10 +43,15 @@ pub(super) struct ChosenBy {
     pub(super) gives: Option<HeaderValue>,
 }
 
+/// Says that a cookie decided which version answers, as far as caches are concerned.
+pub(super) fn say_chosen(headers: &mut HeaderMap) {
+    append_member(headers, &VARY, &HeaderValue::from_static("cookie"));
+    make_private(headers);
+}
+
 impl ChosenBy {
     fn apply(&self, headers: &mut HeaderMap) {
-        append_member(headers, &VARY, &HeaderValue::from_static("cookie"));
-        make_private(headers);
+        say_chosen(headers);
         if let Some(cookie) = &self.gives {
             headers.append(SET_COOKIE, cookie.clone());
         }

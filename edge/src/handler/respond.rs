@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use super::body::Body;
 use super::decision::{FileAnswer, Part, SmallAnswer};
 use super::dictionary;
+use super::header_rules::say_chosen;
 use super::refused::Refused;
 use crate::engine::{PreparedHead, SharedField};
 use crate::version::{Representation, ServedFile, Setting, Source, VERSION_HEADER, Version};
@@ -121,6 +122,9 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
         Part::Whole | Part::One(_) | Part::Several(_) => chosen.head.ok(version),
     };
     answer.ruled.apply(&mut headers, answer.kept, answer.status);
+    if answer.is_chosen {
+        say_chosen(&mut headers);
+    }
     dictionary::unless_kept(&mut headers, answer.status);
     let body = match &answer.part {
         Part::None => Body::empty(),
@@ -192,12 +196,36 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
     let (status, changed) = (answer.status, Some(answer.current.last_modified.shared()));
     let version = &answer.version().header;
     let (head, last_modified) = match answer.part {
+        Part::None | Part::Whole if answer.is_chosen => return ready_chosen(answer, chosen),
         Part::None => (chosen.head.not_modified_ready(version), None),
         Part::Whole if status.is_client_error() => (chosen.head.error_ready(version), None),
         Part::Whole => (chosen.head.ok_ready(version), changed),
         Part::One(_) | Part::Several(_) => return None,
     };
     let body = if answer.part == Part::None { ReadyBody::None } else { ReadyBody::Whole(chosen) };
+    Some(Ready { status, head, last_modified, body })
+}
+
+/// The same of a file that a cookie decided about.
+fn ready_chosen<'r>(answer: &'r FileAnswer, chosen: &'r Representation) -> Option<Ready<'r>> {
+    if answer.kept == Kept::StandIn {
+        return None;
+    }
+    let (status, version) = (answer.status, &answer.version().header);
+    let change = |headers: &mut HeaderMap, status| {
+        say_chosen(headers);
+        dictionary::unless_kept(headers, status);
+    };
+    let (head, last_modified, body) = match (status, &answer.part) {
+        (StatusCode::NOT_MODIFIED, Part::None) => {
+            (chosen.head.chosen_not_modified_ready(version, change), None, ReadyBody::None)
+        }
+        (StatusCode::OK, Part::Whole) => {
+            let changed = answer.current.last_modified.shared();
+            (chosen.head.chosen_ready(version, change), Some(changed), ReadyBody::Whole(chosen))
+        }
+        _ => return None,
+    };
     Some(Ready { status, head, last_modified, body })
 }
 

@@ -114,6 +114,7 @@ impl SiteRequest<'_, '_> {
             part,
             kept,
             ruled,
+            is_chosen: false,
             custom_host: self.custom_host,
         })
     }
@@ -158,6 +159,7 @@ impl SiteRequest<'_, '_> {
             part: Part::Whole,
             kept: Kept::StandIn,
             ruled: self.ruled(access),
+            is_chosen: false,
             custom_host: self.custom_host,
         })
     }

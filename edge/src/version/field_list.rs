@@ -9,7 +9,7 @@ use devanture_config::heap::{HeapBytes, allocated};
 use devanture_site::cache::{self, Kept};
 use devanture_site::dictionary;
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, LINK, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
 use super::Charge;
@@ -38,6 +38,9 @@ static FIELDS: LazyLock<Known<FieldKey, CommonField>> = LazyLock::new(Known::def
 /// The lists of all loaded versions, held weakly. A list keeps its fields alive, and so their addresses are its own for as
 /// long as it is there.
 static LISTS: LazyLock<Known<ListKey, FieldList>> = LazyLock::new(Known::default);
+
+/// What makes the fields of one kind of answer, of that status, out of those of another.
+pub(super) type Change = fn(&mut HeaderMap, StatusCode);
 
 /// The name and the value of a field.
 type FieldKey = (HeaderName, HeaderValue);
@@ -185,6 +188,9 @@ struct SeldomListed {
     /// The fields of other kinds of answers, encoded for the engine.
     not_modified: OnceLock<Arc<SharedFields>>,
     error: OnceLock<Arc<SharedFields>>,
+    /// The same where a cookie chose the version.
+    chosen: OnceLock<Arc<SharedFields>>,
+    chosen_not_modified: OnceLock<Arc<SharedFields>>,
 }
 
 impl FieldList {
@@ -203,7 +209,8 @@ impl FieldList {
     fn bytes(&self) -> usize {
         let own = allocated(size_of::<Self>() + COUNTS_BYTES) + LIST_ENTRY_BYTES;
         let seldom = self.seldom.get().map_or(0, |seldom| {
-            let encoded = [&seldom.not_modified, &seldom.error].into_iter().filter_map(OnceLock::get);
+            let encoded = [&seldom.not_modified, &seldom.error, &seldom.chosen, &seldom.chosen_not_modified];
+            let encoded = encoded.into_iter().filter_map(OnceLock::get);
             let map = seldom.map.get().map_or(0, |_| usize::try_from(MAP_BYTES).unwrap_or(usize::MAX));
             size_of::<SeldomListed>() + map + encoded.map(|encoded| encoded.bytes()).sum::<usize>()
         });
@@ -261,6 +268,18 @@ impl FieldList {
         self.seldom(charge).error.get_or_init(|| encoded(self.of_errors(), charge))
     }
 
+    /// The fields of a 200 where a cookie chose the version, which `change` makes of those of any.
+    pub(super) fn chosen(&self, charge: &Charge, change: Change) -> &Arc<SharedFields> {
+        let made = || changed(collected(self.fields.iter()), change, (StatusCode::OK, charge));
+        self.seldom(charge).chosen.get_or_init(made)
+    }
+
+    /// The same of a 304.
+    pub(super) fn chosen_not_modified(&self, charge: &Charge, change: Change) -> &Arc<SharedFields> {
+        let made = || changed(self.map_of_not_modified(), change, (StatusCode::NOT_MODIFIED, charge));
+        self.seldom(charge).chosen_not_modified.get_or_init(made)
+    }
+
     fn seldom(&self, charge: &Charge) -> &SeldomListed {
         self.seldom.get_or_init(|| {
             charge.add(size_of::<SeldomListed>() as u64);
@@ -272,6 +291,15 @@ impl FieldList {
 #[cold]
 fn encoded<'f>(fields: impl Iterator<Item = &'f Arc<CommonField>>, charge: &Charge) -> Arc<SharedFields> {
     let encoded = SharedFields::new(fields.map(|field| Arc::clone(&field.shared)).collect());
+    charge.add(encoded.bytes() as u64);
+    Arc::new(encoded)
+}
+
+#[cold]
+fn changed(mut map: HeaderMap, change: Change, (status, charge): (StatusCode, &Charge)) -> Arc<SharedFields> {
+    change(&mut map, status);
+    let fields = map.iter().map(|(name, value)| Arc::new(SharedField::new(name.as_str(), value.as_bytes())));
+    let encoded = SharedFields::new(fields.collect());
     charge.add(encoded.bytes() as u64);
     Arc::new(encoded)
 }

@@ -6,7 +6,7 @@ use devanture_config::Digest;
 use http::header::{CONTENT_LENGTH, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::field_list::{CommonField, FieldList};
+use super::field_list::{Change, CommonField, FieldList};
 use super::version_field::{VERSION_HEADER, VersionField};
 use crate::engine::{self, SharedField, SharedFields};
 
@@ -59,6 +59,8 @@ pub struct PreparedHead {
 struct SeldomSent {
     not_modified: OnceLock<Arc<engine::PreparedHead>>,
     error: OnceLock<Arc<engine::PreparedHead>>,
+    chosen: OnceLock<Arc<engine::PreparedHead>>,
+    chosen_not_modified: OnceLock<Arc<engine::PreparedHead>>,
 }
 
 impl PreparedHead {
@@ -115,6 +117,22 @@ impl PreparedHead {
     pub(crate) fn error_ready(&self, version: &VersionField) -> &Arc<engine::PreparedHead> {
         let made = || self.made((true, false), self.common.error(version.charge()), version);
         self.seldom().error.get_or_init(made)
+    }
+
+    /// As [`PreparedHead::ok_ready`], where a cookie chose the version; `change` says so of the fields, always the same.
+    pub(crate) fn chosen_ready(&self, version: &VersionField, change: Change) -> &Arc<engine::PreparedHead> {
+        let made = || self.made((true, true), self.common.chosen(version.charge(), change), version);
+        self.seldom().chosen.get_or_init(made)
+    }
+
+    /// As [`PreparedHead::chosen_ready`], of a 304.
+    pub(crate) fn chosen_not_modified_ready(
+        &self,
+        version: &VersionField,
+        change: Change,
+    ) -> &Arc<engine::PreparedHead> {
+        let made = || self.made((false, true), self.common.chosen_not_modified(version.charge(), change), version);
+        self.seldom().chosen_not_modified.get_or_init(made)
     }
 
     /// Whether it may be sent as it is in the place of something else.
