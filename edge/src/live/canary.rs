@@ -120,10 +120,24 @@ impl Current {
 impl Live {
     /// The environments where a canary runs, as they are loaded here.
     pub(crate) fn canaries(&self) -> Vec<(AppName, PlaceName, Arc<Current>)> {
-        let hosts = self.0.hosts.load();
-        let current = |place: &Arc<Place>| place.current().filter(|current| current.canary.is_some());
-        let running = |place: &Arc<Place>| Some((place.app.clone(), place.name.clone(), current(place)?));
-        hosts.places.values().filter_map(running).collect()
+        let mut noted = self.0.canaries.lock();
+        let mut running = Vec::new();
+        // Under the lock: a canary is noted after it is served, so that none that is served is taken away here.
+        noted.retain(|(app, name)| {
+            let current = self.place(app, name).and_then(|place| place.current());
+            let current = current.filter(|current| current.canary.is_some());
+            let is_running = current.is_some();
+            running.extend(current.map(|current| (app.clone(), name.clone(), current)));
+            is_running
+        });
+        running
+    }
+
+    /// Notes that a canary runs in a place, where one does: called after what is served there has changed.
+    pub(super) fn note_canary(&self, place: &Place) {
+        if place.current.load().as_ref().is_some_and(|current| current.canary.is_some()) {
+            self.0.canaries.lock().insert((place.app.clone(), place.name.clone()));
+        }
     }
 }
 

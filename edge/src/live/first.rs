@@ -29,6 +29,7 @@ impl ServedFirst {
 impl Drop for ServedFirst {
     fn drop(&mut self) {
         self.place.go_back(&self.next, &self.live.0.grace);
+        self.live.note_canary(&self.place);
     }
 }
 
@@ -36,6 +37,7 @@ impl Live {
     /// Serves `next` in an environment where something is live; `None` where nothing is.
     pub fn serve_first(&self, place: &Arc<Place>, next: Arc<Current>) -> Option<ServedFirst> {
         let is_ahead = place.go_ahead(Arc::clone(&next), &self.0.grace);
+        self.note_canary(place);
         is_ahead.then(|| ServedFirst { live: self.clone(), place: Arc::clone(place), next })
     }
 }

@@ -325,6 +325,8 @@ struct Shared {
     /// Public settings of previews by app, read when a version is put in its place.
     preview_settings: RwLock<HashMap<AppName, settings::SharedSettings>>,
     protected: protected::Protected,
+    /// Environments where a canary runs, or did at the last look.
+    canaries: Mutex<HashSet<(AppName, PlaceName)>>,
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
@@ -356,6 +358,7 @@ impl Live {
             withdrawn: RwLock::default(),
             preview_settings: RwLock::default(),
             protected: protected::Protected::default(),
+            canaries: Mutex::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
             loaded: watch::Sender::new(true),

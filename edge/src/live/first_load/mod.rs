@@ -318,6 +318,7 @@ impl Loader {
                 let current = self.served(&live, &place, (version, since_ms, settings), (canary, fill)).await;
                 let has_backends = current.versions().any(|version| version.has_backends());
                 if place.show_first(load, current) {
+                    live.note_canary(&place);
                     self.tallies().switched(app.as_str(), name.as_str(), *id);
                     tracing::debug!(app = %app, environment = %name, version = %id.short(), "loaded");
                     live.unload_beyond(&self, Some(&place));

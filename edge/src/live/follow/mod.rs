@@ -334,6 +334,7 @@ impl Follower {
                 if place.switch(Arc::new(current), &self.live.0.grace) {
                     self.load_earlier_apart(place);
                 }
+                self.live.note_canary(place);
                 place.unloaded.store(None);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }
