@@ -9,6 +9,7 @@
 
 mod away;
 mod bucket;
+mod canary;
 mod certificates;
 mod clocks;
 mod collections;

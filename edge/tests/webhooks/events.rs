@@ -104,6 +104,39 @@ async fn a_push_that_fails_or_does_not_go_live_is_told_as_such() {
 }
 
 #[tokio::test]
+async fn each_step_of_a_canary_is_a_message_that_says_what_it_gets() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
+    let first = edge.live(APP).await.unwrap();
+    let files: crate::support::Files<'_> = &[("index.html", b"two")];
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let begin = BeginDeploy { manifest: manifest(files), source: Source::default(), options };
+    let stored = edge.try_push(APP, "prod", begin, files).await.unwrap();
+    let receiver = Receiver::start().await;
+    add_for(&edge, "ci", &receiver, &["canary.step", "deploy.live"]).await;
+    let steps = [
+        (Method::PUT, "canary", json!({ "version": stored.version, "share": 10 }), "10"),
+        (Method::PUT, "canary", json!({ "share": 50 }), "50"),
+        (Method::DELETE, "canary", json!({}), "aborted"),
+        (Method::PUT, "canary", json!({ "version": stored.version, "share": 5 }), "5"),
+    ];
+    for (number, (method, operation, body, said)) in steps.into_iter().enumerate() {
+        change(&edge, method, operation, body).await;
+        // One after the other, as messages may come in any order.
+        let message = receiver.has(number + 1).await.pop().unwrap();
+        assert_eq!(message.event(), "canary.step");
+        let data = serde_json::from_value::<WebhookPayload>(message.json()).unwrap().data;
+        assert_eq!((data.version, data.previous), (Some(stored.version), Some(first)));
+        assert_eq!((data.preview, data.actor.as_deref()), (Some(stored.urls.preview.clone()), Some("test")));
+        assert!(data.reason.as_deref().unwrap().contains(said), "{said}: {:?}", data.reason);
+    }
+    change(&edge, Method::POST, "canary/finish", json!({})).await;
+    receiver.has(5).await;
+    let live = only(&receiver, "deploy.live");
+    assert_eq!((live.version, live.previous), (Some(stored.version), Some(first)));
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_webhook_gets_the_events_and_environments_that_it_wants() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
     let (all, locks, staging) = (Receiver::start().await, Receiver::start().await, Receiver::start().await);
