@@ -117,6 +117,75 @@ async fn a_share_of_two_thousand_visitors_gets_the_canary_and_nobody_moves_by_th
     edge.stop().await;
 }
 
+/// The fields of an answer, in the order of their names, but for the date.
+fn fields(answer: &Got) -> Vec<(String, String)> {
+    let mut fields: Vec<_> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "date")
+        .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap().to_owned()))
+        .collect();
+    fields.sort();
+    fields
+}
+
+/// The fields that an answer has once a cookie has decided, where it had these.
+fn chosen(mut fields: Vec<(String, String)>) -> Vec<(String, String)> {
+    fields.iter_mut().filter(|(name, _)| name == "cache-control").for_each(|(_, value)| {
+        let kept = value.split(", ").filter(|part| *part != "public" && !part.starts_with("s-maxage"));
+        *value = std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ");
+    });
+    match fields.iter_mut().find(|(name, _)| name == "vary") {
+        Some((_, value)) => value.push_str(", cookie"),
+        None => fields.push(("vary".to_owned(), "cookie".to_owned())),
+    }
+    fields.sort();
+    fields
+}
+
+#[tokio::test]
+async fn an_answer_is_what_it_was_but_private_with_a_prepared_head_and_without() {
+    let text = "var a = 'a text that is worth to be encoded';".repeat(40);
+    let old: Files<'_> = &[("index.html", b"old"), ("app.js", text.as_bytes()), ("data.json", b"{}")];
+    let edge = edge().with_app("shop", old).start().await;
+    let version = stored(&edge, NEW).await;
+    set(&edge, json!({ "version": version, "share": 50 })).await;
+    let [cookie, _] = one_on_each_side(&edge).await;
+    call(&edge, Method::DELETE, CANARY, Some(json!({}))).await;
+    for range in [None, Some("bytes=0-1")] {
+        for path in ["/", "/app.js", "/data.json"] {
+            let get = async |etag: &str| {
+                let mut request = edge.visit(Method::GET, "shop.localhost", path).header("cookie", &cookie);
+                request = request.header("accept-encoding", "br, gzip").header("if-none-match", etag);
+                got(match range {
+                    Some(range) => request.header("range", range),
+                    None => request,
+                })
+                .await
+            };
+            let plain = get("\"none\"").await;
+            let etag = plain.header("etag").to_owned();
+            let unchanged = get(&etag).await;
+            assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
+            set(&edge, json!({ "version": version, "share": 1 })).await;
+            for etag_and_before in [("\"none\"", &plain), (etag.as_str(), &unchanged)] {
+                let (etag, before) = etag_and_before;
+                // Once as it is made, and once as it was.
+                for _ in 0..2 {
+                    let now = get(etag).await;
+                    assert_eq!((now.status, &now.body), (before.status, &before.body), "{path}");
+                    let is_date = |fields: Vec<(String, String)>| {
+                        fields.into_iter().filter(|(name, _)| name != "last-modified").collect::<Vec<_>>()
+                    };
+                    assert_eq!(is_date(fields(&now)), is_date(chosen(fields(before))), "{path}");
+                }
+            }
+            call(&edge, Method::DELETE, CANARY, Some(json!({}))).await;
+        }
+    }
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn what_a_cookie_decided_is_private_and_programs_and_crawlers_get_the_live_version() {
     let (edge, version) = two_versions().await;
