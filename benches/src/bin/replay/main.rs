@@ -26,7 +26,7 @@ use devanture_edge::engine::{
 use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
 
-use recording::{BROWSER, BROWSER_LINES, Client, LOAD, LOAD_LINES, NARROW};
+use recording::{BROWSER, BROWSER_LINES, Client, LOAD, LOAD_LINES, NARROW, VISITOR};
 
 /// Requests that come at once.
 const BATCH: u32 = 16;
@@ -51,29 +51,49 @@ const LARGE: &[&str] = &["/assets/bundle-A1s5Wz7k.js"];
 /// What is recorded.
 enum Case {
     Http2 { client: Client, paths: &'static [&'static str], etag: Option<&'static str> },
-    Served { client: Client, path: &'static str, status: StatusCode },
+    Served { client: Client, path: &'static str, status: StatusCode, canary: bool },
     Http1 { lines: &'static str, paths: &'static [&'static str] },
 }
 
-const CASES: [(&str, Case); 14] = [
+const CASES: [(&str, Case); 17] = [
     ("h2-604-load", Case::Http2 { client: LOAD, paths: SMALL, etag: None }),
     ("h2-604-browser", Case::Http2 { client: BROWSER, paths: SMALL, etag: None }),
     ("h2-304-browser", Case::Http2 { client: BROWSER, paths: SMALL, etag: Some(ETAG) }),
     ("h2-404-browser", Case::Http2 { client: BROWSER, paths: &["/no-such-file.js"], etag: None }),
     ("h2-38k-narrow", Case::Http2 { client: NARROW, paths: MIDDLE, etag: None }),
     ("h2-1m-browser", Case::Http2 { client: BROWSER, paths: LARGE, etag: None }),
-    ("served-604-load", Case::Served { client: LOAD, path: "/assets/small.js", status: StatusCode::OK }),
-    ("served-604-browser", Case::Served { client: BROWSER, path: "/assets/small.js", status: StatusCode::OK }),
-    ("served-304-load", Case::Served { client: LOAD, path: "/assets/small.js", status: StatusCode::NOT_MODIFIED }),
+    ("served-604-load", Case::Served { client: LOAD, path: "/assets/small.js", status: StatusCode::OK, canary: false }),
+    (
+        "served-604-browser",
+        Case::Served { client: BROWSER, path: "/assets/small.js", status: StatusCode::OK, canary: false },
+    ),
+    (
+        "served-304-load",
+        Case::Served { client: LOAD, path: "/assets/small.js", status: StatusCode::NOT_MODIFIED, canary: false },
+    ),
     (
         "served-304-browser",
-        Case::Served { client: BROWSER, path: "/assets/small.js", status: StatusCode::NOT_MODIFIED },
+        Case::Served { client: BROWSER, path: "/assets/small.js", status: StatusCode::NOT_MODIFIED, canary: false },
     ),
-    ("served-404-load", Case::Served { client: LOAD, path: "/no-such-file", status: StatusCode::NOT_FOUND }),
-    ("served-404-browser", Case::Served { client: BROWSER, path: "/no-such-file", status: StatusCode::NOT_FOUND }),
+    (
+        "served-404-load",
+        Case::Served { client: LOAD, path: "/no-such-file", status: StatusCode::NOT_FOUND, canary: false },
+    ),
+    (
+        "served-404-browser",
+        Case::Served { client: BROWSER, path: "/no-such-file", status: StatusCode::NOT_FOUND, canary: false },
+    ),
+    // The same request without a canary, and with one.
+    ("served-604-visitor", of_visitor(StatusCode::OK, false)),
+    ("served-604-canary", of_visitor(StatusCode::OK, true)),
+    ("served-304-canary", of_visitor(StatusCode::NOT_MODIFIED, true)),
     ("h1-604-load", Case::Http1 { lines: LOAD_LINES, paths: SMALL }),
     ("h1-38k-browser", Case::Http1 { lines: BROWSER_LINES, paths: MIDDLE }),
 ];
+
+const fn of_visitor(status: StatusCode, canary: bool) -> Case {
+    Case::Served { client: VISITOR, path: "/assets/small.js", status, canary }
+}
 
 /// How many answers were sent, and how many bytes of bodies.
 #[derive(Clone, Default)]
@@ -245,7 +265,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut time = Time { now: Instant::now(), date, scratch: Scratch::default() };
     let (limits, mut answered) = (Rc::new(limits()), 0);
     let mut left = requests;
-    let served = if matches!(case, Case::Served { .. }) { Some(served::Served::new()?) } else { None };
+    let served = match case {
+        Case::Served { canary, .. } => Some(served::Served::new(*canary)?),
+        Case::Http1 { .. } | Case::Http2 { .. } => None,
+    };
     while left > 0 {
         let count = left.min(PER_CONNECTION);
         left -= count;
@@ -254,7 +277,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let batches = recording::batches(client, paths, *etag, count, BATCH);
                 through(&mut http2::Connection::new(Rc::clone(&limits), site.clone()), &batches, &mut time)?;
             }
-            Case::Served { client, path, status } => {
+            Case::Served { client, path, status, .. } => {
                 let visits = served.as_ref().ok_or("nothing is served")?.visits(*status);
                 let etag = (*status == StatusCode::NOT_MODIFIED).then(served::Served::etag);
                 let batches = recording::batches(client, &[path], etag.as_deref(), count, BATCH);

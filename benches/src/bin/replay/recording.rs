@@ -39,28 +39,39 @@ pub(crate) const LOAD: Client = Client {
 pub(crate) const BROWSER: Client = Client {
     settings: &[(1, 65_536), (2, 0), (4, 6_291_456), (6, 262_144)],
     window: 15_663_105,
-    fields: &[
-        (":method", "GET"),
-        (":authority", "shop.example.org"),
-        (":scheme", "https"),
-        ("sec-ch-ua", "\"Chromium\";v=\"142\", \"Not_A Brand\";v=\"99\""),
-        ("sec-ch-ua-mobile", "?0"),
-        ("sec-ch-ua-platform", "\"Linux\""),
-        (
-            "user-agent",
-            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
-        ),
-        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
-        ("sec-fetch-site", "same-origin"),
-        ("sec-fetch-mode", "no-cors"),
-        ("sec-fetch-dest", "script"),
-        ("referer", "https://shop.example.org/"),
-        ("accept-encoding", "gzip, deflate, br, zstd"),
-        ("accept-language", "en-GB,en;q=0.9"),
-        ("cookie", "session=0d4f3a5c9b7e41f2; theme=dark"),
-        ("priority", "u=1"),
-    ],
+    fields: &BROWSER_FIELDS,
     pings: true,
+};
+
+/// One that has the cookie by which a canary is drawn.
+pub(crate) const VISITOR: Client = Client { fields: &VISITOR_FIELDS, ..BROWSER };
+
+const BROWSER_FIELDS: [(&str, &str); 16] = [
+    (":method", "GET"),
+    (":authority", "shop.example.org"),
+    (":scheme", "https"),
+    ("sec-ch-ua", "\"Chromium\";v=\"142\", \"Not_A Brand\";v=\"99\""),
+    ("sec-ch-ua-mobile", "?0"),
+    ("sec-ch-ua-platform", "\"Linux\""),
+    (
+        "user-agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+    ),
+    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
+    ("sec-fetch-site", "same-origin"),
+    ("sec-fetch-mode", "no-cors"),
+    ("sec-fetch-dest", "script"),
+    ("referer", "https://shop.example.org/"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("accept-language", "en-GB,en;q=0.9"),
+    ("cookie", "session=0d4f3a5c9b7e41f2; theme=dark"),
+    ("priority", "u=1"),
+];
+
+const VISITOR_FIELDS: [(&str, &str); 16] = {
+    let mut fields = BROWSER_FIELDS;
+    fields[14] = ("cookie", "session=0d4f3a5c9b7e41f2; theme=dark; __Host-devanture-visitor=00112233aabbccdd");
+    fields
 };
 
 /// One that leaves all windows as they are (RFC 9113 §6.9.2).

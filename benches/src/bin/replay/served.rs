@@ -26,8 +26,8 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Stores the site, and makes it live.
-    pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
+    /// Stores the site, and makes it live; half of the visitors get another version, where there is a `canary`.
+    pub(crate) fn new(canary: bool) -> Result<Self, Box<dyn Error>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let site = runtime.block_on(async {
             let stores = Stores::new();
@@ -39,7 +39,23 @@ impl Served {
                 .collect();
             let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect();
             for (app, hostname) in [("bench", "bench.localhost"), ("shop", "shop.example.org")] {
-                stores.push(app, &files, serde_json::json!({})).await;
+                let live = stores.push(app, &files, serde_json::json!({})).await;
+                if canary {
+                    let mut others = files.clone();
+                    others.push(("new.html", b"new"));
+                    let next = stores.store(app, &others, serde_json::json!({})).await;
+                    let pointer = serde_json::json!({
+                        "version": live, "settings": 0, "switched_ms": 1_700_000_001_000_u64, "deploy": "", "begun": 0,
+                        "position": "", "canary": {
+                            "version": next, "share": 50, "deploy": "1", "since_ms": 1_700_000_002_000_u64, "who": "me",
+                        },
+                    });
+                    if let Ok(app) = app.parse() {
+                        let key =
+                            devanture_edge::catalog::records::live_key(&app, &devanture_config::PlaceName::prod());
+                        stores.put(key, pointer).await;
+                    }
+                }
                 let record = serde_json::json!({
                     "app": app, "environment": "prod", "added_ms": 1, "canonical": true, "who": "me",
                 });
