@@ -88,6 +88,7 @@ targets! {
     http2_frames at "../targets/http2_frames.rs"
     http3_connection at "../targets/http3_connection.rs"
     identity_token at "../targets/identity_token.rs"
+    integrity at "../targets/integrity.rs"
     oci_archive at "../targets/oci_archive.rs"
     pages at "../targets/pages.rs"
     procfile at "../targets/procfile.rs"

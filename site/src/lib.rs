@@ -24,6 +24,7 @@ pub mod dictionary;
 pub mod fast_paths;
 pub mod fields;
 pub mod fingerprint;
+pub mod integrity;
 pub mod media;
 pub mod method;
 pub mod navigation;

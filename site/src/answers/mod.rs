@@ -6,11 +6,13 @@
 
 mod end;
 mod explain;
+mod for_all;
 mod notes;
 mod predicted;
 
 pub use end::{BackendTo, Decided, End, Request};
 pub use explain::{Explanation, Shadowed};
+pub use for_all::SameForAll;
 pub use notes::{Note, Stands};
 
 pub use crate::decide::{OwnPath, Refused, Stage};

@@ -1,0 +1,25 @@
+//! Pages of a site, as hashes are put into them: no other byte of them changes.
+
+#![no_main]
+
+use devanture_config::Sha256;
+use devanture_site::integrity::{PageAssets, metadata};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let hash = Sha256::from([7; 32]);
+    let Some(assets) = PageAssets::read(bytes) else { return };
+    let hashes = vec![Some(hash); assets.tags().len()];
+    let Some(page) = assets.with_hashes(bytes, &hashes) else { return };
+    let added = format!(" integrity=\"{}\"", metadata(&hash));
+    let (mut rest, mut from) = (&page[..], bytes);
+    while let (Some(first), Some(own)) = (rest.first(), from.first()) {
+        if let Some(after) = rest.strip_prefix(added.as_bytes()).filter(|_| !from.starts_with(added.as_bytes())) {
+            rest = after.strip_prefix(&b" crossorigin=\"\""[..]).unwrap_or(after);
+            continue;
+        }
+        assert_eq!(first, own);
+        (rest, from) = (&rest[1..], &from[1..]);
+    }
+    assert!(rest.is_empty() && from.is_empty());
+});

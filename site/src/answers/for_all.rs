@@ -1,0 +1,149 @@
+//! Files that every visitor of a page gets for the addresses in it, whatever the address of the page.
+
+use std::collections::HashMap;
+
+use devanture_config::path::BundlePath;
+use devanture_config::site_toml::NotFound;
+use url::Url;
+
+use super::notes::Differs;
+use super::predicted::PredictedRequest;
+use super::{Asking, HOST, ManifestSite};
+use crate::decide::{End, decide};
+use crate::integrity::Asset;
+use crate::precompressed::SUFFIXES;
+use crate::rules::Varies;
+
+/// A version whose pages are looked at for the files that they load.
+#[derive(Debug)]
+pub struct SameForAll<'s> {
+    site: &'s ManifestSite<'s>,
+    /// How many files have a name.
+    names: HashMap<&'s str, usize>,
+    /// Whether any page may answer at other addresses than its own.
+    has_rewrites: bool,
+}
+
+impl<'s> SameForAll<'s> {
+    /// Counts the names of the files.
+    #[must_use]
+    pub fn new(site: &'s ManifestSite<'s>) -> Self {
+        let mut names: HashMap<&str, usize> = HashMap::new();
+        for path in &site.paths {
+            *names.entry(name(path.as_str())).or_default() += 1;
+        }
+        let has_rewrites = site.rules.redirects.iter().any(|rule| !(300..400).contains(&rule.status));
+        Self { site, names, has_rewrites }
+    }
+
+    /// The file of the bundle that `asset` of the page at `page` is for every visitor: not what a rule, a redirect or a
+    /// route may answer with something else, nor what is of another origin.
+    #[must_use]
+    pub fn file(&self, page: &BundlePath, asset: &Asset) -> Option<&'s BundlePath> {
+        let own = self.site.address_of(page).ok()?;
+        let base = match &asset.base {
+            Some(base) => own.join(base).ok()?,
+            None => own,
+        };
+        let path = self.at(&base.join(&asset.address).ok()?)?;
+        let is_relative =
+            [Some(&asset.address), asset.base.as_ref()].into_iter().flatten().all(|text| is_relative(text));
+        // At another address of the page, a relative one could be another file of the same name.
+        let may_be_another = is_relative && self.is_at_others(page) && self.names.get(name(path.as_str())) != Some(&1);
+        (!may_be_another).then_some(path)
+    }
+
+    /// The file that every visitor gets at `url`.
+    fn at(&self, url: &Url) -> Option<&'s BundlePath> {
+        if url.scheme() != "https" || url.host_str() != Some(HOST) || url.port().is_some() {
+            return None;
+        }
+        let mut trace = Differs::default();
+        let predicted = PredictedRequest::by_anybody(url.path(), url.query(), Asking::Subresource);
+        let outcome = decide(self.site, &predicted, &mut trace);
+        let End::File { file, status: 200, .. } = outcome.end else { return None };
+        if trace.may_differ || outcome.varies != Varies::default() {
+            return None;
+        }
+        let path = self.site.path(file)?;
+        // What answers for the plain file that did not come is decoded, and so has other bytes.
+        let is_decoded = |suffix: &&str| {
+            let suffix = format!(".{suffix}");
+            path.as_str().ends_with(&suffix) && !url.path().ends_with(&suffix)
+        };
+        (!SUFFIXES.iter().any(is_decoded)).then_some(path)
+    }
+
+    /// Whether a page may answer at other addresses than its own.
+    fn is_at_others(&self, page: &BundlePath) -> bool {
+        let is_shell = self.site.not_found == NotFound::SinglePageApplication && page.as_str() == "index.html";
+        self.has_rewrites || is_shell || name(page.as_str()) == "404.html"
+    }
+}
+
+/// The last segment of a path.
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Whether an address depends on the path of its page.
+fn is_relative(address: &str) -> bool {
+    let address = address.trim_start();
+    !address.starts_with(['/', '\\']) && Url::parse(address).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use devanture_config::manifest::{FileEntry, Manifest};
+    use devanture_config::{Digest, site_toml};
+
+    use super::*;
+    use crate::integrity::PageAssets;
+    use crate::rules::RuleSet;
+
+    /// The file that `html` at `page` loads, in a site with these settings.
+    fn file(settings: &str, page: &str, html: &str) -> Option<String> {
+        let paths = ["index.html", "404.html", "a.js", "x/index.html", "x/a.js", "x/b.js", "api/c.js", "only.js.gz"];
+        let entry = || FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
+        let mut manifest =
+            Manifest::of_files(paths.iter().map(|path| (path.parse().unwrap(), entry())).collect::<BTreeMap<_, _>>());
+        manifest.base = serde_json::from_str::<site_toml::Serving>(settings).unwrap();
+        let rules = RuleSet::default();
+        let site = ManifestSite::new(&manifest, "prod", rules, None);
+        let found = SameForAll::new(&site);
+        let assets = PageAssets::read(html.as_bytes()).unwrap();
+        found.file(&page.parse().unwrap(), &assets.tags()[0]).map(ToString::to_string)
+    }
+
+    #[test]
+    fn an_address_means_the_file_that_everybody_gets() {
+        let routes = r#"{"routes":[{"path":"/api/*","to":"http://127.0.0.1:1"}]}"#;
+        let shell = r#"{"not_found":"single-page-application"}"#;
+        for (settings, page, html, expected) in [
+            ("{}", "index.html", "<script src=a.js>", Some("a.js")),
+            ("{}", "index.html", "<script src='/a.js?v=1#x'>", Some("a.js")),
+            ("{}", "x/index.html", "<script src=a.js>", Some("x/a.js")),
+            ("{}", "x/index.html", "<script src=../a.js>", Some("a.js")),
+            ("{}", "x/index.html", "<base href=/><script src=a.js>", Some("a.js")),
+            ("{}", "index.html", "<base href='https://cdn.example/'><script src=a.js>", None),
+            ("{}", "index.html", "<script src=//cdn.example/a.js>", None),
+            ("{}", "index.html", "<script src=http:a.js>", None),
+            ("{}", "index.html", "<script src=data:,1>", None),
+            ("{}", "index.html", "<script src=/none.js>", None),
+            ("{}", "index.html", "<script src=/only.js>", None),
+            ("{}", "index.html", "<script src=/x//a.js>", None),
+            ("{}", "index.html", "<script src=/api/c.js>", Some("api/c.js")),
+            (routes, "index.html", "<script src=/api/c.js>", None),
+            // Shown at any address, a page names other files with the same words.
+            ("{}", "404.html", "<script src=a.js>", None),
+            ("{}", "404.html", "<script src=x/b.js>", Some("x/b.js")),
+            ("{}", "404.html", "<script src=/a.js>", Some("a.js")),
+            (shell, "index.html", "<script src=a.js>", None),
+            (shell, "index.html", "<base href=/><script src=a.js>", Some("a.js")),
+        ] {
+            assert_eq!(file(settings, page, html).as_deref(), expected, "{settings} {page} {html}");
+        }
+    }
+}
