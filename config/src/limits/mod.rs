@@ -72,6 +72,10 @@ limits! {
     segment_bytes_max = 255 in 16 ..= 65_536,
     /// Rules of a version in one environment: redirects, rewrites, fields and `[cache]` together.
     rules_max = 10_000 in 0 ..= 100_000,
+    /// Bytes of a page that gets the hashes of what it loads (`integrity`); a longer one is served as it is.
+    integrity_page_bytes_max = 1_048_576 in 0 ..= 67_108_864,
+    /// Pages of a version that get the hashes of what they load; those beyond are served as they are.
+    integrity_pages_max = 2_000 in 0 ..= 100_000,
     /// How many times larger than its archive an unpacked bundle may be.
     archive_ratio_max = 200 in 1 ..= 100_000,
     /// Bytes of a manifest.

@@ -31,6 +31,18 @@ pub enum HtmlHandling {
     None,
 }
 
+/// Hashes of scripts and style sheets in the pages of a version, and what browsers do with what has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Integrity {
+    /// No hashes: pages as they are in the bundle.
+    Off,
+    /// Hashes, and reports about what has none.
+    Report,
+    /// Hashes, and browsers do not load what has none.
+    Enforce,
+}
+
 /// The answer for a path that is not a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,6 +78,8 @@ pub(super) const NOT_FOUND: &[(&str, NotFound)] = &[
     ("single-page-application", NotFound::SinglePageApplication),
     ("none", NotFound::None),
 ];
+pub(super) const INTEGRITY: &[(&str, Integrity)] =
+    &[("off", Integrity::Off), ("report", Integrity::Report), ("enforce", Integrity::Enforce)];
 pub(super) const RULES: &[(&str, Rules)] = &[("cloudflare", Rules::Cloudflare), ("netlify", Rules::Netlify)];
 
 /// The word of a list that stands for a value.
@@ -119,6 +133,9 @@ pub struct Serving {
     /// `html_handling`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html_handling: Option<HtmlHandling>,
+    /// `integrity`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrity: Option<Integrity>,
     /// `not_found`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_found: Option<NotFound>,
@@ -217,6 +234,7 @@ impl Serving {
             cors: over.cors.clone().or(self.cors),
             hostnames: over.hostnames.clone().or(self.hostnames),
             html_handling: over.html_handling.or(self.html_handling),
+            integrity: over.integrity.or(self.integrity),
             not_found: over.not_found.or(self.not_found),
             public_source: over.public_source.or(self.public_source),
             redirects: over.redirects.clone().or(self.redirects),

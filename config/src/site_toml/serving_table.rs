@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cors::{self, CorsOrigin};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
-use super::serving::{HTML_HANDLING, NOT_FOUND, RULES, Serving};
+use super::serving::{HTML_HANDLING, INTEGRITY, NOT_FOUND, RULES, Serving};
 use super::{routes, server, smoke, upstreams};
 use crate::names::Canonical;
 use crate::parsing::reader::Table;
@@ -44,6 +44,7 @@ pub(super) fn serving(table: &Table<'_, '_>) -> Serving {
         headers: table.tables("headers").map(|tables| headers_tables(&tables)),
         hostnames: table.list("hostnames"),
         html_handling: table.word("html_handling", HTML_HANDLING),
+        integrity: table.word("integrity", INTEGRITY),
         not_found: table.word("not_found", NOT_FOUND),
         public_source: table.boolean("public_source"),
         redirects: table.tables("redirects").map(|tables| redirect_tables(&tables, RuleTable::Redirects)),

@@ -17,7 +17,7 @@ use crate::parsing::reader::{Reader, Table};
 use crate::parsing::{Mistake, Mistakes, Weight};
 
 /// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
-const KEYS_OF_AN_APP: [&str; 20] = [
+const KEYS_OF_AN_APP: [&str; 21] = [
     "app",
     "cache",
     "check",
@@ -25,6 +25,7 @@ const KEYS_OF_AN_APP: [&str; 20] = [
     "env",
     "headers",
     "html_handling",
+    "integrity",
     "not_found",
     "public_source",
     "redirects",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::{AccountName, CanaryPlan, CookieName, Deploy, Percent, Scope, Source};
 use devanture_config::path::BundlePath;
-use devanture_config::{AppName, Canonical, Digest, HostPattern, PlaceName, Sha256, VersionId};
+use devanture_config::{AppName, Canonical, Digest, HostPattern, Manifest, PlaceName, Sha256, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,18 @@ pub struct VersionRecord {
     /// their forms.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub decoded: BTreeMap<BundlePath, DecodedFile>,
+    /// Pages with the hashes of what they load, for the environments that want them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub integrity: Vec<IntegrityPages>,
+}
+
+/// Pages with the hashes of what they load, as they are in some environments.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntegrityPages {
+    /// The environments: the names of their tables, or an empty one for all that have no table.
+    pub tables: BTreeSet<String>,
+    /// Every page that was looked at; one that has no hash is the file of the bundle.
+    pub pages: BTreeMap<BundlePath, DecodedFile>,
 }
 
 /// A plain file that is in no manifest: its compressed form is.
@@ -68,6 +80,15 @@ impl VersionRecord {
     #[must_use]
     pub fn is_of_edge_admin(&self) -> bool {
         self.edge_admin.unwrap_or(self.trusted)
+    }
+
+    /// The pages with hashes of an environment or preview, by the name of its table in `manifest`.
+    #[must_use]
+    pub fn integrity_in(&self, manifest: &Manifest, table: &str) -> BTreeMap<BundlePath, DecodedFile> {
+        let has_own = manifest.env.keys().any(|name| name.as_str() == table);
+        let table = if has_own { table } else { "" };
+        let found = self.integrity.iter().find(|group| group.tables.contains(table));
+        found.map(|group| group.pages.clone()).unwrap_or_default()
     }
 
     /// Whether an admin of this environment stored it; `preview` stands for aliases and versions at their own

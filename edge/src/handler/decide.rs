@@ -171,7 +171,7 @@ pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&
         End::Nothing => site_request.refuse(Refused::NotFound),
         End::Own(OwnPath::Dictionary(sha256)) => site_request.pages_dictionary(&site, sha256),
         End::Own(OwnPath::Status) => status_page::decision(head, current, place, custom_host),
-        End::Own(own @ (OwnPath::Env | OwnPath::Release | OwnPath::Share)) => {
+        End::Own(own @ (OwnPath::Env | OwnPath::Integrity | OwnPath::Release | OwnPath::Share)) => {
             well_known::answer(own, head, current, custom_host)
         }
         End::Preflight => cors::preflight(head, current, custom_host).unwrap_or_else(|| options(current, custom_host)),

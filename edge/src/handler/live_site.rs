@@ -104,6 +104,10 @@ impl Site for LiveSite<'_> {
         self.version().status_page && self.place.is_some_and(|place| place.setting == Setting::Environment)
     }
 
+    fn takes_reports(&self) -> bool {
+        self.version().takes_reports
+    }
+
     #[inline]
     fn hides(&self, path: &str) -> bool {
         self.current.withdrawn.hides(self.version(), path)

@@ -33,7 +33,7 @@ pub(super) fn refusal(
         Some(OwnPath::Env | OwnPath::Release) => true,
         Some(OwnPath::Status) => current.is_some_and(|current| current.version.status_page),
         // A dictionary is made of pages, which are paused, and a link leads to one.
-        Some(OwnPath::Dictionary(_) | OwnPath::Share) | None => false,
+        Some(OwnPath::Dictionary(_) | OwnPath::Integrity | OwnPath::Share) | None => false,
     };
     if answers_on || leaves_open(pause, head, current.map(|current| &*current.version)) {
         return None;

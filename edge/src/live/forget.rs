@@ -179,6 +179,7 @@ mod tests {
                 bytes: 0,
                 given: BTreeMap::new(),
                 decoded: BTreeMap::new(),
+                integrity: Vec::new(),
             };
             let put = Change::Put(records::version_key(&app, &manifest.id()), records::write(&record).unwrap());
             (manifest.id(), put)

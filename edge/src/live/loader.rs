@@ -266,8 +266,8 @@ impl Loader {
     ) -> Result<Arc<Content>, LoadError> {
         let table = if load.setting == Setting::Preview { PREVIEW } else { &load.place };
         let (trusted, edge_admin) = (record.is_trusted_in(table), record.is_of_edge_admin());
-        let recorded =
-            serde_json::to_vec(&(&record.given, &record.decoded, trusted, edge_admin, record.stored_ms, &dictionaries));
+        let of_files = (&record.given, &record.decoded, &record.integrity);
+        let recorded = serde_json::to_vec(&(of_files, trusted, edge_admin, record.stored_ms, &dictionaries));
         let recorded = Digest::of(&recorded.unwrap_or_default());
         let sought = Sought { version: (&load.app, &load.id), table, setting: load.setting, recorded };
         let (slot, mut read) = match self.0.contents.known(&sought) {
@@ -290,6 +290,7 @@ impl Loader {
                 (manifest, serving)
             }
         };
+        let integrity = record.integrity_in(&manifest, table);
         let request = LoadRequest {
             app: load.app.clone(),
             id: load.id,
@@ -298,6 +299,7 @@ impl Loader {
             setting: load.setting,
             given: record.given.clone(),
             decoded: record.decoded.clone(),
+            integrity,
             trusted,
             edge_admin,
             stored_ms: record.stored_ms,
@@ -335,6 +337,7 @@ impl Loader {
             setting: Setting::Preview,
             given: BTreeMap::new(),
             decoded: BTreeMap::new(),
+            integrity: BTreeMap::new(),
             trusted: false,
             edge_admin: false,
             stored_ms,
@@ -420,6 +423,7 @@ mod tests {
                 bytes: 0,
                 given: BTreeMap::new(),
                 decoded: BTreeMap::new(),
+                integrity: Vec::new(),
             };
             let put = Change::Put(records::version_key(&app, &manifest.id()), records::write(&record).unwrap());
             catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();

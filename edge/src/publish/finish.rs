@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::admission::check_cases;
 use super::deploys::Origin;
+use super::integrity;
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::joined::{JOINS_MAX, Rights};
 use super::publisher::Publisher;
@@ -308,7 +309,8 @@ impl Publisher {
             decoded_bytes_max: self.ledger.limits().bundle_bytes_max,
             decoded_ratio_max: self.ledger.limits().archive_ratio_max,
         };
-        let (given, made) = encode::quick(&work).await?;
+        let (mut given, made) = encode::quick(&work).await?;
+        let hashed = integrity::add(&work, &mut given, &self.ledger.limits()).await?;
         let passed = match &self.dictionaries {
             None => None,
             Some(dictionaries) => {
@@ -348,6 +350,7 @@ impl Publisher {
                 format!("{detail}; {files} above {file_bytes_max} bytes (compress_file_bytes_max) left as they are")
             }
         };
+        let detail = hashed.into_iter().fold(detail, |detail, hashed| format!("{detail}; {hashed}"));
         Ok(((given, passed), detail))
     }
 
@@ -369,13 +372,14 @@ impl Publisher {
                     let mut stored: VersionRecord = records::read(&key, &record)?;
                     let is_edge_admins = stored.is_of_edge_admin();
                     let rights = (stored.trusted || trusted, is_edge_admins || edge_admin);
-                    let is_same = stored.decoded == given.decoded;
+                    let is_same = stored.decoded == given.decoded && stored.integrity == given.integrity;
                     if is_same && rights == (stored.trusted, is_edge_admins) && trusted_in.is_subset(&stored.trusted_in)
                     {
                         return Ok(false);
                     }
                     // An edge that did not decode stored it.
                     (stored.given, stored.decoded) = (given.forms.clone(), given.decoded.clone());
+                    stored.integrity.clone_from(&given.integrity);
                     (stored.trusted, stored.edge_admin) = (rights.0, Some(rights.1));
                     stored.trusted_in.extend(trusted_in.iter().cloned());
                     commit.checks.push(Check::At(key.clone(), record.revision));
@@ -399,6 +403,7 @@ impl Publisher {
                         bytes: push.manifest.total_bytes(),
                         given: given.forms.clone(),
                         decoded: given.decoded.clone(),
+                        integrity: given.integrity.clone(),
                     };
                     commit.checks.push(Check::Absent(key.clone()));
                     commit.changes.push(Change::Put(key, records::write(&record)?));

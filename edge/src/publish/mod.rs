@@ -24,6 +24,7 @@ mod finish;
 mod halves;
 mod image;
 mod incoming;
+mod integrity;
 mod intent;
 mod joined;
 mod log_lines;

@@ -13,7 +13,7 @@ use crate::blobs::{self, Blobs, Key};
 use crate::catalog::Catalog;
 use crate::catalog::console::console;
 use crate::catalog::gone::GONE_PREFIX;
-use crate::catalog::records::{self, DecodedFile, LivePointer, PagesDictionary};
+use crate::catalog::records::{self, DecodedFile, IntegrityPages, LivePointer, PagesDictionary};
 use crate::catalog::scan::Scan;
 use crate::ledger::Error;
 
@@ -60,7 +60,7 @@ struct Reference {
     version: VersionId,
     is_deleted: bool,
     /// Contents of files that came compressed alone, by the path of the plain file.
-    decoded: BTreeMap<String, Digest>,
+    decoded: Vec<(String, Digest)>,
 }
 
 /// Of a record of a version what is read here.
@@ -68,6 +68,8 @@ struct Reference {
 struct Decoded {
     #[serde(default)]
     decoded: BTreeMap<String, DecodedFile>,
+    #[serde(default)]
+    integrity: Vec<IntegrityPages>,
     /// The record of a version that can be restored.
     record: Option<Box<Self>>,
 }
@@ -172,8 +174,10 @@ impl Reference {
             Some(Decoded { record: Some(record), .. }) => Some(*record),
             read => read,
         };
-        let decoded = record.map(|record| record.decoded).unwrap_or_default();
-        let decoded = decoded.into_iter().map(|(path, file)| (path, file.hash)).collect();
+        let (decoded, integrity) = record.map(|record| (record.decoded, record.integrity)).unwrap_or_default();
+        let pages = integrity.into_iter().flat_map(|group| group.pages);
+        let pages = pages.map(|(path, file)| (path.to_string(), file.hash));
+        let decoded = decoded.into_iter().map(|(path, file)| (path, file.hash)).chain(pages).collect();
         Some(Self { app, version, is_deleted, decoded })
     }
 
@@ -198,7 +202,7 @@ impl Reference {
             count: 0,
             files: Vec::new(),
         };
-        let mut files: Vec<(String, Digest)> = self.decoded.into_iter().collect();
+        let mut files = self.decoded;
         if let Some(manifest) = manifest {
             files.extend(manifest.files.iter().map(|(path, file)| (path.to_string(), file.hash)));
             let server = manifest.server.iter().flat_map(|server| &server.files);

@@ -168,6 +168,11 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Histogram, "devanture_instance_start_seconds", "Seconds from an instance's start to its health, by app."),
     (
         Counter,
+        "devanture_integrity_reports_total",
+        "Messages of browsers about what pages load without a hash, by app; each may hold several reports.",
+    ),
+    (
+        Counter,
         "devanture_kept_assets_total",
         "Requests answered with an asset of another version than the one that was live as they came.",
     ),

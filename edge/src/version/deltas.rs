@@ -276,6 +276,7 @@ impl Loader<'_> {
             used: used.as_ref(),
             kept: self.dictionary_fields.kept.as_ref(),
             offered: None,
+            policy: None,
             link: None,
             version: self,
         };

@@ -10,7 +10,7 @@ use http::header::{
 use super::field_list::USE_AS_DICTIONARY;
 use super::head::{EntityTag, PreparedHead};
 use super::loader::{AtHand, Loader};
-use super::{Representation, Setting, Source};
+use super::{Representation, Setting, Source, integrity};
 
 /// Fields that the heads of a file's representations have in common.
 #[derive(Clone, Copy)]
@@ -28,6 +28,8 @@ pub(super) struct HeadFields<'h> {
     /// `Cache-Control` of the answer to the fetch of a dictionary that pages offer, at an address that has other
     /// answers.
     pub(super) offered: Option<&'h HeaderValue>,
+    /// The policy about what pages load without a hash.
+    pub(super) policy: Option<&'h (HeaderName, HeaderValue)>,
     /// `Link`.
     pub(super) link: Option<&'h HeaderValue>,
     pub(super) version: &'h Loader<'h>,
@@ -65,6 +67,11 @@ impl HeadFields<'_> {
         }
         if let Some(link) = self.link {
             not_modified.push(field(LINK, link.clone()));
+        }
+        if let Some((name, policy)) = self.policy {
+            // In a 304 too: pages of the same bytes may get another policy.
+            not_modified.push(field(name.clone(), policy.clone()));
+            not_modified.push(field(integrity::ENDPOINTS, integrity::endpoints()));
         }
         if self.version.request.setting == Setting::Preview {
             not_modified.push(fixed(HeaderName::from_static("x-robots-tag"), "noindex"));

@@ -28,7 +28,7 @@ use super::version_field::VersionField;
 use super::{
     Charge, Content, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source,
 };
-use super::{alone, indexes};
+use super::{alone, indexes, integrity};
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 
 /// Files that are read at once while a version is loaded.
@@ -60,6 +60,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let html_handling = manifest.html_handling_in(&request.serving);
     let (index, fast_paths) = indexes::of(&manifest, html_handling, alone::other_names(&request)).await?;
     charge.grow(bytes(index.heap_bytes() + fast_paths.heap_bytes()))?;
+    let manifest = integrity::with_pages(blobs, &mut request, manifest).await?;
     if let Some(record) = &mut request.dictionaries
         && let Some(pages) = &record.pages
         && blobs.size(Key::Blob(pages.blob)).await?.is_none()
@@ -106,6 +107,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
         public_source: serving.public_source.unwrap_or(false),
         status_page: serving.status_page.unwrap_or(false),
+        takes_reports: !request.integrity.is_empty(),
         upstreams,
         smoke: serving.smoke.clone().unwrap_or_default(),
         rules,
@@ -243,6 +245,7 @@ impl Loader<'_> {
         let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
         let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
         let choice = loaded.len() > 1;
+        let policy = integrity::policy(self.request, path);
         let heads = HeadFields {
             media_type: &media_type,
             fingerprinted,
@@ -251,6 +254,7 @@ impl Loader<'_> {
             used: self.dictionary_fields.used(path),
             kept: None,
             offered: None,
+            policy: policy.as_ref(),
             link: self.dictionary_fields.link.as_ref().filter(|_| cache::is_page("", media_type.as_bytes())),
             version: self,
         };

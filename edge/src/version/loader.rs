@@ -63,6 +63,8 @@ pub struct LoadRequest {
     pub given: BTreeMap<BundlePath, Vec<Form>>,
     /// Plain files of siblings that came alone, by their path.
     pub decoded: BTreeMap<BundlePath, DecodedFile>,
+    /// Pages with the hashes of what they load, where the place wants them.
+    pub integrity: BTreeMap<BundlePath, DecodedFile>,
     /// Whether an `admin` token stored it.
     pub trusted: bool,
     /// Whether an admin of every app stored it.

@@ -14,6 +14,7 @@ mod field_list;
 mod head;
 mod head_fields;
 mod indexes;
+mod integrity;
 mod load;
 mod loader;
 mod memory;
@@ -181,6 +182,8 @@ pub struct Content {
     pub public_source: bool,
     /// `status_page`.
     pub status_page: bool,
+    /// Whether browsers report what its pages load without a hash.
+    pub takes_reports: bool,
     /// Paths that go to backends, the longest first.
     pub routes: Vec<ServedRoute>,
     /// Redirects, rewrites, fields, access.

@@ -62,7 +62,7 @@ impl RuleFiles {
     /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: the push
     /// reported it.
     #[must_use]
-    pub(super) fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
+    pub(crate) fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
         let sources = Sources {
             serving,
             meaning,

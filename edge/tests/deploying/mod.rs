@@ -16,6 +16,7 @@ mod deploys;
 mod dry_runs;
 mod envs;
 mod gate;
+mod integrity;
 mod keep;
 mod keep_deleted;
 mod logs;

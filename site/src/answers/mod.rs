@@ -21,7 +21,7 @@ use std::convert::Infallible;
 
 use devanture_config::manifest::Manifest;
 use devanture_config::path::BundlePath;
-use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Serving, UpstreamUrl, sort_routes};
+use devanture_config::site_toml::{HtmlHandling, Integrity, NotFound, Route, Serving, UpstreamUrl, sort_routes};
 use devanture_config::{Canonical, HostPattern};
 use url::Url;
 
@@ -246,6 +246,10 @@ impl decide::Site for ManifestSite<'_> {
 
     fn has_status_page(&self) -> bool {
         self.serving.status_page.unwrap_or(false)
+    }
+
+    fn takes_reports(&self) -> bool {
+        !matches!(self.serving.integrity, None | Some(Integrity::Off))
     }
 
     fn file_path(&self, file: u32) -> &str {

@@ -104,7 +104,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
             }
             _ => {}
         }
-        if let Some(own) = OwnPath::of(path).filter(|own| *own != OwnPath::Status || site.has_status_page()) {
+        if let Some(own) = OwnPath::of(path).filter(|own| site.has_own(*own)) {
             return Outcome::of(self.own(own, trace), Cow::Borrowed(path));
         }
         trace.step(Step::NotOwn);
@@ -135,6 +135,11 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
             OwnPath::Dictionary(_) => {
                 if let Some(end) = self.by_method(Stage::Own, None, trace) {
                     return end;
+                }
+            }
+            OwnPath::Integrity => {
+                if *self.request.method() != HttpMethod::POST {
+                    return self.refuse(Stage::Own, Refused::MethodNotAllowed, trace);
                 }
             }
             OwnPath::Env | OwnPath::Release | OwnPath::Share | OwnPath::Status => {

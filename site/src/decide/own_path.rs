@@ -12,6 +12,8 @@ const DICTIONARIES: &str = "dictionary/";
 pub enum OwnPath {
     /// The settings that the environment shows to its front.
     Env,
+    /// Where browsers report what pages load without a hash, where its site has hashes.
+    Integrity,
     /// The version.
     Release,
     /// Where share links lead to; what they open is open by itself.
@@ -23,6 +25,9 @@ pub enum OwnPath {
 }
 
 impl OwnPath {
+    /// Where [`OwnPath::Integrity`] is.
+    pub const INTEGRITY: &str = "/.well-known/devanture/integrity";
+
     /// The one at `path`, as it was sent, if there is one.
     #[must_use]
     #[inline]
@@ -33,6 +38,7 @@ impl OwnPath {
     fn below(rest: &str) -> Option<Self> {
         match rest {
             "env.json" => Some(Self::Env),
+            "integrity" => Some(Self::Integrity),
             "release.json" => Some(Self::Release),
             "share" => Some(Self::Share),
             "status" => Some(Self::Status),

@@ -2,6 +2,7 @@
 
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
+use super::OwnPath;
 use crate::resolve::PathIndex;
 use crate::rules::CompiledRules;
 
@@ -54,6 +55,20 @@ pub trait Site {
     /// Whether it has a page that says whether it is up.
     fn has_status_page(&self) -> bool {
         false
+    }
+
+    /// Whether browsers report what its pages load without a hash.
+    fn takes_reports(&self) -> bool {
+        false
+    }
+
+    /// Whether it has that path of the edge's own.
+    fn has_own(&self, own: OwnPath) -> bool {
+        match own {
+            OwnPath::Integrity => self.takes_reports(),
+            OwnPath::Status => self.has_status_page(),
+            OwnPath::Dictionary(_) | OwnPath::Env | OwnPath::Release | OwnPath::Share => true,
+        }
     }
 
     /// Whether `path` was withdrawn.

@@ -324,6 +324,7 @@ impl RoutePrinter<'_> {
                 let what = match own {
                     OwnPath::Dictionary(_) => "a dictionary of its pages, where it has that one",
                     OwnPath::Env => "the settings that the front may read",
+                    OwnPath::Integrity => "where browsers report what pages load without a hash",
                     OwnPath::Release => "which version it is",
                     OwnPath::Share => "where share links lead to",
                     OwnPath::Status => "the page that says whether it is up",

@@ -26,7 +26,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::broadcast;
 
 use crate::blobs::{Blobs, Form, Key, Quality};
-use crate::catalog::records::DecodedFile;
+use crate::catalog::records::{DecodedFile, IntegrityPages};
 use crate::ledger::Error;
 use encode::{SMALL_BYTES_MAX, decoded_digest, encode_all};
 use large::LARGE_BYTES_MIN;
@@ -67,6 +67,8 @@ pub(crate) struct Given {
     pub(crate) forms: BTreeMap<BundlePath, Vec<Form>>,
     /// Plain files that did not come: what their forms decode to.
     pub(crate) decoded: BTreeMap<BundlePath, DecodedFile>,
+    /// Pages with the hashes of what they load.
+    pub(crate) integrity: Vec<IntegrityPages>,
 }
 
 /// The result of the quick pass.
@@ -118,7 +120,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let made: Vec<Vec<usize>> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
     let made: Vec<usize> = made.into_iter().flatten().filter(|variants| *variants > 0).collect();
     let made = Made { files: made.len(), variants: made.iter().sum(), too_large, later };
-    Ok((Given { forms: given, decoded }, made))
+    Ok((Given { forms: given, decoded, integrity: Vec::new() }, made))
 }
 
 /// Leaves files out that fit one packet, if they are so many that the push would wait for them. Returns their number.

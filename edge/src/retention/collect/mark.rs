@@ -11,7 +11,7 @@ use crate::blobs::{self, Key};
 use crate::catalog::Change;
 use crate::catalog::console::{CONSOLE_KEY, ConsoleRecord, console};
 use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::records::{self, DecodedFile, PagesDictionary};
+use crate::catalog::records::{self, DecodedFile, IntegrityPages, PagesDictionary};
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::ledger::Error;
@@ -38,6 +38,8 @@ struct Pages {
 struct Decoded {
     #[serde(default)]
     decoded: BTreeMap<String, DecodedFile>,
+    #[serde(default)]
+    integrity: Vec<IntegrityPages>,
     /// The record of a version that can be restored.
     record: Option<Box<Self>>,
 }
@@ -60,9 +62,12 @@ impl Marked {
     /// the version is loaded.
     fn decoded_of(&mut self, key: &str, value: &[u8]) {
         match serde_json::from_slice::<Decoded>(value) {
-            Ok(found) => {
-                let all = found.record.into_iter().map(|record| record.decoded).chain([found.decoded]);
-                self.blobs.extend(all.flat_map(BTreeMap::into_values).map(|file| file.hash));
+            Ok(mut found) => {
+                let restorable = found.record.take();
+                for record in restorable.into_iter().map(|record| *record).chain([found]) {
+                    let pages = record.integrity.into_iter().flat_map(|group| group.pages.into_values());
+                    self.blobs.extend(record.decoded.into_values().chain(pages).map(|file| file.hash));
+                }
             }
             Err(error) => tracing::warn!(key, %error, "a record of a version cannot be read"),
         }

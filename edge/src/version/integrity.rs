@@ -1,0 +1,66 @@
+//! Pages with the hashes of what they load, in the place of those of the bundle, and the policy that browsers get.
+
+use std::sync::Arc;
+
+use devanture_config::Manifest;
+use devanture_config::path::BundlePath;
+use devanture_config::site_toml::Integrity;
+use devanture_site::decide::OwnPath;
+use http::{HeaderName, HeaderValue};
+
+use super::loader::{Error, LoadRequest};
+use crate::blobs::{Blobs, Key};
+
+const ENFORCED: HeaderName = HeaderName::from_static("integrity-policy");
+const REPORTED: HeaderName = HeaderName::from_static("integrity-policy-report-only");
+pub(super) const ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
+const POLICY: HeaderValue =
+    HeaderValue::from_static("blocked-destinations=(script style), endpoints=(devanture-integrity)");
+
+/// The value of [`ENDPOINTS`].
+pub(super) fn endpoints() -> HeaderValue {
+    let value = format!("devanture-integrity=\"{}\"", OwnPath::INTEGRITY);
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// The policy of the page at `path`; `None` where its hashes were not looked for.
+pub(super) fn policy(request: &LoadRequest, path: &BundlePath) -> Option<(HeaderName, HeaderValue)> {
+    request.integrity.get(path)?;
+    match request.serving.integrity {
+        Some(Integrity::Enforce) => Some((ENFORCED, POLICY)),
+        Some(Integrity::Report) => Some((REPORTED, POLICY)),
+        Some(Integrity::Off) | None => None,
+    }
+}
+
+/// The manifest with the pages that have hashes. What is lost of them is served as it is in the bundle, without a policy.
+pub(super) async fn with_pages(
+    blobs: &dyn Blobs,
+    request: &mut LoadRequest,
+    manifest: Arc<Manifest>,
+) -> Result<Arc<Manifest>, Error> {
+    if matches!(request.serving.integrity, None | Some(Integrity::Off)) {
+        request.integrity.clear();
+    }
+    if request.integrity.is_empty() {
+        return Ok(manifest);
+    }
+    let mut with_pages = Manifest::clone(&manifest);
+    for (path, page) in request.integrity.clone() {
+        let Some(entry) = with_pages.files.get_mut(&path) else {
+            request.integrity.remove(&path);
+            continue;
+        };
+        if entry.hash == page.hash {
+            continue;
+        }
+        if blobs.size(Key::Blob(page.hash)).await? != Some(page.size) {
+            request.integrity.remove(&path);
+            continue;
+        }
+        (entry.hash, entry.size) = (page.hash, page.size);
+        // What came beside the page is an encoding of other bytes.
+        request.given.remove(&path);
+    }
+    Ok(Arc::new(with_pages))
+}

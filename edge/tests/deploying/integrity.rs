@@ -1,0 +1,82 @@
+//! Pages with the hashes of what they load, and the policy that browsers get with them.
+
+use devanture_config::api::DeployOptions;
+use http::{Method, StatusCode};
+
+use super::gate::push;
+use crate::support::{edge, got, on_each_engine};
+
+const HOST: &str = "shop.localhost";
+const REPORTS: &str = "/.well-known/devanture/integrity";
+/// Its hash, as a browser makes it.
+const SCRIPT: &[u8] = b"alert('Hello, world.');";
+const HASH: &str = "sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng=";
+const PAGE: &str = "<!doctype html><script src=\"a.js\"></script><script src=/api/a.js></script>";
+const SITE: &[(&str, &[u8])] = &[
+    ("index.html", PAGE.as_bytes()),
+    ("a.js", SCRIPT),
+    ("api/a.js", SCRIPT),
+    ("404.html", b"<script src=/a.js></script>"),
+];
+const TOML: &str = "integrity = \"enforce\"\n[[routes]]\npath = \"/api/*\"\nto = \"https://api.example.org\"\n\
+    [env.staging]\nintegrity = \"report\"\nroutes = []\n[env.preview]\nintegrity = \"off\"\n";
+
+on_each_engine! {
+    a_page_names_the_hashes_of_its_own_files_and_has_a_policy
+    reports_are_counted_and_not_read
+}
+
+async fn a_page_names_the_hashes_of_its_own_files_and_has_a_policy() {
+    let edge = edge().start().await;
+    let plain = push(&edge, "prod", "", DeployOptions::default(), SITE).await.unwrap();
+    let before = edge.get(HOST, "/").await;
+    assert_eq!((before.text(), before.headers.get("integrity-policy")), (PAGE.to_owned(), None));
+    let pushed = push(&edge, "prod", TOML, DeployOptions::default(), SITE).await.unwrap();
+    push(&edge, "staging", TOML, DeployOptions::default(), SITE).await.unwrap();
+    assert_ne!(plain.version, pushed.version);
+    let compress = pushed.steps.iter().find(|step| step.name == "compress").unwrap();
+    assert!(compress.detail.contains("hashes in"), "{}", compress.detail);
+
+    let hashed = format!(" integrity=\"{HASH}\" crossorigin=\"\"");
+    let page = edge.get(HOST, "/").await;
+    let expected = PAGE.replace("<script src=\"a.js\"", &format!("<script{hashed} src=\"a.js\""));
+    assert_eq!(page.text(), expected);
+    assert_eq!(page.header("content-length"), expected.len().to_string());
+    assert_ne!(page.header("etag"), before.header("etag"));
+    let policy = "blocked-destinations=(script style), endpoints=(devanture-integrity)";
+    assert_eq!(page.header("integrity-policy"), policy);
+    assert_eq!(page.header("reporting-endpoints"), format!("devanture-integrity=\"{REPORTS}\""));
+    let again = got(edge.visit(Method::GET, HOST, "/").header("if-none-match", page.header("etag"))).await;
+    assert_eq!((again.status, again.header("integrity-policy")), (StatusCode::NOT_MODIFIED, policy));
+    // A page that stands in for a missing one is a page too.
+    let missing = edge.get(HOST, "/missing").await;
+    assert_eq!((missing.status, missing.header("integrity-policy")), (StatusCode::NOT_FOUND, policy));
+    assert!(missing.text().contains(HASH));
+    let script = edge.get(HOST, "/a.js").await;
+    assert_eq!((script.text().as_bytes(), script.headers.get("integrity-policy")), (SCRIPT, None));
+
+    // Without the route, both scripts are files of the version.
+    let staging = edge.get("staging--shop.localhost", "/").await;
+    assert_eq!(staging.text(), PAGE.replace("<script", &format!("<script{hashed}")));
+    assert_eq!(staging.header("integrity-policy-report-only"), policy);
+    assert_eq!(staging.headers.get("integrity-policy"), None);
+    let preview = edge.get(&format!("{}--shop.localhost", pushed.version.short()), "/").await;
+    assert_eq!((preview.text(), preview.headers.get("integrity-policy")), (PAGE.to_owned(), None));
+    edge.stop().await;
+}
+
+async fn reports_are_counted_and_not_read() {
+    let edge = edge().start().await;
+    push(&edge, "prod", "", DeployOptions::default(), SITE).await.unwrap();
+    assert_ne!(got(edge.visit(Method::POST, HOST, REPORTS)).await.status, StatusCode::NO_CONTENT);
+    push(&edge, "prod", TOML, DeployOptions::default(), SITE).await.unwrap();
+    for body in [r#"[{"type":"integrity-violation"}]"#.to_owned(), "x".repeat(10_000)] {
+        let sent = edge.visit(Method::POST, HOST, REPORTS).header("content-type", "application/reports+json");
+        assert_eq!(got(sent.body(body)).await.status, StatusCode::NO_CONTENT);
+    }
+    assert_eq!(edge.get(HOST, REPORTS).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    let counted = metrics.lines().find(|line| line.starts_with("devanture_integrity_reports_total{")).unwrap();
+    assert!(counted.contains("app=\"shop\"") && counted.ends_with(" 2"), "{counted}");
+    edge.stop().await;
+}
