@@ -35,6 +35,7 @@ mod hostnames;
 mod http3;
 mod images;
 mod images_page;
+mod integrity;
 mod isolation;
 mod keep;
 mod managed;
