@@ -10,7 +10,7 @@ use http::header::{
 use super::field_list::USE_AS_DICTIONARY;
 use super::head::{EntityTag, PreparedHead};
 use super::loader::{AtHand, Loader};
-use super::{Representation, Setting, Source, integrity};
+use super::{Representation, Setting, Source};
 
 /// Fields that the heads of a file's representations have in common.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ pub(super) struct HeadFields<'h> {
     /// answers.
     pub(super) offered: Option<&'h HeaderValue>,
     /// The policy about what pages load without a hash.
-    pub(super) policy: Option<&'h (HeaderName, HeaderValue)>,
+    pub(super) policy: Option<&'h [(HeaderName, HeaderValue); 2]>,
     /// `Link`.
     pub(super) link: Option<&'h HeaderValue>,
     pub(super) version: &'h Loader<'h>,
@@ -68,11 +68,8 @@ impl HeadFields<'_> {
         if let Some(link) = self.link {
             not_modified.push(field(LINK, link.clone()));
         }
-        if let Some((name, policy)) = self.policy {
-            // In a 304 too: pages of the same bytes may get another policy.
-            not_modified.push(field(name.clone(), policy.clone()));
-            not_modified.push(field(integrity::ENDPOINTS, integrity::endpoints()));
-        }
+        // In a 304 too: pages of the same bytes may get another policy.
+        not_modified.extend(self.policy.into_iter().flatten().map(|(name, value)| field(name.clone(), value.clone())));
         if self.version.request.setting == Setting::Preview {
             not_modified.push(fixed(HeaderName::from_static("x-robots-tag"), "noindex"));
         }

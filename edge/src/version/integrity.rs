@@ -13,24 +13,20 @@ use crate::blobs::{Blobs, Key};
 
 const ENFORCED: HeaderName = HeaderName::from_static("integrity-policy");
 const REPORTED: HeaderName = HeaderName::from_static("integrity-policy-report-only");
-pub(super) const ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
+const ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
 const POLICY: HeaderValue =
     HeaderValue::from_static("blocked-destinations=(script style), endpoints=(devanture-integrity)");
 
-/// The value of [`ENDPOINTS`].
-pub(super) fn endpoints() -> HeaderValue {
-    let value = format!("devanture-integrity=\"{}\"", OwnPath::INTEGRITY);
-    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// The policy of the page at `path`; `None` where its hashes were not looked for.
-pub(super) fn policy(request: &LoadRequest, path: &BundlePath) -> Option<(HeaderName, HeaderValue)> {
+/// The policy of the page at `path`, and where browsers report; `None` where its hashes were not looked for.
+pub(super) fn policy(request: &LoadRequest, path: &BundlePath) -> Option<[(HeaderName, HeaderValue); 2]> {
     request.integrity.get(path)?;
-    match request.serving.integrity {
-        Some(Integrity::Enforce) => Some((ENFORCED, POLICY)),
-        Some(Integrity::Report) => Some((REPORTED, POLICY)),
-        Some(Integrity::Off) | None => None,
-    }
+    let policy = match request.serving.integrity {
+        Some(Integrity::Enforce) => ENFORCED,
+        Some(Integrity::Report) => REPORTED,
+        Some(Integrity::Off) | None => return None,
+    };
+    let endpoints = HeaderValue::try_from(format!("devanture-integrity=\"{}\"", OwnPath::INTEGRITY)).ok()?;
+    Some([(policy, POLICY), (ENDPOINTS, endpoints)])
 }
 
 /// The manifest with the pages that have hashes. What is lost of them is served as it is in the bundle, without a policy.
