@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::roles::{BadRole, Role, RoleRights, rights_of};
 use crate::names::{AppName, PlaceName};
 use crate::text::text_form;
 
@@ -119,9 +120,9 @@ impl fmt::Display for AccountName {
     }
 }
 
-/// `POST /v1/tokens`: makes a token.
+/// `POST /v1/tokens`: makes a token. A request may name a role in place of the scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "TokenRequestForm")]
 pub struct TokenRequest {
     /// Its name in the history.
     pub name: String,
@@ -136,6 +137,32 @@ pub struct TokenRequest {
     /// Lifetime in seconds; unlimited by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
+}
+
+/// [`TokenRequest`] as it is sent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenRequestForm {
+    name: String,
+    #[serde(default)]
+    app: Option<AppName>,
+    #[serde(default)]
+    environment: Option<PlaceName>,
+    #[serde(default)]
+    scope: Option<Scope>,
+    #[serde(default)]
+    role: Option<Role>,
+    #[serde(default)]
+    expires_in_s: Option<u64>,
+}
+
+impl TryFrom<TokenRequestForm> for TokenRequest {
+    type Error = BadRole;
+
+    fn try_from(form: TokenRequestForm) -> Result<Self, BadRole> {
+        let RoleRights { app, environment, scope } = rights_of(form.scope, form.role, form.app, form.environment)?;
+        Ok(Self { name: form.name, app, environment, scope, expires_in_s: form.expires_in_s })
+    }
 }
 
 /// The answer to [`TokenRequest`]: the only time that the token is shown.
@@ -207,9 +234,9 @@ pub struct TokenList {
     pub next: Option<String>,
 }
 
-/// `POST /v1/accounts`: makes an account.
+/// `POST /v1/accounts`: makes an account. A request may name a role in place of the scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "AccountRequestForm")]
 pub struct AccountRequest {
     /// Its login name.
     pub name: AccountName,
@@ -224,6 +251,32 @@ pub struct AccountRequest {
     /// Its password; without one, nobody logs in before an invitation was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+}
+
+/// [`AccountRequest`] as it is sent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountRequestForm {
+    name: AccountName,
+    #[serde(default)]
+    app: Option<AppName>,
+    #[serde(default)]
+    environment: Option<PlaceName>,
+    #[serde(default)]
+    scope: Option<Scope>,
+    #[serde(default)]
+    role: Option<Role>,
+    #[serde(default)]
+    password: Option<Secret>,
+}
+
+impl TryFrom<AccountRequestForm> for AccountRequest {
+    type Error = BadRole;
+
+    fn try_from(form: AccountRequestForm) -> Result<Self, BadRole> {
+        let RoleRights { app, environment, scope } = rights_of(form.scope, form.role, form.app, form.environment)?;
+        Ok(Self { name: form.name, app, environment, scope, password: form.password })
+    }
 }
 
 /// An account, as it is listed.

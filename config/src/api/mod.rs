@@ -20,6 +20,7 @@ mod nodes;
 mod passkeys;
 mod protection;
 mod retention;
+mod roles;
 mod rollout;
 mod running;
 mod safekeeping;
@@ -91,6 +92,7 @@ pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
     PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
 };
+pub use roles::{BadRole, Role, RolePlace, RoleRights, rights_of};
 pub(crate) use rollout::ROLLOUTS;
 pub use rollout::{Rollout, UnknownRollout};
 pub use running::{

@@ -11,6 +11,7 @@ mod listen;
 mod metrics;
 mod names;
 mod net;
+mod oidc;
 mod redacted;
 mod retention;
 mod runner;
@@ -37,6 +38,7 @@ pub use listen::{Engine, Listen};
 pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
 pub use net::{AddressBlock, BadBlock, BadDnsServer, DnsServer};
+pub use oidc::{OIDC_GROUPS_MAX, Oidc, OidcGrant, OidcGroup};
 pub use redacted::{HIDDEN, redacted};
 pub use retention::Retention;
 pub use runner::{BadControlGroups, BadUids, ControlGroups, RUNNER_PATH, Runner, Uids};
@@ -116,6 +118,8 @@ pub struct EdgeFile {
     pub names: Names,
     /// What this node is called.
     pub node: String,
+    /// The provider at which people log in, if there is one.
+    pub oidc: Option<Oidc>,
     /// The domain below which previews answer.
     pub preview_domain: Hostname,
     /// Who may see the previews of apps that set nothing else.
@@ -211,6 +215,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     let upstreams = root.table("upstreams").map(|table| upstreams(&table)).unwrap_or_default();
     let runner = runner::runner(root);
     let trusts = trust::trusts(root);
+    let oidc = oidc::oidc(root);
     let secrets_key_file = root.table("secrets").and_then(|table| secrets(&table, data_dir.as_deref()));
     if let (Some(Tls::Acme { authority, .. }), Some(Listen { http: None, .. })) = (&mut tls, &listen) {
         if authority.challenges == [ChallengeKind::Http] {
@@ -233,6 +238,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
         metrics,
         names,
         node,
+        oidc,
         preview_domain: preview_domain?,
         previews,
         retention,

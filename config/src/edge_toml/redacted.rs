@@ -8,7 +8,7 @@ use url::Url;
 /// What stands in place of a text that is not shown.
 pub const HIDDEN: &str = "(hidden)";
 /// Keys whose texts are words, addresses, sizes or folders.
-const SHOWN: [&str; 41] = [
+const SHOWN: [&str; 44] = [
     "access_log.addresses",
     "access_log.format",
     "access_log.queries",
@@ -35,6 +35,9 @@ const SHOWN: [&str; 41] = [
     "listen.trusted_proxies",
     "log.access",
     "node",
+    "oidc.groups.role",
+    "oidc.groups_claim",
+    "oidc.scopes",
     "preview_domain",
     "previews",
     "runner.cgroup",
@@ -52,7 +55,7 @@ const SHOWN: [&str; 41] = [
     "upstreams.sockets",
 ];
 /// Keys whose texts are URLs: shown without a user, a path and a query.
-const ORIGINS: [&str; 4] = ["acme.directory", "blobs.endpoint", "catalog.endpoints", "trust.issuer"];
+const ORIGINS: [&str; 5] = ["acme.directory", "blobs.endpoint", "catalog.endpoints", "oidc.issuer", "trust.issuer"];
 /// The tables whose keys are names of apps.
 const BY_APP: &str = "limits.apps";
 
@@ -128,7 +131,7 @@ mod tests {
     }
 
     /// The keys of the sample with texts that are shown neither as they are nor as a URL.
-    const HIDDEN_KEYS: [&str; 28] = [
+    const HIDDEN_KEYS: [&str; 32] = [
         "acme.ca",
         "acme.contact",
         "acme.eab_key_file",
@@ -142,6 +145,10 @@ mod tests {
         "names.admin",
         "names.allow",
         "names.reserved",
+        "oidc.client_id",
+        "oidc.groups.apps",
+        "oidc.groups.environments",
+        "oidc.groups.group",
         "runner.images.auth_file",
         "runner.images.insecure_registries",
         "runner.images.registries",

@@ -7,6 +7,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
 
+use super::trust::EXCHANGED_PREFIXES;
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::records::{self, TokenAccount, TokenRecord};
 use crate::catalog::{Change, Check, Commit, Revision, identities};
@@ -112,6 +113,11 @@ impl Credentials {
         let name = request.name.trim();
         if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX || name.chars().any(char::is_control) {
             let detail = format!("A token needs a name of 1 to {NAME_CHARACTERS_MAX} characters.");
+            return Err(Problem::new(Code::BadRequest, detail).into());
+        }
+        // Such a name in the history would be that of a job, or of another person.
+        if EXCHANGED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            let detail = "A name does not begin with `trust:` or `oidc:`, which exchanged tokens have.";
             return Err(Problem::new(Code::BadRequest, detail).into());
         }
         check_rank(actor, request)?;

@@ -56,7 +56,7 @@ use std::net::IpAddr;
 use devanture_config::PlaceName;
 use devanture_config::api::ConfirmedAction;
 use devanture_config::problem::{Code, Problem};
-use http::header::{ALLOW, AUTHORIZATION};
+use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -102,8 +102,18 @@ impl Admin {
         let digest = ContentDigest::read(request.headers());
         let request = request.map(|incoming| RequestBody::new(incoming, times, digest));
         let response = self.answer(request, via).await.unwrap_or_else(|error| answer::problem(&error.0));
-        let response = self.with_revision(response);
+        let response = self.with_challenge(self.with_revision(response));
         if is_head { answer::without_content(response) } else { response }
+    }
+
+    /// A refusal that asks for a token names the provider that people log in at, where there is one.
+    fn with_challenge(&self, mut response: Response<Body>) -> Response<Body> {
+        if let Some(field) = response.headers_mut().get_mut(WWW_AUTHENTICATE)
+            && let Ok(challenge) = HeaderValue::try_from(self.credentials.challenge_field())
+        {
+            *field = challenge;
+        }
+        response
     }
 
     async fn answer(&self, request: Request<RequestBody>, via: Via) -> Answer {

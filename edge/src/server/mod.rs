@@ -290,7 +290,7 @@ impl Server {
         self.publisher.set_watch(file.watch);
         self.publisher.retention().set_policy(file.retention.clone());
         self.publisher.set_limits(&file.limits);
-        self.credentials.set_trusts(&file.trusts);
+        self.credentials.set_trusts(&file.trusts, file.oidc.as_ref());
         if let Some(background) = self.publisher.set_compress(&file.compress) {
             let ledger = self.publisher.ledger();
             self.control.spawn(background::enqueue_live(background, Arc::clone(&ledger.catalog), ledger.live.clone()));
@@ -430,7 +430,7 @@ fn begin_access(
     (file, handler): (&EdgeFile, HandlerParts),
 ) -> (Arc<Credentials>, HandlerParts) {
     let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), &file.limits));
-    credentials.set_trusts(&file.trusts);
+    credentials.set_trusts(&file.trusts, file.oidc.as_ref());
     let kept = Arc::clone(&credentials);
     control.spawn(async move { kept.keep_last_uses().await });
     let handler = handler.with_visitors(&credentials);

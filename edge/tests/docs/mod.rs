@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use devanture_config::api::WebhookEvent;
+use devanture_config::api::{Role, RolePlace, WebhookEvent};
 use devanture_config::limits::TABLE;
 use devanture_config::problem::{Code, Exit};
 use devanture_edge::admin::OPERATIONS;
@@ -97,6 +97,20 @@ fn code_lines(document: &str) -> Vec<String> {
         }
     }
     lines
+}
+
+#[test]
+fn the_roles_are_in_the_table_of_the_documents() {
+    let mut table = "| role | scope | place | what it is for |\n|---|---|---|---|\n".to_owned();
+    for role in Role::ALL {
+        let place = match role.place() {
+            RolePlace::App => "the app",
+            RolePlace::Environment => "`preview`, or the environment that is named",
+            RolePlace::Edge => "every app",
+        };
+        writeln!(table, "| {role} | `{}` | {place} | {} |", role.scope(), role.purpose()).unwrap();
+    }
+    hold("docs/access.md", "roles", &table);
 }
 
 #[test]

@@ -11,4 +11,5 @@ mod exchange;
 mod hostile;
 pub(crate) mod issuer;
 mod keys;
+mod oidc;
 pub(crate) mod world;

@@ -53,6 +53,13 @@ impl World {
         Self { edge, issuer, key }
     }
 
+    pub(crate) async fn start_with_issuer(more: impl FnOnce(Setup, &Issuer) -> Setup) -> Self {
+        let key = SigningKey::new("EdDSA");
+        let issuer = Issuer::start(&[("k1", &key)]).await;
+        let edge = more(setup(&issuer), &issuer).start().await;
+        Self { edge, issuer, key }
+    }
+
     /// Claims that the trust takes, each time of another identity token.
     pub(crate) fn claims(&self) -> Value {
         claims(&self.issuer)

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use devanture_config::PlaceName;
 use devanture_config::api::{ExchangeRequest, Exchanged, Secret};
 use devanture_config::problem::Code;
 use reqwest::Method;
@@ -96,7 +97,7 @@ impl Identity {
         let attempt = async || {
             let identity_token = self.identity_token(link).await?;
             let IdentityAccess { app, environment, .. } = &self.access;
-            let wanted = ExchangeRequest { identity_token, app: app.clone(), environment: environment.clone() };
+            let wanted = ExchangeRequest { identity_token, app: Some(app.clone()), environment: environment.clone() };
             let body = client::encoded(&wanted).map_err(Refusal::Final)?;
             let request = link.request_at(Method::POST, &["exchange"], &[]).header(CONTENT_TYPE, "application/json");
             let sent = link.send_as(request.timeout(EXCHANGE_TIME_MAX).body(body), None).await;
@@ -109,8 +110,9 @@ impl Identity {
         };
         let exchanged = client::repeat(link.waits(), client::QUESTIONS_MAX, attempt).await;
         let exchanged = exchanged.map_err(|failure| self.explained(failure, link))?;
-        let (name, trust) = (self.access.origin.name(), &exchanged.trust);
-        let place = format!("{} of {}", exchanged.environment, exchanged.app);
+        let (name, trust) = (self.access.origin.name(), exchanged.trust.as_deref().unwrap_or_default());
+        let environment = exchanged.environment.as_ref().map_or("all", PlaceName::as_str);
+        let place = format!("{environment} of {}", self.access.app);
         link.progress().detail("identity", &format!("{name}  {trust}: {} in {place}", exchanged.scope));
         let expires_s = super::credential::now_s().saturating_add(exchanged.expires_in_s);
         let session = IdentitySession { token: exchanged.token, expires_s };

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use devanture_config::api::{ExchangeRequest, Exchanged, Secret};
-use devanture_config::edge_toml::Trust;
+use devanture_config::api::{ExchangeRequest, Exchanged, Scope, Secret};
+use devanture_config::edge_toml::{Oidc, Trust};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
@@ -13,6 +13,7 @@ use super::claims::{check_times, check_trust};
 use super::jwks::Verdict;
 use super::jwt::{self, Jwt};
 use super::keys::Unavailable;
+use super::oidc;
 use crate::access::tokens::{ID_BYTES, PREFIX, SECRET_BYTES};
 use crate::access::{Credentials, random_hex};
 use crate::catalog::identities::{self, ExchangedRecord};
@@ -25,11 +26,21 @@ use crate::telemetry;
 const REMOVED_AT_ONCE: usize = 16;
 /// Characters of a refusal in the log.
 const REASON_CHARACTERS_MAX: usize = 1_000;
+/// What the names of tokens begin with that an exchange made.
+pub(in crate::access) const EXCHANGED_PREFIXES: [&str; 2] = ["trust:", oidc::PERSON_PREFIX];
+/// The label of metrics for logins of people; no name of a trust has an underscore.
+const OIDC_LABEL: &str = "_oidc";
 
-/// An identity token that a trust takes.
+/// An identity token that a trust takes, or that the groups of a person give something for.
 struct Accepted {
-    trust: Trust,
-    environment: PlaceName,
+    /// The name of its trust; `None` for a login of a person.
+    trust: Option<String>,
+    /// The name of the token in the history and the audit log.
+    name: String,
+    app: Option<AppName>,
+    environment: Option<PlaceName>,
+    scope: Scope,
+    lifetime_s: u64,
     /// The key of the record that it was exchanged.
     key: String,
     /// From when on it would be refused as expired.
@@ -42,17 +53,25 @@ struct Accepted {
 enum Refused {
     /// Why, for the log of the edge: the answer does not say.
     Mismatch(String),
+    /// The person is known, and none of their groups has a role there.
+    NoRole(String),
     Unavailable(Unavailable),
 }
 
 impl Credentials {
-    /// Replaces the trusts of `edge.toml`.
-    pub fn set_trusts(&self, trusts: &[Trust]) {
-        self.trusts.set(trusts.to_vec());
+    /// Replaces the trusts and the provider of `edge.toml`.
+    pub fn set_trusts(&self, trusts: &[Trust], oidc: Option<&Oidc>) {
+        self.trusts.set(trusts.to_vec(), oidc.cloned());
     }
 
-    /// Exchanges an identity token for a token of the edge. It is for one environment of one app, and lives as long as the
-    /// trust says.
+    /// The field `WWW-Authenticate` of a refusal: how to log in, with the provider that people log in at.
+    #[must_use]
+    pub fn challenge_field(&self) -> String {
+        self.trusts.oidc.load().as_deref().map_or_else(|| "Bearer".to_owned(), oidc::challenge_field)
+    }
+
+    /// Exchanges an identity token for a token of the edge. By a trust it is for one environment of one app, and lives as
+    /// long as the trust says; for a person it is for what was requested, as far as their groups go.
     ///
     /// # Errors
     /// `bad_identity_token` if no trust takes it, which the answer does not explain, or if it was exchanged before;
@@ -76,6 +95,7 @@ impl Credentials {
         let accepted = match self.accepted(request).await {
             Ok(accepted) => accepted,
             Err(Refused::Mismatch(reason)) => return Err(self.mismatch(request, &reason, from)),
+            Err(Refused::NoRole(person)) => return Err(self.without_role(request, &person, from)),
             Err(Refused::Unavailable(Unavailable { wait })) => {
                 count("", "unavailable");
                 let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
@@ -88,7 +108,7 @@ impl Credentials {
         };
         // Until the commit nobody else makes a token, so that the limits hold.
         let _making = self.making.lock().await;
-        update(&accepted.key, || self.commit_exchange(request, &accepted, from)).await
+        update(&accepted.key, || self.commit_exchange(&accepted, from)).await
     }
 
     /// Finds the trust that takes an identity token.
@@ -99,14 +119,15 @@ impl Credentials {
             return Err(Refused::Mismatch(format!("it has more than {bytes_max} bytes")));
         }
         let jwt = jwt::parse(text).map_err(|refusal| Refused::Mismatch(refusal.to_string()))?;
-        let trusts = self.trusts.all.load_full();
+        let (trusts, oidc) = (self.trusts.all.load_full(), self.trusts.oidc.load_full());
         let issuer = jwt.text("iss").unwrap_or_default();
         let of_issuer: Vec<&Trust> = trusts.iter().filter(|trust| trust.issuer.as_str() == issuer).collect();
-        let Some(first) = of_issuer.first() else {
+        let oidc = oidc.as_deref().filter(|oidc| oidc.issuer.as_str() == issuer);
+        let Some(known) = of_issuer.first().map(|trust| &trust.issuer).or_else(|| oidc.map(|oidc| &oidc.issuer)) else {
             let issuer: String = issuer.chars().take(200).collect();
-            return Err(Refused::Mismatch(format!("no trust has the issuer {issuer:?}")));
+            return Err(Refused::Mismatch(format!("neither a trust nor `[oidc]` has the issuer {issuer:?}")));
         };
-        match self.trusts.issuers.check(&first.issuer, &jwt).await.map_err(Refused::Unavailable)? {
+        match self.trusts.issuers.check(known, &jwt).await.map_err(Refused::Unavailable)? {
             Verdict::Good => {}
             Verdict::UnknownKey => return Err(Refused::Mismatch("its issuer has no such key".to_owned())),
             Verdict::Wrong => return Err(Refused::Mismatch("its signature is not that of its key".to_owned())),
@@ -114,87 +135,77 @@ impl Credentials {
         let now_ms = telemetry::now_ms();
         let expires_ms =
             check_times(&jwt.claims, now_ms, self.limits.identity_token_ms_max).map_err(Refused::Mismatch)?;
-        let mut mismatches = Vec::new();
-        for trust in of_issuer {
-            let environment = request.environment.as_ref().or_else(|| trust.environments.first());
-            let Some(environment) = environment else { continue };
-            match check_trust(trust, &jwt.claims, (&request.app, environment)) {
-                Ok(()) => {
-                    return Ok(Accepted {
-                        environment: environment.clone(),
-                        trust: trust.clone(),
-                        key: exchanged_key(&jwt),
-                        expires_ms,
-                        subject: jwt.text("sub").unwrap_or_default().to_owned(),
-                    });
-                }
-                Err(mismatch) => mismatches.push(format!("{}: {mismatch}", trust.name)),
-            }
+        // What is for the client of people is for no job: one issuer may serve both.
+        if let Some(oidc) = oidc.filter(|oidc| oidc::is_for_client(oidc, &jwt.claims)) {
+            return accepted_person(oidc, &jwt, request, expires_ms);
         }
-        Err(Refused::Mismatch(mismatches.join("; ").chars().take(REASON_CHARACTERS_MAX).collect()))
+        accepted_job(&of_issuer, &jwt, request, expires_ms)
     }
 
     /// Makes the token, and the record that the identity token was exchanged, in one commit. `None` if another commit was
     /// first, and it was not of the same identity token.
-    async fn commit_exchange(
-        &self,
-        request: &ExchangeRequest,
-        accepted: &Accepted,
-        from: Option<IpAddr>,
-    ) -> Result<Option<Exchanged>, Error> {
-        let Accepted { trust, environment, key, .. } = accepted;
+    async fn commit_exchange(&self, accepted: &Accepted, from: Option<IpAddr>) -> Result<Option<Exchanged>, Error> {
+        let Accepted { name, app, environment, key, .. } = accepted;
         if self.catalog.get(key).await?.is_some() {
-            return Err(self.replayed(trust, from));
+            return Err(self.replayed(accepted, from));
         }
         let now_ms = telemetry::now_ms();
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let token_key = records::token_key(&id);
         let lifetime_ms = trust.lifetime_s.saturating_mul(1_000);
         let name = TokenRecord::maker_of(&trust.name);
+        let expires_ms = now_ms.saturating_add(accepted.lifetime_s.saturating_mul(1_000));
         let record = TokenRecord {
             hash: Digest::of(secret.as_bytes()),
             name: name.clone(),
-            app: Some(request.app.clone()),
-            environment: Some(environment.clone()),
-            scope: trust.scope,
+            app: app.clone(),
+            environment: environment.clone(),
+            scope: accepted.scope,
             created_ms: now_ms,
-            expires_ms: Some(now_ms.saturating_add(lifetime_ms)),
+            expires_ms: Some(expires_ms),
             made_by: Some(name.clone()),
             account: None,
         };
         let mut changes = self.room_for_exchange(&request.app, &trust.name, now_ms).await?;
+        let mut changes = self.room_for_exchange(app.as_ref(), now_ms).await?;
         changes.push(Change::Put(token_key.clone(), records::write(&record)?));
         changes.push(Change::Put(key.clone(), records::write(&ExchangedRecord { expires_ms: accepted.expires_ms, trust: trust.name.clone() })?));
         // That of the identity token first: of two checks that fail it is the one that counts.
         let commit = Commit { checks: vec![Check::Absent(key.clone()), Check::Absent(token_key)], changes };
         let actor = Actor {
-            name,
+            name: name.clone(),
             app: record.app.clone(),
             environment: record.environment.clone(),
-            scope: trust.scope,
+            scope: accepted.scope,
             from,
             credential: Credential::Token(id.clone()),
             expires_ms: record.expires_ms,
         };
+        let by = accepted.trust.as_ref().unwrap_or(name);
         let event = AuditEvent::of(Action::ExchangeToken)
-            .place(&request.app, environment)
-            .what(format!("{id} {}, {}, for {}", trust.name, trust.scope, accepted.subject));
+            .what(format!("{id} {by}, {}, for {}", accepted.scope, accepted.subject));
+        let event = match (app, environment) {
+            (Some(app), Some(environment)) => event.place(app, environment),
+            (Some(app), None) => event.app(app),
+            (None, _) => event,
+        };
         match self.audit.commit(&actor, event, commit).await {
             Ok(_revision) => {}
-            Err(catalog::Error::Conflict { key: taken }) if taken == *key => return Err(self.replayed(trust, from)),
+            Err(catalog::Error::Conflict { key: taken }) if taken == *key => return Err(self.replayed(accepted, from)),
             Err(catalog::Error::Conflict { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        count(&trust.name, "ok");
+        count(accepted.label(), "ok");
         Ok(Some(Exchanged {
             token: Secret::new(format!("{PREFIX}_{id}_{secret}")),
             id,
-            trust: trust.name.clone(),
-            app: request.app.clone(),
+            trust: accepted.trust.clone(),
+            person: accepted.trust.is_none().then(|| name.clone()),
+            app: app.clone(),
             environment: environment.clone(),
-            scope: trust.scope,
-            expires_ms: now_ms.saturating_add(lifetime_ms),
-            expires_in_s: trust.lifetime_s,
+            scope: accepted.scope,
+            expires_ms,
+            expires_in_s: accepted.lifetime_s,
         }))
     }
 
@@ -206,6 +217,12 @@ impl Credentials {
         for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
             let token: TokenRecord = records::read(&key, &record)?;
             let Some(maker) = token.trust() else { continue };
+    async fn room_for_exchange(&self, app: Option<&AppName>, now_ms: u64) -> Result<Vec<Change>, Error> {
+        let mut removed = self.check_token_count(app, now_ms).await?;
+        for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
+            let token: TokenRecord = records::read(&key, &record)?;
+            let is_of_trust =
+                token.made_by.is_some_and(|maker| EXCHANGED_PREFIXES.iter().any(|prefix| maker.starts_with(prefix)));
             let id = key.strip_prefix(records::TOKENS_PREFIX).unwrap_or_default().to_owned();
             if token.expires_ms.is_none_or(|at_ms| at_ms > now_ms) {
                 of_trust = of_trust.saturating_add(u64::from(maker == trust && token.app.as_ref() == Some(app)));
@@ -254,30 +271,112 @@ impl Credentials {
     fn mismatch(&self, request: &ExchangeRequest, reason: &str, from: Option<IpAddr>) -> Error {
         count("", "refused");
         if self.log_quota.take() {
-            let (app, environment) = (request.app.as_str(), request.environment.as_ref().map(PlaceName::as_str));
+            let app = request.app.as_ref().map(AppName::as_str);
+            let environment = request.environment.as_ref().map(PlaceName::as_str);
             let from = from_text(from);
             tracing::warn!(target: "audit", app, environment, from, reason, "an identity token was refused");
         }
-        let place = request.environment.as_ref().map_or_else(String::new, |name| format!("{name} of "));
-        let detail = format!("The identity token gives no access to {place}the app {}.", request.app);
-        Problem::new(Code::BadIdentityToken, detail)
+        Problem::new(Code::BadIdentityToken, format!("The identity token gives no access to {}.", place(request)))
             .hint(
                 "its issuer, audience and claims have to match a `[[trust]]` of the edge's edge.toml for this app and \
-                 environment; the log of the edge says what does not",
+                 environment, or its `[oidc]`; the log of the edge says what does not",
             )
             .into()
     }
 
-    fn replayed(&self, trust: &Trust, from: Option<IpAddr>) -> Error {
-        count(&trust.name, "replayed");
+    /// A person whom the provider vouches for learns what is missing, and that alone.
+    fn without_role(&self, request: &ExchangeRequest, person: &str, from: Option<IpAddr>) -> Error {
+        count(OIDC_LABEL, "no_role");
         if self.log_quota.take() {
-            let trust = trust.name.as_str();
-            tracing::warn!(target: "audit", trust, from = from_text(from), "an identity token was presented again");
+            let app = request.app.as_ref().map(AppName::as_str);
+            tracing::warn!(target: "audit", app, person, from = from_text(from), "no group of a person has a role");
         }
-        Problem::new(Code::BadIdentityToken, "The identity token was exchanged before, which can be done once.")
-            .hint("have the CI system make another one, or keep the token that it was exchanged for")
+        let detail = format!("None of the groups of {person} has a role in {}.", place(request));
+        Problem::new(Code::Forbidden, detail)
+            .hint("whoever runs the edge maps groups to roles by `[[oidc.groups]]` of edge.toml; name another app by --app")
             .into()
     }
+
+    fn replayed(&self, accepted: &Accepted, from: Option<IpAddr>) -> Error {
+        count(accepted.label(), "replayed");
+        if self.log_quota.take() {
+            let name = accepted.name.as_str();
+            tracing::warn!(target: "audit", name, from = from_text(from), "an identity token was presented again");
+        }
+        Problem::new(Code::BadIdentityToken, "The identity token was exchanged before, which can be done once.")
+            .hint("have its issuer make another one, or keep the token that it was exchanged for")
+            .into()
+    }
+}
+
+impl Accepted {
+    /// Its label of metrics, which grows by no person.
+    fn label(&self) -> &str {
+        self.trust.as_deref().unwrap_or(OIDC_LABEL)
+    }
+}
+
+/// The place of a request, within a sentence.
+fn place(request: &ExchangeRequest) -> String {
+    let environment = request.environment.as_ref().map_or_else(String::new, |name| format!("{name} of "));
+    let app = request.app.as_ref().map_or_else(|| "every app".to_owned(), |app| format!("the app {app}"));
+    format!("{environment}{app}")
+}
+
+/// What a trust gives to the job of a CI system.
+fn accepted_job(
+    of_issuer: &[&Trust],
+    jwt: &Jwt<'_>,
+    request: &ExchangeRequest,
+    expires_ms: u64,
+) -> Result<Accepted, Refused> {
+    let Some(app) = &request.app else { return Err(Refused::Mismatch("no app is named".to_owned())) };
+    let mut mismatches = Vec::new();
+    for trust in of_issuer {
+        let environment = request.environment.as_ref().or_else(|| trust.environments.first());
+        let Some(environment) = environment else { continue };
+        match check_trust(trust, &jwt.claims, (app, environment)) {
+            Ok(()) => {
+                return Ok(Accepted {
+                    name: format!("trust:{}", trust.name),
+                    trust: Some(trust.name.clone()),
+                    app: Some(app.clone()),
+                    environment: Some(environment.clone()),
+                    scope: trust.scope,
+                    lifetime_s: trust.lifetime_s,
+                    key: exchanged_key(jwt),
+                    expires_ms,
+                    subject: jwt.text("sub").unwrap_or_default().to_owned(),
+                });
+            }
+            Err(mismatch) => mismatches.push(format!("{}: {mismatch}", trust.name)),
+        }
+    }
+    Err(Refused::Mismatch(mismatches.join("; ").chars().take(REASON_CHARACTERS_MAX).collect()))
+}
+
+/// What the groups of a person give them.
+fn accepted_person(
+    oidc: &Oidc,
+    jwt: &Jwt<'_>,
+    request: &ExchangeRequest,
+    expires_ms: u64,
+) -> Result<Accepted, Refused> {
+    let person = oidc::person(&jwt.claims).map_err(Refused::Mismatch)?;
+    let groups = oidc::groups(oidc, &jwt.claims);
+    let grant = oidc.grant(&groups, request.app.as_ref(), request.environment.as_ref());
+    let Some(grant) = grant else { return Err(Refused::NoRole(person)) };
+    Ok(Accepted {
+        name: person,
+        trust: None,
+        app: request.app.clone(),
+        environment: grant.environment,
+        scope: grant.scope,
+        lifetime_s: oidc.lifetime_s,
+        key: exchanged_key(jwt),
+        expires_ms,
+        subject: jwt.text("sub").unwrap_or_default().chars().take(oidc::SUBJECT_CHARACTERS_MAX).collect(),
+    })
 }
 
 /// The key of the record that an identity token was exchanged: by the id that its issuer gave it, or by what is signed.

@@ -3,7 +3,8 @@
 //! `[[trust]]` of `edge.toml` names issuers by OpenID Connect, the claims that count, and what they give. [`jwt`] reads an
 //! identity token, [`jwks`] the keys of an issuer and checks signatures by them, both without I/O; `keys` fetches these
 //! keys and holds them; `claims` compares; `exchange` makes the token, in the same commit as the record of the identity
-//! token, so that each is exchanged once in a whole cluster.
+//! token, so that each is exchanged once in a whole cluster. `oidc` reads the identity token of a person, whom `[oidc]`
+//! gives a role by their groups.
 
 mod claims;
 mod exchange;
@@ -11,30 +12,37 @@ mod fetch;
 pub mod jwks;
 pub mod jwt;
 mod keys;
+mod oidc;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use devanture_config::edge_toml::Trust;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use devanture_config::edge_toml::{Issuer, Oidc, Trust};
 use devanture_config::limits::Limits;
 
 use keys::Issuers;
 
+pub(super) use exchange::EXCHANGED_PREFIXES;
+
 /// All trusts, and the keys of their issuers.
 pub(super) struct Trusts {
     all: ArcSwap<Vec<Trust>>,
+    /// The provider at which people log in.
+    oidc: ArcSwapOption<Oidc>,
     issuers: Issuers,
 }
 
 impl Trusts {
     /// None yet.
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { all: ArcSwap::default(), issuers: Issuers::new(limits) }
+        Self { all: ArcSwap::default(), oidc: ArcSwapOption::empty(), issuers: Issuers::new(limits) }
     }
 
     /// Replaces all of them. Keys of issuers that stay are not fetched again.
-    pub(super) fn set(&self, trusts: Vec<Trust>) {
-        self.issuers.retain(|issuer| trusts.iter().any(|trust| trust.issuer == *issuer));
+    pub(super) fn set(&self, trusts: Vec<Trust>, oidc: Option<Oidc>) {
+        let is_provider = |issuer: &Issuer| oidc.as_ref().is_some_and(|oidc| oidc.issuer == *issuer);
+        self.issuers.retain(|issuer| is_provider(issuer) || trusts.iter().any(|trust| trust.issuer == *issuer));
         self.all.store(Arc::new(trusts));
+        self.oidc.store(oidc.map(Arc::new));
     }
 }

@@ -8,6 +8,7 @@ mod copy;
 mod doctor;
 mod init;
 mod local;
+mod rights;
 mod safekeeping;
 mod serve;
 mod terminal;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, TokenInfo, TokenRequest};
+use devanture_config::api::{AccountInfo, AccountName, AccountRequest, RoleRights, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::{ControlGroups, EdgeFile, NodeIdentity};
 use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
@@ -29,6 +30,7 @@ use devanture_edge::server::{self, Local, LocalError, StartError};
 use devanture_edge::spawner::{
     AUTO, HostSettings, HostUsers, SocketSettings, exec_instance, host, open_door, user_task,
 };
+use rights::RightsArgs;
 use serve::Signals;
 use terminal::{PasswordArgs, print_line, say};
 
@@ -178,9 +180,8 @@ enum TokenCommand {
         /// Environment; by default every environment
         #[arg(long, value_name = "ENVIRONMENT")]
         env: Option<PlaceName>,
-        /// Scope: read, push, promote or admin, each including those before it
-        #[arg(long)]
-        scope: Scope,
+        #[command(flatten)]
+        rights: RightsArgs,
         /// Lifetime, such as 90d, 12h or 30m; unlimited by default
         #[arg(long, value_name = "TIME")]
         expires: Option<Lifetime>,
@@ -214,9 +215,8 @@ enum AccountCommand {
         /// Environment; by default every environment
         #[arg(long, value_name = "ENVIRONMENT")]
         env: Option<PlaceName>,
-        /// Scope: read, push, promote or admin, each including those before it
-        #[arg(long)]
-        scope: Scope,
+        #[command(flatten)]
+        rights: RightsArgs,
         #[command(flatten)]
         password: PasswordArgs,
     },
@@ -397,10 +397,11 @@ fn adopt(file: &EdgeFile, base: &Path) -> Result<(), Failure> {
 
 async fn token(file: &EdgeFile, base: &Path, command: TokenCommand) -> Result<(), Failure> {
     match command {
-        TokenCommand::Create { name, app, env, scope, expires, expires_days } => {
+        TokenCommand::Create { name, app, env, rights, expires, expires_days } => {
             let expires_in_s = expires.map(|lifetime| lifetime.0);
             let expires_in_s = expires_in_s.or_else(|| expires_days.map(|days| u64::from(days) * 86_400));
-            let request = TokenRequest { name, app, environment: env, scope, expires_in_s };
+            let RoleRights { app, environment, scope } = rights.at(app, env)?;
+            let request = TokenRequest { name, app, environment, scope, expires_in_s };
             print_line(&Local::open(file, base).await?.create_token(request).await?.token);
         }
         TokenCommand::List { json } => {
@@ -417,9 +418,10 @@ async fn token(file: &EdgeFile, base: &Path, command: TokenCommand) -> Result<()
 
 async fn account(file: &EdgeFile, base: &Path, command: AccountCommand) -> Result<(), Failure> {
     match command {
-        AccountCommand::Create { name, app, env, scope, password } => {
+        AccountCommand::Create { name, app, env, rights, password } => {
+            let RoleRights { app, environment, scope } = rights.at(app, env)?;
             let (password, is_made) = password.get()?;
-            let request = AccountRequest { name, app, environment: env, scope, password: Some(password.clone()) };
+            let request = AccountRequest { name, app, environment, scope, password: Some(password.clone()) };
             Local::open(file, base).await?.create_account(request).await?;
             if is_made {
                 print_line(password.expose());
