@@ -1,7 +1,7 @@
 //! Commands about access: tokens, the audit log.
 
 use clap::{Args, Subcommand};
-use devanture_config::api::{Scope, lifetime_s};
+use devanture_config::api::{Role, Scope, lifetime_s};
 
 /// Commands about tokens.
 #[derive(Debug, Subcommand)]
@@ -18,8 +18,11 @@ pub(crate) enum TokenCommand {
         #[arg(long)]
         name: String,
         /// Scope: read, push, promote or admin, each including those before it
-        #[arg(long)]
-        scope: Scope,
+        #[arg(long, required_unless_present = "role")]
+        scope: Option<Scope>,
+        /// Role in place of a scope: viewer, developer, team, owner or ops
+        #[arg(long, conflicts_with = "scope")]
+        role: Option<Role>,
         /// Lifetime, such as 90d or 12h; by default that of the token in use
         #[arg(long, value_name = "TIME", value_parser = lifetime_s)]
         expires: Option<u64>,
@@ -38,6 +41,17 @@ pub(crate) enum TokenCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+/// Flags of `login`.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Log in at the provider of the edge, in a browser on any machine; for the app, or with --env one environment
+    #[arg(long)]
+    pub(crate) oidc: bool,
+    /// For every app
+    #[arg(long, requires = "oidc")]
+    pub(crate) all_apps: bool,
 }
 
 /// Flags of `audit`.

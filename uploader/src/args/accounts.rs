@@ -1,7 +1,7 @@
 //! Commands about accounts and their invitations.
 
 use clap::{Args, Subcommand};
-use devanture_config::api::{AccountName, Scope, lifetime_s};
+use devanture_config::api::{AccountName, Role, Scope, lifetime_s};
 
 /// Examples of `account`.
 pub(super) const EXAMPLES: &str = "\
@@ -26,8 +26,11 @@ pub(crate) enum AccountCommand {
         /// Name, such as ada or ada@example.org
         name: AccountName,
         /// Scope: read, push, promote or admin, each including those before it
-        #[arg(long)]
-        scope: Scope,
+        #[arg(long, required_unless_present = "role")]
+        scope: Option<Scope>,
+        /// Role in place of a scope: viewer, developer, team, owner or ops
+        #[arg(long, conflicts_with = "scope")]
+        role: Option<Role>,
         /// For every app
         #[arg(long)]
         all_apps: bool,
@@ -58,6 +61,9 @@ pub(crate) struct InviteArgs {
     /// Create the account with this scope: read, push, promote or admin
     #[arg(long)]
     pub(crate) scope: Option<Scope>,
+    /// Create the account with this role in place of a scope: viewer, developer, team, owner or ops
+    #[arg(long, conflicts_with = "scope")]
+    pub(crate) role: Option<Role>,
     /// Create it for every app
     #[arg(long, requires = "scope")]
     pub(crate) all_apps: bool,
@@ -65,7 +71,7 @@ pub(crate) struct InviteArgs {
     #[arg(long, value_name = "TIME", value_parser = lifetime_s)]
     pub(crate) expires: Option<u64>,
     /// Revoke the open invitation instead
-    #[arg(long, conflicts_with_all = ["scope", "expires"])]
+    #[arg(long, conflicts_with_all = ["scope", "role", "expires"])]
     pub(crate) revoke: bool,
     /// Print what would change, and change nothing
     #[arg(long)]
@@ -77,8 +83,11 @@ impl AccountCommand {
     pub(super) fn is_of_the_edge(&self) -> bool {
         match self {
             Self::List | Self::Delete { .. } => true,
-            Self::Create { all_apps, .. } => *all_apps,
-            Self::Invite(args) => args.scope.is_none() || args.all_apps,
+            Self::Create { all_apps, role, .. } => *all_apps || *role == Some(Role::Ops),
+            Self::Invite(args) => {
+                let is_named = args.scope.is_some() || args.role.is_some_and(|role| role != Role::Ops);
+                !is_named || args.all_apps
+            }
         }
     }
 }

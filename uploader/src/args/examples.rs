@@ -203,13 +203,18 @@ Examples:
   devanture unlock --env staging";
 
 pub(super) const LOGIN: &str = "\
-Example:
+Examples:
   devanture login                         as the account that DEVANTURE_LOGIN names
+  devanture login --oidc                  at the provider that the edge names, by a code in a browser
 
 DEVANTURE_LOGIN is the name of an account, and DEVANTURE_PASSWORD its password;
 `devanture-edge account create` makes one.
 
 Every other command logs in by itself when these are set; this one checks that it works.";
+
+pub(super) const WHOAMI: &str = "\
+Example:
+  devanture whoami";
 
 pub(super) const LOGOUT: &str = "\
 Example:

@@ -32,9 +32,10 @@ use std::path::PathBuf;
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use devanture_config::HostPattern;
+use devanture_config::api::Role;
 use devanture_config::site_toml::RoutePath;
 
-pub(crate) use access::{AuditArgs, TokenCommand};
+pub(crate) use access::{AuditArgs, LoginArgs, TokenCommand};
 pub(crate) use accounts::{AccountCommand, InviteArgs};
 pub(crate) use apps::AppsArgs;
 pub(crate) use canary::{CanaryAction, CanaryArgs, PlanArgs};
@@ -266,9 +267,12 @@ pub(crate) enum Command {
     /// List, create, invite and delete accounts of people
     #[command(subcommand, after_help = accounts::EXAMPLES)]
     Account(AccountCommand),
-    /// Log in as the account DEVANTURE_LOGIN with DEVANTURE_PASSWORD, and store the login for further commands
+    /// Log in as the account DEVANTURE_LOGIN with DEVANTURE_PASSWORD, or at a provider, and store the login
     #[command(after_help = examples::LOGIN)]
-    Login,
+    Login(LoginArgs),
+    /// Show the account, the person or the token in use, and its rights
+    #[command(after_help = examples::WHOAMI)]
+    Whoami,
     /// Log out, and remove the stored login
     #[command(after_help = examples::LOGOUT)]
     Logout,
@@ -352,8 +356,12 @@ impl Command {
         match self {
             Self::Account(command) => command.is_of_the_edge(),
             Self::Audit(args) => args.all_apps,
-            Self::Token(TokenCommand::Create { all_apps, .. } | TokenCommand::List { all_apps }) => *all_apps,
-            Self::Token(TokenCommand::Revoke { .. }) | Self::Apps(_) | Self::Gc(_) | Self::Login | Self::Logout => true,
+            Self::Token(TokenCommand::Create { all_apps, role, .. }) => *all_apps || *role == Some(Role::Ops),
+            Self::Token(TokenCommand::List { all_apps }) => *all_apps,
+            Self::Token(TokenCommand::Revoke { .. }) | Self::Apps(_) | Self::Gc(_) | Self::Login(_) | Self::Logout => {
+                true
+            }
+            Self::Whoami => true,
             _ => false,
         }
     }

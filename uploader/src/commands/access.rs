@@ -1,6 +1,9 @@
 //! `login`, `logout`, `token` and `audit`: who may do what, and who did.
 
-use devanture_config::api::{AuditEntry, AuditLog, TokenInfo, TokenList, TokenMade, TokenPrediction, TokenRequest};
+use devanture_config::api::{
+    AuditEntry, AuditLog, Role, RoleRights, Scope, TokenInfo, TokenList, TokenMade, TokenPrediction, TokenRequest,
+    rights_of,
+};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use reqwest::Method;
@@ -9,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::dry_run;
+use super::{dry_run, person};
 use crate::args::{AuditArgs, TokenCommand};
 use crate::context::Context;
 use crate::edge::client::{self, ANSWER_TIME_MAX, DRY_RUN, Link, Refusal};
@@ -17,7 +20,7 @@ use crate::edge::credential::{Login, Pass};
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{counted, time_text};
-use crate::project::settings::Source;
+use crate::project::settings::{Credential, Source};
 
 /// Tokens that are asked for at once.
 const PAGE: &str = "1000";
@@ -98,8 +101,14 @@ pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
 /// # Errors
 /// As the edge says, or `usage` where the settings hold no login.
 pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
-    let link = context.link()?;
-    let was_there = login_of(&link)?.log_out(&link).await?;
+    let access = context.settings.edge_access()?;
+    let was_there = match &access.credential {
+        Credential::Person(_) => person::logout(context, &access).await?,
+        _ => {
+            let link = context.link()?;
+            login_of(&link)?.log_out(&link).await?
+        }
+    };
     context.output.report(&json!({ "logged_out": was_there }), || {
         vec![match was_there {
             true => "Logged out; nothing that came of that login is good any more.".to_owned(),
@@ -112,7 +121,7 @@ pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
 fn login_of(link: &Link) -> Result<&Login, Failure> {
     match link.pass() {
         Pass::Login(login) => Ok(login),
-        Pass::Identity(_) | Pass::Token(_) => Err(Failure::new(Code::Usage, "There is a token, which needs no login.")
+        Pass::Identity(_) | Pass::None | Pass::Token(_) => Err(Failure::new(Code::Usage, "There is a token, which needs no login.")
             .hint("set DEVANTURE_LOGIN to the name of an account and DEVANTURE_PASSWORD to its password, and no DEVANTURE_TOKEN")),
     }
 }
@@ -130,14 +139,9 @@ pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(
             let list = link.tokens(app.as_ref()).await?;
             context.output.write(&list, || token_lines(style, &list));
         }
-        TokenCommand::Create { name, scope, expires, all_apps, dry_run } => {
-            let wanted = TokenRequest {
-                name: name.clone(),
-                app: app_of(context, *all_apps)?,
-                environment: environment_of(context)?,
-                scope: *scope,
-                expires_in_s: *expires,
-            };
+        TokenCommand::Create { name, scope, role, expires, all_apps, dry_run } => {
+            let RoleRights { app, environment, scope } = rights(context, *scope, *role, *all_apps)?;
+            let wanted = TokenRequest { name: name.clone(), app, environment, scope, expires_in_s: *expires };
             if *dry_run {
                 let foreseen: TokenPrediction = link.post_at(&["tokens"], &wanted, true).await?;
                 print_foreseen(context, &foreseen, "would_create", "make a token");
@@ -181,6 +185,18 @@ pub(crate) async fn audit(context: &Context, args: &AuditArgs) -> Result<(), Fai
 /// The app that is meant; `None` if all of them are.
 pub(super) fn app_of(context: &Context, all_apps: bool) -> Result<Option<AppName>, Failure> {
     if all_apps { Ok(None) } else { Ok(Some(context.settings.app()?.value)) }
+}
+
+/// The scope and the place that are meant, by a scope or a role.
+pub(super) fn rights(
+    context: &Context,
+    scope: Option<Scope>,
+    role: Option<Role>,
+    all_apps: bool,
+) -> Result<RoleRights, Failure> {
+    let app = app_of(context, all_apps || role == Some(Role::Ops))?;
+    rights_of(scope, role, app, environment_of(context)?)
+        .map_err(|error| Failure::new(Code::Usage, format!("--role: {error}.")))
 }
 
 /// The environment that is meant; `None` if the flag names none.

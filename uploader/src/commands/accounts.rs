@@ -3,14 +3,14 @@
 use std::io::{IsTerminal as _, Read as _};
 
 use devanture_config::api::{
-    AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest, InvitationMade, InvitationRequest, Scope,
-    Secret,
+    AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest, InvitationMade, InvitationRequest, Role,
+    RoleRights, Scope, Secret,
 };
 use devanture_config::problem::Code;
 use reqwest::Method;
 use serde_json::json;
 
-use super::access::{app_of, environment_of, place_text};
+use super::access::{place_text, rights};
 use super::dry_run;
 use crate::args::{AccountCommand, InviteArgs};
 use crate::context::Context;
@@ -41,8 +41,8 @@ pub(crate) async fn account(context: &Context, command: &AccountCommand) -> Resu
             let list = link.accounts().await?;
             context.output.write(&list, || account_lines(context.output.style, &list));
         }
-        AccountCommand::Create { name, scope, all_apps, dry_run } => {
-            let mut wanted = wanted_account(context, name, *scope, *all_apps)?;
+        AccountCommand::Create { name, scope, role, all_apps, dry_run } => {
+            let mut wanted = wanted_account(context, name, (*scope, *role), *all_apps)?;
             if *dry_run {
                 let predicted = link.post_at(&["accounts"], &wanted, true).await?;
                 print_prediction(context, &predicted, "would_create", "create the account");
@@ -87,8 +87,9 @@ async fn invite(context: &Context, link: &Link, args: &InviteArgs) -> Result<(),
         return Ok(());
     }
     let wanted = InvitationRequest { expires_in_s: args.expires };
-    if let Some(scope) = args.scope {
-        let account = wanted_account(context, name, scope, args.all_apps)?;
+    if args.scope.is_some() || args.role.is_some() {
+        let account = wanted_account(context, name, (args.scope, args.role), args.all_apps)?;
+        let scope = account.scope;
         if args.dry_run {
             let predicted = link.post_at(&["accounts"], &account, true).await?;
             print_prediction(context, &predicted, "would_create", "create and invite the account");
@@ -114,10 +115,10 @@ async fn invite(context: &Context, link: &Link, args: &InviteArgs) -> Result<(),
 fn wanted_account(
     context: &Context,
     name: &AccountName,
-    scope: Scope,
+    (scope, role): (Option<Scope>, Option<Role>),
     all_apps: bool,
 ) -> Result<AccountRequest, Failure> {
-    let (app, environment) = (app_of(context, all_apps)?, environment_of(context)?);
+    let RoleRights { app, environment, scope } = rights(context, scope, role, all_apps)?;
     Ok(AccountRequest { name: name.clone(), app, environment, scope, password: None })
 }
 

@@ -23,6 +23,7 @@ mod logs;
 mod maintenance;
 mod migrate;
 mod nodes;
+mod person;
 mod protection;
 mod push;
 mod retention;
@@ -39,6 +40,7 @@ mod webhooks;
 
 use self::push::Push;
 use crate::args::Command;
+use crate::args::LoginArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::signals::interruptible;
@@ -114,7 +116,9 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
             None => init::init(context, args),
         },
         Command::Instances => instances::instances(context).await,
-        Command::Login => access::login(context).await,
+        Command::Login(LoginArgs { oidc: true, all_apps }) => person::login(context, *all_apps).await,
+        Command::Login(_) => access::login(context).await,
+        Command::Whoami => person::whoami(context).await,
         Command::Logout => access::logout(context).await,
         Command::LiveLog(args) => signing::live_log(context, args).await,
         Command::Lock(args) => collaboration::lock(context, args).await,

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use devanture_config::api::{LoggedIn, LoginRequest, RefreshRequest, Secret};
+use devanture_config::api::{ExchangeRequest, Exchanged, LoggedIn, LoginRequest, RefreshRequest, Secret};
 use devanture_config::problem::Code;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -15,9 +15,10 @@ use tokio::sync::Mutex;
 
 use super::client::{self, Link, Refusal};
 use super::identity::Identity;
+use super::person;
 use super::session_store::Store;
 use crate::output::exit::Failure;
-use crate::project::settings::{Credential, EdgeAccess, LoginAccess};
+use crate::project::settings::{Credential, EdgeAccess, LoginAccess, no_token};
 
 /// Longest time for an exchange; a busy edge may let a password wait for its turn.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
@@ -33,6 +34,8 @@ pub(crate) enum Pass {
     Identity(Box<Identity>),
     /// A login.
     Login(Box<Login>),
+    /// None: for requests that need none.
+    None,
 }
 
 /// A login, and what it was exchanged for last.
@@ -86,6 +89,10 @@ impl Pass {
             Credential::Token(token) => Ok(Self::Token(bearer(token.secret())?)),
             Credential::Identity(identity) => Ok(Self::Identity(Box::new(Identity::of(access, identity)))),
             Credential::Login(login) => Ok(Self::Login(Box::new(Login::of(access, login)))),
+            Credential::Person(place) => match person::current(access, place) {
+                Some(login) => Ok(Self::Token(bearer(login.token.expose())?)),
+                None => Err(no_token()),
+            },
         }
     }
 
@@ -96,6 +103,7 @@ impl Pass {
     pub(crate) async fn show(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<HeaderValue, Failure> {
         match self {
             Self::Token(token) => Ok(token.clone()),
+            Self::None => Err(no_token()),
             Self::Identity(identity) => bearer(Box::pin(identity.token(link, refused)).await?.expose()),
             // In a box: every request waits for this, and hardly one does it.
             Self::Login(login) => bearer(Box::pin(login.session(link, refused)).await?.access_token.expose()),
@@ -107,7 +115,7 @@ impl Pass {
         match self {
             Self::Identity(identity) => identity.is_renewable(),
             Self::Login(_) => true,
-            Self::Token(_) => false,
+            Self::None | Self::Token(_) => false,
         }
     }
 }
@@ -231,6 +239,21 @@ fn is_over(failure: &Failure) -> bool {
     failure.is(Code::BadToken) || failure.is(Code::Unauthenticated)
 }
 
+impl Link {
+    /// Exchanges the identity token of a person.
+    ///
+    /// # Errors
+    /// As the edge says of it.
+    pub(crate) async fn exchange(&self, wanted: &ExchangeRequest) -> Result<Exchanged, Failure> {
+        let attempt = async || match exchange(self, "exchange", wanted).await {
+            // Each further try would be one attempt more.
+            Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
+            other => other,
+        };
+        self.decoded(&client::repeat(self.waits(), client::QUESTIONS_MAX, attempt).await?)
+    }
+}
+
 /// A request that shows who somebody is instead of a token.
 async fn exchange(link: &Link, operation: &str, body: &impl Serialize) -> Result<Vec<u8>, Refusal> {
     let body = client::encoded(body).map_err(Refusal::Final)?;
@@ -246,7 +269,7 @@ pub(super) fn is_worth_showing(token: &Secret, expires_s: u64, refused: Option<&
 }
 
 /// The field for a token.
-pub(super) fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+pub(crate) fn bearer(token: &str) -> Result<HeaderValue, Failure> {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|error| Failure::new(Code::Usage, format!("The token cannot be sent: {error}.")))?;
     bearer.set_sensitive(true);

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::platform::{is_private, make_private_folder, private};
 use crate::project::dotenv;
-use crate::project::settings::{EdgeAccess, IdentityAccess, LoginAccess};
+use crate::project::settings::{EdgeAccess, IdentityAccess, LoginAccess, PersonAccess};
 
 /// Most bytes of such a file.
 const BYTES_MAX: u64 = 64 * 1024;
@@ -43,6 +43,11 @@ impl Store {
         let environment = identity.environment.as_ref().map_or("", |environment| environment.as_str());
         let parts = ["identity", identity.app.as_str(), environment, token];
         Self::at(folder, access, &parts.map(str::as_bytes))
+    }
+
+    /// The file for the logins of people at the provider of this edge.
+    pub(crate) fn of_person(access: &EdgeAccess, person: &PersonAccess) -> Option<Self> {
+        Self::at(person.state_folder.clone(), access, &[b"person"])
     }
 
     /// The file for what these parts say, at this edge.

@@ -81,7 +81,15 @@ impl Link {
     /// # Errors
     /// `usage` where the CA's file or the token cannot be taken.
     pub(crate) fn new(access: &EdgeAccess, progress: Progress) -> Result<Self, Failure> {
-        let pass = Arc::new(Pass::of(access)?);
+        Self::with(access, Pass::of(access)?, progress)
+    }
+
+    /// As [`Link::new`], with another credential.
+    ///
+    /// # Errors
+    /// `usage` where the CA's file cannot be taken.
+    pub(crate) fn with(access: &EdgeAccess, pass: Pass, progress: Progress) -> Result<Self, Failure> {
+        let pass = Arc::new(pass);
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIME_MAX)

@@ -4,6 +4,7 @@
 //! Nothing here reads a file or the process environment: maps come in, so that the order is a table of tests.
 
 mod identity;
+mod person;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use url::{Host, Url};
 use super::dotenv;
 use crate::output::exit::Failure;
 pub(crate) use identity::{IdentityAccess, Origin};
+pub(crate) use person::{PersonAccess, no_token};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";
@@ -46,11 +48,6 @@ impl Source {
         matches!(self, Self::Flag | Self::Environment)
     }
 }
-
-/// What to do without a credential.
-const NO_TOKEN: &str = "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN to the name of \
-     an account and DEVANTURE_PASSWORD to its password; `devanture-edge account create` makes one. In CI, an identity \
-     token does without either: GitHub Actions needs `permissions: id-token: write`, others set DEVANTURE_ID_TOKEN";
 
 /// The variable that says which app is meant.
 pub(crate) const APP_VARIABLE: &str = Name::App.variable();
@@ -153,6 +150,8 @@ pub(crate) enum Credential {
     Identity(Box<IdentityAccess>),
     /// An account.
     Login(LoginAccess),
+    /// A login at the provider of the edge.
+    Person(PersonAccess),
 }
 
 /// An account, and where what it is exchanged for may be kept.
@@ -360,9 +359,7 @@ impl Settings {
                 .hint("set DEVANTURE_LOGIN to the name of the account")),
             (_, None, None) => match self.identity(others)? {
                 Some(identity) => Ok(Credential::Identity(Box::new(identity))),
-                None => {
-                    Err(Failure::new(Code::Unauthenticated, "A token is needed, and there is none.").hint(NO_TOKEN))
-                }
+                None => Ok(Credential::Person(self.person()?)),
             },
         }
     }

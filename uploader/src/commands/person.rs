@@ -1,0 +1,123 @@
+//! `login --oidc`, `logout` of such a login, and `whoami`.
+
+use devanture_config::api::{ExchangeRequest, Exchanged, Scope, Session};
+use devanture_config::problem::Code;
+use reqwest::Method;
+use reqwest::header::WWW_AUTHENTICATE;
+use serde_json::json;
+
+use super::access::place_text;
+use crate::context::Context;
+use crate::edge::client::{ANSWER_TIME_MAX, Link};
+use crate::edge::credential::{Pass, bearer};
+use crate::edge::device::Provider;
+use crate::edge::person::{self, PersonLogin};
+use crate::output::exit::Failure;
+use crate::output::report::time_text;
+use crate::project::settings::{Credential, EdgeAccess, PersonAccess};
+
+impl Link {
+    /// The provider that the edge names to those without a token.
+    async fn provider(&self) -> Result<Provider, Failure> {
+        let request = self.request_at(Method::GET, &["session"], &[]).timeout(ANSWER_TIME_MAX);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let field = response.headers().get(WWW_AUTHENTICATE).and_then(|field| field.to_str().ok());
+        field.and_then(Provider::of_challenge).ok_or_else(|| {
+            Failure::new(Code::Usage, format!("The edge at {} has no provider to log in at.", self.address()))
+                .hint("`[oidc]` of its edge.toml names one; `devanture login` without --oidc logs in to an account")
+        })
+    }
+}
+
+/// `login --oidc`.
+///
+/// # Errors
+/// As the provider and the edge say; `untrusted_source`.
+pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failure> {
+    let access = context.settings.login_access()?;
+    let person = person_of(&access)?;
+    let link = Link::with(&access, Pass::None, context.progress.clone())?;
+    let provider = link.provider().await?;
+    let prompt = provider.begin().await?;
+    context.progress.note(&format!("open {} and enter the code {}", prompt.address, prompt.code));
+    let identity_token = provider.wait(&prompt).await?;
+    let app = person.app.clone().filter(|_| !all_apps);
+    let environment = person.environment.clone().filter(|_| !all_apps);
+    let wanted = ExchangeRequest { identity_token, app, environment };
+    let exchanged: Exchanged = link.exchange(&wanted).await?;
+    let (is_kept, before) = person::keep(&access, person, PersonLogin::of(&exchanged));
+    if let Some(before) = before {
+        // It may be over already.
+        revoke(&access, context, &before).await.ok();
+    }
+    let (name, scope) = (exchanged.person.clone().unwrap_or_default(), exchanged.scope);
+    let value = json!({
+        "person": exchanged.person,
+        "app": exchanged.app,
+        "environment": exchanged.environment,
+        "scope": scope,
+        "expires_ms": exchanged.expires_ms,
+        "kept": is_kept,
+    });
+    context.output.report(&value, || {
+        let place = place_text(exchanged.app.as_ref(), exchanged.environment.as_ref());
+        let kept = match is_kept {
+            true => format!("The login is kept until {}; `devanture logout` ends it.", time_text(exchanged.expires_ms)),
+            false => "The login cannot be kept: there is no folder that can be written.".to_owned(),
+        };
+        vec![format!("Logged in as {name}, {scope} for {place}."), kept]
+    });
+    Ok(())
+}
+
+/// `logout` of a login at the provider; `false` where none is stored.
+///
+/// # Errors
+/// Where the edge could not be reached.
+pub(crate) async fn logout(context: &Context, access: &EdgeAccess) -> Result<bool, Failure> {
+    let person = person_of(access)?;
+    let Some(login) = person::current(access, person) else { return Ok(false) };
+    match revoke(access, context, &login).await {
+        // It was over already.
+        Err(failure) if !failure.is(Code::BadToken) => return Err(failure),
+        _ => {}
+    }
+    person::forget(access, person, &login.id);
+    Ok(true)
+}
+
+async fn revoke(access: &EdgeAccess, context: &Context, login: &PersonLogin) -> Result<(), Failure> {
+    let link = Link::with(access, Pass::Token(bearer(login.token.expose())?), context.progress.clone())?;
+    link.delete_at(&["tokens", &login.id]).await
+}
+
+fn person_of(access: &EdgeAccess) -> Result<&PersonAccess, Failure> {
+    match &access.credential {
+        Credential::Person(person) => Ok(person),
+        _ => {
+            Err(Failure::new(Code::Usage, "There is another credential.")
+                .hint("unset DEVANTURE_TOKEN and DEVANTURE_LOGIN"))
+        }
+    }
+}
+
+/// `whoami`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn whoami(context: &Context) -> Result<(), Failure> {
+    let link = context.link()?;
+    let request = || link.request_at(Method::GET, &["session"], &[]).timeout(ANSWER_TIME_MAX);
+    let session: Session = link.repeated(request).await?;
+    context.output.write(&session, || {
+        let account = session.account.as_ref().map(ToString::to_string);
+        let name = account.or_else(|| session.token.clone()).unwrap_or_default();
+        let rights = session.rights.iter().map(|right| {
+            let scope = right.scopes.last().map(Scope::to_string).unwrap_or_default();
+            format!("  {scope} for {}", place_text(right.app.as_ref(), right.environment.as_ref()))
+        });
+        let ends = session.expires_ms.map(|at_ms| format!("  until {}", time_text(at_ms)));
+        [name].into_iter().chain(rights).chain(ends).collect()
+    });
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! The device authorization grant (RFC 8628): a person confirms a code in a browser, on any machine, and this one gets the
+//! identity token.
+
+use std::time::Duration;
+
+use devanture_config::api::Secret;
+use devanture_config::edge_toml::Issuer;
+use devanture_config::problem::Code;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use url::{Url, form_urlencoded};
+
+use super::client::{self, CONNECT_TIME_MAX};
+use crate::output::exit::Failure;
+use crate::project::settings;
+
+/// Longest time for one answer of the provider.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+/// Most bytes of it.
+const ANSWER_BYTES_MAX: usize = 256 * 1_024;
+/// Longest time that a person has, whatever the provider says.
+const LOGIN_TIME_MAX: Duration = Duration::from_secs(1_800);
+/// Pause between two requests where the provider names none (§3.2), its bounds, and what `slow_down` adds (§3.5).
+const INTERVAL_S: u64 = 5;
+const INTERVAL_S_MAX: u64 = 60;
+const SLOWER: Duration = Duration::from_secs(5);
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+/// The provider that an edge names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Provider {
+    issuer: Issuer,
+    client_id: String,
+    scopes: String,
+}
+
+/// What the person has to do.
+#[derive(Debug)]
+pub(crate) struct Prompt {
+    /// The address to open.
+    pub(crate) address: String,
+    /// The code to enter there.
+    pub(crate) code: String,
+    device_code: Secret,
+    token_url: Url,
+    interval: Duration,
+    life: Duration,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    device_authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Authorization {
+    device_code: Secret,
+    user_code: String,
+    verification_uri: String,
+    expires_in: u64,
+    #[serde(default)]
+    interval: Option<u64>,
+}
+
+/// What the provider answers to one request for the token.
+#[derive(Debug, PartialEq, Eq)]
+enum Polled {
+    Token(Secret),
+    Pending,
+    SlowDown,
+    Failed(String, &'static str),
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    id_token: Option<Secret>,
+    error: Option<String>,
+}
+
+impl Provider {
+    /// The provider that the field `WWW-Authenticate` of a refusal names.
+    pub(crate) fn of_challenge(field: &str) -> Option<Self> {
+        let text = |name: &str| {
+            let (_, rest) = field.split_once(&format!("{name}=\""))?;
+            rest.split_once('"').map(|(text, _)| text.to_owned())
+        };
+        let issuer = text("oidc_issuer")?.parse().ok()?;
+        Some(Self { issuer, client_id: text("oidc_client_id")?, scopes: text("oidc_scopes")? })
+    }
+
+    /// Begins a login.
+    ///
+    /// # Errors
+    /// `unreachable` where the provider does not answer as it should.
+    pub(crate) async fn begin(&self) -> Result<Prompt, Failure> {
+        let url = self.issuer.discovery_url();
+        let found: Discovery = self.answer(reqwest::Method::GET, &url, None).await?.1;
+        // Discovery 1.0 §4.3: byte for byte, or one provider could speak for another.
+        if found.issuer != self.issuer.as_str() {
+            return Err(self.failed("its document is of another issuer"));
+        }
+        let endpoint = |text: Option<String>| text.and_then(|text| self.issuer.keys_url(&text)?.parse::<Url>().ok());
+        let (Some(device_url), Some(token_url)) =
+            (endpoint(found.device_authorization_endpoint), endpoint(found.token_endpoint))
+        else {
+            return Err(self.failed("its document names no device authorization endpoint"));
+        };
+        let form = [("client_id", self.client_id.as_str()), ("scope", self.scopes.as_str())];
+        let (is_good, value) = self.answer(reqwest::Method::POST, device_url.as_str(), Some(&form)).await?;
+        let bad = || self.failed("it does not begin a login: is the device grant allowed for the client?");
+        let answer: Authorization = serde_json::from_value(value).ok().filter(|_| is_good).ok_or_else(bad)?;
+        // They go to a terminal.
+        let is_plain =
+            |text: &str| !text.is_empty() && text.len() <= 2_048 && text.bytes().all(|b| b.is_ascii_graphic());
+        let is_address =
+            answer.verification_uri.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
+        if !is_plain(&answer.user_code) || !is_plain(&answer.verification_uri) || !is_address {
+            return Err(bad());
+        }
+        Ok(Prompt {
+            address: answer.verification_uri,
+            code: answer.user_code,
+            device_code: answer.device_code,
+            token_url,
+            interval: Duration::from_secs(answer.interval.unwrap_or(INTERVAL_S).clamp(1, INTERVAL_S_MAX)),
+            life: Duration::from_secs(answer.expires_in).min(LOGIN_TIME_MAX),
+        })
+    }
+
+    /// Waits until the person has confirmed the code. Returns the identity token.
+    ///
+    /// # Errors
+    /// `forbidden` where the login is denied, `unauthenticated` where it takes too long, `unreachable`.
+    pub(crate) async fn wait(&self, prompt: &Prompt) -> Result<Secret, Failure> {
+        let until = Instant::now() + prompt.life;
+        let mut interval = prompt.interval;
+        let form = [
+            ("grant_type", GRANT),
+            ("device_code", prompt.device_code.expose()),
+            ("client_id", self.client_id.as_str()),
+        ];
+        loop {
+            if Instant::now() + interval >= until {
+                return Err(self.late());
+            }
+            tokio::time::sleep(interval).await;
+            match self.answer(reqwest::Method::POST, prompt.token_url.as_str(), Some(&form)).await {
+                Ok((is_good, value)) => match polled(is_good, value) {
+                    Polled::Token(token) => return Ok(token),
+                    Polled::Pending => {}
+                    Polled::SlowDown => interval += SLOWER,
+                    Polled::Failed(error, _) if error == "expired_token" => return Err(self.late()),
+                    Polled::Failed(error, _) if error == "access_denied" => {
+                        return Err(Failure::new(Code::Forbidden, format!("The login was denied at {}.", self.issuer)));
+                    }
+                    Polled::Failed(_, why) => return Err(self.failed(why)),
+                },
+                // §3.5: a provider that does not answer is given more time; `until` bounds it.
+                Err(_) => interval = (interval * 2).min(Duration::from_secs(INTERVAL_S_MAX)),
+            }
+        }
+    }
+
+    fn late(&self) -> Failure {
+        Failure::new(Code::Unauthenticated, format!("The code was not confirmed in time at {}.", self.issuer))
+            .hint("`devanture login --oidc` makes another one")
+    }
+
+    fn failed(&self, why: &str) -> Failure {
+        Failure::new(Code::Unreachable, format!("Nobody can log in at {}: {why}.", self.issuer))
+            .hint("`[oidc]` of the edge's edge.toml names the provider and the client")
+    }
+
+    /// An answer of JSON, and whether its status is a good one.
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        method: reqwest::Method,
+        url: &str,
+        form: Option<&[(&str, &str)]>,
+    ) -> Result<(bool, T), Failure> {
+        let url: Url = url.parse().map_err(|_error| self.failed("its address is none"))?;
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIME_MAX)
+            .timeout(ANSWER_TIME_MAX)
+            .redirect(reqwest::redirect::Policy::none());
+        if settings::is_loopback(&url) {
+            builder = builder.no_proxy();
+        }
+        if url.scheme() == "http" {
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder.build().map_err(|error| client::no_tls(&error))?;
+        let mut request = http.request(method, url).header(ACCEPT, "application/json");
+        if let Some(form) = form {
+            let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
+        }
+        let lost = |error: reqwest::Error| self.failed(&error.without_url().to_string());
+        let mut response = request.send().await.map_err(lost)?;
+        let is_good = response.status().is_success();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER_BYTES_MAX {
+                return Err(self.failed("its answer does not end"));
+            }
+        }
+        let value = serde_json::from_slice(&body).map_err(|_error| self.failed("its answer is no JSON"))?;
+        Ok((is_good, value))
+    }
+}
+
+/// What an answer of the token endpoint means (§3.5).
+fn polled(is_good: bool, value: serde_json::Value) -> Polled {
+    let bad = || Polled::Failed(String::new(), "its answer is not what it should be");
+    let Ok(answer) = serde_json::from_value::<TokenAnswer>(value) else { return bad() };
+    match (is_good, answer.id_token, answer.error.as_deref()) {
+        (true, Some(token), None) => Polled::Token(token),
+        (true, None, None) => {
+            Polled::Failed(String::new(), "it gives no identity token: is `openid` among the scopes?")
+        }
+        (_, _, Some("authorization_pending")) => Polled::Pending,
+        (_, _, Some("slow_down")) => Polled::SlowDown,
+        (_, _, Some(error)) => Polled::Failed(error.to_owned(), "it refuses the login"),
+        (false, _, None) => bad(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_challenge_names_the_provider() {
+        let field =
+            "Bearer oidc_issuer=\"https://login.example.org\", oidc_client_id=\"cli\", oidc_scopes=\"openid email\"";
+        let found = Provider::of_challenge(field).unwrap();
+        assert_eq!(
+            (found.issuer.as_str(), &*found.client_id, &*found.scopes),
+            ("https://login.example.org", "cli", "openid email")
+        );
+        for field in
+            ["Bearer", "Bearer oidc_issuer=\"http://login.example.org\", oidc_client_id=\"a\", oidc_scopes=\"b\""]
+        {
+            assert_eq!(Provider::of_challenge(field), None, "{field}");
+        }
+    }
+
+    #[test]
+    fn every_answer_of_the_token_endpoint_has_a_meaning() {
+        let failed = |error: &str, why| Polled::Failed(error.to_owned(), why);
+        for (is_good, value, expected) in [
+            (true, json!({ "id_token": "a.b.c", "access_token": "d" }), Polled::Token(Secret::new("a.b.c"))),
+            (false, json!({ "error": "authorization_pending" }), Polled::Pending),
+            (false, json!({ "error": "slow_down" }), Polled::SlowDown),
+            (false, json!({ "error": "access_denied" }), failed("access_denied", "it refuses the login")),
+            (false, json!({ "error": "expired_token" }), failed("expired_token", "it refuses the login")),
+            (false, json!({ "id_token": "a.b.c" }), failed("", "its answer is not what it should be")),
+            (true, json!([]), failed("", "its answer is not what it should be")),
+        ] {
+            assert_eq!(polled(is_good, value.clone()), expected, "{value}");
+        }
+    }
+}

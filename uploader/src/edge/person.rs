@@ -1,0 +1,85 @@
+//! Logins of people at the provider of the edge, stored in the state folder: one file for each edge and CA, with a token
+//! for each place that a person has logged in to.
+
+use devanture_config::api::{Exchanged, Secret};
+use devanture_config::{AppName, PlaceName};
+use serde::{Deserialize, Serialize};
+
+use super::credential::{is_worth_showing, now_s};
+use super::session_store::Store;
+use crate::project::settings::{EdgeAccess, PersonAccess};
+
+/// Most logins of one edge that are stored.
+const LOGINS_MAX: usize = 50;
+
+/// A login in one place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PersonLogin {
+    /// The id of its token.
+    pub(crate) id: String,
+    /// The token.
+    pub(crate) token: Secret,
+    app: Option<AppName>,
+    environment: Option<PlaceName>,
+    /// When it ends, in seconds since 1970 UTC.
+    expires_s: u64,
+}
+
+impl PersonLogin {
+    /// A login that has just begun.
+    pub(crate) fn of(exchanged: &Exchanged) -> Self {
+        Self {
+            id: exchanged.id.clone(),
+            token: exchanged.token.clone(),
+            app: exchanged.app.clone(),
+            environment: exchanged.environment.clone(),
+            expires_s: now_s().saturating_add(exchanged.expires_in_s),
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        is_worth_showing(&self.token, self.expires_s, None)
+    }
+
+    fn is_for(&self, person: &PersonAccess) -> bool {
+        let is_of_app = self.app.is_none() || person.app.is_none() || self.app == person.app;
+        let environments = (&self.environment, &person.environment);
+        is_of_app && (environments.0.is_none() || environments.1.is_none() || environments.0 == environments.1)
+    }
+}
+
+/// The stored login for the place that the settings name: the one that is for nothing else, else a wider one.
+pub(crate) fn current(access: &EdgeAccess, person: &PersonAccess) -> Option<PersonLogin> {
+    let good = logins(access, person).into_iter().filter(|login| login.is_good() && login.is_for(person));
+    good.max_by_key(|login| (login.app == person.app, login.environment == person.environment))
+}
+
+/// Stores a login in place of an earlier one of the same place. Returns whether it is stored, and the earlier one.
+pub(crate) fn keep(access: &EdgeAccess, person: &PersonAccess, login: PersonLogin) -> (bool, Option<PersonLogin>) {
+    let place = |login: &PersonLogin| (login.app.clone(), login.environment.clone());
+    let (before, mut others): (Vec<_>, Vec<_>) = logins(access, person)
+        .into_iter()
+        .filter(PersonLogin::is_good)
+        .partition(|other| place(other) == place(&login));
+    others.push(login);
+    let surplus = others.len().saturating_sub(LOGINS_MAX);
+    others.drain(..surplus);
+    let is_kept = Store::of_person(access, person).is_some_and(|store| store.write(&others));
+    (is_kept, before.into_iter().next())
+}
+
+/// Stores a login no more.
+pub(crate) fn forget(access: &EdgeAccess, person: &PersonAccess, id: &str) {
+    let mut others = logins(access, person);
+    others.retain(|login| login.id != id && login.is_good());
+    let Some(store) = Store::of_person(access, person) else { return };
+    if others.is_empty() {
+        store.remove();
+    } else {
+        store.write(&others);
+    }
+}
+
+fn logins(access: &EdgeAccess, person: &PersonAccess) -> Vec<PersonLogin> {
+    Store::of_person(access, person).and_then(|store| store.read()).unwrap_or_default()
+}

@@ -1,0 +1,65 @@
+//! Logins of people at the provider of the edge: where one is looked for when there is no other credential.
+
+use std::path::PathBuf;
+
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName};
+
+use super::{Credential, EdgeAccess, Name, Settings, Source, edge_url};
+use crate::output::exit::Failure;
+
+/// What to do without a credential.
+const NO_TOKEN: &str = "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN to the name of \
+     an account and DEVANTURE_PASSWORD to its password; `devanture-edge account create` makes one. In CI, an identity \
+     token does without either: GitHub Actions needs `permissions: id-token: write`, others set DEVANTURE_ID_TOKEN";
+
+/// The place that a stored login is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PersonAccess {
+    /// The app, where one is named.
+    pub(crate) app: Option<AppName>,
+    /// The environment, where one is named.
+    pub(crate) environment: Option<PlaceName>,
+    /// The folder of stored logins.
+    pub(crate) state_folder: PathBuf,
+}
+
+/// The failure of a command without a credential.
+pub(crate) fn no_token() -> Failure {
+    Failure::new(Code::Unauthenticated, "A token is needed, and there is none.").hint(NO_TOKEN)
+}
+
+impl Settings {
+    /// Where a login of a person is stored.
+    ///
+    /// # Errors
+    /// `unauthenticated` where there is no folder for one.
+    pub(super) fn person(&self) -> Result<PersonAccess, Failure> {
+        let environment = self.environment()?;
+        Ok(PersonAccess {
+            app: self.app().ok().map(|app| app.value),
+            environment: Some(environment.value).filter(|_| environment.source != Source::Default),
+            state_folder: self.state_folder.clone().ok_or_else(no_token)?,
+        })
+    }
+
+    /// The edge that a person logs in to.
+    ///
+    /// # Errors
+    /// `untrusted_source` where a file of the project names it, or a CA for it: it could be another edge, which hands the
+    /// identity token on to the right one; those of [`Settings::edge_access`].
+    pub(crate) fn login_access(&self) -> Result<EdgeAccess, Failure> {
+        let url = self.texts.get(&Name::Url).ok_or_else(|| {
+            self.unsaid("Where the edge is, is not said.")
+                .hint("set DEVANTURE_URL to the address of its admin listener, such as https://127.0.0.1:8444")
+        })?;
+        let ca = self.texts.get(&Name::Ca);
+        let others = [(Name::Url, Some(url)), (Name::Ca, ca)];
+        super::check_goes_together(self, "login", "the provider of the edge", &others)?;
+        Ok(EdgeAccess {
+            url: edge_url(&url.value, self.source_name(Name::Url, url.source))?,
+            credential: Credential::Person(self.person()?),
+            ca: ca.map(|setting| PathBuf::from(&setting.value)),
+        })
+    }
+}
