@@ -59,7 +59,7 @@ fn calls<'l>(line: &'l str, program: &str) -> Vec<Vec<&'l str>> {
 fn every_command_in_a_document_exists() {
     let of_args = files(".rs").into_iter().filter(|path| path.starts_with("uploader/src/args"));
     let args: String = of_args.map(|path| read(&path)).collect();
-    let main = ["main", "cluster", "console", "copy", "doctor", "init", "safekeeping", "terminal", "upgrade"];
+    let main = ["main", "cluster", "console", "copy", "doctor", "init", "rights", "safekeeping", "terminal", "upgrade"];
     let main: String = main.map(|file| read(&format!("edge/src/bin/devanture-edge/{file}.rs"))).concat();
     let client = (commands(&args, "Command"), flags(&args));
     let edge = (commands(&main, "Command"), flags(&main));

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod commands;
+mod roles;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use devanture_config::api::{Role, RolePlace, WebhookEvent};
+use devanture_config::api::WebhookEvent;
 use devanture_config::limits::TABLE;
 use devanture_config::problem::{Code, Exit};
 use devanture_edge::admin::OPERATIONS;
@@ -97,20 +98,6 @@ fn code_lines(document: &str) -> Vec<String> {
         }
     }
     lines
-}
-
-#[test]
-fn the_roles_are_in_the_table_of_the_documents() {
-    let mut table = "| role | scope | place | what it is for |\n|---|---|---|---|\n".to_owned();
-    for role in Role::ALL {
-        let place = match role.place() {
-            RolePlace::App => "the app",
-            RolePlace::Environment => "`preview`, or the environment that is named",
-            RolePlace::Edge => "every app",
-        };
-        writeln!(table, "| {role} | `{}` | {place} | {} |", role.scope(), role.purpose()).unwrap();
-    }
-    hold("docs/access.md", "roles", &table);
 }
 
 #[test]
@@ -258,6 +245,7 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
         "config/src/edge_toml/metrics.rs",
         "config/src/edge_toml/drain.rs",
         "config/src/edge_toml/names.rs",
+        "config/src/edge_toml/oidc.rs",
         "config/src/edge_toml/runner.rs",
         "config/src/edge_toml/storage.rs",
         "config/src/edge_toml/tls.rs",

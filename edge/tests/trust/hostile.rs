@@ -128,7 +128,7 @@ async fn an_edge_without_trusts_exchanges_nothing() {
     let alone = edge().start().await;
     let body = json!({ "identity_token": world.signed(&world.claims()), "app": "shop" });
     assert_eq!(exchange(&alone, &body).await.code(), Code::BadIdentityToken);
-    for body in [json!({}), json!([]), json!({ "identity_token": "a.b.c" }), json!({ "token": "x", "app": "shop" })] {
+    for body in [json!({}), json!([]), json!({ "token": "x", "app": "shop" })] {
         assert_eq!(exchange(&alone, &body).await.code(), Code::Unauthenticated, "{body}");
     }
     alone.stop().await;
