@@ -1,5 +1,5 @@
-//! The device authorization grant (RFC 8628): a person confirms a code in a browser, on any machine, and this one gets the
-//! identity token.
+//! The device authorization grant (RFC 8628): a person confirms a code in a browser, on any machine, and this one gets
+//! the identity token.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Logins of people at the provider of the edge, stored in the state folder: one file for each edge and CA, with a token
-//! for each place that a person has logged in to.
+//! Logins of people at the provider of the edge, stored in the state folder: one file for each edge and CA, with a
+//! token for each place that a person has logged in to.
 
 use devanture_config::api::{Exchanged, Secret};
 use devanture_config::{AppName, PlaceName};
