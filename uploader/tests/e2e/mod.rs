@@ -58,6 +58,7 @@ mod sites;
 mod sole_workers;
 mod spellings;
 mod starting;
+mod stories;
 mod story;
 mod switching;
 mod takeover;

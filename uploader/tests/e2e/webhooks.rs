@@ -1,18 +1,14 @@
-//! What `docs/webhooks.md` shows, as it stands there: a receiver that checks signatures by itself, and each command.
+//! Webhooks by the command line, and the receiver of `docs/webhooks.md`, whose story is in [`stories`](super::stories).
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
-
-use crate::support::edge::{Edge, Ran, edge};
+use crate::support::edge::{Ran, edge};
 use crate::support::page::block;
 
-/// The receiver of the page; it ends with this value.
+/// The receiver of the page, started with a secret; it ends with this value.
 struct Receiver {
     process: Child,
-    lines: BufReader<ChildStdout>,
     port: u16,
 }
 
@@ -24,95 +20,38 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    fn start(folder: &Path, secret: &str, port: u16) -> Self {
+    fn start(secret: &str) -> Self {
         let mut process = Command::new("python3")
-            .arg("receiver.py")
-            .current_dir(folder)
+            .args(["-c", &block("webhooks.md", "file: receiver.py")])
             .env("WEBHOOK_SECRET", secret)
-            .env("PORT", port.to_string())
+            .env("PORT", "0")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut receiver = Self { lines: BufReader::new(process.stdout.take().unwrap()), process, port: 0 };
-        receiver.port = receiver.line().strip_prefix("listening on ").unwrap().parse().unwrap();
-        receiver
-    }
-
-    /// The next line that it prints.
-    fn line(&mut self) -> String {
         let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim().to_owned()
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { process, port }
     }
-}
-
-#[track_caller]
-fn run(edge: &Edge, folder: &Path, line: &str) -> Ran {
-    let line = line.split('#').next().unwrap().trim();
-    let arguments: Vec<&str> = line.strip_prefix("devanture ").unwrap().split(' ').collect();
-    Ran::of(edge.command(folder, "shop", &arguments).output().unwrap())
-}
-
-#[track_caller]
-fn succeeds(edge: &Edge, folder: &Path, line: &str) -> Ran {
-    let ran = run(edge, folder, line);
-    assert_eq!(ran.code, Some(0), "{line}: {ran:#?}\n{}", edge.log());
-    ran
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_checks_signatures_hears_of_a_push() {
-    let (edge, project) = (edge().start(), tempfile::tempdir().unwrap());
-    let folder = project.path();
-    std::fs::write(folder.join("receiver.py"), block("webhooks.md", "file: receiver.py")).unwrap();
-    std::fs::write(folder.join("devanture.toml"), "app = \"shop\"\nwww = \"www\"\n").unwrap();
-    std::fs::create_dir(folder.join("www")).unwrap();
-    std::fs::write(folder.join("www/index.html"), "<title>one</title>").unwrap();
-    succeeds(&edge, folder, "devanture push");
-
-    let commands = block("webhooks.md", "run");
-    let lines: Vec<&str> = commands.lines().collect();
-    let [add, test, push, show, rotate, remove] = lines[..] else { panic!("{commands}") };
-    // Its port is free, and nothing listens there until the secret is known.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let added = succeeds(&edge, folder, &add.replace("PORT", &port.to_string())).json();
-    let secret = added["secret"].as_str().unwrap().to_owned();
-    let refused = run(&edge, folder, &format!("{} --json", test.split('#').next().unwrap().trim()));
-    assert_eq!(refused.problem(), "webhook_failed", "{refused:#?}");
-    let refused = run(&edge, folder, test);
+async fn a_receiver_with_another_secret_refuses_what_is_sent() {
+    let (edge, site) = (edge().start(), tempfile::tempdir().unwrap());
+    std::fs::write(site.path().join("index.html"), "<title>one</title>").unwrap();
+    edge.push("shop", site.path());
+    let receiver = Receiver::start("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let url = format!("http://127.0.0.1:{}/", receiver.port);
+    let added = edge.json("shop", &["webhooks", "add", "ci", &url]);
+    assert!(added["secret"].as_str().unwrap().starts_with("whsec_"), "{added}");
+    let refused = edge.run("shop", &["webhooks", "test", "ci"]);
     assert_eq!(refused.code, Some(1), "{refused:#?}");
-    assert!(refused.stderr.contains("[webhook_failed]"), "{refused:#?}");
-
-    let mut receiver = Receiver::start(folder, &secret, port);
-    assert_eq!(receiver.port, port);
-    let tested = succeeds(&edge, folder, test);
-    assert!(tested.stdout.contains("webhook.test") && tested.stdout.contains("delivered"), "{tested:#?}");
-    assert_eq!(receiver.line(), "webhook.test");
-    std::fs::write(folder.join("www/index.html"), "<title>two</title>").unwrap();
-    succeeds(&edge, folder, push);
-    let mut events = [receiver.line(), receiver.line()];
-    events.sort();
-    assert!(events[0].starts_with("deploy.live https://shop.localhost"), "{events:?}");
-    assert_eq!(events[1], "deploy.started");
-    let shown = succeeds(&edge, folder, show);
-    assert!(shown.stdout.contains("http://127.0.0.1:") && shown.stdout.contains("deploy.live prod"), "{shown:#?}");
-
-    // The receiver still has the old secret, and takes the message.
-    let rotated = succeeds(&edge, folder, rotate);
-    assert!(rotated.stdout.trim().starts_with("whsec_") && rotated.stdout.trim() != secret, "{rotated:#?}");
-    succeeds(&edge, folder, test);
-    assert_eq!(receiver.line(), "webhook.test");
-    // One with another secret refuses it.
-    drop(receiver);
-    let receiver = Receiver::start(folder, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", port);
-    let refused = run(&edge, folder, test);
-    assert!(refused.stderr.contains("it answers 401"), "{refused:#?}");
-    drop(receiver);
-    let dry = succeeds(&edge, folder, &format!("{} --dry-run", remove.split('#').next().unwrap().trim()));
+    assert!(refused.stderr.contains("[webhook_failed]") && refused.stderr.contains("it answers 401"), "{refused:#?}");
+    let dry = edge.run("shop", &["webhooks", "remove", "ci", "--dry-run"]);
     assert!(format!("{}{}", dry.stdout, dry.stderr).contains("remove ci"), "{dry:#?}");
-    succeeds(&edge, folder, remove);
-    let list: Value = edge.json("shop", &["webhooks"]);
-    assert_eq!(list["webhooks"], serde_json::json!([]));
+    assert_eq!(edge.json("shop", &["webhooks"])["webhooks"][0]["name"], "ci");
+    edge.json("shop", &["webhooks", "remove", "ci"]);
+    assert_eq!(edge.json("shop", &["webhooks"])["webhooks"], serde_json::json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

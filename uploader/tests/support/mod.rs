@@ -19,12 +19,14 @@ pub(crate) mod dev;
 pub(crate) mod dns;
 pub(crate) mod edge;
 pub(crate) mod inputs;
+pub(crate) mod issuer;
 pub(crate) mod jupyter;
 pub(crate) mod managed;
 pub(crate) mod page;
 #[path = "../../../edge/tests/support/podman.rs"]
 pub(crate) mod podman;
 pub(crate) mod project;
+pub(crate) mod story;
 pub(crate) mod terminal;
 pub(crate) mod websocket;
 

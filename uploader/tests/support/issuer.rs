@@ -1,0 +1,105 @@
+//! An issuer of identity tokens on loopback, whose key is made at run time.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
+use serde_json::{Value, json};
+
+/// The audience of the edges that trust it.
+pub(crate) const AUDIENCE: &str = "https://edge.example.org:8444";
+/// What opens the address that makes identity tokens.
+pub(crate) const OPENS: &str = "opens-this-address";
+
+/// An issuer that also makes identity tokens as GitHub Actions does. Its thread ends with the process.
+#[derive(Clone)]
+pub(crate) struct Issuer {
+    address: SocketAddr,
+    key: Arc<KeyPair>,
+    /// What its identity tokens say of a job of GitHub Actions.
+    claims: Value,
+}
+
+/// A number that no other identity token has.
+fn number() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn text(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+impl Issuer {
+    pub(crate) fn start() -> Self {
+        Self::with(json!({ "repository": "acme/shop", "ref": "refs/heads/main" }))
+    }
+
+    /// The same, with other claims of a job of GitHub Actions.
+    pub(crate) fn with(claims: Value) -> Self {
+        let key = Arc::new(KeyPair::generate_for(&PKCS_ED25519).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let issuer = Self { address: listener.local_addr().unwrap(), key, claims };
+        let serving = issuer.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                serving.answer(stream.unwrap());
+            }
+        });
+        issuer
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn answer(&self, mut stream: TcpStream) {
+        let (mut bytes, mut piece) = (Vec::new(), [0; 4_096]);
+        while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+            match stream.read(&mut piece) {
+                Ok(count) if count > 0 => bytes.extend_from_slice(&piece[..count]),
+                _ => return,
+            }
+        }
+        let head = String::from_utf8(bytes).unwrap();
+        let path = head.split(' ').nth(1).unwrap();
+        let body = match path.split('?').next().unwrap() {
+            "/.well-known/openid-configuration" => {
+                Some(json!({ "issuer": self.name(), "jwks_uri": format!("{}/keys", self.name()) }))
+            }
+            "/keys" => Some(json!({ "keys": [
+                { "kty": "OKP", "crv": "Ed25519", "kid": "k1", "use": "sig", "x": text(self.key.der_bytes()) }
+            ] })),
+            "/request" if head.to_ascii_lowercase().contains(&format!("authorization: bearer {OPENS}")) => {
+                let audience = path.split("audience=").nth(1).unwrap().replace("%3A", ":").replace("%2F", "/");
+                Some(json!({ "value": self.identity_token(&audience, &self.claims) }))
+            }
+            _ => None,
+        };
+        let (status, body) = match body {
+            Some(body) => ("200 OK", body.to_string()),
+            None => ("403 Forbidden", String::new()),
+        };
+        let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        // A client that has read enough may have gone.
+        stream.write_all(format!("{head}{body}").as_bytes()).ok();
+    }
+
+    /// An identity token of a job with these claims.
+    pub(crate) fn identity_token(&self, audience: &str, more: &Value) -> String {
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut claims = json!({
+            "iss": self.name(), "aud": audience, "sub": format!("repo:acme/shop:ref:{}", more["ref"]),
+            "jti": format!("id-{}", number()), "iat": now_s, "exp": now_s + 300,
+        });
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let header = json!({ "alg": "EdDSA", "kid": "k1", "typ": "JWT" });
+        let signed = format!("{}.{}", text(header.to_string()), text(claims.to_string()));
+        format!("{signed}.{}", text(self.key.sign(signed.as_bytes()).unwrap()))
+    }
+}
