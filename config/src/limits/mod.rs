@@ -444,7 +444,7 @@ limits! {
     identity_token_bytes_max = 8_192 in 1_024 ..= 65_536,
     /// Milliseconds until an identity token expires; one that is good for longer is refused.
     identity_token_ms_max = 86_400_000 in 60_000 ..= 604_800_000,
-    /// Tokens of one app that one `[[trust]]` gave and that have not expired; `tokens_per_app_max` is for all others.
+    /// Tokens of one app that one `[[trust]]`, or one person by `[oidc]`, got and that have not expired; `tokens_per_app_max` is for all others.
     tokens_per_trust_max = 200 in 1 ..= 100_000,
     /// Identity tokens that were exchanged and have not expired, which are remembered so that each is exchanged once, half of them for one `[[trust]]` at most; further ones are refused.
     identity_tokens_max = 10_000 in 1 ..= 1_000_000,

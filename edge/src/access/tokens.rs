@@ -7,7 +7,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
 
-use super::trust::EXCHANGED_PREFIXES;
+use super::trust::is_exchanged;
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::records::{self, TokenAccount, TokenRecord};
 use crate::catalog::{Change, Check, Commit, Revision, identities};
@@ -116,7 +116,7 @@ impl Credentials {
             return Err(Problem::new(Code::BadRequest, detail).into());
         }
         // Such a name in the history would be that of a job, or of another person.
-        if EXCHANGED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        if is_exchanged(name) {
             let detail = "A name does not begin with `trust:` or `oidc:`, which exchanged tokens have.";
             return Err(Problem::new(Code::BadRequest, detail).into());
         }
@@ -167,7 +167,8 @@ impl Credentials {
             let token: TokenRecord = records::read(&key, &record)?;
             count += 1;
             // Those of trusts have a limit of their own: jobs of a pull request keep nobody from making a token.
-            let is_of_app = app.is_some() && token.app.as_ref() == app && token.trust().is_none();
+            let is_exchanged = token.made_by.as_deref().is_some_and(is_exchanged);
+            let is_of_app = app.is_some() && token.app.as_ref() == app && !is_exchanged;
             of_app += usize::from(is_of_app);
             if token.expires_ms.is_none_or(|at_ms| at_ms > now_ms) {
                 continue;

@@ -98,9 +98,9 @@ pub struct UsedRecord {
 pub struct ExchangedRecord {
     /// From when on it would be refused as expired, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
-    /// The trust that it was exchanged by; empty in records of earlier releases.
+    /// The name of the token that it was exchanged for; empty in records of earlier releases.
     #[serde(default)]
-    pub trust: String,
+    pub by: String,
 }
 
 /// The prefix of identity tokens that were exchanged.

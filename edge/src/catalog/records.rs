@@ -370,23 +370,6 @@ pub struct TokenRecord {
     pub account: Option<TokenAccount>,
 }
 
-/// The beginning of the name of what a trust makes.
-const BY_TRUST: &str = "trust:";
-
-impl TokenRecord {
-    /// The name of the maker of tokens that the trust of this name gives.
-    #[must_use]
-    pub fn maker_of(trust: &str) -> String {
-        format!("{BY_TRUST}{trust}")
-    }
-
-    /// The name of the trust that gave it.
-    #[must_use]
-    pub fn trust(&self) -> Option<&str> {
-        self.made_by.as_deref()?.strip_prefix(BY_TRUST)
-    }
-}
-
 /// The account that a token ends with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenAccount {

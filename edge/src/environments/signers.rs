@@ -53,6 +53,27 @@ impl Environments {
         Ok(SignedThere { checks, by: by.into_iter().map(SignerKey::fingerprint).collect() })
     }
 
+    /// Checks that a version which is about to be pushed with these signatures has what an environment wants.
+    ///
+    /// # Errors
+    /// `not_signed`.
+    pub(crate) async fn predict_signed(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        version: &VersionId,
+        given: &[SignatureText],
+    ) -> Result<(), Error> {
+        let Some((_, wanted)) = self.signers_record(app, environment).await? else { return Ok(()) };
+        let (_, stored) = self.signatures_record(app, version).await?;
+        let stored = stored.into_iter().map(|stored| stored.signature.0);
+        let signatures: Vec<Signature> = stored.chain(given.iter().map(|given| given.0.clone())).collect();
+        let by = signed_by(&wanted.signers, &signatures, app, version);
+        if count(by.len()) < wanted.signatures_min {
+            return Err(not_signed(environment, version, &wanted, &by));
+        }
+        Ok(())
+    }
+
     /// Whether the live version of an environment has the signatures that the environment wants; `None` where it wants
     /// none.
     ///

@@ -7,13 +7,14 @@ use devanture_config::api::{DeployBegun, DeployPrediction, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 
+use super::canary::check_no_canary;
 use super::elsewhere;
 use super::incoming::CheckedPush;
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
 use super::swap::check_expected;
 use crate::blobs::{Key, Upload};
-use crate::catalog::records;
+use crate::catalog::records::{self, LivePointer};
 use crate::environments::check_expected_alias;
 use crate::ledger::{Actor, Error, Lease, lost};
 use crate::telemetry;
@@ -97,10 +98,11 @@ impl Publisher {
         })
     }
 
-    /// Predicts [`Publisher::begin`], with the refusals that it would get, and that of `if_live`; begins no push.
+    /// Predicts [`Publisher::begin`], with the refusals that it would get, and those of its switch for
+    /// `if_live`, a canary and signatures; begins no push.
     ///
     /// # Errors
-    /// As [`Publisher::begin`]; `live_moved`.
+    /// As [`Publisher::begin`]; `live_moved`, `canary_running`, `not_signed`.
     pub async fn predict(
         &self,
         actor: &Actor,
@@ -120,8 +122,29 @@ impl Publisher {
             (Some(expected), None) if !options.no_switch => check_expected(expected, environment, live)?,
             (_, _) => {}
         }
+        if options.alias.is_none() && !options.no_switch {
+            self.predict_switch((app, environment), &push).await?;
+        }
         let with = push.joined.as_ref().and_then(|joined| joined.with);
         Ok(DeployPrediction { dry_run: true, version: push.version, missing: sorted(&missing), live, with })
+    }
+
+    /// Refuses what the switch of a push would refuse for a canary that runs, or for signatures that are missing. A push
+    /// to a locked environment is stored and switches nothing.
+    ///
+    /// # Errors
+    /// `canary_running`, `not_signed`.
+    async fn predict_switch(&self, place: (&AppName, &PlaceName), push: &CheckedPush) -> Result<(), Error> {
+        let live = self.ledger.live_pointer(place.0, place.1).await?.map(|(_, pointer)| pointer);
+        let live = live.filter(LivePointer::is_known);
+        if live.as_ref().is_some_and(|live| live.version == push.version) {
+            return Ok(());
+        }
+        check_no_canary(place.1, live.as_ref())?;
+        if self.environments.locked(place.0, place.1).await?.is_some() {
+            return Ok(());
+        }
+        self.environments.predict_signed(place, &push.version, &push.options.signatures).await
     }
 
     /// Checks that a push may begin, and finds what it has to send.

@@ -410,6 +410,15 @@ pub(super) fn check_canary(intent: &Intent<'_>, live: Option<&LivePointer>) -> R
     }
 }
 
+/// Refuses a push that would go live while a canary runs.
+///
+/// # Errors
+/// `canary_running`.
+pub(super) fn check_no_canary(environment: &PlaceName, live: Option<&LivePointer>) -> Result<(), Error> {
+    let running = live.and_then(|live| live.canary.as_ref());
+    running.map_or(Ok(()), |running| Err(canary_running(environment, running)))
+}
+
 fn nothing_live(app: &AppName, environment: &PlaceName) -> Error {
     ledger::nothing_live(app, environment).hint("push a first version without --canary").into()
 }

@@ -43,6 +43,7 @@ mod managed_faults;
 mod managed_switching;
 mod model;
 mod moves;
+mod oidc;
 mod pages;
 mod parts;
 mod php_page;

@@ -94,6 +94,33 @@ async fn an_export_of_the_live_log_is_continued_and_a_changed_one_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_foresees_that_signatures_are_missing_or_a_canary_runs() {
+    if !is_installed() {
+        return;
+    }
+    let edge = edge().start();
+    let project = project(&edge);
+    let folder = project.path();
+    make_key(folder, "ada", "");
+    succeeds(&edge, folder, "signers set ada.pub");
+    // What is live stays live, without a signature.
+    succeeds(&edge, folder, "push --dry-run");
+    write(folder, "two");
+    for line in ["push --dry-run --json", "push --json"] {
+        let refused = run(&edge, folder, line);
+        assert_eq!((refused.code, refused.problem().as_str()), (Some(1), "not_signed"), "{line}: {refused:#?}");
+    }
+    for line in ["push --dry-run --sign ada", "push --dry-run --no-switch", "push --dry-run --alias next"] {
+        succeeds(&edge, folder, line);
+    }
+    succeeds(&edge, folder, "push --sign ada --canary 10");
+    write(folder, "three");
+    for line in ["push --dry-run --sign ada --json", "push --sign ada --json"] {
+        assert_eq!(run(&edge, folder, line).problem(), "canary_running", "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ssh_keygen_makes_and_checks_the_same_signatures() {
     if !is_installed() {
         return;

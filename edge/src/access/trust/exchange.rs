@@ -27,9 +27,14 @@ const REMOVED_AT_ONCE: usize = 16;
 /// Characters of a refusal in the log.
 const REASON_CHARACTERS_MAX: usize = 1_000;
 /// What the names of tokens begin with that an exchange made.
-pub(in crate::access) const EXCHANGED_PREFIXES: [&str; 2] = ["trust:", oidc::PERSON_PREFIX];
+const EXCHANGED_PREFIXES: [&str; 2] = ["trust:", oidc::PERSON_PREFIX];
 /// The label of metrics for logins of people; no name of a trust has an underscore.
 const OIDC_LABEL: &str = "_oidc";
+
+/// Whether an exchange makes tokens of that name.
+pub(in crate::access) fn is_exchanged(name: &str) -> bool {
+    EXCHANGED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// An identity token that a trust takes, or that the groups of a person give something for.
 struct Accepted {
@@ -152,8 +157,6 @@ impl Credentials {
         let now_ms = telemetry::now_ms();
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let token_key = records::token_key(&id);
-        let lifetime_ms = trust.lifetime_s.saturating_mul(1_000);
-        let name = TokenRecord::maker_of(&trust.name);
         let expires_ms = now_ms.saturating_add(accepted.lifetime_s.saturating_mul(1_000));
         let record = TokenRecord {
             hash: Digest::of(secret.as_bytes()),
@@ -166,10 +169,10 @@ impl Credentials {
             made_by: Some(name.clone()),
             account: None,
         };
-        let mut changes = self.room_for_exchange(&request.app, &trust.name, now_ms).await?;
-        let mut changes = self.room_for_exchange(app.as_ref(), now_ms).await?;
+        let mut changes = self.room_for_exchange(app.as_ref(), name, now_ms).await?;
         changes.push(Change::Put(token_key.clone(), records::write(&record)?));
-        changes.push(Change::Put(key.clone(), records::write(&ExchangedRecord { expires_ms: accepted.expires_ms, trust: trust.name.clone() })?));
+        let exchanged = ExchangedRecord { expires_ms: accepted.expires_ms, by: name.clone() };
+        changes.push(Change::Put(key.clone(), records::write(&exchanged)?));
         // That of the identity token first: of two checks that fail it is the one that counts.
         let commit = Commit { checks: vec![Check::Absent(key.clone()), Check::Absent(token_key)], changes };
         let actor = Actor {
@@ -211,30 +214,30 @@ impl Credentials {
 
     /// Checks that there is room for one more token and one more record. What has expired goes with the commit: tokens of
     /// minutes would fill the lists otherwise.
-    async fn room_for_exchange(&self, app: &AppName, trust: &str, now_ms: u64) -> Result<Vec<Change>, Error> {
+    async fn room_for_exchange(
+        &self,
+        app: Option<&AppName>,
+        name: &str,
+        now_ms: u64,
+    ) -> Result<Vec<Change>, Error> {
         let mut removed = self.check_token_count(None, now_ms).await?;
-        let mut of_trust = 0_u64;
+        let mut of_name = 0_u64;
         for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
             let token: TokenRecord = records::read(&key, &record)?;
-            let Some(maker) = token.trust() else { continue };
-    async fn room_for_exchange(&self, app: Option<&AppName>, now_ms: u64) -> Result<Vec<Change>, Error> {
-        let mut removed = self.check_token_count(app, now_ms).await?;
-        for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
-            let token: TokenRecord = records::read(&key, &record)?;
-            let is_of_trust =
-                token.made_by.is_some_and(|maker| EXCHANGED_PREFIXES.iter().any(|prefix| maker.starts_with(prefix)));
+            let Some(maker) = token.made_by.as_deref().filter(|maker| is_exchanged(maker)) else { continue };
             let id = key.strip_prefix(records::TOKENS_PREFIX).unwrap_or_default().to_owned();
             if token.expires_ms.is_none_or(|at_ms| at_ms > now_ms) {
-                of_trust = of_trust.saturating_add(u64::from(maker == trust && token.app.as_ref() == Some(app)));
+                of_name = of_name.saturating_add(u64::from(maker == name && token.app.as_ref() == app));
             } else if !removed.contains(&id) {
                 removed.push(id);
             }
         }
         let max = self.limits.tokens_per_trust_max;
-        if of_trust >= max {
-            let detail = format!("The trust {trust} has {} for the app {app} already.", counted(max, "token"));
+        if of_name >= max {
+            let of = app.map_or_else(|| "all apps".to_owned(), |app| format!("the app {app}"));
+            let detail = format!("{name} has {} for {of} already.", counted(max, "token"));
             let problem = Problem::new(Code::TooMany, detail).hint("try again when some of them have expired");
-            return Err(problem.limit("tokens_per_trust_max", max, of_trust).into());
+            return Err(problem.limit("tokens_per_trust_max", max, of_name).into());
         }
         removed.truncate(REMOVED_AT_ONCE);
         removed.iter().for_each(|id| self.used.forget(id));
@@ -242,12 +245,12 @@ impl Credentials {
             .iter()
             .flat_map(|id| [Change::Delete(records::token_key(id)), Change::Delete(identities::used_key(id))])
             .collect();
-        let (mut count, mut by_trust, mut expired) = (0_u64, 0_u64, Vec::new());
+        let (mut count, mut by_name, mut expired) = (0_u64, 0_u64, Vec::new());
         for (key, record) in self.catalog.list(identities::EXCHANGED_PREFIX, None, false, usize::MAX).await? {
             let exchanged: ExchangedRecord = records::read(&key, &record)?;
             if exchanged.expires_ms > now_ms {
                 count = count.saturating_add(1);
-                by_trust = by_trust.saturating_add(u64::from(exchanged.trust == trust));
+                by_name = by_name.saturating_add(u64::from(exchanged.by == name));
             } else if expired.len() < REMOVED_AT_ONCE {
                 expired.push(Change::Delete(key));
             }
@@ -259,10 +262,10 @@ impl Credentials {
             return Err(problem.limit("identity_tokens_max", max, count).into());
         }
         // Half of them for one trust at most, so that its jobs keep those of no other one out.
-        if by_trust >= max.div_ceil(2) {
-            let detail = format!("The edge remembers as many exchanged identity tokens of the trust {trust} as it may.");
+        if by_name >= max.div_ceil(2) {
+            let detail = format!("The edge remembers as many exchanged identity tokens of {name} as it may.");
             let problem = Problem::new(Code::TooMany, detail).hint("try again when some of them have expired");
-            return Err(problem.limit("identity_tokens_max", max.div_ceil(2), by_trust).into());
+            return Err(problem.limit("identity_tokens_max", max.div_ceil(2), by_name).into());
         }
         changes.extend(expired);
         Ok(changes)

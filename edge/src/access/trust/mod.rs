@@ -22,7 +22,7 @@ use devanture_config::limits::Limits;
 
 use keys::Issuers;
 
-pub(super) use exchange::EXCHANGED_PREFIXES;
+pub(super) use exchange::is_exchanged;
 
 /// All trusts, and the keys of their issuers.
 pub(super) struct Trusts {

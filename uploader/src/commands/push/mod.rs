@@ -210,7 +210,8 @@ impl<'c> Push<'c> {
             }
         };
         let source = source(self.context, self.args).await;
-        let options = self.options(&source)?;
+        let signatures = self.signatures(edge.app(), &bundle.manifest).await?;
+        let options = DeployOptions { signatures, ..self.options(&source)? };
         let begin = BeginDeploy { manifest: bundle.manifest.clone(), source, options };
         match edge.predict_push(&self.place()?, &begin).await {
             Ok(prediction) => Ok(Some(prediction)),

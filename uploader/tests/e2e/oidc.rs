@@ -1,0 +1,186 @@
+//! `devanture login --oidc`: a code in a browser becomes a login, against a provider on loopback, whose key is made at
+//! run time.
+
+use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
+use serde_json::{Value, json};
+
+use crate::support::edge::{Edge, edge};
+
+const CLIENT: &str = "devanture-cli";
+
+/// A provider whose token endpoint answers one error after another, and then gives the identity token. Its thread ends
+/// with the process.
+#[derive(Clone)]
+struct Provider {
+    address: SocketAddr,
+    key: Arc<KeyPair>,
+    errors: Arc<Mutex<VecDeque<&'static str>>>,
+}
+
+fn text(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+impl Provider {
+    fn start(errors: &[&'static str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let provider = Self {
+            address: listener.local_addr().unwrap(),
+            key: Arc::new(KeyPair::generate_for(&PKCS_ED25519).unwrap()),
+            errors: Arc::new(Mutex::new(errors.iter().copied().collect())),
+        };
+        let serving = provider.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                serving.answer(stream.unwrap());
+            }
+        });
+        provider
+    }
+
+    fn name(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn edge(&self) -> Edge {
+        let table = format!(
+            "[oidc]\nissuer = \"{}\"\nclient_id = \"{CLIENT}\"\n[[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\n\
+             apps = \"shop\"\n",
+            self.name()
+        );
+        edge().with_table(&table).start()
+    }
+
+    fn answer(&self, mut stream: TcpStream) {
+        let (mut bytes, mut piece) = (Vec::new(), [0; 4_096]);
+        let request = loop {
+            match stream.read(&mut piece) {
+                Ok(count) if count > 0 => bytes.extend_from_slice(&piece[..count]),
+                _ => return,
+            }
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let head = head.to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1).map_or("0", |rest| rest.split("\r\n").next().unwrap());
+            if body.len() >= length.parse().unwrap() {
+                break text;
+            }
+        };
+        let name = self.name();
+        let (status, body) = match request.split(' ').nth(1).unwrap() {
+            "/.well-known/openid-configuration" => (
+                200,
+                json!({
+                    "issuer": name,
+                    "jwks_uri": format!("{name}/keys"),
+                    "device_authorization_endpoint": format!("{name}/device"),
+                    "token_endpoint": format!("{name}/token"),
+                }),
+            ),
+            "/keys" => (
+                200,
+                json!({ "keys": [
+                { "kty": "OKP", "crv": "Ed25519", "kid": "k1", "use": "sig", "x": text(self.key.der_bytes()) }
+            ] }),
+            ),
+            "/device" if request.ends_with(&format!("client_id={CLIENT}&scope=openid+profile+email")) => (
+                200,
+                json!({
+                    "device_code": "d-1", "user_code": "WDJB-MJHT", "verification_uri": format!("{name}/confirm"),
+                    "expires_in": 600, "interval": 1,
+                }),
+            ),
+            "/token" if request.contains("device_code=d-1") => match self.errors.lock().unwrap().pop_front() {
+                Some(error) => (400, json!({ "error": error })),
+                None => {
+                    (200, json!({ "access_token": "x", "token_type": "Bearer", "id_token": self.identity_token() }))
+                }
+            },
+            _ => (404, json!({})),
+        };
+        let body = body.to_string();
+        let head = format!("HTTP/1.1 {status} Said\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).ok();
+    }
+
+    fn identity_token(&self) -> String {
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({
+            "iss": self.name(), "aud": CLIENT, "sub": "1", "iat": now_s, "exp": now_s + 300,
+            "email": "ada@example.org", "email_verified": true, "groups": ["web"],
+        });
+        let signed =
+            format!("{}.{}", text(json!({ "alg": "EdDSA", "kid": "k1" }).to_string()), text(claims.to_string()));
+        format!("{signed}.{}", text(self.key.sign(signed.as_bytes()).unwrap()))
+    }
+}
+
+/// A command of a person without a token.
+fn command(edge: &Edge, home: &Path, arguments: &[&str]) -> Command {
+    let mut command = edge.command(home, "shop", arguments);
+    command.env_remove("DEVANTURE_TOKEN").env_remove("XDG_STATE_HOME").env("HOME", home);
+    command
+}
+
+fn ran(edge: &Edge, home: &Path, arguments: &[&str]) -> Output {
+    command(edge, home, arguments).output().unwrap()
+}
+
+fn shown(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_confirmed_code_is_a_login_that_commands_use_and_logout_ends() {
+    let provider = Provider::start(&["authorization_pending", "slow_down"]);
+    let (edge, home) = (provider.edge(), tempfile::tempdir().unwrap());
+    let login = ran(&edge, home.path(), &["login", "--oidc"]);
+    let text = shown(&login);
+    assert!(login.status.success(), "{text}");
+    assert!(text.contains(&format!("open {}/confirm and enter the code WDJB-MJHT", provider.name())), "{text}");
+    assert!(text.contains("Logged in as oidc:ada@example.org, push for preview of shop."), "{text}");
+    let whoami = ran(&edge, home.path(), &["whoami", "--json"]);
+    let session: Value = serde_json::from_slice(&whoami.stdout).unwrap_or_else(|_| panic!("{}", shown(&whoami)));
+    assert_eq!(session["token"], "oidc:ada@example.org", "{session}");
+    assert_eq!(session["rights"][0]["environment"], "preview", "{session}");
+    let logout = ran(&edge, home.path(), &["logout"]);
+    assert!(logout.status.success(), "{}", shown(&logout));
+    let after = ran(&edge, home.path(), &["whoami"]);
+    assert_eq!(after.status.code(), Some(4), "{}", shown(&after));
+}
+
+#[test]
+fn a_denied_code_is_no_login() {
+    let provider = Provider::start(&["authorization_pending", "access_denied"]);
+    let (edge, home) = (provider.edge(), tempfile::tempdir().unwrap());
+    let denied = ran(&edge, home.path(), &["login", "--oidc"]);
+    assert_eq!(denied.status.code(), Some(4), "{}", shown(&denied));
+    assert!(shown(&denied).contains("was denied"), "{}", shown(&denied));
+    let expired = Provider::start(&["expired_token"]);
+    let edge = expired.edge();
+    let late = ran(&edge, home.path(), &["login", "--oidc"]);
+    assert_eq!(late.status.code(), Some(4), "{}", shown(&late));
+    assert!(shown(&late).contains("not confirmed in time"), "{}", shown(&late));
+}
+
+#[test]
+fn an_edge_that_a_file_of_the_project_names_begins_no_login() {
+    let provider = Provider::start(&[]);
+    let (edge, home) = (provider.edge(), tempfile::tempdir().unwrap());
+    let mut command = command(&edge, home.path(), &["login", "--oidc"]);
+    let url = command.get_envs().find(|(name, _)| *name == "DEVANTURE_URL").unwrap().1.unwrap().to_owned();
+    std::fs::write(home.path().join(".env"), format!("DEVANTURE_URL={}\n", url.to_str().unwrap())).unwrap();
+    let refused = command.env_remove("DEVANTURE_URL").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", shown(&refused));
+    assert!(shown(&refused).contains("a pull request could have written"), "{}", shown(&refused));
+}
