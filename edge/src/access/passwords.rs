@@ -68,9 +68,7 @@ impl Passwords {
         let least = self.characters_min;
         if !(least..=CHARACTERS_MAX).contains(&password.expose().chars().count()) {
             let detail = format!("A password has {least} characters at least, and {CHARACTERS_MAX} at most.");
-            return Err(Problem::new(Code::BadRequest, detail)
-                .hint("several words make a good one")
-                .into());
+            return Err(Problem::new(Code::BadRequest, detail).hint("several words make a good one").into());
         }
         self.hash(normal(password)).await
     }

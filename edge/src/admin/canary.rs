@@ -27,7 +27,8 @@ impl Admin {
         let (app, environment) = path.place()?;
         let (sink, events) = events(&request);
         let wanted: CanaryEnd = self.json_or_default(request).await?;
-        let switching = self.publisher.switcher().finish_canary(&actor, (&app, &environment), None, &wanted, sink).await?;
+        let switching =
+            self.publisher.switcher().finish_canary(&actor, (&app, &environment), None, &wanted, sink).await?;
         switched(switching, events).await
     }
 

@@ -85,7 +85,8 @@ pub(crate) async fn records_of(
         // Links that open it: they would open another one of its name.
         for (key, record) in catalog.list(&shares_prefix(app), None, false, usize::MAX).await? {
             let opens = records::read::<ShareRecord>(&key, &record).map(|share| share.target);
-            if found.len() < limit && opens.is_ok_and(|target| target == ShareTarget::Environment(environment.clone())) {
+            if found.len() < limit && opens.is_ok_and(|target| target == ShareTarget::Environment(environment.clone()))
+            {
                 found.push((key, record));
             }
         }

@@ -16,7 +16,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// That of what is dropped on this thread now: none where a peer ends it.
+    /// That of what is dropped on this thread now: `None` if a peer ends it.
     #[must_use]
     pub fn now() -> Option<Self> {
         CAUSE.get()

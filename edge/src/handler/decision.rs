@@ -160,7 +160,7 @@ pub struct FileAnswer {
     pub kept: Kept,
     /// Changes by the site's rules to its head.
     pub ruled: HeaderRules,
-    /// Whether a cookie decided which version it is of, and nothing else is said of its head.
+    /// Whether a cookie decided which version it is of, and no rule changes its head.
     pub is_chosen: bool,
     /// Whether the host is the app's own.
     pub custom_host: bool,

@@ -1,7 +1,7 @@
 //! What goes live where signatures are wanted: by a push, a switch, a rollback, a promotion, and after a restart.
 
-use devanture_config::api::{DeployOptions, Scope};
 use devanture_config::VersionId;
+use devanture_config::api::{DeployOptions, Scope};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;

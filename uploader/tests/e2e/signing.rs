@@ -272,10 +272,17 @@ async fn a_changed_byte_of_a_live_site_is_found() {
     let swapped = format!("http://{}/", serve(site(&about), String::new()));
     assert_eq!(verify(swapped.clone()).problem(), "foreign_bytes");
     let excepted = verify(format!("{swapped} --except index.html")).json();
-    assert_eq!((excepted["same"].as_u64(), excepted["unchecked"].as_array().unwrap().len()), (Some(1), 1), "{excepted}");
+    assert_eq!(
+        (excepted["same"].as_u64(), excepted["unchecked"].as_array().unwrap().len()),
+        (Some(1), 1),
+        "{excepted}"
+    );
     let bare = format!("http://{}/", serve(BTreeMap::new(), String::new()));
     let none = verify(bare.clone());
-    assert!(none.problem() == "foreign_bytes" && none.stderr.contains("2 files of the site are not there"), "{none:#?}");
+    assert!(
+        none.problem() == "foreign_bytes" && none.stderr.contains("2 files of the site are not there"),
+        "{none:#?}"
+    );
     assert_eq!(verify(format!("{bare} --except *")).code, Some(0));
     // Whatever the status, and however many bytes of a coding make nothing.
     let odd = |status: &'static str, field: &str, body: Vec<u8>| {

@@ -214,12 +214,7 @@ impl Credentials {
 
     /// Checks that there is room for one more token and one more record. What has expired goes with the commit: tokens of
     /// minutes would fill the lists otherwise.
-    async fn room_for_exchange(
-        &self,
-        app: Option<&AppName>,
-        name: &str,
-        now_ms: u64,
-    ) -> Result<Vec<Change>, Error> {
+    async fn room_for_exchange(&self, app: Option<&AppName>, name: &str, now_ms: u64) -> Result<Vec<Change>, Error> {
         let mut removed = self.check_token_count(None, now_ms).await?;
         let mut of_name = 0_u64;
         for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
@@ -296,7 +291,7 @@ impl Credentials {
         }
         let detail = format!("None of the groups of {person} has a role in {}.", place(request));
         Problem::new(Code::Forbidden, detail)
-            .hint("whoever runs the edge maps groups to roles by `[[oidc.groups]]` of edge.toml; name another app by --app")
+            .hint("`[[oidc.groups]]` of edge.toml maps groups to roles; name another app by --app")
             .into()
     }
 

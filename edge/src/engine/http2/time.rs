@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::super::{Cause, Service};
 use super::super::clocks::{Overdue, earlier};
 use super::super::drain::Drain;
 use super::super::inbound::Broken;
 use super::super::under_way::{Kinds, UnderWay};
+use super::super::{Cause, Service};
 use super::frame::{self, Code, kind};
 use super::streams::Stream;
 use super::{Connection, Phase};

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{Cause, Service};
 use super::super::inbound::Broken;
 use super::super::share::Share;
+use super::super::{Cause, Service};
 use super::Connection;
 use super::frame::Code;
 

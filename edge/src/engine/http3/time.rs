@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::super::{Cause, Service};
 use super::super::clocks::{Overdue, earlier, is_over};
 use super::super::drain::Drain;
 use super::super::inbound::Broken;
 use super::super::under_way::{Kinds, UnderWay};
+use super::super::{Cause, Service};
 use super::Connection;
 use super::frame::{self, Code, Fault, NUMBER_MAX};
 use super::streams::Stream;
