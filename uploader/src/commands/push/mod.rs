@@ -200,7 +200,7 @@ impl<'c> Push<'c> {
 
     /// Ends a dry run as the push would that the edge refuses. `None` where no edge answers: the id of a whole bundle
     /// is the same without.
-    async fn predict(&self, bundle: &Bundle) -> Result<Option<DeployPrediction>, Failure> {
+    async fn predict(&mut self, bundle: &Bundle) -> Result<Option<DeployPrediction>, Failure> {
         let progress = &self.context.progress;
         let edge = match self.context.edge() {
             Ok(edge) => edge,
