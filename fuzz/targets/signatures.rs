@@ -24,6 +24,6 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(key.to_string().parse::<SignerKey>().unwrap(), key);
     }
     let key: SignerKey =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".parse().unwrap();
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g".parse().unwrap();
     let _ = agent_answer(&key, input);
 });

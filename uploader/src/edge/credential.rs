@@ -4,7 +4,7 @@
 //! in: one file for each address, login, CA and place that the login comes from, so that what one project's `.env`
 //! opens, another one's does not. Where nothing can be kept, as often in CI, each command logs in for itself.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use devanture_config::api::{ExchangeRequest, Exchanged, LoggedIn, LoginRequest, RefreshRequest, Secret};
 use devanture_config::problem::Code;
@@ -17,13 +17,12 @@ use super::client::{self, Link, Refusal};
 use super::identity::Identity;
 use super::person;
 use super::session_store::Store;
+use super::token_life::{is_worth_showing, now_s};
 use crate::output::exit::Failure;
 use crate::project::settings::{Credential, EdgeAccess, LoginAccess, no_token};
 
 /// Longest time for an exchange; a busy edge may let a password wait for its turn.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
-/// A token that ends so soon is not begun with: the request must arrive, too.
-const LEFT_S_MIN: u64 = 10;
 
 /// A credential of the edge.
 #[derive(Debug)]
@@ -262,12 +261,6 @@ async fn exchange(link: &Link, operation: &str, body: &impl Serialize) -> Result
     link.body(response).await
 }
 
-/// Whether a token can be sent, as far as its end says, and is not the one that was refused.
-pub(super) fn is_worth_showing(token: &Secret, expires_s: u64, refused: Option<&HeaderValue>) -> bool {
-    let shown = |refused: &HeaderValue| refused.as_bytes().strip_prefix(b"Bearer ") == Some(token.expose().as_bytes());
-    !refused.is_some_and(shown) && expires_s > now_s().saturating_add(LEFT_S_MIN)
-}
-
 /// The field for a token.
 pub(crate) fn bearer(token: &str) -> Result<HeaderValue, Failure> {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
@@ -276,12 +269,9 @@ pub(crate) fn bearer(token: &str) -> Result<HeaderValue, Failure> {
     Ok(bearer)
 }
 
-pub(super) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::token_life::LEFT_S_MIN;
     use super::*;
 
     #[test]

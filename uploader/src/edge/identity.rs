@@ -16,6 +16,7 @@ use url::Url;
 
 use super::client::{self, CONNECT_TIME_MAX, Link, Refusal};
 use super::session_store::Store;
+use super::token_life::{is_worth_showing, now_s};
 use crate::output::exit::Failure;
 use crate::project::settings::{self, EdgeAccess, IdentityAccess, Origin, Token};
 
@@ -50,7 +51,7 @@ struct Requested {
 
 impl IdentitySession {
     fn is_good(&self, refused: Option<&HeaderValue>) -> bool {
-        super::credential::is_worth_showing(&self.token, self.expires_s, refused)
+        is_worth_showing(&self.token, self.expires_s, refused)
     }
 }
 
@@ -114,7 +115,7 @@ impl Identity {
         let environment = exchanged.environment.as_ref().map_or("all", PlaceName::as_str);
         let place = format!("{environment} of {}", self.access.app);
         link.progress().detail("identity", &format!("{name}  {trust}: {} in {place}", exchanged.scope));
-        let expires_s = super::credential::now_s().saturating_add(exchanged.expires_in_s);
+        let expires_s = now_s().saturating_add(exchanged.expires_in_s);
         let session = IdentitySession { token: exchanged.token, expires_s };
         if let Some(store) = &self.store {
             store.write(&session);

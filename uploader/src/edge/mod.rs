@@ -11,4 +11,5 @@ mod identity;
 pub(crate) mod person;
 pub(crate) mod session_store;
 pub(crate) mod signing;
+mod token_life;
 pub(crate) mod trust;

@@ -5,8 +5,8 @@ use devanture_config::api::{Exchanged, Secret};
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 
-use super::credential::{is_worth_showing, now_s};
 use super::session_store::Store;
+use super::token_life::{is_worth_showing, now_s};
 use crate::project::settings::{EdgeAccess, PersonAccess};
 
 /// Most logins of one edge that are stored.

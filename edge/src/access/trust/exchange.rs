@@ -13,6 +13,7 @@ use super::claims::{check_times, check_trust};
 use super::jwks::Verdict;
 use super::jwt::{self, Jwt};
 use super::keys::Unavailable;
+use super::names::{TRUST_PREFIX, is_exchanged};
 use super::oidc;
 use crate::access::tokens::{ID_BYTES, PREFIX, SECRET_BYTES};
 use crate::access::{Credentials, random_hex};
@@ -26,15 +27,8 @@ use crate::telemetry;
 const REMOVED_AT_ONCE: usize = 16;
 /// Characters of a refusal in the log.
 const REASON_CHARACTERS_MAX: usize = 1_000;
-/// What the names of tokens begin with that an exchange made.
-const EXCHANGED_PREFIXES: [&str; 2] = ["trust:", oidc::PERSON_PREFIX];
 /// The label of metrics for logins of people; no name of a trust has an underscore.
 const OIDC_LABEL: &str = "_oidc";
-
-/// Whether an exchange makes tokens of that name.
-pub(in crate::access) fn is_exchanged(name: &str) -> bool {
-    EXCHANGED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
 
 /// An identity token that a trust takes, or that the groups of a person give something for.
 struct Accepted {
@@ -336,7 +330,7 @@ fn accepted_job(
         match check_trust(trust, &jwt.claims, (app, environment)) {
             Ok(()) => {
                 return Ok(Accepted {
-                    name: format!("trust:{}", trust.name),
+                    name: format!("{TRUST_PREFIX}{}", trust.name),
                     trust: Some(trust.name.clone()),
                     app: Some(app.clone()),
                     environment: Some(environment.clone()),

@@ -12,6 +12,7 @@ mod fetch;
 pub mod jwks;
 pub mod jwt;
 mod keys;
+mod names;
 mod oidc;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use devanture_config::limits::Limits;
 
 use keys::Issuers;
 
-pub(super) use exchange::is_exchanged;
+pub(super) use names::is_exchanged;
 
 /// All trusts, and the keys of their issuers.
 pub(super) struct Trusts {

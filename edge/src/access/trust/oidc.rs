@@ -3,8 +3,8 @@
 use devanture_config::edge_toml::Oidc;
 use serde_json::{Map, Value};
 
-/// What the name of a person begins with, in the history and the audit log.
-pub(super) const PERSON_PREFIX: &str = "oidc:";
+use super::names::PERSON_PREFIX;
+
 /// Most characters of a subject (OpenID Connect Core 1.0 §2) and of an address.
 pub(super) const SUBJECT_CHARACTERS_MAX: usize = 255;
 /// Most groups of one person that are looked at.
