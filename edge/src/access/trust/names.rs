@@ -6,6 +6,6 @@ pub(super) const TRUST_PREFIX: &str = "trust:";
 pub(super) const PERSON_PREFIX: &str = "oidc:";
 
 /// Whether an exchange makes tokens of that name.
-pub(in crate::access) fn is_exchanged(name: &str) -> bool {
+pub(crate) fn is_exchanged(name: &str) -> bool {
     name.starts_with(TRUST_PREFIX) || name.starts_with(PERSON_PREFIX)
 }
