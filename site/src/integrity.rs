@@ -12,6 +12,9 @@ use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 /// What texts in UTF-16 begin with: no attribute in ASCII can be put into them.
 const WIDE_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
+/// Characters of a SHA-256 in base64.
+const HASH_CHARACTERS: usize = 44;
+
 /// A tag that loads a script or a style sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asset {
@@ -93,6 +96,31 @@ impl PageAssets {
     }
 }
 
+/// A page as it was before [`PageAssets::with_hashes`]: without the attributes that stand right after the names of its
+/// tags, in the very form in which they are put there. `None` where no attribute could be put into it.
+#[must_use]
+pub fn without_hashes(html: &[u8]) -> Option<Vec<u8>> {
+    let mut page = Vec::with_capacity(html.len());
+    let mut from = 0;
+    for asset in PageAssets::read(html)?.tags() {
+        page.extend_from_slice(html.get(from..asset.after_name)?);
+        from = asset.after_name.checked_add(added(html.get(asset.after_name..)?))?;
+    }
+    page.extend_from_slice(html.get(from..)?);
+    Some(page)
+}
+
+/// The bytes of the attributes that [`PageAssets::with_hashes`] has put there, if it has.
+fn added(html: &[u8]) -> usize {
+    let is_base64 = |hash: &&[u8]| hash.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte));
+    let after = || {
+        let (hash, rest) = html.strip_prefix(b" integrity=\"sha256-")?.split_at_checked(HASH_CHARACTERS)?;
+        let rest = Some(hash).filter(is_base64).and_then(|_| rest.strip_prefix(b"\""))?;
+        Some(rest.strip_prefix(b" crossorigin=\"\"").unwrap_or(rest).len())
+    };
+    after().map_or(0, |after| html.len().saturating_sub(after))
+}
+
 fn text(tag: &StartTag<usize>, name: &str) -> Option<String> {
     tag.attributes.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
 }
@@ -166,6 +194,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_else_is_taken_out_of_a_page() {
+        let hash = metadata(&Sha256::from(HASH));
+        for page in [
+            format!("<script  integrity=\"{hash}\" src=a.js></script>"),
+            format!("<script src=a.js integrity=\"{hash}\"></script>"),
+            format!("<script integrity='{hash}' src=a.js></script>"),
+            format!("<script integrity=\"{hash} {hash}\" src=a.js></script>"),
+            format!("<p integrity=\"{hash}\"><!--<script integrity=\"{hash}\" src=a.js>-->"),
+        ] {
+            assert_eq!(without_hashes(page.as_bytes()).as_deref(), Some(page.as_bytes()));
+        }
+    }
+
+    #[test]
     fn an_address_is_read_as_a_browser_reads_it() {
         let page =
             PageAssets::read(b"<script src='a?b&amp;c'></script><base href=/x/><base href=/y/><script src=d>").unwrap();
@@ -181,6 +223,7 @@ mod tests {
             let assets = PageAssets::read(html.as_bytes()).unwrap();
             let hashes = vec![Some(Sha256::from(HASH)); assets.tags().len()];
             if let Some(page) = assets.with_hashes(html.as_bytes(), &hashes) {
+                prop_assert_eq!(without_hashes(&page), Some(html.as_bytes().to_vec()));
                 let page = String::from_utf8(page).unwrap();
                 let added = format!(" integrity=\"{}\"", metadata(&Sha256::from(HASH)));
                 prop_assert_eq!(page.replace(&format!("{added} crossorigin=\"\""), "").replace(&added, ""), html);

@@ -18,6 +18,13 @@ pub fn content_type(path: &str, is_utf8: bool) -> Cow<'static, str> {
     with_charset(media_type(path, is_utf8), is_utf8)
 }
 
+/// Whether a file is a page that browsers ask for as a document, by its media type or else by its name.
+#[must_use]
+pub fn is_html(path: &str, media_type: Option<&str>) -> bool {
+    let media_type = media_type.map_or_else(|| content_type(path, false), Cow::Borrowed);
+    media_type.trim_start().to_ascii_lowercase().starts_with("text/html")
+}
+
 /// Adds `charset=utf-8` to a media type of text, if the bytes are UTF-8 and it has no parameter yet.
 #[must_use]
 pub fn with_charset<'t>(media_type: impl Into<Cow<'t, str>>, is_utf8: bool) -> Cow<'t, str> {

@@ -214,6 +214,33 @@ async fn a_key_with_a_passphrase_signs_through_the_agent() {
     assert_eq!(run(&edge, folder, "push --only front --sign plain").code, Some(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_the_hashes_of_what_it_loads_is_the_signed_one() {
+    if !is_installed() {
+        return;
+    }
+    let edge = edge().start();
+    let project = project(&edge);
+    let folder = project.path();
+    make_key(folder, "ada", "");
+    std::fs::write(folder.join("devanture.toml"), "app = \"shop\"\nwww = \"www\"\nintegrity = \"enforce\"\n").unwrap();
+    std::fs::write(folder.join("www/a.js"), "1").unwrap();
+    std::fs::write(folder.join("www/index.html"), "<title>two</title><script src=a.js></script>").unwrap();
+    succeeds(&edge, folder, "push --sign ada");
+    let verify = |site: String| run(&edge, folder, &format!("verify {site} --signer ada.pub --json"));
+    let verified = verify(edge.url("shop.localhost", "/"));
+    assert_eq!((verified.code, verified.json()["same"].as_u64()), (Some(0), Some(3)), "{verified:#?}");
+    // Nothing else may have been put there.
+    let page = |text: &str| format!("<title>two</title><script{text} src=a.js></script>").into_bytes();
+    let hash = format!(" integrity=\"sha256-{}=\"", "A".repeat(43));
+    for (text, is_signed) in [(hash.as_str(), true), (" onload=\"evil()\"", false)] {
+        let about = "<title>about</title>".repeat(100).into_bytes();
+        let files = [("/index.html", page(text)), ("/about.html", about), ("/a.js", b"1".to_vec())];
+        let found = verify(format!("http://{}/", serve(BTreeMap::from(files), String::new())));
+        assert_eq!(found.code, Some(i32::from(!is_signed)), "{text}: {found:#?}");
+    }
+}
+
 /// A server of a site that is not the edge: it answers what it is given, until the test ends.
 fn serve(files: BTreeMap<&'static str, Vec<u8>>, field: String) -> SocketAddr {
     serve_as("200 OK", files, field)

@@ -134,8 +134,7 @@ pub(super) fn is_page(path: &BundlePath, entry: &FileEntry) -> bool {
 
 /// Whether a file is a page that browsers ask for as a document.
 pub(crate) fn is_html(path: &BundlePath, entry: &FileEntry) -> bool {
-    let essence = entry.media_type.clone().unwrap_or_else(|| media::content_type(path.as_str(), false).into_owned());
-    essence.trim_start().to_ascii_lowercase().starts_with("text/html")
+    media::is_html(path.as_str(), entry.media_type.as_deref())
 }
 
 /// A withdrawn path as [`is_withdrawn`] looks for it: with or without its outer slashes it is the same one.

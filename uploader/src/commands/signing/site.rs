@@ -7,6 +7,8 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::{Digest, VersionId};
+use devanture_site::integrity::without_hashes;
+use devanture_site::media::is_html;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
 use reqwest::{Response, StatusCode};
@@ -52,11 +54,13 @@ pub(super) struct Site {
     http: reqwest::Client,
     url: Url,
     version: VersionId,
+    /// Whether its pages have the hashes of what they load, which the edge has put there.
+    has_hashes: bool,
 }
 
 impl Site {
     /// Prepares; nothing is sent yet. The token never goes there.
-    pub(super) fn new(url: &Url, access: &EdgeAccess, version: VersionId) -> Result<Self, Failure> {
+    pub(super) fn new(url: &Url, access: &EdgeAccess, version: VersionId, has_hashes: bool) -> Result<Self, Failure> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIME_MAX)
@@ -71,7 +75,7 @@ impl Site {
         }
         let http =
             builder.build().map_err(|error| Failure::new(Code::Usage, format!("TLS cannot be used: {error}.")))?;
-        Ok(Self { http, url: url.clone(), version })
+        Ok(Self { http, url: url.clone(), version, has_hashes })
     }
 
     /// Requests a file without a coding, and, where its bytes came, with one.
@@ -113,7 +117,8 @@ impl Site {
                 }
             }
             // Browsers show what comes with any status, and run scripts of 203.
-            let found = self.read(response, entry, is_of_version, &url).await?;
+            let is_page = self.has_hashes && is_html(path.as_str(), entry.media_type.as_deref());
+            let found = self.read(response, (entry, is_page), is_of_version, &url).await?;
             return Ok(match found {
                 found if status == StatusCode::OK => found,
                 Found::Same => Found::OtherFile,
@@ -128,7 +133,7 @@ impl Site {
     async fn read(
         &self,
         mut response: Response,
-        entry: &FileEntry,
+        (entry, is_page): (&FileEntry, bool),
         is_of_version: &(dyn Fn(Digest) -> bool + Sync),
         url: &Url,
     ) -> Result<Found, Failure> {
@@ -138,7 +143,7 @@ impl Site {
         }
         let coding = field(CONTENT_ENCODING.as_str());
         // Any file of a version has a bounded length; what is longer than this one is another one.
-        let Some(mut hashing) = Hashing::new(coding.as_deref(), entry.size) else {
+        let Some(mut hashing) = Hashing::new(coding.as_deref(), entry.size, is_page) else {
             return Ok(Found::Foreign(format!("the coding {} was not accepted", coding.unwrap_or_default())));
         };
         // A coding may make none of many.
@@ -152,7 +157,11 @@ impl Site {
                 ));
             }
         }
-        Ok(match hashing.end() {
+        let hashed = hashing.end().map(|(digest, page)| {
+            let page = page.filter(|_| digest != entry.hash).and_then(|page| without_hashes(&page));
+            page.map_or(digest, |page| Digest::of(&page))
+        });
+        Ok(match hashed {
             Some(digest) if digest == entry.hash => Found::Same,
             Some(digest) if is_of_version(digest) => Found::OtherFile,
             Some(digest) => Found::Foreign(format!("the bytes have the BLAKE3 {}", digest.short())),
@@ -186,8 +195,8 @@ enum Hashing {
 }
 
 impl Hashing {
-    fn new(coding: Option<&str>, size: u64) -> Option<Self> {
-        let bounded = Bounded { hasher: blake3::Hasher::new(), left: bytes_max(size) };
+    fn new(coding: Option<&str>, size: u64, keeps: bool) -> Option<Self> {
+        let bounded = Bounded { hasher: blake3::Hasher::new(), left: bytes_max(size), kept: keeps.then(Vec::new) };
         match coding {
             None | Some("identity") => Some(Self::Plain(bounded)),
             Some("gzip") => Some(Self::Gzip(flate2::write::MultiGzDecoder::new(bounded))),
@@ -204,7 +213,8 @@ impl Hashing {
         }
     }
 
-    fn end(self) -> Option<Digest> {
+    /// The hash, and the bytes where they were to be kept.
+    fn end(self) -> Option<(Digest, Option<Vec<u8>>)> {
         let bounded = match self {
             Self::Gzip(decoder) => decoder.finish().ok()?,
             Self::Plain(bounded) => bounded,
@@ -213,7 +223,7 @@ impl Hashing {
                 decoder.into_inner()
             }
         };
-        Some(Digest::from(*bounded.hasher.finalize().as_bytes()))
+        Some((Digest::from(*bounded.hasher.finalize().as_bytes()), bounded.kept))
     }
 }
 
@@ -221,6 +231,8 @@ impl Hashing {
 struct Bounded {
     hasher: blake3::Hasher,
     left: u64,
+    /// The bytes, where they are to be kept.
+    kept: Option<Vec<u8>>,
 }
 
 impl Write for Bounded {
@@ -228,6 +240,9 @@ impl Write for Bounded {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.left = self.left.checked_sub(length).ok_or_else(|| io::Error::other("too many bytes"))?;
         self.hasher.update(bytes);
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(bytes);
+        }
         Ok(bytes.len())
     }
 

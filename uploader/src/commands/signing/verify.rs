@@ -6,6 +6,7 @@ use devanture_config::api::LiveLogEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::signing::{Signature, SignerKey, signed_by};
+use devanture_config::site_toml::Integrity;
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
@@ -73,7 +74,9 @@ pub(crate) async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), F
     let by = signed(&edge, &version, &signers, args.min).await?;
     let log = log(&edge, &place, &version).await?;
     let log_kept = args.log.as_deref().map(|file| continues((&edge, &place), &log, file)).transpose()?;
-    let site = Site::new(&args.site, &context.settings.edge_access()?, version)?;
+    let integrity = manifest.serving_for(place.as_str()).integrity;
+    let has_hashes = !matches!(integrity, None | Some(Integrity::Off));
+    let site = Site::new(&args.site, &context.settings.edge_access()?, version, has_hashes)?;
     let mut verified = Verified {
         app: edge.app().clone(),
         environment: place.clone(),
