@@ -3,6 +3,7 @@
 //! Each has its path here; the files are by subject.
 
 mod access;
+mod accounts;
 mod apps;
 mod canary;
 mod collaboration;
@@ -38,10 +39,12 @@ mod usage;
 mod webhooks;
 
 pub use access::{
-    ACCOUNT_CHARACTERS_MAX, AcceptRequest, AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest,
-    AuditEntry, AuditLog, BadAccountName, By, InvitationAccepted, InvitationMade, InvitationRequest, LoggedIn,
-    LoginRequest, PasswordRequest, RefreshRequest, Scope, Secret, TokenInfo, TokenList, TokenMade, TokenPrediction,
-    TokenRequest, Via, lifetime_s,
+    ACCOUNT_CHARACTERS_MAX, AccountName, AuditEntry, AuditLog, BadAccountName, By, LoggedIn, LoginRequest,
+    RefreshRequest, Scope, Secret, TokenInfo, TokenList, TokenMade, TokenPrediction, TokenRequest, Via, lifetime_s,
+};
+pub use accounts::{
+    AcceptRequest, AccountInfo, AccountList, AccountPrediction, AccountRequest, InvitationAccepted, InvitationMade,
+    InvitationRequest, PasswordRequest,
 };
 pub use apps::{AppEnvironment, AppInfo, AppList, AppTotals};
 pub use canary::{
