@@ -162,7 +162,9 @@ fn names(record: &Record, app: &AppName, environment: Option<&PlaceName>) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::settings::Sealed;
     use crate::catalog::{Change, Commit, open};
+    use devanture_config::Digest;
     use serde_json::json;
 
     /// Records of the app `shop` by their keys, in the order in which they are found.
@@ -213,6 +215,10 @@ mod tests {
             json!({"id": id, "password": "", "stamp": "", "app": app, "environment": environment, "scope": "admin",
                 "created_ms": 0, "password_ms": 0, "made_by": ""})
         };
+        let share = |environment: &str| {
+            json!({"target": {"environment": environment}, "hash": Digest::of(b""), "key": Sealed::new(String::new(), b""),
+                "who": "", "created_ms": 0, "expires_ms": 0})
+        };
         changes.extend([
             put("accounts/ada", account("aa", "shop", "staging")),
             put("accounts/bob", account("bb", "other", "staging")),
@@ -233,6 +239,8 @@ mod tests {
             put("tokens/1", json!({"app": "shop", "environment": null})),
             put("tokens/2", json!({"app": null})),
             put("tokens/3", of("shop", "staging")),
+            put("shares/shop/2", share("staging")),
+            put("shares/shop/3", share("prod")),
         ]);
         catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
         let keys = async |environment, limit| {
@@ -240,6 +248,8 @@ mod tests {
             found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
         let mut expected: Vec<&str> = OWN.to_vec();
+        let shares = expected.iter().position(|key| *key == "shares/shop/1").unwrap();
+        expected.splice(shares + 1..shares + 1, ["shares/shop/2", "shares/shop/3"]);
         expected.extend(["logins/aa1", "logins/aa2", "sessions/aa3", "used/aa3", "passkeys/aa4", "accounts/ada"]);
         expected.extend(["hostnames/a.example", "hostnames/b.example"]);
         expected.extend(["sessions/12", "used/1", "tokens/1", "tokens/3"]);
@@ -258,6 +268,7 @@ mod tests {
                 "paused/shop/staging",
                 "protection/shop/staging",
                 "signers/shop/staging",
+                "shares/shop/2",
                 "logins/aa1",
                 "logins/aa2",
                 "sessions/aa3",

@@ -22,6 +22,7 @@ pub(crate) mod history;
 pub mod identities;
 mod in_place;
 pub mod instances;
+pub mod integrity_pages;
 mod lease;
 pub(crate) mod nodes;
 pub(crate) mod pointer;

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::{AccountName, CanaryPlan, CookieName, Deploy, Percent, Scope, Source};
 use devanture_config::path::BundlePath;
-use devanture_config::{AppName, Canonical, Digest, HostPattern, Manifest, PlaceName, Sha256, VersionId};
+use devanture_config::{AppName, Canonical, Digest, HostPattern, PlaceName, Sha256, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::halves_begun::HalvesBegun;
+use super::integrity_pages::IntegrityPages;
 pub use super::team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};
 use super::{Error, Record};
 use crate::blobs::Form;
@@ -57,15 +58,6 @@ pub struct VersionRecord {
     pub integrity: Vec<IntegrityPages>,
 }
 
-/// Pages with the hashes of what they load, as they are in some environments.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IntegrityPages {
-    /// The environments: the names of their tables, or an empty one for all that have no table.
-    pub tables: BTreeSet<String>,
-    /// Every page that was looked at; one that has no hash is the file of the bundle.
-    pub pages: BTreeMap<BundlePath, DecodedFile>,
-}
-
 /// A plain file that is in no manifest: its compressed form is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodedFile {
@@ -80,15 +72,6 @@ impl VersionRecord {
     #[must_use]
     pub fn is_of_edge_admin(&self) -> bool {
         self.edge_admin.unwrap_or(self.trusted)
-    }
-
-    /// The pages with hashes of an environment or preview, by the name of its table in `manifest`.
-    #[must_use]
-    pub fn integrity_in(&self, manifest: &Manifest, table: &str) -> BTreeMap<BundlePath, DecodedFile> {
-        let has_own = manifest.env.keys().any(|name| name.as_str() == table);
-        let table = if has_own { table } else { "" };
-        let found = self.integrity.iter().find(|group| group.tables.contains(table));
-        found.map(|group| group.pages.clone()).unwrap_or_default()
     }
 
     /// Whether an admin of this environment stored it; `preview` stands for aliases and versions at their own

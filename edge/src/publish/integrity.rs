@@ -15,7 +15,8 @@ use devanture_site::answers::{ManifestSite, SameForAll};
 use devanture_site::integrity::PageAssets;
 
 use crate::blobs::Key;
-use crate::catalog::records::{DecodedFile, IntegrityPages};
+use crate::catalog::integrity_pages::IntegrityPages;
+use crate::catalog::records::DecodedFile;
 use crate::encode::{self, Given, Work, is_html};
 use crate::ledger::Error;
 use crate::version::RuleFiles;

@@ -13,7 +13,8 @@ use crate::blobs::{self, Blobs, Key};
 use crate::catalog::Catalog;
 use crate::catalog::console::console;
 use crate::catalog::gone::GONE_PREFIX;
-use crate::catalog::records::{self, DecodedFile, IntegrityPages, LivePointer, PagesDictionary};
+use crate::catalog::integrity_pages::IntegrityPages;
+use crate::catalog::records::{self, DecodedFile, LivePointer, PagesDictionary};
 use crate::catalog::scan::Scan;
 use crate::ledger::Error;
 

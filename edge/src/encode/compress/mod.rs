@@ -26,7 +26,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::broadcast;
 
 use crate::blobs::{Blobs, Form, Key, Quality};
-use crate::catalog::records::{DecodedFile, IntegrityPages};
+use crate::catalog::integrity_pages::IntegrityPages;
+use crate::catalog::records::DecodedFile;
 use crate::ledger::Error;
 use encode::{SMALL_BYTES_MAX, decoded_digest, encode_all};
 use large::LARGE_BYTES_MIN;

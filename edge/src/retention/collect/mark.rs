@@ -11,7 +11,8 @@ use crate::blobs::{self, Key};
 use crate::catalog::Change;
 use crate::catalog::console::{CONSOLE_KEY, ConsoleRecord, console};
 use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::records::{self, DecodedFile, IntegrityPages, PagesDictionary};
+use crate::catalog::integrity_pages::IntegrityPages;
+use crate::catalog::records::{self, DecodedFile, PagesDictionary};
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::ledger::Error;
@@ -58,8 +59,8 @@ impl Marked {
         u64::try_from(self.blobs.len().saturating_add(self.manifests.len())).unwrap_or(u64::MAX)
     }
 
-    /// Marks what files of a version decode to that came compressed alone. What is missed here is decoded again when
-    /// the version is loaded.
+    /// Marks what files of a version decode to that came compressed alone, which is decoded again when the version is
+    /// loaded if it is missed here, and its pages with hashes.
     fn decoded_of(&mut self, key: &str, value: &[u8]) {
         match serde_json::from_slice::<Decoded>(value) {
             Ok(mut found) => {
@@ -240,7 +241,10 @@ mod tests {
         marked.decoded_of("versions/a/b", record(stored).as_bytes());
         marked.decoded_of("gone/a/b", format!(r#"{{"at_ms":1,"record":{}}}"#, record(gone)).as_bytes());
         marked.decoded_of("versions/a/c", br#"{"stored_ms":1}"#);
-        assert!(marked.holds(Key::Blob(stored)) && marked.holds(Key::Blob(gone)));
+        let page = Digest::of(b"page");
+        let pages = format!(r#"[{{"tables":[""],"pages":{{"index.html":{{"hash":"{page}","size":1}}}}}}]"#);
+        marked.decoded_of("versions/a/d", format!(r#"{{"integrity":{pages}}}"#).as_bytes());
+        assert!([stored, gone, page].into_iter().all(|hash| marked.holds(Key::Blob(hash))));
         assert!(!marked.holds(Key::Blob(Digest::of(b"other"))));
     }
 }
