@@ -95,6 +95,16 @@ fn a_key_is_written_as_it_was_read_and_is_the_same_with_another_comment() {
     for text in bad {
         assert!(text.parse::<SignerKey>().is_err(), "{text:?}");
     }
+    // Anyone can sign for these: points of small order, whatever the bit of their sign.
+    let of_order_8 = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05";
+    let least = format!("01{}", "00".repeat(31));
+    for point in [&"00".repeat(32), &least, &format!("ec{}7f", "ff".repeat(30)), of_order_8] {
+        for sign in [0, 0x80] {
+            let mut bytes: [u8; 32] = hex::decode(point).unwrap().try_into().unwrap();
+            bytes[31] |= sign;
+            assert!(SignerKey::new(bytes, "").to_string().parse::<SignerKey>().is_err(), "{point} {sign}");
+        }
+    }
     assert!(format!("{text} {}", "x".repeat(SIGNER_CHARACTERS_MAX)).parse::<SignerKey>().is_err());
 }
 

@@ -47,8 +47,8 @@ impl Environments {
             return Ok(SignedThere { checks, by: valid.map(|signature| signature.key().fingerprint()).collect() });
         };
         let by = signed_by(&wanted.signers, &signatures, app, version);
-        if count(by.len()) < wanted.signatures_min && !is_live {
-            return Err(not_signed(environment, version, &wanted, &by));
+        if !is_live {
+            check_enough(environment, version, &wanted, &by)?;
         }
         Ok(SignedThere { checks, by: by.into_iter().map(SignerKey::fingerprint).collect() })
     }
@@ -68,10 +68,7 @@ impl Environments {
         let stored = stored.into_iter().map(|stored| stored.signature.0);
         let signatures: Vec<Signature> = stored.chain(given.iter().map(|given| given.0.clone())).collect();
         let by = signed_by(&wanted.signers, &signatures, app, version);
-        if count(by.len()) < wanted.signatures_min {
-            return Err(not_signed(environment, version, &wanted, &by));
-        }
-        Ok(())
+        check_enough(environment, version, &wanted, &by)
     }
 
     /// Whether the live version of an environment has the signatures that the environment wants; `None` where it wants
@@ -343,6 +340,16 @@ fn too_many_signatures(max: u64) -> Error {
 fn wants(record: &SignersRecord) -> String {
     let names: Vec<String> = record.signers.iter().map(SignerKey::fingerprint).collect();
     format!("versions are signed by {} of {}", record.signatures_min, names.join(", "))
+}
+
+/// Refuses a version that too few of the signers have signed.
+fn check_enough(
+    environment: &PlaceName,
+    version: &VersionId,
+    wanted: &SignersRecord,
+    by: &[&SignerKey],
+) -> Result<(), Error> {
+    if count(by.len()) < wanted.signatures_min { Err(not_signed(environment, version, wanted, by)) } else { Ok(()) }
 }
 
 fn not_signed(environment: &PlaceName, version: &VersionId, wanted: &SignersRecord, by: &[&SignerKey]) -> Error {
