@@ -211,7 +211,7 @@ impl Switcher {
         let deploy = Deploy {
             id: intent.deploy.to_owned(),
             steps,
-            source: Source { message: entry.deploy.source.message.clone(), ..intent.source.clone() },
+            source: Source { message: entry.deploy.source.message, ..intent.source.clone() },
             reason: intent.reason.map(str::to_owned),
             outcome: Outcome::Stored,
             ..entry.deploy
@@ -266,7 +266,6 @@ impl Switcher {
             let at_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let plan = request.plan.clone().or_else(|| running.plan.clone());
             let raises = share > running.share;
-            let version = running.version;
             let next = CanaryRecord { share, plan, stepped_ms: Some(at_ms), ..running.clone() };
             let next = CanaryRecord { next_ms: next_ms(&next, at_ms), ..next };
             let (entry_key, mut entry) = self.note_canary(actor, (app, environment), &pointer, &next).await?;
@@ -275,10 +274,11 @@ impl Switcher {
             let place = (app, environment);
             let announcement = self.canary_stepped(actor, place, (pointer.version, &next), share_text(share));
             // As what begins one: more visitors get only what enough signers have signed, whenever they were set.
-            let signed = if raises { Some(self.environments.signed(place, &version, false).await?) } else { None };
+            let signed =
+                if raises { self.environments.signed(place, &next.version, false).await?.checks } else { Vec::new() };
             let next = LivePointer { canary: Some(next), ..pointer };
             let mut commit = changed((&key, revision), gate, (entry_key, &entry), &next)?;
-            commit.checks.extend(signed.into_iter().flat_map(|signed| signed.checks));
+            commit.checks.extend(signed);
             let event = AuditEvent::of(Action::Canary).place(app, environment).what(what);
             let event = event.announcing(Some(announcement));
             Ok::<_, Error>(self.ledger.commit(actor, event, commit).await?.then_some(()))
