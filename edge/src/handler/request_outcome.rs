@@ -48,7 +48,7 @@ pub const FAULTS: [(&str, u16, &str); 25] = [
     (
         CLIENT_STALLED,
         CLIENT_GONE,
-        "The client took nothing of its answer while memory was scarce (`response_memory_bytes`); the answer broke off.",
+        "The client took nothing of its answer while memory was scarce (`response_memory_bytes_max`); the answer broke off.",
     ),
     ("closed", 502, "The backend closed the connection before its answer, or within it."),
     ("connect", 502, "The backend's name does not resolve, or no connection to it can be made."),

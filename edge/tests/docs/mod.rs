@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod commands;
+mod links;
 mod roles;
 mod sources;
 
@@ -315,37 +316,6 @@ fn every_variable_in_a_document_is_read() {
         for (at, _) in document.match_indices("DEVANTURE_") {
             let name: String = document[at..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
             assert!(settings.contains(&format!("\"{name}\"")), "{path}: {name} is read by nobody");
-        }
-    }
-}
-
-/// The anchor that a heading gets.
-fn anchor(heading: &str) -> String {
-    let kept = heading.trim().to_lowercase();
-    kept.chars()
-        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
-        .map(|c| if c == ' ' { '-' } else { c })
-        .collect()
-}
-
-#[test]
-fn every_link_within_the_documents_leads_somewhere() {
-    for (path, document) in documents() {
-        let folder = root().join(&path).parent().unwrap().to_owned();
-        for part in document.split("](").skip(1) {
-            let link = part.split(')').next().unwrap();
-            if link.contains("://") {
-                continue;
-            }
-            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-            let target = if file.is_empty() { root().join(&path) } else { folder.join(file) };
-            assert!(target.exists(), "{path}: {link} leads nowhere");
-            if !heading.is_empty() {
-                let text = fs::read_to_string(&target).unwrap();
-                let headings =
-                    text.lines().filter_map(|line| line.strip_prefix('#').map(|l| l.trim_start_matches('#')));
-                assert!(headings.into_iter().any(|h| anchor(h) == heading), "{path}: {link} leads to no heading");
-            }
         }
     }
 }

@@ -142,6 +142,17 @@ async fn a_trust_uses_up_the_tokens_of_nobody_else() {
 }
 
 #[tokio::test]
+async fn half_of_the_remembered_identity_tokens_are_for_one_trust_at_most() {
+    let world = World::start_with("EdDSA", |setup| setup.with_limit("identity_tokens_max", 4)).await;
+    for _ in 0..2 {
+        assert_eq!(world.exchange(&world.signed(&world.claims())).await.status, StatusCode::CREATED);
+    }
+    let limit = world.exchange(&world.signed(&world.claims())).await.problem().limit.unwrap();
+    assert_eq!((limit.name.as_str(), limit.max), ("identity_tokens_max", 2));
+    world.edge.stop().await;
+}
+
+#[tokio::test]
 async fn expired_tokens_and_identity_tokens_make_room() {
     let world = World::start_with("EdDSA", |setup| {
         setup.with_limit("identity_tokens_max", 1).with_limit("tokens_per_app_max", 100)

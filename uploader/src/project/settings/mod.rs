@@ -316,13 +316,20 @@ impl Settings {
     /// `untrusted_source` where a token of the person or the machine would go to an address, or be trusted to a CA,
     /// that a file of the project names; `usage` where something is missing or cannot be read.
     pub(crate) fn edge_access(&self) -> Result<EdgeAccess, Failure> {
+        self.access_with(|others| self.credential(others))
+    }
+
+    /// The same with the credential that goes to the address and the CA of these settings.
+    fn access_with(
+        &self,
+        credential: impl FnOnce(&[(Name, Option<&Setting<String>>)]) -> Result<Credential, Failure>,
+    ) -> Result<EdgeAccess, Failure> {
         let url = self.texts.get(&Name::Url).ok_or_else(|| {
             self.unsaid("Where the edge is, is not said.")
                 .hint("set DEVANTURE_URL to the address of its admin listener, such as https://127.0.0.1:8444")
         })?;
         let ca = self.texts.get(&Name::Ca);
-        let others = [(Name::Url, Some(url)), (Name::Ca, ca)];
-        let credential = self.credential(&others)?;
+        let credential = credential(&[(Name::Url, Some(url)), (Name::Ca, ca)])?;
         Ok(EdgeAccess {
             url: edge_url(&url.value, self.source_name(Name::Url, url.source))?,
             credential,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 
-use super::{Credential, EdgeAccess, Name, Settings, Source, edge_url};
+use super::{Credential, EdgeAccess, Settings, Source};
 use crate::output::exit::Failure;
 
 /// What to do without a credential.
@@ -49,17 +49,9 @@ impl Settings {
     /// `untrusted_source` where a file of the project names it, or a CA for it: it could be another edge, which hands the
     /// identity token on to the right one; those of [`Settings::edge_access`].
     pub(crate) fn login_access(&self) -> Result<EdgeAccess, Failure> {
-        let url = self.texts.get(&Name::Url).ok_or_else(|| {
-            self.unsaid("Where the edge is, is not said.")
-                .hint("set DEVANTURE_URL to the address of its admin listener, such as https://127.0.0.1:8444")
-        })?;
-        let ca = self.texts.get(&Name::Ca);
-        let others = [(Name::Url, Some(url)), (Name::Ca, ca)];
-        super::check_goes_together(self, "login", "the provider of the edge", &others)?;
-        Ok(EdgeAccess {
-            url: edge_url(&url.value, self.source_name(Name::Url, url.source))?,
-            credential: Credential::Person(self.person()?),
-            ca: ca.map(|setting| PathBuf::from(&setting.value)),
+        self.access_with(|others| {
+            super::check_goes_together(self, "login", "the provider of the edge", others)?;
+            Ok(Credential::Person(self.person()?))
         })
     }
 }
