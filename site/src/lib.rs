@@ -29,6 +29,7 @@ pub mod media;
 pub mod method;
 pub mod navigation;
 pub mod negotiate;
+pub mod pin;
 pub mod precompressed;
 pub mod range;
 pub mod resolve;

@@ -19,6 +19,7 @@ mod logs;
 mod maintenance;
 mod nodes;
 mod passkeys;
+mod pins;
 mod protection;
 mod retention;
 mod roles;
@@ -87,6 +88,7 @@ pub use passkeys::{
     Assertion, Challenge, ChallengeRequest, ConfirmRequest, PasskeyCredential, PasskeyInfo, PasskeyList,
     PasskeyRequest, PasskeyUser, Purpose,
 };
+pub use pins::Unpinned;
 pub use protection::{
     BadProtection, Protection, ProtectionList, ProtectionRequest, ProtectionSet, ProtectionStatus, Share, ShareList,
     ShareMade, ShareRequest, ShareRevoked, ShareTarget, VISITOR_COOKIE,

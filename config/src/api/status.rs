@@ -58,6 +58,9 @@ pub struct Status {
     /// The canary beside the live version, where one runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryShare>,
+    /// Earlier versions on which visitors are held, the last one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<VersionId>,
     /// Whether the live version has the signatures that the environment wants, where it wants any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,

@@ -45,6 +45,14 @@ impl Digest {
         self.to_string().starts_with(prefix)
     }
 
+    /// Whether `short` is what [`Digest::short`] gives. Nothing is allocated for it.
+    #[must_use]
+    pub fn is_short(&self, short: &[u8]) -> bool {
+        let mut bytes = [0; SHORT_CHARACTERS / 2];
+        let is_hex = !short.iter().any(u8::is_ascii_uppercase) && hex::decode_to_slice(short, &mut bytes).is_ok();
+        is_hex && self.0.starts_with(&bytes)
+    }
+
     /// The first 12 hex characters.
     #[must_use]
     pub fn short(&self) -> String {

@@ -128,6 +128,8 @@ limits! {
     grace_versions_max = 16 in 0 ..= 1_000,
     /// Milliseconds after a switch within which a fingerprinted asset of the replaced version still answers.
     grace_ms_max = 86_400_000 in 0 ..= 31_536_000_000,
+    /// Earlier versions of one environment that visitors are held on (`pin`), within the grace period and as long as memory allows.
+    pinned_versions_max = 3 in 0 ..= 100,
     /// Characters of the message of a pause.
     pause_message_characters_max = 2_000 in 0 ..= 65_536,
     /// Paths that a pause may leave open.

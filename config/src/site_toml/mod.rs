@@ -57,7 +57,7 @@ pub use server::{
     DRAIN_MS, INSTANCES_MAX, PROCESSES_MAX, Process, ProcessTable, SERVER_DIR, SERVER_UPSTREAM, START_MS, STOP_MS,
     Server, ServerTable, WARM_MS,
 };
-pub use serving::{HtmlHandling, Integrity, NotFound, Rules, Serving};
+pub use serving::{HtmlHandling, Integrity, NotFound, Pin, Rules, Serving};
 pub use site_file::SiteFile;
 pub use smoke::{SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod};
 pub use snapshot_time::SnapshotTime;

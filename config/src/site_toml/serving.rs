@@ -56,6 +56,16 @@ pub enum NotFound {
     None,
 }
 
+/// For how long a visitor is held on the version of the first page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pin {
+    /// Not at all: the next request gets what is live then.
+    Off,
+    /// Until the visitor was away for a while.
+    Session,
+}
+
 /// Whose meaning `_redirects` and `_headers` have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -80,7 +90,13 @@ pub(super) const NOT_FOUND: &[(&str, NotFound)] = &[
 ];
 pub(super) const INTEGRITY: &[(&str, Integrity)] =
     &[("off", Integrity::Off), ("report", Integrity::Report), ("enforce", Integrity::Enforce)];
+pub(super) const PIN: &[(&str, Pin)] = &[("off", Pin::Off), ("session", Pin::Session)];
 pub(super) const RULES: &[(&str, Rules)] = &[("cloudflare", Rules::Cloudflare), ("netlify", Rules::Netlify)];
+
+/// Default of `pin_idle_ms`: half an hour, as analytics count a visit.
+const PIN_IDLE_MS: u64 = 30 * 60 * 1_000;
+/// The values that `pin_idle_ms` may have: from a second to a day.
+pub(super) const PIN_IDLE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
 
 /// The word of a list that stands for a value.
 fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
@@ -139,6 +155,12 @@ pub struct Serving {
     /// `not_found`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_found: Option<NotFound>,
+    /// `pin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
+    /// Milliseconds without a request after which a visitor is no longer held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_idle_ms: Option<u64>,
     /// Whether `release.json` tells everybody the commit, the branch and the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_source: Option<bool>,
@@ -173,6 +195,14 @@ impl Serving {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Seconds without a request after which a visitor is no longer held on the version of the first page; `None` where
+    /// nobody is held.
+    #[must_use]
+    pub fn pin_idle_s(&self) -> Option<u32> {
+        let idle_ms = self.pin_idle_ms.unwrap_or(PIN_IDLE_MS);
+        (self.pin == Some(Pin::Session)).then(|| u32::try_from(idle_ms / 1_000).unwrap_or(u32::MAX))
     }
 
     /// Every address of a backend that it names: those of `upstreams`, then those of routes.
@@ -236,6 +266,8 @@ impl Serving {
             html_handling: over.html_handling.or(self.html_handling),
             integrity: over.integrity.or(self.integrity),
             not_found: over.not_found.or(self.not_found),
+            pin: over.pin.or(self.pin),
+            pin_idle_ms: over.pin_idle_ms.or(self.pin_idle_ms),
             public_source: over.public_source.or(self.public_source),
             redirects: over.redirects.clone().or(self.redirects),
             rewrites: over.rewrites.clone().or(self.rewrites),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cors::{self, CorsOrigin};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
-use super::serving::{HTML_HANDLING, INTEGRITY, NOT_FOUND, RULES, Serving};
+use super::serving::{HTML_HANDLING, INTEGRITY, NOT_FOUND, PIN, PIN_IDLE_MS_RANGE, RULES, Serving};
 use super::{routes, server, smoke, upstreams};
 use crate::names::Canonical;
 use crate::parsing::reader::Table;
@@ -46,6 +46,8 @@ pub(super) fn serving(table: &Table<'_, '_>) -> Serving {
         html_handling: table.word("html_handling", HTML_HANDLING),
         integrity: table.word("integrity", INTEGRITY),
         not_found: table.word("not_found", NOT_FOUND),
+        pin: table.word("pin", PIN),
+        pin_idle_ms: table.integer("pin_idle_ms", PIN_IDLE_MS_RANGE),
         public_source: table.boolean("public_source"),
         redirects: table.tables("redirects").map(|tables| redirect_tables(&tables, RuleTable::Redirects)),
         rewrites: table.tables("rewrites").map(|tables| redirect_tables(&tables, RuleTable::Rewrites)),

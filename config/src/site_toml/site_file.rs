@@ -17,7 +17,7 @@ use crate::parsing::reader::{Reader, Table};
 use crate::parsing::{Mistake, Mistakes, Weight};
 
 /// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
-const KEYS_OF_AN_APP: [&str; 21] = [
+const KEYS_OF_AN_APP: [&str; 23] = [
     "app",
     "cache",
     "check",
@@ -27,6 +27,8 @@ const KEYS_OF_AN_APP: [&str; 21] = [
     "html_handling",
     "integrity",
     "not_found",
+    "pin",
+    "pin_idle_ms",
     "public_source",
     "redirects",
     "rewrites",

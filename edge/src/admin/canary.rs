@@ -1,4 +1,4 @@
-//! Operations about the canary of an environment: its state, its beginning and steps, its two ends.
+//! Operations about which version a visitor gets: the canary of an environment, and visitors who are held.
 
 use devanture_config::api::{CanaryEnd, CanaryRequest};
 use http::StatusCode;
@@ -30,6 +30,11 @@ impl Admin {
         let switching =
             self.publisher.switcher().finish_canary(&actor, (&app, &environment), None, &wanted, sink).await?;
         switched(switching, events).await
+    }
+
+    pub(super) async fn unpin(&self, call: Call) -> Answer {
+        let (app, environment) = call.path.place()?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.switcher().unpin(&call.actor, (&app, &environment)).await?))
     }
 
     pub(super) async fn abort_canary(&self, call: Call) -> Answer {

@@ -259,6 +259,7 @@ operations! {
     DELETE "/v1/apps/{app}/environments/{env}/canary" "abortCanary" [Environment(Push)] => abort_canary [];
     POST "/v1/apps/{app}/environments/{env}/canary/finish" "finishCanary" [Environment(Push)]
         => finish_canary [] confirms=Promote;
+    DELETE "/v1/apps/{app}/environments/{env}/pins" "unpin" [Environment(Push)] => unpin [];
     GET "/v1/apps/{app}/environments/{env}/lock" "lockOf" [Environment(Read)] => lock_of [];
     PUT "/v1/apps/{app}/environments/{env}/lock" "lock" [Environment(Push)] => lock ["dry_run"] conditions=Both;
     DELETE "/v1/apps/{app}/environments/{env}/lock" "unlock" [Environment(Push)] => unlock ["dry_run"] conditions=Both;
@@ -410,7 +411,7 @@ mod tests {
         assert_eq!(confirmed, expected);
         // What is deleted of an app is confirmed, but for these: they undo, close what was open, or come back by
         // themselves.
-        let others = ["restore", "abortCanary", "unlock", "removeMember", "revokeShare"];
+        let others = ["restore", "abortCanary", "unpin", "unlock", "removeMember", "revokeShare"];
         for row in OPERATIONS.iter().filter(|row| row.method == Method::DELETE && row.path.contains("{app}")) {
             assert!(row.confirms == Some(Delete) || others.contains(&row.id), "{}", row.id);
         }

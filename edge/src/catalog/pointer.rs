@@ -66,6 +66,7 @@ async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceN
                 position,
                 halves_begun: None,
                 canary: None,
+                pins: None,
             });
         }
     }
@@ -79,5 +80,6 @@ async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceN
         position: String::new(),
         halves_begun: None,
         canary: None,
+        pins: None,
     })
 }

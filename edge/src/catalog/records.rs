@@ -188,6 +188,17 @@ pub struct LivePointer {
     /// version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryRecord>,
+    /// What holds visitors on the version of their first page; `None` where the live version holds nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<PinsRecord>,
+}
+
+/// The part of a live pointer that says on which earlier versions visitors are held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinsRecord {
+    /// Versions that were live before, the last one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<VersionId>,
 }
 
 /// The part of a live pointer that a canary is: what begins, steps and ends it is a commit of the pointer.

@@ -205,6 +205,7 @@ mod tests {
                 position: "history/none".to_owned(),
                 halves_begun: None,
                 canary: None,
+                pins: None,
             };
             let key = records::live_key(&app, &PlaceName::prod());
             changes.push(Change::Put(key, records::write(&pointer).unwrap()));

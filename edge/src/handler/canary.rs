@@ -1,59 +1,25 @@
-//! Which side of a canary a request gets, and what its answer says about that.
-//!
-//! A cookie decides: the edge's own, which a browser gets with the first page that it navigates to, or one that the site
-//! names. Requests without it, such as those of programs and crawlers, get the live version. What was chosen by a cookie
-//! is no other visitor's: shared caches are not to keep it. A fingerprinted asset is the same on both sides, and is cached as
-//! usual.
+//! Which side of a canary a request gets. A cookie decides: the edge's own, which a browser gets with the first page that
+//! it navigates to, or one that the site names. Requests without it, such as those of programs and crawlers, get the live
+//! version.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use devanture_site::cache::Kept;
 use devanture_site::canary::{self, VISITOR_CHARACTERS, VISITOR_COOKIE, is_drawn, is_visitor};
 use http::header::{COOKIE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method};
 
-use super::decide::decide_in;
-use super::decision::{Decision, FileAnswer, Head};
-use super::header_rules::ChosenBy;
+use super::decision::Head;
 use super::site_request::{SEC_FETCH_DEST, SEC_FETCH_MODE};
 use crate::engine::Name;
-use crate::live::{Canary, Current, Place};
-use crate::version::Version;
+use crate::live::Canary;
 
 static ACCEPT: Name = Name::of("accept");
+
 /// For how long a browser keeps its cookie, in seconds: 30 days, longer than a canary.
 const COOKIE_S: u32 = 30 * 24 * 60 * 60;
 
-/// Decides for an environment where a canary runs.
-pub(super) fn decide_side(
-    head: &Head<'_>,
-    current: &Arc<Current>,
-    canary: &Canary,
-    (place, custom_host): (&Place, bool),
-) -> Decision {
-    let (is_taken, gives) = draw(head, canary);
-    let (side, other) = match is_taken {
-        true => (&canary.next, &current.version),
-        false => (current, &canary.next.version),
-    };
-    let mut decision = decide_in(head, side, Some(place), custom_host);
-    if gives.is_none() && is_same_on_both(&decision, other) {
-        return decision;
-    }
-    match &mut decision {
-        // As mostly: nothing is allocated for it, and its head is prepared.
-        Decision::File(answer) if gives.is_none() && answer.ruled.is_empty() => answer.is_chosen = true,
-        Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
-        Decision::Refuse(refusal) => refusal.ruled.choose(ChosenBy { gives }),
-        Decision::Small(answer) => answer.ruled.choose(ChosenBy { gives }),
-        Decision::Load(_) | Decision::Protected(_) | Decision::Visitor(_) => {}
-    }
-    decision
-}
-
 /// Whether the visitor gets the canary, and the cookie to give where the visitor has none.
-fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
+pub(super) fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
     let visitor = head.fields.get_all(&COOKIE).find_map(|cookies| canary::cookie(cookies, canary.cookie()));
     if !canary.sets_cookie() {
@@ -62,7 +28,7 @@ fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
     if let Some(visitor) = visitor.filter(|visitor| is_visitor(visitor)) {
         return (canary.split.takes(visitor), None);
     }
-    if !is_drawn_by(head) {
+    if !is_first_page(head) {
         return (false, None);
     }
     let mut visitor = String::with_capacity(VISITOR_CHARACTERS);
@@ -77,8 +43,8 @@ fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
     }
 }
 
-/// Whether a request without the cookie draws a visitor.
-fn is_drawn_by(head: &Head<'_>) -> bool {
+/// Whether a request without a cookie is one of a browser that navigates, and is given one.
+pub(super) fn is_first_page(head: &Head<'_>) -> bool {
     if !matches!(*head.method, Method::GET | Method::HEAD) {
         return false;
     }
@@ -86,19 +52,4 @@ fn is_drawn_by(head: &Head<'_>) -> bool {
     let (mode, dest) = (field(&SEC_FETCH_MODE), field(&SEC_FETCH_DEST));
     let (accept, user_agent) = (head.fields.named(&ACCEPT), field(&USER_AGENT));
     is_drawn(mode.as_deref(), dest.as_deref(), accept.as_deref(), user_agent.as_deref())
-}
-
-/// Whether the `other` side answers with the same: a fingerprinted asset that it has as well, or by law 10.
-fn is_same_on_both(decision: &Decision, other: &Version) -> bool {
-    let Decision::File(answer) = decision else { return false };
-    let version = answer.version();
-    let Some(file) = version.file(answer.file) else { return false };
-    if !file.fingerprinted || answer.kept != Kept::File || !answer.ruled.is_empty() {
-        return false;
-    }
-    let Some(twin) = other.index.exact(&file.path).and_then(|number| other.file(number)) else { return true };
-    match (file.representations.first(), twin.representations.first()) {
-        (Some(one), Some(two)) => one.head.etag().as_str() == two.head.etag().as_str(),
-        _ => false,
-    }
 }

@@ -49,6 +49,7 @@ pub fn console<B>(
         host: "",
         fields,
         now_s: || telemetry::since_epoch().as_secs(),
+        heeds_pins: false,
         target_bytes_max,
     };
     let response = match decide_in(&head, current, None, false) {

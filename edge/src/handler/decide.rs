@@ -7,7 +7,7 @@ use devanture_config::api::{Pause, ShareTarget};
 use devanture_site::cache::Kept;
 use devanture_site::decide::{End, Outcome, OwnPath, Untraced};
 
-use super::canary::decide_side;
+use super::chosen::decide_chosen;
 use super::decision::{Decision, Head, Refusal, options};
 use super::live_site::{Asset, LiveSite};
 use super::refused::Refused;
@@ -137,9 +137,9 @@ fn decide_at(
                 Setting::Environment => place.note_use(),
                 Setting::Preview => current.note_use(),
             }
-            match &current.canary {
-                None => decide_in(head, current, Some(place), entry.custom),
-                Some(canary) => decide_side(head, current, canary, (place, entry.custom)),
+            match current.is_chosen_by_cookies() {
+                false => decide_in(head, current, Some(place), entry.custom),
+                true => decide_chosen(head, current, (place, entry.custom)),
             }
         }
         None if place.setting == Setting::Preview => {

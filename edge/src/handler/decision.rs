@@ -33,6 +33,8 @@ pub struct Head<'r> {
     pub fields: Fields<'r>,
     /// The time, in seconds since 1970 UTC; asked for where a date is to be read.
     pub now_s: fn() -> u64,
+    /// Whether the visitor is held on an earlier version, where the environment holds visitors.
+    pub heeds_pins: bool,
     /// Longest path that is looked at, in bytes.
     pub target_bytes_max: usize,
 }

@@ -24,7 +24,7 @@ pub struct HeaderRules(Option<Box<RuledFields>>);
 struct RuledFields {
     /// What rules say; `None` where it is only chosen by a cookie.
     by_rules: Option<ByRules>,
-    /// How it was chosen, where a canary runs.
+    /// How it was chosen, where cookies decide.
     chosen_by: Option<ChosenBy>,
 }
 
@@ -39,8 +39,8 @@ struct ByRules {
 /// A cookie decided which version answers: the answer is for its visitor.
 #[derive(Debug)]
 pub(super) struct ChosenBy {
-    /// The cookie, for a visitor who has none.
-    pub(super) gives: Option<HeaderValue>,
+    /// Cookies for the visitor.
+    pub(super) gives: Vec<HeaderValue>,
 }
 
 /// Says that a cookie decided which version answers, as far as caches are concerned.
@@ -52,7 +52,7 @@ pub(super) fn say_chosen(headers: &mut HeaderMap) {
 impl ChosenBy {
     fn apply(&self, headers: &mut HeaderMap) {
         say_chosen(headers);
-        if let Some(cookie) = &self.gives {
+        for cookie in &self.gives {
             headers.append(SET_COOKIE, cookie.clone());
         }
     }

@@ -9,6 +9,7 @@ mod authority;
 mod body;
 mod canary;
 mod canonical;
+mod chosen;
 mod console;
 mod cors;
 mod decide;
@@ -21,6 +22,7 @@ mod kept_private;
 mod live_site;
 mod paced;
 mod pause;
+mod pins;
 mod refused;
 mod request_metrics;
 mod request_outcome;
@@ -257,6 +259,7 @@ impl Handler {
             host,
             fields: request_head.fields,
             now_s: || telemetry::since_epoch().as_secs(),
+            heeds_pins: true,
             target_bytes_max: self.target_bytes_max,
         }
     }

@@ -125,6 +125,7 @@ mod tests {
             host: "h",
             fields: Fields::Map(&headers),
             now_s: || 0,
+            heeds_pins: false,
             target_bytes_max: 100,
         };
         leaves_open(&pause, &head, None)

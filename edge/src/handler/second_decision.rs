@@ -17,8 +17,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::authority::head_of;
 use super::body::{self, Body, Unwanted};
-use super::decide::decide;
-use super::decision::Decision;
+use super::decide::{decide, decide_admitted};
+use super::decision::{Decision, Head};
 use super::refused::Refused;
 use super::request_metrics::Measurement;
 use super::{Came, Handler};
@@ -44,6 +44,7 @@ impl Handler {
     {
         for _ in 1..DECISIONS_MAX {
             let Some(before) = waits_for_instances(&decision) else { break };
+            let is_protected = matches!(decision, Decision::Protected(_));
             measurement.decided(&decision);
             let (lent, loan) = lend(request);
             let response = self.carry_out(lent, decision, came, measurement.outcome()).await;
@@ -52,7 +53,12 @@ impl Handler {
             }
             let Some(returned) = loan.returned() else { return (response, Unwanted::Over) };
             let request_head = head_of(&returned);
-            let next = decide(&self.head(&request_head, came.host), &self.live);
+            // No instance of an earlier version comes any more: what is live answers who was held on it.
+            let head = Head { heeds_pins: false, ..self.head(&request_head, came.host) };
+            let next = match is_protected {
+                true => decide_admitted(&head, &self.live),
+                false => decide(&head, &self.live),
+            };
             let next = self.loaded(&request_head, came.host, next).await;
             let is_later = next
                 .current()

@@ -11,7 +11,7 @@ use devanture_site::canary::{Split, VISITOR_COOKIE};
 use http::StatusCode;
 
 use super::{Current, CurrentSettings, Live, Loader, Place};
-use crate::catalog::records::CanaryRecord;
+use crate::catalog::records::{CanaryRecord, PinsRecord};
 use crate::telemetry::{Answers, Tally};
 use crate::version::{Fill, Version};
 
@@ -37,6 +37,13 @@ impl Canary {
     pub const fn sets_cookie(&self) -> bool {
         self.record.cookie.is_none()
     }
+}
+
+/// What a pointer says of versions beside the live one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    pub(super) canary: Option<CanaryRecord>,
+    pub(super) pins: Option<PinsRecord>,
 }
 
 /// The counts of the answers of one version while a canary runs.
@@ -81,6 +88,13 @@ impl Current {
         std::iter::once(Arc::clone(self)).chain(canary).collect()
     }
 
+    /// The same without what is beside it.
+    #[must_use]
+    pub(super) fn alone(&self) -> Self {
+        let (version, withdrawn) = (Arc::clone(&self.version), Arc::clone(&self.withdrawn));
+        Self::new(version, self.live_since_ms(), withdrawn, self.settings.clone())
+    }
+
     /// The same with a canary beside it, which goes on counting where `before` did if it is the same one.
     #[must_use]
     pub(super) fn beside(self, canary: Option<(CanaryRecord, Arc<Version>)>, before: Option<&Self>) -> Self {
@@ -108,7 +122,8 @@ impl Current {
             _ => return None,
         };
         let (withdrawn, settings) = (Arc::clone(&self.withdrawn), self.settings.clone());
-        Some(Self::new(live, self.live_since_ms(), withdrawn, settings).beside(canary, Some(self)))
+        let next = Self::new(live, self.live_since_ms(), withdrawn, settings).pinning(self.pins_record());
+        Some(next.beside(canary, Some(self)))
     }
 
     /// The loaded version of that id, live or the canary.
@@ -149,11 +164,13 @@ impl Loader {
         live: &Live,
         place: &Place,
         (version, since_ms, settings): (Arc<Version>, u64, CurrentSettings),
-        (record, fill): (Option<&CanaryRecord>, Fill),
+        (beside, fill): (&Beside, Fill),
     ) -> Current {
+        let record = beside.canary.as_ref();
         // Who goes back to the live version, as the share became smaller, has what is older than the step.
         let since_ms = record.and_then(|record| record.stepped_ms).map_or(since_ms, |ms| ms.max(since_ms));
         let current = Current::new(version, since_ms, live.withdrawn(&place.app), settings);
+        let current = current.pinning(beside.pins.clone());
         let Some(record) = record else { return current };
         match self.at_hand(live, place, &record.version, fill).await {
             Ok(canary) => current.beside(Some((record.clone(), canary)), place.current().as_deref()),

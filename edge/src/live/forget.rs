@@ -13,7 +13,7 @@ use crate::catalog::{self, Record, Revision, gone, records};
 impl Place {
     /// Ends what the version would still answer here (law 10); what is live stays.
     fn forget(&self, id: &VersionId) {
-        self.replaced.change(|list| list.iter().filter(|r| r.version.id != *id).cloned().collect());
+        self.replaced.change(|list| list.iter().filter(|kept| kept.current.version.id != *id).cloned().collect());
         self.preparing.change(|list| list.iter().filter(|version| version.id != *id).cloned().collect());
     }
 }
@@ -122,7 +122,9 @@ impl Follower {
     pub(super) fn forget_replaced(&self) {
         for place in self.live.0.hosts.load().places.values() {
             let is_stored = |id: &VersionId| self.live.is_stored(&place.app, id);
-            place.replaced.change(|list| list.iter().filter(|r| is_stored(&r.version.id)).cloned().collect());
+            place
+                .replaced
+                .change(|list| list.iter().filter(|kept| is_stored(&kept.current.version.id)).cloned().collect());
         }
     }
 }
@@ -195,6 +197,7 @@ mod tests {
                 position,
                 halves_begun: None,
                 canary: None,
+                pins: None,
             };
             Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap())
         };

@@ -17,10 +17,12 @@ pub struct Grace {
     pub versions_max: usize,
 }
 
-/// A version that was live until a switch, and answers for its fingerprinted assets for a while (law 10).
+/// A version that was live until a switch, and answers for its fingerprinted assets for a while (law 10), and for
+/// visitors who are held on it.
 #[derive(Clone)]
 pub(super) struct GraceVersion {
-    pub(super) version: Arc<Version>,
+    /// As it was served.
+    pub(super) current: Arc<Current>,
     pub(super) until_ms: u64,
 }
 
@@ -43,9 +45,9 @@ impl Place {
                     return None;
                 }
                 let now_ms = telemetry::now_ms();
-                let kept = versions.iter().find(|kept| kept.until_ms > now_ms && has(&kept.version));
+                let kept = versions.iter().find(|kept| kept.until_ms > now_ms && has(&kept.current.version));
                 if let Some(kept) = kept {
-                    return Some(Arc::clone(&kept.version));
+                    return Some(Arc::clone(&kept.current.version));
                 }
                 let now = self.current().filter(|current| !Arc::ptr_eq(&current.version, live));
                 now.map(|current| Arc::clone(&current.version)).filter(|version| has(version))
@@ -109,8 +111,8 @@ impl Place {
         if let Some(before) = self.current.load_full() {
             let until_ms = telemetry::now_ms().saturating_add(grace.ms);
             // Pages of a canary that ended, too, go on with their assets.
-            for version in before.versions().filter(|version| next.with_id(&version.id).is_none()) {
-                self.keep(Arc::clone(version), until_ms, grace);
+            for side in before.sides().iter().filter(|side| next.with_id(&side.version.id).is_none()) {
+                self.keep(Arc::new(side.alone()), until_ms, grace);
             }
         }
         let unloaded = self.first_load.load_full();
@@ -139,11 +141,12 @@ impl Place {
         }
     }
 
-    pub(super) fn keep(&self, version: Arc<Version>, until_ms: u64, grace: &Grace) {
+    pub(super) fn keep(&self, current: Arc<Current>, until_ms: u64, grace: &Grace) {
         let now_ms = telemetry::now_ms();
         self.replaced.change(|list| {
-            let others = list.iter().filter(|r| r.version.id != version.id && r.until_ms > now_ms).cloned();
-            let mut list = vec![GraceVersion { version: Arc::clone(&version), until_ms }];
+            let id = current.version.id;
+            let others = list.iter().filter(|kept| kept.current.version.id != id && kept.until_ms > now_ms).cloned();
+            let mut list = vec![GraceVersion { current: Arc::clone(&current), until_ms }];
             list.extend(others);
             list.sort_by_key(|r| std::cmp::Reverse(r.until_ms));
             list.truncate(grace.versions_max);

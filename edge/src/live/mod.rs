@@ -23,6 +23,7 @@ mod name_changes;
 mod names;
 mod on_demand;
 mod paused;
+mod pins;
 mod preparing;
 mod process_memory;
 mod protected;
@@ -51,6 +52,7 @@ pub use load::{Load, LoadError};
 pub use loader::Loader;
 pub(crate) use names::canonical;
 pub use on_demand::Preview;
+pub use pins::Pins;
 pub use preparing::Preparing;
 pub use protected::{Opener, Restriction, ShareLink};
 pub use settings::{CurrentSettings, PublicSettings};
@@ -97,6 +99,8 @@ pub struct Current {
     pub canary: Option<Arc<Canary>>,
     /// The counts of its side, while a canary runs.
     pub side: Option<Arc<Side>>,
+    /// What holds visitors on the version of their first page.
+    pub pins: Option<Arc<Pins>>,
     /// Recent requests; used for previews only.
     usage: on_demand::Usage,
     /// Another version was made live in its place, or it was unloaded.
@@ -112,8 +116,8 @@ impl Current {
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
         let last_modified = CommonField::new(LAST_MODIFIED, last_modified);
         let (usage, replaced) = (on_demand::Usage::default(), AtomicBool::new(false));
-        let (canary, side) = (None, None);
-        Self { version, last_modified_s, last_modified, withdrawn, settings, canary, side, usage, replaced }
+        let (canary, side, pins) = (None, None, None);
+        Self { version, last_modified_s, last_modified, withdrawn, settings, canary, side, pins, usage, replaced }
     }
 
     /// The time of the switch in milliseconds, cut to seconds.
@@ -262,7 +266,8 @@ impl Place {
         let mut all: Vec<Arc<Version>> =
             self.current().into_iter().flat_map(|current| current.versions().cloned().collect::<Vec<_>>()).collect();
         self.preparing.with(|versions| all.extend_from_slice(versions));
-        self.replaced.with(|versions| all.extend(versions.iter().map(|replaced| Arc::clone(&replaced.version))));
+        self.replaced
+            .with(|versions| all.extend(versions.iter().map(|replaced| Arc::clone(&replaced.current.version))));
         all
     }
 }

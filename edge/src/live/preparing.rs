@@ -77,7 +77,9 @@ impl Live {
             place.first_load.load().as_ref().is_some_and(|load| load.of.version == *id)
                 || place.current().is_some_and(|current| current.with_id(id).is_some())
                 || place.aliased().is_some_and(|aliased| aliased.version == *id)
-                || place.replaced.with(|list| list.iter().any(|kept| kept.version.id == *id && kept.until_ms > now_ms))
+                || place
+                    .replaced
+                    .with(|list| list.iter().any(|kept| kept.current.version.id == *id && kept.until_ms > now_ms))
         })
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use devanture_config::VersionId;
 
+use super::canary::Beside;
 use super::first_load::{FirstLoad, Pointed};
 use super::{Current, CurrentSettings, Live, Loader, Place};
 use crate::version::Setting;
@@ -66,7 +67,8 @@ impl Place {
         }
         let since_ms = current.live_since_ms();
         let canary = current.canary.as_ref().map(|canary| canary.record.clone());
-        let pointed = Pointed { version: current.version.id, settings: settings.revision, since_ms, canary };
+        let beside = Beside { canary, pins: current.pins_record() };
+        let pointed = Pointed { version: current.version.id, settings: settings.revision, since_ms, beside };
         // In this order: a request that finds no version finds that one is to be loaded.
         if !self.replaced.with(<[_]>::is_empty) {
             self.earlier_load.begin();

@@ -12,8 +12,7 @@ use crate::catalog::records;
 use crate::catalog::scan::Scan;
 use crate::catalog::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 use crate::catalog::{self, Catalog, Change, Committed, Record};
-use crate::live::Live;
-use crate::version::Version;
+use crate::live::{Current, Live};
 
 /// Brings a registry to what the catalog says, and keeps it there.
 pub struct Following {
@@ -117,18 +116,19 @@ impl Following {
         }
     }
 
-    /// Keeps the pools of what is live in an environment.
+    /// Keeps the pools of what visitors of an environment get.
     fn hold(&self, app: &AppName, name: &PlaceName) {
-        let current = self.live.place(app, name).and_then(|place| place.pointed());
-        let pools = current.map_or_else(Vec::new, |current| {
-            let settings = current.settings.load().revision;
-            let pools = |version: &Arc<Version>| {
-                let numbers = 0..version.upstreams.len();
-                numbers.filter_map(|number| self.registry.pool_of(version, number, settings)).collect::<Vec<_>>()
-            };
-            current.versions().flat_map(pools).collect()
+        let place = self.live.place(app, name);
+        let pools_of = |side: &Arc<Current>| {
+            let settings = side.settings.load().revision;
+            let numbers = 0..side.version.upstreams.len();
+            numbers.filter_map(|number| self.registry.pool_of(&side.version, number, settings)).collect::<Vec<_>>()
+        };
+        let sides = place.iter().flat_map(|place| {
+            let pointed = place.pointed().map_or_else(Vec::new, |current| current.sides());
+            pointed.into_iter().chain(place.all_pinned())
         });
-        self.registry.hold(app, name.as_str(), pools);
+        self.registry.hold(app, name.as_str(), sides.flat_map(|side| pools_of(&side)).collect());
     }
 }
 

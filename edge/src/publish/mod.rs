@@ -32,6 +32,7 @@ mod manifest_memory;
 mod node_instances;
 mod node_service;
 mod owned;
+mod pins;
 mod publisher;
 mod push_rate;
 mod pushes;

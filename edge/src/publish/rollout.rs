@@ -124,7 +124,9 @@ impl Switcher {
         let Some(place) = live.place(intent.app, intent.environment) else { return Ok(None) };
         let settings = self.environments.settings_to_be(intent.app, intent.environment, intent.settings).await?;
         let withdrawn = live.withdrawn(intent.app);
-        let next = Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings);
+        let pointer = self.ledger.live_pointer(intent.app, intent.environment).await?;
+        let pins = self.pins(intent, pointer.as_ref().map(|(_, pointer)| pointer)).await?;
+        let next = Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings).pinning(pins);
         Ok(live.serve_first(&place, Arc::new(next)))
     }
 }

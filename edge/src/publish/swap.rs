@@ -433,6 +433,7 @@ impl Switcher {
             position: position.clone(),
             halves_begun,
             canary: None,
+            pins: self.pins(intent, live.as_ref().map(|(_, pointer)| pointer)).await?,
         };
         let deploy = Deploy {
             id: intent.deploy.to_owned(),

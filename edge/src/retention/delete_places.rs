@@ -72,7 +72,7 @@ impl Retention {
                 self.ledger.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
             let (who, hostnames) = (actor.name.clone(), hostnames_of(&report));
             // It is restored with one version, to all of its visitors.
-            let pointer = LivePointer { canary: None, ..pointer };
+            let pointer = LivePointer { canary: None, pins: None, ..pointer };
             let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who, pointer, hostnames };
             let checks = vec![
                 Check::Absent(key.clone()),

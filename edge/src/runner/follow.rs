@@ -125,11 +125,14 @@ impl Shared {
         }
         let sides = current.as_ref().filter(|_| is_environment).map_or_else(Vec::new, |current| current.sides());
         let wanted: Vec<RunId> = sides.iter().filter_map(|side| self.run_side(side)).collect();
+        let pinned = place.as_ref().map_or_else(Vec::new, |place| place.all_pinned());
+        let pin_of = |id: &RunId| pinned.iter().find(|earlier| run_of(earlier).as_ref() == Some(id));
         let others: Vec<Arc<Group>> =
             self.groups_of(app, name.as_str()).into_iter().filter(|group| !wanted.contains(&group.id)).collect();
         let was_live = others.iter().any(|group| group.inner().reasons.is_live);
         for group in others {
             let grace = Instant::now() + SWITCH_GRACE;
+            let pin = pin_of(&group.id).and_then(|earlier| pin_time(earlier));
             {
                 let mut inner = group.inner();
                 let reasons = &mut inner.reasons;
@@ -138,16 +141,34 @@ impl Shared {
                 }
                 if std::mem::replace(&mut reasons.is_live, false) {
                     let warm = ms(group.managed.server.warm_ms.min(self.limits.instance_warm_ms_max));
+                    let warm = pin.map_or(warm, |pin| pin.max(warm));
                     let until = if current.is_some() { Instant::now() + warm } else { grace };
                     reasons.warm_until = Some(until.max(grace));
                     reasons.lingers_until = None;
-                } else if was_live || place.is_none() {
+                } else if pin.is_none() && (was_live || place.is_none()) {
                     // Only the last one before stays for a rollback.
                     reasons.warm_until = reasons.warm_until.map(|until| until.min(grace));
                 }
             }
             group.notify();
             self.publish(&group.id);
+        }
+    }
+
+    /// The earlier version of a run, where visitors are held on it.
+    pub(super) fn pinned(&self, id: &RunId) -> Option<Arc<Current>> {
+        let place = self.live.place(&id.app, &id.place.parse().ok()?)?;
+        place.all_pinned().into_iter().find(|earlier| run_of(earlier).as_ref() == Some(id))
+    }
+
+    /// Runs the backend of an earlier version for the visitors who are held on it, until none of them comes.
+    fn run_pinned(self: &Arc<Self>, id: RunId, earlier: &Current) {
+        let Some((origin, pin)) = RunOrigin::of(&earlier.version).zip(pin_time(earlier)) else { return };
+        let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
+        let begun = self.group(request, |inner| inner.reasons.warm_until = Some(Instant::now() + pin));
+        if let Err(error) = begun {
+            tracing::warn!(app = %id.app, environment = id.place, %error, "the backend of an earlier version does not run");
+            self.refuse(id);
         }
     }
 
@@ -191,7 +212,10 @@ impl Shared {
         if origin.setting == Setting::Environment {
             match id.place.parse() {
                 Ok(name) if !is_running && self.is_live(&id) => self.reconcile(&id.app, &name),
-                _ if !is_running => self.refuse(id),
+                _ if !is_running => match self.pinned(&id) {
+                    Some(earlier) => self.run_pinned(id, &earlier),
+                    None => self.refuse(id),
+                },
                 _ => {}
             }
             return;
@@ -255,6 +279,11 @@ impl Shared {
     pub(super) fn all_groups(&self) -> Vec<Arc<Group>> {
         self.groups.lock().clone()
     }
+}
+
+/// How long a backend runs without a request of visitors who are held on its version.
+pub(super) fn pin_time(earlier: &Current) -> Option<Duration> {
+    Some(Duration::from_secs(earlier.version.pin_idle_s?.into()))
 }
 
 /// Sleeps until then; without an end where there is no such time.

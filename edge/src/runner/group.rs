@@ -283,7 +283,7 @@ impl Group {
             // A request that comes now asks for others.
             return RunState::Starting;
         }
-        if inner.reasons.is_replaced() {
+        if inner.reasons.is_replaced() && inner.is_begun {
             // Nobody waits for its instances: a request that finds none is for what is live now.
             return RunState::Running;
         }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::backoff::Backoff;
 use super::counts::{Count, Counts, are_elsewhere};
 use super::error::Error;
+use super::follow::pin_time;
 use super::group::{self, Fate, Group, Inner};
 use super::instance;
 use super::instance_handle::Slot;
@@ -148,6 +149,7 @@ impl Shared {
     /// Decides whether a group goes on; where it does not, nobody relies on it from here on.
     fn fate(&self, group: &Group) -> Fate {
         let is_live = self.is_live(&group.id);
+        let pin = self.pinned(&group.id).and_then(|earlier| pin_time(&earlier));
         let groups = self.groups.lock();
         let mut inner = group.inner();
         let now = Instant::now();
@@ -157,16 +159,19 @@ impl Shared {
         }
         // A switch by now may not have been announced here yet.
         inner.reasons.is_live |= is_live && inner.reasons.lingers_until.is_some();
+        let used = || match self.registry.run_idle_ms(&group.id) {
+            _ if self.registry.run_in_flight(&group.id, None) > 0 || self.registry.run_waiting(&group.id) > 0 => {
+                Some(now)
+            }
+            Some(unused) => now.checked_sub(ms(unused)),
+            None => None,
+        };
         if inner.reasons.idle_until.is_some() {
             let idle = ms(self.limits.preview_idle_ms_max);
-            let used = match self.registry.run_idle_ms(&group.id) {
-                _ if self.registry.run_in_flight(&group.id, None) > 0 || self.registry.run_waiting(&group.id) > 0 => {
-                    Some(now)
-                }
-                Some(unused) => now.checked_sub(ms(unused)),
-                None => None,
-            };
-            inner.reasons.idle_until = inner.reasons.idle_until.max(used.map(|used| used + idle));
+            inner.reasons.idle_until = inner.reasons.idle_until.max(used().map(|used| used + idle));
+        }
+        if let Some(pin) = pin.filter(|_| inner.reasons.is_warm()) {
+            inner.reasons.warm_until = inner.reasons.warm_until.max(used().map(|used| used + pin));
         }
         let fate = inner.reasons.fate(now);
         if fate == Fate::Ends {

@@ -105,6 +105,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         cors: cors(serving),
         html_handling,
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
+        pin_idle_s: serving.pin_idle_s(),
         public_source: serving.public_source.unwrap_or(false),
         status_page: serving.status_page.unwrap_or(false),
         takes_reports: !request.integrity.is_empty(),

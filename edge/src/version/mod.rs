@@ -178,6 +178,8 @@ pub struct Content {
     pub html_handling: HtmlHandling,
     /// `not_found`.
     pub not_found: NotFound,
+    /// Seconds without a request after which a visitor is no longer held on it; `None` where nobody is.
+    pub pin_idle_s: Option<u32>,
     /// Whether `release.json` tells where the bundle came from.
     pub public_source: bool,
     /// `status_page`.

@@ -1,10 +1,12 @@
-//! Canaries in a cluster: every node gives a visitor the same version, and what one node changes holds on all of them.
+//! Canaries and pins in a cluster: every node gives a visitor the same version, and what one node changes holds on all of
+//! them.
 
 use devanture_config::api::DeployOptions;
 use http::Method;
 use serde_json::json;
 
 use super::world::{HOST, World, comes, is_installed, push};
+use crate::deploying::gate;
 use crate::signing::world::push_to;
 use crate::support::{RunningEdge, got};
 
@@ -51,5 +53,42 @@ async fn all_nodes_give_a_visitor_the_same_version_and_an_abort_reaches_all_of_t
     for node in [one, other] {
         comes("nobody gets it", async || versions(node, &cookies).await.iter().all(|version| *version == live.short()))
             .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_hold_a_visitor_on_the_same_version_until_somebody_goes_back() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(2, 1).await;
+    let [one, other] = &world.nodes[..] else { panic!("there are two nodes") };
+    let live = async |node: &RunningEdge, page: &str| {
+        let files: &[(&str, &[u8])] = &[("index.html", page.as_bytes())];
+        gate::push(node, "prod", "pin = \"session\"", DeployOptions::default(), files).await.unwrap().version
+    };
+    let first = live(one, "<title>1</title>").await;
+    world.agrees_on(first).await;
+    let visit = one.visit(Method::GET, HOST, "/").header("accept", "text/html").header("user-agent", "Firefox/140.0");
+    let cookies = [got(visit).await.header("set-cookie").split(';').next().unwrap().to_owned()];
+    let mut held = Vec::new();
+    for (node, page) in [(other, "<title>2</title>"), (one, "<title>3</title>")] {
+        let version = live(node, page).await;
+        world.agrees_on(version).await;
+        held.push(version);
+        for node in [one, other] {
+            assert_eq!(versions(node, &cookies).await, [first.short()]);
+        }
+    }
+    let back = json!({ "version": first });
+    let answer = got(other.api(Method::POST, "/v1/apps/shop/environments/prod/rollback").json(&back)).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    world.agrees_on(first).await;
+    let now = cookies[0].split_once('.').unwrap().1;
+    for version in held {
+        let cookies = [format!("__Host-devanture-pin={}.{now}", version.short())];
+        for node in [one, other] {
+            assert_eq!(versions(node, &cookies).await, [first.short()], "nobody is held on what came after");
+        }
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport};
 use devanture_config::manifest::{ServerFile, ServerFolder};
 use devanture_config::problem::Problem;
+use devanture_config::site_toml::Pin;
 use devanture_config::{Digest, Manifest};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -36,6 +37,7 @@ pub(crate) struct Backend {
     page: String,
     server: Value,
     files: Vec<(String, String, bool)>,
+    pin: Option<Pin>,
 }
 
 impl Backend {
@@ -46,12 +48,18 @@ impl Backend {
             "instances": 1, "warm_ms": 0, "stop_ms": 1_000
         });
         let files = vec![("server.js".to_owned(), EVALUATES.to_owned(), false)];
-        Self { page: page.to_owned(), server, files }
+        Self { page: page.to_owned(), server, files, pin: None }
     }
 
     /// Sets a key of `[server]`.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.server[key] = value.into();
+        self
+    }
+
+    /// Holds visitors on the version of their first page.
+    pub(crate) fn pinning(mut self) -> Self {
+        self.pin = Some(Pin::Session);
         self
     }
 
@@ -69,6 +77,7 @@ impl Backend {
             folder.files.insert(path.parse().unwrap(), file);
         }
         manifest.server = Some(folder);
+        manifest.base.pin = self.pin;
         manifest.base.server = Some(serde_json::from_value(self.server.clone()).unwrap());
         manifest
     }

@@ -121,6 +121,11 @@ Examples:
   devanture nodes                         name, state, release and lag of each node
   devanture nodes --json | jq -r '.nodes[] | select(.state != \"ready\") | .name'";
 
+pub(super) const UNPIN: &str = "\
+Examples:
+  devanture push && devanture unpin       a fix that must reach everybody at once
+  devanture unpin --env staging --json | jq .versions";
+
 pub(super) const STATUS: &str = "\
 Examples:
   devanture status

@@ -1,9 +1,9 @@
-//! `canary`, and `push --canary`: a share of the visitors gets a version before it is live for all.
+//! `canary`, `push --canary` and `unpin`: a share of the visitors gets a version before it is live for all.
 
-use devanture_config::PlaceName;
 use devanture_config::api::{CanaryEnd, CanaryPlan, CanaryRequest, CanaryStatus, DeployReport, SideCounts};
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
+use devanture_config::{PlaceName, VersionId};
 
 use super::switch::print_switch;
 use crate::args::{CanaryAction, CanaryArgs, PlanArgs, PushArgs};
@@ -44,6 +44,23 @@ pub(crate) async fn canary(context: &Context, args: &CanaryArgs) -> Result<(), F
         }
     };
     context.output.report(&status, || lines(context.output.style, &status, &context.again()));
+    Ok(())
+}
+
+/// `unpin`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn unpin(context: &Context) -> Result<(), Failure> {
+    let unpinned = context.edge()?.unpin(&context.place()?).await?;
+    context.output.report(&unpinned, || {
+        let shorts: Vec<String> = unpinned.versions.iter().map(VersionId::short).collect();
+        let text = match shorts.as_slice() {
+            [] => format!("nobody was held on an earlier version of {}", unpinned.environment),
+            _ => format!("{}: the next request of everybody gets what is live", shorts.join(", ")),
+        };
+        vec![context.output.style.line("unpin", &text)]
+    });
     Ok(())
 }
 

@@ -104,6 +104,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Account(command) => accounts::account(context, command).await,
         Command::Alias(command) => collaboration::alias(context, command).await,
         Command::Canary(args) => canary::canary(context, args).await,
+        Command::Unpin => canary::unpin(context).await,
         Command::Data(command) => data::data(context, command).await,
         Command::Delete(args) => retention::delete(context, args).await,
         Command::Diff(args) => collaboration::diff(context, args).await,

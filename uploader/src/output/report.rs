@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use devanture_config::VersionId;
 use devanture_config::api::{
     Damage, DeployReport, Lock, Pause, PlaceStatus, Returning, SettingName, SettingsDifference, Status, Step,
     StepState, SwitchReport,
@@ -246,6 +247,10 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
     if let Some(canary) = &status.canary {
         let text = format!("{} of the visitors get {} (devanture canary)", canary.share, canary.version.short());
         lines.push(line("canary", text));
+    }
+    if !status.pinned.is_empty() {
+        let shorts: Vec<String> = status.pinned.iter().map(VersionId::short).collect();
+        lines.push(line("held", format!("visitors who came before, on {} (devanture unpin)", shorts.join(", "))));
     }
     if let Some(urls) = &status.urls {
         lines.push(line("live", urls.live.clone()));

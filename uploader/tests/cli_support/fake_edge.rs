@@ -327,6 +327,7 @@ fn status(state: &State) -> Status {
         urls: version.map(|_| urls()),
         hostnames: Vec::new(),
         places: Vec::new(),
+        pinned: Vec::new(),
         paused: None,
         locked: None,
         damaged: None,

@@ -47,6 +47,7 @@ mod oidc;
 mod pages;
 mod parts;
 mod php_page;
+mod pins;
 mod protection;
 mod recipe_comments;
 mod recipes;

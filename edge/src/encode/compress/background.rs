@@ -331,6 +331,7 @@ mod tests {
             position: String::new(),
             halves_begun: None,
             canary: None,
+            pins: None,
         };
         let change = Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap());
         catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();

@@ -225,6 +225,7 @@ async fn old_revisions_go_but_for_those_that_a_rollback_reaches() {
         position: String::new(),
         halves_begun: None,
         canary: None,
+        pins: None,
     };
     world.put(live_key(&world.app, &world.prod), records::write(&pointer).unwrap()).await;
     let held = settings::held(&*world.catalog, &world.app, &world.prod).await.unwrap();

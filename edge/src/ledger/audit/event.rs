@@ -169,6 +169,8 @@ actions! {
     Undelete = "undelete",
     /// A lock was ended.
     Unlock = "unlock",
+    /// Visitors are held on no earlier version any more.
+    Unpin = "unpin",
     /// A path was withdrawn.
     Withdraw = "withdraw",
 }
@@ -206,6 +208,7 @@ impl Action {
                     | Self::RevokeInvitation
                     | Self::RevokeShare
                     | Self::Rollback
+                    | Self::Unpin
                     | Self::Withdraw
             )
     }

@@ -12,18 +12,19 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::canary::Beside;
 use super::damage::Unloaded;
 use super::load::{Load, LoadError};
 use super::loader::Loader;
 use super::on_demand::Preview;
-use super::{Current, Live, Place};
-use crate::catalog::records::CanaryRecord;
+use super::{Current, CurrentSettings, Live, Place};
 use crate::catalog::{self, history, records};
 use crate::telemetry;
 use crate::version::{Fill, Setting, Version};
 
 /// Places that are loaded at once by the pass after the start; requests load others beside it.
 const LOADS_AT_ONCE: usize = 4;
+const SECOND_MS: u64 = 1_000;
 /// Longest wait of a request for the load of what it is for; beyond, it is answered 503.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -46,8 +47,8 @@ pub(super) struct Pointed {
     pub(super) settings: u64,
     /// The time of the switch, in milliseconds since 1970 UTC.
     pub(super) since_ms: u64,
-    /// The canary beside it.
-    pub(super) canary: Option<CanaryRecord>,
+    /// The versions beside it.
+    pub(super) beside: Beside,
 }
 
 /// A load that requests wait for. It begins once, and ends also where it fails.
@@ -156,7 +157,7 @@ impl Place {
             let seconds = |pointed: &Pointed| pointed.since_ms / 1_000;
             let of = &load.of;
             (of.version, of.settings, seconds(of)) == (pointed.version, pointed.settings, seconds(pointed))
-                && of.canary == pointed.canary
+                && of.beside == pointed.beside
         };
         self.unloaded.load().is_none() && self.first_load.load().as_ref().is_some_and(is_same)
     }
@@ -314,8 +315,8 @@ impl Loader {
         match self.at_hand(&live, &place, id, fill).await {
             Ok(version) => {
                 let settings = self.own_settings(&place, load.of.settings).await;
-                let (since_ms, canary) = (load.of.since_ms, load.of.canary.as_ref());
-                let current = self.served(&live, &place, (version, since_ms, settings), (canary, fill)).await;
+                let (since_ms, beside) = (load.of.since_ms, &load.of.beside);
+                let current = self.served(&live, &place, (version, since_ms, settings), (beside, fill)).await;
                 let has_backends = current.versions().any(|version| version.has_backends());
                 if place.show_first(load, current) {
                     live.note_canary(&place);
@@ -382,7 +383,14 @@ impl Loader {
             }
             match self.load(Load::replaced(app, &previous, name)).await {
                 Ok(version) => {
-                    place.keep(version, until_ms, &grace);
+                    let settings = match place.pointed() {
+                        Some(current) => current.settings.clone(),
+                        None => CurrentSettings::default(),
+                    };
+                    // Browsers have an older date of it than of what replaced it.
+                    let since_ms = switch.at_ms.saturating_sub(SECOND_MS);
+                    let current = Current::new(version, since_ms, live.withdrawn(app), settings);
+                    place.keep(Arc::new(current), until_ms, &grace);
                     // One that was deleted while it was loaded was not among those that were dropped then.
                     if !live.is_stored(app, &previous) {
                         live.forget_version(app, &previous);

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::live::CurrentSettings;
 use crate::live::test_world::World;
 
 async fn world() -> World {

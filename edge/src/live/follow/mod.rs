@@ -15,6 +15,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::aliased::Aliased;
+use super::canary::Beside;
 use super::damage::{Retries, Unloaded};
 use super::first_load;
 use super::relief::LiveRelief;
@@ -327,9 +328,9 @@ impl Follower {
         match self.version(place, id).await {
             Ok(version) => {
                 let settings = self.loader.own_settings(place, pointer.settings).await;
-                let canary = (pointer.canary.as_ref(), Fill::Requested);
-                let current =
-                    self.loader.served(&self.live, place, (version, pointer.switched_ms, settings), canary).await;
+                let beside = beside_of(pointer);
+                let served = (version, pointer.switched_ms, settings);
+                let current = self.loader.served(&self.live, place, served, (&beside, Fill::Requested)).await;
                 self.loader.tallies().switched(app.as_str(), name.as_str(), *id);
                 if place.switch(Arc::new(current), &self.live.0.grace) {
                     self.load_earlier_apart(place);
@@ -348,7 +349,7 @@ impl Follower {
     async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
         let version = self.loader.at_hand(&self.live, place, id, Fill::Requested).await?;
         // It was replaced before, and comes back: what is made of files while it is not live tells nobody of it.
-        if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.version, &version))) {
+        if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.current.version, &version))) {
             self.stale.lock().push(*id);
         }
         Ok(version)
@@ -461,8 +462,13 @@ enum Pointed {
 }
 
 fn pointed_at(pointer: &LivePointer) -> first_load::Pointed {
-    let LivePointer { version, settings, switched_ms, canary, .. } = pointer;
-    first_load::Pointed { version: *version, settings: *settings, since_ms: *switched_ms, canary: canary.clone() }
+    let LivePointer { version, settings, switched_ms, .. } = pointer;
+    let beside = beside_of(pointer);
+    first_load::Pointed { version: *version, settings: *settings, since_ms: *switched_ms, beside }
+}
+
+fn beside_of(pointer: &LivePointer) -> Beside {
+    Beside { canary: pointer.canary.clone(), pins: pointer.pins.clone() }
 }
 
 fn point_alias(place: &Place, alias: &AliasRecord) {

@@ -83,6 +83,7 @@ async fn a_push_is_newer_than_what_is_live_also_where_the_clock_was_set_back() {
         position: String::new(),
         halves_begun: None,
         canary: None,
+        pins: None,
     };
     let put = Change::Put(records::live_key(&app, &PlaceName::prod()), records::write(&pointer).unwrap());
     catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();
@@ -172,6 +173,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         position: position.clone(),
         halves_begun: None,
         canary: None,
+        pins: None,
     };
     let deploy = Deploy {
         id: "1".to_owned(),
@@ -223,6 +225,7 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
         position: String::new(),
         halves_begun: None,
         canary: None,
+        pins: None,
     };
     let put = |key: String, value| Change::Put(key, value);
     let made = AppRecord { created_ms: 1, who: String::new() };

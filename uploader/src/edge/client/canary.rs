@@ -1,7 +1,7 @@
-//! Asks the edge about the canary of an environment, and changes it.
+//! Asks the edge about the canary of an environment, and changes which version its visitors get.
 
 use devanture_config::PlaceName;
-use devanture_config::api::{CanaryEnd, CanaryRequest, CanaryStatus, Step, SwitchReport};
+use devanture_config::api::{CanaryEnd, CanaryRequest, CanaryStatus, Step, SwitchReport, Unpinned};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
@@ -32,6 +32,15 @@ impl Edge {
     /// As the edge says, or `unreachable`.
     pub(crate) async fn abort_canary(&self, env: &PlaceName, request: &CanaryEnd) -> Result<CanaryStatus, Failure> {
         self.change_canary(Method::DELETE, env, encoded(request)?).await
+    }
+
+    /// Holds visitors on no earlier version any more.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn unpin(&self, env: &PlaceName) -> Result<Unpinned, Failure> {
+        let request = self.request(Method::DELETE, &["environments", env.as_str(), "pins"], &[]);
+        self.once(request.timeout(BEGIN_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
     async fn change_canary(&self, method: Method, env: &PlaceName, body: Vec<u8>) -> Result<CanaryStatus, Failure> {

@@ -70,6 +70,7 @@ fn location(site: &InProcess, host: &str, path: &str, query: Option<&str>) -> Op
         host,
         fields: Fields::Map(&headers),
         now_s: || 0,
+        heeds_pins: false,
         target_bytes_max: 4_096,
     };
     match decide(&head, &site.handler.live) {

@@ -1,0 +1,295 @@
+//! Pins: a visitor stays on the version of the first page, for as long as the visitor comes.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use devanture_config::VersionId;
+use devanture_config::api::{DeployOptions, Status, Unpinned};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::backend::Backend;
+use super::gate::{post, push};
+use crate::support::backends::Backend as Managed;
+use crate::support::{Files, Got, RunningEdge, edge, got};
+
+const HOST: &str = "shop.localhost";
+const PIN: &str = "__Host-devanture-pin";
+const TOML: &str = "pin = \"session\"\n";
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+const CRAWLER: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+const ONE: Files<'_> = &[("index.html", b"one"), ("data.json", b"1"), ("assets/app-1a2b3c4d.js", b"1")];
+const TWO: Files<'_> = &[("index.html", b"two"), ("data.json", b"2"), ("assets/app-5e6f7a8b.js", b"2")];
+const THREE: Files<'_> = &[("index.html", b"three"), ("data.json", b"3")];
+const FOUR: Files<'_> = &[("index.html", b"four"), ("data.json", b"4")];
+
+/// A browser with the cookies that it was given.
+#[derive(Default)]
+struct Visitor {
+    cookies: BTreeMap<String, String>,
+}
+
+impl Visitor {
+    /// One who came to the front page now.
+    async fn new(edge: &RunningEdge) -> Self {
+        let mut visitor = Self::default();
+        visitor.get(edge, "/").await;
+        visitor
+    }
+
+    /// Navigates to a page.
+    async fn get(&mut self, edge: &RunningEdge, path: &str) -> Got {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = edge.visit(Method::GET, HOST, path).header("accept", "text/html");
+        let request = request.header("sec-fetch-mode", "navigate").header("user-agent", BROWSER);
+        let answer = got(request.header("cookie", cookies.join("; "))).await;
+        for given in answer.headers.get_all("set-cookie") {
+            let (name, value) = given.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        answer
+    }
+
+    async fn sees(&mut self, edge: &RunningEdge) -> String {
+        self.get(edge, "/").await.text()
+    }
+
+    /// As if the last cookie was given so many seconds ago.
+    fn was_here_before(&mut self, seconds: u64) {
+        let (version, _) = self.cookies[PIN].split_once('.').unwrap();
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let value = format!("{version}.{}", now_s - seconds);
+        self.cookies.insert(PIN.to_owned(), value);
+    }
+}
+
+async fn live(edge: &RunningEdge, files: Files<'_>) -> VersionId {
+    push(edge, "prod", TOML, DeployOptions::default(), files).await.unwrap().version
+}
+
+async fn pinned(edge: &RunningEdge) -> Vec<VersionId> {
+    got(edge.api(Method::GET, "/v1/apps/shop/environments/prod")).await.json::<Status>().pinned
+}
+
+#[tokio::test]
+async fn a_visitor_stays_on_the_version_of_the_first_page_and_others_get_what_is_live() {
+    let edge = edge().start().await;
+    let one = live(&edge, ONE).await;
+    let mut visitor = Visitor::default();
+    let first = visitor.get(&edge, "/").await;
+    let given = first.header("set-cookie");
+    assert!(given.starts_with(&format!("{PIN}={}.", one.short())), "{given}");
+    assert!(given.ends_with("; Path=/; Max-Age=1980; Secure; HttpOnly; SameSite=Lax"), "{given}");
+    assert_eq!((first.header("vary"), first.header("cache-control").starts_with("private")), ("cookie", true));
+    let two = live(&edge, TWO).await;
+    assert_eq!(pinned(&edge).await, [one]);
+    for (path, text) in [("/", "one"), ("/data.json", "1")] {
+        let answer = visitor.get(&edge, path).await;
+        assert_eq!(
+            (answer.text().as_str(), answer.header("devanture-version")),
+            (text, one.short().as_str()),
+            "{path}"
+        );
+        assert_eq!((answer.header("vary"), answer.header("set-cookie")), ("cookie", ""), "{path}");
+        assert!(answer.header("cache-control").starts_with("private"), "{path} {answer:?}");
+    }
+    // Assets of both are the same for everybody.
+    for path in ["/assets/app-1a2b3c4d.js", "/assets/app-5e6f7a8b.js"] {
+        let answer = visitor.get(&edge, path).await;
+        assert_eq!((answer.status, answer.header("vary")), (StatusCode::OK, ""), "{path}");
+        assert!(answer.header("cache-control").contains("immutable"), "{answer:?}");
+    }
+    let mut other = Visitor::new(&edge).await;
+    assert_eq!(other.sees(&edge).await, "two");
+    for (accept, agent) in [("*/*", "curl/8.5.0"), ("text/html", CRAWLER)] {
+        let request = edge.visit(Method::GET, HOST, "/").header("accept", accept).header("user-agent", agent);
+        let answer = got(request).await;
+        assert_eq!((answer.text().as_str(), answer.header("set-cookie")), ("two", ""), "{agent}");
+    }
+    // Both go on through a restart, and through further switches.
+    let edge = edge.restart().await;
+    assert_eq!((visitor.sees(&edge).await, other.sees(&edge).await), ("one".to_owned(), "two".to_owned()));
+    live(&edge, THREE).await;
+    assert_eq!((visitor.sees(&edge).await, other.sees(&edge).await), ("one".to_owned(), "two".to_owned()));
+    assert_eq!(pinned(&edge).await, [two, one]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn who_was_away_gets_what_is_live_and_who_comes_again_is_held_on() {
+    let edge = edge().start().await;
+    let one = live(&edge, ONE).await;
+    let (mut away, mut comes) = (Visitor::new(&edge).await, Visitor::new(&edge).await);
+    let two = live(&edge, TWO).await;
+    comes.was_here_before(600);
+    let again = comes.get(&edge, "/data.json").await;
+    assert_eq!(again.text(), "1");
+    assert!(again.header("set-cookie").starts_with(&format!("{PIN}={}.", one.short())), "{again:?}");
+    // An asset that is the same for all is not made private for it.
+    comes.was_here_before(600);
+    let asset = comes.get(&edge, "/assets/app-1a2b3c4d.js").await;
+    assert_eq!((asset.header("set-cookie"), asset.header("vary")), ("", ""));
+    away.was_here_before(1_990);
+    let back = away.get(&edge, "/").await;
+    assert_eq!(back.text(), "two");
+    assert!(back.header("set-cookie").starts_with(&format!("{PIN}={}.", two.short())), "{back:?}");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn going_back_takes_visitors_back_from_all_that_came_after() {
+    let edge = edge().start().await;
+    let one = live(&edge, ONE).await;
+    let mut of_one = Visitor::new(&edge).await;
+    live(&edge, TWO).await;
+    let mut of_two = Visitor::new(&edge).await;
+    live(&edge, THREE).await;
+    let mut of_three = Visitor::new(&edge).await;
+    assert_eq!(post(&edge, "prod/rollback", json!({})).await.status, StatusCode::OK);
+    assert_eq!(of_three.sees(&edge).await, "two");
+    assert_eq!((of_two.sees(&edge).await, of_one.sees(&edge).await), ("two".to_owned(), "one".to_owned()));
+    assert_eq!(pinned(&edge).await, [one]);
+    // As a switch to a version that visitors are held on.
+    live(&edge, FOUR).await;
+    let mut of_four = Visitor::new(&edge).await;
+    assert_eq!(post(&edge, "prod/switch", json!({ "version": one })).await.status, StatusCode::OK);
+    for visitor in [&mut of_one, &mut of_two, &mut of_four] {
+        assert_eq!(visitor.sees(&edge).await, "one");
+    }
+    assert!(pinned(&edge).await.is_empty());
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_chooses_another_version_than_those_that_visitors_are_held_on() {
+    let edge = edge().start().await;
+    live(&edge, ONE).await;
+    let mut of_one = Visitor::new(&edge).await;
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let stored = push(&edge, "prod", TOML, options, FOUR).await.unwrap().version;
+    // A version without `pin` lets go of everybody.
+    push(&edge, "prod", "", DeployOptions::default(), TWO).await.unwrap();
+    let plain = of_one.get(&edge, "/").await;
+    assert_eq!((plain.text().as_str(), plain.header("vary"), plain.header("set-cookie")), ("two", "", ""));
+    live(&edge, THREE).await;
+    assert_eq!(of_one.sees(&edge).await, "three");
+    let name = |id: VersionId| id.short();
+    for value in [
+        format!("{}.{}", name(stored), u32::MAX),
+        format!("{}.1", name(stored)),
+        "".to_owned(),
+        ".".to_owned(),
+        "x".repeat(4_000),
+        format!("{}.99999999999", name(stored)),
+    ] {
+        let mut visitor = Visitor { cookies: [(PIN.to_owned(), value.clone())].into() };
+        assert_eq!(visitor.sees(&edge).await, "three", "{value}");
+    }
+    let mut visitor = Visitor::new(&edge).await;
+    let now = visitor.cookies[PIN].split_once('.').unwrap().1.to_owned();
+    visitor.cookies.insert(PIN.to_owned(), format!("{}.{now}", name(stored)));
+    let answer = visitor.get(&edge, "/").await;
+    // It may be what goes live in a moment, as another node knows already.
+    assert_eq!((answer.text().as_str(), answer.header("set-cookie"), answer.header("vary")), ("three", "", "cookie"));
+    visitor.was_here_before(20);
+    assert_ne!(visitor.get(&edge, "/").await.header("set-cookie"), "");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn unpin_lets_go_of_all_who_are_held_on_earlier_versions() {
+    let edge = edge().start().await;
+    let one = live(&edge, ONE).await;
+    let mut visitor = Visitor::new(&edge).await;
+    live(&edge, TWO).await;
+    assert_eq!(visitor.sees(&edge).await, "one");
+    let unpin = async || got(edge.api(Method::DELETE, "/v1/apps/shop/environments/prod/pins")).await;
+    assert_eq!(unpin().await.json::<Unpinned>().versions, [one]);
+    visitor.was_here_before(20);
+    assert_eq!(visitor.sees(&edge).await, "two");
+    assert!(unpin().await.json::<Unpinned>().versions.is_empty());
+    // Who is held on what is live stays so.
+    live(&edge, THREE).await;
+    assert_eq!(visitor.sees(&edge).await, "two");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn as_many_versions_as_the_limit_says_hold_visitors() {
+    let edge = edge().with_limit("pinned_versions_max", 1).start().await;
+    live(&edge, ONE).await;
+    let mut of_one = Visitor::new(&edge).await;
+    live(&edge, TWO).await;
+    let mut of_two = Visitor::new(&edge).await;
+    assert_eq!(of_one.sees(&edge).await, "one");
+    live(&edge, THREE).await;
+    assert_eq!((of_one.sees(&edge).await, of_two.sees(&edge).await), ("three".to_owned(), "two".to_owned()));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_held_is_drawn_by_no_canary_and_one_that_ends_holds_nobody() {
+    let edge = edge().start().await;
+    live(&edge, ONE).await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(Visitor::new(&edge).await);
+    }
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let next = push(&edge, "prod", TOML, options, TWO).await.unwrap().version;
+    let canary = "/v1/apps/shop/environments/prod/canary";
+    let begun = got(edge.api(Method::PUT, canary).json(&json!({ "version": next, "share": 90 }))).await;
+    assert_eq!(begun.status, StatusCode::OK);
+    for visitor in &mut held {
+        assert_eq!(visitor.sees(&edge).await, "one");
+    }
+    let mut of_canary = loop {
+        let mut visitor = Visitor::new(&edge).await;
+        if visitor.sees(&edge).await == "two" {
+            break visitor;
+        }
+    };
+    got(edge.api(Method::DELETE, canary).json(&json!({}))).await;
+    assert_eq!(of_canary.sees(&edge).await, "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn requests_of_a_held_visitor_go_to_the_backends_of_that_version() {
+    let (edge, first, second) = (edge().start().await, Backend::start(), Backend::start());
+    second.answers(201);
+    let routed =
+        |backend: &Backend| format!("{TOML}[[routes]]\npath = \"/api/*\"\nto = \"http://{}\"\n", backend.address);
+    push(&edge, "prod", &routed(&first), DeployOptions::default(), ONE).await.unwrap();
+    let mut visitor = Visitor::new(&edge).await;
+    push(&edge, "prod", &routed(&second), DeployOptions::default(), TWO).await.unwrap();
+    let mut other = Visitor::new(&edge).await;
+    let answer = visitor.get(&edge, "/api/cart").await;
+    assert_eq!((answer.status, answer.header("vary")), (StatusCode::OK, "cookie"));
+    assert_eq!(other.get(&edge, "/api/cart").await.status, StatusCode::CREATED);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_instances_of_an_earlier_version_run_for_those_who_are_held_on_it() {
+    let edge = edge().with_runner().start().await;
+    let build = |build: &str| Managed::new(build).with_file("build", build, false).pinning();
+    let token = edge.admin_token().to_owned();
+    edge.push_backend(&token, ("shop", "prod"), &build("1")).await.unwrap();
+    let mut visitor = Visitor::new(&edge).await;
+    edge.push_backend(&token, ("shop", "prod"), &build("2")).await.unwrap();
+    let built = async |visitor: &Visitor| {
+        let request = edge.visit(Method::POST, HOST, "/api/evaluate");
+        let request = request.header("cookie", format!("{PIN}={}", visitor.cookies[PIN]));
+        got(request.body("fs.readFileSync('build', 'utf8')")).await.text()
+    };
+    let other = Visitor::new(&edge).await;
+    for _ in 0..5 {
+        assert_eq!((built(&visitor).await, built(&other).await), ("\"1\"".to_owned(), "\"2\"".to_owned()));
+    }
+    // A page and the requests of its scripts stay together.
+    assert_eq!(visitor.sees(&edge).await, "1");
+    got(edge.api(Method::DELETE, "/v1/apps/shop/environments/prod/pins")).await;
+    assert_eq!((visitor.sees(&edge).await, built(&visitor).await), ("2".to_owned(), "\"2\"".to_owned()));
+    edge.stop().await;
+}

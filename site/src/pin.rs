@@ -1,0 +1,107 @@
+//! The cookie that holds a visitor on a version: which one, and when the visitor was last here. Nothing is remembered of
+//! visitors, and nothing is signed: a visitor can choose among the versions that visitors are held on, and no other.
+
+/// The cookie.
+pub const PIN_COOKIE: &str = "__Host-devanture-pin";
+/// Most digits of a time in seconds since 1970 UTC: until the year 5138.
+const DIGITS_MAX: usize = 11;
+/// Seconds that the clock of the node that gave the cookie may be ahead.
+const AHEAD_S_MAX: u64 = 300;
+/// Seconds within which all nodes know of a switch.
+const MOMENT_S: u64 = 10;
+/// Parts of the time after which a visitor counts as away; once one of them has passed, the cookie is given again.
+const PARTS: u64 = 10;
+
+/// What the cookie says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin<'c> {
+    /// The beginning of the version's id.
+    pub version: &'c [u8],
+    /// When the visitor was here, in seconds since 1970 UTC.
+    seen_s: u64,
+}
+
+impl<'c> Pin<'c> {
+    /// Reads the value of the cookie; `None` for what the edge gives nobody.
+    #[must_use]
+    pub fn read(value: &'c [u8]) -> Option<Self> {
+        let point = value.iter().position(|byte| *byte == b'.')?;
+        let (version, seen) = (value.get(..point)?, value.get(point + 1..)?);
+        if seen.is_empty() || seen.len() > DIGITS_MAX || !seen.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let seen_s = std::str::from_utf8(seen).ok()?.parse().ok()?;
+        Some(Self { version, seen_s })
+    }
+
+    /// Whether the visitor was away for `idle_s` seconds or more, so that nothing holds any longer. Since the cookie is
+    /// given again from time to time alone, up to a tenth more may pass.
+    #[must_use]
+    pub fn is_over(&self, now_s: u64, idle_s: u32) -> bool {
+        self.seen_s > now_s.saturating_add(AHEAD_S_MAX) || now_s.saturating_sub(self.seen_s) > kept_s(idle_s)
+    }
+
+    /// Whether the visitor got the cookie a moment ago.
+    #[must_use]
+    pub const fn is_just_given(&self, now_s: u64) -> bool {
+        now_s.saturating_sub(self.seen_s) <= MOMENT_S
+    }
+
+    /// Whether the cookie is to be given again, so that it holds for as long as the visitor comes.
+    #[must_use]
+    pub fn is_due(&self, now_s: u64, idle_s: u32) -> bool {
+        now_s.saturating_sub(self.seen_s) >= (u64::from(idle_s) / PARTS).max(1)
+    }
+}
+
+/// Seconds for which a browser keeps the cookie.
+fn kept_s(idle_s: u32) -> u64 {
+    let idle_s = u64::from(idle_s);
+    idle_s + idle_s.div_ceil(PARTS)
+}
+
+/// The value of `Set-Cookie` that holds a visitor on `version`, the beginning of an id, from now on.
+#[must_use]
+pub fn set_cookie(version: &str, now_s: u64, idle_s: u32) -> String {
+    let kept_s = kept_s(idle_s);
+    format!("{PIN_COOKIE}={version}.{now_s}; Path=/; Max-Age={kept_s}; Secure; HttpOnly; SameSite=Lax")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canary::cookie;
+
+    const NOW_S: u64 = 1_764_230_000;
+
+    #[test]
+    fn what_is_given_is_read_again() {
+        let given = set_cookie("705b4017e33b", NOW_S, 1_800);
+        assert!(given.ends_with("; Path=/; Max-Age=1980; Secure; HttpOnly; SameSite=Lax"), "{given}");
+        let pin = Pin::read(cookie(given.as_bytes(), PIN_COOKIE).unwrap()).unwrap();
+        assert_eq!(pin, Pin { version: b"705b4017e33b", seen_s: NOW_S });
+    }
+
+    #[test]
+    fn what_is_given_to_nobody_says_nothing() {
+        for value in ["", ".", "705b4017e33b", "705b4017e33b.", "705b4017e33b.-1", "705b4017e33b.1.2", "a.1e9", "a. 1"]
+        {
+            assert_eq!(Pin::read(value.as_bytes()), None, "{value}");
+        }
+        assert_eq!(Pin::read(b"705b4017e33b.999999999999"), None, "no time has so many digits");
+        assert_eq!(Pin::read(b"\xff.7").map(|pin| pin.version), Some(&b"\xff"[..]), "no version is named like that");
+    }
+
+    #[test]
+    fn a_visitor_who_comes_again_is_held_and_one_who_was_away_is_not() {
+        let pin = |seen_s| Pin { version: b"", seen_s };
+        for (ago, is_due, is_over) in
+            [(0, false, false), (179, false, false), (180, true, false), (1_980, true, false), (1_981, true, true)]
+        {
+            let pin = pin(NOW_S - ago);
+            assert_eq!((pin.is_due(NOW_S, 1_800), pin.is_over(NOW_S, 1_800)), (is_due, is_over), "{ago} s ago");
+        }
+        assert!(!pin(NOW_S + 300).is_over(NOW_S, 1_800) && pin(NOW_S + 301).is_over(NOW_S, 1_800));
+        assert!(pin(NOW_S - 1).is_due(NOW_S, 1) && !pin(NOW_S).is_due(NOW_S, 1), "not with each request of a second");
+    }
+}
