@@ -1,4 +1,5 @@
-// Every text of the console, in one place. English first; a translation is a second object of this shape.
+// Every text of what a first visit loads, in one place; texts_more.ts has those of later pages. English first; a
+// translation is a second object of this shape.
 
 const many = (count: number, one: string, more: string) => `${count} ${count === 1 ? one : more}`;
 

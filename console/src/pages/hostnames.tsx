@@ -3,10 +3,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { HostnameList, HostnameStatus, InApp, Problem } from "../api.ts";
 import { at, devanture } from "../command.ts";
 import { call, placePath, problemFrom } from "../client.ts";
+import { type DnsRecord, recordsOf } from "../dns_record.ts";
 import { toneOfCertificate } from "../health.ts";
+import { visible } from "../outside_text.ts";
 import { type Proof, proofOf } from "../proof.ts";
 import { now, rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
+import { m } from "../texts_more.ts";
 import { Away, Beside, Button, Copy, Empty, Fact, Mark, Opens, Outside, Pending, ProblemBox, When } from "../ui/basics.tsx";
 import { ActionDialog, Check, openDialog, TextField } from "../ui/dialog.tsx";
 import { AppFrame, chosenEnvironment, useApp, useTitle } from "../ui/frame.tsx";
@@ -222,6 +225,48 @@ function Actions({ app, env, host }: InApp & { host: HostnameStatus }) {
   );
 }
 
+const RECORD_COLUMNS: Column<DnsRecord>[] = [
+  {
+    head: m.records.name,
+    isName: true,
+    cell: (record) => (
+      <code>
+        <Outside text={record.name} />
+      </code>
+    ),
+  },
+  { head: m.records.type, cell: (record) => record.type },
+  { head: m.records.ttl, isFigure: true, cell: (record) => record.ttl },
+  {
+    head: m.records.value,
+    class: "value",
+    cell: (record) => (
+      <code>
+        <Outside text={record.value} />
+      </code>
+    ),
+  },
+  { head: t.actions, cell: (record) => <Copy text={record.line} label={m.records.copy(visible(record.name))} /> },
+];
+
+/** The records by which browsers come by HTTP/3 at once; none where the edge does not serve it. */
+function Records({ hosts }: { hosts: HostnameStatus[] }) {
+  const records = recordsOf(hosts);
+  if (records.length === 0) return null;
+  return (
+    <section class="below" aria-labelledby="dns-records">
+      <h2 id="dns-records">{m.records.title}</h2>
+      <p class="faint about">{m.records.about}</p>
+      <Table name={m.records.title} columns={RECORD_COLUMNS} rows={records} rowKey={(record) => record.line} />
+      {records.length > 1 && (
+        <div class="actions">
+          <Copy text={records.map((record) => `${record.line}\n`).join("")} label={m.records.copyAll} />
+        </div>
+      )}
+    </section>
+  );
+}
+
 export function HostnamesPage({ app }: { app: string }) {
   useTitle(t.tabs.hostnames, app);
   const info = useApp(app);
@@ -258,7 +303,12 @@ export function HostnamesPage({ app }: { app: string }) {
           </Empty>
         }
       >
-        {(items) => <Table name={t.tabs.hostnames} columns={columns} rows={items} rowKey={(host) => host.name} />}
+        {(items) => (
+          <>
+            <Table name={t.tabs.hostnames} columns={columns} rows={items} rowKey={(host) => host.name} />
+            <Records hosts={items} />
+          </>
+        )}
       </Listed>
       <p class="faint below">{t.hostnames.certificates}</p>
     </AppFrame>

@@ -156,7 +156,7 @@ export function Copy({ text, label }: { text: string; label: string }) {
     }
   };
   return (
-    <Button look="quiet" onClick={() => void copy()} aria-label={label}>
+    <Button look="quiet" onClick={() => void copy()} aria-label={done ? t.copied : label}>
       {done ? t.copied : t.copy}
     </Button>
   );
