@@ -17,7 +17,7 @@ use crate::cli_support::fake_edge::{FakeEdge, Reply};
 use crate::cli_support::{Project, Ran, signal};
 use crate::support::terminal;
 use devanture_config::VersionId;
-use devanture_config::api::{AppEnvironment, AppInfo, AppList, AppTotals, AppUsage, LimitUsage};
+use devanture_config::api::{AppEnvironment, AppInfo, AppList, AppTotals, AppUsage, CanaryShare, LimitUsage};
 use devanture_config::problem::Code;
 
 fn terminal() -> (File, File) {
@@ -134,6 +134,7 @@ fn the_apps_are_a_table_and_all_of_them_are_read_page_by_page() {
         paused,
         locked: false,
         damaged: paused,
+        canary: paused.then(|| CanaryShare { version: VersionId::of(b"canary"), share: "10".parse().unwrap() }),
     };
     let app = |name: &str, environments: Vec<AppEnvironment>, environments_total| AppInfo {
         app: name.parse().unwrap(),
@@ -173,7 +174,10 @@ fn the_apps_are_a_table_and_all_of_them_are_read_page_by_page() {
         [
             "blog nothing is live".to_owned(),
             format!("shop prod {prod} 2023-11-14 22:13:20 UTC by ada 2 hostnames"),
-            format!("staging {staging} 2023-11-14 22:13:20 UTC by grace paused, damaged"),
+            format!(
+                "staging {staging} 2023-11-14 22:13:20 UTC by grace paused, damaged, canary {} for 10 %",
+                VersionId::of(b"canary").short()
+            ),
             "and 2 more".to_owned(),
             "2 apps, 4 environments, 2 hostnames".to_owned(),
         ]

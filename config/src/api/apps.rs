@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CanaryShare;
 use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 
@@ -78,4 +79,7 @@ pub struct AppEnvironment {
     /// Whether files of the live version are damaged or missing, or it cannot be loaded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
+    /// The canary beside the live version, where one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryShare>,
 }

@@ -1,7 +1,7 @@
 //! The list of apps that an actor sees: found in memory, and read from the catalog page by page.
 
 use devanture_config::AppName;
-use devanture_config::api::{AppEnvironment, AppInfo, AppList};
+use devanture_config::api::{AppEnvironment, AppInfo, AppList, CanaryShare};
 use devanture_config::problem::{Code, Problem};
 
 use super::Environments;
@@ -113,6 +113,9 @@ impl Environments {
             paused: place.paused().is_some(),
             locked,
             damaged: place.is_damaged(),
+            canary: pointer
+                .and_then(|pointer| pointer.canary)
+                .map(|canary| CanaryShare { version: canary.version, share: canary.share }),
             name: name.clone(),
         })
     }

@@ -118,6 +118,7 @@ fn environment_row(environment: &AppEnvironment) -> Row {
     }
     let states = [(environment.paused, "paused"), (environment.locked, "locked"), (environment.damaged, "damaged")];
     notes.extend(states.into_iter().filter(|(is_so, _)| *is_so).map(|(_, state)| state.to_owned()));
+    notes.extend(environment.canary.map(|canary| format!("canary {} for {}", canary.version.short(), canary.share)));
     Row {
         columns: [
             String::new(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use devanture_config::VersionId;
-use devanture_config::api::{CanaryStatus, DeployKind, DeployOptions, Outcome, SwitchReport};
+use devanture_config::api::{AppInfo, CanaryStatus, DeployKind, DeployOptions, Outcome, SwitchReport};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -37,6 +37,12 @@ async fn set(edge: &RunningEdge, body: Value) -> CanaryStatus {
 
 async fn status(edge: &RunningEdge) -> CanaryStatus {
     call(edge, Method::GET, CANARY, None).await.json()
+}
+
+/// The canary of the environment, as the list of apps has it: its version and share.
+async fn canary_of_the_list(edge: &RunningEdge) -> Option<(VersionId, u8)> {
+    let app: AppInfo = got(edge.ask(Method::GET, "/v1/apps/shop", edge.admin_token())).await.json();
+    app.environments[0].canary.map(|canary| (canary.version, canary.share.percent()))
 }
 
 /// A page as a browser navigates to it, with the cookie of an earlier answer.
@@ -280,9 +286,12 @@ async fn a_canary_outlives_a_restart_and_nothing_else_goes_live_until_it_is_fini
     }
     let deleted = call(&edge, Method::DELETE, &format!("versions/{version}"), None).await;
     assert_eq!(deleted.code(), Code::VersionInUse);
+    // Who looks at the list of apps sees why nothing else goes live.
+    assert_eq!(canary_of_the_list(&edge).await, Some((version, 50)));
     let finished: SwitchReport = call(&edge, Method::POST, &format!("{CANARY}/finish"), None).await.json();
     assert_eq!((finished.switched, finished.version, finished.previous), (true, version, Some(old)));
     assert_eq!(status(&edge).await.canary, None);
+    assert_eq!(canary_of_the_list(&edge).await, None);
     for cookie in &sides {
         let answer = navigate(&edge, "/", Some(cookie)).await;
         assert_eq!((answer.text().as_str(), answer.header("vary"), answer.header("set-cookie")), ("new", "", ""));
