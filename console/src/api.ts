@@ -2,6 +2,12 @@
 
 export type Scope = "read" | "push" | "promote" | "admin";
 
+/** A canary, as a status and the list of apps have it. */
+export interface CanaryShare {
+  version: string;
+  share: number;
+}
+
 /** An environment of an app. */
 export interface InApp {
   app: string;
@@ -78,6 +84,7 @@ export interface AppEnvironment {
   paused?: boolean;
   locked?: boolean;
   damaged?: boolean;
+  canary?: CanaryShare;
   /** Whether the live version has a backend that the edge runs; absent while it is not known. */
   backend?: boolean;
 }
@@ -152,6 +159,7 @@ export interface Status {
   damaged?: { version?: string | null; count: number; files: string[]; error?: string | null } | null;
   quarantined?: number;
   lost_secrets?: string[];
+  canary?: CanaryShare | null;
   more_places?: boolean;
   nodes?: NodeStatus[];
 }
@@ -237,6 +245,28 @@ export interface SwitchReport {
   ms: number;
   steps: Step[];
   settings?: SettingsDifference;
+}
+
+/** The answers of one version on the node that was asked. */
+export interface SideCounts {
+  requests: number;
+  not_found: number;
+  server_errors: number;
+  mean_us: number;
+}
+
+export interface Canary extends CanaryShare {
+  since_ms: number;
+  who: string;
+  cookie?: string;
+  /** The step that it takes next by itself. */
+  next?: { percent: number; at_ms: number };
+  counts: { live: SideCounts; canary: SideCounts };
+}
+
+export interface CanaryStatus {
+  live: string;
+  canary: Canary | null;
 }
 
 export interface Amount {

@@ -9,12 +9,14 @@ export interface Condition {
   damaged?: unknown;
   paused?: unknown;
   locked?: unknown;
+  canary?: { share: number } | null;
 }
 
 export function healthOf(environment: Condition | undefined): [Tone, string] {
   if (environment?.damaged) return ["bad", t.health.damaged];
   if (!environment?.version) return ["idle", t.health.nothing];
   if (environment.paused) return ["warn", t.health.paused];
+  if (environment.canary) return ["busy", t.health.canary(environment.canary.share)];
   return ["good", environment.locked ? t.health.locked : t.health.live];
 }
 

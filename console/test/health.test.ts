@@ -12,6 +12,8 @@ describe("the state of an environment", () => {
     expect(healthOf({ version })).toEqual(["good", "Live"]);
     expect(healthOf({ version, locked: true })).toEqual(["good", "Live, locked"]);
     expect(healthOf({ version, locked: true, paused: true })).toEqual(["warn", "Paused"]);
+    expect(healthOf({ version, locked: true, canary: { share: 10 } })).toEqual(["busy", "Live, canary 10 %"]);
+    expect(healthOf({ version, paused: {}, canary: { share: 10 } })).toEqual(["warn", "Paused"]);
     expect(healthOf({ version, paused: {}, damaged: { count: 1 } })).toEqual(["bad", "Damaged"]);
     expect(healthOf({ version: null, paused: null, damaged: null })).toEqual(["idle", "Nothing live"]);
   });

@@ -1,5 +1,6 @@
 // One app: its environments side by side.
 import type { AppInfo, Deploy, History, InApp, InstanceList, Status } from "../api.ts";
+import { refusedBy } from "../canary.ts";
 import { call, placePath } from "../client.ts";
 import { openLock, openPause, openResume, openUnlock } from "../dialogs/environment.tsx";
 import { openPromote, openRollback } from "../dialogs/going_live.tsx";
@@ -12,6 +13,7 @@ import { type Resource, rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { LAST_MS, lastHour } from "../traffic.ts";
 import { Away, By, Fact, Id, Mark, Opens, Outside, Pending, Stale, type Tone, When } from "../ui/basics.tsx";
+import { CanaryPart, Refusal } from "../ui/canary.tsx";
 import { AppFrame, environmentsOf, useApp, useTitle } from "../ui/frame.tsx";
 import { Spark } from "../ui/spark.tsx";
 
@@ -102,32 +104,37 @@ function Actions({ app, env, status, names }: { app: string; env: string; status
   const may = rights.value;
   const locked = Boolean(status.locked);
   const sources = may.sources(app, env, names);
+  const refused = refusedBy(status.canary);
   if (!may.can("goLive", app, env)) return <p class="faint">{t.card.readOnly}</p>;
   return (
-    <div class="actions">
-      {status.version && (
-        <Opens
-          look="main"
-          label={t.rollback.label}
-          named={t.rollback.title(env)}
-          open={() => openRollback({ app, env, maySettings: may.can("changeSettings", app, env) })}
-        />
-      )}
-      {sources.length > 0 && <Opens label={t.promote.to(env)} open={() => openPromote({ app, env, sources })} />}
-      <a class="button plain" href={to("deploys", { app }, { env })}>
-        {t.switch.other}
-      </a>
-      {may.can("lock", app, env) && (
-        <Opens label={locked ? t.unlock.label : t.lock.label} of={env} open={() => (locked ? openUnlock({ app, env }) : openLock({ app, env }))} />
-      )}
-      {(status.version || status.paused) && may.can("pause", app, env) && (
-        <Opens
-          label={status.paused ? t.resume.label : t.pause.label}
-          of={env}
-          open={() => (status.paused ? openResume({ app, env }) : openPause({ app, env }))}
-        />
-      )}
-    </div>
+    <>
+      <Refusal status={status} />
+      <div class="actions">
+        {status.version && (
+          <Opens
+            look="main"
+            label={t.rollback.label}
+            named={t.rollback.title(env)}
+            refused={refused}
+            open={() => openRollback({ app, env, maySettings: may.can("changeSettings", app, env) })}
+          />
+        )}
+        {sources.length > 0 && <Opens label={t.promote.to(env)} refused={refused} open={() => openPromote({ app, env, sources })} />}
+        <a class="button plain" href={to("deploys", { app }, { env })}>
+          {t.switch.other}
+        </a>
+        {may.can("lock", app, env) && (
+          <Opens label={locked ? t.unlock.label : t.lock.label} of={env} open={() => (locked ? openUnlock({ app, env }) : openLock({ app, env }))} />
+        )}
+        {(status.version || status.paused) && may.can("pause", app, env) && (
+          <Opens
+            label={status.paused ? t.resume.label : t.pause.label}
+            of={env}
+            open={() => (status.paused ? openResume({ app, env }) : openPause({ app, env }))}
+          />
+        )}
+      </div>
+    </>
   );
 }
 
@@ -235,6 +242,7 @@ function Card({ app, env, info, names }: InApp & { info: AppInfo | null; names: 
               <Mark tone="bad">{t.card.damaged(data.damaged.count)}</Mark>
             </p>
           )}
+          <CanaryPart app={app} env={env} status={data} />
           <LastHour app={app} env={env} />
           <Facts app={app} env={env} status={data} settings={settings.data?.revision} instances={instances.data} />
           <Actions app={app} env={env} status={data} names={names} />

@@ -3,6 +3,7 @@ import { useId } from "preact/hooks";
 import type { AliasListing, Choices } from "../choices.ts";
 import { choicesOf } from "../choices.ts";
 import type { History } from "../api.ts";
+import { refusedBy } from "../canary.ts";
 import { call, path, placePath } from "../client.ts";
 import { at, devanture } from "../command.ts";
 import { openPromote, openSwitch } from "../dialogs/going_live.tsx";
@@ -11,6 +12,7 @@ import { route, setQuery } from "../router.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Button, Empty, Opens, Pending, SameByCommand } from "../ui/basics.tsx";
+import { BeginsCanary, Refusal } from "../ui/canary.tsx";
 import { DiffPage } from "../ui/diff.tsx";
 import { AppFrame, chosenEnvironment, environmentsOf, useApp, useStatus, useTitle } from "../ui/frame.tsx";
 
@@ -75,11 +77,16 @@ export function ComparePage({ app }: { app: string }) {
           <DiffPage key={`${from} ${to}`} app={app} from={from} to={to} env={env} />
           <div class="actions">
             {env && isVersion(to) && status.data && to !== status.data.version && may.can("goLive", app, env) && (
-              <Opens
-                look="main"
-                label={t.switch.to(shortId(to))}
-                open={() => openSwitch({ app, env, version: to })}
-              />
+              <>
+                <Refusal status={status.data} />
+                <Opens
+                  look="main"
+                  label={t.switch.to(shortId(to))}
+                  refused={refusedBy(status.data.canary)}
+                  open={() => openSwitch({ app, env, version: to })}
+                />
+                <BeginsCanary app={app} env={env} version={to} status={status.data} />
+              </>
             )}
             {names.includes(from) && may.sources(app, from, names).includes(to) && (
               <Opens look="main" label={t.promote.to(from)} open={() => openPromote({ app, env: from, sources: [to] })} />

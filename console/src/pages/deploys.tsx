@@ -1,6 +1,7 @@
 // Deploys of an environment: those under way, followed as they happen, and the history without an end.
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Deploy, RecentDeploy, Status } from "../api.ts";
+import { refusedBy } from "../canary.ts";
 import { call, path, placePath } from "../client.ts";
 import { openDeleteVersion } from "../dialogs/environment.tsx";
 import { openRollback, openSwitch } from "../dialogs/going_live.tsx";
@@ -14,6 +15,7 @@ import { to } from "../router.ts";
 import { changed, now, rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { Away, Fact, Id, Lines, Mark, Opens, Outside, Pending, ProblemBox, Tag, Unanswered, When } from "../ui/basics.tsx";
+import { BeginsCanary, Refusal } from "../ui/canary.tsx";
 import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
 import { Steps } from "../ui/steps.tsx";
 import { Listed } from "../ui/table.tsx";
@@ -121,12 +123,15 @@ function Actions({ app, env, deploy, status, gone }: { app: string; env: string;
   const preview = previewOf(status, deploy.version);
   const short = shortId(deploy.version);
   const isLive = deploy.version === live;
+  const mayGo = !isLive && !gone && status !== null && may.can("goLive", app, env);
   return (
     <div class="actions">
-      {!isLive && !gone && status && may.can("goLive", app, env) && (
+      {mayGo && <Refusal status={status} />}
+      {mayGo && (
         <Opens
           look="main"
           label={deploy.outcome === "live" ? t.rollback.to(short) : t.switch.to(short)}
+          refused={refusedBy(status.canary)}
           open={() =>
             deploy.outcome === "live"
               ? openRollback({ app, env, version: deploy.version, maySettings: may.can("changeSettings", app, env) })
@@ -134,6 +139,7 @@ function Actions({ app, env, deploy, status, gone }: { app: string; env: string;
           }
         />
       )}
+      {mayGo && <BeginsCanary app={app} env={env} version={deploy.version} status={status} />}
       {!isLive && live && !gone && (
         <a class="button plain" href={to("compare", { app }, { env, from: env, to: deploy.version })}>
           {t.compare.withLive}

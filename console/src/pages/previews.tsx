@@ -1,7 +1,8 @@
 // Previews: aliases and versions at hostnames of their own, and a frame to look at one without leaving.
 import { useState } from "preact/hooks";
-import type { Deploy, Place } from "../api.ts";
+import type { Deploy, Place, Status } from "../api.ts";
 import { type AliasListing, versionsOf } from "../choices.ts";
+import { refusedBy } from "../canary.ts";
 import { call, path } from "../client.ts";
 import { openEndAlias, openShare } from "../dialogs/previews.tsx";
 import { openSwitch } from "../dialogs/going_live.tsx";
@@ -12,6 +13,7 @@ import { safeLink, visible } from "../outside_text.ts";
 import { rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
 import { Away, Button, By, Id, Opens, Outside, Pending, Tag, When } from "../ui/basics.tsx";
+import { BeginsCanary, Refusal } from "../ui/canary.tsx";
 import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
 import { Listed } from "../ui/table.tsx";
 
@@ -82,7 +84,7 @@ interface Leads {
   show: (one: Shown) => void;
   shown: string | undefined;
   /** The chosen environment, with what is live there. */
-  target: { env: string; live: string | null } | null;
+  target: { env: string; live: string | null; status: Status } | null;
 }
 
 function Show({ one, leads }: { one: Shown; leads: Leads }) {
@@ -95,8 +97,13 @@ function Show({ one, leads }: { one: Shown; leads: Leads }) {
 
 function GoLive({ version, leads: { app, target } }: { version: string; leads: Leads }) {
   if (!target || version === target.live || !rights.value.can("goLive", app, target.env)) return null;
-  const { env } = target;
-  return <Opens label={t.switch.short(env)} of={shortId(version)} open={() => openSwitch({ app, env, version })} />;
+  const { env, status } = target;
+  return (
+    <>
+      <Opens label={t.switch.short(env)} of={shortId(version)} refused={refusedBy(status.canary)} open={() => openSwitch({ app, env, version })} />
+      <BeginsCanary app={app} env={env} version={version} status={status} />
+    </>
+  );
 }
 
 function Alias({ place, leads }: { place: Place; leads: Leads }) {
@@ -171,11 +178,12 @@ export function PreviewsPage({ app }: { app: string }) {
     return { items: page.aliases, next: page.next };
   });
   const history = useHistory(app, env, RECENT);
-  const target = env && status.data ? { env, live: status.data.version } : null;
+  const target = env && status.data ? { env, live: status.data.version, status: status.data } : null;
   const leads: Leads = { app, show: setShown, shown: shown?.url, target };
   return (
     <AppFrame app={app} info={info.data} env={env}>
       <Pending of={info} />
+      <Refusal status={status.data} />
       {shown && <PreviewFrame key={shown.url} shown={shown} close={() => setShown(null)} />}
       <section aria-labelledby="aliases">
         <h2 id="aliases">{t.previews.aliases}</h2>

@@ -130,13 +130,15 @@ interface OpensProps {
   /** The whole name that is read out, where the label does not say enough. */
   named?: string;
   look?: ButtonProps["look"];
+  /** Why it is refused now: the page says so beside it, and it opens nothing. */
+  refused?: string | null;
   open: () => void;
 }
 
 /** A button that opens a dialog: its dots say that nothing has happened yet. */
-export function Opens({ label, of, named, look = "plain", open }: OpensProps) {
+export function Opens({ label, of, named, look = "plain", refused, open }: OpensProps) {
   return (
-    <Button look={look} onClick={open} aria-label={of === undefined ? named : t.of(label, visible(of))}>
+    <Button look={look} onClick={open} disabled={Boolean(refused)} title={refused ?? undefined} aria-label={of === undefined ? named : t.of(label, visible(of))}>
       {visible(label)}…
     </Button>
   );
