@@ -14,6 +14,7 @@ before(async () => {
   versions.second = (await edge.push("shop", "Second", "--message", "The second page")).version;
   await edge.push("shop", "Third", "--env", "staging", "--message", "The third page");
   await edge.devanture(["alias", "set", "feature-x", versions.first.slice(0, 12), "--app", "shop"]);
+  await edge.devanture(["share", "feature-x", "--app", "shop"]);
   await edge.devanture(["hostnames", "add", "www.shop.example", "--app", "shop"]);
   await edge.devanture(["env", "set", "API_URL=https://api.example", "--public", "--app", "shop"]);
 });
@@ -30,6 +31,7 @@ const PAGES = [
   ["/console/apps/shop/hostnames", "local authority"],
   ["/console/apps/shop/settings", "API_URL"],
   ["/console/apps/shop/backend", "No backend here."],
+  ["/console/apps/shop/protection", "feature-x"],
   ["/console/apps/shop/tokens", "Make a token"],
   ["/console/apps/shop/upkeep", "versions_max"],
   ["/console/tokens", "Make a token"],
@@ -48,6 +50,9 @@ const DIALOGS = [
   ["/console/apps/shop/previews", /^Share: /, "Give it the name"],
   ["/console/apps/shop/hostnames", "Add a hostname", "See what it needs"],
   ["/console/apps/shop/settings", "Add", "Kind"],
+  ["/console/apps/shop/protection", "Change: previews", "Nothing is set here"],
+  ["/console/apps/shop/protection", "Make a link", "Its address holds a secret"],
+  ["/console/apps/shop/protection", /^Revoke: /, "see nothing any more"],
   ["/console/apps/shop/tokens", "Make a token", "Each includes those before it."],
   ["/console/apps/shop/upkeep", "Delete staging", "Type staging to delete it"],
   ["/console/account", "Add a passkey", "Such as laptop"],

@@ -441,3 +441,26 @@ export interface Traffic {
 }
 
 export type Confirmation = "promote" | "token" | "delete";
+
+export type ProtectionMode = "public" | "password" | "token" | "off";
+
+/** Who may see an environment, or as `preview` all previews of an app. */
+export interface Protection {
+  environment: string;
+  mode: ProtectionMode;
+  is_default: boolean;
+  has_password: boolean;
+  who?: string;
+  at_ms?: number;
+}
+
+/** A share link, without its secret. */
+export interface ShareLink {
+  id: string;
+  target: { alias?: string; environment?: string; version?: string };
+  host: string;
+  has_password: boolean;
+  who: string;
+  created_ms: number;
+  expires_ms: number;
+}

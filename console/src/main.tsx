@@ -48,7 +48,7 @@ function loadMore(): void {
   );
 }
 
-type AppPages = "ComparePage" | "PreviewsPage" | "TrafficPage" | "RequestsPage" | "HostnamesPage" | "SettingsPage" | "BackendPage" | "AppTokensPage" | "UpkeepPage";
+type AppPages = "ComparePage" | "PreviewsPage" | "TrafficPage" | "RequestsPage" | "HostnamesPage" | "SettingsPage" | "BackendPage" | "ProtectionPage" | "AppTokensPage" | "UpkeepPage";
 
 const OF_APPS: Record<string, AppPages> = {
   compare: "ComparePage",
@@ -58,6 +58,7 @@ const OF_APPS: Record<string, AppPages> = {
   hostnames: "HostnamesPage",
   settings: "SettingsPage",
   backend: "BackendPage",
+  protection: "ProtectionPage",
   apptokens: "AppTokensPage",
   upkeep: "UpkeepPage",
 };

@@ -26,6 +26,8 @@ export const NEEDS = {
   changeHostnames: ["push", "here"],
   runBackend: ["push", "here"],
   share: ["push", "somewhere"],
+  protect: ["promote", "here"],
+  shareLinks: ["push", "here"],
   deleteVersion: ["push", "everywhere"],
   restoreVersion: ["push", "everywhere"],
   remove: ["admin", "everywhere"],

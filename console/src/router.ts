@@ -24,6 +24,7 @@ const PAGES: [page: string, pattern: string][] = [
   ["hostnames", "/apps/:app/hostnames"],
   ["settings", "/apps/:app/settings"],
   ["backend", "/apps/:app/backend"],
+  ["protection", "/apps/:app/protection"],
   ["apptokens", "/apps/:app/tokens"],
   ["upkeep", "/apps/:app/upkeep"],
 ];

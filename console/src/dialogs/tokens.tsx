@@ -6,8 +6,9 @@ import { call, path } from "../client.ts";
 import { exact } from "../format.ts";
 import { rights, session } from "../state.ts";
 import { t } from "../texts.ts";
-import { Button, Copy, Outside } from "../ui/basics.tsx";
-import { ActionDialog, Choice, closeDialog, Frame, openDialog, TextField } from "../ui/dialog.tsx";
+import { Outside } from "../ui/basics.tsx";
+import { ActionDialog, Choice, openDialog, TextField } from "../ui/dialog.tsx";
+import { ShownOnce } from "../ui/shown_once.tsx";
 
 const LIFETIMES: [value: string, seconds: number][] = [
   ["1d", 86_400],
@@ -51,7 +52,9 @@ function MakeDialog({ app, environments }: MakeProps) {
     ...own.map((one) => ({ value: one, text: one })),
   ];
   const chosen = env || (isEverywhere ? "" : (own[0] ?? ""));
-  if (token !== null) return <ShownToken token={token} name={name.trim()} />;
+  if (token !== null) {
+    return <ShownOnce title={t.token.made} about={t.token.once} secret={token} named={t.token.of(name.trim())} copy={t.token.copy} />;
+  }
   return (
     <ActionDialog
       title={app === null ? t.token.titleAll : t.token.title(app)}
@@ -96,42 +99,6 @@ function MakeDialog({ app, environments }: MakeProps) {
         options={[...lifetimes().map(([value]) => ({ value, text: t.token.lifetimes(value) })), { value: "", text: t.token.noEnd(ends === null ? null : exact(ends)) }]}
       />
     </ActionDialog>
-  );
-}
-
-/** The only time that it is shown: it is not closed by a slip. */
-function ShownToken({ token, name }: { token: string; name: string }) {
-  const [asks, setAsks] = useState(false);
-  return (
-    <Frame title={t.token.made} leave={() => setAsks(true)}>
-      <div class="body">
-        <p>{t.token.once}</p>
-        <div class="command">
-          <code class="secret" tabIndex={0} aria-label={t.token.of(name)}>
-            <Outside text={token} />
-          </code>
-          <Copy text={token} label={t.token.copy} />
-        </div>
-        {asks && (
-          <div class="question" role="alertdialog" aria-label={t.token.closeQuestion}>
-            <p>
-              <strong>{t.token.closeQuestion}</strong>
-            </p>
-            <Button look="danger" onClick={closeDialog}>
-              {t.token.closeIt}
-            </Button>
-            <Button look="plain" onClick={() => setAsks(false)}>
-              {t.token.keepIt}
-            </Button>
-          </div>
-        )}
-      </div>
-      <footer>
-        <Button look="main" onClick={closeDialog} data-first>
-          {t.token.kept}
-        </Button>
-      </footer>
-    </Frame>
   );
 }
 

@@ -5,6 +5,7 @@ export { ComparePage } from "./compare.tsx";
 export { AuditPage, NodesPage } from "./edge.tsx";
 export { HostnamesPage } from "./hostnames.tsx";
 export { PreviewsPage } from "./previews.tsx";
+export { ProtectionPage } from "./protection.tsx";
 export { RequestsPage } from "./requests.tsx";
 export { SettingsPage } from "./settings.tsx";
 export { AppTokensPage, TokensPage } from "./tokens.tsx";

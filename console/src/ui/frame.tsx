@@ -77,6 +77,7 @@ const TABS: [page: string, label: string][] = [
   ["hostnames", t.tabs.hostnames],
   ["settings", t.tabs.settings],
   ["backend", t.tabs.backend],
+  ["protection", t.tabs.protection],
   ["apptokens", t.tabs.tokens],
   ["upkeep", t.tabs.upkeep],
 ];
