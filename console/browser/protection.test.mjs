@@ -114,11 +114,48 @@ test("a link opens a protected preview, is shown once, and ends when it is revok
   await visit.close();
 });
 
+test("a protected preview is said to be so, where its frame would stay empty", async () => {
+  const visit = await Visit.open(browser, edge, { bypassCSP: true });
+  const set = (body) => edge.api("PUT", "/v1/apps/shop/environments/preview/protection", { body });
+  await edge.devanture(["alias", "set", "feature-x", version.slice(0, 12), "--app", "shop"]);
+  await set({ mode: "public" });
+  await visit.logIn("/console/apps/shop/previews");
+  const { page } = visit;
+  const show = () => visit.button("Show here: feature-x").click();
+  await show();
+  await page.frameLocator("iframe").getByRole("heading", { name: "First" }).waitFor();
+  for (const [body, about] of [
+    [{ mode: "password", password: "open sesame, please" }, "They ask for a password"],
+    [{ mode: "token" }, "They open by a share link alone"],
+    [{ mode: "off" }, "None of them is served"],
+  ]) {
+    assert.equal((await set(body)).status, 200);
+    await page.reload();
+    await show();
+    const card = page.getByRole("region", { name: "Preview of feature-x" });
+    await card.getByText(about).waitFor();
+    assert.equal(await page.locator("iframe").count(), 0);
+    assert.equal(await page.getByRole("button", { name: "Phone" }).count(), 0);
+    assert.equal(await card.getByRole("link", { name: "Open in a new tab" }).count(), body.mode === "off" ? 0 : 1);
+    assert.deepEqual(await visit.axe(), []);
+    if (body.mode !== "token") continue;
+    await card.getByRole("button", { name: "Make a share link: feature-x" }).click();
+    await visit.dialog().getByText("devanture share feature-x --app shop --expires 7d").waitFor();
+    await visit.dialog().getByRole("button", { name: "Make a link" }).click();
+    const stranger = await visitor();
+    await stranger.page.goto(await visit.dialog().locator("code.secret").textContent());
+    await stranger.page.getByRole("heading", { name: "First" }).waitFor();
+    await stranger.leave();
+  }
+  await set({});
+  await visit.close();
+});
+
 test("who may only look sees what is set, and is offered nothing", async () => {
   const visit = await Visit.open(browser, edge);
   await visit.logIn("/console/apps/shop/protection", { account: "reader" });
   await row(visit, "staging").first().waitFor();
-  await visit.page.getByText("No share link.").waitFor();
+  await visit.page.getByText("feature-x", { exact: true }).waitFor();
   assert.equal(await visit.page.locator("main").getByRole("button").count(), 0);
   await visit.close();
 });

@@ -32,3 +32,9 @@ export function targetOf(link: ShareLink): string {
 export function shortTarget(target: string): string {
   return /^[0-9a-f]{12,64}$/.test(target) ? shortId(target) : target;
 }
+
+/** How the previews of an app are protected; `null` where everybody sees them, or the edge does not say. */
+export function protectsPreviews(list: Protection[]): ProtectionMode | null {
+  const mode = list.find(({ environment }) => environment === PREVIEWS)?.mode ?? "public";
+  return mode === "public" ? null : mode;
+}

@@ -30,6 +30,18 @@ export const m = {
     typed: "The command line asks for the password, or reads it from its standard input.",
     saved: (what: string) => `Who may see ${what} is set.`,
   },
+  framed: {
+    protected: "Previews of this app are protected",
+    about: {
+      password: "They ask for a password, and that form is shown in no frame. Opened in a tab of its own, the preview asks for it there.",
+      token: "They open by a share link alone, which a frame does not pass on. Make one, and open it in a tab of its own.",
+      off: "None of them is served: the edge answers with 404.",
+    } as Record<string, string>,
+    open: "Open in a new tab",
+    link: "Make a share link",
+    change: "Who may see it",
+    unknown: "A preview that is protected stays empty here.",
+  },
   links: {
     title: "Share links",
     about: "A link opens one version, alias or environment to everybody who has it, whatever protects it.",

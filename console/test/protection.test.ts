@@ -1,7 +1,7 @@
 // Who may see previews and environments, with what nothing is set for.
 import { describe, expect, it } from "vitest";
 import type { Protection, ShareLink } from "../src/api.ts";
-import { modesOf, protectionOf, shortTarget, targetOf, toneOfMode } from "../src/protection.ts";
+import { modesOf, protectionOf, protectsPreviews, shortTarget, targetOf, toneOfMode } from "../src/protection.ts";
 
 const set = (environment: string, mode: Protection["mode"]): Protection => ({ environment, mode, is_default: false, has_password: false });
 const link = (target: ShareLink["target"]): ShareLink => ({ id: "0", target, host: "x", has_password: false, who: "ada", created_ms: 0, expires_ms: 1 });
@@ -14,6 +14,12 @@ describe("protection", () => {
       ["staging", "password", false],
       ["prod", "public", true],
     ]);
+  });
+
+  it("of previews leaves a frame empty, where it is known", () => {
+    expect(protectsPreviews([set("preview", "token")])).toBe("token");
+    expect(protectsPreviews([set("preview", "public"), set("prod", "password")])).toBeNull();
+    expect(protectsPreviews([])).toBeNull();
   });
 
   it("can turn off previews alone", () => {

@@ -9,74 +9,16 @@ import { openSwitch } from "../dialogs/going_live.tsx";
 import { firstLine, shortId } from "../format.ts";
 import { useHistory } from "../history.ts";
 import { previewOf } from "../preview_address.ts";
-import { safeLink, visible } from "../outside_text.ts";
+import { visible } from "../outside_text.ts";
 import { rights, useListing } from "../state.ts";
 import { t } from "../texts.ts";
 import { Away, Button, By, Id, Opens, Outside, Pending, Tag, When } from "../ui/basics.tsx";
 import { BeginsCanary, Refusal } from "../ui/canary.tsx";
 import { AppFrame, chosenEnvironment, useApp, useStatus, useTitle } from "../ui/frame.tsx";
+import { PreviewFrame, type Shown } from "../ui/preview_frame.tsx";
 import { Listed } from "../ui/table.tsx";
 
 const RECENT = 30;
-const WIDTHS: [name: keyof typeof t.previews.widths, pixels: number][] = [
-  ["phone", 390],
-  ["tablet", 820],
-  ["wide", 1280],
-];
-
-/** What a preview is, wherever it comes from. */
-interface Shown {
-  name: string;
-  version: string;
-  url: string;
-}
-
-/**
- * A frame of the preview. It is of another origin, which it keeps, as modules and storage of a page need it; it can neither
- * leave the frame nor open a window. What would be of the console's own origin is not framed.
- */
-function PreviewFrame({ shown, close }: { shown: Shown; close: () => void }) {
-  const [width, setWidth] = useState<number>(1280);
-  const address = foreign(safeLink(shown.url));
-  return (
-    <section class="preview-frame" aria-label={t.previews.frameOf(visible(shown.name))}>
-      <header>
-        <strong>
-          <Outside text={shown.name} />
-        </strong>
-        <Away href={shown.url} />
-        <span class="segments" role="group" aria-label={t.previews.width}>
-          {WIDTHS.map(([name, pixels]) => (
-            <Button key={name} look="quiet" aria-pressed={width === pixels} onClick={() => setWidth(pixels)}>
-              {t.previews.widths[name]}
-            </Button>
-          ))}
-        </span>
-        <Button look="quiet" onClick={close}>
-          {t.close}
-        </Button>
-      </header>
-      <div class="frame-scroll" tabIndex={0} role="group" aria-label={t.previews.frameOf(visible(shown.name))}>
-        {address && (
-          <iframe
-            src={address}
-            title={t.previews.frameOf(visible(shown.name))}
-            sandbox="allow-scripts allow-same-origin"
-            referrerpolicy="no-referrer"
-            style={{ width: `${width}px` }}
-          />
-        )}
-      </div>
-      <p class="faint">{t.previews.sandboxed}</p>
-    </section>
-  );
-}
-
-/** The address, if it is of another origin than the console: a frame of its own origin could leave the sandbox. */
-function foreign(address: string | undefined): string | undefined {
-  return address && new URL(address).origin !== location.origin ? address : undefined;
-}
-
 /** What both kinds of previews lead to. */
 interface Leads {
   app: string;
@@ -184,7 +126,7 @@ export function PreviewsPage({ app }: { app: string }) {
     <AppFrame app={app} info={info.data} env={env}>
       <Pending of={info} />
       <Refusal status={status.data} />
-      {shown && <PreviewFrame key={shown.url} shown={shown} close={() => setShown(null)} />}
+      {shown && <PreviewFrame key={shown.url} app={app} shown={shown} close={() => setShown(null)} />}
       <section aria-labelledby="aliases">
         <h2 id="aliases">{t.previews.aliases}</h2>
         <Listed of={aliases} none={<p class="faint">{t.previews.noAliases}</p>}>
