@@ -32,6 +32,7 @@ const PAGES = [
   ["/console/apps/shop/settings", "API_URL"],
   ["/console/apps/shop/backend", "No backend here."],
   ["/console/apps/shop/protection", "feature-x"],
+  ["/console/apps/shop/signing", "Versions need no signature here."],
   ["/console/apps/shop/tokens", "Make a token"],
   ["/console/apps/shop/upkeep", "versions_max"],
   ["/console/tokens", "Make a token"],

@@ -160,6 +160,7 @@ export interface Status {
   quarantined?: number;
   lost_secrets?: string[];
   canary?: CanaryShare | null;
+  signed?: Signed;
   more_places?: boolean;
   nodes?: NodeStatus[];
 }
@@ -441,6 +442,34 @@ export interface Traffic {
 }
 
 export type Confirmation = "promote" | "token" | "delete";
+
+/** Whether a version has the signatures that an environment wants. */
+export interface Signed {
+  is_enough: boolean;
+  signed_by: string[];
+  signatures_min: number;
+}
+
+export interface Signers {
+  signers: string[];
+  signatures_min: number;
+  who?: string;
+  at_ms?: number;
+  live?: Signed;
+}
+
+export interface LiveLogEntry {
+  number: number;
+  previous: string | null;
+  at_ms: number;
+  version: string;
+  settings: number;
+  deploy: string;
+  kind: string;
+  who: string;
+  signed_by: string[];
+  hash: string;
+}
 
 export type ProtectionMode = "public" | "password" | "token" | "off";
 

@@ -48,7 +48,7 @@ function loadMore(): void {
   );
 }
 
-type AppPages = "ComparePage" | "PreviewsPage" | "TrafficPage" | "RequestsPage" | "HostnamesPage" | "SettingsPage" | "BackendPage" | "ProtectionPage" | "AppTokensPage" | "UpkeepPage";
+type AppPages = "ComparePage" | "PreviewsPage" | "TrafficPage" | "RequestsPage" | "HostnamesPage" | "SettingsPage" | "BackendPage" | "ProtectionPage" | "SigningPage" | "AppTokensPage" | "UpkeepPage";
 
 const OF_APPS: Record<string, AppPages> = {
   compare: "ComparePage",
@@ -59,6 +59,7 @@ const OF_APPS: Record<string, AppPages> = {
   settings: "SettingsPage",
   backend: "BackendPage",
   protection: "ProtectionPage",
+  signing: "SigningPage",
   apptokens: "AppTokensPage",
   upkeep: "UpkeepPage",
 };

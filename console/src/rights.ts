@@ -28,6 +28,7 @@ export const NEEDS = {
   share: ["push", "somewhere"],
   protect: ["promote", "here"],
   shareLinks: ["push", "here"],
+  changeSigners: ["admin", "here"],
   deleteVersion: ["push", "everywhere"],
   restoreVersion: ["push", "everywhere"],
   remove: ["admin", "everywhere"],

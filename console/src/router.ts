@@ -25,6 +25,7 @@ const PAGES: [page: string, pattern: string][] = [
   ["settings", "/apps/:app/settings"],
   ["backend", "/apps/:app/backend"],
   ["protection", "/apps/:app/protection"],
+  ["signing", "/apps/:app/signing"],
   ["apptokens", "/apps/:app/tokens"],
   ["upkeep", "/apps/:app/upkeep"],
 ];

@@ -51,7 +51,7 @@ export const t = {
   tabs: {
     title: (app: string) => `Pages of ${app}`, app: "Overview", deploys: "Deploys", compare: "Compare",
     previews: "Previews", traffic: "Traffic", requests: "Requests", hostnames: "Hostnames", settings: "Settings",
-    backend: "Backend", protection: "Protection", tokens: "Tokens", upkeep: "Safety",
+    backend: "Backend", protection: "Protection", signing: "Signing", tokens: "Tokens", upkeep: "Safety",
   },
   health: { live: "Live", nothing: "Nothing live", damaged: "Damaged", paused: "Paused", locked: "Live, locked", canary: (share: number) => `Live, canary ${share} %` },
   apps: {
@@ -82,6 +82,8 @@ export const t = {
     revision: (revision: number) => `revision ${revision}`,
     instances: "Instances",
     healthy: (healthy: number, all: number) => `${healthy} of ${all} healthy`,
+    signatures: "Signatures",
+    signed: (by: number, least: number) => `${by} of the ${least} that are wanted`,
     nodes: "Nodes",
     ready: (ready: number, all: number) => `${ready} of ${all} ready`,
     versions: (count: string) => `${count} versions stored.`,

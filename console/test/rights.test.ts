@@ -66,6 +66,7 @@ const OPERATIONS: Record<Deed, string[]> = {
   share: ["PUT /v1/apps/{app}/aliases/{name}", "DELETE /v1/apps/{app}/aliases/{name}"],
   protect: ["PUT /v1/apps/{app}/environments/{env}/protection"],
   shareLinks: ["POST /v1/apps/{app}/shares", "DELETE /v1/apps/{app}/shares/{id}"],
+  changeSigners: ["PUT /v1/apps/{app}/environments/{env}/signers"],
   deleteVersion: ["DELETE /v1/apps/{app}/versions/{id}"],
   restoreVersion: ["POST /v1/apps/{app}/undelete"],
   remove: ["DELETE /v1/apps/{app}", "DELETE /v1/apps/{app}/environments/{env}"],

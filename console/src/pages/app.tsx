@@ -180,6 +180,13 @@ function Facts({ app, env, status, settings, instances }: FactsProps) {
       <Fact name={t.card.settings}>
         <a href={to("settings", { app }, { env })}>{settings !== undefined ? t.card.revision(settings) : "—"}</a>
       </Fact>
+      {status.signed && (
+        <Fact name={t.card.signatures}>
+          <a href={to("signing", { app }, { env })}>
+            <Mark tone={status.signed.is_enough ? "good" : "warn"}>{t.card.signed(status.signed.signed_by.length, status.signed.signatures_min)}</Mark>
+          </a>
+        </Fact>
+      )}
       <Instances app={app} env={env} list={instances} />
       <Nodes status={status} />
     </dl>

@@ -8,6 +8,7 @@ export { PreviewsPage } from "./previews.tsx";
 export { ProtectionPage } from "./protection.tsx";
 export { RequestsPage } from "./requests.tsx";
 export { SettingsPage } from "./settings.tsx";
+export { SigningPage } from "./signing.tsx";
 export { AppTokensPage, TokensPage } from "./tokens.tsx";
 export { TrafficPage } from "./traffic.tsx";
 export { UpkeepPage } from "./upkeep.tsx";

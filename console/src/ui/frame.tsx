@@ -78,6 +78,7 @@ const TABS: [page: string, label: string][] = [
   ["settings", t.tabs.settings],
   ["backend", t.tabs.backend],
   ["protection", t.tabs.protection],
+  ["signing", t.tabs.signing],
   ["apptokens", t.tabs.tokens],
   ["upkeep", t.tabs.upkeep],
 ];
