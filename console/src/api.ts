@@ -1,4 +1,4 @@
-// The types of the HTTP API as the console reads them, after edge/src/admin/openapi.yaml.
+// The types of the HTTP API as the first pages read them, after edge/src/admin/openapi.yaml; api_more.ts has others.
 
 export type Scope = "read" | "push" | "promote" | "admin";
 
@@ -448,48 +448,4 @@ export interface Signed {
   is_enough: boolean;
   signed_by: string[];
   signatures_min: number;
-}
-
-export interface Signers {
-  signers: string[];
-  signatures_min: number;
-  who?: string;
-  at_ms?: number;
-  live?: Signed;
-}
-
-export interface LiveLogEntry {
-  number: number;
-  previous: string | null;
-  at_ms: number;
-  version: string;
-  settings: number;
-  deploy: string;
-  kind: string;
-  who: string;
-  signed_by: string[];
-  hash: string;
-}
-
-export type ProtectionMode = "public" | "password" | "token" | "off";
-
-/** Who may see an environment, or as `preview` all previews of an app. */
-export interface Protection {
-  environment: string;
-  mode: ProtectionMode;
-  is_default: boolean;
-  has_password: boolean;
-  who?: string;
-  at_ms?: number;
-}
-
-/** A share link, without its secret. */
-export interface ShareLink {
-  id: string;
-  target: { alias?: string; environment?: string; version?: string };
-  host: string;
-  has_password: boolean;
-  who: string;
-  created_ms: number;
-  expires_ms: number;
 }

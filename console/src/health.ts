@@ -27,6 +27,7 @@ export const TONES = {
   instance: { starting: "busy", healthy: "good", unhealthy: "bad", waiting: "warn", "crash-loop": "bad", warm: "idle", stopping: "busy" },
   member: { up: "good", draining: "idle", ejected: "bad", unwell: "bad" },
   node: { ready: "good", cut: "warn", unreachable: "bad" },
+  webhook: { active: "good", failing: "warn", disabled: "bad" },
   run: { succeeded: "good", failed: "bad", "timed-out": "bad", interrupted: "warn" },
 } as const satisfies Record<string, Record<string, Tone>>;
 

@@ -1,5 +1,6 @@
 // The log of what was live, from its end: the API has it from its beginning, as it is checked.
-import type { LiveLogEntry, Page } from "./api.ts";
+import type { Page } from "./api.ts";
+import type { LiveLogEntry } from "./api_more.ts";
 
 /** Asks for a page of the log: entries behind a number, or from the first one. */
 export type Ask = (after: number | null, limit: number) => Promise<Page<"entries", LiveLogEntry>>;

@@ -48,7 +48,7 @@ function loadMore(): void {
   );
 }
 
-type AppPages = "ComparePage" | "PreviewsPage" | "TrafficPage" | "RequestsPage" | "HostnamesPage" | "SettingsPage" | "BackendPage" | "ProtectionPage" | "SigningPage" | "AppTokensPage" | "UpkeepPage";
+type AppPages = "ComparePage" | "PreviewsPage" | "TrafficPage" | "RequestsPage" | "HostnamesPage" | "SettingsPage" | "BackendPage" | "ProtectionPage" | "SigningPage" | "WebhooksPage" | "AppTokensPage" | "UpkeepPage";
 
 const OF_APPS: Record<string, AppPages> = {
   compare: "ComparePage",
@@ -60,6 +60,7 @@ const OF_APPS: Record<string, AppPages> = {
   backend: "BackendPage",
   protection: "ProtectionPage",
   signing: "SigningPage",
+  webhooks: "WebhooksPage",
   apptokens: "AppTokensPage",
   upkeep: "UpkeepPage",
 };

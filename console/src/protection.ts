@@ -1,5 +1,5 @@
 // Who may see previews and environments: what is set, and what is set for nothing.
-import type { Protection, ProtectionMode, ShareLink } from "./api.ts";
+import type { Protection, ProtectionMode, ShareLink } from "./api_more.ts";
 import { shortId } from "./format.ts";
 import type { Tone } from "./health.ts";
 

@@ -28,6 +28,8 @@ export const NEEDS = {
   share: ["push", "somewhere"],
   protect: ["promote", "here"],
   shareLinks: ["push", "here"],
+  seeWebhooks: ["read", "everywhere"],
+  changeWebhooks: ["promote", "everywhere"],
   changeSigners: ["admin", "here"],
   deleteVersion: ["push", "everywhere"],
   restoreVersion: ["push", "everywhere"],

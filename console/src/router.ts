@@ -26,6 +26,7 @@ const PAGES: [page: string, pattern: string][] = [
   ["backend", "/apps/:app/backend"],
   ["protection", "/apps/:app/protection"],
   ["signing", "/apps/:app/signing"],
+  ["webhooks", "/apps/:app/webhooks"],
   ["apptokens", "/apps/:app/tokens"],
   ["upkeep", "/apps/:app/upkeep"],
 ];

@@ -51,7 +51,7 @@ export const t = {
   tabs: {
     title: (app: string) => `Pages of ${app}`, app: "Overview", deploys: "Deploys", compare: "Compare",
     previews: "Previews", traffic: "Traffic", requests: "Requests", hostnames: "Hostnames", settings: "Settings",
-    backend: "Backend", protection: "Protection", signing: "Signing", tokens: "Tokens", upkeep: "Safety",
+    backend: "Backend", protection: "Protection", signing: "Signing", webhooks: "Webhooks", tokens: "Tokens", upkeep: "Safety",
   },
   health: { live: "Live", nothing: "Nothing live", damaged: "Damaged", paused: "Paused", locked: "Live, locked", canary: (share: number) => `Live, canary ${share} %` },
   apps: {

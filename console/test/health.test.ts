@@ -4,6 +4,8 @@ import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { healthOf, TONES, toneOf, toneOfCertificate } from "../src/health.ts";
 import { t } from "../src/texts.ts";
+import { m } from "../src/texts_more.ts";
+import { EVENTS, FORMATS } from "../src/webhooks.ts";
 
 describe("the state of an environment", () => {
   it("is the worst that is known of it", () => {
@@ -34,7 +36,14 @@ describe("the words of states", () => {
     expect(Object.keys(TONES.instance).sort()).toEqual(words("InstanceStatus", "state"));
     expect(Object.keys(TONES.member).sort()).toEqual(words("Backend", "state"));
     expect(Object.keys(TONES.node).sort()).toEqual(words("NodeStatus", "state"));
+    expect(Object.keys(TONES.webhook).sort()).toEqual(words("WebhookStatus", "state"));
     expect(Object.keys(TONES.run).sort()).toEqual(words("ScheduleRunEnd", "outcome"));
+  });
+
+  it("of webhooks are offered as the API has them", () => {
+    const list = (schema: string) => new RegExp(`^    ${schema}:$[^]*?enum: \\[([^\\]]+)\\]`, "m").exec(page)?.[1]?.split(", ");
+    expect(EVENTS).toEqual(list("WebhookEvent"));
+    expect(FORMATS).toEqual(list("WebhookFormat"));
   });
 
   it("have a text each", () => {
@@ -46,6 +55,9 @@ describe("the words of states", () => {
     for (const word of [...words("DeployEntry", "state"), ...words("Deploy", "outcome")]) expect((t.outcomes as Record<string, string>)[word], word).toBeDefined();
     for (const word of words("NodeStatus", "state")) expect((t.nodes.states as Record<string, string>)[word], word).toBeDefined();
     for (const word of words("AuditEntry", "by")) expect((t.audit.by as Record<string, string>)[word], word).toBeDefined();
+    for (const word of words("WebhookStatus", "state")) expect(m.webhooks.webhookStates[word], word).toBeDefined();
+    for (const word of words("WebhookDelivery", "state")) expect(m.webhooks.states[word], word).toBeDefined();
+    for (const word of words("LiveLogEntry", "kind")) expect((t.kinds as Record<string, string>)[word], word).toBeDefined();
     expect(toneOf("node", "of a later edge")).toBe("idle");
   });
 });

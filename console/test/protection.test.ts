@@ -1,6 +1,6 @@
 // Who may see previews and environments, with what nothing is set for.
 import { describe, expect, it } from "vitest";
-import type { Protection, ShareLink } from "../src/api.ts";
+import type { Protection, ShareLink } from "../src/api_more.ts";
 import { modesOf, protectionOf, protectsPreviews, shortTarget, targetOf, toneOfMode } from "../src/protection.ts";
 
 const set = (environment: string, mode: Protection["mode"]): Protection => ({ environment, mode, is_default: false, has_password: false });

@@ -1,6 +1,6 @@
 // Keys of signers, and the log of what was live from its end.
 import { describe, expect, it } from "vitest";
-import type { LiveLogEntry } from "../src/api.ts";
+import type { LiveLogEntry } from "../src/api_more.ts";
 import { type Ask, brokenOf, exported, newest } from "../src/live_log.ts";
 import { fingerprintOf, keyOf, keysOf } from "../src/signer_keys.ts";
 

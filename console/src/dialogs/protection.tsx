@@ -1,6 +1,7 @@
 // Who may see something, and links that open it: set, made once and shown once, revoked.
 import { useState } from "preact/hooks";
-import type { History, Protection, ShareLink } from "../api.ts";
+import type { History } from "../api.ts";
+import type { Protection, ShareLink } from "../api_more.ts";
 import { type AliasListing, choicesOf } from "../choices.ts";
 import { devanture } from "../command.ts";
 import { call, path, placePath } from "../client.ts";

@@ -1,6 +1,7 @@
 // Whose signatures an environment wants: set as a whole, and only if nobody else has set them meanwhile.
 import { useState } from "preact/hooks";
-import type { InApp, Signers } from "../api.ts";
+import type { InApp } from "../api.ts";
+import type { Signers } from "../api_more.ts";
 import { at, devanture } from "../command.ts";
 import { call, placePath, Refused } from "../client.ts";
 import { keysOf } from "../signer_keys.ts";

@@ -12,3 +12,4 @@ export { SigningPage } from "./signing.tsx";
 export { AppTokensPage, TokensPage } from "./tokens.tsx";
 export { TrafficPage } from "./traffic.tsx";
 export { UpkeepPage } from "./upkeep.tsx";
+export { WebhooksPage } from "./webhooks.tsx";

@@ -1,5 +1,5 @@
 // Who may see the previews of an app and its environments, and the links that open one of them.
-import type { Protection, ShareLink } from "../api.ts";
+import type { Protection, ShareLink } from "../api_more.ts";
 import { call, path } from "../client.ts";
 import { openProtect, openRevokeLink, openShareLink } from "../dialogs/protection.tsx";
 import { shortId } from "../format.ts";

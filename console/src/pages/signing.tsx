@@ -1,6 +1,7 @@
 // Signed versions: whose signatures an environment wants, and the log of what was live in it.
 import { useEffect, useState } from "preact/hooks";
-import type { InApp, LiveLogEntry, Page, Signers } from "../api.ts";
+import type { InApp, Page } from "../api.ts";
+import type { LiveLogEntry, Signers } from "../api_more.ts";
 import { at, devanture } from "../command.ts";
 import { call, placePath, problemFrom } from "../client.ts";
 import { openRemoveSigner, openSigners } from "../dialogs/signing.tsx";

@@ -79,6 +79,7 @@ const TABS: [page: string, label: string][] = [
   ["backend", t.tabs.backend],
   ["protection", t.tabs.protection],
   ["signing", t.tabs.signing],
+  ["webhooks", t.tabs.webhooks],
   ["apptokens", t.tabs.tokens],
   ["upkeep", t.tabs.upkeep],
 ];
@@ -138,7 +139,9 @@ export function AppFrame({ app, info, env, children }: AppFrameProps) {
     // On a phone the bar is wider than the window.
     bar.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   }, [current]);
-  const tabs = TABS.filter(([page]) => page !== "apptokens" || rights.value.can("makeTokens", app));
+  const may = rights.value;
+  const isOffered = (page: string) => (page === "apptokens" ? may.can("makeTokens", app) : page !== "webhooks" || may.can("seeWebhooks", app));
+  const tabs = TABS.filter(([page]) => isOffered(page));
   return (
     <>
       <div class="heading app">

@@ -1,6 +1,6 @@
 // A preview in a frame, in three widths; and what stands in its place where a frame would stay empty.
 import { useState } from "preact/hooks";
-import type { Protection } from "../api.ts";
+import type { Protection } from "../api_more.ts";
 import { call, path } from "../client.ts";
 import { openShareLink } from "../dialogs/protection.tsx";
 import { safeLink, visible } from "../outside_text.ts";
