@@ -37,6 +37,9 @@ before(async () => {
   await edge.devanture(["lock", "--app", "shop", "--reason", `${MARKUP} ${TURNED}`]);
   await edge.devanture(["env", "set", `GREETING=${MARKUP}${TURNED}`, "--app", "shop"]);
   await edge.own("token", "create", "--app", "shop", "--name", "<s>ci</s>", "--scope", "read");
+  const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea";
+  const signers = await edge.api("PUT", "/v1/apps/shop/environments/staging/signers", { body: { signers: [`${key} ${MARKUP}`], signatures_min: 1 } });
+  assert.equal(signers.status, 200, signers.text);
 });
 
 /** Nothing of what was written became an element or ran. */
@@ -74,6 +77,9 @@ test("on every page", async () => {
   await isText(visit);
   await visit.go("/console/apps/shop/tokens");
   await page.getByText("<s>ci</s>", { exact: true }).waitFor();
+  await isText(visit);
+  await visit.go("/console/apps/shop/signing?env=staging");
+  await page.getByText(MARKUP).waitFor();
   await isText(visit);
   await visit.go("/console/audit");
   await page.getByText("lock", { exact: true }).first().waitFor();

@@ -58,6 +58,8 @@ test("an environment is opened by its password, and by the edge's default again"
   assert.ok(!(await visit.page.content()).includes("open sesame, please"));
   const address = `https://staging--shop.localhost:${edge.https}/`;
   assert.equal(await statusOf(address), 401);
+  await visit.go("/console/apps/shop");
+  await visit.page.getByText("by a password or a link").click();
   const { page, leave } = await visitor();
   await page.goto(address);
   await page.locator("input[type=password]").fill("open sesame, please");
@@ -81,6 +83,12 @@ test("a link opens a protected preview, is shown once, and ends when it is revok
   await visit.dialog().getByRole("button", { name: "Save" }).click();
   await visit.closed();
   assert.equal(await statusOf(preview), 401);
+  // Who would pass on the address alone is led to the links.
+  await visit.go("/console/apps/shop/previews");
+  await visit.button(`Share: ${version.slice(0, 12)}`).click();
+  await visit.dialog().getByText("Previews of this app are protected").waitFor();
+  await visit.dialog().getByRole("button", { name: "Share links" }).click();
+  await visit.closed();
 
   await visit.page.getByText("No share link.").waitFor();
   await visit.button("Make a link").click();

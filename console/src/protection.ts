@@ -1,10 +1,17 @@
 // Who may see previews and environments: what is set, and what is set for nothing.
 import type { Protection, ProtectionMode, ShareLink } from "./api_more.ts";
+import { call, path } from "./client.ts";
 import { shortId } from "./format.ts";
 import type { Tone } from "./health.ts";
+import { type Resource, useResource } from "./state.ts";
 
 /** The name that the API has for all previews of an app, in place of that of an environment. */
 export const PREVIEWS = "preview";
+
+/** Who may see what of an app, as far as something is set. */
+export function useProtection(app: string, every = 0): Resource<{ protections: Protection[] }> {
+  return useResource(`protection ${app}`, (signal) => call("GET", path`/v1/apps/${app}/protection`, { signal }), every);
+}
 
 /** A row for the previews and each environment: what the edge lists, and what everybody sees as nothing is set for it. */
 export function protectionOf(set: Protection[], environments: string[]): Protection[] {

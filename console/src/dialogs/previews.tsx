@@ -4,9 +4,11 @@ import type { Place } from "../api.ts";
 import { devanture } from "../command.ts";
 import { call, path } from "../client.ts";
 import { shortId } from "../format.ts";
+import { protectsPreviews, useProtection } from "../protection.ts";
+import { go, to } from "../router.ts";
 import { announce } from "../state.ts";
 import { t } from "../texts.ts";
-import { Away, Button, Copy, Id } from "../ui/basics.tsx";
+import { Away, Button, Copy, Id, Mark } from "../ui/basics.tsx";
 import { ActionDialog, Choice, closeDialog, Frame, openDialog, TextField } from "../ui/dialog.tsx";
 
 const ENDS = ["1d", "7d", "14d", "30d", "never"];
@@ -53,6 +55,7 @@ function ShareDialog({ app, version, url }: ShareProps) {
         {t.share.about} <Id id={version} />
       </p>
       <Address url={url} />
+      <Protected app={app} />
       <p>{t.share.lasting}</p>
       <TextField
         label={t.share.alias}
@@ -65,6 +68,24 @@ function ShareDialog({ app, version, url }: ShareProps) {
       />
       <Choice label={t.share.ends} value={ends} set={setEnds} options={ENDS.map((value) => ({ value, text: t.share.lasts(value) }))} />
     </ActionDialog>
+  );
+}
+
+/** That the address is not enough, where previews are protected: links of their own open them. */
+function Protected({ app }: { app: string }) {
+  const mode = protectsPreviews(useProtection(app).data?.protections ?? []);
+  if (mode === null) return null;
+  const leave = () => {
+    closeDialog();
+    go(to("protection", { app }));
+  };
+  return (
+    <div>
+      <Mark tone="warn">{mode === "off" ? t.share.off : t.share.protected}</Mark>{" "}
+      <Button look="quiet" onClick={leave}>
+        {t.share.links}
+      </Button>
+    </div>
   );
 }
 

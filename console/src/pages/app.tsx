@@ -7,6 +7,7 @@ import { openPromote, openRollback } from "../dialogs/going_live.tsx";
 import { brief, count, duration, firstLine, percent, shortId } from "../format.ts";
 import { healthOf } from "../health.ts";
 import { servingOf, useInstances } from "../instances.ts";
+import { useProtection } from "../protection.ts";
 import { to } from "../router.ts";
 import { spark, totals } from "../series.ts";
 import { type Resource, rights, useResource } from "../state.ts";
@@ -17,6 +18,8 @@ import { CanaryPart, Refusal } from "../ui/canary.tsx";
 import { AppFrame, environmentsOf, useApp, useTitle } from "../ui/frame.tsx";
 import { Spark } from "../ui/spark.tsx";
 
+/** How often it is looked at who may see an environment. */
+const LOOK_MS = 10_000;
 /** Deploys among which the one that is live is looked for. */
 const RECENT = 20;
 
@@ -157,11 +160,13 @@ function Held({ by, who, at, words }: { by: string; who: string; at: number; wor
 
 interface FactsProps extends InApp {
   status: Status;
+  /** Who may see it, where that is not everybody. */
+  mode: string | undefined;
   settings: number | undefined;
   instances: InstanceList | null;
 }
 
-function Facts({ app, env, status, settings, instances }: FactsProps) {
+function Facts({ app, env, status, mode, settings, instances }: FactsProps) {
   return (
     <dl class="facts">
       {status.urls && (
@@ -180,6 +185,11 @@ function Facts({ app, env, status, settings, instances }: FactsProps) {
       <Fact name={t.card.settings}>
         <a href={to("settings", { app }, { env })}>{settings !== undefined ? t.card.revision(settings) : "—"}</a>
       </Fact>
+      {mode && (
+        <Fact name={t.card.visitors}>
+          <a href={to("protection", { app })}>{t.card.modes[mode] ?? mode}</a>
+        </Fact>
+      )}
       {status.signed && (
         <Fact name={t.card.signatures}>
           <a href={to("signing", { app }, { env })}>
@@ -208,7 +218,13 @@ function useLive(app: string, env: string, status: Status | null): Resource<Depl
   });
 }
 
-function Card({ app, env, info, names }: InApp & { info: AppInfo | null; names: string[] }) {
+interface CardProps extends InApp {
+  info: AppInfo | null;
+  names: string[];
+  mode: string | undefined;
+}
+
+function Card({ app, env, info, names, mode }: CardProps) {
   const status = useResource<Status>(
     `card ${app} ${env}`,
     (signal) => call("GET", placePath(app, env), { query: { nodes: true }, signal }),
@@ -251,7 +267,7 @@ function Card({ app, env, info, names }: InApp & { info: AppInfo | null; names: 
           )}
           <CanaryPart app={app} env={env} status={data} />
           <LastHour app={app} env={env} />
-          <Facts app={app} env={env} status={data} settings={settings.data?.revision} instances={instances.data} />
+          <Facts app={app} env={env} status={data} mode={mode} settings={settings.data?.revision} instances={instances.data} />
           <Actions app={app} env={env} status={data} names={names} />
         </>
       )}
@@ -259,17 +275,24 @@ function Card({ app, env, info, names }: InApp & { info: AppInfo | null; names: 
   );
 }
 
+/** Who may see the environments that not everybody may see. */
+function useModes(app: string): Map<string, string> {
+  const list = useProtection(app, LOOK_MS).data?.protections ?? [];
+  return new Map(list.filter(({ mode }) => mode !== "public").map(({ environment, mode }) => [environment, mode]));
+}
+
 export function AppPage({ app }: { app: string }) {
   useTitle(app);
   const info = useApp(app);
   const names = environmentsOf(info.data);
+  const modes = useModes(app);
   return (
     <AppFrame app={app} info={info.data}>
       <Pending of={info} />
       <Stale of={info} />
       <div class="cards">
         {names.map((env) => (
-          <Card key={env} app={app} env={env} info={info.data} names={names} />
+          <Card key={env} app={app} env={env} info={info.data} names={names} mode={modes.get(env)} />
         ))}
       </div>
       {info.data && <Previews app={app} info={info.data} />}

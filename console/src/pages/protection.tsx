@@ -4,7 +4,7 @@ import { call, path } from "../client.ts";
 import { openProtect, openRevokeLink, openShareLink } from "../dialogs/protection.tsx";
 import { shortId } from "../format.ts";
 import { visible } from "../outside_text.ts";
-import { PREVIEWS, protectionOf, targetOf, toneOfMode } from "../protection.ts";
+import { PREVIEWS, protectionOf, targetOf, toneOfMode, useProtection } from "../protection.ts";
 import { rights, useResource } from "../state.ts";
 import { t } from "../texts.ts";
 import { m } from "../texts_more.ts";
@@ -22,9 +22,7 @@ function Mode({ of }: { of: Protection }) {
 }
 
 function Modes({ app, names }: { app: string; names: string[] }) {
-  const list = useResource<{ protections: Protection[] }>(`protection ${app}`, (signal) =>
-    call("GET", path`/v1/apps/${app}/protection`, { signal }),
-  );
+  const list = useProtection(app);
   const columns: Column<Protection>[] = [
     {
       head: m.protection.what,

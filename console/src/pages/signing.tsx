@@ -7,6 +7,7 @@ import { call, placePath, problemFrom } from "../client.ts";
 import { openRemoveSigner, openSigners } from "../dialogs/signing.tsx";
 import { exact, shortId } from "../format.ts";
 import { type Ask, brokenOf, exported, newest } from "../live_log.ts";
+import { visible } from "../outside_text.ts";
 import { fingerprintOf, keyOf, type SignerKey } from "../signer_keys.ts";
 import { announce, rights, useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
@@ -77,7 +78,7 @@ function Wanted({ app, env, data, rows }: InApp & { data: Signers; rows: Row[] }
       head: t.actions,
       cell: (row) => (
         <div class="actions">
-          <Copy text={row.text} label={m.signers.copy(nameOf(row))} />
+          <Copy text={row.text} label={m.signers.copy(visible(nameOf(row)))} />
           {mayChange && <Opens label={m.signers.remove} of={nameOf(row)} open={() => openRemoveSigner({ ...place, text: row.text, name: nameOf(row) })} />}
         </div>
       ),

@@ -1,12 +1,10 @@
 // A preview in a frame, in three widths; and what stands in its place where a frame would stay empty.
 import { useState } from "preact/hooks";
-import type { Protection } from "../api_more.ts";
-import { call, path } from "../client.ts";
 import { openShareLink } from "../dialogs/protection.tsx";
 import { safeLink, visible } from "../outside_text.ts";
-import { PREVIEWS, protectsPreviews } from "../protection.ts";
+import { PREVIEWS, protectsPreviews, useProtection } from "../protection.ts";
 import { to } from "../router.ts";
-import { rights, useResource } from "../state.ts";
+import { rights } from "../state.ts";
 import { t } from "../texts.ts";
 import { m } from "../texts_more.ts";
 import { Away, Button, Empty, Opens, Outside } from "./basics.tsx";
@@ -74,9 +72,7 @@ function Framed({ shown, width }: { shown: Shown; width: number }) {
 
 export function PreviewFrame({ app, shown, close }: { app: string; shown: Shown; close: () => void }) {
   const [width, setWidth] = useState<number>(1280);
-  const list = useResource<{ protections: Protection[] }>(`protection ${app}`, (signal) =>
-    call("GET", path`/v1/apps/${app}/protection`, { signal }),
-  );
+  const list = useProtection(app);
   const protections = list.data?.protections ?? [];
   const mode = protectsPreviews(protections);
   // A right to one environment alone says nothing of previews, nor does an edge of an earlier release.
