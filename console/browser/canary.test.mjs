@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { DESK, PHONE, end, start, until, Visit } from "./browser.mjs";
+import { ACCOUNT } from "./edge.mjs";
 
 let edge, browser;
 const versions = {};
@@ -168,4 +169,34 @@ test("it gets another share, is aborted with a reason, begins again and is finis
   assert.equal(await edge.live("shop"), versions.next);
   await page.getByText("Live, locked").waitFor();
   await visit.close();
+});
+
+test("where the app wants it, a person confirms who they are before it begins, and aborts it without", async () => {
+  const waiting = (await edge.push("shop", "Later", "--message", "The later page", "--no-switch")).version;
+  await edge.api("DELETE", "/v1/apps/shop/environments/prod/lock");
+  const set = await edge.api("PUT", "/v1/apps/shop/confirmations", { body: { confirm: ["promote"] } });
+  assert.equal(set.status, 200, set.text);
+  const visit = await Visit.open(browser, edge);
+  visit.expect(/\/canary$/, 403);
+  await visit.logIn("/console/apps/shop/deploys");
+  const { page } = visit;
+  const entry = page.locator("details", { hasText: "The later page" });
+  await entry.click();
+  await entry.getByRole("button", { name: `Begin a canary: ${short(waiting)}` }).click();
+  await visit.dialog().getByText("index.html").waitFor();
+  await visit.dialog().getByRole("button", { name: "Begin a canary" }).click();
+  await page.getByLabel("Password of ada").fill(ACCOUNT.password);
+  assert.equal(await canary(), null);
+  await visit.dialog().getByRole("button", { name: "Confirm" }).click();
+  await until("the canary", canary);
+  await visit.closed();
+  await visit.close();
+
+  const later = await Visit.open(browser, edge);
+  await later.logIn("/console/apps/shop");
+  await later.button("Abort: prod").click();
+  await later.dialog().getByRole("button", { name: "Abort", exact: true }).click();
+  await later.closed();
+  assert.equal(await canary(), null);
+  await later.close();
 });
