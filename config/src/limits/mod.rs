@@ -434,7 +434,7 @@ limits! {
     argon2_at_once_max = 2 in 1 ..= 64,
     /// Passwords that may wait to be checked; further ones are refused with `Retry-After`.
     argon2_waiting_max = 32 in 0 ..= 10_000,
-    /// Attempts to log in to one account within `login_window_ms`, those from addresses that it logged in from aside.
+    /// Attempts to log in to one account within `login_window_ms`, those from addresses that it logged in from aside; and from one address at one password of visitors.
     login_attempts_per_account_max = 10 in 1 ..= 1_000,
     /// Attempts to log in from one address, of IPv6 one /64, within `login_window_ms`.
     login_attempts_per_address_max = 100 in 1 ..= 10_000,

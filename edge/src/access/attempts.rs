@@ -6,6 +6,10 @@
 //! and not the owner at their usual place. From elsewhere the owner waits until the oldest attempt is as old as the
 //! window; attempts that are refused do not count, so that nobody can prolong that.
 //!
+//! Visitors' passwords have tables of their own: neither keeps anybody from the other. Many people enter one of them, for
+//! the first time and from anywhere, so that each address has its own window there, and all those from which it was
+//! never entered together the larger one of an address: one stranger locks out nobody else.
+//!
 //! Nodes of a cluster report the attempts that were looked at to each other, a moment later, and count those of others as
 //! their own: so many are allowed on all of them, and a few more within that moment.
 
@@ -17,7 +21,7 @@ use devanture_config::limits::Limits;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::cluster::{ATTEMPTS_MAX, AttemptNote};
+use crate::cluster::AttemptNote;
 use crate::ledger::{Windows, ms_since};
 
 /// Time in which attempts gather before they are reported to other nodes together.
@@ -60,9 +64,10 @@ impl Network {
 /// The hash of a login as it was typed, so that a long one takes no more room.
 type Login = [u8; 32];
 
-/// All attempts to log in.
+/// All attempts to log in, or all at visitors' passwords.
 pub(super) struct Attempts {
     began: Instant,
+    of_visitors: bool,
     tables: Mutex<Tables>,
     /// Takes what is reported to other nodes, in a cluster. What does not fit is left out.
     notes: OnceLock<mpsc::Sender<AttemptNote>>,
@@ -71,6 +76,8 @@ pub(super) struct Attempts {
 struct Tables {
     by_account: Windows<(Login, Option<Network>)>,
     by_address: Windows<Network>,
+    /// Of visitors alone: attempts at a password from all addresses where it was never right.
+    by_password: Windows<Login>,
     /// From where accounts logged in: a window with one attempt each.
     known: Windows<(Login, Network)>,
 }
@@ -80,6 +87,7 @@ struct Tables {
 pub(super) struct Attempt {
     account: (Login, Option<Network>),
     network: Network,
+    is_known: bool,
 }
 
 /// One attempt to exchange an identity token that was let through.
@@ -87,15 +95,27 @@ pub(super) struct Attempt {
 pub(super) struct IdentityAttempt(Network);
 
 impl Attempts {
+    /// Attempts to log in.
     pub(super) fn new(limits: &Limits) -> Self {
+        Self::with(limits, false)
+    }
+
+    /// Attempts at visitors' passwords.
+    pub(super) fn of_visitors(limits: &Limits) -> Self {
+        Self::with(limits, true)
+    }
+
+    fn with(limits: &Limits, of_visitors: bool) -> Self {
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let (keys_max, window_ms) = (size(limits.login_keys_max), limits.login_window_ms);
+        let per_address = size(limits.login_attempts_per_address_max);
         let tables = Tables {
             by_account: Windows::new(size(limits.login_attempts_per_account_max), keys_max, window_ms),
-            by_address: Windows::new(size(limits.login_attempts_per_address_max), keys_max, window_ms),
+            by_address: Windows::new(per_address, keys_max, window_ms),
+            by_password: Windows::new(per_address, keys_max, window_ms),
             known: Windows::new(1, keys_max, limits.refresh_token_ms_max),
         };
-        Self { began: Instant::now(), tables: Mutex::new(tables), notes: OnceLock::new() }
+        Self { began: Instant::now(), of_visitors, tables: Mutex::new(tables), notes: OnceLock::new() }
     }
 
     /// Counts an attempt before it is looked at, so that many at once are not more than one after the other.
@@ -111,14 +131,31 @@ impl Attempts {
         let network = Network::of(from);
         let mut tables = self.tables.lock();
         let is_known = tables.known.wait_ms(&(login, network), now_ms).is_some();
-        let account = (login, is_known.then_some(network));
-        let waits = [tables.by_account.wait_ms(&account, now_ms), tables.by_address.wait_ms(&network, now_ms)];
+        let attempt = self.attempt(login, network, is_known);
+        let waits = [
+            tables.by_account.wait_ms(&attempt.account, now_ms),
+            tables.by_address.wait_ms(&network, now_ms),
+            self.is_shared(&attempt).then(|| tables.by_password.wait_ms(&login, now_ms)).flatten(),
+        ];
         if let Some(wait_ms) = waits.into_iter().flatten().max() {
             return Err(wait_ms);
         }
-        tables.by_account.add(&account, now_ms);
+        tables.by_account.add(&attempt.account, now_ms);
         tables.by_address.add(&network, now_ms);
-        Ok(Attempt { account, network })
+        if self.is_shared(&attempt) {
+            tables.by_password.add(&login, now_ms);
+        }
+        Ok(attempt)
+    }
+
+    fn attempt(&self, login: Login, network: Network, is_known: bool) -> Attempt {
+        let has_own_window = is_known || self.of_visitors;
+        Attempt { account: (login, has_own_window.then_some(network)), network, is_known }
+    }
+
+    /// Whether an attempt counts in the window that all strangers have together beside their own.
+    const fn is_shared(&self, attempt: &Attempt) -> bool {
+        self.of_visitors && !attempt.is_known
     }
 
     /// Counts an attempt to exchange an identity token, which names no account, before it is looked at.
@@ -145,6 +182,9 @@ impl Attempts {
         let now_ms = ms_since(self.began);
         let mut tables = self.tables.lock();
         tables.by_account.clear(&attempt.account);
+        if self.is_shared(attempt) {
+            tables.by_password.take_back(&attempt.account.0);
+        }
         let known = (attempt.account.0, attempt.network);
         tables.known.clear(&known);
         tables.known.add(&known, now_ms);
@@ -157,18 +197,17 @@ impl Attempts {
         self.note(attempt, false);
     }
 
-    /// What is reported to other nodes, from now on.
-    pub(super) fn noted(&self) -> mpsc::Receiver<AttemptNote> {
-        let (sender, receiver) = mpsc::channel(ATTEMPTS_MAX);
-        // It is asked for once.
+    /// Reports attempts to other nodes by `sender`, from now on.
+    pub(super) fn report_to(&self, sender: mpsc::Sender<AttemptNote>) {
+        // It is called once.
         self.notes.set(sender).ok();
-        receiver
     }
 
     fn note(&self, attempt: &Attempt, has_succeeded: bool) {
         let Some(notes) = self.notes.get() else { return };
         let login = hex::encode(attempt.account.0);
-        notes.try_send(AttemptNote { login, network: attempt.network.address(), has_succeeded }).ok();
+        let (network, of_visitor) = (attempt.network.address(), self.of_visitors);
+        notes.try_send(AttemptNote { login, network, has_succeeded, of_visitor }).ok();
     }
 
     /// Counts an attempt on another node.
@@ -184,17 +223,22 @@ impl Attempts {
         let mut tables = self.tables.lock();
         let known = (login, network);
         let is_known = tables.known.wait_ms(&known, now_ms).is_some();
-        let account = (login, is_known.then_some(network));
+        let attempt = self.attempt(login, network, is_known);
         // Windows that are full stay so without it, and no longer.
         if tables.by_address.wait_ms(&network, now_ms).is_none() {
             tables.by_address.add(&network, now_ms);
         }
         if note.has_succeeded {
-            tables.by_account.clear(&account);
+            tables.by_account.clear(&attempt.account);
             tables.known.clear(&known);
             tables.known.add(&known, now_ms);
-        } else if tables.by_account.wait_ms(&account, now_ms).is_none() {
-            tables.by_account.add(&account, now_ms);
+            return;
+        }
+        if tables.by_account.wait_ms(&attempt.account, now_ms).is_none() {
+            tables.by_account.add(&attempt.account, now_ms);
+        }
+        if self.is_shared(&attempt) && tables.by_password.wait_ms(&login, now_ms).is_none() {
+            tables.by_password.add(&login, now_ms);
         }
     }
 
@@ -203,6 +247,9 @@ impl Attempts {
         let mut tables = self.tables.lock();
         tables.by_account.take_back(&attempt.account);
         tables.by_address.take_back(&attempt.network);
+        if self.is_shared(attempt) {
+            tables.by_password.take_back(&attempt.account.0);
+        }
     }
 }
 
@@ -233,14 +280,25 @@ impl Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::ATTEMPTS_MAX;
 
-    fn attempts(per_account: u64, per_address: u64) -> Attempts {
-        Attempts::new(&Limits {
+    fn limits(per_account: u64, per_address: u64) -> Limits {
+        Limits {
             login_attempts_per_account_max: per_account,
             login_attempts_per_address_max: per_address,
             login_window_ms: 1_000,
             ..Limits::default()
-        })
+        }
+    }
+
+    fn attempts(per_account: u64, per_address: u64) -> Attempts {
+        Attempts::new(&limits(per_account, per_address))
+    }
+
+    fn noted(attempts: &Attempts) -> mpsc::Receiver<AttemptNote> {
+        let (sender, receiver) = mpsc::channel(ATTEMPTS_MAX);
+        attempts.report_to(sender);
+        receiver
     }
 
     fn address(text: &str) -> Option<IpAddr> {
@@ -282,7 +340,7 @@ mod tests {
     #[test]
     fn attempts_on_other_nodes_count_as_own_ones_and_fill_no_window_beyond_its_limit() {
         let (one, other) = (attempts(3, 100), attempts(3, 100));
-        let mut noted = one.noted();
+        let mut noted = noted(&one);
         for number in 0..3 {
             let attempt = one.begin_at("ada", address(&format!("2001:db8:0:{number}::1")), 0).unwrap();
             one.failed(&attempt);
@@ -304,7 +362,30 @@ mod tests {
         }
         other.begin_at("cy", address("198.51.100.1"), 30).unwrap_err();
         other.begin_at("cy", address("192.0.2.9"), 30).unwrap();
-        other.count(&AttemptNote { login: "no hash".to_owned(), network: None, has_succeeded: true });
+        let login = "no hash".to_owned();
+        other.count(&AttemptNote { login, network: None, has_succeeded: true, of_visitor: false });
+    }
+
+    #[test]
+    fn a_stranger_at_a_visitors_password_locks_out_nobody_else_and_many_lock_out_each_other() {
+        let (one, other) = (Attempts::of_visitors(&limits(3, 5)), Attempts::of_visitors(&limits(3, 5)));
+        let mut noted = noted(&one);
+        let home = one.begin_at("visitor shop preview", address("192.0.2.1"), 0).unwrap();
+        one.succeeded(&home);
+        other.count_at(&noted.try_recv().unwrap(), 0);
+        for _ in 0..3 {
+            let attempt = one.begin_at("visitor shop preview", address("198.51.100.1"), 10).unwrap();
+            one.failed(&attempt);
+            other.count_at(&noted.try_recv().unwrap(), 10);
+        }
+        for node in [&one, &other] {
+            assert_eq!(node.begin_at("visitor shop preview", address("198.51.100.1"), 510).unwrap_err(), 500);
+            node.begin_at("visitor shop preview", address("203.0.113.9"), 510).unwrap();
+            node.begin_at("visitor shop preview", address("203.0.113.10"), 510).unwrap();
+            assert_eq!(node.begin_at("visitor shop preview", address("203.0.113.11"), 510).unwrap_err(), 500);
+            node.begin_at("visitor shop staging", address("203.0.113.11"), 510).unwrap();
+            node.begin_at("visitor shop preview", address("192.0.2.1"), 510).unwrap();
+        }
     }
 
     #[test]

@@ -337,15 +337,7 @@ impl Credentials {
     pub(super) fn limited(&self, login: &str, from: Option<IpAddr>, wait: Duration) -> Error {
         count("limited");
         self.log_refusal(login, from, "too many attempts");
-        let seconds = wait.as_millis().div_ceil(1_000);
-        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX).max(1);
-        Problem::new(
-            Code::TooManyAttempts,
-            "There were too many attempts to log in, to this account or from this address.",
-        )
-        .hint(format!("try again in {}; a token is not held up by this", counted(seconds, "second")))
-        .retry_after(seconds)
-        .into()
+        limited(wait)
     }
 
     fn refused(&self, login: &str, from: Option<IpAddr>) -> Error {
@@ -380,6 +372,15 @@ impl Credentials {
 
 pub(super) fn count(outcome: &'static str) {
     counter!("devanture_logins_total", "outcome" => outcome).increment(1);
+}
+
+/// The answer to one attempt too many; the next one may be made after `wait`.
+pub(super) fn limited(wait: Duration) -> Error {
+    let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
+    Problem::new(Code::TooManyAttempts, "There were too many attempts to log in, to this account or from this address.")
+        .hint(format!("try again in {}; a token is not held up by this", counted(seconds, "second")))
+        .retry_after(seconds)
+        .into()
 }
 
 /// An id for a login, or a session, of the account or token with the id `of`.

@@ -58,6 +58,7 @@ pub struct Credentials {
     making: tokio::sync::Mutex<()>,
     passwords: Passwords,
     attempts: Attempts,
+    visitor_attempts: Attempts,
     used: LastUse,
     /// What challenges for passkeys are signed with, once one was needed.
     challenge_key: OnceCell<[u8; 32]>,
@@ -76,6 +77,7 @@ impl Credentials {
             making: tokio::sync::Mutex::default(),
             passwords: Passwords::new(limits),
             attempts: Attempts::new(limits),
+            visitor_attempts: Attempts::of_visitors(limits),
             used: LastUse::default(),
             challenge_key: OnceCell::new(),
             log_quota: Quota::of_the_log(),
@@ -86,13 +88,18 @@ impl Credentials {
 
     /// Counts attempts at logging in that were made on another node of the cluster.
     pub(crate) fn count_attempts(&self, notes: &[AttemptNote]) {
-        notes.iter().for_each(|note| self.attempts.count(note));
+        for note in notes {
+            let attempts = if note.of_visitor { &self.visitor_attempts } else { &self.attempts };
+            attempts.count(note);
+        }
     }
 
     /// Reports attempts at logging in on this node to the others; never ends. Where nodes cannot be reached, the limits hold
     /// on each of them. Nothing of it is written: a stranger who tries and tries costs the nodes some messages a second.
     pub async fn keep_reporting_attempts(self: Arc<Self>, nodes: Nodes) {
-        let mut noted = self.attempts.noted();
+        let (sender, mut noted) = tokio::sync::mpsc::channel(ATTEMPTS_MAX);
+        self.attempts.report_to(sender.clone());
+        self.visitor_attempts.report_to(sender);
         while let Some(first) = noted.recv().await {
             tokio::time::sleep(attempts::REPORT_PAUSE).await;
             let mut notes = vec![first];

@@ -7,7 +7,8 @@ use devanture_config::api::{Scope, Secret};
 use devanture_config::{AppName, PlaceName};
 
 use super::Credentials;
-use crate::ledger::Error;
+use super::logins::limited;
+use crate::ledger::{Error, from_text};
 
 impl Credentials {
     /// Hashes a password for visitors.
@@ -29,21 +30,32 @@ impl Credentials {
         password: &Secret,
         from: Option<IpAddr>,
     ) -> Result<bool, Error> {
-        let attempt = self.attempts.begin(what, from).map_err(|wait| self.limited(what, from, wait))?;
+        let attempts = &self.visitor_attempts;
+        let attempt = attempts.begin(what, from).map_err(|wait| {
+            self.log_visitor(what, from, "too many attempts");
+            limited(wait)
+        })?;
         let verified = match self.passwords.verify(Some(hash), password).await {
             Ok(verified) => verified,
             Err(error) => {
-                self.attempts.take_back(&attempt);
+                attempts.take_back(&attempt);
                 return Err(error);
             }
         };
         if verified.is_right {
-            self.attempts.succeeded(&attempt);
+            attempts.succeeded(&attempt);
         } else {
-            self.attempts.failed(&attempt);
-            self.refuse_login(what, from);
+            attempts.failed(&attempt);
+            self.log_visitor(what, from, "wrong");
         }
         Ok(verified.is_right)
+    }
+
+    /// Logs that a visitor was refused, within the quota of all that strangers cause.
+    fn log_visitor(&self, what: &str, from: Option<IpAddr>, why: &str) {
+        if self.log_quota.take() {
+            tracing::warn!(target: "audit", what, from = from_text(from), why, "a visitor was refused");
+        }
     }
 
     /// Whether a token may read an environment of an app, `preview` for its previews.

@@ -116,4 +116,7 @@ pub struct AttemptNote {
     pub network: Option<IpAddr>,
     /// Whether the password was right.
     pub has_succeeded: bool,
+    /// Whether it was a visitor's, whose attempts count apart from logins.
+    #[serde(default)]
+    pub of_visitor: bool,
 }

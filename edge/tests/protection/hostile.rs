@@ -1,5 +1,7 @@
 //! Forged, replayed and foreign credentials, other sites' forms, and redirects to elsewhere.
 
+use std::net::IpAddr;
+
 use devanture_config::api::Scope;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -8,7 +10,7 @@ use super::world::{
     LOGIN, PAGE, PASSWORD, cookie_of, enter, form, get_with, path_of, preview_of, protect, protect_by_password,
     push_alias, quick, share,
 };
-use crate::support::{got, on_each_engine};
+use crate::support::{RunningEdge, got, on_each_engine};
 use crate::wire::{ask, protocols};
 
 on_each_engine! {
@@ -172,6 +174,47 @@ async fn attempts_at_a_password_are_limited() {
         assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
         assert!(answer.headers.contains_key("retry-after") && !answer.headers.contains_key("set-cookie"));
     }
+    edge.stop().await;
+}
+
+/// Sends the form from another address of this machine.
+async fn enter_from(edge: &RunningEdge, last: u8, host: &str, password: &str) -> StatusCode {
+    let ca = reqwest::Certificate::from_pem(&std::fs::read(edge.ca()).unwrap()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([ca]).local_address(IpAddr::from([127, 0, 0, last]));
+    let client = client.resolve(host, edge.https()).redirect(reqwest::redirect::Policy::none()).no_proxy();
+    let url = format!("https://{host}:{}{LOGIN}", edge.https().port());
+    let request = client.build().unwrap().post(url).header("content-type", "application/x-www-form-urlencoded");
+    got(request.body(form(password))).await.status
+}
+
+#[tokio::test]
+async fn a_stranger_locks_out_no_other_visitor_and_nobody_from_the_api() {
+    let limited = quick().with_limit("login_attempts_per_account_max", 2);
+    let edge = limited.with_limit("login_attempts_per_address_max", 4).start().await;
+    let host = preview_of(&edge, "shop").await;
+    protect_by_password(&edge, "preview").await;
+    for password in ["wrong horse one", "wrong horse two"] {
+        assert_eq!(enter_from(&edge, 2, &host, password).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(enter_from(&edge, 2, &host, PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(enter_from(&edge, 3, &host, PASSWORD).await, StatusCode::SEE_OTHER);
+    // The windows of logins are others: neither a name that is typed nor an address fills those of visitors.
+    let login = async |login: &str| {
+        let url = format!("https://{}/v1/login", edge.admin());
+        let body = json!({ "login": login, "password": "wrong horse three" });
+        got(edge.client().post(url).json(&body)).await.status
+    };
+    for name in ["visitor shop preview", "visitor shop preview", "ada", "bob"] {
+        assert_eq!(login(name).await, StatusCode::UNAUTHORIZED, "{name}");
+    }
+    assert_eq!(login("cy").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(enter_from(&edge, 1, &host, PASSWORD).await, StatusCode::SEE_OTHER);
+    // Many strangers together have a bound, and hold up nobody where the password was entered.
+    for last in 10..12 {
+        assert_eq!(enter_from(&edge, last, &host, "wrong horse").await, StatusCode::UNAUTHORIZED, "{last}");
+    }
+    assert_eq!(enter_from(&edge, 12, &host, "wrong horse").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(enter_from(&edge, 3, &host, PASSWORD).await, StatusCode::SEE_OTHER);
     edge.stop().await;
 }
 
