@@ -3,6 +3,7 @@
 //! `canary_steps.rs`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use devanture_config::api::{
     Canary, CanaryCounts, CanaryEnd, CanaryRequest, CanaryStatus, CanaryStep, Deploy, DeployKind, DeployProblem,
@@ -112,6 +113,7 @@ impl Switcher {
             return Err(Problem::new(Code::BadRequest, detail).hint("push another version").into());
         }
         self.check_workers(environment, pointer.version, version).await?;
+        a_second_after(pointer.last_modified_ms()).await;
         let (this, actor) = (Arc::clone(self), actor.clone());
         let (app, environment) = (app.clone(), environment.clone());
         let begun = self.ledger.tick();
@@ -205,7 +207,7 @@ impl Switcher {
     ) -> Result<Commit, Error> {
         let (revision, pointer) = &live.ok_or_else(|| nothing_live(intent.app, intent.environment))?;
         let at_ms = telemetry::now_ms().max(pointer.switched_ms.saturating_add(SECOND_MS));
-        let canary = CanaryRecord { since_ms: at_ms, next_ms: next_ms(canary, at_ms), ..canary.clone() };
+        let canary = CanaryRecord { since_ms: at_ms, next_ms: next_ms(canary), ..canary.clone() };
         let (entry_key, entry) =
             self.note_canary(intent.actor, (intent.app, intent.environment), pointer, &canary).await?;
         let deploy = Deploy {
@@ -263,11 +265,12 @@ impl Switcher {
             let Gate::Open(gate) = self.environments.gate(actor, (app, environment), passage).await? else {
                 return Err(no_canary(environment));
             };
+            a_second_after(running.last_modified_ms()).await;
             let at_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let plan = request.plan.clone().or_else(|| running.plan.clone());
             let raises = share > running.share;
             let next = CanaryRecord { share, plan, stepped_ms: Some(at_ms), ..running.clone() };
-            let next = CanaryRecord { next_ms: next_ms(&next, at_ms), ..next };
+            let next = CanaryRecord { next_ms: next_ms(&next), ..next };
             let (entry_key, mut entry) = self.note_canary(actor, (app, environment), &pointer, &next).await?;
             entry.deploy.reason.clone_from(&request.reason);
             let what = format!("{environment}: {} gets {share} of the visitors", next.version.short());
@@ -328,6 +331,7 @@ impl Switcher {
             let why = problem.as_ref().map_or_else(String::new, |problem| format!(": {}", problem.detail));
             let what = format!("{environment}: {} gets no visitors any more{why}", running.version.short());
             // What browsers were sent of the canary is older than what they get from now on.
+            a_second_after(running.last_modified_ms()).await;
             let switched_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let next = LivePointer { canary: None, switched_ms, ..pointer.clone() };
             let place = (app, environment);
@@ -377,11 +381,19 @@ pub(super) fn running<'p>(
     pointer.canary.as_ref().filter(is_expected).ok_or_else(|| no_canary(environment))
 }
 
-/// When a canary takes its next step, if it has one.
-fn next_ms(canary: &CanaryRecord, at_ms: u64) -> Option<u64> {
+/// Waits until a change of now has a later second than what browsers were sent, or a second where the clock was set back.
+///
+/// A time that is put ahead instead would add up, change by change, in the history and in the live log.
+async fn a_second_after(last_modified_ms: u64) {
+    let left_ms = last_modified_ms.saturating_add(SECOND_MS).saturating_sub(telemetry::now_ms());
+    tokio::time::sleep(Duration::from_millis(left_ms.min(SECOND_MS))).await;
+}
+
+/// When a canary that begins or steps now takes its next step, if it has one.
+fn next_ms(canary: &CanaryRecord) -> Option<u64> {
     let plan = canary.plan.as_ref()?;
     plan.after(canary.share)?;
-    Some(at_ms.saturating_add(plan.every_s().saturating_mul(1_000)))
+    Some(telemetry::now_ms().saturating_add(plan.every_s().saturating_mul(1_000)))
 }
 
 /// What a canary gets.

@@ -368,3 +368,31 @@ async fn a_canary_that_breaks_goes_back_by_itself_and_nobody_else_sees_an_error(
     assert!(problem.detail.starts_with("404 rose from 0.0 %"), "{}", problem.detail);
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn canaries_one_after_the_other_put_no_time_ahead_of_the_clock() {
+    let (edge, version) = two_versions().await;
+    let old = edge.live("shop").await.unwrap();
+    let mut dates = Vec::new();
+    for _ in 0..2 {
+        set(&edge, json!({ "version": version, "share": 50 })).await;
+        let [_, new] = one_on_each_side(&edge).await;
+        dates.push(navigate(&edge, "/", Some(&new)).await.header("last-modified").to_owned());
+        call(&edge, Method::DELETE, CANARY, None).await;
+        dates.push(navigate(&edge, "/", Some(&new)).await.header("last-modified").to_owned());
+    }
+    for version in [version, old] {
+        let switched = call(&edge, Method::POST, "environments/prod/switch", Some(json!({ "version": version }))).await;
+        assert_eq!(switched.status, StatusCode::OK, "{}", switched.text());
+    }
+    let path = "environments/prod/live-log";
+    let log: devanture_config::api::LiveLog = call(&edge, Method::GET, path, None).await.json();
+    let now_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    assert!(log.entries.iter().all(|entry| u128::from(entry.at_ms) <= now_ms), "{log:#?} by {now_ms}");
+    assert!(history(&edge, "prod").await.deploys.iter().all(|deploy| u128::from(deploy.at_ms) <= now_ms));
+    // Who changes sides has an older page each time.
+    let count = dates.len();
+    dates.dedup();
+    assert_eq!(dates.len(), count, "{dates:?}");
+    edge.stop().await;
+}
