@@ -8,12 +8,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::site_request::SiteRequest;
 
 /// Fields that caches of some providers read before `Cache-Control`.
-const CDN_CACHE_CONTROLS: [&str; 5] = [
+const CDN_CACHE_CONTROLS: [&str; 7] = [
     "cdn-cache-control",
     "cloudflare-cdn-cache-control",
+    "edge-control",
     "netlify-cdn-cache-control",
     "surrogate-control",
     "vercel-cdn-cache-control",
+    "x-accel-expires",
 ];
 
 /// Changes by the site's rules to the head of one answer. Without any, nothing is allocated.
@@ -77,6 +79,16 @@ impl HeaderRules {
     /// Whether only some may see what is answered.
     pub(super) fn is_private(&self) -> bool {
         self.by_rules().is_some_and(|ruled| ruled.is_private)
+    }
+
+    /// Whether the rules change these fields alone.
+    pub(super) fn is_only(&self, fields: &FieldChanges) -> bool {
+        match &self.0 {
+            None => fields.is_empty(),
+            Some(ruled) => ruled.by_rules.as_ref().is_some_and(|ruled| {
+                ruled.changes == *fields && ruled.varies == Varies::default() && !ruled.is_private
+            }),
+        }
     }
 
     fn by_rules(&self) -> Option<&ByRules> {
@@ -150,7 +162,7 @@ fn shorten(headers: &mut HeaderMap, kept: Kept) {
     }
 }
 
-/// Takes away what caches of other providers would read before `Cache-Control` (RFC 9213).
+/// Takes away what nginx and caches of other providers would read before `Cache-Control` (RFC 9213).
 fn forget_cdns(headers: &mut HeaderMap) {
     for name in CDN_CACHE_CONTROLS {
         headers.remove(name);

@@ -7,10 +7,11 @@ use http::{HeaderMap, HeaderValue};
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 /// Fields by which caches in front of the edge would keep an answer in spite of its `Cache-Control` (RFC 9213, and
 /// those of nginx and of providers), or have it be something else.
-const OF_CACHES: [HeaderName; 9] = [
+const OF_CACHES: [HeaderName; 10] = [
     EXPIRES,
     HeaderName::from_static("cdn-cache-control"),
     HeaderName::from_static("cloudflare-cdn-cache-control"),
+    HeaderName::from_static("edge-control"),
     HeaderName::from_static("netlify-cdn-cache-control"),
     HeaderName::from_static("surrogate-control"),
     HeaderName::from_static("use-as-dictionary"),

@@ -396,3 +396,37 @@ async fn canaries_one_after_the_other_put_no_time_ahead_of_the_clock() {
     assert_eq!(dates.len(), count, "{dates:?}");
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn rules_keep_no_page_in_a_cache_and_no_asset_out_of_it() {
+    let headers = "/*\n  X-Frame-Options: DENY\n  X-Accel-Expires: 600\n  CDN-Cache-Control: max-age=600\n";
+    let other = format!("{headers}/assets/two-1a2b3c4d.js\n  X-Two: 2\n");
+    let files = |page: &'static [u8], headers: &'static str| -> Files<'static> {
+        Vec::leak(vec![
+            ("index.html", page),
+            ("assets/one-1a2b3c4d.js", b"1"),
+            ("assets/two-1a2b3c4d.js", b"2"),
+            ("_headers", headers.as_bytes()),
+        ])
+    };
+    let (old, new) = (files(b"old", headers), files(b"new", String::leak(other)));
+    let edge = edge().with_app("shop", old).start().await;
+    let version = stored(&edge, new).await;
+    set(&edge, json!({ "version": version, "share": 50 })).await;
+    for cookie in one_on_each_side(&edge).await {
+        let get = async |path: &str| {
+            got(edge.visit(Method::GET, "shop.localhost", path).header("cookie", cookie.as_str())).await
+        };
+        let page = get("/").await;
+        assert_eq!((page.header("x-frame-options"), page.header("x-accel-expires")), ("DENY", ""));
+        assert_eq!((page.header("vary"), page.header("cdn-cache-control")), ("cookie", ""));
+        assert!(page.header("cache-control").starts_with("private"), "{:?}", page.headers);
+        let same = get("/assets/one-1a2b3c4d.js").await;
+        assert_eq!((same.header("vary"), same.header("x-accel-expires")), ("", "600"), "{:?}", same.headers);
+        assert!(same.header("cache-control").starts_with("public"), "{:?}", same.headers);
+        // Of which the rules of both say something else.
+        let other = get("/assets/two-1a2b3c4d.js").await;
+        assert_eq!((other.header("vary"), other.header("x-accel-expires")), ("cookie", ""), "{:?}", other.headers);
+    }
+    edge.stop().await;
+}
