@@ -94,3 +94,26 @@ async fn what_is_no_signature_is_refused_in_one_piece() {
     assert!(signatures(&edge, one).await.signatures.is_empty());
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn signatures_that_strangers_add_all_the_time_delay_no_switch() {
+    let edge = edge().with_app(APP, ONE).start().await;
+    let ada = key("ada");
+    let two = push(&edge, TWO, &[&ada]).await.unwrap().version;
+    let three = push(&edge, THREE, &[&ada]).await.unwrap().version;
+    want(&edge, &[&ada], 1).await;
+    let flood = async |version| {
+        for number in 0..40 {
+            // Of others that come at once, some are refused.
+            sign(&edge, version, &signature(&key(&format!("stranger-{number}")), version)).await;
+        }
+    };
+    let switches = async {
+        for version in [two, three].into_iter().cycle().take(20) {
+            let switched = post(&edge, "switch", json!({ "version": version })).await;
+            assert_eq!(switched.status, StatusCode::OK, "{}", switched.text());
+        }
+    };
+    tokio::join!(flood(two), flood(two), flood(two), flood(three), flood(three), flood(three), switches);
+    edge.stop().await;
+}
