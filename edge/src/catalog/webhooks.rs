@@ -38,6 +38,9 @@ pub struct WebhookRecord {
     /// The one before, for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_secret: Option<OldSecret>,
+    /// Those before that one: who has not been given the secrets between goes on with theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older_secrets: Vec<OldSecret>,
     /// Whether an admin gave the address, which may then be loopback or private.
     pub trusted: bool,
     /// The name of the token or account that set it.
@@ -82,6 +85,11 @@ impl WebhookRecord {
     pub fn taken(&self, now_ms: u64) -> Self {
         let resumed_ms = if self.failing_since_ms.is_some() { now_ms } else { self.resumed_ms };
         Self { failing_since_ms: None, failed_ms: None, failures: 0, resumed_ms, ..self.clone() }
+    }
+
+    /// The secrets before this one that messages are signed with, too, the last one first.
+    pub fn old_secrets(&self, now_ms: u64) -> impl Iterator<Item = &OldSecret> {
+        self.old_secret.iter().chain(&self.older_secrets).filter(move |old| old.until_ms > now_ms)
     }
 
     /// Whether a message is due before its time, since the receiver may take it now.
@@ -202,6 +210,7 @@ impl WebhookRecord {
             environments: Vec::new(),
             secret: sealed,
             old_secret: None,
+            older_secrets: Vec::new(),
             trusted: false,
             who: "ada".to_owned(),
             created_ms: 0,

@@ -279,6 +279,27 @@ async fn after_a_rotation_both_secrets_sign_for_a_day() {
 }
 
 #[tokio::test]
+async fn after_several_rotations_the_secret_before_them_still_signs() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
+    let receiver = Receiver::start().await;
+    let mut secrets = vec![add(&edge, "ci", &receiver).await];
+    for _ in 0..4 {
+        let rotated: WebhookRotated = post(&edge, "ci/rotate").await.json();
+        secrets.push(rotated.secret.expose().to_owned());
+        if secrets.len() == 4 {
+            post(&edge, "ci/test").await.json::<WebhookDelivery>();
+        }
+    }
+    post(&edge, "ci/test").await.json::<WebhookDelivery>();
+    let messages = receiver.has(2).await;
+    let signing = |message| secrets.iter().map(|secret| signatures_by(secret, message)).collect::<Vec<_>>();
+    // Where the answers to both rotations were lost, the receiver has the first one.
+    assert_eq!(signing(&messages[0]), [1, 1, 1, 1, 0]);
+    assert_eq!(signing(&messages[1]), [0, 1, 1, 1, 1]);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn more_messages_than_may_wait_take_the_place_of_the_oldest() {
     let setup = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhook_waiting_max", 3);
     let edge = setup.with_limit("webhook_deliveries_kept", 4).start().await;

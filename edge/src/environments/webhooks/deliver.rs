@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::DELIVERIES_TOTAL;
 use super::client::Message;
 use super::message::{body, payload};
-use super::outcome::{Attempted, Next, failed, next, pause_ms};
+use super::outcome::{Attempted, Next, failed, is_due, next, pause_ms};
 use super::records::{secret_context, url_context};
 use super::sign::signatures;
 use super::target::Target;
@@ -76,7 +76,7 @@ impl Environments {
             self.write_webhooks(vec![check], self.ending(at, &ended).await?).await?;
             return Ok(None);
         }
-        if record.next_ms > now_ms && !webhook.resumes(&record) {
+        if !is_due(record.next_ms, now_ms) && !webhook.resumes(&record) {
             return Ok(Some(record.next_ms));
         }
         let opened = self.opened(&at.app, &at.webhook, &webhook);
@@ -130,9 +130,9 @@ impl Environments {
         let context = secret_context(app, name);
         let mut secrets = vec![open(&keys, &context, &webhook.secret)?];
         let now_ms = telemetry::now_ms();
-        let old = webhook.old_secret.as_ref().filter(|old| old.until_ms > now_ms);
+        let old = webhook.old_secrets(now_ms);
         // One before that is lost with its key signs no more; the receiver has another by now, or refuses the message.
-        secrets.extend(old.and_then(|old| open(&keys, &context, &old.secret).ok()));
+        secrets.extend(old.filter_map(|old| open(&keys, &context, &old.secret).ok()));
         Ok(Opened { target, secrets })
     }
 

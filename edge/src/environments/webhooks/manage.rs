@@ -23,6 +23,8 @@ use crate::telemetry;
 
 /// Environments that a webhook may name.
 const ENVIRONMENTS_MAX: usize = 50;
+/// Secrets before the last old one that messages are signed with.
+const OLDER_SECRETS_MAX: usize = 2;
 /// How long messages are signed with a secret that was replaced, in milliseconds: a day.
 const OLD_SECRET_MS: u64 = 86_400_000;
 
@@ -97,6 +99,10 @@ impl Environments {
         let trusted = actor.scope == Scope::Admin;
         let wanted = self.checked(request, trusted).await?;
         let key = webhook_key(app, name);
+        if !dry_run && self.webhook_record(app, name).await?.is_none() {
+            // Those of one before of this name, where an edge was killed between its removal and this.
+            self.forget_messages(app, name).await?;
+        }
         update(&key, || async {
             let before = self.webhook_record(app, name).await?;
             let is_new = before.is_none();
@@ -222,11 +228,11 @@ impl Environments {
             (Some(_), Some(before)) => self.keys.read()?.open(&context, &before.secret).is_err(),
             _ => false,
         };
-        let (secret, old_secret, shown) = match before.filter(|_| !is_lost) {
-            Some(before) => (before.secret, before.old_secret, None),
+        let (secret, (old_secret, older_secrets), shown) = match before.filter(|_| !is_lost) {
+            Some(before) => (before.secret, (before.old_secret, before.older_secrets), None),
             None => {
                 let secret = new_secret();
-                (seal(&context, &secret)?, None, (!dry_run).then(|| Secret::new(secret)))
+                (seal(&context, &secret)?, (None, Vec::new()), (!dry_run).then(|| Secret::new(secret)))
             }
         };
         let record = WebhookRecord {
@@ -237,6 +243,7 @@ impl Environments {
             environments,
             secret,
             old_secret,
+            older_secrets,
             trusted,
             who: actor.name.clone(),
             created_ms,
@@ -314,8 +321,10 @@ impl Environments {
             let secret = new_secret();
             let until_ms = telemetry::now_ms().saturating_add(OLD_SECRET_MS);
             let sealed = self.keys.read_or_make()?.seal(&secret_context(app, name), &secret)?;
+            // Where the answer to a rotation was lost, the receiver has a secret from before that one.
+            let older_secrets = record.old_secrets(telemetry::now_ms()).take(OLDER_SECRETS_MAX).cloned().collect();
             let old_secret = Some(OldSecret { secret: record.secret.clone(), until_ms });
-            let record = WebhookRecord { secret: sealed, old_secret, ..record };
+            let record = WebhookRecord { secret: sealed, old_secret, older_secrets, ..record };
             let event = AuditEvent::of(Action::RotateWebhook).app(app).what(name);
             let checks = vec![Check::At(key.clone(), revision)];
             let changes = vec![Change::Put(key.clone(), records::write(&record)?)];

@@ -191,6 +191,8 @@ fn follow(queue: &mut Queue, committed: &Committed) {
             Change::Delete(key) => {
                 if let Some(at) = DeliveryAt::of(WAITING_PREFIX, key) {
                     queue.remove(&at);
+                } else if let Some((app, name)) = webhook_of(key) {
+                    queue.look_at(&app, |at, _| at.webhook == name);
                 }
             }
         }

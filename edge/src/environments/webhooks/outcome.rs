@@ -13,6 +13,9 @@ const H: u64 = 60 * M;
 const PAUSES_MS: [u64; 9] = [5 * S, 5 * M, 30 * M, 2 * H, 5 * H, 10 * H, 14 * H, 20 * H, 24 * H];
 /// Longest pause that a receiver may ask for by `Retry-After`, in milliseconds.
 const RETRY_AFTER_MS_MAX: u64 = 24 * H;
+/// Longest time until a message is due, in milliseconds: more than any pause. One that is due later was put off by a clock
+/// that was ahead.
+const DUE_MS_MAX: u64 = 27 * H;
 /// Longest time between two attempts that failed of one failure, in milliseconds: more than any pause. What was quiet for
 /// longer may have been well in between.
 const QUIET_MS_MAX: u64 = 27 * H;
@@ -63,6 +66,11 @@ pub(super) fn pause_ms(attempts: u64, spread: f64) -> Option<u64> {
     )]
     let more_ms = (pause_ms as f64 * 0.1 * spread.clamp(0.0, 1.0)) as u64;
     Some(pause_ms.saturating_add(more_ms))
+}
+
+/// Whether a message is due, also where a clock that was ahead has put it off.
+pub(super) const fn is_due(due_ms: u64, now_ms: u64) -> bool {
+    due_ms <= now_ms || due_ms > now_ms.saturating_add(DUE_MS_MAX)
 }
 
 /// What follows from the attempt of this number, which ended at `now_ms`.

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use devanture_config::api::WebhookName;
 use devanture_config::{AppName, PlaceName};
 
+use super::outcome::is_due;
 use crate::catalog::webhooks::DeliveryAt;
 
 /// Messages that wait to be sent, and which of them are being sent.
@@ -63,8 +64,11 @@ impl Queue {
         let per_app_max = sends_max.div_ceil(4);
         let per_webhook_max = per_app_max.div_ceil(4);
         let mut begun = Vec::new();
-        for (due_ms, at) in &self.by_time {
-            if *due_ms > now_ms || self.sending.len() >= sends_max {
+        // Those that are due in time are among them where no others wait, and are begun by then.
+        let put_off = self.by_time.iter().rev().take_while(|(due_ms, _)| is_due(*due_ms, now_ms));
+        let due = self.by_time.iter().take_while(|(due_ms, _)| *due_ms <= now_ms);
+        for (_, at) in due.chain(put_off) {
+            if self.sending.len() >= sends_max {
                 break;
             }
             let of_app = self.sending_by_app.get(&at.app).copied().unwrap_or(0);
@@ -133,6 +137,17 @@ mod tests {
         queue.ended(&at("shop", 1));
         assert_eq!(queue.begin_due(50, 32), [at("shop", 3), at("shop", 1)]);
         assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_has_put_off_is_due() {
+        let mut queue = Queue::default();
+        let (hour_ms, year_ms) = (3_600_000, 31_536_000_000);
+        queue.set(at("shop", 1), year_ms, None);
+        queue.set(at("shop", 2), 26 * hour_ms, None);
+        queue.set(at("shop", 3), 1, None);
+        assert_eq!(queue.begin_due(2, 32), [at("shop", 3), at("shop", 1)]);
+        assert!(queue.begin_due(2, 32).is_empty());
     }
 
     /// Law 11.
