@@ -330,3 +330,39 @@ async fn a_changed_byte_of_a_live_site_is_found() {
     let own = format!("devanture-version: {}\r\ncontent-encoding: gzip\r\n", &version[..12]);
     assert_eq!(verify(format!("http://{}/", serve(site(&index), own))).problem(), "foreign_bytes");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_not_broken_where_versions_go_live_meanwhile_and_an_empty_file_is_none() {
+    if !is_installed() {
+        return;
+    }
+    let edge = edge().start();
+    let project = project(&edge);
+    let folder = project.path();
+    let site = edge.url("shop.localhost", "/");
+    make_key(folder, "ada", "");
+    let versions = ["two", "three"].map(|text| {
+        write(folder, text);
+        let pushed = succeeds(&edge, folder, "push --sign ada --json").json();
+        pushed["version"].as_str().unwrap().to_owned()
+    });
+    let verify = format!("verify {site} --signer ada.pub --json");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let turns = versions.iter().cycle().take_while(|_| !is_over.load(std::sync::atomic::Ordering::Relaxed));
+            turns.for_each(|version| drop(run(&edge, folder, &format!("switch {version}"))));
+        });
+        let ran: Vec<Ran> = (0..10).map(|_| run(&edge, folder, &verify)).collect();
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        for ran in ran.iter().filter(|ran| ran.code != Some(0)) {
+            assert_eq!(ran.problem(), "live_moved", "{ran:#?}");
+        }
+    });
+    for (text, why) in [("", "it has no entry"), ("\n{\"number\":\n", "its line 2 is no entry")] {
+        std::fs::write(folder.join("log.ndjson"), text).unwrap();
+        let refused = run(&edge, folder, &format!("verify {site} --signer ada.pub --log log.ndjson"));
+        assert_eq!(refused.code, Some(2), "{refused:#?}");
+        assert!(refused.stderr.contains(why), "{refused:#?}");
+    }
+}

@@ -128,8 +128,13 @@ fn read_kept(file: &Path) -> Result<Vec<LiveLogEntry>, Failure> {
     let mut text = String::new();
     let opened = std::fs::File::open(file).map_err(|error| bad(error.to_string()))?;
     opened.take(KEPT_BYTES_MAX).read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| serde_json::from_str(line).map_err(|error| bad(error.to_string()))).collect()
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let entry = |(at, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|_error| bad(format!("its line {} is no entry", at + 1)))
+    };
+    let entries: Vec<LiveLogEntry> = lines.map(entry).collect::<Result<_, _>>()?;
+    // A file that an export failed to write would be continued by any log.
+    if entries.is_empty() { Err(bad("it has no entry".to_owned())) } else { Ok(entries) }
 }
 
 pub(super) fn broken(why: &str) -> Failure {

@@ -94,8 +94,7 @@ pub(crate) async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), F
     };
     visit(context, &site, &manifest, &args.except, &mut verified).await?;
     if edge.status(&place).await?.version != Some(version) {
-        let message = format!("Another version went live in {place} while the site was downloaded.");
-        return Err(Failure::new(Code::LiveMoved, message).hint("verify it again"));
+        return Err(moved(&place));
     }
     let style = context.output.style;
     if let Some(failure) = failure(&verified) {
@@ -158,12 +157,26 @@ async fn signed(edge: &Edge, version: &VersionId, signers: &[SignerKey], min: u6
         .hint(format!("`devanture sign {}` lists its signatures", version.short())))
 }
 
+/// That what is live changed meanwhile.
+fn moved(place: &PlaceName) -> Failure {
+    let message = format!("Another version went live in {place} while the site was verified.");
+    Failure::new(Code::LiveMoved, message).hint("verify it again")
+}
+
 /// The log, whose last entry has to be of what is live.
+///
+/// The two are read one after the other: where they differ, the log is broken only if nothing went live between, which is
+/// so if the log is as long as before after what is live was read once more.
 async fn log(edge: &Edge, place: &PlaceName, version: &VersionId) -> Result<Vec<LiveLogEntry>, Failure> {
     let entries = read_all(edge, place).await?;
     match entries.last() {
         Some(last) if last.version == *version => Ok(entries),
         Some(last) => {
+            let is_live = edge.status(place).await?.version == Some(*version);
+            let again = read_all(edge, place).await?;
+            if !is_live || again.last().map(|entry| entry.number) != Some(last.number) {
+                return Err(moved(place));
+            }
             Err(broken(&format!("its last entry is of {}, and {} is live", last.version.short(), version.short())))
         }
         // What went live before there was a log has no entry.
