@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::Args;
 use devanture_config::api::{BadPlan, CanaryPlan, CookieName, Percent};
 
-use super::gate::Seconds;
+use super::gate::{BadSeconds, Seconds};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +20,31 @@ Examples:
 
 /// Seconds of a step where nothing else is said.
 const EVERY_S: u64 = 300;
+
+/// The time of a step, with its unit: a number alone may be meant in minutes, and would be over in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StepTime(Seconds);
+
+/// Why a text is no [`StepTime`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadStepTime {
+    #[error(transparent)]
+    NoTime(#[from] BadSeconds),
+    #[error("`{0}` has no unit: write {0}s, {0}m or {0}h")]
+    NoUnit(String),
+}
+
+impl FromStr for StepTime {
+    type Err = BadStepTime;
+
+    fn from_str(text: &str) -> Result<Self, BadStepTime> {
+        let seconds = text.parse()?;
+        match text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => Err(BadStepTime::NoUnit(text.to_owned())),
+            false => Ok(Self(seconds)),
+        }
+    }
+}
 
 /// What `canary` is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +98,7 @@ pub(crate) struct PlanArgs {
     pub(crate) auto: Vec<u8>,
     /// Time of each step of --auto, such as 10m; by default 5m
     #[arg(long, value_name = "TIME", requires = "auto")]
-    pub(crate) every: Option<Seconds>,
+    pub(crate) every: Option<StepTime>,
 }
 
 impl PlanArgs {
@@ -82,7 +107,7 @@ impl PlanArgs {
         if self.auto.is_empty() {
             return Ok(None);
         }
-        CanaryPlan::new(self.auto.clone(), self.every.map_or(EVERY_S, |every| every.0)).map(Some)
+        CanaryPlan::new(self.auto.clone(), self.every.map_or(EVERY_S, |every| every.0.0)).map(Some)
     }
 }
 
@@ -110,6 +135,13 @@ impl PushCanaryArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_step_has_a_unit() {
+        assert_eq!("10m".parse(), Ok(StepTime(Seconds(600))));
+        assert_eq!("10".parse::<StepTime>().unwrap_err().to_string(), "`10` has no unit: write 10s, 10m or 10h");
+        assert!("0s".parse::<StepTime>().is_err() && "x".parse::<StepTime>().is_err());
+    }
 
     #[test]
     fn an_action_is_a_share_or_a_word() {
