@@ -19,9 +19,24 @@ pub fn counted(count: impl Display, thing: &str) -> String {
     }
 }
 
+/// A time in its largest unit that is a whole number of it.
+#[must_use]
+pub fn time_in_words(seconds: u64) -> String {
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    let whole = units.into_iter().find(|(unit_s, _)| seconds > 0 && seconds.is_multiple_of(*unit_s));
+    whole.map_or_else(|| counted(seconds, "second"), |(unit_s, unit)| counted(seconds / unit_s, unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_in_its_largest_whole_unit() {
+        let texts = [0, 1, 59, 60, 90, 3_600, 86_400, 7_776_000].map(time_in_words);
+        let expected = ["0 seconds", "1 second", "59 seconds", "1 minute", "90 seconds", "1 hour", "1 day", "90 days"];
+        assert_eq!(texts, expected);
+    }
 
     #[test]
     fn one_thing_is_one_and_others_have_their_plural() {

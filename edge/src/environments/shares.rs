@@ -2,7 +2,7 @@
 
 use devanture_config::api::{Scope, Secret, Share, ShareList, ShareMade, ShareRequest, ShareRevoked, ShareTarget};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::text::counted;
+use devanture_config::text::time_in_words;
 use devanture_config::{AppName, Digest, PlaceName};
 use rand::RngCore as _;
 
@@ -63,7 +63,7 @@ impl Environments {
         let ms_max = self.ledger.limits().share_link_ms_max;
         let expires_s = request.expires_s.unwrap_or_else(|| EXPIRES_S.min(ms_max / 1_000));
         if expires_s == 0 || expires_s.saturating_mul(1_000) > ms_max {
-            let detail = format!("A share link is good for {} at most.", counted(ms_max / 1_000, "second"));
+            let detail = format!("A share link is good for {} at most.", time_in_words(ms_max / 1_000));
             let hint = "`share_link_ms_max` in edge.toml is the limit";
             return Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
         }

@@ -90,9 +90,21 @@ pub(crate) async fn share(context: &Context, args: &ShareArgs) -> Result<(), Fai
             let password = if args.password { Some(password().await?) } else { None };
             let made = edge.share(&ShareRequest { target, expires_s: args.expires, password }).await?;
             print_made(context, &made);
+            let is_preview = !matches!(made.share.target, ShareTarget::Environment(_));
+            if is_preview && are_previews_off(context).await {
+                let note = "previews are off, so that nobody sees it; `devanture protect previews token` ends that";
+                context.progress.note(note);
+            }
         }
     }
     Ok(())
+}
+
+/// Whether links to previews open nothing. Who may not look is not notified.
+async fn are_previews_off(context: &Context) -> bool {
+    let Ok(edge) = context.edge() else { return false };
+    let is_off = |status: &ProtectionStatus| status.environment.is_preview() && status.mode == Protection::Off;
+    edge.protections().await.is_ok_and(|list| list.protections.iter().any(is_off))
 }
 
 /// The live version of the environment.

@@ -80,3 +80,18 @@ async fn what_is_set_and_shared_is_listed_and_ended() {
     assert_eq!(run(&["protect", "previews", "default"]).code, Some(0));
     assert_eq!(visit(&edge.url(&host, "/")).await, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_a_preview_says_that_previews_are_off() {
+    let project = tempfile::tempdir().unwrap();
+    let (edge, _) = pushed(project.path());
+    let off = "previews are off";
+    assert!(!edge.run("shop", &["share"]).stderr.contains(off));
+    assert_eq!(edge.run("shop", &["protect", "previews", "off"]).code, Some(0));
+    for (arguments, is_noted) in [(&["share"][..], true), (&["share", "prod"], false)] {
+        let shared = edge.run("shop", arguments);
+        assert_eq!((shared.code, shared.stderr.contains(off)), (Some(0), is_noted), "{arguments:?} {shared:#?}");
+    }
+    let long = edge.run("shop", &["share", "--expires", "91d"]);
+    assert!(long.stderr.contains("A share link is good for 90 days at most."), "{long:#?}");
+}
