@@ -432,7 +432,7 @@ limits! {
     argon2_lanes = 1 in 1 ..= 16,
     /// Passwords that are hashed at once, each with `argon2_memory_kib` and a thread of its own.
     argon2_at_once_max = 2 in 1 ..= 64,
-    /// Passwords that may wait to be checked; further ones are refused with `Retry-After`.
+    /// Passwords that may wait to be checked, half of them of visitors at most; further ones are refused with `Retry-After`.
     argon2_waiting_max = 32 in 0 ..= 10_000,
     /// Attempts to log in to one account within `login_window_ms`, those from addresses that it logged in from aside; and from one address at one password of visitors.
     login_attempts_per_account_max = 10 in 1 ..= 1_000,

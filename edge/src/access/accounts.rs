@@ -3,6 +3,7 @@
 use devanture_config::api::{AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest, Scope, Secret};
 use devanture_config::problem::{Code, Problem};
 
+use super::passwords::PasswordOf;
 use super::{Credentials, random_hex};
 use crate::catalog::identities::{self, AccountRecord, LoginRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision, records};
@@ -24,7 +25,7 @@ impl Credentials {
         self.check_creation_of_account(actor, &request.name).await?;
         let key = identities::account_key(&request.name);
         let (password, password_ms) = match &request.password {
-            Some(password) => (self.passwords.keep(password).await?, telemetry::now_ms()),
+            Some(password) => (self.passwords.keep(PasswordOf::Account, password).await?, telemetry::now_ms()),
             None => (self.passwords.nobodys(), 0),
         };
         let record = AccountRecord {
@@ -104,7 +105,7 @@ impl Credentials {
     pub async fn set_password(&self, actor: &Actor, name: &AccountName, password: &Secret) -> Result<(), Error> {
         must_manage_accounts(actor)?;
         self.account(name).await?.ok_or_else(|| missing(name))?;
-        let kept = self.passwords.keep(password).await?;
+        let kept = self.passwords.keep(PasswordOf::Account, password).await?;
         let key = identities::account_key(name);
         update(&key, || async {
             let (revision, mut account) = self.account(name).await?.ok_or_else(|| missing(name))?;

@@ -14,6 +14,7 @@ use devanture_config::problem::{Code, Problem};
 use metrics::counter;
 
 use super::accounts::{missing, must_manage_accounts, of_account, prediction};
+use super::passwords::PasswordOf;
 use super::{Credentials, is_hex, is_secret, random_hex, tokens};
 use crate::catalog::identities::{self, AccountRecord, Invitation};
 use crate::catalog::{Change, Check, Commit, Revision, records};
@@ -107,7 +108,7 @@ impl Credentials {
             self.attempts.failed(&attempt);
             return Err(self.bad_invitation(from));
         }
-        let kept = self.passwords.keep(&request.password).await;
+        let kept = self.passwords.keep(PasswordOf::Account, &request.password).await;
         // The invitation was right, whatever the password: a second look at it tells nobody anything.
         let password = kept.inspect_err(|_| self.attempts.take_back(&attempt))?;
         let key = identities::account_key(&name);

@@ -17,6 +17,7 @@ use devanture_config::text::counted;
 use metrics::counter;
 
 use super::accounts::of_account;
+use super::passwords::PasswordOf;
 use super::{Credentials, accounts, bad_token, is_hex, is_secret, random_hex, tokens};
 use crate::catalog::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
 use crate::catalog::{Change, Check, Commit, Revision, records};
@@ -78,7 +79,7 @@ impl Credentials {
             None => None,
         };
         let kept = found.as_ref().map(|(_, account)| account.password.as_str());
-        let verified = match self.passwords.verify(kept, password).await {
+        let verified = match self.passwords.verify(PasswordOf::Account, kept, password).await {
             Ok(verified) => verified,
             Err(error) => {
                 self.attempts.take_back(&attempt);

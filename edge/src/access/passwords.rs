@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::ledger::{Error, lost};
+use crate::ledger::{Error, Shares, lost};
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use devanture_config::AppName;
 use devanture_config::api::Secret;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use rand::RngCore as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// Bytes of a salt, as RFC 9106 §3.1 recommends them.
@@ -29,6 +30,18 @@ pub(super) struct Passwords {
     places: Arc<Semaphore>,
     /// One for each that is hashed.
     turns: Arc<Semaphore>,
+    /// Of the places, those for visitors' passwords, shared by their apps: strangers leave some for logins.
+    visitor_places: Arc<Shares>,
+    /// Of the turns, those for visitors' passwords: a login waits for none but these.
+    visitor_turns: Arc<Semaphore>,
+}
+
+/// Whose a password is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PasswordOf<'a> {
+    Account,
+    /// It is for all visitors of something protected of this app.
+    Visitors(&'a AppName),
 }
 
 /// The result of a check of a password.
@@ -51,12 +64,15 @@ impl Passwords {
         );
         let count = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS / 2);
         let (at_once, waiting) = (count(limits.argon2_at_once_max), count(limits.argon2_waiting_max));
+        let visitor_places = u64::try_from((at_once + waiting) / 2).unwrap_or(u64::MAX).max(1);
         Self {
             // The ranges of the limits allow nothing that Argon2 does not.
             params: params.unwrap_or_default(),
             characters_min: usize::try_from(limits.password_characters_min).unwrap_or(usize::MAX),
             places: Arc::new(Semaphore::new(at_once + waiting)),
             turns: Arc::new(Semaphore::new(at_once)),
+            visitor_places: Shares::new(visitor_places),
+            visitor_turns: Arc::new(Semaphore::new(at_once.saturating_sub(1).max(1))),
         }
     }
 
@@ -64,23 +80,23 @@ impl Passwords {
     ///
     /// # Errors
     /// `bad_request` for one that is too short or too long, `busy`.
-    pub(super) async fn keep(&self, password: &Secret) -> Result<String, Error> {
+    pub(super) async fn keep(&self, of: PasswordOf<'_>, password: &Secret) -> Result<String, Error> {
         let least = self.characters_min;
         if !(least..=CHARACTERS_MAX).contains(&password.expose().chars().count()) {
             let detail = format!("A password has {least} characters at least, and {CHARACTERS_MAX} at most.");
             return Err(Problem::new(Code::BadRequest, detail).hint("several words make a good one").into());
         }
-        self.hash(normal(password)).await
+        self.hash(of, normal(password)).await
     }
 
-    /// Keeps a password that was right by the parameters of today.
+    /// Keeps the password of an account that was right by the parameters of today.
     pub(super) async fn keep_again(&self, password: &Secret) -> Result<String, Error> {
-        self.hash(normal(password)).await
+        self.hash(PasswordOf::Account, normal(password)).await
     }
 
-    async fn hash(&self, password: String) -> Result<String, Error> {
+    async fn hash(&self, of: PasswordOf<'_>, password: String) -> Result<String, Error> {
         let argon2 = self.argon2();
-        self.in_turn(move || {
+        self.in_turn(of, move || {
             let mut salt = [0; SALT_BYTES];
             rand::rng().fill_bytes(&mut salt);
             let salt = SaltString::encode_b64(&salt)?;
@@ -95,13 +111,18 @@ impl Passwords {
     ///
     /// # Errors
     /// `busy`.
-    pub(super) async fn verify(&self, kept: Option<&str>, password: &Secret) -> Result<Verified, Error> {
+    pub(super) async fn verify(
+        &self,
+        of: PasswordOf<'_>,
+        kept: Option<&str>,
+        password: &Secret,
+    ) -> Result<Verified, Error> {
         let nobody = kept.is_none();
         let kept = kept.map_or_else(|| self.nobodys(), str::to_owned);
         let is_too_long = password.expose().chars().nth(CHARACTERS_MAX).is_some();
         let (argon2, password) = (self.argon2(), normal(password));
         let today = self.params.clone();
-        let verified = self.in_turn(move || {
+        let verified = self.in_turn(of, move || {
             let hash = PasswordHash::new(&kept)?;
             let is_right = !is_too_long && argon2.verify_password(password.as_bytes(), &hash).is_ok();
             let params = Params::try_from(&hash)?;
@@ -128,15 +149,27 @@ impl Passwords {
 
     /// Does `work` on a thread for blocking work when it is its turn. A client that goes away does not give its place
     /// to the next one before the work is done.
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Err(Problem::new(Code::Busy, "The edge looks at as many passwords already as it may.")
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        of: PasswordOf<'_>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let busy = || {
+            Problem::new(Code::Busy, "The edge looks at as many passwords already as it may.")
                 .hint("try again in a moment; `argon2_waiting_max` in edge.toml is the limit")
-                .into());
         };
-        // Nobody closes it.
+        let of_visitors = match of {
+            PasswordOf::Account => None,
+            PasswordOf::Visitors(app) => Some(self.visitor_places.take(app).ok_or_else(busy)?),
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_none_is_free| busy())?;
+        // Nobody closes them.
+        let visitor_turn = match of {
+            PasswordOf::Account => None,
+            PasswordOf::Visitors(_) => Arc::clone(&self.visitor_turns).acquire_owned().await.ok(),
+        };
         let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
-        let held: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>) = (place, turn);
+        let held = (of_visitors, place, visitor_turn, turn);
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(held);
@@ -175,30 +208,42 @@ mod tests {
     async fn a_password_is_kept_by_argon2id_and_recognised() {
         let passwords = passwords(1, 1, 4);
         let right = Secret::new("correct horse");
-        let kept = passwords.keep(&right).await.unwrap();
+        let kept = passwords.keep(PasswordOf::Account, &right).await.unwrap();
         assert!(kept.starts_with("$argon2id$v=19$m=7168,t=1,p=1$"), "{kept}");
-        assert_ne!(kept, passwords.keep(&right).await.unwrap(), "each has a salt of its own");
+        assert_ne!(kept, passwords.keep(PasswordOf::Account, &right).await.unwrap(), "each has a salt of its own");
         let verified = |is_right| Verified { is_right, is_outdated: false };
-        assert_eq!(passwords.verify(Some(&kept), &right).await.unwrap(), verified(true));
-        assert_eq!(passwords.verify(Some(&kept), &Secret::new("correct hors")).await.unwrap(), verified(false));
-        assert_eq!(passwords.verify(None, &right).await.unwrap(), verified(false));
+        assert_eq!(passwords.verify(PasswordOf::Account, Some(&kept), &right).await.unwrap(), verified(true));
+        assert_eq!(
+            passwords.verify(PasswordOf::Account, Some(&kept), &Secret::new("correct hors")).await.unwrap(),
+            verified(false)
+        );
+        assert_eq!(passwords.verify(PasswordOf::Account, None, &right).await.unwrap(), verified(false));
         for bad in ["eleven char", &"x".repeat(257)] {
-            assert_eq!(passwords.keep(&Secret::new(bad)).await.unwrap_err().0.code, Code::BadRequest);
+            assert_eq!(
+                passwords.keep(PasswordOf::Account, &Secret::new(bad)).await.unwrap_err().0.code,
+                Code::BadRequest
+            );
         }
     }
 
     #[tokio::test]
     async fn two_spellings_of_one_password_are_one() {
         let passwords = passwords(1, 1, 4);
-        let kept = passwords.keep(&Secret::new("caf\u{e9} au lait bitte")).await.unwrap();
-        assert!(passwords.verify(Some(&kept), &Secret::new("cafe\u{301} au lait bitte")).await.unwrap().is_right);
+        let kept = passwords.keep(PasswordOf::Account, &Secret::new("caf\u{e9} au lait bitte")).await.unwrap();
+        assert!(
+            passwords
+                .verify(PasswordOf::Account, Some(&kept), &Secret::new("cafe\u{301} au lait bitte"))
+                .await
+                .unwrap()
+                .is_right
+        );
     }
 
     #[tokio::test]
     async fn a_password_that_is_kept_by_other_parameters_is_still_recognised() {
         let password = Secret::new("correct horse");
-        let kept = passwords(1, 1, 4).keep(&password).await.unwrap();
-        let verified = passwords(2, 1, 4).verify(Some(&kept), &password).await.unwrap();
+        let kept = passwords(1, 1, 4).keep(PasswordOf::Account, &password).await.unwrap();
+        let verified = passwords(2, 1, 4).verify(PasswordOf::Account, Some(&kept), &password).await.unwrap();
         assert_eq!(verified, Verified { is_right: true, is_outdated: true });
     }
 
@@ -206,10 +251,23 @@ mod tests {
     async fn no_more_passwords_wait_than_the_limit() {
         let passwords = passwords(1, 1, 2);
         let password = Secret::new("correct horse");
-        let all = (0..8).map(|_| passwords.verify(None, &password));
+        let all = (0..8).map(|_| passwords.verify(PasswordOf::Account, None, &password));
         let results = futures_util::future::join_all(all).await;
         let busy = results.iter().filter(|result| matches!(result, Err(Error(p)) if p.code == Code::Busy)).count();
         assert_eq!(busy, 5, "one has its turn and two wait");
-        passwords.verify(None, &password).await.unwrap();
+        passwords.verify(PasswordOf::Account, None, &password).await.unwrap();
+    }
+    #[tokio::test]
+    async fn visitors_passwords_leave_places_for_logins_and_for_visitors_of_other_apps() {
+        let passwords = passwords(1, 2, 6);
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let password = Secret::new("correct horse");
+        let of = |of| passwords.verify(of, None, &password);
+        let shops = (0..8).map(|_| of(PasswordOf::Visitors(&shop)));
+        let blogs = (0..1).map(|_| of(PasswordOf::Visitors(&blog)));
+        let logins = (0..4).map(|_| of(PasswordOf::Account));
+        let results = futures_util::future::join_all(shops.chain(blogs).chain(logins)).await;
+        let is_busy: Vec<bool> = results.iter().map(Result::is_err).collect();
+        assert_eq!(is_busy, [[false, false].as_slice(), &[true; 6], &[false; 5]].concat());
     }
 }

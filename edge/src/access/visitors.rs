@@ -8,6 +8,7 @@ use devanture_config::{AppName, PlaceName};
 
 use super::Credentials;
 use super::logins::limited;
+use super::passwords::PasswordOf;
 use crate::ledger::{Error, from_text};
 
 impl Credentials {
@@ -15,17 +16,17 @@ impl Credentials {
     ///
     /// # Errors
     /// `bad_request` for one that is too short or too long, `busy`.
-    pub(crate) async fn hash_for_visitors(&self, password: &Secret) -> Result<String, Error> {
-        self.passwords.keep(password).await
+    pub(crate) async fn hash_for_visitors(&self, app: &AppName, password: &Secret) -> Result<String, Error> {
+        self.passwords.keep(PasswordOf::Visitors(app), password).await
     }
 
-    /// Whether a visitor's password is the right one for `what`, a name that no account has.
+    /// Whether a visitor's password is the right one for `what`, a name of something protected of the app.
     ///
     /// # Errors
     /// `too_many_attempts`, `busy`.
     pub(crate) async fn check_visitor(
         &self,
-        what: &str,
+        (app, what): (&AppName, &str),
         hash: &str,
         password: &Secret,
         from: Option<IpAddr>,
@@ -35,7 +36,7 @@ impl Credentials {
             self.log_visitor(what, from, "too many attempts");
             limited(wait)
         })?;
-        let verified = match self.passwords.verify(Some(hash), password).await {
+        let verified = match self.passwords.verify(PasswordOf::Visitors(app), Some(hash), password).await {
             Ok(verified) => verified,
             Err(error) => {
                 attempts.take_back(&attempt);

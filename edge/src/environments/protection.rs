@@ -61,7 +61,7 @@ impl Environments {
         let key = protection_key(app, place);
         // Hashed once, however often the commit is tried.
         let hash = match &request.password {
-            Some(password) if !dry_run => Some(credentials.hash_for_visitors(password).await?),
+            Some(password) if !dry_run => Some(credentials.hash_for_visitors(app, password).await?),
             _ => None,
         };
         update(&key, || async {
@@ -185,9 +185,13 @@ pub(super) fn seal(
 }
 
 /// The hash of a password, if there is one.
-pub(super) async fn hashed(credentials: &Credentials, password: Option<&Secret>) -> Result<Option<String>, Error> {
+pub(super) async fn hashed(
+    credentials: &Credentials,
+    app: &AppName,
+    password: Option<&Secret>,
+) -> Result<Option<String>, Error> {
     match password {
-        Some(password) => Ok(Some(credentials.hash_for_visitors(password).await?)),
+        Some(password) => Ok(Some(credentials.hash_for_visitors(app, password).await?)),
         None => Ok(None),
     }
 }

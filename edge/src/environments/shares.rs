@@ -67,7 +67,7 @@ impl Environments {
             let hint = "`share_link_ms_max` in edge.toml is the limit";
             return Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
         }
-        let hash = hashed(credentials, request.password.as_ref()).await?;
+        let hash = hashed(credentials, app, request.password.as_ref()).await?;
         let (id, secret) = (random(ID_BYTES), random(SECRET_BYTES));
         let key = share_key(app, &id);
         let now_ms = telemetry::now_ms();

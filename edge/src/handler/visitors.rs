@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use devanture_config::AppName;
 use devanture_config::api::Secret;
 use devanture_config::problem::Code;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
@@ -92,7 +93,7 @@ impl Handler {
             };
             let what = format!("share {} {id}", restriction.app);
             let hash = link.password_hash(live);
-            return match check(visitors, &what, hash, &form.password, from).await {
+            return match check(visitors, (&restriction.app, &what), hash, &form.password, from).await {
                 Ok(()) => entered_by_link(live, host, id, &link),
                 Err((refused, notice)) => page(Form::Link(&form.link), Some(notice), refused),
             };
@@ -103,7 +104,7 @@ impl Handler {
         }
         let what = format!("visitor {} {}", restriction.app, restriction.place);
         if let Err((refused, notice)) =
-            check(visitors, &what, restriction.password_hash(live), &form.password, from).await
+            check(visitors, (&restriction.app, &what), restriction.password_hash(live), &form.password, from).await
         {
             return page(Form::Password(to), Some(notice), refused);
         }
@@ -118,7 +119,7 @@ impl Handler {
 /// Checks a password; why it is not taken is a refusal and a sentence.
 async fn check(
     visitors: &Visitors,
-    what: &str,
+    what: (&AppName, &str),
     hash: Option<String>,
     password: &Secret,
     from: IpAddr,
