@@ -207,7 +207,7 @@ operations! {
     DELETE "/v1/apps/{app}/webhooks/{name}" "removeWebhook" [EveryEnvironment(Promote)]
         => remove_webhook ["dry_run"] confirms=Delete;
     POST "/v1/apps/{app}/webhooks/{name}/test" "testWebhook" [EveryEnvironment(Promote)] => test_webhook [];
-    POST "/v1/apps/{app}/webhooks/{name}/rotate" "rotateWebhook" [EveryEnvironment(Promote)] => rotate_webhook [];
+    POST "/v1/apps/{app}/webhooks/{name}/rotate" "rotateWebhook" [EveryEnvironment(Promote)] => rotate_webhook ["now"];
     POST "/v1/apps/{app}/webhooks/{name}/deliveries/{id}/redeliver" "redeliver" [EveryEnvironment(Promote)]
         => redeliver [];
     GET "/v1/apps/{app}/protection" "protections" [App(Read)] => protections [];

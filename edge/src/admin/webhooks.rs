@@ -40,7 +40,8 @@ impl Admin {
 
     pub(super) async fn rotate_webhook(&self, call: Call) -> Answer {
         let (app, name) = (call.path.app()?, call.path.webhook()?);
-        let rotated = self.publisher.environments().rotate_webhook(&call.actor, &app, &name).await?;
+        let at_once = body::flag(call.request.uri(), "now")?;
+        let rotated = self.publisher.environments().rotate_webhook(&call.actor, &app, &name, at_once).await?;
         Ok(answer::json(StatusCode::OK, &rotated))
     }
 

@@ -296,6 +296,12 @@ async fn after_several_rotations_the_secret_before_them_still_signs() {
     // Where the answers to both rotations were lost, the receiver has the first one.
     assert_eq!(signing(&messages[0]), [1, 1, 1, 1, 0]);
     assert_eq!(signing(&messages[1]), [0, 1, 1, 1, 1]);
+    // Where somebody else has one of them, none of them signs any more.
+    let last: WebhookRotated = post(&edge, "ci/rotate?now=true").await.json();
+    assert_eq!(show(&edge, "ci").await.webhook.old_secret_until_ms, None);
+    post(&edge, "ci/test").await.json::<WebhookDelivery>();
+    let message = receiver.has(3).await[2].clone();
+    assert_eq!((signing(&message), signatures_by(last.secret.expose(), &message)), (vec![0; 5], 1));
     edge.stop().await;
 }
 

@@ -84,6 +84,9 @@ pub(crate) enum WebhooksCommand {
     Rotate {
         /// Name of the webhook
         name: WebhookName,
+        /// Sign with no secret before it any more, as where somebody else has one
+        #[arg(long)]
+        now: bool,
     },
     /// Send a message again that was delivered, failed or dropped, or now if it waits
     Redeliver {

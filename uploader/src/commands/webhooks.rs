@@ -75,11 +75,14 @@ pub(crate) async fn webhooks(context: &Context, args: &WebhooksArgs) -> Result<(
             let details = edge.webhook(name, *limit).await?;
             context.output.write(&details, || details_lines(style, &details));
         }
-        Some(WebhooksCommand::Rotate { name }) => {
-            let rotated = edge.rotate_webhook(name).await?;
+        Some(WebhooksCommand::Rotate { name, now }) => {
+            let rotated = edge.rotate_webhook(name, *now).await?;
             context.progress.note(ONCE);
             let until = time_text(rotated.old_secret_until_ms);
-            context.progress.note(&format!("messages are signed with the one before, too, until {until}"));
+            context.progress.note(&match now {
+                true => "messages are signed with none before it any more".to_owned(),
+                false => format!("messages are signed with the one before, too, until {until}"),
+            });
             context.output.write(&rotated, || vec![rotated.secret.expose().to_owned()]);
         }
         Some(WebhooksCommand::Redeliver { name, id }) => {

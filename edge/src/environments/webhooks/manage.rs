@@ -303,7 +303,8 @@ impl Environments {
         Ok(())
     }
 
-    /// Gives a webhook another secret. For a day messages are signed with the one before, too.
+    /// Gives a webhook another secret. For a day messages are signed with the one before, too; `at_once` with none before,
+    /// as where somebody else has it.
     ///
     /// # Errors
     /// `not_found`, `secrets_locked`.
@@ -312,6 +313,7 @@ impl Environments {
         actor: &Actor,
         app: &AppName,
         name: &WebhookName,
+        at_once: bool,
     ) -> Result<WebhookRotated, Error> {
         let key = webhook_key(app, name);
         update(&key, || async {
@@ -319,11 +321,12 @@ impl Environments {
             // Where keys are lost, another secret repairs nothing, and a file that is made is in the way of a restore.
             self.opened(app, name, &record)?;
             let secret = new_secret();
-            let until_ms = telemetry::now_ms().saturating_add(OLD_SECRET_MS);
+            let until_ms = telemetry::now_ms().saturating_add(if at_once { 0 } else { OLD_SECRET_MS });
             let sealed = self.keys.read_or_make()?.seal(&secret_context(app, name), &secret)?;
             // Where the answer to a rotation was lost, the receiver has a secret from before that one.
-            let older_secrets = record.old_secrets(telemetry::now_ms()).take(OLDER_SECRETS_MAX).cloned().collect();
-            let old_secret = Some(OldSecret { secret: record.secret.clone(), until_ms });
+            let older = record.old_secrets(telemetry::now_ms()).take(OLDER_SECRETS_MAX).filter(|_| !at_once);
+            let older_secrets = older.cloned().collect();
+            let old_secret = (!at_once).then(|| OldSecret { secret: record.secret.clone(), until_ms });
             let record = WebhookRecord { secret: sealed, old_secret, older_secrets, ..record };
             let event = AuditEvent::of(Action::RotateWebhook).app(app).what(name);
             let checks = vec![Check::At(key.clone(), revision)];

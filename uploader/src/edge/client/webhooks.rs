@@ -66,8 +66,10 @@ impl Edge {
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn rotate_webhook(&self, name: &WebhookName) -> Result<WebhookRotated, Failure> {
-        self.post_once(&["webhooks", name.as_str(), "rotate"]).await
+    pub(crate) async fn rotate_webhook(&self, name: &WebhookName, now: bool) -> Result<WebhookRotated, Failure> {
+        let query: &[(&str, &str)] = if now { &[("now", "true")] } else { &[] };
+        let request = self.request(Method::POST, &["webhooks", name.as_str(), "rotate"], query);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
     /// Has a message be sent again.
