@@ -18,33 +18,6 @@ static ACCEPT: Name = Name::of("accept");
 /// For how long a browser keeps its cookie, in seconds: 30 days, longer than a canary.
 const COOKIE_S: u32 = 30 * 24 * 60 * 60;
 
-/// Decides for an environment where a canary runs.
-pub(super) fn decide_side(
-    head: &Head<'_>,
-    current: &Arc<Current>,
-    canary: &Canary,
-    (place, custom_host): (&Place, bool),
-) -> Decision {
-    let (is_taken, gives) = draw(head, canary);
-    let (side, other) = match is_taken {
-        true => (&canary.next, &current.version),
-        false => (current, &canary.next.version),
-    };
-    let mut decision = decide_in(head, side, Some(place), custom_host);
-    if gives.is_none() && is_same_on_both(head, &decision, other) {
-        return decision;
-    }
-    match &mut decision {
-        // As mostly: nothing is allocated for it, and its head is prepared.
-        Decision::File(answer) if gives.is_none() && answer.ruled.is_empty() => answer.is_chosen = true,
-        Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
-        Decision::Refuse(refusal) => refusal.ruled.choose(ChosenBy { gives }),
-        Decision::Small(answer) => answer.ruled.choose(ChosenBy { gives }),
-        Decision::Load(_) | Decision::Protected(_) | Decision::Visitor(_) => {}
-    }
-    decision
-}
-
 /// Whether the visitor gets the canary, and the cookie to give where the visitor has none.
 pub(super) fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
@@ -79,27 +52,4 @@ pub(super) fn is_first_page(head: &Head<'_>) -> bool {
     let (mode, dest) = (field(&SEC_FETCH_MODE), field(&SEC_FETCH_DEST));
     let (accept, user_agent) = (head.fields.named(&ACCEPT), field(&USER_AGENT));
     is_drawn(mode.as_deref(), dest.as_deref(), accept.as_deref(), user_agent.as_deref())
-}
-
-/// Whether the `other` side answers with the same: a fingerprinted asset that it has as well, or by law 10, with the same
-/// fields.
-fn is_same_on_both(head: &Head<'_>, decision: &Decision, other: &Version) -> bool {
-    let Decision::File(answer) = decision else { return false };
-    let version = answer.version();
-    let Some(file) = version.file(answer.file) else { return false };
-    if !file.fingerprinted || answer.kept != Kept::File {
-        return false;
-    }
-    if !answer.ruled.is_empty() {
-        // At its own path, without a rewrite: which one it came by is not known here.
-        let is_own = head.path.strip_prefix('/') == Some(&*file.path);
-        if !is_own || !answer.ruled.is_only(&other.rules.fields(head.host, head.path)) {
-            return false;
-        }
-    }
-    let Some(twin) = other.index.exact(&file.path).and_then(|number| other.file(number)) else { return true };
-    match (file.representations.first(), twin.representations.first()) {
-        (Some(one), Some(two)) => one.head.etag().as_str() == two.head.etag().as_str(),
-        _ => false,
-    }
 }

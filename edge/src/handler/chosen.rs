@@ -31,7 +31,7 @@ pub(super) fn decide_chosen(head: &Head<'_>, current: &Arc<Current>, (place, cus
         return Decision::Load(LoadTarget::Earlier(place.app.clone(), place.name.clone()));
     };
     let mut decision = decide_in(head, &side, Some(place), custom_host);
-    if (gives.is_empty() || says_again) && is_same_in_all(&decision, current) {
+    if (gives.is_empty() || says_again) && is_same_in_all(head, &decision, current) {
         return decision;
     }
     match &mut decision {
@@ -76,15 +76,23 @@ fn drawn<'c>(head: &Head<'_>, current: &'c Arc<Current>) -> (Side<'c>, Option<He
 }
 
 /// Whether all versions that a pointer names answer with the same: a fingerprinted asset that they have as well, or by
-/// law 10.
-fn is_same_in_all(decision: &Decision, current: &Current) -> bool {
+/// law 10, with the same fields.
+fn is_same_in_all(head: &Head<'_>, decision: &Decision, current: &Current) -> bool {
     let Decision::File(answer) = decision else { return false };
     let version = answer.version();
     let Some(file) = version.file(answer.file) else { return false };
-    if !file.fingerprinted || answer.kept != Kept::File || !answer.ruled.is_empty() {
+    if !file.fingerprinted || answer.kept != Kept::File {
+        return false;
+    }
+    // At its own path, without a rewrite: which one it came by is not known here.
+    let is_ruled = !answer.ruled.is_empty();
+    if is_ruled && head.path.strip_prefix('/') != Some(&*file.path) {
         return false;
     }
     let is_same = |other: &Arc<Version>| {
+        if is_ruled && !answer.ruled.is_only(&other.rules.fields(head.host, head.path)) {
+            return false;
+        }
         let Some(twin) = other.index.exact(&file.path).and_then(|number| other.file(number)) else { return true };
         match (file.representations.first(), twin.representations.first()) {
             (Some(one), Some(two)) => one.head.etag().as_str() == two.head.etag().as_str(),

@@ -33,7 +33,7 @@ impl Switcher {
         Ok(holds.then(|| PinsRecord { earlier: earlier(live, intent.version, goes_back, versions_max) }))
     }
 
-    /// Lets go of the visitors who are held on earlier versions: their next request gets what is live.
+    /// Releases the visitors who are held on earlier versions: their next request gets what is live.
     ///
     /// # Errors
     /// `not_found` where nothing is live.
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_holds_what_it_replaces_and_one_back_lets_go_of_all_that_came_after() {
+    fn a_switch_holds_what_it_replaces_and_one_back_releases_all_that_came_after() {
         let (forward, back) = (false, true);
         for (before, next, goes_back, expected) in [
             (None, 1, forward, &[][..]),

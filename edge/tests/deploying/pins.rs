@@ -167,7 +167,7 @@ async fn nobody_chooses_another_version_than_those_that_visitors_are_held_on() {
     let mut of_one = Visitor::new(&edge).await;
     let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
     let stored = push(&edge, "prod", TOML, options, FOUR).await.unwrap().version;
-    // A version without `pin` lets go of everybody.
+    // A version without `pin` releases everybody.
     push(&edge, "prod", "", DeployOptions::default(), TWO).await.unwrap();
     let plain = of_one.get(&edge, "/").await;
     assert_eq!((plain.text().as_str(), plain.header("vary"), plain.header("set-cookie")), ("two", "", ""));

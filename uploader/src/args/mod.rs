@@ -183,7 +183,7 @@ pub(crate) enum Command {
     /// Give a stored version to a share of the visitors: show, step, finish or abort it
     #[command(after_help = canary::EXAMPLES)]
     Canary(CanaryArgs),
-    /// Let go of visitors who are held on earlier versions, as after an urgent fix
+    /// Release visitors who are held on earlier versions, as after an urgent fix
     #[command(after_help = examples::UNPIN)]
     Unpin,
     /// List the apps that the token may read, with what is live, since when and by whom

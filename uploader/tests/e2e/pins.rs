@@ -23,7 +23,7 @@ async fn seen(page: &Page) -> [String; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_stays_on_the_version_of_its_first_page_until_somebody_goes_back_or_lets_go() {
+async fn a_browser_stays_on_the_version_of_its_first_page_until_somebody_goes_back_or_unpins() {
     let profile = tempfile::tempdir().unwrap();
     let Some(browser) = Browser::start_with(Trusted::Everybody, &[BROWSER], profile.path()).await else { return };
     let (edge, empty) = (edge().start(), tempfile::tempdir().unwrap());
