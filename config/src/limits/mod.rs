@@ -198,7 +198,7 @@ limits! {
     connections_per_address_max = 0 in 0 ..= 10_000_000,
     /// Bytes of a request's head.
     header_bytes_max = 65_536 in 8_192 ..= 1_048_576,
-    /// Fields in a request's head.
+    /// Fields in a request's head; over HTTP/2 and HTTP/3 each cookie is one, as browsers send them.
     header_fields_max = 100 in 10 ..= 10_000,
     /// Streams of HTTP/2 or HTTP/3 that one connection may have open at once.
     streams_max = 128 in 1 ..= 10_000,
