@@ -3,14 +3,19 @@
 #![no_main]
 
 use devanture_config::Sha256;
-use devanture_site::integrity::{PageAssets, metadata};
+use devanture_site::integrity::{ModuleHashes, PageAssets, metadata, without_hashes};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let hash = Sha256::from([7; 32]);
     let Some(assets) = PageAssets::read(bytes) else { return };
     let hashes = vec![Some(hash); assets.tags().len()];
-    let Some(page) = assets.with_hashes(bytes, &hashes) else { return };
+    let mut modules = ModuleHashes::default();
+    modules.add("/a.js", &hash);
+    if let Some(page) = assets.with_hashes(bytes, &hashes, &modules) {
+        assert_eq!(without_hashes(&page.html), without_hashes(bytes));
+    }
+    let Some(page) = assets.with_hashes(bytes, &hashes, &ModuleHashes::default()).map(|page| page.html) else { return };
     let added = format!(" integrity=\"{}\"", metadata(&hash));
     let (mut rest, mut from) = (&page[..], bytes);
     while let (Some(first), Some(own)) = (rest.first(), from.first()) {

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::Manifest;
+use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
+use devanture_config::{Manifest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::records::{DecodedFile, VersionRecord};
+
+/// What the pages are.
+const HTML: &str = "text/html";
 
 /// Pages with the hashes of what they load, as they are in some environments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,15 +19,30 @@ pub struct IntegrityPages {
     pub tables: BTreeSet<String>,
     /// Every page that was looked at; one that has no hash is the file of the bundle.
     pub pages: BTreeMap<BundlePath, DecodedFile>,
+    /// The SHA-256 of the text of their import maps, of those that have hashes in one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub maps: BTreeMap<BundlePath, Sha256>,
 }
 
 impl VersionRecord {
+    /// The pages with hashes of all environments, as files of a bundle that none came in.
+    #[must_use]
+    pub fn hashed_pages(&self) -> Manifest {
+        let pages = self.integrity.iter().enumerate().flat_map(|(number, group)| {
+            group.pages.iter().filter_map(move |(path, page)| {
+                let entry = FileEntry { hash: page.hash, size: page.size, media_type: Some(HTML.to_owned()) };
+                Some((format!("{number}/{path}").parse().ok()?, entry))
+            })
+        });
+        Manifest::of_files(pages.collect())
+    }
+
     /// The pages with hashes of an environment or preview, by the name of its table in `manifest`.
     #[must_use]
-    pub fn integrity_in(&self, manifest: &Manifest, table: &str) -> BTreeMap<BundlePath, DecodedFile> {
+    pub fn integrity_in(&self, manifest: &Manifest, table: &str) -> IntegrityPages {
         let has_own = manifest.env.keys().any(|name| name.as_str() == table);
         let table = if has_own { table } else { "" };
         let found = self.integrity.iter().find(|group| group.tables.contains(table));
-        found.map(|group| group.pages.clone()).unwrap_or_default()
+        found.cloned().unwrap_or_default()
     }
 }

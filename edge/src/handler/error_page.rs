@@ -17,9 +17,10 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::decision::Refusal;
+use super::import_map::MapHash;
 use super::refused::Refused;
 use super::respond::{Ready, ReadyBody};
-use super::{pause, request_outcome, respond};
+use super::{import_map, pause, request_outcome, respond};
 use crate::engine::Fields;
 use crate::live::Current;
 use crate::version::Version;
@@ -109,6 +110,9 @@ pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
 fn finish(refusal: &Refusal, response: &mut Response<Body>) {
     let status = response.status();
     refusal.ruled.apply(response.headers_mut(), Kept::StandIn, status);
+    if let Some(MapHash(hash)) = response.extensions_mut().remove() {
+        import_map::allow(response.headers_mut(), &hash);
+    }
     // Whatever a rule says: an error must not outlive its cause.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     if let Some(current) = &refusal.current {
@@ -178,6 +182,9 @@ fn page(refused: Refused, current: &Current, context: &ErrorContext) -> Option<R
     let mut response = Response::new(Body::whole(&chosen.bytes, chosen.size));
     *response.status_mut() = StatusCode::from_u16(status).ok()?;
     *response.headers_mut() = headers;
+    if let Some(hash) = &file.map_hash {
+        response.extensions_mut().insert(MapHash(hash.clone()));
+    }
     Some(response)
 }
 

@@ -18,6 +18,7 @@ mod dictionary;
 mod engine_service;
 mod error_page;
 mod header_rules;
+mod import_map;
 mod kept_private;
 mod live_site;
 mod paced;

@@ -16,6 +16,7 @@ use super::body::Body;
 use super::decision::{FileAnswer, Part, SmallAnswer};
 use super::dictionary;
 use super::header_rules::say_chosen;
+use super::import_map;
 use super::refused::Refused;
 use crate::engine::{PreparedHead, SharedField};
 use crate::version::{Representation, ServedFile, Setting, Source, VERSION_HEADER, Version};
@@ -122,6 +123,9 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
         Part::Whole | Part::One(_) | Part::Several(_) => chosen.head.ok(version),
     };
     answer.ruled.apply(&mut headers, answer.kept, answer.status);
+    if let Some(hash) = &file.map_hash {
+        import_map::allow(&mut headers, hash);
+    }
     if answer.is_chosen {
         say_chosen(&mut headers);
     }

@@ -15,6 +15,7 @@ use super::load::{Load, LoadError};
 use super::on_demand::Queues;
 use crate::blobs::{Blobs, Key, Lane};
 use crate::catalog::Catalog;
+use crate::catalog::integrity_pages::IntegrityPages;
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::telemetry::{Tallies, resident_bytes};
 use crate::version::{
@@ -337,7 +338,7 @@ impl Loader {
             setting: Setting::Preview,
             given: BTreeMap::new(),
             decoded: BTreeMap::new(),
-            integrity: BTreeMap::new(),
+            integrity: IntegrityPages::default(),
             trusted: false,
             edge_admin: false,
             stored_ms,

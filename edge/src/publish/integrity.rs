@@ -2,6 +2,7 @@
 //! whose manifest, and so its id, stays as it came.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use devanture_config::limits::Limits;
@@ -11,8 +12,9 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::Integrity;
 use devanture_config::text::counted;
 use devanture_config::{Digest, Manifest, Sha256};
-use devanture_site::answers::{ManifestSite, SameForAll};
-use devanture_site::integrity::PageAssets;
+use devanture_site::answers::{Bounds, ManifestSite, ModuleFinder, Modules, SameForAll};
+use devanture_site::integrity::{ModuleHashes, PageAssets, ScriptAddress, script_addresses};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::blobs::Key;
 use crate::catalog::integrity_pages::IntegrityPages;
@@ -31,8 +33,51 @@ struct Page {
     assets: PageAssets,
 }
 
-/// The files that the tags of each page load, by their content.
-type Loads = Vec<Vec<Option<(Digest, u64)>>>;
+/// What pages load in one environment.
+#[derive(PartialEq)]
+struct Loads {
+    /// The files that the tags of each page name, by their content.
+    files: Vec<Vec<Option<(Digest, u64)>>>,
+    /// The modules that each page reaches by imports; `None` of more than its import map may hold.
+    modules: Vec<Option<Modules>>,
+    /// Pages whose own `Content-Security-Policy` refuses an import map.
+    refusing: usize,
+}
+
+/// A script whose imports are wanted, by a thread that may wait for them.
+struct Wanted {
+    blob: Digest,
+    size: u64,
+    answer: oneshot::Sender<Vec<ScriptAddress>>,
+}
+
+/// What came of the pages, for the report of the push.
+#[derive(Default)]
+struct Outcome {
+    made: usize,
+    /// Pages beyond a limit.
+    left_out: usize,
+    /// Pages that reach too many modules.
+    too_many: usize,
+    /// Pages whose own policy refuses an import map.
+    refusing: usize,
+}
+
+impl Outcome {
+    fn text(&self) -> String {
+        let mut text = format!("hashes in {}", counted(self.made, "page"));
+        for (count, why) in [
+            (self.left_out, "without (integrity_page_bytes_max, integrity_pages_max)"),
+            (self.too_many, "without: too many modules (integrity_map_bytes_max, integrity_modules_max)"),
+            (self.refusing, "with a Content-Security-Policy that refuses an import map: their imports have no hash"),
+        ] {
+            if count > 0 {
+                text.push_str(&format!("; {} {why}", counted(count, "page")));
+            }
+        }
+        text
+    }
+}
 
 /// The environments that want hashes: the names of their tables.
 fn tables(manifest: &Manifest) -> Vec<String> {
@@ -55,25 +100,10 @@ pub(super) async fn add(work: &Work<'_>, given: &mut Given, limits: &Limits) -> 
         let entry = FileEntry { hash: file.hash, size: file.size, media_type: None };
         manifest.files.entry(path.clone()).or_insert(entry);
     }
-    let (pages, mut left_out) = pages(work, &manifest, limits).await?;
-    let rule_files = RuleFiles::read(work.blobs, work.manifest)
-        .await
-        .map_err(|error| Problem::new(Code::BlobMissing, error.to_string()).hint("push again: it is then uploaded"))?;
-    let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
-    // Thousands of rules may be compiled: not on a thread that others wait for.
-    let find = move || {
-        let loads = tables.into_iter().map(|table| {
-            let loads = loads(&manifest, &table, &rule_files, rules_max, &pages);
-            (table, loads)
-        });
-        let loads: Vec<_> = loads.collect();
-        (pages, loads)
-    };
-    let (pages, loads) = tokio::task::spawn_blocking(find).await.map_err(|error| {
-        tracing::error!(%error, "the files that pages load could not be found");
-        Problem::new(Code::Internal, "The files that pages load could not be found.")
-    })?;
+    let (pages, left_out) = pages(work, &manifest, limits).await?;
+    let (pages, loads) = found(work, manifest, tables, limits, pages).await?;
     let hashes = hashes(work, &loads).await?;
+    let mut outcome = Outcome { left_out, ..Outcome::default() };
     let mut made: BTreeMap<BundlePath, FileEntry> = BTreeMap::new();
     let mut groups: Vec<(Loads, IntegrityPages)> = Vec::new();
     for (table, loads) in loads {
@@ -81,31 +111,88 @@ pub(super) async fn add(work: &Work<'_>, given: &mut Given, limits: &Limits) -> 
             group.tables.insert(table);
             continue;
         }
-        let mut group = IntegrityPages { tables: BTreeSet::from([table]), pages: BTreeMap::new() };
-        for (page, loads) in pages.iter().zip(&loads) {
-            let hashes = loads.iter().map(|file| hashes.get(&(*file)?.0).copied()).collect();
-            match hashed(work, page, hashes).await? {
-                Some(file) => {
-                    // Of several environments, each page has its own bytes: a name of its own, too.
-                    let name = format!("{}/{}", groups.len(), page.path).parse().ok();
-                    let entry =
-                        FileEntry { hash: file.hash, size: file.size, media_type: page.entry.media_type.clone() };
-                    made.extend(name.filter(|_| file.hash != page.entry.hash).map(|name| (name, entry)));
-                    group.pages.insert(page.path.clone(), file);
-                }
-                None => left_out = left_out.saturating_add(1),
-            }
+        let mut group = IntegrityPages { tables: BTreeSet::from([table]), ..IntegrityPages::default() };
+        outcome.refusing = outcome.refusing.saturating_add(loads.refusing);
+        for ((page, files), modules) in pages.iter().zip(&loads.files).zip(&loads.modules) {
+            let Some(modules) = modules else {
+                outcome.too_many = outcome.too_many.saturating_add(1);
+                continue;
+            };
+            let files = files.iter().map(|file| hashes.get(&(*file)?.0).copied()).collect();
+            let Some((file, map)) = hashed(work, page, files, module_hashes(modules, &hashes)).await? else {
+                outcome.left_out = outcome.left_out.saturating_add(1);
+                continue;
+            };
+            // Of several environments, each page has its own bytes: a name of its own, too.
+            let name = format!("{}/{}", groups.len(), page.path).parse().ok();
+            let entry = FileEntry { hash: file.hash, size: file.size, media_type: page.entry.media_type.clone() };
+            made.extend(name.filter(|_| file.hash != page.entry.hash).map(|name| (name, entry)));
+            group.maps.extend(map.map(|map| (page.path.clone(), map)));
+            group.pages.insert(page.path.clone(), file);
         }
         groups.push((loads, group));
     }
     given.integrity = groups.into_iter().map(|(_, group)| group).collect();
-    let count = made.len();
+    outcome.made = made.len();
     compress(work, made).await?;
-    let detail = format!("hashes in {}", counted(count, "page"));
-    Ok(Some(match left_out {
-        0 => detail,
-        left => format!("{detail}; {} without (integrity_page_bytes_max, integrity_pages_max)", counted(left, "page")),
-    }))
+    Ok(Some(outcome.text()))
+}
+
+/// What the pages load in each environment.
+async fn found(
+    work: &Work<'_>,
+    manifest: Manifest,
+    tables: Vec<String>,
+    limits: &Limits,
+    pages: Vec<Page>,
+) -> Result<(Vec<Page>, Vec<(String, Loads)>), Error> {
+    let rule_files = RuleFiles::read(work.blobs, work.manifest)
+        .await
+        .map_err(|error| Problem::new(Code::BlobMissing, error.to_string()).hint("push again: it is then uploaded"))?;
+    let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
+    let bounds = Bounds {
+        modules_max: usize::try_from(limits.integrity_modules_max).unwrap_or(usize::MAX),
+        map_bytes_max: usize::try_from(limits.integrity_map_bytes_max).unwrap_or(usize::MAX),
+    };
+    let (ask, mut wanted) = mpsc::channel::<Wanted>(1);
+    // Thousands of rules may be compiled: not on a thread that others wait for.
+    let find = tokio::task::spawn_blocking(move || {
+        let loads = tables.into_iter().map(|table| {
+            let site = (&manifest, table.as_str());
+            let loads = loads(site, (&rule_files, rules_max), bounds, &pages, &ask);
+            (table, loads)
+        });
+        let loads: Vec<_> = loads.collect();
+        (pages, loads)
+    });
+    while let Some(Wanted { blob, size, answer }) = wanted.recv().await {
+        // It waits for what comes, unless it ended.
+        answer.send(script(work, blob, size).await?).ok();
+    }
+    find.await.map_err(|error| {
+        tracing::error!(%error, "the files that pages load could not be found");
+        Problem::new(Code::Internal, "The files that pages load could not be found.").into()
+    })
+}
+
+/// The addresses in a script; none of one that is too long to be read at once.
+async fn script(work: &Work<'_>, blob: Digest, size: u64) -> Result<Vec<ScriptAddress>, Error> {
+    if size > work.file_bytes_max {
+        return Ok(Vec::new());
+    }
+    let bytes = work.blobs.get(Key::Blob(blob)).await?;
+    Ok(work.pool.run(size, move || script_addresses(&bytes)).await.unwrap_or_default())
+}
+
+/// The hashes of the modules that a page reaches.
+fn module_hashes(modules: &Modules, hashes: &HashMap<Digest, Sha256>) -> ModuleHashes {
+    let mut all = ModuleHashes::default();
+    for module in modules.iter() {
+        if let Some(hash) = hashes.get(&module.hash) {
+            all.add(&module.address, hash);
+        }
+    }
+    all
 }
 
 /// The pages that are looked at, and how many more there are.
@@ -127,8 +214,14 @@ async fn pages(work: &Work<'_>, manifest: &Manifest, limits: &Limits) -> Result<
     Ok((pages, left_out))
 }
 
-/// The files that pages load in one environment.
-fn loads(manifest: &Manifest, table: &str, rule_files: &RuleFiles, rules_max: usize, pages: &[Page]) -> Loads {
+/// What pages load in one environment.
+fn loads(
+    (manifest, table): (&Manifest, &str),
+    (rule_files, rules_max): (&RuleFiles, usize),
+    bounds: Bounds,
+    pages: &[Page],
+    ask: &mpsc::Sender<Wanted>,
+) -> Loads {
     let serving = manifest.serving_for(table);
     let rules = rule_files.rules(&serving, manifest.rules_in(&serving), rules_max);
     let restricted = rule_files.restricted(manifest, rules_max);
@@ -138,19 +231,55 @@ fn loads(manifest: &Manifest, table: &str, rule_files: &RuleFiles, rules_max: us
         let entry = manifest.files.get(same.file(&page.path, asset)?)?;
         Some((entry.hash, entry.size))
     };
-    pages.iter().map(|page| page.assets.tags().iter().map(|asset| file(page, asset)).collect()).collect()
+    let files = pages.iter().map(|page| page.assets.tags().iter().map(|asset| file(page, asset)).collect()).collect();
+    let mut read = |path: &BundlePath| {
+        let (answer, addresses) = oneshot::channel();
+        let wanted = manifest.files.get(path).map(|entry| Wanted { blob: entry.hash, size: entry.size, answer });
+        let is_asked = wanted.is_some_and(|wanted| ask.blocking_send(wanted).is_ok());
+        // Where the store failed, so does the push.
+        is_asked.then(|| addresses.blocking_recv().ok()).flatten().unwrap_or_default()
+    };
+    let mut finder = ModuleFinder::new(&same, bounds);
+    let mut refusing = 0_usize;
+    let modules = pages.iter().map(|page| {
+        let assets = &page.assets;
+        if !assets.takes_map() && !assets.refuses_inline() {
+            return Some(Arc::default());
+        }
+        let modules = finder.of_page(&page.path, assets, &mut read).ok()?;
+        if modules.is_empty() || !assets.refuses_inline() {
+            return Some(modules);
+        }
+        refusing = refusing.saturating_add(1);
+        Some(Arc::default())
+    });
+    let modules = modules.collect();
+    Loads { files, modules, refusing }
 }
 
 /// The SHA-256 of each file that a page loads; not of one that is too long to be read at once.
 async fn hashes(work: &Work<'_>, loads: &[(String, Loads)]) -> Result<HashMap<Digest, Sha256>, Error> {
+    let files = hashed_files(loads).into_iter().filter(|(_, size)| *size <= work.file_bytes_max);
     let mut hashes = HashMap::new();
-    let files: BTreeSet<(Digest, u64)> =
-        loads.iter().flat_map(|(_, loads)| loads.iter().flatten().flatten().copied()).collect();
-    for (blob, size) in files.into_iter().filter(|(_, size)| *size <= work.file_bytes_max) {
+    for (blob, size) in files {
         let bytes = work.blobs.get(Key::Blob(blob)).await?;
         hashes.extend(work.pool.run(size, move || sha256(&bytes)).await.flatten().map(|hash| (blob, hash)));
     }
     Ok(hashes)
+}
+
+/// The files whose hashes are wanted.
+fn hashed_files(loads: &[(String, Loads)]) -> BTreeSet<(Digest, u64)> {
+    let mut files: BTreeSet<(Digest, u64)> = BTreeSet::new();
+    // Pages share what they reach: each list is looked at once.
+    let mut seen: HashSet<*const ()> = HashSet::new();
+    for (_, loads) in loads {
+        files.extend(loads.files.iter().flatten().flatten());
+        for modules in loads.modules.iter().flatten().filter(|modules| seen.insert(Arc::as_ptr(modules).cast())) {
+            files.extend(modules.iter().map(|module| (module.hash, module.size)));
+        }
+    }
+    files
 }
 
 fn sha256(bytes: &[u8]) -> Option<Sha256> {
@@ -158,21 +287,30 @@ fn sha256(bytes: &[u8]) -> Option<Sha256> {
     <[u8; 32]>::try_from(digest.as_ref()).ok().map(Sha256::from)
 }
 
-/// Stores a page with its hashes; `None` where they cannot be put into it.
-async fn hashed(work: &Work<'_>, page: &Page, hashes: Vec<Option<Sha256>>) -> Result<Option<DecodedFile>, Error> {
+/// Stores a page with its hashes, and returns the hash of its import map too; `None` where they cannot be put into it.
+async fn hashed(
+    work: &Work<'_>,
+    page: &Page,
+    hashes: Vec<Option<Sha256>>,
+    modules: ModuleHashes,
+) -> Result<Option<(DecodedFile, Option<Sha256>)>, Error> {
     let own = DecodedFile { hash: page.entry.hash, size: page.entry.size };
-    if hashes.iter().all(Option::is_none) {
-        return Ok(Some(own));
+    if hashes.iter().all(Option::is_none) && modules.is_empty() {
+        return Ok(Some((own, None)));
     }
     let bytes = work.blobs.get(Key::Blob(own.hash)).await?;
     let assets = page.assets.clone();
-    let made = work.pool.run(own.size, move || assets.with_hashes(&bytes, &hashes)).await.flatten();
-    let Some(made) = made.map(Bytes::from) else { return Ok(None) };
+    let make = move || {
+        let page = assets.with_hashes(&bytes, &hashes, &modules)?;
+        let map = page.map.map(|text| sha256(&text));
+        Some((Bytes::from(page.html), map.flatten()))
+    };
+    let Some((made, map)) = work.pool.run(own.size, make).await.flatten() else { return Ok(None) };
     let file = DecodedFile { hash: Digest::of(&made), size: u64::try_from(made.len()).unwrap_or(u64::MAX) };
     if file != own {
         work.blobs.put(Key::Blob(file.hash), made).await?;
     }
-    Ok(Some(file))
+    Ok(Some((file, map)))
 }
 
 /// Makes the quick variants of what was made.

@@ -137,6 +137,7 @@ impl Loader<'_> {
             is_page: cache::is_page(path.as_str(), media_type.as_bytes()),
             path: path.as_str().into(),
             media_type,
+            map_hash: None,
             available: Box::default(),
             representations: Box::default(),
             dictionaries: None,

@@ -289,6 +289,7 @@ impl Loader<'_> {
             media_type,
             fingerprinted: false,
             is_page: false,
+            map_hash: None,
             available,
             representations: representations.into(),
             dictionaries,

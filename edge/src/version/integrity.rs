@@ -6,6 +6,7 @@ use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::Integrity;
 use devanture_site::decide::OwnPath;
+use devanture_site::integrity::metadata;
 use http::{HeaderName, HeaderValue};
 
 use super::loader::{Error, LoadRequest};
@@ -19,7 +20,7 @@ const POLICY: HeaderValue =
 
 /// The policy of the page at `path`, and where browsers report; `None` where its hashes were not looked for.
 pub(super) fn policy(request: &LoadRequest, path: &BundlePath) -> Option<[(HeaderName, HeaderValue); 2]> {
-    request.integrity.get(path)?;
+    request.integrity.pages.get(path)?;
     let policy = match request.serving.integrity {
         Some(Integrity::Enforce) => ENFORCED,
         Some(Integrity::Report) => REPORTED,
@@ -29,6 +30,13 @@ pub(super) fn policy(request: &LoadRequest, path: &BundlePath) -> Option<[(Heade
     Some([(policy, POLICY), (ENDPOINTS, endpoints)])
 }
 
+/// The import map of the page at `path`, as a `Content-Security-Policy` names it.
+pub(super) fn map_hash(request: &LoadRequest, path: &BundlePath) -> Option<Box<str>> {
+    request.integrity.pages.get(path)?;
+    let hash = request.integrity.maps.get(path)?;
+    Some(format!("'{}'", metadata(hash)).into())
+}
+
 /// The manifest with the pages that have hashes. What is lost of them is served as it is in the bundle, without a policy.
 pub(super) async fn with_pages(
     blobs: &dyn Blobs,
@@ -36,22 +44,22 @@ pub(super) async fn with_pages(
     manifest: Arc<Manifest>,
 ) -> Result<Arc<Manifest>, Error> {
     if matches!(request.serving.integrity, None | Some(Integrity::Off)) {
-        request.integrity.clear();
+        request.integrity.pages.clear();
     }
-    if request.integrity.is_empty() {
+    if request.integrity.pages.is_empty() {
         return Ok(manifest);
     }
     let mut with_pages = Manifest::clone(&manifest);
-    for (path, page) in request.integrity.clone() {
+    for (path, page) in request.integrity.pages.clone() {
         let Some(entry) = with_pages.files.get_mut(&path) else {
-            request.integrity.remove(&path);
+            request.integrity.pages.remove(&path);
             continue;
         };
         if entry.hash == page.hash {
             continue;
         }
         if blobs.size(Key::Blob(page.hash)).await? != Some(page.size) {
-            request.integrity.remove(&path);
+            request.integrity.pages.remove(&path);
             continue;
         }
         (entry.hash, entry.size) = (page.hash, page.size);

@@ -108,7 +108,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         pin_idle_s: serving.pin_idle_s(),
         public_source: serving.public_source.unwrap_or(false),
         status_page: serving.status_page.unwrap_or(false),
-        takes_reports: !request.integrity.is_empty(),
+        takes_reports: !request.integrity.pages.is_empty(),
         upstreams,
         smoke: serving.smoke.clone().unwrap_or_default(),
         rules,
@@ -247,6 +247,7 @@ impl Loader<'_> {
         let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
         let choice = loaded.len() > 1;
         let policy = integrity::policy(self.request, path);
+        let map_hash = integrity::map_hash(self.request, path);
         let heads = HeadFields {
             media_type: &media_type,
             fingerprinted,
@@ -264,7 +265,7 @@ impl Loader<'_> {
         let available = representations.iter().map(|r| (r.coding, r.size)).collect();
         let dictionaries = self.add_deltas(path.as_str(), entry, &heads, &mut representations).await;
         let (path, representations) = (path.as_str().into(), representations.into());
-        Ok(ServedFile { path, media_type, fingerprinted, is_page, available, representations, dictionaries })
+        Ok(ServedFile { path, media_type, fingerprinted, is_page, map_hash, available, representations, dictionaries })
     }
 
     /// A file as it was loaded before: of one version, and so of one content.
@@ -367,7 +368,8 @@ impl HeapBytes for ServedFile {
         let dictionaries =
             self.dictionaries.as_ref().map_or(0, |own| allocated(size_of_val(&**own)) + own.heap_bytes());
         let available = allocated(size_of_val::<[(Coding, u64)]>(&self.available));
-        self.path.heap_bytes() + available + self.representations.heap_bytes() + dictionaries
+        let map_hash = self.map_hash.as_ref().map_or(0, |hash| allocated(hash.len()));
+        self.path.heap_bytes() + map_hash + available + self.representations.heap_bytes() + dictionaries
     }
 }
 

@@ -15,6 +15,7 @@ use super::field_list::FieldPool;
 use super::prefetch::Prefetched;
 use super::{AppMemory, Claim, Fill, OverMemory, RuleFileError, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
+use crate::catalog::integrity_pages::IntegrityPages;
 use crate::catalog::records::{DecodedFile, DictionariesRecord};
 
 /// Why a version cannot be loaded.
@@ -64,7 +65,7 @@ pub struct LoadRequest {
     /// Plain files of siblings that came alone, by their path.
     pub decoded: BTreeMap<BundlePath, DecodedFile>,
     /// Pages with the hashes of what they load, where the place wants them.
-    pub integrity: BTreeMap<BundlePath, DecodedFile>,
+    pub integrity: IntegrityPages,
     /// Whether an `admin` token stored it.
     pub trusted: bool,
     /// Whether an admin of every app stored it.

@@ -87,6 +87,8 @@ pub struct ServedFile {
     pub fingerprinted: bool,
     /// Whether it is a page or a service worker, which must not be kept for long.
     pub is_page: bool,
+    /// The hash of the import map that was put into it, as a `Content-Security-Policy` names it.
+    pub map_hash: Option<Box<str>>,
     /// The variants: encoding and length, in the order of `representations`.
     pub available: Box<[(Coding, u64)]>,
     /// The encodings, the identity first; after those that can be chosen from, deltas.

@@ -24,6 +24,8 @@ const TOML: &str = "integrity = \"enforce\"\n[[routes]]\npath = \"/api/*\"\nto =
 on_each_engine! {
     a_page_names_the_hashes_of_its_own_files_and_has_a_policy
     reports_are_counted_and_not_read
+    imported_modules_have_their_hashes_in_an_import_map
+    a_page_that_reaches_too_many_modules_is_served_as_it_is
 }
 
 async fn a_page_names_the_hashes_of_its_own_files_and_has_a_policy() {
@@ -87,4 +89,71 @@ async fn reports_are_counted_and_not_read() {
     let after = reports(&edge).await;
     assert!(after >= before + 2, "{before} {after}");
     edge.stop().await;
+}
+
+const MODULES: &[(&str, &[u8])] = &[
+    ("index.html", b"<!doctype html><script type=module src=/main.js></script>"),
+    ("own.html", b"<script type=importmap>{\"imports\":{\"lib\":\"/lib.js\"}}</script><script type=module src=/main.js></script>"),
+    ("meta.html", b"<meta http-equiv=content-security-policy content=\"script-src 'self'\"><script type=module src=/main.js></script>"),
+    ("404.html", b"<script>import('/lib.js')</script>"),
+    ("main.js", b"import './lib.js'; export const late = () => import(\"./late.js\")"),
+    ("lib.js", SCRIPT),
+    ("late.js", b"/['\"]/.test('x'); import './api/a.js'"),
+    ("api/a.js", SCRIPT),
+];
+
+/// The import map in the page at a path, and the `Content-Security-Policy` beside it.
+async fn map_and_policy(edge: &RunningEdge, path: &str) -> (Option<serde_json::Value>, Option<String>) {
+    let page = edge.get(HOST, path).await;
+    let text = page.text();
+    let map = text.split_once("importmap").and_then(|(_, rest)| rest.split_once('>'));
+    let map = map.and_then(|(_, rest)| rest.split_once("</script>"));
+    let policy = page.headers.get("content-security-policy").map(|value| value.to_str().unwrap().to_owned());
+    if let (Some((text, _)), Some(policy)) = (map, &policy) {
+        // Firefox and Safari have no other way to let an inline import map run.
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
+        assert!(policy.contains(&format!("script-src 'self' 'sha256-{hash}'")), "{policy}");
+    }
+    (map.map(|(map, _)| serde_json::from_str(map).unwrap()), policy)
+}
+
+async fn imported_modules_have_their_hashes_in_an_import_map() {
+    let edge = edge().start().await;
+    let toml =
+        format!("{TOML}[[headers]]\nfor = \"/*\"\nset = {{ content-security-policy = \"script-src 'self'\" }}\n");
+    let pushed = push(&edge, "prod", &toml, DeployOptions::default(), MODULES).await.unwrap();
+    let compress = pushed.steps.iter().find(|step| step.name == "compress").unwrap();
+    assert!(compress.detail.contains("with a Content-Security-Policy that refuses"), "{}", compress.detail);
+    let (map, policy) = map_and_policy(&edge, "/").await;
+    let integrity = map.unwrap()["integrity"].clone();
+    let mut addresses: Vec<&String> = integrity.as_object().unwrap().keys().collect();
+    addresses.sort();
+    // What a backend answers has no hash of ours, and the entry's is in its tag.
+    assert_eq!(addresses, ["/late.js", "/lib.js"]);
+    assert_eq!(integrity["/lib.js"], HASH);
+    assert!(policy.is_some());
+    let (own, _) = map_and_policy(&edge, "/own").await;
+    let own = own.unwrap();
+    assert_eq!((&own["imports"]["lib"], &own["integrity"]), (&"/lib.js".into(), &integrity));
+    let (missing, policy) = map_and_policy(&edge, "/missing").await;
+    assert_eq!(missing.unwrap()["integrity"], serde_json::json!({ "/lib.js": HASH }));
+    assert!(policy.is_some());
+    let (none, policy) = map_and_policy(&edge, "/meta").await;
+    assert_eq!((none, policy.as_deref()), (None, Some("script-src 'self'")));
+    let script = edge.get(HOST, "/lib.js").await;
+    assert_eq!(script.header("content-security-policy"), "script-src 'self'");
+    edge.stop().await;
+}
+
+async fn a_page_that_reaches_too_many_modules_is_served_as_it_is() {
+    for limit in [("integrity_map_bytes_max", 100), ("integrity_modules_max", 2)] {
+        let edge = edge().with_limit(limit.0, limit.1).start().await;
+        let pushed = push(&edge, "prod", TOML, DeployOptions::default(), MODULES).await.unwrap();
+        let compress = pushed.steps.iter().find(|step| step.name == "compress").unwrap();
+        assert!(compress.detail.contains("without: too many modules"), "{}", compress.detail);
+        let page = edge.get(HOST, "/").await;
+        assert_eq!((page.text().as_bytes(), page.headers.get("integrity-policy")), (MODULES[0].1, None));
+        edge.stop().await;
+    }
 }

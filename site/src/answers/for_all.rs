@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::NotFound;
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::notes::Differs;
@@ -40,12 +42,7 @@ impl<'s> SameForAll<'s> {
     /// route may answer with something else, nor what is of another origin.
     #[must_use]
     pub fn file(&self, page: &BundlePath, asset: &Asset) -> Option<&'s BundlePath> {
-        let own = self.site.address_of(page).ok()?;
-        let base = match &asset.base {
-            Some(base) => own.join(base).ok()?,
-            None => own,
-        };
-        let path = self.at(&base.join(&asset.address).ok()?)?;
+        let path = self.at(&self.url(page, asset)?)?;
         let is_relative =
             [Some(&asset.address), asset.base.as_ref()].into_iter().flatten().all(|text| is_relative(text));
         // At another address of the page, a relative one could be another file of the same name.
@@ -53,8 +50,35 @@ impl<'s> SameForAll<'s> {
         (!may_be_another).then_some(path)
     }
 
+    /// The address of `asset` in the page at `page`.
+    #[must_use]
+    pub fn url(&self, page: &BundlePath, asset: &Asset) -> Option<Url> {
+        self.base(page, asset.base.as_deref())?.join(&asset.address).ok()
+    }
+
+    /// The address that those in a page are relative to.
+    #[must_use]
+    pub fn base(&self, page: &BundlePath, base: Option<&str>) -> Option<Url> {
+        let own = self.site.address_of(page).ok()?;
+        match base {
+            Some(base) => own.join(base).ok(),
+            None => Some(own),
+        }
+    }
+
+    /// Whether a file has the name that an address ends with: few have of all that a script holds.
+    pub(super) fn may_be_there(&self, url: &Url) -> bool {
+        let decoded = percent_decode_str(name(url.path())).decode_utf8_lossy();
+        self.names.contains_key(&*decoded)
+    }
+
+    /// The version.
+    pub(super) const fn manifest(&self) -> &'s Manifest {
+        self.site.manifest
+    }
+
     /// The file that every visitor gets at `url`.
-    fn at(&self, url: &Url) -> Option<&'s BundlePath> {
+    pub(super) fn at(&self, url: &Url) -> Option<&'s BundlePath> {
         if url.scheme() != "https" || url.host_str() != Some(HOST) || url.port().is_some() {
             return None;
         }
@@ -96,7 +120,7 @@ fn is_relative(address: &str) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use devanture_config::manifest::{FileEntry, Manifest};
+    use devanture_config::manifest::FileEntry;
     use devanture_config::{Digest, site_toml};
 
     use super::*;

@@ -7,12 +7,14 @@
 mod end;
 mod explain;
 mod for_all;
+mod modules;
 mod notes;
 mod predicted;
 
 pub use end::{BackendTo, Decided, End, Request};
 pub use explain::{Explanation, Shadowed};
 pub use for_all::SameForAll;
+pub use modules::{Bounds, Module, ModuleFinder, Modules, TooMany};
 pub use notes::{Note, Stands};
 
 pub use crate::decide::{OwnPath, Refused, Stage};
@@ -143,6 +145,12 @@ impl<'m> ManifestSite<'m> {
         Url::parse(&format!("https://{HOST}{}", target::encode_path(&place)))
     }
 
+    /// What its pages say of the hashes of what they load.
+    #[must_use]
+    pub fn integrity(&self) -> Integrity {
+        self.serving.integrity.unwrap_or(Integrity::Off)
+    }
+
     /// Whether a URL is one of the site's own.
     #[must_use]
     pub fn is_own(&self, url: &Url) -> bool {
@@ -249,7 +257,7 @@ impl decide::Site for ManifestSite<'_> {
     }
 
     fn takes_reports(&self) -> bool {
-        !matches!(self.serving.integrity, None | Some(Integrity::Off))
+        self.integrity() != Integrity::Off
     }
 
     fn file_path(&self, file: u32) -> &str {

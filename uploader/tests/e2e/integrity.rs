@@ -1,6 +1,6 @@
 //! Pages with hashes in a real browser: what runs, and what is not loaded.
 
-use crate::support::browser::Browser;
+use crate::support::browser::{Browser, Stub};
 use crate::support::edge::{Ran, edge};
 use crate::support::project;
 
@@ -39,5 +39,78 @@ async fn a_page_runs_its_own_scripts_and_under_enforce_nothing_without_a_hash() 
         assert_eq!(page.evaluate("document.documentElement.dataset.classic").await, "ran", "{integrity}");
         assert_eq!(page.evaluate("getComputedStyle(document.querySelector('p')).color").await, "rgb(1, 2, 3)");
         page.close().await;
+    }
+}
+
+const SPLIT: &[(&str, &str)] = &[
+    (
+        "index.html",
+        "<!doctype html><title>Split</title><link rel=icon href=data:,>\
+         <script type=importmap>{ \"imports\": { \"lib\": \"/lib/index.js\" } }</script>\
+         <link rel=modulepreload href=/assets/shared.js><link rel=stylesheet href=/assets/a.css>\
+         <script type=module src=/assets/main.js></script><p>Hello",
+    ),
+    (
+        "plain.html",
+        "<!doctype html><link rel=icon href=data:,><script type=module>import '/assets/main.js'</script><p>Hello",
+    ),
+    ("assets/a.css", "p { color: rgb(1, 2, 3) }"),
+    (
+        "assets/main.js",
+        "import { ran } from './shared.js'; ran('main');\
+         const page = { late: () => import('./late.js'), lib: () => import('lib').catch(() => ran('lib', 'none')) };\
+         page.late().catch(() => ran('late', 'blocked'));\
+         page.lib();\
+         import('./hid' + 'den.js').catch(() => ran('hidden', 'blocked'));",
+    ),
+    ("assets/shared.js", "export const ran = (what, how = 'ran') => document.documentElement.dataset[what] = how;"),
+    ("assets/late.js", "import { ran } from './shared.js'; import './deep.js'; ran('late');"),
+    ("assets/deep.js", "import { ran } from './shared.js'; ran('deep');"),
+    ("assets/hidden.js", "import { ran } from './shared.js'; ran('hidden');"),
+    ("lib/index.js", "import { ran } from '/assets/shared.js'; ran('lib');"),
+];
+
+/// Opens a page of the split site, and returns what ran of it: `main`, `late`, `deep`, `lib`, `hidden`.
+async fn what_ran(browser: &Browser, url: &str, stubs: &[Stub]) -> Vec<String> {
+    let page = browser.open_with(url, stubs).await;
+    page.wait_for("['main', 'late', 'lib', 'hidden'].every(name => document.documentElement.dataset[name])").await;
+    let mut ran = Vec::new();
+    for name in ["main", "late", "deep", "lib", "hidden"] {
+        let how = page.evaluate(&format!("document.documentElement.dataset.{name} ?? 'missing'")).await;
+        ran.push(how.as_str().unwrap().to_owned());
+    }
+    page.close().await;
+    ran
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_modules_import_runs_under_enforce_and_other_bytes_do_not() {
+    let Some(browser) = Browser::start().await else { return };
+    let site = tempfile::tempdir().unwrap();
+    for (path, text) in SPLIT {
+        std::fs::create_dir_all(site.path().join(path).parent().unwrap()).unwrap();
+        std::fs::write(site.path().join(path), text).unwrap();
+    }
+    let edge = edge().start();
+    let policy = "[[headers]]\nfor = \"/*\"\nset = { content-security-policy = \"script-src 'self'\" }\n";
+    for (integrity, policy, hidden) in
+        [("report", "", "ran"), ("enforce", "", "blocked"), ("enforce", policy, "blocked")]
+    {
+        let project = project::with_site("shop", site.path(), &format!("integrity = \"{integrity}\"\n{policy}"));
+        let ran = Ran::of(edge.command(project.path(), "shop", &["push", "--json"]).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        let url = edge.url("shop.localhost", "/");
+        assert_eq!(what_ran(&browser, &url, &[]).await, ["ran", "ran", "ran", "ran", hidden], "{integrity}");
+        if policy.is_empty() {
+            let plain = edge.url("shop.localhost", "/plain");
+            assert_eq!(what_ran(&browser, &plain, &[]).await, ["ran", "ran", "ran", "none", hidden], "{integrity}");
+        }
+        let body = "import { ran } from './shared.js'; ran('late', 'tampered');".to_owned();
+        let other = Stub { url: "*/assets/late.js", content_type: "text/javascript", body };
+        assert_eq!(
+            what_ran(&browser, &url, &[other]).await,
+            ["ran", "blocked", "missing", "ran", hidden],
+            "{integrity}"
+        );
     }
 }

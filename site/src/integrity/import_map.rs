@@ -1,0 +1,130 @@
+//! Import maps with the hashes of modules: the one that is put into a page, and that of the page itself. Pure.
+
+use devanture_config::Sha256;
+use serde_json::Value;
+
+use super::{HASH_CHARACTERS, metadata};
+
+/// What begins an import map of the edge's own. No tool writes the space, so nothing else is taken for one.
+const OWN_BEGIN: &[u8] = b"<script type=\"importmap\">{\"integrity\" :{";
+/// What ends it.
+const OWN_END: &[u8] = b"}}</script>";
+/// What begins the hashes in the import map of a page; with the tab, nothing of the page begins so.
+const MERGED_BEGIN: &[u8] = b"\"integrity\"\t:{";
+/// Bytes of an entry beside its address.
+const ENTRY_BYTES: usize = HASH_CHARACTERS + 13;
+
+/// The hashes of modules, as they stand in an import map.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModuleHashes(String);
+
+impl ModuleHashes {
+    /// Adds the module at an address, which begins with a slash. One that would need to be escaped is left out.
+    pub fn add(&mut self, address: &str, hash: &Sha256) {
+        if !is_plain(address.as_bytes()) {
+            return;
+        }
+        let comma = if self.0.is_empty() { "" } else { "," };
+        self.0.push_str(&format!("{comma}\"{address}\":\"{}\"", metadata(hash)));
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes that the module at an address takes.
+    #[must_use]
+    pub const fn bytes_of(address: &str) -> usize {
+        address.len().saturating_add(ENTRY_BYTES)
+    }
+
+    /// An import map of nothing but these, as an element.
+    pub(super) fn element(&self) -> String {
+        format!("{}{}{}", String::from_utf8_lossy(OWN_BEGIN), self.0, String::from_utf8_lossy(OWN_END))
+    }
+
+    /// What comes after the first brace of a page's own import map.
+    pub(super) fn merged(&self, is_empty: bool) -> String {
+        let comma = if is_empty { "" } else { "," };
+        format!("{}{}}}{comma}", String::from_utf8_lossy(MERGED_BEGIN), self.0)
+    }
+}
+
+/// Whether an address stands in a map as it is.
+fn is_plain(address: &[u8]) -> bool {
+    let is_own = address.starts_with(b"/") && !address.starts_with(b"//");
+    is_own && address.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>".contains(byte))
+}
+
+/// The bytes of an import map that the edge has put before what follows it, if `html` begins with one.
+pub(super) fn own_bytes(html: &[u8]) -> usize {
+    let after = || {
+        let rest = html.strip_prefix(OWN_BEGIN)?;
+        entries(rest)?.strip_prefix(OWN_END)
+    };
+    after().map_or(0, |after| html.len().saturating_sub(after.len()))
+}
+
+/// The bytes that the edge has put into the import map of a page, if `json`, after its first brace, begins with them.
+pub(super) fn merged_bytes(json: &[u8]) -> usize {
+    let after = || {
+        let rest = entries(json.strip_prefix(MERGED_BEGIN)?)?.strip_prefix(b"}")?;
+        Some(rest.strip_prefix(b",").unwrap_or(rest))
+    };
+    after().map_or(0, |after| json.len().saturating_sub(after.len()))
+}
+
+/// What follows the hashes of modules, of which there is at least one.
+fn entries(mut rest: &[u8]) -> Option<&[u8]> {
+    loop {
+        let inner = rest.strip_prefix(b"\"")?;
+        let end = inner.iter().position(|byte| *byte == b'"')?;
+        let (address, after) = inner.split_at_checked(end)?;
+        let (hash, after) = after.strip_prefix(b"\":\"sha256-")?.split_at_checked(HASH_CHARACTERS)?;
+        let is_base64 = hash.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte));
+        let after = after.strip_prefix(b"\"").filter(|_| is_base64 && is_plain(address))?;
+        match after.strip_prefix(b",") {
+            Some(more) => rest = more,
+            None => return Some(after),
+        }
+    }
+}
+
+/// The import map of a page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageMap {
+    /// The addresses that it names.
+    pub addresses: Vec<String>,
+    /// Beginnings of names that it leads to addresses with the same rest; both end with a slash.
+    pub prefixes: Vec<(String, String)>,
+    /// The addresses whose hashes it has itself.
+    pub hashed: Vec<String>,
+    /// Whether hashes can be put into it: it is a map, and has none of its own.
+    pub(super) takes_hashes: bool,
+    /// Whether it is an empty object.
+    pub(super) is_empty: bool,
+}
+
+impl PageMap {
+    /// Reads a map.
+    pub(super) fn read(json: &[u8]) -> Self {
+        let Ok(Value::Object(map)) = serde_json::from_slice::<Value>(json) else { return Self::default() };
+        let mut page =
+            Self { is_empty: map.is_empty(), takes_hashes: !map.contains_key("integrity"), ..Self::default() };
+        let hashed = map.get("integrity").and_then(Value::as_object);
+        page.hashed = hashed.into_iter().flat_map(|hashed| hashed.keys().cloned()).collect();
+        let scopes = map.get("scopes").and_then(Value::as_object);
+        let tables = map.get("imports").into_iter().chain(scopes.into_iter().flat_map(serde_json::Map::values));
+        for (name, address) in tables.filter_map(Value::as_object).flatten() {
+            let Some(address) = address.as_str() else { continue };
+            if name.ends_with('/') && address.ends_with('/') {
+                page.prefixes.push((name.clone(), address.to_owned()));
+            } else {
+                page.addresses.push(address.to_owned());
+            }
+        }
+        page
+    }
+}
