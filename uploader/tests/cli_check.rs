@@ -347,3 +347,45 @@ fn the_id_of_a_version_with_an_image_by_its_tag_is_not_printed_since_a_push_alon
     assert!(fixed.run(&["check"]).stdout.contains(": version "));
     assert!(fixed.run(&["check", "--json"]).json()["version"].is_string());
 }
+
+#[test]
+fn what_enforce_would_block_is_found_before_anything_is_pushed() {
+    let toml = "integrity = \"enforce\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n";
+    let page = "<!doctype html>\n\
+                <script src=\"https://cdn.example/a.js\"></script>\n\
+                <script src=\"https://cdn.example/b.js\" integrity=\"sha256-x\"></script>\n\
+                <script src=\"https://cdn.example/c.js\" integrity=\"sha256-x\" crossorigin></script>\n\
+                <script src=/api/x.js></script>\n\
+                <link rel=stylesheet href=/a.css><script type=module src=/main.js></script>\n";
+    let refusing = "<meta http-equiv=Content-Security-Policy content=\"script-src 'self'\">\n\
+                    <script type=module src=/main.js></script>";
+    let files = [
+        ("index.html", page),
+        ("meta.html", refusing),
+        ("main.js", "import \"https://cdn.example/d.js\"; import(\"./late.js\"); [\"assets/late.css\", \"a.css\"];"),
+        ("late.js", "import('./' + 'computed.js')"),
+        ("a.css", ""),
+        ("assets/late.css", ""),
+    ];
+    let ran = site(toml, &files).run(&["check", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!(
+        found(&ran),
+        [
+            "no-hash? dist/index.html:2:9",
+            "no-hash? dist/index.html:3:9",
+            "no-hash? dist/index.html:5:9",
+            "no-hash? dist/main.js:1:9",
+            "no-hash? dist/main.js:1:59",
+            "no-hash? dist/meta.html:0:0",
+        ]
+    );
+    let findings = &ran.json()["findings"];
+    assert_eq!(findings[0]["message"], "`https://cdn.example/a.js` has no hash: browsers do not load it");
+    assert_eq!(findings[5]["target"], "/late.js");
+    // Nothing is said where pages name no hashes, and what is meant is not said again.
+    for toml in ["", "integrity = \"report\"\n[check]\nignore = [\"no-hash\"]\n"] {
+        let lines = format!("{toml}[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n");
+        assert_eq!(found(&site(&lines, &files).run(&["check", "--json"])), [""; 0]);
+    }
+}

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::parsing::reader::{Table, nearest};
 
 /// The codes of what `check` finds in the files of a site, in the order of the documentation.
-pub const CODES: [&str; 14] = [
+pub const CODES: [&str; 15] = [
     BROKEN_FRAGMENT,
     BROKEN_LINK,
     CASE_COLLISION,
@@ -16,6 +16,7 @@ pub const CODES: [&str; 14] = [
     LOCAL_ORIGIN,
     MISSING_ASSET,
     MIXED_CONTENT,
+    NO_HASH,
     OPEN_PREVIEW,
     OVER_LIMIT,
     SECRET,
@@ -40,6 +41,8 @@ pub const LOCAL_ORIGIN: &str = "local-origin";
 pub const MISSING_ASSET: &str = "missing-asset";
 /// A page is made with what comes without encryption.
 pub const MIXED_CONTENT: &str = "mixed-content";
+/// Something that a page loads has no hash, which `integrity` asks for.
+pub const NO_HASH: &str = "no-hash";
 /// A password of one environment, which previews do not ask for.
 pub const OPEN_PREVIEW: &str = "open-preview";
 /// An edge with the usual limits would refuse it.

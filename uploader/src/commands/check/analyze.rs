@@ -10,13 +10,16 @@ use devanture_config::Manifest;
 use devanture_config::parsing::{Lines, Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
-use devanture_config::site_toml::check::{BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, SHADOWED_FILE};
+use devanture_config::site_toml::check::{
+    BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, NO_HASH, SHADOWED_FILE,
+};
 use devanture_site::answers::ManifestSite;
 use devanture_site::rules::RuleSet;
 use devanture_site::rules::restricted::RestrictedPaths;
 use percent_encoding::percent_decode_str;
 
 use super::finding::{BUNDLE, Finding};
+use super::hashes::{self, Unhashed};
 use super::html::{self, Page};
 use super::links::{Fragment, Looker, Places};
 use super::names::{self, OfFile};
@@ -125,7 +128,9 @@ pub(crate) fn look(
         threads.into_iter().map(|thread| thread.join().ok()).collect()
     });
     let parts = parts.ok_or_else(|| Failure::new(Code::Internal, "A file could not be looked at."))?;
-    Ok(task.put_together(parts, scan, allows_doubts))
+    let mut looked = task.put_together(parts, scan, allows_doubts);
+    task.without_hashes(scan, &mut looked);
+    Ok(looked)
 }
 
 impl Task<'_> {
@@ -205,6 +210,31 @@ impl Task<'_> {
             hint: None,
             target: Some(target),
         });
+    }
+
+    /// Adds what has no hash in places that want hashes.
+    fn without_hashes(&self, scan: &Scan, looked: &mut Looked) {
+        for one in hashes::look(scan, self.places) {
+            let Unhashed { path, line, column, target, message, hint } = one;
+            if self.table.ignores(NO_HASH, path.as_str(), Some(&target)) {
+                continue;
+            }
+            if looked.findings.len() >= FINDINGS_MAX {
+                looked.more += 1;
+                continue;
+            }
+            looked.findings.push(Finding {
+                file: self.shown(&path),
+                line,
+                column,
+                code: NO_HASH,
+                is_doubt: true,
+                message,
+                hint: Some(hint.to_owned()),
+                target: Some(target),
+            });
+        }
+        looked.findings.sort_unstable();
     }
 
     fn shadowed(&self, path: &BundlePath, route: String, place: Option<&str>, looked: &mut Looked) {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use devanture_config::path::BundlePath;
+use devanture_config::site_toml::Integrity;
 use devanture_config::site_toml::check::{BROKEN_LINK, MISSING_ASSET, MIXED_CONTENT};
 use devanture_site::answers::{Answer, Asking, ManifestSite};
 use percent_encoding::percent_decode_str;
@@ -61,6 +62,13 @@ impl<'m> Places<'m> {
     /// The first place.
     pub(crate) fn first(&self) -> Option<&ManifestSite<'m>> {
         self.sites.first().map(|(_, site)| site)
+    }
+
+    /// The places whose pages name hashes, each with its name unless it is the first.
+    pub(crate) fn with_hashes(&self) -> impl Iterator<Item = (Option<&str>, &ManifestSite<'m>)> {
+        let named = self.sites.iter().enumerate();
+        let named = named.map(|(number, (name, site))| ((number > 0).then_some(name.as_str()), site));
+        named.filter(|(_, site)| site.integrity() != Integrity::Off)
     }
 
     /// Files that no visitor gets, since a route takes their paths: each with the route's path, and the place where

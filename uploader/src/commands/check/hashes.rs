@@ -1,0 +1,232 @@
+//! What browsers would report, or not load, under `integrity`: scripts, style sheets and modules without a hash.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Read as _;
+
+use devanture_config::limits::Limits;
+use devanture_config::parsing::Lines;
+use devanture_config::path::BundlePath;
+use devanture_config::site_toml::Integrity;
+use devanture_site::answers::{Answer, Asking, Bounds, ManifestSite, ModuleFinder, Modules, SameForAll};
+use devanture_site::integrity::{Asset, AssetKind, PageAssets, ScriptAddress, quoted, script_addresses};
+use devanture_site::media::extension;
+use url::Url;
+
+use super::links::Places;
+use crate::bundle::scan::Scan;
+
+/// Something without a hash.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Unhashed {
+    /// The file that it is in.
+    pub(super) path: BundlePath,
+    /// Its place there.
+    pub(super) line: usize,
+    pub(super) column: usize,
+    /// What it is about.
+    pub(super) target: String,
+    pub(super) message: String,
+    pub(super) hint: &'static str,
+}
+
+const OF_OTHERS: &str = "write `integrity` and `crossorigin` in its tag, or serve the file with the site";
+const OF_RULES: &str = "what answers there is not the same for everybody, or no file of the site: write `integrity` in \
+    its tag";
+const OF_CORS: &str = "write `crossorigin` beside it: browsers count its hash only then";
+const OF_IMPORTS: &str = "serve the module with the site, or write its hash in an import map";
+const OF_STYLES: &str = "link it in the pages, or build one style sheet (Vite: `build.cssCodeSplit = false`)";
+const OF_MAP: &str = "write no `integrity` in the page's own import map, or the hashes of all its modules";
+const OF_POLICY: &str = "set the Content-Security-Policy by a rule, to which the edge adds the hash of the map";
+const OF_LIMITS: &str = "the edge bounds them by `integrity_map_bytes_max` and `integrity_modules_max`";
+
+/// Looks at the pages and scripts in every place that wants hashes.
+pub(super) fn look(scan: &Scan, places: &Places<'_>) -> Vec<Unhashed> {
+    let mut found: Vec<Unhashed> = Vec::new();
+    let mut known: HashSet<(BundlePath, usize, usize, String)> = HashSet::new();
+    for (name, site) in places.with_hashes() {
+        let mut look = Look { scan, site, found: Vec::new(), linked: BTreeSet::new(), scripts: BTreeMap::new() };
+        look.pages();
+        look.scripts();
+        for mut one in look.found {
+            // What holds in several places is reported once.
+            if known.insert((one.path.clone(), one.line, one.column, one.target.clone())) {
+                if let Some(name) = name {
+                    one.message = format!("in {name}: {}", one.message);
+                }
+                found.push(one);
+            }
+        }
+    }
+    found
+}
+
+/// A look at one place.
+struct Look<'l, 'm> {
+    scan: &'l Scan,
+    site: &'l ManifestSite<'m>,
+    found: Vec<Unhashed>,
+    /// The style sheets that pages link.
+    linked: BTreeSet<BundlePath>,
+    scripts: BTreeMap<BundlePath, Vec<ScriptAddress>>,
+}
+
+impl Look<'_, '_> {
+    /// The bytes of a file that is looked into; what cannot be read is reported elsewhere.
+    fn read(&self, path: &BundlePath, bytes_max: u64) -> Option<Vec<u8>> {
+        let file = self.scan.files.get(path).filter(|file| file.hashed.bytes <= bytes_max)?;
+        let mut bytes = Vec::new();
+        file.path.open().ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    fn effect(&self) -> &'static str {
+        if self.site.integrity() == Integrity::Enforce { "browsers do not load it" } else { "browsers report it" }
+    }
+
+    fn pages(&mut self) {
+        let limits = Limits::default();
+        let same = SameForAll::new(self.site);
+        let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let bounds = Bounds {
+            modules_max: most(limits.integrity_modules_max),
+            map_bytes_max: most(limits.integrity_map_bytes_max),
+        };
+        let mut finder = ModuleFinder::new(&same, bounds);
+        let pages = (0..).map_while(|number| Some((number, self.site.path(number)?)));
+        let pages: Vec<&BundlePath> = pages
+            .filter(|(number, path)| self.site.is_page(*number) && !path.is_private())
+            .map(|(_, path)| path)
+            .take(most(limits.integrity_pages_max))
+            .collect();
+        for path in pages {
+            let Some(html) = self.read(path, limits.integrity_page_bytes_max) else { continue };
+            let Some(assets) = PageAssets::read(&html) else { continue };
+            for asset in assets.tags() {
+                self.tag((path, &html), &same, asset);
+            }
+            self.imports(path, &html, assets.inline(), &assets.map().hashed);
+            let mut scripts = std::mem::take(&mut self.scripts);
+            let mut read = |script: &BundlePath| {
+                let addresses =
+                    || self.read(script, limits.compress_file_bytes_max).map(|text| script_addresses(&text));
+                let known = scripts.entry(script.clone()).or_insert_with(|| addresses().unwrap_or_default());
+                known.clone()
+            };
+            let modules = finder.of_page(path, &assets, &mut read);
+            self.scripts = scripts;
+            let base = same.base(path, assets.base());
+            match modules {
+                Ok(modules) => self.modules(path, &assets, base.as_ref(), &modules),
+                Err(_too_many) => {
+                    let message = "it reaches more modules than an import map may hold: it gets no hashes".to_owned();
+                    self.add((path, b"", 0), "import map", message, OF_LIMITS);
+                }
+            }
+        }
+    }
+
+    /// Looks at a tag of a page.
+    fn tag(&mut self, (page, html): (&BundlePath, &[u8]), same: &SameForAll<'_>, asset: &Asset) {
+        let Some(url) = same.url(page, asset).filter(|url| matches!(url.scheme(), "http" | "https")) else { return };
+        let file = same.file(page, asset);
+        if asset.kind == AssetKind::Style {
+            self.linked.extend(file.cloned());
+        }
+        let (what, effect) = (shown(&asset.address), self.effect());
+        if asset.has_integrity {
+            if asset.needs_crossorigin {
+                let message = format!("{what} has `integrity` without `crossorigin`: {effect}");
+                self.add((page, html, asset.at), &asset.address, message, OF_CORS);
+            }
+            return;
+        }
+        let is_own = self.site.is_own(&url);
+        // What is missing is another finding.
+        let is_missing = is_own && matches!(self.site.ask(&url, Asking::Subresource), Answer::Nothing(_));
+        if file.is_none() && !is_missing {
+            let hint = if is_own { OF_RULES } else { OF_OTHERS };
+            self.add((page, html, asset.at), &asset.address, format!("{what} has no hash: {effect}"), hint);
+        }
+    }
+
+    /// Looks at what a script imports from other hosts; `hashed` are addresses whose hashes the page says.
+    fn imports(&mut self, path: &BundlePath, source: &[u8], addresses: &[ScriptAddress], hashed: &[String]) {
+        let is_far = |text: &str| ["https://", "http://", "//"].iter().any(|begin| text.starts_with(begin));
+        for ScriptAddress { text, is_import } in addresses {
+            if *is_import && is_far(text) && !hashed.contains(text) {
+                let at = source.windows(text.len()).position(|bytes| bytes == text.as_bytes()).unwrap_or_default();
+                let message = format!("{} is imported without a hash: {}", shown(text), self.effect());
+                self.add((path, source, at), text, message, OF_IMPORTS);
+            }
+        }
+    }
+
+    /// Looks at the modules that a page reaches, where no import map can be put into it.
+    fn modules(&mut self, page: &BundlePath, assets: &PageAssets, base: Option<&Url>, modules: &Modules) {
+        let own: HashSet<String> = assets
+            .map()
+            .hashed
+            .iter()
+            .filter_map(|address| Some(base?.join(address).ok()?.as_str().to_owned()))
+            .collect();
+        let is_hashed =
+            |address: &str| base.and_then(|base| base.join(address).ok()).is_some_and(|url| own.contains(url.as_str()));
+        let mut without = modules.iter().filter(|module| !is_hashed(&module.address));
+        let Some(first) = without.next().filter(|_| !assets.takes_map()) else { return };
+        let (why, hint) = match assets.refuses_inline() {
+            true => ("its Content-Security-Policy refuses an import map with the hashes of modules", OF_POLICY),
+            false => ("its own import map has no hash of modules", OF_MAP),
+        };
+        let message = format!("{why}, {} of them, such as {}", without.count() + 1, shown(&first.address));
+        self.add((page, b"", 0), &first.address, message, hint);
+    }
+
+    /// Looks at every script for what it imports from other hosts, and for style sheets that it may add to a page.
+    fn scripts(&mut self) {
+        let is_script = |path: &&BundlePath| {
+            matches!(extension(path.as_str()).as_deref(), Some("js" | "mjs")) && !path.is_private()
+        };
+        let scan = self.scan;
+        for path in scan.files.keys().filter(is_script) {
+            let Some(source) = self.read(path, super::FILE_BYTES_MAX) else { continue };
+            self.imports(path, &source, &script_addresses(&source), &[]);
+            let Ok(own) = self.site.address_of(path) else { continue };
+            let mut seen = HashSet::new();
+            for (at, text) in quoted(&source).filter(|(_, text)| text.ends_with(".css")) {
+                let Some(style) = self.style(&own, text).filter(|style| seen.insert(style.clone())) else { continue };
+                let message =
+                    format!("it names the style sheet {}, which has no hash if it adds it to a page", shown(text));
+                self.add((path, &source, at), style.as_str(), message, OF_STYLES);
+            }
+        }
+    }
+
+    /// The style sheet at an address in a script, from the script or from the root, if no page links it.
+    fn style(&self, script: &Url, text: &str) -> Option<BundlePath> {
+        let from_root = script.join("/").ok()?;
+        [script, &from_root].into_iter().find_map(|base| {
+            let Answer::File(file) = self.site.ask(&base.join(text).ok()?, Asking::Subresource) else { return None };
+            let path = self.site.path(file)?;
+            let is_style = extension(path.as_str()).as_deref() == Some("css");
+            (is_style && !self.linked.contains(path)).then(|| path.clone())
+        })
+    }
+
+    /// Adds what was found at a byte of a file.
+    fn add(
+        &mut self,
+        (path, bytes, at): (&BundlePath, &[u8], usize),
+        target: &str,
+        message: String,
+        hint: &'static str,
+    ) {
+        let (line, column) = if bytes.is_empty() { (0, 0) } else { Lines::of(bytes).place(bytes, at) };
+        self.found.push(Unhashed { path: path.clone(), line, column, target: target.to_owned(), message, hint });
+    }
+}
+
+/// An address as a message shows it.
+fn shown(address: &str) -> String {
+    let plain: String = address.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("`{plain}`")
+}
