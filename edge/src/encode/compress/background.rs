@@ -1,6 +1,6 @@
 //! The pass behind the switch: deltas that are not there yet, and variants and deltas at the best level.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -174,7 +174,7 @@ impl Remaker {
         if !self.is_best() {
             return;
         }
-        match remake(&*self.blobs, pool, version).await {
+        match self.remake(app, version, pool).await {
             Ok(0) => {}
             Ok(variants) => {
                 tracing::info!(version = %version, variants, "variants were remade at the best level");
@@ -197,7 +197,7 @@ impl Remaker {
     async fn fill(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
         let key = records::version_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(0) };
-        let given = records::read::<VersionRecord>(&key, &stored)?.given;
+        let record = records::read::<VersionRecord>(&key, &stored)?;
         let canonical = self.blobs.get(Key::Manifest(version)).await?;
         let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
         let key = records::dictionaries_key(app, &version);
@@ -207,7 +207,20 @@ impl Remaker {
             Some(pages) => fill_file(&*self.blobs, pool, pages.blob, (pages.size, Form::ALL.to_vec())).await?,
             None => 0,
         };
-        Ok(of_pages + fill(&*self.blobs, pool, &manifest, &given, self.file_bytes_max).await?)
+        let hashed = fill(&*self.blobs, pool, &record.hashed_pages(), &BTreeMap::new(), self.file_bytes_max).await?;
+        Ok(of_pages + hashed + fill(&*self.blobs, pool, &manifest, &record.given, self.file_bytes_max).await?)
+    }
+
+    /// Remakes what was made quickly of a version and of its pages with hashes. Returns how many variants.
+    async fn remake(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
+        let key = records::version_key(app, &version);
+        let stored = self.catalog.get(&key).await?;
+        let record = stored.map(|stored| records::read::<VersionRecord>(&key, &stored)).transpose()?;
+        let of_pages = match record.map(|record| record.hashed_pages()) {
+            Some(pages) => remake_files(&*self.blobs, pool, &pages).await?,
+            None => 0,
+        };
+        Ok(of_pages + remake(&*self.blobs, pool, version).await?)
     }
 
     async fn is_live(
@@ -242,6 +255,10 @@ impl Remaker {
 async fn remake(blobs: &dyn Blobs, pool: &Pool, version: VersionId) -> Result<usize, blobs::Error> {
     let canonical = blobs.get(Key::Manifest(version)).await?;
     let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
+    remake_files(blobs, pool, &manifest).await
+}
+
+async fn remake_files(blobs: &dyn Blobs, pool: &Pool, manifest: &Manifest) -> Result<usize, blobs::Error> {
     let digests: BTreeSet<Digest> = manifest.files.values().map(|file| file.hash).collect();
     let files: Vec<_> = digests.into_iter().map(|digest| remake_file(blobs, pool, digest)).collect();
     let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
