@@ -383,7 +383,7 @@ fn what_enforce_would_block_is_found_before_anything_is_pushed() {
     let findings = &ran.json()["findings"];
     assert_eq!(findings[0]["message"], "`https://cdn.example/a.js` has no hash: browsers do not load it");
     assert_eq!(findings[5]["target"], "/late.js");
-    // Nothing is said where pages name no hashes, and what is meant is not said again.
+    // Pages without hashes have no such findings, nor have those that ignore them.
     for toml in ["", "integrity = \"report\"\n[check]\nignore = [\"no-hash\"]\n"] {
         let lines = format!("{toml}[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n");
         assert_eq!(found(&site(&lines, &files).run(&["check", "--json"])), [""; 0]);

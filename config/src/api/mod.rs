@@ -15,6 +15,7 @@ mod deploys;
 mod history;
 mod hostnames;
 mod instances;
+mod integrity;
 mod logs;
 mod maintenance;
 mod nodes;
@@ -73,6 +74,7 @@ pub use hostnames::{
     HostnameSource, HostnameStatus,
 };
 pub use instances::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
+pub use integrity::{IntegrityReport, IntegrityReports};
 pub(crate) use logs::SOURCES;
 pub use logs::{
     BadStatusFilter, InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLine,

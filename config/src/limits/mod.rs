@@ -79,9 +79,13 @@ limits! {
     /// Pages of a version that get the hashes of what they load; those beyond are served as they are.
     integrity_pages_max = 2_000 in 0 ..= 100_000,
     /// Bytes of the import map with the hashes of modules that one page gets; a page that reaches more is served as it is.
-    integrity_map_bytes_max = 65_536 in 0 ..= 1_048_576,
+    integrity_map_bytes_max = 131_072 in 0 ..= 1_048_576,
     /// Modules of a version that are followed to what they import, for these; beyond, pages are served as they are.
     integrity_modules_max = 10_000 in 0 ..= 1_000_000,
+    /// Distinct reports of browsers about what pages load without a hash that are kept of one environment; the oldest goes.
+    integrity_reports_kept_max = 100 in 0 ..= 10_000,
+    /// Apps of which these reports are kept: those with the latest ones.
+    integrity_reports_apps_max = 256 in 0 ..= 100_000,
     /// How many times larger than its archive an unpacked bundle may be.
     archive_ratio_max = 200 in 1 ..= 100_000,
     /// Bytes of a manifest.

@@ -245,6 +245,7 @@ operations! {
     GET "/v1/apps/{app}/environments/{env}/signers" "signers" [Environment(Read)] => signers [];
     PUT "/v1/apps/{app}/environments/{env}/signers" "setSigners" [Environment(ToAdmin)]
         => set_signers ["dry_run"] confirms=Promote;
+    GET "/v1/apps/{app}/environments/{env}/integrity" "integrityReports" [Environment(Read)] => integrity [];
     GET "/v1/apps/{app}/environments/{env}/traffic" "traffic" [Environment(Read)] => traffic ["from", "to", "step"];
     GET "/v1/apps/{app}/environments/{env}/logs" "logs" [Environment(Read)]
         => logs ["tail", "lines", "source", "status", "path", "version", "method"];

@@ -58,6 +58,11 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &self.publisher.traffic(&app, &environment, wanted).await?))
     }
 
+    pub(super) async fn integrity(&self, call: Call) -> Answer {
+        let (app, environment) = call.path.place()?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.integrity_reports(&app, &environment).await?))
+    }
+
     pub(super) async fn history(&self, call: Call) -> Answer {
         let Call { path, request, .. } = call;
         let (app, environment) = path.place()?;

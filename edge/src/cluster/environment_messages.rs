@@ -1,6 +1,6 @@
 //! Questions to another node about what it alone knows of an environment, and its answers.
 
-use devanture_config::api::DeployEntry;
+use devanture_config::api::{DeployEntry, IntegrityReport};
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ pub struct EnvironmentQuery {
 pub enum QuerySubject {
     /// The deploys that are under way or failed, which a history may not have.
     Deploys,
+    /// What browsers reported about what pages load without a hash.
+    Integrity,
     /// What it answered within a time.
     Traffic(TrafficSpan),
 }
@@ -36,6 +38,9 @@ pub struct EnvironmentReport {
     /// Deploys, in any order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deploys: Vec<DeployEntry>,
+    /// What browsers reported.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub integrity: Vec<IntegrityReport>,
     /// What it answered, by step and version.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficRow>,

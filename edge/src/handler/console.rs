@@ -59,9 +59,11 @@ pub fn console<B>(
             error_page::refusal(&refusal, || ErrorContext::of(fields, "", refusal.current.as_deref()))
         }
         // It has no backends, is loaded, and is behind a login of its own.
-        Decision::Load(_) | Decision::Protected(_) | Decision::Proxy { .. } | Decision::Visitor(_) => {
-            respond::refused(Refused::Unavailable)
-        }
+        Decision::Load(_)
+        | Decision::Protected(_)
+        | Decision::Proxy { .. }
+        | Decision::Report(_)
+        | Decision::Visitor(_) => respond::refused(Refused::Unavailable),
     };
     let (mut parts, bytes) = in_memory(response).into_parts();
     let is_immutable = parts.headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().ends_with(b"immutable"));

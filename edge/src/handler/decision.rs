@@ -60,10 +60,18 @@ pub enum Decision {
     Protected(Box<Self>),
     /// An error of the edge's own.
     Refuse(Refusal),
+    /// A message of a browser that is to be read.
+    Report(Box<ReportMessage>),
     /// A head with a short body.
     Small(Box<SmallAnswer>),
     /// A visitor who has to be looked up before the request can be decided.
     Visitor(Box<Visitor>),
+}
+
+/// A message of a browser that is to be read.
+pub struct ReportMessage {
+    pub(super) current: Arc<Current>,
+    pub(super) custom_host: bool,
 }
 
 impl Decision {
@@ -96,6 +104,7 @@ impl Decision {
             Self::Proxy { custom_host, .. } => *custom_host,
             Self::Refuse(refusal) => refusal.custom_host,
             Self::Small(answer) => answer.custom_host,
+            Self::Report(message) => message.custom_host,
             Self::Load(_) | Self::Protected(_) | Self::Visitor(_) => false,
         }
     }
@@ -112,6 +121,7 @@ impl Decision {
             Self::File(FileAnswer { current, .. }) | Self::Proxy { current, .. } => Some(current),
             Self::Refuse(refusal) => refusal.current.as_ref(),
             Self::Small(answer) => answer.current.as_ref(),
+            Self::Report(message) => Some(&message.current),
             Self::Load(_) | Self::Protected(_) | Self::Visitor(_) => None,
         }
     }
@@ -129,7 +139,7 @@ impl Decision {
             Self::Proxy { ruled, .. } => !ruled.is_empty(),
             Self::Refuse(refusal) => !refusal.ruled.is_empty(),
             Self::Small(answer) => !answer.ruled.is_empty(),
-            Self::Load(_) | Self::Protected(_) | Self::Visitor(_) => false,
+            Self::Load(_) | Self::Protected(_) | Self::Report(_) | Self::Visitor(_) => false,
         }
     }
 }

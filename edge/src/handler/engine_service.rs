@@ -69,7 +69,9 @@ impl EngineService {
         host: &str,
         put: impl FnOnce(Answer<Counted>) -> R,
     ) -> Option<R> {
-        if let Decision::Load(_) | Decision::Proxy { .. } | Decision::Visitor(_) = decision.inner() {
+        if let Decision::Load(_) | Decision::Proxy { .. } | Decision::Report(_) | Decision::Visitor(_) =
+            decision.inner()
+        {
             return None;
         }
         let Some(Ready { status, head, last_modified, body }) = ready(&decision) else {
@@ -136,6 +138,7 @@ fn ready(decision: &Decision) -> Option<Ready<'_>> {
         Decision::Load(_)
         | Decision::Protected(_)
         | Decision::Proxy { .. }
+        | Decision::Report(_)
         | Decision::Small(_)
         | Decision::Visitor(_) => None,
     }

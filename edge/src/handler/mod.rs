@@ -19,6 +19,7 @@ mod engine_service;
 mod error_page;
 mod header_rules;
 mod import_map;
+mod integrity_report;
 mod kept_private;
 mod live_site;
 mod paced;
@@ -176,6 +177,7 @@ impl Handler {
                 }
             };
         }
+        decision = self.reported(decision, &mut request, &host).await;
         decision = measurement.admitted(decision);
         let came = Came { from: Some(&from), authority: &authority, host: &host, interim };
         let version = request.version();
@@ -325,7 +327,9 @@ impl Handler {
                 return response;
             }
             // All of them are waited for before, with what they need at hand.
-            Decision::Load(_) | Decision::Proxy { .. } | Decision::Visitor(_) => respond::refused(Refused::Unavailable),
+            Decision::Load(_) | Decision::Proxy { .. } | Decision::Report(_) | Decision::Visitor(_) => {
+                respond::refused(Refused::Unavailable)
+            }
         };
         self.confine(response.headers_mut(), bounds, host);
         response

@@ -42,7 +42,7 @@ impl Answerer {
             }
             Decision::Small(answer) => answer.current.clone().into(),
             Decision::Refuse(refusal) => refusal.current.clone().into(),
-            Decision::Load(_) | Decision::Protected(_) | Decision::Visitor(_) => Self::Nothing,
+            Decision::Load(_) | Decision::Protected(_) | Decision::Report(_) | Decision::Visitor(_) => Self::Nothing,
         }
     }
 

@@ -10,17 +10,16 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::decision::{Decision, Head, SmallAnswer, refuse};
+use super::decision::{Decision, Head, ReportMessage, SmallAnswer, refuse};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::live::Current;
-use crate::telemetry;
 
 /// Answers what is asked for at one of them.
 pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Decision {
     match own {
         OwnPath::Env => env(head, current, custom_host),
-        OwnPath::Integrity => report(current, custom_host),
+        OwnPath::Integrity => Decision::Report(Box::new(ReportMessage { current: Arc::clone(current), custom_host })),
         OwnPath::Release => {
             let body = current.version.release.clone();
             small(StatusCode::OK, fields_with(cache::NEVER), body, current, custom_host)
@@ -30,14 +29,6 @@ pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, cust
         // The one is a file, and the other is asked for by its own.
         OwnPath::Dictionary(_) | OwnPath::Status => refuse(current, custom_host, Refused::NotFound),
     }
-}
-
-/// Counts a report about what a page loads without a hash. Its body is not read: a million of them cost a number.
-fn report(current: &Arc<Current>, custom_host: bool) -> Decision {
-    telemetry::count_in_app("devanture_integrity_reports_total", current.version.app.as_str(), &[], 1);
-    let mut headers = HeaderMap::with_capacity(1);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
-    small(StatusCode::NO_CONTENT, headers, bytes::Bytes::new(), current, custom_host)
 }
 
 /// The answer to a share link whose preview everybody may see: to its first page, without the secret.

@@ -127,7 +127,7 @@ impl Follower {
         let apps: BTreeSet<AppName> = apps.iter().filter_map(|(key, _)| app_of(key)).collect();
         let before = std::mem::replace(&mut *self.live.0.apps.0.write(), apps.clone());
         // The next app of such a name is somebody else's.
-        before.difference(&apps).for_each(|gone| telemetry::forget_traffic(gone.as_str()));
+        before.difference(&apps).for_each(forget);
     }
 
     /// Follows `apps/{app}`.
@@ -138,9 +138,15 @@ impl Follower {
         } else {
             self.live.0.apps.0.write().remove(&app);
             // As above.
-            telemetry::forget_traffic(app.as_str());
+            forget(&app);
         }
     }
+}
+
+/// Forgets what is remembered of the visitors of an app that is gone.
+fn forget(app: &AppName) {
+    telemetry::forget_traffic(app.as_str());
+    telemetry::forget_integrity_reports(app.as_str());
 }
 
 fn app_of(key: &str) -> Option<AppName> {

@@ -31,6 +31,10 @@ pub(super) fn report_here(query: &EnvironmentQuery, deploys: &Deploys, uploads: 
             traffic: telemetry::traffic(app.as_str(), environment.as_str(), *span),
             ..EnvironmentReport::default()
         },
+        QuerySubject::Integrity => EnvironmentReport {
+            integrity: telemetry::integrity_reports(app.as_str(), environment.as_str()),
+            ..EnvironmentReport::default()
+        },
         QuerySubject::Deploys => {
             let mut found = deploys.without_history(app, environment);
             found.extend(uploads.pushes.of_place(app, environment).iter().map(|push| {

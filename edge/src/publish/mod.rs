@@ -25,6 +25,7 @@ mod halves;
 mod image;
 mod incoming;
 mod integrity;
+mod integrity_reports;
 mod intent;
 mod joined;
 mod log_lines;

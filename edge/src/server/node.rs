@@ -30,6 +30,8 @@ pub(super) fn start(
     telemetry::choose_apps(apps, usize::try_from(file.limits.metrics_environments_max).unwrap_or(usize::MAX));
     let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
     telemetry::keep_traffic(most(file.limits.traffic_kept_bytes_max), most(file.limits.traffic_kept_apps_max));
+    let of_integrity = (file.limits.integrity_reports_kept_max, file.limits.integrity_reports_apps_max);
+    telemetry::keep_integrity_reports(most(of_integrity.0), most(of_integrity.1));
     let survey = Survey::new(data_dir.to_owned());
     control.spawn(Arc::clone(&survey).watch(|| show_task("stored", telemetry::now_ms())));
     let cache = stores.tier.as_ref().map(|tier| CacheUse::new(Arc::clone(&survey), tier.bytes_max));

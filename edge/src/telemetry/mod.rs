@@ -4,6 +4,7 @@ mod access;
 mod counters;
 mod descriptions;
 mod gauges;
+mod integrity_reports;
 mod labels;
 mod metrics;
 mod own_log;
@@ -19,6 +20,9 @@ pub use access::{
 pub use counters::{count_in_app, count_in_place};
 pub use descriptions::{Kind, METRICS};
 pub use gauges::{GaugeSource, Gauges, gauge_value};
+pub use integrity_reports::{
+    add_integrity_report, forget_integrity_reports, integrity_reports, keep_integrity_reports, note_integrity_reports,
+};
 pub use labels::{app_label, choose_apps};
 pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, PREPARE, describe};
 pub use process::{process_figures, resident_bytes};

@@ -1,7 +1,9 @@
 //! Pages with the hashes of what they load, and the policy that browsers get with them.
 
-use devanture_config::api::DeployOptions;
+use devanture_config::api::{DeployOptions, IntegrityReports};
+use devanture_config::problem::Code;
 use http::{Method, StatusCode};
+use serde_json::json;
 
 use super::gate::push;
 use crate::support::{RunningEdge, edge, got, on_each_engine};
@@ -23,7 +25,7 @@ const TOML: &str = "integrity = \"enforce\"\n[[routes]]\npath = \"/api/*\"\nto =
 
 on_each_engine! {
     a_page_names_the_hashes_of_its_own_files_and_has_a_policy
-    reports_are_counted_and_not_read
+    reports_are_counted_and_the_last_distinct_ones_are_kept
     imported_modules_have_their_hashes_in_an_import_map
     a_page_that_reaches_too_many_modules_is_served_as_it_is
 }
@@ -74,7 +76,7 @@ async fn reports(edge: &RunningEdge) -> u64 {
     count.map_or(0, |count| count.parse().unwrap())
 }
 
-async fn reports_are_counted_and_not_read() {
+async fn reports_are_counted_and_the_last_distinct_ones_are_kept() {
     let edge = edge().start().await;
     push(&edge, "prod", "", DeployOptions::default(), SITE).await.unwrap();
     assert_ne!(got(edge.visit(Method::POST, HOST, REPORTS)).await.status, StatusCode::NO_CONTENT);
@@ -85,6 +87,21 @@ async fn reports_are_counted_and_not_read() {
         assert_eq!(got(sent.body(body)).await.status, StatusCode::NO_CONTENT);
     }
     assert_eq!(edge.get(HOST, REPORTS).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    // They are kept for all edges of a process, of which this test may have two: each has an address of its own.
+    let cdn = format!("https://cdn.example/{}.js", edge.https().port());
+    let body = |page: &str| {
+        let body = json!({ "documentURL": page, "blockedURL": format!("{cdn}?q"), "destination": "script" });
+        json!([{ "type": "integrity-violation", "url": page, "body": body }])
+    };
+    let page = format!("https://{HOST}/page?secret");
+    for page in [&page, &page, "https://other.example/"] {
+        let sent = edge.visit(Method::POST, HOST, REPORTS).header("content-type", "application/reports+json");
+        assert_eq!(got(sent.body(body(page).to_string())).await.status, StatusCode::NO_CONTENT);
+    }
+    let kept = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/integrity")).await.json::<IntegrityReports>();
+    let kept: Vec<_> = kept.reports.into_iter().filter(|report| report.blocked == cdn).collect();
+    assert_eq!((kept.len(), kept[0].page.as_str(), kept[0].count, kept[0].enforced), (1, "/page", 2, true));
+    assert_eq!(got(edge.api(Method::GET, "/v1/apps/no/environments/prod/integrity")).await.code(), Code::NotFound);
     // Metrics are those of the process, which other tests may share.
     let after = reports(&edge).await;
     assert!(after >= before + 2, "{before} {after}");
@@ -137,7 +154,7 @@ async fn imported_modules_have_their_hashes_in_an_import_map() {
     let own = own.unwrap();
     assert_eq!((&own["imports"]["lib"], &own["integrity"]), (&"/lib.js".into(), &integrity));
     let (missing, policy) = map_and_policy(&edge, "/missing").await;
-    assert_eq!(missing.unwrap()["integrity"], serde_json::json!({ "/lib.js": HASH }));
+    assert_eq!(missing.unwrap()["integrity"], json!({ "/lib.js": HASH }));
     assert!(policy.is_some());
     let (none, policy) = map_and_policy(&edge, "/meta").await;
     assert_eq!((none, policy.as_deref()), (None, Some("script-src 'self'")));

@@ -9,12 +9,14 @@
 
 mod content_policy;
 mod import_map;
+mod reports;
 mod scripts;
 #[cfg(test)]
 mod tests;
 
 pub use content_policy::with_hash as policy_with_hash;
 pub use import_map::{ModuleHashes, PageMap};
+pub use reports::integrity_reports;
 pub use scripts::{ScriptAddress, quoted, script_addresses};
 
 use std::ops::Range;

@@ -116,6 +116,13 @@ Examples:
 
 The operator of the edge sets limits for every app, and for single ones.";
 
+pub(super) const INTEGRITY: &str = "\
+Examples:
+  devanture integrity
+  devanture integrity --env staging --json | jq -r '.reports[].blocked'
+
+`integrity` of devanture.toml says whether pages name hashes, and what browsers do without one.";
+
 pub(super) const NODES: &str = "\
 Examples:
   devanture nodes                         name, state, release and lag of each node

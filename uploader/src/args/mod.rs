@@ -198,6 +198,9 @@ pub(crate) enum Command {
     /// Show what is live, and where
     #[command(after_help = examples::STATUS)]
     Status,
+    /// Show what browsers reported about scripts and styles without a hash
+    #[command(after_help = examples::INTEGRITY)]
+    Integrity,
     /// List deploys, newest first, or show one in full
     #[command(after_help = examples::HISTORY)]
     History(HistoryArgs),

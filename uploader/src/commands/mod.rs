@@ -19,6 +19,7 @@ mod history;
 mod hostnames;
 mod init;
 mod instances;
+mod integrity;
 mod logs;
 mod maintenance;
 mod migrate;
@@ -129,6 +130,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Promote(args) => switch::promote(context, args).await,
         Command::Restart(args) => instances::restart(context, args).await,
         Command::Resume(args) => maintenance::resume(context, args).await,
+        Command::Integrity => integrity::integrity(context).await,
         Command::Rollback(args) => switch::rollback(context, args).await,
         Command::Routes(args) => routes::routes(context, args).await,
         Command::Scale(args) => instances::scale(context, args).await,

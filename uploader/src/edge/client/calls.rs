@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use devanture_config::api::{
     AliasList, AliasRequest, AppUsage, BeginDeploy, DeployBegun, DeployPrediction, DeployStatus, DesiredState,
-    DevelopmentSettings, Diff, History, HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, LockReport,
-    LockRequest, MemberRequest, PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest,
-    SettingsList, SettingsPatch, SettingsReport, Status, Step, SwitchReport, SwitchRequest, UpstreamReport,
-    UpstreamsReport, WithdrawReport, WithdrawRequest,
+    DevelopmentSettings, Diff, History, HostnameList, HostnameRemoved, HostnameRequest, HostnameSet, IntegrityReports,
+    LockReport, LockRequest, MemberRequest, PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport,
+    RollbackRequest, SettingsList, SettingsPatch, SettingsReport, Status, Step, SwitchReport, SwitchRequest,
+    UpstreamReport, UpstreamsReport, WithdrawReport, WithdrawRequest,
 };
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{HostPattern, PlaceName};
@@ -60,6 +60,14 @@ impl Edge {
     /// As the edge says, or `unreachable`.
     pub(crate) async fn usage(&self) -> Result<AppUsage, Failure> {
         self.get(&["usage"], &[]).await
+    }
+
+    /// What browsers reported about what the pages of an environment load without a hash.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn integrity_reports(&self, env: &PlaceName) -> Result<IntegrityReports, Failure> {
+        self.get(&["environments", env.as_str(), "integrity"], &[]).await
     }
 
     /// Makes a stored version live.

@@ -1,0 +1,130 @@
+//! The last distinct reports of browsers about what pages load without a hash, by app and environment, in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use devanture_config::api::IntegrityReport;
+use parking_lot::Mutex;
+
+use super::now_ms;
+
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct Known {
+    /// Reports of one environment.
+    reports_max: usize,
+    /// Apps.
+    apps_max: usize,
+    apps: HashMap<String, App>,
+}
+
+#[derive(Default)]
+struct App {
+    last_ms: u64,
+    places: BTreeMap<String, Vec<IntegrityReport>>,
+}
+
+/// Says how many reports are kept of one environment, and of how many apps; 0 of either keeps nothing.
+pub fn keep_integrity_reports(reports_max: usize, apps_max: usize) {
+    let mut known = KNOWN.lock();
+    (known.reports_max, known.apps_max) = (reports_max, apps_max);
+}
+
+/// Keeps what a browser reported.
+pub fn note_integrity_reports(app: &str, environment: &str, reports: Vec<IntegrityReport>) {
+    KNOWN.lock().note(app, environment, reports, now_ms());
+}
+
+/// Forgets the reports of an app that is gone.
+pub fn forget_integrity_reports(app: &str) {
+    KNOWN.lock().apps.remove(app);
+}
+
+/// The reports of an environment.
+#[must_use]
+pub fn integrity_reports(app: &str, environment: &str) -> Vec<IntegrityReport> {
+    let known = KNOWN.lock();
+    known.apps.get(app).and_then(|app| app.places.get(environment)).cloned().unwrap_or_default()
+}
+
+/// Adds a report to a list: to the one of the same file and page, if there is one.
+pub fn add_integrity_report(list: &mut Vec<IntegrityReport>, report: IntegrityReport) {
+    let is_same = |known: &&mut IntegrityReport| {
+        (&known.blocked, &known.destination, &known.page, known.enforced)
+            == (&report.blocked, &report.destination, &report.page, report.enforced)
+    };
+    match list.iter_mut().find(is_same) {
+        Some(known) => {
+            known.count = known.count.saturating_add(report.count);
+            known.first_ms = known.first_ms.min(report.first_ms);
+            known.last_ms = known.last_ms.max(report.last_ms);
+        }
+        None => list.push(report),
+    }
+}
+
+impl Known {
+    fn note(&mut self, app: &str, environment: &str, reports: Vec<IntegrityReport>, now_ms: u64) {
+        if self.reports_max == 0 || self.apps_max == 0 || reports.is_empty() {
+            return;
+        }
+        while !self.apps.contains_key(app) && self.apps.len() >= self.apps_max {
+            let quietest = self.apps.iter().min_by_key(|(_, app)| app.last_ms).map(|(name, _)| name.clone());
+            let Some(quietest) = quietest else { break };
+            self.apps.remove(&quietest);
+        }
+        let app = self.apps.entry(app.to_owned()).or_default();
+        app.last_ms = now_ms;
+        let list = app.places.entry(environment.to_owned()).or_default();
+        for report in reports {
+            add_integrity_report(list, report);
+            if list.len() > self.reports_max {
+                let oldest = list.iter().enumerate().min_by_key(|(_, report)| report.last_ms);
+                if let Some(oldest) = oldest.map(|(number, _)| number) {
+                    list.remove(oldest);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(blocked: &str, at_ms: u64) -> IntegrityReport {
+        IntegrityReport {
+            blocked: blocked.to_owned(),
+            destination: "script".to_owned(),
+            page: "/".to_owned(),
+            enforced: true,
+            count: 1,
+            first_ms: at_ms,
+            last_ms: at_ms,
+        }
+    }
+
+    #[test]
+    fn equal_reports_are_counted_and_the_oldest_go() {
+        let mut known = Known { reports_max: 2, apps_max: 2, ..Known::default() };
+        for (at_ms, blocked) in ["/a.js", "/b.js", "/a.js", "/c.js"].into_iter().enumerate() {
+            known.note("shop", "prod", vec![report(blocked, at_ms as u64)], at_ms as u64);
+        }
+        let seen: Vec<_> =
+            known.apps["shop"].places["prod"].iter().map(|one| (one.blocked.as_str(), one.count)).collect();
+        assert_eq!(seen, [("/a.js", 2), ("/c.js", 1)]);
+        known.note("blog", "prod", vec![report("/a.js", 9)], 9);
+        known.note("third", "prod", vec![report("/a.js", 10)], 10);
+        let mut apps: Vec<&String> = known.apps.keys().collect();
+        apps.sort();
+        assert_eq!(apps, ["blog", "third"]);
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nothing_may_be() {
+        let mut known = Known::default();
+        known.note("shop", "prod", vec![report("/a.js", 1)], 1);
+        assert!(known.apps.is_empty());
+    }
+}
