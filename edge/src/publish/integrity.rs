@@ -14,6 +14,7 @@ use devanture_config::text::counted;
 use devanture_config::{Digest, Manifest, Sha256};
 use devanture_site::answers::{Bounds, ManifestSite, ModuleFinder, Modules, SameForAll};
 use devanture_site::integrity::{ModuleHashes, PageAssets, ScriptAddress, script_addresses};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blobs::Key;
@@ -25,6 +26,8 @@ use crate::version::RuleFiles;
 
 /// Stands for the environments that have no table of their own.
 const OTHERS: &str = "";
+/// Pages that are made at once: more than are worked at, so that the disk is busy meanwhile.
+const PAGES_AT_ONCE: usize = 8;
 
 /// A page that is looked at.
 struct Page {
@@ -113,15 +116,22 @@ pub(super) async fn add(work: &Work<'_>, given: &mut Given, limits: &Limits) -> 
         }
         let mut group = IntegrityPages { tables: BTreeSet::from([table]), ..IntegrityPages::default() };
         outcome.refusing = outcome.refusing.saturating_add(loads.refusing);
-        for ((page, files), modules) in pages.iter().zip(&loads.files).zip(&loads.modules) {
-            let Some(modules) = modules else {
-                outcome.too_many = outcome.too_many.saturating_add(1);
-                continue;
-            };
-            let files = files.iter().map(|file| hashes.get(&(*file)?.0).copied()).collect();
-            let Some((file, map)) = hashed(work, page, files, module_hashes(modules, &hashes)).await? else {
-                outcome.left_out = outcome.left_out.saturating_add(1);
-                continue;
+        // Collected before they run, as a closure in the stream would keep the future from being `Send`.
+        let all = pages.iter().zip(&loads.files).zip(&loads.modules);
+        let all: Vec<_> =
+            all.map(|((page, files), modules)| hashed(work, page, files, modules.as_ref(), &hashes)).collect();
+        let all: Vec<Hashed> = stream::iter(all).buffered(PAGES_AT_ONCE).try_collect().await?;
+        for (page, hashed) in pages.iter().zip(all) {
+            let (file, map) = match hashed {
+                Hashed::As(file, map) => (file, map),
+                Hashed::TooMany => {
+                    outcome.too_many = outcome.too_many.saturating_add(1);
+                    continue;
+                }
+                Hashed::Unfit => {
+                    outcome.left_out = outcome.left_out.saturating_add(1);
+                    continue;
+                }
             };
             // Of several environments, each page has its own bytes: a name of its own, too.
             let name = format!("{}/{}", groups.len(), page.path).parse().ok();
@@ -287,16 +297,30 @@ fn sha256(bytes: &[u8]) -> Option<Sha256> {
     <[u8; 32]>::try_from(digest.as_ref()).ok().map(Sha256::from)
 }
 
-/// Stores a page with its hashes, and returns the hash of its import map too; `None` where they cannot be put into it.
+/// What came of a page.
+enum Hashed {
+    /// It is served as this file, with the hash of its import map.
+    As(DecodedFile, Option<Sha256>),
+    /// It reaches more modules than its import map may hold.
+    TooMany,
+    /// The hashes cannot be put into it.
+    Unfit,
+}
+
+/// Stores a page with its hashes.
 async fn hashed(
     work: &Work<'_>,
     page: &Page,
-    hashes: Vec<Option<Sha256>>,
-    modules: ModuleHashes,
-) -> Result<Option<(DecodedFile, Option<Sha256>)>, Error> {
+    files: &[Option<(Digest, u64)>],
+    modules: Option<&Modules>,
+    known: &HashMap<Digest, Sha256>,
+) -> Result<Hashed, Error> {
+    let Some(modules) = modules else { return Ok(Hashed::TooMany) };
+    let hashes: Vec<Option<Sha256>> = files.iter().map(|file| known.get(&(*file)?.0).copied()).collect();
+    let modules = module_hashes(modules, known);
     let own = DecodedFile { hash: page.entry.hash, size: page.entry.size };
     if hashes.iter().all(Option::is_none) && modules.is_empty() {
-        return Ok(Some((own, None)));
+        return Ok(Hashed::As(own, None));
     }
     let bytes = work.blobs.get(Key::Blob(own.hash)).await?;
     let assets = page.assets.clone();
@@ -305,12 +329,12 @@ async fn hashed(
         let map = page.map.map(|text| sha256(&text));
         Some((Bytes::from(page.html), map.flatten()))
     };
-    let Some((made, map)) = work.pool.run(own.size, make).await.flatten() else { return Ok(None) };
+    let Some((made, map)) = work.pool.run(own.size, make).await.flatten() else { return Ok(Hashed::Unfit) };
     let file = DecodedFile { hash: Digest::of(&made), size: u64::try_from(made.len()).unwrap_or(u64::MAX) };
     if file != own {
         work.blobs.put(Key::Blob(file.hash), made).await?;
     }
-    Ok(Some((file, map)))
+    Ok(Hashed::As(file, map))
 }
 
 /// Makes the quick variants of what was made.
