@@ -1,12 +1,14 @@
-//! Pages of a site, as hashes are put into them: no other byte of them changes.
+//! Pages of a site, as hashes are put into them: no other byte of them changes. And what browsers report of them.
 
 #![no_main]
 
 use devanture_config::Sha256;
-use devanture_site::integrity::{ModuleHashes, PageAssets, metadata, without_hashes};
+use devanture_site::integrity::{ModuleHashes, PageAssets, integrity_reports, metadata, script_addresses, without_hashes};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    assert!(integrity_reports(bytes, "shop.example.org", 1).iter().all(|report| report.count == 1));
+    assert!(script_addresses(bytes).iter().all(|address| !address.text.is_empty()));
     let hash = Sha256::from([7; 32]);
     let Some(assets) = PageAssets::read(bytes) else { return };
     let hashes = vec![Some(hash); assets.tags().len()];

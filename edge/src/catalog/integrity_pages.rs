@@ -1,10 +1,10 @@
 //! Pages of a version with the hashes of what they load, as its record names them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::{Manifest, Sha256};
+use devanture_config::{Digest, Manifest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::records::{DecodedFile, VersionRecord};
@@ -25,16 +25,18 @@ pub struct IntegrityPages {
 }
 
 impl VersionRecord {
-    /// The pages with hashes of all environments, as files of a bundle that none came in.
+    /// The pages with hashes of all environments that are no files of `manifest`, as files of a bundle that none came in.
     #[must_use]
-    pub fn hashed_pages(&self) -> Manifest {
-        let pages = self.integrity.iter().enumerate().flat_map(|(number, group)| {
-            group.pages.iter().filter_map(move |(path, page)| {
+    pub fn hashed_pages(&self, manifest: &Manifest) -> Manifest {
+        let own: HashSet<Digest> = manifest.files.values().map(|file| file.hash).collect();
+        let mut pages = BTreeMap::new();
+        for (number, group) in self.integrity.iter().enumerate() {
+            for (path, page) in group.pages.iter().filter(|(_, page)| !own.contains(&page.hash)) {
                 let entry = FileEntry { hash: page.hash, size: page.size, media_type: Some(HTML.to_owned()) };
-                Some((format!("{number}/{path}").parse().ok()?, entry))
-            })
-        });
-        Manifest::of_files(pages.collect())
+                pages.extend(format!("{number}/{path}").parse().ok().map(|path: BundlePath| (path, entry)));
+            }
+        }
+        Manifest::of_files(pages)
     }
 
     /// The pages with hashes of an environment or preview, by the name of its table in `manifest`.

@@ -84,6 +84,8 @@ pub struct PageAssets {
     inline: Vec<ScriptAddress>,
     map: PageMap,
     place: MapPlace,
+    /// Where the first import map and its text begin.
+    first_map: Option<(usize, usize)>,
     refuses_inline: bool,
 }
 
@@ -236,6 +238,7 @@ fn normal_lines(text: &[u8]) -> Vec<u8> {
 /// An inline script whose end is still to come.
 struct Inline {
     is_map: bool,
+    start: usize,
     text_start: usize,
 }
 
@@ -281,7 +284,7 @@ impl Reader<'_> {
         let is_map = kind == "importmap";
         let runs = loads_module || matches!(kind.as_str(), "" | "module") || kind.ends_with("script");
         if is_inline && (is_map || runs) {
-            self.inline = Some(Inline { is_map, text_start: tag.span.end });
+            self.inline = Some(Inline { is_map, start: tag.span.start, text_start: tag.span.end });
         }
         if runs && self.page.place == MapPlace::None {
             self.page.place = MapPlace::Before(tag.span.start);
@@ -292,16 +295,17 @@ impl Reader<'_> {
         if name == b"template" {
             self.templates = self.templates.saturating_sub(1);
         }
-        let Some(Inline { is_map, text_start }) = self.inline.take() else { return };
+        let Some(Inline { is_map, start, text_start }) = self.inline.take() else { return };
         let Some(source) = self.html.get(text_start..at) else { return };
         if !is_map {
             self.page.inline.extend(script_addresses(source).into_iter().filter(|one| one.is_import));
             return;
         }
-        if matches!(self.page.place, MapPlace::Into(..) | MapPlace::OfPage) {
+        if self.page.first_map.is_some() {
             // Where a page has several, hashes are in the first.
             return;
         }
+        self.page.first_map = Some((start, text_start));
         let brace = source.iter().position(|byte| *byte == b'{').and_then(|brace| brace.checked_add(text_start + 1));
         self.page.map = PageMap::read(source);
         self.page.place = match brace.filter(|_| self.page.map.takes_hashes) {
@@ -317,11 +321,12 @@ impl Reader<'_> {
 #[must_use]
 pub fn without_hashes(html: &[u8]) -> Option<Vec<u8>> {
     let mut taken: Vec<Range<usize>> = Vec::new();
-    for asset in PageAssets::read(html)?.tags() {
+    let assets = PageAssets::read(html)?;
+    for asset in assets.tags() {
         let bytes = added(html.get(asset.after_name..)?);
         taken.push(asset.after_name..asset.after_name.checked_add(bytes)?);
     }
-    taken.extend(map_of_edge(html));
+    taken.extend(assets.first_map.and_then(|map| map_of_edge(html, map)));
     taken.sort_by_key(|one| one.start);
     let mut page = Vec::with_capacity(html.len());
     let mut from = 0;
@@ -333,26 +338,16 @@ pub fn without_hashes(html: &[u8]) -> Option<Vec<u8>> {
     Some(page)
 }
 
-/// The bytes that the edge has put into the first import map of a page, or the whole map.
-fn map_of_edge(html: &[u8]) -> Option<Range<usize>> {
-    let plain: Vec<u8> = html.iter().map(|byte| if *byte == b'\r' { b'\t' } else { *byte }).collect();
-    let mut emitter = DefaultEmitter::<usize>::new_with_span();
-    emitter.naively_switch_states(true);
-    let is_map = |tag: &StartTag<usize>| {
-        tag.name.as_slice() == b"script"
-            && text(tag, "type").is_some_and(|kind| kind.trim().eq_ignore_ascii_case("importmap"))
-    };
-    Tokenizer::new_with_emitter(&plain[..], emitter).find_map(|token| {
-        let Ok(Token::StartTag(tag)) = token else { return None };
-        let (start, text) = is_map(&tag).then_some((tag.span.start, tag.span.end))?;
-        let own = import_map::own_bytes(html.get(start..)?);
-        if own > 0 {
-            return Some(start..start.checked_add(own)?);
-        }
-        let brace = html.get(text..)?.iter().position(|byte| *byte == b'{')?.checked_add(text)?.checked_add(1)?;
-        let merged = import_map::merged_bytes(html.get(brace..)?);
-        (merged > 0).then_some(brace..brace.checked_add(merged)?)
-    })
+/// The bytes that the edge has put into the first import map of a page, or the whole map, by where that and its text
+/// begin.
+fn map_of_edge(html: &[u8], (start, text): (usize, usize)) -> Option<Range<usize>> {
+    let own = import_map::own_bytes(html.get(start..)?);
+    if own > 0 {
+        return Some(start..start.checked_add(own)?);
+    }
+    let brace = html.get(text..)?.iter().position(|byte| *byte == b'{')?.checked_add(text)?.checked_add(1)?;
+    let merged = import_map::merged_bytes(html.get(brace..)?);
+    (merged > 0).then_some(brace..brace.checked_add(merged)?)
 }
 
 /// The bytes of the attributes that [`PageAssets::with_hashes`] has put there, if it has.

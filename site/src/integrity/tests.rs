@@ -113,6 +113,15 @@ fn hashes_of_modules_come_before_the_first_script_or_into_the_map_of_the_page() 
 }
 
 #[test]
+fn a_map_in_a_template_is_none_of_the_page() {
+    let hash = metadata(&Sha256::from(HASH));
+    let template =
+        format!("<template><script type=\"importmap\">{{\"integrity\" :{{\"/c.js\":\"{hash}\"}}}}</script></template>");
+    let page = format!("{template}<script type=module src=m.js></script>");
+    assert_eq!(mapped(&page), format!("{template}##<script type=module src=m.js></script>"));
+}
+
+#[test]
 fn a_map_that_only_looks_like_the_edge_s_stays() {
     let hash = metadata(&Sha256::from(HASH));
     for page in [

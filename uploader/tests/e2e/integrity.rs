@@ -1,5 +1,7 @@
 //! Pages with hashes in a real browser: what runs, and what is not loaded.
 
+use devanture_site::integrity::integrity_reports;
+
 use crate::support::browser::{Browser, Stub};
 use crate::support::edge::{Ran, edge};
 use crate::support::project;
@@ -83,6 +85,22 @@ async fn what_ran(browser: &Browser, url: &str, stubs: &[Stub]) -> Vec<String> {
     ran
 }
 
+/// What the browser reports of a page, as the edge reads it: a browser sends it within a minute, and shows it at once.
+async fn reported(browser: &Browser, url: &str) -> Vec<String> {
+    let page = browser.open(url).await;
+    page.wait_for("document.documentElement.dataset.hidden").await;
+    let seen = page
+        .evaluate(
+            "new Promise(found => new ReportingObserver(all => found(JSON.stringify(all.map(one => one.toJSON()))), \
+               { buffered: true, types: ['integrity-violation'] }).observe())",
+        )
+        .await;
+    page.close().await;
+    let reports = integrity_reports(seen.as_str().unwrap().as_bytes(), "shop.localhost", 1);
+    let enforced = |is: bool| if is { "enforced" } else { "reported" };
+    reports.iter().map(|one| format!("{} {} {}", one.blocked, one.destination, enforced(one.enforced))).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_modules_import_runs_under_enforce_and_other_bytes_do_not() {
     let Some(browser) = Browser::start().await else { return };
@@ -105,6 +123,9 @@ async fn what_modules_import_runs_under_enforce_and_other_bytes_do_not() {
             let plain = edge.url("shop.localhost", "/plain");
             assert_eq!(what_ran(&browser, &plain, &[]).await, ["ran", "ran", "ran", "none", hidden], "{integrity}");
         }
+        if integrity == "enforce" {
+            assert_eq!(reported(&browser, &url).await, ["/assets/hidden.js script enforced"]);
+        }
         let body = "import { ran } from './shared.js'; ran('late', 'tampered');".to_owned();
         let other = Stub { url: "*/assets/late.js", content_type: "text/javascript", body };
         assert_eq!(
@@ -113,4 +134,30 @@ async fn what_modules_import_runs_under_enforce_and_other_bytes_do_not() {
             "{integrity}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_hashes_is_compressed_again_behind_the_switch() {
+    let site = tempfile::tempdir().unwrap();
+    let text: String = (0..2_000).map(|number| format!("<p>{} of {}\n", number * 7_919 % 1_000, number / 3)).collect();
+    std::fs::write(site.path().join("index.html"), format!("<script src=a.js></script>{text}")).unwrap();
+    std::fs::write(site.path().join("a.js"), "1").unwrap();
+    let project = project::with_site("shop", site.path(), "integrity = \"report\"\n");
+    let mut tags = Vec::new();
+    for edge in [edge().start(), edge().with_background().start()] {
+        let ran = Ran::of(edge.command(project.path(), "shop", &["push", "--json"]).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        for _ in 0..600 {
+            let page = edge.client(true).get(edge.url("shop.localhost", "/")).header("accept-encoding", "br");
+            let tag = page.send().await.unwrap().headers()["etag"].to_str().unwrap().to_owned();
+            // Without the background pass it stays as it was made first.
+            let is_first = tags.is_empty();
+            if is_first || tags[0] != tag {
+                tags.push(tag);
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+    assert_eq!(tags.len(), 2, "{tags:?}");
 }

@@ -207,20 +207,23 @@ impl Remaker {
             Some(pages) => fill_file(&*self.blobs, pool, pages.blob, (pages.size, Form::ALL.to_vec())).await?,
             None => 0,
         };
-        let hashed = fill(&*self.blobs, pool, &record.hashed_pages(), &BTreeMap::new(), self.file_bytes_max).await?;
+        let hashed = record.hashed_pages(&manifest);
+        let hashed = fill(&*self.blobs, pool, &hashed, &BTreeMap::new(), self.file_bytes_max).await?;
         Ok(of_pages + hashed + fill(&*self.blobs, pool, &manifest, &record.given, self.file_bytes_max).await?)
     }
 
     /// Remakes what was made quickly of a version and of its pages with hashes. Returns how many variants.
     async fn remake(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
         let key = records::version_key(app, &version);
         let stored = self.catalog.get(&key).await?;
         let record = stored.map(|stored| records::read::<VersionRecord>(&key, &stored)).transpose()?;
-        let of_pages = match record.map(|record| record.hashed_pages()) {
+        let of_pages = match record.map(|record| record.hashed_pages(&manifest)) {
             Some(pages) => remake_files(&*self.blobs, pool, &pages).await?,
             None => 0,
         };
-        Ok(of_pages + remake(&*self.blobs, pool, version).await?)
+        Ok(of_pages + remake_files(&*self.blobs, pool, &manifest).await?)
     }
 
     async fn is_live(
@@ -250,12 +253,6 @@ impl Remaker {
         // Nobody listens while the edge ends.
         self.remade.send(version).ok();
     }
-}
-
-async fn remake(blobs: &dyn Blobs, pool: &Pool, version: VersionId) -> Result<usize, blobs::Error> {
-    let canonical = blobs.get(Key::Manifest(version)).await?;
-    let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
-    remake_files(blobs, pool, &manifest).await
 }
 
 async fn remake_files(blobs: &dyn Blobs, pool: &Pool, manifest: &Manifest) -> Result<usize, blobs::Error> {
