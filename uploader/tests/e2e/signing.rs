@@ -226,16 +226,28 @@ async fn a_page_with_the_hashes_of_what_it_loads_is_the_signed_one() {
     std::fs::write(folder.join("devanture.toml"), "app = \"shop\"\nwww = \"www\"\nintegrity = \"enforce\"\n").unwrap();
     std::fs::write(folder.join("www/a.js"), "1").unwrap();
     std::fs::write(folder.join("www/index.html"), "<title>two</title><script src=a.js></script>").unwrap();
+    // This one gets an import map with the hash of a module.
+    let about = format!("{}<script>import('/a.js')</script>", "<title>about</title>".repeat(100));
+    std::fs::write(folder.join("www/about.html"), &about).unwrap();
     succeeds(&edge, folder, "push --sign ada");
     let verify = |site: String| run(&edge, folder, &format!("verify {site} --signer ada.pub --json"));
     let verified = verify(edge.url("shop.localhost", "/"));
     assert_eq!((verified.code, verified.json()["same"].as_u64()), (Some(0), Some(3)), "{verified:#?}");
     // Nothing else may have been put there.
     let page = |text: &str| format!("<title>two</title><script{text} src=a.js></script>").into_bytes();
-    let hash = format!(" integrity=\"sha256-{}=\"", "A".repeat(43));
-    for (text, is_signed) in [(hash.as_str(), true), (" onload=\"evil()\"", false)] {
-        let about = "<title>about</title>".repeat(100).into_bytes();
-        let files = [("/index.html", page(text)), ("/about.html", about), ("/a.js", b"1".to_vec())];
+    let hash = format!("sha256-{}=", "A".repeat(43));
+    let attribute = format!(" integrity=\"{hash}\"");
+    let map = |more: &str| {
+        let map = format!("<script type=\"importmap\">{{\"integrity\" :{{\"/a.js\":\"{hash}\"}}{more}}}</script>");
+        about.replace("<script>", &format!("{map}<script>"))
+    };
+    for (text, about, is_signed) in [
+        (attribute.as_str(), about.clone(), true),
+        (" onload=\"evil()\"", about.clone(), false),
+        ("", map(""), true),
+        ("", map(",\"imports\":{\"/a.js\":\"/evil.js\"}"), false),
+    ] {
+        let files = [("/index.html", page(text)), ("/about.html", about.into_bytes()), ("/a.js", b"1".to_vec())];
         let found = verify(format!("http://{}/", serve(BTreeMap::from(files), String::new())));
         assert_eq!(found.code, Some(i32::from(!is_signed)), "{text}: {found:#?}");
     }
