@@ -11,6 +11,8 @@ use crate::names::{AppName, PlaceName};
 
 /// The cookie of visitors of what is protected: its name is one that no page and no other host can set.
 pub const VISITOR_COOKIE: &str = "__Host-Http-devanture-visitor";
+/// The cookie of a browser that is about to log in to what is protected.
+pub const LOGIN_COOKIE: &str = "__Host-Http-devanture-login";
 
 /// Who may see something that the edge serves; a later one is stricter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,6 +23,8 @@ pub enum Protection {
     Public,
     /// Visitors with the password, a share link or a token of the app.
     Password,
+    /// Visitors whom the provider of `[oidc]` knows, with a group that has a role in the app; a share link or a token.
+    Oidc,
     /// Visitors with a share link or a token of the app.
     Token,
     /// Nobody.
@@ -29,12 +33,12 @@ pub enum Protection {
 
 /// A text that is no protection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is none of public, password, token and off")]
+#[error("`{0}` is none of public, password, oidc, token and off")]
 pub struct BadProtection(pub String);
 
 impl Protection {
     /// Every one, the strictest last.
-    pub const ALL: [Self; 4] = [Self::Public, Self::Password, Self::Token, Self::Off];
+    pub const ALL: [Self; 5] = [Self::Public, Self::Password, Self::Oidc, Self::Token, Self::Off];
 
     /// The word for it.
     #[must_use]
@@ -42,6 +46,7 @@ impl Protection {
         match self {
             Self::Public => "public",
             Self::Password => "password",
+            Self::Oidc => "oidc",
             Self::Token => "token",
             Self::Off => "off",
         }

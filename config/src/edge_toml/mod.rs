@@ -254,12 +254,15 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     })
 }
 
-/// Reports a default that no app could open: a password is an app's own.
+/// Reports a default that no app could open: a password is an app's own, and so is the key of what a login gives.
 fn is_default_of_previews(root: &Table<'_, '_>, previews: Protection) -> bool {
-    let is_fine = previews != Protection::Password;
+    let is_fine = matches!(previews, Protection::Public | Protection::Token | Protection::Off);
     if !is_fine {
-        let message = "`previews` is \"password\", and each app has a password of its own";
-        root.mistake("previews", message, Some("write previews = \"token\"; apps set passwords themselves"));
+        let message = match previews {
+            Protection::Password => "`previews` is \"password\", and each app has a password of its own".to_owned(),
+            other => format!("`previews` is \"{other}\", which each app sets itself"),
+        };
+        root.mistake("previews", message, Some("write previews = \"token\"; apps set the others themselves"));
     }
     is_fine
 }

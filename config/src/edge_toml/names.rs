@@ -1,5 +1,5 @@
 //! `[names]`: names that no app may be given, since visitors or machines take what answers there for the operator's,
-//! and hostnames of the admin listener, where browsers keep sessions.
+//! and hostnames of the edge itself, where browsers keep sessions and visitors log in.
 
 use crate::names::{AppName, HostPattern, Hostname};
 use crate::parsing::reader::Table;
@@ -68,16 +68,24 @@ pub struct Names {
     pub allow: Vec<AppName>,
     /// Hostnames that the admin listener is reached by, beside `localhost`.
     pub admin: Vec<Hostname>,
+    /// The hostname at which visitors of what is protected log in.
+    pub login: Option<Hostname>,
 }
 
 impl Names {
-    /// The hostname of the admin listener that `host` is, or stands for.
+    /// The hostname of the edge itself that `host` is, or stands for.
     #[must_use]
     pub fn admin_name(&self, host: &HostPattern) -> Option<&str> {
         if host.as_str() == LOCAL {
             return Some(LOCAL);
         }
-        self.admin.iter().find(|name| host.matches(name)).map(Hostname::as_str)
+        self.admin.iter().chain(&self.login).find(|name| host.matches(name)).map(Hostname::as_str)
+    }
+
+    /// Whether visitors log in at `host`.
+    #[must_use]
+    pub fn is_login(&self, host: &str) -> bool {
+        self.login.as_ref().is_some_and(|login| login.as_str() == host)
     }
 
     /// Whether no new app may have this name.
@@ -93,12 +101,13 @@ pub(super) fn names(root: &Table<'_, '_>) -> Names {
     let reserved: Vec<AppName> = table.list("reserved").unwrap_or_default();
     let allow: Vec<AppName> = table.list("allow").unwrap_or_default();
     let admin: Vec<Hostname> = table.list("admin").unwrap_or_default();
+    let login = table.parsed("login");
     table.finish();
     for name in allow.iter().filter(|name| reserved.contains(name)) {
         let message = format!("`names.allow` and `names.reserved` both name {name}");
         table.mistake("allow", message, Some("take it out of one of them"));
     }
-    Names { reserved, allow, admin }
+    Names { reserved, allow, admin, login }
 }
 
 #[cfg(test)]
@@ -112,9 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hostname_of_the_admin_listener_is_found_by_itself_and_by_its_wildcard() {
-        let names = Names { admin: vec!["edge.example.org".parse().unwrap()], ..Names::default() };
+    fn a_hostname_of_the_edge_is_found_by_itself_and_by_its_wildcard() {
+        let login = Some("login.example.com".parse().unwrap());
+        let names = Names { admin: vec!["edge.example.org".parse().unwrap()], login, ..Names::default() };
         for (host, expected) in [
+            ("login.example.com", Some("login.example.com")),
+            ("*.example.com", Some("login.example.com")),
             ("edge.example.org", Some("edge.example.org")),
             ("EDGE.example.org", Some("edge.example.org")),
             ("*.example.org", Some("edge.example.org")),
@@ -131,7 +143,7 @@ mod tests {
     #[test]
     fn a_name_is_reserved_by_default_or_by_the_file_and_can_be_allowed() {
         let name = |text: &str| text.parse::<AppName>().unwrap();
-        let names = Names { reserved: vec![name("intranet")], allow: vec![name("www")], admin: Vec::new() };
+        let names = Names { reserved: vec![name("intranet")], allow: vec![name("www")], ..Names::default() };
         for (app, expected) in [("admin", true), ("intranet", true), ("www", false), ("shop", false)] {
             assert_eq!(names.is_reserved(&name(app)), expected, "{app}");
         }

@@ -131,7 +131,7 @@ mod tests {
     }
 
     /// The keys of the sample with texts that are shown neither as they are nor as a URL.
-    const HIDDEN_KEYS: [&str; 32] = [
+    const HIDDEN_KEYS: [&str; 33] = [
         "acme.ca",
         "acme.contact",
         "acme.eab_key_file",
@@ -144,6 +144,7 @@ mod tests {
         "metrics.apps",
         "names.admin",
         "names.allow",
+        "names.login",
         "names.reserved",
         "oidc.client_id",
         "oidc.groups.apps",

@@ -58,6 +58,9 @@ impl Environments {
         dry_run: bool,
     ) -> Result<ProtectionSet, Error> {
         self.ledger.must_exist(app).await?;
+        if request.mode == Some(Protection::Oidc) {
+            self.check_login(credentials)?;
+        }
         let key = protection_key(app, place);
         // Hashed once, however often the commit is tried.
         let hash = match &request.password {
@@ -95,6 +98,21 @@ impl Environments {
             Ok(is_made.then(|| set(record.as_ref())))
         })
         .await
+    }
+
+    /// Checks that visitors can log in on this edge.
+    fn check_login(&self, credentials: &Credentials) -> Result<(), Error> {
+        let refuse =
+            |detail: &str, hint: &str| Err(Problem::new(Code::BadRequest, detail.to_owned()).hint(hint).into());
+        if self.ledger.live.domains().login().is_none() {
+            let hint = "its operator writes login = \"login.example.org\" below [names] in edge.toml";
+            return refuse("The edge has no hostname where visitors log in.", hint);
+        }
+        if !credentials.has_provider() {
+            let hint = "its operator writes the table [oidc] in edge.toml, or choose `password`";
+            return refuse("The edge has no provider at which people log in.", hint);
+        }
+        Ok(())
     }
 
     /// The record of a protection as it is wanted. Another password, or another mode, ends the cookies of its visitors.

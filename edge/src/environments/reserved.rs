@@ -1,5 +1,5 @@
 //! Names of apps that clash with the edge's own: reserved ones, those whose hostname is the domain of previews, and
-//! hostnames of the admin listener.
+//! hostnames of the edge itself.
 
 use devanture_config::edge_toml::{EdgeFile, Names};
 use devanture_config::problem::{Code, Problem};
@@ -10,15 +10,20 @@ use crate::catalog::scan::Scan;
 use crate::catalog::{self, Catalog, records};
 use crate::live::Domains;
 
-/// The problem of a hostname that is, or stands for, one of the admin listener; `None` for any other.
+/// The problem of a hostname that is, or stands for, one of the edge itself; `None` for any other.
 pub(super) fn admin_hostname(names: &Names, host: &HostPattern) -> Option<Problem> {
     let name = names.admin_name(host)?;
     let detail = match host.is_wildcard() {
-        true => format!("{host} stands for {name}, a hostname of the admin listener, so no app has it."),
-        false => format!("{host} is a hostname of the admin listener, so no app has it."),
+        true => format!("{host} stands for {name}, {}, so no app has it.", kind(names, name)),
+        false => format!("{host} is {}, so no app has it.", kind(names, name)),
     };
-    let hint = "browsers would send the sessions of the console to the app: use another hostname";
+    let hint = "browsers would send what they keep for the edge to the app: use another hostname";
     Some(Problem::new(Code::NameReserved, detail).hint(hint))
+}
+
+/// What a hostname of the edge itself is for.
+fn kind(names: &Names, name: &str) -> &'static str {
+    if names.is_login(name) { "the hostname where visitors log in" } else { "a hostname of the admin listener" }
 }
 
 /// Why no new app may have a name, as a sentence; `None` where one may.
@@ -28,7 +33,7 @@ pub(super) fn why_reserved(domains: &Domains, names: &Names, app: &AppName) -> O
         return Some(format!("{host} is the domain of previews, or lies above it, so no app is called {app}."));
     }
     if let Some(name) = host.parse().ok().and_then(|host| names.admin_name(&host)) {
-        return Some(format!("{name} is a hostname of the admin listener, so no app is called {app}."));
+        return Some(format!("{name} is {}, so no app is called {app}.", kind(names, name)));
     }
     names.is_reserved(app).then(|| format!("The name {app} is reserved on this edge."))
 }
@@ -59,8 +64,12 @@ pub async fn clashing_names(file: &EdgeFile, catalog: Option<&dyn Catalog>) -> R
         };
         if let Ok(HostnameRecord { app, environment, .. }) = records::read(&key, &record) {
             found.push(format!(
-                "{environment} of the app {app} has the hostname {host}, and the admin listener has {name}: \
-                 `devanture hostnames remove {host}` takes it away"
+                "{environment} of the app {app} has the hostname {host}, and {}: \
+                 `devanture hostnames remove {host}` takes it away",
+                match file.names.is_login(name) {
+                    true => format!("visitors log in at {name}"),
+                    false => format!("the admin listener has {name}"),
+                }
             ));
         }
     }

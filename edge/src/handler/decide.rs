@@ -12,7 +12,7 @@ use super::decision::{Decision, Head, Refusal, options};
 use super::live_site::{Asset, LiveSite};
 use super::refused::Refused;
 use super::site_request::SiteRequest;
-use super::{canonical, cors, pause, status_page, visitor_decision, well_known};
+use super::{canonical, cors, pause, status_page, visitor_decision, visitor_login, well_known};
 use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Place, Preview, PreviewKey, Restriction};
 use crate::telemetry;
 use crate::version::Setting;
@@ -64,7 +64,7 @@ fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, visit: Visit) -> De
     let is_first = matches!(seen, Seen::Nothing);
     *seen = Seen::Once;
     live.find(head.host, |found| match found {
-        Found::Nobody => Decision::Refuse(Refused::UnknownHost.into()),
+        Found::Nobody => nobody(head, live),
         Found::Preview(key) => match live.preview_restriction(&key.app).filter(|_| visit == Visit::AsStranger) {
             Some(restriction) => {
                 let target = ShareTarget::Version(key.id);
@@ -81,6 +81,15 @@ fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, visit: Visit) -> De
             decision
         }
     })
+}
+
+/// Decides for a host that no app has.
+#[cold]
+fn nobody(head: &Head<'_>, live: &Live) -> Decision {
+    match live.domains().is_login(head.host) {
+        true => visitor_login::decide_at_login(head),
+        false => Decision::Refuse(Refused::UnknownHost.into()),
+    }
 }
 
 /// Decides for a version at its own hostname.

@@ -22,6 +22,7 @@ mod import_map;
 mod integrity_report;
 mod kept_private;
 mod live_site;
+mod login_host;
 mod paced;
 mod pause;
 mod pins;
@@ -39,7 +40,9 @@ mod visitor;
 mod visitor_cookie;
 mod visitor_decision;
 mod visitor_form;
+mod visitor_login;
 mod visitor_page;
+mod visitor_ticket;
 mod visitors;
 mod well_known;
 

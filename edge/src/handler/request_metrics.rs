@@ -19,7 +19,7 @@ use super::body::{Body, Error};
 use super::decision::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
 use super::request_outcome::{self, CLIENT_IS_GONE, CLIENT_STALLED, DRAINED, RequestOutcome};
-use super::visitor::SHARE_PATH;
+use super::visitor::has_secret_query;
 use super::{Began, protocol};
 use crate::engine::{Cause, Fields, Outcome, RequestHead, ResponseBody};
 use crate::live::{Current, Side};
@@ -352,9 +352,9 @@ fn field_text(fields: Fields<'_>, name: &HeaderName) -> Option<String> {
     fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
-/// The path and the query as they were sent; not what share links are known by.
+/// The path and the query as they were sent; not what share links and logins are known by.
 fn target<'r>(request: &RequestHead<'r>) -> Cow<'r, str> {
-    match request.query.filter(|_| request.path != SHARE_PATH) {
+    match request.query.filter(|_| !has_secret_query(request.path)) {
         Some(query) => Cow::Owned(format!("{}?{query}", request.path)),
         None => Cow::Borrowed(request.path),
     }

@@ -1,6 +1,7 @@
-//! The cookie of visitors of protected previews and environments: who had the password or a share link has it.
+//! The cookie of visitors of protected previews and environments: who had the password or a share
+//! link, or logged in, has it.
 //!
-//! It names the share link, or the password, and when it ends, and is signed for one hostname with a secret of that
+//! It names the share link, the password or the login, and when it ends, and is signed for one hostname with a secret of that
 //! link or protection. So it is good nowhere else, and ends with the link, or with the password.
 
 use devanture_config::api::{Protection, ShareTarget, VISITOR_COOKIE};
@@ -11,9 +12,11 @@ use crate::engine::Fields;
 use crate::live::{Live, Restriction};
 
 /// Attributes of the cookie beside its lifetime.
-const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
-/// The subject of a cookie for the password of a protection; others are ids of share links.
+pub(super) const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
+/// The subject of a cookie for the password of a protection, …
 pub(super) const PASSWORD: &str = "password";
+/// … and of one for a login at the provider of `[oidc]`; others are ids of share links.
+pub(super) const OIDC: &str = "oidc";
 /// Cookies of the name that are looked at; other apps cannot set any, so that there is one.
 const COOKIES_MAX: usize = 4;
 /// Longest value that is looked at, in bytes.
@@ -36,11 +39,19 @@ pub(super) fn admits(
     live: &Live,
     now_s: u64,
 ) -> bool {
+    cookie_values(fields, VISITOR_COOKIE, VALUE_BYTES_MAX)
+        .any(|value| is_good(value, host, restriction, target, live, now_s))
+}
+
+/// The values of the cookies of a name.
+pub(super) fn cookie_values<'f>(
+    fields: Fields<'f>,
+    name: &'static str,
+    bytes_max: usize,
+) -> impl Iterator<Item = &'f [u8]> {
     let values = fields.get_all(&COOKIE).flat_map(|field| field.split(|byte| *byte == b';'));
-    let values =
-        values.filter_map(|pair| pair.trim_ascii().strip_prefix(VISITOR_COOKIE.as_bytes())?.strip_prefix(b"="));
-    let mut values = values.take(COOKIES_MAX).filter(|value| value.len() <= VALUE_BYTES_MAX);
-    values.any(|value| is_good(value, host, restriction, target, live, now_s))
+    let values = values.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values.take(COOKIES_MAX).filter(move |value| value.len() <= bytes_max)
 }
 
 fn is_good(value: &[u8], host: &str, restriction: &Restriction, target: &ShareTarget, live: &Live, now_s: u64) -> bool {
@@ -50,7 +61,8 @@ fn is_good(value: &[u8], host: &str, restriction: &Restriction, target: &ShareTa
     }
     let key = match subject {
         PASSWORD if restriction.mode == Protection::Password => restriction.cookie_key(live),
-        PASSWORD => None,
+        OIDC if restriction.mode == Protection::Oidc => restriction.cookie_key(live),
+        PASSWORD | OIDC => None,
         id => live
             .share_link(&restriction.app, id)
             .filter(|link| link.opens(target))

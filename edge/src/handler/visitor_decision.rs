@@ -9,9 +9,9 @@ use http::{HeaderName, Method};
 
 use super::decision::{Decision, Head};
 use super::refused::Refused;
-use super::visitor::{LOGIN_PATH, SHARE_PARAMETER, SHARE_PATH, Step, Visitor};
-use super::visitor_cookie;
+use super::visitor::{AtProtected, CALLBACK_PATH, Kind, LOGIN_PATH, SHARE_PARAMETER, SHARE_PATH, Step, Visitor};
 use super::visitor_page::{Form, entered, page};
+use super::{visitor_cookie, visitor_login};
 use crate::access::CREDENTIAL_PREFIXES;
 use crate::live::{Live, Restriction, ShareLink};
 use crate::telemetry;
@@ -35,8 +35,12 @@ pub(super) fn decide(
     if head.path == SHARE_PATH && is_read {
         return Some(opened(head, live, restriction, &target));
     }
+    if head.path == LOGIN_PATH && restriction.mode == Protection::Oidc && *head.method == Method::GET {
+        return Some(visitor_login::decide(head, live, restriction, &target));
+    }
     let visitor = |step| {
-        Decision::Visitor(Box::new(Visitor { restriction: Arc::clone(restriction), target: target.clone(), step }))
+        let at = AtProtected { restriction: Arc::clone(restriction), target: target.clone(), step };
+        Decision::Visitor(Box::new(Visitor(Kind::Protected(at))))
     };
     if head.path == LOGIN_PATH && *head.method == Method::POST {
         return Some(visitor(Step::Form));
@@ -65,7 +69,11 @@ fn stranger(head: &Head<'_>, restriction: &Restriction) -> Decision {
 /// The form of a protection.
 pub(super) fn form_of<'f>(restriction: &Restriction, to: &'f str) -> Form<'f> {
     let has_password = restriction.record.as_ref().is_some_and(|record| record.password.is_some());
-    if restriction.mode == Protection::Password && has_password { Form::Password(to) } else { Form::None }
+    match restriction.mode {
+        Protection::Password if has_password => Form::Password(to),
+        Protection::Oidc => Form::Login(to),
+        _ => Form::None,
+    }
 }
 
 /// The answer to a share link.
@@ -83,7 +91,7 @@ fn opened(head: &Head<'_>, live: &Live, restriction: &Restriction, target: &Shar
 pub(super) fn entered_by_link(live: &Live, host: &str, id: &str, link: &ShareLink) -> Decision {
     let (now_s, expires_s) = (telemetry::now_ms() / 1_000, link.record.expires_ms / 1_000);
     let cookie = link.cookie_key(live).and_then(|key| visitor_cookie::set(host, id, &key, now_s, expires_s));
-    cookie.map_or_else(|| Decision::Refuse(Refused::Unavailable.into()), |cookie| entered("/", cookie))
+    cookie.map_or_else(|| Decision::Refuse(Refused::Unavailable.into()), |cookie| entered("/", [cookie]))
 }
 
 /// The link whose text this is, if it opens the target.
@@ -117,7 +125,7 @@ pub(super) fn local_address(to: &str) -> &str {
     let mut bytes = to.bytes();
     let is_local = bytes.next() == Some(b'/') && !matches!(bytes.next(), Some(b'/' | b'\\'));
     let is_plain = to.len() <= TO_BYTES_MAX && !to.chars().any(char::is_control);
-    let is_page = !to.starts_with(LOGIN_PATH) && !to.starts_with(SHARE_PATH);
+    let is_page = ![LOGIN_PATH, CALLBACK_PATH, SHARE_PATH].iter().any(|path| to.starts_with(path));
     if is_local && is_plain && is_page { to } else { "/" }
 }
 

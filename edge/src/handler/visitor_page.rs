@@ -1,4 +1,5 @@
-//! The pages that strangers get at what is protected: where the password is entered, or that a link is needed. They
+//! The pages that strangers get at what is protected: where the password is entered, that one logs in, or
+//! that a link is needed. They
 //! work without a script, and load nothing.
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::decision::{Decision, SmallAnswer};
 use super::header_rules::HeaderRules;
@@ -38,6 +40,10 @@ pub(super) enum Form<'f> {
     Password(&'f str),
     /// The password of a share link, of which this is the text.
     Link(&'f str),
+    /// Visitors log in elsewhere; then it goes on at this address.
+    Login(&'f str),
+    /// It is the hostname where visitors log in, and the login began at this address, as far as that is known.
+    Elsewhere(Option<&'f str>),
 }
 
 /// The page, with the status and the sentence of `refused` where that is why it is shown again.
@@ -46,15 +52,25 @@ pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> De
     let sentence = match form {
         Form::None => "To see it, open it by a link that somebody shares with you.",
         Form::Password(_) | Form::Link(_) => "To see it, enter its password.",
+        Form::Login(_) => "To see it, log in.",
+        Form::Elsewhere(_) => "To see it, open its address again, and log in there.",
     };
     let notice = notice
         .map_or_else(String::new, |text| format!("<p id=\"notice\" role=\"alert\">{}</p>\n", html_text::escaped(text)));
+    let link = |address: &str, text: &str| {
+        format!("<p><a id=\"login\" href=\"{}\">{text}</a></p>\n", html_text::escaped(address))
+    };
     let hidden = match form {
-        Form::None => None,
+        Form::None | Form::Elsewhere(_) | Form::Login(_) => None,
         Form::Password(to) => Some(("to", to)),
         Form::Link(link) => Some(("link", link)),
     };
-    let form = hidden.map_or_else(String::new, |(name, value)| {
+    let links = match form {
+        Form::Login(to) => link(&format!("{LOGIN_PATH}?to={}", utf8_percent_encode(to, NON_ALPHANUMERIC)), "Log in"),
+        Form::Elsewhere(Some(address)) => link(address, "Open it again"),
+        Form::Elsewhere(None) | Form::None | Form::Password(_) | Form::Link(_) => String::new(),
+    };
+    let form = hidden.map_or(links, |(name, value)| {
         format!(
             "<form method=\"post\" action=\"{LOGIN_PATH}\">\n\
              <input type=\"hidden\" name=\"{name}\" value=\"{}\">\n\
@@ -83,12 +99,14 @@ pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> De
     answer(status, headers, Bytes::from(body))
 }
 
-/// Lets a visitor in: with their cookie, to an address of the same host.
-pub(super) fn entered(to: &str, cookie: HeaderValue) -> Decision {
+/// Sends a visitor on with these cookies: to an address of the same host, or to where they log in.
+pub(super) fn entered(to: &str, cookies: impl IntoIterator<Item = HeaderValue>) -> Decision {
     let mut redirect = SmallAnswer::redirect(StatusCode::SEE_OTHER, to);
     common_fields(&mut redirect.headers);
     redirect.headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    redirect.headers.insert(SET_COOKIE, cookie);
+    for cookie in cookies {
+        redirect.headers.append(SET_COOKIE, cookie);
+    }
     redirect.into()
 }
 

@@ -14,7 +14,7 @@ use http::{HeaderMap, Request};
 
 use super::decision::Decision;
 use super::refused::Refused;
-use super::visitor::{Step, Visitor};
+use super::visitor::{AtProtected, Kind, Step, Visitor};
 use super::visitor_decision::{ENDED, entered_by_link, form_of, link, local_address};
 use super::visitor_form::{self, VisitorForm};
 use super::visitor_page::{Form, entered, page};
@@ -49,7 +49,11 @@ impl Handler {
         let Some(visitors) = &self.visitors else {
             return Some(Decision::Refuse(Refused::Unavailable.into()));
         };
-        let Visitor { restriction, step, .. } = visitor;
+        let at = match &visitor.0 {
+            Kind::Login(step) => return Some(self.logging_in(visitors, *step, request, from).await),
+            Kind::Protected(at) => at,
+        };
+        let AtProtected { restriction, step, .. } = at;
         match step {
             Step::Token(token) => {
                 let may_visit =
@@ -72,7 +76,7 @@ impl Handler {
                 if !is_own {
                     return Some(page(form_of(restriction, local_address(&form.to)), None, Refused::Protected));
                 }
-                Some(self.entered(visitors, visitor, &form, (host, from)).await)
+                Some(self.entered(visitors, at, &form, (host, from)).await)
             }
         }
     }
@@ -81,11 +85,11 @@ impl Handler {
     async fn entered(
         &self,
         visitors: &Visitors,
-        visitor: &Visitor,
+        at: &AtProtected,
         form: &VisitorForm,
         (host, from): (&str, IpAddr),
     ) -> Decision {
-        let Visitor { restriction, target, .. } = visitor;
+        let AtProtected { restriction, target, .. } = at;
         let live = &self.live;
         if !form.link.is_empty() {
             let Some((id, link)) = link(live, restriction, target, &form.link) else {
@@ -99,8 +103,9 @@ impl Handler {
             };
         }
         let to = local_address(&form.to);
-        if form_of(restriction, to) == Form::None {
-            return page(Form::None, None, Refused::Protected);
+        let own = form_of(restriction, to);
+        if !matches!(own, Form::Password(_)) {
+            return page(own, None, Refused::Protected);
         }
         let what = format!("visitor {} {}", restriction.app, restriction.place);
         if let Err((refused, notice)) =
@@ -112,7 +117,7 @@ impl Handler {
         let expires_s = now_s.saturating_add(visitors.login_ms_max / 1_000);
         let key = restriction.cookie_key(live);
         let cookie = key.and_then(|key| visitor_cookie::set(host, visitor_cookie::PASSWORD, &key, now_s, expires_s));
-        cookie.map_or_else(|| Decision::Refuse(Refused::Unavailable.into()), |cookie| entered(to, cookie))
+        cookie.map_or_else(|| Decision::Refuse(Refused::Unavailable.into()), |cookie| entered(to, [cookie]))
     }
 }
 

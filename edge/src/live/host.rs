@@ -15,11 +15,12 @@ pub enum Neighbours {
     Below,
 }
 
-/// The two domains, and the port that visitors see once there is one.
+/// The two domains, the hostname where visitors log in, and the port that visitors see once there is one.
 #[derive(Debug, Clone)]
 pub struct Domains {
     domain: Hostname,
     preview_domain: Hostname,
+    login: Option<Hostname>,
     port: OnceLock<u16>,
 }
 
@@ -27,7 +28,25 @@ impl Domains {
     /// Takes the domains of `edge.toml`.
     #[must_use]
     pub fn new(domain: Hostname, preview_domain: Hostname) -> Self {
-        Self { domain, preview_domain, port: OnceLock::new() }
+        Self { domain, preview_domain, login: None, port: OnceLock::new() }
+    }
+
+    /// The same, with the hostname at which visitors of what is protected log in.
+    #[must_use]
+    pub fn with_login(self, login: Option<Hostname>) -> Self {
+        Self { login, ..self }
+    }
+
+    /// The hostname at which visitors log in.
+    #[must_use]
+    pub fn login(&self) -> Option<&str> {
+        self.login.as_ref().map(Hostname::as_str)
+    }
+
+    /// Whether visitors log in at `host`, a name in lower case.
+    #[must_use]
+    pub fn is_login(&self, host: &str) -> bool {
+        self.login.as_ref().is_some_and(|login| login.as_str() == host)
     }
 
     /// Says which port visitors see; the first word counts. Sockets are bound after everything else is at hand.

@@ -409,6 +409,12 @@ impl Live {
     /// Whether a certificate may be made for `host`.
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
+        self.is_an_apps(host) || self.domains().is_login(host)
+    }
+
+    /// Whether an app answers at `host`.
+    #[must_use]
+    pub fn is_an_apps(&self, host: &str) -> bool {
         self.find(host, |found| !matches!(found, Found::Nobody))
     }
 

@@ -125,7 +125,7 @@ impl Live {
         };
         let is_covered = || host.split_once('.').is_some_and(|(_, base)| is_given(&format!("*.{base}")));
         let is_of_known = || self.domains().app_at(host).is_some_and(|app| self.knows(&app));
-        self.serves(host) || is_given(host) || is_covered() || is_of_known()
+        self.is_an_apps(host) || is_given(host) || is_covered() || is_of_known()
     }
 
     /// The wildcard, such as `*.example.org`, that alone stands for `host`: a name that anybody may make up.

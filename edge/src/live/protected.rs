@@ -189,6 +189,15 @@ impl Live {
         Some(Arc::new(Restriction { app: app.clone(), place, mode, record: None, key: CookieKey::new() }))
     }
 
+    /// The protection of an environment, or of an app's previews where it is `preview`, if not everybody may see it.
+    #[must_use]
+    pub fn restriction_named(&self, app: &AppName, place: &PlaceName) -> Option<Arc<Restriction>> {
+        if place.as_str() == PREVIEW {
+            return self.preview_restriction(app);
+        }
+        self.0.protected.environments.read().get(&(app.clone(), place.clone()))?.restriction.clone()
+    }
+
     /// A share link of an app.
     #[must_use]
     pub fn share_link(&self, app: &AppName, id: &str) -> Option<Arc<ShareLink>> {
@@ -198,11 +207,7 @@ impl Live {
     fn restriction_of(&self, place: &Place) -> Option<Arc<Restriction>> {
         match place.setting {
             Setting::Preview => self.preview_restriction(&place.app),
-            Setting::Environment if place.name.as_str() == PREVIEW => self.preview_restriction(&place.app),
-            Setting::Environment => {
-                let key = (place.app.clone(), place.name.clone());
-                self.0.protected.environments.read().get(&key)?.restriction.clone()
-            }
+            Setting::Environment => self.restriction_named(&place.app, &place.name),
         }
     }
 }

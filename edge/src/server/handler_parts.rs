@@ -43,7 +43,8 @@ fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
 
 /// What will be live, of which nothing is known yet.
 pub(super) fn live_of(file: &EdgeFile) -> Live {
-    let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
+    let domains = Domains::new(file.domain.clone(), file.preview_domain.clone()).with_login(file.names.login.clone());
+    let live = Live::new(domains, grace(&file.limits));
     live.set_default_protection(file.previews);
     live
 }

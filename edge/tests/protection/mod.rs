@@ -12,6 +12,9 @@
 mod caches;
 mod hostile;
 mod links;
+mod oidc;
+mod oidc_hostile;
+mod provider;
 mod proxied;
 mod strangers;
 mod world;

@@ -28,7 +28,7 @@ const REMOVED_AT_ONCE: usize = 16;
 /// Characters of a refusal in the log.
 const REASON_CHARACTERS_MAX: usize = 1_000;
 /// The label of metrics for logins of people; no name of a trust has an underscore.
-const OIDC_LABEL: &str = "_oidc";
+pub(super) const OIDC_LABEL: &str = "_oidc";
 
 /// An identity token that a trust takes, or that the groups of a person give something for.
 struct Accepted {
@@ -387,6 +387,6 @@ fn exchanged_key(jwt: &Jwt<'_>) -> String {
     identities::exchanged_key(&hasher.finalize().to_hex())
 }
 
-fn count(trust: &str, outcome: &'static str) {
+pub(super) fn count(trust: &str, outcome: &'static str) {
     counter!("devanture_identity_tokens_total", "trust" => trust.to_owned(), "outcome" => outcome).increment(1);
 }

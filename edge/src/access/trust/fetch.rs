@@ -1,4 +1,5 @@
-//! Fetches the keys of an issuer: the document of OpenID Connect Discovery, and the list of keys that it leads to.
+//! Fetches the keys of an issuer: the document of OpenID Connect Discovery, and the list of keys that it leads to. Also
+//! redeems the codes of logins there.
 //!
 //! No redirect is followed, nor is a proxy of the environment used: the address that `edge.toml` names, and the one that
 //! its document names, are all that is asked.
@@ -9,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_config::edge_toml::Issuer;
 use devanture_config::limits::Limits;
-use http::header::{ACCEPT, CACHE_CONTROL, USER_AGENT};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -60,6 +61,25 @@ pub(super) enum Error {
 struct Discovery {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+}
+
+/// Addresses of an issuer at which people log in; those that cannot be used are `None`.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    /// Where browsers are sent.
+    pub(super) authorization: Option<String>,
+    /// Where codes are redeemed.
+    pub(super) token: Option<String>,
+}
+
+/// What an issuer publishes.
+pub(super) struct Published {
+    pub(super) keys: Keys,
+    pub(super) endpoints: Endpoints,
+    /// For how long it need not be fetched again.
+    pub(super) fresh_for: Duration,
 }
 
 /// Fetches keys.
@@ -83,15 +103,27 @@ impl Fetcher {
         }
     }
 
-    /// The keys of an issuer, and for how long they need not be fetched again.
-    pub(super) async fn keys(&self, issuer: &Issuer) -> Result<(Keys, Duration), Error> {
+    /// The keys of an issuer, and the addresses at which people log in.
+    pub(super) async fn published(&self, issuer: &Issuer) -> Result<Published, Error> {
         let late = Error::TooSlow(self.time_max.as_millis());
         timeout(self.time_max, self.fetch(issuer)).await.unwrap_or(Err(late))
     }
 
-    async fn fetch(&self, issuer: &Issuer) -> Result<(Keys, Duration), Error> {
+    /// Sends a form to an endpoint of an issuer. Returns the body of its answer; `None` if it refuses the form.
+    pub(super) async fn submit(&self, url: &str, form: String) -> Result<Option<Bytes>, Error> {
+        let late = Error::TooSlow(self.time_max.as_millis());
+        let request = Request::post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        match timeout(self.time_max, self.body(url, request, form.into())).await.unwrap_or(Err(late)) {
+            Ok((body, _head)) => Ok(Some(body)),
+            // RFC 6749 §5.2.
+            Err(Error::Status { status: StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch(&self, issuer: &Issuer) -> Result<Published, Error> {
         let url = issuer.discovery_url();
-        let (document, _head) = self.body(&url).await?;
+        let (document, _head) = self.body(&url, Request::get(&url), Bytes::new()).await?;
         let Ok(document) = serde_json::from_slice::<Discovery>(&document) else { return Err(Error::Document { url }) };
         // Discovery 1.0 §4.3: byte for byte, or one issuer could speak for another.
         if document.issuer != issuer.as_str() {
@@ -100,12 +132,18 @@ impl Fetcher {
         let keys_url = issuer.keys_url(&document.jwks_uri);
         let bad = || Error::KeysAddress(document.jwks_uri.chars().take(200).collect());
         let url = keys_url.ok_or_else(bad)?;
-        let (list, head) = self.body(&url).await?;
+        let (list, head) = self.body(&url, Request::get(&url), Bytes::new()).await?;
         let keys = Keys::parse(&list, self.keys_max).map_err(|error| Error::Keys { url, error })?;
-        Ok((keys, fresh_for(&head).clamp(FRESH_MIN, self.fresh_max)))
+        // RFC 6749 §3.1: neither has a fragment.
+        let endpoint = |text: Option<String>| issuer.keys_url(&text?).filter(|url| !url.contains('#'));
+        let endpoints = Endpoints {
+            authorization: endpoint(document.authorization_endpoint),
+            token: endpoint(document.token_endpoint),
+        };
+        Ok(Published { keys, endpoints, fresh_for: fresh_for(&head).clamp(FRESH_MIN, self.fresh_max) })
     }
 
-    async fn body(&self, url: &str) -> Result<(Bytes, HeaderMap), Error> {
+    async fn body(&self, url: &str, request: http::request::Builder, body: Bytes) -> Result<(Bytes, HeaderMap), Error> {
         let owned = || url.to_owned();
         let config = self.tls.get_or_try_init(|| async { tls::platform() }).await;
         let mut config = ClientConfig::clone(config.map_err(|error| Error::Tls(error.to_string()))?);
@@ -118,10 +156,10 @@ impl Fetcher {
             HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp);
         // It is asked so rarely that no connection is worth keeping.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        let request = Request::get(url)
+        let request = request
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, AGENT)
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|error| Error::Address { url: owned(), error })?;
         let response = client.request(request).await.map_err(|error| Error::Connection { url: owned(), error })?;
         let (head, body) = response.into_parts();

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use devanture_config::edge_toml::Issuer;
 use devanture_config::limits::Limits;
 use parking_lot::Mutex;
 
-use super::fetch::Fetcher;
+use super::fetch::{Endpoints, Fetcher, Published};
 use super::jwks::{Keys, Verdict};
 use super::jwt::Jwt;
 
@@ -43,6 +44,7 @@ struct State {
 
 struct Fetched {
     keys: Keys,
+    endpoints: Arc<Endpoints>,
     at: Instant,
     fresh_for: Duration,
 }
@@ -73,36 +75,69 @@ impl Issuers {
     /// # Errors
     /// [`Unavailable`].
     pub(super) async fn check(&self, issuer: &Issuer, jwt: &Jwt<'_>) -> Result<Verdict, Unavailable> {
+        let look = |fetched: &Fetched| Some(fetched.keys.check(jwt)).filter(|verdict| *verdict != Verdict::UnknownKey);
+        let (usable, failed) = match self.look(issuer, look).await {
+            Ok(verdict) => return Ok(verdict),
+            Err(found) => found,
+        };
+        match (usable.map(|fetched| fetched.keys.check(jwt)), failed) {
+            // A key that the issuer has made since cannot be distinguished from one that it never had.
+            (None, failed) | (Some(Verdict::UnknownKey), failed @ Some(_)) => Err(self.unavailable(failed)),
+            (Some(verdict), _) => Ok(verdict),
+        }
+    }
+
+    /// The addresses of an issuer at which people log in.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub(super) async fn endpoints(&self, issuer: &Issuer) -> Result<Arc<Endpoints>, Unavailable> {
+        let look = |fetched: &Fetched| Some(Arc::clone(&fetched.endpoints));
+        match self.look(issuer, look).await {
+            Ok(endpoints) => Ok(endpoints),
+            Err((Some(fetched), _)) => Ok(Arc::clone(&fetched.endpoints)),
+            Err((None, failed)) => Err(self.unavailable(failed)),
+        }
+    }
+
+    /// Sends a form to an endpoint of an issuer, as [`Fetcher::submit`] does.
+    pub(super) async fn submit(&self, issuer: &Issuer, url: &str, form: String) -> Result<Option<Bytes>, Unavailable> {
+        self.fetcher.submit(url, form).await.map_err(|error| {
+            tracing::warn!(%issuer, %error, "a code cannot be redeemed at its issuer");
+            self.unavailable(None)
+        })
+    }
+
+    /// What `look` finds in what is fetched and fresh; else what can be used after it was fetched again, with the last
+    /// attempt if that failed.
+    async fn look<T>(
+        &self,
+        issuer: &Issuer,
+        look: impl Fn(&Fetched) -> Option<T>,
+    ) -> Result<T, (Option<Arc<Fetched>>, Option<Attempt>)> {
         let state = Arc::clone(self.states.lock().entry(issuer.clone()).or_default());
         let before = state.fetched.load_full();
-        if let Some(fetched) = before.as_ref().filter(|fetched| fetched.at.elapsed() < fetched.fresh_for) {
-            let verdict = fetched.keys.check(jwt);
-            if verdict != Verdict::UnknownKey {
-                return Ok(verdict);
-            }
+        let fresh = before.as_ref().filter(|fetched| fetched.at.elapsed() < fetched.fresh_for);
+        if let Some(found) = fresh.and_then(|fetched| look(fetched)) {
+            return Ok(found);
         }
         let mut last = state.last.lock().await;
         let current = state.fetched.load_full();
         let is_fetched_meanwhile = current.as_ref().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr);
         if !is_fetched_meanwhile && self.may_fetch(*last, current.as_deref()) {
-            let fetched = self.fetcher.keys(issuer).await;
+            let fetched = self.fetcher.published(issuer).await;
             *last = Some(Attempt { at: Instant::now(), has_failed: fetched.is_err() });
             match fetched {
-                Ok((keys, fresh_for)) => {
-                    let at = Instant::now();
-                    state.fetched.store(Some(Arc::new(Fetched { keys, at, fresh_for })));
+                Ok(Published { keys, endpoints, fresh_for }) => {
+                    let (endpoints, at) = (Arc::new(endpoints), Instant::now());
+                    state.fetched.store(Some(Arc::new(Fetched { keys, endpoints, at, fresh_for })));
                 }
                 Err(error) => tracing::warn!(%issuer, %error, "the keys of an issuer cannot be fetched"),
             }
         }
         let failed = last.filter(|attempt| attempt.has_failed);
         drop(last);
-        let usable = state.fetched.load_full().filter(|fetched| fetched.at.elapsed() < self.age_max);
-        match (usable.map(|fetched| fetched.keys.check(jwt)), failed) {
-            // A key that the issuer has made since cannot be distinguished from one that it never had.
-            (None, failed) | (Some(Verdict::UnknownKey), failed @ Some(_)) => Err(self.unavailable(failed)),
-            (Some(verdict), _) => Ok(verdict),
-        }
+        Err((state.fetched.load_full().filter(|fetched| fetched.at.elapsed() < self.age_max), failed))
     }
 
     fn may_fetch(&self, last: Option<Attempt>, fetched: Option<&Fetched>) -> bool {

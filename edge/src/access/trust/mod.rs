@@ -4,7 +4,7 @@
 //! identity token, [`jwks`] the keys of an issuer and checks signatures by them, both without I/O; `keys` fetches these
 //! keys and holds them; `claims` compares; `exchange` makes the token, in the same commit as the record of the identity
 //! token, so that each is exchanged once in a whole cluster. `oidc` reads the identity token of a person, whom `[oidc]`
-//! gives a role by their groups.
+//! gives a role by their groups; `visitor` has one log in there who wants to see what is protected.
 
 mod claims;
 mod exchange;
@@ -14,16 +14,19 @@ pub mod jwt;
 mod keys;
 mod names;
 mod oidc;
+mod visitor;
 
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use devanture_config::edge_toml::{Issuer, Oidc, Trust};
 use devanture_config::limits::Limits;
+use tokio::sync::Semaphore;
 
 use keys::Issuers;
 
 pub(super) use names::is_exchanged;
+pub(crate) use visitor::{LoginSecret, Unconfirmed};
 
 /// All trusts, and the keys of their issuers.
 pub(super) struct Trusts {
@@ -31,12 +34,20 @@ pub(super) struct Trusts {
     /// The provider at which people log in.
     oidc: ArcSwapOption<Oidc>,
     issuers: Issuers,
+    /// Logins of visitors that the provider may confirm at once.
+    visitors: Semaphore,
 }
 
 impl Trusts {
     /// None yet.
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { all: ArcSwap::default(), oidc: ArcSwapOption::empty(), issuers: Issuers::new(limits) }
+        let visitors_max = usize::try_from(limits.visitor_logins_at_once_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            all: ArcSwap::default(),
+            oidc: ArcSwapOption::empty(),
+            issuers: Issuers::new(limits),
+            visitors: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
+        }
     }
 
     /// Replaces all of them. Keys of issuers that stay are not fetched again.

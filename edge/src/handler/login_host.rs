@@ -1,0 +1,139 @@
+//! The hostname where visitors of what is protected log in, `[names] login`: it sends browsers to the provider of
+//! `[oidc]`, and takes them back.
+//!
+//! The provider knows this one address, and codes come to no hostname of an app. A login is of the browser that has the
+//! cookie of this hostname, which holds its secret and what it is for.
+
+use std::net::IpAddr;
+
+use devanture_config::api::LOGIN_COOKIE;
+use http::header::SET_COOKIE;
+use http::{HeaderMap, Request};
+
+use super::Handler;
+use super::decision::Decision;
+use super::refused::Refused;
+use super::visitor::{AtLogin, CALLBACK_PATH, LOGIN_PATH};
+use super::visitor_cookie::cookie_values;
+use super::visitor_login::{COOKIE_BYTES_MAX, LOGIN_S, cookie, login_url, parameter};
+use super::visitor_page::{Form, entered, page};
+use super::visitor_ticket::{Purpose, Ticket};
+use super::visitors::Visitors;
+use crate::access::trust::{LoginSecret, Unconfirmed};
+use crate::engine::Fields;
+use crate::live::Restriction;
+use crate::telemetry;
+
+/// Seconds for which the way back to the protected hostname is good.
+const ENTRY_S: u64 = 60;
+const ENDED: &str = "This login has ended, or never began here.";
+const NOT_LOGGED_IN: &str = "The login did not succeed.";
+const NO_ROLE: &str = "You are logged in, and none of your groups may see this site.";
+const NO_PROVIDER: &str = "The service that people log in at cannot be reached just now. Try again in a moment.";
+
+impl Handler {
+    /// The answer to a step of a login.
+    pub(super) async fn logging_in<B>(
+        &self,
+        visitors: &Visitors,
+        step: AtLogin,
+        request: &Request<B>,
+        from: IpAddr,
+    ) -> Decision {
+        let Some(url) = login_url(&self.live) else {
+            tracing::error!("an app has the hostname where visitors log in: nobody logs in there");
+            return page(Form::Elsewhere(None), Some(NO_PROVIDER), Refused::Unavailable);
+        };
+        let (query, callback) = (request.uri().query(), format!("{url}{CALLBACK_PATH}"));
+        match step {
+            AtLogin::Begin => self.sent_to_provider(visitors, query, &callback).await,
+            AtLogin::Back => self.back_from_provider(visitors, query, (request.headers(), from), &callback).await,
+        }
+    }
+
+    async fn sent_to_provider(&self, visitors: &Visitors, query: Option<&str>, callback: &str) -> Decision {
+        let text = parameter(query, "request").unwrap_or_default();
+        let Some((ticket, _)) = self.requested(&text) else {
+            return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
+        };
+        let secret = LoginSecret::new();
+        match visitors.credentials.provider_address(callback, &secret).await {
+            Ok(address) => match cookie(&format!("{}.{text}", secret.text()), LOGIN_S) {
+                Some(cookie) => entered(&address, [cookie]),
+                None => Decision::Refuse(Refused::Unavailable.into()),
+            },
+            Err(unconfirmed) => self.not_let_in(unconfirmed, &ticket),
+        }
+    }
+
+    async fn back_from_provider(
+        &self,
+        visitors: &Visitors,
+        query: Option<&str>,
+        (headers, from): (&HeaderMap, IpAddr),
+        callback: &str,
+    ) -> Decision {
+        let state = parameter(query, "state").and_then(|state| blake3::Hash::from_hex(state).ok());
+        let known = cookie_values(Fields::Map(headers), LOGIN_COOKIE, COOKIE_BYTES_MAX).find_map(|value| {
+            let (secret, text) = str::from_utf8(value).ok()?.split_once('.')?;
+            let secret = LoginSecret::parse(secret)?;
+            // Compared in constant time.
+            (Some(secret.state()) == state).then_some((secret, text))
+        });
+        let found = known.and_then(|(secret, text)| Some((secret, self.requested(text)?)));
+        let Some((secret, (ticket, restriction))) = found else {
+            // Whatever login the browser has begun goes on.
+            return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
+        };
+        let Some(code) = parameter(query, "code") else {
+            return ended(self.not_let_in(Unconfirmed::Refused, &ticket));
+        };
+        let issuer = parameter(query, "iss");
+        let credentials = &visitors.credentials;
+        let code = (code.as_str(), issuer.as_deref());
+        match credentials.confirm_visitor(code, callback, &secret, &ticket.app, Some(from)).await {
+            Ok(lifetime_s) => {
+                let lifetime_s = lifetime_s.min(visitors.login_ms_max / 1_000);
+                ended(self.sent_back(ticket, &restriction, lifetime_s))
+            }
+            Err(unconfirmed) => ended(self.not_let_in(unconfirmed, &ticket)),
+        }
+    }
+
+    /// The request that a text is, if its hostname still is there.
+    fn requested(&self, text: &str) -> Option<(Ticket, std::sync::Arc<Restriction>)> {
+        let now_s = telemetry::now_ms() / 1_000;
+        Ticket::open(Purpose::Request, text, &self.live, now_s).filter(|(ticket, _)| ticket.is_there(&self.live))
+    }
+
+    /// Sends a visitor who is logged in back to the protected hostname.
+    fn sent_back(&self, ticket: Ticket, restriction: &Restriction, lifetime_s: u64) -> Decision {
+        let now_s = telemetry::now_ms() / 1_000;
+        let (expires_s, session_ends_s) = (now_s.saturating_add(ENTRY_S), now_s.saturating_add(lifetime_s));
+        let entry = Ticket { expires_s, session_ends_s, ..ticket };
+        let sealed = restriction.cookie_key(&self.live).and_then(|key| entry.seal(Purpose::Entry, &key));
+        let Some(sealed) = sealed else { return Decision::Refuse(Refused::Unavailable.into()) };
+        let url = self.live.domains().url(&entry.host);
+        entered(&format!("{url}{LOGIN_PATH}?ticket={sealed}"), [])
+    }
+
+    /// The page for a visitor who is not let in, with the way back to where the login began.
+    fn not_let_in(&self, unconfirmed: Unconfirmed, ticket: &Ticket) -> Decision {
+        let (refused, notice) = match unconfirmed {
+            Unconfirmed::Limited => (Refused::TooManyAttempts, Refused::TooManyAttempts.row().1),
+            Unconfirmed::NoRole => (Refused::Protected, NO_ROLE),
+            Unconfirmed::Refused => (Refused::Protected, NOT_LOGGED_IN),
+            Unconfirmed::Unavailable => (Refused::Unavailable, NO_PROVIDER),
+        };
+        let url = format!("{}{}", self.live.domains().url(&ticket.host), ticket.to);
+        page(Form::Elsewhere(Some(&url)), Some(notice), refused)
+    }
+}
+
+/// The same answer, which ends the login of this browser.
+fn ended(mut decision: Decision) -> Decision {
+    if let (Decision::Small(answer), Some(cookie)) = (&mut decision, cookie("", 0)) {
+        answer.headers.append(SET_COOKIE, cookie);
+    }
+    decision
+}

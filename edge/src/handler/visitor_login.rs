@@ -1,0 +1,129 @@
+//! Logins of visitors at the protected hostname: where each begins, and where the visitor comes back to and is let in.
+//!
+//! In between the browser is at the hostname where visitors log in, which is the edge's own: no app sees what is typed or
+//! sent there. The secret in the browser's cookie here keeps others from having it finish a login that they began.
+
+use devanture_config::api::{LOGIN_COOKIE, ShareTarget};
+use http::{HeaderValue, Method};
+use percent_encoding::percent_decode_str;
+use rand::RngCore as _;
+
+use super::decision::{Decision, Head};
+use super::refused::Refused;
+use super::visitor::{AtLogin, CALLBACK_PATH, Kind, LOGIN_PATH, Visitor};
+use super::visitor_cookie::{self, cookie_values};
+use super::visitor_decision::{form_of, local_address};
+use super::visitor_page::{entered, page};
+use super::visitor_ticket::{Purpose, Ticket};
+use crate::live::{Live, Restriction};
+
+/// Seconds that a login may take, for people type and look for second factors.
+pub(super) const LOGIN_S: u64 = 600;
+/// Longest address that a visitor comes back to after a login, in bytes.
+const TO_BYTES_MAX: usize = 1_024;
+/// Bytes of the secret of a browser.
+const SECRET_BYTES: usize = 32;
+/// Longest cookie of a login, in bytes.
+pub(super) const COOKIE_BYTES_MAX: usize = 4_000;
+const NOT_HERE: &str = "This login began in another browser, or took too long. Please log in again.";
+const NOWHERE: &str = "Nobody can log in on this server just now.";
+
+/// Decides for a visitor of something protected who begins a login, or comes back from one.
+pub(super) fn decide(head: &Head<'_>, live: &Live, restriction: &Restriction, target: &ShareTarget) -> Decision {
+    match parameter(head.query, "ticket") {
+        Some(text) => admitted(head, live, (restriction, target), &text),
+        None => begun(head, live, restriction),
+    }
+}
+
+/// Decides for a request to the hostname where visitors log in.
+pub(super) fn decide_at_login(head: &Head<'_>) -> Decision {
+    let step = match (head.method, head.path) {
+        (&Method::GET, LOGIN_PATH) => AtLogin::Begin,
+        (&Method::GET, CALLBACK_PATH) => AtLogin::Back,
+        _ => return Decision::Refuse(Refused::NotFound.into()),
+    };
+    Decision::Visitor(Box::new(Visitor(Kind::Login(step))))
+}
+
+/// Sends a browser to the hostname where visitors log in.
+fn begun(head: &Head<'_>, live: &Live, restriction: &Restriction) -> Decision {
+    let to = parameter(head.query, "to").unwrap_or_default();
+    let to = local_address(&to);
+    let (mut secret, now_s) = ([0; SECRET_BYTES], (head.now_s)());
+    rand::rng().fill_bytes(&mut secret);
+    let request = Ticket {
+        app: restriction.app.clone(),
+        place: restriction.place.clone(),
+        host: head.host.to_owned(),
+        to: if to.len() > TO_BYTES_MAX { "/" } else { to }.to_owned(),
+        browser: blake3::hash(&secret).to_hex().to_string(),
+        expires_s: now_s.saturating_add(LOGIN_S),
+        session_ends_s: 0,
+    };
+    let sealed = restriction.cookie_key(live).and_then(|key| request.seal(Purpose::Request, &key));
+    match (login_url(live), sealed, cookie(&hex::encode(secret), LOGIN_S)) {
+        (Some(url), Some(request), Some(cookie)) => entered(&format!("{url}{LOGIN_PATH}?request={request}"), [cookie]),
+        _ => page(form_of(restriction, to), Some(NOWHERE), Refused::Unavailable),
+    }
+}
+
+/// Lets in a visitor who comes back with a ticket that was made for this browser.
+fn admitted(head: &Head<'_>, live: &Live, (restriction, target): (&Restriction, &ShareTarget), text: &str) -> Decision {
+    let now_s = (head.now_s)();
+    let ticket = Ticket::open(Purpose::Entry, text, live, now_s).map(|(ticket, _)| ticket);
+    let ticket = ticket.filter(|ticket| ticket.host == head.host && ticket.is_of(restriction));
+    let to = ticket.as_ref().map_or("/", |ticket| local_address(&ticket.to));
+    let own = ticket.as_ref().filter(|ticket| {
+        let expected = blake3::Hash::from_hex(&ticket.browser).ok();
+        cookie_values(head.fields, LOGIN_COOKIE, COOKIE_BYTES_MAX)
+            .filter_map(|value| hex::decode(value).ok())
+            // Such hashes compare in constant time.
+            .any(|secret| Some(blake3::hash(&secret)) == expected)
+    });
+    let Some(own) = own else {
+        // The page was loaded again, or the login went through in another tab.
+        if visitor_cookie::admits(head.fields, head.host, restriction, target, live, now_s) {
+            return entered(to, []);
+        }
+        return page(form_of(restriction, to), Some(NOT_HERE), Refused::Protected);
+    };
+    let key = restriction.cookie_key(live);
+    let let_in =
+        key.and_then(|key| visitor_cookie::set(head.host, visitor_cookie::OIDC, &key, now_s, own.session_ends_s));
+    match (let_in, cookie("", 0)) {
+        // A ticket is good once: what it was bound to goes.
+        (Some(let_in), Some(ended)) => entered(to, [let_in, ended]),
+        _ => Decision::Refuse(Refused::Unavailable.into()),
+    }
+}
+
+/// The origin of the hostname where visitors log in; `None` where there is none, or where it became an app's.
+pub(super) fn login_url(live: &Live) -> Option<String> {
+    let domains = live.domains();
+    domains.login().filter(|login| !live.is_an_apps(login)).map(|login| domains.url(login))
+}
+
+/// The cookie of a login; one that lives for 0 s ends it.
+pub(super) fn cookie(value: &str, lifetime_s: u64) -> Option<HeaderValue> {
+    let attributes = visitor_cookie::ATTRIBUTES;
+    HeaderValue::from_str(&format!("{LOGIN_COOKIE}={value}; Max-Age={lifetime_s}; {attributes}")).ok()
+}
+
+/// The first parameter of that name of a query, decoded.
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let value = query?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_parameter_of_a_name_counts() {
+        let query = Some("a=1&code=x%2By+z&code=2&state");
+        assert_eq!(parameter(query, "code").as_deref(), Some("x+y z"));
+        assert_eq!((parameter(query, "state"), parameter(query, "cod"), parameter(None, "a")), (None, None, None));
+    }
+}
