@@ -23,6 +23,8 @@ pub enum Protection {
     Public,
     /// Visitors with the password, a share link or a token of the app.
     Password,
+    /// Visitors with an account of the edge that has rights in the app; a share link or a token.
+    Accounts,
     /// Visitors whom the provider of `[oidc]` knows, with a group that has a role in the app; a share link or a token.
     Oidc,
     /// Visitors with a share link or a token of the app.
@@ -33,12 +35,12 @@ pub enum Protection {
 
 /// A text that is no protection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is none of public, password, oidc, token and off")]
+#[error("`{0}` is none of public, password, accounts, oidc, token and off")]
 pub struct BadProtection(pub String);
 
 impl Protection {
     /// Every one, the strictest last.
-    pub const ALL: [Self; 5] = [Self::Public, Self::Password, Self::Oidc, Self::Token, Self::Off];
+    pub const ALL: [Self; 6] = [Self::Public, Self::Password, Self::Accounts, Self::Oidc, Self::Token, Self::Off];
 
     /// The word for it.
     #[must_use]
@@ -46,10 +48,17 @@ impl Protection {
         match self {
             Self::Public => "public",
             Self::Password => "password",
+            Self::Accounts => "accounts",
             Self::Oidc => "oidc",
             Self::Token => "token",
             Self::Off => "off",
         }
+    }
+
+    /// Whether visitors log in, at the hostname that is for it.
+    #[must_use]
+    pub const fn has_login(self) -> bool {
+        matches!(self, Self::Accounts | Self::Oidc)
     }
 }
 

@@ -400,7 +400,7 @@ limits! {
     share_links_per_app_max = 100 in 0 ..= 10_000,
     /// Milliseconds for which a share link is good.
     share_link_ms_max = 7_776_000_000 in 60_000 ..= 31_536_000_000,
-    /// Milliseconds for which a visitor who entered the password of a preview or an environment need not enter it again.
+    /// Milliseconds for which a visitor who entered the password of a preview or an environment, or logged in there, need not do so again.
     visitor_login_ms_max = 43_200_000 in 60_000 ..= 2_592_000_000,
     /// Logins of visitors that this node has the provider of `[oidc]` confirm at once; others are answered 503.
     visitor_logins_at_once_max = 64 in 1 ..= 10_000,

@@ -1,5 +1,5 @@
-//! Visitors of protected previews and environments: their passwords, whose attempts are limited as logins are, and the
-//! tokens of an app that they come with.
+//! Visitors of protected previews and environments: their passwords, whose attempts are limited as logins are, the
+//! accounts that they log in with, and the tokens of an app that they come with.
 
 use std::net::IpAddr;
 
@@ -9,6 +9,7 @@ use devanture_config::{AppName, PlaceName};
 use super::Credentials;
 use super::logins::limited;
 use super::passwords::PasswordOf;
+use super::{Credentials, logins};
 use crate::ledger::{Error, from_text};
 
 impl Credentials {
@@ -57,6 +58,24 @@ impl Credentials {
         if self.log_quota.take() {
             tracing::warn!(target: "audit", what, from = from_text(from), why, "a visitor was refused");
         }
+    /// Whether an account has any rights in an app, of which this is the password.
+    ///
+    /// # Errors
+    /// As [`Credentials::login`].
+    pub(crate) async fn check_account(
+        &self,
+        login: &str,
+        password: &Secret,
+        app: &AppName,
+        from: Option<IpAddr>,
+    ) -> Result<bool, Error> {
+        let proven = self.prove(login, password, from).await?;
+        let (_, account, _) = self.proven_account(&proven, from).await?;
+        logins::count("ok");
+        let has_rights = account.app.as_ref().is_none_or(|own| own == app);
+        let (app, login, from) = (app.as_str(), proven.name.as_str(), from_text(from));
+        tracing::info!(target: "audit", app, login, from, has_rights, "a visitor logged in");
+        Ok(has_rights)
     }
 
     /// Whether a token may read an environment of an app, `preview` for its previews.

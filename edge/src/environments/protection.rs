@@ -58,8 +58,8 @@ impl Environments {
         dry_run: bool,
     ) -> Result<ProtectionSet, Error> {
         self.ledger.must_exist(app).await?;
-        if request.mode == Some(Protection::Oidc) {
-            self.check_login(credentials)?;
+        if let Some(mode) = request.mode.filter(|mode| mode.has_login()) {
+            self.check_login(mode, credentials)?;
         }
         let key = protection_key(app, place);
         // Hashed once, however often the commit is tried.
@@ -101,15 +101,15 @@ impl Environments {
     }
 
     /// Checks that visitors can log in on this edge.
-    fn check_login(&self, credentials: &Credentials) -> Result<(), Error> {
+    fn check_login(&self, mode: Protection, credentials: &Credentials) -> Result<(), Error> {
         let refuse =
             |detail: &str, hint: &str| Err(Problem::new(Code::BadRequest, detail.to_owned()).hint(hint).into());
         if self.ledger.live.domains().login().is_none() {
             let hint = "its operator writes login = \"login.example.org\" below [names] in edge.toml";
             return refuse("The edge has no hostname where visitors log in.", hint);
         }
-        if !credentials.has_provider() {
-            let hint = "its operator writes the table [oidc] in edge.toml, or choose `password`";
+        if mode == Protection::Oidc && !credentials.has_provider() {
+            let hint = "its operator writes the table [oidc] in edge.toml, or choose `accounts`";
             return refuse("The edge has no provider at which people log in.", hint);
         }
         Ok(())

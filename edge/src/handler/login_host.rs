@@ -1,12 +1,13 @@
-//! The hostname where visitors of what is protected log in, `[names] login`: it sends browsers to the provider of
-//! `[oidc]`, and takes them back.
+//! The hostname where visitors of what is protected log in, `[names] login`: it takes the passwords of accounts, or sends
+//! browsers to the provider of `[oidc]` and takes them back.
 //!
-//! The provider knows this one address, and codes come to no hostname of an app. A login is of the browser that has the
+//! No app sees what is typed there. The provider knows this one address, and codes come to no hostname of an app. A login is of the browser that has the
 //! cookie of this hostname, which holds its secret and what it is for.
 
 use std::net::IpAddr;
 
-use devanture_config::api::LOGIN_COOKIE;
+use devanture_config::api::{LOGIN_COOKIE, Protection};
+use devanture_config::problem::Code;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, Request};
 
@@ -15,10 +16,11 @@ use super::decision::Decision;
 use super::refused::Refused;
 use super::visitor::{AtLogin, CALLBACK_PATH, LOGIN_PATH};
 use super::visitor_cookie::cookie_values;
+use super::visitor_form::{self, VisitorForm};
 use super::visitor_login::{COOKIE_BYTES_MAX, LOGIN_S, cookie, login_url, parameter};
 use super::visitor_page::{Form, entered, page};
 use super::visitor_ticket::{Purpose, Ticket};
-use super::visitors::Visitors;
+use super::visitors::{Visitors, is_of_own_page};
 use crate::access::trust::{LoginSecret, Unconfirmed};
 use crate::engine::Fields;
 use crate::live::Restriction;
@@ -29,6 +31,8 @@ const ENTRY_S: u64 = 60;
 const ENDED: &str = "This login has ended, or never began here.";
 const NOT_LOGGED_IN: &str = "The login did not succeed.";
 const NO_ROLE: &str = "You are logged in, and none of your groups may see this site.";
+const NO_RIGHTS: &str = "This account may not see this site.";
+const WRONG: &str = "The account or the password is wrong.";
 const NO_PROVIDER: &str = "The service that people log in at cannot be reached just now. Try again in a moment.";
 
 impl Handler {
@@ -37,25 +41,38 @@ impl Handler {
         &self,
         visitors: &Visitors,
         step: AtLogin,
-        request: &Request<B>,
-        from: IpAddr,
-    ) -> Decision {
+        request: &mut Request<B>,
+        (authority, from): (&str, IpAddr),
+    ) -> Decision
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Unpin,
+    {
         let Some(url) = login_url(&self.live) else {
             tracing::error!("an app has the hostname where visitors log in: nobody logs in there");
             return page(Form::Elsewhere(None), Some(NO_PROVIDER), Refused::Unavailable);
         };
         let (query, callback) = (request.uri().query(), format!("{url}{CALLBACK_PATH}"));
         match step {
-            AtLogin::Begin => self.sent_to_provider(visitors, query, &callback).await,
+            AtLogin::Begin => self.begun_login(visitors, query, &callback).await,
             AtLogin::Back => self.back_from_provider(visitors, query, (request.headers(), from), &callback).await,
+            AtLogin::Form => {
+                let is_own = is_of_own_page(request.headers(), authority);
+                match visitor_form::read(request).await {
+                    Ok(form) => self.entered_account(visitors, &form, is_own, from).await,
+                    Err(refused) => Decision::Refuse(refused.into()),
+                }
+            }
         }
     }
 
-    async fn sent_to_provider(&self, visitors: &Visitors, query: Option<&str>, callback: &str) -> Decision {
+    async fn begun_login(&self, visitors: &Visitors, query: Option<&str>, callback: &str) -> Decision {
         let text = parameter(query, "request").unwrap_or_default();
-        let Some((ticket, _)) = self.requested(&text) else {
+        let Some((ticket, restriction)) = self.requested(&text) else {
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
         };
+        if restriction.mode == Protection::Accounts {
+            return self.account_page((&text, &ticket), None, Refused::Protected);
+        }
         let secret = LoginSecret::new();
         match visitors.credentials.provider_address(callback, &secret).await {
             Ok(address) => match cookie(&format!("{}.{text}", secret.text()), LOGIN_S) {
@@ -81,6 +98,8 @@ impl Handler {
             (Some(secret.state()) == state).then_some((secret, text))
         });
         let found = known.and_then(|(secret, text)| Some((secret, self.requested(text)?)));
+        // The cookie is the browser's to make up: what is for accounts is not for the provider.
+        let found = found.filter(|(_, (_, restriction))| restriction.mode == Protection::Oidc);
         let Some((secret, (ticket, restriction))) = found else {
             // Whatever login the browser has begun goes on.
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
@@ -98,6 +117,34 @@ impl Handler {
             }
             Err(unconfirmed) => ended(self.not_let_in(unconfirmed, &ticket)),
         }
+    }
+
+    /// The answer to the name and the password of an account. What was typed by another site's page is not looked at.
+    async fn entered_account(&self, visitors: &Visitors, form: &VisitorForm, is_own: bool, from: IpAddr) -> Decision {
+        let requested = self.requested(&form.request);
+        let Some((ticket, restriction)) = requested.filter(|(_, of)| of.mode == Protection::Accounts) else {
+            return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
+        };
+        let again = |notice, refused| self.account_page((&form.request, &ticket), notice, refused);
+        if !is_own {
+            return again(None, Refused::Protected);
+        }
+        let credentials = &visitors.credentials;
+        match credentials.check_account(&form.login, &form.password, &ticket.app, Some(from)).await {
+            Ok(true) => self.sent_back(ticket, &restriction, visitors.login_ms_max / 1_000),
+            Ok(false) => again(Some(NO_RIGHTS), Refused::Protected),
+            Err(error) => match error.0.code {
+                Code::BadLogin => again(Some(WRONG), Refused::Protected),
+                Code::TooManyAttempts => again(Some(Refused::TooManyAttempts.row().1), Refused::TooManyAttempts),
+                _ => again(Some(Refused::Unavailable.row().1), Refused::Unavailable),
+            },
+        }
+    }
+
+    /// The page where the name and the password of an account are entered.
+    fn account_page(&self, (text, ticket): (&str, &Ticket), notice: Option<&str>, refused: Refused) -> Decision {
+        let origin = self.live.domains().url(&ticket.host);
+        page(Form::Account { request: text, host: &ticket.host, origin: &origin }, notice, refused)
     }
 
     /// The request that a text is, if its hostname still is there.

@@ -48,6 +48,8 @@ pub(super) enum AtLogin {
     Begin,
     /// The browser comes back from the provider.
     Back,
+    /// The name and the password of an account, in a form.
+    Form,
 }
 
 /// Whether the query of a request for `path` has secrets of visitors.

@@ -15,8 +15,8 @@ use crate::live::{Live, Restriction};
 pub(super) const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
 /// The subject of a cookie for the password of a protection, …
 pub(super) const PASSWORD: &str = "password";
-/// … and of one for a login at the provider of `[oidc]`; others are ids of share links.
-pub(super) const OIDC: &str = "oidc";
+/// … and of one for a login; others are ids of share links.
+pub(super) const LOGIN: &str = "login";
 /// Cookies of the name that are looked at; other apps cannot set any, so that there is one.
 const COOKIES_MAX: usize = 4;
 /// Longest value that is looked at, in bytes.
@@ -61,8 +61,8 @@ fn is_good(value: &[u8], host: &str, restriction: &Restriction, target: &ShareTa
     }
     let key = match subject {
         PASSWORD if restriction.mode == Protection::Password => restriction.cookie_key(live),
-        OIDC if restriction.mode == Protection::Oidc => restriction.cookie_key(live),
-        PASSWORD | OIDC => None,
+        LOGIN if restriction.mode.has_login() => restriction.cookie_key(live),
+        PASSWORD | LOGIN => None,
         id => live
             .share_link(&restriction.app, id)
             .filter(|link| link.opens(target))

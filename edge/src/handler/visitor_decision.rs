@@ -35,7 +35,7 @@ pub(super) fn decide(
     if head.path == SHARE_PATH && is_read {
         return Some(opened(head, live, restriction, &target));
     }
-    if head.path == LOGIN_PATH && restriction.mode == Protection::Oidc && *head.method == Method::GET {
+    if head.path == LOGIN_PATH && restriction.mode.has_login() && *head.method == Method::GET {
         return Some(visitor_login::decide(head, live, restriction, &target));
     }
     let visitor = |step| {
@@ -71,7 +71,7 @@ pub(super) fn form_of<'f>(restriction: &Restriction, to: &'f str) -> Form<'f> {
     let has_password = restriction.record.as_ref().is_some_and(|record| record.password.is_some());
     match restriction.mode {
         Protection::Password if has_password => Form::Password(to),
-        Protection::Oidc => Form::Login(to),
+        Protection::Accounts | Protection::Oidc => Form::Login(to),
         _ => Form::None,
     }
 }

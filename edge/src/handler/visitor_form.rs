@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::api::Secret;
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request};
 use http_body::Body;
 use percent_encoding::percent_decode;
@@ -25,10 +26,14 @@ pub(super) struct VisitorForm {
     pub(super) to: String,
     /// The text of a share link.
     pub(super) link: String,
+    /// The name of an account.
+    pub(super) login: String,
+    /// What the login is for.
+    pub(super) request: String,
 }
 
 /// Whether a media type is that of forms.
-pub(super) fn is_form(media_type: &HeaderValue) -> bool {
+fn is_form(media_type: &HeaderValue) -> bool {
     let kind = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     kind.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
@@ -41,6 +46,7 @@ pub(super) async fn read<B>(request: &mut Request<B>) -> Result<VisitorForm, Ref
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    let is_form = request.headers().get(CONTENT_TYPE).is_some_and(is_form);
     let reading = async {
         let mut bytes = Vec::new();
         loop {
@@ -54,7 +60,8 @@ where
             }
         }
     };
-    timeout(TIME_MAX, reading).await.unwrap_or(Err(Refused::ClientSlow))
+    let form = timeout(TIME_MAX, reading).await.unwrap_or(Err(Refused::ClientSlow))?;
+    if is_form { Ok(form) } else { Err(Refused::BadRequest) }
 }
 
 fn parse(bytes: &[u8]) -> VisitorForm {
@@ -64,7 +71,13 @@ fn parse(bytes: &[u8]) -> VisitorForm {
         let spaced: Vec<u8> = value.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
         percent_decode(&spaced).decode_utf8_lossy().into_owned()
     };
-    VisitorForm { password: Secret::new(value(b"password")), to: value(b"to"), link: value(b"link") }
+    VisitorForm {
+        password: Secret::new(value(b"password")),
+        to: value(b"to"),
+        link: value(b"link"),
+        login: value(b"login"),
+        request: value(b"request"),
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub(super) fn decide_at_login(head: &Head<'_>) -> Decision {
     let step = match (head.method, head.path) {
         (&Method::GET, LOGIN_PATH) => AtLogin::Begin,
         (&Method::GET, CALLBACK_PATH) => AtLogin::Back,
+        (&Method::POST, LOGIN_PATH) => AtLogin::Form,
         _ => return Decision::Refuse(Refused::NotFound.into()),
     };
     Decision::Visitor(Box::new(Visitor(Kind::Login(step))))
@@ -90,7 +91,7 @@ fn admitted(head: &Head<'_>, live: &Live, (restriction, target): (&Restriction, 
     };
     let key = restriction.cookie_key(live);
     let let_in =
-        key.and_then(|key| visitor_cookie::set(head.host, visitor_cookie::OIDC, &key, now_s, own.session_ends_s));
+        key.and_then(|key| visitor_cookie::set(head.host, visitor_cookie::LOGIN, &key, now_s, own.session_ends_s));
     match (let_in, cookie("", 0)) {
         // A ticket is good once: what it was bound to goes.
         (Some(let_in), Some(ended)) => entered(to, [let_in, ended]),

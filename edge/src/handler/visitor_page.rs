@@ -28,6 +28,8 @@ const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 const STYLE: &str = "body{display:grid;min-height:90vh;place-content:center;font:1.1rem/1.5 system-ui,sans-serif;\
                      color-scheme:light dark;padding:1rem}main{max-width:24rem}h1{font-size:1.3rem}\
                      input,button{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.3rem 0}";
+const ACCOUNT_FIELD: &str = "<label for=\"account\">Account</label>\n\
+    <input id=\"account\" name=\"login\" autocomplete=\"username\" required autofocus>\n";
 /// Seconds until a form that was refused without a look may be sent again.
 const RETRY_S: u64 = 60;
 
@@ -42,6 +44,8 @@ pub(super) enum Form<'f> {
     Link(&'f str),
     /// Visitors log in elsewhere; then it goes on at this address.
     Login(&'f str),
+    /// The name and the password of an account; the request that it is for, and the hostname and origin of the site.
+    Account { request: &'f str, host: &'f str, origin: &'f str },
     /// It is the hostname where visitors log in, and the login began at this address, as far as that is known.
     Elsewhere(Option<&'f str>),
 }
@@ -50,36 +54,22 @@ pub(super) enum Form<'f> {
 pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> Decision {
     let (status, _) = refused.row();
     let sentence = match form {
-        Form::None => "To see it, open it by a link that somebody shares with you.",
-        Form::Password(_) | Form::Link(_) => "To see it, enter its password.",
-        Form::Login(_) => "To see it, log in.",
-        Form::Elsewhere(_) => "To see it, open its address again, and log in there.",
+        Form::None => "To see it, open it by a link that somebody shares with you.".to_owned(),
+        Form::Password(_) | Form::Link(_) => "To see it, enter its password.".to_owned(),
+        Form::Login(_) => "To see it, log in.".to_owned(),
+        Form::Account { host, .. } => {
+            format!("To see {}, log in with your account of this server.", html_text::escaped(host))
+        }
+        Form::Elsewhere(_) => "To see it, open its address again, and log in there.".to_owned(),
     };
     let notice = notice
         .map_or_else(String::new, |text| format!("<p id=\"notice\" role=\"alert\">{}</p>\n", html_text::escaped(text)));
-    let link = |address: &str, text: &str| {
-        format!("<p><a id=\"login\" href=\"{}\">{text}</a></p>\n", html_text::escaped(address))
+    let policy = match form {
+        // Browsers also look at where a form leads to.
+        Form::Account { origin, .. } => HeaderValue::from_str(&POLICY.replace("'self'", &format!("'self' {origin}"))),
+        _ => Ok(HeaderValue::from_static(POLICY)),
     };
-    let hidden = match form {
-        Form::None | Form::Elsewhere(_) | Form::Login(_) => None,
-        Form::Password(to) => Some(("to", to)),
-        Form::Link(link) => Some(("link", link)),
-    };
-    let links = match form {
-        Form::Login(to) => link(&format!("{LOGIN_PATH}?to={}", utf8_percent_encode(to, NON_ALPHANUMERIC)), "Log in"),
-        Form::Elsewhere(Some(address)) => link(address, "Open it again"),
-        Form::Elsewhere(None) | Form::None | Form::Password(_) | Form::Link(_) => String::new(),
-    };
-    let form = hidden.map_or(links, |(name, value)| {
-        format!(
-            "<form method=\"post\" action=\"{LOGIN_PATH}\">\n\
-             <input type=\"hidden\" name=\"{name}\" value=\"{}\">\n\
-             <label for=\"password\">Password</label>\n\
-             <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required \
-             autofocus>\n<button>Continue</button>\n</form>\n",
-            html_text::escaped(value)
-        )
-    });
+    let form = form_html(form);
     let body = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Protected</title>\n\
@@ -87,7 +77,7 @@ pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> De
     );
     let mut headers = HeaderMap::with_capacity(10);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(CONTENT_SECURITY_POLICY, policy.unwrap_or(HeaderValue::from_static(POLICY)));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     common_fields(&mut headers);
@@ -97,6 +87,35 @@ pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> De
     }
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
     answer(status, headers, Bytes::from(body))
+}
+
+/// The link or the fields of a page.
+fn form_html(form: Form<'_>) -> String {
+    let link = |address: &str, text: &str| {
+        format!("<p><a id=\"login\" href=\"{}\">{text}</a></p>\n", html_text::escaped(address))
+    };
+    let (name, value) = match form {
+        Form::None | Form::Elsewhere(None) => return String::new(),
+        Form::Elsewhere(Some(address)) => return link(address, "Open it again"),
+        Form::Login(to) => {
+            return link(&format!("{LOGIN_PATH}?to={}", utf8_percent_encode(to, NON_ALPHANUMERIC)), "Log in");
+        }
+        Form::Account { request, .. } => ("request", request),
+        Form::Password(to) => ("to", to),
+        Form::Link(link) => ("link", link),
+    };
+    let (account, focus) = match form {
+        Form::Account { .. } => (ACCOUNT_FIELD, ""),
+        _ => ("", " autofocus"),
+    };
+    format!(
+        "<form method=\"post\" action=\"{LOGIN_PATH}\">\n\
+         <input type=\"hidden\" name=\"{name}\" value=\"{}\">\n{account}\
+         <label for=\"password\">Password</label>\n\
+         <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" \
+         required{focus}>\n<button>Continue</button>\n</form>\n",
+        html_text::escaped(value)
+    )
 }
 
 /// Sends a visitor on with these cookies: to an address of the same host, or to where they log in.

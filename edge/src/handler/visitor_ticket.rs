@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use devanture_config::api::Protection;
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +61,7 @@ impl Ticket {
         let (payload, mac) = text.split_once('.')?;
         let ticket: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
         let restriction = live.restriction_named(&ticket.app, &ticket.place)?;
-        let key = restriction.cookie_key(live).filter(|_| restriction.mode == Protection::Oidc)?;
+        let key = restriction.cookie_key(live).filter(|_| restriction.mode.has_login())?;
         // Compared in constant time.
         let is_signed = signature(&key, purpose, payload) == blake3::Hash::from_hex(mac).ok()?;
         (is_signed && ticket.expires_s > now_s).then_some((ticket, restriction))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use devanture_config::AppName;
 use devanture_config::api::Secret;
 use devanture_config::problem::Code;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use http::header::{AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, Request};
 
 use super::decision::Decision;
@@ -50,7 +50,7 @@ impl Handler {
             return Some(Decision::Refuse(Refused::Unavailable.into()));
         };
         let at = match &visitor.0 {
-            Kind::Login(step) => return Some(self.logging_in(visitors, *step, request, from).await),
+            Kind::Login(step) => return Some(self.logging_in(visitors, *step, request, (authority, from)).await),
             Kind::Protected(at) => at,
         };
         let AtProtected { restriction, step, .. } = at;
@@ -67,10 +67,8 @@ impl Handler {
             }
             Step::Form => {
                 let is_own = is_of_own_page(request.headers(), authority);
-                let is_form = request.headers().get(CONTENT_TYPE).is_some_and(visitor_form::is_form);
                 let form = match visitor_form::read(request).await {
-                    Ok(form) if is_form => form,
-                    Ok(_) => return Some(Decision::Refuse(Refused::BadRequest.into())),
+                    Ok(form) => form,
                     Err(refused) => return Some(Decision::Refuse(refused.into())),
                 };
                 if !is_own {
@@ -140,7 +138,7 @@ async fn check(
 }
 
 /// Whether a form comes from a page of the host itself, as far as its browser says: no other site logs a visitor in.
-fn is_of_own_page(headers: &HeaderMap, authority: &str) -> bool {
+pub(super) fn is_of_own_page(headers: &HeaderMap, authority: &str) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return matches!(site.as_bytes(), b"same-origin" | b"none");
     }

@@ -9,6 +9,7 @@
     reason = "a test says what is wrong by panicking, in its helpers too"
 )]
 
+mod accounts;
 mod caches;
 mod hostile;
 mod links;

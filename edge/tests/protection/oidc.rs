@@ -121,7 +121,7 @@ async fn a_login_is_as_long_as_the_shorter_of_both_limits() {
     let mut browser = Browser::new(&edge);
     let entry = browser.stop_at(SHOP, "ticket=").await;
     let answer = browser.open(&entry).await;
-    let set = answer.headers.get_all("set-cookie").iter().find(|set| set.to_str().unwrap().contains("visitor=oidc."));
+    let set = answer.headers.get_all("set-cookie").iter().find(|set| set.to_str().unwrap().contains("visitor=login."));
     let lifetime = set.unwrap().to_str().unwrap().split("Max-Age=").nth(1).unwrap().split(';').next().unwrap();
     assert!((1..=120).contains(&lifetime.parse::<u64>().unwrap()), "{set:?}");
     edge.stop().await;

@@ -9,7 +9,8 @@ Examples:
   devanture protect previews token           previews open by share links and tokens alone
   devanture protect previews password        and by a password, which is typed twice, or read from stdin
   devanture protect staging password         an environment, for those who have its password
-  devanture protect staging oidc             for the team, who log in at the provider of the edge
+  devanture protect staging accounts         for the team, who log in with their account of the edge
+  devanture protect staging oidc             the same, at the provider of the edge
   devanture protect previews off             no previews at all
   devanture protect previews default         what the edge says again";
 
@@ -27,7 +28,7 @@ pub(crate) struct ProtectArgs {
     /// `previews`, or the name of an environment; by default what is set is listed
     #[arg(value_name = "WHAT", requires = "mode")]
     pub(crate) what: Option<String>,
-    /// Who may see it: public, password, oidc, token, off, or default
+    /// Who may see it: public, password, accounts, oidc, token, off, or default
     pub(crate) mode: Option<String>,
     /// Print what would change, and change nothing
     #[arg(long)]
