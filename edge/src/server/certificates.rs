@@ -35,14 +35,15 @@ pub(super) fn open(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live) -
     }
 }
 
-/// The names that want a certificate of their own, and whose they are: those that people chose come before those that
-/// follow from an app's or a branch's name. A version's own hostname gets none: there are too many of them.
-fn certified_names(live: &Live) -> impl Fn() -> Vec<(AppName, String)> + Send + Sync + use<> {
+/// The names that want a certificate of their own, and whose they are: where visitors log in, which is no app's; then those
+/// that people chose, before those that follow from an app's or a branch's name. A version's own hostname gets none: there
+/// are too many of them.
+fn certified_names(live: &Live) -> impl Fn() -> Vec<(Option<AppName>, String)> + Send + Sync + use<> {
     let live = live.clone();
     move || {
-        let mut names = live.custom_names();
-        names.extend(live.place_names());
-        names
+        let login = live.domains().login().filter(|login| !live.is_an_apps(login));
+        let of_apps = live.custom_names().into_iter().chain(live.place_names()).map(|(app, name)| (Some(app), name));
+        login.map(|login| (None, login.to_owned())).into_iter().chain(of_apps).collect()
     }
 }
 

@@ -365,7 +365,7 @@ impl Certificates {
     /// In a cluster, `shared`, one node at a time orders, and all of them take in what it keeps.
     pub async fn keep_issued(
         self,
-        names: impl Fn() -> Vec<(AppName, String)> + Send + Sync + 'static,
+        names: impl Fn() -> Vec<(Option<AppName>, String)> + Send + Sync + 'static,
         limits: Limits,
         shared: Option<SharedCertificates>,
         on_trouble: OnTrouble,

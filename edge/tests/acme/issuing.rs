@@ -76,6 +76,16 @@ async fn an_environment_and_an_alias_get_theirs_and_a_versions_own_hostname_does
 }
 
 #[tokio::test]
+async fn the_hostname_where_visitors_log_in_gets_its_certificate() {
+    let Some(world) = world().with_tls("[names]\nlogin = \"login.apps.test\"\n").start().await else { return };
+    let shown = world.issued("login.apps.test").await;
+    assert!(shown.names[0].contains("login.apps.test"), "{shown:?}");
+    let answer = world.visit("login.apps.test").await.unwrap();
+    assert_eq!((answer.status, world.pebble.orders()), (StatusCode::NOT_FOUND, 1));
+    world.edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_file_comes_first_for_the_names_that_it_covers() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["*.apps.test".to_owned()]).unwrap();

@@ -43,8 +43,9 @@ const TAKE_MAX: Duration = Duration::from_secs(5);
 
 /// The served names.
 pub(crate) struct Served {
-    /// The names that want a certificate and whose they are, those of an app that matter most first.
-    pub(crate) names: Box<dyn Fn() -> Vec<(AppName, String)> + Send + Sync>,
+    /// The names that want a certificate and whose they are, those of an app that matter most first; `None` for one of the
+    /// edge itself.
+    pub(crate) names: Box<dyn Fn() -> Vec<(Option<AppName>, String)> + Send + Sync>,
     /// Whether a name is served at this moment.
     pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Receives reports of certificates that could not be obtained.
@@ -333,7 +334,8 @@ impl Keeper {
         if failure.ended == Ended::Dropped || !self.reported.is_new(name, now_ms) {
             return;
         }
-        let Some((app, _)) = (self.served.names)().into_iter().find(|(_, served)| served == name) else { return };
+        let owner = (self.served.names)().into_iter().find(|(_, served)| served == name);
+        let Some((Some(app), _)) = owner else { return };
         let expires_ms = self.acme.held.load().get(name).map(|held| held.life.not_after_ms);
         let (name, reason) = (name.to_owned(), failure.reason.clone());
         (self.served.on_trouble)(CertificateTrouble { app, name, reason, expires_ms });

@@ -142,8 +142,8 @@ impl Rules {
 /// A name that wants a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Whose it is.
-    pub(crate) app: AppName,
+    /// Whose it is; `None` for one of the edge itself.
+    pub(crate) app: Option<AppName>,
     pub(crate) name: String,
     /// The end of the certificate that it has.
     pub(crate) not_after_ms: Option<u64>,
@@ -154,7 +154,7 @@ pub(crate) struct Wanted {
 pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool) {
     let count = names.len();
     let (mut admitted, fresh): (Vec<Wanted>, Vec<Wanted>) = names.into_iter().partition(|n| n.not_after_ms.is_some());
-    let mut of_app: HashMap<AppName, usize> = HashMap::new();
+    let mut of_app: HashMap<Option<AppName>, usize> = HashMap::new();
     for held in &admitted {
         *of_app.entry(held.app.clone()).or_default() += 1;
     }
@@ -197,9 +197,9 @@ pub(crate) struct Books {
     authority: Rest,
     /// When the orders of the last hour were begun, and for which apps.
     #[serde(default)]
-    begun: VecDeque<(u64, AppName)>,
+    begun: VecDeque<(u64, Option<AppName>)>,
     #[serde(skip)]
-    under_way: BTreeMap<String, AppName>,
+    under_way: BTreeMap<String, Option<AppName>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,7 +249,7 @@ impl Books {
         let in_turn = self.in_turn(due, now_ms);
         let mut begun = Vec::new();
         for name in in_turn {
-            if begun.len() < room && self.has_room(&name.app, rules) {
+            if begun.len() < room && self.has_room(name.app.as_ref(), rules) {
                 self.begun.push_back((now_ms, name.app.clone()));
                 self.under_way.insert(name.name.clone(), name.app.clone());
                 begun.push(name);
@@ -264,7 +264,7 @@ impl Books {
             let note = self.names.get(&wanted.name);
             !self.under_way.contains_key(&wanted.name) && note.is_none_or(|note| note.rest.is_over(now_ms))
         };
-        let mut of_app: HashMap<AppName, u64> = HashMap::new();
+        let mut of_app: HashMap<Option<AppName>, u64> = HashMap::new();
         for (_, app) in &self.begun {
             *of_app.entry(app.clone()).or_default() += 1;
         }
@@ -286,9 +286,9 @@ impl Books {
 
     /// Whether one more order is within an app's share: of the hour, and of those under way, where others can always
     /// begin one.
-    fn has_room(&self, app: &AppName, rules: &Rules) -> bool {
-        let in_hour = self.begun.iter().filter(|(_, other)| other == app).count();
-        let under_way = self.under_way.values().filter(|other| *other == app).count();
+    fn has_room(&self, app: Option<&AppName>, rules: &Rules) -> bool {
+        let in_hour = self.begun.iter().filter(|(_, other)| other.as_ref() == app).count();
+        let under_way = self.under_way.values().filter(|other| other.as_ref() == app).count();
         in_hour < rules.orders_per_hour_per_app_max && under_way < rules.orders_max.div_ceil(2)
     }
 

@@ -64,7 +64,7 @@ fn names(words: &[&str]) -> Vec<Wanted> {
     let wanted = |word: &&str| {
         let (app, name) = word.split_once(':').unwrap_or(("shop", word));
         let (name, end) = name.split_once('@').map_or((name, None), |(name, end)| (name, end.parse().ok()));
-        Wanted { app: app.parse().unwrap(), name: name.to_owned(), not_after_ms: end }
+        Wanted { app: Some(app.parse().unwrap()), name: name.to_owned(), not_after_ms: end }
     };
     words.iter().map(wanted).collect()
 }
