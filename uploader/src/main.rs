@@ -61,6 +61,10 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let mut cli = cli;
     cli.common.output.json |= cli.command.wants_json();
+    if let Command::Promote(args) = &cli.command {
+        // What an identity token is exchanged for is for one environment: here the one that is changed.
+        cli.common.set_environment(&args.to);
+    }
     let (context, read) = Context::new(&cli.common, environment);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();

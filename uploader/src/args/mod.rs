@@ -147,6 +147,11 @@ impl OutputFlags {
 }
 
 impl Common {
+    /// Names the environment where no flag does.
+    pub(crate) fn set_environment(&mut self, name: &devanture_config::PlaceName) {
+        self.env.get_or_insert_with(|| name.to_string());
+    }
+
     /// The settings that were given as flags.
     pub(crate) fn flags(&self) -> BTreeMap<Name, String> {
         let flags = [
