@@ -50,6 +50,7 @@ mod php_page;
 mod pins;
 mod protection;
 mod recipe_comments;
+mod recipe_machine;
 mod recipes;
 mod refusals;
 mod routes;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::recipes::{has_tools, list, read};
+use super::recipe_machine::{has_tools, list, read};
 
 /// The token that comments, and its author.
 const TOKEN: &str = "token-of-the-workflow";
@@ -91,7 +91,7 @@ impl GitHub {
         }
         assert_eq!(
             (&variables["owner"], &variables["name"], &variables["number"]),
-            (&json!("me"), &json!("shop"), &json!(12))
+            (&json!("acme"), &json!("shop"), &json!(12))
         );
         let from: usize = variables["after"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
         let until = comments.len().min(from + PAGE);
@@ -122,7 +122,7 @@ fn run(github: &GitHub, token: &str, app: &str, url: &str) -> Output {
     // As GitHub runs `shell: bash`.
     let mut command = Command::new("bash");
     command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"].as_str().unwrap()]);
-    command.env("GH_TOKEN", token).env("NUMBER", "12").env("GITHUB_REPOSITORY", "me/shop");
+    command.env("GH_TOKEN", token).env("NUMBER", "12").env("GITHUB_REPOSITORY", "acme/shop");
     command.env("GITHUB_GRAPHQL_URL", github.url()).env("RESULTS", results.path());
     let output = command.output().unwrap();
     assert!(!results.path().join("authorization").exists(), "the token stays on the disk");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::recipes::has_tools;
+use super::recipe_machine::has_tools;
 use crate::support::edge::{Edge, edge};
 use crate::support::issuer::{AUDIENCE, Issuer};
 use crate::support::{page, story};

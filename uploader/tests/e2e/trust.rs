@@ -43,7 +43,7 @@ fn ran(command: &mut Command) -> Ran {
 }
 
 /// Waits until the log of an edge has this text.
-fn logs(edge: &Edge, text: &str) {
+pub(super) fn logs(edge: &Edge, text: &str) {
     for _ in 0..3_000 {
         if edge.log().contains(text) {
             return;

@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -22,7 +22,7 @@ pub(crate) struct Issuer {
     address: SocketAddr,
     key: Arc<KeyPair>,
     /// What its identity tokens say of a job of GitHub Actions.
-    claims: Value,
+    claims: Arc<Mutex<Value>>,
 }
 
 /// A number that no other identity token has.
@@ -44,7 +44,7 @@ impl Issuer {
     pub(crate) fn with(claims: Value) -> Self {
         let key = Arc::new(KeyPair::generate_for(&PKCS_ED25519).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let issuer = Self { address: listener.local_addr().unwrap(), key, claims };
+        let issuer = Self { address: listener.local_addr().unwrap(), key, claims: Arc::new(Mutex::new(claims)) };
         let serving = issuer.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -52,6 +52,11 @@ impl Issuer {
             }
         });
         issuer
+    }
+
+    /// Has the identity tokens that are requested from now on say this of a job.
+    pub(crate) fn set_claims(&self, claims: Value) {
+        *self.claims.lock().unwrap() = claims;
     }
 
     pub(crate) fn name(&self) -> String {
@@ -77,7 +82,7 @@ impl Issuer {
             ] })),
             "/request" if head.to_ascii_lowercase().contains(&format!("authorization: bearer {OPENS}")) => {
                 let audience = path.split("audience=").nth(1).unwrap().replace("%3A", ":").replace("%2F", "/");
-                Some(json!({ "value": self.identity_token(&audience, &self.claims) }))
+                Some(json!({ "value": self.identity_token(&audience, &self.claims.lock().unwrap()) }))
             }
             _ => None,
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::args::{Cli, Command};
+use crate::args::{AliasCommand, Cli, Command};
 
 /// The files of each recipe.
 const RECIPES: [&[&str]; 3] = [
@@ -110,7 +110,7 @@ fn every_call_of_a_recipe_is_one_that_the_command_line_takes() {
         let name = files[0];
         let mut found = Vec::new();
         files.iter().for_each(|name| texts(&read(name), &mut found));
-        let (mut aliases, mut stagings, mut promotions) = (0, 0, 0);
+        let (mut aliases, mut stagings, mut promotions, mut removals) = (0, 0, 0, 0);
         for call in found.iter().flat_map(|text| calls(text)) {
             // What else a shell fills in is an id, or a folder.
             let words = call.iter().map(|word| match FILLED.iter().find(|(variable, _)| word == variable) {
@@ -129,10 +129,13 @@ fn every_call_of_a_recipe_is_one_that_the_command_line_takes() {
                     assert_eq!((args.from.as_str(), args.to.as_str()), ("staging", "prod"), "{name}");
                     promotions += 1;
                 }
+                Command::Alias(AliasCommand::Delete { .. }) => removals += 1,
                 _ => {}
             }
         }
         assert_eq!((aliases, stagings, promotions), (1, 1, 1), "{name}");
+        // CircleCI starts nothing when a branch is deleted.
+        assert_eq!(removals, usize::from(name != "examples/ci/circleci.yml"), "{name}");
         let text: String = files.iter().map(|name| std::fs::read_to_string(root().join(name)).unwrap()).collect();
         assert!(!text.contains("dvt_"), "{name}: a token stands in the file");
         assert!(text.contains(".urls.alias"), "{name}: nobody is told the address");
