@@ -8,7 +8,7 @@ use url::Url;
 /// What stands in place of a text that is not shown.
 pub const HIDDEN: &str = "(hidden)";
 /// Keys whose texts are words, addresses, sizes or folders.
-const SHOWN: [&str; 44] = [
+const SHOWN: [&str; 45] = [
     "access_log.addresses",
     "access_log.format",
     "access_log.queries",
@@ -50,6 +50,7 @@ const SHOWN: [&str; 44] = [
     "runner.uids",
     "tls.mode",
     "tls.profile",
+    "trust.role",
     "trust.scope",
     "upstreams.allow",
     "upstreams.sockets",

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
-use crate::api::Scope;
+use crate::api::{BadRole, Role, RolePlace, Scope};
 use crate::names::{AppName, PlaceName};
 use crate::parsing::reader::Table;
 
@@ -48,7 +48,7 @@ pub struct Trust {
     pub app: AppName,
     /// The environments, one of which a token is for.
     pub environments: Vec<PlaceName>,
-    /// The scope of a token, never `admin`.
+    /// The scope of a token, named or that of a role; never `admin`.
     pub scope: Scope,
     /// The lifetime of a token, in seconds.
     pub lifetime_s: u64,
@@ -160,15 +160,16 @@ fn trust(table: &Table<'_, '_>) -> Option<Trust> {
         table.mistake("audience", format!("`trust.audience` has 1 to {TEXT_BYTES_MAX} bytes of plain text"), None);
     }
     let app = super::required(table, "app", table.parsed("app"), "\"shop\"");
-    let environments: Option<Vec<PlaceName>> = table.text_or_list("environments");
+    let (scope, is_for_previews) = rights(table);
+    let environments: Option<Vec<PlaceName>> = match is_for_previews && !table.has("environments") {
+        true => Some(vec![PlaceName::preview()]),
+        false => table.text_or_list("environments"),
+    };
     let environments = super::required(table, "environments", environments, "[\"prod\"]").unwrap_or_default();
     if table.has("environments") && !(1..=ENVIRONMENTS_MAX).contains(&environments.len()) {
         let message = format!("`trust.environments` names 1 to {ENVIRONMENTS_MAX} environments");
         table.mistake("environments", message, None);
     }
-    // `admin` is none of them: a token of CI makes no other tokens.
-    let scopes = [("read", Scope::Read), ("push", Scope::Push), ("promote", Scope::Promote)];
-    let scope = table.word("scope", &scopes).unwrap_or(Scope::Push);
     let lifetime_s = table.integer("lifetime_s", 60..=LIFETIME_S_MAX).unwrap_or(LIFETIME_S);
     let claims = super::required(table, "claims", table.table("claims"), "{ repository = \"acme/shop\" }")
         .map(|claims| read_claims(&claims))
@@ -190,6 +191,23 @@ fn trust(table: &Table<'_, '_>) -> Option<Trust> {
         scope,
         lifetime_s,
     })
+}
+
+/// What a trust gives, by `scope` or by `role`, and whether that is for previews where no environment is named.
+fn rights(table: &Table<'_, '_>) -> (Scope, bool) {
+    // `admin` is none of them: a token of CI makes no other tokens.
+    let scopes = [("read", Scope::Read), ("push", Scope::Push), ("promote", Scope::Promote)];
+    let scope = table.word("scope", &scopes);
+    let role: Option<Role> = table.parsed("role");
+    if table.has("scope") && table.has("role") {
+        table.mistake("role", format!("`trust.role`: {}", BadRole::RoleOrScope), None);
+    }
+    let Some(role) = role else { return (scope.unwrap_or(Scope::Push), false) };
+    if role.scope() == Scope::Admin {
+        let message = format!("`trust.role` cannot be {role}: a job makes no tokens, and decides about no hostnames");
+        table.mistake("role", message, Some("write \"viewer\", \"developer\" or \"team\""));
+    }
+    (role.scope(), role.place() == RolePlace::Environment)
 }
 
 fn read_claims(table: &Table<'_, '_>) -> BTreeMap<String, Vec<ClaimPattern>> {
@@ -267,6 +285,25 @@ ref = ["refs/heads/main", "refs/tags/v*"]
     }
 
     #[test]
+    fn a_role_stands_for_a_scope_and_a_place() {
+        let rights = |lines: &str| {
+            let trust = read(&GITHUB.replace("environments = [\"staging\", \"prod\"]", lines)).unwrap().remove(0);
+            let places: Vec<String> = trust.environments.iter().map(ToString::to_string).collect();
+            format!("{} {}", trust.scope, places.join(" "))
+        };
+        for (lines, expected) in [
+            ("role = \"viewer\"\nenvironments = \"prod\"", "read prod"),
+            ("role = \"developer\"", "push preview"),
+            ("role = \"developer\"\nenvironments = [\"staging\", \"prod\"]", "push staging prod"),
+            ("role = \"team\"\nenvironments = \"prod\"", "promote prod"),
+            ("role = \"maintainer\"\nenvironments = \"prod\"", "promote prod"),
+            ("environments = \"prod\"", "push prod"),
+        ] {
+            assert_eq!(rights(lines), expected, "{lines}");
+        }
+    }
+
+    #[test]
     fn every_mistake_is_reported() {
         for (from, to, expected) in [
             ("name = \"github-main\"", "name = \"Git Hub\"", "`trust.name`: `Git Hub`"),
@@ -274,6 +311,11 @@ ref = ["refs/heads/main", "refs/tags/v*"]
             ("audience = \"https://edge.example.org:8444\"\n", "", "`trust.audience` is missing"),
             ("[\"staging\", \"prod\"]", "[]", "names 1 to 32 environments"),
             ("app = \"shop\"", "app = \"shop\"\nscope = \"admin\"", "cannot be \"admin\""),
+            ("app = \"shop\"", "app = \"shop\"\nrole = \"owner\"", "`trust.role` cannot be owner"),
+            ("app = \"shop\"", "app = \"shop\"\nrole = \"ops\"", "`trust.role` cannot be ops"),
+            ("app = \"shop\"", "app = \"shop\"\nrole = \"boss\"", "`boss` is not a role"),
+            ("app = \"shop\"", "app = \"shop\"\nscope = \"read\"\nrole = \"team\"", "either a scope or a role"),
+            ("environments = [\"staging\", \"prod\"]", "role = \"team\"", "`trust.environments` is missing"),
             ("app = \"shop\"", "app = \"shop\"\nlifetime_s = 3601", "between 60 and 3600"),
             ("ref = [", "aud = [", "is checked by itself"),
             ("refs/tags/v*", "refs/*v/x", "a `*` stands at the end of a segment"),
