@@ -272,7 +272,12 @@ impl Switcher {
             Err(Error(problem)) => {
                 let why = format!("{} [{}]", problem.detail, problem.code.as_str());
                 let detail = format!("{seen}, and the switch to {from} could not be undone, so it is live: {why}");
-                let hint = format!("`devanture rollback {to}` goes back, or push something better");
+                let goes_back = format!("`devanture rollback {to}` goes back, or push something better");
+                // Nothing goes back to an unsigned version, and a rollback would neither: what signs it comes first.
+                let hint = match problem.hint.filter(|_| problem.code == Code::NotSigned) {
+                    Some(signs) => format!("{signs}; then {goes_back}"),
+                    None => goes_back,
+                };
                 ("failed", Err(Problem::new(Code::WatchFailed, detail).hint(hint).into()))
             }
         }

@@ -10,7 +10,7 @@ use super::world::{
     APP, ONE, THREE, TWO, key, post, push, push_to, served, sign, signature, signatures, status, want, want_in,
     want_none,
 };
-use crate::support::{edge, got};
+use crate::support::{edge, eventually, got};
 
 #[tokio::test]
 async fn what_is_not_signed_goes_live_by_no_way() {
@@ -70,6 +70,46 @@ async fn a_canary_that_is_not_signed_gets_no_more_visitors_once_signatures_are_w
     assert_eq!(put(5, None).await.status, StatusCode::OK);
     sign(&edge, two, &signature(&ada, two)).await;
     assert_eq!(put(99, None).await.status, StatusCode::OK);
+    edge.stop().await;
+}
+
+/// Law 3 does not go further than this: what is not signed is not served again, whatever the watch has seen.
+#[tokio::test]
+async fn a_watch_does_not_go_back_to_what_is_not_signed_any_more() {
+    let edge = edge().with_app(APP, &[("index.html", b"one"), ("shoes.html", b"shoes")]).start().await;
+    let one = edge.live(APP).await.unwrap();
+    for _ in 0..50 {
+        edge.get("shop.localhost", "/shoes").await;
+    }
+    let ada = key("ada");
+    let by = [&ada];
+    let options = DeployOptions { watch_s: Some(60), ..DeployOptions::default() };
+    let meanwhile = async {
+        eventually("the switch", async || served(&edge).await == "two").await;
+        want(&edge, &[&ada], 1).await;
+        loop {
+            edge.get("shop.localhost", "/shoes").await;
+        }
+    };
+    let problem = tokio::select! {
+        pushed = push_to(&edge, "prod", TWO, &by, options) => pushed.unwrap_err(),
+        () = meanwhile => unreachable!("it ends with the push"),
+    };
+    assert_eq!(problem.code, Code::WatchFailed);
+    for text in ["404 rose from 0.0 %", "could not be undone, so it is live", "[not_signed]"] {
+        assert!(problem.detail.contains(text), "{text}: {}", problem.detail);
+    }
+    let hint = problem.hint.unwrap();
+    let (signs, goes_back) = (hint.find("`devanture sign "), hint.find("`devanture rollback "));
+    assert!(signs.is_some() && signs < goes_back, "what signs it comes first: {hint}");
+    assert_eq!(served(&edge).await, "two");
+    let two = edge.live(APP).await.unwrap();
+    assert_ne!(two, one);
+    // The way back that the hint names.
+    assert_eq!(post(&edge, "rollback", json!({})).await.code(), Code::NotSigned);
+    sign(&edge, one, &signature(&ada, one)).await;
+    assert_eq!(post(&edge, "rollback", json!({})).await.status, StatusCode::OK);
+    assert_eq!(served(&edge).await, "one");
     edge.stop().await;
 }
 
