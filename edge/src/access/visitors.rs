@@ -7,9 +7,8 @@ use devanture_config::api::{Scope, Secret};
 use devanture_config::{AppName, PlaceName};
 
 use super::Credentials;
-use super::logins::limited;
+use super::logins::{count, limited};
 use super::passwords::PasswordOf;
-use super::{Credentials, logins};
 use crate::ledger::{Error, from_text};
 
 impl Credentials {
@@ -58,6 +57,8 @@ impl Credentials {
         if self.log_quota.take() {
             tracing::warn!(target: "audit", what, from = from_text(from), why, "a visitor was refused");
         }
+    }
+
     /// Whether an account has any rights in an app, of which this is the password.
     ///
     /// # Errors
@@ -71,7 +72,7 @@ impl Credentials {
     ) -> Result<bool, Error> {
         let proven = self.prove(login, password, from).await?;
         let (_, account, _) = self.proven_account(&proven, from).await?;
-        logins::count("ok");
+        count("ok");
         let has_rights = account.app.as_ref().is_none_or(|own| own == app);
         let (app, login, from) = (app.as_str(), proven.name.as_str(), from_text(from));
         tracing::info!(target: "audit", app, login, from, has_rights, "a visitor logged in");

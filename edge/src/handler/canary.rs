@@ -18,33 +18,6 @@ static ACCEPT: Name = Name::of("accept");
 /// For how long a browser keeps its cookie, in seconds: 30 days, longer than a canary.
 const COOKIE_S: u32 = 30 * 24 * 60 * 60;
 
-/// Decides for an environment where a canary runs.
-pub(super) fn decide_side(
-    head: &Head<'_>,
-    current: &Arc<Current>,
-    canary: &Canary,
-    (place, custom_host): (&Place, bool),
-) -> Decision {
-    let (is_taken, gives) = draw(head, canary);
-    let (side, other) = match is_taken {
-        true => (&canary.next, &current.version),
-        false => (current, &canary.next.version),
-    };
-    let mut decision = decide_in(head, side, Some(place), custom_host);
-    if gives.is_none() && is_same_on_both(&decision, other) {
-        return decision;
-    }
-    match &mut decision {
-        // As mostly: nothing is allocated for it, and its head is prepared.
-        Decision::File(answer) if gives.is_none() && answer.ruled.is_empty() => answer.is_chosen = true,
-        Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
-        Decision::Refuse(refusal) => refusal.ruled.choose(ChosenBy { gives }),
-        Decision::Small(answer) => answer.ruled.choose(ChosenBy { gives }),
-        Decision::Load(_) | Decision::Protected(_) | Decision::Report(_) | Decision::Visitor(_) => {}
-    }
-    decision
-}
-
 /// Whether the visitor gets the canary, and the cookie to give where the visitor has none.
 pub(super) fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).

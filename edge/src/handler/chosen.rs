@@ -40,7 +40,7 @@ pub(super) fn decide_chosen(head: &Head<'_>, current: &Arc<Current>, (place, cus
         Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
         Decision::Refuse(refusal) => refusal.ruled.choose(ChosenBy { gives }),
         Decision::Small(answer) => answer.ruled.choose(ChosenBy { gives }),
-        Decision::Load(_) | Decision::Protected(_) | Decision::Visitor(_) => {}
+        Decision::Load(_) | Decision::Protected(_) | Decision::Report(_) | Decision::Visitor(_) => {}
     }
     decision
 }

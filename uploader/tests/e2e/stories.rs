@@ -24,6 +24,10 @@ async fn the_story_of_a_canary_comes_out_as_the_page_says() {
 async fn the_story_of_a_visitor_who_is_held_comes_out_as_the_page_says() {
     if has_tools() {
         of_ada("pins.md", &edge().start());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_story_of_hashes_in_pages_comes_out_as_the_page_says() {
     if has_tools() {
         of_ada("integrity.md", &edge().start());
