@@ -202,7 +202,7 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
     world.acme.hold(NAME, &Arc::new(held));
     let World { acme, requested, folder, .. } = world;
     let served = Served {
-        names: Box::new(|| vec![("shop".parse().unwrap(), NAME.to_owned())]),
+        names: Box::new(|| vec![(Some("shop".parse().unwrap()), NAME.to_owned())]),
         serves: Arc::new(|_| true),
         on_trouble: Box::new(|_| {}),
     };
