@@ -1,5 +1,5 @@
 //! `devanture login --oidc`: a code in a browser becomes a login, against a provider on loopback, whose key is made at
-//! run time.
+//! run time. The same provider lets a browser in to what is protected.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use serde_json::{Value, json};
 
+use crate::support::browser::Browser;
 use crate::support::edge::{Edge, edge};
 
 const CLIENT: &str = "devanture-cli";
@@ -25,6 +26,8 @@ struct Provider {
     address: SocketAddr,
     key: Arc<KeyPair>,
     errors: Arc<Mutex<VecDeque<&'static str>>>,
+    /// That of the login of a browser.
+    nonce: Arc<Mutex<Option<String>>>,
 }
 
 fn text(bytes: impl AsRef<[u8]>) -> String {
@@ -38,6 +41,7 @@ impl Provider {
             address: listener.local_addr().unwrap(),
             key: Arc::new(KeyPair::generate_for(&PKCS_ED25519).unwrap()),
             errors: Arc::new(Mutex::new(errors.iter().copied().collect())),
+            nonce: Arc::default(),
         };
         let serving = provider.clone();
         std::thread::spawn(move || {
@@ -54,7 +58,7 @@ impl Provider {
 
     fn edge(&self) -> Edge {
         let table = format!(
-            "[oidc]\nissuer = \"{}\"\nclient_id = \"{CLIENT}\"\n[[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\n\
+            "[names]\nlogin = \"login.localhost\"\n[oidc]\nissuer = \"{}\"\nclient_id = \"{CLIENT}\"\n[[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\n\
              apps = \"shop\"\n",
             self.name()
         );
@@ -76,13 +80,24 @@ impl Provider {
                 break text;
             }
         };
-        let name = self.name();
-        let (status, body) = match request.split(' ').nth(1).unwrap() {
+        let (name, target) = (self.name(), request.split(' ').nth(1).unwrap());
+        if let Some(query) = target.strip_prefix("/authorize?") {
+            let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)).unwrap();
+            *self.nonce.lock().unwrap() = Some(parameter("nonce=").to_owned());
+            let redirect = percent_encoding::percent_decode_str(parameter("redirect_uri=")).decode_utf8().unwrap();
+            let to = format!("{redirect}?code=c1&state={}", parameter("state="));
+            let head =
+                format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).ok();
+            return;
+        }
+        let (status, body) = match target {
             "/.well-known/openid-configuration" => (
                 200,
                 json!({
                     "issuer": name,
                     "jwks_uri": format!("{name}/keys"),
+                    "authorization_endpoint": format!("{name}/authorize"),
                     "device_authorization_endpoint": format!("{name}/device"),
                     "token_endpoint": format!("{name}/token"),
                 }),
@@ -100,6 +115,7 @@ impl Provider {
                     "expires_in": 600, "interval": 1,
                 }),
             ),
+            "/token" if request.contains("&code=c1&") => (200, json!({ "id_token": self.identity_token() })),
             "/token" if request.contains("device_code=d-1") => match self.errors.lock().unwrap().pop_front() {
                 Some(error) => (400, json!({ "error": error })),
                 None => {
@@ -117,6 +133,7 @@ impl Provider {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let claims = json!({
             "iss": self.name(), "aud": CLIENT, "sub": "1", "iat": now_s, "exp": now_s + 300,
+            "nonce": self.nonce.lock().unwrap().clone(),
             "email": "ada@example.org", "email_verified": true, "groups": ["web"],
         });
         let signed =
@@ -157,6 +174,25 @@ fn a_confirmed_code_is_a_login_that_commands_use_and_logout_ends() {
     assert!(logout.status.success(), "{}", shown(&logout));
     let after = ran(&edge, home.path(), &["whoami"]);
     assert_eq!(after.status.code(), Some(4), "{}", shown(&after));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_logs_in_at_the_provider_to_see_what_is_protected() {
+    let (provider, www) = (Provider::start(&[]), tempfile::tempdir().unwrap());
+    let edge = provider.edge();
+    std::fs::write(www.path().join("index.html"), "<title>the shop</title><p>the shop</p>").unwrap();
+    edge.push("shop", www.path());
+    let protected = edge.run("shop", &["protect", "prod", "oidc"]);
+    assert!(protected.stdout.contains("prod: oidc"), "{protected:#?}");
+    let Some(browser) = Browser::start().await else { return };
+    let page = browser.open(&edge.url("shop.localhost", "/?from=a%20chat")).await;
+    assert_eq!(page.evaluate("document.title").await, Value::from("Protected"));
+    page.evaluate("document.querySelector('#login').click()").await;
+    page.wait_for("document.title === 'the shop'").await;
+    assert_eq!(page.evaluate("location.hostname + location.search").await, "shop.localhost?from=a%20chat");
+    assert_eq!(page.evaluate("document.cookie + document.referrer").await, "");
+    page.close().await;
+    browser.quit().await;
 }
 
 #[test]

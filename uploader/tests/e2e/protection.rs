@@ -46,6 +46,32 @@ async fn a_person_enters_a_password_or_opens_a_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_logs_in_with_an_account_at_the_hostname_that_is_for_it() {
+    let www = tempfile::tempdir().unwrap();
+    let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1);
+    let edge = edge.with_table("[names]\nlogin = \"login.localhost\"\n").start();
+    std::fs::write(www.path().join("index.html"), "<title>the shop</title><p>the shop</p>").unwrap();
+    edge.push("shop", www.path());
+    let mut account = edge.command(www.path(), "shop", &["account", "create", "ada", "--scope", "read"]);
+    let made = Ran::fed(&mut account, &format!("{PASSWORD}\n"));
+    assert_eq!(made.code, Some(0), "{made:#?}");
+    let protected = edge.run("shop", &["protect", "prod", "accounts"]);
+    assert!(protected.stdout.contains("prod: accounts"), "{protected:#?}");
+    let Some(browser) = Browser::start().await else { return };
+    let page = browser.open(&edge.url("shop.localhost", "/?from=a%20chat")).await;
+    page.evaluate("document.querySelector('#login').click()").await;
+    page.wait_for("document.querySelector('#account') !== null").await;
+    assert_eq!(page.evaluate("location.hostname").await, "login.localhost");
+    page.evaluate("document.querySelector('#account').value = 'ada'").await;
+    page.evaluate(ENTER).await;
+    page.wait_for("document.title === 'the shop'").await;
+    assert_eq!(page.evaluate("location.hostname + location.search").await, "shop.localhost?from=a%20chat");
+    assert_eq!(page.evaluate("document.cookie").await, "");
+    page.close().await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_and_shared_is_listed_and_ended() {
     let project = tempfile::tempdir().unwrap();
     let (edge, host) = pushed(project.path());
@@ -56,9 +82,12 @@ async fn what_is_set_and_shared_is_listed_and_ended() {
     assert!(format!("{}{}", foreseen.stdout, foreseen.stderr).contains("previews: token"), "{foreseen:#?}");
     let set = run(&["protect", "previews", "token"]);
     assert_eq!(set.code, Some(0), "{set:#?}");
-    for (arguments, code) in
-        [(&["protect", "previews", "open"][..], 2), (&["protect", "previews"], 2), (&["protect", "prod", "off"], 1)]
-    {
+    for (arguments, code) in [
+        (&["protect", "previews", "open"][..], 2),
+        (&["protect", "previews"], 2),
+        (&["protect", "prod", "off"], 1),
+        (&["protect", "prod", "accounts"], 1),
+    ] {
         assert_eq!(run(arguments).code, Some(code), "{arguments:?}");
     }
     let made = run(&["share"]);
