@@ -26,7 +26,9 @@ use yaml_rust2::{Yaml, YamlLoader};
 const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
 
 /// Addresses that need no token either, since their body authenticates the client; all else that they are sent is 401.
-const DOORS: [&str; 7] = [
+const DOORS: [&str; 9] = [
+    "/v1/device",
+    "/v1/device/token",
     "/v1/exchange",
     "/v1/invitations",
     "/v1/login",
@@ -151,6 +153,9 @@ fn members(schema: &str) -> BTreeSet<String> {
 fn read<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
     let Err(error) = serde_json::from_str::<T>(r#"{"no such member":0}"#) else { panic!("it was taken") };
     let error = error.to_string();
+    if error.contains("there are no fields") {
+        return BTreeSet::new();
+    }
     let (_, names) = error.split_once(", expected ").unwrap_or_else(|| panic!("{error}"));
     names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -179,6 +184,8 @@ fn what_is_sent_has_the_members_that_are_read_and_no_others() {
         ("HostnameRequest", read::<api::HostnameRequest>()),
         ("InvitationRequest", read::<api::InvitationRequest>()),
         ("LockRequest", read::<api::LockRequest>()),
+        ("DeviceRequest", read::<api::DeviceRequest>()),
+        ("DeviceTokenRequest", read::<api::DeviceTokenRequest>()),
         ("ExchangeRequest", read::<api::ExchangeRequest>()),
         ("LoginRequest", read::<api::LoginRequest>()),
         ("Manifest", read::<Manifest>()),

@@ -120,7 +120,7 @@ pub use status::{Damage, Status};
 pub use steps::{Step, StepState, Urls};
 pub use switching::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
 pub use traffic::{Latency, Traffic, TrafficPoint, TrafficSwitch, VersionTraffic};
-pub use trust::{ExchangeRequest, Exchanged};
+pub use trust::{DevicePrompt, DeviceRequest, DeviceTokenRequest, DeviceWaiting, ExchangeRequest, Exchanged};
 pub use upstreams::{Backend, DesiredState, MemberReport, MemberRequest, UpstreamReport, UpstreamsReport};
 pub use usage::{AppUsage, LimitUsage};
 pub use webhooks::{

@@ -19,6 +19,47 @@ pub struct ExchangeRequest {
     pub environment: Option<PlaceName>,
 }
 
+/// `POST /v1/device`: begins a login at the provider of `[oidc]` whose client has a secret, which the edge alone knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceRequest {}
+
+/// The answer to [`DeviceRequest`]: what a person confirms in a browser (RFC 8628 §3.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevicePrompt {
+    /// What the token is requested with.
+    pub device_code: Secret,
+    /// The code that the person enters.
+    pub user_code: String,
+    /// The address that they open.
+    pub verification_uri: String,
+    /// Seconds until the code expires.
+    pub expires_in_s: u64,
+    /// Seconds between two requests for the token.
+    pub interval_s: u64,
+}
+
+/// `POST /v1/device/token`: the token of a login that [`DeviceRequest`] began, once the code was confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceTokenRequest {
+    /// What the beginning gave.
+    pub device_code: Secret,
+    /// The app that the token is to be for; every app without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// The environment; as wide as the groups of the person allow without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+}
+
+/// The answer to [`DeviceTokenRequest`] while the code was not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceWaiting {
+    /// Whether the provider wants longer pauses between two requests: 5 seconds more (RFC 8628 §3.5).
+    pub slower: bool,
+}
+
 /// The answer to [`ExchangeRequest`]: the only time that the token is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchanged {

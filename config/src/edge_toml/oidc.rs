@@ -1,5 +1,7 @@
 //! `[oidc]`: the provider of OpenID Connect at which people log in, and the roles that its groups give.
 
+use std::path::PathBuf;
+
 use crate::api::{BadRole, Role, Scope};
 use crate::names::{AppName, PlaceName};
 use crate::parsing::reader::Table;
@@ -24,6 +26,8 @@ pub struct Oidc {
     pub issuer: Issuer,
     /// The client that the command line logs in as, and the audience of the identity tokens.
     pub client_id: String,
+    /// The file with the secret of that client, which the edge alone shows to the provider; without one it is public.
+    pub client_secret_file: Option<PathBuf>,
     /// The scopes that a login requests; `openid` is one of them.
     pub scopes: Vec<String>,
     /// The claim that lists the groups of a person.
@@ -101,6 +105,7 @@ pub(super) fn oidc(root: &Table<'_, '_>) -> Option<Oidc> {
     if client_id.as_ref().is_some_and(|text| !is_text(text)) {
         table.mistake("client_id", "`oidc.client_id` has 1 to 512 bytes of plain text without spaces", None);
     }
+    let client_secret_file = table.string("client_secret_file").map(PathBuf::from);
     let scopes: Vec<String> =
         table.list("scopes").unwrap_or_else(|| ["openid", "profile", "email"].map(str::to_owned).to_vec());
     if scopes.len() > LIST_MAX || !scopes.iter().all(|scope| is_text(scope)) {
@@ -120,7 +125,8 @@ pub(super) fn oidc(root: &Table<'_, '_>) -> Option<Oidc> {
     }
     let groups = tables.iter().filter_map(group).collect();
     table.finish();
-    Some(Oidc { issuer: issuer?, client_id: client_id?, scopes, groups_claim, lifetime_s, groups })
+    let (issuer, client_id) = (issuer?, client_id?);
+    Some(Oidc { issuer, client_id, client_secret_file, scopes, groups_claim, lifetime_s, groups })
 }
 
 fn group(table: &Table<'_, '_>) -> Option<OidcGroup> {
@@ -214,6 +220,13 @@ role = "ops"
         ] {
             assert_eq!(granted(groups, app, environment).as_deref(), expected, "{groups:?} {app:?} {environment:?}");
         }
+    }
+
+    #[test]
+    fn a_client_with_a_secret_names_its_file() {
+        assert_eq!(read(FILE).unwrap().client_secret_file, None);
+        let with = FILE.replacen("[[oidc.groups]]", "client_secret_file = \"oidc.secret\"\n[[oidc.groups]]", 1);
+        assert_eq!(read(&with).unwrap().client_secret_file, Some(PathBuf::from("oidc.secret")));
     }
 
     #[test]

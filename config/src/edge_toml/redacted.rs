@@ -148,6 +148,7 @@ mod tests {
         "names.login",
         "names.reserved",
         "oidc.client_id",
+        "oidc.client_secret_file",
         "oidc.groups.apps",
         "oidc.groups.environments",
         "oidc.groups.group",

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use devanture_config::AppName;
-use devanture_config::api::{ExchangeRequest, LoginRequest, PasswordRequest, RefreshRequest, TokenRequest};
+use devanture_config::api::{
+    DeviceRequest, DeviceTokenRequest, ExchangeRequest, LoginRequest, PasswordRequest, RefreshRequest, TokenRequest,
+};
 use devanture_config::problem::{Code, Problem};
 use http::{Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
@@ -13,6 +15,7 @@ use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{answer, body};
 use crate::access::TOKENS_PAGE;
+use crate::access::trust::DeviceLogin;
 use crate::ledger::Error;
 
 /// Default number of entries of the audit log on a page.
@@ -45,6 +48,19 @@ impl Admin {
         let wanted: ExchangeRequest = shown_within(request, bytes_max).await?;
         // In a box: it is long, and waits for others.
         Ok(answer::json(StatusCode::CREATED, &Box::pin(self.credentials.exchange(&wanted, from)).await?))
+    }
+
+    pub(super) async fn begin_device(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
+        let _: DeviceRequest = shown(request).await?;
+        Ok(answer::json(StatusCode::OK, &Box::pin(self.credentials.begin_device(from)).await?))
+    }
+
+    pub(super) async fn device_token(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
+        let wanted: DeviceTokenRequest = shown(request).await?;
+        Ok(match Box::pin(self.credentials.device_token(&wanted, from)).await? {
+            DeviceLogin::Exchanged(exchanged) => answer::json(StatusCode::CREATED, &exchanged),
+            DeviceLogin::Waiting(waiting) => answer::json(StatusCode::ACCEPTED, &waiting),
+        })
     }
 
     pub(super) async fn create_token(&self, call: Call) -> Answer {

@@ -148,6 +148,8 @@ operations! {
     POST "/v1/refresh" "refresh" [open] => refresh [];
     POST "/v1/logout" "logout" [open] => logout [];
     POST "/v1/exchange" "exchangeToken" [open] => exchange_token [];
+    POST "/v1/device" "beginDevice" [open] => begin_device [];
+    POST "/v1/device/token" "deviceToken" [open] => device_token [];
     POST "/v1/session/challenge" "challenge" [open] => challenge [];
     POST "/v1/session/confirm" "confirmSession" [Checked("a session")] => confirm_session [];
     GET "/v1/passkeys" "passkeys" [Checked("a session")] => passkeys [];

@@ -107,7 +107,7 @@ pub enum StartError {
     /// A thread or its runtime cannot be started.
     #[error("a thread cannot be started: {0}")]
     Runtime(std::io::Error),
-    /// A store that is shared with other nodes cannot be used.
+    /// A store that is shared with other nodes, or the secret of a client, cannot be used.
     #[error("`{key}` in edge.toml: {reason}")]
     Storage {
         /// The key or table.
@@ -115,7 +115,7 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
-    /// A file that a shared store needs cannot be read.
+    /// A file that a shared store or a client of a provider needs cannot be read.
     #[error("`{key}` in edge.toml: {path} cannot be read: {source}")]
     StorageFile {
         /// The key or table.

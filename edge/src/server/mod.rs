@@ -17,6 +17,7 @@ mod error;
 mod firewall;
 mod handler_parts;
 mod http3;
+mod identities;
 mod kernel;
 mod local;
 mod local_tier;
@@ -152,6 +153,7 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
         .chain(shared)
         .chain(cluster::check(file, base).err())
         .chain(console::check(file, base).err())
+        .chain(identities::check(file, base).err())
         .collect()
 }
 
@@ -180,7 +182,7 @@ impl Server {
     /// Everything that keeps it from serving; nothing listens then.
     pub fn start(file: &EdgeFile, base: &Path) -> Result<Self, StartError> {
         // Before anything is made: a node that has not joined has an authority of its own otherwise.
-        let descriptors = cluster::check(file, base).map(|()| Descriptors::take())?;
+        let descriptors = check_joined(file, base).map(|()| Descriptors::take())?;
         let data_dir = data_dir(file, base);
         let bounds = descriptors.bounds(&data_dir, &file.limits);
         let plan = StorePlan::of(file, base, &bounds);
@@ -237,11 +239,11 @@ impl Server {
         }));
         begin_publishing(&control, &publisher, troubles)?;
         let health = Arc::new(Health::on(bounds.free_space));
-        let (credentials, handler) = begin_access(&control, stores.catalog, &publisher, (file, handler));
+        let (credentials, handler) = begin_access(&control, stores.catalog, &publisher, (file, base, handler));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
         let serving = serving((file, base, descriptors), &control, handler, &certificates, &drain, port, &publisher);
-        let reloadable = Reloadable::of(&serving);
+        let reloadable = Reloadable::of(&serving, base);
         // Known before it takes a push: others ask it before they collect.
         let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin));
         let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
@@ -290,7 +292,7 @@ impl Server {
         self.publisher.set_watch(file.watch);
         self.publisher.retention().set_policy(file.retention.clone());
         self.publisher.set_limits(&file.limits);
-        self.credentials.set_trusts(&file.trusts, file.oidc.as_ref());
+        identities::set(&self.credentials, file, self.reloadable.base());
         if let Some(background) = self.publisher.set_compress(&file.compress) {
             let ledger = self.publisher.ledger();
             self.control.spawn(background::enqueue_live(background, Arc::clone(&ledger.catalog), ledger.live.clone()));
@@ -298,7 +300,8 @@ impl Server {
         self.reloadable.set(file);
         self.certificates.set_profile(file.tls_profile);
         let of_visitors = self.certificates.reload().err().map(StartError::from);
-        of_visitors.into_iter().chain(self.renewal.reload()).collect()
+        let of_people = identities::check(file, self.reloadable.base()).err();
+        of_visitors.into_iter().chain(self.renewal.reload()).chain(of_people).collect()
     }
 
     /// Reopens the file of the access log, as after it was moved away.
@@ -422,15 +425,21 @@ fn ledger(file: &EdgeFile, stores: &Stores, live: Live) -> Arc<Ledger> {
     Arc::new(Ledger::on_node(Arc::clone(&stores.catalog), live, &file.limits, node))
 }
 
+/// What is known before anything is made: the secret of the client at a provider, and that the node has joined.
+fn check_joined(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
+    identities::check(file, base)?;
+    cluster::check(file, base)
+}
+
 /// The credentials of callers of the API, which handlers look visitors up by; their last uses are noted from now on.
 fn begin_access(
     control: &Runtime,
     catalog: Arc<dyn Catalog>,
     publisher: &Publisher,
-    (file, handler): (&EdgeFile, HandlerParts),
+    (file, base, handler): (&EdgeFile, &Path, HandlerParts),
 ) -> (Arc<Credentials>, HandlerParts) {
     let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), &file.limits));
-    credentials.set_trusts(&file.trusts, file.oidc.as_ref());
+    identities::set(&credentials, file, base);
     let kept = Arc::clone(&credentials);
     control.spawn(async move { kept.keep_last_uses().await });
     let handler = handler.with_visitors(&credentials);

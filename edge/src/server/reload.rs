@@ -1,5 +1,6 @@
 //! The keys of `edge.toml` that change while the edge runs.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,7 @@ use crate::{ledger, listen, version};
 #[must_use]
 pub fn is_applied_at_reload(key: &str) -> bool {
     match key {
-        "drain_timeout_ms" | "listen.trusted_proxies" | "tls.profile" | "trust" => true,
+        "drain_timeout_ms" | "listen.trusted_proxies" | "oidc" | "tls.profile" | "trust" => true,
         "compress.background" | "compress.dictionary_days" | "compress.dictionary_versions" => true,
         // Read where the tasks that they are about begin.
         "retention.collect_every_s" | "watch.before_s" => false,
@@ -23,7 +24,7 @@ pub fn is_applied_at_reload(key: &str) -> bool {
             let name = key.trim_start_matches("limits.");
             limits_applied().any(|applied| applied == name)
         }
-        _ => ["drain.", "retention.", "watch."].iter().any(|table| key.starts_with(table)),
+        _ => ["drain.", "oidc.", "retention.", "watch."].iter().any(|table| key.starts_with(table)),
     }
 }
 
@@ -35,14 +36,21 @@ fn limits_applied() -> impl Iterator<Item = &'static str> {
 pub(super) struct Reloadable {
     connections: [ConnectionLimits; 2],
     trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
+    base: PathBuf,
 }
 
 impl Reloadable {
-    pub(super) fn of(serving: &Serving) -> Self {
+    pub(super) fn of(serving: &Serving, base: &Path) -> Self {
         Self {
             connections: [serving.limits.clone(), serving.admin_limits.clone()],
             trusted_proxies: Arc::clone(&serving.handler.trusted_proxies),
+            base: base.to_owned(),
         }
+    }
+
+    /// The folder that paths of `edge.toml` begin in.
+    pub(super) fn base(&self) -> &Path {
+        &self.base
     }
 
     /// For connections to come, and of the proxies, for all requests to come.

@@ -1,6 +1,6 @@
 //! `login --oidc`, `logout` of such a login, and `whoami`.
 
-use devanture_config::api::{ExchangeRequest, Exchanged, Scope, Session};
+use devanture_config::api::{DeviceTokenRequest, ExchangeRequest, Exchanged, Scope, Session};
 use devanture_config::problem::Code;
 use reqwest::Method;
 use reqwest::header::WWW_AUTHENTICATE;
@@ -38,13 +38,22 @@ pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failu
     let person = person_of(&access)?;
     let link = Link::with(&access, Pass::None, context.progress.clone())?;
     let provider = link.provider().await?;
-    let prompt = provider.begin().await?;
-    context.progress.note(&format!("open {} and enter the code {}", prompt.address, prompt.code));
-    let identity_token = provider.wait(&prompt).await?;
     let app = person.app.clone().filter(|_| !all_apps);
     let environment = person.environment.clone().filter(|_| !all_apps);
-    let wanted = ExchangeRequest { identity_token, app, environment };
-    let exchanged: Exchanged = link.exchange(&wanted).await?;
+    let show = |address: &str, code: &str| {
+        context.progress.note(&format!("open {address} and enter the code {code}"));
+    };
+    let exchanged: Exchanged = if provider.is_through_edge {
+        let prompt = link.begin_device().await?;
+        show(&prompt.verification_uri, &prompt.user_code);
+        let wanted = DeviceTokenRequest { device_code: prompt.device_code.clone(), app, environment };
+        link.wait_device(&prompt, &wanted).await?
+    } else {
+        let prompt = provider.begin().await?;
+        show(&prompt.address, &prompt.code);
+        let identity_token = provider.wait(&prompt).await?;
+        link.exchange(&ExchangeRequest { identity_token, app, environment }).await?
+    };
     let (is_kept, before) = person::keep(&access, person, PersonLogin::of(&exchanged));
     if let Some(before) = before {
         // It may be over already.

@@ -174,7 +174,7 @@ impl Login {
         let (session, answer) = self.log_in(link).await?;
         if let Some(before) = before {
             // It may be over already.
-            exchange(link, "logout", &before.refresh_request()).await.ok();
+            exchange(link, &["logout"], &before.refresh_request()).await.ok();
         }
         let is_kept = self.store.as_ref().is_some_and(|store| store.write(&session));
         Ok((answer, is_kept))
@@ -188,7 +188,7 @@ impl Login {
         let Some(store) = &self.store else { return Ok(false) };
         let _alone = store.lock().await;
         let Some(kept) = store.read::<Session>() else { return Ok(false) };
-        match exchange(link, "logout", &kept.refresh_request()).await {
+        match exchange(link, &["logout"], &kept.refresh_request()).await {
             Ok(_) => {}
             // It was over already.
             Err(Refusal::Final(failure)) if is_over(&failure) => {}
@@ -208,7 +208,7 @@ impl Login {
         };
         let wanted = LoginRequest { login: self.name.clone(), password: password.clone() };
         let requested_s = now_s();
-        let attempt = async || match exchange(link, "login", &wanted).await {
+        let attempt = async || match exchange(link, &["login"], &wanted).await {
             // Each further try would be one attempt more.
             Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
             other => other,
@@ -227,7 +227,9 @@ async fn refresh(link: &Link, session: &Session) -> Result<Option<Session>, Fail
     let wanted = session.refresh_request();
     let requested_s = now_s();
     // An answer that was lost is asked for again with the same token, which the edge allows for a moment.
-    match client::repeat(link.waits(), client::QUESTIONS_MAX, async || exchange(link, "refresh", &wanted).await).await {
+    match client::repeat(link.waits(), client::QUESTIONS_MAX, async || exchange(link, &["refresh"], &wanted).await)
+        .await
+    {
         Ok(answer) => Ok(Some(Session::of(&link.decoded(&answer)?, requested_s))),
         Err(failure) if is_over(&failure) => Ok(None),
         Err(failure) => Err(failure),
@@ -244,7 +246,7 @@ impl Link {
     /// # Errors
     /// As the edge says of it.
     pub(crate) async fn exchange(&self, wanted: &ExchangeRequest) -> Result<Exchanged, Failure> {
-        let attempt = async || match exchange(self, "exchange", wanted).await {
+        let attempt = async || match exchange(self, &["exchange"], wanted).await {
             // Each further try would be one attempt more.
             Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
             other => other,
@@ -254,9 +256,9 @@ impl Link {
 }
 
 /// A request that shows who somebody is instead of a token.
-async fn exchange(link: &Link, operation: &str, body: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+pub(super) async fn exchange(link: &Link, segments: &[&str], body: &impl Serialize) -> Result<Vec<u8>, Refusal> {
     let body = client::encoded(body).map_err(Refusal::Final)?;
-    let request = link.request_at(Method::POST, &[operation], &[]).header(CONTENT_TYPE, "application/json");
+    let request = link.request_at(Method::POST, segments, &[]).header(CONTENT_TYPE, "application/json");
     let response = link.send_as(request.timeout(EXCHANGE_TIME_MAX).body(body), None).await?;
     link.body(response).await
 }

@@ -1,9 +1,9 @@
 //! The device authorization grant (RFC 8628): a person confirms a code in a browser, on any machine, and this one gets
-//! the identity token.
+//! the identity token. Where the client has a secret, which the edge alone knows, the edge makes the requests.
 
 use std::time::Duration;
 
-use devanture_config::api::Secret;
+use devanture_config::api::{DevicePrompt, DeviceRequest, DeviceTokenRequest, DeviceWaiting, Exchanged, Secret};
 use devanture_config::edge_toml::Issuer;
 use devanture_config::problem::Code;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 
-use super::client::{self, CONNECT_TIME_MAX};
+use super::client::{self, CONNECT_TIME_MAX, Link, Refusal};
+use super::credential;
 use crate::output::exit::Failure;
 use crate::project::settings;
 
@@ -34,6 +35,8 @@ pub(crate) struct Provider {
     issuer: Issuer,
     client_id: String,
     scopes: String,
+    /// Whether a login goes through the edge, as the client has a secret.
+    pub(crate) is_through_edge: bool,
 }
 
 /// What the person has to do.
@@ -89,7 +92,8 @@ impl Provider {
             rest.split_once('"').map(|(text, _)| text.to_owned())
         };
         let issuer = text("oidc_issuer")?.parse().ok()?;
-        Some(Self { issuer, client_id: text("oidc_client_id")?, scopes: text("oidc_scopes")? })
+        let is_through_edge = text("oidc_device").is_some_and(|way| way == "edge");
+        Some(Self { issuer, client_id: text("oidc_client_id")?, scopes: text("oidc_scopes")?, is_through_edge })
     }
 
     /// Begins a login.
@@ -113,12 +117,7 @@ impl Provider {
         let (is_good, value) = self.answer(reqwest::Method::POST, device_url.as_str(), Some(&form)).await?;
         let bad = || self.failed("it does not begin a login: is the device grant allowed for the client?");
         let answer: Authorization = serde_json::from_value(value).ok().filter(|_| is_good).ok_or_else(bad)?;
-        // They go to a terminal.
-        let is_plain =
-            |text: &str| !text.is_empty() && text.len() <= 2_048 && text.bytes().all(|b| b.is_ascii_graphic());
-        let is_address =
-            answer.verification_uri.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
-        if !is_plain(&answer.user_code) || !is_plain(&answer.verification_uri) || !is_address {
+        if !can_be_shown(&answer.user_code, &answer.verification_uri) {
             return Err(bad());
         }
         Ok(Prompt {
@@ -215,6 +214,72 @@ impl Provider {
     }
 }
 
+/// Whether the code and the address of a login are what goes to a terminal.
+fn can_be_shown(code: &str, address: &str) -> bool {
+    let is_plain = |text: &str| !text.is_empty() && text.len() <= 2_048 && text.bytes().all(|b| b.is_ascii_graphic());
+    let is_address = address.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
+    is_plain(code) && is_plain(address) && is_address
+}
+
+/// What the edge answers to one request for the token.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DeviceAnswer {
+    Exchanged(Box<Exchanged>),
+    Waiting(DeviceWaiting),
+}
+
+impl Link {
+    /// Begins a login that goes through the edge.
+    ///
+    /// # Errors
+    /// As the edge says.
+    pub(crate) async fn begin_device(&self) -> Result<DevicePrompt, Failure> {
+        let attempt = async || match credential::exchange(self, &["device"], &DeviceRequest {}).await {
+            // Each further try would be one attempt more.
+            Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
+            other => other,
+        };
+        let prompt: DevicePrompt =
+            self.decoded(&client::repeat(self.waits(), client::QUESTIONS_MAX, attempt).await?)?;
+        if !can_be_shown(&prompt.user_code, &prompt.verification_uri) {
+            return Err(self.not_an_edge("the code of a login is no plain text"));
+        }
+        Ok(prompt)
+    }
+
+    /// Waits until the person has confirmed the code of such a login. `wanted` names what was begun.
+    ///
+    /// # Errors
+    /// As the edge says; `unauthenticated` where it takes too long.
+    pub(crate) async fn wait_device(
+        &self,
+        prompt: &DevicePrompt,
+        wanted: &DeviceTokenRequest,
+    ) -> Result<Exchanged, Failure> {
+        let until = Instant::now() + Duration::from_secs(prompt.expires_in_s).min(LOGIN_TIME_MAX);
+        let mut interval = Duration::from_secs(prompt.interval_s.clamp(1, INTERVAL_S_MAX));
+        loop {
+            if Instant::now() + interval >= until {
+                let message = format!("The code was not confirmed in time at {}.", prompt.verification_uri);
+                let failure = Failure::new(Code::Unauthenticated, message);
+                return Err(failure.hint("`devanture login --oidc` makes another one"));
+            }
+            tokio::time::sleep(interval).await;
+            match credential::exchange(self, &["device", "token"], wanted).await {
+                Ok(body) => match self.decoded(&body)? {
+                    DeviceAnswer::Exchanged(exchanged) => return Ok(*exchanged),
+                    DeviceAnswer::Waiting(DeviceWaiting { slower: false }) => {}
+                    DeviceAnswer::Waiting(DeviceWaiting { slower: true }) => interval += SLOWER,
+                },
+                Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => return Err(failure),
+                Err(Refusal::Again(..)) => interval = (interval * 2).min(Duration::from_secs(INTERVAL_S_MAX)),
+                Err(Refusal::Final(failure)) => return Err(failure),
+            }
+        }
+    }
+}
+
 /// What an answer of the token endpoint means (§3.5).
 fn polled(is_good: bool, value: serde_json::Value) -> Polled {
     let bad = || Polled::Failed(String::new(), "its answer is not what it should be");
@@ -246,6 +311,8 @@ mod tests {
             (found.issuer.as_str(), &*found.client_id, &*found.scopes),
             ("https://login.example.org", "cli", "openid email")
         );
+        assert!(!found.is_through_edge);
+        assert!(Provider::of_challenge(&format!("{field}, oidc_device=\"edge\"")).unwrap().is_through_edge);
         for field in
             ["Bearer", "Bearer oidc_issuer=\"http://login.example.org\", oidc_client_id=\"a\", oidc_scopes=\"b\""]
         {

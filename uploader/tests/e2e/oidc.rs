@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use serde_json::{Value, json};
 
@@ -28,6 +29,8 @@ struct Provider {
     errors: Arc<Mutex<VecDeque<&'static str>>>,
     /// That of the login of a browser.
     nonce: Arc<Mutex<Option<String>>>,
+    /// The secret of the client, without which nothing is given.
+    secret: Option<&'static str>,
 }
 
 fn text(bytes: impl AsRef<[u8]>) -> String {
@@ -36,12 +39,18 @@ fn text(bytes: impl AsRef<[u8]>) -> String {
 
 impl Provider {
     fn start(errors: &[&'static str]) -> Self {
+        Self::start_with(errors, None)
+    }
+
+    /// One whose client has a secret.
+    fn start_with(errors: &[&'static str], secret: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let provider = Self {
             address: listener.local_addr().unwrap(),
             key: Arc::new(KeyPair::generate_for(&PKCS_ED25519).unwrap()),
             errors: Arc::new(Mutex::new(errors.iter().copied().collect())),
             nonce: Arc::default(),
+            secret,
         };
         let serving = provider.clone();
         std::thread::spawn(move || {
@@ -57,8 +66,14 @@ impl Provider {
     }
 
     fn edge(&self) -> Edge {
+        self.edge_with("")
+    }
+
+    /// An edge with more lines of `[oidc]`.
+    fn edge_with(&self, more: &str) -> Edge {
         let table = format!(
             "[names]\nlogin = \"login.localhost\"\n[oidc]\nissuer = \"{}\"\nclient_id = \"{CLIENT}\"\n[[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\n\
+            "[oidc]\nissuer = \"{}\"\nclient_id = \"{CLIENT}\"\n{more}[[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\n\
              apps = \"shop\"\n",
             self.name()
         );
@@ -92,6 +107,11 @@ impl Provider {
             return;
         }
         let (status, body) = match target {
+        let name = self.name();
+        let pair = self.secret.map(|secret| format!("{}:{secret}", CLIENT.replace('-', "%2D")));
+        let shown = pair.map(|pair| format!("authorization: basic {}", STANDARD.encode(pair)).to_ascii_lowercase());
+        let is_client = shown.is_none_or(|shown| request.to_ascii_lowercase().contains(&format!("{shown}\r\n")));
+        let (status, body) = match request.split(' ').nth(1).unwrap() {
             "/.well-known/openid-configuration" => (
                 200,
                 json!({
@@ -120,8 +140,31 @@ impl Provider {
                 Some(error) => (400, json!({ "error": error })),
                 None => {
                     (200, json!({ "access_token": "x", "token_type": "Bearer", "id_token": self.identity_token() }))
+            "/device" | "/token" if !is_client => (401, json!({ "error": "invalid_client" })),
+            "/device"
+                if [
+                    "client_id=devanture-cli&scope=openid+profile+email",
+                    "client_id=devanture%2Dcli&scope=openid%20profile%20email",
+                ]
+                .iter()
+                .any(|form| request.ends_with(form)) =>
+            {
+                (
+                    200,
+                    json!({
+                        "device_code": "d-1", "user_code": "WDJB-MJHT", "verification_uri": format!("{name}/confirm"),
+                        "expires_in": 600, "interval": 1,
+                    }),
+                )
+            }
+            "/token" if ["device_code=d-1", "device_code=d%2D1"].iter().any(|code| request.contains(code)) => {
+                match self.errors.lock().unwrap().pop_front() {
+                    Some(error) => (400, json!({ "error": error })),
+                    None => {
+                        (200, json!({ "access_token": "x", "token_type": "Bearer", "id_token": self.identity_token() }))
+                    }
                 }
-            },
+            }
             _ => (404, json!({})),
         };
         let body = body.to_string();
@@ -219,4 +262,66 @@ fn an_edge_that_a_file_of_the_project_names_begins_no_login() {
     let refused = command.env_remove("DEVANTURE_URL").output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{}", shown(&refused));
     assert!(shown(&refused).contains("a pull request could have written"), "{}", shown(&refused));
+}
+
+/// A file with a secret, with this mode.
+fn secret_file(folder: &Path, text: &str, mode: u32) -> PathBuf {
+    let path = folder.join("oidc.secret");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+#[test]
+fn a_client_with_a_secret_logs_people_in_through_the_edge_which_alone_knows_it() {
+    let provider = Provider::start_with(&["authorization_pending", "slow_down"], Some("s3cret-of-the-client"));
+    let (folder, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = secret_file(folder.path(), "s3cret-of-the-client\n", 0o600);
+    let edge = provider.edge_with(&format!("client_secret_file = {file:?}\n"));
+    let login = ran(&edge, home.path(), &["login", "--oidc"]);
+    let text = shown(&login);
+    assert!(login.status.success(), "{text}\n{}", edge.log());
+    assert!(text.contains(&format!("open {}/confirm and enter the code WDJB-MJHT", provider.name())), "{text}");
+    assert!(text.contains("Logged in as oidc:ada@example.org, push for preview of shop."), "{text}");
+    let whoami = shown(&ran(&edge, home.path(), &["whoami"]));
+    assert!(whoami.contains("oidc:ada@example.org"), "{whoami}");
+    // Another secret counts from the next login on, without a restart; a wrong one is the operator's to see.
+    secret_file(folder.path(), "wrong\n", 0o600);
+    let refused = shown(&ran(&edge, home.path(), &["login", "--oidc"]));
+    assert!(refused.contains("identity_keys_unavailable"), "{refused}");
+    assert!(edge.log().contains("the provider begins no login"), "{}", edge.log());
+    secret_file(folder.path(), "s3cret-of-the-client\n", 0o644);
+    let refused = shown(&ran(&edge, home.path(), &["login", "--oidc"]));
+    assert!(refused.contains("identity_keys_unavailable") && edge.log().contains("its mode is 644"), "{refused}");
+    for said in [&text, &refused, &whoami, &edge.log()] {
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
+fn a_provider_that_wants_a_secret_gives_nothing_without_one() {
+    let provider = Provider::start_with(&[], Some("s3cret-of-the-client"));
+    let (edge, home) = (provider.edge(), tempfile::tempdir().unwrap());
+    let login = ran(&edge, home.path(), &["login", "--oidc", "--json"]);
+    assert!(!login.status.success() && shown(&login).contains("it does not begin a login"), "{}", shown(&login));
+}
+
+#[test]
+fn a_secret_that_others_can_read_keeps_an_edge_from_starting() {
+    let provider = Provider::start(&[]);
+    let edge = provider.edge();
+    let folder = edge.folder.path();
+    let text = std::fs::read_to_string(folder.join("edge.toml")).unwrap();
+    let check = |mode: u32, text_of_file: &str| {
+        let file = secret_file(folder, text_of_file, mode);
+        let with = text.replace("client_id", &format!("client_secret_file = {file:?}\nclient_id"));
+        std::fs::write(folder.join("other.toml"), with).unwrap();
+        shown(&edge.beside(&["check", "--config", "other.toml"]).wait_with_output().unwrap())
+    };
+    for (mode, secret, expected) in [(0o644, "s3cret\n", "its mode is 644"), (0o600, "\n", "must hold one line")] {
+        let said = check(mode, secret);
+        assert!(said.contains("`oidc.client_secret_file` in edge.toml") && said.contains(expected), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    assert!(!check(0o600, "s3cret\n").contains("client_secret_file"));
 }

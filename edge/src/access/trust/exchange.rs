@@ -1,6 +1,7 @@
 //! The exchange of an identity token for a token of the edge: once for each, and logged.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use devanture_config::api::{ExchangeRequest, Exchanged, Scope, Secret};
 use devanture_config::edge_toml::{Oidc, Trust};
@@ -76,12 +77,7 @@ impl Credentials {
     /// `bad_identity_token` if no trust takes it, which the answer does not explain, or if it was exchanged before;
     /// `identity_keys_unavailable`, `too_many_attempts`, `too_many`; those of the catalog.
     pub async fn exchange(&self, request: &ExchangeRequest, from: Option<IpAddr>) -> Result<Exchanged, Error> {
-        let attempt = self.attempts.begin_identity(from).map_err(|wait| {
-            count("", "limited");
-            let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
-            let problem = Problem::new(Code::TooManyAttempts, "Too many credentials from this address were refused.");
-            Error::from(problem.hint(format!("try again in {}", counted(seconds, "second"))).retry_after(seconds))
-        })?;
+        let attempt = self.attempts.begin_identity(from).map_err(limited)?;
         let exchanged = self.try_exchange(request, from).await;
         // What is let in, and what no credential can help, does not count.
         if !exchanged.as_ref().is_err_and(|error| error.0.code == Code::BadIdentityToken) {
@@ -96,13 +92,7 @@ impl Credentials {
             Err(Refused::Mismatch(reason)) => return Err(self.mismatch(request, &reason, from)),
             Err(Refused::NoRole(person)) => return Err(self.without_role(request, &person, from)),
             Err(Refused::Unavailable(Unavailable { wait })) => {
-                count("", "unavailable");
-                let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
-                let detail = "The keys of the issuer of the identity token cannot be fetched.";
-                return Err(Problem::new(Code::IdentityKeysUnavailable, detail)
-                    .hint("try again in a moment; the log of the edge says why")
-                    .retry_after(seconds)
-                    .into());
+                return Err(unavailable("The keys of the issuer of the identity token cannot be fetched.", wait));
             }
         };
         // Until the commit nobody else makes a token, so that the limits hold.
@@ -306,6 +296,25 @@ impl Accepted {
     fn label(&self) -> &str {
         self.trust.as_deref().unwrap_or(OIDC_LABEL)
     }
+}
+
+/// The refusal of an address that was refused too often.
+pub(super) fn limited(wait: Duration) -> Error {
+    count("", "limited");
+    let seconds = seconds(wait);
+    let problem = Problem::new(Code::TooManyAttempts, "Too many credentials from this address were refused.");
+    problem.hint(format!("try again in {}", counted(seconds, "second"))).retry_after(seconds).into()
+}
+
+/// The refusal while an issuer cannot be reached.
+pub(super) fn unavailable(detail: &str, wait: Duration) -> Error {
+    count("", "unavailable");
+    let problem = Problem::new(Code::IdentityKeysUnavailable, detail);
+    problem.hint("try again in a moment; the log of the edge says why").retry_after(seconds(wait)).into()
+}
+
+fn seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 
 /// The place of a request, within a sentence.

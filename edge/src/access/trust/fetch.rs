@@ -1,5 +1,7 @@
 //! Fetches the keys of an issuer: the document of OpenID Connect Discovery, and the list of keys that it leads to. Also
 //! redeems the codes of logins there.
+//! Requests to an issuer: the document of OpenID Connect Discovery, the list of keys that it leads to, and the endpoints
+//! of its device grant.
 //!
 //! No redirect is followed, nor is a proxy of the environment used: the address that `edge.toml` names, and the one that
 //! its document names, are all that is asked.
@@ -12,6 +14,9 @@ use devanture_config::edge_toml::Issuer;
 use devanture_config::limits::Limits;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
@@ -32,7 +37,10 @@ const FRESH_MIN: Duration = Duration::from_secs(600);
 const FRESH_DEFAULT: Duration = Duration::from_secs(3_600);
 const AGENT: &str = concat!("Devanture/", env!("CARGO_PKG_VERSION"));
 
-/// Why the keys of an issuer could not be fetched.
+/// How a client shows its secret where the document of the provider does not say it (Discovery 1.0 §3).
+const BASIC: &str = "client_secret_basic";
+
+/// Why an issuer does not answer as it should.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("{url} cannot be asked for: {error}")]
@@ -43,6 +51,8 @@ pub(super) enum Error {
     Connection { url: String, error: hyper_util::client::legacy::Error },
     #[error("{url} is no document of OpenID Connect Discovery")]
     Document { url: String },
+    #[error("{0} names no endpoints of the device grant over https://")]
+    Endpoints(String),
     #[error("{url} is of another issuer, {issuer:?}")]
     Issuer { url: String, issuer: String },
     #[error("{url} cannot be used: {error}")]
@@ -80,6 +90,21 @@ pub(super) struct Published {
     pub(super) endpoints: Endpoints,
     /// For how long it need not be fetched again.
     pub(super) fresh_for: Duration,
+    #[serde(default)]
+    device_authorization_endpoint: Option<String>,
+    #[serde(default)]
+    token_endpoint: Option<String>,
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+}
+
+/// The endpoints of a provider's device grant.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoints {
+    pub(super) device: String,
+    pub(super) token: String,
+    /// Whether a client shows its secret in the field `Authorization`, and not in the form (RFC 6749 §2.3.1).
+    pub(super) is_basic: bool,
 }
 
 /// Fetches keys.
@@ -122,6 +147,37 @@ impl Fetcher {
     }
 
     async fn fetch(&self, issuer: &Issuer) -> Result<Published, Error> {
+    /// The endpoints of the device grant of a provider.
+    pub(super) async fn endpoints(&self, issuer: &Issuer) -> Result<Endpoints, Error> {
+        let late = Error::TooSlow(self.time_max.as_millis());
+        let document = timeout(self.time_max, self.document(issuer)).await.unwrap_or(Err(late))?;
+        let endpoint = |text: Option<String>| issuer.keys_url(&text?);
+        let both = endpoint(document.device_authorization_endpoint).zip(endpoint(document.token_endpoint));
+        let (device, token) = both.ok_or_else(|| Error::Endpoints(issuer.discovery_url()))?;
+        let methods = document.token_endpoint_auth_methods_supported;
+        let is_basic = methods.is_none_or(|methods| methods.iter().any(|method| method == BASIC));
+        Ok(Endpoints { device, token, is_basic })
+    }
+
+    /// Sends a form to an endpoint. Any status is an answer.
+    pub(super) async fn post(
+        &self,
+        url: &str,
+        form: String,
+        authorization: Option<HeaderValue>,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let mut request = Request::post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.header(ACCEPT, "application/json").header(USER_AGENT, AGENT).body(Full::from(form));
+        let request = request.map_err(|error| Error::Address { url: url.to_owned(), error })?;
+        let late = Error::TooSlow(self.time_max.as_millis());
+        let (body, head) = timeout(self.time_max, self.send(url, request)).await.unwrap_or(Err(late))?;
+        Ok((head.status, body))
+    }
+
+    async fn document(&self, issuer: &Issuer) -> Result<Discovery, Error> {
         let url = issuer.discovery_url();
         let (document, _head) = self.body(&url, Request::get(&url), Bytes::new()).await?;
         let Ok(document) = serde_json::from_slice::<Discovery>(&document) else { return Err(Error::Document { url }) };
@@ -129,6 +185,11 @@ impl Fetcher {
         if document.issuer != issuer.as_str() {
             return Err(Error::Issuer { url, issuer: document.issuer.chars().take(200).collect() });
         }
+        Ok(document)
+    }
+
+    async fn fetch(&self, issuer: &Issuer) -> Result<(Keys, Duration), Error> {
+        let document = self.document(issuer).await?;
         let keys_url = issuer.keys_url(&document.jwks_uri);
         let bad = || Error::KeysAddress(document.jwks_uri.chars().take(200).collect());
         let url = keys_url.ok_or_else(bad)?;
@@ -144,6 +205,20 @@ impl Fetcher {
     }
 
     async fn body(&self, url: &str, request: http::request::Builder, body: Bytes) -> Result<(Bytes, HeaderMap), Error> {
+    async fn body(&self, url: &str) -> Result<(Bytes, HeaderMap), Error> {
+        let request = Request::get(url)
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, AGENT)
+            .body(Full::default())
+            .map_err(|error| Error::Address { url: url.to_owned(), error })?;
+        let (body, head) = self.send(url, request).await?;
+        if head.status != StatusCode::OK {
+            return Err(Error::Status { url: url.to_owned(), status: head.status });
+        }
+        Ok((body, head.headers))
+    }
+
+    async fn send(&self, url: &str, request: Request<Full<Bytes>>) -> Result<(Bytes, Parts), Error> {
         let owned = || url.to_owned();
         let config = self.tls.get_or_try_init(|| async { tls::platform() }).await;
         let mut config = ClientConfig::clone(config.map_err(|error| Error::Tls(error.to_string()))?);
@@ -163,12 +238,9 @@ impl Fetcher {
             .map_err(|error| Error::Address { url: owned(), error })?;
         let response = client.request(request).await.map_err(|error| Error::Connection { url: owned(), error })?;
         let (head, body) = response.into_parts();
-        if head.status != StatusCode::OK {
-            return Err(Error::Status { url: owned(), status: head.status });
-        }
         let collected = Limited::new(body, self.bytes_max).collect().await;
         let body = collected.map_err(|error| Error::Body { url: owned(), error })?;
-        Ok((body.to_bytes(), head.headers))
+        Ok((body.to_bytes(), head))
     }
 }
 

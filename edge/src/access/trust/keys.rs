@@ -28,7 +28,7 @@ pub(super) struct Unavailable {
 /// The keys of all issuers.
 pub(super) struct Issuers {
     states: Mutex<BTreeMap<Issuer, Arc<State>>>,
-    fetcher: Fetcher,
+    pub(super) fetcher: Fetcher,
     /// Least time between two fetches for an unknown key.
     pause: Duration,
     /// Longest time that keys are used.

@@ -5,8 +5,11 @@
 //! keys and holds them; `claims` compares; `exchange` makes the token, in the same commit as the record of the identity
 //! token, so that each is exchanged once in a whole cluster. `oidc` reads the identity token of a person, whom `[oidc]`
 //! gives a role by their groups; `visitor` has one log in there who wants to see what is protected.
+//! gives a role by their groups, and `device` gets it from the provider where the client has a secret.
 
 mod claims;
+mod client_secret;
+mod device;
 mod exchange;
 mod fetch;
 pub mod jwks;
@@ -23,8 +26,12 @@ use devanture_config::edge_toml::{Issuer, Oidc, Trust};
 use devanture_config::limits::Limits;
 use tokio::sync::Semaphore;
 
+use fetch::Endpoints;
 use keys::Issuers;
+use parking_lot::Mutex;
 
+pub use client_secret::{BadSecretFile, check_secret_file};
+pub use device::DeviceLogin;
 pub(super) use names::is_exchanged;
 pub(crate) use visitor::{LoginSecret, Unconfirmed};
 
@@ -36,6 +43,8 @@ pub(super) struct Trusts {
     issuers: Issuers,
     /// Logins of visitors that the provider may confirm at once.
     visitors: Semaphore,
+    /// The endpoints of the provider, once a login has begun.
+    endpoints: Mutex<Option<(Issuer, Endpoints)>>,
 }
 
 impl Trusts {
@@ -47,6 +56,7 @@ impl Trusts {
             oidc: ArcSwapOption::empty(),
             issuers: Issuers::new(limits),
             visitors: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
+            endpoints: Mutex::default(),
         }
     }
 
@@ -56,5 +66,6 @@ impl Trusts {
         self.issuers.retain(|issuer| is_provider(issuer) || trusts.iter().any(|trust| trust.issuer == *issuer));
         self.all.store(Arc::new(trusts));
         self.oidc.store(oidc.map(Arc::new));
+        *self.endpoints.lock() = None;
     }
 }

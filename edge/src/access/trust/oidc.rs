@@ -59,7 +59,9 @@ pub(super) fn challenge_field(oidc: &Oidc) -> String {
     let texts = [("oidc_issuer", issuer.as_str()), ("oidc_client_id", client_id), ("oidc_scopes", &scopes.join(" "))];
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let parameters: Vec<String> = texts.iter().map(|(name, text)| format!("{name}=\"{}\"", quoted(text))).collect();
-    format!("Bearer {}", parameters.join(", "))
+    // A client with a secret logs people in by way of the edge.
+    let through_edge = if oidc.client_secret_file.is_some() { ", oidc_device=\"edge\"" } else { "" };
+    format!("Bearer {}{through_edge}", parameters.join(", "))
 }
 
 #[cfg(test)]
@@ -72,6 +74,7 @@ mod tests {
         Oidc {
             issuer: "https://login.example.org".parse().unwrap(),
             client_id: "devanture".to_owned(),
+            client_secret_file: None,
             scopes: vec!["openid".to_owned(), "groups".to_owned()],
             groups_claim: "groups".to_owned(),
             lifetime_s: 600,
@@ -130,5 +133,7 @@ mod tests {
         let expected = "Bearer oidc_issuer=\"https://login.example.org\", oidc_client_id=\"devanture\", \
                         oidc_scopes=\"openid groups\"";
         assert_eq!(challenge_field(&oidc()), expected);
+        let confidential = Oidc { client_secret_file: Some("oidc.secret".into()), ..oidc() };
+        assert_eq!(challenge_field(&confidential), format!("{expected}, oidc_device=\"edge\""));
     }
 }

@@ -116,6 +116,7 @@ fn secrets_of(file: &EdgeFile, base: &Path) -> Secrets {
         paths.extend(etcd.user.iter().map(|(_, password)| password.clone()));
         paths.extend(etcd.identity.iter().map(|(_, key)| key.clone()));
     }
+    paths.extend(file.oidc.as_ref().and_then(|oidc| oidc.client_secret_file.clone()));
     paths.extend(file.runner.images.as_ref().and_then(|images| images.auth_file.clone()));
     let mut secrets = Secrets::default();
     for path in paths {

@@ -15,11 +15,13 @@ use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 const MARKER: &str = "marker";
 const SCOPES: [Scope; 4] = [Scope::Read, Scope::Push, Scope::Promote, Scope::Admin];
 /// Operations that need no token.
-const OPEN: [&str; 11] = [
+const OPEN: [&str; 13] = [
     "GET /health/live",
     "GET /health/ready",
     "GET /v1/invitations",
     "GET /v1/openapi.yaml",
+    "POST /v1/device",
+    "POST /v1/device/token",
     "POST /v1/exchange",
     "POST /v1/invitations",
     "POST /v1/login",

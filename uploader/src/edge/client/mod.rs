@@ -345,7 +345,7 @@ impl Link {
         .hint("DEVANTURE_URL must be the address of the edge's admin listener, `admin` in its edge.toml")
     }
 
-    fn not_an_edge(&self, why: &str) -> Failure {
+    pub(crate) fn not_an_edge(&self, why: &str) -> Failure {
         let message = format!("What answers at {} does not speak as an edge does: {why}.", self.address());
         Failure::new(Code::Unreachable, message)
             .hint("DEVANTURE_URL must be the address of the edge's admin listener, `admin` in its edge.toml")

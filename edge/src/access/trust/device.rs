@@ -1,0 +1,275 @@
+//! The device grant (RFC 8628) for a client with a secret: the edge, which alone knows it, requests the code that a person
+//! confirms and then their identity token. Nothing is kept between two requests.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use devanture_config::api::{DevicePrompt, DeviceTokenRequest, DeviceWaiting, ExchangeRequest, Exchanged, Secret};
+use devanture_config::edge_toml::Oidc;
+use devanture_config::problem::{Code, Problem};
+use http::{HeaderValue, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::fetch::Endpoints;
+use super::{Trusts, client_secret, fetch};
+use crate::access::Credentials;
+use crate::ledger::Error;
+
+/// The grant (§3.4).
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// Longest text of a provider that goes on, and longest device code that comes back, in bytes.
+const TEXT_BYTES_MAX: usize = 2_048;
+/// Longest time that a person has, whatever the provider says, and the pause where it names none (§3.2), in seconds.
+const LIFE_S_MAX: u64 = 1_800;
+const INTERVAL_S: u64 = 5;
+const INTERVAL_S_MAX: u64 = 60;
+/// Seconds until a client tries again where the provider does not answer.
+const RETRY_S: u64 = 5;
+
+/// What a request for the token of a login gets.
+#[derive(Debug)]
+pub enum DeviceLogin {
+    /// The person has confirmed the code.
+    Exchanged(Box<Exchanged>),
+    /// Not yet.
+    Waiting(DeviceWaiting),
+}
+
+#[derive(Deserialize)]
+struct Authorization {
+    device_code: Secret,
+    user_code: String,
+    verification_uri: String,
+    expires_in: u64,
+    #[serde(default)]
+    interval: Option<u64>,
+}
+
+/// An answer of the token endpoint.
+#[derive(Deserialize)]
+struct TokenAnswer {
+    id_token: Option<Secret>,
+    error: Option<String>,
+}
+
+/// What such an answer means (§3.5).
+#[derive(Debug, PartialEq, Eq)]
+enum Polled {
+    /// The client, or its secret, is not known there: nothing that a person can do.
+    BadClient,
+    Denied,
+    /// The device code is none, or has expired.
+    Ended,
+    Pending,
+    SlowDown,
+    Token(Secret),
+}
+
+/// The provider, as the client with the secret.
+struct Confidential {
+    oidc: Arc<Oidc>,
+    endpoints: Endpoints,
+    secret: Secret,
+}
+
+impl Credentials {
+    /// Begins a login of a person at the provider. Each counts as an attempt of its address, whatever becomes of it.
+    ///
+    /// # Errors
+    /// `unauthenticated` where no login goes through this edge, `too_many_attempts`, `identity_keys_unavailable`.
+    pub async fn begin_device(&self, from: Option<IpAddr>) -> Result<DevicePrompt, Error> {
+        let oidc = self.trusts.confidential()?;
+        self.attempts.begin_identity(from).map_err(super::exchange::limited)?;
+        let client = self.trusts.as_client(oidc).await?;
+        let scopes = client.oidc.scopes.join(" ");
+        let (status, body) = self.trusts.send(&client, &client.endpoints.device, &[("scope", &scopes)]).await?;
+        let answer = serde_json::from_slice::<Authorization>(&body).ok().filter(|_| status == StatusCode::OK);
+        // They go to a terminal.
+        let is_plain =
+            |text: &str| (1..=TEXT_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let is_address = |text: &str| ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme));
+        let answer = answer.filter(|answer| {
+            is_plain(answer.device_code.expose())
+                && is_plain(&answer.user_code)
+                && is_plain(&answer.verification_uri)
+                && is_address(&answer.verification_uri)
+        });
+        let Some(answer) = answer else {
+            let issuer = &client.oidc.issuer;
+            tracing::error!(%issuer, %status, "the provider begins no login: is the device grant allowed, and the secret right?");
+            return Err(silent());
+        };
+        Ok(DevicePrompt {
+            device_code: answer.device_code,
+            user_code: answer.user_code,
+            verification_uri: answer.verification_uri,
+            expires_in_s: answer.expires_in.min(LIFE_S_MAX),
+            interval_s: answer.interval.unwrap_or(INTERVAL_S).clamp(1, INTERVAL_S_MAX),
+        })
+    }
+
+    /// The token of a login whose code the person has confirmed, as [`Credentials::exchange`] makes it.
+    ///
+    /// # Errors
+    /// As [`Credentials::begin_device`] and [`Credentials::exchange`]; `forbidden` where the person has denied the login,
+    /// `bad_identity_token` where the device code is none, or has expired.
+    pub async fn device_token(&self, request: &DeviceTokenRequest, from: Option<IpAddr>) -> Result<DeviceLogin, Error> {
+        let oidc = self.trusts.confidential()?;
+        let attempt = self.attempts.begin_identity(from).map_err(super::exchange::limited)?;
+        let polled = self.polled(oidc, &request.device_code).await;
+        // What is refused counts, and what is requested too often: all else may be waited for.
+        if !matches!(polled, Ok(Polled::Ended | Polled::SlowDown)) {
+            self.attempts.take_back_identity(&attempt);
+        }
+        match polled? {
+            Polled::BadClient => Err(silent()),
+            Polled::Denied => Err(Problem::new(Code::Forbidden, "The login was denied at the provider.").into()),
+            Polled::Ended => {
+                let detail = "The code was not confirmed in time, or the device code is none.";
+                let problem = Problem::new(Code::BadIdentityToken, detail);
+                Err(problem.hint("begin another login").into())
+            }
+            Polled::Pending => Ok(DeviceLogin::Waiting(DeviceWaiting { slower: false })),
+            Polled::SlowDown => Ok(DeviceLogin::Waiting(DeviceWaiting { slower: true })),
+            Polled::Token(identity_token) => {
+                let (app, environment) = (request.app.clone(), request.environment.clone());
+                let request = ExchangeRequest { identity_token, app, environment };
+                let exchanged = Box::pin(self.exchange(&request, from)).await?;
+                Ok(DeviceLogin::Exchanged(Box::new(exchanged)))
+            }
+        }
+    }
+
+    async fn polled(&self, oidc: Arc<Oidc>, device_code: &Secret) -> Result<Polled, Error> {
+        if device_code.expose().len() > TEXT_BYTES_MAX {
+            return Ok(Polled::Ended);
+        }
+        let client = self.trusts.as_client(oidc).await?;
+        let form = [("grant_type", GRANT), ("device_code", device_code.expose())];
+        let (status, body) = self.trusts.send(&client, &client.endpoints.token, &form).await?;
+        let polled = polled(status, &body);
+        if polled == Polled::BadClient {
+            let issuer = &client.oidc.issuer;
+            tracing::error!(%issuer, %status, "the provider gives no identity token: is the secret right, and `openid` a scope?");
+        }
+        Ok(polled)
+    }
+}
+
+impl Trusts {
+    /// The provider, if the client there has a secret.
+    fn confidential(&self) -> Result<Arc<Oidc>, Error> {
+        let oidc = self.oidc.load_full().filter(|oidc| oidc.client_secret_file.is_some());
+        oidc.ok_or_else(|| {
+            Problem::new(Code::Unauthenticated, "No login goes through this edge.")
+                .hint("`client_secret_file` below [oidc] in edge.toml is for a client that has a secret")
+                .into()
+        })
+    }
+
+    async fn as_client(&self, oidc: Arc<Oidc>) -> Result<Confidential, Error> {
+        let path = oidc.client_secret_file.clone().unwrap_or_default();
+        let secret = client_secret::read(&path).map_err(|error| {
+            tracing::error!(path = %path.display(), %error, "the secret of the client of [oidc] cannot be used");
+            silent()
+        })?;
+        let known = self.endpoints.lock().clone().filter(|(issuer, _)| *issuer == oidc.issuer);
+        let endpoints = match known {
+            Some((_, endpoints)) => endpoints,
+            None => {
+                let found = self.issuers.fetcher.endpoints(&oidc.issuer).await.map_err(|error| lost(&oidc, &error))?;
+                *self.endpoints.lock() = Some((oidc.issuer.clone(), found.clone()));
+                found
+            }
+        };
+        Ok(Confidential { oidc, endpoints, secret })
+    }
+
+    /// Sends a form to an endpoint as the client, whose secret the provider checks (RFC 6749 §2.3.1).
+    async fn send(
+        &self,
+        client: &Confidential,
+        url: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let Confidential { oidc, endpoints, secret } = client;
+        let mut form = String::new();
+        let own = [("client_id", oidc.client_id.as_str())];
+        let shown = [("client_secret", secret.expose())];
+        let shown: &[(&str, &str)] = if endpoints.is_basic { &[] } else { &shown };
+        for (name, text) in own.iter().chain(shown).chain(fields) {
+            let separator = if form.is_empty() { "" } else { "&" };
+            write!(form, "{separator}{name}={}", encoded(text)).ok();
+        }
+        let authorization = endpoints.is_basic.then(|| {
+            let pair = format!("{}:{}", encoded(&oidc.client_id), encoded(secret.expose()));
+            HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok()
+        });
+        let authorization = authorization.flatten().map(|mut field| {
+            field.set_sensitive(true);
+            field
+        });
+        self.issuers.fetcher.post(url, form, authorization).await.map_err(|error| lost(oidc, &error))
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn lost(oidc: &Oidc, error: &fetch::Error) -> Error {
+    tracing::warn!(issuer = %oidc.issuer, %error, "the provider of [oidc] does not answer");
+    silent()
+}
+
+/// The refusal where the edge and the provider do not understand each other: the log says why.
+fn silent() -> Error {
+    super::exchange::unavailable(
+        "The provider at which people log in does not answer as it should.",
+        Duration::from_secs(RETRY_S),
+    )
+}
+
+fn polled(status: StatusCode, body: &[u8]) -> Polled {
+    let Ok(answer) = serde_json::from_slice::<TokenAnswer>(body) else { return Polled::BadClient };
+    match (status.is_success(), answer.id_token, answer.error.as_deref()) {
+        (true, Some(token), None) => Polled::Token(token),
+        (_, _, Some("authorization_pending")) => Polled::Pending,
+        (_, _, Some("slow_down")) => Polled::SlowDown,
+        (_, _, Some("access_denied")) => Polled::Denied,
+        (_, _, Some("expired_token" | "invalid_grant" | "invalid_request")) => Polled::Ended,
+        _ => Polled::BadClient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_answer_of_the_token_endpoint_has_a_meaning() {
+        for (status, value, expected) in [
+            (200, json!({ "id_token": "a.b.c", "access_token": "d" }), Polled::Token(Secret::new("a.b.c"))),
+            (200, json!({ "access_token": "d" }), Polled::BadClient),
+            (400, json!({ "error": "authorization_pending" }), Polled::Pending),
+            (400, json!({ "error": "slow_down" }), Polled::SlowDown),
+            (400, json!({ "error": "access_denied" }), Polled::Denied),
+            (400, json!({ "error": "expired_token" }), Polled::Ended),
+            (400, json!({ "error": "invalid_grant" }), Polled::Ended),
+            (401, json!({ "error": "invalid_client" }), Polled::BadClient),
+            (400, json!({ "id_token": "a.b.c" }), Polled::BadClient),
+            (502, json!("down"), Polled::BadClient),
+        ] {
+            let found = polled(StatusCode::from_u16(status).unwrap(), value.to_string().as_bytes());
+            assert_eq!(found, expected, "{value}");
+        }
+    }
+}

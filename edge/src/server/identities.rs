@@ -1,0 +1,37 @@
+//! `[[trust]]` and `[oidc]` of `edge.toml`, with the file of the client's secret where it lies.
+
+use std::path::{Path, PathBuf};
+
+use devanture_config::edge_toml::EdgeFile;
+
+use super::error::StartError;
+use crate::access::Credentials;
+use crate::access::trust::{BadSecretFile, check_secret_file};
+
+const KEY: &str = "oidc.client_secret_file";
+
+/// The file of the client's secret.
+pub(super) fn secret_file(file: &EdgeFile, base: &Path) -> Option<PathBuf> {
+    file.oidc.as_ref()?.client_secret_file.as_ref().map(|path| base.join(path))
+}
+
+/// Has the credentials follow what a file says.
+pub(super) fn set(credentials: &Credentials, file: &EdgeFile, base: &Path) {
+    let mut oidc = file.oidc.clone();
+    if let Some(oidc) = &mut oidc {
+        oidc.client_secret_file = secret_file(file, base);
+    }
+    credentials.set_trusts(&file.trusts, oidc.as_ref());
+}
+
+/// Checks that the secret of the client can be used.
+///
+/// # Errors
+/// [`StartError::Storage`] and [`StartError::StorageFile`].
+pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
+    let Some(path) = secret_file(file, base) else { return Ok(()) };
+    check_secret_file(&path).map_err(|error| match error {
+        BadSecretFile::Unread(source) => StartError::StorageFile { key: KEY, path: path.display().to_string(), source },
+        BadSecretFile::Unusable(why) => StartError::Storage { key: KEY, reason: format!("{}: {why}", path.display()) },
+    })
+}
