@@ -52,6 +52,11 @@ pub(super) enum Form<'f> {
 
 /// The page, with the status and the sentence of `refused` where that is why it is shown again.
 pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> Decision {
+    page_again(form, notice, refused, None)
+}
+
+/// The same, with the seconds until the form may be sent again.
+pub(super) fn page_again(form: Form<'_>, notice: Option<&str>, refused: Refused, retry_s: Option<u64>) -> Decision {
     let (status, _) = refused.row();
     let sentence = match form {
         Form::None => "To see it, open it by a link that somebody shares with you.".to_owned(),
@@ -82,8 +87,8 @@ pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> De
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     common_fields(&mut headers);
     respond::add_fields(refused, &mut headers);
-    if refused == Refused::TooManyAttempts {
-        headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_S));
+    if let Some(retry_s) = retry_s {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_s));
     }
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
     answer(status, headers, Bytes::from(body))

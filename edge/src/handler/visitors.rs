@@ -17,7 +17,7 @@ use super::refused::Refused;
 use super::visitor::{AtProtected, Kind, Step, Visitor};
 use super::visitor_decision::{ENDED, entered_by_link, form_of, link, local_address};
 use super::visitor_form::{self, VisitorForm};
-use super::visitor_page::{Form, entered, page};
+use super::visitor_page::{Form, entered, page, page_again};
 use super::{Handler, visitor_cookie};
 use crate::access::Credentials;
 use crate::engine::BodyError;
@@ -97,7 +97,7 @@ impl Handler {
             let hash = link.password_hash(live);
             return match check(visitors, (&restriction.app, &what), hash, &form.password, from).await {
                 Ok(()) => entered_by_link(live, host, id, &link),
-                Err((refused, notice)) => page(Form::Link(&form.link), Some(notice), refused),
+                Err(unchecked) => unchecked.page(Form::Link(&form.link)),
             };
         }
         let to = local_address(&form.to);
@@ -106,10 +106,9 @@ impl Handler {
             return page(own, None, Refused::Protected);
         }
         let what = format!("visitor {} {}", restriction.app, restriction.place);
-        if let Err((refused, notice)) =
-            check(visitors, (&restriction.app, &what), restriction.password_hash(live), &form.password, from).await
-        {
-            return page(Form::Password(to), Some(notice), refused);
+        let hash = restriction.password_hash(live);
+        if let Err(unchecked) = check(visitors, (&restriction.app, &what), hash, &form.password, from).await {
+            return unchecked.page(Form::Password(to));
         }
         let now_s = telemetry::now_ms() / 1_000;
         let expires_s = now_s.saturating_add(visitors.login_ms_max / 1_000);
@@ -119,21 +118,37 @@ impl Handler {
     }
 }
 
-/// Checks a password; why it is not taken is a refusal and a sentence.
+/// Why a password is not taken: a refusal, a sentence, and the seconds until another one may be.
+struct NotTaken {
+    refused: Refused,
+    notice: &'static str,
+    retry_s: Option<u64>,
+}
+
+impl NotTaken {
+    /// The form once more.
+    fn page(&self, form: Form<'_>) -> Decision {
+        page_again(form, Some(self.notice), self.refused, self.retry_s)
+    }
+}
+
+/// Checks a password.
 async fn check(
     visitors: &Visitors,
     what: (&AppName, &str),
     hash: Option<String>,
     password: &Secret,
     from: IpAddr,
-) -> Result<(), (Refused, &'static str)> {
-    let sentence = |refused: Refused| (refused, refused.row().1);
-    let Some(hash) = hash else { return Err(sentence(Refused::Unavailable)) };
+) -> Result<(), NotTaken> {
+    let because = |refused: Refused, retry_s| NotTaken { refused, notice: refused.row().1, retry_s };
+    let Some(hash) = hash else { return Err(because(Refused::Unavailable, None)) };
     match visitors.credentials.check_visitor(what, &hash, password, Some(from)).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err((Refused::Protected, WRONG)),
-        Err(error) if error.0.code == Code::TooManyAttempts => Err(sentence(Refused::TooManyAttempts)),
-        Err(_) => Err(sentence(Refused::Unavailable)),
+        Ok(false) => Err(NotTaken { notice: WRONG, ..because(Refused::Protected, None) }),
+        Err(error) if error.0.code == Code::TooManyAttempts => {
+            Err(because(Refused::TooManyAttempts, error.0.retry_after_s))
+        }
+        Err(_) => Err(because(Refused::Unavailable, None)),
     }
 }
 
