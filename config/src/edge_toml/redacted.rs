@@ -132,7 +132,7 @@ mod tests {
     }
 
     /// The keys of the sample with texts that are shown neither as they are nor as a URL.
-    const HIDDEN_KEYS: [&str; 33] = [
+    const HIDDEN_KEYS: [&str; 34] = [
         "acme.ca",
         "acme.contact",
         "acme.eab_key_file",

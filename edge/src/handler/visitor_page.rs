@@ -30,8 +30,6 @@ const STYLE: &str = "body{display:grid;min-height:90vh;place-content:center;font
                      input,button{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.3rem 0}";
 const ACCOUNT_FIELD: &str = "<label for=\"account\">Account</label>\n\
     <input id=\"account\" name=\"login\" autocomplete=\"username\" required autofocus>\n";
-/// Seconds until a form that was refused without a look may be sent again.
-const RETRY_S: u64 = 60;
 
 /// What a page is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -72,9 +72,8 @@ impl Provider {
     /// An edge with more lines of `[oidc]`.
     fn edge_with(&self, more: &str) -> Edge {
         let table = format!(
-            "[names]\nlogin = \"login.localhost\"\n[oidc]\nissuer = \"{}\"\nclient_id = \"{CLIENT}\"\n[[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\n\
-            "[oidc]\nissuer = \"{}\"\nclient_id = \"{CLIENT}\"\n{more}[[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\n\
-             apps = \"shop\"\n",
+            "[names]\nlogin = \"login.localhost\"\n[oidc]\nissuer = \"{}\"\nclient_id = \"{CLIENT}\"\n{more}\
+             [[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\napps = \"shop\"\n",
             self.name()
         );
         edge().with_table(&table).start()
@@ -106,12 +105,10 @@ impl Provider {
             stream.write_all(head.as_bytes()).ok();
             return;
         }
-        let (status, body) = match target {
-        let name = self.name();
-        let pair = self.secret.map(|secret| format!("{}:{secret}", CLIENT.replace('-', "%2D")));
+        let pair = self.secret.map(|secret| format!("{CLIENT}:{secret}"));
         let shown = pair.map(|pair| format!("authorization: basic {}", STANDARD.encode(pair)).to_ascii_lowercase());
         let is_client = shown.is_none_or(|shown| request.to_ascii_lowercase().contains(&format!("{shown}\r\n")));
-        let (status, body) = match request.split(' ').nth(1).unwrap() {
+        let (status, body) = match target {
             "/.well-known/openid-configuration" => (
                 200,
                 json!({
@@ -128,23 +125,12 @@ impl Provider {
                 { "kty": "OKP", "crv": "Ed25519", "kid": "k1", "use": "sig", "x": text(self.key.der_bytes()) }
             ] }),
             ),
-            "/device" if request.ends_with(&format!("client_id={CLIENT}&scope=openid+profile+email")) => (
-                200,
-                json!({
-                    "device_code": "d-1", "user_code": "WDJB-MJHT", "verification_uri": format!("{name}/confirm"),
-                    "expires_in": 600, "interval": 1,
-                }),
-            ),
-            "/token" if request.contains("&code=c1&") => (200, json!({ "id_token": self.identity_token() })),
-            "/token" if request.contains("device_code=d-1") => match self.errors.lock().unwrap().pop_front() {
-                Some(error) => (400, json!({ "error": error })),
-                None => {
-                    (200, json!({ "access_token": "x", "token_type": "Bearer", "id_token": self.identity_token() }))
             "/device" | "/token" if !is_client => (401, json!({ "error": "invalid_client" })),
+            "/token" if request.contains("&code=c1&") => (200, json!({ "id_token": self.identity_token() })),
             "/device"
                 if [
                     "client_id=devanture-cli&scope=openid+profile+email",
-                    "client_id=devanture%2Dcli&scope=openid%20profile%20email",
+                    "client_id=devanture-cli&scope=openid%20profile%20email",
                 ]
                 .iter()
                 .any(|form| request.ends_with(form)) =>
@@ -157,14 +143,12 @@ impl Provider {
                     }),
                 )
             }
-            "/token" if ["device_code=d-1", "device_code=d%2D1"].iter().any(|code| request.contains(code)) => {
-                match self.errors.lock().unwrap().pop_front() {
-                    Some(error) => (400, json!({ "error": error })),
-                    None => {
-                        (200, json!({ "access_token": "x", "token_type": "Bearer", "id_token": self.identity_token() }))
-                    }
+            "/token" if request.contains("device_code=d-1") => match self.errors.lock().unwrap().pop_front() {
+                Some(error) => (400, json!({ "error": error })),
+                None => {
+                    (200, json!({ "access_token": "x", "token_type": "Bearer", "id_token": self.identity_token() }))
                 }
-            }
+            },
             _ => (404, json!({})),
         };
         let body = body.to_string();
@@ -221,21 +205,27 @@ fn a_confirmed_code_is_a_login_that_commands_use_and_logout_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_logs_in_at_the_provider_to_see_what_is_protected() {
-    let (provider, www) = (Provider::start(&[]), tempfile::tempdir().unwrap());
-    let edge = provider.edge();
-    std::fs::write(www.path().join("index.html"), "<title>the shop</title><p>the shop</p>").unwrap();
-    edge.push("shop", www.path());
-    let protected = edge.run("shop", &["protect", "prod", "oidc"]);
-    assert!(protected.stdout.contains("prod: oidc"), "{protected:#?}");
-    let Some(browser) = Browser::start().await else { return };
-    let page = browser.open(&edge.url("shop.localhost", "/?from=a%20chat")).await;
-    assert_eq!(page.evaluate("document.title").await, Value::from("Protected"));
-    page.evaluate("document.querySelector('#login').click()").await;
-    page.wait_for("document.title === 'the shop'").await;
-    assert_eq!(page.evaluate("location.hostname + location.search").await, "shop.localhost?from=a%20chat");
-    assert_eq!(page.evaluate("document.cookie + document.referrer").await, "");
-    page.close().await;
-    browser.quit().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = secret_file(folder.path(), "s3cret-of-the-client\n", 0o600);
+    let secret = Provider::start_with(&[], Some("s3cret-of-the-client"));
+    for (provider, more) in
+        [(Provider::start(&[]), String::new()), (secret, format!("client_secret_file = {file:?}\n"))]
+    {
+        let (edge, www) = (provider.edge_with(&more), tempfile::tempdir().unwrap());
+        std::fs::write(www.path().join("index.html"), "<title>the shop</title><p>the shop</p>").unwrap();
+        edge.push("shop", www.path());
+        let protected = edge.run("shop", &["protect", "prod", "oidc"]);
+        assert!(protected.stdout.contains("prod: oidc"), "{protected:#?}");
+        let Some(browser) = Browser::start().await else { return };
+        let page = browser.open(&edge.url("shop.localhost", "/?from=a%20chat")).await;
+        assert_eq!(page.evaluate("document.title").await, Value::from("Protected"));
+        page.evaluate("document.querySelector('#login').click()").await;
+        page.wait_for("document.title === 'the shop'").await;
+        assert_eq!(page.evaluate("location.hostname + location.search").await, "shop.localhost?from=a%20chat");
+        assert_eq!(page.evaluate("document.cookie + document.referrer").await, "");
+        page.close().await;
+        browser.quit().await;
+    }
 }
 
 #[test]

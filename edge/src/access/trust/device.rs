@@ -1,23 +1,18 @@
 //! The device grant (RFC 8628) for a client with a secret: the edge, which alone knows it, requests the code that a person
 //! confirms and then their identity token. Nothing is kept between two requests.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use devanture_config::api::{DevicePrompt, DeviceTokenRequest, DeviceWaiting, ExchangeRequest, Exchanged, Secret};
 use devanture_config::edge_toml::Oidc;
 use devanture_config::problem::{Code, Problem};
-use http::{HeaderValue, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::StatusCode;
 use serde::Deserialize;
 
-use super::fetch::Endpoints;
-use super::{Trusts, client_secret, fetch};
+use super::Trusts;
+use super::client::{Client, Unusable};
 use crate::access::Credentials;
 use crate::ledger::Error;
 
@@ -71,13 +66,6 @@ enum Polled {
     Token(Secret),
 }
 
-/// The provider, as the client with the secret.
-struct Confidential {
-    oidc: Arc<Oidc>,
-    endpoints: Endpoints,
-    secret: Secret,
-}
-
 impl Credentials {
     /// Begins a login of a person at the provider. Each counts as an attempt of its address, whatever becomes of it.
     ///
@@ -86,9 +74,10 @@ impl Credentials {
     pub async fn begin_device(&self, from: Option<IpAddr>) -> Result<DevicePrompt, Error> {
         let oidc = self.trusts.confidential()?;
         self.attempts.begin_identity(from).map_err(super::exchange::limited)?;
-        let client = self.trusts.as_client(oidc).await?;
+        let client = self.trusts.client(oidc).await.map_err(silent)?;
         let scopes = client.oidc.scopes.join(" ");
-        let (status, body) = self.trusts.send(&client, &client.endpoints.device, &[("scope", &scopes)]).await?;
+        let address = device_endpoints(&client)?.0;
+        let (status, body) = self.trusts.send(&client, address, &[("scope", &scopes)]).await.map_err(silent)?;
         let answer = serde_json::from_slice::<Authorization>(&body).ok().filter(|_| status == StatusCode::OK);
         // They go to a terminal.
         let is_plain =
@@ -103,7 +92,7 @@ impl Credentials {
         let Some(answer) = answer else {
             let issuer = &client.oidc.issuer;
             tracing::error!(%issuer, %status, "the provider begins no login: is the device grant allowed, and the secret right?");
-            return Err(silent());
+            return Err(silent(Unusable));
         };
         Ok(DevicePrompt {
             device_code: answer.device_code,
@@ -128,7 +117,7 @@ impl Credentials {
             self.attempts.take_back_identity(&attempt);
         }
         match polled? {
-            Polled::BadClient => Err(silent()),
+            Polled::BadClient => Err(silent(Unusable)),
             Polled::Denied => Err(Problem::new(Code::Forbidden, "The login was denied at the provider.").into()),
             Polled::Ended => {
                 let detail = "The code was not confirmed in time, or the device code is none.";
@@ -150,9 +139,10 @@ impl Credentials {
         if device_code.expose().len() > TEXT_BYTES_MAX {
             return Ok(Polled::Ended);
         }
-        let client = self.trusts.as_client(oidc).await?;
+        let client = self.trusts.client(oidc).await.map_err(silent)?;
         let form = [("grant_type", GRANT), ("device_code", device_code.expose())];
-        let (status, body) = self.trusts.send(&client, &client.endpoints.token, &form).await?;
+        let address = device_endpoints(&client)?.1;
+        let (status, body) = self.trusts.send(&client, address, &form).await.map_err(silent)?;
         let polled = polled(status, &body);
         if polled == Polled::BadClient {
             let issuer = &client.oidc.issuer;
@@ -172,64 +162,19 @@ impl Trusts {
                 .into()
         })
     }
-
-    async fn as_client(&self, oidc: Arc<Oidc>) -> Result<Confidential, Error> {
-        let path = oidc.client_secret_file.clone().unwrap_or_default();
-        let secret = client_secret::read(&path).map_err(|error| {
-            tracing::error!(path = %path.display(), %error, "the secret of the client of [oidc] cannot be used");
-            silent()
-        })?;
-        let known = self.endpoints.lock().clone().filter(|(issuer, _)| *issuer == oidc.issuer);
-        let endpoints = match known {
-            Some((_, endpoints)) => endpoints,
-            None => {
-                let found = self.issuers.fetcher.endpoints(&oidc.issuer).await.map_err(|error| lost(&oidc, &error))?;
-                *self.endpoints.lock() = Some((oidc.issuer.clone(), found.clone()));
-                found
-            }
-        };
-        Ok(Confidential { oidc, endpoints, secret })
-    }
-
-    /// Sends a form to an endpoint as the client, whose secret the provider checks (RFC 6749 §2.3.1).
-    async fn send(
-        &self,
-        client: &Confidential,
-        url: &str,
-        fields: &[(&str, &str)],
-    ) -> Result<(StatusCode, Bytes), Error> {
-        let Confidential { oidc, endpoints, secret } = client;
-        let mut form = String::new();
-        let own = [("client_id", oidc.client_id.as_str())];
-        let shown = [("client_secret", secret.expose())];
-        let shown: &[(&str, &str)] = if endpoints.is_basic { &[] } else { &shown };
-        for (name, text) in own.iter().chain(shown).chain(fields) {
-            let separator = if form.is_empty() { "" } else { "&" };
-            write!(form, "{separator}{name}={}", encoded(text)).ok();
-        }
-        let authorization = endpoints.is_basic.then(|| {
-            let pair = format!("{}:{}", encoded(&oidc.client_id), encoded(secret.expose()));
-            HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok()
-        });
-        let authorization = authorization.flatten().map(|mut field| {
-            field.set_sensitive(true);
-            field
-        });
-        self.issuers.fetcher.post(url, form, authorization).await.map_err(|error| lost(oidc, &error))
-    }
 }
 
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
-}
-
-fn lost(oidc: &Oidc, error: &fetch::Error) -> Error {
-    tracing::warn!(issuer = %oidc.issuer, %error, "the provider of [oidc] does not answer");
-    silent()
+/// The addresses of the device grant, and of its token.
+fn device_endpoints(client: &Client) -> Result<(&str, &str), Error> {
+    let endpoints = &client.endpoints;
+    endpoints.device.as_deref().zip(endpoints.token.as_deref()).ok_or_else(|| {
+        tracing::error!(issuer = %client.oidc.issuer, "the provider names no endpoints of the device grant over https://");
+        silent(Unusable)
+    })
 }
 
 /// The refusal where the edge and the provider do not understand each other: the log says why.
-fn silent() -> Error {
+fn silent(_unusable: Unusable) -> Error {
     super::exchange::unavailable(
         "The provider at which people log in does not answer as it should.",
         Duration::from_secs(RETRY_S),

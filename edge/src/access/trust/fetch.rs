@@ -1,7 +1,5 @@
-//! Fetches the keys of an issuer: the document of OpenID Connect Discovery, and the list of keys that it leads to. Also
-//! redeems the codes of logins there.
-//! Requests to an issuer: the document of OpenID Connect Discovery, the list of keys that it leads to, and the endpoints
-//! of its device grant.
+//! Requests to an issuer: the document of OpenID Connect Discovery, the list of keys that it leads to, and forms to the
+//! endpoints at which people log in.
 //!
 //! No redirect is followed, nor is a proxy of the environment used: the address that `edge.toml` names, and the one that
 //! its document names, are all that is asked.
@@ -12,8 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_config::edge_toml::Issuer;
 use devanture_config::limits::Limits;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, Request, StatusCode};
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -51,8 +47,6 @@ pub(super) enum Error {
     Connection { url: String, error: hyper_util::client::legacy::Error },
     #[error("{url} is no document of OpenID Connect Discovery")]
     Document { url: String },
-    #[error("{0} names no endpoints of the device grant over https://")]
-    Endpoints(String),
     #[error("{url} is of another issuer, {issuer:?}")]
     Issuer { url: String, issuer: String },
     #[error("{url} cannot be used: {error}")]
@@ -72,16 +66,22 @@ struct Discovery {
     issuer: String,
     jwks_uri: String,
     authorization_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
     token_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
 /// Addresses of an issuer at which people log in; those that cannot be used are `None`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Endpoints {
     /// Where browsers are sent.
     pub(super) authorization: Option<String>,
+    /// Where a command line begins.
+    pub(super) device: Option<String>,
     /// Where codes are redeemed.
     pub(super) token: Option<String>,
+    /// Whether a client shows its secret in the field `Authorization`, and not in the form (RFC 6749 §2.3.1).
+    pub(super) is_basic: bool,
 }
 
 /// What an issuer publishes.
@@ -90,21 +90,6 @@ pub(super) struct Published {
     pub(super) endpoints: Endpoints,
     /// For how long it need not be fetched again.
     pub(super) fresh_for: Duration,
-    #[serde(default)]
-    device_authorization_endpoint: Option<String>,
-    #[serde(default)]
-    token_endpoint: Option<String>,
-    #[serde(default)]
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
-}
-
-/// The endpoints of a provider's device grant.
-#[derive(Debug, Clone)]
-pub(super) struct Endpoints {
-    pub(super) device: String,
-    pub(super) token: String,
-    /// Whether a client shows its secret in the field `Authorization`, and not in the form (RFC 6749 §2.3.1).
-    pub(super) is_basic: bool,
 }
 
 /// Fetches keys.
@@ -134,31 +119,6 @@ impl Fetcher {
         timeout(self.time_max, self.fetch(issuer)).await.unwrap_or(Err(late))
     }
 
-    /// Sends a form to an endpoint of an issuer. Returns the body of its answer; `None` if it refuses the form.
-    pub(super) async fn submit(&self, url: &str, form: String) -> Result<Option<Bytes>, Error> {
-        let late = Error::TooSlow(self.time_max.as_millis());
-        let request = Request::post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match timeout(self.time_max, self.body(url, request, form.into())).await.unwrap_or(Err(late)) {
-            Ok((body, _head)) => Ok(Some(body)),
-            // RFC 6749 §5.2.
-            Err(Error::Status { status: StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn fetch(&self, issuer: &Issuer) -> Result<Published, Error> {
-    /// The endpoints of the device grant of a provider.
-    pub(super) async fn endpoints(&self, issuer: &Issuer) -> Result<Endpoints, Error> {
-        let late = Error::TooSlow(self.time_max.as_millis());
-        let document = timeout(self.time_max, self.document(issuer)).await.unwrap_or(Err(late))?;
-        let endpoint = |text: Option<String>| issuer.keys_url(&text?);
-        let both = endpoint(document.device_authorization_endpoint).zip(endpoint(document.token_endpoint));
-        let (device, token) = both.ok_or_else(|| Error::Endpoints(issuer.discovery_url()))?;
-        let methods = document.token_endpoint_auth_methods_supported;
-        let is_basic = methods.is_none_or(|methods| methods.iter().any(|method| method == BASIC));
-        Ok(Endpoints { device, token, is_basic })
-    }
-
     /// Sends a form to an endpoint. Any status is an answer.
     pub(super) async fn post(
         &self,
@@ -177,34 +137,31 @@ impl Fetcher {
         Ok((head.status, body))
     }
 
-    async fn document(&self, issuer: &Issuer) -> Result<Discovery, Error> {
+    async fn fetch(&self, issuer: &Issuer) -> Result<Published, Error> {
         let url = issuer.discovery_url();
-        let (document, _head) = self.body(&url, Request::get(&url), Bytes::new()).await?;
+        let (document, _head) = self.body(&url).await?;
         let Ok(document) = serde_json::from_slice::<Discovery>(&document) else { return Err(Error::Document { url }) };
         // Discovery 1.0 §4.3: byte for byte, or one issuer could speak for another.
         if document.issuer != issuer.as_str() {
             return Err(Error::Issuer { url, issuer: document.issuer.chars().take(200).collect() });
         }
-        Ok(document)
-    }
-
-    async fn fetch(&self, issuer: &Issuer) -> Result<(Keys, Duration), Error> {
-        let document = self.document(issuer).await?;
         let keys_url = issuer.keys_url(&document.jwks_uri);
         let bad = || Error::KeysAddress(document.jwks_uri.chars().take(200).collect());
         let url = keys_url.ok_or_else(bad)?;
-        let (list, head) = self.body(&url, Request::get(&url), Bytes::new()).await?;
+        let (list, head) = self.body(&url).await?;
         let keys = Keys::parse(&list, self.keys_max).map_err(|error| Error::Keys { url, error })?;
-        // RFC 6749 §3.1: neither has a fragment.
+        // RFC 6749 §3.1: none has a fragment.
         let endpoint = |text: Option<String>| issuer.keys_url(&text?).filter(|url| !url.contains('#'));
+        let methods = document.token_endpoint_auth_methods_supported;
         let endpoints = Endpoints {
             authorization: endpoint(document.authorization_endpoint),
+            device: endpoint(document.device_authorization_endpoint),
             token: endpoint(document.token_endpoint),
+            is_basic: methods.is_none_or(|methods| methods.iter().any(|method| method == BASIC)),
         };
         Ok(Published { keys, endpoints, fresh_for: fresh_for(&head).clamp(FRESH_MIN, self.fresh_max) })
     }
 
-    async fn body(&self, url: &str, request: http::request::Builder, body: Bytes) -> Result<(Bytes, HeaderMap), Error> {
     async fn body(&self, url: &str) -> Result<(Bytes, HeaderMap), Error> {
         let request = Request::get(url)
             .header(ACCEPT, "application/json")
@@ -231,11 +188,6 @@ impl Fetcher {
             HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp);
         // It is asked so rarely that no connection is worth keeping.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        let request = request
-            .header(ACCEPT, "application/json")
-            .header(USER_AGENT, AGENT)
-            .body(Full::new(body))
-            .map_err(|error| Error::Address { url: owned(), error })?;
         let response = client.request(request).await.map_err(|error| Error::Connection { url: owned(), error })?;
         let (head, body) = response.into_parts();
         let collected = Limited::new(body, self.bytes_max).collect().await;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use devanture_config::edge_toml::Issuer;
 use devanture_config::limits::Limits;
 use parking_lot::Mutex;
@@ -98,14 +97,6 @@ impl Issuers {
             Err((Some(fetched), _)) => Ok(Arc::clone(&fetched.endpoints)),
             Err((None, failed)) => Err(self.unavailable(failed)),
         }
-    }
-
-    /// Sends a form to an endpoint of an issuer, as [`Fetcher::submit`] does.
-    pub(super) async fn submit(&self, issuer: &Issuer, url: &str, form: String) -> Result<Option<Bytes>, Unavailable> {
-        self.fetcher.submit(url, form).await.map_err(|error| {
-            tracing::warn!(%issuer, %error, "a code cannot be redeemed at its issuer");
-            self.unavailable(None)
-        })
     }
 
     /// What `look` finds in what is fetched and fresh; else what can be used after it was fetched again, with the last

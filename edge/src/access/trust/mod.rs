@@ -4,10 +4,11 @@
 //! identity token, [`jwks`] the keys of an issuer and checks signatures by them, both without I/O; `keys` fetches these
 //! keys and holds them; `claims` compares; `exchange` makes the token, in the same commit as the record of the identity
 //! token, so that each is exchanged once in a whole cluster. `oidc` reads the identity token of a person, whom `[oidc]`
-//! gives a role by their groups; `visitor` has one log in there who wants to see what is protected.
-//! gives a role by their groups, and `device` gets it from the provider where the client has a secret.
+//! gives a role by their groups; `visitor` has one log in there who wants to see what is protected, and `device` one who
+//! runs a command, where the `client` has a secret.
 
 mod claims;
+mod client;
 mod client_secret;
 mod device;
 mod exchange;
@@ -26,9 +27,7 @@ use devanture_config::edge_toml::{Issuer, Oidc, Trust};
 use devanture_config::limits::Limits;
 use tokio::sync::Semaphore;
 
-use fetch::Endpoints;
 use keys::Issuers;
-use parking_lot::Mutex;
 
 pub use client_secret::{BadSecretFile, check_secret_file};
 pub use device::DeviceLogin;
@@ -43,8 +42,6 @@ pub(super) struct Trusts {
     issuers: Issuers,
     /// Logins of visitors that the provider may confirm at once.
     visitors: Semaphore,
-    /// The endpoints of the provider, once a login has begun.
-    endpoints: Mutex<Option<(Issuer, Endpoints)>>,
 }
 
 impl Trusts {
@@ -56,7 +53,6 @@ impl Trusts {
             oidc: ArcSwapOption::empty(),
             issuers: Issuers::new(limits),
             visitors: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
-            endpoints: Mutex::default(),
         }
     }
 
@@ -66,6 +62,5 @@ impl Trusts {
         self.issuers.retain(|issuer| is_provider(issuer) || trusts.iter().any(|trust| trust.issuer == *issuer));
         self.all.store(Arc::new(trusts));
         self.oidc.store(oidc.map(Arc::new));
-        *self.endpoints.lock() = None;
     }
 }

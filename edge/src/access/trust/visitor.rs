@@ -4,17 +4,19 @@
 //! verifier of PKCE are derived from that secret, so that a code is of use with the cookie of its own login alone.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use devanture_config::AppName;
 use devanture_config::edge_toml::Oidc;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::StatusCode;
 use rand::RngCore as _;
 use serde::Deserialize;
 
 use super::claims::check_times;
+use super::client::form;
 use super::jwks::Verdict;
 use super::jwt::{self, Jwt};
 use super::{exchange, oidc};
@@ -172,20 +174,27 @@ impl Credentials {
             return Err(self.not_confirmed("the code is empty or too long", app, from));
         }
         let _permit = self.trusts.visitors.try_acquire().map_err(|_busy| Unconfirmed::Unavailable)?;
-        let issuers = &self.trusts.issuers;
-        let endpoints = issuers.endpoints(&oidc.issuer).await.map_err(|_wait| Unconfirmed::Unavailable)?;
-        let address = endpoints.token.as_ref().ok_or(Unconfirmed::Unavailable)?;
-        let body = form(&[
+        let unavailable = |_unusable| Unconfirmed::Unavailable;
+        let client = self.trusts.client(Arc::clone(&oidc)).await.map_err(unavailable)?;
+        let address = client.endpoints.token.as_ref().ok_or(Unconfirmed::Unavailable)?;
+        let fields = [
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", callback),
-            ("client_id", &oidc.client_id),
             ("code_verifier", &secret.verifier()),
-        ]);
-        let answer = issuers.submit(&oidc.issuer, address, body).await.map_err(|_wait| Unconfirmed::Unavailable)?;
-        let Some(answer) = answer else {
-            return Err(self.not_confirmed("the provider refuses the code", app, from));
-        };
+        ];
+        let (status, answer) = self.trusts.send(&client, address, &fields).await.map_err(unavailable)?;
+        match status {
+            StatusCode::OK => {}
+            // RFC 6749 §5.2.
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => {
+                return Err(self.not_confirmed("the provider refuses the code, or the client", app, from));
+            }
+            _ => {
+                tracing::warn!(issuer = %oidc.issuer, %status, "a code cannot be redeemed at its issuer");
+                return Err(Unconfirmed::Unavailable);
+            }
+        }
         let Ok(TokenAnswer { id_token }) = serde_json::from_slice(&answer) else {
             return Err(self.not_confirmed("the provider gives no identity token for the code", app, from));
         };
@@ -249,13 +258,6 @@ impl Credentials {
     }
 }
 
-/// Pairs as a query or a form has them.
-fn form(pairs: &[(&str, &str)]) -> String {
-    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-    pairs.join("&")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,10 +273,5 @@ mod tests {
         for bad in ["", "ab", &"0".repeat(63), &"g".repeat(64), &"0".repeat(66)] {
             assert!(LoginSecret::parse(bad).is_none(), "{bad}");
         }
-    }
-
-    #[test]
-    fn nothing_in_a_value_ends_it() {
-        assert_eq!(form(&[("a", "b c&d=e"), ("f", "é/:")]), "a=b%20c%26d%3De&f=%C3%A9%2F%3A");
     }
 }
