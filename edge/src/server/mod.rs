@@ -67,7 +67,6 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Credentials;
 use crate::admin::{Admin, Health, Node};
 use crate::blobs::durable;
-use crate::catalog::Catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::ledger::Ledger;
 use crate::listen::{self, ConnectionLimits, DrainOrder};
@@ -239,7 +238,7 @@ impl Server {
         }));
         begin_publishing(&control, &publisher, troubles)?;
         let health = Arc::new(Health::on(bounds.free_space));
-        let (credentials, handler) = begin_access(&control, stores.catalog, &publisher, (file, base, handler));
+        let (credentials, handler) = identities::begin(&control, stores.catalog, &publisher, (file, base, handler));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
         let serving = serving((file, base, descriptors), &control, handler, &certificates, &drain, port, &publisher);
@@ -429,21 +428,6 @@ fn ledger(file: &EdgeFile, stores: &Stores, live: Live) -> Arc<Ledger> {
 fn check_joined(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     identities::check(file, base)?;
     cluster::check(file, base)
-}
-
-/// The credentials of callers of the API, which handlers look visitors up by; their last uses are noted from now on.
-fn begin_access(
-    control: &Runtime,
-    catalog: Arc<dyn Catalog>,
-    publisher: &Publisher,
-    (file, base, handler): (&EdgeFile, &Path, HandlerParts),
-) -> (Arc<Credentials>, HandlerParts) {
-    let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), &file.limits));
-    identities::set(&credentials, file, base);
-    let kept = Arc::clone(&credentials);
-    control.spawn(async move { kept.keep_last_uses().await });
-    let handler = handler.with_visitors(&credentials);
-    (credentials, handler)
 }
 
 fn handover_parts(
