@@ -130,7 +130,7 @@ Examples:
 
 pub(super) const UNPIN: &str = "\
 Examples:
-  devanture push && devanture unpin       a fix that must reach everybody at once
+  devanture unpin                         what is live must reach everybody at once
   devanture unpin --env staging --json | jq .versions";
 
 pub(super) const STATUS: &str = "\
