@@ -18,7 +18,7 @@ use super::visitor::{AtLogin, CALLBACK_PATH, LOGIN_PATH};
 use super::visitor_cookie::cookie_values;
 use super::visitor_form::{self, VisitorForm};
 use super::visitor_login::{COOKIE_BYTES_MAX, LOGIN_S, cookie, login_url, parameter};
-use super::visitor_page::{Form, entered, page};
+use super::visitor_page::{Form, entered, page, page_again};
 use super::visitor_ticket::{Purpose, Ticket};
 use super::visitors::{Visitors, is_of_own_page};
 use crate::access::trust::{LoginSecret, Unconfirmed};
@@ -71,7 +71,7 @@ impl Handler {
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
         };
         if restriction.mode == Protection::Accounts {
-            return self.account_page((&text, &ticket), None, Refused::Protected);
+            return self.account_page((&text, &ticket), None, Refused::Protected, None);
         }
         let secret = LoginSecret::new();
         match visitors.credentials.provider_address(callback, &secret).await {
@@ -125,7 +125,7 @@ impl Handler {
         let Some((ticket, restriction)) = requested.filter(|(_, of)| of.mode == Protection::Accounts) else {
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
         };
-        let again = |notice, refused| self.account_page((&form.request, &ticket), notice, refused);
+        let again = |notice, refused| self.account_page((&form.request, &ticket), notice, refused, None);
         if !is_own {
             return again(None, Refused::Protected);
         }
@@ -135,16 +135,25 @@ impl Handler {
             Ok(false) => again(Some(NO_RIGHTS), Refused::Protected),
             Err(error) => match error.0.code {
                 Code::BadLogin => again(Some(WRONG), Refused::Protected),
-                Code::TooManyAttempts => again(Some(Refused::TooManyAttempts.row().1), Refused::TooManyAttempts),
+                Code::TooManyAttempts => {
+                    let (refused, request) = (Refused::TooManyAttempts, (form.request.as_str(), &ticket));
+                    self.account_page(request, Some(refused.row().1), refused, error.0.retry_after_s)
+                }
                 _ => again(Some(Refused::Unavailable.row().1), Refused::Unavailable),
             },
         }
     }
 
-    /// The page where the name and the password of an account are entered.
-    fn account_page(&self, (text, ticket): (&str, &Ticket), notice: Option<&str>, refused: Refused) -> Decision {
+    /// The page where the name and the password of an account are entered, with the seconds until they may be again.
+    fn account_page(
+        &self,
+        (text, ticket): (&str, &Ticket),
+        notice: Option<&str>,
+        refused: Refused,
+        retry_s: Option<u64>,
+    ) -> Decision {
         let origin = self.live.domains().url(&ticket.host);
-        page(Form::Account { request: text, host: &ticket.host, origin: &origin }, notice, refused)
+        page_again(Form::Account { request: text, host: &ticket.host, origin: &origin }, notice, refused, retry_s)
     }
 
     /// The request that a text is, if its hostname still is there.
@@ -167,13 +176,17 @@ impl Handler {
     /// The page for a visitor who is not let in, with the way back to where the login began.
     fn not_let_in(&self, unconfirmed: Unconfirmed, ticket: &Ticket) -> Decision {
         let (refused, notice) = match unconfirmed {
-            Unconfirmed::Limited => (Refused::TooManyAttempts, Refused::TooManyAttempts.row().1),
+            Unconfirmed::Limited { .. } => (Refused::TooManyAttempts, Refused::TooManyAttempts.row().1),
             Unconfirmed::NoRole => (Refused::Protected, NO_ROLE),
             Unconfirmed::Refused => (Refused::Protected, NOT_LOGGED_IN),
             Unconfirmed::Unavailable => (Refused::Unavailable, NO_PROVIDER),
         };
         let url = format!("{}{}", self.live.domains().url(&ticket.host), ticket.to);
-        page(Form::Elsewhere(Some(&url)), Some(notice), refused)
+        let retry_s = match unconfirmed {
+            Unconfirmed::Limited { retry_s } => Some(retry_s),
+            _ => None,
+        };
+        page_again(Form::Elsewhere(Some(&url)), Some(notice), refused, retry_s)
     }
 }
 

@@ -313,7 +313,7 @@ pub(super) fn unavailable(detail: &str, wait: Duration) -> Error {
     problem.hint("try again in a moment; the log of the edge says why").retry_after(seconds(wait)).into()
 }
 
-fn seconds(wait: Duration) -> u64 {
+pub(super) fn seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 

@@ -36,7 +36,10 @@ pub(crate) struct LoginSecret([u8; SECRET_BYTES]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unconfirmed {
     /// There were too many attempts from there.
-    Limited,
+    Limited {
+        /// Seconds until the next one.
+        retry_s: u64,
+    },
     /// None of the person's groups has a role in the app.
     NoRole,
     /// The provider did not confirm it, or what it sent is not of this login.
@@ -138,9 +141,9 @@ impl Credentials {
         app: &AppName,
         from: Option<IpAddr>,
     ) -> Result<u64, Unconfirmed> {
-        let attempt = self.attempts.begin_identity(from).map_err(|_wait| {
+        let attempt = self.attempts.begin_identity(from).map_err(|wait| {
             exchange::count(exchange::OIDC_LABEL, "limited");
-            Unconfirmed::Limited
+            Unconfirmed::Limited { retry_s: exchange::seconds(wait) }
         })?;
         let confirmed = self.redeem((code, issuer), callback, secret, app, from).await;
         // What is let in, and what no other code can help, does not count.
@@ -150,7 +153,7 @@ impl Credentials {
         let outcome = match confirmed {
             Ok(_) => "ok",
             Err(Unconfirmed::NoRole) => "no_role",
-            Err(Unconfirmed::Limited | Unconfirmed::Refused) => "refused",
+            Err(Unconfirmed::Limited { .. } | Unconfirmed::Refused) => "refused",
             Err(Unconfirmed::Unavailable) => "unavailable",
         };
         exchange::count(exchange::OIDC_LABEL, outcome);
