@@ -65,7 +65,12 @@ fn choose<'c>(head: &Head<'_>, current: &'c Arc<Current>, place: &Place) -> Opti
         Gives::Nothing => false,
     });
     let pin = pin.and_then(|pins| pins.cookie(&side.version, (head.now_s)()));
-    Some(Choice { side, gives: visitor.into_iter().chain(pin).collect(), says_again })
+    let gives = match (visitor, pin) {
+        // As mostly.
+        (None, None) => Vec::new(),
+        (visitor, pin) => visitor.into_iter().chain(pin).collect(),
+    };
+    Some(Choice { side, gives, says_again })
 }
 
 /// The version of a visitor who is not held, and the visitor's cookie where it is new.
