@@ -1,8 +1,8 @@
 //! The hostname where visitors of what is protected log in, `[names] login`: it takes the passwords of accounts, or sends
 //! browsers to the provider of `[oidc]` and takes them back.
 //!
-//! No app sees what is typed there. The provider knows this one address, and codes come to no hostname of an app. A login is of the browser that has the
-//! cookie of this hostname, which holds its secret and what it is for.
+//! No app sees what is typed there. The provider knows this one address, and codes come to no hostname of an app. A login
+//! is of the browser that has the cookie of this hostname, which holds its secret and what it is for.
 
 use std::net::IpAddr;
 
