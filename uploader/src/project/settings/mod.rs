@@ -3,6 +3,7 @@
 //!
 //! Nothing here reads a file or the process environment: maps come in, so that the order is a table of tests.
 
+mod address;
 mod identity;
 mod person;
 
@@ -14,10 +15,12 @@ use std::str::FromStr;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{self, SiteFile};
 use devanture_config::{AppName, PlaceName};
-use url::{Host, Url};
+use url::Url;
 
 use super::dotenv;
 use crate::output::exit::Failure;
+pub(crate) use address::is_loopback;
+use address::{edge_url, shown_url};
 pub(crate) use identity::{IdentityAccess, Origin};
 pub(crate) use person::{PersonAccess, no_token};
 
@@ -431,51 +434,6 @@ fn check_goes_together(
     Ok(())
 }
 
-/// An address as it can be shown: a user and a password in it are nobody else's.
-fn shown_url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("//") else { return text.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}//…@{host}{path}"),
-        None => text.to_owned(),
-    }
-}
-
-/// Reads the address of an edge.
-fn edge_url(text: &str, source: &str) -> Result<Url, Failure> {
-    let bad = |why: &str| {
-        Failure::new(
-            Code::Usage,
-            format!("{source}: `{}` is not the address of an edge: {why}.", shortened(&shown_url(text))),
-        )
-        .hint("it looks like https://edge.example.org:8444")
-    };
-    let mut url: Url = text.trim().parse().map_err(|error: url::ParseError| bad(&error.to_string()))?;
-    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if !plain || url.password().is_some() {
-        return Err(bad("it holds a user, a query or a fragment"));
-    }
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback(&url) => {}
-        "http" => return Err(bad("without https the token could be read on its way, so only loopback may have http")),
-        _ => return Err(bad("https:// is wanted")),
-    }
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&path);
-    Ok(url)
-}
-
-/// Whether `url` leads to this machine, whatever the network says.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
-}
-
 /// The folder of this program below the one for the state of the person's programs, as the XDG specification has it.
 fn state_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     // A path that is not absolute is to be passed over.
@@ -492,10 +450,6 @@ fn read_secret(text: &str, source: &str, thing: &str) -> Result<Token, Failure> 
     } else {
         Err(Failure::new(Code::Usage, format!("{source}: the {thing} holds characters that no {thing} has.")))
     }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(200).collect()
 }
 
 #[cfg(test)]
