@@ -57,10 +57,10 @@ impl Clock {
         std::fs::rename(new, self.file()).unwrap();
     }
 
-    /// An hour of the day, UTC, that does not begin for a while.
+    /// An hour of the day, UTC, that does not begin for a while. Never the first, so that some of the day lies before it.
     pub(crate) fn hour_far_from_now() -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        (now / 3_600 + 12) % 24
+        ((now / 3_600 + 12) % 24).max(1)
     }
 
     /// Sets it to a time of a later day, counted from today, in seconds after midnight UTC. Gives milliseconds since 1970
