@@ -58,3 +58,5 @@ pub mod tls;
 pub mod listen;
 
 pub mod server;
+
+pub mod doctor;

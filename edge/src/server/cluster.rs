@@ -30,7 +30,7 @@ const TICKETS_FILE: &str = "tickets.key";
 /// The folder of the local authority, beside the CA and in each data folder.
 const AUTHORITY_FOLDER: &str = "tls";
 /// Days before the end of a node's certificate from which on each start warns of it.
-pub(super) const WARN_DAYS: i64 = 60;
+pub(crate) const WARN_DAYS: i64 = 60;
 const DAY_S: i64 = 86_400;
 /// Longest wait of a start for what was committed while this node was away.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
@@ -136,7 +136,7 @@ impl Joined {
 }
 
 /// The folder of the node's certificate.
-pub(super) fn folder(file: &EdgeFile, base: &Path) -> PathBuf {
+pub(crate) fn folder(file: &EdgeFile, base: &Path) -> PathBuf {
     let named = file.cluster.as_ref().and_then(|cluster| cluster.folder.as_ref());
     named.map_or_else(|| data_dir(file, base).join(FOLDER_NAME), |folder| base.join(folder))
 }

@@ -12,7 +12,7 @@ use crate::telemetry::gauge_value;
 
 /// The limit of descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Descriptors {
+pub(crate) struct Descriptors {
     /// `None` if the system has no limit.
     max: Option<u64>,
 }
@@ -30,12 +30,12 @@ impl Descriptors {
     }
 
     /// As many as the system would allow; nothing is changed.
-    pub(super) fn allowed() -> Self {
+    pub(crate) fn allowed() -> Self {
         Self { max: getrlimit(Resource::Nofile).maximum }
     }
 
     /// How many are needed for so many connections of visitors.
-    pub(super) const fn needed(connections: u64) -> u64 {
+    pub(crate) const fn needed(connections: u64) -> u64 {
         connections.saturating_mul(4).div_ceil(3)
     }
 
@@ -69,7 +69,7 @@ impl Descriptors {
     }
 
     /// The connections of visitors of which `set` are wanted.
-    pub(super) fn of_visitors(self, set: u64) -> u64 {
+    pub(crate) fn of_visitors(self, set: u64) -> u64 {
         self.max.map_or(set, |max| set.min(max - max / 4)).max(1)
     }
 

@@ -8,7 +8,7 @@ use super::kernel;
 use crate::listen::UDP_RECEIVE_BUFFER_BYTES;
 
 /// The bound of the receive buffers of sockets, in bytes.
-pub(super) const RECEIVE_BUFFER_BOUND: &str = "net.core.rmem_max";
+pub(crate) const RECEIVE_BUFFER_BOUND: &str = "net.core.rmem_max";
 
 /// The ports that `file` names, a line each, with who comes by them. Those of this machine alone, and those that the
 /// system is to choose, are left out.

@@ -7,12 +7,12 @@ use std::path::Path;
 const TEXT_BYTES_MAX: usize = 64;
 
 /// A setting that is a number; `None` where it cannot be read.
-pub(super) fn number_of(name: &str) -> Option<u64> {
+pub(crate) fn number_of(name: &str) -> Option<u64> {
     first_line(Path::new(&format!("/proc/sys/{}", name.replace('.', "/")))).ok()??.parse().ok()
 }
 
 /// The first line of a short file, if it has one.
-pub(super) fn first_line(path: &Path) -> io::Result<Option<String>> {
+pub(crate) fn first_line(path: &Path) -> io::Result<Option<String>> {
     let text = std::fs::read_to_string(path)?;
     Ok(text.lines().next().filter(|line| line.len() <= TEXT_BYTES_MAX).map(|line| line.trim().to_owned()))
 }

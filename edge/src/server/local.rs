@@ -40,7 +40,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the owner alone.
 const MODE: u32 = 0o600;
 /// Longest time until the running edge has said something about itself.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Longest time that a connection to the address of the API may take.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
@@ -329,12 +329,12 @@ fn unanswered(error: &dyn std::error::Error) -> LocalError {
     LocalError::Unanswered(error.to_string())
 }
 
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LocalError> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LocalError> {
     serde_json::from_slice(body).map_err(|error| unanswered(&error))
 }
 
 /// Asks the running edge for a text; it has [`ANSWER_MAX`] for it.
-pub(super) async fn ask_text(socket: &Path, path: &str) -> Result<String, LocalError> {
+pub(crate) async fn ask_text(socket: &Path, path: &str) -> Result<String, LocalError> {
     let answer = tokio::time::timeout(ANSWER_MAX, ask(socket, Method::GET, path, NOTHING)).await;
     let late = |_elapsed| LocalError::Unanswered(format!("nothing came within {} s", ANSWER_MAX.as_secs()));
     Ok(String::from_utf8_lossy(&answer.map_err(late)??).into_owned())

@@ -138,7 +138,7 @@ fn tls(settings: &Etcd, base: &Path) -> Result<(ClientConfig, blake3::Hash), Sta
 ///
 /// # Errors
 /// [`StartError::Storage`] for settings and variables that make no sense.
-pub(super) fn bucket(settings: &S3, waits: Waits) -> Result<Bucket, StartError> {
+pub(crate) fn bucket(settings: &S3, waits: Waits) -> Result<Bucket, StartError> {
     let variables = own_variables();
     let trust = safekeeping::trust(&variables).map_err(|error| storage("blobs", error.0.detail.clone()))?;
     let settings = BucketSettings {

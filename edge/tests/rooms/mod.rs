@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 27] = [
+const ROOMS: [&str; 28] = [
     "telemetry",
     "s3",
     "blobs",
@@ -40,6 +40,7 @@ const ROOMS: [&str; 27] = [
     "tls",
     "listen",
     "server",
+    "doctor",
 ];
 
 /// What changes the file system, as it stands behind a `::` or a `.`.

@@ -6,7 +6,7 @@ use clap::Args;
 use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
 use devanture_edge::blobs::durable;
-use devanture_edge::server::{self, Finding, Names, SupportOptions};
+use devanture_edge::doctor::{self, Finding, Names, SupportOptions};
 use devanture_edge::telemetry;
 
 use crate::terminal::print_line;
@@ -40,10 +40,10 @@ pub(crate) struct SupportArgs {
 /// Prints what was found, a line each, also where the configuration at `path` has mistakes.
 pub(crate) async fn doctor(path: &Path, arguments: &DoctorArgs) -> Result<(), Failure> {
     let diagnosis = match read(path) {
-        Ok(Configuration { file, base, .. }) => server::examine(&file, &base, Names::Shown).await,
+        Ok(Configuration { file, base, .. }) => doctor::examine(&file, &base, Names::Shown).await,
         Err(error) => {
             let text = std::fs::read_to_string(path).ok();
-            server::examine_unread(&error, text.as_deref(), base_of(path)).await
+            doctor::examine_unread(&error, text.as_deref(), base_of(path)).await
         }
     };
     if arguments.json {
@@ -64,7 +64,7 @@ pub(crate) async fn support_bundle(configuration: &Configuration, arguments: Sup
     let names = if arguments.with_names { Names::Shown } else { Names::Counted };
     let options = SupportOptions { log: arguments.log.as_deref(), names };
     let file = (&configuration.file, configuration.text.as_str());
-    let bundle = server::support_bundle(file, &configuration.base, options).await;
+    let bundle = doctor::support_bundle(file, &configuration.base, options).await;
     let bundle = bundle.map_err(|error| Failure::refused(&error))?;
     let path = arguments.output.unwrap_or_else(|| {
         let time: String = date_time(telemetry::now_ms()).chars().filter(char::is_ascii_digit).collect();

@@ -25,8 +25,7 @@ use std::path::{Path, PathBuf};
 use devanture_config::edge_toml::EdgeFile;
 use serde::Serialize;
 
-use super::local::check_stored;
-use super::{StartError, data_dir};
+use crate::server::{self, StartError, check_stored, data_dir};
 use caller::Caller;
 use machine::Versions;
 use running::Edge;
@@ -74,7 +73,7 @@ async fn examine_with(file: &EdgeFile, base: &Path, names: Names, (edge, edge_fi
     let data_dir = data_dir(file, base);
     let (caller, running) = (Caller::of(&data_dir), edge.running());
     let mut findings = vec![Versions::of(&data_dir).finding()];
-    let is_misconfigured = configuration(&super::check(file, base), &caller, &mut findings);
+    let is_misconfigured = configuration(&server::check(file, base), &caller, &mut findings);
     findings.push(edge_finding);
     if let Some(running) = running {
         findings.extend(running.health_findings(names));
