@@ -6,6 +6,7 @@ use super::canary::CanaryShare;
 use super::collaboration::{Lock, PlaceStatus};
 use super::maintenance::Pause;
 use super::nodes::NodeStatus;
+use super::protection::Protection;
 use super::settings::SettingName;
 use super::signing::Signed;
 use super::steps::Urls;
@@ -61,6 +62,9 @@ pub struct Status {
     /// Earlier versions on which visitors are held, the last one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<VersionId>,
+    /// Who may see it, where not everybody may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
     /// Whether the live version has the signatures that the environment wants, where it wants any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,

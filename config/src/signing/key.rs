@@ -131,15 +131,16 @@ impl FromStr for SignerKey {
 
     fn from_str(text: &str) -> Result<Self, BadSignerKey> {
         let bad = |why| BadSignerKey { text: text.chars().take(40).collect(), why };
-        if text.chars().count() > SIGNER_CHARACTERS_MAX {
-            return Err(bad("it is too long"));
-        }
         if text.chars().any(char::is_control) {
             return Err(bad("it is not one line"));
         }
         let mut words = text.trim().splitn(3, ' ');
+        // Before its length: keys of other kinds are longer, and that is not what is wrong with them.
         if words.next() != Some(KIND) {
             return Err(bad("only keys of the kind ssh-ed25519 sign versions, as `ssh-keygen -t ed25519` makes them"));
+        }
+        if text.chars().count() > SIGNER_CHARACTERS_MAX {
+            return Err(bad("it is too long"));
         }
         let blob = STANDARD.decode(words.next().unwrap_or_default()).ok();
         let blob = blob.filter(|blob| blob.len() <= BLOB_BYTES_MAX);

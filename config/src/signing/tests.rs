@@ -91,6 +91,8 @@ fn a_key_is_written_as_it_was_read_and_is_the_same_with_another_comment() {
     let other: SignerKey = text.replace("ada@laptop", "somebody else").parse().unwrap();
     assert_eq!(other, public);
     assert_eq!(other.named(), format!("somebody else ({})", public.fingerprint()));
+    let rsa = format!("ssh-rsa {}", "A".repeat(700));
+    assert!(rsa.parse::<SignerKey>().is_err_and(|error| error.to_string().contains("ssh-ed25519")));
     let bad = ["", "ssh-rsa AAAA", "ssh-ed25519", "ssh-ed25519 !", "ssh-ed25519 AAAA", "ssh-ed25519\nAAAA"];
     for text in bad {
         assert!(text.parse::<SignerKey>().is_err(), "{text:?}");

@@ -45,6 +45,12 @@ impl Environments {
         Ok(ProtectionList { app: app.clone(), protections })
     }
 
+    /// Who may see an environment, or the previews of an app where it is `preview`.
+    pub(super) async fn protection_of(&self, app: &AppName, place: &PlaceName) -> Result<Protection, Error> {
+        let record = self.protection_record(&protection_key(app, place)).await?;
+        Ok(self.protection_status(place, record.as_ref().map(|(_, record)| record)).mode)
+    }
+
     /// Sets who may see an environment, or the previews of an app where it is `preview`.
     ///
     /// # Errors

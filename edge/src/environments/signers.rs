@@ -46,7 +46,12 @@ impl Environments {
         };
         let by = signed_by(&wanted.signers, &signatures, app, version);
         if !is_live {
-            check_enough(environment, version, &wanted, &by)?;
+            check_enough(environment, version, &wanted, &by).map_err(|Error(mut problem)| {
+                // It is stored, and who signs it looks at it first.
+                let preview = self.urls(app, environment, version).preview;
+                problem.detail.push_str(&format!(" Its preview: {preview}"));
+                Error(problem)
+            })?;
         }
         Ok(SignedThere { checks, by: by.into_iter().map(SignerKey::fingerprint).collect() })
     }
@@ -360,7 +365,10 @@ fn not_signed(environment: &PlaceName, version: &VersionId, wanted: &SignersReco
     let id = version.short();
     let detail = format!("{id} does not go live in {environment}: it wants {}, and {has}.", needs(wanted));
     Problem::new(Code::NotSigned, detail)
-        .hint(format!("`devanture sign {id} --key KEY` signs it; missing: {}", missing.join(", ")))
+        .hint(format!(
+            "`devanture sign {id} --key KEY` signs it, then `devanture switch {id}`; missing: {}",
+            missing.join(", ")
+        ))
         .into()
 }
 

@@ -1,6 +1,6 @@
 //! The status of an environment: what is live in it, where it is served, and in which state it is.
 
-use devanture_config::api::{AliasList, CanaryShare, Damage, PlaceStatus, Scope, Status, Urls};
+use devanture_config::api::{AliasList, CanaryShare, Damage, PlaceStatus, Protection, Scope, Status, Urls};
 use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -65,6 +65,7 @@ impl Environments {
             canary: pointer
                 .and_then(|pointer| pointer.canary)
                 .map(|canary| CanaryShare { version: canary.version, share: canary.share }),
+            protection: Some(self.protection_of(app, environment).await?).filter(|mode| *mode != Protection::Public),
             signed,
             parts: self.live_parts(app, environment),
             nodes: Vec::new(),

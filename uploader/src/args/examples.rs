@@ -23,7 +23,7 @@ Settings, the strongest first: flags, the environment, .env.APP, .env, devanture
   DEVANTURE_ENV     environment, prod by default           --env
   DEVANTURE_CA      PEM file of CAs to trust               --ca
 
-Exit codes: 0 done, 1 refused with nothing changed, 2 wrong use or a mistake in a file,
+Exit codes: 0 done, 1 refused or failed (what was live still is), 2 wrong use or a mistake in a file,
 3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted, 143 stopped by SIGTERM.";
 
 pub(super) const CHECK: &str = "\

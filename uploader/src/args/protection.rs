@@ -42,8 +42,8 @@ pub(crate) struct ShareArgs {
     /// The command; by default a link is made.
     #[command(subcommand)]
     pub(crate) command: Option<ShareCommand>,
-    /// Version, alias or environment; by default the live version
-    #[arg(value_name = "VERSION|ALIAS")]
+    /// Version or alias: its preview; environment: whatever is live there; by default the preview of the live version
+    #[arg(value_name = "VERSION|ALIAS|ENV")]
     pub(crate) target: Option<String>,
     /// How long the link is good, such as 7d or 12h; by default a week
     #[arg(long, value_name = "TIME", value_parser = lifetime_s)]

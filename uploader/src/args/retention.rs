@@ -76,16 +76,21 @@ pub(crate) enum Deletable {
     Named(Undeletable),
 }
 
-impl FromStr for Deletable {
-    type Err = BadIdPrefix;
+/// A text that names nothing to delete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; `delete environment NAME` and `delete app NAME` delete by name")]
+pub(crate) struct BadDeletable(BadIdPrefix);
 
-    fn from_str(text: &str) -> Result<Self, BadIdPrefix> {
+impl FromStr for Deletable {
+    type Err = BadDeletable;
+
+    fn from_str(text: &str) -> Result<Self, BadDeletable> {
         if text.starts_with('/') {
             return Ok(Self::Path(text.to_owned()));
         }
         match Undeletable::from_str(text, false) {
             Ok(kind) => Ok(Self::Named(kind)),
-            Err(_) => text.parse().map(Self::Version),
+            Err(_) => text.parse().map(Self::Version).map_err(BadDeletable),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `status`: what is live in an environment, and on each node of a cluster.
 
-use devanture_config::api::{NodeVersion, Signed, Status};
+use devanture_config::api::{NodeVersion, Protection, Signed, Status};
 use devanture_config::text::counted;
 
 use super::suggest;
@@ -37,6 +37,8 @@ fn signed_text(style: Style, signed: &Signed) -> String {
 
 fn lines(style: Style, status: &Status) -> Vec<String> {
     let mut lines = report::status_lines(style, status);
+    let protected = |mode: &Protection| style.line("protected", &format!("{mode} (devanture protect)"));
+    lines.extend(status.protection.as_ref().map(protected));
     lines.extend(status.signed.as_ref().map(|signed| style.line("signed", &signed_text(style, signed))));
     for node in &status.nodes {
         lines.push(style.line("node", &node_lines::summary(style, node, &status.environment)));

@@ -328,6 +328,7 @@ fn status(state: &State) -> Status {
         hostnames: Vec::new(),
         places: Vec::new(),
         pinned: Vec::new(),
+        protection: None,
         paused: None,
         locked: None,
         damaged: None,

@@ -57,6 +57,8 @@ async fn a_person_logs_in_with_an_account_at_the_hostname_that_is_for_it() {
     assert_eq!(made.code, Some(0), "{made:#?}");
     let protected = edge.run("shop", &["protect", "prod", "accounts"]);
     assert!(protected.stdout.contains("prod: accounts"), "{protected:#?}");
+    let status = edge.run("shop", &["status"]);
+    assert!(status.stdout.contains("protected  accounts (devanture protect)"), "{status:#?}");
     let Some(browser) = Browser::start().await else { return };
     let page = browser.open(&edge.url("shop.localhost", "/?from=a%20chat")).await;
     page.evaluate("document.querySelector('#login').click()").await;

@@ -110,6 +110,9 @@ async fn a_dry_run_foresees_that_signatures_are_missing_or_a_canary_runs() {
         let refused = run(&edge, folder, line);
         assert_eq!((refused.code, refused.problem().as_str()), (Some(1), "not_signed"), "{line}: {refused:#?}");
     }
+    // What is stored can be looked at before it is signed.
+    let refused = run(&edge, folder, "push");
+    assert!(refused.stderr.contains("Its preview: https://"), "{refused:#?}");
     for line in ["push --dry-run --sign ada", "push --dry-run --no-switch", "push --dry-run --alias next"] {
         succeeds(&edge, folder, line);
     }
@@ -117,6 +120,30 @@ async fn a_dry_run_foresees_that_signatures_are_missing_or_a_canary_runs() {
     write(folder, "three");
     for line in ["push --dry-run --sign ada --json", "push --sign ada --json"] {
         assert_eq!(run(&edge, folder, line).problem(), "canary_running", "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signs_learns_whether_it_is_enough() {
+    if !is_installed() {
+        return;
+    }
+    let edge = edge().start();
+    let project = project(&edge);
+    let folder = project.path();
+    for name in ["ada", "bob", "eve"] {
+        make_key(folder, name, "");
+    }
+    write(folder, "two");
+    let version = succeeds(&edge, folder, "push --no-switch --json").json()["version"].as_str().unwrap().to_owned();
+    succeeds(&edge, folder, "signers set ada.pub bob.pub --min 2");
+    for (signer, text) in [
+        ("eve", "0 of the 2 signatures that prod wants; of its signers these have not signed: ada ("),
+        ("ada", "1 of the 2 signatures that prod wants; of its signers these have not signed: bob ("),
+        ("bob", "2 of the 2 signatures that prod wants: `devanture switch"),
+    ] {
+        let signed = succeeds(&edge, folder, &format!("sign {version} --key {signer}"));
+        assert!(signed.stderr.contains(text), "{signed:#?}");
     }
 }
 
@@ -316,6 +343,12 @@ async fn a_changed_byte_of_a_live_site_is_found() {
         (Some(1), 1),
         "{excepted}"
     );
+    // A page by its address, too.
+    let by_address = verify(format!("{swapped} --except /")).json();
+    assert_eq!(by_address["unchecked"][0]["path"], "index.html", "{by_address}");
+    let login = BTreeMap::from(["/index.html", "/about.html"].map(|path| (path, b"a login".to_vec())));
+    let protected = verify(format!("http://{}/", serve_as("401 Unauthorized", login, String::new())));
+    assert!(protected.stderr.contains("`devanture protect`"), "{protected:#?}");
     let bare = format!("http://{}/", serve(BTreeMap::new(), String::new()));
     let none = verify(bare.clone());
     assert!(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use devanture_config::api::{Signers, SignersReport, SignersRequest, VersionSignatures};
 use devanture_config::problem::Code;
-use devanture_config::signing::SignerKey;
+use devanture_config::signing::{Signature, SignerKey, signed_by};
 use devanture_config::text::counted;
 
 use super::dry_run;
@@ -44,7 +44,34 @@ pub(crate) async fn sign(context: &Context, args: &SignArgs) -> Result<(), Failu
         signatures = edge.add_signature(&version, signature).await?;
     }
     context.output.report(&signatures, || list_lines(style, &signatures));
+    note_enough(context, &signatures).await;
     Ok(())
+}
+
+/// Notes whether the signatures are enough for the environment, where it wants some and the token may know.
+async fn note_enough(context: &Context, list: &VersionSignatures) {
+    let (Ok(edge), Ok(place)) = (context.edge(), context.place()) else { return };
+    let Ok(wanted) = edge.signers(&place).await else { return };
+    if wanted.signers.is_empty() {
+        return;
+    }
+    let signatures: Vec<Signature> = list.signatures.iter().map(|one| one.signature.0.clone()).collect();
+    let by = signed_by(&wanted.signers, &signatures, edge.app(), &list.version);
+    let (id, again) = (list.version.short(), context.again().0);
+    let has = u64::try_from(by.len()).unwrap_or(u64::MAX);
+    let count = format!("{has} of the {} that {place} wants", counted_of(wanted.signatures_min));
+    context.progress.note(&match has >= wanted.signatures_min {
+        true => format!("{count}: `devanture switch {id}{again}` makes it live"),
+        false => {
+            let missing = wanted.signers.iter().filter(|signer| !by.contains(signer));
+            let missing: Vec<String> = missing.map(|signer| escaped(&signer.named())).collect();
+            format!("{count}; of its signers these have not signed: {}", missing.join(", "))
+        }
+    });
+}
+
+fn counted_of(signatures: u64) -> String {
+    counted(usize::try_from(signatures).unwrap_or(usize::MAX), "signature")
 }
 
 fn list_lines(style: Style, list: &VersionSignatures) -> Vec<String> {
@@ -96,7 +123,7 @@ fn signer_lines(style: Style, signers: &Signers) -> Vec<String> {
     if signers.signers.is_empty() {
         return vec![format!("Versions need no signature in {place}.")];
     }
-    let needed = counted(usize::try_from(signers.signatures_min).unwrap_or(usize::MAX), "signature");
+    let needed = counted_of(signers.signatures_min);
     let mut lines = vec![style.line("wanted", &format!("{needed} in {place}"))];
     lines.extend(signers.signers.iter().map(|key| style.line("signer", &escaped(&key.named()))));
     if let Some(live) = &signers.live {

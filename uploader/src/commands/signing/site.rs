@@ -33,6 +33,9 @@ const BYTES_BEYOND: u64 = 1 << 20;
 /// The field that says which version answered.
 const VERSION: &str = "devanture-version";
 
+/// Why nothing came of a site that not everybody may see.
+pub(super) const PROTECTED: &str = "the answer is 401, as of a protected environment";
+
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,6 +127,7 @@ impl Site {
                 Found::Same => Found::OtherFile,
                 Found::Foreign(why) if status.is_success() => Found::Foreign(why),
                 Found::OtherFile => Found::OtherFile,
+                _ if status == StatusCode::UNAUTHORIZED => Found::Missing(PROTECTED.to_owned()),
                 _ => Found::Missing(format!("the answer is {}", status.as_u16())),
             });
         }

@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
 use super::live_log::{broken, continues, read_all};
-use super::site::{Found, Site};
+use super::site::{Found, PROTECTED, Site};
 use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::edge::client::Edge;
@@ -119,10 +119,12 @@ fn failure(verified: &Verified) -> Option<Failure> {
     let first = odd.first()?;
     let (count, path, why) = (counted(odd.len(), "file"), escaped(first.path.as_str()), escaped(&first.why));
     let message = format!("{count} of the site {} {what}, such as /{path}: {why}.", is_are(odd.len()));
-    let hint = if verified.foreign.is_empty() {
-        "where a rule of the site says so, leave the path out with `--except PATH`"
-    } else {
+    let hint = if !verified.foreign.is_empty() {
         "look at what answers there: another server, a proxy, a backend, or a changed edge"
+    } else if first.why == PROTECTED {
+        "`devanture protect` says who may see it, and visitors alone are answered: verify it while it is public"
+    } else {
+        "where a rule of the site says so, leave the path out with `--except PATH`"
     };
     Some(Failure::new(Code::ForeignBytes, message).hint(hint))
 }
@@ -199,12 +201,7 @@ async fn visit(
         let path = format!("/{path}");
         routes.iter().any(|route| route.path.takes(&path) && !route.files_first)
     };
-    let is_excepted = |path: &BundlePath| {
-        except.iter().map(|pattern| pattern.trim_start_matches('/')).any(|pattern| match pattern.strip_suffix('*') {
-            Some(beginning) => path.as_str().starts_with(beginning),
-            None => path.as_str() == pattern,
-        })
-    };
+    let is_excepted = |path: &BundlePath| except.iter().any(|pattern| takes(pattern, path.as_str()));
     let working = context.progress.working("verify", &verified.site);
     let found: Vec<(&BundlePath, Found)> = stream::iter(&manifest.files)
         .map(|(path, entry)| {
@@ -237,6 +234,19 @@ async fn visit(
         }
     }
     Ok(())
+}
+
+/// Whether an `--except` means a file: by its path, its address without `.html` or `index.html`, or what either begins with.
+fn takes(pattern: &str, path: &str) -> bool {
+    let pattern = pattern.trim_start_matches('/');
+    if let Some(beginning) = pattern.strip_suffix('*') {
+        return path.starts_with(beginning);
+    }
+    let address = path.strip_suffix(".html").unwrap_or(path);
+    let folder = address.strip_suffix("index").filter(|folder| folder.is_empty() || folder.ends_with('/'));
+    path == pattern
+        || address == pattern
+        || folder.is_some_and(|folder| folder.trim_end_matches('/') == pattern.trim_end_matches('/'))
 }
 
 fn lines(style: Style, verified: &Verified) -> Vec<String> {
