@@ -33,6 +33,8 @@ const PAGES = [
   ["/console/apps/shop/backend", "No backend here."],
   ["/console/apps/shop/protection", "feature-x"],
   ["/console/apps/shop/signing", "Versions need no signature here."],
+  ["/console/apps/shop/pins", "Nobody is held on an earlier version."],
+  ["/console/apps/shop/integrity", "No browser has reported anything."],
   ["/console/apps/shop/webhooks", "No webhook."],
   ["/console/apps/shop/tokens", "Make a token"],
   ["/console/apps/shop/upkeep", "versions_max"],

@@ -161,6 +161,9 @@ export interface Status {
   lost_secrets?: string[];
   canary?: CanaryShare | null;
   signed?: Signed;
+  /** Whether the live version holds its visitors, and the earlier versions on which some are held, the last one first. */
+  pins?: boolean;
+  pinned?: string[];
   more_places?: boolean;
   nodes?: NodeStatus[];
 }

@@ -76,3 +76,28 @@ export interface WebhookDetails {
   webhook: Webhook;
   deliveries: Delivery[];
 }
+
+/** What browsers reported about what pages load without a hash, and the hashes of what is live. */
+export interface IntegrityReports {
+  live?: { version: string; mode: IntegrityMode; pages: number };
+  reports: IntegrityReport[];
+  missing?: string[];
+}
+
+export type IntegrityMode = "off" | "report" | "enforce";
+
+export interface IntegrityReport {
+  /** From outside, as all of it. */
+  blocked: string;
+  destination: string;
+  page: string;
+  enforced: boolean;
+  count: number;
+  first_ms: number;
+  last_ms: number;
+}
+
+/** The versions on which nobody is held any more. */
+export interface Unpinned {
+  versions: string[];
+}

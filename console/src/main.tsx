@@ -48,7 +48,7 @@ function loadMore(): void {
   );
 }
 
-type AppPages = "ComparePage" | "PreviewsPage" | "TrafficPage" | "RequestsPage" | "HostnamesPage" | "SettingsPage" | "BackendPage" | "ProtectionPage" | "SigningPage" | "WebhooksPage" | "AppTokensPage" | "UpkeepPage";
+type AppPages = "ComparePage" | "PreviewsPage" | "TrafficPage" | "RequestsPage" | "HostnamesPage" | "SettingsPage" | "BackendPage" | "ProtectionPage" | "SigningPage" | "PinsPage" | "IntegrityPage" | "WebhooksPage" | "AppTokensPage" | "UpkeepPage";
 
 const OF_APPS: Record<string, AppPages> = {
   compare: "ComparePage",
@@ -60,6 +60,8 @@ const OF_APPS: Record<string, AppPages> = {
   backend: "BackendPage",
   protection: "ProtectionPage",
   signing: "SigningPage",
+  pins: "PinsPage",
+  integrity: "IntegrityPage",
   webhooks: "WebhooksPage",
   apptokens: "AppTokensPage",
   upkeep: "UpkeepPage",

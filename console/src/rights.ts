@@ -20,6 +20,8 @@ export const NEEDS = {
   seeLimits: ["read", "everywhere"],
   goLive: ["push", "here"],
   promote: ["promote", "here"],
+  seeReports: ["read", "here"],
+  unpin: ["push", "here"],
   lock: ["push", "here"],
   pause: ["push", "here"],
   changeSettings: ["promote", "here"],

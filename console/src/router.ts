@@ -26,6 +26,8 @@ const PAGES: [page: string, pattern: string][] = [
   ["backend", "/apps/:app/backend"],
   ["protection", "/apps/:app/protection"],
   ["signing", "/apps/:app/signing"],
+  ["pins", "/apps/:app/pins"],
+  ["integrity", "/apps/:app/integrity"],
   ["webhooks", "/apps/:app/webhooks"],
   ["apptokens", "/apps/:app/tokens"],
   ["upkeep", "/apps/:app/upkeep"],

@@ -51,7 +51,7 @@ export const t = {
   tabs: {
     title: (app: string) => `Pages of ${app}`, app: "Overview", deploys: "Deploys", compare: "Compare",
     previews: "Previews", traffic: "Traffic", requests: "Requests", hostnames: "Hostnames", settings: "Settings",
-    backend: "Backend", protection: "Protection", signing: "Signing", webhooks: "Webhooks", tokens: "Tokens", upkeep: "Safety",
+    backend: "Backend", protection: "Protection", signing: "Signing", pins: "Pins", integrity: "Integrity", webhooks: "Webhooks", tokens: "Tokens", upkeep: "Safety",
   },
   health: { live: "Live", nothing: "Nothing live", damaged: "Damaged", paused: "Paused", locked: "Live, locked", canary: (share: number) => `Live, canary ${share} %` },
   apps: {
@@ -83,6 +83,8 @@ export const t = {
     instances: "Instances",
     healthy: (healthy: number, all: number) => `${healthy} of ${all} healthy`,
     visitors: "Visitors",
+    held: "Held visitors",
+    heldOn: (versions: number) => `on ${many(versions, "earlier version", "earlier versions")}`,
     modes: { password: "by a password or a link", token: "by a link alone" } as Record<string, string>,
     signatures: "Signatures",
     signed: (by: number, least: number) => `${by} of the ${least} that are wanted`,

@@ -27,7 +27,7 @@ describe("the words of states", () => {
   const words = (schema: string, property: string) => {
     const text = page.split(new RegExp(`^    ${schema}:$`, "m")).at(-1)?.split(/^    [A-Z]\w+:$/m)[0] ?? "";
     const found = new RegExp(`^ +${property}:[^]*?enum: \\[([^\\]]+)\\]`, "m").exec(text)?.[1];
-    return found?.split(", ").sort() ?? [];
+    return found?.replaceAll('"', "").split(", ").sort() ?? [];
   };
 
   it("are those of the API", () => {
@@ -57,6 +57,7 @@ describe("the words of states", () => {
     for (const word of words("AuditEntry", "by")) expect((t.audit.by as Record<string, string>)[word], word).toBeDefined();
     for (const word of words("WebhookStatus", "state")) expect(m.webhooks.webhookStates[word], word).toBeDefined();
     for (const word of words("WebhookDelivery", "state")) expect(m.webhooks.states[word], word).toBeDefined();
+    expect(Object.keys(m.integrity.modes).sort()).toEqual(words("LiveIntegrity", "mode"));
     for (const word of words("LiveLogEntry", "kind")) expect((t.kinds as Record<string, string>)[word], word).toBeDefined();
     expect(toneOf("node", "of a later edge")).toBe("idle");
   });

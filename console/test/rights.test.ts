@@ -63,6 +63,8 @@ const OPERATIONS: Record<Deed, string[]> = {
     "POST /v1/apps/{app}/environments/{env}/instances/restart",
     "POST /v1/apps/{app}/environments/{env}/schedules/{name}/run",
   ],
+  seeReports: ["GET /v1/apps/{app}/environments/{env}/integrity"],
+  unpin: ["DELETE /v1/apps/{app}/environments/{env}/pins"],
   share: ["PUT /v1/apps/{app}/aliases/{name}", "DELETE /v1/apps/{app}/aliases/{name}"],
   protect: ["PUT /v1/apps/{app}/environments/{env}/protection"],
   shareLinks: ["POST /v1/apps/{app}/shares", "DELETE /v1/apps/{app}/shares/{id}"],

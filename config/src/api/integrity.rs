@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
+use crate::site_toml::Integrity;
 
 /// `GET /v1/apps/{app}/environments/{env}/integrity`: the last distinct reports, the latest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,11 +13,25 @@ pub struct IntegrityReports {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
+    /// What is live there, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveIntegrity>,
     /// The reports. Anybody can send one: they are signs, and no proof.
     pub reports: Vec<IntegrityReport>,
     /// Nodes of the cluster that did not answer: their reports are missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+}
+
+/// The hashes in the pages of a live version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveIntegrity {
+    /// The version.
+    pub version: VersionId,
+    /// `integrity` of its `devanture.toml` in the environment.
+    pub mode: Integrity,
+    /// Its pages that are served with a policy; none of a version that was stored before it had the key.
+    pub pages: u64,
 }
 
 /// What browsers reported of one file on one page.

@@ -74,7 +74,7 @@ pub use hostnames::{
     HostnameSource, HostnameStatus,
 };
 pub use instances::{InstanceList, InstanceState, InstanceStatus, RestartRequest, ScaleRequest};
-pub use integrity::{IntegrityReport, IntegrityReports};
+pub use integrity::{IntegrityReport, IntegrityReports, LiveIntegrity};
 pub(crate) use logs::SOURCES;
 pub use logs::{
     BadStatusFilter, InstanceLine, LOGS_GONE_HEADER, LOGS_RESUMED_HEADER, LOGS_SINCE_HEADER, LogFilter, LogLine,

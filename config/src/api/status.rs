@@ -59,6 +59,9 @@ pub struct Status {
     /// The canary beside the live version, where one runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryShare>,
+    /// Whether the live version holds its visitors, as `pin = "session"` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pins: bool,
     /// Earlier versions on which visitors are held, the last one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<VersionId>,

@@ -190,6 +190,13 @@ function Facts({ app, env, status, mode, settings, instances }: FactsProps) {
           <a href={to("protection", { app })}>{t.card.modes[mode] ?? mode}</a>
         </Fact>
       )}
+      {status.pinned && status.pinned.length > 0 && (
+        <Fact name={t.card.held}>
+          <a href={to("pins", { app })}>
+            <Mark tone="busy">{t.card.heldOn(status.pinned.length)}</Mark>
+          </a>
+        </Fact>
+      )}
       {status.signed && (
         <Fact name={t.card.signatures}>
           <a href={to("signing", { app }, { env })}>

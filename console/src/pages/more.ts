@@ -4,6 +4,8 @@ export { BackendPage } from "./backend.tsx";
 export { ComparePage } from "./compare.tsx";
 export { AuditPage, NodesPage } from "./edge.tsx";
 export { HostnamesPage } from "./hostnames.tsx";
+export { IntegrityPage } from "./integrity.tsx";
+export { PinsPage } from "./pins.tsx";
 export { PreviewsPage } from "./previews.tsx";
 export { ProtectionPage } from "./protection.tsx";
 export { RequestsPage } from "./requests.tsx";

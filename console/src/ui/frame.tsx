@@ -79,6 +79,8 @@ const TABS: [page: string, label: string][] = [
   ["backend", t.tabs.backend],
   ["protection", t.tabs.protection],
   ["signing", t.tabs.signing],
+  ["pins", t.tabs.pins],
+  ["integrity", t.tabs.integrity],
   ["webhooks", t.tabs.webhooks],
   ["apptokens", t.tabs.tokens],
   ["upkeep", t.tabs.upkeep],
@@ -128,10 +130,12 @@ interface AppFrameProps {
   info: AppInfo | null;
   /** Whether the page is about one environment, which is then chosen above it. */
   env?: string | null;
+  /** What can be chosen beside the environments. */
+  others?: string[];
   children: ComponentChildren;
 }
 
-export function AppFrame({ app, info, env, children }: AppFrameProps) {
+export function AppFrame({ app, info, env, others = [], children }: AppFrameProps) {
   const current = route.value.page;
   const keep = route.value.query.get("env");
   const bar = useRef<HTMLElement>(null);
@@ -148,7 +152,7 @@ export function AppFrame({ app, info, env, children }: AppFrameProps) {
         <h1 tabIndex={-1}>
           <Outside text={app} />
         </h1>
-        {env !== undefined && <EnvironmentChoice info={info} env={env} />}
+        {env !== undefined && <EnvironmentChoice info={info} env={env} others={others} />}
       </div>
       <nav class="tabs" ref={bar} aria-label={t.tabs.title(visible(app))}>
         {tabs.map(([page, label]) => (
@@ -162,8 +166,8 @@ export function AppFrame({ app, info, env, children }: AppFrameProps) {
   );
 }
 
-function EnvironmentChoice({ info, env }: { info: AppInfo | null; env: string | null }) {
-  const names = environmentsOf(info);
+function EnvironmentChoice({ info, env, others }: { info: AppInfo | null; env: string | null; others: string[] }) {
+  const names = [...environmentsOf(info), ...others];
   if (env && !names.includes(env)) names.push(env);
   return (
     <label class="environment">

@@ -61,6 +61,7 @@ impl Environments {
             lost_secrets: self.settings(app, environment).await?.lost(),
             more_places,
             went_back,
+            pins: pointer.as_ref().is_some_and(|pointer| pointer.pins.is_some()),
             pinned: pointer.as_ref().and_then(|pointer| pointer.pins.clone()).unwrap_or_default().earlier,
             canary: pointer
                 .and_then(|pointer| pointer.canary)

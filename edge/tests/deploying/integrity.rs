@@ -1,7 +1,8 @@
 //! Pages with the hashes of what they load, and the policy that browsers get with them.
 
-use devanture_config::api::{DeployOptions, IntegrityReports};
+use devanture_config::api::{DeployOptions, IntegrityReports, LiveIntegrity};
 use devanture_config::problem::Code;
+use devanture_config::site_toml::Integrity;
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -66,6 +67,12 @@ async fn a_page_names_the_hashes_of_its_own_files_and_has_a_policy() {
     assert_eq!(staging.headers.get("integrity-policy"), None);
     let preview = edge.get(&format!("{}--shop.localhost", pushed.version.short()), "/").await;
     assert_eq!((preview.text(), preview.headers.get("integrity-policy")), (PAGE.to_owned(), None));
+    for (place, mode) in [("prod", Some(Integrity::Enforce)), ("staging", Some(Integrity::Report)), ("preview", None)] {
+        let url = format!("/v1/apps/shop/environments/{place}/integrity");
+        let live = got(edge.api(Method::GET, &url)).await.json::<IntegrityReports>().live;
+        let expected = mode.map(|mode| LiveIntegrity { version: pushed.version, mode, pages: 2 });
+        assert_eq!(live, expected, "{place}");
+    }
     edge.stop().await;
 }
 

@@ -327,6 +327,7 @@ fn status(state: &State) -> Status {
         urls: version.map(|_| urls()),
         hostnames: Vec::new(),
         places: Vec::new(),
+        pins: false,
         pinned: Vec::new(),
         protection: None,
         paused: None,
