@@ -42,9 +42,16 @@ impl VersionRecord {
     /// The pages with hashes of an environment or preview, by the name of its table in `manifest`.
     #[must_use]
     pub fn integrity_in(&self, manifest: &Manifest, table: &str) -> IntegrityPages {
+        IntegrityPages::of_table(&self.integrity, manifest, table)
+    }
+}
+
+impl IntegrityPages {
+    /// Those of an environment or preview among `all`, by the name of its table in `manifest`.
+    #[must_use]
+    pub fn of_table(all: &[Self], manifest: &Manifest, table: &str) -> Self {
         let has_own = manifest.env.keys().any(|name| name.as_str() == table);
         let table = if has_own { table } else { "" };
-        let found = self.integrity.iter().find(|group| group.tables.contains(table));
-        found.cloned().unwrap_or_default()
+        all.iter().find(|group| group.tables.contains(table)).cloned().unwrap_or_default()
     }
 }

@@ -319,7 +319,7 @@ impl Publisher {
                     environment: &push.environment,
                     version: push.version,
                     manifest: &push.manifest,
-                    given: &given.forms,
+                    given: &given,
                     pool,
                     is_before_switch: true,
                     deadline: Some(Instant::now() + Duration::from_millis(self.ledger.limits().delta_ms_max)),

@@ -1,5 +1,6 @@
 //! Pages with the hashes of what they load, in the place of those of the bundle, and the policy that browsers get.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use devanture_config::Manifest;
@@ -10,7 +11,8 @@ use devanture_site::integrity::metadata;
 use http::{HeaderName, HeaderValue};
 
 use super::loader::{Error, LoadRequest};
-use crate::blobs::{Blobs, Key};
+use crate::blobs::{self, Blobs, Form, Key};
+use crate::catalog::integrity_pages::IntegrityPages;
 
 const ENFORCED: HeaderName = HeaderName::from_static("integrity-policy");
 const REPORTED: HeaderName = HeaderName::from_static("integrity-policy-report-only");
@@ -46,25 +48,39 @@ pub(super) async fn with_pages(
     if matches!(request.serving.integrity, None | Some(Integrity::Off)) {
         request.integrity.pages.clear();
     }
-    if request.integrity.pages.is_empty() {
-        return Ok(manifest);
+    Ok(match put_hashed_pages(blobs, &manifest, &mut request.integrity, &mut request.given).await? {
+        Some(with_pages) => Arc::new(with_pages),
+        None => manifest,
+    })
+}
+
+/// Puts pages with hashes in the place of those of `manifest`: `None` if there are none. What is lost of them is taken out
+/// of `integrity`, and what came beside a page of the bundle out of `given`.
+pub(crate) async fn put_hashed_pages(
+    blobs: &dyn Blobs,
+    manifest: &Manifest,
+    integrity: &mut IntegrityPages,
+    given: &mut BTreeMap<BundlePath, Vec<Form>>,
+) -> Result<Option<Manifest>, blobs::Error> {
+    if integrity.pages.is_empty() {
+        return Ok(None);
     }
-    let mut with_pages = Manifest::clone(&manifest);
-    for (path, page) in request.integrity.pages.clone() {
+    let mut with_pages = manifest.clone();
+    for (path, page) in integrity.pages.clone() {
         let Some(entry) = with_pages.files.get_mut(&path) else {
-            request.integrity.pages.remove(&path);
+            integrity.pages.remove(&path);
             continue;
         };
         if entry.hash == page.hash {
             continue;
         }
         if blobs.size(Key::Blob(page.hash)).await? != Some(page.size) {
-            request.integrity.pages.remove(&path);
+            integrity.pages.remove(&path);
             continue;
         }
         (entry.hash, entry.size) = (page.hash, page.size);
-        // What came beside the page is an encoding of other bytes.
-        request.given.remove(&path);
+        // It is an encoding of other bytes.
+        given.remove(&path);
     }
-    Ok(Arc::new(with_pages))
+    Ok(Some(with_pages))
 }

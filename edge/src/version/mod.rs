@@ -30,6 +30,7 @@ pub use deltas::FileDictionaries;
 pub use dictionary_misses::{DictionaryMiss, DictionaryMisses};
 pub use field_list::{CommonField, USE_AS_DICTIONARY};
 pub use head::{EntityTag, PreparedHead};
+pub(crate) use integrity::put_hashed_pages;
 pub use load::load;
 pub use loader::{Error, LoadRequest};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Fill, Memory, OverMemory, Relief};

@@ -1,5 +1,6 @@
 //! Pages with the hashes of what they load, and the policy that browsers get with them.
 
+use devanture_config::Digest;
 use devanture_config::api::{DeployOptions, IntegrityReports, LiveIntegrity};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::Integrity;
@@ -7,7 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::gate::push;
-use crate::support::{RunningEdge, edge, got, on_each_engine};
+use crate::support::{Got, RunningEdge, edge, got, on_each_engine};
 
 const HOST: &str = "shop.localhost";
 const REPORTS: &str = "/.well-known/devanture/integrity";
@@ -29,6 +30,7 @@ on_each_engine! {
     reports_are_counted_and_the_last_distinct_ones_are_kept
     imported_modules_have_their_hashes_in_an_import_map
     a_page_that_reaches_too_many_modules_is_served_as_it_is
+    a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent
 }
 
 async fn a_page_names_the_hashes_of_its_own_files_and_has_a_policy() {
@@ -180,4 +182,97 @@ async fn a_page_that_reaches_too_many_modules_is_served_as_it_is() {
         assert_eq!((page.text().as_bytes(), page.headers.get("integrity-policy")), (MODULES[0].1, None));
         edge.stop().await;
     }
+}
+
+/// What a delta in Zstandard begins with (RFC 9842 §5), before the SHA-256 of its dictionary.
+const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0];
+
+/// The pages of a site, which have a long head in common, and a script that each release changes.
+fn release(number: u8) -> Vec<(String, Vec<u8>)> {
+    let common: String =
+        (0..100_u8).map(|line| format!("<meta name={line} content={}>\n", Digest::of(&[line]))).collect();
+    let page = |name: &str| {
+        let own = Digest::of(name.as_bytes());
+        format!("<!doctype html>{common}<script src=/a.js></script><p>{own} in release {number}").into_bytes()
+    };
+    let mut files: Vec<_> = ["index", "about", "cart"].map(|name| (format!("{name}.html"), page(name))).into();
+    files.push(("a.js".to_owned(), format!("alert({number})").into_bytes()));
+    files
+}
+
+async fn push_release(edge: &RunningEdge, place: &str, number: u8) -> Vec<(String, Vec<u8>)> {
+    let files = release(number);
+    let named: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    push(edge, place, TOML, DeployOptions::default(), &named).await.unwrap();
+    files
+}
+
+/// The dictionary that the pages of a host offer.
+async fn offered(edge: &RunningEdge, host: &str) -> Vec<u8> {
+    let link = edge.get(host, "/").await.header("link").to_owned();
+    let (_, path) = link.split_once("</.well-known/devanture/dictionary/").unwrap_or_else(|| panic!("{link}"));
+    let path = path.split('>').next().unwrap();
+    let answer = edge.get(host, &format!("/.well-known/devanture/dictionary/{path}")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}");
+    answer.body.to_vec()
+}
+
+/// What somebody gets who has a dictionary.
+async fn with_dictionary(edge: &RunningEdge, host: &str, path: &str, dictionary: &[u8]) -> Got {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, dictionary);
+    let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
+    let visit = edge.visit(Method::GET, host, path).header("accept-encoding", "br, dcz");
+    got(visit.header("available-dictionary", format!(":{hash}:"))).await
+}
+
+#[track_caller]
+fn decoded(delta: &[u8], dictionary: &[u8], bytes_max: usize) -> Vec<u8> {
+    let (magic, rest) = delta.split_at(DCZ_MAGIC.len());
+    let (named, stream) = rest.split_at(32);
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, dictionary);
+    assert_eq!((magic, named), (&DCZ_MAGIC[..], hash.as_ref()));
+    zstd::bulk::Decompressor::with_dictionary(dictionary).unwrap().decompress(stream, bytes_max).unwrap()
+}
+
+async fn a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent() {
+    let staging = "staging--shop.localhost";
+    let edge = edge().with_limit("delta_ms_max", 600_000).start().await;
+    for place in ["prod", "staging"] {
+        push_release(&edge, place, 1).await;
+    }
+    let dictionary = offered(&edge, HOST).await;
+    // It holds what is sent: the hash of the script, too, which no page of the bundle has.
+    assert!(String::from_utf8_lossy(&dictionary).contains("integrity=\"sha256-"));
+    let files = push_release(&edge, "prod", 2).await;
+    for (path, file) in files.iter().filter(|(path, _)| path.ends_with(".html")) {
+        let path = format!("/{}", path.trim_end_matches(".html").trim_end_matches("index"));
+        let plain = edge.get(HOST, &path).await;
+        assert!(plain.text().contains("integrity=\"sha256-") && plain.text().contains("release 2"), "{path}");
+        let delta = with_dictionary(&edge, HOST, &path, &dictionary).await;
+        assert_eq!((delta.status, delta.header("content-encoding")), (StatusCode::OK, "dcz"), "{path}");
+        assert_eq!(decoded(&delta.body, &dictionary, 100_000), plain.body, "{path}");
+        assert!(delta.body.len() * 10 < file.len(), "{path}: {}", delta.body.len());
+        assert_eq!(delta.header("integrity-policy"), plain.header("integrity-policy"), "{path}");
+        assert_ne!(delta.header("etag"), plain.header("etag"), "{path}");
+        // Who has the page as it came in the bundle, or as it was sent, names no dictionary of the edge.
+        for other in [file, &plain.body.to_vec()] {
+            let answer = with_dictionary(&edge, HOST, &path, other).await;
+            assert_eq!(answer.header("content-encoding"), "br", "{path}");
+        }
+    }
+    // There the first release is live, with other hashes, as nothing is routed.
+    let dictionary = offered(&edge, staging).await;
+    let (plain, delta) = (edge.get(staging, "/").await, with_dictionary(&edge, staging, "/", &dictionary).await);
+    assert_eq!(delta.header("content-encoding"), "dcz");
+    assert_eq!(decoded(&delta.body, &dictionary, 100_000), plain.body);
+    assert!(plain.text().contains("release 1"));
+
+    // Where not everybody may see the pages, nobody gets a delta.
+    let protection =
+        edge.api(Method::PUT, "/v1/apps/shop/environments/prod/protection").json(&json!({"mode": "token"}));
+    assert_eq!(got(protection).await.status, StatusCode::OK);
+    let dictionary = offered(&edge, staging).await;
+    let refused = with_dictionary(&edge, HOST, "/", &dictionary).await;
+    assert_eq!((refused.status, refused.header("content-encoding")), (StatusCode::UNAUTHORIZED, ""));
+    edge.stop().await;
 }

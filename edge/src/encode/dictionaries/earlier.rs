@@ -32,6 +32,8 @@ pub(super) struct SideKey {
     pub(super) environment: PlaceName,
     /// Of the record of its dictionaries.
     pub(super) record: Digest,
+    /// Of the record of the version, which names its pages with hashes.
+    pub(super) record_of_version: Option<Digest>,
 }
 
 /// The sides that are remembered, the one that was used last first.
@@ -73,7 +75,8 @@ mod tests {
 
     fn key(version: &str, record: &str) -> SideKey {
         let (version, record) = (VersionId::of(version.as_bytes()), Digest::of(record.as_bytes()));
-        SideKey { app: "shop".parse().unwrap(), version, environment: PlaceName::prod(), record }
+        let (app, environment) = ("shop".parse().unwrap(), PlaceName::prod());
+        SideKey { app, version, environment, record, record_of_version: None }
     }
 
     fn side(files: usize) -> Arc<Side> {

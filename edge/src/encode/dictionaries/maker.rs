@@ -1,12 +1,11 @@
 //! The maker of deltas: its stores and limits, and what a pass over a version works with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use devanture_config::edge_toml::Compress;
 use devanture_config::limits::Limits;
-use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -14,10 +13,10 @@ use tokio::time::Instant;
 use super::earlier::KnownSides;
 use super::making::Tried;
 use super::record::{KnownDictionaries, PlaceKey};
-use crate::blobs::{Blobs, Form, Key};
+use crate::blobs::{Blobs, Key};
 use crate::catalog::Catalog;
 use crate::catalog::records::DictionariesRecord;
-use crate::encode::compress::Pool;
+use crate::encode::compress::{Given, Pool};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
 
@@ -40,6 +39,7 @@ pub struct Dictionaries {
 }
 
 /// One pass over a version.
+#[derive(Clone, Copy)]
 pub(crate) struct Pass<'p> {
     /// The app.
     pub(crate) app: &'p AppName,
@@ -49,8 +49,8 @@ pub(crate) struct Pass<'p> {
     pub(crate) version: VersionId,
     /// Its files.
     pub(crate) manifest: &'p Manifest,
-    /// Siblings that are encodings of a file, by the file's path.
-    pub(crate) given: &'p BTreeMap<BundlePath, Vec<Form>>,
+    /// Its encodings that came with it, and its pages with hashes.
+    pub(crate) given: &'p Given,
     /// Where it is done.
     pub(crate) pool: &'p Pool,
     /// Whether a push waits for it.

@@ -338,7 +338,9 @@ impl Dictionaries {
             return Ok(0);
         }
         let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
-        let blobs: BTreeSet<Digest> = manifest.files.values().map(|entry| entry.hash).collect();
+        let hashed = self.hashed_pages(app, &version, &manifest).await?;
+        let files = manifest.files.values().chain(hashed.files.values());
+        let blobs: BTreeSet<Digest> = files.map(|entry| entry.hash).collect();
         let deadline = self.background_deadline();
         let blobs: Vec<Digest> = blobs.into_iter().collect();
         let deltas = self.blobs.deltas_all(blobs.clone()).await?;

@@ -8,6 +8,7 @@
 mod corpus;
 mod deadline;
 mod earlier;
+mod hashed;
 mod imports;
 mod linked_assets;
 mod maker;
@@ -33,7 +34,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::compress::delta::sha256;
-use super::compress::{Pool, length_of};
+use super::compress::{Given, Pool, length_of};
 use super::wire_size::Siblings;
 use crate::blobs::{Form, Key};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
@@ -97,7 +98,8 @@ impl Dictionaries {
     ) -> Result<bool, Error> {
         let key = records::version_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
-        let given = records::read::<VersionRecord>(&key, &stored)?.given;
+        let VersionRecord { given, decoded, integrity, .. } = records::read(&key, &stored)?;
+        let given = Given { forms: given, decoded, integrity };
         let Some(manifest) = self.manifest(version).await? else { return Ok(false) };
         let (deadline, is_before_switch) = (self.background_deadline(), false);
         let pass =
@@ -121,14 +123,20 @@ impl Dictionaries {
             return Ok(Passed { record: record.clone(), deltas: 0 });
         }
         let own = own.unwrap_or_default();
+        let Given { forms, integrity, .. } = pass.given;
+        let served = self.served_in(pass.environment, pass.manifest, forms, integrity).await?;
+        let pass = &match &served {
+            Some((manifest, given)) => Pass { manifest, given, ..*pass },
+            None => *pass,
+        };
         let earlier = self.earlier(pass).await?;
-        let Some(public) = self.public(pass.manifest, pass.given, None, pass.deadline).await? else {
+        let Some(public) = self.public(pass.manifest, &pass.given.forms, None, pass.deadline).await? else {
             return Ok(Passed { record: own, deltas: 0 });
         };
         let followed = Some(Followed::new(pass.manifest, pass.deadline));
         let (named, _) = self.named(pass.manifest, &|path| public.anyone_may_read(path), followed).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
-        let siblings = Siblings::new(pass.manifest, pass.given);
+        let siblings = Siblings::new(pass.manifest, &pass.given.forms);
         let linked = self.linked(&files, &named, &siblings).await?;
         let deltas_from = own.deltas_from.clone();
         let mut record = DictionariesRecord { linked, deltas_from, ..DictionariesRecord::default() };
@@ -212,13 +220,21 @@ impl Dictionaries {
         let key = records::dictionaries_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(None) };
         let record = Digest::of(&stored.value);
-        let side_key = SideKey { app: app.clone(), version, environment: environment.clone(), record };
+        let version_key = records::version_key(app, &version);
+        let of_version = self.catalog.get(&version_key).await?;
+        let record_of_version = of_version.as_ref().map(|of_version| Digest::of(&of_version.value));
+        let side_key =
+            SideKey { app: app.clone(), version, environment: environment.clone(), record, record_of_version };
         if let Some(side) = self.known_sides.lock().get(&side_key) {
             return Ok(Some(side));
         }
         let Ok(record) = records::read::<DictionariesRecord>(&key, &stored) else { return Ok(None) };
         // One whose files are gone has no dictionaries any more.
         let Ok(Some(manifest)) = self.manifest(version).await else { return Ok(None) };
+        let of_version = of_version.and_then(|stored| records::read::<VersionRecord>(&version_key, &stored).ok());
+        let integrity = of_version.map(|record| record.integrity).unwrap_or_default();
+        let served = self.served_in(environment, &manifest, &BTreeMap::new(), &integrity).await?;
+        let manifest = served.map_or(manifest, |(manifest, _)| manifest);
         let (named, is_whole) = self.named(&manifest, &|path| !path.is_private(), None).await?;
         match kept_in(&*self.blobs, &manifest, environment, &record, &self.limits).await {
             Ok(kept) => {

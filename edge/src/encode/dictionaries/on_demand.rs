@@ -127,6 +127,10 @@ impl Dictionaries {
             return Ok(false);
         }
         let Some(manifest) = self.manifest(*version).await? else { return Ok(false) };
+        let VersionRecord { given, integrity, .. } = records::read(&key, &stored)?;
+        let environment = environment.clone().unwrap_or_else(PlaceName::preview);
+        let served = self.served_in(&environment, &manifest, &given, &integrity).await?;
+        let (manifest, given) = served.map_or((manifest, given), |(manifest, given)| (manifest, given.forms));
         // Only under a name that stays is a file asked for again by who has it (`with_themselves`).
         let has_name_that_stays = || {
             let mut paths = manifest.files.iter().filter(|(_, one)| one.hash == *blob).map(|(path, _)| path);
@@ -136,7 +140,6 @@ impl Dictionaries {
             self.tried_in_vain(*blob, dictionary);
             return Ok(false);
         }
-        let given = records::read::<VersionRecord>(&key, &stored)?.given;
         let Some(public) = self.public(&manifest, &given, Some(*blob), None).await? else { return Ok(false) };
         let entry = public.files().find(|(_, entry)| entry.hash == *blob).map(|(_, entry)| entry);
         let Some(entry) = entry else {
@@ -151,7 +154,6 @@ impl Dictionaries {
         }
         // Also where other files have deltas with that dictionary already: the version has this one only once it is
         // loaded again.
-        let environment = environment.clone().unwrap_or_else(PlaceName::preview);
         self.add_from(app, version, &environment, &BTreeSet::from([dictionary])).await?;
         Ok(true)
     }
