@@ -1,65 +1,12 @@
 //! Every limit of the edge: its name in `[limits]` of `edge.toml`, its default and its meaning.
 
 mod per_app;
+#[macro_use]
+mod table;
 #[cfg(test)]
 mod tests;
 
 pub use per_app::{AppLimits, PER_APP, zero_is_no_limit};
-
-macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $name:ident = $default:literal in $min:literal ..= $max:literal,)+) => {
-        /// The limits, each a key of `[limits]` in `edge.toml`.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct Limits {
-            $($(#[doc = $doc])+ pub $name: u64,)+
-            /// Other values for single apps: `[limits.apps.NAME]`.
-            pub apps: AppLimits,
-        }
-
-        impl Default for Limits {
-            fn default() -> Self {
-                Self { $($name: $default,)+ apps: AppLimits::default() }
-            }
-        }
-
-        /// One row of the table of limits.
-        #[derive(Debug, Clone, Copy)]
-        pub struct Limit {
-            /// The key.
-            pub name: &'static str,
-            /// The default value.
-            pub default: u64,
-            /// The least and the greatest value that are taken.
-            pub range: (u64, u64),
-            /// What it limits, as a sentence.
-            pub meaning: &'static str,
-        }
-
-        /// The table of limits, in the order of the documentation.
-        pub const TABLE: &[Limit] = &[
-            $(Limit { name: stringify!($name), default: $default, range: ($min, $max), meaning: concat!($($doc),+) },)+
-        ];
-
-        impl Limits {
-            /// The value of the limit named `name`.
-            #[must_use]
-            pub fn value(&self, name: &str) -> Option<u64> {
-                match name {
-                    $(stringify!($name) => Some(self.$name),)+
-                    _ => None,
-                }
-            }
-
-            /// The limit named `name`, to be set.
-            pub fn by_name(&mut self, name: &str) -> Option<&mut u64> {
-                match name {
-                    $(stringify!($name) => Some(&mut self.$name),)+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
 
 limits! {
     /// Bytes of all files of a bundle together.
@@ -86,6 +33,12 @@ limits! {
     integrity_reports_kept_max = 100 in 0 ..= 10_000,
     /// Apps of which these reports are kept: those with the latest ones.
     integrity_reports_apps_max = 256 in 0 ..= 100_000,
+    /// Bytes of a message of browsers with such reports; a longer one is counted, and not read.
+    integrity_report_bytes_max = 65_536 in 0 ..= 1_048_576,
+    /// Milliseconds that such a message may take to come in; one that takes longer is counted, and not read.
+    integrity_report_ms_max = 10_000 in 1 ..= 600_000,
+    /// Such messages that are read at once, of all apps; others are counted, and not read.
+    integrity_reports_reading_max = 64 in 0 ..= 4_096,
     /// How many times larger than its archive an unpacked bundle may be.
     archive_ratio_max = 200 in 1 ..= 100_000,
     /// Bytes of a manifest.

@@ -1,14 +1,17 @@
 //! Reports of browsers about what pages load without a hash: read within a bound and a time, and only as many at once.
 
 use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use devanture_config::limits::Limits;
 use devanture_site::cache;
 use devanture_site::integrity::integrity_reports;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body::Body;
+use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -18,16 +21,37 @@ use super::header_rules::HeaderRules;
 use crate::telemetry;
 use crate::version::Setting;
 
-/// Bytes of a message; of a longer one nothing is read.
-const BYTES_MAX: usize = 65_536;
-/// Messages that are read at once; others are only counted.
-const AT_ONCE: usize = 64;
-/// Time for all of a message.
-const TIME_MAX: Duration = Duration::from_secs(10);
 /// What stands for aliases and versions at their own hostnames.
 const PREVIEWS: &str = "preview";
 
-static READING: Semaphore = Semaphore::const_new(AT_ONCE);
+static READING: LazyLock<RwLock<Arc<Reading>>> =
+    LazyLock::new(|| RwLock::new(Arc::new(Reading::of(&Limits::default()))));
+
+/// How messages are read: of all apps of the process together.
+struct Reading {
+    /// Bytes of a message; of a longer one nothing is read.
+    bytes_max: usize,
+    /// Time for all of a message.
+    time_max: Duration,
+    /// Messages at once; others are only counted.
+    at_once: Semaphore,
+}
+
+/// Says within which limits the messages of browsers are read.
+pub fn read_integrity_reports(limits: &Limits) {
+    *READING.write() = Arc::new(Reading::of(limits));
+}
+
+impl Reading {
+    fn of(limits: &Limits) -> Self {
+        let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            bytes_max: most(limits.integrity_report_bytes_max),
+            time_max: Duration::from_millis(limits.integrity_report_ms_max),
+            at_once: Semaphore::new(most(limits.integrity_reports_reading_max).min(Semaphore::MAX_PERMITS)),
+        }
+    }
+}
 
 impl Handler {
     /// Reads a message, if that was decided, and answers it. It is counted whatever is in it.
@@ -40,8 +64,9 @@ impl Handler {
         let ReportMessage { current, custom_host } = *message;
         let version = &current.version;
         telemetry::count_in_app("devanture_integrity_reports_total", version.app.as_str(), &[], 1);
-        if let Ok(_reading) = READING.try_acquire()
-            && let Some(bytes) = read(request).await
+        let reading = Arc::clone(&READING.read());
+        if let Ok(_permit) = reading.at_once.try_acquire()
+            && let Some(bytes) = read(request, &reading).await
         {
             let place = if version.setting == Setting::Preview { PREVIEWS } else { &version.place };
             let reports = integrity_reports(&bytes, host, telemetry::now_ms());
@@ -57,23 +82,23 @@ impl Handler {
 }
 
 /// The body; `None` of one that is too long, too slow or broken.
-async fn read<B>(request: &mut Request<B>) -> Option<Vec<u8>>
+async fn read<B>(request: &mut Request<B>, &Reading { bytes_max, time_max, .. }: &Reading) -> Option<Vec<u8>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > BYTES_MAX) {
+    if length.is_some_and(|length| length > bytes_max) {
         return None;
     }
     let reading = async {
         let mut bytes = Vec::new();
         while let Some(frame) = std::future::poll_fn(|context| Pin::new(request.body_mut()).poll_frame(context)).await {
             bytes.extend_from_slice(frame.ok()?.data_ref().unwrap_or(&Bytes::new()));
-            if bytes.len() > BYTES_MAX {
+            if bytes.len() > bytes_max {
                 return None;
             }
         }
         Some(bytes)
     };
-    timeout(TIME_MAX, reading).await.ok().flatten()
+    timeout(time_max, reading).await.ok().flatten()
 }

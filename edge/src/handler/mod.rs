@@ -52,6 +52,7 @@ pub use decide::decide;
 pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, StatusPage};
 pub use engine_service::{Counted, EngineService};
 pub use header_rules::HeaderRules;
+pub use integrity_report::read_integrity_reports;
 pub use refused::Refused;
 pub use request_metrics::Measured;
 pub use request_outcome::FAULTS;

@@ -14,6 +14,7 @@ use super::stores::{CATALOG_NAME, Stores};
 use crate::admin::{CertificateOf, Node};
 use crate::blobs::{CacheUse, Survey};
 use crate::environments::VisitorPorts;
+use crate::handler::read_integrity_reports;
 use crate::ledger::{show_task, show_tasks};
 use crate::telemetry;
 use crate::tls::{self, Certificates};
@@ -32,6 +33,7 @@ pub(super) fn start(
     telemetry::keep_traffic(most(file.limits.traffic_kept_bytes_max), most(file.limits.traffic_kept_apps_max));
     let of_integrity = (file.limits.integrity_reports_kept_max, file.limits.integrity_reports_apps_max);
     telemetry::keep_integrity_reports(most(of_integrity.0), most(of_integrity.1));
+    read_integrity_reports(&file.limits);
     let survey = Survey::new(data_dir.to_owned());
     control.spawn(Arc::clone(&survey).watch(|| show_task("stored", telemetry::now_ms())));
     let cache = stores.tier.as_ref().map(|tier| CacheUse::new(Arc::clone(&survey), tier.bytes_max));

@@ -117,6 +117,28 @@ async fn reports_are_counted_and_the_last_distinct_ones_are_kept() {
     edge.stop().await;
 }
 
+/// Its edges are processes of their own, as these limits are those of a process.
+#[tokio::test]
+async fn a_message_beyond_the_limits_is_counted_and_not_read() {
+    for (limit, value, is_kept) in [
+        ("integrity_report_bytes_max", 100, false),
+        ("integrity_reports_reading_max", 0, false),
+        ("rules_max", 9, true),
+    ] {
+        let edge = edge().in_a_process().with_limit(limit, value).start().await;
+        push(&edge, "prod", TOML, DeployOptions::default(), SITE).await.unwrap();
+        let (page, blocked) = (format!("https://{HOST}/"), "https://cdn.example/a.js");
+        let body = json!({ "documentURL": page, "blockedURL": blocked, "destination": "script" });
+        let sent = edge.visit(Method::POST, HOST, REPORTS).header("content-type", "application/reports+json");
+        let body = json!([{ "type": "integrity-violation", "body": body }]).to_string();
+        assert_eq!(got(sent.body(body)).await.status, StatusCode::NO_CONTENT, "{limit}");
+        assert_eq!(reports(&edge).await, 1, "{limit}");
+        let found = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/integrity")).await;
+        assert_eq!(found.json::<IntegrityReports>().reports.len(), usize::from(is_kept), "{limit}");
+        edge.stop().await;
+    }
+}
+
 const MODULES: &[(&str, &[u8])] = &[
     ("index.html", b"<!doctype html><script type=module src=/main.js></script>"),
     ("own.html", b"<script type=importmap>{\"imports\":{\"lib\":\"/lib.js\"}}</script><script type=module src=/main.js></script>"),
