@@ -149,6 +149,7 @@ codes! {
     TooManyAttempts "too_many_attempts" 429 Unreachable "There were too many attempts to log in, or too many changes in a minute.",
     TooManyPushes "too_many_pushes" 429 Unreachable "The app has begun as many pushes in an hour as the edge allows one app.",
     TooManyStreams "too_many_streams" 429 Unreachable "The token or account follows as many deploys and logs as the edge allows one.",
+    TooManyTests "too_many_tests" 429 Unreachable "The app's webhooks were tested as often in a minute as the edge allows one app.",
     Unauthenticated "unauthenticated" 401 Forbidden "A token is needed.",
     Unreachable "unreachable" 0 Unreachable "The edge cannot be reached.",
     UnreadableFile "unreadable_file" 0 Usage "A file of the folder cannot be read.",

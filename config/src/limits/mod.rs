@@ -1,11 +1,13 @@
 //! Every limit of the edge: its name in `[limits]` of `edge.toml`, its default and its meaning.
 
+mod definition;
 mod per_app;
 #[macro_use]
 mod table;
 #[cfg(test)]
 mod tests;
 
+use definition::limits;
 pub use per_app::{AppLimits, PER_APP, zero_is_no_limit};
 
 limits! {
@@ -345,6 +347,10 @@ limits! {
     webhook_deliveries_kept = 50 in 0 ..= 10_000,
     /// Messages to webhooks of all apps that are sent at once, of one app a quarter as many at most; others wait for their turn.
     webhook_sends_max = 32 in 1 ..= 1_000,
+    /// Attempts to send messages to webhooks of one app in a minute; further ones wait.
+    webhook_messages_per_minute_per_app_max = 120 in 1 ..= 10_000,
+    /// Tests of the webhooks of one app in a minute, on each node; further ones are answered 429 with `Retry-After`.
+    webhook_tests_per_minute_per_app_max = 20 in 1 ..= 1_000,
     /// Milliseconds that one attempt to send a message to a webhook may take.
     webhook_ms_max = 15_000 in 100 ..= 60_000,
     /// Milliseconds for which a receiver may fail before its webhook is disabled.

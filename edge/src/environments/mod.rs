@@ -105,9 +105,8 @@ impl Environments {
     #[must_use]
     pub(crate) fn new(ledger: Arc<Ledger>, parts: Parts) -> Self {
         let (runner, settings_of) = parts.runner.unzip();
-        let sends_max = ledger.limits().webhook_sends_max;
         Self {
-            webhooks: webhooks::Webhooks::new(&parts.dns_servers, parts.upstreams.clone(), sends_max),
+            webhooks: webhooks::Webhooks::new(&parts.dns_servers, parts.upstreams.clone(), &ledger.limits()),
             prover: hostnames::Prover::new(
                 Arc::clone(&ledger.catalog),
                 parts.dns_servers,

@@ -8,6 +8,7 @@
 )]
 mod attempts;
 mod events;
+mod floods;
 mod hostile;
 mod managing;
 pub(crate) mod receiver;

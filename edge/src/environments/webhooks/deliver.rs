@@ -52,7 +52,13 @@ struct Made<'a> {
 impl Environments {
     /// Sends a message, if it is due. Returns when to look at it again; `None` where it waits no longer.
     pub(super) async fn deliver(&self, at: &DeliveryAt) -> Option<u64> {
-        match self.try_deliver(at).await {
+        let mut is_sent = false;
+        let looked = self.try_deliver(at, &mut is_sent).await;
+        // It counts as one of the app's attempts since it was begun.
+        if !is_sent {
+            self.webhooks.messages.give_back(&at.app);
+        }
+        match looked {
             Ok(next_ms) => next_ms,
             Err(error) => {
                 tracing::warn!(app = %at.app, webhook = %at.webhook, %error, "a message to a webhook is not sent for now");
@@ -61,7 +67,7 @@ impl Environments {
         }
     }
 
-    async fn try_deliver(&self, at: &DeliveryAt) -> Result<Option<u64>, Error> {
+    async fn try_deliver(&self, at: &DeliveryAt, is_sent: &mut bool) -> Result<Option<u64>, Error> {
         let Some((record, check)) = self.delivery_record(WAITING_PREFIX, at).await? else { return Ok(None) };
         let now_ms = telemetry::now_ms();
         let webhook = self.webhook_record(&at.app, &at.webhook).await?;
@@ -93,6 +99,7 @@ impl Environments {
         let time_max = Duration::from_millis(limits.webhook_ms_max);
         let attempted = match opened {
             Ok(opened) => {
+                *is_sent = true;
                 let message = message(&at.id, &claimed, webhook.format, &opened);
                 self.webhooks.client.send((&opened.target, webhook.trusted), message, time_max).await
             }

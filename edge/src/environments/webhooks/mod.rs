@@ -10,6 +10,7 @@ mod deliver;
 mod manage;
 mod message;
 mod outcome;
+mod per_minute;
 mod queue;
 mod records;
 mod requested;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::DeliveryState;
+use devanture_config::limits::Limits;
+use devanture_config::{AppName, PlaceName};
 use metrics::gauge;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
@@ -28,6 +31,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::client::Client;
+use self::per_minute::PerMinute;
 use self::queue::Queue;
 use super::Environments;
 use crate::catalog::scan::Scan;
@@ -56,17 +60,22 @@ pub(super) struct Webhooks {
     /// Nothing is sent any more.
     is_closed: watch::Sender<bool>,
     attempts: TaskTracker,
-    /// Places of tests.
+    /// Attempts of each app to send messages that wait.
+    messages: PerMinute,
+    /// Places of tests, and how many there were.
     tests: Arc<Shares>,
+    tested: PerMinute,
 }
 
 impl Webhooks {
-    pub(super) fn new(dns_servers: &[SocketAddr], policy: Policy, sends_max: u64) -> Self {
+    pub(super) fn new(dns_servers: &[SocketAddr], policy: Policy, limits: &Limits) -> Self {
         Self {
             client: Client::new(dns_servers, policy),
             is_closed: watch::Sender::new(false),
             attempts: TaskTracker::new(),
-            tests: Shares::new(sends_max),
+            messages: PerMinute::new(limits.webhook_messages_per_minute_per_app_max),
+            tests: Shares::new(limits.webhook_sends_max),
+            tested: PerMinute::new(limits.webhook_tests_per_minute_per_app_max),
         }
     }
 }
@@ -121,7 +130,8 @@ impl Environments {
         self.read_waiting(&mut queue).await;
         loop {
             let sends_max = usize::try_from(self.ledger.limits().webhook_sends_max).unwrap_or(usize::MAX);
-            for at in queue.begin_due(telemetry::now_ms(), sends_max) {
+            let may_send = |app: &AppName| self.webhooks.messages.take(app).is_ok();
+            for at in queue.begin_due(telemetry::now_ms(), sends_max, may_send) {
                 let (this, ended_in) = (Arc::clone(self), ended_in.clone());
                 self.webhooks.attempts.spawn(async move {
                     let next_ms = this.deliver(&at).await;
@@ -236,7 +246,7 @@ fn look_at_deleted(queue: &mut Queue, key: &str) {
     }
 }
 
-fn deleted_environment(key: &str) -> Option<(devanture_config::AppName, devanture_config::PlaceName)> {
+fn deleted_environment(key: &str) -> Option<(AppName, PlaceName)> {
     let (app, environment) = key.strip_prefix(gone::DELETED_ENVIRONMENTS_PREFIX)?.split_once('/')?;
     Some((app.parse().ok()?, environment.parse().ok()?))
 }

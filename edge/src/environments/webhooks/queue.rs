@@ -59,8 +59,13 @@ impl Queue {
 
     /// Takes the messages that are due, those first that are due the longest: as many as may be sent at once, of one app a
     /// quarter of them and to one webhook a quarter of these. So a slow receiver holds up no other app's, and of its own
-    /// app it takes several to hold up the others.
-    pub(super) fn begin_due(&mut self, now_ms: u64, sends_max: usize) -> Vec<DeliveryAt> {
+    /// app it takes several to hold up the others. Those of an app for which `may_send` says no go on waiting.
+    pub(super) fn begin_due(
+        &mut self,
+        now_ms: u64,
+        sends_max: usize,
+        may_send: impl Fn(&AppName) -> bool,
+    ) -> Vec<DeliveryAt> {
         let per_app_max = sends_max.div_ceil(4);
         let per_webhook_max = per_app_max.div_ceil(4);
         let mut begun = Vec::new();
@@ -75,6 +80,9 @@ impl Queue {
             let webhook = (at.app.clone(), at.webhook.clone());
             let to_webhook = self.sending_by_webhook.get(&webhook).copied().unwrap_or(0);
             if of_app >= per_app_max || to_webhook >= per_webhook_max || self.sending.contains(at) {
+                continue;
+            }
+            if !may_send(&at.app) {
                 continue;
             }
             self.sending_by_webhook.insert(webhook, to_webhook.saturating_add(1));
@@ -129,13 +137,13 @@ mod tests {
         queue.set(at("shop", 1), 20, None);
         queue.set(at("shop", 2), 10, None);
         queue.set(at("shop", 3), 40, None);
-        assert_eq!(queue.begin_due(30, 32), [at("shop", 2), at("shop", 1)]);
-        assert!(queue.begin_due(30, 32).is_empty());
+        assert_eq!(queue.begin_due(30, 32, |_| true), [at("shop", 2), at("shop", 1)]);
+        assert!(queue.begin_due(30, 32, |_| true).is_empty());
         queue.remove(&at("shop", 2));
         queue.ended(&at("shop", 2));
         queue.postpone(&at("shop", 1), 50);
         queue.ended(&at("shop", 1));
-        assert_eq!(queue.begin_due(50, 32), [at("shop", 3), at("shop", 1)]);
+        assert_eq!(queue.begin_due(50, 32, |_| true), [at("shop", 3), at("shop", 1)]);
         assert_eq!(queue.len(), 2);
     }
 
@@ -146,8 +154,8 @@ mod tests {
         queue.set(at("shop", 1), year_ms, None);
         queue.set(at("shop", 2), 26 * hour_ms, None);
         queue.set(at("shop", 3), 1, None);
-        assert_eq!(queue.begin_due(2, 32), [at("shop", 3), at("shop", 1)]);
-        assert!(queue.begin_due(2, 32).is_empty());
+        assert_eq!(queue.begin_due(2, 32, |_| true), [at("shop", 3), at("shop", 1)]);
+        assert!(queue.begin_due(2, 32, |_| true).is_empty());
     }
 
     /// Law 11.
@@ -157,12 +165,12 @@ mod tests {
         let to = |webhook: &str, id| DeliveryAt { webhook: webhook.parse().unwrap(), ..at("greedy", id) };
         ["one", "two", "three"].iter().for_each(|name| (0..100).for_each(|id| queue.set(to(name, id), 1, None)));
         queue.set(at("shop", 1), 2, None);
-        let begun = queue.begin_due(10, 8);
+        let begun = queue.begin_due(10, 8, |_| true);
         assert_eq!(begun.iter().filter(|at| at.app.as_str() == "greedy").count(), 2);
         assert_eq!(begun.last(), Some(&at("shop", 1)));
         begun.iter().for_each(|at| queue.ended(at));
         assert!(queue.sending_by_app.is_empty() && queue.sending_by_webhook.is_empty());
-        assert_eq!(Queue::default().begin_due(10, 1), []);
+        assert_eq!(Queue::default().begin_due(10, 1, |_| true), []);
     }
 
     #[test]
@@ -171,10 +179,10 @@ mod tests {
         (0..100).for_each(|id| queue.set(at("shop", id), 1, None));
         let pager = DeliveryAt { webhook: "pager".parse().unwrap(), ..at("shop", 1) };
         queue.set(pager.clone(), 2, None);
-        assert_eq!(queue.begin_due(10, 32), [at("shop", 0), at("shop", 1), pager]);
+        assert_eq!(queue.begin_due(10, 32, |_| true), [at("shop", 0), at("shop", 1), pager]);
         queue.ended(&at("shop", 0));
         queue.remove(&at("shop", 0));
-        assert_eq!(queue.begin_due(10, 32), [at("shop", 2)]);
+        assert_eq!(queue.begin_due(10, 32, |_| true), [at("shop", 2)]);
     }
 
     #[test]
@@ -185,8 +193,17 @@ mod tests {
         queue.set(at("blog", 3), 90, Some("staging".parse().unwrap()));
         let (shop, staging): (AppName, PlaceName) = ("shop".parse().unwrap(), "staging".parse().unwrap());
         queue.look_at(&shop, |_, environment| environment == Some(&staging));
-        assert_eq!(queue.begin_due(10, 32), [at("shop", 1)]);
+        assert_eq!(queue.begin_due(10, 32, |_| true), [at("shop", 1)]);
         queue.look_at(&shop, |_, _| true);
-        assert_eq!(queue.begin_due(10, 32), [at("shop", 2)]);
+        assert_eq!(queue.begin_due(10, 32, |_| true), [at("shop", 2)]);
+    }
+
+    #[test]
+    fn an_app_that_has_sent_as_much_as_it_may_waits_and_the_others_do_not() {
+        let mut queue = Queue::default();
+        queue.set(at("greedy", 1), 1, None);
+        queue.set(at("shop", 1), 2, None);
+        assert_eq!(queue.begin_due(10, 32, |app| app.as_str() != "greedy"), [at("shop", 1)]);
+        assert_eq!(queue.begin_due(10, 32, |_| true), [at("greedy", 1)]);
     }
 }

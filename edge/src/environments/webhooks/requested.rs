@@ -5,6 +5,7 @@ use std::time::Duration;
 use devanture_config::AppName;
 use devanture_config::api::{DeliveryState, WebhookData, WebhookDelivery, WebhookEvent, WebhookName};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 
 use super::deliver::message;
 use super::records::listed;
@@ -18,7 +19,7 @@ impl Environments {
     /// Sends a message to a webhook now, once, from this node, also to one that is disabled. Returns what came of it.
     ///
     /// # Errors
-    /// `not_found`; `busy` where as many are sent as may; `secrets_locked`.
+    /// `not_found`; `busy` where as many are sent as may; `too_many_tests`; `secrets_locked`.
     pub async fn test_webhook(
         &self,
         actor: &Actor,
@@ -33,6 +34,8 @@ impl Environments {
         let at_ms = telemetry::now_ms();
         let at = DeliveryAt { app: app.clone(), webhook: name.clone(), id: message_id(at_ms) };
         let opened = self.opened(app, name, &webhook)?;
+        let count_max = self.ledger.limits().webhook_tests_per_minute_per_app_max;
+        self.webhooks.tested.take(app).map_err(|wait_ms| too_many_tests(app, count_max, wait_ms))?;
         let event = AuditEvent::of(Action::TestWebhook).app(app).what(format!("{name} {}", webhook.address));
         self.ledger.commit(actor, event, Commit::default()).await?;
         let (actor, webhook_name) = (Some(actor.name.clone()), Some(name.clone()));
@@ -108,4 +111,14 @@ impl Environments {
         })
         .await
     }
+}
+
+fn too_many_tests(app: &AppName, count_max: u64, wait_ms: u64) -> Problem {
+    let wait_s = wait_ms.div_ceil(1_000).max(1);
+    let times = counted(count_max, "time");
+    let detail = format!("Webhooks of the app {app} were tested {times} within a minute, which is what is allowed.");
+    Problem::new(Code::TooManyTests, detail)
+        .hint(format!("try again in {}", counted(wait_s, "second")))
+        .limit("webhook_tests_per_minute_per_app_max", count_max, count_max)
+        .retry_after(wait_s)
 }
