@@ -12,6 +12,9 @@ use crate::engine::{Fields, Names, RequestHead};
 /// The fields that few requests of HTTP/2 and HTTP/3 have.
 const HOSTS: Names = Names::of(&["host"]);
 
+/// The scheme of what is served, as clients write it.
+const HTTPS: &str = "https";
+
 /// The head of a request as the library has it.
 pub(super) fn head_of<B>(request: &Request<B>) -> RequestHead<'_> {
     let uri = request.uri();
@@ -56,6 +59,23 @@ pub(super) fn authority<'r>(request: &RequestHead<'r>) -> Result<&'r str, Refuse
     authority.ok_or(Refused::BadHost)
 }
 
+/// The authority of a request that came over TLS, whose target is one of `https` where it names a scheme.
+///
+/// RFC 9110 §7.4, §15.5.20: `http` with the same host is another origin, which no connection over TLS is for, and so is
+/// every other scheme. Who serves it as `https` lets caches and filters before the edge take one for the other. A proxy
+/// that the operator trusts may pass on what it was asked for in the clear, over a connection of its own.
+pub(super) fn authority_over_tls<'r>(
+    request: &RequestHead<'r>,
+    is_trusted: impl FnOnce() -> bool,
+) -> Result<&'r str, Refused> {
+    let authority = authority(request)?;
+    let is = |name: &str| request.scheme.is_none_or(|scheme| scheme.eq_ignore_ascii_case(name));
+    match is(HTTPS) || is("http") && is_trusted() {
+        true => Ok(authority),
+        false => Err(Refused::NotHttps),
+    }
+}
+
 /// Longest authority that is remembered, in bytes: a name of 253 (RFC 1035 §2.3.4), its final dot, and a port.
 const REMEMBERED_BYTES_MAX: usize = 260;
 
@@ -75,13 +95,17 @@ pub(super) enum SameHost {
 }
 
 impl LastHost {
-    /// Finds out whom `request` is for.
-    pub(super) fn find(&mut self, request: &RequestHead<'_>) -> Result<SameHost, Refused> {
+    /// Finds out whom `request` is for, as [`authority_over_tls`] does.
+    pub(super) fn find(
+        &mut self,
+        request: &RequestHead<'_>,
+        is_trusted: impl FnOnce() -> bool,
+    ) -> Result<SameHost, Refused> {
         if self.is_of(request) {
             return Ok(SameHost::Yes);
         }
         self.forget();
-        let authority = authority(request)?;
+        let authority = authority_over_tls(request, is_trusted)?;
         // What is not remembered is found again.
         if authority.len() <= REMEMBERED_BYTES_MAX {
             self.authority.push_str(authority);
@@ -106,10 +130,10 @@ impl LastHost {
             Some(authority) => {
                 authority == self.authority
                     && request.version >= Version::HTTP_2
-                    && request.scheme.is_some()
+                    && request.scheme == Some(HTTPS)
                     && (!request.fields.may_have(HOSTS) || lines().next().is_none())
             }
-            None => lines().eq([self.authority.as_bytes()]),
+            None => request.scheme.is_none_or(|scheme| scheme == HTTPS) && lines().eq([self.authority.as_bytes()]),
         }
     }
 
@@ -252,9 +276,38 @@ mod tests {
             // After any other host, the same is found.
             for before in ["a", "b", "a:1", "c"] {
                 let mut last_host = LastHost { authority: before.to_owned(), host: hostname(before).into_owned() };
-                let found = last_host.find(&head_of(&request)).ok().map(|_| last_host.host().to_owned());
+                let found = last_host.find(&head_of(&request), || false).ok().map(|_| last_host.host().to_owned());
                 let expected = expected.map(|authority| hostname(authority).into_owned());
                 assert_eq!(found, expected, "{version:?} {target} {lines:?} after {before}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_of_another_scheme_is_of_another_origin_and_a_trusted_proxy_may_pass_http_on() {
+        use Version as V;
+        #[rustfmt::skip]
+        let cases = [
+            // version, target, from anybody, from a trusted proxy
+            (V::HTTP_11, "/",          true,  true),
+            (V::HTTP_11, "https://a/", true,  true),
+            (V::HTTP_11, "HTTPS://a/", true,  true),    // RFC 3986 §3.1
+            (V::HTTP_11, "http://a/",  false, true),
+            (V::HTTP_11, "ftp://a/",   false, false),
+            (V::HTTP_2,  "https://a/", true,  true),
+            (V::HTTP_2,  "http://a/",  false, true),
+            (V::HTTP_3,  "http://a/",  false, true),
+            (V::HTTP_3,  "coap://a/",  false, false),
+        ];
+        for (version, target, of_anybody, of_proxy) in cases {
+            let request = Request::builder().version(version).uri(target).header(HOST, "a").body(()).unwrap();
+            for (is_trusted, is_taken) in [(false, of_anybody), (true, of_proxy)] {
+                let expected = if is_taken { Ok("a") } else { Err(Refused::NotHttps) };
+                let found = authority_over_tls(&head_of(&request), || is_trusted);
+                assert_eq!(found, expected, "{version:?} {target} {is_trusted}");
+                let mut last_host = LastHost { authority: "a".to_owned(), host: "a".to_owned() };
+                let found = last_host.find(&head_of(&request), || is_trusted);
+                assert_eq!(found.err(), expected.err(), "{version:?} {target} {is_trusted} after another request");
             }
         }
     }

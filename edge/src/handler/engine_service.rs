@@ -89,6 +89,11 @@ impl EngineService {
         })
     }
 
+    /// Whether the other end of the connection is a proxy that the operator trusts.
+    fn is_from_trusted(&self) -> bool {
+        self.handler.trusted_proxies.load().iter().any(|block| block.contains(self.peer))
+    }
+
     #[inline]
     fn measure(&self, request: &RequestHead<'_>, began: Instant) -> Measurement {
         let handler = &*self.handler;
@@ -150,7 +155,7 @@ impl Service for EngineService {
     fn answer<R>(&self, request: &RequestHead<'_>, now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
         let mut last_request = self.last_request.take().unwrap_or_default();
         let LastRequest { host, seen } = &mut *last_request;
-        let put = match host.find(request) {
+        let put = match host.find(request, || self.is_from_trusted()) {
             Ok(found) => {
                 if found == SameHost::No {
                     *seen = Seen::Nothing;

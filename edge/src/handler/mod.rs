@@ -83,7 +83,7 @@ use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Loader};
 use crate::proxy::{self, Arrival, Chain, Ids, Interim, REQUEST_ID};
 use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
-use authority::{authority, head_of, hostname};
+use authority::{authority, authority_over_tls, head_of, hostname};
 use body::Unwanted;
 use decide::decide_admitted;
 use error_page::ErrorContext;
@@ -163,12 +163,9 @@ impl Handler {
         let request_head = head_of(&request);
         let from = Chain::of(request_head.fields, peer, &self.trusted_proxies.load());
         let mut measurement = Measurement::begin(began, &request_head, &self.access_log, || from.client);
-        let (authority, host, mut decision) = match self.decided(&request_head, covers) {
+        let (authority, host, mut decision) = match self.decided(&request_head, from.is_trusted, covers) {
             Ok(Decided { authority, host, decision }) => (authority.to_owned(), host.into_owned(), decision),
-            Err(refused) => {
-                let response = respond::refused(refused);
-                return response.map(|body| measurement.measure(StatusCode::BAD_REQUEST, body));
-            }
+            Err(refused) => return measurement.of_whole(respond::refused(refused)),
         };
         decision = self.loaded(&request_head, &host, decision).await;
         if let Decision::Visitor(visitor) = decision {
@@ -233,9 +230,10 @@ impl Handler {
     fn decided<'r>(
         &self,
         request_head: &RequestHead<'r>,
+        is_trusted: bool,
         covers: impl Fn(&str) -> bool,
     ) -> Result<Decided<'r>, Refused> {
-        let authority = authority(request_head)?;
+        let authority = authority_over_tls(request_head, || is_trusted)?;
         let host = hostname(authority);
         let decision = self.decided_for(request_head, &host, covers, decide);
         Ok(Decided { authority, host, decision })

@@ -38,6 +38,8 @@ pub enum Refused {
     Misdirected,
     /// No file.
     NotFound,
+    /// The target is not one of `https`, as all are that are served over TLS.
+    NotHttps,
     /// A preview does not fit into the memory budget of its app.
     OverMemory,
     /// The environment is paused.
@@ -64,7 +66,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AppBusy,
         Self::BackendBusy,
         Self::BackendFailed,
@@ -79,6 +81,7 @@ impl Refused {
         Self::MethodUnknown,
         Self::Misdirected,
         Self::NotFound,
+        Self::NotHttps,
         Self::OverMemory,
         Self::Paused,
         Self::PreconditionFailed,
@@ -109,6 +112,7 @@ impl Refused {
             Self::MethodNotAllowed => (405, "This address does not take that method."),
             Self::MethodUnknown => (501, "That method is not known here."),
             Self::Misdirected => (421, "This connection was made for another site."),
+            Self::NotHttps => (421, "Only addresses of https are served over this connection."),
             Self::NotFound | Self::UnknownHost => (404, "There is nothing here."),
             Self::OverMemory => {
                 (503, "The versions of this site use all the memory that they may; this preview cannot be loaded now.")
@@ -206,19 +210,20 @@ mod tests {
             R::MethodUnknown => 11,
             R::Misdirected => 12,
             R::NotFound => 13,
-            R::OverMemory => 14,
-            R::Paused => 15,
-            R::PreconditionFailed => 16,
-            R::PreviewsBusy => 17,
-            R::Protected => 18,
-            R::RangeNotSatisfiable(_) => 19,
-            R::TargetTooLong => 20,
-            R::TooManyAttempts => 21,
-            R::Unauthorised => 22,
-            R::Unavailable => 23,
-            R::UnknownHost => 24,
+            R::NotHttps => 14,
+            R::OverMemory => 15,
+            R::Paused => 16,
+            R::PreconditionFailed => 17,
+            R::PreviewsBusy => 18,
+            R::Protected => 19,
+            R::RangeNotSatisfiable(_) => 20,
+            R::TargetTooLong => 21,
+            R::TooManyAttempts => 22,
+            R::Unauthorised => 23,
+            R::Unavailable => 24,
+            R::UnknownHost => 25,
         };
         let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
-        assert_eq!(places, (0..25).collect::<Vec<_>>());
+        assert_eq!(places, (0..26).collect::<Vec<_>>());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{HeaderName, REFERER, USER_AGENT};
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use devanture_config::api::LogLine;
@@ -171,6 +171,12 @@ impl Measurement {
             Some(traffic) if traffic.is_paced() => body.paced(Arc::clone(traffic)),
             _ => body,
         }
+    }
+
+    /// Goes with the body of an answer of the edge's own until it ends.
+    pub(super) fn of_whole(self, response: Response<Body>) -> Response<Measured> {
+        let status = response.status();
+        response.map(|body| self.measure(status, body))
     }
 
     /// Goes with the body until it ends.

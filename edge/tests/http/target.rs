@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt as _;
 
 use crate::http::site::{page, shop};
-use crate::support::{RunningEdge, edge, on_each_engine};
+use crate::support::{Files, RunningEdge, edge, on_each_engine};
 use crate::wire::{Answer, HOST, Protocol, ask, connect, protocols, read_answers};
 
 on_each_engine! {
@@ -11,9 +11,13 @@ on_each_engine! {
     bytes_that_are_no_target_are_refused
     a_target_of_any_length_has_an_answer
     the_authority_of_an_absolute_target_counts_and_host_does_not
+    a_target_of_another_scheme_is_misdirected_but_from_a_trusted_proxy
     authority_and_host_of_http2_may_not_disagree
     a_host_that_nobody_has_learns_nothing
 }
+
+/// What is said where a target is not one of `https`.
+const OTHER_SCHEME: &str = "Only addresses of https are served over this connection.";
 
 /// The answer to any bytes as a target, over HTTP/1.1.
 async fn raw(edge: &RunningEdge, target: &[u8]) -> Answer {
@@ -151,7 +155,10 @@ async fn the_authority_of_an_absolute_target_counts_and_host_does_not() {
         ("/",                              "Host: shop.localhost.\r\n",           200, "shop"),
         ("https://shop.localhost/",        "Host: other.example\r\n",             200, "shop"),
         ("HTTPS://shop.localhost:1",       "Host: game.localhost\r\n",            200, "shop"),
-        ("http://shop.localhost/",         "Host: shop.localhost\r\n",            200, "shop"),
+        ("http://shop.localhost/",         "Host: shop.localhost\r\n",            421, OTHER_SCHEME), // RFC 9110 §7.4
+        ("http://nobody.localhost/",       "Host: shop.localhost\r\n",            421, OTHER_SCHEME),
+        ("ftp://shop.localhost/",          "Host: shop.localhost\r\n",            421, OTHER_SCHEME),
+        ("http://a@shop.localhost/",       "Host: shop.localhost\r\n",            400, ""),
         ("https://shop.localhost?a",       "Host: shop.localhost\r\n",            200, "shop"),
         ("https://game.localhost/",        "Host: shop.localhost\r\n",            421, "This connection was made for another site."),
         ("/",                              "Host: game.localhost\r\n",            421, "This connection was made for another site."),
@@ -177,6 +184,40 @@ async fn the_authority_of_an_absolute_target_counts_and_host_does_not() {
         }
     }
     edge.stop().await;
+}
+
+async fn a_target_of_another_scheme_is_misdirected_but_from_a_trusted_proxy() {
+    let trusting = r#"trusted_proxies = ["127.0.0.1"]"#;
+    #[rustfmt::skip]
+    let cases = [
+        // scheme, status to anybody, status to a trusted proxy (RFC 9110 §7.4)
+        ("https", 200, 200),
+        ("http",  421, 200),
+        ("coap",  421, 421),
+    ];
+    for is_trusted in [false, true] {
+        let files: Files<'_> = &[("index.html", b"shop")];
+        let setup = edge().with_app("shop", files);
+        let edge = if is_trusted { setup.with_listen(trusting) } else { setup }.start().await;
+        for protocol in protocols(&edge) {
+            for (scheme, of_anybody, of_proxy) in cases {
+                let status = if is_trusted { of_proxy } else { of_anybody };
+                let target = format!("{scheme}://{HOST}/");
+                let asked = match protocol {
+                    Protocol::Http1 => ask(&target),
+                    Protocol::Http2 | Protocol::Http3 => ask("/").scheme(scheme),
+                };
+                let answer = asked.send(&edge, protocol).await;
+                let text = if status == 200 { "shop" } else { OTHER_SCHEME };
+                assert_eq!((answer.status, answer.text().as_str()), (status, text), "{protocol:?} {scheme}");
+                // The sort of answer that is awaited, too.
+                let posted = asked.method("POST").send(&edge, protocol).await;
+                let status = if status == 200 { 405 } else { 421 };
+                assert_eq!(posted.status, status, "{protocol:?} {scheme}");
+            }
+        }
+        edge.stop().await;
+    }
 }
 
 async fn authority_and_host_of_http2_may_not_disagree() {

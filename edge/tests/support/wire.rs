@@ -48,6 +48,8 @@ pub(crate) fn protocols(edge: &RunningEdge) -> impl Iterator<Item = Protocol> + 
 #[derive(Debug, Clone)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: &'a str,
+    /// Of HTTP/2 and HTTP/3.
+    pub(crate) scheme: &'a str,
     pub(crate) target: &'a str,
     /// Named in the handshake, and in `Host` or `:authority`.
     pub(crate) host: &'a str,
@@ -56,12 +58,17 @@ pub(crate) struct Ask<'a> {
 
 /// A GET, to be changed as the test needs it.
 pub(crate) fn ask(target: &str) -> Ask<'_> {
-    Ask { method: "GET", target, host: HOST, headers: Vec::new() }
+    Ask { method: "GET", scheme: "https", target, host: HOST, headers: Vec::new() }
 }
 
 impl<'a> Ask<'a> {
     pub(crate) const fn method(mut self, method: &'a str) -> Self {
         self.method = method;
+        self
+    }
+
+    pub(crate) const fn scheme(mut self, scheme: &'a str) -> Self {
+        self.scheme = scheme;
         self
     }
 
@@ -139,7 +146,7 @@ impl<'a> Ask<'a> {
     }
 
     fn request(&self) -> Request<()> {
-        let uri = Uri::builder().scheme("https").authority(self.host).path_and_query(self.target).build().unwrap();
+        let uri = Uri::builder().scheme(self.scheme).authority(self.host).path_and_query(self.target).build().unwrap();
         let mut request = Request::builder().method(self.method).uri(uri);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
