@@ -36,7 +36,7 @@ use super::serve::{Peer, Protocol};
 use super::service::Answers;
 use super::socket::{IoActivity, SocketIo};
 use super::watch::{Turn, Verdict, Watch};
-use crate::engine;
+use crate::engine::{self, Cause};
 use crate::proxy::Interim;
 use crate::tls::{Failed, H2, ServerTls};
 
@@ -166,6 +166,10 @@ async fn shake<S>(
 async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, limits: &ConnectionLimits, pulse: Arc<IoActivity>) {
     match end {
         End::Limit => return,
+        End::Memory => {
+            let _ending = Cause::Memory.begin();
+            return drop(drive);
+        }
         End::Lost | End::HandOver(_) => {}
         End::Close => {
             drive.say_end();
@@ -209,11 +213,16 @@ where
     if header_fields != HTTP1_FIELDS_FREE {
         builder.max_headers(header_fields);
     }
+    // It is the cause of what is dropped with the connection.
+    let ending;
     let ended = {
         let connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
         let finish = |connection: Pin<&mut _>| http1::UpgradeableConnection::graceful_shutdown(connection);
-        driver.drive(begun, requests, connection, finish, |_| Poll::Ready(Ok(()))).await
+        let ended = driver.drive(begun, requests, connection, finish, |_| Poll::Ready(Ok(()))).await;
+        ending = (ended == Ended::Memory).then(|| Cause::Memory.begin());
+        ended
     };
+    drop(ending);
     if ended == Ended::Http {
         driver.pulse.linger(shared.limits.linger()).await;
     }
@@ -302,6 +311,8 @@ enum Ended {
     Http,
     /// A limit was over.
     Limit,
+    /// What it holds for a peer that takes nothing is needed for others.
+    Memory,
 }
 
 struct Driver {
@@ -329,7 +340,7 @@ impl Driver {
             let unsent = self.activity.unsent();
             let is_called = self.activity.held().take_call();
             if is_called && unsent.is_some_and(|unsent| unsent.shed(watch.blocked_since())) {
-                return Poll::Ready(Ended::Limit);
+                return Poll::Ready(Ended::Memory);
             }
             loop {
                 if let Poll::Ready(result) = connection.as_mut().poll(cx) {

@@ -18,7 +18,7 @@ use super::unsent::Unsent;
 use super::watch::Stall;
 use crate::blobs::Lane;
 use crate::engine::under_way::is_event_stream;
-use crate::engine::{BodyError, Kinds, ResponseBody, UnderWay, announced_length};
+use crate::engine::{BodyError, Cause, Kinds, ResponseBody, UnderWay, announced_length};
 
 /// The requests of one connection, shared by its tasks on one thread.
 #[derive(Debug, Default)]
@@ -415,10 +415,10 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
 /// does not show that: such a peer may well take other streams' bytes.
 async fn guarded<F: Future<Output = ()>>(mut stream: Pin<Box<F>>, activity: Rc<Activity>, write_max: Duration) {
     let (mut stall, among) = (Stall::default(), AmongStalled::new(&activity));
-    std::future::poll_fn(|cx| {
+    let cause = std::future::poll_fn(|cx| {
         activity.body.set(BodyPoll::Untouched);
         if stream.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(None);
         }
         match activity.body.get() {
             BodyPoll::Untouched => {}
@@ -433,14 +433,16 @@ async fn guarded<F: Future<Output = ()>>(mut stream: Pin<Box<F>>, activity: Rc<A
         }
         if stall.poll_over(cx, write_max).is_ready() {
             debug!("a stream was reset: its peer took nothing in time");
-            return Poll::Ready(());
+            return Poll::Ready(None);
         }
         match among.with(Unsent::is_to_end) {
-            Some(true) => Poll::Ready(()),
+            Some(true) => Poll::Ready(Some(Cause::Memory)),
             _ => Poll::Pending,
         }
     })
     .await;
+    let _ending = cause.map(Cause::begin);
+    drop(stream);
 }
 
 /// A stream among those that may stall, until its end.

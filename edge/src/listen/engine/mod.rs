@@ -46,6 +46,8 @@ pub(crate) enum End {
     Lost,
     /// A limit was over.
     Limit,
+    /// What it holds for a peer that takes nothing is needed for others.
+    Memory,
     /// Another is to go on, with these bytes first.
     HandOver(Vec<u8>),
 }
@@ -117,7 +119,7 @@ impl<M: Machine> Drive<M> {
             self.machine.cut(self.activity.take_cut());
         }
         if self.activity.held().take_call() && self.shed() {
-            return Poll::Ready(End::Limit);
+            return Poll::Ready(End::Memory);
         }
         self.machine.tighten(self.activity.held().is_tight());
         loop {

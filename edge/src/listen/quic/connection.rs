@@ -17,7 +17,7 @@ use super::listener::Shared;
 use super::transport::{Occurrence, Transport};
 use crate::blobs::Lane;
 use crate::engine::http3::Code;
-use crate::engine::{Service, http3};
+use crate::engine::{Cause, Service, http3};
 use crate::listen::answer::Activity;
 use crate::listen::engine::clock;
 use crate::listen::handshakes::Handshake;
@@ -55,10 +55,14 @@ where
     let mut drive = Box::new(Drive::new(transport, engine, times, activity));
     drop(shared);
     let end = poll_fn(|cx| drive.poll(cx)).await;
+    let ending = matches!(end, End::Memory).then(|| Cause::Memory.begin());
     let mut transport = drive.into_transport();
+    drop(ending);
     drop(permit);
-    if let End::Close(code) = end {
-        transport.close(clock(), code);
+    match end {
+        End::Close(code) => transport.close(clock(), code),
+        End::Memory => transport.close(clock(), Code::ExcessiveLoad),
+        End::Lost => {}
     }
     leave(transport);
 }

@@ -32,6 +32,8 @@ const OWN_STREAMS: usize = 1;
 pub(super) enum End {
     /// It is to be closed.
     Close(Code),
+    /// What it holds for a peer that takes nothing is needed for others.
+    Memory,
     /// It is over.
     Lost,
 }
@@ -109,7 +111,7 @@ impl<S: Service> Drive<S> {
             self.engine.cut(self.activity.take_cut());
         }
         if self.activity.held().take_call() && self.shed() {
-            return Poll::Ready(End::Close(Code::ExcessiveLoad));
+            return Poll::Ready(End::Memory);
         }
         let is_tight = self.activity.held().is_tight();
         self.engine.tighten(is_tight);

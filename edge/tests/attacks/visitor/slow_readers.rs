@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_config::api::BeginDeploy;
+use devanture_config::api::{BeginDeploy, LogLine};
 use devanture_config::site_toml::Route;
 use futures_util::future::join_all;
 use http::Method;
+use quinn::{TransportConfig, VarInt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 
+use crate::http3_client;
 use crate::support::{RunningEdge, Setup, edge, eventually, got, manifest, on_each_engine};
 use crate::wire::{HOST, PATIENCE, connect};
 
@@ -20,11 +22,15 @@ on_each_engine! {
     answers_of_backends_requested_with_tiny_windows_are_not_held
     the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing
     over_http1_the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing
+    an_answer_of_a_backend_that_its_client_does_not_take_is_counted_as_that
+    over_http3_the_slowest_lose_and_the_log_says_so
 }
 
 /// Connections of one attack, each with so many streams: a whole piece for each of them would be 190 MiB.
 const CONNECTIONS: usize = 25;
 const STREAMS: u32 = 120;
+/// Streams of a connection of HTTP/3.
+const STREAMS_OF_HTTP3: usize = 20;
 /// What all of them together may make the process grow.
 const GROWTH_MAX: u64 = 72 * 1024 * 1024;
 /// What the system holds of an answer of the backend.
@@ -153,7 +159,6 @@ async fn ask_with_tiny_windows(edge: &RunningEdge, path: &str) -> Vec<Client> {
         let mut client = Client::connect(edge, 1).await;
         client.ask(path).await;
         client.read_until(|came| came.len() == STREAMS as usize).await;
-        assert!(client.came.values().all(|came| *came == Some(1)), "{:?}", client.came);
         client
     }))
     .await
@@ -165,6 +170,8 @@ async fn bounded(path: &str) {
     assert_eq!(edge.get(HOST, path).await.body, file);
     let mark = edge.process().mark();
     let clients = ask_with_tiny_windows(&edge, path).await;
+    let all_wait = |client: &Client| client.came.values().all(|came| *came == Some(1));
+    assert!(clients.iter().all(all_wait), "nothing is reset while there is room");
     let grown = edge.process().grown_since(mark);
     assert!(grown < GROWTH_MAX, "{grown} bytes");
     // Who reads meanwhile gets all of it.
@@ -188,27 +195,49 @@ async fn counted(edge: &RunningEdge, name: &str) -> f64 {
 }
 
 const ENDED: &str = "devanture_slow_responses_ended_total";
+const FAULTS: &str = "devanture_upstream_errors_total{app=\"shop\",reason=\"client-stalled\"}";
 
 /// An edge that holds a megabyte of responses.
 fn tight() -> Setup {
-    edge().with_limit("response_memory_bytes_max", 1024 * 1024)
+    edge().with_limit("response_memory_bytes_max", 1024 * 1024).with_log("[access_log]\nto = \"access.log\"\n")
+}
+
+/// Asks for `path` as one who reads until answers of those who do not were ended: somebody has to come for it to matter.
+async fn read_until_others_are_ended(edge: &RunningEdge, path: &str, file: &Bytes) {
+    eventually("answers are ended", async || {
+        assert_eq!(edge.get(HOST, path).await.body, *file);
+        counted(edge, ENDED).await > 0.0
+    })
+    .await;
+}
+
+/// The log says of an answer that it was ended since its client takes nothing, and not that the client went away.
+async fn is_logged_as_stalled(edge: &RunningEdge, path: &str) {
+    let mut stalled = Vec::new();
+    eventually("an answer that was ended is logged", async || {
+        let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?lines=1000")).await.text();
+        let lines = log.lines().map(|line| serde_json::from_str::<LogLine>(line).unwrap());
+        stalled = lines.filter(|line| line.error.as_deref() == Some("client-stalled")).collect();
+        !stalled.is_empty()
+    })
+    .await;
+    for line in stalled {
+        assert_eq!((line.status, line.target.as_str()), (200, path), "{line:?}");
+        assert!(line.bytes < FILE_BYTES as u64, "{line:?}");
+    }
 }
 
 async fn the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing() {
     let (edge, file) = world(tight()).await;
     let mut clients = ask_with_tiny_windows(&edge, "/file.bin").await;
-    // Somebody has to come for it to matter; then streams are reset until there is room.
-    eventually("streams are reset", async || {
-        assert_eq!(edge.get(HOST, "/file.bin").await.body, file);
-        counted(&edge, ENDED).await > 0.0
-    })
-    .await;
+    read_until_others_are_ended(&edge, "/file.bin", &file).await;
     let any_reset = |came: &BTreeMap<u32, Option<usize>>| came.values().any(Option::is_none);
     let resets = clients.iter_mut().map(async |client| {
         let read = client.read_until(any_reset);
         tokio::time::timeout(Duration::from_secs(2), read).await.is_ok()
     });
     assert!(join_all(resets).await.contains(&true));
+    is_logged_as_stalled(&edge, "/file.bin").await;
     assert_eq!(edge.get(HOST, "/file.bin").await.body, file);
 }
 
@@ -222,10 +251,41 @@ async fn over_http1_the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_
         stream
     };
     let clients = join_all((0..CONNECTIONS * 3).map(open)).await;
-    eventually("connections are closed", async || {
-        assert_eq!(edge.get(HOST, "/file.bin").await.body, file);
-        counted(&edge, ENDED).await > 0.0
-    })
-    .await;
+    read_until_others_are_ended(&edge, "/file.bin", &file).await;
+    is_logged_as_stalled(&edge, "/file.bin").await;
+    drop(clients);
+}
+
+async fn an_answer_of_a_backend_that_its_client_does_not_take_is_counted_as_that() {
+    let (edge, file) = world(tight()).await;
+    let clients = ask_with_tiny_windows(&edge, "/api/file").await;
+    read_until_others_are_ended(&edge, "/api/file", &file).await;
+    is_logged_as_stalled(&edge, "/api/file").await;
+    assert!(counted(&edge, FAULTS).await > 0.0);
+    drop(clients);
+}
+
+async fn over_http3_the_slowest_lose_and_the_log_says_so() {
+    let (edge, file) = world(tight()).await;
+    let Some(to) = edge.http3() else { return };
+    let open = async |_| {
+        let mut transport = TransportConfig::default();
+        // What the head needs, and a little of the body.
+        transport.stream_receive_window(VarInt::from_u32(4_096));
+        let endpoint = http3_client::endpoint(&edge.ca(), transport);
+        let connection = http3_client::shake(&endpoint, to, HOST).await.unwrap();
+        let mut client = http3_client::Client::over(endpoint, connection).await;
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS_OF_HTTP3 {
+            streams.push(client.begin(http3_client::get(HOST, "/file.bin")).await);
+        }
+        for stream in &mut streams {
+            drop(stream.finish().await);
+        }
+        (client, streams)
+    };
+    let clients = join_all((0..CONNECTIONS).map(open)).await;
+    read_until_others_are_ended(&edge, "/file.bin", &file).await;
+    is_logged_as_stalled(&edge, "/file.bin").await;
     drop(clients);
 }
