@@ -2,8 +2,6 @@
 
 mod definition;
 mod per_app;
-#[macro_use]
-mod table;
 #[cfg(test)]
 mod tests;
 
