@@ -12,6 +12,7 @@ use devanture_config::problem::{Code, Problem};
 
 use super::challenges::Use;
 use super::passkeys::PasskeySite;
+use super::passwords::PasswordOf;
 use super::sessions::{InForce, Owner, ended_session};
 use super::{Credentials, bad_token};
 use crate::catalog::identities::account_key;
@@ -92,7 +93,7 @@ impl Credentials {
     }
 
     async fn proof_by_password(&self, actor: &Actor, password: &Secret) -> Result<Commit, Error> {
-        let proven = self.prove(&actor.name, password, actor.from).await?;
+        let proven = self.prove(PasswordOf::Account, &actor.name, password, actor.from).await?;
         let (revision, _, rehashed) = self.proven_account(&proven, actor.from).await?;
         let checks = vec![Check::At(account_key(&proven.name), revision)];
         Ok(Commit { checks, changes: rehashed.into_iter().collect() })

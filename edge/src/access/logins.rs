@@ -66,32 +66,43 @@ impl Pair {
 }
 
 impl Credentials {
-    /// Looks at the password of an account.
+    /// Looks at the password of an account. Attempts at the page where visitors log in, which everybody reaches, have
+    /// windows and places of their own (`of` says whose they are): strangers there take no login of the API away.
     ///
     /// # Errors
     /// `bad_login` where it is wrong or there is no such account, which the answer does not tell apart;
     /// `too_many_attempts`, `busy`.
-    pub(super) async fn prove(&self, login: &str, password: &Secret, from: Option<IpAddr>) -> Result<Proven, Error> {
-        let attempt = self.attempts.begin(login, from).map_err(|wait| self.limited(login, from, wait))?;
+    pub(super) async fn prove(
+        &self,
+        of: PasswordOf<'_>,
+        login: &str,
+        password: &Secret,
+        from: Option<IpAddr>,
+    ) -> Result<Proven, Error> {
+        let (attempts, window) = match of {
+            PasswordOf::Account => (&self.attempts, login.to_owned()),
+            PasswordOf::Visitors(_) => (&self.visitor_attempts, format!("account {login}")),
+        };
+        let attempt = attempts.begin(&window, from).map_err(|wait| self.limited(login, from, wait))?;
         let name: Option<AccountName> = login.parse().ok();
         let found = match &name {
             Some(name) => self.account(name).await?,
             None => None,
         };
         let kept = found.as_ref().map(|(_, account)| account.password.as_str());
-        let verified = match self.passwords.verify(PasswordOf::Account, kept, password).await {
+        let verified = match self.passwords.verify(of, kept, password).await {
             Ok(verified) => verified,
             Err(error) => {
-                self.attempts.take_back(&attempt);
+                attempts.take_back(&attempt);
                 count("busy");
                 return Err(error);
             }
         };
         let (Some(name), Some((_, account)), true) = (name, found, verified.is_right) else {
-            self.attempts.failed(&attempt);
+            attempts.failed(&attempt);
             return Err(self.refused(login, from));
         };
-        self.attempts.succeeded(&attempt);
+        attempts.succeeded(&attempt);
         let rehashed = match verified.is_outdated {
             true => Some(self.passwords.keep_again(password).await?),
             false => None,
@@ -121,7 +132,7 @@ impl Credentials {
     /// # Errors
     /// As [`Credentials::prove`].
     pub async fn login(&self, request: &LoginRequest, from: Option<IpAddr>) -> Result<LoggedIn, Error> {
-        let proven = self.prove(&request.login, &request.password, from).await?;
+        let proven = self.prove(PasswordOf::Account, &request.login, &request.password, from).await?;
         let account_key = identities::account_key(&proven.name);
         update(&account_key, || async {
             let (revision, account, rehashed) = self.proven_account(&proven, from).await?;

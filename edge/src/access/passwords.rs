@@ -39,8 +39,9 @@ pub(super) struct Passwords {
 /// Whose a password is.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum PasswordOf<'a> {
+    /// One of the edge, for its API or console.
     Account,
-    /// It is for all visitors of something protected of this app.
+    /// It lets visitors in to something protected of this app: a password for all of them, or that of an account.
     Visitors(&'a AppName),
 }
 

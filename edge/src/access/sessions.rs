@@ -11,6 +11,7 @@ use devanture_config::problem::{Code, Problem};
 
 use super::accounts::of_account;
 use super::logins::{ID_BYTES, count, new_id};
+use super::passwords::PasswordOf;
 use super::{Credentials, bad_token, is_hex, is_secret, random_hex, tokens};
 use crate::catalog::identities::{AccountRecord, account_key, used_key};
 use crate::catalog::records::{self, TokenRecord};
@@ -111,7 +112,7 @@ impl Credentials {
         password: &Secret,
         browser: &Browser,
     ) -> Result<SessionMade, Error> {
-        let proven = self.prove(login, password, browser.from).await?;
+        let proven = self.prove(PasswordOf::Account, login, password, browser.from).await?;
         update(&account_key(&proven.name), || async {
             let (revision, account, rehashed) = self.proven_account(&proven, browser.from).await?;
             let mut made =

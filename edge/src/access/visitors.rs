@@ -70,7 +70,7 @@ impl Credentials {
         app: &AppName,
         from: Option<IpAddr>,
     ) -> Result<bool, Error> {
-        let proven = self.prove(login, password, from).await?;
+        let proven = self.prove(PasswordOf::Visitors(app), login, password, from).await?;
         let (_, account, _) = self.proven_account(&proven, from).await?;
         count("ok");
         let has_rights = account.app.as_ref().is_none_or(|own| own == app);

@@ -102,10 +102,10 @@ async fn a_wrong_password_is_refused_and_attempts_are_limited() {
     let limited = enter(&edge, &request, "ada", PASSWORD).await;
     is_refused(&limited, 429, "also the right one");
     assert!(limited.headers.contains_key("retry-after"));
-    // They are those of the account, wherever they are made.
+    // Everybody reaches the page: who guesses there locks nobody out of the API.
     let url = format!("https://localhost:{}/v1/login", edge.admin().port());
     let login = got(edge.client().post(url).json(&json!({ "login": "ada", "password": PASSWORD }))).await;
-    assert_eq!(login.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(login.status, StatusCode::OK, "{}", login.text());
     edge.stop().await;
 }
 
