@@ -92,8 +92,8 @@ pub use passkeys::{
 };
 pub use pins::Unpinned;
 pub use protection::{
-    BadProtection, LOGIN_COOKIE, Protection, ProtectionList, ProtectionRequest, ProtectionSet, ProtectionStatus, Share,
-    ShareList, ShareMade, ShareRequest, ShareRevoked, ShareTarget, VISITOR_COOKIE,
+    BadProtection, LOGIN_COOKIE, PERSON_COOKIE, Protection, ProtectionList, ProtectionRequest, ProtectionSet,
+    ProtectionStatus, Share, ShareList, ShareMade, ShareRequest, ShareRevoked, ShareTarget, VISITOR_COOKIE,
 };
 pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,

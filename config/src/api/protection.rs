@@ -13,6 +13,8 @@ use crate::names::{AppName, PlaceName};
 pub const VISITOR_COOKIE: &str = "__Host-Http-devanture-visitor";
 /// The cookie of a browser that is about to log in to what is protected.
 pub const LOGIN_COOKIE: &str = "__Host-Http-devanture-login";
+/// The cookie of a person who is logged in at the hostname where visitors log in; no app's hostname has it.
+pub const PERSON_COOKIE: &str = "__Host-Http-devanture-person";
 
 /// Who may see something that the edge serves; a later one is stricter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -46,7 +46,7 @@ impl Credentials {
             .filter(|at_ms| has_come(*at_ms, now_ms) && now_ms.saturating_sub(*at_ms) <= self.limits.challenge_ms_max))
     }
 
-    async fn challenge_key(&self) -> Result<[u8; 32], Error> {
+    pub(super) async fn challenge_key(&self) -> Result<[u8; 32], Error> {
         self.challenge_key.get_or_try_init(|| shared_secret(&*self.catalog, CHALLENGE_SECRET_KEY)).await.copied()
     }
 }

@@ -13,6 +13,7 @@ mod lasting_tokens;
 mod logins;
 mod passkeys;
 mod passwords;
+mod people;
 mod session_list;
 mod sessions;
 mod tokens;
@@ -41,6 +42,7 @@ use passwords::Passwords;
 use trust::Trusts;
 
 pub use passkeys::PasskeySite;
+pub(crate) use people::{LoggedInPerson, PERSON_BYTES_MAX, Person};
 pub use session_list::SESSIONS_PAGE;
 pub use sessions::{Browser, SessionMade};
 pub use tokens::TOKENS_PAGE;

@@ -9,6 +9,7 @@ use devanture_config::{AppName, PlaceName};
 use super::Credentials;
 use super::logins::{count, limited};
 use super::passwords::PasswordOf;
+use super::people::Person;
 use crate::ledger::{Error, from_text};
 
 impl Credentials {
@@ -59,7 +60,7 @@ impl Credentials {
         }
     }
 
-    /// Whether an account has any rights in an app, of which this is the password.
+    /// The person whose account this is, with its password; `None` where it has no rights in the app.
     ///
     /// # Errors
     /// As [`Credentials::login`].
@@ -71,12 +72,15 @@ impl Credentials {
         from: Option<IpAddr>,
     ) -> Result<bool, Error> {
         let proven = self.prove(PasswordOf::Visitors(app), login, password, from).await?;
+    ) -> Result<Option<Person>, Error> {
+        let proven = self.prove(login, password, from).await?;
         let (_, account, _) = self.proven_account(&proven, from).await?;
         count("ok");
-        let has_rights = account.app.as_ref().is_none_or(|own| own == app);
+        let has_rights = account.may_visit(app);
+        let person = has_rights.then(|| Person::of_account(&proven.name, &account));
         let (app, login, from) = (app.as_str(), proven.name.as_str(), from_text(from));
         tracing::info!(target: "audit", app, login, from, has_rights, "a visitor logged in");
-        Ok(has_rights)
+        Ok(person)
     }
 
     /// Whether a token may read an environment of an app, `preview` for its previews.

@@ -4,6 +4,9 @@ use devanture_config::api::{AccountName, Scope};
 use devanture_config::{AppName, Digest, PlaceName};
 use serde::{Deserialize, Serialize};
 
+/// Bytes of the mark of logins of visitors.
+const MARK_BYTES: usize = 16;
+
 /// `accounts/{name}`: an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRecord {
@@ -28,6 +31,26 @@ pub struct AccountRecord {
     /// Its open invitation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invitation: Option<Invitation>,
+}
+
+impl AccountRecord {
+    /// What logins of visitors with this account and its password of today are known by.
+    #[must_use]
+    pub fn visitor_mark(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for part in ["devanture 2026 visitor with an account", &self.id, &self.stamp] {
+            hasher.update(part.as_bytes()).update(&[0]);
+        }
+        let mut mark = [0; MARK_BYTES];
+        hasher.finalize_xof().fill(&mut mark);
+        hex::encode(mark)
+    }
+
+    /// Whether it opens what is protected of an app for accounts: with any rights there.
+    #[must_use]
+    pub fn may_visit(&self, app: &AppName) -> bool {
+        self.app.as_ref().is_none_or(|own| own == app)
+    }
 }
 
 /// An invitation to set the password of an account once.

@@ -1,15 +1,18 @@
 //! The hostname where visitors of what is protected log in, `[names] login`: it takes the passwords of accounts, or sends
 //! browsers to the provider of `[oidc]` and takes them back.
 //!
+//! Who has logged in there is known at the next hostname, by a cookie of this one: see `access/people.rs`.
+//!
 //! No app sees what is typed there. The provider knows this one address, and codes come to no hostname of an app. A login
 //! is of the browser that has the cookie of this hostname, which holds its secret and what it is for.
 
 use std::net::IpAddr;
 
-use devanture_config::api::{LOGIN_COOKIE, Protection};
+use devanture_config::AppName;
+use devanture_config::api::{LOGIN_COOKIE, PERSON_COOKIE, Protection};
 use devanture_config::problem::Code;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 
 use super::Handler;
 use super::decision::Decision;
@@ -17,11 +20,12 @@ use super::refused::Refused;
 use super::visitor::{AtLogin, CALLBACK_PATH, LOGIN_PATH};
 use super::visitor_cookie::cookie_values;
 use super::visitor_form::{self, VisitorForm};
-use super::visitor_login::{COOKIE_BYTES_MAX, LOGIN_S, cookie, login_url, parameter};
-use super::visitor_page::{Form, entered, page, page_again};
+use super::visitor_login::{COOKIE_BYTES_MAX, LOGIN_S, cookie, cookie_named, login_url, parameter};
+use super::visitor_page::{Form, GO_ON, LOG_OUT, entered, logout_page, page, page_again};
 use super::visitor_ticket::{Purpose, Ticket};
 use super::visitors::{Visitors, is_of_own_page};
-use crate::access::trust::{LoginSecret, Unconfirmed};
+use crate::access::trust::{Confirmed, LoginSecret, Unconfirmed};
+use crate::access::{LoggedInPerson, PERSON_BYTES_MAX, Person};
 use crate::engine::Fields;
 use crate::live::Restriction;
 use crate::telemetry;
@@ -32,6 +36,8 @@ const ENDED: &str = "This login has ended, or never began here.";
 const NOT_LOGGED_IN: &str = "The login did not succeed.";
 const NO_ROLE: &str = "You are logged in, and none of your groups may see this site.";
 const NO_RIGHTS: &str = "This account may not see this site.";
+const LOGGED_OUT: &str =
+    "You are logged out here. What you have opened stays open in this browser until its login ends.";
 const WRONG: &str = "The account or the password is wrong.";
 const NO_PROVIDER: &str = "The service that people log in at cannot be reached just now. Try again in a moment.";
 
@@ -53,25 +59,53 @@ impl Handler {
         };
         let (query, callback) = (request.uri().query(), format!("{url}{CALLBACK_PATH}"));
         match step {
-            AtLogin::Begin => self.begun_login(visitors, query, &callback).await,
+            AtLogin::Begin => self.begun_login(visitors, query, request.headers(), &callback).await,
             AtLogin::Back => self.back_from_provider(visitors, query, (request.headers(), from), &callback).await,
             AtLogin::Form => {
                 let is_own = is_of_own_page(request.headers(), authority);
                 match visitor_form::read(request).await {
-                    Ok(form) => self.entered_account(visitors, &form, is_own, from).await,
+                    Ok(form) => self.entered_account(visitors, &form, (request.headers(), is_own), from).await,
                     Err(refused) => Decision::Refuse(refused.into()),
                 }
+            }
+            AtLogin::Logout if is_of_own_page(request.headers(), authority) => {
+                with_cookie(logout_page(None, Some(LOGGED_OUT)), cookie_named(PERSON_COOKIE, "", 0))
+            }
+            // No other site's page logs anybody out.
+            AtLogin::Person | AtLogin::Logout => {
+                let person = self.person(visitors, request.headers(), None).await;
+                logout_page(person.as_ref().map(|person| person.name.as_str()), None)
             }
         }
     }
 
-    async fn begun_login(&self, visitors: &Visitors, query: Option<&str>, callback: &str) -> Decision {
+    async fn begun_login(
+        &self,
+        visitors: &Visitors,
+        query: Option<&str>,
+        headers: &HeaderMap,
+        callback: &str,
+    ) -> Decision {
         let text = parameter(query, "request").unwrap_or_default();
         let Some((ticket, restriction)) = self.requested(&text) else {
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
         };
+        // A page that has this one in a frame, or reads it by a script, learns nothing of who is logged in.
+        let person = match opens_page(headers) {
+            true => self.person(visitors, headers, Some(&ticket.app)).await,
+            false => None,
+        };
+        let person = person.filter(|person| person.mode == restriction.mode);
         if restriction.mode == Protection::Accounts {
-            return self.account_page((&text, &ticket), None, Refused::Protected, None);
+            return match person {
+                // It goes on by a click, and not by itself: no site learns unseen that somebody of its team is there.
+                Some(person) if person.may_see => self.person_page((&text, &ticket), &person.name),
+                Some(_) => self.account_page((&text, &ticket), Some(NO_RIGHTS), Refused::Protected, None),
+                None => self.account_page((&text, &ticket), None, Refused::Protected, None),
+            };
+        }
+        if let Some(person) = person.filter(|person| person.may_see) {
+            return self.sent_back(ticket, &restriction, (None, person.ends_s));
         }
         let secret = LoginSecret::new();
         match visitors.credentials.provider_address(callback, &secret).await {
@@ -111,16 +145,24 @@ impl Handler {
         let credentials = &visitors.credentials;
         let code = (code.as_str(), issuer.as_deref());
         match credentials.confirm_visitor(code, callback, &secret, &ticket.app, Some(from)).await {
-            Ok(lifetime_s) => {
-                let lifetime_s = lifetime_s.min(visitors.login_ms_max / 1_000);
-                ended(self.sent_back(ticket, &restriction, lifetime_s))
+            Ok(Confirmed { person, lifetime_s }) => {
+                let ends_s = ends_in(lifetime_s.min(visitors.login_ms_max / 1_000));
+                let cookie = self.person_cookie(visitors, &person, ends_s).await;
+                with_cookie(ended(self.sent_back(ticket, &restriction, (None, ends_s))), cookie)
             }
             Err(unconfirmed) => ended(self.not_let_in(unconfirmed, &ticket)),
         }
     }
 
-    /// The answer to the name and the password of an account. What was typed by another site's page is not looked at.
-    async fn entered_account(&self, visitors: &Visitors, form: &VisitorForm, is_own: bool, from: IpAddr) -> Decision {
+    /// The answer to the name and the password of an account, or to the button of somebody who is logged in. What was
+    /// typed by another site's page is not looked at.
+    async fn entered_account(
+        &self,
+        visitors: &Visitors,
+        form: &VisitorForm,
+        (headers, is_own): (&HeaderMap, bool),
+        from: IpAddr,
+    ) -> Decision {
         let requested = self.requested(&form.request);
         let Some((ticket, restriction)) = requested.filter(|(_, of)| of.mode == Protection::Accounts) else {
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
@@ -129,10 +171,27 @@ impl Handler {
         if !is_own {
             return again(None, Refused::Protected);
         }
+        match form.step.as_str() {
+            GO_ON => {
+                let person = self.person(visitors, headers, Some(&ticket.app)).await;
+                // The one whose name the page had.
+                let person = person.filter(|person| person.name == form.login && person.may_see);
+                return match person.filter(|person| person.mode == Protection::Accounts) {
+                    Some(person) => self.sent_back(ticket, &restriction, (person.mark, person.ends_s)),
+                    None => again(None, Refused::Protected),
+                };
+            }
+            LOG_OUT => return with_cookie(again(None, Refused::Protected), cookie_named(PERSON_COOKIE, "", 0)),
+            _ => {}
+        }
         let credentials = &visitors.credentials;
         match credentials.check_account(&form.login, &form.password, &ticket.app, Some(from)).await {
-            Ok(true) => self.sent_back(ticket, &restriction, visitors.login_ms_max / 1_000),
-            Ok(false) => again(Some(NO_RIGHTS), Refused::Protected),
+            Ok(Some(person)) => {
+                let ends_s = ends_in(visitors.login_ms_max / 1_000);
+                let cookie = self.person_cookie(visitors, &person, ends_s).await;
+                with_cookie(self.sent_back(ticket, &restriction, (person.mark(), ends_s)), cookie)
+            }
+            Ok(None) => again(Some(NO_RIGHTS), Refused::Protected),
             Err(error) => match error.0.code {
                 Code::BadLogin => again(Some(WRONG), Refused::Protected),
                 Code::TooManyAttempts => {
@@ -156,17 +215,43 @@ impl Handler {
         page_again(Form::Account { request: text, host: &ticket.host, origin: &origin }, notice, refused, retry_s)
     }
 
+    /// The page where somebody who is logged in goes on by a click.
+    fn person_page(&self, (text, ticket): (&str, &Ticket), name: &str) -> Decision {
+        let origin = self.live.domains().url(&ticket.host);
+        page(Form::Person { request: text, host: &ticket.host, origin: &origin, name }, None, Refused::Protected)
+    }
+
+    /// Who is logged in here with this browser, and whether they may see an app.
+    async fn person(&self, visitors: &Visitors, headers: &HeaderMap, app: Option<&AppName>) -> Option<LoggedInPerson> {
+        let (host, now_s) = (self.live.domains().login()?, telemetry::now_ms() / 1_000);
+        for text in cookie_values(Fields::Map(headers), PERSON_COOKIE, PERSON_BYTES_MAX) {
+            if let Some(person) = visitors.credentials.logged_in_person(text, host, now_s, app).await {
+                return Some(person);
+            }
+        }
+        None
+    }
+
+    /// The cookie by which a person is logged in here; `None` where each hostname needs a login of its own.
+    async fn person_cookie(&self, visitors: &Visitors, person: &Person, ends_s: u64) -> Option<HeaderValue> {
+        let text = visitors.credentials.seal_person(person, self.live.domains().login()?, ends_s).await?;
+        cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(telemetry::now_ms() / 1_000))
+    }
+
     /// The request that a text is, if its hostname still is there.
     fn requested(&self, text: &str) -> Option<(Ticket, std::sync::Arc<Restriction>)> {
         let now_s = telemetry::now_ms() / 1_000;
         Ticket::open(Purpose::Request, text, &self.live, now_s).filter(|(ticket, _)| ticket.is_there(&self.live))
     }
 
-    /// Sends a visitor who is logged in back to the protected hostname.
-    fn sent_back(&self, ticket: Ticket, restriction: &Restriction, lifetime_s: u64) -> Decision {
-        let now_s = telemetry::now_ms() / 1_000;
-        let (expires_s, session_ends_s) = (now_s.saturating_add(ENTRY_S), now_s.saturating_add(lifetime_s));
-        let entry = Ticket { expires_s, session_ends_s, ..ticket };
+    /// Sends a visitor who is logged in back to the protected hostname: with an account of that mark, or at the provider.
+    fn sent_back(
+        &self,
+        ticket: Ticket,
+        restriction: &Restriction,
+        (account, session_ends_s): (Option<String>, u64),
+    ) -> Decision {
+        let entry = Ticket { expires_s: ends_in(ENTRY_S), session_ends_s, account, ..ticket };
         let sealed = restriction.cookie_key(&self.live).and_then(|key| entry.seal(Purpose::Entry, &key));
         let Some(sealed) = sealed else { return Decision::Refuse(Refused::Unavailable.into()) };
         let url = self.live.domains().url(&entry.host);
@@ -190,10 +275,26 @@ impl Handler {
     }
 }
 
-/// The same answer, which ends the login of this browser.
-fn ended(mut decision: Decision) -> Decision {
-    if let (Decision::Small(answer), Some(cookie)) = (&mut decision, cookie("", 0)) {
+/// The same answer, which ends the login that this browser has begun.
+fn ended(decision: Decision) -> Decision {
+    with_cookie(decision, cookie("", 0))
+}
+
+/// The same answer, which sets a cookie, if there is one.
+fn with_cookie(mut decision: Decision, cookie: Option<HeaderValue>) -> Decision {
+    if let (Decision::Small(answer), Some(cookie)) = (&mut decision, cookie) {
         answer.headers.append(SET_COOKIE, cookie);
     }
     decision
+}
+
+/// The time in so many seconds, in seconds since 1970 UTC.
+fn ends_in(seconds: u64) -> u64 {
+    (telemetry::now_ms() / 1_000).saturating_add(seconds)
+}
+
+/// Whether a browser opens the page in a window of its own, as far as it says so.
+fn opens_page(headers: &HeaderMap) -> bool {
+    let is = |name: &str, expected: &[u8]| headers.get(name).is_none_or(|value| value.as_bytes() == expected);
+    is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document")
 }

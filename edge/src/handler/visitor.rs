@@ -8,6 +8,8 @@ use crate::live::Restriction;
 
 /// Where the form of the page is sent to, and where logins begin and end.
 pub(super) const LOGIN_PATH: &str = "/.well-known/devanture/login";
+/// Where a person sees as whom they are logged in, and logs out, at the hostname where visitors log in.
+pub(super) const LOGOUT_PATH: &str = "/.well-known/devanture/logout";
 /// Where the provider of `[oidc]` sends browsers back to, at the hostname where visitors log in.
 pub(super) const CALLBACK_PATH: &str = "/.well-known/devanture/callback";
 /// Where share links lead to, with their text in the query.
@@ -48,8 +50,12 @@ pub(super) enum AtLogin {
     Begin,
     /// The browser comes back from the provider.
     Back,
-    /// The name and the password of an account, in a form.
+    /// The name and the password of an account, in a form; or that the login of before is to count.
     Form,
+    /// Who is logged in?
+    Person,
+    /// They log out.
+    Logout,
 }
 
 /// Whether the query of a request for `path` has secrets of visitors.

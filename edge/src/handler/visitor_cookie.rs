@@ -15,12 +15,19 @@ use crate::live::{Live, Restriction};
 pub(super) const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
 /// The subject of a cookie for the password of a protection, …
 pub(super) const PASSWORD: &str = "password";
-/// … and of one for a login; others are ids of share links.
-pub(super) const LOGIN: &str = "login";
+/// … of one for a login at the provider, …
+const LOGIN: &str = "login";
+/// … and, before its mark, of one for a login with an account; others are ids of share links.
+const ACCOUNT: &str = "account-";
 /// Cookies of the name that are looked at; other apps cannot set any, so that there is one.
 const COOKIES_MAX: usize = 4;
 /// Longest value that is looked at, in bytes.
 const VALUE_BYTES_MAX: usize = 256;
+
+/// The subject of a cookie for a login: of the account with that mark, or at the provider.
+pub(super) fn login_subject(mark: Option<&str>) -> String {
+    mark.map_or_else(|| LOGIN.to_owned(), |mark| format!("{ACCOUNT}{mark}"))
+}
 
 /// A new cookie of `subject` for `host`, which ends at `expires_s`.
 pub(super) fn set(host: &str, subject: &str, key: &[u8; 32], now_s: u64, expires_s: u64) -> Option<HeaderValue> {
@@ -59,11 +66,16 @@ fn is_good(value: &[u8], host: &str, restriction: &Restriction, target: &ShareTa
     if expires_s <= now_s {
         return false;
     }
-    let key = match subject {
-        PASSWORD if restriction.mode == Protection::Password => restriction.cookie_key(live),
-        LOGIN if restriction.mode.has_login() => restriction.cookie_key(live),
-        PASSWORD | LOGIN => None,
-        id => live
+    let key = match (subject, subject.strip_prefix(ACCOUNT)) {
+        (PASSWORD, _) if restriction.mode == Protection::Password => restriction.cookie_key(live),
+        (LOGIN, _) if restriction.mode == Protection::Oidc => restriction.cookie_key(live),
+        (PASSWORD | LOGIN, _) => None,
+        // The end of the account, and another password of it, end the login.
+        (_, Some(mark)) => {
+            let is_in_force = restriction.mode == Protection::Accounts && live.may_visit(mark, &restriction.app);
+            if is_in_force { restriction.cookie_key(live) } else { None }
+        }
+        (id, None) => live
             .share_link(&restriction.app, id)
             .filter(|link| link.opens(target))
             .and_then(|link| link.cookie_key(live)),

@@ -30,6 +30,8 @@ pub(super) struct VisitorForm {
     pub(super) login: String,
     /// What the login is for.
     pub(super) request: String,
+    /// Which button was pressed.
+    pub(super) step: String,
 }
 
 /// Whether a media type is that of forms.
@@ -77,6 +79,7 @@ fn parse(bytes: &[u8]) -> VisitorForm {
         link: value(b"link"),
         login: value(b"login"),
         request: value(b"request"),
+        step: value(b"step"),
     }
 }
 

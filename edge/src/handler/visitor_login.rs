@@ -10,7 +10,7 @@ use rand::RngCore as _;
 
 use super::decision::{Decision, Head};
 use super::refused::Refused;
-use super::visitor::{AtLogin, CALLBACK_PATH, Kind, LOGIN_PATH, Visitor};
+use super::visitor::{AtLogin, CALLBACK_PATH, Kind, LOGIN_PATH, LOGOUT_PATH, Visitor};
 use super::visitor_cookie::{self, cookie_values};
 use super::visitor_decision::{form_of, local_address};
 use super::visitor_page::{entered, page};
@@ -42,6 +42,8 @@ pub(super) fn decide_at_login(head: &Head<'_>) -> Decision {
         (&Method::GET, LOGIN_PATH) => AtLogin::Begin,
         (&Method::GET, CALLBACK_PATH) => AtLogin::Back,
         (&Method::POST, LOGIN_PATH) => AtLogin::Form,
+        (&Method::GET, LOGOUT_PATH) => AtLogin::Person,
+        (&Method::POST, LOGOUT_PATH) => AtLogin::Logout,
         _ => return Decision::Refuse(Refused::NotFound.into()),
     };
     Decision::Visitor(Box::new(Visitor(Kind::Login(step))))
@@ -61,6 +63,7 @@ fn begun(head: &Head<'_>, live: &Live, restriction: &Restriction) -> Decision {
         browser: blake3::hash(&secret).to_hex().to_string(),
         expires_s: now_s.saturating_add(LOGIN_S),
         session_ends_s: 0,
+        account: None,
     };
     let sealed = restriction.cookie_key(live).and_then(|key| request.seal(Purpose::Request, &key));
     match (login_url(live), sealed, cookie(&hex::encode(secret), LOGIN_S)) {
@@ -90,8 +93,8 @@ fn admitted(head: &Head<'_>, live: &Live, (restriction, target): (&Restriction, 
         return page(form_of(restriction, to), Some(NOT_HERE), Refused::Protected);
     };
     let key = restriction.cookie_key(live);
-    let let_in =
-        key.and_then(|key| visitor_cookie::set(head.host, visitor_cookie::LOGIN, &key, now_s, own.session_ends_s));
+    let subject = visitor_cookie::login_subject(own.account.as_deref());
+    let let_in = key.and_then(|key| visitor_cookie::set(head.host, &subject, &key, now_s, own.session_ends_s));
     match (let_in, cookie("", 0)) {
         // A ticket is good once: what it was bound to goes.
         (Some(let_in), Some(ended)) => entered(to, [let_in, ended]),
@@ -107,8 +110,13 @@ pub(super) fn login_url(live: &Live) -> Option<String> {
 
 /// The cookie of a login; one that lives for 0 s ends it.
 pub(super) fn cookie(value: &str, lifetime_s: u64) -> Option<HeaderValue> {
+    cookie_named(LOGIN_COOKIE, value, lifetime_s)
+}
+
+/// A cookie of that name, with the attributes of all cookies of visitors; one that lives for 0 s ends it.
+pub(super) fn cookie_named(name: &str, value: &str, lifetime_s: u64) -> Option<HeaderValue> {
     let attributes = visitor_cookie::ATTRIBUTES;
-    HeaderValue::from_str(&format!("{LOGIN_COOKIE}={value}; Max-Age={lifetime_s}; {attributes}")).ok()
+    HeaderValue::from_str(&format!("{name}={value}; Max-Age={lifetime_s}; {attributes}")).ok()
 }
 
 /// The first parameter of that name of a query, decoded.

@@ -16,7 +16,7 @@ use super::decision::{Decision, SmallAnswer};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use super::respond;
-use super::visitor::LOGIN_PATH;
+use super::visitor::{LOGIN_PATH, LOGOUT_PATH};
 
 /// Nothing of the page is loaded, and its form is sent to its own host.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; \
@@ -31,6 +31,10 @@ const STYLE: &str = "body{display:grid;min-height:90vh;place-content:center;font
 const ACCOUNT_FIELD: &str = "<label for=\"account\">Account</label>\n\
     <input id=\"account\" name=\"login\" autocomplete=\"username\" required autofocus>\n";
 
+/// The buttons of a page for somebody who is logged in.
+pub(super) const GO_ON: &str = "continue";
+pub(super) const LOG_OUT: &str = "logout";
+
 /// What a page is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form<'f> {
@@ -44,6 +48,10 @@ pub(super) enum Form<'f> {
     Login(&'f str),
     /// The name and the password of an account; the request that it is for, and the hostname and origin of the site.
     Account { request: &'f str, host: &'f str, origin: &'f str },
+    /// The same, for somebody who is logged in there already, with this name.
+    Person { request: &'f str, host: &'f str, origin: &'f str, name: &'f str },
+    /// It is the hostname where visitors log in, and who is logged in there has this name; `None` where nobody is.
+    Logout(Option<&'f str>),
     /// It is the hostname where visitors log in, and the login began at this address, as far as that is known.
     Elsewhere(Option<&'f str>),
 }
@@ -55,7 +63,21 @@ pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> De
 
 /// The same, with the seconds until the form may be sent again.
 pub(super) fn page_again(form: Form<'_>, notice: Option<&str>, refused: Refused, retry_s: Option<u64>) -> Decision {
-    let (status, _) = refused.row();
+    shown(form, notice, refused.row().0, Some(refused), retry_s)
+}
+
+/// The page on which a person logs out.
+pub(super) fn logout_page(name: Option<&str>, notice: Option<&str>) -> Decision {
+    shown(Form::Logout(name), notice, StatusCode::OK.as_u16(), None, None)
+}
+
+fn shown(
+    form: Form<'_>,
+    notice: Option<&str>,
+    status: u16,
+    refused: Option<Refused>,
+    retry_s: Option<u64>,
+) -> Decision {
     let sentence = match form {
         Form::None => "To see it, open it by a link that somebody shares with you.".to_owned(),
         Form::Password(_) | Form::Link(_) => "To see it, enter its password.".to_owned(),
@@ -63,20 +85,32 @@ pub(super) fn page_again(form: Form<'_>, notice: Option<&str>, refused: Refused,
         Form::Account { host, .. } => {
             format!("To see {}, log in with your account of this server.", html_text::escaped(host))
         }
+        Form::Person { host, name, .. } => {
+            let (host, name) = (html_text::escaped(host), html_text::escaped(name));
+            format!("To see {host}, go on as <strong>{name}</strong>: you are logged in.")
+        }
+        Form::Logout(Some(name)) => format!("You are logged in as <strong>{}</strong>.", html_text::escaped(name)),
+        Form::Logout(None) => "Nobody is logged in here with this browser.".to_owned(),
         Form::Elsewhere(_) => "To see it, open its address again, and log in there.".to_owned(),
     };
     let notice = notice
         .map_or_else(String::new, |text| format!("<p id=\"notice\" role=\"alert\">{}</p>\n", html_text::escaped(text)));
     let policy = match form {
         // Browsers also look at where a form leads to.
-        Form::Account { origin, .. } => HeaderValue::from_str(&POLICY.replace("'self'", &format!("'self' {origin}"))),
+        Form::Account { origin, .. } | Form::Person { origin, .. } => {
+            HeaderValue::from_str(&POLICY.replace("'self'", &format!("'self' {origin}")))
+        }
         _ => Ok(HeaderValue::from_static(POLICY)),
     };
-    let form = form_html(form);
+    let title = match form {
+        Form::Logout(_) => "Login",
+        _ => "This site is protected",
+    };
+    let (is_login_host, form) = (form.is_of_login_host(), form_html(form));
     let body = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Protected</title>\n\
-         <style>{STYLE}</style>\n<main>\n<h1>This site is protected</h1>\n<p>{sentence}</p>\n{notice}{form}</main>\n"
+         <style>{STYLE}</style>\n<main>\n<h1>{title}</h1>\n<p>{sentence}</p>\n{notice}{form}</main>\n"
     );
     let mut headers = HeaderMap::with_capacity(10);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -84,12 +118,37 @@ pub(super) fn page_again(form: Form<'_>, notice: Option<&str>, refused: Refused,
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     common_fields(&mut headers);
-    respond::add_fields(refused, &mut headers);
+    if is_login_host {
+        // Who opened it in a window learns nothing of what happens there, and nobody loads it into a page.
+        for name in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("same-origin"));
+        }
+    }
+    if let Some(refused) = refused {
+        respond::add_fields(refused, &mut headers);
+    }
     if let Some(retry_s) = retry_s {
         headers.insert(RETRY_AFTER, HeaderValue::from(retry_s));
     }
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
     answer(status, headers, Bytes::from(body))
+}
+
+impl Form<'_> {
+    /// Whether its page is one of the hostname where visitors log in.
+    const fn is_of_login_host(self) -> bool {
+        matches!(self, Self::Account { .. } | Self::Person { .. } | Self::Logout(_) | Self::Elsewhere(_))
+    }
+}
+
+/// A form without a field to fill in: the button of a step, and the hidden fields.
+fn button(path: &str, fields: &[(&str, &str)], id: &str, text: &str) -> String {
+    let hidden = |(name, value): &(&str, &str)| {
+        format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">\n", html_text::escaped(value))
+    };
+    let fields: String = fields.iter().map(hidden).collect();
+    let text = html_text::escaped(text);
+    format!("<form method=\"post\" action=\"{path}\">\n{fields}<button id=\"{id}\">{text}</button>\n</form>\n")
 }
 
 /// The link or the fields of a page.
@@ -98,7 +157,13 @@ fn form_html(form: Form<'_>) -> String {
         format!("<p><a id=\"login\" href=\"{}\">{text}</a></p>\n", html_text::escaped(address))
     };
     let (name, value) = match form {
-        Form::None | Form::Elsewhere(None) => return String::new(),
+        Form::None | Form::Elsewhere(None) | Form::Logout(None) => return String::new(),
+        Form::Logout(Some(_)) => return button(LOGOUT_PATH, &[], "logout", "Log out"),
+        Form::Person { request, name, .. } => {
+            let fields = |step| [("request", request), ("login", name), ("step", step)];
+            let go_on = button(LOGIN_PATH, &fields(GO_ON), "go-on", "Continue");
+            return go_on + &button(LOGIN_PATH, &fields(LOG_OUT), "logout", "Log out, and use another account");
+        }
         Form::Elsewhere(Some(address)) => return link(address, "Open it again"),
         Form::Login(to) => {
             return link(&format!("{LOGIN_PATH}?to={}", utf8_percent_encode(to, NON_ALPHANUMERIC)), "Log in");

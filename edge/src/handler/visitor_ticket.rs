@@ -42,6 +42,9 @@ pub(super) struct Ticket {
     pub(super) expires_s: u64,
     /// When what it lets in to ends; 0 in a request.
     pub(super) session_ends_s: u64,
+    /// What the login with an account is known by, in a ticket that lets in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<String>,
 }
 
 impl Ticket {
@@ -107,6 +110,7 @@ mod tests {
             browser: "00".to_owned(),
             expires_s: 1,
             session_ends_s: 0,
+            account: None,
         }
     }
 

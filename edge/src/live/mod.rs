@@ -4,6 +4,7 @@
 //! itself. A request looks them up without a lock and copies nothing; several that come together share one copy of what
 //! was seen. Nothing here writes the catalog: [`Follower`] reads what `publish` wrote and moves the pointers.
 
+mod accounts;
 mod aliased;
 mod apps;
 mod canary;
@@ -329,6 +330,7 @@ struct Shared {
     withdrawn: RwLock<HashMap<AppName, Arc<Withdrawn>>>,
     /// Public settings of previews by app, read when a version is put in its place.
     preview_settings: RwLock<HashMap<AppName, settings::SharedSettings>>,
+    accounts: RwLock<accounts::Accounts>,
     protected: protected::Protected,
     /// Environments where a canary runs, or did at the last look.
     canaries: Mutex<HashSet<(AppName, PlaceName)>>,
@@ -362,6 +364,7 @@ impl Live {
             previews: ArcSwap::default(),
             withdrawn: RwLock::default(),
             preview_settings: RwLock::default(),
+            accounts: RwLock::default(),
             protected: protected::Protected::default(),
             canaries: Mutex::default(),
             preparing: Mutex::default(),

@@ -15,6 +15,8 @@ mod hostile;
 mod links;
 mod oidc;
 mod oidc_hostile;
+mod one_login;
+mod one_login_hostile;
 mod provider;
 mod proxied;
 mod strangers;

@@ -34,9 +34,9 @@ async fn a_person_with_a_group_of_the_app_gets_in() {
             assert_eq!(answer.status, StatusCode::OK, "{groups:?} {host}: {}", answer.text());
             assert!(answer.text().contains(text));
             assert_eq!(answer.header("cache-control"), "private, no-cache");
-            // Nothing but the cookie of the visitor is left.
+            // Nothing but the cookie of the visitor is left, and that of the person at the hostname of the login.
             assert_eq!(browser.jar[host].keys().collect::<Vec<_>>(), ["__Host-Http-devanture-visitor"]);
-            assert!(browser.jar[LOGIN_HOST].is_empty());
+            assert_eq!(browser.jar[LOGIN_HOST].keys().collect::<Vec<_>>(), ["__Host-Http-devanture-person"]);
         }
     }
     edge.stop().await;

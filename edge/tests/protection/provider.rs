@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_lc_rs::digest;
 use http::{Method, StatusCode};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::world::{protect, quick};
@@ -36,6 +38,10 @@ pub(super) struct State {
     pub(super) refuses: bool,
     /// Statuses that these paths answer in place of what they should.
     pub(super) broken: BTreeMap<&'static str, u16>,
+    /// Codes are redeemed once this says so.
+    pub(super) held: Option<Arc<Notify>>,
+    /// Requests to redeem a code that have come.
+    pub(super) waiting: usize,
     /// Codes by their text.
     codes: BTreeMap<String, Code>,
     /// How often a code was to be redeemed.
@@ -73,6 +79,8 @@ impl Provider {
             added: String::new(),
             refuses: false,
             broken: BTreeMap::new(),
+            held: None,
+            waiting: 0,
             codes: BTreeMap::new(),
             redeemed: 0,
         }));
@@ -124,6 +132,16 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, state: Arc<Mutex<Stat
     let target = line.split(' ').nth(1).unwrap();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let body = String::from_utf8(bytes[head_end..].to_vec()).unwrap();
+    if path == "/token" {
+        let held = {
+            let mut state = state.lock().unwrap();
+            state.waiting += 1;
+            state.held.clone()
+        };
+        if let Some(held) = held {
+            held.notified().await;
+        }
+    }
     let answer = state.lock().unwrap().answer(address, path, query, &body);
     stream.write_all(answer.as_bytes()).await.ok();
 }
@@ -241,11 +259,23 @@ impl<'e> Browser<'e> {
 
     /// Opens an address, and follows no redirect.
     pub(super) async fn open(&mut self, url: &str) -> Got {
+        let request = self.edge.client().request(Method::GET, url);
+        self.send(url, request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document")).await
+    }
+
+    /// Sends a form of a page of the host itself, and follows no redirect.
+    pub(super) async fn submit(&mut self, url: &str, form: &str) -> Got {
+        let request = self.edge.client().request(Method::POST, url).header("sec-fetch-site", "same-origin");
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
+        self.send(url, request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document")).await
+    }
+
+    /// Sends a request with the cookies of its host, and keeps those of the answer.
+    pub(super) async fn send(&mut self, url: &str, request: RequestBuilder) -> Got {
         let host = url.split("//").nth(1).unwrap().split([':', '/']).next().unwrap().to_owned();
         let own = self.jar.entry(host.clone()).or_default();
         let cookies: Vec<String> = own.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let request = self.edge.client().request(Method::GET, url).header("accept", "text/html");
-        let request = request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document");
+        let request = request.header("accept", "text/html");
         let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
         let answer = got(request).await;
         for set in answer.headers.get_all("set-cookie") {

@@ -23,6 +23,7 @@ mod visitor;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use devanture_config::AppName;
 use devanture_config::edge_toml::{Issuer, Oidc, Trust};
 use devanture_config::limits::Limits;
 use tokio::sync::Semaphore;
@@ -32,7 +33,7 @@ use keys::Issuers;
 pub use client_secret::{BadSecretFile, check_secret_file};
 pub use device::DeviceLogin;
 pub(super) use names::is_exchanged;
-pub(crate) use visitor::{LoginSecret, Unconfirmed};
+pub(crate) use visitor::{Confirmed, LoginSecret, Unconfirmed};
 
 /// All trusts, and the keys of their issuers.
 pub(super) struct Trusts {
@@ -54,6 +55,14 @@ impl Trusts {
             issuers: Issuers::new(limits),
             visitors: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
         }
+    }
+
+    /// Whether these groups have a role in an app, for a person who logged in as this client; `None` where the edge is none
+    /// any more.
+    pub(super) fn may_see(&self, client: &str, groups: &[String], app: Option<&AppName>) -> Option<bool> {
+        let oidc = self.oidc.load_full().filter(|oidc| oidc::client_of(oidc) == client)?;
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        Some(app.is_some_and(|app| oidc.grant(&groups, Some(app), None).is_some()))
     }
 
     /// Replaces all of them. Keys of issuers that stay are not fetched again.

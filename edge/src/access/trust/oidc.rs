@@ -52,6 +52,15 @@ pub(super) fn groups<'c>(oidc: &Oidc, claims: &'c Map<String, Value>) -> Vec<&'c
     }
 }
 
+/// What a client at a provider is known by: a person who logged in as one is none of another.
+pub(super) fn client_of(oidc: &Oidc) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [oidc.issuer.as_str(), &oidc.client_id] {
+        hasher.update(part.as_bytes()).update(&[0]);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// The field `WWW-Authenticate` with the provider, so that a command line that has no token yet learns where to log in.
 /// Its texts have neither quotes nor backslashes.
 pub(super) fn challenge_field(oidc: &Oidc) -> String {

@@ -20,7 +20,7 @@ use super::client::form;
 use super::jwks::Verdict;
 use super::jwt::{self, Jwt};
 use super::{exchange, oidc};
-use crate::access::Credentials;
+use crate::access::{Credentials, Person};
 use crate::ledger::from_text;
 use crate::telemetry;
 
@@ -31,6 +31,14 @@ const CODE_BYTES_MAX: usize = 4_096;
 
 /// The secret of one login, which one browser has.
 pub(crate) struct LoginSecret([u8; SECRET_BYTES]);
+
+/// A login that the provider has confirmed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Confirmed {
+    pub(crate) person: Person,
+    /// Seconds for which the groups count.
+    pub(crate) lifetime_s: u64,
+}
 
 /// Why a login of a visitor is not confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +137,7 @@ impl Credentials {
         Ok(format!("{address}{separator}{query}"))
     }
 
-    /// Confirms a login by the code that the provider gave its browser. Returns the seconds for which its groups count.
+    /// Confirms a login by the code that the provider gave its browser.
     ///
     /// # Errors
     /// Why it is not.
@@ -140,17 +148,17 @@ impl Credentials {
         secret: &LoginSecret,
         app: &AppName,
         from: Option<IpAddr>,
-    ) -> Result<u64, Unconfirmed> {
+    ) -> Result<Confirmed, Unconfirmed> {
         let attempt = self.attempts.begin_identity(from).map_err(|wait| {
             exchange::count(exchange::OIDC_LABEL, "limited");
             Unconfirmed::Limited { retry_s: exchange::seconds(wait) }
         })?;
         let confirmed = self.redeem((code, issuer), callback, secret, app, from).await;
         // What is let in, and what no other code can help, does not count.
-        if confirmed != Err(Unconfirmed::Refused) {
+        if !matches!(confirmed, Err(Unconfirmed::Refused)) {
             self.attempts.take_back_identity(&attempt);
         }
-        let outcome = match confirmed {
+        let outcome = match &confirmed {
             Ok(_) => "ok",
             Err(Unconfirmed::NoRole) => "no_role",
             Err(Unconfirmed::Limited { .. } | Unconfirmed::Refused) => "refused",
@@ -167,7 +175,7 @@ impl Credentials {
         secret: &LoginSecret,
         app: &AppName,
         from: Option<IpAddr>,
-    ) -> Result<u64, Unconfirmed> {
+    ) -> Result<Confirmed, Unconfirmed> {
         let oidc = self.trusts.oidc.load_full().ok_or(Unconfirmed::Unavailable)?;
         // RFC 9207 §2.4: a code of another provider is not sent to this one.
         if issuer.is_some_and(|issuer| issuer != oidc.issuer.as_str()) {
@@ -216,7 +224,11 @@ impl Credentials {
         }
         let (app, from) = (app.as_str(), from_text(from));
         tracing::info!(target: "audit", app, person, from, "a visitor logged in");
-        Ok(oidc.lifetime_s)
+        // Those that no role is for say nothing to the edge.
+        let is_named = |group: &&str| oidc.groups.iter().any(|named| named.group == *group);
+        let groups = groups.into_iter().filter(is_named).map(str::to_owned).collect();
+        let person = Person::of_provider(person, oidc::client_of(&oidc), groups);
+        Ok(Confirmed { person, lifetime_s: oidc.lifetime_s })
     }
 
     /// The identity token of a login, if it is that of this one (OpenID Connect Core 1.0 §3.1.3.7); else why it is not.

@@ -21,6 +21,7 @@ use super::first_load;
 use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
 use super::{Hosts, Live, LoadError, Loader, Place};
+use crate::catalog::identities::ACCOUNTS_PREFIX;
 use crate::catalog::protection::{PROTECTION_PREFIX, SHARES_PREFIX};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Committed, Record, Revision, gone};
@@ -186,9 +187,11 @@ impl Follower {
         // Before there is any place: what is protected is not open for a moment.
         let protections = self.all(PROTECTION_PREFIX).await?;
         let links = self.all(SHARES_PREFIX).await?;
+        let accounts = self.all(ACCOUNTS_PREFIX).await?;
         self.protections_are(&protections);
         self.links_are(&links);
-        let written = protections.iter().chain(&links).map(|(_, record)| record.revision);
+        self.accounts_are(&accounts);
+        let written = protections.iter().chain(&links).chain(&accounts).map(|(_, record)| record.revision);
         revision = written.fold(revision, Revision::max);
         let pauses = self.all("paused/").await?;
         let mut pointers = self.all(records::LIVE_PREFIX).await?;
@@ -254,6 +257,7 @@ impl Follower {
                 }
                 self.retry_missing(key);
             }
+            "accounts" => self.account(key, value, revision),
             "alias" => self.point(key, value, revision).await,
             "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
             "paused" => self.pause(key, value, revision),

@@ -1,7 +1,7 @@
 //! Leaves the cookies of the edge's own out of what backends are sent: those of its visitors, and that of its sessions, which
 //! browsers send to every port of a host, as a host of the console may become that of an app.
 
-use devanture_config::api::{LOGIN_COOKIE, SESSION_COOKIE, VISITOR_COOKIE};
+use devanture_config::api::{LOGIN_COOKIE, PERSON_COOKIE, SESSION_COOKIE, VISITOR_COOKIE};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
@@ -25,7 +25,7 @@ pub(super) fn leave_out(headers: &mut HeaderMap) {
 fn without(field: &HeaderValue) -> Option<HeaderValue> {
     let is_other = |pair: &&[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        let own = [LOGIN_COOKIE, SESSION_COOKIE, VISITOR_COOKIE].map(str::as_bytes);
+        let own = [LOGIN_COOKIE, PERSON_COOKIE, SESSION_COOKIE, VISITOR_COOKIE].map(str::as_bytes);
         !own.contains(&name.trim_ascii())
     };
     let others: Vec<&[u8]> = field.as_bytes().split(|byte| *byte == b';').filter(is_other).collect();
@@ -45,6 +45,7 @@ mod tests {
             (&["a=1;__Host-Http-devanture-session = x"], &["a=1"]),
             (&["__Host-Http-devanture-visitor=x; a=1; __Host-Http-devanture-session=y"], &["a=1"]),
             (&["__Host-Http-devanture-login=x; a=1"], &["a=1"]),
+            (&["__Host-Http-devanture-person=x; a=1"], &["a=1"]),
             (&["__Host-Http-devanture-visitors=x"], &["__Host-Http-devanture-visitors=x"]),
             (&["__Host-Http-devanture-session=x"], &[]),
             (&["a=1", "__Host-Http-devanture-session=x", "b=2"], &["a=1", "b=2"]),
