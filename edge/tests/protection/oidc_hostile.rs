@@ -1,11 +1,14 @@
 //! Logins of visitors that are forged, replayed, of another browser, app or provider, or lead elsewhere: none lets in.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::provider::{Browser, CLIENT, LOGIN_HOST, Provider, protect_both};
 use super::world::{get_with, preview_of};
-use crate::support::{Got, RunningEdge, got};
+use crate::support::{Got, RunningEdge, eventually, got};
 use crate::trust::issuer::{SigningKey, now_s};
 
 const SHOP: &str = "shop.localhost";
@@ -292,5 +295,31 @@ async fn codes_that_are_refused_are_limited() {
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{}", answer.text());
     assert!(answer.headers.contains_key("retry-after"));
     assert_eq!(provider.state().redeemed, 3, "the provider is not asked");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_logins_are_confirmed_at_once_than_the_limit_says() {
+    let provider = Provider::start().await;
+    let edge = provider.setup().with_limit("visitor_logins_at_once_max", 1).start().await;
+    protect_both(&edge).await;
+    let (mut first, mut second) = (Browser::new(&edge), Browser::new(&edge));
+    let (one, other) = (first.stop_at(SHOP, "callback?").await, second.stop_at(SHOP, "callback?").await);
+    let held = Arc::new(Notify::new());
+    provider.state().held = Some(Arc::clone(&held));
+    let beside = async {
+        eventually("the provider was reached", async || provider.state().waiting == 1).await;
+        let answer = second.open(&other).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
+        assert!(answer.text().contains("cannot be reached just now"), "{}", answer.text());
+        assert!(answer.headers.contains_key("retry-after"));
+        assert_eq!(provider.state().waiting, 1, "the provider hears of one alone");
+        provider.state().held = None;
+        held.notify_one();
+    };
+    let (answer, ()) = tokio::join!(first.follow(&one, |_| false), beside);
+    assert_eq!(answer.1.status, StatusCode::OK, "{}", answer.1.text());
+    // Then there is room again, and what was refused counts as no attempt.
+    assert_eq!(second.log_in(SHOP, "%2F").await.status, StatusCode::OK);
     edge.stop().await;
 }

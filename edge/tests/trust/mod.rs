@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 mod claims;
+mod device;
 mod exchange;
 mod hostile;
 pub(crate) mod issuer;
