@@ -37,7 +37,8 @@ async fn the_story_of_hashes_in_pages_comes_out_as_the_page_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_of_a_protected_preview_comes_out_as_the_page_says() {
     if has_tools() {
-        of_ada("protecting.md", &edge().start());
+        let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1);
+        of_ada("protecting.md", &edge.with_table("[names]\nlogin = \"login.localhost\"\n").start());
     }
 }
 
