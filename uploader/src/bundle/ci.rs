@@ -21,7 +21,7 @@ struct System {
 }
 
 /// The systems, in the order in which their marks are looked for: Jenkins may run beside another.
-const SYSTEMS: [System; 6] = [
+const SYSTEMS: [System; 7] = [
     System {
         name: "github",
         mark: "GITHUB_SHA",
@@ -47,6 +47,14 @@ const SYSTEMS: [System; 6] = [
         branch: &["CIRCLE_BRANCH"],
         message: &[],
         url: &["CIRCLE_BUILD_URL"],
+    },
+    System {
+        name: "buildkite",
+        mark: "BUILDKITE",
+        commit: &["BUILDKITE_COMMIT"],
+        branch: &["BUILDKITE_BRANCH"],
+        message: &["BUILDKITE_MESSAGE"],
+        url: &["BUILDKITE_BUILD_URL"],
     },
     System {
         name: "bitbucket",
@@ -81,7 +89,8 @@ pub(crate) fn source(environment: &BTreeMap<String, String>) -> Source {
     let Some(system) = SYSTEMS.iter().find(|system| value(system.mark).is_some()) else { return Source::default() };
     let first = |names: &[&str]| names.iter().find_map(|name| value(name)).map(str::to_owned);
     // A tag is no branch; what was pushed is said by its commit.
-    let is_tag = value("GITHUB_REF_TYPE") == Some("tag") || value("CI_COMMIT_TAG").is_some();
+    let is_tag =
+        value("GITHUB_REF_TYPE") == Some("tag") || value("CI_COMMIT_TAG").is_some() || value("BUILDKITE_TAG").is_some();
     let branch = first(system.branch).filter(|_| !is_tag).map(|branch| plain_branch(system, &branch));
     let url = first(system.url).or_else(|| match system.name {
         "github" => {
@@ -100,7 +109,8 @@ pub(crate) fn source(environment: &BTreeMap<String, String>) -> Source {
         _ => None,
     });
     let message = first(system.message).and_then(|text| text.lines().next().map(str::to_owned));
-    let commit = first(system.commit);
+    // Of a build that somebody began by hand it may be a name, which says nothing later.
+    let commit = first(system.commit).filter(|commit| commit != "HEAD");
     Source { commit, branch, message, dirty: false, ci: Some(system.name.to_owned()), url }
 }
 
@@ -168,6 +178,15 @@ mod tests {
                 ["circleci", "abc", "feature/x", "", "https://circleci.com/1"],
             ),
             ("CIRCLECI=true\nCIRCLE_SHA1=abc\nCIRCLE_TAG=v1", ["circleci", "abc", "", "", ""]),
+            (
+                "BUILDKITE=true\nBUILDKITE_COMMIT=abc\nBUILDKITE_BRANCH=feature/x\nBUILDKITE_MESSAGE=New checkout\n\
+                 BUILDKITE_BUILD_URL=https://buildkite.com/acme/shop/builds/1",
+                ["buildkite", "abc", "feature/x", "New checkout", "https://buildkite.com/acme/shop/builds/1"],
+            ),
+            (
+                "BUILDKITE=true\nBUILDKITE_COMMIT=HEAD\nBUILDKITE_BRANCH=v1\nBUILDKITE_TAG=v1",
+                ["buildkite", "", "", "", ""],
+            ),
             (
                 "JENKINS_URL=https://ci\nGIT_COMMIT=abc\nGIT_BRANCH=origin/main\nBUILD_URL=https://ci/job/1/",
                 ["jenkins", "abc", "main", "", "https://ci/job/1/"],

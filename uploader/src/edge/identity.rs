@@ -1,6 +1,6 @@
 //! Identity tokens of CI systems, and the tokens of the edge that they are exchanged for.
 //!
-//! GitHub Actions makes an identity token for each request. One of a variable is exchanged once: what it was exchanged for
+//! GitHub Actions makes an identity token for each request, and so does the agent of Buildkite. One of a variable is exchanged once: what it was exchanged for
 //! is stored in the state folder, so that a second command of the same job finds it.
 
 use std::time::Duration;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use url::Url;
 
+use super::buildkite_agent;
 use super::client::{self, CONNECT_TIME_MAX, Link, Refusal};
 use super::session_store::Store;
 use super::token_life::{is_worth_showing, now_s};
@@ -59,7 +60,7 @@ impl Identity {
     pub(crate) fn of(access: &EdgeAccess, identity: &IdentityAccess) -> Self {
         // Where each request gets another one, there is nothing to keep.
         let store = match &identity.origin {
-            Origin::GitHub { .. } => None,
+            Origin::GitHub { .. } | Origin::Buildkite { .. } => None,
             Origin::Variable(_, token) => Store::of_identity(access, identity, token.secret()),
         };
         Self { access: identity.clone(), store, current: Mutex::default() }
@@ -67,7 +68,7 @@ impl Identity {
 
     /// Whether another token can be obtained after one was refused, or has ended.
     pub(crate) fn is_renewable(&self) -> bool {
-        matches!(self.access.origin, Origin::GitHub { .. })
+        matches!(self.access.origin, Origin::GitHub { .. } | Origin::Buildkite { .. })
     }
 
     /// The token that is good now: the one at hand, the one that is kept, or a new one.
@@ -129,7 +130,9 @@ impl Identity {
             return failure;
         }
         let from = match &self.access.origin {
-            Origin::GitHub { .. } => format!("GitHub Actions, for the audience {}", self.audience(link)),
+            Origin::GitHub { .. } | Origin::Buildkite { .. } => {
+                format!("{}, for the audience {}", self.access.origin.name(), self.audience(link))
+            }
             Origin::Variable(name, _) => (*name).to_owned(),
         };
         Failure { message: format!("{} The identity token came from {from}.", failure.message), ..failure }
@@ -143,6 +146,9 @@ impl Identity {
         match &self.access.origin {
             Origin::Variable(_, token) => Ok(Secret::new(token.secret())),
             Origin::GitHub { url, token } => request(url, token, &self.audience(link)).await,
+            Origin::Buildkite { path } => {
+                buildkite_agent::identity_token(path, &self.audience(link)).await.map_err(Refusal::Final)
+            }
         }
     }
 }

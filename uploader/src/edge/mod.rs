@@ -2,6 +2,7 @@
 //! that sign versions.
 
 mod blobs;
+mod buildkite_agent;
 pub(crate) mod client;
 pub(crate) mod credential;
 pub(crate) mod deploy;

@@ -16,7 +16,7 @@ use crate::support::edge::{Edge, Ran, edge};
 use crate::support::issuer::{Issuer, OPENS};
 
 /// What the machines of CI systems have, in place of which these are run; each says what it was asked for.
-const MACHINE: [(&str, &str); 5] = [
+const MACHINE: [(&str, &str); 6] = [
     ("sudo", "exec \"$@\""),
     ("apt-get", ":"),
     (
@@ -24,6 +24,15 @@ const MACHINE: [(&str, &str); 5] = [
         "case \"$*\" in\n\
          'run build') mkdir -p dist; cp page.html dist/index.html ;;\n\
          'install --global --no-audit --no-fund devanture@latest') cp \"$PROGRAM\" \"$BIN/devanture\" ;;\n\
+         esac",
+    ),
+    // The imitation of Buildkite makes the identity tokens; artifacts lie where they are taken to.
+    (
+        "buildkite-agent",
+        "case \"$1 $2\" in\n\
+         'oidc request-token') PATH=${PATH#*:}\n\
+         curl -fsS -H \"authorization: bearer $BUILDKITE_AGENT_ACCESS_TOKEN\" \"$AGENT_URL?audience=$4\" | jq -r .value ;;\n\
+         'annotate '*) cat >> \"$SENT\" ;;\n\
          esac",
     ),
     ("gh", "{ echo \"$4\"; cat; } >> \"$SENT\""),
@@ -35,8 +44,8 @@ const MACHINE: [(&str, &str); 5] = [
     ),
 ];
 pub(super) const COMMIT: &str = "1111111111111111111111111111111111111111";
-/// The commit of a pull request, and what the three systems say of it.
-const PULL_REQUEST: [(&str, &str); 15] = [
+/// The commit of a pull request, and what the systems say of it.
+const PULL_REQUEST: [(&str, &str); 18] = [
     ("GITHUB_ACTIONS", "true"),
     ("GITHUB_HEAD_REF", "feature-cards"),
     ("GITHUB_SHA", COMMIT),
@@ -52,8 +61,11 @@ const PULL_REQUEST: [(&str, &str); 15] = [
     ("CIRCLE_PROJECT_USERNAME", "acme"),
     ("CIRCLE_PROJECT_REPONAME", "shop"),
     ("CIRCLE_PULL_REQUEST", "https://github.com/acme/shop/pull/12"),
+    ("BUILDKITE", "true"),
+    ("BUILDKITE_COMMIT", COMMIT),
+    ("BUILDKITE_BRANCH", "feature-cards"),
 ];
-/// Flags of the shell that the three systems run a step by.
+/// Flags of the shell that the systems run a step by.
 const SHELL: [&str; 2] = ["-eo", "pipefail"];
 
 pub(super) type Variables = BTreeMap<String, String>;
@@ -65,6 +77,8 @@ pub(super) enum Identity {
     None,
     /// GitHub Actions makes one for each request.
     GitHub(Value),
+    /// The agent of Buildkite requests one each time.
+    Buildkite(Value),
     /// A variable holds one, for an audience.
     Variable(&'static str, String, Value),
 }
@@ -224,6 +238,11 @@ impl Machine {
                 let url = format!("{}/request?api-version=2.0", self.issuer.name());
                 identity.insert("ACTIONS_ID_TOKEN_REQUEST_URL".to_owned(), url);
                 identity.insert("ACTIONS_ID_TOKEN_REQUEST_TOKEN".to_owned(), OPENS.to_owned());
+            }
+            Identity::Buildkite(claims) => {
+                self.issuer.set_claims(claims.clone());
+                identity.insert("AGENT_URL".to_owned(), format!("{}/request", self.issuer.name()));
+                identity.insert("BUILDKITE_AGENT_ACCESS_TOKEN".to_owned(), OPENS.to_owned());
             }
             Identity::Variable(name, audience, claims) => {
                 identity.insert((*name).to_owned(), self.issuer.identity_token(audience, claims));

@@ -241,3 +241,41 @@ async fn the_recipe_of_circleci_puts_a_new_app_live() {
         machine.is_refused(&job(name, "feature-cards")).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipe_of_buildkite_puts_a_new_app_live() {
+    if !has_tools() {
+        return;
+    }
+    let (machine, yaml) = (Machine::new(&["BUILDKITE"], "buildkite.toml"), read("examples/ci/buildkite.yml"));
+    let job = |key: &str, branch: &str| {
+        let step = list(&yaml["steps"]).iter().find(|step| step["key"].as_str() == Some(key)).unwrap();
+        // Buildkite fills in what it knows when it reads the file, and leaves `$$` to the shell.
+        let script = step["command"].as_str().unwrap();
+        assert!(!script.replace("$$", "").contains('$'), "{key}: {script}");
+        let mut variables = table(&yaml["env"]);
+        variables.insert("DEVANTURE_URL".to_owned(), machine.settings["EDGE_URL"].clone());
+        let claims = json!({
+            "organization_slug": "acme", "pipeline_slug": "shop", "build_branch": branch, "step_key": key,
+            "build_source": "webhook", "runner_environment": "self-hosted",
+        });
+        Job {
+            has_checkout: true,
+            has_dist: script.contains("artifact download"),
+            identity: Identity::Buildkite(claims),
+            variables,
+            scripts: vec![script.replace("$$", "$")],
+        }
+    };
+    let jobs = Jobs {
+        preview: job("preview", "feature-cards"),
+        staging: job("staging", "main"),
+        prod: job("prod", "main"),
+        // It starts nothing when a branch is deleted: the preview expires.
+        remove: None,
+    };
+    machine.rounds(&jobs, false).await;
+    for name in ["staging", "prod"] {
+        machine.is_refused(&job(name, "feature-cards")).await;
+    }
+}

@@ -132,3 +132,64 @@ async fn what_curl_exchanges_is_a_token_as_any_other() {
         .env("DEVANTURE_TOKEN", answer["token"].as_str().unwrap()));
     assert!(["not_found", "nothing_live"].contains(&own.problem().as_str()), "nothing is there yet: {own:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_buildkite_has_its_agent_request_an_identity_token() {
+    let (issuer, home) = (Issuer::start(), home());
+    let edge = trusting(&issuer);
+    issuer.set_claims(on("refs/heads/main"));
+    let bin = home.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let agent = |script: &str| {
+        let program = bin.join("buildkite-agent");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let in_job = |arguments: &[&str]| {
+        let mut command = command(&edge, home.path(), arguments);
+        command.env("BUILDKITE", "true").env("BUILDKITE_AGENT_ACCESS_TOKEN", OPENS).env("PATH", &path);
+        ran(&mut command)
+    };
+    // It is given the audience, and nothing on its standard input.
+    let token = home.path().join("token");
+    let number = |text: &str| std::fs::write(&token, text).unwrap();
+    agent(&format!(
+        "[ \"$*\" = 'oidc request-token --audience {AUDIENCE}' ] || exit 3\ncat\ncat '{0}'; rm '{0}'",
+        token.display()
+    ));
+    for arguments in [&["push", "dist", "--json"][..], &["status", "--json"]] {
+        number(&format!("{}\n", issuer.identity_token(AUDIENCE, &on("refs/heads/main"))));
+        let done = in_job(arguments);
+        assert_eq!(done.code, Some(0), "{done:#?}\n{}", edge.log());
+        assert!(!token.exists(), "the agent was called once, for each command");
+    }
+    let (_, history) = edge.api("GET", "/v1/apps/shop/environments/prod/history", None).await;
+    assert_eq!(history["deploys"][0]["who"], "trust:ci-main", "{history}");
+    number(&issuer.identity_token(AUDIENCE, &on("refs/heads/other")));
+    let other = in_job(&["status", "--json"]);
+    let message = other.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("Buildkite") && message.contains(AUDIENCE), "{message}");
+    for (script, why) in [
+        ("exit 1", "it ends with"),
+        ("echo", "what it prints is none"),
+        ("echo two words", "what it prints is none"),
+        ("while :; do echo aaaaaaaa; done", "what it prints does not end"),
+    ] {
+        agent(script);
+        let failed = in_job(&["status", "--json"]);
+        let message = failed.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(why) && message.contains("buildkite-agent"), "{script}: {failed:#?}");
+    }
+    std::fs::remove_file(bin.join("buildkite-agent")).unwrap();
+    // What a pull request brings is not run.
+    std::fs::write(home.path().join("buildkite-agent"), "#!/bin/sh\ntouch ran\n").unwrap();
+    std::fs::set_permissions(home.path().join("buildkite-agent"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let mut relative = command(&edge, home.path(), &["status", "--json"]);
+    relative.env("BUILDKITE", "true").env("BUILDKITE_AGENT_ACCESS_TOKEN", OPENS).env("PATH", format!(".::{path}"));
+    let failed = ran(&mut relative);
+    assert!(!home.path().join("ran").exists());
+    assert_eq!(failed.problem(), "unreachable", "{failed:#?}");
+    assert!(failed.json()["error"]["message"].as_str().unwrap().contains("it is in no folder of PATH"), "{failed:#?}");
+}

@@ -9,7 +9,8 @@ use yaml_rust2::{Yaml, YamlLoader};
 use crate::args::{AliasCommand, Cli, Command};
 
 /// The files of each recipe.
-const RECIPES: [&[&str]; 3] = [
+const RECIPES: [&[&str]; 4] = [
+    &["examples/ci/buildkite.yml"],
     &["examples/ci/circleci.yml"],
     &["examples/ci/github-actions.yml", "deploy/github-action/action.yml"],
     &["examples/ci/gitlab-ci.yml", "deploy/gitlab/devanture.yml"],
@@ -134,8 +135,9 @@ fn every_call_of_a_recipe_is_one_that_the_command_line_takes() {
             }
         }
         assert_eq!((aliases, stagings, promotions), (1, 1, 1), "{name}");
-        // CircleCI starts nothing when a branch is deleted.
-        assert_eq!(removals, usize::from(name != "examples/ci/circleci.yml"), "{name}");
+        // CircleCI and Buildkite start nothing when a branch is deleted.
+        let starts_none = ["examples/ci/buildkite.yml", "examples/ci/circleci.yml"].contains(&name);
+        assert_eq!(removals, usize::from(!starts_none), "{name}");
         let text: String = files.iter().map(|name| std::fs::read_to_string(root().join(name)).unwrap()).collect();
         assert!(!text.contains("dvt_"), "{name}: a token stands in the file");
         assert!(text.contains(".urls.alias"), "{name}: nobody is told the address");

@@ -21,14 +21,22 @@ const VARIABLES: [&str; 2] = [VARIABLE, "CIRCLE_OIDC_TOKEN_V2"];
 /// Variables of GitHub Actions: the address that makes an identity token, and what opens it.
 const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+/// Variables of Buildkite: its mark, and what lets a job have its agent do something.
+const BUILDKITE: &str = "BUILDKITE";
+const BUILDKITE_TOKEN: &str = "BUILDKITE_AGENT_ACCESS_TOKEN";
 /// Longest identity token, in bytes; an edge takes no longer one.
-const BYTES_MAX: usize = 65_536;
+pub(crate) const BYTES_MAX: usize = 65_536;
 
 /// Where an identity token comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// GitHub Actions makes one for each request.
     GitHub { url: Url, token: Token },
+    /// The agent of Buildkite requests one each time.
+    Buildkite {
+        /// The variable `PATH`, which says where the agent lies.
+        path: String,
+    },
     /// A variable holds one.
     Variable(&'static str, Token),
 }
@@ -38,6 +46,7 @@ impl Origin {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::GitHub { .. } => "GitHub Actions",
+            Self::Buildkite { .. } => "Buildkite",
             Self::Variable(name, _) => name,
         }
     }
@@ -65,6 +74,8 @@ pub(super) struct Found {
     token: Option<(&'static str, String)>,
     /// The address of GitHub Actions, and what opens it.
     github: Option<(String, String)>,
+    /// The `PATH` of a job of Buildkite that may have its agent request one.
+    buildkite: Option<String>,
     audience: Option<String>,
 }
 
@@ -76,6 +87,10 @@ impl Found {
         Self {
             token: VARIABLES.into_iter().find_map(|name| Some((name, text(name)?))),
             github: text(GITHUB_URL).zip(text(GITHUB_TOKEN)),
+            buildkite: text(BUILDKITE)
+                .filter(|is_set| is_set == "true")
+                .and_then(|_job| text(BUILDKITE_TOKEN))
+                .map(|_token| text("PATH").unwrap_or_default()),
             audience: text(AUDIENCE_VARIABLE),
         }
     }
@@ -91,13 +106,16 @@ impl Settings {
         &self,
         others: &[(Name, Option<&Setting<String>>)],
     ) -> Result<Option<IdentityAccess>, Failure> {
-        let Found { token, github, audience } = &self.identity;
+        let Found { token, github, buildkite, audience } = &self.identity;
         let origin = match (token, github) {
             (Some((name, text)), _) => Origin::Variable(name, identity_token(text, name)?),
             (None, Some((url, token))) => {
                 Origin::GitHub { url: request_url(url)?, token: super::read_secret(token, GITHUB_TOKEN, "token")? }
             }
-            (None, None) => return Ok(None),
+            (None, None) => match buildkite {
+                Some(path) => Origin::Buildkite { path: path.clone() },
+                None => return Ok(None),
+            },
         };
         super::check_goes_together(self, "identity token", origin.name(), others)?;
         let environment = self.environment()?;
@@ -165,6 +183,9 @@ mod tests {
         let found = identity(&[URL, APP, url, token, (VARIABLE, "a.b.c"), ("DEVANTURE_ENV", "staging")]);
         assert_eq!((found.origin.name(), found.environment.unwrap().as_str()), (VARIABLE, "staging"));
         assert_eq!(identity(&[URL, APP, ("CIRCLE_OIDC_TOKEN_V2", "a.b.c")]).origin.name(), "CIRCLE_OIDC_TOKEN_V2");
+        let agent = [(BUILDKITE, "true"), (BUILDKITE_TOKEN, "opens")];
+        assert_eq!(identity(&[URL, APP, agent[0], agent[1]]).origin.name(), "Buildkite");
+        assert_eq!(identity(&[URL, APP, agent[0], agent[1], (VARIABLE, "a.b.c")]).origin.name(), VARIABLE);
         for other in [("DEVANTURE_TOKEN", "t"), ("DEVANTURE_LOGIN", "ada")] {
             let found = credential(&[URL, APP, url, token, other], &[]).unwrap();
             assert!(!matches!(found, Credential::Identity(_)), "{other:?}");
@@ -178,6 +199,9 @@ mod tests {
             (&[URL, APP], &[(VARIABLE, "a.b.c")]),
             (&[URL, APP], &GITHUB),
             (&[URL, APP, GITHUB[0]], &GITHUB[1..]),
+            (&[URL, APP], &[(BUILDKITE, "true"), (BUILDKITE_TOKEN, "opens")]),
+            (&[URL, APP, (BUILDKITE, "true")], &[]),
+            (&[URL, APP, (BUILDKITE, "false"), (BUILDKITE_TOKEN, "opens")], &[]),
         ] {
             let failure = credential(environment, dotenv).unwrap_err();
             assert!(failure.is(Code::Unauthenticated), "{failure}");

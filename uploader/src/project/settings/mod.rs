@@ -21,7 +21,7 @@ use super::dotenv;
 use crate::output::exit::Failure;
 pub(crate) use address::is_loopback;
 use address::{edge_url, shown_url};
-pub(crate) use identity::{IdentityAccess, Origin};
+pub(crate) use identity::{BYTES_MAX as IDENTITY_TOKEN_BYTES_MAX, IdentityAccess, Origin};
 pub(crate) use person::{PersonAccess, no_token};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
