@@ -174,7 +174,7 @@ impl Publisher {
             VisitorLoad { load: again.plain, with_dictionaries: again.with_dictionaries, ..VisitorLoad::default() };
         for ((path, _), bytes) in files.into_iter().zip(travelling) {
             load.first_visit.add(bytes);
-            let is_same = before.files.get(path) == now.files.get(path);
+            let is_same = sent.is_same(&was_sent, path);
             let amount = match (is_same, fingerprint::is_fingerprinted(path.as_str())) {
                 (true, true) => &mut load.keep,
                 (true, false) => &mut load.revalidate,

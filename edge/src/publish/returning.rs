@@ -1,5 +1,6 @@
 //! What visitors load again who have an earlier version: with files of it as dictionaries, and without.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::{Amount, Returning};
@@ -15,7 +16,7 @@ use crate::blobs::{self, DeltaInfo};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::encode::{Siblings, is_html, kept_in};
 use crate::ledger::{Error, stored_manifest};
-use crate::version::{KeptFiles, Version};
+use crate::version::{KeptFiles, Version, put_hashed_pages};
 
 /// Files whose variants are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -31,7 +32,12 @@ pub(super) struct LoadedAgain {
 
 /// A version, as far as what visitors load depends on it.
 pub(super) struct Sent<'m> {
-    manifest: &'m Manifest,
+    /// Its files as the environment sends them: pages with hashes in the place of those that came.
+    manifest: Cow<'m, Manifest>,
+    /// Its files as they came.
+    came: &'m Manifest,
+    /// Whether it is stored, so that its pages with hashes are known.
+    is_stored: bool,
     siblings: Siblings,
     /// What of it serves as dictionaries, and what of that browsers keep; `None` if they are off, or where it was never
     /// found out.
@@ -40,10 +46,19 @@ pub(super) struct Sent<'m> {
     from: BTreeSet<Digest>,
 }
 
-impl<'m> Sent<'m> {
+impl Sent<'_> {
     /// The files that visitors load who look at everything.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&'m BundlePath, &'m FileEntry)> {
+    pub(super) fn files(&self) -> impl Iterator<Item = (&BundlePath, &FileEntry)> {
         self.manifest.files.iter().filter(|(path, _)| self.siblings.is_loaded(path))
+    }
+
+    /// Whether the file at a path is the one of the version before.
+    pub(super) fn is_same(&self, before: &Self, path: &BundlePath) -> bool {
+        match self.is_stored && before.is_stored {
+            true => self.manifest.files.get(path) == before.manifest.files.get(path),
+            // What a push would make of a page is not known before.
+            false => self.came.files.get(path) == before.came.files.get(path),
+        }
     }
 }
 
@@ -78,13 +93,21 @@ impl Publisher {
     ) -> Result<Sent<'m>, Error> {
         let Some(version) = version else {
             let siblings = Siblings::new(manifest, &BTreeMap::default());
-            return Ok(Sent { manifest, siblings, dictionaries: None, from: BTreeSet::new() });
+            let (came, manifest) = (manifest, Cow::Borrowed(manifest));
+            return Ok(Sent { manifest, came, is_stored: false, siblings, dictionaries: None, from: BTreeSet::new() });
         };
         let key = records::version_key(app, version);
-        let given = match self.ledger.catalog.get(&key).await? {
-            Some(record) => records::read::<VersionRecord>(&key, &record)?.given,
-            None => BTreeMap::default(),
+        let (mut given, mut hashed) = match self.ledger.catalog.get(&key).await? {
+            Some(record) => {
+                let record = records::read::<VersionRecord>(&key, &record)?;
+                let hashed = record.integrity_in(manifest, environment.as_str());
+                (record.given, hashed)
+            }
+            None => Default::default(),
         };
+        let with_hashes = put_hashed_pages(&*self.blobs, manifest, &mut hashed, &mut given).await?;
+        let (came, is_stored) = (manifest, true);
+        let manifest = with_hashes.map_or(Cow::Borrowed(manifest), Cow::Owned);
         let record = match &self.dictionaries {
             Some(dictionaries) => dictionaries.record(app, version).await?,
             None => None,
@@ -92,12 +115,12 @@ impl Publisher {
         let from = record.as_ref().map(|record| record.from_in(Some(environment))).unwrap_or_default();
         let dictionaries = match record {
             Some(record) => {
-                let kept = kept_in(&*self.blobs, manifest, environment, &record, &self.ledger.limits()).await?;
+                let kept = kept_in(&*self.blobs, &manifest, environment, &record, &self.ledger.limits()).await?;
                 Some((record, kept))
             }
             None => None,
         };
-        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), dictionaries, from })
+        Ok(Sent { siblings: Siblings::new(&manifest, &given), manifest, came, is_stored, dictionaries, from })
     }
 
     /// What visitors load again who look at everything and have seen all of `before`. Of deltas, only those count that
@@ -112,10 +135,10 @@ impl Publisher {
         served: Option<&Version>,
     ) -> Result<LoadedAgain, Error> {
         let had = before.dictionaries.as_ref().map(|(_, kept)| {
-            let announced = kept.announced(before.manifest);
-            Had { manifest: before.manifest, kept, announced }
+            let announced = kept.announced(&before.manifest);
+            Had { manifest: &before.manifest, kept, announced }
         });
-        let changed = now.files().filter(|(path, entry)| before.manifest.files.get(*path) != Some(entry));
+        let changed = now.files().filter(|(path, _)| !now.is_same(before, path));
         let lookups: Vec<_> = changed.map(|(path, entry)| self.again(path, entry, had.as_ref(), now, served)).collect();
         let found: Vec<(u64, u64)> = stream::iter(lookups).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await?;
         let mut loaded = LoadedAgain::default();

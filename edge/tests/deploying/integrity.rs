@@ -1,7 +1,7 @@
 //! Pages with the hashes of what they load, and the policy that browsers get with them.
 
 use devanture_config::Digest;
-use devanture_config::api::{DeployOptions, IntegrityReports, LiveIntegrity};
+use devanture_config::api::{DeployOptions, DeployReport, IntegrityReports, LiveIntegrity};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::Integrity;
 use http::{Method, StatusCode};
@@ -222,11 +222,10 @@ fn release(number: u8) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-async fn push_release(edge: &RunningEdge, place: &str, number: u8) -> Vec<(String, Vec<u8>)> {
+async fn push_release(edge: &RunningEdge, place: &str, number: u8) -> DeployReport {
     let files = release(number);
     let named: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
-    push(edge, place, TOML, DeployOptions::default(), &named).await.unwrap();
-    files
+    push(edge, place, TOML, DeployOptions::default(), &named).await.unwrap()
 }
 
 /// The dictionary that the pages of a host offer.
@@ -265,7 +264,9 @@ async fn a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent() {
     let dictionary = offered(&edge, HOST).await;
     // It holds what is sent: the hash of the script, too, which no page of the bundle has.
     assert!(String::from_utf8_lossy(&dictionary).contains("integrity=\"sha256-"));
-    let files = push_release(&edge, "prod", 2).await;
+    let returning = push_release(&edge, "prod", 2).await.returning.unwrap();
+    assert!(returning.bytes * 2 < returning.plain_bytes, "{returning:?}");
+    let files = release(2);
     for (path, file) in files.iter().filter(|(path, _)| path.ends_with(".html")) {
         let path = format!("/{}", path.trim_end_matches(".html").trim_end_matches("index"));
         let plain = edge.get(HOST, &path).await;
