@@ -70,10 +70,8 @@ impl Credentials {
         password: &Secret,
         app: &AppName,
         from: Option<IpAddr>,
-    ) -> Result<bool, Error> {
-        let proven = self.prove(PasswordOf::Visitors(app), login, password, from).await?;
     ) -> Result<Option<Person>, Error> {
-        let proven = self.prove(login, password, from).await?;
+        let proven = self.prove(PasswordOf::Visitors(app), login, password, from).await?;
         let (_, account, _) = self.proven_account(&proven, from).await?;
         count("ok");
         let has_rights = account.may_visit(app);
