@@ -411,6 +411,19 @@ impl<'r> Fields<'r> {
         }
     }
 
+    /// The value of a name that is known, where it has one line and no more. Not of the library's map, whose lines are
+    /// to be looked for one by one.
+    #[inline]
+    #[must_use]
+    pub fn only(self, name: &Name) -> Option<&'r [u8]> {
+        let Self::Lines(lines) = self else { return None };
+        if lines.present & !lines.repeated & 1 << name.mark == 0 {
+            return None;
+        }
+        let line = lines.only(name.mark)?;
+        (lines.name(line) == name.text.as_bytes()).then(|| lines.value(line))
+    }
+
     /// The first value of `name`.
     #[inline]
     #[must_use]

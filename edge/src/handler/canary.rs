@@ -14,21 +14,76 @@ use crate::engine::Name;
 use crate::live::Canary;
 
 static ACCEPT: Name = Name::of("accept");
+static COOKIES: Name = Name::of("cookie");
 
 /// For how long a browser keeps its cookie, in seconds: 30 days, longer than a canary.
 const COOKIE_S: u32 = 30 * 24 * 60 * 60;
 
+/// Longest line of `Cookie` that a connection remembers, in bytes: what is longer is drawn by each time.
+const REMEMBERED_BYTES_MAX: usize = 1_024;
+
+/// What the last request of a connection was drawn by, and what came of it: the next one is mostly of the same visitor.
+#[derive(Debug, Default)]
+pub(super) struct LastDraw {
+    /// The number of the canary; 0 where nobody was drawn.
+    canary: u64,
+    /// The line of `Cookie` that has the visitor's.
+    line: Vec<u8>,
+    is_taken: bool,
+    /// Whether no request follows that it would be remembered for.
+    is_of_one: bool,
+}
+
+impl LastDraw {
+    /// For one request alone.
+    pub(super) fn of_one() -> Self {
+        Self { is_of_one: true, ..Self::default() }
+    }
+
+    /// Whether the visitor gets the canary, where that is known without a search: the request has one line of `Cookie`,
+    /// that of the last request, and the canary has not changed since.
+    #[inline]
+    pub(super) fn again(&self, head: &Head<'_>, canary: &Canary) -> Option<bool> {
+        if self.canary != canary.number {
+            return None;
+        }
+        (head.fields.only(&COOKIES)? == self.line).then_some(self.is_taken)
+    }
+
+    /// Draws by a line of `Cookie`; `None` where it has no cookie that says who the visitor is.
+    fn by(&mut self, line: &[u8], canary: &Canary) -> Option<ByLine> {
+        if self.canary == canary.number && self.line == line {
+            return Some(ByLine::Drawn(self.is_taken));
+        }
+        let visitor = canary::cookie(line, canary.cookie())?;
+        if canary.sets_cookie() && !is_visitor(visitor) {
+            return Some(ByLine::Strange);
+        }
+        let is_taken = canary.split.takes(visitor);
+        if line.len() <= REMEMBERED_BYTES_MAX && !self.is_of_one {
+            self.line.clear();
+            self.line.extend_from_slice(line);
+            (self.canary, self.is_taken) = (canary.number, is_taken);
+        }
+        Some(ByLine::Drawn(is_taken))
+    }
+}
+
+/// What a line of `Cookie` says that has the cookie.
+enum ByLine {
+    /// Whether its visitor gets the canary.
+    Drawn(bool),
+    /// What the edge gave nobody: it counts as no cookie.
+    Strange,
+}
+
 /// Whether the visitor gets the canary, and the cookie to give where the visitor has none.
-pub(super) fn draw(head: &Head<'_>, canary: &Canary) -> (bool, Option<HeaderValue>) {
+pub(super) fn draw(head: &Head<'_>, canary: &Canary, last: &mut LastDraw) -> (bool, Option<HeaderValue>) {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
-    let visitor = head.fields.get_all(&COOKIE).find_map(|cookies| canary::cookie(cookies, canary.cookie()));
-    if !canary.sets_cookie() {
-        return (visitor.is_some_and(|visitor| canary.split.takes(visitor)), None);
+    if let Some(ByLine::Drawn(is_taken)) = head.fields.get_all(&COOKIE).find_map(|line| last.by(line, canary)) {
+        return (is_taken, None);
     }
-    if let Some(visitor) = visitor.filter(|visitor| is_visitor(visitor)) {
-        return (canary.split.takes(visitor), None);
-    }
-    if !is_first_page(head) {
+    if !canary.sets_cookie() || !is_first_page(head) {
         return (false, None);
     }
     let mut visitor = String::with_capacity(VISITOR_CHARACTERS);

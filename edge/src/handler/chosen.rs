@@ -9,13 +9,13 @@ use std::sync::Arc;
 use devanture_site::cache::Kept;
 use http::HeaderValue;
 
-use super::canary::{draw, is_first_page};
+use super::canary::{LastDraw, draw, is_first_page};
 use super::decide::decide_in;
 use super::decision::{Decision, FileAnswer, Head};
 use super::header_rules::ChosenBy;
 use super::pins::{Gives, Held, Side, held};
 use crate::live::{Current, LoadTarget, Place};
-use crate::version::Version;
+use crate::version::{ServedFile, Version};
 
 /// A choice, with cookies for the visitor.
 struct Choice<'c> {
@@ -25,16 +25,38 @@ struct Choice<'c> {
     says_again: bool,
 }
 
-/// Decides for an environment where cookies decide which version answers.
-pub(super) fn decide_chosen(head: &Head<'_>, current: &Arc<Current>, (place, custom_host): (&Place, bool)) -> Decision {
-    let Some(Choice { side, gives, says_again }) = choose(head, current, place) else {
+/// Decides for an environment where cookies decide which version answers; `last_draw` is the connection's.
+pub(super) fn decide_chosen(
+    head: &Head<'_>,
+    current: &Arc<Current>,
+    (place, custom_host): (&Place, bool),
+    last_draw: &mut LastDraw,
+) -> Decision {
+    // As mostly: the visitor is that of the request before, and is given nothing.
+    if let (Some(canary), None) = (&current.canary, &current.pins)
+        && let Some(is_taken) = last_draw.again(head, canary)
+    {
+        let side = if is_taken { &canary.next } else { current };
+        let mut decision = decide_in(head, side, Some(place), custom_host);
+        if !is_same_in_all(head, &decision, current) {
+            say_chosen(&mut decision, Vec::new());
+        }
+        return decision;
+    }
+    let Some(Choice { side, gives, says_again }) = choose(head, current, place, last_draw) else {
         return Decision::Load(LoadTarget::Earlier(place.app.clone(), place.name.clone()));
     };
     let mut decision = decide_in(head, &side, Some(place), custom_host);
-    if (gives.is_empty() || says_again) && is_same_in_all(head, &decision, current) {
-        return decision;
+    if !(gives.is_empty() || says_again) || !is_same_in_all(head, &decision, current) {
+        say_chosen(&mut decision, gives);
     }
-    match &mut decision {
+    decision
+}
+
+/// Notes in a decision that a cookie chose its version, and the cookies for the visitor.
+#[inline]
+fn say_chosen(decision: &mut Decision, gives: Vec<HeaderValue>) {
+    match decision {
         // As mostly: nothing is allocated for it, and its head is prepared.
         Decision::File(answer) if gives.is_empty() && answer.ruled.is_empty() => answer.is_chosen = true,
         Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
@@ -42,11 +64,15 @@ pub(super) fn decide_chosen(head: &Head<'_>, current: &Arc<Current>, (place, cus
         Decision::Small(answer) => answer.ruled.choose(ChosenBy { gives }),
         Decision::Load(_) | Decision::Protected(_) | Decision::Report(_) | Decision::Visitor(_) => {}
     }
-    decision
 }
 
 /// Chooses the version for a visitor; `None` while an earlier one that may be it is not loaded.
-fn choose<'c>(head: &Head<'_>, current: &'c Arc<Current>, place: &Place) -> Option<Choice<'c>> {
+fn choose<'c>(
+    head: &Head<'_>,
+    current: &'c Arc<Current>,
+    place: &Place,
+    last_draw: &mut LastDraw,
+) -> Option<Choice<'c>> {
     let pins = current.pins.as_deref();
     let held = match pins {
         Some(pins) => held(head, (current, pins), place)?,
@@ -54,9 +80,9 @@ fn choose<'c>(head: &Head<'_>, current: &'c Arc<Current>, place: &Place) -> Opti
     };
     let (side, visitor) = match (held.side, &current.canary) {
         // Of a canary that got a smaller share, they are taken back.
-        (Some(Side::Pointed(side)), Some(canary)) if Arc::ptr_eq(side, &canary.next) => drawn(head, current),
+        (Some(Side::Pointed(side)), Some(canary)) if Arc::ptr_eq(side, &canary.next) => drawn(head, current, last_draw),
         (Some(side), _) => (side, None),
-        (None, _) => drawn(head, current),
+        (None, _) => drawn(head, current, last_draw),
     };
     let says_again = visitor.is_none() && held.gives == Gives::Again;
     let pin = pins.filter(|_| match held.gives {
@@ -74,21 +100,26 @@ fn choose<'c>(head: &Head<'_>, current: &'c Arc<Current>, place: &Place) -> Opti
 }
 
 /// The version of a visitor who is not held, and the visitor's cookie where it is new.
-fn drawn<'c>(head: &Head<'_>, current: &'c Arc<Current>) -> (Side<'c>, Option<HeaderValue>) {
+fn drawn<'c>(head: &Head<'_>, current: &'c Arc<Current>, last_draw: &mut LastDraw) -> (Side<'c>, Option<HeaderValue>) {
     let Some(canary) = &current.canary else { return (Side::Pointed(current), None) };
-    let (is_taken, gives) = draw(head, canary);
+    let (is_taken, gives) = draw(head, canary, last_draw);
     (Side::Pointed(if is_taken { &canary.next } else { current }), gives)
 }
 
 /// Whether all versions that a pointer names answer with the same: a fingerprinted asset that they have as well, or by
 /// law 10, with the same fields.
+#[inline]
 fn is_same_in_all(head: &Head<'_>, decision: &Decision, current: &Current) -> bool {
     let Decision::File(answer) = decision else { return false };
-    let version = answer.version();
-    let Some(file) = version.file(answer.file) else { return false };
-    if !file.fingerprinted || answer.kept != Kept::File {
+    if answer.kept != Kept::File {
         return false;
     }
+    let file = answer.version().file(answer.file).filter(|file| file.fingerprinted);
+    file.is_some_and(|file| is_asset_of_all(head, (answer, file), current))
+}
+
+fn is_asset_of_all(head: &Head<'_>, (answer, file): (&FileAnswer, &ServedFile), current: &Current) -> bool {
+    let version = answer.version();
     // At its own path, without a rewrite: which one it came by is not known here.
     let is_ruled = !answer.ruled.is_empty();
     if is_ruled && head.path.strip_prefix('/') != Some(&*file.path) {
@@ -100,7 +131,7 @@ fn is_same_in_all(head: &Head<'_>, decision: &Decision, current: &Current) -> bo
         }
         let Some(twin) = other.index.exact(&file.path).and_then(|number| other.file(number)) else { return true };
         match (file.representations.first(), twin.representations.first()) {
-            (Some(one), Some(two)) => one.head.etag().as_str() == two.head.etag().as_str(),
+            (Some(one), Some(two)) => one.head.etag() == two.head.etag(),
             _ => false,
         }
     };

@@ -7,6 +7,7 @@ use devanture_config::api::{Pause, ShareTarget};
 use devanture_site::cache::Kept;
 use devanture_site::decide::{End, Outcome, OwnPath, Untraced};
 
+use super::canary::LastDraw;
 use super::chosen::decide_chosen;
 use super::decision::{Decision, Head, Refusal, options};
 use super::live_site::{Asset, LiveSite};
@@ -34,18 +35,18 @@ pub(super) enum Seen {
 /// Decides what a request is answered with.
 #[must_use]
 pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
-    decide_together(head, live, &mut Seen::default())
+    decide_together(head, live, &mut Seen::default(), &mut LastDraw::of_one())
 }
 
 /// Decides as [`decide`] does; of requests for the host of a place that come at one moment, what was `seen` for the
-/// second counts for all that follow.
-pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen) -> Decision {
-    decide_for(head, live, seen, Visit::AsStranger)
+/// second counts for all that follow. `last_draw` is of the same connection.
+pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen, last_draw: &mut LastDraw) -> Decision {
+    decide_for(head, live, seen, (Visit::AsStranger, last_draw))
 }
 
 /// Decides for a visitor who was looked up, and may see what is protected.
 pub(super) fn decide_admitted(head: &Head<'_>, live: &Live) -> Decision {
-    let decision = decide_for(head, live, &mut Seen::default(), Visit::Admitted);
+    let decision = decide_for(head, live, &mut Seen::default(), (Visit::Admitted, &mut LastDraw::of_one()));
     Decision::Protected(Box::new(decision))
 }
 
@@ -57,9 +58,9 @@ enum Visit {
 }
 
 #[inline]
-fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, visit: Visit) -> Decision {
+fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, (visit, last_draw): (Visit, &mut LastDraw)) -> Decision {
     if let Seen::Place(entry, paused, current) = seen {
-        return decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), visit);
+        return decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), (visit, last_draw));
     }
     let is_first = matches!(seen, Seen::Nothing);
     *seen = Seen::Once;
@@ -74,7 +75,7 @@ fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, visit: Visit) -> De
         },
         Found::Place(entry) => {
             let (paused, current) = entry.place.look();
-            let decision = decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), visit);
+            let decision = decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), (visit, last_draw));
             if !is_first {
                 *seen = Seen::Place(entry.clone(), paused, Guard::into_inner(current));
             }
@@ -122,7 +123,7 @@ fn decide_at(
     live: &Live,
     entry: &HostEntry,
     (paused, current): (Option<&Arc<Pause>>, Option<&Arc<Current>>),
-    visit: Visit,
+    (visit, last_draw): (Visit, &mut LastDraw),
 ) -> Decision {
     let place = &*entry.place;
     if current.is_none() && place.is_loading() {
@@ -134,7 +135,7 @@ fn decide_at(
     if visit == Visit::AsStranger
         && let Some(restriction) = place.restriction()
     {
-        let admitted = || decide_at(head, live, entry, (paused, current), Visit::Admitted);
+        let admitted = || decide_at(head, live, entry, (paused, current), (Visit::Admitted, last_draw));
         return protected(head, live, &restriction, place.share_target(), admitted);
     }
     if let Some(refusal) = paused.and_then(|pause| pause::refusal(head, entry, pause, current)) {
@@ -148,7 +149,7 @@ fn decide_at(
             }
             match current.is_chosen_by_cookies() {
                 false => decide_in(head, current, Some(place), entry.custom),
-                true => decide_chosen(head, current, (place, entry.custom)),
+                true => decide_chosen(head, current, (place, entry.custom), last_draw),
             }
         }
         None if place.setting == Setting::Preview => {

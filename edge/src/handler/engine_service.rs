@@ -15,6 +15,7 @@ use http_body_util::Empty;
 
 use super::authority::{LastHost, SameHost};
 use super::body::Body;
+use super::canary::LastDraw;
 use super::decide::{Seen, decide_together};
 use super::decision::{Decision, Head};
 use super::refused::Refused;
@@ -41,6 +42,8 @@ struct LastRequest {
     host: LastHost,
     /// Look-ups for its host, for the requests of one batch.
     seen: Seen,
+    /// By which of the versions of an environment its visitor was answered.
+    last_draw: LastDraw,
 }
 
 impl EngineService {
@@ -156,11 +159,13 @@ impl Service for EngineService {
         let mut last_request = self.last_request.take().unwrap_or_default();
         let LastRequest { host, seen } = &mut *last_request;
         let put = match host.find(request, || self.is_from_trusted()) {
+        let LastRequest { host, seen, last_draw } = &mut *last_request;
+        let put = match host.find(request) {
             Ok(found) => {
                 if found == SameHost::No {
                     *seen = Seen::Nothing;
                 }
-                let decide = |head: &Head<'_>, live: &Live| decide_together(head, live, seen);
+                let decide = |head: &Head<'_>, live: &Live| decide_together(head, live, seen, last_draw);
                 let decision = self.handler.decided_for(request, host.host(), &*self.covers, decide);
                 self.answered(request, now, decision, host.host(), put)
             }

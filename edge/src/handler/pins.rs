@@ -57,10 +57,11 @@ pub(super) enum Gives {
 pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pins), place: &Place) -> Option<Held<'c>> {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
     let value = head.fields.get_all(&COOKIE).find_map(|cookies| cookie(cookies, PIN_COOKIE));
+    let Some(pin) = value.and_then(Pin::read).filter(|_| head.heeds_pins) else { return Some(Held::default()) };
     let now_s = (head.now_s)();
-    let Some(pin) = value.and_then(Pin::read).filter(|pin| head.heeds_pins && !pin.is_over(now_s, pins.idle_s)) else {
+    if pin.is_over(now_s, pins.idle_s) {
         return Some(Held::default());
-    };
+    }
     let pointed = pointed(current, pin.version).map(Side::Pointed);
     let side = pointed.or_else(|| place.pinned(pins, pin.version).map(Side::Earlier));
     let gives = match &side {

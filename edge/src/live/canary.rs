@@ -17,6 +17,8 @@ use crate::version::{Fill, Version};
 
 /// A version that a share of the visitors gets.
 pub struct Canary {
+    /// A number that no other one has had: of another share, too.
+    pub number: u64,
     /// As it is served to them.
     pub next: Arc<Current>,
     /// Which visitors those are.
@@ -25,7 +27,16 @@ pub struct Canary {
     pub record: CanaryRecord,
 }
 
+/// How many canaries there were, each step of one counted.
+static CANARIES: AtomicU64 = AtomicU64::new(0);
+
 impl Canary {
+    fn new(next: Current, record: CanaryRecord) -> Self {
+        let split = Split::new(&record.deploy, record.share.percent());
+        let number = CANARIES.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { number, next: Arc::new(next), split, record }
+    }
+
     /// The cookie that tells visitors apart.
     #[must_use]
     pub fn cookie(&self) -> &str {
@@ -107,8 +118,7 @@ impl Current {
         let settings = self.settings.clone();
         let mut next = Self::new(version, record.last_modified_ms(), Arc::clone(&self.withdrawn), settings);
         next.side = Some(canary_side);
-        let split = Split::new(&record.deploy, record.share.percent());
-        let canary = Some(Arc::new(Canary { next: Arc::new(next), split, record }));
+        let canary = Some(Arc::new(Canary::new(next, record)));
         Self { canary, side: Some(side), ..self }
     }
 
