@@ -1,4 +1,4 @@
-//! Arguments of `canary`, and those of `push` that begin one.
+//! Arguments of `canary`, and those of `push` and `switch` that begin one.
 
 use std::str::FromStr;
 
@@ -10,6 +10,7 @@ use super::gate::{BadSeconds, Seconds};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   devanture push --canary 10              a tenth of the visitors gets it
+  devanture switch 4f2a91 --canary 10     … or a version that the edge has already
   devanture canary                        both versions, and how they answer
   devanture canary 25                     a quarter of the visitors
   devanture canary finish                 all of them: it is live
@@ -111,11 +112,11 @@ impl PlanArgs {
     }
 }
 
-/// Flags of `push` that begin a canary.
+/// Flags of `push` and `switch` that begin a canary.
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct PushCanaryArgs {
+pub(crate) struct NewCanaryArgs {
     /// Give it to this share of the visitors, in per cent, beside what is live
-    #[arg(long, value_name = "SHARE", conflicts_with_all = ["no_switch", "alias", "watch"])]
+    #[arg(long, value_name = "SHARE", conflicts_with = "watch")]
     pub(crate) canary: Option<Percent>,
     /// The steps that it takes by itself.
     #[command(flatten)]
@@ -125,8 +126,8 @@ pub(crate) struct PushCanaryArgs {
     pub(crate) canary_cookie: Option<CookieName>,
 }
 
-impl PushCanaryArgs {
-    /// Whether the push begins a canary.
+impl NewCanaryArgs {
+    /// Whether a canary begins.
     pub(crate) fn is_wanted(&self) -> bool {
         self.canary.is_some() || !self.plan.auto.is_empty()
     }

@@ -94,6 +94,8 @@ pub(super) const SWITCH: &str = "\
 Examples:
   devanture switch 4f2a91                 any stored version, by at least 6 characters of its id
   devanture switch 4f2a91 --env staging
+  devanture switch 4f2a91 --canary 10     to a tenth of the visitors first
+  devanture switch 4f2a91 --auto 5,25,50,100 --every 10m
   devanture switch 4f2a91 --if-live 91c2aa --json";
 
 pub(super) const ROLLBACK: &str = "\

@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 use devanture_config::text::Expiry;
 use devanture_config::{IdPrefix, PlaceName};
 
-use super::canary::PushCanaryArgs;
+use super::canary::NewCanaryArgs;
 use super::examples;
 use super::gate::GateArgs;
 use super::halves::HalfArgs;
@@ -23,7 +23,7 @@ pub(crate) struct PushArgs {
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) dir: Option<PathBuf>,
     /// Upload without going live, and print the preview URL
-    #[arg(long)]
+    #[arg(long, conflicts_with = "canary")]
     pub(crate) no_switch: bool,
     /// Go live even if a newer push went live meanwhile
     #[arg(long)]
@@ -32,7 +32,7 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) if_live: Option<IdPrefix>,
     /// Point this alias at the version instead of going live; without a name, the branch's
-    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with = "canary")]
     pub(crate) alias: Option<String>,
     /// When the alias expires: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
     #[arg(long, value_name = "WHEN", requires = "alias")]
@@ -60,7 +60,7 @@ pub(crate) struct PushArgs {
     pub(crate) gate: GateArgs,
     /// The canary that it begins.
     #[command(flatten)]
-    pub(crate) canary: PushCanaryArgs,
+    pub(crate) canary: NewCanaryArgs,
     /// Sign the version with this key: a file, or a public key that ssh-agent holds; may be given again
     #[arg(long, value_name = "KEY", value_hint = ValueHint::FilePath)]
     pub(crate) sign: Vec<String>,
@@ -100,8 +100,11 @@ pub(crate) struct SwitchArgs {
     /// Checks before the switch, and the watch after it.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
+    /// The canary that it begins.
+    #[command(flatten)]
+    pub(crate) canary: NewCanaryArgs,
     /// Print what would change, and change nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "canary")]
     pub(crate) dry_run: bool,
 }
 

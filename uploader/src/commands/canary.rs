@@ -1,4 +1,4 @@
-//! `canary`, `push --canary` and `unpin`: a share of the visitors gets a version before it is live for all.
+//! `canary`, `push --canary`, `switch --canary` and `unpin`: a share of the visitors gets a version before it is live for all.
 
 use devanture_config::api::{CanaryEnd, CanaryPlan, CanaryRequest, CanaryStatus, DeployReport, SideCounts};
 use devanture_config::problem::Code;
@@ -6,7 +6,7 @@ use devanture_config::text::counted;
 use devanture_config::{PlaceName, VersionId};
 
 use super::switch::print_switch;
-use crate::args::{CanaryAction, CanaryArgs, PlanArgs, PushArgs};
+use crate::args::{CanaryAction, CanaryArgs, PlanArgs, PushArgs, SwitchArgs};
 use crate::context::Context;
 use crate::edge::client::Edge;
 use crate::output::exit::Failure;
@@ -91,6 +91,55 @@ pub(super) fn check(args: &PushArgs) -> Result<(), Failure> {
             "`devanture push --auto 5,25,50,100` compares errors by the rule of --watch",
         );
     }
+    Ok(())
+}
+
+/// The same of a canary that begins with a stored version.
+///
+/// # Errors
+/// `usage`.
+pub(super) fn check_stored(args: &SwitchArgs) -> Result<(), Failure> {
+    plan(&args.canary.plan)?;
+    let usage = |message: &str, hint: &str| Err(Failure::new(Code::Usage, message).hint(hint));
+    if !args.canary.is_wanted() && args.canary.canary_cookie.is_some() {
+        return usage(
+            "--canary-cookie is of a canary, and this switch begins none.",
+            "`devanture switch ID --canary 10 --canary-cookie NAME` begins one",
+        );
+    }
+    if args.canary.is_wanted() && (args.gate.watch.is_some() || args.gate.rollout.is_some()) {
+        return usage(
+            "A canary goes neither with --watch nor with --rollout.",
+            "`devanture switch ID --auto 5,25,50,100` compares errors by the rule of --watch",
+        );
+    }
+    if args.canary.is_wanted() && args.dry_run {
+        return usage(
+            "--dry-run is of a switch for all visitors, and not of a canary.",
+            "without it the canary begins, and `devanture canary abort` takes it from all visitors at once",
+        );
+    }
+    Ok(())
+}
+
+/// Begins a canary with a version that the edge has.
+///
+/// # Errors
+/// As the edge says.
+pub(super) async fn begin_stored(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
+    let request = CanaryRequest {
+        version: Some(args.id.to_string()),
+        share: args.canary.canary,
+        cookie: args.canary.canary_cookie.clone(),
+        plan: plan(&args.canary.plan)?,
+        if_live: args.if_live.as_ref().map(ToString::to_string),
+        allow_refingerprint: args.allow_refingerprint,
+        force: args.force,
+        no_smoke: args.gate.no_smoke,
+        reason: args.gate.reason.clone(),
+    };
+    let status = context.edge()?.set_canary(&context.place()?, &request).await?;
+    context.output.report(&status, || lines(context.output.style, &status, &context.again()));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use devanture_config::problem::Code;
 use reqwest::Method;
 use serde::Serialize;
 
+use super::canary;
 use super::dry_run::Foreseen;
 use crate::args::{Command, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
@@ -19,8 +20,12 @@ use crate::project::settings::Source;
 /// `switch`.
 ///
 /// # Errors
-/// As the edge says.
+/// As the edge says, or `usage` for flags that do not go with a canary.
 pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
+    canary::check_stored(args)?;
+    if args.canary.is_wanted() {
+        return canary::begin_stored(context, args).await;
+    }
     let request = SwitchRequest {
         version: args.id.to_string(),
         if_live: args.if_live.as_ref().map(ToString::to_string),
