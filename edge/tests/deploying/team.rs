@@ -3,6 +3,7 @@
 mod aliases;
 mod canary;
 mod canary_caches;
+mod canary_connections;
 mod diff;
 mod history;
 mod lists;
