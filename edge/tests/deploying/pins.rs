@@ -1,5 +1,7 @@
 //! Pins: a visitor stays on the version of the first page, for as long as the visitor comes.
 
+mod many;
+
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
