@@ -138,6 +138,48 @@ async fn a_policy_that_forbids_the_script_breaks_no_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_hashes_runs_its_scripts_and_shows_each_change() {
+    let Some(browser) = Browser::start().await else { return };
+    let project = Project::new();
+    let settings = std::fs::read_to_string(project.path().join("devanture.toml")).unwrap();
+    // A page that is being loaded has no element for a moment.
+    let has_colour =
+        "(found => found && getComputedStyle(found).color === 'rgb(4, 5, 6)')(document.querySelector('p'))";
+    for mode in ["report", "enforce"] {
+        let page = |text: &str| {
+            PAGE.replace("one", text).replace("</head>", "<script type=module src=/main.js></script></head>")
+        };
+        project.put("devanture.toml", &format!("integrity = \"{mode}\"\n{settings}"));
+        project.put("www/index.html", &page("one"));
+        project.put("www/main.js", "import('./late.js')");
+        project.put("www/late.js", "document.documentElement.dataset.late = 'first'");
+        project.put("www/style.css", "p { color: rgb(1, 2, 3) }");
+        let dev = project.dev(&[]);
+        dev.wait_for("live");
+        let policy = if mode == "enforce" { "integrity-policy" } else { "integrity-policy-report-only" };
+        assert!(dev.get("/").await.headers().contains_key(policy), "{mode}");
+        let open = browser.open(&dev.url).await;
+        open.wait_for("document.documentElement?.dataset.late === 'first'").await;
+        // Nothing of the page is without a hash, the script of `dev` neither: only what is added now.
+        let reported = "new Promise(found => { const seen = []; new ReportingObserver(all => { \
+                        seen.push(...all.map(one => new URL(one.body.blockedURL).pathname)); \
+                        if (seen.includes('/none.js')) found(seen); }, { buffered: true }).observe(); \
+                        document.head.append(Object.assign(document.createElement('script'), { src: '/none.js' })); })";
+        assert_eq!(open.evaluate(reported).await, serde_json::json!(["/none.js"]), "{mode}");
+
+        project.put("www/late.js", "document.documentElement.dataset.late = 'second'");
+        open.wait_for("document.documentElement?.dataset.late === 'second'").await;
+        project.put("www/style.css", "p { color: rgb(4, 5, 6) }");
+        open.wait_for(has_colour).await;
+        project.put("www/index.html", &page("two"));
+        open.wait_for("document.querySelector('p')?.textContent === 'two'").await;
+        open.wait_for("document.documentElement?.dataset.late === 'second'").await;
+        open.close().await;
+        assert_eq!(dev.end("-INT"), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_is_a_backends_alone_and_its_end_is_not_the_fronts() {
     let project = Project::new();
     let settings = "app = \"shop\"\nwww = \"www\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://203.0.113.1\"\n";

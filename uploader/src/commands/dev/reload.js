@@ -6,11 +6,11 @@
   window[key] = true;
   const page = own.dataset.page;
   const folder = new URL('.', own.src);
-  let stamp = 'STAMP';
+  // What the page is of, once the stream has said it.
+  let stamp;
   let source;
   let wait = 250;
   let isForbidden = false;
-  let isNew = true;
 
   // A policy that forbids the stream forbids it at the next try, too.
   document.addEventListener('securitypolicyviolation', (event) => {
@@ -43,6 +43,8 @@
   const swap = (paths, next) => {
     const links = [...document.querySelectorAll('link[rel~="stylesheet"][href]')];
     const changed = links.filter((link) => paths.includes(pathOf(link)));
+    // The new bytes have another hash, which a new page names.
+    if (changed.some((link) => link.integrity)) return false;
     const found = new Set(changed.map(pathOf));
     if (found.size < paths.length) return false;
     for (const link of changed) {
@@ -58,13 +60,16 @@
   };
 
   const listen = () => {
-    const query = new URLSearchParams({ page, stamp });
-    // By how long ago loading began it is told whether all of it was loaded of one version.
-    if (isNew) query.set('age', Math.floor(performance.now()));
+    const query = new URLSearchParams({ page });
+    // By how long ago loading began the stream says whether all of it was loaded of one version.
+    if (stamp) query.set('stamp', stamp);
+    else query.set('age', Math.floor(performance.now()));
     source = new EventSource(`${folder.href}events?${query}`);
     source.addEventListener('open', () => {
       wait = 250;
-      isNew = false;
+    });
+    source.addEventListener('live', (event) => {
+      stamp = event.data;
     });
     source.addEventListener('reload', (event) => reload(event.data));
     source.addEventListener('styles', (event) => {

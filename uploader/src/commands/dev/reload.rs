@@ -9,6 +9,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use devanture_config::problem::Code;
 use futures_util::stream;
@@ -33,9 +36,8 @@ pub(super) const ROUTE_PATH: &str = "/.devanture-dev/*";
 pub(super) const SCRIPT_PATH: &str = "/.devanture-dev/reload.js";
 /// The stream.
 const EVENTS_PATH: &str = "/.devanture-dev/events";
+/// The same in every run, as pages name its hash: what is live it learns by the stream.
 const SCRIPT: &str = include_str!("reload.js");
-/// The placeholder in the script for the live version.
-const STAMP: &str = "STAMP";
 /// Interval of keep-alive comments of a stream: well within the timeout of a route.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// Most connections at once: each page that is open has one.
@@ -113,6 +115,12 @@ impl Drop for Reload {
     }
 }
 
+/// The `integrity` of the script.
+pub(super) fn script_integrity() -> String {
+    let hash = digest(&SHA256, SCRIPT.as_bytes());
+    format!("sha256-{}", BASE64_STANDARD.encode(hash))
+}
+
 fn stamp(run: u128, count: u64) -> String {
     format!("{run:x}-{count}")
 }
@@ -159,8 +167,7 @@ fn answer(request: &Request<Incoming>, live: &watch::Receiver<Live>) -> Response
             return refused;
         }
         (&Method::GET, SCRIPT_PATH) => {
-            let script = SCRIPT.replacen(STAMP, &live.borrow().stamp, 1);
-            ("text/javascript; charset=utf-8", Full::new(Bytes::from(script)).boxed_unsync())
+            ("text/javascript; charset=utf-8", Full::new(Bytes::from_static(SCRIPT.as_bytes())).boxed_unsync())
         }
         (&Method::GET, EVENTS_PATH) => {
             let page = Page::of(request.uri().query().unwrap_or_default());
@@ -183,8 +190,8 @@ fn answer(request: &Request<Incoming>, live: &watch::Receiver<Live>) -> Response
 struct Page {
     /// Its tag.
     page: String,
-    /// Up to where it knows what has changed.
-    stamp: String,
+    /// Up to where it knows what has changed; of one that has just been loaded nothing is known.
+    stamp: Option<String>,
     /// The time since its loading began, if it has just been loaded.
     age: Option<Duration>,
 }
@@ -195,7 +202,7 @@ impl Page {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "page" => page.page = value.into_owned(),
-                "stamp" => page.stamp = value.into_owned(),
+                "stamp" => page.stamp = Some(value.into_owned()),
                 "age" => page.age = value.parse().ok().map(Duration::from_millis),
                 _ => {}
             }
@@ -203,12 +210,16 @@ impl Page {
         page
     }
 
-    /// Its first event: a reload if the page is not of the live version, otherwise a comment.
-    fn greeting(&self, live: &Live) -> String {
+    /// Its first event: a reload if the page is not of the live version, otherwise which one that is.
+    fn greeting(&mut self, live: &Live) -> String {
         // What was loaded before and after a switch may not go together.
-        let is_whole = self.age.is_none_or(|age| age <= live.since.elapsed());
-        if is_whole && self.stamp == live.stamp && live.pages.contains(&self.page) {
-            ": live\n\n".to_owned()
+        let is_whole = match (&self.stamp, self.age) {
+            (Some(stamp), _) => *stamp == live.stamp,
+            (None, age) => age.is_some_and(|age| age <= live.since.elapsed()),
+        };
+        if is_whole && live.pages.contains(&self.page) {
+            self.stamp = Some(live.stamp.clone());
+            format!("event: live\ndata: {}\n\n", live.stamp)
         } else {
             reload_event(&live.stamp)
         }
@@ -217,8 +228,8 @@ impl Page {
     /// Its event when `live` went live.
     fn event_text(&mut self, live: &Live) -> String {
         match &live.styles {
-            Some(paths) if live.before == self.stamp => {
-                self.stamp.clone_from(&live.stamp);
+            Some(paths) if self.stamp.as_ref() == Some(&live.before) => {
+                self.stamp = Some(live.stamp.clone());
                 let data = serde_json::json!({ "stamp": live.stamp, "paths": &**paths });
                 format!("event: styles\ndata: {data}\n\n")
             }
@@ -226,7 +237,7 @@ impl Page {
         }
     }
 
-    fn events(self, mut live: watch::Receiver<Live>) -> Body {
+    fn events(mut self, mut live: watch::Receiver<Live>) -> Body {
         let greeting = self.greeting(&live.borrow_and_update());
         let first = stream::once(async move { Ok(Frame::data(Bytes::from(greeting))) });
         let events = stream::unfold((self, live), |(mut page, mut live)| async move {
@@ -264,15 +275,22 @@ mod tests {
         Page::of(&format!("page={page}&stamp={stamp}"))
     }
 
+    /// One that was just loaded.
+    fn new_page(page: &str, age_ms: u64) -> Page {
+        Page::of(&format!("page={page}&age={age_ms}"))
+    }
+
     #[test]
     fn a_page_that_is_not_of_what_is_live_loads_itself_again() {
-        assert_eq!(page("p", "r-2").greeting(&live(None)), ": live\n\n");
-        for stale in [page("p", "r-1"), page("q", "r-2"), page("p", "other-2"), Page::of("")] {
+        assert_eq!(page("p", "r-2").greeting(&live(None)), "event: live\ndata: r-2\n\n");
+        for mut stale in
+            [page("p", "r-1"), page("q", "r-2"), page("p", "other-2"), new_page("q", 0), Page::of("page=p")]
+        {
             assert_eq!(stale.greeting(&live(None)), "event: reload\ndata: r-2\n\n");
         }
         // One that was loaded in a switch, and one that was after it.
-        assert_eq!(page("p", "r-2&age=60000").greeting(&live(None)), "event: reload\ndata: r-2\n\n");
-        assert_eq!(page("p", "r-2&age=0").greeting(&live(None)), ": live\n\n");
+        assert_eq!(new_page("p", 60_000).greeting(&live(None)), "event: reload\ndata: r-2\n\n");
+        assert_eq!(new_page("p", 0).greeting(&live(None)), "event: live\ndata: r-2\n\n");
     }
 
     #[test]
@@ -281,9 +299,13 @@ mod tests {
         let mut one = page("p", "r-1");
         let event_text = one.event_text(&styles);
         assert_eq!(event_text, "event: styles\ndata: {\"paths\":[\"/a \\\"b\\\".css\"],\"stamp\":\"r-2\"}\n\n");
-        assert_eq!(one.stamp, "r-2");
+        assert_eq!(one.stamp.as_deref(), Some("r-2"));
         assert_eq!(page("p", "r-0").event_text(&styles), "event: reload\ndata: r-2\n\n");
         assert_eq!(page("p", "r-1").event_text(&live(None)), "event: reload\ndata: r-2\n\n");
+        // One that was just loaded learns by the greeting what it is of.
+        let mut one = new_page("p", 0);
+        one.greeting(&Live { stamp: "r-1".to_owned(), ..live(None) });
+        assert!(one.event_text(&styles).starts_with("event: styles\n"));
     }
 
     #[test]
@@ -304,8 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_says_once_what_is_live() {
-        assert_eq!(SCRIPT.matches(STAMP).count(), 1);
+    fn the_script_and_its_stream_are_below_the_route() {
         assert!(SCRIPT_PATH.starts_with(ROUTE_PATH.trim_end_matches('*')));
         assert!(EVENTS_PATH.starts_with(ROUTE_PATH.trim_end_matches('*')));
     }
