@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use devanture_config::{AppName, Manifest, VersionId};
+use devanture_config::{AppName, Digest, Manifest, VersionId};
 use parking_lot::Mutex;
 use tokio::sync::{RwLock, RwLockWriteGuard};
 
@@ -23,8 +23,9 @@ pub(crate) struct Leases {
 
 #[derive(Default)]
 struct Held {
-    /// Number of leases on a key.
-    keys: HashMap<Key, u32>,
+    /// Number of leases on a blob or a manifest: of a version of a hundred thousand files, so many.
+    blobs: HashMap<Digest, u32>,
+    manifests: HashMap<VersionId, u32>,
     /// Bundles that come in without anybody knowing their hashes yet: the second since 1970 at which each began.
     arriving: BTreeMap<u64, u64>,
     next: u64,
@@ -60,8 +61,11 @@ impl Leases {
     async fn take(self: &Arc<Self>, what: What) -> Lease {
         let _gate = self.gate.read().await;
         let mut held = self.held.lock();
-        for key in keys(&what) {
-            *held.keys.entry(key).or_default() += 1;
+        if let Some(version) = version(&what) {
+            *held.manifests.entry(version).or_default() += 1;
+        }
+        for digest in blobs(&what) {
+            *held.blobs.entry(digest).or_default() += 1;
         }
         if let What::Back(app, version) = &what {
             *held.back.entry((app.clone(), *version)).or_default() += 1;
@@ -112,7 +116,13 @@ impl Leases {
 impl Closed<'_> {
     /// Whether somebody relies on `key`.
     pub(crate) fn holds(&self, key: Key) -> bool {
-        self.leases.held.lock().keys.contains_key(&key)
+        let held = self.leases.held.lock();
+        match key {
+            Key::Blob(digest) => held.blobs.contains_key(&digest),
+            Key::Manifest(version) => held.manifests.contains_key(&version),
+            // They go with their blob.
+            Key::Delta(..) | Key::Variant(..) => false,
+        }
     }
 
     /// The second since 1970 from which on everything that was put is held, where there is one.
@@ -127,8 +137,15 @@ impl Drop for Lease {
         if let What::Arriving(number) = self.what {
             held.arriving.remove(&number);
         }
-        for key in keys(&self.what) {
-            give_back(&mut held.keys, &key);
+        if let Some(version) = version(&self.what) {
+            give_back(&mut held.manifests, &version);
+        }
+        for digest in blobs(&self.what) {
+            give_back(&mut held.blobs, &digest);
+        }
+        if held.blobs.len() < held.blobs.capacity() / 4 {
+            // It would keep the room for the largest version that was ever pushed.
+            held.blobs.shrink_to_fit();
         }
         if let What::Back(app, version) = &self.what {
             give_back(&mut held.back, &(app.clone(), *version));
@@ -136,15 +153,21 @@ impl Drop for Lease {
     }
 }
 
-/// The keys that a lease holds; one may come several times, as often in taking as in giving back.
-fn keys(what: &What) -> impl Iterator<Item = Key> + '_ {
-    let (version, manifest) = match what {
-        What::Arriving(_) => (None, None),
-        What::Bundle(version, manifest) => (Some(*version), Some(manifest)),
-        What::Version(version) | What::Back(_, version) => (Some(*version), None),
+/// The version whose manifest a lease holds.
+fn version(what: &What) -> Option<VersionId> {
+    match what {
+        What::Arriving(_) => None,
+        What::Bundle(version, _) | What::Version(version) | What::Back(_, version) => Some(*version),
+    }
+}
+
+/// The blobs that a lease holds; one may come several times, as often in taking as in giving back.
+fn blobs(what: &What) -> impl Iterator<Item = Digest> + '_ {
+    let manifest = match what {
+        What::Bundle(_, manifest) => Some(manifest),
+        What::Arriving(_) | What::Version(_) | What::Back(..) => None,
     };
-    let blobs = manifest.into_iter().flat_map(|manifest| manifest.blobs().map(|(digest, _)| Key::Blob(digest)));
-    version.map(Key::Manifest).into_iter().chain(blobs)
+    manifest.into_iter().flat_map(|manifest| manifest.blobs().map(|(digest, _)| digest))
 }
 
 /// Counts one less of `key`.
@@ -160,7 +183,6 @@ fn give_back<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devanture_config::Digest;
     use devanture_config::manifest::FileEntry;
 
     fn manifest(texts: &[&str]) -> Arc<Manifest> {
@@ -188,7 +210,8 @@ mod tests {
         assert_eq!(held().await, [false, false, false]);
         assert!(leases.closed().await.holds(Key::Manifest(two.id())));
         drop(version);
-        assert!(leases.held.lock().keys.is_empty());
+        let held = leases.held.lock();
+        assert!(held.manifests.is_empty() && held.blobs.is_empty() && held.blobs.capacity() == 0);
     }
 
     #[tokio::test]

@@ -19,22 +19,51 @@ use crate::catalog::{Catalog, records};
 use crate::ledger::Error;
 use crate::telemetry;
 
-/// The blobs of one app.
+/// The blobs of one app. One table, as an app may have sent some hundred thousand of them.
 #[derive(Default)]
-struct AppBlobs {
-    /// What it has sent.
-    sent: HashMap<Digest, SentBlob>,
-    /// What a stored version of it holds, so that variants of it were made, or were tried and not worth keeping; and
-    /// since when, as in [`SentBlob`].
-    stored: HashMap<Digest, u64>,
-}
+struct AppBlobs(HashMap<Digest, SentBlob>);
 
 /// A blob that an app has sent.
 #[derive(Clone, Copy)]
 struct SentBlob {
     /// When, in milliseconds since 1970; 0 for what was known from the app's versions.
     at_ms: u64,
+    /// Since when a stored version of the app holds it, so that variants of it were made, or were tried and not worth
+    /// keeping; [`NOT_STORED`] while none does.
+    stored_ms: u64,
     bytes: u64,
+}
+
+/// Of what no stored version holds.
+const NOT_STORED: u64 = u64::MAX;
+
+impl SentBlob {
+    const fn is_stored(&self) -> bool {
+        self.stored_ms != NOT_STORED
+    }
+}
+
+impl AppBlobs {
+    fn contains(&self, digest: &Digest) -> bool {
+        self.0.contains_key(digest)
+    }
+
+    fn is_stored(&self, digest: &Digest) -> bool {
+        self.0.get(digest).is_some_and(SentBlob::is_stored)
+    }
+
+    /// Notes that it was sent; what is known of its versions stays.
+    fn add_sent(&mut self, digest: Digest, at_ms: u64, bytes: u64) {
+        let new = SentBlob { at_ms, stored_ms: NOT_STORED, bytes };
+        let known = self.0.entry(digest).or_insert(new);
+        (known.at_ms, known.bytes) = (at_ms, bytes);
+    }
+
+    /// Notes that a stored version has all blobs of `manifest`, each of which was sent by then.
+    fn add_stored(&mut self, manifest: &Manifest, at_ms: u64) {
+        let stored = manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms, stored_ms: at_ms, bytes }));
+        self.0.extend(stored);
+    }
 }
 
 type Set = Arc<Mutex<AppBlobs>>;
@@ -78,7 +107,7 @@ impl Owned {
             for (digest, bytes) in sent.blobs.into_iter().zip(sizes) {
                 // What is no longer stored has to be sent again, and takes no room.
                 let Some(bytes) = bytes else { continue };
-                owned.sent.entry(digest).or_insert(SentBlob { at_ms, bytes });
+                owned.0.entry(digest).or_insert(SentBlob { at_ms, stored_ms: NOT_STORED, bytes });
             }
         }
         Ok(())
@@ -97,9 +126,10 @@ impl Owned {
                 // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
                 let Ok(canonical) = blobs.get(Key::Manifest(id)).await else { continue };
                 let Ok(manifest) = Manifest::read(&canonical) else { continue };
-                owned.sent.extend(manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms: 0, bytes })));
-                if !is_gone {
-                    owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
+                if is_gone {
+                    manifest.blobs().for_each(|(digest, bytes)| owned.add_sent(digest, 0, bytes));
+                } else {
+                    owned.add_stored(&manifest, 0);
                 }
             }
         }
@@ -111,7 +141,7 @@ impl Owned {
         let set = self.of(app).await?;
         let owned: HashSet<Digest> = {
             let set = set.lock();
-            wanted.keys().filter(|digest| set.sent.contains_key(digest)).copied().collect()
+            wanted.keys().filter(|digest| set.contains(digest)).copied().collect()
         };
         let mut missing: HashSet<Digest> = wanted.keys().filter(|digest| !owned.contains(digest)).copied().collect();
         // Neighbours lie in one folder.
@@ -131,7 +161,8 @@ impl Owned {
     ) -> Result<(), Error> {
         let set = self.of(app).await?;
         let at_ms = telemetry::now_ms();
-        set.lock().sent.extend(blobs.map(|(digest, bytes)| (digest, SentBlob { at_ms, bytes })));
+        let mut set = set.lock();
+        blobs.for_each(|(digest, bytes)| set.add_sent(digest, at_ms, bytes));
         Ok(())
     }
 
@@ -144,17 +175,14 @@ impl Owned {
             None => self.read(app).await?,
         };
         let set = set.lock();
-        let coming = coming.iter().filter(|(digest, _)| !set.sent.contains_key(digest)).map(|(_, bytes)| *bytes);
-        Ok(set.sent.values().map(|blob| blob.bytes).chain(coming).fold(0, u64::saturating_add))
+        let coming = coming.iter().filter(|(digest, _)| !set.contains(digest)).map(|(_, bytes)| *bytes);
+        Ok(set.0.values().map(|blob| blob.bytes).chain(coming).fold(0, u64::saturating_add))
     }
 
     /// Notes that a version of the app is stored.
     pub(crate) async fn stored(&self, app: &AppName, manifest: &Manifest) -> Result<(), Error> {
         let set = self.of(app).await?;
-        let mut set = set.lock();
-        let now_ms = telemetry::now_ms();
-        set.sent.extend(manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms: now_ms, bytes })));
-        set.stored.extend(manifest.blobs().map(|(digest, _)| (digest, now_ms)));
+        set.lock().add_stored(manifest, telemetry::now_ms());
         Ok(())
     }
 
@@ -163,8 +191,7 @@ impl Owned {
         for set in self.loaded() {
             let mut set = set.1.lock();
             for digest in gone {
-                set.sent.remove(digest);
-                set.stored.remove(digest);
+                set.0.remove(digest);
             }
         }
     }
@@ -196,7 +223,7 @@ impl Owned {
             let has_stale = {
                 let set = set.lock();
                 let is_old = |blob: &SentBlob| (1..before_ms).contains(&blob.at_ms);
-                set.sent.iter().any(|(digest, blob)| is_old(blob) && !set.stored.contains_key(digest))
+                set.0.values().any(|blob| is_old(blob) && !blob.is_stored())
             };
             if !has_stale && !lost.contains(&app) {
                 continue;
@@ -204,15 +231,17 @@ impl Owned {
             let held = self.read_blobs(&app).await?;
             let mut set = set.lock();
             // What was sent or stored since is in no list that was read before.
-            set.sent.retain(|digest, blob| {
+            set.0.retain(|digest, blob| {
                 let is_new = blob.at_ms >= before_ms;
                 if !is_new {
                     // From now on known from a version, whose app is in `lost` when it ends.
                     blob.at_ms = 0;
                 }
-                is_new || held.sent.contains_key(digest)
+                if blob.is_stored() && blob.stored_ms < before_ms && !held.is_stored(digest) {
+                    blob.stored_ms = NOT_STORED;
+                }
+                is_new || held.contains(digest)
             });
-            set.stored.retain(|digest, ms| *ms >= before_ms || held.stored.contains_key(digest));
         }
         Ok(())
     }
@@ -221,6 +250,6 @@ impl Owned {
     pub(crate) async fn fresh(&self, app: &AppName, manifest: &Manifest) -> Result<HashSet<Digest>, Error> {
         let set = self.of(app).await?;
         let set = set.lock();
-        Ok(manifest.files.values().map(|file| file.hash).filter(|digest| !set.stored.contains_key(digest)).collect())
+        Ok(manifest.files.values().map(|file| file.hash).filter(|digest| !set.is_stored(digest)).collect())
     }
 }
