@@ -1,40 +1,68 @@
 //! The paths of a version that lead straight to a file, as they are sent: for these, nothing need be taken apart.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use devanture_config::heap::HeapBytes;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 
+use super::name_table::{NameTable, Span};
 use super::resolve::{PathIndex, Resolution, addresses, resolve};
 use super::target::{Target, normalise};
 
 /// Paths that are normal as they stand and are neither redirected nor missing, each with its file: what
 /// [`normalise`] and [`resolve`] say of most requests, found by one look.
 #[derive(Debug, Default)]
-pub struct FastPaths(HashMap<Box<str>, u32, foldhash::fast::RandomState>);
+pub struct FastPaths {
+    /// That of the index.
+    text: Arc<str>,
+    files: NameTable<u32>,
+}
 
 impl FastPaths {
     /// Those that lead to the files at `paths`, which are those of `index`.
     pub fn new<'p>(paths: impl IntoIterator<Item = &'p BundlePath>, index: &PathIndex, handling: HtmlHandling) -> Self {
-        let straight = |path: String| match (normalise(&path, path.len()), resolve(index, handling, &path)) {
-            (Target::Normal(normal), Resolution::File(number)) if normal == path => Some((path.into(), number)),
+        let straight = |path: &str| match (normalise(path, path.len()), resolve(index, handling, path)) {
+            (Target::Normal(normal), Resolution::File(number)) if normal == path => Some(number),
             _ => None,
         };
-        Self(paths.into_iter().flat_map(|path| addresses(path.as_str())).filter_map(straight).collect())
+        let text = Arc::clone(index.text());
+        let (mut files, mut begin) = (NameTable::default(), 0);
+        for path in paths.into_iter().filter(|path| !path.is_private()) {
+            for address in addresses(path.as_str()) {
+                if let (Some(number), Some(span)) = (straight(&address), span_of(&address, path, begin)) {
+                    files.change(&text, (address.as_str(), span), number, |_| {});
+                }
+            }
+            // It lies in the text after a slash, as the index has it.
+            begin += path.as_str().len() + 1;
+        }
+        files.shrink();
+        Self { text, files }
     }
 
     /// The number of the file that `path`, as it was sent, leads to; `None` where the full look-up has to decide.
     #[inline]
     #[must_use]
     pub fn file(&self, path: &str) -> Option<u32> {
-        self.0.get(path).copied()
+        self.files.get(&self.text, path)
     }
 }
 
 impl HeapBytes for FastPaths {
     fn heap_bytes(&self) -> usize {
-        self.0.heap_bytes()
+        self.files.heap_bytes()
+    }
+}
+
+/// Where an address of the file at `path` lies in the text that has `path`, after a slash, at `begin`: it begins there,
+/// but for a slash at its end.
+fn span_of(address: &str, path: &BundlePath, begin: usize) -> Option<Span> {
+    let is_in = |name: &str| name.strip_prefix('/').is_some_and(|name| path.as_str().starts_with(name));
+    match address.strip_suffix('/') {
+        _ if is_in(address) => Span::new(begin, address.len()),
+        Some(name) if is_in(name) => Some(Span::new(begin, name.len())?.slashed()),
+        _ => None,
     }
 }
 

@@ -27,6 +27,7 @@ pub mod fingerprint;
 pub mod integrity;
 pub mod media;
 pub mod method;
+mod name_table;
 pub mod navigation;
 pub mod negotiate;
 pub mod pin;

@@ -1,5 +1,7 @@
 //! Negotiates the variant of a file: `Accept-Encoding` against the stored encodings (RFC 9110 §12.5.3).
 
+use std::borrow::Borrow;
+
 use super::fields::{members, trimmed};
 
 /// The content coding of a variant.
@@ -154,16 +156,21 @@ impl Acceptable {
     /// first. Where nothing is acceptable it is identity all the same: a page that can perhaps be read is worth more
     /// than a 406, which RFC 9110 §12.5.3 leaves open.
     #[must_use]
-    pub fn choose(&self, available: &[(Coding, u64)]) -> usize {
+    pub fn choose<I>(&self, available: I) -> usize
+    where
+        I: IntoIterator<Item: Borrow<(Coding, u64)>, IntoIter: Clone>,
+    {
+        let available = available.into_iter();
         let mut best: Option<(usize, Weight, u64)> = None;
-        for (place, &(coding, bytes)) in available.iter().enumerate() {
+        for (place, available) in available.clone().enumerate() {
+            let (coding, bytes) = *available.borrow();
             let weight = self.weight(coding);
             let is_better = best.is_none_or(|(_, most, fewest)| weight > most || (weight == most && bytes < fewest));
             if weight > 0 && is_better {
                 best = Some((place, weight, bytes));
             }
         }
-        let identity = || available.iter().position(|&(coding, _)| coding == Coding::Identity);
+        let identity = || available.clone().position(|available| available.borrow().0 == Coding::Identity);
         best.map(|(place, ..)| place).or_else(identity).unwrap_or(0)
     }
 
@@ -201,12 +208,13 @@ impl Acceptable {
 
 /// The place in `available` of the variant to send; see [`Acceptable::choose`]. It is 0 where nothing is available.
 #[must_use]
-pub fn choose(accept_encoding: Option<&[u8]>, available: &[(Coding, u64)]) -> usize {
-    match available {
-        // Most media has no other variant.
-        [] | [_] => 0,
-        _ => Acceptable::parse(accept_encoding).choose(available),
-    }
+pub fn choose<I>(accept_encoding: Option<&[u8]>, available: I) -> usize
+where
+    I: IntoIterator<Item: Borrow<(Coding, u64)>, IntoIter: ExactSizeIterator + Clone>,
+{
+    let available = available.into_iter();
+    // Most media has no other variant.
+    if available.len() < 2 { 0 } else { Acceptable::parse(accept_encoding).choose(available) }
 }
 
 /// `codings [ weight ]` of RFC 9110 §12.5.3; `None` is malformed.
@@ -319,14 +327,14 @@ mod tests {
 
     #[test]
     fn what_is_there_limits_the_choice() {
-        assert_eq!(choose(Some(b"gzip"), &[]), 0);
-        assert_eq!(choose(Some(b"identity;q=0"), &[(Coding::Identity, 1)]), 0);
-        assert_eq!(choose(Some(b"identity;q=0"), &[(Coding::Br, 1), (Coding::Identity, 1)]), 1);
-        assert_eq!(choose(Some(b"br"), &[(Coding::Identity, 1), (Coding::Gzip, 1)]), 0);
+        assert_eq!(choose(Some(b"gzip"), [(Coding::Br, 1); 0]), 0);
+        assert_eq!(choose(Some(b"identity;q=0"), [(Coding::Identity, 1)]), 0);
+        assert_eq!(choose(Some(b"identity;q=0"), [(Coding::Br, 1), (Coding::Identity, 1)]), 1);
+        assert_eq!(choose(Some(b"br"), [(Coding::Identity, 1), (Coding::Gzip, 1)]), 0);
         // Equal bytes: the first.
-        assert_eq!(choose(Some(b"br, gzip"), &[(Coding::Identity, 9), (Coding::Gzip, 1), (Coding::Br, 1)]), 1);
+        assert_eq!(choose(Some(b"br, gzip"), [(Coding::Identity, 9), (Coding::Gzip, 1), (Coding::Br, 1)]), 1);
         // A coding that made it larger, all being equally welcome.
-        assert_eq!(choose(Some(b"identity, gzip"), &[(Coding::Identity, 1), (Coding::Gzip, 9)]), 0);
+        assert_eq!(choose(Some(b"identity, gzip"), [(Coding::Identity, 1), (Coding::Gzip, 9)]), 0);
     }
 
     #[test]

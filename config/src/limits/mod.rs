@@ -67,7 +67,7 @@ limits! {
     blob_batch_blobs_max = 1_000 in 1 ..= 10_000,
     /// Such requests received at once, at most half of them for one app; further ones get 503 with `Retry-After`.
     blob_batches_max = 64 in 1 ..= 10_000,
-    /// Bytes of memory for the loaded versions of one app: their paths, heads and rules, and files that are held in memory, at most a quarter of it.
+    /// Bytes of memory for the loaded versions of one app: their paths, heads and rules, and files that are held in memory: at most a quarter of it less six times what the versions take by themselves, and a sixteenth in any case.
     app_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
     /// Bytes of memory for the loaded versions of all apps together, with the files that are held in memory. Beyond, environments are unloaded, those first that were requested least; their next request loads them again. 0 is half of the memory that the process may use.
     loaded_memory_bytes_max = 0 in 0 ..= 1_099_511_627_776,
@@ -83,7 +83,7 @@ limits! {
     compress_file_bytes_max = 268_435_456 in 0 ..= 4_294_967_296,
     /// Bytes of a file or variant up to which it is held in memory while a version that has it is loaded.
     memory_file_bytes_max = 4_194_304 in 0 ..= 1_073_741_824,
-    /// Bytes of files and variants that are held in memory in all; one app leaves at least as many free as it takes. What has no room is read from the disk as it is sent. A start fills a sixteenth with files of what was not requested lately.
+    /// Bytes of files and variants that are held in memory in all, with some 200 bytes for each; one app leaves at least as many free as it takes. What has no room is read from the disk as it is sent. A start fills a sixteenth with files of what was not requested lately.
     memory_bytes_max = 268_435_456 in 0 ..= 1_099_511_627_776,
     /// Stored files that are kept open at a time, at most an eighth of the file descriptors of the process; others are opened when they are read.
     open_files_max = 4_096 in 1 ..= 1_048_576,

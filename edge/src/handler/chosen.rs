@@ -129,9 +129,12 @@ fn is_asset_of_all(head: &Head<'_>, (answer, file): (&FileAnswer, &ServedFile), 
         if is_ruled && !answer.ruled.is_only(&other.rules.fields(head.host, head.path)) {
             return false;
         }
-        let Some(twin) = other.index.exact(&file.path).and_then(|number| other.file(number)) else { return true };
+        let Some(twin) = other.indexes.paths.exact(&file.path).and_then(|number| other.file(number)) else {
+            return true;
+        };
         match (file.representations.first(), twin.representations.first()) {
             (Some(one), Some(two)) => one.head.etag() == two.head.etag(),
+            (Some(one), Some(two)) => one.head.is_of_same_bytes(&two.head),
             _ => false,
         }
     };

@@ -144,13 +144,14 @@ impl SiteRequest<'_, '_> {
             return Err(NoDelta::NotModified);
         }
         let known = version.deltas(dictionaries, sha256);
-        let sizes = || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size));
+        let sizes =
+            || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size()));
         if sizes().next().is_none() {
             // The code that makes deltas looks up whether there is such a dictionary: here nobody learns it.
             version.report_miss(dictionaries.blob, sha256);
             return Err(NoDelta::NotMade);
         }
-        let place = acceptable.delta_instead((plain.coding, plain.size), sizes()).ok_or(NoDelta::NotPreferred)?;
+        let place = acceptable.delta_instead((plain.coding, plain.size()), sizes()).ok_or(NoDelta::NotPreferred)?;
         known.clone().nth(place).ok_or(NoDelta::NotMade)
     }
 
@@ -162,7 +163,7 @@ impl SiteRequest<'_, '_> {
             _ => return,
         };
         if self.head.method == Method::GET {
-            version.metrics.count_delta(form, plain.size.saturating_sub(sent.size));
+            version.metrics.count_delta(form, plain.size().saturating_sub(sent.size()));
         }
     }
 

@@ -169,21 +169,22 @@ fn page(refused: Refused, current: &Current, context: &ErrorContext) -> Option<R
     let (status, _) = refused.row();
     let version = &current.version;
     let named = |name: &str| {
-        let number = version.index.exact(name).filter(|number| !current.withdrawn.hides_file(version, *number))?;
+        let number =
+            version.indexes.paths.exact(name).filter(|number| !current.withdrawn.hides_file(version, *number))?;
         version.file(number).filter(|_| context.may_see(version, name))
     };
     let file = named(&format!("{status}.html"));
     let file = file.or_else(|| if status >= 500 { named(SERVER_ERROR_PAGE) } else { None })?;
-    let chosen = file.representations.get(context.acceptable.choose(&file.available))?;
+    let chosen = file.representations.get(context.acceptable.choose(file.available()))?;
     let mut headers = chosen.head.error(&version.header);
     // The page must not outlive why it is sent.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     respond::add_fields(refused, &mut headers);
-    let mut response = Response::new(Body::whole(&chosen.bytes, chosen.size));
+    let mut response = Response::new(Body::whole(&chosen.bytes, chosen.size()));
     *response.status_mut() = StatusCode::from_u16(status).ok()?;
     *response.headers_mut() = headers;
     if let Some(hash) = &file.map_hash {
-        response.extensions_mut().insert(MapHash(hash.clone()));
+        response.extensions_mut().insert(MapHash(hash.0.clone()));
     }
     Some(response)
 }

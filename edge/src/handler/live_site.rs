@@ -41,7 +41,7 @@ impl Site for LiveSite<'_> {
 
     #[inline]
     fn index(&self) -> &PathIndex {
-        &self.version().index
+        &self.version().indexes.paths
     }
 
     #[inline]
@@ -69,7 +69,7 @@ impl Site for LiveSite<'_> {
         let number = version.route(path)?;
         let is_first = version.routes.get(number).is_some_and(|route| route.declared.files_first);
         // A page that was open in a switch goes on with the files of its own version (law 10).
-        let is_file = || version.index.exact(path).is_some() || self.asset(path).is_some();
+        let is_file = || version.indexes.paths.exact(path).is_some() || self.asset(path).is_some();
         (!is_first || !is_file()).then_some(number)
     }
 
@@ -96,7 +96,7 @@ impl Site for LiveSite<'_> {
 
     #[inline]
     fn fast_path(&self, path: &str) -> Option<u32> {
-        self.version().fast_paths.file(path)
+        self.version().indexes.fast_paths.file(path)
     }
 
     fn has_status_page(&self) -> bool {
@@ -121,7 +121,7 @@ impl Site for LiveSite<'_> {
     fn asset(&self, path: &str) -> Option<Asset> {
         let place = self.place.filter(|place| place.setting != Setting::Preview)?;
         let asset = |version: &Version| {
-            let number = version.index.exact(path)?;
+            let number = version.indexes.paths.exact(path)?;
             let is_kept = version.file(number)?.fingerprinted && !self.current.withdrawn.hides_file(version, number);
             is_kept.then_some(number)
         };

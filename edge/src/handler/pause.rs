@@ -70,7 +70,7 @@ fn is_same_page(version: &Version, allowed: &RoutePath, path: &str) -> bool {
     if version.route(path).is_some() || version.route(allowed).is_some() {
         return false;
     }
-    let ends_at = |path: &str| resolve::ends_at(&version.index, version.html_handling, path);
+    let ends_at = |path: &str| resolve::ends_at(&version.indexes.paths, version.html_handling, path);
     let Some(number) = ends_at(path) else { return false };
     let is_an_address = version
         .file(number)

@@ -124,7 +124,7 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
     };
     answer.ruled.apply(&mut headers, answer.kept, answer.status);
     if let Some(hash) = &file.map_hash {
-        import_map::allow(&mut headers, hash);
+        import_map::allow(&mut headers, &hash.0);
     }
     if answer.is_chosen {
         say_chosen(&mut headers);
@@ -132,9 +132,9 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
     dictionary::unless_kept(&mut headers, answer.status);
     let body = match &answer.part {
         Part::None => Body::empty(),
-        Part::Whole => Body::whole(&chosen.bytes, chosen.size),
+        Part::Whole => Body::whole(&chosen.bytes, chosen.size()),
         Part::One(span) => {
-            insert_text(&mut headers, CONTENT_RANGE, &range::content_range(*span, chosen.size));
+            insert_text(&mut headers, CONTENT_RANGE, &range::content_range(*span, chosen.size()));
             let length = span.1.saturating_sub(span.0).saturating_add(1);
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             Body::span(&chosen.bytes, *span)
@@ -181,7 +181,7 @@ impl ReadyBody<'_> {
             Self::None => Ok(Bytes::new()),
             Self::Text(text) => Ok(Bytes::from_static(text.as_bytes())),
             Self::Whole(Representation { bytes: Source::Memory(bytes), .. }) => Ok(bytes.clone()),
-            Self::Whole(Representation { bytes, size, .. }) => Body::whole(bytes, *size).at_hand(),
+            Self::Whole(whole) => Body::whole(&whole.bytes, whole.size()).at_hand(),
         }
     }
 }
@@ -236,9 +236,9 @@ fn ready_chosen<'r>(answer: &'r FileAnswer, chosen: &'r Representation) -> Optio
 /// RFC 9110 §14.6: the parts carry the ranges, the whole only says that there are parts.
 fn several(file: &ServedFile, chosen: &Representation, spans: &[range::Span], headers: &mut HeaderMap) -> Body {
     let boundary = range::boundary(chosen.head.etag().as_str());
-    let media_type = headers.get(CONTENT_TYPE).unwrap_or(&file.media_type).clone();
+    let media_type = headers.get(CONTENT_TYPE).unwrap_or_else(|| file.content_type.value()).clone();
     let parts =
-        Multipart { boundary: &boundary, content_type: media_type.to_str().unwrap_or_default(), length: chosen.size };
+        Multipart { boundary: &boundary, content_type: media_type.to_str().unwrap_or_default(), length: chosen.size() };
     insert_text(headers, CONTENT_TYPE, &parts.media_type());
     headers.insert(CONTENT_LENGTH, HeaderValue::from(parts.body_bytes(spans)));
     Body::parts(&chosen.bytes, &parts, spans)

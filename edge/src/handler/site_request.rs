@@ -81,7 +81,7 @@ impl SiteRequest<'_, '_> {
     #[inline]
     fn chosen<'f>(&self, file: &'f ServedFile) -> Option<(usize, &'f Representation)> {
         let accept = self.head.fields.named(&ACCEPT_ENCODING);
-        let number = negotiate::choose(accept.as_deref(), &file.available);
+        let number = negotiate::choose(accept.as_deref(), file.available());
         file.representations.get(number).map(|representation| (number, representation))
     }
 
@@ -129,11 +129,11 @@ impl SiteRequest<'_, '_> {
         match self.preconditions(&validators) {
             Outcome::PreconditionFailed => Err(Refused::PreconditionFailed),
             Outcome::NotModified => Ok((StatusCode::NOT_MODIFIED, Part::None)),
-            Outcome::Proceed => match self.range(&validators, chosen.size) {
+            Outcome::Proceed => match self.range(&validators, chosen.size()) {
                 RangeOutcome::Whole => Ok((StatusCode::OK, Part::Whole)),
                 RangeOutcome::One(first, last) => Ok((StatusCode::PARTIAL_CONTENT, Part::One((first, last)))),
                 RangeOutcome::Several(spans) => Ok((StatusCode::PARTIAL_CONTENT, Part::Several(spans))),
-                RangeOutcome::Unsatisfiable => Err(Refused::RangeNotSatisfiable(chosen.size)),
+                RangeOutcome::Unsatisfiable => Err(Refused::RangeNotSatisfiable(chosen.size())),
             },
         }
     }

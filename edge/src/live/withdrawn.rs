@@ -83,21 +83,22 @@ fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32
     }
     // Compressed forms go with the file.
     if let Some(whole) = Coding::plain_path(name) {
-        let number = version.index.exact(whole);
+        let number = version.indexes.paths.exact(whole);
         return number
             .map_or_else(|| is_before(paths, version, whole), |number| is_file_before(paths, version, number));
     }
     // A file that came compressed alone answers under both names.
     let other = |form: &Form| {
         let other = format!("{name}.{}", form.suffix());
-        is_before(paths, version, &other) && version.index.exact(&other) == Some(number)
+        is_before(paths, version, &other) && version.indexes.paths.exact(&other) == Some(number)
     };
     if Form::ALL.iter().any(other) {
         return true;
     }
     addresses(name).iter().any(|address| {
         let path = address.strip_prefix('/').unwrap_or(address);
-        is_before(paths, version, path) && ends_at(&version.index, version.html_handling, address) == Some(number)
+        is_before(paths, version, path)
+            && ends_at(&version.indexes.paths, version.html_handling, address) == Some(number)
     })
 }
 
@@ -129,7 +130,7 @@ impl Live {
     }
 
     fn answers_but(&self, withdrawn: &Withdrawn, app: &AppName, path: &str) -> bool {
-        let has = |version: &Version| match resolve(&version.index, version.html_handling, path) {
+        let has = |version: &Version| match resolve(&version.indexes.paths, version.html_handling, path) {
             Resolution::File(number) => !withdrawn.hides_file(version, number),
             Resolution::Redirect(_) => !withdrawn.hides(version, path),
             Resolution::Missing => false,

@@ -9,6 +9,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest};
 use devanture_site::negotiate::Coding;
 use devanture_site::{cache, fingerprint};
+use http::header::CONTENT_TYPE;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::content_type::media_type_of;
@@ -130,15 +131,15 @@ impl Loader<'_> {
 
     /// A file without anything to send: its path answers 503.
     pub(super) fn without_bytes(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> ServedFile {
-        let known = self.known(number, path).map(|known| known.media_type.clone());
+        let known = self.known(number, path).map(|known| known.content_type.value().clone());
         let media_type = known.unwrap_or_else(|| media_type_of(path, entry, true));
         ServedFile {
             fingerprinted: fingerprint::is_fingerprinted(path.as_str()),
             is_page: cache::is_page(path.as_str(), media_type.as_bytes()),
             path: path.as_str().into(),
-            media_type,
+            content_type: self.fields.field(CONTENT_TYPE, media_type),
             map_hash: None,
-            available: Box::default(),
+            choices: 0,
             representations: Box::default(),
             dictionaries: None,
         }

@@ -12,9 +12,11 @@ use devanture_site::decide::OwnPath;
 use devanture_site::negotiate::Coding;
 use devanture_site::{dictionary, target};
 use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use metrics::counter;
 
 use super::head_fields::HeadFields;
+use super::load::choices_of;
 use super::loader::{AtHand, Error, Loader};
 use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
@@ -282,15 +284,15 @@ impl Loader<'_> {
         };
         let mut representations: Vec<Representation> =
             loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)).collect();
-        let available = representations.iter().map(|r| (r.coding, r.size)).collect();
+        let choices = choices_of(&representations);
         let dictionaries = self.add_deltas(&path, &entry, &heads, &mut representations).await;
         Some(ServedFile {
             path: path.into(),
-            media_type,
+            content_type: self.fields.field(CONTENT_TYPE, media_type),
             fingerprinted: false,
             is_page: false,
             map_hash: None,
-            available,
+            choices,
             representations: representations.into(),
             dictionaries,
         })

@@ -10,22 +10,24 @@ use super::field_list::{Change, CommonField, FieldList};
 use super::version_field::{VERSION_HEADER, VersionField};
 use crate::engine::{self, SharedField, SharedFields};
 
-/// Estimated size of an encoded head without its list: tag and length, for all protocols.
-const MADE_BYTES: u64 = 320;
+/// Estimated size of an encoded head without its list: tag and length, for all protocols, and its place.
+const MADE_BYTES: u64 = 320 + size_of::<Sent>() as u64;
 /// Hex characters of a hash in an entity tag: 128 bits.
 const ETAG_CHARACTERS: usize = 32;
 
-/// A strong entity tag, quotes included. Stored inline, as a version may have several hundred thousand of them.
+/// The bytes of a hash that its tag is made of.
+type TagBytes = [u8; ETAG_CHARACTERS / 2];
+
+/// A strong entity tag, quotes included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntityTag([u8; ETAG_CHARACTERS + 2]);
 
 impl EntityTag {
-    /// The tag of a representation with this hash.
-    #[must_use]
-    pub fn of(hash: &Digest) -> Self {
+    fn of(bytes: &TagBytes) -> Self {
         let mut tag = [b'"'; ETAG_CHARACTERS + 2];
-        for (place, character) in tag.iter_mut().skip(1).zip(hash.to_string().bytes().take(ETAG_CHARACTERS)) {
-            *place = character;
+        if let Some(characters) = tag.get_mut(1..=ETAG_CHARACTERS) {
+            // Each is as long as the other is.
+            hex::encode_to_slice(bytes, characters).ok();
         }
         Self(tag)
     }
@@ -44,42 +46,73 @@ impl EntityTag {
 
 /// The fields of a representation's answers, but for `date` and `last-modified`.
 ///
-/// Kept in what they cost to hold, for the many files that nobody asks for in a while; what a response is begun with is
-/// made at the first request.
+/// Kept in what they cost to hold, for the several hundred thousand that a version may have and nobody asks for in a
+/// while; what a response is begun with, its tag included, is made at the first request.
 pub struct PreparedHead {
-    etag: EntityTag,
+    tag: TagBytes,
     length: u64,
     common: Arc<FieldList>,
-    ok: OnceLock<Arc<engine::PreparedHead>>,
-    seldom: OnceLock<Box<SeldomSent>>,
+    sent: OnceLock<Box<Sent>>,
 }
 
-/// Heads that few representations need.
-#[derive(Default)]
-struct SeldomSent {
+/// What is made of a head that is sent.
+struct Sent {
+    etag: EntityTag,
+    ok: OnceLock<Arc<engine::PreparedHead>>,
     not_modified: OnceLock<Arc<engine::PreparedHead>>,
     error: OnceLock<Arc<engine::PreparedHead>>,
     chosen: OnceLock<Arc<engine::PreparedHead>>,
     chosen_not_modified: OnceLock<Arc<engine::PreparedHead>>,
 }
 
+impl Sent {
+    #[cold]
+    fn new(tag: &TagBytes) -> Self {
+        Self {
+            etag: EntityTag::of(tag),
+            ok: OnceLock::new(),
+            not_modified: OnceLock::new(),
+            error: OnceLock::new(),
+            chosen: OnceLock::new(),
+            chosen_not_modified: OnceLock::new(),
+        }
+    }
+}
+
 impl PreparedHead {
-    /// Makes a head of the tag, the length, and the shared fields.
-    pub(super) const fn new(etag: EntityTag, length: u64, common: Arc<FieldList>) -> Self {
-        Self { etag, length, common, ok: OnceLock::new(), seldom: OnceLock::new() }
+    /// Makes a head of the hash, the length, and the shared fields.
+    pub(super) fn new(hash: &Digest, length: u64, common: Arc<FieldList>) -> Self {
+        let tag = hash.as_bytes().first_chunk().copied().unwrap_or_default();
+        Self { tag, length, common, sent: OnceLock::new() }
+    }
+
+    /// The head of the same bytes with other shared fields.
+    pub(super) const fn with(&self, common: Arc<FieldList>) -> Self {
+        Self { tag: self.tag, length: self.length, common, sent: OnceLock::new() }
+    }
+
+    /// The length of what it is the head of.
+    #[inline]
+    pub(super) const fn length(&self) -> u64 {
+        self.length
     }
 
     /// The entity tag.
     #[must_use]
-    pub const fn etag(&self) -> &EntityTag {
-        &self.etag
+    pub fn etag(&self) -> &EntityTag {
+        &self.sent().etag
+    }
+
+    /// Whether both are the heads of the same bytes.
+    pub(crate) fn is_of_same_bytes(&self, other: &Self) -> bool {
+        self.tag == other.tag
     }
 
     /// The fields of a 200; here and below, `version` is the field of the version whose head it is.
     pub fn ok(&self, version: &VersionField) -> HeaderMap {
         let mut map = self.common.map(version.charge());
         map.insert(VERSION_HEADER, version.value().clone());
-        map.insert(ETAG, self.etag.value());
+        map.insert(ETAG, EntityTag::of(&self.tag).value());
         map.insert(CONTENT_LENGTH, HeaderValue::from(self.length));
         map
     }
@@ -97,32 +130,32 @@ impl PreparedHead {
     pub fn not_modified(&self, version: &VersionField) -> HeaderMap {
         let mut map = self.common.map_of_not_modified();
         map.insert(VERSION_HEADER, version.value().clone());
-        map.insert(ETAG, self.etag.value());
+        map.insert(ETAG, EntityTag::of(&self.tag).value());
         map
     }
 
     /// As [`PreparedHead::ok`], for the engine.
     #[inline]
     pub(crate) fn ok_ready(&self, version: &VersionField) -> &Arc<engine::PreparedHead> {
-        self.ok.get_or_init(|| self.made((true, true), self.common.ok(version.charge()), version))
+        self.sent().ok.get_or_init(|| self.made((true, true), self.common.ok(version.charge()), version))
     }
 
     /// As [`PreparedHead::not_modified`], for the engine.
     pub(crate) fn not_modified_ready(&self, version: &VersionField) -> &Arc<engine::PreparedHead> {
         let made = || self.made((false, true), self.common.not_modified(version.charge()), version);
-        self.seldom().not_modified.get_or_init(made)
+        self.sent().not_modified.get_or_init(made)
     }
 
     /// As [`PreparedHead::error`], for the engine.
     pub(crate) fn error_ready(&self, version: &VersionField) -> &Arc<engine::PreparedHead> {
         let made = || self.made((true, false), self.common.error(version.charge()), version);
-        self.seldom().error.get_or_init(made)
+        self.sent().error.get_or_init(made)
     }
 
     /// As [`PreparedHead::ok_ready`], where a cookie chose the version; `change` says so of the fields, always the same.
     pub(crate) fn chosen_ready(&self, version: &VersionField, change: Change) -> &Arc<engine::PreparedHead> {
         let made = || self.made((true, true), self.common.chosen(version.charge(), change), version);
-        self.seldom().chosen.get_or_init(made)
+        self.sent().chosen.get_or_init(made)
     }
 
     /// As [`PreparedHead::chosen_ready`], of a 304.
@@ -132,7 +165,7 @@ impl PreparedHead {
         change: Change,
     ) -> &Arc<engine::PreparedHead> {
         let made = || self.made((false, true), self.common.chosen_not_modified(version.charge(), change), version);
-        self.seldom().chosen_not_modified.get_or_init(made)
+        self.sent().chosen_not_modified.get_or_init(made)
     }
 
     /// Whether it may be sent as it is in the place of something else.
@@ -140,8 +173,9 @@ impl PreparedHead {
         self.common.may_stand_in()
     }
 
-    fn seldom(&self) -> &SeldomSent {
-        self.seldom.get_or_init(Box::default)
+    #[inline]
+    fn sent(&self) -> &Sent {
+        self.sent.get_or_init(|| Box::new(Sent::new(&self.tag)))
     }
 
     #[cold]
@@ -154,7 +188,7 @@ impl PreparedHead {
         version.charge().add(MADE_BYTES);
         let text = self.length.to_string();
         let length = length.then(|| (CONTENT_LENGTH.as_str(), text.as_bytes()));
-        let etag = etag.then(|| (ETAG.as_str(), self.etag.as_str().as_bytes()));
+        let etag = etag.then(|| (ETAG.as_str(), self.etag().as_str().as_bytes()));
         let own = length.into_iter().chain(etag);
         Arc::new(engine::PreparedHead::with(own, Arc::clone(list), Some(Arc::clone(version.shared()))))
     }

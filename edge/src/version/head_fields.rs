@@ -1,5 +1,7 @@
 //! The fields of the heads of one file's representations.
 
+use std::sync::Arc;
+
 use devanture_site::cache;
 use devanture_site::negotiate::Coding;
 use http::HeaderValue;
@@ -7,8 +9,8 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
-use super::field_list::USE_AS_DICTIONARY;
-use super::head::{EntityTag, PreparedHead};
+use super::field_list::{FieldList, USE_AS_DICTIONARY};
+use super::head::PreparedHead;
 use super::loader::{AtHand, Loader};
 use super::{Representation, Setting, Source};
 
@@ -37,15 +39,18 @@ pub(super) struct HeadFields<'h> {
 
 impl HeadFields<'_> {
     pub(super) fn representation(&self, at_hand: &AtHand, bytes: Source) -> Representation {
-        self.with(at_hand.coding, at_hand.size, EntityTag::of(&at_hand.hash), bytes)
+        let head = PreparedHead::new(&at_hand.hash, at_hand.size, self.list(at_hand.coding));
+        Representation { coding: at_hand.coding, head, bytes }
     }
 
     /// The same bytes with these fields.
     pub(super) fn again(&self, known: &Representation) -> Representation {
-        self.with(known.coding, known.size, *known.head.etag(), known.bytes.clone())
+        let head = known.head.with(self.list(known.coding));
+        Representation { coding: known.coding, head, bytes: known.bytes.clone() }
     }
 
-    fn with(&self, coding: Coding, size: u64, etag: EntityTag, bytes: Source) -> Representation {
+    /// The fields that an encoding shares with others.
+    fn list(&self, coding: Coding) -> Arc<FieldList> {
         let field = |name, value| self.version.fields.field(name, value);
         let fixed = |name, value| field(name, HeaderValue::from_static(value));
         let mut not_modified = Vec::with_capacity(5);
@@ -81,7 +86,6 @@ impl HeadFields<'_> {
         more.extend(used.filter(|_| self.offered.is_none()));
         more.push(fixed(ACCEPT_RANGES, "bytes"));
         more.push(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        let common = self.version.fields.list(not_modified, more, vary_of_choice);
-        Representation { coding, size, head: PreparedHead::new(etag, size, common), bytes }
+        self.version.fields.list(not_modified, more, vary_of_choice)
     }
 }

@@ -10,6 +10,7 @@ use devanture_site::decide::OwnPath;
 use devanture_site::integrity::metadata;
 use http::{HeaderName, HeaderValue};
 
+use super::MapHash;
 use super::loader::{Error, LoadRequest};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::catalog::integrity_pages::IntegrityPages;
@@ -33,10 +34,10 @@ pub(super) fn policy(request: &LoadRequest, path: &BundlePath) -> Option<[(Heade
 }
 
 /// The import map of the page at `path`, as a `Content-Security-Policy` names it.
-pub(super) fn map_hash(request: &LoadRequest, path: &BundlePath) -> Option<Box<str>> {
+pub(super) fn map_hash(request: &LoadRequest, path: &BundlePath) -> Option<Box<MapHash>> {
     request.integrity.pages.get(path)?;
     let hash = request.integrity.maps.get(path)?;
-    Some(format!("'{}'", metadata(hash)).into())
+    Some(Box::new(MapHash(format!("'{}'", metadata(hash)).into())))
 }
 
 /// The manifest with the pages that have hashes. What is lost of them is served as it is in the bundle, without a policy.

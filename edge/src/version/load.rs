@@ -28,17 +28,16 @@ use super::version_field::VersionField;
 use super::{
     Charge, Content, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source,
 };
-use super::{alone, indexes, integrity};
-use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
+use super::{alone, bytes_of, indexes, integrity};
+use crate::blobs::{Blobs, Form, Key, VariantInfo};
 
 /// Files that are read at once while a version is loaded.
 const READS_AT_ONCE: usize = 16;
 /// Files whose loads are prepared, and then charged for, together: so many are in memory twice, and so many more that
 /// were read ahead.
 const FILES_AT_ONCE: usize = 256;
-/// Estimated memory of what holds the bytes of a file: the handles of a version, of its app and of all apps, and the entry
-/// of each of the latter two in its table.
-const OWNER_BYTES: usize = 192;
+/// Estimated memory of the handle of a version on bytes that are held, which encodings of one file may share.
+const HANDLE_BYTES: usize = 16;
 /// Estimated memory of what reads a stored file.
 const STORED_FILE_BYTES: usize = 288;
 /// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
@@ -58,8 +57,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let rule_files = alone::leave_out_unserved(&mut request, rule_files).await.map_err(|_panicked| Error::Panicked)?;
     let manifest = alone::with_decoded(&request);
     let html_handling = manifest.html_handling_in(&request.serving);
-    let (index, fast_paths) = indexes::of(&manifest, html_handling, alone::other_names(&request)).await?;
-    charge.grow(bytes(index.heap_bytes() + fast_paths.heap_bytes()))?;
+    let indexes = indexes::of(&request, &manifest, html_handling).await?;
     let manifest = integrity::with_pages(blobs, &mut request, manifest).await?;
     if let Some(record) = &mut request.dictionaries
         && let Some(pages) = &record.pages
@@ -71,7 +69,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let (serving, record) = (&request.serving, request.dictionaries.as_ref());
     let compiled = rule_files.compiled(&manifest, serving, request.rules_max, record).await;
     let (rules, kept) = compiled.map_err(|_panicked| Error::Panicked)?;
-    charge.grow(bytes(rules.heap_bytes() + backends_bytes(serving) + size_of::<Content>()))?;
+    charge.grow(bytes_of(rules.heap_bytes() + backends_bytes(serving) + size_of::<Content>()))?;
     if kept.is_cut() {
         tracing::warn!(app = %request.app, version = %request.id, "too many rules say how long files are kept to be compared \
             with all of them: no file is announced as a dictionary by itself");
@@ -90,14 +88,13 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         prefetched: Mutex::default(),
     };
     let (files, pages) = loader.files(&charge).await?;
-    charge.grow(bytes(fields.heap_bytes()))?;
+    charge.grow(bytes_of(fields.heap_bytes()))?;
     let damaged = damage::damaged(manifest, &files);
     let content = Content {
         id: request.id,
         app: request.app.clone(),
         setting: request.setting,
-        index,
-        fast_paths,
+        indexes,
         residency: residency(request, &files),
         files,
         damaged,
@@ -130,12 +127,8 @@ fn residency(request: &LoadRequest, files: &[ServedFile]) -> Residency {
     let mut all = files.iter().flat_map(|file| &file.representations);
     let is_small = |size: u64| size <= request.memory_file_bytes_max;
     let had_part = request.fill == Fill::Ahead || request.memory.0.is_short();
-    let is_lean = had_part && all.any(|one| matches!(one.bytes, Source::Stored(_)) && is_small(one.size));
+    let is_lean = had_part && all.any(|one| matches!(one.bytes, Source::Stored(_)) && is_small(one.size()));
     if is_lean { Residency::Lean } else { Residency::Full }
-}
-
-fn bytes(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Estimates the memory of routes, pools and smoke checks from their JSON.
@@ -184,7 +177,9 @@ impl Loader<'_> {
         // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in
         // groups, as the futures of a hundred thousand files take more memory than the files.
         let mut next = || public.by_ref().take(FILES_AT_ONCE).collect::<Vec<_>>();
-        let mut files: Vec<ServedFile> = Vec::new();
+        // What grows is there twice for a moment, and half of it may be too much.
+        let count = self.manifest.files.keys().filter(|path| !path.is_private()).count();
+        let mut files: Vec<ServedFile> = Vec::with_capacity(count.saturating_add(1));
         let mut some = next();
         let mut prefetched = self.prefetched(&some).await;
         while !some.is_empty() {
@@ -205,7 +200,7 @@ impl Loader<'_> {
             loaded?;
             (some, prefetched) = (following, ahead);
             let taken = files.iter().skip(first).map(|file| size_of::<ServedFile>() + file.heap_bytes()).sum();
-            charge.grow(bytes(taken))?;
+            charge.grow(bytes_of(taken))?;
         }
         let pages = match self.request.dictionaries.as_ref().and_then(|record| record.pages) {
             Some(pages) => self.pages_dictionary(&pages).await.map(|file| (pages.sha256, file)),
@@ -238,21 +233,21 @@ impl Loader<'_> {
             Err(error) => return Err(error),
         };
         let media_type = match self.known(number, path) {
-            Some(known) => known.media_type.clone(),
+            Some(known) => known.content_type.value().clone(),
             None => media_type(path, entry, &body).await,
         };
-        // Shares the text with other files of the same type.
-        let media_type = self.fields.field(CONTENT_TYPE, media_type).value().clone();
+        let content_type = self.fields.field(CONTENT_TYPE, media_type);
+        let media_type = content_type.value();
         let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
         let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
         let choice = loaded.len() > 1;
         let policy = integrity::policy(self.request, path);
         let map_hash = integrity::map_hash(self.request, path);
         let heads = HeadFields {
-            media_type: &media_type,
+            media_type,
             fingerprinted,
             choice,
-            may_have_deltas: self.may_have_deltas(entry.size, &media_type),
+            may_have_deltas: self.may_have_deltas(entry.size, media_type),
             used: self.dictionary_fields.used(path),
             kept: None,
             offered: None,
@@ -262,10 +257,10 @@ impl Loader<'_> {
         };
         let mut representations: Vec<Representation> =
             loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)).collect();
-        let available = representations.iter().map(|r| (r.coding, r.size)).collect();
+        let choices = choices_of(&representations);
         let dictionaries = self.add_deltas(path.as_str(), entry, &heads, &mut representations).await;
         let (path, representations) = (path.as_str().into(), representations.into());
-        Ok(ServedFile { path, media_type, fingerprinted, is_page, map_hash, available, representations, dictionaries })
+        Ok(ServedFile { path, content_type, fingerprinted, is_page, map_hash, choices, representations, dictionaries })
     }
 
     /// A file as it was loaded before: of one version, and so of one content.
@@ -303,84 +298,31 @@ impl Loader<'_> {
         };
         Ok(made.into_iter().map(at_hand).collect())
     }
-
-    /// The bytes of a file, and all its encodings with theirs, the identity first.
-    pub(super) async fn loaded(
-        &self,
-        path: &str,
-        entry: &FileEntry,
-        encodings: Vec<AtHand>,
-    ) -> Result<(Source, Vec<(AtHand, Source)>), Error> {
-        let key = Key::Blob(entry.hash);
-        let identity = AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key };
-        let body = self.body(&identity).await?;
-        let mut loaded = vec![(identity, body.clone())];
-        for at_hand in encodings {
-            match self.body(&at_hand).await {
-                Ok(body) => loaded.push((at_hand, body)),
-                // A variant can be made again: the file is served without it rather than not at all.
-                Err(
-                    error @ (Error::Blobs(
-                        blobs::Error::Corrupt { .. } | blobs::Error::Missing(_) | blobs::Error::Remote(_),
-                    )
-                    | Error::Size { .. }),
-                ) => {
-                    tracing::warn!(path, coding = at_hand.coding.as_str(), %error, "a variant is left out");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok((body, loaded))
-    }
-
-    /// The bytes of an encoding, which are as many as the heads of its responses announce.
-    async fn body(&self, at_hand: &AtHand) -> Result<Source, Error> {
-        let body = self.stored_body(at_hand).await?;
-        let found = match &body {
-            Source::Memory(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            Source::Stored(file) => file.size(),
-        };
-        if found == at_hand.size {
-            return Ok(body);
-        }
-        Err(Error::Size { key: at_hand.key, announced: at_hand.size, found })
-    }
-
-    async fn stored_body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
-        if let Some(bytes) = self.memory.share(at_hand.hash) {
-            return Ok(Source::Memory(bytes));
-        }
-        let is_short = at_hand.size <= self.request.memory_file_bytes_max;
-        if let Some(room) = is_short.then(|| self.memory.room_in(self.request.fill, at_hand.size)).flatten() {
-            let prefetched = self.prefetched.lock().take_bytes_of(&at_hand.hash);
-            let bytes = match prefetched {
-                Some(bytes) => bytes,
-                None => self.blobs.get(at_hand.key).await?,
-            };
-            return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes, room)));
-        }
-        Ok(Source::Stored(self.blobs.open(at_hand.key).await?))
-    }
 }
 
 impl HeapBytes for ServedFile {
     fn heap_bytes(&self) -> usize {
         let dictionaries =
             self.dictionaries.as_ref().map_or(0, |own| allocated(size_of_val(&**own)) + own.heap_bytes());
-        let available = allocated(size_of_val::<[(Coding, u64)]>(&self.available));
-        let map_hash = self.map_hash.as_ref().map_or(0, |hash| allocated(hash.len()));
-        self.path.heap_bytes() + map_hash + available + self.representations.heap_bytes() + dictionaries
+        let map_hash =
+            self.map_hash.as_ref().map_or(0, |hash| allocated(size_of_val(&**hash)) + allocated(hash.0.len()));
+        self.path.heap_bytes() + map_hash + self.representations.heap_bytes() + dictionaries
     }
 }
 
 impl HeapBytes for Representation {
     fn heap_bytes(&self) -> usize {
         match &self.bytes {
-            // The bytes themselves are counted where they are held.
-            Source::Memory(_) => allocated(OWNER_BYTES),
+            // The bytes themselves, and what holds them, are counted where they are held.
+            Source::Memory(_) => HANDLE_BYTES,
             Source::Stored(file) => STORED_FILE_BYTES.saturating_add(file.held_bytes()),
         }
     }
+}
+
+/// How many of a file's representations can be chosen from, before its deltas are added to them.
+pub(super) fn choices_of(representations: &[Representation]) -> u8 {
+    u8::try_from(representations.len()).unwrap_or(u8::MAX)
 }
 
 /// The encoding that a form is.

@@ -5,6 +5,7 @@
 //! content in one place.
 
 mod alone;
+mod bodies;
 mod browser_cache;
 mod content_type;
 mod damage;
@@ -31,6 +32,7 @@ pub use dictionary_misses::{DictionaryMiss, DictionaryMisses};
 pub use field_list::{CommonField, USE_AS_DICTIONARY};
 pub use head::{EntityTag, PreparedHead};
 pub(crate) use integrity::put_hashed_pages;
+pub use indexes::Indexes;
 pub use load::load;
 pub use loader::{Error, LoadRequest};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Fill, Memory, OverMemory, Relief};
@@ -47,9 +49,7 @@ use bytes::Bytes;
 use devanture_config::manifest::Managed;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, Upstream, UpstreamUrl};
 use devanture_config::{AppName, Digest, Sha256, VersionId};
-use devanture_site::fast_paths::FastPaths;
 use devanture_site::negotiate::Coding;
-use devanture_site::resolve::PathIndex;
 use devanture_site::rules::CompiledRules;
 use http::{HeaderMap, HeaderValue};
 
@@ -70,32 +70,51 @@ pub enum Source {
 pub struct Representation {
     /// Its encoding.
     pub coding: Coding,
-    /// Its length in bytes.
-    pub size: u64,
     /// The fields of its answers.
     pub head: PreparedHead,
     /// Its bytes.
     pub bytes: Source,
 }
 
-/// One file of a version.
+impl Representation {
+    /// Its length in bytes.
+    #[inline]
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.head.length()
+    }
+}
+
+/// The hash of an import map that was put into a page, as a `Content-Security-Policy` names it.
+pub struct MapHash(pub Box<str>);
+
+/// One file of a version. There may be a hundred thousand of them, and so what few have is boxed.
 pub struct ServedFile {
     /// Its path in the bundle.
     pub path: Box<str>,
     /// Its media type, as the head says it.
-    pub media_type: HeaderValue,
+    pub content_type: Arc<CommonField>,
     /// Whether its name is a fingerprint of its content.
     pub fingerprinted: bool,
     /// Whether it is a page or a service worker, which must not be kept for long.
     pub is_page: bool,
-    /// The hash of the import map that was put into it, as a `Content-Security-Policy` names it.
-    pub map_hash: Option<Box<str>>,
-    /// The variants: encoding and length, in the order of `representations`.
-    pub available: Box<[(Coding, u64)]>,
+    /// Of the import map that was put into it.
+    pub map_hash: Option<Box<MapHash>>,
+    /// How many representations can be chosen from by their encodings.
+    choices: u8,
     /// The encodings, the identity first; after those that can be chosen from, deltas.
     pub representations: Box<[Representation]>,
     /// Its dictionaries and deltas.
     pub dictionaries: Option<Box<FileDictionaries>>,
+}
+
+impl ServedFile {
+    /// The variants that can be chosen from: encoding and length, in the order of `representations`.
+    #[inline]
+    pub fn available(&self) -> impl ExactSizeIterator<Item = (Coding, u64)> + Clone {
+        let choices = self.representations.get(..usize::from(self.choices)).unwrap_or_default();
+        choices.iter().map(|representation| (representation.coding, representation.size()))
+    }
 }
 
 /// A pool of backends that routes and rewrites lead to.
@@ -164,9 +183,7 @@ pub struct Content {
     /// Whether it is served as a preview.
     pub setting: Setting,
     /// Path to file.
-    pub index: PathIndex,
-    /// The same for paths that need no thought.
-    pub fast_paths: FastPaths,
+    pub indexes: Arc<Indexes>,
     /// The files, by the numbers of the index.
     pub files: Box<[ServedFile]>,
     /// Which of the files are held in memory.
@@ -213,6 +230,10 @@ pub struct Content {
     charge: Arc<Charge>,
 }
 
+fn bytes_of(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 impl Deref for Version {
     type Target = Content;
 
@@ -252,12 +273,12 @@ impl Version {
     /// Whether the file at `path` has that delta at hand.
     #[must_use]
     pub fn has_delta(&self, path: &str, delta: &DeltaInfo) -> bool {
-        let file = self.index.exact(path).and_then(|number| self.file(number));
+        let file = self.indexes.paths.exact(path).and_then(|number| self.file(number));
         let Some((file, dictionaries)) = file.and_then(|file| Some((file, file.dictionaries.as_deref()?))) else {
             return false;
         };
         let mut found = self.deltas(dictionaries, delta.sha256).filter_map(|number| file.representations.get(number));
-        found.any(|representation| representation.size == delta.size)
+        found.any(|representation| representation.size() == delta.size)
     }
 }
 
@@ -282,7 +303,7 @@ impl Content {
     /// Its memory, without the bytes of files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.charge.bytes()
+        self.charge.bytes().saturating_add(self.indexes.bytes())
     }
 
     /// The number of the pool with a member at `to`, if the environment has one there.
@@ -296,5 +317,17 @@ impl Content {
     #[must_use]
     pub fn route(&self, path: &str) -> Option<usize> {
         self.routes.iter().position(|route| route.declared.path.takes(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A version may have a hundred thousand files in four encodings, nearly all of which nobody requests in a while.
+    #[test]
+    fn a_file_that_nobody_requests_takes_little_memory() {
+        assert!(size_of::<ServedFile>() <= 64, "{}", size_of::<ServedFile>());
+        assert!(size_of::<Representation>() <= 88, "{}", size_of::<Representation>());
     }
 }

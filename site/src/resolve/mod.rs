@@ -5,10 +5,13 @@
 //! never redirects. A client is redirected once: where the target would redirect in its turn, the last one is named.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use devanture_config::heap::HeapBytes;
+use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
+
+use super::name_table::{NameTable, Span};
 
 /// Redirects that are followed to name the last one; no site is known to need more than two.
 const REDIRECTS_MAX: usize = 4;
@@ -35,10 +38,33 @@ struct Entry {
     index: Option<u32>,
 }
 
+/// An [`Entry`] as it is kept: with [`NONE`] in the place of what is not there, it takes half as much.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    exact: u32,
+    html: u32,
+    index: u32,
+}
+
+/// No file.
+const NONE: u32 = u32::MAX;
+
+impl Kept {
+    const NOTHING: Self = Self { exact: NONE, html: NONE, index: NONE };
+
+    #[inline]
+    fn entry(self) -> Entry {
+        let [exact, html, index] = [self.exact, self.html, self.index].map(|number| (number != NONE).then_some(number));
+        Entry { exact, html, index }
+    }
+}
+
 /// The paths of a bundle that visitors may see, prepared for look-ups that do not allocate.
 #[derive(Debug, Clone, Default)]
 pub struct PathIndex {
-    names: HashMap<Box<str>, Entry, foldhash::fast::RandomState>,
+    /// All paths, each after a slash.
+    text: Arc<str>,
+    names: NameTable<Kept>,
     /// Folder, without a final slash, to its `404.html`.
     not_found_pages: HashMap<Box<str>, u32>,
 }
@@ -47,26 +73,42 @@ impl PathIndex {
     /// Makes an index in which each path has its place in `paths` as its number; private paths are left out, and
     /// still counted.
     pub fn new<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> Self {
-        let mut index = Self::default();
-        for (number, path) in (0..).zip(paths) {
-            if !path.is_private() {
-                index.insert(path.as_str(), number);
-            }
+        let (mut text, mut public) = (String::new(), Vec::new());
+        for (number, path) in (0..).zip(paths).filter(|(_, path)| !path.is_private()) {
+            text.push('/');
+            public.push((number, text.len(), path.as_str().len()));
+            text.push_str(path.as_str());
         }
+        let text: Arc<str> = text.into();
+        let mut index = Self { text: Arc::clone(&text), ..Self::default() };
+        for (number, begin, length) in public {
+            index.insert((begin, text.get(begin..begin.saturating_add(length)).unwrap_or_default()), number);
+        }
+        index.names.shrink();
         index
+    }
+
+    /// The text that its names lie in, each path after a slash.
+    pub(crate) const fn text(&self) -> &Arc<str> {
+        &self.text
     }
 
     /// Lets the file at `path` answer under the name of another file too, in the place of that one.
     pub fn name_also(&mut self, name: &BundlePath, path: &BundlePath) {
-        if let Some(number) = self.exact(path.as_str()) {
-            self.insert(name.as_str(), number);
+        let Some(number) = self.exact(path.as_str()) else { return };
+        if self.exact(name.as_str()).is_some() {
+            // Its names lie in the text already.
+            return self.insert((0, name.as_str()), number);
         }
+        let begin = self.text.len().saturating_add(1);
+        self.text = format!("{}/{name}", self.text).into();
+        self.insert((begin, name.as_str()), number);
     }
 
     /// The file at exactly this path, which is a bundle's or, with its leading slash, a request's.
     #[must_use]
     pub fn exact(&self, path: &str) -> Option<u32> {
-        self.names.get(path.strip_prefix('/').unwrap_or(path))?.exact
+        self.names.get(&self.text, path.strip_prefix('/').unwrap_or(path))?.entry().exact
     }
 
     /// The file that a rewrite to `path` answers with: exactly, else its page, never by a redirect.
@@ -81,14 +123,21 @@ impl PathIndex {
         self.exact("index.html")
     }
 
-    fn insert(&mut self, path: &str, number: u32) {
-        self.names.entry(path.into()).or_default().exact = Some(number);
+    /// Adds the names of `path`, which lies at `begin` in the text, and so do all names of it.
+    fn insert(&mut self, (begin, path): (usize, &str), number: u32) {
+        let text = Arc::clone(&self.text);
+        let mut change = |name: &str, change: fn(&mut Kept, u32)| {
+            if let Some(span) = Span::new(begin, name.len()) {
+                self.names.change(&text, (name, span), Kept::NOTHING, |kept| change(kept, number));
+            }
+        };
+        change(path, |kept, number| kept.exact = number);
         if let Some(name) = path.strip_suffix(".html") {
-            self.names.entry(name.into()).or_default().html = Some(number);
+            change(name, |kept, number| kept.html = number);
         }
         let (folder, file_name) = path.rsplit_once('/').unwrap_or(("", path));
         match file_name {
-            "index.html" => self.names.entry(folder.into()).or_default().index = Some(number),
+            "index.html" => change(folder, |kept, number| kept.index = number),
             "404.html" => {
                 self.not_found_pages.insert(folder.into(), number);
             }
@@ -103,7 +152,7 @@ impl PathIndex {
             Some(name) => (name, true),
             None => (name, name.is_empty()),
         };
-        let mut entry = self.names.get(name).copied().unwrap_or_default();
+        let mut entry = self.names.get(&self.text, name).map(Kept::entry).unwrap_or_default();
         if is_folder {
             entry.exact = None;
         }
@@ -113,13 +162,9 @@ impl PathIndex {
 
 impl HeapBytes for PathIndex {
     fn heap_bytes(&self) -> usize {
-        self.names.heap_bytes() + self.not_found_pages.heap_bytes()
-    }
-}
-
-impl HeapBytes for Entry {
-    fn heap_bytes(&self) -> usize {
-        0
+        allocated(self.text.len() + 2 * size_of::<usize>())
+            + self.names.heap_bytes()
+            + self.not_found_pages.heap_bytes()
     }
 }
 

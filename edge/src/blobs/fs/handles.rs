@@ -34,9 +34,26 @@ impl FileId {
     }
 }
 
+/// A [`FileId`] as a handle has it: those of deltas are twice as long as others, and elsewhere.
+enum KeptId {
+    Blob(Digest),
+    Index(Digest),
+    Other(Box<Key>),
+}
+
+impl From<FileId> for KeptId {
+    fn from(id: FileId) -> Self {
+        match id {
+            FileId::Of(Key::Blob(blob)) => Self::Blob(blob),
+            FileId::Of(key) => Self::Other(Box::new(key)),
+            FileId::Index(blob) => Self::Index(blob),
+        }
+    }
+}
+
 /// A served file, shared by all who read it.
 pub(super) struct Handle {
-    id: FileId,
+    id: KeptId,
     state: Mutex<State>,
     /// Whether it was read since it was last spared.
     is_read: AtomicBool,
@@ -66,8 +83,12 @@ impl Drop for Handle {
 
 impl Handle {
     /// Which file it is.
-    pub(super) const fn id(&self) -> FileId {
-        self.id
+    pub(super) fn id(&self) -> FileId {
+        match &self.id {
+            KeptId::Blob(blob) => FileId::Of(Key::Blob(*blob)),
+            KeptId::Index(blob) => FileId::Index(*blob),
+            KeptId::Other(key) => FileId::Of(**key),
+        }
     }
 
     /// The file and its stamp, if it is open.
@@ -94,7 +115,7 @@ impl Handle {
     /// Takes a file that has the name, if it is this one or another copy of it. Gives whether none was open.
     fn take(&self, file: &Arc<File>, stamp: Stamp) -> Option<bool> {
         self.change(|state| {
-            if state.stamp != stamp && (state.is_kept || !self.id.is_constant()) {
+            if state.stamp != stamp && (state.is_kept || !self.id().is_constant()) {
                 return None;
             }
             let was_closed = state.file.is_none();
@@ -117,7 +138,7 @@ impl Handle {
         }
         let (file, stamp) = open(path)?;
         self.change(|state| {
-            if state.file.is_none() && (state.stamp == stamp || self.id.is_constant()) {
+            if state.file.is_none() && (state.stamp == stamp || self.id().is_constant()) {
                 (state.stamp, state.file) = (stamp, Some(Arc::new(file)));
             }
             keep_opened(state);
@@ -186,7 +207,8 @@ impl Handles {
         }
         self.open.fetch_add(1, Ordering::Relaxed);
         let state = Mutex::new(State { stamp, file: Some(Arc::clone(file)), is_kept: false });
-        let handle = Arc::new(Handle { id, state, is_read: AtomicBool::new(false), open: Arc::clone(&self.open) });
+        let handle =
+            Arc::new(Handle { id: id.into(), state, is_read: AtomicBool::new(false), open: Arc::clone(&self.open) });
         if known.len() == known.capacity() {
             known.retain(|_, handle| handle.strong_count() > 0);
         }

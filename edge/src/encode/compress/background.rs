@@ -26,6 +26,8 @@ const VERSIONS_MAX: u64 = 1_024;
 /// Most requested deltas that wait for it, apart from the versions: requests of strangers delay no switch. More stay as
 /// they are.
 const WISHES_MAX: usize = 64;
+/// Files that are remade one after the other before the next ones are looked at.
+const FILES_OF_GROUP: usize = 256;
 
 /// The pass that remakes variants at the best level, behind the switch, on threads of its own.
 #[derive(Clone)]
@@ -257,9 +259,15 @@ impl Remaker {
 
 async fn remake_files(blobs: &dyn Blobs, pool: &Pool, manifest: &Manifest) -> Result<usize, blobs::Error> {
     let digests: BTreeSet<Digest> = manifest.files.values().map(|file| file.hash).collect();
-    let files: Vec<_> = digests.into_iter().map(|digest| remake_file(blobs, pool, digest)).collect();
-    let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
-    Ok(made.iter().sum())
+    let digests: Vec<Digest> = digests.into_iter().collect();
+    let mut variants = 0;
+    // In groups, as the futures of a hundred thousand files take more memory than all else about them.
+    for group in digests.chunks(FILES_OF_GROUP) {
+        let files: Vec<_> = group.iter().map(|digest| remake_file(blobs, pool, *digest)).collect();
+        let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
+        variants += made.iter().sum::<usize>();
+    }
+    Ok(variants)
 }
 
 async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<usize, blobs::Error> {

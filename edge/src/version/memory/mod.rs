@@ -14,8 +14,15 @@ use devanture_config::limits::Limits;
 use devanture_config::{AppName, Digest};
 use parking_lot::Mutex;
 
-/// The bytes of files may take one part in so many of an app's budget; the rest is for what must be in memory.
+/// The bytes of files may take one part in so many of an app's budget, less so many times what its versions take by
+/// themselves, which must be in memory, and twice while one is loaded again: of very many files, fewer are held.
 const FILES_SHARE: u64 = 4;
+const VERSIONS_WEIGHT: u64 = 6;
+/// They may always take one part in so many of it.
+const FILES_SHARE_LEAST: u64 = 16;
+/// Estimated memory of what holds a piece of bytes: the handles of a version, of its app and of all apps, and the entry
+/// of each of the latter two in its table. It counts as the bytes do.
+const HOLDER_BYTES: u64 = 192;
 /// What nobody requested yet may fill one part in so many of the memory for files.
 const AHEAD_SHARE: u64 = 16;
 
@@ -92,12 +99,25 @@ struct Pool {
     /// Of the whole process; 0 is no limit.
     process_bytes_max: u64,
     app_bytes_max: u64,
+    /// [`HOLDER_BYTES`].
+    holder_bytes: u64,
     relief: OnceLock<Box<dyn Relief>>,
 }
 
 impl Pool {
     fn is_short(&self) -> bool {
         self.short_bytes_max.load(Ordering::Relaxed) < NOT_SHORT
+    }
+
+    /// What a piece of so many bytes counts, held or to be.
+    const fn held_bytes(&self, length: u64) -> u64 {
+        length.saturating_add(self.holder_bytes)
+    }
+
+    /// What the files of an app may take, whose versions take so much without them.
+    fn app_files_bytes_max(&self, versions: u64) -> u64 {
+        let free = (self.app_bytes_max / FILES_SHARE).saturating_sub(versions.saturating_mul(VERSIONS_WEIGHT));
+        free.max(self.app_bytes_max / FILES_SHARE_LEAST)
     }
 }
 
@@ -124,7 +144,8 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.pool.used.fetch_sub(length(&self.bytes), Ordering::Relaxed);
+        let bytes = self.pool.held_bytes(length(&self.bytes));
+        self.pool.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -146,7 +167,7 @@ struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let bytes = length(&self.held.bytes);
+        let bytes = self.app.pool.held_bytes(length(&self.held.bytes));
         self.app.used.fetch_sub(bytes, Ordering::Relaxed);
         self.app.files.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -165,6 +186,10 @@ impl Memory {
     /// Makes empty budgets with these limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
+        Self::with_holders(limits, HOLDER_BYTES)
+    }
+
+    fn with_holders(limits: &Limits, holder_bytes: u64) -> Self {
         let pool = Pool {
             held: Mutex::default(),
             admission: Mutex::default(),
@@ -175,6 +200,7 @@ impl Memory {
             process_bytes_max: limits.process_memory_bytes_max,
             bytes_max: limits.memory_bytes_max,
             app_bytes_max: limits.app_memory_bytes_max,
+            holder_bytes,
             relief: OnceLock::new(),
         };
         Self { apps: Mutex::default(), pool: Arc::new(pool) }
@@ -327,10 +353,12 @@ impl AppMemory {
     fn room_beside(self: &Arc<Self>, more: u64, spare: u64, bytes_max: u64) -> Option<Room> {
         let pool = &self.pool;
         let _admission = pool.admission.lock();
+        let more = pool.held_bytes(more);
         let (AppUsage { bytes, files }, wanted) = (self.usage(), more.saturating_add(spare));
+        let files_max = pool.app_files_bytes_max(bytes.saturating_sub(files));
         let (bytes, files) = (bytes.saturating_add(wanted), files.saturating_add(wanted));
         let free = bytes_max.checked_sub(pool.used.load(Ordering::Relaxed).saturating_add(wanted))?;
-        if files > free || bytes > pool.app_bytes_max || files > pool.app_bytes_max / FILES_SHARE {
+        if files > free || bytes > pool.app_bytes_max || files > files_max {
             return None;
         }
         pool.used.fetch_add(more, Ordering::Relaxed);
@@ -352,7 +380,7 @@ impl AppMemory {
             match found(&known, &hash) {
                 Some(held) => held,
                 None => {
-                    self.pool.used.fetch_add(length(&bytes), Ordering::Relaxed);
+                    self.pool.used.fetch_add(self.pool.held_bytes(length(&bytes)), Ordering::Relaxed);
                     let held = Arc::new(Held { hash, bytes, pool: Arc::clone(&self.pool) });
                     sweep(&mut known);
                     known.insert(prefix(&hash), Arc::downgrade(&held));
@@ -367,7 +395,7 @@ impl AppMemory {
     }
 
     fn take(self: &Arc<Self>, held: Arc<Held>) -> Bytes {
-        let (bytes, prefix) = (length(&held.bytes), prefix(&held.hash));
+        let (bytes, prefix) = (self.pool.held_bytes(length(&held.bytes)), prefix(&held.hash));
         self.used.fetch_add(bytes, Ordering::Relaxed);
         self.files.fetch_add(bytes, Ordering::Relaxed);
         let share = Arc::new(Share { held, app: Arc::clone(self) });

@@ -3,7 +3,7 @@
 use super::*;
 
 fn memory(memory_bytes_max: u64, app_memory_bytes_max: u64) -> Memory {
-    Memory::new(&Limits { memory_bytes_max, app_memory_bytes_max, ..Limits::default() })
+    Memory::with_holders(&Limits { memory_bytes_max, app_memory_bytes_max, ..Limits::default() }, 0)
 }
 
 fn app(memory: &Memory, name: &str) -> Arc<AppMemory> {
@@ -92,6 +92,30 @@ fn files_take_a_quarter_of_what_an_app_may_and_deltas_leave_room_for_files() {
     // What was asked for and is being read counts already.
     let room = shop.room(60);
     assert!(room.is_some() && shop.room(40).is_some() && shop.room(41).is_none());
+}
+
+#[test]
+fn an_app_whose_versions_take_much_has_fewer_files_held_and_some_in_any_case() {
+    let memory = memory(1_000_000, 1_600);
+    let shop = app(&memory, "shop");
+    for (versions, files) in [(0, 400), (20, 280), (40, 160), (50, 100), (1_000, 100)] {
+        let charge = shop.charge(Claim::Live);
+        charge.grow(versions).unwrap();
+        assert_eq!(filled(&shop).len() * 10, files, "{versions}");
+    }
+}
+
+#[test]
+fn what_holds_a_piece_of_bytes_counts_as_they_do() {
+    let memory = Memory::new(&Limits { memory_bytes_max: 1_000, ..Limits::default() });
+    let (shop, blog) = (app(&memory, "shop"), app(&memory, "blog"));
+    let held = held(&shop, "12345678");
+    let bytes = 8 + HOLDER_BYTES;
+    assert_eq!((shop.usage(), memory.file_bytes().0), (AppUsage { bytes, files: bytes }, bytes));
+    let shared = blog.share(Digest::of(b"12345678"));
+    assert_eq!((blog.usage().files, memory.file_bytes().0), (bytes, bytes));
+    drop((held, shared));
+    assert_eq!((shop.usage(), blog.usage(), memory.file_bytes().0), (AppUsage::default(), AppUsage::default(), 0));
 }
 
 #[test]

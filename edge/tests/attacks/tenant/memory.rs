@@ -185,6 +185,8 @@ async fn an_app_of_many_files_leaves_memory_for_the_files_of_others() {
     let [_, held] = app_memory(&edge, "greedy").await;
     assert!(held > 0 && held <= MEBIBYTE / 2, "{held}");
     let [_, held] = app_memory(&edge, "modest").await;
-    assert_eq!(held, 10 * 16 * 1024);
+    // What holds each of them counts, too.
+    let bytes = 10 * 16 * 1024;
+    assert!(held > bytes && held < bytes + 10 * 256, "{held}");
     edge.stop().await;
 }

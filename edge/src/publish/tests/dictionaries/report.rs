@@ -3,12 +3,13 @@
 use devanture_config::api::Returning;
 use devanture_site::negotiate::Coding;
 use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 
 use super::*;
 use crate::blobs::Form;
 use crate::encode::best;
 use crate::live::Load;
-use crate::version::{USE_AS_DICTIONARY, Version};
+use crate::version::{CommonField, Source, USE_AS_DICTIONARY, Version};
 
 impl World {
     /// What is live in `prod`.
@@ -21,9 +22,9 @@ impl World {
 /// The bytes that a browser is sent of a file: with a dictionary, or without.
 fn sent(version: &Version, path: &str, with: Option<&[u8]>) -> u64 {
     let file = version.files.iter().find(|file| *file.path == *path).unwrap();
-    let br = file.available.iter().find(|(coding, _)| *coding == Coding::Br).unwrap().1;
+    let br = file.available().find(|(coding, _)| *coding == Coding::Br).unwrap().1;
     let deltas = with.map(|with| version.deltas(file.dictionaries.as_ref().unwrap(), delta::sha256(with)));
-    let deltas = deltas.into_iter().flatten().map(|number| file.representations[number].size);
+    let deltas = deltas.into_iter().flatten().map(|number| file.representations[number].size());
     deltas.fold(br, u64::min)
 }
 
@@ -171,11 +172,28 @@ async fn what_was_found_out_of_files_is_not_looked_for_when_their_version_is_loa
     loader.outdate(&first.version);
     let mut known = loader.load(load()).await.unwrap();
     loader.outdate(&first.version);
-    let types = |version: &Version| version.files.iter().map(|file| file.media_type.clone()).collect::<Vec<_>>();
+    let types =
+        |version: &Version| version.files.iter().map(|file| file.content_type.value().clone()).collect::<Vec<_>>();
     let found = types(&known);
     let content = Arc::get_mut(&mut known).unwrap().content_mut().unwrap();
-    content.files[1].media_type = HeaderValue::from_static("text/known");
+    let known_type = CommonField::new(CONTENT_TYPE, HeaderValue::from_static("text/known"));
+    content.files[1].content_type = Arc::new(known_type);
     let again = loader.load_again(Arc::clone(&known), true).await.unwrap();
     assert_eq!(types(&again), [found[0].clone(), HeaderValue::from_static("text/known")]);
     assert_ne!(again.serial, known.serial);
+    assert!(Arc::ptr_eq(&again.indexes, &known.indexes), "the paths are the same");
+}
+
+#[tokio::test]
+async fn short_encodings_of_a_file_are_held_as_one_piece() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), Compress::default(), patient()).await;
+    world.push(&shop(), &[("index.html", page()), ("a.js", script(1, 1))]).await;
+    let live = world.live(&shop());
+    let file = live.files.iter().find(|file| *file.path == *"a.js").unwrap();
+    let encoded = file.representations.iter().take(file.available().len()).skip(1);
+    let held: Vec<_> =
+        encoded.filter_map(|one| if let Source::Memory(held) = &one.bytes { Some(held) } else { None }).collect();
+    assert_eq!(held.len(), Form::ALL.len());
+    assert!(held.windows(2).all(|pair| pair[0].as_ptr_range().end == pair[1].as_ptr()));
 }

@@ -1,0 +1,184 @@
+//! A table that finds what belongs to a name, whose names lie in one text that it is given: a version may have several
+//! hundred thousand names, and each as a string of its own would take more than all else about it.
+
+use std::hash::BuildHasher as _;
+
+use devanture_config::heap::allocated;
+
+/// Set in the length of a name that has a slash after its text.
+const SLASHED: u32 = 1 << 31;
+/// Slots for each entry, at least: few names then meet another one.
+const SLOTS_BY_ENTRY: usize = 2;
+/// Fewest slots.
+const SLOTS_MIN: usize = 4;
+
+/// Where a name lies in the text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    begin: u32,
+    length: u32,
+}
+
+impl Span {
+    /// The `length` bytes of the text from `begin` on; `None` beyond what fits.
+    pub(crate) fn new(begin: usize, length: usize) -> Option<Self> {
+        let length = u32::try_from(length).ok().filter(|length| *length < SLASHED)?;
+        Some(Self { begin: u32::try_from(begin).ok()?, length })
+    }
+
+    /// The same with a slash after it, which does not lie in the text.
+    pub(crate) const fn slashed(self) -> Self {
+        Self { begin: self.begin, length: self.length | SLASHED }
+    }
+
+    fn is_name(self, text: &str, name: &[u8]) -> bool {
+        let name = match self.length & SLASHED {
+            0 => Some(name),
+            _ => name.strip_suffix(b"/"),
+        };
+        name.is_some() && self.bytes(text) == name
+    }
+
+    fn bytes(self, text: &str) -> Option<&[u8]> {
+        let begin = usize::try_from(self.begin).ok()?;
+        let length = usize::try_from(self.length & !SLASHED).ok()?;
+        text.as_bytes().get(begin..begin.checked_add(length)?)
+    }
+}
+
+/// The table. All its methods are given the text in which the names lie.
+#[derive(Debug, Clone)]
+pub(crate) struct NameTable<V> {
+    entries: Vec<(Span, V)>,
+    /// The place of an entry and one, by the hash of its name and the slots after it; 0 where there is none.
+    slots: Box<[u32]>,
+    hashes: foldhash::fast::RandomState,
+}
+
+impl<V> Default for NameTable<V> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), slots: Box::default(), hashes: foldhash::fast::RandomState::default() }
+    }
+}
+
+impl<V: Copy> NameTable<V> {
+    /// What belongs to `name`.
+    #[inline]
+    pub(crate) fn get(&self, text: &str, name: &str) -> Option<V> {
+        let entry = self.entries.get(self.find(text, name).ok()?)?;
+        Some(entry.1)
+    }
+
+    /// Changes what belongs to `name`, which lies at `span`; it is `new` at first.
+    pub(crate) fn change(&mut self, text: &str, (name, span): (&str, Span), new: V, change: impl FnOnce(&mut V)) {
+        if self.slots.len() < self.entries.len().saturating_add(1).saturating_mul(SLOTS_BY_ENTRY) {
+            self.grow(text);
+        }
+        let place = match self.find(text, name) {
+            Ok(place) => place,
+            Err(slot) => {
+                let place = self.entries.len();
+                let Ok(number) = u32::try_from(place.saturating_add(1)) else { return };
+                let Some(slot) = slot.and_then(|slot| self.slots.get_mut(slot)) else { return };
+                *slot = number;
+                self.entries.push((span, new));
+                place
+            }
+        };
+        if let Some((_, value)) = self.entries.get_mut(place) {
+            change(value);
+        }
+    }
+
+    /// Gives back what was taken for more names.
+    pub(crate) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
+    /// Bytes of its memory, without the text.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let entries = self.entries.capacity().saturating_mul(size_of::<(Span, V)>());
+        allocated(entries).saturating_add(allocated(size_of_val::<[u32]>(&self.slots)))
+    }
+
+    /// The place of the entry of a name, else the slot that it would get.
+    #[inline]
+    fn find(&self, text: &str, name: &str) -> Result<usize, Option<usize>> {
+        // A power of two.
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut slot = self.first_slot(name.as_bytes());
+        for _ in 0..self.slots.len() {
+            slot &= mask;
+            let number = self.slots.get(slot).copied().unwrap_or_default();
+            let Some(place) = usize::try_from(number).unwrap_or_default().checked_sub(1) else {
+                return Err(Some(slot));
+            };
+            if self.entries.get(place).is_some_and(|(span, _)| span.is_name(text, name.as_bytes())) {
+                return Ok(place);
+            }
+            slot = slot.wrapping_add(1);
+        }
+        Err(None)
+    }
+
+    #[inline]
+    fn first_slot(&self, name: &[u8]) -> usize {
+        // Its upper half says nothing that its lower half does not.
+        #[expect(clippy::cast_possible_truncation, reason = "it is a part of a hash")]
+        let first = self.hashes.hash_one(name) as usize;
+        first
+    }
+
+    fn grow(&mut self, text: &str) {
+        let wanted = self.entries.len().saturating_add(1).saturating_mul(SLOTS_BY_ENTRY);
+        let mut slots = vec![0; wanted.next_power_of_two().max(SLOTS_MIN)].into_boxed_slice();
+        let mask = slots.len().saturating_sub(1);
+        for (number, (span, _)) in (1..).zip(&self.entries) {
+            let name = span.bytes(text).unwrap_or_default();
+            let mut slot = match span.length & SLASHED {
+                0 => self.first_slot(name),
+                _ => self.first_slot(&[name, b"/"].concat()),
+            };
+            loop {
+                slot &= mask;
+                match slots.get_mut(slot) {
+                    Some(free @ 0) => break *free = number,
+                    Some(_) => slot = slot.wrapping_add(1),
+                    None => break,
+                }
+            }
+        }
+        self.slots = slots;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_finds_what_a_map_finds(names in proptest::collection::vec("[ab/]{0,4}", 0..200), other in "[ab/]{0,5}") {
+            let (mut text, mut spans) = (String::new(), Vec::new());
+            for name in &names {
+                // Of those with a slash at their end, that lies not in the text.
+                let (bare, is_slashed) = name.strip_suffix('/').map_or((name.as_str(), false), |bare| (bare, true));
+                let span = Span::new(text.len(), bare.len()).unwrap();
+                spans.push(if is_slashed { span.slashed() } else { span });
+                text.push_str(bare);
+            }
+            let (mut table, mut map) = (NameTable::default(), HashMap::new());
+            for (number, (name, span)) in names.iter().zip(spans).enumerate() {
+                table.change(&text, (name.as_str(), span), number, |value| *value += 1_000);
+                *map.entry(name.as_str()).or_insert(number) += 1_000;
+            }
+            table.shrink();
+            for name in names.iter().chain([&other]) {
+                prop_assert_eq!(table.get(&text, name), map.get(name.as_str()).copied(), "{}", name);
+            }
+        }
+    }
+}
