@@ -16,9 +16,8 @@ use http::header::CONTENT_TYPE;
 use metrics::counter;
 
 use super::head_fields::HeadFields;
-use super::load::choices_of;
 use super::loader::{AtHand, Error, Loader};
-use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
+use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source, choices_of};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
 

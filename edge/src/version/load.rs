@@ -28,7 +28,7 @@ use super::version_field::VersionField;
 use super::{
     Charge, Content, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source,
 };
-use super::{alone, bytes_of, indexes, integrity};
+use super::{alone, bytes_of, choices_of, indexes, integrity};
 use crate::blobs::{Blobs, Form, Key, VariantInfo};
 
 /// Files that are read at once while a version is loaded.
@@ -318,11 +318,6 @@ impl HeapBytes for Representation {
             Source::Stored(file) => STORED_FILE_BYTES.saturating_add(file.held_bytes()),
         }
     }
-}
-
-/// How many of a file's representations can be chosen from, before its deltas are added to them.
-pub(super) fn choices_of(representations: &[Representation]) -> u8 {
-    u8::try_from(representations.len()).unwrap_or(u8::MAX)
 }
 
 /// The encoding that a form is.

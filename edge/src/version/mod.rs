@@ -230,6 +230,11 @@ pub struct Content {
     charge: Arc<Charge>,
 }
 
+/// How many of a file's representations can be chosen from, before its deltas are added to them.
+fn choices_of(representations: &[Representation]) -> u8 {
+    u8::try_from(representations.len()).unwrap_or(u8::MAX)
+}
+
 fn bytes_of(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
