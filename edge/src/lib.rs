@@ -41,6 +41,8 @@ pub mod encode;
 
 pub mod environments;
 
+pub mod webhooks;
+
 pub mod retention;
 
 pub mod safekeeping;

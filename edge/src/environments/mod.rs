@@ -26,7 +26,6 @@ mod status;
 mod turns;
 mod upstreams;
 mod user_ids;
-mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,7 +48,7 @@ pub use instances::SettingsOf;
 pub(crate) use lock::{Gate, Passage, locked_by};
 pub use reserved::clashing_names;
 pub(crate) use settings::etag as settings_etag;
-pub(crate) use settings::{Coming, Unopened};
+pub(crate) use settings::{Coming, Keys, Unopened};
 pub use settings::{KeyFile, LostSecrets, lost_secrets};
 pub use upstreams::MemberAt;
 pub use user_ids::give_user_ids_apart;
@@ -66,6 +65,8 @@ pub struct Environments {
     names: Names,
     /// Apps, environments and aliases are made one at a time, so that no two of them are the last one that a limit allows.
     making: Mutex<()>,
+    /// Where DNS is asked; the system's resolvers where there is none.
+    dns_servers: Vec<SocketAddr>,
     prover: hostnames::Prover,
     members: upstreams::Members,
     keys: Arc<KeyFile>,
@@ -73,7 +74,6 @@ pub struct Environments {
     lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
     instances: instances::Instances,
     schedules: schedules::Schedules,
-    webhooks: webhooks::Webhooks,
     /// Places of commands that run once.
     runs: Arc<Shares>,
 }
@@ -106,10 +106,9 @@ impl Environments {
     pub(crate) fn new(ledger: Arc<Ledger>, parts: Parts) -> Self {
         let (runner, settings_of) = parts.runner.unzip();
         Self {
-            webhooks: webhooks::Webhooks::new(&parts.dns_servers, parts.upstreams.clone(), &ledger.limits()),
             prover: hostnames::Prover::new(
                 Arc::clone(&ledger.catalog),
-                parts.dns_servers,
+                parts.dns_servers.clone(),
                 ledger.limits().dns_time_ms_max,
                 ledger.limits().dns_lookups_max,
             ),
@@ -123,7 +122,18 @@ impl Environments {
             lost_secrets: arc_swap::ArcSwap::default(),
             instances: instances::Instances::new(runner, settings_of, parts.node, parts.nodes),
             schedules: schedules::Schedules::default(),
+            dns_servers: parts.dns_servers,
         }
+    }
+
+    /// The keys that secrets are sealed with.
+    pub(crate) fn keys(&self) -> &Arc<KeyFile> {
+        &self.keys
+    }
+
+    /// Where DNS is asked; the system's resolvers where there is none.
+    pub(crate) fn dns_servers(&self) -> &[SocketAddr] {
+        &self.dns_servers
     }
 }
 

@@ -2,7 +2,7 @@
 //! change that the event is about.
 //!
 //! So an edge that is killed after the commit still has the messages to send, and one that is killed before it sends
-//! none about a change that never was. `environments/webhooks` sends them.
+//! none about a change that never was. `webhooks` sends them.
 
 use devanture_config::AppName;
 use devanture_config::api::{DeliveryState, Deploy, Outcome, WebhookData, WebhookEvent};

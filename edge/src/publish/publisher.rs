@@ -27,6 +27,7 @@ use crate::live::{Console, DamagedPlace, Loader};
 use crate::proxy::address::Policy;
 use crate::retention::{self, Retention};
 use crate::telemetry::{self, AccessLog, Gauges, gauge_value};
+use crate::webhooks::Webhooks;
 
 /// Interval of looks at whether deploys have ended.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
@@ -36,6 +37,7 @@ pub struct Publisher {
     pub(super) blobs: Arc<dyn Blobs>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) environments: Arc<Environments>,
+    webhooks: Arc<Webhooks>,
     pub(super) retention: Arc<Retention>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) switcher: Arc<Switcher>,
@@ -99,6 +101,8 @@ impl Publisher {
             parts.retention,
             parts.nodes.clone(),
         );
+        let nodes = parts.nodes.clone();
+        let webhooks = Webhooks::new(Arc::clone(&parts.ledger), &parts.environments, parts.upstreams.clone(), nodes);
         let console = Arc::new(Console::new(parts.loader.clone()));
         let switcher = Switcher {
             blobs: Arc::clone(&parts.blobs),
@@ -120,6 +124,7 @@ impl Publisher {
             blobs: parts.blobs,
             ledger: parts.ledger,
             environments: parts.environments,
+            webhooks: Arc::new(webhooks),
             retention: Arc::new(retention),
             deploys: Arc::clone(&uploads.deploys),
             uploads,
@@ -206,6 +211,12 @@ impl Publisher {
     #[must_use]
     pub fn environments(&self) -> &Arc<Environments> {
         &self.environments
+    }
+
+    /// What is sent to other programs about apps.
+    #[must_use]
+    pub fn webhooks(&self) -> &Arc<Webhooks> {
+        &self.webhooks
     }
 
     /// What makes stored versions live.

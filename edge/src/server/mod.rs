@@ -352,7 +352,7 @@ impl Server {
         if let Some(cluster) = self.cluster.take() {
             cluster.leave(&self.control, times.requests);
         }
-        self.control.block_on(self.publisher.environments().end_webhooks());
+        self.control.block_on(self.publisher.webhooks().end());
         self.prober.end();
         if let Some(runner) = &self.runner {
             self.control.block_on(self.publisher.environments().end_schedules(Duration::ZERO));
@@ -479,7 +479,7 @@ fn begin_publishing(
     control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
     control.spawn(Arc::clone(publisher.environments()).keep_running_schedules());
     control.spawn(Arc::clone(publisher.switcher()).keep_canaries());
-    control.spawn(Arc::clone(publisher.environments()).keep_sending_webhooks());
+    control.spawn(Arc::clone(publisher.webhooks()).keep_sending());
     control.spawn(troubles.announce(Arc::clone(publisher)));
     control.spawn(Arc::clone(publisher.retention()).keep_collecting());
     control.spawn(Arc::clone(publisher.uploads()).keep_writing_sent());

@@ -6,7 +6,7 @@ use super::{Source, sources};
 
 /// Whether this code may put a commit together, and hand it to the ledger.
 fn composes_commits(source: &Source) -> bool {
-    matches!(source.room(), "ledger" | "access" | "encode" | "environments" | "retention" | "publish")
+    matches!(source.room(), "ledger" | "access" | "encode" | "environments" | "webhooks" | "retention" | "publish")
 }
 
 #[test]
@@ -50,8 +50,8 @@ const SYSTEM_COMMITS: [(&str, &str); 21] = [
     ("ledger/shared_secret.rs", "SystemWrite::ProofSecret"),
     ("environments/schedules/claim.rs", "SystemWrite::Schedule"),
     ("environments/user_ids.rs", "SystemWrite::Uid"),
-    ("environments/webhooks/manage.rs", "SystemWrite::Webhook"),
-    ("environments/webhooks/records.rs", "SystemWrite::Webhook"),
+    ("webhooks/manage.rs", "SystemWrite::Webhook"),
+    ("webhooks/records.rs", "SystemWrite::Webhook"),
     ("ledger/announce.rs", "SystemWrite::Webhook"),
 ];
 

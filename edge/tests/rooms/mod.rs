@@ -31,6 +31,7 @@ const ROOMS: [&str; 28] = [
     "access",
     "encode",
     "environments",
+    "webhooks",
     "retention",
     "safekeeping",
     "archive",

@@ -180,7 +180,7 @@ impl Giver {
             }
             self.publisher.ledger().refuse_changes(false);
             self.publisher.environments().resume_schedules();
-            self.publisher.environments().resume_webhooks();
+            self.publisher.webhooks().resume();
         }
     }
 
@@ -341,7 +341,7 @@ impl Giver {
         let pushes_and_schedules = async {
             self.publisher.settle(self.settle_time_max).await;
             self.publisher.environments().end_schedules(self.settle_time_max).await;
-            self.publisher.environments().end_webhooks().await;
+            self.publisher.webhooks().end().await;
         };
         tokio::join!(pushes_and_schedules, runs);
         self.credentials.write_last_uses().await;

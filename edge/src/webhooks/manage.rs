@@ -7,6 +7,7 @@ use devanture_config::api::{
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
+use super::Webhooks;
 use super::client;
 use super::records::{listed, no_webhook, secret_context, url_context};
 use super::sign::new_secret;
@@ -17,7 +18,6 @@ use crate::catalog::webhooks::{
     deliveries_prefix, webhook_key,
 };
 use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::environments::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error, PART_CHANGES_MAX, SystemWrite, commit_in_parts, update};
 use crate::telemetry;
 
@@ -36,12 +36,12 @@ struct Wanted {
     format: Option<WebhookFormat>,
 }
 
-impl Environments {
+impl Webhooks {
     /// The webhooks of an app.
     ///
     /// # Errors
     /// `not_found`.
-    pub async fn webhooks(&self, app: &AppName) -> Result<WebhookList, Error> {
+    pub async fn list(&self, app: &AppName) -> Result<WebhookList, Error> {
         self.ledger.must_exist(app).await?;
         let mut webhooks = Vec::new();
         for (name, record) in self.webhook_records(app).await? {
@@ -54,7 +54,7 @@ impl Environments {
     ///
     /// # Errors
     /// `not_found`.
-    pub async fn webhook(&self, app: &AppName, name: &WebhookName, limit: usize) -> Result<WebhookDetails, Error> {
+    pub async fn show(&self, app: &AppName, name: &WebhookName, limit: usize) -> Result<WebhookDetails, Error> {
         let (_, record) = self.existing_webhook(app, name).await?;
         let mut deliveries = Vec::new();
         for prefix in [WAITING_PREFIX, ENDED_PREFIX] {
@@ -87,7 +87,7 @@ impl Environments {
     /// # Errors
     /// `bad_request` for what is no address, `webhook_forbidden` for one that the actor may not reach, `too_many`,
     /// `secrets_locked`, `not_found` for an app that is not there.
-    pub async fn set_webhook(
+    pub async fn set(
         &self,
         actor: &Actor,
         app: &AppName,
@@ -164,7 +164,7 @@ impl Environments {
     /// Checks where an address leads now. A name that does not resolve passes, as its receiver may come later: each
     /// attempt checks again.
     async fn check_target(&self, target: &Target, trusted: bool) -> Result<(), Error> {
-        match self.webhooks.client.addresses(target, trusted).await {
+        match self.client.addresses(target, trusted).await {
             Ok(_) => Ok(()),
             Err(client::Error::Dns(_)) if target.literal().is_none() => Ok(()),
             Err(error) => {
@@ -260,7 +260,7 @@ impl Environments {
     ///
     /// # Errors
     /// `not_found`.
-    pub async fn remove_webhook(
+    pub async fn remove(
         &self,
         actor: &Actor,
         app: &AppName,
@@ -308,7 +308,7 @@ impl Environments {
     ///
     /// # Errors
     /// `not_found`, `secrets_locked`.
-    pub async fn rotate_webhook(
+    pub async fn rotate(
         &self,
         actor: &Actor,
         app: &AppName,

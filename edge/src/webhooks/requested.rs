@@ -7,27 +7,22 @@ use devanture_config::api::{DeliveryState, WebhookData, WebhookDelivery, Webhook
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
+use super::Webhooks;
 use super::deliver::message;
 use super::records::listed;
 use crate::catalog::webhooks::{DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, webhook_key};
 use crate::catalog::{Change, Check, Commit, records};
-use crate::environments::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error, message_id, update};
 use crate::telemetry;
 
-impl Environments {
+impl Webhooks {
     /// Sends a message to a webhook now, once, from this node, also to one that is disabled. Returns what came of it.
     ///
     /// # Errors
     /// `not_found`; `busy` where as many are sent as may; `too_many_tests`; `secrets_locked`.
-    pub async fn test_webhook(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        name: &WebhookName,
-    ) -> Result<WebhookDelivery, Error> {
+    pub async fn test(&self, actor: &Actor, app: &AppName, name: &WebhookName) -> Result<WebhookDelivery, Error> {
         let (revision, webhook) = self.existing_webhook(app, name).await?;
-        let Some(_place) = self.webhooks.tests.take(app) else {
+        let Some(_place) = self.tests.take(app) else {
             let detail = "As many webhooks are tested as may.";
             return Err(Problem::new(Code::Busy, detail).hint("`webhook_sends_max` in edge.toml is the limit").into());
         };
@@ -35,7 +30,7 @@ impl Environments {
         let at = DeliveryAt { app: app.clone(), webhook: name.clone(), id: message_id(at_ms) };
         let opened = self.opened(app, name, &webhook)?;
         let count_max = self.ledger.limits().webhook_tests_per_minute_per_app_max;
-        self.webhooks.tested.take(app).map_err(|wait_ms| too_many_tests(app, count_max, wait_ms))?;
+        self.tested.take(app).map_err(|wait_ms| too_many_tests(app, count_max, wait_ms))?;
         let event = AuditEvent::of(Action::TestWebhook).app(app).what(format!("{name} {}", webhook.address));
         self.ledger.commit(actor, event, Commit::default()).await?;
         let (actor, webhook_name) = (Some(actor.name.clone()), Some(name.clone()));
@@ -45,7 +40,7 @@ impl Environments {
             DeliveryRecord { event, at_ms, data, state: DeliveryState::Waiting, attempts: 1, next_ms: 0, last: None };
         let message = message(&at.id, &record, webhook.format, &opened);
         let time_max = Duration::from_millis(self.ledger.limits().webhook_ms_max);
-        let sent = self.webhooks.client.send((&opened.target, webhook.trusted), message, time_max).await;
+        let sent = self.client.send((&opened.target, webhook.trusted), message, time_max).await;
         let state = if sent.attempt.error.is_none() { DeliveryState::Delivered } else { DeliveryState::Failed };
         let record = DeliveryRecord { state, last: Some(sent.attempt), ..record };
         // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone, or is seen again

@@ -4,13 +4,13 @@ use devanture_config::AppName;
 use devanture_config::api::{DeliveryState, WebhookDelivery, WebhookName, WebhookState, WebhookStatus};
 use devanture_config::problem::{Code, Problem};
 
+use super::Webhooks;
 use super::message::payload;
 use crate::catalog::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_key,
     webhook_of, webhooks_prefix,
 };
 use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::environments::Environments;
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
 use crate::telemetry;
 
@@ -29,7 +29,7 @@ pub(super) fn secret_context(app: &AppName, name: &WebhookName) -> String {
     format!("webhook {app} {name} secret")
 }
 
-impl Environments {
+impl Webhooks {
     /// A webhook, with the revision of its record.
     pub(super) async fn webhook_record(
         &self,

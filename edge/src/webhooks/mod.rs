@@ -17,12 +17,10 @@ mod requested;
 mod sign;
 mod target;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::DeliveryState;
-use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName};
 use metrics::gauge;
 use tokio::sync::broadcast::error::RecvError;
@@ -33,13 +31,14 @@ use tokio_util::task::TaskTracker;
 use self::client::Client;
 use self::per_minute::PerMinute;
 use self::queue::Queue;
-use super::Environments;
 use crate::catalog::scan::Scan;
 use crate::catalog::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WEBHOOKS_PREFIX, WebhookRecord, webhook_of,
 };
 use crate::catalog::{Change, Committed, gone};
-use crate::ledger::{Duty, Error, Shares};
+use crate::cluster::Nodes;
+use crate::environments::{Environments, KeyFile};
+use crate::ledger::{Duty, Error, Ledger, Shares};
 use crate::proxy::address::Policy;
 use crate::telemetry;
 
@@ -55,7 +54,12 @@ const ENDED_MAX: usize = 1_024;
 const DELIVERIES_TOTAL: &str = "devanture_webhook_deliveries_total";
 
 /// What sends messages to webhooks.
-pub(super) struct Webhooks {
+pub struct Webhooks {
+    ledger: Arc<Ledger>,
+    /// What addresses and secrets are sealed with.
+    keys: Arc<KeyFile>,
+    /// The other nodes; `None` of an edge that is alone.
+    nodes: Option<Nodes>,
     client: Client,
     /// Nothing is sent any more.
     is_closed: watch::Sender<bool>,
@@ -68,22 +72,27 @@ pub(super) struct Webhooks {
 }
 
 impl Webhooks {
-    pub(super) fn new(dns_servers: &[SocketAddr], policy: Policy, limits: &Limits) -> Self {
+    /// What sends for the apps whose environments these are, to where upstreams may point.
+    pub(crate) fn new(ledger: Arc<Ledger>, environments: &Environments, policy: Policy, nodes: Option<Nodes>) -> Self {
+        let limits = ledger.limits();
         Self {
-            client: Client::new(dns_servers, policy),
+            keys: Arc::clone(environments.keys()),
+            nodes,
+            client: Client::new(environments.dns_servers(), policy),
             is_closed: watch::Sender::new(false),
             attempts: TaskTracker::new(),
             messages: PerMinute::new(limits.webhook_messages_per_minute_per_app_max),
             tests: Shares::new(limits.webhook_sends_max),
             tested: PerMinute::new(limits.webhook_tests_per_minute_per_app_max),
+            ledger,
         }
     }
 }
 
-impl Environments {
+impl Webhooks {
     /// Sends messages to webhooks while no other node does, until the edge ends.
-    pub(crate) async fn keep_sending_webhooks(self: Arc<Self>) {
-        let mut closed = self.webhooks.is_closed.subscribe();
+    pub(crate) async fn keep_sending(self: Arc<Self>) {
+        let mut closed = self.is_closed.subscribe();
         loop {
             if closed.wait_for(|is_closed| !is_closed).await.is_err() {
                 return;
@@ -112,7 +121,7 @@ impl Environments {
 
     /// The duty to send; none of an edge that is alone.
     async fn sending_duty(&self) -> Result<Option<Duty>, String> {
-        let Some(nodes) = &self.instances.nodes else { return Ok(None) };
+        let Some(nodes) = &self.nodes else { return Ok(None) };
         match nodes.is_duty_taken(DUTY).await {
             Ok(true) => return Err("another node does".to_owned()),
             Ok(false) => {}
@@ -130,10 +139,10 @@ impl Environments {
         self.read_waiting(&mut queue).await;
         loop {
             let sends_max = usize::try_from(self.ledger.limits().webhook_sends_max).unwrap_or(usize::MAX);
-            let may_send = |app: &AppName| self.webhooks.messages.take(app).is_ok();
+            let may_send = |app: &AppName| self.messages.take(app).is_ok();
             for at in queue.begin_due(telemetry::now_ms(), sends_max, may_send) {
                 let (this, ended_in) = (Arc::clone(self), ended_in.clone());
-                self.webhooks.attempts.spawn(async move {
+                self.attempts.spawn(async move {
                     let next_ms = this.deliver(&at).await;
                     // Nobody listens where another node sends by now.
                     ended_in.send((at, next_ms)).await.ok();
@@ -177,16 +186,16 @@ impl Environments {
 
     /// Sends no more messages, and waits a moment for those on their way. What is not known to have come is sent again by
     /// the next edge.
-    pub(crate) async fn end_webhooks(&self) {
-        self.webhooks.is_closed.send_replace(true);
-        self.webhooks.attempts.close();
-        timeout(ENDING_MAX, self.webhooks.attempts.wait()).await.ok();
+    pub(crate) async fn end(&self) {
+        self.is_closed.send_replace(true);
+        self.attempts.close();
+        timeout(ENDING_MAX, self.attempts.wait()).await.ok();
     }
 
     /// Sends again, where the next edge did not take over.
-    pub(crate) fn resume_webhooks(&self) {
-        self.webhooks.attempts.reopen();
-        self.webhooks.is_closed.send_replace(false);
+    pub(crate) fn resume(&self) {
+        self.attempts.reopen();
+        self.is_closed.send_replace(false);
     }
 }
 

@@ -7,18 +7,17 @@ use devanture_config::api::{DeliveryState, WebhookData, WebhookEnd, WebhookEvent
 use devanture_config::problem::{Code, Problem};
 use tokio::time::sleep;
 
-use super::DELIVERIES_TOTAL;
 use super::client::Message;
 use super::message::{body, payload};
 use super::outcome::{Attempted, Next, failed, is_due, next, pause_ms};
 use super::records::{secret_context, url_context};
 use super::sign::signatures;
 use super::target::Target;
+use super::{DELIVERIES_TOTAL, Webhooks};
 use crate::catalog::settings::Sealed;
 use crate::catalog::webhooks::{DeliveryAt, DeliveryRecord, WAITING_PREFIX, WebhookRecord, webhook_key};
 use crate::catalog::{Change, Check, gone, records};
-use crate::environments::Environments;
-use crate::environments::settings::Keys;
+use crate::environments::Keys;
 use crate::ledger::{Announcement, Error};
 use crate::telemetry;
 
@@ -49,14 +48,14 @@ struct Made<'a> {
     next: Next,
 }
 
-impl Environments {
+impl Webhooks {
     /// Sends a message, if it is due. Returns when to look at it again; `None` where it waits no longer.
     pub(super) async fn deliver(&self, at: &DeliveryAt) -> Option<u64> {
         let mut is_sent = false;
         let looked = self.try_deliver(at, &mut is_sent).await;
         // It counts as one of the app's attempts since it was begun.
         if !is_sent {
-            self.webhooks.messages.give_back(&at.app);
+            self.messages.give_back(&at.app);
         }
         match looked {
             Ok(next_ms) => next_ms,
@@ -101,7 +100,7 @@ impl Environments {
             Ok(opened) => {
                 *is_sent = true;
                 let message = message(&at.id, &claimed, webhook.format, &opened);
-                self.webhooks.client.send((&opened.target, webhook.trusted), message, time_max).await
+                self.client.send((&opened.target, webhook.trusted), message, time_max).await
             }
             // An attempt as any other: it is listed, and not made for ever.
             Err(error) => {
