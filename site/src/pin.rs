@@ -7,6 +7,8 @@ pub const PIN_COOKIE: &str = "__Host-devanture-pin";
 const DIGITS_MAX: usize = 11;
 /// Seconds that the clock of the node that gave the cookie may be ahead.
 const AHEAD_S_MAX: u64 = 300;
+/// Digits that milliseconds have beyond seconds.
+const DIGITS_OF_MS: usize = 3;
 /// Seconds within which all nodes know of a switch.
 const MOMENT_S: u64 = 10;
 /// Parts of the time after which a visitor counts as away; once one of them has passed, the cookie is given again.
@@ -19,19 +21,18 @@ pub struct Pin<'c> {
     pub version: &'c [u8],
     /// When the visitor was here, in seconds since 1970 UTC.
     seen_s: u64,
+    /// When what visitors get had last changed, as the node knew that gave it, in milliseconds since 1970 UTC.
+    since_ms: u64,
 }
 
 impl<'c> Pin<'c> {
     /// Reads the value of the cookie; `None` for what the edge gives nobody.
     #[must_use]
     pub fn read(value: &'c [u8]) -> Option<Self> {
-        let point = value.iter().position(|byte| *byte == b'.')?;
-        let (version, seen) = (value.get(..point)?, value.get(point + 1..)?);
-        if seen.is_empty() || seen.len() > DIGITS_MAX || !seen.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let seen_s = std::str::from_utf8(seen).ok()?.parse().ok()?;
-        Some(Self { version, seen_s })
+        let mut parts = value.split(|byte| *byte == b'.');
+        let (version, seen, since) = (parts.next()?, parts.next()?, parts.next()?);
+        let (seen_s, since_ms) = (number(seen, DIGITS_MAX)?, number(since, DIGITS_MAX + DIGITS_OF_MS)?);
+        parts.next().is_none().then_some(Self { version, seen_s, since_ms })
     }
 
     /// Whether the visitor was away for `idle_s` seconds or more, so that nothing holds any longer. Since the cookie is
@@ -41,10 +42,10 @@ impl<'c> Pin<'c> {
         self.seen_s > now_s.saturating_add(AHEAD_S_MAX) || now_s.saturating_sub(self.seen_s) > kept_s(idle_s)
     }
 
-    /// Whether the visitor got the cookie a moment ago.
+    /// Whether a node gave the cookie a moment ago that knows of a later change than that of `since_ms`.
     #[must_use]
-    pub const fn is_just_given(&self, now_s: u64) -> bool {
-        now_s.saturating_sub(self.seen_s) <= MOMENT_S
+    pub const fn is_ahead(&self, now_s: u64, since_ms: u64) -> bool {
+        self.since_ms > since_ms && now_s.saturating_sub(self.seen_s) <= MOMENT_S
     }
 
     /// Whether the cookie is to be given again, so that it holds for as long as the visitor comes.
@@ -54,17 +55,24 @@ impl<'c> Pin<'c> {
     }
 }
 
+fn number(digits: &[u8], digits_max: usize) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.len() <= digits_max && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
+}
+
 /// Seconds for which a browser keeps the cookie.
-fn kept_s(idle_s: u32) -> u64 {
+#[must_use]
+pub fn kept_s(idle_s: u32) -> u64 {
     let idle_s = u64::from(idle_s);
     idle_s + idle_s.div_ceil(PARTS)
 }
 
-/// The value of `Set-Cookie` that holds a visitor on `version`, the beginning of an id, from now on.
+/// The value of `Set-Cookie` that holds a visitor on `version`, the beginning of an id, from now on; what visitors get
+/// last changed at `since_ms`.
 #[must_use]
-pub fn set_cookie(version: &str, now_s: u64, idle_s: u32) -> String {
+pub fn set_cookie(version: &str, since_ms: u64, now_s: u64, idle_s: u32) -> String {
     let kept_s = kept_s(idle_s);
-    format!("{PIN_COOKIE}={version}.{now_s}; Path=/; Max-Age={kept_s}; Secure; HttpOnly; SameSite=Lax")
+    format!("{PIN_COOKIE}={version}.{now_s}.{since_ms}; Path=/; Max-Age={kept_s}; Secure; HttpOnly; SameSite=Lax")
 }
 
 #[cfg(test)]
@@ -76,25 +84,25 @@ mod tests {
 
     #[test]
     fn what_is_given_is_read_again() {
-        let given = set_cookie("705b4017e33b", NOW_S, 1_800);
+        let given = set_cookie("705b4017e33b", 1_764_229_999_123, NOW_S, 1_800);
         assert!(given.ends_with("; Path=/; Max-Age=1980; Secure; HttpOnly; SameSite=Lax"), "{given}");
         let pin = Pin::read(cookie(given.as_bytes(), PIN_COOKIE).unwrap()).unwrap();
-        assert_eq!(pin, Pin { version: b"705b4017e33b", seen_s: NOW_S });
+        assert_eq!(pin, Pin { version: b"705b4017e33b", seen_s: NOW_S, since_ms: 1_764_229_999_123 });
     }
 
     #[test]
     fn what_is_given_to_nobody_says_nothing() {
-        for value in ["", ".", "705b4017e33b", "705b4017e33b.", "705b4017e33b.-1", "705b4017e33b.1.2", "a.1e9", "a. 1"]
-        {
+        for value in ["", ".", "..", "a", "a.", "a.1", "a.1.", "a.-1.1", "a.1.-1", "a.1.2.3", "a.1e9.1", "a. 1.1"] {
             assert_eq!(Pin::read(value.as_bytes()), None, "{value}");
         }
-        assert_eq!(Pin::read(b"705b4017e33b.999999999999"), None, "no time has so many digits");
-        assert_eq!(Pin::read(b"\xff.7").map(|pin| pin.version), Some(&b"\xff"[..]), "no version is named like that");
+        assert_eq!(Pin::read(b"a.999999999999.1"), None, "no time has so many digits");
+        assert_eq!(Pin::read(b"a.1.999999999999999"), None, "nor in milliseconds");
+        assert_eq!(Pin::read(b"\xff.7.7").map(|pin| pin.version), Some(&b"\xff"[..]), "no version is named like that");
     }
 
     #[test]
     fn a_visitor_who_comes_again_is_held_and_one_who_was_away_is_not() {
-        let pin = |seen_s| Pin { version: b"", seen_s };
+        let pin = |seen_s| Pin { version: b"", seen_s, since_ms: 0 };
         for (ago, is_due, is_over) in
             [(0, false, false), (179, false, false), (180, true, false), (1_980, true, false), (1_981, true, true)]
         {
@@ -103,5 +111,13 @@ mod tests {
         }
         assert!(!pin(NOW_S + 300).is_over(NOW_S, 1_800) && pin(NOW_S + 301).is_over(NOW_S, 1_800));
         assert!(pin(NOW_S - 1).is_due(NOW_S, 1) && !pin(NOW_S).is_due(NOW_S, 1), "not with each request of a second");
+    }
+
+    #[test]
+    fn a_cookie_of_a_node_that_knows_more_counts_for_a_moment() {
+        let pin = |seen_s, since_ms| Pin { version: b"", seen_s, since_ms };
+        assert!(pin(NOW_S, 8).is_ahead(NOW_S, 7) && pin(NOW_S - 10, 8).is_ahead(NOW_S, 7));
+        assert!(!pin(NOW_S, 7).is_ahead(NOW_S, 7), "this node knows of all that the other one did");
+        assert!(!pin(NOW_S - 11, 8).is_ahead(NOW_S, 7), "by now it knows of every switch");
     }
 }

@@ -25,6 +25,7 @@ pub mod instances;
 pub mod integrity_pages;
 mod lease;
 pub(crate) mod nodes;
+mod pinned;
 pub(crate) mod pointer;
 pub mod protection;
 pub mod records;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::halves_begun::HalvesBegun;
 use super::integrity_pages::IntegrityPages;
+pub use super::pinned::PinsRecord;
 pub use super::team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};
 use super::{Error, Record};
 use crate::blobs::Form;
@@ -191,14 +192,6 @@ pub struct LivePointer {
     /// What holds visitors on the version of their first page; `None` where the live version holds nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pins: Option<PinsRecord>,
-}
-
-/// The part of a live pointer that says on which earlier versions visitors are held.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PinsRecord {
-    /// Versions that were live before, the last one first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier: Vec<VersionId>,
 }
 
 /// The part of a live pointer that a canary is: what begins, steps and ends it is a commit of the pointer.

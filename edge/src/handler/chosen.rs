@@ -21,7 +21,7 @@ use crate::version::{ServedFile, Version};
 struct Choice<'c> {
     side: Side<'c>,
     gives: Vec<HeaderValue>,
-    /// Whether they only say once more what the visitor has.
+    /// Whether the next answer can give them as well.
     says_again: bool,
 }
 
@@ -84,10 +84,10 @@ fn choose<'c>(
         (Some(side), _) => (side, None),
         (None, _) => drawn(head, current, last_draw),
     };
-    let says_again = visitor.is_none() && held.gives == Gives::Again;
+    let says_again = visitor.is_none() && matches!(held.gives, Gives::Again | Gives::Next);
     let pin = pins.filter(|_| match held.gives {
         Gives::First => is_first_page(head),
-        Gives::Again => true,
+        Gives::Again | Gives::Next => true,
         Gives::Nothing => false,
     });
     let pin = pin.and_then(|pins| pins.cookie(&side.version, (head.now_s)()));

@@ -49,6 +49,8 @@ pub(super) enum Gives {
     First,
     /// The same once more, for the visitor came again.
     Again,
+    /// That of another version, for the one that the visitor was held on holds nobody any longer.
+    Next,
     /// It does not.
     Nothing,
 }
@@ -66,9 +68,10 @@ pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pin
     let side = pointed.or_else(|| place.pinned(pins, pin.version).map(Side::Earlier));
     let gives = match &side {
         None if place.is_loading_pinned(pins, pin.version) => return None,
-        // Another node may have given it, which knows of a switch already that comes to this one in a moment.
-        None if pin.is_just_given(now_s) => Gives::Nothing,
-        None => Gives::First,
+        // Another node gave it, which knows of a switch already that comes to this one in a moment.
+        None if pin.is_ahead(now_s, pins.since_ms()) => Gives::Nothing,
+        // Also where a script of an open page sends the request: who has sent a cookie keeps cookies.
+        None => Gives::Next,
         Some(_) if pin.is_due(now_s, pins.idle_s) => Gives::Again,
         Some(_) => Gives::Nothing,
     };
@@ -84,6 +87,6 @@ fn pointed<'c>(current: &'c Arc<Current>, short: &[u8]) -> Option<&'c Arc<Curren
 impl Pins {
     /// The cookie that holds a visitor on a version from now on.
     pub(super) fn cookie(&self, version: &Version, now_s: u64) -> Option<HeaderValue> {
-        HeaderValue::try_from(set_cookie(&version.id.short(), now_s, self.idle_s)).ok()
+        HeaderValue::try_from(set_cookie(&version.id.short(), self.since_ms(), now_s, self.idle_s)).ok()
     }
 }

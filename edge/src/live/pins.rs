@@ -16,6 +16,14 @@ pub struct Pins {
     pub(super) record: PinsRecord,
 }
 
+impl Pins {
+    /// When what visitors get last changed, in milliseconds since 1970 UTC.
+    #[must_use]
+    pub const fn since_ms(&self) -> u64 {
+        self.record.since_ms
+    }
+}
+
 impl Current {
     /// The same, with what holds its visitors, where its version holds any.
     #[must_use]

@@ -18,7 +18,7 @@ use super::admission::{check_if_live, check_reason};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::Steps;
 use super::switcher::Switcher;
-use crate::catalog::records::{self, CanaryRecord, HistoryEntry, LivePointer};
+use crate::catalog::records::{self, CanaryRecord, HistoryEntry, LivePointer, PinsRecord};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::environments::{Gate, Passage};
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
@@ -225,7 +225,8 @@ impl Switcher {
         self.ledger.hold_version(&mut commit, intent.app, &intent.version, false).await?;
         let place = (intent.app, intent.environment);
         commit.checks.extend(self.environments.signed(place, &intent.version, false).await?.checks);
-        let next = LivePointer { canary: Some(canary), ..pointer.clone() };
+        let pins = pins_changed(pointer);
+        let next = LivePointer { canary: Some(canary), pins, ..pointer.clone() };
         commit.changes.push(Change::Put(entry_key, records::write(&entry)?));
         commit.changes.push(Change::Put(key, records::write(&next)?));
         Ok(commit)
@@ -279,7 +280,8 @@ impl Switcher {
             // As what begins one: more visitors get only what enough signers have signed, whenever they were set.
             let signed =
                 if raises { self.environments.signed(place, &next.version, false).await?.checks } else { Vec::new() };
-            let next = LivePointer { canary: Some(next), ..pointer };
+            let pins = pins_changed(&pointer);
+            let next = LivePointer { canary: Some(next), pins, ..pointer };
             let mut commit = changed((&key, revision), gate, (entry_key, &entry), &next)?;
             commit.checks.extend(signed);
             let event = AuditEvent::of(Action::Canary).place(app, environment).what(what);
@@ -333,7 +335,8 @@ impl Switcher {
             // What browsers were sent of the canary is older than what they get from now on.
             a_second_after(running.last_modified_ms()).await;
             let switched_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
-            let next = LivePointer { canary: None, switched_ms, ..pointer.clone() };
+            let pins = pins_changed(&pointer);
+            let next = LivePointer { canary: None, switched_ms, pins, ..pointer.clone() };
             let place = (app, environment);
             let announcement =
                 self.canary_stepped(actor, place, (pointer.version, running), format!("it was aborted{why}"));
@@ -352,6 +355,11 @@ impl Switcher {
         self.ledger.live.wait_for(revision).await;
         Ok(())
     }
+}
+
+/// What holds visitors, once other versions are beside the live one: a node that does not know of it yet can tell.
+fn pins_changed(pointer: &LivePointer) -> Option<PinsRecord> {
+    pointer.pins.as_ref().map(PinsRecord::changed)
 }
 
 /// The commit of a pointer whose canary changed.

@@ -30,7 +30,8 @@ impl Switcher {
         let versions_max = usize::try_from(self.ledger.limits().pinned_versions_max).unwrap_or(usize::MAX);
         let goes_back = intent.movement.is_rollback() || intent.expected.undone.is_some();
         let live = live.filter(|live| live.is_known());
-        Ok(holds.then(|| PinsRecord { earlier: earlier(live, intent.version, goes_back, versions_max) }))
+        let earlier = || earlier(live, intent.version, goes_back, versions_max);
+        Ok(holds.then(|| PinsRecord::after(live.and_then(|live| live.pins.as_ref()), earlier())))
     }
 
     /// Releases the visitors who are held on earlier versions: their next request gets what is live.
@@ -45,7 +46,7 @@ impl Switcher {
         let key = records::live_key(app, environment);
         let versions = update(&key, || async {
             let (revision, pointer) = self.canary_pointer(app, environment).await?;
-            let Some(PinsRecord { earlier }) = pointer.pins.clone().filter(|pins| !pins.earlier.is_empty()) else {
+            let Some(pins) = pointer.pins.clone().filter(|pins| !pins.earlier.is_empty()) else {
                 return Ok(Some(Vec::new()));
             };
             let mut checks = vec![Check::At(key.clone(), revision)];
@@ -53,12 +54,12 @@ impl Switcher {
             if let Gate::Open(gate) = self.environments.gate(actor, (app, environment), Passage::Undo).await? {
                 checks.push(gate);
             }
-            let next = LivePointer { pins: Some(PinsRecord::default()), ..pointer };
+            let next = LivePointer { pins: Some(PinsRecord::after(Some(&pins), Vec::new())), ..pointer };
             let changes = vec![Change::Put(key.clone(), records::write(&next)?)];
-            let shorts: Vec<String> = earlier.iter().map(VersionId::short).collect();
+            let shorts: Vec<String> = pins.earlier.iter().map(VersionId::short).collect();
             let what = format!("{environment}: nobody is held on {} any more", shorts.join(", "));
             let event = AuditEvent::of(Action::Unpin).place(app, environment).what(what);
-            Ok::<_, Error>(self.ledger.commit(actor, event, Commit { checks, changes }).await?.then_some(earlier))
+            Ok::<_, Error>(self.ledger.commit(actor, event, Commit { checks, changes }).await?.then_some(pins.earlier))
         })
         .await?;
         let (revision, _) = self.canary_pointer(app, environment).await?;
@@ -91,7 +92,8 @@ mod tests {
     }
 
     fn live(version: u8, earlier: Option<&[u8]>) -> LivePointer {
-        let earlier = earlier.map(|earlier| PinsRecord { earlier: earlier.iter().map(|number| id(*number)).collect() });
+        let earlier =
+            earlier.map(|earlier| PinsRecord::after(None, earlier.iter().map(|number| id(*number)).collect()));
         LivePointer {
             version: id(version),
             settings: 0,

@@ -45,23 +45,43 @@ impl Visitor {
         let request = edge.visit(Method::GET, HOST, path).header("accept", "text/html");
         let request = request.header("sec-fetch-mode", "navigate").header("user-agent", BROWSER);
         let answer = got(request.header("cookie", cookies.join("; "))).await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// Sends a request of a page's script.
+    async fn fetch(&mut self, edge: &RunningEdge, path: &str) -> Got {
+        let request = edge.visit(Method::GET, HOST, path).header("sec-fetch-mode", "cors");
+        let request = request.header("sec-fetch-dest", "empty").header("user-agent", BROWSER);
+        let answer = got(request.header("cookie", format!("{PIN}={}", self.cookies[PIN]))).await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// Keeps the cookies of an answer.
+    fn keep(&mut self, answer: &Got) {
         for given in answer.headers.get_all("set-cookie") {
             let (name, value) = given.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
             self.cookies.insert(name.to_owned(), value.to_owned());
         }
-        answer
     }
 
     async fn sees(&mut self, edge: &RunningEdge) -> String {
         self.get(edge, "/").await.text()
     }
 
+    /// Changes a part of the last cookie.
+    fn changes(&mut self, part: usize, to: &str) {
+        let mut parts: Vec<&str> = self.cookies[PIN].split('.').collect();
+        parts[part] = to;
+        self.cookies.insert(PIN.to_owned(), parts.join("."));
+    }
+
     /// As if the last cookie was given so many seconds ago.
     fn was_here_before(&mut self, seconds: u64) {
-        let (version, _) = self.cookies[PIN].split_once('.').unwrap();
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let value = format!("{version}.{}", now_s - seconds);
-        self.cookies.insert(PIN.to_owned(), value);
+        let seen = (now_s - seconds).to_string();
+        self.changes(1, &seen);
     }
 }
 
@@ -177,21 +197,22 @@ async fn nobody_chooses_another_version_than_those_that_visitors_are_held_on() {
     assert_eq!(of_one.sees(&edge).await, "three");
     let name = |id: VersionId| id.short();
     for value in [
-        format!("{}.{}", name(stored), u32::MAX),
-        format!("{}.1", name(stored)),
+        format!("{}.{}.1", name(stored), u32::MAX),
+        format!("{}.1.1", name(stored)),
         "".to_owned(),
         ".".to_owned(),
         "x".repeat(4_000),
-        format!("{}.99999999999", name(stored)),
+        format!("{}.99999999999.99999999999999", name(stored)),
     ] {
         let mut visitor = Visitor { cookies: [(PIN.to_owned(), value.clone())].into() };
         assert_eq!(visitor.sees(&edge).await, "three", "{value}");
     }
     let mut visitor = Visitor::new(&edge).await;
-    let now = visitor.cookies[PIN].split_once('.').unwrap().1.to_owned();
-    visitor.cookies.insert(PIN.to_owned(), format!("{}.{now}", name(stored)));
+    let since_ms: u64 = visitor.cookies[PIN].rsplit('.').next().unwrap().parse().unwrap();
+    visitor.changes(0, &name(stored));
+    visitor.changes(2, &(since_ms + 1).to_string());
     let answer = visitor.get(&edge, "/").await;
-    // It may be what goes live in a moment, as another node knows already.
+    // It may be what goes live in a moment, as another node knows already: the visitor is not pulled back from it.
     assert_eq!((answer.text().as_str(), answer.header("set-cookie"), answer.header("vary")), ("three", "", "cookie"));
     visitor.was_here_before(20);
     assert_ne!(visitor.get(&edge, "/").await.header("set-cookie"), "");
@@ -207,12 +228,42 @@ async fn unpin_lets_go_of_all_who_are_held_on_earlier_versions() {
     assert_eq!(visitor.sees(&edge).await, "one");
     let unpin = async || got(edge.api(Method::DELETE, "/v1/apps/shop/environments/prod/pins")).await;
     assert_eq!(unpin().await.json::<Unpinned>().versions, [one]);
-    visitor.was_here_before(20);
     assert_eq!(visitor.sees(&edge).await, "two");
     assert!(unpin().await.json::<Unpinned>().versions.is_empty());
     // Who is held on what is live stays so.
     live(&edge, THREE).await;
     assert_eq!(visitor.sees(&edge).await, "two");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_released_is_held_on_the_next_version_from_its_first_answer_on() {
+    let edge = edge().start().await;
+    let one = live(&edge, ONE).await;
+    let (mut visitor, mut of_scripts) = (Visitor::new(&edge).await, Visitor::new(&edge).await);
+    let two = live(&edge, TWO).await;
+    got(edge.api(Method::DELETE, "/v1/apps/shop/environments/prod/pins")).await;
+    let page = visitor.get(&edge, "/").await;
+    assert_eq!(page.text(), "two");
+    assert!(page.header("set-cookie").starts_with(&format!("{PIN}={}.", two.short())), "{page:?}");
+    // The page of an application that stays open sends requests of scripts alone.
+    let data = of_scripts.fetch(&edge, "/data.json").await;
+    assert_eq!(data.text(), "2");
+    assert!(data.header("set-cookie").starts_with(&format!("{PIN}={}.", two.short())), "{data:?}");
+    // It is no visitor's own for it.
+    of_scripts.changes(0, &one.short());
+    let asset = of_scripts.fetch(&edge, "/assets/app-5e6f7a8b.js").await;
+    assert_eq!((asset.header("set-cookie"), asset.header("vary")), ("", ""));
+    live(&edge, THREE).await;
+    assert_eq!(visitor.sees(&edge).await, "two");
+    // By a rollback as well, and by one more.
+    for expected in ["two", "one"] {
+        assert_eq!(post(&edge, "prod/rollback", json!({})).await.status, StatusCode::OK);
+        let mut held = Visitor { cookies: visitor.cookies.clone() };
+        assert_eq!(held.sees(&edge).await, expected);
+    }
+    let back = visitor.get(&edge, "/").await;
+    assert!(back.header("set-cookie").starts_with(&format!("{PIN}={}.", one.short())), "{back:?}");
     edge.stop().await;
 }
 

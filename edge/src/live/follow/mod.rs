@@ -307,7 +307,7 @@ impl Follower {
     fn pointed(&self, key: &str, record: &Record) -> Option<(Arc<Place>, Pointed)> {
         let (app, name, setting) = place_of(key)?;
         let pointed = match setting {
-            Setting::Environment => records::read::<LivePointer>(key, record).map(Pointed::Live),
+            Setting::Environment => records::read(key, record).map(|pointer| Pointed::Live(Box::new(pointer))),
             Setting::Preview => records::read::<AliasRecord>(key, record).map(Pointed::Alias),
         };
         match pointed {
@@ -461,7 +461,7 @@ impl Follower {
 
 /// A pointer's record.
 enum Pointed {
-    Live(LivePointer),
+    Live(Box<LivePointer>),
     Alias(AliasRecord),
 }
 
