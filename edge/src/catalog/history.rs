@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use devanture_config::VersionId;
-use devanture_config::api::Outcome;
+use devanture_config::api::{Deploy, Outcome};
 
 use super::records::{self, HistoryEntry};
 use super::scan::Scan;
@@ -18,6 +18,8 @@ const ENTRIES_MAX: usize = 20_000;
 pub(crate) struct Switch {
     /// The version that went live.
     pub(crate) version: VersionId,
+    /// The revision of the settings that it went live with.
+    pub(crate) settings: u64,
     /// The version that was live until then.
     pub(crate) previous: Option<VersionId>,
     /// When, in milliseconds since 1970 UTC.
@@ -52,9 +54,10 @@ pub(crate) async fn switches(
         if versions.len() > versions_max {
             return Ok(found);
         }
-        found.push(Switch { version: deploy.version, previous: deploy.previous, at_ms: deploy.at_ms });
+        let Deploy { version, settings, previous, at_ms, .. } = deploy;
+        found.push(Switch { version, settings, previous, at_ms });
         // What this one made live was live at that moment; all before it ended before.
-        if deploy.at_ms <= since_ms {
+        if at_ms <= since_ms {
             return Ok(found);
         }
     }
@@ -70,7 +73,7 @@ mod tests {
     use super::*;
     use crate::catalog::{Change, Commit};
     use devanture_config::PlaceName;
-    use devanture_config::api::{Deploy, DeployKind, Source};
+    use devanture_config::api::{DeployKind, Source};
 
     #[tokio::test]
     async fn what_is_no_switch_does_not_count() {

@@ -136,6 +136,7 @@ impl Shared {
             {
                 let mut inner = group.inner();
                 let reasons = &mut inner.reasons;
+                reasons.is_pinned = pin.is_some();
                 if place.is_none() {
                     reasons.idle_until = None;
                 }
@@ -165,7 +166,10 @@ impl Shared {
     fn run_pinned(self: &Arc<Self>, id: RunId, earlier: &Current) {
         let Some((origin, pin)) = RunOrigin::of(&earlier.version).zip(pin_time(earlier)) else { return };
         let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
-        let begun = self.group(request, |inner| inner.reasons.warm_until = Some(Instant::now() + pin));
+        let begun = self.group(request, |inner| {
+            inner.reasons.warm_until = Some(Instant::now() + pin);
+            inner.reasons.is_pinned = true;
+        });
         if let Err(error) = begun {
             tracing::warn!(app = %id.app, environment = id.place, %error, "the backend of an earlier version does not run");
             self.refuse(id);

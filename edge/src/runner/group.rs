@@ -89,8 +89,10 @@ pub(super) struct Reasons {
     pub(super) is_live: bool,
     /// Time until which its last holder may have made it live without that being known here.
     pub(super) lingers_until: Option<Instant>,
-    /// Time until which it stays for a rollback.
+    /// Time until which it stays for a rollback, or for visitors who are held on its version.
     pub(super) warm_until: Option<Instant>,
+    /// Whether there may be such visitors: what is missing is started for them.
+    pub(super) is_pinned: bool,
     /// Time until which it stays if no request comes; for a preview.
     pub(super) idle_until: Option<Instant>,
 }
@@ -139,6 +141,11 @@ impl Reasons {
     /// Whether it runs for a rollback alone.
     pub(super) fn is_warm(&self) -> bool {
         self.held == 0 && self.is_replaced()
+    }
+
+    /// Whether it runs for visitors who are held on its version alone.
+    pub(super) fn is_for_visitors(&self) -> bool {
+        self.is_pinned && self.is_replaced()
     }
 
     /// Whether something else is live in its place.
@@ -283,7 +290,7 @@ impl Group {
             // A request that comes now asks for others.
             return RunState::Starting;
         }
-        if inner.reasons.is_replaced() && inner.is_begun {
+        if inner.reasons.is_replaced() && inner.is_begun && !inner.reasons.is_for_visitors() {
             // Nobody waits for its instances: a request that finds none is for what is live now.
             return RunState::Running;
         }

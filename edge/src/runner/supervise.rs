@@ -159,6 +159,7 @@ impl Shared {
         }
         // A switch by now may not have been announced here yet.
         inner.reasons.is_live |= is_live && inner.reasons.lingers_until.is_some();
+        inner.reasons.is_pinned = pin.is_some();
         let used = || match self.registry.run_idle_ms(&group.id) {
             _ if self.registry.run_in_flight(&group.id, None) > 0 || self.registry.run_waiting(&group.id) > 0 => {
                 Some(now)
@@ -249,7 +250,16 @@ impl Shared {
     pub(super) async fn adjust(self: &Arc<Self>, group: &Arc<Group>) -> Result<Vec<Arc<Slot>>, Error> {
         let _one_at_a_time = group.adjusting.lock().await;
         let server = &group.managed.server;
-        let counts = self.counts(group, server).await?;
+        let mut counts = self.counts(group, server).await?;
+        let is_for_visitors = group.inner().reasons.is_for_visitors();
+        if is_for_visitors && self.registry.members_elsewhere(&group.id) == 0 {
+            // Other nodes start theirs when somebody comes to them who is held: nobody waits for that here.
+            for process in server.processes.iter().filter(|process| process.kind == Kind::Web) {
+                if let Some(count) = counts.get_mut(&process.name).filter(|count| count.elsewhere > 0) {
+                    count.own = count.own.max(1);
+                }
+            }
+        }
         let is_set_up = {
             let mut inner = group.inner();
             inner.spreading.is_elsewhere = are_elsewhere(server, &counts);
@@ -293,7 +303,7 @@ impl Shared {
             } else {
                 excess.for_each(|slot| slot.stop.cancel());
             }
-            if is_standby {
+            if is_standby && !inner.reasons.is_pinned {
                 // What is there waits for a rollback, which starts what is missing.
                 continue;
             }

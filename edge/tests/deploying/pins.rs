@@ -70,6 +70,16 @@ impl Visitor {
         self.get(edge, "/").await.text()
     }
 
+    /// What the backend read of its folder, for a script.
+    async fn built(&self, edge: &RunningEdge) -> String {
+        self.evaluates(edge, "fs.readFileSync('build', 'utf8')").await
+    }
+
+    async fn evaluates(&self, edge: &RunningEdge, what: &'static str) -> String {
+        let request = edge.visit(Method::POST, HOST, "/api/evaluate");
+        got(request.header("cookie", format!("{PIN}={}", self.cookies[PIN])).body(what)).await.text()
+    }
+
     /// Changes a part of the last cookie.
     fn changes(&mut self, part: usize, to: &str) {
         let mut parts: Vec<&str> = self.cookies[PIN].split('.').collect();
@@ -83,6 +93,11 @@ impl Visitor {
         let seen = (now_s - seconds).to_string();
         self.changes(1, &seen);
     }
+}
+
+/// As a backend answers with texts.
+fn quoted(one: &str, other: &str) -> (String, String) {
+    (format!("{one:?}"), format!("{other:?}"))
 }
 
 async fn live(edge: &RunningEdge, files: Files<'_>) -> VersionId {
@@ -331,18 +346,39 @@ async fn the_instances_of_an_earlier_version_run_for_those_who_are_held_on_it() 
     edge.push_backend(&token, ("shop", "prod"), &build("1")).await.unwrap();
     let mut visitor = Visitor::new(&edge).await;
     edge.push_backend(&token, ("shop", "prod"), &build("2")).await.unwrap();
-    let built = async |visitor: &Visitor| {
-        let request = edge.visit(Method::POST, HOST, "/api/evaluate");
-        let request = request.header("cookie", format!("{PIN}={}", visitor.cookies[PIN]));
-        got(request.body("fs.readFileSync('build', 'utf8')")).await.text()
-    };
     let other = Visitor::new(&edge).await;
     for _ in 0..5 {
-        assert_eq!((built(&visitor).await, built(&other).await), ("\"1\"".to_owned(), "\"2\"".to_owned()));
+        assert_eq!((visitor.built(&edge).await, other.built(&edge).await), ("\"1\"".to_owned(), "\"2\"".to_owned()));
     }
     // A page and the requests of its scripts stay together.
     assert_eq!(visitor.sees(&edge).await, "1");
     got(edge.api(Method::DELETE, "/v1/apps/shop/environments/prod/pins")).await;
-    assert_eq!((visitor.sees(&edge).await, built(&visitor).await), ("2".to_owned(), "\"2\"".to_owned()));
+    assert_eq!((visitor.sees(&edge).await, visitor.built(&edge).await), ("2".to_owned(), "\"2\"".to_owned()));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_backend_of_a_held_visitor_is_that_of_the_page_also_after_a_restart() {
+    let edge = edge().with_runner().start().await;
+    let build = |build: &str| Managed::new(build).with_file("build", build, false).pinning();
+    let token = edge.admin_token().to_owned();
+    let set = async |edge: &RunningEdge, name: &str| {
+        let path = "/v1/apps/shop/environments/prod/settings";
+        let set = json!({ "set": { "NAME": { "value": name, "public": true } } });
+        assert_eq!(got(edge.api(Method::PATCH, path).json(&set)).await.status, StatusCode::OK);
+    };
+    set(&edge, "first").await;
+    edge.push_backend(&token, ("shop", "prod"), &build("1")).await.unwrap();
+    let mut visitor = Visitor::new(&edge).await;
+    edge.push_backend(&token, ("shop", "prod"), &build("2")).await.unwrap();
+    set(&edge, "second").await;
+    let mut other = Visitor::new(&edge).await;
+    let edge = edge.restart().await;
+    let name = "process.env.NAME";
+    assert_eq!((visitor.evaluates(&edge, name).await, other.evaluates(&edge, name).await), quoted("first", "second"));
+    for _ in 0..5 {
+        assert_eq!((visitor.sees(&edge).await, visitor.built(&edge).await), ("1".to_owned(), "\"1\"".to_owned()));
+        assert_eq!((other.sees(&edge).await, other.built(&edge).await), ("2".to_owned(), "\"2\"".to_owned()));
+    }
     edge.stop().await;
 }

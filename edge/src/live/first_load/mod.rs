@@ -362,6 +362,10 @@ impl Loader {
                     tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
                 }
                 place.earlier_load.end(&load);
+                if place.all_pinned().iter().any(|earlier| earlier.version.has_backends()) {
+                    // Visitors who are held on it need its pools, and those of the live version alone are kept so far.
+                    live.0.shown.send((place.app.clone(), place.name.clone())).ok();
+                }
             }));
         }
         load.wait().await;
@@ -374,7 +378,8 @@ impl Loader {
         let now_ms = telemetry::now_ms();
         let prefix = records::history_prefix(app, name);
         let since_ms = now_ms.saturating_sub(grace.ms);
-        for switch in history::switches(&**self.catalog(), &prefix, since_ms, usize::MAX).await? {
+        let switches = history::switches(&**self.catalog(), &prefix, since_ms, usize::MAX).await?;
+        for (index, switch) in switches.iter().enumerate() {
             let until_ms = switch.at_ms.saturating_add(grace.ms);
             let Some(previous) = switch.previous.filter(|_| until_ms > now_ms) else { continue };
             let is_live = place.first_load.load().as_ref().is_some_and(|load| load.of.version == previous);
@@ -383,9 +388,12 @@ impl Loader {
             }
             match self.load(Load::replaced(app, &previous, name)).await {
                 Ok(version) => {
-                    let settings = match place.pointed() {
-                        Some(current) => current.settings.clone(),
-                        None => CurrentSettings::default(),
+                    // Those with which it was live last, as its visitors and its backend had them.
+                    let with = switches.iter().skip(index + 1).find(|before| before.version == previous);
+                    let settings = match (with, place.pointed()) {
+                        (Some(before), _) => self.own_settings(place, before.settings).await,
+                        (None, Some(current)) => current.settings.clone(),
+                        (None, None) => CurrentSettings::default(),
                     };
                     // Browsers have an older date of it than of what replaced it.
                     let since_ms = switch.at_ms.saturating_sub(SECOND_MS);

@@ -77,6 +77,8 @@ impl Shared {
             is_live: handed.is_live,
             lingers_until: until(handed.lingers_ms),
             warm_until: until(handed.warm_ms),
+            // What is live here says so once it is loaded.
+            is_pinned: false,
             idle_until: until(handed.idle_ms),
         };
         let code = match handed.code {
