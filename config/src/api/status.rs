@@ -63,6 +63,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pins: bool,
     /// Earlier versions on which visitors are held, the last one first.
+    /// Earlier versions on which visitors can be held now, the last one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<VersionId>,
     /// Who may see it, where not everybody may.

@@ -63,6 +63,7 @@ impl Environments {
             went_back,
             pins: pointer.as_ref().is_some_and(|pointer| pointer.pins.is_some()),
             pinned: pointer.as_ref().and_then(|pointer| pointer.pins.clone()).unwrap_or_default().earlier,
+            pinned: pointer.as_ref().map_or_else(Vec::new, |pointer| self.pinned(app, environment, pointer)),
             canary: pointer
                 .and_then(|pointer| pointer.canary)
                 .map(|canary| CanaryShare { version: canary.version, share: canary.share }),
@@ -72,6 +73,13 @@ impl Environments {
             nodes: Vec::new(),
         };
         Ok((revision, status))
+    }
+
+    /// The earlier versions that visitors can be held on now.
+    fn pinned(&self, app: &AppName, environment: &PlaceName, pointer: &LivePointer) -> Vec<VersionId> {
+        let is_alone = self.instances.nodes.is_none();
+        let held = |pins| self.ledger.live.held_on(app, environment, pins, is_alone);
+        pointer.pins.as_ref().map_or_else(Vec::new, held)
     }
 
     /// Files in quarantine, where there are any and the actor may know of the whole edge.

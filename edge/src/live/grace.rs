@@ -2,7 +2,7 @@
 //! fingerprinted assets (law 10).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Current, Place};
 use crate::telemetry;
@@ -24,6 +24,21 @@ pub(super) struct GraceVersion {
     /// As it was served.
     pub(super) current: Arc<Current>,
     pub(super) until_ms: u64,
+    /// When a visitor who is held on it last came here, as far as that is known, in milliseconds since 1970 UTC.
+    visited_ms: Arc<AtomicU64>,
+}
+
+impl GraceVersion {
+    pub(super) fn note_visitor(&self, now_ms: u64) {
+        // Written once a second: the line is shared by all threads.
+        if self.visited_ms.load(Ordering::Relaxed) / 1_000 != now_ms / 1_000 {
+            self.visited_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn visited_within(&self, ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.visited_ms.load(Ordering::Relaxed)) <= ms
+    }
 }
 
 /// A version that this node serves ahead of the pointer, and what the pointer says.
@@ -146,7 +161,9 @@ impl Place {
         self.replaced.change(|list| {
             let id = current.version.id;
             let others = list.iter().filter(|kept| kept.current.version.id != id && kept.until_ms > now_ms).cloned();
-            let mut list = vec![GraceVersion { current: Arc::clone(&current), until_ms }];
+            // Until now, anybody may have been there.
+            let visited_ms = Arc::new(AtomicU64::new(now_ms));
+            let mut list = vec![GraceVersion { current: Arc::clone(&current), until_ms, visited_ms }];
             list.extend(others);
             list.sort_by_key(|r| std::cmp::Reverse(r.until_ms));
             list.truncate(grace.versions_max);

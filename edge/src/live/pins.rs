@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use devanture_config::VersionId;
+use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_site::pin::kept_s;
 
-use super::{Current, Place};
+use super::{Current, Live, Place};
 use crate::catalog::records::PinsRecord;
 use crate::telemetry;
 
@@ -49,7 +50,12 @@ impl Place {
     /// The earlier version, of those that visitors are held on, whose id begins with `short`.
     #[must_use]
     pub fn pinned(&self, pins: &Pins, short: &[u8]) -> Option<Arc<Current>> {
-        self.earlier(pins.record.earlier.iter().find(|id| id.is_short(short))?)
+        let (id, now_ms) = (pins.record.earlier.iter().find(|id| id.is_short(short))?, telemetry::now_ms());
+        self.replaced.with(|list| {
+            let kept = list.iter().find(|kept| kept.current.version.id == *id && kept.until_ms > now_ms)?;
+            kept.note_visitor(now_ms);
+            Some(Arc::clone(&kept.current))
+        })
     }
 
     /// Whether visitors are held on that version, and it is not loaded yet.
@@ -72,5 +78,28 @@ impl Place {
             let kept = list.iter().find(|kept| kept.current.version.id == *id)?;
             (kept.until_ms > telemetry::now_ms()).then(|| Arc::clone(&kept.current))
         })
+    }
+}
+
+impl Live {
+    /// The versions of a pointer's `pins` that somebody can be held on now: those that are kept here, and that visitors
+    /// came to since they could last be away. Where other nodes answer too, their visitors are not known here, and count
+    /// as if they came.
+    #[must_use]
+    pub fn held_on(&self, app: &AppName, name: &PlaceName, pins: &PinsRecord, is_alone: bool) -> Vec<VersionId> {
+        let Some(place) = self.place(app, name) else { return Vec::new() };
+        let idle_s = place.pointed().and_then(|current| current.pins.as_ref().map(|pins| pins.idle_s));
+        let away_ms = idle_s.filter(|_| is_alone).map(|idle_s| kept_s(idle_s).saturating_add(1).saturating_mul(1_000));
+        // What is not loaded is loaded when somebody comes who is held on it.
+        let is_loading = place.is_loading() || place.is_loading_earlier();
+        let now_ms = telemetry::now_ms();
+        let holds = |id: &&VersionId| {
+            is_loading && self.is_stored(app, id)
+                || place.replaced.with(|list| {
+                    let kept = list.iter().find(|kept| kept.current.version.id == **id && kept.until_ms > now_ms);
+                    kept.is_some_and(|kept| away_ms.is_none_or(|away_ms| kept.visited_within(away_ms, now_ms)))
+                })
+        };
+        pins.earlier.iter().filter(holds).copied().collect()
     }
 }

@@ -34,8 +34,10 @@ impl Live {
         else {
             return false;
         };
+        let holds = place.pointed().is_some_and(|current| current.pins.is_some());
+        let visitors = if holds { ", and visitors who are held on it get what is live" } else { "" };
         tracing::warn!(app = %app, environment = %place.name, "the app is over its memory budget: the assets of an earlier \
-            version end before the grace period does");
+            version end before the grace period does{visitors}");
         place.replaced.change(|list| {
             let first = list.iter().position(|replaced| replaced.until_ms == until_ms);
             list.iter().enumerate().filter(|(index, _)| Some(*index) != first).map(|(_, kept)| kept.clone()).collect()

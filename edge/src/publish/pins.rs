@@ -49,6 +49,7 @@ impl Switcher {
             let Some(pins) = pointer.pins.clone().filter(|pins| !pins.earlier.is_empty()) else {
                 return Ok(Some(Vec::new()));
             };
+            let held = self.ledger.live.held_on(app, environment, &pins, self.nodes.is_none());
             let mut checks = vec![Check::At(key.clone(), revision)];
             // Nobody is kept from it by a lock.
             if let Gate::Open(gate) = self.environments.gate(actor, (app, environment), Passage::Undo).await? {
@@ -59,7 +60,7 @@ impl Switcher {
             let shorts: Vec<String> = pins.earlier.iter().map(VersionId::short).collect();
             let what = format!("{environment}: nobody is held on {} any more", shorts.join(", "));
             let event = AuditEvent::of(Action::Unpin).place(app, environment).what(what);
-            Ok::<_, Error>(self.ledger.commit(actor, event, Commit { checks, changes }).await?.then_some(pins.earlier))
+            Ok::<_, Error>(self.ledger.commit(actor, event, Commit { checks, changes }).await?.then_some(held))
         })
         .await?;
         let (revision, _) = self.canary_pointer(app, environment).await?;

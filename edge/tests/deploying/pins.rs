@@ -13,7 +13,7 @@ use serde_json::json;
 use super::backend::Backend;
 use super::gate::{post, push};
 use crate::support::backends::Backend as Managed;
-use crate::support::{Files, Got, RunningEdge, edge, got};
+use crate::support::{Files, Got, RunningEdge, edge, eventually, got};
 
 const HOST: &str = "shop.localhost";
 const PIN: &str = "__Host-devanture-pin";
@@ -279,6 +279,41 @@ async fn who_is_released_is_held_on_the_next_version_from_its_first_answer_on() 
     }
     let back = visitor.get(&edge, "/").await;
     assert!(back.header("set-cookie").starts_with(&format!("{PIN}={}.", one.short())), "{back:?}");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_status_names_the_versions_that_somebody_can_be_held_on_and_no_other() {
+    let edge = edge().start().await;
+    let one = live(&edge, ONE).await;
+    let mut visitor = Visitor::new(&edge).await;
+    let two = live(&edge, TWO).await;
+    let three = live(&edge, THREE).await;
+    assert_eq!(pinned(&edge).await, [two, one]);
+    let delete = got(edge.api(Method::DELETE, &format!("/v1/apps/shop/versions/{one}"))).await;
+    assert_eq!(delete.status, StatusCode::OK, "{delete:?}");
+    assert_eq!(visitor.sees(&edge).await, "three");
+    assert_eq!(pinned(&edge).await, [two]);
+    // Also where nothing was requested since.
+    let edge = edge.restart().await;
+    eventually("the earlier version is at hand", async || pinned(&edge).await == [two]).await;
+    live(&edge, FOUR).await;
+    assert_eq!(pinned(&edge).await, [three, two]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_status_names_no_version_whose_grace_period_or_last_visitor_is_over() {
+    let edge = edge().with_limit("grace_ms_max", 1).start().await;
+    live(&edge, ONE).await;
+    live(&edge, TWO).await;
+    eventually("the grace period is over", async || pinned(&edge).await.is_empty()).await;
+    edge.stop().await;
+    let edge = crate::support::edge().start().await;
+    let brief = "pin = \"session\"\npin_idle_ms = 1_000\n";
+    push(&edge, "prod", brief, DeployOptions::default(), ONE).await.unwrap();
+    push(&edge, "prod", brief, DeployOptions::default(), TWO).await.unwrap();
+    eventually("nobody can be there any more", async || pinned(&edge).await.is_empty()).await;
     edge.stop().await;
 }
 
