@@ -9,7 +9,7 @@ use super::switcher::Switcher;
 use crate::catalog::records::{self, LivePointer, PinsRecord};
 use crate::catalog::{Change, Check, Commit};
 use crate::environments::{Gate, Passage};
-use crate::ledger::{Action, Actor, AuditEvent, Error, stored_manifest, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live, stored_manifest, update};
 
 impl Switcher {
     /// What holds visitors once the intent has replaced what is live.
@@ -37,15 +37,17 @@ impl Switcher {
     /// Releases the visitors who are held on earlier versions: their next request gets what is live.
     ///
     /// # Errors
-    /// `not_found` where nothing is live.
+    /// `not_found` where there is no such app, `nothing_live`.
     pub(crate) async fn unpin(
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
     ) -> Result<Unpinned, Error> {
+        self.ledger.must_exist(app).await?;
         let key = records::live_key(app, environment);
         let versions = update(&key, || async {
-            let (revision, pointer) = self.canary_pointer(app, environment).await?;
+            let live = self.ledger.live_pointer(app, environment).await?.filter(|(_, pointer)| pointer.is_known());
+            let (revision, pointer) = live.ok_or_else(|| nothing_live(app, environment))?;
             let Some(pins) = pointer.pins.clone().filter(|pins| !pins.earlier.is_empty()) else {
                 return Ok(Some(Vec::new()));
             };
@@ -63,8 +65,9 @@ impl Switcher {
             Ok::<_, Error>(self.ledger.commit(actor, event, Commit { checks, changes }).await?.then_some(held))
         })
         .await?;
-        let (revision, _) = self.canary_pointer(app, environment).await?;
-        self.ledger.live.wait_for(revision).await;
+        if let Some((revision, _)) = self.ledger.live_pointer(app, environment).await? {
+            self.ledger.live.wait_for(revision).await;
+        }
         Ok(Unpinned { app: app.clone(), environment: environment.clone(), versions })
     }
 }

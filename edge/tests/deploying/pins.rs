@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use devanture_config::VersionId;
 use devanture_config::api::{DeployOptions, Status, Unpinned};
+use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -314,6 +315,22 @@ async fn a_status_names_no_version_whose_grace_period_or_last_visitor_is_over() 
     push(&edge, "prod", brief, DeployOptions::default(), ONE).await.unwrap();
     push(&edge, "prod", brief, DeployOptions::default(), TWO).await.unwrap();
     eventually("nobody can be there any more", async || pinned(&edge).await.is_empty()).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn unpin_says_what_is_not_there() {
+    let edge = edge().start().await;
+    let unpin =
+        async |app: &str| got(edge.api(Method::DELETE, &format!("/v1/apps/{app}/environments/prod/pins"))).await;
+    let nobody = unpin("nope").await;
+    assert_eq!((nobody.status, nobody.code()), (StatusCode::NOT_FOUND, Code::NotFound), "{nobody:?}");
+    assert!(nobody.text().contains("There is no app nope"), "{nobody:?}");
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    push(&edge, "prod", TOML, options, ONE).await.unwrap();
+    let nothing = unpin("shop").await;
+    assert_eq!(nothing.code(), Code::NothingLive);
+    assert!(!nothing.text().contains("canary"), "{nothing:?}");
     edge.stop().await;
 }
 
