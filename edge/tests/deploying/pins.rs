@@ -335,6 +335,17 @@ async fn unpin_says_what_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_headless_browser_is_a_visitor() {
+    let edge = edge().start().await;
+    live(&edge, ONE).await;
+    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0";
+    let request = edge.visit(Method::GET, HOST, "/").header("accept", "text/html").header("user-agent", agent);
+    let answer = got(request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document")).await;
+    assert!(answer.header("set-cookie").starts_with(PIN), "{answer:?}");
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn as_many_versions_as_the_limit_says_hold_visitors() {
     let edge = edge().with_limit("pinned_versions_max", 1).start().await;
     live(&edge, ONE).await;

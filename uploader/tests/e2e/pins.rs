@@ -6,9 +6,6 @@ use crate::support::browser::{Browser, Page, Trusted};
 use crate::support::edge::{Edge, Ran, edge};
 use crate::support::project;
 
-/// A headless browser says that it is one, and counts as a crawler.
-const BROWSER: &str = "--user-agent=Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
-
 fn run(edge: &Edge, project: &Path, arguments: &[&str]) {
     let ran = Ran::of(edge.command(project, "shop", arguments).output().unwrap());
     assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -25,7 +22,7 @@ async fn seen(page: &Page) -> [String; 2] {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_stays_on_the_version_of_its_first_page_until_somebody_goes_back_or_unpins() {
     let profile = tempfile::tempdir().unwrap();
-    let Some(browser) = Browser::start_with(Trusted::Everybody, &[BROWSER], profile.path()).await else { return };
+    let Some(browser) = Browser::start_with(Trusted::Everybody, &[], profile.path()).await else { return };
     let (edge, empty) = (edge().start(), tempfile::tempdir().unwrap());
     let project = project::with_site("shop", empty.path(), "pin = \"session\"\n");
     let www = project.path().join("www");
