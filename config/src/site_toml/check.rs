@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::parsing::reader::{Table, nearest};
 
 /// The codes of what `check` finds in the files of a site, in the order of the documentation.
-pub const CODES: [&str; 15] = [
+pub const CODES: [&str; 16] = [
     BROKEN_FRAGMENT,
     BROKEN_LINK,
     CASE_COLLISION,
@@ -19,6 +19,7 @@ pub const CODES: [&str; 15] = [
     NO_HASH,
     OPEN_PREVIEW,
     OVER_LIMIT,
+    PREVIEW_PIN,
     SECRET,
     SHADOWED_FILE,
     SOURCE_MAP,
@@ -47,6 +48,8 @@ pub const NO_HASH: &str = "no-hash";
 pub const OPEN_PREVIEW: &str = "open-preview";
 /// An edge with the usual limits would refuse it.
 pub const OVER_LIMIT: &str = "over-limit";
+/// A `pin` of previews, which hold nobody.
+pub const PREVIEW_PIN: &str = "preview-pin";
 /// Something that nobody should read.
 pub const SECRET: &str = "secret";
 /// A file that no visitor gets, since a route takes its path.

@@ -17,6 +17,7 @@ mod html;
 mod links;
 mod names;
 mod origins;
+mod pins;
 mod secrets;
 mod server;
 
@@ -157,6 +158,7 @@ impl Task {
             looked.findings.extend(origins::local(&project.site));
         }
         looked.findings.extend(guards::open_in_previews(&project.site, &places));
+        looked.findings.extend(pins::of_previews(&project.site));
         if let Some(of_bundle) = &of_bundle {
             looked.forget_missing(of_bundle, &www);
         }
