@@ -7,7 +7,7 @@ use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Environments;
-use crate::catalog::records::{self, LivePointer};
+use crate::catalog::records::{self, LivePointer, PinsRecord};
 use crate::catalog::signing::{
     SignaturesRecord, SignersRecord, StoredSignature, signatures_key, signers_key, signers_prefix,
 };
@@ -167,9 +167,11 @@ impl Environments {
                 ],
                 changes: Vec::new(),
             };
+            let mut releases = false;
             let (what, _making) = match &record {
                 Some(record) => {
                     commit.changes.push(Change::Put(key.clone(), records::write(record)?));
+                    releases = self.release_unsigned((app, environment), record, &mut commit).await?;
                     let making = self.make_environment(app, environment, at.is_some()).await?;
                     (wants(record), making)
                 }
@@ -183,10 +185,36 @@ impl Environments {
                 return Ok(None);
             }
             tracing::info!(%app, %environment, who = actor.name, what, "signers were set");
+            if releases && let Some((revision, _)) = self.ledger.live_pointer(app, environment).await? {
+                self.ledger.live.wait_for(revision).await;
+            }
             let signers = self.signers_of((app, environment), record).await?;
             Ok(Some(SignersReport { dry_run, changed, signers }))
         })
         .await
+    }
+
+    /// Holds visitors no longer on earlier versions that lack the signatures which are wanted from now on. Says whether
+    /// there are any. A switch in between does not find the signers that it has seen.
+    async fn release_unsigned(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        wanted: &SignersRecord,
+        commit: &mut Commit,
+    ) -> Result<bool, Error> {
+        let Some((revision, pointer)) = self.ledger.live_pointer(app, environment).await? else { return Ok(false) };
+        let Some(pins) = &pointer.pins else { return Ok(false) };
+        let mut signed = Vec::new();
+        for version in &pins.earlier {
+            signed.extend(self.signed_of(app, version, wanted).await?.is_enough.then_some(*version));
+        }
+        if signed.len() == pins.earlier.len() {
+            return Ok(false);
+        }
+        let (key, pins) = (records::live_key(app, environment), PinsRecord::after(Some(pins), signed));
+        commit.checks.push(Check::At(key.clone(), revision));
+        commit.changes.push(Change::Put(key, records::write(&LivePointer { pins: Some(pins), ..pointer })?));
+        Ok(true)
     }
 
     /// Checks what is wanted by itself. Returns how many signatures a version needs.

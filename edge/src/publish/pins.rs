@@ -30,8 +30,16 @@ impl Switcher {
         let versions_max = usize::try_from(self.ledger.limits().pinned_versions_max).unwrap_or(usize::MAX);
         let goes_back = intent.movement.is_rollback() || intent.expected.undone.is_some();
         let live = live.filter(|live| live.is_known());
-        let earlier = || earlier(live, intent.version, goes_back, versions_max);
-        Ok(holds.then(|| PinsRecord::after(live.and_then(|live| live.pins.as_ref()), earlier())))
+        if !holds {
+            return Ok(None);
+        }
+        let mut signed = Vec::new();
+        for version in earlier(live, intent.version, goes_back, versions_max) {
+            // What could not go live here is served to nobody any longer than it was live.
+            let of = self.environments.signed_live((intent.app, intent.environment), &version).await?;
+            signed.extend(of.is_none_or(|signed| signed.is_enough).then_some(version));
+        }
+        Ok(Some(PinsRecord::after(live.and_then(|live| live.pins.as_ref()), signed)))
     }
 
     /// Releases the visitors who are held on earlier versions: their next request gets what is live.

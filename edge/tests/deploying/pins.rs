@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use devanture_config::VersionId;
-use devanture_config::api::{DeployOptions, Status, Unpinned};
+use devanture_config::api::{BeginDeploy, DeployOptions, Status, Unpinned};
 use devanture_config::problem::Code;
+use devanture_config::signing::PrivateKey;
+use devanture_config::site_toml::SiteFile;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::backend::Backend;
 use super::gate::{post, push};
+use crate::signing::world::{key, signature, want};
 use crate::support::backends::Backend as Managed;
-use crate::support::{Files, Got, RunningEdge, edge, eventually, got};
+use crate::support::{Files, Got, RunningEdge, edge, eventually, got, manifest};
 
 const HOST: &str = "shop.localhost";
 const PIN: &str = "__Host-devanture-pin";
@@ -342,6 +345,37 @@ async fn a_headless_browser_is_a_visitor() {
     let request = edge.visit(Method::GET, HOST, "/").header("accept", "text/html").header("user-agent", agent);
     let answer = got(request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document")).await;
     assert!(answer.header("set-cookie").starts_with(PIN), "{answer:?}");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_held_on_what_lacks_the_signatures_that_are_wanted() {
+    let edge = edge().start().await;
+    let ada = key("ada");
+    let push_signed = async |files: Files<'_>, signers: &[&PrivateKey]| {
+        let site = SiteFile::parse("devanture.toml", TOML).unwrap();
+        let mut manifest = manifest(files);
+        (manifest.base, manifest.env) = (site.base, site.env);
+        let signatures = signers.iter().map(|key| signature(key, manifest.id())).collect();
+        let options = DeployOptions { signatures, ..DeployOptions::default() };
+        let begin = BeginDeploy { manifest, source: Default::default(), options };
+        edge.try_push("shop", "prod", begin, files).await.unwrap().version
+    };
+    push_signed(ONE, &[]).await;
+    let mut of_one = Visitor::new(&edge).await;
+    let two = push_signed(TWO, &[&ada]).await;
+    let mut of_two = Visitor::new(&edge).await;
+    push_signed(THREE, &[]).await;
+    let mut of_three = Visitor::new(&edge).await;
+    // What is live stays live; nobody is held on what could not go live again.
+    want(&edge, &[&ada], 1).await;
+    assert_eq!(pinned(&edge).await, [two]);
+    assert_eq!((of_one.sees(&edge).await, of_two.sees(&edge).await), ("three".to_owned(), "two".to_owned()));
+    push_signed(FOUR, &[&ada]).await;
+    assert_eq!(pinned(&edge).await, [two]);
+    for (visitor, expected) in [(&mut of_one, "four"), (&mut of_two, "two"), (&mut of_three, "four")] {
+        assert_eq!(visitor.sees(&edge).await, expected);
+    }
     edge.stop().await;
 }
 
