@@ -97,6 +97,8 @@ pub(super) struct Reasons {
     pub(super) idle_until: Option<Instant>,
 }
 
+/// Why an instance is warm, where it is not for a rollback.
+const FOR_VISITORS: &str = "for visitors who are held on its version";
 /// Ends of each instance after which a new backend has failed.
 const FAILURES: u64 = 2;
 
@@ -239,9 +241,11 @@ impl Group {
     pub(super) fn statuses(&self, node: &str, memory_bytes_max: u64) -> Vec<InstanceStatus> {
         let inner = self.inner();
         let is_warm = inner.reasons.is_warm();
-        let status = |slot: &Arc<Slot>| InstanceStatus {
-            memory_bytes_max: Some(memory_bytes_max),
-            ..slot.status(node, self.version, self.id.key.settings, is_warm)
+        let status = |slot: &Arc<Slot>| {
+            let status = slot.status(node, self.version, self.id.key.settings, is_warm);
+            let is_for_visitors = inner.reasons.is_for_visitors() && status.state == InstanceState::Warm;
+            let detail = is_for_visitors.then(|| FOR_VISITORS.to_owned()).or(status.detail);
+            InstanceStatus { memory_bytes_max: Some(memory_bytes_max), detail, ..status }
         };
         inner.slots.iter().map(status).collect()
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use devanture_config::VersionId;
-use devanture_config::api::{BeginDeploy, DeployOptions, Status, Unpinned};
+use devanture_config::api::{BeginDeploy, DeployOptions, InstanceList, InstanceState, Status, Unpinned};
 use devanture_config::problem::Code;
 use devanture_config::signing::PrivateKey;
 use devanture_config::site_toml::SiteFile;
@@ -477,5 +477,9 @@ async fn the_backend_of_a_held_visitor_is_that_of_the_page_also_after_a_restart(
         assert_eq!((visitor.sees(&edge).await, visitor.built(&edge).await), ("1".to_owned(), "\"1\"".to_owned()));
         assert_eq!((other.sees(&edge).await, other.built(&edge).await), ("2".to_owned(), "\"2\"".to_owned()));
     }
+    // Who looks after the edge sees what they are there for.
+    let list = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/instances")).await.json::<InstanceList>();
+    let warm = list.instances.iter().find(|one| one.state == InstanceState::Warm).unwrap();
+    assert_eq!(warm.detail.as_deref(), Some("for visitors who are held on its version"), "{list:?}");
     edge.stop().await;
 }
