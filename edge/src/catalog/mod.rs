@@ -26,6 +26,8 @@ pub mod integrity_pages;
 mod lease;
 pub(crate) mod nodes;
 mod pinned;
+#[cfg(test)]
+pub(crate) mod overtaken;
 pub(crate) mod pointer;
 pub mod protection;
 pub mod records;

@@ -6,6 +6,8 @@
 mod collect;
 mod delete;
 mod delete_places;
+#[cfg(test)]
+mod tests;
 mod undelete;
 mod withdraw;
 

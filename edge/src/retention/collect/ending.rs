@@ -2,6 +2,7 @@
 
 use devanture_config::api::{CollectedEnvironment, WhyCollected};
 use devanture_config::{AppName, PlaceName, VersionId};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Pass;
@@ -76,9 +77,8 @@ impl Retention {
         pass: &mut Pass,
     ) -> Result<(), Error> {
         if !pass.dry_run {
-            // A concurrent restore either was first, or finds its record changed.
-            let same = Change::Put(key.clone(), record.value);
-            let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
+            let end = |deleted: &mut DeletedEnvironment| deleted.until_ms = deleted.until_ms.min(pass.began_ms);
+            let Some(revision) = self.begin_end(&key, &record, end).await? else { return Ok(()) };
             if !self.end_backend(app, Some(name)).await? {
                 return Ok(());
             }
@@ -102,8 +102,8 @@ impl Retention {
         let claimed = match pass.dry_run {
             true => None,
             false => {
-                let same = Change::Put(key.clone(), record.value);
-                let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
+                let end = |deleted: &mut DeletedApp| deleted.until_ms = deleted.until_ms.min(pass.began_ms);
+                let Some(revision) = self.begin_end(&key, &record, end).await? else { return Ok(()) };
                 // The name is free afterwards, and its next owner must not find what was kept under it.
                 if !self.end_backend(app, None).await? {
                     return Ok(());
@@ -129,6 +129,20 @@ impl Retention {
             tracing::info!(app = %app, "an app that was deleted has ended; its name is free");
         }
         Ok(())
+    }
+
+    /// Has nobody restore any more what is about to lose its records, also where its time is not over yet. The revision of
+    /// its record; `None` where a concurrent restore was first.
+    async fn begin_end<T: DeserializeOwned + Serialize>(
+        &self,
+        key: &str,
+        record: &Record,
+        end: impl Fn(&mut T),
+    ) -> Result<Option<Revision>, Error> {
+        let mut deleted: T = records::read(key, record)?;
+        end(&mut deleted);
+        let ended = Change::Put(key.to_owned(), records::write(&deleted)?);
+        self.claim(key.to_owned(), record.revision, ended).await
     }
 
     /// Removes what the backend of an app, or of one environment of it, has kept, and frees its user ids; false where

@@ -1,0 +1,94 @@
+//! A catalog for tests, in which something else happens just before a commit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::broadcast::Receiver;
+
+use super::{Catalog, CatalogState, Change, Commit, Committed, Error, Record, Revision};
+
+/// What happens before a commit, which it is given.
+type Before = Box<dyn FnOnce(&Commit) -> BoxFuture<'static, ()> + Send>;
+
+/// A catalog in which something happens, once, just before a commit.
+pub(crate) struct Overtaken {
+    /// The catalog in which nothing is overtaken.
+    pub(crate) stored: Arc<dyn Catalog>,
+    next: Mutex<Option<(String, Before)>>,
+}
+
+impl Overtaken {
+    pub(crate) fn new(stored: Arc<dyn Catalog>) -> Arc<Self> {
+        Arc::new(Self { stored, next: Mutex::default() })
+    }
+
+    /// Has this happen just before the next commit that changes a record whose key begins with `prefix`.
+    pub(crate) fn before(&self, prefix: &str, before: impl FnOnce(&Commit) -> BoxFuture<'static, ()> + Send + 'static) {
+        *self.next.lock() = Some((prefix.to_owned(), Box::new(before)));
+    }
+
+    /// Has these changes made just before that commit.
+    pub(crate) fn before_commit_of(&self, prefix: &str, changes: Vec<Change>) {
+        let stored = Arc::clone(&self.stored);
+        self.before(prefix, move |_commit| {
+            Box::pin(async move {
+                stored.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+            })
+        });
+    }
+
+    /// Checks that what was waited for has happened.
+    pub(crate) fn assert_overtaken(&self) {
+        assert!(self.next.lock().is_none(), "nothing was committed that was waited for");
+    }
+
+    async fn overtake(&self, commit: &Commit) {
+        let is_it = |prefix: &str| commit.changes.iter().any(|change| key_of(change).starts_with(prefix));
+        let before = {
+            let mut next = self.next.lock();
+            let is_next = next.as_ref().is_some_and(|(prefix, _)| is_it(prefix));
+            if is_next { next.take() } else { None }
+        };
+        if let Some((_, before)) = before {
+            before(commit).await;
+        }
+    }
+}
+
+/// The key that a change is of.
+pub(crate) fn key_of(change: &Change) -> &str {
+    let (Change::Put(key, _) | Change::Delete(key)) = change;
+    key
+}
+
+#[async_trait]
+impl Catalog for Overtaken {
+    async fn get(&self, key: &str) -> Result<Option<Record>, Error> {
+        self.stored.get(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Record)>, Error> {
+        self.stored.list(prefix, after, newest_first, limit).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Revision, Error> {
+        self.overtake(&commit).await;
+        self.stored.commit(commit).await
+    }
+
+    fn watch(&self) -> Receiver<Committed> {
+        self.stored.watch()
+    }
+
+    fn state(&self) -> CatalogState {
+        self.stored.state()
+    }
+}
