@@ -46,3 +46,55 @@ impl Ledger {
         self.clock.0.fetch_max(number, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::{self, Change, Commit};
+    use crate::live::{Domains, Grace, Live};
+    use devanture_config::VersionId;
+    use devanture_config::limits::Limits;
+
+    fn ledger(folder: &tempfile::TempDir) -> Ledger {
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+        Ledger::new(Arc::clone(&catalog), live, &Limits::default())
+    }
+
+    #[test]
+    fn it_goes_with_the_time_and_gives_no_number_twice_or_one_of_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(&folder);
+        let now_us = || u64::try_from(telemetry::since_epoch().as_micros()).unwrap();
+        let before = now_us();
+        let ticks: Vec<u64> = (0..1_000).map(|_| ledger.tick()).collect();
+        assert!(ticks.is_sorted_by(|one, next| one < next) && ticks[0] >= before);
+        let ahead = now_us() + 3_600_000_000;
+        ledger.not_before(ahead);
+        assert_eq!([ledger.tick(), ledger.tick()], [ahead + 1, ahead + 2]);
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_behind_what_an_earlier_process_made_live_or_pointed_an_alias_at() {
+        let live = json!({
+            "version": VersionId::of(b""), "settings": 0, "switched_ms": 0, "deploy": "", "begun": 0, "position": "",
+        });
+        let alias = json!({ "version": VersionId::of(b""), "switched_ms": 0, "begun": 0, "who": "" });
+        for (key, mut record) in [("live/shop/prod", live), ("alias/shop/feature", alias)] {
+            let folder = tempfile::tempdir().unwrap();
+            let ledger = ledger(&folder);
+            let begun = ledger.tick() + 3_600_000_000;
+            record["begun"] = begun.into();
+            let damaged = Change::Put("live/other/prod".to_owned(), b"{".as_slice().into());
+            let put = Change::Put(key.to_owned(), records::write(&record).unwrap());
+            ledger.catalog.commit(Commit { checks: Vec::new(), changes: vec![damaged, put] }).await.unwrap();
+            ledger.continue_clock().await.unwrap();
+            assert_eq!(ledger.tick(), begun + 1, "{key}");
+        }
+    }
+}

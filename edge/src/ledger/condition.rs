@@ -90,4 +90,23 @@ mod tests {
             assert_eq!(condition.check(revision).is_ok(), holds, "{condition:?} {revision:?}");
         }
     }
+
+    #[test]
+    fn what_is_live_is_expected_by_six_digits_or_more_of_it() {
+        let live = VersionId::of(b"live");
+        let id = live.to_string();
+        for (expected, is) in [
+            (&id[..], None),
+            (&id[..6], None),
+            (&id[..6].to_uppercase(), None),
+            (&id[..5], Some(id.clone())),
+            ("", Some(id.clone())),
+            ("nothing", Some(id.clone())),
+        ] {
+            assert_eq!(other_than(expected, Some(live)), is, "{expected}");
+        }
+        assert_eq!(other_than("nothing", None), None);
+        assert_eq!(other_than("noth", None).as_deref(), Some("nothing"));
+        assert_eq!(other_than(&id, None).as_deref(), Some("nothing"));
+    }
 }

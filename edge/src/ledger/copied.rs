@@ -185,6 +185,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::open;
+    use crate::catalog::overtaken::Overtaken;
 
     fn new() -> (tempfile::TempDir, Arc<dyn Catalog>) {
         let folder = tempfile::tempdir().unwrap();
@@ -244,5 +245,30 @@ mod tests {
         write_copied(&*catalog, put("tokens/1")).await.unwrap();
         let used = begin_copy(&*catalog, "a").await.unwrap_err();
         assert!(used.to_string().contains("tokens/1"), "{used}");
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_copy_is_not_copied_on() {
+        let (_folder, catalog) = new();
+        check_finished(&*catalog).await.unwrap();
+        begin_copy(&*catalog, "a").await.unwrap();
+        let unfinished = check_finished(&*catalog).await.unwrap_err();
+        assert!(unfinished.to_string().contains("unfinished copy of a"), "{unfinished}");
+        finish_copy(&*catalog, None).await.unwrap();
+        check_finished(&*catalog).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_two_who_write_one_copy_at_once_one_fails() {
+        let (_folder, stored) = new();
+        let catalog = Overtaken::new(Arc::clone(&stored));
+        begin_copy(&*catalog, "a").await.unwrap();
+        let other = CopyRecord { from: "a".to_owned(), began_ms: 7, finished: None };
+        let other = Change::Put(COPY_KEY.to_owned(), records::write(&other).unwrap());
+        catalog.before_commit_of(COPY_KEY, vec![other]);
+        let second = finish_copy(&*catalog, None).await.unwrap_err();
+        catalog.assert_overtaken();
+        assert_eq!(second.0.code, Code::Conflict);
+        assert!(matches!(take_copied(&*stored).await, Err(NotCopied::Unfinished { .. })));
     }
 }
