@@ -1,4 +1,4 @@
-//! What a collection takes and what it leaves, also where something comes between its look at the records and its commits.
+//! What a collection takes and what it leaves, also where something comes just before one of its commits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
