@@ -13,7 +13,7 @@ use crate::support::{Got, RunningEdge, got};
 fn write_secret(folder: &TempDir) -> String {
     let path = folder.path().join("oidc.secret");
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
-    std::io::Write::write_all(&mut file, b"a secret of the client\n").unwrap();
+    std::io::Write::write_all(&mut file, b"a-secret-of-the-client\n").unwrap();
     path.to_str().unwrap().to_owned()
 }
 
