@@ -62,7 +62,6 @@ pub struct Status {
     /// Whether the live version holds its visitors, as `pin = "session"` says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pins: bool,
-    /// Earlier versions on which visitors are held, the last one first.
     /// Earlier versions on which visitors can be held now, the last one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<VersionId>,

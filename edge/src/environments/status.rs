@@ -62,7 +62,6 @@ impl Environments {
             more_places,
             went_back,
             pins: pointer.as_ref().is_some_and(|pointer| pointer.pins.is_some()),
-            pinned: pointer.as_ref().and_then(|pointer| pointer.pins.clone()).unwrap_or_default().earlier,
             pinned: pointer.as_ref().map_or_else(Vec::new, |pointer| self.pinned(app, environment, pointer)),
             canary: pointer
                 .and_then(|pointer| pointer.canary)

@@ -157,10 +157,8 @@ impl Service for EngineService {
 
     fn answer<R>(&self, request: &RequestHead<'_>, now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
         let mut last_request = self.last_request.take().unwrap_or_default();
-        let LastRequest { host, seen } = &mut *last_request;
-        let put = match host.find(request, || self.is_from_trusted()) {
         let LastRequest { host, seen, last_draw } = &mut *last_request;
-        let put = match host.find(request) {
+        let put = match host.find(request, || self.is_from_trusted()) {
             Ok(found) => {
                 if found == SameHost::No {
                     *seen = Seen::Nothing;
