@@ -25,9 +25,9 @@ pub mod instances;
 pub mod integrity_pages;
 mod lease;
 pub(crate) mod nodes;
-mod pinned;
 #[cfg(test)]
 pub(crate) mod overtaken;
+mod pinned;
 pub(crate) mod pointer;
 pub mod protection;
 pub mod records;

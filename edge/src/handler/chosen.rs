@@ -126,7 +126,8 @@ fn is_asset_of_all(head: &Head<'_>, (answer, file): (&FileAnswer, &ServedFile), 
         return false;
     }
     let is_same = |other: &Arc<Version>| {
-        if is_ruled && !answer.ruled.is_only(&other.rules.fields(head.host, head.path)) {
+        // In both directions: what another version says of the path, or keeps from strangers, is for no shared cache.
+        if !answer.ruled.is_only(&other.rules.fields(head.host, head.path)) || !version.rules.guards_as(&other.rules) {
             return false;
         }
         let Some(twin) = other.indexes.paths.exact(&file.path).and_then(|number| other.file(number)) else {

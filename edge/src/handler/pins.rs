@@ -65,7 +65,7 @@ pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pin
         return Some(Held::default());
     }
     let pointed = pointed(current, pin.version).map(Side::Pointed);
-    let side = pointed.or_else(|| place.pinned(pins, pin.version).map(Side::Earlier));
+    let side = pointed.or_else(|| place.pinned((current, pins), pin.version).map(Side::Earlier));
     let gives = match &side {
         None if place.is_loading_pinned(pins, pin.version) => return None,
         // Another node gave it, which knows of a switch already that comes to this one in a moment.

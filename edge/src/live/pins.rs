@@ -47,12 +47,15 @@ impl Current {
 }
 
 impl Place {
-    /// The earlier version, of those that visitors are held on, whose id begins with `short`.
+    /// The earlier version, of those that visitors are held on beside a live one, whose id begins with `short`.
     #[must_use]
-    pub fn pinned(&self, pins: &Pins, short: &[u8]) -> Option<Arc<Current>> {
+    pub fn pinned(&self, (live, pins): (&Current, &Pins), short: &[u8]) -> Option<Arc<Current>> {
         let (id, now_ms) = (pins.record.earlier.iter().find(|id| id.is_short(short))?, telemetry::now_ms());
         self.replaced.with(|list| {
             let kept = list.iter().find(|kept| kept.current.version.id == *id && kept.until_ms > now_ms)?;
+            if !guards_as(live, &kept.current) {
+                return None;
+            }
             kept.note_visitor(now_ms);
             Some(Arc::clone(&kept.current))
         })
@@ -68,8 +71,11 @@ impl Place {
     #[must_use]
     pub fn all_pinned(&self) -> Vec<Arc<Current>> {
         let pointed = self.pointed();
-        let pins = pointed.as_ref().and_then(|current| current.pins.as_ref());
-        pins.map_or_else(Vec::new, |pins| pins.record.earlier.iter().filter_map(|id| self.earlier(id)).collect())
+        let Some((live, pins)) = pointed.as_ref().and_then(|live| Some((live, live.pins.as_ref()?))) else {
+            return Vec::new();
+        };
+        let earlier = pins.record.earlier.iter().filter_map(|id| self.earlier(id));
+        earlier.filter(|earlier| guards_as(live, earlier)).collect()
     }
 
     /// A version that was live within the grace period.
@@ -81,6 +87,12 @@ impl Place {
     }
 }
 
+/// Whether an earlier version keeps the same paths from strangers as the live one. Anybody can name a version in a cookie,
+/// so that one which shows more would show it to all.
+fn guards_as(live: &Current, earlier: &Current) -> bool {
+    earlier.version.rules.guards_as(&live.version.rules)
+}
+
 impl Live {
     /// The versions of a pointer's `pins` that somebody can be held on now: those that are kept here, and that visitors
     /// came to since they could last be away. Where other nodes answer too, their visitors are not known here, and count
@@ -88,7 +100,9 @@ impl Live {
     #[must_use]
     pub fn held_on(&self, app: &AppName, name: &PlaceName, pins: &PinsRecord, is_alone: bool) -> Vec<VersionId> {
         let Some(place) = self.place(app, name) else { return Vec::new() };
-        let idle_s = place.pointed().and_then(|current| current.pins.as_ref().map(|pins| pins.idle_s));
+        let live = place.pointed();
+        let idle_s = live.as_ref().and_then(|live| live.pins.as_ref().map(|pins| pins.idle_s));
+        let is_guarded = |kept: &Current| live.as_ref().is_some_and(|live| !guards_as(live, kept));
         let away_ms = idle_s.filter(|_| is_alone).map(|idle_s| kept_s(idle_s).saturating_add(1).saturating_mul(1_000));
         // What is not loaded is loaded when somebody comes who is held on it.
         let is_loading = place.is_loading() || place.is_loading_earlier();
@@ -97,6 +111,7 @@ impl Live {
             is_loading && self.is_stored(app, id)
                 || place.replaced.with(|list| {
                     let kept = list.iter().find(|kept| kept.current.version.id == **id && kept.until_ms > now_ms);
+                    let kept = kept.filter(|kept| !is_guarded(&kept.current));
                     kept.is_some_and(|kept| away_ms.is_none_or(|away_ms| kept.visited_within(away_ms, now_ms)))
                 })
         };

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use blake3::Hash;
+use blake3::{Hash, Hasher};
 use devanture_config::heap::{HeapBytes, allocated};
 
 use super::headers::User;
@@ -23,6 +23,14 @@ impl Users {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Gives what tells these from others to a hash.
+    pub(super) fn feed(&self, hasher: &mut Hasher) {
+        hasher.update(&self.0.len().to_le_bytes());
+        for user in &self.0 {
+            hasher.update(user.as_bytes());
+        }
     }
 
     /// Whether `authorization` names one of them; the scheme's name has no case (RFC 9110 §11.1).

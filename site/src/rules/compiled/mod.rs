@@ -7,6 +7,7 @@ mod index;
 pub use cache_rules::Keeping;
 pub use fields::{FieldChanges, append_member};
 
+use blake3::Hash;
 use devanture_config::heap::HeapBytes;
 use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect};
@@ -79,8 +80,8 @@ pub struct CompiledRules {
     redirect_index: PatternIndex,
     field_rules: Box<[FieldRule]>,
     field_index: PatternIndex,
-    /// Whether any of them keeps a path from strangers.
-    guards: bool,
+    /// The hash of those that keep paths from strangers, where there are any.
+    guards: Option<Hash>,
     /// Whether redirects get fields by rules too.
     pub redirects_have_fields: bool,
 }
@@ -100,7 +101,7 @@ impl CompiledRules {
             redirect_index: PatternIndex::new(redirects.iter().map(|rule| &rule.from)),
             redirects: redirects.into(),
             field_index: PatternIndex::new(field_rules.iter().map(|rule| &rule.path)),
-            guards: field_rules.iter().any(|rule| !rule.users.is_empty()),
+            guards: guards(&field_rules),
             field_rules,
             redirects_have_fields,
         }
@@ -192,13 +193,19 @@ impl CompiledRules {
     /// Whether any path is kept from strangers.
     #[must_use]
     pub const fn has_guards(&self) -> bool {
-        self.guards
+        self.guards.is_some()
+    }
+
+    /// Whether these rules keep the same paths from the same people as others do.
+    #[must_use]
+    pub fn guards_as(&self, other: &Self) -> bool {
+        self.guards == other.guards
     }
 
     /// Who may see `path`; [`Access::Everybody`] where no rule keeps it from anybody.
     #[must_use]
     pub fn access(&self, host: &str, path: &str, authorization: Option<&[u8]>) -> Access {
-        if !self.guards {
+        if self.guards.is_none() {
             return Access::Everybody;
         }
         let (mut guarded, mut held) = (false, true);
@@ -215,6 +222,18 @@ impl CompiledRules {
             (true, false) => Access::Refused,
         }
     }
+}
+
+/// The hash of the rules that keep paths from strangers, in their order.
+fn guards(rules: &[FieldRule]) -> Option<Hash> {
+    let mut hasher = blake3::Hasher::new();
+    for rule in rules.iter().filter(|rule| !rule.users.is_empty()) {
+        let text = rule.path.as_str().as_bytes();
+        hasher.update(&text.len().to_le_bytes()).update(text);
+        hasher.update(&[u8::from(rule.path.is_tolerant()), u8::from(rule.path.folds())]);
+        rule.users.feed(&mut hasher);
+    }
+    (hasher.count() > 0).then(|| hasher.finalize())
 }
 
 impl HeapBytes for CompiledRules {
