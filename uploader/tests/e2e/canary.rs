@@ -104,3 +104,52 @@ async fn an_aborted_canary_gives_its_visitors_the_live_backend_again() {
     let history = project.run(&edge, &["history", "--json"]);
     assert!(history.stdout.contains("It is slow."), "{history:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_begins_with_a_version_that_the_edge_has() {
+    let edge = edge().start();
+    let project = Project::new("game", "blue", "");
+    // Pages alone.
+    project.toml("");
+    let blue = project.push(&edge);
+    project.front("green");
+    let green = project.push(&edge);
+    for (arguments, sentence) in [
+        (&["--canary-cookie", "session"][..], "this switch begins none"),
+        (&["--auto", "5,100", "--watch", "60s"], "neither with --watch nor with --rollout"),
+        (&["--canary", "10", "--rollout", "one-first"], "neither with --watch nor with --rollout"),
+        (&["--auto", "5,100", "--dry-run"], "--dry-run is of a switch"),
+        (&["--auto", "25,5"], "--auto: the steps of a canary"),
+        (&["--canary", "10", "--dry-run"], "cannot be used with"),
+        (&["--canary", "100"], "from 1 to 99"),
+    ] {
+        let ran = project.run(&edge, &[&["switch", &blue], arguments].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains(sentence), "{arguments:?}: {ran:?}");
+    }
+    for (arguments, code) in [
+        (["switch", "abcdef", "--canary", "50", "--json"], "not_found"),
+        (["switch", &green, "--canary", "50", "--json"], "bad_request"),
+    ] {
+        let ran = project.run(&edge, &arguments);
+        assert_eq!((ran.code, ran.problem()), (Some(1), code.to_owned()), "{arguments:?}: {ran:?}");
+    }
+    let begun = project.run(&edge, &["switch", &blue, "--canary", "50", "--if-live", &green, "--json"]);
+    assert_eq!(begun.code, Some(0), "{begun:?}");
+    let begun = begun.json();
+    assert_eq!((&begun["live"], &begun["canary"]["version"]), (&green.as_str().into(), &blue.as_str().into()));
+    assert_eq!(begun["canary"]["share"], 50);
+    for (cookie, name) in one_on_each_side(&edge, "blue").await.iter().zip(["green", "blue"]) {
+        let (text, given) = visit(&edge, "/", Some(cookie)).await;
+        assert!(text.contains(name) && given.is_none(), "{name}: {text}");
+    }
+    let running = project.run(&edge, &["switch", &blue, "--canary", "10"]);
+    assert!(running.code == Some(1) && running.stderr.contains("[canary_running]"), "{running:?}");
+    assert_eq!(canary(&project, &edge, &["abort"])["canary"], Value::Null);
+    let begun =
+        project.run(&edge, &["switch", &blue, "--auto", "5,100", "--every", "1h", "--canary-cookie", "session"]);
+    assert_eq!(begun.code, Some(0), "{begun:?}");
+    for expected in ["5 % of the visitors", "session", "finish at ", "devanture canary finish"] {
+        assert!(begun.stdout.contains(expected), "{expected}: {begun:?}");
+    }
+    assert_eq!(canary(&project, &edge, &["finish"])["version"], blue.as_str());
+}
