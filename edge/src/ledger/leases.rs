@@ -143,7 +143,7 @@ impl Drop for Lease {
         for digest in blobs(&self.what) {
             give_back(&mut held.blobs, &digest);
         }
-        if held.blobs.len() < held.blobs.capacity() / 4 {
+        if held.blobs.len() <= held.blobs.capacity() / 4 {
             // It would keep the room for the largest version that was ever pushed.
             held.blobs.shrink_to_fit();
         }

@@ -188,7 +188,7 @@ async fn what_was_found_out_of_files_is_not_looked_for_when_their_version_is_loa
 async fn short_encodings_of_a_file_are_held_as_one_piece() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), Compress::default(), patient()).await;
-    world.push(&shop(), &[("index.html", page()), ("a.js", script(1, 1))]).await;
+    world.push(&shop(), &[("index.html", page()), ("a.js", b"const price = 1;\n".repeat(300))]).await;
     let live = world.live(&shop());
     let file = live.files.iter().find(|file| *file.path == *"a.js").unwrap();
     let encoded = file.representations.iter().take(file.available().len()).skip(1);
