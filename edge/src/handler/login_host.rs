@@ -264,7 +264,7 @@ impl Handler {
             Unconfirmed::Limited { .. } => (Refused::TooManyAttempts, Refused::TooManyAttempts.row().1),
             Unconfirmed::NoRole => (Refused::Protected, NO_ROLE),
             Unconfirmed::Refused => (Refused::Protected, NOT_LOGGED_IN),
-            Unconfirmed::Unavailable => (Refused::Unavailable, NO_PROVIDER),
+            Unconfirmed::Unavailable | Unconfirmed::Unusable => (Refused::Unavailable, NO_PROVIDER),
         };
         let url = format!("{}{}", self.live.domains().url(&ticket.host), ticket.to);
         let retry_s = match unconfirmed {

@@ -61,7 +61,7 @@ async fn a_state_is_good_in_its_own_browser_and_once() {
     is_refused(&browser.open(&back).await, "a second time");
     browser.jar = before;
     is_refused(&browser.open(&back).await, "a second time, with the cookie of the first");
-    assert_eq!(provider.state().redeemed, 2);
+    assert_eq!(provider.state().redeemed, 1, "the provider hears of a login once");
     edge.stop().await;
 }
 
@@ -295,6 +295,43 @@ async fn codes_that_are_refused_are_limited() {
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{}", answer.text());
     assert!(answer.headers.contains_key("retry-after"));
     assert_eq!(provider.state().redeemed, 3, "the provider is not asked");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_begun_login_sends_the_provider_one_code_whatever_it_answers() {
+    let provider = Provider::start().await;
+    let edge = provider.setup().with_limit("login_attempts_per_address_max", 3).start().await;
+    protect_both(&edge).await;
+    // As what stands before a provider answers codes that look like an attack.
+    provider.state().broken.insert("/token", 403);
+    let mut browser = Browser::new(&edge);
+    let back = browser.stop_at(SHOP, "callback?").await;
+    let before = browser.jar.clone();
+    assert_eq!(browser.open(&back).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    browser.jar = before;
+    is_refused(&browser.open(&back).await, "the same login again");
+    assert_eq!(provider.state().waiting, 1);
+    // What a provider answers so counts, as what it refuses does.
+    let third = Browser::new(&edge).log_in(SHOP, "%2F").await;
+    assert_eq!(third.status, StatusCode::SERVICE_UNAVAILABLE, "{}", third.text());
+    let limited = Browser::new(&edge).log_in(SHOP, "%2F").await;
+    assert_eq!(limited.status, StatusCode::TOO_MANY_REQUESTS, "{}", limited.text());
+    assert_eq!(provider.state().waiting, 2);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_provider_that_is_busy_is_left_alone_and_what_it_does_not_hear_of_does_not_count() {
+    let provider = Provider::start().await;
+    let edge = provider.setup().with_limit("login_attempts_per_address_max", 2).start().await;
+    protect_both(&edge).await;
+    provider.state().broken.insert("/token", 429);
+    for number in 0..5 {
+        let answer = Browser::new(&edge).log_in(SHOP, "%2F").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{number}: {}", answer.text());
+    }
+    assert_eq!(provider.state().waiting, 1);
     edge.stop().await;
 }
 

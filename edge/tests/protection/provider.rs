@@ -154,7 +154,7 @@ impl State {
             format!("HTTP/1.1 {status} Said\r\ncontent-length: {length}\r\nconnection: close\r\n{fields}\r\n{body}")
         };
         if let Some(status) = self.broken.get(path) {
-            return of(*status, "location: http://192.0.2.1/\r\n", "");
+            return of(*status, &broken_fields(*status), "");
         }
         match path {
             "/.well-known/openid-configuration" => {
@@ -230,6 +230,12 @@ impl State {
         let id_token = token(&json!({ "alg": "EdDSA", "kid": "k1" }), &claims, |bytes| key.sign("EdDSA", bytes));
         Some(json!({ "access_token": "a", "token_type": "Bearer", "id_token": id_token }))
     }
+}
+
+/// A busy one says for how long.
+fn broken_fields(status: u16) -> String {
+    let retry = if status == 429 { "retry-after: 60\r\n" } else { "" };
+    format!("location: http://192.0.2.1/\r\n{retry}")
 }
 
 fn pairs(text: &str) -> BTreeMap<String, String> {

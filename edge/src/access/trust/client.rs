@@ -1,13 +1,15 @@
 //! The edge as a client of the provider of `[oidc]`: requests to its endpoints, with the secret where the client has one.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use devanture_config::api::Secret;
 use devanture_config::edge_toml::Oidc;
-use http::{HeaderValue, StatusCode};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::fetch::Endpoints;
@@ -23,32 +25,47 @@ pub(super) struct Client {
     secret: Option<Secret>,
 }
 
+/// Seconds without a form for a provider that is busy or down, where it names none, and most of those that it may name.
+const PAUSE_S: u64 = 2;
+const PAUSE_S_MAX: u64 = 60;
+
 /// The provider cannot be used; the log says why.
-#[derive(Debug)]
-pub(super) struct Unusable;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// Nothing was sent to it.
+    Unsent,
+    /// It was sent something, and did not answer as it should.
+    Sent,
+}
 
 impl Trusts {
     /// The client at a provider.
     pub(super) async fn client(&self, oidc: Arc<Oidc>) -> Result<Client, Unusable> {
         let read = |path| {
             client_secret::read(path).map_err(|error| {
-                tracing::error!(path = %path.display(), %error, "the secret of the client of [oidc] cannot be used");
-                Unusable
+                if self.log_quota.take() {
+                    let path = path.display();
+                    tracing::error!(%path, %error, "the secret of the client of [oidc] cannot be used");
+                }
+                Unusable::Unsent
             })
         };
         let secret = oidc.client_secret_file.as_deref().map(read).transpose()?;
-        let endpoints = self.issuers.endpoints(&oidc.issuer).await.map_err(|_wait| Unusable)?;
+        let endpoints = self.issuers.endpoints(&oidc.issuer).await.map_err(|_wait| Unusable::Unsent)?;
         Ok(Client { oidc, endpoints, secret })
     }
 
     /// Sends a form to an endpoint as the client, whose secret the provider checks (RFC 6749 §2.3.1). Any status is an
-    /// answer.
+    /// answer. After one that says that it is too busy, or down, nothing is sent for a while.
     pub(super) async fn send(
         &self,
         client: &Client,
         url: &str,
         fields: &[(&str, &str)],
     ) -> Result<(StatusCode, Bytes), Unusable> {
+        if self.paused_until.lock().is_some_and(|until| Instant::now() < until) {
+            return Err(Unusable::Unsent);
+        }
         let Client { oidc, endpoints, secret } = client;
         let mut pairs = vec![("client_id", oidc.client_id.as_str())];
         pairs.extend_from_slice(fields);
@@ -62,11 +79,27 @@ impl Trusts {
             Some(secret) => pairs.push(("client_secret", secret.expose())),
             None => {}
         }
-        self.issuers.fetcher.post(url, form(&pairs), authorization).await.map_err(|error| {
-            tracing::warn!(issuer = %oidc.issuer, %error, "the provider of [oidc] does not answer");
-            Unusable
-        })
+        let answered = self.issuers.fetcher.post(url, form(&pairs), authorization).await;
+        let (head, body) = answered.map_err(|error| {
+            if self.log_quota.take() {
+                tracing::warn!(issuer = %oidc.issuer, %error, "the provider of [oidc] does not answer");
+            }
+            if error.was_sent() { Unusable::Sent } else { Unusable::Unsent }
+        })?;
+        if let Some(pause) = pause_after(head.status, &head.headers) {
+            *self.paused_until.lock() = Some(Instant::now() + pause);
+        }
+        Ok((head.status, body))
     }
+}
+
+/// For how long nothing is sent after an answer with this status (RFC 6585 §4, RFC 9110 §15.6).
+fn pause_after(status: StatusCode, head: &HeaderMap) -> Option<Duration> {
+    if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
+        return None;
+    }
+    let seconds = head.get(RETRY_AFTER).and_then(|field| field.to_str().ok()?.parse::<u64>().ok());
+    Some(Duration::from_secs(seconds.unwrap_or(PAUSE_S).clamp(1, PAUSE_S_MAX)))
 }
 
 /// Pairs as a query or a form has them.
@@ -82,6 +115,17 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_that_is_busy_or_down_is_left_alone_for_a_bounded_time() {
+        let pause = |status: u16, retry: &str| {
+            let head = HeaderMap::from_iter([(RETRY_AFTER, retry.parse().unwrap())]);
+            pause_after(StatusCode::from_u16(status).unwrap(), &head).map(|pause| pause.as_secs())
+        };
+        assert_eq!((pause(200, "9"), pause(400, "9"), pause(403, "9")), (None, None, None));
+        assert_eq!((pause(429, "9"), pause(503, "0"), pause(500, "86400")), (Some(9), Some(1), Some(60)));
+        assert_eq!(pause(429, "Fri, 27 Nov 2026 12:00:00 GMT"), Some(2));
+    }
 
     #[test]
     fn nothing_in_a_value_ends_it() {

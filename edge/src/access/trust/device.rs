@@ -92,7 +92,7 @@ impl Credentials {
         let Some(answer) = answer else {
             let issuer = &client.oidc.issuer;
             tracing::error!(%issuer, %status, "the provider begins no login: is the device grant allowed, and the secret right?");
-            return Err(silent(Unusable));
+            return Err(silent(Unusable::Sent));
         };
         Ok(DevicePrompt {
             device_code: answer.device_code,
@@ -117,7 +117,7 @@ impl Credentials {
             self.attempts.take_back_identity(&attempt);
         }
         match polled? {
-            Polled::BadClient => Err(silent(Unusable)),
+            Polled::BadClient => Err(silent(Unusable::Sent)),
             Polled::Denied => Err(Problem::new(Code::Forbidden, "The login was denied at the provider.").into()),
             Polled::Ended => {
                 let detail = "The code was not confirmed in time, or the device code is none.";
@@ -169,7 +169,7 @@ fn device_endpoints(client: &Client) -> Result<(&str, &str), Error> {
     let endpoints = &client.endpoints;
     endpoints.device.as_deref().zip(endpoints.token.as_deref()).ok_or_else(|| {
         tracing::error!(issuer = %client.oidc.issuer, "the provider names no endpoints of the device grant over https://");
-        silent(Unusable)
+        silent(Unusable::Sent)
     })
 }
 

@@ -61,6 +61,17 @@ pub(super) enum Error {
     Tls(String),
 }
 
+impl Error {
+    /// Whether the issuer may have read the request.
+    pub(super) fn was_sent(&self) -> bool {
+        match self {
+            Self::Address { .. } | Self::Tls(_) => false,
+            Self::Connection { error, .. } => !error.is_connect(),
+            _ => true,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,
@@ -125,7 +136,7 @@ impl Fetcher {
         url: &str,
         form: String,
         authorization: Option<HeaderValue>,
-    ) -> Result<(StatusCode, Bytes), Error> {
+    ) -> Result<(Parts, Bytes), Error> {
         let mut request = Request::post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
@@ -134,7 +145,7 @@ impl Fetcher {
         let request = request.map_err(|error| Error::Address { url: url.to_owned(), error })?;
         let late = Error::TooSlow(self.time_max.as_millis());
         let (body, head) = timeout(self.time_max, self.send(url, request)).await.unwrap_or(Err(late))?;
-        Ok((head.status, body))
+        Ok((head, body))
     }
 
     async fn fetch(&self, issuer: &Issuer) -> Result<Published, Error> {

@@ -21,13 +21,17 @@ mod oidc;
 mod visitor;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use devanture_config::AppName;
 use devanture_config::edge_toml::{Issuer, Oidc, Trust};
 use devanture_config::limits::Limits;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use super::attempts::Quota;
+use crate::ledger::{Windows, ms_since};
 use keys::Issuers;
 
 pub use client_secret::{BadSecretFile, check_secret_file};
@@ -43,17 +47,29 @@ pub(super) struct Trusts {
     issuers: Issuers,
     /// Logins of visitors that the provider may confirm at once.
     visitors: Semaphore,
+    /// When the provider may be sent forms again, after it answered that it is sent too many, or that it is down.
+    paused_until: Mutex<Option<Instant>>,
+    began: Instant,
+    /// States of logins whose code was sent to the provider: windows with one attempt each.
+    redeemed: Mutex<Windows<[u8; 32]>>,
+    /// Lines of the log about the provider: strangers cause them, too.
+    log_quota: Quota,
 }
 
 impl Trusts {
     /// None yet.
     pub(super) fn new(limits: &Limits) -> Self {
         let visitors_max = usize::try_from(limits.visitor_logins_at_once_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let keys_max = usize::try_from(limits.login_keys_max).unwrap_or(usize::MAX);
         Self {
             all: ArcSwap::default(),
             oidc: ArcSwapOption::empty(),
             issuers: Issuers::new(limits),
             visitors: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
+            paused_until: Mutex::default(),
+            began: Instant::now(),
+            redeemed: Mutex::new(Windows::new(1, keys_max, visitor::LOGIN_MS_MAX)),
+            log_quota: Quota::of_the_log(),
         }
     }
 
@@ -63,6 +79,23 @@ impl Trusts {
         let oidc = self.oidc.load_full().filter(|oidc| oidc::client_of(oidc) == client)?;
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         Some(app.is_some_and(|app| oidc.grant(&groups, Some(app), None).is_some()))
+    }
+
+    /// Whether a login with this state has its code redeemed for the first time. Remembered are a bounded number of them.
+    fn is_first(&self, state: &blake3::Hash) -> bool {
+        let now_ms = ms_since(self.began);
+        let mut redeemed = self.redeemed.lock();
+        let is_first = redeemed.wait_ms(state.as_bytes(), now_ms).is_none();
+        if is_first {
+            redeemed.add(state.as_bytes(), now_ms);
+        }
+        drop(redeemed);
+        is_first
+    }
+
+    /// The code of a login was not sent after all.
+    fn take_back_first(&self, state: &blake3::Hash) {
+        self.redeemed.lock().clear(state.as_bytes());
     }
 
     /// Replaces all of them. Keys of issuers that stay are not fetched again.

@@ -16,7 +16,7 @@ use rand::RngCore as _;
 use serde::Deserialize;
 
 use super::claims::check_times;
-use super::client::form;
+use super::client::{Unusable, form};
 use super::jwks::Verdict;
 use super::jwt::{self, Jwt};
 use super::{exchange, oidc};
@@ -28,6 +28,9 @@ use crate::telemetry;
 const SECRET_BYTES: usize = 32;
 /// Longest code that is redeemed, in bytes.
 const CODE_BYTES_MAX: usize = 4_096;
+
+/// Longest time for which a begun login is remembered, in milliseconds: that of its cookie, and more.
+pub(super) const LOGIN_MS_MAX: u64 = 900_000;
 
 /// The secret of one login, which one browser has.
 pub(crate) struct LoginSecret([u8; SECRET_BYTES]);
@@ -52,13 +55,24 @@ pub(crate) enum Unconfirmed {
     NoRole,
     /// The provider did not confirm it, or what it sent is not of this login.
     Refused,
-    /// The provider cannot be reached, is none at which browsers log in, or is busy.
+    /// The provider cannot be reached, is none at which browsers log in, or is busy; nothing was sent to it.
     Unavailable,
+    /// It was sent a code, and answered neither that it is good nor that it is bad.
+    Unusable,
 }
 
 #[derive(Deserialize)]
 struct TokenAnswer {
     id_token: String,
+}
+
+impl From<Unusable> for Unconfirmed {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Unsent => Self::Unavailable,
+            Unusable::Sent => Self::Unusable,
+        }
+    }
 }
 
 impl LoginSecret {
@@ -120,7 +134,10 @@ impl Credentials {
         let oidc = self.trusts.oidc.load_full().ok_or(Unconfirmed::Unavailable)?;
         let endpoints = self.trusts.issuers.endpoints(&oidc.issuer).await.map_err(|_wait| Unconfirmed::Unavailable)?;
         let (Some(address), Some(_)) = (&endpoints.authorization, &endpoints.token) else {
-            tracing::warn!(issuer = %oidc.issuer, "the provider of `[oidc]` publishes no way for browsers to log in");
+            if self.trusts.log_quota.take() {
+                let issuer = &oidc.issuer;
+                tracing::warn!(%issuer, "the provider of `[oidc]` publishes no way for browsers to log in");
+            }
             return Err(Unconfirmed::Unavailable);
         };
         let query = form(&[
@@ -154,15 +171,15 @@ impl Credentials {
             Unconfirmed::Limited { retry_s: exchange::seconds(wait) }
         })?;
         let confirmed = self.redeem((code, issuer), callback, secret, app, from).await;
-        // What is let in, and what no other code can help, does not count.
-        if !matches!(confirmed, Err(Unconfirmed::Refused)) {
+        // What is let in does not count, nor what no other code can help, nor what the provider knows nothing of.
+        if !matches!(confirmed, Err(Unconfirmed::Refused | Unconfirmed::Unusable)) {
             self.attempts.take_back_identity(&attempt);
         }
         let outcome = match &confirmed {
             Ok(_) => "ok",
             Err(Unconfirmed::NoRole) => "no_role",
             Err(Unconfirmed::Limited { .. } | Unconfirmed::Refused) => "refused",
-            Err(Unconfirmed::Unavailable) => "unavailable",
+            Err(Unconfirmed::Unavailable | Unconfirmed::Unusable) => "unavailable",
         };
         exchange::count(exchange::OIDC_LABEL, outcome);
         confirmed
@@ -185,8 +202,7 @@ impl Credentials {
             return Err(self.not_confirmed("the code is empty or too long", app, from));
         }
         let _permit = self.trusts.visitors.try_acquire().map_err(|_busy| Unconfirmed::Unavailable)?;
-        let unavailable = |_unusable| Unconfirmed::Unavailable;
-        let client = self.trusts.client(Arc::clone(&oidc)).await.map_err(unavailable)?;
+        let client = self.trusts.client(Arc::clone(&oidc)).await?;
         let address = client.endpoints.token.as_ref().ok_or(Unconfirmed::Unavailable)?;
         let fields = [
             ("grant_type", "authorization_code"),
@@ -194,7 +210,16 @@ impl Credentials {
             ("redirect_uri", callback),
             ("code_verifier", &secret.verifier()),
         ];
-        let (status, answer) = self.trusts.send(&client, address, &fields).await.map_err(unavailable)?;
+        // Each begun login sends the provider one code, whatever its browser comes back with.
+        let state = secret.state();
+        if !self.trusts.is_first(&state) {
+            return Err(self.not_confirmed("a code of this login was redeemed before", app, from));
+        }
+        let sent = self.trusts.send(&client, address, &fields).await;
+        if sent == Err(Unusable::Unsent) {
+            self.trusts.take_back_first(&state);
+        }
+        let (status, answer) = sent?;
         match status {
             StatusCode::OK => {}
             // RFC 6749 §5.2.
@@ -202,8 +227,10 @@ impl Credentials {
                 return Err(self.not_confirmed("the provider refuses the code, or the client", app, from));
             }
             _ => {
-                tracing::warn!(issuer = %oidc.issuer, %status, "a code cannot be redeemed at its issuer");
-                return Err(Unconfirmed::Unavailable);
+                if self.trusts.log_quota.take() {
+                    tracing::warn!(issuer = %oidc.issuer, %status, "a code cannot be redeemed at its issuer");
+                }
+                return Err(Unconfirmed::Unusable);
             }
         }
         let Ok(TokenAnswer { id_token }) = serde_json::from_slice(&answer) else {
