@@ -16,8 +16,14 @@ fn pushed(folder: &std::path::Path) -> (Edge, String) {
     std::fs::create_dir(folder.join("www")).unwrap();
     std::fs::write(folder.join("www/index.html"), "<title>the shop</title><p>the shop</p>").unwrap();
     let pushed = edge.push("shop", &folder.join("www"));
+    let host = preview_of(&pushed);
+    (edge, host)
+}
+
+/// The hostname of the preview of a push.
+fn preview_of(pushed: &Value) -> String {
     let preview = pushed["urls"]["preview"].as_str().unwrap();
-    (edge, preview.strip_prefix("https://").unwrap().split(':').next().unwrap().to_owned())
+    preview.strip_prefix("https://").unwrap().split(':').next().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +57,7 @@ async fn a_person_logs_in_with_an_account_at_the_hostname_that_is_for_it() {
     let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1);
     let edge = edge.with_table("[names]\nlogin = \"login.localhost\"\n").start();
     std::fs::write(www.path().join("index.html"), "<title>the shop</title><p>the shop</p>").unwrap();
-    edge.push("shop", www.path());
+    let preview = preview_of(&edge.push("shop", www.path()));
     let mut account = edge.command(www.path(), "shop", &["account", "create", "ada", "--scope", "read"]);
     let made = Ran::fed(&mut account, &format!("{PASSWORD}\n"));
     assert_eq!(made.code, Some(0), "{made:#?}");
@@ -69,6 +75,23 @@ async fn a_person_logs_in_with_an_account_at_the_hostname_that_is_for_it() {
     page.wait_for("document.title === 'the shop'").await;
     assert_eq!(page.evaluate("location.hostname + location.search").await, "shop.localhost?from=a%20chat");
     assert_eq!(page.evaluate("document.cookie").await, "");
+    page.close().await;
+    // The next hostname takes a click, and no password.
+    assert!(edge.run("shop", &["protect", "previews", "accounts"]).stdout.contains("previews: accounts"));
+    let page = browser.open(&edge.url(&preview, "/")).await;
+    page.evaluate("document.querySelector('#login').click()").await;
+    page.wait_for("document.querySelector('#go-on') !== null").await;
+    assert_eq!(page.evaluate("location.hostname").await, "login.localhost");
+    assert_eq!(page.evaluate("document.querySelector('#password') === null").await, true);
+    page.evaluate("document.querySelector('#go-on').click()").await;
+    page.wait_for("document.title === 'the shop'").await;
+    assert_eq!(page.evaluate("location.hostname").await, preview.as_str());
+    page.close().await;
+    let page = browser.open(&edge.url("login.localhost", "/.well-known/devanture/logout")).await;
+    page.evaluate("document.querySelector('#logout').click()").await;
+    page.wait_for("document.querySelector('#notice') !== null").await;
+    let text = page.evaluate("document.body.textContent").await;
+    assert!(text.as_str().unwrap().contains("Nobody is logged in here"), "{text}");
     page.close().await;
     browser.quit().await;
 }
