@@ -33,5 +33,6 @@ mod signing;
 mod switches;
 mod trust;
 mod upgrades;
+mod visitors;
 mod webhooks;
 pub(crate) mod world;
