@@ -75,10 +75,9 @@ async fn a_person_logs_in_with_an_account_at_the_hostname_that_is_for_it() {
     page.wait_for("document.title === 'the shop'").await;
     assert_eq!(page.evaluate("location.hostname + location.search").await, "shop.localhost?from=a%20chat");
     assert_eq!(page.evaluate("document.cookie").await, "");
-    page.close().await;
     // The next hostname takes a click, and no password.
     assert!(edge.run("shop", &["protect", "previews", "accounts"]).stdout.contains("previews: accounts"));
-    let page = browser.open(&edge.url(&preview, "/")).await;
+    page.go(&edge.url(&preview, "/")).await;
     page.evaluate("document.querySelector('#login').click()").await;
     page.wait_for("document.querySelector('#go-on') !== null").await;
     assert_eq!(page.evaluate("location.hostname").await, "login.localhost");
@@ -86,8 +85,7 @@ async fn a_person_logs_in_with_an_account_at_the_hostname_that_is_for_it() {
     page.evaluate("document.querySelector('#go-on').click()").await;
     page.wait_for("document.title === 'the shop'").await;
     assert_eq!(page.evaluate("location.hostname").await, preview.as_str());
-    page.close().await;
-    let page = browser.open(&edge.url("login.localhost", "/.well-known/devanture/logout")).await;
+    page.go(&edge.url("login.localhost", "/.well-known/devanture/logout")).await;
     page.evaluate("document.querySelector('#logout').click()").await;
     page.wait_for("document.querySelector('#notice') !== null").await;
     let text = page.evaluate("document.body.textContent").await;
