@@ -27,6 +27,8 @@ mod shared_secret;
 mod shares;
 mod system_write;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod update;
 mod versions;
 mod windows;

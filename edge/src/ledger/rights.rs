@@ -169,3 +169,133 @@ impl Actor {
             .into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::VersionId;
+
+    use super::*;
+    use crate::ledger::Credential;
+
+    /// A token for everything, one app, or one environment of it.
+    fn token(scope: Scope, place: (Option<&str>, Option<&str>)) -> Actor {
+        let (app, environment) = (place.0.map(app), place.1.map(place_of));
+        Actor { scope, app, environment, credential: Credential::Token("t1".to_owned()), ..Actor::local() }
+    }
+
+    fn app(name: &str) -> AppName {
+        name.parse().unwrap()
+    }
+
+    fn place_of(name: &str) -> PlaceName {
+        name.parse().unwrap()
+    }
+
+    fn code(result: Result<(), Error>) -> Option<Code> {
+        result.err().map(|error| error.0.code)
+    }
+
+    const EDGE: (Option<&str>, Option<&str>) = (None, None);
+    const SHOP: (Option<&str>, Option<&str>) = (Some("shop"), None);
+    const PROD: (Option<&str>, Option<&str>) = (Some("shop"), Some("prod"));
+    const PREVIEW: (Option<&str>, Option<&str>) = (Some("shop"), Some("preview"));
+
+    #[test]
+    fn a_token_acts_in_its_app_and_its_environment_up_to_its_scope() {
+        let (none, forbidden, missing) = (None, Some(Code::Forbidden), Some(Code::NotFound));
+        for (own, place, wanted, environment, expected) in [
+            (Scope::Push, EDGE, Scope::Push, None, none),
+            (Scope::Push, EDGE, Scope::Promote, None, forbidden),
+            (Scope::Push, SHOP, Scope::Read, Some("prod"), none),
+            (Scope::Push, SHOP, Scope::Push, Some("staging"), none),
+            (Scope::Push, SHOP, Scope::Admin, Some("prod"), forbidden),
+            (Scope::Admin, PROD, Scope::Admin, Some("prod"), none),
+            (Scope::Admin, PROD, Scope::Read, Some("staging"), forbidden),
+            (Scope::Push, PROD, Scope::Admin, Some("prod"), forbidden),
+            (Scope::Push, PROD, Scope::Push, None, none),
+            (Scope::Admin, (Some("other"), None), Scope::Read, None, missing),
+            (Scope::Admin, (Some("other"), Some("prod")), Scope::Read, Some("prod"), missing),
+        ] {
+            let environment = environment.map(place_of);
+            let may = token(own, place).may(wanted, &app("shop"), environment.as_ref());
+            assert_eq!(code(may), expected, "{own} {place:?} {wanted} {environment:?}");
+        }
+    }
+
+    #[test]
+    fn what_reaches_every_environment_or_every_app_wants_a_token_for_all_of_them() {
+        let shop = app("shop");
+        for (scope, place, everywhere, in_every_app) in [
+            (Scope::Admin, EDGE, None, None),
+            (Scope::Promote, EDGE, Some(Code::Forbidden), Some(Code::Forbidden)),
+            (Scope::Admin, SHOP, None, Some(Code::Forbidden)),
+            (Scope::Admin, PROD, Some(Code::Forbidden), Some(Code::Forbidden)),
+            (Scope::Admin, (Some("other"), None), Some(Code::NotFound), Some(Code::Forbidden)),
+            (Scope::Admin, (None, Some("prod")), Some(Code::Forbidden), Some(Code::Forbidden)),
+        ] {
+            let actor = token(scope, place);
+            assert_eq!(code(actor.may_everywhere(Scope::Admin, &shop)), everywhere, "{scope} {place:?}");
+            assert_eq!(code(actor.may_in_every_app(Scope::Admin)), in_every_app, "{scope} {place:?}");
+            assert_eq!(code(actor.must_be_admin()), in_every_app, "{scope} {place:?}");
+            assert_eq!(actor.is_admin_of_all(), in_every_app.is_none(), "{scope} {place:?}");
+        }
+        assert_eq!(code(token(Scope::Push, EDGE).may_in_every_app(Scope::Push)), None);
+        let of = |scope, place| token(scope, place).is_admin_in(&place_of("prod"));
+        assert!(of(Scope::Admin, EDGE) && of(Scope::Admin, SHOP) && of(Scope::Admin, PROD));
+        assert!(!of(Scope::Admin, PREVIEW) && !of(Scope::Promote, PROD) && !of(Scope::Promote, EDGE));
+    }
+
+    #[test]
+    fn another_environment_is_compared_by_whom_may_promote_and_by_previews_that_may_push() {
+        let prod = place_of("prod");
+        let staging = (Some("shop"), Some("staging"));
+        for (scope, place, may) in [
+            (Scope::Read, SHOP, true),
+            (Scope::Read, PROD, true),
+            (Scope::Read, staging, false),
+            (Scope::Push, staging, false),
+            (Scope::Promote, staging, true),
+            (Scope::Read, PREVIEW, false),
+            (Scope::Push, PREVIEW, true),
+            (Scope::Promote, PREVIEW, true),
+        ] {
+            let compared = token(scope, place).may_compare(&app("shop"), &prod);
+            assert_eq!(code(compared), (!may).then_some(Code::Forbidden), "{scope} {place:?}");
+        }
+    }
+
+    #[test]
+    fn an_alias_is_its_environments_or_that_of_the_previews_which_pointed_it_last() {
+        let alias = |environment: Option<&str>| AliasRecord {
+            version: VersionId::of(b""),
+            switched_ms: 0,
+            begun: 0,
+            who: "ada".to_owned(),
+            environment: environment.map(place_of),
+            expires_ms: None,
+            halves_begun: None,
+        };
+        let staging = (Some("shop"), Some("staging"));
+        for (place, name, of, may_alias, has) in [
+            (SHOP, "feature", None, true, true),
+            (staging, "staging", None, true, true),
+            (staging, "feature", None, false, false),
+            (staging, "feature", Some("staging"), false, false),
+            (PREVIEW, "preview", None, true, true),
+            (PREVIEW, "feature", Some("preview"), true, true),
+            (PREVIEW, "feature", Some("staging"), true, false),
+            (PREVIEW, "feature", None, true, false),
+        ] {
+            let (actor, name) = (token(Scope::Push, place), place_of(name));
+            let forbidden = |may: bool| (!may).then_some(Code::Forbidden);
+            assert_eq!(
+                code(actor.may_alias(Scope::Push, &app("shop"), &name)),
+                forbidden(may_alias),
+                "{place:?} {name}"
+            );
+            assert_eq!(actor.has_alias(&name, &alias(of)), has, "{place:?} {name} {of:?}");
+            assert_eq!(code(actor.may_move(&name, Some(&alias(of)))), forbidden(has), "{place:?} {name} {of:?}");
+            assert_eq!(code(actor.may_move(&name, None)), None);
+        }
+    }
+}

@@ -32,3 +32,25 @@ pub(crate) async fn shared_secret(catalog: &dyn Catalog, key: &str) -> Result<[u
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::catalog::overtaken::Overtaken;
+
+    #[tokio::test]
+    async fn the_one_that_is_made_first_is_that_of_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let stored = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let catalog = Overtaken::new(Arc::clone(&stored));
+        let first = ProofSecret { key: hex::encode([7; 32]) };
+        catalog.before_commit_of("secret", vec![Change::Put("secret".to_owned(), records::write(&first).unwrap())]);
+        assert_eq!(shared_secret(&*catalog, "secret").await.unwrap(), [7; 32]);
+        catalog.assert_overtaken();
+        assert_eq!(shared_secret(&*stored, "secret").await.unwrap(), [7; 32]);
+        let (one, other) = (shared_secret(&*stored, "one").await.unwrap(), shared_secret(&*stored, "other").await);
+        assert!(one != [0; 32] && one != other.unwrap(), "each is random");
+    }
+}

@@ -135,4 +135,24 @@ mod tests {
         }
         assert!(windows.wait_ms(&0, 10).is_some());
     }
+
+    #[test]
+    fn what_no_longer_counts_makes_room_first_and_then_the_oldest_of_those_with_fewest() {
+        let mut windows = Windows::new(5, 8, 100);
+        for now_ms in [900, 900, 900] {
+            windows.add(&"over", now_ms);
+        }
+        for (name, now_ms) in
+            [("b", 951), ("a", 950), ("c", 952), ("d", 953), ("e", 954), ("twice", 901), ("twice", 902)]
+        {
+            windows.add(&name, now_ms);
+        }
+        windows.add(&"f", 960);
+        windows.add(&"g", 1_000);
+        let mut left: Vec<_> = windows.attempts.keys().copied().collect();
+        left.sort_unstable();
+        assert_eq!(left, ["b", "c", "d", "e", "f", "g", "twice"]);
+        windows.clear(&"twice");
+        assert!(!windows.attempts.contains_key("twice"));
+    }
 }
