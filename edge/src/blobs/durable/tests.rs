@@ -23,6 +23,36 @@ fn law_6_a_file_is_synced_before_its_name_and_the_folder_after() {
 }
 
 #[test]
+fn law_6_a_file_that_is_moved_or_begun_is_synced_into_its_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    make_folder(&from).unwrap();
+    make_folder(&to).unwrap();
+    write_file(&from.join("a"), b"bytes", FILE_MODE).unwrap();
+    let [at_from, at_to] = [&from, &to].map(|folder| arm(folder, Fault::None, 0));
+    assert!(move_file(&from.join("a"), &to.join("a")).unwrap());
+    assert_eq!((at_from.steps(), at_to.steps()), (vec![Step::SyncFolder], vec![Step::Rename, Step::SyncFolder]));
+    drop(at_to);
+    let log = arm(&to, Fault::None, 0);
+    open_append(&to.join("log"), FILE_MODE).unwrap();
+    assert_eq!(log.steps(), [Step::Create, Step::SyncFolder]);
+}
+
+#[test]
+fn of_what_is_abandoned_only_files_that_are_meant_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["draft-1", "draft-2", "other"] {
+        write_file(&folder.path().join(name), b"", FILE_MODE).unwrap();
+    }
+    make_folder(&folder.path().join("draft-folder")).unwrap();
+    std::os::unix::fs::symlink("other", folder.path().join("draft-link")).unwrap();
+    let steps = arm(folder.path(), Fault::None, 0);
+    remove_abandoned(folder.path(), |name| name.starts_with("draft-")).unwrap();
+    assert_eq!(names(folder.path()), ["draft-folder", "draft-link", "other"]);
+    assert_eq!(steps.steps(), [Step::Remove, Step::Remove]);
+}
+
+#[test]
 fn a_failure_at_any_step_leaves_the_whole_old_file_or_the_whole_new_one_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");

@@ -47,3 +47,32 @@ fn copy_all(from: &Database, to: &Database, left_out: &[&str]) -> Result<Revisio
     writing.commit()?;
     Ok(revision)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::catalog::{Change, Commit, Error, open};
+
+    #[tokio::test]
+    async fn a_copy_has_what_is_not_left_out_and_takes_the_place_of_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = open(&folder.path().join("catalog.redb")).unwrap();
+        for key in ["kept/1", "left/1", "kept/2"] {
+            let changes = vec![Change::Put(key.to_owned(), key.as_bytes().into())];
+            catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        }
+        let path = folder.path().join("copy.redb");
+        let revision = catalog.copy_to(&path, &["left/"]).await.unwrap();
+        assert_eq!(revision, catalog.state().revision);
+        assert!(!path.with_extension("lock").exists(), "nothing of an edge lies beside it");
+        let kept = catalog.list("kept/", None, false, 9).await.unwrap();
+        let copied = async || {
+            let copy = open(&path).unwrap();
+            assert_eq!(copy.state().revision, revision);
+            copy.list("", None, false, 9).await.unwrap()
+        };
+        assert_eq!(copied().await, kept);
+        let again = catalog.copy_to(&path, &[]).await;
+        assert!(matches!(again, Err(Error::Store(_))), "{again:?}");
+        assert_eq!(copied().await, kept);
+    }
+}
