@@ -113,9 +113,10 @@ impl Retention {
         };
         for (version_key, record) in &versions {
             let id = version_key.rsplit('/').next().and_then(|id| id.parse::<VersionId>().ok());
-            let stored: VersionRecord = records::read(version_key, record)?;
+            // One that is damaged goes with the others: it must not keep this and every later collection from its end.
+            let stored_ms = records::read::<VersionRecord>(version_key, record).map_or(0, |stored| stored.stored_ms);
             if let Some(id) = id {
-                pass.take(app, id, WhyCollected::AppDeleted, stored.stored_ms);
+                pass.take(app, id, WhyCollected::AppDeleted, stored_ms);
             }
         }
         pass.report.apps.push(app.clone());

@@ -1,6 +1,7 @@
 //! Tests of what comes between the look at the records and the commit of a deletion, or of what takes one back.
 
 mod collecting;
+mod sweeping;
 mod world;
 
 use std::sync::Arc;

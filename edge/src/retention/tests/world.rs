@@ -9,6 +9,7 @@ use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -24,15 +25,20 @@ use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::retention::{Retention, Uploads};
 use crate::telemetry::AccessLog;
 
-/// Nothing is uploaded in these tests.
-struct Nothing;
+/// Nothing is uploaded in these tests. Something may happen, once, where a collection says what blobs it took.
+#[derive(Default)]
+pub(super) struct Nothing(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Uploads for Nothing {
     fn end_idle(&self) {}
 
     fn end_of(&self, _app: &AppName, _environment: Option<&PlaceName>) {}
 
-    fn forget_blobs(&self, _gone: &[Digest]) {}
+    fn forget_blobs(&self, _gone: &[Digest]) {
+        if let Some(happens) = self.0.lock().take() {
+            happens();
+        }
+    }
 
     fn forget_app<'a>(&'a self, _app: &'a AppName) -> BoxFuture<'a, ()> {
         Box::pin(async {})
@@ -52,6 +58,7 @@ pub(super) struct World {
     pub(super) retention: Arc<Retention>,
     pub(super) stored: Arc<dyn Catalog>,
     pub(super) overtaken: Arc<Overtaken>,
+    uploads: Arc<Nothing>,
 }
 
 impl World {
@@ -62,7 +69,7 @@ impl World {
     /// The same, where other things are kept.
     pub(super) async fn with(policy: Policy, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (retention, overtaken) = retention(folder.path(), policy, &limits).await;
+        let (retention, overtaken, uploads) = retention(folder.path(), policy, &limits).await;
         let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
         let stored = Arc::clone(&overtaken.stored);
         let mut versions = Vec::new();
@@ -73,7 +80,7 @@ impl World {
             versions.push(manifest.id());
         }
         let versions: [VersionId; 3] = versions.try_into().unwrap();
-        let world = Self { _folder: folder, app, prod, versions, retention, stored, overtaken };
+        let world = Self { _folder: folder, app, prod, versions, retention, stored, overtaken, uploads };
         world.put(records::app_key(&world.app), &AppRecord { created_ms: 1, who: "ada".to_owned() }).await;
         for version in versions {
             world.put(records::version_key(&world.app, &version), &stored_at(1)).await;
@@ -90,6 +97,22 @@ impl World {
     /// Makes changes at once.
     pub(super) async fn commit(&self, changes: Vec<Change>) {
         self.stored.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    }
+
+    /// Has these changes made once a collection has taken its first blobs, and others are left.
+    pub(super) fn once_blobs_went(&self, changes: Vec<Change>) {
+        let stored = Arc::clone(&self.stored);
+        let commit = async move { stored.commit(Commit { checks: Vec::new(), changes }).await.unwrap() };
+        *self.uploads.0.lock() = Some(Box::new(|| {
+            // What is called here cannot wait for a commit on the runtime that it is called by.
+            let apart = std::thread::spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(commit));
+            apart.join().unwrap();
+        }));
+    }
+
+    /// Checks that this has happened.
+    pub(super) fn assert_blobs_went(&self) {
+        assert!(self.uploads.0.lock().is_none(), "no blob went");
     }
 
     /// What a record holds.
@@ -115,7 +138,7 @@ impl World {
     }
 }
 
-async fn retention(folder: &Path, policy: Policy, limits: &Limits) -> (Arc<Retention>, Arc<Overtaken>) {
+async fn retention(folder: &Path, policy: Policy, limits: &Limits) -> (Arc<Retention>, Arc<Overtaken>, Arc<Nothing>) {
     let blobs: Arc<dyn Blobs> = blobs::open(folder.to_owned()).unwrap();
     let stored = catalog::open(&folder.join("catalog.redb")).unwrap();
     let overtaken = Overtaken::new(stored);
@@ -128,9 +151,10 @@ async fn retention(folder: &Path, policy: Policy, limits: &Limits) -> (Arc<Reten
     let ledger = Arc::new(Ledger::new(catalog, live, limits));
     let plain = environments::Parts::plain(Arc::clone(&blobs), folder);
     let environments = Arc::new(Environments::new(Arc::clone(&ledger), plain));
-    let (uploads, log): (Arc<dyn Uploads>, _) = (Arc::new(Nothing), AccessLog::unread());
+    let (nothing, log) = (Arc::<Nothing>::default(), AccessLog::unread());
+    let uploads: Arc<dyn Uploads> = Arc::<Nothing>::clone(&nothing);
     let retention = Retention::new(blobs, ledger, environments, uploads, log, policy, None);
-    (Arc::new(retention), overtaken)
+    (Arc::new(retention), overtaken, nothing)
 }
 
 /// A record that is written.
