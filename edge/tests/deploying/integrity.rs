@@ -50,7 +50,7 @@ async fn a_page_names_the_hashes_of_its_own_files_and_has_a_policy() {
     assert_eq!(page.text(), expected);
     assert_eq!(page.header("content-length"), expected.len().to_string());
     assert_ne!(page.header("etag"), before.header("etag"));
-    let policy = "blocked-destinations=(script style), endpoints=(devanture-integrity)";
+    let policy = "blocked-destinations=(script), endpoints=(devanture-integrity)";
     assert_eq!(page.header("integrity-policy"), policy);
     assert_eq!(page.header("reporting-endpoints"), format!("devanture-integrity=\"{REPORTS}\""));
     let again = got(edge.visit(Method::GET, HOST, "/").header("if-none-match", page.header("etag"))).await;
