@@ -1,5 +1,6 @@
 //! Reports of browsers about what pages load without a hash: read within a bound and a time, and only as many at once.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -11,8 +12,7 @@ use devanture_site::integrity::integrity_reports;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body::Body;
-use parking_lot::RwLock;
-use tokio::sync::Semaphore;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::timeout;
 
 use super::Handler;
@@ -24,6 +24,9 @@ use crate::version::Setting;
 /// What stands for aliases and versions at their own hostnames.
 const PREVIEWS: &str = "preview";
 
+/// Of the messages that are read at once, one app has one part of so many: a flood of one leaves the others theirs.
+const PARTS: usize = 8;
+
 static READING: LazyLock<RwLock<Arc<Reading>>> =
     LazyLock::new(|| RwLock::new(Arc::new(Reading::of(&Limits::default()))));
 
@@ -34,7 +37,27 @@ struct Reading {
     /// Time for all of a message.
     time_max: Duration,
     /// Messages at once; others are only counted.
-    at_once: Semaphore,
+    at_once: usize,
+    /// Those that are being read, by app.
+    by_app: Mutex<HashMap<String, usize>>,
+}
+
+/// A message that is being read.
+struct Turn {
+    reading: Arc<Reading>,
+    app: String,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut by_app = self.reading.by_app.lock();
+        if let Some(count) = by_app.get_mut(&self.app) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by_app.remove(&self.app);
+            }
+        }
+    }
 }
 
 /// Says within which limits the messages of browsers are read.
@@ -48,8 +71,21 @@ impl Reading {
         Self {
             bytes_max: most(limits.integrity_report_bytes_max),
             time_max: Duration::from_millis(limits.integrity_report_ms_max),
-            at_once: Semaphore::new(most(limits.integrity_reports_reading_max).min(Semaphore::MAX_PERMITS)),
+            at_once: most(limits.integrity_reports_reading_max),
+            by_app: Mutex::default(),
         }
+    }
+
+    /// The turn of a message, if there is one.
+    fn turn(self: &Arc<Self>, app: &str) -> Option<Turn> {
+        let mut by_app = self.by_app.lock();
+        let all = by_app.values().fold(0, |all: usize, count| all.saturating_add(*count));
+        let own = by_app.get(app).copied().unwrap_or_default();
+        if all >= self.at_once || own >= self.at_once.div_ceil(PARTS) {
+            return None;
+        }
+        by_app.insert(app.to_owned(), own.saturating_add(1));
+        Some(Turn { reading: Arc::clone(self), app: app.to_owned() })
     }
 }
 
@@ -65,7 +101,7 @@ impl Handler {
         let version = &current.version;
         telemetry::count_in_app("devanture_integrity_reports_total", version.app.as_str(), &[], 1);
         let reading = Arc::clone(&READING.read());
-        if let Ok(_permit) = reading.at_once.try_acquire()
+        if let Some(_turn) = reading.turn(version.app.as_str())
             && let Some(bytes) = read(request, &reading).await
         {
             let place = if version.setting == Setting::Preview { PREVIEWS } else { &version.place };
@@ -101,4 +137,26 @@ where
         Some(bytes)
     };
     timeout(time_max, reading).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_app_has_a_part_of_the_turns_and_leaves_the_others_theirs() {
+        let limits = Limits { integrity_reports_reading_max: 20, ..Limits::default() };
+        let reading = Arc::new(Reading::of(&limits));
+        let turns = |app: &str| std::iter::from_fn(|| reading.turn(app)).take(100).collect::<Vec<_>>();
+        let flood = turns("flood");
+        let shop = turns("shop");
+        assert_eq!((flood.len(), shop.len()), (3, 3));
+        drop(flood);
+        assert_eq!(turns("flood").len(), 3);
+        drop(shop);
+        assert!(reading.by_app.lock().is_empty());
+        let apps: Vec<_> = (0..20).flat_map(|app| turns(&format!("app-{app}"))).collect();
+        assert_eq!(apps.len(), 20);
+        assert!(Arc::new(Reading::of(&Limits { integrity_reports_reading_max: 0, ..limits })).turn("shop").is_none());
+    }
 }

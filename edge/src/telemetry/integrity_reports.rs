@@ -80,10 +80,12 @@ impl Known {
         for report in reports {
             add_integrity_report(list, report);
             if list.len() > self.reports_max {
-                let oldest = list.iter().enumerate().min_by_key(|(_, report)| report.last_ms);
-                if let Some(oldest) = oldest.map(|(number, _)| number) {
-                    list.remove(oldest);
-                }
+                // What many browsers saw stays before what one sent: a stranger's inventions push each other out. The last
+                // is the one that came now.
+                let others = list.iter().enumerate().take(list.len().saturating_sub(1));
+                let least = others.min_by_key(|(_, report)| (report.count, report.last_ms));
+                let least = least.map_or(0, |(number, _)| number);
+                list.remove(least);
             }
         }
     }
@@ -119,6 +121,20 @@ mod tests {
         let mut apps: Vec<&String> = known.apps.keys().collect();
         apps.sort();
         assert_eq!(apps, ["blog", "third"]);
+    }
+
+    #[test]
+    fn what_a_stranger_makes_up_pushes_out_nothing_that_many_saw() {
+        let mut known = Known { reports_max: 10, apps_max: 2, ..Known::default() };
+        for at_ms in 0..2 {
+            known.note("shop", "prod", vec![report("/real.js", at_ms)], at_ms);
+        }
+        let invented = (0..1_000).map(|number| report(&format!("/{number}.js"), 10 + number)).collect();
+        known.note("shop", "prod", invented, 2_000);
+        known.note("shop", "prod", vec![report("/new.js", 3_000)], 3_000);
+        let kept = &known.apps["shop"].places["prod"];
+        let has = |blocked: &str| kept.iter().any(|one| one.blocked == blocked);
+        assert_eq!((kept.len(), has("/real.js"), has("/new.js"), has("/0.js")), (10, true, true, false));
     }
 
     #[test]
