@@ -375,6 +375,9 @@ fn what_enforce_would_block_is_found_before_anything_is_pushed() {
         ("meta.html", refusing),
         ("main.js", "import \"https://cdn.example/d.js\"; import(\"./late.js\"); [\"assets/late.css\", \"a.css\"];"),
         ("late.js", "import('./' + 'computed.js')"),
+        ("tag.js", "s.src='/added.js';l.href='/assets/late.css'"),
+        ("added.js", ""),
+        ("shadow.html", "<p><template shadowrootmode=open><script src=/added.js></script></template>"),
         ("a.css", ""),
         ("assets/late.css", ""),
     ];
@@ -387,13 +390,16 @@ fn what_enforce_would_block_is_found_before_anything_is_pushed() {
             "no-hash? dist/index.html:3:9",
             "no-hash? dist/index.html:5:9",
             "no-hash? dist/main.js:1:9",
-            "no-hash? dist/main.js:1:59",
             "no-hash? dist/meta.html:0:0",
+            "no-hash? dist/shadow.html:0:0",
+            "no-hash? dist/tag.js:1:8",
         ]
     );
     let findings = &ran.json()["findings"];
     assert_eq!(findings[0]["message"], "`https://cdn.example/a.js` has no hash: browsers do not load it");
-    assert_eq!(findings[5]["target"], "/late.js");
+    // Style sheets, also those that a script adds, are blocked by no browser.
+    assert_eq!(findings[4]["target"], "/late.js");
+    assert_eq!(findings[6]["target"], "/added.js");
     // Pages without hashes have no such findings, nor have those that ignore them.
     for toml in ["", "integrity = \"report\"\n[check]\nignore = [\"no-hash\"]\n"] {
         let lines = format!("{toml}[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n");

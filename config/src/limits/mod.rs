@@ -29,7 +29,11 @@ limits! {
     integrity_map_bytes_max = 131_072 in 0 ..= 1_048_576,
     /// Modules of a version that are followed to what they import, for these; beyond, pages are served as they are.
     integrity_modules_max = 10_000 in 0 ..= 1_000_000,
-    /// Distinct reports of browsers about what pages load without a hash that are kept of one environment; the oldest goes.
+    /// Steps of looking up what the pages of a version load, one for each address and each KiB of a script, in all environments together; beyond, pages are served as they are.
+    integrity_steps_max = 2_000_000 in 0 ..= 1_000_000_000,
+    /// Bytes of memory for what the pages of a version load, while a push looks it up; pages beyond are served as they are.
+    integrity_memory_bytes_max = 67_108_864 in 0 ..= 17_179_869_184,
+    /// Distinct reports of browsers about what pages load without a hash that are kept of one environment; that of the fewest messages goes.
     integrity_reports_kept_max = 100 in 0 ..= 10_000,
     /// Apps of which these reports are kept: those with the latest ones.
     integrity_reports_apps_max = 256 in 0 ..= 100_000,
@@ -37,7 +41,7 @@ limits! {
     integrity_report_bytes_max = 65_536 in 0 ..= 1_048_576,
     /// Milliseconds that such a message may take to come in; one that takes longer is counted, and not read.
     integrity_report_ms_max = 10_000 in 1 ..= 600_000,
-    /// Such messages that are read at once, of all apps; others are counted, and not read.
+    /// Such messages that are read at once, of all apps, and an eighth of them of one app; others are counted, and not read.
     integrity_reports_reading_max = 64 in 0 ..= 4_096,
     /// How many times larger than its archive an unpacked bundle may be.
     archive_ratio_max = 200 in 1 ..= 100_000,

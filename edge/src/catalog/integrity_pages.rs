@@ -15,6 +15,9 @@ const HTML: &str = "text/html";
 /// Pages with the hashes of what they load, as they are in some environments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrityPages {
+    /// How they were made: [`Self::MADE`] of the edge that did.
+    #[serde(default)]
+    pub made: u32,
     /// The environments: the names of their tables, or an empty one for all that have no table.
     pub tables: BTreeSet<String>,
     /// Every page that was looked at; one that has no hash is the file of the bundle.
@@ -47,6 +50,9 @@ impl VersionRecord {
 }
 
 impl IntegrityPages {
+    /// How pages are made; another number where the same page would become other bytes than before.
+    pub const MADE: u32 = 2;
+
     /// Those of an environment or preview among `all`, by the name of its table in `manifest`.
     #[must_use]
     pub fn of_table(all: &[Self], manifest: &Manifest, table: &str) -> Self {

@@ -310,7 +310,7 @@ impl Publisher {
             decoded_ratio_max: self.ledger.limits().archive_ratio_max,
         };
         let (mut given, made) = encode::quick(&work).await?;
-        let hashed = integrity::add(&work, &mut given, &self.ledger.limits()).await?;
+        let hashed = integrity::add(&work, &mut given, (&*self.ledger, &push.app, &push.version)).await?;
         let passed = match &self.dictionaries {
             None => None,
             Some(dictionaries) => {

@@ -30,6 +30,8 @@ on_each_engine! {
     reports_are_counted_and_the_last_distinct_ones_are_kept
     imported_modules_have_their_hashes_in_an_import_map
     a_page_that_reaches_too_many_modules_is_served_as_it_is
+    one_page_neither_fills_the_memory_of_an_edge_nor_keeps_it_busy
+    a_push_of_a_stored_version_takes_its_pages
     a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent
 }
 
@@ -204,6 +206,47 @@ async fn a_page_that_reaches_too_many_modules_is_served_as_it_is() {
         assert_eq!((page.text().as_bytes(), page.headers.get("integrity-policy")), (MODULES[0].1, None));
         edge.stop().await;
     }
+}
+
+/// What the push says of `compress`, and the page.
+async fn compressed(edge: &RunningEdge, site: &[(&str, &[u8])]) -> (String, String) {
+    let pushed = push(edge, "prod", TOML, DeployOptions::default(), site).await.unwrap();
+    let compress = pushed.steps.iter().find(|step| step.name == "compress").unwrap();
+    (compress.detail.clone(), edge.get(HOST, "/").await.text())
+}
+
+async fn one_page_neither_fills_the_memory_of_an_edge_nor_keeps_it_busy() {
+    let edge = edge().start().await;
+    let long = format!("<base href=/{}/>{}", "b".repeat(450_000), "<link rel=stylesheet href=a>".repeat(20_000));
+    let names: String = (0..8_000).map(|number| format!("\"p{number}/\":\"/\",")).collect();
+    let imports: String = (0..8_000).map(|number| format!("import'b{number}';")).collect();
+    let names = format!(
+        "<script type=importmap>{{\"imports\":{{{names}\"q/\":\"/\"}}}}</script><script type=module>{imports}</script>"
+    );
+    for page in [long, names] {
+        let (said, served) = compressed(&edge, &[("index.html", page.as_bytes()), ("a.js", SCRIPT)]).await;
+        assert!(said.contains("1 page without: `devanture check` says why"), "{said}");
+        assert!(served == page);
+    }
+    edge.stop().await;
+    // What a push may cost is bounded for all of its pages together, and those beyond are served as they are.
+    for (limit, value) in [("integrity_steps_max", 10), ("integrity_memory_bytes_max", 50)] {
+        let edge = crate::support::edge().with_limit(limit, value).start().await;
+        let (said, served) = compressed(&edge, MODULES).await;
+        assert!(said.contains(limit), "{said}");
+        assert_eq!(served.as_bytes(), MODULES[0].1, "{limit}");
+        edge.stop().await;
+    }
+}
+
+async fn a_push_of_a_stored_version_takes_its_pages() {
+    let edge = edge().start().await;
+    let (said, served) = compressed(&edge, SITE).await;
+    assert!(said.contains("hashes in") && !said.contains("as they are stored"), "{said}");
+    let (again, unchanged) = compressed(&edge, SITE).await;
+    assert!(again.contains("as they are stored"), "{again}");
+    assert!(served == unchanged && served.contains(HASH));
+    edge.stop().await;
 }
 
 /// What a delta in Zstandard begins with (RFC 9842 §5), before the SHA-256 of its dictionary.

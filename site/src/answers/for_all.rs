@@ -1,20 +1,29 @@
 //! Files that every visitor of a page gets for the addresses in it, whatever the address of the page.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
-use devanture_config::site_toml::NotFound;
+use devanture_config::site_toml::{HtmlHandling, NotFound};
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Position, Url};
 
 use super::notes::Differs;
 use super::predicted::PredictedRequest;
+use super::steps::{Steps, TooMany, steps};
 use super::{Asking, HOST, ManifestSite};
 use crate::decide::{End, decide};
 use crate::integrity::Asset;
 use crate::precompressed::SUFFIXES;
 use crate::rules::Varies;
+
+/// Rules of a site that are looked at in one step.
+const RULES_PER_STEP: usize = 64;
+/// Files whose names are counted in one step.
+const FILES_PER_STEP: usize = 64;
+/// Bytes of addresses whose files are kept.
+const KNOWN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A version whose pages are looked at for the files that they load.
 #[derive(Debug)]
@@ -24,30 +33,50 @@ pub struct SameForAll<'s> {
     names: HashMap<&'s str, usize>,
     /// Whether any page may answer at other addresses than its own.
     has_rewrites: bool,
+    steps: &'s Steps,
+    /// The files at addresses that were looked up, and …
+    known: RefCell<HashMap<String, Option<&'s BundlePath>>>,
+    /// … the bytes of these addresses.
+    known_bytes: Cell<usize>,
 }
 
 impl<'s> SameForAll<'s> {
-    /// Counts the names of the files.
-    #[must_use]
-    pub fn new(site: &'s ManifestSite<'s>) -> Self {
+    /// Counts the names of the files. Every look takes some of the `steps`.
+    ///
+    /// # Errors
+    /// [`TooMany`] where there are not enough to begin.
+    pub fn new(site: &'s ManifestSite<'s>, steps: &'s Steps) -> Result<Self, TooMany> {
+        steps.take(Self::steps_of(site.paths.len(), rules(site)))?;
         let mut names: HashMap<&str, usize> = HashMap::new();
         for path in &site.paths {
             *names.entry(name(path.as_str())).or_default() += 1;
         }
         let has_rewrites = site.rules.redirects.iter().any(|rule| !(300..400).contains(&rule.status));
-        Self { site, names, has_rewrites }
+        Ok(Self { site, names, has_rewrites, steps, known: RefCell::default(), known_bytes: Cell::default() })
+    }
+
+    fn steps_of(files: usize, rules: usize) -> u64 {
+        steps((files / FILES_PER_STEP).saturating_add(rules).saturating_add(1))
+    }
+
+    /// The steps that are left.
+    pub(super) const fn steps(&self) -> &'s Steps {
+        self.steps
     }
 
     /// The file of the bundle that `asset` of the page at `page` is for every visitor: not what a rule, a redirect or a
     /// route may answer with something else, nor what is of another origin.
-    #[must_use]
-    pub fn file(&self, page: &BundlePath, asset: &Asset) -> Option<&'s BundlePath> {
-        let path = self.at(&self.url(page, asset)?)?;
-        let is_relative =
-            [Some(&asset.address), asset.base.as_ref()].into_iter().flatten().all(|text| is_relative(text));
+    ///
+    /// # Errors
+    /// [`TooMany`] where no steps are left.
+    pub fn file(&self, page: &BundlePath, asset: &Asset) -> Result<Option<&'s BundlePath>, TooMany> {
+        self.steps.take(1)?;
+        let Some(url) = self.url(page, asset) else { return Ok(None) };
+        let Some(path) = self.at(&url)? else { return Ok(None) };
+        let is_relative = [Some(asset.address.as_str()), asset.base.as_deref()].into_iter().flatten().all(is_relative);
         // At another address of the page, a relative one could be another file of the same name.
         let may_be_another = is_relative && self.is_at_others(page) && self.names.get(name(path.as_str())) != Some(&1);
-        (!may_be_another).then_some(path)
+        Ok((!may_be_another).then_some(path))
     }
 
     /// The address of `asset` in the page at `page`.
@@ -78,10 +107,26 @@ impl<'s> SameForAll<'s> {
     }
 
     /// The file that every visitor gets at `url`.
-    pub(super) fn at(&self, url: &Url) -> Option<&'s BundlePath> {
+    pub(super) fn at(&self, url: &Url) -> Result<Option<&'s BundlePath>, TooMany> {
         if url.scheme() != "https" || url.host_str() != Some(HOST) || url.port().is_some() {
-            return None;
+            return Ok(None);
         }
+        let key = &url[Position::BeforePath..Position::AfterQuery];
+        self.steps.take(1)?;
+        if let Some(known) = self.known.borrow().get(key) {
+            return Ok(*known);
+        }
+        self.steps.take(steps(rules(self.site) / RULES_PER_STEP))?;
+        let found = self.found(url);
+        let bytes = self.known_bytes.get().saturating_add(key.len());
+        if bytes <= KNOWN_BYTES_MAX {
+            self.known_bytes.set(bytes);
+            self.known.borrow_mut().insert(key.to_owned(), found);
+        }
+        Ok(found)
+    }
+
+    fn found(&self, url: &Url) -> Option<&'s BundlePath> {
         let mut trace = Differs::default();
         let predicted = PredictedRequest::by_anybody(url.path(), url.query(), Asking::Subresource);
         let outcome = decide(self.site, &predicted, &mut trace);
@@ -101,8 +146,15 @@ impl<'s> SameForAll<'s> {
     /// Whether a page may answer at other addresses than its own.
     fn is_at_others(&self, page: &BundlePath) -> bool {
         let is_shell = self.site.not_found == NotFound::SinglePageApplication && page.as_str() == "index.html";
-        self.has_rewrites || is_shell || name(page.as_str()) == "404.html"
+        // `/x` and `/x/` both answer with `x/index.html`, and no redirect leads from one to the other.
+        let is_folder = self.site.html_handling == HtmlHandling::AsIs && page.as_str().ends_with("/index.html");
+        self.has_rewrites || is_shell || is_folder || name(page.as_str()) == "404.html"
     }
+}
+
+/// How many rules and routes a site has.
+const fn rules(site: &ManifestSite<'_>) -> usize {
+    site.rules.redirects.len().saturating_add(site.rules.headers.len()).saturating_add(site.routes.len())
 }
 
 /// The last segment of a path.
@@ -136,15 +188,17 @@ mod tests {
         manifest.base = serde_json::from_str::<site_toml::Serving>(settings).unwrap();
         let rules = RuleSet::default();
         let site = ManifestSite::new(&manifest, "prod", rules, None);
-        let found = SameForAll::new(&site);
+        let steps = Steps::new(1_000);
+        let found = SameForAll::new(&site, &steps).unwrap();
         let assets = PageAssets::read(html.as_bytes()).unwrap();
-        found.file(&page.parse().unwrap(), &assets.tags()[0]).map(ToString::to_string)
+        found.file(&page.parse().unwrap(), &assets.tags()[0]).unwrap().map(ToString::to_string)
     }
 
     #[test]
     fn an_address_means_the_file_that_everybody_gets() {
         let routes = r#"{"routes":[{"path":"/api/*","to":"http://127.0.0.1:1"}]}"#;
         let shell = r#"{"not_found":"single-page-application"}"#;
+        let as_is = r#"{"html_handling":"as-is"}"#;
         for (settings, page, html, expected) in [
             ("{}", "index.html", "<script src=a.js>", Some("a.js")),
             ("{}", "index.html", "<script src='/a.js?v=1#x'>", Some("a.js")),
@@ -165,6 +219,11 @@ mod tests {
             ("{}", "404.html", "<script src=x/b.js>", Some("x/b.js")),
             ("{}", "404.html", "<script src=/a.js>", Some("a.js")),
             (shell, "index.html", "<script src=a.js>", None),
+            // A folder's page answers at `/x` too, where `a.js` is another file.
+            (as_is, "x/index.html", "<script src=a.js>", None),
+            (as_is, "x/index.html", "<script src=b.js>", Some("x/b.js")),
+            (as_is, "x/index.html", "<base href=/x/><script src=a.js>", Some("x/a.js")),
+            (as_is, "index.html", "<script src=a.js>", Some("a.js")),
             (shell, "index.html", "<base href=/><script src=a.js>", Some("a.js")),
         ] {
             assert_eq!(file(settings, page, html).as_deref(), expected, "{settings} {page} {html}");

@@ -10,12 +10,15 @@ mod for_all;
 mod modules;
 mod notes;
 mod predicted;
+mod prefixes;
+mod steps;
 
 pub use end::{BackendTo, Decided, End, Request};
 pub use explain::{Explanation, Shadowed};
 pub use for_all::SameForAll;
-pub use modules::{Bounds, Module, ModuleFinder, Modules, TooMany};
+pub use modules::{Bounds, Module, ModuleFinder, Modules};
 pub use notes::{Note, Stands};
+pub use steps::{Steps, TooMany};
 
 pub use crate::decide::{OwnPath, Refused, Stage};
 

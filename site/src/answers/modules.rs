@@ -11,11 +11,21 @@ use devanture_config::path::BundlePath;
 use url::Url;
 
 use super::SameForAll;
+use super::prefixes::Prefixes;
+use super::steps::{TooMany, steps};
 use crate::fingerprint;
 use crate::integrity::{AssetKind, ModuleHashes, PageAssets, ScriptAddress};
 
 /// Imports of all modules of a version together.
 const IMPORTS_MAX: usize = 1_000_000;
+/// Imports that are followed again in one step, for another page.
+const IMPORTS_PER_STEP: usize = 64;
+/// Bytes of the addresses of scripts that are kept.
+const SOURCES_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the address of a classic script whose imports are kept, and …
+const SCRIPT_ADDRESS_BYTES_MAX: usize = 512;
+/// … such scripts.
+const SCRIPTS_MAX: usize = 10_000;
 
 /// A module that pages reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,16 +52,16 @@ pub struct Bounds {
     pub map_bytes_max: usize,
 }
 
-/// A page reaches more modules than its import map may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany;
-
 /// Finds the modules of pages. What one page reaches is kept for the next.
 pub struct ModuleFinder<'s> {
     same: &'s SameForAll<'s>,
     bounds: Bounds,
     /// For pages whose import maps have the same prefixes.
-    graphs: HashMap<Vec<(String, String)>, Graph>,
+    graphs: HashMap<[u8; 32], Graph>,
+    /// The addresses in scripts that were read, by their bytes, and …
+    sources: HashMap<Digest, Arc<[ScriptAddress]>>,
+    /// … the memory that they take.
+    sources_bytes: usize,
     modules: usize,
     imports: usize,
 }
@@ -64,6 +74,8 @@ type ReadScript<'r> = &'r mut dyn FnMut(&BundlePath) -> Vec<ScriptAddress>;
 struct Graph {
     nodes: Vec<Node>,
     by_address: HashMap<String, usize>,
+    /// The modules that classic scripts import, by their addresses.
+    scripts: HashMap<String, Vec<usize>>,
     /// What was reached from the same places.
     reached: HashMap<Roots, Result<Modules, TooMany>>,
 }
@@ -72,7 +84,7 @@ struct Node {
     module: Arc<Module>,
     url: Url,
     /// The modules that it imports; `None` as long as it was not read.
-    imports: Option<Vec<usize>>,
+    imports: Option<Arc<[usize]>>,
 }
 
 /// Where a page begins.
@@ -88,7 +100,8 @@ impl<'s> ModuleFinder<'s> {
     /// Prepares to look at pages of a version.
     #[must_use]
     pub fn new(same: &'s SameForAll<'s>, bounds: Bounds) -> Self {
-        Self { same, bounds, graphs: HashMap::new(), modules: 0, imports: 0 }
+        let (graphs, sources) = (HashMap::new(), HashMap::new());
+        Self { same, bounds, graphs, sources, sources_bytes: 0, modules: 0, imports: 0 }
     }
 
     /// The modules that the page at `page` reaches and that no tag of it names, those first that are the fewest imports
@@ -106,12 +119,29 @@ impl<'s> ModuleFinder<'s> {
         let Some(base) = self.same.base(page, assets.base()).filter(is_own) else {
             return Ok(Arc::default());
         };
-        let join = |(name, address): &(String, String)| Some((name.clone(), base.join(address).ok()?.to_string()));
-        let prefixes: Vec<(String, String)> = assets.map().prefixes.iter().filter_map(join).collect();
-        let mut graph = self.graphs.remove(&prefixes).unwrap_or_default();
+        let prefixes = Prefixes::of(assets.map(), &base, self.same.steps())?;
+        let key = prefixes.key();
+        let mut graph = self.graphs.remove(&key).unwrap_or_default();
         let found = Walk { finder: self, graph: &mut graph, prefixes: &prefixes }.of_page(page, &base, assets, read);
-        self.graphs.insert(prefixes, graph);
+        self.graphs.insert(key, graph);
         found
+    }
+
+    /// The addresses in a script of the version: one file is read once, however many tags and addresses lead to it.
+    fn addresses(&mut self, file: &BundlePath, read: ReadScript<'_>) -> Result<Arc<[ScriptAddress]>, TooMany> {
+        let Some(entry) = self.same.manifest().files.get(file) else { return Ok(Arc::default()) };
+        if let Some(known) = self.sources.get(&entry.hash) {
+            return Ok(Arc::clone(known));
+        }
+        self.same.steps().take_script(entry.size)?;
+        let found: Arc<[ScriptAddress]> = read(file).into();
+        let bytes = found.iter().map(|one| size_of::<ScriptAddress>().saturating_add(one.text.len()));
+        let bytes = bytes.fold(self.sources_bytes, usize::saturating_add);
+        if bytes <= SOURCES_BYTES_MAX {
+            self.sources_bytes = bytes;
+            self.sources.insert(entry.hash, Arc::clone(&found));
+        }
+        Ok(found)
     }
 }
 
@@ -119,7 +149,7 @@ impl<'s> ModuleFinder<'s> {
 struct Walk<'w, 's> {
     finder: &'w mut ModuleFinder<'s>,
     graph: &'w mut Graph,
-    prefixes: &'w [(String, String)],
+    prefixes: &'w Prefixes,
 }
 
 impl Walk<'_, '_> {
@@ -131,20 +161,22 @@ impl Walk<'_, '_> {
         read: ReadScript<'_>,
     ) -> Result<Modules, TooMany> {
         let mut roots = Roots::default();
-        for asset in assets.tags() {
+        let mut seen: HashSet<(AssetKind, Url)> = HashSet::new();
+        for asset in assets.tags().iter().filter(|asset| asset.kind != AssetKind::Style) {
+            self.finder.same.steps().take(1)?;
             let Some(url) = self.finder.same.url(page, asset) else { continue };
+            if !seen.insert((asset.kind, url.clone())) {
+                continue;
+            }
             match asset.kind {
                 AssetKind::Module => roots.named.extend(self.node(url)?),
-                AssetKind::Script => {
-                    let file = self.finder.same.at(&url);
-                    let found = file.map(&mut *read).unwrap_or_default();
-                    roots.imported.extend(self.nodes(&url, found.iter().filter(|one| one.is_import))?);
-                }
+                AssetKind::Script => roots.imported.extend(self.of_script(&url, read)?),
                 AssetKind::Style => {}
             }
         }
         roots.imported.extend(self.nodes(base, assets.inline().iter())?);
         for address in &assets.map().addresses {
+            self.finder.same.steps().take(1)?;
             let url = base.join(address).ok();
             roots.imported.extend(url.map(|url| self.node(url)).transpose()?.flatten());
         }
@@ -156,6 +188,20 @@ impl Walk<'_, '_> {
         reached
     }
 
+    /// The modules that the classic script at an address imports.
+    fn of_script(&mut self, url: &Url, read: ReadScript<'_>) -> Result<Vec<usize>, TooMany> {
+        if let Some(known) = self.graph.scripts.get(url.as_str()) {
+            return Ok(known.clone());
+        }
+        let Some(file) = self.finder.same.at(url)? else { return Ok(Vec::new()) };
+        let found = self.finder.addresses(file, read)?;
+        let nodes = self.nodes(url, found.iter().filter(|one| one.is_import))?;
+        if url.as_str().len() <= SCRIPT_ADDRESS_BYTES_MAX && self.graph.scripts.len() < SCRIPTS_MAX {
+            self.graph.scripts.insert(url.as_str().to_owned(), nodes.clone());
+        }
+        Ok(nodes)
+    }
+
     fn reached(&mut self, roots: &Roots, read: ReadScript<'_>) -> Result<Modules, TooMany> {
         let mut seen: HashSet<usize> = roots.named.iter().chain(&roots.imported).copied().collect();
         let mut taken: HashSet<usize> = roots.imported.clone().into_iter().collect();
@@ -164,9 +210,11 @@ impl Walk<'_, '_> {
         level.sort_unstable();
         let mut bytes: usize = order.iter().map(|number| self.bytes(*number)).sum();
         while !level.is_empty() {
-            let mut next = Vec::new();
+            let (mut next, mut followed) = (Vec::new(), level.len());
             for number in level {
-                for import in self.imports(number, read)? {
+                let imports = self.imports(number, read)?;
+                followed = followed.saturating_add(imports.len());
+                for import in imports.iter().copied() {
                     if taken.insert(import) {
                         order.push(import);
                         bytes = bytes.saturating_add(self.bytes(import));
@@ -179,6 +227,7 @@ impl Walk<'_, '_> {
                     return Err(TooMany);
                 }
             }
+            self.finder.same.steps().take(steps(followed / IMPORTS_PER_STEP))?;
             level = next;
         }
         let modules = order.into_iter().filter_map(|number| self.graph.nodes.get(number));
@@ -190,21 +239,21 @@ impl Walk<'_, '_> {
     }
 
     /// The modules that one imports, read at the first time.
-    fn imports(&mut self, number: usize, read: ReadScript<'_>) -> Result<Vec<usize>, TooMany> {
-        let Some(node) = self.graph.nodes.get(number) else { return Ok(Vec::new()) };
+    fn imports(&mut self, number: usize, read: ReadScript<'_>) -> Result<Arc<[usize]>, TooMany> {
+        let Some(node) = self.graph.nodes.get(number) else { return Ok(Arc::default()) };
         if let Some(known) = &node.imports {
-            return Ok(known.clone());
+            return Ok(Arc::clone(known));
         }
         let (file, url) = (node.module.file.clone(), node.url.clone());
-        let found = if self.is_script(&file) { read(&file) } else { Vec::new() };
+        let found = if self.is_script(&file) { self.finder.addresses(&file, read)? } else { Arc::default() };
         let imports: BTreeSet<usize> = self.nodes(&url, found.iter())?.into_iter().collect();
         self.finder.imports = self.finder.imports.saturating_add(imports.len());
         if self.finder.imports > IMPORTS_MAX {
             return Err(TooMany);
         }
-        let imports: Vec<usize> = imports.into_iter().collect();
+        let imports: Arc<[usize]> = imports.into_iter().collect();
         if let Some(node) = self.graph.nodes.get_mut(number) {
-            node.imports = Some(imports.clone());
+            node.imports = Some(Arc::clone(&imports));
         }
         Ok(imports)
     }
@@ -223,14 +272,13 @@ impl Walk<'_, '_> {
         base: &Url,
         addresses: impl Iterator<Item = &'a ScriptAddress>,
     ) -> Result<Vec<usize>, TooMany> {
-        let mut nodes = Vec::new();
+        let (mut nodes, steps) = (Vec::new(), self.finder.same.steps());
         for ScriptAddress { text, is_import } in addresses {
+            steps.take(1)?;
             let is_relative = ["./", "../", "/"].iter().any(|begin| text.starts_with(begin));
             let own = is_relative.then(|| base.join(text).ok()).flatten();
-            let by_map = self.prefixes.iter().filter(|_| *is_import).filter_map(|(prefix, address)| {
-                Url::parse(address).ok()?.join(text.strip_prefix(prefix.as_str())?).ok()
-            });
-            for url in own.into_iter().chain(by_map).collect::<Vec<_>>() {
+            let by_map = if *is_import { self.prefixes.urls(text, steps)? } else { Vec::new() };
+            for url in own.into_iter().chain(by_map) {
                 nodes.extend(self.node(url)?);
             }
         }
@@ -246,7 +294,7 @@ impl Walk<'_, '_> {
         if let Some(known) = self.graph.by_address.get(&address) {
             return Ok(Some(*known));
         }
-        let file = self.finder.same.at(&url).map(|file| (file, self.finder.same.manifest().files.get(file)));
+        let file = self.finder.same.at(&url)?.map(|file| (file, self.finder.same.manifest().files.get(file)));
         let Some((file, Some(entry))) = file else { return Ok(None) };
         self.finder.modules = self.finder.modules.saturating_add(1);
         if self.finder.modules > self.finder.bounds.modules_max {
@@ -272,7 +320,7 @@ mod tests {
     use devanture_config::manifest::{FileEntry, Manifest};
 
     use super::*;
-    use crate::answers::ManifestSite;
+    use crate::answers::{ManifestSite, Steps};
     use crate::integrity::script_addresses;
     use crate::rules::RuleSet;
 
@@ -287,6 +335,10 @@ mod tests {
     ];
 
     fn with_finder<R>(bounds: Bounds, run: impl FnOnce(&mut ModuleFinder<'_>) -> R) -> R {
+        with_steps(bounds, &Steps::new(100_000), run)
+    }
+
+    fn with_steps<R>(bounds: Bounds, steps: &Steps, run: impl FnOnce(&mut ModuleFinder<'_>) -> R) -> R {
         let entry = |text: &str| FileEntry { hash: Digest::of(text.as_bytes()), size: 1, media_type: None };
         let others = [("index.html", ""), ("x/index.html", ""), ("assets/late.css", "")];
         let files = SCRIPTS.iter().chain(&others).map(|(path, text)| (path.parse().unwrap(), entry(text)));
@@ -294,7 +346,7 @@ mod tests {
         let settings = r#"{"routes":[{"path":"/api/*","to":"http://127.0.0.1:1"}]}"#;
         manifest.base = serde_json::from_str(settings).unwrap();
         let site = ManifestSite::new(&manifest, "prod", RuleSet::default(), None);
-        let same = SameForAll::new(&site);
+        let same = SameForAll::new(&site, steps).unwrap();
         run(&mut ModuleFinder::new(&same, bounds))
     }
 
@@ -350,5 +402,75 @@ mod tests {
         }
         let twice = with_finder(BOUNDS, |finder| (reached(finder, html), reached(finder, html)));
         assert_eq!(twice.0, twice.1);
+    }
+
+    /// The steps that a look at one page takes, and how often a script was read.
+    fn cost(html: &str) -> (u64, usize) {
+        const MOST: u64 = 10_000_000;
+        let (steps, mut reads) = (Steps::new(MOST), 0);
+        with_steps(BOUNDS, &steps, |finder| {
+            let assets = PageAssets::read(html.as_bytes()).unwrap();
+            let mut read = |_: &BundlePath| {
+                reads += 1;
+                Vec::new()
+            };
+            finder.of_page(&"x/index.html".parse().unwrap(), &assets, &mut read).unwrap();
+        });
+        (MOST - steps.left(), reads)
+    }
+
+    #[test]
+    fn the_longest_beginning_of_a_name_counts_and_none_is_tried_for_each() {
+        let map = |names: &str| {
+            let module = "<script type=module>import 'lib/late/late.js'; import 'lib/x.js'</script>";
+            format!("<script type=importmap>{{{names}}}</script>{module}")
+        };
+        for (names, expected) in [
+            (r#""imports":{"lib/":"/lib/","lib/late/":"/assets/"}"#, &["/assets/late.js", "/lib/x.js"][..]),
+            (
+                r#""imports":{"lib/late/":"/assets/"},"scopes":{"/":{"lib/":"/lib/"}}"#,
+                &["/assets/late.js", "/lib/x.js"],
+            ),
+            (r#""imports":{"lib":"/lib/x.js"}"#, &["/lib/x.js"]),
+        ] {
+            let found = with_finder(BOUNDS, |finder| reached(finder, &map(names))).unwrap();
+            let seen: Vec<&String> = found.iter().filter(|one| expected.contains(&one.as_str())).collect();
+            assert_eq!(seen, expected, "{names}");
+            assert!(!found.contains(&"/lib/late.js".to_owned()), "{names}");
+        }
+        let page = |count: usize| {
+            let names: Vec<String> = (0..count).map(|number| format!("\"p{number}/\":\"/\"")).collect();
+            let imports: String = (0..count).map(|number| format!("import'b{number}';")).collect();
+            format!("<script type=importmap>{{\"imports\":{{{}}}}}</script><script>{imports}</script>", names.join(","))
+        };
+        let (few, many) = (cost(&page(100)).0, cost(&page(1_000)).0);
+        assert!(many < 11 * few, "{few} {many}");
+    }
+
+    #[test]
+    fn a_script_is_read_once_however_many_tags_name_it() {
+        let tags = |count: usize| "<script src=/worker.js></script>".repeat(count);
+        let queries: String = (0..100).map(|number| format!("<script src='/worker.js?{number}'></script>")).collect();
+        assert_eq!((cost(&tags(1)).1, cost(&tags(1_000)).1, cost(&queries).1), (1, 1, 1));
+        let (one, many) = (cost(&tags(1)).0, cost(&tags(1_000)).0);
+        assert!(many < one + 1_000, "{one} {many}");
+    }
+
+    #[test]
+    fn a_look_ends_with_its_steps_and_where_nobody_waits_for_it() {
+        let html = "<script type=module src=/assets/main.js></script>";
+        for most in 2..6 {
+            let steps = Steps::new(most);
+            assert_eq!(with_steps(BOUNDS, &steps, |finder| reached(finder, html)), Err(TooMany), "{most}");
+            assert!(!steps.are_left());
+        }
+        let steps = Steps::new(1_000_000);
+        let (first, second) = with_steps(BOUNDS, &steps, |finder| {
+            let first = reached(finder, html);
+            steps.end();
+            (first, reached(finder, html))
+        });
+        assert!(first.is_ok());
+        assert_eq!(second, Err(TooMany));
     }
 }

@@ -3,6 +3,7 @@
 use devanture_config::Sha256;
 use serde_json::Value;
 
+use super::bounds::{ADDRESS_BYTES_MAX, NAMES_MAX, PREFIXES_MAX};
 use super::{HASH_CHARACTERS, metadata};
 
 /// What begins an import map of the edge's own. No tool writes the space, so nothing else is taken for one.
@@ -92,15 +93,28 @@ fn entries(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// A beginning of names that an import map leads to addresses with the same rest; both end with a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapPrefix {
+    /// The table that it is in: `imports`, or one of `scopes`.
+    pub table: usize,
+    /// The beginning.
+    pub name: String,
+    /// Where it leads.
+    pub address: String,
+}
+
 /// The import map of a page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageMap {
     /// The addresses that it names.
     pub addresses: Vec<String>,
-    /// Beginnings of names that it leads to addresses with the same rest; both end with a slash.
-    pub prefixes: Vec<(String, String)>,
+    /// Beginnings of names.
+    pub prefixes: Vec<MapPrefix>,
     /// The addresses whose hashes it has itself.
     pub hashed: Vec<String>,
+    /// Whether it is a map at all.
+    pub(super) is_map: bool,
     /// Whether hashes can be put into it: it is a map, and has none of its own.
     pub(super) takes_hashes: bool,
     /// Whether it is an empty object.
@@ -111,20 +125,38 @@ impl PageMap {
     /// Reads a map.
     pub(super) fn read(json: &[u8]) -> Self {
         let Ok(Value::Object(map)) = serde_json::from_slice::<Value>(json) else { return Self::default() };
-        let mut page =
-            Self { is_empty: map.is_empty(), takes_hashes: !map.contains_key("integrity"), ..Self::default() };
+        let mut page = Self {
+            is_map: true,
+            is_empty: map.is_empty(),
+            takes_hashes: !map.contains_key("integrity"),
+            ..Self::default()
+        };
         let hashed = map.get("integrity").and_then(Value::as_object);
         page.hashed = hashed.into_iter().flat_map(|hashed| hashed.keys().cloned()).collect();
         let scopes = map.get("scopes").and_then(Value::as_object);
         let tables = map.get("imports").into_iter().chain(scopes.into_iter().flat_map(serde_json::Map::values));
-        for (name, address) in tables.filter_map(Value::as_object).flatten() {
-            let Some(address) = address.as_str() else { continue };
+        let tables = tables.filter_map(Value::as_object).enumerate();
+        for (table, (name, address)) in tables.flat_map(|(table, names)| names.iter().map(move |name| (table, name))) {
+            // What holds the module itself is no request.
+            let Some(address) = address.as_str().filter(|address| !address.starts_with("data:")) else { continue };
             if name.ends_with('/') && address.ends_with('/') {
-                page.prefixes.push((name.clone(), address.to_owned()));
+                page.prefixes.push(MapPrefix { table, name: name.clone(), address: address.to_owned() });
             } else {
                 page.addresses.push(address.to_owned());
             }
         }
         page
+    }
+
+    /// Whether it has more than is looked at.
+    pub(super) fn is_too_large(&self) -> bool {
+        let is_long = |text: &String| text.len() > ADDRESS_BYTES_MAX;
+        self.addresses.len().max(self.hashed.len()) > NAMES_MAX
+            || self.prefixes.len() > PREFIXES_MAX
+            || self
+                .addresses
+                .iter()
+                .chain(self.prefixes.iter().flat_map(|prefix| [&prefix.name, &prefix.address]))
+                .any(is_long)
     }
 }

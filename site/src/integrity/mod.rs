@@ -7,24 +7,30 @@
 //! classic script or style sheet gets `crossorigin` with its hash; at the page's own origin that changes nothing else,
 //! as cookies are still sent there. Every other byte of the page stays as it is.
 
+mod bounds;
 mod content_policy;
 mod import_map;
+mod reader;
 mod reports;
 mod scripts;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::{ADDRESS_BYTES_MAX, INLINE_MAX, NAMES_MAX, PREFIXES_MAX, TAGS_MAX, Unfit};
 pub use content_policy::with_hash as policy_with_hash;
-pub use import_map::{ModuleHashes, PageMap};
+pub use import_map::{MapPrefix, ModuleHashes, PageMap};
 pub use reports::integrity_reports;
-pub use scripts::{ScriptAddress, quoted, script_addresses};
+pub use scripts::{ScriptAddress, added as added_scripts, script_addresses};
 
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use devanture_config::Sha256;
 use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
+use reader::Reader;
 
 /// What texts in UTF-16 begin with: no attribute in ASCII can be put into them.
 const WIDE_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
@@ -37,12 +43,14 @@ const HASH_CHARACTERS: usize = 44;
 pub struct Asset {
     /// Its address, as the page writes it.
     pub address: String,
-    /// The `<base>` before it, to which the address is relative.
-    pub base: Option<String>,
+    /// The `<base>` before it, to which the address is relative: one text for all tags of a page.
+    pub base: Option<Arc<str>>,
     /// Whether the page says its hash already.
     pub has_integrity: bool,
     /// What it is.
     pub kind: AssetKind,
+    /// Whether it is loaded for what is yet to name it.
+    pub is_preload: bool,
     /// Whether its request would be `no-cors`, for which no hash counts.
     pub needs_crossorigin: bool,
     /// The byte at which the page says its address.
@@ -52,7 +60,7 @@ pub struct Asset {
 }
 
 /// What a tag loads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AssetKind {
     /// A module.
     Module,
@@ -80,13 +88,14 @@ enum MapPlace {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageAssets {
     tags: Vec<Asset>,
-    base: Option<String>,
+    base: Option<Arc<str>>,
     inline: Vec<ScriptAddress>,
     map: PageMap,
     place: MapPlace,
     /// Where the first import map and its text begin.
     first_map: Option<(usize, usize)>,
     refuses_inline: bool,
+    unfit: Option<Unfit>,
 }
 
 /// A page with hashes.
@@ -115,9 +124,12 @@ impl PageAssets {
         let plain: Vec<u8> = html.iter().map(|byte| if *byte == b'\r' { b'\t' } else { *byte }).collect();
         let mut emitter = DefaultEmitter::<usize>::new_with_span();
         emitter.naively_switch_states(true);
-        let mut reader = Reader { html: &plain, page: Self::default(), templates: 0, inline: None };
+        let mut reader = Reader::new(&plain);
         for token in Tokenizer::new_with_emitter(&plain[..], emitter) {
             let Ok(token) = token;
+            if reader.page.unfit == Some(Unfit::TooMuch) {
+                break;
+            }
             match token {
                 Token::StartTag(tag) => reader.start(&tag),
                 Token::EndTag(tag) => reader.end(&tag.name, tag.span.start),
@@ -125,6 +137,25 @@ impl PageAssets {
             }
         }
         Some(reader.page)
+    }
+
+    /// Why the page is served as it is, if it is.
+    #[must_use]
+    pub const fn unfit(&self) -> Option<Unfit> {
+        self.unfit
+    }
+
+    /// Bytes of memory that this takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let tags = self.tags.iter().map(|tag| size_of::<Asset>().saturating_add(tag.address.capacity()));
+        let inline = self.inline.iter().map(|one| size_of::<ScriptAddress>().saturating_add(one.text.capacity()));
+        let map = &self.map;
+        let pairs = map.prefixes.iter().flat_map(|prefix| [&prefix.name, &prefix.address]);
+        let names = map.addresses.iter().chain(&map.hashed).chain(pairs);
+        let names = names.map(|name| size_of::<String>().saturating_add(name.capacity()));
+        let all = tags.chain(inline).chain(names).fold(0, usize::saturating_add);
+        all.saturating_add(size_of::<Self>()).saturating_add(self.base().map_or(0, str::len))
     }
 
     /// The tags, in their order.
@@ -167,10 +198,19 @@ impl PageAssets {
     /// not see them as they are meant.
     #[must_use]
     pub fn with_hashes(&self, html: &[u8], hashes: &[Option<Sha256>], modules: &ModuleHashes) -> Option<HashedPage> {
+        if self.unfit.is_some() {
+            return None;
+        }
         let mut expected = self.clone();
+        let named = self.tags.iter().zip(hashes).filter(|(tag, _)| !tag.is_preload && !tag.has_integrity);
+        let named: HashSet<Sha256> = named.filter_map(|(_, hash)| *hash).collect();
         let mut added: Vec<(usize, String)> = Vec::new();
         for (asset, hash) in expected.tags.iter_mut().zip(hashes) {
-            let Some(hash) = hash.filter(|_| !asset.has_integrity) else { continue };
+            // A script may insert what is preloaded: without `crossorigin`, and so it would be loaded twice.
+            let Some(hash) = hash.filter(|hash| !asset.is_preload || named.contains(hash)) else { continue };
+            if asset.has_integrity {
+                continue;
+            }
             let crossorigin = if asset.needs_crossorigin { " crossorigin=\"\"" } else { "" };
             added.push((asset.after_name, format!(" integrity=\"{}\"{crossorigin}", metadata(&hash))));
             (asset.has_integrity, asset.needs_crossorigin) = (true, false);
@@ -235,86 +275,6 @@ fn normal_lines(text: &[u8]) -> Vec<u8> {
     normal
 }
 
-/// An inline script whose end is still to come.
-struct Inline {
-    is_map: bool,
-    start: usize,
-    text_start: usize,
-}
-
-/// Reads a page, tag by tag.
-struct Reader<'r> {
-    html: &'r [u8],
-    page: PageAssets,
-    /// Templates that are open: nothing in them runs.
-    templates: usize,
-    inline: Option<Inline>,
-}
-
-impl Reader<'_> {
-    fn start(&mut self, tag: &StartTag<usize>) {
-        self.inline = None;
-        match tag.name.as_slice() {
-            b"base" if self.page.base.is_none() => self.page.base = text(tag, "href"),
-            b"meta" => {
-                let is_policy = text(tag, "http-equiv")
-                    .is_some_and(|name| name.trim().eq_ignore_ascii_case("content-security-policy"));
-                let policy = text(tag, "content").filter(|_| is_policy).unwrap_or_default();
-                self.page.refuses_inline |= content_policy::refuses_inline(&policy);
-            }
-            b"template" => self.templates = self.templates.saturating_add(1),
-            b"script" | b"link" => {
-                let asset = asset(tag, self.html, self.page.base.as_ref());
-                self.script(tag, asset.as_ref());
-                self.page.tags.extend(asset);
-            }
-            _ => {}
-        }
-    }
-
-    /// Notes where the first script is, and what an inline one is.
-    fn script(&mut self, tag: &StartTag<usize>, asset: Option<&Asset>) {
-        let is_script = tag.name.as_slice() == b"script";
-        let loads_module = asset.is_some_and(|asset| asset.kind == AssetKind::Module);
-        if self.templates > 0 || !(is_script || loads_module) {
-            return;
-        }
-        let kind = text(tag, "type").unwrap_or_default().trim().to_ascii_lowercase();
-        let is_inline = is_script && !tag.attributes.contains_key(&b"src"[..]);
-        let is_map = kind == "importmap";
-        let runs = loads_module || matches!(kind.as_str(), "" | "module") || kind.ends_with("script");
-        if is_inline && (is_map || runs) {
-            self.inline = Some(Inline { is_map, start: tag.span.start, text_start: tag.span.end });
-        }
-        if runs && self.page.place == MapPlace::None {
-            self.page.place = MapPlace::Before(tag.span.start);
-        }
-    }
-
-    fn end(&mut self, name: &[u8], at: usize) {
-        if name == b"template" {
-            self.templates = self.templates.saturating_sub(1);
-        }
-        let Some(Inline { is_map, start, text_start }) = self.inline.take() else { return };
-        let Some(source) = self.html.get(text_start..at) else { return };
-        if !is_map {
-            self.page.inline.extend(script_addresses(source).into_iter().filter(|one| one.is_import));
-            return;
-        }
-        if self.page.first_map.is_some() {
-            // Where a page has several, hashes are in the first.
-            return;
-        }
-        self.page.first_map = Some((start, text_start));
-        let brace = source.iter().position(|byte| *byte == b'{').and_then(|brace| brace.checked_add(text_start + 1));
-        self.page.map = PageMap::read(source);
-        self.page.place = match brace.filter(|_| self.page.map.takes_hashes) {
-            Some(brace) => MapPlace::Into(brace, text_start..at),
-            None => MapPlace::OfPage,
-        };
-    }
-}
-
 /// A page as it was before [`PageAssets::with_hashes`]: without the attributes that stand right after the names of its
 /// tags, and without an import map or hashes in the page's own, in the very form in which they are put there. `None`
 /// where no attribute could be put into it.
@@ -366,7 +326,7 @@ fn text(tag: &StartTag<usize>, name: &str) -> Option<String> {
 }
 
 /// The asset that a tag loads.
-fn asset(tag: &StartTag<usize>, html: &[u8], base: Option<&String>) -> Option<Asset> {
+fn asset(tag: &StartTag<usize>, html: &[u8], base: Option<&Arc<str>>) -> Option<Asset> {
     let is_word = |name: &str, words: &[&str]| {
         let value = text(tag, name).unwrap_or_default();
         value.split_ascii_whitespace().any(|word| words.iter().any(|own| word.eq_ignore_ascii_case(own)))
@@ -388,6 +348,7 @@ fn asset(tag: &StartTag<usize>, html: &[u8], base: Option<&String>) -> Option<As
         base: base.cloned(),
         has_integrity: tag.attributes.contains_key(&b"integrity"[..]),
         kind,
+        is_preload: is_word("rel", &["preload"]) && tag.name.as_slice() == b"link",
         at,
         needs_crossorigin: kind != AssetKind::Module && !tag.attributes.contains_key(&b"crossorigin"[..]),
         after_name,

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 const ADDRESS_BYTES_MAX: usize = 1_024;
 /// Bytes of a comment between `import(` and the address, such as `/* @vite-ignore */`.
 const COMMENT_BYTES_MAX: usize = 256;
+/// Such comments.
+const COMMENTS_MAX: usize = 4;
 /// Addresses of one script.
 const ADDRESSES_MAX: usize = 20_000;
 
@@ -31,11 +33,74 @@ pub fn script_addresses(source: &[u8]) -> Vec<ScriptAddress> {
             found.extend(address(source, start, text));
         }
     }
+    for text in escaped(source) {
+        if found.len() < ADDRESSES_MAX {
+            found.insert(ScriptAddress { text, is_import: true });
+        }
+    }
     found.into_iter().collect()
 }
 
+/// The texts that a script makes the address of an element, as of a script that it adds to the page; each with the byte at
+/// which it begins.
+pub fn added(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
+    let is_address = |(start, text): &(usize, &str)| {
+        let before = start.checked_sub(1).and_then(|quote| source.get(..quote)).unwrap_or_default();
+        let path = text.split(['?', '#']).next().unwrap_or_default();
+        (path.ends_with(".js") || path.ends_with(".mjs")) && is_source(before.trim_ascii_end())
+    };
+    quoted(source).filter(is_address)
+}
+
+/// Whether what follows `before` becomes the field `src` of something.
+fn is_source(before: &[u8]) -> bool {
+    if let Some(field) = before.strip_suffix(b"=") {
+        return field.trim_ascii_end().ends_with(b".src");
+    }
+    let Some(name) = before.strip_suffix(b",").map(<[u8]>::trim_ascii_end) else { return false };
+    let name = [&b"\"src\""[..], b"'src'"].iter().find_map(|own| name.strip_suffix(*own));
+    name.and_then(|call| call.trim_ascii_end().strip_suffix(b"(")).is_some_and(|call| call.ends_with(b"setAttribute"))
+}
+
+/// The addresses of imports that are written with escapes, as `"/l\u0061te.js"`.
+fn escaped(source: &[u8]) -> impl Iterator<Item = String> {
+    let quotes = source.iter().enumerate().filter(|(_, byte)| matches!(byte, b'"' | b'\''));
+    quotes.filter_map(move |(at, quote)| {
+        let start = at.saturating_add(1);
+        let near = source.get(start..start.saturating_add(ADDRESS_BYTES_MAX).min(source.len()))?;
+        let text = near.get(..near.iter().position(|byte| matches!(byte, b'\n' | b'\r') || byte == quote)?)?;
+        let is_escaped = text.contains(&b'\\') && is_imported(source.get(..at)?);
+        is_escaped.then(|| unescaped(str::from_utf8(text).ok()?)).flatten()
+    })
+}
+
+/// A text without its escapes; `None` where it has one that no address needs.
+fn unescaped(text: &str) -> Option<String> {
+    let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, escape)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let kind = escape.chars().next()?;
+        let after = escape.get(kind.len_utf8()..)?;
+        let (digits, end) = match kind {
+            'x' => (after.get(..2)?, after.get(2..)?),
+            'u' if after.starts_with('{') => after.get(1..)?.split_once('}')?,
+            'u' => (after.get(..4)?, after.get(4..)?),
+            '/' | '.' | '-' => {
+                plain.push(kind);
+                rest = after;
+                continue;
+            }
+            _ => return None,
+        };
+        plain.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
+        rest = end;
+    }
+    plain.push_str(rest);
+    Some(plain)
+}
+
 /// The texts between two quotes of a kind that could be addresses, each with the byte at which it begins.
-pub fn quoted(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
+fn quoted(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     let mut open: Option<(usize, u8)> = None;
     source.iter().copied().enumerate().filter_map(move |(at, byte)| match byte {
         b'"' | b'\'' | b'`' => {
@@ -65,9 +130,15 @@ fn is_script(text: &str) -> bool {
     is_path && (path.ends_with(".js") || path.ends_with(".mjs"))
 }
 
-/// Whether an address after `before` is imported.
+/// Whether an address after `before` is imported. What looks like a comment may be in a text, as of `"http://a"`: with and
+/// without it counts.
 fn is_imported(before: &[u8]) -> bool {
-    let before = without_comment(before.trim_ascii_end());
+    ends_with_import(without_comment(before.trim_ascii_end())) || ends_with_import(without_comments(before))
+}
+
+/// Whether `before` ends with what stands before the address of an import.
+fn ends_with_import(before: &[u8]) -> bool {
+    let before = before.trim_ascii_end();
     if is_word(before, b"from") || is_word(before, b"import") {
         return true;
     }
@@ -76,13 +147,35 @@ fn is_imported(before: &[u8]) -> bool {
     is_word(callee, b"import")
 }
 
-/// The text without a comment at its end.
+/// The text without the comments at its end.
+fn without_comments(mut text: &[u8]) -> &[u8] {
+    for _ in 0..COMMENTS_MAX {
+        let trimmed = text.trim_ascii_end();
+        let is_line = text.get(trimmed.len()..).is_some_and(|end| end.iter().any(|byte| matches!(byte, b'\n' | b'\r')));
+        let shorter = without_comment(if is_line { without_line_comment(trimmed) } else { trimmed });
+        if shorter.len() == trimmed.len() {
+            return trimmed;
+        }
+        text = shorter;
+    }
+    text.trim_ascii_end()
+}
+
+/// The text without the comment that its last line ends with.
+fn without_line_comment(text: &[u8]) -> &[u8] {
+    let near = text.get(text.len().saturating_sub(COMMENT_BYTES_MAX)..).unwrap_or_default();
+    let line = near.rsplit(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let begin = line.windows(2).position(|two| two == b"//");
+    begin.and_then(|begin| text.get(..text.len().saturating_sub(line.len()).saturating_add(begin))).unwrap_or(text)
+}
+
+/// The text without a comment between two signs at its end.
 fn without_comment(text: &[u8]) -> &[u8] {
     let Some(inner) = text.strip_suffix(b"*/") else { return text };
     let from = inner.len().saturating_sub(COMMENT_BYTES_MAX);
     let near = inner.get(from..).unwrap_or_default();
     let begin = near.windows(2).rposition(|two| two == b"/*");
-    begin.and_then(|begin| text.get(..from.saturating_add(begin))).map_or(text, <[u8]>::trim_ascii_end)
+    begin.and_then(|begin| text.get(..from.saturating_add(begin))).unwrap_or(text)
 }
 
 /// Whether `text` ends with a word that is no part of a longer name, and no field.
@@ -112,6 +205,36 @@ mod tests {
     }
 
     #[test]
+    fn imports_are_found_behind_comments_and_escapes() {
+        for source in [
+            "import '/l\\u0061te.js'",
+            "import(\"/l\\u{61}te.js\")",
+            "import \"\\/l\\x61te\\.js\"",
+            "import(//x\n'/late.js')",
+            "import( // a\r\n // b\n /* c */ '/late.js')",
+            "import /* a */ // b\n '/late.js'",
+            "import 'http://a'; import b from\n'/late.js'",
+        ] {
+            let found = script_addresses(source.as_bytes());
+            assert!(
+                found.contains(&ScriptAddress { text: "/late.js".to_owned(), is_import: true }),
+                "{source} {found:?}"
+            );
+        }
+        for source in ["const a = '/l\\u0061te.js'", "import '/late\\n.js'", "import '\\u{110000}'"] {
+            assert!(script_addresses(source.as_bytes()).iter().all(|one| !one.is_import), "{source}");
+        }
+    }
+
+    #[test]
+    fn scripts_that_a_script_adds_are_found() {
+        let source = br#"s.src = "/a.js";s.src='https://b.example/b.js?id='+i;s.setAttribute("src", "/c.mjs");
+            i.src="/no.png";t("src","/no.js");a=="/no.js";new Worker("/no.js");src="/no.js""#;
+        let found: Vec<&str> = added(source).map(|(_, text)| text).collect();
+        assert_eq!(found, ["/a.js", "https://b.example/b.js?id=", "/c.mjs"]);
+    }
+
+    #[test]
     fn a_regular_expression_with_quotes_hides_no_import() {
         let source = br#"const q=/['"`]/g,r=/["]/;import("./a.js").then(x=>x);import{b}from"./b.js";"#;
         let found: Vec<String> = script_addresses(source).into_iter().map(|one| one.text).collect();
@@ -121,7 +244,8 @@ mod tests {
     proptest! {
         #[test]
         fn anything_is_a_script(source in "(import|from|[\"'`/*\\\\(){}.,$é \n]|[a-c./]{1,6}){0,60}") {
-            prop_assert!(script_addresses(source.as_bytes()).iter().all(|one| source.contains(&one.text)));
+            let is_there = |one: &ScriptAddress| source.contains('\\') || source.contains(&one.text);
+            prop_assert!(script_addresses(source.as_bytes()).iter().all(is_there));
         }
     }
 }

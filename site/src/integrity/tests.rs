@@ -25,7 +25,9 @@ fn scripts_and_style_sheets_get_their_hash() {
         "<script# crossorigin src=a.js></script>",
         "<script# type=module src=a.js></script>",
         "<link# rel=modulepreload href=a.js>",
-        "<link#! rel=preload as=style href=a.css><link rel=preload as=font href=a.woff2>",
+        "<link#! rel=preload as=style href=a.css><link rel=preload as=font href=a.woff2><link#! rel=stylesheet href=a.css>",
+        // What a script inserts asks without `crossorigin`, and would not find what was preloaded with it.
+        "<link rel=preload as=script href=b.js><link rel=preload as=style href=b.css>",
         "<link#! rel='alternate StyleSheet' href=a.css/>",
         "<link rel=icon href=a.svg><script>1</script><script type=importmap>{}</script>",
         "<script integrity=sha256-x src=a.js></script><link rel=stylesheet integrity href=a.css>",
@@ -60,6 +62,68 @@ fn an_address_is_read_as_a_browser_reads_it() {
     let seen: Vec<_> = page.tags().iter().map(|tag| (tag.address.as_str(), tag.base.as_deref())).collect();
     assert_eq!(seen, [("a?b&c", None), ("d", Some("/x/"))]);
     assert_eq!(PageAssets::read(b"\xff\xfe<\0"), None);
+}
+
+#[test]
+fn a_page_costs_what_it_holds_and_one_that_holds_too_much_is_served_as_it_is() {
+    let tags = |count: usize| "<link rel=stylesheet href=a>".repeat(count);
+    let names = |count: usize, end: &str| {
+        let names: Vec<String> = (0..count).map(|number| format!("\"{number}{end}\":\"/{number}{end}\"")).collect();
+        format!("<script type=importmap>{{\"imports\":{{{}}}}}</script>", names.join(","))
+    };
+    let imports = |count: usize| (0..count).map(|number| format!("import'/{number}';")).collect::<String>();
+    let long = |count: usize| "b".repeat(count);
+    for (page, is_fit) in [
+        (format!("<base href=/{}>{}", long(4_000), tags(TAGS_MAX)), true),
+        (format!("<base href=/{}>{}", long(ADDRESS_BYTES_MAX), tags(1)), false),
+        (tags(TAGS_MAX + 1), false),
+        (format!("<script src=/{}></script>", long(ADDRESS_BYTES_MAX)), false),
+        (format!("<script src='DATA:,{}'></script>", long(ADDRESS_BYTES_MAX)), true),
+        (names(PREFIXES_MAX, "/"), true),
+        (names(PREFIXES_MAX + 1, "/"), false),
+        (names(NAMES_MAX + 1, ""), false),
+        (format!("<script type=importmap>{{\"imports\":{{\"a\":\"/{}\"}}}}</script>", long(ADDRESS_BYTES_MAX)), false),
+        (format!("<script>{}</script>", imports(INLINE_MAX)), true),
+        (format!("<script>{}</script><script>import'/x'</script>", imports(INLINE_MAX)), false),
+    ] {
+        let assets = PageAssets::read(page.as_bytes()).unwrap();
+        assert_eq!(assets.unfit(), (!is_fit).then_some(Unfit::TooMuch), "{}", &page[..60]);
+        let hashes = vec![None; assets.tags().len()];
+        assert_eq!(assets.with_hashes(page.as_bytes(), &hashes, &modules()).is_some(), is_fit, "{}", &page[..60]);
+        // The base is there once, however many tags are relative to it.
+        assert!(assets.memory_bytes() < 10_000 + 10 * page.len(), "{} {}", assets.memory_bytes(), page.len());
+    }
+}
+
+#[test]
+fn a_page_that_browsers_read_by_other_rules_is_served_as_it_is() {
+    let module = "<script type=module src=/m.js></script>";
+    for (html, expected) in [
+        ("<svg><path d=x /></svg><math></math><svg/>#", None),
+        ("<svg><script href=/c.js /></svg>#", Some(Unfit::Foreign)),
+        ("<math><script>1</script></math>#", Some(Unfit::Foreign)),
+        ("<svg><template></svg>#", Some(Unfit::Foreign)),
+        ("<svg><base href=https://cdn.example/></svg>#", Some(Unfit::Foreign)),
+        ("<div><template shadowrootmode=open>#</template></div>", Some(Unfit::Shadow)),
+        ("<template shadowrootmode=open><template>#</template></template>", Some(Unfit::Shadow)),
+        ("<template shadowrootmode=open><p></template>#", None),
+        ("<template>#</template>#", None),
+        ("<frameset><noframes>#</noframes></frameset>", Some(Unfit::Frames)),
+        ("<template><base href=https://cdn.example/></template>#", Some(Unfit::Base)),
+        ("#<base href=https://cdn.example/>", Some(Unfit::Base)),
+        ("<link rel=stylesheet href=a.css><base href=/x/>#", None),
+        ("<base target=_blank><base href=/x/>#<base href=/y/>", None),
+        ("<script type=importmap>{bad</script>#", Some(Unfit::Map)),
+        ("<script type=importmap>[]</script>#", Some(Unfit::Map)),
+    ] {
+        let html = html.replace('#', module);
+        let assets = PageAssets::read(html.as_bytes()).unwrap();
+        assert_eq!(assets.unfit(), expected, "{html}");
+        let hashes = vec![None; assets.tags().len()];
+        assert_eq!(assets.with_hashes(html.as_bytes(), &hashes, &modules()).is_some(), expected.is_none(), "{html}");
+    }
+    let page = PageAssets::read(b"<body onload=\"import('/late.js')\">").unwrap();
+    assert_eq!(page.inline(), [ScriptAddress { text: "/late.js".to_owned(), is_import: true }]);
 }
 
 fn modules() -> ModuleHashes {
@@ -102,7 +166,6 @@ fn hashes_of_modules_come_before_the_first_script_or_into_the_map_of_the_page() 
         ("<script type=importmap>{ }</script>", "<script type=importmap>{\"integrity\"\t:{#} }</script>"),
         // What is the page's own stays so.
         ("<script type=importmap>{\"integrity\":{}}</script>", "<script type=importmap>{\"integrity\":{}}</script>"),
-        ("<script type=importmap>[]</script><script>", "<script type=importmap>[]</script><script>"),
         ("<p>no script", "<p>no script"),
     ] {
         assert_eq!(mapped(html), expected);

@@ -1,14 +1,15 @@
 //! What browsers would report, or not load, under `integrity`: scripts, style sheets and modules without a hash.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::io::Read as _;
 
 use devanture_config::limits::Limits;
 use devanture_config::parsing::Lines;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::Integrity;
-use devanture_site::answers::{Answer, Asking, Bounds, ManifestSite, ModuleFinder, Modules, SameForAll};
-use devanture_site::integrity::{Asset, AssetKind, PageAssets, ScriptAddress, quoted, script_addresses};
+use devanture_config::text::counted;
+use devanture_site::answers::{Answer, Asking, Bounds, ManifestSite, ModuleFinder, Modules, SameForAll, Steps};
+use devanture_site::integrity::{Asset, AssetKind, PageAssets, ScriptAddress, Unfit, added_scripts, script_addresses};
 use devanture_site::media::extension;
 use url::Url;
 
@@ -34,17 +35,21 @@ const OF_RULES: &str = "what answers there is not the same for everybody, or no 
     its tag";
 const OF_CORS: &str = "write `crossorigin` beside it: browsers count its hash only then";
 const OF_IMPORTS: &str = "serve the module with the site, or write its hash in an import map";
-const OF_STYLES: &str = "link it in the pages, or build one style sheet (Vite: `build.cssCodeSplit = false`)";
 const OF_MAP: &str = "write no `integrity` in the page's own import map, or the hashes of all its modules";
 const OF_POLICY: &str = "set the Content-Security-Policy by a rule, to which the edge adds the hash of the map";
-const OF_LIMITS: &str = "the edge bounds them by `integrity_map_bytes_max` and `integrity_modules_max`";
+const OF_LIMITS: &str =
+    "the edge bounds them by `integrity_map_bytes_max`, `integrity_modules_max` and `integrity_steps_max`";
+const OF_SIZE: &str = "name fewer or shorter addresses in one page";
+const OF_FORM: &str = "it is served as it is, without a policy: write it otherwise if it is to have hashes";
+const OF_ADDED: &str = "write its tag in the page, or import it as a module";
+const OF_PAGES: &str = "the edge bounds them by `integrity_pages_max` and `integrity_page_bytes_max`";
 
 /// Looks at the pages and scripts in every place that wants hashes.
 pub(super) fn look(scan: &Scan, places: &Places<'_>) -> Vec<Unhashed> {
     let mut found: Vec<Unhashed> = Vec::new();
     let mut known: HashSet<(BundlePath, usize, usize, String)> = HashSet::new();
     for (name, site) in places.with_hashes() {
-        let mut look = Look { scan, site, found: Vec::new(), linked: BTreeSet::new(), scripts: BTreeMap::new() };
+        let mut look = Look { scan, site, found: Vec::new() };
         look.pages();
         look.scripts();
         for mut one in look.found {
@@ -65,9 +70,6 @@ struct Look<'l, 'm> {
     scan: &'l Scan,
     site: &'l ManifestSite<'m>,
     found: Vec<Unhashed>,
-    /// The style sheets that pages link.
-    linked: BTreeSet<BundlePath>,
-    scripts: BTreeMap<BundlePath, Vec<ScriptAddress>>,
 }
 
 impl Look<'_, '_> {
@@ -85,7 +87,8 @@ impl Look<'_, '_> {
 
     fn pages(&mut self) {
         let limits = Limits::default();
-        let same = SameForAll::new(self.site);
+        let steps = Steps::new(limits.integrity_steps_max);
+        let Ok(same) = SameForAll::new(self.site, &steps) else { return };
         let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let bounds = Bounds {
             modules_max: most(limits.integrity_modules_max),
@@ -96,24 +99,35 @@ impl Look<'_, '_> {
         let pages: Vec<&BundlePath> = pages
             .filter(|(number, path)| self.site.is_page(*number) && !path.is_private())
             .map(|(_, path)| path)
-            .take(most(limits.integrity_pages_max))
             .collect();
-        for path in pages {
+        let pages_max = most(limits.integrity_pages_max);
+        if let Some(first) = pages.get(pages_max) {
+            let count = pages.len().saturating_sub(pages_max);
+            let message = format!("{} from here on get no hashes", counted(count, "page"));
+            self.add((first, b"", 0), "page", message, OF_PAGES);
+        }
+        for path in pages.into_iter().take(pages_max) {
+            if self.scan.files.get(path).is_some_and(|file| file.hashed.bytes > limits.integrity_page_bytes_max) {
+                self.add((path, b"", 0), "page", "it is too long: it gets no hashes".to_owned(), OF_PAGES);
+                continue;
+            }
             let Some(html) = self.read(path, limits.integrity_page_bytes_max) else { continue };
             let Some(assets) = PageAssets::read(&html) else { continue };
+            if let Some(unfit) = assets.unfit() {
+                self.unfit(path, unfit);
+                continue;
+            }
             for asset in assets.tags() {
                 self.tag((path, &html), &same, asset);
             }
             self.imports(path, &html, assets.inline(), &assets.map().hashed);
-            let mut scripts = std::mem::take(&mut self.scripts);
+            self.added(path, &html);
             let mut read = |script: &BundlePath| {
-                let addresses =
-                    || self.read(script, limits.compress_file_bytes_max).map(|text| script_addresses(&text));
-                let known = scripts.entry(script.clone()).or_insert_with(|| addresses().unwrap_or_default());
-                known.clone()
+                self.read(script, limits.compress_file_bytes_max)
+                    .map(|text| script_addresses(&text))
+                    .unwrap_or_default()
             };
             let modules = finder.of_page(path, &assets, &mut read);
-            self.scripts = scripts;
             let base = same.base(path, assets.base());
             match modules {
                 Ok(modules) => self.modules(path, &assets, base.as_ref(), &modules),
@@ -125,12 +139,25 @@ impl Look<'_, '_> {
         }
     }
 
-    /// Looks at a tag of a page.
+    /// Says why a page is served as it is.
+    fn unfit(&mut self, path: &BundlePath, unfit: Unfit) {
+        let (why, hint) = match unfit {
+            Unfit::TooMuch => ("it names more, or longer, addresses than are looked at", OF_SIZE),
+            Unfit::Base => ("its `<base>` is in a template or comes after scripts", OF_FORM),
+            Unfit::Foreign => ("it has scripts or templates in SVG or MathML", OF_FORM),
+            Unfit::Frames => ("it has `<noframes>`", OF_FORM),
+            Unfit::Shadow => ("it has scripts in a template with `shadowrootmode`", OF_FORM),
+            Unfit::Map => ("its own import map is no JSON object", OF_FORM),
+        };
+        self.add((path, b"", 0), "page", format!("{why}: it gets no hashes"), hint);
+    }
+
+    /// Looks at a tag of a page; no browser of today blocks style sheets.
     fn tag(&mut self, (page, html): (&BundlePath, &[u8]), same: &SameForAll<'_>, asset: &Asset) {
         let Some(url) = same.url(page, asset).filter(|url| matches!(url.scheme(), "http" | "https")) else { return };
-        let file = same.file(page, asset);
+        let Ok(file) = same.file(page, asset) else { return };
         if asset.kind == AssetKind::Style {
-            self.linked.extend(file.cloned());
+            return;
         }
         let (what, effect) = (shown(&asset.address), self.effect());
         if asset.has_integrity {
@@ -161,6 +188,14 @@ impl Look<'_, '_> {
         }
     }
 
+    /// Looks at a page or script for the scripts that it adds to a page: no tag of these can have a hash.
+    fn added(&mut self, path: &BundlePath, source: &[u8]) {
+        for (at, text) in added_scripts(source) {
+            let message = format!("it adds the script {}, which has no hash: {}", shown(text), self.effect());
+            self.add((path, source, at), text, message, OF_ADDED);
+        }
+    }
+
     /// Looks at the modules that a page reaches, where no import map can be put into it.
     fn modules(&mut self, page: &BundlePath, assets: &PageAssets, base: Option<&Url>, modules: &Modules) {
         let own: HashSet<String> = assets
@@ -174,14 +209,17 @@ impl Look<'_, '_> {
         let mut without = modules.iter().filter(|module| !is_hashed(&module.address));
         let Some(first) = without.next().filter(|_| !assets.takes_map()) else { return };
         let (why, hint) = match assets.refuses_inline() {
-            true => ("its Content-Security-Policy refuses an import map with the hashes of modules", OF_POLICY),
+            true => (
+                "it gets no hashes: its Content-Security-Policy refuses an import map with those of modules",
+                OF_POLICY,
+            ),
             false => ("its own import map has no hash of modules", OF_MAP),
         };
         let message = format!("{why}, {} of them, such as {}", without.count() + 1, shown(&first.address));
         self.add((page, b"", 0), &first.address, message, hint);
     }
 
-    /// Looks at every script for what it imports from other hosts, and for style sheets that it may add to a page.
+    /// Looks at every script for what it imports from other hosts, and what it adds to a page.
     fn scripts(&mut self) {
         let is_script = |path: &&BundlePath| {
             matches!(extension(path.as_str()).as_deref(), Some("js" | "mjs")) && !path.is_private()
@@ -190,26 +228,8 @@ impl Look<'_, '_> {
         for path in scan.files.keys().filter(is_script) {
             let Some(source) = self.read(path, super::FILE_BYTES_MAX) else { continue };
             self.imports(path, &source, &script_addresses(&source), &[]);
-            let Ok(own) = self.site.address_of(path) else { continue };
-            let mut seen = HashSet::new();
-            for (at, text) in quoted(&source).filter(|(_, text)| text.ends_with(".css")) {
-                let Some(style) = self.style(&own, text).filter(|style| seen.insert(style.clone())) else { continue };
-                let message =
-                    format!("it names the style sheet {}, which has no hash if it adds it to a page", shown(text));
-                self.add((path, &source, at), style.as_str(), message, OF_STYLES);
-            }
+            self.added(path, &source);
         }
-    }
-
-    /// The style sheet at an address in a script, from the script or from the root, if no page links it.
-    fn style(&self, script: &Url, text: &str) -> Option<BundlePath> {
-        let from_root = script.join("/").ok()?;
-        [script, &from_root].into_iter().find_map(|base| {
-            let Answer::File(file) = self.site.ask(&base.join(text).ok()?, Asking::Subresource) else { return None };
-            let path = self.site.path(file)?;
-            let is_style = extension(path.as_str()).as_deref() == Some("css");
-            (is_style && !self.linked.contains(path)).then(|| path.clone())
-        })
     }
 
     /// Adds what was found at a byte of a file.

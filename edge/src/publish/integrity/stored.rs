@@ -1,0 +1,35 @@
+//! Pages with hashes that a version has already, from an earlier push.
+
+use std::collections::BTreeSet;
+
+use devanture_config::Digest;
+
+use crate::catalog::integrity_pages::IntegrityPages;
+use crate::catalog::records::VersionRecord;
+use crate::encode::{Work, is_html};
+use crate::ledger::Error;
+
+/// Whether a record has every page of the version for these environments, made as they would be now, and all are stored.
+/// What its pages become depends on the version alone, so a further push need not make them again.
+pub(super) async fn are_whole(work: &Work<'_>, tables: &[String], record: &VersionRecord) -> Result<bool, Error> {
+    let made: BTreeSet<&String> = record.integrity.iter().flat_map(|group| &group.tables).collect();
+    let wanted: BTreeSet<&String> = tables.iter().collect();
+    let has_all = |group: &IntegrityPages| {
+        let mut pages = work.manifest.files.iter().filter(|(path, entry)| !path.is_private() && is_html(path, entry));
+        group.made == IntegrityPages::MADE
+            && pages.all(|(path, _)| group.pages.contains_key(path))
+            && record.decoded.keys().filter(|path| is_page(path.as_str())).all(|path| group.pages.contains_key(path))
+    };
+    if made != wanted || !record.integrity.iter().all(has_all) {
+        return Ok(false);
+    }
+    let pages = record.integrity.iter().flat_map(|group| group.pages.values());
+    let pages: Vec<(Digest, u64)> = pages.map(|page| (page.hash, page.size)).collect();
+    let sizes = work.blobs.sizes(pages.iter().map(|(hash, _)| *hash).collect()).await?;
+    Ok(sizes.len() == pages.len() && pages.iter().zip(sizes).all(|((_, size), stored)| stored == Some(*size)))
+}
+
+/// Whether a decoded file may be a page; of these no type is said.
+fn is_page(path: &str) -> bool {
+    devanture_site::media::is_html(path, None)
+}
