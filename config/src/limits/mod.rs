@@ -363,7 +363,7 @@ limits! {
     share_link_ms_max = 7_776_000_000 in 60_000 ..= 31_536_000_000,
     /// Milliseconds for which a visitor who entered the password of a preview or an environment, or logged in there, need not do so again.
     visitor_login_ms_max = 43_200_000 in 60_000 ..= 2_592_000_000,
-    /// Logins of visitors that this node has the provider of `[oidc]` confirm at once; others are answered 503.
+    /// Logins of visitors that this node has the provider of `[oidc]` confirm at once, and as many requests of logins with the device grant; others are answered 503.
     visitor_logins_at_once_max = 64 in 1 ..= 10_000,
     /// Tokens of all apps together.
     tokens_max = 10_000 in 1 ..= 1_000_000,

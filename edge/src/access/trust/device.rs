@@ -24,6 +24,10 @@ const TEXT_BYTES_MAX: usize = 2_048;
 const LIFE_S_MAX: u64 = 1_800;
 const INTERVAL_S: u64 = 5;
 const INTERVAL_S_MAX: u64 = 60;
+/// The most requests for the token of one login within a while, as often as the shortest pause lets one make: a client
+/// that makes more is answered that it is to slow down, and the provider does not hear of it.
+pub(super) const POLLS_MAX: usize = 64;
+pub(super) const POLLS_WINDOW_MS: u64 = 60_000;
 /// Seconds until a client tries again where the provider does not answer.
 const RETRY_S: u64 = 5;
 
@@ -56,7 +60,7 @@ struct TokenAnswer {
 /// What such an answer means (§3.5).
 #[derive(Debug, PartialEq, Eq)]
 enum Polled {
-    /// The client, or its secret, is not known there: nothing that a person can do.
+    /// None that the edge understands, or the client, or its secret, is not known there: nothing that a person can do.
     BadClient,
     Denied,
     /// The device code is none, or has expired.
@@ -74,9 +78,10 @@ impl Credentials {
     pub async fn begin_device(&self, from: Option<IpAddr>) -> Result<DevicePrompt, Error> {
         let oidc = self.trusts.confidential()?;
         self.attempts.begin_identity(from).map_err(super::exchange::limited)?;
+        let _permit = self.trusts.devices.try_acquire().map_err(|_busy| silent(Unusable::Unsent))?;
         let client = self.trusts.client(oidc).await.map_err(silent)?;
         let scopes = client.oidc.scopes.join(" ");
-        let address = device_endpoints(&client)?.0;
+        let address = self.trusts.device_endpoints(&client).map_err(silent)?.0;
         let (status, body) = self.trusts.send(&client, address, &[("scope", &scopes)]).await.map_err(silent)?;
         let answer = serde_json::from_slice::<Authorization>(&body).ok().filter(|_| status == StatusCode::OK);
         // They go to a terminal.
@@ -90,8 +95,10 @@ impl Credentials {
                 && is_address(&answer.verification_uri)
         });
         let Some(answer) = answer else {
-            let issuer = &client.oidc.issuer;
-            tracing::error!(%issuer, %status, "the provider begins no login: is the device grant allowed, and the secret right?");
+            if self.trusts.log_quota.take() {
+                let issuer = &client.oidc.issuer;
+                tracing::error!(%issuer, %status, "the provider begins no login: is the device grant allowed, and the secret right?");
+            }
             return Err(silent(Unusable::Sent));
         };
         Ok(DevicePrompt {
@@ -112,11 +119,11 @@ impl Credentials {
         let oidc = self.trusts.confidential()?;
         let attempt = self.attempts.begin_identity(from).map_err(super::exchange::limited)?;
         let polled = self.polled(oidc, &request.device_code).await;
-        // What is refused counts, and what is requested too often: all else may be waited for.
-        if !matches!(polled, Ok(Polled::Ended | Polled::SlowDown)) {
+        // Only what may be waited for does not count, and what the provider did not hear of; an identity token counts below.
+        if matches!(polled, Ok(Polled::Pending | Polled::Token(_)) | Err(Unusable::Unsent)) {
             self.attempts.take_back_identity(&attempt);
         }
-        match polled? {
+        match polled.map_err(silent)? {
             Polled::BadClient => Err(silent(Unusable::Sent)),
             Polled::Denied => Err(Problem::new(Code::Forbidden, "The login was denied at the provider.").into()),
             Polled::Ended => {
@@ -135,16 +142,20 @@ impl Credentials {
         }
     }
 
-    async fn polled(&self, oidc: Arc<Oidc>, device_code: &Secret) -> Result<Polled, Error> {
+    async fn polled(&self, oidc: Arc<Oidc>, device_code: &Secret) -> Result<Polled, Unusable> {
         if device_code.expose().len() > TEXT_BYTES_MAX {
             return Ok(Polled::Ended);
         }
-        let client = self.trusts.client(oidc).await.map_err(silent)?;
+        if !self.trusts.may_poll(device_code) {
+            return Ok(Polled::SlowDown);
+        }
+        let _permit = self.trusts.devices.try_acquire().map_err(|_busy| Unusable::Unsent)?;
+        let client = self.trusts.client(oidc).await?;
         let form = [("grant_type", GRANT), ("device_code", device_code.expose())];
-        let address = device_endpoints(&client)?.1;
-        let (status, body) = self.trusts.send(&client, address, &form).await.map_err(silent)?;
+        let address = self.trusts.device_endpoints(&client)?.1;
+        let (status, body) = self.trusts.send(&client, address, &form).await?;
         let polled = polled(status, &body);
-        if polled == Polled::BadClient {
+        if polled == Polled::BadClient && self.trusts.log_quota.take() {
             let issuer = &client.oidc.issuer;
             tracing::error!(%issuer, %status, "the provider gives no identity token: is the secret right, and `openid` a scope?");
         }
@@ -162,15 +173,18 @@ impl Trusts {
                 .into()
         })
     }
-}
 
-/// The addresses of the device grant, and of its token.
-fn device_endpoints(client: &Client) -> Result<(&str, &str), Error> {
-    let endpoints = &client.endpoints;
-    endpoints.device.as_deref().zip(endpoints.token.as_deref()).ok_or_else(|| {
-        tracing::error!(issuer = %client.oidc.issuer, "the provider names no endpoints of the device grant over https://");
-        silent(Unusable::Sent)
-    })
+    /// The addresses of the device grant, and of its token.
+    fn device_endpoints<'c>(&self, client: &'c Client) -> Result<(&'c str, &'c str), Unusable> {
+        let endpoints = &client.endpoints;
+        endpoints.device.as_deref().zip(endpoints.token.as_deref()).ok_or_else(|| {
+            if self.log_quota.take() {
+                let issuer = &client.oidc.issuer;
+                tracing::error!(%issuer, "the provider names no endpoints of the device grant over https://");
+            }
+            Unusable::Unsent
+        })
+    }
 }
 
 /// The refusal where the edge and the provider do not understand each other: the log says why.
@@ -187,8 +201,9 @@ fn polled(status: StatusCode, body: &[u8]) -> Polled {
         (true, Some(token), None) => Polled::Token(token),
         (_, _, Some("authorization_pending")) => Polled::Pending,
         (_, _, Some("slow_down")) => Polled::SlowDown,
-        (_, _, Some("access_denied")) => Polled::Denied,
-        (_, _, Some("expired_token" | "invalid_grant" | "invalid_request")) => Polled::Ended,
+        // Entra ID has words of its own for a person who denies a login, and for a device code that is none.
+        (_, _, Some("access_denied" | "authorization_declined")) => Polled::Denied,
+        (_, _, Some("bad_verification_code" | "expired_token" | "invalid_grant" | "invalid_request")) => Polled::Ended,
         _ => Polled::BadClient,
     }
 }
@@ -207,6 +222,8 @@ mod tests {
             (400, json!({ "error": "authorization_pending" }), Polled::Pending),
             (400, json!({ "error": "slow_down" }), Polled::SlowDown),
             (400, json!({ "error": "access_denied" }), Polled::Denied),
+            (400, json!({ "error": "authorization_declined" }), Polled::Denied),
+            (400, json!({ "error": "bad_verification_code" }), Polled::Ended),
             (400, json!({ "error": "expired_token" }), Polled::Ended),
             (400, json!({ "error": "invalid_grant" }), Polled::Ended),
             (401, json!({ "error": "invalid_client" }), Polled::BadClient),

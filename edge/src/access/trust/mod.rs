@@ -25,6 +25,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use devanture_config::AppName;
+use devanture_config::api::Secret;
 use devanture_config::edge_toml::{Issuer, Oidc, Trust};
 use devanture_config::limits::Limits;
 use parking_lot::Mutex;
@@ -47,6 +48,10 @@ pub(super) struct Trusts {
     issuers: Issuers,
     /// Logins of visitors that the provider may confirm at once.
     visitors: Semaphore,
+    /// Requests of logins with the device grant at once: neither kind takes the places of the other.
+    devices: Semaphore,
+    /// Requests for the token of a login with the device grant, by the hash of its device code.
+    polls: Mutex<Windows<[u8; 32]>>,
     /// When the provider may be sent forms again, after it answered that it is sent too many, or that it is down.
     paused_until: Mutex<Option<Instant>>,
     began: Instant,
@@ -66,6 +71,8 @@ impl Trusts {
             oidc: ArcSwapOption::empty(),
             issuers: Issuers::new(limits),
             visitors: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
+            devices: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
+            polls: Mutex::new(Windows::new(device::POLLS_MAX, keys_max, device::POLLS_WINDOW_MS)),
             paused_until: Mutex::default(),
             began: Instant::now(),
             redeemed: Mutex::new(Windows::new(1, keys_max, visitor::LOGIN_MS_MAX)),
@@ -79,6 +86,18 @@ impl Trusts {
         let oidc = self.oidc.load_full().filter(|oidc| oidc::client_of(oidc) == client)?;
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         Some(app.is_some_and(|app| oidc.grant(&groups, Some(app), None).is_some()))
+    }
+
+    /// Whether the provider may be sent a device code once more.
+    fn may_poll(&self, device_code: &Secret) -> bool {
+        let (code, now_ms) = (blake3::hash(device_code.expose().as_bytes()), ms_since(self.began));
+        let mut polls = self.polls.lock();
+        let may = polls.wait_ms(code.as_bytes(), now_ms).is_none();
+        if may {
+            polls.add(code.as_bytes(), now_ms);
+        }
+        drop(polls);
+        may
     }
 
     /// Whether a login with this state has its code redeemed for the first time. Remembered are a bounded number of them.
