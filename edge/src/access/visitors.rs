@@ -77,7 +77,11 @@ impl Credentials {
         let has_rights = account.may_visit(app);
         let person = has_rights.then(|| Person::of_account(&proven.name, &account));
         let (app, login, from) = (app.as_str(), proven.name.as_str(), from_text(from));
-        tracing::info!(target: "audit", app, login, from, has_rights, "a visitor logged in");
+        if has_rights {
+            tracing::info!(target: "audit", app, login, from, "a visitor logged in");
+        } else if self.log_quota.take() {
+            tracing::warn!(target: "audit", app, login, from, "an account that has no rights in an app may not see it");
+        }
         Ok(person)
     }
 

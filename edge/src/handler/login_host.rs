@@ -139,7 +139,9 @@ impl Handler {
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
         };
         let Some(code) = parameter(query, "code") else {
-            return ended(self.not_let_in(Unconfirmed::Refused, &ticket));
+            let error = parameter(query, "error");
+            let denied = visitors.credentials.denied_visitor(error.as_deref(), &ticket.app, Some(from));
+            return ended(self.not_let_in(denied, &ticket));
         };
         let issuer = parameter(query, "iss");
         let credentials = &visitors.credentials;

@@ -29,6 +29,8 @@ const SECRET_BYTES: usize = 32;
 /// Longest code that is redeemed, in bytes.
 const CODE_BYTES_MAX: usize = 4_096;
 
+/// Longest word for an error that the log shows, in bytes.
+const ERROR_BYTES_MAX: usize = 64;
 /// Longest time for which a begun login is remembered, in milliseconds: that of its cookie, and more.
 pub(super) const LOGIN_MS_MAX: u64 = 900_000;
 
@@ -183,6 +185,14 @@ impl Credentials {
         };
         exchange::count(exchange::OIDC_LABEL, outcome);
         confirmed
+    }
+
+    /// The provider sent a browser back without a code: the log says by which of its words (RFC 6749 §4.1.2.1).
+    pub(crate) fn denied_visitor(&self, error: Option<&str>, app: &AppName, from: Option<IpAddr>) -> Unconfirmed {
+        // The browser can write what it likes into it.
+        let word = error.filter(|error| error.len() <= ERROR_BYTES_MAX && error.bytes().all(|b| b.is_ascii_graphic()));
+        exchange::count(exchange::OIDC_LABEL, "refused");
+        self.not_confirmed(&format!("the provider gives no code, and says {}", word.unwrap_or("nothing")), app, from)
     }
 
     async fn redeem(
