@@ -65,7 +65,8 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
         // What an identity token is exchanged for is for one environment: here the one that is changed.
         cli.common.set_environment(&args.to);
     }
-    let (context, read) = Context::new(&cli.common, environment);
+    let (mut context, read) = Context::new(&cli.common, environment);
+    context.settings.set_usual_place(cli.command.usual_place());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let ended = match &runtime {

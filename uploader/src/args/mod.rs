@@ -31,7 +31,7 @@ use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use devanture_config::HostPattern;
+use devanture_config::{HostPattern, PlaceName};
 use devanture_config::api::Role;
 use devanture_config::site_toml::RoutePath;
 
@@ -58,7 +58,7 @@ pub(crate) use values::{Format, FrameworkName, Provider};
 pub(crate) use webhooks::{WebhooksArgs, WebhooksCommand};
 
 use crate::output::progress::Volume;
-use crate::project::settings::Name;
+use crate::project::settings::{Name, PREVIEW};
 use retention::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
 
 const STYLES: Styles = Styles::styled()
@@ -162,6 +162,17 @@ impl Common {
             (Name::Ca, &self.ca),
         ];
         flags.into_iter().filter_map(|(name, text)| Some((name, text.clone()?))).collect()
+    }
+}
+
+impl Command {
+    /// The environment that the command is for where nobody says one; `None` where any will do.
+    pub(crate) fn usual_place(&self) -> Option<PlaceName> {
+        match self {
+            Self::Push(PushArgs { alias: Some(_), .. }) => PREVIEW.parse().ok(),
+            Self::Push(_) | Self::Rollback(_) | Self::Status | Self::Switch(_) => Some(PlaceName::prod()),
+            _ => None,
+        }
     }
 }
 

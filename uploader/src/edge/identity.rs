@@ -42,6 +42,8 @@ pub(crate) struct IdentitySession {
     token: Secret,
     /// When it ends, in seconds since 1970 UTC.
     expires_s: u64,
+    /// The environment that it is for; `None` where it is for all.
+    environment: Option<PlaceName>,
 }
 
 /// The answer of GitHub Actions.
@@ -88,11 +90,24 @@ impl Identity {
         };
         let kept = self.store.as_ref().and_then(Store::read::<IdentitySession>);
         let session = match kept.filter(|session| session.is_good(refused)) {
-            Some(kept) => kept,
+            Some(kept) => self.usable(kept)?,
             None => self.exchange(link).await?,
         };
         *current = Some(session.clone());
         Ok(session.token)
+    }
+
+    /// What is kept, if it is for the environment that is meant.
+    fn usable(&self, kept: IdentitySession) -> Result<IdentitySession, Failure> {
+        let (Some(wanted), Some(own)) = (&self.access.environment, &kept.environment) else { return Ok(kept) };
+        if wanted == own {
+            return Ok(kept);
+        }
+        let name = self.access.origin.name();
+        let message = format!("The identity token of {name} was exchanged for {own} before, and not for {wanted}.");
+        Err(Failure::new(Code::BadIdentityToken, message).hint(format!(
+            "this job's token is for {own}: say `--env {own}`; for {wanted} its CI system has to make a second identity token"
+        )))
     }
 
     async fn exchange(&self, link: &Link) -> Result<IdentitySession, Failure> {
@@ -117,7 +132,7 @@ impl Identity {
         let place = format!("{environment} of {}", self.access.app);
         link.progress().detail("identity", &format!("{name}  {trust}: {} in {place}", exchanged.scope));
         let expires_s = now_s().saturating_add(exchanged.expires_in_s);
-        let session = IdentitySession { token: exchanged.token, expires_s };
+        let session = IdentitySession { token: exchanged.token, expires_s, environment: exchanged.environment };
         if let Some(store) = &self.store {
             store.write(&session);
         }
@@ -135,7 +150,15 @@ impl Identity {
             }
             Origin::Variable(name, _) => (*name).to_owned(),
         };
-        Failure { message: format!("{} The identity token came from {from}.", failure.message), ..failure }
+        let message = format!("{} The identity token came from {from}.", failure.message);
+        let failure = Failure { message, ..failure };
+        match &self.access.environment {
+            Some(usual) if !self.access.is_said => failure.hint(format!(
+                "it was requested for {usual}, as nobody said an environment: say `--env NAME` where the `[[trust]]` of the \
+                 edge is for another one; each is exchanged once, and the log of the edge says what does not match"
+            )),
+            _ => failure,
+        }
     }
 
     fn audience(&self, link: &Link) -> String {

@@ -40,8 +40,8 @@ impl Store {
     /// The file for an identity token, of which its name holds a hash alone; `None` if there is no folder for it.
     pub(crate) fn of_identity(access: &EdgeAccess, identity: &IdentityAccess, token: &str) -> Option<Self> {
         let folder = identity.state_folder.clone()?;
-        let environment = identity.environment.as_ref().map_or("", |environment| environment.as_str());
-        let parts = ["identity", identity.app.as_str(), environment, token];
+        // Whatever environment it was exchanged for: that is done once.
+        let parts = ["identity", identity.app.as_str(), token];
         Self::at(folder, access, &parts.map(str::as_bytes))
     }
 

@@ -119,6 +119,60 @@ async fn a_second_command_of_a_job_finds_what_its_identity_token_was_exchanged_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_several_environments_a_job_gets_the_one_that_its_command_is_for() {
+    let issuer = Issuer::start();
+    let table = format!(
+        "[[trust]]\nname = \"ci-main\"\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\napp = \"shop\"\n\
+         environments = [\"staging\", \"preview\", \"prod\"]\n[trust.claims]\nrepository = \"acme/shop\"\n",
+        issuer.name()
+    );
+    let edge = edge().with_table(&table).start();
+    for (first, others, environment) in [
+        (&["push", "dist"][..], &[&["push", "dist", "--env", "prod"][..], &["status"]][..], "prod"),
+        (&["push", "dist", "--alias", "a"], &[&["push", "dist", "--alias", "a", "--env", "preview"]], "preview"),
+        (&["push", "dist", "--env", "staging"], &[&["status", "--env", "staging"], &["whoami"]], "staging"),
+    ] {
+        let (home, identity_token) = (home(), issuer.identity_token(AUDIENCE, &on("refs/heads/main")));
+        let in_job = |arguments: &[&str]| {
+            let mut command = command(&edge, home.path(), arguments);
+            ran(command.arg("--json").env("DEVANTURE_ID_TOKEN", &identity_token))
+        };
+        for arguments in std::iter::once(&first).chain(others) {
+            let done = in_job(arguments);
+            assert_eq!(done.code, Some(0), "{arguments:?}: {done:#?}\n{}", edge.log());
+        }
+        // The identity token is not lost, and what to say is said.
+        let other = if environment == "prod" { "staging" } else { "prod" };
+        let refused = in_job(&["push", "dist", "--env", other]);
+        assert_eq!((refused.code, refused.problem().as_str()), (Some(4), "bad_identity_token"), "{refused:#?}");
+        let hint = refused.json()["error"]["hint"].as_str().unwrap().to_owned();
+        assert!(hint.contains(&format!("say `--env {environment}`")), "{hint}");
+        assert_eq!(in_job(first).code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_for_an_environment_that_is_not_trusted_leaves_the_identity_token_as_it_is() {
+    let (issuer, home) = (Issuer::start(), home());
+    let table = format!(
+        "[[trust]]\nname = \"ci-main\"\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\napp = \"shop\"\n\
+         environments = [\"staging\"]\n[trust.claims]\nrepository = \"acme/shop\"\n",
+        issuer.name()
+    );
+    let edge = edge().with_table(&table).start();
+    let identity_token = issuer.identity_token(AUDIENCE, &on("refs/heads/main"));
+    let in_job = |arguments: &[&str]| {
+        ran(command(&edge, home.path(), arguments).arg("--json").env("DEVANTURE_ID_TOKEN", &identity_token))
+    };
+    let refused = in_job(&["push", "dist"]);
+    assert_eq!(refused.problem(), "bad_identity_token", "{refused:#?}");
+    let hint = refused.json()["error"]["hint"].as_str().unwrap().to_owned();
+    assert!(hint.contains("requested for prod") && hint.contains("say `--env NAME`"), "{hint}");
+    let pushed = in_job(&["push", "dist", "--env", "staging"]);
+    assert_eq!(pushed.code, Some(0), "{pushed:#?}\n{}", edge.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_curl_exchanges_is_a_token_as_any_other() {
     let issuer = Issuer::start();
     let edge = trusting(&issuer);

@@ -61,8 +61,10 @@ pub(crate) struct IdentityAccess {
     pub(crate) audience: Option<String>,
     /// The app that the token is for.
     pub(crate) app: AppName,
-    /// The environment, where somebody said one.
+    /// The environment: the one that somebody said, or that the command is for.
     pub(crate) environment: Option<PlaceName>,
+    /// Whether somebody said it.
+    pub(crate) is_said: bool,
     /// The folder for what it was exchanged for, where there is one.
     pub(crate) state_folder: Option<PathBuf>,
 }
@@ -119,11 +121,13 @@ impl Settings {
         };
         super::check_goes_together(self, "identity token", origin.name(), others)?;
         let environment = self.environment()?;
+        let is_said = environment.source != Source::Default;
         Ok(Some(IdentityAccess {
             origin,
             audience: audience.clone(),
             app: self.app()?.value,
-            environment: Some(environment.value).filter(|_| environment.source != Source::Default),
+            environment: if is_said { Some(environment.value) } else { self.usual_place.clone() },
+            is_said,
             state_folder: self.state_folder.clone(),
         }))
     }

@@ -189,6 +189,8 @@ pub(crate) struct Settings {
     has_site_file: bool,
     app_dotenv_name: String,
     identity: identity::Found,
+    /// The environment that the command is for where nobody says one.
+    usual_place: Option<PlaceName>,
     /// The folder for the state of this program, where there is one.
     pub(crate) state_folder: Option<PathBuf>,
 }
@@ -245,11 +247,17 @@ impl Settings {
             has_site_file: sources.has_site_file,
             app_dotenv_name: String::new(),
             identity: identity::Found::of(sources.environment),
+            usual_place: None,
             state_folder,
         };
         let app = settings.explicit_app().ok().flatten();
         settings.app_dotenv_name = app.map(|app| dotenv::file_name_of(&app.value)).unwrap_or_default();
         settings
+    }
+
+    /// Says which environment the command is for where nobody says one: an identity token is exchanged for no other.
+    pub(crate) fn set_usual_place(&mut self, place: Option<PlaceName>) {
+        self.usual_place = place;
     }
 
     /// The source of a setting, as a person knows it.
