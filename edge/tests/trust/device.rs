@@ -117,7 +117,11 @@ async fn guesses_at_device_codes_are_limited_whatever_words_the_provider_has() {
             assert_eq!(refused.status, expected, "{answer}: {refused:?}");
         }
         let limited = poll(&edge, "guess-3").await;
-        assert_eq!((limited.status, limited.code()), (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts), "{answer}");
+        assert_eq!(
+            (limited.status, limited.code()),
+            (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAttempts),
+            "{answer}"
+        );
         assert_eq!(provider.polls() - before, 3, "{answer}");
         edge.stop().await;
     }

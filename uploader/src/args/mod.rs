@@ -31,9 +31,9 @@ use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use devanture_config::{HostPattern, PlaceName};
 use devanture_config::api::Role;
 use devanture_config::site_toml::RoutePath;
+use devanture_config::{HostPattern, PlaceName};
 
 pub(crate) use access::{AuditArgs, LoginArgs, TokenCommand};
 pub(crate) use accounts::{AccountCommand, InviteArgs};
