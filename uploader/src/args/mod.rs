@@ -148,7 +148,7 @@ impl OutputFlags {
 
 impl Common {
     /// Names the environment where no flag does.
-    pub(crate) fn set_environment(&mut self, name: &devanture_config::PlaceName) {
+    pub(crate) fn set_environment(&mut self, name: &PlaceName) {
         self.env.get_or_insert_with(|| name.to_string());
     }
 
