@@ -24,6 +24,8 @@ const LIFETIME_S_MAX: u64 = 86_400;
 pub struct Oidc {
     /// The provider: the claim `iss` of its identity tokens.
     pub issuer: Issuer,
+    /// A PEM file of authorities that the provider is trusted by beside the platform's.
+    pub ca: Option<PathBuf>,
     /// The client that the command line logs in as, and the audience of the identity tokens.
     pub client_id: String,
     /// The file with the secret of that client, which the edge alone shows to the provider; without one it is public.
@@ -101,6 +103,7 @@ pub(super) fn oidc(root: &Table<'_, '_>) -> Option<Oidc> {
     // Everything is read before the first `?`, so that all mistakes are found.
     let issuer: Option<Issuer> =
         super::required(&table, "issuer", table.parsed("issuer"), "\"https://login.example.org\"");
+    let ca = table.string("ca").map(PathBuf::from);
     let client_id = super::required(&table, "client_id", table.string("client_id"), "\"devanture\"");
     if client_id.as_ref().is_some_and(|text| !is_text(text)) {
         table.mistake("client_id", "`oidc.client_id` has 1 to 512 bytes of plain text without spaces", None);
@@ -126,7 +129,7 @@ pub(super) fn oidc(root: &Table<'_, '_>) -> Option<Oidc> {
     let groups = tables.iter().filter_map(group).collect();
     table.finish();
     let (issuer, client_id) = (issuer?, client_id?);
-    Some(Oidc { issuer, client_id, client_secret_file, scopes, groups_claim, lifetime_s, groups })
+    Some(Oidc { issuer, ca, client_id, client_secret_file, scopes, groups_claim, lifetime_s, groups })
 }
 
 fn group(table: &Table<'_, '_>) -> Option<OidcGroup> {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     /// The keys of the sample with texts that are shown neither as they are nor as a URL.
-    const HIDDEN_KEYS: [&str; 34] = [
+    const HIDDEN_KEYS: [&str; 36] = [
         "acme.ca",
         "acme.contact",
         "acme.eab_key_file",
@@ -147,6 +147,7 @@ mod tests {
         "names.allow",
         "names.login",
         "names.reserved",
+        "oidc.ca",
         "oidc.client_id",
         "oidc.client_secret_file",
         "oidc.groups.apps",
@@ -163,6 +164,7 @@ mod tests {
         "tls.ticket_keys",
         "trust.app",
         "trust.audience",
+        "trust.ca",
         "trust.claims.ref",
         "trust.claims.repository",
         "trust.environments",

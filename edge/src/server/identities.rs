@@ -12,6 +12,7 @@ use super::handler_parts::HandlerParts;
 use crate::access::Credentials;
 use crate::access::trust::{BadSecretFile, check_secret_file};
 use crate::catalog::Catalog;
+use crate::proxy::tls;
 use crate::publish::Publisher;
 
 const KEY: &str = "oidc.client_secret_file";
@@ -38,18 +39,31 @@ pub(super) fn secret_file(file: &EdgeFile, base: &Path) -> Option<PathBuf> {
 
 /// Has the credentials follow what a file says.
 pub(super) fn set(credentials: &Credentials, file: &EdgeFile, base: &Path) {
-    let mut oidc = file.oidc.clone();
+    let (mut trusts, mut oidc) = (file.trusts.clone(), file.oidc.clone());
     if let Some(oidc) = &mut oidc {
         oidc.client_secret_file = secret_file(file, base);
     }
-    credentials.set_trusts(&file.trusts, oidc.as_ref());
+    for ca in trusts.iter_mut().map(|trust| &mut trust.ca).chain(oidc.as_mut().map(|oidc| &mut oidc.ca)) {
+        *ca = ca.as_ref().map(|path| base.join(path));
+    }
+    credentials.set_trusts(&trusts, oidc.as_ref());
 }
 
-/// Checks that the secret of the client can be used.
+/// Checks that the secret of the client can be used, and the authorities of issuers.
 ///
 /// # Errors
 /// [`StartError::Storage`] and [`StartError::StorageFile`].
 pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
+    let of_trusts = file.trusts.iter().filter_map(|trust| Some(("trust.ca", trust.ca.as_ref()?)));
+    let of_oidc = file.oidc.iter().filter_map(|oidc| Some(("oidc.ca", oidc.ca.as_ref()?)));
+    for (key, path) in of_trusts.chain(of_oidc) {
+        let path = base.join(path);
+        let shown = path.display().to_string();
+        let pem = std::fs::read(&path);
+        let pem = pem.map_err(|source| StartError::StorageFile { key, path: shown.clone(), source })?;
+        let bad = |why: String| StartError::Storage { key, reason: format!("{shown}: {why}") };
+        tls::certificates(&pem).map_err(bad)?;
+    }
     let Some(path) = secret_file(file, base) else { return Ok(()) };
     check_secret_file(&path).map_err(|error| match error {
         BadSecretFile::Unread(source) => StartError::StorageFile { key: KEY, path: path.display().to_string(), source },

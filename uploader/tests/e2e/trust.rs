@@ -173,6 +173,33 @@ async fn a_command_for_an_environment_that_is_not_trusted_leaves_the_identity_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_with_an_authority_of_its_own_is_trusted_by_the_file_that_names_it() {
+    let ((issuer, authority), home) = (Issuer::start_with_authority(), home());
+    let file = home.path().join("company-ca.pem");
+    std::fs::write(&file, authority).unwrap();
+    for own in [false, true] {
+        let ca = if own { format!("ca = \"{}\"\n", file.display()) } else { String::new() };
+        let table = format!(
+            "[[trust]]\nname = \"ci-main\"\nissuer = \"{}\"\n{ca}audience = \"{AUDIENCE}\"\napp = \"shop\"\n\
+             environments = [\"prod\"]\n[trust.claims]\nrepository = \"acme/shop\"\n",
+            issuer.name()
+        );
+        let edge = edge().with_table(&table).start();
+        let identity_token = issuer.identity_token(AUDIENCE, &on("refs/heads/main"));
+        let body = json!({ "identity_token": identity_token, "app": "shop", "environment": "prod" });
+        let answer = edge.client(true).post(format!("https://{}/v1/exchange", edge.admin())).body(body.to_string());
+        let answer = answer.header("content-type", "application/json").send().await.unwrap();
+        if own {
+            assert_eq!(answer.status(), 201, "{}", edge.log());
+        } else {
+            assert_eq!(answer.status(), 503);
+            logs(&edge, "UnknownIssuer");
+            logs(&edge, "names an authority of your own");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_curl_exchanges_is_a_token_as_any_other() {
     let issuer = Issuer::start();
     let edge = trusting(&issuer);

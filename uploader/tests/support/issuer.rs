@@ -1,14 +1,19 @@
 //! An issuer of identity tokens on loopback, whose key is made at run time.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_ED25519, PublicKeyData as _,
+    SigningKey as _,
+};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 /// The audience of the edges that trust it.
@@ -23,6 +28,8 @@ pub(crate) struct Issuer {
     key: Arc<KeyPair>,
     /// What its identity tokens say of a job of GitHub Actions.
     claims: Arc<Mutex<Value>>,
+    /// What it answers over TLS by.
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// A number that no other identity token has.
@@ -40,15 +47,43 @@ impl Issuer {
         Self::with(json!({ "repository": "acme/shop", "ref": "refs/heads/main" }))
     }
 
+    /// The same over TLS, with a certificate that an authority of its own made, which comes in PEM.
+    pub(crate) fn start_with_authority() -> (Self, String) {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let own = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let (key, params) =
+            (KeyPair::generate().unwrap(), CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap());
+        let leaf = params.signed_by(&key, &own).unwrap();
+        let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], secret);
+        (Self::started(json!({}), Some(Arc::new(config.unwrap()))), own.pem())
+    }
+
     /// The same, with other claims of a job of GitHub Actions.
     pub(crate) fn with(claims: Value) -> Self {
+        Self::started(claims, None)
+    }
+
+    fn started(claims: Value, tls: Option<Arc<ServerConfig>>) -> Self {
         let key = Arc::new(KeyPair::generate_for(&PKCS_ED25519).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let issuer = Self { address: listener.local_addr().unwrap(), key, claims: Arc::new(Mutex::new(claims)) };
+        let issuer = Self { address: listener.local_addr().unwrap(), key, claims: Arc::new(Mutex::new(claims)), tls };
         let serving = issuer.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                serving.answer(stream.unwrap());
+                let stream = stream.unwrap();
+                match &serving.tls {
+                    Some(tls) => {
+                        let connection = ServerConnection::new(Arc::clone(tls)).unwrap();
+                        let mut stream = StreamOwned::new(connection, stream);
+                        serving.answer(&mut stream);
+                        stream.conn.send_close_notify();
+                        stream.flush().ok();
+                    }
+                    None => serving.answer(stream),
+                }
             }
         });
         issuer
@@ -60,10 +95,10 @@ impl Issuer {
     }
 
     pub(crate) fn name(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http{}://{}", if self.tls.is_some() { "s" } else { "" }, self.address)
     }
 
-    fn answer(&self, mut stream: TcpStream) {
+    fn answer(&self, mut stream: impl Read + Write) {
         let (mut bytes, mut piece) = (Vec::new(), [0; 4_096]);
         while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
             match stream.read(&mut piece) {

@@ -5,6 +5,7 @@ mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use url::{Host, Url};
@@ -40,6 +41,8 @@ pub struct Trust {
     pub name: String,
     /// The issuer of the identity tokens.
     pub issuer: Issuer,
+    /// A PEM file of authorities that the issuer is trusted by beside the platform's.
+    pub ca: Option<PathBuf>,
     /// The audience that they are for.
     pub audience: String,
     /// What their claims have to be. All of them must match.
@@ -155,6 +158,7 @@ fn trust(table: &Table<'_, '_>) -> Option<Trust> {
     }
     let issuer: Option<Issuer> =
         super::required(table, "issuer", table.parsed("issuer"), "\"https://token.actions.githubusercontent.com\"");
+    let ca = table.string("ca").map(PathBuf::from);
     let audience = super::required(table, "audience", table.string("audience"), "\"https://edge.example.org:8444\"");
     if audience.as_ref().is_some_and(|text| !is_text(text)) {
         table.mistake("audience", format!("`trust.audience` has 1 to {TEXT_BYTES_MAX} bytes of plain text"), None);
@@ -184,6 +188,7 @@ fn trust(table: &Table<'_, '_>) -> Option<Trust> {
     Some(Trust {
         name: name?,
         issuer: issuer?,
+        ca,
         audience: audience?,
         claims,
         app: app?,

@@ -134,6 +134,7 @@ mod tests {
         let trust = Trust {
             name: "a".to_owned(),
             issuer: "https://issuer.example.org".parse().unwrap(),
+            ca: None,
             audience: "edge".to_owned(),
             claims: [
                 ("repository".to_owned(), vec!["acme/shop".parse().unwrap()]),

@@ -79,7 +79,7 @@ impl Trusts {
             Some(secret) => pairs.push(("client_secret", secret.expose())),
             None => {}
         }
-        let answered = self.issuers.fetcher.post(url, form(&pairs), authorization).await;
+        let answered = self.issuers.post(&oidc.issuer, url, form(&pairs), authorization).await;
         let (head, body) = answered.map_err(|error| {
             if self.log_quota.take() {
                 tracing::warn!(issuer = %oidc.issuer, %error, "the provider of [oidc] does not answer");

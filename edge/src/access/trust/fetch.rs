@@ -4,6 +4,9 @@
 //! No redirect is followed, nor is a proxy of the environment used: the address that `edge.toml` names, and the one that
 //! its document names, are all that is asked.
 
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +46,8 @@ pub(super) enum Error {
     Address { url: String, error: http::Error },
     #[error("the body of {url} is too large, or ends early: {error}")]
     Body { url: String, error: Box<dyn std::error::Error + Send + Sync> },
-    #[error("{url} does not answer: {error}")]
-    Connection { url: String, error: hyper_util::client::legacy::Error },
+    #[error("{url} does not answer: {reason}")]
+    Connection { url: String, reason: String, was_sent: bool },
     #[error("{url} is no document of OpenID Connect Discovery")]
     Document { url: String },
     #[error("{url} is of another issuer, {issuer:?}")]
@@ -61,12 +64,36 @@ pub(super) enum Error {
     Tls(String),
 }
 
+/// Authorities of an issuer, by the PEM files that hold them.
+#[derive(Debug)]
+pub(super) struct Authorities {
+    files: BTreeSet<PathBuf>,
+    /// They and the platform's, once they were needed.
+    tls: OnceCell<Arc<ClientConfig>>,
+}
+
+impl Authorities {
+    pub(super) fn new(files: BTreeSet<PathBuf>) -> Self {
+        Self { files, tls: OnceCell::new() }
+    }
+
+    fn read(&self) -> Result<Arc<ClientConfig>, Error> {
+        let mut all = rustls_native_certs::load_native_certs().certs;
+        for file in &self.files {
+            let bad = |why: String| Error::Tls(format!("{}: {why}", file.display()));
+            let pem = std::fs::read(file).map_err(|error| bad(error.to_string()))?;
+            all.extend(tls::certificates(&pem).map_err(bad)?);
+        }
+        tls::trusting(all).map_err(|error| Error::Tls(error.to_string()))
+    }
+}
+
 impl Error {
     /// Whether the issuer may have read the request.
     pub(super) fn was_sent(&self) -> bool {
         match self {
             Self::Address { .. } | Self::Tls(_) => false,
-            Self::Connection { error, .. } => !error.is_connect(),
+            Self::Connection { was_sent, .. } => *was_sent,
             _ => true,
         }
     }
@@ -125,9 +152,9 @@ impl Fetcher {
     }
 
     /// The keys of an issuer, and the addresses at which people log in.
-    pub(super) async fn published(&self, issuer: &Issuer) -> Result<Published, Error> {
+    pub(super) async fn published(&self, issuer: &Issuer, own: Option<&Authorities>) -> Result<Published, Error> {
         let late = Error::TooSlow(self.time_max.as_millis());
-        timeout(self.time_max, self.fetch(issuer)).await.unwrap_or(Err(late))
+        timeout(self.time_max, self.fetch(issuer, own)).await.unwrap_or(Err(late))
     }
 
     /// Sends a form to an endpoint. Any status is an answer.
@@ -136,6 +163,7 @@ impl Fetcher {
         url: &str,
         form: String,
         authorization: Option<HeaderValue>,
+        own: Option<&Authorities>,
     ) -> Result<(Parts, Bytes), Error> {
         let mut request = Request::post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         if let Some(authorization) = authorization {
@@ -144,13 +172,13 @@ impl Fetcher {
         let request = request.header(ACCEPT, "application/json").header(USER_AGENT, AGENT).body(Full::from(form));
         let request = request.map_err(|error| Error::Address { url: url.to_owned(), error })?;
         let late = Error::TooSlow(self.time_max.as_millis());
-        let (body, head) = timeout(self.time_max, self.send(url, request)).await.unwrap_or(Err(late))?;
+        let (body, head) = timeout(self.time_max, self.send(url, request, own)).await.unwrap_or(Err(late))?;
         Ok((head, body))
     }
 
-    async fn fetch(&self, issuer: &Issuer) -> Result<Published, Error> {
+    async fn fetch(&self, issuer: &Issuer, own: Option<&Authorities>) -> Result<Published, Error> {
         let url = issuer.discovery_url();
-        let (document, _head) = self.body(&url).await?;
+        let (document, _head) = self.body(&url, own).await?;
         let Ok(document) = serde_json::from_slice::<Discovery>(&document) else { return Err(Error::Document { url }) };
         // Discovery 1.0 §4.3: byte for byte, or one issuer could speak for another.
         if document.issuer != issuer.as_str() {
@@ -159,7 +187,7 @@ impl Fetcher {
         let keys_url = issuer.keys_url(&document.jwks_uri);
         let bad = || Error::KeysAddress(document.jwks_uri.chars().take(200).collect());
         let url = keys_url.ok_or_else(bad)?;
-        let (list, head) = self.body(&url).await?;
+        let (list, head) = self.body(&url, own).await?;
         let keys = Keys::parse(&list, self.keys_max).map_err(|error| Error::Keys { url, error })?;
         // RFC 6749 §3.1: none has a fragment.
         let endpoint = |text: Option<String>| issuer.keys_url(&text?).filter(|url| !url.contains('#'));
@@ -173,23 +201,32 @@ impl Fetcher {
         Ok(Published { keys, endpoints, fresh_for: fresh_for(&head).clamp(FRESH_MIN, self.fresh_max) })
     }
 
-    async fn body(&self, url: &str) -> Result<(Bytes, HeaderMap), Error> {
+    async fn body(&self, url: &str, own: Option<&Authorities>) -> Result<(Bytes, HeaderMap), Error> {
         let request = Request::get(url)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, AGENT)
             .body(Full::default())
             .map_err(|error| Error::Address { url: url.to_owned(), error })?;
-        let (body, head) = self.send(url, request).await?;
+        let (body, head) = self.send(url, request, own).await?;
         if head.status != StatusCode::OK {
             return Err(Error::Status { url: url.to_owned(), status: head.status });
         }
         Ok((body, head.headers))
     }
 
-    async fn send(&self, url: &str, request: Request<Full<Bytes>>) -> Result<(Bytes, Parts), Error> {
+    async fn send(
+        &self,
+        url: &str,
+        request: Request<Full<Bytes>>,
+        own: Option<&Authorities>,
+    ) -> Result<(Bytes, Parts), Error> {
         let owned = || url.to_owned();
-        let config = self.tls.get_or_try_init(|| async { tls::platform() }).await;
-        let mut config = ClientConfig::clone(config.map_err(|error| Error::Tls(error.to_string()))?);
+        let platform = || async { tls::platform().map_err(|error| Error::Tls(error.to_string())) };
+        let config = match own {
+            Some(own) => own.tls.get_or_try_init(|| async { own.read() }).await?,
+            None => self.tls.get_or_try_init(platform).await?,
+        };
+        let mut config = ClientConfig::clone(config);
         // The builder sets it.
         config.alpn_protocols.clear();
         let mut tcp = HttpConnector::new();
@@ -199,12 +236,31 @@ impl Fetcher {
             HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp);
         // It is asked so rarely that no connection is worth keeping.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        let response = client.request(request).await.map_err(|error| Error::Connection { url: owned(), error })?;
+        let response = client.request(request).await.map_err(|error| unconnected(owned(), &error))?;
         let (head, body) = response.into_parts();
         let collected = Limited::new(body, self.bytes_max).collect().await;
         let body = collected.map_err(|error| Error::Body { url: owned(), error })?;
         Ok((body.to_bytes(), head))
     }
+}
+
+/// A request without an answer, with all its causes: that of hyper alone does not say what happened.
+fn unconnected(url: String, error: &hyper_util::client::legacy::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors repeat their cause in their own words.
+        if !reason.ends_with(&text) {
+            reason.push_str(": ");
+            reason.push_str(&text);
+        }
+        cause = error.source();
+    }
+    if reason.contains("UnknownIssuer") {
+        reason.push_str(" (`ca` of [[trust]] or [oidc] names an authority of your own)");
+    }
+    Error::Connection { url, reason, was_sent: !error.is_connect() }
 }
 
 /// What the head of an answer says of how long it is good (RFC 9111 §5.2.2.1).

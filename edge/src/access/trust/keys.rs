@@ -1,16 +1,20 @@
 //! The keys of issuers in memory: fetched when they are needed, again when they are old or a key is not known, and used
 //! on for a bounded time while their issuer cannot be reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use devanture_config::edge_toml::Issuer;
 use devanture_config::limits::Limits;
+use http::HeaderValue;
+use http::response::Parts;
 use parking_lot::Mutex;
 
-use super::fetch::{Endpoints, Fetcher, Published};
+use super::fetch::{self, Authorities, Endpoints, Fetcher, Published};
 use super::jwks::{Keys, Verdict};
 use super::jwt::Jwt;
 
@@ -27,7 +31,9 @@ pub(super) struct Unavailable {
 /// The keys of all issuers.
 pub(super) struct Issuers {
     states: Mutex<BTreeMap<Issuer, Arc<State>>>,
-    pub(super) fetcher: Fetcher,
+    /// The authorities that `edge.toml` names for issuers.
+    authorities: Mutex<BTreeMap<Issuer, Arc<Authorities>>>,
+    fetcher: Fetcher,
     /// Least time between two fetches for an unknown key.
     pause: Duration,
     /// Longest time that keys are used.
@@ -58,10 +64,33 @@ impl Issuers {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             states: Mutex::default(),
+            authorities: Mutex::default(),
             fetcher: Fetcher::new(limits),
             pause: Duration::from_millis(limits.identity_fetch_pause_ms_min),
             age_max: Duration::from_millis(limits.identity_keys_ms_max),
         }
+    }
+
+    /// Trusts issuers by the authorities of these files beside the platform's, and by no other such files any more.
+    pub(super) fn trust(&self, files: impl Iterator<Item = (Issuer, PathBuf)>) {
+        let mut of_issuers: BTreeMap<Issuer, BTreeSet<PathBuf>> = BTreeMap::new();
+        for (issuer, file) in files {
+            of_issuers.entry(issuer).or_default().insert(file);
+        }
+        let of_issuers = of_issuers.into_iter().map(|(issuer, files)| (issuer, Arc::new(Authorities::new(files))));
+        *self.authorities.lock() = of_issuers.collect();
+    }
+
+    /// Sends a form to an endpoint of an issuer. Any status is an answer.
+    pub(super) async fn post(
+        &self,
+        issuer: &Issuer,
+        url: &str,
+        form: String,
+        authorization: Option<HeaderValue>,
+    ) -> Result<(Parts, Bytes), fetch::Error> {
+        let authorities = self.authorities.lock().get(issuer).cloned();
+        self.fetcher.post(url, form, authorization, authorities.as_deref()).await
     }
 
     /// Forgets the keys of other issuers.
@@ -116,7 +145,8 @@ impl Issuers {
         let current = state.fetched.load_full();
         let is_fetched_meanwhile = current.as_ref().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr);
         if !is_fetched_meanwhile && self.may_fetch(*last, current.as_deref()) {
-            let fetched = self.fetcher.published(issuer).await;
+            let authorities = self.authorities.lock().get(issuer).cloned();
+            let fetched = self.fetcher.published(issuer, authorities.as_deref()).await;
             *last = Some(Attempt { at: Instant::now(), has_failed: fetched.is_err() });
             match fetched {
                 Ok(Published { keys, endpoints, fresh_for }) => {

@@ -119,6 +119,9 @@ impl Trusts {
 
     /// Replaces all of them. Keys of issuers that stay are not fetched again.
     pub(super) fn set(&self, trusts: Vec<Trust>, oidc: Option<Oidc>) {
+        let of_trusts = trusts.iter().map(|trust| (&trust.issuer, &trust.ca));
+        let of_all = of_trusts.chain(oidc.iter().map(|oidc| (&oidc.issuer, &oidc.ca)));
+        self.issuers.trust(of_all.filter_map(|(issuer, ca)| Some((issuer.clone(), ca.clone()?))));
         let is_provider = |issuer: &Issuer| oidc.as_ref().is_some_and(|oidc| oidc.issuer == *issuer);
         self.issuers.retain(|issuer| is_provider(issuer) || trusts.iter().any(|trust| trust.issuer == *issuer));
         self.all.store(Arc::new(trusts));

@@ -82,6 +82,7 @@ mod tests {
     fn oidc() -> Oidc {
         Oidc {
             issuer: "https://login.example.org".parse().unwrap(),
+            ca: None,
             client_id: "devanture".to_owned(),
             client_secret_file: None,
             scopes: vec!["openid".to_owned(), "groups".to_owned()],
