@@ -173,7 +173,6 @@ impl Credentials {
             Unconfirmed::Limited { retry_s: exchange::seconds(wait) }
         })?;
         let confirmed = self.redeem((code, issuer), callback, secret, app, from).await;
-        // What is let in does not count, nor what no other code can help, nor what never reached the provider.
         // What is let in does not count, nor what no other code can help, nor what the provider was not sent.
         if !matches!(confirmed, Err(Unconfirmed::Refused | Unconfirmed::Unusable)) {
             self.attempts.take_back_identity(&attempt);
