@@ -266,7 +266,7 @@ fn a_password_of_one_environment_is_doubted_where_previews_do_not_ask_for_it() {
 fn a_pin_of_previews_is_doubted() {
     let files: &[(&str, &str)] = &[("index.html", "<p>hi")];
     let ran = site("[env.preview]\npin = \"session\"\n", files).run(&["check", "--json"]);
-    assert_eq!(found(&ran), ["preview-pin? devanture.toml:2:0"]);
+    assert_eq!(found(&ran), ["preview-pin? devanture.toml:4:0"]);
     let ignored = "[env.preview]\npin = \"session\"\n[check]\nignore = [\"preview-pin:pin\"]\n";
     for meant in ["pin = \"session\"\n", "pin = \"session\"\n[env.preview]\npin = \"off\"\n", ignored] {
         assert!(found(&site(meant, files).run(&["check", "--json"])).is_empty(), "{meant}");

@@ -90,6 +90,7 @@ fn http2_cases() -> Vec<(Vec<(&'static str, String)>, String)> {
         ("proxy-connection", "keep-alive"),
         ("upgrade", "websocket"),
         ("te", "chunked"),
+        ("te", "trailers"),
         ("te", "trailers, chunked"),
         ("expect", "100-continue"),
         ("http2-settings", "AAMAAABk"),
