@@ -315,3 +315,37 @@ fn a_secret_that_others_can_read_keeps_an_edge_from_starting() {
     }
     assert!(!check(0o600, "s3cret\n").contains("client_secret_file"));
 }
+
+/// What a `location` or a cookie of an answer says.
+fn said(answer: &reqwest::Response, name: &str) -> String {
+    let text = answer.headers().get(name).unwrap_or_else(|| panic!("{name}: {answer:?}"));
+    text.to_str().unwrap().split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_of_a_visitor_that_the_provider_refuses_is_in_the_log() {
+    let (provider, www) = (Provider::start(&[]), tempfile::tempdir().unwrap());
+    let edge = provider.edge();
+    std::fs::write(www.path().join("index.html"), "<title>the shop</title>").unwrap();
+    edge.push("shop", www.path());
+    let protected = edge.run("shop", &["protect", "prod", "oidc"]);
+    assert_eq!(protected.code, Some(0), "{protected:#?}");
+    let client = edge.client(true);
+    let open = |url: String, cookie: String| {
+        let request = client.get(url).header("accept", "text/html").header("sec-fetch-mode", "navigate");
+        request.header("sec-fetch-dest", "document").header("cookie", cookie).send()
+    };
+    let begin = edge.url("shop.localhost", "/.well-known/devanture/login?to=%2F");
+    let (request, own) = {
+        let answer = open(begin, String::new()).await.unwrap();
+        (said(&answer, "location"), said(&answer, "set-cookie"))
+    };
+    assert!(own.contains('='), "{own}");
+    let answer = open(request, String::new()).await.unwrap();
+    let (to, cookie) = (said(&answer, "location"), said(&answer, "set-cookie"));
+    let state = to.split("&state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    let back = format!("/.well-known/devanture/callback?error=access_denied&state={state}");
+    let answer = open(edge.url("login.localhost", &back), cookie).await.unwrap();
+    assert_eq!(answer.status(), 401);
+    super::trust::logs(&edge, "the provider gives no code, and says access_denied");
+}
