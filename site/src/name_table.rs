@@ -46,12 +46,21 @@ impl Span {
     }
 }
 
+/// The way to an entry.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// The place of the entry and one; 0 where there is none.
+    number: u32,
+    /// A part of the hash of its name: a name that is not there is compared with hardly any other.
+    tag: u32,
+}
+
 /// The table. All its methods are given the text in which the names lie.
 #[derive(Debug, Clone)]
 pub(crate) struct NameTable<V> {
     entries: Vec<(Span, V)>,
-    /// The place of an entry and one, by the hash of its name and the slots after it; 0 where there is none.
-    slots: Box<[u32]>,
+    /// By the hash of a name, and the slots after it.
+    slots: Box<[Slot]>,
     hashes: foldhash::fast::RandomState,
 }
 
@@ -78,9 +87,10 @@ impl<V: Copy> NameTable<V> {
             Ok(place) => place,
             Err(slot) => {
                 let place = self.entries.len();
+                let (_, tag) = self.hash(name.as_bytes());
                 let Ok(number) = u32::try_from(place.saturating_add(1)) else { return };
                 let Some(slot) = slot.and_then(|slot| self.slots.get_mut(slot)) else { return };
-                *slot = number;
+                *slot = Slot { number, tag };
                 self.entries.push((span, new));
                 place
             }
@@ -98,7 +108,7 @@ impl<V: Copy> NameTable<V> {
     /// Bytes of its memory, without the text.
     pub(crate) fn heap_bytes(&self) -> usize {
         let entries = self.entries.capacity().saturating_mul(size_of::<(Span, V)>());
-        allocated(entries).saturating_add(allocated(size_of_val::<[u32]>(&self.slots)))
+        allocated(entries).saturating_add(allocated(size_of_val::<[Slot]>(&self.slots)))
     }
 
     /// The place of the entry of a name, else the slot that it would get.
@@ -106,14 +116,15 @@ impl<V: Copy> NameTable<V> {
     fn find(&self, text: &str, name: &str) -> Result<usize, Option<usize>> {
         // A power of two.
         let mask = self.slots.len().wrapping_sub(1);
-        let mut slot = self.first_slot(name.as_bytes());
+        let (mut slot, tag) = self.hash(name.as_bytes());
         for _ in 0..self.slots.len() {
             slot &= mask;
-            let number = self.slots.get(slot).copied().unwrap_or_default();
-            let Some(place) = usize::try_from(number).unwrap_or_default().checked_sub(1) else {
+            let found = self.slots.get(slot).copied().unwrap_or_default();
+            let Some(place) = usize::try_from(found.number).unwrap_or_default().checked_sub(1) else {
                 return Err(Some(slot));
             };
-            if self.entries.get(place).is_some_and(|(span, _)| span.is_name(text, name.as_bytes())) {
+            let is_name = |(span, _): &(Span, V)| span.is_name(text, name.as_bytes());
+            if found.tag == tag && self.entries.get(place).is_some_and(is_name) {
                 return Ok(place);
             }
             slot = slot.wrapping_add(1);
@@ -121,28 +132,28 @@ impl<V: Copy> NameTable<V> {
         Err(None)
     }
 
+    /// The first slot of a name, beyond the number of slots, and its tag.
     #[inline]
-    fn first_slot(&self, name: &[u8]) -> usize {
-        // Its upper half says nothing that its lower half does not.
-        #[expect(clippy::cast_possible_truncation, reason = "it is a part of a hash")]
-        let first = self.hashes.hash_one(name) as usize;
-        first
+    #[expect(clippy::cast_possible_truncation, reason = "they are parts of a hash")]
+    fn hash(&self, name: &[u8]) -> (usize, u32) {
+        let hash = self.hashes.hash_one(name);
+        (hash as usize, (hash >> 32) as u32)
     }
 
     fn grow(&mut self, text: &str) {
         let wanted = self.entries.len().saturating_add(1).saturating_mul(SLOTS_BY_ENTRY);
-        let mut slots = vec![0; wanted.next_power_of_two().max(SLOTS_MIN)].into_boxed_slice();
+        let mut slots = vec![Slot::default(); wanted.next_power_of_two().max(SLOTS_MIN)].into_boxed_slice();
         let mask = slots.len().saturating_sub(1);
         for (number, (span, _)) in (1..).zip(&self.entries) {
             let name = span.bytes(text).unwrap_or_default();
-            let mut slot = match span.length & SLASHED {
-                0 => self.first_slot(name),
-                _ => self.first_slot(&[name, b"/"].concat()),
+            let (mut slot, tag) = match span.length & SLASHED {
+                0 => self.hash(name),
+                _ => self.hash(&[name, b"/"].concat()),
             };
             loop {
                 slot &= mask;
                 match slots.get_mut(slot) {
-                    Some(free @ 0) => break *free = number,
+                    Some(free @ Slot { number: 0, .. }) => break *free = Slot { number, tag },
                     Some(_) => slot = slot.wrapping_add(1),
                     None => break,
                 }
