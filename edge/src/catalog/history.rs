@@ -68,12 +68,38 @@ pub(crate) async fn switches(
     Ok(found)
 }
 
+/// For tests: a push to `prod` that made `version` live.
+#[cfg(test)]
+pub(crate) fn pushed(version: VersionId) -> Deploy {
+    use devanture_config::api::{DeployKind, Source};
+
+    Deploy {
+        id: "1".to_owned(),
+        kind: DeployKind::Push,
+        environment: devanture_config::PlaceName::prod(),
+        version,
+        previous: None,
+        who: "ada".to_owned(),
+        at_ms: 1,
+        source: Source::default(),
+        steps: Vec::new(),
+        outcome: Outcome::Live,
+        alias: None,
+        problem: None,
+        log: Vec::new(),
+        settings: 0,
+        went_back: None,
+        reason: None,
+        halves: None,
+        with: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::{Change, Commit};
     use devanture_config::PlaceName;
-    use devanture_config::api::{DeployKind, Source};
 
     #[tokio::test]
     async fn what_is_no_switch_does_not_count() {
@@ -85,26 +111,7 @@ mod tests {
         let mut changes = Vec::new();
         for number in 1..=700_u64 {
             let outcome = if number % 100 == 0 { Outcome::Live } else { Outcome::Failed };
-            let deploy = Deploy {
-                id: String::new(),
-                kind: DeployKind::Push,
-                environment: prod.clone(),
-                version: id(number / 100 % 2),
-                previous: None,
-                who: String::new(),
-                at_ms: number,
-                source: Source::default(),
-                steps: Vec::new(),
-                outcome,
-                alias: None,
-                problem: None,
-                log: Vec::new(),
-                settings: 0,
-                went_back: None,
-                reason: None,
-                halves: None,
-                with: None,
-            };
+            let deploy = Deploy { at_ms: number, outcome, ..pushed(id(number / 100 % 2)) };
             let entry = HistoryEntry { deploy, position: String::new() };
             let key = records::history_key(&app, &prod, number);
             changes.push(Change::Put(key, records::write(&entry).unwrap()));

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
+use devanture_config::api::{Deploy, DeployKind, Outcome};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde_json::json;
 
 use super::{Actor, Ledger, Moves, PAGE_MAX, Page};
+use crate::catalog::history::pushed;
 use crate::catalog::overtaken::{Overtaken, key_of};
 use crate::catalog::records::{self, LivePointer};
 use crate::catalog::signing::live_log_prefix;
@@ -33,26 +34,7 @@ fn world(limits: &Limits) -> World {
 }
 
 fn deploy(id: &str) -> Deploy {
-    Deploy {
-        id: id.to_owned(),
-        kind: DeployKind::Push,
-        environment: PlaceName::prod(),
-        version: VersionId::of(b""),
-        previous: None,
-        who: "ada".to_owned(),
-        at_ms: 1,
-        source: Source::default(),
-        steps: Vec::new(),
-        outcome: Outcome::Failed,
-        alias: None,
-        problem: None,
-        log: Vec::new(),
-        settings: 0,
-        went_back: None,
-        reason: None,
-        halves: None,
-        with: None,
-    }
+    Deploy { id: id.to_owned(), outcome: Outcome::Failed, ..pushed(VersionId::of(b"")) }
 }
 
 fn page() -> Page {

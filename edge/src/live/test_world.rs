@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
+use devanture_config::api::Deploy;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Current, Domains, Follower, Grace, Live, Loader, Place, Preview, PreviewKey};
 use crate::blobs::{self, Blobs, Key};
+use crate::catalog::history::pushed;
 use crate::catalog::{self, Catalog, Change, Commit, records};
 
 /// An edge without sockets, whose records tests write themselves.
@@ -86,26 +87,7 @@ impl World {
     pub(super) async fn switch(&self, app: &str, environment: &str, version: VersionId, previous: Option<VersionId>) {
         let (app_name, place) = (app.parse().unwrap(), environment.parse().unwrap());
         let now_ms = crate::telemetry::now_ms();
-        let deploy = Deploy {
-            id: String::new(),
-            kind: DeployKind::Push,
-            environment: place,
-            version,
-            previous,
-            who: String::new(),
-            at_ms: now_ms,
-            source: Source::default(),
-            steps: Vec::new(),
-            outcome: Outcome::Live,
-            alias: None,
-            problem: None,
-            log: Vec::new(),
-            settings: 0,
-            went_back: None,
-            reason: None,
-            halves: None,
-            with: None,
-        };
+        let deploy = Deploy { environment: place, previous, at_ms: now_ms, ..pushed(version) };
         let prefix = records::history_prefix(&app_name, &deploy.environment);
         let number = self.catalog.list(&prefix, None, false, usize::MAX).await.unwrap().len() as u64;
         let key = records::history_key(&app_name, &deploy.environment, number);

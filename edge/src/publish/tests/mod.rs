@@ -6,7 +6,7 @@ mod dictionaries;
 use std::path::Path;
 use std::sync::Arc;
 
-use devanture_config::api::{BeginDeploy, Deploy, DeployKind, LockRequest, Outcome, PauseRequest, Source};
+use devanture_config::api::{BeginDeploy, Deploy, LockRequest, PauseRequest, Source};
 use devanture_config::edge_toml::Retention;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
@@ -17,6 +17,7 @@ use super::swap::Running;
 use super::{CheckedPush, Parts, PendingAnswer, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
+use crate::catalog::history::pushed;
 use crate::catalog::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::encode::Background;
@@ -175,26 +176,8 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         canary: None,
         pins: None,
     };
-    let deploy = Deploy {
-        id: "1".to_owned(),
-        kind: DeployKind::Push,
-        environment: prod.clone(),
-        version: one,
-        previous: None,
-        who: actor.name.clone(),
-        at_ms: crate::telemetry::now_ms(),
-        source: source.clone(),
-        steps: Vec::new(),
-        outcome: Outcome::Live,
-        alias: None,
-        problem: None,
-        log: Vec::new(),
-        settings: 0,
-        went_back: None,
-        reason: None,
-        halves: None,
-        with: None,
-    };
+    let deploy =
+        Deploy { who: actor.name.clone(), at_ms: crate::telemetry::now_ms(), source: source.clone(), ..pushed(one) };
     let entry = HistoryEntry { deploy, position: position.clone() };
     let live = records::live_key(&app, &prod);
     let changes = vec![

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use devanture_config::VersionId;
-use devanture_config::api::{CollectReport, Deploy, DeployKind, Outcome, Source};
+use devanture_config::api::{CollectReport, Deploy, Outcome};
 use devanture_config::edge_toml::Retention as Policy;
 use devanture_config::limits::Limits;
 use serde_json::json;
 
 use super::world::{World, pointer, put, stored_at};
-use super::{alias, deleted_app, deleted_environment, gone_version, wanted};
+use super::{alias, deleted_app, deleted_environment, gone_version, point_old_at, pointing_at, wanted};
 use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::history::pushed;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::sent::sent_prefix;
 use crate::catalog::{Change, identities};
@@ -35,26 +36,7 @@ fn taken(report: &CollectReport) -> BTreeSet<VersionId> {
 /// The entry of something that happened to `prod`.
 fn entry(world: &World, number: u64, version: VersionId, outcome: Outcome) -> (String, HistoryEntry) {
     let position = records::history_key(&world.app, &world.prod, number);
-    let deploy = Deploy {
-        id: format!("{number:x}"),
-        kind: DeployKind::Push,
-        environment: world.prod.clone(),
-        version,
-        previous: None,
-        who: "ada".to_owned(),
-        at_ms: number,
-        source: Source::default(),
-        steps: Vec::new(),
-        outcome,
-        alias: None,
-        problem: None,
-        log: Vec::new(),
-        settings: 0,
-        went_back: None,
-        reason: None,
-        halves: None,
-        with: None,
-    };
+    let deploy = Deploy { id: format!("{number:x}"), at_ms: number, outcome, ..pushed(version) };
     (position.clone(), HistoryEntry { deploy, position })
 }
 
@@ -105,26 +87,11 @@ async fn a_version_that_something_came_to_hold_is_not_collected() {
     ] {
         let world = keeping_one().await;
         let [one, _, three] = world.versions;
-        let (old, deleted) = (
-            records::alias_key(&world.app, &"old".parse().unwrap()),
-            gone::deleted_environment_key(&world.app, &"old-env".parse().unwrap()),
-        );
-        world.put(old.clone(), &alias(three)).await;
-        world.put(deleted.clone(), &deleted_environment(three)).await;
+        point_old_at(&world, three).await;
         let changes = match what {
-            "a new alias" => {
-                let key = records::alias_key(&world.app, &"new".parse().unwrap());
-                vec![put(key, &alias(one)), world.same_app().await]
-            }
-            "an alias" => vec![put(old, &alias(one))],
-            "a new environment" => {
-                let key = records::live_key(&world.app, &"staging".parse().unwrap());
-                vec![put(key, &pointer(one)), world.same_app().await]
-            }
-            "an environment" => vec![put(records::live_key(&world.app, &world.prod), &pointer(one))],
-            "a deleted environment" => vec![put(deleted, &deleted_environment(one))],
             "a push" => vec![put(records::version_key(&world.app, &one), &stored_at(u64::MAX / 2))],
-            _ => vec![put(gone::deleted_app_key(&world.app), &deleted_app(u64::MAX))],
+            "a deletion" => vec![put(gone::deleted_app_key(&world.app), &deleted_app(u64::MAX))],
+            _ => pointing_at(&world, what, one).await,
         };
         world.overtaken.before_commit_of("gone/", changes);
         collect(&world).await;

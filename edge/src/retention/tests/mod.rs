@@ -53,30 +53,45 @@ fn wanted(environment: Option<&str>, version: Option<VersionId>) -> UndeleteRequ
     UndeleteRequest { environment, version }
 }
 
+/// The keys of an alias and of a deleted environment that are there.
+fn old_keys(world: &World) -> (String, String) {
+    let alias = records::alias_key(&world.app, &"old".parse().unwrap());
+    (alias, gone::deleted_environment_key(&world.app, &"old-env".parse().unwrap()))
+}
+
+/// Has both point at a version.
+async fn point_old_at(world: &World, version: VersionId) {
+    let (old, deleted) = old_keys(world);
+    world.put(old, &alias(version)).await;
+    world.put(deleted, &deleted_environment(version)).await;
+}
+
+/// What makes something that is named so point at a version.
+async fn pointing_at(world: &World, what: &str, version: VersionId) -> Vec<Change> {
+    let (old, deleted) = old_keys(world);
+    match what {
+        "a new alias" => {
+            let key = records::alias_key(&world.app, &"new".parse().unwrap());
+            vec![put(key, &alias(version)), world.same_app().await]
+        }
+        "an alias" => vec![put(old, &alias(version))],
+        "a new environment" => {
+            let key = records::live_key(&world.app, &"staging".parse().unwrap());
+            vec![put(key, &pointer(version)), world.same_app().await]
+        }
+        "an environment" => vec![put(records::live_key(&world.app, &world.prod), &pointer(version))],
+        "a deleted environment" => vec![put(deleted, &deleted_environment(version))],
+        what => panic!("nothing is named {what}"),
+    }
+}
+
 #[tokio::test]
 async fn a_version_that_something_came_to_point_at_is_not_deleted() {
     for what in ["a new alias", "an alias", "a new environment", "an environment", "a deleted environment"] {
         let world = World::new().await;
         let [one, _, three] = world.versions;
-        let (old, deleted) = (
-            records::alias_key(&world.app, &"old".parse().unwrap()),
-            gone::deleted_environment_key(&world.app, &"old-env".parse().unwrap()),
-        );
-        world.put(old.clone(), &alias(three)).await;
-        world.put(deleted.clone(), &deleted_environment(three)).await;
-        let changes = match what {
-            "a new alias" => {
-                let key = records::alias_key(&world.app, &"new".parse().unwrap());
-                vec![put(key, &alias(one)), world.same_app().await]
-            }
-            "an alias" => vec![put(old, &alias(one))],
-            "a new environment" => {
-                let key = records::live_key(&world.app, &"staging".parse().unwrap());
-                vec![put(key, &pointer(one)), world.same_app().await]
-            }
-            "an environment" => vec![put(records::live_key(&world.app, &world.prod), &pointer(one))],
-            _ => vec![put(deleted, &deleted_environment(one))],
-        };
+        point_old_at(&world, three).await;
+        let changes = pointing_at(&world, what, one).await;
         world.overtaken.before_commit_of("gone/", changes);
         let deletion = world.retention.delete_version(&Actor::local(), &world.app, &one.to_string(), false).await;
         world.overtaken.assert_overtaken();

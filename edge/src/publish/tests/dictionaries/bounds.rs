@@ -1,9 +1,8 @@
 //! What bounds the work for dictionaries, and what of it goes on where something is gone.
 
-use devanture_config::api::{Deploy, DeployKind, Outcome};
-
 use super::*;
 use crate::blobs::NewDelta;
+use crate::catalog::history::pushed;
 use crate::catalog::records::HistoryEntry;
 use crate::catalog::{Change, Commit};
 
@@ -65,27 +64,7 @@ async fn what_another_app_has_made_of_a_shared_file_refuses_nobody_a_delta() {
 }
 
 fn went_live(version: VersionId) -> HistoryEntry {
-    let deploy = Deploy {
-        id: String::new(),
-        kind: DeployKind::Push,
-        environment: PlaceName::prod(),
-        version,
-        previous: None,
-        who: String::new(),
-        at_ms: 1,
-        source: Source::default(),
-        steps: Vec::new(),
-        outcome: Outcome::Live,
-        alias: None,
-        problem: None,
-        log: Vec::new(),
-        settings: 0,
-        went_back: None,
-        reason: None,
-        halves: None,
-        with: None,
-    };
-    HistoryEntry { deploy, position: String::new() }
+    HistoryEntry { deploy: pushed(version), position: String::new() }
 }
 
 #[tokio::test]
