@@ -86,7 +86,7 @@ impl Credentials {
         let attempt = attempts.begin(&window, from).map_err(|wait| self.limited(login, from, wait))?;
         let name: Option<AccountName> = login.parse().ok();
         let found = match &name {
-            Some(name) => self.account(name).await?,
+            Some(name) => self.account(name).await.inspect_err(|_reason| attempts.take_back(&attempt))?,
             None => None,
         };
         let kept = found.as_ref().map(|(_, account)| account.password.as_str());
@@ -103,7 +103,8 @@ impl Credentials {
             return Err(self.refused(login, from));
         };
         attempts.succeeded(&attempt);
-        let rehashed = match verified.is_outdated {
+        // Logins of visitors write nothing.
+        let rehashed = match verified.is_outdated && matches!(of, PasswordOf::Account) {
             true => Some(self.passwords.keep_again(password).await?),
             false => None,
         };

@@ -131,7 +131,9 @@ impl Credentials {
                 Some(blake3::derive_key("devanture 2026 people who are logged in to see what is protected", &key))
             }
             Err(error) => {
-                tracing::warn!(%error, "nobody stays logged in at the hostname where visitors log in");
+                if self.log_quota.take() {
+                    tracing::warn!(%error, "nobody stays logged in at the hostname where visitors log in");
+                }
                 None
             }
         }

@@ -46,11 +46,16 @@ impl AccountRecord {
         hex::encode(mark)
     }
 
-    /// Whether it opens what is protected of an app for accounts: with any rights there.
+    /// Whether it opens what is protected of an app for accounts.
     #[must_use]
     pub fn may_visit(&self, app: &AppName) -> bool {
-        self.app.as_ref().is_none_or(|own| own == app)
+        may_visit(self.app.as_ref(), app)
     }
+}
+
+/// Whether an account for one app, or for all, opens what is protected of an app for accounts: with any rights there.
+pub(crate) fn may_visit(own: Option<&AppName>, app: &AppName) -> bool {
+    own.is_none_or(|own| own == app)
 }
 
 /// An invitation to set the password of an account once.

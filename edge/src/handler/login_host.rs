@@ -59,7 +59,7 @@ impl Handler {
         };
         let (query, callback) = (request.uri().query(), format!("{url}{CALLBACK_PATH}"));
         match step {
-            AtLogin::Begin => self.begun_login(visitors, query, request.headers(), &callback).await,
+            AtLogin::Begin => self.begun_login(visitors, query, (request.headers(), from), &callback).await,
             AtLogin::Back => self.back_from_provider(visitors, query, (request.headers(), from), &callback).await,
             AtLogin::Form => {
                 let is_own = is_of_own_page(request.headers(), authority);
@@ -83,7 +83,7 @@ impl Handler {
         &self,
         visitors: &Visitors,
         query: Option<&str>,
-        headers: &HeaderMap,
+        (headers, from): (&HeaderMap, IpAddr),
         callback: &str,
     ) -> Decision {
         let text = parameter(query, "request").unwrap_or_default();
@@ -105,6 +105,7 @@ impl Handler {
             };
         }
         if let Some(person) = person.filter(|person| person.may_see) {
+            log_going_on(&person, &ticket, from);
             return self.sent_back(ticket, &restriction, (None, person.ends_s));
         }
         let secret = LoginSecret::new();
@@ -152,6 +153,10 @@ impl Handler {
                 let cookie = self.person_cookie(visitors, &person, ends_s).await;
                 with_cookie(ended(self.sent_back(ticket, &restriction, (None, ends_s))), cookie)
             }
+            // Nothing was sent, so that the same code can be sent again.
+            Err(unconfirmed @ (Unconfirmed::Unavailable | Unconfirmed::Limited { .. })) => {
+                self.not_let_in(unconfirmed, &ticket)
+            }
             Err(unconfirmed) => ended(self.not_let_in(unconfirmed, &ticket)),
         }
     }
@@ -179,7 +184,10 @@ impl Handler {
                 // The one whose name the page had.
                 let person = person.filter(|person| person.name == form.login && person.may_see);
                 return match person.filter(|person| person.mode == Protection::Accounts) {
-                    Some(person) => self.sent_back(ticket, &restriction, (person.mark, person.ends_s)),
+                    Some(person) => {
+                        log_going_on(&person, &ticket, from);
+                        self.sent_back(ticket, &restriction, (person.mark, person.ends_s))
+                    }
                     None => again(None, Refused::Protected),
                 };
             }
@@ -234,10 +242,13 @@ impl Handler {
         None
     }
 
-    /// The cookie by which a person is logged in here; `None` where each hostname needs a login of its own.
+    /// The cookie by which a person is logged in here. Where there can be none, each hostname needs a login of its own, and
+    /// whoever was logged in before in this browser is so no more.
     async fn person_cookie(&self, visitors: &Visitors, person: &Person, ends_s: u64) -> Option<HeaderValue> {
-        let text = visitors.credentials.seal_person(person, self.live.domains().login()?, ends_s).await?;
-        cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(telemetry::now_ms() / 1_000))
+        match visitors.credentials.seal_person(person, self.live.domains().login()?, ends_s).await {
+            Some(text) => cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(telemetry::now_ms() / 1_000)),
+            None => cookie_named(PERSON_COOKIE, "", 0),
+        }
     }
 
     /// The request that a text is, if its hostname still is there.
@@ -275,6 +286,12 @@ impl Handler {
         };
         page_again(Form::Elsewhere(Some(&url)), Some(notice), refused, retry_s)
     }
+}
+
+/// Logs that somebody who is logged in opens a further hostname.
+fn log_going_on(person: &LoggedInPerson, ticket: &Ticket, from: IpAddr) {
+    let (app, person) = (ticket.app.as_str(), person.name.as_str());
+    tracing::info!(target: "audit", app, person, %from, "a visitor who is logged in goes on");
 }
 
 /// The same answer, which ends the login that this browser has begun.

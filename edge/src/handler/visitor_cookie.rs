@@ -2,7 +2,8 @@
 //! link, or logged in, has it.
 //!
 //! It names the share link, the password or the login, and when it ends, and is signed for one hostname with a secret of that
-//! link or protection. So it is good nowhere else, and ends with the link, or with the password.
+//! link or protection. So it is good nowhere else, and ends with the link, with the password, or with the account and
+//! its password.
 
 use devanture_config::api::{Protection, ShareTarget, VISITOR_COOKIE};
 use http::HeaderValue;

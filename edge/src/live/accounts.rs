@@ -9,7 +9,7 @@ use std::sync::Arc;
 use devanture_config::AppName;
 
 use super::{Follower, Live};
-use crate::catalog::identities::AccountRecord;
+use crate::catalog::identities::{AccountRecord, may_visit};
 use crate::catalog::{Record, Revision, records};
 
 /// All accounts.
@@ -55,7 +55,7 @@ impl Live {
     pub fn may_visit(&self, mark: &str, app: &AppName) -> bool {
         let accounts = self.0.accounts.read();
         let account = accounts.by_mark.get(mark).and_then(|key| accounts.by_key.get(key));
-        account.is_some_and(|account| account.app.as_ref().is_none_or(|own| own == app))
+        account.is_some_and(|account| may_visit(account.app.as_ref(), app))
     }
 }
 

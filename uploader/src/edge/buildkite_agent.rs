@@ -17,7 +17,8 @@ const PROGRAM: &str = "buildkite-agent";
 /// Longest time for it; it tries again by itself.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// An identity token of the job, for an audience, from the agent in a folder of `path`. What the agent writes beside it goes to the log of the job.
+/// An identity token of the job, for an audience, from the agent in a folder of `path`. What the agent writes beside it
+/// goes to the log of the job.
 ///
 /// # Errors
 /// `unreachable` where there is none.

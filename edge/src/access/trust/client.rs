@@ -93,10 +93,15 @@ impl Trusts {
     }
 }
 
-/// For how long nothing is sent after an answer with this status (RFC 6585 §4, RFC 9110 §15.6).
+/// For how long nothing is sent after an answer with this status (RFC 6585 §4, RFC 9110 §15.6.3 to §15.6.5). A provider may
+/// answer 500 to a code that makes no sense, which says nothing about the next one.
 fn pause_after(status: StatusCode, head: &HeaderMap) -> Option<Duration> {
-    if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
-        return None;
+    match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => {}
+        _ => return None,
     }
     let seconds = head.get(RETRY_AFTER).and_then(|field| field.to_str().ok()?.parse::<u64>().ok());
     Some(Duration::from_secs(seconds.unwrap_or(PAUSE_S).clamp(1, PAUSE_S_MAX)))
@@ -122,8 +127,8 @@ mod tests {
             let head = HeaderMap::from_iter([(RETRY_AFTER, retry.parse().unwrap())]);
             pause_after(StatusCode::from_u16(status).unwrap(), &head).map(|pause| pause.as_secs())
         };
-        assert_eq!((pause(200, "9"), pause(400, "9"), pause(403, "9")), (None, None, None));
-        assert_eq!((pause(429, "9"), pause(503, "0"), pause(500, "86400")), (Some(9), Some(1), Some(60)));
+        assert_eq!([200, 400, 403, 500].map(|status| pause(status, "9")), [None; 4]);
+        assert_eq!((pause(429, "9"), pause(503, "0"), pause(504, "86400")), (Some(9), Some(1), Some(60)));
         assert_eq!(pause(429, "Fri, 27 Nov 2026 12:00:00 GMT"), Some(2));
     }
 

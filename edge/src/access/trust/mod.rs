@@ -125,6 +125,11 @@ impl Trusts {
         let is_provider = |issuer: &Issuer| oidc.as_ref().is_some_and(|oidc| oidc.issuer == *issuer);
         self.issuers.retain(|issuer| is_provider(issuer) || trusts.iter().any(|trust| trust.issuer == *issuer));
         self.all.store(Arc::new(trusts));
+        let is_same = self.oidc.load().as_ref().map(|before| &before.issuer) == oidc.as_ref().map(|oidc| &oidc.issuer);
+        if !is_same {
+            // It was that of another provider.
+            *self.paused_until.lock() = None;
+        }
         self.oidc.store(oidc.map(Arc::new));
     }
 }

@@ -286,7 +286,8 @@ impl Credentials {
         if jwt.text("iss") != Some(oidc.issuer.as_str()) {
             return Ok(Err("its identity token is of another issuer".to_owned()));
         }
-        let verdict = self.trusts.issuers.check(&oidc.issuer, &jwt).await.map_err(|_wait| Unconfirmed::Unavailable)?;
+        // The code was redeemed by then.
+        let verdict = self.trusts.issuers.check(&oidc.issuer, &jwt).await.map_err(|_wait| Unconfirmed::Unusable)?;
         if verdict != Verdict::Good {
             return Ok(Err("no key of the provider made its signature".to_owned()));
         }

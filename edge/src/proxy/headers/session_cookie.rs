@@ -6,7 +6,7 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 
-/// What all three names begin with.
+/// What all their names begin with.
 const BEGINNING: &[u8] = b"__Host-Http-devanture-";
 
 /// Takes the cookies out of every field that has one.
