@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use devanture_config::VersionId;
-use devanture_config::api::{Deploy, Outcome};
+use devanture_config::api::{Deploy, DeployKind, Outcome};
 
 use super::records::{self, HistoryEntry};
 use super::scan::Scan;
@@ -18,7 +18,7 @@ const ENTRIES_MAX: usize = 20_000;
 pub(crate) struct Switch {
     /// The version that went live.
     pub(crate) version: VersionId,
-    /// The revision of the settings that it went live with.
+    /// The revision of the settings that it had at its end, or has now.
     pub(crate) settings: u64,
     /// The version that was live until then.
     pub(crate) previous: Option<VersionId>,
@@ -37,7 +37,7 @@ pub(crate) async fn switches(
     since_ms: u64,
     versions_max: usize,
 ) -> Result<Vec<Switch>, Error> {
-    let (mut found, mut versions) = (Vec::new(), BTreeSet::new());
+    let (mut found, mut versions, mut last_change) = (Vec::new(), BTreeSet::new(), None);
     let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX);
     while let Some((key, record)) = entries.next().await? {
         let deploy = match records::read::<HistoryEntry>(&key, &record) {
@@ -48,6 +48,10 @@ pub(crate) async fn switches(
             }
         };
         if deploy.outcome != Outcome::Live {
+            // Of the changes while one version was live, the last one holds at its end.
+            if deploy.kind == DeployKind::Settings {
+                last_change.get_or_insert(deploy.settings);
+            }
             continue;
         }
         versions.insert(deploy.version);
@@ -55,6 +59,7 @@ pub(crate) async fn switches(
             return Ok(found);
         }
         let Deploy { version, settings, previous, at_ms, .. } = deploy;
+        let settings = last_change.take().unwrap_or(settings);
         found.push(Switch { version, settings, previous, at_ms });
         // What this one made live was live at that moment; all before it ended before.
         if at_ms <= since_ms {
@@ -71,7 +76,7 @@ pub(crate) async fn switches(
 /// For tests: a push to `prod` that made `version` live.
 #[cfg(test)]
 pub(crate) fn pushed(version: VersionId) -> Deploy {
-    use devanture_config::api::{DeployKind, Source};
+    use devanture_config::api::Source;
 
     Deploy {
         id: "1".to_owned(),
@@ -100,6 +105,34 @@ mod tests {
     use super::*;
     use crate::catalog::{Change, Commit};
     use devanture_config::PlaceName;
+
+    #[tokio::test]
+    async fn a_switch_has_the_settings_of_the_last_change_while_its_version_was_live() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = crate::catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let (app, prod) = ("shop".parse().unwrap(), PlaceName::prod());
+        let (one, two) = (VersionId::of(b"1"), VersionId::of(b"2"));
+        let settings = |version, settings| {
+            let (kind, outcome) = (DeployKind::Settings, Outcome::Done);
+            Deploy { kind, outcome, settings, ..pushed(version) }
+        };
+        let paused = Deploy { kind: DeployKind::Pause, outcome: Outcome::Done, settings: 9, ..pushed(one) };
+        let deploys = [
+            Deploy { settings: 1, ..pushed(one) },
+            settings(one, 2),
+            settings(one, 3),
+            paused,
+            Deploy { settings: 3, ..pushed(two) },
+        ];
+        let entries = (1..).zip(deploys).map(|(number, deploy)| {
+            let entry = HistoryEntry { deploy: Deploy { at_ms: number, ..deploy }, position: String::new() };
+            Change::Put(records::history_key(&app, &prod, number), records::write(&entry).unwrap())
+        });
+        catalog.commit(Commit { checks: Vec::new(), changes: entries.collect() }).await.unwrap();
+        let found = switches(&*catalog, &records::history_prefix(&app, &prod), 0, 9).await.unwrap();
+        let found: Vec<_> = found.iter().map(|switch| (switch.version, switch.settings)).collect();
+        assert_eq!(found, [(two, 3), (one, 3)]);
+    }
 
     #[tokio::test]
     async fn what_is_no_switch_does_not_count() {

@@ -206,7 +206,8 @@ impl Environments {
         let Some(pins) = &pointer.pins else { return Ok(false) };
         let mut signed = Vec::new();
         for version in &pins.earlier {
-            signed.extend(self.signed_of(app, version, wanted).await?.is_enough.then_some(*version));
+            let is_enough = self.signed_of(app, version, wanted).await.map(|signed| signed.is_enough);
+            signed.extend(is_enough.unwrap_or(false).then_some(*version));
         }
         if signed.len() == pins.earlier.len() {
             return Ok(false);

@@ -18,6 +18,8 @@ pub(super) struct Accounts {
     by_key: HashMap<String, Account>,
     /// The keys, by the marks of logins.
     by_mark: HashMap<String, String>,
+    /// What was read has all commits up to this one.
+    read: Revision,
 }
 
 struct Account {
@@ -31,7 +33,8 @@ impl Accounts {
     /// Takes over a record, unless it is older than what is known, as those are that the watch still holds after
     /// everything was read again.
     fn take(&mut self, key: &str, record: Option<&Record>, revision: Revision) {
-        if self.by_key.get(key).is_some_and(|known| known.written > revision) {
+        // Also of an account that was deleted before that.
+        if revision <= self.read || self.by_key.get(key).is_some_and(|known| known.written > revision) {
             return;
         }
         if let Some(known) = self.by_key.remove(key) {
@@ -60,12 +63,13 @@ impl Live {
 }
 
 impl Follower {
-    /// Takes over the records of all accounts.
-    pub(super) fn accounts_are(&self, all: &[(String, Record)]) {
+    /// Takes over the records of all accounts, in which all commits up to `read` are.
+    pub(super) fn accounts_are(&self, all: &[(String, Record)], read: Revision) {
         let mut accounts = Accounts::default();
         for (key, record) in all {
             accounts.take(key, Some(record), record.revision);
         }
+        accounts.read = read;
         *self.live.0.accounts.write() = accounts;
     }
 

@@ -36,8 +36,13 @@ impl Switcher {
         let mut signed = Vec::new();
         for version in earlier(live, intent.version, goes_back, versions_max) {
             // What could not go live here is served to nobody any longer than it was live.
-            let of = self.environments.signed_live((intent.app, intent.environment), &version).await?;
-            signed.extend(of.is_none_or(|signed| signed.is_enough).then_some(version));
+            let of = self.environments.signed_live((intent.app, intent.environment), &version).await;
+            let is_enough = of.map(|signed| signed.is_none_or(|signed| signed.is_enough)).unwrap_or_else(|error| {
+                // A damaged record of an earlier version keeps nothing from going live: the version holds nobody.
+                tracing::error!(app = %intent.app, %version, %error, "signatures cannot be read");
+                false
+            });
+            signed.extend(is_enough.then_some(version));
         }
         Ok(Some(PinsRecord::after(live.and_then(|live| live.pins.as_ref()), signed)))
     }

@@ -424,7 +424,7 @@ impl Switcher {
             // What was set before anything was live; a promotion brings no other environment's.
             (None, None) => self.environments.newest_settings(intent.app, intent.environment, &mut commit).await?,
         };
-        let pointer = LivePointer {
+        let mut pointer = LivePointer {
             version: intent.version,
             settings,
             switched_ms: now_ms,
@@ -433,7 +433,7 @@ impl Switcher {
             position: position.clone(),
             halves_begun,
             canary: None,
-            pins: self.pins(intent, live.as_ref().map(|(_, pointer)| pointer)).await?,
+            pins: None,
         };
         let deploy = Deploy {
             id: intent.deploy.to_owned(),
@@ -463,6 +463,8 @@ impl Switcher {
         self.ledger.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         let place = (intent.app, intent.environment);
         self.hold_signed(intent, (&pointer, &deploy), &mut commit).await?;
+        // After the check of the signers: those that are set from here on are not those of the check.
+        pointer.pins = self.pins(intent, live.as_ref().map(|(_, pointer)| pointer)).await?;
         let hostnames = self.environments.claim_hostnames(intent.actor, place, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));

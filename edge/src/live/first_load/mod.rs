@@ -361,11 +361,11 @@ impl Loader {
                     let (app, environment) = (&place.app, &place.name);
                     tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
                 }
-                place.earlier_load.end(&load);
                 if place.all_pinned().iter().any(|earlier| earlier.version.has_backends()) {
                     // Visitors who are held on it need its pools, and those of the live version alone are kept so far.
                     live.0.shown.send((place.app.clone(), place.name.clone())).ok();
                 }
+                place.earlier_load.end(&load);
             }));
         }
         load.wait().await;

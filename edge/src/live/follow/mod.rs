@@ -187,10 +187,11 @@ impl Follower {
         // Before there is any place: what is protected is not open for a moment.
         let protections = self.all(PROTECTION_PREFIX).await?;
         let links = self.all(SHARES_PREFIX).await?;
+        let read = self.loader.catalog().state().revision;
         let accounts = self.all(ACCOUNTS_PREFIX).await?;
         self.protections_are(&protections);
         self.links_are(&links);
-        self.accounts_are(&accounts);
+        self.accounts_are(&accounts, read);
         let written = protections.iter().chain(&links).chain(&accounts).map(|(_, record)| record.revision);
         revision = written.fold(revision, Revision::max);
         let pauses = self.all("paused/").await?;
