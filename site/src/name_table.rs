@@ -1,7 +1,7 @@
 //! A table that finds what belongs to a name, whose names lie in one text that it is given: a version may have several
 //! hundred thousand names, and each as a string of its own would take more than all else about it.
 
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hasher as _};
 
 use devanture_config::heap::allocated;
 
@@ -136,7 +136,10 @@ impl<V: Copy> NameTable<V> {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "they are parts of a hash")]
     fn hash(&self, name: &[u8]) -> (usize, u32) {
-        let hash = self.hashes.hash_one(name);
+        // Not as a slice is hashed: its length goes into the hash by itself.
+        let mut hasher = self.hashes.build_hasher();
+        hasher.write(name);
+        let hash = hasher.finish();
         (hash as usize, (hash >> 32) as u32)
     }
 

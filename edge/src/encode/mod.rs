@@ -7,6 +7,7 @@ mod compress;
 mod dictionaries;
 mod wire_size;
 
+pub(crate) use compress::delta::sha256;
 pub use compress::{Background, BackgroundParts, remade_channel};
 pub(crate) use compress::{Given, Pool, Priority, Work, best_of_all, quick};
 #[cfg(test)]

@@ -79,10 +79,11 @@ impl Loader<'_> {
     }
 
     /// The bytes of the encodings of one file in one piece, where they are short and may be held; `None` where each is
-    /// to be looked at alone.
+    /// to be looked at alone, as where one came as a file of the bundle, whose bytes it shares.
     async fn together(&self, encodings: &[AtHand]) -> Option<Vec<Source>> {
         let size = encodings.iter().fold(0, |sum: u64, at_hand| sum.saturating_add(at_hand.size));
-        if encodings.len() < 2 || size > TOGETHER_BYTES_MAX.min(self.request.memory_file_bytes_max) {
+        let came = encodings.iter().any(|at_hand| matches!(at_hand.key, Key::Blob(_)));
+        if came || encodings.len() < 2 || size > TOGETHER_BYTES_MAX.min(self.request.memory_file_bytes_max) {
             return None;
         }
         let name = name_of(encodings);

@@ -52,9 +52,7 @@ pub(super) async fn of(
     let look_ups = tokio::task::spawn_blocking(move || {
         let public = || manifest.files.keys().filter(|path| !path.is_private());
         let mut paths = PathIndex::new(public());
-        for (name, plain) in &other_names {
-            paths.name_also(name, plain);
-        }
+        paths.name_also(other_names.iter().map(|(name, plain)| (name, plain)));
         let fast_paths = FastPaths::new(public(), &paths, handling);
         (paths, fast_paths, other_names)
     });

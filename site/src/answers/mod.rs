@@ -104,11 +104,11 @@ impl<'m> ManifestSite<'m> {
         sort_routes(&mut routes, |(_, route)| &route.path);
         let mut index = PathIndex::new(paths.iter().copied());
         // A file that came compressed alone answers under its plain name too, which the edge decodes.
-        for (name, plain) in served_plain_paths(manifest, restricted) {
-            if index.exact(plain.as_str()).is_none() {
-                index.name_also(&plain, &name);
-            }
-        }
+        let alone = served_plain_paths(manifest, restricted);
+        let alone = alone.into_iter().filter(|(_, plain)| index.exact(plain.as_str()).is_none());
+        let alone: Vec<_> = alone.collect();
+        // Of several codings of one file the first one counts.
+        index.name_also(alone.iter().rev().map(|(name, plain)| (plain, name)));
         Self {
             manifest,
             index,

@@ -76,8 +76,8 @@ struct Graph {
     by_address: HashMap<String, usize>,
     /// The modules that classic scripts import, by their addresses.
     scripts: HashMap<String, Vec<usize>>,
-    /// What was reached from the same places.
-    reached: HashMap<Roots, Result<Modules, TooMany>>,
+    /// What was reached from the same places, by their [`Roots::key`].
+    reached: HashMap<[u8; 32], Result<Modules, TooMany>>,
 }
 
 struct Node {
@@ -88,12 +88,26 @@ struct Node {
 }
 
 /// Where a page begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Default)]
 struct Roots {
     /// Modules that tags of the page name, and whose hashes are there.
     named: BTreeSet<usize>,
     /// Modules that its inline and classic scripts import, and those of its import map.
     imported: BTreeSet<usize>,
+}
+
+impl Roots {
+    /// What tells these from others, in less memory than they take.
+    fn key(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for modules in [&self.named, &self.imported] {
+            hasher.update(&modules.len().to_le_bytes());
+            for module in modules {
+                hasher.update(&module.to_le_bytes());
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
 }
 
 impl<'s> ModuleFinder<'s> {
@@ -180,17 +194,19 @@ impl Walk<'_, '_> {
             let url = base.join(address).ok();
             roots.imported.extend(url.map(|url| self.node(url)).transpose()?.flatten());
         }
-        if let Some(known) = self.graph.reached.get(&roots) {
+        let key = roots.key();
+        if let Some(known) = self.graph.reached.get(&key) {
             return known.clone();
         }
         let reached = self.reached(&roots, read);
-        self.graph.reached.insert(roots, reached.clone());
+        self.graph.reached.insert(key, reached.clone());
         reached
     }
 
     /// The modules that the classic script at an address imports.
     fn of_script(&mut self, url: &Url, read: ReadScript<'_>) -> Result<Vec<usize>, TooMany> {
         if let Some(known) = self.graph.scripts.get(url.as_str()) {
+            self.finder.same.steps().take(steps(known.len() / IMPORTS_PER_STEP))?;
             return Ok(known.clone());
         }
         let Some(file) = self.finder.same.at(url)? else { return Ok(Vec::new()) };

@@ -35,7 +35,10 @@ impl Prefixes {
         let mut hasher = blake3::Hasher::new();
         for (name, tables) in names {
             for (table, url) in tables {
-                hasher.update(format!("{table} {name} {url}\n").as_bytes());
+                for part in [name.as_bytes(), url.as_str().as_bytes()] {
+                    hasher.update(&part.len().to_le_bytes()).update(part);
+                }
+                hasher.update(&table.to_le_bytes());
             }
         }
         *hasher.finalize().as_bytes()

@@ -132,7 +132,8 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         if let Some(end) = self.asset_at(wanted, path) {
             return end;
         }
-        match site.index().shell().filter(|_| site.not_found() == NotFound::SinglePageApplication) {
+        let is_application = site.not_found() == NotFound::SinglePageApplication;
+        match is_application.then(|| site.index().shell()).flatten() {
             Some(file) if self.request.may_have_shell(path) => {
                 self.file(path, (file, Kept::StandIn), (Stage::NotFound, found), trace)
             }

@@ -19,12 +19,11 @@ pub const PREFIXES_MAX: usize = 1_000;
 pub enum Unfit {
     /// It has an address or a `<base>` that is too long, or more tags, imports or names than are looked at.
     TooMuch,
-    /// Its `<base>` is in a template or in SVG or MathML, or comes after a script or style sheet: addresses may mean
-    /// others than they seem to.
+    /// Its `<base>` is in a template, or comes after a script: addresses may mean others than they seem to.
     Base,
-    /// It has scripts in SVG or MathML, which are read by other rules.
+    /// It has scripts, templates or a `<base>` in SVG or MathML, which are read by other rules.
     Foreign,
-    /// It has scripts in `<noframes>`, which are text to some readers.
+    /// It has `<noframes>`, which is text to some readers.
     Frames,
     /// It has scripts in a template that becomes a shadow tree.
     Shadow,

@@ -93,16 +93,32 @@ impl PathIndex {
         &self.text
     }
 
-    /// Lets the file at `path` answer under the name of another file too, in the place of that one.
-    pub fn name_also(&mut self, name: &BundlePath, path: &BundlePath) {
-        let Some(number) = self.exact(path.as_str()) else { return };
-        if self.exact(name.as_str()).is_some() {
-            // Its names lie in the text already.
-            return self.insert((0, name.as_str()), number);
+    /// Lets files answer under the names of other files too, in the place of those: pairs of such a name and the path of
+    /// the file, of which the last one counts where several have one name.
+    pub fn name_also<'p>(&mut self, names: impl IntoIterator<Item = (&'p BundlePath, &'p BundlePath)>) {
+        let (mut text, mut places) = (self.text.to_string(), Vec::new());
+        for (name, path) in names {
+            let Some(number) = self.exact(path.as_str()) else { continue };
+            let begin = match self.exact(name.as_str()) {
+                // Its names lie in the text already.
+                Some(_) => 0,
+                None => {
+                    text.push('/');
+                    let begin = text.len();
+                    text.push_str(name.as_str());
+                    begin
+                }
+            };
+            places.push((begin, name, number));
         }
-        let begin = self.text.len().saturating_add(1);
-        self.text = format!("{}/{name}", self.text).into();
-        self.insert((begin, name.as_str()), number);
+        if places.is_empty() {
+            return;
+        }
+        self.text = text.into();
+        for (begin, name, number) in places {
+            self.insert((begin, name.as_str()), number);
+        }
+        self.names.shrink();
     }
 
     /// The file at exactly this path, which is a bundle's or, with its leading slash, a request's.
@@ -173,7 +189,7 @@ impl HeapBytes for PathIndex {
 pub fn resolve(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) -> Resolution {
     let found = match one_step(index, handling, decoded_path) {
         Step::File(number) => return Resolution::File(number),
-        Step::Missing => None,
+        Step::Missing => return Resolution::Missing,
         Step::Redirect { to, page } => last_redirect(index, handling, to, page),
     };
     // A redirect that would end at another page is none: the file, if there is one, answers under its own name.

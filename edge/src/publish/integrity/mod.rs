@@ -22,7 +22,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::blobs::Key;
 use crate::catalog::integrity_pages::IntegrityPages;
 use crate::catalog::records::{self, DecodedFile, VersionRecord};
-use crate::encode::{self, Given, Work};
+use crate::encode::{self, Given, Work, sha256};
 use crate::ledger::{Error, Ledger};
 use crate::version::RuleFiles;
 use loads::{Loads, PageLoads, Site, StepsOfPush, Without};
@@ -207,7 +207,7 @@ impl<'w> Making<'w> {
                 continue;
             }
             let bytes = work.blobs.get(Key::Blob(blob)).await?;
-            let hash = work.pool.run(size, move || sha256(&bytes)).await.flatten();
+            let hash = work.pool.run(size, move || sha256(&bytes)).await;
             self.hashes.extend(hash.map(|hash| (blob, hash)));
         }
         Ok(())
@@ -238,11 +238,6 @@ fn module_hashes(modules: &Modules, hashes: &HashMap<Digest, Sha256>) -> ModuleH
     all
 }
 
-fn sha256(bytes: &[u8]) -> Option<Sha256> {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    <[u8; 32]>::try_from(digest.as_ref()).ok().map(Sha256::from)
-}
-
 /// What came of a page.
 #[derive(Clone, Copy)]
 enum Hashed {
@@ -270,7 +265,7 @@ async fn hashed(
     let make = move || {
         let page = assets.with_hashes(&bytes, &hashes, &modules)?;
         let map = page.map.map(|text| sha256(&text));
-        Some((Bytes::from(page.html), map.flatten()))
+        Some((Bytes::from(page.html), map))
     };
     let Some((made, map)) = work.pool.run(own.size, make).await.flatten() else {
         return Ok((loads.key, Hashed::Unfit));
