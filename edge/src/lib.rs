@@ -9,6 +9,8 @@ pub mod telemetry;
 
 pub mod s3;
 
+pub mod durable;
+
 pub mod blobs;
 
 pub mod catalog;

@@ -3,7 +3,7 @@
 use devanture_config::Digest;
 
 use super::Key;
-use crate::s3;
+use crate::{durable, s3};
 
 /// An error of a store.
 #[derive(Debug, thiserror::Error)]
@@ -16,22 +16,9 @@ pub enum Error {
         /// Where the bytes are now: a file that was set aside, or the object of a bucket.
         quarantined: String,
     },
-    /// No room is left; trying again without making room is useless.
-    #[error("no room is left on the disk of {path}")]
-    Full {
-        /// The file that was being written.
-        path: String,
-    },
-    /// The operating system said no.
-    #[error("{doing} {path}: {source}")]
-    Io {
-        /// The operation, such as `writing`.
-        doing: &'static str,
-        /// To which file.
-        path: String,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    /// A file of the store could not be read, written or removed.
+    #[error(transparent)]
+    Disk(#[from] durable::Error),
     /// The caller's bytes do not have the hash or the length that they were put under.
     #[error("the bytes put under {expected} have the hash {found}")]
     Mismatch {
@@ -53,11 +40,5 @@ pub enum Error {
         free_bytes: u64,
         /// Bytes that stay free.
         bytes_min: u64,
-    },
-    /// The file or folder is gone, or is not the one that this process opened: nothing is written to it or removed.
-    #[error("{path} was moved or replaced while the edge runs")]
-    Replaced {
-        /// The file or folder.
-        path: String,
     },
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use metrics::gauge;
 
 use super::Error;
-use super::durable::failed;
+use crate::durable::failed;
 use crate::telemetry::gauge_value;
 
 /// No more than this part of a disk stays free.
@@ -51,7 +51,7 @@ impl FreeSpace {
     /// Looks at the disk, and reports a change. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Short`]; [`Error::Io`] where the system does not answer.
+    /// [`Error::Short`]; [`Error::Disk`] where the system does not answer.
     pub fn check(&self) -> Result<(), Error> {
         let found = rustix::fs::statvfs(&self.folder);
         let found = found.map_err(|errno| failed("looking at the free space of", &self.folder)(errno.into()))?;
@@ -92,6 +92,7 @@ impl FreeSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable;
 
     #[test]
     fn less_than_what_is_to_stay_free_is_short() {
@@ -100,6 +101,6 @@ mod tests {
         assert!(matches!((roomy.check(), roomy.is_short()), (Ok(()), false)));
         assert!(matches!((short.check(), short.is_short()), (Err(Error::Short { bytes_min: u64::MAX, .. }), true)));
         let missing = FreeSpace::new(folder.path().join("missing"), 0);
-        assert!(matches!(missing.check(), Err(Error::Io { .. })));
+        assert!(matches!(missing.check(), Err(Error::Disk(durable::Error::Io { .. }))));
     }
 }

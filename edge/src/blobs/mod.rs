@@ -15,7 +15,6 @@ use futures_util::future::BoxFuture;
 #[cfg(test)]
 mod conformance;
 mod derived;
-pub mod durable;
 mod error;
 mod fetch_report;
 mod free_space;
@@ -49,13 +48,13 @@ pub trait Upload: Send {
     /// Adds bytes.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`].
+    /// [`Error::Disk`].
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
 
     /// Checks the hash of all that was written and makes it durable under its name. Returns its length in bytes.
     ///
     /// # Errors
-    /// [`Error::Mismatch`], [`Error::Full`] and [`Error::Io`]; nothing is left behind then.
+    /// [`Error::Mismatch`], [`Error::Disk`]; nothing is left behind then.
     async fn finish(self: Box<Self>) -> Result<u64, Error>;
 }
 
@@ -67,13 +66,13 @@ pub trait UnnamedUpload: Send {
     /// Adds bytes.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`].
+    /// [`Error::Disk`].
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
 
     /// Makes all that was written durable as a blob. Returns its hash and its length in bytes.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`]; nothing is left behind then.
+    /// [`Error::Disk`]; nothing is left behind then.
     async fn finish(self: Box<Self>) -> Result<(Digest, u64), Error>;
 }
 
@@ -136,19 +135,19 @@ pub trait Blobs: Send + Sync {
     /// that a put takes tells nobody what was there.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`].
+    /// [`Error::Disk`].
     async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error>;
 
     /// Begins to put a blob whose hash is not known yet, as those that come in an archive; else as [`Blobs::upload`].
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`].
+    /// [`Error::Disk`].
     async fn upload_unnamed(&self) -> Result<Box<dyn UnnamedUpload>, Error>;
 
     /// Checks that anything new may be stored beside what is to stay free on the disk. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Short`] and [`Error::Io`].
+    /// [`Error::Short`] and [`Error::Disk`].
     fn check_free_space(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -179,7 +178,7 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::size`], of many blobs, in their order.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error> {
         let mut sizes = Vec::with_capacity(blobs.len());
         for digest in blobs {
@@ -204,13 +203,13 @@ pub trait Blobs: Send + Sync {
     /// known to [`Blobs::variants`] afterwards. Putting none notes that none are worth keeping.
     ///
     /// # Errors
-    /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Full`] and [`Error::Io`].
+    /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Disk`].
     async fn put_variants(&self, blob: Digest, variants: Vec<(Form, Quality, Bytes)>) -> Result<(), Error>;
 
     /// As [`Blobs::put_variants`], of many blobs; what is of a blob that is not stored (any more) is left out.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`].
+    /// [`Error::Disk`].
     async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
         for (blob, variants) in variants {
             match self.put_variants(blob, variants).await {
@@ -224,7 +223,7 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::variants`], of many blobs, in their order; with the bytes of those for which that costs nothing.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error> {
         let mut all = Vec::with_capacity(blobs.len());
         for blob in blobs {
@@ -237,7 +236,7 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::get`], of many small blobs, in their order.
     ///
     /// # Errors
-    /// [`Error::Io`] where none can be read.
+    /// [`Error::Disk`] where none can be read.
     async fn get_all(&self, blobs: Vec<Digest>) -> Result<Vec<Result<Bytes, Error>>, Error> {
         let mut all = Vec::with_capacity(blobs.len());
         for digest in blobs {
@@ -249,19 +248,19 @@ pub trait Blobs: Send + Sync {
     /// The variants of a blob; empty where there are none, or where what was known of them cannot be read.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error>;
 
     /// Whether variants of a blob are missing that were there, or none were ever put, as after a restore without them.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error>;
 
     /// Those of many blobs of which [`Blobs::lacks_variants`], in their order.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn lacking_variants(&self, blobs: Vec<Digest>) -> Result<Vec<Digest>, Error> {
         let mut lacking = Vec::new();
         for blob in blobs {
@@ -276,7 +275,7 @@ pub trait Blobs: Send + Sync {
     /// all of it is made again. Gives their number.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn check_lists(&self, _blob: Digest) -> Result<u64, Error> {
         Ok(0)
     }
@@ -285,20 +284,20 @@ pub trait Blobs: Send + Sync {
     /// none, are known to [`Blobs::deltas`] afterwards; beyond [`DELTA_DICTIONARIES_MAX`] the oldest go.
     ///
     /// # Errors
-    /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Full`] and [`Error::Io`].
+    /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Disk`].
     async fn put_deltas(&self, blob: Digest, deltas: Vec<NewDelta>) -> Result<(), Error>;
 
     /// The deltas of a blob, the one that was put last in the last place; empty where there are none, or where what was
     /// known of them cannot be read.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error>;
 
     /// As [`Blobs::deltas`], of many blobs, in their order.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn deltas_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<DeltaInfo>>, Error> {
         let mut all = Vec::with_capacity(blobs.len());
         for blob in blobs {
@@ -310,13 +309,13 @@ pub trait Blobs: Send + Sync {
     /// Whether something is stored under `key`, and of what length; the bytes are not checked.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn size(&self, key: Key) -> Result<Option<u64>, Error>;
 
     /// All bytes of `key`, checked against its hash.
     ///
     /// # Errors
-    /// [`Error::Missing`]; [`Error::Corrupt`] after having set the bytes aside; [`Error::Io`].
+    /// [`Error::Missing`]; [`Error::Corrupt`] after having set the bytes aside; [`Error::Disk`].
     async fn get(&self, key: Key) -> Result<Bytes, Error>;
 
     /// Opens `key` for reading in pieces. All its bytes are checked first, once in the life of the process.
@@ -341,7 +340,7 @@ pub trait Blobs: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Missing`] and [`Error::Corrupt`] for what the shared store lacks or has otherwise; [`Error::Remote`];
-    /// [`Error::Full`], [`Error::Short`] and [`Error::Io`] of the disk.
+    /// [`Error::Disk`] and [`Error::Short`].
     async fn fetch(&self, _version: VersionId, _blobs: Vec<Digest>) -> Result<FetchReport, Error> {
         Ok(FetchReport::default())
     }
@@ -369,7 +368,7 @@ pub trait Blobs: Send + Sync {
     /// that nodes share missing or changed. Only of what a version refers to. Returns whether it did.
     ///
     /// # Errors
-    /// [`Error::Remote`] and [`Error::Io`].
+    /// [`Error::Remote`] and [`Error::Disk`].
     async fn mend(&self, _key: Key, _bytes_per_second_max: Option<u64>) -> Result<bool, Error> {
         Ok(false)
     }
@@ -383,7 +382,7 @@ pub trait Blobs: Send + Sync {
     /// Deleting what is not there is no error. After a crash it may be there again, whole.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn delete(&self, key: Key) -> Result<(), Error>;
 
     /// Collects a blob, without its variants and deltas, which go, or a manifest, if it was last put before that second
@@ -392,14 +391,14 @@ pub trait Blobs: Send + Sync {
     /// the bytes of all that went; `None` if it does not exist, or was put since.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn delete_put_before(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error>;
 
     /// Every blob and manifest with its length and the seconds since 1970 at which it was last put, in no order. On the
     /// way, variants and deltas are removed whose blob is gone.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
         let mut all = Vec::new();
         for first in 0..=u8::MAX {
@@ -411,13 +410,13 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::list`], of those alone whose digest begins with that byte: what is held in memory is a part of all.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error>;
 
     /// The blobs and manifests that are on the disk of this node, of those whose digest begins with that byte.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn held_part(&self, first: u8) -> Result<Vec<Key>, Error> {
         Ok(self.list_part(first).await?.into_iter().map(|(key, ..)| key).collect())
     }
@@ -425,13 +424,13 @@ pub trait Blobs: Send + Sync {
     /// Blobs and manifests that were collected and can be brought back, in no order.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn collected(&self) -> Result<Vec<Key>, Error>;
 
     /// Number of files that were set aside as damaged and not removed yet.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn quarantined(&self) -> Result<u64, Error>;
 
     /// Removes damaged and half-written files from before `before_s`, and collected ones from before
@@ -439,7 +438,7 @@ pub trait Blobs: Send + Sync {
     /// bytes.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn remove_leftovers(
         &self,
         before_s: u64,

@@ -11,7 +11,7 @@ pub(crate) const OPEN_FILES_MAX: usize = 4_096;
 /// Whether the folder `data_dir` holds blobs or manifests already.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Disk`].
 pub fn holds_files(data_dir: &Path) -> Result<bool, Error> {
     fs::holds_files(data_dir)
 }
@@ -20,7 +20,7 @@ pub fn holds_files(data_dir: &Path) -> Result<bool, Error> {
 /// caller may not read is not checked.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Disk`].
 pub fn check_format(data_dir: &Path) -> Result<(), Error> {
     fs::check_format(data_dir)
 }
@@ -28,7 +28,7 @@ pub fn check_format(data_dir: &Path) -> Result<(), Error> {
 /// Opens the store in the folder `data_dir`, making what is missing and removing what an interrupted write left.
 ///
 /// # Errors
-/// [`Error::Io`] and [`Error::Full`].
+/// [`Error::Disk`].
 pub fn open(data_dir: PathBuf) -> Result<Arc<dyn Blobs>, Error> {
     Ok(Arc::new(fs::FileBlobs::open(data_dir, OPEN_FILES_MAX)?))
 }

@@ -10,7 +10,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 
 use super::error::Error;
-use crate::blobs::durable;
+use crate::durable;
 
 /// The CA's certificate, with the CA and on each node.
 pub const CA_FILE: &str = "ca.pem";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use devanture_config::problem::{Code, Problem};
 
-use crate::{blobs, catalog, ledger};
+use crate::{catalog, durable, ledger};
 
 /// An error between nodes, or of what a node needs to be one.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ pub enum Error {
     Unsettled,
     /// Files cannot be written.
     #[error(transparent)]
-    Write(#[from] blobs::Error),
+    Write(#[from] durable::Error),
 }
 
 impl Error {

@@ -72,7 +72,7 @@ pub(super) fn header_for(file: &Path, image: &RegistryImage) -> Result<Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blobs::durable;
+    use crate::durable;
     use devanture_config::site_toml::Image;
 
     fn image(text: &str) -> RegistryImage {

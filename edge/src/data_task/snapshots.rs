@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::order::{Bounds, Failure, Order};
 use super::{archive, files};
-use crate::blobs::durable;
+use crate::durable;
 
 /// The copy of one database, on its way into an archive.
 pub(super) const DATABASE: &str = ".database";

@@ -10,8 +10,8 @@ use rustix::fs::{StatVfs, statfs, statvfs};
 
 use super::caller::Caller;
 use super::finding::Finding;
-use crate::blobs::durable::Draft;
-use crate::blobs::{Error, FreeSpace};
+use crate::blobs::{self, FreeSpace};
+use crate::durable::{Draft, Error};
 
 const CHECK: &str = "disk";
 /// Below this percentage of free bytes or inodes there is a warning.
@@ -142,7 +142,9 @@ fn room(folder: &Path, stat: &StatVfs, limits: &Limits, cache: Cache) -> Finding
     let what = format!("{} MiB, {percent} %, are free", free >> 20);
     // The edge decides by the same look whether it takes new files.
     match FreeSpace::new(folder.to_owned(), limits.disk_free_bytes_min).check() {
-        Err(Error::Short { .. }) => Finding::fail(CHECK, format!("{what}: new files are refused"), cache.make_room()),
+        Err(blobs::Error::Short { .. }) => {
+            Finding::fail(CHECK, format!("{what}: new files are refused"), cache.make_room())
+        }
         _ if percent < FREE_PERCENT_MIN => Finding::warn(CHECK, what, cache.make_room()),
         _ => Finding::ok(CHECK, what),
     }

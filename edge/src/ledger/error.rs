@@ -7,7 +7,7 @@ use crate::live::LoadError;
 use crate::proxy::address::{Reason, Refusal};
 use crate::s3;
 use crate::version::RuleFileError;
-use crate::{blobs, catalog, version};
+use crate::{blobs, catalog, durable, version};
 
 /// Seconds until a request is tried again that came while a new edge took over.
 const RESTARTING_RETRY_S: u64 = 1;
@@ -35,23 +35,26 @@ impl From<blobs::Error> for Error {
         let problem = match &error {
             blobs::Error::Corrupt { .. } => Problem::new(Code::NotReady, format!("A stored file is damaged: {error}."))
                 .hint("push the bundle again: the damaged file is then replaced"),
-            blobs::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
-                .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice"),
             blobs::Error::Short { .. } => {
                 let hint = "make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice; `disk_free_bytes_min` in edge.toml is the limit";
                 Problem::new(Code::DiskFull, "The disk of the edge is almost full: nothing new is stored.").hint(hint)
             }
-            blobs::Error::Io { .. } => internal(&error),
+            blobs::Error::Disk(error) => disk_failed(error),
             blobs::Error::Mismatch { expected, found } => {
                 Problem::new(Code::BlobMismatch, format!("The bytes sent as {expected} have the hash {found}."))
                     .hint("the file changed while it was sent, or was damaged on the way: push again")
             }
             blobs::Error::Remote(error) => store_failed(error),
-            blobs::Error::Replaced { .. } => replaced(&error),
             blobs::Error::Missing(_) => Problem::new(Code::NotReady, format!("A stored file is gone: {error}."))
                 .hint("push the bundle again: the missing file is then uploaded"),
         };
         problem.into()
+    }
+}
+
+impl From<durable::Error> for Error {
+    fn from(error: durable::Error) -> Self {
+        disk_failed(&error).into()
     }
 }
 
@@ -210,6 +213,15 @@ fn unavailable(error: &catalog::Error) -> Problem {
     )
     .hint("try again in a moment; the edge's log says more")
     .retry_after(UNAVAILABLE_RETRY_S)
+}
+
+fn disk_failed(error: &durable::Error) -> Problem {
+    match error {
+        durable::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
+            .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice"),
+        durable::Error::Io { .. } => internal(error),
+        durable::Error::Replaced { .. } => replaced(error),
+    }
 }
 
 /// The data folder is not the one that the edge opened.

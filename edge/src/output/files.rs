@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Line;
-use crate::blobs::Error;
-use crate::blobs::durable::{self, FILE_MODE};
+use crate::durable::{self, Error, FILE_MODE};
 
 /// The files of one place.
 pub(super) struct Files {

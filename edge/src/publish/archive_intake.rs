@@ -25,7 +25,7 @@ use crate::archive::{
     self, Feed, Files, HEAD_BYTES, Kind, Refusal, Sink, SpoolError, archive_bytes_max, bad, broken_off, damaged, feed,
     spool, too_large, unpack_into, untar, unzip,
 };
-use crate::blobs::durable::Draft;
+use crate::durable::Draft;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::telemetry;
 

@@ -1,6 +1,6 @@
 //! Errors of instances, each with what happened, to which instance, and why.
 
-use crate::catalog;
+use crate::{blobs, catalog, durable};
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
 
@@ -195,8 +195,14 @@ impl From<catalog::Error> for Error {
     }
 }
 
-impl From<crate::blobs::Error> for Error {
-    fn from(error: crate::blobs::Error) -> Self {
+impl From<blobs::Error> for Error {
+    fn from(error: blobs::Error) -> Self {
+        Self::Folder(error.to_string())
+    }
+}
+
+impl From<durable::Error> for Error {
+    fn from(error: durable::Error) -> Self {
         Self::Folder(error.to_string())
     }
 }

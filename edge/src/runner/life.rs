@@ -17,7 +17,7 @@ use super::health::{Answer, Question};
 use super::instance_handle::Slot;
 use super::php;
 use super::shared::{Shared, ms};
-use crate::blobs::durable;
+use crate::durable;
 use crate::output::{Line, LineStream, PlaceLog, Splitter};
 use crate::proxy::address::Endpoint;
 use crate::spawner::{Exit, Happened, Running, Stream};

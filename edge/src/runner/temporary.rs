@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 use super::shared::Shared;
 use super::users::Users;
-use crate::blobs::durable;
+use crate::durable;
 use crate::spawner::Temporary;
 
 impl Shared {

@@ -23,8 +23,9 @@ use super::open::open_catalog;
 use super::prune::prune;
 use super::references::{self, Look};
 use super::store::{self, BackupStore};
-use crate::blobs::{self, Blobs, Key, durable};
+use crate::blobs::{self, Blobs, Key};
 use crate::catalog::{Catalog, sent};
+use crate::durable;
 use crate::ledger::{ACME_PREFIX, Error};
 use crate::telemetry;
 

@@ -15,7 +15,8 @@ use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::{self, Key, durable};
+use crate::blobs::{self, Key};
+use crate::durable;
 use crate::ledger::{Error, lost};
 
 /// The folder of the backups in the folder of all.
@@ -119,11 +120,14 @@ pub(super) fn bad(detail: impl Into<String>, hint: &str) -> Error {
 }
 
 /// Says which file was not read, and why: a link, for example, that another user put into a folder.
-pub(crate) fn not_read(error: blobs::Error) -> Error {
-    let is_refused = matches!(&error, blobs::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::Other);
-    match is_refused {
-        true => bad(format!("{error}."), "look who put it there: only a file of the folder's owner may be there"),
-        false => error.into(),
+pub(crate) fn not_read(error: impl Into<blobs::Error>) -> Error {
+    match error.into() {
+        blobs::Error::Disk(ref error @ durable::Error::Io { ref source, .. })
+            if source.kind() == std::io::ErrorKind::Other =>
+        {
+            bad(format!("{error}."), "look who put it there: only a file of the folder's owner may be there")
+        }
+        error => error.into(),
     }
 }
 

@@ -10,7 +10,8 @@ use super::layout::{CATALOG, in_snapshot, is_manifest};
 use super::open::open_catalog;
 use super::references::{self, Look, Manifests};
 use super::store::{self, BackupStore};
-use crate::blobs::{self, Blobs, Key, durable};
+use crate::blobs::{self, Blobs, Key};
+use crate::durable;
 use crate::ledger::Error;
 
 /// Removes the oldest backups beyond `keep`. The records of the others are read in the folder `work`. Returns the names of

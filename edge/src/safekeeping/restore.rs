@@ -11,7 +11,7 @@ use super::location::Location;
 use super::open::{open_blobs, open_catalog};
 use super::references;
 use super::store::{self, BackupStore};
-use crate::blobs::durable;
+use crate::durable;
 use crate::ledger::Error;
 use crate::s3::Variables;
 

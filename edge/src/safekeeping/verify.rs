@@ -11,6 +11,7 @@ use devanture_config::api::{DamagedVersion, VerifyReport};
 use super::references::{self, Look};
 use crate::blobs::{self, Blobs, Key, VariantInfo};
 use crate::catalog::Catalog;
+use crate::durable;
 use crate::ledger::Error;
 
 /// Bytes up to which a file is read at once.
@@ -130,7 +131,7 @@ impl Reader<'_> {
             }
             Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(false),
             // A sector that cannot be read is damage, too.
-            Err(error @ blobs::Error::Io { .. }) => {
+            Err(error @ blobs::Error::Disk(durable::Error::Io { .. })) => {
                 tracing::warn!(?key, %error, "a stored file cannot be read");
                 Ok(false)
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 use devanture_config::edge_toml::{EdgeFile, LogFormat, LogTarget};
 
 use super::StartError;
-use crate::blobs::{self, durable};
+use crate::durable;
 use crate::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
 
 /// The mode of the log's file: readable for its owner and group.
@@ -36,7 +36,7 @@ pub(super) fn open(file: &EdgeFile, base: &Path) -> Result<AccessLog, StartError
         LogTarget::Stderr => LogOutput { form, writer: stderr(), open: Box::new(|| Ok(stderr())) },
         LogTarget::File(path) => {
             let path = base.join(path);
-            let cannot = |error: blobs::Error| unusable(&path, &error);
+            let cannot = |error: durable::Error| unusable(&path, &error);
             let writer = Box::new(durable::open_append(&path, MODE).map_err(cannot)?);
             let open = move || -> std::io::Result<Box<dyn Write + Send>> {
                 let opened = durable::open_append(&path, MODE).map_err(std::io::Error::other)?;

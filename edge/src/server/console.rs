@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read, send};
 use super::stores::data_dir;
-use crate::blobs::durable;
+use crate::durable;
 use crate::ledger::{Actor, Error};
 use crate::publish::{CONSOLE_PACKAGE_BYTES_MAX, Publisher, check_console_package};
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use devanture_config::parsing::Mistakes;
 
-use crate::{blobs, catalog, cluster, runner, tls};
+use crate::{blobs, catalog, cluster, durable, runner, tls};
 
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum StartError {
     /// The store of blobs cannot be opened.
     #[error("the data folder cannot be used: {0}")]
     Blobs(#[from] blobs::Error),
+    /// A file of the data folder cannot be read or written.
+    #[error("the data folder cannot be used: {0}")]
+    Disk(#[from] durable::Error),
     /// The catalog cannot be opened.
     #[error(transparent)]
     Catalog(catalog::Error),
@@ -192,7 +195,7 @@ impl StartError {
             | Self::StorageFile { .. }
             | Self::TakeOver { .. }
             | Self::Upgrade { .. } => 2,
-            Self::Blobs(_) | Self::Catalog(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,
+            Self::Blobs(_) | Self::Catalog(_) | Self::Disk(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,
         }
     }
 }

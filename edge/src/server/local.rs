@@ -29,7 +29,7 @@ use super::error::StartError;
 use super::stores::{CATALOG_NAME, data_dir, open_catalog_alone};
 use crate::access::Credentials;
 use crate::admin::{Admin, SECRETS_LINE, Via};
-use crate::blobs::durable;
+use crate::durable;
 use crate::environments::{self, KeyFile, LostSecrets};
 use crate::ledger::{Actor, Audit, Error};
 

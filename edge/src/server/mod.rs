@@ -64,7 +64,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
 use crate::admin::{Admin, Health, Node};
-use crate::blobs::durable;
+use crate::durable;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::ledger::Ledger;
 use crate::listen::{self, ConnectionLimits, DrainOrder};

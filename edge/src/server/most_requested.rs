@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use devanture_config::{AppName, PlaceName};
 
-use crate::blobs::durable::{self, FILE_MODE};
+use crate::durable::{self, FILE_MODE};
 use crate::live::Loader;
 use crate::telemetry::Tallies;
 

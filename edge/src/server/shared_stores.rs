@@ -168,7 +168,7 @@ mod tests {
     use rcgen::generate_simple_self_signed;
 
     use super::*;
-    use crate::blobs::durable;
+    use crate::durable;
 
     #[test]
     fn changed_certificates_for_etcd_are_taken_up_if_they_are_good() {

@@ -12,8 +12,9 @@ use tokio::runtime::Handle;
 use super::error::StartError;
 use super::local_tier::LocalTier;
 use super::shared_stores::{self, EtcdFiles};
-use crate::blobs::{self, Blobs, Bounds, FreeSpace, OPEN_FILES_MAX, durable};
+use crate::blobs::{self, Blobs, Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::catalog::{self, Catalog};
+use crate::durable;
 use crate::ledger::{NotCopied, take_copied};
 use crate::s3::Waits;
 

@@ -14,9 +14,9 @@ use super::error::StartError;
 use super::runner::folder_of;
 use super::stores::{CATALOG_NAME, data_dir};
 use super::takeover;
-use crate::blobs::durable;
 use crate::catalog::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 use crate::catalog::{self, Catalog};
+use crate::durable;
 
 /// Attempts to copy a catalog that is written meanwhile …
 const COPIES_MAX: u32 = 50;

@@ -24,7 +24,7 @@ use super::own_program::{OWN_NAME, OWN_PROGRAM};
 use super::process_users::users_of;
 use super::processes::{BETWEEN_PASSES, Table};
 use super::user::end_users;
-use crate::blobs::durable;
+use crate::durable;
 
 /// In place of a range of users: each edge gets one that is free.
 pub const AUTO: &str = "auto";

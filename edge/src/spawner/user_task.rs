@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::own_program::{OWN_NAME, OWN_PROGRAM};
 use super::processes::KILL_WAIT;
-use crate::blobs::durable::{self, Owner};
+use crate::durable::{self, Owner};
 
 /// Longest time of a task.
 const TASK_TIME_MAX: Duration = Duration::from_secs(60);

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Error, PatternOf};
-use crate::blobs::durable;
+use crate::durable;
 
 /// The name that a person finds the authority under in a browser's list.
 const AUTHORITY_NAME: &str = "Devanture local authority";

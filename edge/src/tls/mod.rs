@@ -98,7 +98,7 @@ pub enum Error {
     Secrets(String),
     /// A certificate, the local authority or an account could not be kept.
     #[error("what certificates need could not be written: {0}")]
-    Store(#[from] crate::blobs::Error),
+    Store(#[from] crate::durable::Error),
     /// The file of the keys of tickets is there but cannot be used.
     #[error("the keys of tickets in {path} cannot be used: {reason}")]
     TicketKeys {

@@ -8,7 +8,7 @@ use rand::RngCore as _;
 use super::Error;
 use super::authority::{Authority, CERTIFICATE_FILE, CERTIFICATE_MODE, KEY_FILE, KEY_MODE};
 use super::server_tls::provider;
-use crate::blobs::durable;
+use crate::durable;
 
 /// Bytes of a new secret for tickets.
 const SECRET_BYTES: usize = 32;

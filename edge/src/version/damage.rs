@@ -16,6 +16,7 @@ use super::content_type::media_type_of;
 use super::loader::{AtHand, Error, Loader};
 use super::{Content, ServedFile, Source, Version};
 use crate::blobs::{self, Blobs, Key};
+use crate::durable;
 
 /// Bytes that are decoded at once.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -46,7 +47,7 @@ pub(super) const fn is_damage(error: &Error) -> bool {
             | Error::Blobs(
                 blobs::Error::Corrupt { .. }
                     | blobs::Error::Missing(_)
-                    | blobs::Error::Io { .. }
+                    | blobs::Error::Disk(durable::Error::Io { .. })
                     | blobs::Error::Remote(_)
             )
     )

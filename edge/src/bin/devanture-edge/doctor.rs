@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
-use devanture_edge::blobs::durable;
 use devanture_edge::doctor::{self, Finding, Names, SupportOptions};
+use devanture_edge::durable;
 use devanture_edge::telemetry;
 
 use crate::terminal::print_line;

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use devanture_config::Hostname;
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::toml_text;
-use devanture_edge::blobs::durable;
+use devanture_edge::durable;
 
 use crate::Failure;
 use crate::terminal::{line, print_line};

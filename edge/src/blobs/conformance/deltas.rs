@@ -6,6 +6,7 @@ use devanture_config::{Digest, Sha256};
 use super::variants::readers_until;
 use super::{Harness, blob, is_corrupt, is_missing, put_blob, sample};
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo, Error, Form, Key, NewDelta, Quality};
+use crate::durable;
 
 /// The dictionary of that number: deltas do not ask whether it is stored.
 fn dictionary(number: usize) -> Digest {
@@ -70,8 +71,8 @@ pub(in crate::blobs) async fn deltas_are_known_with_dictionary_size_hash_and_qua
 pub(in crate::blobs) async fn a_delta_alone_cannot_be_put(harness: impl Harness) {
     let store = harness.store();
     let key = Key::Delta(Digest::of(b"x"), dictionary(1), DeltaForm::Dcb);
-    assert!(matches!(store.put(key, Bytes::from_static(b"x")).await, Err(Error::Io { .. })));
-    assert!(matches!(store.upload(key).await.map(drop), Err(Error::Io { .. })));
+    assert!(matches!(store.put(key, Bytes::from_static(b"x")).await, Err(Error::Disk(durable::Error::Io { .. }))));
+    assert!(matches!(store.upload(key).await.map(drop), Err(Error::Disk(durable::Error::Io { .. }))));
 }
 
 pub(in crate::blobs) async fn a_better_delta_replaces_and_a_worse_one_does_not(harness: impl Harness) {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::{Blobs, Error, Form, Key, Quality};
+use crate::durable;
 pub(super) use deltas::*;
 pub(super) use many::*;
 pub(super) use variants::*;
@@ -305,8 +306,8 @@ pub(super) async fn a_put_mends_a_blob_that_lost_its_bytes(harness: impl Harness
 pub(super) async fn a_variant_alone_cannot_be_put(harness: impl Harness) {
     let store = harness.store();
     let key = Key::Variant(Digest::of(b"x"), Form::Br);
-    assert!(matches!(store.put(key, Bytes::from_static(b"x")).await, Err(Error::Io { .. })));
-    assert!(matches!(store.upload(key).await.map(drop), Err(Error::Io { .. })));
+    assert!(matches!(store.put(key, Bytes::from_static(b"x")).await, Err(Error::Disk(durable::Error::Io { .. }))));
+    assert!(matches!(store.upload(key).await.map(drop), Err(Error::Disk(durable::Error::Io { .. }))));
 }
 
 pub(super) async fn what_is_open_stays_readable_when_deleted_or_replaced(harness: impl Harness) {

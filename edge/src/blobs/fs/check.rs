@@ -16,7 +16,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use super::folder::Located;
 use super::{FileBlobs, Key};
 use crate::blobs::Error;
-use crate::blobs::durable::{Stamp, failed};
+use crate::durable::{Stamp, failed};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 * 1_024;

@@ -10,8 +10,8 @@ use devanture_config::Digest;
 use super::delta_index;
 use super::folder::{Folder, folder_of, read_lines};
 use super::replacing::Replacing;
-use crate::blobs::durable;
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo, Error, Key, NewDelta};
+use crate::durable;
 
 /// The key of a delta of a blob.
 const fn name_of(info: &DeltaInfo) -> (Digest, DeltaForm) {

@@ -19,8 +19,8 @@ use super::handles::{FileId, Handle, Handles};
 use super::index::Line;
 use super::tree::{OpenedTree, Tree};
 use super::verified::Verified;
-use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
 use crate::blobs::{DeltaInfo, Error, Key, Turns};
+use crate::durable::{self, Draft, FILE_MODE, Stamp, failed};
 
 /// The file with the number of the layout.
 const FORMAT_NAME: &str = "format";
@@ -128,7 +128,7 @@ impl Folder {
 
     /// Checks that the folder is the one that was opened: in another one, nothing is known of what refers to its files.
     pub(super) fn check_in_place(&self) -> Result<(), Error> {
-        self.opened.check()
+        Ok(self.opened.check()?)
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -161,7 +161,7 @@ impl Folder {
 
     pub(super) fn draft(&self) -> Result<Draft, Error> {
         self.check_in_place()?;
-        Draft::create(&self.root.join(TMP))
+        Ok(Draft::create(&self.root.join(TMP))?)
     }
 
     pub(super) fn draft_of(&self, bytes: &[u8]) -> Result<Draft, Error> {
@@ -195,7 +195,7 @@ impl Folder {
             // After the error nobody may count on the file. One that was there before is as good as it was.
             drop(durable::remove_file(&path));
         }
-        synced
+        Ok(synced?)
     }
 
     pub(super) fn length(&self, key: Key) -> Result<Option<u64>, Error> {
@@ -203,7 +203,7 @@ impl Folder {
         match std::fs::metadata(&path) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("looking for", &path)(error)),
+            Err(error) => Err(failed("looking for", &path)(error).into()),
         }
     }
 
@@ -272,7 +272,8 @@ impl Folder {
     /// Deletes the index of a blob's variants. Called under the lock.
     pub(super) fn forget_index(&self, blob: Digest) -> Result<(), Error> {
         self.keep_open(FileId::Index(blob));
-        durable::remove_file(&self.index_path(blob)).map(drop)
+        durable::remove_file(&self.index_path(blob))?;
+        Ok(())
     }
 
     /// Number of open files that could be closed.
@@ -308,7 +309,7 @@ impl Folder {
             }
             // Somebody replaced the bad file while it was read; the new one gets its own chance.
         }
-        Err(failed("reading", &path)(std::io::Error::other("the file changes each time it is read")))
+        Err(failed("reading", &path)(std::io::Error::other("the file changes each time it is read")).into())
     }
 
     /// The bytes of `key` and the hash that they must have, both of one moment.
@@ -344,7 +345,7 @@ impl Folder {
                 Ok(Some(Located { id: FileId::Of(key), file, stamp, at: 0, size: stamp.size, expected }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("opening", &path)(error)),
+            Err(error) => Err(failed("opening", &path)(error).into()),
         }
     }
 }
@@ -369,14 +370,14 @@ pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
 fn keep_format(root: &Path) -> Result<(), Error> {
     match has_format(root)? {
         true => Ok(()),
-        false => durable::write_file(&root.join(FORMAT_NAME), FORMAT.as_bytes(), FILE_MODE),
+        false => Ok(durable::write_file(&root.join(FORMAT_NAME), FORMAT.as_bytes(), FILE_MODE)?),
     }
 }
 
 /// Checks the number of the layout, as far as the caller may read it. Writes nothing.
 pub(super) fn check_format(root: &Path) -> Result<(), Error> {
     match has_format(root) {
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(Error::Disk(durable::Error::Io { source, .. })) if source.kind() == ErrorKind::PermissionDenied => Ok(()),
         read => read.map(drop),
     }
 }
@@ -393,10 +394,10 @@ fn has_format(root: &Path) -> Result<bool, Error> {
                 text.trim().escape_debug(),
                 FORMAT.trim()
             );
-            Err(failed("opening", &path)(std::io::Error::new(ErrorKind::InvalidData, sentence)))
+            Err(failed("opening", &path)(std::io::Error::new(ErrorKind::InvalidData, sentence)).into())
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed("reading", &path)(error)),
+        Err(error) => Err(failed("reading", &path)(error).into()),
     }
 }
 
@@ -418,7 +419,7 @@ pub(super) fn read_lines<T: Default>(
     match durable::open_file(path).and_then(|file| file.take(bytes_max).read_to_end(&mut text)) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(T::default()),
-        Err(error) => return Err(failed("reading", path)(error)),
+        Err(error) => return Err(failed("reading", path)(error).into()),
     }
     Ok(std::str::from_utf8(&text).ok().and_then(parse).unwrap_or_else(|| {
         tracing::error!(path = %path.display(), "an index cannot be read; its variants will be made again");
@@ -428,7 +429,7 @@ pub(super) fn read_lines<T: Default>(
 
 /// Renames a draft into a folder that is made when it is first needed, also after somebody removed it by hand. Called
 /// under the lock, so that nobody else finds the folder before it is durable.
-pub(super) fn rename_into(draft: &mut Draft, path: &Path) -> Result<(), Error> {
+pub(super) fn rename_into(draft: &mut Draft, path: &Path) -> Result<(), durable::Error> {
     let mut result = draft.rename(path);
     if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         durable::make_folder(folder_of(path))?;
@@ -442,7 +443,7 @@ pub(super) fn each_file(folder: &Path, mut visit: impl FnMut(&str, &Path)) -> Re
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("reading", folder)(error)),
+        Err(error) => return Err(failed("reading", folder)(error).into()),
     };
     for entry in entries {
         let entry = entry.map_err(failed("reading", folder))?;

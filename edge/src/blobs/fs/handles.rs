@@ -16,7 +16,7 @@ use devanture_config::Digest;
 use parking_lot::Mutex;
 
 use crate::blobs::Key;
-use crate::blobs::durable::{self, Stamp};
+use crate::durable::{self, Stamp};
 
 /// A file that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

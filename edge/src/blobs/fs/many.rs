@@ -12,8 +12,8 @@ use devanture_config::Digest;
 
 use super::folder::{Folder, TMP, folder_of, rename_into};
 use super::tree::{OpenedTree, Tree};
-use crate::blobs::durable::{self, Batch, Draft, Stamp};
 use crate::blobs::{Error, Key};
+use crate::durable::{self, Batch, Draft, Stamp};
 
 /// A file that is on stable storage and was read back, under its temporary name.
 struct Written {
@@ -60,7 +60,7 @@ impl Folder {
             for path in new {
                 drop(durable::remove_file(&path));
             }
-            return Err(error);
+            return Err(error.into());
         }
         let mut verified = self.verified();
         for Written { digest, stamp, tree, .. } in named {
@@ -97,5 +97,5 @@ fn read_back(digest: Digest, bytes: &Bytes, draft: Draft) -> Result<Written, Err
         return Ok(Written { digest, draft, stamp, tree });
     }
     let source = std::io::Error::new(ErrorKind::InvalidData, "the disk does not give back what was written");
-    Err(unreadable()(source))
+    Err(unreadable()(source).into())
 }

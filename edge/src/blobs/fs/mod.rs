@@ -34,11 +34,11 @@ pub(crate) use folder::FORMAT;
 use folder::{Folder, digest_of};
 use opened::OpenedFile;
 
-use super::durable::{Draft, failed};
 use super::{
     Blobs, DeltaInfo, Error, Form, FreeSpace, Key, Lane, NewDelta, Quality, ReadAt, StoredVariant, Turns,
     UnnamedUpload, Upload, VariantInfo,
 };
+use crate::durable::{Draft, failed};
 
 /// Bytes of an upload that wait in memory before they are written: the most that one upload holds, and also the
 /// size up to which a whole blob costs one trip to a blocking thread.
@@ -302,7 +302,7 @@ impl FileBlobs {
             Key::Variant(..) | Key::Delta(..) => {
                 let sentence = "a variant is put with `put_variants`, a delta with `put_deltas`";
                 let source = std::io::Error::new(ErrorKind::InvalidInput, sentence);
-                Err(failed("putting into", self.disk.folder.root())(source))
+                Err(failed("putting into", self.disk.folder.root())(source).into())
             }
         }
     }
@@ -349,7 +349,7 @@ impl FileUpload {
     fn take_part(&mut self) -> Result<Part, Error> {
         let gone =
             || failed("uploading to", self.disk.folder.root())(std::io::Error::other("the upload failed before"));
-        self.part.take().ok_or_else(gone)
+        Ok(self.part.take().ok_or_else(gone)?)
     }
 
     async fn flush(&mut self, bytes: Bytes) -> Result<(), Error> {

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::folder::{Folder, QUARANTINE, digest_of};
 use super::handles::FileId;
-use crate::blobs::durable::{self, Stamp};
 use crate::blobs::{Error, Key};
+use crate::durable::{self, Stamp};
 
 impl Folder {
     /// Notes that a part of an opened file is not as it was when the whole was checked.

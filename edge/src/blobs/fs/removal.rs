@@ -11,8 +11,8 @@ use devanture_config::Digest;
 use super::deltas::delta_key;
 use super::folder::{Folder, QUARANTINE, TMP, digest_of, each_file, folder_of};
 use super::handles::FileId;
-use crate::blobs::durable;
 use crate::blobs::{Error, Key};
+use crate::durable;
 
 /// Where collected blobs and manifests wait for their end, in the same layout as in the store.
 const COLLECTED: &str = "collected";

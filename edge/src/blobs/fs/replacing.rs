@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::folder::{Folder, rename_into};
 use super::handles::FileId;
-use crate::blobs::durable::{self, Draft};
 use crate::blobs::{Error, Key};
+use crate::durable::{self, Draft};
 
 /// Replaces the files of a blob and the index that lists them.
 pub(super) struct Replacing {
@@ -34,7 +34,7 @@ impl Folder {
             durable::remove_file(&replacing.index_path)?;
         }
         let placed = all.into_iter().try_for_each(|(replacing, drafts)| self.place(replacing, drafts));
-        let result = placed.and_then(|()| durable::sync_folder(folder));
+        let result = placed.and_then(|()| Ok(durable::sync_folder(folder)?));
         if result.is_err() {
             for index in indexes {
                 drop(durable::remove_file(&index));
@@ -53,6 +53,6 @@ impl Folder {
         for (key, mut draft) in files.into_iter().zip(drafts) {
             rename_into(&mut draft, &self.path(key))?;
         }
-        index.map_or(Ok(()), |mut index| rename_into(&mut index, &index_path))
+        Ok(index.map_or(Ok(()), |mut index| rename_into(&mut index, &index_path))?)
     }
 }

@@ -13,8 +13,8 @@ use super::folder::{Folder, TMP, folder_of};
 use super::handles::FileId;
 use super::index::{self, Line, Lines, TEXT_BYTES_MAX};
 use super::replacing::Replacing;
-use crate::blobs::durable::{Batch, failed, open_file};
 use crate::blobs::{Error, Form, Key, Quality, StoredVariant, VariantInfo};
+use crate::durable::{Batch, failed, open_file};
 
 /// Bytes of an index that are read at once where those of its variants are wanted: most indexes are shorter.
 const AHEAD_BYTES: u64 = 8 * 1024;
@@ -232,7 +232,7 @@ impl Folder {
         let file = match open_file(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("reading", &path)(error)),
+            Err(error) => return Err(failed("reading", &path)(error).into()),
         };
         let length = file.metadata().map_err(failed("reading", &path))?.len();
         let mut head = vec![0; usize::try_from(length.min(bytes)).unwrap_or_default()];
@@ -323,7 +323,7 @@ fn here(file: &File, line: &Line) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blobs::durable;
+    use crate::durable;
 
     #[test]
     fn variants_that_are_gone_are_missed_and_none_that_are_worth_nothing() {

@@ -12,7 +12,7 @@ use devanture_config::Digest;
 
 use super::tree::{OpenedTree, Tree};
 use crate::blobs::Key;
-use crate::blobs::durable::Stamp;
+use crate::durable::Stamp;
 
 /// Most files that are remembered as checked: 6 MiB. When there are more, all are forgotten and checked again.
 const VERIFIED_MAX: usize = 200_000;

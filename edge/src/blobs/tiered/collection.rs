@@ -16,6 +16,7 @@ use devanture_config::Digest;
 use super::remote::{Origin, path_of};
 use super::store::TieredBlobs;
 use crate::blobs::{Blobs as _, Error, Key};
+use crate::durable;
 use crate::s3::Entry;
 use crate::telemetry::now_ms;
 
@@ -43,7 +44,7 @@ impl TieredBlobs {
         let listed = self.remote().list(&folder, LISTED_MAX, self.lane).await?;
         listed.ok_or_else(|| {
             let source = std::io::Error::other(format!("it holds more than {LISTED_MAX} objects"));
-            Error::Io { doing: "listing", path: self.remote().bucket.shown(&folder), source }
+            durable::Error::Io { doing: "listing", path: self.remote().bucket.shown(&folder), source }.into()
         })
     }
 

@@ -25,7 +25,7 @@ impl TieredBlobs {
     /// `unused_since_s`, in seconds since 1970: a push may rely on it.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     pub async fn evict(
         &self,
         keeps: &(dyn Fn(Key) -> bool + Sync),
@@ -56,7 +56,7 @@ impl TieredBlobs {
     /// `keeps` names stays: the bucket may have lost it.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Remote`] if the bucket cannot be listed.
+    /// [`Error::Disk`]; [`Error::Remote`] if the bucket cannot be listed.
     pub async fn drop_collected(
         &self,
         keeps: &(dyn Fn(Key) -> bool + Sync),

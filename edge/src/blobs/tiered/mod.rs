@@ -48,7 +48,7 @@ pub use store::TieredBlobs;
 /// and serves without it.
 ///
 /// # Errors
-/// [`Error::Io`] and [`Error::Full`] of the folder.
+/// [`Error::Disk`] of the folder.
 pub fn open_tiered(data_dir: PathBuf, bounds: &Bounds, bucket: Bucket) -> Result<Arc<TieredBlobs>, Error> {
     let local = FileBlobs::open(data_dir, bounds.open_files_max)?.above(Arc::clone(&bounds.free_space));
     Ok(Arc::new(TieredBlobs::new(local, bucket)))

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::blobs::lanes::Turn;
 use crate::blobs::{Error, Key, Lane, Turns};
+use crate::durable;
 use crate::s3::{self, Bucket, Entry, LargeUpload, Reading};
 use crate::telemetry;
 
@@ -144,7 +145,8 @@ impl From<s3::Error> for Error {
 /// The path of a blob or manifest; what is made of blobs has another one.
 pub(super) fn path_of(key: Key) -> Result<String, Error> {
     let invalid = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "only blobs and manifests have a path");
-    key.path().ok_or_else(|| Error::Io { doing: "looking for", path: key.to_string(), source: invalid() })
+    let failed = || durable::Error::Io { doing: "looking for", path: key.to_string(), source: invalid() };
+    Ok(key.path().ok_or_else(failed)?)
 }
 
 impl Remote {

@@ -9,8 +9,8 @@ use devanture_config::Digest;
 
 use super::remote::{Remote, path_of};
 use super::store::TieredBlobs;
-use crate::blobs::durable::failed;
 use crate::blobs::{Blobs as _, Error, Key, ReadAt, UnnamedUpload, Upload};
+use crate::durable::failed;
 use crate::s3::LargeUpload;
 
 /// Bytes of a local file that are read at once on their way to the bucket.
@@ -94,7 +94,7 @@ async fn read(file: &Arc<dyn ReadAt>, at: u64, len: usize, key: Key) -> Result<B
     let piece = read.map_err(failed("reading", key.to_string().as_ref()))?;
     if piece.is_empty() && file.size() > 0 {
         let ended = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-        return Err(failed("reading", key.to_string().as_ref())(ended));
+        return Err(failed("reading", key.to_string().as_ref())(ended).into());
     }
     Ok(piece)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::file::{CatalogFile, META, META_REVISION, RECORDS, create, store_error};
-use crate::blobs::durable;
 use crate::catalog::{Error, Revision};
+use crate::durable;
 
 impl CatalogFile {
     /// Makes a catalog in `path`, where none may be, with the records of now; see the trait.

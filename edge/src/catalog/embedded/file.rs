@@ -12,8 +12,8 @@ use redb::{
 
 use super::header::Header;
 use super::storage::{Seal, SealedFile};
-use crate::blobs::durable::{self, FILE_MODE};
 use crate::catalog::{Change, Check, Commit, Error, Record, Revision};
+use crate::durable::{self, FILE_MODE};
 
 /// Key to eight bytes of revision, the highest first, and the value.
 pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -69,11 +69,11 @@ pub(super) fn store_error(error: redb::Error) -> Error {
     }
 }
 
-pub(super) fn durable_error(error: &crate::blobs::Error) -> Error {
+pub(super) fn durable_error(error: &durable::Error) -> Error {
     match error {
-        crate::blobs::Error::Full { .. } => Error::Full,
-        crate::blobs::Error::Replaced { path } => Error::Replaced { path: path.clone() },
-        other => Error::Store(other.to_string()),
+        durable::Error::Full { .. } => Error::Full,
+        durable::Error::Replaced { path } => Error::Replaced { path: path.clone() },
+        durable::Error::Io { .. } => Error::Store(error.to_string()),
     }
 }
 
@@ -306,7 +306,7 @@ pub(super) fn take_lock(path: &Path) -> Result<durable::Lock, Error> {
 /// Makes a catalog without records. It gets its name when it is whole: a half-made one could not be opened any more.
 pub(super) fn create(path: &Path) -> Result<(), Error> {
     let draft = path.with_extension("new");
-    let durable = |error: crate::blobs::Error| durable_error(&error);
+    let durable = |error: durable::Error| durable_error(&error);
     durable::remove_file(&draft).map_err(durable)?;
     let file = durable::open_in_place(&draft, FILE_MODE).map_err(durable)?;
     let made = initialise(file).map_err(store_error);

@@ -4,8 +4,8 @@ use redb::{Database, Durability};
 
 use super::file::{CatalogFile, META, META_REVISION, RECORDS, cached, durable_error, encoded, store_error, take_lock};
 use super::storage::{Seal, SealedFile};
-use crate::blobs::durable;
 use crate::catalog::{Change, Committed, Error};
+use crate::durable;
 
 impl CatalogFile {
     /// Whether another process may have the file.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::blobs::durable;
+use crate::durable;
 
 /// Length of the reserve. A commit writes some dozens of pages of 4 KiB, and those of earlier commits are used again.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;

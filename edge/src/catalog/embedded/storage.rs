@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend, StorageError};
 
-use crate::blobs::durable::{self, FILE_MODE};
+use crate::durable::{self, FILE_MODE};
 
 /// Whether the file may be written to; shared by all who have it.
 #[derive(Debug, Clone, Default)]

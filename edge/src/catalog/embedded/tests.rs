@@ -94,7 +94,7 @@ fn a_file_that_is_locked_by_a_tool_is_reported_too() {
 fn what_a_creation_left_half_done_is_in_nobodys_way() {
     let folder = tempfile::tempdir().unwrap();
     let half = folder.path().join("catalog.new");
-    crate::blobs::durable::write_file(&half, &[0; 10_000], 0o600).unwrap();
+    crate::durable::write_file(&half, &[0; 10_000], 0o600).unwrap();
     CatalogFile::open(&path_in(&folder)).unwrap().commit(&number(1)).unwrap();
     assert!(!half.exists());
 }
@@ -103,7 +103,7 @@ fn what_a_creation_left_half_done_is_in_nobodys_way() {
 fn a_file_that_is_no_catalog_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for bytes in [b"".as_slice(), b"no catalog", &[0; 10_000]] {
-        crate::blobs::durable::write_file(&path_in(&folder), bytes, 0o600).unwrap();
+        crate::durable::write_file(&path_in(&folder), bytes, 0o600).unwrap();
         assert!(matches!(CatalogFile::open(&path_in(&folder)), Err(Error::Store(_))));
     }
 }
@@ -180,7 +180,7 @@ async fn a_page_that_was_overwritten_is_an_error_and_no_panic() {
     for (page, _) in pages {
         let mut bytes = written.clone();
         bytes[page * PAGE_BYTES..][..PAGE_BYTES].fill(0xff);
-        crate::blobs::durable::write_file(&path_in(&folder), &bytes, 0o600).unwrap();
+        crate::durable::write_file(&path_in(&folder), &bytes, 0o600).unwrap();
         let found = match RedbCatalog::open(&path_in(&folder)) {
             Ok(catalog) => catalog.list("", None, false, 100).await.map(drop),
             Err(error) => Err(error),

@@ -15,8 +15,8 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use devanture_config::problem::{Code, Problem};
 use rand::RngCore as _;
 
-use crate::blobs::durable;
 use crate::catalog::settings::Sealed;
+use crate::durable;
 use crate::ledger::Error;
 use crate::live::Opener;
 

@@ -142,7 +142,7 @@ async fn a_secret_that_was_moved_damaged_or_whose_key_is_lost_is_an_error_and_ca
 
     // The key is lost: what it sealed is reported, and set again with a new one.
     world.put(settings_key(&world.app, &world.prod, 1), records::write(&record).unwrap()).await;
-    crate::blobs::durable::remove_file(&folder.path().join("secrets.key")).unwrap();
+    crate::durable::remove_file(&folder.path().join("secrets.key")).unwrap();
     let lost = world.opened(1).await.unwrap_err();
     assert!(lost.contains("the key that it was sealed with is not at hand"), "{lost}");
     let list = world.environments.settings(&world.app, &world.prod).await.unwrap();
@@ -173,12 +173,12 @@ async fn nothing_is_written_where_nothing_changes_and_a_secret_is_always_sealed_
     let path = folder.path().join("secrets.key");
     let mut text = std::fs::read_to_string(&path).unwrap();
     text.push_str(&format!("{}\n", hex::encode([7; 32])));
-    crate::blobs::durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
+    crate::durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
     // Both open; the newer one seals.
     assert_eq!(world.opened(1).await.unwrap(), "A=1 KEY=hush");
     assert_eq!(world.change("KEY=hush").await, Ok(5));
     let text = format!("{}\n", hex::encode([7; 32]));
-    crate::blobs::durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
+    crate::durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
     assert_eq!(world.opened(5).await.unwrap(), "A=1 KEY=hush");
     assert!(world.opened(1).await.unwrap_err().starts_with("secrets_locked"));
 }

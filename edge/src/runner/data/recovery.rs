@@ -8,8 +8,8 @@ use devanture_config::api::DataReport;
 use devanture_config::problem::Code;
 
 use super::hold::{DataUser, Turn, Use};
-use crate::blobs::durable;
 use crate::data_task::Work;
+use crate::durable;
 use crate::runner::error::Error;
 use crate::runner::handle::Runner;
 use crate::runner::persisted::Place;

@@ -12,8 +12,8 @@ use devanture_config::{AppName, Digest};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Code, Folders, blocking, interpreters};
-use crate::blobs::durable::{self, Owner};
 use crate::blobs::{Key, ReadAt};
+use crate::durable::{self, Owner};
 use crate::runner::error::Error;
 
 /// Files that are copied at once.

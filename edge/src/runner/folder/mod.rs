@@ -18,7 +18,7 @@ use super::error::Error;
 use super::place_user::{PREVIEW, PlaceUser};
 use super::users::Users;
 use crate::blobs::Blobs;
-use crate::blobs::durable::{self, Owner};
+use crate::durable::{self, Owner};
 
 pub(super) use interpreters::Interpreters;
 pub(super) use lay_out::Layout;

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{OF_PREVIEWS, PASSED, blocking, entries, name_of};
-use crate::blobs::durable::{self, Owner};
+use crate::durable::{self, Owner};
 use crate::runner::Error;
 use crate::runner::place_user::{PREVIEW, PlaceUser};
 

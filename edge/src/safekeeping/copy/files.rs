@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 
 use super::super::references::Manifests;
 use crate::blobs::Key;
-use crate::blobs::durable::{failed, open_file};
+use crate::durable::{failed, open_file};
 use crate::ledger::{Error, lost};
 use crate::s3::{self, Bucket};
 

@@ -9,6 +9,7 @@ use devanture_config::Digest;
 use super::super::layout::{Description, in_snapshot};
 use super::{BackupStore, complete, description, open_to_write};
 use crate::blobs::{self, Blobs, Key};
+use crate::durable;
 use crate::s3::Variables;
 use crate::s3::seaweed::{BUCKET, Seaweed, is_installed};
 use crate::safekeeping::Location;
@@ -79,7 +80,7 @@ async fn keeps_backups(place: &Place) {
     assert_eq!(store.snapshots().await.unwrap(), [""; 0]);
     assert_eq!(store.read("snapshots/one/snapshot.json").await.unwrap(), None);
     let records = folder.path().join("records");
-    blobs::durable::write_file(&records, &[7; 9_000_000], 0o600).unwrap();
+    durable::write_file(&records, &[7; 9_000_000], 0o600).unwrap();
     for name in ["two", "one"] {
         store.store(&in_snapshot(name, "catalog.redb"), &records).await.unwrap();
         store.write(&in_snapshot(name, "tls/acme/a.pem"), Bytes::from_static(b"a")).await.unwrap();

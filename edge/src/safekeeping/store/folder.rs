@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::super::layout::{CATALOG, DESCRIPTION, FILE_MODE, LOCK, SMALL_FILE_BYTES_MAX, SNAPSHOTS, bad, not_read};
 use super::{BackupStore, Held, read_piece};
-use crate::blobs::durable::{self, Draft, Guarded};
 use crate::blobs::{self, Blobs, Key, ReadAt};
+use crate::durable::{self, Draft, Guarded};
 use crate::ledger::{Error, lost};
 
 /// Bytes that are copied at once.
@@ -53,9 +53,9 @@ impl FolderStore {
 }
 
 /// The folder cannot hold backups: its name is one of a file, or the edge may not write there.
-fn unusable(root: &Path, error: blobs::Error) -> Error {
-    match error {
-        blobs::Error::Io { .. } => bad(
+fn unusable(root: &Path, error: impl Into<blobs::Error>) -> Error {
+    match error.into() {
+        blobs::Error::Disk(error @ durable::Error::Io { .. }) => bad(
             format!("Backups cannot be written to {}: {error}.", root.display()),
             "name a folder that the user of the edge may write to",
         ),
@@ -86,7 +86,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 
 /// The folder that a file of a backup is in, with its name there. Somebody else may fill a place of backups; files of a
 /// backup belong to whom its own folder belongs to.
-fn holder<'p>(root: &Path, path: &'p str) -> Result<(Guarded, &'p str), blobs::Error> {
+fn holder<'p>(root: &Path, path: &'p str) -> Result<(Guarded, &'p str), durable::Error> {
     let below = path.strip_prefix(SNAPSHOTS).and_then(|rest| rest.strip_prefix('/'));
     let root = Guarded::open(root)?;
     match below.and_then(|below| below.split_once('/')) {
@@ -167,7 +167,7 @@ impl BackupStore for FolderStore {
         match read {
             Ok(bytes) => Ok(Some(bytes.into())),
             // The name may be one of no file, too.
-            Err(blobs::Error::Io { source, .. })
+            Err(durable::Error::Io { source, .. })
                 if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) =>
             {
                 Ok(None)

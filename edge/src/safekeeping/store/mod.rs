@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use super::layout::{DESCRIPTION, Description, bad, in_snapshot};
 use super::location::{self, Location};
-use crate::blobs::{self, Blobs, Key, ReadAt, durable};
+use crate::blobs::{self, Blobs, Key, ReadAt};
+use crate::durable;
 use crate::ledger::Error;
 use crate::s3::Variables;
 use folder::FolderStore;
@@ -146,6 +147,6 @@ async fn read_piece(file: &Arc<dyn ReadAt>, at: u64) -> Result<Option<Bytes>, bl
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
         // It is shorter than it was.
         Ok(piece) if piece.is_empty() => Ok(None),
-        read => read.map(Some).map_err(durable::failed("reading", Path::new("a stored file"))),
+        read => Ok(read.map(Some).map_err(durable::failed("reading", Path::new("a stored file")))?),
     }
 }

@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 
 use super::super::layout::{CATALOG, DESCRIPTION, LOCK, SNAPSHOTS, bad, in_snapshot};
 use super::{BackupStore, Held, read_piece};
-use crate::blobs::durable::{self, Draft};
 use crate::blobs::{self, Blobs, Key, ReadAt};
+use crate::durable::{self, Draft};
 use crate::ledger::{Error, lost};
 use crate::s3::{Address, Bucket, LargeUpload};
 use crate::telemetry;

@@ -6,7 +6,7 @@ use std::path::Path;
 use devanture_config::api::CopyReport;
 use devanture_config::edge_toml::EdgeFile;
 
-use crate::blobs::durable;
+use crate::durable;
 use crate::environments::KeyFile;
 use crate::ledger::Error;
 use crate::safekeeping::not_read;

@@ -15,9 +15,9 @@ use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
-use crate::blobs::durable;
 use crate::catalog::Catalog;
 use crate::catalog::nodes::NODES_PREFIX;
+use crate::durable;
 use crate::ledger::{Error, PAUSE_KEY, WritePause, check_finished, pause_changes, resume_changes};
 use crate::s3::Waits;
 use crate::safekeeping::{RecordSource, StoredFiles};

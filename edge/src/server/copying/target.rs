@@ -7,8 +7,9 @@ use devanture_config::edge_toml::{BlobStore, EdgeFile};
 use devanture_config::problem::{Code, Problem};
 use tokio::runtime::Handle;
 
-use crate::blobs::{self, Bounds, FreeSpace, OPEN_FILES_MAX, durable};
+use crate::blobs::{self, Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::catalog::Catalog;
+use crate::durable;
 use crate::ledger::Error;
 use crate::s3::Waits;
 use crate::safekeeping::FileTarget;

@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::blobs;
-use crate::blobs::durable::{self, Lock};
+use crate::durable::{self, Lock};
 pub(crate) use machine::Machine;
 
 /// Where claims are, the first one that can be written to: the second is for a machine that is created again at each
@@ -96,8 +95,8 @@ pub(crate) enum ClaimError {
     Registry { why: String },
 }
 
-impl From<blobs::Error> for ClaimError {
-    fn from(error: blobs::Error) -> Self {
+impl From<durable::Error> for ClaimError {
+    fn from(error: durable::Error) -> Self {
         Self::Registry { why: error.to_string() }
     }
 }

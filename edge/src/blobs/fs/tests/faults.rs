@@ -62,7 +62,7 @@ fn law_3_a_full_disk_at_any_step_leaves_everything_whole() {
             break;
         }
         // Some removals are only attempted; any other failure is reported.
-        assert!(matches!(result, Ok(()) | Err(Error::Full { .. })), "step {nth}: {result:?}");
+        assert!(matches!(result, Ok(()) | Err(Error::Disk(durable::Error::Full { .. }))), "step {nth}: {result:?}");
         // And with room again, the same is done to its end.
         life(&folder, 2 + nth as u64).unwrap();
     }

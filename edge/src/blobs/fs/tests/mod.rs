@@ -20,11 +20,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::blobs::conformance::{Harness, blob, conformance, sample};
-use crate::blobs::durable::{
-    self,
-    fault::{Fault, arm},
-};
 use crate::blobs::{DeltaForm, OPEN_FILES_MAX};
+use crate::durable;
+use crate::durable::fault::{Fault, arm};
 
 struct InAFolder {
     data: TempDir,
@@ -231,11 +229,11 @@ async fn an_upload_that_failed_stays_failed() {
     let bytes = sample(1, 600_000);
     let armed = arm(harness.data.path(), Fault::Full, 1);
     let mut upload = harness.store().upload(blob(&bytes)).await.unwrap();
-    assert!(matches!(upload.write(bytes.clone()).await, Err(Error::Full { .. })));
+    assert!(matches!(upload.write(bytes.clone()).await, Err(Error::Disk(durable::Error::Full { .. }))));
     drop(armed);
-    assert!(matches!(upload.write(bytes.clone()).await, Err(Error::Io { .. })));
-    assert!(matches!(upload.write(Bytes::from_static(b"a")).await, Err(Error::Io { .. })));
-    assert!(matches!(upload.finish().await, Err(Error::Io { .. })));
+    assert!(matches!(upload.write(bytes.clone()).await, Err(Error::Disk(durable::Error::Io { .. }))));
+    assert!(matches!(upload.write(Bytes::from_static(b"a")).await, Err(Error::Disk(durable::Error::Io { .. }))));
+    assert!(matches!(upload.finish().await, Err(Error::Disk(durable::Error::Io { .. }))));
     assert!(harness.is_tidy().await);
 }
 
@@ -279,14 +277,14 @@ async fn law_3_a_really_full_disk_is_reported_and_what_was_there_is_read() {
         }
         assert!(kept.len() < 100);
     };
-    assert!(matches!(full, Error::Full { .. }), "{full:?}");
+    assert!(matches!(full, Error::Disk(durable::Error::Full { .. })), "{full:?}");
     let large = sample(1_000, 1_000_000);
     let mut upload = store.upload(blob(&large)).await.unwrap();
-    assert!(matches!(upload.write(large.clone()).await, Err(Error::Full { .. })));
+    assert!(matches!(upload.write(large.clone()).await, Err(Error::Disk(durable::Error::Full { .. }))));
     drop(upload);
     let digest = Digest::of(&kept[0]);
     let result = store.put_variants(digest, vec![(Form::Br, Quality::Quick, sample(1, 20_000))]).await;
-    assert!(matches!(result, Err(Error::Full { .. })));
+    assert!(matches!(result, Err(Error::Disk(durable::Error::Full { .. }))));
     assert_eq!(store.variants(digest).await.unwrap(), []);
     for bytes in &kept {
         assert_eq!(store.get(blob(bytes)).await.unwrap(), *bytes);

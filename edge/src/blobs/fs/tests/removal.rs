@@ -45,7 +45,9 @@ fn a_folder_that_took_the_name_of_the_opened_one_is_left_alone() {
     let key = Key::Blob(Digest::of(&bytes));
     durable::move_folder(&root, &aside).unwrap();
     Folder::open(root.clone(), OPEN_FILES_MAX).unwrap().put(key, &bytes).unwrap();
-    let is_refused = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Replaced { .. })), "{result:?}");
+    let is_refused = |result: Result<(), Error>| {
+        assert!(matches!(result, Err(Error::Disk(durable::Error::Replaced { .. }))), "{result:?}");
+    };
     is_refused(folder.put(key, &bytes));
     is_refused(folder.delete_put_before(key, u64::MAX, false).map(drop));
     is_refused(folder.remove_leftovers(u64::MAX, u64::MAX, false).map(drop));

@@ -6,7 +6,7 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use super::*;
-use crate::blobs::durable;
+use crate::durable;
 
 const QUALITIES: [Quality; 2] = [Quality::Quick, Quality::Best];
 

@@ -15,7 +15,7 @@ use devanture_config::{AppName, Digest, VersionId};
 use proptest::prelude::*;
 
 use crate::blobs::Key;
-use crate::blobs::durable::fault::{Fault, arm};
+use crate::durable::fault::{Fault, arm};
 use crate::ledger::{Actor, Error};
 use crate::retention::CollectOptions;
 use world::{age, content, name, reopened, world};

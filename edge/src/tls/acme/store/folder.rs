@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use tracing::warn;
 
 use super::{KeptAccount, Store, authority_name};
-use crate::blobs::durable;
+use crate::durable;
 use crate::tls::Error;
 use crate::tls::acme::held::{Held, HeldByName};
 use crate::tls::acme::schedule::Books;

@@ -12,9 +12,8 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Error;
-
 mod batch;
+mod error;
 #[cfg(test)]
 pub(crate) mod fault;
 mod guarded;
@@ -28,6 +27,7 @@ mod tree;
 mod walk;
 
 pub use batch::Batch;
+pub use error::Error;
 pub use guarded::{Guarded, open_file};
 pub use heir::make_for_owner_of;
 pub use lock::{Lock, is_locked, lock, lock_in_turn};
