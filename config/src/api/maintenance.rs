@@ -68,6 +68,9 @@ pub struct DeleteReport {
     /// Restorable until, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub until_ms: u64,
+    /// Environments whose visitors were held on it (`pin = "session"`), or are: they get what is live.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_in: Vec<PlaceName>,
     /// Files that were removed at once; `None` without `purge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<PurgeReport>,

@@ -120,6 +120,9 @@ pub struct PlaceDeleteReport {
     pub hostnames: Vec<String>,
     /// Versions that stop answering; none if only an environment is deleted.
     pub versions: u64,
+    /// Earlier versions on which visitors of these environments were held (`pin = "session"`), or are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<VersionId>,
     /// Files that were removed at once; `None` without `purge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<PurgeReport>,

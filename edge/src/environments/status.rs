@@ -75,7 +75,7 @@ impl Environments {
     }
 
     /// The earlier versions that visitors can be held on now.
-    fn pinned(&self, app: &AppName, environment: &PlaceName, pointer: &LivePointer) -> Vec<VersionId> {
+    pub(crate) fn pinned(&self, app: &AppName, environment: &PlaceName, pointer: &LivePointer) -> Vec<VersionId> {
         let is_alone = self.instances.nodes.is_none();
         let held = |pins| self.ledger.live.held_on(app, environment, pins, is_alone);
         pointer.pins.as_ref().map_or_else(Vec::new, held)

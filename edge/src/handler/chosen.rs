@@ -46,6 +46,9 @@ pub(super) fn decide_chosen(
     let Some(Choice { side, gives, says_again }) = choose(head, current, place, last_draw) else {
         return Decision::Load(LoadTarget::Earlier(place.app.clone(), place.name.clone()));
     };
+    if let Side::Earlier(earlier) = &side {
+        earlier.version.metrics.count_held();
+    }
     let mut decision = decide_in(head, &side, Some(place), custom_host);
     if !(gives.is_empty() || says_again) || !is_same_in_all(head, &decision, current) {
         say_chosen(&mut decision, gives);

@@ -3,7 +3,7 @@
 
 use devanture_config::api::DeleteReport;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, VersionId};
+use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Retention;
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
@@ -39,10 +39,10 @@ impl Retention {
             if let Some(record) = self.ledger.catalog.get(&app_key).await? {
                 checks.push(Check::At(app_key, record.revision));
             }
-            self.check_unused(app, &version, &mut checks).await?;
+            let held_in = self.check_unused(app, &version, &mut checks).await?;
             let at_ms = telemetry::now_ms();
             let until_ms = at_ms.saturating_add(self.policy().undelete_ms());
-            let report = DeleteReport { dry_run, app: app.clone(), version, until_ms, purged: None };
+            let report = DeleteReport { dry_run, app: app.clone(), version, until_ms, held_in, purged: None };
             if dry_run {
                 return Ok(Some(report));
             }
@@ -68,17 +68,25 @@ impl Retention {
         .await
     }
 
-    /// Refuses where something points at the version, and adds checks that nothing will.
-    async fn check_unused(&self, app: &AppName, version: &VersionId, checks: &mut Vec<Check>) -> Result<(), Error> {
-        let mut users = Vec::new();
+    /// Refuses where something points at the version, and adds checks that nothing will. Returns the environments whose
+    /// visitors are held on it.
+    async fn check_unused(
+        &self,
+        app: &AppName,
+        version: &VersionId,
+        checks: &mut Vec<Check>,
+    ) -> Result<Vec<PlaceName>, Error> {
+        let (mut users, mut held_in) = (Vec::new(), Vec::new());
         for (key, record) in self.ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
             let name = key.rsplit('/').next().unwrap_or_default();
-            if let Ok(environment) = name.parse() {
+            if let Ok(environment) = name.parse::<PlaceName>() {
                 let pointer = pointer::pointer_of(&*self.ledger.catalog, app, &environment, &record).await?;
                 if pointer.version == *version {
                     users.push(format!("live in {name}"));
                 } else if pointer.versions().any(|live| live == *version) {
                     users.push(format!("the canary of {name}"));
+                } else if self.environments.pinned(app, &environment, &pointer).contains(version) {
+                    held_in.push(environment);
                 }
             }
             checks.push(Check::At(key, record.revision));
@@ -102,7 +110,7 @@ impl Retention {
             users.push("what a switch that is watched would go back to".to_owned());
         }
         if users.is_empty() {
-            return Ok(());
+            return Ok(held_in);
         }
         let detail = format!("{} is {}.", version.short(), users.join(", and "));
         Err(Problem::new(Code::VersionInUse, detail)

@@ -104,7 +104,15 @@ impl Retention {
     ) -> Result<PlaceDeleteReport, Error> {
         let live = self.ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await?;
         let all = live.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse::<PlaceName>().ok());
-        let environments = all.filter(|name| environment.is_none_or(|wanted| wanted == name)).collect();
+        let environments: Vec<PlaceName> = all.filter(|name| environment.is_none_or(|wanted| wanted == name)).collect();
+        let mut pinned = Vec::new();
+        for name in &environments {
+            if let Some((_, pointer)) = self.ledger.live_pointer(app, name).await? {
+                pinned.extend(self.environments.pinned(app, name, &pointer));
+            }
+        }
+        pinned.sort_unstable();
+        pinned.dedup();
         let mut hostnames = Vec::new();
         for (key, record) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let Some(owner) = records::hostname(&key, &record) else { continue };
@@ -124,6 +132,7 @@ impl Retention {
             environments,
             hostnames,
             versions: u64::try_from(versions).unwrap_or(u64::MAX),
+            pinned,
             purged: None,
         })
     }

@@ -31,6 +31,11 @@ impl Kind {
 pub const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "devanture_requests_total", "Requests answered, by app, environment, version and status class."),
     (Counter, "devanture_response_bytes_total", "Bytes of response bodies sent, by app and environment."),
+    (
+        Counter,
+        "devanture_held_requests_total",
+        "Requests of visitors who were held on an earlier version than the live one (`pin`), by app and environment.",
+    ),
     (Counter, "devanture_delta_answers_total", "Answers made with a dictionary of the visitor, by app and form."),
     (Counter, "devanture_delta_saved_bytes_total", "Bytes that these were shorter than without, by app."),
     (Histogram, "devanture_request_seconds", "Seconds from a request's head to its answer's last byte."),

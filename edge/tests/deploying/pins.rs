@@ -1,5 +1,6 @@
 //! Pins: a visitor stays on the version of the first page, for as long as the visitor comes.
 
+mod counted;
 mod guarded;
 mod many;
 

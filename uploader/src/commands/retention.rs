@@ -102,7 +102,14 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
         }
         Target::Version(id) => {
             if !args.dry_run {
-                let what = format!("`delete {id}` would end the version and its preview at once.");
+                // As for a place: what is asked for on a terminal is known before it is asked.
+                let is_asked = !is_meant && !context.output.is_json && io::stdin().is_terminal();
+                let held_in = match is_asked {
+                    true => edge.delete_version(id, true, args.purge).await?.held_in,
+                    false => Vec::new(),
+                };
+                let held = released_text(&held_in).map_or_else(String::new, |text| format!(" {text}"));
+                let what = format!("`delete {id}` would end the version and its preview at once.{held}");
                 let way_back = match args.purge {
                     true => NO_WAY_BACK,
                     false => "`devanture undelete version` restores it for a while",
@@ -130,7 +137,11 @@ async fn delete_place(
         // What is asked for on a terminal is known before it is asked.
         let what = match yes || context.output.is_json || !io::stdin().is_terminal() {
             true => format!("`delete {kind}` would end it on every hostname, at once."),
-            false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true, purge).await?)),
+            false => {
+                let foreseen = edge.delete_place(environment, true, purge).await?;
+                let held = ended_text(&foreseen).map_or_else(String::new, |text| format!(" {text}"));
+                format!("About to {}.{held}", foreseen_text(&foreseen))
+            }
         };
         let way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` restores it for a while" };
         confirm(name, &what, way_back, PLACE_MEANT, yes, context.output.is_json).await?;
@@ -144,25 +155,45 @@ async fn delete_place(
         };
         if report.dry_run {
             let style = context.output.style;
-            let would = format!("  {}  {}", style.dim("would   "), foreseen_text(&report));
-            return vec![would, dry_run::nothing_changed(style)];
+            let mut lines = vec![format!("  {}  {}", style.dim("would   "), foreseen_text(&report))];
+            lines.extend(ended_text(&report).map(|text| format!("  {text}")));
+            lines.push(dry_run::nothing_changed(style));
+            return lines;
         }
         let name = match &report.environment {
             Some(environment) => format!("The environment {environment} of the app {}", report.app),
             None => format!("The app {}", report.app),
         };
         if let Some(purged) = &report.purged {
-            return vec![format!("{name} is gone for good."), purged_line(purged)];
+            let mut lines = vec![format!("{name} is gone for good."), purged_line(purged)];
+            lines.extend(ended_text(&report).map(|text| format!("  {text}")));
+            return lines;
         }
-        vec![
+        let mut lines = vec![
             format!(
                 "{name} is gone: it answers nothing any more. Its names stay its own until {}.",
                 time_text(report.until_ms)
             ),
             format!("undo  {undo}"),
-        ]
+        ];
+        lines.splice(1..1, ended_text(&report));
+        lines
     });
     Ok(())
+}
+
+/// The sentence about visitors who are held on earlier versions of what is deleted, if there may be any.
+fn ended_text(report: &PlaceDeleteReport) -> Option<String> {
+    let shorts: Vec<String> = report.pinned.iter().map(VersionId::short).collect();
+    let text =
+        || format!("Visitors are held on {} there: restored, it answers all with one version.", shorts.join(", "));
+    (!shorts.is_empty()).then(text)
+}
+
+/// The sentence about visitors who are held on a version that is deleted, if there may be any.
+fn released_text(held_in: &[PlaceName]) -> Option<String> {
+    let names: Vec<&str> = held_in.iter().map(PlaceName::as_str).collect();
+    (!names.is_empty()).then(|| format!("Visitors of {} are held on it, and get what is live.", names.join(", ")))
 }
 
 fn foreseen_text(report: &PlaceDeleteReport) -> String {
@@ -209,9 +240,11 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &De
             "version": report.version,
             "until_ms": report.until_ms,
             "would_delete": true,
+            "held_in": report.held_in,
         });
         let for_good = if args.purge { " for good" } else { "" };
-        let text = format!("delete {} and its preview{for_good}", report.version.short());
+        let held = released_text(&report.held_in).map_or_else(String::new, |text| format!(". {text}"));
+        let text = format!("delete {} and its preview{for_good}{held}", report.version.short());
         dry_run::print_foreseen(context, &value, &text);
         return Ok(());
     }
@@ -219,12 +252,16 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &De
     context.output.report(&report, || {
         let short = report.version.short();
         if let Some(purged) = &report.purged {
-            return vec![format!("{short} is gone for good, and so is its preview."), purged_line(purged)];
+            let mut lines = vec![format!("{short} is gone for good, and so is its preview."), purged_line(purged)];
+            lines.extend(released_text(&report.held_in).map(|text| format!("  {text}")));
+            return lines;
         }
-        vec![
+        let mut lines = vec![
             format!("{short} is gone, and so is its preview. Its files go after {}.", time_text(report.until_ms)),
             format!("undo  devanture undelete version {short}{again}"),
-        ]
+        ];
+        lines.splice(1..1, released_text(&report.held_in));
+        lines
     });
     Ok(())
 }

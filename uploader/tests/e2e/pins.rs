@@ -57,3 +57,31 @@ async fn a_browser_stays_on_the_version_of_its_first_page_until_somebody_goes_ba
         assert_eq!(seen(page).await, of("two"));
     }
 }
+
+#[test]
+fn a_deletion_says_that_visitors_are_held_on_what_goes() {
+    let (edge, empty) = (edge().start(), tempfile::tempdir().unwrap());
+    let project = project::with_site("shop", empty.path(), "pin = \"session\"\n");
+    let ran = |arguments: &[&str]| {
+        let ran = Ran::of(edge.command(project.path(), "shop", arguments).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        ran
+    };
+    let push = |name: &str| {
+        std::fs::write(project.path().join("www/index.html"), format!("<title>{name}</title>")).unwrap();
+        ran(&["push", "--json"]).json()["version"].as_str().unwrap().to_owned()
+    };
+    let one = push("one");
+    push("two");
+    let foreseen = ran(&["delete", &one, "--dry-run"]);
+    let sentence = "Visitors of prod are held on it, and get what is live.";
+    assert!(foreseen.stdout.contains(sentence), "{foreseen:#?}");
+    assert_eq!(ran(&["delete", &one, "--dry-run", "--json"]).json()["held_in"][0], "prod");
+    let environment = ran(&["delete", "environment", "prod", "--dry-run"]);
+    let sentence_of_place = format!("Visitors are held on {} there", &one[..12]);
+    assert!(environment.stdout.contains(&sentence_of_place), "{environment:#?}");
+    let deleted = ran(&["delete", &one, "--yes"]);
+    assert!(deleted.stdout.contains(sentence), "{deleted:#?}");
+    let gone = ran(&["delete", "environment", "prod", "--yes", "--json"]).json();
+    assert!(gone.get("pinned").is_none(), "nobody is held any longer: {gone}");
+}

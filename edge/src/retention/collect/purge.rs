@@ -64,7 +64,9 @@ impl Retention {
         let mut report = match self.delete_version(actor, app, typed, dry_run).await {
             Ok(report) => report,
             Err(error) if error.0.code == Code::NotFound => match self.restorable(app, typed).await? {
-                Some(version) => DeleteReport { dry_run, app: app.clone(), version, until_ms: 0, purged: None },
+                Some(version) => {
+                    DeleteReport { dry_run, app: app.clone(), version, until_ms: 0, held_in: Vec::new(), purged: None }
+                }
                 None => return Err(error),
             },
             Err(error) => return Err(error),

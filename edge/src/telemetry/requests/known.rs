@@ -20,6 +20,7 @@ pub(super) const DELTA_FORMS: [&str; 2] = ["dcb", "dcz"];
 pub(super) const SECONDS: &str = "devanture_request_seconds";
 pub(super) const REQUESTS: &str = "devanture_requests_total";
 pub(super) const BYTES: &str = "devanture_response_bytes_total";
+const HELD: &str = "devanture_held_requests_total";
 const DELTAS: &str = "devanture_delta_answers_total";
 const SAVED: &str = "devanture_delta_saved_bytes_total";
 
@@ -27,12 +28,13 @@ pub(super) fn seconds_of(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
-/// Durations and bytes of an environment's requests.
+/// Durations and bytes of an environment's requests, and how many were of held visitors.
 #[derive(Default)]
 struct OfPlace {
     bytes: u64,
     nanoseconds: u64,
     by_bucket: [u64; BUCKETS],
+    held: u64,
 }
 
 /// Deltas of an app.
@@ -92,13 +94,14 @@ fn add_all(to: &mut [u64], news: &[u64]) {
 
 impl OfPlace {
     const fn new() -> Self {
-        Self { bytes: 0, nanoseconds: 0, by_bucket: [0; BUCKETS] }
+        Self { bytes: 0, nanoseconds: 0, by_bucket: [0; BUCKETS], held: 0 }
     }
 
     fn add(&mut self, news: &Figures<u64>) {
         self.bytes = self.bytes.saturating_add(news.bytes);
         self.nanoseconds = self.nanoseconds.saturating_add(news.nanoseconds);
         add_all(&mut self.by_bucket, &news.by_bucket);
+        self.held = self.held.saturating_add(news.held);
     }
 
     fn requests(&self) -> u64 {
@@ -213,6 +216,7 @@ impl Known {
             writeln!(text, "{BYTES}{{{}}} {bytes}", labels_of(place)).ok();
         }
         text.push('\n');
+        render_held(&mut text, &places);
         render_latency(&mut text, &places);
         self.render_deltas(&mut text, labels);
         text
@@ -238,6 +242,18 @@ impl Known {
         }
         text.push('\n');
     }
+}
+
+fn render_held(text: &mut String, places: &[(&Place, &OfPlace)]) {
+    let mut held = places.iter().filter(|(_, of_place)| of_place.held > 0).peekable();
+    if held.peek().is_none() {
+        return;
+    }
+    descriptions::write_head(text, HELD);
+    for (place, OfPlace { held, .. }) in held {
+        writeln!(text, "{HELD}{{{}}} {held}", labels_of(place)).ok();
+    }
+    text.push('\n');
 }
 
 fn render_latency(text: &mut String, places: &[(&Place, &OfPlace)]) {

@@ -57,6 +57,8 @@ struct Figures<T> {
     by_bucket: [T; BUCKETS],
     by_delta_form: [T; 2],
     saved: T,
+    /// Of visitors who are held on the version though another one is live.
+    held: T,
 }
 
 /// A version in an environment.
@@ -108,6 +110,14 @@ impl RequestMetrics {
             answers.add(1, slot);
         }
         stripe.saved.add(saved_bytes, slot);
+    }
+
+    /// Counts a request of a visitor who is held on the version though another one is live.
+    pub fn count_held(&self) {
+        let slot = Slot::here();
+        if let Some(stripe) = self.0.stripe(slot) {
+            stripe.held.add(1, slot);
+        }
     }
 }
 
@@ -175,6 +185,7 @@ impl Counts {
             by_bucket: std::array::from_fn(|bucket| sum(&|stripe| at(&stripe.by_bucket, bucket))),
             by_delta_form: std::array::from_fn(|form| sum(&|stripe| at(&stripe.by_delta_form, form))),
             saved: sum(&|stripe| stripe.saved.get()),
+            held: sum(&|stripe| stripe.held.get()),
         })
     }
 
@@ -198,8 +209,15 @@ impl Counts {
 }
 
 impl Figures<u64> {
-    const NONE: Self =
-        Self { by_class: [0; 5], bytes: 0, nanoseconds: 0, by_bucket: [0; BUCKETS], by_delta_form: [0; 2], saved: 0 };
+    const NONE: Self = Self {
+        by_class: [0; 5],
+        bytes: 0,
+        nanoseconds: 0,
+        by_bucket: [0; BUCKETS],
+        by_delta_form: [0; 2],
+        saved: 0,
+        held: 0,
+    };
 
     fn since(&self, before: &Self) -> Self {
         let at = |counts: &[u64], place: usize| counts.get(place).copied().unwrap_or(0);
@@ -211,6 +229,7 @@ impl Figures<u64> {
             by_bucket: std::array::from_fn(|bucket| since(&self.by_bucket, &before.by_bucket, bucket)),
             by_delta_form: std::array::from_fn(|form| since(&self.by_delta_form, &before.by_delta_form, form)),
             saved: self.saved.wrapping_sub(before.saved),
+            held: self.held.wrapping_sub(before.held),
         }
     }
 
