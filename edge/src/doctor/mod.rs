@@ -9,6 +9,7 @@ mod certificates;
 mod disk;
 mod finding;
 mod hidden;
+mod issuers;
 mod machine;
 mod network;
 mod running;
@@ -83,6 +84,7 @@ async fn examine_with(file: &EdgeFile, base: &Path, names: Names, (edge, edge_fi
     findings.extend(certificates::look(file, base, running, names));
     findings.extend(Box::pin(network::dns(file, running, names)).await);
     findings.extend(Box::pin(network::stores(file)).await);
+    findings.extend(Box::pin(issuers::look(file, base, names)).await);
     findings.extend(of_disk(file, data_dir, caller).await);
     findings.push(machine::clock().await);
     findings.push(machine::handles(&file.limits, running));

@@ -13,6 +13,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{RunningEdge, edge, got};
+use crate::trust::issuer::{Issuer, SigningKey};
+use crate::trust::world::{MAIN, trust};
 
 /// Calls the program in the folder of an `edge.toml`, with a secret in its environment.
 fn call(folder: &Path, arguments: &[&str]) -> Output {
@@ -88,6 +90,32 @@ fn a_port_that_another_program_has_fails_and_an_edge_that_does_not_run_is_a_warn
     assert!(!folder.path().join("data").exists(), "nothing is made");
     drop(taken);
     assert_eq!(examine(folder.path()).1, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuers_whose_keys_cannot_be_fetched_are_warnings() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::start(&[("k1", &SigningKey::new("EdDSA"))]).await;
+    // It takes connections, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let provider = format!("http://{}", silent.local_addr().unwrap());
+    let oidc = format!("[oidc]\nissuer = \"{provider}\"\nclient_id = \"cli\"\n");
+    let group = "[[oidc.groups]]\ngroup = \"web\"\nrole = \"viewer\"\napps = \"shop\"\n";
+    let limits = "[tls]\nmode = \"self-signed\"\n[limits]\nidentity_fetch_ms_max = 300\n";
+    let more = format!("{limits}{}{oidc}{group}", trust(&issuer, "ci-main", MAIN));
+    written(folder.path(), "127.0.0.1:0", "localhost", &more);
+    let path = folder.path().to_owned();
+    let (findings, code) = tokio::task::spawn_blocking(move || examine(&path)).await.unwrap();
+    assert_eq!(code, Some(0), "{findings:#?}");
+    let found = of(&findings, "issuers");
+    let about = |name: &str| found.iter().find(|one| one["found"].as_str().unwrap().starts_with(name)).unwrap();
+    let good = about(&issuer.name());
+    assert_eq!((good["level"].as_str(), found.len()), (Some("ok"), 2), "{findings:#?}");
+    assert!(good["found"].as_str().unwrap().ends_with("its document and 1 key were fetched"), "{good}");
+    let late = about(&provider);
+    assert_eq!(late["level"], "warn");
+    assert!(late["found"].as_str().unwrap().contains("longer than 300 ms"), "{late}");
+    assert!(late["advice"].as_str().unwrap().contains("identity tokens"), "{late}");
 }
 
 #[test]

@@ -92,6 +92,12 @@ impl Keys {
         Ok(Self(list.keys.into_iter().filter_map(key).collect()))
     }
 
+    /// How many of the keys are of an algorithm that is taken.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Checks the signature of an identity token. The key is the one that it names, and has to be of its algorithm; one
     /// that names none is checked by the only key that fits.
     #[must_use]

@@ -18,6 +18,7 @@ pub mod jwt;
 mod keys;
 mod names;
 mod oidc;
+mod probe;
 mod visitor;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use keys::Issuers;
 pub use client_secret::{BadSecretFile, check_secret_file};
 pub use device::DeviceLogin;
 pub(super) use names::is_exchanged;
+pub use probe::{Probed, probe};
 pub(crate) use visitor::{Confirmed, LoginSecret, Unconfirmed};
 
 /// All trusts, and the keys of their issuers.
