@@ -37,7 +37,7 @@ pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failu
     let access = context.settings.login_access()?;
     let person = person_of(&access)?;
     let link = Link::with(&access, Pass::None, context.progress.clone())?;
-    let provider = link.provider().await?;
+    let provider = link.provider().await?.trusted_by(access.ca.as_deref());
     let app = person.app.clone().filter(|_| !all_apps);
     let environment = person.environment.clone().filter(|_| !all_apps);
     let show = |address: &str, code: &str| {

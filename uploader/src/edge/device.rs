@@ -1,6 +1,7 @@
 //! The device authorization grant (RFC 8628): a person confirms a code in a browser, on any machine, and this one gets
 //! the identity token. Where the client has a secret, which the edge alone knows, the edge makes the requests.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use devanture_config::api::{DevicePrompt, DeviceRequest, DeviceTokenRequest, DeviceWaiting, Exchanged, Secret};
@@ -12,10 +13,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 
-use super::client::{self, CONNECT_TIME_MAX, Link, Refusal};
-use super::credential;
+use super::client::{self, Link, Refusal};
+use super::{credential, http};
 use crate::output::exit::Failure;
-use crate::project::settings;
 
 /// Longest time for one answer of the provider.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
@@ -35,6 +35,8 @@ pub(crate) struct Provider {
     issuer: Issuer,
     client_id: String,
     scopes: String,
+    /// The PEM file of CAs to trust besides those of the system.
+    ca: Option<PathBuf>,
     /// Whether a login goes through the edge, as the client has a secret.
     pub(crate) is_through_edge: bool,
 }
@@ -93,7 +95,13 @@ impl Provider {
         };
         let issuer = text("oidc_issuer")?.parse().ok()?;
         let is_through_edge = text("oidc_device").is_some_and(|way| way == "edge");
-        Some(Self { issuer, client_id: text("oidc_client_id")?, scopes: text("oidc_scopes")?, is_through_edge })
+        let (client_id, scopes) = (text("oidc_client_id")?, text("oidc_scopes")?);
+        Some(Self { issuer, client_id, scopes, ca: None, is_through_edge })
+    }
+
+    /// The same, trusted by the CAs of this PEM file beside those of the system.
+    pub(crate) fn trusted_by(self, ca: Option<&Path>) -> Self {
+        Self { ca: ca.map(Path::to_owned), ..self }
     }
 
     /// Begins a login.
@@ -182,24 +190,13 @@ impl Provider {
         form: Option<&[(&str, &str)]>,
     ) -> Result<(bool, T), Failure> {
         let url: Url = url.parse().map_err(|_error| self.failed("its address is none"))?;
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIME_MAX)
-            .timeout(ANSWER_TIME_MAX)
-            .redirect(reqwest::redirect::Policy::none());
-        if settings::is_loopback(&url) {
-            builder = builder.no_proxy();
-        }
-        if url.scheme() == "http" {
-            builder = builder.tls_certs_only([]);
-        }
-        let http = builder.build().map_err(|error| client::no_tls(&error))?;
+        let http = http::client(&url, self.ca.as_deref(), ANSWER_TIME_MAX)?;
         let mut request = http.request(method, url).header(ACCEPT, "application/json");
         if let Some(form) = form {
             let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
         }
-        let lost = |error: reqwest::Error| self.failed(&error.without_url().to_string());
+        let lost = |error| http::lost(error, |why| self.failed(why));
         let mut response = request.send().await.map_err(lost)?;
         let is_good = response.status().is_success();
         let mut body = Vec::new();

@@ -4,6 +4,7 @@
 //! exchanged once: what it was exchanged for is stored in the state folder, so that a second command of the same job finds
 //! it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use devanture_config::PlaceName;
@@ -16,11 +17,12 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::buildkite_agent;
-use super::client::{self, CONNECT_TIME_MAX, Link, Refusal};
+use super::client::{self, Link, Refusal};
+use super::http;
 use super::session_store::Store;
 use super::token_life::{is_worth_showing, now_s};
 use crate::output::exit::Failure;
-use crate::project::settings::{self, EdgeAccess, IdentityAccess, Origin, Token};
+use crate::project::settings::{EdgeAccess, IdentityAccess, Origin, Token};
 
 /// Longest time for an exchange; the edge may have to fetch the keys of the issuer.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
@@ -33,6 +35,8 @@ const ANSWER_BYTES_MAX: usize = 128 * 1_024;
 #[derive(Debug)]
 pub(crate) struct Identity {
     access: IdentityAccess,
+    /// The PEM file of CAs to trust besides those of the system.
+    ca: Option<PathBuf>,
     store: Option<Store>,
     current: Mutex<Option<IdentitySession>>,
 }
@@ -66,7 +70,7 @@ impl Identity {
             Origin::GitHub { .. } | Origin::Buildkite { .. } => None,
             Origin::Variable(_, token) => Store::of_identity(access, identity, token.secret()),
         };
-        Self { access: identity.clone(), store, current: Mutex::default() }
+        Self { access: identity.clone(), ca: access.ca.clone(), store, current: Mutex::default() }
     }
 
     /// Whether another token can be obtained after one was refused, or has ended.
@@ -169,7 +173,7 @@ impl Identity {
     async fn identity_token(&self, link: &Link) -> Result<Secret, Refusal> {
         match &self.access.origin {
             Origin::Variable(_, token) => Ok(Secret::new(token.secret())),
-            Origin::GitHub { url, token } => request(url, token, &self.audience(link)).await,
+            Origin::GitHub { url, token } => request((url, self.ca.as_deref()), token, &self.audience(link)).await,
             Origin::Buildkite { path } => {
                 buildkite_agent::identity_token(path, &self.audience(link)).await.map_err(Refusal::Final)
             }
@@ -178,43 +182,34 @@ impl Identity {
 }
 
 /// Has GitHub Actions make an identity token.
-async fn request(url: &Url, token: &Token, audience: &str) -> Result<Secret, Refusal> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIME_MAX)
-        .timeout(REQUEST_TIME_MAX)
-        // What opens it goes to the address that was said, and nowhere else.
-        .redirect(reqwest::redirect::Policy::none());
-    if settings::is_loopback(url) {
-        builder = builder.no_proxy();
-    }
-    if url.scheme() == "http" {
-        builder = builder.tls_certs_only([]);
-    }
-    let http = builder.build().map_err(|error| Refusal::Final(client::no_tls(&error)))?;
+async fn request((url, ca): (&Url, Option<&Path>), token: &Token, audience: &str) -> Result<Secret, Refusal> {
+    let http = http::client(url, ca, REQUEST_TIME_MAX).map_err(Refusal::Final)?;
     let mut url = url.clone();
     url.query_pairs_mut().append_pair("audience", audience);
     let bearer = super::credential::bearer(token.secret()).map_err(Refusal::Final)?;
-    let failed = |why: String| {
+    let failed = |why: &str| {
         Failure::new(Code::Unreachable, format!("GitHub Actions makes no identity token: {why}."))
             .hint("the job needs `permissions: id-token: write`")
     };
-    // Its address is a secret of the job: errors are shown without it.
-    let lost = |error: reqwest::Error| Refusal::Again(failed(error.without_url().to_string()), None);
+    let lost = |error: reqwest::Error| match http::tls_error(&error).is_some() {
+        // Whom the certificate is of stays.
+        true => Refusal::Final(http::lost(error, failed)),
+        false => Refusal::Again(http::lost(error, failed), None),
+    };
     let mut response = http.get(url).header(AUTHORIZATION, bearer).send().await.map_err(lost)?;
     let status = response.status();
     if !status.is_success() {
-        let failure = failed(format!("it answers {status}"));
+        let failure = failed(&format!("it answers {status}"));
         return Err(if status.is_server_error() { Refusal::Again(failure, None) } else { Refusal::Final(failure) });
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(lost)? {
         body.extend_from_slice(&chunk);
         if body.len() > ANSWER_BYTES_MAX {
-            return Err(Refusal::Final(failed("its answer does not end".to_owned())));
+            return Err(Refusal::Final(failed("its answer does not end")));
         }
     }
     let requested = serde_json::from_slice::<Requested>(&body);
-    let bad = |_error| Refusal::Final(failed("its answer is not what it should be".to_owned()));
+    let bad = |_error| Refusal::Final(failed("its answer is not what it should be"));
     requested.map(|requested| requested.value).map_err(bad)
 }

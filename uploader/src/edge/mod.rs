@@ -8,6 +8,7 @@ pub(crate) mod credential;
 pub(crate) mod deploy;
 pub(crate) mod device;
 pub(crate) mod events;
+mod http;
 mod identity;
 pub(crate) mod person;
 pub(crate) mod session_store;

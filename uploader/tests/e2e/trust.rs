@@ -1,7 +1,7 @@
 //! `devanture push` in CI without a stored secret: the identity token of GitHub Actions, and that of a variable, become a
 //! token, against an issuer on loopback whose key is made at run time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -40,6 +40,20 @@ fn home() -> tempfile::TempDir {
 
 fn ran(command: &mut Command) -> Ran {
     Ran::of(command.output().unwrap())
+}
+
+/// A variable of a command.
+pub(super) fn variable(command: &Command, name: &str) -> String {
+    let value = command.get_envs().find(|(own, _)| *own == name).unwrap().1.unwrap();
+    value.to_str().unwrap().trim_end_matches('/').to_owned()
+}
+
+/// Writes the CAs of two edges into one file.
+pub(super) fn both_cas(home: &Path, one: &Command, other: &Command) -> PathBuf {
+    let path = home.join("both.pem");
+    let cas = [one, other].map(|command| std::fs::read_to_string(variable(command, "DEVANTURE_CA")).unwrap());
+    std::fs::write(&path, cas.concat()).unwrap();
+    path
 }
 
 /// Waits until the log of an edge has this text.
@@ -273,4 +287,27 @@ async fn a_push_of_buildkite_has_its_agent_request_an_identity_token() {
     assert!(!home.path().join("ran").exists());
     assert_eq!(failed.problem(), "unreachable", "{failed:#?}");
     assert!(failed.json()["error"]["message"].as_str().unwrap().contains("it is in no folder of PATH"), "{failed:#?}");
+}
+
+/// An edge of its own CA stands for a GitHub Enterprise Server: what it says of the request does not matter.
+#[test]
+fn the_address_of_github_may_have_a_certificate_of_a_ca_in_the_file_of_devanture_ca() {
+    let (issuer, home) = (Issuer::start(), home());
+    let (edge, other) = (trusting(&issuer), edge().start());
+    let of_other = command(&other, home.path(), &[]);
+    let url = format!("{}/request?api-version=2.0", variable(&of_other, "DEVANTURE_URL"));
+    let in_job = |ca: Option<&Path>| {
+        let mut command = command(&edge, home.path(), &["status", "--json"]);
+        command.env("ACTIONS_ID_TOKEN_REQUEST_URL", &url).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", OPENS);
+        let refused = ran(command.envs(ca.map(|ca| ("DEVANTURE_CA", ca))));
+        assert_ne!(refused.code, Some(0), "{refused:#?}");
+        let problem = refused.json();
+        ["message", "hint"].map(|part| problem["error"][part].as_str().unwrap().to_owned())
+    };
+    let [message, hint] = in_job(None);
+    assert!(message.starts_with("GitHub Actions makes no identity token: "), "{message}");
+    assert!(hint.contains("the PEM file of DEVANTURE_CA may hold several CAs"), "{hint}");
+    let both = both_cas(home.path(), &command(&edge, home.path(), &[]), &of_other);
+    let [message, hint] = in_job(Some(&both));
+    assert!(message.contains("it answers 4") && hint.contains("id-token: write"), "{message} {hint}");
 }

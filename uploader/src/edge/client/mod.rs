@@ -13,7 +13,6 @@ mod signing;
 mod waits;
 mod webhooks;
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,14 +29,14 @@ pub(crate) use self::repeat::{BLOB_TRIES_MAX, QUESTIONS_MAX, Refusal, repeat};
 pub(crate) use self::run::{RunStream, lost};
 use self::waits::Waits;
 use super::credential::Pass;
+use super::http::tls_error;
+pub(crate) use super::http::{CONNECT_TIME_MAX, no_tls, root_cause};
 use super::trust;
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::milliseconds;
 use crate::project::settings::{self, EdgeAccess};
 
-/// Longest time until a connection stands.
-pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for a small question and its answer.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest request of a failed push for the live version, to end with the right sentence.
@@ -406,40 +405,6 @@ pub(crate) fn read_problem(status: StatusCode, body: &[u8]) -> Option<Failure> {
 pub(crate) fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec(value)
         .map_err(|error| Failure::new(Code::Internal, format!("A request cannot be written: {error}.")))
-}
-
-/// The failure of a client that cannot be built.
-pub(crate) fn no_tls(error: &reqwest::Error) -> Failure {
-    Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(error)))
-        .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
-}
-
-/// The innermost reason of an error: what went wrong, without the layers that passed it on.
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "it did not answer in time".to_owned();
-    }
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string().trim_end_matches('.').to_owned()
-}
-
-/// The TLS error in an error, where there is one. An `io::Error` shows what it wraps only when it is asked for it.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
 }
 
 /// Checks that the report of a deploy is one of `app`.
