@@ -66,12 +66,15 @@ async fn the_story_of_a_job_without_a_stored_secret_comes_out_as_the_page_says()
     assert!(trust.contains(AUDIENCE), "{trust}");
     let edge = edge().with_table(&trust.replace("https://gitlab.example.org", &issuer.name())).start();
     let token = edge.new_token(&["--name", "ada", "--scope", "admin"]);
-    let job = |branch| issuer.identity_token(AUDIENCE, &json!({ "project_path": "acme/shop", "ref": branch }));
-    let (main, branch) = (job("main"), job("feature-cards"));
+    let job = |branch, source| {
+        let claims = json!({ "project_path": "acme/shop", "ref": branch, "pipeline_source": source });
+        issuer.identity_token(AUDIENCE, &claims)
+    };
+    let (main, request) = (job("main", "push"), job("feature-cards", "merge_request_event"));
     let people: story::People<'_> = &[
         ("ada", &[("DEVANTURE_TOKEN", &token)]),
         ("job of main", &[("DEVANTURE_ID_TOKEN", &main)]),
-        ("job of a branch", &[("DEVANTURE_ID_TOKEN", &branch)]),
+        ("job of a merge request", &[("DEVANTURE_ID_TOKEN", &request)]),
     ];
     story::run("access.md", &edge, people);
 }
