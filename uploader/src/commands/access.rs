@@ -17,6 +17,7 @@ use crate::args::{AuditArgs, TokenCommand};
 use crate::context::Context;
 use crate::edge::client::{self, ANSWER_TIME_MAX, DRY_RUN, Link, Refusal};
 use crate::edge::credential::{Login, Pass};
+pub(super) use crate::edge::person::place_text;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{counted, time_text};
@@ -208,14 +209,6 @@ pub(super) fn environment_of(context: &Context) -> Result<Option<PlaceName>, Fai
 /// The public id of a token, also where the whole token was typed: the rest of it is not sent.
 fn public_id(typed: &str) -> &str {
     typed.strip_prefix("dvt_").and_then(|rest| rest.split('_').next()).unwrap_or(typed)
-}
-
-pub(super) fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
-    match (app, environment) {
-        (Some(app), Some(environment)) => format!("{environment} of {app}"),
-        (Some(app), None) => app.to_string(),
-        (None, _) => "every app".to_owned(),
-    }
 }
 
 fn print_foreseen(context: &Context, token: &TokenPrediction, member: &str, would: &str) {

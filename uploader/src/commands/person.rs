@@ -85,7 +85,12 @@ pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failu
 /// Where the edge could not be reached.
 pub(crate) async fn logout(context: &Context, access: &EdgeAccess) -> Result<bool, Failure> {
     let person = person_of(access)?;
-    let Some(login) = person::current(access, person) else { return Ok(false) };
+    let Some(login) = person::current(access, person) else {
+        if let Some(others) = person::others(access, person) {
+            context.progress.note(&others);
+        }
+        return Ok(false);
+    };
     match revoke(access, context, &login).await {
         // It was over already.
         Err(failure) if !failure.is(Code::BadToken) => return Err(failure),

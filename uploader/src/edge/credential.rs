@@ -90,7 +90,7 @@ impl Pass {
             Credential::Login(login) => Ok(Self::Login(Box::new(Login::of(access, login)))),
             Credential::Person(place) => match person::current(access, place) {
                 Some(login) => Ok(Self::Token(bearer(login.token.expose())?)),
-                None => Err(no_token()),
+                None => Err(person::missing(access, place)),
             },
         }
     }

@@ -2,12 +2,14 @@
 //! token for each place that a person has logged in to.
 
 use devanture_config::api::{Exchanged, Secret};
+use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 
 use super::session_store::Store;
 use super::token_life::{is_worth_showing, now_s};
-use crate::project::settings::{EdgeAccess, PersonAccess};
+use crate::output::exit::Failure;
+use crate::project::settings::{EdgeAccess, PersonAccess, no_token};
 
 /// Most logins of one edge that are stored.
 const LOGINS_MAX: usize = 50;
@@ -41,6 +43,10 @@ impl PersonLogin {
         is_worth_showing(&self.token, self.expires_s, None)
     }
 
+    fn place_text(&self) -> String {
+        place_text(self.app.as_ref(), self.environment.as_ref())
+    }
+
     fn is_for(&self, person: &PersonAccess) -> bool {
         let is_of_app = self.app.is_none() || person.app.is_none() || self.app == person.app;
         let environments = (&self.environment, &person.environment);
@@ -48,10 +54,57 @@ impl PersonLogin {
     }
 }
 
+/// A place as a sentence names it.
+pub(crate) fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
+    match (app, environment) {
+        (Some(app), Some(environment)) => format!("{environment} of {app}"),
+        (Some(app), None) => app.to_string(),
+        (None, _) => "every app".to_owned(),
+    }
+}
+
 /// The stored login for the place that the settings name: the one that is for nothing else, else a wider one.
 pub(crate) fn current(access: &EdgeAccess, person: &PersonAccess) -> Option<PersonLogin> {
     let good = logins(access, person).into_iter().filter(|login| login.is_good() && login.is_for(person));
     good.max_by_key(|login| (login.app == person.app, login.environment == person.environment))
+}
+
+/// The failure of a command for which there is no login, with what is stored of other places of the same edge.
+pub(crate) fn missing(access: &EdgeAccess, person: &PersonAccess) -> Failure {
+    let (good, ended): (Vec<_>, Vec<_>) = logins(access, person).into_iter().partition(PersonLogin::is_good);
+    let again = |place: Option<&PlaceName>| {
+        let environment = place.map_or_else(String::new, |name| format!(" --env {name}"));
+        format!("`devanture login --oidc{environment}`")
+    };
+    let edge = access.url.as_str().trim_end_matches('/');
+    if let Some(ended) = ended.iter().rfind(|login| login.is_for(person)) {
+        let message = format!("The login to {} at {edge} has ended.", ended.place_text());
+        let hint = format!("{} begins another one", again(person.environment.as_ref().or(ended.environment.as_ref())));
+        return Failure::new(Code::Unauthenticated, message).hint(hint);
+    }
+    let Some(last) = good.last() else { return no_token() };
+    let mut places: Vec<String> = good.iter().map(PersonLogin::place_text).collect();
+    places.dedup();
+    let wanted = place_text(person.app.as_ref(), person.environment.as_ref());
+    let message = format!("At {edge} there is a login to {}, and none to {wanted}.", places.join(", "));
+    let to_other = match (&last.app, &last.environment) {
+        (app, Some(environment)) if *app == person.app => format!("; `--env {environment}` uses the one that is there"),
+        (Some(app), None) => format!("; `--app {app}` uses the one that is there"),
+        _ => String::new(),
+    };
+    let hint = format!("{} logs in there, too{to_other}", again(person.environment.as_ref()));
+    Failure::new(Code::Unauthenticated, message).hint(hint)
+}
+
+/// The note of a logout that found no login for its place, where there are some of other places of the same edge.
+pub(crate) fn others(access: &EdgeAccess, person: &PersonAccess) -> Option<String> {
+    let mut places: Vec<String> =
+        logins(access, person).iter().filter(|login| login.is_good()).map(PersonLogin::place_text).collect();
+    places.dedup();
+    let wanted = place_text(person.app.as_ref(), person.environment.as_ref());
+    let text =
+        || format!("the login to {} stays, and is not to {wanted}: --app and --env choose one", places.join(", "));
+    (!places.is_empty()).then(text)
 }
 
 /// Stores a login in place of an earlier one of the same place. Returns whether it is stored, and the earlier one.

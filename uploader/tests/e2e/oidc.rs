@@ -243,6 +243,61 @@ fn a_denied_code_is_no_login() {
 }
 
 #[test]
+fn who_is_logged_in_elsewhere_is_told_what_to_do() {
+    let provider = Provider::start(&[]);
+    let (edge, home) = (provider.edge(), tempfile::tempdir().unwrap());
+    let login = ran(&edge, home.path(), &["login", "--oidc"]);
+    assert!(login.status.success(), "{}", shown(&login));
+    let elsewhere = ran(&edge, home.path(), &["whoami", "--env", "staging"]);
+    assert_eq!(elsewhere.status.code(), Some(4), "{}", shown(&elsewhere));
+    for expected in [
+        "there is a login to preview of shop, and none to staging of shop",
+        "`devanture login --oidc --env staging` logs in there, too; `--env preview` uses the one that is there",
+    ] {
+        assert!(shown(&elsewhere).contains(expected), "{}", shown(&elsewhere));
+    }
+    let logout = ran(&edge, home.path(), &["logout", "--env", "staging"]);
+    assert!(shown(&logout).contains("the login to preview of shop stays"), "{}", shown(&logout));
+    assert!(ran(&edge, home.path(), &["whoami"]).status.success());
+    // Another edge has logins of its own.
+    let other = provider.edge();
+    let stranger = ran(&other, home.path(), &["whoami"]);
+    assert_eq!(stranger.status.code(), Some(4), "{}", shown(&stranger));
+    assert!(shown(&stranger).contains("People log in with `devanture login --oidc`"), "{}", shown(&stranger));
+    // One that has ended is named as such, by what is stored of it.
+    for entry in std::fs::read_dir(home.path().join(".local/state/devanture")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut stored: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        stored[0]["expires_s"] = json!(1);
+        std::fs::write(&path, stored.to_string()).unwrap();
+    }
+    let ended = ran(&edge, home.path(), &["whoami"]);
+    assert_eq!(ended.status.code(), Some(4), "{}", shown(&ended));
+    for expected in ["The login to preview of shop at", "has ended", "`devanture login --oidc --env preview`"] {
+        assert!(shown(&ended).contains(expected), "{}", shown(&ended));
+    }
+}
+
+/// An edge of its own CA stands for a provider: what it says of the request does not matter.
+#[test]
+fn a_provider_may_have_a_certificate_of_a_ca_in_the_file_of_devanture_ca() {
+    let (other, home) = (edge().start(), tempfile::tempdir().unwrap());
+    let of_other = command(&other, home.path(), &[]);
+    let issuer = super::trust::variable(&of_other, "DEVANTURE_URL");
+    let table = format!(
+        "[oidc]\nissuer = \"{issuer}\"\nclient_id = \"{CLIENT}\"\n\
+         [[oidc.groups]]\ngroup = \"web\"\nrole = \"developer\"\napps = \"shop\"\n"
+    );
+    let edge = edge().with_table(&table).start();
+    let refused = ran(&edge, home.path(), &["login", "--oidc"]);
+    assert!(shown(&refused).contains(&format!("Nobody can log in at {issuer}")), "{}", shown(&refused));
+    assert!(shown(&refused).contains("DEVANTURE_CA may hold several CAs"), "{}", shown(&refused));
+    let both = super::trust::both_cas(home.path(), &command(&edge, home.path(), &[]), &of_other);
+    let answered = command(&edge, home.path(), &["login", "--oidc"]).env("DEVANTURE_CA", both).output().unwrap();
+    assert!(shown(&answered).contains("its answer is no JSON"), "{}", shown(&answered));
+}
+
+#[test]
 fn an_edge_that_a_file_of_the_project_names_begins_no_login() {
     let provider = Provider::start(&[]);
     let (edge, home) = (provider.edge(), tempfile::tempdir().unwrap());

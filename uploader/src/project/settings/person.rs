@@ -11,7 +11,8 @@ use crate::output::exit::Failure;
 /// What to do without a credential.
 const NO_TOKEN: &str = "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN to the name of \
      an account and DEVANTURE_PASSWORD to its password; `devanture-edge account create` makes one. In CI, an identity \
-     token does without either: GitHub Actions needs `permissions: id-token: write`, others set DEVANTURE_ID_TOKEN";
+     token does without either: GitHub Actions needs `permissions: id-token: write`, others set DEVANTURE_ID_TOKEN. \
+     People log in with `devanture login --oidc`, at each edge that has a provider";
 
 /// The place that a stored login is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
