@@ -23,6 +23,8 @@ const AUDIT_PAGE: usize = 50;
 /// Most bytes of what somebody sends who has shown no token.
 pub(super) const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
 
+/// The limit of an identity token.
+const IDENTITY_LIMIT: &str = "identity_token_bytes_max";
 /// Bytes of an exchange beside the identity token.
 const EXCHANGE_BYTES: u64 = 1_024;
 
@@ -45,7 +47,7 @@ impl Admin {
 
     pub(super) async fn exchange_token(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
         let bytes_max = self.publisher.limits().identity_token_bytes_max.saturating_add(EXCHANGE_BYTES);
-        let wanted: ExchangeRequest = shown_within(request, bytes_max).await?;
+        let wanted: ExchangeRequest = shown_within(request, bytes_max, Some(IDENTITY_LIMIT)).await?;
         // In a box: it is long, and waits for others.
         Ok(answer::json(StatusCode::CREATED, &Box::pin(self.credentials.exchange(&wanted, from)).await?))
     }
@@ -123,19 +125,24 @@ fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
 /// media type is 415: a page of another site can have a browser send `text/plain` without asking (Fetch §2.2.2), but
 /// not `application/json`.
 pub(super) async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
-    shown_within(request, OPEN_BODY_BYTES_MAX).await
+    shown_within(request, OPEN_BODY_BYTES_MAX, None).await
 }
 
-/// As [`shown`], of a body of so many bytes at most.
-async fn shown_within<T: DeserializeOwned>(request: Request<RequestBody>, bytes_max: u64) -> Result<T, Error> {
+/// As [`shown`], of a body of so many bytes at most. Of a longer one the refusal says which `limit` of `edge.toml` it is.
+async fn shown_within<T: DeserializeOwned>(
+    request: Request<RequestBody>,
+    bytes_max: u64,
+    limit: Option<&str>,
+) -> Result<T, Error> {
     let (parts, incoming) = request.into_parts();
     let is_empty = incoming.is_empty();
     let read = async {
         body::only_parameters(&parts.uri, &[])?;
         body::json(&parts.headers, incoming, bytes_max).await
     };
-    read.await.map_err(|Error(problem)| match problem.code {
-        Code::UnsupportedType if !is_empty => Error(problem),
+    read.await.map_err(|Error(problem)| match (problem.code, limit) {
+        (Code::UnsupportedType, _) if !is_empty => Error(problem),
+        (Code::TooLarge, Some(limit)) => problem.hint(format!("`{limit}` in edge.toml is the limit")).into(),
         _ => Problem::new(Code::Unauthenticated, format!("This does not say who you are. {}", problem.detail))
             .hint("/v1/openapi.yaml describes what is sent here")
             .into(),

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use devanture_config::AppName;
 use devanture_config::api::{LOGIN_COOKIE, PERSON_COOKIE, Protection};
 use devanture_config::problem::Code;
-use http::header::SET_COOKIE;
+use http::header::{SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Request};
 
 use super::Handler;
@@ -76,6 +76,16 @@ impl Handler {
                 let person = self.person(visitors, request.headers(), None).await;
                 logout_page(person.as_ref().map(|person| person.name.as_str()), None)
             }
+        }
+    }
+
+    /// Has browsers come to the login's hostname by HTTPS alone, where strangers trust its certificate, as to hostnames of
+    /// apps' own: passwords are typed there.
+    pub(super) fn keep_to_https(&self, decision: &mut Decision, host: &str) {
+        if let Decision::Small(answer) = decision
+            && (self.trusted)(host)
+        {
+            answer.headers.insert(STRICT_TRANSPORT_SECURITY, self.hsts.value().clone());
         }
     }
 
@@ -243,7 +253,7 @@ impl Handler {
     }
 
     /// The cookie by which a person is logged in here. Where there can be none, each hostname needs a login of its own, and
-    /// whoever was logged in before in this browser is so no more.
+    /// the person who was logged in before in this browser is so no more.
     async fn person_cookie(&self, visitors: &Visitors, person: &Person, ends_s: u64) -> Option<HeaderValue> {
         match visitors.credentials.seal_person(person, self.live.domains().login()?, ends_s).await {
             Some(text) => cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(telemetry::now_ms() / 1_000)),

@@ -50,7 +50,11 @@ impl Handler {
             return Some(Decision::Refuse(Refused::Unavailable.into()));
         };
         let at = match &visitor.0 {
-            Kind::Login(step) => return Some(self.logging_in(visitors, *step, request, (authority, from)).await),
+            Kind::Login(step) => {
+                let mut decision = self.logging_in(visitors, *step, request, (authority, from)).await;
+                self.keep_to_https(&mut decision, host);
+                return Some(decision);
+            }
             Kind::Protected(at) => at,
         };
         let AtProtected { restriction, step, .. } = at;

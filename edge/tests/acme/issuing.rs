@@ -82,6 +82,9 @@ async fn the_hostname_where_visitors_log_in_gets_its_certificate() {
     assert!(shown.names[0].contains("login.apps.test"), "{shown:?}");
     let answer = world.visit("login.apps.test").await.unwrap();
     assert_eq!((answer.status, world.pebble.orders()), (StatusCode::NOT_FOUND, 1));
+    // Passwords are typed there, and never without TLS from then on.
+    let page = world.visit_at("login.apps.test", "/.well-known/devanture/login").await.unwrap();
+    assert_eq!((page.status, page.header(HSTS)), (StatusCode::UNAUTHORIZED, "max-age=86400"));
     world.edge.stop().await;
 }
 

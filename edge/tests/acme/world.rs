@@ -197,9 +197,14 @@ impl World {
 
     /// Asks as a visitor does who trusts the authority and no other.
     pub(crate) async fn visit(&self, name: &str) -> reqwest::Result<Got> {
+        self.visit_at(name, "/").await
+    }
+
+    /// The same, for a path.
+    pub(crate) async fn visit_at(&self, name: &str, path: &str) -> reqwest::Result<Got> {
         let root = reqwest::Certificate::from_pem(&self.pebble.root(self.folder.path()).await).unwrap();
         let client = reqwest::Client::builder().tls_certs_only([root]).resolve(name, self.edge.https()).no_proxy();
-        let url = format!("https://{name}:{}/", self.edge.https().port());
+        let url = format!("https://{name}:{}{path}", self.edge.https().port());
         crate::support::try_got(client.build().unwrap().get(url)).await
     }
 

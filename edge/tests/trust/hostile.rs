@@ -112,9 +112,16 @@ async fn what_was_changed_or_is_not_understood_is_refused() {
 #[tokio::test]
 async fn a_huge_identity_token_is_refused_before_it_is_read() {
     let world = World::start().await;
-    world.is_refused(&world.signed(&world.with("padding", "a".repeat(6_100))), "beyond the limit").await;
+    let long = world.signed(&world.with("padding", "a".repeat(6_100)));
+    let refused = world.exchange(&long).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge), "{refused:?}");
+    let (problem, bytes) = (refused.problem(), long.len());
+    assert_eq!(problem.detail, format!("The identity token has {bytes} bytes, and may have 8192."));
+    let limit = problem.limit.unwrap();
+    assert_eq!((limit.name.as_str(), limit.max), ("identity_token_bytes_max", 8_192));
     let huge = world.exchange(&"a".repeat(1_000_000)).await;
-    assert_eq!((huge.status, huge.code()), (StatusCode::UNAUTHORIZED, Code::Unauthenticated), "{huge:?}");
+    assert_eq!((huge.status, huge.code()), (StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge), "{huge:?}");
+    assert!(huge.problem().hint.unwrap().contains("identity_token_bytes_max"), "{huge:?}");
     let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
     world.is_refused(&format!("{}.{}.AA", text(deep.as_bytes()), text(deep.as_bytes())), "deep").await;
     assert_eq!(world.issuer.lists(), 0, "nothing of it led to a request");

@@ -28,6 +28,8 @@ use crate::telemetry;
 const REMOVED_AT_ONCE: usize = 16;
 /// Characters of a refusal in the log.
 const REASON_CHARACTERS_MAX: usize = 1_000;
+/// The limit of an identity token's length.
+pub(super) const LENGTH_LIMIT: &str = "identity_token_bytes_max";
 /// The label of metrics for logins of people; no name of a trust has an underscore.
 pub(super) const OIDC_LABEL: &str = "_oidc";
 
@@ -55,6 +57,8 @@ enum Refused {
     Mismatch(String),
     /// The person is known, and none of their groups has a role there.
     NoRole(String),
+    /// It has so many bytes.
+    TooLong(usize),
     Unavailable(Unavailable),
 }
 
@@ -90,6 +94,7 @@ impl Credentials {
         let accepted = match self.accepted(request).await {
             Ok(accepted) => accepted,
             Err(Refused::Mismatch(reason)) => return Err(self.mismatch(request, &reason, from)),
+            Err(Refused::TooLong(bytes)) => return Err(self.too_long(request, bytes, from)),
             Err(Refused::NoRole(person)) => return Err(self.without_role(request, &person, from)),
             Err(Refused::Unavailable(Unavailable { wait })) => {
                 return Err(unavailable("The keys of the issuer of the identity token cannot be fetched.", wait));
@@ -105,7 +110,7 @@ impl Credentials {
         let text = request.identity_token.expose();
         let bytes_max = usize::try_from(self.limits.identity_token_bytes_max).unwrap_or(usize::MAX);
         if text.len() > bytes_max {
-            return Err(Refused::Mismatch(format!("it has more than {bytes_max} bytes")));
+            return Err(Refused::TooLong(text.len()));
         }
         let jwt = jwt::parse(text).map_err(|refusal| Refused::Mismatch(refusal.to_string()))?;
         let (trusts, oidc) = (self.trusts.all.load_full(), self.trusts.oidc.load_full());
@@ -263,6 +268,19 @@ impl Credentials {
                 "its issuer, audience and claims have to match a `[[trust]]` of the edge's edge.toml for this app and \
                  environment, or its `[oidc]`; the log of the edge says what does not",
             )
+            .into()
+    }
+
+    /// How long it is, its sender knows: the answer says what is allowed.
+    fn too_long(&self, request: &ExchangeRequest, bytes: usize, from: Option<IpAddr>) -> Error {
+        let bytes_max = self.limits.identity_token_bytes_max;
+        // Its problem says nothing of that.
+        drop(self.mismatch(request, &format!("it has {bytes} bytes, and `{LENGTH_LIMIT}` allows {bytes_max}"), from));
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let detail = format!("The identity token has {bytes} bytes, and may have {bytes_max}.");
+        Problem::new(Code::TooLarge, detail)
+            .hint("one with fewer claims, such as groups, is shorter")
+            .limit(LENGTH_LIMIT, bytes_max, bytes)
             .into()
     }
 

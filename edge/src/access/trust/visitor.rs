@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use super::claims::check_times;
 use super::client::{Unusable, form};
+use super::exchange::LENGTH_LIMIT;
 use super::jwks::Verdict;
 use super::jwt::{self, Jwt};
 use super::{exchange, oidc};
@@ -277,7 +278,8 @@ impl Credentials {
     ) -> Result<Result<Jwt<'t>, String>, Unconfirmed> {
         let bytes_max = usize::try_from(self.limits.identity_token_bytes_max).unwrap_or(usize::MAX);
         if text.len() > bytes_max {
-            return Ok(Err(format!("its identity token has more than {bytes_max} bytes")));
+            let bytes = text.len();
+            return Ok(Err(format!("its identity token has {bytes} bytes, and `{LENGTH_LIMIT}` allows {bytes_max}")));
         }
         let jwt = match jwt::parse(text) {
             Ok(jwt) => jwt,
