@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::client::Message;
 use super::message::{body, payload};
 use super::outcome::{Attempted, Next, failed, is_due, next, pause_ms};
+use super::queue::Begun;
 use super::records::{secret_context, url_context};
 use super::sign::signatures;
 use super::target::Target;
@@ -36,6 +37,13 @@ pub(super) struct Opened {
     secrets: Vec<String>,
 }
 
+/// A message among the attempts of its app within a minute.
+struct Budget {
+    is_counted: bool,
+    /// Whether it was sent; what counts and was not is given back.
+    is_sent: bool,
+}
+
 /// An attempt that was made.
 struct Made<'a> {
     at: &'a DeliveryAt,
@@ -50,11 +58,10 @@ struct Made<'a> {
 
 impl Webhooks {
     /// Sends a message, if it is due. Returns when to look at it again; `None` where it waits no longer.
-    pub(super) async fn deliver(&self, at: &DeliveryAt) -> Option<u64> {
-        let mut is_sent = false;
-        let looked = self.try_deliver(at, &mut is_sent).await;
-        // It counts as one of the app's attempts since it was begun.
-        if !is_sent {
+    pub(super) async fn deliver(&self, Begun { at, is_counted }: &Begun) -> Option<u64> {
+        let mut budget = Budget { is_counted: *is_counted, is_sent: false };
+        let looked = self.try_deliver(at, &mut budget).await;
+        if budget.is_counted && !budget.is_sent {
             self.messages.give_back(&at.app);
         }
         match looked {
@@ -66,7 +73,7 @@ impl Webhooks {
         }
     }
 
-    async fn try_deliver(&self, at: &DeliveryAt, is_sent: &mut bool) -> Result<Option<u64>, Error> {
+    async fn try_deliver(&self, at: &DeliveryAt, budget: &mut Budget) -> Result<Option<u64>, Error> {
         let Some((record, check)) = self.delivery_record(WAITING_PREFIX, at).await? else { return Ok(None) };
         let now_ms = telemetry::now_ms();
         let webhook = self.webhook_record(&at.app, &at.webhook).await?;
@@ -84,6 +91,12 @@ impl Webhooks {
         if !is_due(record.next_ms, now_ms) && !webhook.resumes(&record) {
             return Ok(Some(record.next_ms));
         }
+        if !budget.is_counted {
+            if let Err(wait_ms) = self.messages.take(&at.app) {
+                return Ok(Some(now_ms.saturating_add(wait_ms)));
+            }
+            budget.is_counted = true;
+        }
         let opened = self.opened(&at.app, &at.webhook, &webhook);
         let limits = self.ledger.limits();
         let attempts = record.attempts.saturating_add(1);
@@ -98,7 +111,7 @@ impl Webhooks {
         let time_max = Duration::from_millis(limits.webhook_ms_max);
         let attempted = match opened {
             Ok(opened) => {
-                *is_sent = true;
+                budget.is_sent = true;
                 let message = message(&at.id, &claimed, webhook.format, &opened);
                 self.client.send((&opened.target, webhook.trusted), message, time_max).await
             }

@@ -140,12 +140,12 @@ impl Webhooks {
         loop {
             let sends_max = usize::try_from(self.ledger.limits().webhook_sends_max).unwrap_or(usize::MAX);
             let may_send = |app: &AppName| self.messages.take(app).is_ok();
-            for at in queue.begin_due(telemetry::now_ms(), sends_max, may_send) {
+            for begun in queue.begin_due(telemetry::now_ms(), sends_max, may_send) {
                 let (this, ended_in) = (Arc::clone(self), ended_in.clone());
                 self.attempts.spawn(async move {
-                    let next_ms = this.deliver(&at).await;
+                    let next_ms = this.deliver(&begun).await;
                     // Nobody listens where another node sends by now.
-                    ended_in.send((at, next_ms)).await.ok();
+                    ended_in.send((begun.at, next_ms)).await.ok();
                 });
             }
             #[allow(clippy::cast_precision_loss, reason = "it is bounded")]

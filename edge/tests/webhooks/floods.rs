@@ -78,6 +78,11 @@ async fn law_11_messages_of_an_app_beyond_its_share_of_a_minute_wait_and_are_not
     let edge = edge.restart().await;
     receiver.has(5).await;
     eventually("two wait", async || list(&edge).await[0].waiting == 2).await;
+    // What is dropped needs no attempt, and waits for no minute.
+    let deleted = got(edge.api(Method::DELETE, &format!("/v1/apps/{APP}/environments/prod"))).await;
+    assert!(deleted.status.is_success(), "{}", deleted.text());
+    eventually("none waits", async || list(&edge).await[0].waiting == 0).await;
+    assert_eq!(receiver.received().len(), 5);
     let removed = got(edge.api(Method::DELETE, &format!("{WEBHOOKS}/ci"))).await;
     assert!(removed.status.is_success(), "{}", removed.text());
     edge.stop().await;
