@@ -360,6 +360,20 @@ fn the_id_of_a_version_with_an_image_by_its_tag_is_not_printed_since_a_push_alon
 }
 
 #[test]
+fn pages_that_get_no_hashes_take_no_place_of_those_that_do() {
+    let shadow = "<template shadowrootmode=open><script src=/a.js></script></template>";
+    let names: Vec<String> = (0..2_000).map(|number| format!("p{number:04}.html")).collect();
+    let mut files = vec![("a.js", ""), ("a.html", shadow), ("b.xhtml", "<p/>")];
+    files.extend(names.iter().map(|name| (name.as_str(), "<script src=/a.js></script>")));
+    let check = |files: &[(&str, &str)]| site("integrity = \"report\"\n", files).run(&["check", "--json"]);
+    assert_eq!(found(&check(&files)), ["no-hash? dist/a.html:0:0"]);
+    files.extend([("q.html", "<script src=/a.js></script>"), ("r.html", shadow)]);
+    let ran = check(&files);
+    assert_eq!(found(&ran), ["no-hash? dist/a.html:0:0", "no-hash? dist/q.html:0:0"]);
+    assert_eq!(ran.json()["findings"][1]["message"], "2 pages from here on get no hashes");
+}
+
+#[test]
 fn what_enforce_would_block_is_found_before_anything_is_pushed() {
     let toml = "integrity = \"enforce\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n";
     let page = "<!doctype html>\n\
@@ -376,6 +390,7 @@ fn what_enforce_would_block_is_found_before_anything_is_pushed() {
         ("main.js", "import \"https://cdn.example/d.js\"; import(\"./late.js\"); [\"assets/late.css\", \"a.css\"];"),
         ("late.js", "import('./' + 'computed.js')"),
         ("tag.js", "s.src='/added.js';l.href='/assets/late.css'"),
+        ("write.js", "document.write('<script src=\"/added.js\"><\\/script>')"),
         ("added.js", ""),
         ("shadow.html", "<p><template shadowrootmode=open><script src=/added.js></script></template>"),
         ("a.css", ""),
@@ -393,13 +408,14 @@ fn what_enforce_would_block_is_found_before_anything_is_pushed() {
             "no-hash? dist/meta.html:0:0",
             "no-hash? dist/shadow.html:0:0",
             "no-hash? dist/tag.js:1:8",
+            "no-hash? dist/write.js:1:30",
         ]
     );
     let findings = &ran.json()["findings"];
     assert_eq!(findings[0]["message"], "`https://cdn.example/a.js` has no hash: browsers do not load it");
     // Style sheets, also those that a script adds, are blocked by no browser.
     assert_eq!(findings[4]["target"], "/late.js");
-    assert_eq!(findings[6]["target"], "/added.js");
+    assert_eq!([&findings[6]["target"], &findings[7]["target"]], ["/added.js"; 2]);
     // Pages without hashes have no such findings, nor have those that ignore them.
     for toml in ["", "integrity = \"report\"\n[check]\nignore = [\"no-hash\"]\n"] {
         let lines = format!("{toml}[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n");

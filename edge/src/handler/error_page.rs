@@ -17,13 +17,12 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::decision::Refusal;
-use super::import_map::MapHash;
 use super::refused::Refused;
 use super::respond::{Ready, ReadyBody};
 use super::{import_map, pause, request_outcome, respond};
 use crate::engine::Fields;
 use crate::live::Current;
-use crate::version::Version;
+use crate::version::{MapHash, Version};
 
 /// The page for every status from 500 on that has none of its own.
 const SERVER_ERROR_PAGE: &str = "5xx.html";
@@ -184,7 +183,7 @@ fn page(refused: Refused, current: &Current, context: &ErrorContext) -> Option<R
     *response.status_mut() = StatusCode::from_u16(status).ok()?;
     *response.headers_mut() = headers;
     if let Some(hash) = &file.map_hash {
-        response.extensions_mut().insert(MapHash(hash.0.clone()));
+        response.extensions_mut().insert(MapHash::clone(hash));
     }
     Some(response)
 }

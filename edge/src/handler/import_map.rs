@@ -4,10 +4,6 @@ use devanture_site::integrity::policy_with_hash;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
 use http::{HeaderMap, HeaderValue};
 
-/// The hash of the import map of the page that an answer has.
-#[derive(Debug, Clone)]
-pub(super) struct MapHash(pub(super) Box<str>);
-
 /// Lets the import map with this hash run, where the policy would refuse it.
 pub(super) fn allow(headers: &mut HeaderMap, hash: &str) {
     for name in [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY] {

@@ -21,7 +21,7 @@ use super::joined::{JOINS_MAX, Rights};
 use super::publisher::Publisher;
 use super::pushes::Push;
 use super::rules::Tolerance;
-use super::steps::{EventSink, Steps};
+use super::steps::{EventSink, StepReporter, Steps};
 use super::swap::Moved;
 use super::watch::Caution;
 use crate::blobs::Key;
@@ -136,7 +136,8 @@ impl Publisher {
         for doubt in self.switcher.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await? {
             steps.log(&format!("let pass: {doubt}"));
         }
-        let (given, passed) = steps.run("compress", self.compress(push)).await?;
+        let reporter = steps.reporter("compress");
+        let (given, passed) = steps.run("compress", self.compress(push, &reporter)).await?;
         let is_new = self.store_version(push, given).await?;
         self.environments.add_signatures(&push.actor, &push.app, &push.version, &push.options.signatures).await?;
         if let (Some(dictionaries), Some(passed)) = (&self.dictionaries, passed) {
@@ -296,7 +297,7 @@ impl Publisher {
 
     /// Step 2: quick variants of what has none, the encodings that came with the bundle, and deltas for visitors of the
     /// versions that were live lately.
-    async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
+    async fn compress(&self, push: &Push, reporter: &StepReporter) -> Result<(Compressed, String), Error> {
         let fresh = self.uploads.owned.fresh(&push.app, &push.manifest).await?;
         let (file_bytes_max, pool) = (self.ledger.limits().compress_file_bytes_max, &self.quick.of(&push.app));
         let work = encode::Work {
@@ -310,7 +311,7 @@ impl Publisher {
             decoded_ratio_max: self.ledger.limits().archive_ratio_max,
         };
         let (mut given, made) = encode::quick(&work).await?;
-        let hashed = integrity::add(&work, &mut given, (&*self.ledger, &push.app, &push.version)).await?;
+        let hashed = integrity::add((&work, reporter), &mut given, (&*self.ledger, &push.app, &push.version)).await?;
         let passed = match &self.dictionaries {
             None => None,
             Some(dictionaries) => {

@@ -86,6 +86,7 @@ impl Representation {
 }
 
 /// The hash of an import map that was put into a page, as a `Content-Security-Policy` names it.
+#[derive(Debug, Clone)]
 pub struct MapHash(pub Box<str>);
 
 /// One file of a version. There may be a hundred thousand of them, and so what few have is boxed.

@@ -31,6 +31,7 @@ use devanture_config::{Canonical, HostPattern};
 use url::Url;
 
 use crate::decide::{self, Outcome, decide};
+use crate::media;
 use crate::resolve::{self, PathIndex, Resolution};
 use crate::rules::restricted::{RestrictedPaths, served_plain_paths};
 use crate::rules::{At, CompiledRules, RuleSet};
@@ -204,6 +205,13 @@ impl<'m> ManifestSite<'m> {
             }
             None => is_page_name(path.as_str()),
         }
+    }
+
+    /// Whether a file is a page that the edge puts hashes into.
+    #[must_use]
+    pub fn is_html(&self, file: u32) -> bool {
+        let declared = |path| self.manifest.files.get(path).and_then(|entry| entry.media_type.as_deref());
+        self.path(file).is_some_and(|path| media::is_html(path.as_str(), declared(path)))
     }
 }
 

@@ -12,6 +12,10 @@ const ADDRESS_BYTES_MAX: usize = 1_024;
 const COMMENT_BYTES_MAX: usize = 256;
 /// Such comments.
 const COMMENTS_MAX: usize = 4;
+/// The call that writes into a page, without what makes it `writeln`, …
+const WRITE: &[u8] = b"document.write";
+/// … and the bytes behind it that are looked at.
+const WRITTEN_BYTES_MAX: usize = 2_048;
 /// Addresses of one script.
 const ADDRESSES_MAX: usize = 20_000;
 
@@ -41,15 +45,60 @@ pub fn script_addresses(source: &[u8]) -> Vec<ScriptAddress> {
     found.into_iter().collect()
 }
 
-/// The texts that a script makes the address of an element, as of a script that it adds to the page; each with the byte at
-/// which it begins.
+/// The texts that a script makes the address of an element, as of a script that it adds to the page, and the addresses of
+/// scripts that it writes into it; each with the byte at which it begins.
 pub fn added(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     let is_address = |(start, text): &(usize, &str)| {
         let before = start.checked_sub(1).and_then(|quote| source.get(..quote)).unwrap_or_default();
         let path = text.split(['?', '#']).next().unwrap_or_default();
         (path.ends_with(".js") || path.ends_with(".mjs")) && is_source(before.trim_ascii_end())
     };
-    quoted(source).filter(is_address)
+    quoted(source).filter(is_address).chain(written(source))
+}
+
+/// The addresses of scripts whose tags are in what `document.write` is given.
+fn written(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
+    let calls = source.windows(WRITE.len()).enumerate().filter(|(_, window)| *window == WRITE);
+    calls.flat_map(|(at, _)| {
+        let begin = at.saturating_add(WRITE.len());
+        let text = source.get(begin..begin.saturating_add(WRITTEN_BYTES_MAX).min(source.len())).unwrap_or_default();
+        // In a page, the script that calls it ends with its own tag; in a text that tag is written `<\/script>`.
+        let end = position(text, b"</script").unwrap_or(text.len());
+        let (text, mut from) = (text.get(..end).unwrap_or_default(), 0);
+        std::iter::from_fn(move || {
+            loop {
+                let rest = text.get(from..)?;
+                let tag = position(rest, b"<script")?;
+                from = from.saturating_add(tag).saturating_add(b"<script".len());
+                if let Some((start, address)) = source_of_tag(text, from) {
+                    return Some((begin.saturating_add(start), address));
+                }
+            }
+        })
+    })
+}
+
+/// The value of the attribute `src` of the tag whose name ends at `from`, also where its quotes are escaped.
+fn source_of_tag(text: &[u8], from: usize) -> Option<(usize, &str)> {
+    let tag = text.get(from..)?;
+    let tag = tag.get(..tag.iter().position(|byte| *byte == b'>').unwrap_or(tag.len()))?;
+    let is_name = |text: &[u8]| matches!(text, [gap, name @ ..] if gap.is_ascii_whitespace() && name.eq_ignore_ascii_case(b"src"));
+    let name = tag.windows(4).position(is_name)?;
+    let after = tag.get(name.saturating_add(4)..)?;
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"\\\"'`$".contains(byte);
+    let signs = after.iter().take_while(|byte| **byte == b'=' || is_end(byte)).count();
+    after.get(..signs)?.contains(&b'=').then_some(())?;
+    let value = after.get(signs..)?;
+    let length = value.iter().position(is_end).unwrap_or(value.len()).min(ADDRESS_BYTES_MAX);
+    let start = from.saturating_add(name).saturating_add(4).saturating_add(signs);
+    let value = str::from_utf8(value.get(..length)?).ok()?;
+    // An address that is put together begins elsewhere.
+    (!value.is_empty() && !value.starts_with(['+', '{'])).then_some((start, value))
+}
+
+/// The place of a word in lower case, whatever case it is written in.
+fn position(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).position(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// Whether what follows `before` becomes the field `src` of something.
@@ -232,6 +281,22 @@ mod tests {
             i.src="/no.png";t("src","/no.js");a=="/no.js";new Worker("/no.js");src="/no.js""#;
         let found: Vec<&str> = added(source).map(|(_, text)| text).collect();
         assert_eq!(found, ["/a.js", "https://b.example/b.js?id=", "/c.mjs"]);
+    }
+
+    #[test]
+    fn scripts_that_a_script_writes_are_found() {
+        let source = br#"document.write('<script src="/a.js"><\/script>');
+            document.writeln("<SCRIPT async SRC=\"//b.example/b.js\"><\/script><p>");
+            document.write("<scr"+"ipt src='/no.js'></scr"+"ipt>"); document.write('<script src=' + c + '><\/script>');
+            document.write(`<script src=/d.js?e=${f}><\/script><script defer src='/g.js'><\/script>`);
+            document.write("<script>h()<\/script>"); write('<script src="/no.js"><\/script>');"#;
+        let found: Vec<(usize, &str)> = added(source).collect();
+        let texts: Vec<&str> = found.iter().map(|(_, text)| *text).collect();
+        assert_eq!(texts, ["/a.js", "//b.example/b.js", "/d.js?e=", "/g.js"]);
+        assert!(found.iter().all(|(at, text)| source[*at..].starts_with(text.as_bytes())), "{found:?}");
+        // A tag of the page itself is no text of the script before it.
+        let page = br#"<script>document.write("<p>hi")</script><script src="/own.js"></script>"#;
+        assert_eq!(added(page).count(), 0);
     }
 
     #[test]

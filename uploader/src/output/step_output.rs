@@ -50,7 +50,9 @@ impl<'p> StepOutput<'p> {
         // Reports about instances may contain their output.
         let step = &Step { detail: escaped(&step.detail), ..step.clone() };
         let is_of_instances = matches!(step.name.as_str(), "prepare" | "release");
-        let is_line = is_of_instances || step.name == "smoke" || !self.progress.has_bars();
+        // How many pages are made is for who looks on.
+        let is_passing = step.name == "compress";
+        let is_line = is_of_instances || step.name == "smoke" || !(is_passing || self.progress.has_bars());
         match step.state {
             StepState::Started if step.detail.is_empty() || !is_line => {
                 self.working = Some(self.progress.working(&step.name, &step.detail));

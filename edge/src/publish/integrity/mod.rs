@@ -19,6 +19,7 @@ use devanture_site::answers::{Modules, Steps};
 use devanture_site::integrity::ModuleHashes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::steps::StepReporter;
 use crate::blobs::Key;
 use crate::catalog::integrity_pages::IntegrityPages;
 use crate::catalog::records::{self, DecodedFile, VersionRecord};
@@ -32,6 +33,8 @@ use pages::{Page, Pages};
 const OTHERS: &str = "";
 /// Pages that are made at once: more than are worked at, so that the disk is busy meanwhile.
 const PAGES_AT_ONCE: usize = 8;
+/// Pages after which the push says how many are made.
+const PAGES_A_REPORT: usize = 250;
 /// Environments whose pages differ: the record of the version names every page of each.
 const GROUPS_MAX: usize = 16;
 
@@ -87,7 +90,7 @@ fn tables(manifest: &Manifest) -> Vec<String> {
 /// # Errors
 /// Where the store fails.
 pub(super) async fn add(
-    work: &Work<'_>,
+    (work, reporter): (&Work<'_>, &StepReporter),
     given: &mut Given,
     (ledger, app, version): (&Ledger, &AppName, &VersionId),
 ) -> Result<Option<String>, Error> {
@@ -117,7 +120,7 @@ pub(super) async fn add(
     let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
     let site = Arc::new(Site { manifest, rule_files, rules_max, bounds: Site::bounds(limits), pages: list });
     let steps = StepsOfPush(Arc::new(Steps::new(limits.integrity_steps_max)));
-    let mut making = Making::of(work);
+    let mut making = Making::of(work, reporter);
     making.outcome = Outcome { left_out, unfit, ..Outcome::default() };
     // One after the other, so that what pages load is held of one environment alone.
     for table in tables {
@@ -136,6 +139,7 @@ pub(super) async fn add(
 /// The pages that were made so far.
 struct Making<'w> {
     work: &'w Work<'w>,
+    reporter: &'w StepReporter,
     outcome: Outcome,
     hashes: HashMap<Digest, Sha256>,
     /// What was made of pages, by what they load.
@@ -145,9 +149,10 @@ struct Making<'w> {
 }
 
 impl<'w> Making<'w> {
-    fn of(work: &'w Work<'w>) -> Self {
+    fn of(work: &'w Work<'w>, reporter: &'w StepReporter) -> Self {
         Self {
             work,
+            reporter,
             outcome: Outcome::default(),
             hashes: HashMap::new(),
             known: HashMap::new(),
@@ -221,8 +226,16 @@ impl<'w> Making<'w> {
         let new = all.filter(|(_, loads)| !self.known.contains_key(&loads.key) && seen.insert(loads.key));
         // Collected before they run, as a closure in the stream would keep the future from being `Send`.
         let new: Vec<_> = new.map(|(page, loads)| hashed(work, page, loads, hashes)).collect();
-        let made: Vec<(Digest, Hashed)> = stream::iter(new).buffered(PAGES_AT_ONCE).try_collect().await?;
-        self.known.extend(made);
+        let total = new.len();
+        let mut made = stream::iter(new).buffered(PAGES_AT_ONCE);
+        let mut count: usize = 0;
+        while let Some(page) = made.try_next().await? {
+            self.known.extend([page]);
+            count = count.saturating_add(1);
+            if count.is_multiple_of(PAGES_A_REPORT) && count < total {
+                self.reporter.report(&format!("hashes in {count} of {}", counted(total, "page")));
+            }
+        }
         Ok(())
     }
 }

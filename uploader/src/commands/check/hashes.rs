@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::Read as _;
 
+use devanture_config::Digest;
 use devanture_config::limits::Limits;
 use devanture_config::parsing::Lines;
 use devanture_config::path::BundlePath;
@@ -42,7 +43,38 @@ const OF_LIMITS: &str =
 const OF_SIZE: &str = "name fewer or shorter addresses in one page";
 const OF_FORM: &str = "it is served as it is, without a policy: write it otherwise if it is to have hashes";
 const OF_ADDED: &str = "write its tag in the page, or import it as a module";
+const OF_MEMORY: &str = "the edge bounds it by `integrity_memory_bytes_max`";
 const OF_PAGES: &str = "the edge bounds them by `integrity_pages_max` and `integrity_page_bytes_max`";
+
+/// What is left of the edge's bounds of pages with hashes. Those that get none take nothing of it.
+struct Room {
+    pages: usize,
+    bytes: usize,
+    /// Pages that are counted, by their hashes: what pages of the same bytes load is held once.
+    known: HashSet<Digest>,
+}
+
+impl Room {
+    fn of(limits: &Limits) -> Self {
+        let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            pages: most(limits.integrity_pages_max),
+            bytes: most(limits.integrity_memory_bytes_max),
+            known: HashSet::new(),
+        }
+    }
+
+    /// Counts one more page; false where there is no room for what it loads.
+    fn takes(&mut self, hash: Digest, assets: &PageAssets) -> bool {
+        if !self.known.contains(&hash) {
+            let Some(left) = self.bytes.checked_sub(assets.memory_bytes()) else { return false };
+            self.bytes = left;
+            self.known.insert(hash);
+        }
+        self.pages = self.pages.saturating_sub(1);
+        true
+    }
+}
 
 /// Looks at the pages and scripts in every place that wants hashes.
 pub(super) fn look(scan: &Scan, places: &Places<'_>) -> Vec<Unhashed> {
@@ -97,16 +129,17 @@ impl Look<'_, '_> {
         let mut finder = ModuleFinder::new(&same, bounds);
         let pages = (0..).map_while(|number| Some((number, self.site.path(number)?)));
         let pages: Vec<&BundlePath> = pages
-            .filter(|(number, path)| self.site.is_page(*number) && !path.is_private())
+            .filter(|(number, path)| self.site.is_html(*number) && !path.is_private())
             .map(|(_, path)| path)
             .collect();
-        let pages_max = most(limits.integrity_pages_max);
-        if let Some(first) = pages.get(pages_max) {
-            let count = pages.len().saturating_sub(pages_max);
-            let message = format!("{} from here on get no hashes", counted(count, "page"));
-            self.add((first, b"", 0), "page", message, OF_PAGES);
-        }
-        for path in pages.into_iter().take(pages_max) {
+        let mut room = Room::of(&limits);
+        for (number, path) in pages.iter().copied().enumerate() {
+            if room.pages == 0 {
+                let message =
+                    format!("{} from here on get no hashes", counted(pages.len().saturating_sub(number), "page"));
+                self.add((path, b"", 0), "page", message, OF_PAGES);
+                break;
+            }
             if self.scan.files.get(path).is_some_and(|file| file.hashed.bytes > limits.integrity_page_bytes_max) {
                 self.add((path, b"", 0), "page", "it is too long: it gets no hashes".to_owned(), OF_PAGES);
                 continue;
@@ -115,6 +148,12 @@ impl Look<'_, '_> {
             let Some(assets) = PageAssets::read(&html) else { continue };
             if let Some(unfit) = assets.unfit() {
                 self.unfit(path, unfit);
+                continue;
+            }
+            let hash = self.scan.files.get(path).map(|file| file.hashed.digest);
+            if !hash.is_none_or(|hash| room.takes(hash, &assets)) {
+                let message = "what it loads has no room beside the pages before it: it gets no hashes".to_owned();
+                self.add((path, b"", 0), "page", message, OF_MEMORY);
                 continue;
             }
             for asset in assets.tags() {

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use devanture_config::problem::Code;
+use devanture_site::integrity::metadata;
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -117,8 +116,8 @@ impl Drop for Reload {
 
 /// The `integrity` of the script.
 pub(super) fn script_integrity() -> String {
-    let hash = digest(&SHA256, SCRIPT.as_bytes());
-    format!("sha256-{}", BASE64_STANDARD.encode(hash))
+    let hash: [u8; 32] = digest(&SHA256, SCRIPT.as_bytes()).as_ref().try_into().unwrap_or_default();
+    metadata(&hash.into())
 }
 
 fn stamp(run: u128, count: u64) -> String {
