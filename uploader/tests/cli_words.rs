@@ -235,11 +235,31 @@ fn an_interruption_at_a_question_ends_the_program() {
     let foreseen = serde_json::json!({
         "dry_run": true, "app": "shop", "until_ms": 0, "environments": ["prod"], "hostnames": [], "versions": 1,
     });
-    let edge = FakeEdge::refusing("DELETE", "dry_run=true", Reply::json(200, &foreseen));
+    interrupted_at_its_question(&["delete", "app"], &foreseen);
+}
+
+#[test]
+fn a_question_says_that_visitors_are_held_on_what_goes() {
+    let version = "ab".repeat(32);
+    let foreseen = serde_json::json!({
+        "dry_run": true, "app": "shop", "version": version, "until_ms": 0, "held_in": ["prod", "eu"],
+    });
+    let shown = interrupted_at_its_question(&["delete", "ababab"], &foreseen);
+    assert!(shown.contains("at once. Visitors of prod, eu are held on it, and get what is live."), "{shown}");
+    let foreseen = serde_json::json!({
+        "dry_run": true, "app": "shop", "environment": "prod", "until_ms": 0, "environments": ["prod"],
+        "hostnames": [], "versions": 0, "pinned": [version],
+    });
+    let shown = interrupted_at_its_question(&["delete", "environment", "prod"], &foreseen);
+    assert!(shown.contains("Visitors are held on abababababab there"), "{shown}");
+}
+
+/// What a command asks on a terminal, about a deletion that the edge foresees.
+fn interrupted_at_its_question(arguments: &[&str], foreseen: &serde_json::Value) -> String {
+    let edge = FakeEdge::refusing("DELETE", "dry_run=true", Reply::json(200, foreseen));
     let project = Project::site(&edge.url());
     let ((mut outer, inner), (_outer, stdin)) = (terminal(), terminal());
-    let child =
-        project.command(&["delete", "app"]).stdin(Stdio::from(stdin)).stderr(Stdio::from(inner)).spawn().unwrap();
+    let child = project.command(arguments).stdin(Stdio::from(stdin)).stderr(Stdio::from(inner)).spawn().unwrap();
     let (mut shown, mut piece) = (String::new(), [0; 256]);
     while !shown.contains("to go on: ") {
         let count = outer.read(&mut piece).unwrap();
@@ -248,6 +268,7 @@ fn an_interruption_at_a_question_ends_the_program() {
     signal(&child, "-INT");
     let ran: Ran = child.wait_with_output().unwrap().into();
     assert_eq!(ran.code, Some(130), "{shown}");
+    shown
 }
 
 /// What stands on a terminal of 30 lines with 120 columns after `text` was written to it.
