@@ -85,13 +85,9 @@ use renewal::Renewal;
 use sockets::{SocketCopies, Sockets};
 use stores::{StorePlan, Stores, cores};
 use takeover::{Arrival, Handover, HandoverParts};
-use threads::{Serving, Threads};
+use threads::{Serving, Threads, control_runtime};
 use upkeep::{load_live, start_upkeep};
 
-/// Threads that may wait for the disk, or compute, for all but requests: each keeps pages of memory that the others cannot
-/// use, and a disk gains nothing from more. None of them may wait for what needs another one, but for those that restore
-/// damaged files, which are fewer.
-const BLOCKING_THREADS: usize = 32;
 /// Longest wait of the shutdown for the last lines of the access log.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 /// Time that closing upgraded connections takes at the end of a drain, of which it is at most a quarter.
@@ -457,13 +453,6 @@ fn environments_parts(
         nodes: cluster.map(Cluster::nodes),
         runner,
     }
-}
-
-/// The threads of everything but requests.
-fn control_runtime() -> Result<Runtime, StartError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).max_blocking_threads(BLOCKING_THREADS).thread_keep_alive(threads::IDLE_TIME);
-    builder.thread_name("control").enable_all().build().map_err(StartError::Runtime)
 }
 
 /// Background work of publishing, from the start of the edge on.

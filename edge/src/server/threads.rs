@@ -1,9 +1,10 @@
-//! The threads: one for each core that serves visitors, one for the API.
+//! The threads: one for each core that serves visitors, one for the API, and those of everything else.
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::local;
 use super::sockets::Sockets;
 use crate::admin::{Admin, Via};
 use crate::blobs::Lane;
+use crate::encode::Priority;
 use crate::handler::{self, EngineService};
 use crate::listen::quic::{self, QuicSettings};
 use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, Protocol, RequestBody, Settings, WithEngine};
@@ -28,10 +30,18 @@ use crate::proxy::Chain;
 use crate::publish::Publisher;
 use crate::tls::{Certificates, ServerTls};
 
+/// The name of the threads of the control runtime, …
+const CONTROL: &str = "control";
+/// … how many there are, …
+const CONTROL_THREADS: usize = 2;
+/// … and how many of them may wait for the disk, or compute, for all but requests: each keeps pages of memory that the
+/// others cannot use, and a disk gains nothing from more. None of them may wait for what needs another one, but for those
+/// that restore damaged files, which are fewer.
+const CONTROL_BLOCKING_THREADS: usize = 32;
 /// Threads of each runtime for what waits, such as reads of a disk.
 const BLOCKING_THREADS: usize = 512;
 /// The time after which one of them ends that has nothing to do: it keeps pages of memory for as long as it is there.
-pub(super) const IDLE_TIME: Duration = Duration::from_secs(2);
+const IDLE_TIME: Duration = Duration::from_secs(2);
 
 /// The services of the threads.
 pub(super) struct Serving {
@@ -92,7 +102,7 @@ impl Threads {
             let plain = http.take().map(|(socket, settings)| (socket, settings, serving.certificates.clone()));
             let quic = http3.next();
             let serve = move || serve((socket, visitors), plain, quic, parts, port, engine);
-            threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, serve)?);
+            threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, None, serve)?);
         }
         let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
         // An archive that is unpacked as it comes has one from its first byte to its last, however slowly they come.
@@ -100,7 +110,7 @@ impl Threads {
         let blocking = BLOCKING_THREADS.saturating_add(archives_max);
         let (publisher, trusted_proxies) = (serving.publisher, serving.handler.trusted_proxies);
         let serve = move || serve_admin(admin_socket, settings, admin, publisher, local, trusted_proxies);
-        threads.push(spawn("admin", blocking, serve)?);
+        threads.push(spawn("admin", blocking, Some(Priority::Api), serve)?);
         Ok(Self(threads))
     }
 
@@ -111,15 +121,43 @@ impl Threads {
     }
 }
 
-/// Starts a thread with a runtime of its own.
-fn spawn<F>(name: &str, blocking: usize, work: F) -> Result<JoinHandle<usize>, StartError>
+/// The threads of everything but requests.
+///
+/// Two take tasks, which are short: they keep the priority of the process, as the spawner inherits it from the one that
+/// starts it, and instances from the spawner. The others store, load and check, and have less.
+pub(super) fn control_runtime() -> Result<Runtime, StartError> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(CONTROL_THREADS).max_blocking_threads(CONTROL_BLOCKING_THREADS).thread_keep_alive(IDLE_TIME);
+    // Named in the order in which they start: those for tasks come first, all of them before there is a runtime.
+    let number = AtomicUsize::new(0);
+    builder.thread_name_fn(move || {
+        let is_for_tasks = number.fetch_add(1, Ordering::Relaxed) < CONTROL_THREADS;
+        if is_for_tasks { CONTROL.to_owned() } else { format!("{CONTROL}-work") }
+    });
+    builder.on_thread_start(|| {
+        if thread::current().name() != Some(CONTROL) {
+            Priority::Low.lower();
+        }
+    });
+    builder.enable_all().build().map_err(StartError::Runtime)
+}
+
+/// Starts a thread with a runtime of its own. Where it does not serve visitors, it has that priority, and those that wait
+/// and compute for it have [`Priority::Low`].
+fn spawn<F>(name: &str, blocking: usize, priority: Option<Priority>, work: F) -> Result<JoinHandle<usize>, StartError>
 where
     F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,
 {
     let mut builder = Builder::new_current_thread();
     builder.max_blocking_threads(blocking).thread_keep_alive(IDLE_TIME).enable_all();
+    if priority.is_some() {
+        builder.thread_name(format!("{name}-work")).on_thread_start(|| Priority::Low.lower());
+    }
     let runtime: Runtime = builder.build().map_err(StartError::Runtime)?;
     let run = move || {
+        if let Some(priority) = priority {
+            priority.lower();
+        }
         let cut = LocalSet::new().block_on(&runtime, async { work().await });
         // Reads of a disk that nobody waits for any more do not hold the end up.
         runtime.shutdown_background();

@@ -117,6 +117,19 @@ impl Process {
         self.signal("-CONT");
     }
 
+    /// The threads that it has now, with their nice values, where 0 is usual and 19 the lowest priority.
+    pub(crate) fn threads(&self) -> Vec<(String, i32)> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // One may end meanwhile.
+        let stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        let read = |stat: String| {
+            let (name, fields) = stat.split_once(" (").unwrap().1.rsplit_once(") ").unwrap();
+            // proc(5): the nineteenth field, of which the first two are cut off.
+            (name.to_owned(), fields.split(' ').nth(16).unwrap().parse().unwrap())
+        };
+        stats.map(read).collect()
+    }
+
     /// A line of `/proc/PID/status` that tells an amount of memory, in bytes.
     fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -30,6 +30,7 @@ mod process_memory;
 mod restore;
 mod s3;
 pub(crate) mod safekeeping;
+mod thread_priorities;
 mod withdraw;
 
 use crate::support::{Files, Got, RunningEdge, got, manifest};

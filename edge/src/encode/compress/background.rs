@@ -12,12 +12,12 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::encode::encode;
 use super::fill::{fill, fill_file};
 use super::large::{self, LARGE_BYTES_MIN};
-use super::pool::{Pool, Priority};
+use super::pool::Pool;
 use super::queue::{Entry, WentLive, queue};
 use crate::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog, pointer};
-use crate::encode::Dictionaries;
+use crate::encode::{Dictionaries, Priority};
 use crate::ledger::Error;
 use crate::live::DictionaryMiss;
 

@@ -163,8 +163,8 @@ pub(super) async fn decodes_to(
 #[cfg(test)]
 mod tests {
     use super::super::encode::decoded_digest;
-    use super::super::pool::Priority;
     use super::*;
+    use crate::encode::Priority;
 
     #[tokio::test]
     async fn a_file_that_is_compressed_as_it_is_read_decodes_to_itself() {

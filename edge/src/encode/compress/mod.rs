@@ -13,7 +13,7 @@ mod small;
 mod tests;
 
 pub use background::{Background, BackgroundParts};
-pub(crate) use pool::{Pool, Priority, length_of};
+pub(crate) use pool::{Pool, length_of};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};

@@ -9,30 +9,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::blobs::{Lane, Lanes};
+use crate::encode::Priority;
 
 /// What a job counts at least.
 const JOB_BYTES_MIN: u64 = 4 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
-
-/// The priority of a pool's threads; a thread that serves always comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Priority {
-    /// Less than what serves: a push waits for it.
-    Low,
-    /// Idle time only: nobody waits for it.
-    Lowest,
-}
-
-impl Priority {
-    /// As the system counts, where 0 is usual and 19 the lowest.
-    const fn nice(self) -> i32 {
-        match self {
-            Self::Low => 10,
-            Self::Lowest => 19,
-        }
-    }
-}
 
 /// Threads that work off jobs: those of one app in their order, and apps in turns, each as many bytes (law 11). Cheap to
 /// clone; the threads end with the last clone.
@@ -91,7 +73,7 @@ impl Pool {
         for number in 0..threads.max(1) {
             let queue = Arc::clone(&queue);
             let work = move || {
-                lower_priority(priority);
+                priority.lower();
                 while let Some(job) = queue.next() {
                     // What one app's file does to an encoder must not take the thread from all others.
                     if catch_unwind(AssertUnwindSafe(job)).is_err() {
@@ -150,13 +132,6 @@ impl Pool {
 /// The length of bytes in memory.
 pub(crate) fn length_of(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-/// On Linux the priority belongs to the thread that asks, and every thread may lower its own.
-fn lower_priority(priority: Priority) {
-    if let Err(error) = rustix::process::setpriority_process(None, priority.nice()) {
-        tracing::warn!(%error, "compressing runs at the priority of everything else");
-    }
 }
 
 #[cfg(test)]
@@ -243,9 +218,9 @@ mod tests {
     async fn the_threads_of_a_pool_have_its_priority_and_no_other_thread_has() {
         let own = || rustix::process::getpriority_process(None).unwrap();
         let before = own();
-        for priority in [Priority::Low, Priority::Lowest] {
+        for (priority, nice) in [(Priority::Low, 15), (Priority::Lowest, 19)] {
             let pool = Pool::new("test", 1, priority);
-            assert_eq!(pool.run(1, own).await, Some(priority.nice()));
+            assert_eq!(pool.run(1, own).await, Some(nice));
         }
         assert_eq!(own(), before);
     }

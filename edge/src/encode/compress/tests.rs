@@ -9,8 +9,9 @@ use devanture_config::{AppName, Digest, Manifest};
 use futures_util::future::{Either, join_all};
 
 use super::fill::fill;
-use super::{Made, Pool, Priority, TINY_FILES_MAX, Work, quick};
+use super::{Made, Pool, TINY_FILES_MAX, Work, quick};
 use crate::blobs::{self, Blobs, Key, Lane};
+use crate::encode::Priority;
 
 /// Text of this length that no other call makes.
 fn text(length: usize, seed: usize) -> Bytes {
