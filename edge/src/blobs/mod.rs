@@ -124,6 +124,9 @@ async fn read_on_a_thread(read: impl FnOnce() -> std::io::Result<Bytes> + Send +
     tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other).flatten()
 }
 
+/// Variants that were opened as one file, and where each begins.
+pub type OpenedTogether = (Arc<dyn ReadAt>, Vec<u64>);
+
 /// A store of immutable bytes. Every put is idempotent; what was put is durable when the call returns.
 #[async_trait]
 pub trait Blobs: Send + Sync {
@@ -323,6 +326,19 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// As [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
+
+    /// Opens small variants of a blob, those with these hashes, as one file, and says where in it each begins. All their
+    /// bytes are checked. `None` where they are not as they are sought, or each is to be opened alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn open_together(
+        &self,
+        _blob: Digest,
+        _sought: Vec<(Form, Digest)>,
+    ) -> Result<Option<OpenedTogether>, Error> {
+        Ok(None)
+    }
 
     /// Reads all bytes of `key` from the disk, so many in a second at most, and checks its hash. Returns their number.
     ///

@@ -148,8 +148,8 @@ impl Body {
     pub(super) fn whole(source: &Source, size: u64) -> Self {
         match source {
             Source::Memory(bytes) => Self::full(bytes.clone()),
-            Source::Stored(_) if size == 0 => Self::empty(),
-            Source::Stored(_) => Self::span(source, (0, size - 1)),
+            Source::Stored(..) if size == 0 => Self::empty(),
+            Source::Stored(..) => Self::span(source, (0, size - 1)),
         }
     }
 
@@ -157,7 +157,9 @@ impl Body {
     pub(super) fn span(source: &Source, span: Span) -> Self {
         match source {
             Source::Memory(bytes) => Self::full(slice(bytes, span)),
-            Source::Stored(file) => Self::segments(Some(Arc::clone(file)), VecDeque::from([stored(span)])),
+            Source::Stored(file, begin) => {
+                Self::segments(Some(Arc::clone(file)), VecDeque::from([stored(*begin, span)]))
+            }
         }
     }
 
@@ -168,13 +170,13 @@ impl Body {
             queue.push_back(Segment::Bytes(parts.part_head(number == 0, *span).into()));
             queue.push_back(match source {
                 Source::Memory(bytes) => Segment::Bytes(slice(bytes, *span)),
-                Source::Stored(_) => stored(*span),
+                Source::Stored(_, begin) => stored(*begin, *span),
             });
         }
         queue.push_back(Segment::Bytes(parts.end().into()));
         let file = match source {
             Source::Memory(_) => None,
-            Source::Stored(file) => Some(Arc::clone(file)),
+            Source::Stored(file, _) => Some(Arc::clone(file)),
         };
         Self::segments(file, queue)
     }
@@ -199,8 +201,9 @@ fn slice(bytes: &Bytes, (first, last): Span) -> Bytes {
     bytes.slice(first.min(end)..end)
 }
 
-const fn stored((first, last): Span) -> Segment {
-    Segment::Stored { next: first, end: last.saturating_add(1) }
+/// A span of what begins there in its file.
+const fn stored(begin: u64, (first, last): Span) -> Segment {
+    Segment::Stored { next: begin.saturating_add(first), end: begin.saturating_add(last).saturating_add(1) }
 }
 
 impl Segment {
@@ -343,9 +346,15 @@ mod tests {
         }
     }
 
-    fn both(length: usize) -> (Vec<u8>, [Source; 2]) {
+    /// Bytes in memory, in a file of their own, and in one with others before and after them.
+    fn everywhere(length: usize) -> (Vec<u8>, [Source; 3]) {
         let bytes: Vec<u8> = (0..length).map(|n| u8::try_from(n % 251).unwrap()).collect();
-        let sources = [Source::Memory(bytes.clone().into()), Source::Stored(Arc::new(Stored(bytes.clone())))];
+        let among_others = [b"before", &*bytes, b"after"].concat();
+        let sources = [
+            Source::Memory(bytes.clone().into()),
+            Source::Stored(Arc::new(Stored(bytes.clone())), 0),
+            Source::Stored(Arc::new(Stored(among_others)), 6),
+        ];
         (bytes, sources)
     }
 
@@ -360,7 +369,7 @@ mod tests {
     async fn memory_and_store_give_the_same_bytes() {
         let piece = usize::try_from(PIECE_BYTES).unwrap();
         for length in [0, 1, 1_000, piece - 1, piece, piece + 1, 64 * 1024, 64 * 1024 + 1, 2 * piece, 400_000] {
-            let (bytes, sources) = both(length);
+            let (bytes, sources) = everywhere(length);
             for source in &sources {
                 assert_eq!(collected(Body::whole(source, length as u64)).await, bytes);
                 if length > 2 {
@@ -372,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn parts_have_the_length_that_was_announced() {
-        let (bytes, sources) = both(300_000);
+        let (bytes, sources) = everywhere(300_000);
         let parts = Multipart { boundary: "b", content_type: "text/plain", length: 300_000 };
         let spans = [(0, 9), (200_000, 299_999)];
         for source in &sources {
@@ -406,9 +415,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_piece_that_is_in_memory_is_not_waited_for_and_what_is_skipped_is_not_read() {
-        let (bytes, _) = both(400_000);
+        let (bytes, _) = everywhere(400_000);
         let file = Arc::new(Patchy { whole: Stored(bytes.clone()), waited: Mutex::default() });
-        let source = Source::Stored(Arc::<Patchy>::clone(&file));
+        let source = Source::Stored(Arc::<Patchy>::clone(&file), 0);
         let span = (PIECE_BYTES, 4 * PIECE_BYTES + 9);
         let [piece, last] = [span.0, span.1].map(|place| usize::try_from(place).unwrap());
         assert_eq!(collected(Body::span(&source, span)).await, bytes[piece..=last]);
@@ -417,7 +426,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_ends_early_breaks_the_body_off() {
-        let source = Source::Stored(Arc::new(Stored(vec![1; 10])));
+        let source = Source::Stored(Arc::new(Stored(vec![1; 10])), 0);
         assert!(Body::whole(&source, 11).collect().await.is_err());
     }
 }

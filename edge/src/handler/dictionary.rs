@@ -145,19 +145,19 @@ impl SiteRequest<'_, '_> {
         }
         let known = version.deltas(dictionaries, sha256);
         let sizes =
-            || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size()));
+            || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding(), r.size()));
         if sizes().next().is_none() {
             // The code that makes deltas looks up whether there is such a dictionary: here nobody learns it.
             version.report_miss(dictionaries.blob, sha256);
             return Err(NoDelta::NotMade);
         }
-        let place = acceptable.delta_instead((plain.coding, plain.size()), sizes()).ok_or(NoDelta::NotPreferred)?;
+        let place = acceptable.delta_instead((plain.coding(), plain.size()), sizes()).ok_or(NoDelta::NotPreferred)?;
         known.clone().nth(place).ok_or(NoDelta::NotMade)
     }
 
     /// Counts an answer that is sent as a delta instead of as `plain`.
     pub(super) fn count_delta(&self, version: &Version, plain: &Representation, sent: &Representation) {
-        let form = match sent.coding {
+        let form = match sent.coding() {
             Coding::Dcb => 0,
             Coding::Dcz => 1,
             _ => return,

@@ -124,7 +124,7 @@ impl SiteRequest<'_, '_> {
         let validators = Validators {
             etag: chosen.head.etag().as_str(),
             last_modified: self.current.last_modified_s,
-            date_is_strong: chosen.coding == Coding::Identity,
+            date_is_strong: chosen.coding() == Coding::Identity,
         };
         match self.preconditions(&validators) {
             Outcome::PreconditionFailed => Err(Refused::PreconditionFailed),

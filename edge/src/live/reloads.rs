@@ -110,7 +110,49 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use devanture_config::limits::Limits;
+    use serde_json::json;
+
     use super::*;
+    use crate::blobs::ReadAt;
+    use crate::live::test_world::World;
+    use crate::version::Source;
+
+    /// The opened files of all encodings of the page of a version, and where in them these begin.
+    fn opened(version: &Version) -> Vec<(&Arc<dyn ReadAt>, u64)> {
+        let page = version.files.iter().find(|file| *file.path == *"index.html").unwrap();
+        let opened = page.representations.iter().map(|representation| match &representation.bytes {
+            Source::Stored(file, begin) => (file, *begin),
+            Source::Memory(_) => panic!("nothing is held"),
+        });
+        opened.collect()
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_loaded_again_shares_its_paths_and_what_was_opened_of_its_files() {
+        let world = World::new(&Limits { memory_bytes_max: 0, ..Limits::default() }).await;
+        let id = world.store("shop", "a page", 0, json!({})).await;
+        world.point("shop", "prod", id).await;
+        let first = Arc::clone(&world.current("shop", "prod").unwrap().version);
+        world.encode("a page").await;
+        let again = async |known: &Arc<Version>| {
+            world.loader.outdate(&id);
+            world.loader.load_again(Arc::clone(known), true).await.unwrap()
+        };
+        let second = again(&first).await;
+        let third = again(&second).await;
+        assert!(first.serial != second.serial && second.serial != third.serial);
+        for version in [&second, &third] {
+            assert!(Arc::ptr_eq(&version.indexes, &first.indexes));
+            assert!(Arc::ptr_eq(opened(version)[0].0, opened(&first)[0].0), "the page itself is what it was");
+            // The encodings share one file.
+            for ((file, begin), suffix) in opened(version).into_iter().skip(1).zip(["br", "gz", "zst"]) {
+                assert!(Arc::ptr_eq(file, opened(&second)[1].0));
+                assert_eq!(file.read_at(begin, suffix.len() * 50).unwrap(), suffix.repeat(50));
+            }
+        }
+        assert_eq!((opened(&first).len(), opened(&second).len(), opened(&third).len()), (1, 4, 4));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_version_is_loaded_at_once_and_then_after_a_rest_however_often_it_is_wanted() {

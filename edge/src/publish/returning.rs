@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use devanture_config::api::{Amount, Returning};
 use devanture_config::manifest::FileEntry;
@@ -115,7 +116,8 @@ impl Publisher {
         let from = record.as_ref().map(|record| record.from_in(Some(environment))).unwrap_or_default();
         let dictionaries = match record {
             Some(record) => {
-                let kept = kept_in(&*self.blobs, &manifest, environment, &record, &self.ledger.limits()).await?;
+                let shared = Arc::new(Manifest::clone(&manifest));
+                let kept = kept_in(&*self.blobs, &shared, environment, &record, &self.ledger.limits()).await?;
                 Some((record, kept))
             }
             None => None,

@@ -31,7 +31,8 @@ pub(super) fn media_type_of(path: &BundlePath, entry: &FileEntry, is_utf8: bool)
 async fn is_utf8(path: &BundlePath, body: &Source) -> bool {
     match body {
         Source::Memory(bytes) => charset::is_plain_utf8(path.as_str(), bytes),
-        Source::Stored(file) => {
+        // Of a file by itself: it is its first encoding.
+        Source::Stored(file, _) => {
             let (file, path) = (Arc::clone(file), path.clone());
             tokio::task::spawn_blocking(move || stored_is_utf8(&path, &*file)).await.unwrap_or(false)
         }

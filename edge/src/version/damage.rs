@@ -4,9 +4,9 @@
 use std::io::Read;
 
 use bytes::Bytes;
+use devanture_config::Digest;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::{Digest, Manifest};
 use devanture_site::negotiate::Coding;
 use devanture_site::{cache, fingerprint};
 use http::header::CONTENT_TYPE;
@@ -53,11 +53,13 @@ pub(super) const fn is_damage(error: &Error) -> bool {
     )
 }
 
-/// The files of a version that were left out.
-pub(super) fn damaged(manifest: &Manifest, files: &[ServedFile]) -> Box<[DamagedFile]> {
-    let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
-    let left_out = public.zip(files).filter(|(_, file)| file.representations.is_empty());
-    left_out.map(|((path, entry), _)| DamagedFile { path: path.as_str().into(), blob: entry.hash }).collect()
+/// Those of some files of a version that were left out.
+pub(super) fn damaged<'f>(
+    of: &'f [(BundlePath, FileEntry)],
+    files: &'f [ServedFile],
+) -> impl Iterator<Item = DamagedFile> + 'f {
+    let left_out = of.iter().zip(files).filter(|(_, file)| file.representations.is_empty());
+    left_out.map(|((path, entry), _)| DamagedFile { path: path.as_str().into(), blob: entry.hash })
 }
 
 /// Logs which files of a version are not served.
@@ -73,7 +75,7 @@ pub(super) fn log(version: &Content) {
 impl ServedFile {
     /// Whether stored bytes of it changed since they were opened.
     fn has_rotted(&self) -> bool {
-        let is_damaged = |source: &Source| matches!(source, Source::Stored(file) if file.is_damaged());
+        let is_damaged = |source: &Source| matches!(source, Source::Stored(file, _) if file.is_damaged());
         self.representations.iter().any(|representation| is_damaged(&representation.bytes))
     }
 }
@@ -131,8 +133,8 @@ impl Loader<'_> {
     }
 
     /// A file without anything to send: its path answers 503.
-    pub(super) fn without_bytes(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> ServedFile {
-        let known = self.known(number, path).map(|known| known.content_type.value().clone());
+    pub(super) fn without_bytes(&self, path: &BundlePath, entry: &FileEntry) -> ServedFile {
+        let known = self.known(path.as_str()).map(|known| known.content_type.value().clone());
         let media_type = known.unwrap_or_else(|| media_type_of(path, entry, true));
         ServedFile {
             fingerprinted: fingerprint::is_fingerprinted(path.as_str()),

@@ -227,7 +227,7 @@ impl Loader<'_> {
         let bytes = self.delta_source(at_hand).await?;
         let (size, begin) = match &bytes {
             Source::Memory(bytes) => (u64::try_from(bytes.len()).unwrap_or(u64::MAX), bytes.clone()),
-            Source::Stored(file) => {
+            Source::Stored(file, _) => {
                 let (size, file) = (file.size(), Arc::clone(file));
                 let read = tokio::task::spawn_blocking(move || file.read_at(0, DELTA_HEAD_BYTES)).await;
                 let read = read.map_err(std::io::Error::other).flatten();
@@ -254,7 +254,7 @@ impl Loader<'_> {
             let bytes = self.blobs.get(at_hand.key).await.map_err(damaged)?;
             return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes, room)));
         }
-        Ok(Source::Stored(self.blobs.open(at_hand.key).await.map_err(damaged)?))
+        Ok(Source::Stored(self.blobs.open(at_hand.key).await.map_err(damaged)?, 0))
     }
 
     /// The dictionary that pages share, as a file that no path of the bundle leads to.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use devanture_config::Digest;
+use devanture_site::negotiate::Coding;
 use http::header::{CONTENT_LENGTH, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -50,9 +51,30 @@ impl EntityTag {
 /// while; what a response is begun with, its tag included, is made at the first request.
 pub struct PreparedHead {
     tag: TagBytes,
-    length: u64,
+    of: Of,
     common: Arc<FieldList>,
     sent: OnceLock<Box<Sent>>,
+}
+
+/// The encoding and the length of what a head is of, in eight bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Of {
+    low: u32,
+    /// The bits above these: no file has a quarter of a petabyte.
+    high: u16,
+    coding: Coding,
+}
+
+impl Of {
+    #[expect(clippy::cast_possible_truncation, reason = "each has its own bits")]
+    const fn new(coding: Coding, length: u64) -> Self {
+        Self { low: length as u32, high: (length >> 32) as u16, coding }
+    }
+
+    #[inline]
+    const fn length(self) -> u64 {
+        (self.high as u64) << 32 | self.low as u64
+    }
 }
 
 /// What is made of a head that is sent.
@@ -80,27 +102,38 @@ impl Sent {
 }
 
 impl PreparedHead {
-    /// Makes a head of the hash, the length, and the shared fields.
-    pub(super) fn new(hash: &Digest, length: u64, common: Arc<FieldList>) -> Self {
+    /// Makes a head of the hash, the encoding and its length, and the shared fields.
+    pub(super) fn new(hash: &Digest, (coding, length): (Coding, u64), common: Arc<FieldList>) -> Self {
         let tag = hash.as_bytes().first_chunk().copied().unwrap_or_default();
-        Self { tag, length, common, sent: OnceLock::new() }
+        Self { tag, of: Of::new(coding, length), common, sent: OnceLock::new() }
     }
 
     /// The head of the same bytes with other shared fields.
     pub(super) const fn with(&self, common: Arc<FieldList>) -> Self {
-        Self { tag: self.tag, length: self.length, common, sent: OnceLock::new() }
+        Self { tag: self.tag, of: self.of, common, sent: OnceLock::new() }
     }
 
     /// The length of what it is the head of.
     #[inline]
     pub(super) const fn length(&self) -> u64 {
-        self.length
+        self.of.length()
+    }
+
+    /// The encoding of what it is the head of.
+    #[inline]
+    pub(super) const fn coding(&self) -> Coding {
+        self.of.coding
     }
 
     /// The entity tag.
     #[must_use]
     pub fn etag(&self) -> &EntityTag {
         &self.sent().etag
+    }
+
+    /// Whether it is the head of bytes with that hash, in that encoding and of that length.
+    pub(super) fn is_of(&self, hash: &Digest, coding: Coding, length: u64) -> bool {
+        hash.as_bytes().starts_with(&self.tag) && self.of == Of::new(coding, length)
     }
 
     /// Whether both are the heads of the same bytes.
@@ -113,7 +146,7 @@ impl PreparedHead {
         let mut map = self.common.map(version.charge());
         map.insert(VERSION_HEADER, version.value().clone());
         map.insert(ETAG, EntityTag::of(&self.tag).value());
-        map.insert(CONTENT_LENGTH, HeaderValue::from(self.length));
+        map.insert(CONTENT_LENGTH, HeaderValue::from(self.length()));
         map
     }
 
@@ -122,7 +155,7 @@ impl PreparedHead {
     pub fn error(&self, version: &VersionField) -> HeaderMap {
         let mut map = self.common.map_of_error();
         map.insert(VERSION_HEADER, version.value().clone());
-        map.insert(CONTENT_LENGTH, HeaderValue::from(self.length));
+        map.insert(CONTENT_LENGTH, HeaderValue::from(self.length()));
         map
     }
 
@@ -186,7 +219,7 @@ impl PreparedHead {
         version: &VersionField,
     ) -> Arc<engine::PreparedHead> {
         version.charge().add(MADE_BYTES);
-        let text = self.length.to_string();
+        let text = self.length().to_string();
         let length = length.then(|| (CONTENT_LENGTH.as_str(), text.as_bytes()));
         let etag = etag.then(|| (ETAG.as_str(), self.etag().as_str().as_bytes()));
         let own = length.into_iter().chain(etag);

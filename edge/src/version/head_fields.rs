@@ -39,14 +39,14 @@ pub(super) struct HeadFields<'h> {
 
 impl HeadFields<'_> {
     pub(super) fn representation(&self, at_hand: &AtHand, bytes: Source) -> Representation {
-        let head = PreparedHead::new(&at_hand.hash, at_hand.size, self.list(at_hand.coding));
-        Representation { coding: at_hand.coding, head, bytes }
+        let of = (at_hand.coding, at_hand.size);
+        Representation { head: PreparedHead::new(&at_hand.hash, of, self.list(at_hand.coding)), bytes }
     }
 
     /// The same bytes with these fields.
     pub(super) fn again(&self, known: &Representation) -> Representation {
-        let head = known.head.with(self.list(known.coding));
-        Representation { coding: known.coding, head, bytes: known.bytes.clone() }
+        let head = known.head.with(self.list(known.coding()));
+        Representation { head, bytes: known.bytes.clone() }
     }
 
     /// The fields that an encoding shares with others.

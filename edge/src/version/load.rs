@@ -1,5 +1,6 @@
 //! Loads a version: reads and checks every byte that it will serve, and prepares every head.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use devanture_config::heap::{HeapBytes, allocated};
@@ -8,7 +9,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{
     CORS_ORIGINS_MAX, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
 };
-use devanture_config::{Digest, Sha256};
+use devanture_config::{Digest, Manifest, Sha256};
 use devanture_site::negotiate::Coding;
 use devanture_site::{cache, fingerprint};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -26,7 +27,8 @@ use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
 use super::prefetch::{Prefetched, prefetch};
 use super::version_field::VersionField;
 use super::{
-    Charge, Content, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Source,
+    Charge, Content, DamagedFile, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream,
+    Source,
 };
 use super::{alone, bytes_of, choices_of, indexes, integrity};
 use crate::blobs::{Blobs, Form, Key, VariantInfo};
@@ -43,8 +45,8 @@ const STORED_FILE_BYTES: usize = 288;
 /// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
 const BYTES_BY_TEXT: usize = 4;
 
-/// A file of the manifest, with its number among the public ones.
-type Numbered<'m> = (usize, (&'m BundlePath, &'m FileEntry));
+/// The files of a version, those that were left out, and the hash and number of the dictionary that pages share.
+type Loaded = (Box<[ServedFile]>, Box<[DamagedFile]>, Option<(Sha256, u32)>);
 
 /// Loads a version.
 ///
@@ -59,6 +61,8 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let html_handling = manifest.html_handling_in(&request.serving);
     let indexes = indexes::of(&request, &manifest, html_handling).await?;
     let manifest = integrity::with_pages(blobs, &mut request, manifest).await?;
+    // Nobody else needs it any more: each file of it goes as it is loaded.
+    request.manifest = Arc::new(Manifest::of_files(BTreeMap::new()));
     if let Some(record) = &mut request.dictionaries
         && let Some(pages) = &record.pages
         && blobs.size(Key::Blob(pages.blob)).await?.is_none()
@@ -76,20 +80,20 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     }
     let (upstreams, routes) = backends(serving);
     let dictionary_fields = DictionaryFields::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
+    let managed = manifest.managed_in(serving).map(Arc::new);
     let fields = FieldPool::default();
-    let (request, manifest, memory, pool) = (&request, &*manifest, &memory, &fields);
+    let (request, memory, pool) = (&request, &memory, &fields);
     let loader = Loader {
         blobs,
         memory,
         request,
-        manifest,
+        siblings: siblings(request, &manifest),
         fields: pool,
         dictionary_fields: &dictionary_fields,
         prefetched: Mutex::default(),
     };
-    let (files, pages) = loader.files(&charge).await?;
+    let (files, damaged, pages) = loader.files(manifest, &charge).await?;
     charge.grow(bytes_of(fields.heap_bytes()))?;
-    let damaged = damage::damaged(manifest, &files);
     let content = Content {
         id: request.id,
         app: request.app.clone(),
@@ -110,7 +114,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         smoke: serving.smoke.clone().unwrap_or_default(),
         rules,
         routes,
-        managed: manifest.managed_in(serving).map(Arc::new),
+        managed,
         trusted: request.trusted,
         edge_admin: request.edge_admin,
         stored_ms: request.stored_ms,
@@ -127,7 +131,7 @@ fn residency(request: &LoadRequest, files: &[ServedFile]) -> Residency {
     let mut all = files.iter().flat_map(|file| &file.representations);
     let is_small = |size: u64| size <= request.memory_file_bytes_max;
     let had_part = request.fill == Fill::Ahead || request.memory.0.is_short();
-    let is_lean = had_part && all.any(|one| matches!(one.bytes, Source::Stored(_)) && is_small(one.size()));
+    let is_lean = had_part && all.any(|one| matches!(one.bytes, Source::Stored(..)) && is_small(one.size()));
     if is_lean { Residency::Lean } else { Residency::Full }
 }
 
@@ -135,6 +139,17 @@ fn residency(request: &LoadRequest, files: &[ServedFile]) -> Residency {
 fn backends_bytes(serving: &Serving) -> usize {
     let own = Serving { cache: None, headers: None, redirects: None, rewrites: None, ..serving.clone() };
     serde_json::to_vec(&own).map_or(0, |text| text.len().saturating_mul(BYTES_BY_TEXT))
+}
+
+/// Files of the bundle that are encodings of others, as the record has it.
+fn siblings(request: &LoadRequest, manifest: &Manifest) -> BTreeMap<BundlePath, FileEntry> {
+    let given = request.given.iter().flat_map(|(path, forms)| forms.iter().map(move |form| (path, form)));
+    let sibling = |(path, form): (&BundlePath, &Form)| {
+        let sibling: BundlePath = format!("{path}.{}", form.suffix()).parse().ok()?;
+        let entry = manifest.files.get(&sibling)?.clone();
+        Some((sibling, entry))
+    };
+    given.filter_map(sibling).collect()
 }
 
 /// The pools, and the routes that lead to them in the order in which they are asked.
@@ -170,23 +185,23 @@ fn cors(serving: &Serving) -> Vec<HeaderValue> {
 }
 
 impl Loader<'_> {
-    /// Loads every public file, and then the dictionary that pages share, which is returned with its hash and number.
-    async fn files(&self, charge: &Charge) -> Result<(Box<[ServedFile]>, Option<(Sha256, u32)>), Error> {
+    /// Loads every public file, and then the dictionary that pages share.
+    async fn files(&self, manifest: Arc<Manifest>, charge: &Charge) -> Result<Loaded, Error> {
+        // What grows is there twice for a moment, and half of it may be too much.
+        let count = manifest.files.keys().filter(|path| !path.is_private()).count();
+        let mut files: Vec<ServedFile> = Vec::with_capacity(count.saturating_add(1));
+        let mut damaged = Vec::new();
         // Private files are never read: nobody can ask for them.
-        let mut public = self.manifest.files.iter().filter(|(path, _)| !path.is_private()).enumerate();
+        let mut public = Arc::unwrap_or_clone(manifest).files.into_iter().filter(|(path, _)| !path.is_private());
         // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in
         // groups, as the futures of a hundred thousand files take more memory than the files.
         let mut next = || public.by_ref().take(FILES_AT_ONCE).collect::<Vec<_>>();
-        // What grows is there twice for a moment, and half of it may be too much.
-        let count = self.manifest.files.keys().filter(|path| !path.is_private()).count();
-        let mut files: Vec<ServedFile> = Vec::with_capacity(count.saturating_add(1));
         let mut some = next();
         let mut prefetched = self.prefetched(&some).await;
         while !some.is_empty() {
             *self.prefetched.lock() = prefetched;
             let following = next();
-            let loads: Vec<_> =
-                some.into_iter().map(|(number, (path, entry))| self.file(number, path, entry)).collect();
+            let loads: Vec<_> = some.iter().map(|(path, entry)| self.file(path, entry)).collect();
             let first = files.len();
             let load = async {
                 let mut loading = stream::iter(loads).buffered(READS_AT_ONCE);
@@ -198,9 +213,11 @@ impl Loader<'_> {
             // The disk is read for the next group while the heads of this one are made.
             let (loaded, ahead) = tokio::join!(load, self.prefetched(&following));
             loaded?;
-            (some, prefetched) = (following, ahead);
-            let taken = files.iter().skip(first).map(|file| size_of::<ServedFile>() + file.heap_bytes()).sum();
+            let new = files.get(first..).unwrap_or_default();
+            damaged.extend(damage::damaged(&some, new));
+            let taken = new.iter().map(|file| size_of::<ServedFile>() + file.heap_bytes()).sum();
             charge.grow(bytes_of(taken))?;
+            (some, prefetched) = (following, ahead);
         }
         let pages = match self.request.dictionaries.as_ref().and_then(|record| record.pages) {
             Some(pages) => self.pages_dictionary(&pages).await.map(|file| (pages.sha256, file)),
@@ -211,28 +228,28 @@ impl Loader<'_> {
             files.push(file);
             Some((sha256, number))
         });
-        Ok((files.into(), pages))
+        Ok((files.into(), damaged.into(), pages))
     }
 
     /// What the files of a group need, read ahead.
-    async fn prefetched(&self, group: &[Numbered<'_>]) -> Prefetched {
-        let entries = group.iter().map(|(_, (_, entry))| *entry);
+    async fn prefetched(&self, group: &[(BundlePath, FileEntry)]) -> Prefetched {
+        let entries = group.iter().map(|(_, entry)| entry);
         let with_deltas = self.request.dictionaries.as_ref().is_some_and(|record| !record.deltas_from.is_empty());
         prefetch(self.blobs, (self.memory, self.request.fill), entries, self.request.memory_file_bytes_max, with_deltas)
             .await
     }
 
-    async fn file(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
+    async fn file(&self, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
         // A file that is in memory already does not wait for anything: without this, a large version would not yield.
         tokio::task::consume_budget().await;
         let (body, loaded) = match self.bytes_of(path, entry).await {
             Ok(loaded) => loaded,
             Err(error) if self.request.leaves_out_damaged && damage::is_damage(&error) => {
-                return Ok(self.without_bytes(number, path, entry));
+                return Ok(self.without_bytes(path, entry));
             }
             Err(error) => return Err(error),
         };
-        let media_type = match self.known(number, path) {
+        let media_type = match self.known(path.as_str()) {
             Some(known) => known.content_type.value().clone(),
             None => media_type(path, entry, &body).await,
         };
@@ -264,9 +281,9 @@ impl Loader<'_> {
     }
 
     /// A file as it was loaded before: of one version, and so of one content.
-    pub(super) fn known(&self, number: usize, path: &BundlePath) -> Option<&ServedFile> {
+    pub(super) fn known(&self, path: &str) -> Option<&ServedFile> {
         let known = self.request.known.as_ref().filter(|known| known.id == self.request.id)?;
-        known.files.get(number).filter(|file| *file.path == *path.as_str())
+        known.file(known.indexes.paths.exact(path)?).filter(|file| *file.path == *path)
     }
 
     /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
@@ -274,7 +291,7 @@ impl Loader<'_> {
         let mut found: Vec<AtHand> = Vec::new();
         for form in self.request.given.get(path).into_iter().flatten() {
             let sibling: Option<BundlePath> = format!("{path}.{}", form.suffix()).parse().ok();
-            if let Some(sibling) = sibling.and_then(|sibling| self.manifest.files.get(&sibling)) {
+            if let Some(sibling) = sibling.and_then(|sibling| self.siblings.get(&sibling)) {
                 let key = Key::Blob(sibling.hash);
                 found.push(AtHand { coding: coding(*form), size: sibling.size, hash: sibling.hash, key });
             }
@@ -315,7 +332,9 @@ impl HeapBytes for Representation {
         match &self.bytes {
             // The bytes themselves, and what holds them, are counted where they are held.
             Source::Memory(_) => HANDLE_BYTES,
-            Source::Stored(file) => STORED_FILE_BYTES.saturating_add(file.held_bytes()),
+            Source::Stored(file, 0) => STORED_FILE_BYTES.saturating_add(file.held_bytes()),
+            // That is counted with the one that begins the file.
+            Source::Stored(..) => HANDLE_BYTES,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::Serving;
 use devanture_config::{AppName, Digest, Manifest, VersionId};
@@ -95,7 +96,8 @@ pub(super) struct Loader<'l> {
     pub(super) blobs: &'l dyn Blobs,
     pub(super) memory: &'l Arc<AppMemory>,
     pub(super) request: &'l LoadRequest,
-    pub(super) manifest: &'l Manifest,
+    /// Files of the bundle that are encodings of others.
+    pub(super) siblings: BTreeMap<BundlePath, FileEntry>,
     pub(super) fields: &'l FieldPool,
     pub(super) dictionary_fields: &'l DictionaryFields,
     pub(super) prefetched: Mutex<Prefetched>,

@@ -62,14 +62,12 @@ use crate::telemetry::{RequestMetrics, Tally};
 pub enum Source {
     /// Held in memory.
     Memory(Bytes),
-    /// Read from the store as it is sent.
-    Stored(Arc<dyn ReadAt>),
+    /// Read from the store as it is sent: what of the file begins there. Short encodings of one file share one.
+    Stored(Arc<dyn ReadAt>, u64),
 }
 
 /// One encoding of one file, ready to be sent.
 pub struct Representation {
-    /// Its encoding.
-    pub coding: Coding,
     /// The fields of its answers.
     pub head: PreparedHead,
     /// Its bytes.
@@ -77,6 +75,13 @@ pub struct Representation {
 }
 
 impl Representation {
+    /// Its encoding.
+    #[inline]
+    #[must_use]
+    pub const fn coding(&self) -> Coding {
+        self.head.coding()
+    }
+
     /// Its length in bytes.
     #[inline]
     #[must_use]
@@ -114,7 +119,7 @@ impl ServedFile {
     #[inline]
     pub fn available(&self) -> impl ExactSizeIterator<Item = (Coding, u64)> + Clone {
         let choices = self.representations.get(..usize::from(self.choices)).unwrap_or_default();
-        choices.iter().map(|representation| (representation.coding, representation.size()))
+        choices.iter().map(|representation| (representation.coding(), representation.size()))
     }
 }
 
@@ -334,6 +339,6 @@ mod tests {
     #[test]
     fn a_file_that_nobody_requests_takes_little_memory() {
         assert!(size_of::<ServedFile>() <= 64, "{}", size_of::<ServedFile>());
-        assert!(size_of::<Representation>() <= 88, "{}", size_of::<Representation>());
+        assert!(size_of::<Representation>() <= 80, "{}", size_of::<Representation>());
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Folder {
     opened: durable::Identity,
     locks: [Mutex<()>; 256],
     verified: Mutex<Verified>,
-    handles: Handles,
+    pub(super) handles: Handles,
     /// The turns of reads for those who wait for an answer.
     pub(super) reads: Arc<Turns>,
     pub(super) damages: AtomicU64,

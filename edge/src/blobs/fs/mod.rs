@@ -15,6 +15,7 @@ mod removal;
 mod replacing;
 #[cfg(test)]
 mod tests;
+mod together;
 mod tree;
 mod usage;
 mod variants;
@@ -35,8 +36,8 @@ use folder::{Folder, digest_of};
 use opened::OpenedFile;
 
 use super::{
-    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, Lane, NewDelta, Quality, ReadAt, StoredVariant, Turns,
-    UnnamedUpload, Upload, VariantInfo,
+    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, Lane, NewDelta, OpenedTogether, Quality, ReadAt, StoredVariant,
+    Turns, UnnamedUpload, Upload, VariantInfo,
 };
 use crate::durable::{Draft, failed};
 
@@ -249,6 +250,17 @@ impl Blobs for FileBlobs {
         let Disk { folder, lane, .. } = &self.disk;
         let form = if let Key::Variant(_, form) = key { Some(form) } else { None };
         Ok(Arc::new(OpenedFile { checked, folder: Arc::clone(folder), lane: *lane, form }))
+    }
+
+    async fn open_together(&self, blob: Digest, sought: Vec<(Form, Digest)>) -> Result<Option<OpenedTogether>, Error> {
+        let Some(form) = sought.first().map(|(form, _)| *form) else { return Ok(None) };
+        let Some((checked, begins)) = self.with(move |folder| folder.open_together(blob, &sought)).await? else {
+            return Ok(None);
+        };
+        let Disk { folder, lane, .. } = &self.disk;
+        // Whichever of them is damaged takes the others along, as they stand in one file.
+        let file = OpenedFile { checked, folder: Arc::clone(folder), lane: *lane, form: Some(form) };
+        Ok(Some((Arc::new(file), begins)))
     }
 
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {

@@ -35,8 +35,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::fs::FileBlobs;
 use super::{
-    Blobs, Bounds, DeltaInfo, Error, FetchReport, Form, Key, Lane, NewDelta, Quality, ReadAt, StoredVariant,
-    UnnamedUpload, Upload, VariantInfo,
+    Blobs, Bounds, DeltaInfo, Error, FetchReport, Form, Key, Lane, NewDelta, OpenedTogether, Quality, ReadAt,
+    StoredVariant, UnnamedUpload, Upload, VariantInfo,
 };
 use crate::s3::Bucket;
 pub use eviction::EvictReport;
@@ -160,6 +160,11 @@ impl Blobs for TieredBlobs {
 
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error> {
         self.open_one(key).await
+    }
+
+    async fn open_together(&self, blob: Digest, sought: Vec<(Form, Digest)>) -> Result<Option<OpenedTogether>, Error> {
+        self.shared.uses.note(Key::Blob(blob));
+        self.local.open_together(blob, sought).await
     }
 
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {

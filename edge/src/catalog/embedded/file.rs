@@ -26,7 +26,7 @@ pub(super) const META_REVISION: &str = "revision";
 /// The number of the layout that this program knows.
 const FORMAT: u64 = 1;
 /// Bytes that the database may cache. Records are small and the system caches the file too.
-const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The length of a revision before a value.
 const REVISION_BYTES: usize = 8;
 

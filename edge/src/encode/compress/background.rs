@@ -1,6 +1,6 @@
 //! The pass behind the switch: deltas that are not there yet, and variants and deltas at the best level.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -200,8 +200,7 @@ impl Remaker {
         let key = records::version_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(0) };
         let record = records::read::<VersionRecord>(&key, &stored)?;
-        let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
+        let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
         let key = records::dictionaries_key(app, &version);
         let dictionaries = self.catalog.get(&key).await?;
         let pages = dictionaries.and_then(|record| records::read::<DictionariesRecord>(&key, &record).ok()?.pages);
@@ -210,22 +209,27 @@ impl Remaker {
             None => 0,
         };
         let hashed = record.hashed_pages(&manifest);
-        let hashed = fill(&*self.blobs, pool, &hashed, &BTreeMap::new(), self.file_bytes_max).await?;
-        Ok(of_pages + hashed + fill(&*self.blobs, pool, &manifest, &record.given, self.file_bytes_max).await?)
+        let hashed = fill(&*self.blobs, pool, hashed, &BTreeMap::new(), self.file_bytes_max).await?;
+        Ok(of_pages + hashed + fill(&*self.blobs, pool, manifest, &record.given, self.file_bytes_max).await?)
+    }
+
+    /// The manifest of a version; `None` if it cannot be read, which is reported where it is served.
+    async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        Ok(Manifest::parse(&canonical).ok())
     }
 
     /// Remakes what was made quickly of a version and of its pages with hashes. Returns how many variants.
     async fn remake(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
-        let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
+        let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
         let key = records::version_key(app, &version);
         let stored = self.catalog.get(&key).await?;
         let record = stored.map(|stored| records::read::<VersionRecord>(&key, &stored)).transpose()?;
         let of_pages = match record.map(|record| record.hashed_pages(&manifest)) {
-            Some(pages) => remake_files(&*self.blobs, pool, &pages).await?,
+            Some(pages) => remake_files(&*self.blobs, pool, pages).await?,
             None => 0,
         };
-        Ok(of_pages + remake_files(&*self.blobs, pool, &manifest).await?)
+        Ok(of_pages + remake_files(&*self.blobs, pool, manifest).await?)
     }
 
     async fn is_live(
@@ -257,9 +261,10 @@ impl Remaker {
     }
 }
 
-async fn remake_files(blobs: &dyn Blobs, pool: &Pool, manifest: &Manifest) -> Result<usize, blobs::Error> {
-    let digests: BTreeSet<Digest> = manifest.files.values().map(|file| file.hash).collect();
-    let digests: Vec<Digest> = digests.into_iter().collect();
+async fn remake_files(blobs: &dyn Blobs, pool: &Pool, manifest: Manifest) -> Result<usize, blobs::Error> {
+    let mut digests: Vec<Digest> = manifest.files.into_values().map(|file| file.hash).collect();
+    digests.sort_unstable();
+    digests.dedup();
     let mut variants = 0;
     // In groups, as the futures of a hundred thousand files take more memory than all else about them.
     for group in digests.chunks(FILES_OF_GROUP) {

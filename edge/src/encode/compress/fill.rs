@@ -20,11 +20,13 @@ use crate::ledger::Error;
 pub(super) async fn fill(
     blobs: &dyn Blobs,
     pool: &Pool,
-    manifest: &Manifest,
+    manifest: Manifest,
     given: &BTreeMap<BundlePath, Vec<Form>>,
     file_bytes_max: u64,
 ) -> Result<usize, Error> {
-    let mut files = lacking_forms(manifest, given, |_| true);
+    let mut files = lacking_forms(&manifest, given, |_| true);
+    // Making takes long, and needs no more of it.
+    drop(manifest);
     files.retain(|_, (size, _)| *size <= file_bytes_max);
     let lacking = blobs.lacking_variants(files.keys().copied().collect()).await?;
     let lacking = lacking.into_iter().filter_map(|digest| Some((digest, files.remove(&digest)?)));

@@ -75,7 +75,7 @@ async fn a_push_does_not_wait_for_very_many_files_of_one_packet_and_the_pass_beh
     let made = quick_pass(&blobs, &pool, &"shop".parse().unwrap(), &manifest).await;
     assert_eq!((made.files, made.later), (1, TINY_FILES_MAX + 1));
     assert_eq!(blobs.lacking_variants(digests.clone()).await.unwrap().len(), made.later);
-    let filled = fill(&*blobs, &pool, &manifest, &std::collections::BTreeMap::new(), u64::MAX).await.unwrap();
+    let filled = fill(&*blobs, &pool, manifest, &std::collections::BTreeMap::new(), u64::MAX).await.unwrap();
     assert!(filled >= made.later && blobs.lacking_variants(digests).await.unwrap().is_empty());
 }
 

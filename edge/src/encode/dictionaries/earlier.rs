@@ -16,7 +16,7 @@ const FILES_MAX: usize = 20_000;
 
 /// A version that was live.
 pub(super) struct Side {
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Arc<Manifest>,
     pub(super) record: DictionariesRecord,
     pub(super) named: Named,
     /// Its files that browsers kept, in the environment in which it was live.
@@ -83,7 +83,7 @@ mod tests {
         let entry = FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
         let files = (0..files).map(|number| (format!("{number}.txt").parse().unwrap(), entry.clone())).collect();
         let (record, named, kept) = (DictionariesRecord::default(), Named::default(), KeptFiles::default());
-        Arc::new(Side { manifest: Manifest::of_files(files), record, named, kept })
+        Arc::new(Side { manifest: Arc::new(Manifest::of_files(files)), record, named, kept })
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A version as visitors of one environment get it: pages that have hashes are in the place of those of the bundle.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
@@ -22,14 +23,14 @@ impl Dictionaries {
         manifest: &Manifest,
         given: &BTreeMap<BundlePath, Vec<Form>>,
         integrity: &[IntegrityPages],
-    ) -> Result<Option<(Manifest, Given)>, Error> {
+    ) -> Result<Option<(Arc<Manifest>, Given)>, Error> {
         let mut pages = IntegrityPages::of_table(integrity, manifest, environment.as_str());
         if pages.pages.is_empty() {
             return Ok(None);
         }
         let mut forms = given.clone();
         let with_pages = put_hashed_pages(&*self.blobs, manifest, &mut pages, &mut forms).await?;
-        Ok(with_pages.map(|manifest| (manifest, Given { forms, ..Given::default() })))
+        Ok(with_pages.map(|manifest| (Arc::new(manifest), Given { forms, ..Given::default() })))
     }
 
     /// The pages with hashes of a version, of all its environments.

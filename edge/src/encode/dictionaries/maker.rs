@@ -48,7 +48,7 @@ pub(crate) struct Pass<'p> {
     /// The version.
     pub(crate) version: VersionId,
     /// Its files.
-    pub(crate) manifest: &'p Manifest,
+    pub(crate) manifest: &'p Arc<Manifest>,
     /// Its encodings that came with it, and its pages with hashes.
     pub(crate) given: &'p Given,
     /// Where it is done.
@@ -99,9 +99,9 @@ impl Dictionaries {
     }
 
     /// A manifest; `None` if it cannot be read, which is reported where it is served.
-    pub(super) async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
+    pub(super) async fn manifest(&self, version: VersionId) -> Result<Option<Arc<Manifest>>, Error> {
         let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        Ok(Manifest::parse(&canonical).ok())
+        Ok(Manifest::parse(&canonical).ok().map(Arc::new))
     }
 
     /// The bytes of a file of `size` bytes as they travel at best to a browser that has nothing.

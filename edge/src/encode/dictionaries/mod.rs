@@ -256,16 +256,16 @@ impl Dictionaries {
     /// there was no time to find out.
     async fn public<'m>(
         &self,
-        manifest: &'m Manifest,
+        manifest: &'m Arc<Manifest>,
         given: &BTreeMap<BundlePath, Vec<Form>>,
         only: Option<Digest>,
         deadline: Option<Instant>,
     ) -> Result<Option<Public<'m>>, Error> {
         let rule_files = RuleFiles::read(&*self.blobs, manifest).await?;
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
-        let copy = manifest.clone();
+        let shared = Arc::clone(manifest);
         // Thousands of rules are read and compared with many thousands of paths: not on a thread that others wait for.
-        let find = move || Closed::find(rule_files.restricted(&copy, rules_max).as_ref(), &copy, only, deadline);
+        let find = move || Closed::find(rule_files.restricted(&shared, rules_max).as_ref(), &shared, only, deadline);
         let closed = tokio::task::spawn_blocking(find).await.map_err(|error| lost(&error))?;
         Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }

@@ -31,15 +31,14 @@ const FILES_IN_A_ROW: usize = 64;
 /// Where the store fails.
 pub(crate) async fn kept_in(
     blobs: &dyn Blobs,
-    manifest: &Manifest,
+    manifest: &Arc<Manifest>,
     environment: &PlaceName,
     record: &DictionariesRecord,
     limits: &Limits,
 ) -> Result<KeptFiles, Error> {
     let (files, serving) = (RuleFiles::read(blobs, manifest).await?, manifest.serving_for(environment.as_str()));
     let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
-    let manifest = Arc::new(manifest.clone());
-    let compiled = files.compiled(&manifest, &serving, rules_max, Some(record)).await;
+    let compiled = files.compiled(manifest, &serving, rules_max, Some(record)).await;
     compiled.map(|(_, kept)| kept).map_err(|error| lost(&error))
 }
 

@@ -97,3 +97,65 @@ async fn a_small_variant_that_is_open_stays_readable_and_is_damaged_when_it_chan
     let quarantined = files(&harness.data.path().join("quarantine"));
     assert_eq!(quarantined, [format!("variant-{digest}.index")].into());
 }
+
+/// Variants as they are sought: by their forms and hashes.
+fn sought(contents: &[Bytes; 3], numbers: &[usize]) -> Vec<(Form, Digest)> {
+    numbers.iter().map(|number| (FORMS[*number], Digest::of(&contents[*number]))).collect()
+}
+
+#[tokio::test]
+async fn small_variants_are_opened_as_one_file_that_stays_readable_when_one_of_them_is_replaced() {
+    let harness = InAFolder::start().await;
+    let (digest, contents) = stored(&harness, [1_000, 2_000, 300]).await;
+    let mut opened = Vec::new();
+    for numbers in [&[0, 1, 2][..], &[2, 0], &[1]] {
+        let together = harness.store.open_together(digest, sought(&contents, numbers)).await.unwrap();
+        opened.push((numbers, together.unwrap()));
+    }
+    harness.store.put_variants(digest, vec![(Form::Gz, Quality::Best, sample(3, 10))]).await.unwrap();
+    for (numbers, (file, begins)) in &opened {
+        for (number, begin) in numbers.iter().zip(begins) {
+            assert_eq!(file.read_at(*begin, contents[*number].len()).unwrap(), contents[*number], "{numbers:?}");
+        }
+    }
+    let again = async |numbers: &[usize]| {
+        let together = harness.store.open_together(digest, sought(&contents, numbers)).await.unwrap();
+        together.is_some()
+    };
+    assert!(!again(&[0, 1]).await, "one of them is another one by now");
+    assert!(again(&[0, 2]).await);
+}
+
+#[tokio::test]
+async fn variants_that_stand_elsewhere_or_nowhere_are_opened_alone() {
+    let harness = InAFolder::start().await;
+    let (digest, contents) = stored(&harness, [100, 200, 9_000]).await;
+    let opened = async |blob: Digest, numbers: &[usize]| {
+        let together = harness.store.open_together(blob, sought(&contents, numbers)).await.unwrap();
+        together.is_some()
+    };
+    assert!(opened(digest, &[0, 1]).await);
+    assert!(!opened(digest, &[0, 2]).await && !opened(digest, &[]).await);
+    assert!(!opened(Digest::of(b"none"), &[0, 1]).await);
+}
+
+#[tokio::test]
+async fn law_4_damage_in_variants_that_are_opened_as_one_is_never_given_out_and_all_are_made_again() {
+    for is_open in [true, false] {
+        let harness = InAFolder::start().await;
+        let (digest, contents) = stored(&harness, [1_000, 2_000, 300]).await;
+        let open = async || harness.store.open_together(digest, sought(&contents, &[0, 1, 2])).await.unwrap();
+        let before = if is_open { open().await } else { None };
+        let path = index_of(&harness, digest);
+        let mut index = std::fs::read(&path).unwrap();
+        *index.last_mut().unwrap() ^= 1;
+        overwrite(&path, &index);
+        match before {
+            Some((file, begins)) => {
+                assert_eq!(file.read_at(begins[0], 10).unwrap_err().kind(), ErrorKind::InvalidData);
+                assert!(file.is_damaged() && harness.store.lacks_variants(digest).await.unwrap());
+            }
+            None => assert!(open().await.is_none()),
+        }
+    }
+}
