@@ -109,8 +109,13 @@ impl Running {
         let mut found = Vec::new();
         let damaged: Vec<&str> = self.health.lines().filter_map(|line| line.strip_prefix("damaged: ")).collect();
         let advice = "`devanture-edge verify` names the files; docs/runbooks/damaged-files.md says what to do";
+        let replaced = "move the file back, or restore it and start the edge again: docs/runbooks/catalog-replaced.md";
         match names {
-            Names::Shown => found.extend(damaged.iter().map(|what| Finding::fail("health", *what, advice))),
+            Names::Shown => found.extend(damaged.iter().map(|what| {
+                let is_of_catalog = scrape::value(&self.metrics, "devanture_catalog_replaced", "") == Some(1.0);
+                let advice = if is_of_catalog && what.contains("catalog") { replaced } else { advice };
+                Finding::fail("health", *what, advice)
+            })),
             Names::Counted if damaged.is_empty() => {}
             Names::Counted => {
                 found.push(Finding::fail("health", format!("{} lines about damage", damaged.len()), advice));
@@ -122,6 +127,13 @@ impl Running {
         }
         if let Some(line) = self.health.lines().find(|line| line.starts_with("loading: ")) {
             found.push(Finding::warn("health", line, "it serves; wait until all versions are loaded"));
+        }
+        let quarantined =
+            scrape::value(&self.metrics, "devanture_stored_files", "kind=\"quarantine\"").unwrap_or_default();
+        if quarantined > 0.0 {
+            let advice =
+                "`devanture-edge verify` says which versions lack them, and docs/runbooks/quarantine.md what to do";
+            found.push(Finding::warn("health", format!("files that were set aside as damaged: {quarantined}"), advice));
         }
         if found.is_empty() {
             found.push(Finding::ok("health", "ready"));
@@ -178,5 +190,23 @@ mod tests {
         assert_eq!(of(NOT_READY), [Level::Fail]);
         assert_eq!(of("ready\n"), [Level::Ok]);
         assert_eq!(of("ready\nloading: 1 of 2 live versions\n"), [Level::Warn]);
+    }
+
+    #[test]
+    fn damage_is_found_with_what_to_do_about_it() {
+        let (of_catalog, of_files) = ("damaged: data/catalog.redb was moved", "damaged: version 12 of shop in prod");
+        let of = |metrics: &str, health: &str| {
+            let health = format!("ready\n{health}\n");
+            let running = Running { socket: PathBuf::new(), metrics: metrics.to_owned(), health };
+            let found = running.health_findings(Names::Shown).remove(0);
+            (found.level, found.advice.unwrap_or_default())
+        };
+        let (level, advice) = of("devanture_catalog_replaced 1\n", of_catalog);
+        assert!(level == Level::Fail && advice.contains("catalog-replaced.md"), "{advice}");
+        let (level, advice) = of("devanture_catalog_replaced 0\n", of_files);
+        assert!(level == Level::Fail && advice.contains("damaged-files.md"), "{advice}");
+        let (level, advice) = of("devanture_stored_files{kind=\"quarantine\"} 3\n", "");
+        assert!(level == Level::Warn && advice.contains("quarantine.md"), "{advice}");
+        assert_eq!(of("devanture_stored_files{kind=\"quarantine\"} 0\n", "").0, Level::Ok);
     }
 }

@@ -160,7 +160,7 @@ impl Publisher {
         // Before the answer says what is there: it stays there until the push has ended.
         let lease = self.ledger.leases.bundle(*version, manifest).await;
         let (_, missing) = self.missing_of(app, own).await?;
-        self.check_free_space(app, *version, missing.is_empty()).await?;
+        self.check_room(app, *version, missing.is_empty()).await?;
         let live = match &options.alias {
             Some(alias) => self.environments.aliased(app, alias).await?,
             None => self.ledger.live_version_id(app, environment).await?,
@@ -220,9 +220,13 @@ impl Publisher {
 
     /// Checks that there is room for what a push brings, before any of it is sent; a version that is stored already
     /// needs none.
-    async fn check_free_space(&self, app: &AppName, version: VersionId, is_whole: bool) -> Result<(), Error> {
-        let is_stored = is_whole && self.ledger.catalog.get(&records::version_key(app, &version)).await?.is_some();
-        if is_stored { Ok(()) } else { self.must_have_room().await }
+    async fn check_room(&self, app: &AppName, version: VersionId, is_whole: bool) -> Result<(), Error> {
+        let is_stored = self.ledger.catalog.get(&records::version_key(app, &version)).await?.is_some();
+        if !is_stored {
+            // Its end checks this again; the files of one that is refused have no need to come.
+            self.environments.check_version_count(app).await?;
+        }
+        if is_stored && is_whole { Ok(()) } else { self.must_have_room().await }
     }
 
     /// Checks that anything new may be stored.

@@ -57,6 +57,17 @@ pub enum StartError {
         /// The store's error.
         reason: String,
     },
+    /// The system keeps this process from the catalog's file.
+    #[error(
+        "{path} may not be opened: {source}. Call this as the user that the data folder belongs to, and see that its disk \
+         can be written to; what is stored there is as it was"
+    )]
+    CatalogRefused {
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// The data folder holds blobs or manifests, and no catalog says whose they are.
     #[error(
         "{data_dir} holds stored files, but its catalog ({}) is missing: put the catalog back from a backup, or mount \
@@ -181,6 +192,7 @@ impl StartError {
                 catalog::Error::Denied { .. } | catalog::Error::Locked { .. } | catalog::Error::OtherOrigin { .. },
             )
             | Self::CatalogMissing { .. }
+            | Self::CatalogRefused { .. }
             | Self::CatalogUnreadable { .. }
             | Self::Certificates(_)
             | Self::Cluster(_)

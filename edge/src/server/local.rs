@@ -373,7 +373,11 @@ pub(super) async fn send(
         bytes = body;
     }
     let request = request.body(Full::new(bytes)).map_err(|error| unanswered(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| unanswered(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| match error.is_incomplete_message() {
+        // It was at work on an answer that takes long, as that of `verify`.
+        true => LocalError::Unanswered(format!("{error}, as it ends or a new edge takes over; run this again")),
+        false => unanswered(&error),
+    })?;
     let status = response.status();
     let body = response.into_body().collect().await.map_err(|error| unanswered(&error))?.to_bytes();
     connection.abort();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile, Storage};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tokio::runtime::Handle;
 
 use super::error::StartError;
@@ -222,12 +223,26 @@ pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
     Ok(is_missing)
 }
 
-/// Why a catalog does not open. A damaged one is named with what to do.
+/// Why a catalog does not open. A damaged one is named with what to do, by which one that this process only may not open
+/// would be lost.
 pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
     match error {
-        catalog::Error::Store(reason) => StartError::CatalogUnreadable { path: path.display().to_string(), reason },
+        catalog::Error::Store(reason) => {
+            let path_shown = path.display().to_string();
+            match refusal(path).or_else(|| refusal(&path.with_extension("lock"))) {
+                Some(source) => StartError::CatalogRefused { path: path_shown, source },
+                None => StartError::CatalogUnreadable { path: path_shown, reason },
+            }
+        }
         other => other.into(),
     }
+}
+
+/// The error by which the system keeps this process from writing a file that is there.
+fn refusal(path: &Path) -> Option<std::io::Error> {
+    let refused = accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).err()?;
+    let error = std::io::Error::from(refused);
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem).then_some(error)
 }
 
 /// Processor cores of this machine.

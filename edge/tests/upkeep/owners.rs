@@ -166,3 +166,24 @@ fn a_console_that_root_installs_beside_a_stopped_edge_is_one_that_its_user_can_r
     assert!(installed.status.success(), "{installed:?}");
     assert_eq!(std::fs::metadata(folder.path().join("data/console-to-install")).unwrap().uid(), EDGE);
 }
+
+#[test]
+fn what_belongs_to_another_user_is_refused_as_that_and_not_as_lost_or_damaged() {
+    let Some(folder) = edge_of_another_user() else { return eprintln!("skipped: not root") };
+    let catalog = folder.path().join("data/catalog.redb");
+    chown(&catalog, Some(0), Some(0)).unwrap();
+    let refused = call(folder.path(), EDGE, &["token", "list"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(2) && said.contains("catalog.redb may not be opened"), "{said}");
+    assert!(!said.contains("adopt") && !said.contains("backup"), "nothing is lost: {said}");
+    chown(&catalog, Some(EDGE), Some(EDGE)).unwrap();
+
+    let written = call(folder.path(), 0, &["backup", "--to", "backups"]);
+    assert!(written.status.success(), "{written:?}");
+    let backups = folder.path().join("backups");
+    chown(&backups, Some(0), Some(0)).unwrap();
+    std::fs::set_permissions(&backups, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let refused = call(folder.path(), EDGE, &["restore", "--from", "backups"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("backups cannot be read"), "{said}");
+}

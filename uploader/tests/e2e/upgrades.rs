@@ -30,6 +30,9 @@ async fn the_check_of_an_upgrade_reads_everything_and_touches_nothing() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     assert!(ran.stdout.contains("2 versions") && ran.stdout.contains(&format!("process {}", edge.pid())), "{ran:#?}");
     assert!(!edge.log().contains("a new edge"), "{}", edge.log());
+    // What says nothing has checked nothing.
+    let silent = check(&edge, "/bin/true", "edge.toml");
+    assert!(silent.code == Some(2) && silent.stderr.contains("did not say what it checked"), "{silent:#?}");
     edge.push("shop", site("three").path());
 
     // A configuration that the instances cannot follow, and a mistake, are reasons.

@@ -11,6 +11,9 @@ use devanture_edge::server::{self, StartError};
 use crate::terminal::print_line;
 use crate::{Configuration, Failure, read, runtime};
 
+/// What the line begins with by which a program says what it has checked.
+const NAME: &str = "devanture-edge ";
+
 /// Flags of `upgrade`.
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -42,9 +45,14 @@ fn check_with(program: &Path, config: &Path) -> Result<(), Failure> {
     let mut command = Command::new(program);
     command.args(["upgrade", "--check", "--config"]).arg(config).stdin(Stdio::null());
     let failed = |message: String| Failure { message: format!("{}: {message}", program.display()), code: 2 };
-    let status = command.status().map_err(|error| failed(error.to_string()))?;
+    let done = command.stderr(Stdio::inherit()).output().map_err(|error| failed(error.to_string()))?;
+    let (status, said) = (done.status, String::from_utf8_lossy(&done.stdout));
+    let has_checked = said.lines().any(|line| line.starts_with(NAME));
+    said.lines().for_each(print_line);
     match status.code() {
-        Some(0) => Ok(()),
+        Some(0) if has_checked => Ok(()),
+        // Another program, such as a script in its place.
+        Some(0) => Err(failed("it did not say what it checked, as an edge does".to_owned())),
         // It has said why.
         Some(2) => Err(Failure { message: String::new(), code: 2 }),
         _ => Err(failed(format!("the check ended with {status}: it may be of a release that has no such check"))),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use devanture_config::problem::{Code, Problem};
 
 use super::super::layout::{CATALOG, DESCRIPTION, FILE_MODE, LOCK, SMALL_FILE_BYTES_MAX, SNAPSHOTS, bad, not_read};
 use super::{BackupStore, Held, read_piece};
@@ -35,7 +36,14 @@ impl FolderStore {
     }
 
     pub(super) async fn open_to_read(root: &Path) -> Result<Self, Error> {
-        if !root.join(SNAPSHOTS).is_dir() {
+        let listed = std::fs::read_dir(root.join(SNAPSHOTS));
+        if let Err(error) = listed.as_ref()
+            && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        {
+            let hint = "a running edge reads it as its own user, and without one this command as the user who calls it";
+            return Err(bad(format!("{} cannot be read: {error}.", root.display()), hint));
+        }
+        if listed.is_err() {
             let detail = match root.is_dir() {
                 true => format!("{} holds no backup.", root.display()),
                 false => format!("There is no folder {}.", root.display()),
@@ -52,6 +60,18 @@ impl FolderStore {
     }
 }
 
+/// A file of a backup was not written. Where room is missing, it is missing there, and not in the data folder.
+fn not_written(root: &Path, error: impl Into<blobs::Error>) -> Error {
+    match error.into() {
+        blobs::Error::Disk(durable::Error::Full { .. }) => {
+            let detail = format!("No room is left in {} for the backup.", root.display());
+            let hint = "make room on its disk: what was copied there is used by the next backup";
+            Problem::new(Code::DiskFull, detail).hint(hint).into()
+        }
+        other => other.into(),
+    }
+}
+
 /// The folder cannot hold backups: its name is one of a file, or the edge may not write there.
 fn unusable(root: &Path, error: impl Into<blobs::Error>) -> Error {
     match error.into() {
@@ -59,7 +79,7 @@ fn unusable(root: &Path, error: impl Into<blobs::Error>) -> Error {
             format!("Backups cannot be written to {}: {error}.", root.display()),
             "name a folder that the user of the edge may write to",
         ),
-        other => other.into(),
+        other => not_written(root, other),
     }
 }
 
@@ -96,14 +116,14 @@ fn holder<'p>(root: &Path, path: &'p str) -> Result<(Guarded, &'p str), durable:
 }
 
 /// Copies a file of any length.
-fn copy_file(mut file: File, from: &Path, to: &Path) -> Result<(), Error> {
+fn copy_file(mut file: File, from: &Path, to: &Path) -> Result<(), durable::Error> {
     let folder = to.parent().unwrap_or(to);
     durable::make_folder(folder)?;
     let (mut draft, mut piece) = (Draft::create(folder)?, vec![0; PIECE_BYTES]);
     loop {
         let read = file.read(&mut piece).map_err(durable::failed("reading", from))?;
         if read == 0 {
-            return Ok(draft.persist(to)?);
+            return draft.persist(to);
         }
         draft.write(piece.get(..read).unwrap_or_default())?;
     }
@@ -179,14 +199,14 @@ impl BackupStore for FolderStore {
     async fn write(&self, path: &str, bytes: Bytes) -> Result<(), Error> {
         let path = self.root.join(path);
         durable::make_folder(path.parent().unwrap_or(&self.root)).map_err(|error| unusable(&self.root, error))?;
-        Ok(durable::write_file(&path, &bytes, FILE_MODE)?)
+        durable::write_file(&path, &bytes, FILE_MODE).map_err(|error| not_written(&self.root, error))
     }
 
     async fn store(&self, path: &str, from: &Path) -> Result<(), Error> {
-        let (from, to) = (from.to_owned(), self.root.join(path));
+        let (from, to, root) = (from.to_owned(), self.root.join(path), self.root.clone());
         blocking(move || {
             let file = durable::open_file(&from).map_err(durable::failed("opening", &from)).map_err(not_read)?;
-            copy_file(file, &from, &to)
+            copy_file(file, &from, &to).map_err(|error| not_written(&root, error))
         })
         .await
     }
@@ -195,7 +215,7 @@ impl BackupStore for FolderStore {
         let (root, path, to) = (self.root.clone(), path.to_owned(), to.to_owned());
         blocking(move || {
             let file = holder(&root, &path).and_then(|(folder, name)| folder.file(name)).map_err(not_read)?;
-            copy_file(file, &root.join(&path), &to)
+            Ok(copy_file(file, &root.join(&path), &to)?)
         })
         .await
     }
@@ -216,7 +236,7 @@ impl BackupStore for FolderStore {
     }
 
     async fn put(&self, key: Key, file: Arc<dyn ReadAt>) -> Result<Option<u64>, Error> {
-        Ok(copy(file, &*self.blobs, key).await?)
+        copy(file, &*self.blobs, key).await.map_err(|error| not_written(&self.root, error))
     }
 
     async fn copy_to(&self, key: Key, to: &dyn Blobs) -> Result<Option<u64>, Error> {

@@ -260,6 +260,8 @@ async fn an_app_has_limits_of_its_own_for_all_that_is_counted() {
     assert_eq!((problem.code, reached(&problem)), (Code::BundleTooLarge, ("bundle_files_max", 2, 3)));
     let problem = refused(&edge, "shop", &[("index.html", b"two")]).await;
     assert_eq!((problem.code, reached(&problem)), (Code::TooMany, ("versions_max", 1, 1)));
+    let sent = blake3::hash(b"two").to_string();
+    assert!(!edge.data_dir().join("blobs").join(&sent[..2]).join(&sent).exists(), "it was refused before it was sent");
     edge.push("blog", three).await;
     let version = serde_json::json!({ "version": "live" });
     let version = match edge.live("shop").await {

@@ -361,6 +361,10 @@ impl Link {
             Some(rustls::Error::InvalidCertificate(why)) if trust::is_ca_as_server(why) => {
                 "its certificate signed itself: set DEVANTURE_CA to that certificate's PEM file to trust it"
             }
+            Some(rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature)) => {
+                "its certificate comes from another CA of the same name than the one that is trusted here, as after an \
+                 edge has made its own again: set DEVANTURE_CA to the file that `devanture-edge authority` prints now"
+            }
             Some(rustls::Error::InvalidCertificate(_)) => "its certificate is not valid for this address at this time",
             Some(_) => "is DEVANTURE_URL the address of the edge's admin listener?",
             None if self.url.scheme() == "http" && !error.is_connect() => {
