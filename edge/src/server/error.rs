@@ -59,8 +59,8 @@ pub enum StartError {
     },
     /// The system keeps this process from the catalog's file.
     #[error(
-        "{path} may not be opened: {source}. Call this as the user that the data folder belongs to, and see that its disk \
-         can be written to; what is stored there is as it was"
+        "{path} may not be opened: {source}. Call this as the user that the data folder belongs to, and see that its \
+         disk can be written to; what is stored there is as it was"
     )]
     CatalogRefused {
         /// The file.
