@@ -272,8 +272,9 @@ impl Loader<'_> {
             link: self.dictionary_fields.link.as_ref().filter(|_| cache::is_page("", media_type.as_bytes())),
             version: self,
         };
-        let mut representations: Vec<Representation> =
-            loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)).collect();
+        // Collected from what is twice as large, it would stay in the place of that.
+        let mut representations: Vec<Representation> = Vec::with_capacity(loaded.len());
+        representations.extend(loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)));
         let choices = choices_of(&representations);
         let dictionaries = self.add_deltas(path.as_str(), entry, &heads, &mut representations).await;
         let (path, representations) = (path.as_str().into(), representations.into());
