@@ -185,9 +185,7 @@ async fn delete_place(
 /// The sentence about visitors who are held on earlier versions of what is deleted, if there may be any.
 fn ended_text(report: &PlaceDeleteReport) -> Option<String> {
     let shorts: Vec<String> = report.pinned.iter().map(VersionId::short).collect();
-    let text =
-        || format!("Visitors are held on {} there: restored, it answers all with one version.", shorts.join(", "));
-    (!shorts.is_empty()).then(text)
+    (!shorts.is_empty()).then(|| format!("Visitors are held on {} there, and are released.", shorts.join(", ")))
 }
 
 /// The sentence about visitors who are held on a version that is deleted, if there may be any.

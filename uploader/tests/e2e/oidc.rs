@@ -243,7 +243,7 @@ fn a_denied_code_is_no_login() {
 }
 
 #[test]
-fn who_is_logged_in_elsewhere_is_told_what_to_do() {
+fn who_is_logged_in_elsewhere_learns_what_to_do() {
     let provider = Provider::start(&[]);
     let (edge, home) = (provider.edge(), tempfile::tempdir().unwrap());
     let login = ran(&edge, home.path(), &["login", "--oidc"]);

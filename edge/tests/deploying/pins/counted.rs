@@ -57,9 +57,9 @@ async fn a_deletion_names_where_visitors_are_held_on_what_goes() {
     got(edge.api(Method::DELETE, "/v1/apps/shop/environments/prod/pins")).await;
     for version in [two, three] {
         let report: DeleteReport = delete(&edge, &format!("/versions/{version}?dry_run=true")).await;
-        assert_eq!(report.held_in, [], "nobody is held on it any longer");
+        assert!(report.held_in.is_empty(), "nobody is held on it any longer");
     }
     let gone: PlaceDeleteReport = delete(&edge, "/environments/prod").await;
-    assert_eq!(gone.pinned, []);
+    assert!(gone.pinned.is_empty(), "{gone:?}");
     edge.stop().await;
 }
