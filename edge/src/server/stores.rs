@@ -223,8 +223,7 @@ pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
     Ok(is_missing)
 }
 
-/// Why a catalog does not open. A damaged one is named with what to do, by which one that this process only may not open
-/// would be lost.
+/// Why a catalog does not open. What to do about a damaged one would lose one that only may not be opened.
 pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
     match error {
         catalog::Error::Store(reason) => {
