@@ -4,7 +4,8 @@
 //! redirected, but only where the target is no file itself and would answer with exactly that page. `AsIs` is ours and
 //! never redirects. A client is redirected once: where the target would redirect in its turn, the last one is named.
 
-use std::collections::HashMap;
+mod not_found_pages;
+
 use std::sync::Arc;
 
 use devanture_config::heap::{HeapBytes, allocated};
@@ -12,6 +13,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 
 use super::name_table::{NameTable, Span};
+use not_found_pages::NotFoundPages;
 
 /// Redirects that are followed to name the last one; no site is known to need more than two.
 const REDIRECTS_MAX: usize = 4;
@@ -65,8 +67,8 @@ pub struct PathIndex {
     /// All paths, each after a slash.
     text: Arc<str>,
     names: NameTable<Kept>,
-    /// Folder, without a final slash, to its `404.html`.
-    not_found_pages: HashMap<Box<str>, u32>,
+    /// Each `404.html`.
+    not_found_pages: NotFoundPages,
 }
 
 impl PathIndex {
@@ -85,6 +87,7 @@ impl PathIndex {
             index.insert((begin, text.get(begin..begin.saturating_add(length)).unwrap_or_default()), number);
         }
         index.names.shrink();
+        index.not_found_pages.sort();
         index
     }
 
@@ -119,6 +122,7 @@ impl PathIndex {
             self.insert((begin, name.as_str()), number);
         }
         self.names.shrink();
+        self.not_found_pages.sort();
     }
 
     /// The file at exactly this path, which is a bundle's or, with its leading slash, a request's.
@@ -155,7 +159,7 @@ impl PathIndex {
         match file_name {
             "index.html" => change(folder, |kept, number| kept.index = number),
             "404.html" => {
-                self.not_found_pages.insert(folder.into(), number);
+                self.not_found_pages.add(folder, number);
             }
             _ => {}
         }
@@ -247,15 +251,8 @@ pub fn not_found_page(index: &PathIndex, decoded_path: &str) -> Option<u32> {
     if index.not_found_pages.is_empty() {
         return None;
     }
-    let mut folder = decoded_path.strip_prefix('/').unwrap_or(decoded_path);
-    loop {
-        folder = folder.rsplit_once('/').map_or("", |(above, _)| above);
-        match index.not_found_pages.get(folder) {
-            Some(&number) => return Some(number),
-            None if folder.is_empty() => return None,
-            None => {}
-        }
-    }
+    let path = decoded_path.strip_prefix('/').unwrap_or(decoded_path);
+    index.not_found_pages.nearest(path.rsplit_once('/').map_or("", |(folder, _)| folder))
 }
 
 /// The decision for one path, without following its redirect.

@@ -110,6 +110,33 @@ fn the_nearest_404_page_upwards_answers() {
     assert_eq!(not_found_page(&PathIndex::default(), "/b/c"), None);
 }
 
+/// As it is defined: each folder upwards is looked at.
+fn nearest_by_each_folder(paths: &[String], path: &str) -> Option<u32> {
+    let mut folder = path.strip_prefix('/').unwrap();
+    loop {
+        folder = folder.rsplit_once('/').map_or("", |(above, _)| above);
+        let page = if folder.is_empty() { "404.html".to_owned() } else { format!("{folder}/404.html") };
+        match paths.iter().position(|path| *path == page) {
+            Some(found) => return u32::try_from(found).ok(),
+            None if folder.is_empty() => return None,
+            None => {}
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_nearest_404_page_is_that_of_the_first_folder_upwards_that_has_one(
+        folders in prop::collection::btree_set("([ab!0](/([ab!0]|a-|é)){0,4})?", 0..12),
+        path in "(/([ab!0]|a-|é){0,1}){1,6}",
+    ) {
+        let page = |folder: &String| if folder.is_empty() { "404.html".to_owned() } else { format!("{folder}/404.html") };
+        let paths: Vec<String> = folders.iter().map(page).collect();
+        let names: Vec<&str> = paths.iter().map(String::as_str).collect();
+        prop_assert_eq!(not_found_page(&index(&names), &path), nearest_by_each_folder(&paths, &path), "{}", path);
+    }
+}
+
 #[test]
 fn numbers_count_private_paths_too() {
     let index = index(&[".hidden", "a", "index.html"]);
