@@ -1,6 +1,7 @@
 //! Answers of the API: JSON, problems, texts, streams of events.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,10 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::blobs::ReadAt;
+
+/// Bytes that are read at once of a stored file.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Longest silence of a stream of events.
 const EVENT_REST_MAX: Duration = Duration::from_secs(15);
 
@@ -49,6 +54,27 @@ pub(super) fn streamed_whole(
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> Response<Body> {
     with_body(StatusCode::OK, media_type, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
+}
+
+/// 200 with the whole of a stored file, of which a slow client holds a piece.
+pub(super) fn stored(media_type: &'static str, file: Arc<dyn ReadAt>, length: u64) -> Response<Body> {
+    let pieces = stream::try_unfold(0, move |from: u64| {
+        let file = Arc::clone(&file);
+        async move {
+            if from >= length {
+                return Ok(None);
+            }
+            let piece = file.read_in_turn(from, PIECE_BYTES).await?;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let next = from.saturating_add(piece.len() as u64);
+            Ok(Some((piece, next)))
+        }
+    });
+    let mut response = streamed_whole(media_type, pieces);
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    response
 }
 
 pub(super) fn full(bytes: Bytes) -> Body {

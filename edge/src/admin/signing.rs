@@ -47,8 +47,8 @@ impl Admin {
     pub(super) async fn stored_manifest(&self, call: Call) -> Answer {
         let app = call.path.app()?;
         let version = self.publisher.ledger().resolve_version(&app, call.path.id()).await?;
-        let bytes = self.publisher.manifest_bytes(&app, &version).await?;
-        Ok(answer::typed(StatusCode::OK, "application/json", bytes))
+        let (file, length) = self.publisher.open_manifest(&app, &version).await?;
+        Ok(answer::stored("application/json", file, length))
     }
 
     pub(super) async fn live_log(&self, call: Call) -> Answer {

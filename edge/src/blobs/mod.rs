@@ -33,7 +33,7 @@ pub use free_space::FreeSpace;
 pub(crate) use fs::FORMAT;
 pub use key::{DeltaForm, Form, Key};
 pub use lanes::Lane;
-pub(crate) use lanes::{Lanes, Turns};
+pub(crate) use lanes::{Lanes, Turn, Turns};
 pub(crate) use open::OPEN_FILES_MAX;
 pub use open::{Bounds, check_format, holds_files, open, open_within};
 pub use scrub::{Pace, scrub};

@@ -19,7 +19,7 @@ use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Catalog, Change, Check, Commit};
 use crate::cluster::Nodes;
-use crate::ledger::{Action, Actor, AuditEvent, Error, stored_manifest, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, update};
 use crate::output::Logs;
 use crate::runner::{self, Runner, Variables, Wanted};
 use crate::telemetry::Gauges;
@@ -198,10 +198,10 @@ impl Environments {
     /// The backend of a version as `environment` has it.
     pub(crate) async fn managed_in(
         &self,
-        environment: &PlaceName,
+        (app, environment): (&AppName, &PlaceName),
         version: VersionId,
     ) -> Result<Option<Managed>, Error> {
-        let manifest = stored_manifest(&*self.blobs, version).await?;
+        let manifest = self.ledger.manifest(&*self.blobs, app, version).await?;
         Ok(manifest.managed_in(&manifest.serving_for(environment.as_str())))
     }
 

@@ -148,7 +148,7 @@ impl Environments {
         let Some(LivePointer { version, settings, .. }) = pointer.filter(LivePointer::is_known) else {
             return Err(nothing_live(app, environment).into());
         };
-        let Some(managed) = self.managed_in(environment, version).await? else {
+        let Some(managed) = self.managed_in((app, environment), version).await? else {
             return Err(no_backend(app, environment));
         };
         self.wanted((app, environment), version, managed, settings).await

@@ -18,6 +18,7 @@ mod gone;
 mod history;
 mod leases;
 mod live_log;
+mod manifests;
 mod members;
 mod page;
 mod places;
@@ -41,6 +42,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use devanture_config::limits::Limits;
 
+use crate::blobs::Turns;
 use crate::catalog::{Catalog, Commit, Revision};
 use crate::live::Live;
 
@@ -58,6 +60,7 @@ pub(crate) use error::lost;
 pub(crate) use gone::ambiguous;
 pub(crate) use leases::{Closed, Lease, Leases};
 pub(crate) use live_log::Moves;
+pub(crate) use manifests::{HeldManifest, ManifestTurn, stored_manifest};
 pub use members::{Duty, Member, Members};
 pub use page::{PAGE_MAX, Page};
 pub(crate) use places::{check_there, nothing_live};
@@ -67,7 +70,6 @@ pub(crate) use shares::{Share, Shares};
 pub(crate) use system_write::{PART_CHANGES_MAX, SystemWrite, commit_in_parts, commit_system, unless_conflict};
 pub use tasks::{Task, show_task, show_tasks, task_done};
 pub(crate) use update::{Attempts, update};
-pub(crate) use versions::stored_manifest;
 pub(crate) use windows::{Windows, ms_since};
 pub(crate) use write_pause::{PAUSE_KEY, WritePause, is_write_pause, pause_changes, resume_changes, write_pause};
 
@@ -133,6 +135,8 @@ pub struct Ledger {
     audit: Audit,
     /// Leases of pushes and switches in progress.
     pub(crate) leases: Arc<Leases>,
+    /// Turns of requests that look at long manifests.
+    manifests: Arc<Turns>,
     clock: clock::Clock,
     /// While a new edge takes over from this one.
     refuses: AtomicBool,
@@ -155,6 +159,7 @@ impl Ledger {
             catalog,
             leases: Arc::default(),
             live,
+            manifests: manifests::manifest_turns(),
             clock: clock::Clock::default(),
             refuses: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use devanture_config::api::{Deploy, Outcome};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::date_time;
-use devanture_config::{AppName, IdPrefix, Manifest, VersionId};
+use devanture_config::{AppName, IdPrefix, VersionId};
 
 use super::gone::ambiguous;
 use super::{Error, Ledger};
-use crate::blobs::{Blobs, Key};
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::{Change, Check, Commit, records};
 use crate::telemetry;
@@ -143,16 +142,4 @@ impl Ledger {
             _ => Ok(ambiguous(prefix)),
         }
     }
-}
-
-/// The manifest of a version that is stored.
-///
-/// # Errors
-/// `not_ready` where it cannot be read.
-pub(crate) async fn stored_manifest(blobs: &dyn Blobs, version: VersionId) -> Result<Manifest, Error> {
-    let canonical = blobs.get(Key::Manifest(version)).await?;
-    Manifest::parse(&canonical).map_err(|error| {
-        tracing::error!(%version, %error, "a stored manifest cannot be read");
-        Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short())).into()
-    })
 }

@@ -22,7 +22,7 @@ impl Switcher {
         version: VersionId,
         settings: Option<u64>,
     ) -> Result<Option<Wanted>, Error> {
-        let Some(managed) = self.environments.managed_in(environment, version).await? else {
+        let Some(managed) = self.environments.managed_in((app, environment), version).await? else {
             return Ok(None);
         };
         let settings = match (settings, self.ledger.live_pointer(app, environment).await?) {

@@ -112,7 +112,7 @@ impl Switcher {
             let detail = format!("{} is live in {environment} for all visitors.", version.short());
             return Err(Problem::new(Code::BadRequest, detail).hint("push another version").into());
         }
-        self.check_workers(environment, pointer.version, version).await?;
+        self.check_workers((app, environment), pointer.version, version).await?;
         a_second_after(pointer.last_modified_ms()).await;
         let (this, actor) = (Arc::clone(self), actor.clone());
         let (app, environment) = (app.clone(), environment.clone());
@@ -177,11 +177,14 @@ impl Switcher {
     }
 
     /// Refuses a backend whose processes without traffic would run twice, and do the same work twice.
-    async fn check_workers(&self, environment: &PlaceName, live: VersionId, canary: VersionId) -> Result<(), Error> {
-        let (before, after) = (
-            self.environments.managed_in(environment, live).await?,
-            self.environments.managed_in(environment, canary).await?,
-        );
+    async fn check_workers(
+        &self,
+        place: (&AppName, &PlaceName),
+        live: VersionId,
+        canary: VersionId,
+    ) -> Result<(), Error> {
+        let (before, after) =
+            (self.environments.managed_in(place, live).await?, self.environments.managed_in(place, canary).await?);
         let Some(after) = after else { return Ok(()) };
         let is_same = before.is_some_and(|before| before.digest == after.digest);
         match after.server.processes.iter().find(|process| process.kind != Kind::Web).filter(|_| !is_same) {

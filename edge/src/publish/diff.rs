@@ -1,7 +1,6 @@
 //! What differs between two stored versions: files, what visitors load again, and how they are served.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use devanture_config::api::{
     Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Scope, ServingChange, VisitorLoad,
@@ -18,7 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::publisher::Publisher;
-use crate::ledger::{Actor, Error, Page, lost, stored_manifest};
+use crate::ledger::{Actor, Error, HeldManifest, ManifestTurn, Page, lost};
 use crate::version::RuleFiles;
 
 /// What stands for the version that is live.
@@ -62,9 +61,14 @@ impl Publisher {
             return Err(nothing_live(app, place));
         }
         let (from, to) = (from.version(), to.version());
-        let before = Arc::new(self.manifest_or_empty(from).await?);
-        let now = Arc::new(self.manifest_or_empty(to).await?);
-        let compared = Compared::of(&before, &now);
+        let sides: Vec<VersionId> = [from, to].into_iter().flatten().collect();
+        let turn = self.ledger.manifest_turn(&*self.blobs, app, &sides).await?;
+        let before = self.manifest_or_empty(&turn, from).await?;
+        let now = self.manifest_or_empty(&turn, to).await?;
+        let both = (before.clone(), now.clone());
+        // A hundred thousand files are compared: not on a thread that others wait for.
+        let compared = tokio::task::spawn_blocking(move || Compared::of(&both.0, &both.1)).await;
+        let compared = compared.map_err(|error| lost(&error))?;
         let visitors = self.visitors(app, &wanted.environment, (from.as_ref(), &before), (to.as_ref(), &now)).await?;
         let serving = self.serving_changes(before, now, &wanted.environment).await?;
         let rest =
@@ -77,10 +81,10 @@ impl Publisher {
         Ok(Diff { app: app.clone(), from, to, files: compared.files, changes, next, visitors, serving })
     }
 
-    async fn manifest_or_empty(&self, version: Option<VersionId>) -> Result<Manifest, Error> {
+    async fn manifest_or_empty(&self, turn: &ManifestTurn, version: Option<VersionId>) -> Result<HeldManifest, Error> {
         match version {
-            Some(version) => stored_manifest(&*self.blobs, version).await,
-            None => Ok(Manifest::of_files(BTreeMap::new())),
+            Some(version) => turn.read(&*self.blobs, version).await,
+            None => Ok(turn.clone().hold(Manifest::of_files(BTreeMap::new()))),
         }
     }
 
@@ -187,8 +191,8 @@ impl Publisher {
 
     async fn serving_changes(
         &self,
-        before: Arc<Manifest>,
-        now: Arc<Manifest>,
+        before: HeldManifest,
+        now: HeldManifest,
         environment: &PlaceName,
     ) -> Result<Vec<ServingChange>, Error> {
         let mut changes = serving_changes(&before, &now);

@@ -1,7 +1,7 @@
 //! Holds back a switch that would give a fingerprinted name other content than it had: browsers keep the old one a
 //! year.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use devanture_config::problem::{Code, Problem};
@@ -10,17 +10,50 @@ use devanture_site::fingerprint;
 use parking_lot::Mutex;
 
 use crate::blobs::Blobs;
-use crate::ledger::{Error, Ledger, stored_manifest};
+use crate::ledger::{Error, Ledger};
 
 /// Versions whose fingerprinted names are kept at hand.
 const VERSIONS_MAX: usize = 256;
+/// Bytes of these names.
+const BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// The fingerprinted names of a version, with the content that each stands for.
 type Names = Arc<Vec<(String, Digest)>>;
 
 /// The names of versions that were looked at lately.
 #[derive(Default)]
-pub(crate) struct Fingerprints(Mutex<HashMap<VersionId, Names>>);
+pub(crate) struct Fingerprints(Mutex<AtHand>);
+
+#[derive(Default)]
+struct AtHand {
+    names: HashMap<VersionId, Names>,
+    bytes: usize,
+}
+
+impl AtHand {
+    /// Keeps names that take so many bytes, alone where they do not fit beside the others.
+    fn add(&mut self, version: VersionId, names: &Names, bytes: usize) {
+        if bytes > BYTES_MAX {
+            return;
+        }
+        if self.names.len() >= VERSIONS_MAX || self.bytes.saturating_add(bytes) > BYTES_MAX {
+            *self = Self::default();
+        }
+        if self.names.insert(version, Arc::clone(names)).is_none() {
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+    }
+}
+
+/// What was seen of a name in versions that were live before.
+struct Seen {
+    /// The content that it stands for now.
+    hash: Digest,
+    /// The version that had the name last.
+    last: Option<VersionId>,
+    /// Whether any of them had it with the content of now.
+    as_now: bool,
+}
 
 impl Fingerprints {
     /// Whether `version` may become live as far as fingerprinted names go.
@@ -34,23 +67,28 @@ impl Fingerprints {
         environment: &PlaceName,
         version: VersionId,
     ) -> Result<(), Error> {
-        let wanted = self.names(blobs, version).await?;
+        let wanted = self.names((blobs, ledger), app, version).await?;
         if wanted.is_empty() {
             return Ok(());
         }
-        let mut known: BTreeMap<String, Vec<(Digest, VersionId)>> = BTreeMap::new();
+        let mut known: HashMap<&str, Seen> = wanted
+            .iter()
+            .map(|(path, hash)| (path.as_str(), Seen { hash: *hash, last: None, as_now: false }))
+            .collect();
         for id in ledger.live_within_a_year(app, environment).await? {
             // A version whose manifest is gone cannot be asked; it cannot be served again either.
-            let Ok(names) = self.names(blobs, id).await else { continue };
+            let Ok(names) = self.names((blobs, ledger), app, id).await else { continue };
             for (path, hash) in names.iter() {
-                known.entry(path.clone()).or_default().push((*hash, id));
+                if let Some(seen) = known.get_mut(path.as_str()) {
+                    seen.last.get_or_insert(id);
+                    seen.as_now |= *hash == seen.hash;
+                }
             }
         }
-        let mut reused = wanted.iter().filter_map(|(path, hash)| {
-            let seen = known.get(path)?;
+        let mut reused = wanted.iter().filter_map(|(path, _)| {
+            let seen = known.get(path.as_str()).filter(|seen| !seen.as_now)?;
             // Of several versions that had the name with other content, the one that was live last is reported.
-            let (_, last) = seen.first().filter(|_| seen.iter().all(|(other, _)| other != hash))?;
-            Some((path, last))
+            Some((path, seen.last?))
         });
         let Some((path, last)) = reused.next() else { return Ok(()) };
         let others = match reused.count() {
@@ -70,22 +108,25 @@ impl Fingerprints {
             .into())
     }
 
-    async fn names(&self, blobs: &dyn Blobs, version: VersionId) -> Result<Names, Error> {
+    async fn names(
+        &self,
+        (blobs, ledger): (&dyn Blobs, &Ledger),
+        app: &AppName,
+        version: VersionId,
+    ) -> Result<Names, Error> {
         let at_hand = {
-            let names = self.0.lock();
-            names.get(&version).cloned()
+            let at_hand = self.0.lock();
+            at_hand.names.get(&version).cloned()
         };
         if let Some(names) = at_hand {
             return Ok(names);
         }
-        let manifest = stored_manifest(blobs, version).await?;
+        let manifest = ledger.manifest(blobs, app, version).await?;
         let fingerprinted = manifest.files.iter().filter(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
         let found: Names = Arc::new(fingerprinted.map(|(path, file)| (path.to_string(), file.hash)).collect());
-        let mut names = self.0.lock();
-        if names.len() >= VERSIONS_MAX {
-            names.clear();
-        }
-        names.insert(version, Arc::clone(&found));
+        let bytes = found.iter().map(|(path, _)| path.capacity().saturating_add(size_of::<(String, Digest)>()));
+        let bytes = bytes.fold(0, usize::saturating_add);
+        self.0.lock().add(version, &found, bytes);
         Ok(found)
     }
 }

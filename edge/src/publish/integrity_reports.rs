@@ -7,7 +7,7 @@ use devanture_config::{AppName, PlaceName};
 use super::publisher::Publisher;
 use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::cluster::{EnvironmentQuery, QuerySubject};
-use crate::ledger::{Error, stored_manifest};
+use crate::ledger::Error;
 use crate::telemetry;
 
 impl Publisher {
@@ -40,7 +40,8 @@ impl Publisher {
         let key = records::version_key(app, &version);
         let record = self.ledger.catalog.get(&key).await?;
         let record = record.and_then(|record| records::read::<VersionRecord>(&key, &record).ok());
-        let (Some(record), Ok(manifest)) = (record, stored_manifest(&*self.blobs, version).await) else {
+        let manifest = self.ledger.manifest(&*self.blobs, app, version).await;
+        let (Some(record), Ok(manifest)) = (record, manifest) else {
             return Ok(None);
         };
         let mode = manifest.serving_for(environment.as_str()).integrity.unwrap_or(Integrity::Off);

@@ -28,7 +28,7 @@ use crate::cluster::{
     LogsSender, Nodes, Placed, PrepareRequest, Prepared, Progress,
 };
 use crate::environments::Coming;
-use crate::ledger::{Actor, Error, stored_manifest};
+use crate::ledger::{Actor, Error};
 use crate::retention::Uploads as _;
 use crate::telemetry;
 
@@ -82,8 +82,10 @@ impl NodeService {
         // By itself, and before it loads anything: what the other node makes of it does not count here.
         let live = switcher.ledger.live_version_id(&request.app, &request.environment).await?;
         switcher.environments.signed(place, &request.version, live == Some(request.version)).await?;
-        let manifest = stored_manifest(&*switcher.blobs, request.version).await?;
+        let manifest = switcher.ledger.manifest(&*switcher.blobs, &request.app, request.version).await?;
         let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
+        // What comes next looks at it again.
+        drop(manifest);
         let fetched = switcher.blobs.fetch(request.version, blobs).await?;
         if fetched.objects > 0 {
             progress(&format!("{} fetched {} files, {} bytes", switcher.node, fetched.objects, fetched.bytes));

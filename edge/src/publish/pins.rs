@@ -9,7 +9,7 @@ use super::switcher::Switcher;
 use crate::catalog::records::{self, LivePointer, PinsRecord};
 use crate::catalog::{Change, Check, Commit};
 use crate::environments::{Gate, Passage};
-use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live, stored_manifest, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live, update};
 
 impl Switcher {
     /// What holds visitors once the intent has replaced what is live.
@@ -23,7 +23,7 @@ impl Switcher {
         let holds = match place.and_then(|place| place.loaded(&intent.version)) {
             Some(version) => version.pin_idle_s.is_some(),
             None => {
-                let manifest = stored_manifest(&*self.blobs, intent.version).await?;
+                let manifest = self.ledger.manifest(&*self.blobs, intent.app, intent.version).await?;
                 manifest.serving_for(intent.environment.as_str()).pin_idle_s().is_some()
             }
         };

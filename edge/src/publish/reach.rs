@@ -9,7 +9,7 @@ use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 
 use super::switcher::Switcher;
 use crate::catalog::records::{self, VersionRecord};
-use crate::ledger::{Actor, Error, stored_manifest};
+use crate::ledger::{Actor, Error};
 use crate::proxy;
 use crate::proxy::address::{self, Policy};
 
@@ -61,7 +61,9 @@ impl Switcher {
         if record.is_none_or(|record| record.trusted_in.is_empty() || record.is_trusted_in(environment.as_str())) {
             return Ok(());
         }
-        let serving = stored_manifest(&*self.blobs, version).await?.serving_for(environment.as_str());
+        let manifest = self.ledger.manifest(&*self.blobs, app, version).await?;
+        let serving = manifest.serving_for(environment.as_str());
+        drop(manifest);
         for to in serving.backends() {
             address::check_at_publish(&self.upstreams, to).await?;
         }

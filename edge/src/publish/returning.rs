@@ -16,7 +16,7 @@ use super::swap::Moved;
 use crate::blobs::{self, DeltaInfo};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::encode::{Siblings, is_html, kept_in};
-use crate::ledger::{Error, stored_manifest};
+use crate::ledger::Error;
 use crate::version::{KeptFiles, Version, put_hashed_pages};
 
 /// Files whose variants are looked up at once.
@@ -199,7 +199,7 @@ impl Publisher {
     ) -> Option<Returning> {
         let before = moved.previous.filter(|_| moved.switched)?;
         let found = async {
-            let manifest = stored_manifest(&*self.blobs, before).await?;
+            let manifest = self.ledger.manifest(&*self.blobs, app, before).await?;
             let before = self.sent(app, environment, Some(&before), &manifest).await?;
             let served = self.ledger.live.place(app, environment).and_then(|place| place.loaded(id));
             let now = self.sent(app, environment, Some(id), now).await?;

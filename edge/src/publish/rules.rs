@@ -1,14 +1,14 @@
 //! Holds back versions whose rules cannot be carried out, or may not mean what they say.
 
-use std::sync::Arc;
+use std::ops::Deref;
 
 use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{Manifest, PlaceName, VersionId};
+use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use devanture_site::rules;
 
 use super::switcher::Switcher;
-use crate::ledger::{Error, stored_manifest};
+use crate::ledger::Error;
 use crate::version::RuleFiles;
 
 /// What is let pass.
@@ -27,7 +27,7 @@ impl Switcher {
     /// `bad_rules` with every mistake, or `warnings` with every doubt.
     pub(crate) async fn check_rules(
         &self,
-        manifest: Arc<Manifest>,
+        manifest: impl Deref<Target = Manifest> + Send + Sync + 'static,
         environment: &PlaceName,
         tolerance: Tolerance,
     ) -> Result<Vec<Mistake>, Error> {
@@ -55,9 +55,13 @@ impl Switcher {
     ///
     /// # Errors
     /// `bad_rules`.
-    pub(crate) async fn check_stored_rules(&self, version: VersionId, environment: &PlaceName) -> Result<(), Error> {
-        let manifest = stored_manifest(&*self.blobs, version).await?;
-        self.check_rules(Arc::new(manifest), environment, Tolerance::Doubts).await.map(drop)
+    pub(crate) async fn check_stored_rules(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        version: VersionId,
+    ) -> Result<(), Error> {
+        let manifest = self.ledger.manifest(&*self.blobs, app, version).await?;
+        self.check_rules(manifest, environment, Tolerance::Doubts).await.map(drop)
     }
 }
 

@@ -1,14 +1,15 @@
 //! Signatures at a switch: checked before anything is prepared in vain, and held in the commit with its entry of the
 //! live log.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use devanture_config::api::Deploy;
 use devanture_config::{AppName, VersionId};
 
 use super::intent::Intent;
 use super::publisher::Publisher;
 use super::switcher::Switcher;
-use crate::blobs::Key;
+use crate::blobs::{Key, ReadAt};
 use crate::catalog::Commit;
 use crate::catalog::records::LivePointer;
 use crate::ledger::{Error, Moves};
@@ -46,12 +47,15 @@ impl Switcher {
 }
 
 impl Publisher {
-    /// The manifest of a stored version, byte for byte: what its id is the hash of.
+    /// The manifest of a stored version, byte for byte, and its length: what its id is the hash of. It is read as it is
+    /// sent, so that clients who read slowly do not fill the memory with manifests.
     ///
     /// # Errors
     /// `not_found`, `version_collected`; where it cannot be read.
-    pub async fn manifest_bytes(&self, app: &AppName, version: &VersionId) -> Result<Bytes, Error> {
+    pub async fn open_manifest(&self, app: &AppName, version: &VersionId) -> Result<(Arc<dyn ReadAt>, u64), Error> {
         self.ledger.must_be_stored(app, version).await?;
-        Ok(self.blobs_of(app).get(Key::Manifest(*version)).await?)
+        let (blobs, key) = (self.blobs_of(app), Key::Manifest(*version));
+        let file = blobs.open(key).await?;
+        Ok((file, blobs.size(key).await?.unwrap_or(0)))
     }
 }

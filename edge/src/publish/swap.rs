@@ -137,7 +137,7 @@ impl Switcher {
         self.held_back(intent, &mut Steps::new(None)).await?;
         let _lease = self.ledger.leases.version(intent.version).await;
         self.check_stored(intent).await?;
-        if self.environments.managed_in(intent.environment, intent.version).await?.is_some() {
+        if self.environments.managed_in((intent.app, intent.environment), intent.version).await?.is_some() {
             self.environments.check_backend(intent.app, &intent.version).await?;
         }
         let claims = self.claims(intent).await?;
@@ -163,7 +163,7 @@ impl Switcher {
             self.check_fingerprints(intent).await?;
         }
         if intent.movement.has_unchecked_rules() {
-            self.check_stored_rules(intent.version, intent.environment).await?;
+            self.check_stored_rules((intent.app, intent.environment), intent.version).await?;
             self.check_stored_reach(intent.app, intent.version, intent.environment).await?;
         }
         Ok(())

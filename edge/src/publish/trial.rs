@@ -44,8 +44,10 @@ impl Switcher {
     async fn try_instances(&self, switched: &Switched, replaced: &LivePointer, span: Duration) -> Result<(), Error> {
         let until = Instant::now() + span;
         let (app, environment) = (&switched.app, &switched.environment);
-        let Some(managed) = self.environments.managed_in(environment, switched.version).await? else { return Ok(()) };
-        let before = self.environments.managed_in(environment, replaced.version).await?;
+        let Some(managed) = self.environments.managed_in((app, environment), switched.version).await? else {
+            return Ok(());
+        };
+        let before = self.environments.managed_in((app, environment), replaced.version).await?;
         if before.is_some_and(|before| before.digest == managed.digest) {
             // The instances are those from before the switch: going back would change nothing.
             return Ok(());

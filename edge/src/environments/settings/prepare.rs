@@ -45,7 +45,7 @@ impl Environments {
         if self.instances.settings_of.is_none() {
             return Ok(None);
         }
-        let Some(managed) = self.managed_in(environment, version).await? else { return Ok(None) };
+        let Some(managed) = self.managed_in((app, environment), version).await? else { return Ok(None) };
         let place = (app, environment);
         let elsewhere = async {
             let Some(nodes) = &self.instances.nodes else { return Ok(None) };
@@ -76,7 +76,7 @@ impl Environments {
         coming: Coming<'_>,
         progress: Progress<'_>,
     ) -> Result<Option<Held>, Error> {
-        let Some(managed) = self.managed_in(place.1, version).await? else { return Ok(None) };
+        let Some(managed) = self.managed_in(place, version).await? else { return Ok(None) };
         let mut turn = self.take_turn_here(place.0, place.1).await;
         self.start_with(place, (version, managed), coming, &mut turn.begun, progress).await.map(Some)
     }

@@ -20,6 +20,10 @@ const MEBIBYTE: u64 = 1024 * 1024;
 const MANIFESTS: usize = 16;
 const MANIFEST_BYTES: usize = 8 * 1024 * 1024;
 
+/// Files of versions that are compared, and how often that is at once.
+const COMPARED_FILES: usize = 6_000;
+const COMPARISONS: usize = 40;
+
 /// The beginning of a manifest of files, `bytes` long, whose end is missing.
 fn files(bytes: usize) -> String {
     let hash = Digest::of(b"");
@@ -80,6 +84,38 @@ async fn manifests_that_come_in_share_a_budget_of_memory_and_other_apps_go_on() 
     assert!(grown < 2 * budget, "{MANIFESTS} manifests took {} MiB", grown / MEBIBYTE);
     // What they took is there again.
     edge.push("shop", &[("index.html", b"hi again")]).await;
+    edge.stop().await;
+}
+
+/// However many requests look at long manifests, few of these are in memory, and the API goes on to answer others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_look_at_long_manifests_at_once_take_little_more_memory_than_a_few() {
+    let edge = edge().in_a_process().with_app("blog", &[("index.html", b"hi")]).start().await;
+    let files = |version: usize| {
+        let long = "a".repeat(100);
+        (0..COMPARED_FILES).map(|number| format!("{long}-{version}/{number}.txt")).collect::<Vec<String>>()
+    };
+    let mut versions = Vec::new();
+    for version in 0..2 {
+        let names = files(version);
+        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"hi"[..])).collect();
+        versions.push(edge.push("shop", &files).await.version);
+    }
+    edge.process().rests().await;
+    let mark = edge.process().mark();
+    let path = format!("/v1/apps/shop/diff?from={}&to={}&limit=1", versions[0], versions[1]);
+    let mut sent = JoinSet::new();
+    for _ in 0..COMPARISONS {
+        sent.spawn(got(edge.api(Method::GET, &path)));
+    }
+    let other = got(edge.api(Method::GET, "/v1/apps/blog/environments/prod")).await;
+    assert_eq!(other.status, StatusCode::OK, "{}", other.text());
+    while let Some(compared) = sent.join_next().await {
+        let compared = compared.unwrap();
+        assert_eq!(compared.status, StatusCode::OK, "{}", compared.text());
+    }
+    let grown = edge.process().grown_since(mark);
+    assert!(grown < 96 * MEBIBYTE, "{COMPARISONS} comparisons took {} MiB", grown / MEBIBYTE);
     edge.stop().await;
 }
 
