@@ -9,6 +9,8 @@ use super::records::{self, HistoryEntry};
 use super::scan::Scan;
 use super::{Catalog, Error};
 
+/// Entries that are in memory at once where a history is gone through: one may have hundreds of KiB of what its push says.
+pub(crate) const ENTRIES_AT_ONCE: usize = 32;
 /// Entries that are read at most. Pauses and pushes that failed are entries, too: a history in which so many of them
 /// follow each other hides the switches before them.
 const ENTRIES_MAX: usize = 20_000;
@@ -38,7 +40,7 @@ pub(crate) async fn switches(
     versions_max: usize,
 ) -> Result<Vec<Switch>, Error> {
     let (mut found, mut versions, mut last_change) = (Vec::new(), BTreeSet::new(), None);
-    let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX);
+    let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX).pages_of(ENTRIES_AT_ONCE);
     while let Some((key, record)) = entries.next().await? {
         let deploy = match records::read::<HistoryEntry>(&key, &record) {
             Ok(entry) => entry.deploy,

@@ -6,6 +6,7 @@
 use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, Digest, PlaceName};
 
+use super::history::ENTRIES_AT_ONCE;
 use super::records::{self, HistoryEntry, LivePointer};
 use super::scan::Scan;
 use super::{Catalog, Error, Record, Revision, settings};
@@ -49,7 +50,7 @@ pub(crate) async fn pointer_of(
 async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<LivePointer, Error> {
     let prefix = records::history_prefix(app, environment);
     let mut changed_settings = None;
-    let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX);
+    let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX).pages_of(ENTRIES_AT_ONCE);
     while let Some((key, record)) = entries.next().await? {
         let Some(HistoryEntry { deploy, position }) = records::entry(&key, &record) else { continue };
         if deploy.kind == DeployKind::Settings {

@@ -6,11 +6,14 @@ use devanture_config::api::{Deploy, History};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Ledger, Page};
-use crate::catalog::history;
+use crate::catalog::Record;
+use crate::catalog::history::{self, ENTRIES_AT_ONCE};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::scan::Scan;
 use crate::telemetry;
 
+/// Bytes of entries after which a page of the history ends: one may have hundreds of KiB of what its push says.
+const HISTORY_PAGE_BYTES: usize = 1_024 * 1_024;
 /// Entries of the history that are searched for the deploy that is live: failed pushes and pauses come after it.
 const RECENT_ENTRIES: usize = 20;
 /// How long browsers may keep a file with a fingerprinted name: the `max-age` that it is served with.
@@ -33,9 +36,17 @@ impl Ledger {
             Some(_) => return Err(page.bad_cursor()),
             None => None,
         };
-        let mut entries = self.catalog.list(&prefix, after.as_deref(), true, page.limit.saturating_add(1)).await?;
-        let next = page.next(&entries, |(key, _)| key.rsplit('/').next().unwrap_or_default().to_owned());
-        entries.truncate(page.limit);
+        let mut found = Scan::new(&*self.catalog, prefix).newest_first().after(after).pages_of(ENTRIES_AT_ONCE);
+        let (mut entries, mut bytes, mut next) = (Vec::new(), 0_usize, None);
+        while let Some((key, record)) = found.next().await? {
+            if entries.len() == page.limit || bytes >= HISTORY_PAGE_BYTES {
+                let number = |(key, _): &(String, Record)| key.rsplit('/').next().unwrap_or_default().to_owned();
+                next = entries.last().map(number);
+                break;
+            }
+            bytes = bytes.saturating_add(record.value.len());
+            entries.push((key, record));
+        }
         let mut deploys = Vec::with_capacity(entries.len());
         for (key, record) in &entries {
             deploys.extend(records::entry(key, record).map(|entry| entry.deploy));
@@ -105,7 +116,7 @@ impl Ledger {
             return Ok(true);
         }
         let prefix = records::history_prefix(app, environment);
-        let mut entries = Scan::new(&*self.catalog, prefix).newest_first();
+        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().pages_of(ENTRIES_AT_ONCE);
         while let Some((key, record)) = entries.next().await? {
             if records::entry(&key, &record).is_some_and(|entry| entry.deploy.version == *version) {
                 return Ok(true);

@@ -4,6 +4,7 @@ use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::{AppName, PlaceName};
 
 use super::{Actor, Announcement, Error, Ledger, SystemWrite, commit_in_parts, commit_system};
+use crate::catalog::history::ENTRIES_AT_ONCE;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, gone};
@@ -93,7 +94,7 @@ impl Ledger {
         let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
         let history_entries_max = self.limits().history_entries_max;
         let (mut switches, mut others) = (0_u64, 0_u64);
-        let mut entries = Scan::new(&*self.catalog, prefix).newest_first();
+        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().pages_of(ENTRIES_AT_ONCE);
         loop {
             let page = entries.next_page().await?;
             if page.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, PlaceName};
 
+use crate::catalog::history::ENTRIES_AT_ONCE;
 use crate::catalog::records::{self, HistoryEntry};
 use crate::catalog::scan::Scan;
 use crate::catalog::settings::{revision_of, settings_prefix};
@@ -48,7 +49,8 @@ impl Environments {
         let (mut found, mut switches) = (BTreeSet::new(), 0);
         // Of the changes while one version was live, the last one holds at its end.
         let mut is_last_change = true;
-        let mut entries = Scan::new(&*self.ledger.catalog, prefix).newest_first().at_most(ENTRIES_MAX);
+        let entries = Scan::new(&*self.ledger.catalog, prefix).newest_first();
+        let mut entries = entries.at_most(ENTRIES_MAX).pages_of(ENTRIES_AT_ONCE);
         while let Some((key, record)) = entries.next().await? {
             let Some(HistoryEntry { deploy, .. }) = records::entry(&key, &record) else { continue };
             if deploy.outcome == Outcome::Live {

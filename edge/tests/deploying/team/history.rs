@@ -1,12 +1,17 @@
 //! The history: who, what, from where, why it failed.
 
-use devanture_config::api::{BeginDeploy, DeployKind, DeployOptions, Outcome, Source, SwitchReport};
+use std::collections::BTreeSet;
+
+use devanture_config::api::{BeginDeploy, DeployKind, DeployOptions, History, Outcome, Source, SwitchReport};
 use devanture_config::problem::Code;
 use http::Method;
 use serde_json::json;
 
 use super::{call, history, push};
 use crate::support::{edge, manifest};
+
+/// Entries that say as much as they may; together they have more bytes than a page.
+const LONG_ENTRIES: usize = 16;
 
 #[tokio::test]
 async fn a_deploy_is_kept_with_its_source_its_steps_and_its_log() {
@@ -51,6 +56,38 @@ async fn a_push_that_failed_is_kept_with_its_reason() {
     assert!(entries[1].log.iter().any(|line| line.contains("[fingerprint_reused]")), "{:?}", entries[1].log);
     assert!(entries[1].log.iter().any(|line| line.starts_with("hint: ")), "{:?}", entries[1].log);
     assert!(entries[0].log.iter().any(|line| line.contains("_redirects:1")), "{:?}", entries[0].log);
+    edge.stop().await;
+}
+
+/// Pushes may say much: a page of them is bounded in bytes, too.
+#[tokio::test]
+async fn a_page_of_entries_that_say_much_ends_early_and_the_next_one_goes_on() {
+    let files: crate::support::Files<'_> = &[("index.html", b"x")];
+    let edge = edge().with_app("shop", files).start().await;
+    let long = Some("\u{1f600}".repeat(4_096));
+    let source = Source {
+        commit: long.clone(),
+        branch: long.clone(),
+        message: long.clone(),
+        ci: long.clone(),
+        url: long,
+        ..Source::default()
+    };
+    for _ in 0..LONG_ENTRIES {
+        let options = DeployOptions { if_live: Some("000000".to_owned()), ..DeployOptions::default() };
+        let begin = BeginDeploy { manifest: manifest(files), source: source.clone(), options };
+        assert_eq!(edge.try_push("shop", "prod", begin, files).await.unwrap_err().code, Code::LiveMoved);
+    }
+    let (mut ids, mut before) = (BTreeSet::new(), String::new());
+    loop {
+        let path = format!("environments/prod/history?limit=1000{before}");
+        let page: History = call(&edge, Method::GET, &path, None).await.json();
+        assert!((1..LONG_ENTRIES).contains(&page.deploys.len()), "{}", page.deploys.len());
+        ids.extend(page.deploys.into_iter().map(|deploy| deploy.id));
+        let Some(next) = page.next else { break };
+        before = format!("&before={next}");
+    }
+    assert_eq!(ids.len(), LONG_ENTRIES + 1);
     edge.stop().await;
 }
 
