@@ -71,6 +71,8 @@ limits! {
     blob_batch_blobs_max = 1_000 in 1 ..= 10_000,
     /// Such requests received at once, at most half of them for one app; further ones get 503 with `Retry-After`.
     blob_batches_max = 64 in 1 ..= 10_000,
+    /// Blobs received at once in requests of their own, at most half of them for one app; further ones get 503 with `Retry-After`.
+    blobs_receiving_max = 256 in 1 ..= 10_000,
     /// Bytes of memory for the loaded versions of one app: their paths, heads and rules, and files that are held in memory: at most a quarter of it less six times what the versions take by themselves, and a sixteenth in any case.
     app_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
     /// Bytes of memory for the loaded versions of all apps together, with the files that are held in memory. Beyond, environments are unloaded, those first that were requested least; their next request loads them again. 0 is half of the memory that the process may use.

@@ -16,7 +16,7 @@ use super::swap::check_expected;
 use crate::blobs::{Key, Upload};
 use crate::catalog::records::{self, LivePointer};
 use crate::environments::check_expected_alias;
-use crate::ledger::{Actor, Error, Lease, lost};
+use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::telemetry;
 
 /// A blob that is coming in for a push.
@@ -29,6 +29,8 @@ pub struct Receiving {
     left: u64,
     /// When the last bytes came, in milliseconds since 1970: no later than the file is put.
     came_ms: u64,
+    /// One of the blobs that may come in at once.
+    _share: Share,
 }
 
 /// A push that may begin.
@@ -172,7 +174,7 @@ impl Publisher {
     ///
     /// # Errors
     /// `not_found` where there is no such push, `forbidden` where it is for an environment that is not the actor's,
-    /// `bad_request` where its manifest does not name the blob.
+    /// `bad_request` where its manifest does not name the blob, `busy` where too many come in at once.
     pub async fn receive(
         &self,
         actor: &Actor,
@@ -188,9 +190,14 @@ impl Publisher {
             let detail = format!("The manifest of this push does not name the blob {digest}.");
             return Err(Problem::new(Code::BadRequest, detail).into());
         };
+        let share = self.uploads.receiving.take(app).ok_or_else(|| {
+            Problem::new(Code::Busy, format!("The edge takes no more blobs of the app {app} now.")).hint(
+                "try again in a moment; `blobs_receiving_max` in edge.toml is the limit, and half of it for one app",
+            )
+        })?;
         let upload = self.blobs_of(app).upload(Key::Blob(digest)).await?;
         let (app, deploy, came_ms) = (app.clone(), deploy.to_owned(), telemetry::now_ms());
-        Ok(Receiving { upload, app, deploy, digest, size, left: size, came_ms })
+        Ok(Receiving { upload, app, deploy, digest, size, left: size, came_ms, _share: share })
     }
 
     /// Ends what [`Publisher::receive`] began, once all bytes were given to [`Receiving::write`].

@@ -32,6 +32,8 @@ pub(crate) struct Uploads {
     pub(super) manifest_memory: Arc<ManifestMemory>,
     /// One for each request with many blobs that may come in at once.
     pub(super) batches: Arc<Shares>,
+    /// One for each blob that may come in at once in a request of its own: it takes memory, and then an open file.
+    pub(super) receiving: Arc<Shares>,
     /// One for each archive that may come in at once.
     pub(super) archives: Arc<Shares>,
     /// Pushes of each app that were begun within an hour.
@@ -50,6 +52,7 @@ impl Uploads {
             manifests_reading: Shares::new(ledger.limits().manifests_reading_max),
             manifest_memory: ManifestMemory::new(ledger.limits().manifest_memory_bytes_max),
             batches: Shares::new(ledger.limits().blob_batches_max),
+            receiving: Shares::new(ledger.limits().blobs_receiving_max),
             archives: Shares::new(ledger.limits().pushes_max),
             push_rate: PushRate::default(),
             scratch: scratch(data_dir),

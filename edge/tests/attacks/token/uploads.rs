@@ -57,6 +57,34 @@ async fn a_push_goes_on_by_the_token_alone_that_began_it() {
     edge.stop().await;
 }
 
+/// Each takes memory, and then an open file, for as long as a byte comes now and then.
+#[tokio::test]
+async fn blobs_that_never_end_leave_places_to_other_apps() {
+    let edge = edge().with_limit("blobs_receiving_max", 2).start().await;
+    let large = vec![b'x'; 600_000];
+    let files: Files<'_> = &[("index.html", &large), ("a.html", b"two")];
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+    let path = "/v1/apps/shop/environments/prod/deploys";
+    let begun: DeployBegun = got(edge.api(Method::POST, path).json(&begin)).await.json();
+    let put = |file: &[u8]| {
+        edge.api(Method::PUT, &format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(file), begun.deploy))
+    };
+    let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
+    let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    let first = tokio::spawn(got(put(&large).body(reqwest::Body::wrap_stream(body))));
+    sender.send(Ok(large[..400_000].to_vec())).await.unwrap();
+    eventually("it is coming in", async || !edge.leftovers().is_empty()).await;
+    let refused = got(put(b"two").body("two")).await;
+    assert!(refused.code() == Code::Busy && !refused.header("retry-after").is_empty(), "{}", refused.text());
+    edge.push("blog", &[("index.html", b"hi")]).await;
+    sender.send(Ok(large[400_000..].to_vec())).await.unwrap();
+    drop(sender);
+    assert_eq!(first.await.unwrap().status, StatusCode::NO_CONTENT);
+    let second = got(put(b"two").body("two")).await;
+    assert_eq!(second.status, StatusCode::NO_CONTENT, "{}", second.text());
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn an_archive_whose_token_is_revoked_while_it_comes_in_changes_nothing() {
     let before: Files<'_> = &[("index.html", b"before")];
