@@ -209,6 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn folders_are_gone_into_to_a_bounded_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let deepest = vec!["d"; DEPTH_MAX].join("/");
+        make_folder(&folder.path().join(&deepest).join("d")).unwrap();
+        for name in [format!("{deepest}/file"), format!("{deepest}/d/file")] {
+            write_file(&folder.path().join(name), b"bytes", 0o600).unwrap();
+        }
+        let guarded = Guarded::open(folder.path()).unwrap();
+        assert_eq!(guarded.read(&format!("{deepest}/file"), 5).unwrap(), b"bytes");
+        assert!(guarded.read(&format!("{deepest}/d/file"), 5).is_err());
+        assert!(guarded.files("").is_err() && guarded.folder(&format!("{deepest}/d")).is_err());
+    }
+
+    #[test]
     fn no_link_is_followed_and_a_pipe_holds_nothing_up() {
         let folder = folder_with("secret");
         let (secret, tls) = (folder.path().join("secret"), folder.path().join("tls"));

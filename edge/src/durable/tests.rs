@@ -85,6 +85,45 @@ fn what_a_death_leaves_is_removed_by_the_next_write() {
 }
 
 #[test]
+fn a_write_removes_what_died_of_its_own_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let others = [".a.notes", ".b.0123456789abcdef.tmp"];
+    for name in [".a.0123456789abcdef.tmp"].iter().chain(&others) {
+        File::create(folder.path().join(name)).unwrap();
+    }
+    write_file(&folder.path().join("a"), b"bytes", FILE_MODE).unwrap();
+    assert_eq!(names(folder.path()), [others[0], others[1], "a"]);
+}
+
+#[test]
+fn law_6_a_folder_that_is_not_synced_into_its_parent_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let armed = arm(folder.path(), Fault::Full, 1);
+    assert!(matches!(make_folder(&path), Err(Error::Full { .. })));
+    assert_eq!(armed.steps(), [Step::Folder, Step::SyncFolder, Step::Remove]);
+    drop(armed);
+    assert!(!path.exists(), "who finds it takes it for durable");
+    let log = arm(folder.path(), Fault::None, 0);
+    make_folder(&path).unwrap();
+    assert_eq!(log.steps(), [Step::Folder, Step::SyncFolder]);
+}
+
+#[test]
+fn law_6_a_batch_fails_with_the_sync_of_any_of_its_files() {
+    const FILES: usize = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let written = FILES * 2;
+    for nth in written..written + FILES {
+        let armed = arm(folder.path(), Fault::Full, nth);
+        let batch = Batch::write(folder.path(), std::iter::repeat_n(&b"bytes"[..], FILES)).unwrap();
+        assert!(matches!(batch.sync(), Err(Error::Full { .. })), "step {nth}");
+        drop(armed);
+        assert!(names(folder.path()).is_empty(), "step {nth}");
+    }
+}
+
+#[test]
 fn a_living_draft_is_not_taken_for_an_abandoned_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut draft = Draft::create(folder.path()).unwrap();
@@ -147,6 +186,20 @@ fn a_lock_names_its_holder_and_ends_with_it() {
 }
 
 #[test]
+fn a_lock_is_seen_by_others_for_as_long_as_it_is_held_and_no_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    assert!(!is_locked(&path) && !path.exists(), "to look makes no file");
+    let held = lock_in_turn(&path).unwrap();
+    assert!(is_locked(&path) && lock(&path).unwrap().is_err());
+    let copy = Lock::adopt(held.copy().unwrap());
+    drop(held);
+    assert!(is_locked(&path), "the copy holds it");
+    drop(copy);
+    assert!(!is_locked(&path));
+}
+
+#[test]
 fn moving_and_removing_what_is_not_there_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
@@ -156,4 +209,13 @@ fn moving_and_removing_what_is_not_there_is_no_error() {
     assert!(move_file(&a, &b).unwrap());
     assert!(remove_file(&b).unwrap());
     assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn a_file_that_has_no_folder_to_go_to_is_not_taken_for_one_that_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    write_file(&path, b"bytes", FILE_MODE).unwrap();
+    assert!(matches!(move_file(&path, &folder.path().join("none/a")), Err(Error::Io { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"bytes");
 }

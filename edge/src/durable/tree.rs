@@ -130,6 +130,25 @@ mod tests {
     }
 
     #[test]
+    fn law_6_a_folder_is_synced_into_its_parent_and_a_tree_before_its_name() {
+        use crate::durable::fault::{Fault, arm};
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("new"), folder.path().join("tree"));
+        let log = arm(folder.path(), Fault::None, 0);
+        make_folder_as(&from, 0o700, Owner::default()).unwrap();
+        make_folder_as(&from, 0o755, Owner::default()).unwrap();
+        sync_file_system(&from).unwrap();
+        move_folder(&from, &to).unwrap();
+        assert_eq!(
+            log.steps(),
+            [Step::Folder, Step::SyncFolder, Step::Folder, Step::SyncFile, Step::Rename, Step::SyncFolder]
+        );
+        drop(log);
+        let armed = arm(folder.path(), Fault::Full, 0);
+        assert!(matches!(sync_file_system(&to), Err(Error::Full { .. })) && armed.fired());
+    }
+
+    #[test]
     fn a_link_in_the_place_of_a_folder_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("kept");

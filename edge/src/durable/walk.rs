@@ -75,3 +75,50 @@ fn list(
     }
     Ok(folders)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn make(path: &Path) {
+        super::super::make_folder(path).unwrap();
+    }
+
+    #[test]
+    fn everything_is_visited_once_and_what_is_not_gone_into_hides_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for below in ["a/1/x", "a/2/y", "a/3", "b/4/z", "closed/never"] {
+            make(&folder.path().join(below));
+        }
+        let mut visited = Vec::new();
+        walk(folder.path(), &mut |_, name, found| {
+            assert!(is_folder(found));
+            visited.push(name.to_str().unwrap().to_owned());
+            Ok(name != c"closed")
+        })
+        .unwrap();
+        assert_eq!(visited.len(), 10, "{visited:?}");
+        let visited: BTreeSet<&str> = visited.iter().map(String::as_str).collect();
+        assert_eq!(visited, ["1", "2", "3", "4", "a", "b", "closed", "x", "y", "z"].into());
+    }
+
+    #[test]
+    fn a_folder_that_is_moved_out_of_the_tree_meanwhile_leads_nowhere_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let (tree, outside) = (parent.path().join("tree"), parent.path().join("outside"));
+        make(&tree.join("a/inner/deep"));
+        make(&outside.join("other"));
+        let mut visited = Vec::new();
+        let result = walk(&tree, &mut |_, name, _| {
+            visited.push(name.to_str().unwrap().to_owned());
+            if name == c"deep" {
+                std::fs::rename(tree.join("a/inner"), outside.join("inner")).unwrap();
+            }
+            Ok(true)
+        });
+        assert_eq!(result, Err(Errno::STALE));
+        assert_eq!(visited, ["a", "inner", "deep"]);
+    }
+}

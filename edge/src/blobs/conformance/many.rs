@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::{Harness, is_corrupt, put_blob, sample};
+use super::{Harness, is_corrupt, is_missing, put_blob, sample};
 use crate::blobs::{Error, Key};
 
 fn samples(seeds: std::ops::Range<u64>) -> BTreeMap<Digest, Bytes> {
@@ -59,4 +59,25 @@ pub(in crate::blobs) async fn many_blobs_are_checked_and_damage_among_them_is_fo
     harness.damage(Key::Blob(last), b"damaged").await;
     assert!(is_corrupt(&store.check_all(all.clone()).await, Key::Blob(last)));
     assert!(matches!(store.check_all(all).await, Err(Error::Missing(key)) if key == Key::Blob(last)));
+}
+
+pub(in crate::blobs) async fn many_blobs_are_read_in_their_order_each_as_if_alone(harness: impl Harness) {
+    let store = harness.store();
+    let all = samples(650..700);
+    store.put_all(all.clone()).await.unwrap();
+    let absent = Digest::of(b"absent");
+    let (damaged, _) = all.iter().find(|(_, bytes)| !bytes.is_empty()).unwrap();
+    harness.damage(Key::Blob(*damaged), b"damaged").await;
+    let wanted: Vec<Digest> = all.keys().rev().copied().chain([absent]).collect();
+    let read = store.get_all(wanted.clone()).await.unwrap();
+    assert_eq!(read.len(), wanted.len());
+    for (digest, read) in wanted.into_iter().zip(read) {
+        let key = Key::Blob(digest);
+        match all.get(&digest) {
+            _ if digest == *damaged => assert!(is_corrupt(&read, key), "{read:?}"),
+            Some(bytes) => assert_eq!(read.unwrap(), bytes),
+            None => assert!(is_missing(&read, key), "{read:?}"),
+        }
+    }
+    assert_eq!(store.get_all(Vec::new()).await.unwrap().len(), 0);
 }

@@ -46,6 +46,7 @@ macro_rules! each_case {
             blobs_put_together_are_there_as_if_put_alone,
             law_4_of_blobs_put_together_none_is_stored_where_one_has_another_hash,
             many_blobs_are_checked_and_damage_among_them_is_found,
+            many_blobs_are_read_in_their_order_each_as_if_alone,
             a_variant_alone_cannot_be_put,
             variants_are_known_with_size_hash_and_quality,
             a_better_variant_replaces_and_a_worse_one_does_not,
@@ -59,6 +60,8 @@ macro_rules! each_case {
             a_listing_holds_every_blob_and_manifest_once,
             a_part_of_a_listing_holds_what_begins_with_its_byte,
             only_what_was_put_before_a_moment_is_deleted_by_it,
+            what_goes_for_good_does_not_come_back,
+            what_was_set_aside_is_counted_until_it_is_removed,
             variants_can_be_replaced_while_they_are_read,
             deltas_are_known_with_dictionary_size_hash_and_quality,
             a_delta_alone_cannot_be_put,
@@ -400,4 +403,36 @@ pub(super) async fn only_what_was_put_before_a_moment_is_deleted_by_it(harness: 
     store.put(manifest, bytes).await.unwrap();
     assert_eq!(store.delete_put_before(manifest, u64::MAX, false).await.unwrap(), Some(1_000));
     assert_eq!(store.size(manifest).await.unwrap(), None);
+}
+
+pub(super) async fn what_goes_for_good_does_not_come_back(harness: impl Harness) {
+    let store = harness.store();
+    let bytes = sample(52, 1_000);
+    for key in [blob(&bytes), Key::Manifest(Digest::of(&bytes))] {
+        store.put(key, bytes.clone()).await.unwrap();
+        assert_eq!(store.delete_put_before(key, 0, true).await.unwrap(), None);
+        assert_eq!(store.delete_put_before(key, u64::MAX, false).await.unwrap(), Some(1_000));
+        // One that was collected before it was put again may wait for its end still.
+        store.put(key, bytes.clone()).await.unwrap();
+        assert_eq!(store.delete_put_before(key, u64::MAX, true).await.unwrap(), Some(1_000));
+        assert_eq!(store.collected().await.unwrap(), []);
+        assert!(is_missing(&store.get(key).await, key));
+        assert!(is_missing(&store.open(key).await.map(drop), key));
+        assert_eq!(store.delete_put_before(key, u64::MAX, true).await.unwrap(), None);
+    }
+}
+
+pub(super) async fn what_was_set_aside_is_counted_until_it_is_removed(harness: impl Harness) {
+    let store = harness.store();
+    let bytes = sample(53, 1_000);
+    put_blob(&*store, &bytes).await;
+    assert_eq!(store.quarantined().await.unwrap(), 0);
+    harness.damage(blob(&bytes), b"damaged").await;
+    assert!(is_corrupt(&store.get(blob(&bytes)).await, blob(&bytes)));
+    assert_eq!(store.quarantined().await.unwrap(), 1);
+    assert_eq!(store.remove_leftovers(0, u64::MAX, false).await.unwrap(), (0, 0));
+    assert_eq!(store.remove_leftovers(u64::MAX, 0, true).await.unwrap(), (1, 7));
+    assert_eq!(store.quarantined().await.unwrap(), 1);
+    assert_eq!(store.remove_leftovers(u64::MAX, 0, false).await.unwrap(), (1, 7));
+    assert_eq!(store.quarantined().await.unwrap(), 0);
 }

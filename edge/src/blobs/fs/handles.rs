@@ -282,3 +282,22 @@ impl Handles {
         self.open.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_has_any_more_takes_no_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let handles = Handles::new(2);
+        for number in 0..1_000_u32 {
+            let (opened, stamp) = open(file.path()).unwrap();
+            let id = FileId::Of(Key::Blob(Digest::of(&number.to_le_bytes())));
+            drop(handles.of(id, file.path(), opened, stamp));
+            let (known, turns) = (handles.known.lock().len(), handles.turns.lock().len());
+            assert!(known < 20 && turns < 20, "{known} and {turns}");
+        }
+        assert_eq!(handles.open_count(), 0);
+    }
+}

@@ -99,3 +99,25 @@ fn read_back(digest: Digest, bytes: &Bytes, draft: Draft) -> Result<Written, Err
     let source = std::io::Error::new(ErrorKind::InvalidData, "the disk does not give back what was written");
     Err(unreadable()(source).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Law 2.
+    #[test]
+    fn what_the_disk_does_not_give_back_as_it_was_written_gets_no_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let meant = Bytes::from_static(b"what was meant");
+        for written in [&meant[..], b"what was MEANT", b"what was", b"what was meant, and more"] {
+            let mut draft = Draft::create(folder.path()).unwrap();
+            draft.write(written).unwrap();
+            draft.sync().unwrap();
+            let read = read_back(Digest::of(&meant), &meant, draft).map(|read| read.digest);
+            match written == meant {
+                true => assert_eq!(read.unwrap(), Digest::of(&meant)),
+                false => assert!(matches!(read, Err(Error::Disk(durable::Error::Io { .. }))), "{written:?}"),
+            }
+        }
+    }
+}

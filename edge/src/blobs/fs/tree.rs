@@ -253,6 +253,14 @@ impl Tree {
         })
     }
 
+    /// A tree of so many groups.
+    #[cfg(test)]
+    pub(super) fn of_groups(count: usize) -> Self {
+        let group = || Group { value: [0; 32], checked_s: AtomicU32::new(0) };
+        let groups: Vec<Group> = std::iter::repeat_with(group).take(count).collect();
+        Self { groups: groups.into(), is_damaged: AtomicBool::new(false) }
+    }
+
     /// Makes every group one that has to be checked again.
     #[cfg(test)]
     pub(super) fn distrust(&self) {

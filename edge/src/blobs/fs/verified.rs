@@ -94,6 +94,31 @@ mod tests {
     }
 
     #[test]
+    fn no_more_files_and_groups_are_remembered_than_there_is_memory_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let stamp = stamp(&file);
+        let key = |number: u64| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.to_le_bytes());
+            Key::Blob(blake3::Hash::from_bytes(digest).into())
+        };
+        let small = OpenedTree::from(Tree::read(&b"a"[..], 1).unwrap().1);
+        let mut verified = Verified::default();
+        for number in 0..=VERIFIED_MAX as u64 {
+            verified.remember(key(number), stamp, &small);
+            assert!(verified.files.len() <= VERIFIED_MAX);
+        }
+        assert_eq!(verified.files.len(), 1, "all are forgotten when there is one more");
+        let large = OpenedTree::from(Tree::of_groups(VERIFIED_GROUPS_MAX / 4));
+        for number in 0..4 {
+            verified.remember(key(number), stamp, &large);
+        }
+        assert_eq!((verified.trees.len(), verified.groups), (4, VERIFIED_GROUPS_MAX));
+        verified.remember(key(4), stamp, &large);
+        assert_eq!((verified.files.len(), verified.trees.len(), verified.groups), (1, 1, VERIFIED_GROUPS_MAX / 4));
+    }
+
+    #[test]
     fn a_file_is_known_until_it_is_another_one_or_forgotten_whatever_its_length() {
         let (file, other) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
         for length in [0, 1, GROUP_BYTES, GROUP_BYTES + 1, 3 * GROUP_BYTES] {

@@ -91,6 +91,66 @@ fn law_3_a_death_at_any_step_leaves_everything_whole_for_the_next_start() {
 }
 
 #[test]
+fn law_6_what_could_not_be_synced_into_its_folder_is_there_only_where_it_was_before() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let first = |bytes: &Bytes| Digest::of(bytes).as_bytes()[0];
+    let old = sample(0, 20);
+    let new = (1..).map(|seed| sample(seed, 20)).find(|bytes| first(bytes) == first(&old)).unwrap();
+    folder.put(blob(&old), &old).unwrap();
+    for bytes in [&old, &new] {
+        let together = BTreeMap::from([(Digest::of(bytes), bytes.clone())]);
+        let puts: [&dyn Fn() -> Result<(), Error>; 2] =
+            [&|| folder.put(blob(bytes), bytes), &|| folder.put_all(&together)];
+        for put in puts {
+            let steps = [durable::Step::Create, durable::Step::Write, durable::Step::SyncFile, durable::Step::Rename];
+            let armed = arm(data.path(), Fault::Full, steps.len());
+            assert!(matches!(put(), Err(Error::Disk(durable::Error::Full { .. }))));
+            assert_eq!(armed.steps()[..=steps.len()], [&steps[..], &[durable::Step::SyncFolder]].concat());
+            drop(armed);
+            assert_eq!(folder.size(blob(bytes)).unwrap(), (bytes == &old).then_some(20));
+        }
+    }
+}
+
+#[test]
+fn law_6_a_start_syncs_the_folders_that_a_killed_process_may_have_made() {
+    let data = tempfile::tempdir().unwrap();
+    drop(Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap());
+    let log = arm(data.path(), Fault::None, 0);
+    drop(Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap());
+    let synced = log.steps().into_iter().filter(|step| *step == durable::Step::SyncFolder).count();
+    assert_eq!(synced, 4, "blobs, variants, deltas, manifests");
+}
+
+#[tokio::test]
+async fn law_6_an_upload_is_synced_before_it_has_its_name() {
+    use durable::Step::{Create, Rename, SyncFile, SyncFolder, Write};
+    let harness = InAFolder::start().await;
+    for (len, writes) in [(10, 1), (300_000, 1), (600_000, 2)] {
+        let bytes = sample(1, len);
+        // So that its folder is there.
+        harness.store.put(blob(&bytes), bytes.clone()).await.unwrap();
+        let expected = [&[Create][..], &vec![Write; writes], &[SyncFile, Rename, SyncFolder]].concat();
+        let log = arm(harness.data.path(), Fault::None, 0);
+        let mut upload = harness.store.upload(blob(&bytes)).await.unwrap();
+        for at in (0..len).step_by(300_000) {
+            upload.write(bytes.slice(at..(at + 300_000).min(len))).await.unwrap();
+        }
+        upload.finish().await.unwrap();
+        assert_eq!(log.steps(), expected);
+        drop(log);
+        let log = arm(harness.data.path(), Fault::None, 0);
+        let mut upload = harness.store.upload_unnamed().await.unwrap();
+        for at in (0..len).step_by(300_000) {
+            upload.write(bytes.slice(at..(at + 300_000).min(len))).await.unwrap();
+        }
+        upload.finish().await.unwrap();
+        assert_eq!(log.steps(), expected);
+    }
+}
+
+#[test]
 fn law_6_every_file_of_a_put_is_synced_before_it_has_its_name() {
     use durable::Step::{Create, Folder as MakeFolder, Remove, Rename, SyncFile, SyncFolder, Write};
     let data = tempfile::tempdir().unwrap();

@@ -109,3 +109,39 @@ async fn what_was_removed_or_replaced_by_hand_is_damaged_and_nothing_else_is_giv
     assert_eq!(files[2].0.read_at(0, 10).unwrap(), files[2].1[..10]);
     assert_eq!(harness.store.damages(), 2);
 }
+
+#[tokio::test]
+async fn what_is_deleted_or_collected_is_read_to_its_end_by_those_who_have_it() {
+    let (harness, files) = opened(6).await;
+    for (number, (_, bytes)) in files.iter().enumerate() {
+        match number % 3 {
+            0 => harness.store.delete(blob(bytes)).await.unwrap(),
+            kind => {
+                let gone = harness.store.delete_put_before(blob(bytes), u64::MAX, kind == 1).await.unwrap();
+                assert_eq!(gone, Some(1_000));
+            }
+        }
+    }
+    for (file, bytes) in &files {
+        assert_eq!(file.read_at(0, 1_000).unwrap(), bytes);
+        assert!(!file.is_damaged());
+    }
+}
+
+#[tokio::test]
+async fn what_a_check_sets_aside_is_read_where_it_is_whole_by_those_who_have_it() {
+    let harness = InAFolder::of(tempfile::tempdir().unwrap(), 1);
+    let (bytes, other) = (sample(1, 200_000), sample(2, 10));
+    for bytes in [&bytes, &other] {
+        harness.store.put(blob(bytes), bytes.clone()).await.unwrap();
+    }
+    let file = harness.store.open(blob(&bytes)).await.unwrap();
+    let _closes_it = harness.store.open(blob(&other)).await.unwrap();
+    let path = path_of(harness.data.path(), blob(&bytes));
+    let opened = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    opened.write_all_at(&[bytes[70_000] ^ 1], 70_000).unwrap();
+    assert!(matches!(harness.store.check(blob(&bytes), u64::MAX).await, Err(Error::Corrupt { .. })));
+    assert!(!path.exists());
+    assert_eq!(file.read_at(0, 65_536).unwrap(), bytes[..65_536]);
+    assert_eq!(file.read_at(70_000, 1).unwrap_err().kind(), ErrorKind::InvalidData);
+}

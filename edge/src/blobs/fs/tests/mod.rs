@@ -237,6 +237,17 @@ async fn an_upload_that_failed_stays_failed() {
     assert!(harness.is_tidy().await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_check_reads_no_more_bytes_in_a_second_than_it_is_given() {
+    let harness = InAFolder::start().await;
+    let bytes = sample(1, 1_000_000);
+    harness.store.put(blob(&bytes), bytes.clone()).await.unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(harness.store.check(blob(&bytes), 1_000).await.unwrap(), 1_000_000);
+    // The clock of the test goes on by the waits alone.
+    assert!(began.elapsed() >= Duration::from_secs(999), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn nothing_new_is_uploaded_below_the_floor_of_free_space() {
     let folder = tempfile::tempdir().unwrap();

@@ -18,6 +18,69 @@ fn leftovers_of_before_a_moment_are_removed_and_no_living_draft() {
 }
 
 #[test]
+fn leftovers_of_the_very_moment_stay() {
+    use std::os::unix::fs::MetadataExt as _;
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let path = data.path().join("quarantine/blob-ab");
+    durable::write_file(&path, b"damaged", 0o600).unwrap();
+    let changed_s = u64::try_from(std::fs::metadata(&path).unwrap().ctime()).unwrap();
+    assert_eq!(folder.remove_leftovers(changed_s, 0, false).unwrap(), (0, 0));
+    assert_eq!(folder.remove_leftovers(changed_s + 1, 0, false).unwrap(), (1, 7));
+}
+
+#[test]
+fn law_6_what_goes_for_good_is_gone_durably_and_its_collected_copy_too() {
+    use durable::Step::{Remove, SyncFolder};
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let bytes = sample(1, 100);
+    let key = Key::Manifest(Digest::of(&bytes));
+    folder.put(key, &bytes).unwrap();
+    folder.delete_put_before(key, u64::MAX, false).unwrap();
+    folder.put(key, &bytes).unwrap();
+    let log = arm(data.path(), Fault::None, 0);
+    assert_eq!(folder.delete_put_before(key, u64::MAX, true).unwrap(), Some(100));
+    assert_eq!(log.steps(), [Remove, Remove, SyncFolder]);
+    assert_eq!(files(data.path()), ["format".to_owned()].into());
+}
+
+#[test]
+fn a_blob_that_goes_leaves_no_file_of_what_was_made_of_it() {
+    for how in ["deleted", "for good", "collected"] {
+        let data = tempfile::tempdir().unwrap();
+        let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+        let bytes = sample(1, 100);
+        folder.put(blob(&bytes), &bytes).unwrap();
+        let variants = [(Form::Br, Quality::Quick, sample(2, 9_000)), (Form::Gz, Quality::Quick, sample(3, 90))];
+        folder.put_variants(Digest::of(&bytes), &variants).unwrap();
+        let delta = crate::blobs::conformance::delta(DeltaForm::Dcz, 1, Quality::Quick, &sample(4, 50));
+        folder.put_deltas(Digest::of(&bytes), &[delta]).unwrap();
+        match how {
+            "deleted" => folder.delete(blob(&bytes)).unwrap(),
+            how => {
+                let gone = folder.delete_put_before(blob(&bytes), u64::MAX, how == "for good").unwrap();
+                assert_eq!(gone, Some(100 + 9_000 + 90 + 50), "{how}");
+            }
+        }
+        let left = files(data.path()).into_iter().filter(|name| !name.starts_with("collected/blobs/"));
+        assert_eq!(left.collect::<Vec<_>>(), ["format"], "{how}");
+    }
+}
+
+#[test]
+fn a_collected_file_comes_back_where_its_folder_was_removed_by_hand() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let bytes = sample(1, 100);
+    let key = blob(&bytes);
+    folder.put(key, &bytes).unwrap();
+    folder.delete_put_before(key, u64::MAX, false).unwrap();
+    std::fs::remove_dir(path_of(data.path(), key).parent().unwrap()).unwrap();
+    assert_eq!(folder.get(key).unwrap(), bytes);
+}
+
+#[test]
 fn a_collected_file_comes_back_when_it_is_read_and_ends_after_its_time() {
     let data = tempfile::tempdir().unwrap();
     let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
@@ -49,9 +112,15 @@ fn a_folder_that_took_the_name_of_the_opened_one_is_left_alone() {
         assert!(matches!(result, Err(Error::Disk(durable::Error::Replaced { .. }))), "{result:?}");
     };
     is_refused(folder.put(key, &bytes));
+    is_refused(folder.put_all(&BTreeMap::from([(Digest::of(&bytes), bytes.clone())])));
     is_refused(folder.delete_put_before(key, u64::MAX, false).map(drop));
     is_refused(folder.remove_leftovers(u64::MAX, u64::MAX, false).map(drop));
+    is_refused(folder.put_variants(Digest::of(&bytes), &[(Form::Br, Quality::Quick, sample(2, 5))]));
     is_refused(folder.list().map(drop));
+    // Nor is anything brought back in it.
+    durable::make_folder(&root.join("collected")).unwrap();
+    durable::move_folder(&root.join("blobs"), &root.join("collected/blobs")).unwrap();
+    is_refused(folder.get(key).map(drop));
     std::fs::remove_dir_all(&root).unwrap();
     is_refused(folder.put(key, &bytes));
     durable::move_folder(&aside, &root).unwrap();

@@ -52,6 +52,25 @@ async fn an_index_of_an_earlier_release_is_read_and_its_files_go_when_they_are_r
 }
 
 #[tokio::test]
+async fn of_small_and_large_variants_each_goes_alone() {
+    for gone in FORMS {
+        let harness = InAFolder::start().await;
+        let (digest, contents) = stored(&harness, [300, 400, 9_000]).await;
+        harness.store.delete(Key::Variant(digest, gone)).await.unwrap();
+        let left: Vec<Form> = harness.store.variants(digest).await.unwrap().iter().map(|info| info.form).collect();
+        assert!(left.len() == 2 && !left.contains(&gone), "{left:?} without {gone:?}");
+        for (form, bytes) in FORMS.into_iter().zip(contents) {
+            match harness.store.get(Key::Variant(digest, form)).await {
+                Ok(found) => assert!(form != gone && found == bytes),
+                Err(error) => assert!(form == gone && matches!(error, Error::Missing(_)), "{error}"),
+            }
+        }
+        let large = path_of(harness.data.path(), Key::Variant(digest, Form::Zst));
+        assert_eq!(large.exists(), gone != Form::Zst);
+    }
+}
+
+#[tokio::test]
 async fn law_4_damage_in_an_index_is_never_given_out_and_all_is_made_again() {
     for at in [0, 5, 300, 500] {
         let harness = InAFolder::start().await;
