@@ -154,8 +154,9 @@ impl Publisher {
         blobs: &[(Digest, u64)],
         came_ms: u64,
     ) -> Result<(), Error> {
-        self.uploads.owned.add(app, blobs.iter().copied()).await?;
+        // First: of an app that was deleted meanwhile, the name may be somebody else's, who is to learn nothing of it.
         let push = self.uploads.pushes.find(app, deploy)?;
+        self.uploads.owned.add(app, blobs.iter().copied()).await?;
         let (new, bytes) = {
             let mut received = push.received.lock();
             let new: Vec<(Digest, u64)> =

@@ -139,6 +139,15 @@ mod tests {
         drop((greedy, first));
         let mut whole = hold("blog", 60).unwrap();
         assert!(whole.grow(40).is_ok() && whole.grow(1).is_err());
+        whole.shrink(70);
+        assert_eq!((whole.bytes(), whole.of_app(), memory.bytes().0), (30, 30, 30));
+        // Two of one app: the second may take as much as leaves what the app has then.
+        let second = hold("blog", 5).unwrap();
+        assert_eq!(hold("blog", 31).err(), Some(Code::Busy));
+        let third = hold("blog", 30).unwrap();
+        assert_eq!(whole.of_app(), 65);
+        drop((second, third));
+        assert_eq!((whole.of_app(), memory.bytes().0), (30, 30));
         drop(whole);
         assert!(memory.held.lock().by_app.is_empty() && memory.held.lock().bytes == 0);
     }

@@ -167,6 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_is_true_where_the_limit_was_lowered() {
+        let (mut hour, minutes) = (LastHour::default(), [(0, 2), (10, 3)]);
+        for (minute, pushes) in minutes {
+            for _ in 0..pushes {
+                hour.add(minute * MINUTE_S);
+            }
+        }
+        let now_s = 10 * MINUTE_S;
+        // Of five, four have to be forgotten: those of both minutes.
+        let free_s = (10 + MINUTES as u64) * MINUTE_S;
+        assert_eq!(hour.check(now_s, 2), Err(Reached { begun: 5, wait_s: free_s - now_s }));
+        assert!(hour.check(free_s, 2).is_ok());
+    }
+
+    #[test]
     fn apps_are_counted_apart_and_without_a_limit_too() {
         let rate = PushRate::default();
         let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());

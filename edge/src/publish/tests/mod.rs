@@ -2,6 +2,8 @@
 
 mod collections;
 mod dictionaries;
+mod owned;
+mod taking_in;
 
 use std::path::Path;
 use std::sync::Arc;

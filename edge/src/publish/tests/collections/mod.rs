@@ -2,7 +2,7 @@
 //! between.
 
 mod upload_journal;
-mod world;
+pub(super) mod world;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, Source};
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, Digest, PlaceName};
 
-use super::world::{World, manifest, name, reopened, world};
+use super::world::{World, content, manifest, name, reopened, world};
+use crate::catalog::sent::SentRecord;
 use crate::catalog::{self, gone, records, sent};
 use crate::ledger::Actor;
-use crate::retention::CollectOptions;
+use crate::retention::{self, CollectOptions};
 
 /// The keys of what pushes have written down that they sent.
 async fn sent(world: &World) -> Vec<String> {
@@ -68,4 +69,64 @@ async fn the_rest_of_what_a_push_sent_is_written_down_soon_and_ends_with_the_app
     world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
     world.publisher.uploads.write_sent().await;
     assert_eq!(sent(&world).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_together_is_written_at_once_by_number_or_bytes_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let app = name(0);
+    let deploy = world.begin(&app, &[1].into()).await.unwrap();
+    let uploads = &world.publisher.uploads;
+    uploads.write_sent().await;
+    let first = sent(&world).await;
+    assert_eq!(first.len(), 1);
+    uploads.write_sent().await;
+    assert_eq!(sent(&world).await, first, "what is written is not written again");
+    let push = uploads.pushes.find(&app, &deploy).unwrap();
+    let digest = |number: u8| Digest::of(&[number]);
+    // The time is that of the first, whichever came first: no blob may be taken for newer than it is.
+    for (number, at_ms) in [(0, 5), (1, 3), (2, 7)] {
+        uploads.note_sent(&push, &[(digest(number), 1)], at_ms).await;
+    }
+    for number in 3..63 {
+        uploads.note_sent(&push, &[(digest(number), 1)], 9).await;
+    }
+    assert_eq!(sent(&world).await, first);
+    uploads.note_sent(&push, &[(digest(63), 1)], 9).await;
+    let second = sent(&world).await;
+    assert_eq!(second.len(), 2);
+    let record: SentRecord = records::read(&second[1], &world.catalog.get(&second[1]).await.unwrap().unwrap()).unwrap();
+    assert_eq!((record.at_ms, record.blobs.len()), (3, 64));
+    uploads.note_sent(&push, &[(digest(64), 16 * 1_024 * 1_024 - 1)], 9).await;
+    assert_eq!(sent(&world).await.len(), 2);
+    uploads.note_sent(&push, &[(digest(65), 1)], 9).await;
+    assert_eq!(sent(&world).await.len(), 3);
+    // And counted from none.
+    uploads.note_sent(&push, &[(digest(66), 1)], 9).await;
+    assert_eq!(sent(&world).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_before_it_is_written_down_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let (app, other) = (name(0), name(1));
+    let deploy = world.begin(&app, &[1, 2].into()).await.unwrap();
+    world.begin(&other, &[1].into()).await.unwrap();
+    let uploads = &world.publisher.uploads;
+    // A collection took the files.
+    retention::Uploads::forget_blobs(&**uploads, &[Digest::of(&content(1))]);
+    uploads.write_sent().await;
+    let written = sent(&world).await;
+    assert!(written.len() == 1 && written[0].starts_with(&format!("sent/{app}/")), "{written:?}");
+    let record: SentRecord =
+        records::read(&written[0], &world.catalog.get(&written[0]).await.unwrap().unwrap()).unwrap();
+    assert_eq!(record.blobs, [Digest::of(&content(2))]);
+    // The app was deleted, and its name is somebody else's.
+    world.begin(&app, &[3].into()).await.unwrap();
+    uploads.forget_former(&app, u64::MAX).await;
+    assert!(uploads.pushes.find(&app, &deploy).is_err());
+    uploads.write_sent().await;
+    assert_eq!(sent(&world).await, written);
 }

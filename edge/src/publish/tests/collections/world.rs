@@ -13,6 +13,7 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use crate::blobs::{self, Blobs, DeltaForm, Key, NewDelta, Quality};
 use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::overtaken::Overtaken;
 use crate::catalog::{self, Catalog, records};
 use crate::encode::{Background, delta};
 use crate::environments::{self, Environments};
@@ -24,10 +25,12 @@ use crate::publish::{Parts, Publisher};
 use crate::telemetry::AccessLog;
 
 /// A publisher over a folder, with what follows its catalog.
-pub(super) struct World {
-    pub(super) publisher: Arc<Publisher>,
-    pub(super) blobs: Arc<dyn Blobs>,
-    pub(super) catalog: Arc<dyn Catalog>,
+pub(in crate::publish::tests) struct World {
+    pub(in crate::publish::tests) publisher: Arc<Publisher>,
+    pub(in crate::publish::tests) blobs: Arc<dyn Blobs>,
+    pub(in crate::publish::tests) catalog: Arc<dyn Catalog>,
+    /// The same catalog, in which something may happen before a commit.
+    pub(in crate::publish::tests) overtaken: Arc<Overtaken>,
     _follower: tokio::task::JoinHandle<()>,
 }
 
@@ -38,10 +41,16 @@ impl Drop for World {
 }
 
 /// Keeps `keep_versions` and looks at no age; what is old enough to go is what [`age`] made old.
-pub(super) async fn world(folder: &Path, keep_versions: u64) -> World {
-    let limits = Limits { grace_ms_max: 0, grace_versions_max: 0, ..Limits::default() };
+pub(in crate::publish::tests) async fn world(folder: &Path, keep_versions: u64) -> World {
+    world_with(folder, keep_versions, Limits::default()).await
+}
+
+/// The same, with limits.
+pub(in crate::publish::tests) async fn world_with(folder: &Path, keep_versions: u64, limits: Limits) -> World {
+    let limits = Limits { grace_ms_max: 0, grace_versions_max: 0, ..limits };
     let blobs = blobs::open(folder.to_owned()).unwrap();
-    let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
+    let overtaken = Overtaken::new(catalog::open(&folder.join("catalog.redb")).unwrap());
+    let catalog: Arc<dyn Catalog> = Arc::<Overtaken>::clone(&overtaken);
     let domain = || "localhost".parse().unwrap();
     let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
     let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &limits);
@@ -75,11 +84,11 @@ pub(super) async fn world(folder: &Path, keep_versions: u64) -> World {
         nodes: None,
         cache: None,
     }));
-    World { publisher, blobs, catalog, _follower: tokio::spawn(follower.run()) }
+    World { publisher, blobs, catalog, overtaken, _follower: tokio::spawn(follower.run()) }
 }
 
 /// Opens the stores again once the lock of those before is free.
-pub(super) async fn reopened(folder: &Path) -> World {
+pub(in crate::publish::tests) async fn reopened(folder: &Path) -> World {
     for _ in 0..500 {
         if catalog::open(&folder.join("catalog.redb")).is_ok() {
             return world(folder, 1).await;
@@ -103,11 +112,16 @@ pub(super) fn age(folder: &Path) {
 }
 
 /// The content of a number, long enough to be compressed.
-pub(super) fn content(number: u8) -> Vec<u8> {
+pub(in crate::publish::tests) fn content(number: u8) -> Vec<u8> {
     format!("{}\n", format!("content {number}, ").repeat(60)).into_bytes()
 }
 
-pub(super) fn manifest(contents: &BTreeSet<u8>) -> Manifest {
+/// Its digest.
+pub(in crate::publish::tests) fn digest(number: u8) -> Digest {
+    Digest::of(&content(number))
+}
+
+pub(in crate::publish::tests) fn manifest(contents: &BTreeSet<u8>) -> Manifest {
     let file = |number: u8| {
         let bytes = content(number);
         FileEntry { hash: Digest::of(&bytes), size: bytes.len() as u64, media_type: None }
@@ -115,19 +129,27 @@ pub(super) fn manifest(contents: &BTreeSet<u8>) -> Manifest {
     Manifest::of_files(contents.iter().map(|n| (format!("f{n}.txt").parse().unwrap(), file(*n))).collect())
 }
 
-pub(super) fn name(app: u8) -> AppName {
+pub(in crate::publish::tests) fn name(app: u8) -> AppName {
     format!("app-{app}").parse().unwrap()
 }
 
 impl World {
     /// Makes a stored version live in `prod`.
-    pub(super) async fn switch(&self, app: &AppName, version: VersionId) -> Result<SwitchReport, Error> {
+    pub(in crate::publish::tests) async fn switch(
+        &self,
+        app: &AppName,
+        version: VersionId,
+    ) -> Result<SwitchReport, Error> {
         let wanted = serde_json::from_value(serde_json::json!({"version": version})).unwrap();
         let (actor, prod, condition) = (Actor::local(), PlaceName::prod(), Condition::default());
         self.publisher.switcher.switch(&actor, (app, &prod), &wanted, (&condition, false), None).await?.await.unwrap()
     }
 
-    pub(super) async fn begin(&self, app: &AppName, contents: &BTreeSet<u8>) -> Result<String, Error> {
+    pub(in crate::publish::tests) async fn begin(
+        &self,
+        app: &AppName,
+        contents: &BTreeSet<u8>,
+    ) -> Result<String, Error> {
         let begin =
             BeginDeploy { manifest: manifest(contents), source: Source::default(), options: DeployOptions::default() };
         let actor = Actor::local();
@@ -145,11 +167,15 @@ impl World {
         Ok(begun.deploy)
     }
 
-    pub(super) async fn finish(&self, app: &AppName, deploy: &str) -> Result<DeployReport, Error> {
+    pub(in crate::publish::tests) async fn finish(&self, app: &AppName, deploy: &str) -> Result<DeployReport, Error> {
         self.publisher.finish(self.publisher.take(&Actor::local(), app, deploy)?, None).await
     }
 
-    pub(super) async fn push(&self, app: &AppName, contents: &BTreeSet<u8>) -> Result<DeployReport, Error> {
+    pub(in crate::publish::tests) async fn push(
+        &self,
+        app: &AppName,
+        contents: &BTreeSet<u8>,
+    ) -> Result<DeployReport, Error> {
         let deploy = self.begin(app, contents).await?;
         self.finish(app, &deploy).await
     }
@@ -171,7 +197,7 @@ impl World {
     }
 
     /// The versions of an app that are stored.
-    pub(super) async fn versions(&self, app: &AppName) -> Vec<VersionId> {
+    pub(in crate::publish::tests) async fn versions(&self, app: &AppName) -> Vec<VersionId> {
         let found = self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await.unwrap();
         found.iter().map(|(key, _)| key.rsplit('/').next().unwrap().parse().unwrap()).collect()
     }

@@ -1,0 +1,176 @@
+//! Tests of what counts as sent by an app: nothing else is ever reported to it as present.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use devanture_config::problem::Code;
+use devanture_config::{AppName, Digest};
+
+use super::collections::world::{World, content, digest, manifest, name, reopened, world};
+use crate::blobs::Key;
+use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::{Change, Commit, records};
+use crate::ledger::Actor;
+use crate::publish::owned::Owned;
+use crate::telemetry::now_ms;
+
+fn wanted(contents: &BTreeSet<u8>) -> HashMap<Digest, u64> {
+    contents.iter().map(|number| (digest(*number), content(*number).len() as u64)).collect()
+}
+
+/// The contents that an app has to send.
+async fn missing(owned: &Owned, app: &AppName, contents: &BTreeSet<u8>) -> BTreeSet<u8> {
+    let missing = owned.missing(app, &wanted(contents)).await.unwrap();
+    contents.iter().filter(|number| missing.contains(&digest(**number))).copied().collect()
+}
+
+/// The contents that no stored version of an app holds.
+async fn fresh(owned: &Owned, app: &AppName, contents: &BTreeSet<u8>) -> BTreeSet<u8> {
+    let fresh = owned.fresh(app, &manifest(contents)).await.unwrap();
+    contents.iter().filter(|number| fresh.contains(&digest(**number))).copied().collect()
+}
+
+async fn put(world: &World, change: Change) {
+    world.catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+}
+
+const NONE: BTreeSet<u8> = BTreeSet::new();
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_has_sent_is_missing_to_every_other_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2, 3]));
+    world.begin(&shop, &[1].into()).await.unwrap();
+    world.push(&shop, &[2].into()).await.unwrap();
+    assert_eq!(missing(owned, &shop, &all).await, [3].into());
+    assert_eq!(fresh(owned, &shop, &all).await, [1, 3].into(), "what no version holds was not compressed");
+    assert_eq!((missing(owned, &blog, &all).await, fresh(owned, &blog, &all).await), (all.clone(), all.clone()));
+    // What was set aside or has another length is sent again.
+    world.blobs.delete(Key::Blob(digest(2))).await.unwrap();
+    assert_eq!(missing(owned, &shop, &all).await, [2, 3].into());
+    let of_other_length = owned.missing(&shop, &[(digest(1), 1)].into()).await.unwrap();
+    assert_eq!(of_other_length, [digest(1)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_those_of_what_was_sent_and_of_what_comes_each_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, each) = (name(0), content(1).len() as u64);
+    world.push(&shop, &[1, 2].into()).await.unwrap();
+    world.begin(&shop, &[2, 3].into()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(owned.bytes_with(&shop, &HashMap::new()).await.unwrap(), 3 * each);
+        assert_eq!(owned.bytes_with(&shop, &wanted(&[3, 4].into())).await.unwrap(), 4 * each);
+        assert_eq!(owned.bytes_with(&name(1), &wanted(&[3, 4].into())).await.unwrap(), 2 * each);
+        // The second time it is read from what is on record.
+        world.publisher.uploads.write_sent().await;
+        owned.forget_all();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_versions_hold_counts_after_a_start_for_as_long_as_they_can_be_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2, 3]));
+    let version = {
+        let world = world(folder.path(), 9).await;
+        world.push(&shop, &[1].into()).await.unwrap();
+        world.push(&blog, &[2, 3].into()).await.unwrap();
+        world.push(&shop, &[2].into()).await.unwrap().version
+    };
+    let world = reopened(folder.path()).await;
+    let owned = &world.publisher.uploads.owned;
+    assert_eq!((missing(owned, &shop, &all).await, fresh(owned, &shop, &all).await), ([3].into(), [3].into()));
+    // A version that is gone, with its record and without.
+    let key = records::version_key(&shop, &version);
+    let record = records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap();
+    put(&world, Change::Delete(key)).await;
+    for (record, holds) in [(Some(record), true), (None, false)] {
+        let gone = GoneVersion { at_ms: 1, collected: false, until_ms: 2, who: String::new(), record };
+        put(&world, Change::Put(gone::gone_key(&shop, &version), records::write(&gone).unwrap())).await;
+        owned.forget_all();
+        let expected: BTreeSet<u8> = if holds { [3].into() } else { [2, 3].into() };
+        assert_eq!(missing(owned, &shop, &all).await, expected);
+        assert_eq!(fresh(owned, &shop, &all).await, [2, 3].into());
+    }
+    // A version whose manifest cannot be read owns nothing, and heals when it is sent again.
+    world.blobs.delete(Key::Manifest(manifest(&[1].into()).id())).await.unwrap();
+    owned.forget_all();
+    assert_eq!(missing(owned, &shop, &all).await, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_longer_stored_or_whose_app_is_no_longer_there_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2]));
+    for app in [&shop, &blog] {
+        world.push(app, &all).await.unwrap();
+    }
+    owned.forget(&[digest(1)]);
+    for app in [&shop, &blog] {
+        assert_eq!((missing(owned, app, &all).await, fresh(owned, app, &all).await), ([1].into(), [1].into()));
+    }
+    // Without its records, nothing is left of what it sent.
+    put(&world, Change::Delete(records::version_key(&shop, &manifest(&all).id()))).await;
+    assert_eq!(missing(owned, &shop, &all).await, [1].into());
+    owned.forget_app(&shop);
+    assert_eq!((missing(owned, &shop, &all).await, missing(owned, &blog, &all).await), (all.clone(), [1].into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_lost_a_version_owns_what_its_others_hold_and_what_it_sent_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2, 3, 4]));
+    let lost = world.push(&shop, &[1, 2].into()).await.unwrap().version;
+    world.push(&shop, &[2].into()).await.unwrap();
+    world.push(&blog, &all).await.unwrap();
+    world.begin(&shop, &[3].into()).await.unwrap();
+    let ended_ms = now_ms() + 1;
+    put(&world, Change::Delete(records::version_key(&shop, &lost))).await;
+    // Nobody has lost anything, as far as it knows, and nothing was sent before that moment.
+    owned.refresh(&HashSet::new(), 1).await.unwrap();
+    assert_eq!(missing(owned, &shop, &all).await, [4].into());
+    owned.refresh(&[shop.clone()].into(), 1).await.unwrap();
+    assert_eq!(missing(owned, &shop, &all).await, [4].into(), "all was sent since");
+    owned.refresh(&[shop.clone()].into(), ended_ms).await.unwrap();
+    assert_eq!(missing(owned, &shop, &all).await, [1, 3, 4].into());
+    assert_eq!(fresh(owned, &shop, &all).await, [1, 3, 4].into());
+    assert_eq!((missing(owned, &blog, &all).await, fresh(owned, &blog, &all).await), (NONE, NONE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_became_no_version_are_forgotten_where_they_are_old_although_nothing_was_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, all) = (name(0), BTreeSet::from([1, 2]));
+    world.push(&shop, &[1].into()).await.unwrap();
+    world.begin(&shop, &[2].into()).await.unwrap();
+    let began_ms = now_ms() + 1;
+    owned.refresh(&HashSet::new(), 1).await.unwrap();
+    assert_eq!(missing(owned, &shop, &all).await, NONE);
+    owned.refresh(&HashSet::new(), began_ms).await.unwrap();
+    assert_eq!((missing(owned, &shop, &all).await, fresh(owned, &shop, &all).await), ([2].into(), [2].into()));
+}
+
+/// The name is somebody else's by then, who must not learn what the former app sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_arrives_after_its_app_was_deleted_is_sent_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let (shop, actor) = (name(0), Actor::local());
+    let deploy = world.begin(&shop, &[1].into()).await.unwrap();
+    let mut receiving = world.publisher.receive(&actor, &shop, &deploy, digest(1)).await.unwrap();
+    receiving.write(content(1).into()).await.unwrap();
+    world.publisher.uploads.forget_former(&shop, u64::MAX).await;
+    let late = world.publisher.received(receiving).await.map_err(|error| error.0.code);
+    assert_eq!(late, Err(Code::NotFound));
+    assert_eq!(missing(&world.publisher.uploads.owned, &shop, &[1].into()).await, [1].into());
+}
