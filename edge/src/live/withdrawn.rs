@@ -31,7 +31,13 @@ impl Withdrawn {
     #[must_use]
     #[inline]
     pub fn hides(&self, version: &Version, path: &str) -> bool {
-        self.has_any() && is_before(&self.paths.load(), version, path.strip_prefix('/').unwrap_or(path))
+        self.has_any() && self.hides_path(version, path.strip_prefix('/').unwrap_or(path))
+    }
+
+    // Apart from what every request runs through.
+    #[cold]
+    fn hides_path(&self, version: &Version, path: &str) -> bool {
+        is_before(&self.paths.load(), version, path)
     }
 
     /// Whether `version` no longer answers with its file of that number: its own path was withdrawn, or another one at
@@ -39,7 +45,12 @@ impl Withdrawn {
     #[must_use]
     #[inline]
     pub fn hides_file(&self, version: &Version, number: u32) -> bool {
-        self.has_any() && is_file_before(&self.paths.load(), version, number)
+        self.has_any() && self.hides_one(version, number)
+    }
+
+    #[cold]
+    fn hides_one(&self, version: &Version, number: u32) -> bool {
+        is_file_before(&self.paths.load(), version, number)
     }
 
     /// Whether a path was withdrawn when `version` was stored already.

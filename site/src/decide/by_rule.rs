@@ -37,6 +37,8 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         if self.site.rules().has_redirects() { self.by_first_rule(path, found, trace) } else { None }
     }
 
+    // Apart from what every request runs through.
+    #[inline(never)]
     fn by_first_rule<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
         let Self { site, request } = self;
         let (accept_language, cookie) = (request.field(&ACCEPT_LANGUAGE), request.field(&COOKIE));
