@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::folder::{Folder, QUARANTINE, digest_of};
 use super::handles::FileId;
-use crate::blobs::{Error, Key};
+use crate::blobs::{Error, Form, Key};
 use crate::durable::{self, Stamp};
 
 impl Folder {
@@ -19,7 +19,13 @@ impl Folder {
                 tracing::error!(?key, "stored bytes changed since they were checked");
                 // Somebody wrote into the file, or another one has the name by now: all of it is checked, so that it is
                 // set aside before a push relies on it.
-                drop(self.open_file(key));
+                match key {
+                    // It may have been opened with the others that stand in its index.
+                    Key::Variant(blob, _) => Form::ALL.into_iter().for_each(|form| {
+                        drop(self.open_file(Key::Variant(blob, form)));
+                    }),
+                    Key::Blob(_) | Key::Manifest(_) | Key::Delta(..) => drop(self.open_file(key)),
+                }
             }
             Err(error) => tracing::error!(?key, %error, "stored bytes changed, and cannot be set aside"),
         }
