@@ -9,9 +9,9 @@
 pub(crate) enum Priority {
     /// A tenth of a busy core: requests of the API, which take little, and must come through while visitors take all.
     Api,
-    /// A thirtieth of a busy core: what a push waits for.
+    /// A thirtieth of a busy core: compressing that a push waits for, in as many threads as there are cores.
     Low,
-    /// As little as there is: nobody waits for it.
+    /// As little as there is, 1.5 % of a busy core: what nobody waits for, and what many threads do at once.
     Lowest,
 }
 

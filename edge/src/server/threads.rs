@@ -124,7 +124,7 @@ impl Threads {
 /// The threads of everything but requests.
 ///
 /// Two take tasks, which are short: they keep the priority of the process, as the spawner inherits it from the one that
-/// starts it, and instances from the spawner. The others store, load and check, and have less.
+/// starts it, and instances from the spawner. The others store, load and check, many at once, and have the lowest.
 pub(super) fn control_runtime() -> Result<Runtime, StartError> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(CONTROL_THREADS).max_blocking_threads(CONTROL_BLOCKING_THREADS).thread_keep_alive(IDLE_TIME);
@@ -136,14 +136,14 @@ pub(super) fn control_runtime() -> Result<Runtime, StartError> {
     });
     builder.on_thread_start(|| {
         if thread::current().name() != Some(CONTROL) {
-            Priority::Low.lower();
+            Priority::Lowest.lower();
         }
     });
     builder.enable_all().build().map_err(StartError::Runtime)
 }
 
 /// Starts a thread with a runtime of its own. Where it does not serve visitors, it has that priority, and those that wait
-/// and compute for it have [`Priority::Low`].
+/// and compute for it, of which there may be many, have the lowest.
 fn spawn<F>(name: &str, blocking: usize, priority: Option<Priority>, work: F) -> Result<JoinHandle<usize>, StartError>
 where
     F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,
@@ -151,7 +151,7 @@ where
     let mut builder = Builder::new_current_thread();
     builder.max_blocking_threads(blocking).thread_keep_alive(IDLE_TIME).enable_all();
     if priority.is_some() {
-        builder.thread_name(format!("{name}-work")).on_thread_start(|| Priority::Low.lower());
+        builder.thread_name(format!("{name}-work")).on_thread_start(|| Priority::Lowest.lower());
     }
     let runtime: Runtime = builder.build().map_err(StartError::Runtime)?;
     let run = move || {

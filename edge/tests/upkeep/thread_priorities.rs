@@ -14,7 +14,7 @@ async fn threads_that_store_compress_and_answer_the_api_have_less_priority_than_
         // Those for tasks start the spawner, and instances have the priority of that.
         _ if name.starts_with("serve-") || name == "control" => Some(own),
         "admin" => Some(own.max(10)),
-        "admin-work" | "control-work" => Some(own.max(15)),
+        "admin-work" | "control-work" => Some(19),
         _ if name.starts_with("compress-quick") => Some(own.max(15)),
         _ if name.starts_with("compress-best") => Some(19),
         _ => None,
