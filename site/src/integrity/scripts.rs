@@ -14,8 +14,10 @@ const COMMENT_BYTES_MAX: usize = 256;
 const COMMENTS_MAX: usize = 4;
 /// The call that writes into a page, without what makes it `writeln`, …
 const WRITE: &[u8] = b"document.write";
-/// … and the bytes behind it that are looked at.
+/// … and the bytes of its text that are looked at.
 const WRITTEN_BYTES_MAX: usize = 2_048;
+/// What the tag of a script begins with.
+const SCRIPT_TAG: &[u8] = b"<script";
 /// Addresses of one script.
 const ADDRESSES_MAX: usize = 20_000;
 
@@ -56,26 +58,34 @@ pub fn added(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     quoted(source).filter(is_address).chain(written(source))
 }
 
-/// The addresses of scripts whose tags are in what `document.write` is given.
+/// The addresses of scripts whose tags are in the text that `document.write` is given.
 fn written(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     let calls = source.windows(WRITE.len()).enumerate().filter(|(_, window)| *window == WRITE);
-    calls.flat_map(|(at, _)| {
-        let begin = at.saturating_add(WRITE.len());
-        let text = source.get(begin..begin.saturating_add(WRITTEN_BYTES_MAX).min(source.len())).unwrap_or_default();
-        // In a page, the script that calls it ends with its own tag; in a text that tag is written `<\/script>`.
-        let end = position(text, b"</script").unwrap_or(text.len());
-        let (text, mut from) = (text.get(..end).unwrap_or_default(), 0);
+    calls.filter_map(|(at, _)| literal(source, at.saturating_add(WRITE.len()))).flat_map(|(begin, text)| {
+        let mut from = 0;
         std::iter::from_fn(move || {
             loop {
-                let rest = text.get(from..)?;
-                let tag = position(rest, b"<script")?;
-                from = from.saturating_add(tag).saturating_add(b"<script".len());
+                let tag = position(text.get(from..)?, SCRIPT_TAG)?;
+                from = from.saturating_add(tag).saturating_add(SCRIPT_TAG.len());
                 if let Some((start, address)) = source_of_tag(text, from) {
                     return Some((begin.saturating_add(start), address));
                 }
             }
         })
     })
+}
+
+/// The text that a call is given whose name ends at `at`, or `ln` later, with the byte at which it begins.
+fn literal(source: &[u8], at: usize) -> Option<(usize, &[u8])> {
+    let rest = source.get(at..)?;
+    let rest = rest.strip_prefix(b"ln").unwrap_or(rest).trim_ascii_start();
+    let rest = rest.strip_prefix(b"(")?.trim_ascii_start();
+    let (quote, rest) = rest.split_first().filter(|(quote, _)| b"\"'`".contains(quote))?;
+    let near = rest.get(..WRITTEN_BYTES_MAX.min(rest.len()))?;
+    let is_end =
+        |at: &usize| near.get(*at) == Some(quote) && near.get(..*at).is_some_and(|before| !before.ends_with(b"\\"));
+    let length = (0..near.len()).find(is_end).unwrap_or(near.len());
+    Some((source.len().saturating_sub(rest.len()), near.get(..length)?))
 }
 
 /// The value of the attribute `src` of the tag whose name ends at `from`, also where its quotes are escaped.
