@@ -47,8 +47,8 @@ pub fn script_addresses(source: &[u8]) -> Vec<ScriptAddress> {
     found.into_iter().collect()
 }
 
-/// The texts that a script makes the address of an element, as of a script that it adds to the page, and the addresses of
-/// scripts that it writes into it; each with the byte at which it begins.
+/// The texts that a script makes the address of an element, as of a script that it adds to the page, and the addresses
+/// of scripts that it writes into it; each with the byte at which it begins.
 pub fn added(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     let is_address = |(start, text): &(usize, &str)| {
         let before = start.checked_sub(1).and_then(|quote| source.get(..quote)).unwrap_or_default();
@@ -92,7 +92,10 @@ fn literal(source: &[u8], at: usize) -> Option<(usize, &[u8])> {
 fn source_of_tag(text: &[u8], from: usize) -> Option<(usize, &str)> {
     let tag = text.get(from..)?;
     let tag = tag.get(..tag.iter().position(|byte| *byte == b'>').unwrap_or(tag.len()))?;
-    let is_name = |text: &[u8]| matches!(text, [gap, name @ ..] if gap.is_ascii_whitespace() && name.eq_ignore_ascii_case(b"src"));
+    let is_name = |text: &[u8]| {
+        let (gap, name) = text.split_at_checked(1).unwrap_or_default();
+        gap.trim_ascii_start().is_empty() && name.eq_ignore_ascii_case(b"src")
+    };
     let name = tag.windows(4).position(is_name)?;
     let after = tag.get(name.saturating_add(4)..)?;
     let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"\\\"'`$".contains(byte);

@@ -1,5 +1,5 @@
-//! What clients over HTTP have in common: reasons of failures, and the client for others than the edge that give an identity
-//! token, a CI system or the provider of `[oidc]`.
+//! What clients over HTTP have in common: reasons of failures, and the client for others than the edge that give an
+//! identity token, a CI system or the provider of `[oidc]`.
 
 use std::error::Error as _;
 use std::path::Path;
@@ -16,8 +16,8 @@ use crate::project::settings;
 /// Longest time until a connection stands.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A client for that address, with the PEM file of CAs to trust besides those of the system. It follows no redirect: what
-/// opens it goes to the address that was said, and nowhere else.
+/// A client for that address, with the PEM file of CAs to trust besides those of the system. It follows no redirect:
+/// what opens it goes to the address that was said, and nowhere else.
 ///
 /// # Errors
 /// `usage` where the file cannot be taken, or TLS cannot be set up.
@@ -38,8 +38,8 @@ pub(super) fn client(url: &Url, ca: Option<&Path>, time_max: Duration) -> Result
     builder.build().map_err(|error| no_tls(&error))
 }
 
-/// The failure of a request without an answer, as `failed` makes it from the reason. The address may be a secret of a job: it
-/// is shown without.
+/// The failure of a request without an answer, as `failed` makes it from the reason. The address may be a secret of a
+/// job: it is shown without.
 pub(super) fn lost(error: reqwest::Error, failed: impl FnOnce(&str) -> Failure) -> Failure {
     let error = error.without_url();
     let failure = failed(&root_cause(&error));

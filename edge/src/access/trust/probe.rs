@@ -19,8 +19,8 @@ pub struct Probed {
     pub has_authorization: bool,
 }
 
-/// Fetches what an issuer publishes, within `identity_fetch_ms_max`; it is trusted by the authorities of `files` beside the
-/// platform's.
+/// Fetches what an issuer publishes, within `identity_fetch_ms_max`; it is trusted by the authorities of `files` beside
+/// the platform's.
 ///
 /// # Errors
 /// Why it cannot be used.
