@@ -266,6 +266,53 @@ mod tests {
 
     /// Law 11.
     #[test]
+    fn no_more_deploys_are_remembered_than_the_latest() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, blog, prod): (AppName, AppName, _) =
+            ("shop".parse().unwrap(), "blog".parse().unwrap(), PlaceName::prod());
+        for number in 0..=REMEMBERED_MAX {
+            // One that is opened again, after a blob was missing, is the same one.
+            for _ in 0..2 {
+                drop(deploys.open(&number.to_string(), &shop, &prod, (None, Origin::default()), 1));
+            }
+        }
+        assert!(deploys.find(&shop, "0").is_none() && deploys.find(&shop, "1").is_some());
+        assert!(deploys.find(&blog, "1").is_none(), "it is another app's");
+        let running = deploys.running().len();
+        assert_eq!((deploys.remembered().by_id.len(), running), (REMEMBERED_MAX, REMEMBERED_MAX));
+        assert!(deploys.without_history(&shop, &"staging".parse().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn a_step_that_ends_stands_in_the_place_of_its_beginning() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+        let watched = deploys.open("1", &shop, &prod, (None, Origin::default()), 1);
+        let step = |name: &str, state, detail: &str| {
+            watched.step(&Step { name: name.to_owned(), state, detail: detail.to_owned(), ms: 1 });
+        };
+        let under_way = || deploys.without_history(&shop, &prod)[0].step.clone();
+        step("verify", StepState::Started, "");
+        assert_eq!(under_way().as_deref(), Some("verify"));
+        step("verify", StepState::Done, "ok");
+        assert_eq!(under_way(), None);
+        step("switch", StepState::Started, "");
+        step("switch", StepState::Done, "first");
+        step("switch", StepState::Done, "again");
+        watched.version_is(VersionId::of(b"one"));
+        let found = deploys.find(&shop, "1").unwrap();
+        let steps: Vec<_> = found.steps.iter().map(|step| (step.name.as_str(), step.detail.as_str())).collect();
+        assert_eq!(steps, [("verify", "ok"), ("switch", "first"), ("switch", "again")]);
+        assert_eq!((found.version, found.state), (Some(VersionId::of(b"one")), DeployState::Running));
+        watched.ended(&Err(Problem::new(Code::BlobMissing, "It was not sent.").into()));
+        let found = deploys.find(&shop, "1").unwrap();
+        assert_eq!((found.state, found.problem), (DeployState::Begun, None), "it may be finished again");
+        watched.ended(&Err(Problem::new(Code::Superseded, "Another one was quicker.").into()));
+        assert_eq!(deploys.find(&shop, "1").unwrap().state, DeployState::Superseded);
+    }
+
+    /// Law 11.
+    #[test]
     fn what_began_before_an_app_ended_is_forgotten_and_the_next_owners_deploys_stay() {
         let deploys = Arc::new(Deploys::default());
         let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());

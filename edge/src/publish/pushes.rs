@@ -311,8 +311,71 @@ mod tests {
         let pushes = Pushes::new(3, 60_000);
         let (shop, other) = ("shop".parse().unwrap(), "other".parse().unwrap());
         pushes.add(push("shop", "1").await).unwrap();
-        assert!(pushes.take(&other, "1").is_err());
+        assert!(pushes.take(&other, "1").is_err() && pushes.find(&other, "1").is_err());
+        assert!(pushes.is_there(&shop, "1") && !pushes.is_there(&other, "1"));
+        let taken = pushes.take(&shop, "1").unwrap();
+        assert!(pushes.take(&shop, "1").is_err() && pushes.len() == 0);
+        pushes.put_back(taken);
         assert!(pushes.take(&shop, "1").is_ok());
-        assert!(pushes.take(&shop, "1").is_err());
+    }
+
+    /// Law 11.
+    #[tokio::test]
+    async fn an_app_with_two_pushes_makes_room_for_one_that_has_none() {
+        let pushes = Pushes::new(2, 60_000);
+        for (app, id) in [("greedy", "1"), ("greedy", "2"), ("shop", "3")] {
+            pushes.add(push(app, id).await).unwrap();
+        }
+        assert_eq!(pushes.len(), 2);
+        let memory = ManifestMemory::new(100);
+        let pushes = Pushes::new(9, 60_000);
+        pushes.add(holding("greedy", "1", &memory, 30).await).unwrap();
+        let mut needed = memory.hold(&"shop".parse().unwrap());
+        needed.grow(30).unwrap();
+        assert!(!pushes.give_way(&needed), "it has no more than the one that needs some");
+    }
+
+    #[tokio::test]
+    async fn a_push_that_rested_for_too_long_is_forgotten_and_one_that_was_looked_for_is_not() {
+        const IDLE_MS: u64 = 60_000;
+        let (pushes, shop) = (Pushes::new(2, IDLE_MS), "shop".parse().unwrap());
+        let rest = |id: &str| {
+            let long_ago = Instant::now().checked_sub(Duration::from_millis(IDLE_MS + 1)).unwrap();
+            pushes.entries.lock().get_mut(id).unwrap().touched = long_ago;
+        };
+        for id in ["1", "2"] {
+            pushes.add(push("shop", id).await).unwrap();
+        }
+        ["1", "2"].into_iter().for_each(rest);
+        assert!(pushes.is_there(&shop, "1"), "to look whether it is there keeps it no longer");
+        pushes.find(&shop, "2").unwrap();
+        pushes.forget_idle();
+        assert!(!pushes.is_there(&shop, "1") && pushes.is_there(&shop, "2"));
+        rest("2");
+        for id in ["3", "4"] {
+            pushes.add(push("shop", id).await).unwrap();
+        }
+        assert!(!pushes.is_there(&shop, "2") && pushes.len() == 2);
+    }
+
+    #[tokio::test]
+    async fn pushes_are_those_of_an_app_and_of_an_environment_and_end_with_it() {
+        let (pushes, staging): (_, PlaceName) = (Pushes::new(9, 60_000), "staging".parse().unwrap());
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        for (app, id, environment) in
+            [("shop", "1", PlaceName::prod()), ("shop", "2", staging.clone()), ("blog", "3", staging.clone())]
+        {
+            let digest = Digest::of(id.as_bytes());
+            let missing = [(digest, 7), (Digest::of(b"of all"), 5)].into();
+            pushes.add(Push { environment, missing, ..push(app, id).await }).unwrap();
+        }
+        let bytes = |app| pushes.coming(app).values().sum::<u64>();
+        assert_eq!((bytes(&shop), bytes(&blog)), (7 + 7 + 5, 7 + 5));
+        let ids = |app, place| pushes.of_place(app, place).iter().map(|push| push.id.clone()).collect::<Vec<_>>();
+        assert_eq!((ids(&shop, &staging), ids(&blog, &staging)), (vec!["2".to_owned()], vec!["3".to_owned()]));
+        pushes.forget_of(&shop, Some(&staging));
+        assert!(pushes.is_there(&shop, "1") && !pushes.is_there(&shop, "2") && pushes.is_there(&blog, "3"));
+        pushes.forget_of(&shop, None);
+        assert!(!pushes.is_there(&shop, "1") && pushes.is_there(&blog, "3"));
     }
 }

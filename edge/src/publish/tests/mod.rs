@@ -1,7 +1,9 @@
 //! Tests of what publishing needs no network for.
 
+mod admission;
 mod collections;
 mod dictionaries;
+mod overtaken;
 mod owned;
 mod taking_in;
 

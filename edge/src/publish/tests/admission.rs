@@ -1,0 +1,78 @@
+//! Tests of which bundles may be pushed: each bound at its value, and beyond it.
+
+use std::collections::BTreeMap;
+
+use devanture_config::api::{DeployOptions, Source};
+use devanture_config::limits::Limits;
+use devanture_config::manifest::FileEntry;
+use devanture_config::problem::Code;
+use devanture_config::{Digest, Manifest};
+
+use super::collections::world::{name, world_with};
+use crate::ledger::Error;
+use crate::publish::admission::{SOURCE_CHARACTERS_MAX, check_cases, check_options, check_reason, check_source};
+
+fn manifest(files: &[(&str, u64)]) -> Manifest {
+    let entry = |size: u64| FileEntry { hash: Digest::of(&size.to_le_bytes()), size, media_type: None };
+    let files: BTreeMap<_, _> = files.iter().map(|(path, size)| (path.parse().unwrap(), entry(*size))).collect();
+    Manifest::of_files(files)
+}
+
+fn code(result: Result<(), Error>) -> Result<(), Code> {
+    result.map_err(|Error(problem)| problem.code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_is_refused_beyond_each_limit_and_not_at_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        bundle_files_max: 2,
+        bundle_bytes_max: 100,
+        file_bytes_max: 60,
+        path_bytes_max: 10,
+        segment_bytes_max: 5,
+        ..Limits::default()
+    };
+    let world = world_with(folder.path(), 9, limits).await;
+    let check = |files: &[(&str, u64)]| code(world.publisher.check_manifest(&name(0), &manifest(files)));
+    for fine in [&[("a", 60), ("b", 40)][..], &[("ab/cd/efgh", 1)], &[("abcde", 0)]] {
+        assert_eq!(check(fine), Ok(()), "{fine:?}");
+    }
+    let refused = [
+        (&[][..], Code::EmptyBundle),
+        (&[("a", 1), ("b", 1), ("c", 1)][..], Code::BundleTooLarge),
+        (&[("a", 60), ("b", 41)][..], Code::BundleTooLarge),
+        (&[("a", 61)][..], Code::BundleTooLarge),
+        (&[("ab/cd/efghi", 1)][..], Code::PathTooLong),
+        (&[("abcdef", 1)][..], Code::PathTooLong),
+    ];
+    for (files, expected) in refused {
+        assert_eq!(check(files), Err(expected), "{files:?}");
+    }
+}
+
+#[test]
+fn what_people_say_of_a_push_is_bounded_and_printable() {
+    let reason = |reason: &str| code(check_reason(Some(reason)));
+    assert_eq!((reason(&"ä".repeat(500)), reason(&"ä".repeat(501))), (Ok(()), Err(Code::BadRequest)));
+    assert_eq!(reason("one\ntwo"), Err(Code::BadRequest));
+    let options = DeployOptions { reason: Some("one\ntwo".to_owned()), ..DeployOptions::default() };
+    assert_eq!(code(check_options(&options)), Err(Code::BadRequest));
+    let message = |text: &str| code(check_source(&Source { message: Some(text.to_owned()), ..Source::default() }));
+    let branch = |text: &str| code(check_source(&Source { branch: Some(text.to_owned()), ..Source::default() }));
+    let (longest, longer) = ("ä".repeat(SOURCE_CHARACTERS_MAX), "ä".repeat(SOURCE_CHARACTERS_MAX + 1));
+    for (text, expected) in
+        [(&*longest, Ok(())), (&longer, Err(Code::BadRequest)), ("\u{1b}[2J", Err(Code::BadRequest))]
+    {
+        assert_eq!((message(text), branch(text)), (expected, expected), "{text}");
+    }
+    assert_eq!((message("one\n\ttwo"), branch("one\ttwo")), (Ok(()), Err(Code::BadRequest)));
+}
+
+#[test]
+fn paths_that_differ_in_their_case_alone_pass_with_warnings_alone() {
+    let manifest = manifest(&[("About.html", 1), ("about.html", 1)]);
+    let allowed = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
+    assert_eq!(code(check_cases(&manifest, &DeployOptions::default())), Err(Code::CaseCollision));
+    assert_eq!(code(check_cases(&manifest, &allowed)), Ok(()));
+}

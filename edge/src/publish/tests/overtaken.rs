@@ -1,0 +1,251 @@
+//! Tests of switches before whose commit something else happens: what came first holds, and is not overwritten.
+
+use std::sync::{Arc, OnceLock};
+
+use devanture_config::api::{Deploy, Lock, Source, StepState};
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName, VersionId};
+use serde_json::json;
+
+use super::collections::world::{World, name, world};
+use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
+use crate::catalog::history::pushed;
+use crate::catalog::overtaken::key_of;
+use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
+use crate::catalog::{Change, Commit};
+use crate::ledger::{Actor, Condition, Error};
+use crate::publish::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
+use crate::publish::swap::Running;
+
+/// A version that is live, one that was before, and one that never was.
+struct Stored {
+    _folder: tempfile::TempDir,
+    world: World,
+    app: AppName,
+    prod: PlaceName,
+    before: VersionId,
+    live: VersionId,
+    other: VersionId,
+}
+
+async fn stored() -> Stored {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let app = name(0);
+    let other = world.push(&app, &[3].into()).await.unwrap().version;
+    let before = world.push(&app, &[1].into()).await.unwrap().version;
+    let live = world.push(&app, &[2].into()).await.unwrap().version;
+    Stored { _folder: folder, world, app, prod: PlaceName::prod(), before, live, other }
+}
+
+impl Stored {
+    fn live_key(&self) -> String {
+        records::live_key(&self.app, &self.prod)
+    }
+
+    async fn pointer(&self) -> LivePointer {
+        let key = self.live_key();
+        records::read(&key, &self.world.catalog.get(&key).await.unwrap().unwrap()).unwrap()
+    }
+
+    /// Has this happen just before the live pointer is moved.
+    fn before_the_switch(&self, changes: Vec<Change>) {
+        self.world.overtaken.before_commit_of(&self.live_key(), changes);
+    }
+
+    async fn switch(&self, version: VersionId, more: serde_json::Value) -> Result<bool, Code> {
+        let mut wanted = json!({ "version": version });
+        wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let wanted = serde_json::from_value(wanted).unwrap();
+        let (actor, condition) = (Actor::local(), Condition::default());
+        let switcher = &self.world.publisher.switcher;
+        let switching = switcher.switch(&actor, (&self.app, &self.prod), &wanted, (&condition, false), None).await;
+        let report = async { switching?.await.unwrap() }.await;
+        self.world.overtaken.assert_overtaken();
+        report.map(|report| report.switched).map_err(|Error(problem)| problem.code)
+    }
+}
+
+fn put(key: String, record: &impl serde::Serialize) -> Change {
+    Change::Put(key, records::write(record).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_came_first_stops_a_switch_and_a_push_is_stored_alone() {
+    let stored = stored().await;
+    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let key = records::lock_key(&stored.app, &stored.prod);
+    stored.before_the_switch(vec![put(key.clone(), &lock)]);
+    assert_eq!(stored.switch(stored.before, json!({})).await, Err(Code::Locked));
+    assert_eq!(stored.pointer().await.version, stored.live);
+    let unlocked = Commit { checks: Vec::new(), changes: vec![Change::Delete(key.clone())] };
+    stored.world.catalog.commit(unlocked).await.unwrap();
+    stored.before_the_switch(vec![put(key, &lock)]);
+    let report = stored.world.push(&stored.app, &[4].into()).await.unwrap();
+    stored.world.overtaken.assert_overtaken();
+    assert_eq!((report.switched, report.locked), (false, Some(lock)));
+    assert_eq!(stored.pointer().await.version, stored.live);
+    assert_eq!(stored.world.versions(&stored.app).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_live_first_stays_live_where_another_version_was_expected() {
+    let stored = stored().await;
+    let pointer = stored.pointer().await;
+    let newer = LivePointer { version: stored.other, deploy: "of-another".to_owned(), ..pointer.clone() };
+    stored.before_the_switch(vec![put(stored.live_key(), &newer)]);
+    let expecting = json!({ "if_live": stored.live.to_string() });
+    assert_eq!(stored.switch(stored.before, expecting).await, Err(Code::LiveMoved));
+    assert_eq!(stored.pointer().await, newer);
+    // Without such an expectation it is replaced, and said to be.
+    stored.before_the_switch(vec![put(stored.live_key(), &pointer)]);
+    assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
+    let history = records::history_prefix(&stored.app, &stored.prod);
+    let (key, record) = stored.world.catalog.list(&history, None, true, 1).await.unwrap().remove(0);
+    let entry: HistoryEntry = records::read(&key, &record).unwrap();
+    assert_eq!((entry.deploy.version, entry.deploy.previous), (stored.before, Some(stored.live)));
+    let switches = entry.deploy.steps.iter().filter(|step| step.name == "switch");
+    assert_eq!(switches.map(|step| step.state).collect::<Vec<_>>(), [StepState::Done]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_began_first_goes_on() {
+    let stored = stored().await;
+    let mut pointer = serde_json::to_value(stored.pointer().await).unwrap();
+    pointer["canary"] =
+        json!({ "version": stored.other, "share": 5, "deploy": "of-the-canary", "since_ms": 1, "who": "anna" });
+    let pointer: LivePointer = serde_json::from_value(pointer).unwrap();
+    stored.before_the_switch(vec![put(stored.live_key(), &pointer)]);
+    assert_eq!(stored.switch(stored.before, json!({})).await, Err(Code::CanaryRunning));
+    assert_eq!(stored.pointer().await, pointer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_began_later_and_went_live_first_is_not_replaced_unless_by_force() {
+    let stored = stored().await;
+    let pointer = stored.pointer().await;
+    let deploy = stored.world.begin(&stored.app, &[4].into()).await.unwrap();
+    let newer =
+        LivePointer { version: stored.other, begun: pointer.begun + 3_600_000_000, halves_begun: None, ..pointer };
+    stored.before_the_switch(vec![put(stored.live_key(), &newer)]);
+    let refused = stored.world.finish(&stored.app, &deploy).await.map(|_| ()).map_err(|error| error.0.code);
+    stored.world.overtaken.assert_overtaken();
+    assert_eq!(refused, Err(Code::Superseded));
+    assert_eq!(stored.pointer().await, newer);
+    // A switch is no push, and says by itself what is to be live.
+    assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_finds_nothing_to_change_is_still_newer_than_those_that_began_before() {
+    let stored = stored().await;
+    let deploy = stored.world.begin(&stored.app, &[4].into()).await.unwrap();
+    let report = stored.world.push(&stored.app, &[2].into()).await.unwrap();
+    assert_eq!((report.switched, report.version), (false, stored.live));
+    let refused = stored.world.finish(&stored.app, &deploy).await.map(|_| ()).map_err(|error| error.0.code);
+    assert_eq!(refused, Err(Code::Superseded));
+    assert_eq!(stored.pointer().await.version, stored.live);
+    // One that began before and finds nothing to change says nothing new.
+    let pointer = stored.pointer().await;
+    let old = stored.world.begin(&stored.app, &[2].into()).await.unwrap();
+    stored.world.push(&stored.app, &[2].into()).await.unwrap();
+    let newest = stored.pointer().await;
+    assert!(newest.begun > pointer.begun);
+    stored.world.finish(&stored.app, &old).await.unwrap();
+    assert_eq!(stored.pointer().await, newest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_or_took_the_name_first_is_not_switched_in() {
+    for what in ["the app", "the environment", "the version", "an alias"] {
+        let stored = stored().await;
+        let pointer = stored.pointer().await;
+        let (app, prod) = (&stored.app, &stored.prod);
+        let (change, expected) = match what {
+            "the app" => {
+                let deleted = DeletedApp { at_ms: 1, until_ms: u64::MAX, who: String::new(), hostnames: Vec::new() };
+                (put(gone::deleted_app_key(app), &deleted), Code::Deleted)
+            }
+            "the environment" => {
+                let hostnames = Vec::new();
+                let (at_ms, until_ms, who, pointer) = (1, u64::MAX, String::new(), pointer.clone());
+                let deleted = DeletedEnvironment { at_ms, until_ms, who, pointer, hostnames };
+                (put(gone::deleted_environment_key(app, prod), &deleted), Code::Deleted)
+            }
+            "the version" => (Change::Delete(records::version_key(app, &stored.before)), Code::NotFound),
+            _ => {
+                let alias = AliasRecord {
+                    version: stored.other,
+                    switched_ms: 0,
+                    begun: 0,
+                    who: String::new(),
+                    environment: None,
+                    expires_ms: None,
+                    halves_begun: None,
+                };
+                (put(records::alias_key(app, prod), &alias), Code::AliasTaken)
+            }
+        };
+        stored.before_the_switch(vec![change]);
+        assert_eq!(stored.switch(stored.before, json!({})).await, Err(expected), "{what}");
+        assert_eq!(stored.pointer().await, pointer, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_the_history_is_never_written_over() {
+    let stored = stored().await;
+    let deploy = Deploy { id: "of-another".to_owned(), ..pushed(stored.other) };
+    let entry = HistoryEntry { deploy, position: String::new() };
+    let (catalog, taken) = (Arc::clone(&stored.world.overtaken.stored), Arc::new(OnceLock::new()));
+    let set = Arc::clone(&taken);
+    // The number that the switch has chosen is taken by another one.
+    stored.world.overtaken.before(&stored.live_key(), move |commit| {
+        let key = commit.changes.iter().map(key_of).find(|key| key.starts_with("history/")).unwrap().to_owned();
+        set.set(key.clone()).unwrap();
+        let commit = Commit { checks: Vec::new(), changes: vec![put(key, &entry)] };
+        Box::pin(async move {
+            catalog.commit(commit).await.unwrap();
+        })
+    });
+    assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
+    let key = taken.get().unwrap();
+    let kept: HistoryEntry = records::read(key, &stored.world.catalog.get(key).await.unwrap().unwrap()).unwrap();
+    assert_eq!(kept.deploy.id, "of-another");
+    assert_eq!(stored.pointer().await.version, stored.before);
+}
+
+/// A watch or a trial goes back from the deploy that it saw fail, and from no later one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_goes_back_from_the_deploy_that_it_watched_alone() {
+    let stored = stored().await;
+    let pointer = stored.pointer().await;
+    let (actor, source, condition) = (Actor::local(), Source::default(), Condition::default());
+    let switcher = &stored.world.publisher.switcher;
+    for (deploy, expected) in [("of-another", Err(Code::LiveMoved)), (pointer.deploy.as_str(), Ok(true))] {
+        let undone = Some(Undone { deploy, why: "it failed" });
+        let intent = Intent {
+            app: &stored.app,
+            environment: &stored.prod,
+            version: stored.before,
+            movement: Move::Rollback { position: None },
+            deploy: "going-back",
+            begun: 1,
+            actor: &actor,
+            source: &source,
+            log: &[],
+            expected: Preconditions { version: None, condition: &condition, undone },
+            passes: Passes::default(),
+            settings: None,
+            half: None,
+            brought: (None, None),
+            reason: None,
+            canary: CanaryMove::None,
+        };
+        let claims = switcher.claims(&intent).await.unwrap();
+        let running = Running { wanted: &mut None, held: &mut None, elsewhere: &mut None };
+        let swapped = switcher.swap(&intent, &claims, running, Vec::new(), None).await;
+        let switched = swapped.map(|(moved, _)| moved.switched).map_err(|Error(problem)| problem.code);
+        assert_eq!(switched, expected);
+    }
+}
