@@ -2,9 +2,9 @@
 
 /// The priority of a thread; one that serves visitors has that of the process, and comes first.
 ///
-/// The system gives each runnable thread of a core a share by its priority, and takes a core from a thread that runs at its
-/// next tick at the earliest, in up to four milliseconds: a visitor waits for as many ticks as other threads have a share
-/// worth speaking of. So what is not for visitors has little, even for moments. It has the whole of what they leave.
+/// The system gives each thread that waits for a core a share by its priority, but takes the core from one that has
+/// just begun to run at its next tick, up to four milliseconds later. How often a visitor waits for that depends on the
+/// share of all other threads together. So these have little of a busy core. They have all of what visitors leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
     /// A tenth of a busy core: requests of the API, which take little, and must come through while visitors take all.

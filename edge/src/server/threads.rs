@@ -34,9 +34,9 @@ use crate::tls::{Certificates, ServerTls};
 const CONTROL: &str = "control";
 /// … how many there are, …
 const CONTROL_THREADS: usize = 2;
-/// … and how many of them may wait for the disk, or compute, for all but requests: each keeps pages of memory that the
-/// others cannot use, and a disk gains nothing from more. None of them may wait for what needs another one, but for those
-/// that restore damaged files, which are fewer.
+/// … and how many may wait for the disk, or compute, for all but requests: each keeps pages of memory that others cannot
+/// use, and a disk gains nothing from more. None of them may wait for what needs another one, but for those that restore
+/// damaged files, which are fewer.
 const CONTROL_BLOCKING_THREADS: usize = 32;
 /// Threads of each runtime for what waits, such as reads of a disk.
 const BLOCKING_THREADS: usize = 512;
@@ -142,8 +142,8 @@ pub(super) fn control_runtime() -> Result<Runtime, StartError> {
     builder.enable_all().build().map_err(StartError::Runtime)
 }
 
-/// Starts a thread with a runtime of its own. Where it does not serve visitors, it has that priority, and those that wait
-/// and compute for it, of which there may be many, have the lowest.
+/// Starts a thread with a runtime of its own. Where it does not serve visitors, it has that priority, and those that
+/// wait and compute for it, of which there may be many, have the lowest.
 fn spawn<F>(name: &str, blocking: usize, priority: Option<Priority>, work: F) -> Result<JoinHandle<usize>, StartError>
 where
     F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,
