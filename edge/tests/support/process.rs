@@ -125,7 +125,7 @@ impl Process {
         let read = |stat: String| {
             let (name, fields) = stat.split_once(" (").unwrap().1.rsplit_once(") ").unwrap();
             // proc(5): the nineteenth field, of which the first two are cut off.
-            (name.to_owned(), fields.split(' ').nth(16).unwrap().parse().unwrap())
+            (name.to_owned(), fields.split(' ').nth(16).unwrap().parse::<i32>().unwrap())
         };
         stats.map(read).collect()
     }
