@@ -93,7 +93,7 @@ impl Publisher {
         if let Err(error) = &result {
             tracing::warn!(app = %push.app, environment = %push.environment, version = %push.version, code = error.0.code.as_str(), %error, "a push failed");
             if error.0.code == Code::BlobMissing {
-                self.uploads.pushes.put_back(Arc::clone(&push));
+                self.uploads.put_back(&push);
             } else if !steps.have_switched() {
                 // What went live has its entry; going back, another one.
                 self.record_failure(&push, &mut steps, error).await;

@@ -12,7 +12,7 @@ use super::deploys::Deploys;
 use super::manifest_memory::ManifestMemory;
 use super::owned::Owned;
 use super::push_rate::PushRate;
-use super::pushes::Pushes;
+use super::pushes::{Push, Pushes};
 use super::sent::Unwritten;
 use crate::blobs::Blobs;
 use crate::catalog::Revision;
@@ -57,6 +57,16 @@ impl Uploads {
             push_rate: PushRate::default(),
             scratch: scratch(data_dir),
             ledger,
+        }
+    }
+
+    /// Puts a push back that could not be finished for want of a blob, unless its app has ended: the next app of that name
+    /// is somebody else's.
+    pub(super) fn put_back(&self, push: &Arc<Push>) {
+        self.pushes.put_back(Arc::clone(push));
+        // Looked for after that: an app that ends from here on finds the push among those that it forgets.
+        if self.deploys.find(&push.app, &push.id).is_none() {
+            drop(self.pushes.take(&push.app, &push.id));
         }
     }
 

@@ -10,6 +10,7 @@ use crate::blobs::Key;
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::{Change, Commit, records};
 use crate::ledger::Actor;
+use crate::publish::deploys::Origin;
 use crate::publish::owned::Owned;
 use crate::telemetry::now_ms;
 
@@ -173,4 +174,20 @@ async fn a_blob_that_arrives_after_its_app_was_deleted_is_sent_by_nobody() {
     let late = world.publisher.received(receiving).await.map_err(|error| error.0.code);
     assert_eq!(late, Err(Code::NotFound));
     assert_eq!(missing(&world.publisher.uploads.owned, &shop, &[1].into()).await, [1].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_fails_after_its_app_was_deleted_is_not_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let (shop, uploads) = (name(0), &world.publisher.uploads);
+    let deploy = world.begin(&shop, &[1].into()).await.unwrap();
+    let push = uploads.pushes.take(&shop, &deploy).unwrap();
+    let _steps = uploads.deploys.open(&deploy, &shop, &push.environment, (None, Origin::default()), push.revision);
+    uploads.put_back(&push);
+    assert!(uploads.pushes.is_there(&shop, &deploy));
+    uploads.pushes.take(&shop, &deploy).unwrap();
+    uploads.forget_former(&shop, u64::MAX).await;
+    uploads.put_back(&push);
+    assert!(!uploads.pushes.is_there(&shop, &deploy), "the name is somebody else's");
 }
