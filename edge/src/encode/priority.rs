@@ -7,11 +7,12 @@
 /// share of all other threads together. So these have little of a busy core. They have all of what visitors leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
-    /// A tenth of a busy core: requests of the API, which take little, and must come through while visitors take all.
-    Api,
-    /// A thirtieth of a busy core: compressing that a push waits for, in as many threads as there are cores.
+    /// A quarter of a busy core: storing, loading and checking, for which a push waits, and a way back to an earlier version,
+    /// also where it is other programs that want all of the machine.
+    Work,
+    /// A tenth of a busy core: compressing that a push waits for, in as many threads as there are cores.
     Low,
-    /// As little as there is, 1.5 % of a busy core: what nobody waits for, and what many threads do at once.
+    /// As little as there is, 1.5 % of a busy core: what nobody waits for.
     Lowest,
 }
 
@@ -19,8 +20,8 @@ impl Priority {
     /// As the system counts, where 0 is usual and 19 the lowest.
     pub(super) const fn nice(self) -> i32 {
         match self {
-            Self::Api => 10,
-            Self::Low => 15,
+            Self::Work => 5,
+            Self::Low => 10,
             Self::Lowest => 19,
         }
     }

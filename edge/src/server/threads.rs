@@ -4,7 +4,6 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -30,9 +29,7 @@ use crate::proxy::Chain;
 use crate::publish::Publisher;
 use crate::tls::{Certificates, ServerTls};
 
-/// The name of the threads of the control runtime, …
-const CONTROL: &str = "control";
-/// … how many there are, …
+/// Threads of the control runtime, …
 const CONTROL_THREADS: usize = 2;
 /// … and how many may wait for the disk, or compute, for all but requests: each keeps pages of memory that others cannot
 /// use, and a disk gains nothing from more. None of them may wait for what needs another one, but for those that restore
@@ -102,7 +99,7 @@ impl Threads {
             let plain = http.take().map(|(socket, settings)| (socket, settings, serving.certificates.clone()));
             let quic = http3.next();
             let serve = move || serve((socket, visitors), plain, quic, parts, port, engine);
-            threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, None, serve)?);
+            threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, true, serve)?);
         }
         let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
         // An archive that is unpacked as it comes has one from its first byte to its last, however slowly they come.
@@ -110,7 +107,7 @@ impl Threads {
         let blocking = BLOCKING_THREADS.saturating_add(archives_max);
         let (publisher, trusted_proxies) = (serving.publisher, serving.handler.trusted_proxies);
         let serve = move || serve_admin(admin_socket, settings, admin, publisher, local, trusted_proxies);
-        threads.push(spawn("admin", blocking, Some(Priority::Api), serve)?);
+        threads.push(spawn("admin", blocking, false, serve)?);
         Ok(Self(threads))
     }
 
@@ -121,43 +118,27 @@ impl Threads {
     }
 }
 
-/// The threads of everything but requests.
-///
-/// Two take tasks, which are short: they keep the priority of the process, as the spawner inherits it from the one that
-/// starts it, and instances from the spawner. The others store, load and check, many at once, and have the lowest.
+/// The threads of everything but requests. They keep the priority of the process: instances wait for those that write down
+/// what they print, and inherit it from the one that starts the spawner.
 pub(super) fn control_runtime() -> Result<Runtime, StartError> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(CONTROL_THREADS).max_blocking_threads(CONTROL_BLOCKING_THREADS).thread_keep_alive(IDLE_TIME);
-    // Named in the order in which they start: those for tasks come first, all of them before there is a runtime.
-    let number = AtomicUsize::new(0);
-    builder.thread_name_fn(move || {
-        let is_for_tasks = number.fetch_add(1, Ordering::Relaxed) < CONTROL_THREADS;
-        if is_for_tasks { CONTROL.to_owned() } else { format!("{CONTROL}-work") }
-    });
-    builder.on_thread_start(|| {
-        if thread::current().name() != Some(CONTROL) {
-            Priority::Lowest.lower();
-        }
-    });
-    builder.enable_all().build().map_err(StartError::Runtime)
+    builder.thread_name("control").enable_all().build().map_err(StartError::Runtime)
 }
 
-/// Starts a thread with a runtime of its own. Where it does not serve visitors, it has that priority, and those that
-/// wait and compute for it, of which there may be many, have the lowest.
-fn spawn<F>(name: &str, blocking: usize, priority: Option<Priority>, work: F) -> Result<JoinHandle<usize>, StartError>
+/// Starts a thread with a runtime of its own. Where it does not serve visitors, the threads that wait and compute for it
+/// have [`Priority::Work`].
+fn spawn<F>(name: &str, blocking: usize, serves: bool, work: F) -> Result<JoinHandle<usize>, StartError>
 where
     F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,
 {
     let mut builder = Builder::new_current_thread();
     builder.max_blocking_threads(blocking).thread_keep_alive(IDLE_TIME).enable_all();
-    if priority.is_some() {
-        builder.thread_name(format!("{name}-work")).on_thread_start(|| Priority::Lowest.lower());
+    if !serves {
+        builder.thread_name(format!("{name}-work")).on_thread_start(|| Priority::Work.lower());
     }
     let runtime: Runtime = builder.build().map_err(StartError::Runtime)?;
     let run = move || {
-        if let Some(priority) = priority {
-            priority.lower();
-        }
         let cut = LocalSet::new().block_on(&runtime, async { work().await });
         // Reads of a disk that nobody waits for any more do not hold the end up.
         runtime.shutdown_background();

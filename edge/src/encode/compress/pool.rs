@@ -218,7 +218,7 @@ mod tests {
     async fn the_threads_of_a_pool_have_its_priority_and_no_other_thread_has() {
         let own = || rustix::process::getpriority_process(None).unwrap();
         let before = own();
-        for (priority, nice) in [(Priority::Low, 15), (Priority::Lowest, 19)] {
+        for (priority, nice) in [(Priority::Low, 10), (Priority::Lowest, 19)] {
             let pool = Pool::new("test", 1, priority);
             assert_eq!(pool.run(1, own).await, Some(nice));
         }
