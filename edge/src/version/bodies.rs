@@ -8,7 +8,7 @@ use devanture_config::manifest::FileEntry;
 use devanture_site::negotiate::Coding;
 
 use super::loader::{AtHand, Error, Loader};
-use super::{Representation, ServedFile, Source, bytes_of};
+use super::{Representation, ServedFile, Source, Version, bytes_of};
 use crate::blobs::{self, Form, Key};
 
 /// Encodings of a file that are no longer than this together are held as one piece: what holds a piece takes some 200
@@ -27,7 +27,7 @@ impl Loader<'_> {
     ) -> Result<(Source, Vec<(AtHand, Source)>), Error> {
         let key = Key::Blob(entry.hash);
         let identity = AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key };
-        let known = self.known(path);
+        let known = self.known(path).filter(|_| self.takes_over);
         let body = self.body(&identity, known).await?;
         let mut loaded = vec![(identity, body.clone())];
         if let Some(together) = self.together(entry.hash, &encodings, known).await? {
@@ -140,11 +140,21 @@ impl Loader<'_> {
     }
 }
 
-/// What was opened of an encoding when its version was loaded the last time, if its bytes are the same, and as they were.
+/// Whether any file of a loaded version was found to be damaged since.
+pub(super) fn has_damaged(version: &Version) -> bool {
+    let of_file = |file: &ServedFile| file.representations.iter().any(|one| is_damaged(&one.bytes));
+    version.files.iter().any(of_file)
+}
+
+fn is_damaged(source: &Source) -> bool {
+    matches!(source, Source::Stored(file, _) if file.is_damaged())
+}
+
+/// What was opened of an encoding when its version was loaded the last time, if its bytes are the same.
 fn opened_before(known: &ServedFile, at_hand: &AtHand) -> Option<Source> {
     let is_it = |one: &&Representation| one.head.is_of(&at_hand.hash, at_hand.coding, at_hand.size);
     let source = &known.representations.iter().find(is_it)?.bytes;
-    matches!(source, Source::Stored(file, _) if !file.is_damaged()).then(|| source.clone())
+    matches!(source, Source::Stored(..)).then(|| source.clone())
 }
 
 /// Which variant of its file an encoding is.

@@ -101,6 +101,8 @@ pub(super) struct Loader<'l> {
     pub(super) fields: &'l FieldPool,
     pub(super) dictionary_fields: &'l DictionaryFields,
     pub(super) prefetched: Mutex<Prefetched>,
+    /// Whether what was opened of the same version before is taken over. Where some of it is damaged, all is looked at again.
+    pub(super) takes_over: bool,
 }
 
 /// An encoding that is at hand: which, of what length, of what hash, under which name in the store.
