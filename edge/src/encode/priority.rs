@@ -7,8 +7,8 @@
 /// share of all other threads together. So these have little of a busy core. They have all of what visitors leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
-    /// A quarter of a busy core: storing, loading and checking, for which a push waits, and a way back to an earlier version,
-    /// also where it is other programs that want all of the machine.
+    /// A quarter of a busy core: storing, loading and checking. A push and a rollback wait for it, also where other
+    /// programs want all of the machine.
     Work,
     /// A tenth of a busy core: compressing that a push waits for, in as many threads as there are cores.
     Low,
