@@ -331,7 +331,7 @@ pub trait Blobs: Send + Sync {
     /// bytes are checked. `None` where they are not as they are sought, or each is to be opened alone.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Disk`].
     async fn open_together(
         &self,
         _blob: Digest,

@@ -8,7 +8,7 @@ use devanture_config::manifest::FileEntry;
 use devanture_site::negotiate::Coding;
 
 use super::loader::{AtHand, Error, Loader};
-use super::{Representation, ServedFile, Source, Version, bytes_of};
+use super::{Representation, ServedFile, Source, bytes_of};
 use crate::blobs::{self, Form, Key};
 
 /// Encodings of a file that are no longer than this together are held as one piece: what holds a piece takes some 200
@@ -138,16 +138,6 @@ impl Loader<'_> {
         }
         parts_of(&self.memory.hold(name, piece.into(), room), encodings)
     }
-}
-
-/// Whether any file of a loaded version was found to be damaged since.
-pub(super) fn has_damaged(version: &Version) -> bool {
-    let of_file = |file: &ServedFile| file.representations.iter().any(|one| is_damaged(&one.bytes));
-    version.files.iter().any(of_file)
-}
-
-fn is_damaged(source: &Source) -> bool {
-    matches!(source, Source::Stored(file, _) if file.is_damaged())
 }
 
 /// What was opened of an encoding when its version was loaded the last time, if its bytes are the same.

@@ -30,7 +30,7 @@ use super::{
     Charge, Content, DamagedFile, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream,
     Source,
 };
-use super::{alone, bodies, bytes_of, choices_of, indexes, integrity};
+use super::{alone, bytes_of, choices_of, indexes, integrity};
 use crate::blobs::{Blobs, Form, Key, VariantInfo};
 
 /// Files that are read at once while a version is loaded.
@@ -91,7 +91,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         fields: pool,
         dictionary_fields: &dictionary_fields,
         prefetched: Mutex::default(),
-        takes_over: request.known.as_ref().is_none_or(|known| !bodies::has_damaged(known)),
+        takes_over: request.known.as_ref().is_none_or(|known| known.rotted() == 0),
     };
     let (files, damaged, pages) = loader.files(manifest, &charge).await?;
     charge.grow(bytes_of(fields.heap_bytes()))?;
