@@ -15,7 +15,7 @@ use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{answer, body};
 use crate::access::TOKENS_PAGE;
-use crate::access::trust::DeviceLogin;
+use crate::access::trust::{self, DeviceLogin};
 use crate::ledger::Error;
 
 /// Default number of entries of the audit log on a page.
@@ -23,8 +23,6 @@ const AUDIT_PAGE: usize = 50;
 /// Most bytes of what somebody sends who has shown no token.
 pub(super) const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
 
-/// The limit of an identity token.
-const IDENTITY_LIMIT: &str = "identity_token_bytes_max";
 /// Bytes of an exchange beside the identity token.
 const EXCHANGE_BYTES: u64 = 1_024;
 
@@ -47,7 +45,7 @@ impl Admin {
 
     pub(super) async fn exchange_token(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
         let bytes_max = self.publisher.limits().identity_token_bytes_max.saturating_add(EXCHANGE_BYTES);
-        let wanted: ExchangeRequest = shown_within(request, bytes_max, Some(IDENTITY_LIMIT)).await?;
+        let wanted: ExchangeRequest = shown_within(request, bytes_max, Some(trust::LENGTH_LIMIT)).await?;
         // In a box: it is long, and waits for others.
         Ok(answer::json(StatusCode::CREATED, &Box::pin(self.credentials.exchange(&wanted, from)).await?))
     }

@@ -29,7 +29,7 @@ const REMOVED_AT_ONCE: usize = 16;
 /// Characters of a refusal in the log.
 const REASON_CHARACTERS_MAX: usize = 1_000;
 /// The limit of an identity token's length.
-pub(super) const LENGTH_LIMIT: &str = "identity_token_bytes_max";
+pub(crate) const LENGTH_LIMIT: &str = "identity_token_bytes_max";
 /// The label of metrics for logins of people; no name of a trust has an underscore.
 pub(super) const OIDC_LABEL: &str = "_oidc";
 

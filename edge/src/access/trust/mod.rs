@@ -38,6 +38,7 @@ use keys::Issuers;
 
 pub use client_secret::{BadSecretFile, check_secret_file};
 pub use device::DeviceLogin;
+pub(crate) use exchange::LENGTH_LIMIT;
 pub(super) use names::is_exchanged;
 pub use probe::{Probed, probe};
 pub(crate) use visitor::{Confirmed, LoginSecret, Unconfirmed};
