@@ -10,7 +10,7 @@ use super::scan::Scan;
 use super::{Catalog, Error};
 
 /// Entries that are in memory at once where a history is gone through: one may have hundreds of KiB of what its push says.
-pub(crate) const ENTRIES_AT_ONCE: usize = 32;
+const ENTRIES_AT_ONCE: usize = 32;
 /// Entries that are read at most. Pauses and pushes that failed are entries, too: a history in which so many of them
 /// follow each other hides the switches before them.
 const ENTRIES_MAX: usize = 20_000;
@@ -28,6 +28,11 @@ pub(crate) struct Switch {
     pub(crate) at_ms: u64,
 }
 
+/// Goes through the history below `prefix`, the last entry first.
+pub(crate) fn entries(catalog: &dyn Catalog, prefix: impl Into<String>) -> Scan<'_> {
+    Scan::new(catalog, prefix).newest_first().pages_of(ENTRIES_AT_ONCE)
+}
+
 /// The switches of the history below `prefix`, the last one first: back to the one that made live what was live at
 /// `since_ms`, or until `versions_max` versions were found.
 ///
@@ -40,7 +45,7 @@ pub(crate) async fn switches(
     versions_max: usize,
 ) -> Result<Vec<Switch>, Error> {
     let (mut found, mut versions, mut last_change) = (Vec::new(), BTreeSet::new(), None);
-    let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX).pages_of(ENTRIES_AT_ONCE);
+    let mut entries = entries(catalog, prefix).at_most(ENTRIES_MAX);
     while let Some((key, record)) = entries.next().await? {
         let deploy = match records::read::<HistoryEntry>(&key, &record) {
             Ok(entry) => entry.deploy,

@@ -6,10 +6,8 @@
 use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, Digest, PlaceName};
 
-use super::history::ENTRIES_AT_ONCE;
 use super::records::{self, HistoryEntry, LivePointer};
-use super::scan::Scan;
-use super::{Catalog, Error, Record, Revision, settings};
+use super::{Catalog, Error, Record, Revision, history, settings};
 
 /// Entries read at most: failed pushes and pauses are entries too.
 const ENTRIES_MAX: usize = 2_000;
@@ -50,7 +48,7 @@ pub(crate) async fn pointer_of(
 async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<LivePointer, Error> {
     let prefix = records::history_prefix(app, environment);
     let mut changed_settings = None;
-    let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX).pages_of(ENTRIES_AT_ONCE);
+    let mut entries = history::entries(catalog, prefix).at_most(ENTRIES_MAX);
     while let Some((key, record)) = entries.next().await? {
         let Some(HistoryEntry { deploy, position }) = records::entry(&key, &record) else { continue };
         if deploy.kind == DeployKind::Settings {

@@ -6,10 +6,8 @@ use devanture_config::api::{Deploy, History};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Ledger, Page};
-use crate::catalog::Record;
-use crate::catalog::history::{self, ENTRIES_AT_ONCE};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
-use crate::catalog::scan::Scan;
+use crate::catalog::{Record, history};
 use crate::telemetry;
 
 /// Bytes of entries after which a page of the history ends: one may have hundreds of KiB of what its push says.
@@ -36,7 +34,7 @@ impl Ledger {
             Some(_) => return Err(page.bad_cursor()),
             None => None,
         };
-        let mut found = Scan::new(&*self.catalog, prefix).newest_first().after(after).pages_of(ENTRIES_AT_ONCE);
+        let mut found = history::entries(&*self.catalog, prefix).after(after);
         let (mut entries, mut bytes, mut next) = (Vec::new(), 0_usize, None);
         while let Some((key, record)) = found.next().await? {
             if entries.len() == page.limit || bytes >= HISTORY_PAGE_BYTES {
@@ -116,7 +114,7 @@ impl Ledger {
             return Ok(true);
         }
         let prefix = records::history_prefix(app, environment);
-        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().pages_of(ENTRIES_AT_ONCE);
+        let mut entries = history::entries(&*self.catalog, prefix);
         while let Some((key, record)) = entries.next().await? {
             if records::entry(&key, &record).is_some_and(|entry| entry.deploy.version == *version) {
                 return Ok(true);

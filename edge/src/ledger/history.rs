@@ -4,10 +4,8 @@ use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::{AppName, PlaceName};
 
 use super::{Actor, Announcement, Error, Ledger, SystemWrite, commit_in_parts, commit_system};
-use crate::catalog::history::ENTRIES_AT_ONCE;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
-use crate::catalog::scan::Scan;
-use crate::catalog::{Change, Check, Commit, gone};
+use crate::catalog::{Change, Check, Commit, gone, history};
 
 /// Entries that a history takes, on average, before its oldest ones are forgotten.
 const ENTRIES_BETWEEN_LOOKS: u64 = 512;
@@ -94,7 +92,7 @@ impl Ledger {
         let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
         let history_entries_max = self.limits().history_entries_max;
         let (mut switches, mut others) = (0_u64, 0_u64);
-        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().pages_of(ENTRIES_AT_ONCE);
+        let mut entries = history::entries(&*self.catalog, prefix);
         loop {
             let page = entries.next_page().await?;
             if page.is_empty() {

@@ -7,9 +7,8 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Ledger};
-use crate::catalog::history::ENTRIES_AT_ONCE;
+use crate::catalog::history;
 use crate::catalog::records::{self, LivePointer};
-use crate::catalog::scan::Scan;
 
 /// What a rollback goes back to.
 pub(crate) struct Earlier {
@@ -77,7 +76,7 @@ impl Ledger {
         // Of the live version itself, what counts is what it was live with before another one was.
         let mut has_left = wanted != Some(pointer.version);
         let (mut not_stored, mut is_doubtful) = (None, false);
-        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().after(after).pages_of(ENTRIES_AT_ONCE);
+        let mut entries = history::entries(&*self.catalog, prefix).after(after);
         while let Some((key, record)) = entries.next().await? {
             let Some(entry) = records::entry(&key, &record) else {
                 is_doubtful |= wanted.is_none();

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, PlaceName};
 
-use crate::catalog::history::ENTRIES_AT_ONCE;
+use crate::catalog::history;
 use crate::catalog::records::{self, HistoryEntry};
-use crate::catalog::scan::Scan;
 use crate::catalog::settings::{revision_of, settings_prefix};
 use crate::catalog::{Change, Commit};
 use crate::environments::Environments;
@@ -49,8 +48,8 @@ impl Environments {
         let (mut found, mut switches) = (BTreeSet::new(), 0);
         // Of the changes while one version was live, the last one holds at its end.
         let mut is_last_change = true;
-        let entries = Scan::new(&*self.ledger.catalog, prefix).newest_first();
-        let mut entries = entries.at_most(ENTRIES_MAX).pages_of(ENTRIES_AT_ONCE);
+        let entries = history::entries(&*self.ledger.catalog, prefix);
+        let mut entries = entries.at_most(ENTRIES_MAX);
         while let Some((key, record)) = entries.next().await? {
             let Some(HistoryEntry { deploy, .. }) = records::entry(&key, &record) else { continue };
             if deploy.outcome == Outcome::Live {
