@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 pub(super) const STRIPES: usize = 16;
 /// Those of them that one thread has to itself.
 const OWN_STRIPES: usize = 8;
+/// Up to so many snapshots of an environment, memory is taken for each alone.
+const NOTES_EXPECTED: usize = 4;
 /// Interval of snapshots.
 pub const TALLY_EVERY: Duration = Duration::from_secs(5);
 
@@ -206,11 +208,18 @@ impl Tallies {
             let answers = tally.answers();
             let last = notes.back().copied();
             if last.is_none_or(|last| last.answers != answers) {
+                // Most environments of an edge with many apps have two.
+                if notes.len() < NOTES_EXPECTED {
+                    notes.reserve_exact(1);
+                }
                 notes.push_back(Note { at: now, answers, live: last.and_then(|last| last.live) });
             }
             // One from before the span stays: what came since is counted from there.
             while notes.get(1).is_some_and(|note| now.duration_since(note.at) >= span) {
                 notes.pop_front();
+            }
+            if notes.len() == 1 {
+                notes.shrink_to_fit();
             }
         }
     }

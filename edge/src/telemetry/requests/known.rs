@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -133,7 +134,8 @@ impl Known {
         self.counts.push(Arc::clone(counts));
     }
 
-    /// Begins the series of a version with its first request: most versions of an edge with many apps have none.
+    /// Begins the series of a version with the first requests that are not counted with those of others: most versions
+    /// of an edge with many apps have none.
     fn begin_series(&mut self, served: &Served) {
         self.versions.begin(served);
         self.places.begin(&served.0);
@@ -143,7 +145,7 @@ impl Known {
     pub(super) fn end(&mut self, counts: &Arc<Counts>, labels: &mut Labels, now: Instant) {
         self.gather_of(counts, labels);
         self.counts.retain(|other| !Arc::ptr_eq(other, counts));
-        if counts.has_series() {
+        if counts.has_series.load(Ordering::Relaxed) {
             self.versions.end(&counts.served, now);
             self.places.end(&counts.served.0, now);
             self.apps.end(&counts.served.0.0, now);
@@ -157,14 +159,15 @@ impl Known {
     }
 
     fn gather_of(&mut self, counts: &Counts, labels: &mut Labels) {
-        let had_series = counts.has_series();
         let Some(news) = counts.take() else { return };
-        if !had_series {
-            self.begin_series(&counts.served);
-        }
         let (place, app) = (&counts.served.0, &counts.served.0.0);
         self.history.add(place, &counts.served.1, &news, telemetry::since_epoch().as_secs());
-        if labels.note_place(place, news.requests()) {
+        let of_place = labels.note_place(place, news.requests());
+        let of_app = labels.note_app(app, news.requests());
+        if (of_place || of_app) && !counts.has_series.swap(true, Ordering::Relaxed) {
+            self.begin_series(&counts.served);
+        }
+        if of_place {
             if let Some(by_class) = self.versions.value(&counts.served) {
                 add_all(by_class, &news.by_class);
             }
@@ -175,10 +178,16 @@ impl Known {
             add_all(&mut self.others.by_class, &news.by_class);
             self.others.of_places.add(&news);
         }
-        match self.apps.value(app) {
-            Some(of_app) if labels.note_app(app, news.requests()) => of_app.add(&news),
-            _ => self.others.of_apps.add(&news),
+        match self.apps.value(app).filter(|_| of_app) {
+            Some(of_app) => of_app.add(&news),
+            None => self.others.of_apps.add(&news),
         }
+    }
+
+    /// The number of all series that are kept.
+    #[cfg(test)]
+    pub(super) fn series_count(&self) -> usize {
+        self.versions.iter().count() + self.places.iter().count() + self.apps.iter().count()
     }
 
     pub(super) fn forget(&mut self, now: Instant) {

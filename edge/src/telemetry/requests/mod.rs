@@ -10,6 +10,7 @@ mod known;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,8 @@ struct Counts {
     stripes: [OnceLock<Box<Figures<Count>>>; STRIPES],
     /// Counts gathered so far, once there were any; locked together with the list of versions.
     gathered: Mutex<Option<Box<Figures<u64>>>>,
+    /// Whether it counts for series, its own or its app's; changed under the same lock.
+    has_series: AtomicBool,
     served: Served,
 }
 
@@ -160,6 +163,7 @@ impl Counts {
         Self {
             stripes: Default::default(),
             gathered: Mutex::default(),
+            has_series: AtomicBool::new(false),
             served: ((app.to_owned(), environment.to_owned()), version.to_owned()),
         }
     }
@@ -200,11 +204,6 @@ impl Counts {
         }
         **gathered.get_or_insert_default() = totals;
         Some(news)
-    }
-
-    /// Whether anything was ever gathered: it has series then.
-    fn has_series(&self) -> bool {
-        self.gathered.lock().is_some()
     }
 }
 
