@@ -130,6 +130,12 @@ impl Process {
         stats.map(read).collect()
     }
 
+    /// Its name, as the system has it, and its environment.
+    pub(crate) fn name_and_environment(&self) -> (String, Vec<String>) {
+        let read = |what: &str| fs::read_to_string(format!("/proc/{}/{what}", self.child.id())).unwrap();
+        (read("comm").trim_end().to_owned(), read("environ").split_terminator('\0').map(str::to_owned).collect())
+    }
+
     /// A line of `/proc/PID/status` that tells an amount of memory, in bytes.
     fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -59,3 +59,23 @@ async fn a_process_near_its_limit_of_memory_holds_fewer_files_and_answers_every_
     eventually("the process is within its limit", async || edge.process().resident_bytes() <= limit).await;
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn the_allocator_gives_back_what_is_free_after_a_tenth_of_a_second_or_as_the_environment_has_it() {
+    let delays = |edge: &RunningEdge| {
+        let (name, environment) = edge.process().name_and_environment();
+        assert_eq!(name, "devanture-edge");
+        environment
+            .iter()
+            .filter_map(|variable| variable.strip_prefix("MIMALLOC_PURGE_DELAY="))
+            .map(str::to_owned)
+            .collect()
+    };
+    let edge = edge().in_a_process().start().await;
+    let delay: Vec<String> = delays(&edge);
+    assert_eq!(delay, ["100"]);
+    edge.stop().await;
+    let edge = crate::support::edge().in_a_process().with_variable("MIMALLOC_PURGE_DELAY", "1000").start().await;
+    assert_eq!(delays(&edge), ["1000"]);
+    edge.stop().await;
+}

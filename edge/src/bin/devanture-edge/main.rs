@@ -1,5 +1,6 @@
 //! `devanture-edge`: the server's command line.
 
+mod allocator;
 mod authority;
 mod check;
 mod cluster;
@@ -316,6 +317,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Local) => return local::serve(&config),
         // It looks at the machine also where the configuration has mistakes.
         Some(Command::Doctor(args)) => return runtime()?.block_on(doctor::doctor(&config, &args)),
+        None => {
+            // Before anything is read, which may come from a pipe.
+            allocator::give_back_early();
+            None
+        }
         other => other,
     };
     let configuration = read(&config)?;
