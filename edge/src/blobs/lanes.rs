@@ -117,6 +117,12 @@ impl Turns {
         }
     }
 
+    /// Those that wait for a turn.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.lock().waiting.lanes.values().map(|waiting| waiting.queue.len()).sum()
+    }
+
     fn give_back(self: Arc<Self>) {
         let mut state = self.0.lock();
         while let Some(next) = state.waiting.next() {

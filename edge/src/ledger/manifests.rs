@@ -8,17 +8,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
 
 use super::{Error, Ledger, lost};
-use crate::blobs::{Blobs, Key, Lane, Turn, Turns};
-
-/// Longest manifests that are read at once, in bytes: longer ones are read on a thread that may block, in turns.
-const SHORT_BYTES_MAX: u64 = 64 * 1_024;
-/// Requests that have long manifests in memory at once. Each has two at most.
-const LONG_AT_ONCE: usize = 4;
-
-/// The turns of requests that look at long manifests.
-pub(super) fn manifest_turns() -> Arc<Turns> {
-    Turns::new(LONG_AT_ONCE)
-}
+use crate::blobs::{Blobs, Key, Lane, SHORT_MANIFEST_BYTES_MAX, Turn};
 
 /// The turn to look at some manifests, for as long as this value or one of them lives.
 #[derive(Clone)]
@@ -46,15 +36,8 @@ impl Ledger {
         app: &AppName,
         versions: &[VersionId],
     ) -> Result<ManifestTurn, Error> {
-        let mut bytes = 0_u64;
-        for version in versions {
-            bytes = bytes.saturating_add(blobs.size(Key::Manifest(*version)).await?.unwrap_or(0));
-        }
-        if bytes <= SHORT_BYTES_MAX {
-            return Ok(ManifestTurn { _held: None });
-        }
-        let turn = self.manifests.take(Lane::of(app.as_str()), bytes).await;
-        Ok(ManifestTurn { _held: Some(Arc::new(turn)) })
+        let turn = self.manifests.take(blobs, Lane::of(app.as_str()), versions).await?;
+        Ok(ManifestTurn { _held: turn.map(Arc::new) })
     }
 
     /// The manifest of a stored version, in a turn of its own: no other one may be in hand.
@@ -81,7 +64,7 @@ impl ManifestTurn {
         let (turn, bytes) = (self.clone(), canonical.len() as u64);
         // The turn goes along: it is over when the manifest is, also where nobody waits for it any more.
         let read = move || Manifest::parse(&canonical).map(|manifest| turn.hold(manifest));
-        let read = match bytes > SHORT_BYTES_MAX {
+        let read = match bytes > SHORT_MANIFEST_BYTES_MAX {
             true => tokio::task::spawn_blocking(read).await.map_err(|error| lost(&error))?,
             false => read(),
         };

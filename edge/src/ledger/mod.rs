@@ -42,7 +42,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use devanture_config::limits::Limits;
 
-use crate::blobs::Turns;
+use crate::blobs::ManifestTurns;
 use crate::catalog::{Catalog, Commit, Revision};
 use crate::live::Live;
 
@@ -135,8 +135,8 @@ pub struct Ledger {
     audit: Audit,
     /// Leases of pushes and switches in progress.
     pub(crate) leases: Arc<Leases>,
-    /// Turns of requests that look at long manifests.
-    manifests: Arc<Turns>,
+    /// Turns of requests that look at long manifests, two at most each.
+    manifests: ManifestTurns,
     clock: clock::Clock,
     /// While a new edge takes over from this one.
     refuses: AtomicBool,
@@ -159,7 +159,7 @@ impl Ledger {
             catalog,
             leases: Arc::default(),
             live,
-            manifests: manifests::manifest_turns(),
+            manifests: ManifestTurns::new(),
             clock: clock::Clock::default(),
             refuses: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),

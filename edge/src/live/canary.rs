@@ -10,6 +10,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use devanture_site::canary::{Split, VISITOR_COOKIE};
 use http::StatusCode;
 
+use super::load::LoadTurn;
 use super::{Current, CurrentSettings, Live, Loader, Place};
 use crate::catalog::records::{CanaryRecord, PinsRecord};
 use crate::telemetry::{Answers, Tally};
@@ -174,7 +175,7 @@ impl Loader {
         live: &Live,
         place: &Place,
         (version, since_ms, settings): (Arc<Version>, u64, CurrentSettings),
-        (beside, fill): (&Beside, Fill),
+        (beside, fill, turn): (&Beside, Fill, LoadTurn),
     ) -> Current {
         let record = beside.canary.as_ref();
         // Who goes back to the live version, as the share became smaller, has what is older than the step.
@@ -182,7 +183,7 @@ impl Loader {
         let current = Current::new(version, since_ms, live.withdrawn(&place.app), settings);
         let current = current.pinning(beside.pins.clone());
         let Some(record) = record else { return current };
-        match self.at_hand(live, place, &record.version, fill).await {
+        match self.at_hand(live, place, &record.version, (fill, turn)).await {
             Ok(canary) => current.beside(Some((record.clone(), canary)), place.current().as_deref()),
             Err(error) => {
                 let (app, environment, version) = (&place.app, &place.name, &record.version);

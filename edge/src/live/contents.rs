@@ -34,8 +34,8 @@ struct SlotKey {
     recorded: Digest,
 }
 
-/// A content, locked while it is loaded.
-pub(super) type Slot = Arc<tokio::sync::Mutex<Weak<Content>>>;
+/// A content, if it is loaded; [`super::loading`] has others wait that load it.
+pub(super) type Slot = Arc<Mutex<Weak<Content>>>;
 
 /// A content to look up.
 #[derive(Clone, Copy)]
@@ -119,5 +119,5 @@ fn push<T>(list: &mut Vec<T>, element: T) {
 
 /// Whether a content is loaded or being loaded.
 fn is_used(slot: &Slot) -> bool {
-    Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|content| content.strong_count() > 0)
+    Arc::strong_count(slot) > 1 || slot.lock().strong_count() > 0
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::follow::Follower;
+use super::load::LoadTurn;
 use super::reloads::Reloads;
 use super::{Live, Load, LoadError, Loader, Place};
 use crate::catalog::records::{self, LivePointer};
@@ -266,7 +267,8 @@ async fn look(loader: Loader, damaged: Vec<Arc<Version>>, unloaded: Vec<Arc<Plac
         let pointer = records::read::<LivePointer>(&key, &record).ok();
         let tried = match pointer {
             Some(LivePointer { version, .. }) => {
-                let loaded = loader.load(Load::already_live(&place.app, &version, &place.name)).await;
+                let load = Load::already_live(&place.app, &version, &place.name);
+                let loaded = loader.load(Load { turn: LoadTurn::AtOnce, ..load }).await;
                 Some((version, loaded))
             }
             None => None,

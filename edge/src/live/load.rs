@@ -38,6 +38,15 @@ pub enum LoadError {
     Version(#[from] version::Error),
 }
 
+/// When a version with a long manifest is loaded, of which few are in memory at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadTurn {
+    /// When it is the app's turn: requests and pushes begin as many loads as they like.
+    InTurn,
+    /// At once: the caller begins one at a time, of all apps, and those of one must not wait for the loads of another.
+    AtOnce,
+}
+
 /// A version to load, and where it will be served.
 #[derive(Clone)]
 pub struct Load {
@@ -55,6 +64,8 @@ pub struct Load {
     pub fill: Fill,
     /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
     pub leaves_out_damaged: bool,
+    /// When it is loaded, if its manifest is long.
+    pub turn: LoadTurn,
 }
 
 impl Load {
@@ -63,7 +74,7 @@ impl Load {
     pub fn live(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
         let (app, id, place) = (app.clone(), *id, environment.to_string());
         let (setting, claim, fill) = (Setting::Environment, Claim::Live, Fill::Requested);
-        Self { app, id, place, setting, claim, fill, leaves_out_damaged: false }
+        Self { app, id, place, setting, claim, fill, leaves_out_damaged: false, turn: LoadTurn::InTurn }
     }
 
     /// A version that is live in an environment, with those of its files that are not damaged.
@@ -76,10 +87,10 @@ impl Load {
         Self { claim: Claim::Other, fill: Fill::Ahead, ..Self::already_live(app, id, environment) }
     }
 
-    /// A preview; `place` is its name in metrics.
+    /// A preview; `place` is its name in metrics. Their queues bound how many are loaded at a time.
     pub(super) fn preview(app: &AppName, id: &VersionId, place: &str) -> Self {
         let (app, id, place) = (app.clone(), *id, place.to_owned());
         let (setting, claim, fill) = (Setting::Preview, Claim::Other, Fill::Requested);
-        Self { app, id, place, setting, claim, fill, leaves_out_damaged: true }
+        Self { app, id, place, setting, claim, fill, leaves_out_damaged: true, turn: LoadTurn::AtOnce }
     }
 }

@@ -10,8 +10,9 @@ use devanture_config::{AppName, Digest, Manifest, VersionId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::contents::{Contents, Sought};
-use super::load::{Load, LoadError};
+use super::contents::{Contents, Slot, Sought};
+use super::load::{Load, LoadError, LoadTurn};
+use super::loading::Loading;
 use super::on_demand::Queues;
 use crate::blobs::{Blobs, Key, Lane};
 use crate::catalog::Catalog;
@@ -53,7 +54,11 @@ struct Parts {
     /// Where versions are loaded; by default, on the caller's runtime.
     runtime: Option<Handle>,
     contents: Arc<Contents>,
+    loading: Arc<Loading>,
     on_demand: Arc<Queues>,
+    /// Manifests that were read.
+    #[cfg(test)]
+    manifests_read: Arc<AtomicU64>,
 }
 
 impl Loader {
@@ -74,8 +79,17 @@ impl Loader {
             traffics: Arc::new(Traffics::new(limits)),
             runtime: None,
             contents: Arc::default(),
+            loading: Arc::new(Loading::new()),
             on_demand: Arc::new(Queues::new(limits)),
+            #[cfg(test)]
+            manifests_read: Arc::default(),
         }))
+    }
+
+    /// Manifests that were read.
+    #[cfg(test)]
+    pub(super) fn manifests_read(&self) -> u64 {
+        self.0.manifests_read.load(Ordering::Relaxed)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
@@ -217,6 +231,8 @@ impl Loader {
             claim: Claim::Other,
             fill: if known.is_lean() && !is_wanted { Fill::Ahead } else { Fill::Requested },
             leaves_out_damaged: true,
+            // What was remade, of all apps, is loaded one after the other.
+            turn: LoadTurn::AtOnce,
         };
         self.load_knowing(load, Some(known)).await
     }
@@ -271,26 +287,23 @@ impl Loader {
         let recorded = serde_json::to_vec(&(of_files, trusted, edge_admin, record.stored_ms, &dictionaries));
         let recorded = Digest::of(&recorded.unwrap_or_default());
         let sought = Sought { version: (&load.app, &load.id), table, setting: load.setting, recorded };
-        let (slot, mut read) = match self.0.contents.known(&sought) {
-            Some(slot) => (slot, None),
-            None => {
-                let manifest = self.manifest(load.id).await?;
-                let serving = manifest.serving_for(table);
-                (self.0.contents.slot(&sought, &manifest, &serving), Some((manifest, serving)))
-            }
-        };
-        let mut slot = slot.lock().await;
-        if let Some(content) = slot.upgrade().filter(|c| load.leaves_out_damaged || c.damaged.is_empty()) {
+        let loaded = |slot: &Slot| slot.lock().upgrade().filter(|c| load.leaves_out_damaged || c.damaged.is_empty());
+        let at_hand = || loaded(&self.0.contents.known(&sought)?);
+        if let Some(content) = at_hand() {
             return Ok(content);
         }
-        let (manifest, serving) = match read.take() {
-            Some(read) => read,
-            None => {
-                let manifest = self.manifest(load.id).await?;
-                let serving = manifest.serving_for(table);
-                (manifest, serving)
-            }
-        };
+        let blobs = self.0.blobs.of(Lane::of(load.app.as_str()));
+        let _permit = self.0.loading.begin(&*blobs, load).await.map_err(version::Error::from)?;
+        // It may have been loaded while this load waited.
+        if let Some(content) = at_hand() {
+            return Ok(content);
+        }
+        let manifest = self.manifest(load.id).await?;
+        let serving = manifest.serving_for(table);
+        let slot = self.0.contents.slot(&sought, &manifest, &serving);
+        if let Some(content) = loaded(&slot) {
+            return Ok(content);
+        }
         let integrity = record.integrity_in(&manifest, table);
         let request = LoadRequest {
             app: load.app.clone(),
@@ -313,8 +326,8 @@ impl Loader {
             known,
             leaves_out_damaged: load.leaves_out_damaged,
         };
-        let content = Arc::new(version::load(&*self.0.blobs.of(Lane::of(load.app.as_str())), request).await?);
-        *slot = Arc::downgrade(&content);
+        let content = Arc::new(version::load(&*blobs, request).await?);
+        *slot.lock() = Arc::downgrade(&content);
         Ok(content)
     }
 
@@ -366,6 +379,8 @@ impl Loader {
 
     async fn manifest(&self, id: VersionId) -> Result<Arc<Manifest>, LoadError> {
         let canonical = self.0.blobs.get(Key::Manifest(id)).await.map_err(version::Error::from)?;
+        #[cfg(test)]
+        self.0.manifests_read.fetch_add(1, Ordering::Relaxed);
         // On a blocking thread, as it may name a hundred thousand files.
         let parsed = tokio::task::spawn_blocking(move || Manifest::parse(&canonical)).await;
         let parsed = parsed.map_err(|_panicked| version::Error::Panicked)?;

@@ -20,6 +20,7 @@ mod grace;
 mod host;
 mod load;
 mod loader;
+mod loading;
 mod name_changes;
 mod names;
 mod on_demand;

@@ -6,7 +6,6 @@ use devanture_config::problem::Problem;
 use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName, VersionId};
 
 use super::{Needed, Own, forbidden, full, proof, taken};
-use crate::blobs::Key;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::environments::Environments;
@@ -88,9 +87,10 @@ impl Environments {
         version: VersionId,
         is_rollback: bool,
     ) -> Result<Claims, Error> {
-        let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        let serving =
-            Manifest::parse(&canonical).map(|manifest| manifest.serving_for(environment.as_str())).unwrap_or_default();
+        let manifest = self.ledger.manifest(&*self.blobs, app, version).await?;
+        let serving = manifest.serving_for(environment.as_str());
+        // DNS may take long.
+        drop(manifest);
         let listed = ListedHostnames { hostnames: serving.hostnames.unwrap_or_default(), canonical: serving.canonical };
         // The actor of a switch does not vouch for what somebody else's bundle lists: an admin must have pushed it.
         let key = records::version_key(app, &version);

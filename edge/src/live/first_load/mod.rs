@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::canary::Beside;
 use super::damage::Unloaded;
-use super::load::{Load, LoadError};
+use super::load::{Load, LoadError, LoadTurn};
 use super::loader::Loader;
 use super::on_demand::Preview;
 use super::{Current, CurrentSettings, Live, Place};
@@ -312,11 +312,11 @@ impl Loader {
         let ends = EndsLoad(load);
         let load = &ends.0;
         let (app, name, id) = (&place.app, &place.name, &load.of.version);
-        match self.at_hand(&live, &place, id, fill).await {
+        match self.at_hand(&live, &place, id, (fill, LoadTurn::InTurn)).await {
             Ok(version) => {
                 let settings = self.own_settings(&place, load.of.settings).await;
-                let (since_ms, beside) = (load.of.since_ms, &load.of.beside);
-                let current = self.served(&live, &place, (version, since_ms, settings), (beside, fill)).await;
+                let (since_ms, beside) = (load.of.since_ms, (&load.of.beside, fill, LoadTurn::InTurn));
+                let current = self.served(&live, &place, (version, since_ms, settings), beside).await;
                 let has_backends = current.versions().any(|version| version.has_backends());
                 if place.show_first(load, current) {
                     live.note_canary(&place);
@@ -342,11 +342,11 @@ impl Loader {
         live: &Live,
         place: &Place,
         id: &VersionId,
-        fill: Fill,
+        (fill, turn): (Fill, LoadTurn),
     ) -> Result<Arc<Version>, LoadError> {
         match live.prepared(place, id).or_else(|| place.loaded(id)) {
             Some(version) => Ok(version),
-            None => self.load(Load { fill, ..Load::already_live(&place.app, id, &place.name) }).await,
+            None => self.load(Load { fill, turn, ..Load::already_live(&place.app, id, &place.name) }).await,
         }
     }
 
@@ -354,25 +354,39 @@ impl Loader {
     pub(super) async fn load_earlier(&self, live: &Live, place: &Arc<Place>) {
         let Some(load) = place.earlier_load.load() else { return };
         if load.begin() {
-            let (loader, live, place, load) = (self.clone(), live.clone(), Arc::clone(place), Arc::clone(&load));
-            drop(self.spawn(async move {
-                let _ends = EndsLoad(Arc::clone(&load));
-                if let Err(error) = loader.remember_replaced(&live, &place).await {
-                    let (app, environment) = (&place.app, &place.name);
-                    tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
-                }
-                if place.all_pinned().iter().any(|earlier| earlier.version.has_backends()) {
-                    // Visitors who are held on it need its pools, and those of the live version alone are kept so far.
-                    live.0.shown.send((place.app.clone(), place.name.clone())).ok();
-                }
-                place.earlier_load.end(&load);
-            }));
+            self.begin_earlier(live, place, &load, LoadTurn::InTurn);
         }
         load.wait().await;
     }
 
+    /// The same for the follower, which no app may hold up: it waits for no load that requests began, and that waits for
+    /// its turn.
+    pub(super) async fn load_earlier_at_once(&self, live: &Live, place: &Arc<Place>) {
+        let Some(load) = place.earlier_load.load() else { return };
+        if load.begin() {
+            self.begin_earlier(live, place, &load, LoadTurn::AtOnce);
+            load.wait().await;
+        }
+    }
+
+    fn begin_earlier(&self, live: &Live, place: &Arc<Place>, load: &Arc<FirstLoad<()>>, turn: LoadTurn) {
+        let (loader, live, place, load) = (self.clone(), live.clone(), Arc::clone(place), Arc::clone(load));
+        drop(self.spawn(async move {
+            let _ends = EndsLoad(Arc::clone(&load));
+            if let Err(error) = loader.remember_replaced(&live, &place, turn).await {
+                let (app, environment) = (&place.app, &place.name);
+                tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
+            }
+            if place.all_pinned().iter().any(|earlier| earlier.version.has_backends()) {
+                // Visitors who are held on it need its pools, and those of the live version alone are kept so far.
+                live.0.shown.send((place.app.clone(), place.name.clone())).ok();
+            }
+            place.earlier_load.end(&load);
+        }));
+    }
+
     /// Loads the versions that were live in a place within the grace period, for their assets (law 10).
-    async fn remember_replaced(&self, live: &Live, place: &Place) -> Result<(), catalog::Error> {
+    async fn remember_replaced(&self, live: &Live, place: &Place, turn: LoadTurn) -> Result<(), catalog::Error> {
         let (app, name) = (&place.app, &place.name);
         let grace = live.0.grace;
         let now_ms = telemetry::now_ms();
@@ -386,7 +400,7 @@ impl Loader {
             if is_live || place.loaded(&previous).is_some() || place.replaced.with(<[_]>::len) >= grace.versions_max {
                 continue;
             }
-            match self.load(Load::replaced(app, &previous, name)).await {
+            match self.load(Load { turn, ..Load::replaced(app, &previous, name) }).await {
                 Ok(version) => {
                     // Those with which it was live last, as its visitors and its backend had them.
                     let with = switches.iter().skip(index + 1).find(|before| before.version == previous);

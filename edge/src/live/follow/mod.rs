@@ -18,6 +18,7 @@ use super::aliased::Aliased;
 use super::canary::Beside;
 use super::damage::{Retries, Unloaded};
 use super::first_load;
+use super::load::LoadTurn;
 use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
 use super::{Hosts, Live, LoadError, Loader, Place};
@@ -335,7 +336,8 @@ impl Follower {
                 let settings = self.loader.own_settings(place, pointer.settings).await;
                 let beside = beside_of(pointer);
                 let served = (version, pointer.switched_ms, settings);
-                let current = self.loader.served(&self.live, place, served, (&beside, Fill::Requested)).await;
+                let current =
+                    self.loader.served(&self.live, place, served, (&beside, Fill::Requested, LoadTurn::AtOnce)).await;
                 self.loader.tallies().switched(app.as_str(), name.as_str(), *id);
                 if place.switch(Arc::new(current), &self.live.0.grace) {
                     self.load_earlier_apart(place);
@@ -352,7 +354,7 @@ impl Follower {
     }
 
     async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
-        let version = self.loader.at_hand(&self.live, place, id, Fill::Requested).await?;
+        let version = self.loader.at_hand(&self.live, place, id, (Fill::Requested, LoadTurn::AtOnce)).await?;
         // It was replaced before, and comes back: what is made of files while it is not live tells nobody of it.
         if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.current.version, &version))) {
             self.stale.lock().push(*id);
@@ -365,7 +367,7 @@ impl Follower {
         if !place.is_loading_earlier() {
             place.earlier_load.begin();
         }
-        self.loader.load_earlier(&self.live, place).await;
+        self.loader.load_earlier_at_once(&self.live, place).await;
     }
 
     /// The same, without waiting for it.
