@@ -59,6 +59,8 @@ limits! {
     admin_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
     /// Milliseconds that such a body may take to come in.
     admin_body_ms_max = 30_000 in 100 ..= 86_400_000,
+    /// Such bodies of more than 64 KiB received at once, at most half of them for one app, or one account or token of all apps; further ones get 503 with `Retry-After`.
+    admin_bodies_receiving_max = 64 in 1 ..= 10_000,
     /// Milliseconds that the body of a request to the admin listener may rest between two of its bytes.
     admin_body_idle_ms_max = 60_000 in 100 ..= 86_400_000,
     /// Pushes, and archives, received at once, at most half of them for one app; further ones get 503 with `Retry-After`.

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use super::content_digest::ContentDigest;
 use super::state::Admin;
 use crate::access::Credentials;
-use crate::ledger::{Actor, Error, Page};
-use crate::publish::{check_object, unreadable};
+use crate::ledger::{Actor, Error, Page, Share, Shares};
+use crate::publish::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
 
 /// Longest time that a body that nobody reads any more is still received …
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);
@@ -94,10 +94,13 @@ pub(super) async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes
     let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let time_max = body.times.whole;
     let whole = async move {
-        let mut whole = BytesMut::new();
+        let (mut whole, mut place) = (BytesMut::new(), None);
         while let Some(bytes) = body.next().await? {
             if whole.len().saturating_add(bytes.len()) > limit {
                 return Err(Problem::new(Code::TooLarge, format!("The body is longer than {bytes_max} bytes.")).into());
+            }
+            if place.is_none() && whole.len().saturating_add(bytes.len()) > SMALL_BODY_BYTES_MAX {
+                place = body.place()?;
             }
             whole.extend_from_slice(&bytes);
         }
@@ -126,6 +129,9 @@ impl BodyTimes {
     }
 }
 
+/// The places for large bodies that come in, shared by [`Actor::sharer`].
+pub(super) type BodyPlaces = Shares<String>;
+
 /// The body of a request.
 ///
 /// Dropped before its end, it is still taken in for a while: a client that is busy sending may else see the end of its
@@ -137,12 +143,33 @@ pub(super) struct RequestBody {
     digest: Result<Option<ContentDigest>, Error>,
     /// Who sends it, until its end.
     sender: Option<(Arc<Credentials>, Actor)>,
+    places: Arc<BodyPlaces>,
 }
 
 impl RequestBody {
     /// Takes a body that may take so long, and hashes to `digest` where one was sent.
-    pub(super) fn new(incoming: Incoming, times: BodyTimes, digest: Result<Option<ContentDigest>, Error>) -> Self {
-        Self { incoming: Some(incoming), times, digest, sender: None }
+    pub(super) fn new(
+        incoming: Incoming,
+        times: BodyTimes,
+        digest: Result<Option<ContentDigest>, Error>,
+        places: &Arc<BodyPlaces>,
+    ) -> Self {
+        Self { incoming: Some(incoming), times, digest, sender: None, places: Arc::clone(places) }
+    }
+
+    /// A place for what is held in memory of a large body; `None` where nothing of it is counted: on the edge's own
+    /// machine, and before a login, where no body is large.
+    ///
+    /// # Errors
+    /// `busy`.
+    fn place(&self) -> Result<Option<Share<String>>, Error> {
+        let Some(sharer) = self.sender.as_ref().and_then(|(_, actor)| actor.sharer()) else { return Ok(None) };
+        let place = self.places.take(&sharer).ok_or_else(|| {
+            Problem::new(Code::Busy, "The edge takes no more large bodies of this app or account now.").hint(
+                "try again in a moment; `admin_bodies_receiving_max` in edge.toml is the limit, and half of it for one app",
+            )
+        })?;
+        Ok(Some(place))
     }
 
     /// The same from an actor whose credential has to be good still when all of it has come: a body may take its time,

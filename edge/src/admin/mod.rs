@@ -100,7 +100,7 @@ impl Admin {
         let is_head = request.method() == Method::HEAD;
         let times = BodyTimes::of(&self.publisher.limits());
         let digest = ContentDigest::read(request.headers());
-        let request = request.map(|incoming| RequestBody::new(incoming, times, digest));
+        let request = request.map(|incoming| RequestBody::new(incoming, times, digest, &self.bodies));
         let response = self.answer(request, via).await.unwrap_or_else(|error| answer::problem(&error.0));
         let response = self.with_challenge(self.with_revision(response));
         if is_head { answer::without_content(response) } else { response }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use devanture_config::HostPattern;
 use devanture_config::api::HostnameCertificate;
 
+use super::body::BodyPlaces;
 use super::event_streams::EventStreams;
 use crate::access::Credentials;
 use crate::blobs::{CacheUse, FreeSpace};
@@ -62,6 +63,8 @@ pub struct Admin {
     pub(super) forwards: Arc<Shares>,
     /// One for each reader of a deploy as it goes.
     pub(super) followers: Arc<Shares>,
+    /// One for each large body of JSON that comes in.
+    pub(super) bodies: Arc<BodyPlaces>,
     /// Of each credential, streams that go on for as long as their reader wants.
     pub(super) streams: Arc<EventStreams>,
 }
@@ -96,7 +99,8 @@ impl Admin {
         node: Node,
     ) -> Arc<Self> {
         let (forwards, followers) = (Shares::new(FORWARDS_MAX), Shares::new(FOLLOWERS_MAX));
+        let bodies = Shares::new(publisher.limits().admin_bodies_receiving_max);
         let streams = Arc::default();
-        Arc::new(Self { publisher, credentials, metrics, health, node, forwards, followers, streams })
+        Arc::new(Self { publisher, credentials, metrics, health, node, forwards, followers, bodies, streams })
     }
 }

@@ -94,6 +94,13 @@ impl Actor {
         }
     }
 
+    /// Whose share it takes of what all actors have together: that of its app, which may have many tokens, else that of
+    /// its [`Actor::owner`].
+    pub(crate) fn sharer(&self) -> Option<String> {
+        let owner = self.owner()?;
+        Some(self.app.as_ref().map_or(owner, |app| format!("app {app}")))
+    }
+
     /// Its address for the audit log.
     pub(crate) fn address_text(&self) -> String {
         from_text(self.from)

@@ -18,8 +18,9 @@ use super::manifest_memory::Hold;
 use super::publisher::Publisher;
 use crate::ledger::{Error, Share, lost};
 
-/// Longest manifest that is read in one piece, in bytes.
-const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Longest body, of a manifest or other JSON, that takes no place of those for large ones, in bytes: as much as the head of
+/// a request may have.
+pub(crate) const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Chunks that may wait for the reader; a request that is faster waits instead.
 const CHUNKS: usize = 4;
 
@@ -141,7 +142,7 @@ impl ManifestIntake {
         let bytes = match &mut self.stage {
             Stage::Small(all) => {
                 all.extend_from_slice(&bytes);
-                if all.len() <= SMALL_BYTES_MAX {
+                if all.len() <= SMALL_BODY_BYTES_MAX {
                     return Ok(());
                 }
                 let all = std::mem::take(all).freeze();

@@ -69,7 +69,7 @@ pub use diff::DiffRequest;
 pub use elsewhere::OtherNode;
 pub use finish::Taken;
 pub use incoming::{CheckedPush, ManifestIntake};
-pub(crate) use incoming::{check_object, unreadable};
+pub(crate) use incoming::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
 pub use log_lines::{LogSources, LogsBegun, LogsReader};
 pub use node_service::NodeService;
 pub use publisher::{Parts, Publisher};

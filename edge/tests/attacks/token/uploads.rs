@@ -85,6 +85,50 @@ async fn blobs_that_never_end_leave_places_to_other_apps() {
     edge.stop().await;
 }
 
+/// Each is in memory until it has ended.
+#[tokio::test]
+async fn large_bodies_that_never_end_leave_places_to_other_apps() {
+    let page: Files<'_> = &[("index.html", b"hi")];
+    let edge = edge().with_limit("admin_bodies_receiving_max", 2).with_app("shop", page).with_app("blog", page);
+    let edge = edge.start().await;
+    let token = async |app: &str| edge.token_for(Scope::Admin, Some(app), None).await;
+    let (first, second, other) = (token("shop").await, token("shop").await, token("blog").await);
+    let set = |app: &str, token: &str, body: reqwest::Body| {
+        let request = edge.ask(Method::PATCH, &format!("/v1/apps/{app}/environments/prod/settings"), token);
+        got(request.header("content-type", "application/json").body(body))
+    };
+    let (small, mut large) = (json!({ "set": { "A": { "value": "1" } } }).to_string(), " ".repeat(70_000));
+    large.push_str(&small);
+    let begin = || {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<String>>(1);
+        sender.try_send(Ok(large.clone())).unwrap();
+        let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+        (sender, tokio::spawn(set("shop", &first, reqwest::Body::wrap_stream(body))))
+    };
+    // Another token of the app has the same share.
+    let whole = || set("shop", &second, large.clone().into());
+    let (mut sender, mut endless) = begin();
+    eventually("it is coming in", async || {
+        if endless.is_finished() {
+            // The other one had the place of the app just then.
+            (sender, endless) = begin();
+        }
+        whole().await.status == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    let refused = whole().await;
+    assert!(refused.code() == Code::Busy && !refused.header("retry-after").is_empty(), "{}", refused.text());
+    assert!(refused.problem().hint.unwrap().contains("admin_bodies_receiving_max"), "{}", refused.text());
+    for (app, token, body) in [("shop", &second, &small), ("blog", &other, &large)] {
+        let answer = set(app, token, body.clone().into()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{app}: {}", answer.text());
+    }
+    drop(sender);
+    assert_eq!(endless.await.unwrap().status, StatusCode::OK);
+    assert_eq!(whole().await.status, StatusCode::OK);
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn an_archive_whose_token_is_revoked_while_it_comes_in_changes_nothing() {
     let before: Files<'_> = &[("index.html", b"before")];
