@@ -115,6 +115,10 @@ limits! {
     environments_max = 100 in 1 ..= 10_000,
     /// Entries of an environment's history that are kept, and as many again that are no switches; also the records of an app's versions that are gone. Older ones are forgotten.
     history_entries_max = 10_000 in 100 ..= 1_000_000,
+    /// Bytes of the entries of an environment's history that are switches, and as many again of those that are none. Older ones are forgotten.
+    history_bytes_max = 16_777_216 in 65_536 ..= 1_099_511_627_776,
+    /// Bytes of one entry of a history. Half of them may be what a push says of itself; of a longer entry the end of its log and of its details is cut.
+    history_entry_bytes_max = 65_536 in 16_384 ..= 1_048_576,
     /// Versions that one app has stored.
     versions_max = 10_000 in 1 ..= 1_000_000,
     /// Bytes of the files of all stored versions of one app and of its pushes under way, equal files once, without their compressed forms; 0 is no limit.

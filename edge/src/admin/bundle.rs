@@ -68,7 +68,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         let (parts, incoming) = request.into_parts();
         let mut wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
-        check_source(&wanted.source)?;
+        check_source(&wanted.source, &self.publisher.limits())?;
         check_options(&wanted.options)?;
         if wanted.dry_run {
             let detail = "A dry run takes a manifest: what an archive holds is known once it was pushed.";
@@ -81,7 +81,7 @@ impl Admin {
         self.credentials.check(actor).await?;
         let id = archive.deploy().to_owned();
         let Wanted { options, source, .. } = wanted;
-        check_source(&source)?;
+        check_source(&source, &self.publisher.limits())?;
         if prefers_async(&parts.headers) {
             // The task goes on by itself; its record tells how it ends.
             drop(self.publisher.finish_archive(archive, source, options, None));

@@ -3,6 +3,7 @@
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::{AppName, PlaceName};
 
+use super::history_entry::Kept;
 use super::{Actor, Announcement, Error, Ledger, SystemWrite, commit_in_parts, commit_system};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{Change, Check, Commit, gone, history};
@@ -17,7 +18,7 @@ impl Ledger {
         let domains = self.live.domains();
         let preview = domains.url(&domains.preview_host(app, &deploy.version));
         let announcement = Announcement::of_unmoved(app, &deploy, preview);
-        let entry = HistoryEntry { deploy, position: key.clone() };
+        let entry = self.entry_of(deploy, key.clone());
         let mut commit = Commit {
             // A push that was under way when its app was deleted leaves nothing behind.
             checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
@@ -64,7 +65,7 @@ impl Ledger {
             with: None,
             log: Vec::new(),
         };
-        Ok((key.clone(), HistoryEntry { deploy, position: key }))
+        Ok((key.clone(), self.entry_of(deploy, key)))
     }
 
     /// The key of the next entry of a history: after every entry that is there, whatever the clock says.
@@ -82,7 +83,8 @@ impl Ledger {
         Ok(records::history_key(app, environment, number))
     }
 
-    /// Deletes the oldest entries of an environment's history. Switches and all other entries are counted apart, so that
+    /// Deletes the oldest entries of an environment's history, by their number and by their bytes: so many that an app has
+    /// no more than that on the disk in each of its environments. Switches and all other entries are counted apart, so that
     /// pauses and pushes that failed do not take the versions away that a rollback can go back to.
     ///
     /// # Errors
@@ -90,8 +92,8 @@ impl Ledger {
     pub(crate) async fn forget_history(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
         let prefix = records::history_prefix(app, environment);
         let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
-        let history_entries_max = self.limits().history_entries_max;
-        let (mut switches, mut others) = (0_u64, 0_u64);
+        let limits = self.limits();
+        let (mut switches, mut others) = (Kept::default(), Kept::default());
         let mut entries = history::entries(&*self.catalog, prefix);
         loop {
             let page = entries.next_page().await?;
@@ -103,10 +105,10 @@ impl Ledger {
                 // What cannot be read says nothing.
                 let deploy = records::read::<HistoryEntry>(key, record).ok().map(|entry| entry.deploy);
                 let is_switch = deploy.as_ref().is_some_and(|deploy| deploy.outcome == Outcome::Live);
-                let count = if is_switch { &mut switches } else { &mut others };
-                *count = count.saturating_add(1);
+                let kept = if is_switch { &mut switches } else { &mut others };
+                let is_beyond = kept.add(record.value.len(), &limits);
                 let is_live = live.is_some() && deploy.map(|deploy| deploy.id) == live;
-                if *count > history_entries_max && !is_live {
+                if is_beyond && !is_live {
                     old.push(Change::Delete(key.clone()));
                 }
             }

@@ -16,6 +16,7 @@ mod deploys;
 mod error;
 mod gone;
 mod history;
+mod history_entry;
 mod leases;
 mod live_log;
 mod manifests;
@@ -58,6 +59,7 @@ pub(crate) use copied::{NotCopied, begin_copy, check_finished, finish_copy, is_c
 pub use error::Error;
 pub(crate) use error::lost;
 pub(crate) use gone::ambiguous;
+pub(crate) use history_entry::MORE_LINES;
 pub(crate) use leases::{Closed, Lease, Leases};
 pub(crate) use live_log::Moves;
 pub(crate) use manifests::{HeldManifest, ManifestTurn, stored_manifest};
@@ -92,7 +94,9 @@ pub const LIMITS_APPLIED: &[&str] = &[
     "delta_ms_max",
     "environments_max",
     "file_bytes_max",
+    "history_bytes_max",
     "history_entries_max",
+    "history_entry_bytes_max",
     "hostnames_max",
     "hostnames_per_app_max",
     "instance_trial_ms",

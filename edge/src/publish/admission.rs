@@ -1,6 +1,7 @@
 //! Which bundles may be pushed where: every check that needs the manifest alone, for manifests and archives alike.
 
 use devanture_config::api::{DeployOptions, Source};
+use devanture_config::limits::Limits;
 use devanture_config::manifest::BadManifest;
 use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::problem::{Code, Problem};
@@ -214,11 +215,12 @@ pub fn check_options(options: &DeployOptions) -> Result<(), Error> {
     }
 }
 
-/// Checks what a push says of where it comes from.
+/// Checks what a push says of where it comes from: no text of it is too long, and all of it together is at most half of an
+/// entry of the history.
 ///
 /// # Errors
 /// `bad_request`.
-pub fn check_source(source: &Source) -> Result<(), Error> {
+pub fn check_source(source: &Source, limits: &Limits) -> Result<(), Error> {
     let texts = [
         ("message", &source.message),
         ("commit", &source.commit),
@@ -237,6 +239,13 @@ pub fn check_source(source: &Source) -> Result<(), Error> {
             let detail = format!("The {name} of the push holds a control character.");
             return Err(Problem::new(Code::BadRequest, detail).hint("leave it out").into());
         }
+    }
+    let (bytes, bytes_max) =
+        (serde_json::to_vec(source).map_or(0, |json| json.len()), limits.history_entry_bytes_max / 2);
+    if exceeds(bytes, bytes_max) {
+        let detail = format!("What the push says of itself has {bytes} bytes as JSON; {bytes_max} are allowed.");
+        let hint = "say it shorter; half of `history_entry_bytes_max` in edge.toml is the limit";
+        return Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
     }
     Ok(())
 }

@@ -221,7 +221,7 @@ impl Switcher {
             outcome: Outcome::Stored,
             ..entry.deploy
         };
-        let entry = HistoryEntry { deploy, ..entry };
+        let entry = self.ledger.entry_of(deploy, entry.position);
         let key = records::live_key(intent.app, intent.environment);
         let mut commit = Commit::default();
         commit.checks.extend([Check::At(key.clone(), *revision), Check::Absent(entry_key.clone())]);

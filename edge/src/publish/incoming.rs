@@ -72,7 +72,7 @@ impl Publisher {
     /// `bad_manifest`, `empty_bundle`, `bundle_too_large`, `path_too_long`, `case_collision`, `bad_request`.
     pub(crate) fn checked(&self, begin: BeginDeploy, memory: Hold) -> Result<CheckedPush, Error> {
         let BeginDeploy { manifest, source, options } = begin;
-        check_source(&source)?;
+        check_source(&source, &self.ledger.limits())?;
         options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         self.switcher.check_watch(options.watch_s)?;
         check_options(&options)?;

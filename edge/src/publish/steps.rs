@@ -8,7 +8,7 @@ use devanture_config::api::{DeployEvent, DeployReport, Step, StepState};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::deploys::Watched;
-use crate::ledger::Error;
+use crate::ledger::{Error, MORE_LINES};
 
 /// Most lines of the log of a deploy that are kept, and …
 const LOG_LINES_MAX: usize = 100;
@@ -145,7 +145,7 @@ impl Steps {
                 let shown = |c: char| if c.is_control() { ' ' } else { c };
                 self.log.push(line.chars().take(LOG_CHARACTERS_MAX).map(shown).collect());
             }
-            LOG_LINES_MAX => self.log.push("… and more".to_owned()),
+            LOG_LINES_MAX => self.log.push(MORE_LINES.to_owned()),
             _ => {}
         }
     }

@@ -12,7 +12,7 @@ use super::intent::{Intent, Move};
 use super::steps::Steps;
 use super::switcher::Switcher;
 use super::watch::Watching;
-use crate::catalog::records::{self, HistoryEntry, LivePointer};
+use crate::catalog::records::{self, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
 use crate::cluster::Prepared;
 use crate::environments::{Claims, Gate, locked_by};
@@ -466,7 +466,7 @@ impl Switcher {
         // After the check of the signers: those that are set from here on are not those of the check.
         pointer.pins = self.pins(intent, live.as_ref().map(|(_, pointer)| pointer)).await?;
         let hostnames = self.environments.claim_hostnames(intent.actor, place, claims, &mut commit).await?;
-        commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
+        commit.changes.push(Change::Put(entry_key, records::write(&self.ledger.entry_of(deploy, position))?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
         Ok((commit, hostnames))
     }

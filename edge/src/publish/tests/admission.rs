@@ -58,8 +58,10 @@ fn what_people_say_of_a_push_is_bounded_and_printable() {
     assert_eq!(reason("one\ntwo"), Err(Code::BadRequest));
     let options = DeployOptions { reason: Some("one\ntwo".to_owned()), ..DeployOptions::default() };
     assert_eq!(code(check_options(&options)), Err(Code::BadRequest));
-    let message = |text: &str| code(check_source(&Source { message: Some(text.to_owned()), ..Source::default() }));
-    let branch = |text: &str| code(check_source(&Source { branch: Some(text.to_owned()), ..Source::default() }));
+    let limits = Limits::default();
+    let check = |source: Source| code(check_source(&source, &limits));
+    let message = |text: &str| check(Source { message: Some(text.to_owned()), ..Source::default() });
+    let branch = |text: &str| check(Source { branch: Some(text.to_owned()), ..Source::default() });
     let (longest, longer) = ("ä".repeat(SOURCE_CHARACTERS_MAX), "ä".repeat(SOURCE_CHARACTERS_MAX + 1));
     for (text, expected) in
         [(&*longest, Ok(())), (&longer, Err(Code::BadRequest)), ("\u{1b}[2J", Err(Code::BadRequest))]
@@ -67,6 +69,14 @@ fn what_people_say_of_a_push_is_bounded_and_printable() {
         assert_eq!((message(text), branch(text)), (expected, expected), "{text}");
     }
     assert_eq!((message("one\n\ttwo"), branch("one\ttwo")), (Ok(()), Err(Code::BadRequest)));
+    // Each for itself, and all together: half of an entry of the history.
+    let long = |bytes: usize| Some("x".repeat(bytes));
+    let all = |limits: &Limits| {
+        let (message, commit, branch) = (long(4_096), long(4_096), long(4_096));
+        code(check_source(&Source { message, commit, branch, url: long(4_096), ..Source::default() }, limits))
+    };
+    let small = Limits { history_entry_bytes_max: 32_768, ..Limits::default() };
+    assert_eq!((all(&limits), all(&small)), (Ok(()), Err(Code::BadRequest)));
 }
 
 #[test]

@@ -144,6 +144,40 @@ async fn tokens_that_end_soon_do_not_fill_the_list_of_all() {
     edge.stop().await;
 }
 
+/// An entry is no file of the app, so that no other limit counts it.
+#[tokio::test]
+async fn pushes_that_say_very_much_take_no_more_of_the_disk_than_a_history_may() {
+    let edge = edge().with_limit("history_entry_bytes_max", 16_384).with_limit("history_bytes_max", 65_536);
+    let edge = edge.start().await;
+    push(&edge, "shop", "prod", "one").await.unwrap();
+    let files: Files<'_> = &[("index.html", b"two")];
+    let say = async |characters: usize| {
+        let long = Some("x".repeat(characters));
+        let source = Source { message: long.clone(), url: long, ..Source::default() };
+        let options = DeployOptions { if_live: Some("000000".to_owned()), ..DeployOptions::default() };
+        let begin = BeginDeploy { manifest: manifest(files), source, options };
+        edge.try_push("shop", "prod", begin, files).await.unwrap_err()
+    };
+    let refused = say(4_096).await;
+    assert_eq!(refused.code, Code::BadRequest);
+    assert!(refused.hint.is_some_and(|hint| hint.contains("history_entry_bytes_max")));
+    for _ in 0..12 {
+        assert_eq!(say(4_000).await.code, Code::LiveMoved);
+    }
+    let entries = async || {
+        let history = call(&edge, Method::GET, "apps/shop/environments/prod/history?limit=500", Value::Null).await;
+        history.json::<Value>()["deploys"].as_array().unwrap().clone()
+    };
+    let all = entries().await;
+    assert!(all.len() == 13 && all.iter().all(|deploy| deploy.to_string().len() <= 16_384));
+    assert!(call(&edge, Method::POST, "gc", json!({})).await.status.is_success());
+    let kept = entries().await;
+    // Those that made something live are counted apart.
+    assert!(kept.len() == 8 && kept.last() == all.last(), "{}", kept.len());
+    assert_eq!(kept[..7], all[..7]);
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn pauses_do_not_fill_the_history_nor_take_the_switches_from_it() {
     let edge = edge().with_limit("history_entries_max", 100).start().await;
