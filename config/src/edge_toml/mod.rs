@@ -133,6 +133,8 @@ pub struct EdgeFile {
     pub secrets_key_file: Option<PathBuf>,
     /// Where records and files are kept.
     pub storage: Storage,
+    /// Whether the edge takes over from a running one that serves what it cannot load itself.
+    pub take_over_damaged: bool,
     /// The file of the keys of TLS tickets, which other nodes may have too, relative to `edge.toml`; keys of this
     /// process alone where there is none.
     pub ticket_keys: Option<PathBuf>,
@@ -193,6 +195,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     let previews = root.parsed("previews").filter(|one| is_default_of_previews(root, *one)).unwrap_or_default();
     let drain_timeout_ms = root.integer("drain_timeout_ms", 0..=drain::DRAIN_MS_MAX).unwrap_or(DRAIN_TIMEOUT_MS);
     let drain = drain::drain(root, drain_timeout_ms);
+    let take_over_damaged = root.boolean("take_over_damaged").unwrap_or(false);
     let listen =
         required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen::listen(&t));
     let tls = required(root, "tls", root.table("tls"), "…, as a table [tls]");
@@ -245,6 +248,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
         runner,
         secrets_key_file,
         storage: storage?,
+        take_over_damaged,
         ticket_keys,
         tls: tls?,
         tls_profile,

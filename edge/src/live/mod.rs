@@ -18,6 +18,7 @@ mod forget;
 mod gauges;
 mod grace;
 mod host;
+mod lacking;
 mod load;
 mod loader;
 mod loading;
@@ -50,6 +51,7 @@ pub use first_load::{LoadTarget, Progress};
 pub use follow::Follower;
 pub use grace::Grace;
 pub use host::{Domains, Neighbours};
+pub use lacking::Lacking;
 pub use load::{Load, LoadError};
 pub use loader::Loader;
 pub(crate) use names::canonical;
@@ -430,23 +432,6 @@ impl Live {
             Found::Place(entry) => Lane::of(entry.place.app.as_str()),
             Found::Preview(key) => Lane::of(key.app.as_str()),
         })
-    }
-
-    /// Hostnames of environments and aliases below the edge's domains, and whose they are: those of `prod` first, then
-    /// of other environments, then of aliases.
-    #[must_use]
-    pub fn place_names(&self) -> Vec<(AppName, String)> {
-        let hosts = self.0.hosts.load();
-        let rank = |place: &Place| match place.setting {
-            Setting::Environment if place.name.is_prod() => 0,
-            Setting::Environment => 1,
-            Setting::Preview => 2,
-        };
-        let named = |(app, name): &(AppName, PlaceName)| (app.clone(), self.domains().place_host(app, name));
-        let served = hosts.places.iter().filter(|((app, _), place)| !hosts.deleted.contains(app) && !place.has_ended());
-        let mut names: Vec<_> = served.map(|(key, place)| (rank(place), named(key))).collect();
-        names.sort_unstable();
-        names.into_iter().map(|(_, name)| name).collect()
     }
 
     /// A version that is loaded as a preview already.

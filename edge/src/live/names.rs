@@ -107,6 +107,23 @@ impl Place {
 }
 
 impl Live {
+    /// Hostnames of environments and aliases below the edge's domains, and whose they are: those of `prod` first, then
+    /// of other environments, then of aliases.
+    #[must_use]
+    pub fn place_names(&self) -> Vec<(AppName, String)> {
+        let hosts = self.0.hosts.load();
+        let rank = |place: &Place| match place.setting {
+            Setting::Environment if place.name.is_prod() => 0,
+            Setting::Environment => 1,
+            Setting::Preview => 2,
+        };
+        let named = |(app, name): &(AppName, PlaceName)| (app.clone(), self.domains().place_host(app, name));
+        let served = hosts.places.iter().filter(|((app, _), place)| !hosts.deleted.contains(app) && !place.has_ended());
+        let mut names: Vec<_> = served.map(|(key, place)| (rank(place), named(key))).collect();
+        names.sort_unstable();
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
     /// The exact hostnames of environments that have something live, in their ASCII form, sorted, and whose they are.
     #[must_use]
     pub fn custom_names(&self) -> Vec<(AppName, String)> {

@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 
 use devanture_config::parsing::Mistakes;
 
+use crate::live::Lacking;
 use crate::{blobs, catalog, cluster, durable, runner, tls};
+
+/// Environments that an error names which a new edge would lack.
+const LACKING_NAMED_MAX: usize = 10;
 
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +116,18 @@ pub enum StartError {
         /// The path.
         data_dir: String,
     },
+    /// This edge cannot serve what the running one does.
+    #[error(
+        "this edge does not take over, as it cannot serve what the running one, process {pid}, has in memory: {lost}. \
+         What is damaged comes back with a push of the same files, or with `devanture-edge repair`; \
+         `take_over_damaged = true` in edge.toml has this edge take over without"
+    )]
+    Lacking {
+        /// The process of the running edge.
+        pid: u32,
+        /// What it would lack.
+        lost: String,
+    },
     /// Backends cannot be run.
     #[error("backends cannot be run: {0}")]
     Runner(runner::Error),
@@ -169,6 +185,15 @@ impl From<catalog::Error> for StartError {
 }
 
 impl StartError {
+    /// [`StartError::Lacking`], if the running edge serves any of what this one lacks.
+    pub(super) fn lacking(pid: u32, served: &[Lacking]) -> Option<Self> {
+        let mut lost: Vec<String> = served.iter().take(LACKING_NAMED_MAX).map(ToString::to_string).collect();
+        if let Some(more) = served.len().checked_sub(LACKING_NAMED_MAX).filter(|more| *more > 0) {
+            lost.push(format!("and {more} more"));
+        }
+        (!lost.is_empty()).then(|| Self::Lacking { pid, lost: lost.join("; ") })
+    }
+
     /// Whether another user may not have it: a file that this one may not read, or a right to run backends.
     #[must_use]
     pub fn depends_on_user(&self) -> bool {
@@ -201,6 +226,7 @@ impl StartError {
             | Self::Console { .. }
             | Self::Copy { .. }
             | Self::DataDirIsFile { .. }
+            | Self::Lacking { .. }
             | Self::Runner(_)
             | Self::RunnerFolder
             | Self::Storage { .. }

@@ -195,7 +195,7 @@ impl Server {
         let port = file.listen.public_port.unwrap_or_else(|| addresses.https.port());
         live.domains().set_port(port);
         let requests = most_requested::Record::new(&data_dir, &loader);
-        let loading = load_live(&control, &loader, &live, requests.read(), arrival.load_time_max());
+        let loading = load_live(&control, (&loader, &live), requests.read(), (&mut arrival, file))?;
         control.spawn(follower.run());
         let shared = (&stores.catalog, cluster.as_ref());
         let troubles = certificates::keep((file, base), &control, (&certificates, &live), shared)?;

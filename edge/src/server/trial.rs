@@ -1,22 +1,23 @@
 //! Tries this program on the configuration and the stored state of an edge: what an upgrade to it would fail of. The edge
 //! may run, and nothing of it is touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use devanture_config::edge_toml::EdgeFile;
-use devanture_config::{Manifest, VersionId};
+use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use tempfile::TempDir;
 
 use super::error::StartError;
 use super::runner::folder_of;
 use super::stores::{CATALOG_NAME, data_dir};
-use super::takeover;
+use super::takeover::{self, Running};
 use crate::catalog::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::durable;
+use crate::live::Lacking;
 
 /// Attempts to copy a catalog that is written meanwhile …
 const COPIES_MAX: u32 = 50;
@@ -24,7 +25,7 @@ const COPIES_MAX: u32 = 50;
 const COPY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a trial read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trial {
     /// Records of the catalog.
     pub records: usize,
@@ -34,6 +35,8 @@ pub struct Trial {
     pub live: usize,
     /// The process of the edge that runs, which this program could take over from.
     pub running: Option<u32>,
+    /// Damage that an upgrade does not fail of.
+    pub notes: Vec<String>,
 }
 
 /// Tries this program on a file and on a copy of the catalog that it leads to.
@@ -44,50 +47,73 @@ pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<Star
     let mut faults = super::check(file, base);
     let data_dir = data_dir(file, base);
     let running = probe(file, base, &data_dir).map_err(|error| faults.push(error)).unwrap_or_default();
-    let stored = stored(&data_dir, &mut faults).await.map_err(|error| faults.push(error));
-    match (stored, faults.is_empty()) {
-        (Ok(trial), true) => Ok(Trial { running, ..trial }),
-        _ => Err(faults),
-    }
+    let (mut trial, lacking) = stored(&data_dir).await.map_err(|error| faults.push(error)).unwrap_or_default();
+    let served = match &running {
+        Some(running) => running.served_of(&data_dir, lacking.clone()),
+        None => Ok(Some(Vec::new())),
+    };
+    let served = served.map_err(|error| faults.push(error)).unwrap_or_default();
+    // Of a release that does not say what it serves, all of it counts.
+    let lost: Vec<Lacking> = served.unwrap_or_else(|| lacking.clone());
+    trial.running = running.map(|running| running.pid);
+    let fault = StartError::lacking(trial.running.unwrap_or_default(), &lost).filter(|_| !file.take_over_damaged);
+    faults.extend(fault);
+    let others = lacking.iter().filter(|lacking| file.take_over_damaged || !lost.contains(lacking));
+    trial.notes.extend(others.map(ToString::to_string));
+    if faults.is_empty() { Ok(trial) } else { Err(faults) }
 }
 
-fn probe(file: &EdgeFile, base: &Path, data_dir: &Path) -> Result<Option<u32>, StartError> {
+fn probe(file: &EdgeFile, base: &Path, data_dir: &Path) -> Result<Option<Running>, StartError> {
     let folder = file.runner.enabled.then(|| folder_of(file, base)).transpose()?;
     takeover::probe(data_dir, folder.as_deref().map(|folder| (&file.runner, folder)))
 }
 
-async fn stored(data_dir: &Path, faults: &mut Vec<StartError>) -> Result<Trial, StartError> {
-    let mut trial = Trial { records: 0, versions: 0, live: 0, running: None };
+/// What a copy of the catalog holds, and the live versions whose manifest cannot be read.
+async fn stored(data_dir: &Path) -> Result<(Trial, Vec<Lacking>), StartError> {
+    let (mut trial, mut lacking) = (Trial::default(), Vec::new());
     let path = data_dir.join(CATALOG_NAME);
     if !path.exists() {
-        return Ok(trial);
+        return Ok((trial, lacking));
     }
     let (catalog, _folder) = copy(&path)?;
-    let mut live = BTreeSet::new();
+    let mut live: BTreeMap<(String, VersionId), Vec<PlaceName>> = BTreeMap::new();
+    // Those of pointers come before those of versions.
     for (key, record) in catalog.list("", None, false, usize::MAX).await? {
         trial.records += 1;
+        let Some((app, name)) = key.split_once('/').and_then(|(_, rest)| rest.split_once('/')) else { continue };
         if key.starts_with(LIVE_PREFIX) {
-            live.extend(records::read::<LivePointer>(&key, &record)?.versions());
-        } else if let Some(id) = key.strip_prefix(VERSIONS_PREFIX).and_then(|rest| rest.rsplit('/').next()) {
+            for version in records::read::<LivePointer>(&key, &record)?.versions() {
+                live.entry((app.to_owned(), version)).or_default().extend(name.parse::<PlaceName>());
+            }
+        } else if key.starts_with(VERSIONS_PREFIX) {
             records::read::<VersionRecord>(&key, &record)?;
             trial.versions += 1;
-            if let Some(reason) = unread(data_dir, id) {
-                faults.push(StartError::Upgrade { reason: format!("the version {id} cannot be read: {reason}") });
+            let (Ok(app), Ok(id)) = (app.parse::<AppName>(), name.parse::<VersionId>()) else { continue };
+            let Some(error) = unread(data_dir, id) else { continue };
+            let environments = live.get(&(app.to_string(), id)).cloned().unwrap_or_default();
+            if environments.is_empty() {
+                trial.notes.push(format!(
+                    "version {} of {app}, which is live nowhere, cannot be loaded ({error})",
+                    id.short()
+                ));
             }
+            let of = |environment| Lacking::whole(&app, environment, id, error.clone());
+            lacking.extend(environments.into_iter().map(of));
         }
     }
-    trial.live = live.len();
-    Ok(trial)
+    let versions: BTreeSet<_> = live.keys().map(|(_, version)| *version).collect();
+    trial.live = versions.len();
+    Ok((trial, lacking))
 }
 
 /// Why the manifest of a version cannot be read.
-fn unread(data_dir: &Path, id: &str) -> Option<String> {
-    let Ok(id) = id.parse::<VersionId>() else { return Some("its id is none".to_owned()) };
+fn unread(data_dir: &Path, id: VersionId) -> Option<String> {
     let hex = id.to_string();
     let path = data_dir.join("manifests").join(hex.get(..2)?).join(format!("{hex}.json"));
     match std::fs::read(path) {
+        Ok(bytes) if VersionId::of(&bytes) != id => Some("the bytes of its manifest are damaged".to_owned()),
         Ok(bytes) => Manifest::parse(&bytes).err().map(|error| error.to_string()),
-        Err(error) => Some(error.to_string()),
+        Err(error) => Some(format!("its manifest cannot be read: {error}")),
     }
 }
 

@@ -10,8 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::background;
+use super::error::StartError;
 use super::most_requested::{self, Requests};
 use super::stores::Stores;
+use super::takeover::Arrival;
 use crate::blobs::FreeSpace;
 use crate::catalog;
 use crate::live::{Live, Loader};
@@ -20,16 +22,19 @@ use crate::telemetry::{Exposition, TALLY_EVERY};
 /// Interval at which samples are moved into the histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// Loads what is live, and waits for it for a while: with few apps all is loaded by then, and no request waits.
+///
+/// # Errors
+/// As [`Arrival::check_served`].
 pub(super) fn load_live(
     control: &Runtime,
-    loader: &Loader,
-    live: &Live,
+    (loader, live): (&Loader, &Live),
     requests: Requests,
-    time_max: Duration,
-) -> JoinHandle<()> {
+    (arrival, file): (&mut Arrival, &EdgeFile),
+) -> Result<JoinHandle<()>, StartError> {
     let loading = control.spawn(loader.clone().load_all(live.clone(), requests));
-    control.block_on(async { timeout(time_max, live.loaded()).await.ok() });
-    loading
+    control.block_on(async { timeout(arrival.load_time_max(), live.loaded()).await.ok() });
+    arrival.check_served(live, file.take_over_damaged)?;
+    Ok(loading)
 }
 
 /// What looks after the disk and the counts for as long as the edge runs.

@@ -86,6 +86,22 @@ impl Version {
         self.files.iter().filter(|file| file.has_rotted()).count()
     }
 
+    /// Whether the bytes of a file are at hand: in memory, or on the disk as they were when it was opened, all of which
+    /// are read for it. `None` of a path that is none of its files. Blocks on the disk.
+    pub(crate) fn has_whole(&self, path: &str) -> Option<bool> {
+        let file = self.files.iter().find(|file| *file.path == *path)?;
+        let Some(identity) = file.representations.first() else { return Some(false) };
+        let Source::Stored(file, begin) = &identity.bytes else { return Some(true) };
+        let mut at = *begin;
+        while at < file.size() {
+            match file.read_at(at, PIECE_BYTES) {
+                Ok(piece) if !piece.is_empty() => at = at.saturating_add(piece.len() as u64),
+                Ok(_) | Err(_) => return Some(false),
+            }
+        }
+        Some(true)
+    }
+
     /// Whether one of its damaged files can be read again. At most `files_max` of them are looked at, others each
     /// `turn`.
     pub(crate) async fn is_repaired(&self, blobs: &dyn Blobs, files_max: usize, turn: usize) -> bool {

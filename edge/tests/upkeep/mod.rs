@@ -30,6 +30,7 @@ mod process_memory;
 mod restore;
 mod s3;
 pub(crate) mod safekeeping;
+mod takeovers;
 mod thread_priorities;
 mod withdraw;
 

@@ -8,11 +8,13 @@ use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::counted;
 use devanture_edge::server::{self, StartError};
 
-use crate::terminal::print_line;
+use crate::terminal::{print_line, say};
 use crate::{Configuration, Failure, read, runtime};
 
 /// What the line begins with by which a program says what it has checked.
 const NAME: &str = "devanture-edge ";
+/// Notes about damage that are shown.
+const NOTES_MAX: usize = 20;
 
 /// Flags of `upgrade`.
 #[derive(Args)]
@@ -71,6 +73,9 @@ async fn check(file: &EdgeFile, base: &Path) -> Result<(), Failure> {
         Some(pid) => format!("it can take over from the edge that runs, process {pid}"),
         None => "no edge runs".to_owned(),
     };
+    for note in trial.notes.iter().take(NOTES_MAX) {
+        say(&format!("note: {note}"));
+    }
     print_line(&format!("{program} reads the configuration and the catalog ({records}, {versions}); {running}"));
     Ok(())
 }

@@ -8,6 +8,7 @@ use tokio::sync::broadcast::Receiver;
 
 use super::successor::{Inherited, Successor};
 use crate::catalog::{Catalog, Committed};
+use crate::live::Live;
 use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
 use crate::server::stores::{StorePlan, Stores};
@@ -62,6 +63,31 @@ impl Arrival {
         match self {
             Self::Alone(..) => LOAD_TIME_MAX,
             Self::Beside(..) => LOAD_TIME_MAX_BESIDE,
+        }
+    }
+
+    /// Checks that the running edge serves nothing that this one cannot, of what is loaded by now.
+    ///
+    /// # Errors
+    /// [`StartError::Lacking`], unless it `is_forced`, and [`StartError::TakeOver`].
+    pub(crate) fn check_served(&mut self, live: &Live, is_forced: bool) -> Result<(), StartError> {
+        let Self::Beside(successor, ..) = self else { return Ok(()) };
+        let lacking = live.lacking();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let Some(served) = successor.served_of(lacking)? else { return Ok(()) };
+        match StartError::lacking(successor.pid(), &served) {
+            Some(StartError::Lacking { pid, lost }) if is_forced => {
+                tracing::warn!(
+                    pid,
+                    lost,
+                    "this edge takes over without what the running one serves, as `take_over_damaged` says"
+                );
+                Ok(())
+            }
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
 

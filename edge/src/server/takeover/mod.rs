@@ -3,9 +3,10 @@
 //!
 //! The new edge (`successor`) connects, gets the sockets, and has the old one (`predecessor`) release the catalog. It
 //! loads what is live, serves, and says so; only then the old one drains. Where it ends before it serves, the old one
-//! takes the catalog back and goes on. What the new one commits while the old one drains reaches the old one's
-//! connections too, and a backend that one of their requests is for, and that nobody runs yet, is started by the new one.
-//! Readers of the log come to the new one, which shows them what the old one still answers.
+//! takes the catalog back and goes on: so also where it cannot load what the old one serves, as when a manifest was
+//! damaged on the disk while its version was in memory. What the new one commits while the old one drains reaches the
+//! old one's connections too, and a backend that one of their requests is for, and that nobody runs yet, is started by
+//! the new one. Readers of the log come to the new one, which shows them what the old one still answers.
 
 mod arrival;
 mod predecessor;
@@ -14,7 +15,7 @@ mod wire;
 
 pub(super) use arrival::Arrival;
 pub(super) use predecessor::{Handover, HandoverParts};
-pub(super) use successor::{Inherited, probe};
+pub(super) use successor::{Inherited, Running, probe};
 pub(super) use wire::{Listener, Listening};
 
 /// The name of the socket in the data folder.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use devanture_config::{AppName, PlaceName};
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::{ReadHalf, WriteHalf};
@@ -21,6 +22,7 @@ use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Listening, PROTOCOL, Reques
 use crate::access::Credentials;
 use crate::catalog::{self, Catalog};
 use crate::durable;
+use crate::live::Lacking;
 use crate::publish::Publisher;
 use crate::runner::{Handover as RunnerHandover, Runner};
 use crate::server::sockets::SocketCopies;
@@ -39,6 +41,8 @@ const TAKE_BACK_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A socket, and what it is for.
 type Descriptor = (Listening, OwnedFd);
+/// An environment whose live version is served here.
+type Served = (AppName, PlaceName);
 
 /// What changes hands.
 pub(crate) struct HandoverParts {
@@ -194,9 +198,10 @@ impl Giver {
             }
             Request::Probe => {
                 let runner = self.runner.as_ref().map(Runner::terms);
-                let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner };
+                let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner, tells_served: true };
                 return stream.write_all(&wire::frame(&answer)?).await;
             }
+            Request::Serves(lacking) => return self.tell_served(stream, lacking).await.map(drop),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         if protocol != PROTOCOL {
@@ -221,6 +226,11 @@ impl Giver {
         loop {
             match wire::receive(stream).await? {
                 Request::Instances => self.give_instances(stream).await?,
+                Request::Serves(lacking) => {
+                    for (app, environment) in self.tell_served(stream, lacking).await? {
+                        tracing::warn!(%app, %environment, "the new edge lacks what this one serves");
+                    }
+                }
                 Request::Serving => break,
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             }
@@ -293,9 +303,16 @@ impl Giver {
         let (copies, generation) = self.copies(takes_http3)?;
         let sockets = copies.iter().map(|(listening, _)| *listening).collect();
         let log_run = Some(self.publisher.access_log().run().to_owned());
-        let answer = Answer::Sockets { pid: std::process::id(), sockets, log_run, generation };
+        let answer = Answer::Sockets { pid: std::process::id(), sockets, log_run, generation, tells_served: true };
         stream.write_all(&wire::frame(&answer)?).await?;
         send_all(stream, &copies.iter().map(|(_, socket)| socket.as_fd()).collect::<Vec<_>>()).await
+    }
+
+    /// Says, and returns, what of this is served here.
+    async fn tell_served(&self, stream: &mut UnixStream, lacking: Vec<Lacking>) -> io::Result<Vec<Served>> {
+        let serving = self.publisher.ledger().live.serving(lacking).await;
+        stream.write_all(&wire::frame(&Answer::Serves(serving.clone()))?).await?;
+        Ok(serving)
     }
 
     /// Copies of the sockets, and the byte of this process in the connection ids of QUIC.

@@ -1,5 +1,6 @@
 //! The side of the new edge: finds the running one, takes its sockets and the catalog, and reports that it serves.
 
+use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devanture_config::edge_toml;
+use devanture_config::{AppName, PlaceName, edge_toml};
 use rustix::net::sockopt::socket_peercred;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,6 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::SOCKET_NAME;
 use super::wire::{self, Answer, Listener, Listening, PROTOCOL, Request, Sent};
 use crate::catalog::{Catalog, Committed};
+use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow};
 use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
@@ -39,6 +41,8 @@ pub(crate) struct Successor {
     pid: u32,
     /// The name of its log.
     log_run: Option<String>,
+    /// Whether it says what it serves.
+    tells_served: bool,
 }
 
 /// The sockets of the running edge.
@@ -60,7 +64,7 @@ impl Successor {
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
         let pid = socket_peercred(&stream).map_or(0, |peer| peer.pid.as_raw_nonzero().get().unsigned_abs());
-        let mut successor = Self { stream, pid, log_run: None };
+        let mut successor = Self { stream, pid, log_run: None, tells_served: false };
         match successor.take_sockets() {
             Ok(inherited) => Ok(Some((successor, inherited))),
             Err(Unanswered::Refused(reason)) => Err(refused(pid, &reason)),
@@ -69,8 +73,16 @@ impl Successor {
         }
     }
 
+    /// A connection for one question of a program that only looks. `None` where no edge runs.
+    fn looking(data_dir: &Path) -> Result<Option<Self>, StartError> {
+        let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)) else { return Ok(None) };
+        let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
+        Ok(Some(Self { stream, pid: 0, log_run: None, tells_served: false }))
+    }
+
     fn take_sockets(&mut self) -> Result<Inherited, Unanswered> {
-        let Answer::Sockets { sockets, log_run, generation, .. } = self.ask(&Request::Begin {
+        let Answer::Sockets { sockets, log_run, generation, tells_served, .. } = self.ask(&Request::Begin {
             protocol: PROTOCOL,
             pid: std::process::id(),
             starts_wanted: true,
@@ -80,7 +92,7 @@ impl Successor {
         else {
             return Err(Unanswered::other());
         };
-        self.log_run = log_run;
+        (self.log_run, self.tells_served) = (log_run, tells_served);
         let descriptors = self.receive_descriptors(sockets.len())?;
         Ok(Inherited { sockets: sockets.into_iter().zip(descriptors).collect(), generation })
     }
@@ -108,6 +120,28 @@ impl Successor {
                 tracing::warn!(pid = self.pid, "the running edge ended by itself: this one goes on alone");
                 Ok(())
             }
+            Err(unanswered) => Err(self.failure(unanswered)),
+        }
+    }
+
+    /// The process of the running edge.
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Those of `lacking` that the running edge serves; `None` of a release that does not say, or one that has ended by
+    /// itself.
+    ///
+    /// # Errors
+    /// [`StartError::TakeOver`].
+    pub(crate) fn served_of(&mut self, lacking: Vec<Lacking>) -> Result<Option<Vec<Lacking>>, StartError> {
+        if !self.tells_served {
+            return Ok(None);
+        }
+        match self.ask(&Request::Serves(lacking.clone())) {
+            Ok(Answer::Serves(places)) => Ok(Some(among(lacking, &places))),
+            Ok(_) => Err(self.failure(Unanswered::other())),
+            Err(Unanswered::Lost(_)) if has_ended(self.pid) => Ok(None),
             Err(unanswered) => Err(self.failure(unanswered)),
         }
     }
@@ -198,26 +232,50 @@ impl Successor {
 }
 
 /// Looks whether this program could take over from the edge that runs over this data folder, which goes on as before.
-/// Gives its process; `None` where none runs. `own` is `[runner]` of this one, where that is on, and the folder of it.
+/// `None` where none runs. `own` is `[runner]` of this one, where that is on, and the folder of it.
 ///
 /// # Errors
 /// [`StartError::TakeOver`], [`StartError::Runner`].
-pub(crate) fn probe(data_dir: &Path, own: Option<(&edge_toml::Runner, &Path)>) -> Result<Option<u32>, StartError> {
-    let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)) else { return Ok(None) };
-    let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
-    stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
-    let mut successor = Successor { stream, pid: 0, log_run: None };
+pub(crate) fn probe(data_dir: &Path, own: Option<(&edge_toml::Runner, &Path)>) -> Result<Option<Running>, StartError> {
+    let Some(mut successor) = Successor::looking(data_dir)? else { return Ok(None) };
     match successor.ask(&Request::Probe) {
-        Ok(Answer::Probed { pid, protocol: PROTOCOL, runner }) => {
+        Ok(Answer::Probed { pid, protocol: PROTOCOL, runner, tells_served }) => {
             if let (Some(terms), Some((settings, folder))) = (runner, own) {
                 terms.check(settings, folder).map_err(StartError::Runner)?;
             }
-            Ok(Some(pid))
+            Ok(Some(Running { pid, tells_served }))
         }
         Ok(Answer::Probed { pid, .. }) => Err(refused(pid, "it cannot hand over to this release: stop it first")),
         Ok(_) => Err(successor.failure(Unanswered::other())),
         Err(unanswered) => Err(successor.failure(unanswered)),
     }
+}
+
+/// An edge that could be taken over from.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Whether it says what it serves.
+    tells_served: bool,
+}
+
+impl Running {
+    /// As [`Successor::served_of`], of an edge that is only looked at.
+    ///
+    /// # Errors
+    /// [`StartError::TakeOver`].
+    pub(crate) fn served_of(&self, data_dir: &Path, lacking: Vec<Lacking>) -> Result<Option<Vec<Lacking>>, StartError> {
+        let Some(successor) = Successor::looking(data_dir)? else { return Ok(None) };
+        let Self { pid, tells_served } = *self;
+        Successor { pid, tells_served, ..successor }.served_of(lacking)
+    }
+}
+
+fn among(mut lacking: Vec<Lacking>, places: &[(AppName, PlaceName)]) -> Vec<Lacking> {
+    let places: HashSet<_> = places.iter().map(|(app, environment)| (app, environment)).collect();
+    lacking.retain(|lacking| places.contains(&(&lacking.app, &lacking.environment)));
+    lacking
 }
 
 /// Why there is no answer of the running edge that can be used.

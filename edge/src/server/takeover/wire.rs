@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use devanture_config::VersionId;
 use devanture_config::api::LogLine;
 use devanture_config::manifest::Managed;
+use devanture_config::{AppName, PlaceName, VersionId};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::catalog::{Change, Committed, Revision};
+use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow, RunOrigin};
 use crate::runner::{Handed, Terms};
 use crate::version::Setting;
@@ -50,6 +51,9 @@ pub(super) enum Request {
     },
     /// The first one, and the last, of a program that only looks whether it could take over.
     Probe,
+    /// Which of this, that the new edge lacks, does it serve? Also the first one, and then the last, of a program that
+    /// only looks.
+    Serves(Vec<Lacking>),
     /// Release the catalog.
     Release,
     /// Hand the instances over.
@@ -76,13 +80,25 @@ pub(super) enum Answer {
         /// The byte of its process in the connection ids of QUIC, where it has sockets of HTTP/3.
         #[serde(default)]
         generation: Option<u8>,
+        /// Whether it answers [`Request::Serves`].
+        #[serde(default)]
+        tells_served: bool,
     },
     /// The catalog can be opened.
     Released,
     /// The instances, whose descriptors follow; `None` where it runs none.
     Instances(Option<Box<Handed>>),
     /// The process, the protocol that it speaks, and what a new edge would have to go on with.
-    Probed { pid: u32, protocol: u32, runner: Option<Terms> },
+    Probed {
+        pid: u32,
+        protocol: u32,
+        runner: Option<Terms>,
+        /// Whether it answers [`Request::Serves`].
+        #[serde(default)]
+        tells_served: bool,
+    },
+    /// The environments that it serves what the new edge lacks of.
+    Serves(Vec<(AppName, PlaceName)>),
     /// A request that it still has is for this backend, which nobody runs yet.
     Wanted(Box<WantedRun>),
     /// A request that it answered while it drained, and has logged.

@@ -1,0 +1,149 @@
+//! Takeovers over a data folder that was damaged while its edge served: what is healthy is not replaced by less.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use devanture_config::api::BeginDeploy;
+use devanture_config::{Digest, VersionId};
+use http::Method;
+
+use crate::support::{RunningEdge, edge, eventually, got, manifest};
+
+const HOST: &str = "shop.localhost";
+const PAGE: &[u8] = b"<p>home";
+const FILES: [(&str, &[u8]); 2] = [("index.html", PAGE), ("photo.png", PHOTO)];
+/// A photo that no compression makes smaller, so that it has no other encoding.
+const PHOTO: &[u8] = b"\x89PNG\r\n\x1a\n a photo";
+
+fn blob(edge: &RunningEdge, bytes: &[u8]) -> PathBuf {
+    let name = Digest::of(bytes).to_string();
+    edge.data_dir().join("blobs").join(&name[..2]).join(&name)
+}
+
+fn manifest_of(edge: &RunningEdge, version: &VersionId) -> PathBuf {
+    let name = version.to_string();
+    edge.data_dir().join("manifests").join(&name[..2]).join(format!("{name}.json"))
+}
+
+/// Other bytes of the same length.
+fn damage(path: &Path) {
+    let length = std::fs::metadata(path).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![b'x'; usize::try_from(length).unwrap()], 0).unwrap();
+}
+
+/// Calls the program in the folder of the edge with an `edge.toml`, until it ends.
+async fn call(edge: &RunningEdge, config: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
+    command.args(arguments).args(["--config", config]).current_dir(edge.data_dir().parent().unwrap());
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// Starts an edge that is not to take over, and gives what it says.
+async fn refused(edge: &RunningEdge) -> String {
+    let output = call(edge, "edge.toml", &[]).await;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty(), "it never said that it is ready");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+async fn check(edge: &RunningEdge, config: &str) -> (Option<i32>, String) {
+    let output = call(edge, config, &["upgrade", "--check"]).await;
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+async fn codes<const N: usize>(edge: &RunningEdge, paths: [&str; N]) -> [u16; N] {
+    let mut codes = [0; N];
+    for (code, path) in codes.iter_mut().zip(paths) {
+        *code = edge.get(HOST, path).await.status.as_u16();
+    }
+    codes
+}
+
+async fn readiness(edge: &RunningEdge) -> String {
+    got(edge.api(Method::GET, "/health/ready")).await.text()
+}
+
+/// Pushes until it is taken: changes are refused until a takeover that came to nothing is over.
+async fn pushed_at_last(edge: &RunningEdge) {
+    let begin = || BeginDeploy { manifest: manifest(&FILES), source: Default::default(), options: Default::default() };
+    eventually("a push is taken", async || edge.try_push("shop", "prod", begin(), &FILES).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_would_serve_less_than_the_running_one_does_not_take_over() {
+    let edge = edge().in_a_process().with_app("blog", &[("index.html", b"<p>blog")]).start().await;
+    let version = edge.push("shop", &FILES).await.version;
+    let of_version = (manifest_of(&edge, &version), "cannot be loaded (");
+    for (path, what) in [of_version, (blob(&edge, PHOTO), "lacks 1 of its files (photo.png)")] {
+        damage(&path);
+        let said = refused(&edge).await;
+        assert!(said.contains(&format!("version {} of shop in prod {what}", version.short())), "{said}");
+        assert!(said.contains("take_over_damaged = true") && said.contains("devanture-edge repair"), "{said}");
+        assert!(!said.contains("of blog in"), "{said}");
+        // Healthy, and open for changes: a push of the same files brings back what is damaged.
+        assert_eq!(codes(&edge, ["/", "/photo.png"]).await, [200, 200]);
+        pushed_at_last(&edge).await;
+        assert!(path.exists());
+    }
+    let edge = edge.taken_over().await;
+    assert_eq!(codes(&edge, ["/", "/photo.png"]).await, [200, 200]);
+    assert_eq!(readiness(&edge).await, "ready\n");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_running_edge_cannot_serve_either_stops_no_takeover() {
+    let edge = edge().in_a_process().with_app("blog", &[("index.html", b"<p>blog")]).start().await;
+    let version = edge.push("shop", &FILES).await.version;
+    damage(&manifest_of(&edge, &version));
+    damage(&blob(&edge, b"<p>blog"));
+    // A restart serves what it can.
+    let edge = edge.restart().await;
+    assert_eq!(codes(&edge, ["/"]).await, [503]);
+    let (code, said) = check(&edge, "edge.toml").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("note: version {} of shop in prod cannot be loaded", version.short())), "{said}");
+    let edge = edge.taken_over().await;
+    assert_eq!(codes(&edge, ["/"]).await, [503]);
+    edge.push("shop", &FILES).await;
+    eventually("it is served", async || codes(&edge, ["/"]).await == [200]).await;
+    edge.stop().await;
+}
+
+/// It is read from the disk, and the damage is found by the look that the takeover has it take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_in_memory_is_served_by_neither_and_stops_no_takeover() {
+    let edge = edge().in_a_process().with_limit("memory_bytes_max", 0);
+    let edge = edge.with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
+    edge.push("shop", &FILES).await;
+    assert_eq!(codes(&edge, ["/photo.png"]).await, [200]);
+    damage(&blob(&edge, PHOTO));
+    let edge = edge.taken_over().await;
+    assert_eq!(codes(&edge, ["/", "/photo.png"]).await, [200, 503]);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_is_forced_by_a_key_of_the_configuration() {
+    let edge = edge().in_a_process().with_top("take_over_damaged = true").start().await;
+    let version = edge.push("shop", &FILES).await.version;
+    let toml = std::fs::read_to_string(edge.data_dir().parent().unwrap().join("edge.toml")).unwrap();
+    let careful = toml.replace("take_over_damaged = true\n", "");
+    std::fs::write(edge.data_dir().parent().unwrap().join("careful.toml"), careful).unwrap();
+    assert_eq!(check(&edge, "careful.toml").await.0, Some(0));
+    damage(&manifest_of(&edge, &version));
+    let (code, said) = check(&edge, "careful.toml").await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains(&format!("version {} of shop in prod cannot be loaded", version.short())), "{said}");
+    let (code, said) = check(&edge, "edge.toml").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: version"), "{said}");
+    assert_eq!(codes(&edge, ["/"]).await, [200]);
+    let edge = edge.taken_over().await;
+    assert_eq!(codes(&edge, ["/"]).await, [503]);
+    assert!(readiness(&edge).await.contains("damaged: version"), "{}", readiness(&edge).await);
+    edge.stop().await;
+}
