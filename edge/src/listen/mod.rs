@@ -37,4 +37,4 @@ pub use response_memory::{ResponseMemory, keep_response_memory};
 pub use serve::{Peer, Protocol, Settings, serve};
 pub use service::{Answers, NoEngine, WithEngine};
 pub(crate) use socket::{BACKLOG, UDP_RECEIVE_BUFFER_BYTES};
-pub use socket::{bind, bind_all};
+pub use socket::{bind, bind_all, try_bind};

@@ -37,6 +37,20 @@ const KEEPALIVE_TRIES: u32 = 4;
 /// # Errors
 /// Errors of the system, such as that the address is in use.
 pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
+    let socket = bound(address, reuse_port)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Looks whether an address could be listened on. No connection comes to the socket, which is closed at once.
+///
+/// # Errors
+/// As [`bind`].
+pub fn try_bind(address: SocketAddr) -> io::Result<()> {
+    bound(address, false).map(drop)
+}
+
+fn bound(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // The system's default differs from machine to machine; `[::]` means both families here.
@@ -54,8 +68,7 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpLi
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Opens `count` sockets on one address, one per serving thread; port 0 becomes the same free port for all.

@@ -74,13 +74,18 @@ impl QuicSocket {
 }
 
 impl QuicCopy {
+    /// What it is, and where.
+    pub(crate) const fn listening(&self) -> Listening {
+        Listening { listener: Listener::Http3, address: self.address }
+    }
+
     /// The descriptors for an edge that takes over: the socket, and the end of a pair by which it passes on what is for
     /// this one. The thread gets the other end.
     pub(crate) fn give(&self) -> io::Result<[(Listening, OwnedFd); 2]> {
         let (here, there) = UnixDatagram::pair()?;
         // A thread that has ended reads nothing.
         drop(self.after.send(here));
-        let listening = |listener| Listening { listener, address: self.address };
+        let listening = |listener| Listening { listener, ..self.listening() };
         let socket = self.socket.try_clone()?;
         Ok([(listening(Listener::Http3), socket.into()), (listening(Listener::Http3Forward), there.into())])
     }

@@ -34,6 +34,7 @@ mod stores;
 mod takeover;
 mod threads;
 mod trial;
+mod trial_listeners;
 mod upkeep;
 mod upstreams;
 mod write_pause;
@@ -431,7 +432,8 @@ fn handover_parts(
     runner: Option<Runner>,
 ) -> HandoverParts {
     let DrainTimes { deploys, runs, .. } = DrainTimes::of(file);
-    HandoverParts { publisher, credentials, sockets, settle_time_max: deploys, run_time_max: runs, runner }
+    let of_nodes = file.cluster.as_ref().map(|cluster| cluster.listen);
+    HandoverParts { publisher, credentials, sockets, of_nodes, settle_time_max: deploys, run_time_max: runs, runner }
 }
 
 fn environments_parts(

@@ -14,6 +14,7 @@ use super::error::StartError;
 use super::runner::folder_of;
 use super::stores::{CATALOG_NAME, data_dir};
 use super::takeover::{self, Running};
+use super::trial_listeners::try_listeners;
 use crate::catalog::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::durable;
@@ -47,6 +48,7 @@ pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<Star
     let mut faults = super::check(file, base);
     let data_dir = data_dir(file, base);
     let running = probe(file, base, &data_dir).map_err(|error| faults.push(error)).unwrap_or_default();
+    faults.extend(running.iter().flat_map(|running| try_listeners(file, running)));
     let (mut trial, lacking) = stored(&data_dir).await.map_err(|error| faults.push(error)).unwrap_or_default();
     let served = match &running {
         Some(running) => running.served_of(&data_dir, lacking.clone()),

@@ -1,7 +1,9 @@
-//! Takeovers over a data folder that was damaged while its edge served: what is healthy is not replaced by less.
+//! Takeovers over a data folder that was damaged while its edge served: what is healthy is not replaced by less; and what
+//! the check of an upgrade finds before.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -145,5 +147,50 @@ async fn a_takeover_is_forced_by_a_key_of_the_configuration() {
     let edge = edge.taken_over().await;
     assert_eq!(codes(&edge, ["/"]).await, [503]);
     assert!(readiness(&edge).await.contains("damaged: version"), "{}", readiness(&edge).await);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_of_an_upgrade_tries_the_addresses_that_the_running_edge_has_not() {
+    let edge = edge().in_a_process().with_plain_http().with_listen("http3 = false");
+    let edge = edge.with_app("shop", &FILES).start().await;
+    let folder = edge.data_dir().parent().unwrap().to_owned();
+    let toml = std::fs::read_to_string(folder.join("edge.toml")).unwrap();
+    let (https, admin, http) = (edge.https().to_string(), edge.admin().to_string(), edge.http().unwrap().to_string());
+    let (others, of_udp) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind(&https).unwrap());
+    let taken = others.local_addr().unwrap().to_string();
+    let checked = async |addresses: [&str; 3], http3: &str| {
+        let [https, admin, http] = addresses.map(|address| format!("= \"{address}\"\n"));
+        let lines = toml
+            .lines()
+            .filter(|line| !["https =", "admin =", "http =", "http3 ="].iter().any(|key| line.starts_with(key)));
+        let mut text = lines.fold(String::new(), |text, line| text + line + "\n");
+        text = text.replace("[listen]\n", &format!("[listen]\nhttps {https}admin {admin}http {http}http3 = {http3}\n"));
+        std::fs::write(folder.join("next.toml"), text).unwrap();
+        check(&edge, "next.toml").await
+    };
+    for unchanged in [[&*https, &admin, &http], ["127.0.0.1:0"; 3]] {
+        let (code, said) = checked(unchanged, "false").await;
+        assert_eq!(code, Some(0), "{unchanged:?}: {said}");
+    }
+    for (changed, fault) in [
+        ([&*taken, &admin, &http], &taken),
+        ([&*https, &taken, &http], &taken),
+        ([&*https, &admin, &taken], &taken),
+        // Of the running edge, for another purpose: it is not handed over for this one.
+        ([&*https, &http, &admin], &admin),
+    ] {
+        let (code, said) = checked(changed, "false").await;
+        assert_eq!(code, Some(2), "{changed:?}");
+        assert!(said.contains(&format!("{fault} cannot be listened on: ")), "{changed:?}: {said}");
+    }
+    let (code, said) = checked([&https, &admin, &http], "true").await;
+    assert_eq!(code, Some(2));
+    assert!(said.contains(&format!("{https} cannot be listened on with UDP")), "{said}");
+    drop(of_udp);
+    assert_eq!(checked([&https, &admin, &http], "true").await.0, Some(0));
+    // What was tried is not left open, and the running edge has all it had.
+    assert_eq!(codes(&edge, ["/"]).await, [200]);
+    assert_eq!(readiness(&edge).await, "ready\n");
     edge.stop().await;
 }

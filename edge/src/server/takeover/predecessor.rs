@@ -1,6 +1,7 @@
 //! The side of the running edge: gives its sockets away, releases the catalog, and knows when to drain.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,13 +19,14 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SOCKET_NAME;
-use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Listening, PROTOCOL, Request, WantedRun};
+use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Held, Listening, PROTOCOL, Request, WantedRun};
 use crate::access::Credentials;
 use crate::catalog::{self, Catalog};
 use crate::durable;
 use crate::live::Lacking;
 use crate::publish::Publisher;
 use crate::runner::{Handover as RunnerHandover, Runner};
+use crate::server::http3::QuicCopy;
 use crate::server::sockets::SocketCopies;
 use crate::telemetry::{AccessLog, LogEvent, LogReader};
 
@@ -49,6 +51,8 @@ pub(crate) struct HandoverParts {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) sockets: SocketCopies,
+    /// Where it listens for other nodes of a cluster.
+    pub(crate) of_nodes: Option<SocketAddr>,
     /// Longest wait for deploys to end before the catalog is released.
     pub(crate) settle_time_max: Duration,
     /// Time of commands that run once.
@@ -70,6 +74,7 @@ struct Giver {
     credentials: Arc<Credentials>,
     /// Empty once this edge drains: a copy of a socket keeps it open.
     sockets: Mutex<SocketCopies>,
+    of_nodes: Option<SocketAddr>,
     settle_time_max: Duration,
     run_time_max: Duration,
     runner: Option<Runner>,
@@ -94,6 +99,7 @@ impl Handover {
             publisher: parts.publisher,
             credentials: parts.credentials,
             sockets: Mutex::new(parts.sockets),
+            of_nodes: parts.of_nodes,
             settle_time_max: parts.settle_time_max,
             run_time_max: parts.run_time_max,
             runner: parts.runner,
@@ -198,7 +204,8 @@ impl Giver {
             }
             Request::Probe => {
                 let runner = self.runner.as_ref().map(Runner::terms);
-                let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner, tells_served: true };
+                let held = Some(self.held());
+                let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner, tells_served: true, held };
                 return stream.write_all(&wire::frame(&answer)?).await;
             }
             Request::Serves(lacking) => return self.tell_served(stream, lacking).await.map(drop),
@@ -313,6 +320,14 @@ impl Giver {
         let serving = self.publisher.ledger().live.serving(lacking).await;
         stream.write_all(&wire::frame(&Answer::Serves(serving.clone()))?).await?;
         Ok(serving)
+    }
+
+    /// The addresses that it listens on.
+    fn held(&self) -> Held {
+        let sockets = self.sockets.lock();
+        let tcp = sockets.listening.iter().map(|(listening, _)| *listening);
+        let listening = tcp.chain(sockets.quic.iter().map(QuicCopy::listening)).collect();
+        Held { listening, nodes: self.of_nodes }
     }
 
     /// Copies of the sockets, and the byte of this process in the connection ids of QUIC.

@@ -18,7 +18,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::SOCKET_NAME;
-use super::wire::{self, Answer, Listener, Listening, PROTOCOL, Request, Sent};
+use super::wire::{self, Answer, Held, Listener, Listening, PROTOCOL, Request, Sent};
 use crate::catalog::{Catalog, Committed};
 use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow};
@@ -239,11 +239,11 @@ impl Successor {
 pub(crate) fn probe(data_dir: &Path, own: Option<(&edge_toml::Runner, &Path)>) -> Result<Option<Running>, StartError> {
     let Some(mut successor) = Successor::looking(data_dir)? else { return Ok(None) };
     match successor.ask(&Request::Probe) {
-        Ok(Answer::Probed { pid, protocol: PROTOCOL, runner, tells_served }) => {
+        Ok(Answer::Probed { pid, protocol: PROTOCOL, runner, tells_served, held }) => {
             if let (Some(terms), Some((settings, folder))) = (runner, own) {
                 terms.check(settings, folder).map_err(StartError::Runner)?;
             }
-            Ok(Some(Running { pid, tells_served }))
+            Ok(Some(Running { pid, held, tells_served }))
         }
         Ok(Answer::Probed { pid, .. }) => Err(refused(pid, "it cannot hand over to this release: stop it first")),
         Ok(_) => Err(successor.failure(Unanswered::other())),
@@ -256,6 +256,8 @@ pub(crate) fn probe(data_dir: &Path, own: Option<(&edge_toml::Runner, &Path)>) -
 pub(crate) struct Running {
     /// Its process.
     pub(crate) pid: u32,
+    /// Where it listens; `None` of a release that does not say.
+    pub(crate) held: Option<Held>,
     /// Whether it says what it serves.
     tells_served: bool,
 }
@@ -267,7 +269,7 @@ impl Running {
     /// [`StartError::TakeOver`].
     pub(crate) fn served_of(&self, data_dir: &Path, lacking: Vec<Lacking>) -> Result<Option<Vec<Lacking>>, StartError> {
         let Some(successor) = Successor::looking(data_dir)? else { return Ok(None) };
-        let Self { pid, tells_served } = *self;
+        let Self { pid, tells_served, .. } = *self;
         Successor { pid, tells_served, ..successor }.served_of(lacking)
     }
 }

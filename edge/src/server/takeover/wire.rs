@@ -96,6 +96,9 @@ pub(super) enum Answer {
         /// Whether it answers [`Request::Serves`].
         #[serde(default)]
         tells_served: bool,
+        /// Where it listens.
+        #[serde(default)]
+        held: Option<Held>,
     },
     /// The environments that it serves what the new edge lacks of.
     Serves(Vec<(AppName, PlaceName)>),
@@ -140,6 +143,15 @@ impl WantedRun {
 pub(crate) struct Listening {
     pub(crate) listener: Listener,
     pub(crate) address: SocketAddr,
+}
+
+/// The addresses that an edge listens on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// Those that it hands over.
+    pub(crate) listening: Vec<Listening>,
+    /// The one for other nodes of a cluster.
+    pub(crate) nodes: Option<SocketAddr>,
 }
 
 /// What a socket serves.
