@@ -85,11 +85,15 @@ pub struct Status {
 pub struct Damage {
     /// The version that should be live, if the record that names it can be read.
     pub version: Option<VersionId>,
-    /// Number of its files that are damaged or missing: their paths answer 503 until they are stored again.
+    /// Number of its files that are damaged or missing: their paths answer 503 until they are stored again, unless they
+    /// are `in_memory`.
     pub count: u64,
     /// Paths of these files, a hundred at most; with `error`, the rule file that the version is not served without.
     pub files: Vec<String>,
-    /// Why the version could not be loaded at all, if it could not.
+    /// Why the version could not be loaded at all, or could not be loaded again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Whether all that is damaged on the disk is in memory and served: it lasts until the edge starts again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_memory: bool,
 }

@@ -23,8 +23,12 @@ pub(crate) const SECRETS_LINE: &str = "secrets: ";
 
 /// A line of readiness about a damaged version.
 fn damage_line(damaged: &DamagedPlace) -> String {
-    let DamagedPlace { app, environment, version, files, error } = damaged;
+    let DamagedPlace { app, environment, version, files, error, in_memory } = damaged;
     let what = match (error, files.first()) {
+        (Some(_), _) if *in_memory => "is served from memory, and cannot be loaded again".to_owned(),
+        (None, _) if *in_memory => {
+            format!("serves {} of its files from memory alone: they are damaged or missing on the disk", files.len())
+        }
         (Some(_), Some(rules)) => format!("cannot be loaded: its rule file {rules} is damaged or missing"),
         (Some(_), None) => "cannot be loaded".to_owned(),
         (None, _) => format!("lacks {} of its files, which are damaged or missing", files.len()),

@@ -4,7 +4,7 @@
 //! A blob is checked against its name when it is put, and again when it is read, so that no caller ever
 //! holds bytes that are not what they say (law 4). Nothing here knows an app.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -351,6 +351,15 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// As [`Blobs::get`].
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error>;
+
+    /// Notes that no whole bytes of a blob or a manifest were found.
+    fn suspect(&self, _key: Key) {}
+
+    /// The blobs and manifests that were found not to be whole, or were suspected, since this was called last; some
+    /// thousand at most. Versions that have them in memory go on with what they have.
+    fn take_suspects(&self) -> HashSet<Key> {
+        HashSet::new()
+    }
 
     /// Number of opened files that were found damaged as they were read ([`ReadAt::is_damaged`]).
     fn damages(&self) -> u64 {

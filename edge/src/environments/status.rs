@@ -166,5 +166,5 @@ impl Environments {
 fn damage(damaged: DamagedPlace) -> Damage {
     let count = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
     let files = damaged.files.iter().take(DAMAGED_FILES_MAX).map(|path| path.to_string()).collect();
-    Damage { version: damaged.version, count, files, error: damaged.error }
+    Damage { version: damaged.version, count, files, error: damaged.error, in_memory: damaged.in_memory }
 }

@@ -1,7 +1,7 @@
-//! Live versions that are damaged: which files of them are not served, and which could not be loaded at all. Both are
-//! tried again until they are whole.
+//! Live versions that are damaged: which files of them are not served, which could not be loaded at all, and what is
+//! served from memory alone. All of it is tried again until it is whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,12 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::at_rest::LookedAtRest;
 use super::follow::Follower;
 use super::load::LoadTurn;
 use super::reloads::Reloads;
 use super::{Live, Load, LoadError, Loader, Place};
+use crate::blobs::Key;
 use crate::catalog::records::{self, LivePointer};
 use crate::version::{self, Setting, Version};
 
@@ -53,6 +55,8 @@ pub(super) struct Looked {
     repaired: Vec<VersionId>,
     /// Places whose version could not be loaded, and what another try came to. `None` where the pointer cannot be read.
     tried: Vec<(Arc<Place>, Option<Loaded>)>,
+    /// Damage on the disk of versions that are loaded.
+    at_rest: Vec<LookedAtRest>,
 }
 
 /// An environment whose live version is damaged.
@@ -68,6 +72,8 @@ pub struct DamagedPlace {
     pub files: Vec<Box<str>>,
     /// Why it could not be loaded, if it could not.
     pub error: Option<String>,
+    /// Whether all of it is in memory and served, until it is loaded again.
+    pub in_memory: bool,
 }
 
 /// When what is damaged is tried again.
@@ -78,6 +84,8 @@ pub(super) struct Retries {
     load_interval: Duration,
     /// Number of damages of opened files that are handled.
     damages: u64,
+    /// What was found damaged on the disk, and not looked at yet.
+    suspects: HashSet<Key>,
     /// The look that is under way: reading takes as long as the files are, and no switch waits for it.
     pub(super) running: JoinSet<Looked>,
     /// Whether everything is to be tried when that has ended.
@@ -93,6 +101,7 @@ impl Retries {
             next_load: next_look,
             load_interval: LOOK_EVERY,
             damages: 0,
+            suspects: HashSet::new(),
             running: JoinSet::new(),
             wants_loads: false,
         }
@@ -147,16 +156,23 @@ impl Place {
     fn damage(&self) -> Option<DamagedPlace> {
         let of = |version, files, error| {
             let (app, environment) = (self.app.clone(), self.name.clone());
-            Some(DamagedPlace { app, environment, version, files, error })
+            DamagedPlace { app, environment, version, files, error, in_memory: false }
         };
         if let Some(unloaded) = &*self.unloaded.load() {
             let files = unloaded.rule_file.map(Box::from).into_iter().collect();
-            return of(unloaded.version, files, Some(unloaded.error.clone()));
+            return Some(of(unloaded.version, files, Some(unloaded.error.clone())));
         }
         let current = self.current.load();
         let version = &current.as_ref()?.version;
-        let files: Vec<_> = version.damaged.iter().map(|file| file.path.clone()).collect();
-        if files.is_empty() { None } else { of(Some(version.id), files, None) }
+        let mut files: Vec<_> = version.damaged.iter().map(|file| file.path.clone()).collect();
+        let Some(at_rest) = self.at_rest(&version.id) else {
+            return (!files.is_empty()).then(|| of(Some(version.id), files, None));
+        };
+        let in_memory = files.is_empty();
+        let left_out: HashSet<Box<str>> = files.iter().cloned().collect();
+        let more = at_rest.files.iter().map(|(path, _)| path).filter(|path| !left_out.contains(*path));
+        files.extend(more.cloned());
+        Some(DamagedPlace { in_memory, ..of(Some(version.id), files, at_rest.error.clone()) })
     }
 }
 
@@ -199,17 +215,24 @@ impl Follower {
                 reloads.want_at_once(version.id);
             }
         }
+        retries.suspects.extend(self.loader.blobs().take_suspects());
         retries.wants_loads |= at_once;
         if !retries.running.is_empty() {
             return;
         }
         let damaged = self.live.versions_with(|version| !version.damaged.is_empty());
         let unloaded = self.unloaded(retries);
-        if damaged.is_empty() && unloaded.is_empty() {
+        let suspects = std::mem::take(&mut retries.suspects);
+        let suspected = self.live.suspected(&suspects);
+        if damaged.is_empty() && unloaded.is_empty() && suspected.is_empty() {
             return;
         }
         retries.turn = retries.turn.wrapping_add(1);
-        retries.running.spawn(look(self.loader.clone(), damaged, unloaded, retries.turn));
+        let (loader, turn) = (self.loader.clone(), retries.turn);
+        retries.running.spawn(async move {
+            let looked = look(loader.clone(), damaged, unloaded, turn).await;
+            Looked { at_rest: loader.look_at_rest(suspected, &suspects, turn).await, ..looked }
+        });
     }
 
     /// The places whose version is to be loaded now.
@@ -245,6 +268,7 @@ impl Follower {
                 Err(error) => tracing::warn!(key, %error, "a pointer cannot be read"),
             }
         }
+        looked.at_rest.into_iter().for_each(|(place, version, at_rest)| place.note_at_rest(&version, at_rest));
         if retries.wants_loads {
             self.live.look_again();
         }

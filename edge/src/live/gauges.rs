@@ -32,11 +32,14 @@ impl Live {
         }
         for damaged in self.damaged() {
             let place = (damaged.app.as_str(), damaged.environment.as_str());
-            if damaged.error.is_some() {
+            // The manifest of a version that is in memory.
+            let is_of_manifest = damaged.error.is_some() && damaged.in_memory;
+            if damaged.error.is_some() && !damaged.in_memory {
                 gauges.add_problem("devanture_unloaded_versions", place, 1.0);
             }
-            if !damaged.files.is_empty() {
-                let files = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
+            let files = damaged.files.len().saturating_add(usize::from(is_of_manifest));
+            if files > 0 {
+                let files = u64::try_from(files).unwrap_or(u64::MAX);
                 gauges.add_problem("devanture_damaged_files", place, gauge_value(files));
             }
         }

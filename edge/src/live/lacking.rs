@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::{Live, Place};
+use crate::blobs::Key;
 use crate::version::Setting;
 
 /// Files of one version that are looked at.
@@ -96,7 +97,14 @@ impl Live {
     /// files that the other one leaves out, the bytes of one at least.
     pub async fn serving(&self, lacking: Vec<Lacking>) -> Vec<(AppName, PlaceName)> {
         let mut serving = Vec::new();
-        for Lacking { app, environment, files, error, .. } in lacking {
+        for Lacking { app, environment, version, files, error, .. } in lacking {
+            if let Some(loader) = self.0.loader.get() {
+                // What the other one found is damage of what this one has loaded.
+                let of_version = version.map(Key::Manifest).into_iter();
+                of_version
+                    .chain(files.iter().map(|(_, blob)| Key::Blob(*blob)))
+                    .for_each(|key| loader.blobs().suspect(key));
+            }
             let Some(current) = self.place(&app, &environment).and_then(|place| place.current()) else { continue };
             let version = Arc::clone(&current.version);
             // A file that is not in memory is read to its end: its stored bytes may be those that the other one found.

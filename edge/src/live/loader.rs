@@ -377,7 +377,7 @@ impl Loader {
         Ok(Arc::new(Version::new(content, served).map_err(version::Error::from)?))
     }
 
-    async fn manifest(&self, id: VersionId) -> Result<Arc<Manifest>, LoadError> {
+    pub(super) async fn manifest(&self, id: VersionId) -> Result<Arc<Manifest>, LoadError> {
         let canonical = self.0.blobs.get(Key::Manifest(id)).await.map_err(version::Error::from)?;
         #[cfg(test)]
         self.0.manifests_read.fetch_add(1, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 mod accounts;
 mod aliased;
 mod apps;
+mod at_rest;
 mod canary;
 mod console;
 mod contents;
@@ -176,6 +177,8 @@ pub struct Place {
     aliased: Mutex<Option<Arc<aliased::Aliased>>>,
     /// The version that should be live and could not be loaded.
     unloaded: ArcSwapOption<damage::Unloaded>,
+    /// What is damaged on the disk of the version that is loaded.
+    at_rest: ArcSwapOption<at_rest::AtRest>,
     replaced: RareList<grace::GraceVersion>,
     /// Versions that may become live here in a moment.
     preparing: RareList<Arc<Version>>,
@@ -209,6 +212,7 @@ impl Place {
             ahead: Mutex::default(),
             aliased: Mutex::default(),
             unloaded: ArcSwapOption::empty(),
+            at_rest: ArcSwapOption::empty(),
             replaced: RareList::default(),
             preparing: RareList::default(),
             paused: ArcSwapOption::empty(),

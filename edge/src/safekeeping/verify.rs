@@ -129,10 +129,14 @@ impl Reader<'_> {
                 self.report.bytes = self.report.bytes.saturating_add(bytes);
                 Ok(true)
             }
-            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(false),
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {
+                self.blobs.suspect(key);
+                Ok(false)
+            }
             // A sector that cannot be read is damage, too.
             Err(error @ blobs::Error::Disk(durable::Error::Io { .. })) => {
                 tracing::warn!(?key, %error, "a stored file cannot be read");
+                self.blobs.suspect(key);
                 Ok(false)
             }
             Err(error) => Err(error.into()),

@@ -232,7 +232,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (
         Gauge,
         "devanture_damaged_files",
-        "Files of a live version that are damaged or missing on the disk, by app and environment: their paths answer 503.",
+        "Files of a live version that are damaged or missing on the disk, by app and environment: their paths answer 503, but for those that are still in memory.",
     ),
     (Gauge, "devanture_loading_versions", "Live versions that a start has not loaded yet."),
     (

@@ -14,6 +14,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::support::{RunningEdge, edge, eventually, got, try_got};
+use crate::upkeep::safekeeping::verify;
 use crate::upkeep::switch;
 
 const HOST: &str = "shop.localhost";
@@ -113,6 +114,75 @@ async fn a_file_that_is_damaged_while_it_is_served_costs_its_own_path_alone() {
     edge.push("shop", &files).await;
     eventually("it is served again", async || codes(&edge, ["/a.mp4"]).await == [200]).await;
     assert_eq!(readiness(&edge).await, "ready\n");
+    edge.stop().await;
+}
+
+/// What was loaded before is served as it was; a restart would answer 503.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_of_what_is_in_memory_is_seen_once_a_check_has_found_it() {
+    let edge = edge().in_a_process().with_app("blog", &[("index.html", b"<p>blog")]).start().await;
+    let files: [(&str, &[u8]); 3] = [("index.html", PAGE), ("photo.png", PHOTO), ("other.png", b"other")];
+    let version = edge.push("shop", &files).await.version;
+    std::fs::remove_file(blob(&edge, PHOTO)).unwrap();
+    std::fs::write(blob(&edge, b"other"), b"OTHER").unwrap();
+    assert_eq!(readiness(&edge).await, "ready\n");
+    assert_eq!(verify(&edge, None).await.damaged.len(), 1);
+    let expected =
+        format!("damaged: version {} of shop in prod serves 2 of its files from memory alone", version.short());
+    eventually("readiness has it", async || readiness(&edge).await.contains(&expected)).await;
+    let damaged = status(&edge).await.damaged.unwrap();
+    assert_eq!((damaged.version, damaged.count, damaged.in_memory), (Some(version), 2, true));
+    assert_eq!(damaged.files, ["other.png", "photo.png"]);
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(metrics.contains(r#"devanture_damaged_files{app="shop",environment="prod"} 2"#), "{metrics}");
+    assert!(!metrics.contains("devanture_unloaded_versions{") && !metrics.contains(r#"files{app="blog""#), "{metrics}");
+    assert_eq!(codes(&edge, ["/", "/photo.png", "/other.png"]).await, [200, 200, 200]);
+
+    // One comes back as a file, the other with a push of the same files.
+    std::fs::write(blob(&edge, PHOTO), PHOTO).unwrap();
+    eventually("one is whole", async || status(&edge).await.damaged.is_some_and(|d| d.files == ["other.png"])).await;
+    edge.push("shop", &files).await;
+    eventually("all is whole", async || readiness(&edge).await == "ready\n").await;
+    assert_eq!(status(&edge).await.damaged, None);
+
+    // The manifest is the version's: nothing of it could be loaded.
+    let name = version.to_string();
+    let manifest = edge.data_dir().join("manifests").join(&name[..2]).join(format!("{name}.json"));
+    std::fs::write(&manifest, b"{}").unwrap();
+    verify(&edge, None).await;
+    let expected = "is served from memory, and cannot be loaded again";
+    eventually("readiness has it", async || readiness(&edge).await.contains(expected)).await;
+    let damaged = status(&edge).await.damaged.unwrap();
+    assert!(damaged.in_memory && damaged.error.is_some(), "{damaged:?}");
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(metrics.contains(r#"devanture_damaged_files{app="shop",environment="prod"} 1"#), "{metrics}");
+    assert!(!metrics.contains("devanture_unloaded_versions{"), "{metrics}");
+    assert_eq!(codes(&edge, ["/", "/photo.png", "/other.png"]).await, [200, 200, 200]);
+    edge.push("shop", &files).await;
+    eventually("it is whole", async || readiness(&edge).await == "ready\n").await;
+    edge.stop().await;
+}
+
+/// What a check finds of files that are read from the disk is not served any more, and what one of their encodings
+/// decodes to is restored.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_a_check_finds_of_files_on_the_disk_costs_their_own_paths_alone() {
+    let edge =
+        edge().with_limit("memory_bytes_max", 0).with_toml("[compress]\nbackground = false\ndictionaries = false");
+    let edge = edge.start().await;
+    let script = "const greeting = 'hello';\n".repeat(200);
+    let files: [(&str, &[u8]); 3] = [("index.html", PAGE), ("photo.png", PHOTO), ("app.js", script.as_bytes())];
+    edge.push("shop", &files).await;
+    for bytes in [PHOTO, script.as_bytes()] {
+        std::fs::write(blob(&edge, bytes), vec![b'x'; bytes.len()]).unwrap();
+    }
+    assert_eq!(verify(&edge, None).await.damaged[0].count, 2);
+    eventually("one is not served", async || readiness(&edge).await.contains("lacks 1 of its files")).await;
+    assert_eq!(codes(&edge, ["/", "/photo.png", "/app.js"]).await, [200, 503, 200]);
+    assert_eq!(edge.get(HOST, "/app.js").await.text(), script);
+    edge.push("shop", &files).await;
+    eventually("it is served again", async || codes(&edge, ["/photo.png"]).await == [200]).await;
+    eventually("all is whole", async || readiness(&edge).await == "ready\n").await;
     edge.stop().await;
 }
 

@@ -87,8 +87,11 @@ async fn an_edge_that_would_serve_less_than_the_running_one_does_not_take_over()
         assert!(!said.contains("of blog in"), "{said}");
         // Healthy, and open for changes: a push of the same files brings back what is damaged.
         assert_eq!(codes(&edge, ["/", "/photo.png"]).await, [200, 200]);
+        // The running one knows by it what is damaged.
+        eventually("readiness has it", async || readiness(&edge).await.contains("damaged: version")).await;
         pushed_at_last(&edge).await;
         assert!(path.exists());
+        eventually("it is whole", async || readiness(&edge).await == "ready\n").await;
     }
     let edge = edge.taken_over().await;
     assert_eq!(codes(&edge, ["/", "/photo.png"]).await, [200, 200]);

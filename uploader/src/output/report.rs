@@ -218,16 +218,24 @@ fn settings_lines(difference: &SettingsDifference, id: &str, again: &Again) -> V
 /// The damage of a live version, and what to do.
 fn damage_text(damage: &Damage) -> String {
     let version = damage.version.map_or_else(|| "what should be live".to_owned(), |version| version.short());
-    if let Some(error) = &damage.error {
-        return format!("{version} cannot be loaded ({error}); push it again, or roll back");
+    match &damage.error {
+        Some(error) if damage.in_memory => {
+            return format!("{version} is served from memory, and cannot be loaded again ({error}); push it again");
+        }
+        Some(error) => return format!("{version} cannot be loaded ({error}); push it again, or roll back"),
+        None => {}
     }
     let mut files = damage.files.iter().take(DAMAGED_FILES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if damage.count > DAMAGED_FILES_SHOWN as u64 {
         files.push_str(", …");
     }
     let (count, are) = (counted(damage.count, "file"), if damage.count == 1 { "is" } else { "are" });
-    let answer = if damage.count == 1 { "answers" } else { "answer" };
-    format!("{count} of {version} {are} damaged or missing and {answer} 503 ({files}); push it again")
+    let what = match damage.count {
+        _ if damage.in_memory => "on the disk, and served from memory until the edge starts again",
+        1 => "and answers 503",
+        _ => "and answer 503",
+    };
+    format!("{count} of {version} {are} damaged or missing {what} ({files}); push it again")
 }
 
 /// The lines of `status`.

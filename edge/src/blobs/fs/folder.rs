@@ -4,6 +4,7 @@
 //! is changed under the lock of the blob's first byte, which is also the name of its folder. Bytes are hashed outside
 //! it: an opened file stays what it is, whatever becomes of its name.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
@@ -49,6 +50,8 @@ pub(super) struct Folder {
     /// The turns of reads for those who wait for an answer.
     pub(super) reads: Arc<Turns>,
     pub(super) damages: AtomicU64,
+    /// What was found not to be whole, for those who have it in memory.
+    pub(super) suspects: Mutex<HashSet<Key>>,
 }
 
 /// A file, or a part of one, that was checked when it was opened, and what each group of its bytes must hash to.
@@ -123,6 +126,7 @@ impl Folder {
             handles: Handles::new(open_files_max),
             reads: Turns::new(READS_AT_ONCE),
             damages: AtomicU64::new(0),
+            suspects: Mutex::default(),
         })
     }
 

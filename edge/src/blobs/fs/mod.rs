@@ -21,7 +21,7 @@ mod usage;
 mod variants;
 mod verified;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -265,6 +265,14 @@ impl Blobs for FileBlobs {
 
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
         self.check_slowly(key, bytes_per_second_max).await
+    }
+
+    fn suspect(&self, key: Key) {
+        self.disk.folder.suspect(key);
+    }
+
+    fn take_suspects(&self) -> HashSet<Key> {
+        self.disk.folder.take_suspects()
     }
 
     fn damages(&self) -> u64 {

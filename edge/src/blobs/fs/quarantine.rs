@@ -1,5 +1,6 @@
 //! Damaged files: what is noted of them, and the quarantine that they are moved to.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -7,6 +8,9 @@ use super::folder::{Folder, QUARANTINE, digest_of};
 use super::handles::FileId;
 use crate::blobs::{Error, Form, Key};
 use crate::durable::{self, Stamp};
+
+/// Keys that are suspected at a time. More at once are found by the next check.
+const SUSPECTS_MAX: usize = 10_000;
 
 impl Folder {
     /// Notes that a part of an opened file is not as it was when the whole was checked.
@@ -38,6 +42,22 @@ impl Folder {
         tracing::error!(?key, path = %self.path(key).display(), "a stored file is gone, or was replaced, while it is served");
     }
 
+    /// Notes that the bytes of a blob or a manifest may not be whole: they are all checked when they are opened next.
+    pub(super) fn suspect(&self, key: Key) {
+        if let Key::Blob(_) | Key::Manifest(_) = key {
+            self.verified().forget(key);
+            let mut suspects = self.suspects.lock();
+            if suspects.len() < SUSPECTS_MAX {
+                suspects.insert(key);
+            }
+        }
+    }
+
+    /// What was suspected since this was called last.
+    pub(super) fn take_suspects(&self) -> HashSet<Key> {
+        std::mem::take(&mut self.suspects.lock())
+    }
+
     /// Number of opened files that were found damaged.
     pub(super) fn damages(&self) -> u64 {
         self.damages.load(Ordering::Relaxed)
@@ -48,6 +68,7 @@ impl Folder {
         self.verified().forget(key);
         let quarantined = self.set_aside(key, stamp)?;
         if let Some(quarantined) = &quarantined {
+            self.suspect(key);
             tracing::error!(?key, path = %self.path(key).display(), quarantined, "stored bytes do not match their hash");
         }
         Ok(quarantined)

@@ -24,7 +24,7 @@ mod uses;
 mod variants;
 pub mod variants_object;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -169,6 +169,14 @@ impl Blobs for TieredBlobs {
 
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
         self.check_one(key, bytes_per_second_max).await
+    }
+
+    fn suspect(&self, key: Key) {
+        self.local.suspect(key);
+    }
+
+    fn take_suspects(&self) -> HashSet<Key> {
+        self.local.take_suspects()
     }
 
     fn damages(&self) -> u64 {
