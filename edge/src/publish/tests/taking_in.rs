@@ -6,13 +6,14 @@ use std::path::Path;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Scope, Source};
 use devanture_config::blob_batch;
 use devanture_config::limits::Limits;
+use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use serde_json::json;
 
 use super::collections::world::{World, content, digest, manifest, name, world, world_with};
 use crate::blobs::Key;
-use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::gone::{self, DeletedApp, GoneVersion};
 use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Credential, Error};
@@ -23,7 +24,7 @@ fn each() -> u64 {
 }
 
 /// Somebody with a token of one app.
-fn tenant(scope: Scope, environment: Option<&str>) -> Actor {
+pub(super) fn tenant(scope: Scope, environment: Option<&str>) -> Actor {
     Actor {
         name: "tenant".to_owned(),
         app: Some(name(0)),
@@ -34,13 +35,28 @@ fn tenant(scope: Scope, environment: Option<&str>) -> Actor {
     }
 }
 
-async fn begin(world: &World, actor: &Actor, app: &AppName, manifest: Manifest) -> Result<DeployBegun, Code> {
-    let begin = BeginDeploy { manifest, source: Source::default(), options: DeployOptions::default() };
+pub(super) async fn begin(
+    world: &World,
+    actor: &Actor,
+    app: &AppName,
+    manifest: Manifest,
+) -> Result<DeployBegun, Code> {
+    begin_with(world, actor, app, manifest, DeployOptions::default()).await
+}
+
+async fn begin_with(
+    world: &World,
+    actor: &Actor,
+    app: &AppName,
+    manifest: Manifest,
+    options: DeployOptions,
+) -> Result<DeployBegun, Code> {
+    let begin = BeginDeploy { manifest, source: Source::default(), options };
     let push = world.publisher.checked_whole(app, begin);
     world.publisher.begin(actor, app, &PlaceName::prod(), push).await.map_err(|Error(problem)| problem.code)
 }
 
-async fn send(world: &World, actor: &Actor, app: &AppName, deploy: &str, number: u8) -> Result<(), Code> {
+pub(super) async fn send(world: &World, actor: &Actor, app: &AppName, deploy: &str, number: u8) -> Result<(), Code> {
     let sent = async {
         let mut receiving = world.publisher.receive(actor, app, deploy, digest(number)).await?;
         receiving.write(content(number).into()).await?;
@@ -190,6 +206,37 @@ async fn what_is_not_as_it_was_sent_or_no_longer_there_makes_no_version() {
     }
 }
 
+/// Law 2. Nothing else reads an image of a version that does not go live.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_neither_compressed_nor_made_live_is_read_back_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let image = |number: u8| {
+        let file = FileEntry { hash: digest(number), size: each(), media_type: None };
+        (format!("{number}.png").parse().unwrap(), file)
+    };
+    let begin_images = async |contents: &[u8]| {
+        let (images, options) = (contents.iter().map(|number| image(*number)), json!({ "no_switch": true }));
+        let options = serde_json::from_value(options).unwrap();
+        begin_with(&world, &actor, &app, Manifest::of_files(images.collect()), options).await.unwrap()
+    };
+    let stored = begin_images(&[1]).await;
+    send(&world, &actor, &app, &stored.deploy, 1).await.unwrap();
+    finish(&world, &actor, &app, &stored.deploy).await.unwrap();
+    let rotting = begin_images(&[1, 2]).await;
+    assert_eq!(rotting.missing, [digest(2)]);
+    send(&world, &actor, &app, &rotting.deploy, 2).await.unwrap();
+    rot(folder.path(), 2);
+    assert_eq!(finish(&world, &actor, &app, &rotting.deploy).await, Err(Code::NotReady));
+    assert_eq!(world.versions(&app).await.len(), 1);
+    let again = begin_images(&[1, 2]).await;
+    assert_eq!(again.missing, [digest(2)], "what was found damaged is sent again");
+    send(&world, &actor, &app, &again.deploy, 2).await.unwrap();
+    finish(&world, &actor, &app, &again.deploy).await.unwrap();
+    assert_eq!(world.versions(&app).await.len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_keeps_the_best_rights_of_those_who_pushed_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -261,6 +308,35 @@ async fn an_app_begins_no_more_pushes_and_stores_no_more_bytes_than_its_limits_s
     assert_eq!(begin(&world, &actor, &app, manifest(&[1].into())).await.err(), Some(Code::TooManyPushes));
     assert_eq!(predict(&world, &app, &[1].into(), json!({})).await, Err(Code::TooManyPushes));
     begin(&world, &actor, &name(1), manifest(&[1, 2].into())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_pushes_that_begin_at_once_one_gets_the_last_version_that_the_app_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world_with(folder.path(), 9, Limits { versions_max: 1, ..Limits::default() }).await;
+    let (app, actor) = (name(0), Actor::local());
+    let (one, two) = (world.begin(&app, &[1].into()).await.unwrap(), world.begin(&app, &[2].into()).await.unwrap());
+    let version = finish(&world, &actor, &app, &one).await.unwrap();
+    assert_eq!(finish(&world, &actor, &app, &two).await, Err(Code::TooMany));
+    assert_eq!(world.versions(&app).await, [version]);
+    // One that is stored is no further one.
+    world.push(&app, &[1].into()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stored_of_an_app_that_is_deleted_while_a_push_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    world.push(&app, &[9].into()).await.unwrap();
+    let before = world.versions(&app).await;
+    let deploy = world.begin(&app, &[1].into()).await.unwrap();
+    let deleted = DeletedApp { at_ms: 1, until_ms: u64::MAX, who: "anna".to_owned(), hostnames: Vec::new() };
+    let change = Change::Put(gone::deleted_app_key(&app), records::write(&deleted).unwrap());
+    world.overtaken.before_commit_of(&records::version_key(&app, &manifest(&[1].into()).id()), vec![change]);
+    assert_eq!(finish(&world, &actor, &app, &deploy).await, Err(Code::Deleted));
+    world.overtaken.assert_overtaken();
+    assert_eq!(world.versions(&app).await, before);
 }
 
 /// What a push would be refused for.
