@@ -1,5 +1,6 @@
 //! A catalog for tests, in which something else happens just before a commit.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,11 +13,12 @@ use super::{Catalog, CatalogState, Change, Commit, Committed, Error, Record, Rev
 /// What happens before a commit, which it is given.
 type Before = Box<dyn FnOnce(&Commit) -> BoxFuture<'static, ()> + Send>;
 
-/// A catalog in which something happens, once, just before a commit.
+/// A catalog in which something happens just before a commit.
 pub(crate) struct Overtaken {
     /// The catalog in which nothing is overtaken.
     pub(crate) stored: Arc<dyn Catalog>,
-    next: Mutex<Option<(String, Before)>>,
+    /// What is still to happen, before one commit each.
+    next: Mutex<VecDeque<(String, Before)>>,
 }
 
 impl Overtaken {
@@ -24,9 +26,10 @@ impl Overtaken {
         Arc::new(Self { stored, next: Mutex::default() })
     }
 
-    /// Has this happen just before the next commit that changes a record whose key begins with `prefix`.
+    /// Has this happen just before the next commit that changes a record whose key begins with `prefix`; called again,
+    /// before the one after it.
     pub(crate) fn before(&self, prefix: &str, before: impl FnOnce(&Commit) -> BoxFuture<'static, ()> + Send + 'static) {
-        *self.next.lock() = Some((prefix.to_owned(), Box::new(before)));
+        self.next.lock().push_back((prefix.to_owned(), Box::new(before)));
     }
 
     /// Has these changes made just before that commit.
@@ -41,15 +44,15 @@ impl Overtaken {
 
     /// Checks that what was waited for has happened.
     pub(crate) fn assert_overtaken(&self) {
-        assert!(self.next.lock().is_none(), "nothing was committed that was waited for");
+        assert!(self.next.lock().is_empty(), "nothing was committed that was waited for");
     }
 
     async fn overtake(&self, commit: &Commit) {
         let is_it = |prefix: &str| commit.changes.iter().any(|change| key_of(change).starts_with(prefix));
         let before = {
             let mut next = self.next.lock();
-            let is_next = next.as_ref().is_some_and(|(prefix, _)| is_it(prefix));
-            if is_next { next.take() } else { None }
+            let is_next = next.front().is_some_and(|(prefix, _)| is_it(prefix));
+            if is_next { next.pop_front() } else { None }
         };
         if let Some((_, before)) = before {
             before(commit).await;

@@ -4,14 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 use devanture_config::api::{Deploy, Lock, Source, StepState};
 use devanture_config::problem::Code;
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use serde_json::json;
 
-use super::collections::world::{World, name, world};
+use super::collections::world::{World, manifest, name, world};
+use super::taking_in::{begin, send};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::history::pushed;
 use crate::catalog::overtaken::key_of;
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
+use crate::catalog::signing::{SignersRecord, signers_key};
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Condition, Error};
 use crate::publish::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
@@ -248,4 +250,161 @@ async fn the_edge_goes_back_from_the_deploy_that_it_watched_alone() {
         let switched = swapped.map(|(moved, _)| moved.switched).map_err(|Error(problem)| problem.code);
         assert_eq!(switched, expected);
     }
+}
+
+/// As many as a change has attempts.
+const ATTEMPTS: usize = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_or_push_that_others_always_outrun_gives_up_and_changes_nothing() {
+    let stored = stored().await;
+    let pointer = stored.pointer().await;
+    let history = records::history_prefix(&stored.app, &stored.prod);
+    let entries = async || stored.world.catalog.list(&history, None, false, 99).await.unwrap().len();
+    let before = entries().await;
+    let outrun = || (0..ATTEMPTS).for_each(|_| stored.before_the_switch(vec![put(stored.live_key(), &pointer)]));
+    outrun();
+    assert_eq!(stored.switch(stored.before, json!({})).await, Err(Code::Conflict));
+    assert_eq!((stored.pointer().await, entries().await), (pointer.clone(), before));
+    // A push that finds nothing to change writes the pointer as well.
+    let deploy = stored.world.begin(&stored.app, &[2].into()).await.unwrap();
+    outrun();
+    let refused = stored.world.finish(&stored.app, &deploy).await.map(|_| ()).map_err(|error| error.0.code);
+    stored.world.overtaken.assert_overtaken();
+    assert_eq!(refused, Err(Code::Conflict));
+    assert_eq!(stored.pointer().await, pointer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_environment_wants_signed_since_the_check_is_not_switched_in_unsigned() {
+    let stored = stored().await;
+    let pointer = stored.pointer().await;
+    let signers = SignersRecord { signers: Vec::new(), signatures_min: 1, who: "anna".to_owned(), at_ms: 1 };
+    stored.before_the_switch(vec![put(signers_key(&stored.app, &stored.prod), &signers)]);
+    assert_eq!(stored.switch(stored.before, json!({})).await, Err(Code::NotSigned));
+    assert_eq!(stored.pointer().await, pointer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_what_was_live_a_moment_ago_takes_over_from_what_is_live_now() {
+    let stored = stored().await;
+    let deploy = stored.world.begin(&stored.app, &[2].into()).await.unwrap();
+    let other = LivePointer { version: stored.other, deploy: "of-another".to_owned(), ..stored.pointer().await };
+    stored.before_the_switch(vec![put(stored.live_key(), &other)]);
+    let report = stored.world.finish(&stored.app, &deploy).await.unwrap();
+    stored.world.overtaken.assert_overtaken();
+    assert_eq!((report.switched, report.previous), (true, Some(stored.other)), "and its entry says so");
+    assert_eq!(stored.pointer().await.version, stored.live);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_what_is_live_takes_its_hostnames_again_unless_the_environment_is_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, prod, actor) = (name(0), PlaceName::prod(), Actor::local());
+    let host: HostPattern = "shop.example.net".parse().unwrap();
+    let (hostname, lock_key, live) =
+        (records::hostname_key(&host), records::lock_key(&app, &prod), records::live_key(&app, &prod));
+    let push = async || {
+        let mut manifest = manifest(&[1].into());
+        manifest.base.hostnames = Some(vec![host.clone()]);
+        let begun = begin(&world, &actor, &app, manifest).await.unwrap();
+        if !begun.missing.is_empty() {
+            send(&world, &actor, &app, &begun.deploy, 1).await.unwrap();
+        }
+        let report = world.finish(&app, &begun.deploy).await.unwrap();
+        world.overtaken.assert_overtaken();
+        let is_taken = world.catalog.get(&hostname).await.unwrap().is_some();
+        assert_eq!(is_taken, !report.hostnames.is_empty());
+        (report.switched, report.hostnames)
+    };
+    let change = async |change: Change| {
+        let lost = Change::Delete(hostname.clone());
+        world.catalog.commit(Commit { checks: Vec::new(), changes: vec![lost, change] }).await.unwrap();
+    };
+    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    assert_eq!(push().await, (true, vec![host.clone()]));
+    change(put(lock_key.clone(), &lock)).await;
+    assert_eq!(push().await, (false, Vec::new()));
+    change(Change::Delete(lock_key.clone())).await;
+    assert_eq!(push().await, (false, vec![host.clone()]));
+    // It is locked since the push looked.
+    change(Change::Delete(lock_key.clone())).await;
+    world.overtaken.before_commit_of(&live, vec![put(lock_key, &lock)]);
+    assert_eq!(push().await, (false, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_begins_and_grows_only_where_the_environment_allows_it_at_its_commit() {
+    let stored = stored().await;
+    let (app, prod, actor) = (&stored.app, &stored.prod, Actor::local());
+    let version_key = records::version_key(app, &stored.before);
+    let record = stored.world.catalog.get(&version_key).await.unwrap().unwrap();
+    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let signers = SignersRecord { signers: Vec::new(), signatures_min: 1, who: "anna".to_owned(), at_ms: 1 };
+    let (lock_key, signers_key) = (records::lock_key(app, prod), signers_key(app, prod));
+    let set = async |request: serde_json::Value| {
+        let request = serde_json::from_value(request).unwrap();
+        let set = stored.world.publisher.switcher.set_canary(&actor, (app, prod), request).await;
+        stored.world.overtaken.assert_overtaken();
+        set.map(drop).map_err(|Error(problem)| problem.code)
+    };
+    let begins = json!({ "version": stored.before, "share": 5 });
+    // The version of a canary that runs is not deleted.
+    for (request, count) in [(begins, 3), (json!({ "share": 50 }), 2)] {
+        let pointer = stored.pointer().await;
+        let overtaking = [
+            (put(lock_key.clone(), &lock), Change::Delete(lock_key.clone()), Code::Locked),
+            (put(signers_key.clone(), &signers), Change::Delete(signers_key.clone()), Code::NotSigned),
+            (
+                Change::Delete(version_key.clone()),
+                Change::Put(version_key.clone(), record.value.clone()),
+                Code::NotFound,
+            ),
+        ];
+        for (change, undone, expected) in overtaking.into_iter().take(count) {
+            stored.before_the_switch(vec![change]);
+            assert_eq!(set(request.clone()).await, Err(expected), "{request}");
+            assert_eq!(stored.pointer().await, pointer, "{request}");
+            stored.world.catalog.commit(Commit { checks: Vec::new(), changes: vec![undone] }).await.unwrap();
+        }
+        set(request).await.unwrap();
+    }
+    // Fewer visitors are always allowed to get it.
+    stored.before_the_switch(vec![put(signers_key, &signers)]);
+    set(json!({ "share": 1 })).await.unwrap();
+    let canary = stored.pointer().await.canary.unwrap();
+    assert_eq!((canary.version, canary.share.percent()), (stored.before, 1));
+}
+
+/// A deletion looks at the pointers that it finds, and at the record of the app for those that it did not find.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_not_deleted_past_the_first_switch_of_an_environment() {
+    let stored = stored().await;
+    let (key, staging): (_, PlaceName) = (records::app_key(&stored.app), "staging".parse().unwrap());
+    let revision = async || stored.world.catalog.get(&key).await.unwrap().unwrap().revision;
+    let (actor, condition) = (Actor::local(), Condition::default());
+    for (place, version, is_first) in
+        [(&stored.prod, stored.before, false), (&staging, stored.before, true), (&staging, stored.live, false)]
+    {
+        let before = revision().await;
+        let wanted = serde_json::from_value(json!({ "version": version })).unwrap();
+        let switcher = &stored.world.publisher.switcher;
+        let switching = switcher.switch(&actor, (&stored.app, place), &wanted, (&condition, false), None).await;
+        assert!(switching.unwrap().await.unwrap().unwrap().switched);
+        assert_eq!(revision().await != before, is_first, "{place}");
+    }
+}
+
+/// What browsers were sent as `Last-Modified` never goes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_is_no_earlier_than_the_one_before_also_where_the_clock_was_set_back() {
+    let stored = stored().await;
+    let pointer = stored.pointer().await;
+    let later = pointer.switched_ms + 3_600_000;
+    let ahead = LivePointer { switched_ms: later, ..pointer };
+    let changes = vec![put(stored.live_key(), &ahead)];
+    stored.world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
+    assert!(stored.pointer().await.switched_ms >= later);
 }
