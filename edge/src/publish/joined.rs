@@ -38,7 +38,7 @@ pub(crate) struct Origin {
 /// The rights that the record of a version has from the push that stored it; its fields are those of [`VersionRecord`].
 ///
 /// [`VersionRecord`]: crate::catalog::records::VersionRecord
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rights {
     pub(super) trusted: bool,
     pub(super) trusted_in: BTreeSet<PlaceName>,
@@ -79,6 +79,22 @@ impl Rights {
         let both = places.filter(|place| self.trusts(place) && other.trusts(place)).cloned().collect();
         (self.trusted && other.trusted, both)
     }
+
+    /// The rights of who pushed one half, joined with those that the other half has; `manifest` is that of both.
+    fn joined_with(self, half: Half, other: &Self, manifest: &Manifest) -> Self {
+        let owns_tables = manifest.base.server.as_ref().is_some_and(|server| server.owns.is_some());
+        let (trusted, trusted_in) = match half {
+            // The addresses come from both halves.
+            _ if owns_tables => self.both_trust(other),
+            Half::Backend => (other.trusted, other.trusted_in.clone()),
+            Half::Front => (self.trusted, self.trusted_in),
+        };
+        let edge_admin = match half {
+            Half::Front if manifest.has_backend() => other.edge_admin,
+            Half::Front | Half::Backend => self.edge_admin,
+        };
+        Self { trusted, trusted_in, edge_admin }
+    }
 }
 
 impl Push {
@@ -92,23 +108,94 @@ impl Push {
         else {
             return own;
         };
-        let other = &origin.rights;
-        let owns_tables = self.manifest.base.server.as_ref().is_some_and(|server| server.owns.is_some());
-        let (trusted, trusted_in) = match half {
-            // The addresses come from both halves.
-            _ if owns_tables => own.both_trust(other),
-            Half::Backend => (other.trusted, other.trusted_in.clone()),
-            Half::Front => (own.trusted, own.trusted_in),
-        };
-        let edge_admin = match half {
-            Half::Front if self.manifest.has_backend() => other.edge_admin,
-            Half::Front | Half::Backend => own.edge_admin,
-        };
-        Rights { trusted, trusted_in, edge_admin }
+        own.joined_with(half, &origin.rights, &self.manifest)
     }
 
     /// When the pages of the other half count as stored, where that is not now.
     pub(super) fn stored_ms(&self) -> Option<u64> {
         self.joined.as_ref()?.origin.as_ref()?.stored_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::Digest;
+    use devanture_config::manifest::{FileEntry, ServerFolder};
+    use devanture_config::site_toml::{OwnedTable, ServerTable};
+
+    use super::*;
+    use crate::ledger::Credential;
+
+    fn manifest(has_backend: bool, owns_tables: bool) -> Manifest {
+        let file = FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
+        let mut manifest = Manifest::of_files([("a".parse().unwrap(), file)].into());
+        if has_backend {
+            let owns = owns_tables.then(|| vec![OwnedTable::Routes]);
+            manifest.base.server = Some(ServerTable { owns, ..ServerTable::default() });
+            manifest.server = Some(ServerFolder::default());
+        }
+        manifest
+    }
+
+    fn of(scope: Scope, app: Option<&str>, environment: Option<&str>) -> Rights {
+        Rights::of(&Actor {
+            app: app.map(|app| app.parse().unwrap()),
+            environment: environment.map(|environment| environment.parse().unwrap()),
+            scope,
+            credential: Credential::Token("one".to_owned()),
+            ..Actor::local()
+        })
+    }
+
+    /// Whether they are trusted everywhere, where else, and whether an admin of the edge has them.
+    fn rights(trusted: bool, trusted_in: &[&str], edge_admin: bool) -> Rights {
+        let trusted_in = trusted_in.iter().map(|place| place.parse().unwrap()).collect();
+        Rights { trusted, trusted_in, edge_admin }
+    }
+
+    #[test]
+    fn an_admin_is_trusted_where_the_admin_is_one() {
+        for (scope, app, environment, expected) in [
+            (Scope::Push, None, None, rights(false, &[], false)),
+            (Scope::Push, Some("shop"), Some("prod"), rights(false, &[], false)),
+            (Scope::Admin, Some("shop"), Some("prod"), rights(false, &["prod"], false)),
+            (Scope::Admin, Some("shop"), None, rights(true, &[], false)),
+            (Scope::Admin, None, None, rights(true, &[], true)),
+        ] {
+            assert_eq!(of(scope, app, environment), expected, "{scope:?} {app:?} {environment:?}");
+        }
+    }
+
+    /// Law 11.
+    #[test]
+    fn nobody_vouches_for_the_half_of_somebody_else() {
+        let (nobody, admin) = (rights(false, &[], false), rights(true, &[], true));
+        let (staging, prod) = (rights(false, &["staging"], false), rights(false, &["prod"], false));
+        let (plain, with_backend, owning) = (manifest(false, false), manifest(true, false), manifest(true, true));
+        for (half, own, other, manifest, expected) in [
+            // The front names the addresses.
+            (Half::Front, &admin, &nobody, &with_backend, rights(true, &[], false)),
+            (Half::Front, &nobody, &admin, &with_backend, rights(false, &[], true)),
+            (Half::Front, &staging, &prod, &with_backend, rights(false, &["staging"], false)),
+            (Half::Backend, &admin, &nobody, &with_backend, rights(false, &[], true)),
+            (Half::Backend, &nobody, &admin, &with_backend, rights(true, &[], false)),
+            (Half::Backend, &staging, &prod, &with_backend, rights(false, &["prod"], false)),
+            // Without a backend there is no other half to vouch for.
+            (Half::Front, &admin, &nobody, &plain, rights(true, &[], true)),
+            (Half::Front, &nobody, &admin, &plain, rights(false, &[], false)),
+            // Both name addresses.
+            (Half::Front, &admin, &nobody, &owning, rights(false, &[], false)),
+            (Half::Front, &nobody, &admin, &owning, rights(false, &[], true)),
+            (Half::Backend, &admin, &nobody, &owning, rights(false, &[], true)),
+            (Half::Backend, &nobody, &admin, &owning, rights(false, &[], false)),
+            (Half::Front, &admin, &admin, &owning, rights(true, &[], true)),
+            (Half::Backend, &staging, &prod, &owning, rights(false, &[], false)),
+            (Half::Backend, &staging, &staging, &owning, rights(false, &["staging"], false)),
+            (Half::Front, &staging, &admin, &owning, rights(false, &["staging"], true)),
+            (Half::Backend, &admin, &staging, &owning, rights(false, &["staging"], true)),
+        ] {
+            let joined = own.clone().joined_with(half, other, manifest);
+            assert_eq!(joined, expected, "{half:?} of {own:?} with that of {other:?}");
+        }
     }
 }

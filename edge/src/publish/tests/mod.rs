@@ -3,6 +3,7 @@
 mod admission;
 mod collections;
 mod dictionaries;
+mod halves;
 mod overtaken;
 mod owned;
 mod taking_in;

@@ -1,0 +1,217 @@
+//! Tests of pushes of one half: whose other half they take, and what they do when that is another one by now.
+//!
+//! These bring the front of apps that have no backend: to join them needs no instances.
+
+use std::collections::BTreeSet;
+
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Scope, Source};
+use devanture_config::limits::Limits;
+use devanture_config::manifest::FILES_MEMORY_FACTOR;
+use devanture_config::problem::Code;
+use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use serde_json::{Value, json};
+
+use super::collections::world::{World, content, digest, manifest, name, world, world_with};
+use super::taking_in::tenant;
+use crate::catalog::Change;
+use crate::catalog::records::{self, LivePointer};
+use crate::ledger::{Actor, Error};
+use crate::publish::joined::JOINS_MAX;
+
+/// Begins to push the front that has one content.
+async fn begin_front(
+    world: &World,
+    actor: &Actor,
+    environment: &str,
+    front: Manifest,
+    options: Value,
+) -> Result<DeployBegun, Code> {
+    let mut all = json!({ "only": "front" });
+    all.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+    let options = serde_json::from_value(all).unwrap();
+    let push =
+        world.publisher.checked_whole(&name(0), BeginDeploy { manifest: front, source: Source::default(), options });
+    let begun = world.publisher.begin(actor, &name(0), &environment.parse().unwrap(), push).await;
+    begun.map_err(|Error(problem)| problem.code)
+}
+
+/// Sends what is missing of it, one content, and finishes.
+async fn finish_front(world: &World, actor: &Actor, begun: &DeployBegun, number: u8) -> Result<DeployReport, Code> {
+    let finished = async {
+        if begun.missing.contains(&digest(number)) {
+            let mut receiving = world.publisher.receive(actor, &name(0), &begun.deploy, digest(number)).await?;
+            receiving.write(content(number).into()).await?;
+            world.publisher.received(receiving).await?;
+        }
+        world.publisher.finish(world.publisher.take(actor, &name(0), &begun.deploy)?, None).await
+    };
+    finished.await.map_err(|Error(problem)| problem.code)
+}
+
+fn front(number: u8) -> Manifest {
+    manifest(&[number].into())
+}
+
+async fn pointer(world: &World, app: &AppName) -> LivePointer {
+    let key = records::live_key(app, &PlaceName::prod());
+    records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_is_joined_with_what_is_live_or_with_what_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let older = world.push(&app, &[1].into()).await.unwrap().version;
+    let live = world.push(&app, &[2].into()).await.unwrap().version;
+    let begun = begin_front(&world, &actor, "prod", front(3), json!({})).await.unwrap();
+    assert_eq!((begun.with, begun.version), (Some(live), front(3).id()));
+    let report = finish_front(&world, &actor, &begun, 3).await.unwrap();
+    assert_eq!((report.with, report.switched, report.version), (Some(live), true, front(3).id()));
+    assert!(report.steps.iter().any(|step| step.name == "join"), "{:?}", report.steps);
+    let begun = begin_front(&world, &actor, "prod", front(4), json!({ "with": older })).await.unwrap();
+    assert_eq!(begun.with, Some(older));
+    let of_another_app = world.push(&name(1), &[9].into()).await.unwrap().version;
+    let refused = begin_front(&world, &actor, "prod", front(4), json!({ "with": of_another_app })).await;
+    assert_eq!(refused.err(), Some(Code::NotFound));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_takes_its_other_half_from_its_alias_and_at_first_from_prod_if_it_may_read_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let live = world.push(&app, &[1].into()).await.unwrap().version;
+    let of_app = tenant(Scope::Push, None);
+    let of_previews = tenant(Scope::Push, Some("preview"));
+    let alias = json!({ "alias": "feature" });
+    for (who, environment, options, expected) in [
+        (&of_app, "preview", &alias, Some(live)),
+        (&of_previews, "preview", &alias, None),
+        // Any other environment has a version of its own, or none.
+        (&of_app, "staging", &json!({}), None),
+    ] {
+        let begun = begin_front(&world, who, environment, front(2), options.clone()).await.unwrap();
+        assert_eq!(begun.with, expected, "{} to {environment}", who.name);
+    }
+    let begun = begin_front(&world, &actor, "preview", front(2), alias.clone()).await.unwrap();
+    let first = finish_front(&world, &actor, &begun, 2).await.unwrap();
+    assert_eq!((first.with, first.switched), (Some(live), false));
+    let begun = begin_front(&world, &actor, "preview", front(3), alias).await.unwrap();
+    assert_eq!(begun.with, Some(first.version));
+    assert_eq!(pointer(&world, &app).await.version, live);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_is_joined_again_with_what_went_live_since_unless_it_names_its_other_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let older = world.push(&app, &[1].into()).await.unwrap().version;
+    // It began first, and ends between beginning and end of the others.
+    let whole = world.begin(&app, &[2].into()).await.unwrap();
+    let following = begin_front(&world, &actor, "prod", front(3), json!({})).await.unwrap();
+    let naming = begin_front(&world, &actor, "prod", front(4), json!({ "with": older })).await.unwrap();
+    assert_eq!((following.with, naming.with), (Some(older), Some(older)));
+    let live = world.finish(&app, &whole).await.unwrap().version;
+    let report = finish_front(&world, &actor, &following, 3).await.unwrap();
+    assert_eq!((report.with, report.switched), (Some(live), true));
+    let report = finish_front(&world, &actor, &naming, 4).await.unwrap();
+    assert_eq!((report.with, report.switched), (Some(older), true));
+}
+
+/// What happens before the switch: so often another version goes live.
+async fn finish_overtaken(times: u32, options: Value) -> (Result<(Option<VersionId>, bool), Code>, [VersionId; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let older = world.push(&app, &[1].into()).await.unwrap().version;
+    let live = world.push(&app, &[2].into()).await.unwrap().version;
+    let before = pointer(&world, &app).await;
+    let mut options = options;
+    if options.get("if_live").is_some() {
+        options["if_live"] = json!(live);
+    }
+    let begun = begin_front(&world, &actor, "prod", front(3), options).await.unwrap();
+    let key = records::live_key(&app, &PlaceName::prod());
+    for time in 0..times {
+        let version = if time % 2 == 0 { older } else { live };
+        let other = LivePointer { version, ..before.clone() };
+        let change = Change::Put(key.clone(), records::write(&other).unwrap());
+        world.overtaken.before_commit_of(&key, vec![change]);
+    }
+    let report = finish_front(&world, &actor, &begun, 3).await;
+    world.overtaken.assert_overtaken();
+    if report.is_err() {
+        assert_ne!(pointer(&world, &app).await.version, front(3).id());
+    }
+    (report.map(|report| (report.with, report.switched)), [older, live])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_that_is_overtaken_is_joined_again_a_bounded_number_of_times() {
+    let (report, [older, _]) = finish_overtaken(1, json!({})).await;
+    assert_eq!(report, Ok((Some(older), true)));
+    let (report, [older, live]) = finish_overtaken(JOINS_MAX - 1, json!({})).await;
+    assert_eq!(report, Ok((Some(if JOINS_MAX.is_multiple_of(2) { older } else { live }), true)));
+    assert_eq!(finish_overtaken(JOINS_MAX, json!({})).await.0, Err(Code::LiveMoved));
+    assert_eq!(finish_overtaken(1, json!({ "if_live": null })).await.0, Err(Code::LiveMoved), "it expects one version");
+}
+
+/// Law 11: what an admin of one environment vouched for reaches no other one by way of a half.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_takes_nothing_to_an_environment_whose_admin_did_not_vouch_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, admin) = (name(0), tenant(Scope::Admin, Some("staging")));
+    world.push(&app, &[9].into()).await.unwrap();
+    let mut routed = serde_json::to_value(front(1)).unwrap();
+    routed["base"] = json!({ "routes": [{ "path": "/inside/*", "to": "http://10.1.2.3:3000" }] });
+    let routed: Manifest = serde_json::from_value(routed).unwrap();
+    let push = world.publisher.checked_whole(
+        &app,
+        BeginDeploy {
+            manifest: routed,
+            source: Source::default(),
+            options: serde_json::from_value(json!({})).unwrap(),
+        },
+    );
+    let begun = world.publisher.begin(&admin, &app, &"staging".parse().unwrap(), push).await.unwrap();
+    let inside = finish_front(&world, &admin, &begun, 1).await.unwrap().version;
+    let tenant = tenant(Scope::Push, None);
+    for (environment, expected) in [("prod", Some(Code::UpstreamForbidden)), ("staging", None)] {
+        let begun =
+            begin_front(&world, &tenant, environment, front(2), json!({ "with": inside, "allow_warnings": true }))
+                .await;
+        assert_eq!(begun.err(), expected, "{environment}");
+    }
+}
+
+/// Law 7.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_halves_together_have_no_longer_manifest_than_a_push_may_have() {
+    let both = manifest(&BTreeSet::from([1, 2, 3]));
+    for (bytes_max, expected) in [(both.text_bytes(), None), (both.text_bytes() - 1, Some(Code::TooLarge))] {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { manifest_bytes_max: bytes_max, ..Limits::default() };
+        let world = world_with(folder.path(), 9, limits).await;
+        let begun = begin_front(&world, &Actor::local(), "prod", both.clone(), json!({})).await;
+        assert_eq!(begun.err(), expected, "{bytes_max} bytes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_counts_as_a_push_of_its_app_and_holds_memory_for_one_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { pushes_per_hour_per_app_max: 2, ..Limits::default() };
+    let world = world_with(folder.path(), 9, limits).await;
+    let (app, actor) = (name(0), Actor::local());
+    world.push(&app, &[1].into()).await.unwrap();
+    let held = || world.publisher.uploads.manifest_memory.bytes().0;
+    let before = held();
+    begin_front(&world, &actor, "prod", front(2), json!({})).await.unwrap();
+    assert_eq!(held() - before, front(2).text_bytes() * FILES_MEMORY_FACTOR, "the other half was read and let go");
+    let refused = begin_front(&world, &actor, "prod", front(3), json!({})).await;
+    assert_eq!(refused.err(), Some(Code::TooManyPushes));
+    assert_eq!(held() - before, front(2).text_bytes() * FILES_MEMORY_FACTOR);
+}
