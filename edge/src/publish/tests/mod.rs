@@ -3,6 +3,7 @@
 mod admission;
 mod collections;
 mod dictionaries;
+mod ending;
 mod halves;
 mod overtaken;
 mod owned;

@@ -1,0 +1,91 @@
+//! Tests of what a push that has ended leaves in the history: each change once, each failure with its reason.
+
+use std::path::Path;
+
+use devanture_config::PlaceName;
+use devanture_config::api::{BeginDeploy, DeployReport, Outcome, Source, StepState};
+use devanture_config::problem::Code;
+use serde_json::{Value, json};
+
+use super::collections::world::{World, content, digest, manifest, name, world};
+use crate::catalog::records::{self, HistoryEntry};
+use crate::ledger::{Actor, Error};
+
+/// One app, and an environment that is pushed to.
+struct Place {
+    world: World,
+    environment: PlaceName,
+}
+
+async fn place(folder: &Path, environment: &str) -> Place {
+    let world = world(folder, 9).await;
+    world.push(&name(0), &[9].into()).await.unwrap();
+    Place { world, environment: environment.parse().unwrap() }
+}
+
+impl Place {
+    async fn push(&self, number: u8, options: Value) -> Result<DeployReport, Code> {
+        let (publisher, app, actor) = (&self.world.publisher, name(0), Actor::local());
+        let options = serde_json::from_value(options).unwrap();
+        let begin = BeginDeploy { manifest: manifest(&[number].into()), source: Source::default(), options };
+        let pushed = async {
+            let begun = publisher.begin(&actor, &app, &self.environment, publisher.checked_whole(&app, begin)).await?;
+            if begun.missing.contains(&digest(number)) {
+                let mut receiving = publisher.receive(&actor, &app, &begun.deploy, digest(number)).await?;
+                receiving.write(content(number).into()).await?;
+                publisher.received(receiving).await?;
+            }
+            publisher.finish(publisher.take(&actor, &app, &begun.deploy)?, None).await
+        };
+        pushed.await.map_err(|Error(problem)| problem.code)
+    }
+
+    /// The outcomes in the history, the oldest first, and the codes of those that failed.
+    async fn history(&self) -> Vec<(Outcome, Option<Code>)> {
+        let prefix = records::history_prefix(&name(0), &self.environment);
+        let entries = self.world.catalog.list(&prefix, None, false, 99).await.unwrap();
+        let entries = entries.iter().map(|(key, record)| records::read::<HistoryEntry>(key, record).unwrap().deploy);
+        entries.map(|deploy| (deploy.outcome, deploy.problem.map(|problem| problem.code))).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_an_alias_is_in_the_history_whenever_the_alias_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path(), "preview").await;
+    for (number, count) in [(1, 1), (2, 2), (1, 3), (1, 3)] {
+        let report = place.push(number, json!({ "alias": "feature" })).await.unwrap();
+        assert!(!report.switched && report.alias.is_some());
+        assert_eq!(place.history().await, vec![(Outcome::Stored, None); count], "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_does_not_switch_is_in_the_history_if_its_version_is_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path(), "prod").await;
+    for _ in 0..2 {
+        let report = place.push(1, json!({ "no_switch": true })).await.unwrap();
+        let states =
+            ["prepare", "switch"].map(|name| report.steps.iter().find(|step| step.name == name).unwrap().state);
+        assert_eq!((report.switched, states), (false, [StepState::Skipped; 2]));
+        assert_eq!(place.history().await, [(Outcome::Live, None), (Outcome::Stored, None)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_fails_is_in_the_history_with_its_reason_and_leaves_what_was_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path(), "prod").await;
+    let other = manifest(&[8].into()).id();
+    assert_eq!(place.push(1, json!({ "if_live": other })).await.err(), Some(Code::LiveMoved));
+    assert_eq!(place.history().await, [(Outcome::Live, None), (Outcome::Failed, Some(Code::LiveMoved))]);
+    let report = place.push(1, json!({})).await.unwrap();
+    assert_eq!((report.switched, report.previous), (true, Some(manifest(&[9].into()).id())));
+    assert_eq!(place.history().await.last(), Some(&(Outcome::Live, None)));
+    // One that waits for a file has not ended.
+    let begun = place.world.begin(&name(0), &[2].into()).await.unwrap();
+    place.world.blobs.delete(crate::blobs::Key::Blob(digest(2))).await.unwrap();
+    let waits = place.world.finish(&name(0), &begun).await.map(|_| ()).map_err(|Error(problem)| problem.code);
+    assert_eq!((waits, place.history().await.len()), (Err(Code::BlobMissing), 3));
+}
