@@ -1,6 +1,7 @@
 //! Tests of what publishing needs no network for.
 
 mod admission;
+mod archives;
 mod collections;
 mod dictionaries;
 mod ending;

@@ -1,0 +1,138 @@
+//! Tests of what an archive is checked for: all that a push of a manifest is, as early as it can be.
+
+use devanture_config::PlaceName;
+use devanture_config::api::{DeployReport, Scope, Source};
+use devanture_config::limits::Limits;
+use devanture_config::problem::Code;
+use serde_json::{Value, json};
+
+use super::collections::world::{World, content, digest, manifest, name, world, world_with};
+use super::taking_in::{begin, tenant};
+use crate::catalog::gone::{self, DeletedApp};
+use crate::catalog::records;
+use crate::catalog::{Change, Commit};
+use crate::ledger::{Actor, Error};
+
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, *bytes).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// An archive of contents, named as in their manifest.
+fn archive(contents: &[u8]) -> Vec<u8> {
+    let files: Vec<(String, Vec<u8>)> =
+        contents.iter().map(|number| (format!("f{number}.txt"), content(*number))).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    tar(&files)
+}
+
+/// Pushes an archive whose length is not announced, in two pieces.
+async fn push(
+    world: &World,
+    actor: &Actor,
+    environment: &str,
+    archive: Vec<u8>,
+    options: Value,
+) -> Result<DeployReport, Code> {
+    let (publisher, environment): (_, PlaceName) = (&world.publisher, environment.parse().unwrap());
+    let pushed = async {
+        let mut intake = publisher.begin_archive(actor, &name(0), &environment, (None, None)).await?;
+        let (first, rest) = archive.split_at(archive.len() / 2);
+        for piece in [first, rest] {
+            intake.write(piece.to_vec().into()).await?;
+        }
+        let (received, options) = (intake.end().await?, serde_json::from_value(options).unwrap());
+        publisher.finish_archive(received, Source::default(), options, None).await.unwrap()
+    };
+    pushed.await.map_err(|Error(problem)| problem.code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_the_push_of_its_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let actor = Actor::local();
+    let report = push(&world, &actor, "prod", archive(&[1, 2]), json!({})).await.unwrap();
+    assert_eq!((report.switched, report.version), (true, manifest(&[1, 2].into()).id()));
+    // What it has sent, the app has sent, also where the push came to nothing.
+    let rules = tar(&[("f3.txt", &content(3)), ("_redirects", b"/d javascript:alert(1)\n")]);
+    assert_eq!(push(&world, &actor, "prod", rules, json!({})).await.err(), Some(Code::BadRules));
+    let begun = begin(&world, &actor, &name(0), manifest(&[1, 3, 4].into())).await.unwrap();
+    assert_eq!(begun.missing, [digest(4)]);
+}
+
+/// Law 11.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_reaches_what_its_sender_may_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    world.push(&name(0), &[9].into()).await.unwrap();
+    let routed: &[u8] = b"[[routes]]\npath = \"/inside/*\"\nto = \"http://10.1.2.3:3000\"\n";
+    let archive = || tar(&[("f9.txt", &content(9)), ("devanture.toml", routed)]);
+    let refused = push(&world, &tenant(Scope::Push, None), "prod", archive(), json!({})).await;
+    assert_eq!(refused.err(), Some(Code::UpstreamForbidden));
+    assert_eq!(world.versions(&name(0)).await.len(), 1);
+    push(&world, &tenant(Scope::Admin, None), "prod", archive(), json!({})).await.unwrap();
+}
+
+/// Law 7.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_has_the_limits_of_its_app() {
+    let each = content(1).len() as u64;
+    for (limits, first, second, expected) in [
+        (Limits { stored_bytes_per_app_max: 2 * each, ..Limits::default() }, &[1][..], &[2, 3][..], Code::StorageFull),
+        (Limits { pushes_per_hour_per_app_max: 1, ..Limits::default() }, &[1], &[2], Code::TooManyPushes),
+        (Limits { versions_max: 1, ..Limits::default() }, &[1], &[2], Code::TooMany),
+        (Limits { bundle_files_max: 1, ..Limits::default() }, &[1], &[1, 2], Code::BundleTooLarge),
+        (Limits { bundle_bytes_max: each, ..Limits::default() }, &[1], &[1, 2], Code::BundleTooLarge),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world_with(folder.path(), 9, limits).await;
+        push(&world, &Actor::local(), "prod", archive(first), json!({})).await.unwrap();
+        let refused = push(&world, &Actor::local(), "prod", archive(second), json!({})).await;
+        assert_eq!(refused.err(), Some(expected));
+        assert_eq!(world.versions(&name(0)).await, [manifest(&first.iter().copied().collect()).id()]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { environments_max: 1, bundle_files_max: 2, bundle_bytes_max: each, ..Limits::default() };
+    let world = world_with(folder.path(), 9, limits).await;
+    push(&world, &Actor::local(), "prod", archive(&[1]), json!({})).await.unwrap();
+    let further = push(&world, &Actor::local(), "staging", archive(&[1]), json!({})).await;
+    assert_eq!(further.err(), Some(Code::TooMany));
+    let (actor, app, prod) = (Actor::local(), name(0), PlaceName::prod());
+    let announced = world.publisher.begin_archive(&actor, &app, &prod, (Some(u64::MAX), None)).await;
+    assert_eq!(announced.err().map(|Error(problem)| problem.code), Some(Code::BundleTooLarge));
+    // One that announces nothing is stopped while it comes.
+    let mut zip = world.publisher.begin_archive(&actor, &app, &prod, (None, None)).await.unwrap();
+    zip.write([&b"PK\x03\x04"[..], &[0; 1_024]].concat().into()).await.unwrap();
+    let stopped = zip.write(vec![0; 4 * 1_024 * 1_024].into()).await;
+    assert_eq!(stopped.err().map(|Error(problem)| problem.code), Some(Code::BundleTooLarge));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_goes_to_an_app_and_an_environment_that_are_there_and_says_nothing_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    push(&world, &actor, "prod", archive(&[1]), json!({ "alias": "feature" })).await.unwrap();
+    for (environment, options, expected) in [
+        ("feature", json!({}), Code::AliasTaken),
+        ("prod", json!({ "watch_s": 0 }), Code::BadRequest),
+        ("prod", json!({ "with": "4f2a91" }), Code::BadRequest),
+    ] {
+        let refused = push(&world, &actor, environment, archive(&[2]), options.clone()).await;
+        assert_eq!(refused.err(), Some(expected), "{environment} {options}");
+    }
+    let deleted = DeletedApp { at_ms: 1, until_ms: u64::MAX, who: "anna".to_owned(), hostnames: Vec::new() };
+    let changes = vec![Change::Put(gone::deleted_app_key(&app), records::write(&deleted).unwrap())];
+    world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    let begun = world.publisher.begin_archive(&actor, &app, &PlaceName::prod(), (None, None)).await;
+    assert_eq!(begun.err().map(|Error(problem)| problem.code), Some(Code::Deleted), "before anything is sent");
+    assert_eq!(world.versions(&app).await, [manifest(&[1].into()).id()]);
+}
