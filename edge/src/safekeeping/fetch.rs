@@ -1,100 +1,187 @@
-//! Copies files of a backup into the store of an edge, several at a time.
+//! Copies files of a backup into the store of an edge: small ones many at a time, so that they wait for the disk together.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
+use bytes::Bytes;
+use devanture_config::Digest;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 
+use super::progress::{FileProgress, Report};
 use super::references::Look;
 use super::store::BackupStore;
 use crate::blobs::{Blobs, Key};
 use crate::ledger::Error;
 
-/// Copies each file that it looks at and that the store lacks. A manifest is there when the look ends, a blob may be still
-/// under way: [`Fetcher::finish`] waits for them.
+/// Bytes up to which a blob is copied together with others, and held in memory for that.
+const SMALL_BYTES_MAX: u64 = 2 * 1_024 * 1_024;
+/// Blobs that are copied together …
+const BATCH_BLOBS_MAX: usize = 512;
+/// … and their bytes: each batch under way holds so many.
+const BATCH_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
+
+/// Copies what it looks at and the store lacks: a manifest at once, blobs in [`Fetcher::finish`].
 pub(super) struct Fetcher<'f> {
     from: &'f dyn BackupStore,
     to: &'f dyn Blobs,
-    /// What the backup has.
-    present: HashSet<Key>,
-    under_way: FuturesUnordered<BoxFuture<'f, Result<Option<u64>, Error>>>,
-    /// Files that were copied.
-    pub(super) files: u64,
-    /// Their bytes.
-    pub(super) bytes: u64,
+    report: Report<'f>,
+    /// What the backup has, with its length.
+    present: HashMap<Key, u64>,
+    /// Blobs that were looked at, in the order of their names: those of a batch then lie in few folders, each of which is
+    /// synced once.
+    blobs: BTreeSet<Digest>,
+    /// Blobs that the store lacks still.
+    lacking: HashSet<Digest>,
+    progress: FileProgress,
 }
 
+/// What is copied by one call.
+enum Job {
+    Batch(Vec<Digest>),
+    Large(Key),
+}
+
+/// Blobs that were copied, each with its length.
+type Copied = Vec<(Digest, u64)>;
+
 impl<'f> Fetcher<'f> {
-    pub(super) async fn new(from: &'f dyn BackupStore, to: &'f dyn Blobs) -> Result<Self, Error> {
-        let present = from.keys().await?;
-        Ok(Self { from, to, present, under_way: FuturesUnordered::new(), files: 0, bytes: 0 })
+    pub(super) async fn new(from: &'f dyn BackupStore, to: &'f dyn Blobs, report: Report<'f>) -> Result<Self, Error> {
+        let present = from.sizes().await?;
+        let (blobs, lacking) = (BTreeSet::new(), HashSet::new());
+        Ok(Self { from, to, report, present, blobs, lacking, progress: FileProgress::default() })
+    }
+
+    /// What was copied.
+    pub(super) const fn progress(&self) -> FileProgress {
+        self.progress
     }
 
     /// Copies all manifests: the names of some still count, although no version has them.
     pub(super) async fn all_manifests(&mut self) -> Result<(), Error> {
-        let manifests: Vec<Key> = self.present.iter().copied().filter(|key| matches!(key, Key::Manifest(_))).collect();
+        let manifests: Vec<Key> = self.present.keys().copied().filter(|key| matches!(key, Key::Manifest(_))).collect();
         for key in manifests {
-            self.begin(key).await?;
+            self.bring_manifest(key).await?;
         }
         Ok(())
     }
 
-    /// Waits for what is under way.
+    /// Copies the blobs that were looked at.
     pub(super) async fn finish(&mut self) -> Result<(), Error> {
-        while let Some(copied) = self.under_way.next().await {
-            self.count(copied?);
-        }
-        Ok(())
-    }
-
-    async fn begin(&mut self, key: Key) -> Result<(), Error> {
-        if self.to.size(key).await?.is_some() {
-            return Ok(());
-        }
-        while self.under_way.len() >= self.from.parallel() {
-            let copied = self.under_way.next().await.transpose()?;
-            self.count(copied.flatten());
-        }
+        let blobs: Vec<Digest> = std::mem::take(&mut self.blobs).into_iter().collect();
+        let sizes = self.to.sizes(blobs.clone()).await?;
+        let lacking: Vec<Digest> =
+            blobs.into_iter().zip(sizes).filter(|(_, size)| size.is_none()).map(|(blob, _)| blob).collect();
+        let jobs = self.jobs(&lacking);
+        self.lacking.extend(lacking);
+        (self.report)(self.progress);
         let (from, to) = (self.from, self.to);
-        self.under_way.push(Box::pin(async move { from.copy_to(key, to).await }));
+        let jobs: Vec<BoxFuture<'_, _>> = jobs.into_iter().map(|job| run(job, from, to).boxed()).collect();
+        let mut jobs = stream::iter(jobs).buffer_unordered(from.parallel());
+        while let Some(copied) = jobs.next().await {
+            for (blob, bytes) in copied? {
+                self.lacking.remove(&blob);
+                self.progress.add(bytes);
+            }
+            (self.report)(self.progress);
+        }
         Ok(())
     }
 
-    const fn count(&mut self, copied: Option<u64>) {
+    /// How blobs that are lacking are copied, as far as the backup has them.
+    fn jobs(&mut self, lacking: &[Digest]) -> Vec<Job> {
+        let (mut jobs, mut batch, mut batch_bytes) = (Vec::new(), Vec::new(), 0_u64);
+        for blob in lacking {
+            let Some(size) = self.present.get(&Key::Blob(*blob)).copied() else { continue };
+            self.progress.expect(size);
+            if size > SMALL_BYTES_MAX {
+                jobs.push(Job::Large(Key::Blob(*blob)));
+                continue;
+            }
+            if batch.len() >= BATCH_BLOBS_MAX || batch_bytes.saturating_add(size) > BATCH_BYTES_MAX {
+                jobs.push(Job::Batch(std::mem::take(&mut batch)));
+                batch_bytes = 0;
+            }
+            batch_bytes = batch_bytes.saturating_add(size);
+            batch.push(*blob);
+        }
+        if !batch.is_empty() {
+            jobs.push(Job::Batch(batch));
+        }
+        jobs
+    }
+
+    /// Copies a manifest that the store lacks. False if the backup lacks it, too, or has it damaged.
+    async fn bring_manifest(&mut self, key: Key) -> Result<bool, Error> {
+        if self.to.size(key).await?.is_some() {
+            return Ok(true);
+        }
+        let Some(size) = self.present.get(&key) else { return Ok(false) };
+        self.progress.expect(*size);
+        let copied = self.from.copy_to(key, self.to).await?;
         if let Some(bytes) = copied {
-            self.files = self.files.saturating_add(1);
-            self.bytes = self.bytes.saturating_add(bytes);
+            self.progress.add(bytes);
+        }
+        (self.report)(self.progress);
+        Ok(copied.is_some())
+    }
+
+    /// Looks whether the store has a file after the copy.
+    pub(super) fn stored(&self) -> Stored<'_> {
+        Stored { to: self.to, lacking: &self.lacking }
+    }
+}
+
+async fn run(job: Job, from: &dyn BackupStore, to: &dyn Blobs) -> Result<Copied, Error> {
+    let batch = match job {
+        Job::Large(key) => {
+            let (Key::Blob(blob), Some(bytes)) = (key, from.copy_to(key, to).await?) else { return Ok(Vec::new()) };
+            return Ok(vec![(blob, bytes)]);
+        }
+        Job::Batch(batch) => batch,
+    };
+    let keys: Vec<Key> = batch.iter().copied().map(Key::Blob).collect();
+    let read = from.read_all(&keys, SMALL_BYTES_MAX).await?;
+    let (mut whole, mut copied): (BTreeMap<Digest, Bytes>, Copied) = Default::default();
+    for (blob, bytes) in batch.into_iter().zip(read) {
+        if let Some(bytes) = bytes {
+            copied.push((blob, u64::try_from(bytes.len()).unwrap_or(u64::MAX)));
+            whole.insert(blob, bytes);
+        } else if let Some(bytes) = from.copy_to(Key::Blob(blob), to).await? {
+            // This sets aside what is damaged there. It may have been written again meanwhile.
+            copied.push((blob, bytes));
         }
     }
+    to.put_all(whole).await?;
+    Ok(copied)
 }
 
 #[async_trait]
 impl Look for Fetcher<'_> {
     async fn look(&mut self, key: Key) -> Result<bool, Error> {
-        if self.to.size(key).await?.is_some() {
-            return Ok(true);
+        match key {
+            Key::Blob(blob) => {
+                self.blobs.insert(blob);
+                Ok(true)
+            }
+            Key::Manifest(_) => self.bring_manifest(key).await,
+            Key::Variant(..) | Key::Delta(..) => Ok(false),
         }
-        if !self.present.contains(&key) {
-            return Ok(false);
-        }
-        if matches!(key, Key::Manifest(_)) {
-            let copied = self.from.copy_to(key, self.to).await?;
-            self.count(copied);
-            return Ok(copied.is_some());
-        }
-        self.begin(key).await?;
-        Ok(true)
     }
 }
 
-/// Looks whether a store has a file. What was damaged is set aside by then.
-pub(super) struct Stored<'s>(pub(super) &'s dyn Blobs);
+/// Looks whether a store has a file after a copy. What was damaged is set aside by then.
+pub(super) struct Stored<'s> {
+    to: &'s dyn Blobs,
+    lacking: &'s HashSet<Digest>,
+}
 
 #[async_trait]
 impl Look for Stored<'_> {
     async fn look(&mut self, key: Key) -> Result<bool, Error> {
-        Ok(self.0.size(key).await?.is_some())
+        match key {
+            Key::Blob(blob) => Ok(!self.lacking.contains(&blob)),
+            _ => Ok(self.to.size(key).await?.is_some()),
+        }
     }
 }

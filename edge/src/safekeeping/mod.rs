@@ -10,6 +10,7 @@ mod fetch;
 mod layout;
 mod location;
 mod open;
+mod progress;
 mod prune;
 mod references;
 mod repair;
@@ -24,6 +25,7 @@ pub(crate) use copy::{
 pub(crate) use layout::not_read;
 pub use location::Location;
 pub(crate) use location::trust;
+pub use progress::FileProgress;
 pub use repair::repair;
 pub use restore::{Restored, restore};
 pub use verify::{VerifyOptions, verify};

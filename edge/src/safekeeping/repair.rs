@@ -2,8 +2,9 @@
 
 use devanture_config::api::VerifyReport;
 
-use super::fetch::{Fetcher, Stored};
+use super::fetch::Fetcher;
 use super::location::Location;
+use super::progress::unreported;
 use super::references;
 use super::store;
 use super::verify::{Found, VerifyOptions, look_through};
@@ -32,11 +33,11 @@ pub async fn repair(
     }
     let Some((from, variables)) = from.filter(|_| !report.damaged.is_empty()) else { return Ok(report) };
     let backup = store::open_to_read(from, variables).await?;
-    let mut fetcher = Fetcher::new(&*backup, blobs).await?;
+    let mut fetcher = Fetcher::new(&*backup, blobs, &unreported).await?;
     references::go_through(catalog, blobs, options.app.as_ref(), &mut fetcher).await?;
     fetcher.finish().await?;
-    let gone = references::go_through(catalog, blobs, options.app.as_ref(), &mut Stored(blobs)).await?;
+    let gone = references::go_through(catalog, blobs, options.app.as_ref(), &mut fetcher.stored()).await?;
     report.damaged = gone.damaged;
-    report.repaired = report.repaired.saturating_add(fetcher.files);
+    report.repaired = report.repaired.saturating_add(fetcher.progress().files);
     Ok(report)
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use devanture_config::api::DamagedVersion;
 
-use super::fetch::{Fetcher, Stored};
+use super::fetch::Fetcher;
 use super::layout::{CATALOG, Description, KEYS, TLS, bad, in_snapshot, not_read};
 use super::location::Location;
 use super::open::{open_blobs, open_catalog};
+use super::progress::{FileProgress, Report};
 use super::references;
 use super::store::{self, BackupStore};
 use crate::durable;
@@ -39,7 +40,7 @@ pub struct Restored {
 }
 
 /// Restores the newest backup in `from`, or the one that `name` names, into the folder `data_dir`. The variables say how
-/// to reach a store; those of this process where there are none.
+/// to reach a store; those of this process where there are none. `report` is called as files are copied.
 ///
 /// # Errors
 /// `bad_request` where there is no such backup or the folder has a catalog; errors of the disk and of the store.
@@ -49,6 +50,7 @@ pub async fn restore(
     name: Option<&str>,
     data_dir: &Path,
     key_file: Option<&Path>,
+    report: Report<'_>,
 ) -> Result<Restored, Error> {
     let backup = store::open_to_read(from, variables).await?;
     let (name, description) = find(&*backup, name).await?;
@@ -66,23 +68,17 @@ pub async fn restore(
     part.fetch(CATALOG, &records).await?;
     let blobs = open_blobs(data_dir).await?;
     let catalog = open_catalog(&records).await?;
-    let mut fetcher = Fetcher::new(&*backup, &*blobs).await?;
+    let mut fetcher = Fetcher::new(&*backup, &*blobs, report).await?;
     references::go_through(&*catalog, &*blobs, None, &mut fetcher).await?;
     fetcher.all_manifests().await?;
     fetcher.finish().await?;
-    let gone = references::go_through(&*catalog, &*blobs, None, &mut Stored(&*blobs)).await?;
+    let gone = references::go_through(&*catalog, &*blobs, None, &mut fetcher.stored()).await?;
     drop(catalog);
     durable::remove_file(&records.with_extension("lock"))?;
     let keys = part.fetch_all(data_dir, key_file).await?;
     durable::move_file(&records, &data_dir.join(CATALOG))?;
-    Ok(Restored {
-        name,
-        versions: gone.versions,
-        files: fetcher.files,
-        bytes: fetcher.bytes,
-        damaged: gone.damaged,
-        keys,
-    })
+    let FileProgress { files, bytes, .. } = fetcher.progress();
+    Ok(Restored { name, versions: gone.versions, files, bytes, damaged: gone.damaged, keys })
 }
 
 /// The backup of that name, or the newest one, and what it says of itself.

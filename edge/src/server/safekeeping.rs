@@ -16,7 +16,7 @@ use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::durable;
 use crate::ledger::{Task, task_done};
 use crate::s3::Variables;
-use crate::safekeeping::{self, BackupSource, Location, Restored, VerifyOptions};
+use crate::safekeeping::{self, BackupSource, FileProgress, Location, Restored, VerifyOptions};
 
 /// The stored files of an edge.
 pub struct Safekeeping {
@@ -117,7 +117,7 @@ impl Safekeeping {
 }
 
 /// Restores a backup into the data folder, which has no catalog yet. The variables say how to reach an S3 store; without
-/// any, those of this process count.
+/// any, those of this process count. `report` is called as files are copied.
 ///
 /// # Errors
 /// [`LocalError`].
@@ -127,8 +127,9 @@ pub async fn restore(
     from: &Location,
     variables: &Variables,
     name: Option<&str>,
+    report: &(dyn Fn(FileProgress) + Send + Sync),
 ) -> Result<Restored, LocalError> {
     let (data_dir, key_file) = (data_dir(file, base), file.secrets_key_file().map(|path| base.join(path)));
     durable::make_for_owner_of(&data_dir);
-    Ok(safekeeping::restore(from, variables, name, &data_dir, key_file.as_deref()).await?)
+    Ok(safekeeping::restore(from, variables, name, &data_dir, key_file.as_deref(), report).await?)
 }

@@ -79,10 +79,11 @@ async fn a_backup_in_a_bucket_is_restored_and_answers_the_same() {
 
     let place = Location::from(place().as_str());
     let fresh = tempfile::tempdir().unwrap();
-    let restored = server::restore(&file, fresh.path(), &place, &store.variables(), None).await.unwrap();
+    let restored = server::restore(&file, fresh.path(), &place, &store.variables(), None, &|_| {}).await.unwrap();
     assert!(restored.name == during.name && restored.keys && restored.damaged.is_empty(), "{restored:?}");
     let fresh = tempfile::tempdir().unwrap();
-    let restored = server::restore(&file, fresh.path(), &place, &store.variables(), Some(&first.name)).await.unwrap();
+    let (ours, name) = (store.variables(), Some(first.name.as_str()));
+    let restored = server::restore(&file, fresh.path(), &place, &ours, name, &|_| {}).await.unwrap();
     assert!(restored.keys && restored.damaged.is_empty() && restored.files >= first.files, "{restored:?}");
     let edge = RunningEdge::over(fresh, file).await;
     assert_eq!(all_answers(&edge).await, expected);
@@ -109,7 +110,7 @@ async fn files_come_back_from_a_bucket_and_only_so_many_backups_stay_there() {
     let place = Location::from(place().as_str());
     let restore = async |name: &str| {
         let folder = tempfile::tempdir().unwrap();
-        server::restore(edge.file(), folder.path(), &place, &ours, Some(name)).await
+        server::restore(edge.file(), folder.path(), &place, &ours, Some(name), &|_| {}).await
     };
     let gone = restore(&reports[0].name).await.unwrap_err().to_string();
     assert!(gone.contains("does not hold the backup"), "{gone}");
@@ -123,7 +124,7 @@ async fn files_come_back_from_a_bucket_and_only_so_many_backups_stay_there() {
     let last = back_up(&edge, &ours, Some(1)).await.unwrap();
     assert_eq!(last.removed.len(), 2);
     let folder = tempfile::tempdir().unwrap();
-    let restored = server::restore(edge.file(), folder.path(), &place, &ours, None).await.unwrap();
+    let restored = server::restore(edge.file(), folder.path(), &place, &ours, None, &|_| {}).await.unwrap();
     assert_eq!((restored.files, restored.damaged.len()), (last.files + 3, 0), "manifests stay: {restored:?}");
 
     std::fs::write(blob(&edge.data_dir(), PHOTO), b"A PHOTO, as it were").unwrap();
@@ -250,7 +251,8 @@ async fn a_backup_that_is_killed_is_none_and_the_next_one_goes_on_from_it() {
     child.kill().unwrap();
     child.wait().unwrap();
     let fresh = tempfile::tempdir().unwrap();
-    let none = server::restore(&file, fresh.path(), &Location::from(to.as_str()), &store.variables(), None).await;
+    let none =
+        server::restore(&file, fresh.path(), &Location::from(to.as_str()), &store.variables(), None, &|_| {}).await;
     assert!(none.unwrap_err().to_string().contains("holds no backup"));
 
     gate.stall_after(usize::MAX);
@@ -259,7 +261,8 @@ async fn a_backup_that_is_killed_is_none_and_the_next_one_goes_on_from_it() {
     let report: BackupReport = serde_json::from_slice(&ended.stdout).unwrap();
     // Those under way when it was killed are written again.
     assert!(report.files == 41 && report.copied_files < 41 - 5, "{report:?}");
-    let restored = server::restore(&file, fresh.path(), &Location::from(to.as_str()), &store.variables(), None).await;
+    let restored =
+        server::restore(&file, fresh.path(), &Location::from(to.as_str()), &store.variables(), None, &|_| {}).await;
     assert_eq!(restored.unwrap().damaged, []);
     let edge = RunningEdge::over(fresh, file).await;
     for (path, text) in &pages {

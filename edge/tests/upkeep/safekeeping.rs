@@ -4,12 +4,13 @@
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use devanture_config::Digest;
 use devanture_config::api::{BackupReport, BackupRequest, BeginDeploy, RepairRequest, Scope, Status, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_edge::s3::Variables;
-use devanture_edge::safekeeping::{Restored, VerifyOptions};
+use devanture_edge::safekeeping::{FileProgress, Restored, VerifyOptions};
 use devanture_edge::server::{self, LocalError, Safekeeping};
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -51,7 +52,7 @@ pub(super) fn request_to(to: &str) -> BackupRequest {
 }
 
 async fn restore(file: &EdgeFile, base: &Path, from: &Path, name: Option<&str>) -> Result<Restored, LocalError> {
-    server::restore(file, base, &from.into(), &Variables::new(), name).await
+    server::restore(file, base, &from.into(), &Variables::new(), name, &|_| {}).await
 }
 
 async fn push_to(edge: &RunningEdge, app: &str, environment: &str, files: Files<'_>) {
@@ -377,4 +378,46 @@ async fn a_restore_says_what_its_folder_lacks() {
     assert!(missing.contains("There is no folder") && missing.contains("backup --to"), "{missing}");
     let empty = refused(folder.path()).await;
     assert!(empty.contains("holds no backup") && !empty.contains("`snapshots`"), "{empty}");
+}
+
+#[tokio::test]
+async fn a_restore_of_many_files_reports_how_far_it_is_and_names_what_the_backup_lacks() {
+    let edge = edge().with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
+    let large: Vec<u8> = (0..800_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let texts: Vec<_> = (0..700).map(|number| (format!("{number}.txt"), format!("text {number}"))).collect();
+    let mut files: Vec<(&str, &[u8])> = texts.iter().map(|(path, text)| (path.as_str(), text.as_bytes())).collect();
+    files.extend([("large.bin", &large[..]), ("index.html", PAGE), ("empty.txt", b"")]);
+    edge.push("shop", &files).await;
+    let places = tempfile::tempdir().unwrap();
+    let folder = places.path().join("edge");
+    let backup = back_up(&edge, &folder, None, false).await;
+    let (_old, file) = edge.stopped().await;
+    let restore = async |base: &Path| {
+        let seen: Mutex<Vec<FileProgress>> = Mutex::default();
+        let report = |progress| seen.lock().unwrap().push(progress);
+        let place = folder.as_path().into();
+        let restored = server::restore(&file, base, &place, &Variables::new(), None, &report).await.unwrap();
+        (restored, seen.into_inner().unwrap())
+    };
+    let fresh = tempfile::tempdir().unwrap();
+    let (restored, seen) = restore(fresh.path()).await;
+    assert_eq!((restored.damaged.len(), restored.files), (0, backup.files));
+    assert!(seen.is_sorted_by_key(|progress| progress.files), "{seen:?}");
+    let last = seen.last().unwrap();
+    assert_eq!((last.files, last.bytes), (restored.files, restored.bytes));
+    assert_eq!((last.files_all, last.bytes_all), (last.files, last.bytes));
+    let again = RunningEdge::over(fresh, file.clone()).await;
+    assert_eq!(again.get("shop.localhost", "/699.txt").await.text(), "text 699");
+    assert!(again.get("shop.localhost", "/large.bin").await.body == large);
+    assert_eq!(again.get("shop.localhost", "/empty.txt").await.text(), "");
+    again.stop().await;
+
+    std::fs::write(blob(&folder, b"text 7"), "TEXT 7").unwrap();
+    std::fs::write(blob(&folder, &large), &large[1..]).unwrap();
+    std::fs::remove_file(blob(&folder, b"text 8")).unwrap();
+    let fresh = tempfile::tempdir().unwrap();
+    let (restored, _) = restore(fresh.path()).await;
+    assert_eq!(restored.files, backup.files - 3);
+    let [damaged] = &restored.damaged[..] else { panic!("{restored:?}") };
+    assert_eq!((damaged.count, damaged.files.join(" ").as_str()), (3, "7.txt 8.txt large.bin"));
 }

@@ -1,21 +1,17 @@
 //! `copy`: moves a whole store to that of another configuration.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use clap::Args;
 use devanture_config::api::CopyReport;
 use devanture_config::text::{counted, date_time};
 use devanture_edge::server::{self, CopyOptions, CopyProgress};
 
+use crate::progress::ProgressLine;
 use crate::safekeeping::damage_lines;
 use crate::terminal::{print_line, say};
 use crate::{Configuration, Failure, Lifetime, read};
 
-/// Milliseconds between two lines of progress on a terminal.
-const PROGRESS_EVERY_MS: u64 = 200;
 /// What is printed when changes are about to be paused.
 const PAUSING: &str = "pausing changes";
 /// Longest pause of changes: a day.
@@ -76,10 +72,10 @@ pub(crate) async fn copy(arguments: Arguments) -> Result<(), Failure> {
         allow_damaged: arguments.allow_damaged,
         pause_s: arguments.pause_for.0,
     };
-    let bar = ProgressBar::new();
-    let observer = |progress| bar.show(progress);
+    let line = ProgressLine::new(false);
+    let observer = |progress| show(&line, progress);
     let copied = server::copy(place(&from), place(&to), options, &observer).await;
-    bar.end();
+    line.end();
     let report = copied?;
     match arguments.json {
         true => print_line(&serde_json::to_string(&report).unwrap_or_default()),
@@ -168,45 +164,16 @@ fn next_steps(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
     lines
 }
 
-/// A line on a terminal that is written again as the copy goes on; elsewhere the beginning of the pause alone.
-struct ProgressBar {
-    is_shown: bool,
-    began: Instant,
-    next_ms: AtomicU64,
-}
-
-impl ProgressBar {
-    fn new() -> Self {
-        Self { is_shown: std::io::stderr().is_terminal(), began: Instant::now(), next_ms: AtomicU64::new(0) }
-    }
-
-    fn show(&self, progress: CopyProgress) {
-        if !self.is_shown {
-            // The one step that others notice.
-            if progress == CopyProgress::Paused {
-                say(PAUSING);
-            }
-            return;
-        }
-        let text = match progress {
-            CopyProgress::Records => "comparing records".to_owned(),
-            CopyProgress::Paused => PAUSING.to_owned(),
-            CopyProgress::Files { files, bytes } => {
-                let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                if now_ms < self.next_ms.load(Ordering::Relaxed) {
-                    return;
-                }
-                self.next_ms.store(now_ms.saturating_add(PROGRESS_EVERY_MS), Ordering::Relaxed);
-                format!("copied {} ({} MB)", counted(files, "file"), bytes / 1_000_000)
-            }
-        };
-        let mut stderr = std::io::stderr().lock();
-        write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush()).ok();
-    }
-
-    fn end(&self) {
-        if self.is_shown {
-            write!(std::io::stderr(), "\r\x1b[K").ok();
+/// Shows the progress of a copy: on a terminal all of it, elsewhere the beginning of the pause alone.
+fn show(line: &ProgressLine, progress: CopyProgress) {
+    match progress {
+        // The one step that others notice.
+        CopyProgress::Paused if !line.is_terminal() => say(PAUSING),
+        _ if !line.is_terminal() => {}
+        CopyProgress::Records => line.step("comparing records"),
+        CopyProgress::Paused => line.step(PAUSING),
+        CopyProgress::Files { files, bytes } => {
+            line.show(|| format!("copied {} ({} MB)", counted(files, "file"), bytes / 1_000_000));
         }
     }
 }

@@ -9,6 +9,7 @@ mod copy;
 mod doctor;
 mod init;
 mod local;
+mod progress;
 mod rights;
 mod safekeeping;
 mod serve;

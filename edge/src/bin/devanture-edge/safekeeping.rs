@@ -13,6 +13,7 @@ use devanture_edge::server::{self, Safekeeping};
 use serde::Serialize;
 
 use crate::Failure;
+use crate::progress::ProgressLine;
 use crate::terminal::{print_line, say};
 
 /// Damaged files of a version that are named.
@@ -118,7 +119,12 @@ pub(crate) async fn backup(file: &EdgeFile, base: &Path, args: BackupArgs) -> Re
 }
 
 pub(crate) async fn restore(file: &EdgeFile, base: &Path, args: RestoreArgs) -> Result<(), Failure> {
-    let restored = server::restore(file, base, &args.from, &variables(&args.from), args.at.as_deref()).await?;
+    let line = ProgressLine::new(false);
+    let report = |files| line.files("restored", files);
+    let variables = variables(&args.from);
+    let restored = server::restore(file, base, &args.from, &variables, args.at.as_deref(), &report).await;
+    line.end();
+    let restored = restored?;
     print_line(&format!(
         "restored {} into {}: {}, {} written ({} bytes)",
         restored.name,

@@ -51,11 +51,17 @@ async fn keeps_files(place: &Place) {
         let other = Key::Blob(Digest::of(b"other"));
         assert_eq!(store.put(other, Arc::clone(&file)).await.unwrap(), None);
         assert!(!store.keys().await.unwrap().contains(&other), "{} bytes", bytes.len());
+        let length = u64::try_from(bytes.len()).unwrap();
         for _ in 0..2 {
-            let length = u64::try_from(bytes.len()).unwrap();
             assert_eq!(store.put(key, Arc::clone(&file)).await.unwrap(), Some(length));
             assert_eq!(store.copy_to(key, &*target).await.unwrap(), Some(length));
         }
+        let read = store.read_all(&[other, key], length).await.unwrap();
+        assert!(read == [None, Some(Bytes::copy_from_slice(bytes))]);
+        if let Some(less) = length.checked_sub(1) {
+            assert!(store.read_all(&[key], less).await.unwrap() == [None]);
+        }
+        assert_eq!(store.sizes().await.unwrap().get(&key), Some(&length));
         assert!(target.get(key).await.unwrap() == bytes);
         assert!(store.keys().await.unwrap().contains(&key));
     }
@@ -65,6 +71,8 @@ async fn keeps_files(place: &Place) {
     let damaged = Key::Blob(Digest::of(b"as it was"));
     assert_eq!(store.copy_to(damaged, &*target).await.unwrap(), None, "it is missing");
     store.write(&damaged.path().unwrap(), Bytes::from_static(b"as it is")).await.unwrap();
+    assert!(store.read_all(&[damaged], 100).await.unwrap() == [None]);
+    assert!(store.keys().await.unwrap().contains(&damaged), "only looked at, it stays");
     assert_eq!(store.copy_to(damaged, &*target).await.unwrap(), None, "it is damaged");
     assert_eq!(target.size(damaged).await.unwrap(), None);
     let keys = store.keys().await.unwrap();

@@ -1,6 +1,6 @@
 //! Backups in a folder.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -9,22 +9,26 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devanture_config::problem::{Code, Problem};
+use tokio::sync::OnceCell;
 
 use super::super::layout::{CATALOG, DESCRIPTION, FILE_MODE, LOCK, SMALL_FILE_BYTES_MAX, SNAPSHOTS, bad, not_read};
-use super::{BackupStore, Held, read_piece};
+use super::{BackupStore, Held, is_of, read_piece};
 use crate::blobs::{self, Blobs, Key, ReadAt};
 use crate::durable::{self, Draft, Guarded};
 use crate::ledger::{Error, lost};
 
 /// Bytes that are copied at once.
 const PIECE_BYTES: usize = 256 * 1_024;
-/// Copies that go on at the same time: more would only move the disk's head about.
-const PARALLEL: usize = 2;
+/// Copies that go on at the same time: while one waits until its files are on stable storage, others read and hash.
+const PARALLEL: usize = 4;
+/// Small files that are read by one call.
+const PART_FILES: usize = 64;
 
-/// A folder of backups.
+/// A folder of backups. Its store is opened when something is written or copied by it: to look at a backup changes
+/// nothing, and needs no right to.
 pub(super) struct FolderStore {
     root: PathBuf,
-    blobs: Arc<dyn Blobs>,
+    blobs: OnceCell<Arc<dyn Blobs>>,
 }
 
 impl FolderStore {
@@ -32,10 +36,12 @@ impl FolderStore {
     pub(super) async fn open_to_write(root: &Path, data_dir: &Path) -> Result<Self, Error> {
         check_folder(root, data_dir)?;
         durable::make_folder(root).map_err(|error| unusable(root, error))?;
-        Self::open(root).await
+        let store = Self { root: root.to_owned(), blobs: OnceCell::new() };
+        store.blobs().await?;
+        Ok(store)
     }
 
-    pub(super) async fn open_to_read(root: &Path) -> Result<Self, Error> {
+    pub(super) fn open_to_read(root: &Path) -> Result<Self, Error> {
         let listed = std::fs::read_dir(root.join(SNAPSHOTS));
         if let Err(error) = listed.as_ref()
             && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
@@ -50,13 +56,17 @@ impl FolderStore {
             };
             return Err(bad(detail, "name the place that `devanture-edge backup --to` named"));
         }
-        Self::open(root).await
+        Ok(Self { root: root.to_owned(), blobs: OnceCell::new() })
     }
 
-    async fn open(root: &Path) -> Result<Self, Error> {
-        let folder = root.to_owned();
+    async fn blobs(&self) -> Result<&dyn Blobs, Error> {
+        Ok(&**self.blobs.get_or_try_init(|| self.open_blobs()).await?)
+    }
+
+    async fn open_blobs(&self) -> Result<Arc<dyn Blobs>, Error> {
+        let folder = self.root.clone();
         let opened = blocking(move || Ok(blobs::open(folder))).await?;
-        Ok(Self { root: root.to_owned(), blobs: opened.map_err(|error| unusable(root, error))? })
+        opened.map_err(|error| unusable(&self.root, error))
     }
 }
 
@@ -113,6 +123,47 @@ fn holder<'p>(root: &Path, path: &'p str) -> Result<(Guarded, &'p str), durable:
         Some((name, file)) => Ok((root.folder(&format!("{SNAPSHOTS}/{name}"))?, file)),
         None => Ok((root, path)),
     }
+}
+
+/// Reads a blob or manifest that is not longer than `bytes_max`; `None` if it is missing or damaged.
+fn read_stored(root: &Path, key: Key, bytes_max: u64) -> Result<Option<Bytes>, Error> {
+    let Some(path) = key.path().map(|path| root.join(path)) else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let read =
+        durable::open_file(&path).and_then(|file| file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes));
+    match read {
+        Ok(read) => {
+            let is_small = u64::try_from(read).is_ok_and(|read| read <= bytes_max);
+            Ok((is_small && is_of(key, &bytes)).then(|| bytes.into()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(not_read(durable::failed("reading", &path)(error))),
+    }
+}
+
+/// The blobs and manifests of a folder, with their lengths.
+fn sizes_in(root: &Path) -> Result<HashMap<Key, u64>, Error> {
+    let listed = |folder: &str| -> Result<Vec<std::fs::DirEntry>, Error> {
+        let path = root.join(folder);
+        match std::fs::read_dir(&path).and_then(Iterator::collect) {
+            Ok(entries) => Ok(entries),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
+            Err(error) => Err(durable::failed("listing", &path)(error).into()),
+        }
+    };
+    let mut sizes = HashMap::new();
+    for kind in ["blobs", "manifests"] {
+        for shard in listed(kind)? {
+            let Ok(shard) = shard.file_name().into_string() else { continue };
+            for file in listed(&format!("{kind}/{shard}"))? {
+                let path = file.file_name().into_string().map(|name| format!("{kind}/{shard}/{name}"));
+                let key = path.ok().and_then(|path| Key::of_path(&path));
+                // One may be removed meanwhile.
+                sizes.extend(key.and_then(|key| Some((key, file.metadata().ok()?.len()))));
+            }
+        }
+    }
+    Ok(sizes)
 }
 
 /// Copies a file of any length.
@@ -227,20 +278,27 @@ impl BackupStore for FolderStore {
         Ok(())
     }
 
-    async fn keys(&self) -> Result<HashSet<Key>, Error> {
-        let mut keys = HashSet::new();
-        for first in 0..=u8::MAX {
-            keys.extend(self.blobs.list_part(first).await?.into_iter().map(|(key, ..)| key));
+    async fn sizes(&self) -> Result<HashMap<Key, u64>, Error> {
+        let root = self.root.clone();
+        blocking(move || sizes_in(&root)).await
+    }
+
+    async fn read_all(&self, keys: &[Key], bytes_max: u64) -> Result<Vec<Option<Bytes>>, Error> {
+        let mut all = Vec::with_capacity(keys.len());
+        for part in keys.chunks(PART_FILES) {
+            let (root, part) = (self.root.clone(), part.to_vec());
+            let read = move || part.iter().map(|key| read_stored(&root, *key, bytes_max)).collect();
+            all.extend(blocking::<Vec<_>>(read).await?);
         }
-        Ok(keys)
+        Ok(all)
     }
 
     async fn put(&self, key: Key, file: Arc<dyn ReadAt>) -> Result<Option<u64>, Error> {
-        copy(file, &*self.blobs, key).await.map_err(|error| not_written(&self.root, error))
+        copy(file, self.blobs().await?, key).await.map_err(|error| not_written(&self.root, error))
     }
 
     async fn copy_to(&self, key: Key, to: &dyn Blobs) -> Result<Option<u64>, Error> {
-        let copied = match self.blobs.open(key).await {
+        let copied = match self.blobs().await?.open(key).await {
             Ok(file) => copy(file, to, key).await,
             Err(error) => Err(error),
         };
@@ -253,7 +311,7 @@ impl BackupStore for FolderStore {
 
     async fn remove(&self, keys: Vec<Key>) -> Result<(), Error> {
         for key in keys {
-            self.blobs.delete(key).await?;
+            self.blobs().await?.delete(key).await?;
         }
         Ok(())
     }

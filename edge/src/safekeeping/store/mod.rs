@@ -1,13 +1,14 @@
 //! Where backups lie: the trait `BackupStore`, and what is behind it, a folder and a bucket of an S3 store. Both have the
 //! same files at the same paths.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use devanture_config::Digest;
 
 use super::layout::{DESCRIPTION, Description, bad, in_snapshot};
 use super::location::{self, Location};
@@ -36,7 +37,7 @@ pub(super) trait BackupStore: Send + Sync {
     /// Its name for messages.
     fn shown(&self) -> String;
 
-    /// Copies of files that go on at the same time.
+    /// Copies of files, or of many small ones together, that go on at the same time.
     fn parallel(&self) -> usize;
 
     /// Keeps others from writing backups here.
@@ -63,8 +64,17 @@ pub(super) trait BackupStore: Send + Sync {
     /// Removes a backup: first what makes it one, so that a part of it never passes for all. Its blobs stay.
     async fn remove_snapshot(&self, name: &str) -> Result<(), Error>;
 
+    /// All blobs and manifests that are here, with their lengths in bytes.
+    async fn sizes(&self) -> Result<HashMap<Key, u64>, Error>;
+
     /// All blobs and manifests that are here.
-    async fn keys(&self) -> Result<HashSet<Key>, Error>;
+    async fn keys(&self) -> Result<HashSet<Key>, Error> {
+        Ok(self.sizes().await?.into_keys().collect())
+    }
+
+    /// Reads blobs and manifests, in their order; `None` for each that is missing, damaged or longer than `bytes_max`.
+    /// Nothing is changed here.
+    async fn read_all(&self, keys: &[Key], bytes_max: u64) -> Result<Vec<Option<Bytes>>, Error>;
 
     /// Writes a blob or manifest. Returns its length in bytes; `None` if the bytes are not those of its name, which leaves
     /// nothing.
@@ -102,7 +112,7 @@ pub(super) async fn open_to_write(
 /// `bad_request` if it has none, errors of the store.
 pub(super) async fn open_to_read(location: &Location, variables: &Variables) -> Result<Arc<dyn BackupStore>, Error> {
     let store: Arc<dyn BackupStore> = match location {
-        Location::Folder(folder) => Arc::new(FolderStore::open_to_read(folder).await?),
+        Location::Folder(folder) => Arc::new(FolderStore::open_to_read(folder)?),
         Location::S3(address) => {
             let (address, bucket) = location::bucket(address, variables)?;
             Arc::new(S3Store::open_to_read(&address, bucket))
@@ -134,6 +144,19 @@ pub(super) async fn complete(store: &dyn BackupStore) -> Result<Vec<String>, Err
         }
     }
     Ok(found)
+}
+
+/// The hash that a blob or manifest must have.
+const fn digest_of(key: Key) -> Option<Digest> {
+    match key {
+        Key::Blob(digest) | Key::Manifest(digest) => Some(digest),
+        Key::Variant(..) | Key::Delta(..) => None,
+    }
+}
+
+/// Whether `bytes` are those of a blob or manifest.
+fn is_of(key: Key, bytes: &[u8]) -> bool {
+    digest_of(key).is_some_and(|digest| Digest::of(bytes) == digest)
 }
 
 /// Bytes of a stored file that are read at once.

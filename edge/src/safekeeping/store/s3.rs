@@ -3,20 +3,20 @@
 //! An object is there as a whole or not at all. A lock is an object, too: its holder writes it again every few minutes,
 //! and one that was not written for an hour was left by a process that is gone.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use devanture_config::Digest;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::super::layout::{CATALOG, DESCRIPTION, LOCK, SNAPSHOTS, bad, in_snapshot};
-use super::{BackupStore, Held, read_piece};
+use super::{BackupStore, Held, digest_of, is_of, read_piece};
 use crate::blobs::{self, Blobs, Key, ReadAt};
 use crate::durable::{self, Draft};
 use crate::ledger::{Error, lost};
@@ -25,6 +25,8 @@ use crate::telemetry;
 
 /// Copies that go on at the same time. Each holds 8 MiB at most.
 const PARALLEL: usize = 8;
+/// Objects that are read at once for each copy of many small ones.
+const READS_AT_ONCE: usize = 4;
 /// The number of the layout of blobs, as in a folder.
 const FORMAT_NAME: &str = "format";
 /// Pause between two writes of a lock.
@@ -84,6 +86,19 @@ impl S3Store {
         let holder = serde_json::from_slice::<Holder>(&text).ok().filter(|holder| *holder != self.holder);
         let written_ms = self.bucket.written_ms(LOCK).await?.unwrap_or_default();
         Ok(holder.filter(|_| telemetry::now_ms().saturating_sub(written_ms) < LOCK_AGE_MS_MAX))
+    }
+
+    /// Reads an object that is not longer than `bytes_max`; `None` if it is missing or damaged.
+    async fn read_whole(&self, key: Key, bytes_max: u64) -> Result<Option<Bytes>, Error> {
+        let Some(mut pieces) = self.bucket.download(&file_name(key)?).await? else { return Ok(None) };
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = pieces.next().await.transpose()? {
+            bytes.extend_from_slice(&piece);
+            if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
+                return Ok(None);
+            }
+        }
+        Ok(Some(bytes.freeze()).filter(|bytes| is_of(key, bytes)))
     }
 
     /// Writes a file; `None` if its bytes have not the hash `expected`.
@@ -272,23 +287,24 @@ impl BackupStore for S3Store {
         Ok(self.bucket.remove(files.iter().map(|file| in_snapshot(name, file))).await?)
     }
 
-    async fn keys(&self) -> Result<HashSet<Key>, Error> {
-        let mut keys = HashSet::new();
+    async fn sizes(&self) -> Result<HashMap<Key, u64>, Error> {
+        let mut sizes = HashMap::new();
         for folder in ["blobs", "manifests"] {
             let mut listed = self.bucket.list(folder);
-            while let Some(entry) = listed.next().await {
-                keys.extend(Key::of_path(&entry?.path));
+            while let Some(entry) = listed.next().await.transpose()? {
+                sizes.extend(Key::of_path(&entry.path).map(|key| (key, entry.size)));
             }
         }
-        Ok(keys)
+        Ok(sizes)
+    }
+
+    async fn read_all(&self, keys: &[Key], bytes_max: u64) -> Result<Vec<Option<Bytes>>, Error> {
+        let reads: Vec<_> = keys.iter().map(|key| self.read_whole(*key, bytes_max)).collect();
+        stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
     }
 
     async fn put(&self, key: Key, file: Arc<dyn ReadAt>) -> Result<Option<u64>, Error> {
-        let expected = match key {
-            Key::Blob(digest) | Key::Manifest(digest) => Some(digest),
-            Key::Variant(..) | Key::Delta(..) => None,
-        };
-        self.upload(&file_name(key)?, Source::Stored(file), expected).await
+        self.upload(&file_name(key)?, Source::Stored(file), digest_of(key)).await
     }
 
     async fn copy_to(&self, key: Key, to: &dyn Blobs) -> Result<Option<u64>, Error> {
