@@ -1,5 +1,5 @@
 //! Stored files over the years: reads them all and names the versions that lack some, repairs what can be repaired, writes
-//! backups while the edge serves, and restores them.
+//! backups while the edge serves, verifies and restores them.
 //!
 //! All of it works on the two stores alone, so that it does the same with the edge running and without. Backups lie in a
 //! folder or in an S3 store, in the same layout.
@@ -17,6 +17,7 @@ mod repair;
 mod restore;
 mod store;
 mod verify;
+mod verify_backup;
 
 pub use backup::{BackupSource, back_up};
 pub(crate) use copy::{
@@ -29,3 +30,4 @@ pub use progress::FileProgress;
 pub use repair::repair;
 pub use restore::{Restored, restore};
 pub use verify::{VerifyOptions, verify};
+pub use verify_backup::{BackupCheck, BackupState, verify_backup};

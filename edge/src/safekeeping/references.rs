@@ -28,6 +28,11 @@ const VERSIONS_SHOWN_MAX: usize = 10_000;
 pub(super) trait Look: Send {
     /// Whether it is whole.
     async fn look(&mut self, key: Key) -> Result<bool, Error>;
+
+    /// Whether it looks also at dictionaries that pages share, which are made again where they are missing.
+    fn looks_at_derived(&self) -> bool {
+        true
+    }
 }
 
 /// Where manifests are read.
@@ -209,7 +214,9 @@ impl Reference {
             let server = manifest.server.iter().flat_map(|server| &server.files);
             files.extend(server.map(|(path, file)| (format!("server/{path}"), file.hash)));
         }
-        files.extend(pages_of(catalog, &damage.app, &damage.version).await?.map(|blob| (String::new(), blob)));
+        if look.looks_at_derived() {
+            files.extend(pages_of(catalog, &damage.app, &damage.version).await?.map(|blob| (String::new(), blob)));
+        }
         for (path, digest) in files {
             // The dictionary that pages share is made again.
             if once(look, looked, Key::Blob(digest)).await? || path.is_empty() {

@@ -82,7 +82,7 @@ pub async fn restore(
 }
 
 /// The backup of that name, or the newest one, and what it says of itself.
-async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result<(String, Description), Error> {
+pub(super) async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result<(String, Description), Error> {
     let name = match name {
         Some(name) => name.to_owned(),
         None => store::complete(backup).await?.pop().unwrap_or_default(),
@@ -100,10 +100,10 @@ async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result<(String, D
 }
 
 /// The files of one backup alone.
-struct Parts<'p> {
-    backup: &'p dyn BackupStore,
-    name: &'p str,
-    description: &'p Description,
+pub(super) struct Parts<'p> {
+    pub(super) backup: &'p dyn BackupStore,
+    pub(super) name: &'p str,
+    pub(super) description: &'p Description,
 }
 
 impl Parts<'_> {

@@ -46,7 +46,7 @@ pub use error::StartError;
 pub use firewall::ports;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token, health};
 pub use reload::is_applied_at_reload;
-pub use safekeeping::{Safekeeping, restore};
+pub use safekeeping::{Safekeeping, restore, verify_backup};
 pub use sockets::Addresses;
 pub use stores::{CATALOG_NAME, adopt, data_dir};
 pub use trial::{Trial, try_upgrade};

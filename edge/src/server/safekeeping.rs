@@ -16,7 +16,9 @@ use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::durable;
 use crate::ledger::{Task, task_done};
 use crate::s3::Variables;
-use crate::safekeeping::{self, BackupSource, FileProgress, Location, Restored, VerifyOptions};
+use crate::safekeeping::{
+    self, BackupCheck, BackupSource, BackupState, FileProgress, Location, Restored, VerifyOptions,
+};
 
 /// The stored files of an edge.
 pub struct Safekeeping {
@@ -132,4 +134,17 @@ pub async fn restore(
     let (data_dir, key_file) = (data_dir(file, base), file.secrets_key_file().map(|path| base.join(path)));
     durable::make_for_owner_of(&data_dir);
     Ok(safekeeping::restore(from, variables, name, &data_dir, key_file.as_deref(), report).await?)
+}
+
+/// Reads a backup where it lies, without any edge, and changes nothing. `report` is called as files are read.
+///
+/// # Errors
+/// [`LocalError`]; damage is none.
+pub async fn verify_backup(
+    from: &Location,
+    variables: &Variables,
+    check: &BackupCheck,
+    report: &(dyn Fn(FileProgress) + Send + Sync),
+) -> Result<BackupState, LocalError> {
+    Ok(safekeeping::verify_backup(from, variables, check, report).await?)
 }

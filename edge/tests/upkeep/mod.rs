@@ -32,6 +32,7 @@ mod s3;
 pub(crate) mod safekeeping;
 mod takeovers;
 mod thread_priorities;
+mod verify_backup;
 mod withdraw;
 
 use crate::support::{Files, Got, RunningEdge, got, manifest};

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::support::{Files, RunningEdge, edge, eventually, got, manifest};
 
-const PAGE: &[u8] = b"<h1>hi</h1>";
+pub(super) const PAGE: &[u8] = b"<h1>hi</h1>";
 pub(crate) const PHOTO: &[u8] = b"a photo, as it were";
 pub(crate) const SITE: Files<'static> =
     &[("index.html", PAGE), ("photo.png", PHOTO), ("app-4f2a91bc.js", b"let a = 1;")];
@@ -42,7 +42,7 @@ pub(super) async fn verify(edge: &RunningEdge, app: Option<&str>) -> VerifyRepor
     stores.verify(&all_of(app)).await.unwrap()
 }
 
-async fn back_up(edge: &RunningEdge, to: &Path, keep: Option<u32>, with_key: bool) -> BackupReport {
+pub(super) async fn back_up(edge: &RunningEdge, to: &Path, keep: Option<u32>, with_key: bool) -> BackupReport {
     let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep, with_key, variables: Variables::new() };
     Safekeeping::open(edge.file(), &base(edge)).await.unwrap().back_up(&request).await.unwrap()
 }
@@ -55,7 +55,7 @@ async fn restore(file: &EdgeFile, base: &Path, from: &Path, name: Option<&str>) 
     server::restore(file, base, &from.into(), &Variables::new(), name, &|_| {}).await
 }
 
-async fn push_to(edge: &RunningEdge, app: &str, environment: &str, files: Files<'_>) {
+pub(super) async fn push_to(edge: &RunningEdge, app: &str, environment: &str, files: Files<'_>) {
     let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
     edge.try_push(app, environment, begin, files).await.unwrap();
 }

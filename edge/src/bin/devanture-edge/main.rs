@@ -57,6 +57,7 @@ const PROGRAM: &str = "devanture-edge";
   devanture-edge console install console.tar.gz --config edge.toml
   devanture-edge cluster init --out cluster-ca  make the CA of a cluster
   devanture-edge verify --config edge.toml     read every stored file
+  devanture-edge verify --from /backups/edge   read a backup, with no edge and no configuration
   devanture-edge backup --config edge.toml --to /backups/edge --keep 30
   devanture-edge copy --from edge.toml --to cluster.toml"
 )]
@@ -316,6 +317,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Upgrade(arguments)) => return upgrade::upgrade(&arguments, &config),
         // It reports every failure to its parent.
         Some(Command::Local) => return local::serve(&config),
+        Some(Command::Verify(mut args)) if args.from.is_some() => {
+            // A backup may lie on a machine that has no edge.
+            let from = args.from.take();
+            return from.map_or(Ok(()), |from| runtime()?.block_on(safekeeping::verify_backup(&from, args)));
+        }
         // It looks at the machine also where the configuration has mistakes.
         Some(Command::Doctor(args)) => return runtime()?.block_on(doctor::doctor(&config, &args)),
         None => {

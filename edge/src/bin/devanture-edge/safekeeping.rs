@@ -8,7 +8,7 @@ use devanture_config::api::{BackupReport, BackupRequest, DamagedVersion, RepairR
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::counted;
 use devanture_edge::s3::{Variables, own_variables};
-use devanture_edge::safekeeping::{Location, VerifyOptions};
+use devanture_edge::safekeeping::{BackupCheck, BackupState, Location, VerifyOptions};
 use devanture_edge::server::{self, Safekeeping};
 use serde::Serialize;
 
@@ -18,6 +18,8 @@ use crate::terminal::{print_line, say};
 
 /// Damaged files of a version that are named.
 const FILES_SHOWN_MAX: usize = 5;
+/// Damaged objects of a backup that are named.
+const OBJECTS_SHOWN_MAX: usize = 50;
 
 /// Flags of `verify`.
 #[derive(Args)]
@@ -25,11 +27,17 @@ pub(crate) struct VerifyArgs {
     /// Only this app
     #[arg(long, value_name = "APP")]
     app: Option<AppName>,
+    /// Read a backup where it lies instead: in a folder of backups, or s3://BUCKET/PREFIX; nothing is written there
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: Option<Location>,
+    /// Name of that backup, such as 20260131T120000Z; the newest by default
+    #[arg(long, value_name = "NAME", requires = "from")]
+    at: Option<String>,
     /// Megabytes read per second at most
     #[arg(long, value_name = "MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
     /// Read the objects of a cluster's bucket, too; else their lengths are compared
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     read_bucket: bool,
     /// Print one line of JSON
     #[arg(long)]
@@ -79,6 +87,23 @@ pub(crate) struct RestoreArgs {
     /// Name of the backup, such as 20260131T120000Z; the newest by default
     #[arg(long, value_name = "NAME")]
     at: Option<String>,
+}
+
+/// Reads a backup, which needs neither an edge nor its configuration.
+pub(crate) async fn verify_backup(from: &Location, args: VerifyArgs) -> Result<(), Failure> {
+    let VerifyArgs { app, at, rate, json, .. } = args;
+    let check = BackupCheck { name: at, app, bytes_per_second_max: rate.saturating_mul(1_000_000) };
+    let line = ProgressLine::new(json);
+    let state = server::verify_backup(from, &Variables::new(), &check, &|files| line.files("read", files)).await;
+    line.end();
+    let state = state?;
+    print(json, &state, || backup_state_lines(&state));
+    if !json && !state.is_whole() {
+        say(
+            "remove what is damaged there, and the next `devanture-edge backup` copies it again from an edge that has it whole",
+        );
+    }
+    whole(state.is_whole())
 }
 
 pub(crate) async fn verify(file: &EdgeFile, base: &Path, args: VerifyArgs) -> Result<(), Failure> {
@@ -185,6 +210,25 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
         lines.push(format!("quarantine: {}", counted(report.quarantined, "file")));
     }
     if report.damaged.is_empty() && report.bucket.is_empty() {
+        lines.push("all files of all versions are whole".to_owned());
+    }
+    lines
+}
+
+fn backup_state_lines(state: &BackupState) -> Vec<String> {
+    let BackupState { name, versions, files, bytes, damaged, count, objects } = state;
+    let mut lines = vec![format!(
+        "checked the backup {name}: {}, {} ({bytes} bytes)",
+        counted(*versions, "version"),
+        counted(*files, "file")
+    )];
+    lines.extend(damaged.iter().flat_map(damage_lines));
+    lines.extend(objects.iter().take(OBJECTS_SHOWN_MAX).map(|path| format!("damaged or missing: {path}")));
+    let more = count.saturating_sub(OBJECTS_SHOWN_MAX as u64);
+    if more > 0 {
+        lines.push(format!("damaged or missing: {more} more, which --json lists"));
+    }
+    if state.is_whole() {
         lines.push("all files of all versions are whole".to_owned());
     }
     lines

@@ -56,6 +56,7 @@ async fn keeps_files(place: &Place) {
             assert_eq!(store.put(key, Arc::clone(&file)).await.unwrap(), Some(length));
             assert_eq!(store.copy_to(key, &*target).await.unwrap(), Some(length));
         }
+        assert_eq!(store.check(key).await.unwrap(), Some(length));
         let read = store.read_all(&[other, key], length).await.unwrap();
         assert!(read == [None, Some(Bytes::copy_from_slice(bytes))]);
         if let Some(less) = length.checked_sub(1) {
@@ -71,6 +72,7 @@ async fn keeps_files(place: &Place) {
     let damaged = Key::Blob(Digest::of(b"as it was"));
     assert_eq!(store.copy_to(damaged, &*target).await.unwrap(), None, "it is missing");
     store.write(&damaged.path().unwrap(), Bytes::from_static(b"as it is")).await.unwrap();
+    assert_eq!(store.check(damaged).await.unwrap(), None);
     assert!(store.read_all(&[damaged], 100).await.unwrap() == [None]);
     assert!(store.keys().await.unwrap().contains(&damaged), "only looked at, it stays");
     assert_eq!(store.copy_to(damaged, &*target).await.unwrap(), None, "it is damaged");

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
 use tokio::sync::OnceCell;
 
 use super::super::layout::{CATALOG, DESCRIPTION, FILE_MODE, LOCK, SMALL_FILE_BYTES_MAX, SNAPSHOTS, bad, not_read};
-use super::{BackupStore, Held, is_of, read_piece};
+use super::{BackupStore, Held, digest_of, is_of, read_piece};
 use crate::blobs::{self, Blobs, Key, ReadAt};
 use crate::durable::{self, Draft, Guarded};
 use crate::ledger::{Error, lost};
@@ -138,6 +139,36 @@ fn read_stored(root: &Path, key: Key, bytes_max: u64) -> Result<Option<Bytes>, E
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(not_read(durable::failed("reading", &path)(error))),
+    }
+}
+
+/// Reads a blob or manifest. Returns its length; `None` if it is missing or damaged, as by a sector that cannot be read.
+fn check_stored(root: &Path, key: Key) -> Result<Option<u64>, Error> {
+    let Some(path) = key.path().map(|path| root.join(path)) else { return Ok(None) };
+    match hash_stored(&path) {
+        Ok((bytes, found)) => Ok((digest_of(key) == Some(found)).then_some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(not_read(durable::failed("reading", &path)(error)))
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a file of a backup cannot be read");
+            Ok(None)
+        }
+    }
+}
+
+/// The length of a file, and its hash.
+fn hash_stored(path: &Path) -> std::io::Result<(u64, Digest)> {
+    let mut file = durable::open_file(path)?;
+    let (mut hasher, mut piece, mut bytes) = (blake3::Hasher::new(), vec![0; PIECE_BYTES], 0_u64);
+    loop {
+        let read = file.read(&mut piece)?;
+        if read == 0 {
+            return Ok((bytes, Digest::from(hasher.finalize())));
+        }
+        bytes = bytes.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        hasher.update(piece.get(..read).unwrap_or_default());
     }
 }
 
@@ -291,6 +322,11 @@ impl BackupStore for FolderStore {
             all.extend(blocking::<Vec<_>>(read).await?);
         }
         Ok(all)
+    }
+
+    async fn check(&self, key: Key) -> Result<Option<u64>, Error> {
+        let root = self.root.clone();
+        blocking(move || check_stored(&root, key)).await
     }
 
     async fn put(&self, key: Key, file: Arc<dyn ReadAt>) -> Result<Option<u64>, Error> {

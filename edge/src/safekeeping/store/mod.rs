@@ -76,6 +76,10 @@ pub(super) trait BackupStore: Send + Sync {
     /// Nothing is changed here.
     async fn read_all(&self, keys: &[Key], bytes_max: u64) -> Result<Vec<Option<Bytes>>, Error>;
 
+    /// Reads a blob or manifest and compares it with its name. Returns its length in bytes; `None` if it is missing or
+    /// damaged. Nothing is changed here.
+    async fn check(&self, key: Key) -> Result<Option<u64>, Error>;
+
     /// Writes a blob or manifest. Returns its length in bytes; `None` if the bytes are not those of its name, which leaves
     /// nothing.
     async fn put(&self, key: Key, file: Arc<dyn ReadAt>) -> Result<Option<u64>, Error>;

@@ -303,6 +303,16 @@ impl BackupStore for S3Store {
         stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
     }
 
+    async fn check(&self, key: Key) -> Result<Option<u64>, Error> {
+        let Some(mut pieces) = self.bucket.download(&file_name(key)?).await? else { return Ok(None) };
+        let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0_u64);
+        while let Some(piece) = pieces.next().await.transpose()? {
+            bytes = bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            hasher.update(&piece);
+        }
+        Ok((digest_of(key) == Some(Digest::from(hasher.finalize()))).then_some(bytes))
+    }
+
     async fn put(&self, key: Key, file: Arc<dyn ReadAt>) -> Result<Option<u64>, Error> {
         self.upload(&file_name(key)?, Source::Stored(file), digest_of(key)).await
     }
