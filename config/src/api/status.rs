@@ -50,6 +50,9 @@ pub struct Status {
     /// Secrets of the environment whose key is not at hand: no instance can start with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_secrets: Vec<SettingName>,
+    /// Whether the live version, or its canary, has a backend that does not run, as `[runner]` of the edge is not on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runner_off: bool,
     /// Whether there are more environments or aliases than `places` holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_places: bool,

@@ -21,6 +21,9 @@ const DAMAGED_PLACES_MAX: usize = 100;
 /// The prefix of a line of readiness about lost secrets.
 pub(crate) const SECRETS_LINE: &str = "secrets: ";
 
+/// The prefix of a line of readiness about a backend that does not run.
+pub(crate) const BACKEND_LINE: &str = "backend: ";
+
 /// A line of readiness about a damaged version.
 fn damage_line(damaged: &DamagedPlace) -> String {
     let DamagedPlace { app, environment, version, files, error, in_memory } = damaged;
@@ -87,6 +90,8 @@ impl Admin {
         text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
         let lost = self.publisher.environments().lost_secrets();
         text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));
+        let idle = self.publisher.environments().idle_backends();
+        text.extend(idle.iter().take(DAMAGED_PLACES_MAX).map(|idle| format!("{BACKEND_LINE}{}\n", idle.sentence())));
         answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use devanture_config::api::{AppList, HostnameList, HostnameStatus};
+use devanture_config::text::counted;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
@@ -10,6 +11,8 @@ use tokio::time::{Instant, timeout};
 use super::caller::Caller;
 use super::finding::{Finding, Names};
 use super::scrape;
+use crate::admin::BACKEND_LINE;
+use crate::runner::TURN_ON;
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
 
 const CHECK: &str = "edge";
@@ -118,7 +121,17 @@ impl Running {
             })),
             Names::Counted if damaged.is_empty() => {}
             Names::Counted => {
-                found.push(Finding::fail("health", format!("{} lines about damage", damaged.len()), advice));
+                found.push(Finding::fail("health", format!("{} about damage", counted(damaged.len(), "line")), advice));
+            }
+        }
+        let idle: Vec<&str> = self.health.lines().filter_map(|line| line.strip_prefix(BACKEND_LINE)).collect();
+        match names {
+            Names::Shown => found.extend(idle.iter().map(|what| Finding::fail("backends", *what, TURN_ON))),
+            Names::Counted if idle.is_empty() => {}
+            Names::Counted => {
+                let what =
+                    format!("{} whose backend does not run: there is no [runner]", counted(idle.len(), "version"));
+                found.push(Finding::fail("backends", what, TURN_ON));
             }
         }
         if self.health == NOT_READY {
@@ -208,5 +221,8 @@ mod tests {
         let (level, advice) = of("devanture_stored_files{kind=\"quarantine\"} 3\n", "");
         assert!(level == Level::Warn && advice.contains("quarantine.md"), "{advice}");
         assert_eq!(of("devanture_stored_files{kind=\"quarantine\"} 0\n", "").0, Level::Ok);
+        let (level, advice) =
+            of("", "backend: version 12 of shop in prod has a backend, and this edge has no [runner]");
+        assert!(level == Level::Fail && advice.contains("enabled = true below [runner]"), "{advice}");
     }
 }

@@ -148,7 +148,7 @@ impl From<runner::Error> for Error {
 
 fn hint(code: Code) -> Option<&'static str> {
     match code {
-        Code::RunnerOff => Some("write enabled = true below [runner] in edge.toml"),
+        Code::RunnerOff => Some(runner::TURN_ON),
         Code::RunnerForbidden => Some(
             "use an `admin` token of every app, made without --app and --env; or run the edge as root or with `runner.spawner`, so that each environment has a user id of its own",
         ),

@@ -9,6 +9,7 @@ mod apps;
 mod counts;
 mod data;
 mod hostnames;
+mod idle_backends;
 mod instance_nodes;
 mod instances;
 mod lock;

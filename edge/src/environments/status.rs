@@ -59,6 +59,7 @@ impl Environments {
             damaged: self.ledger.live.damage_of(app, environment).map(damage),
             quarantined: self.quarantined(actor).await?,
             lost_secrets: self.settings(app, environment).await?.lost(),
+            runner_off: self.idle_backend(app, environment).is_some(),
             more_places,
             went_back,
             pins: pointer.as_ref().is_some_and(|pointer| pointer.pins.is_some()),

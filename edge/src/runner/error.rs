@@ -4,6 +4,8 @@ use crate::{blobs, catalog, durable};
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
 
+/// What to do where backends are to run and do not.
+pub(crate) const TURN_ON: &str = "write enabled = true below [runner] in edge.toml, and start the edge again";
 /// Lines of an instance's log that go with an error.
 pub const ERROR_LINES_MAX: usize = 20;
 

@@ -56,6 +56,7 @@ mod variables;
 mod wait;
 
 pub use data::{DataArchive, Upload};
+pub(crate) use error::TURN_ON;
 pub use error::{ERROR_LINES_MAX, Error};
 pub use handle::{Held, Parts, Runner};
 pub use handover::handed::{Handed, Handover, Terms};

@@ -468,6 +468,7 @@ fn begin_publishing(
     control.block_on(publisher.environments().check_secrets())?;
     control.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));
     control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
+    control.spawn(Arc::clone(publisher.environments()).keep_warning_of_idle_backends());
     control.spawn(Arc::clone(publisher.environments()).keep_running_schedules());
     control.spawn(Arc::clone(publisher.switcher()).keep_canaries());
     control.spawn(Arc::clone(publisher.webhooks()).keep_sending());

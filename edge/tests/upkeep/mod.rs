@@ -20,6 +20,7 @@ mod doctor;
 mod error_pages;
 mod fingerprints;
 mod first_config;
+mod idle_backends;
 mod kept;
 mod large_files;
 mod lost_catalog;

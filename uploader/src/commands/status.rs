@@ -10,6 +10,10 @@ use crate::output::progress::Style;
 use crate::output::terminal::escaped;
 use crate::output::{node_lines, report};
 
+/// The line of a backend that does not run, with what to do.
+const RUNNER_OFF: &str =
+    "this version has a backend, and this edge has no [runner]: write enabled = true below [runner] in its edge.toml";
+
 /// `status`.
 ///
 /// # Errors
@@ -37,6 +41,9 @@ fn signed_text(style: Style, signed: &Signed) -> String {
 
 fn lines(style: Style, status: &Status) -> Vec<String> {
     let mut lines = report::status_lines(style, status);
+    if status.runner_off {
+        lines.push(style.line("backend", &style.bad(RUNNER_OFF)));
+    }
     let protected = |mode: &Protection| style.line("protected", &format!("{mode} (devanture protect)"));
     lines.extend(status.protection.as_ref().map(protected));
     lines.extend(status.signed.as_ref().map(|signed| style.line("signed", &signed_text(style, signed))));
@@ -48,4 +55,23 @@ fn lines(style: Style, status: &Status) -> Vec<String> {
         lines.extend(behind.into_iter().map(|text| style.line("", &text)));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_backend_that_does_not_run_is_named_with_what_to_do() {
+        let status = |runner_off: bool| -> Status {
+            let status = serde_json::json!({ "app": "shop", "environment": "prod", "runner_off": runner_off });
+            serde_json::from_value(status).unwrap()
+        };
+        let text = |runner_off| lines(Style::of(&BTreeMap::new(), false), &status(runner_off)).join("\n");
+        assert!(text(true).contains("this version has a backend, and this edge has no [runner]"), "{}", text(true));
+        assert!(text(true).contains("enabled = true"));
+        assert!(!text(false).contains("backend"), "{}", text(false));
+    }
 }

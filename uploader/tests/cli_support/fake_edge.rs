@@ -336,6 +336,7 @@ fn status(state: &State) -> Status {
         quarantined: None,
         more_places: false,
         lost_secrets: Vec::new(),
+        runner_off: false,
         went_back: None,
         canary: None,
         signed: None,
