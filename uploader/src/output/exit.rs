@@ -1,9 +1,10 @@
 //! Failures: what a command says when it stops, and the exit code it ends with.
 
 use std::fmt;
+use std::time::Duration;
 
 use devanture_config::parsing::{Mistake, Mistakes};
-use devanture_config::problem::{Code, Exit, Problem};
+use devanture_config::problem::{Code, Exit, Problem, ReachedLimit};
 use devanture_config::text::counted;
 use serde::Serialize;
 
@@ -25,14 +26,23 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<Box<str>>,
     /// Mistakes of files, where they are the reason.
     pub(crate) mistakes: Box<[Mistake]>,
-    /// The last lines of the log of the instance that is the reason.
-    pub(crate) lines: Box<[String]>,
+    /// What else the edge named as the reason; boxed, as most failures have none of it.
+    pub(crate) details: Option<Box<Details>>,
     /// Whether the line of `--json` has been written already.
     pub(crate) is_printed: bool,
     /// Whether nothing is printed, since the exit code is all that there is to say.
     pub(crate) is_silent: bool,
     /// The exit code.
     pub(crate) exit: u8,
+}
+
+/// What an edge may name as the reason beside mistakes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Details {
+    /// The limit that was reached.
+    pub(crate) limit: Option<ReachedLimit>,
+    /// The last lines of the log of the instance.
+    pub(crate) lines: Vec<String>,
 }
 
 impl Failure {
@@ -43,7 +53,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             mistakes: Box::default(),
-            lines: Box::default(),
+            details: None,
             is_printed: false,
             is_silent: false,
             exit: number(code.exit()),
@@ -67,6 +77,19 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into().into());
         self
+    }
+
+    /// Adds after which time the edge wants to see the request again, unless its own hint says so.
+    pub(crate) fn asked_to_wait(self, wait: Duration) -> Self {
+        let text = format!("the edge asks to come again in {}", counted(wait.as_secs(), "second"));
+        match self.hint.as_deref() {
+            Some(hint) if hint.contains(" again in ") => self,
+            Some(hint) => {
+                let both = format!("{hint}; {text}");
+                self.hint(both)
+            }
+            None => self.hint(text),
+        }
     }
 
     /// Adds mistakes of files.
@@ -98,7 +121,7 @@ impl Failure {
     /// The text for a person: the sentence, the mistakes and the lines of an instance.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mistakes = self.mistakes.iter().map(ToString::to_string);
-        let lines = self.lines.iter().map(|line| format!("    | {line}"));
+        let lines = self.details.iter().flat_map(|details| &details.lines).map(|line| format!("    | {line}"));
         std::iter::once(self.message.clone()).chain(mistakes).chain(lines).collect()
     }
 
@@ -120,14 +143,20 @@ impl Failure {
             code: &'f str,
             message: String,
             hint: Option<&'f str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            limit: Option<&'f ReachedLimit>,
             #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
             mistakes: &'f [Mistake],
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             lines: &'f [String],
         }
-        let Self { code, hint, mistakes, lines, .. } = self;
+        let Self { code, hint, mistakes, .. } = self;
+        let (limit, lines) = match self.details.as_deref() {
+            Some(Details { limit, lines }) => (limit.as_ref(), lines.as_slice()),
+            None => (None, [].as_slice()),
+        };
         let message = self.without_lines();
-        let error = Error { code, message, hint: hint.as_deref(), mistakes, lines };
+        let error = Error { code, message, hint: hint.as_deref(), limit, mistakes, lines };
         serde_json::json!({ "error": error })
     }
 }
@@ -141,11 +170,12 @@ impl fmt::Display for Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
+        let has_details = problem.limit.is_some() || !problem.lines.is_empty();
         let message = if problem.detail.is_empty() { problem.title } else { problem.detail };
         Self {
             hint: problem.hint.map(Into::into),
             mistakes: problem.mistakes.into(),
-            lines: problem.lines.into(),
+            details: has_details.then(|| Box::new(Details { limit: problem.limit, lines: problem.lines })),
             ..Self::new(problem.code, message)
         }
     }
@@ -170,6 +200,25 @@ mod tests {
     fn the_json_line_has_code_message_and_hint_even_where_there_is_none() {
         let line = Failure::new(Code::NotFound, "No app `x`.").json().to_string();
         assert_eq!(line, r#"{"error":{"code":"not_found","hint":null,"message":"No app `x`."}}"#);
+    }
+
+    #[test]
+    fn a_limit_keeps_its_name_in_the_hint_and_in_the_json_line() {
+        let problem = Problem::new(Code::TooManyPushes, "Too many.").hint("try again in 12 minutes");
+        let failure = Failure::from(problem.limit("pushes_per_hour_per_app_max", 60, 60));
+        let failure = failure.asked_to_wait(Duration::from_secs(700));
+        let hint = "try again in 12 minutes; `pushes_per_hour_per_app_max` in edge.toml is the limit";
+        assert_eq!(failure.hint.as_deref(), Some(hint));
+        let limit = serde_json::json!({ "name": "pushes_per_hour_per_app_max", "max": 60, "used": 60 });
+        assert_eq!(failure.json()["error"]["limit"], limit);
+        for (hint, expected) in [
+            (Some("make room"), "make room; the edge asks to come again in 61 seconds"),
+            (None, "the edge asks to come again in 61 seconds"),
+        ] {
+            let failure = Failure::new(Code::Busy, "It is busy.");
+            let failure = hint.map_or_else(|| failure.clone(), |hint| failure.clone().hint(hint));
+            assert_eq!(failure.asked_to_wait(Duration::from_secs(61)).hint.as_deref(), Some(expected));
+        }
     }
 
     #[test]

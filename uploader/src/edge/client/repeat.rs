@@ -7,7 +7,6 @@ use devanture_config::problem::Code;
 
 use super::waits::Waits;
 use crate::output::exit::Failure;
-use crate::output::report::counted;
 
 /// Most attempts of a request that may be repeated.
 pub(crate) const QUESTIONS_MAX: u32 = 5;
@@ -77,9 +76,7 @@ where
         match refusal {
             Refusal::Final(failure) => return Err(failure),
             Refusal::Again(failure, Some(wait)) if wait > RETRY_AFTER_MAX => {
-                return Err(
-                    failure.hint(format!("the edge asks to come again in {}", counted(wait.as_secs(), "second")))
-                );
+                return Err(failure.asked_to_wait(wait));
             }
             Refusal::Again(failure, wait) => {
                 let wait = wait.unwrap_or_else(|| jittered(pause, random()));
