@@ -24,6 +24,7 @@ pub use unread::examine_unread;
 use std::path::{Path, PathBuf};
 
 use devanture_config::edge_toml::EdgeFile;
+use devanture_config::text::counted;
 use serde::Serialize;
 
 use crate::server::{self, StartError, check_stored, data_dir};
@@ -113,7 +114,9 @@ async fn stored(file: &EdgeFile, base: &Path, names: Names) -> Vec<Finding> {
     match names {
         Names::Shown => found.into_iter().map(|what| Finding::warn("stored state", what, advice)).collect(),
         Names::Counted if found.is_empty() => Vec::new(),
-        Names::Counted => vec![Finding::warn("stored state", format!("{} sentences about it", found.len()), advice)],
+        Names::Counted => {
+            vec![Finding::warn("stored state", format!("{} about it", counted(found.len(), "sentence")), advice)]
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use devanture_config::api::{NodeCache, NodeList, NodeState, NodeStatus, NodeVersion, Scope};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
 use metrics::histogram;
 use tokio::sync::broadcast::error::RecvError;
@@ -88,7 +89,8 @@ impl NodeService {
         drop(manifest);
         let fetched = switcher.blobs.fetch(request.version, blobs).await?;
         if fetched.objects > 0 {
-            progress(&format!("{} fetched {} files, {} bytes", switcher.node, fetched.objects, fetched.bytes));
+            let files = counted(fetched.objects, "file");
+            progress(&format!("{} fetched {files}, {} bytes", switcher.node, fetched.bytes));
         }
         let (prepared, _) = switcher.prepare(place, request.version).await?;
         let instances = match (request.settings, &request.coming) {

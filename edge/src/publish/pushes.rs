@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use devanture_config::api::{DeployOptions, Source};
 use devanture_config::manifest::halves::Halves;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use parking_lot::Mutex;
 
@@ -109,7 +110,8 @@ impl Pushes {
         let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.touched.elapsed() < self.idle_max);
         if entries.len() >= self.count_max && !make_room(&mut entries, &push.app) {
-            return Err(Problem::new(Code::Busy, format!("The edge is taking {} pushes already.", entries.len()))
+            let detail = format!("The edge is taking {} already.", counted(entries.len(), "push"));
+            return Err(Problem::new(Code::Busy, detail)
                 .hint("try again in a moment; `pushes_max` in edge.toml is the limit")
                 .into());
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use devanture_config::api::InstanceState;
 use devanture_config::site_toml::{ListenOn, Server};
+use devanture_config::text::counted;
 use metrics::histogram;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -408,7 +409,7 @@ impl<'l> Life<'l> {
             (Err(why), _) => {
                 now.bad = now.bad.saturating_add(1);
                 if now.bad >= after.saturating_mul(2) {
-                    now.because = Some(format!("was not well {} times in a row: {why}", now.bad));
+                    now.because = Some(format!("was not well {} in a row: {why}", counted(now.bad, "time")));
                     self.slot.is(InstanceState::Unhealthy, now.because.clone());
                     self.terminate(now, running);
                 } else if is_foreign || now.bad >= after {

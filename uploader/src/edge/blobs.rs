@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use devanture_config::api::{BlobBatchLimits, BlobsStored, DeployBegun};
 use devanture_config::problem::Code;
+use devanture_config::text::counted;
 use devanture_config::{Digest, blob_batch};
 use futures_util::future::Either;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -135,7 +136,8 @@ impl Edge {
             if stored.len() == batch.len() {
                 return Ok(());
             }
-            let message = format!("The edge stored {} of {} blobs, and does not say why.", stored.len(), batch.len());
+            let all = counted(batch.len(), "blob");
+            let message = format!("The edge stored {} of {all}, and does not say why.", stored.len());
             Err(Refusal::Final(Failure::new(Code::Internal, message)))
         };
         client::repeat(self.waits(), client::BLOB_TRIES_MAX, attempt).await.map_err(BlobError::Failed)?;

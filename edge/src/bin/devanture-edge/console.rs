@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use devanture_config::api::ConsoleStatus;
 use devanture_config::edge_toml::EdgeFile;
-use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
+use devanture_config::text::{counted, date_time};
 use devanture_edge::server;
 
 use super::Failure;
@@ -48,9 +48,9 @@ fn line(status: &ConsoleStatus) -> String {
     let Some(installed) = &status.installed else { return "no console is installed".to_owned() };
     let served = if status.served { "served below /console/" } else { "not served: `console` in edge.toml is \"off\"" };
     format!(
-        "{}  {} files, {} bytes  {}  {}  {served}",
+        "{}  {}, {} bytes  {}  {}  {served}",
         installed.version.short(),
-        installed.files,
+        counted(installed.files, "file"),
         installed.bytes,
         date_time(installed.installed_ms),
         escaped(&installed.who)

@@ -24,8 +24,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, RoleRights, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::{ControlGroups, EdgeFile, NodeIdentity};
-use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
+use devanture_config::text::{counted, date_time};
 use devanture_config::{AppName, PlaceName};
 use devanture_edge::containers::run_container;
 use devanture_edge::server::{self, Local, LocalError, StartError};
@@ -85,7 +85,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Pack what helps from afar into one archive, without secrets
     SupportBundle(doctor::SupportArgs),
-    /// Read every stored file while the edge serves, and name the versions that lack some; exits with 1 if any does
+    /// Read every stored file, or a backup, and name the versions that lack some; exits with 1 if any does
     Verify(safekeeping::VerifyArgs),
     /// Make damaged variants and deltas again, and take damaged files from a backup
     Repair(safekeeping::RepairArgs),
@@ -469,7 +469,8 @@ fn token_line(token: &TokenInfo) -> String {
 
 fn account_line(account: &AccountInfo) -> String {
     let place = place(account.app.as_ref(), account.environment.as_ref());
-    format!("{}  {}  {place}  {} logins", account.name, account.scope, account.logins)
+    let logins = counted(account.logins, "login");
+    format!("{}  {}  {place}  {logins}", account.name, account.scope)
 }
 
 fn place(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
