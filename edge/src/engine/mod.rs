@@ -105,6 +105,12 @@ pub trait Service {
     /// Begins to answer a request that [`Service::answer`] did not.
     fn begin(&self, request: http::Request<Inbound>) -> Answering;
 
+    /// Receives that the engine answered a request itself, with this status: it could not be read, or is larger than it may
+    /// be.
+    fn note_refusal(&self, version: http::Version, status: http::StatusCode) {
+        let _ = (version, status);
+    }
+
     /// Takes the interim responses (RFC 9110 §15.2) to the request that is awaited, as they stand on the wire of
     /// HTTP/1.1. `waker` is woken when there are more.
     fn interim(&self, waker: &Waker) -> Option<Vec<u8>> {

@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Version};
 use http_body_util::Empty;
 
 use super::authority::{LastHost, SameHost};
@@ -19,7 +19,7 @@ use super::canary::LastDraw;
 use super::decide::{Seen, decide_together};
 use super::decision::{Decision, Head};
 use super::refused::Refused;
-use super::request_metrics::Measurement;
+use super::request_metrics::{Measurement, log_refusal};
 use super::respond::{self, Ready};
 use super::{Handler, error_page};
 use crate::engine::{Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, stream_body};
@@ -191,6 +191,10 @@ impl Service for EngineService {
                 false => stream_body(body),
             })
         })
+    }
+
+    fn note_refusal(&self, version: Version, status: StatusCode) {
+        log_refusal(&self.handler.access_log, self.peer, (version, status));
     }
 
     fn interim(&self, waker: &Waker) -> Option<Vec<u8>> {

@@ -328,20 +328,39 @@ fn is_beside_version(decision: &Decision) -> bool {
     matches!(decision.inner(), Decision::Refuse(refusal) if matches!(refusal.refused, Refused::AppBusy | Refused::Paused))
 }
 
+/// Logs a request that was refused before anything of it was known but where it came from.
+pub(super) fn log_refusal(log: &AccessLog, client: IpAddr, (version, status): (http::Version, StatusCode)) {
+    if log.is_on() {
+        log.write(Box::new(LogLine { status: status.as_u16(), ..unread(log, client, version) }));
+    }
+}
+
 /// Fields of the log that are known before the answer.
 fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
     LogLine {
-        at_ms: telemetry::now_ms(),
-        client: log.address(client),
-        protocol: protocol(request.version).to_owned(),
         host: authority(request).unwrap_or_default().to_owned(),
         method: request.method.to_string(),
         target: log.target(&target(request)).to_owned(),
+        referer: field_text(request.fields, &REFERER).map(|from| log.target(&from).to_owned()),
+        user_agent: field_text(request.fields, &USER_AGENT),
+        ..unread(log, client, request.version)
+    }
+}
+
+/// A line of a request of which nothing was read.
+fn unread(log: &AccessLog, client: IpAddr, version: http::Version) -> LogLine {
+    LogLine {
+        at_ms: telemetry::now_ms(),
+        client: log.address(client),
+        protocol: protocol(version).to_owned(),
+        host: String::new(),
+        method: String::new(),
+        target: String::new(),
         status: 0,
         bytes: 0,
         us: 0,
-        referer: field_text(request.fields, &REFERER).map(|from| log.target(&from).to_owned()),
-        user_agent: field_text(request.fields, &USER_AGENT),
+        referer: None,
+        user_agent: None,
         app: None,
         environment: None,
         version: None,

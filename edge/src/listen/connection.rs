@@ -2,6 +2,7 @@
 //! does. This drives hyper, writes what it collected, and ends it when a limit is over or the edge drains; the engine
 //! is driven by [`super::engine`].
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -94,7 +95,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
         shared.http1.increment(1);
         let begun = Begun::new(Watch::new(Arc::clone(&shared.limits.times), true));
         activity.count_unsent(shared.limits.sizes.response_bytes, true);
-        return Box::pin(http1(&shared, io, peer, Driver { pulse, activity }, begun)).await;
+        return Box::pin(http1(&shared, io, peer, Driver::new(pulse, activity), begun)).await;
     };
     let Some((stream, peer)) = Box::pin(shake(&shared, tls, handshake, io, peer)).await else { return };
     let peer = Arc::new(peer);
@@ -106,7 +107,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
     }
     let Some((service, lane)) = shared.service.on_engine(&peer) else {
         activity.count_unsent(shared.limits.sizes.response_bytes, !is_http2);
-        let driver = Driver { pulse, activity };
+        let driver = Driver::new(pulse, activity);
         if is_http2 {
             return Box::pin(http2(&shared, stream, peer, driver)).await;
         }
@@ -129,7 +130,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
             activity.count_unsent(shared.limits.sizes.response_bytes, true);
             let begun = Begun { watch: drive.watch, finishes: drive.finishes };
             let stream = Rewind::new(drive.stream, bytes);
-            Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), Driver { pulse, activity }, begun)).await;
+            Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), Driver::new(pulse, activity), begun)).await;
         }
         end => Box::pin(close(end, drive, &shared.limits, pulse)).await,
     }
@@ -202,7 +203,8 @@ where
     peer.interim = Some(Arc::clone(&interim));
     let io = Beside::new(io, interim);
     let Sizes { header_bytes, header_fields, target_bytes, requests, .. } = shared.limits.sizes;
-    let of = Requests { shared: Rc::clone(shared), peer: Arc::new(peer), activity: Rc::clone(&driver.activity) };
+    let peer = Arc::new(peer);
+    let of = Requests { shared: Rc::clone(shared), peer: Arc::clone(&peer), activity: Rc::clone(&driver.activity) };
     let service = service_fn(move |request| answer(&of, request));
     let mut builder = http1::Builder::new();
     // The clocks are those of `watch`. A pipelined answer is not held back for the next (`pipeline_flush`): hyper would
@@ -223,6 +225,9 @@ where
         ended
     };
     drop(ending);
+    if let Some(status) = driver.refused.get() {
+        shared.service.note_refusal(&peer, Version::HTTP_11, status);
+    }
     if ended == Ended::Http {
         driver.pulse.linger(shared.limits.linger()).await;
     }
@@ -282,7 +287,10 @@ fn answer<S: Answers>(
     let response = match request_validation::refusal(&request, &of.shared.limits.sizes) {
         // Boxed, since hyper moves it several times before it polls it, and a request's whole state is some kilobytes.
         None => Ok(Box::pin(of.shared.service.call(request, Arc::clone(&of.peer)))),
-        Some(refusal) => Err(refusal),
+        Some(refusal) => {
+            of.shared.service.note_refusal(&of.peer, request.version(), refusal.status());
+            Err(refusal)
+        }
     };
     // HTTP/2 says so beside its answers.
     let is_last = request_is_http1 && of.activity.requests() >= of.shared.limits.sizes.requests;
@@ -318,9 +326,24 @@ enum Ended {
 struct Driver {
     pulse: Arc<IoActivity>,
     activity: Rc<Activity>,
+    /// With what the library answered a head that it cannot read, after which it ends the connection.
+    refused: Cell<Option<StatusCode>>,
+}
+
+/// With what the library answered where it ends with this error, if it did.
+fn status_of(error: &hyper::Error) -> Option<StatusCode> {
+    match (error.is_parse_too_large(), error.is_parse()) {
+        (true, _) => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (false, true) => Some(StatusCode::BAD_REQUEST),
+        (false, false) => None,
+    }
 }
 
 impl Driver {
+    const fn new(pulse: Arc<IoActivity>, activity: Rc<Activity>) -> Self {
+        Self { pulse, activity, refused: Cell::new(None) }
+    }
+
     /// Polls `connection` to its end, `flush`es after each of its turns, and keeps the clocks.
     async fn drive<C>(
         &self,
@@ -345,6 +368,7 @@ impl Driver {
             loop {
                 if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                     if let Err(error) = result {
+                        self.refused.set(status_of(&error));
                         debug!(%error, "a connection ended with an error");
                     }
                     return Poll::Ready(Ended::Http);

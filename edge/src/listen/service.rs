@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::serve::Peer;
@@ -25,6 +25,13 @@ pub trait Answers: 'static {
 
     /// Answers a request that the library read.
     fn call(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Self::Future;
+
+    /// Receives that a request was answered with this status before it could be one for [`Answers::call`].
+    fn note_refusal(&self, peer: &Arc<Peer>, version: Version, status: StatusCode) {
+        if let Some((service, _)) = self.on_engine(peer) {
+            engine::Service::note_refusal(&service, version, status);
+        }
+    }
 }
 
 impl<S, F, B> Answers for S

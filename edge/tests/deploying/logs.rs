@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{Files, Got, RunningEdge, edge, eventually, got};
+use crate::wire::{HOST, Protocol, ask, connect, protocols, read_answers, write};
 
 const SITE: Files<'_> = &[("index.html", b"hi"), ("a.html", b"a")];
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -251,5 +252,43 @@ async fn a_stream_ends_with_the_token_that_opened_it() {
     assert!(got(edge.api(Method::DELETE, &format!("/v1/tokens/{}", made.id))).await.status.is_success());
     edge.get("shop.localhost", "/").await;
     assert_eq!(tail.next().await, None, "what comes after the revocation is not told");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_head_is_refused_has_a_line_with_its_status_and_address() {
+    let setup = edge().with_log("[access_log]\nto = \"access.log\"\n").with_app("shop", SITE);
+    let edge = setup.start().await;
+    let mut expected = Vec::new();
+    for protocol in protocols(&edge) {
+        let many = (0..500).fold(ask("/"), |ask, _| ask.with("x-many", "1"));
+        assert_eq!(many.send(&edge, protocol).await.status, 431, "{protocol:?}");
+        let name = match protocol {
+            Protocol::Http1 => "http/1.1",
+            Protocol::Http2 => "h2",
+            Protocol::Http3 => "h3",
+        };
+        expected.push((name.to_owned(), 431));
+    }
+    let mut stream = connect(&edge, HOST, "http/1.1").await;
+    write(&mut stream, b"GET / HTTP/1.1\r\nhost: shop.localhost\r\nno field\r\n\r\n").await;
+    let (answers, _) = read_answers(&mut stream, &[false]).await;
+    assert_eq!(answers[0].status, 400);
+    expected.push(("http/1.1".to_owned(), 400));
+    let file = edge.data_dir().parent().unwrap().join("access.log");
+    let lines = || -> Vec<LogLine> {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    eventually("all are logged", async || lines().len() >= expected.len()).await;
+    let lines = lines();
+    let mut found: Vec<_> = lines.iter().map(|line| (line.protocol.clone(), line.status)).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "each once");
+    for line in lines {
+        assert_eq!(line.client.map(|client| client.to_string()).as_deref(), Some("127.0.0.1"), "{line:?}");
+        assert!(line.target.is_empty() && line.method.is_empty() && line.app.is_none(), "{line:?}");
+    }
     edge.stop().await;
 }

@@ -93,6 +93,7 @@ impl<S: Service> Connection<S> {
 
     /// Answers with a status of our own.
     fn say(&mut self, id: u32, is_whole: bool, status: StatusCode) {
+        self.service.note_refusal(Version::HTTP_2, status);
         if is_whole {
             return self.ready.push(Ready { id, opened: 0, content: Content::Status(status) });
         }

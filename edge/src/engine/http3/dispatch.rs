@@ -101,6 +101,7 @@ impl<S: Service> Connection<S> {
 
     /// Answers with a status of our own.
     fn say(&mut self, id: u64, status: StatusCode) {
+        self.service.note_refusal(Version::HTTP_3, status);
         self.streams.add(Stream::new(id, Response::of_status(status)));
     }
 

@@ -19,9 +19,9 @@ pub(super) fn combined(line: &LogLine) -> String {
     let month = MONTHS.get(usize::from(u8::from(at.month())).saturating_sub(1)).copied().unwrap_or_default();
     let (year, day, hour, minute, second) = (at.year(), at.day(), at.hour(), at.minute(), at.second());
     write!(text, " - - [{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000] \"").ok();
-    escape(&mut text, &line.method);
+    escape(&mut text, or_dash(&line.method));
     text.push(' ');
-    escape(&mut text, &line.target);
+    escape(&mut text, or_dash(&line.target));
     text.push(' ');
     text.push_str(match line.protocol.as_str() {
         "h3" => "HTTP/3.0",
@@ -35,6 +35,11 @@ pub(super) fn combined(line: &LogLine) -> String {
     escape(&mut text, line.user_agent.as_deref().unwrap_or("-"));
     text.push('"');
     text
+}
+
+/// What stands for a part of a request that could not be read.
+const fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 /// As nginx escapes by default: quotes, backslashes and what is not printable ASCII, byte by byte as `\xXX`. So a client
