@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -328,6 +329,30 @@ async fn law_2_no_kill_of_a_process_that_takes_over_loses_what_was_pushed() {
     edge.push("shop", site("the last").path());
     let history = edge.json("shop", &["history", "--limit", "1000"]);
     assert_eq!(history["deploys"].as_array().unwrap().len(), rounds(KILLS) + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_starts_while_another_one_takes_over_learns_that_and_ends() {
+    let mut edge = edge().start();
+    edge.push("shop", site("page 1").path());
+    // This process takes over, and does not go on.
+    let mut stream = UnixStream::connect(edge.data_dir.join("takeover.sock")).unwrap();
+    let begin = json!({ "begin": { "protocol": 2, "pid": std::process::id() } }).to_string();
+    stream.write_all(&u32::try_from(begin.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(begin.as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
+    for _ in 0..2 {
+        let ran = Ran::of(edge.beside(&["--config", "edge.toml"]).wait_with_output().unwrap());
+        assert_eq!(ran.code, Some(2), "{ran:#?}");
+        let expected = format!("another edge, process {}, is taking over from it", std::process::id());
+        assert!(ran.stderr.contains(&expected) && ran.stderr.contains("then try again"), "{ran:#?}");
+        assert_eq!(page(&edge).await, "page 1");
+    }
+    drop(stream);
+    let pid = edge.upgrade();
+    edge.push("shop", site("page 2").path());
+    assert_eq!(page(&edge).await, "page 2");
+    assert!(std::process::Command::new("kill").arg(pid.to_string()).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

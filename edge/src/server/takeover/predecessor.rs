@@ -1,5 +1,6 @@
 //! The side of the running edge: gives its sockets away, releases the catalog, and knows when to drain.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,6 +35,8 @@ use crate::telemetry::{AccessLog, LogEvent, LogReader};
 const MODE: u32 = 0o600;
 /// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Most new edges that wait for their turn.
+const WAITING_MAX: usize = 8;
 /// Longest wait for the first message of a connection.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// Pauses between the tries to take the catalog back from a process that has just ended …
@@ -79,6 +82,8 @@ struct Giver {
     run_time_max: Duration,
     runner: Option<Runner>,
     served: watch::Sender<bool>,
+    /// The process of the edge that takes over; 0 while none does, or where it is not known.
+    successor: watch::Sender<u32>,
     /// Whether the new edge shows requests of this one to readers of the log.
     shows_lines: AtomicBool,
     /// Requests that the new edge is to show.
@@ -104,6 +109,7 @@ impl Handover {
             run_time_max: parts.run_time_max,
             runner: parts.runner,
             served: sender,
+            successor: watch::Sender::new(0),
             shows_lines: AtomicBool::new(false),
             last_lines: Mutex::new(None),
             has_last_lines: Notify::new(),
@@ -168,14 +174,39 @@ async fn send_all(stream: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> io::Re
     Ok(())
 }
 
+/// Whether a process runs. One that nobody has reaped yet has ended.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Refuses a new edge beside the one that takes over.
+async fn refuse_beside(stream: &mut UnixStream, successor: u32) -> io::Result<()> {
+    let _first: Request = wire::receive(stream).await?;
+    let reason = format!(
+        "another edge, process {successor}, is taking over from it: wait until that one serves, then try again"
+    );
+    tracing::warn!(successor, "a new edge was refused, as another one is taking over");
+    stream.write_all(&wire::frame(&Answer::Refused { pid: std::process::id(), reason })?).await
+}
+
 impl Giver {
     async fn listen(self: Arc<Self>, listener: UnixListener) {
+        let mut waiting = VecDeque::new();
         loop {
-            let Ok((mut stream, _)) = listener.accept().await else {
+            let come = match waiting.pop_front() {
+                Some(stream) => Ok(stream),
+                None => listener.accept().await.map(|(stream, _)| stream),
+            };
+            let Ok(mut stream) = come else {
                 sleep(ACCEPT_AGAIN).await;
                 continue;
             };
-            let ended = self.converse(&mut stream).await;
+            self.successor.send_replace(0);
+            let ended = tokio::select! {
+                ended = self.converse(&mut stream) => ended,
+                () = self.refuse_others(&listener, &mut waiting) => return,
+            };
             if *self.served.borrow() {
                 return;
             }
@@ -191,6 +222,24 @@ impl Giver {
             self.publisher.ledger().refuse_changes(false);
             self.publisher.environments().resume_schedules();
             self.publisher.webhooks().resume();
+        }
+    }
+
+    /// Refuses edges that come while another one takes over, which they would wait for and then lose. Those that come when
+    /// that one has ended have their turn. Never ends.
+    async fn refuse_others(&self, listener: &UnixListener, waiting: &mut VecDeque<UnixStream>) {
+        let mut successor = self.successor.subscribe();
+        loop {
+            let begun = successor.wait_for(|pid| *pid != 0).await.map(|pid| *pid);
+            let Ok(pid) = begun else { return std::future::pending().await };
+            match listener.accept().await {
+                Ok((mut stream, _)) if is_alive(pid) => {
+                    drop(timeout(BEGIN_TIME_MAX, refuse_beside(&mut stream, pid)).await);
+                }
+                Ok((stream, _)) if waiting.len() < WAITING_MAX => waiting.push_back(stream),
+                Ok(_) => {}
+                Err(_) => sleep(ACCEPT_AGAIN).await,
+            }
         }
     }
 
@@ -218,6 +267,9 @@ impl Giver {
             return stream.write_all(&wire::frame(&answer)?).await;
         }
         tracing::info!(pid, "a new edge takes over");
+        // As this process sees it, which may be in another container.
+        let seen = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
+        self.successor.send_replace(seen.unwrap_or_default());
         self.give_sockets(stream, takes_http3).await?;
         let Request::Release = wire::receive(stream).await? else { return Err(io::ErrorKind::InvalidData.into()) };
         if let Some(runner) = &self.runner
