@@ -326,3 +326,26 @@ async fn a_check_finds_what_a_start_would_fail_by() {
     assert!(check(&file, base).is_empty());
     assert!(!base.join("data/format").exists(), "a check writes nothing");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_catalog_is_one_sentence_without_the_text_of_a_panic() {
+    const PAGE_BYTES: usize = 4_096;
+    let edge = edge().in_a_process().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let (folder, _file) = edge.stopped().await;
+    let catalog = folder.path().join("data/catalog.redb");
+    let written = std::fs::read(&catalog).unwrap();
+    let mut refused = 0;
+    let pages = written.chunks(PAGE_BYTES).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+    for (page, _) in pages {
+        let mut bytes = written.clone();
+        bytes[page * PAGE_BYTES..][..PAGE_BYTES].fill(0xff);
+        std::fs::write(&catalog, bytes).unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
+        let list = command.args(["token", "list", "--config", "edge.toml"]).current_dir(folder.path());
+        let output = list.output().await.unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!text.contains("panicked"), "page {page}: {text}");
+        refused += usize::from(text.contains("catalog.redb") && output.status.code() != Some(0));
+    }
+    assert!(refused > 0);
+}

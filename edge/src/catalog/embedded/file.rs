@@ -11,6 +11,7 @@ use redb::{
 };
 
 use super::header::Header;
+use super::panics::quietly;
 use super::storage::{Seal, SealedFile};
 use crate::catalog::{Change, Check, Commit, Error, Record, Revision};
 use crate::durable::{self, FILE_MODE};
@@ -83,7 +84,7 @@ pub(super) fn durable_error(error: &durable::Error) -> Error {
 /// Those of `work`, and [`Error::Damaged`] in place of such a panic.
 pub(super) fn whole<T>(path: &Path, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let damaged = |_panic| Err(Error::Damaged { path: path.display().to_string() });
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)
+    quietly(|| catch_unwind(AssertUnwindSafe(work))).unwrap_or_else(damaged)
 }
 
 impl CatalogFile {

@@ -9,6 +9,7 @@ mod file;
 mod handover;
 mod header;
 mod mirror;
+mod panics;
 mod reserve;
 mod storage;
 #[cfg(test)]
