@@ -76,7 +76,7 @@ impl Admin {
 
     pub(super) async fn tokens(&self, call: Call) -> Answer {
         let Call { actor, request, .. } = call;
-        let (app, limit) = (app_of(request.uri())?, body::number(request.uri(), "limit", TOKENS_PAGE)?);
+        let (app, limit) = (app_of(request.uri())?, body::limit(request.uri(), TOKENS_PAGE)?);
         let after = body::parameter(request.uri(), "after");
         let list = self.credentials.tokens(&actor, app.as_ref(), limit, after.as_deref()).await?;
         Ok(answer::json(StatusCode::OK, &list))
@@ -107,7 +107,7 @@ impl Admin {
 
     pub(super) async fn audit_log(&self, call: Call) -> Answer {
         let Call { actor, request, .. } = call;
-        let (app, limit) = (app_of(request.uri())?, body::number(request.uri(), "limit", AUDIT_PAGE)?);
+        let (app, limit) = (app_of(request.uri())?, body::limit(request.uri(), AUDIT_PAGE)?);
         let before = body::parameter(request.uri(), "before");
         let log = self.publisher.ledger().audit().page(&actor, app.as_ref(), limit, before.as_deref()).await?;
         Ok(answer::json(StatusCode::OK, &log))

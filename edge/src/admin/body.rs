@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::content_digest::ContentDigest;
 use super::state::Admin;
 use crate::access::Credentials;
-use crate::ledger::{Actor, Error, Page, Share, Shares};
+use crate::ledger::{Actor, Error, Page, Share, Shares, none_wanted};
 use crate::publish::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
 
 /// Longest time that a body that nobody reads any more is still received …
@@ -310,6 +310,14 @@ pub(super) fn number(uri: &Uri, name: &str, default: usize) -> Result<usize, Err
     let Some(text) = parameter(uri, name) else { return Ok(default) };
     text.parse()
         .map_err(|_reason| Problem::new(Code::BadRequest, format!("`{name}` must be a number, not `{text}`.")).into())
+}
+
+/// How many entries are wanted, or `default` where the query says nothing.
+pub(super) fn limit(uri: &Uri, default: usize) -> Result<usize, Error> {
+    match number(uri, "limit", default)? {
+        0 => Err(none_wanted()),
+        limit => Ok(limit),
+    }
 }
 
 /// A pair of the query, `name=value` or `name`, decoded.

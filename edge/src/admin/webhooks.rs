@@ -19,7 +19,7 @@ impl Admin {
 
     pub(super) async fn webhook(&self, call: Call) -> Answer {
         let (app, name) = (call.path.app()?, call.path.webhook()?);
-        let limit = body::number(call.uri(), "limit", DELIVERIES_DEFAULT)?.clamp(1, DELIVERIES_MAX);
+        let limit = body::limit(call.uri(), DELIVERIES_DEFAULT)?.min(DELIVERIES_MAX);
         Ok(answer::json(StatusCode::OK, &self.publisher.webhooks().show(&app, &name, limit).await?))
     }
 

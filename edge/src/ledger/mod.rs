@@ -64,6 +64,7 @@ pub(crate) use leases::{Closed, Lease, Leases};
 pub(crate) use live_log::Moves;
 pub(crate) use manifests::{HeldManifest, ManifestTurn, stored_manifest};
 pub use members::{Duty, Member, Members};
+pub(crate) use page::none_wanted;
 pub use page::{PAGE_MAX, Page};
 pub(crate) use places::{check_there, nothing_live};
 pub(crate) use rollback::Earlier;

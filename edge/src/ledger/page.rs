@@ -20,6 +20,11 @@ pub struct Page {
     pub cursor: &'static str,
 }
 
+/// The problem of a page of nothing.
+pub(crate) fn none_wanted() -> Error {
+    Problem::new(Code::BadRequest, "`limit` must be at least 1.").into()
+}
+
 impl Page {
     /// Reads what a query says, where it says it; `limit` entries else.
     ///
@@ -38,7 +43,10 @@ impl Page {
             })?,
             None => limit_default,
         };
-        let page = Self { limit: limit.clamp(1, PAGE_MAX), after, cursor };
+        if limit == 0 {
+            return Err(none_wanted());
+        }
+        let page = Self { limit: limit.min(PAGE_MAX), after, cursor };
         match &page.after {
             Some(after) if after.is_empty() || after.len() > CURSOR_BYTES_MAX => Err(page.bad_cursor()),
             _ => Ok(page),
@@ -79,7 +87,7 @@ mod tests {
         for (limit, after) in [(Some("x"), None), (Some("-1"), None), (Some(""), None), (None, Some(String::new()))] {
             assert_eq!(Page::read(limit, after, "after", 5).unwrap_err().0.code, Code::BadRequest);
         }
-        assert_eq!(Page::read(Some("0"), None, "after", 5).unwrap().limit, 1);
+        assert!(Page::read(Some("0"), None, "after", 5).is_err());
         assert_eq!(Page::read(Some("9999999"), None, "after", 5).unwrap().limit, PAGE_MAX);
         assert_eq!(Page::read(None, None, "after", 5).unwrap().limit, 5);
     }

@@ -104,7 +104,7 @@ async fn pages_and_a_search_find_each_app_once() {
     assert_eq!((names(&page), page.next.as_deref()), (vec!["shop"], Some("shop")));
     assert_eq!(names(&apps(&edge, "?search=shop&limit=1&after=shop").await), ["shop-next"]);
     assert_eq!(names(&apps(&edge, "?search=nothing-of-this").await), [""; 0]);
-    for query in ["?after=-", "?after=", "?limit=x", "?search=*", "?page=2"] {
+    for query in ["?after=-", "?after=", "?limit=x", "?limit=0", "?search=*", "?page=2"] {
         let answer = got(edge.api(Method::GET, &format!("/v1/apps{query}"))).await;
         assert_eq!(answer.code(), Code::BadRequest, "{query}");
     }
