@@ -6,9 +6,10 @@ use devanture_config::text::counted;
 use super::suggest;
 use crate::context::Context;
 use crate::output::exit::Failure;
+use crate::output::node_lines;
 use crate::output::progress::Style;
+use crate::output::status_lines::status_lines;
 use crate::output::terminal::escaped;
-use crate::output::{node_lines, report};
 
 /// The line of a backend that does not run, with what to do.
 const RUNNER_OFF: &str =
@@ -40,7 +41,7 @@ fn signed_text(style: Style, signed: &Signed) -> String {
 }
 
 fn lines(style: Style, status: &Status) -> Vec<String> {
-    let mut lines = report::status_lines(style, status);
+    let mut lines = status_lines(style, status);
     if status.runner_off {
         lines.push(style.line("backend", &style.bad(RUNNER_OFF)));
     }

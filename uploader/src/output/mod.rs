@@ -7,5 +7,6 @@ pub(crate) mod node_lines;
 pub(crate) mod progress;
 pub(crate) mod prompt;
 pub(crate) mod report;
+pub(crate) mod status_lines;
 pub(crate) mod step_output;
 pub(crate) mod terminal;
