@@ -1,7 +1,7 @@
 //! The way of a bundle in one request: bytes in, files stored, a manifest made, and from there on any other push.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -341,6 +341,7 @@ impl Publisher {
             begun: target.begun,
             revision: self.revision(),
             missing,
+            named: OnceLock::new(),
             received: Mutex::new(Received { blobs, bytes }),
             memory,
             _lease: lease,

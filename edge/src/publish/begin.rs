@@ -1,7 +1,7 @@
 //! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use devanture_config::api::{DeployBegun, DeployPrediction, Scope};
 use devanture_config::problem::{Code, Problem};
@@ -76,6 +76,7 @@ impl Publisher {
             begun,
             revision: self.revision(),
             missing,
+            named: OnceLock::new(),
             received: parking_lot::Mutex::new(Received::default()),
             memory,
             _lease: lease,
@@ -185,8 +186,7 @@ impl Publisher {
         let push = self.uploads.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
         push.check_owner(actor)?;
-        let named = || push.manifest.blobs().find(|(named, _)| *named == digest).map(|(_, size)| size);
-        let Some(size) = push.missing.get(&digest).copied().or_else(named) else {
+        let Some(size) = push.size_of(&digest) else {
             let detail = format!("The manifest of this push does not name the blob {digest}.");
             return Err(Problem::new(Code::BadRequest, detail).into());
         };

@@ -1,6 +1,6 @@
 //! Many small blobs of a push in one request: each is checked as it comes in, all are stored together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,8 +20,6 @@ pub struct BlobBatch {
     push: Arc<Push>,
     reader: Reader,
     limits: BlobBatchLimits,
-    /// The sizes of all blobs that the manifest names, once one came that was not missing.
-    named: Option<HashMap<Digest, u64>>,
     blobs: BTreeMap<Digest, Bytes>,
     /// The order in which they came.
     order: Vec<Digest>,
@@ -58,7 +56,6 @@ impl Publisher {
             push,
             reader: Reader::new(limits.bytes_max),
             limits,
-            named: None,
             blobs: BTreeMap::new(),
             order: Vec::new(),
             bytes: 0,
@@ -92,7 +89,7 @@ impl BlobBatch {
 
     fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let Some(size) = self.size_of(&digest) else {
+        let Some(size) = self.push.size_of(&digest) else {
             let detail = format!("The manifest of this push does not name the blob {digest}.");
             return Err(Problem::new(Code::BadRequest, detail).into());
         };
@@ -119,13 +116,6 @@ impl BlobBatch {
         self.blobs.insert(digest, bytes);
         self.order.push(digest);
         Ok(())
-    }
-
-    /// The length that the manifest gives for a blob.
-    fn size_of(&mut self, digest: &Digest) -> Option<u64> {
-        let Self { push, named, .. } = self;
-        let missing = push.missing.get(digest).copied();
-        missing.or_else(|| named.get_or_insert_with(|| push.manifest.blobs().collect()).get(digest).copied())
     }
 
     /// Stores what came, and returns its names in the order in which it came.

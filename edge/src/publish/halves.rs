@@ -2,7 +2,7 @@
 //! meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use devanture_config::api::{DeployOptions, Scope};
 use devanture_config::manifest::FILES_MEMORY_FACTOR;
@@ -195,6 +195,7 @@ impl Publisher {
             begun: push.begun,
             revision: push.revision,
             missing: push.missing.clone(),
+            named: OnceLock::new(),
             received: Mutex::new(received),
             memory,
         })))

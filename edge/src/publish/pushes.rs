@@ -4,7 +4,7 @@
 //! hashes, and what it had sent is written down (`sent.rs`), so that the next push of the app goes on from there.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{DeployOptions, Source};
@@ -37,6 +37,8 @@ pub(crate) struct Push {
     pub(crate) revision: Revision,
     /// What the app had not sent before, with its length.
     pub(crate) missing: HashMap<Digest, u64>,
+    /// All that the manifest names, with its length, once a blob came that was not missing: one list for all requests.
+    pub(crate) named: OnceLock<HashMap<Digest, u64>>,
     pub(crate) received: Mutex<Received>,
     /// What the manifest and the lists of its blobs take.
     pub(crate) memory: Hold,
@@ -51,6 +53,12 @@ impl Push {
             Some(joined) => Some(joined.half.into()),
             None => Halves::of(&self.manifest),
         }
+    }
+
+    /// The length that the manifest gives for a blob; `None` where it does not name it.
+    pub(super) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        let named = || self.named.get_or_init(|| self.manifest.blobs().collect()).get(digest);
+        self.missing.get(digest).or_else(named).copied()
     }
 
     /// The version that gave the other half.
@@ -230,6 +238,8 @@ fn make_room(entries: &mut HashMap<String, Entry>, app: &AppName) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use devanture_config::manifest::FileEntry;
+
     use super::*;
     use crate::ledger::Leases;
     use crate::publish::manifest_memory::ManifestMemory;
@@ -241,7 +251,7 @@ mod tests {
     async fn holding(app: &str, id: &str, memory: &Arc<ManifestMemory>, bytes: u64) -> Push {
         let mut memory = memory.hold(&app.parse().unwrap());
         memory.grow(bytes).unwrap();
-        let file = devanture_config::manifest::FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
+        let file = FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
         let manifest = Arc::new(Manifest::of_files([("a".parse().unwrap(), file)].into()));
         Push {
             id: id.to_owned(),
@@ -257,9 +267,23 @@ mod tests {
             begun: 0,
             revision: 0,
             missing: HashMap::new(),
+            named: OnceLock::new(),
             received: Mutex::default(),
             memory,
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_manifest_names_is_listed_when_a_blob_comes_that_was_not_missing() {
+        let (page, style, other) = (Digest::of(b"page"), Digest::of(b"style"), Digest::of(b"other"));
+        let file = |hash, size| FileEntry { hash, size, media_type: None };
+        let files = [("index.html", file(page, 4)), ("all.css", file(style, 5))];
+        let files = files.map(|(path, file)| (path.parse().unwrap(), file)).into();
+        let manifest = Arc::new(Manifest::of_files(files));
+        let push = Push { manifest, missing: [(page, 4)].into(), ..push("shop", "1").await };
+        assert_eq!((push.size_of(&page), push.named.get()), (Some(4), None));
+        assert_eq!((push.size_of(&style), push.size_of(&other)), (Some(5), None));
+        assert_eq!(push.named.get().map(HashMap::len), Some(2));
     }
 
     /// Law 11.
