@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use devanture_config::api::{DeployOptions, Source};
+use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
 use devanture_config::{Digest, Manifest};
+use serde_json::{Value, json};
 
-use super::collections::world::{name, world_with};
+use super::collections::world::{name, world, world_with};
 use crate::ledger::Error;
 use crate::publish::admission::{SOURCE_CHARACTERS_MAX, check_cases, check_options, check_reason, check_source};
 
@@ -85,4 +86,56 @@ fn paths_that_differ_in_their_case_alone_pass_with_warnings_alone() {
     let allowed = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
     assert_eq!(code(check_cases(&manifest, &DeployOptions::default())), Err(Code::CaseCollision));
     assert_eq!(code(check_cases(&manifest, &allowed)), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_is_checked_by_itself_before_anything_is_done_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let check = |manifest: Manifest, source: Value, options: Value| {
+        let (source, options) = (serde_json::from_value(source).unwrap(), serde_json::from_value(options).unwrap());
+        let memory = world.publisher.uploads.manifest_memory.hold(&name(0));
+        let checked = world.publisher.checked(BeginDeploy { manifest, source, options }, memory);
+        code(checked.map(drop))
+    };
+    let one = || manifest(&[("a", 1)]);
+    let cases = || manifest(&[("a", 1), ("A", 1)]);
+    assert_eq!(check(one(), json!({}), json!({ "watch_s": 1, "if_live": "4f2a91" })), Ok(()));
+    // The other half gives it its files.
+    assert_eq!(check(manifest(&[]), json!({}), json!({ "only": "backend", "with": "4f2a91" })), Ok(()));
+    for (manifest, source, options, expected) in [
+        (one(), json!({ "branch": "one\ntwo" }), json!({}), Code::BadRequest),
+        (one(), json!({}), json!({ "if_live": "zzz" }), Code::BadRequest),
+        (one(), json!({}), json!({ "watch_s": 0 }), Code::BadRequest),
+        (one(), json!({}), json!({ "with": "4f2a91" }), Code::BadRequest),
+        (manifest(&[]), json!({}), json!({}), Code::EmptyBundle),
+        (cases(), json!({}), json!({}), Code::CaseCollision),
+    ] {
+        assert_eq!(check(manifest, source.clone(), options.clone()), Err(expected), "{source} {options}");
+    }
+}
+
+/// Law 11.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_for_which_there_is_no_memory_is_refused_as_such_however_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world_with(folder.path(), 9, Limits { manifest_memory_bytes_max: 100, ..Limits::default() }).await;
+    let begin = |count: usize| {
+        let names: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+        let files: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        serde_json::to_vec(&json!({ "manifest": manifest(&files) })).unwrap()
+    };
+    let read = async |pieces: &[&[u8]]| {
+        let mut intake = world.publisher.manifest_intake(&name(0), |_begin| {});
+        for piece in pieces {
+            intake.write(piece.to_vec().into()).await?;
+        }
+        intake.end().await.map(drop)
+    };
+    let whole = begin(1);
+    assert_eq!(code(read(&[&whole]).await), Err(Code::Busy));
+    // A large one is read as it comes, on another thread.
+    let large = begin(2_000);
+    assert_eq!(code(read(&[&large[..100_000], &large[100_000..]]).await), Err(Code::Busy));
+    assert_eq!(world.publisher.uploads.manifest_memory.bytes().0, 0);
 }

@@ -100,6 +100,10 @@ async fn an_archive_has_the_limits_of_its_app() {
         assert_eq!(world.versions(&name(0)).await, [manifest(&first.iter().copied().collect()).id()]);
     }
     let folder = tempfile::tempdir().unwrap();
+    let world = world_with(folder.path(), 9, Limits { manifest_memory_bytes_max: 10, ..Limits::default() }).await;
+    let refused = push(&world, &Actor::local(), "prod", archive(&[1]), json!({})).await;
+    assert_eq!(refused.err(), Some(Code::Busy), "its manifest takes memory as any other");
+    let folder = tempfile::tempdir().unwrap();
     let limits = Limits { environments_max: 1, bundle_files_max: 2, bundle_bytes_max: each, ..Limits::default() };
     let world = world_with(folder.path(), 9, limits).await;
     push(&world, &Actor::local(), "prod", archive(&[1]), json!({})).await.unwrap();

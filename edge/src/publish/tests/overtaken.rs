@@ -18,6 +18,7 @@ use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Condition, Error};
 use crate::publish::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
 use crate::publish::swap::Running;
+use crate::telemetry::now_ms;
 
 /// A version that is live, one that was before, and one that never was.
 struct Stored {
@@ -401,10 +402,43 @@ async fn an_app_is_not_deleted_past_the_first_switch_of_an_environment() {
 async fn a_switch_is_no_earlier_than_the_one_before_also_where_the_clock_was_set_back() {
     let stored = stored().await;
     let pointer = stored.pointer().await;
-    let later = pointer.switched_ms + 3_600_000;
+    let later = now_ms() + 3_600_000;
     let ahead = LivePointer { switched_ms: later, ..pointer };
     let changes = vec![put(stored.live_key(), &ahead)];
     stored.world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
     assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
     assert!(stored.pointer().await.switched_ms >= later);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_canary_does_writes_over_nothing_that_went_live_first() {
+    let stored = stored().await;
+    let (place, actor) = ((&stored.app, &stored.prod), Actor::local());
+    let switcher = &stored.world.publisher.switcher;
+    // Just before, this version goes live for all visitors who are not the canary's.
+    let overtake = async |version: VersionId| {
+        let other = LivePointer { version, deploy: "of-another".to_owned(), ..stored.pointer().await };
+        stored.before_the_switch(vec![put(stored.live_key(), &other)]);
+    };
+    let found = async || {
+        stored.world.overtaken.assert_overtaken();
+        let pointer = stored.pointer().await;
+        (pointer.version, pointer.canary.map(|canary| (canary.version, canary.share.percent())))
+    };
+    overtake(stored.other).await;
+    let begins = serde_json::from_value(json!({ "version": stored.before, "share": 5 })).unwrap();
+    switcher.set_canary(&actor, place, begins).await.unwrap();
+    assert_eq!(found().await, (stored.other, Some((stored.before, 5))));
+    overtake(stored.live).await;
+    let grows = serde_json::from_value(json!({ "share": 50 })).unwrap();
+    switcher.set_canary(&actor, place, grows).await.unwrap();
+    assert_eq!(found().await, (stored.live, Some((stored.before, 50))));
+    overtake(stored.other).await;
+    let ends = serde_json::from_value(json!({})).unwrap();
+    switcher.abort_canary(&actor, place, &ends).await.unwrap();
+    assert_eq!(found().await, (stored.other, None));
+    let history = records::history_prefix(&stored.app, &stored.prod);
+    let newest = stored.world.catalog.list(&history, None, true, 3).await.unwrap();
+    let newest = newest.iter().map(|(key, record)| records::read::<HistoryEntry>(key, record).unwrap().deploy.version);
+    assert_eq!(newest.collect::<Vec<_>>(), [stored.before; 3], "each is in the history");
 }
