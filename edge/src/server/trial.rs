@@ -2,7 +2,7 @@
 //! may run, and nothing of it is touched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -91,7 +91,7 @@ async fn stored(data_dir: &Path) -> Result<(Trial, Vec<Lacking>), StartError> {
             records::read::<VersionRecord>(&key, &record)?;
             trial.versions += 1;
             let (Ok(app), Ok(id)) = (app.parse::<AppName>(), name.parse::<VersionId>()) else { continue };
-            let Some(error) = unread(data_dir, id) else { continue };
+            let Err(error) = look(data_dir, &app, id)? else { continue };
             let environments = live.get(&(app.to_string(), id)).cloned().unwrap_or_default();
             if environments.is_empty() {
                 trial.notes.push(format!(
@@ -108,15 +108,24 @@ async fn stored(data_dir: &Path) -> Result<(Trial, Vec<Lacking>), StartError> {
     Ok((trial, lacking))
 }
 
-/// Why the manifest of a version cannot be read.
-fn unread(data_dir: &Path, id: VersionId) -> Option<String> {
+/// Why the manifest of a version is not what was stored, if it is not.
+///
+/// # Errors
+/// Where it is, and this program cannot read it: then it is another format.
+fn look(data_dir: &Path, app: &AppName, id: VersionId) -> Result<Result<(), String>, StartError> {
+    let path = manifest_path(data_dir, id);
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) if VersionId::of(&bytes) == id => bytes,
+        Ok(_) => return Ok(Err("the bytes of its manifest are damaged".to_owned())),
+        Err(error) => return Ok(Err(format!("its manifest cannot be read: {error}"))),
+    };
+    let reason = |error| format!("this program cannot read the manifest of version {} of {app}: {error}", id.short());
+    Manifest::parse(&bytes).map(|_| Ok(())).map_err(|error| StartError::Upgrade { reason: reason(error) })
+}
+
+fn manifest_path(data_dir: &Path, id: VersionId) -> PathBuf {
     let hex = id.to_string();
-    let path = data_dir.join("manifests").join(hex.get(..2)?).join(format!("{hex}.json"));
-    match std::fs::read(path) {
-        Ok(bytes) if VersionId::of(&bytes) != id => Some("the bytes of its manifest are damaged".to_owned()),
-        Ok(bytes) => Manifest::parse(&bytes).err().map(|error| error.to_string()),
-        Err(error) => Some(format!("its manifest cannot be read: {error}")),
-    }
+    data_dir.join("manifests").join(hex.get(..2).unwrap_or_default()).join(format!("{hex}.json"))
 }
 
 /// A copy of a catalog, also of one that an edge has open: a file that did not change while it was copied is what a loss
@@ -143,4 +152,32 @@ fn copy(path: &Path) -> Result<(Arc<dyn Catalog>, TempDir), StartError> {
 
 fn changed(path: &Path) -> std::io::Result<SystemTime> {
     std::fs::metadata(path)?.modified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+    fn a_manifest_of_another_format_is_a_fault_and_a_damaged_or_missing_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let app: AppName = "shop".parse().unwrap();
+        let whole = Manifest::of_files(BTreeMap::new());
+        let write = |id: VersionId, bytes: &[u8]| {
+            let path = manifest_path(folder.path(), id);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        write(whole.id(), &whole.canonical());
+        assert_eq!(look(folder.path(), &app, whole.id()).unwrap(), Ok(()));
+        write(whole.id(), b"{}");
+        assert!(look(folder.path(), &app, whole.id()).unwrap().unwrap_err().contains("damaged"));
+        let other = br#"{"format":"of a later release"}"#;
+        let id = VersionId::of(other);
+        assert!(look(folder.path(), &app, id).unwrap().unwrap_err().contains("cannot be read"));
+        write(id, other);
+        let error = look(folder.path(), &app, id).unwrap_err().to_string();
+        assert!(error.contains("this program cannot read the manifest of version"), "{error}");
+    }
 }

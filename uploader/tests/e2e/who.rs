@@ -147,7 +147,7 @@ async fn an_account_that_is_made_while_the_edge_runs_or_not_pushes_from_its_dote
     assert_eq!(logins(&edge).await, 3, "each command after the first used what was kept");
     let list = beside(&edge, &["account", "list"], "");
     assert_eq!(list.stdout.lines().count(), 3, "{list:#?}");
-    assert!(list.stdout.starts_with("ada  push  every app  1 logins\n"), "{list:#?}");
+    assert!(list.stdout.starts_with("ada  push  every app  1 login\n"), "{list:#?}");
     assert_eq!(beside(&edge, &["account", "delete", "--name", "eve"], "").code, Some(0));
     assert_eq!(eve.run(&edge, &["status", "--json"]).problem(), "bad_login");
     let history = edge.json("shop", &["history"]);
