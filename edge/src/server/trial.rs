@@ -156,6 +156,9 @@ fn changed(path: &Path) -> std::io::Result<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use devanture_config::Digest;
+    use devanture_config::manifest::FileEntry;
+
     use super::*;
 
     #[test]
@@ -163,7 +166,8 @@ mod tests {
     fn a_manifest_of_another_format_is_a_fault_and_a_damaged_or_missing_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let app: AppName = "shop".parse().unwrap();
-        let whole = Manifest::of_files(BTreeMap::new());
+        let page = FileEntry { hash: Digest::of(b"page"), size: 4, media_type: None };
+        let whole = Manifest::of_files(BTreeMap::from([("index.html".parse().unwrap(), page)]));
         let write = |id: VersionId, bytes: &[u8]| {
             let path = manifest_path(folder.path(), id);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
