@@ -89,7 +89,10 @@ impl Version {
     /// Whether the bytes of a file are at hand: in memory, or on the disk as they were when it was opened, all of which
     /// are read for it. `None` of a path that is none of its files. Blocks on the disk.
     pub(crate) fn has_whole(&self, path: &str) -> Option<bool> {
-        let file = self.files.iter().find(|file| *file.path == *path)?;
+        let is_it = |file: &&ServedFile| *file.path == *path;
+        let found = self.indexes.paths.exact(path).and_then(|number| self.file(number)).filter(is_it);
+        // No path of visitors leads to some.
+        let file = found.or_else(|| self.files.iter().find(is_it))?;
         let Some(identity) = file.representations.first() else { return Some(false) };
         let Source::Stored(file, begin) = &identity.bytes else { return Some(true) };
         let mut at = *begin;
