@@ -30,7 +30,7 @@ fn damage_line(damaged: &DamagedPlace) -> String {
     let what = match (error, files.first()) {
         (Some(_), _) if *in_memory => "is served from memory, and cannot be loaded again".to_owned(),
         (None, _) if *in_memory => {
-            format!("serves {} of its files from memory alone: they are damaged or missing on the disk", files.len())
+            format!("serves {} of its files from memory alone: damaged or missing on the disk", files.len())
         }
         (Some(_), Some(rules)) => format!("cannot be loaded: its rule file {rules} is damaged or missing"),
         (Some(_), None) => "cannot be loaded".to_owned(),

@@ -203,8 +203,10 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
     let in_bucket = report.bucket.iter().flat_map(damage_lines);
     lines.extend(in_bucket.map(|line| format!("{line}; in the bucket, and whole on this node")));
     if report.derived > 0 {
-        let derived = counted(report.derived, "damaged variant or delta").replace("deltas", "delta");
-        lines.push(format!("set aside: {derived}; they are made again, and until then files are sent without them"));
+        let derived = counted(report.derived, "damaged file");
+        lines.push(format!(
+            "set aside: {derived} of variants and deltas, which are made again; until then files are sent without them"
+        ));
     }
     if report.quarantined > 0 {
         lines.push(format!("quarantine: {}", counted(report.quarantined, "file")));
