@@ -15,6 +15,8 @@ pub mod blobs;
 
 pub mod catalog;
 
+pub mod records;
+
 pub mod engine;
 
 pub mod version;

@@ -153,7 +153,7 @@ async fn a_plain_request_is_answered_and_counted_without_memory() {
     let host = "www.shop.example".parse().unwrap();
     let record =
         serde_json::json!({"app": "shop", "environment": "prod", "added_ms": 1, "canonical": true, "who": "me"});
-    stores.put(devanture_edge::catalog::records::hostname_key(&host), record).await;
+    stores.put(devanture_edge::records::hostname_key(&host), record).await;
     let served = stores.handler(AccessLog::unread()).await;
     let lane = EngineService::new(Rc::clone(&served.handler), std::net::Ipv4Addr::LOCALHOST.into(), |_| true);
     let browser = [

@@ -5,9 +5,10 @@ use devanture_config::problem::{Code, Problem};
 
 use super::passwords::PasswordOf;
 use super::{Credentials, random_hex};
-use crate::catalog::identities::{self, AccountRecord, LoginRecord};
-use crate::catalog::{self, Change, Check, Commit, Revision, records};
+use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
+use crate::records;
+use crate::records::identities::{self, AccountRecord, LoginRecord};
 use crate::telemetry;
 
 /// Random bytes of an account's id.

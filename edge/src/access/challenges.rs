@@ -7,9 +7,9 @@
 use devanture_config::api::Purpose;
 
 use super::{Credentials, random_bytes, webauthn};
-use crate::catalog::records::CHALLENGE_SECRET_KEY;
-use crate::catalog::sessions::PasskeyRecord;
 use crate::ledger::{Error, shared_secret};
+use crate::records::CHALLENGE_SECRET_KEY;
+use crate::records::sessions::PasskeyRecord;
 use crate::telemetry;
 
 /// Bytes of the time, and of the random part behind it.

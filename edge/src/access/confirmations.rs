@@ -15,11 +15,12 @@ use super::passkeys::PasskeySite;
 use super::passwords::PasswordOf;
 use super::sessions::{InForce, Owner, ended_session};
 use super::{Credentials, bad_token};
-use crate::catalog::identities::account_key;
 use crate::catalog::scan::Scan;
-use crate::catalog::sessions::{CONFIRMATIONS_PREFIX, confirmations_key, session_key};
-use crate::catalog::{Change, Check, Commit, records};
+use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
+use crate::records;
+use crate::records::identities::account_key;
+use crate::records::sessions::{CONFIRMATIONS_PREFIX, confirmations_key, session_key};
 use crate::telemetry;
 
 impl InForce {

@@ -16,9 +16,10 @@ use metrics::counter;
 use super::accounts::{missing, must_manage_accounts, of_account, prediction};
 use super::passwords::PasswordOf;
 use super::{Credentials, is_hex, is_secret, random_hex, tokens};
-use crate::catalog::identities::{self, AccountRecord, Invitation};
-use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, from_text, unless_conflict, update};
+use crate::records;
+use crate::records::identities::{self, AccountRecord, Invitation};
 use crate::telemetry;
 
 /// The prefix of invitations.

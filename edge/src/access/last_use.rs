@@ -8,9 +8,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Credentials, tokens};
-use crate::catalog::identities::{self, UsedRecord};
-use crate::catalog::{self, Change, Check, Commit, records, sessions};
+use crate::catalog::{self, Change, Check, Commit};
 use crate::ledger::{Error, SystemWrite, commit_system, from_text};
+use crate::records::identities::{self, UsedRecord};
+use crate::records::{self, sessions};
 use crate::telemetry;
 
 /// Time for which the use of a pair of tokens is remembered: longer than `refresh_grace_ms_max` can be.

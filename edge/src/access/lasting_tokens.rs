@@ -6,10 +6,11 @@ use devanture_config::text::counted;
 
 use super::Credentials;
 use super::sessions::{Owner, ended_session};
-use crate::catalog::identities::account_key;
-use crate::catalog::records::{self, TokenAccount, TokenRecord};
-use crate::catalog::{Change, Check, identities};
+use crate::catalog::{Change, Check};
 use crate::ledger::Error;
+use crate::records::identities;
+use crate::records::identities::account_key;
+use crate::records::{self, TokenAccount, TokenRecord};
 
 /// Records of tokens, and of their uses, that the deletion of an account removes with it.
 const REMOVED_AT_ONCE: usize = 64;

@@ -19,11 +19,12 @@ use metrics::counter;
 use super::accounts::of_account;
 use super::passwords::PasswordOf;
 use super::{Credentials, accounts, bad_token, is_hex, is_secret, random_hex, tokens};
-use crate::catalog::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
-use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, SystemWrite, commit_system, from_text, unless_conflict, update,
 };
+use crate::records;
+use crate::records::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
 use crate::telemetry;
 
 /// The prefix of access tokens.

@@ -31,10 +31,11 @@ use rand::RngCore as _;
 use tokio::sync::OnceCell;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::catalog::sessions::session_key;
-use crate::catalog::{Catalog, Change, identities, records};
+use crate::catalog::{Catalog, Change};
 use crate::cluster::{ATTEMPTS_MAX, AttemptNote, Nodes};
 use crate::ledger::{Actor, Audit, Credential, Error, SessionOf, from_text};
+use crate::records::sessions::session_key;
+use crate::records::{self, identities};
 use crate::telemetry;
 use attempts::{Attempts, Quota};
 use last_use::LastUse;

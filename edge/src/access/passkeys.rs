@@ -14,10 +14,11 @@ use super::challenges::{Use, answered_ms, record_answer};
 use super::sessions::{Browser, InForce, Owner, SessionMade, StoredSession, ended_session};
 use super::webauthn::{self, Ceremony, Refusal, Site};
 use super::{Credentials, is_hex};
-use crate::catalog::identities::{AccountRecord, account_key};
-use crate::catalog::sessions::{PASSKEYS_PREFIX, PasskeyRecord, passkey_key, session_key};
-use crate::catalog::{self, Change, Check, Commit, Record, Revision, records};
+use crate::catalog::{self, Change, Check, Commit, Record, Revision};
 use crate::ledger::{Action, Actor, Credential, Error, unless_conflict, update};
+use crate::records;
+use crate::records::identities::{AccountRecord, account_key};
+use crate::records::sessions::{PASSKEYS_PREFIX, PasskeyRecord, passkey_key, session_key};
 use crate::telemetry;
 
 /// Bytes of the hash of an authenticator's id, behind the id of the account.

@@ -11,7 +11,7 @@ use devanture_config::api::{AccountName, Protection};
 use serde::{Deserialize, Serialize};
 
 use super::Credentials;
-use crate::catalog::identities::AccountRecord;
+use crate::records::identities::AccountRecord;
 
 /// Longest text of a person, in bytes: it fits into a cookie. Who has groups beyond it logs in at each hostname.
 pub(crate) const PERSON_BYTES_MAX: usize = 3_500;

@@ -8,12 +8,12 @@ use super::logins::ID_BYTES;
 use super::sessions::{InForce, Owner, StoredSession, id_of, owner_id, removal};
 use super::{Credentials, is_hex};
 use crate::catalog::scan::Scan;
-use crate::catalog::sessions::{PASSKEYS_PREFIX, SESSIONS_PREFIX, session_key};
 use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, Page, SessionOf, SystemWrite, commit_in_parts, unless_conflict,
     update,
 };
+use crate::records::sessions::{PASSKEYS_PREFIX, SESSIONS_PREFIX, session_key};
 use crate::telemetry;
 
 /// Time for which a session stays that has ended, in milliseconds.

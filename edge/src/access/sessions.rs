@@ -13,11 +13,11 @@ use super::accounts::of_account;
 use super::logins::{ID_BYTES, count, new_id};
 use super::passwords::PasswordOf;
 use super::{Credentials, bad_token, is_hex, is_secret, random_hex, tokens};
-use crate::catalog::identities::{AccountRecord, account_key, used_key};
-use crate::catalog::records::{self, TokenRecord};
-use crate::catalog::sessions::{SESSIONS_PREFIX, SessionRecord, session_key};
 use crate::catalog::{Change, Check, Commit, Record, Revision};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, SessionOf, from_text, unless_conflict, update};
+use crate::records::identities::{AccountRecord, account_key, used_key};
+use crate::records::sessions::{SESSIONS_PREFIX, SessionRecord, session_key};
+use crate::records::{self, TokenRecord};
 use crate::telemetry;
 
 /// The prefix of sessions.

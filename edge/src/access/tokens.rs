@@ -9,9 +9,10 @@ use devanture_config::{AppName, Digest};
 
 use super::trust::is_exchanged;
 use super::{Credentials, is_hex, is_secret, random_hex};
-use crate::catalog::records::{self, TokenAccount, TokenRecord};
-use crate::catalog::{Change, Check, Commit, Revision, identities};
+use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, SessionOf, check_there};
+use crate::records::identities;
+use crate::records::{self, TokenAccount, TokenRecord};
 use crate::telemetry;
 
 /// The prefix of tokens, by which scanners for secrets find them.

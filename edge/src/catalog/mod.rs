@@ -10,37 +10,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-pub(crate) mod belongs;
 #[cfg(test)]
 mod conformance;
-pub mod console;
 mod embedded;
 mod etcd;
-pub mod gone;
-pub mod halves_begun;
-pub(crate) mod history;
-pub mod identities;
 mod in_place;
-pub mod instances;
-pub mod integrity_pages;
 mod lease;
-pub(crate) mod nodes;
 #[cfg(test)]
 pub(crate) mod overtaken;
-mod pinned;
-pub(crate) mod pointer;
-pub mod protection;
-pub mod records;
 pub(crate) mod scan;
-pub mod schedules;
-pub mod sent;
-pub mod sessions;
-pub mod settings;
-pub mod signing;
 mod state;
-mod team;
-pub mod upstreams;
-pub mod webhooks;
 
 pub use etcd::EtcdSettings;
 pub use in_place::watch_in_place;
@@ -49,6 +28,10 @@ pub use state::CatalogState;
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.
 pub type Revision = u64;
+
+/// The prefix of the records that say what is live: a follower of a cluster has them at once, before its copy is on
+/// stable storage.
+pub const LIVE_PREFIX: &str = "live/";
 
 /// A stored value.
 #[derive(Debug, Clone, PartialEq, Eq)]

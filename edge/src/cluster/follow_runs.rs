@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::instance_messages::{RUNS, RunReport};
 use super::messages::Answer;
 use super::nodes::Nodes;
-use crate::catalog::nodes::NODES_PREFIX;
 use crate::catalog::{Change, Committed};
 use crate::ledger::Member;
 use crate::proxy::{NodeProcess, Registry, RunId};
+use crate::records::nodes::NODES_PREFIX;
 
 /// Pause before a node that does not answer is asked again.
 const PAUSE: Duration = Duration::from_millis(250);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::environment_messages::EnvironmentReport;
 use super::instance_messages::RunReport;
 use crate::catalog::Revision;
-use crate::catalog::settings::SettingsRecord;
+use crate::records::settings::SettingsRecord;
 
 /// A version that is to become live, for a node to prepare.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

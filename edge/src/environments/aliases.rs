@@ -13,10 +13,11 @@ use tokio::sync::MutexGuard;
 use super::Environments;
 use super::counts::check_count;
 use super::places::size;
-use crate::catalog::halves_begun::HalvesBegun;
-use crate::catalog::records::{self, AliasRecord};
-use crate::catalog::{Change, Check, Commit, Record, Revision, gone};
+use crate::catalog::{Change, Check, Commit, Record, Revision};
 use crate::ledger::{Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, other_than, update};
+use crate::records::gone;
+use crate::records::halves_begun::HalvesBegun;
+use crate::records::{self, AliasRecord};
 use crate::telemetry;
 
 /// The environment of pushes that are previews alone: their history, and the settings of what they run.

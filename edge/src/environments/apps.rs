@@ -6,9 +6,9 @@ use devanture_config::problem::{Code, Problem};
 
 use super::Environments;
 use crate::catalog::Record;
-use crate::catalog::records::{self, AppRecord, HistoryEntry, LivePointer};
 use crate::ledger::{Actor, Error, Page};
 use crate::live::{AppFound, AppsWanted, Place};
+use crate::records::{self, AppRecord, HistoryEntry, LivePointer};
 
 /// Most environments that a list shows of one app.
 const ENVIRONMENTS_SHOWN_MAX: usize = 20;

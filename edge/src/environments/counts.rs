@@ -5,9 +5,9 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
 use super::Environments;
-use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
 use crate::ledger::Error;
+use crate::records::{self, VersionRecord};
 
 /// What an app has.
 pub(crate) struct Counts {

@@ -15,12 +15,12 @@ use parking_lot::Mutex;
 use super::settings::{self, KeyFile};
 use super::turns::Turns;
 use super::{Environments, REMEMBERED_MAX};
-use crate::catalog::instances::{ScaleRecord, scale_key};
-use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Catalog, Change, Check, Commit};
 use crate::cluster::Nodes;
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
 use crate::output::Logs;
+use crate::records::instances::{ScaleRecord, scale_key};
+use crate::records::{self, VersionRecord};
 use crate::runner::{self, Runner, Variables, Wanted};
 use crate::telemetry::Gauges;
 

@@ -6,8 +6,9 @@ use devanture_config::{AppName, PlaceName};
 
 use super::Environments;
 use super::marker::MarkerChange;
-use crate::catalog::{Check, Revision, records};
+use crate::catalog::{Check, Revision};
 use crate::ledger::{Action, Actor, Condition, Error, update};
+use crate::records;
 use crate::telemetry;
 
 /// How what moves a live pointer treats a lock.

@@ -5,8 +5,9 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use serde::Serialize;
 
 use super::Environments;
-use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{Action, Actor, Announcement, AuditEvent, Error, nothing_live};
+use crate::records;
 use crate::telemetry;
 
 /// A change of a lock or a pause.

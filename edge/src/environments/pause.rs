@@ -6,8 +6,9 @@ use devanture_config::{AppName, PlaceName};
 
 use super::Environments;
 use super::marker::MarkerChange;
-use crate::catalog::{Revision, records};
+use crate::catalog::Revision;
 use crate::ledger::{Action, Actor, Error, update};
+use crate::records;
 use crate::telemetry;
 
 /// Default `Retry-After` of a pause, in seconds.

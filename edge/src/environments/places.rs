@@ -14,9 +14,10 @@ use tokio::sync::MutexGuard;
 use super::Environments;
 use super::counts::check_count;
 use super::reserved::why_reserved;
-use crate::catalog::records::{self, AppRecord, HostnameRecord};
-use crate::catalog::{Change, Check, Commit, belongs, gone, settings, signing};
+use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error};
+use crate::records::{self, AppRecord, HostnameRecord};
+use crate::records::{belongs, gone, settings, signing};
 use crate::telemetry;
 
 /// Records that go in one commit.

@@ -8,12 +8,13 @@ use rand::RngCore as _;
 use super::settings::Keys;
 use super::{Environments, PREVIEW};
 use crate::access::Credentials;
-use crate::catalog::protection::{
+use crate::catalog::{Change, Check, Commit, Revision};
+use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use crate::records;
+use crate::records::protection::{
     KEY, PASSWORD, PROTECTION_PREFIX, ProtectionRecord, named, protection_context, protection_key, protections_prefix,
 };
-use crate::catalog::settings::Sealed;
-use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use crate::records::settings::Sealed;
 use crate::telemetry;
 
 /// Most protections that are listed.

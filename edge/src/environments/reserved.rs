@@ -5,10 +5,11 @@ use devanture_config::edge_toml::{EdgeFile, Names};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName};
 
-use crate::catalog::records::HostnameRecord;
 use crate::catalog::scan::Scan;
-use crate::catalog::{self, Catalog, records};
+use crate::catalog::{self, Catalog};
 use crate::live::Domains;
+use crate::records;
+use crate::records::HostnameRecord;
 
 /// The problem of a hostname that is, or stands for, one of the edge itself; `None` for any other.
 pub(super) fn admin_hostname(names: &Names, host: &HostPattern) -> Option<Problem> {

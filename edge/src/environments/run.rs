@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 
 use super::Environments;
 use super::instances::no_backend;
-use crate::catalog::records::LivePointer;
-use crate::catalog::{Change, Commit, gone};
+use crate::catalog::{Change, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, Share, nothing_live};
+use crate::records::LivePointer;
+use crate::records::gone;
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
 
 /// A command of somebody who may run it.

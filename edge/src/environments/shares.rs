@@ -9,11 +9,12 @@ use rand::RngCore as _;
 use super::Environments;
 use super::protection::{hashed, new_cookie_key, seal};
 use crate::access::Credentials;
-use crate::catalog::protection::{
+use crate::catalog::{Change, Check, Commit};
+use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use crate::records;
+use crate::records::protection::{
     KEY, PASSWORD, SHARES_PREFIX, ShareRecord, named, share_context, share_key, shares_prefix,
 };
-use crate::catalog::{Change, Check, Commit, records};
-use crate::ledger::{Action, Actor, AuditEvent, Error, update};
 use crate::telemetry;
 
 /// How long a link is good by default, in seconds: a week.

@@ -7,12 +7,13 @@ use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Environments;
-use crate::catalog::records::{self, LivePointer, PinsRecord};
-use crate::catalog::signing::{
+use crate::catalog::{Change, Check, Commit, Revision};
+use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use crate::records::gone;
+use crate::records::signing::{
     SignaturesRecord, SignersRecord, StoredSignature, signatures_key, signers_key, signers_prefix,
 };
-use crate::catalog::{Change, Check, Commit, Revision, gone};
-use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use crate::records::{self, LivePointer, PinsRecord};
 use crate::telemetry;
 
 /// What the signatures of a version come to in an environment.

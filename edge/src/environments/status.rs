@@ -6,9 +6,9 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Environments;
 use crate::catalog::Revision;
-use crate::catalog::records::{self, LivePointer};
 use crate::ledger::{Actor, Error, Page};
 use crate::live::{DamagedPlace, Found};
+use crate::records::{self, LivePointer};
 
 /// Limit of the environments, and of the aliases, in a status.
 const PLACES_MAX: usize = 1_000;

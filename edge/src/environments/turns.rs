@@ -12,9 +12,9 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 
 use super::Environments;
-use crate::catalog::records;
 use crate::cluster::{self, Nodes};
 use crate::ledger::{Duty, Error};
+use crate::records;
 
 /// Pause between two looks whether another node is done.
 const LOOK: Duration = Duration::from_millis(100);

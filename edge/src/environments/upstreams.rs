@@ -13,11 +13,12 @@ use devanture_config::{AppName, PlaceName};
 use tokio::sync::Mutex;
 
 use super::{Environments, REMEMBERED_MAX};
-use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key, members_prefix};
-use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, nothing_live};
 use crate::proxy::address::{self, Policy};
 use crate::proxy::{Member, Pool, PoolKey, Registry};
+use crate::records;
+use crate::records::upstreams::{MemberEntry, MembersRecord, members_key, members_prefix};
 use crate::telemetry::{self, Gauges};
 use crate::version::Version;
 

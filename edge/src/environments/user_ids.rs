@@ -8,12 +8,13 @@ use devanture_config::problem::{Code, Problem};
 
 use super::Environments;
 use super::aliases::PREVIEW;
-use crate::catalog::instances::{
+use crate::catalog::{self, Catalog, Change, Check, Commit};
+use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
+use crate::records::instances::{
     FREE_UIDS_PREFIX, FreeUidRecord, NextUidRecord, UID_NEXT_KEY, UIDS_PREFIX, UidPairRecord, UidRecord, free_uid_key,
     uid_key, uid_pair_key,
 };
-use crate::catalog::{self, Catalog, Change, Check, Commit, gone, records};
-use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
+use crate::records::{self, gone};
 use crate::runner::Runner;
 use crate::telemetry;
 

@@ -10,7 +10,8 @@ use super::members::Duty;
 use super::system_write::{PART_CHANGES_MAX, SystemWrite, commit_system};
 use super::write_pause::{PAUSE_KEY, paused, unless_paused};
 use crate::catalog::scan::Scan;
-use crate::catalog::{Catalog, Change, Commit, Committed, Error, Record, records};
+use crate::catalog::{Catalog, Change, Commit, Committed, Error, Record};
+use crate::records;
 
 /// The prefix of all these records.
 pub const ACME_PREFIX: &str = "acme/";

@@ -8,11 +8,12 @@ use devanture_config::AppName;
 use devanture_config::api::{DeliveryState, Deploy, Outcome, WebhookData, WebhookEvent};
 
 use super::{Error, Ledger, SystemWrite, commit_system};
-use crate::catalog::webhooks::{
+use crate::catalog::{self, Catalog, Change, Check, Commit};
+use crate::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_of,
     webhooks_prefix,
 };
-use crate::catalog::{self, Catalog, Change, Check, Commit, gone, records};
+use crate::records::{self, gone};
 use crate::telemetry;
 
 /// Messages that one commit drops of one webhook, where more wait than may: more than the one that it adds, so that a

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Ledger;
-use crate::catalog::records;
+use crate::records;
 use crate::telemetry;
 
 /// A clock that never gives a number twice and never goes back.

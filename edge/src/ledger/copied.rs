@@ -9,8 +9,9 @@ use super::acme_records::is_proof;
 use super::members::DUTIES_PREFIX;
 use super::system_write::{SystemWrite, commit_system};
 use super::write_pause::PAUSE_KEY;
-use crate::catalog::nodes::NODES_PREFIX;
-use crate::catalog::{self, Catalog, Change, Check, Commit, Record, records, sent};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Record};
+use crate::records::nodes::NODES_PREFIX;
+use crate::records::{self, sent};
 use crate::telemetry;
 
 /// The key of the record of a copy.

@@ -6,8 +6,9 @@ use devanture_config::api::{Deploy, History};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Ledger, Page};
-use crate::catalog::records::{self, HistoryEntry, LivePointer};
-use crate::catalog::{Record, history};
+use crate::catalog::Record;
+use crate::records::history;
+use crate::records::{self, HistoryEntry, LivePointer};
 use crate::telemetry;
 
 /// Bytes of entries after which a page of the history ends: one may have hundreds of KiB of what its push says.

@@ -5,8 +5,9 @@ use devanture_config::{AppName, PlaceName};
 
 use super::history_entry::Kept;
 use super::{Actor, Announcement, Error, Ledger, SystemWrite, commit_in_parts, commit_system};
-use crate::catalog::records::{self, HistoryEntry, LivePointer};
-use crate::catalog::{Change, Check, Commit, gone, history};
+use crate::catalog::{Change, Check, Commit};
+use crate::records::{self, HistoryEntry, LivePointer};
+use crate::records::{gone, history};
 
 /// Entries that a history takes, on average, before its oldest ones are forgotten.
 const ENTRIES_BETWEEN_LOOKS: u64 = 512;

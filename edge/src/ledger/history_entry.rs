@@ -7,7 +7,7 @@ use devanture_config::api::Deploy;
 use devanture_config::limits::Limits;
 
 use super::Ledger;
-use crate::catalog::records::HistoryEntry;
+use crate::records::HistoryEntry;
 
 /// The last line of a log that was cut.
 pub(crate) const MORE_LINES: &str = "… and more";
@@ -87,7 +87,7 @@ mod tests {
     use devanture_config::problem::Code;
 
     use super::*;
-    use crate::catalog::history::pushed;
+    use crate::records::history::pushed;
 
     const BYTES_MAX: usize = 16_384;
 

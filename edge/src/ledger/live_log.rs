@@ -5,9 +5,9 @@ use devanture_config::api::{DeployKind, LiveLog, LiveLogEntry, WentLive};
 use devanture_config::{AppName, PlaceName};
 
 use super::{Actor, Error, Ledger, Page};
-use crate::catalog::records::{self, LivePointer};
-use crate::catalog::signing::{live_log_key, live_log_prefix};
 use crate::catalog::{Change, Check, Commit};
+use crate::records::signing::{live_log_key, live_log_prefix};
+use crate::records::{self, LivePointer};
 
 /// Oldest entries that one more takes with it at most: where the limit was lowered, a log shrinks switch by switch.
 const TRIMMED_MAX: usize = 8;

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::nodes::{NODES_PREFIX, node_key};
-use crate::catalog::{Catalog, Change, Check, Commit, Committed, Error, Lease, records};
+use crate::catalog::{Catalog, Change, Check, Commit, Committed, Error, Lease};
+use crate::records;
+use crate::records::nodes::{NODES_PREFIX, node_key};
 
 /// The prefix of what one node does at a time.
 pub(super) const DUTIES_PREFIX: &str = "duties/";

@@ -10,10 +10,10 @@ use super::error::{moving, restarting};
 use super::gone::deleted;
 use super::{Error, Ledger};
 use crate::catalog::Catalog;
-use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
-use crate::catalog::pointer;
-use crate::catalog::records::{self, AppRecord, LivePointer};
 use crate::live::Current;
+use crate::records::gone::{self, DeletedApp, DeletedEnvironment};
+use crate::records::pointer;
+use crate::records::{self, AppRecord, LivePointer};
 use crate::version::Version;
 
 impl Ledger {

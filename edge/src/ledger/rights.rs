@@ -9,7 +9,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
 use super::{Actor, Error};
-use crate::catalog::records::AliasRecord;
+use crate::records::AliasRecord;
 
 impl Actor {
     /// Names the credential, at the beginning of a sentence.

@@ -7,8 +7,8 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Ledger};
-use crate::catalog::history;
-use crate::catalog::records::{self, LivePointer};
+use crate::records::history;
+use crate::records::{self, LivePointer};
 
 /// What a rollback goes back to.
 pub(crate) struct Earlier {

@@ -4,8 +4,8 @@ use rand::RngCore as _;
 
 use super::Error;
 use super::system_write::{SystemWrite, commit_system};
-use crate::catalog::records::{self, ProofSecret};
 use crate::catalog::{self, Catalog, Change, Check, Commit};
+use crate::records::{self, ProofSecret};
 
 /// The secret at `key`, made where there is none; all nodes of a cluster have the same.
 ///

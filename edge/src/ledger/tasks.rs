@@ -4,7 +4,8 @@ use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
 use super::{SystemWrite, commit_system};
-use crate::catalog::{Catalog, Change, Commit, records};
+use crate::catalog::{Catalog, Change, Commit};
+use crate::records;
 use crate::telemetry;
 
 /// A task of the upkeep.

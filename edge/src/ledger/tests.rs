@@ -9,12 +9,13 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use serde_json::json;
 
 use super::{Actor, Ledger, Moves, PAGE_MAX, Page};
-use crate::catalog::history::pushed;
 use crate::catalog::overtaken::{Overtaken, key_of};
-use crate::catalog::records::{self, LivePointer};
-use crate::catalog::signing::live_log_prefix;
-use crate::catalog::{self, Catalog, Change, Commit, gone};
+use crate::catalog::{self, Catalog, Change, Commit};
 use crate::live::{Domains, Grace, Live};
+use crate::records::gone;
+use crate::records::history::pushed;
+use crate::records::signing::live_log_prefix;
+use crate::records::{self, LivePointer};
 
 struct World {
     _folder: tempfile::TempDir,

@@ -9,8 +9,9 @@ use devanture_config::{AppName, IdPrefix, VersionId};
 
 use super::gone::ambiguous;
 use super::{Error, Ledger};
-use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::{Change, Check, Commit, records};
+use crate::catalog::{Change, Check, Commit};
+use crate::records;
+use crate::records::gone::{self, GoneVersion};
 use crate::telemetry;
 
 impl Ledger {

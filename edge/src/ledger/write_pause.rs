@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::system_write::{SystemWrite, commit_system};
-use crate::catalog::{self, Catalog, Change, Check, Commit, Committed, Revision, records};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Committed, Revision};
+use crate::records;
 
 /// The key of the record.
 pub(crate) const PAUSE_KEY: &str = "changes-paused";

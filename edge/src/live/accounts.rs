@@ -9,8 +9,9 @@ use std::sync::Arc;
 use devanture_config::AppName;
 
 use super::{Follower, Live};
-use crate::catalog::identities::{AccountRecord, may_visit};
-use crate::catalog::{Record, Revision, records};
+use crate::catalog::{Record, Revision};
+use crate::records;
+use crate::records::identities::{AccountRecord, may_visit};
 
 /// All accounts.
 #[derive(Default)]

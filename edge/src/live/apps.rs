@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::stored_ids::StoredIds;
 use super::{Follower, Live, Place};
 use crate::catalog::Record;
-use crate::catalog::records::APPS_PREFIX;
+use crate::records::APPS_PREFIX;
 use crate::telemetry;
 use crate::version::Setting;
 

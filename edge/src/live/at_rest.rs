@@ -9,8 +9,8 @@ use devanture_config::{Digest, VersionId};
 
 use super::{Live, LoadError, Loader, Place};
 use crate::blobs::{self, Blobs, Key, Lane};
-use crate::catalog::records::{self, VersionRecord};
 use crate::durable;
+use crate::records::{self, VersionRecord};
 use crate::version::{self, Version};
 
 /// Files of one version that are looked at each time, to see whether they are whole again.

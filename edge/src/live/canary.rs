@@ -12,7 +12,7 @@ use http::StatusCode;
 
 use super::load::LoadTurn;
 use super::{Current, CurrentSettings, Live, Loader, Place};
-use crate::catalog::records::{CanaryRecord, PinsRecord};
+use crate::records::{CanaryRecord, PinsRecord};
 use crate::telemetry::{Answers, Tally};
 use crate::version::{Fill, Version};
 

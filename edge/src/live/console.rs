@@ -10,8 +10,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::{Current, CurrentSettings, LoadError, Loader};
-use crate::catalog::console::{CONSOLE_KEY, console};
 use crate::catalog::{Change, Committed};
+use crate::records::console::{CONSOLE_KEY, console};
 
 /// Pause after the console could not be loaded.
 const AGAIN: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ use super::load::LoadTurn;
 use super::reloads::Reloads;
 use super::{Live, Load, LoadError, Loader, Place};
 use crate::blobs::Key;
-use crate::catalog::records::{self, LivePointer};
+use crate::records::{self, LivePointer};
 use crate::version::{self, Setting, Version};
 
 /// Interval of looks at damaged files.

@@ -8,7 +8,8 @@ use devanture_config::{AppName, VersionId};
 use super::stored_ids::StoredIds;
 use super::{Follower, Live, Place};
 use crate::catalog::scan::Scan;
-use crate::catalog::{self, Record, Revision, gone, records};
+use crate::catalog::{self, Record, Revision};
+use crate::records::{self, gone};
 
 impl Place {
     /// Ends what the version would still answer here (law 10); what is live stays.
@@ -146,9 +147,9 @@ mod tests {
 
     use super::*;
     use crate::blobs::{self, Key};
-    use crate::catalog::records::{LivePointer, VersionRecord};
     use crate::catalog::{Change, Commit};
     use crate::live::{Domains, Grace, Loader};
+    use crate::records::{LivePointer, VersionRecord};
     use devanture_config::api::Source;
     use devanture_config::limits::Limits;
     use devanture_config::manifest::FileEntry;

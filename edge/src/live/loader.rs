@@ -16,8 +16,8 @@ use super::loading::Loading;
 use super::on_demand::Queues;
 use crate::blobs::{Blobs, Key, Lane};
 use crate::catalog::Catalog;
-use crate::catalog::integrity_pages::IntegrityPages;
-use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
+use crate::records::integrity_pages::IntegrityPages;
+use crate::records::{self, DictionariesRecord, VersionRecord};
 use crate::telemetry::{Tallies, resident_bytes};
 use crate::version::{
     self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, Served, Setting, TrafficUsage,

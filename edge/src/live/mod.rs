@@ -80,7 +80,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use crate::blobs::Lane;
 use crate::catalog::Revision;
-use crate::catalog::records::{HostnameRecord, ListedHostnames};
+use crate::records::{HostnameRecord, ListedHostnames};
 use crate::telemetry;
 use crate::version::{CommonField, Setting, Version};
 use rare_list::RareList;

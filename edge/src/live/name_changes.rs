@@ -6,7 +6,7 @@ use devanture_config::{AppName, HostPattern, PlaceName};
 
 use super::{Follower, Hosts};
 use crate::catalog::Record;
-use crate::catalog::records;
+use crate::records;
 
 impl Follower {
     /// Takes over records of hostnames, all at once.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use devanture_config::{AppName, Canonical, HostPattern, Hostname, PlaceName};
 
 use super::{HostEntry, Hosts, Live, Place};
-use crate::catalog::records::{HostnameRecord, ListedHostnames};
+use crate::records::{HostnameRecord, ListedHostnames};
 use crate::version::Setting;
 
 /// Redirects among the hostnames of an environment.

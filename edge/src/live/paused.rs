@@ -7,8 +7,8 @@ use devanture_config::api::Pause;
 use devanture_config::{AppName, PlaceName};
 
 use super::{Follower, Place};
-use crate::catalog::records;
 use crate::catalog::{Record, Revision};
+use crate::records;
 use crate::version::Setting;
 
 impl Place {

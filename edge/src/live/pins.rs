@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use devanture_site::pin::kept_s;
 
 use super::{Current, Live, Place};
-use crate::catalog::records::PinsRecord;
+use crate::records::PinsRecord;
 use crate::telemetry;
 
 /// What holds visitors on the version of their first page.

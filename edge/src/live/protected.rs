@@ -11,12 +11,13 @@ use devanture_config::{AppName, PlaceName};
 use parking_lot::RwLock;
 
 use super::{Follower, Live, Place};
-use crate::catalog::protection::{
+use crate::catalog::{Record, Revision};
+use crate::records;
+use crate::records::protection::{
     KEY, PASSWORD, PROTECTION_PREFIX, ProtectionRecord, SHARES_PREFIX, ShareRecord, named, protection_context,
     share_context,
 };
-use crate::catalog::settings::Sealed;
-use crate::catalog::{Record, Revision, records};
+use crate::records::settings::Sealed;
 use crate::telemetry;
 use crate::version::Setting;
 

@@ -10,7 +10,7 @@ use devanture_config::api::SettingName;
 use http::HeaderValue;
 
 use super::Live;
-use crate::catalog::settings::{SettingsRecord, StoredValue};
+use crate::records::settings::{SettingsRecord, StoredValue};
 
 /// Hex characters of a hash in an entity tag: 128 bits.
 const ETAG_CHARACTERS: usize = 32;
@@ -99,7 +99,7 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::settings::{Sealed, StoredSetting};
+    use crate::records::settings::{Sealed, StoredSetting};
 
     #[test]
     fn only_what_is_public_is_shown() {

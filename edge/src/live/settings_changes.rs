@@ -10,7 +10,8 @@ use super::follow::Reading;
 use super::settings::PublicSettings;
 use super::{CurrentSettings, Loader, Place};
 use crate::catalog::scan::Scan;
-use crate::catalog::{self, Record, Revision, records, settings};
+use crate::catalog::{self, Record, Revision};
+use crate::records::{self, settings};
 
 /// The environment whose settings previews and aliases have.
 const PREVIEW: &str = "preview";

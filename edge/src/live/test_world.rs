@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use super::{Current, Domains, Follower, Grace, Live, Loader, Place, Preview, PreviewKey};
 use crate::blobs::{self, Blobs, Form, Key, Quality};
-use crate::catalog::history::pushed;
-use crate::catalog::{self, Catalog, Change, Commit, records};
+use crate::catalog::{self, Catalog, Change, Commit};
+use crate::records;
+use crate::records::history::pushed;
 
 /// An edge without sockets, whose records tests write themselves.
 pub(super) struct World {

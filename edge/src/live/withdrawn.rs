@@ -11,8 +11,8 @@ use devanture_site::resolve::{Resolution, addresses, ends_at, resolve};
 
 use super::{Follower, Live};
 use crate::blobs::Form;
-use crate::catalog::records::{self, WithdrawnRecord};
 use crate::catalog::{Record, Revision};
+use crate::records::{self, WithdrawnRecord};
 use crate::version::Version;
 
 /// Withdrawn paths of one app, shared by all its versions.

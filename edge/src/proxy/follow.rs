@@ -8,11 +8,11 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::registry::Registry;
-use crate::catalog::records;
 use crate::catalog::scan::Scan;
-use crate::catalog::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 use crate::catalog::{self, Catalog, Change, Committed, Record};
 use crate::live::{Current, Live};
+use crate::records;
+use crate::records::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 
 /// Brings a registry to what the catalog says, and keeps it there.
 pub struct Following {

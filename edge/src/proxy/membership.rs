@@ -12,7 +12,7 @@ use super::address::{Endpoint, Host, NodeInstance, host_and_port};
 use super::fastcgi::Backend;
 use super::pool::{Member, Pool, Resolved};
 use super::run::{RunNow, RunState};
-use crate::catalog::upstreams::MembersRecord;
+use crate::records::upstreams::MembersRecord;
 
 /// The resolved names of a pool.
 #[derive(Debug, Clone, Default)]
@@ -171,7 +171,7 @@ fn address_of(endpoint: &Endpoint, is_fastcgi: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::upstreams::MemberEntry;
+    use crate::records::upstreams::MemberEntry;
 
     fn record(members: &[(&str, DesiredState)]) -> MembersRecord {
         let entry = |desired| MemberEntry { desired, trusted: false, who: "ci".to_owned(), at_ms: 1 };

@@ -23,7 +23,7 @@ use super::run::{RunId, RunKey, RunMember, RunNow};
 use super::tls;
 use super::tunnel::{Opener, Tunnels};
 use crate::catalog::Revision;
-use crate::catalog::upstreams::MembersRecord;
+use crate::records::upstreams::MembersRecord;
 use crate::version::Version;
 
 /// The parts of a [`Registry`].

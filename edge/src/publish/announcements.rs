@@ -8,8 +8,8 @@ use super::intent::{Intent, Move};
 use super::publisher::Publisher;
 use super::pushes::Push;
 use super::switcher::Switcher;
-use crate::catalog::records::CanaryRecord;
 use crate::ledger::{Actor, Announcement, Error};
+use crate::records::CanaryRecord;
 
 /// The members of an event that say where the bundle came from.
 fn with_source(data: WebhookData, source: &Source) -> WebhookData {

@@ -6,8 +6,8 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::intent::{CanaryMove, Intent};
 use super::steps::Steps;
 use super::switcher::Switcher;
-use crate::catalog::{self};
 use crate::ledger::Error;
+use crate::records::settings;
 use crate::runner::{Held, Wanted};
 
 impl Switcher {
@@ -29,7 +29,7 @@ impl Switcher {
             (Some(revision), _) => revision,
             (None, Some((_, pointer))) => pointer.settings,
             // As the switch decides it, see `Switcher::compose`.
-            (None, None) => catalog::settings::held(&*self.ledger.catalog, app, environment).await?.newest,
+            (None, None) => settings::held(&*self.ledger.catalog, app, environment).await?.newest,
         };
         Ok(Some(self.environments.wanted((app, environment), version, managed, settings).await?))
     }

@@ -14,9 +14,9 @@ use super::publisher::Publisher;
 use super::pushes::{Push, Received};
 use super::swap::check_expected;
 use crate::blobs::{Key, Upload};
-use crate::catalog::records::{self, LivePointer};
 use crate::environments::check_expected_alias;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
+use crate::records::{self, LivePointer};
 use crate::telemetry;
 
 /// A blob that is coming in for a push.

@@ -18,10 +18,10 @@ use super::admission::{check_if_live, check_reason};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::Steps;
 use super::switcher::Switcher;
-use crate::catalog::records::{self, CanaryRecord, HistoryEntry, LivePointer, PinsRecord};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::environments::{Gate, Passage};
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
+use crate::records::{self, CanaryRecord, HistoryEntry, LivePointer, PinsRecord};
 use crate::telemetry;
 
 /// What `Last-Modified` tells apart: who changes sides gets a later one than what they have.

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use super::rise::rise;
 use super::switch::Switching;
 use super::switcher::Switcher;
-use crate::catalog::records::CanaryRecord;
 use crate::ledger::{Actor, Error};
 use crate::live::Current;
+use crate::records::CanaryRecord;
 use crate::telemetry::{self, Answers};
 
 /// Interval of looks at canaries.

@@ -12,11 +12,12 @@ use devanture_config::{AppName, Digest, Manifest};
 use super::publisher::Publisher;
 use crate::archive::{self, FeedReader, HEAD_BYTES, Kind, Piece, Refusal, Sink, bad, feed, unpack_into, untar};
 use crate::blobs::{Blobs, Key};
-use crate::catalog::console::{CONSOLE_KEY, ConsoleRecord, console};
-use crate::catalog::{Change, Check, Commit, Record, records};
+use crate::catalog::{Change, Check, Commit, Record};
 use crate::encode;
 use crate::ledger::{Action, Actor, AuditEvent, Error, lost, update};
 use crate::live::Console;
+use crate::records;
+use crate::records::console::{CONSOLE_KEY, ConsoleRecord, console};
 use crate::telemetry;
 
 /// Most bytes of a package.

@@ -6,8 +6,8 @@ use devanture_config::problem::{Code, Problem};
 
 use super::deploys::begun_of;
 use super::publisher::Publisher;
-use crate::catalog::records;
 use crate::ledger::Error;
+use crate::records;
 
 /// Entries of one environment's history in which a deploy is looked for, from the moment on at which it began.
 const ENTRIES_MAX: usize = 1_000;

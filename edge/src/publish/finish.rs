@@ -25,11 +25,12 @@ use super::steps::{EventSink, StepReporter, Steps};
 use super::swap::Moved;
 use super::watch::Caution;
 use crate::blobs::Key;
-use crate::catalog::records::{self, VersionRecord};
-use crate::catalog::{Change, Check, Commit, gone};
+use crate::catalog::{Change, Check, Commit};
 use crate::encode;
 use crate::environments::{PREVIEW, locked_by};
 use crate::ledger::{Action, Actor, AuditEvent, Condition, Error};
+use crate::records::gone;
+use crate::records::{self, VersionRecord};
 use crate::telemetry;
 
 /// A push whose blobs are all there, about to be finished.

@@ -17,8 +17,8 @@ use super::manifest_memory::Hold;
 use super::publisher::Publisher;
 use super::pushes::Push;
 use crate::blobs::Key;
-use crate::catalog::records::{self, VersionRecord};
 use crate::ledger::{Actor, Error, stored_manifest};
+use crate::records::{self, VersionRecord};
 
 impl Publisher {
     /// The push of one half as the push of a whole bundle; any other push as it is.

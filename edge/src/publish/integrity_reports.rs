@@ -5,9 +5,9 @@ use devanture_config::site_toml::Integrity;
 use devanture_config::{AppName, PlaceName};
 
 use super::publisher::Publisher;
-use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::cluster::{EnvironmentQuery, QuerySubject};
 use crate::ledger::Error;
+use crate::records::{self, LivePointer, VersionRecord};
 use crate::telemetry;
 
 impl Publisher {

@@ -4,10 +4,10 @@ use devanture_config::api::{DeployKind, Source};
 use devanture_config::manifest::halves::{Half, Halves};
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use crate::catalog::halves_begun::HalvesBegun;
-use crate::catalog::records::{CanaryRecord, LivePointer};
 use crate::environments::Passage;
 use crate::ledger::{Action, Actor, AuditEvent, Condition};
+use crate::records::halves_begun::HalvesBegun;
+use crate::records::{CanaryRecord, LivePointer};
 
 /// How a version becomes live.
 #[derive(Debug, Clone, PartialEq, Eq)]

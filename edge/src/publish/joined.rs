@@ -37,7 +37,7 @@ pub(crate) struct Origin {
 
 /// The rights that the record of a version has from the push that stored it; its fields are those of [`VersionRecord`].
 ///
-/// [`VersionRecord`]: crate::catalog::records::VersionRecord
+/// [`VersionRecord`]: crate::records::VersionRecord
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rights {
     pub(super) trusted: bool,

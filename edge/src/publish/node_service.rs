@@ -23,13 +23,14 @@ use super::switcher::Switcher;
 use super::uploads::Uploads;
 use crate::access::Credentials;
 use crate::blobs::Key;
-use crate::catalog::{Catalog, Change, Revision, records};
+use crate::catalog::{Catalog, Change, Revision};
 use crate::cluster::{
     self, AttemptNote, EnvironmentQuery, EnvironmentReport, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest,
     LogsSender, Nodes, Placed, PrepareRequest, Prepared, Progress,
 };
 use crate::environments::Coming;
 use crate::ledger::{Actor, Error};
+use crate::records;
 use crate::retention::Uploads as _;
 use crate::telemetry;
 

@@ -12,11 +12,12 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::blobs::{Blobs, Key, Lane};
-use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::Catalog;
 use crate::catalog::scan::Scan;
-use crate::catalog::sent::{self, SentRecord};
-use crate::catalog::{Catalog, records};
 use crate::ledger::Error;
+use crate::records;
+use crate::records::gone::{self, GoneVersion};
+use crate::records::sent::{self, SentRecord};
 use crate::telemetry;
 
 /// The blobs of one app. One table, as an app may have sent some hundred thousand of them.

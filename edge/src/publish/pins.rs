@@ -6,10 +6,10 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::intent::Intent;
 use super::switcher::Switcher;
-use crate::catalog::records::{self, LivePointer, PinsRecord};
 use crate::catalog::{Change, Check, Commit};
 use crate::environments::{Gate, Passage};
 use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live, update};
+use crate::records::{self, LivePointer, PinsRecord};
 
 impl Switcher {
     /// What holds visitors once the intent has replaced what is live.

@@ -8,10 +8,10 @@ use devanture_config::site_toml::{ROUTES_MAX, UpstreamUrl};
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 
 use super::switcher::Switcher;
-use crate::catalog::records::{self, VersionRecord};
 use crate::ledger::{Actor, Error};
 use crate::proxy;
 use crate::proxy::address::{self, Policy};
+use crate::records::{self, VersionRecord};
 
 impl Switcher {
     /// Checks what the manifest says about serving that this actor may not say: upstreams.

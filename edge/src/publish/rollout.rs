@@ -13,9 +13,9 @@ use super::rise::{BadPaths, requests, summary};
 use super::steps::{StepReporter, Steps};
 use super::switcher::Switcher;
 use super::watch::{Ended, WatchedFor, Watching};
-use crate::catalog::records::LivePointer;
 use crate::ledger::Error;
 use crate::live::{Current, LoadTarget, ServedFirst};
+use crate::records::LivePointer;
 use crate::telemetry;
 use crate::version::Version;
 

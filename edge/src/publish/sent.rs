@@ -16,9 +16,10 @@ use tokio::sync::Notify;
 use super::pushes::Push;
 use super::uploads::Uploads;
 use crate::catalog::scan::Scan;
-use crate::catalog::sent::{self, SENT_BLOBS_MAX, SentRecord};
-use crate::catalog::{self, Change, Check, Commit, gone, records};
+use crate::catalog::{self, Change, Check, Commit};
 use crate::ledger::{Error, PART_CHANGES_MAX, SystemWrite, commit_in_parts, commit_system};
+use crate::records::sent::{self, SENT_BLOBS_MAX, SentRecord};
+use crate::records::{self, gone};
 
 /// Blobs of a push that are written down at once; those of one request with many of them are, however many they are.
 const BLOBS_AT_ONCE: usize = 64;

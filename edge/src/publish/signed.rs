@@ -11,8 +11,8 @@ use super::publisher::Publisher;
 use super::switcher::Switcher;
 use crate::blobs::{Key, ReadAt};
 use crate::catalog::Commit;
-use crate::catalog::records::LivePointer;
 use crate::ledger::{Error, Moves};
+use crate::records::LivePointer;
 
 impl Switcher {
     /// Checks that the version has the signatures that the environment wants; the commit checks them again.

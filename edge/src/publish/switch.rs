@@ -19,10 +19,10 @@ use super::steps::{EventSink, Steps};
 use super::swap::{Foreseen, Moved, check_expected};
 use super::switcher::Switcher;
 use super::watch::Caution;
-use crate::catalog::records::{self, VersionRecord};
-use crate::catalog::settings;
 use crate::ledger::Earlier;
 use crate::ledger::{Actor, Condition, Error};
+use crate::records::settings;
+use crate::records::{self, VersionRecord};
 use crate::telemetry;
 
 /// What a switch that is no push says beside its version.

@@ -13,8 +13,8 @@ use super::intent::Intent;
 use super::swap::Moved;
 use super::switcher::Switcher;
 use super::watch::Switched;
-use crate::catalog::records::LivePointer;
 use crate::ledger::Error;
+use crate::records::LivePointer;
 
 /// Longest time until a trial notices that the edge stops.
 const STOP_LOOK: Duration = Duration::from_millis(500);

@@ -16,9 +16,9 @@ use super::rise::{BadPaths, Rise, requests, rise, summary};
 use super::steps::{StepReporter, Steps};
 use super::swap::Moved;
 use super::switcher::Switcher;
-use crate::catalog::records::LivePointer;
 use crate::ledger::{Actor, Condition, Error, Share};
 use crate::live::ServedFirst;
+use crate::records::LivePointer;
 use crate::telemetry::{self, Answers, LogWanted};
 
 /// How often the answers are looked at.

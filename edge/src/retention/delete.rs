@@ -6,11 +6,12 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Retention;
-use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
-use crate::catalog::records::{self, AliasRecord};
-use crate::catalog::signing::signatures_key;
-use crate::catalog::{Change, Check, Commit, pointer};
+use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use crate::records::gone::{self, DeletedEnvironment, GoneVersion};
+use crate::records::pointer;
+use crate::records::signing::signatures_key;
+use crate::records::{self, AliasRecord};
 use crate::telemetry;
 
 impl Retention {

@@ -7,10 +7,10 @@ use devanture_config::api::{DeployKind, PlaceDeleteReport};
 use devanture_config::{AppName, HostPattern, PlaceName};
 
 use super::Retention;
-use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
-use crate::catalog::records::{self, LivePointer};
 use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use crate::records::gone::{self, DeletedApp, DeletedEnvironment};
+use crate::records::{self, LivePointer};
 use crate::telemetry;
 
 impl Retention {

@@ -6,10 +6,10 @@ use devanture_config::text::date_time;
 use devanture_config::{AppName, HostPattern, IdPrefix, PlaceName};
 
 use super::Retention;
-use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
-use crate::catalog::records::{self, HostnameRecord};
 use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, ambiguous, update};
+use crate::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
+use crate::records::{self, HostnameRecord};
 use crate::telemetry;
 
 impl Retention {

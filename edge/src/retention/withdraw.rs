@@ -8,10 +8,10 @@ use devanture_config::{AppName, Manifest, VersionId};
 use devanture_site::target::{self, Target, TargetError};
 
 use super::Retention;
-use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{Action, Actor, AuditEvent, Error, Page, update};
+use crate::records::gone::{self, GoneVersion};
+use crate::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::telemetry;
 
 impl Retention {

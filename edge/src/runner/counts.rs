@@ -8,8 +8,8 @@ use super::error::Error;
 use super::group::Group;
 use super::shared::Shared;
 use super::spread::Spread;
-use crate::catalog::instances::{ScaleRecord, scale_key};
-use crate::catalog::records;
+use crate::records;
+use crate::records::instances::{ScaleRecord, scale_key};
 
 /// How many instances of a process there are to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

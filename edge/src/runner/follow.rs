@@ -15,10 +15,11 @@ use super::group::Group;
 use super::place_user::PREVIEW;
 use super::request::{GroupRequest, run_of};
 use super::shared::{Shared, ms};
-use crate::catalog::instances::SCALE_PREFIX;
-use crate::catalog::{Change, Committed, gone, records};
+use crate::catalog::{Change, Committed};
 use crate::live::Current;
 use crate::proxy::{RunId, RunOrigin};
+use crate::records::instances::SCALE_PREFIX;
+use crate::records::{self, gone};
 use crate::version::Setting;
 
 /// Longest time that a request from before a switch needs to choose its instance.

@@ -21,9 +21,9 @@ use super::program::Program;
 use super::shared::Shared;
 use super::users::Users;
 use crate::blobs::Key;
-use crate::catalog::records;
 use crate::containers::{self, Attachment, Bind, Description, Images, PublishedPort, Unneeded};
 use crate::proxy::address::Endpoint;
+use crate::records;
 use crate::spawner::{InstanceLimits, Launch};
 use crate::telemetry;
 

@@ -11,8 +11,8 @@ use super::error::Error;
 use super::group::Group;
 use super::place_user::PREVIEW;
 use super::shared::Shared;
-use crate::catalog::nodes::NODES_PREFIX;
 use crate::catalog::{Catalog, Change, Committed};
+use crate::records::nodes::NODES_PREFIX;
 
 /// Time for which a node that has gone keeps its share: one that only restarts finds it as it was, and no other node has
 /// started instances meanwhile. It comes after the lease of a node that did not say that it goes.

@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::place_user::{PREVIEW, PlaceUser};
-use crate::catalog::instances::{UIDS_PREFIX, UidRecord, uid_key};
-use crate::catalog::{Catalog, records};
+use crate::catalog::Catalog;
 use crate::durable;
+use crate::records;
+use crate::records::instances::{UIDS_PREFIX, UidRecord, uid_key};
 use crate::spawner::claim_when_free;
 use crate::spawner::claims::{self, Claim, Claimant, Range, Wanted};
 

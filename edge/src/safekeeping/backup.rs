@@ -24,9 +24,10 @@ use super::prune::prune;
 use super::references::{self, Look};
 use super::store::{self, BackupStore};
 use crate::blobs::{self, Blobs, Key};
-use crate::catalog::{Catalog, sent};
+use crate::catalog::Catalog;
 use crate::durable;
 use crate::ledger::{ACME_PREFIX, Error};
+use crate::records::sent;
 use crate::telemetry;
 
 /// The folder in the data folder for what a backup is made of while it is written.

@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use crate::blobs::{self, Blobs, Key};
 use crate::catalog::Catalog;
-use crate::catalog::console::console;
-use crate::catalog::gone::GONE_PREFIX;
-use crate::catalog::integrity_pages::IntegrityPages;
-use crate::catalog::records::{self, DecodedFile, LivePointer, PagesDictionary};
 use crate::catalog::scan::Scan;
 use crate::ledger::Error;
+use crate::records::console::console;
+use crate::records::gone::GONE_PREFIX;
+use crate::records::integrity_pages::IntegrityPages;
+use crate::records::{self, DecodedFile, LivePointer, PagesDictionary};
 
 /// Paths of damaged files that a report lists of one version.
 const FILES_SHOWN_MAX: usize = 100;

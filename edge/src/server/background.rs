@@ -10,11 +10,12 @@ use tokio::sync::{broadcast, mpsc};
 use super::memory;
 use super::stores::{Stores, cores};
 use crate::blobs::{Pace, scrub};
+use crate::catalog::Catalog;
 use crate::catalog::scan::Scan;
-use crate::catalog::{Catalog, records};
 use crate::encode::{Background, BackgroundParts, Dictionaries};
 use crate::ledger::{Task, task_done};
 use crate::live::{DictionaryMiss, DictionaryMisses, Live, Loader};
+use crate::records;
 
 /// The loader of versions with their dictionaries, the maker of deltas, and the misses of browsers.
 pub(super) struct Made {

@@ -9,10 +9,11 @@ use devanture_config::{Digest, VersionId};
 use tokio::runtime::Runtime;
 
 use crate::blobs::{self, EvictReport, FreeSpace, Key, TieredBlobs};
+use crate::catalog::Catalog;
 use crate::catalog::scan::Scan;
-use crate::catalog::{Catalog, records};
 use crate::ledger::{Error, stored_manifest};
 use crate::live::Live;
+use crate::records;
 use crate::s3::Bucket;
 use crate::telemetry;
 

@@ -15,10 +15,10 @@ use super::runner::folder_of;
 use super::stores::{CATALOG_NAME, data_dir};
 use super::takeover::{self, Running};
 use super::trial_listeners::try_listeners;
-use crate::catalog::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::durable;
 use crate::live::Lacking;
+use crate::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 
 /// Attempts to copy a catalog that is written meanwhile …
 const COPIES_MAX: u32 = 50;

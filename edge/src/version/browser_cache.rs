@@ -11,7 +11,7 @@ use devanture_site::rules::Keeping;
 use devanture_site::{cache, fingerprint};
 use http::HeaderValue;
 
-use crate::catalog::records::{DictionariesRecord, PagesDictionary};
+use crate::records::{DictionariesRecord, PagesDictionary};
 
 /// Fewest seconds that a file must be kept to be a dictionary: a day. What is stale is none (RFC 9842 §2.2.1), and for
 /// one that is before the next release nobody is to load anything a second time.

@@ -19,7 +19,7 @@ use super::head_fields::HeadFields;
 use super::loader::{AtHand, Error, Loader};
 use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source, choices_of};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
-use crate::catalog::records::{DictionariesRecord, PagesDictionary};
+use crate::records::{DictionariesRecord, PagesDictionary};
 
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use super::MapHash;
 use super::loader::{Error, LoadRequest};
 use crate::blobs::{self, Blobs, Form, Key};
-use crate::catalog::integrity_pages::IntegrityPages;
+use crate::records::integrity_pages::IntegrityPages;
 
 const ENFORCED: HeaderName = HeaderName::from_static("integrity-policy");
 const REPORTED: HeaderName = HeaderName::from_static("integrity-policy-report-only");

@@ -16,8 +16,8 @@ use super::field_list::FieldPool;
 use super::prefetch::Prefetched;
 use super::{AppMemory, Claim, Fill, OverMemory, RuleFileError, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
-use crate::catalog::integrity_pages::IntegrityPages;
-use crate::catalog::records::{DecodedFile, DictionariesRecord};
+use crate::records::integrity_pages::IntegrityPages;
+use crate::records::{DecodedFile, DictionariesRecord};
 
 /// Why a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]

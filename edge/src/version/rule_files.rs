@@ -14,7 +14,7 @@ use tokio::task::JoinError;
 
 use super::KeptFiles;
 use crate::blobs::{self, Blobs, Key};
-use crate::catalog::records::DictionariesRecord;
+use crate::records::DictionariesRecord;
 
 /// A file of rules that is damaged or missing. Nothing of its version is served without it: what it says is not known,
 /// and that may be a password.

@@ -15,11 +15,12 @@ use super::records::{secret_context, url_context};
 use super::sign::signatures;
 use super::target::Target;
 use super::{DELIVERIES_TOTAL, Webhooks};
-use crate::catalog::settings::Sealed;
-use crate::catalog::webhooks::{DeliveryAt, DeliveryRecord, WAITING_PREFIX, WebhookRecord, webhook_key};
-use crate::catalog::{Change, Check, gone, records};
+use crate::catalog::{Change, Check};
 use crate::environments::Keys;
 use crate::ledger::{Announcement, Error};
+use crate::records::settings::Sealed;
+use crate::records::webhooks::{DeliveryAt, DeliveryRecord, WAITING_PREFIX, WebhookRecord, webhook_key};
+use crate::records::{self, gone};
 use crate::telemetry;
 
 /// Pause before a message is looked at again whose records cannot be read or written, in milliseconds.

@@ -12,13 +12,14 @@ use super::client;
 use super::records::{listed, no_webhook, secret_context, url_context};
 use super::sign::new_secret;
 use super::target::Target;
-use crate::catalog::settings::Sealed;
-use crate::catalog::webhooks::{
+use crate::catalog::{Change, Check, Commit, Revision};
+use crate::ledger::{Action, Actor, AuditEvent, Error, PART_CHANGES_MAX, SystemWrite, commit_in_parts, update};
+use crate::records;
+use crate::records::settings::Sealed;
+use crate::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, OldSecret, WAITING_PREFIX, WebhookAdded, WebhookRecord, added_key,
     deliveries_prefix, webhook_key,
 };
-use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, AuditEvent, Error, PART_CHANGES_MAX, SystemWrite, commit_in_parts, update};
 use crate::telemetry;
 
 /// Environments that a webhook may name.

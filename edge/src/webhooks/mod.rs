@@ -32,14 +32,15 @@ use self::client::Client;
 use self::per_minute::PerMinute;
 use self::queue::Queue;
 use crate::catalog::scan::Scan;
-use crate::catalog::webhooks::{
-    DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WEBHOOKS_PREFIX, WebhookRecord, webhook_of,
-};
-use crate::catalog::{Change, Committed, gone};
+use crate::catalog::{Change, Committed};
 use crate::cluster::Nodes;
 use crate::environments::{Environments, KeyFile};
 use crate::ledger::{Duty, Error, Ledger, Shares};
 use crate::proxy::address::Policy;
+use crate::records::gone;
+use crate::records::webhooks::{
+    DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WEBHOOKS_PREFIX, WebhookRecord, webhook_of,
+};
 use crate::telemetry;
 
 /// What the node that sends has in a cluster.

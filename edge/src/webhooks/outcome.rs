@@ -3,7 +3,7 @@
 use devanture_config::api::WebhookAttempt;
 use devanture_config::text::counted;
 
-use crate::catalog::webhooks::WebhookRecord;
+use crate::records::webhooks::WebhookRecord;
 
 const S: u64 = 1_000;
 const M: u64 = 60 * S;

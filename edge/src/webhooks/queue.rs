@@ -7,7 +7,7 @@ use devanture_config::api::WebhookName;
 use devanture_config::{AppName, PlaceName};
 
 use super::outcome::is_due;
-use crate::catalog::webhooks::DeliveryAt;
+use crate::records::webhooks::DeliveryAt;
 
 /// Messages that wait to be sent, and which of them are being sent.
 #[derive(Debug, Default)]

@@ -6,12 +6,13 @@ use devanture_config::problem::{Code, Problem};
 
 use super::Webhooks;
 use super::message::payload;
-use crate::catalog::webhooks::{
+use crate::catalog::{Change, Check, Commit, Revision};
+use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
+use crate::records;
+use crate::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_key,
     webhook_of, webhooks_prefix,
 };
-use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
 use crate::telemetry;
 
 /// Most webhooks of an app: the limit, and what an earlier one left.

@@ -10,9 +10,10 @@ use devanture_config::text::counted;
 use super::Webhooks;
 use super::deliver::message;
 use super::records::listed;
-use crate::catalog::webhooks::{DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, webhook_key};
-use crate::catalog::{Change, Check, Commit, records};
+use crate::catalog::{Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, message_id, update};
+use crate::records;
+use crate::records::webhooks::{DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, webhook_key};
 use crate::telemetry;
 
 impl Webhooks {

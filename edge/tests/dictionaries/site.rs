@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use devanture_config::{Digest, Sha256};
 use devanture_edge::blobs::{DeltaForm, Form, NewDelta, Quality};
-use devanture_edge::catalog::records;
 use devanture_edge::live::{DictionaryMiss, DictionaryMisses};
+use devanture_edge::records;
 use devanture_edge::telemetry::AccessLog;
 use serde_json::json;
 use tokio::sync::mpsc;

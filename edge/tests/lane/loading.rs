@@ -1,7 +1,7 @@
 //! Requests to an edge that was just started wait for the load of what they are for, and for nothing else.
 
 use devanture_config::{AppName, PlaceName, VersionId};
-use devanture_edge::catalog::records;
+use devanture_edge::records;
 use devanture_edge::telemetry;
 use serde_json::{Value, json};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use devanture_config::edge_toml::LogAddresses;
 use devanture_config::{PlaceName, VersionId};
 use devanture_edge::blobs::Form;
-use devanture_edge::catalog::records;
 use devanture_edge::handler::Handler;
+use devanture_edge::records;
 use devanture_edge::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
 use serde_json::{Value, json};
 

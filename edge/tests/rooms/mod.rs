@@ -12,12 +12,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 30] = [
+const ROOMS: [&str; 31] = [
     "telemetry",
     "s3",
     "durable",
     "blobs",
     "catalog",
+    "records",
     "engine",
     "version",
     "live",

@@ -16,13 +16,13 @@ use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::site_toml::{Instances, SERVER_UPSTREAM};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId, edge_toml};
 use devanture_edge::blobs::{self, Blobs, Key};
-use devanture_edge::catalog::instances::{ScaleRecord, UidRecord, scale_key, uid_key};
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
 use devanture_edge::live::{Current, Domains, Follower, Grace, Live, Loader, Preview, PreviewKey};
 use devanture_edge::proxy::address::Policy;
 use devanture_edge::proxy::{
     Arrival, Client, ClientSettings, CompiledRoute, Following, Ids, Registry, RegistrySettings, tls,
 };
+use devanture_edge::records::instances::{ScaleRecord, UidRecord, scale_key, uid_key};
 use devanture_edge::runner::{Error, Held, Parts, Runner, Variables, Wanted};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either, Full};

@@ -51,8 +51,7 @@ impl Served {
                         },
                     });
                     if let Ok(app) = app.parse() {
-                        let key =
-                            devanture_edge::catalog::records::live_key(&app, &devanture_config::PlaceName::prod());
+                        let key = devanture_edge::records::live_key(&app, &devanture_config::PlaceName::prod());
                         stores.put(key, pointer).await;
                     }
                 }
@@ -60,7 +59,7 @@ impl Served {
                     "app": app, "environment": "prod", "added_ms": 1, "canonical": true, "who": "me",
                 });
                 if let Ok(host) = hostname.parse() {
-                    stores.put(devanture_edge::catalog::records::hostname_key(&host), record).await;
+                    stores.put(devanture_edge::records::hostname_key(&host), record).await;
                 }
             }
             stores.handler(AccessLog::unread()).await

@@ -18,10 +18,10 @@ use super::names::{TRUST_PREFIX, is_exchanged};
 use super::oidc;
 use crate::access::tokens::{ID_BYTES, PREFIX, SECRET_BYTES};
 use crate::access::{Credentials, random_hex};
-use crate::catalog::identities::{self, ExchangedRecord};
-use crate::catalog::records::{self, TokenRecord};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, from_text, update};
+use crate::records::identities::{self, ExchangedRecord};
+use crate::records::{self, TokenRecord};
 use crate::telemetry;
 
 /// Records of expired tokens, and of expired identity tokens, that one exchange removes.

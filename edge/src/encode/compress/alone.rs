@@ -14,8 +14,8 @@ use super::encode::decoder;
 use super::large::stored;
 use super::{Work, decodes_to};
 use crate::blobs::{self, Form, Key};
-use crate::catalog::records::DecodedFile;
 use crate::ledger::Error;
+use crate::records::DecodedFile;
 
 /// Bytes that are decoded at once.
 const PIECE_BYTES: usize = 256 * 1024;

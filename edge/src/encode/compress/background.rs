@@ -15,11 +15,12 @@ use super::large::{self, LARGE_BYTES_MIN};
 use super::pool::Pool;
 use super::queue::{Entry, WentLive, queue};
 use crate::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
-use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
-use crate::catalog::{self, Catalog, pointer};
+use crate::catalog::{self, Catalog};
 use crate::encode::{Dictionaries, Priority};
 use crate::ledger::Error;
 use crate::live::DictionaryMiss;
+use crate::records::pointer;
+use crate::records::{self, DictionariesRecord, VersionRecord};
 
 /// Versions that may wait for the background pass; more are found again at the next start.
 const VERSIONS_MAX: u64 = 1_024;

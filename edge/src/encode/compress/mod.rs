@@ -26,9 +26,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::broadcast;
 
 use crate::blobs::{Blobs, Form, Key, Quality};
-use crate::catalog::integrity_pages::IntegrityPages;
-use crate::catalog::records::DecodedFile;
 use crate::ledger::Error;
+use crate::records::DecodedFile;
+use crate::records::integrity_pages::IntegrityPages;
 use encode::{SMALL_BYTES_MAX, decoded_digest, encode_all};
 use large::LARGE_BYTES_MIN;
 

@@ -13,10 +13,10 @@ use super::maker::{Dictionaries, Pass};
 use super::pages;
 use super::public::{bare, is_html, is_withdrawn};
 use crate::blobs::{self, DeltaForm, Key, Quality};
-use crate::catalog::records::{self, DictionariesRecord, PagesDictionary, WithdrawnRecord};
 use crate::encode::compress::{best, delta, length_of};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
+use crate::records::{self, DictionariesRecord, PagesDictionary, WithdrawnRecord};
 
 /// The effect of a dictionary on some pages.
 struct Worth {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::linked_assets::Named;
-use crate::catalog::records::DictionariesRecord;
+use crate::records::DictionariesRecord;
 use crate::version::KeptFiles;
 
 /// Versions that are remembered …

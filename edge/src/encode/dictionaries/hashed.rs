@@ -8,10 +8,10 @@ use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 
 use super::maker::Dictionaries;
 use crate::blobs::Form;
-use crate::catalog::integrity_pages::IntegrityPages;
-use crate::catalog::records::{self, VersionRecord};
 use crate::encode::compress::Given;
 use crate::ledger::Error;
+use crate::records::integrity_pages::IntegrityPages;
+use crate::records::{self, VersionRecord};
 use crate::version::put_hashed_pages;
 
 impl Dictionaries {

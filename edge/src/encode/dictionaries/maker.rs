@@ -15,10 +15,10 @@ use super::making::Tried;
 use super::record::{KnownDictionaries, PlaceKey};
 use crate::blobs::{Blobs, Key};
 use crate::catalog::Catalog;
-use crate::catalog::records::DictionariesRecord;
 use crate::encode::compress::{Given, Pool};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
+use crate::records::DictionariesRecord;
 
 /// Files that are looked up or read at once.
 pub(super) const FILES_AT_ONCE: usize = 8;

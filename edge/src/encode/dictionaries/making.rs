@@ -19,10 +19,10 @@ use super::maker::{Dictionaries, FILES_AT_ONCE};
 use super::pair::{Earlier, File, Likeness};
 use super::public::is_html;
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
-use crate::catalog::records::{DictionariesRecord, PagesDictionary};
 use crate::encode::compress::{Pool, delta, length_of};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
+use crate::records::{DictionariesRecord, PagesDictionary};
 use crate::version::KeptFiles;
 
 /// Pairs that were tried in vain that are remembered.

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::maker::Dictionaries;
 use super::making::Pair;
-use crate::catalog::records::{self, VersionRecord};
 use crate::encode::compress::Pool;
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
 use crate::live::DictionaryMiss;
+use crate::records::{self, VersionRecord};
 
 /// Misses that are handled together: a browser comes with several, and each version is loaded again once.
 const TOGETHER_MAX: usize = 64;

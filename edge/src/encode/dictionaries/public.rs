@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use super::deadline::is_over;
 use crate::blobs::{Blobs, Form};
-use crate::catalog::records::DictionariesRecord;
 use crate::encode::compress::worth_trying;
 use crate::ledger::{Error, lost};
+use crate::records::DictionariesRecord;
 use crate::version::{KeptFiles, RuleFiles};
 
 /// Files times rules that are compared at most: of a version of more, no file is taken to be everyone's.

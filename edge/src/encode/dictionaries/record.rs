@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use devanture_config::{AppName, Digest, PlaceName, Sha256, VersionId};
 
 use super::maker::Dictionaries;
-use crate::catalog::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
 use crate::catalog::scan::Scan;
-use crate::catalog::{self, Change, Check, Commit, Revision, history, pointer};
+use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
+use crate::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
+use crate::records::{history, pointer};
 
 /// Places whose dictionaries are kept at hand.
 const PLACES_MAX: usize = 256;

@@ -6,11 +6,11 @@ use devanture_config::problem::Problem;
 use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName, VersionId};
 
 use super::{Needed, Own, forbidden, full, proof, taken};
-use crate::catalog::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::environments::Environments;
 use crate::environments::reserved::admin_hostname;
 use crate::ledger::{Actor, Error};
+use crate::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 use crate::telemetry;
 
 /// The hostnames that a version lists for an environment, and which of them it may take where nobody has them.

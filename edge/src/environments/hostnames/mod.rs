@@ -20,10 +20,11 @@ pub(crate) use proof::Prover;
 
 use super::Environments;
 use super::reserved::admin_hostname;
-use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
-use crate::catalog::{Catalog, Change, Check, Commit, Record, Revision, gone};
+use crate::catalog::{Catalog, Change, Check, Commit, Record, Revision};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Page, update};
 use crate::live;
+use crate::records::gone;
+use crate::records::{self, HostnameRecord, ListedHostnames};
 use crate::telemetry;
 
 /// What it takes to give a name that nobody has to an environment.

@@ -21,8 +21,8 @@ use tokio::sync::{AcquireError, OnceCell, Semaphore};
 use tokio::time::timeout;
 
 use crate::catalog::Catalog;
-use crate::catalog::records::PROOF_SECRET_KEY;
 use crate::ledger::{Error, shared_secret};
+use crate::records::PROOF_SECRET_KEY;
 
 /// The label before a name, under which its proof is.
 const LABEL: &str = "_devanture";

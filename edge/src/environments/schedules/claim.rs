@@ -7,12 +7,13 @@ use devanture_config::{AppName, PlaceName};
 use super::UnderWay;
 use super::due::is_done;
 use super::known::Place;
-use crate::catalog::schedules::{RunningRecord, ScheduleRecord, schedule_key};
-use crate::catalog::{Change, Check, Commit, records};
+use crate::catalog::{Change, Check, Commit};
 use crate::cluster;
 use crate::environments::Environments;
 use crate::ledger::{Attempts, Duty, Error, SystemWrite, commit_system, unless_conflict};
 use crate::live::Current;
+use crate::records;
+use crate::records::schedules::{RunningRecord, ScheduleRecord, schedule_key};
 use crate::telemetry;
 
 /// Most runs of one schedule with `overlap` at once, on all nodes.

@@ -12,11 +12,12 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::claim::follow_expression;
 use super::known::{Known, Place};
-use crate::catalog::schedules::{SCHEDULES_PREFIX, ScheduleRecord, names_of, schedules_prefix};
-use crate::catalog::{Change, Check, Committed, gone, records};
+use crate::catalog::{Change, Check, Committed};
 use crate::environments::Environments;
 use crate::ledger::{Error, update};
 use crate::live::Current;
+use crate::records::schedules::{SCHEDULES_PREFIX, ScheduleRecord, names_of, schedules_prefix};
+use crate::records::{self, gone};
 use crate::telemetry;
 use crate::version::Setting;
 

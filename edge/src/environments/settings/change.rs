@@ -12,11 +12,11 @@ use devanture_site::conditional::{Comparison, matches_any};
 use super::context;
 use super::keys::Keys;
 use super::prepare::Coming;
-use crate::catalog::records::{self, LivePointer};
-use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::environments::Environments;
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Moves};
+use crate::records::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
+use crate::records::{self, LivePointer};
 use crate::telemetry;
 
 /// Characters of what the history says of a change.

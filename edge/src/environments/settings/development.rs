@@ -4,9 +4,10 @@ use devanture_config::api::DevelopmentSettings;
 use devanture_config::{AppName, PlaceName};
 
 use super::opened;
-use crate::catalog::{self, Commit, settings};
+use crate::catalog::{self, Commit};
 use crate::environments::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
+use crate::records::settings;
 
 impl Environments {
     /// The values of the settings that are marked for development. That they were read is recorded before they are.

@@ -15,10 +15,10 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use devanture_config::problem::{Code, Problem};
 use rand::RngCore as _;
 
-use crate::catalog::settings::Sealed;
 use crate::durable;
 use crate::ledger::Error;
 use crate::live::Opener;
+use crate::records::settings::Sealed;
 
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;

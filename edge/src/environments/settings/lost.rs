@@ -11,9 +11,9 @@ use devanture_config::{AppName, PlaceName};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::keys::{KeyFile, Keys};
-use crate::catalog::settings::{self, SETTINGS_PREFIX, StoredValue};
 use crate::catalog::{self, Catalog};
 use crate::environments::Environments;
+use crate::records::settings::{self, SETTINGS_PREFIX, StoredValue};
 use crate::telemetry::Gauges;
 
 /// How often the key file is looked at, and environments that lacked a key are tried again.

@@ -29,10 +29,10 @@ pub use lost::{LostSecrets, lost_secrets};
 pub(crate) use prepare::Coming;
 
 use super::Environments;
-use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{Catalog, Check, Commit};
 use crate::ledger::Error;
 use crate::live::{CurrentSettings, PublicSettings};
+use crate::records::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 
 /// The value of a setting, opened; it may be a secret, and so is in no text that is made of it.
 #[derive(Clone, PartialEq, Eq)]

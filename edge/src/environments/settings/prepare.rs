@@ -6,12 +6,12 @@ use devanture_config::manifest::Managed;
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::opened;
-use crate::catalog::records::LivePointer;
-use crate::catalog::settings::SettingsRecord;
 use crate::cluster::{self, PrepareRequest, Prepared, Progress};
 use crate::environments::Environments;
 use crate::environments::turns::Begun;
 use crate::ledger::Error;
+use crate::records::LivePointer;
+use crate::records::settings::SettingsRecord;
 use crate::runner::Held;
 
 /// Settings that are not stored yet.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, PlaceName};
 
-use crate::catalog::history;
-use crate::catalog::records::{self, HistoryEntry};
-use crate::catalog::settings::{revision_of, settings_prefix};
 use crate::catalog::{Change, Commit};
 use crate::environments::Environments;
 use crate::ledger::Error;
+use crate::records::history;
+use crate::records::settings::{revision_of, settings_prefix};
+use crate::records::{self, HistoryEntry};
 
 /// Entries of the history that are read at most.
 const ENTRIES_MAX: usize = 20_000;

@@ -7,12 +7,12 @@ use devanture_config::limits::Limits;
 
 use super::*;
 use crate::catalog::Change;
-use crate::catalog::records::{self, AppRecord, LivePointer, app_key, live_key};
-use crate::catalog::settings::{Sealed, settings_key};
 use crate::environments;
 use crate::ledger::Actor;
 use crate::ledger::Ledger;
 use crate::live::{Domains, Grace, Live};
+use crate::records::settings::{Sealed, settings_key};
+use crate::records::{self, AppRecord, LivePointer, app_key, live_key};
 
 struct World {
     environments: Environments,

@@ -5,8 +5,9 @@ use std::fmt::Display;
 use devanture_config::api::AuditEntry;
 use devanture_config::{AppName, PlaceName};
 
-use crate::catalog::{Check, gone};
+use crate::catalog::Check;
 use crate::ledger::{Actor, Announcement};
+use crate::records::gone;
 use crate::telemetry;
 
 /// Characters of [`AuditEntry::what`].

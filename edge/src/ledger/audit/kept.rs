@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::number_of;
 use crate::catalog::scan::Scan;
-use crate::catalog::{self, Catalog, Record, identities};
+use crate::catalog::{self, Catalog, Record};
+use crate::records::identities;
 
 /// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
 pub(super) const REMOVED_MAX: usize = 8;

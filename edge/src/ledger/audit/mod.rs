@@ -18,8 +18,9 @@ use super::announce::messages;
 use super::update::Attempts;
 use super::write_pause::{paused, unless_paused};
 use super::writes::Writes;
-use crate::catalog::nodes::node_key;
-use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, identities, records};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
+use crate::records::nodes::node_key;
+use crate::records::{self, identities};
 use crate::telemetry;
 use kept::{Kept, REMOVED_MAX};
 

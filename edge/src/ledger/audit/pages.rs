@@ -5,8 +5,8 @@ use devanture_config::api::{AuditEntry, AuditLog, Scope};
 use devanture_config::problem::{Code, Problem};
 
 use super::{Audit, number_of};
-use crate::catalog::{identities, records};
 use crate::ledger::{Actor, Error};
+use crate::records::{self, identities};
 
 /// Entries on one page.
 const PAGE_MAX: usize = 1_000;

@@ -8,8 +8,9 @@ use devanture_config::problem::Code;
 use serde_json::json;
 
 use super::{Action, Actor, Audit, AuditEvent, Record, was_gone};
-use crate::catalog::{self, Catalog, Change, Check, Commit, identities, records};
+use crate::catalog::{self, Catalog, Change, Check, Commit};
 use crate::ledger::Credential;
+use crate::records::{self, identities};
 
 fn catalog_in(folder: &tempfile::TempDir) -> Arc<dyn Catalog> {
     catalog::open(&folder.path().join("catalog.redb")).unwrap()

@@ -18,7 +18,8 @@ use super::load::{Load, LoadError, LoadTurn};
 use super::loader::Loader;
 use super::on_demand::Preview;
 use super::{Current, CurrentSettings, Live, Place};
-use crate::catalog::{self, history, records};
+use crate::catalog;
+use crate::records::{self, history};
 use crate::telemetry;
 use crate::version::{Fill, Setting, Version};
 

@@ -22,10 +22,11 @@ use super::load::LoadTurn;
 use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
 use super::{Hosts, Live, LoadError, Loader, Place};
-use crate::catalog::identities::ACCOUNTS_PREFIX;
-use crate::catalog::protection::{PROTECTION_PREFIX, SHARES_PREFIX};
-use crate::catalog::records::{self, AliasRecord, LivePointer};
-use crate::catalog::{self, Change, Committed, Record, Revision, gone};
+use crate::catalog::{self, Change, Committed, Record, Revision};
+use crate::records::gone;
+use crate::records::identities::ACCOUNTS_PREFIX;
+use crate::records::protection::{PROTECTION_PREFIX, SHARES_PREFIX};
+use crate::records::{self, AliasRecord, LivePointer};
 use crate::version::{Fill, Setting, Version};
 
 /// Records read at once from the catalog.

@@ -8,7 +8,7 @@ use super::super::registry::{Registry, RegistrySettings};
 use super::super::run::{RunId, RunMember, RunNow, RunState};
 use super::super::tls;
 use super::*;
-use crate::catalog::upstreams::{MemberEntry, MembersRecord};
+use crate::records::upstreams::{MemberEntry, MembersRecord};
 
 fn pool(to: &[&str], declared: site_toml::Upstream) -> Arc<Pool> {
     let settings =

@@ -21,10 +21,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::steps::StepReporter;
 use crate::blobs::Key;
-use crate::catalog::integrity_pages::IntegrityPages;
-use crate::catalog::records::{self, DecodedFile, VersionRecord};
 use crate::encode::{self, Given, Work, sha256};
 use crate::ledger::{Error, Ledger};
+use crate::records::integrity_pages::IntegrityPages;
+use crate::records::{self, DecodedFile, VersionRecord};
 use crate::version::RuleFiles;
 use loads::{Loads, PageLoads, Site, StepsOfPush, Without};
 use pages::{Page, Pages};

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use devanture_config::Digest;
 
-use crate::catalog::integrity_pages::IntegrityPages;
-use crate::catalog::records::VersionRecord;
 use crate::encode::{Work, is_html};
 use crate::ledger::Error;
+use crate::records::VersionRecord;
+use crate::records::integrity_pages::IntegrityPages;
 
 /// Whether a record has every page of the version for these environments, made as they would be now, and all are stored.
 /// What its pages become depends on the version alone, so a further push need not make them again.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::collections::world::{World, content, digest, manifest, name, world, world_with};
 use super::taking_in::{begin, tenant};
-use crate::catalog::gone::{self, DeletedApp};
-use crate::catalog::records;
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Error};
+use crate::records;
+use crate::records::gone::{self, DeletedApp};
 
 fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());

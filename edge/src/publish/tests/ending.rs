@@ -8,8 +8,8 @@ use devanture_config::problem::Code;
 use serde_json::{Value, json};
 
 use super::collections::world::{World, content, digest, manifest, name, world};
-use crate::catalog::records::{self, HistoryEntry};
 use crate::ledger::{Actor, Error};
+use crate::records::{self, HistoryEntry};
 
 /// One app, and an environment that is pushed to.
 struct Place {

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use super::collections::world::{World, content, digest, manifest, name, world, world_with};
 use super::taking_in::tenant;
 use crate::catalog::Change;
-use crate::catalog::records::{self, LivePointer};
 use crate::ledger::{Actor, Error};
 use crate::publish::joined::JOINS_MAX;
+use crate::records::{self, LivePointer};
 
 /// Begins to push the front that has one content.
 async fn begin_front(

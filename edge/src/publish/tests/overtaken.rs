@@ -9,15 +9,15 @@ use serde_json::json;
 
 use super::collections::world::{World, manifest, name, world};
 use super::taking_in::{begin, send};
-use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
-use crate::catalog::history::pushed;
 use crate::catalog::overtaken::key_of;
-use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
-use crate::catalog::signing::{SignersRecord, signers_key};
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Condition, Error};
 use crate::publish::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
 use crate::publish::swap::Running;
+use crate::records::gone::{self, DeletedApp, DeletedEnvironment};
+use crate::records::history::pushed;
+use crate::records::signing::{SignersRecord, signers_key};
+use crate::records::{self, AliasRecord, HistoryEntry, LivePointer};
 use crate::telemetry::now_ms;
 
 /// A version that is live, one that was before, and one that never was.

@@ -7,11 +7,12 @@ use devanture_config::{AppName, Digest};
 
 use super::collections::world::{World, content, digest, manifest, name, reopened, world};
 use crate::blobs::Key;
-use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::{Change, Commit, records};
+use crate::catalog::{Change, Commit};
 use crate::ledger::Actor;
 use crate::publish::deploys::Origin;
 use crate::publish::owned::Owned;
+use crate::records;
+use crate::records::gone::{self, GoneVersion};
 use crate::telemetry::now_ms;
 
 fn wanted(contents: &BTreeSet<u8>) -> HashMap<Digest, u64> {

@@ -13,10 +13,10 @@ use serde_json::json;
 
 use super::collections::world::{World, content, digest, manifest, name, world, world_with};
 use crate::blobs::Key;
-use crate::catalog::gone::{self, DeletedApp, GoneVersion};
-use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Credential, Error};
+use crate::records::gone::{self, DeletedApp, GoneVersion};
+use crate::records::{self, LivePointer, VersionRecord};
 
 /// Length of each content.
 fn each() -> u64 {

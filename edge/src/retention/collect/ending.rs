@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Pass;
-use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
-use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
-use crate::catalog::{Change, Check, Commit, Record, Revision, belongs, identities};
+use crate::catalog::{Change, Check, Commit, Record, Revision};
 use crate::ledger::{Error, SystemWrite};
+use crate::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
+use crate::records::{self, VersionRecord};
+use crate::records::{belongs, identities};
 use crate::retention::Retention;
 
 /// Records that go in one commit.

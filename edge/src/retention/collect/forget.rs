@@ -5,11 +5,11 @@
 use devanture_config::AppName;
 
 use super::{Pass, app_of};
-use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::records::{self};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Commit};
 use crate::ledger::Error;
+use crate::records::gone::{self, GoneVersion};
+use crate::records::{self};
 use crate::retention::Retention;
 
 /// Records that are deleted in one commit.

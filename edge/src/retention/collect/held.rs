@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use crate::catalog::gone::{self, DeletedEnvironment};
-use crate::catalog::records::{self, AliasRecord, LivePointer};
-use crate::catalog::{Catalog, Check, Record, pointer};
+use crate::catalog::{Catalog, Check, Record};
 use crate::ledger::Error;
+use crate::records::gone::{self, DeletedEnvironment};
+use crate::records::pointer;
+use crate::records::{self, AliasRecord, LivePointer};
 use crate::retention::Retention;
 
 /// The versions of an app that are held, and the checks that nothing else came to hold one since.

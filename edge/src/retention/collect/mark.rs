@@ -9,13 +9,13 @@ use serde::Deserialize;
 use super::Pass;
 use crate::blobs::{self, Key};
 use crate::catalog::Change;
-use crate::catalog::console::{CONSOLE_KEY, ConsoleRecord, console};
-use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::integrity_pages::IntegrityPages;
-use crate::catalog::records::{self, DecodedFile, PagesDictionary};
 use crate::catalog::scan::Scan;
-use crate::catalog::sent::{self, SentRecord};
 use crate::ledger::Error;
+use crate::records::console::{CONSOLE_KEY, ConsoleRecord, console};
+use crate::records::gone::{self, GoneVersion};
+use crate::records::integrity_pages::IntegrityPages;
+use crate::records::sent::{self, SentRecord};
+use crate::records::{self, DecodedFile, PagesDictionary};
 use crate::retention::Retention;
 
 /// What is referred to.

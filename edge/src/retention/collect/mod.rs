@@ -36,8 +36,8 @@ use devanture_config::{AppName, VersionId};
 use metrics::counter;
 
 use super::Retention;
-use crate::catalog::records;
 use crate::ledger::{Duty, Error, Task, lost, task_done};
+use crate::records;
 use crate::{blobs, cluster, telemetry};
 
 /// Seconds after a start before the first collection: a start has enough to do.

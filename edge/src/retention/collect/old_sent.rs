@@ -1,10 +1,11 @@
 //! Ends what pushes wrote down that they have sent, where no version came of it within the grace period.
 
 use super::Pass;
+use crate::catalog::Change;
 use crate::catalog::scan::Scan;
-use crate::catalog::sent::{self, SentRecord};
-use crate::catalog::{Change, records};
 use crate::ledger::{Error, SystemWrite, commit_in_parts};
+use crate::records;
+use crate::records::sent::{self, SentRecord};
 use crate::retention::Retention;
 
 impl Retention {

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use super::Pass;
 use crate::blobs::Key;
-use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
-use crate::catalog::{self, Change, Check, Commit, records};
+use crate::catalog::{self, Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, lost, update};
+use crate::records;
+use crate::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::retention::Retention;
 use crate::telemetry;
 

@@ -8,12 +8,13 @@ use devanture_config::{AppName, VersionId};
 
 use super::{Pass, app_of};
 use crate::blobs::Key;
-use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
-use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
-use crate::catalog::signing::signatures_key;
-use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
+use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
+use crate::records::gone::{self, DeletedEnvironment, GoneVersion};
+use crate::records::signing::signatures_key;
+use crate::records::{self, VersionRecord};
+use crate::records::{history, pointer};
 use crate::retention::Retention;
 
 /// Versions that lose their records in one commit.

@@ -11,12 +11,13 @@ use serde_json::json;
 
 use super::world::{World, pointer, put, stored_at};
 use super::{alias, deleted_app, deleted_environment, gone_version, point_old_at, pointing_at, wanted};
-use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::history::pushed;
-use crate::catalog::records::{self, HistoryEntry, LivePointer};
-use crate::catalog::sent::sent_prefix;
-use crate::catalog::{Change, identities};
+use crate::catalog::Change;
 use crate::ledger::Actor;
+use crate::records::gone::{self, GoneVersion};
+use crate::records::history::pushed;
+use crate::records::identities;
+use crate::records::sent::sent_prefix;
+use crate::records::{self, HistoryEntry, LivePointer};
 use crate::retention::CollectOptions;
 
 /// Keeps the newest version by number alone, and waits for nothing.

@@ -12,11 +12,11 @@ use devanture_config::problem::Code;
 
 use self::world::{World, pointer, put, stored_at};
 use super::CollectOptions;
-use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::overtaken::key_of;
-use crate::catalog::records::{self, AliasRecord, LivePointer, VersionRecord};
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Error};
+use crate::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
+use crate::records::{self, AliasRecord, LivePointer, VersionRecord};
 
 fn code<T>(result: Result<T, Error>) -> Option<Code> {
     result.err().map(|error| error.0.code)

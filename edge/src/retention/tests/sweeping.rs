@@ -9,11 +9,11 @@ use super::world::{World, pointer, put, stored_at};
 use super::{deleted_app, gone_version, wanted};
 use crate::blobs::Key;
 use crate::catalog::Change;
-use crate::catalog::console::{CONSOLE_KEY, ConsoleRecord};
-use crate::catalog::gone;
-use crate::catalog::records::{self, PagesDictionary};
-use crate::catalog::sent::sent_key;
 use crate::ledger::Actor;
+use crate::records::console::{CONSOLE_KEY, ConsoleRecord};
+use crate::records::gone;
+use crate::records::sent::sent_key;
+use crate::records::{self, PagesDictionary};
 use crate::retention::CollectOptions;
 
 const PURGE: CollectOptions = CollectOptions { dry_run: false, force: true, purge: true };

@@ -16,12 +16,12 @@ use serde_json::json;
 
 use crate::blobs::{self, Blobs, Key};
 use crate::catalog::overtaken::Overtaken;
-use crate::catalog::records::{self, AppRecord, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::encode;
 use crate::environments::{self, Environments};
 use crate::ledger::{Error, Ledger};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
+use crate::records::{self, AppRecord, LivePointer};
 use crate::retention::{Retention, Uploads};
 use crate::telemetry::AccessLog;
 

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 
 use super::super::layout::bad;
 use crate::catalog::scan::Scan;
-use crate::catalog::{self, Catalog, Change, records};
+use crate::catalog::{self, Catalog, Change};
 use crate::ledger::{Error, is_copied, write_copied};
+use crate::records;
 
 /// Changes that are written together: a catalog in etcd takes 126 at once.
 const CHANGES_MAX: usize = 100;

@@ -16,9 +16,9 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
 use crate::catalog::Catalog;
-use crate::catalog::nodes::NODES_PREFIX;
 use crate::durable;
 use crate::ledger::{Error, PAUSE_KEY, WritePause, check_finished, pause_changes, resume_changes};
+use crate::records::nodes::NODES_PREFIX;
 use crate::s3::Waits;
 use crate::safekeeping::{RecordSource, StoredFiles};
 use crate::server::cluster::home;

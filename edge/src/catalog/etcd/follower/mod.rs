@@ -22,8 +22,7 @@ use super::progress::Progress;
 use super::settings::Endpoint;
 use super::wire::{self, KeyValue, RangeRequest, ResponseHeader};
 use crate::catalog::embedded::RedbCatalog;
-use crate::catalog::records::LIVE_PREFIX;
-use crate::catalog::{Catalog as _, Change, Committed, Revision};
+use crate::catalog::{Catalog as _, Change, Committed, LIVE_PREFIX, Revision};
 
 /// Longest time to connect to a member, to authenticate there and to read a first key. Checking a password takes etcd a
 /// tenth of a second by design.

@@ -8,9 +8,10 @@ use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::{AppName, Digest, PlaceName};
 
 use super::world::{World, content, manifest, name, reopened, world};
-use crate::catalog::sent::SentRecord;
-use crate::catalog::{self, gone, records, sent};
+use crate::catalog;
 use crate::ledger::Actor;
+use crate::records::sent::SentRecord;
+use crate::records::{self, gone, sent};
 use crate::retention::{self, CollectOptions};
 
 /// The keys of what pushes have written down that they sent.

@@ -12,9 +12,8 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use crate::blobs::{self, Blobs, DeltaForm, Key, NewDelta, Quality};
-use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::overtaken::Overtaken;
-use crate::catalog::{self, Catalog, records};
+use crate::catalog::{self, Catalog};
 use crate::encode::{Background, delta};
 use crate::environments::{self, Environments};
 use crate::ledger::{Actor, Condition, Error, Ledger};
@@ -22,6 +21,8 @@ use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::publish::tests::Nobody;
 use crate::publish::{Parts, Publisher};
+use crate::records;
+use crate::records::gone::{self, GoneVersion};
 use crate::telemetry::AccessLog;
 
 /// A publisher over a folder, with what follows its catalog.

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::blobs::NewDelta;
-use crate::catalog::history::pushed;
-use crate::catalog::records::HistoryEntry;
 use crate::catalog::{Change, Commit};
+use crate::records::HistoryEntry;
+use crate::records::history::pushed;
 
 #[tokio::test]
 async fn no_more_time_is_taken_behind_a_switch_than_the_limit_says() {

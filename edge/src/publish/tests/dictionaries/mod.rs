@@ -21,7 +21,6 @@ use tokio::sync::broadcast;
 
 use super::Nobody;
 use crate::blobs::{self, Blobs, DeltaForm, Key, Quality};
-use crate::catalog::records::{self, DictionariesRecord};
 use crate::catalog::{self, Catalog};
 use crate::encode::{Background, Dictionaries, Pair, Pool, Priority, delta};
 use crate::environments::{self, Environments};
@@ -29,6 +28,7 @@ use crate::ledger::{Actor, Condition, Ledger};
 use crate::live::{DictionaryMiss, Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::publish::{Parts, Publisher};
+use crate::records::{self, DictionariesRecord};
 use crate::retention::CollectOptions;
 use crate::telemetry::AccessLog;
 

@@ -16,9 +16,9 @@ use tracing::warn;
 
 use super::{KeptAccount, Proof, Store};
 use crate::catalog;
-use crate::catalog::settings::Sealed;
 use crate::environments::{KeyFile, Unopened};
 use crate::ledger::{AcmeRecords, Duty, PROOFS};
+use crate::records::settings::Sealed;
 use crate::telemetry;
 use crate::tls::Error;
 use crate::tls::acme::held::Held;

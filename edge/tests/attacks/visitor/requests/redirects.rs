@@ -1,9 +1,9 @@
 //! Addresses that try to make a redirect of a site lead to somebody else's.
 
 use devanture_config::PlaceName;
-use devanture_edge::catalog::records;
 use devanture_edge::engine::Fields;
 use devanture_edge::handler::{Decision, Head, decide};
+use devanture_edge::records;
 use http::{HeaderMap, Method};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;

@@ -65,7 +65,7 @@ mod tests {
         let live = serde_json::json!({
             "version": version, "settings": 0, "switched_ms": 0, "deploy": "d", "begun": 5, "position": ""
         });
-        let live: crate::catalog::records::LivePointer = serde_json::from_value(live).unwrap();
+        let live: crate::records::LivePointer = serde_json::from_value(live).unwrap();
         assert_eq!((live.halves_begun, live.halves()), (None, HalvesBegun::both(5)));
         assert!(!serde_json::to_string(&live).unwrap().contains("halves_begun"));
     }

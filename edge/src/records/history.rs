@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use devanture_config::VersionId;
 use devanture_config::api::{Deploy, DeployKind, Outcome};
 
-use super::records::{self, HistoryEntry};
-use super::scan::Scan;
-use super::{Catalog, Error};
+use crate::catalog::scan::Scan;
+use crate::catalog::{Catalog, Error};
+use crate::records::{self, HistoryEntry};
 
 /// Entries that are in memory at once where a history is gone through: one may have hundreds of KiB of what its push says.
 const ENTRIES_AT_ONCE: usize = 32;

@@ -4,7 +4,8 @@
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
-use super::records::{LivePointer, VersionRecord};
+use super::apps::VersionRecord;
+use super::live::LivePointer;
 
 /// `gone/{app}/{id}`: a version that the app had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

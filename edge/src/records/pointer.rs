@@ -6,8 +6,9 @@
 use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, Digest, PlaceName};
 
-use super::records::{self, HistoryEntry, LivePointer};
-use super::{Catalog, Error, Record, Revision, history, settings};
+use super::{history, settings};
+use crate::catalog::{Catalog, Error, Record, Revision};
+use crate::records::{self, HistoryEntry, LivePointer};
 
 /// Entries read at most: failed pushes and pauses are entries too.
 const ENTRIES_MAX: usize = 2_000;

@@ -3,7 +3,8 @@
 use devanture_config::{Digest, VersionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, Error, Record, records};
+use crate::catalog::{Catalog, Error, Record};
+use crate::records;
 
 /// The key of the record.
 pub const CONSOLE_KEY: &str = "console";

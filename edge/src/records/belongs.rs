@@ -4,8 +4,11 @@
 use devanture_config::api::ShareTarget;
 use devanture_config::{AppName, PlaceName};
 
+use super::identities;
 use super::protection::{ShareRecord, shares_prefix};
-use super::{Catalog, Error, Record, identities, records, sessions};
+use super::sessions;
+use crate::catalog::{Catalog, Error, Record};
+use crate::records;
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
@@ -162,8 +165,8 @@ fn names(record: &Record, app: &AppName, environment: Option<&PlaceName>) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::settings::Sealed;
     use crate::catalog::{Change, Commit, open};
+    use crate::records::settings::Sealed;
     use devanture_config::Digest;
     use serde_json::json;
 

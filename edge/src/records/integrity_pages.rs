@@ -7,7 +7,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, Sha256};
 use serde::{Deserialize, Serialize};
 
-use super::records::{DecodedFile, VersionRecord};
+use super::apps::{DecodedFile, VersionRecord};
 
 /// What the pages are.
 const HTML: &str = "text/html";

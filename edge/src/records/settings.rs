@@ -9,7 +9,9 @@ use devanture_config::api::SettingName;
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, Error, Revision, pointer, records};
+use super::pointer;
+use crate::catalog::{Catalog, Error, Revision};
+use crate::records;
 
 /// The prefix of all settings.
 pub const SETTINGS_PREFIX: &str = "settings/";

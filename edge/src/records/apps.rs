@@ -1,0 +1,125 @@
+//! Records of apps, of their stored versions, and of the paths that were withdrawn of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use devanture_config::api::Source;
+use devanture_config::path::BundlePath;
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
+use serde::{Deserialize, Serialize};
+
+use super::integrity_pages::IntegrityPages;
+use crate::blobs::Form;
+
+/// `apps/{app}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRecord {
+    /// When it was made, in milliseconds since 1970 UTC.
+    pub created_ms: u64,
+    /// The name of the token that made it.
+    pub who: String,
+}
+
+/// The prefix of all apps.
+pub const APPS_PREFIX: &str = "apps/";
+
+/// The key of an app's record.
+#[must_use]
+pub fn app_key(app: &AppName) -> String {
+    format!("{APPS_PREFIX}{app}")
+}
+
+/// `versions/{app}/{id}`: a stored version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRecord {
+    /// When it was stored, in milliseconds since 1970 UTC.
+    pub stored_ms: u64,
+    /// The name of the token that stored it.
+    pub who: String,
+    /// Whether that token had the scope `admin` for every environment: the version's routes may point to private
+    /// addresses, and its hostnames need no proof.
+    pub trusted: bool,
+    /// Whether that token was an admin's of every app: its backend may run as the edge's own user. Versions that were
+    /// stored before there was this member say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge_admin: Option<bool>,
+    /// The environments whose own admins stored it: it is trusted there and nowhere else.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub trusted_in: BTreeSet<PlaceName>,
+    /// Where the bundle came from.
+    pub source: Source,
+    /// Files.
+    pub files: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Files that came with encodings of themselves beside them, and which.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub given: BTreeMap<BundlePath, Vec<Form>>,
+    /// Decoded content of files that came compressed without their plain file, by the path of the latter; `given` has
+    /// their forms.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub decoded: BTreeMap<BundlePath, DecodedFile>,
+    /// Pages with the hashes of what they load, for the environments that want them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub integrity: Vec<IntegrityPages>,
+}
+
+impl VersionRecord {
+    /// Whether an admin of every app stored it.
+    #[must_use]
+    pub fn is_of_edge_admin(&self) -> bool {
+        self.edge_admin.unwrap_or(self.trusted)
+    }
+
+    /// Whether an admin of this environment stored it; `preview` stands for aliases and versions at their own
+    /// hostnames.
+    #[must_use]
+    pub fn is_trusted_in(&self, place: &str) -> bool {
+        self.trusted || self.trusted_in.iter().any(|environment| environment.as_str() == place)
+    }
+}
+
+/// A plain file that is in no manifest: its compressed form is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecodedFile {
+    /// The blob.
+    pub hash: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// The prefix of stored versions.
+pub const VERSIONS_PREFIX: &str = "versions/";
+
+/// The prefix of an app's versions.
+#[must_use]
+pub fn versions_prefix(app: &AppName) -> String {
+    format!("{VERSIONS_PREFIX}{app}/")
+}
+
+/// The key of a version's record.
+#[must_use]
+pub fn version_key(app: &AppName, id: &VersionId) -> String {
+    format!("{VERSIONS_PREFIX}{app}/{id}")
+}
+
+/// `withdrawn/{app}`: paths that no version stored until then answers any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnRecord {
+    /// By the path, decoded and in its normal form, with its leading slash.
+    pub paths: BTreeMap<String, WithdrawnEntry>,
+}
+
+/// One path of a [`WithdrawnRecord`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnEntry {
+    /// When, in milliseconds since 1970 UTC; never less than a version of that moment was stored at.
+    pub at_ms: u64,
+    /// The name of the token that withdrew it.
+    pub who: String,
+}
+
+/// The key of what was withdrawn of an app.
+#[must_use]
+pub fn withdrawn_key(app: &AppName) -> String {
+    format!("withdrawn/{app}")
+}

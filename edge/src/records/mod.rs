@@ -1,0 +1,51 @@
+//! The records of the catalog: what stands at which key. `docs/storage.md` is the reference.
+//!
+//! A value is written and read as JSON, and a release reads what the one before it wrote.
+
+mod apps;
+pub(crate) mod belongs;
+pub mod console;
+mod deploys;
+mod dictionaries;
+pub mod gone;
+pub mod halves_begun;
+pub(crate) mod history;
+mod hostnames;
+pub mod identities;
+pub mod instances;
+pub mod integrity_pages;
+mod live;
+pub(crate) mod nodes;
+mod pinned;
+pub(crate) mod pointer;
+pub mod protection;
+pub mod schedules;
+pub mod sent;
+pub mod sessions;
+pub mod settings;
+pub mod signing;
+mod team;
+mod tokens;
+pub mod upstreams;
+mod values;
+pub mod webhooks;
+
+pub use apps::{
+    APPS_PREFIX, AppRecord, DecodedFile, VERSIONS_PREFIX, VersionRecord, WithdrawnEntry, WithdrawnRecord, app_key,
+    version_key, versions_prefix, withdrawn_key,
+};
+pub use deploys::{HistoryEntry, entry, histories_prefix, history_key, history_prefix};
+pub use dictionaries::{
+    DICTIONARIES_AT_ONCE, DICTIONARIES_PREFIX, DictionariesRecord, PagesDictionary, dictionaries_key,
+    dictionaries_prefix,
+};
+pub use hostnames::{HOSTNAMES_PREFIX, HostnameRecord, ListedHostnames, hostname, hostname_key, listed_key};
+pub use live::{CanaryRecord, LivePointer, live_key, live_prefix, paused_key};
+pub use pinned::PinsRecord;
+pub use team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};
+pub use tokens::{
+    CHALLENGE_SECRET_KEY, PROOF_SECRET_KEY, ProofSecret, TOKENS_PREFIX, TokenAccount, TokenRecord, token_key,
+};
+pub use values::{read, write};
+
+pub use crate::catalog::LIVE_PREFIX;
