@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use devanture_config::edge_toml::Retention as Policy;
 use devanture_config::limits::Limits;
@@ -51,7 +52,7 @@ impl Uploads for Nothing {
 
 /// The app `shop`: of the versions `one`, `two` and `three`, `two` is live in `prod`.
 pub(super) struct World {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(super) app: AppName,
     pub(super) prod: PlaceName,
     pub(super) versions: [VersionId; 3],
@@ -80,13 +81,22 @@ impl World {
             versions.push(manifest.id());
         }
         let versions: [VersionId; 3] = versions.try_into().unwrap();
-        let world = Self { _folder: folder, app, prod, versions, retention, stored, overtaken, uploads };
+        let world = Self { folder, app, prod, versions, retention, stored, overtaken, uploads };
         world.put(records::app_key(&world.app), &AppRecord { created_ms: 1, who: "ada".to_owned() }).await;
         for version in versions {
             world.put(records::version_key(&world.app, &version), &stored_at(1)).await;
         }
         world.put(records::live_key(&world.app, &world.prod), &pointer(versions[1])).await;
         world
+    }
+
+    /// Makes every manifest as old as can be.
+    pub(super) fn age(&self) {
+        for shard in std::fs::read_dir(self.folder.path().join("manifests")).unwrap() {
+            for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
+                std::fs::File::open(file.unwrap().path()).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            }
+        }
     }
 
     /// Writes a record.
