@@ -89,6 +89,15 @@ export interface AppEnvironment {
   backend?: boolean;
 }
 
+/** Damage of a live version: of its files, or, with `error`, of what it is loaded from. */
+export interface Damage {
+  version?: string | null;
+  count: number;
+  files: string[];
+  error?: string | null;
+  in_memory?: boolean;
+}
+
 export interface AppInfo {
   app: string;
   created_ms?: number;
@@ -156,7 +165,7 @@ export interface Status {
   places: Place[];
   paused?: Pause | null;
   locked?: Lock | null;
-  damaged?: { version?: string | null; count: number; files: string[]; error?: string | null } | null;
+  damaged?: Damage | null;
   quarantined?: number;
   lost_secrets?: string[];
   canary?: CanaryShare | null;

@@ -1,4 +1,5 @@
 // How well things are: the shape and colour of each word that the API has for a state.
+import type { Damage } from "./api.ts";
 import { t } from "./texts.ts";
 
 export type Tone = "good" | "bad" | "warn" | "busy" | "idle";
@@ -18,6 +19,12 @@ export function healthOf(environment: Condition | undefined): [Tone, string] {
   if (environment.paused) return ["warn", t.health.paused];
   if (environment.canary) return ["busy", t.health.canary(environment.canary.share)];
   return ["good", environment.locked ? t.health.locked : t.health.live];
+}
+
+/** What is damaged. Where the manifest is, no file of the version need be. */
+export function damageText({ count, error, in_memory }: Damage): string {
+  if (error) return in_memory ? t.card.unloadedAgain : t.card.unloaded;
+  return in_memory ? t.card.damagedOnDisk(count) : t.card.damaged(count);
 }
 
 /** By what the word is of; a test holds them to the API's own description. */

@@ -71,6 +71,8 @@ export const t = {
   card: {
     readOnly: "You may look, and change nothing here.", pausedBy: "Paused by", lockedBy: "Locked by",
     damaged: (count: number) => `${many(count, "file is", "files are")} damaged`,
+    damagedOnDisk: (count: number) => `${many(count, "file is", "files are")} damaged on the disk, and served from memory`,
+    unloaded: "The version cannot be loaded", unloadedAgain: "The version is served from memory, and cannot be loaded again",
     traffic: (env: string) => `Traffic of ${env} in the last hour:`,
     requests: "requests/h",
     errors: (count: string, share: string) => `${count} errors, ${share}`,

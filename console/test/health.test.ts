@@ -2,7 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { healthOf, TONES, toneOf, toneOfCertificate } from "../src/health.ts";
+import { damageText, healthOf, TONES, toneOf, toneOfCertificate } from "../src/health.ts";
 import { t } from "../src/texts.ts";
 import { m } from "../src/texts_more.ts";
 import { EVENTS, FORMATS } from "../src/webhooks.ts";
@@ -18,6 +18,17 @@ describe("the state of an environment", () => {
     expect(healthOf({ version, paused: {}, canary: { share: 10 } })).toEqual(["warn", "Paused"]);
     expect(healthOf({ version, paused: {}, damaged: { count: 1 } })).toEqual(["bad", "Damaged"]);
     expect(healthOf({ version: null, paused: null, damaged: null })).toEqual(["idle", "Nothing live"]);
+  });
+});
+
+describe("the damage of a version", () => {
+  it("is that of its files, or of the whole version where that cannot be loaded", () => {
+    const [files, error] = [["a.png"], "its manifest cannot be read"];
+    expect(damageText({ count: 1, files })).toBe("1 file is damaged");
+    expect(damageText({ count: 2, files, in_memory: true })).toBe("2 files are damaged on the disk, and served from memory");
+    expect(damageText({ count: 0, files: [], error, in_memory: true })).toBe("The version is served from memory, and cannot be loaded again");
+    expect(damageText({ count: 0, files: [], error })).toBe("The version cannot be loaded");
+    expect(damageText({ count: 1, files: ["_headers"], error })).toBe("The version cannot be loaded");
   });
 });
 

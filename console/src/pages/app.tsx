@@ -5,7 +5,7 @@ import { call, placePath } from "../client.ts";
 import { openLock, openPause, openResume, openUnlock } from "../dialogs/environment.tsx";
 import { openPromote, openRollback } from "../dialogs/going_live.tsx";
 import { brief, count, duration, firstLine, percent, shortId } from "../format.ts";
-import { healthOf } from "../health.ts";
+import { damageText, healthOf } from "../health.ts";
 import { servingOf, useInstances } from "../instances.ts";
 import { useProtection } from "../protection.ts";
 import { to } from "../router.ts";
@@ -269,7 +269,7 @@ function Card({ app, env, info, names, mode }: CardProps) {
           {data.locked && <Held by={t.card.lockedBy} who={data.locked.who} at={data.locked.since_ms} words={data.locked.reason} />}
           {data.damaged && (
             <p>
-              <Mark tone="bad">{t.card.damaged(data.damaged.count)}</Mark>
+              <Mark tone="bad">{damageText(data.damaged)}</Mark>
             </p>
           )}
           <CanaryPart app={app} env={env} status={data} />
