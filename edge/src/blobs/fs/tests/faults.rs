@@ -113,6 +113,40 @@ fn law_6_what_could_not_be_synced_into_its_folder_is_there_only_where_it_was_bef
     }
 }
 
+/// Else an index that may not be on the disk would be read, and list files that are lost with the next failure.
+#[test]
+fn law_6_an_index_that_could_not_be_synced_into_its_folder_is_not_there() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let bytes = sample(1, 10);
+    let digest = Digest::of(&bytes);
+    folder.put(blob(&bytes), &bytes).unwrap();
+    let index = path_of(data.path(), Key::Variant(digest, Form::Br)).with_extension("index");
+    let put = |quality, length: usize| folder.put_variants(digest, &[(Form::Br, quality, sample(9, length))]);
+    // Its folder is made by the first one. Of what is large, the index lists a file; what is small stands in it.
+    put(Quality::Quick, 9_000).unwrap();
+    let failing_sync = |steps: &[durable::Step]| steps.iter().position(|step| *step == durable::Step::SyncFolder);
+    for length in [9_001, 5] {
+        folder.delete(blob(&bytes)).unwrap();
+        folder.put(blob(&bytes), &bytes).unwrap();
+        let steps = {
+            let log = arm(data.path(), Fault::None, 0);
+            put(Quality::Quick, length).unwrap();
+            log.steps()
+        };
+        folder.delete(blob(&bytes)).unwrap();
+        folder.put(blob(&bytes), &bytes).unwrap();
+        let armed = arm(data.path(), Fault::Full, failing_sync(&steps).unwrap());
+        assert!(matches!(put(Quality::Quick, length), Err(Error::Disk(durable::Error::Full { .. }))));
+        assert!(armed.fired());
+        drop(armed);
+        assert!(!index.exists(), "{length} bytes");
+        assert_eq!(folder.variants(digest).unwrap(), []);
+        put(Quality::Quick, length).unwrap();
+        assert_eq!(folder.variants(digest).unwrap().len(), 1);
+    }
+}
+
 #[test]
 fn law_6_a_start_syncs_the_folders_that_a_killed_process_may_have_made() {
     let data = tempfile::tempdir().unwrap();
