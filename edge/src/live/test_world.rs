@@ -8,11 +8,12 @@ use devanture_config::api::Deploy;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 use super::{Current, Domains, Follower, Grace, Live, Loader, Place, Preview, PreviewKey};
 use crate::blobs::{self, Blobs, Form, Key, Quality};
-use crate::catalog::{self, Catalog, Change, Commit};
+use crate::catalog::{self, Catalog, Change, Commit, Revision};
 use crate::records;
 use crate::records::history::pushed;
 
@@ -24,6 +25,18 @@ pub(super) struct World {
     pub(super) live: Live,
     pub(super) loader: Loader,
     pub(super) follower: Follower,
+}
+
+impl Live {
+    /// Has no commit wait for a follower, where a test runs none.
+    pub(crate) fn follow_nothing(&self) {
+        self.0.applied.send_replace(Revision::MAX);
+    }
+
+    /// Whether a look at what could not be loaded was asked for, which no follower took.
+    pub(crate) fn takes_look(&self) -> bool {
+        self.0.again.notified().now_or_never().is_some()
+    }
 }
 
 impl World {

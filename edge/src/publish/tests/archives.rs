@@ -10,8 +10,8 @@ use super::collections::world::{World, content, digest, manifest, name, world, w
 use super::taking_in::{begin, tenant};
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Error};
-use crate::records;
 use crate::records::gone::{self, DeletedApp};
+use crate::records::{self, LivePointer};
 
 fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
@@ -139,4 +139,20 @@ async fn an_archive_goes_to_an_app_and_an_environment_that_are_there_and_says_no
     let begun = world.publisher.begin_archive(&actor, &app, &PlaceName::prod(), (None, None)).await;
     assert_eq!(begun.err().map(|Error(problem)| problem.code), Some(Code::Deleted), "before anything is sent");
     assert_eq!(world.versions(&app).await, [manifest(&[1].into()).id()]);
+}
+
+/// Else an archive would be superseded until the clock of this node has caught up with that of the one that pushed last.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_newer_than_what_is_live_also_where_another_node_whose_clock_is_ahead_pushed_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    push(&world, &actor, "prod", archive(&[1]), json!({})).await.unwrap();
+    let key = records::live_key(&app, &PlaceName::prod());
+    let pointer: LivePointer = records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap();
+    let ahead = LivePointer { begun: pointer.begun + 3_600_000_000, halves_begun: None, ..pointer };
+    let changes = vec![Change::Put(key, records::write(&ahead).unwrap())];
+    world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    let report = push(&world, &actor, "prod", archive(&[2]), json!({})).await.unwrap();
+    assert_eq!((report.switched, report.version), (true, manifest(&[2].into()).id()));
 }

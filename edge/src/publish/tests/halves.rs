@@ -120,6 +120,26 @@ async fn a_half_is_joined_again_with_what_went_live_since_unless_it_names_its_ot
     assert_eq!((report.with, report.switched), (Some(older), true));
 }
 
+/// What went live since may hold what a bundle is checked against.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_that_is_joined_again_is_checked_as_at_its_beginning() {
+    for (options, expected) in [(json!({}), Err(Code::Warnings)), (json!({ "allow_warnings": true }), Ok(true))] {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(folder.path(), 9).await;
+        let (app, actor) = (name(0), Actor::local());
+        world.push(&app, &[1].into()).await.unwrap();
+        let mut routed = serde_json::to_value(front(2)).unwrap();
+        routed["base"] = json!({ "routes": [{ "path": "/inside/*", "to": "http://10.1.2.3:3000" }] });
+        let routed: Manifest = serde_json::from_value(routed).unwrap();
+        let first = begin_front(&world, &actor, "prod", routed, json!({})).await.unwrap();
+        let following = begin_front(&world, &actor, "prod", front(3), options).await.unwrap();
+        let live = finish_front(&world, &actor, &first, 2).await.unwrap().version;
+        let report = finish_front(&world, &actor, &following, 3).await;
+        assert_eq!(report.map(|report| report.switched), expected, "it has no routes");
+        assert_eq!(pointer(&world, &app).await.version == live, expected.is_err());
+    }
+}
+
 /// What happens before the switch: so often another version goes live.
 async fn finish_overtaken(times: u32, options: Value) -> (Result<(Option<VersionId>, bool), Code>, [VersionId; 2]) {
     let folder = tempfile::tempdir().unwrap();

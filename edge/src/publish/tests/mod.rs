@@ -8,6 +8,7 @@ mod ending;
 mod halves;
 mod overtaken;
 mod owned;
+mod stored_again;
 mod taking_in;
 
 use std::path::Path;
