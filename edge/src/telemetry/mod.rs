@@ -11,6 +11,7 @@ mod own_log;
 mod process;
 mod requests;
 mod series;
+mod stripes;
 mod tally;
 
 pub use access::{

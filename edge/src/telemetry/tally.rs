@@ -1,19 +1,15 @@
 //! Cheap counts of an environment's answers by status, with snapshots of the last minutes.
 
-use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::VersionId;
 use http::StatusCode;
 use parking_lot::Mutex;
 
-/// Stripes of what is counted: threads that are more than these share them.
-pub(super) const STRIPES: usize = 16;
-/// Those of them that one thread has to itself.
-const OWN_STRIPES: usize = 8;
+use super::stripes::{Count, Slot, Stripes};
+
 /// Up to so many snapshots of an environment, memory is taken for each alone.
 const NOTES_EXPECTED: usize = 4;
 /// Interval of snapshots.
@@ -50,83 +46,25 @@ impl Answers {
     }
 }
 
-/// Two cache lines, as processors fetch them in pairs: no thread writes to what another one writes to.
+/// A cache line: no thread writes to what another one writes to. Processors fetch two at a time; the one beside it is of
+/// the same thread too, as each allocates in pages of its own.
 #[derive(Default)]
-#[repr(align(128))]
+#[repr(align(64))]
 struct Stripe {
     requests: Count,
     not_found: Count,
     server_errors: Count,
 }
 
-/// A stripe, which takes memory from the first count on: most environments are requested by few threads, or by none.
-type LateStripe<T> = OnceLock<Box<T>>;
-
-/// The counts of one environment, of whichever version answered.
-#[derive(Default)]
-pub struct Tally([LateStripe<Stripe>; STRIPES]);
-
-thread_local! {
-    static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-/// Where a thread counts.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Slot {
-    /// The number of its stripe.
-    pub(super) stripe: usize,
-    /// Whether no other thread ever counts there.
-    is_own: bool,
-}
-
-impl Slot {
-    /// The stripe of this thread: the first threads have one each, the others take turns.
-    #[inline]
-    pub(super) fn here() -> Self {
-        let stripe = STRIPE.get();
-        let stripe = if stripe == usize::MAX { Self::first() } else { stripe };
-        Self { stripe, is_own: stripe < OWN_STRIPES }
-    }
-
-    #[cold]
-    fn first() -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let others = STRIPES - OWN_STRIPES;
-        let stripe = if number < OWN_STRIPES { number } else { OWN_STRIPES + (number - OWN_STRIPES) % others };
-        STRIPE.set(stripe);
-        stripe
-    }
-}
-
-/// A count of one stripe. It only grows: the reader remembers what it has read.
-#[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
-
-impl Count {
-    /// Adds, from a thread that counts in `slot`, of whose stripe this is.
-    #[inline]
-    pub(super) fn add(&self, count: u64, slot: Slot) {
-        match slot.is_own {
-            // Nobody else writes here: nothing is lost between the two, and no other processor is asked.
-            true => self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed),
-            false => drop(self.0.fetch_add(count, Ordering::Relaxed)),
-        }
-    }
-
-    /// The sum so far.
-    #[inline]
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// The counts of one environment, of whichever version answered. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Tally(Stripes<Stripe>);
 
 impl Tally {
     /// Counts one request: no lock, no memory, a counter that mostly only this thread writes.
     pub fn count(&self, status: StatusCode) {
         let slot = Slot::here();
-        let Some(stripe) = self.0.get(slot.stripe) else { return };
-        let stripe = stripe.get_or_init(Box::default);
+        let Some(stripe) = self.0.at(slot) else { return };
         stripe.requests.add(1, slot);
         if status == StatusCode::NOT_FOUND {
             stripe.not_found.add(1, slot);
@@ -138,7 +76,7 @@ impl Tally {
     /// The counts so far.
     #[must_use]
     pub fn answers(&self) -> Answers {
-        self.0.iter().filter_map(OnceLock::get).fold(Answers::default(), |sum, stripe| Answers {
+        self.0.iter().fold(Answers::default(), |sum, stripe| Answers {
             requests: sum.requests + stripe.requests.get(),
             not_found: sum.not_found + stripe.not_found.get(),
             server_errors: sum.server_errors + stripe.server_errors.get(),
@@ -147,7 +85,7 @@ impl Tally {
 }
 
 struct Noted {
-    tally: Arc<Tally>,
+    tally: Tally,
     /// The oldest first; only what differs from the one before.
     notes: VecDeque<Note>,
 }
@@ -167,13 +105,13 @@ pub struct Tallies(Arc<Mutex<HashMap<(String, String), Noted>>>);
 impl Tallies {
     /// The tally of an app's environment.
     #[must_use]
-    pub fn of(&self, app: &str, environment: &str) -> Arc<Tally> {
+    pub fn of(&self, app: &str, environment: &str) -> Tally {
         let mut all = self.0.lock();
         let noted = all.entry((app.to_owned(), environment.to_owned())).or_insert_with(|| Noted {
-            tally: Arc::default(),
+            tally: Tally::default(),
             notes: VecDeque::from([Note { at: Instant::now(), answers: Answers::default(), live: None }]),
         });
-        Arc::clone(&noted.tally)
+        noted.tally.clone()
     }
 
     /// Requests of each environment so far, of those that had any.
@@ -203,7 +141,7 @@ impl Tallies {
         let now = Instant::now();
         let mut all = self.0.lock();
         // Nothing is served there any more, and nobody looks.
-        all.retain(|_, noted| Arc::strong_count(&noted.tally) > 1);
+        all.retain(|_, noted| noted.tally.0.is_shared());
         for Noted { tally, notes } in all.values_mut() {
             let answers = tally.answers();
             let last = notes.back().copied();
@@ -251,12 +189,14 @@ mod tests {
 
     #[test]
     fn no_request_of_any_thread_is_lost() {
+        /// More than there are stripes.
+        const THREADS: u8 = 32;
         let tallies = Tallies::default();
         let tally = tallies.of("shop", "prod");
         let (version, span) = (VersionId::of(b"one"), Duration::from_secs(60));
         tallies.switched("shop", "prod", version);
         std::thread::scope(|scope| {
-            for _ in 0..2 * STRIPES {
+            for _ in 0..THREADS {
                 scope.spawn(|| {
                     for status in [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::BAD_GATEWAY] {
                         (0..1_000).for_each(|_| tally.count(status));
@@ -264,7 +204,7 @@ mod tests {
                 });
             }
         });
-        let threads = 2 * STRIPES as u64;
+        let threads = u64::from(THREADS);
         let all = Answers { requests: threads * 3_000, not_found: threads * 1_000, server_errors: threads * 1_000 };
         assert_eq!(tally.answers(), all);
         assert_eq!(tallies.recent("shop", "prod", span, &version), all);

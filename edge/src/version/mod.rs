@@ -168,7 +168,7 @@ pub struct Version {
     /// Its counters.
     pub metrics: RequestMetrics,
     /// The counts of the place that it was loaded for, of whichever version answers there.
-    pub tally: Arc<Tally>,
+    pub tally: Tally,
     /// The visitors of its app.
     pub traffic: Arc<Traffic>,
     /// The deltas that its visitors lack.

@@ -27,7 +27,7 @@ pub struct Served {
     /// The dictionaries that its visitors may have, in order.
     pub dictionaries: Box<[Digest]>,
     /// The counts of the place.
-    pub tally: Arc<Tally>,
+    pub tally: Tally,
     /// The visitors of the app.
     pub traffic: Arc<Traffic>,
     /// Previews that may be evicted for it.

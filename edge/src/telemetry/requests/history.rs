@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{BUCKETS, Figures};
+use super::{BUCKETS, Counted};
 use crate::telemetry::labels::Place;
 
 /// A kind of slots: their length, and how long they are kept, both in seconds.
@@ -138,14 +138,7 @@ fn narrow(count: u64) -> u32 {
 struct Rows(VecDeque<Row>);
 
 impl Rows {
-    fn add(
-        &mut self,
-        kind: Kind,
-        (environment, version): (Name, u64),
-        news: &Figures<u64>,
-        now_s: u64,
-        rows_max: usize,
-    ) {
+    fn add(&mut self, kind: Kind, (environment, version): (Name, u64), news: &Counted, now_s: u64, rows_max: usize) {
         let slot = narrow(now_s / kind.slot_s);
         let oldest = slot.saturating_sub(narrow(kind.kept_s / kind.slot_s));
         while self.0.front().is_some_and(|row| row.slot < oldest) {
@@ -183,15 +176,15 @@ impl Rows {
 }
 
 impl Row {
-    fn add(&mut self, news: &Figures<u64>) {
+    fn add(&mut self, news: &Counted) {
         let [.., client_errors, errors] = news.by_class;
         self.requests = self.requests.saturating_add(narrow(news.requests()));
-        self.errors = self.errors.saturating_add(narrow(errors));
-        self.client_errors = self.client_errors.saturating_add(narrow(client_errors));
+        self.errors = self.errors.saturating_add(errors);
+        self.client_errors = self.client_errors.saturating_add(client_errors);
         self.bytes = self.bytes.saturating_add(news.bytes);
         self.saved = self.saved.saturating_add(news.saved);
         for (to, news) in self.by_bucket.iter_mut().zip(&news.by_bucket) {
-            *to = to.saturating_add(narrow(*news));
+            *to = to.saturating_add(*news);
         }
     }
 }
@@ -232,7 +225,7 @@ impl History {
         self.app_bytes_max == 0 || self.apps_max == 0
     }
 
-    pub(super) fn add(&mut self, (app, environment): &Place, version: &str, news: &Figures<u64>, now_s: u64) {
+    pub(super) fn add(&mut self, (app, environment): &Place, version: &str, news: &Counted, now_s: u64) {
         if self.is_off() || news.requests() == 0 {
             return;
         }
@@ -339,8 +332,9 @@ mod tests {
 
     const NOW_S: u64 = 1_800_000_000;
 
-    fn news(requests: u64, errors: u64, nanoseconds: u64) -> Figures<u64> {
-        let mut news = Figures { bytes: requests * 10, saved: requests, ..Figures::NONE };
+    fn news(requests: u32, errors: u32, nanoseconds: u64) -> Counted {
+        let sum = u64::from(requests);
+        let mut news = Counted { bytes: sum * 10, saved: sum, ..Counted::NONE };
         (news.by_class[1], news.by_class[4]) = (requests - errors, errors);
         news.by_bucket[super::super::bucket_of(nanoseconds)] = requests;
         news

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::history::History;
-use super::{BOUNDS_NS, BUCKETS, Counts, Figures, Served};
+use super::{BOUNDS_NS, BUCKETS, Counted, Counts, Served};
 use crate::telemetry::labels::{self, Labels, OTHER, Place};
 use crate::telemetry::series::SeriesMap;
 use crate::telemetry::{self, descriptions, escaped};
@@ -87,9 +87,9 @@ pub(in crate::telemetry) fn gather_and_render() -> String {
     known.render(&labels)
 }
 
-fn add_all(to: &mut [u64], news: &[u64]) {
+fn add_all(to: &mut [u64], news: &[u32]) {
     for (to, news) in to.iter_mut().zip(news) {
-        *to = to.saturating_add(*news);
+        *to = to.saturating_add((*news).into());
     }
 }
 
@@ -98,11 +98,11 @@ impl OfPlace {
         Self { bytes: 0, nanoseconds: 0, by_bucket: [0; BUCKETS], held: 0 }
     }
 
-    fn add(&mut self, news: &Figures<u64>) {
+    fn add(&mut self, news: &Counted) {
         self.bytes = self.bytes.saturating_add(news.bytes);
         self.nanoseconds = self.nanoseconds.saturating_add(news.nanoseconds);
         add_all(&mut self.by_bucket, &news.by_bucket);
-        self.held = self.held.saturating_add(news.held);
+        self.held = self.held.saturating_add(news.held.into());
     }
 
     fn requests(&self) -> u64 {
@@ -111,7 +111,7 @@ impl OfPlace {
 }
 
 impl OfApp {
-    fn add(&mut self, news: &Figures<u64>) {
+    fn add(&mut self, news: &Counted) {
         add_all(&mut self.by_form, &news.by_delta_form);
         self.saved = self.saved.saturating_add(news.saved);
     }

@@ -146,8 +146,8 @@ fn environments_without_series_of_their_own_count_together_and_nothing_is_lost()
     let (mut known, mut labels) = (Known::new(), Labels::new(2));
     let metrics: Vec<RequestMetrics> = (0..5)
         .map(|number| {
-            let metrics = RequestMetrics(Arc::new(Counts::new(&format!("together-{number}"), "prod", "one")));
-            known.begin(&metrics.0);
+            let metrics = RequestMetrics::unknown(&format!("together-{number}"), "prod", "one");
+            known.begin(&metrics.counts);
             metrics
         })
         .collect();
@@ -178,9 +178,8 @@ fn a_scrape_of_ten_thousand_busy_apps_has_less_than_a_quarter_of_a_megabyte() {
     let (mut known, mut labels) = (Known::new(), Labels::new(100));
     let metrics: Vec<RequestMetrics> = (0..10_000)
         .map(|number| {
-            let metrics =
-                RequestMetrics(Arc::new(Counts::new(&format!("app-number-{number}"), "prod", "4f2a91bc03de")));
-            known.begin(&metrics.0);
+            let metrics = RequestMetrics::unknown(&format!("app-number-{number}"), "prod", "4f2a91bc03de");
+            known.begin(&metrics.counts);
             metrics.count(StatusCode::OK, 10_000, Duration::from_micros(300));
             metrics.count(StatusCode::NOT_FOUND, 0, Duration::from_micros(30));
             metrics
@@ -196,11 +195,32 @@ fn a_scrape_of_ten_thousand_busy_apps_has_less_than_a_quarter_of_a_megabyte() {
 }
 
 #[test]
+fn what_one_thread_counts_is_two_lines_of_the_cache() {
+    assert_eq!((size_of::<Counting>(), size_of::<Counted>()), (128, 128));
+    assert!(std::mem::offset_of!(Counting, by_bucket) < 64, "the first buckets are those of fast answers");
+}
+
+#[test]
+fn counts_that_began_again_at_zero_are_gathered_in_full() {
+    let metrics = RequestMetrics::unknown("long", "prod", "one");
+    let slot = Slot::here();
+    let count = |requests: u32| metrics.stripes.at(slot).unwrap().by_class[1].add(requests, slot);
+    let news = || metrics.counts.take().map(|news| news.requests());
+    count(u32::MAX - 1);
+    assert_eq!(news(), Some((u32::MAX - 1).into()));
+    count(5);
+    assert_eq!((metrics.counts.totals().unwrap().by_class[1], news(), news()), (3, Some(5), None));
+    // Of two threads, whose sum begins again before either of them does.
+    std::thread::scope(|scope| scope.spawn(|| metrics.count(StatusCode::OK, 0, Duration::ZERO)).join().unwrap());
+    count(u32::MAX - 7);
+    assert_eq!(news(), Some((u32::MAX - 6).into()));
+}
+
+#[test]
 fn no_counter_goes_back_when_another_app_takes_the_series_of_one() {
     let (mut known, mut labels) = (Known::new(), Labels::new(1));
-    let metrics =
-        ["first", "second"].map(|app| RequestMetrics(Arc::new(Counts::new(&format!("turns-{app}"), "prod", "one"))));
-    metrics.iter().for_each(|metrics| known.begin(&metrics.0));
+    let metrics = ["first", "second"].map(|app| RequestMetrics::unknown(&format!("turns-{app}"), "prod", "one"));
+    metrics.iter().for_each(|metrics| known.begin(&metrics.counts));
     let (start, mut before, mut sum) = (Instant::now(), std::collections::BTreeMap::<String, u64>::new(), 0);
     for round in 0_u32..12 {
         // Each is busy for a while, in turns.
