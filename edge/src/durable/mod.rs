@@ -432,8 +432,8 @@ pub(crate) struct Stamp {
     inode: u64,
     /// The length in bytes.
     pub(crate) size: u64,
-    seconds: i64,
-    nanoseconds: i64,
+    /// Nanoseconds since 1970 UTC: one number, as there is a stamp for each of very many files that are served.
+    modified_ns: i64,
 }
 
 impl Stamp {
@@ -441,8 +441,8 @@ impl Stamp {
         Self {
             inode: metadata.ino(),
             size: metadata.len(),
-            seconds: metadata.mtime(),
-            nanoseconds: metadata.mtime_nsec(),
+            // Beyond the year 2262 it wraps around, and still tells apart.
+            modified_ns: metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec()),
         }
     }
 }

@@ -80,7 +80,7 @@ impl FileBlobs {
                 let Located { file, stamp, at, size, expected, .. } = located;
                 // A file that has grown is not whole either.
                 let left = if size == stamp.size { u64::MAX } else { size };
-                Ok(Reading { file, stamp, hasher: blake3::Hasher::new(), expected, at, left, bytes: 0 })
+                Ok(Reading { file, stamp, hasher: blake3::Hasher::new(), expected, at: at.into(), left, bytes: 0 })
             })
             .await?;
         loop {

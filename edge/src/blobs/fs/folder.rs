@@ -20,7 +20,7 @@ use super::handles::{FileId, Handle, Handles};
 use super::index::Line;
 use super::tree::{OpenedTree, Tree};
 use super::verified::Verified;
-use crate::blobs::{DeltaInfo, Error, Key, Turns};
+use crate::blobs::{DeltaInfo, Error, Form, Key, Turns};
 use crate::durable::{self, Draft, FILE_MODE, Stamp, failed};
 
 /// The file with the number of the layout.
@@ -57,10 +57,12 @@ pub(super) struct Folder {
 /// A file, or a part of one, that was checked when it was opened, and what each group of its bytes must hash to.
 pub(super) struct Checked {
     pub(super) handle: Arc<Handle>,
-    /// Where it begins.
-    pub(super) at: u64,
-    pub(super) size: u64,
     pub(super) tree: OpenedTree,
+    pub(super) size: u64,
+    /// Where it begins.
+    pub(super) at: u32,
+    /// Which variant it is, if it is one.
+    pub(super) form: Option<Form>,
 }
 
 /// Where the bytes of a key are, and the hash that they must have.
@@ -68,7 +70,7 @@ pub(super) struct Located {
     id: FileId,
     pub(super) file: File,
     pub(super) stamp: Stamp,
-    pub(super) at: u64,
+    pub(super) at: u32,
     pub(super) size: u64,
     pub(super) expected: Digest,
 }
@@ -77,7 +79,7 @@ impl Located {
     /// Reads all of it; `None` if the file is shorter.
     fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; usize::try_from(self.size).map_err(std::io::Error::other)?];
-        match self.file.read_exact_at(&mut bytes, self.at) {
+        match self.file.read_exact_at(&mut bytes, self.at.into()) {
             Ok(()) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
@@ -240,7 +242,7 @@ impl Folder {
             if let Some(tree) = self.verified().of(key, *stamp, *expected) {
                 return Ok(Some(tree));
             }
-            let part = From { file, at: *at }.take(if *size == stamp.size { u64::MAX } else { *size });
+            let part = From { file, at: (*at).into() }.take(if *size == stamp.size { u64::MAX } else { *size });
             let (found, tree) = Tree::read(part, *size)?;
             if found != Some(*expected) {
                 return Ok(None);
@@ -250,7 +252,8 @@ impl Folder {
             Ok(Some(tree))
         })?;
         let Located { id, file, stamp, at, size, .. } = located;
-        Ok(Checked { handle: self.handles.of(id, &self.path_of(id), file, stamp), at, size, tree })
+        let form = if let Key::Variant(_, form) = key { Some(form) } else { None };
+        Ok(Checked { handle: self.handles.of(id, &self.path_of(id), file, stamp), tree, size, at, form })
     }
 
     pub(super) fn path_of(&self, id: FileId) -> PathBuf {

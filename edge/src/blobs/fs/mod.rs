@@ -248,18 +248,15 @@ impl Blobs for FileBlobs {
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error> {
         let checked = self.with(move |folder| folder.open_file(key)).await?;
         let Disk { folder, lane, .. } = &self.disk;
-        let form = if let Key::Variant(_, form) = key { Some(form) } else { None };
-        Ok(Arc::new(OpenedFile { checked, folder: Arc::clone(folder), lane: *lane, form }))
+        Ok(Arc::new(OpenedFile { checked, folder: Arc::clone(folder), lane: *lane }))
     }
 
     async fn open_together(&self, blob: Digest, sought: Vec<(Form, Digest)>) -> Result<Option<OpenedTogether>, Error> {
-        let Some(form) = sought.first().map(|(form, _)| *form) else { return Ok(None) };
         let Some((checked, begins)) = self.with(move |folder| folder.open_together(blob, &sought)).await? else {
             return Ok(None);
         };
         let Disk { folder, lane, .. } = &self.disk;
-        // Whichever of them is damaged takes the others along, as they stand in one file.
-        let file = OpenedFile { checked, folder: Arc::clone(folder), lane: *lane, form: Some(form) };
+        let file = OpenedFile { checked, folder: Arc::clone(folder), lane: *lane };
         Ok(Some((Arc::new(file), begins)))
     }
 

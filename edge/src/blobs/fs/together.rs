@@ -19,6 +19,7 @@ impl Folder {
         blob: Digest,
         sought: &[(Form, Digest)],
     ) -> Result<Option<(Checked, Vec<u64>)>, Error> {
+        let Some((form, _)) = sought.first() else { return Ok(None) };
         let path = self.index_path(blob);
         let (file, stamp, lines) = {
             let _turn = self.lock(blob);
@@ -31,16 +32,17 @@ impl Folder {
             Some((line.at?, line.info.size, *hash))
         });
         let Some(found) = found.collect::<Option<Vec<_>>>() else { return Ok(None) };
-        let from = found.iter().map(|(at, ..)| *at).min().unwrap_or_default();
-        let end = found.iter().map(|(at, size, _)| at.saturating_add(*size)).max().unwrap_or_default();
+        let at = found.iter().map(|(at, ..)| *at).min().unwrap_or_default();
+        let from = u64::from(at);
+        let end = found.iter().map(|(at, size, _)| u64::from(*at).saturating_add(*size)).max().unwrap_or_default();
         // Each has at most `HERE_BYTES_MAX`.
         let Some(size) = usize::try_from(end.saturating_sub(from)).ok().filter(|size| *size <= GROUP_BYTES) else {
             return Ok(None);
         };
         let mut bytes = vec![0; size];
         file.read_exact_at(&mut bytes, from).map_err(failed("reading", &path))?;
-        let is_whole = |(at, size, hash): &(u64, u64, Digest)| {
-            let begin = usize::try_from(at.saturating_sub(from)).ok()?;
+        let is_whole = |(begin, size, hash): &(u32, u64, Digest)| {
+            let begin = usize::try_from(begin.saturating_sub(at)).ok()?;
             let own = bytes.get(begin..begin.checked_add(usize::try_from(*size).ok()?)?)?;
             Some(Digest::of(own) == *hash)
         };
@@ -48,8 +50,9 @@ impl Folder {
             return Ok(None);
         }
         let tree = OpenedTree::from(Tree::of_one_group(Digest::of(&bytes)));
-        let begins = found.iter().map(|(at, ..)| at.saturating_sub(from)).collect();
+        let begins = found.iter().map(|(begin, ..)| begin.saturating_sub(at).into()).collect();
         let handle = self.handles.of(FileId::Index(blob), &path, file, stamp);
-        Ok(Some((Checked { handle, at: from, size: end.saturating_sub(from), tree }, begins)))
+        // Whichever of them is damaged takes the others along, as they stand in one file.
+        Ok(Some((Checked { handle, tree, size: end.saturating_sub(from), at, form: Some(*form) }, begins)))
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io::{ErrorKind, Read};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -19,11 +19,12 @@ pub(super) const GROUP_BYTES: usize = 64 * 1_024;
 /// For how many seconds a group that was checked counts as whole while it stays in the page cache. Nothing tells when a
 /// page was read from the disk again; so this is how long damage can go unnoticed at most.
 const TRUSTED_S: u32 = 10;
+/// When the first group of a file was checked of which one was read that is not as it was: later than ever, which stays.
+const DAMAGED_S: u32 = u32::MAX;
 
 /// The expected hashes of a file, group by group.
 pub(super) struct Tree {
     groups: Groups,
-    is_damaged: AtomicBool,
 }
 
 /// Most files have one group: it takes no memory of its own.
@@ -89,14 +90,21 @@ struct Group {
 impl Group {
     /// Whether it was checked so short ago that what the page cache has of it counts as whole.
     fn is_trusted(&self, now_s: u32) -> bool {
-        now_s.saturating_sub(self.checked_s.load(Ordering::Relaxed)) < TRUSTED_S
+        let checked_s = self.checked_s.load(Ordering::Relaxed);
+        checked_s != DAMAGED_S && now_s.saturating_sub(checked_s) < TRUSTED_S
+    }
+
+    /// Notes that it was checked, or that the file is damaged.
+    fn note(&self, checked_s: u32) {
+        self.checked_s.fetch_max(checked_s, Ordering::Relaxed);
     }
 }
 
 /// Seconds since some moment before the process began: a group that was checked at 0 is not trusted.
 fn now_s() -> u32 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u32::try_from(BEGAN.elapsed().as_secs()).map_or(u32::MAX, |passed| passed.saturating_add(TRUSTED_S))
+    let passed = u32::try_from(BEGAN.elapsed().as_secs()).unwrap_or(u32::MAX);
+    passed.saturating_add(TRUSTED_S).min(DAMAGED_S - 1)
 }
 
 /// The value of a group. That of a file of one group is the hash of the file.
@@ -175,13 +183,13 @@ impl Tree {
         }
         let is_whole = length == size && fill(&mut file, &mut [0])? == 0;
         let hash = root(&groups).filter(|_| is_whole);
-        Ok((hash, Self { groups: groups.into(), is_damaged: AtomicBool::new(false) }))
+        Ok((hash, Self { groups: groups.into() }))
     }
 
     /// That of a file of one group, whose hash is `hash`. Its bytes have to be checked when they are read.
     pub(super) fn of_one_group(hash: Digest) -> Self {
         let group = Group { value: *hash.as_bytes(), checked_s: AtomicU32::new(0) };
-        Self { groups: Groups::One([group]), is_damaged: AtomicBool::new(false) }
+        Self { groups: Groups::One([group]) }
     }
 
     /// The number of groups.
@@ -199,11 +207,13 @@ impl Tree {
 
     /// Whether a group was read that is not as it was.
     pub(super) fn is_damaged(&self) -> bool {
-        self.is_damaged.load(Ordering::Relaxed)
+        self.groups.first().is_some_and(|first| first.checked_s.load(Ordering::Relaxed) == DAMAGED_S)
     }
 
     pub(super) fn set_damaged(&self) {
-        self.is_damaged.store(true, Ordering::Relaxed);
+        if let Some(first) = self.groups.first() {
+            first.note(DAMAGED_S);
+        }
     }
 
     /// The groups that a piece lies in: the first, and one past the last.
@@ -246,7 +256,7 @@ impl Tree {
                 let is_passed = is_passed(group, now_s);
                 let is_whole = is_passed || value(index, bytes, self.groups.len() == 1) == group.value;
                 if is_whole && !is_passed {
-                    group.checked_s.store(now_s, Ordering::Relaxed);
+                    group.note(now_s);
                 }
                 is_whole
             })
@@ -258,7 +268,7 @@ impl Tree {
     pub(super) fn of_groups(count: usize) -> Self {
         let group = || Group { value: [0; 32], checked_s: AtomicU32::new(0) };
         let groups: Vec<Group> = std::iter::repeat_with(group).take(count).collect();
-        Self { groups: groups.into(), is_damaged: AtomicBool::new(false) }
+        Self { groups: groups.into() }
     }
 
     /// Makes every group one that has to be checked again.

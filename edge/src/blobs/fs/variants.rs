@@ -314,7 +314,7 @@ fn ahead(head: &[u8], line: &Line) -> Option<Bytes> {
 
 /// The bytes of a variant that stands in the file of its index, if they are whole.
 fn here(file: &File, line: &Line) -> Option<Bytes> {
-    let at = line.at?;
+    let at = line.at?.into();
     let mut bytes = vec![0; usize::try_from(line.info.size).ok()?];
     file.read_exact_at(&mut bytes, at).ok()?;
     (Digest::of(&bytes) == line.info.hash).then(|| bytes.into())
