@@ -1,7 +1,8 @@
 //! `[listen]`: the sockets, and what speaks on them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use super::cluster::Cluster;
 use super::net::{AddressBlock, ListenAddress};
 use super::required;
 use crate::parsing::reader::Table;
@@ -55,6 +56,37 @@ impl Listen {
     }
 }
 
+/// Why two TCP listeners cannot be bound at once; `None` if they can. Port 0 is any that is free.
+fn clash(one: SocketAddr, other: SocketAddr) -> Option<String> {
+    if one.port() != other.port() || one.port() == 0 {
+        return None;
+    }
+    let (of_one, of_other) = (one.ip().to_canonical(), other.ip().to_canonical());
+    // The same address of IPv6 may be one of two networks.
+    if one == other || of_one == of_other && of_one.is_ipv4() {
+        return Some("the same socket".to_owned());
+    }
+    // A listener on `[::]` is also one on every address of IPv4.
+    let has = |all: IpAddr, address: IpAddr| all.is_unspecified() && (all.is_ipv6() || address.is_ipv4());
+    let all = match (has(of_one, of_other), has(of_other, of_one)) {
+        (true, _) => one,
+        (false, true) => other,
+        (false, false) => return None,
+    };
+    Some(format!("on one port, and {all} is every address of the machine"))
+}
+
+/// Reports a listener for other nodes that cannot be bound beside those of `[listen]`.
+pub(super) fn check_cluster(root: &Table<'_, '_>, listen: Option<&Listen>, cluster: Option<&Cluster>) {
+    let (Some(listen), Some(cluster), Some(table)) = (listen, cluster, root.table("cluster")) else { return };
+    let sockets = [("https", Some(listen.https)), ("admin", Some(listen.admin)), ("http", listen.http)];
+    let clash = sockets.iter().find_map(|(name, socket)| Some((name, clash((*socket)?, cluster.listen)?)));
+    if let Some((name, why)) = clash {
+        let key = if table.has("listen") { "listen" } else { "advertise" };
+        table.mistake(key, format!("`cluster.{key}` and `listen.{name}` are {why}"), None);
+    }
+}
+
 /// Reads `[listen]`.
 pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
     let socket = |ListenAddress(address)| address;
@@ -77,10 +109,39 @@ pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
     let sockets = [Some(("https", https)), Some(("admin", admin)), http.map(|http| ("http", http))];
     let sockets: Vec<(&str, SocketAddr)> = sockets.into_iter().flatten().collect();
     for (index, (name, socket)) in sockets.iter().enumerate() {
-        let clash = sockets.iter().take(index).find(|(_, other)| other == socket && socket.port() != 0);
-        if let Some((other, _)) = clash {
-            table.mistake(name, format!("`listen.{name}` and `listen.{other}` are the same socket"), None);
+        let clash = sockets.iter().take(index).find_map(|(other, of_other)| Some((other, clash(*socket, *of_other)?)));
+        if let Some((other, why)) = clash {
+            table.mistake(name, format!("`listen.{name}` and `listen.{other}` are {why}"), None);
         }
     }
     Some(Listen { admin, engine, http, http3, http3_public_port, https, public_port, threads, trusted_proxies })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_listeners_are_bound_at_once_unless_they_are_on_one_port_of_one_address() {
+        let every = "on one port, and {} is every address of the machine";
+        for (one, other, expected) in [
+            ("127.0.0.1:443", "127.0.0.1:443", Some("the same socket".to_owned())),
+            ("[::1]:443", "[::1]:443", Some("the same socket".to_owned())),
+            ("127.0.0.1:443", "[::ffff:127.0.0.1]:443", Some("the same socket".to_owned())),
+            ("0.0.0.0:443", "127.0.0.1:443", Some(every.replace("{}", "0.0.0.0:443"))),
+            ("[::]:443", "127.0.0.1:443", Some(every.replace("{}", "[::]:443"))),
+            ("[::]:443", "0.0.0.0:443", Some(every.replace("{}", "[::]:443"))),
+            ("[::]:443", "[::1]:443", Some(every.replace("{}", "[::]:443"))),
+            ("0.0.0.0:443", "[::1]:443", None),
+            ("127.0.0.1:443", "127.0.0.2:443", None),
+            ("[fe80::1%1]:443", "[fe80::1%2]:443", None),
+            ("127.0.0.1:443", "[::1]:443", None),
+            ("0.0.0.0:443", "0.0.0.0:444", None),
+            ("0.0.0.0:0", "0.0.0.0:0", None),
+        ] {
+            let sockets: [SocketAddr; 2] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!(clash(sockets[0], sockets[1]), expected, "{one} {other}");
+            assert_eq!(clash(sockets[1], sockets[0]), expected, "{other} {one}");
+        }
+    }
 }

@@ -198,6 +198,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     let take_over_damaged = root.boolean("take_over_damaged").unwrap_or(false);
     let listen =
         required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen::listen(&t));
+    listen::check_cluster(root, listen.as_ref(), cluster.as_ref());
     let tls = required(root, "tls", root.table("tls"), "…, as a table [tls]");
     let ticket_keys = tls.as_ref().and_then(|table| table.string("ticket_keys")).map(PathBuf::from);
     let tls_profile = tls.as_ref().map(tls::profile).unwrap_or_default();
