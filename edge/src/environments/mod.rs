@@ -73,6 +73,8 @@ pub struct Environments {
     keys: Arc<KeyFile>,
     /// Environments whose secrets do not open, as of the last look.
     lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
+    /// Backends that are live and not run, as of the last look.
+    idle: idle_backends::KnownIdle,
     instances: instances::Instances,
     schedules: schedules::Schedules,
     /// Places of commands that run once.
@@ -121,6 +123,7 @@ impl Environments {
             members: upstreams::Members::new(parts.registry, parts.upstreams),
             keys: parts.keys,
             lost_secrets: arc_swap::ArcSwap::default(),
+            idle: idle_backends::KnownIdle::default(),
             instances: instances::Instances::new(runner, settings_of, parts.node, parts.nodes),
             schedules: schedules::Schedules::default(),
             dns_servers: parts.dns_servers,

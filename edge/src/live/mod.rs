@@ -480,6 +480,12 @@ impl Live {
         self.0.again.notify_one();
     }
 
+    /// The last commit of the catalog that requests to this node see.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        *self.0.applied.borrow()
+    }
+
     /// Waits until a commit of the catalog can be seen by requests to this node.
     pub async fn wait_for(&self, revision: Revision) {
         let mut applied = self.0.applied.subscribe();

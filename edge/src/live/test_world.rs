@@ -33,6 +33,11 @@ impl Live {
         self.0.applied.send_replace(Revision::MAX);
     }
 
+    /// Reports an environment that was loaded.
+    pub(crate) fn show(&self, app: &AppName, environment: &PlaceName) {
+        self.0.shown.send((app.clone(), environment.clone())).unwrap();
+    }
+
     /// Whether a look at what could not be loaded was asked for, which no follower took.
     pub(crate) fn takes_look(&self) -> bool {
         self.0.again.notified().now_or_never().is_some()
