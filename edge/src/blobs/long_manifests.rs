@@ -1,11 +1,14 @@
 //! Turns to have long manifests in memory: few are out at a time, however much work wants them, and the lanes that want
 //! them take turns (law 11).
 
+use std::path::Path;
 use std::sync::Arc;
 
 use devanture_config::VersionId;
+use tokio::task::JoinError;
 
 use super::{Blobs, Error, Key, Lane, Turn, Turns};
+use crate::durable::failed;
 
 /// Longest manifests that are read at once, in bytes: longer ones are read on a thread that may block, in turns.
 pub(crate) const SHORT_MANIFEST_BYTES_MAX: u64 = 64 * 1_024;
@@ -42,9 +45,36 @@ impl ManifestTurns {
         Ok(Some(self.0.take(lane, bytes).await))
     }
 
+    /// Has `then` make what is wanted of the manifest of a version, as it is stored, in the turn of a lane. What is made
+    /// of a long one is made on a thread that may block, and the turn is over with it: nothing else is waited for in it.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        blobs: &dyn Blobs,
+        (lane, version): (Lane, VersionId),
+        then: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = self.take(blobs, lane, &[version]).await?;
+        let canonical = blobs.get(Key::Manifest(version)).await?;
+        let Some(turn) = turn else { return Ok(then(&canonical)) };
+        // The turn goes along: also where nobody waits for it any more, it is over when the work is.
+        let work = move || {
+            let made = then(&canonical);
+            drop(turn);
+            made
+        };
+        tokio::task::spawn_blocking(work).await.map_err(lost)
+    }
+
     /// Work that waits for a turn.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.0.waiting()
     }
+}
+
+fn lost(panicked: JoinError) -> Error {
+    Error::Disk(failed("reading", Path::new("a manifest"))(std::io::Error::other(panicked)))
 }

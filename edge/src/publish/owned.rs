@@ -11,7 +11,7 @@ use devanture_config::{AppName, Digest, Manifest};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::blobs::{Blobs, Key, Lane};
+use crate::blobs::{Blobs, Lane, ManifestTurns};
 use crate::catalog::Catalog;
 use crate::catalog::scan::Scan;
 use crate::ledger::Error;
@@ -60,6 +60,14 @@ impl AppBlobs {
         (known.at_ms, known.bytes) = (at_ms, bytes);
     }
 
+    /// Notes that a version has all blobs of a manifest, be it one that is stored or one that can be restored.
+    fn add_version(&mut self, manifest: &Manifest, is_gone: bool) {
+        match is_gone {
+            true => manifest.blobs().for_each(|(digest, bytes)| self.add_sent(digest, 0, bytes)),
+            false => self.add_stored(manifest, 0),
+        }
+    }
+
     /// Notes that a stored version has all blobs of `manifest`, each of which was sent by then.
     fn add_stored(&mut self, manifest: &Manifest, at_ms: u64) {
         let stored = manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms, stored_ms: at_ms, bytes }));
@@ -75,11 +83,13 @@ pub(crate) struct Owned {
     catalog: Arc<dyn Catalog>,
     /// Each is filled once, while those of other apps are at hand: a long history keeps nobody else waiting.
     by_app: Mutex<HashMap<AppName, Arc<OnceCell<Set>>>>,
+    /// Turns to have manifests in memory, of their own kind: a caller may have one of another kind.
+    pub(super) turns: ManifestTurns,
 }
 
 impl Owned {
     pub(crate) fn new(blobs: Arc<dyn Blobs>, catalog: Arc<dyn Catalog>) -> Self {
-        Self { blobs, catalog, by_app: Mutex::default() }
+        Self { blobs, catalog, by_app: Mutex::default(), turns: ManifestTurns::new() }
     }
 
     async fn of(&self, app: &AppName) -> Result<Set, Error> {
@@ -91,13 +101,13 @@ impl Owned {
     }
 
     async fn read(&self, app: &AppName) -> Result<Set, Error> {
-        let mut owned = self.read_blobs(app).await?;
-        self.read_sent(app, &mut owned).await?;
-        Ok(Arc::new(Mutex::new(owned)))
+        let owned = self.read_blobs(app).await?;
+        self.read_sent(app, &owned).await?;
+        Ok(owned)
     }
 
     /// Adds what earlier processes wrote down that the app has sent.
-    async fn read_sent(&self, app: &AppName, owned: &mut AppBlobs) -> Result<(), Error> {
+    async fn read_sent(&self, app: &AppName, owned: &Set) -> Result<(), Error> {
         let prefix = sent::sent_prefix(app);
         let mut uploads = Scan::new(&*self.catalog, prefix);
         while let Some((key, record)) = uploads.next().await? {
@@ -105,6 +115,7 @@ impl Owned {
             let Ok(sent) = records::read::<SentRecord>(&key, &record) else { continue };
             let at_ms = sent.at_ms.max(1);
             let sizes = self.blobs.sizes(sent.blobs.clone()).await?;
+            let mut owned = owned.lock();
             for (digest, bytes) in sent.blobs.into_iter().zip(sizes) {
                 // What is no longer stored has to be sent again, and takes no room.
                 let Some(bytes) = bytes else { continue };
@@ -114,8 +125,10 @@ impl Owned {
         Ok(())
     }
 
-    async fn read_blobs(&self, app: &AppName) -> Result<AppBlobs, Error> {
-        let (mut owned, blobs) = (AppBlobs::default(), self.blobs.of(Lane::of(app.as_str())));
+    /// What versions of the app hold. Long manifests are read in turns, on threads that may block.
+    async fn read_blobs(&self, app: &AppName) -> Result<Set, Error> {
+        let (owned, lane) = (Set::default(), Lane::of(app.as_str()));
+        let blobs = self.blobs.of(lane);
         for (prefix, is_gone) in [(records::versions_prefix(app), false), (gone::gone_prefix(app), true)] {
             let mut versions = Scan::new(&*self.catalog, prefix);
             while let Some((key, record)) = versions.next().await? {
@@ -124,14 +137,13 @@ impl Owned {
                 if is_gone && records::read::<GoneVersion>(&key, &record).is_ok_and(|gone| gone.record.is_none()) {
                     continue;
                 }
+                let set = Arc::clone(&owned);
+                let add = move |canonical: &[u8]| {
+                    let Ok(manifest) = Manifest::read(canonical) else { return };
+                    set.lock().add_version(&manifest, is_gone);
+                };
                 // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
-                let Ok(canonical) = blobs.get(Key::Manifest(id)).await else { continue };
-                let Ok(manifest) = Manifest::read(&canonical) else { continue };
-                if is_gone {
-                    manifest.blobs().for_each(|(digest, bytes)| owned.add_sent(digest, 0, bytes));
-                } else {
-                    owned.add_stored(&manifest, 0);
-                }
+                self.turns.read(&*blobs, (lane, id), add).await.ok();
             }
         }
         Ok(owned)
@@ -230,7 +242,7 @@ impl Owned {
                 continue;
             }
             let held = self.read_blobs(&app).await?;
-            let mut set = set.lock();
+            let (held, mut set) = (held.lock(), set.lock());
             // What was sent or stored since is in no list that was read before.
             set.0.retain(|digest, blob| {
                 let is_new = blob.at_ms >= before_ms;

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
-use devanture_config::{AppName, Digest};
+use devanture_config::{AppName, Digest, Manifest};
+use futures_util::poll;
 
 use super::collections::world::{World, content, digest, manifest, name, reopened, world};
-use crate::blobs::Key;
+use crate::blobs::{Key, LONG_MANIFESTS_AT_ONCE, Lane};
 use crate::catalog::{Change, Commit};
 use crate::ledger::Actor;
 use crate::publish::deploys::Origin;
@@ -191,4 +193,36 @@ async fn a_push_that_fails_after_its_app_was_deleted_is_not_put_back() {
     uploads.forget_former(&shop, u64::MAX).await;
     uploads.put_back(&push);
     assert!(!uploads.pushes.is_there(&shop, &deploy), "the name is somebody else's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_long_manifests_of_an_app_that_has_not_pushed_are_read_in_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, blog, nothing) = (name(0), name(1), HashMap::new());
+    let file = |number: u16| {
+        let entry = FileEntry { hash: Digest::of(&number.to_be_bytes()), size: 2, media_type: None };
+        (format!("{number}.txt").parse().unwrap(), entry)
+    };
+    let long = Manifest::of_files((0..1_000).map(file).collect());
+    world.blobs.put(Key::Manifest(long.id()), long.canonical().into()).await.unwrap();
+    let version = world.push(&blog, &[1].into()).await.unwrap().version;
+    let record = world.catalog.get(&records::version_key(&blog, &version)).await.unwrap().unwrap().value;
+    put(&world, Change::Put(records::version_key(&shop, &long.id()), record)).await;
+    owned.forget_all();
+    let mut held = Vec::new();
+    for _ in 0..LONG_MANIFESTS_AT_ONCE {
+        held.push(owned.turns.take(&*world.blobs, Lane::of("greedy"), &[long.id()]).await.unwrap().unwrap());
+    }
+    let mut used = Box::pin(owned.bytes_with(&shop, &nothing));
+    while owned.turns.waiting() == 0 {
+        assert!(poll!(&mut used).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // What is short waits for nothing.
+    assert_eq!(owned.bytes_with(&blog, &nothing).await.unwrap(), content(1).len() as u64);
+    assert!(poll!(&mut used).is_pending());
+    held.pop();
+    assert_eq!(used.await.unwrap(), 2_000);
 }
