@@ -32,7 +32,7 @@ use super::request::{GroupRequest, Wanted};
 use super::shared::{Report, Shared};
 use super::users::{Ids, Source, Users, check_passable};
 use super::variables::Variables;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, ManifestTurns};
 use crate::catalog::Catalog;
 use crate::live::Live;
 use crate::output::Logs;
@@ -270,6 +270,7 @@ impl Runner {
             folders,
             spawner,
             blobs,
+            manifests: ManifestTurns::new(),
             catalog,
             live,
             registry,

@@ -90,8 +90,8 @@ impl Shared {
         let (app, version) = (&group.id.app, &group.version);
         tracing::warn!(%app, %version, image = id, "podman's store has lost an image, which is got again");
         let regained = async {
-            let manifest = self.manifest(version).await?;
-            self.image((app, version), image, manifest.server.as_ref()).await
+            let folder = self.server_folder(app, version).await?;
+            self.image((app, version), image, folder.as_ref()).await
         };
         let (why, remedy) = match (regained.await, image) {
             (Ok(regained), _) if regained == *id => return Ok(()),

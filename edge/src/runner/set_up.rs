@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
+use devanture_config::manifest::ServerFolder;
 use devanture_config::site_toml::Server;
-use devanture_config::{Manifest, VersionId};
+use devanture_config::{AppName, Manifest, VersionId};
 
 use super::error::Error;
 use super::folder::{self, Layout, Own};
 use super::group::{Programs, SetUp};
 use super::shared::Shared;
-use crate::blobs::Key;
+use crate::blobs::Lane;
 use crate::proxy::RunId;
 
 impl Shared {
@@ -29,12 +30,12 @@ impl Shared {
             Some(_) => Some(self.own_folder(&self.folders.data(&id.app, settings_place, &id.place), uid).await?),
             None => None,
         };
-        let manifest = self.manifest(version).await?;
+        let folder = self.server_folder(&id.app, version).await?;
         if let Some(image) = &server.image {
-            let image = self.image((&id.app, version), image, manifest.server.as_ref()).await?;
+            let image = self.image((&id.app, version), image, folder.as_ref()).await?;
             return Ok(SetUp { programs: Programs::Image(image), data, temporary, user, variables });
         }
-        let folder = manifest.server.ok_or_else(|| Error::Folder("the version has no backend".to_owned()))?;
+        let folder = folder.ok_or_else(|| Error::Folder("the version has no backend".to_owned()))?;
         let persist = server.persist.as_ref().zip(data.as_deref());
         let (app, place, digest) = (&id.app, &id.place, &id.key.digest);
         let layout = Layout { app, place, settings_place, digest, folder, uid, persist };
@@ -42,10 +43,16 @@ impl Shared {
         Ok(SetUp { programs: Programs::Folder(code), data, temporary, user, variables })
     }
 
-    /// The manifest of a version.
-    pub(super) async fn manifest(&self, version: &VersionId) -> Result<Manifest, Error> {
-        let manifest = self.blobs.get(Key::Manifest(*version)).await?;
-        Manifest::parse(&manifest).map_err(|error| Error::Folder(error.to_string()))
+    /// The folder of the backend of a version. Its manifest is in memory for a turn of the app, and no longer: what comes
+    /// then, such as the pull of an image, may take minutes.
+    pub(super) async fn server_folder(
+        &self,
+        app: &AppName,
+        version: &VersionId,
+    ) -> Result<Option<ServerFolder>, Error> {
+        let folder = |canonical: &[u8]| Manifest::parse(canonical).map(|manifest| manifest.server);
+        let folder = self.manifests.read(&*self.blobs, (Lane::of(app.as_str()), *version), folder).await?;
+        folder.map_err(|error| Error::Folder(error.to_string()))
     }
 
     /// A folder that belongs to the app's user: made by a process of that user where the edge can give nothing away.

@@ -28,7 +28,7 @@ use super::ports::Ports;
 use super::request::Wanted;
 use super::users::Users;
 use super::variables::Variables;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, ManifestTurns};
 use crate::catalog::Catalog;
 use crate::live::Live;
 use crate::output::Logs;
@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) data_use: Arc<DataUse>,
     pub(super) spawner: Spawner,
     pub(super) blobs: Arc<dyn Blobs>,
+    /// Turns to have manifests in memory.
+    pub(super) manifests: ManifestTurns,
     pub(super) catalog: Arc<dyn Catalog>,
     pub(super) live: Live,
     pub(super) registry: Registry,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::earlier::KnownSides;
 use super::making::Tried;
 use super::record::{KnownDictionaries, PlaceKey};
-use crate::blobs::{Blobs, Key};
+use crate::blobs::{Blobs, Lane, ManifestTurns};
 use crate::catalog::Catalog;
 use crate::encode::compress::{Given, Pool};
 use crate::encode::wire_size::Siblings;
@@ -26,6 +26,8 @@ pub(super) const FILES_AT_ONCE: usize = 8;
 /// Finds out what serves as dictionaries, and makes deltas.
 pub struct Dictionaries {
     pub(super) blobs: Arc<dyn Blobs>,
+    /// Turns to read manifests.
+    pub(super) manifests: ManifestTurns,
     pub(super) catalog: Arc<dyn Catalog>,
     pub(super) days: AtomicU64,
     pub(super) versions: AtomicUsize,
@@ -80,6 +82,7 @@ impl Dictionaries {
         settings.dictionaries.then(|| {
             Arc::new(Self {
                 blobs,
+                manifests: ManifestTurns::new(),
                 catalog,
                 days: AtomicU64::new(settings.dictionary_days),
                 versions: AtomicUsize::new(settings.dictionary_versions),
@@ -99,9 +102,12 @@ impl Dictionaries {
     }
 
     /// A manifest; `None` if it cannot be read, which is reported where it is served.
-    pub(super) async fn manifest(&self, version: VersionId) -> Result<Option<Arc<Manifest>>, Error> {
-        let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        Ok(Manifest::parse(&canonical).ok().map(Arc::new))
+    ///
+    /// Its turn is over once it is read: a pass has those of earlier versions in memory beside its own, and would wait for
+    /// further turns with some in hand.
+    pub(super) async fn manifest(&self, app: &AppName, version: VersionId) -> Result<Option<Arc<Manifest>>, Error> {
+        let read = |canonical: &[u8]| Manifest::parse(canonical).ok().map(Arc::new);
+        Ok(self.manifests.read(&*self.blobs, (Lane::of(app.as_str()), version), read).await?)
     }
 
     /// The bytes of a file of `size` bytes as they travel at best to a browser that has nothing.

@@ -337,7 +337,7 @@ impl Dictionaries {
         if from.is_empty() {
             return Ok(0);
         }
-        let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
+        let Some(manifest) = self.manifest(app, version).await? else { return Ok(0) };
         let hashed = self.hashed_pages(app, &version, &manifest).await?;
         let files = manifest.files.values().chain(hashed.files.values());
         let blobs: BTreeSet<Digest> = files.map(|entry| entry.hash).collect();

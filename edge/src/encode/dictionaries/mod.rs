@@ -100,7 +100,7 @@ impl Dictionaries {
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
         let VersionRecord { given, decoded, integrity, .. } = records::read(&key, &stored)?;
         let given = Given { forms: given, decoded, integrity };
-        let Some(manifest) = self.manifest(version).await? else { return Ok(false) };
+        let Some(manifest) = self.manifest(app, version).await? else { return Ok(false) };
         let (deadline, is_before_switch) = (self.background_deadline(), false);
         let pass =
             Pass { app, environment, version, manifest: &manifest, given: &given, pool, is_before_switch, deadline };
@@ -230,7 +230,7 @@ impl Dictionaries {
         }
         let Ok(record) = records::read::<DictionariesRecord>(&key, &stored) else { return Ok(None) };
         // One whose files are gone has no dictionaries any more.
-        let Ok(Some(manifest)) = self.manifest(version).await else { return Ok(None) };
+        let Ok(Some(manifest)) = self.manifest(app, version).await else { return Ok(None) };
         let of_version = of_version.and_then(|stored| records::read::<VersionRecord>(&version_key, &stored).ok());
         let integrity = of_version.map(|record| record.integrity).unwrap_or_default();
         let served = self.served_in(environment, &manifest, &BTreeMap::new(), &integrity).await?;

@@ -126,7 +126,7 @@ impl Dictionaries {
         if !may(app) {
             return Ok(false);
         }
-        let Some(manifest) = self.manifest(*version).await? else { return Ok(false) };
+        let Some(manifest) = self.manifest(app, *version).await? else { return Ok(false) };
         let VersionRecord { given, integrity, .. } = records::read(&key, &stored)?;
         let environment = environment.clone().unwrap_or_else(PlaceName::preview);
         let served = self.served_in(&environment, &manifest, &given, &integrity).await?;
