@@ -192,8 +192,8 @@ pub struct Place {
     restriction: ArcSwapOption<Restriction>,
     /// Whether it has one, since mostly it has not.
     is_restricted: AtomicBool,
-    /// Redirects among its hostnames.
-    leading: ArcSwap<names::Leading>,
+    /// Redirects among its hostnames, if there are any.
+    leading: ArcSwapOption<names::Leading>,
 }
 
 impl Place {
@@ -220,7 +220,7 @@ impl Place {
             pause_written: AtomicU64::new(0),
             restriction: ArcSwapOption::empty(),
             is_restricted: AtomicBool::new(false),
-            leading: ArcSwap::default(),
+            leading: ArcSwapOption::empty(),
         }
     }
 

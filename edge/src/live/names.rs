@@ -95,14 +95,15 @@ impl Hosts {
 
 impl Place {
     fn lead(&self, leading: Leading) {
-        if **self.leading.load() != leading {
-            self.leading.store(Arc::new(leading));
+        let leading = (!leading.is_empty()).then(|| Arc::new(leading));
+        if *self.leading.load() != leading {
+            self.leading.store(leading);
         }
     }
 
     /// Whether visitors of `host` are sent to `canonical`, another name of this environment.
     pub(crate) fn leads(&self, host: &str, canonical: &str) -> bool {
-        self.leading.load().get(host).is_some_and(|target| **target == *canonical)
+        self.leading.load().as_ref().and_then(|leading| leading.get(host)).is_some_and(|target| **target == *canonical)
     }
 }
 

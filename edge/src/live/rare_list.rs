@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 /// The list. A thread that sees what was done after a change sees the change.
 pub(super) struct RareList<T> {
-    list: ArcSwap<Vec<T>>,
+    /// There while anything is in it: of nearly all of very many lists, nothing is.
+    list: ArcSwapOption<Vec<T>>,
     /// Whether there may be something in it: set before there is, and taken back after.
     has_any: AtomicBool,
     changing: Mutex<()>,
@@ -16,7 +17,7 @@ pub(super) struct RareList<T> {
 
 impl<T> Default for RareList<T> {
     fn default() -> Self {
-        Self { list: ArcSwap::default(), has_any: AtomicBool::new(false), changing: Mutex::default() }
+        Self { list: ArcSwapOption::empty(), has_any: AtomicBool::new(false), changing: Mutex::default() }
     }
 }
 
@@ -24,7 +25,7 @@ impl<T> RareList<T> {
     /// Passes the list to `look`, which must not wait.
     pub(super) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
         match self.has_any.load(Ordering::Acquire) {
-            true => look(&self.list.load()),
+            true => look(self.list.load().as_deref().map_or(&[], Vec::as_slice)),
             false => look(&[]),
         }
     }
@@ -32,12 +33,12 @@ impl<T> RareList<T> {
     /// Makes the list what `change` makes of it; one change comes after the other.
     pub(super) fn change(&self, change: impl FnOnce(&[T]) -> Vec<T>) {
         let _changing = self.changing.lock();
-        let next = change(&self.list.load());
+        let next = change(self.list.load().as_deref().map_or(&[], Vec::as_slice));
         let has_any = !next.is_empty();
         if has_any {
             self.has_any.store(true, Ordering::Release);
         }
-        self.list.store(Arc::new(next));
+        self.list.store(has_any.then(|| Arc::new(next)));
         self.has_any.store(has_any, Ordering::Release);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use devanture_config::AppName;
 use devanture_site::negotiate::Coding;
 use devanture_site::resolve::{Resolution, addresses, ends_at, resolve};
@@ -18,8 +18,9 @@ use crate::version::Version;
 /// Withdrawn paths of one app, shared by all its versions.
 #[derive(Default)]
 pub struct Withdrawn {
-    /// Path, without its leading slash as a bundle has it, to the moment, in milliseconds since 1970 UTC.
-    paths: ArcSwap<HashMap<Box<str>, u64>>,
+    /// Path, without its leading slash as a bundle has it, to the moment, in milliseconds since 1970 UTC. There
+    /// if any was.
+    paths: ArcSwapOption<HashMap<Box<str>, u64>>,
     /// Whether there are any, since mostly there are none.
     any: AtomicBool,
     /// The commit that they were last written by.
@@ -37,7 +38,7 @@ impl Withdrawn {
     // Apart from what every request runs through.
     #[cold]
     fn hides_path(&self, version: &Version, path: &str) -> bool {
-        is_before(&self.paths.load(), version, path)
+        self.paths.load().as_ref().is_some_and(|paths| is_before(paths, version, path))
     }
 
     /// Whether `version` no longer answers with its file of that number: its own path was withdrawn, or another one at
@@ -50,13 +51,14 @@ impl Withdrawn {
 
     #[cold]
     fn hides_one(&self, version: &Version, number: u32) -> bool {
-        is_file_before(&self.paths.load(), version, number)
+        self.paths.load().as_ref().is_some_and(|paths| is_file_before(paths, version, number))
     }
 
     /// Whether a path was withdrawn when `version` was stored already.
     #[must_use]
     pub fn touches(&self, version: &Version) -> bool {
-        self.has_any() && self.paths.load().values().any(|at_ms| version.stored_ms <= *at_ms)
+        let is_before = |at_ms: &u64| version.stored_ms <= *at_ms;
+        self.has_any() && self.paths.load().as_ref().is_some_and(|paths| paths.values().any(is_before))
     }
 
     #[inline]
@@ -74,7 +76,7 @@ impl Withdrawn {
         // After everything was read again, the watch still holds commits that were in what was read.
         if self.written.fetch_max(revision, Ordering::AcqRel) <= revision {
             let any = !paths.is_empty();
-            self.paths.store(Arc::new(paths));
+            self.paths.store(any.then(|| Arc::new(paths)));
             self.any.store(any, Ordering::Release);
         }
     }
@@ -133,7 +135,7 @@ impl Live {
     /// As [`Live::answers`], as if `path` were not withdrawn.
     #[must_use]
     pub fn would_answer(&self, app: &AppName, path: &str) -> bool {
-        let mut paths = HashMap::clone(&self.withdrawn(app).paths.load());
+        let mut paths = self.withdrawn(app).paths.load().as_deref().cloned().unwrap_or_default();
         paths.remove(path.strip_prefix('/').unwrap_or(path));
         let others = Withdrawn::default();
         others.write(paths, 0);

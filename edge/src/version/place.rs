@@ -69,5 +69,6 @@ fn release(content: &Content, place: &str, source: &Source) -> Bytes {
         release.insert("branch".to_owned(), source.branch.clone().into());
         release.insert("message".to_owned(), source.message.clone().into());
     }
-    Bytes::from(release.to_string())
+    // Without the room that it grew in.
+    Bytes::from(release.to_string().into_bytes().into_boxed_slice())
 }
