@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::halves::worker;
 use crate::support::edge::{Edge, edge};
 use crate::support::managed::{Project, eventually};
 
@@ -152,4 +153,25 @@ async fn a_canary_begins_with_a_version_that_the_edge_has() {
         assert!(begun.stdout.contains(expected), "{expected}: {begun:?}");
     }
     assert_eq!(canary(&project, &edge, &["finish"])["version"], blue.as_str());
+}
+
+/// It would do the same work twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_without_traffic_is_in_a_canary_only_where_it_is_that_of_the_live_version() {
+    let edge = edge().with_runner().start();
+    let project = worker("blue");
+    let blue = project.push(&edge);
+    project.front("green");
+    let pushed = project.run(&edge, &["push", "--canary", "50", "--json"]);
+    assert_eq!(pushed.code, Some(0), "the backend is the same: {pushed:#?}");
+    canary(&project, &edge, &["abort"]);
+    project.write("out/name.txt", "another backend");
+    let pushed = project.run(&edge, &["push", "--canary", "50", "--json"]);
+    assert_eq!(pushed.problem(), "bad_request", "{pushed:#?}");
+    assert!(
+        pushed.json()["error"]["detail"].as_str().unwrap().starts_with("The process `worker` gets no traffic"),
+        "{pushed:#?}"
+    );
+    let (_, environment) = edge.api("GET", "/v1/apps/game/environments/prod", None).await;
+    assert_eq!((environment["version"].as_str(), &environment["canary"]), (Some(blue.as_str()), &Value::Null));
 }

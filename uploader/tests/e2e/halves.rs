@@ -15,7 +15,8 @@ const ROUNDS: usize = 30;
 const WORKER: &str = "[server]\ndir = \"out\"\nkind = \"worker\"\ncommand = [\"sleep\", \"1000000\"]\nwarm_ms = 0\nstop_ms = 0\ndrain_ms = 0\n";
 const DEPLOYS: &str = "/v1/apps/game/environments/prod/deploys";
 
-fn worker(name: &str) -> Project {
+/// A project whose backend gets no traffic.
+pub(super) fn worker(name: &str) -> Project {
     let project = Project::new("game", name, "");
     project.toml(WORKER);
     project.write("out/server.js", "");
