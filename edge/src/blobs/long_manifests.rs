@@ -78,3 +78,51 @@ impl ManifestTurns {
 fn lost(panicked: JoinError) -> Error {
     Error::Disk(failed("reading", Path::new("a manifest"))(std::io::Error::other(panicked)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use devanture_config::Digest;
+
+    use super::*;
+    use crate::blobs;
+
+    #[tokio::test]
+    async fn a_long_manifest_is_worked_at_in_a_turn_that_is_over_with_the_work_and_holds_up_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stored, turns, lane) = (blobs::open(folder.path().to_owned()).unwrap(), ManifestTurns::new(), Lane::EDGE);
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let mut versions = Vec::new();
+        for length in [SHORT_MANIFEST_BYTES_MAX, SHORT_MANIFEST_BYTES_MAX + 1] {
+            let bytes = vec![b' '; usize::try_from(length).unwrap()];
+            versions.push(Digest::of(&bytes));
+            stored.put(Key::Manifest(Digest::of(&bytes)), bytes.into()).await.unwrap();
+        }
+        let [short, long] = versions[..] else { panic!("{versions:?}") };
+        let (blobs, of_work) = (Arc::clone(&stored), turns.clone());
+        let work = tokio::spawn(async move {
+            let work = move |canonical: &[u8]| {
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+                canonical.len() as u64
+            };
+            of_work.read(&*blobs, (lane, long), work).await.unwrap()
+        });
+        // The only thread of the runtime goes on meanwhile.
+        begins.await.unwrap();
+        let take = || turns.0.take(lane, 1);
+        let mut held = Vec::new();
+        for _ in 1..LONG_MANIFESTS_AT_ONCE {
+            held.push(take().await);
+        }
+        let mut last = Box::pin(take());
+        assert!(futures_util::poll!(&mut last).is_pending(), "the work has its turn");
+        let length = turns.read(&*stored, (lane, short), |canonical| canonical.len() as u64).await.unwrap();
+        assert_eq!(length, SHORT_MANIFEST_BYTES_MAX);
+        end.send(()).unwrap();
+        assert_eq!(work.await.unwrap(), SHORT_MANIFEST_BYTES_MAX + 1);
+        drop(last.await);
+    }
+}

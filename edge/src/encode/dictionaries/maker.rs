@@ -117,3 +117,44 @@ impl Dictionaries {
         Ok(encoded.fold(size, u64::min))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::manifest::FileEntry;
+    use futures_util::poll;
+
+    use super::*;
+    use crate::blobs::{Key, LONG_MANIFESTS_AT_ONCE};
+    use crate::{blobs, catalog};
+
+    #[tokio::test]
+    async fn law_11_manifests_are_read_in_turns_and_a_pass_has_as_many_as_it_wants() {
+        let folder = tempfile::tempdir().unwrap();
+        let (blobs, catalog) =
+            (blobs::open(folder.path().to_owned()).unwrap(), catalog::open(&folder.path().join("a.redb")).unwrap());
+        let (settings, limits, app) = (Compress::default(), Limits::default(), "shop".parse().unwrap());
+        let dictionaries = Dictionaries::new(Arc::clone(&blobs), catalog, &settings, &limits).unwrap();
+        let file = |number: u16| {
+            let entry = FileEntry { hash: Digest::of(&number.to_be_bytes()), size: 2, media_type: None };
+            (format!("{number}.txt").parse().unwrap(), entry)
+        };
+        let long = Manifest::of_files((0..1_000).map(file).collect());
+        let id = long.id();
+        blobs.put(Key::Manifest(id), long.canonical().into()).await.unwrap();
+        let (turns, mut turns_held, mut manifests) = (&dictionaries.manifests, Vec::new(), Vec::new());
+        for _ in 0..LONG_MANIFESTS_AT_ONCE {
+            turns_held.push(turns.take(&*blobs, Lane::of("greedy"), &[id]).await.unwrap());
+        }
+        let mut read = Box::pin(dictionaries.manifest(&app, id));
+        while turns.waiting() == 0 {
+            assert!(poll!(&mut read).is_pending());
+            tokio::task::yield_now().await;
+        }
+        turns_held.clear();
+        manifests.push(read.await.unwrap().unwrap());
+        for _ in 0..2 * LONG_MANIFESTS_AT_ONCE {
+            manifests.push(dictionaries.manifest(&app, id).await.unwrap().unwrap());
+        }
+        assert!(manifests.iter().all(|manifest| **manifest == long));
+    }
+}
