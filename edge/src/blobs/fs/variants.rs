@@ -175,10 +175,10 @@ impl Folder {
         let is_bad = |(file, lines): (File, Lines)| lines.is_empty() && file.metadata().is_ok_and(|of| of.len() > 0);
         let mut bad = Vec::new();
         if index.is_some_and(is_bad) {
-            bad.push(("variants", self.index_path(blob)));
+            bad.push(("variant", self.index_path(blob)));
         }
         if self.has_bad_delta_index(blob)? {
-            bad.push(("deltas", self.delta_index_path(blob)));
+            bad.push(("delta", self.delta_index_path(blob)));
         }
         let mut count = 0;
         for (kind, path) in bad {

@@ -120,3 +120,27 @@ fn a_listing_removes_deltas_whose_blob_is_gone_also_those_that_no_index_lists() 
     assert!(left.iter().all(|name| name.contains(&kept.to_string()) || name.ends_with("README")));
     assert_eq!(folder.deltas(kept).unwrap().len(), 1);
 }
+
+/// One that is empty says that nothing was made, as nobody but the system leaves it.
+#[test]
+fn indexes_that_cannot_be_read_are_set_aside_and_counted_and_others_stay() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let digest = put_blob(&folder, &sample(1, 10));
+    assert_eq!(folder.check_lists(digest).unwrap(), 0, "there is none");
+    folder.put_variants(digest, &[(Form::Br, Quality::Quick, sample(2, 5))]).unwrap();
+    folder.put_deltas(digest, &[delta(DeltaForm::Dcb, 1, Quality::Quick, &sample(2, 5))]).unwrap();
+    let indexes = [("variant", folder.index_path(digest)), ("delta", folder.delta_index_path(digest))];
+    for (kind, index) in &indexes {
+        assert_eq!(folder.check_lists(digest).unwrap(), 0);
+        overwrite(index, b"");
+        assert_eq!(folder.check_lists(digest).unwrap(), 0);
+        overwrite(index, b"\xff\n");
+        assert_eq!(folder.check_lists(digest).unwrap(), 1);
+        assert!(!index.exists() && data.path().join(format!("quarantine/{kind}-{digest}.index")).exists());
+    }
+    for (_, index) in &indexes {
+        durable::write_file(index, b"\xff\n", 0o600).unwrap();
+    }
+    assert_eq!(folder.check_lists(digest).unwrap(), 2);
+}
