@@ -169,7 +169,7 @@ async fn a_process_without_traffic_is_in_a_canary_only_where_it_is_that_of_the_l
     let pushed = project.run(&edge, &["push", "--canary", "50", "--json"]);
     assert_eq!(pushed.problem(), "bad_request", "{pushed:#?}");
     assert!(
-        pushed.json()["error"]["detail"].as_str().unwrap().starts_with("The process `worker` gets no traffic"),
+        pushed.json()["error"]["message"].as_str().unwrap().starts_with("The process `worker` gets no traffic"),
         "{pushed:#?}"
     );
     let (_, environment) = edge.api("GET", "/v1/apps/game/environments/prod", None).await;
