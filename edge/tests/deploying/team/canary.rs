@@ -329,6 +329,16 @@ async fn an_aborted_canary_leaves_what_was_live_and_its_open_pages_find_their_as
     edge.stop().await;
 }
 
+/// Waits until a canary that ended by itself is counted so.
+async fn is_counted(edge: &RunningEdge, outcome: &str) {
+    until("the count", async || {
+        let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+        let of_it = |line: &&str| line.starts_with("devanture_canaries_total{") && line.contains(outcome);
+        metrics.lines().find(of_it).is_some_and(|line| line.contains("app=\"shop\",environment=\"prod\""))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_canary_with_a_plan_takes_its_steps_and_finishes_by_itself() {
     let (edge, version) = two_versions().await;
@@ -340,6 +350,7 @@ async fn a_canary_with_a_plan_takes_its_steps_and_finishes_by_itself() {
     let deploys = history(&edge, "prod").await.deploys;
     assert_eq!((deploys[0].kind, deploys[0].outcome), (DeployKind::Switch, Outcome::Live));
     assert_eq!(deploys[1].source.message.as_deref(), Some("canary: 50 % of the visitors"));
+    is_counted(&edge, "finished").await;
     edge.stop().await;
 }
 
@@ -366,6 +377,7 @@ async fn a_canary_that_breaks_goes_back_by_itself_and_nobody_else_sees_an_error(
     let problem = last.problem.unwrap();
     assert_eq!(problem.code, Code::WatchFailed);
     assert!(problem.detail.starts_with("404 rose from 0.0 %"), "{}", problem.detail);
+    is_counted(&edge, "aborted").await;
     edge.stop().await;
 }
 
