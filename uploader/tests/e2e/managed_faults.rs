@@ -30,40 +30,41 @@ async fn named(edge: &Edge) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_cannot_go_live_leaves_everything_as_it_was_and_says_why() {
     let edge = edge().with_runner().with_limit("instance_restart_ms_min", 10).start();
-    let project = Project::new("game", "one", "instances = 2\nstart_ms = 5_000");
+    let project = Project::new("game", "one", "instances = 2\nstart_ms = 60_000");
     project.push(&edge);
     let before = healthy(&edge, "game", 2).await;
-    let server = |command: &str| {
+    let server = |command: &str, start_ms: u32| {
         project.toml(&format!(
-            "[server]\ndir = \"out\"\ncommand = {command}\nhealth = \"/healthz\"\nroutes = [\"/api/*\"]\nstart_ms = 3_000\n"
+            "[server]\ndir = \"out\"\ncommand = {command}\nhealth = \"/healthz\"\nroutes = [\"/api/*\"]\nstart_ms = {start_ms}\n"
         ));
     };
     project.front("two");
 
     // One that never listens.
     project.backend_that("never", "console.log('still thinking'); setInterval(() => {}, 1000);");
-    server("[\"node\", \"server.js\"]");
+    server("[\"node\", \"server.js\"]", 3_000);
     let ran = project.fails(&edge, "instance_failed");
     assert!(ran.stderr.contains("still thinking") && ran.stderr.contains("web.1"), "{ran:#?}");
     assert_eq!(ran.last_line(), "The previous version is still running.");
 
     // One that ends again and again.
+    server("[\"node\", \"server.js\"]", 60_000);
     project.backend_that("ends", "console.error('no database at 10.0.0.9'); process.exit(7);");
     let ran = project.fails(&edge, "crash_loop");
     assert!(ran.stderr.contains("no database at 10.0.0.9") && ran.stderr.contains("exited with code 7"), "{ran:#?}");
 
     // No such program, and a file that may not be run.
     project.backend("fine");
-    server("[\"no-such-program\"]");
+    server("[\"no-such-program\"]", 60_000);
     let ran = project.fails(&edge, "instance_failed");
     assert!(ran.stderr.contains("no-such-program"), "{ran:#?}");
-    server("[\"./server.js\"]");
+    server("[\"./server.js\"]", 60_000);
     let ran = project.fails(&edge, "instance_failed");
     assert!(ran.stderr.contains("run bit") || ran.stderr.contains("may not be run"), "{ran:#?}");
 
     // One whose health is bad.
     project.toml(
-        "[server]\ndir = \"out\"\ncommand = [\"node\", \"server.js\"]\nhealth = \"/api/exit\"\nroutes = [\"/api/*\"]\nstart_ms = 3_000\n",
+        "[server]\ndir = \"out\"\ncommand = [\"node\", \"server.js\"]\nhealth = \"/api/exit\"\nroutes = [\"/api/*\"]\nstart_ms = 60_000\n",
     );
     project.fails(&edge, "crash_loop");
 
