@@ -250,9 +250,9 @@ async fn a_push_of_a_stored_version_takes_its_pages() {
     let page = Digest::of(served.as_bytes()).to_string();
     let stored = edge.data_dir().join("blobs").join(&page[..2]).join(&page);
     std::fs::remove_file(&stored).unwrap();
-    let (made, unchanged) = compressed(&edge, SITE).await;
+    let (made, _) = compressed(&edge, SITE).await;
     assert!(!made.contains("as they are stored"), "{made}");
-    assert_eq!((unchanged, std::fs::read(&stored).unwrap()), (served.clone(), served.into_bytes()));
+    assert_eq!(std::fs::read(&stored).unwrap(), served.into_bytes());
     edge.stop().await;
 }
 
