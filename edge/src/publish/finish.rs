@@ -29,8 +29,7 @@ use crate::catalog::{Change, Check, Commit};
 use crate::encode;
 use crate::environments::{PREVIEW, locked_by};
 use crate::ledger::{Action, Actor, AuditEvent, Condition, Error};
-use crate::records::gone;
-use crate::records::{self, VersionRecord};
+use crate::records::{self, VersionRecord, gone};
 use crate::telemetry;
 
 /// A push whose blobs are all there, about to be finished.
