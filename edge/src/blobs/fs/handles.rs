@@ -4,7 +4,7 @@
 //! A file that loses its name, or whose name another file gets, is opened before, and stays open for those who have it.
 //! Blobs are an exception where the other file is another copy of the same bytes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use devanture_config::Digest;
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use crate::blobs::Key;
@@ -173,15 +174,48 @@ fn open(path: &Path) -> std::io::Result<(File, Stamp)> {
     Ok((file, stamp))
 }
 
-/// 128 bits of a digest of a [`FileId`], by secrets of the process: nobody can choose names that share one. There may be
-/// hundreds of thousands of them, and a whole name is three times as long.
-type IdDigest = [u64; 2];
+/// The handles that are known, by the hashes of their names. There may be hundreds of thousands of them, and each knows
+/// its own name, so the table has none.
+#[derive(Default)]
+struct Known {
+    /// Nobody can choose names that share a hash.
+    secret: RandomState,
+    /// Those that nobody has any more stay until the table is full.
+    handles: HashTable<Weak<Handle>>,
+}
+
+impl Known {
+    fn get(&self, id: FileId) -> Option<Arc<Handle>> {
+        let mut found = None;
+        self.handles.find(self.secret.hash_one(id), |handle| {
+            found = handle.upgrade().filter(|handle| handle.id() == id);
+            found.is_some()
+        });
+        found
+    }
+
+    /// Adds a handle. One that had its name is not found any more.
+    fn insert(&mut self, handle: &Arc<Handle>) {
+        let id = handle.id();
+        let hash = self.secret.hash_one(id);
+        let is_same = |known: &Weak<Handle>| known.upgrade().is_some_and(|known| known.id() == id);
+        if let Some(known) = self.handles.find_mut(hash, is_same) {
+            *known = Arc::downgrade(handle);
+            return;
+        }
+        if self.handles.len() == self.handles.capacity() {
+            self.handles.retain(|handle| handle.strong_count() > 0);
+        }
+        // One that has gone meanwhile has no name, and is not looked for.
+        let hash_of = |known: &Weak<Handle>| known.upgrade().map_or(0, |known| self.secret.hash_one(known.id()));
+        self.handles.insert_unique(hash, Arc::downgrade(handle), hash_of);
+    }
+}
 
 /// The served files of a store.
 pub(super) struct Handles {
     open_max: usize,
-    secrets: [RandomState; 2],
-    known: Mutex<HashMap<IdDigest, Weak<Handle>>>,
+    known: Mutex<Known>,
     /// Those that are open, in the order in which they are looked at to be closed.
     turns: Mutex<VecDeque<Weak<Handle>>>,
     open: Arc<AtomicUsize>,
@@ -190,12 +224,7 @@ pub(super) struct Handles {
 impl Handles {
     /// At most `open_max` files are open, beside those that lost their names.
     pub(super) fn new(open_max: usize) -> Self {
-        let (secrets, known) = (Default::default(), Mutex::default());
-        Self { open_max, secrets, known, turns: Mutex::default(), open: Arc::default() }
-    }
-
-    fn digest(&self, id: FileId) -> IdDigest {
-        self.secrets.each_ref().map(|secret| secret.hash_one(id))
+        Self { open_max, known: Mutex::default(), turns: Mutex::default(), open: Arc::default() }
     }
 
     /// The handle of a file that was just opened under its name, `path`.
@@ -214,19 +243,15 @@ impl Handles {
 
     /// The handle that others have of the same file, or a new one, and whether the file was closed.
     fn shared(&self, id: FileId, file: &Arc<File>, stamp: Stamp) -> (Arc<Handle>, bool) {
-        let digest = self.digest(id);
         let mut known = self.known.lock();
-        if let Some(handle) = known.get(&digest).and_then(Weak::upgrade)
+        if let Some(handle) = known.get(id)
             && let Some(was_closed) = handle.take(file, stamp, &self.open)
         {
             return (handle, was_closed);
         }
         let state = State { stamp, opened: Some(Opened::new(Arc::clone(file), &self.open)) };
         let handle = Arc::new(Handle { id: id.into(), state: Mutex::new(state) });
-        if known.len() == known.capacity() {
-            known.retain(|_, handle| handle.strong_count() > 0);
-        }
-        known.insert(digest, Arc::downgrade(&handle));
+        known.insert(&handle);
         (handle, true)
     }
 
@@ -257,8 +282,7 @@ impl Handles {
 
     /// Keeps a file open for those who have it, before it loses its name. Called under the lock of its folder.
     pub(super) fn keep(&self, id: FileId, path: &Path) {
-        let digest = self.digest(id);
-        let handle = self.known.lock().get(&digest).and_then(Weak::upgrade);
+        let handle = self.known.lock().get(id);
         if let Some(Err(error)) = handle.map(|handle| handle.keep(path, &self.open))
             && error.kind() != ErrorKind::NotFound
         {
@@ -301,6 +325,26 @@ impl Handles {
 mod tests {
     use super::*;
 
+    /// Of what two of them replaced, and where the table was made larger in between.
+    #[test]
+    fn a_file_is_known_by_its_name_and_the_last_handle_of_a_name_counts() {
+        let (file, other) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let handles = Handles::new(1_000);
+        let of = |number: u32, file: &tempfile::NamedTempFile| {
+            let (opened, stamp) = open(file.path()).unwrap();
+            handles.of(FileId::Index(Digest::of(&number.to_le_bytes())), file.path(), opened, stamp)
+        };
+        let known: Vec<_> = (0..200).map(|number| of(number, &file)).collect();
+        for (number, handle) in (0..200).zip(&known) {
+            assert!(Arc::ptr_eq(handle, &of(number, &file)), "{number}");
+        }
+        let replaced = of(7, &other);
+        assert!(!Arc::ptr_eq(&replaced, &known[7]) && Arc::ptr_eq(&replaced, &of(7, &other)));
+        assert_eq!(handles.known.lock().handles.len(), 200);
+        let blob = FileId::Of(Key::Blob(Digest::of(&7_u32.to_le_bytes())));
+        assert!(handles.known.lock().get(blob).is_none(), "another kind of file");
+    }
+
     /// With the counts of its `Arc`, it is what an allocator gives in 96 bytes.
     #[test]
     fn a_file_that_is_closed_takes_little_memory() {
@@ -315,7 +359,7 @@ mod tests {
             let (opened, stamp) = open(file.path()).unwrap();
             let id = FileId::Of(Key::Blob(Digest::of(&number.to_le_bytes())));
             drop(handles.of(id, file.path(), opened, stamp));
-            let (known, turns) = (handles.known.lock().len(), handles.turns.lock().len());
+            let (known, turns) = (handles.known.lock().handles.len(), handles.turns.lock().len());
             assert!(known < 20 && turns < 20, "{known} and {turns}");
         }
         assert_eq!(handles.open_count(), 0);

@@ -1,7 +1,7 @@
 //! The files that this process has checked as a whole, so that none is read twice for it.
 //!
-//! There may be hundreds of thousands of them, so of each only two digests stay: one of its key, and one of the stamp
-//! that its file had. The hashes of its groups stay too where it has several; those of a file of one group are the hash
+//! There may be hundreds of thousands of them, so of each only two digests stay: one of its key, and one of its key with
+//! the stamp that its file had. The hashes of its groups stay too where it has several; those of a file of one group are the hash
 //! of the file.
 
 use std::collections::HashMap;
@@ -14,19 +14,20 @@ use super::tree::{OpenedTree, Tree};
 use crate::blobs::Key;
 use crate::durable::Stamp;
 
-/// Most files that are remembered as checked: 6 MiB. When there are more, all are forgotten and checked again.
+/// Most files that are remembered as checked: 4 MiB. When there are more, all are forgotten and checked again.
 const VERIFIED_MAX: usize = 200_000;
 /// Of how many groups of bytes the hashes are remembered: 36 MiB, of 64 GiB of files.
 const VERIFIED_GROUPS_MAX: usize = 1 << 20;
 
-/// 128 bits of a digest of a key, by secrets of the process: nobody can choose keys that share one.
-type KeyDigest = [u64; 2];
+/// A digest of a key, by a secret of the process: nobody can choose keys that share one. Of two that do, one is known.
+type KeyDigest = u64;
 
 /// The files that were checked as a whole.
 #[derive(Default)]
 pub(super) struct Verified {
     secrets: [RandomState; 2],
-    /// A digest of the stamp of each file.
+    /// A digest of each file's key and stamp, by the other secret: a file is taken for another one only where both
+    /// digests are the same, which are 128 bits.
     files: HashMap<KeyDigest, u64>,
     /// The groups of those that have several.
     trees: HashMap<KeyDigest, Arc<Tree>>,
@@ -37,7 +38,7 @@ impl Verified {
     /// The result of the last check of the file of `key`, whose hash is `hash`, if the file is still the same.
     pub(super) fn of(&self, key: Key, stamp: Stamp, hash: Digest) -> Option<OpenedTree> {
         let digest = self.digest(key);
-        if self.files.get(&digest) != Some(&self.stamp_digest(stamp)) {
+        if self.files.get(&digest) != Some(&self.stamp_digest(key, stamp)) {
             return None;
         }
         let shared = self.trees.get(&digest).cloned().map(OpenedTree::Shared);
@@ -56,7 +57,7 @@ impl Verified {
             self.groups = self.groups.saturating_add(groups);
             self.trees.insert(digest, Arc::clone(tree));
         }
-        self.files.insert(digest, self.stamp_digest(stamp));
+        self.files.insert(digest, self.stamp_digest(key, stamp));
     }
 
     pub(super) fn forget(&mut self, key: Key) {
@@ -68,12 +69,13 @@ impl Verified {
     }
 
     fn digest(&self, key: Key) -> KeyDigest {
-        self.secrets.each_ref().map(|secret| secret.hash_one(key))
+        let [secret, _] = &self.secrets;
+        secret.hash_one(key)
     }
 
-    fn stamp_digest(&self, stamp: Stamp) -> u64 {
-        let [secret, _] = &self.secrets;
-        secret.hash_one(stamp)
+    fn stamp_digest(&self, key: Key, stamp: Stamp) -> u64 {
+        let [_, secret] = &self.secrets;
+        secret.hash_one((key, stamp))
     }
 
     #[cfg(test)]
@@ -104,7 +106,7 @@ mod tests {
         };
         let small = OpenedTree::from(Tree::read(&b"a"[..], 1).unwrap().1);
         let mut verified = Verified::default();
-        verified.files.extend((1..VERIFIED_MAX as u64).map(|number| ([number, number], 0)));
+        verified.files.extend((1..VERIFIED_MAX as u64).map(|number| (number, 0)));
         verified.remember(key(0), stamp, &small);
         assert_eq!(verified.files.len(), VERIFIED_MAX);
         verified.remember(key(1), stamp, &small);
