@@ -220,7 +220,7 @@ impl Follower {
         if !retries.running.is_empty() {
             return;
         }
-        let damaged = self.live.versions_with(|version| !version.damaged.is_empty());
+        let damaged = self.live.versions_with(|version| !version.is_whole());
         let unloaded = self.unloaded(retries);
         let suspects = std::mem::take(&mut retries.suspects);
         let suspected = self.live.suspected(&suspects);

@@ -287,7 +287,7 @@ impl Loader {
         let recorded = serde_json::to_vec(&(of_files, trusted, edge_admin, record.stored_ms, &dictionaries));
         let recorded = Digest::of(&recorded.unwrap_or_default());
         let sought = Sought { version: (&load.app, &load.id), table, setting: load.setting, recorded };
-        let loaded = |slot: &Slot| slot.lock().upgrade().filter(|c| load.leaves_out_damaged || c.damaged.is_empty());
+        let loaded = |slot: &Slot| slot.lock().upgrade().filter(|c| load.leaves_out_damaged || c.is_whole());
         let at_hand = || loaded(&self.0.contents.known(&sought)?);
         if let Some(content) = at_hand() {
             return Ok(content);

@@ -108,7 +108,7 @@ impl Publisher {
         };
         let with_hashes = put_hashed_pages(&*self.blobs, manifest, &mut hashed, &mut given).await?;
         let (came, is_stored) = (manifest, true);
-        let manifest = with_hashes.map_or(Cow::Borrowed(manifest), Cow::Owned);
+        let manifest = with_hashes.map_or(Cow::Borrowed(manifest), |hashed| Cow::Owned(hashed.manifest));
         let record = match &self.dictionaries {
             Some(dictionaries) => dictionaries.record(app, version).await?,
             None => None,

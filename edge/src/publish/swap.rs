@@ -220,13 +220,13 @@ impl Switcher {
         let place = self.ledger.live.place(app, environment);
         if let Some(current) = place.as_ref().and_then(|place| place.pointed())
             && current.version.id == id
-            && current.version.damaged.is_empty()
+            && current.version.is_whole()
         {
             return Ok((None, "already live".to_owned()));
         }
         let at_hand = place.as_ref().and_then(|place| place.loaded(&id));
         // What is damaged is tried again, and not switched to if it still is.
-        let at_hand = at_hand.filter(|version| version.damaged.is_empty());
+        let at_hand = at_hand.filter(|version| version.is_whole());
         let version = match at_hand {
             Some(version) => version,
             None => self.loader.load(Load::live(app, &id, environment)).await?,
@@ -332,7 +332,7 @@ impl Switcher {
         pointer: &LivePointer,
     ) -> Result<Option<Vec<HostPattern>>, Error> {
         let served = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.pointed());
-        let is_whole = |version: &Version| version.id == pointer.version && version.damaged.is_empty();
+        let is_whole = |version: &Version| version.id == pointer.version && version.is_whole();
         let is_served = served.is_some_and(|current| is_whole(&current.version));
         let is_newer = intent.movement.is_push() && intent.begun > intent.taken_over(pointer);
         if is_served && !is_newer {

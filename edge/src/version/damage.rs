@@ -64,6 +64,10 @@ pub(super) fn damaged<'f>(
 
 /// Logs which files of a version are not served.
 pub(super) fn log(version: &Content) {
+    if !version.lost_pages.is_empty() {
+        tracing::error!(app = %version.app, version = %version.id, pages = version.lost_pages.len(),
+            "pages with hashes are missing: they are served as they came, without a policy, until they are stored again");
+    }
     if version.damaged.is_empty() {
         return;
     }
@@ -77,6 +81,13 @@ impl ServedFile {
     fn has_rotted(&self) -> bool {
         let is_damaged = |source: &Source| matches!(source, Source::Stored(file, _) if file.is_damaged());
         self.representations.iter().any(|representation| is_damaged(&representation.bytes))
+    }
+}
+
+impl Content {
+    /// Whether it has all that was stored of it, so that there is nothing to load again.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.lost_pages.is_empty()
     }
 }
 
@@ -105,12 +116,14 @@ impl Version {
         Some(true)
     }
 
-    /// Whether one of its damaged files can be read again. At most `files_max` of them are looked at, others each
+    /// Whether one of its damaged files, or of the pages that it lost, can be read again. At most `files_max` of them are looked at, others each
     /// `turn`.
     pub(crate) async fn is_repaired(&self, blobs: &dyn Blobs, files_max: usize, turn: usize) -> bool {
-        let first = turn.saturating_mul(files_max).checked_rem(self.damaged.len()).unwrap_or_default();
-        for file in self.damaged.iter().cycle().skip(first).take(files_max.min(self.damaged.len())) {
-            if blobs.open(Key::Blob(file.blob)).await.is_ok() {
+        let lost: Vec<Digest> =
+            self.damaged.iter().map(|file| file.blob).chain(self.lost_pages.iter().copied()).collect();
+        let first = turn.saturating_mul(files_max).checked_rem(lost.len()).unwrap_or_default();
+        for blob in lost.iter().cycle().skip(first).take(files_max.min(lost.len())) {
+            if blobs.open(Key::Blob(*blob)).await.is_ok() {
                 return true;
             }
         }

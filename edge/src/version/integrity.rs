@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use devanture_config::Manifest;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::Integrity;
+use devanture_config::{Digest, Manifest};
 use devanture_site::decide::OwnPath;
 use devanture_site::integrity::metadata;
 use http::{HeaderName, HeaderValue};
@@ -41,18 +41,26 @@ pub(super) fn map_hash(request: &LoadRequest, path: &BundlePath) -> Option<Box<M
     Some(Box::new(MapHash(format!("'{}'", metadata(hash)).into())))
 }
 
-/// The manifest with the pages that have hashes. What is lost of them is served as it is in the bundle, without a policy.
+/// A manifest with pages that have hashes.
+pub(crate) struct HashedPages {
+    pub(crate) manifest: Manifest,
+    /// Those that are not stored any more, in whose place are those of the bundle.
+    lost: Vec<Digest>,
+}
+
+/// The manifest with the pages that have hashes, and those that are lost: these are served as they are in the bundle,
+/// without a policy.
 pub(super) async fn with_pages(
     blobs: &dyn Blobs,
     request: &mut LoadRequest,
     manifest: Arc<Manifest>,
-) -> Result<Arc<Manifest>, Error> {
+) -> Result<(Arc<Manifest>, Box<[Digest]>), Error> {
     if matches!(request.serving.integrity, None | Some(Integrity::Off)) {
         request.integrity.pages.clear();
     }
     Ok(match put_hashed_pages(blobs, &manifest, &mut request.integrity, &mut request.given).await? {
-        Some(with_pages) => Arc::new(with_pages),
-        None => manifest,
+        Some(HashedPages { manifest, lost }) => (Arc::new(manifest), lost.into()),
+        None => (manifest, Box::default()),
     })
 }
 
@@ -63,11 +71,11 @@ pub(crate) async fn put_hashed_pages(
     manifest: &Manifest,
     integrity: &mut IntegrityPages,
     given: &mut BTreeMap<BundlePath, Vec<Form>>,
-) -> Result<Option<Manifest>, blobs::Error> {
+) -> Result<Option<HashedPages>, blobs::Error> {
     if integrity.pages.is_empty() {
         return Ok(None);
     }
-    let mut with_pages = manifest.clone();
+    let (mut with_pages, mut lost) = (manifest.clone(), Vec::new());
     for (path, page) in integrity.pages.clone() {
         let Some(entry) = with_pages.files.get_mut(&path) else {
             integrity.pages.remove(&path);
@@ -78,11 +86,12 @@ pub(crate) async fn put_hashed_pages(
         }
         if blobs.size(Key::Blob(page.hash)).await? != Some(page.size) {
             integrity.pages.remove(&path);
+            lost.push(page.hash);
             continue;
         }
         (entry.hash, entry.size) = (page.hash, page.size);
         // It is an encoding of other bytes.
         given.remove(&path);
     }
-    Ok(Some(with_pages))
+    Ok(Some(HashedPages { manifest: with_pages, lost }))
 }

@@ -60,7 +60,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let manifest = alone::with_decoded(&request);
     let html_handling = manifest.html_handling_in(&request.serving);
     let indexes = indexes::of(&request, &manifest, html_handling).await?;
-    let manifest = integrity::with_pages(blobs, &mut request, manifest).await?;
+    let (manifest, lost_pages) = integrity::with_pages(blobs, &mut request, manifest).await?;
     // Nobody else needs it any more: each file of it goes as it is loaded.
     request.manifest = Arc::new(Manifest::of_files(BTreeMap::new()));
     if let Some(record) = &mut request.dictionaries
@@ -103,6 +103,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         residency: residency(request, &files),
         files,
         damaged,
+        lost_pages,
         pages,
         cors: cors(serving),
         html_handling,

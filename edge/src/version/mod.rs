@@ -196,6 +196,8 @@ pub struct Content {
     residency: Residency,
     /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.
     pub damaged: Box<[DamagedFile]>,
+    /// Pages with hashes that are missing, in whose place are those of the bundle, without a policy.
+    pub lost_pages: Box<[Digest]>,
     /// The dictionary that its pages share, with its number among the files: no path leads to it.
     pub pages: Option<(Sha256, u32)>,
     /// Origins whose pages may use the backends.

@@ -1,5 +1,7 @@
 //! Pages with the hashes of what they load, and the policy that browsers get with them.
 
+#![allow(clippy::disallowed_methods, reason = "a test moves a stored file away, as an accident would")]
+
 use devanture_config::Digest;
 use devanture_config::api::{DeployOptions, DeployReport, IntegrityReports, LiveIntegrity};
 use devanture_config::problem::Code;
@@ -8,7 +10,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::gate::push;
-use crate::support::{Got, RunningEdge, edge, got, on_each_engine};
+use crate::support::{Got, RunningEdge, edge, eventually, got, on_each_engine};
 
 const HOST: &str = "shop.localhost";
 const REPORTS: &str = "/.well-known/devanture/integrity";
@@ -32,6 +34,7 @@ on_each_engine! {
     a_page_that_reaches_too_many_modules_is_served_as_it_is
     one_page_neither_fills_the_memory_of_an_edge_nor_keeps_it_busy
     a_push_of_a_stored_version_takes_its_pages
+    pages_that_were_lost_are_served_again_once_they_are_stored
     a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent
 }
 
@@ -250,9 +253,31 @@ async fn a_push_of_a_stored_version_takes_its_pages() {
     let page = Digest::of(served.as_bytes()).to_string();
     let stored = edge.data_dir().join("blobs").join(&page[..2]).join(&page);
     std::fs::remove_file(&stored).unwrap();
-    let (made, _) = compressed(&edge, SITE).await;
+    let (made, unchanged) = compressed(&edge, SITE).await;
     assert!(!made.contains("as they are stored"), "{made}");
-    assert_eq!(std::fs::read(&stored).unwrap(), served.into_bytes());
+    assert_eq!((unchanged, std::fs::read(&stored).unwrap()), (served.clone(), served.into_bytes()));
+    edge.stop().await;
+}
+
+async fn pages_that_were_lost_are_served_again_once_they_are_stored() {
+    let edge = edge().start().await;
+    let (_, served) = compressed(&edge, SITE).await;
+    let page = Digest::of(served.as_bytes()).to_string();
+    let stored = edge.data_dir().join("blobs").join(&page[..2]).join(&page);
+    let kept = stored.with_extension("kept");
+    std::fs::rename(&stored, &kept).unwrap();
+    let edge = edge.restart().await;
+    let without = edge.get(HOST, "/").await;
+    assert_eq!((without.text(), without.headers.get("integrity-policy")), (PAGE.to_owned(), None));
+    // By hand, or by a repair.
+    std::fs::rename(&kept, &stored).unwrap();
+    eventually("the page with hashes", async || edge.get(HOST, "/").await.text() == served).await;
+    assert!(edge.get(HOST, "/").await.headers.contains_key("integrity-policy"));
+    std::fs::remove_file(&stored).unwrap();
+    let edge = edge.restart().await;
+    assert_eq!(edge.get(HOST, "/").await.text(), PAGE);
+    let (made, again) = compressed(&edge, SITE).await;
+    assert!(!made.contains("as they are stored") && again == served, "{made}: {again}");
     edge.stop().await;
 }
 

@@ -29,8 +29,8 @@ impl Dictionaries {
             return Ok(None);
         }
         let mut forms = given.clone();
-        let with_pages = put_hashed_pages(&*self.blobs, manifest, &mut pages, &mut forms).await?;
-        Ok(with_pages.map(|manifest| (Arc::new(manifest), Given { forms, ..Given::default() })))
+        let hashed = put_hashed_pages(&*self.blobs, manifest, &mut pages, &mut forms).await?;
+        Ok(hashed.map(|hashed| (Arc::new(hashed.manifest), Given { forms, ..Given::default() })))
     }
 
     /// The pages with hashes of a version, of all its environments.
