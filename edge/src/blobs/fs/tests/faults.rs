@@ -221,3 +221,47 @@ fn law_6_every_file_of_a_put_is_synced_before_it_has_its_name() {
         assert_eq!(put(quality, small), [&drafts(1)[..], &[Rename, SyncFolder]].concat());
     }
 }
+
+/// Else a disk that does not answer would have things sent or made again, or collected, and a store begin as new.
+#[test]
+fn what_cannot_be_read_is_not_taken_for_what_is_not_there() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let bytes = sample(1, 10);
+    let (key, digest) = (blob(&bytes), Digest::of(&bytes));
+    folder.put(key, &bytes).unwrap();
+    let first = digest.as_bytes()[0];
+    // Where a file stands in the place of a folder, the system does not say that there is nothing.
+    let block = |kind: &str| {
+        let shard = folder.shard(kind, digest);
+        if shard.exists() {
+            std::fs::remove_dir(&shard).unwrap();
+        }
+        durable::write_file(&shard, b"", 0o600).unwrap();
+    };
+    let is_unreadable = |result: Result<(), Error>| {
+        assert!(matches!(result, Err(Error::Disk(durable::Error::Io { .. }))), "{result:?}");
+    };
+    assert_eq!((folder.variants(digest).unwrap(), folder.deltas(digest).unwrap()), (vec![], vec![]));
+    block("variants");
+    is_unreadable(folder.variants(digest).map(drop));
+    is_unreadable(folder.open_together(digest, &[(Form::Br, digest)]).map(drop));
+    block("deltas");
+    is_unreadable(folder.deltas(digest).map(drop));
+    for (kind, key) in [("manifests", Key::Manifest(digest)), ("blobs", key)] {
+        let path = path_of(data.path(), key);
+        if path.exists() {
+            durable::remove_file(&path).unwrap();
+        }
+        assert_eq!(folder.size(key).unwrap(), None);
+        block(kind);
+        is_unreadable(folder.size(key).map(drop));
+        is_unreadable(folder.get(key).map(drop));
+    }
+    is_unreadable(folder.sizes(&[digest]).map(drop));
+    is_unreadable(folder.list_part(first).map(drop));
+    let other = tempfile::tempdir().unwrap();
+    check_format(other.path()).unwrap();
+    durable::make_folder(&other.path().join("format")).unwrap();
+    is_unreadable(check_format(other.path()));
+}
