@@ -361,6 +361,24 @@ mod tests {
         assert!(!pushes.give_way(&needed), "it has no more than the one that needs some");
     }
 
+    /// Law 11.
+    #[tokio::test]
+    async fn only_the_greediest_gives_way_however_long_a_push_of_another_app_has_rested() {
+        let (blog, greedy): (AppName, AppName) = ("blog".parse().unwrap(), "greedy".parse().unwrap());
+        let pushes = Pushes::new(4, 60_000);
+        for (app, id) in [("blog", "1"), ("greedy", "2"), ("greedy", "3"), ("greedy", "4"), ("shop", "5")] {
+            pushes.add(push(app, id).await).unwrap();
+        }
+        assert!(pushes.is_there(&blog, "1") && !pushes.is_there(&greedy, "2") && pushes.is_there(&greedy, "3"));
+        let memory = ManifestMemory::new(100);
+        let pushes = Pushes::new(9, 60_000);
+        for (app, id, bytes) in [("blog", "1", 10), ("greedy", "2", 30), ("greedy", "3", 30)] {
+            pushes.add(holding(app, id, &memory, bytes).await).unwrap();
+        }
+        assert!(pushes.give_way(&memory.hold(&"shop".parse().unwrap())));
+        assert!(pushes.is_there(&blog, "1") && !pushes.is_there(&greedy, "2") && pushes.is_there(&greedy, "3"));
+    }
+
     #[tokio::test]
     async fn a_push_that_rested_for_too_long_is_forgotten_and_one_that_was_looked_for_is_not() {
         const IDLE_MS: u64 = 60_000;
