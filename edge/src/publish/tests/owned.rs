@@ -1,13 +1,16 @@
 //! Tests of what counts as sent by an app: nothing else is ever reported to it as present.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
+use devanture_config::api::{BeginDeploy, Source};
+use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
-use devanture_config::{AppName, Digest, Manifest};
+use devanture_config::{AppName, Digest, Manifest, PlaceName};
 use futures_util::poll;
 
-use super::collections::world::{World, content, digest, manifest, name, reopened, world};
+use super::collections::world::{World, content, digest, manifest, name, reopened, world, world_with};
 use crate::blobs::{Key, LONG_MANIFESTS_AT_ONCE, Lane};
 use crate::catalog::{Change, Commit};
 use crate::ledger::Actor;
@@ -15,6 +18,7 @@ use crate::publish::deploys::Origin;
 use crate::publish::owned::Owned;
 use crate::records;
 use crate::records::gone::{self, GoneVersion};
+use crate::retention::Uploads as _;
 use crate::telemetry::now_ms;
 
 fn wanted(contents: &BTreeSet<u8>) -> HashMap<Digest, u64> {
@@ -143,6 +147,7 @@ async fn an_app_that_lost_a_version_owns_what_its_others_hold_and_what_it_sent_s
     assert_eq!(missing(owned, &shop, &all).await, [4].into());
     owned.refresh(&[shop.clone()].into(), 1).await.unwrap();
     assert_eq!(missing(owned, &shop, &all).await, [4].into(), "all was sent since");
+    assert_eq!(fresh(owned, &shop, &all).await, [3, 4].into(), "and stored since");
     owned.refresh(&[shop.clone()].into(), ended_ms).await.unwrap();
     assert_eq!(missing(owned, &shop, &all).await, [1, 3, 4].into());
     assert_eq!(fresh(owned, &shop, &all).await, [1, 3, 4].into());
@@ -158,10 +163,51 @@ async fn uploads_that_became_no_version_are_forgotten_where_they_are_old_althoug
     world.push(&shop, &[1].into()).await.unwrap();
     world.begin(&shop, &[2].into()).await.unwrap();
     let began_ms = now_ms() + 1;
-    owned.refresh(&HashSet::new(), 1).await.unwrap();
-    assert_eq!(missing(owned, &shop, &all).await, NONE);
+    for lost in [HashSet::new(), [shop.clone()].into()] {
+        owned.refresh(&lost, 1).await.unwrap();
+        assert_eq!(missing(owned, &shop, &all).await, NONE);
+    }
     owned.refresh(&HashSet::new(), began_ms).await.unwrap();
     assert_eq!((missing(owned, &shop, &all).await, fresh(owned, &shop, &all).await), ([2].into(), [2].into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_sent_again_is_as_new_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, all) = (name(0), BTreeSet::from([1, 2]));
+    world.begin(&shop, &all).await.unwrap();
+    let first_ms = now_ms();
+    while now_ms() == first_ms {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    owned.add(&shop, wanted(&[1].into()).into_iter()).await.unwrap();
+    owned.refresh(&HashSet::new(), first_ms + 1).await.unwrap();
+    assert_eq!(missing(owned, &shop, &all).await, [2].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_version_holds_that_can_be_restored_is_owned_as_long_as_it_can_be_and_compressed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, all) = (name(0), BTreeSet::from([1, 2]));
+    let lost = world.push(&shop, &all).await.unwrap().version;
+    world.push(&shop, &[2].into()).await.unwrap();
+    let ended_ms = now_ms() + 1;
+    let (key, gone_key) = (records::version_key(&shop, &lost), gone::gone_key(&shop, &lost));
+    let record = records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap();
+    let gone = GoneVersion { at_ms: 1, collected: true, until_ms: u64::MAX, who: String::new(), record: Some(record) };
+    put(&world, Change::Delete(key)).await;
+    put(&world, Change::Put(gone_key.clone(), records::write(&gone).unwrap())).await;
+    let lost = HashSet::from([shop.clone()]);
+    owned.refresh(&lost, ended_ms).await.unwrap();
+    assert_eq!((missing(owned, &shop, &all).await, fresh(owned, &shop, &all).await), (NONE, [1].into()));
+    // It was old before, so that nothing else says that there is something to forget.
+    put(&world, Change::Delete(gone_key)).await;
+    owned.refresh(&lost, ended_ms).await.unwrap();
+    assert_eq!((missing(owned, &shop, &all).await, fresh(owned, &shop, &all).await), ([1].into(), [1].into()));
 }
 
 /// The name is somebody else's by then, who must not learn what the former app sent.
@@ -177,6 +223,33 @@ async fn a_blob_that_arrives_after_its_app_was_deleted_is_sent_by_nobody() {
     let late = world.publisher.received(receiving).await.map_err(|error| error.0.code);
     assert_eq!(late, Err(Code::NotFound));
     assert_eq!(missing(&world.publisher.uploads.owned, &shop, &[1].into()).await, [1].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_collection_ends_is_under_way_and_known_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world_with(folder.path(), 1, Limits { push_idle_ms_max: 1, ..Limits::default() }).await;
+    let (shop, uploads) = (name(0), &world.publisher.uploads);
+    let begin = async || {
+        let push = BeginDeploy { manifest: manifest(&[1].into()), source: Source::default(), options: <_>::default() };
+        let push = world.publisher.checked_whole(&shop, push);
+        world.publisher.begin(&Actor::local(), &shop, &PlaceName::prod(), push).await.unwrap().deploy
+    };
+    let deploy = begin().await;
+    uploads.end_of(&shop, Some(&"staging".parse().unwrap()));
+    assert!(uploads.pushes.is_there(&shop, &deploy));
+    uploads.end_of(&shop, Some(&PlaceName::prod()));
+    assert!(!uploads.pushes.is_there(&shop, &deploy));
+    let deploy = begin().await;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert!(uploads.pushes.is_there(&shop, &deploy));
+    uploads.end_idle();
+    assert!(!uploads.pushes.is_there(&shop, &deploy));
+    world.blobs.put(Key::Blob(digest(1)), content(1).into()).await.unwrap();
+    uploads.owned.add(&shop, wanted(&[1].into()).into_iter()).await.unwrap();
+    assert_eq!(missing(&uploads.owned, &shop, &[1].into()).await, NONE);
+    uploads.forget_blobs(&[digest(1)]);
+    assert_eq!(missing(&uploads.owned, &shop, &[1].into()).await, [1].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
