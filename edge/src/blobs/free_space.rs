@@ -38,7 +38,7 @@ impl FreeSpace {
 
     /// A full disk: more is to stay free than there is.
     #[cfg(test)]
-    pub(super) fn short(folder: PathBuf) -> Arc<Self> {
+    pub(crate) fn short(folder: PathBuf) -> Arc<Self> {
         Arc::new(Self { folder, bytes_min: u64::MAX, share: 0, is_short: AtomicBool::new(false) })
     }
 

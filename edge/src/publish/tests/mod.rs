@@ -5,6 +5,7 @@ mod archives;
 mod collections;
 mod dictionaries;
 mod ending;
+mod foreseen;
 mod halves;
 mod overtaken;
 mod owned;

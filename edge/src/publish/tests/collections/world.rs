@@ -48,8 +48,17 @@ pub(in crate::publish::tests) async fn world(folder: &Path, keep_versions: u64) 
 
 /// The same, with limits.
 pub(in crate::publish::tests) async fn world_with(folder: &Path, keep_versions: u64, limits: Limits) -> World {
+    world_of(folder, keep_versions, limits, blobs::open(folder.to_owned()).unwrap()).await
+}
+
+/// The same, over a store that is open already.
+pub(in crate::publish::tests) async fn world_of(
+    folder: &Path,
+    keep_versions: u64,
+    limits: Limits,
+    blobs: Arc<dyn Blobs>,
+) -> World {
     let limits = Limits { grace_ms_max: 0, grace_versions_max: 0, ..limits };
-    let blobs = blobs::open(folder.to_owned()).unwrap();
     let overtaken = Overtaken::new(catalog::open(&folder.join("catalog.redb")).unwrap());
     let catalog: Arc<dyn Catalog> = Arc::<Overtaken>::clone(&overtaken);
     let domain = || "localhost".parse().unwrap();
