@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Scope, Source};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Lock, Scope, Source};
 use devanture_config::blob_batch;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
@@ -16,6 +16,7 @@ use crate::blobs::Key;
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Credential, Error};
 use crate::records::gone::{self, DeletedApp, GoneVersion};
+use crate::records::signing::{SignersRecord, signers_key};
 use crate::records::{self, LivePointer, VersionRecord};
 
 /// Length of each content.
@@ -319,6 +320,8 @@ async fn of_two_pushes_that_begin_at_once_one_gets_the_last_version_that_the_app
     let version = finish(&world, &actor, &app, &one).await.unwrap();
     assert_eq!(finish(&world, &actor, &app, &two).await, Err(Code::TooMany));
     assert_eq!(world.versions(&app).await, [version]);
+    // What would be refused at its end is not sent at all.
+    assert_eq!(begin(&world, &actor, &app, manifest(&[3].into())).await.err(), Some(Code::TooMany));
     // One that is stored is no further one.
     world.push(&app, &[1].into()).await.unwrap();
 }
@@ -365,13 +368,21 @@ async fn a_prediction_refuses_what_the_switch_of_the_push_would_refuse() {
     predict(&world, &app, &new, json!({ "if_live": live })).await.unwrap();
     assert_eq!(predict(&world, &app, &new, json!({ "if_live": other })).await, Err(Code::LiveMoved));
     predict(&world, &app, &new, json!({ "if_live": other, "no_switch": true })).await.unwrap();
+    let (signers_key, lock_key) = (signers_key(&app, &PlaceName::prod()), records::lock_key(&app, &PlaceName::prod()));
+    let signers = SignersRecord { signers: Vec::new(), signatures_min: 1, who: "anna".to_owned(), at_ms: 1 };
+    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let commit = async |changes| world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    commit(vec![Change::Put(signers_key.clone(), records::write(&signers).unwrap())]).await;
+    assert_eq!(predict(&world, &app, &new, json!({})).await, Err(Code::NotSigned));
+    commit(vec![Change::Put(lock_key.clone(), records::write(&lock).unwrap())]).await;
+    predict(&world, &app, &new, json!({})).await.unwrap();
+    commit(vec![Change::Delete(signers_key), Change::Delete(lock_key)]).await;
     let key = records::live_key(&app, &PlaceName::prod());
     let pointer: LivePointer = records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap();
     let mut pointer = serde_json::to_value(pointer).unwrap();
     pointer["canary"] = json!({ "version": other, "share": 5, "deploy": "1", "since_ms": 1, "who": "anna" });
     let pointer: LivePointer = serde_json::from_value(pointer).unwrap();
-    let changes = vec![Change::Put(key, records::write(&pointer).unwrap())];
-    world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    commit(vec![Change::Put(key, records::write(&pointer).unwrap())]).await;
     assert_eq!(predict(&world, &app, &new, json!({})).await, Err(Code::CanaryRunning));
     predict(&world, &app, &new, json!({ "no_switch": true })).await.unwrap();
     predict(&world, &app, &new, json!({ "alias": "feature" })).await.unwrap();
