@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use devanture_config::api::{Deploy, Lock, Source, StepState};
+use devanture_config::api::{Deploy, Lock, Outcome, Source, StepState};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use serde_json::json;
@@ -135,6 +135,10 @@ async fn a_push_that_began_later_and_went_live_first_is_not_replaced_unless_by_f
     stored.world.overtaken.assert_overtaken();
     assert_eq!(refused, Err(Code::Superseded));
     assert_eq!(stored.pointer().await, newer);
+    let history = records::history_prefix(&stored.app, &stored.prod);
+    let (key, record) = stored.world.catalog.list(&history, None, true, 1).await.unwrap().remove(0);
+    let entry: HistoryEntry = records::read(&key, &record).unwrap();
+    assert_eq!((entry.deploy.id, entry.deploy.outcome), (deploy, Outcome::Superseded));
     // A switch is no push, and says by itself what is to be live.
     assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
 }
