@@ -197,3 +197,37 @@ impl Steps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::problem::{Code, Problem};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_switch_that_failed_moved_nothing_and_what_fails_before_it_is_a_refusal() {
+        let mut steps = Steps::new(None);
+        let fails = async || Err::<((), String), Error>(Problem::new(Code::Internal, "no").into());
+        steps.run("switch", fails()).await.unwrap_err();
+        assert!(!steps.have_switched() && !steps.were_refused());
+        steps.run("smoke", fails()).await.unwrap_err();
+        assert!(!steps.have_switched() && steps.were_refused());
+        steps.run("switch", async { Ok(((), "moved".to_owned())) }).await.unwrap();
+        assert!(steps.have_switched() && !steps.were_refused());
+        let states = steps.list().iter().map(|step| step.state);
+        assert_eq!(states.collect::<Vec<_>>(), [StepState::Failed, StepState::Failed, StepState::Done]);
+    }
+
+    /// It stands in colleagues' terminals.
+    #[test]
+    fn the_log_has_an_end_and_no_control_characters() {
+        let mut steps = Steps::new(None);
+        for _ in 0..LOG_LINES_MAX + 9 {
+            steps.log(&format!("\u{1b}[2J{}", "x".repeat(LOG_CHARACTERS_MAX)));
+        }
+        let (last, lines) = steps.lines().split_last().unwrap();
+        assert_eq!((last.as_str(), lines.len()), (MORE_LINES, LOG_LINES_MAX));
+        let line = format!(" [2J{}", "x".repeat(LOG_CHARACTERS_MAX - 4));
+        assert!(lines.iter().all(|one| *one == line), "{lines:?}");
+    }
+}
