@@ -254,8 +254,7 @@ async fn logs_say_how_many_older_lines_of_instances_are_gone() {
         let held = ran.stdout.lines().filter(|line| line.contains("xxxx")).count();
         let note = ran.stderr.lines().find(|line| line.contains(" older lines are gone: the edge holds lines"))?;
         let gone: usize = note.split(' ').find_map(|word| word.parse().ok()).unwrap();
-        assert!(held > 0 && gone > 1_000, "{held} held: {note}");
-        Some(())
+        (held > 0 && gone > 1_000).then_some(())
     })
     .await;
     let few = project.run(&edge, &["logs", "--source", "web", "--lines", "5"]);
