@@ -274,7 +274,7 @@ impl Page {
         };
         if tokio::time::timeout(LOAD_TIME_MAX, quiet).await.is_err() {
             let state = self.watched.state.lock().unwrap();
-            let waiting: Vec<_> = state.under_way.iter().filter_map(|request| state.urls.get(request)).collect();
+            let waiting: Vec<_> = state.under_way.keys().filter_map(|request| state.urls.get(request)).collect();
             panic!("loaded: {}, still under way: {waiting:?}, report: {:?}", state.is_loaded, state.report);
         }
     }

@@ -39,7 +39,8 @@ pub(crate) struct PageReport {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) is_loaded: bool,
-    pub(super) under_way: HashSet<String>,
+    /// Requests that have not ended, each with the load of the page that it is of.
+    pub(super) under_way: HashMap<String, String>,
     pub(super) urls: HashMap<String, String>,
     /// Requests that said which dictionary the browser has.
     pub(super) announcing: HashSet<String>,
@@ -65,8 +66,13 @@ impl State {
                 self.urls.insert(request.clone(), text(&parameters["request"]["url"]));
                 // A stream of events is under way for as long as its page is there.
                 if parameters["type"] != "EventSource" {
-                    self.under_way.insert(request);
+                    self.under_way.insert(request, text(&parameters["loaderId"]));
                 }
+            }
+            // The end of a request of the page before, such as one for its icon, may never be reported.
+            "Page.frameNavigated" if parameters["frame"].get("parentId").is_none() => {
+                let load = text(&parameters["frame"]["loaderId"]);
+                self.under_way.retain(|_, of| *of == load);
             }
             "Network.requestWillBeSentExtraInfo" => {
                 let name_of = |name: &String| name.eq_ignore_ascii_case("available-dictionary");
