@@ -11,6 +11,7 @@ mod overtaken;
 mod owned;
 mod stored_again;
 mod taking_in;
+mod unsent;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,83 @@
+//! Tests of what is refused when a push begins, or is foreseen, before anything is sent for it.
+
+use devanture_config::api::{BeginDeploy, Source};
+use devanture_config::limits::Limits;
+use devanture_config::manifest::{ServerFile, ServerFolder};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{ROUTES_MAX, SiteFile};
+use devanture_config::{Manifest, PlaceName};
+use serde_json::{Value, json};
+
+use super::collections::world::{World, content, digest, manifest, name, world, world_with};
+use crate::ledger::{Actor, Error};
+
+/// A bundle of one page with these settings.
+fn with(toml: &str) -> Manifest {
+    let site = SiteFile::parse("devanture.toml", toml).unwrap();
+    let mut manifest = manifest(&[1].into());
+    (manifest.base, manifest.env) = (site.base, site.env);
+    manifest
+}
+
+/// What the begin of a push says; its prediction says the same.
+async fn begins(world: &World, environment: &str, manifest: &Manifest, options: Value) -> Result<(), Code> {
+    let (app, actor, environment) = (name(0), Actor::local(), environment.parse::<PlaceName>().unwrap());
+    let push = || {
+        let options = serde_json::from_value(options.clone()).unwrap();
+        let begin = BeginDeploy { manifest: manifest.clone(), source: Source::default(), options };
+        world.publisher.checked_whole(&app, begin)
+    };
+    let predicted = world.publisher.predict(&actor, &app, &environment, push()).await.map(drop);
+    let begun = world.publisher.begin(&actor, &app, &environment, push()).await.map(drop);
+    let [predicted, begun] = [predicted, begun].map(|result| result.map_err(|Error(problem)| problem.code));
+    assert_eq!(predicted, begun);
+    begun
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_is_not_sent_to_an_edge_that_runs_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let mut of_files = with("[server]\ncommand = [\"./run\"]\n");
+    let file = ServerFile { hash: digest(1), run: true, size: content(1).len() as u64 };
+    of_files.server = Some(ServerFolder { files: [("run".parse().unwrap(), file)].into(), ..ServerFolder::default() });
+    let of_image = with("[server]\nimage = \"registry.example.org/shop:1\"\n");
+    for backend in [of_files, of_image] {
+        assert_eq!(begins(&world, "prod", &backend, json!({})).await, Err(Code::RunnerOff));
+    }
+    assert_eq!(begins(&world, "prod", &with(""), json!({})).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_one_too_many_is_not_sent_and_the_last_one_that_may_be_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { environments_max: 1, smoke_checks_max: 2, ..Limits::default() };
+    let world = world_with(folder.path(), 9, limits).await;
+    world.push(&name(0), &[2].into()).await.unwrap();
+    assert_eq!(begins(&world, "staging", &with(""), json!({})).await, Err(Code::TooMany));
+    assert_eq!(begins(&world, "prod", &with(""), json!({})).await, Ok(()));
+    let checks = |count: usize| with(&"[[smoke]]\npath = \"/\"\n".repeat(count));
+    assert_eq!(begins(&world, "prod", &checks(2), json!({})).await, Ok(()));
+    assert_eq!(begins(&world, "prod", &checks(3), json!({})).await, Err(Code::BadManifest));
+    // Of all tables together.
+    let routes = |from: usize, count: usize, table: &str| -> String {
+        let route = |number| format!("[[{table}routes]]\npath = \"/{number}/*\"\nto = \"http://10.0.0.1:{number}\"\n");
+        (from..from + count).map(route).collect()
+    };
+    let half = ROUTES_MAX / 2;
+    let most = routes(1, half, "") + &routes(half + 1, half, "env.staging.");
+    assert_eq!(begins(&world, "prod", &with(&most), json!({})).await, Ok(()));
+    let more = most + &routes(2 * half + 1, 1, "env.staging.");
+    assert_eq!(begins(&world, "prod", &with(&more), json!({})).await, Err(Code::BadManifest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_brings_nothing_fits_also_where_the_limit_was_lowered() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Limits { stored_bytes_per_app_max: 2 * content(1).len() as u64, ..Limits::default() };
+    let world = world_with(folder.path(), 9, full.clone()).await;
+    world.push(&name(0), &[1, 2].into()).await.unwrap();
+    world.publisher.ledger.set_limits(&Limits { stored_bytes_per_app_max: 1, ..full });
+    assert_eq!(begins(&world, "prod", &manifest(&[1].into()), json!({})).await, Ok(()));
+    assert_eq!(begins(&world, "prod", &manifest(&[1, 3].into()), json!({})).await, Err(Code::StorageFull));
+}
