@@ -66,7 +66,7 @@ pub(super) fn damaged<'f>(
 pub(super) fn log(version: &Content) {
     if !version.lost_pages.is_empty() {
         tracing::error!(app = %version.app, version = %version.id, pages = version.lost_pages.len(),
-            "pages with hashes are missing: they are served as they came, without a policy, until they are stored again");
+            "pages with hashes are missing: they are served as they came, without a policy, until they are stored");
     }
     if version.damaged.is_empty() {
         return;
@@ -116,13 +116,13 @@ impl Version {
         Some(true)
     }
 
-    /// Whether one of its damaged files, or of the pages that it lost, can be read again. At most `files_max` of them are looked at, others each
-    /// `turn`.
+    /// Whether one of its damaged files, or of the pages that it lost, can be read again. At most `files_max` of them
+    /// are looked at, others each `turn`.
     pub(crate) async fn is_repaired(&self, blobs: &dyn Blobs, files_max: usize, turn: usize) -> bool {
-        let lost: Vec<Digest> =
-            self.damaged.iter().map(|file| file.blob).chain(self.lost_pages.iter().copied()).collect();
-        let first = turn.saturating_mul(files_max).checked_rem(lost.len()).unwrap_or_default();
-        for blob in lost.iter().cycle().skip(first).take(files_max.min(lost.len())) {
+        let lost = self.damaged.iter().map(|file| &file.blob).chain(&self.lost_pages);
+        let count = self.damaged.len().saturating_add(self.lost_pages.len());
+        let first = turn.saturating_mul(files_max).checked_rem(count).unwrap_or_default();
+        for blob in lost.cycle().skip(first).take(files_max.min(count)) {
             if blobs.open(Key::Blob(*blob)).await.is_ok() {
                 return true;
             }

@@ -1,8 +1,8 @@
 //! The files that this process has checked as a whole, so that none is read twice for it.
 //!
-//! There may be hundreds of thousands of them, so of each only two digests stay: one of its key, and one of its key with
-//! the stamp that its file had. The hashes of its groups stay too where it has several; those of a file of one group are the hash
-//! of the file.
+//! There may be hundreds of thousands of them, so of each only two digests stay: one of its key, and one of its key
+//! with the stamp that its file had. The hashes of its groups stay too where it has several; those of a file of one
+//! group are the hash of the file.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
