@@ -53,6 +53,8 @@ pub mod safekeeping;
 
 pub mod archive;
 
+pub mod switch;
+
 pub mod publish;
 
 pub mod handler;

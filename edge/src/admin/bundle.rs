@@ -19,9 +19,8 @@ use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{Body, answer, body};
 use crate::ledger::{Actor, Error};
-use crate::publish::{
-    ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live, check_options, check_source,
-};
+use crate::publish::{ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_options, check_source};
+use crate::switch::check_if_live;
 
 /// The media type of a form.
 pub(super) const FORM: &str = "multipart/form-data";

@@ -15,7 +15,8 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, answer, body, precondition};
 use crate::ledger::Error;
-use crate::publish::{CheckedPush, EventSink, Switching};
+use crate::publish::CheckedPush;
+use crate::switch::{EventSink, Switching};
 
 impl Admin {
     pub(super) async fn deploy(&self, call: Call) -> Answer {

@@ -17,7 +17,7 @@ use super::decision::Decision;
 use super::request_outcome::RequestOutcome;
 use super::{Came, Handler};
 use crate::proxy::Chain;
-use crate::publish::{SmokeAnswer, SmokeQuestion, Unanswered};
+use crate::switch::{SmokeAnswer, SmokeQuestion, Unanswered};
 
 /// The `Accept` of a check: a page, if its path may be one's …
 const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");

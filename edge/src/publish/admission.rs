@@ -6,15 +6,14 @@ use devanture_config::manifest::BadManifest;
 use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
-use devanture_config::{AppName, BadIdPrefix, IdPrefix, Manifest, PlaceName};
+use devanture_config::{AppName, Manifest, PlaceName};
 
 use super::publisher::Publisher;
 use crate::ledger::{Actor, Error};
+use crate::switch::{check_reason, check_typed};
 
 /// Longest message, commit and branch of a push, in characters: they are kept in the history for good.
 pub const SOURCE_CHARACTERS_MAX: usize = 4_096;
-/// Longest reason, in characters.
-const REASON_CHARACTERS_MAX: usize = 500;
 
 impl Publisher {
     /// Checks that `actor` may push this bundle there, before any of its blobs is sent. `own` is what the actor vouches
@@ -160,42 +159,6 @@ impl Publisher {
     }
 }
 
-/// Checks that a text can be a version's id at all, before anything is sent for it.
-///
-/// # Errors
-/// `bad_request`.
-pub fn check_if_live(typed: &str) -> Result<(), Error> {
-    check_typed("if_live", typed)
-}
-
-/// Checks that the text of a field can be a version's id at all.
-///
-/// # Errors
-/// `bad_request`.
-pub(super) fn check_typed(field: &str, typed: &str) -> Result<(), Error> {
-    let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`{field}`: {error}."));
-    Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
-}
-
-/// Checks what a person says of why something goes live.
-///
-/// # Errors
-/// `bad_request`.
-pub(crate) fn check_reason(reason: Option<&str>) -> Result<(), Error> {
-    let Some(reason) = reason else { return Ok(()) };
-    if reason.chars().count() > REASON_CHARACTERS_MAX {
-        let detail = format!("The reason has more than {REASON_CHARACTERS_MAX} characters.");
-        return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
-    }
-    // It stands in colleagues' terminals, in one line.
-    if reason.chars().any(char::is_control) {
-        return Err(Problem::new(Code::BadRequest, "The reason holds a control character.")
-            .hint("leave it out")
-            .into());
-    }
-    Ok(())
-}
-
 /// Checks what a push says of its half and of its reason.
 ///
 /// # Errors
@@ -207,10 +170,7 @@ pub fn check_options(options: &DeployOptions) -> Result<(), Error> {
             let detail = "`with` names the version that gives the other half, and `only` is missing.";
             Err(Problem::new(Code::BadRequest, detail).hint("say which half is pushed: front or backend").into())
         }
-        (Some(with), Some(_)) => {
-            let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`with`: {error}."));
-            Ok(with.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
-        }
+        (Some(with), Some(_)) => check_typed("with", with),
         (None, _) => Ok(()),
     }
 }

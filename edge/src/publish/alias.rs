@@ -4,9 +4,9 @@ use devanture_config::PlaceName;
 
 use super::publisher::Publisher;
 use super::pushes::Push;
-use super::steps::Steps;
 use crate::environments::{Aliased, Aliasing};
 use crate::ledger::{Condition, Error};
+use crate::switch::Steps;
 
 impl Publisher {
     /// Points an alias at what was pushed.

@@ -17,16 +17,15 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::admission::check_options;
-use super::deploys::{Origin, Watched};
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
-use super::steps::{EventSink, Steps};
 use crate::archive::{
     self, Feed, Files, HEAD_BYTES, Kind, Refusal, Sink, SpoolError, archive_bytes_max, bad, broken_off, damaged, feed,
     spool, too_large, unpack_into, untar, unzip,
 };
 use crate::durable::Draft;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
+use crate::switch::{EventSink, Origin, Steps, Watched};
 use crate::telemetry;
 
 /// An archive that is coming in. Dropped before its end, it leaves no temporary file behind.

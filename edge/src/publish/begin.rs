@@ -7,16 +7,15 @@ use devanture_config::api::{DeployBegun, DeployPrediction, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 
-use super::canary::check_no_canary;
 use super::elsewhere;
 use super::incoming::CheckedPush;
 use super::publisher::Publisher;
 use super::pushes::{Push, Received};
-use super::swap::check_expected;
 use crate::blobs::{Key, Upload};
 use crate::environments::check_expected_alias;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::records::{self, LivePointer};
+use crate::switch::{check_expected, check_no_canary};
 use crate::telemetry;
 
 /// A blob that is coming in for a push.

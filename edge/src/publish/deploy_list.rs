@@ -11,11 +11,11 @@ use devanture_config::{AppName, PlaceName};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::deploys::{Deploys, Origin, started_ms};
 use super::publisher::Publisher;
 use super::uploads::Uploads;
 use crate::cluster::{self, EnvironmentQuery, EnvironmentReport, QuerySubject};
 use crate::ledger::{Error, Page};
+use crate::switch::{Deploys, Origin, started_ms};
 use crate::telemetry;
 
 /// Most deploys of a list that no history has, of one node.

@@ -4,10 +4,10 @@ use devanture_config::AppName;
 use devanture_config::api::{Deploy, DeployState, DeployStatus};
 use devanture_config::problem::{Code, Problem};
 
-use super::deploys::begun_of;
 use super::publisher::Publisher;
 use crate::ledger::Error;
 use crate::records;
+use crate::switch::begun_of;
 
 /// Entries of one environment's history in which a deploy is looked for, from the moment on at which it began.
 const ENTRIES_MAX: usize = 1_000;

@@ -14,22 +14,19 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::admission::check_cases;
-use super::deploys::Origin;
 use super::integrity;
-use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::joined::{JOINS_MAX, Rights};
 use super::publisher::Publisher;
 use super::pushes::Push;
-use super::rules::Tolerance;
-use super::steps::{EventSink, StepReporter, Steps};
-use super::swap::Moved;
-use super::watch::Caution;
 use crate::blobs::Key;
 use crate::catalog::{Change, Check, Commit};
 use crate::encode;
 use crate::environments::{PREVIEW, locked_by};
 use crate::ledger::{Action, Actor, AuditEvent, Condition, Error};
 use crate::records::{self, VersionRecord, gone};
+use crate::switch::{
+    CanaryMove, Caution, EventSink, Intent, Move, Moved, Origin, Passes, Preconditions, StepReporter, Steps, Tolerance,
+};
 use crate::telemetry;
 
 /// A push whose blobs are all there, about to be finished.

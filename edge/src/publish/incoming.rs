@@ -12,11 +12,12 @@ use devanture_config::{AppName, Manifest, VersionId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::admission::{check_cases, check_if_live, check_options, check_source};
+use super::admission::{check_cases, check_options, check_source};
 use super::joined::Joined;
 use super::manifest_memory::Hold;
 use super::publisher::Publisher;
 use crate::ledger::{Error, Share, lost};
+use crate::switch::check_if_live;
 
 /// Longest body, of a manifest or other JSON, that takes no place of those for large ones, in bytes: as much as the head of
 /// a request may have.

@@ -11,12 +11,7 @@ use devanture_config::problem::{Code, Problem};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::deploys::Deploys;
-use super::fingerprints::Fingerprints;
-use super::smoke::Smoke;
-use super::switcher::Switcher;
 use super::uploads::Uploads;
-use super::watcher::Watcher;
 use crate::blobs::{Blobs, CacheUse, Lane};
 use crate::catalog::Revision;
 use crate::cluster::Nodes;
@@ -26,6 +21,7 @@ use crate::ledger::{Error, Ledger};
 use crate::live::{Console, DamagedPlace, Loader};
 use crate::proxy::address::Policy;
 use crate::retention::{self, Retention};
+use crate::switch::{Deploys, Fingerprints, Smoke, Switcher, Watcher};
 use crate::telemetry::{self, AccessLog, Gauges, gauge_value};
 use crate::webhooks::Webhooks;
 

@@ -12,11 +12,11 @@ use devanture_site::dictionary::Announced;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::publisher::Publisher;
-use super::swap::Moved;
 use crate::blobs::{self, DeltaInfo};
 use crate::encode::{Siblings, is_html, kept_in};
 use crate::ledger::Error;
 use crate::records::{self, DictionariesRecord, VersionRecord};
+use crate::switch::Moved;
 use crate::version::{KeptFiles, Version, put_hashed_pages};
 
 /// Files whose variants are looked up at once.

@@ -8,7 +8,6 @@ use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::deploys::Deploys;
 use super::manifest_memory::ManifestMemory;
 use super::owned::Owned;
 use super::push_rate::PushRate;
@@ -18,6 +17,7 @@ use crate::blobs::Blobs;
 use crate::catalog::Revision;
 use crate::ledger::{Error, Ledger, Shares};
 use crate::retention;
+use crate::switch::Deploys;
 
 /// Pushes under way, the latest deploys, and the blobs that each app has sent.
 pub(crate) struct Uploads {

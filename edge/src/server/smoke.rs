@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::handler_parts::HandlerParts;
-use crate::publish::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
+use crate::switch::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 
 type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;
 

@@ -6,7 +6,8 @@ use super::{Source, sources};
 
 /// Whether this code may put a commit together, and hand it to the ledger.
 fn composes_commits(source: &Source) -> bool {
-    matches!(source.room(), "ledger" | "access" | "encode" | "environments" | "webhooks" | "retention" | "publish")
+    let composing = ["ledger", "access", "encode", "environments", "webhooks", "retention", "switch", "publish"];
+    composing.contains(&source.room())
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 31] = [
+const ROOMS: [&str; 32] = [
     "telemetry",
     "s3",
     "durable",
@@ -37,6 +37,7 @@ const ROOMS: [&str; 31] = [
     "retention",
     "safekeeping",
     "archive",
+    "switch",
     "publish",
     "handler",
     "admin",

@@ -19,12 +19,12 @@ use devanture_site::answers::{Modules, Steps};
 use devanture_site::integrity::ModuleHashes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::steps::StepReporter;
 use crate::blobs::Key;
 use crate::encode::{self, Given, Work, sha256};
 use crate::ledger::{Error, Ledger};
 use crate::records::integrity_pages::IntegrityPages;
 use crate::records::{self, DecodedFile, VersionRecord};
+use crate::switch::StepReporter;
 use crate::version::RuleFiles;
 use loads::{Loads, PageLoads, Site, StepsOfPush, Without};
 use pages::{Page, Pages};

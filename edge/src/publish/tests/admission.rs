@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::collections::world::{name, world, world_with};
 use crate::ledger::Error;
-use crate::publish::admission::{SOURCE_CHARACTERS_MAX, check_cases, check_options, check_reason, check_source};
+use crate::publish::admission::{SOURCE_CHARACTERS_MAX, check_cases, check_options, check_source};
+use crate::switch::check_reason;
 
 fn manifest(files: &[(&str, u64)]) -> Manifest {
     let entry = |size: u64| FileEntry { hash: Digest::of(&size.to_le_bytes()), size, media_type: None };

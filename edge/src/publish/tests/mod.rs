@@ -22,9 +22,7 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
-use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
-use super::swap::Running;
-use super::{CheckedPush, Parts, PendingAnswer, Publisher, Smoke, SmokeQuestion, Unanswered};
+use super::{CheckedPush, Parts, Publisher};
 use crate::blobs::{self, Key};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::encode::Background;
@@ -35,6 +33,9 @@ use crate::proxy::address::Policy;
 use crate::records::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::records::history::pushed;
 use crate::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
+use crate::switch::{
+    CanaryMove, Intent, Move, Passes, PendingAnswer, Preconditions, Running, Smoke, SmokeQuestion, Unanswered,
+};
 use crate::telemetry::AccessLog;
 use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;

@@ -12,12 +12,11 @@ use super::taking_in::{begin, send};
 use crate::catalog::overtaken::key_of;
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Condition, Error};
-use crate::publish::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
-use crate::publish::swap::Running;
 use crate::records::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::records::history::pushed;
 use crate::records::signing::{SignersRecord, signers_key};
 use crate::records::{self, AliasRecord, HistoryEntry, LivePointer};
+use crate::switch::{CanaryMove, Intent, Move, Passes, Preconditions, Running, Undone};
 use crate::telemetry::now_ms;
 
 /// A version that is live, one that was before, and one that never was.

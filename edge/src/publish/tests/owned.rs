@@ -14,11 +14,11 @@ use super::collections::world::{World, content, digest, manifest, name, reopened
 use crate::blobs::{Key, LONG_MANIFESTS_AT_ONCE, Lane};
 use crate::catalog::{Change, Commit};
 use crate::ledger::Actor;
-use crate::publish::deploys::Origin;
 use crate::publish::owned::Owned;
 use crate::records;
 use crate::records::gone::{self, GoneVersion};
 use crate::retention::Uploads as _;
+use crate::switch::Origin;
 use crate::telemetry::now_ms;
 
 fn wanted(contents: &BTreeSet<u8>) -> HashMap<Digest, u64> {

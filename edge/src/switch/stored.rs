@@ -12,8 +12,8 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
-use super::admission::{check_if_live, check_reason, check_typed};
 use super::canary::{Running, running};
+use super::checks::{check_if_live, check_reason, check_typed};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
 use super::swap::{Foreseen, Moved, check_expected};
@@ -396,7 +396,7 @@ impl Switcher {
 
     /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the
     /// switch.
-    pub(super) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
+    pub(crate) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
         if moved.locked.is_some() {
             return None;
         }

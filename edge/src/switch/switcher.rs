@@ -17,25 +17,25 @@ use crate::proxy::address::Policy;
 
 /// Makes stored versions live, for pushes and for commands.
 pub(crate) struct Switcher {
-    pub(super) blobs: Arc<dyn Blobs>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) environments: Arc<Environments>,
-    pub(super) loader: Loader,
-    pub(super) fingerprints: Fingerprints,
+    pub(crate) blobs: Arc<dyn Blobs>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) environments: Arc<Environments>,
+    pub(crate) loader: Loader,
+    pub(crate) fingerprints: Fingerprints,
     /// Where upstreams may point.
-    pub(super) upstreams: Policy,
-    pub(super) smoke: Arc<dyn Smoke>,
+    pub(crate) upstreams: Policy,
+    pub(crate) smoke: Arc<dyn Smoke>,
     /// Makes the variants that were not worth waiting for.
-    pub(super) background: Background,
-    pub(super) watcher: Watcher,
+    pub(crate) background: Background,
+    pub(crate) watcher: Watcher,
     /// What this node is called.
-    pub(super) node: String,
+    pub(crate) node: String,
     /// When it started, in milliseconds since 1970 UTC.
-    pub(super) started_ms: u64,
+    pub(crate) started_ms: u64,
     /// The other nodes; `None` of an edge that is alone.
-    pub(super) nodes: Option<Nodes>,
+    pub(crate) nodes: Option<Nodes>,
     /// The local disk in front of a bucket; `None` where the disk is the store.
-    pub(super) cache: Option<CacheUse>,
+    pub(crate) cache: Option<CacheUse>,
     /// Those of the publisher, whose end ends watches.
-    pub(super) tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
 }

@@ -14,7 +14,7 @@ use devanture_config::site_toml::Kind;
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
-use super::admission::{check_if_live, check_reason};
+use super::checks::{check_if_live, check_reason};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::Steps;
 use super::switcher::Switcher;
@@ -253,7 +253,7 @@ impl Switcher {
     ///
     /// # Errors
     /// `no_canary`, `locked`, `not_signed` for a larger share.
-    pub(super) async fn change_canary(
+    pub(crate) async fn change_canary(
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
@@ -437,7 +437,7 @@ pub(super) fn check_canary(intent: &Intent<'_>, live: Option<&LivePointer>) -> R
 ///
 /// # Errors
 /// `canary_running`.
-pub(super) fn check_no_canary(environment: &PlaceName, live: Option<&LivePointer>) -> Result<(), Error> {
+pub(crate) fn check_no_canary(environment: &PlaceName, live: Option<&LivePointer>) -> Result<(), Error> {
     let running = live.and_then(|live| live.canary.as_ref());
     running.map_or(Ok(()), |running| Err(canary_running(environment, running)))
 }

@@ -16,7 +16,7 @@ impl Switcher {
     ///
     /// # Errors
     /// `not_ready` where the manifest cannot be read; `runner_off`, `runner_forbidden`.
-    pub(super) async fn backend_of(
+    pub(crate) async fn backend_of(
         &self,
         (app, environment): (&AppName, &PlaceName),
         version: VersionId,
@@ -70,7 +70,7 @@ impl Switcher {
     }
 
     /// Prepares the instances, and reports each.
-    pub(super) async fn prepare_instances(
+    pub(crate) async fn prepare_instances(
         &self,
         wanted: Option<&Wanted>,
         report: &(dyn Fn(&str) + Send + Sync),

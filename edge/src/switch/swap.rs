@@ -24,11 +24,11 @@ use crate::telemetry;
 use crate::version::Version;
 
 /// The backend of what is to become live, and what holds its instances.
-pub(super) struct Running<'r> {
-    pub(super) wanted: &'r mut Option<Wanted>,
-    pub(super) held: &'r mut Option<Held>,
+pub(crate) struct Running<'r> {
+    pub(crate) wanted: &'r mut Option<Wanted>,
+    pub(crate) held: &'r mut Option<Held>,
     /// What the other nodes hold.
-    pub(super) elsewhere: &'r mut Option<Prepared>,
+    pub(crate) elsewhere: &'r mut Option<Prepared>,
 }
 
 /// What a switch did.
@@ -53,7 +53,7 @@ pub(super) struct Foreseen {
 
 impl Switcher {
     /// What the version lists as hostnames of the environment, and what of it the environment may take.
-    pub(super) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
+    pub(crate) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
         let is_rollback = intent.movement.is_rollback();
         let place = (intent.app, intent.environment);
         self.environments.claims(intent.actor, place, intent.version, is_rollback).await
@@ -212,7 +212,7 @@ impl Switcher {
     }
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
-    pub(super) async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         (app, environment): (&AppName, &PlaceName),
         id: VersionId,
@@ -234,7 +234,7 @@ impl Switcher {
         Ok((Some(self.ledger.live.begin_preparing(&version)), "ready".to_owned()))
     }
 
-    pub(super) async fn check_fingerprints(&self, intent: &Intent<'_>) -> Result<(), Error> {
+    pub(crate) async fn check_fingerprints(&self, intent: &Intent<'_>) -> Result<(), Error> {
         let stores = (&*self.blobs, &*self.ledger);
         self.fingerprints.check(stores, intent.app, intent.environment, intent.version).await
     }
@@ -245,7 +245,7 @@ impl Switcher {
     }
 
     /// Moves the pointer. `checked_at` is its revision at which fingerprinted names were checked.
-    pub(super) async fn swap(
+    pub(crate) async fn swap(
         &self,
         intent: &Intent<'_>,
         claims: &Claims,
@@ -477,7 +477,7 @@ impl Switcher {
 ///
 /// # Errors
 /// `live_moved`.
-pub(super) fn check_expected(expected: &str, environment: &PlaceName, live: Option<VersionId>) -> Result<(), Error> {
+pub(crate) fn check_expected(expected: &str, environment: &PlaceName, live: Option<VersionId>) -> Result<(), Error> {
     let Some(is) = other_than(expected, live) else { return Ok(()) };
     let detail = format!("{expected} was expected to be live in {environment}, but {is} is.");
     Err(Problem::new(Code::LiveMoved, detail)

@@ -55,7 +55,7 @@ impl Origin {
     }
 
     /// The entry of a list, of a deploy that the person has begun.
-    pub(super) fn entry(&self, deploy: &str, state: DeployState, version: Option<VersionId>) -> DeployEntry {
+    pub(crate) fn entry(&self, deploy: &str, state: DeployState, version: Option<VersionId>) -> DeployEntry {
         DeployEntry {
             deploy: deploy.to_owned(),
             kind: DeployKind::Push,
@@ -234,12 +234,12 @@ impl Watched {
 }
 
 /// When a deploy began, in milliseconds since 1970 UTC, as its id says; 0 for one that says nothing.
-pub(super) fn started_ms(id: &str) -> u64 {
+pub(crate) fn started_ms(id: &str) -> u64 {
     begun_of(id).map_or(0, |microseconds| microseconds / 1_000)
 }
 
 /// When a deploy began, as its id says.
-pub(super) fn begun_of(id: &str) -> Option<u64> {
+pub(crate) fn begun_of(id: &str) -> Option<u64> {
     let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     // The number of microseconds has 13 digits until the year 2112.
     let digits = if id.len() > 13 { id.len().saturating_sub(TAIL_DIGITS) } else { id.len() };

@@ -10,7 +10,7 @@ use crate::telemetry::AccessLog;
 
 /// What watches switches.
 pub(crate) struct Watcher {
-    pub(super) access_log: AccessLog,
+    pub(crate) access_log: AccessLog,
     /// `[watch]` of `edge.toml`.
     settings: RwLock<Watch>,
     /// One for each switch that may be watched at once.
@@ -18,7 +18,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(access_log: AccessLog, settings: Watch, watches_max: u64) -> Self {
+    pub(crate) fn new(access_log: AccessLog, settings: Watch, watches_max: u64) -> Self {
         Self { access_log, settings: RwLock::new(settings), places: Shares::new(watches_max) }
     }
 
@@ -27,7 +27,7 @@ impl Watcher {
     }
 
     /// Watches by other settings from the next switch on.
-    pub(super) fn set(&self, settings: Watch) {
+    pub(crate) fn set(&self, settings: Watch) {
         *self.settings.write() = settings;
     }
 }

@@ -1,15 +1,10 @@
 //! Signatures at a switch: checked before anything is prepared in vain, and held in the commit with its entry of the
 //! live log.
 
-use std::sync::Arc;
-
 use devanture_config::api::Deploy;
-use devanture_config::{AppName, VersionId};
 
 use super::intent::Intent;
-use super::publisher::Publisher;
 use super::switcher::Switcher;
-use crate::blobs::{Key, ReadAt};
 use crate::catalog::Commit;
 use crate::ledger::{Error, Moves};
 use crate::records::LivePointer;
@@ -43,19 +38,5 @@ impl Switcher {
         let (kind, at_ms) = (deploy.kind, deploy.at_ms);
         let moves = Moves { actor: intent.actor, kind, at_ms, deploy: intent.deploy, signed_by: signed.by };
         self.ledger.log_live(commit, place, pointer, moves).await
-    }
-}
-
-impl Publisher {
-    /// The manifest of a stored version, byte for byte, and its length: what its id is the hash of. It is read as it is
-    /// sent, so that clients who read slowly do not fill the memory with manifests.
-    ///
-    /// # Errors
-    /// `not_found`, `version_collected`; where it cannot be read.
-    pub async fn open_manifest(&self, app: &AppName, version: &VersionId) -> Result<(Arc<dyn ReadAt>, u64), Error> {
-        self.ledger.must_be_stored(app, version).await?;
-        let (blobs, key) = (self.blobs_of(app), Key::Manifest(*version));
-        let file = blobs.open(key).await?;
-        Ok((file, blobs.size(key).await?.unwrap_or(0)))
     }
 }

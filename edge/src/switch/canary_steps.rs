@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::rise::rise;
-use super::switch::Switching;
+use super::stored::Switching;
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Error};
 use crate::live::Current;

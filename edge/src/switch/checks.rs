@@ -1,0 +1,45 @@
+//! What a request to make something live may say: ids of versions, and a reason.
+
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{BadIdPrefix, IdPrefix};
+
+use crate::ledger::Error;
+
+/// Longest reason, in characters.
+const REASON_CHARACTERS_MAX: usize = 500;
+
+/// Checks that a text can be a version's id at all, before anything is sent for it.
+///
+/// # Errors
+/// `bad_request`.
+pub fn check_if_live(typed: &str) -> Result<(), Error> {
+    check_typed("if_live", typed)
+}
+
+/// Checks that the text of a field can be a version's id at all.
+///
+/// # Errors
+/// `bad_request`.
+pub(crate) fn check_typed(field: &str, typed: &str) -> Result<(), Error> {
+    let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`{field}`: {error}."));
+    Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
+}
+
+/// Checks what a person says of why something goes live.
+///
+/// # Errors
+/// `bad_request`.
+pub(crate) fn check_reason(reason: Option<&str>) -> Result<(), Error> {
+    let Some(reason) = reason else { return Ok(()) };
+    if reason.chars().count() > REASON_CHARACTERS_MAX {
+        let detail = format!("The reason has more than {REASON_CHARACTERS_MAX} characters.");
+        return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
+    }
+    // It stands in colleagues' terminals, in one line.
+    if reason.chars().any(char::is_control) {
+        return Err(Problem::new(Code::BadRequest, "The reason holds a control character.")
+            .hint("leave it out")
+            .into());
+    }
+    Ok(())
+}
