@@ -57,6 +57,12 @@ impl Redirect {
         self.query.is_empty() && self.languages.is_empty() && self.cookies.is_empty() && !self.is_unknowable
     }
 
+    /// The number of its conditions: what a request is compared with once its path is found to match.
+    #[must_use]
+    pub fn conditions(&self) -> usize {
+        self.query.len() + self.languages.len() + self.cookies.len() + usize::from(self.is_unknowable)
+    }
+
     /// The names that its target may use: those of the path and those of the query.
     #[must_use]
     pub fn names<'n>(from: &'n Pattern, query: &'n [QueryRule]) -> Vec<&'n str> {
@@ -178,6 +184,15 @@ impl Target {
     #[must_use]
     pub fn has_constant_host(&self) -> bool {
         self.origin_template().is_none_or(Template::is_constant)
+    }
+
+    /// The number of places for captures in the part that has most of them.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        let beside = self.beside.as_deref();
+        let others = beside.map(|beside| [&beside.origin, &beside.query, &beside.fragment]).into_iter().flatten();
+        let others = others.flatten().map(Template::places).max().unwrap_or(0);
+        self.path.places().max(others)
     }
 
     fn origin_template(&self) -> Option<&Template> {

@@ -37,6 +37,8 @@ const FIELD: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
 /// Longest that a template may become when it is filled, in bytes: a target may name a capture many times.
 pub const FILLED_BYTES_MAX: usize = 8_192;
+/// Most captures of a rule, and most places for them in one template: what filling it costs.
+pub const CAPTURES_MAX: usize = 64;
 
 /// A text with places for captures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +66,11 @@ pub enum Context {
 }
 
 impl Template {
-    /// Reads a text in which `:name` stands for a capture, for those of `names` alone; any other stays as it is.
+    /// Reads a text in which `:name` stands for a capture, for those of `names` alone; any other stays as it is, and so
+    /// do names beyond [`CAPTURES_MAX`], with which no rule is taken.
     #[must_use]
     pub fn parse(text: &str, names: &[&str]) -> Self {
+        let names = names.get(..CAPTURES_MAX).unwrap_or(names);
         let mut parts = Vec::new();
         let mut pending = String::new();
         let mut rest = text;
@@ -101,6 +105,12 @@ impl Template {
     #[must_use]
     pub const fn is_constant(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// The number of its places for captures.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.parts.iter().filter(|part| matches!(part, Part::Capture(_))).count()
     }
 
     /// Whether it has a place for the capture of that name.

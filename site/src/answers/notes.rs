@@ -6,7 +6,7 @@ use http::header::AUTHORIZATION;
 use super::ManifestSite;
 use super::predicted::PredictedRequest;
 use crate::decide::{Reason, Refused, Request as _, Stage, Step, Trace};
-use crate::rules::access::Users;
+use crate::rules::access::{Sent, Users};
 use crate::rules::{At, HeaderRule, Redirect, Skip};
 
 /// Most notes that are kept of one stage.
@@ -257,9 +257,13 @@ impl<'n> Notes<'n> {
     /// The rule that keeps `path` from the sender of the request.
     fn guard(&self, path: &str) -> Option<&'n HeaderRule> {
         let (host, authorization) = (self.predicted.host()?, self.predicted.field(&AUTHORIZATION));
-        self.site.rules.headers.iter().filter(|rule| !rule.users.is_empty()).find(|rule| {
-            rule.path.matches(host, path).is_some() && !Users::new(&rule.users).hold(authorization.as_deref())
-        })
+        let sent = Sent::of(authorization.as_deref());
+        self.site
+            .rules
+            .headers
+            .iter()
+            .filter(|rule| !rule.users.is_empty())
+            .find(|rule| rule.path.matches(host, path).is_some() && !Users::new(&rule.users).hold(sent.as_ref()))
     }
 }
 

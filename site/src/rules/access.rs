@@ -33,19 +33,27 @@ impl Users {
         }
     }
 
-    /// Whether `authorization` names one of them; the scheme's name has no case (RFC 9110 §11.1).
+    /// Whether `sent` are the credentials of one of them.
     #[must_use]
-    pub fn hold(&self, authorization: Option<&[u8]>) -> bool {
-        let Some((scheme, sent)) = authorization.and_then(|value| trimmed(value).split_at_checked(6)) else {
-            return false;
-        };
-        if !scheme.eq_ignore_ascii_case(b"basic ") {
-            return false;
-        }
-        let Ok(sent) = STANDARD.decode(trimmed(sent)) else { return false };
-        let sent = blake3::hash(&sent);
+    pub fn hold(&self, sent: Option<&Sent>) -> bool {
         // Every one is looked at: the time does not say which.
-        self.0.iter().fold(false, |found, user| found | (*user == sent))
+        sent.is_some_and(|sent| self.0.iter().fold(false, |found, user| found | (*user == sent.0)))
+    }
+}
+
+/// The credentials that a client sent, as a hash, computed once however many rules ask for them.
+#[derive(Debug)]
+pub struct Sent(Hash);
+
+impl Sent {
+    /// Reads `Authorization`; `None` if it is of another scheme, whose name has no case (RFC 9110 §11.1).
+    #[must_use]
+    pub fn of(authorization: Option<&[u8]>) -> Option<Self> {
+        let (scheme, sent) = trimmed(authorization?).split_at_checked(6)?;
+        if !scheme.eq_ignore_ascii_case(b"basic ") {
+            return None;
+        }
+        Some(Self(blake3::hash(&STANDARD.decode(trimmed(sent)).ok()?)))
     }
 }
 
@@ -74,7 +82,7 @@ mod tests {
             ("Basic".to_owned(), false),
             ("Basic !".to_owned(), false),
         ] {
-            assert_eq!(users.hold(Some(authorization.as_bytes())), expected, "{authorization}");
+            assert_eq!(users.hold(Sent::of(Some(authorization.as_bytes())).as_ref()), expected, "{authorization}");
         }
         assert!(!users.hold(None));
     }

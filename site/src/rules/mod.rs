@@ -21,6 +21,8 @@ mod read;
 pub mod restricted;
 mod rule_set;
 mod sources;
+#[cfg(test)]
+mod tests;
 pub mod visitor;
 
 pub use compiled::{Access, CompiledRules, FieldChanges, Keeping, Matched, Skip, Varies, append_member};
@@ -31,6 +33,6 @@ pub use devanture_config::rules::{
 pub use findings::Findings;
 pub use manifest::{of_manifest, tables_checked};
 pub use read::read;
-pub use rule_set::{EXPRESSIONS_MAX, FIELD_NAMES_MAX, RuleSet};
+pub use rule_set::{CONDITIONS_MAX, EXPRESSIONS_MAX, FIELD_NAMES_MAX, RuleSet};
 pub use sources::{FILE_BYTES_MAX, Sources};
 pub use visitor::Visitor;

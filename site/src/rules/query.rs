@@ -10,11 +10,14 @@ use super::redirect::{QueryRule, QueryValue};
 /// A parameter of a query, decoded: its name and its value.
 pub type Parameter<'q> = (Cow<'q, str>, Cow<'q, str>);
 
-/// The parameters of a query, decoded, in their order.
+/// The parameters of a query, decoded, by their names; those of one name in their order.
 #[must_use]
 pub fn parameters(query: Option<&str>) -> Vec<Parameter<'_>> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| (decoded(n), decoded(v))).collect()
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut parameters: Vec<Parameter<'_>> = pairs.map(|(name, value)| (decoded(name), decoded(value))).collect();
+    parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
+    parameters
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {
@@ -24,7 +27,8 @@ fn decoded(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether the query holds exactly what `rules` name, in any order; what they capture is added.
+/// Whether the query holds exactly what `rules` name, in any order; what they capture is added. `parameters` are as
+/// [`parameters`] gives them.
 #[must_use]
 pub fn query_matches<'a>(rules: &'a [QueryRule], parameters: &'a [Parameter<'_>], captures: &mut Captures<'a>) -> bool {
     if rules.is_empty() {
@@ -34,7 +38,8 @@ pub fn query_matches<'a>(rules: &'a [QueryRule], parameters: &'a [Parameter<'_>]
         return false;
     }
     rules.iter().all(|rule| {
-        let Some((_, value)) = parameters.iter().find(|(name, _)| *name == rule.name) else { return false };
+        let first = parameters.partition_point(|(name, _)| **name < *rule.name);
+        let Some((_, value)) = parameters.get(first).filter(|(name, _)| *name == rule.name) else { return false };
         match &rule.value {
             QueryValue::Capture(name) => {
                 captures.push((name, value));
@@ -61,6 +66,7 @@ mod tests {
             ("id=1", None),
             ("id=1&kind=x", None),
             ("id=1&kind=a+b&more=1", None),
+            ("id=1&id=2", None),
         ] {
             let parameters = parameters(Some(query));
             let mut captures = Vec::new();
@@ -68,5 +74,10 @@ mod tests {
             assert_eq!(matches.then(|| captures[0].1), expected, "{query}");
         }
         assert!(query_matches(&[], &parameters(Some("x=1")), &mut Vec::new()));
+        // Of several parameters of one name the first counts.
+        let twice = [rules[0].clone(), rules[0].clone()];
+        let parameters = parameters(Some("id=2&id=1"));
+        let mut captures = Vec::new();
+        assert!(query_matches(&twice, &parameters, &mut captures) && captures[0].1 == "2");
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use devanture_config::parsing::Mistake;
 use devanture_config::rules::headers::Change;
-use devanture_config::rules::{At, HEADERS_FILE, Pattern, REDIRECTS_FILE};
+use devanture_config::rules::template::CAPTURES_MAX;
+use devanture_config::rules::{At, HEADERS_FILE, HeaderRule, Pattern, REDIRECTS_FILE, Redirect};
 use devanture_config::site_toml::Rules;
 
 use super::findings::Findings;
-use super::rule_set::{EXPRESSIONS_MAX, FIELD_NAMES_MAX, RuleSet};
+use super::rule_set::{CONDITIONS_MAX, EXPRESSIONS_MAX, FIELD_NAMES_MAX, RuleSet};
 use super::sources::{FILE_BYTES_MAX, Sources};
 use super::{cloudflare, netlify, of_tables};
 
@@ -42,9 +43,62 @@ pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
         rules.redirects.truncate(sources.rules_max);
         rules.headers.truncate(sources.rules_max.saturating_sub(rules.redirects.len()));
     }
+    limit_captures(&mut rules, &mut findings);
+    limit_conditions(&mut rules, &mut findings);
     limit_expressions(&mut rules, &mut findings);
     limit_field_names(&mut rules, &mut findings);
     (rules, findings.0)
+}
+
+/// Leaves out rules with more captures, or places for them, than [`CAPTURES_MAX`].
+fn limit_captures(rules: &mut RuleSet, findings: &mut Findings) {
+    let mut has_room = |count: usize, at: &At, what: &str| {
+        let has_room = count <= CAPTURES_MAX;
+        if !has_room {
+            findings.mistake(at, format!("the rule has {count} {what}; {CAPTURES_MAX} are the most"), None);
+        }
+        has_room
+    };
+    let (captures, places) = ("placeholders in its path and query", "placeholders in its target");
+    rules.redirects.retain(|rule| {
+        has_room(Redirect::names(&rule.from, &rule.query).len(), &rule.at, captures)
+            && has_room(rule.to.places(), &rule.at, places)
+    });
+    rules.headers.retain(|rule| {
+        has_room(rule.path.names().len(), &rule.at, "placeholders in its path")
+            && has_room(most_places(rule), &rule.at, "placeholders in a value")
+    });
+}
+
+/// The places for captures in the value that has most of them.
+fn most_places(rule: &HeaderRule) -> usize {
+    let of_change = |change: &Change| match change {
+        Change::Remove(_) => 0,
+        Change::Set { value, .. } => value.places(),
+    };
+    rule.changes.iter().map(of_change).max().unwrap_or(0)
+}
+
+/// Leaves out rules with conditions beyond [`CONDITIONS_MAX`]. Those without do not count: the first that matches is
+/// the last one that is looked at.
+fn limit_conditions(rules: &mut RuleSet, findings: &mut Findings) {
+    let mut count = 0_usize;
+    rules.redirects.retain(|rule| {
+        let conditions = rule.conditions();
+        if conditions == 0 {
+            return true;
+        }
+        count = count.saturating_add(conditions).saturating_add(rule.from.steps().0.len());
+        let has_room = count <= CONDITIONS_MAX;
+        if !has_room {
+            let message = format!(
+                "there are too many conditions in all rules: {CONDITIONS_MAX} parameters, languages, cookies and \
+                 segments of their paths are the most"
+            );
+            findings.mistake(&rule.at, message, None);
+        }
+        has_room
+    });
 }
 
 /// Leaves out patterns that take parts of segments beyond [`EXPRESSIONS_MAX`]: each may be asked for every path.

@@ -7,6 +7,10 @@ pub const EXPRESSIONS_MAX: usize = 100;
 /// Most different fields that the rules of a version may set or remove.
 pub const FIELD_NAMES_MAX: usize = 200;
 
+/// Most conditions of redirects and rewrites in a version, the segments of their paths included: one request may be
+/// compared with all of them.
+pub const CONDITIONS_MAX: usize = 100_000;
+
 /// Every rule of a version in one environment, in the order in which they are asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {

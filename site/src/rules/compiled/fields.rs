@@ -3,12 +3,15 @@
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::rules::headers::{Change, HeaderRule};
 use devanture_config::rules::pattern::Captures;
-use devanture_config::rules::template::{Context, Template};
+use devanture_config::rules::template::{Context, FILLED_BYTES_MAX, Template};
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Most bytes of fields that rules set in one answer: clients refuse longer heads, and a value may grow with the path.
+/// A field counts as a table of fields does (RFC 7541 §4.1), and one that would be too long as the longest.
 const FIELDS_BYTES_MAX: usize = 32 * 1024;
+/// What a field counts besides its name and value.
+const FIELD_BYTES: usize = 32;
 
 /// The compiled action of one rule.
 #[derive(Debug)]
@@ -131,16 +134,20 @@ impl FieldChanges {
                     self.changes.push(FieldChange::Remove(name.clone()));
                     continue;
                 }
+                Prepared::Set(_, _) | Prepared::Fill(_, _) if self.bytes > FIELDS_BYTES_MAX => continue,
                 Prepared::Set(name, value) => (name, value.clone()),
                 Prepared::Fill(name, template) => {
                     let filled = template.fill(captures, Context::Field);
-                    let Some(value) = filled.and_then(|filled| HeaderValue::from_str(&filled).ok()) else { continue };
+                    let Some(value) = filled.and_then(|filled| HeaderValue::from_str(&filled).ok()) else {
+                        self.bytes = self.bytes.saturating_add(FILLED_BYTES_MAX);
+                        continue;
+                    };
                     (name, value)
                 }
             };
-            self.bytes = self.bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
+            self.bytes = self.bytes.saturating_add(FIELD_BYTES + name.as_str().len() + value.len());
             if self.bytes > FIELDS_BYTES_MAX {
-                return;
+                continue;
             }
             self.put(name, value, rule.joins);
             if *name == CACHE_CONTROL {

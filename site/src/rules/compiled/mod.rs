@@ -13,10 +13,15 @@ use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect};
 
 use super::RuleSet;
-use super::access::Users;
+use super::access::{Sent, Users};
 use super::query::{Parameter, parameters, query_matches};
 use super::visitor::{Tastes, Visitor};
 use index::PatternIndex;
+
+/// Most targets that are filled for one request as the index finds their rules, and then as many in the order of the
+/// rules, of which all but the last one make no address: with more, no rule applies. Filling one takes as long as what
+/// it captures, and a hundred rules may take one path.
+const FILLS_MAX: u32 = 32;
 
 /// Request properties that an answer depends on besides its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -130,19 +135,31 @@ impl CompiledRules {
         skipped: Option<&mut dyn FnMut(u32, Skip)>,
     ) -> Matched<'_> {
         let mut matched = Matched::default();
-        let mut search = Search { visitor, path, explains: skipped.is_some(), parameters: None, tastes: None };
-        let Some(skipped) = skipped else {
-            self.redirect_index.visit(path, &mut |number| {
-                let _ = self.consider(number, &mut search, &mut matched);
-            });
+        let mut search =
+            Search { visitor, path, explains: skipped.is_some(), parameters: None, tastes: None, fills: 0 };
+        if let Some(skipped) = skipped {
+            return self.redirect_in_order(&mut search, skipped);
+        }
+        self.redirect_index.visit(path, &mut |number| {
+            let _ = self.consider(number, &mut search, &mut matched);
+        });
+        if search.fills < FILLS_MAX {
             return matched;
-        };
+        }
+        // So many rules take this path that it is cheaper to fill the target of the first alone.
+        search.fills = 0;
+        self.redirect_in_order(&mut search, &mut |_, _| {})
+    }
+
+    /// The same by the numbers of the rules: after the first that applies none is looked at.
+    fn redirect_in_order(&self, search: &mut Search<'_, '_>, skipped: &mut dyn FnMut(u32, Skip)) -> Matched<'_> {
+        let mut matched = Matched::default();
         let mut numbers = Vec::new();
-        self.redirect_index.visit(path, &mut |number| numbers.push(number));
+        self.redirect_index.visit(search.path, &mut |number| numbers.push(number));
         numbers.sort_unstable();
         numbers.dedup();
         for number in numbers {
-            if let Some(skip) = self.consider(number, &mut search, &mut matched) {
+            if let Some(skip) = self.consider(number, search, &mut matched) {
                 skipped(number, skip);
             }
         }
@@ -152,7 +169,8 @@ impl CompiledRules {
     /// Takes the rule of that number for what matched, if it applies and goes before what did so far; else says why it
     /// is passed over.
     fn consider<'s>(&'s self, number: u32, search: &mut Search<'_, '_>, matched: &mut Matched<'s>) -> Option<Skip> {
-        if matched.rule.as_ref().is_some_and(|(first, _, _)| *first <= number) {
+        let is_found = matched.rule.as_ref().is_some_and(|(first, _, _)| *first <= number);
+        if is_found || search.fills >= FILLS_MAX {
             return None;
         }
         let rule = at(&self.redirects, number)?;
@@ -209,11 +227,12 @@ impl CompiledRules {
             return Access::Everybody;
         }
         let (mut guarded, mut held) = (false, true);
+        let sent = Sent::of(authorization);
         self.field_index.visit(path, &mut |number| {
             let Some(rule) = at(&self.field_rules, number).filter(|rule| !rule.users.is_empty()) else { return };
             if rule.path.matches(host, path).is_some() {
                 guarded = true;
-                held &= rule.users.hold(authorization);
+                held &= rule.users.hold(sent.as_ref());
             }
         });
         match (guarded, held) {
@@ -256,6 +275,8 @@ struct Search<'a, 'v> {
     explains: bool,
     parameters: Option<Vec<Parameter<'v>>>,
     tastes: Option<Tastes<'v>>,
+    /// Targets that were filled, or could not be.
+    fills: u32,
 }
 
 impl Search<'_, '_> {
@@ -288,6 +309,7 @@ impl Search<'_, '_> {
         if has_tastes && !self.tastes.get_or_insert_with(|| visitor.tastes()).suit(&rule.languages, &rule.cookies) {
             return Err(Skip::OtherVisitor);
         }
+        self.fills = self.fills.saturating_add(1);
         rule.to.fill(&captures).ok_or(Skip::NoAddress)
     }
 }
