@@ -105,7 +105,7 @@ pub use rollout::{Rollout, UnknownRollout};
 pub use running::{
     RUN_COMMAND_BYTES_MAX, RUN_WORDS_MAX, RunEnd, RunExit, RunPrediction, RunRequest, TERM_CHARACTERS_MAX, TerminalSize,
 };
-pub use safekeeping::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
+pub use safekeeping::{BackupReport, BackupRequest, CatalogPages, DamagedVersion, RepairRequest, VerifyReport};
 pub use schedules::{RunOutcome, ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus, SkipReason};
 pub use sessions::{SESSION_COOKIE, Session, SessionInfo, SessionList, SessionRequest, SessionRight};
 pub use settings::{

@@ -8,6 +8,27 @@ use super::access::Secret;
 use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 
+/// What was found of the pages of the catalog.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CatalogPages {
+    /// One of them is not as it was written.
+    Damaged,
+    /// Nothing: they were not read, or could not be.
+    #[default]
+    Unchecked,
+    /// All are as they were written.
+    Whole,
+}
+
+impl CatalogPages {
+    /// Whether one is damaged.
+    #[must_use]
+    pub const fn is_damaged(&self) -> bool {
+        matches!(self, Self::Damaged)
+    }
+}
+
 /// `POST /v1/verify`: what was read, and what of it is damaged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
@@ -30,13 +51,16 @@ pub struct VerifyReport {
     /// Files that a repair brought back.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
+    /// The pages of the catalog; they are not read where one app alone is looked at.
+    #[serde(default)]
+    pub catalog: CatalogPages,
 }
 
 impl VerifyReport {
     /// Whether nothing is damaged, or everything was repaired.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
-        self.damaged.is_empty() && self.bucket.is_empty() && self.derived == 0
+        self.damaged.is_empty() && self.bucket.is_empty() && self.derived == 0 && !self.catalog.is_damaged()
     }
 }
 
@@ -126,4 +150,8 @@ pub struct BackupReport {
     pub removed: Vec<String>,
     /// Whether the keys that seal secrets are in it.
     pub with_key: bool,
+    /// The pages of the catalog that its records were copied from. Of a damaged one, a record may have other content
+    /// than was written.
+    #[serde(default)]
+    pub catalog: CatalogPages,
 }

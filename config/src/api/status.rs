@@ -47,6 +47,9 @@ pub struct Status {
     /// Files of the whole edge that were found damaged and lie in quarantine; for tokens of every app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<u64>,
+    /// Whether a page of the edge's catalog was found damaged; for tokens of every app.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub catalog_damaged: bool,
     /// Secrets of the environment whose key is not at hand: no instance can start with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_secrets: Vec<SettingName>,

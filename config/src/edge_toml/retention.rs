@@ -13,7 +13,7 @@ pub struct Retention {
     pub undelete_hours: u64,
     /// Hours for which collected files stay on the disk, from where they return when a record refers to them again.
     pub collected_hours: u64,
-    /// Days within which every stored file is read and checked once; 0 is never.
+    /// Days within which every stored file and the catalog are read and checked once; 0 is never.
     pub scrub_days: u64,
 }
 

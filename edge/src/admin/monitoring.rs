@@ -18,6 +18,10 @@ const OPENAPI: &str = include_str!("openapi.yaml");
 /// Environments with a damaged version that readiness names.
 const DAMAGED_PLACES_MAX: usize = 100;
 
+/// The line of readiness about a damaged page of the catalog.
+pub(crate) const CATALOG_DAMAGED_LINE: &str =
+    "damaged: a page of the catalog is damaged: what is live is served, and a start may fail\n";
+
 /// The prefix of a line of readiness about lost secrets.
 pub(crate) const SECRETS_LINE: &str = "secrets: ";
 
@@ -82,6 +86,9 @@ impl Admin {
         };
         if let Err(fault @ catalog::Error::Replaced { .. }) = self.publisher.ledger().catalog.check_in_place() {
             text.push_str(&format!("damaged: {fault}: what is live is served, and nothing can be changed\n"));
+        }
+        if self.publisher.ledger().catalog.state().is_damaged {
+            text.push_str(CATALOG_DAMAGED_LINE);
         }
         let progress = self.publisher.ledger().live.progress();
         if progress.waiting > 0 {

@@ -64,7 +64,9 @@ impl Admin {
             key_file: self.node.key_file.as_deref(),
         };
         let report = safekeeping::back_up(&source, &wanted).await?;
-        task_done(catalog, Task::Backup).await;
+        if !report.catalog.is_damaged() {
+            task_done(catalog, Task::Backup).await;
+        }
         Ok(answer::json(StatusCode::OK, &report))
     }
 

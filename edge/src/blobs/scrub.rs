@@ -45,14 +45,14 @@ impl Pace {
 }
 
 /// Reads all parts in their turns, for ever. A part that takes longer than its turn is read to its end, and the next
-/// ones follow at once. Calls `done` after each part that could be read.
-pub async fn scrub<F: Future<Output = ()>>(blobs: &dyn Blobs, pace: Pace, done: impl Fn() -> F) {
+/// ones follow at once. Calls `done` with the number of each part that could be read; 0 is the first of a pass.
+pub async fn scrub<F: Future<Output = ()>>(blobs: &dyn Blobs, pace: Pace, done: impl Fn(u8) -> F) {
     let mut turn = pace.turn(now_ms()).saturating_add(1);
     loop {
         sleep(pace.until(turn, now_ms())).await;
         let first = u8::try_from(turn % PARTS).unwrap_or_default();
         match scrub_part(blobs, first, pace.bytes_per_second_max).await {
-            Ok(()) => done().await,
+            Ok(()) => done(first).await,
             Err(error) => {
                 tracing::warn!(part = first, %error, "a part of the stored files cannot be listed, and is not checked");
                 sleep(PAUSE).await;

@@ -1,4 +1,5 @@
-//! Watches that the catalog's file stays where it was opened: one that was moved or replaced serves on and stores nothing.
+//! Watches that the catalog's file stays where it was opened, as one that was moved or replaced serves on and stores
+//! nothing; and shows whether it is known to be damaged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Looks again and again, for as long as the edge runs, and logs each change.
 pub async fn watch_in_place(catalog: Arc<dyn Catalog>) {
-    let mut was_in_place = true;
+    let (mut was_in_place, mut was_damaged) = (true, false);
     loop {
+        let is_damaged = catalog.state().is_damaged;
+        gauge!("devanture_catalog_damaged").set(u8::from(is_damaged));
+        match (was_damaged, is_damaged) {
+            (false, true) => tracing::error!(
+                "a page of the catalog is damaged: what is live is served on, and a start may fail; restore a backup, or \
+                 stop the edge and call `devanture-edge repair`"
+            ),
+            (true, false) => tracing::info!("every page of the catalog is whole again"),
+            _ => {}
+        }
+        was_damaged = is_damaged;
         let found = match catalog.check_in_place() {
             // It is where it was, and the next edge has it.
             Err(Error::HandedOver) => Ok(()),

@@ -10,6 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+use crate::durable;
+
 #[cfg(test)]
 mod conformance;
 mod embedded;
@@ -24,7 +26,7 @@ mod state;
 pub use etcd::EtcdSettings;
 pub use in_place::watch_in_place;
 pub use lease::Lease;
-pub use state::CatalogState;
+pub use state::{CatalogState, CopyState};
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.
 pub type Revision = u64;
@@ -281,6 +283,16 @@ pub trait Catalog: Send + Sync {
         Err(Error::Store(format!("this catalog cannot be copied to {}", path.display())))
     }
 
+    /// Reads every page of the store, with at most so many bytes in a second, and compares it with its checksum. Commits
+    /// wait for a moment. [`CatalogState::is_damaged`] has from then on what was found.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; [`Error::Full`] where the disk has no room for a copy, [`Error::HandedOver`],
+    /// [`Error::Replaced`] and [`Error::Store`], where nothing was found out.
+    async fn check_pages(&self, _bytes_per_second_max: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Every commit from now on. A watcher that lags by more than the channel holds gets an error from the channel and
     /// reads again.
     fn watch(&self) -> broadcast::Receiver<Committed>;
@@ -325,6 +337,16 @@ pub trait Catalog: Send + Sync {
 /// [`Error::Locked`] where another process has it open, [`Error::Store`].
 pub fn open(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
     Ok(Arc::new(embedded::RedbCatalog::open(path)?))
+}
+
+/// Reads every page of `copy`, a copy of the catalog in the file `path`, and compares it with its checksum. The copy may
+/// be written to. Blocks on the disk.
+///
+/// # Errors
+/// [`Error::Damaged`], which names `path`, where a start over such a file would fail; [`Error::Store`].
+pub fn check_copy(path: &Path, copy: &Path) -> Result<CopyState, Error> {
+    let opened = durable::open_in_place(copy, durable::FILE_MODE).map_err(|error| Error::Store(error.to_string()))?;
+    embedded::check_copy(path, opened)
 }
 
 /// As [`open`], with some disk space held back for [`Catalog::commit_reserved`].

@@ -15,12 +15,23 @@ pub struct CatalogState {
     pub reconnects: u64,
     /// Whether commits of other nodes arrive here now. Always so for a catalog on this machine.
     pub is_connected: bool,
+    /// Whether a page of the file on this machine is known to be damaged.
+    pub is_damaged: bool,
+}
+
+/// What a copy of a catalog has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyState {
+    /// The last commit is not whole, and the one before it is. A loss of power during a commit leaves that.
+    LastCommitLost,
+    /// Everything.
+    Whole,
 }
 
 impl CatalogState {
     /// That of a catalog which nobody else writes to.
     #[must_use]
     pub const fn local(revision: Revision) -> Self {
-        Self { revision, age: None, reconnects: 0, is_connected: true }
+        Self { revision, age: None, reconnects: 0, is_connected: true, is_damaged: false }
     }
 }

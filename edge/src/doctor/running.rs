@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::caller::Caller;
 use super::finding::{Finding, Names};
 use super::scrape;
-use crate::admin::BACKEND_LINE;
+use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE};
 use crate::runner::TURN_ON;
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
 
@@ -113,10 +113,16 @@ impl Running {
         let damaged: Vec<&str> = self.health.lines().filter_map(|line| line.strip_prefix("damaged: ")).collect();
         let advice = "`devanture-edge verify` names the files; docs/runbooks/damaged-files.md says what to do";
         let replaced = "move the file back, or restore it and start the edge again: docs/runbooks/catalog-replaced.md";
+        let of_pages = "do not restart it yet, and restore a backup, or repair it while it is stopped: \
+                        docs/runbooks/catalog-damaged.md";
+        let is_replaced = scrape::value(&self.metrics, "devanture_catalog_replaced", "") == Some(1.0);
         match names {
             Names::Shown => found.extend(damaged.iter().map(|what| {
-                let is_of_catalog = scrape::value(&self.metrics, "devanture_catalog_replaced", "") == Some(1.0);
-                let advice = if is_of_catalog && what.contains("catalog") { replaced } else { advice };
+                let advice = match *what {
+                    what if CATALOG_DAMAGED_LINE.trim_end().ends_with(what) => of_pages,
+                    what if is_replaced && what.contains("catalog") => replaced,
+                    _ => advice,
+                };
                 Finding::fail("health", *what, advice)
             })),
             Names::Counted if damaged.is_empty() => {}
@@ -216,6 +222,8 @@ mod tests {
         };
         let (level, advice) = of("devanture_catalog_replaced 1\n", of_catalog);
         assert!(level == Level::Fail && advice.contains("catalog-replaced.md"), "{advice}");
+        let (level, advice) = of("devanture_catalog_damaged 1\n", CATALOG_DAMAGED_LINE);
+        assert!(level == Level::Fail && advice.contains("catalog-damaged.md"), "{advice}");
         let (level, advice) = of("devanture_catalog_replaced 0\n", of_files);
         assert!(level == Level::Fail && advice.contains("damaged-files.md"), "{advice}");
         let (level, advice) = of("devanture_stored_files{kind=\"quarantine\"} 3\n", "");

@@ -58,6 +58,7 @@ impl Environments {
             locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
             damaged: self.ledger.live.damage_of(app, environment).map(damage),
             quarantined: self.quarantined(actor).await?,
+            catalog_damaged: may_know_of_all(actor) && self.ledger.catalog.state().is_damaged,
             lost_secrets: self.settings(app, environment).await?.lost(),
             runner_off: self.idle_backend(app, environment).is_some(),
             more_places,
@@ -84,7 +85,7 @@ impl Environments {
 
     /// Files in quarantine, where there are any and the actor may know of the whole edge.
     async fn quarantined(&self, actor: &Actor) -> Result<Option<u64>, Error> {
-        if actor.may_in_every_app(Scope::Read).is_err() {
+        if !may_know_of_all(actor) {
             return Ok(None);
         }
         Ok(Some(self.blobs.quarantined().await?).filter(|count| *count > 0))
@@ -164,6 +165,11 @@ impl Environments {
 }
 
 /// Damage as the API reports it.
+/// Whether the actor may know of the whole edge.
+fn may_know_of_all(actor: &Actor) -> bool {
+    actor.may_in_every_app(Scope::Read).is_ok()
+}
+
 fn damage(damaged: DamagedPlace) -> Damage {
     let count = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
     let files = damaged.files.iter().take(DAMAGED_FILES_MAX).map(|path| path.to_string()).collect();

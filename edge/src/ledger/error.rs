@@ -126,8 +126,8 @@ impl From<catalog::Error> for Error {
             }
             // The caller waits for an edge that is stopping; the next one answers it.
             catalog::Error::Ending => Problem::new(Code::NotReady, "The edge is shutting down.").hint("try again in a moment"),
-            catalog::Error::Damaged { .. }
-            | catalog::Error::Locked { .. }
+            catalog::Error::Damaged { .. } => damaged(&error),
+            catalog::Error::Locked { .. }
             | catalog::Error::OtherOrigin { .. }
             | catalog::Error::Store(_) => internal(&error),
         };
@@ -244,6 +244,16 @@ fn sentence(text: &str) -> String {
 /// A task that ended without a result.
 pub(crate) fn lost(error: &tokio::task::JoinError) -> Error {
     internal(error).into()
+}
+
+/// What needs the damaged page of the catalog cannot be done; the rest can.
+fn damaged(error: &catalog::Error) -> Problem {
+    tracing::error!(%error, "a record cannot be read or written");
+    Problem::new(
+        Code::Internal,
+        "A page of the edge's catalog is damaged: this cannot be done, and what is live is served.",
+    )
+    .hint("inform the operator of the edge, for whom docs/runbooks/catalog-damaged.md says what to do")
 }
 
 /// The client learns that the edge failed; what failed stands in the edge's log alone.

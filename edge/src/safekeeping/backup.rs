@@ -20,6 +20,7 @@ use super::layout::{
 };
 use super::location::Location;
 use super::open::open_catalog;
+use super::pages::pages_of;
 use super::prune::prune;
 use super::references::{self, Look};
 use super::store::{self, BackupStore};
@@ -79,7 +80,8 @@ async fn back_up_to(
         drop(store.remove_snapshot(&name).await);
     }
     let mut report = written?;
-    if let Some(keep) = request.keep {
+    // Earlier ones may be the last that are whole.
+    if let Some(keep) = request.keep.filter(|_| !report.catalog.is_damaged()) {
         let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
         report.removed = prune(store, source.blobs, work, keep).await?;
     }
@@ -140,6 +142,8 @@ async fn write(
     at_ms: u64,
     with_key: bool,
 ) -> Result<BackupReport, Error> {
+    // What is copied from it is whole again by its checksums: only the catalog itself shows that it is not.
+    let pages = pages_of(source.catalog, u64::MAX).await?;
     let records = work.join(CATALOG);
     let revision = source.catalog.copy_to(&records, LEFT_OUT).await?;
     // The user of the edge may have put something else there meanwhile, such as a pipe, that root would wait for.
@@ -172,7 +176,10 @@ async fn write(
         store.write(&in_snapshot(name, &file), bytes).await?;
     }
     let files = u64::try_from(copier.looked.len()).unwrap_or(u64::MAX);
-    let description = Description::new(at_ms, revision, gone.versions, files, hashes);
+    let description = Description {
+        catalog_damaged: pages.is_damaged(),
+        ..Description::new(at_ms, revision, gone.versions, files, hashes)
+    };
     // By this the backup is complete.
     store.write(&in_snapshot(name, DESCRIPTION), description.to_bytes()).await?;
     Ok(BackupReport {
@@ -185,6 +192,7 @@ async fn write(
         damaged: gone.damaged,
         removed: Vec::new(),
         with_key: key.is_some(),
+        catalog: pages,
     })
 }
 

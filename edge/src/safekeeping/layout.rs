@@ -63,12 +63,15 @@ pub(super) struct Description {
     /// Of each other file in the folder of the backup, its BLAKE3.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) hashes: BTreeMap<String, Digest>,
+    /// Whether its records were copied from a catalog with a damaged page.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) catalog_damaged: bool,
 }
 
 impl Description {
     pub(super) fn new(at_ms: u64, revision: u64, versions: u64, files: u64, hashes: BTreeMap<String, Digest>) -> Self {
         let program = concat!("devanture-edge ", env!("CARGO_PKG_VERSION")).to_owned();
-        Self { format: FORMAT, at_ms, program, revision, versions, files, hashes }
+        Self { format: FORMAT, at_ms, program, revision, versions, files, hashes, catalog_damaged: false }
     }
 
     pub(super) fn to_bytes(&self) -> Bytes {

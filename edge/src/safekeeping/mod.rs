@@ -10,6 +10,7 @@ mod fetch;
 mod layout;
 mod location;
 mod open;
+mod pages;
 mod progress;
 mod prune;
 mod references;

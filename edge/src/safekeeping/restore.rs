@@ -37,6 +37,8 @@ pub struct Restored {
     /// Whether the keys that seal secrets were written; not where the file of keys is there already, or the backup has
     /// none.
     pub keys: bool,
+    /// Whether its records were copied from a catalog with a damaged page: one may have other content than was written.
+    pub catalog_damaged: bool,
 }
 
 /// Restores the newest backup in `from`, or the one that `name` names, into the folder `data_dir`. The variables say how
@@ -78,7 +80,8 @@ pub async fn restore(
     let keys = part.fetch_all(data_dir, key_file).await?;
     durable::move_file(&records, &data_dir.join(CATALOG))?;
     let FileProgress { files, bytes, .. } = fetcher.progress();
-    Ok(Restored { name, versions: gone.versions, files, bytes, damaged: gone.damaged, keys })
+    let catalog_damaged = description.catalog_damaged;
+    Ok(Restored { name, versions: gone.versions, files, bytes, damaged: gone.damaged, keys, catalog_damaged })
 }
 
 /// The backup of that name, or the newest one, and what it says of itself.

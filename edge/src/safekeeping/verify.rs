@@ -1,13 +1,14 @@
-//! Reads every file that versions refer to, with what was made of it, and names the versions that lack some. Of a node, the
-//! objects of the bucket are compared with its files.
+//! Reads the catalog, and every file that versions refer to, with what was made of it, and names the versions that lack
+//! some. Of a node, the objects of the bucket are compared with its files.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use devanture_config::AppName;
-use devanture_config::api::{DamagedVersion, VerifyReport};
+use devanture_config::api::{CatalogPages, DamagedVersion, VerifyReport};
 
+use super::pages::pages_of;
 use super::references::{self, Look};
 use crate::blobs::{self, Blobs, Key, VariantInfo};
 use crate::catalog::Catalog;
@@ -60,16 +61,26 @@ pub(super) async fn look_through(
     blobs: &dyn Blobs,
     options: &VerifyOptions,
 ) -> Result<Found, Error> {
+    let pages = match &options.app {
+        Some(_) => CatalogPages::Unchecked,
+        None => pages_of(catalog, options.bytes_per_second_max.max(1)).await?,
+    };
     let mut reader = Reader {
         blobs,
         rate: options.bytes_per_second_max.max(1),
         shared: blobs.shared_sizes().await?,
         bucket_rate: options.bucket_rate(),
         unpaused_bytes: 0,
-        report: VerifyReport::default(),
+        report: VerifyReport { catalog: pages, ..VerifyReport::default() },
         lost: HashSet::new(),
     };
-    let gone = references::go_through(catalog, blobs, options.app.as_ref(), &mut reader).await?;
+    let gone = match references::go_through(catalog, blobs, options.app.as_ref(), &mut reader).await {
+        Err(error) if pages.is_damaged() => {
+            tracing::error!(%error, "not all versions are checked, as their records cannot be read");
+            references::Gone::default()
+        }
+        gone => gone?,
+    };
     let Reader { report, lost, .. } = reader;
     let quarantined = blobs.quarantined().await?;
     let report = VerifyReport { versions: gone.versions, damaged: gone.damaged, quarantined, ..report };

@@ -61,13 +61,15 @@ pub struct BackupState {
     pub count: u64,
     /// Their paths in the place of the backup, in their order.
     pub objects: Vec<String>,
+    /// Whether its records were copied from a catalog with a damaged page: one may have other content than was written.
+    pub catalog_damaged: bool,
 }
 
 impl BackupState {
     /// Whether a restore brings back everything.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
-        self.count == 0
+        self.count == 0 && !self.catalog_damaged
     }
 }
 
@@ -93,6 +95,7 @@ pub async fn verify_backup(
         progress: FileProgress::default(),
         unpaused_bytes: 0,
         damaged: BTreeSet::new(),
+        catalog_damaged: description.catalog_damaged,
     };
     for (file, expected) in description.hashes.iter().filter(|(file, _)| *file != CATALOG) {
         reader.part(&in_snapshot(&name, file), *expected).await?;
@@ -220,6 +223,7 @@ struct Reader<'r> {
     unpaused_bytes: u64,
     /// Paths of what is damaged or missing.
     damaged: BTreeSet<String>,
+    catalog_damaged: bool,
 }
 
 impl Reader<'_> {
@@ -285,6 +289,7 @@ impl Reader<'_> {
         let FileProgress { files, bytes, .. } = self.progress;
         let count = u64::try_from(self.damaged.len()).unwrap_or(u64::MAX);
         let objects = self.damaged.into_iter().take(OBJECTS_SHOWN_MAX).collect();
-        BackupState { name, versions, files, bytes, damaged, count, objects }
+        let catalog_damaged = self.catalog_damaged;
+        BackupState { name, versions, files, bytes, damaged, count, objects, catalog_damaged }
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, mpsc};
 use super::memory;
 use super::stores::{Stores, cores};
 use crate::blobs::{Pace, scrub};
-use crate::catalog::Catalog;
 use crate::catalog::scan::Scan;
+use crate::catalog::{self, Catalog};
 use crate::encode::{Background, BackgroundParts, Dictionaries};
 use crate::ledger::{Task, task_done};
 use crate::live::{DictionaryMiss, DictionaryMisses, Live, Loader};
@@ -40,18 +40,31 @@ impl Made {
     }
 }
 
-/// Has all stored files read once in a while, if the settings say so.
+/// Has all stored files, and the catalog, read once in a while, if the settings say so.
 pub(super) fn start_scrub(file: &EdgeFile, control: &Runtime, stores: &Stores) {
     let pace = Pace { days: file.retention.scrub_days, bytes_per_second_max: file.limits.scrub_bytes_per_second_max };
     if pace.days > 0 {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
         control.spawn(async move {
-            let done = || {
+            let done = |part: u8| {
                 let catalog = Arc::clone(&catalog);
-                async move { task_done(&*catalog, Task::Scrub).await }
+                async move {
+                    if part == 0 {
+                        check_pages(&*catalog, pace.bytes_per_second_max).await;
+                    }
+                    task_done(&*catalog, Task::Scrub).await;
+                }
             };
             scrub(&*blobs, pace, done).await;
         });
+    }
+}
+
+/// Reads the catalog, once in a pass over the stored files. Its watch reports what was found.
+async fn check_pages(catalog: &dyn Catalog, bytes_per_second_max: u64) {
+    match catalog.check_pages(bytes_per_second_max).await {
+        Ok(()) | Err(catalog::Error::Damaged { .. } | catalog::Error::HandedOver) => {}
+        Err(error) => tracing::warn!(%error, "the pages of the catalog cannot be checked"),
     }
 }
 

@@ -13,12 +13,18 @@ use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use super::stores::{CATALOG_NAME, StorePlan, Stores, data_dir};
 use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
+use crate::catalog;
 use crate::durable;
-use crate::ledger::{Task, task_done};
+use crate::ledger::{Error, Task, task_done};
 use crate::s3::Variables;
 use crate::safekeeping::{
     self, BackupCheck, BackupSource, BackupState, FileProgress, Location, Restored, VerifyOptions,
 };
+
+/// A catalog while it is written anew. Its lock is not that of the catalog, as that of another ending would be.
+const REWRITTEN: &str = "rewritten.redb";
+/// The ending of what a damaged catalog is kept as.
+const DAMAGED_EXTENSION: &str = "damaged";
 
 /// The stored files of an edge.
 pub struct Safekeeping {
@@ -96,6 +102,35 @@ impl Safekeeping {
         }
     }
 
+    /// Writes the records that can be read into a fresh catalog, in the place of a damaged one, of which a copy stays
+    /// beside it. Returns the path of that copy; `None` where the edge runs, which has the catalog open.
+    ///
+    /// # Errors
+    /// [`LocalError`]; the catalog is as it was then.
+    pub async fn rewrite_catalog(self) -> Result<Option<PathBuf>, LocalError> {
+        let Way::Stopped(stores) = self.way else { return Ok(None) };
+        let (path, fresh) = (self.data_dir.join(CATALOG_NAME), self.data_dir.join(REWRITTEN));
+        durable::remove_file(&fresh).map_err(Error::from)?;
+        stores.catalog.copy_to(&fresh, &[]).await.map_err(Error::from)?;
+        let replace = move || -> Result<PathBuf, LocalError> {
+            // Closing it releases its lock, and writes to it.
+            drop(stores);
+            let lock = durable::lock(&path.with_extension("lock")).map_err(Error::from)?;
+            let _lock = lock.map_err(|holder| {
+                StartError::Catalog(catalog::Error::Locked { path: path.display().to_string(), holder })
+            })?;
+            let kept = path.with_extension(DAMAGED_EXTENSION);
+            durable::remove_file(&kept).map_err(Error::from)?;
+            if !durable::link_file(&path, &kept) {
+                durable::copy_for_reading(&path, &kept).map_err(Error::from)?;
+            }
+            durable::move_file(&fresh, &path).map_err(Error::from)?;
+            Ok(kept)
+        };
+        let replaced = tokio::task::spawn_blocking(replace).await;
+        replaced.map_err(|error| LocalError::Unanswered(error.to_string()))?.map(Some)
+    }
+
     /// Writes a backup.
     ///
     /// # Errors
@@ -111,7 +146,9 @@ impl Safekeeping {
                     key_file: self.key_file.as_deref(),
                 };
                 let report = safekeeping::back_up(&source, request).await?;
-                task_done(&*stores.catalog, Task::Backup).await;
+                if !report.catalog.is_damaged() {
+                    task_done(&*stores.catalog, Task::Backup).await;
+                }
                 Ok(report)
             }
         }

@@ -52,6 +52,11 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "devanture_catalog_replaced",
         "1 where the catalog was moved or replaced while the edge runs: what is live is served, and nothing can be changed.",
     ),
+    (
+        Gauge,
+        "devanture_catalog_damaged",
+        "1 where a page of the catalog was found damaged: what is live is served, and a start may fail.",
+    ),
     (Counter, "devanture_pushes_total", "Pushes that ended, by app, environment and outcome."),
     (Counter, "devanture_push_bytes_total", "Bytes of blobs taken from pushes, by app."),
     (Counter, "devanture_logins_total", "Attempts to log in, by outcome: ok, refused, limited, busy."),

@@ -14,6 +14,7 @@ mod check_stored;
 mod console;
 pub(crate) mod copies;
 mod damage;
+mod damaged_catalog;
 mod delete;
 mod dictionaries;
 mod doctor;

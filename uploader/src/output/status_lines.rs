@@ -66,6 +66,9 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
         let files = counted(files, "file");
         lines.push(line("edge", style.bad(&format!("{files} in quarantine; see `devanture-edge verify`"))));
     }
+    if status.catalog_damaged {
+        lines.push(line("edge", style.bad("a page of its catalog is damaged; see `devanture-edge verify`")));
+    }
     if !status.lost_secrets.is_empty() {
         let names: Vec<&str> = status.lost_secrets.iter().map(SettingName::as_str).collect();
         let (lack, them) = if names.len() == 1 { ("lacks its key", "it") } else { ("lack their key", "them") };

@@ -334,6 +334,7 @@ fn status(state: &State) -> Status {
         locked: None,
         damaged: None,
         quarantined: None,
+        catalog_damaged: false,
         more_places: false,
         lost_secrets: Vec::new(),
         runner_off: false,

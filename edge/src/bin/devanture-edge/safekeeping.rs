@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use devanture_config::AppName;
-use devanture_config::api::{BackupReport, BackupRequest, DamagedVersion, RepairRequest, VerifyReport};
+use devanture_config::api::{BackupReport, BackupRequest, CatalogPages, DamagedVersion, RepairRequest, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::counted;
 use devanture_edge::s3::{Variables, own_variables};
@@ -20,6 +20,14 @@ use crate::terminal::{print_line, say};
 const FILES_SHOWN_MAX: usize = 5;
 /// Damaged objects of a backup that are named.
 const OBJECTS_SHOWN_MAX: usize = 50;
+
+/// What to do about a damaged page of the catalog.
+const CATALOG_ADVICE: &str = "restore the newest backup that is whole; or write a backup now, stop the edge, and have \
+     `devanture-edge repair` write the records that can be read into a fresh catalog. Until then a start may fail: \
+     docs/runbooks/catalog-damaged.md says more";
+/// Of a backup.
+const OF_A_DAMAGED_CATALOG: &str = "damaged: its records were copied from a catalog with a damaged page, and one may \
+     have other content than was written";
 
 /// Flags of `verify`.
 #[derive(Args)]
@@ -98,7 +106,7 @@ pub(crate) async fn verify_backup(from: &Location, args: VerifyArgs) -> Result<(
     line.end();
     let state = state?;
     print(json, &state, || backup_state_lines(&state));
-    if !json && !state.is_whole() {
+    if !json && state.count > 0 {
         say(
             "remove what is damaged there, and the next `devanture-edge backup` copies it again from an edge that has it whole",
         );
@@ -122,17 +130,26 @@ pub(crate) async fn repair(file: &EdgeFile, base: &Path, args: RepairArgs) -> Re
     let variables = args.from.as_ref().map(variables).unwrap_or_default();
     let from = args.from.as_ref().map(full).transpose()?;
     let request = RepairRequest { app: args.app, read_bucket: args.read_bucket, from, variables };
-    let report = Safekeeping::open(file, base).await?.repair(&request).await?;
+    let stores = Safekeeping::open(file, base).await?;
+    let mut report = stores.repair(&request).await?;
+    let mut kept = None;
+    if report.catalog.is_damaged() {
+        kept = stores.rewrite_catalog().await?;
+    }
+    if kept.is_some() {
+        report.catalog = CatalogPages::Whole;
+    }
     print(args.json, &report, || {
         let mut lines = checked_lines(&report);
         if report.repaired > 0 {
             lines.push(format!("repaired: {}", counted(report.repaired, "file")));
         }
+        lines.extend(kept.as_deref().map(rewritten_line));
         lines
     });
     advise(args.json, &report);
     // Variants and deltas are made again.
-    whole(report.damaged.is_empty() && report.bucket.is_empty())
+    whole(report.damaged.is_empty() && report.bucket.is_empty() && !report.catalog.is_damaged())
 }
 
 pub(crate) async fn backup(file: &EdgeFile, base: &Path, args: BackupArgs) -> Result<(), Failure> {
@@ -140,7 +157,10 @@ pub(crate) async fn backup(file: &EdgeFile, base: &Path, args: BackupArgs) -> Re
     let request = BackupRequest { to: full(&to)?, keep, with_key, variables: variables(&to) };
     let report = Safekeeping::open(file, base).await?.back_up(&request).await?;
     print(json, &report, || backup_lines(&report));
-    whole(report.damaged.is_empty())
+    if !json && report.catalog.is_damaged() {
+        say(CATALOG_ADVICE);
+    }
+    whole(report.damaged.is_empty() && !report.catalog.is_damaged())
 }
 
 pub(crate) async fn restore(file: &EdgeFile, base: &Path, args: RestoreArgs) -> Result<(), Failure> {
@@ -162,7 +182,10 @@ pub(crate) async fn restore(file: &EdgeFile, base: &Path, args: RestoreArgs) -> 
         print_line("the keys that seal secrets were restored, too");
     }
     restored.damaged.iter().flat_map(damage_lines).for_each(|line| print_line(&line));
-    whole(restored.damaged.is_empty())
+    if restored.catalog_damaged {
+        print_line(OF_A_DAMAGED_CATALOG);
+    }
+    whole(restored.damaged.is_empty() && !restored.catalog_damaged)
 }
 
 /// The place in full: a running edge has another working folder.
@@ -199,6 +222,11 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
         counted(report.files, "file"),
         report.bytes
     )];
+    match report.catalog {
+        CatalogPages::Damaged => lines.push("damaged: a page of the catalog".to_owned()),
+        CatalogPages::Unchecked => {}
+        CatalogPages::Whole => lines.push("every page of the catalog is whole".to_owned()),
+    }
     lines.extend(report.damaged.iter().flat_map(damage_lines));
     let in_bucket = report.bucket.iter().flat_map(damage_lines);
     lines.extend(in_bucket.map(|line| format!("{line}; in the bucket, and whole on this node")));
@@ -217,8 +245,16 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
     lines
 }
 
+fn rewritten_line(kept: &Path) -> String {
+    format!(
+        "the catalog was written anew from the records that can be read; the damaged one is {}. Look through what is live: \
+         a record of the damaged page may have other content than was written",
+        kept.display()
+    )
+}
+
 fn backup_state_lines(state: &BackupState) -> Vec<String> {
-    let BackupState { name, versions, files, bytes, damaged, count, objects } = state;
+    let BackupState { name, versions, files, bytes, damaged, count, objects, catalog_damaged } = state;
     let mut lines = vec![format!(
         "checked the backup {name}: {}, {} ({bytes} bytes)",
         counted(*versions, "version"),
@@ -229,6 +265,9 @@ fn backup_state_lines(state: &BackupState) -> Vec<String> {
     let more = count.saturating_sub(OBJECTS_SHOWN_MAX as u64);
     if more > 0 {
         lines.push(format!("damaged or missing: {more} more, which --json lists"));
+    }
+    if *catalog_damaged {
+        lines.push(OF_A_DAMAGED_CATALOG.to_owned());
     }
     if state.is_whole() {
         lines.push("all files of all versions are whole".to_owned());
@@ -246,6 +285,9 @@ fn advise(is_json: bool, report: &VerifyReport) {
             "a push of the same files brings them back, and so does `devanture-edge repair --from PLACE` with a backup, or \
              `devanture-edge repair` on another node that has them",
         );
+    }
+    if report.catalog.is_damaged() {
+        say(CATALOG_ADVICE);
     }
     if !report.bucket.is_empty() {
         say("`devanture-edge repair` on this node stores in the bucket again what is damaged or missing there");
@@ -286,6 +328,9 @@ fn backup_lines(report: &BackupReport) -> Vec<String> {
     }
     if !report.with_key {
         lines.push("the keys that seal secrets are not in it: keep a copy of them elsewhere".to_owned());
+    }
+    if report.catalog.is_damaged() {
+        lines.push(OF_A_DAMAGED_CATALOG.to_owned());
     }
     lines.extend(report.damaged.iter().flat_map(damage_lines));
     lines

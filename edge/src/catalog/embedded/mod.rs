@@ -9,6 +9,7 @@ mod file;
 mod handover;
 mod header;
 mod mirror;
+mod pages;
 mod panics;
 mod reserve;
 mod storage;
@@ -17,7 +18,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore, broadcast};
@@ -25,6 +26,7 @@ use tokio::sync::{Mutex, Semaphore, broadcast};
 use super::{Catalog, CatalogState, Commit, Committed, Error, Record, Revision};
 use file::{CatalogFile, whole};
 pub(super) use mirror::{Snapshot, SnapshotPage};
+pub(super) use pages::check_copy;
 use reserve::Reserve;
 
 /// Most commits that a watcher may lag behind before it has to read again.
@@ -42,6 +44,8 @@ pub(super) struct RedbCatalog {
     committed: broadcast::Sender<Committed>,
     /// The revision of the last commit in the file.
     last: Arc<AtomicU64>,
+    /// Whether a damaged page is known of.
+    damaged: Arc<AtomicBool>,
     reserve: Option<Arc<Reserve>>,
 }
 
@@ -66,6 +70,7 @@ impl RedbCatalog {
             readers: Semaphore::new(READS_AT_ONCE),
             committed: broadcast::Sender::new(WATCH_COMMITS_MAX),
             last: Arc::new(AtomicU64::new(last)),
+            damaged: Arc::default(),
             reserve: None,
         }
     }
@@ -86,7 +91,12 @@ impl RedbCatalog {
     ) -> Result<T, Error> {
         let file = Arc::clone(&self.file);
         match tokio::task::spawn_blocking(move || whole(file.path(), || work(&file))).await {
-            Ok(result) => result,
+            Ok(result) => {
+                if matches!(result, Err(Error::Damaged { .. })) {
+                    self.damaged.store(true, Ordering::Release);
+                }
+                result
+            }
             // Its runtime ended before its turn came: nothing was begun.
             Err(error) if error.is_cancelled() => Err(Error::Ending),
             Err(error) => Err(Error::Store(error.to_string())),
@@ -178,11 +188,16 @@ impl Catalog for RedbCatalog {
         self.blocking(move |file| file.copy_to(&path, left_out)).await
     }
 
+    async fn check_pages(&self, bytes_per_second_max: u64) -> Result<(), Error> {
+        self.check_all_pages(bytes_per_second_max).await
+    }
+
     fn watch(&self) -> broadcast::Receiver<Committed> {
         self.committed.subscribe()
     }
 
     fn state(&self) -> CatalogState {
-        CatalogState::local(self.last.load(Ordering::Acquire))
+        let is_damaged = self.damaged.load(Ordering::Acquire);
+        CatalogState { is_damaged, ..CatalogState::local(self.last.load(Ordering::Acquire)) }
     }
 }

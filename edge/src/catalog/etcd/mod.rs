@@ -231,6 +231,10 @@ impl Catalog for EtcdCatalog {
         self.mirror.copy_to(path, left_out).await
     }
 
+    async fn check_pages(&self, bytes_per_second_max: u64) -> Result<(), Error> {
+        self.mirror.check_pages(bytes_per_second_max).await
+    }
+
     fn watch(&self) -> broadcast::Receiver<Committed> {
         self.mirror.watch()
     }
@@ -241,6 +245,7 @@ impl Catalog for EtcdCatalog {
             age: self.client.age(),
             reconnects: self.client.reconnects(),
             is_connected: self.progress.is_connected(),
+            is_damaged: self.mirror.state().is_damaged,
         }
     }
 
