@@ -60,7 +60,7 @@ impl Place {
         if let Some(AtRest { files, error, .. }) = found.as_ref().filter(|_| is_new) {
             let (app, environment) = (&self.app, &self.name);
             let paths: Vec<&str> = files.iter().take(LOGGED_MAX).map(|(path, _)| &**path).collect();
-            tracing::error!(%app, %environment, %version, files = files.len(), paths = paths.join(", "), ?error,
+            tracing::error!(%app, %environment, %version, files = files.len(), paths = paths.join(", "), error = error.as_deref(),
                 "stored files of a live version are damaged or missing: what is in memory is served until it is loaded again");
         }
         self.at_rest.store(found.map(Arc::new));

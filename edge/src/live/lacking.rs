@@ -44,6 +44,12 @@ impl Lacking {
         let (app, version, error) = (app.clone(), Some(version), Some(error));
         Self { app, environment, version, count: 0, files: Vec::new(), error }
     }
+
+    /// Whether it is of the same environment as another.
+    #[must_use]
+    pub fn is_of(&self, other: &Self) -> bool {
+        (&self.app, &self.environment) == (&other.app, &other.environment)
+    }
 }
 
 impl fmt::Display for Lacking {
@@ -77,6 +83,20 @@ impl Place {
         let files = damaged.iter().take(FILES_MAX).map(|file| (file.path.clone(), file.blob)).collect();
         (!damaged.is_empty()).then(|| Lacking { count: damaged.len(), files, ..of(Some(version.id)) })
     }
+
+    /// What is served here of a version that is damaged on the disk.
+    fn in_memory_alone(&self) -> Option<Lacking> {
+        let current = self.current.load();
+        let version = &current.as_ref()?.version;
+        let at_rest = self.at_rest(&version.id)?;
+        let is_left_out = |path: &str| version.damaged.iter().any(|file| &*file.path == path);
+        let files: Vec<_> = at_rest.files.iter().filter(|(path, _)| !is_left_out(path)).cloned().collect();
+        let (app, environment) = (self.app.clone(), self.name.clone());
+        let (count, error) = (files.len(), at_rest.error.clone());
+        let is_any = count > 0 || error.is_some();
+        let files = files.into_iter().take(FILES_MAX).collect();
+        is_any.then(|| Lacking { app, environment, version: Some(version.id), count, files, error })
+    }
 }
 
 impl Live {
@@ -89,6 +109,17 @@ impl Live {
             |place: &&Arc<Place>| place.setting == Setting::Environment && !hosts.deleted.contains(&place.app);
         let environments = hosts.places.values().filter(is_served);
         let mut lacking: Vec<_> = environments.filter_map(|place| place.lacking()).collect();
+        lacking.sort_by(|a, b| (&a.app, &a.environment).cmp(&(&b.app, &b.environment)));
+        lacking
+    }
+
+    /// The environments of which this process serves what it knows to be damaged on the disk, from memory alone: another
+    /// one that loads them lacks it.
+    #[must_use]
+    pub fn in_memory_alone(&self) -> Vec<Lacking> {
+        let hosts = self.0.hosts.load();
+        let environments = hosts.places.values().filter(|place| place.setting == Setting::Environment);
+        let mut lacking: Vec<_> = environments.filter_map(|place| place.in_memory_alone()).collect();
         lacking.sort_by(|a, b| (&a.app, &a.environment).cmp(&(&b.app, &b.environment)));
         lacking
     }

@@ -15,7 +15,7 @@ use super::runner::folder_of;
 use super::stores::{CATALOG_NAME, data_dir};
 use super::takeover::{self, Running};
 use super::trial_listeners::try_listeners;
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, CopyState};
 use crate::durable;
 use crate::live::Lacking;
 use crate::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
@@ -49,7 +49,13 @@ pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<Star
     let data_dir = data_dir(file, base);
     let running = probe(file, base, &data_dir).map_err(|error| faults.push(error)).unwrap_or_default();
     faults.extend(running.iter().flat_map(|running| try_listeners(file, running)));
-    let (mut trial, lacking) = stored(&data_dir).await.map_err(|error| faults.push(error)).unwrap_or_default();
+    let stored = stored(&data_dir, running.is_some()).await;
+    let (mut trial, mut lacking) = stored.map_err(|error| faults.push(error)).unwrap_or_default();
+    // Of files, what the running edge knows: to read all of them would take long.
+    let known = running.iter().flat_map(|running| &running.in_memory_alone);
+    let known: Vec<Lacking> =
+        known.filter(|known| !lacking.iter().any(|lacking| lacking.is_of(known))).cloned().collect();
+    lacking.extend(known);
     let served = match &running {
         Some(running) => running.served_of(&data_dir, lacking.clone()),
         None => Ok(Some(Vec::new())),
@@ -71,13 +77,13 @@ fn probe(file: &EdgeFile, base: &Path, data_dir: &Path) -> Result<Option<Running
 }
 
 /// What a copy of the catalog holds, and the live versions whose manifest cannot be read.
-async fn stored(data_dir: &Path) -> Result<(Trial, Vec<Lacking>), StartError> {
+async fn stored(data_dir: &Path, edge_runs: bool) -> Result<(Trial, Vec<Lacking>), StartError> {
     let (mut trial, mut lacking) = (Trial::default(), Vec::new());
     let path = data_dir.join(CATALOG_NAME);
     if !path.exists() {
         return Ok((trial, lacking));
     }
-    let (catalog, _folder) = copy(&path)?;
+    let (catalog, _folder) = copy(&path, edge_runs)?;
     let mut live: BTreeMap<(String, VersionId), Vec<PlaceName>> = BTreeMap::new();
     // Those of pointers come before those of versions.
     for (key, record) in catalog.list("", None, false, usize::MAX).await? {
@@ -129,9 +135,9 @@ fn manifest_path(data_dir: &Path, id: VersionId) -> PathBuf {
 }
 
 /// A copy of a catalog, also of one that an edge has open: a file that did not change while it was copied is what a loss
-/// of power would have left.
+/// of power would have left. Every page of it is whole.
 #[expect(clippy::disallowed_methods, reason = "nothing is served")]
-fn copy(path: &Path) -> Result<(Arc<dyn Catalog>, TempDir), StartError> {
+fn copy(path: &Path, edge_runs: bool) -> Result<(Arc<dyn Catalog>, TempDir), StartError> {
     let failed =
         |reason: String| StartError::Upgrade { reason: format!("{} cannot be copied: {reason}", path.display()) };
     let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
@@ -141,8 +147,13 @@ fn copy(path: &Path) -> Result<(Arc<dyn Catalog>, TempDir), StartError> {
         if before.elapsed().is_ok_and(|since| since >= COPY_PAUSE) {
             durable::copy_for_reading(path, &copy).map_err(|error| failed(error.to_string()))?;
             if changed(path).is_ok_and(|after| after == before) {
-                let opened = catalog::open(&copy).map_err(|error| super::stores::not_opened(path, error))?;
-                return Ok((opened, folder));
+                let not_opened = |error| super::stores::not_opened(path, error);
+                let found = catalog::check_copy(path, &copy).map_err(not_opened)?;
+                // Only of an edge that has ended may a commit be half done.
+                if edge_runs && found == CopyState::LastCommitLost {
+                    return Err(catalog::Error::Damaged { path: path.display().to_string() }.into());
+                }
+                return Ok((catalog::open(&copy).map_err(not_opened)?, folder));
             }
         }
         std::thread::sleep(COPY_PAUSE);

@@ -11,6 +11,7 @@ use devanture_config::api::BeginDeploy;
 use devanture_config::{Digest, VersionId};
 use http::Method;
 
+use super::safekeeping::verify;
 use crate::support::{RunningEdge, edge, eventually, got, manifest};
 
 const HOST: &str = "shop.localhost";
@@ -115,6 +116,26 @@ async fn what_the_running_edge_cannot_serve_either_stops_no_takeover() {
     assert_eq!(codes(&edge, ["/"]).await, [503]);
     edge.push("shop", &FILES).await;
     eventually("it is served", async || codes(&edge, ["/"]).await == [200]).await;
+    edge.stop().await;
+}
+
+/// To read all files would take long: what the running edge knows of them counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_of_an_upgrade_says_what_the_running_edge_knows_to_be_damaged() {
+    let edge = edge().in_a_process().start().await;
+    let version = edge.push("shop", &FILES).await.version;
+    assert_eq!(check(&edge, "edge.toml").await.0, Some(0));
+    damage(&blob(&edge, PHOTO));
+    assert!(!verify(&edge, None).await.is_whole());
+    eventually("the running edge knows", async || readiness(&edge).await.contains("damaged: version")).await;
+    let (code, said) = check(&edge, "edge.toml").await;
+    assert_eq!(code, Some(2), "{said}");
+    let expected = format!("version {} of shop in prod lacks 1 of its files (photo.png)", version.short());
+    assert!(said.contains(&expected), "{said}");
+    assert!(refused(&edge).await.contains(&expected), "the takeover says the same");
+    pushed_at_last(&edge).await;
+    eventually("it is whole", async || readiness(&edge).await == "ready\n").await;
+    assert_eq!(check(&edge, "edge.toml").await.0, Some(0));
     edge.stop().await;
 }
 

@@ -251,12 +251,7 @@ impl Giver {
             Request::Begin { protocol, pid, starts_wanted, shows_lines, takes_http3 } => {
                 (protocol, pid, starts_wanted, shows_lines, takes_http3)
             }
-            Request::Probe => {
-                let runner = self.runner.as_ref().map(Runner::terms);
-                let held = Some(self.held());
-                let answer = Answer::Probed { pid: own, protocol: PROTOCOL, runner, tells_served: true, held };
-                return stream.write_all(&wire::frame(&answer)?).await;
-            }
+            Request::Probe => return stream.write_all(&wire::frame(&self.probed())?).await,
             Request::Serves(lacking) => return self.tell_served(stream, lacking).await.map(drop),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
@@ -272,15 +267,15 @@ impl Giver {
         self.successor.send_replace(seen.unwrap_or_default());
         self.give_sockets(stream, takes_http3).await?;
         let Request::Release = wire::receive(stream).await? else { return Err(io::ErrorKind::InvalidData.into()) };
-        if let Some(runner) = &self.runner
-            && !runner.end_data_work(self.settle_time_max).await
-        {
-            let reason = "the data of an environment is being replaced: try again when that is done".to_owned();
-            stream.write_all(&wire::frame(&Answer::Refused { pid: own, reason })?).await?;
-            return Err(io::Error::other("data is being replaced"));
-        }
         // While it lasts, no collection removes what the new edge may refer to.
-        let _no_collection = self.release().await.map_err(io::Error::other)?;
+        let _no_collection = match self.try_release().await {
+            Ok(held) => held,
+            Err(reason) => {
+                let answer = Answer::Refused { pid: own, reason: reason.clone() };
+                stream.write_all(&wire::frame(&answer)?).await?;
+                return Err(io::Error::other(reason));
+            }
+        };
         stream.write_all(&wire::frame(&Answer::Released)?).await?;
         loop {
             match wire::receive(stream).await? {
@@ -374,6 +369,18 @@ impl Giver {
         Ok(serving)
     }
 
+    /// What a program learns that only looks.
+    fn probed(&self) -> Answer {
+        Answer::Probed {
+            pid: std::process::id(),
+            protocol: PROTOCOL,
+            runner: self.runner.as_ref().map(Runner::terms),
+            tells_served: true,
+            held: Some(self.held()),
+            in_memory_alone: self.publisher.ledger().live.in_memory_alone(),
+        }
+    }
+
     /// The addresses that it listens on.
     fn held(&self) -> Held {
         let sockets = self.sockets.lock();
@@ -414,6 +421,16 @@ impl Giver {
     }
 
     /// Lets deploys end that were accepted, writes what is only in memory, and releases the catalog.
+    /// Releases the catalog, or says why not.
+    async fn try_release(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, String> {
+        if let Some(runner) = &self.runner
+            && !runner.end_data_work(self.settle_time_max).await
+        {
+            return Err("the data of an environment is being replaced: try again when that is done".to_owned());
+        }
+        self.release().await.map_err(|error| error.to_string())
+    }
+
     async fn release(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, catalog::Error> {
         self.publisher.ledger().refuse_changes(true);
         let runs = async {

@@ -171,6 +171,9 @@ impl Successor {
     fn failure(&self, unanswered: Unanswered) -> StartError {
         match unanswered {
             Unanswered::Refused(reason) => refused(self.pid, &reason),
+            Unanswered::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                refused(self.pid, "it ended the conversation; its log says why")
+            }
             Unanswered::Lost(error) => refused(self.pid, &error.to_string()),
         }
     }
@@ -239,11 +242,11 @@ impl Successor {
 pub(crate) fn probe(data_dir: &Path, own: Option<(&edge_toml::Runner, &Path)>) -> Result<Option<Running>, StartError> {
     let Some(mut successor) = Successor::looking(data_dir)? else { return Ok(None) };
     match successor.ask(&Request::Probe) {
-        Ok(Answer::Probed { pid, protocol: PROTOCOL, runner, tells_served, held }) => {
+        Ok(Answer::Probed { pid, protocol: PROTOCOL, runner, tells_served, held, in_memory_alone }) => {
             if let (Some(terms), Some((settings, folder))) = (runner, own) {
                 terms.check(settings, folder).map_err(StartError::Runner)?;
             }
-            Ok(Some(Running { pid, held, tells_served }))
+            Ok(Some(Running { pid, held, tells_served, in_memory_alone }))
         }
         Ok(Answer::Probed { pid, .. }) => Err(refused(pid, "it cannot hand over to this release: stop it first")),
         Ok(_) => Err(successor.failure(Unanswered::other())),
@@ -258,6 +261,8 @@ pub(crate) struct Running {
     pub(crate) pid: u32,
     /// Where it listens; `None` of a release that does not say.
     pub(crate) held: Option<Held>,
+    /// What it serves from memory alone, as far as it knows.
+    pub(crate) in_memory_alone: Vec<Lacking>,
     /// Whether it says what it serves.
     tells_served: bool,
 }

@@ -99,6 +99,9 @@ pub(super) enum Answer {
         /// Where it listens.
         #[serde(default)]
         held: Option<Held>,
+        /// What it serves from memory alone, as it is damaged on the disk.
+        #[serde(default)]
+        in_memory_alone: Vec<Lacking>,
     },
     /// The environments that it serves what the new edge lacks of.
     Serves(Vec<(AppName, PlaceName)>),
