@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use devanture_config::api::DamagedVersion;
+use devanture_config::problem::{Code, Problem};
 
 use super::fetch::Fetcher;
 use super::layout::{CATALOG, Description, KEYS, TLS, bad, in_snapshot, not_read};
@@ -47,6 +48,27 @@ pub struct Restored {
 /// # Errors
 /// `bad_request` where there is no such backup or the folder has a catalog; errors of the disk and of the store.
 pub async fn restore(
+    from: &Location,
+    variables: &Variables,
+    name: Option<&str>,
+    data_dir: &Path,
+    key_file: Option<&Path>,
+    report: Report<'_>,
+) -> Result<Restored, Error> {
+    let restored = restore_into(from, variables, name, data_dir, key_file, report).await;
+    restored.map_err(|error| match error {
+        // Here nobody pushes, and nothing of the folder can be deleted by an edge.
+        Error(problem) if problem.code == Code::DiskFull => {
+            let detail = format!("No room is left in {} for what the backup has.", data_dir.display());
+            let hint = "make room on its disk, or name another folder in edge.toml, then restore again: files that are \
+                        there are not copied again";
+            Problem::new(Code::DiskFull, detail).hint(hint).into()
+        }
+        other => other,
+    })
+}
+
+async fn restore_into(
     from: &Location,
     variables: &Variables,
     name: Option<&str>,
