@@ -147,7 +147,7 @@ impl Parts {
     pub(crate) fn plain(blobs: Arc<dyn Blobs>, folder: &std::path::Path) -> Self {
         let policy = Policy::default();
         let tls = crate::proxy::tls::trusting([]).unwrap();
-        let settings = crate::proxy::RegistrySettings { policy: policy.clone(), tls, requests_max: 1 };
+        let settings = crate::proxy::RegistrySettings { policy: policy.clone(), tls, requests_max: 1, sockets_max: 1 };
         Self {
             blobs,
             names: Names::default(),

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::address::Endpoint;
 use super::connect::{check_listener, set_up};
-use super::http1::Stream;
+use super::http1::{Stream, Transport};
 use super::run::{RunId, RunMember};
 
 /// Tunnels that end here.
@@ -48,12 +48,12 @@ impl Arriving {
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 set_up(&stream);
-                Stream::Tcp(stream)
+                Stream::new(Transport::Tcp(stream), None)
             }
             Endpoint::Socket(path) => {
                 let stream = UnixStream::connect(path).await?;
                 check_listener(&stream, to.uid)?;
-                Stream::Unix(stream)
+                Stream::new(Transport::Unix(stream), None)
             }
             // It would lead on to a third node.
             Endpoint::Node(_) => return Err(io::ErrorKind::Unsupported.into()),

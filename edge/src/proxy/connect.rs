@@ -23,8 +23,9 @@ use super::connection::{Connection, STREAM_WINDOW_BYTES, Sender, Shared2};
 use super::error::{BadAnswer, Error, Phase};
 use super::fastcgi;
 use super::http1::codec::HEAD_BYTES_MAX;
-use super::http1::{self, Stream};
+use super::http1::{self, Stream, Transport};
 use super::pool::{Member, Pool};
+use super::sockets::Socket;
 
 /// The same for all answers on one connection: as many as all streams may have, so that those of slow clients never
 /// keep the others from theirs.
@@ -32,8 +33,21 @@ const CONNECTION_WINDOW_BYTES: u32 = 100 * STREAM_WINDOW_BYTES;
 /// After how long a silent connection is asked whether its other end still lives.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
-/// Connects to `member` within `limit`; what is to be upgraded goes over HTTP/1.1 whatever the pool speaks.
+/// Connects to `member` within `limit` for a request, within the budget of sockets.
 pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: Duration) -> Result<Connection, Error> {
+    let Some(socket) = pool.sockets.take(&pool.key.app) else {
+        return Err(Error::Unavailable("too many sockets to backends are open"));
+    };
+    connect_with(Some(socket), (pool, member), upgrade, limit).await
+}
+
+/// Connects to `member` within `limit`; what is to be upgraded goes over HTTP/1.1 whatever the pool speaks.
+pub(super) async fn connect_with(
+    socket: Option<Socket>,
+    (pool, member): (&Pool, &Member),
+    upgrade: bool,
+    limit: Duration,
+) -> Result<Connection, Error> {
     let protocol = if upgrade { Protocol::Http1 } else { pool.protocol() };
     let work = Box::pin(async {
         // The very address that is connected to is checked: a name may have changed its mind since the publish.
@@ -45,16 +59,18 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
             Endpoint::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(Error::connect)?;
                 check_listener(&stream, member.uid).map_err(Error::connect)?;
-                speak(Stream::Unix(stream), protocol, member).await
+                speak(Stream::new(Transport::Unix(stream), socket), protocol, member).await
             }
             Endpoint::Node(instance) => {
                 let stream = pool.tunnel(instance).await.map_err(Error::connect)?;
-                speak(Stream::Tls(Box::new(stream)), protocol, member).await
+                speak(Stream::new(Transport::Tls(Box::new(stream)), socket), protocol, member).await
             }
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(Error::connect)?;
                 set_up(&stream);
-                let Some(name) = &member.tls else { return speak(Stream::Tcp(stream), protocol, member).await };
+                let Some(name) = &member.tls else {
+                    return speak(Stream::new(Transport::Tcp(stream), socket), protocol, member).await;
+                };
                 let other = |why: String| Error::Tls(io::Error::other(why));
                 let name = name.clone().ok_or_else(|| other("its name is no DNS name".to_owned()))?;
                 let tls = pool.tls.as_ref().map_err(|why| other(why.clone()))?;
@@ -63,7 +79,7 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
                 if protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                     return Err(other("it does not speak HTTP/2 (ALPN)".to_owned()));
                 }
-                speak(Stream::Tls(Box::new(stream)), protocol, member).await
+                speak(Stream::new(Transport::Tls(Box::new(stream)), socket), protocol, member).await
             }
         }
     });

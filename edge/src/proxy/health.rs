@@ -86,7 +86,7 @@ async fn ask_on(pool: Weak<Pool>, member: Arc<Member>, check: HealthCheck) {
 
 /// Asks once, on a connection of its own: a member that takes no new connection is not well.
 async fn ask(pool: &Arc<Pool>, member: &Arc<Member>, check: &HealthCheck, limit: Duration) -> Result<u16, Error> {
-    let mut connection = connect::connect(pool, member, false, limit).await?;
+    let mut connection = connect::connect_with(None, (pool, member), false, limit).await?;
     let host = check.host.as_deref().unwrap_or(&member.authority);
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(HOST, HeaderValue::from_str(host).map_err(|_invalid| Error::BadRequest("its host is none"))?);

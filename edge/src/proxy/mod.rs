@@ -47,6 +47,7 @@ mod registry;
 mod request_body;
 mod response_body;
 mod run;
+mod sockets;
 mod stats;
 pub mod tls;
 mod trailers;

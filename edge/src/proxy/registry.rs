@@ -20,6 +20,7 @@ use super::managed_backends::{PoolRun, RunOrigin, Runs};
 use super::membership::{self, Known};
 use super::pool::{Pool, PoolKey};
 use super::run::{RunId, RunKey, RunMember, RunNow};
+use super::sockets::Sockets;
 use super::tls;
 use super::tunnel::{Opener, Tunnels};
 use crate::catalog::Revision;
@@ -35,6 +36,8 @@ pub struct RegistrySettings {
     pub tls: Arc<ClientConfig>,
     /// Most requests under way to one member: `upstream_requests_max`.
     pub requests_max: u64,
+    /// Most sockets to backends at once, of all apps: `upstream_sockets_max`, or less.
+    pub sockets_max: u64,
 }
 
 /// Members set by the API for the pools of one environment, by their names.
@@ -48,6 +51,7 @@ pub struct Registry(Arc<Shared>);
 
 struct Shared {
     settings: RegistrySettings,
+    sockets: Sockets,
     pools: Mutex<HashMap<PoolKey, Weak<Pool>>>,
     /// Pools of what is live, which are looked after also while nobody asks.
     held: Mutex<HashMap<PlaceKey, Vec<Arc<Pool>>>>,
@@ -87,6 +91,7 @@ impl Registry {
     pub fn new(settings: RegistrySettings) -> Self {
         let (born, births) = mpsc::unbounded_channel();
         Self(Arc::new(Shared {
+            sockets: Sockets::new(settings.sockets_max),
             settings,
             pools: Mutex::default(),
             held: Mutex::default(),
@@ -120,7 +125,7 @@ impl Registry {
             return pool;
         }
         pools.retain(|_, pool| pool.strong_count() > 0);
-        let RegistrySettings { policy, tls, requests_max } = &self.0.settings;
+        let RegistrySettings { policy, tls, requests_max, .. } = &self.0.settings;
         let policy = Policy { trusted: key.trusted, ..policy.clone() };
         let made = tls::of_pool(&key.declared, tls);
         if let Err(error) = &made {
@@ -130,7 +135,7 @@ impl Registry {
             let id = RunId { app: key.app.clone(), place: key.place.clone(), key: run };
             PoolRun::new(id, origin, Arc::clone(&self.0.runs.asks), Arc::clone(&self.0.tunnels))
         });
-        let pool = Arc::new(Pool::new(key.clone(), policy, made, *requests_max, run));
+        let pool = Arc::new(Pool::new(key.clone(), policy, made, (*requests_max, self.0.sockets.clone()), run));
         // Addresses are members at once; names are resolved by maintenance.
         membership::update(&pool, &|| self.members_of(&pool), &Known::default());
         self.follow_run(&pool);

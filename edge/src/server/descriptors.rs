@@ -36,11 +36,12 @@ impl Descriptors {
 
     /// How many are needed for so many connections of visitors.
     pub(crate) const fn needed(connections: u64) -> u64 {
-        connections.saturating_mul(4).div_ceil(3)
+        connections.saturating_mul(2)
     }
 
-    /// The limits of connections: those of visitors, who leave a quarter of the descriptors to files and backends, and
-    /// those of the API, which has half of that quarter at most. Says so where visitors get less than was set.
+    /// The limits of connections: those of visitors, who get half of the descriptors at most, and those of the API, which
+    /// gets an eighth. A quarter is for sockets to backends, and an eighth for files. Says so where visitors get less than
+    /// was set.
     pub(super) fn share(self, limits: &Limits) -> (Limits, Limits) {
         let set = limits.connections_max;
         let (visitors, admin) = (self.of_visitors(set), self.of_admin(set));
@@ -70,7 +71,12 @@ impl Descriptors {
 
     /// The connections of visitors of which `set` are wanted.
     pub(crate) fn of_visitors(self, set: u64) -> u64 {
-        self.max.map_or(set, |max| set.min(max - max / 4)).max(1)
+        self.max.map_or(set, |max| set.min(max / 2)).max(1)
+    }
+
+    /// The sockets to backends, of which `set` are wanted.
+    pub(super) fn of_backends(self, set: u64) -> u64 {
+        self.max.map_or(set, |max| set.min(max / 4)).max(1)
     }
 
     fn of_admin(self, set: u64) -> u64 {
@@ -93,9 +99,9 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_for_everything_else() {
         for (max, set, visitors, admin) in [
-            (Some(1_024), 65_536, 768, 128),
-            (Some(65_536), 65_536, 49_152, 8_192),
-            (Some(87_384), 65_536, 65_536, 10_923),
+            (Some(1_024), 65_536, 512, 128),
+            (Some(65_536), 65_536, 32_768, 8_192),
+            (Some(131_072), 65_536, 65_536, 16_384),
             (Some(1_048_576), 65_536, 65_536, 65_536),
             (Some(1_024), 100, 100, 100),
             (Some(0), 100, 1, 1),
@@ -104,6 +110,10 @@ mod tests {
             let limits = Limits { connections_max: set, ..Limits::default() };
             let (of_visitors, of_admin) = Descriptors { max }.share(&limits);
             assert_eq!((of_visitors.connections_max, of_admin.connections_max), (visitors, admin), "{max:?} {set}");
+            let files = Descriptors { max }.bounds(Path::new("."), &limits).open_files_max;
+            let files = u64::try_from(files).unwrap();
+            let all = visitors + admin + Descriptors { max }.of_backends(65_536) + files;
+            assert!(max.is_none_or(|max| all <= max.max(4)), "{all} of {max:?}");
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn policy(declared: &Upstreams, own: Arc<[SocketAddr]>, own_socket: P
 /// The pools of what is live, and the thread that looks after them.
 pub(super) fn start(
     file: &EdgeFile,
-    policy: &Policy,
+    (policy, sockets_max): (&Policy, u64),
     control: &Runtime,
     live: &Live,
     catalog: &Arc<dyn Catalog>,
@@ -40,6 +40,7 @@ pub(super) fn start(
         policy: policy.clone(),
         tls: tls::platform().map_err(StartError::UpstreamTls)?,
         requests_max: file.limits.upstream_requests_max,
+        sockets_max,
     });
     let following = Following::start(registry.clone(), live.clone(), Arc::clone(catalog));
     control.spawn(control.block_on(following)?.run());

@@ -1,6 +1,7 @@
 //! A visitor without any rights, or many of them at once.
 
 mod admin_bodies;
+mod backend_sockets;
 mod descriptors;
 mod dictionaries;
 mod handshakes;

@@ -133,6 +133,7 @@ pub(crate) fn registry(setup: &Setup) -> Registry {
         },
         tls: Arc::clone(&setup.tls),
         requests_max: u64::try_from(setup.in_use_max).unwrap(),
+        sockets_max: 100_000,
     });
     // Names are asked about again at once.
     let times = DnsTimes { least: Duration::from_millis(10), most: Duration::from_secs(60), hold: setup.dns_hold };

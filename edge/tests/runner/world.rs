@@ -165,6 +165,7 @@ impl World {
             policy: Policy::default(),
             tls: tls::trusting([]).unwrap(),
             requests_max: 1_000,
+            sockets_max: 1_000,
         };
         let registry = Registry::new(settings);
         let following = Following::start(registry.clone(), live.clone(), Arc::clone(&catalog)).await.unwrap();

@@ -165,6 +165,7 @@ impl Stores {
             policy: Policy::default(),
             tls: tls::trusting([]).unwrap(),
             requests_max: 1,
+            sockets_max: 1_000,
         });
         let settings = ClientSettings {
             body_bytes_max: limits.proxy_body_bytes_max,

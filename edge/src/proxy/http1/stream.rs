@@ -9,16 +9,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use crate::proxy::sockets::Socket;
+
 /// A stream to a member.
-pub(crate) enum Stream {
+pub(crate) struct Stream {
+    transport: Transport,
+    /// Its place in the budget, where it has one.
+    _socket: Option<Socket>,
+}
+
+/// What a stream goes over.
+pub(crate) enum Transport {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
 impl Stream {
+    pub(crate) const fn new(transport: Transport, socket: Option<Socket>) -> Self {
+        Self { transport, _socket: socket }
+    }
+
     pub(crate) const fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self.transport, Transport::Tls(_))
     }
 }
 
@@ -26,22 +39,22 @@ impl Stream {
 macro_rules! each {
     ($stream:expr, $inner:ident => $work:expr) => {
         match $stream {
-            Stream::Tcp($inner) => $work,
-            Stream::Tls($inner) => $work,
-            Stream::Unix($inner) => $work,
+            Transport::Tcp($inner) => $work,
+            Transport::Tls($inner) => $work,
+            Transport::Unix($inner) => $work,
         }
     };
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(&mut *self, stream => Pin::new(stream).poll_read(cx, buffer))
+        each!(&mut self.transport, stream => Pin::new(stream).poll_read(cx, buffer))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(&mut *self, stream => Pin::new(stream).poll_write(cx, bytes))
+        each!(&mut self.transport, stream => Pin::new(stream).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -51,21 +64,21 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         // The system takes longer over a list of one.
         match slices {
-            [slice] => each!(&mut *self, stream => Pin::new(stream).poll_write(cx, slice)),
-            slices => each!(&mut *self, stream => Pin::new(stream).poll_write_vectored(cx, slices)),
+            [slice] => each!(&mut self.transport, stream => Pin::new(stream).poll_write(cx, slice)),
+            slices => each!(&mut self.transport, stream => Pin::new(stream).poll_write_vectored(cx, slices)),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        each!(self, stream => stream.is_write_vectored())
+        each!(&self.transport, stream => stream.is_write_vectored())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut *self, stream => Pin::new(stream).poll_flush(cx))
+        each!(&mut self.transport, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut *self, stream => Pin::new(stream).poll_shutdown(cx))
+        each!(&mut self.transport, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }
 

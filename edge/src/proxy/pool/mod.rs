@@ -25,6 +25,7 @@ use super::address::{Endpoint, NodeInstance, Policy, Refusal};
 use super::error::Error;
 use super::managed_backends::PoolRun;
 use super::run::RunKey;
+use super::sockets::Sockets;
 use super::tls::PoolTls;
 use super::tunnel;
 
@@ -51,6 +52,8 @@ pub struct Pool {
     pub key: PoolKey,
     /// Where its members may be.
     pub(crate) policy: Policy,
+    /// The budget that its connections are of.
+    pub(crate) sockets: Sockets,
     /// Whom `https` members are trusted by.
     pub(crate) tls: Result<PoolTls, String>,
     members: ArcSwap<Vec<Arc<Member>>>,
@@ -132,7 +135,7 @@ impl Pool {
         key: PoolKey,
         policy: Policy,
         tls: Result<PoolTls, String>,
-        connections_max: u64,
+        (connections_max, sockets): (u64, Sockets),
         run: Option<PoolRun>,
     ) -> Self {
         let max = key.declared.connections_max.map_or(connections_max, |declared| declared.min(connections_max));
@@ -140,6 +143,7 @@ impl Pool {
             budget: Budget::new(key.declared.retry_percent.unwrap_or(site_toml::RETRY_PERCENT)),
             key,
             policy,
+            sockets,
             tls,
             members: ArcSwap::default(),
             left: Mutex::default(),

@@ -11,8 +11,12 @@ use super::*;
 use crate::records::upstreams::{MemberEntry, MembersRecord};
 
 fn pool(to: &[&str], declared: site_toml::Upstream) -> Arc<Pool> {
-    let settings =
-        RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1_000_000 };
+    let settings = RegistrySettings {
+        policy: Policy::default(),
+        tls: tls::trusting([]).unwrap(),
+        requests_max: 1_000_000,
+        sockets_max: 1_000_000,
+    };
     let declared = site_toml::Upstream { to: to.iter().map(|to| to.parse().unwrap()).collect(), ..declared };
     let (app, place, name) = ("shop".parse().unwrap(), "prod".to_owned(), "api".to_owned());
     Registry::new(settings).pool(&PoolKey { app, place, name, trusted: true, declared, run: None })
@@ -207,7 +211,12 @@ async fn who_is_let_in_by_an_admin_stays_the_same_one_and_who_is_trusted_no_long
 
 #[test]
 fn a_state_that_is_followed_is_never_taken_back_by_a_reader_of_an_older_one() {
-    let settings = RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1 };
+    let settings = RegistrySettings {
+        policy: Policy::default(),
+        tls: tls::trusting([]).unwrap(),
+        requests_max: 1,
+        sockets_max: 1_000_000,
+    };
     let registry = Registry::new(settings);
     let declared = site_toml::Upstream { to: vec![THREE[0].parse().unwrap()], ..site_toml::Upstream::default() };
     let (app, place, name): (AppName, _, _) = ("shop".parse().unwrap(), "prod", "api");
@@ -255,7 +264,12 @@ fn two_are_drawn_that_differ() {
 
 /// A pool of instances that the edge runs itself, and what it is known by.
 fn run_pool() -> (Registry, Arc<Pool>, RunId) {
-    let settings = RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1_000 };
+    let settings = RegistrySettings {
+        policy: Policy::default(),
+        tls: tls::trusting([]).unwrap(),
+        requests_max: 1_000,
+        sockets_max: 1_000_000,
+    };
     let registry = Registry::new(settings);
     let (app, place, name) = ("shop".parse().unwrap(), "prod".to_owned(), "server".to_owned());
     let run = RunKey { digest: devanture_config::Digest::of(b"1"), settings: 7 };

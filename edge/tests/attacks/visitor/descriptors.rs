@@ -10,7 +10,7 @@ use crate::support::{edge, eventually, got};
 
 /// File descriptors of the edge, and those of them that visitors' connections may take.
 const DESCRIPTORS: u64 = 512;
-const OF_VISITORS: usize = 384;
+const OF_VISITORS: usize = 256;
 /// Connections that a visitor opens and leaves open.
 const OPENED: usize = 600;
 
@@ -39,7 +39,7 @@ async fn connections_without_end_leave_descriptors_for_files_and_the_api() {
     // What comes in, is stored, loaded and switched to takes descriptors too.
     edge.push("shop", &[("index.html", b"hi again"), ("a.txt", b"a")]).await;
     let log = std::fs::read_to_string(edge.data_dir().parent().unwrap().join("edge.log")).unwrap();
-    assert!(log.contains("LimitNOFILE") && log.contains("\"connections\":384"), "{log}");
+    assert!(log.contains("LimitNOFILE") && log.contains("\"connections\":256"), "{log}");
     let mut last = connections.last().unwrap();
     last.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(last.read(&mut [0]).unwrap(), 0, "one beyond the limit is closed at once");
