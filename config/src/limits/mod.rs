@@ -21,6 +21,8 @@ limits! {
     segment_bytes_max = 255 in 16 ..= 65_536,
     /// Rules of a version in one environment: redirects, rewrites, fields and `[cache]` together.
     rules_max = 10_000 in 0 ..= 100_000,
+    /// Bytes of memory for rules while they are read and checked, 25 for each byte of the rule files and the rules in the settings; one app has half of it at most. Pushes and switches wait for their turn; rules that need more than that half are read one version at a time.
+    rules_memory_bytes_max = 268_435_456 in 1_048_576 ..= 1_099_511_627_776,
     /// Bytes of a page that gets the hashes of what it loads (`integrity`); a longer one is served as it is.
     integrity_page_bytes_max = 1_048_576 in 0 ..= 67_108_864,
     /// Pages of a version that get the hashes of what they load; those beyond are served as they are.

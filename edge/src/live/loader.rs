@@ -20,8 +20,8 @@ use crate::records::integrity_pages::IntegrityPages;
 use crate::records::{self, DictionariesRecord, VersionRecord};
 use crate::telemetry::{Tallies, resident_bytes};
 use crate::version::{
-    self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, Served, Setting, TrafficUsage,
-    Traffics, Version,
+    self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, RuleMemory, Served, Setting,
+    TrafficUsage, Traffics, Version,
 };
 
 /// Default lifetime of dictionaries in browsers.
@@ -46,6 +46,7 @@ struct Parts {
     memory_is_short: watch::Sender<bool>,
     memory_file_bytes_max: u64,
     rules_max: usize,
+    rule_memory: Arc<RuleMemory>,
     with_dictionaries: bool,
     dictionary_seconds: Arc<AtomicU64>,
     misses: DictionaryMisses,
@@ -72,6 +73,7 @@ impl Loader {
             memory_is_short: watch::Sender::new(false),
             memory_file_bytes_max: limits.memory_file_bytes_max,
             rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
+            rule_memory: RuleMemory::new(limits),
             with_dictionaries: true,
             dictionary_seconds: Arc::new(AtomicU64::new(DICTIONARY_DAYS.saturating_mul(SECONDS_OF_DAY))),
             misses: DictionaryMisses::off(),
@@ -158,6 +160,11 @@ impl Loader {
         let loaded = (memory.loaded_bytes(), memory.loaded_bytes_max());
         let process = (resident_bytes().unwrap_or_default(), memory.process_bytes_max());
         [("loaded", loaded), ("files", memory.file_bytes()), ("process", process)]
+    }
+
+    /// The memory for rules while they are read.
+    pub(crate) fn rule_memory(&self) -> &Arc<RuleMemory> {
+        &self.0.rule_memory
     }
 
     /// The memory of what is loaded.
@@ -321,6 +328,7 @@ impl Loader {
             dictionary_seconds: self.0.dictionary_seconds.load(Ordering::Relaxed),
             memory_file_bytes_max: self.0.memory_file_bytes_max,
             rules_max: self.0.rules_max,
+            rule_memory: Arc::clone(&self.0.rule_memory),
             memory: (self.0.memory.of(&load.app), load.claim),
             fill: load.fill,
             known,
@@ -359,6 +367,7 @@ impl Loader {
             dictionary_seconds: 0,
             memory_file_bytes_max: CONSOLE_BYTES_MAX,
             rules_max: 0,
+            rule_memory: Arc::clone(&self.0.rule_memory),
             memory: (Memory::new(&limits).of(&app), Claim::Live),
             fill: Fill::Requested,
             known: None,

@@ -70,7 +70,7 @@ impl Publisher {
         let compared = tokio::task::spawn_blocking(move || Compared::of(&both.0, &both.1)).await;
         let compared = compared.map_err(|error| lost(&error))?;
         let visitors = self.visitors(app, &wanted.environment, (from.as_ref(), &before), (to.as_ref(), &now)).await?;
-        let serving = self.serving_changes(before, now, &wanted.environment).await?;
+        let serving = self.serving_changes(app, before, now, &wanted.environment).await?;
         let rest =
             compared.changes.into_iter().filter(|change| after.as_ref().is_none_or(|after| change.path > *after));
         let mut changes: Vec<FileChange> = rest.collect();
@@ -191,21 +191,15 @@ impl Publisher {
 
     async fn serving_changes(
         &self,
+        app: &AppName,
         before: HeldManifest,
         now: HeldManifest,
         environment: &PlaceName,
     ) -> Result<Vec<ServingChange>, Error> {
         let mut changes = serving_changes(&before, &now);
-        let files = (RuleFiles::read(&*self.blobs, &before).await?, RuleFiles::read(&*self.blobs, &now).await?);
-        let (environment, rules_max) =
-            (environment.clone(), usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX));
-        // Thousands of rules are read: not on a thread that others wait for.
-        let count = move || {
-            let count = |files: &RuleFiles, manifest| files.counts(manifest, environment.as_str(), rules_max);
-            (environment.clone(), count(&files.0, &before), count(&files.1, &now))
-        };
-        let counted = tokio::task::spawn_blocking(count).await.map_err(|error| lost(&error))?;
-        let (environment, (redirects_before, headers_before), (redirects, headers)) = counted;
+        // One after the other: who has the rules of one version waits for no others.
+        let (redirects_before, headers_before) = self.rule_counts(app, before, environment).await?;
+        let (redirects, headers) = self.rule_counts(app, now, environment).await?;
         for (key, before, now) in
             [("redirects and rewrites", redirects_before, redirects), ("rules of fields", headers_before, headers)]
         {
@@ -216,6 +210,22 @@ impl Publisher {
             }
         }
         Ok(changes)
+    }
+
+    /// The numbers of redirects and rewrites, and of header rules, that a version has in an environment.
+    async fn rule_counts(
+        &self,
+        app: &AppName,
+        manifest: HeldManifest,
+        environment: &PlaceName,
+    ) -> Result<(usize, usize), Error> {
+        let memory = self.switcher.loader.rule_memory();
+        let files = RuleFiles::read(&*self.blobs, &manifest, (memory, app)).await?;
+        let rules_max = usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX);
+        let environment = environment.clone();
+        // Thousands of rules are read: not on a thread that others wait for.
+        let count = move || files.counts(&manifest, environment.as_str(), rules_max);
+        tokio::task::spawn_blocking(count).await.map_err(|error| lost(&error))
     }
 }
 

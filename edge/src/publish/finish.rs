@@ -130,7 +130,8 @@ impl Publisher {
         if let Some(rules) = push.manifest.guessed_rules {
             steps.log(&format!("the files of rules are taken as {rules:?}'s, which was guessed"));
         }
-        for doubt in self.switcher.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await? {
+        let place = (&push.app, &push.environment);
+        for doubt in self.switcher.check_rules(place, Arc::clone(&push.manifest), tolerance).await? {
             steps.log(&format!("let pass: {doubt}"));
         }
         let reporter = steps.reporter("compress");
@@ -308,7 +309,8 @@ impl Publisher {
             decoded_ratio_max: self.ledger.limits().archive_ratio_max,
         };
         let (mut given, made) = encode::quick(&work).await?;
-        let hashed = integrity::add((&work, reporter), &mut given, (&*self.ledger, &push.app, &push.version)).await?;
+        let (of, memory) = ((&*self.ledger, &push.app, &push.version), self.switcher.loader.rule_memory());
+        let hashed = integrity::add((&work, reporter), &mut given, of, memory).await?;
         let passed = match &self.dictionaries {
             None => None,
             Some(dictionaries) => {

@@ -117,7 +117,9 @@ impl Publisher {
         let dictionaries = match record {
             Some(record) => {
                 let shared = Arc::new(Manifest::clone(&manifest));
-                let kept = kept_in(&*self.blobs, &shared, environment, &record, &self.ledger.limits()).await?;
+                let limits = &self.ledger.limits();
+                let of_app = (&**self.switcher.loader.rule_memory(), app);
+                let kept = kept_in(&*self.blobs, &shared, (environment, of_app), &record, limits).await?;
                 Some((record, kept))
             }
             None => None,

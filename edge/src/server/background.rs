@@ -36,7 +36,8 @@ impl Made {
             true => loader.with_dictionaries(file.compress.dictionary_days, misses),
             false => loader.without_dictionaries(),
         };
-        Self { loader, dictionaries: Dictionaries::new(blobs, catalog, &file.compress, &file.limits), reported_misses }
+        let dictionaries = Dictionaries::new(blobs, catalog, &file.compress, &file.limits, loader.rule_memory());
+        Self { loader, dictionaries, reported_misses }
     }
 }
 

@@ -27,11 +27,11 @@ impl Switcher {
     /// `bad_rules` with every mistake, or `warnings` with every doubt.
     pub(crate) async fn check_rules(
         &self,
+        (app, environment): (&AppName, &PlaceName),
         manifest: impl Deref<Target = Manifest> + Send + Sync + 'static,
-        environment: &PlaceName,
         tolerance: Tolerance,
     ) -> Result<Vec<Mistake>, Error> {
-        let files = RuleFiles::read(&*self.blobs, &manifest).await?;
+        let files = RuleFiles::read(&*self.blobs, &manifest, (self.loader.rule_memory(), app)).await?;
         let rules_max = usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX);
         let environment = environment.clone();
         // Thousands of rules are compared with each other: not on a thread that others wait for.
@@ -61,7 +61,7 @@ impl Switcher {
         version: VersionId,
     ) -> Result<(), Error> {
         let manifest = self.ledger.manifest(&*self.blobs, app, version).await?;
-        self.check_rules(manifest, environment, Tolerance::Doubts).await.map(drop)
+        self.check_rules((app, environment), manifest, Tolerance::Doubts).await.map(drop)
     }
 }
 

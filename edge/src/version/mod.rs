@@ -22,6 +22,7 @@ mod memory;
 mod place;
 mod prefetch;
 mod rule_files;
+mod rule_memory;
 mod traffic;
 mod version_field;
 
@@ -38,6 +39,7 @@ pub use loader::{Error, LoadRequest};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Fill, Memory, OverMemory, Relief};
 pub use place::Served;
 pub use rule_files::{RuleFileError, RuleFiles};
+pub use rule_memory::RuleMemory;
 pub(crate) use traffic::Turn;
 pub use traffic::{Entered, LIMITS_APPLIED, Traffic, TrafficUsage, Traffics};
 pub use version_field::{VERSION_HEADER, VersionField};

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use devanture_config::Manifest;
 use devanture_config::parsing::Mistake;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{FILE_NAME, Rules, Serving};
+use devanture_config::{AppName, Manifest};
 use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::rules::{self, At, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet, Sources};
 use devanture_site::rules::{CompiledRules, Keeping};
 use tokio::task::JoinError;
 
 use super::KeptFiles;
+use super::rule_memory::{RuleMemory, RuleTurn, table_bytes};
 use crate::blobs::{self, Blobs, Key};
 use crate::records::DictionariesRecord;
 
@@ -26,22 +27,35 @@ pub struct RuleFileError {
     source: blobs::Error,
 }
 
-/// The parsed rule files.
-#[derive(Debug, Clone, Default)]
+/// The files of rules, with memory for what is read of them and of the rules in the manifest.
+#[derive(Debug, Default)]
 pub struct RuleFiles {
     redirects: Option<Bytes>,
     headers: Option<Bytes>,
+    _turn: RuleTurn,
 }
 
 impl RuleFiles {
-    /// Reads them, where the bundle has them.
+    /// Reads them, where the bundle has them, once it is the turn of `app`. Whoever has some must not wait for others
+    /// with them in hand.
     ///
     /// # Errors
     /// Where one of them cannot be read.
-    pub async fn read(blobs: &dyn Blobs, manifest: &Manifest) -> Result<Self, RuleFileError> {
-        let read = async |name: &'static str| {
+    pub async fn read(
+        blobs: &dyn Blobs,
+        manifest: &Manifest,
+        (memory, app): (&RuleMemory, &AppName),
+    ) -> Result<Self, RuleFileError> {
+        let entry = |name: &str| {
             let path: Option<BundlePath> = name.parse().ok();
-            let Some(entry) = path.and_then(|path| manifest.files.get(&path)) else { return Ok(None) };
+            path.and_then(|path| manifest.files.get(&path))
+        };
+        let length_max = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
+        let files = [REDIRECTS_FILE, HEADERS_FILE].into_iter().filter_map(entry);
+        let text_bytes = files.map(|file| file.size.min(length_max)).fold(table_bytes(manifest), u64::saturating_add);
+        let turn = memory.turn(app, text_bytes).await;
+        let read = async |name: &'static str| {
+            let Some(entry) = entry(name) else { return Ok(None) };
             if usize::try_from(entry.size).is_ok_and(|size| size <= FILE_BYTES_MAX) {
                 let got = blobs.get(Key::Blob(entry.hash)).await;
                 return got.map(Some).map_err(|source| RuleFileError { name, source });
@@ -49,14 +63,14 @@ impl RuleFiles {
             // Longer than is read: one byte too many says so without the rest being held.
             Ok(Some(Bytes::from(vec![b'\n'; FILE_BYTES_MAX + 1])))
         };
-        Ok(Self { redirects: read(REDIRECTS_FILE).await?, headers: read(HEADERS_FILE).await? })
+        Ok(Self { redirects: read(REDIRECTS_FILE).await?, headers: read(HEADERS_FILE).await?, _turn: turn })
     }
 
     /// Parses rule files.
     #[cfg(test)]
     pub(crate) fn of(redirects: &str, headers: &str) -> Self {
         let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
-        Self { redirects: text(redirects), headers: text(headers) }
+        Self { redirects: text(redirects), headers: text(headers), _turn: RuleTurn::default() }
     }
 
     /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: the push

@@ -19,6 +19,7 @@ use crate::encode::compress::{Given, Pool};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
 use crate::records::DictionariesRecord;
+use crate::version::RuleMemory;
 
 /// Files that are looked up or read at once.
 pub(super) const FILES_AT_ONCE: usize = 8;
@@ -32,6 +33,8 @@ pub struct Dictionaries {
     pub(super) days: AtomicU64,
     pub(super) versions: AtomicUsize,
     pub(super) limits: Limits,
+    /// The memory for rules while they are read.
+    pub(super) rule_memory: Arc<RuleMemory>,
     /// The dictionaries of places that browsers came to lately with one that there was no delta for.
     pub(super) by_place: Mutex<HashMap<PlaceKey, KnownDictionaries>>,
     /// Records that were written: what was read before may lack some.
@@ -78,6 +81,7 @@ impl Dictionaries {
         catalog: Arc<dyn Catalog>,
         settings: &Compress,
         limits: &Limits,
+        rule_memory: &Arc<RuleMemory>,
     ) -> Option<Arc<Self>> {
         settings.dictionaries.then(|| {
             Arc::new(Self {
@@ -87,6 +91,7 @@ impl Dictionaries {
                 days: AtomicU64::new(settings.dictionary_days),
                 versions: AtomicUsize::new(settings.dictionary_versions),
                 limits: limits.clone(),
+                rule_memory: Arc::clone(rule_memory),
                 by_place: Mutex::default(),
                 writes: AtomicU64::new(0),
                 tried: Mutex::default(),
@@ -133,7 +138,8 @@ mod tests {
         let (blobs, catalog) =
             (blobs::open(folder.path().to_owned()).unwrap(), catalog::open(&folder.path().join("a.redb")).unwrap());
         let (settings, limits, app) = (Compress::default(), Limits::default(), "shop".parse().unwrap());
-        let dictionaries = Dictionaries::new(Arc::clone(&blobs), catalog, &settings, &limits).unwrap();
+        let memory = RuleMemory::new(&limits);
+        let dictionaries = Dictionaries::new(Arc::clone(&blobs), catalog, &settings, &limits, &memory).unwrap();
         let file = |number: u16| {
             let entry = FileEntry { hash: Digest::of(&number.to_be_bytes()), size: 2, media_type: None };
             (format!("{number}.txt").parse().unwrap(), entry)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::{Digest, Manifest, PlaceName};
+use devanture_config::{AppName, Digest, Manifest, PlaceName};
 use devanture_site::dictionary::FILE_BYTES_MIN;
 use devanture_site::resolve::addresses;
 use devanture_site::rules::restricted::RestrictedPaths;
@@ -18,7 +18,7 @@ use crate::blobs::{Blobs, Form};
 use crate::encode::compress::worth_trying;
 use crate::ledger::{Error, lost};
 use crate::records::DictionariesRecord;
-use crate::version::{KeptFiles, RuleFiles};
+use crate::version::{KeptFiles, RuleFiles, RuleMemory};
 
 /// Files times rules that are compared at most: of a version of more, no file is taken to be everyone's.
 const COMPARED_MAX: usize = 50_000_000;
@@ -32,11 +32,12 @@ const FILES_IN_A_ROW: usize = 64;
 pub(crate) async fn kept_in(
     blobs: &dyn Blobs,
     manifest: &Arc<Manifest>,
-    environment: &PlaceName,
+    (environment, of_app): (&PlaceName, (&RuleMemory, &AppName)),
     record: &DictionariesRecord,
     limits: &Limits,
 ) -> Result<KeptFiles, Error> {
-    let (files, serving) = (RuleFiles::read(blobs, manifest).await?, manifest.serving_for(environment.as_str()));
+    let (files, serving) =
+        (RuleFiles::read(blobs, manifest, of_app).await?, manifest.serving_for(environment.as_str()));
     let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
     let compiled = files.compiled(manifest, &serving, rules_max, Some(record)).await;
     compiled.map(|(_, kept)| kept).map_err(|error| lost(&error))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use devanture_config::limits::Limits;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{Digest, Manifest};
+use devanture_config::{AppName, Digest, Manifest};
 use devanture_site::answers::{Bounds, ManifestSite, ModuleFinder, Modules, SameForAll, Steps, TooMany};
 use devanture_site::integrity::{ScriptAddress, script_addresses};
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +15,7 @@ use super::pages::Page;
 use crate::blobs::Key;
 use crate::encode::Work;
 use crate::ledger::Error;
-use crate::version::RuleFiles;
+use crate::version::{RuleFiles, RuleMemory};
 
 /// The steps of a push; a look on another thread ends where the push does.
 pub(super) struct StepsOfPush(pub(super) Arc<Steps>);
@@ -29,7 +29,6 @@ impl Drop for StepsOfPush {
 /// What the looks at a version have in common.
 pub(super) struct Site {
     pub(super) manifest: Manifest,
-    pub(super) rule_files: RuleFiles,
     pub(super) rules_max: usize,
     pub(super) bounds: Bounds,
     pub(super) pages: Vec<Page>,
@@ -77,13 +76,18 @@ impl Site {
     pub(super) async fn loads(
         self: &Arc<Self>,
         work: &Work<'_>,
+        of_app: (&RuleMemory, &AppName),
         table: &str,
         steps: &StepsOfPush,
     ) -> Result<Option<Loads>, Error> {
+        // Read for each table again, so that nothing is held of them, nor a turn, while pages are made.
+        let rule_files = RuleFiles::read(work.blobs, work.manifest, of_app).await.map_err(|error| {
+            Problem::new(Code::BlobMissing, error.to_string()).hint("push again: it is then uploaded")
+        })?;
         let (ask, mut wanted) = mpsc::channel::<Wanted>(1);
         let (site, table, steps) = (Arc::clone(self), table.to_owned(), Arc::clone(&steps.0));
         // Thousands of rules may be compiled: not on a thread that others wait for.
-        let find = tokio::task::spawn_blocking(move || site.find(&table, &steps, &ask).ok());
+        let find = tokio::task::spawn_blocking(move || site.find(&rule_files, &table, &steps, &ask).ok());
         while let Some(Wanted { blob, size, answer }) = wanted.recv().await {
             // It waits for what comes, unless it ended.
             answer.send(script(work, blob, size).await?).ok();
@@ -94,14 +98,20 @@ impl Site {
         })
     }
 
-    fn find(&self, table: &str, steps: &Steps, ask: &mpsc::Sender<Wanted>) -> Result<Loads, TooMany> {
+    fn find(
+        &self,
+        rule_files: &RuleFiles,
+        table: &str,
+        steps: &Steps,
+        ask: &mpsc::Sender<Wanted>,
+    ) -> Result<Loads, TooMany> {
         if !steps.are_left() {
             return Err(TooMany);
         }
         let manifest = &self.manifest;
         let serving = manifest.serving_for(table);
-        let rules = self.rule_files.rules(&serving, manifest.rules_in(&serving), self.rules_max);
-        let restricted = self.rule_files.restricted(manifest, self.rules_max);
+        let rules = rule_files.rules(&serving, manifest.rules_in(&serving), self.rules_max);
+        let restricted = rule_files.restricted(manifest, self.rules_max);
         let site = ManifestSite::new(manifest, table, rules, restricted.as_ref());
         let same = SameForAll::new(&site, steps)?;
         let mut read = |path: &BundlePath| {

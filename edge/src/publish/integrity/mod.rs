@@ -11,7 +11,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::Integrity;
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, Manifest, Sha256, VersionId};
@@ -25,7 +24,7 @@ use crate::ledger::{Error, Ledger};
 use crate::records::integrity_pages::IntegrityPages;
 use crate::records::{self, DecodedFile, VersionRecord};
 use crate::switch::StepReporter;
-use crate::version::RuleFiles;
+use crate::version::RuleMemory;
 use loads::{Loads, PageLoads, Site, StepsOfPush, Without};
 use pages::{Page, Pages};
 
@@ -93,6 +92,7 @@ pub(super) async fn add(
     (work, reporter): (&Work<'_>, &StepReporter),
     given: &mut Given,
     (ledger, app, version): (&Ledger, &AppName, &VersionId),
+    rule_memory: &RuleMemory,
 ) -> Result<Option<String>, Error> {
     let tables = tables(work.manifest);
     if tables.is_empty() {
@@ -114,17 +114,14 @@ pub(super) async fn add(
         manifest.files.entry(path.clone()).or_insert(entry);
     }
     let Pages { list, left_out, unfit } = Pages::read(work, &manifest, limits).await?;
-    let rule_files = RuleFiles::read(work.blobs, work.manifest)
-        .await
-        .map_err(|error| Problem::new(Code::BlobMissing, error.to_string()).hint("push again: it is then uploaded"))?;
     let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
-    let site = Arc::new(Site { manifest, rule_files, rules_max, bounds: Site::bounds(limits), pages: list });
+    let site = Arc::new(Site { manifest, rules_max, bounds: Site::bounds(limits), pages: list });
     let steps = StepsOfPush(Arc::new(Steps::new(limits.integrity_steps_max)));
     let mut making = Making::of(work, reporter);
     making.outcome = Outcome { left_out, unfit, ..Outcome::default() };
     // One after the other, so that what pages load is held of one environment alone.
     for table in tables {
-        match site.loads(work, &table, &steps).await? {
+        match site.loads(work, (rule_memory, app), &table, &steps).await? {
             Some(loads) => making.add(table, &site.pages, loads).await?,
             None => making.outcome.tables = making.outcome.tables.saturating_add(1),
         }

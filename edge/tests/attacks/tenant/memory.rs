@@ -190,3 +190,31 @@ async fn an_app_of_many_files_leaves_memory_for_the_files_of_others() {
     assert!(held > bytes && held < bytes + 10 * 256, "{held}");
     edge.stop().await;
 }
+
+/// Each has its turn in the end: nobody waits for memory with some in hand.
+#[tokio::test]
+async fn law_11_versions_whose_rules_take_the_whole_share_of_their_app_are_read_in_turns() {
+    let edge = edge().with_limit("rules_memory_bytes_max", MEBIBYTE).start().await;
+    let rules = redirects("old", 1_000);
+    assert!(rules.len() as u64 * 25 > MEBIBYTE / 2);
+    let pushed = async |app: &str, environment: &str| {
+        let files: Files<'_> = &[("index.html", environment.as_bytes()), ("_redirects", rules.as_bytes())];
+        push(&edge, app, environment, files).await.unwrap()
+    };
+    let mut pushes = Vec::new();
+    for environment in ["one", "two", "three", "four"] {
+        pushes.extend([pushed("shop", environment), pushed("blog", environment)]);
+    }
+    assert!(futures_util::future::join_all(pushes).await.iter().all(|report| report.switched));
+    for app in ["shop", "blog"] {
+        let path = format!("/v1/apps/{app}/diff?from=one&to=two");
+        let compared = got(edge.api(Method::GET, &path)).await;
+        assert_eq!(compared.status, StatusCode::OK, "{}", compared.text());
+        let path = format!("/v1/apps/{app}/environments/prod/promote");
+        let promoted = got(edge.api(Method::POST, &path).json(&json!({ "from": "one" }))).await;
+        assert_eq!(promoted.status, StatusCode::OK, "{}", promoted.text());
+        let found = edge.get(&format!("{app}.localhost"), "/old/7").await;
+        assert_eq!((found.status, found.header("location")), (StatusCode::MOVED_PERMANENTLY, "/new/old/7"));
+    }
+    edge.stop().await;
+}

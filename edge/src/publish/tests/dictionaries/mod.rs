@@ -61,7 +61,8 @@ async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Gr
     let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &limits);
     let remade = broadcast::Sender::new(1);
     let follower = Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
-    let dictionaries = Dictionaries::new(Arc::clone(&blobs), Arc::clone(&catalog), &settings, &limits).unwrap();
+    let (of_blobs, of_catalog) = (Arc::clone(&blobs), Arc::clone(&catalog));
+    let dictionaries = Dictionaries::new(of_blobs, of_catalog, &settings, &limits, loader.rule_memory()).unwrap();
     let ledger = Arc::new(Ledger::new(Arc::clone(&catalog), live, &limits));
     let plain = environments::Parts::plain(Arc::clone(&blobs), folder);
     let environments = Arc::new(Environments::new(Arc::clone(&ledger), plain));

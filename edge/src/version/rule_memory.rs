@@ -1,0 +1,158 @@
+//! Memory for rules while they are read, shared so that no app takes what another one would need (law 11).
+//!
+//! Parsed rules take many times the memory of their text. Each reader waits here for its turn before it holds even the
+//! text: first among those of its app, then among those of all apps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use devanture_config::limits::Limits;
+use devanture_config::site_toml::Serving;
+use devanture_config::{AppName, Manifest};
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of memory for each byte of the text of rules while they are read and checked: 16 to 25 were measured, of rules
+/// with long lists of conditions.
+const BYTES_BY_TEXT: u64 = 25;
+/// Memory is counted in pieces of so many bytes, as one reader takes at most `u32::MAX` permits of a semaphore.
+const PIECE_BYTES: u64 = 1_024;
+/// One app has one part in so many.
+const SHARES: u32 = 2;
+
+/// The memory for the rules of all apps.
+pub struct RuleMemory {
+    all: Arc<Semaphore>,
+    of_app_max: u32,
+    /// Of the apps whose rules are read now.
+    of_app: Mutex<HashMap<AppName, Arc<Semaphore>>>,
+}
+
+/// Memory for the rules of one version, for as long as this value lives.
+#[must_use = "the memory is free again once this is dropped"]
+#[derive(Debug, Default)]
+pub(super) struct RuleTurn {
+    _permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl RuleMemory {
+    /// All of it is free.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        let pieces = u32::try_from(limits.rules_memory_bytes_max / PIECE_BYTES).unwrap_or(u32::MAX).max(SHARES);
+        Arc::new(Self {
+            all: Arc::new(Semaphore::new(usize::try_from(pieces).unwrap_or(Semaphore::MAX_PERMITS))),
+            of_app_max: pieces / SHARES,
+            of_app: Mutex::default(),
+        })
+    }
+
+    /// Waits for memory for rules of `app` whose text has so many bytes. What needs more than the share of an app waits
+    /// for all of that share, and so is read one at a time. Nobody who has a turn may wait for another one.
+    pub(super) async fn turn(&self, app: &AppName, text_bytes: u64) -> RuleTurn {
+        let pieces = text_bytes.saturating_mul(BYTES_BY_TEXT).div_ceil(PIECE_BYTES);
+        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX).min(self.of_app_max);
+        if pieces == 0 {
+            return RuleTurn::default();
+        }
+        // The app's own first, so that among all apps none waits with more than its share. Neither is ever closed.
+        let own = self.of_app(app).acquire_many_owned(pieces).await;
+        let all = Arc::clone(&self.all).acquire_many_owned(pieces).await;
+        RuleTurn { _permits: own.into_iter().chain(all).collect() }
+    }
+
+    fn of_app(&self, app: &AppName) -> Arc<Semaphore> {
+        let mut of_app = self.of_app.lock();
+        // Nobody else holds that of an app whose rules nobody reads any more.
+        of_app.retain(|_, own| Arc::strong_count(own) > 1);
+        let new = || Arc::new(Semaphore::new(usize::try_from(self.of_app_max).unwrap_or(Semaphore::MAX_PERMITS)));
+        Arc::clone(of_app.entry(app.clone()).or_insert_with(new))
+    }
+}
+
+/// Bytes of the rules in the settings of a manifest, of all its tables, as JSON.
+pub(super) fn table_bytes(manifest: &Manifest) -> u64 {
+    let of_table = |table: &Serving| {
+        let Serving { cache, headers, redirects, rewrites, .. } = table;
+        length(cache.as_ref())
+            .saturating_add(length(headers.as_ref()))
+            .saturating_add(length(redirects.as_ref()))
+            .saturating_add(length(rewrites.as_ref()))
+    };
+    manifest.tables().map(of_table).fold(0, u64::saturating_add)
+}
+
+fn length(rules: Option<&impl Serialize>) -> u64 {
+    let text = rules.and_then(|rules| serde_json::to_vec(rules).ok());
+    text.map_or(0, |text| u64::try_from(text.len()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::{FutureExt as _, poll};
+
+    use super::*;
+
+    /// Memory for so many bytes of text.
+    fn memory(text_bytes: u64) -> Arc<RuleMemory> {
+        let rules_memory_bytes_max = text_bytes * BYTES_BY_TEXT;
+        RuleMemory::new(&Limits { rules_memory_bytes_max, ..Limits::default() })
+    }
+
+    #[tokio::test]
+    async fn law_11_rules_of_one_app_are_read_in_half_of_the_memory() {
+        let memory = memory(1_024_000);
+        let [greedy, shop, blog]: [AppName; 3] = ["greedy", "shop", "blog"].map(|app| app.parse().unwrap());
+        let first = memory.turn(&greedy, 300_000).await;
+        let mut second = pin!(memory.turn(&greedy, 300_000));
+        assert!(poll!(&mut second).is_pending(), "beyond its half");
+        // The other half is free, whoever waits.
+        let other = memory.turn(&shop, 512_000).await;
+        drop(first);
+        let second = second.now_or_never().unwrap();
+        let mut third = pin!(memory.turn(&blog, 300_000));
+        assert!(poll!(&mut third).is_pending(), "nothing is left of the whole");
+        drop(other);
+        assert!(poll!(&mut third).is_ready());
+        drop(second);
+    }
+
+    #[tokio::test]
+    async fn rules_that_need_more_than_the_share_of_an_app_are_read_one_at_a_time() {
+        let memory = memory(1_024_000);
+        let [shop, blog]: [AppName; 2] = ["shop", "blog"].map(|app| app.parse().unwrap());
+        let first = memory.turn(&shop, u64::MAX).await;
+        let mut second = pin!(memory.turn(&shop, 1));
+        assert!(poll!(&mut second).is_pending());
+        let other = memory.turn(&blog, u64::MAX).await;
+        // A version without rules waits for nothing.
+        drop(memory.turn(&shop, 0).await);
+        drop(first);
+        assert!(poll!(&mut second).is_ready());
+        drop(other);
+    }
+
+    #[tokio::test]
+    async fn apps_whose_rules_nobody_reads_are_forgotten() {
+        let memory = memory(1_024_000);
+        let [shop, blog]: [AppName; 2] = ["shop", "blog"].map(|app| app.parse().unwrap());
+        drop(memory.turn(&shop, 1).await);
+        let _turn = memory.turn(&blog, 1).await;
+        assert_eq!(memory.of_app.lock().keys().collect::<Vec<_>>(), [&blog]);
+    }
+
+    #[test]
+    fn the_rules_of_every_table_count_and_other_settings_do_not() {
+        let mut manifest = Manifest::of_files([].into());
+        assert_eq!(table_bytes(&manifest), 0);
+        manifest.base = serde_json::from_str(r#"{"not_found":"none","redirects":[{"from":"/a","to":"/b"}]}"#).unwrap();
+        let of_base = table_bytes(&manifest);
+        assert!(of_base > 20, "{of_base}");
+        let table = r#"{"cache":{"/x":{"control":"1h"}}}"#;
+        manifest.env.insert("staging".parse().unwrap(), serde_json::from_str(table).unwrap());
+        assert!(table_bytes(&manifest) > of_base);
+    }
+}
