@@ -4,6 +4,7 @@
 //! hashes, and what it had sent is written down (`sent.rs`), so that the next push of the app goes on from there.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,11 @@ use super::joined::Joined;
 use super::manifest_memory::Hold;
 use crate::catalog::Revision;
 use crate::ledger::{Actor, Error, Lease};
+
+/// How many more pushes than another one an app, or an environment, must have under way to make room for it.
+const AHEAD: usize = 2;
+/// A push rests that no request asked for so long.
+const REST: Duration = Duration::from_secs(10);
 
 /// One push.
 pub(crate) struct Push {
@@ -98,6 +104,14 @@ struct Entry {
     touched: Instant,
 }
 
+impl Entry {
+    /// The order in which pushes make room: those that rest before others, of these those that sent the least, and then
+    /// those that were left the longest ago.
+    fn order(&self) -> (bool, u64, Instant) {
+        (self.touched.elapsed() < REST, self.push.received.lock().bytes, self.touched)
+    }
+}
+
 /// All pushes under way.
 pub(crate) struct Pushes {
     entries: Mutex<HashMap<String, Entry>>,
@@ -117,7 +131,7 @@ impl Pushes {
     pub(crate) fn add(&self, push: Push) -> Result<Arc<Push>, Error> {
         let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.touched.elapsed() < self.idle_max);
-        if entries.len() >= self.count_max && !make_room(&mut entries, &push.app) {
+        if entries.len() >= self.count_max && !make_room(&mut entries, &push) {
             let detail = format!("The edge is taking {} already.", counted(entries.len(), "push"));
             return Err(Problem::new(Code::Busy, detail)
                 .hint("try again in a moment; `pushes_max` in edge.toml is the limit")
@@ -219,21 +233,34 @@ pub(super) fn unknown() -> Error {
         .into()
 }
 
-/// Forgets, of the app that has the most pushes under way, the one that rested longest, if that app is two or more ahead
-/// of `app`: no app keeps another from pushing (law 11).
-fn make_room(entries: &mut HashMap<String, Entry>, app: &AppName) -> bool {
-    let mut counts: HashMap<&AppName, usize> = HashMap::new();
-    for entry in entries.values() {
-        *counts.entry(&entry.push.app).or_default() += 1;
-    }
-    let own = counts.get(app).copied().unwrap_or_default();
-    let Some((greediest, most)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return false };
-    if most < own.saturating_add(2) {
+/// Forgets a push of the app that has the most under way, if that app is [`AHEAD`] of that of `push`; else one of that
+/// app, if one of its environments is that far ahead of that of `push`. It is one of the environment that has the most.
+/// So no app keeps another from pushing (law 11), and no environment another one of its app.
+fn make_room(entries: &mut HashMap<String, Entry>, push: &Push) -> bool {
+    let apps = counts(entries.values().map(|entry| &entry.push.app));
+    let greediest = apps.iter().max_by_key(|(_, count)| **count);
+    let own = apps.get(&push.app).copied().unwrap_or_default();
+    let another = greediest.filter(|(_, count)| **count >= own.saturating_add(AHEAD)).map(|(app, _)| *app);
+    let app = another.unwrap_or(&push.app);
+    let of_app = || entries.values().filter(|entry| entry.push.app == *app);
+    let environments = counts(of_app().map(|entry| &entry.push.environment));
+    let most = environments.values().copied().max().unwrap_or_default();
+    let own = environments.get(&push.environment).copied().unwrap_or_default();
+    if another.is_none() && most < own.saturating_add(AHEAD) {
         return false;
     }
-    let of_it = entries.values().filter(|entry| entry.push.app == *greediest);
-    let rested = of_it.min_by_key(|entry| entry.touched).map(|entry| entry.push.id.clone());
-    rested.is_some_and(|id| entries.remove(&id).is_some())
+    let of_most = of_app().filter(|entry| environments.get(&entry.push.environment) == Some(&most));
+    let first = of_most.min_by_key(|entry| entry.order()).map(|entry| entry.push.id.clone());
+    first.is_some_and(|id| entries.remove(&id).is_some())
+}
+
+fn counts<'k, K: Eq + Hash>(keys: impl Iterator<Item = &'k K>) -> HashMap<&'k K, usize> {
+    let mut counts = HashMap::new();
+    for key in keys {
+        let count: &mut usize = counts.entry(key).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts
 }
 
 #[cfg(test)]
@@ -299,6 +326,46 @@ mod tests {
         let greedy = "greedy".parse().unwrap();
         assert!(pushes.find(&greedy, "1").is_err() && pushes.find(&greedy, "2").is_ok(), "the one that rested longest");
         assert_eq!(code(pushes.add(push("shop", "6").await)), Err(Code::Busy), "its share is no larger");
+    }
+
+    /// Law 11.
+    #[tokio::test]
+    async fn an_environment_that_takes_every_place_of_its_app_makes_room_for_another() {
+        let pushes = Pushes::new(4, 60_000);
+        let (app, preview): (AppName, PlaceName) = ("shop".parse().unwrap(), PlaceName::preview());
+        let of = async |environment: &PlaceName, id: &str| Push {
+            environment: environment.clone(),
+            ..push("shop", id).await
+        };
+        for id in ["1", "2", "3"] {
+            pushes.add(of(&preview, id).await).unwrap();
+        }
+        pushes.add(push("blog", "4").await).unwrap();
+        let code = |added: Result<Arc<Push>, Error>| added.map(|_| ()).map_err(|error| error.0.code);
+        assert_eq!(code(pushes.add(of(&preview, "5").await)), Err(Code::Busy), "it has the most itself");
+        pushes.add(of(&PlaceName::prod(), "6").await).unwrap();
+        assert!(!pushes.is_there(&app, "1") && pushes.is_there(&app, "2"), "the one that rested longest");
+        assert!(pushes.is_there(&"blog".parse().unwrap(), "4"), "another app is no part of it");
+        assert_eq!(code(pushes.add(of(&PlaceName::prod(), "7").await)), Err(Code::Busy), "its share is no larger");
+        // Another app's push takes the place of one of the environment that has the most.
+        pushes.add(push("blog", "8").await).unwrap();
+        assert!(!pushes.is_there(&app, "2") && pushes.is_there(&app, "3") && pushes.is_there(&app, "6"));
+    }
+
+    #[tokio::test]
+    async fn of_pushes_that_rest_the_one_that_sent_the_least_makes_room() {
+        let pushes = Pushes::new(3, 60_000);
+        let app: AppName = "greedy".parse().unwrap();
+        for (id, bytes) in [("1", 7), ("2", 0), ("3", 0)] {
+            let added = pushes.add(push("greedy", id).await).unwrap();
+            added.received.lock().bytes = bytes;
+        }
+        let long_ago = Instant::now().checked_sub(REST * 2).unwrap();
+        for id in ["1", "2"] {
+            pushes.entries.lock().get_mut(id).unwrap().touched = long_ago;
+        }
+        pushes.add(push("shop", "4").await).unwrap();
+        assert!(!pushes.is_there(&app, "2") && pushes.is_there(&app, "1") && pushes.is_there(&app, "3"));
     }
 
     /// Law 11.

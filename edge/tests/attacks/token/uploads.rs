@@ -1,7 +1,7 @@
 //! Pushes of a token: who may send and finish them, and what a token can still do that was revoked meanwhile.
 
 use devanture_config::Digest;
-use devanture_config::api::{BeginDeploy, DeployBegun, Scope, Status, TokenList, TokenMade};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Scope, Status, TokenList, TokenMade};
 use devanture_config::problem::Code;
 use futures_util::stream;
 use http::{Method, StatusCode};
@@ -168,5 +168,38 @@ async fn a_change_whose_token_is_revoked_while_its_body_comes_in_is_not_made() {
     drop(sender);
     assert_eq!(sent.await.unwrap().code(), Code::BadToken);
     assert!(list().await.iter().all(|other| other.name != "late"), "nothing was made");
+    edge.stop().await;
+}
+
+/// Law 11: an environment is a stranger to another one, and so is its token.
+#[tokio::test]
+async fn pushes_that_a_token_for_previews_leaves_unfinished_give_way_to_those_of_production() {
+    let edge = edge().with_limit("pushes_max", 4).with_app("shop", &[("index.html", b"hi")]).start().await;
+    let preview = edge.token_for(Scope::Push, Some("shop"), Some("preview")).await;
+    let prod = edge.token_for(Scope::Push, Some("shop"), Some("prod")).await;
+    let begin = async |token: &str, environment: &str, text: &str| {
+        let manifest = manifest(&[("index.html", text.as_bytes())]);
+        let options = DeployOptions {
+            alias: (environment == "preview").then(|| "feature-x".parse().unwrap()),
+            ..DeployOptions::default()
+        };
+        let begin = BeginDeploy { manifest, source: Default::default(), options };
+        got(edge.ask(Method::POST, &format!("/v1/apps/shop/environments/{environment}/deploys"), token).json(&begin))
+            .await
+    };
+    for number in 0..4 {
+        let answer = begin(&preview, "preview", &format!("preview {number}")).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+    }
+    assert_eq!(begin(&preview, "preview", "one more").await.code(), Code::Busy);
+    let begun: DeployBegun = begin(&prod, "prod", "new").await.json();
+    // It keeps its place, however much of the other environment comes.
+    assert_eq!(begin(&preview, "preview", "another one").await.code(), Code::Busy);
+    let blob = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(b"new"), begun.deploy);
+    let sent = got(edge.ask(Method::PUT, &blob, &prod).body("new")).await;
+    assert_eq!(sent.status, StatusCode::NO_CONTENT, "{}", sent.text());
+    let finished = got(edge.ask(Method::POST, &format!("/v1/apps/shop/deploys/{}/finish", begun.deploy), &prod)).await;
+    assert_eq!(finished.status, StatusCode::OK, "{}", finished.text());
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "new");
     edge.stop().await;
 }
