@@ -47,7 +47,7 @@ impl Environments {
     /// in every table, since another's switch makes them live; for names that DNS proves, where the push goes.
     ///
     /// # Errors
-    /// `forbidden`, `hostname_unproven`, `hostname_taken`, `name_reserved`.
+    /// `forbidden`, `hostname_unproven`, `hostname_taken`, `hostnames_full`, `name_reserved`.
     pub(crate) async fn check_hostnames(
         &self,
         actor: &Actor,
@@ -70,6 +70,7 @@ impl Environments {
         }
         let listed = manifest.serving_for(environment.as_str()).hostnames.unwrap_or_default();
         self.check_owners(app, environment, &listed).await?;
+        self.check_hostname_room(app, environment, &listed).await?;
         let is_vouched = actor.is_admin_in(environment);
         let sorted = self.sort_hostnames(actor, app, environment, &listed, is_vouched).await?;
         self.prove(app, &sorted.to_prove).await
@@ -155,10 +156,7 @@ impl Environments {
                 }
             }
         }
-        if !added.is_empty() && own.names.len().saturating_add(added.len()) > self.hostnames_max() {
-            return Err(full(environment, self.hostnames_max()).into());
-        }
-        self.check_hostnames_of_app(app, own.of_app, added.len())?;
+        self.check_added(app, environment, &own, added.len())?;
         note_listed(&own, &claims.listed, added.len(), commit)?;
         Ok(added)
     }
@@ -207,6 +205,34 @@ impl Environments {
             }
         }
         Ok(())
+    }
+
+    /// Checks that there is room for those of the names that nobody has.
+    async fn check_hostname_room(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        hosts: &[HostPattern],
+    ) -> Result<(), Error> {
+        let mut added = BTreeSet::new();
+        for host in hosts {
+            if self.hostname_owner(host).await?.is_none() {
+                added.insert(host);
+            }
+        }
+        if added.is_empty() {
+            return Ok(());
+        }
+        let own = self.own_hostnames(app, environment).await?;
+        self.check_added(app, environment, &own, added.len())
+    }
+
+    /// Checks that an environment and its app may have so many more hostnames.
+    fn check_added(&self, app: &AppName, environment: &PlaceName, own: &Own, added: usize) -> Result<(), Error> {
+        if added > 0 && own.names.len().saturating_add(added) > self.hostnames_max() {
+            return Err(full(environment, self.hostnames_max()).into());
+        }
+        self.check_hostnames_of_app(app, own.of_app, added)
     }
 
     async fn hostname_owner(&self, host: &HostPattern) -> Result<Option<HostnameRecord>, Error> {

@@ -1,6 +1,6 @@
 //! Tests of what is refused when a push begins, or is foreseen, before anything is sent for it.
 
-use devanture_config::api::{BeginDeploy, Source};
+use devanture_config::api::{BeginDeploy, HostnameRequest, Source};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::{ServerFile, ServerFolder};
 use devanture_config::problem::Code;
@@ -80,4 +80,27 @@ async fn a_push_that_brings_nothing_fits_also_where_the_limit_was_lowered() {
     world.publisher.ledger.set_limits(&Limits { stored_bytes_per_app_max: 1, ..full });
     assert_eq!(begins(&world, "prod", &manifest(&[1].into()), json!({})).await, Ok(()));
     assert_eq!(begins(&world, "prod", &manifest(&[1, 3].into()), json!({})).await, Err(Code::StorageFull));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostnames_beyond_the_limits_of_the_app_and_of_the_environment_are_refused_before_anything_is_sent() {
+    for limits in
+        [Limits { hostnames_per_app_max: 2, ..Limits::default() }, Limits { hostnames_max: 2, ..Limits::default() }]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world_with(folder.path(), 9, limits).await;
+        world.push(&name(0), &[2].into()).await.unwrap();
+        let (app, prod, request) = (name(0), PlaceName::prod(), HostnameRequest::default());
+        let given = "a.example.org".parse().unwrap();
+        let environments = &world.publisher.environments;
+        environments.set_hostname(&Actor::local(), &app, &prod, &given, &request, false).await.unwrap();
+        let listing = |hosts: &[&str]| with(&format!("hostnames = {hosts:?}\n"));
+        // What the environment has already takes no room.
+        let two = listing(&["a.example.org", "b.example.org"]);
+        assert_eq!(begins(&world, "prod", &two, json!({})).await, Ok(()));
+        let three = listing(&["b.example.org", "c.example.org"]);
+        assert_eq!(begins(&world, "prod", &three, json!({})).await, Err(Code::HostnamesFull));
+        // A push that switches nothing takes no names.
+        assert_eq!(begins(&world, "prod", &three, json!({"no_switch": true})).await, Ok(()));
+    }
 }
