@@ -113,7 +113,7 @@ limits! {
     apps_max = 10_000 in 1 ..= 1_000_000,
     /// Environments with series of their own in the metrics, and apps with such of whole apps; what happens in the others is summed as `_other`.
     metrics_environments_max = 100 in 0 ..= 100_000,
-    /// Environments of one app: those that something is, or was, live in, and those with a history, settings or hostnames.
+    /// Environments of one app: those that something is, or was, live in, and those with a history, settings or hostnames; `preview` counts only with more than the history of pushes to aliases.
     environments_max = 100 in 1 ..= 10_000,
     /// Entries of an environment's history that are kept, and as many again that are no switches; also the records of an app's versions that are gone. Older ones are forgotten.
     history_entries_max = 10_000 in 100 ..= 1_000_000,

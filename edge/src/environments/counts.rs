@@ -39,7 +39,7 @@ impl Environments {
             hostnames = hostnames.saturating_add(u64::from(is_own));
         }
         let aliases = catalog.list(&records::alias_prefix(app), None, false, usize::MAX).await?.len();
-        let environments = self.names_of(app, usize::MAX).await?.len();
+        let environments = self.counted_names_of(app, usize::MAX).await?.len();
         let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
         Ok(Counts {
             versions,

@@ -26,15 +26,24 @@ const COMMIT_RECORDS: usize = 500;
 pub(crate) type Making<'p> = MutexGuard<'p, ()>;
 
 impl Environments {
-    /// Checks, before anything is sent for it, that a push finds its app and its environment, or may make them.
+    /// Checks, before anything is sent for it, that a push finds its app and its environment, or may make them. Of
+    /// `preview` it may make the history alone (`is_noted_alone`), which does not count.
     ///
     /// # Errors
     /// `name_reserved`, `too_many`.
-    pub(crate) async fn check_may_make(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+    pub(crate) async fn check_may_make(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        is_noted_alone: bool,
+    ) -> Result<(), Error> {
         if !self.ledger.app_exists(app).await? {
             return self.check_new_app(app).await;
         }
-        match self.has_environment(app, environment).await? {
+        if is_noted_alone && environment.is_preview() {
+            return Ok(());
+        }
+        match self.is_counted(app, environment).await? {
             true => Ok(()),
             false => self.check_environment_count(app).await,
         }
@@ -81,12 +90,27 @@ impl Environments {
         environment: &PlaceName,
         is_there: bool,
     ) -> Result<Option<Making<'_>>, Error> {
-        if is_there || self.has_environment(app, environment).await? {
+        if is_there || self.is_counted(app, environment).await? {
             return Ok(None);
         }
         let making = self.making.lock().await;
         self.check_environment_count(app).await?;
         Ok(Some(making))
+    }
+
+    /// Begins to write the history of an environment, which makes it, unless it is that of `preview`.
+    ///
+    /// # Errors
+    /// `too_many`.
+    pub(crate) async fn make_history(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Option<Making<'_>>, Error> {
+        if environment.is_preview() {
+            return Ok(None);
+        }
+        self.make_environment(app, environment, false).await
     }
 
     async fn check_new_app(&self, app: &AppName) -> Result<(), Error> {
@@ -131,13 +155,27 @@ impl Environments {
 
     async fn check_environment_count(&self, app: &AppName) -> Result<(), Error> {
         let max = self.ledger.limits().for_app(app).environments_max;
-        let used = self.names_of(app, size(max)).await?.len();
+        let used = self.counted_names_of(app, size(max)).await?.len();
         let hint = "`devanture delete environment NAME` deletes one";
         check_count(app, "environment", used, "environments_max", max, hint)
     }
 
     /// Whether there is anything of an environment.
     pub(crate) async fn has_environment(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
+        let history = records::history_prefix(app, environment);
+        Ok(self.has_more_than_history(app, environment).await? || self.has_any(&history).await?)
+    }
+
+    /// Whether an environment is one of those that an app may have so many of: `preview` is not while there is its
+    /// history alone, which pushes to aliases write.
+    async fn is_counted(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
+        match environment.is_preview() {
+            true => self.has_more_than_history(app, environment).await,
+            false => self.has_environment(app, environment).await,
+        }
+    }
+
+    async fn has_more_than_history(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
         let keys = [
             records::live_key(app, environment),
             gone::deleted_environment_key(app, environment),
@@ -147,12 +185,24 @@ impl Environments {
         if self.ledger.catalog.get_all(&keys).await?.iter().any(Option::is_some) {
             return Ok(true);
         }
-        for prefix in [records::history_prefix(app, environment), settings::settings_prefix(app, environment)] {
-            if !self.ledger.catalog.list(&prefix, None, false, 1).await?.is_empty() {
-                return Ok(true);
-            }
+        self.has_any(&settings::settings_prefix(app, environment)).await
+    }
+
+    async fn has_any(&self, prefix: &str) -> Result<bool, Error> {
+        Ok(!self.ledger.catalog.list(prefix, None, false, 1).await?.is_empty())
+    }
+
+    /// At most `max` of the environments of an app that count, as [`Environments::is_counted`] has it.
+    pub(super) async fn counted_names_of(&self, app: &AppName, max: usize) -> Result<BTreeSet<String>, Error> {
+        let mut found = self.names_of(app, max.saturating_add(1)).await?;
+        let preview = PlaceName::preview();
+        if found.contains(preview.as_str()) && !self.is_counted(app, &preview).await? {
+            found.remove(preview.as_str());
         }
-        Ok(false)
+        while found.len() > max {
+            found.pop_last();
+        }
+        Ok(found)
     }
 
     /// At most `max` of the environments of which an app has anything.

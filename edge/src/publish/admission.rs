@@ -36,8 +36,8 @@ impl Publisher {
             Some(alias) => self.environments.check_alias(actor, app, alias, options.alias_expires).await?,
             None => self.ledger.check_place(app, environment).await?,
         }
-        self.environments.check_may_make(app, environment).await?;
         let is_switching = !options.no_switch && options.alias.is_none();
+        self.environments.check_may_make(app, environment, !is_switching).await?;
         if is_switching {
             self.check_parts_stay(app, environment, manifest, options.allow_warnings)?;
         }

@@ -449,7 +449,7 @@ impl Publisher {
             halves: push.halves(),
             with: push.with(),
         };
-        let _making = self.environments.make_environment(&push.app, &deploy.environment, false).await?;
+        let _making = self.environments.make_history(&push.app, &deploy.environment).await?;
         self.ledger.append_history(&push.app, deploy).await
     }
 

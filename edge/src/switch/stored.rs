@@ -385,7 +385,7 @@ impl Switcher {
                 halves: None,
                 with: None,
             };
-            let _making = self.environments.make_environment(app, environment, false).await?;
+            let _making = self.environments.make_history(app, environment).await?;
             self.ledger.append_history(app, deploy).await
         };
         // It was refused with its reason either way.

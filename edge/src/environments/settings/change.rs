@@ -64,7 +64,7 @@ impl Environments {
         if patch.set.is_empty() {
             self.ledger.must_exist(app).await?;
         } else if !self.ledger.app_exists(app).await? {
-            self.check_may_make(app, environment).await?;
+            self.check_may_make(app, environment, false).await?;
         }
         let wanted = self.read_patch(patch)?;
         self.check_settings_actor(actor)?;

@@ -1,6 +1,6 @@
 //! How much of everything a token can make: each list of an app has a limit, and what is deleted makes room.
 
-use devanture_config::api::{BeginDeploy, DeployOptions, Scope, Source};
+use devanture_config::api::{AppUsage, BeginDeploy, DeployOptions, Scope, Source};
 use devanture_config::problem::{Code, Problem};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -75,6 +75,44 @@ async fn many_at_once_make_no_more_environments_and_aliases_than_the_limit() {
     });
     let made = futures_util::future::join_all(all).await;
     assert_eq!(made.iter().filter(|status| status.is_success()).count(), 3, "{made:?}");
+    edge.stop().await;
+}
+
+/// Pushes a version of one page to an alias, which the history of `preview` notes.
+async fn push_alias(edge: &RunningEdge, alias: &str) -> Result<(), Box<Problem>> {
+    let files: Files<'_> = &[("index.html", alias.as_bytes())];
+    let options = DeployOptions { alias: Some(alias.parse().unwrap()), ..DeployOptions::default() };
+    let begin = BeginDeploy { manifest: manifest(files), source: Source::default(), options };
+    edge.try_push("shop", "preview", begin, files).await.map(drop)
+}
+
+#[tokio::test]
+async fn pushes_to_aliases_make_no_environment_that_counts() {
+    let edge = edge().with_limit("environments_max", 2).with_app("shop", &[("index.html", b"hi")]).start().await;
+    let used = async || {
+        let usage: AppUsage = got(edge.api(Method::GET, "/v1/apps/shop/usage")).await.json();
+        usage.limits.iter().find(|limit| limit.name == "environments_max").and_then(|limit| limit.used)
+    };
+    push_alias(&edge, "one").await.unwrap();
+    assert_eq!(used().await, Some(1));
+    push(&edge, "shop", "staging", "hi").await.unwrap();
+    assert_eq!(used().await, Some(2));
+    // Neither the next one nor the first one needs room, as a manifest or as an archive.
+    push_alias(&edge, "two").await.unwrap();
+    let delete = async || call(&edge, Method::DELETE, "apps/shop/environments/preview", Value::Null).await;
+    assert_eq!(delete().await.status, StatusCode::OK);
+    assert_eq!(delete().await.code(), Code::NothingLive);
+    let tar = crate::support::archives::archive("tar", &[("index.html", b"three")]);
+    let archive = edge.api(Method::POST, "/v1/apps/shop/environments/preview/deploys?alias=three");
+    let answer = got(archive.header("content-type", "application/x-tar").body(tar)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    push_alias(&edge, "four").await.unwrap();
+    assert_eq!(used().await, Some(2));
+    // What more there would be of it counts.
+    let set = json!({ "set": { "A": { "value": "1" } } });
+    let answer = call(&edge, Method::PATCH, "apps/shop/environments/preview/settings", set).await;
+    assert_eq!(answer.code(), Code::TooMany);
+    assert_eq!(push(&edge, "shop", "preview", "hi").await.unwrap_err().code, Code::TooMany);
     edge.stop().await;
 }
 
