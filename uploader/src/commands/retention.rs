@@ -135,15 +135,18 @@ async fn delete_place(
             None => (edge.app().as_str(), "app".to_owned()),
         };
         // What is asked for on a terminal is known before it is asked.
+        let mut way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` restores it for a while" };
         let what = match yes || context.output.is_json || !io::stdin().is_terminal() {
             true => format!("`delete {kind}` would end it on every hostname, at once."),
             false => {
                 let foreseen = edge.delete_place(environment, true, purge).await?;
+                if is_for_good(&foreseen) {
+                    way_back = "nothing is live in it, so it cannot be restored";
+                }
                 let held = ended_text(&foreseen).map_or_else(String::new, |text| format!(" {text}"));
                 format!("About to {}.{held}", foreseen_text(&foreseen))
             }
         };
-        let way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` restores it for a while" };
         confirm(name, &what, way_back, PLACE_MEANT, yes, context.output.is_json).await?;
     }
     let report = edge.delete_place(environment, dry_run, purge).await?;
@@ -169,6 +172,9 @@ async fn delete_place(
             lines.extend(ended_text(&report).map(|text| format!("  {text}")));
             return lines;
         }
+        if is_for_good(&report) {
+            return vec![format!("{name} is gone for good: nothing was live in it.")];
+        }
         let mut lines = vec![
             format!(
                 "{name} is gone: it answers nothing any more. Its names stay its own until {}.",
@@ -180,6 +186,11 @@ async fn delete_place(
         lines
     });
     Ok(())
+}
+
+/// Whether it is an environment that nothing is live in: it is not kept to be restored.
+fn is_for_good(report: &PlaceDeleteReport) -> bool {
+    report.environment.is_some() && report.environments.is_empty()
 }
 
 /// The sentence about visitors who are held on earlier versions of what is deleted, if there may be any.
@@ -200,7 +211,10 @@ fn foreseen_text(report: &PlaceDeleteReport) -> String {
         count => format!(", {}", counted(count as u64, "hostname")),
     };
     match &report.environment {
-        Some(environment) => format!("delete the environment {environment} of the app {}{hostnames}", report.app),
+        Some(environment) => {
+            let end = if is_for_good(report) { ", in which nothing is live, for good" } else { "" };
+            format!("delete the environment {environment} of the app {}{end}{hostnames}", report.app)
+        }
         None => {
             let environments = counted(report.environments.len() as u64, "environment");
             let versions = counted(report.versions, "version");

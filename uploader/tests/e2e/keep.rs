@@ -196,3 +196,18 @@ async fn an_edge_that_is_killed_in_a_collection_has_every_version_whole() {
         assert_eq!(report["unreadable"], Value::Null);
     }
 }
+
+#[test]
+fn an_environment_that_nothing_is_live_in_is_deleted_for_good_and_the_command_says_so() {
+    let edge = edge().start();
+    push(&edge, "prod", "prod");
+    let www = tempfile::tempdir().unwrap();
+    std::fs::write(www.path().join("index.html"), "branch").unwrap();
+    edge.json("shop", &["push", www.path().to_str().unwrap(), "--alias", "feature-x"]);
+    let dry = edge.run("shop", &["delete", "environment", "preview", "--dry-run"]);
+    assert!(dry.code == Some(0) && dry.stdout.contains("nothing is live, for good"), "{dry:#?}");
+    let gone = edge.run("shop", &["delete", "environment", "preview", "--yes"]);
+    assert!(gone.code == Some(0) && gone.stdout.contains("is gone for good: nothing was live in it."), "{gone:#?}");
+    assert!(!gone.stdout.contains("undo"), "{gone:#?}");
+    assert_eq!(edge.run("shop", &["delete", "environment", "preview", "--yes", "--json"]).problem(), "nothing_live");
+}
