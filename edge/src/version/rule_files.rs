@@ -36,8 +36,8 @@ pub struct RuleFiles {
 }
 
 impl RuleFiles {
-    /// Reads them, where the bundle has them, once it is the turn of `app`. Whoever has some must not wait for others
-    /// with them in hand.
+    /// Reads them, where the bundle has them, once it is the turn of `app`. A caller that has some must not wait for
+    /// others with them in hand.
     ///
     /// # Errors
     /// Where one of them cannot be read.

@@ -109,7 +109,7 @@ mod tests {
         let first = memory.turn(&greedy, 300_000).await;
         let mut second = pin!(memory.turn(&greedy, 300_000));
         assert!(poll!(&mut second).is_pending(), "beyond its half");
-        // The other half is free, whoever waits.
+        // The other half is free, however many wait.
         let other = memory.turn(&shop, 512_000).await;
         drop(first);
         let second = second.now_or_never().unwrap();
