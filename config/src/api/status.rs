@@ -16,6 +16,7 @@ use crate::names::{AppName, PlaceName};
 
 /// `GET /v1/apps/{app}/environments/{env}`: what is live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of its own")]
 pub struct Status {
     /// The app.
     pub app: AppName,
