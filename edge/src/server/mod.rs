@@ -205,8 +205,7 @@ impl Server {
         let node = node::start((file, base), &data_dir, &control, &stores, (&certificates, &cluster, addresses));
         let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
-        let policy = (&upstreams, descriptors.of_backends(file.limits.upstream_sockets_max));
-        let (registry, upstream_keeper) = upstreams::start(file, policy, &control, &live, &stores.catalog)?;
+        let (registry, upstream_keeper) = upstreams::start((file, descriptors), &upstreams, &control, &live, &stores)?;
         let (drain, socket, stop) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME), CancellationToken::new());
         let handler = HandlerParts::of(file, addresses, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);

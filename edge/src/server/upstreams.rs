@@ -12,7 +12,8 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
-use crate::catalog::Catalog;
+use super::descriptors::Descriptors;
+use super::stores::Stores;
 use crate::live::Live;
 use crate::proxy::address::Policy;
 use crate::proxy::{DnsTimes, Following, Names, Registry, RegistrySettings, keep_pools, tls};
@@ -30,19 +31,19 @@ pub(super) fn policy(declared: &Upstreams, own: Arc<[SocketAddr]>, own_socket: P
 
 /// The pools of what is live, and the thread that looks after them.
 pub(super) fn start(
-    file: &EdgeFile,
-    (policy, sockets_max): (&Policy, u64),
+    (file, descriptors): (&EdgeFile, Descriptors),
+    policy: &Policy,
     control: &Runtime,
     live: &Live,
-    catalog: &Arc<dyn Catalog>,
+    stores: &Stores,
 ) -> Result<(Registry, Keeper), StartError> {
     let registry = Registry::new(RegistrySettings {
         policy: policy.clone(),
         tls: tls::platform().map_err(StartError::UpstreamTls)?,
         requests_max: file.limits.upstream_requests_max,
-        sockets_max,
+        sockets_max: descriptors.of_backends(file.limits.upstream_sockets_max),
     });
-    let following = Following::start(registry.clone(), live.clone(), Arc::clone(catalog));
+    let following = Following::start(registry.clone(), live.clone(), Arc::clone(&stores.catalog));
     control.spawn(control.block_on(following)?.run());
     let keeper = Keeper::start(&registry, file)?;
     Ok((registry, keeper))
