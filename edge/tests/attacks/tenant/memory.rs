@@ -201,6 +201,9 @@ async fn law_11_versions_whose_rules_take_the_whole_share_of_their_app_are_read_
         let files: Files<'_> = &[("index.html", environment.as_bytes()), ("_redirects", rules.as_bytes())];
         push(&edge, app, environment, files).await.unwrap()
     };
+    for app in ["shop", "blog"] {
+        pushed(app, "prod").await;
+    }
     let mut pushes = Vec::new();
     for environment in ["one", "two", "three", "four"] {
         pushes.extend([pushed("shop", environment), pushed("blog", environment)]);
