@@ -231,6 +231,16 @@ limits! {
     upstream_dns_hold_ms = 30_000 in 0 ..= 86_400_000,
     /// Members that the API may add to one upstream.
     upstream_members_max = 256 in 0 ..= 10_000,
+    /// Upstreams below `[upstreams]` that a version may have in one environment.
+    upstreams_max = 100 in 0 ..= 10_000,
+    /// Members of all upstreams of a version in one environment together: those that it declares, and with them those that the API adds.
+    upstream_members_per_version_max = 1_000 in 0 ..= 100_000,
+    /// Health checks of members of upstreams that are under way at once, of one app an eighth; a further one waits for its turn, and has not failed. An app begins ten times its eighth in a second at most.
+    upstream_checks_max = 256 in 1 ..= 100_000,
+    /// Milliseconds between two health checks of a member, however few its upstream says.
+    upstream_check_interval_ms_min = 1_000 in 10 ..= 3_600_000,
+    /// Milliseconds that one health check of a member may take, however long its upstream says.
+    upstream_check_ms_max = 30_000 in 100 ..= 86_400_000,
     /// Instances of one environment, of all its processes together.
     instances_max = 64 in 0 ..= 100_000,
     /// Instances of all apps together.

@@ -123,6 +123,8 @@ pub const LIMITS_APPLIED: &[&str] = &[
     "smoke_ms_max",
     "stored_bytes_per_app_max",
     "upstream_members_max",
+    "upstream_members_per_version_max",
+    "upstreams_max",
     "versions_max",
     "watch_s_max",
     "webhook_deliveries_kept",

@@ -1,6 +1,6 @@
-//! Asks members whether they are well, each at its own pace, and tells their pool.
+//! Asks members whether they are well, each at its own pace and in turn, and tells their pool.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -12,19 +12,38 @@ use devanture_config::site_toml::{
 use http::header::{HOST, HeaderMap, USER_AGENT};
 use http::{HeaderValue, Method};
 use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connect;
 use super::error::Error;
 use super::outgoing::Outgoing;
 use super::pool::{Member, Pool};
 use super::request_body::Original;
+use super::turns::AppTurns;
 
-/// The questions that go on, by the number of the member.
-type Checked = Rc<RefCell<HashMap<u64, Question>>>;
+/// Bounds of health checks, whatever pools declare.
+#[derive(Debug, Clone, Copy)]
+pub struct HealthLimits {
+    /// Checks that are under way at once, of one app an eighth: `upstream_checks_max`.
+    pub checks_max: usize,
+    /// Time between two checks of a member at least: `upstream_check_interval_ms_min`.
+    pub interval_min: Duration,
+    /// Time of one check at most: `upstream_check_ms_max`.
+    pub time_max: Duration,
+}
+
+/// The health checks of one pool.
+pub(super) struct Checks {
+    limits: HealthLimits,
+    turns: AppTurns,
+    /// By the number of the member.
+    by_member: HashMap<u64, Question>,
+    /// Checks under way, each of which has the pool.
+    under_way: Rc<Cell<usize>>,
+}
 
 /// A question that goes on until it is dropped.
-pub(super) struct Question(AbortHandle);
+struct Question(AbortHandle);
 
 impl Drop for Question {
     fn drop(&mut self) {
@@ -32,60 +51,138 @@ impl Drop for Question {
     }
 }
 
-/// Sees to it that every member of `pool` is asked, if the pool says how.
-pub(super) fn watch(pool: &Arc<Pool>, checked: &Checked) {
-    let Some(check) = &pool.key.declared.health else { return };
-    let members = pool.members();
-    let mut checked = checked.borrow_mut();
-    checked.retain(|id, _| members.iter().any(|member| member.id == *id));
-    for member in members.iter() {
-        checked.entry(member.id).or_insert_with(|| {
-            let asking = ask_on(Arc::downgrade(pool), Arc::clone(member), check.clone());
-            Question(tokio::task::spawn_local(asking).abort_handle())
-        });
+impl Checks {
+    /// No check yet.
+    pub(super) fn new(limits: HealthLimits, turns: AppTurns) -> Self {
+        Self { limits, turns, by_member: HashMap::new(), under_way: Rc::default() }
+    }
+
+    /// Sees to it that every member of `pool` is asked, if the pool says how.
+    pub(super) fn watch(&mut self, pool: &Arc<Pool>) {
+        if pool.key.declared.health.is_none() {
+            return;
+        }
+        let members = pool.members();
+        self.by_member.retain(|id, _| members.iter().any(|member| member.id == *id));
+        for member in members.iter() {
+            self.by_member.entry(member.id).or_insert_with(|| {
+                let check = Check {
+                    pool: Arc::downgrade(pool),
+                    member: Arc::clone(member),
+                    limits: self.limits,
+                    turns: self.turns.clone(),
+                    under_way: Rc::clone(&self.under_way),
+                };
+                Question(tokio::task::spawn_local(check.go_on()).abort_handle())
+            });
+        }
+    }
+
+    /// Whether nobody has `pool` but the caller and its own checks, which would keep each other's pool alive for good.
+    pub(super) fn are_alone_with(&self, pool: &Arc<Pool>) -> bool {
+        Arc::strong_count(pool) <= self.under_way.get().saturating_add(1)
+    }
+
+    /// Ends all of them, those under way too.
+    pub(super) fn end(&mut self) {
+        self.by_member.clear();
     }
 }
 
-/// Asks `member` again and again, until its pool is gone.
-async fn ask_on(pool: Weak<Pool>, member: Arc<Member>, check: HealthCheck) {
-    let mut ticks = interval(Duration::from_millis(check.interval_ms.unwrap_or(HEALTH_INTERVAL_MS)));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let limit = Duration::from_millis(check.timeout_ms.unwrap_or(HEALTH_TIMEOUT_MS));
-    let (healthy, unhealthy) =
-        (check.healthy_after.unwrap_or(HEALTHY_AFTER), check.unhealthy_after.unwrap_or(UNHEALTHY_AFTER));
-    let (mut row, mut is_well) = (0, member.is_well());
-    loop {
-        ticks.tick().await;
-        let Some(pool) = pool.upgrade() else { return };
-        let answered = timeout(limit, ask(&pool, &member, &check, limit)).await;
-        let why = match answered {
-            Ok(Ok(status)) if check.status.unwrap_or(StatusRange::OK).holds(status) => None,
-            Ok(Ok(status)) => Some(format!("it answered {status}")),
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_elapsed) => Some("it did not answer in time".to_owned()),
-        };
-        // A result that agrees with the known state resets the row.
-        row = if why.is_none() == is_well { 0 } else { row + 1 };
-        if row < if is_well { unhealthy } else { healthy } {
-            continue;
-        }
-        (row, is_well) = (0, !is_well);
-        member.set_well(is_well);
-        let (app, environment, upstream) = (&pool.key.app, &pool.key.place, &pool.key.name);
-        match why {
-            Some(why) => {
-                tracing::warn!(%app, environment, upstream, member = %member.endpoint, why, "a backend is not well");
+/// The health check of one member.
+struct Check {
+    pool: Weak<Pool>,
+    member: Arc<Member>,
+    limits: HealthLimits,
+    turns: AppTurns,
+    under_way: Rc<Cell<usize>>,
+}
+
+/// A pool that a check under way has.
+struct Asked {
+    pool: Arc<Pool>,
+    under_way: Rc<Cell<usize>>,
+}
+
+impl Asked {
+    fn new(pool: Arc<Pool>, under_way: &Rc<Cell<usize>>) -> Self {
+        under_way.set(under_way.get().saturating_add(1));
+        Self { pool, under_way: Rc::clone(under_way) }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.under_way.set(self.under_way.get().saturating_sub(1));
+    }
+}
+
+/// The time between two checks, and that of one.
+fn times(check: &HealthCheck, limits: &HealthLimits) -> (Duration, Duration) {
+    let declared = |ms: Option<u64>, default| Duration::from_millis(ms.unwrap_or(default));
+    (
+        declared(check.interval_ms, HEALTH_INTERVAL_MS).max(limits.interval_min),
+        declared(check.timeout_ms, HEALTH_TIMEOUT_MS).min(limits.time_max),
+    )
+}
+
+impl Check {
+    /// Asks again and again, until its pool is gone. Neither while it rests nor while it waits for its turn has it the
+    /// pool, and the time that it waits is none of the member's.
+    async fn go_on(self) {
+        let (mut row, mut is_well) = (0, self.member.is_well());
+        let mut due = Instant::now();
+        loop {
+            sleep_until(due).await;
+            let Some(turn) = self.turns.take().await else { return };
+            let began = Instant::now();
+            let Some(asked) = self.pool.upgrade().map(|pool| Asked::new(pool, &self.under_way)) else { return };
+            let Some(check) = &asked.pool.key.declared.health else { return };
+            let (interval, time_max) = times(check, &self.limits);
+            // On the heap: most checks rest, and there may be thousands.
+            let why = Box::pin(why_unwell(&asked.pool, &self.member, check, time_max)).await;
+            // A result that agrees with the known state resets the row.
+            row = if why.is_none() == is_well { 0 } else { row + 1 };
+            let (healthy, unhealthy) =
+                (check.healthy_after.unwrap_or(HEALTHY_AFTER), check.unhealthy_after.unwrap_or(UNHEALTHY_AFTER));
+            if row >= if is_well { unhealthy } else { healthy } {
+                (row, is_well) = (0, !is_well);
+                turned(&asked.pool, &self.member, why.as_deref());
             }
-            None => {
-                tracing::info!(%app, environment, upstream, member = %member.endpoint, "a backend is well again");
-                pool.wake_all();
-            }
+            drop(asked);
+            due = began + interval;
+            turn.end_paced().await;
         }
+    }
+}
+
+/// Notes that a member is well again, or why it is not.
+fn turned(pool: &Pool, member: &Member, why: Option<&str>) {
+    member.set_well(why.is_none());
+    let (app, environment, upstream) = (&pool.key.app, &pool.key.place, &pool.key.name);
+    match why {
+        Some(why) => {
+            tracing::warn!(%app, environment, upstream, member = %member.endpoint, why, "a backend is not well");
+        }
+        None => {
+            tracing::info!(%app, environment, upstream, member = %member.endpoint, "a backend is well again");
+            pool.wake_all();
+        }
+    }
+}
+
+/// Asks once; `None` if the member is well.
+async fn why_unwell(pool: &Pool, member: &Arc<Member>, check: &HealthCheck, time_max: Duration) -> Option<String> {
+    match timeout(time_max, ask(pool, member, check, time_max)).await {
+        Ok(Ok(status)) if check.status.unwrap_or(StatusRange::OK).holds(status) => None,
+        Ok(Ok(status)) => Some(format!("it answered {status}")),
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_elapsed) => Some("it did not answer in time".to_owned()),
     }
 }
 
 /// Asks once, on a connection of its own: a member that takes no new connection is not well.
-async fn ask(pool: &Arc<Pool>, member: &Arc<Member>, check: &HealthCheck, limit: Duration) -> Result<u16, Error> {
+async fn ask(pool: &Pool, member: &Arc<Member>, check: &HealthCheck, limit: Duration) -> Result<u16, Error> {
     let mut connection = connect::connect_with(None, (pool, member), false, limit).await?;
     let host = check.host.as_deref().unwrap_or(&member.authority);
     let mut headers = HeaderMap::with_capacity(2);
@@ -95,4 +192,23 @@ async fn ask(pool: &Arc<Pool>, member: &Arc<Member>, check: &HealthCheck, limit:
     let question = Outgoing { body: Original::empty(), headers, length: Some(0), method: Method::GET, target };
     let answered = connection.send(&question, question.body.body(), member, None).await;
     Ok(answered.map_err(|failed| failed.error)?.status().as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_asked_no_more_often_and_no_longer_than_the_edge_allows() {
+        let ms = Duration::from_millis;
+        let limits = HealthLimits { checks_max: 1, interval_min: ms(1_000), time_max: ms(30_000) };
+        let times = |interval_ms: Option<u64>, timeout_ms: Option<u64>| {
+            let mut check: HealthCheck = serde_json::from_str("{\"path\":\"/\"}").unwrap();
+            (check.interval_ms, check.timeout_ms) = (interval_ms, timeout_ms);
+            times(&check, &limits)
+        };
+        assert_eq!(times(None, None), (ms(HEALTH_INTERVAL_MS), ms(HEALTH_TIMEOUT_MS)));
+        assert_eq!(times(Some(100), Some(60_000)), (ms(1_000), ms(30_000)));
+        assert_eq!(times(Some(60_000), Some(100)), (ms(60_000), ms(100)));
+    }
 }

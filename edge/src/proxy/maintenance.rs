@@ -1,7 +1,6 @@
 //! Looks after pools on a thread of its own: asks about names when their time is over, asks members whether they are
 //! well, follows what is live and what the API sets.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,13 +13,16 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::dns::{DnsAnswer, Names};
-use super::health;
+use super::health::{Checks, HealthLimits};
 use super::membership::{self, Known};
 use super::pool::Pool;
 use super::registry::Registry;
+use super::turns::Turns;
 
 /// Interval at which an idle pool is checked for users.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Names of backends that DNS is asked about at once, of one app an eighth; others wait for their turn.
+const LOOKUPS_MAX: usize = 128;
 
 /// For how long what DNS says is believed.
 #[derive(Debug, Clone, Copy)]
@@ -33,13 +35,23 @@ pub struct DnsTimes {
     pub hold: Duration,
 }
 
+/// What maintenance of all pools has in common.
+struct Upkeep {
+    registry: Registry,
+    names: Names,
+    times: DnsTimes,
+    limits: HealthLimits,
+    checks: Turns,
+    lookups: Turns,
+}
+
 /// Looks after the pools of `registry` until it is dropped. Must run inside a `LocalSet`.
-pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes) {
+pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes, limits: HealthLimits) {
     let Some(mut births) = registry.births() else { return };
-    let names = Rc::new(names);
+    let (checks, lookups) = (Turns::new(limits.checks_max), Turns::new(LOOKUPS_MAX));
+    let upkeep = Rc::new(Upkeep { registry, names, times, limits, checks, lookups });
     while let Some(pool) = births.recv().await {
-        let (registry, names) = (registry.clone(), Rc::clone(&names));
-        drop(tokio::task::spawn_local(keep(pool, registry, names, times)));
+        drop(tokio::task::spawn_local(keep(pool, Rc::clone(&upkeep))));
     }
 }
 
@@ -64,22 +76,33 @@ struct Answer {
 }
 
 /// Looks after one pool for as long as anybody has it.
-async fn keep(pool: Weak<Pool>, registry: Registry, names: Rc<Names>, times: DnsTimes) {
+async fn keep(pool: Weak<Pool>, upkeep: Rc<Upkeep>) {
+    let Some(app) = pool.upgrade().map(|pool| pool.key.app.clone()) else { return };
     let mut remembered = Remembered::default();
-    let checked = Rc::new(RefCell::new(HashMap::new()));
+    let mut checks = Checks::new(upkeep.limits, upkeep.checks.of_app(&app));
+    let lookups = upkeep.lookups.of_app(&app);
     // Names are resolved concurrently, so that one without an answer delays no other.
     let mut asking = FuturesUnordered::new();
     loop {
         let Some(strong) = pool.upgrade() else { return };
-        let record = registry.members_of(&strong);
-        let wanted = membership::wanted(&strong.key.declared, strong.key.trusted, record.as_deref());
-        let named = wanted.iter().filter_map(|one| Some((one.address.clone(), membership::name_of(&one.address)?)));
-        for (address, (name, port)) in remembered.take_due(&named.collect::<Vec<_>>()) {
-            let names = Rc::clone(&names);
-            asking.push(async move { Answer { declared: names.ask(&name).await, address, name, port } });
+        if checks.are_alone_with(&strong) {
+            // The version that asked for them was replaced. The pool goes with the last of them, unless somebody takes
+            // it up until then.
+            checks.end();
+        } else {
+            let record = upkeep.registry.members_of(&strong);
+            let wanted = membership::wanted(&strong.key.declared, strong.key.trusted, record.as_deref());
+            let named = wanted.iter().filter_map(|one| Some((one.address.clone(), membership::name_of(&one.address)?)));
+            for (address, (name, port)) in remembered.take_due(&named.collect::<Vec<_>>()) {
+                let (upkeep, lookups) = (Rc::clone(&upkeep), lookups.clone());
+                asking.push(async move {
+                    let _turn = lookups.take().await;
+                    Answer { declared: upkeep.names.ask(&name).await, address, name, port }
+                });
+            }
+            membership::update(&strong, &|| upkeep.registry.members_of(&strong), &remembered.known);
+            checks.watch(&strong);
         }
-        membership::update(&strong, &|| registry.members_of(&strong), &remembered.known);
-        health::watch(&strong, &checked);
         let next = remembered.due.values().min().copied();
         let next = next.unwrap_or_else(|| Instant::now() + LOOK_INTERVAL).min(Instant::now() + LOOK_INTERVAL);
         let changed = Arc::clone(&strong.changed);
@@ -87,7 +110,7 @@ async fn keep(pool: Weak<Pool>, registry: Registry, names: Rc<Names>, times: Dns
         drop(strong);
         tokio::select! {
             Some(answer) = asking.next() => match pool.upgrade() {
-                Some(strong) => remembered.take(&strong, answer, times),
+                Some(strong) => remembered.take(&strong, answer, upkeep.times),
                 None => return,
             },
             () = changed.notified() => {}

@@ -14,6 +14,9 @@ use super::pool::{Member, Pool, Resolved};
 use super::run::{RunNow, RunState};
 use crate::records::upstreams::MembersRecord;
 
+/// Most members of one pool, when all of its names are resolved: DNS may have thousands of addresses for each.
+const POOL_MEMBERS_MAX: usize = 1_000;
+
 /// The resolved names of a pool.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
@@ -87,8 +90,15 @@ fn follow(pool: &Pool, members: Members<'_>, known: &Known) {
     // One that joins others is asked first whether it is well; the first ones have nobody to stand in for them.
     let is_well = before.is_empty() || pool.key.declared.health.is_none();
     let mut members: Vec<Arc<Member>> = Vec::with_capacity(wanted.len());
-    for one in &wanted {
+    'pool: for one in &wanted {
         for endpoint in endpoints(&one.address, known) {
+            if members.len() >= POOL_MEMBERS_MAX {
+                if before.len() < POOL_MEMBERS_MAX {
+                    let (app, upstream) = (&pool.key.app, &pool.key.name);
+                    tracing::warn!(%app, upstream, members_max = POOL_MEMBERS_MAX, "an upstream has more addresses than it may have members: the others get no requests");
+                }
+                break 'pool;
+            }
             if members.iter().any(|member| member.endpoint == endpoint && member.declared == one.address) {
                 continue;
             }

@@ -6,7 +6,8 @@
 //! the answer's head, and hand back its body as a stream (`response_body`) or, for an upgrade, a tunnel (`upgrade`).
 //!
 //! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
-//! own, [`keep_pools`] asks DNS about names (`dns`, `membership`) and members about their `health`.
+//! own, [`keep_pools`] asks DNS about names (`dns`, `membership`) and members about their `health`; apps take
+//! `turns`.
 //!
 //! Of a backend that the nodes of a cluster run together, a pool has the instances of all of them: those of this node go
 //! first, and those of others ([`elsewhere`]) are reached through a [`tunnel`], which ends there as one that is [`arriving`].
@@ -52,6 +53,7 @@ mod stats;
 pub mod tls;
 mod trailers;
 mod tunnel;
+mod turns;
 mod upgrade;
 mod websocket;
 
@@ -65,6 +67,7 @@ pub use follow::Following;
 pub use forward::{Client, ClientSettings};
 pub use forwarded::Chain;
 pub use headers::Arrival;
+pub use health::HealthLimits;
 pub use ids::{Ids, REQUEST_ID};
 pub use interim::{Interim, Passing};
 pub use maintenance::{DnsTimes, keep_pools};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
 use devanture_config::AppName;
-use devanture_config::site_toml::SERVER_UPSTREAM;
+use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName};
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
@@ -156,6 +156,21 @@ impl Registry {
         members.get(&(pool.key.app.clone(), pool.key.place.clone()))?.get(&pool.key.name).cloned()
     }
 
+    /// Members of all upstreams of a version together, those that the API added among them; of the upstream `name` the
+    /// API says what `record` says.
+    pub(crate) fn members_count(&self, version: &Version, name: &str, record: &MembersRecord) -> usize {
+        let members = self.0.members.read();
+        let of_place = members.get(&(version.app.clone(), version.place.clone()));
+        // The address of a route is no name.
+        let named = version.upstreams.iter().filter(|served| served.name.parse::<UpstreamName>().is_ok());
+        let count = named.map(|served| {
+            let known = || of_place.and_then(|of_place| of_place.get(&served.name)).map(Arc::as_ref);
+            let record = if served.name == name { Some(record) } else { known() };
+            membership::wanted(&served.declared, version.trusted, record).len()
+        });
+        count.sum()
+    }
+
     /// Takes over the members of a pool set by the API; without a `record` there are none.
     pub(crate) fn set_members(&self, app: &AppName, place: &str, name: &str, record: Option<MembersRecord>) {
         {
@@ -209,9 +224,14 @@ impl Registry {
             true => held.remove(&(app.clone(), place.to_owned())),
             false => held.insert((app.clone(), place.to_owned()), pools),
         };
-        // A pool that ends here does so without the lock.
         drop(held);
+        let changed: Vec<_> = before.iter().flatten().map(|pool| Arc::clone(&pool.changed)).collect();
+        // A pool that ends here does so without the lock.
         drop(before);
+        // Health checks of a pool that nobody has any more end at once.
+        for changed in changed {
+            changed.notify_one();
+        }
     }
 
     /// Says who answers requests to a run from now on; where it is nothing, the first request asks for it again.

@@ -16,7 +16,7 @@ use super::descriptors::Descriptors;
 use super::stores::Stores;
 use crate::live::Live;
 use crate::proxy::address::Policy;
-use crate::proxy::{DnsTimes, Following, Names, Registry, RegistrySettings, keep_pools, tls};
+use crate::proxy::{DnsTimes, Following, HealthLimits, Names, Registry, RegistrySettings, keep_pools, tls};
 
 /// Where the upstreams of strangers may be: what `edge.toml` says, and never the edge itself.
 pub(super) fn policy(declared: &Upstreams, own: Arc<[SocketAddr]>, own_socket: PathBuf) -> Policy {
@@ -65,12 +65,17 @@ impl Keeper {
         let least = ms(limits.upstream_dns_ms_min);
         let times =
             DnsTimes { least, most: ms(limits.upstream_dns_ms_max).max(least), hold: ms(limits.upstream_dns_hold_ms) };
+        let health = HealthLimits {
+            checks_max: usize::try_from(limits.upstream_checks_max).unwrap_or(usize::MAX),
+            interval_min: ms(limits.upstream_check_interval_ms_min),
+            time_max: ms(limits.upstream_check_ms_max),
+        };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let run = move || {
             LocalSet::new().block_on(&runtime, async {
                 let names = Names::new(&servers);
                 tokio::select! {
-                    () = keep_pools(registry, names, times) => {}
+                    () = keep_pools(registry, names, times, health) => {}
                     () = stopped.cancelled() => {}
                 }
             });

@@ -2,6 +2,7 @@
 
 mod cookies;
 mod full_disk;
+mod health_checks;
 mod instance_limits;
 mod instances;
 mod manifests;

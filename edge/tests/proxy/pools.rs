@@ -305,6 +305,22 @@ fn a_member_that_says_that_it_is_not_well_gets_nothing_until_it_is() {
     });
 }
 
+#[test]
+fn a_check_that_waits_for_its_turn_has_not_failed() {
+    run(async {
+        let silent = bare_backend(|mut stream, _| async move { while receive(&mut stream).await.is_some() {} }).await;
+        let (one, asked_one) = counting(Some(OK)).await;
+        let (two, asked_two) = counting(Some(OK)).await;
+        // One check at once: while the silent one is waited for, the others wait as long as their own checks may take.
+        let health = json!({"path": "/health", "timeout_ms": 2_000, "unhealthy_after": 1});
+        let setup = Setup { checks_max: 8, declared: json!({"health": health}), ..Setup::default() };
+        let front = front_with(&[silent, one, two], setup).await;
+        let states = || front.way.pool.members().iter().map(|member| member.state().word()).collect::<Vec<_>>();
+        eventually("all were asked", || asked_one.get() > 0 && asked_two.get() > 0 && states()[0] == "unwell").await;
+        assert_eq!(states(), ["unwell", "up", "up"]);
+    });
+}
+
 /// A backend that answers after a while, and notes how many requests it had at once.
 async fn slow() -> (SocketAddr, Rc<Cell<usize>>) {
     let (now, most): (Rc<Cell<usize>>, Rc<Cell<usize>>) = Default::default();

@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_edge::proxy::address::Policy;
 use devanture_edge::proxy::{
-    Arrival, Client, ClientSettings, CompiledRoute, DnsTimes, Error, Ids, Names, Phase, PoolKey, ProxyBody, Registry,
-    RegistrySettings, keep_pools, tls,
+    Arrival, Client, ClientSettings, CompiledRoute, DnsTimes, Error, HealthLimits, Ids, Names, Phase, PoolKey,
+    ProxyBody, Registry, RegistrySettings, keep_pools, tls,
 };
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -74,6 +74,8 @@ pub(crate) struct Setup {
     pub(crate) dns: Vec<SocketAddr>,
     /// For how long addresses stay after DNS said that there are none.
     pub(crate) dns_hold: Duration,
+    /// Health checks that may be under way at once, of one app an eighth.
+    pub(crate) checks_max: usize,
     /// Folders of sockets that may be reached.
     pub(crate) sockets: Vec<std::path::PathBuf>,
 }
@@ -95,6 +97,7 @@ impl Default for Setup {
             route: serde_json::json!({}),
             dns: Vec::new(),
             dns_hold: Duration::from_millis(100),
+            checks_max: 256,
             sockets: Vec::new(),
         }
     }
@@ -137,7 +140,13 @@ pub(crate) fn registry(setup: &Setup) -> Registry {
     });
     // Names are asked about again at once.
     let times = DnsTimes { least: Duration::from_millis(10), most: Duration::from_secs(60), hold: setup.dns_hold };
-    tokio::task::spawn_local(keep_pools(registry.clone(), Names::new(&setup.dns), times));
+    // And members, so that what a test waits for comes soon.
+    let limits = HealthLimits {
+        checks_max: setup.checks_max,
+        interval_min: Duration::from_millis(100),
+        time_max: Duration::from_secs(60),
+    };
+    tokio::task::spawn_local(keep_pools(registry.clone(), Names::new(&setup.dns), times, limits));
     registry
 }
 
