@@ -161,7 +161,7 @@ impl Environments {
                 allowed_as = Some(trusted);
                 continue;
             }
-            let after = self.with(&before, at.address, &next, actor)?;
+            let after = self.with(&before, at, &version, (&next, actor))?;
             if dry_run {
                 return Ok(self.pool_report(&pool, Some(&after)));
             }
@@ -201,7 +201,13 @@ impl Environments {
     ) -> Result<Vec<Change>, Error> {
         let prefix = members_prefix(app, environment);
         let found = self.ledger.catalog.list(&prefix, None, false, usize::MAX).await?;
-        if found.len() < REMEMBERED_MAX {
+        let members = found.iter().map(|(key, record)| {
+            let read = records::read::<MembersRecord>(key, record);
+            read.map_or(0, |record| u64::try_from(record.members.len()).unwrap_or(u64::MAX))
+        });
+        // A version that names all of them at once would have so many.
+        let members_max = self.ledger.limits().upstream_members_per_version_max;
+        if found.len() < REMEMBERED_MAX && members.fold(0, u64::saturating_add) < members_max {
             return Ok(Vec::new());
         }
         let is_named = |key: &str| {
@@ -215,22 +221,30 @@ impl Environments {
     fn with(
         &self,
         before: &MembersRecord,
-        address: &UpstreamUrl,
-        next: &NextEntry,
-        actor: &Actor,
+        at: MemberAt<'_>,
+        version: &Version,
+        (next, actor): (&NextEntry, &Actor),
     ) -> Result<MembersRecord, Error> {
         let mut after = before.clone();
         match *next {
-            NextEntry::Nothing => drop(after.members.remove(address)),
+            NextEntry::Nothing => drop(after.members.remove(at.address)),
             NextEntry::Desired(desired, trusted) => {
                 let entry = MemberEntry { desired, trusted, who: actor.name.clone(), at_ms: telemetry::now_ms() };
-                after.members.insert(address.clone(), entry);
+                after.members.insert(at.address.clone(), entry);
             }
         }
-        let (count, max) = (after.members.len(), self.ledger.limits().upstream_members_max);
+        let limits = self.ledger.limits();
+        let (count, max) = (after.members.len(), limits.upstream_members_max);
         if count > before.members.len() && u64::try_from(count).unwrap_or(u64::MAX) > max {
             let detail = format!("The API would say something about {}; {max} are allowed.", counted(count, "member"));
             let hint = "`upstream_members_max` in edge.toml is the limit";
+            return Err(Problem::new(Code::TooMany, detail).hint(hint).into());
+        }
+        let count_with = |record| self.members.registry.members_count(version, at.name, record);
+        let (count, max) = (count_with(&after), limits.upstream_members_per_version_max);
+        if u64::try_from(count).unwrap_or(u64::MAX) > max && count > count_with(before) {
+            let detail = format!("All upstreams of {} would have {count} members; {max} are allowed.", at.environment);
+            let hint = "remove one first; `upstream_members_per_version_max` in edge.toml is the limit";
             return Err(Problem::new(Code::TooMany, detail).hint(hint).into());
         }
         Ok(after)

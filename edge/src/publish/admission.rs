@@ -29,6 +29,7 @@ impl Publisher {
         options: &DeployOptions,
     ) -> Result<(), Error> {
         self.check_smoke(manifest)?;
+        self.check_upstreams(manifest)?;
         self.switcher.check_reach(actor, own).await?;
         self.check_backend(actor, own)?;
         self.check_image(own).await?;
@@ -114,6 +115,23 @@ impl Publisher {
         }
         let detail = format!("The manifest has {most} smoke checks for one environment; {max} are allowed.");
         Err(Problem::new(Code::BadManifest, detail).hint("`smoke_checks_max` in edge.toml is the limit").into())
+    }
+
+    /// Checks, when a push begins, that no environment gets more upstreams, or members of them, than it may have.
+    pub(crate) fn check_upstreams(&self, manifest: &Manifest) -> Result<(), Error> {
+        let limits = self.ledger.limits();
+        let most = most_upstreams(manifest);
+        let members_max = limits.upstream_members_per_version_max;
+        let (what, max, name) = if exceeds(most.count, limits.upstreams_max) {
+            (format!("{} upstreams", most.count), limits.upstreams_max, "upstreams_max")
+        } else if exceeds(most.members, members_max) {
+            let what = format!("upstreams with {} members together", most.members);
+            (what, members_max, "upstream_members_per_version_max")
+        } else {
+            return Ok(());
+        };
+        let detail = format!("The manifest has {what} for one environment; {max} are allowed.");
+        Err(Problem::new(Code::BadManifest, detail).hint(format!("`{name}` in edge.toml is the limit")).into())
     }
 
     /// Whether the backend of a bundle may run here at all, before anything is sent for it.
@@ -208,6 +226,35 @@ pub fn check_source(source: &Source, limits: &Limits) -> Result<(), Error> {
         return Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
     }
     Ok(())
+}
+
+/// Upstreams below `[upstreams]`, and the members that they declare.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct UpstreamsCount {
+    count: usize,
+    members: usize,
+}
+
+/// The most that an environment gets, with what it has of the base.
+fn most_upstreams(manifest: &Manifest) -> UpstreamsCount {
+    let base = || manifest.base.upstreams.iter().flatten();
+    let of_base =
+        UpstreamsCount { count: base().count(), members: base().map(|(_, declared)| declared.to().len()).sum() };
+    let in_base = |name: &str| manifest.base.upstreams.as_ref()?.get(name).map(|declared| declared.to().len());
+    let tables = manifest.env.values().map(|table| {
+        table.upstreams.iter().flatten().fold(of_base, |sum, (name, declared)| {
+            // That of an environment takes the place of the base's.
+            let members = sum.members.saturating_add(declared.to().len());
+            match in_base(name) {
+                Some(replaced) => UpstreamsCount { members: members.saturating_sub(replaced), ..sum },
+                None => UpstreamsCount { count: sum.count.saturating_add(1), members },
+            }
+        })
+    });
+    tables.fold(of_base, |most, one| UpstreamsCount {
+        count: most.count.max(one.count),
+        members: most.members.max(one.members),
+    })
 }
 
 fn exceeds(length: usize, max: u64) -> bool {

@@ -50,6 +50,26 @@ async fn what_cannot_be_is_refused_with_a_code_of_its_own() {
 }
 
 #[tokio::test]
+async fn all_upstreams_of_an_environment_have_so_many_members_together() {
+    let one = Backend::start("one").await;
+    let edge = edge().with_limit("upstream_members_per_version_max", 3).start().await;
+    let (a, b) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+    let other = "[upstreams.other]\nto = [\"http://127.0.0.1:3\"]\n";
+    push(&edge, "prod", &(api(&[&one], "") + other), SITE).await;
+    put(&edge, a, "in").await;
+    let refused = put_with(&edge, edge.admin_token(), b, "in").await;
+    assert_eq!(refused.code(), Code::TooMany);
+    let hint = refused.problem().hint.unwrap();
+    assert!(hint.contains("upstream_members_per_version_max"), "{hint}");
+    // What is a member already may change, and one that goes makes room.
+    put(&edge, a, "drain").await;
+    remove(&edge, &one.url()).await;
+    put(&edge, b, "in").await;
+    assert_eq!(put_with(&edge, edge.admin_token(), &one.url(), "in").await.code(), Code::TooMany);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn each_change_is_in_the_audit_log_and_what_changes_nothing_is_not() {
     let one = Backend::start("one").await;
     let edge = edge().start().await;

@@ -72,6 +72,32 @@ async fn what_would_be_one_too_many_is_not_sent_and_the_last_one_that_may_be_is(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_environment_gets_so_many_upstreams_and_members_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { upstreams_max: 2, upstream_members_per_version_max: 3, ..Limits::default() };
+    let world = world_with(folder.path(), 9, limits).await;
+    world.push(&name(0), &[2].into()).await.unwrap();
+    let upstream = |table: &str, name: &str, members: usize| {
+        let to: Vec<String> = (1..=members).map(|number| format!("\"http://10.0.0.1:{number}\"")).collect();
+        format!("[{table}upstreams.{name}]\nto = [{}]\n", to.join(", "))
+    };
+    let of = |name: &str, members: usize| upstream("", name, members);
+    let staged = |name: &str, members: usize| upstream("env.staging.", name, members);
+    for (toml, expected) in [
+        (of("a", 2) + &of("b", 1), Ok(())),
+        (of("a", 1) + &of("b", 1) + &of("c", 1), Err(Code::BadManifest)),
+        // The same address in two of them is two members.
+        (of("a", 2) + &of("b", 2), Err(Code::BadManifest)),
+        // What an environment says takes the place of the base's, and comes to the rest.
+        (of("a", 2) + &of("b", 1) + &staged("a", 1) + &staged("b", 2), Ok(())),
+        (of("a", 2) + &of("b", 1) + &staged("b", 2), Err(Code::BadManifest)),
+        (of("a", 1) + &staged("b", 1) + &staged("c", 1), Err(Code::BadManifest)),
+    ] {
+        assert_eq!(begins(&world, "prod", &with(&toml), json!({})).await, expected, "{toml}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_brings_nothing_fits_also_where_the_limit_was_lowered() {
     let folder = tempfile::tempdir().unwrap();
     let full = Limits { stored_bytes_per_app_max: 2 * content(1).len() as u64, ..Limits::default() };
