@@ -151,31 +151,55 @@ struct Pace {
     began: Instant,
     /// When all that was booked is paid for, in nanoseconds.
     paid_ns: u64,
-    /// The second that is counted, its bytes, and those of the one before.
+    /// From here until `paid_ns` it was not counted yet. What waits counts as if it went out evenly: a piece that takes
+    /// many seconds would else be all in one of them, and nothing in the others.
+    uncounted_from_ns: u64,
+    /// The second that is counted, its bytes, and those of the one before, both in billionths.
     second: u64,
-    bytes: u64,
-    bytes_before: u64,
+    bytes: u128,
+    bytes_before: u128,
 }
 
 impl Pace {
     const fn new(per_second: u64, began: Instant) -> Self {
-        Self { per_second, began, paid_ns: 0, second: 0, bytes: 0, bytes_before: 0 }
+        Self { per_second, began, paid_ns: 0, uncounted_from_ns: 0, second: 0, bytes: 0, bytes_before: 0 }
     }
 
     fn book(&mut self, bytes: u64, now: Instant) -> Option<Instant> {
         let now_ns = nanoseconds(now.saturating_duration_since(self.began));
+        self.count_until(now_ns);
         let cost_ns = u128::from(bytes) * u128::from(SECOND_NS) / u128::from(self.per_second.max(1));
         // What was not used is kept for a while, and no longer.
         let from_ns = self.paid_ns.max(now_ns.saturating_sub(nanoseconds(BURST)));
+        if self.paid_ns <= now_ns {
+            self.uncounted_from_ns = from_ns;
+        }
         self.paid_ns = from_ns.saturating_add(u64::try_from(cost_ns).unwrap_or(u64::MAX));
         let at_ns = Some(self.paid_ns).filter(|paid_ns| *paid_ns > now_ns.saturating_add(nanoseconds(AHEAD)));
-        self.count(bytes, at_ns.unwrap_or(now_ns));
+        // What need not wait goes out now, as does the part of a piece that time without bytes pays for.
+        self.count(at_ns.map_or(self.paid_ns, |_| now_ns));
         at_ns.and_then(|at_ns| self.began.checked_add(Duration::from_nanos(at_ns)))
     }
 
-    fn count(&mut self, bytes: u64, at_ns: u64) {
-        self.turn_to(at_ns / SECOND_NS);
-        self.bytes = self.bytes.saturating_add(bytes);
+    /// Counts what went out until now, in the seconds in which it did.
+    fn count_until(&mut self, now_ns: u64) {
+        let end_ns = self.paid_ns.min(now_ns);
+        // Earlier seconds are not asked for any more.
+        let first_ns = (end_ns / SECOND_NS).saturating_sub(2).saturating_mul(SECOND_NS);
+        self.uncounted_from_ns = self.uncounted_from_ns.max(first_ns);
+        while self.uncounted_from_ns < end_ns {
+            let second = self.uncounted_from_ns / SECOND_NS;
+            self.turn_to(second);
+            self.count(end_ns.min(second.saturating_add(1).saturating_mul(SECOND_NS)));
+        }
+        self.turn_to(now_ns / SECOND_NS);
+    }
+
+    /// Counts what is paid for until a time, in the second that is counted.
+    fn count(&mut self, until_ns: u64) {
+        let time_ns = until_ns.saturating_sub(self.uncounted_from_ns);
+        self.bytes = self.bytes.saturating_add(u128::from(self.per_second) * u128::from(time_ns));
+        self.uncounted_from_ns = self.uncounted_from_ns.max(until_ns);
     }
 
     fn turn_to(&mut self, second: u64) {
@@ -186,8 +210,8 @@ impl Pace {
     }
 
     fn last_second(&mut self, now: Instant) -> u64 {
-        self.turn_to(nanoseconds(now.saturating_duration_since(self.began)) / SECOND_NS);
-        self.bytes_before
+        self.count_until(nanoseconds(now.saturating_duration_since(self.began)));
+        u64::try_from(self.bytes_before.div_ceil(u128::from(SECOND_NS))).unwrap_or(u64::MAX)
     }
 }
 
@@ -342,5 +366,24 @@ mod tests {
         assert_eq!(pace.last_second(at(1_900)), 0);
         assert_eq!(pace.last_second(at(2_000)), 900);
         assert_eq!(pace.last_second(at(3_000)), 0);
+    }
+
+    /// A piece was counted in the one second in which it was sent, so that `usage` said 0 in all others.
+    #[test]
+    fn a_piece_that_waits_for_many_seconds_counts_in_each_of_them() {
+        let began = Instant::now();
+        let mut pace = Pace::new(1_000, began);
+        let at = |ms: u64| began + Duration::from_millis(ms);
+        assert_eq!(pace.book(8_000, at(5_000)), Some(at(12_000)));
+        assert_eq!(pace.last_second(at(6_000)), 2_000, "the second without bytes before it counts, too");
+        assert_eq!(pace.last_second(at(9_500)), 1_000);
+        // Another connection waits behind it.
+        assert_eq!(pace.book(8_000, at(10_500)), Some(at(20_000)));
+        for ms in [11_000, 12_500, 13_001, 20_500] {
+            assert_eq!(pace.last_second(at(ms)), 1_000, "{ms}");
+        }
+        assert_eq!(pace.last_second(at(21_000)), 0);
+        assert_eq!(pace.book(500, at(90_000)), None);
+        assert_eq!((pace.last_second(at(90_999)), pace.last_second(at(91_000))), (0, 500));
     }
 }
