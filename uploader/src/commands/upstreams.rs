@@ -184,7 +184,9 @@ fn origin(member: &MemberReport) -> String {
     let who = member.who.as_deref().unwrap_or_default();
     match (member.declared, member.desired) {
         (true, None | Some(DesiredState::In)) => String::new(),
-        (false, None | Some(DesiredState::In)) => format!("added by {who}"),
+        // No token added it: it is an instance of a backend.
+        (false, None) => "started by the edge".to_owned(),
+        (false, Some(DesiredState::In)) => format!("added by {who}"),
         (_, Some(DesiredState::Drain)) => format!("drained by {who}"),
         (_, Some(DesiredState::Out)) => format!("removed by {who}"),
     }
@@ -228,6 +230,7 @@ mod tests {
                 member("http://10.0.0.7:3000", false, Some(DesiredState::In), &[("10.0.0.7:3000", 0, "up")]),
                 member("http://10.0.0.8:3000", false, Some(DesiredState::Drain), &[("10.0.0.8:3000", 2, "draining")]),
                 member("http://later.internal", true, None, &[]),
+                member("http://127.0.0.1:40001", false, None, &[("127.0.0.1:40001", 0, "up")]),
             ],
             name: "api".to_owned(),
             protocol: Protocol::Http2,
@@ -237,12 +240,13 @@ mod tests {
             lines_of(plain(), &report),
             [
                 "  api  HTTP/2  1 request waiting",
-                "    http://api.internal    10.0.0.5:80    up, 3 requests",
-                "                           10.0.0.6:80    unwell, 1 request",
-                "    http://10.0.0.9:3000   -              out                   removed by ci",
-                "    http://10.0.0.7:3000   10.0.0.7:3000  up, 0 requests        added by ci",
-                "    http://10.0.0.8:3000   10.0.0.8:3000  draining, 2 requests  drained by ci",
-                "    http://later.internal  -              no address yet",
+                "    http://api.internal     10.0.0.5:80      up, 3 requests",
+                "                            10.0.0.6:80      unwell, 1 request",
+                "    http://10.0.0.9:3000    -                out                   removed by ci",
+                "    http://10.0.0.7:3000    10.0.0.7:3000    up, 0 requests        added by ci",
+                "    http://10.0.0.8:3000    10.0.0.8:3000    draining, 2 requests  drained by ci",
+                "    http://later.internal   -                no address yet",
+                "    http://127.0.0.1:40001  127.0.0.1:40001  up, 0 requests        started by the edge",
             ]
         );
         let args = MemberArgs {
