@@ -322,6 +322,14 @@ async fn a_check_finds_what_a_start_would_fail_by() {
         let of_start = started(&file, base).await.unwrap_err();
         assert_eq!(found.exit_code(), of_start.exit_code(), "{of_start}");
     }
+    for damaged in ["", "devanture\n", "devanture \u{1}\n"] {
+        std::fs::write(&format, damaged).unwrap();
+        let [found] = &check(&file, base)[..] else { panic!("{damaged:?}") };
+        let found = found.to_string();
+        assert!(found.contains("it is damaged: write `devanture 1` into it"), "{found}");
+    }
+    std::fs::write(&format, "devanture 1").unwrap();
+    assert!(check(&file, base).is_empty(), "it was written by hand");
     std::fs::remove_file(format).unwrap();
     assert!(check(&file, base).is_empty());
     assert!(!base.join("data/format").exists(), "a check writes nothing");

@@ -389,18 +389,30 @@ pub(super) fn check_format(root: &Path) -> Result<(), Error> {
     }
 }
 
+/// Whether a text is one that some release writes, whatever its number.
+fn is_of_a_release(text: &str) -> bool {
+    let number = text.trim_end().strip_prefix("devanture ");
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// Whether the folder has the number of our layout; false where it has none, and an error where it has another one.
 fn has_format(root: &Path) -> Result<bool, Error> {
     let path = root.join(FORMAT_NAME);
     let mut text = String::new();
     match File::open(&path).and_then(|file| file.take(FORMAT_BYTES_MAX).read_to_string(&mut text)) {
-        Ok(_) if text == FORMAT => Ok(true),
+        // Somebody may have written it by hand, as the message below says.
+        Ok(_) if text.trim_end() == FORMAT.trim_end() => Ok(true),
         Ok(_) => {
-            let sentence = format!(
-                "the data folder says `{}` and this program knows `{}`: it was written by another release",
-                text.trim().escape_debug(),
-                FORMAT.trim()
-            );
+            let (found, known) = (text.trim().escape_debug(), FORMAT.trim());
+            let sentence = match is_of_a_release(&text) {
+                true => format!(
+                    "the data folder says `{found}` and this program knows `{known}`: it was written by another release"
+                ),
+                false => format!(
+                    "it says `{found}`, which no release wrote, so it is damaged: write `{known}` into it where the other \
+                     files of the folder are whole"
+                ),
+            };
             Err(failed("opening", &path)(std::io::Error::new(ErrorKind::InvalidData, sentence)).into())
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
