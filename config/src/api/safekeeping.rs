@@ -48,6 +48,10 @@ pub struct VerifyReport {
     /// another length or, where its objects were read, of other bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bucket: Vec<DamagedVersion>,
+    /// Paths of files that were to be taken from a backup, and are damaged there, too; a folder of backups has them in its
+    /// quarantine then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged_in_backup: Vec<String>,
     /// Files that a repair brought back.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
@@ -145,6 +149,10 @@ pub struct BackupReport {
     /// Versions whose files are damaged or missing, and are not whole in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<DamagedVersion>,
+    /// Names of earlier backups that cannot be read, as their description, their records or a manifest is damaged. They
+    /// stay, and may keep older ones from being removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
     /// Names of earlier backups that were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,

@@ -21,9 +21,9 @@ use super::layout::{
 use super::location::Location;
 use super::open::open_catalog;
 use super::pages::pages_of;
-use super::prune::prune;
+use super::prune::{Pruned, prune};
 use super::references::{self, Look};
-use super::store::{self, BackupStore};
+use super::store::{self, BackupStore, Finished};
 use crate::blobs::{self, Blobs, Key};
 use crate::catalog::Catalog;
 use crate::durable;
@@ -72,7 +72,8 @@ async fn back_up_to(
     store: &dyn BackupStore,
     work: &Path,
 ) -> Result<BackupReport, Error> {
-    let names = remove_incomplete(store).await?;
+    let earlier = remove_incomplete(store).await?;
+    let names: Vec<String> = earlier.iter().map(|earlier| earlier.name.clone()).collect();
     let at_ms = telemetry::now_ms();
     let name = free_name(&names, at_ms);
     let written = write(source, store, work, &name, at_ms, request.with_key).await;
@@ -83,8 +84,14 @@ async fn back_up_to(
     // Earlier ones may be the last that are whole.
     if let Some(keep) = request.keep.filter(|_| !report.catalog.is_damaged()) {
         let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
-        report.removed = prune(store, source.blobs, work, keep).await?;
+        let Pruned { removed, unreadable } = prune(store, source.blobs, work, keep).await?;
+        (report.removed, report.unreadable) = (removed, unreadable.into_iter().collect());
     }
+    let without_description = earlier.into_iter().filter(|earlier| earlier.description.is_err());
+    report.unreadable.extend(without_description.map(|earlier| earlier.name));
+    report.unreadable.retain(|name| !report.removed.contains(name));
+    report.unreadable.sort();
+    report.unreadable.dedup();
     Ok(report)
 }
 
@@ -112,17 +119,22 @@ impl Drop for Work {
     }
 }
 
-/// Removes what backups left that did not come to their end. Returns the names of the others.
-async fn remove_incomplete(store: &dyn BackupStore) -> Result<Vec<String>, Error> {
-    let mut names = Vec::new();
-    for name in store.snapshots().await? {
-        if store::description(store, &name).await?.is_some() {
-            names.push(name);
-        } else {
+/// Removes what backups left that did not come to their end. Returns the others. One that cannot be read stays, and keeps
+/// no new one from being written: that is what its operator needs most.
+async fn remove_incomplete(store: &dyn BackupStore) -> Result<Vec<Finished>, Error> {
+    let names = store.snapshots().await?;
+    let finished = store::finished(store).await?;
+    for name in names {
+        if !finished.iter().any(|finished| finished.name == name) {
             store.remove_snapshot(&name).await?;
         }
     }
-    Ok(names)
+    for Finished { name, description } in &finished {
+        if let Err(error) = description {
+            tracing::warn!(backup = name, %error, "an earlier backup cannot be read; it stays as it is");
+        }
+    }
+    Ok(finished)
 }
 
 /// The name of a new backup: its time, such as `20260131T120000Z`, and a number where there is one of that second.
@@ -190,6 +202,7 @@ async fn write(
         copied_files: copier.copied_files,
         copied_bytes: copier.copied_bytes,
         damaged: gone.damaged,
+        unreadable: Vec::new(),
         removed: Vec::new(),
         with_key: key.is_some(),
         catalog: pages,
@@ -278,8 +291,11 @@ impl<'c> Copier<'c> {
     async fn wait(&mut self) -> Result<bool, Error> {
         let Some((key, copied)) = self.under_way.next().await.transpose()? else { return Ok(false) };
         if let Some(bytes) = copied {
-            self.copied_files = self.copied_files.saturating_add(1);
-            self.copied_bytes = self.copied_bytes.saturating_add(bytes);
+            // Manifests that no version has are copied, too, and are none of the files that are counted.
+            if self.looked.contains(&key) {
+                self.copied_files = self.copied_files.saturating_add(1);
+                self.copied_bytes = self.copied_bytes.saturating_add(bytes);
+            }
         } else {
             self.present.remove(&key);
             self.looked.remove(&key);

@@ -20,6 +20,8 @@ const SMALL_BYTES_MAX: u64 = 2 * 1_024 * 1_024;
 const BATCH_BLOBS_MAX: usize = 512;
 /// … and their bytes: each batch under way holds so many.
 const BATCH_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
+/// Damaged files of a backup that a report lists.
+const DAMAGED_SHOWN_MAX: usize = 10_000;
 
 /// Copies what it looks at and the store lacks: a manifest at once, blobs in [`Fetcher::finish`].
 pub(super) struct Fetcher<'f> {
@@ -33,6 +35,8 @@ pub(super) struct Fetcher<'f> {
     blobs: BTreeSet<Digest>,
     /// Blobs that the store lacks still.
     lacking: HashSet<Digest>,
+    /// Manifests that the backup has damaged.
+    damaged_manifests: Vec<Key>,
     progress: FileProgress,
 }
 
@@ -48,8 +52,8 @@ type Copied = Vec<(Digest, u64)>;
 impl<'f> Fetcher<'f> {
     pub(super) async fn new(from: &'f dyn BackupStore, to: &'f dyn Blobs, report: Report<'f>) -> Result<Self, Error> {
         let present = from.sizes().await?;
-        let (blobs, lacking) = (BTreeSet::new(), HashSet::new());
-        Ok(Self { from, to, report, present, blobs, lacking, progress: FileProgress::default() })
+        let (blobs, lacking, damaged_manifests) = Default::default();
+        Ok(Self { from, to, report, present, blobs, lacking, damaged_manifests, progress: FileProgress::default() })
     }
 
     /// What was copied.
@@ -119,11 +123,19 @@ impl<'f> Fetcher<'f> {
         let Some(size) = self.present.get(&key) else { return Ok(false) };
         self.progress.expect(*size);
         let copied = self.from.copy_to(key, self.to).await?;
-        if let Some(bytes) = copied {
-            self.progress.add(bytes);
+        match copied {
+            Some(bytes) => self.progress.add(bytes),
+            None => self.damaged_manifests.push(key),
         }
         (self.report)(self.progress);
         Ok(copied.is_some())
+    }
+
+    /// Paths of what was to be copied and is damaged in the backup, too, in their order.
+    pub(super) fn damaged(&self) -> Vec<String> {
+        let blobs = self.lacking.iter().copied().map(Key::Blob).filter(|key| self.present.contains_key(key));
+        let keys: BTreeSet<Key> = blobs.chain(self.damaged_manifests.iter().copied()).collect();
+        keys.into_iter().filter_map(Key::path).take(DAMAGED_SHOWN_MAX).collect()
     }
 
     /// Looks whether the store has a file after the copy.

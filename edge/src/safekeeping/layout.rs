@@ -4,7 +4,8 @@
 //! * `catalog.redb`: the records of one moment;
 //! * `tls/`: the local authority, and what is kept of ACME;
 //! * `secrets.key`: the keys that seal secrets, only where that was wanted;
-//! * `snapshot.json`: what the backup is. It is written last: a backup without it is none.
+//! * `snapshot.json`: what the backup is. It is written last: a backup without it is none. One whose `snapshot.json` cannot
+//!   be read is a backup still, which nothing passes over.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -80,12 +81,14 @@ impl Description {
 
     /// Reads the text of the backup `name`.
     pub(super) fn parse(name: &str, text: &[u8]) -> Result<Self, Error> {
-        let description: Self = serde_json::from_slice(text)
-            .map_err(|error| bad(format!("The backup {name} cannot be read: {error}."), "take another one"))?;
+        let description: Self = serde_json::from_slice(text).map_err(|error| {
+            let detail = format!("The backup {name} cannot be read, as its {DESCRIPTION} is damaged: {error}.");
+            bad(detail, "put a whole copy of that file in its place, or take another backup")
+        })?;
         if description.format != FORMAT {
             let detail =
                 format!("The backup {name} has the layout {}, and this program knows {FORMAT}.", description.format);
-            return Err(bad(detail, "use a newer release"));
+            return Err(bad(detail, "use a newer release, or take another backup"));
         }
         Ok(description)
     }

@@ -38,6 +38,7 @@ pub async fn repair(
     fetcher.finish().await?;
     let gone = references::go_through(catalog, blobs, options.app.as_ref(), &mut fetcher.stored()).await?;
     report.damaged = gone.damaged;
+    report.damaged_in_backup = fetcher.damaged();
     report.repaired = report.repaired.saturating_add(fetcher.progress().files);
     Ok(report)
 }

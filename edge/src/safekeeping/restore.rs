@@ -108,20 +108,34 @@ async fn restore_into(
 
 /// The backup of that name, or the newest one, and what it says of itself.
 pub(super) async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result<(String, Description), Error> {
-    let name = match name {
-        Some(name) => name.to_owned(),
-        None => store::complete(backup).await?.pop().unwrap_or_default(),
-    };
-    let description = match name.contains('/') {
-        true => None,
-        false => store::description(backup, &name).await?,
+    let found = match name {
+        None => newest(backup).await?,
+        Some(name) if name.contains('/') => None,
+        Some(name) => store::description(backup, name).await?.map(|description| (name.to_owned(), description)),
     };
     let missing = || {
-        let detail = format!("{} does not hold the backup {name}.", backup.shown());
+        let detail = format!("{} does not hold the backup {}.", backup.shown(), name.unwrap_or_default());
         bad(detail, "its folder `snapshots` lists those that it holds")
     };
-    let description = description.ok_or_else(missing)?;
-    Ok((name, description))
+    found.ok_or_else(missing)
+}
+
+/// The newest backup. Where that cannot be read, no older one takes its place unasked: what came after that would be lost.
+async fn newest(backup: &dyn BackupStore) -> Result<Option<(String, Description)>, Error> {
+    let mut finished = store::finished(backup).await?;
+    let Some(newest) = finished.pop() else { return Ok(None) };
+    match newest.description {
+        Ok(description) => Ok(Some((newest.name, description))),
+        Err(Error(mut problem)) => {
+            let earlier = finished.iter().rev().find(|earlier| earlier.description.is_ok());
+            let next = earlier.map_or_else(
+                || "no other one there can be read".to_owned(),
+                |earlier| format!("`--at {}` takes the newest one that can be read", earlier.name),
+            );
+            problem.hint = Some(problem.hint.take().into_iter().chain([next]).collect::<Vec<_>>().join("; "));
+            Err(Error(problem))
+        }
+    }
 }
 
 /// The files of one backup alone.

@@ -51,7 +51,12 @@ pub(super) fn request_to(to: &str) -> BackupRequest {
     BackupRequest { to: to.to_owned(), keep: None, with_key: false, variables: Variables::new() }
 }
 
-async fn restore(file: &EdgeFile, base: &Path, from: &Path, name: Option<&str>) -> Result<Restored, LocalError> {
+pub(super) async fn restore(
+    file: &EdgeFile,
+    base: &Path,
+    from: &Path,
+    name: Option<&str>,
+) -> Result<Restored, LocalError> {
     server::restore(file, base, &from.into(), &Variables::new(), name, &|_| {}).await
 }
 
@@ -302,6 +307,46 @@ async fn damaged_files_come_back_from_a_backup() {
     let report = stores.repair(&request).await.unwrap();
     assert_eq!((report.repaired, report.damaged.len()), (1, 0), "{report:?}");
     assert_eq!(std::fs::read(blob(&edge.data_dir(), PHOTO)).unwrap(), PHOTO);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_the_backup_has_damaged_too_is_named_as_such() {
+    // A dictionary that is made meanwhile would be one more file.
+    let edge = edge().with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
+    edge.push("shop", SITE).await;
+    let backups = tempfile::tempdir().unwrap();
+    back_up(&edge, backups.path(), None, false).await;
+    for folder in [edge.data_dir().as_path(), backups.path()] {
+        std::fs::write(blob(folder, PHOTO), b"A PHOTO, as it were").unwrap();
+    }
+    let from = Some(backups.path().to_str().unwrap().to_owned());
+    let request = RepairRequest { app: None, read_bucket: false, from, variables: Variables::new() };
+    let stores = Safekeeping::open(edge.file(), &base(&edge)).await.unwrap();
+    let report = stores.repair(&request).await.unwrap();
+    let path = blob(Path::new(""), PHOTO).to_str().unwrap().to_owned();
+    assert_eq!((report.repaired, report.damaged.len(), report.damaged_in_backup), (0, 1, vec![path]));
+    // Once the edge has it whole again, so has the next backup.
+    edge.push("shop", SITE).await;
+    assert_eq!(back_up(&edge, backups.path(), None, false).await.copied_files, 1);
+    assert_eq!(std::fs::read(blob(backups.path(), PHOTO)).unwrap(), PHOTO);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_copied_is_among_the_files_of_a_backup() {
+    let edge = edge().start().await;
+    edge.push("shop", SITE).await;
+    // Its name still counts, though no version has it: it is copied, and was counted among the copies alone.
+    let name = Digest::of(b"{}").to_string();
+    let manifest = Path::new("manifests").join(&name[..2]).join(format!("{name}.json"));
+    let own = edge.data_dir().join(&manifest);
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, b"{}").unwrap();
+    let backups = tempfile::tempdir().unwrap();
+    let report = back_up(&edge, backups.path(), None, false).await;
+    assert_eq!(report.copied_files, report.files, "{report:?}");
+    assert!(backups.path().join(&manifest).exists());
     edge.stop().await;
 }
 

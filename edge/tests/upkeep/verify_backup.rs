@@ -14,7 +14,7 @@ use devanture_edge::server;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::safekeeping::{PAGE, PHOTO, SITE, back_up, blob, lived_in, push_to};
+use super::safekeeping::{PAGE, PHOTO, SITE, back_up, blob, lived_in, push_to, restore};
 use crate::seaweed::{BUCKET, READER, Seaweed, is_installed, variables};
 use crate::support::edge;
 
@@ -140,12 +140,81 @@ async fn damage_of_manifests_records_and_certificates_is_found_too() {
         let middle = damaged.len() / 2;
         damaged[middle] ^= 1;
         std::fs::write(folder.join(path), damaged).unwrap();
-        let (code, text, _) = verify_folder(&folder, &[]).await;
+        let (code, text, notes) = verify_folder(&folder, &[]).await;
         assert_eq!(code, Some(1), "{path}: {text}");
+        let is_own = path.starts_with("snapshots/");
+        assert_eq!(notes.contains("`devanture-edge backup` writes a new one"), is_own, "{path}: {notes}");
+        assert_eq!(notes.contains("copies it again"), !is_own, "{path}: {notes}");
         assert!(text.contains(what) && text.contains(&format!("damaged or missing: {path}\n")), "{path}: {text}");
         std::fs::write(folder.join(path), bytes).unwrap();
         assert_eq!(verify_folder(&folder, &[]).await.0, Some(0), "{path}");
     }
+}
+
+/// An older one took its place without a word, and every later backup failed.
+#[tokio::test]
+async fn a_backup_that_cannot_be_read_is_named_and_the_next_one_is_written_beside_it() {
+    let edge = edge().start().await;
+    edge.push("shop", SITE).await;
+    let places = tempfile::tempdir().unwrap();
+    let folder = places.path().join("edge");
+    let first = back_up(&edge, &folder, None, false).await.name;
+    let second = back_up(&edge, &folder, None, false).await.name;
+    let description = folder.join("snapshots").join(&second).join("snapshot.json");
+    let whole = std::fs::read_to_string(&description).unwrap();
+    let newer = whole.replace("\"format\": 1,", "\"format\": 9,");
+    for (text, why) in [
+        (whole.replacen('{', "z", 1), "cannot be read, as its snapshot.json is damaged"),
+        (whole[..whole.len() / 2].to_owned(), "cannot be read, as its snapshot.json is damaged"),
+        (String::new(), "cannot be read, as its snapshot.json is damaged"),
+        (newer, "has the layout 9, and this program knows 1"),
+    ] {
+        std::fs::write(&description, &text).unwrap();
+        let (code, _, notes) = verify_folder(&folder, &[]).await;
+        let named = |text: &str| text.contains(&format!("The backup {second} {why}"));
+        assert!(code == Some(1) && named(&notes) && notes.contains(&format!("--at {first}")), "{notes}");
+        assert_eq!(verify_folder(&folder, &["--at", &first]).await.0, Some(0));
+        let fresh = tempfile::tempdir().unwrap();
+        let refused = restore(edge.file(), fresh.path(), &folder, None).await.unwrap_err().to_string();
+        assert!(named(&refused), "{refused}");
+        assert_eq!(restore(edge.file(), fresh.path(), &folder, Some(&first)).await.unwrap().name, first);
+        let third = back_up(&edge, &folder, None, false).await;
+        assert_eq!(third.unreadable, [second.as_str()]);
+        assert_eq!(std::fs::read_to_string(&description).unwrap(), text, "it stays as it is");
+        assert_eq!(verify_folder(&folder, &[]).await.0, Some(0), "the newest one is whole");
+        std::fs::remove_dir_all(folder.join("snapshots").join(third.name)).unwrap();
+    }
+    // Where there is no other one, that is said.
+    std::fs::remove_dir_all(folder.join("snapshots").join(&first)).unwrap();
+    let (code, _, notes) = verify_folder(&folder, &[]).await;
+    assert!(code == Some(1) && notes.contains(&second) && notes.contains("no other one there can be read"), "{notes}");
+    edge.stop().await;
+}
+
+/// What it refers to is not known, and would go with what nothing refers to.
+#[tokio::test]
+async fn no_backup_is_removed_beside_one_that_cannot_be_read_until_enough_newer_ones_are_there() {
+    let edge = edge().start().await;
+    edge.push("shop", SITE).await;
+    for file in ["snapshot.json", "catalog.redb"] {
+        let places = tempfile::tempdir().unwrap();
+        let folder = places.path().join("edge");
+        let mut names = Vec::new();
+        for _ in 0..3 {
+            names.push(back_up(&edge, &folder, None, false).await.name);
+        }
+        let damaged = folder.join("snapshots").join(&names[2]).join(file);
+        let bytes = std::fs::read(&damaged).unwrap();
+        std::fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
+        let fourth = back_up(&edge, &folder, Some(2), false).await;
+        assert_eq!((fourth.removed.len(), &fourth.unreadable[..]), (0, &names[2..]), "{file}");
+        let fifth = back_up(&edge, &folder, Some(2), false).await;
+        assert_eq!((fifth.removed, fifth.unreadable.len()), (names, 0), "{file}");
+        for name in [fourth.name, fifth.name] {
+            assert_eq!(verify_folder(&folder, &["--at", &name]).await.0, Some(0), "{file}");
+        }
+    }
+    edge.stop().await;
 }
 
 #[tokio::test]

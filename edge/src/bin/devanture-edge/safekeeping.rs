@@ -106,10 +106,8 @@ pub(crate) async fn verify_backup(from: &Location, args: VerifyArgs) -> Result<(
     line.end();
     let state = state?;
     print(json, &state, || backup_state_lines(&state));
-    if !json && state.count > 0 {
-        say(
-            "remove what is damaged there, and the next `devanture-edge backup` copies it again from an edge that has it whole",
-        );
+    if !json && !state.is_whole() {
+        backup_advice(&state).for_each(say);
     }
     whole(state.is_whole())
 }
@@ -230,6 +228,12 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
     lines.extend(report.damaged.iter().flat_map(damage_lines));
     let in_bucket = report.bucket.iter().flat_map(damage_lines);
     lines.extend(in_bucket.map(|line| format!("{line}; in the bucket, and whole on this node")));
+    let shown = report.damaged_in_backup.iter().take(OBJECTS_SHOWN_MAX);
+    lines.extend(shown.map(|path| format!("damaged in the backup, too: {path}")));
+    let more = report.damaged_in_backup.len().saturating_sub(OBJECTS_SHOWN_MAX);
+    if more > 0 {
+        lines.push(format!("damaged in the backup, too: {more} more, which --json lists"));
+    }
     if report.derived > 0 {
         let derived = counted(report.derived, "damaged file");
         lines.push(format!(
@@ -275,16 +279,36 @@ fn backup_state_lines(state: &BackupState) -> Vec<String> {
     lines
 }
 
+/// What to do about damage of a backup: its own records and certificates are copied once, and blobs are shared by all.
+fn backup_advice(state: &BackupState) -> impl Iterator<Item = &'static str> {
+    let is_own = |path: &String| path.starts_with("snapshots/");
+    let shared = state.objects.iter().any(|path| !is_own(path)).then_some(
+        "remove what is damaged there, and the next `devanture-edge backup` copies it again from an edge that has it whole",
+    );
+    let own = state.objects.iter().any(is_own).then_some(
+        "what lies in `snapshots` is of this backup alone, and no later one mends it: `devanture-edge backup` writes a new \
+         one, and `--at` names an earlier one",
+    );
+    shared.into_iter().chain(own)
+}
+
 /// What to do about damage, after what is damaged.
 fn advise(is_json: bool, report: &VerifyReport) {
     if is_json {
         return;
     }
     if !report.damaged.is_empty() {
-        say(
-            "a push of the same files brings them back, and so does `devanture-edge repair --from PLACE` with a backup, or \
-             `devanture-edge repair` on another node that has them",
-        );
+        say(match report.damaged_in_backup.is_empty() {
+            true => {
+                "a push of the same files brings them back, and so does `devanture-edge repair --from PLACE` with a backup, \
+                 or `devanture-edge repair` on another node that has them"
+            }
+            false => {
+                "the backup has them damaged, too: a push of the same files brings them back, and so does `devanture-edge \
+                 repair --from` with another place of backups, or `devanture-edge repair` on another node that has them; \
+                 the next backup copies them again once what is damaged there is removed"
+            }
+        });
     }
     if report.catalog.is_damaged() {
         say(CATALOG_ADVICE);
@@ -326,6 +350,12 @@ fn backup_lines(report: &BackupReport) -> Vec<String> {
     if !report.removed.is_empty() {
         lines.push(format!("removed: {}", report.removed.join(", ")));
     }
+    lines.extend(report.unreadable.iter().map(|name| {
+        format!(
+            "cannot be read: the earlier backup {name}, which stays, and may keep older ones from being removed; \
+             `devanture-edge verify --from PLACE --at {name}` names what is damaged"
+        )
+    }));
     if !report.with_key {
         lines.push("the keys that seal secrets are not in it: keep a copy of them elsewhere".to_owned());
     }

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::super::layout::{Description, in_snapshot};
-use super::{BackupStore, complete, description, open_to_write};
+use super::{BackupStore, Finished, description, finished, open_to_write};
 use crate::blobs::{self, Blobs, Key};
 use crate::durable;
+use crate::ledger::Error;
 use crate::s3::Variables;
 use crate::s3::seaweed::{BUCKET, Seaweed, is_installed};
 use crate::safekeeping::Location;
@@ -24,6 +25,12 @@ impl Place {
     async fn open(&self, data_dir: &Path) -> Arc<dyn BackupStore> {
         open_to_write(&self.location, &self.variables, data_dir).await.unwrap()
     }
+}
+
+/// Names of the backups that can be read.
+async fn complete(store: &dyn BackupStore) -> Result<Vec<String>, Error> {
+    let all = finished(store).await?.into_iter();
+    Ok(all.filter(|one| one.description.is_ok()).map(|one| one.name).collect())
 }
 
 fn blobs_in(folder: &Path) -> Arc<dyn Blobs> {
@@ -101,6 +108,14 @@ async fn keeps_backups(place: &Place) {
     store.write(&in_snapshot("two", "snapshot.json"), written.to_bytes()).await.unwrap();
     assert_eq!(complete(&*store).await.unwrap(), ["two"]);
     assert_eq!(description(&*store, "two").await.unwrap(), Some(written));
+    // One that is damaged is a backup still, and not one that was interrupted.
+    store.write(&in_snapshot("one", "snapshot.json"), Bytes::from_static(b"{")).await.unwrap();
+    let all = finished(&*store).await.unwrap();
+    let [Finished { name: damaged, description: Err(why) }, Finished { description: Ok(_), .. }] = &all[..] else {
+        panic!("there are {}", all.len())
+    };
+    assert!(damaged == "one" && why.to_string().contains("The backup one cannot be read"), "{why}");
+    assert_eq!(complete(&*store).await.unwrap(), ["two"]);
     let mut files = store.files("two").await.unwrap();
     files.sort();
     assert_eq!(files, ["catalog.redb", "snapshot.json", "tls/acme/a.pem"]);

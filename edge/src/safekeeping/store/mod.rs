@@ -122,7 +122,7 @@ pub(super) async fn open_to_read(location: &Location, variables: &Variables) -> 
             Arc::new(S3Store::open_to_read(&address, bucket))
         }
     };
-    if complete(&*store).await?.is_empty() {
+    if finished(&*store).await?.is_empty() {
         return Err(none_in(location));
     }
     Ok(store)
@@ -138,13 +138,22 @@ pub(super) async fn description(store: &dyn BackupStore, name: &str) -> Result<O
     text.map(|text| Description::parse(name, &text)).transpose()
 }
 
-/// Names of the complete backups that this program can read, in the order of their times.
-pub(super) async fn complete(store: &dyn BackupStore) -> Result<Vec<String>, Error> {
+/// A backup that came to its end.
+pub(super) struct Finished {
+    /// Its name: its time.
+    pub(super) name: String,
+    /// Its description; an error where that is damaged, or has a layout that this program does not know.
+    pub(super) description: Result<Description, Error>,
+}
+
+/// The backups that came to their end, in the order of their times. One whose description cannot be read is among them:
+/// its records and files may be whole, so nothing may take it for one that was interrupted.
+pub(super) async fn finished(store: &dyn BackupStore) -> Result<Vec<Finished>, Error> {
     let mut found = Vec::new();
     for name in store.snapshots().await? {
-        let text = store.read(&in_snapshot(&name, DESCRIPTION)).await?;
-        if text.is_some_and(|text| Description::parse(&name, &text).is_ok()) {
-            found.push(name);
+        if let Some(text) = store.read(&in_snapshot(&name, DESCRIPTION)).await? {
+            let description = Description::parse(&name, &text);
+            found.push(Finished { name, description });
         }
     }
     Ok(found)
