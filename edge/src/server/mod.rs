@@ -23,6 +23,7 @@ mod local_tier;
 mod memory;
 mod most_requested;
 mod node;
+mod own_socket;
 mod reload;
 mod renewal;
 mod runner;
@@ -51,7 +52,7 @@ pub use sockets::Addresses;
 pub use stores::{CATALOG_NAME, adopt, data_dir};
 pub use trial::{Trial, try_upgrade};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
 use crate::admin::{Admin, Health, Node};
-use crate::durable;
+use crate::catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::ledger::Ledger;
 use crate::listen::{self, ConnectionLimits, DrainOrder};
@@ -82,6 +83,7 @@ use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
 use drain::DrainTimes;
 use handler_parts::{HandlerParts, live_of};
+use own_socket::OwnSocket;
 use reload::Reloadable;
 use renewal::Renewal;
 use sockets::{SocketCopies, Sockets};
@@ -112,7 +114,7 @@ pub struct Server {
     loading: JoinHandle<()>,
     publisher: Arc<Publisher>,
     requests: most_requested::Record,
-    socket: PathBuf,
+    socket: OwnSocket,
     stop: CancellationToken,
     threads: Threads,
     reloadable: Reloadable,
@@ -263,7 +265,7 @@ impl Server {
             publisher,
             requests,
             runner,
-            socket,
+            socket: OwnSocket::bound(socket),
             stop,
             threads,
             reloadable,
@@ -322,9 +324,8 @@ impl Server {
         self.loading.abort();
         let (times, now) = (*self.drain_times.lock(), Instant::now());
         self.publisher.end();
-        let has_successor = self.handover.has_successor();
+        let mut order = times.order(now, self.handover.has_successor());
         self.handover.end();
-        let mut order = times.order(now, has_successor);
         let runs = self.runner.clone().filter(Runner::has_runs).map(|runner| {
             order = order.at_least(now + runner.run_drain_time(times.runs));
             self.control.spawn(async move { runner.end_runs(times.runs).await })
@@ -364,10 +365,13 @@ impl Server {
             let passed_on = async { tokio::time::timeout(LOG_FLUSH_TIME_MAX, passed_on).await };
             self.control.block_on(passed_on).ok();
         }
-        if !has_successor {
+        // Looked at now: the next edge may have come since the drain began. One that has the catalog, and does not serve
+        // yet, has all that was to be written, and binds the socket anew.
+        let is_taken = matches!(self.publisher.ledger().catalog.check_in_place(), Err(catalog::Error::HandedOver));
+        if !is_taken && !self.handover.has_successor() {
             self.control.block_on(self.credentials.write_last_uses());
             self.control.block_on(self.publisher.uploads().write_sent());
-            durable::remove_file(&self.socket).ok();
+            self.socket.remove();
         }
         // What still reads a disk for nobody is not waited for.
         self.control.shutdown_timeout(Duration::from_secs(1));

@@ -331,16 +331,75 @@ async fn law_2_no_kill_of_a_process_that_takes_over_loses_what_was_pushed() {
     assert_eq!(history["deploys"].as_array().unwrap().len(), rounds(KILLS) + 1);
 }
 
+fn say(stream: &mut UnixStream, request: &serde_json::Value) {
+    let request = request.to_string();
+    stream.write_all(&u32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+}
+
+fn hear(stream: &mut UnixStream) -> serde_json::Value {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+    stream.read_exact(&mut answer).unwrap();
+    serde_json::from_slice(&answer).unwrap()
+}
+
+/// Has this process take over from the edge, which has given its sockets then. They are closed again.
+fn begin_takeover(edge: &Edge) -> UnixStream {
+    let mut stream = UnixStream::connect(edge.data_dir.join("takeover.sock")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    say(&mut stream, &json!({ "begin": { "protocol": 2, "pid": std::process::id() } }));
+    let answer = hear(&mut stream);
+    let count = answer["sockets"]["sockets"].as_array().unwrap().len();
+    // A byte comes with each sixteen of them.
+    stream.read_exact(&mut vec![0; count.div_ceil(16)]).unwrap();
+    stream
+}
+
+/// One that takes over binds the socket anew, and nobody else could open it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_stopped_while_the_next_one_takes_over_leaves_that_one_its_socket() {
+    for serves in [false, true] {
+        let mut edge = edge().start();
+        let folder = site("page");
+        std::fs::write(folder.path().join("large.bin"), vec![b'x'; LARGE_BYTES]).unwrap();
+        edge.push("shop", folder.path());
+        let url = edge.url("shop.localhost", "/large.bin");
+        let mut download = edge.client(false).get(url).send().await.unwrap();
+        let mut read = download.chunk().await.unwrap().unwrap().len();
+
+        let mut stream = begin_takeover(&edge);
+        say(&mut stream, &json!("release"));
+        assert_eq!(hear(&mut stream), json!("released"));
+        assert!(std::process::Command::new("kill").arg(edge.pid().to_string()).status().unwrap().success());
+        eventually("the drain", async || edge.log().contains("\"draining\"").then_some(())).await;
+        let socket = edge.data_dir.join("control.sock");
+        std::fs::remove_file(&socket).unwrap();
+        let _next = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        if serves {
+            say(&mut stream, &json!("serving"));
+        }
+        // Until here the download holds the drain up.
+        assert!(edge.is_running());
+        while let Some(chunk) = download.chunk().await.unwrap() {
+            read += chunk.len();
+        }
+        assert_eq!(read, LARGE_BYTES);
+        drop(download);
+        while edge.is_running() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        UnixStream::connect(&socket).unwrap_or_else(|error| panic!("serves: {serves}: {error}\n{}", edge.log()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_starts_while_another_one_takes_over_learns_that_and_ends() {
     let mut edge = edge().start();
     edge.push("shop", site("page 1").path());
     // This process takes over, and does not go on.
-    let mut stream = UnixStream::connect(edge.data_dir.join("takeover.sock")).unwrap();
-    let begin = json!({ "begin": { "protocol": 2, "pid": std::process::id() } }).to_string();
-    stream.write_all(&u32::try_from(begin.len()).unwrap().to_be_bytes()).unwrap();
-    stream.write_all(begin.as_bytes()).unwrap();
-    stream.read_exact(&mut [0; 4]).unwrap();
+    let stream = begin_takeover(&edge);
     for _ in 0..2 {
         let ran = Ran::of(edge.beside(&["--config", "edge.toml"]).wait_with_output().unwrap());
         assert_eq!(ran.code, Some(2), "{ran:#?}");

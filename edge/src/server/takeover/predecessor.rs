@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use crate::live::Lacking;
 use crate::publish::Publisher;
 use crate::runner::{Handover as RunnerHandover, Runner};
 use crate::server::http3::QuicCopy;
+use crate::server::own_socket::OwnSocket;
 use crate::server::sockets::SocketCopies;
 use crate::telemetry::{AccessLog, LogEvent, LogReader};
 
@@ -66,7 +67,7 @@ pub(crate) struct HandoverParts {
 
 /// Waits for a new edge. Dropped, it no longer does.
 pub(crate) struct Handover {
-    path: PathBuf,
+    socket: OwnSocket,
     giver: Arc<Giver>,
     served: watch::Receiver<bool>,
 }
@@ -121,7 +122,7 @@ impl Handover {
                 tracing::warn!(path = %path.display(), %error, "the socket for the next edge cannot be opened: a restart refuses connections for a moment");
             }
         }
-        Self { path, giver, served }
+        Self { socket: OwnSocket::bound(path), giver, served }
     }
 
     /// Waits until a new edge serves in place of this one.
@@ -154,7 +155,7 @@ impl Handover {
     pub(crate) fn end(&self) {
         *self.giver.sockets.lock() = SocketCopies::default();
         if !self.has_successor() {
-            durable::remove_file(&self.path).ok();
+            self.socket.remove();
         }
     }
 }
