@@ -344,8 +344,8 @@ struct Shared {
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
-    /// Whether all that the start found is loaded, or cannot be.
-    loaded: watch::Sender<bool>,
+    /// What of all that the start found is loaded, or cannot be.
+    loaded: watch::Sender<first_load::Loaded>,
     /// Environments whose version was loaded and has backends.
     shown: broadcast::Sender<(AppName, PlaceName)>,
     /// Loads what is live, once it is followed.
@@ -376,7 +376,7 @@ impl Live {
             canaries: Mutex::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
-            loaded: watch::Sender::new(true),
+            loaded: watch::Sender::new(first_load::Loaded::All),
             shown: broadcast::Sender::new(SHOWN_MAX),
             loader: OnceLock::new(),
             again: Notify::new(),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::background;
 use super::error::StartError;
@@ -32,7 +31,7 @@ pub(super) fn load_live(
     (arrival, file): (&mut Arrival, &EdgeFile),
 ) -> Result<JoinHandle<()>, StartError> {
     let loading = control.spawn(loader.clone().load_all(live.clone(), requests));
-    control.block_on(async { timeout(arrival.load_time_max(), live.loaded()).await.ok() });
+    control.block_on(arrival.wait_loaded(live));
     arrival.check_served(live, file.take_over_damaged)?;
     Ok(loading)
 }

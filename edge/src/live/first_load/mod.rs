@@ -127,6 +127,17 @@ impl<T> Drop for EndsLoad<T> {
     }
 }
 
+/// What a start has loaded of all that it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loaded {
+    /// Not all that is live.
+    Nothing,
+    /// What is live, or as much of it as there is room for.
+    Live,
+    /// Also what was replaced within the grace period.
+    All,
+}
+
 /// The versions that are still to be loaded, of all that a start found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -213,7 +224,7 @@ impl Live {
             progress.environments += 1;
             progress.unloaded += usize::from(place.is_loading());
         }
-        if !*self.0.loaded.borrow() {
+        if *self.0.loaded.borrow() == Loaded::Nothing {
             std::mem::swap(&mut progress.waiting, &mut progress.unloaded);
         }
         progress
@@ -223,7 +234,20 @@ impl Live {
     pub async fn loaded(&self) {
         let mut loaded = self.0.loaded.subscribe();
         // The sender lives as long as `self`.
-        loaded.wait_for(|loaded| *loaded).await.ok();
+        loaded.wait_for(|loaded| *loaded == Loaded::All).await.ok();
+    }
+
+    /// Waits until all that is live is loaded, or cannot be; what was replaced within the grace period comes later.
+    pub async fn loaded_live(&self) {
+        let mut loaded = self.0.loaded.subscribe();
+        // The sender lives as long as `self`.
+        loaded.wait_for(|loaded| *loaded != Loaded::Nothing).await.ok();
+    }
+
+    /// As a start that has loaded nothing yet, or what is live alone.
+    #[cfg(test)]
+    pub(crate) fn set_loading(&self, is_loading: bool) {
+        self.0.loaded.send_replace(if is_loading { Loaded::Nothing } else { Loaded::Live });
     }
 
     /// Waits until all that an app serves is at hand, or cannot be loaded, or that takes too long.
@@ -273,6 +297,7 @@ impl Loader {
                 }
             })
             .await;
+        live.0.loaded.send_replace(Loaded::Live);
         stream::iter(&places)
             .for_each_concurrent(LOADS_AT_ONCE, |place| async move {
                 if !loader.is_filled() && !place.is_loading() {
@@ -280,7 +305,7 @@ impl Loader {
                 }
             })
             .await;
-        live.0.loaded.send_replace(true);
+        live.0.loaded.send_replace(Loaded::All);
     }
 
     /// Loads what a request for an environment waits for; false if that takes too long.

@@ -131,3 +131,26 @@ async fn what_was_requested_most_is_loaded_first_then_prod() {
     let turns = in_turn(&world.live, &requests);
     assert_eq!(turns.iter().map(|place| place.name.as_str()).collect::<Vec<_>>(), ["late", "prod", "early"]);
 }
+
+#[tokio::test]
+async fn what_is_live_is_loaded_before_what_was_replaced() {
+    let world = world().await;
+    let mut before = None;
+    for text in ["one", "two"] {
+        let id = world.store("shop", text, 0, json!({})).await;
+        world.switch("shop", "prod", id, before.replace(id)).await;
+    }
+    let world = world.started_again().await;
+    // A load of what was replaced that takes long.
+    let earlier = world.place("shop", "prod").earlier_load.load().unwrap();
+    assert!(earlier.begin());
+    let loading = tokio::spawn(world.loader.clone().load_all(world.live.clone(), HashMap::new()));
+    world.live.loaded_live().await;
+    assert_eq!(world.live.progress(), Progress { environments: 1, waiting: 0, unloaded: 0 });
+    assert!(world.current("shop", "prod").is_some());
+    let is_all = timeout(Duration::from_millis(20), world.live.loaded()).await.is_ok();
+    assert!(!is_all && !loading.is_finished(), "it waits for what was replaced");
+    earlier.end();
+    loading.await.unwrap();
+    timeout(WAIT_MAX, world.live.loaded()).await.unwrap();
+}

@@ -77,7 +77,7 @@ impl Follower {
         let watch = loader.catalog().watch();
         loader.relieve_by(Box::new(LiveRelief::of(&live)));
         live.0.loader.set(loader.clone()).ok();
-        live.0.loaded.send_replace(false);
+        live.0.loaded.send_replace(first_load::Loaded::Nothing);
         let follower = Self { live, loader, watch, remade, stale: Mutex::default() };
         follower.read(Reading::First).await?;
         Ok(follower)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
+use tokio::time::timeout;
 
 use super::successor::{Inherited, Successor};
 use crate::catalog::{Catalog, Committed};
@@ -14,9 +15,10 @@ use crate::server::error::StartError;
 use crate::server::stores::{StorePlan, Stores};
 use crate::telemetry::AccessLog;
 
-/// Longest wait of an edge alone for what is live: with few apps that is enough for all of them.
+/// Longest wait of an edge alone for what it found: with few apps that is enough for all of them. Beside a running edge,
+/// the same for what was replaced within the grace period.
 const LOAD_TIME_MAX: Duration = Duration::from_millis(500);
-/// Longest wait beside a running edge, which serves meanwhile and refuses changes.
+/// Longest wait for what is live beside a running edge, which serves meanwhile and refuses changes.
 const LOAD_TIME_MAX_BESIDE: Duration = Duration::from_secs(60);
 
 /// A start that has not come to its end.
@@ -58,12 +60,20 @@ impl Arrival {
         }
     }
 
-    /// Longest wait for all that is live to be loaded before this edge serves: a running one serves meanwhile.
-    pub(crate) const fn load_time_max(&self) -> Duration {
-        match self {
-            Self::Alone(..) => LOAD_TIME_MAX,
-            Self::Beside(..) => LOAD_TIME_MAX_BESIDE,
+    /// Waits for what is loaded before this edge serves: beside a running one, which serves meanwhile, for all that is
+    /// live; and then, as alone, for a moment, for the rest.
+    pub(crate) async fn wait_loaded(&self, live: &Live) {
+        if let Self::Beside(successor, ..) = self {
+            tokio::select! {
+                _ = timeout(LOAD_TIME_MAX_BESIDE, live.loaded_live()) => {}
+                // Nobody serves any more: what is not loaded is waited for by the requests for it.
+                () = successor.lost() => tracing::warn!(
+                    pid = successor.pid(),
+                    "the running edge is gone: this one serves before all that is live is loaded"
+                ),
+            }
         }
+        timeout(LOAD_TIME_MAX, live.loaded()).await.ok();
     }
 
     /// Checks that the running edge serves nothing that this one cannot, of what is loaded by now.
@@ -127,5 +137,44 @@ impl Arrival {
                 successor.serve(control, commits, catalog, runner, access_log)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::live::{Domains, Grace};
+
+    /// What is live, of which nothing is loaded yet.
+    fn loading() -> Live {
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+        live.set_loading(true);
+        live
+    }
+
+    fn beside(stream: UnixStream) -> Arrival {
+        Arrival::Beside(Successor::over(stream), Inherited::default(), None)
+    }
+
+    #[tokio::test]
+    async fn a_start_beside_a_running_edge_waits_for_what_is_live_until_that_edge_is_gone() {
+        let live = loading();
+        let (near, far) = UnixStream::pair().unwrap();
+        let arrival = beside(near);
+        assert!(timeout(LOAD_TIME_MAX * 2, arrival.wait_loaded(&live)).await.is_err(), "the other one serves");
+        drop(far);
+        timeout(LOAD_TIME_MAX_BESIDE / 2, arrival.wait_loaded(&live)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_start_beside_a_running_edge_goes_on_once_what_is_live_is_loaded() {
+        let live = loading();
+        let (near, _far) = UnixStream::pair().unwrap();
+        let arrival = beside(near);
+        live.set_loading(false);
+        timeout(LOAD_TIME_MAX_BESIDE / 2, arrival.wait_loaded(&live)).await.unwrap();
     }
 }

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::{AppName, PlaceName, edge_toml};
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
-use tokio::io::AsyncWriteExt as _;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
@@ -127,6 +130,29 @@ impl Successor {
     /// The process of the running edge.
     pub(crate) const fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Waits until the connection to the running edge is lost, which says nothing that it was not asked for.
+    pub(crate) async fn lost(&self) {
+        let watched = self.stream.try_clone().and_then(|copy| AsyncFd::with_interest(copy, Interest::READABLE));
+        if let Ok(watched) = watched {
+            while let Ok(mut ready) = watched.readable().await {
+                // The socket itself goes on blocking, and keeps what could be read.
+                let mut byte = [0_u8];
+                match recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                    Ok((_, count)) if count > 0 => ready.clear_ready(),
+                    Err(Errno::AGAIN | Errno::INTR) => ready.clear_ready(),
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// A connection to what is no edge.
+    #[cfg(test)]
+    pub(crate) const fn over(stream: UnixStream) -> Self {
+        Self { stream, pid: 0, log_run: None, tells_served: false }
     }
 
     /// Those of `lacking` that the running edge serves; `None` of a release that does not say, or one that has ended by
