@@ -21,7 +21,7 @@ use super::turns::Turns;
 
 /// Interval at which an idle pool is checked for users.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// Names of backends that DNS is asked about at once, of one app an eighth; others wait for their turn.
+/// Lookups of names of backends at once, of one app an eighth; others wait for their turn.
 const LOOKUPS_MAX: usize = 128;
 
 /// For how long what DNS says is believed.

@@ -1,4 +1,4 @@
-//! The path of a socket in the data folder, which the next edge binds anew while this one may still be there.
+//! The path of a socket in the data folder, which the next edge binds again while this one may still be there.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ use crate::safekeeping::{
     self, BackupCheck, BackupSource, BackupState, FileProgress, Location, Restored, VerifyOptions,
 };
 
-/// A catalog while it is written anew. Its lock is not that of the catalog, as that of another ending would be.
+/// A catalog while it is written again. Its lock is not that of the catalog, as that of another ending would be.
 const REWRITTEN: &str = "rewritten.redb";
 /// The ending of what a damaged catalog is kept as.
 const DAMAGED_EXTENSION: &str = "damaged";

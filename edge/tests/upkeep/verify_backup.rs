@@ -151,7 +151,7 @@ async fn damage_of_manifests_records_and_certificates_is_found_too() {
     }
 }
 
-/// An older one took its place without a word, and every later backup failed.
+/// An older one silently took its place, and every later backup failed.
 #[tokio::test]
 async fn a_backup_that_cannot_be_read_is_named_and_the_next_one_is_written_beside_it() {
     let edge = edge().start().await;

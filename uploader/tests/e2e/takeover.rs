@@ -357,7 +357,7 @@ fn begin_takeover(edge: &Edge) -> UnixStream {
     stream
 }
 
-/// One that takes over binds the socket anew, and nobody else could open it again.
+/// One that takes over binds the socket again, and nobody else could open it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_stopped_while_the_next_one_takes_over_leaves_that_one_its_socket() {
     for serves in [false, true] {

@@ -251,7 +251,7 @@ fn checked_lines(report: &VerifyReport) -> Vec<String> {
 
 fn rewritten_line(kept: &Path) -> String {
     format!(
-        "the catalog was written anew from the records that can be read; the damaged one is {}. Look through what is live: \
+        "the catalog was written again from the records that can be read; the damaged one is {}. Look through what is live: \
          a record of the damaged page may have other content than was written",
         kept.display()
     )
@@ -286,7 +286,7 @@ fn backup_advice(state: &BackupState) -> impl Iterator<Item = &'static str> {
         "remove what is damaged there, and the next `devanture-edge backup` copies it again from an edge that has it whole",
     );
     let own = state.objects.iter().any(is_own).then_some(
-        "what lies in `snapshots` is of this backup alone, and no later one mends it: `devanture-edge backup` writes a new \
+        "what lies in `snapshots` is of this backup alone, and no later one repairs it: `devanture-edge backup` writes a new \
          one, and `--at` names an earlier one",
     );
     shared.into_iter().chain(own)

@@ -158,7 +158,7 @@ pub(in crate::catalog) fn check_copy(path: &Path, copy: File) -> Result<CopyStat
         });
         let mut database = builder.create_file(copy).map_err(refused)?;
         // Of a file that was closed, opening reads next to nothing. Without a damaged page, there is at most what the
-        // database makes anew from the others.
+        // database makes again from the others.
         if !was_read.get() {
             database.check_integrity().map_err(refused)?;
         }

@@ -13,12 +13,12 @@ use devanture_config::{AppName, PlaceName, edge_toml};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{RecvFlags, recv};
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
 
 use super::SOCKET_NAME;
 use super::wire::{self, Answer, Held, Listener, Listening, PROTOCOL, Request, Sent};
@@ -36,6 +36,8 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
 const END_TIME_MAX: Duration = Duration::from_secs(5);
 /// … and between two looks at whether it has come.
 const END_LOOK: Duration = Duration::from_millis(10);
+/// Time between two looks at whether the running edge is there while it serves.
+const LOST_LOOK: Duration = Duration::from_millis(50);
 
 /// The connection to the running edge.
 pub(crate) struct Successor {
@@ -134,19 +136,14 @@ impl Successor {
 
     /// Waits until the connection to the running edge is lost, which says nothing that it was not asked for.
     pub(crate) async fn lost(&self) {
-        let watched = self.stream.try_clone().and_then(|copy| AsyncFd::with_interest(copy, Interest::READABLE));
-        if let Ok(watched) = watched {
-            while let Ok(mut ready) = watched.readable().await {
-                // The socket itself goes on blocking, and keeps what could be read.
-                let mut byte = [0_u8];
-                match recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                    Ok((_, count)) if count > 0 => ready.clear_ready(),
-                    Err(Errno::AGAIN | Errno::INTR) => ready.clear_ready(),
-                    Ok(_) | Err(_) => return,
-                }
+        loop {
+            let mut byte = [0_u8];
+            // Whatever comes stays in the socket, which goes on blocking for others.
+            match recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                Ok((_, 1..)) | Err(Errno::AGAIN | Errno::INTR) => sleep(LOST_LOOK).await,
+                Ok(_) | Err(_) => return,
             }
         }
-        std::future::pending().await
     }
 
     /// A connection to what is no edge.
