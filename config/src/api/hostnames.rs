@@ -108,9 +108,6 @@ pub struct HostnameSet {
     /// Whose it was, where it was moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<HostnameOwner>,
-    /// Whether it was the canonical name where it was moved from, and is not now.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub was_canonical: bool,
     /// The name as it is now, or would be.
     pub hostname: HostnameStatus,
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use devanture_config::AppName;
 use parking_lot::Mutex;
 
+/// An app may have so many times as many sockets as are free.
+const SHARE: usize = 3;
+
 /// The sockets to backends that are open, of all apps. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Sockets(Arc<Shared>);
@@ -37,12 +40,12 @@ impl Sockets {
         Self(Arc::new(Shared { max, open: Mutex::default() }))
     }
 
-    /// A place for one more socket of `app`, as long as it has fewer than are free: alone it gets half of all, and
-    /// whatever others have, some stay free for those who come next.
+    /// A place for one more socket of `app`, as long as it has fewer than [`SHARE`] times those that are free: alone it gets
+    /// three quarters of all, and whatever others have, some stay free for those who come next.
     pub(crate) fn take(&self, app: &AppName) -> Option<Socket> {
         let mut open = self.0.open.lock();
         let own = open.by_app.get(app).copied().unwrap_or(0);
-        if own >= self.0.max.saturating_sub(open.total) {
+        if own >= self.0.max.saturating_sub(open.total).saturating_mul(SHARE) {
             return None;
         }
         open.total += 1;
@@ -83,16 +86,16 @@ mod tests {
         let first = taken(&sockets, "first");
         let second = taken(&sockets, "second");
         let third = taken(&sockets, "third");
-        assert_eq!((first.len(), second.len(), third.len()), (50, 25, 13));
+        assert_eq!((first.len(), second.len(), third.len()), (75, 19, 5));
         drop(first);
-        assert_eq!(taken(&sockets, "fourth").len(), 31);
+        assert_eq!(taken(&sockets, "fourth").len(), 57);
     }
 
     #[test]
     fn what_was_given_back_is_there_again() {
         let sockets = Sockets::new(4);
         for _ in 0..10 {
-            assert_eq!(taken(&sockets, "shop").len(), 2);
+            assert_eq!(taken(&sockets, "shop").len(), 3);
         }
         assert!(sockets.0.open.lock().by_app.is_empty());
         assert_eq!(taken(&Sockets::new(1), "shop").len(), 1);

@@ -82,27 +82,13 @@ fn set_lines(style: Style, set: &HostnameSet) -> Vec<String> {
         (None, true) => format!("{name} is {place}'s; {}", effect(&set.hostname)),
         (None, false) => format!("{name} is {place}'s already; nothing has changed"),
     };
-    let note = lost_canonical(set).map(|text| style.line("note", &text));
     if set.dry_run {
-        let would = style.line("would", &text);
-        return [would].into_iter().chain(note).chain([dry_run::nothing_changed(style)]).collect();
+        return vec![style.line("would", &text), dry_run::nothing_changed(style)];
     }
     let mut lines = vec![style.line("added", &text)];
-    lines.extend(note);
     lines.extend(set.hostname.url.as_ref().map(|url| style.line("ready", &style.good(url))));
     lines.extend(set.hostname.https_records.iter().map(|record| style.line("dns", record)));
     lines
-}
-
-/// What a name lost that was moved.
-fn lost_canonical(set: &HostnameSet) -> Option<String> {
-    let from = set.moved_from.as_ref().filter(|_| set.was_canonical)?;
-    let (name, place) = (&set.hostname.unicode, &set.environment);
-    Some(format!(
-        "it was the canonical name of {} of {}, and is not that of {place}: `devanture hostnames add {name} --canonical` \
-         makes it that",
-        from.environment, from.app
-    ))
 }
 
 fn removed_lines(style: Style, removed: &HostnameRemoved) -> Vec<String> {
@@ -183,7 +169,6 @@ mod tests {
             environment: "prod".parse().unwrap(),
             changed: true,
             moved_from: None,
-            was_canonical: false,
             hostname: status("example.org", true, None),
         };
         let expected = ["  added     example.org is prod's; canonical", "  ready     https://example.org"];
@@ -199,10 +184,6 @@ mod tests {
         let expected =
             ["  would     example.org: staging of other → prod of shop", "  note      --dry-run: nothing has changed"];
         assert_eq!(set_lines(plain(), &moved), expected);
-        let lost = HostnameSet { dry_run: false, was_canonical: true, ..moved };
-        let note = "  note      it was the canonical name of staging of other, and is not that of prod: `devanture hostnames \
-                    add example.org --canonical` makes it that";
-        assert_eq!(set_lines(plain(), &lost)[1], note);
         let same = HostnameSet { changed: false, ..set };
         assert!(set_lines(plain(), &same)[0].ends_with("is prod's already; nothing has changed"));
         let removed = HostnameRemoved {

@@ -46,18 +46,20 @@ impl RedbCatalog {
             copy
         };
         let copy = self.blocking(copying).await?;
-        let file = Arc::clone(&self.file);
+        let path = self.file.path().to_owned();
         let (done, found) = oneshot::channel();
         let read = move || {
             lower_priority();
-            drop(done.send(check_copy(file.path(), copy)));
+            drop(done.send(check_copy(&path, copy)));
         };
         let spawned = std::thread::Builder::new().name("catalog-pages".to_owned()).spawn(read);
         spawned.map_err(|error| Error::Store(error.to_string()))?;
-        let found = match found.await.unwrap_or(Err(Error::Ending))? {
-            CopyState::Whole => Ok(()),
+        let found = match found.await.unwrap_or(Err(Error::Ending)) {
+            Ok(CopyState::Whole) => Ok(()),
             // It was acknowledged, and this process, which wrote it, runs.
-            CopyState::LastCommitLost => Err(Error::Damaged { path: self.file.path().display().to_string() }),
+            Ok(CopyState::LastCommitLost) => Err(Error::Damaged { path: self.file.path().display().to_string() }),
+            Err(damaged @ Error::Damaged { .. }) => Err(damaged),
+            Err(unknown) => return Err(unknown),
         };
         self.damaged.store(found.is_err(), Ordering::Release);
         found

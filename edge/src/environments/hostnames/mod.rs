@@ -172,30 +172,20 @@ impl Environments {
             }
             own.names.retain(|(name, ..)| name != host);
             own.names.push((host.clone(), record.clone(), 0));
-            let moved_from = before.filter(|_| !is_own);
-            let was_canonical = self.is_canonical(host, moved_from.as_ref()).await?;
             let event = AuditEvent::of(Action::AddHostname).place(app, environment).what(host);
             if changed && !dry_run && !self.ledger.commit(actor, event, commit).await? {
                 continue;
             }
-            let hostname = self.hostname_status(&own, host, &record);
+            let moved_from = before.filter(|_| !is_own);
             return Ok(HostnameSet {
                 dry_run,
                 app: app.clone(),
                 environment: environment.clone(),
                 changed,
-                was_canonical: was_canonical && !hostname.canonical,
                 moved_from: moved_from.map(|from| HostnameOwner { app: from.app, environment: from.environment }),
-                hostname,
+                hostname: self.hostname_status(&own, host, &record),
             });
         }
-    }
-
-    /// Whether a name is the one that the others of its environment lead to; `record` is that of the name, if any.
-    async fn is_canonical(&self, host: &HostPattern, record: Option<&HostnameRecord>) -> Result<bool, Error> {
-        let Some(record) = record else { return Ok(false) };
-        let canonical = self.own_hostnames(&record.app, &record.environment).await?.canonical();
-        Ok(canonical.is_some() && canonical == host.exact())
     }
 
     /// Takes a hostname from an environment; with `dry_run` it only says what would come of it.
