@@ -76,6 +76,11 @@ impl TieredBlobs {
     /// As [`TieredBlobs::stored_part`]. On the way, variants without a blob go, on the disk and, once they are old, in the
     /// bucket.
     pub(super) async fn list_stored(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
+        self.list_stored_at(first, now_ms() / 1_000).await
+    }
+
+    /// As [`TieredBlobs::list_stored`], at a time in seconds since 1970.
+    pub(super) async fn list_stored_at(&self, first: u8, now_s: u64) -> Result<Vec<(Key, u64, u64)>, Error> {
         // Before the blobs: of what is listed now, each had its blob before.
         let mut derived = Vec::new();
         for origin in Origin::ALL {
@@ -83,7 +88,7 @@ impl TieredBlobs {
         }
         let keys = self.stored_part(first).await?;
         let blobs: HashSet<Key> = keys.iter().map(|(key, ..)| *key).collect();
-        let before_s = (now_ms() / 1_000).saturating_sub(ORPHAN_AGE.as_secs());
+        let before_s = now_s.saturating_sub(ORPHAN_AGE.as_secs());
         let orphans = derived.into_iter().filter(|entry| {
             let is_orphan = blob_of(&entry.path).is_some_and(|blob| !blobs.contains(&Key::Blob(blob)));
             is_orphan && entry.written_s < before_s

@@ -59,6 +59,32 @@ async fn eviction_takes_what_was_unused_for_longest_and_nothing_that_is_live() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_a_blob_is_read_it_is_not_evicted_as_unused_and_what_was_evicted_is_looked_for_again() {
+    if !is_installed() {
+        return;
+    }
+    let seaweed = Seaweed::start();
+    let bucket = bucket(&seaweed.variables());
+    let node = Node::new(&bucket);
+    let files: Vec<Bytes> = (0..6).map(|seed| sample(seed, 1_000)).collect();
+    for bytes in &files {
+        let blob = put(&*node.store, bytes).await;
+        node.store.put_variants(blob, vec![(Form::Br, Quality::Quick, sample(9, 500))]).await.unwrap();
+        age(&node, Key::Blob(blob), 50);
+    }
+    let blobs: Vec<Digest> = files.iter().map(|bytes| Digest::of(bytes)).collect();
+    node.store.get(Key::Blob(blobs[0])).await.unwrap();
+    node.store.open(Key::Blob(blobs[1])).await.unwrap();
+    node.store.get_all(vec![blobs[2]]).await.unwrap();
+    node.store.open_together(blobs[3], Vec::new()).await.unwrap();
+    let now_s = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    node.store.evict(&|_| false, 0, now_s - 3_600).await.unwrap();
+    let here: Vec<bool> = blobs.iter().map(|blob| node.has(Key::Blob(*blob))).collect();
+    assert_eq!(here, [true, true, true, true, false, false]);
+    assert_eq!(variants_of(&*node.store, blobs[5]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_drops_what_another_node_collected_and_keeps_what_the_bucket_lost() {
     if !is_installed() {
         return;

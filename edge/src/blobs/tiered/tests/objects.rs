@@ -61,7 +61,13 @@ async fn law_4_variants_in_the_bucket_that_are_not_what_they_say_are_left_there(
     let found = variants_of(&*second.store, blob).await;
     assert_eq!(found.iter().map(|info| info.form).collect::<Vec<_>>(), [Form::Br]);
     assert_eq!(second.store.get(Key::Variant(blob, Form::Br)).await.unwrap(), br);
-    for other in [whole.slice(1..), whole.slice(..whole.len() - 1), Bytes::new(), sample(4, 3_000)] {
+    // Of one whose variants are all damaged nothing is left, which does not mean that none are worth keeping.
+    let mut all_changed = whole.to_vec();
+    for variant_end in [whole.len(), whole.len() - gz.len()] {
+        all_changed[variant_end - 1] ^= 1;
+    }
+    for other in [whole.slice(1..), whole.slice(..whole.len() - 1), all_changed.into(), Bytes::new(), sample(4, 3_000)]
+    {
         bucket.write(&path, [other]).await.unwrap();
         let node = Node::new(&bucket);
         assert_eq!(variants_of(&*node.store, blob).await, []);
@@ -190,4 +196,41 @@ async fn what_one_node_collects_is_gone_for_all_and_what_was_put_since_is_not() 
     assert_eq!(first.store.get(key).await.unwrap(), bytes);
     assert!(first.store.mend(key, None).await.unwrap());
     assert_eq!(second.store.get(key).await.unwrap(), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_removes_old_variants_whose_blob_is_gone_from_the_bucket_and_no_others() {
+    if !is_installed() {
+        return;
+    }
+    let seaweed = Seaweed::start();
+    let bucket = bucket(&seaweed.variables());
+    let node = Node::new(&bucket);
+    // Two blobs of one folder, one of which loses its object and not what was made of it, as a deletion that ended
+    // midway leaves it.
+    let mut of_first: BTreeMap<u8, Bytes> = BTreeMap::new();
+    let (stays, goes) = (0..)
+        .map(|seed| sample(seed, 100))
+        .find_map(|bytes| of_first.insert(Digest::of(&bytes).as_bytes()[0], bytes.clone()).map(|other| (bytes, other)))
+        .unwrap();
+    let mut paths = Vec::new();
+    for bytes in [&stays, &goes] {
+        let blob = put(&*node.store, bytes).await;
+        let variants = vec![(Form::Br, Quality::Quick, sample(1, 60)), (Form::Gz, Quality::Given, sample(2, 70))];
+        node.store.put_variants(blob, variants).await.unwrap();
+        paths.push(Origin::ALL.map(|origin| origin.path(blob)));
+    }
+    bucket.remove(vec![key_of(&goes).path().unwrap()]).await.unwrap();
+    let before = objects(&bucket).await;
+    let entry = bucket.head(&paths[1][0]).await.unwrap().unwrap();
+    let first = Digest::of(&stays).as_bytes()[0];
+    let day_s = 86_400;
+    // Its blob may be on its way.
+    node.store.list_stored_at(first, entry.written_s + day_s).await.unwrap();
+    assert_eq!(objects(&bucket).await, before);
+    let listed = node.store.list_stored_at(first, entry.written_s + 2 * day_s).await.unwrap();
+    assert_eq!(listed.iter().map(|(key, ..)| *key).collect::<Vec<_>>(), [key_of(&stays)]);
+    let mut left: Vec<String> = paths[0].iter().cloned().chain(key_of(&stays).path()).collect();
+    left.sort();
+    assert_eq!(objects(&bucket).await, left);
 }

@@ -106,6 +106,23 @@ async fn what_came_with_a_bundle_is_never_lost_to_remade_variants_of_another_nod
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_variant_that_is_deleted_by_a_node_without_it_takes_no_other_along() {
+    if !is_installed() {
+        return;
+    }
+    let seaweed = Seaweed::start();
+    let bucket = bucket(&seaweed.variables());
+    let first = Node::new(&bucket);
+    let blob = put(&*first.store, &sample(1, 1_000)).await;
+    let variants = [(Form::Br, Quality::Quick), (Form::Gz, Quality::Quick), (Form::Zst, Quality::Given)];
+    let variants = variants.map(|(form, quality)| (form, quality, sample(2, 100)));
+    first.store.put_variants(blob, variants.to_vec()).await.unwrap();
+    Node::new(&bucket).store.delete(Key::Variant(blob, Form::Br)).await.unwrap();
+    let left: Vec<Form> = variants_of(&*Node::new(&bucket).store, blob).await.iter().map(|info| info.form).collect();
+    assert!(left.len() == 2 && !left.contains(&Form::Br), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_that_remake_variants_at_once_leave_those_of_one_whole() {
     if !is_installed() {
         return;
