@@ -95,8 +95,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::blobs::{Form, Quality, open};
-    use devanture_config::Digest;
+    use crate::blobs::{DeltaForm, Form, NewDelta, Quality, open};
+    use devanture_config::{Digest, Sha256};
 
     proptest! {
         #[test]
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_is_found_in_blobs_manifests_and_variants() {
+    async fn damage_is_found_in_blobs_manifests_variants_and_deltas() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = open(folder.path().to_path_buf()).unwrap();
         let bytes = b"whole".as_slice();
@@ -120,24 +120,31 @@ mod tests {
             blobs.put(key, bytes.into()).await.unwrap();
         }
         blobs.put_variants(digest, vec![(Form::Br, Quality::Best, vec![7; 10_000].into())]).await.unwrap();
+        let dictionary = Digest::of(b"an older file");
+        let (form, quality, bytes) = (DeltaForm::Dcz, Quality::Quick, vec![8; 500].into());
+        let delta = NewDelta { form, dictionary, sha256: Sha256::from([1; 32]), quality, bytes };
+        blobs.put_deltas(digest, vec![delta]).await.unwrap();
         let [first, ..] = *digest.as_bytes();
         scrub_part(&*blobs, first, 1_000_000).await.unwrap();
         let quarantine = || std::fs::read_dir(folder.path().join("quarantine")).unwrap().count();
         assert_eq!(quarantine(), 0);
         let name = digest.to_string();
-        for (kind, name) in
-            [("blobs", name.clone()), ("manifests", format!("{name}.json")), ("variants", format!("{name}.br"))]
-        {
+        for (kind, name) in [
+            ("blobs", name.clone()),
+            ("manifests", format!("{name}.json")),
+            ("variants", format!("{name}.br")),
+            ("deltas", format!("{name}.{dictionary}.dcz")),
+        ] {
             let path = folder.path().join(kind).join(&name[..2]).join(&name);
             let length = std::fs::metadata(&path).unwrap().len();
             let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; usize::try_from(length).unwrap()], 0).unwrap();
         }
         scrub_part(&*blobs, first, 1_000_000).await.unwrap();
-        assert_eq!(quarantine(), 3);
+        assert_eq!(quarantine(), 4);
         assert_eq!(blobs.size(Key::Blob(digest)).await.unwrap(), None);
         // Nothing is left to find.
         scrub_part(&*blobs, first, 1_000_000).await.unwrap();
-        assert_eq!(quarantine(), 3);
+        assert_eq!(quarantine(), 4);
     }
 }

@@ -323,6 +323,8 @@ impl Handles {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     /// Of what two of them replaced, and where the table was made larger in between.
@@ -349,6 +351,63 @@ mod tests {
     #[test]
     fn a_file_that_is_closed_takes_little_memory() {
         assert!(size_of::<Handle>() <= 80, "{}", size_of::<Handle>());
+    }
+
+    /// Files of variants: others may get their names.
+    fn variant(handles: &Handles, folder: &Path, number: u32) -> (Arc<Handle>, FileId, PathBuf) {
+        let path = folder.join(number.to_string());
+        durable::write_file(&path, &number.to_le_bytes(), 0o600).unwrap();
+        let (opened, stamp) = open(&path).unwrap();
+        let id = FileId::Index(Digest::of(&number.to_le_bytes()));
+        (handles.of(id, &path, opened, stamp), id, path)
+    }
+
+    #[test]
+    fn a_closed_file_that_loses_its_name_is_open_for_those_who_have_it_and_counts_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let handles = Handles::new(1);
+        let (first, id, path) = variant(&handles, folder.path(), 1);
+        let (second, ..) = variant(&handles, folder.path(), 2);
+        assert!(first.opened().is_none() && second.opened().is_some(), "one is open at a time");
+        for _ in 0..2 {
+            handles.keep(id, &path);
+            assert_eq!(handles.open_count(), 1);
+        }
+        durable::remove_file(&path).unwrap();
+        let (third, ..) = variant(&handles, folder.path(), 3);
+        let (mut file, _) = handles.open(&first, &path).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+        assert_eq!((bytes.as_slice(), handles.open_count()), (&1_u32.to_le_bytes()[..], 1));
+        drop(first);
+        assert_eq!(handles.open_count(), 1);
+        drop((second, third));
+        assert_eq!(handles.open_count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_took_the_name_of_a_closed_one_is_not_opened_for_it_and_what_cannot_be_opened_is_not_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let handles = Handles::new(1);
+        let (closed, id, path) = variant(&handles, folder.path(), 1);
+        let (_other, _, other_path) = variant(&handles, folder.path(), 2);
+        let reopened = |path: &Path| handles.open(&closed, path).map(drop).map_err(|error| error.kind());
+        assert_eq!(reopened(&other_path.join("below a file")), Err(ErrorKind::NotADirectory));
+        durable::write_file(&path, b"another one", 0o600).unwrap();
+        handles.keep(id, &path);
+        assert_eq!(reopened(&path), Err(ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn a_file_that_is_opened_again_and_again_has_one_turn_to_be_closed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let handles = Handles::new(10);
+        let of = || {
+            let (opened, stamp) = open(file.path()).unwrap();
+            handles.of(FileId::Index(Digest::of(b"one")), file.path(), opened, stamp)
+        };
+        let held: Vec<_> = (0..100).map(|_| of()).collect();
+        assert_eq!((held.len(), handles.turns.lock().len(), handles.open_count()), (100, 1, 1));
     }
 
     #[test]

@@ -329,4 +329,13 @@ mod tests {
             prop_assert_ne!(hash, Some(Digest::of(&bytes)));
         }
     }
+
+    #[test]
+    fn what_was_found_damaged_is_not_trusted_however_lately_it_was_checked() {
+        let tree = tree(&[1; 10]);
+        assert!(tree.is_trusted(0, 10) && !tree.is_damaged());
+        tree.set_damaged();
+        assert!(!tree.is_trusted(0, 10) && tree.is_damaged());
+        assert!(!tree.is_whole_or_trusted(0, &[2; 10]));
+    }
 }

@@ -92,3 +92,26 @@ async fn what_is_in_the_page_cache_is_checked_again_when_the_last_check_is_long_
     assert!(again.is_damaged());
     assert_eq!(again.read_cached(0, 65_536).unwrap().unwrap(), bytes[..65_536]);
 }
+
+#[tokio::test]
+async fn what_is_damaged_or_suspected_is_reported_once_and_checked_again_when_it_is_opened() {
+    let (harness, key, _file, bytes) = opened().await;
+    let (store, digest) = (&harness.store, Digest::of(&bytes));
+    let is_verified = || {
+        let metadata = std::fs::metadata(path_of(harness.data.path(), key)).unwrap();
+        store.disk.folder.verified().of(key, durable::Stamp::of(&metadata), digest).is_some()
+    };
+    store.suspect(Key::Variant(digest, Form::Br));
+    assert!(store.take_suspects().is_empty() && is_verified(), "variants are made again");
+    store.suspect(key);
+    assert!(!is_verified());
+    assert_eq!(store.take_suspects(), HashSet::from([key]));
+    assert!(store.take_suspects().is_empty());
+    harness.damage(key, b"other bytes").await;
+    assert!(matches!(store.get(key).await, Err(Error::Corrupt { .. })));
+    assert_eq!(store.take_suspects(), HashSet::from([key]));
+    for number in 0..10_001_u32 {
+        store.suspect(Key::Blob(Digest::of(&number.to_le_bytes())));
+    }
+    assert_eq!(store.take_suspects().len(), 10_000);
+}

@@ -145,3 +145,27 @@ async fn what_a_check_sets_aside_is_read_where_it_is_whole_by_those_who_have_it(
     assert_eq!(file.read_at(0, 65_536).unwrap(), bytes[..65_536]);
     assert_eq!(file.read_at(70_000, 1).unwrap_err().kind(), ErrorKind::InvalidData);
 }
+
+#[tokio::test]
+async fn what_cannot_be_opened_is_as_it_was_and_what_is_gone_is_damaged_once() {
+    let (harness, files) = opened(5).await;
+    let (file, bytes) = &files[0];
+    let path = path_of(harness.data.path(), blob(bytes));
+    let (shard, aside) = (path.parent().unwrap(), harness.data.path().join("aside"));
+    durable::move_folder(shard, &aside).unwrap();
+    durable::write_file(shard, b"", 0o600).unwrap();
+    assert_eq!(file.read_at(0, 10).unwrap_err().kind(), ErrorKind::NotADirectory);
+    assert_eq!((file.is_damaged(), harness.store.damages()), (false, 0));
+    durable::remove_file(shard).unwrap();
+    durable::move_folder(&aside, shard).unwrap();
+    assert_eq!(file.read_at(0, 10).unwrap(), bytes[..10]);
+    // Others are read until it is closed again.
+    for (other, _) in files.iter().skip(1).chain(files.iter().skip(1)) {
+        other.read_at(0, 10).unwrap();
+    }
+    durable::remove_file(&path).unwrap();
+    for _ in 0..2 {
+        assert_eq!(file.read_at(0, 10).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!((file.is_damaged(), harness.store.damages()), (true, 1));
+    }
+}
