@@ -9,6 +9,7 @@ use devanture_config::{Manifest, PlaceName};
 use serde_json::{Value, json};
 
 use super::collections::world::{World, content, digest, manifest, name, world, world_with};
+use super::taking_in::{begin, send};
 use crate::ledger::{Actor, Error};
 
 /// A bundle of one page with these settings.
@@ -129,4 +130,22 @@ async fn hostnames_beyond_the_limits_of_the_app_and_of_the_environment_are_refus
         // A push that switches nothing takes no names.
         assert_eq!(begins(&world, "prod", &three, json!({"no_switch": true})).await, Ok(()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_lacks_a_part_of_what_is_live_is_refused_only_where_it_is_to_replace_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let routed = with("[[routes]]\npath = \"/inside/*\"\nto = \"http://10.0.0.1:1\"\n");
+    let begun = begin(&world, &actor, &app, routed).await.unwrap();
+    send(&world, &actor, &app, &begun.deploy, 1).await.unwrap();
+    world.finish(&app, &begun.deploy).await.unwrap();
+    let page = with("");
+    let without = |environment, options| begins(&world, environment, &page, options);
+    assert_eq!(without("prod", json!({})).await, Err(Code::Warnings));
+    for options in [json!({ "allow_warnings": true }), json!({ "no_switch": true }), json!({ "alias": "trial" })] {
+        assert_eq!(without("prod", options.clone()).await, Ok(()), "{options}");
+    }
+    assert_eq!(without("staging", json!({})).await, Ok(()));
 }
