@@ -10,12 +10,19 @@ use super::{answer, body};
 use crate::ledger::{Actor, Credential, Error, Task, task_done};
 use crate::safekeeping::{self, BackupSource, Location, VerifyOptions};
 
+/// The least rate of a check in bytes a second, as of `scrub_bytes_per_second_max`: at less it would not end.
+const BYTES_PER_SECOND_MIN: usize = 65_536;
+
 impl Admin {
     pub(super) async fn verify(&self, call: Call) -> Answer {
         let Call { request, .. } = call;
         let app = body::parameter(request.uri(), "app").map(|app| parsed(&app)).transpose()?;
         let default = usize::try_from(self.rate()).unwrap_or(usize::MAX);
         let rate = body::number(request.uri(), "bytes_per_second_max", default)?;
+        if rate < BYTES_PER_SECOND_MIN {
+            let detail = format!("`bytes_per_second_max` is at least {BYTES_PER_SECOND_MIN}, not {rate}.");
+            return Err(Problem::new(Code::BadRequest, detail).into());
+        }
         let read_bucket = body::flag(request.uri(), "read_bucket")?;
         let options = VerifyOptions { app, bytes_per_second_max: u64::try_from(rate).unwrap_or(u64::MAX), read_bucket };
         let ledger = self.publisher.ledger();

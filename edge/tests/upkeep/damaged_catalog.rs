@@ -10,7 +10,7 @@ use devanture_config::edge_toml::EdgeFile;
 use devanture_edge::s3::Variables;
 use devanture_edge::safekeeping::{BackupCheck, VerifyOptions};
 use devanture_edge::server::{self, Safekeeping, StartError};
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::safekeeping::{SITE, back_up, base, verify};
 use crate::support::{RunningEdge, edge, eventually, got, manifest};
@@ -46,6 +46,18 @@ async fn readiness(edge: &RunningEdge) -> String {
 async fn verified(file: &EdgeFile, folder: &Path) -> CatalogPages {
     let options = VerifyOptions { app: None, bytes_per_second_max: u64::MAX, read_bucket: false };
     Safekeeping::open(file, folder).await.unwrap().verify(&options).await.unwrap().catalog
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_at_the_least_rate_ends_and_one_that_would_not_is_refused() {
+    let edge = with_a_mark().await;
+    let checked = async |rate: &str| {
+        got(edge.api(Method::POST, &format!("/v1/verify?bytes_per_second_max={rate}"))).await.status
+    };
+    assert_eq!(checked("65536").await, StatusCode::OK);
+    for rate in ["0", "1", "65535", "-1", "fast"] {
+        assert_eq!(checked(rate).await, StatusCode::BAD_REQUEST, "{rate}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

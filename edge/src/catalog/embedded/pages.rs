@@ -26,6 +26,8 @@ const COPY_EXTENSION: &str = "checked";
 const FREE_TIMES_MIN: u64 = 2;
 /// Bytes that are read at once before the copy is made.
 const PIECE_BYTES: usize = 1_024 * 1_024;
+/// Bytes that are then read in a second at least: what is read more slowly leaves memory again before it is copied.
+const BYTES_PER_SECOND_MIN: u64 = 8 * 1_024 * 1_024;
 /// Up to this progress of a repair, the database looks whether the last commit is whole, and begins at 0. It calls with
 /// more than 0 only where that commit is not, and then with 0.3; with one that is, the next call is at 0.6.
 const LAST_COMMIT_LOST_MAX: f64 = 0.5;
@@ -79,14 +81,18 @@ impl RedbCatalog {
             if read == 0 {
                 return Ok(());
             }
-            let micros = (read as u64).saturating_mul(1_000_000).checked_div(bytes_per_second_max);
-            let pause = Duration::from_micros(micros.unwrap_or_default());
+            let pause = pause_after(read as u64, bytes_per_second_max);
             // A timer takes a millisecond at least.
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
         }
     }
+}
+
+/// The pause after so many bytes.
+fn pause_after(bytes: u64, bytes_per_second_max: u64) -> Duration {
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second_max.max(BYTES_PER_SECOND_MIN))
 }
 
 impl CatalogFile {
@@ -226,6 +232,15 @@ mod tests {
         let mut names: Vec<_> = names.collect();
         names.sort();
         assert_eq!(names, ["catalog.lock", "catalog.redb"], "the copy has no name");
+    }
+
+    #[test]
+    fn the_file_is_read_at_the_rate_that_is_wanted_and_never_so_slowly_that_it_leaves_memory() {
+        assert_eq!(pause_after(16_777_216, 16_777_216), Duration::from_secs(1));
+        assert_eq!(pause_after(16_777_216, u64::MAX), Duration::ZERO);
+        for slow in [0, 1, 65_536, BYTES_PER_SECOND_MIN] {
+            assert_eq!(pause_after(BYTES_PER_SECOND_MIN, slow), Duration::from_secs(1), "{slow}");
+        }
     }
 
     #[tokio::test]
