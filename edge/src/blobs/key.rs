@@ -14,11 +14,19 @@ pub enum Form {
     Gz,
     /// Zstandard (RFC 8878).
     Zst,
+    /// Brotli at the quick level, kept beside another.
+    BrQuick,
+    /// Gzip at the quick level, kept beside another.
+    GzQuick,
+    /// Zstandard at the quick level, kept beside another.
+    ZstQuick,
 }
 
 impl Form {
-    /// Every form.
+    /// Every encoding.
     pub const ALL: [Self; 3] = [Self::Br, Self::Gz, Self::Zst];
+    /// Every form in which a variant may be stored.
+    pub const STORED: [Self; 6] = [Self::Br, Self::Gz, Self::Zst, Self::BrQuick, Self::GzQuick, Self::ZstQuick];
 
     /// The ending of its file's name.
     #[must_use]
@@ -27,7 +35,37 @@ impl Form {
             Self::Br => "br",
             Self::Gz => "gz",
             Self::Zst => "zst",
+            Self::BrQuick => "br.quick",
+            Self::GzQuick => "gz.quick",
+            Self::ZstQuick => "zst.quick",
         }
+    }
+
+    /// The form of the same encoding at the quick level that is kept beside another: what an app serves that has not
+    /// had the file compressed at the best level itself, where other apps have.
+    #[must_use]
+    pub const fn kept_quick(self) -> Self {
+        match self {
+            Self::Br | Self::BrQuick => Self::BrQuick,
+            Self::Gz | Self::GzQuick => Self::GzQuick,
+            Self::Zst | Self::ZstQuick => Self::ZstQuick,
+        }
+    }
+
+    /// The form of the same encoding that others are kept beside.
+    #[must_use]
+    pub const fn encoding(self) -> Self {
+        match self {
+            Self::Br | Self::BrQuick => Self::Br,
+            Self::Gz | Self::GzQuick => Self::Gz,
+            Self::Zst | Self::ZstQuick => Self::Zst,
+        }
+    }
+
+    /// Whether it is one that is kept beside another.
+    #[must_use]
+    pub const fn is_kept_quick(self) -> bool {
+        matches!(self, Self::BrQuick | Self::GzQuick | Self::ZstQuick)
     }
 }
 

@@ -229,18 +229,19 @@ pub trait Blobs: Send + Sync {
         Ok(())
     }
 
-    /// As [`Blobs::variants`], of many blobs, in their order; with the bytes of those for which that costs nothing.
+    /// As [`Blobs::put_variants_all`], the first that an app has of these blobs: where there are others already, as of
+    /// another app, those of the quick level are kept beside them, in the forms of [`Form::kept_quick`].
+    ///
+    /// # Errors
+    /// As [`Blobs::put_variants_all`].
+    async fn put_first_variants(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error>;
+
+    /// As [`Blobs::variants`], of many blobs, in their order; with those that are kept beside others, and the bytes of
+    /// those for which that costs nothing.
     ///
     /// # Errors
     /// [`Error::Disk`].
-    async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error> {
-        let mut all = Vec::with_capacity(blobs.len());
-        for blob in blobs {
-            let variants = self.variants(blob).await?;
-            all.push(variants.into_iter().map(|info| StoredVariant { info, bytes: None }).collect());
-        }
-        Ok(all)
-    }
+    async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error>;
 
     /// As [`Blobs::get`], of many small blobs, in their order.
     ///
@@ -254,11 +255,22 @@ pub trait Blobs: Send + Sync {
         Ok(all)
     }
 
-    /// The variants of a blob; empty where there are none, or where what was known of them cannot be read.
+    /// The variants of a blob, without those that are kept beside others; empty where there are none, or where what was
+    /// known of them cannot be read.
     ///
     /// # Errors
     /// [`Error::Disk`].
-    async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error>;
+    async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
+        let mut variants = self.stored_variants(blob).await?;
+        variants.retain(|variant| !variant.form.is_kept_quick());
+        Ok(variants)
+    }
+
+    /// As [`Blobs::variants`], with those that are kept beside others.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    async fn stored_variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error>;
 
     /// Whether variants of a blob are missing that were there, or none were ever put, as after a restore without them.
     ///

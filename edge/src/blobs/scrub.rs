@@ -67,7 +67,7 @@ async fn scrub_part(blobs: &dyn Blobs, first: u8, bytes_per_second_max: u64) -> 
     for key in blobs.held_part(first).await? {
         let mut keys = vec![key];
         if let Key::Blob(blob) = key {
-            keys.extend(blobs.variants(blob).await?.iter().map(|info| Key::Variant(blob, info.form)));
+            keys.extend(blobs.stored_variants(blob).await?.iter().map(|info| Key::Variant(blob, info.form)));
             keys.extend(blobs.deltas(blob).await?.iter().map(|info| Key::Delta(blob, info.dictionary, info.form)));
         }
         for key in keys {

@@ -8,6 +8,7 @@ use devanture_config::{Digest, Manifest};
 use devanture_site::media::extension;
 
 use crate::blobs::{Form, VariantInfo};
+use crate::records::Levels;
 
 /// Files that only developer tools load.
 const SOURCE_MAP: &str = "map";
@@ -17,12 +18,13 @@ const SOURCE_MAP: &str = "map";
 pub(crate) struct Siblings {
     paths: BTreeSet<BundlePath>,
     sizes: HashMap<(Digest, Form), u64>,
+    levels: Levels,
 }
 
 impl Siblings {
-    /// Those of a version, as its record has them.
-    pub(crate) fn new(manifest: &Manifest, given: &BTreeMap<BundlePath, Vec<Form>>) -> Self {
-        let mut siblings = Self::default();
+    /// Those of a version, as its record has them, whose other files are served at these levels.
+    pub(crate) fn new(manifest: &Manifest, given: &BTreeMap<BundlePath, Vec<Form>>, levels: Levels) -> Self {
+        let mut siblings = Self { levels, ..Self::default() };
         for (path, form) in given.iter().flat_map(|(path, forms)| forms.iter().map(move |form| (path, *form))) {
             let sibling: Option<BundlePath> = format!("{path}.{}", form.suffix()).parse().ok();
             let of = |path: &BundlePath| manifest.files.get(path);
@@ -42,9 +44,15 @@ impl Siblings {
         !path.is_private() && !self.paths.contains(path) && extension(path.as_str()).as_deref() != Some(SOURCE_MAP)
     }
 
-    /// The bytes of a file in Brotli, where there is that, which every browser takes.
+    /// The variants of a blob that are served, of those that are stored.
+    pub(crate) async fn served(&self, blob: &Digest, stored: Vec<VariantInfo>) -> Vec<VariantInfo> {
+        self.levels.served(blob, stored).await
+    }
+
+    /// The bytes of a file in Brotli, where there is that, which every browser takes; `variants` are those served.
     pub(crate) fn in_brotli(&self, entry: &FileEntry, variants: &[VariantInfo]) -> u64 {
-        let made = || variants.iter().find(|variant| variant.form == Form::Br).map(|variant| variant.size);
+        let is_brotli = |variant: &&VariantInfo| variant.form.encoding() == Form::Br;
+        let made = || variants.iter().find(is_brotli).map(|variant| variant.size);
         self.sizes.get(&(entry.hash, Form::Br)).copied().or_else(made).unwrap_or(entry.size)
     }
 
@@ -66,7 +74,8 @@ mod tests {
             [("app.js", 9_000), ("app.js.br", 2_000), ("app.js.map", 9), ("b.js", 900), ("b.js.br", 1), (".x", 1)];
         let files = files.map(|(path, size)| (path.parse::<BundlePath>().unwrap(), entry(path, size)));
         let manifest = Manifest::of_files(files.into());
-        let siblings = Siblings::new(&manifest, &[("app.js".parse().unwrap(), vec![Form::Br])].into());
+        let siblings =
+            Siblings::new(&manifest, &[("app.js".parse().unwrap(), vec![Form::Br])].into(), Levels::default());
         let loaded = manifest.files.keys().filter(|path| siblings.is_loaded(path)).map(ToString::to_string);
         assert_eq!(loaded.collect::<Vec<_>>(), ["app.js", "b.js", "b.js.br"]);
         let made = |form, size| VariantInfo { form, size, hash: Digest::of(b""), quality: Quality::Best };

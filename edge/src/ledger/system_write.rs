@@ -17,6 +17,8 @@ pub(crate) enum SystemWrite {
     /// The entry of the history about a deploy that changed nothing but what is stored; its version has an entry of the
     /// audit log where it is new.
     History,
+    /// That the files of a version had their pass at the best level: its push has its entry.
+    Levels,
     /// When tokens were used last.
     LastUse,
     /// The next pair of tokens of a login: who they are was said when they logged in.

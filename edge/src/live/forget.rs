@@ -183,6 +183,7 @@ mod tests {
                 given: BTreeMap::new(),
                 decoded: BTreeMap::new(),
                 integrity: Vec::new(),
+                quick: false,
             };
             let put = Change::Put(records::version_key(&app, &manifest.id()), records::write(&record).unwrap());
             (manifest.id(), put)

@@ -17,7 +17,7 @@ use super::on_demand::Queues;
 use crate::blobs::{Blobs, Key, Lane};
 use crate::catalog::Catalog;
 use crate::records::integrity_pages::IntegrityPages;
-use crate::records::{self, DictionariesRecord, VersionRecord};
+use crate::records::{self, DictionariesRecord, Levels, VersionRecord};
 use crate::telemetry::{Tallies, resident_bytes};
 use crate::version::{
     self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, RuleMemory, Served, Setting,
@@ -291,7 +291,8 @@ impl Loader {
         let table = if load.setting == Setting::Preview { PREVIEW } else { &load.place };
         let (trusted, edge_admin) = (record.is_trusted_in(table), record.is_of_edge_admin());
         let of_files = (&record.given, &record.decoded, &record.integrity);
-        let recorded = serde_json::to_vec(&(of_files, trusted, edge_admin, record.stored_ms, &dictionaries));
+        let recorded =
+            serde_json::to_vec(&(of_files, record.quick, trusted, edge_admin, record.stored_ms, &dictionaries));
         let recorded = Digest::of(&recorded.unwrap_or_default());
         let sought = Sought { version: (&load.app, &load.id), table, setting: load.setting, recorded };
         let loaded = |slot: &Slot| slot.lock().upgrade().filter(|c| load.leaves_out_damaged || c.is_whole());
@@ -321,6 +322,7 @@ impl Loader {
             given: record.given.clone(),
             decoded: record.decoded.clone(),
             integrity,
+            levels: Levels::of((&load.app, load.id), record.quick, (&self.0.catalog, &self.0.blobs)),
             trusted,
             edge_admin,
             stored_ms: record.stored_ms,
@@ -360,6 +362,7 @@ impl Loader {
             given: BTreeMap::new(),
             decoded: BTreeMap::new(),
             integrity: IntegrityPages::default(),
+            levels: Levels::default(),
             trusted: false,
             edge_admin: false,
             stored_ms,
@@ -449,6 +452,7 @@ mod tests {
                 given: BTreeMap::new(),
                 decoded: BTreeMap::new(),
                 integrity: Vec::new(),
+                quick: false,
             };
             let put = Change::Put(records::version_key(&app, &manifest.id()), records::write(&record).unwrap());
             catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();

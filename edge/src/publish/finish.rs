@@ -404,6 +404,7 @@ impl Publisher {
                         given: given.forms.clone(),
                         decoded: given.decoded.clone(),
                         integrity: given.integrity.clone(),
+                        quick: given.is_quick,
                     };
                     commit.checks.push(Check::Absent(key.clone()));
                     commit.changes.push(Change::Put(key, records::write(&record)?));

@@ -15,7 +15,7 @@ use super::publisher::Publisher;
 use crate::blobs::{self, DeltaInfo};
 use crate::encode::{Siblings, is_html, kept_in};
 use crate::ledger::Error;
-use crate::records::{self, DictionariesRecord, VersionRecord};
+use crate::records::{self, DictionariesRecord, Levels, VersionRecord};
 use crate::switch::Moved;
 use crate::version::{KeptFiles, Version, put_hashed_pages};
 
@@ -93,16 +93,16 @@ impl Publisher {
         manifest: &'m Manifest,
     ) -> Result<Sent<'m>, Error> {
         let Some(version) = version else {
-            let siblings = Siblings::new(manifest, &BTreeMap::default());
+            let siblings = Siblings::new(manifest, &BTreeMap::default(), Levels::default());
             let (came, manifest) = (manifest, Cow::Borrowed(manifest));
             return Ok(Sent { manifest, came, is_stored: false, siblings, dictionaries: None, from: BTreeSet::new() });
         };
         let key = records::version_key(app, version);
-        let (mut given, mut hashed) = match self.ledger.catalog.get(&key).await? {
+        let (mut given, mut hashed, is_quick) = match self.ledger.catalog.get(&key).await? {
             Some(record) => {
                 let record = records::read::<VersionRecord>(&key, &record)?;
                 let hashed = record.integrity_in(manifest, environment.as_str());
-                (record.given, hashed)
+                (record.given, hashed, record.quick)
             }
             None => Default::default(),
         };
@@ -124,7 +124,9 @@ impl Publisher {
             }
             None => None,
         };
-        Ok(Sent { siblings: Siblings::new(&manifest, &given), manifest, came, is_stored, dictionaries, from })
+        let levels = Levels::of((app, *version), is_quick, (&self.ledger.catalog, &self.blobs));
+        let siblings = Siblings::new(&manifest, &given, levels);
+        Ok(Sent { siblings, manifest, came, is_stored, dictionaries, from })
     }
 
     /// What visitors load again who look at everything and have seen all of `before`. Of deltas, only those count that
@@ -186,7 +188,8 @@ impl Publisher {
 
     /// The bytes of a file as they travel to a browser: in Brotli, where there is that.
     pub(super) async fn travelling(&self, of: &Sent<'_>, entry: &FileEntry) -> Result<u64, blobs::Error> {
-        let variants = self.blobs.variants(entry.hash).await?;
+        let stored = self.blobs.stored_variants(entry.hash).await?;
+        let variants = of.siblings.served(&entry.hash, stored).await;
         Ok(of.siblings.in_brotli(entry, &variants))
     }
 

@@ -61,6 +61,10 @@ pub struct VersionRecord {
     /// Pages with the hashes of what they load, for the environments that want them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub integrity: Vec<IntegrityPages>,
+    /// Whether its files have not had their pass at the best level yet, which comes when the version is live. Versions
+    /// that were stored before there was this member count as if they had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quick: bool,
 }
 
 impl VersionRecord {

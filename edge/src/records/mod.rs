@@ -14,6 +14,7 @@ mod hostnames;
 pub mod identities;
 pub mod instances;
 pub mod integrity_pages;
+mod levels;
 mod live;
 pub(crate) mod nodes;
 mod pinned;
@@ -40,6 +41,7 @@ pub use dictionaries::{
     dictionaries_prefix,
 };
 pub use hostnames::{HOSTNAMES_PREFIX, HostnameRecord, ListedHostnames, hostname, hostname_key, listed_key};
+pub(crate) use levels::Levels;
 pub use live::{CanaryRecord, LivePointer, live_key, live_prefix, paused_key};
 pub use pinned::PinsRecord;
 pub use team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};

@@ -182,7 +182,7 @@ impl Look for Reader<'_> {
         if let Key::Blob(blob) = key {
             let unreadable = self.blobs.check_lists(blob).await?;
             self.report.derived = self.report.derived.saturating_add(unreadable);
-            let variants = self.blobs.variants(blob).await?;
+            let variants = self.blobs.stored_variants(blob).await?;
             let variant = |info: &VariantInfo| (Key::Variant(blob, info.form), info.size);
             let mut derived: Vec<(Key, u64)> = variants.iter().map(variant).collect();
             let deltas = self.blobs.deltas(blob).await?;

@@ -314,9 +314,9 @@ impl Loader<'_> {
         let prefetched = self.prefetched.lock().variants_of(&blob);
         let made = match prefetched {
             Some(made) => made,
-            None => self.blobs.variants(blob).await?,
+            None => self.blobs.stored_variants(blob).await?,
         };
-        Ok(made.into_iter().map(at_hand).collect())
+        Ok(self.request.levels.served(&blob, made).await.into_iter().map(at_hand).collect())
     }
 }
 
@@ -345,8 +345,8 @@ impl HeapBytes for Representation {
 /// The encoding that a form is.
 const fn coding(form: Form) -> Coding {
     match form {
-        Form::Br => Coding::Br,
-        Form::Gz => Coding::Gzip,
-        Form::Zst => Coding::Zstd,
+        Form::Br | Form::BrQuick => Coding::Br,
+        Form::Gz | Form::GzQuick => Coding::Gzip,
+        Form::Zst | Form::ZstQuick => Coding::Zstd,
     }
 }

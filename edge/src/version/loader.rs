@@ -17,7 +17,7 @@ use super::prefetch::Prefetched;
 use super::{AppMemory, Claim, Fill, OverMemory, RuleFileError, RuleMemory, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::records::integrity_pages::IntegrityPages;
-use crate::records::{DecodedFile, DictionariesRecord};
+use crate::records::{DecodedFile, DictionariesRecord, Levels};
 
 /// Why a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,8 @@ pub struct LoadRequest {
     pub decoded: BTreeMap<BundlePath, DecodedFile>,
     /// Pages with the hashes of what they load, where the place wants them.
     pub integrity: IntegrityPages,
+    /// At which level its files are served.
+    pub(crate) levels: Levels,
     /// Whether an `admin` token stored it.
     pub trusted: bool,
     /// Whether an admin of every app stored it.

@@ -5,6 +5,7 @@ mod full_disk;
 mod health_checks;
 mod instance_limits;
 mod instances;
+mod levels;
 mod manifests;
 mod memory;
 mod names;

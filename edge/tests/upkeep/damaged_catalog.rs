@@ -51,9 +51,8 @@ async fn verified(file: &EdgeFile, folder: &Path) -> CatalogPages {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_at_the_least_rate_ends_and_one_that_would_not_is_refused() {
     let edge = with_a_mark().await;
-    let checked = async |rate: &str| {
-        got(edge.api(Method::POST, &format!("/v1/verify?bytes_per_second_max={rate}"))).await.status
-    };
+    let checked =
+        async |rate: &str| got(edge.api(Method::POST, &format!("/v1/verify?bytes_per_second_max={rate}"))).await.status;
     assert_eq!(checked("65536").await, StatusCode::OK);
     for rate in ["0", "1", "65535", "-1", "fast"] {
         assert_eq!(checked(rate).await, StatusCode::BAD_REQUEST, "{rate}");

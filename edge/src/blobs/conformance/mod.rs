@@ -55,6 +55,7 @@ macro_rules! each_case {
             a_deleted_blob_takes_its_variants_along,
             a_deleted_variant_leaves_the_others,
             variants_of_many_blobs_are_there_as_if_put_for_each,
+            first_variants_of_an_app_are_kept_beside_those_that_are_there,
             what_is_open_stays_readable_when_deleted_or_replaced,
             any_part_can_be_read_and_nothing_beyond_the_end,
             a_listing_holds_every_blob_and_manifest_once,

@@ -189,6 +189,54 @@ pub(in crate::blobs) async fn variants_of_many_blobs_are_there_as_if_put_for_eac
     }
 }
 
+pub(in crate::blobs) async fn first_variants_of_an_app_are_kept_beside_those_that_are_there(harness: impl Harness) {
+    let store = harness.store();
+    // Small ones and large ones, of which some have files of their own.
+    for (seed, length) in [(770, 100), (771, 20_000), (772, 8_000)] {
+        let digest = put_blob(&*store, &sample(seed, 1_000)).await;
+        let quick = |form: Form| (form, Quality::Quick, sample(seed + form as u64, length));
+        let best = |form: Form| (form, Quality::Best, sample(seed + 50 + form as u64, length - 10));
+        let infos = |variants: &[(Form, Quality, Bytes)]| -> Vec<VariantInfo> {
+            variants.iter().map(|(form, quality, bytes)| info(*form, *quality, bytes)).collect()
+        };
+        // The first app.
+        let first = [quick(Form::Br), quick(Form::Gz)];
+        store.put_first_variants([(digest, first.to_vec())].into()).await.unwrap();
+        assert_eq!(store.stored_variants(digest).await.unwrap(), infos(&first));
+        store.put_variants(digest, vec![best(Form::Br)]).await.unwrap();
+        // The second one, whose encoder makes the same.
+        let second = [quick(Form::Br), quick(Form::Gz), quick(Form::Zst)];
+        for _ in 0..2 {
+            store.put_first_variants([(digest, second.to_vec())].into()).await.unwrap();
+        }
+        let others = [best(Form::Br), quick(Form::Gz), quick(Form::Zst)];
+        assert_eq!(store.variants(digest).await.unwrap(), infos(&others));
+        store.put_variants(digest, vec![best(Form::Gz), best(Form::Zst)]).await.unwrap();
+        let kept = |form: Form| (form.kept_quick(), Quality::Quick, sample(seed + form as u64, length));
+        let others = [best(Form::Br), best(Form::Gz), best(Form::Zst)];
+        let all = [others.to_vec(), vec![kept(Form::Br), kept(Form::Gz), kept(Form::Zst)]].concat();
+        assert_eq!(store.variants(digest).await.unwrap(), infos(&others));
+        assert_eq!(store.stored_variants(digest).await.unwrap(), infos(&all));
+        let found = store.variants_all(vec![digest]).await.unwrap().remove(0);
+        assert_eq!(found.iter().map(|variant| variant.info).collect::<Vec<_>>(), infos(&all));
+        for (form, _, bytes) in &all {
+            let key = Key::Variant(digest, *form);
+            assert_eq!(
+                (store.get(key).await.unwrap(), store.size(key).await.unwrap()),
+                (bytes.clone(), Some(bytes.len() as u64))
+            );
+            assert_eq!(store.open(key).await.unwrap().read_at(0, length).unwrap(), bytes);
+        }
+        assert!(!store.lacks_variants(digest).await.unwrap());
+        store.delete(Key::Variant(digest, Form::Br)).await.unwrap();
+        store.delete(Key::Variant(digest, Form::GzQuick)).await.unwrap();
+        assert_eq!(store.stored_variants(digest).await.unwrap().len(), 4);
+        store.delete(Key::Blob(digest)).await.unwrap();
+        assert_eq!(store.stored_variants(digest).await.unwrap(), []);
+    }
+    assert!(harness.is_tidy().await);
+}
+
 /// Readers of what is `quick`, each until it is `best`; never corrupt, never missing, never a mixture. Both have 50,000
 /// bytes.
 pub(super) fn readers_until(store: &Arc<dyn Blobs>, key: Key, quick: &Bytes, best: &Bytes) -> Vec<JoinHandle<()>> {

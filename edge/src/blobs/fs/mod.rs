@@ -179,7 +179,11 @@ impl Blobs for FileBlobs {
     }
 
     async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
-        self.with(move |folder| folder.put_variants_all(&variants)).await
+        self.with(move |folder| folder.put_variants_all(&variants, false)).await
+    }
+
+    async fn put_first_variants(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
+        self.with(move |folder| folder.put_variants_all(&variants, true)).await
     }
 
     async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error> {
@@ -200,7 +204,7 @@ impl Blobs for FileBlobs {
         Ok(found)
     }
 
-    async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
+    async fn stored_variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         self.with(move |folder| folder.variants(blob)).await
     }
 

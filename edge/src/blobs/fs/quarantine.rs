@@ -25,7 +25,7 @@ impl Folder {
                 // set aside before a push relies on it.
                 match key {
                     // It may have been opened with the others that stand in its index.
-                    Key::Variant(blob, _) => Form::ALL.into_iter().for_each(|form| {
+                    Key::Variant(blob, _) => Form::STORED.into_iter().for_each(|form| {
                         drop(self.open_file(Key::Variant(blob, form)));
                     }),
                     Key::Blob(_) | Key::Manifest(_) | Key::Delta(..) => drop(self.open_file(key)),

@@ -50,15 +50,19 @@ impl Folder {
             return Err(Error::Missing(Key::Blob(blob)));
         }
         self.check_in_place()?;
-        match self.plan(blob, variants)? {
+        match self.plan(blob, variants, false)? {
             None => Ok(()),
             Some(plan) => self.carry_out(vec![plan]),
         }
     }
 
     /// Puts the variants of many blobs; those of a blob that is gone are left out. The files of each folder are synced
-    /// together.
-    pub(super) fn put_variants_all(&self, all: &BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
+    /// together. With `keeps_quick`, those of the quick level whose encoding is stored already are kept beside it.
+    pub(super) fn put_variants_all(
+        &self,
+        all: &BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>,
+        keeps_quick: bool,
+    ) -> Result<(), Error> {
         let mut shards: BTreeMap<u8, Vec<(Digest, &New)>> = BTreeMap::new();
         for (blob, variants) in all {
             let [first, ..] = *blob.as_bytes();
@@ -70,7 +74,7 @@ impl Folder {
             let mut plans = Vec::with_capacity(shard.len());
             for (blob, variants) in shard {
                 if self.path(Key::Blob(blob)).exists() {
-                    plans.extend(self.plan(blob, variants)?);
+                    plans.extend(self.plan(blob, variants, keeps_quick)?);
                 }
             }
             self.carry_out(plans)?;
@@ -79,19 +83,21 @@ impl Folder {
     }
 
     /// What is to be replaced; `None` if all is there in the quality of the new ones. Called under the lock.
-    fn plan(&self, blob: Digest, variants: &New) -> Result<Option<Plan>, Error> {
+    fn plan(&self, blob: Digest, variants: &New, keeps_quick: bool) -> Result<Option<Plan>, Error> {
         let listed = self.read_index(blob)?;
         let mut lines = self.present(blob, listed.clone())?;
         let mut new: BTreeMap<Form, &Bytes> = BTreeMap::new();
         for (form, quality, bytes) in variants {
-            if lines.get(form).is_some_and(|known| known.info.quality >= *quality) {
+            let is_beside = keeps_quick && *quality == Quality::Quick && lines.contains_key(form);
+            let form = if is_beside { form.kept_quick() } else { *form };
+            if lines.get(&form).is_some_and(|known| known.info.quality >= *quality) {
                 continue;
             }
             let size = bytes.len() as u64;
-            let info = VariantInfo { form: *form, size, hash: Digest::of(bytes), quality: *quality };
+            let info = VariantInfo { form, size, hash: Digest::of(bytes), quality: *quality };
             // Where they stand in the new index is found when it is read.
-            lines.insert(*form, Line { info, at: index::is_here(size).then_some(0) });
-            new.insert(*form, bytes);
+            lines.insert(form, Line { info, at: index::is_here(size).then_some(0) });
+            new.insert(form, bytes);
         }
         if new.is_empty() && !self.is_lacking(blob, &listed)? {
             return Ok(None);
@@ -298,7 +304,7 @@ impl Folder {
     /// Deletes what is there of a blob's variants, the index first. Called under the lock.
     pub(super) fn forget_variants(&self, blob: Digest) -> Result<(), Error> {
         self.forget_index(blob)?;
-        for form in Form::ALL {
+        for form in Form::STORED {
             self.forget(Key::Variant(blob, form))?;
         }
         Ok(())

@@ -99,7 +99,11 @@ impl Blobs for TieredBlobs {
     }
 
     async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
-        self.put_variants_of_all(variants).await
+        self.put_variants_of_all(variants, false).await
+    }
+
+    async fn put_first_variants(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
+        self.put_variants_of_all(variants, true).await
     }
 
     async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error> {
@@ -113,11 +117,11 @@ impl Blobs for TieredBlobs {
 
     /// Of a blob that is not on the disk it says nothing: what reads every file, as a verification does, must not fill the
     /// disk. [`Blobs::variants_all`] brings the blobs as well.
-    async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
+    async fn stored_variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         if self.local.size(Key::Blob(blob)).await?.is_some() {
             self.look_up(vec![blob]).await;
         }
-        self.local.variants(blob).await
+        self.local.stored_variants(blob).await
     }
 
     async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error> {

@@ -51,10 +51,14 @@ impl TieredBlobs {
     pub(super) async fn put_variants_of_all(
         &self,
         variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>,
+        are_first: bool,
     ) -> Result<(), Error> {
         let changed: Vec<(Digest, Vec<Origin>)> =
             variants.iter().map(|(blob, variants)| (*blob, origins(variants))).collect();
-        self.local.put_variants_all(variants).await?;
+        match are_first {
+            true => self.local.put_first_variants(variants).await?,
+            false => self.local.put_variants_all(variants).await?,
+        }
         let writes: Vec<_> = changed.into_iter().map(|(blob, changed)| self.store_variants_of(blob, changed)).collect();
         stream::iter(writes).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
     }
@@ -104,7 +108,7 @@ impl TieredBlobs {
     }
 
     async fn infos(&self, blob: Digest, origin: Origin) -> Result<Vec<VariantInfo>, Error> {
-        let mut infos = self.local.variants(blob).await?;
+        let mut infos = self.local.stored_variants(blob).await?;
         infos.retain(|info| (info.quality == Quality::Given) == (origin == Origin::Given));
         infos.sort_by_key(|info| info.form);
         Ok(infos)

@@ -15,12 +15,12 @@ use super::large::{self, LARGE_BYTES_MIN};
 use super::pool::Pool;
 use super::queue::{Entry, WentLive, queue};
 use crate::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, Change, Check, Commit};
 use crate::encode::{Dictionaries, Priority};
-use crate::ledger::Error;
+use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
 use crate::live::DictionaryMiss;
 use crate::records::pointer;
-use crate::records::{self, DictionariesRecord, VersionRecord};
+use crate::records::{self, DictionariesRecord, Levels, VersionRecord};
 
 /// Versions that may wait for the background pass; more are found again at the next start.
 const VERSIONS_MAX: u64 = 1_024;
@@ -226,11 +226,30 @@ impl Remaker {
         let key = records::version_key(app, &version);
         let stored = self.catalog.get(&key).await?;
         let record = stored.map(|stored| records::read::<VersionRecord>(&key, &stored)).transpose()?;
+        let is_quick = record.as_ref().is_some_and(|record| record.quick);
+        let levels = Levels::of((app, version), is_quick, (&self.catalog, &self.blobs));
         let of_pages = match record.map(|record| record.hashed_pages(&manifest)) {
-            Some(pages) => remake_files(&*self.blobs, pool, pages).await?,
+            Some(pages) => remake_files(&*self.blobs, pool, pages, &levels).await?,
             None => 0,
         };
-        Ok(of_pages + remake_files(&*self.blobs, pool, manifest).await?)
+        let made = of_pages + remake_files(&*self.blobs, pool, manifest, &levels).await?;
+        if is_quick {
+            self.note_best(&key).await?;
+        }
+        Ok(made)
+    }
+
+    /// Notes that the files of a version had their pass.
+    async fn note_best(&self, key: &str) -> Result<(), Error> {
+        update(key, || async {
+            let Some(stored) = self.catalog.get(key).await? else { return Ok(Some(())) };
+            let record = VersionRecord { quick: false, ..records::read(key, &stored)? };
+            let checks = vec![Check::At(key.to_owned(), stored.revision)];
+            let changes = vec![Change::Put(key.to_owned(), records::write(&record)?)];
+            let commit = commit_system(&*self.catalog, SystemWrite::Levels, Commit { checks, changes });
+            Ok(unless_conflict(commit.await)?.map(drop))
+        })
+        .await
     }
 
     async fn is_live(
@@ -262,22 +281,34 @@ impl Remaker {
     }
 }
 
-async fn remake_files(blobs: &dyn Blobs, pool: &Pool, manifest: Manifest) -> Result<usize, blobs::Error> {
+async fn remake_files(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    manifest: Manifest,
+    levels: &Levels,
+) -> Result<usize, blobs::Error> {
     let mut digests: Vec<Digest> = manifest.files.into_values().map(|file| file.hash).collect();
     digests.sort_unstable();
     digests.dedup();
     let mut variants = 0;
     // In groups, as the futures of a hundred thousand files take more memory than all else about them.
     for group in digests.chunks(FILES_OF_GROUP) {
-        let files: Vec<_> = group.iter().map(|digest| remake_file(blobs, pool, *digest)).collect();
+        let files: Vec<_> = group.iter().map(|digest| remake_file(blobs, pool, *digest, levels)).collect();
         let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
         variants += made.iter().sum::<usize>();
     }
     Ok(variants)
 }
 
-async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<usize, blobs::Error> {
-    let quick: Vec<_> = blobs.variants(digest).await?.into_iter().filter(|v| v.quality == Quality::Quick).collect();
+async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest, levels: &Levels) -> Result<usize, blobs::Error> {
+    let stored = blobs.stored_variants(digest).await?.into_iter();
+    let (kept, others): (Vec<_>, Vec<_>) = stored.partition(|variant| variant.form.is_kept_quick());
+    let quick = if kept.is_empty() || levels.are_best(&digest).await {
+        others.into_iter().filter(|variant| variant.quality == Quality::Quick).collect()
+    } else {
+        // Made also where another app's pass has left them: how long it takes may not show that.
+        kept
+    };
     if quick.is_empty() {
         return Ok(0);
     }
@@ -296,8 +327,9 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<u
             // The quick one was the better: it stays, and is not tried again.
             None => blobs.get(Key::Variant(digest, variant.form)).await?,
         };
-        counter!("devanture_variants_made_total", "form" => variant.form.suffix(), "quality" => "best").increment(1);
-        made.push((variant.form, Quality::Best, bytes));
+        let form = variant.form.encoding();
+        counter!("devanture_variants_made_total", "form" => form.suffix(), "quality" => "best").increment(1);
+        made.push((form, Quality::Best, bytes));
     }
     let count = made.len();
     blobs.put_variants(digest, made).await?;
@@ -317,6 +349,7 @@ async fn remake_large(
             Some(encoded) => encoded,
             None => blobs.get(Key::Variant(digest, form)).await?,
         };
+        let form = form.encoding();
         counter!("devanture_variants_made_total", "form" => form.suffix(), "quality" => "best").increment(1);
         blobs.put_variants(digest, vec![(form, Quality::Best, bytes)]).await?;
     }
@@ -326,7 +359,6 @@ async fn remake_large(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Change, Commit};
     use bytes::Bytes;
     use devanture_config::manifest::FileEntry;
 

@@ -66,7 +66,7 @@ pub(super) fn is_worth_keeping(size: usize, encoded: usize) -> bool {
 pub(super) fn encode(bytes: &[u8], form: Form, quality: Quality) -> Option<Vec<u8>> {
     let best = quality == Quality::Best;
     match form {
-        Form::Br => {
+        Form::Br | Form::BrQuick => {
             let params = brotli::enc::BrotliEncoderParams {
                 quality: if best { 11 } else { 5 },
                 lgwin: if best { window_log(bytes.len()) } else { quick_window_log(bytes.len()) },
@@ -77,14 +77,14 @@ pub(super) fn encode(bytes: &[u8], form: Form, quality: Quality) -> Option<Vec<u
             brotli::BrotliCompress(&mut &*bytes, &mut encoded, &params).ok()?;
             Some(encoded)
         }
-        Form::Gz => {
+        Form::Gz | Form::GzQuick => {
             if !best {
                 return QUICK_GZIP.with_borrow_mut(|compressor| gzip(compressor, bytes));
             }
             let level = libdeflater::CompressionLvl::new(12).ok()?;
             gzip(&mut libdeflater::Compressor::new(level), bytes)
         }
-        Form::Zst => {
+        Form::Zst | Form::ZstQuick => {
             if !best && bytes.len() as u64 <= SMALL_BYTES_MAX {
                 return QUICK_ZSTD.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok());
             }
@@ -124,9 +124,9 @@ pub(super) fn decoded_digest(bytes: &[u8], form: Form, size: u64) -> Option<Dige
 /// A decoder of `bytes`.
 pub(super) fn decoder<'b>(bytes: impl std::io::BufRead + 'b, form: Form) -> Option<Box<dyn std::io::Read + 'b>> {
     Some(match form {
-        Form::Br => Box::new(brotli::Decompressor::new(bytes, 64 * 1024)),
-        Form::Gz => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
-        Form::Zst => {
+        Form::Br | Form::BrQuick => Box::new(brotli::Decompressor::new(bytes, 64 * 1024)),
+        Form::Gz | Form::GzQuick => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
+        Form::Zst | Form::ZstQuick => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
             Box::new(decoder)

@@ -98,7 +98,7 @@ fn encode_stored(mut from: Stored, form: Form, best: bool, bytes_max: usize) -> 
     let size = from.file.size();
     let mut into = Bounded { bytes: Vec::new(), bytes_max, read: Rc::clone(&from.at) };
     match form {
-        Form::Br => {
+        Form::Br | Form::BrQuick => {
             let length = usize::try_from(size).unwrap_or(usize::MAX);
             let params = brotli::enc::BrotliEncoderParams {
                 // The best level takes a minute for each 30 MB.
@@ -109,13 +109,13 @@ fn encode_stored(mut from: Stored, form: Form, best: bool, bytes_max: usize) -> 
             };
             brotli::BrotliCompress(&mut from, &mut into, &params)?;
         }
-        Form::Gz => {
+        Form::Gz | Form::GzQuick => {
             let level = flate2::Compression::new(if best { 9 } else { 6 });
             let mut encoder = flate2::write::GzEncoder::new(into, level);
             io::copy(&mut from, &mut encoder)?;
             into = encoder.finish()?;
         }
-        Form::Zst => {
+        Form::Zst | Form::ZstQuick => {
             let mut encoder = zstd::stream::write::Encoder::new(into, if best { 15 } else { 3 })?;
             encoder.window_log(ZSTD_WINDOW_LOG_MAX)?;
             encoder.set_pledged_src_size(Some(size))?;
@@ -137,8 +137,8 @@ pub(super) async fn quick(
     for form in forms {
         let Some(encoded) = encode(blobs, pool, digest, form, (Quality::Quick, size)).await? else { continue };
         let is_kept = usize::try_from(size).is_ok_and(|size| is_worth_keeping(size, encoded.len()));
-        if is_kept && blobs.variants(digest).await?.iter().all(|variant| variant.form != form) {
-            blobs.put_variants(digest, vec![(form, Quality::Quick, encoded)]).await?;
+        if is_kept {
+            blobs.put_first_variants([(digest, vec![(form, Quality::Quick, encoded)])].into()).await?;
             counter!("devanture_variants_made_total", "form" => form.suffix(), "quality" => label(Quality::Quick))
                 .increment(1);
         }

@@ -70,6 +70,8 @@ pub(crate) struct Given {
     pub(crate) decoded: BTreeMap<BundlePath, DecodedFile>,
     /// Pages with the hashes of what they load.
     pub(crate) integrity: Vec<IntegrityPages>,
+    /// Whether files have not had their pass at the best level yet.
+    pub(crate) is_quick: bool,
 }
 
 /// The result of the quick pass.
@@ -121,7 +123,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let made: Vec<Vec<usize>> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
     let made: Vec<usize> = made.into_iter().flatten().filter(|variants| *variants > 0).collect();
     let made = Made { files: made.len(), variants: made.iter().sum(), too_large, later };
-    Ok((Given { forms: given, decoded, integrity: Vec::new() }, made))
+    Ok((Given { forms: given, decoded, integrity: Vec::new(), is_quick: true }, made))
 }
 
 /// Leaves files out that fit one packet, if they are so many that the push would wait for them. Returns their number.
@@ -186,6 +188,7 @@ pub(crate) fn worth_trying(path: &BundlePath, declared: Option<&str>, size: u64)
     size >= FILE_BYTES_MIN && !is_encoded && media::is_compressible(&derived)
 }
 
+/// Makes quick variants of a file. Returns how many are worth keeping.
 async fn quick_file(
     blobs: &dyn Blobs,
     pool: &Pool,
@@ -196,13 +199,11 @@ async fn quick_file(
         return Ok(large::quick(blobs, pool, (digest, size), forms).await?);
     }
     let bytes = blobs.get(Key::Blob(digest)).await?;
-    // Made also where another app's push has left them: neither what is said nor how long it takes may show that.
-    let mut made = pool.run(size, move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
+    // Made also where another app's push has left them: neither what is served nor how long it takes may show that.
+    let made = pool.run(size, move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
     let count = made.len();
-    let known = blobs.variants(digest).await?;
-    made.retain(|(form, ..)| known.iter().all(|variant| variant.form != *form));
     if !made.is_empty() {
-        blobs.put_variants(digest, made).await?;
+        blobs.put_first_variants([(digest, made)].into()).await?;
     }
     Ok(count)
 }

@@ -59,7 +59,7 @@ pub(super) async fn quick(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) ->
     let mut made = all_compressed(pool, files).await;
     made.retain(|_, variants| !variants.is_empty());
     let counts = made.values().map(Vec::len).collect();
-    blobs.put_variants_all(made).await?;
+    blobs.put_first_variants(made).await?;
     Ok(counts)
 }
 

@@ -18,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::encode::compress::{Given, Pool};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
-use crate::records::DictionariesRecord;
+use crate::records::{DictionariesRecord, Levels};
 use crate::version::RuleMemory;
 
 /// Files that are looked up or read at once.
@@ -115,9 +115,14 @@ impl Dictionaries {
         Ok(self.manifests.read(&*self.blobs, (Lane::of(app.as_str()), version), read).await?)
     }
 
+    /// The levels at which the files of a version are served; `is_quick` is that of its record.
+    pub(super) fn levels(&self, app: &AppName, version: VersionId, is_quick: bool) -> Levels {
+        Levels::of((app, version), is_quick, (&self.catalog, &self.blobs))
+    }
+
     /// The bytes of a file of `size` bytes as they travel at best to a browser that has nothing.
     pub(super) async fn travelling(&self, siblings: &Siblings, blob: Digest, size: u64) -> Result<u64, Error> {
-        let variants = self.blobs.variants(blob).await?;
+        let variants = siblings.served(&blob, self.blobs.stored_variants(blob).await?).await;
         let encoded = variants.iter().map(|variant| variant.size).chain(siblings.shortest(blob));
         Ok(encoded.fold(size, u64::min))
     }

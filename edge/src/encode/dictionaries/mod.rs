@@ -98,8 +98,8 @@ impl Dictionaries {
     ) -> Result<bool, Error> {
         let key = records::version_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
-        let VersionRecord { given, decoded, integrity, .. } = records::read(&key, &stored)?;
-        let given = Given { forms: given, decoded, integrity };
+        let VersionRecord { given, decoded, integrity, quick, .. } = records::read(&key, &stored)?;
+        let given = Given { forms: given, decoded, integrity, is_quick: quick };
         let Some(manifest) = self.manifest(app, version).await? else { return Ok(false) };
         let (deadline, is_before_switch) = (self.background_deadline(), false);
         let pass =
@@ -123,7 +123,8 @@ impl Dictionaries {
             return Ok(Passed { record: record.clone(), deltas: 0 });
         }
         let own = own.unwrap_or_default();
-        let Given { forms, integrity, .. } = pass.given;
+        let Given { forms, integrity, is_quick, .. } = pass.given;
+        let levels = self.levels(pass.app, pass.version, *is_quick);
         let served = self.served_in(pass.environment, pass.manifest, forms, integrity).await?;
         let pass = &match &served {
             Some((manifest, given)) => Pass { manifest, given, ..*pass },
@@ -136,7 +137,7 @@ impl Dictionaries {
         let followed = Some(Followed::new(pass.manifest, pass.deadline));
         let (named, _) = self.named(pass.manifest, &|path| public.anyone_may_read(path), followed).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
-        let siblings = Siblings::new(pass.manifest, &pass.given.forms);
+        let siblings = Siblings::new(pass.manifest, &pass.given.forms, levels);
         let linked = self.linked(&files, &named, &siblings).await?;
         let deltas_from = own.deltas_from.clone();
         let mut record = DictionariesRecord { linked, deltas_from, ..DictionariesRecord::default() };

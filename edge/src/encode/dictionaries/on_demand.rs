@@ -127,7 +127,7 @@ impl Dictionaries {
             return Ok(false);
         }
         let Some(manifest) = self.manifest(app, *version).await? else { return Ok(false) };
-        let VersionRecord { given, integrity, .. } = records::read(&key, &stored)?;
+        let VersionRecord { given, integrity, quick, .. } = records::read(&key, &stored)?;
         let environment = environment.clone().unwrap_or_else(PlaceName::preview);
         let served = self.served_in(&environment, &manifest, &given, &integrity).await?;
         let (manifest, given) = served.map_or((manifest, given), |(manifest, given)| (manifest, given.forms));
@@ -147,7 +147,8 @@ impl Dictionaries {
             self.tried_in_vain(*blob, dictionary);
             return Ok(false);
         };
-        let plain = self.travelling(&Siblings::new(&manifest, &given), *blob, entry.size).await?;
+        let siblings = Siblings::new(&manifest, &given, self.levels(app, *version, quick));
+        let plain = self.travelling(&siblings, *blob, entry.size).await?;
         let pair = Pair::wanted(*blob, dictionary, *sha256, plain);
         let left = AtomicU64::new(self.limits.delta_bytes_max);
         if self.make_pair(pair, pool, None, &left).await? == 0 {

@@ -27,6 +27,7 @@ use crate::switch::StepReporter;
 use crate::version::RuleMemory;
 use loads::{Loads, PageLoads, Site, StepsOfPush, Without};
 use pages::{Page, Pages};
+use stored::live_pages;
 
 /// Stands for the environments that have no table of their own.
 const OTHERS: &str = "";
@@ -129,7 +130,8 @@ pub(super) async fn add(
     let Making { groups, made, mut outcome, .. } = making;
     given.integrity = groups.into_iter().map(|(_, group)| group).collect();
     outcome.made = made.len();
-    compress(work, made).await?;
+    let had = live_pages(ledger, app).await?;
+    compress(work, made, &had).await?;
     Ok(Some(outcome.text()))
 }
 
@@ -287,12 +289,12 @@ async fn hashed(
     Ok((loads.key, Hashed::As(file, map)))
 }
 
-/// Makes the quick variants of what was made.
-async fn compress(work: &Work<'_>, made: BTreeMap<BundlePath, FileEntry>) -> Result<(), Error> {
-    if made.is_empty() {
+/// Makes the quick variants of what was made and the app has not `had`.
+async fn compress(work: &Work<'_>, made: BTreeMap<BundlePath, FileEntry>, had: &HashSet<Digest>) -> Result<(), Error> {
+    let fresh: HashSet<Digest> = made.values().map(|entry| entry.hash).filter(|hash| !had.contains(hash)).collect();
+    if fresh.is_empty() {
         return Ok(());
     }
-    let fresh: HashSet<Digest> = made.values().map(|entry| entry.hash).collect();
     let manifest = Manifest::of_files(made);
     let pages = Work { manifest: &manifest, fresh: &fresh, ..*work };
     encode::quick(&pages).await.map(drop)

@@ -1,13 +1,13 @@
 //! Pages with hashes that a version has already, from an earlier push.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use devanture_config::Digest;
+use devanture_config::{AppName, Digest};
 
 use crate::encode::{Work, is_html};
-use crate::ledger::Error;
-use crate::records::VersionRecord;
+use crate::ledger::{Error, Ledger};
 use crate::records::integrity_pages::IntegrityPages;
+use crate::records::{self, LivePointer, VersionRecord};
 
 /// Whether a record has every page of the version for these environments, made as they would be now, and all are stored.
 /// What its pages become depends on the version alone, so a further push need not make them again.
@@ -32,4 +32,18 @@ pub(super) async fn are_whole(work: &Work<'_>, tables: &[String], record: &Versi
 /// Whether a decoded file may be a page; of these no type is said.
 fn is_page(path: &str) -> bool {
     devanture_site::media::is_html(path, None)
+}
+
+/// The pages with hashes of what is live of an app: they have variants, or none worth keeping.
+pub(super) async fn live_pages(ledger: &Ledger, app: &AppName) -> Result<HashSet<Digest>, Error> {
+    let mut pages = HashSet::new();
+    for (key, pointer) in ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
+        for version in records::read::<LivePointer>(&key, &pointer)?.versions() {
+            let key = records::version_key(app, &version);
+            let Some(record) = ledger.catalog.get(&key).await? else { continue };
+            let record = records::read::<VersionRecord>(&key, &record)?;
+            pages.extend(record.integrity.iter().flat_map(|group| group.pages.values()).map(|page| page.hash));
+        }
+    }
+    Ok(pages)
 }

@@ -122,7 +122,7 @@ impl Retention {
             return Ok(self.blobs.delete_put_before(key, before_s, pass.is_for_good).await?);
         }
         let Key::Blob(digest) = key else { return Ok(Some(length)) };
-        let variants = self.blobs.variants(digest).await?.into_iter().map(|variant| variant.size);
+        let variants = self.blobs.stored_variants(digest).await?.into_iter().map(|variant| variant.size);
         let deltas = self.blobs.deltas(digest).await?.into_iter().map(|delta| delta.size);
         Ok(Some(variants.chain(deltas).fold(length, u64::saturating_add)))
     }

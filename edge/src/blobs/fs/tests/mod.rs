@@ -61,6 +61,9 @@ fn path_of(data: &Path, key: Key) -> PathBuf {
         Key::Variant(_, Form::Br) => ("variants", ".br".to_owned()),
         Key::Variant(_, Form::Gz) => ("variants", ".gz".to_owned()),
         Key::Variant(_, Form::Zst) => ("variants", ".zst".to_owned()),
+        Key::Variant(_, Form::BrQuick) => ("variants", ".br.quick".to_owned()),
+        Key::Variant(_, Form::GzQuick) => ("variants", ".gz.quick".to_owned()),
+        Key::Variant(_, Form::ZstQuick) => ("variants", ".zst.quick".to_owned()),
         Key::Delta(_, dictionary, DeltaForm::Dcb) => ("deltas", format!(".{dictionary}.dcb")),
         Key::Delta(_, dictionary, DeltaForm::Dcz) => ("deltas", format!(".{dictionary}.dcz")),
     };
