@@ -1,9 +1,9 @@
 //! Operations that write: pushes, switches.
 
-use devanture_config::AppName;
 use devanture_config::api::{BlobsStored, DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
 use devanture_config::blob_batch;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Admin {
         let (parts, incoming) = request.into_parts();
         let wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
         let dry_run = wanted.dry_run;
-        let push = self.manifest(&app, wanted, incoming).await?;
+        let push = self.manifest((&app, &environment), wanted, incoming).await?;
         if dry_run {
             let prediction = self.publisher.predict(&actor, &app, &environment, push).await?;
             return Ok(answer::json(StatusCode::OK, &prediction));
@@ -51,9 +51,14 @@ impl Admin {
     }
 
     /// Takes in a manifest, within the time for one.
-    async fn manifest(&self, app: &AppName, wanted: Wanted, mut body: RequestBody) -> Result<CheckedPush, Error> {
+    async fn manifest(
+        &self,
+        place: (&AppName, &PlaceName),
+        wanted: Wanted,
+        mut body: RequestBody,
+    ) -> Result<CheckedPush, Error> {
         let ms_max = self.publisher.limits().manifest_ms_max;
-        let mut intake = self.publisher.manifest_intake(app, move |begin| wanted.add_to(begin));
+        let mut intake = self.publisher.manifest_intake(place, move |begin| wanted.add_to(begin));
         let whole = async {
             while let Some(bytes) = body.next().await? {
                 intake.write(bytes).await?;

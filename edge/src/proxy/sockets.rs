@@ -9,6 +9,10 @@ use parking_lot::Mutex;
 
 /// An app may have so many times as many sockets as are free.
 const SHARE: usize = 3;
+/// The last of all sockets, one of so many, are for apps …
+const LAST: usize = 8;
+/// … that have fewer than this.
+const FEW: usize = 8;
 
 /// The sockets to backends that are open, of all apps. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,11 +45,13 @@ impl Sockets {
     }
 
     /// A place for one more socket of `app`, as long as it has fewer than [`SHARE`] times those that are free: alone it gets
-    /// three quarters of all, and whatever others have, some stay free for those who come next.
+    /// three quarters of all, and whatever others have, some stay free for those who come next. However many others there
+    /// are, the last eighth is left to apps that have few.
     pub(crate) fn take(&self, app: &AppName) -> Option<Socket> {
         let mut open = self.0.open.lock();
         let own = open.by_app.get(app).copied().unwrap_or(0);
-        if own >= self.0.max.saturating_sub(open.total).saturating_mul(SHARE) {
+        let free = self.0.max.saturating_sub(open.total);
+        if own >= free.saturating_mul(SHARE) || (own >= FEW && free <= self.0.max / LAST) {
             return None;
         }
         open.total += 1;
@@ -86,9 +92,17 @@ mod tests {
         let first = taken(&sockets, "first");
         let second = taken(&sockets, "second");
         let third = taken(&sockets, "third");
-        assert_eq!((first.len(), second.len(), third.len()), (75, 19, 5));
+        assert_eq!((first.len(), second.len(), third.len()), (75, 13, 8));
         drop(first);
-        assert_eq!(taken(&sockets, "fourth").len(), 57);
+        assert_eq!(taken(&sockets, "fourth").len(), 60);
+    }
+
+    #[test]
+    fn law_11_however_many_apps_have_slow_backends_the_next_one_gets_some_sockets() {
+        let sockets = Sockets::new(5_000);
+        let slow: Vec<Vec<Socket>> = (0..60).map(|number| taken(&sockets, &format!("slow-{number}"))).collect();
+        assert!(slow.iter().all(|taken| taken.len() >= FEW));
+        assert!(taken(&sockets, "next").len() >= FEW);
     }
 
     #[test]

@@ -289,7 +289,7 @@ impl Publisher {
                 unpack_into(self.blobs_of(&target.app), bytes_max, unpack).await?
             }
         };
-        let mut memory = self.uploads.manifest_memory.hold(&target.app);
+        let mut memory = self.uploads.manifest_memory.hold(&target.app, &target.environment);
         self.grow(&mut memory, files.manifest_bytes().saturating_mul(FILES_MEMORY_FACTOR))?;
         let settings_bytes_max = self.ledger.limits().manifest_settings_bytes_max;
         let mut reserve = |bytes: u64| self.grow(&mut memory, bytes.saturating_mul(SETTINGS_MEMORY_FACTOR));

@@ -175,7 +175,7 @@ impl Publisher {
         if self.followed(&push.actor, place, &push.options).await? == joined.with {
             return Ok(None);
         }
-        let mut memory = self.uploads.manifest_memory.hold(&push.app);
+        let mut memory = self.uploads.manifest_memory.hold(&push.app, &push.environment);
         let again = self.join(&push.actor, place, &joined.own, &push.options, &mut memory).await?;
         let Some((joined, manifest)) = again else { return Ok(None) };
         self.check_bundle(&push.actor, place, (&manifest, &joined.own), &push.options).await?;

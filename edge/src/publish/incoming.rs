@@ -8,7 +8,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use devanture_config::api::{BeginDeploy, DeployOptions, IncomingDeploy, Source};
 use devanture_config::manifest::{BadManifest, FILES_MEMORY_FACTOR, SETTINGS_MEMORY_FACTOR};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Manifest, VersionId};
+use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -29,6 +29,7 @@ const CHUNKS: usize = 4;
 pub struct ManifestIntake {
     publisher: Arc<Publisher>,
     app: AppName,
+    environment: PlaceName,
     amend: Amend,
     stage: Stage,
     bytes: u64,
@@ -60,11 +61,12 @@ impl Publisher {
     #[must_use]
     pub fn manifest_intake(
         self: &Arc<Self>,
-        app: &AppName,
+        (app, environment): (&AppName, &PlaceName),
         amend: impl FnOnce(&mut BeginDeploy) + Send + 'static,
     ) -> ManifestIntake {
         let stage = Stage::Small(BytesMut::new());
-        ManifestIntake { publisher: Arc::clone(self), app: app.clone(), amend: Box::new(amend), stage, bytes: 0 }
+        let (publisher, app, environment) = (Arc::clone(self), app.clone(), environment.clone());
+        ManifestIntake { publisher, app, environment, amend: Box::new(amend), stage, bytes: 0 }
     }
 
     /// Checks what can be checked of a push by itself.
@@ -171,7 +173,7 @@ impl ManifestIntake {
     pub async fn end(self) -> Result<CheckedPush, Error> {
         match self.stage {
             Stage::Small(all) => {
-                let memory = self.publisher.uploads.manifest_memory.hold(&self.app);
+                let memory = self.publisher.uploads.manifest_memory.hold(&self.app, &self.environment);
                 self.publisher.read_manifest(&*all, memory, self.amend)
             }
             Stage::Large(chunks, reading) => {
@@ -188,7 +190,7 @@ impl ManifestIntake {
                 .hint("try again in a moment; half of `manifests_reading_max` in edge.toml is the limit of one app")
         })?;
         let (sender, receiver) = mpsc::channel(CHUNKS);
-        let memory = self.publisher.uploads.manifest_memory.hold(&self.app);
+        let memory = self.publisher.uploads.manifest_memory.hold(&self.app, &self.environment);
         let publisher = Arc::clone(&self.publisher);
         let amend = std::mem::replace(&mut self.amend, Box::new(|_begin| {}));
         let reading = tokio::task::spawn_blocking(move || {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::ledger::Error;
-use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
 
 /// The memory for all manifests.
 pub(crate) struct ManifestMemory {
@@ -32,6 +32,7 @@ struct Share {
 pub(crate) struct Hold {
     memory: Arc<ManifestMemory>,
     app: AppName,
+    environment: PlaceName,
     bytes: u64,
 }
 
@@ -45,16 +46,20 @@ impl ManifestMemory {
         (self.held.lock().bytes, self.bytes_max)
     }
 
-    /// A hold of nothing yet.
-    pub(crate) fn hold(self: &Arc<Self>, app: &AppName) -> Hold {
+    /// A hold of nothing yet, for a push to an environment.
+    pub(crate) fn hold(self: &Arc<Self>, app: &AppName, environment: &PlaceName) -> Hold {
         self.held.lock().by_app.entry(app.clone()).or_default().holds += 1;
-        Hold { memory: Arc::clone(self), app: app.clone(), bytes: 0 }
+        Hold { memory: Arc::clone(self), app: app.clone(), environment: environment.clone(), bytes: 0 }
     }
 }
 
 impl Hold {
     pub(crate) fn app(&self) -> &AppName {
         &self.app
+    }
+
+    pub(crate) fn environment(&self) -> &PlaceName {
+        &self.environment
     }
 
     /// Bytes that it holds.
@@ -128,7 +133,7 @@ mod tests {
     fn law_11_manifests_of_one_app_leave_memory_to_others() {
         let memory = ManifestMemory::new(100);
         let hold = |name: &str, bytes| {
-            let mut hold = memory.hold(&app(name));
+            let mut hold = memory.hold(&app(name), &PlaceName::prod());
             hold.grow(bytes).map(|()| hold).map_err(|error| error.0.code)
         };
         let greedy: Vec<Hold> = std::iter::from_fn(|| hold("greedy", 10).ok()).collect();

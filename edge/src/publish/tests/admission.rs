@@ -6,7 +6,7 @@ use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
-use devanture_config::{Digest, Manifest};
+use devanture_config::{Digest, Manifest, PlaceName};
 use serde_json::{Value, json};
 
 use super::collections::world::{name, world, world_with};
@@ -95,7 +95,7 @@ async fn a_push_is_checked_by_itself_before_anything_is_done_for_it() {
     let world = world(folder.path(), 9).await;
     let check = |manifest: Manifest, source: Value, options: Value| {
         let (source, options) = (serde_json::from_value(source).unwrap(), serde_json::from_value(options).unwrap());
-        let memory = world.publisher.uploads.manifest_memory.hold(&name(0));
+        let memory = world.publisher.uploads.manifest_memory.hold(&name(0), &PlaceName::prod());
         let checked = world.publisher.checked(BeginDeploy { manifest, source, options }, memory);
         code(checked.map(drop))
     };
@@ -127,7 +127,7 @@ async fn a_manifest_for_which_there_is_no_memory_is_refused_as_such_however_it_c
         serde_json::to_vec(&json!({ "manifest": manifest(&files) })).unwrap()
     };
     let read = async |pieces: &[&[u8]]| {
-        let mut intake = world.publisher.manifest_intake(&name(0), |_begin| {});
+        let mut intake = world.publisher.manifest_intake((&name(0), &PlaceName::prod()), |_begin| {});
         for piece in pieces {
             intake.write(piece.to_vec().into()).await?;
         }

@@ -284,6 +284,6 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
 impl Publisher {
     /// A push of a manifest that is there already.
     pub(super) fn checked_whole(&self, app: &AppName, begin: BeginDeploy) -> CheckedPush {
-        self.checked(begin, self.uploads.manifest_memory.hold(app)).unwrap()
+        self.checked(begin, self.uploads.manifest_memory.hold(app, &PlaceName::prod())).unwrap()
     }
 }
