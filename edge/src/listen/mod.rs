@@ -30,7 +30,7 @@ mod write_through;
 #[cfg(test)]
 mod tests;
 
-pub use draining::{Drain, DrainOrder, Drained};
+pub use draining::{Drain, DrainOrder, Drained, drain_time};
 pub use limits::{ConnectionLimits, LIMITS_APPLIED};
 pub use request_body::RequestBody;
 pub use response_memory::{ResponseMemory, keep_response_memory};

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answer::Activity;
-use super::draining::{DrainOrder, Drained};
+use super::draining::{Drain, DrainOrder, Drained, changed, drain_time, order_of};
 use super::limits::Tally;
 use crate::engine::{Cause, Kinds, UnderWay};
 
-/// Longest wait for the ends of event streams whose time is over, and the time between two looks.
+/// Longest wait for the ends of event streams whose time is over.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
-const FAREWELL_LOOK: Duration = Duration::from_millis(10);
 
 /// The connections, which are notified of the drain, and cut at its end.
 #[derive(Default)]
@@ -27,8 +27,25 @@ pub(super) struct OpenConnections {
     number: Cell<u64>,
 }
 
+/// Those that have requests: one that a request upgraded leaves the table.
 #[derive(Default)]
-struct Table(RefCell<HashMap<u64, (Rc<Activity>, AbortHandle)>>);
+struct Table {
+    connections: RefCell<HashMap<u64, (Rc<Activity>, AbortHandle)>>,
+    emptied: Notify,
+}
+
+impl Table {
+    /// Waits until none is left.
+    async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.connections.borrow().is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
 
 /// Takes a connection out of the table, however its task ends.
 struct Listed {
@@ -38,7 +55,10 @@ struct Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        drop(self.table.0.borrow_mut().remove(&self.number));
+        drop(self.table.connections.borrow_mut().remove(&self.number));
+        if self.table.connections.borrow().is_empty() {
+            self.table.emptied.notify_waiters();
+        }
     }
 }
 
@@ -55,31 +75,42 @@ impl OpenConnections {
         let listed = Listed { table: Rc::clone(&self.table), number };
         // Not a block that awaits it: that would have room for it twice, on each connection.
         let task = tokio::task::spawn_local(connection.map(move |()| drop(listed)));
-        self.table.0.borrow_mut().insert(number, (activity, task.abort_handle()));
+        self.table.connections.borrow_mut().insert(number, (activity, task.abort_handle()));
     }
 
-    /// Drains all of them.
-    pub(super) async fn drain(&self, order: DrainOrder) -> Drained {
-        for (activity, _) in self.table.0.borrow().values() {
-            activity.drain(order.has_successor);
+    /// Drains all of them, by `drain` as it is at any time. Those that a request upgraded end by themselves, or at their
+    /// time; requests are not waited for longer because of them.
+    pub(super) async fn drain(&self, mut drain: Drain) -> Drained {
+        let has_successor = order_of(&mut drain).is_some_and(|order| order.has_successor);
+        for (activity, _) in self.table.connections.borrow().values() {
+            activity.drain(has_successor);
         }
         // Each driver reports what is under way, also where there is no time for it.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
-        let mut cut = 0;
-        for (time, over) in order.turns() {
-            drop(timeout_at(time, self.tally.empty()).await);
-            cut += self.cut(over).await;
+        let (mut cut, mut over) = (0, Kinds::NONE);
+        loop {
+            let order = order_of(&mut drain).unwrap_or_else(|| DrainOrder::until(Instant::now()));
+            let Some((time, over_then)) = order.next_turn(over) else { break };
+            tokio::select! {
+                biased;
+                () = self.table.empty() => break,
+                () = changed(&mut drain) => {}
+                () = sleep_until(time) => {
+                    cut += self.cut(over_then).await;
+                    over = over_then;
+                }
+            }
         }
         // Event streams are about to end.
-        let until = Instant::now() + FAREWELL_MAX;
-        while !self.table.0.borrow().is_empty() && Instant::now() < until {
-            sleep(FAREWELL_LOOK).await;
-        }
-        let all = self.table.0.borrow().keys().copied().collect();
+        drop(timeout(FAREWELL_MAX, self.table.empty()).await);
+        let all = self.table.connections.borrow().keys().copied().collect();
         cut += self.abort(all).await;
-        // Those that a request upgraded are in the table no more.
-        drop(timeout_at(order.tunnels, self.tally.empty()).await);
+        tokio::select! {
+            biased;
+            () = self.tally.empty() => {}
+            () = drain_time(&mut drain, |order| order.tunnels) => {}
+        }
         Drained { cut: cut + self.tally.open() }
     }
 
@@ -87,7 +118,7 @@ impl OpenConnections {
     /// HTTP/3 end the streams of these kinds. An event stream is ended where it is, and its connection by itself.
     async fn cut(&self, over: Kinds) -> usize {
         let mut cut = Vec::new();
-        for (number, (activity, _)) in &*self.table.0.borrow() {
+        for (number, (activity, _)) in &*self.table.connections.borrow() {
             let under_way = activity.under_way();
             let under_way = if under_way.is_empty() { UnderWay::Request.into() } else { under_way };
             let ends_by_itself = under_way.has(UnderWay::EventStream) && activity.ends_event_streams();
@@ -104,10 +135,11 @@ impl OpenConnections {
     async fn abort(&self, numbers: Vec<u64>) -> usize {
         // For a few turns of this thread: what a peer ends in them is said to be of the drain, too.
         let _ending = Cause::Drain.begin();
-        for (_, task) in numbers.iter().filter_map(|number| Some(self.table.0.borrow().get(number)?.clone())) {
+        for (_, task) in numbers.iter().filter_map(|number| Some(self.table.connections.borrow().get(number)?.clone()))
+        {
             task.abort();
         }
-        while numbers.iter().any(|number| self.table.0.borrow().contains_key(number)) {
+        while numbers.iter().any(|number| self.table.connections.borrow().contains_key(number)) {
             tokio::task::yield_now().await;
         }
         numbers.len()

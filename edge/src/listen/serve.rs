@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::answer::Activity;
 use super::connection::{Accepted, Shared, run};
-use super::draining::{Drain, Drained, drain_order};
+use super::draining::{Drain, Drained, drain_ordered};
 use super::handshakes::{Handshakes, TooMany};
 use super::limits::{ConnectionLimits, Refused};
 use super::open_connections::OpenConnections;
@@ -69,7 +69,7 @@ pub struct Peer {
     pub tls_version: Option<ProtocolVersion>,
 }
 
-/// Serves `listener` until `settings.drain` says to drain, and then until every connection has ended, or the deadline.
+/// Serves `listener` until `settings.drain` says to drain, and then until every connection has ended, or its time.
 ///
 /// Must run inside a [`tokio::task::LocalSet`] or local runtime: connections and the futures of `service` stay on this
 /// thread. Nothing that happens on a connection ends it, nor does a lack of file descriptors or memory for sockets.
@@ -109,25 +109,25 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
         connections: OpenConnections::default(),
         open: gauge!("devanture_connections_open", "listener" => name),
     };
-    let mut drain_order = pin!(drain_order(drain));
+    let mut drain_ordered = pin!(drain_ordered(drain.clone()));
     let mut refusals = 0_u64;
-    let order = loop {
+    loop {
         let accepted = tokio::select! {
             biased;
-            order = &mut drain_order => break order,
+            () = &mut drain_ordered => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, address)) => {
                 refusals = 0;
-                let order = tokio::select! {
+                let is_over = tokio::select! {
                     biased;
-                    order = &mut drain_order => Some(order),
-                    () = server.handshakes.room() => None,
+                    () = &mut drain_ordered => true,
+                    () = server.handshakes.room() => false,
                 };
                 server.take(stream, address);
-                if let Some(order) = order {
-                    break order;
+                if is_over {
+                    break;
                 }
             }
             Err(error) if is_of_peer(&error) => {}
@@ -140,9 +140,9 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
                 sleep(ACCEPT_PAUSE).await;
             }
         }
-    };
+    }
     server.take_waiting(listener);
-    Ok(server.connections.drain(order).await)
+    Ok(server.connections.drain(drain).await)
 }
 
 struct Server<S> {

@@ -138,7 +138,7 @@ impl Asks {
         self.is_heard.store(is_heard, Ordering::Relaxed);
     }
 
-    fn ask(&self, id: &RunId, origin: &RunOrigin) {
+    pub(super) fn ask(&self, id: &RunId, origin: &RunOrigin) {
         if !self.is_heard() {
             return;
         }

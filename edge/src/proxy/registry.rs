@@ -354,6 +354,11 @@ impl Registry {
         }
     }
 
+    /// Asks for a run as a request does that comes to it.
+    pub fn ask(&self, id: &RunId, origin: &RunOrigin) {
+        self.0.runs.asks.ask(id, origin);
+    }
+
     /// The next run that a request came to and that has no member.
     pub async fn next_requested(&self) -> (RunId, RunOrigin) {
         self.0.runs.asks.next().await

@@ -8,7 +8,6 @@ use devanture_config::AppName;
 use devanture_config::edge_toml::{Compress, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::uploads::Uploads;
@@ -172,10 +171,12 @@ impl Publisher {
         }
     }
 
-    /// Waits after [`Publisher::end`] until everything that was accepted has ended, at most until `deadline`.
-    pub async fn ended(&self, deadline: Instant) {
-        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok() {
-            return;
+    /// Waits after [`Publisher::end`] until everything that was accepted has ended, at most until `late` is ready.
+    pub async fn ended(&self, late: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = self.tasks.wait() => return,
+            () = late => {}
         }
         for status in self.deploys.running() {
             tracing::error!(deploy = status.deploy, app = %status.app, environment = %status.environment, "a deploy is interrupted: the time to drain is over");

@@ -77,7 +77,7 @@ impl Shared {
         self.set_run(id, group::now_of(&of_id));
     }
 
-    fn set_run(&self, id: &RunId, now: Option<RunNow>) {
+    pub(in crate::runner) fn set_run(&self, id: &RunId, now: Option<RunNow>) {
         self.registry.run(id, now.clone());
         // The edge before follows for as long as it drains.
         self.published.send((id.clone(), now)).ok();

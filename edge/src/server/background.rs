@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc};
 
 use super::memory;
+use super::sole_work::SoleWork;
 use super::stores::{Stores, cores};
 use crate::blobs::{Pace, scrub};
 use crate::catalog::scan::Scan;
@@ -42,11 +43,11 @@ impl Made {
 }
 
 /// Has all stored files, and the catalog, read once in a while, if the settings say so.
-pub(super) fn start_scrub(file: &EdgeFile, control: &Runtime, stores: &Stores) {
+pub(super) fn start_scrub(file: &EdgeFile, sole: &SoleWork, stores: &Stores) {
     let pace = Pace { days: file.retention.scrub_days, bytes_per_second_max: file.limits.scrub_bytes_per_second_max };
     if pace.days > 0 {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
-        control.spawn(async move {
+        sole.spawn(async move {
             let done = |part: u8| {
                 let catalog = Arc::clone(&catalog);
                 async move {

@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::cluster::{self, Cluster};
+use super::sole_work::SoleWork;
 use crate::catalog::Catalog;
 use crate::environments::KeyFile;
 use crate::ledger::Announcement;
@@ -50,7 +51,7 @@ fn certified_names(live: &Live) -> impl Fn() -> Vec<(Option<AppName>, String)> +
 /// Reads certificate files again as they change, and has those of ACME issued: in a cluster by one node for all.
 pub(super) fn keep(
     (file, base): (&EdgeFile, &Path),
-    control: &Runtime,
+    (control, sole): (&Runtime, &SoleWork),
     (certificates, live): (&Certificates, &Live),
     (catalog, cluster): (&Arc<dyn Catalog>, Option<&Cluster>),
 ) -> Result<Troubles, tls::Error> {
@@ -67,7 +68,7 @@ pub(super) fn keep(
     // One that nobody takes note of in time is in the log.
     let on_trouble: OnTrouble = Box::new(move |trouble| drop(troubled.try_send(trouble)));
     let keeping = certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared, on_trouble);
-    control.spawn(keeping);
+    sole.spawn(keeping);
     Ok(Troubles(troubles))
 }
 

@@ -121,17 +121,20 @@ impl Cluster {
 }
 
 impl Joined {
+    /// Cancelled, this process is known to other nodes no longer; another one of this node may be.
+    pub(super) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Leaves: other nodes do not wait for this one any longer, and send no requests to its instances. Those under way go
     /// on for `requests` at most.
-    pub(super) fn leave(self, control: &Runtime, requests: Duration) {
+    pub(super) async fn leave(self, requests: Duration) {
         self.stop.cancel();
-        control.block_on(async {
-            // Nobody listens when the others look again who runs what: a process that took its place answers them.
-            tokio::time::timeout(LEAVE_MAX, self.serving).await.ok();
-            self.registry.end_sharing();
-            tokio::time::timeout(requests, self.registry.tunnels_ended()).await.ok();
-            tokio::time::timeout(LEAVE_MAX, self.keeping).await.ok();
-        });
+        // Nobody listens when the others look again who runs what: a process that took its place answers them.
+        tokio::time::timeout(LEAVE_MAX, self.serving).await.ok();
+        self.registry.end_sharing();
+        tokio::time::timeout(requests, self.registry.tunnels_ended()).await.ok();
+        tokio::time::timeout(LEAVE_MAX, self.keeping).await.ok();
     }
 }
 

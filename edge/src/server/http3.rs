@@ -51,12 +51,13 @@ impl QuicSocket {
         let sockets: Vec<UdpSocket> = inherited.take(Listener::Http3, address);
         let forwards: Vec<UnixDatagram> = inherited.take(Listener::Http3Forward, address);
         let Some(before) = inherited.generation() else { return Vec::new() };
+        let ended = inherited.ended().clone();
         if sockets.len() != count.min(SOCKETS_MAX) || forwards.len() != sockets.len() {
             return Vec::new();
         }
         let (threads, generation) = (u8::try_from(sockets.len()).unwrap_or(u8::MAX), before.wrapping_add(1));
         let each = sockets.into_iter().zip(forwards).zip(0..).map(|((socket, forward), thread)| {
-            let predecessor = Predecessor { socket: forward, generation: before };
+            let predecessor = Predecessor { ended: ended.clone(), ..Predecessor::new(forward, before) };
             Self::new(socket, Place { thread, threads, generation }, Some(predecessor))
         });
         each.collect()

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devanture_config::edge_toml::EdgeFile;
-use tokio::runtime::Runtime;
 
 use super::error::StartError;
 use super::handler_parts::HandlerParts;
+use super::sole_work::SoleWork;
 use crate::access::Credentials;
 use crate::access::trust::{BadSecretFile, check_secret_file};
 use crate::catalog::Catalog;
@@ -19,7 +19,7 @@ const KEY: &str = "oidc.client_secret_file";
 
 /// The credentials of callers of the API, which handlers look visitors up by; their last uses are noted from now on.
 pub(super) fn begin(
-    control: &Runtime,
+    sole: &SoleWork,
     catalog: Arc<dyn Catalog>,
     publisher: &Publisher,
     (file, base, handler): (&EdgeFile, &Path, HandlerParts),
@@ -27,7 +27,7 @@ pub(super) fn begin(
     let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), &file.limits));
     set(&credentials, file, base);
     let kept = Arc::clone(&credentials);
-    control.spawn(async move { kept.keep_last_uses().await });
+    sole.spawn(async move { kept.keep_last_uses().await });
     let handler = handler.with_visitors(&credentials);
     (credentials, handler)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::{Digest, VersionId};
-use tokio::runtime::Runtime;
 
+use super::sole_work::SoleWork;
 use crate::blobs::{self, EvictReport, FreeSpace, Key, TieredBlobs};
 use crate::catalog::Catalog;
 use crate::catalog::scan::Scan;
@@ -39,11 +39,11 @@ pub(super) struct LocalTier {
 }
 
 impl LocalTier {
-    /// Tries the bucket, and looks after the disk for as long as the edge runs.
-    pub(super) fn start(&self, control: &Runtime, catalog: &Arc<dyn Catalog>, live: Live) {
+    /// Tries the bucket, and looks after the disk from now on.
+    pub(super) fn start(&self, sole: &SoleWork, catalog: &Arc<dyn Catalog>, live: Live) {
         let bucket = self.bucket.clone();
         // Not waited for: a node starts without its bucket.
-        control.spawn(async move {
+        sole.spawn(async move {
             let report = blobs::probe(&bucket).await;
             if report.is_good() {
                 tracing::info!(bucket = report.bucket, "the bucket does all that is needed");
@@ -61,7 +61,7 @@ impl LocalTier {
             }
         });
         let (tier, catalog) = (self.clone(), Arc::clone(catalog));
-        control.spawn(async move {
+        sole.spawn(async move {
             tokio::time::sleep(FIRST_AFTER).await;
             live.loaded().await;
             loop {

@@ -12,6 +12,7 @@ mod console;
 mod copying;
 pub(crate) mod descriptors;
 mod drain;
+mod ending;
 mod error;
 pub(crate) mod firewall;
 mod handler_parts;
@@ -31,6 +32,7 @@ mod safekeeping;
 pub(crate) mod shared_stores;
 mod smoke;
 mod sockets;
+mod sole_work;
 mod stores;
 mod takeover;
 mod threads;
@@ -43,6 +45,7 @@ mod write_pause;
 pub use cluster::{cluster_init, cluster_join};
 pub use console::{install_console, remove_console, show_console};
 pub use copying::{CopyObserver, CopyOptions, CopyProgress, copy, resume};
+pub use drain::DrainHaste;
 pub use error::StartError;
 pub use firewall::ports;
 pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token, health};
@@ -54,22 +57,17 @@ pub use trial::{Trial, try_upgrade};
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use devanture_config::edge_toml::{CatalogStore, EdgeFile, Tls};
-use parking_lot::Mutex;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
 use crate::admin::{Admin, Health, Node};
-use crate::catalog;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::ledger::Ledger;
-use crate::listen::{self, ConnectionLimits, DrainOrder};
+use crate::listen::{self, ConnectionLimits};
 use crate::live::{Follower, Live};
 use crate::proxy::Registry;
 use crate::proxy::address::Policy;
@@ -81,21 +79,18 @@ use crate::tls::Certificates;
 use background::Made;
 use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
-use drain::DrainTimes;
+use drain::{DrainControl, DrainTimes};
 use handler_parts::{HandlerParts, live_of};
 use own_socket::OwnSocket;
 use reload::Reloadable;
 use renewal::Renewal;
 use sockets::{SocketCopies, Sockets};
+use sole_work::SoleWork;
 use stores::{StorePlan, Stores, cores};
-use takeover::{Arrival, Handover, HandoverParts};
+use takeover::{Arrival, Before, Handover, HandoverParts};
 use threads::{Serving, Threads, control_runtime};
 use upkeep::{load_live, start_upkeep};
 
-/// Longest wait of the shutdown for the last lines of the access log.
-const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
-/// Time that closing upgraded connections takes at the end of a drain, of which it is at most a quarter.
-const TUNNEL_CLOSE: Duration = Duration::from_secs(2);
 /// A running edge. Dropped without [`Server::drain`], it cuts what is open.
 pub struct Server {
     access_log: AccessLog,
@@ -106,8 +101,7 @@ pub struct Server {
     certificates: Certificates,
     renewal: Renewal,
     credentials: Arc<Credentials>,
-    drain: watch::Sender<Option<DrainOrder>>,
-    drain_times: Mutex<DrainTimes>,
+    drain: DrainControl,
     handover: Handover,
     health: Arc<Health>,
     /// Loads what is live.
@@ -184,6 +178,7 @@ impl Server {
         let bounds = descriptors.bounds(&data_dir, &file.limits);
         let plan = StorePlan::of(file, base, &bounds);
         let (metrics, control) = (Exposition::install(), control_runtime()?);
+        let sole = SoleWork::on(&control);
         let mut arrival = Arrival::begin(&plan, &control)?;
         let live = live_of(file);
         let certificates = certificates::open(file, base, &data_dir, &live)?;
@@ -202,13 +197,13 @@ impl Server {
         let loading = load_live(&control, (&loader, &live), requests.read(), (&mut arrival, file))?;
         control.spawn(follower.run());
         let shared = (&stores.catalog, cluster.as_ref());
-        let troubles = certificates::keep((file, base), &control, (&certificates, &live), shared)?;
-        start_upkeep((file, &stores, &live), &control, &bounds.free_space, (&metrics, &loader, &requests));
-        let node = node::start((file, base), &data_dir, &control, &stores, (&certificates, &cluster, addresses));
+        let troubles = certificates::keep((file, base), (&control, &sole), (&certificates, &live), shared)?;
+        start_upkeep((file, &stores, &live), (&control, &sole), &bounds.free_space, (&metrics, &loader, &requests));
+        let node = node::start((file, base), &data_dir, &sole, &stores, (&certificates, &cluster, addresses));
         let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start((file, descriptors), &upstreams, &control, &live, &stores)?;
-        let (drain, socket, stop) = (watch::Sender::new(None), data_dir.join(SOCKET_NAME), CancellationToken::new());
+        let (socket, stop) = (data_dir.join(SOCKET_NAME), CancellationToken::new());
         let handler = HandlerParts::of(file, addresses, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let (keys, settings_of) = settings_of(&node, &stores, &live);
@@ -234,9 +229,9 @@ impl Server {
             nodes: cluster.as_ref().map(Cluster::nodes),
             cache: node.cache.clone(),
         }));
-        begin_publishing(&control, &publisher, troubles)?;
-        let health = Arc::new(Health::on(bounds.free_space));
-        let (credentials, handler) = identities::begin(&control, stores.catalog, &publisher, (file, base, handler));
+        begin_publishing((&control, &sole), &publisher, troubles)?;
+        let (health, drain) = (Arc::new(Health::on(bounds.free_space)), DrainControl::of(file, &sole));
+        let (credentials, handler) = identities::begin(&sole, stores.catalog, &publisher, (file, base, handler));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
         let serving = serving((file, base, descriptors), &control, handler, &certificates, &drain, port, &publisher);
@@ -245,10 +240,10 @@ impl Server {
         let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin));
         let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
-        arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
+        let before = arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
         console::start((file, base), &data_dir, &control, &publisher);
-        let handed = (Arc::clone(&publisher), Arc::clone(&credentials));
-        let handover = Handover::listen(&control, &data_dir, handover_parts(file, handed, copies, runner.clone()));
+        let handed = (Arc::clone(&publisher), Arc::clone(&credentials), copies, runner.clone());
+        let handover = Handover::listen(&control, &data_dir, handover_parts(file, handed, before, drain.haste()));
         Ok(Self {
             access_log,
             addresses,
@@ -258,7 +253,6 @@ impl Server {
             renewal,
             credentials,
             drain,
-            drain_times: Mutex::new(DrainTimes::of(file)),
             handover,
             health,
             loading,
@@ -285,7 +279,7 @@ impl Server {
     /// wrong with them.
     #[must_use]
     pub fn reload(&self, file: &EdgeFile) -> Vec<StartError> {
-        *self.drain_times.lock() = DrainTimes::of(file);
+        self.drain.set_times(DrainTimes::of(file));
         self.publisher.set_watch(file.watch);
         self.publisher.retention().set_policy(file.retention.clone());
         self.publisher.set_limits(&file.limits);
@@ -316,67 +310,6 @@ impl Server {
     pub fn has_successor(&self) -> bool {
         self.handover.has_successor()
     }
-
-    /// Takes no more connections, answers what is under way, brings deploys to their end that were accepted, and ends.
-    /// Returns how many connections were cut because the time had run out.
-    pub fn drain(mut self) -> usize {
-        self.health.set_ready(false);
-        self.loading.abort();
-        let (times, now) = (*self.drain_times.lock(), Instant::now());
-        self.publisher.end();
-        let mut order = times.order(now, self.handover.has_successor());
-        self.handover.end();
-        let runs = self.runner.clone().filter(Runner::has_runs).map(|runner| {
-            order = order.at_least(now + runner.run_drain_time(times.runs));
-            self.control.spawn(async move { runner.end_runs(times.runs).await })
-        });
-        self.drain.send_replace(Some(order));
-        // Upgraded connections go on like requests that are under way, but for what closing them takes.
-        let (stop, time) = (self.stop.clone(), times.tunnels);
-        self.control.spawn(async move {
-            tokio::time::sleep(time.saturating_sub(TUNNEL_CLOSE.min(time / 4))).await;
-            stop.cancel();
-        });
-        // Otherwise a live reader would hold up the end for as long as it may take. It has what was answered until now.
-        self.access_log.flush(LOG_FLUSH_TIME_MAX);
-        let passed_on = self.handover.end_log_readers(&self.access_log);
-        if let Some(runner) = &self.runner {
-            runner.end_log_readers();
-        }
-        let cut = self.threads.join();
-        if let Some(runs) = runs {
-            self.control.block_on(runs).ok();
-        }
-        // Until here others waited for what it had accepted.
-        if let Some(cluster) = self.cluster.take() {
-            cluster.leave(&self.control, times.requests);
-        }
-        self.control.block_on(self.publisher.webhooks().end());
-        self.prober.end();
-        if let Some(runner) = &self.runner {
-            self.control.block_on(self.publisher.environments().end_schedules(Duration::ZERO));
-            self.control.block_on(runner.end(times.requests));
-        }
-        self.upstream_keeper.end();
-        self.requests.write();
-        self.access_log.flush(LOG_FLUSH_TIME_MAX);
-        if let Some(passed_on) = passed_on {
-            self.access_log.end_readers();
-            let passed_on = async { tokio::time::timeout(LOG_FLUSH_TIME_MAX, passed_on).await };
-            self.control.block_on(passed_on).ok();
-        }
-        // Looked at now: the next edge may have come since the drain began. One that has the catalog, and does not serve
-        // yet, has all that was to be written, and binds the socket again.
-        let is_taken = matches!(self.publisher.ledger().catalog.check_in_place(), Err(catalog::Error::HandedOver));
-        if !is_taken && !self.handover.has_successor() {
-            self.control.block_on(self.credentials.write_last_uses());
-            self.control.block_on(self.publisher.uploads().write_sent());
-            self.socket.remove();
-        }
-        // What still reads a disk for nobody is not waited for.
-        self.control.shutdown_timeout(Duration::from_secs(1));
-        cut
-    }
 }
 
 /// The keys of secrets, and the settings that they open.
@@ -393,7 +326,7 @@ fn serving(
     control: &Runtime,
     handler: HandlerParts,
     certificates: &Certificates,
-    drain: &watch::Sender<Option<DrainOrder>>,
+    drain: &DrainControl,
     https_port: u16,
     publisher: &Arc<Publisher>,
 ) -> Serving {
@@ -432,13 +365,13 @@ fn check_joined(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
 
 fn handover_parts(
     file: &EdgeFile,
-    (publisher, credentials): (Arc<Publisher>, Arc<Credentials>),
-    sockets: SocketCopies,
-    runner: Option<Runner>,
+    (publisher, credentials, sockets, runner): (Arc<Publisher>, Arc<Credentials>, SocketCopies, Option<Runner>),
+    before: Before,
+    haste: DrainHaste,
 ) -> HandoverParts {
-    let DrainTimes { deploys, runs, .. } = DrainTimes::of(file);
+    let DrainTimes { deploys: settle_time_max, runs: run_time_max, .. } = DrainTimes::of(file);
     let of_nodes = file.cluster.as_ref().map(|cluster| cluster.listen);
-    HandoverParts { publisher, credentials, sockets, of_nodes, settle_time_max: deploys, run_time_max: runs, runner }
+    HandoverParts { publisher, credentials, sockets, of_nodes, settle_time_max, run_time_max, runner, before, haste }
 }
 
 fn environments_parts(
@@ -464,21 +397,21 @@ fn environments_parts(
 
 /// Background work of publishing, from the start of the edge on.
 fn begin_publishing(
-    control: &Runtime,
+    (control, sole): (&Runtime, &SoleWork),
     publisher: &Arc<Publisher>,
     troubles: certificates::Troubles,
 ) -> Result<(), StartError> {
-    control.spawn(write_pause::follow(Arc::clone(publisher)));
+    sole.spawn(write_pause::follow(Arc::clone(publisher)));
     control.block_on(publisher.ledger().continue_clock())?;
     control.block_on(publisher.environments().check_secrets())?;
-    control.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));
-    control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
-    control.spawn(Arc::clone(publisher.environments()).keep_warning_of_idle_backends());
+    sole.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));
+    sole.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
+    sole.spawn(Arc::clone(publisher.environments()).keep_warning_of_idle_backends());
     control.spawn(Arc::clone(publisher.environments()).keep_running_schedules());
     control.spawn(Arc::clone(publisher.switcher()).keep_canaries());
     control.spawn(Arc::clone(publisher.webhooks()).keep_sending());
     control.spawn(troubles.announce(Arc::clone(publisher)));
-    control.spawn(Arc::clone(publisher.retention()).keep_collecting());
+    sole.spawn(Arc::clone(publisher.retention()).keep_collecting());
     control.spawn(Arc::clone(publisher.uploads()).keep_writing_sent());
     if publisher.is_in_cluster() {
         control.spawn(Arc::clone(publisher).keep_forgetting());

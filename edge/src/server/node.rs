@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use devanture_config::HostPattern;
 use devanture_config::edge_toml::EdgeFile;
-use tokio::runtime::Runtime;
 
 use super::cluster::Cluster;
 use super::sockets::Addresses;
+use super::sole_work::SoleWork;
 use super::stores::{CATALOG_NAME, Stores};
 use crate::admin::{CertificateOf, Node};
 use crate::blobs::{CacheUse, Survey};
@@ -23,7 +23,7 @@ use crate::tls::{self, Certificates};
 pub(super) fn start(
     (file, base): (&EdgeFile, &Path),
     data_dir: &Path,
-    control: &Runtime,
+    sole: &SoleWork,
     stores: &Stores,
     (certificates, cluster, addresses): (&Certificates, &Option<Cluster>, Addresses),
 ) -> Node {
@@ -35,10 +35,10 @@ pub(super) fn start(
     telemetry::keep_integrity_reports(most(of_integrity.0), most(of_integrity.1));
     read_integrity_reports(&file.limits);
     let survey = Survey::new(data_dir.to_owned());
-    control.spawn(Arc::clone(&survey).watch(|| show_task("stored", telemetry::now_ms())));
+    sole.spawn(Arc::clone(&survey).watch(|| show_task("stored", telemetry::now_ms())));
     let cache = stores.tier.as_ref().map(|tier| CacheUse::new(Arc::clone(&survey), tier.bytes_max));
     let catalog = Arc::clone(&stores.catalog);
-    control.spawn(async move { show_tasks(&*catalog).await });
+    sole.spawn(async move { show_tasks(&*catalog).await });
     let of_visitors = certificates.clone();
     let certificate_of: CertificateOf = Box::new(move |host: &HostPattern| of_visitors.certificate_of(host));
     let (certificates, identity) = (certificates.clone(), cluster.as_ref().map(Cluster::identity));

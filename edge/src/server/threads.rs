@@ -62,6 +62,7 @@ pub(super) struct Serving {
 }
 
 /// Every thread, until it has drained.
+#[derive(Default)]
 pub(super) struct Threads(Vec<JoinHandle<usize>>);
 
 impl Threads {
@@ -223,7 +224,7 @@ fn serve_admin(
     trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
 ) -> Work {
     Box::pin(async move {
-        let drain = settings.drain.clone();
+        let mut drain = settings.drain.clone();
         if let Some(local) = local {
             tokio::task::spawn_local(local::serve(local, Arc::clone(&admin)));
         }
@@ -234,9 +235,9 @@ fn serve_admin(
         });
         let cut = cut(served.await);
         // What was accepted ends with this thread: nobody may wait for it any more, but a client knows of it.
-        let order = *drain.borrow();
-        if let Some(order) = order {
-            publisher.ended(order.deploys).await;
+        let is_ordered = drain.borrow().is_some();
+        if is_ordered {
+            publisher.ended(listen::drain_time(&mut drain, |order| order.deploys)).await;
         }
         cut
     })

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::background;
 use super::error::StartError;
 use super::most_requested::{self, Requests};
+use super::sole_work::SoleWork;
 use super::stores::Stores;
 use super::takeover::Arrival;
 use crate::blobs::FreeSpace;
@@ -20,6 +21,7 @@ use crate::telemetry::{Exposition, TALLY_EVERY};
 
 /// Interval at which samples are moved into the histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
 /// Loads what is live, and waits for it for a while: with few apps all is loaded by then, and no request waits.
 ///
 /// # Errors
@@ -39,19 +41,19 @@ pub(super) fn load_live(
 /// What looks after the disk and the counts for as long as the edge runs.
 pub(super) fn start_upkeep(
     (file, stores, live): (&EdgeFile, &Stores, &Live),
-    control: &Runtime,
+    (control, sole): (&Runtime, &SoleWork),
     free_space: &Arc<FreeSpace>,
     (metrics, loader, requests): (&Exposition, &Loader, &most_requested::Record),
 ) {
     if let Some(tier) = &stores.tier {
-        tier.start(control, &stores.catalog, live.clone());
+        tier.start(sole, &stores.catalog, live.clone());
     }
     control.spawn(Arc::clone(free_space).watch());
     control.spawn(catalog::watch_in_place(Arc::clone(&stores.catalog)));
     control.spawn(loader.clone().keep_process_memory(live.clone()));
     control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
-    control.spawn(requests.clone().keep_writing());
-    background::start_scrub(file, control, stores);
+    sole.spawn(requests.clone().keep_writing());
+    background::start_scrub(file, sole, stores);
 }
 
 /// Keeps what is counted in order, for as long as the edge runs.

@@ -86,6 +86,11 @@ impl Keeper {
         Ok(Self { stop, thread })
     }
 
+    /// Cancelled, pools are looked after no longer.
+    pub(super) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Ends the thread, and what it holds.
     pub(super) fn end(self) {
         self.stop.cancel();

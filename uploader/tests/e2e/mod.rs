@@ -67,6 +67,7 @@ mod switching;
 mod takeover;
 mod takeover_backends;
 mod takeover_http3;
+mod takeover_times;
 mod team;
 mod trust;
 mod upgrades;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 
 use super::takeover::connect;
+use super::takeover_times::drain_within;
 use crate::support::edge::{Edge, Ran, edge, forget_claims, program};
 use crate::support::managed::{Project, SOON, eventually, healthy, instances, is_alive};
 use crate::support::{leave_out, rounds, websocket};
@@ -237,19 +238,10 @@ async fn the_backend_of_a_preview_starts_for_a_connection_of_the_draining_edge()
     assert_eq!(pid_in(&again), pid_in(answer.trim_end_matches("\r\n0\r\n\r\n").trim()));
 }
 
-/// Has a running edge give what it drains a fifth of a second, but for what has a time of its own.
-async fn drain_shortly(edge: &Edge) {
-    let path = edge.folder.path().join("edge.toml");
-    let config = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("drain_timeout_ms = 200\n{config}")).unwrap();
-    edge.hang_up();
-    eventually("the reload", async || edge.log().contains("\"applied\":\"drain_timeout_ms\"").then_some(())).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_goes_on_for_its_own_time_after_a_takeover() {
     let mut edge = edge().with_runner().with_table("[drain]\ntunnels_ms = 60_000\n").start();
-    drain_shortly(&edge).await;
+    drain_within(&edge, 200).await;
     let project = Project::new("game", "one", "");
     let listen = "server.listen(Number(process.env.PORT), '127.0.0.1');";
     let ticks = "server.on('upgrade', (_, s) => setInterval(() => s.write(Buffer.from([0x81, 1, 0x61])), 100));";
@@ -273,7 +265,7 @@ const LARGE_BYTES: usize = 24 * 1024 * 1024;
 async fn uploads_downloads_and_event_streams_have_their_own_times_after_a_takeover() {
     let times = "[drain]\nuploads_ms = 60_000\ndownloads_ms = 60_000\nevent_streams_ms = 60_000\n";
     let mut edge = edge().with_runner().with_table(times).start();
-    drain_shortly(&edge).await;
+    drain_within(&edge, 200).await;
     let project = Project::new("game", "one", "");
     project.backend_that(
         "one",

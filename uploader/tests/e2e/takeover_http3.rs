@@ -83,3 +83,23 @@ async fn a_download_over_http3_goes_on_while_the_next_edge_has_its_socket() {
     second.kill().unwrap();
     second.wait().unwrap();
 }
+
+/// The edge in between has no connection of its own, and passes on the packets of the first one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_over_http3_goes_on_over_two_takeovers() {
+    let mut edge = edge().start();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "page").unwrap();
+    std::fs::write(folder.path().join("large.txt"), "0123456789abcdef".repeat(LARGE_BYTES / 16)).unwrap();
+    edge.push("shop", folder.path());
+    let (mut requests, _connection, _client) = connect(&edge).await;
+    let mut download = ask(&edge, &mut requests, "/large.txt").await;
+    let mut first = download.recv_data().await.unwrap().unwrap();
+    let read = first.copy_to_bytes(first.remaining()).len();
+    let first = edge.take_over_and_leave_draining();
+    let second = edge.take_over_and_leave_draining();
+    let (mut others, _other, _another) = connect(&edge).await;
+    assert_eq!(rest(&mut ask(&edge, &mut others, "/").await).await, b"page");
+    assert_eq!(read + rest(&mut download).await.len(), LARGE_BYTES);
+    assert!(first.ended().success() && second.ended().success());
+}

@@ -367,10 +367,14 @@ impl Edge {
         self.process.child.try_wait().unwrap().is_none()
     }
 
+    /// Tells the process to drain.
+    pub(crate) fn begin_to_terminate(&self) {
+        assert!(send("-TERM", self.process.child.id()).success());
+    }
+
     /// Tells the process to drain, and waits for its end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let sent = send("-TERM", self.process.child.id());
-        assert!(sent.success());
+        self.begin_to_terminate();
         self.process.child.wait().unwrap()
     }
 

@@ -12,7 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::terminal::print_line;
 use crate::{Configuration, Failure, read, runtime};
 
-/// Serves until SIGTERM or SIGINT, or until another edge serves in place of this one, then drains.
+/// Serves until SIGTERM or SIGINT, or until another edge serves in place of this one, then drains; further signals have
+/// it drain in less time.
 pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Failure> {
     telemetry::init_log();
     let runtime = runtime()?;
@@ -34,14 +35,46 @@ pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Fai
     // Another process may have been the service's until now.
     notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
     let mut texts = Texts { started: configuration.text.clone(), applied: configuration.text };
-    runtime.block_on(signals.until_shutdown(&server, path, &mut texts));
+    let is_stopped = runtime.block_on(signals.until_shutdown(&server, path, &mut texts));
     tracing::info!("draining");
-    if !server.has_successor() {
+    let has_successor = server.has_successor();
+    if !has_successor {
         notify(&[NotifyState::Stopping]);
     }
-    let cut = server.drain();
+    let cut = runtime.block_on(drain(&mut signals, server, is_stopped, has_successor))?;
     tracing::info!(cut, "ended");
     Ok(())
+}
+
+/// Drains on a thread of its own, and follows signals meanwhile: where another edge serves in place of this one, the
+/// first one has it drain as if none did; the next one ends the drain. Returns the number of connections that were cut.
+async fn drain(
+    signals: &mut Signals,
+    server: Server,
+    is_stopped: bool,
+    has_successor: bool,
+) -> Result<usize, StartError> {
+    let haste = server.drain_haste();
+    let mut is_hurried = is_stopped || !has_successor;
+    if is_stopped {
+        haste.shorten();
+    }
+    let (sender, mut drained) = tokio::sync::oneshot::channel();
+    let drain = move || sender.send(server.drain()).ok();
+    std::thread::Builder::new().name("drain".to_owned()).spawn(drain).map_err(StartError::Runtime)?;
+    loop {
+        tokio::select! {
+            cut = &mut drained => return cut.map_err(|error| StartError::Runtime(std::io::Error::other(error))),
+            _ = signals.terminate.recv() => {}
+            _ = signals.interrupt.recv() => {}
+        }
+        if is_hurried {
+            haste.end_at_once();
+        } else {
+            haste.shorten();
+        }
+        is_hurried = true;
+    }
 }
 
 /// Notifies the service manager that started this process, if one did.
@@ -86,12 +119,13 @@ impl Signals {
         })
     }
 
-    async fn until_shutdown(mut self, server: &Server, path: &Path, texts: &mut Texts) {
+    /// Returns whether a signal ends it, and not the next edge.
+    async fn until_shutdown(&mut self, server: &Server, path: &Path, texts: &mut Texts) -> bool {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                () = server.replaced() => return,
+                _ = self.terminate.recv() => return true,
+                _ = self.interrupt.recv() => return true,
+                () = server.replaced() => return false,
                 _ = self.hangup.recv() => reload(server, path, texts),
                 _ = self.upgrade.recv() => upgrade(),
             }

@@ -8,6 +8,7 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::encode::encode;
 use super::fill::{fill, fill_file};
@@ -37,6 +38,7 @@ pub struct Background(Option<Arc<Started>>);
 struct Started {
     entry: Entry,
     best: Arc<AtomicBool>,
+    stop: CancellationToken,
 }
 
 /// The context of the pass.
@@ -86,19 +88,20 @@ impl Background {
         let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
         let pool = Pool::new("compress-best", threads, Priority::Lowest).waiting_while(memory_is_short);
         let pool = Arc::new(pool);
-        let (dictionaries, misses) = dictionaries.unzip();
+        let (stop, (dictionaries, misses)) = (CancellationToken::new(), dictionaries.unzip());
         if let (Some(dictionaries), Some(misses)) = (&dictionaries, misses) {
             let improve = move |miss: DictionaryMiss| {
                 if improving.try_send(miss).is_err() {
                     tracing::debug!("a requested delta stays at the quick level");
                 }
             };
+            let fulfilling = Arc::clone(dictionaries).fulfil(misses, Arc::clone(&pool), remade.clone(), improve);
             // Apart from the versions: a browser comes again soon, and a version's turn may take long.
-            tokio::spawn(Arc::clone(dictionaries).fulfil(misses, Arc::clone(&pool), remade.clone(), improve));
+            tokio::spawn(stop.clone().run_until_cancelled_owned(fulfilling));
         }
-        let started = Started { entry, best: Arc::clone(&best) };
+        let started = Started { entry, best: Arc::clone(&best), stop: stop.clone() };
         let remaker = Remaker { blobs, catalog, pool, remade, best, file_bytes_max, dictionaries };
-        tokio::spawn(async move {
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
             loop {
                 // Switches go before requested deltas.
                 tokio::select! {
@@ -110,7 +113,7 @@ impl Background {
                     else => break,
                 }
             }
-        });
+        }));
         Self(Some(Arc::new(started)))
     }
 
@@ -118,6 +121,13 @@ impl Background {
     /// Returns whether it was not and now is: the live versions are then to be queued again.
     pub(crate) fn set_best(&self, best: bool) -> bool {
         self.0.as_ref().is_some_and(|started| !started.best.swap(best, Ordering::Relaxed) && best)
+    }
+
+    /// Ends the pass, also in the middle: another process goes on with it.
+    pub fn end(&self) {
+        if let Some(started) = &self.0 {
+            started.stop.cancel();
+        }
     }
 
     /// Versions whose turn has not come yet.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::net::UnixDatagram;
 
 use quinn_proto::EcnCodepoint;
+use tokio_util::sync::CancellationToken;
 
 use super::ids::generation_of;
 use super::udp::BATCH_BYTES;
@@ -102,6 +103,16 @@ pub struct Predecessor {
     pub socket: UnixDatagram,
     /// The byte of its connection ids.
     pub generation: u8,
+    /// Cancelled when it has ended.
+    pub ended: CancellationToken,
+}
+
+impl Predecessor {
+    /// One whose end is not known yet.
+    #[must_use]
+    pub fn new(socket: UnixDatagram, generation: u8) -> Self {
+        Self { socket, generation, ended: CancellationToken::new() }
+    }
 }
 
 /// Who is to have a packet.
@@ -230,7 +241,7 @@ mod tests {
         let (near, far) = UnixDatagram::pair().unwrap();
         far.set_nonblocking(true).unwrap();
         let alone = Neighbours::new(7, None);
-        let beside = Neighbours::new(8, Some(Predecessor { socket: near, generation: 7 }));
+        let beside = Neighbours::new(8, Some(Predecessor::new(near, 7)));
         for is_long in [false, true] {
             assert_eq!(alone.whose(&packet(7, is_long)), Whose::Ours);
             assert_eq!(beside.whose(&packet(8, is_long)), Whose::Ours);

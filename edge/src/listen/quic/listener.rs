@@ -25,7 +25,7 @@ use super::udp::{Receiver, Socket};
 use crate::blobs::Lane;
 use crate::engine::{self, Service};
 use crate::listen::answer::Activity;
-use crate::listen::draining::{Drain, Drained, drain_order};
+use crate::listen::draining::{Drain, DrainOrder, Drained, drain_ordered, drain_time, order_of};
 use crate::listen::engine::clock;
 use crate::listen::handshakes::{Handshakes, TooMany};
 use crate::listen::limits::{ConnectionLimits, Refused};
@@ -75,7 +75,8 @@ where
     S: Service + 'static,
     E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
 {
-    let QuicSettings { name, tls, limits, drain, place, node, predecessor, mut successors } = settings;
+    let QuicSettings { name, tls, limits, mut drain, place, node, predecessor, mut successors } = settings;
+    let predecessor_ended = predecessor.as_ref().map(|predecessor| predecessor.ended.clone());
     let socket = Rc::new(Socket::new(socket)?);
     let receiver = socket.receiver();
     let config = Arc::new(settings::of_connections(&tls, &limits).map_err(io::Error::other)?);
@@ -108,20 +109,25 @@ where
     let here = Rc::clone(&server);
     let receiver = AbortOnDropHandle::new(tokio::task::spawn_local(async move { here.receive(receiver).await }));
     let mut hearing = None;
-    let mut drain_order = pin!(drain_order(drain));
-    let order = loop {
+    let mut drain_ordered = pin!(drain_ordered(drain.clone()));
+    loop {
         tokio::select! {
             biased;
-            order = &mut drain_order => break order,
+            () = &mut drain_ordered => break,
             Some(after) = successors.recv() => hearing = Some(server.hear(after)?),
         }
-    };
+    }
     server.is_draining.set(true);
     // The next process reads the sockets from now on, and passes on what is for this one; where it does not serve HTTP/3
     // it has closed its end.
-    let is_passed_on = order.has_successor && server.neighbours.has_after();
+    let has_successor = order_of(&mut drain).is_some_and(|order| order.has_successor);
+    let is_passed_on = has_successor && server.neighbours.has_after();
     let receiver = (!is_passed_on).then_some(receiver);
-    let drained = server.connections.drain(order).await;
+    let drained = server.connections.drain(drain.clone()).await;
+    // The process before may drain still, and has its packets from this one.
+    if let Some(ended) = predecessor_ended {
+        ended.run_until_cancelled(drain_time(&mut drain, DrainOrder::last)).await;
+    }
     drop((receiver, hearing));
     Ok(drained)
 }

@@ -1,6 +1,7 @@
 //! Draining loses no request, and ends in time.
 
 use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -263,5 +264,93 @@ fn each_kind_of_request_has_a_time_of_its_own() {
                 }
             }
         }
+    });
+}
+
+/// Long enough for nothing here to wait for it.
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// Opens a connection that a request upgrades, and on which bytes come back.
+async fn upgraded(running: &Running, config: &Arc<ClientConfig>) -> TokioIo<hyper::upgrade::Upgraded> {
+    let mut sender = http1_over(connect(running.address, config, "shop.localhost").await.unwrap()).await;
+    let mut request = get("/upgrade");
+    request.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    request.headers_mut().insert("upgrade", "echo".parse().unwrap());
+    let response = sender.send_request(request).await.unwrap();
+    let mut upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    comes_back(&mut upgraded).await;
+    upgraded
+}
+
+async fn comes_back(upgraded: &mut TokioIo<hyper::upgrade::Upgraded>) {
+    upgraded.write_all(b"still here").await.unwrap();
+    let mut back = [0; 10];
+    timeout(PATIENCE, upgraded.read_exact(&mut back)).await.unwrap().unwrap();
+    assert_eq!(&back, b"still here");
+}
+
+#[test]
+fn a_drain_follows_an_order_that_ends_sooner() {
+    local(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &Limits::default());
+        let mut senders = Vec::new();
+        for protocol in ["h2", "http/1.1"] {
+            let config = Arc::new(trusting(folder.path(), &[protocol]));
+            let mut sender = Sender::connect(&running, &config).await;
+            senders.push(spawn_local(async move { sender.send("/wait", None).await.map(drop) }));
+        }
+        eventually(|| running.peers.borrow().len() == 2).await;
+        let later = Instant::now() + LONG;
+        running.drain.send_replace(Some(DrainOrder { has_successor: true, ..DrainOrder::until(later) }));
+        while TcpStream::connect(running.address).await.is_ok() {}
+        // One kind alone has no time left: it is none of those that are under way.
+        running.drain.send_replace(Some(DrainOrder { downloads: Instant::now(), ..DrainOrder::until(later) }));
+        eventually(|| running.limits.open() == 2).await;
+        running.drain.send_replace(Some(DrainOrder::until(Instant::now())));
+        let ended = timeout(PATIENCE, running.ended).await.expect("the drain ends").unwrap().unwrap();
+        assert_eq!(ended, Drained { cut: 2 });
+        for answer in senders {
+            assert!(answer.await.unwrap().is_err());
+        }
+    });
+}
+
+#[test]
+fn requests_are_not_waited_for_longer_because_of_an_upgraded_connection() {
+    local(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &Limits::default());
+        let config = Arc::new(trusting(folder.path(), &["http/1.1"]));
+        let _upgraded = upgraded(&running, &config).await;
+        let mut sender = Sender::connect(&running, &config).await;
+        let waiting = spawn_local(async move { text(sender.send("/wait", None).await.unwrap()).await });
+        eventually(|| running.peers.borrow().len() == 2).await;
+        let (now, later) = (Instant::now(), Instant::now() + LONG);
+        running.drain.send_replace(Some(DrainOrder { tunnels: now, ..DrainOrder::until(later) }));
+        // Its time is over, and it was not asked to end.
+        running.gate.add_permits(1);
+        assert_eq!(waiting.await.unwrap(), "waited");
+        assert_eq!(running.drained().await, Drained { cut: 1 });
+    });
+}
+
+#[test]
+fn an_upgraded_connection_has_its_own_time_after_the_last_request() {
+    local(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &Limits::default());
+        let config = Arc::new(trusting(folder.path(), &["http/1.1"]));
+        let mut upgraded = upgraded(&running, &config).await;
+        let (now, later) = (Instant::now(), Instant::now() + LONG);
+        running.drain.send_replace(Some(DrainOrder { tunnels: later, ..DrainOrder::until(now) }));
+        for _ in 0..3 {
+            comes_back(&mut upgraded).await;
+        }
+        drop(upgraded);
+        assert_eq!(running.drained().await, Drained { cut: 0 });
     });
 }

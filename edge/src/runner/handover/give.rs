@@ -69,8 +69,12 @@ impl Runner {
         self.0.registry.hear_asks(false);
     }
 
-    /// Starts what a request of the edge before is for, and tells it who answers.
+    /// Starts what a request of the edge before is for, and tells it who answers. Where the next edge has the
+    /// instances, that one does.
     pub fn start_wanted(&self, id: RunId, origin: &RunOrigin) {
+        if self.0.standstill.has_left() {
+            return self.0.registry.ask(&id, origin);
+        }
         self.0.start_requested(id.clone(), origin);
         self.0.publish(&id);
     }
@@ -86,10 +90,10 @@ impl Runner {
         Terms::of(&self.0.settings, &self.0.root)
     }
 
-    /// Sets the members of a run as the next edge has them.
+    /// Sets the members of a run as the next edge has them, here and at the edge before, which may drain still.
     pub fn follow_next(&self, id: &RunId, now: Option<RunNow>) {
         if self.0.standstill.has_left() {
-            self.0.registry.run(id, now);
+            self.0.set_run(id, now);
         }
     }
 }

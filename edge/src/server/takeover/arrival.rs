@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
+use super::before::Before;
 use super::successor::{Inherited, Successor};
 use crate::catalog::{Catalog, Committed};
 use crate::live::Live;
@@ -119,7 +120,7 @@ impl Arrival {
         }
     }
 
-    /// Reports to the running edge that this one serves.
+    /// Reports to the running edge that this one serves, and gives that one for as long as it drains.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -129,9 +130,9 @@ impl Arrival {
         catalog: &Arc<dyn Catalog>,
         runner: Option<&Runner>,
         access_log: &AccessLog,
-    ) -> Result<(), StartError> {
+    ) -> Result<Before, StartError> {
         match self {
-            Self::Alone(..) => Ok(()),
+            Self::Alone(..) => Ok(Before::none()),
             Self::Beside(successor, _, commits) => {
                 let commits = commits.unwrap_or_else(|| catalog.watch());
                 successor.serve(control, commits, catalog, runner, access_log)

@@ -7,13 +7,18 @@
 //! damaged on the disk while its version was in memory. What the new one commits while the old one drains reaches the
 //! old one's connections too, and a backend that one of their requests is for, and that nobody runs yet, is started by
 //! the new one. Readers of the log come to the new one, which shows them what the old one still answers.
+//!
+//! The old one may drain for long, and others may take over meanwhile: each passes on to the one before what it gets
+//! from the one behind it, and so ends after the one before.
 
 mod arrival;
+mod before;
 mod predecessor;
 mod successor;
 mod wire;
 
 pub(super) use arrival::Arrival;
+pub(super) use before::Before;
 pub(super) use predecessor::{Handover, HandoverParts};
 pub(super) use successor::{Inherited, Running, probe};
 pub(super) use wire::{Listener, Listening};

@@ -16,10 +16,11 @@ use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SOCKET_NAME;
+use super::before::Before;
 use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Held, Listening, PROTOCOL, Request, WantedRun};
 use crate::access::Credentials;
 use crate::catalog::{self, Catalog};
@@ -27,6 +28,7 @@ use crate::durable;
 use crate::live::Lacking;
 use crate::publish::Publisher;
 use crate::runner::{Handover as RunnerHandover, Runner};
+use crate::server::drain::DrainHaste;
 use crate::server::http3::QuicCopy;
 use crate::server::own_socket::OwnSocket;
 use crate::server::sockets::SocketCopies;
@@ -63,6 +65,10 @@ pub(crate) struct HandoverParts {
     pub(crate) run_time_max: Duration,
     /// What runs backends, where that is on.
     pub(crate) runner: Option<Runner>,
+    /// The edge that this one took over from.
+    pub(crate) before: Before,
+    /// Has this edge end sooner.
+    pub(crate) haste: DrainHaste,
 }
 
 /// Waits for a new edge. Dropped, it no longer does.
@@ -70,6 +76,7 @@ pub(crate) struct Handover {
     socket: OwnSocket,
     giver: Arc<Giver>,
     served: watch::Receiver<bool>,
+    before: Before,
 }
 
 struct Giver {
@@ -82,7 +89,10 @@ struct Giver {
     settle_time_max: Duration,
     run_time_max: Duration,
     runner: Option<Runner>,
+    haste: DrainHaste,
     served: watch::Sender<bool>,
+    /// Held from the moment on at which a new edge serves: what that one refers to is not known here.
+    no_collection: Mutex<Option<OwnedMutexGuard<()>>>,
     /// The process of the edge that takes over; 0 while none does, or where it is not known.
     successor: watch::Sender<u32>,
     /// Whether the new edge shows requests of this one to readers of the log.
@@ -109,7 +119,9 @@ impl Handover {
             settle_time_max: parts.settle_time_max,
             run_time_max: parts.run_time_max,
             runner: parts.runner,
+            haste: parts.haste,
             served: sender,
+            no_collection: Mutex::new(None),
             successor: watch::Sender::new(0),
             shows_lines: AtomicBool::new(false),
             last_lines: Mutex::new(None),
@@ -122,7 +134,7 @@ impl Handover {
                 tracing::warn!(path = %path.display(), %error, "the socket for the next edge cannot be opened: a restart refuses connections for a moment");
             }
         }
-        Self { socket: OwnSocket::bound(path), giver, served }
+        Self { socket: OwnSocket::bound(path), giver, served, before: parts.before }
     }
 
     /// Waits until a new edge serves in place of this one.
@@ -136,6 +148,11 @@ impl Handover {
     /// Whether a new edge serves in place of this one.
     pub(crate) fn has_successor(&self) -> bool {
         *self.served.borrow()
+    }
+
+    /// The edge that this one took over from.
+    pub(crate) const fn before(&self) -> &Before {
+        &self.before
     }
 
     /// Ends the readers of the log, who come to the new edge, and has that one show them what this one still answers.
@@ -269,7 +286,7 @@ impl Giver {
         self.give_sockets(stream, takes_http3).await?;
         let Request::Release = wire::receive(stream).await? else { return Err(io::ErrorKind::InvalidData.into()) };
         // While it lasts, no collection removes what the new edge may refer to.
-        let _no_collection = match self.try_release().await {
+        let no_collection = match self.try_release().await {
             Ok(held) => held,
             Err(reason) => {
                 let answer = Answer::Refused { pid: own, reason: reason.clone() };
@@ -293,6 +310,7 @@ impl Giver {
         // Before this edge drains, which ends the instances that are its own.
         let has_left = self.runner.as_ref().is_some_and(|runner| runner.leave(starts_wanted));
         self.shows_lines.store(shows_lines, Ordering::Release);
+        *self.no_collection.lock() = Some(no_collection);
         self.served.send_replace(true);
         let (from, to) = stream.split();
         // A frame is written whole before the other kind has its turn.
@@ -320,6 +338,7 @@ impl Giver {
                 Request::Committed(sent) => {
                     self.catalog.follow(sent.committed()?).await.map_err(io::Error::other)?;
                 }
+                Request::EndSooner => self.haste.shorten(),
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
@@ -423,7 +442,7 @@ impl Giver {
 
     /// Lets deploys end that were accepted, writes what is only in memory, and releases the catalog.
     /// Releases the catalog, or says why not.
-    async fn try_release(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, String> {
+    async fn try_release(&self) -> Result<OwnedMutexGuard<()>, String> {
         if let Some(runner) = &self.runner
             && !runner.end_data_work(self.settle_time_max).await
         {
@@ -432,7 +451,7 @@ impl Giver {
         self.release().await.map_err(|error| error.to_string())
     }
 
-    async fn release(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, catalog::Error> {
+    async fn release(&self) -> Result<OwnedMutexGuard<()>, catalog::Error> {
         self.publisher.ledger().refuse_changes(true);
         let runs = async {
             // A command has a client of this edge, so that the next one cannot go on with it.

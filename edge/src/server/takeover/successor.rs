@@ -19,8 +19,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::SOCKET_NAME;
+use super::before::Before;
 use super::wire::{self, Answer, Held, Listener, Listening, PROTOCOL, Request, Sent};
 use crate::catalog::{Catalog, Committed};
 use crate::live::Lacking;
@@ -48,6 +50,7 @@ pub(crate) struct Successor {
     log_run: Option<String>,
     /// Whether it says what it serves.
     tells_served: bool,
+    before: Before,
 }
 
 /// The sockets of the running edge.
@@ -56,6 +59,8 @@ pub(crate) struct Inherited {
     sockets: Vec<(Listening, OwnedFd)>,
     /// The running edge's byte in the connection ids of QUIC.
     generation: Option<u8>,
+    /// Cancelled when the running edge has ended.
+    ended: CancellationToken,
 }
 
 impl Successor {
@@ -69,7 +74,7 @@ impl Successor {
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
         let pid = socket_peercred(&stream).map_or(0, |peer| peer.pid.as_raw_nonzero().get().unsigned_abs());
-        let mut successor = Self { stream, pid, log_run: None, tells_served: false };
+        let mut successor = Self { pid, ..Self::over(stream) };
         match successor.take_sockets() {
             Ok(inherited) => Ok(Some((successor, inherited))),
             Err(Unanswered::Refused(reason)) => Err(refused(pid, &reason)),
@@ -83,7 +88,7 @@ impl Successor {
         let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)) else { return Ok(None) };
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
-        Ok(Some(Self { stream, pid: 0, log_run: None, tells_served: false }))
+        Ok(Some(Self::over(stream)))
     }
 
     fn take_sockets(&mut self) -> Result<Inherited, Unanswered> {
@@ -99,7 +104,8 @@ impl Successor {
         };
         (self.log_run, self.tells_served) = (log_run, tells_served);
         let descriptors = self.receive_descriptors(sockets.len())?;
-        Ok(Inherited { sockets: sockets.into_iter().zip(descriptors).collect(), generation })
+        let ended = self.before.end().clone();
+        Ok(Inherited { sockets: sockets.into_iter().zip(descriptors).collect(), generation, ended })
     }
 
     fn receive_descriptors(&self, count: usize) -> io::Result<Vec<OwnedFd>> {
@@ -146,10 +152,9 @@ impl Successor {
         }
     }
 
-    /// A connection to what is no edge.
-    #[cfg(test)]
-    pub(crate) const fn over(stream: UnixStream) -> Self {
-        Self { stream, pid: 0, log_run: None, tells_served: false }
+    /// Over a connection, of whose other end nothing is known yet.
+    pub(crate) fn over(stream: UnixStream) -> Self {
+        Self { stream, pid: 0, log_run: None, tells_served: false, before: Before::default() }
     }
 
     /// Those of `lacking` that the running edge serves; `None` of a release that does not say, or one that has ended by
@@ -213,7 +218,7 @@ impl Successor {
         catalog: &Arc<dyn Catalog>,
         runner: Option<&Runner>,
         access_log: &AccessLog,
-    ) -> Result<(), StartError> {
+    ) -> Result<Before, StartError> {
         catalog.check_in_place()?;
         if let Some(run) = self.log_run.take() {
             access_log.follow_run(run);
@@ -234,18 +239,19 @@ impl Successor {
         self.stream.set_nonblocking(true).map_err(failed)?;
         let _inside = control.enter();
         let stream = tokio::net::UnixStream::from_std(self.stream).map_err(failed)?;
-        let (runner, access_log) = (runner.cloned(), access_log.clone());
+        let (runner, access_log, before) = (runner.cloned(), access_log.clone(), self.before.clone());
         control.spawn(async move {
             let (from, to) = stream.into_split();
             tokio::select! {
                 () = hear(from, runner.as_ref(), &access_log) => {}
-                () = pass_on(to, commits, runs) => {}
+                () = pass_on(to, commits, runs, &before) => {}
             }
             if let Some(runner) = runner {
                 runner.predecessor_ended();
             }
+            before.has_ended();
         });
-        Ok(())
+        Ok(self.before)
     }
 
     fn ask(&mut self, request: &Request) -> Result<Answer, Unanswered> {
@@ -365,15 +371,21 @@ async fn hear(mut from: OwnedReadHalf, runner: Option<&Runner>, access_log: &Acc
     }
 }
 
-/// Passes commits and the members of pools on until the other edge has drained.
+/// Passes commits and the members of pools on until the other edge has drained, and that it is to end sooner.
 async fn pass_on(
     mut to: OwnedWriteHalf,
     mut commits: Receiver<Committed>,
     mut runs: Option<Receiver<(RunId, Option<RunNow>)>>,
+    before: &Before,
 ) {
+    let mut ends_sooner = false;
     loop {
         let request = tokio::select! {
             biased;
+            () = before.is_to_end_sooner(), if !ends_sooner => {
+                ends_sooner = true;
+                Ok(Request::EndSooner)
+            }
             // Before the switch to them, which was committed later.
             run = next_run(&mut runs) => run.map(|(id, now)| Request::Run { id, now }),
             committed = commits.recv() => committed.map(|committed| Request::Committed(Sent::from(&committed))),
@@ -417,6 +429,11 @@ impl Inherited {
             listening.listener == listener && same
         };
         self.sockets.extract_if(.., |(listening, _)| is_meant(listening)).map(|(_, socket)| socket.into()).collect()
+    }
+
+    /// Cancelled when the running edge has ended.
+    pub(crate) const fn ended(&self) -> &CancellationToken {
+        &self.ended
     }
 
     /// The running edge's byte in the connection ids of QUIC, where its sockets of HTTP/3 came as well.

@@ -64,6 +64,8 @@ pub(super) enum Request {
     Committed(Sent),
     /// A backend that it runs has these instances.
     Run { id: RunId, now: Option<RunNow> },
+    /// It is to end itself, and so is the other one: as soon as an edge that nobody takes over from.
+    EndSooner,
 }
 
 /// From the running edge.

@@ -17,6 +17,16 @@ impl Draining {
     pub(crate) fn ended(mut self) -> ExitStatus {
         self.0.child.wait().unwrap()
     }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.child.try_wait().unwrap().is_none()
+    }
+
+    /// Tells it to end.
+    pub(crate) fn terminate(&self) {
+        assert!(send("-TERM", self.0.child.id()).success());
+    }
 }
 
 impl Edge {

@@ -1,5 +1,7 @@
 //! HTTP/3 on real sockets, with clients of another library.
 
+mod takeover;
+
 use std::future::poll_fn;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
@@ -59,7 +61,7 @@ impl Served {
                 drain: drain_requested.clone(),
                 place: Place { thread, threads, generation },
                 node: node.into(),
-                predecessor: before.next().map(|socket| Predecessor { socket, generation: generation.wrapping_sub(1) }),
+                predecessor: before.next().map(|socket| Predecessor::new(socket, generation.wrapping_sub(1))),
                 successors,
             };
             let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));
@@ -386,47 +388,6 @@ fn a_connection_without_requests_is_closed_in_time() {
         let reason = timeout(PATIENCE, connection.closed()).await.unwrap();
         let quinn::ConnectionError::ApplicationClosed(close) = reason else { panic!("{reason}") };
         assert_eq!(close.error_code, quinn::VarInt::from_u32(0x100));
-    });
-}
-
-#[test]
-fn connections_outlive_the_process_that_takes_the_sockets_over() {
-    local(async || {
-        let sockets = bind_all("127.0.0.1:0".parse().unwrap(), 2).unwrap();
-        let copies = sockets.iter().map(|socket| socket.try_clone().unwrap()).collect();
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let old = Served::on(sockets, &Limits::default(), Arc::clone(&folder), ("edge-1", 255), None);
-        let mut clients = Vec::new();
-        for _ in 0..6 {
-            let client = old.client();
-            let (mut requests, connection) = old.speak(&client).await;
-            let mut waiting = begin(&mut requests, ask_for("/wait")).await;
-            waiting.finish().await.unwrap();
-            clients.push((waiting, requests, connection, client));
-        }
-        eventually(|| old.peers.borrow().len() == 6).await;
-
-        let (here, there): (Vec<_>, Vec<_>) = old.after.iter().map(|_| UnixDatagram::pair().unwrap()).unzip();
-        for (after, here) in old.after.iter().zip(here) {
-            after.send(here).unwrap();
-        }
-        let new = Served::on(copies, &Limits::default(), folder, ("edge-1", 0), Some(there));
-        let order = DrainOrder { has_successor: true, ..DrainOrder::until(Instant::now() + PATIENCE) };
-        old.drain.send_replace(Some(order));
-        for _ in 0..6 {
-            let (mut requests, _connection) = new.speak(&new.client()).await;
-            assert_eq!(fetch(&mut requests, "/bytes/200000").await.len(), 200_000);
-        }
-        assert_eq!((new.peers.borrow().len(), old.peers.borrow().len()), (6, 6));
-        old.gate.add_permits(6);
-        for (waiting, _requests, connection, _client) in &mut clients {
-            assert_eq!(body(waiting).await, b"waited");
-            let reason = timeout(PATIENCE, connection.closed()).await.unwrap();
-            assert!(matches!(reason, quinn::ConnectionError::ApplicationClosed(_)), "{reason}");
-        }
-        for ended in old.ended {
-            assert_eq!(timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap(), Drained { cut: 0 });
-        }
     });
 }
 

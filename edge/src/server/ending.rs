@@ -1,0 +1,151 @@
+//! The order in which the parts of an edge end.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Server;
+use super::cluster::Joined;
+use super::drain::{DrainControl, DrainHaste, DrainTimes, hasten};
+use crate::catalog;
+use crate::listen::{Drain, DrainOrder, drain_time};
+use crate::runner::Runner;
+
+/// Longest wait of the shutdown for the last lines of the access log.
+const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
+/// Time that closing upgraded connections takes at the end of a drain, of which it is at most a quarter.
+const TUNNEL_CLOSE: Duration = Duration::from_secs(2);
+/// Time of the edge before, which has the same times, to end after its last connection.
+const BEFORE_REST_MAX: Duration = Duration::from_secs(2);
+
+/// Ends upgraded connections in time: they go on like requests that are under way, but for what closing them takes.
+async fn end_tunnels(mut drain: Drain, stop: CancellationToken) {
+    let close_at = |order: &DrainOrder| {
+        let left = order.tunnels.saturating_duration_since(Instant::now());
+        order.tunnels - TUNNEL_CLOSE.min(left / 4)
+    };
+    drain_time(&mut drain, close_at).await;
+    stop.cancel();
+}
+
+impl Server {
+    /// Has the drain end sooner, when it has begun.
+    #[must_use]
+    pub fn drain_haste(&self) -> DrainHaste {
+        self.drain.haste()
+    }
+
+    /// Takes no more connections, answers what is under way, brings deploys to their end that were accepted, and ends.
+    /// Returns how many connections were cut because the time had run out.
+    pub fn drain(mut self) -> usize {
+        self.health.set_ready(false);
+        self.loading.abort();
+        let (times, now) = (self.drain.times(), Instant::now());
+        let has_successor = self.handover.has_successor();
+        self.publisher.end();
+        let mut order = times.order(now, has_successor);
+        self.handover.end();
+        let runs = self.runner.clone().filter(Runner::has_runs).map(|runner| {
+            order = order.at_least(now + runner.run_drain_time(times.runs));
+            self.control.spawn(async move { runner.end_runs(times.runs).await })
+        });
+        self.drain.order.send_replace(Some(order));
+        self.follow_drain(times, has_successor);
+        // Otherwise a live reader would hold up the end for as long as it may take. It has what was answered until now.
+        self.access_log.flush(LOG_FLUSH_TIME_MAX);
+        let passed_on = self.handover.end_log_readers(&self.access_log);
+        if let Some(runner) = &self.runner {
+            runner.end_log_readers();
+        }
+        let cut = std::mem::take(&mut self.threads).join();
+        if let Some(runs) = runs {
+            self.unless_at_once(runs);
+        }
+        self.wait_for_edge_before();
+        // Until here others waited for what it had accepted.
+        if let Some(cluster) = self.cluster.take() {
+            self.unless_at_once(cluster.leave(times.requests));
+        }
+        self.unless_at_once(self.publisher.webhooks().end());
+        self.prober.end();
+        if let Some(runner) = &self.runner {
+            self.unless_at_once(self.publisher.environments().end_schedules(Duration::ZERO));
+            self.unless_at_once(runner.end(times.requests));
+        }
+        if !has_successor {
+            self.requests.write();
+        }
+        self.access_log.flush(LOG_FLUSH_TIME_MAX);
+        if let Some(passed_on) = passed_on {
+            self.access_log.end_readers();
+            self.unless_at_once(timeout(LOG_FLUSH_TIME_MAX, passed_on));
+        }
+        self.upstream_keeper.end();
+        // Looked at now: the next edge may have come since the drain began. One that has the catalog, and does not serve
+        // yet, has all that was to be written, and binds the socket again.
+        let is_taken = matches!(self.publisher.ledger().catalog.check_in_place(), Err(catalog::Error::HandedOver));
+        if !is_taken && !self.handover.has_successor() {
+            self.control.block_on(self.credentials.write_last_uses());
+            self.control.block_on(self.publisher.uploads().write_sent());
+            self.socket.remove();
+        }
+        // What still reads a disk for nobody is not waited for.
+        self.control.shutdown_timeout(Duration::from_secs(1));
+        cut
+    }
+
+    /// What follows the order of a drain beside the threads.
+    fn follow_drain(&self, times: DrainTimes, has_successor: bool) {
+        let DrainControl { order, haste, sole, .. } = &self.drain;
+        let before = self.handover.before().clone();
+        if !has_successor {
+            // Nobody serves any more: it has no longer than this one.
+            before.end_sooner();
+        }
+        self.control.spawn(hasten(order.clone(), haste.clone(), times, before));
+        self.control.spawn(end_tunnels(order.subscribe(), self.stop.clone()));
+        if has_successor {
+            sole.end();
+            self.publisher.switcher().background.end();
+            // What is under way after that has its backend already, and no other node sends more to this process.
+            let (mut drain, checks) = (order.subscribe(), self.upstream_keeper.stop());
+            let in_cluster = self.cluster.as_ref().map(Joined::stop);
+            self.control.spawn(async move {
+                drain_time(&mut drain, |order| order.requests).await;
+                checks.cancel();
+                if let Some(in_cluster) = in_cluster {
+                    in_cluster.cancel();
+                }
+            });
+        }
+    }
+
+    /// Waits for the edge that this one took over from: what it gets from the next one goes through this one.
+    fn wait_for_edge_before(&self) {
+        let mut drain = self.drain.subscribe();
+        let late = async {
+            drain_time(&mut drain, DrainOrder::last).await;
+            sleep(BEFORE_REST_MAX).await;
+        };
+        let ended = async {
+            tokio::select! {
+                () = self.handover.before().ended() => {}
+                () = late => {}
+            }
+        };
+        self.unless_at_once(ended);
+    }
+
+    /// Waits for the end of `work`, unless the drain is to end at once.
+    fn unless_at_once(&self, work: impl IntoFuture) {
+        let work = work.into_future();
+        self.control.block_on(async {
+            tokio::select! {
+                biased;
+                _ = work => {}
+                () = self.drain.haste.at_once() => {}
+            }
+        });
+    }
+}
