@@ -36,7 +36,8 @@ pub(crate) struct Tunnel {
     pub(crate) client: OnUpgrade,
     pub(crate) counters: Rc<Counters>,
     pub(crate) permit: Permit,
-    /// Longest silence of one side after the other has ended.
+    /// Longest silence of one side after the other has ended, and longest time in which one takes nothing of what is
+    /// there for it: meanwhile an end of the other is not seen.
     pub(crate) rest_max: Duration,
     /// Whether it is a WebSocket.
     pub(crate) is_websocket: bool,
@@ -57,13 +58,14 @@ impl Tunnel {
             return;
         };
         add(&counters.upgraded, 1);
-        let state = Rc::new(State { ended: Cell::new(false), moved: Cell::new(Instant::now()) });
+        let state = Rc::new(State::new());
         let frames = || is_websocket.then(Frames::default);
         let mut client = Metered {
             received: frames(),
             sent: frames(),
             counters: Rc::clone(&counters),
             count: |counters| &counters.upgraded_bytes_received,
+            blocked: |state| &state.client_blocked,
             io: TokioIo::new(client),
             state: Rc::clone(&state),
         };
@@ -72,6 +74,7 @@ impl Tunnel {
             sent: frames(),
             counters,
             count: |counters| &counters.upgraded_bytes_sent,
+            blocked: |state| &state.backend_blocked,
             io: backend,
             state: Rc::clone(&state),
         };
@@ -139,15 +142,31 @@ struct State {
     ended: Cell<bool>,
     /// When a byte last came.
     moved: Cell<Instant>,
+    /// Since when the client takes nothing of what is there for it, …
+    client_blocked: Cell<Option<Instant>>,
+    /// … and the backend.
+    backend_blocked: Cell<Option<Instant>>,
 }
 
 impl State {
-    /// Returns when nothing has moved for `both`, or for `one` after one side has ended.
+    fn new() -> Self {
+        Self {
+            ended: Cell::new(false),
+            moved: Cell::new(Instant::now()),
+            client_blocked: Cell::new(None),
+            backend_blocked: Cell::new(None),
+        }
+    }
+
+    /// Returns when nothing has moved for `both`, or for `one` after one side has ended, or where one side has taken
+    /// nothing for that time.
     async fn silence(&self, both: Duration, one: Duration) {
         loop {
             sleep(one.min(both)).await;
             let limit = if self.ended.get() { one } else { both };
-            if self.moved.get().elapsed() >= limit {
+            let blocked = [self.client_blocked.get(), self.backend_blocked.get()];
+            let is_stuck = blocked.into_iter().flatten().any(|since| since.elapsed() >= one);
+            if is_stuck || self.moved.get().elapsed() >= limit {
                 return;
             }
         }
@@ -162,6 +181,8 @@ struct Metered<T> {
     sent: Option<Frames>,
     count: fn(&Counters) -> &Cell<u64>,
     counters: Rc<Counters>,
+    /// Since when it takes nothing.
+    blocked: fn(&State) -> &Cell<Option<Instant>>,
     io: T,
     state: Rc<State>,
 }
@@ -195,6 +216,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
         if let (Poll::Ready(Ok(count)), Some(frames)) = (&polled, &mut self.sent) {
             frames.pass(bytes.get(..*count).unwrap_or_default());
         }
+        let blocked = (self.blocked)(&self.state);
+        match polled {
+            Poll::Pending => blocked.set(blocked.get().or_else(|| Some(Instant::now()))),
+            Poll::Ready(_) => blocked.set(None),
+        }
         polled
     }
 
@@ -214,15 +240,36 @@ mod tests {
     use super::*;
 
     fn metered<T>(io: T) -> Metered<T> {
-        let state = State { ended: Cell::new(false), moved: Cell::new(Instant::now()) };
         Metered {
             received: Some(Frames::default()),
             sent: Some(Frames::default()),
             count: |counters| &counters.upgraded_bytes_sent,
             counters: Rc::default(),
+            blocked: |state| &state.backend_blocked,
             io,
-            state: Rc::new(state),
+            state: Rc::new(State::new()),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_takes_nothing_ends_the_connection_and_one_that_takes_little_does_not() {
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+        let (mut reader, stream) = duplex(10);
+        let mut writer = metered(stream);
+        let state = Rc::clone(&writer.state);
+        writer.write_all(&[0; 10]).await.unwrap();
+        let writing = tokio::task::LocalSet::new();
+        let slow = writing.run_until(async {
+            tokio::task::spawn_local(async move { drop(writer.write_all(&[0; 1_000]).await) });
+            for _ in 0..5 {
+                // Less than a minute each time.
+                assert!(timeout(minute / 2, state.silence(hour, minute)).await.is_err());
+                reader.read_exact(&mut [0; 10]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            assert!(timeout(minute * 3, state.silence(hour, minute)).await.is_ok());
+        });
+        slow.await;
     }
 
     #[tokio::test]
