@@ -117,7 +117,7 @@ pub(super) fn order_of(drain: &mut Drain) -> Option<DrainOrder> {
 /// Waits for another order; for ever, once nobody can give one.
 pub(super) async fn changed(drain: &mut Drain) {
     if drain.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
