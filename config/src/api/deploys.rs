@@ -229,6 +229,9 @@ pub struct DeployReport {
     /// The version that gave the other half, if there was any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<VersionId>,
+    /// Whether the edge had lost the manifest of the version, which the push brought back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored_manifest: bool,
 }
 
 /// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::{
-    ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope,
-};
+use devanture_config::api::{ByteCounts, DeployReport, FileCounts, Outcome, PlaceStatus, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
@@ -15,15 +13,13 @@ use tokio::time::Instant;
 
 use super::admission::check_cases;
 use super::integrity;
-use super::joined::{JOINS_MAX, Rights};
+use super::joined::JOINS_MAX;
 use super::publisher::Publisher;
 use super::pushes::Push;
-use crate::blobs::Key;
-use crate::catalog::{Change, Check, Commit};
+use super::recording::StoredVersion;
 use crate::encode;
 use crate::environments::{PREVIEW, locked_by};
-use crate::ledger::{Action, Actor, AuditEvent, Condition, Error};
-use crate::records::{self, VersionRecord, gone};
+use crate::ledger::{Actor, Condition, Error};
 use crate::switch::{
     CanaryMove, Caution, EventSink, Intent, Move, Moved, Origin, Passes, Preconditions, StepReporter, Steps, Tolerance,
 };
@@ -136,7 +132,7 @@ impl Publisher {
         }
         let reporter = steps.reporter("compress");
         let (given, passed) = steps.run("compress", self.compress(push, &reporter)).await?;
-        let is_new = self.store_version(push, given).await?;
+        let StoredVersion { is_new, restored_manifest } = self.store_version(push, given).await?;
         self.environments.add_signatures(&push.actor, &push.app, &push.version, &push.options.signatures).await?;
         if let (Some(dictionaries), Some(passed)) = (&self.dictionaries, passed) {
             dictionaries.stored(&push.app, &push.version, &passed).await;
@@ -156,7 +152,8 @@ impl Publisher {
             steps.log(&format!("{path} stays withdrawn: this version was stored before"));
         }
         if let Some(alias) = &push.options.alias {
-            return self.finish_alias(push, steps, alias, withdrawn, is_new).await;
+            let report = self.finish_alias(push, steps, alias, withdrawn, is_new).await?;
+            return Ok(DeployReport { restored_manifest, ..report });
         }
         if push.options.no_switch {
             steps.skip("prepare", "not wanted");
@@ -168,7 +165,7 @@ impl Publisher {
             let previous = self.ledger.live_version_id(&push.app, &push.environment).await?;
             let deploy = Some(push.id.clone());
             let moved = Moved { previous, deploy, ..Moved::default() };
-            return Ok(self.report(push, steps, moved, withdrawn, None));
+            return Ok(DeployReport { restored_manifest, ..self.report(push, steps, moved, withdrawn, None) });
         }
         let log = steps.lines().to_vec();
         let intent = Intent {
@@ -207,7 +204,8 @@ impl Publisher {
         let returning =
             self.returning(&push.app, &push.environment, &moved, (&push.version, &push.manifest)).boxed().await;
         let paused = self.switcher.pause_of(&push.app, &push.environment, &moved).await;
-        Ok(DeployReport { returning, paused, ..self.report(push, steps, moved, withdrawn, None) })
+        let report = self.report(push, steps, moved, withdrawn, None);
+        Ok(DeployReport { returning, paused, restored_manifest, ..report })
     }
 
     /// The end of a push to an alias: what is live stays as it is.
@@ -265,6 +263,7 @@ impl Publisher {
             hostnames: moved.hostnames,
             only: push.joined.as_ref().map(|joined| joined.half),
             with: push.with(),
+            restored_manifest: false,
         }
     }
 
@@ -353,121 +352,6 @@ impl Publisher {
         let detail = hashed.into_iter().fold(detail, |detail, hashed| format!("{detail}; {hashed}"));
         Ok(((given, passed), detail))
     }
-
-    /// Stores the manifest, then the records that make the version and, where it is new, the app known. Returns whether
-    /// the version was not there before.
-    async fn store_version(&self, push: &Push, given: encode::Given) -> Result<bool, Error> {
-        self.blobs_of(&push.app).put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
-        let Rights { trusted, trusted_in, edge_admin } = push.rights();
-        loop {
-            self.ledger.check_there(&push.app, None).await?;
-            let key = records::version_key(&push.app, &push.version);
-            let mut commit = Commit::default();
-            // Until the commit nobody else makes an app, where this one is new.
-            let _making = self.environments.make_app(&push.app).await?;
-            let found = self.ledger.catalog.get(&key).await?;
-            let is_new = found.is_none();
-            match found {
-                Some(record) => {
-                    let mut stored: VersionRecord = records::read(&key, &record)?;
-                    let is_edge_admins = stored.is_of_edge_admin();
-                    let rights = (stored.trusted || trusted, is_edge_admins || edge_admin);
-                    let is_same = stored.decoded == given.decoded && stored.integrity == given.integrity;
-                    if is_same && rights == (stored.trusted, is_edge_admins) && trusted_in.is_subset(&stored.trusted_in)
-                    {
-                        return Ok(false);
-                    }
-                    // An edge that did not decode stored it.
-                    (stored.given, stored.decoded) = (given.forms.clone(), given.decoded.clone());
-                    stored.integrity.clone_from(&given.integrity);
-                    (stored.trusted, stored.edge_admin) = (rights.0, Some(rights.1));
-                    stored.trusted_in.extend(trusted_in.iter().cloned());
-                    commit.checks.push(Check::At(key.clone(), record.revision));
-                    commit.changes.push(Change::Put(key, records::write(&stored)?));
-                }
-                None => {
-                    self.environments.check_version_count(&push.app).await?;
-                    let now_ms = telemetry::now_ms();
-                    let stored_ms = match push.stored_ms() {
-                        Some(stored_ms) => stored_ms,
-                        None => self.retention.after_withdrawals(&push.app, now_ms).await?,
-                    };
-                    let record = VersionRecord {
-                        stored_ms,
-                        who: push.actor.name.clone(),
-                        trusted,
-                        edge_admin: Some(edge_admin),
-                        trusted_in: trusted_in.clone(),
-                        source: push.source.clone(),
-                        files: count(push.manifest.files_count()),
-                        bytes: push.manifest.total_bytes(),
-                        given: given.forms.clone(),
-                        decoded: given.decoded.clone(),
-                        integrity: given.integrity.clone(),
-                        quick: given.is_quick,
-                    };
-                    commit.checks.push(Check::Absent(key.clone()));
-                    commit.changes.push(Change::Put(key, records::write(&record)?));
-                    // What was deleted or collected of it before is no longer reported or restorable.
-                    commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
-                    self.environments.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
-                }
-            }
-            let event = AuditEvent::of(Action::StoreVersion).app(&push.app).what(push.version.short());
-            // Where another push of the same content, or the app's first, was quicker: look again.
-            if self.ledger.commit(&push.actor, event, commit).await? {
-                return Ok(is_new);
-            }
-        }
-    }
-
-    /// Keeps a deploy that did not move the live pointer in the history.
-    pub(crate) async fn record_stored(
-        &self,
-        push: &Push,
-        steps: &Steps,
-        outcome: Outcome,
-        problem: Option<DeployProblem>,
-    ) -> Result<(), Error> {
-        let live = self.ledger.live_pointer(&push.app, &push.environment).await?.map(|(_, pointer)| pointer);
-        let deploy = Deploy {
-            id: push.id.clone(),
-            kind: DeployKind::Push,
-            environment: push.environment.clone(),
-            version: push.version,
-            previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
-            who: push.actor.name.clone(),
-            at_ms: telemetry::now_ms(),
-            source: push.source.clone(),
-            steps: steps.list().to_vec(),
-            outcome,
-            alias: push.options.alias.clone(),
-            problem,
-            log: steps.lines().to_vec(),
-            settings: live.map_or(0, |pointer| pointer.settings),
-            went_back: None,
-            reason: push.options.reason.clone(),
-            halves: push.halves(),
-            with: push.with(),
-        };
-        let _making = self.environments.make_history(&push.app, &deploy.environment).await?;
-        self.ledger.append_history(&push.app, deploy).await
-    }
-
-    async fn record_failure(&self, push: &Push, steps: &mut Steps, error: &Error) {
-        let problem = &error.0;
-        steps.log(&format!("error: {}  [{}]", problem.detail, problem.code.as_str()));
-        problem.mistakes.iter().for_each(|mistake| steps.log(&mistake.to_string()));
-        if let Some(hint) = &problem.hint {
-            steps.log(&format!("hint: {hint}"));
-        }
-        let problem = DeployProblem { code: problem.code, detail: problem.detail.clone() };
-        let outcome = if error.0.code == Code::Superseded { Outcome::Superseded } else { Outcome::Failed };
-        // On a full disk even this record has no room; the push has failed with its reason either way.
-        if let Err(error) = self.record_stored(push, steps, outcome, Some(problem)).await {
-            tracing::warn!(%error, "a failed push could not be recorded");
-        }
-    }
 }
 
 /// Checks the length of a stored blob of a manifest; `is_sent` says whether the push itself brings it.
@@ -495,6 +379,6 @@ fn check_size(
     }
 }
 
-fn count(length: usize) -> u64 {
+pub(super) fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }

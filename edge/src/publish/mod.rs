@@ -31,6 +31,7 @@ mod publisher;
 mod push_rate;
 mod pushes;
 mod quota;
+mod recording;
 mod returning;
 mod sent;
 mod stored_manifest;

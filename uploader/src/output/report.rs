@@ -115,6 +115,7 @@ pub(crate) fn deploy_lines(
     if was_live && !report.switched {
         let what = match (report.files.new, report.bytes.sent) {
             (0, _) if !report.hostnames.is_empty() => "its hostnames change".to_owned(),
+            (0, _) if report.restored_manifest => "its manifest, which the edge had lost, is restored".to_owned(),
             (0, 0) => "nothing was sent, nothing has changed".to_owned(),
             // An archive comes whole.
             (0, _) => "nothing has changed".to_owned(),
@@ -282,6 +283,7 @@ mod tests {
             hostnames: Vec::new(),
             only: None,
             with: None,
+            restored_manifest: false,
             paused: None,
         }
     }
@@ -346,6 +348,9 @@ mod tests {
         let named = deploy_lines(plain(), &named, true, false, &Again::default());
         assert!(named[0].ends_with("is live in prod already; its hostnames change"), "{named:?}");
         assert_eq!(named[1], "  new       www.example.org of prod");
+        let manifest = DeployReport { restored_manifest: true, ..stored.clone() };
+        let healed = deploy_lines(plain(), &manifest, true, false, &Again::default());
+        assert!(healed[0].ends_with("already; its manifest, which the edge had lost, is restored"), "{healed:?}");
         let lost = DeployReport { files: FileCounts { new: 2, ..stored.files }, ..stored };
         let healed = deploy_lines(plain(), &lost, true, false, &Again::default());
         assert!(

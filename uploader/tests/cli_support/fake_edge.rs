@@ -279,6 +279,7 @@ fn finish(state: &mut State) -> Reply {
         hostnames: Vec::new(),
         only: None,
         with: None,
+        restored_manifest: false,
         paused: None,
     };
     if switched {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::collections::world::{content, digest, manifest, name, world};
 use super::publisher;
+use crate::blobs::Key;
 use crate::catalog::{Change, Commit};
 use crate::ledger::Actor;
 use crate::publish::Publisher;
@@ -40,6 +41,21 @@ async fn the_record_of_a_stored_version_is_written_again_where_it_would_be_anoth
         world.push(&app, &[1].into()).await.unwrap();
         assert_eq!(records::read::<VersionRecord>(&key, &stored().await).unwrap(), record);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_brings_back_a_lost_manifest_says_so_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let app = name(0);
+    let first = world.push(&app, &[1].into()).await.unwrap();
+    assert!(!first.restored_manifest, "it was not there before");
+    assert!(!world.push(&app, &[1].into()).await.unwrap().restored_manifest, "nothing was lost");
+    let manifest = Key::Manifest(first.version);
+    world.blobs.delete(manifest).await.unwrap();
+    assert!(world.push(&app, &[1].into()).await.unwrap().restored_manifest);
+    assert!(world.blobs.size(manifest).await.unwrap().is_some());
+    assert!(!world.push(&app, &[1].into()).await.unwrap().restored_manifest);
 }
 
 async fn push_without_a_switch(publisher: &Arc<Publisher>) {

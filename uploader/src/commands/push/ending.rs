@@ -72,6 +72,7 @@ impl Push<'_> {
                     hostnames: Vec::new(),
                     only: None,
                     with: None,
+                    restored_manifest: false,
                 }));
             }
             // A push that took over meanwhile is newer than this one.
