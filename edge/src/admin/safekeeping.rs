@@ -27,6 +27,8 @@ impl Admin {
         let options = VerifyOptions { app, bytes_per_second_max: u64::try_from(rate).unwrap_or(u64::MAX), read_bucket };
         let ledger = self.publisher.ledger();
         let report = safekeeping::verify(&*ledger.catalog, &**self.publisher.blobs(), &options).await?;
+        // Who has the answer finds the same in the readiness and in `status`.
+        ledger.live.look_and_wait().await;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -46,6 +48,7 @@ impl Admin {
         let from = from.as_ref().map(|from| (from, &wanted.variables));
         let report = safekeeping::repair(&*ledger.catalog, &**self.publisher.blobs(), &options, from).await?;
         self.publisher.make_derived_again(wanted.app.as_ref());
+        ledger.live.look_and_wait().await;
         tracing::info!(
             who = actor.name,
             repaired = report.repaired,

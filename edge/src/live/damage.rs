@@ -90,6 +90,8 @@ pub(super) struct Retries {
     pub(super) running: JoinSet<Looked>,
     /// Whether everything is to be tried when that has ended.
     wants_loads: bool,
+    /// The look that is waited for, and whose result is to be reported.
+    pub(super) reports: Option<u64>,
 }
 
 impl Retries {
@@ -104,6 +106,7 @@ impl Retries {
             suspects: HashSet::new(),
             running: JoinSet::new(),
             wants_loads: false,
+            reports: None,
         }
     }
 
@@ -120,6 +123,11 @@ impl Retries {
         self.load_interval = (self.load_interval * 2).min(LOAD_INTERVAL_MAX);
         self.next_load = now + self.load_interval;
         true
+    }
+
+    /// Whether opened files were found damaged that are not handled yet.
+    pub(super) const fn is_outdated(&self, damages: u64) -> bool {
+        self.damages != damages
     }
 
     fn reset_loads(&mut self) {
@@ -219,6 +227,10 @@ impl Follower {
         retries.wants_loads |= at_once;
         if !retries.running.is_empty() {
             return;
+        }
+        if retries.wants_loads {
+            // This look sees what was set aside or stored before it was requested, also of what could not be loaded.
+            retries.reports = Some(self.live.0.looks.wanted());
         }
         let damaged = self.live.versions_with(|version| !version.is_whole());
         let unloaded = self.unloaded(retries);

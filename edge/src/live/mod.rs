@@ -23,6 +23,7 @@ mod lacking;
 mod load;
 mod loader;
 mod loading;
+mod looks;
 mod name_changes;
 mod names;
 mod on_demand;
@@ -76,7 +77,7 @@ use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
 use http::header::LAST_MODIFIED;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::blobs::Lane;
 use crate::catalog::Revision;
@@ -350,8 +351,7 @@ struct Shared {
     shown: broadcast::Sender<(AppName, PlaceName)>,
     /// Loads what is live, once it is followed.
     loader: OnceLock<Loader>,
-    /// Notifies that a version that could not be loaded may be whole again.
-    again: Notify,
+    looks: looks::Looks,
 }
 
 /// Reads what is live. Cheap to clone, one for each thread.
@@ -379,7 +379,7 @@ impl Live {
             loaded: watch::Sender::new(first_load::Loaded::All),
             shown: broadcast::Sender::new(SHOWN_MAX),
             loader: OnceLock::new(),
-            again: Notify::new(),
+            looks: looks::Looks::default(),
         }))
     }
 
@@ -473,11 +473,6 @@ impl Live {
     #[must_use]
     pub fn shown(&self) -> broadcast::Receiver<(AppName, PlaceName)> {
         self.0.shown.subscribe()
-    }
-
-    /// Has places looked at again whose version could not be loaded: its files may be whole now.
-    pub fn look_again(&self) {
-        self.0.again.notify_one();
     }
 
     /// The last commit of the catalog that requests to this node see.

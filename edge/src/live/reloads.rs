@@ -49,6 +49,12 @@ impl Reloads {
         self.running.is_empty() && !self.wanted.is_empty()
     }
 
+    /// Whether one is being loaded, or may be at once.
+    pub(super) fn are_due(&self) -> bool {
+        let now = Instant::now();
+        !self.running.is_empty() || self.wanted.values().any(|from| *from <= now)
+    }
+
     /// Waits until the first of those that wait may be loaded.
     pub(super) fn due(&self) -> impl Future<Output = ()> + use<> {
         let first = self.wanted.values().min().copied();

@@ -40,7 +40,7 @@ impl Live {
 
     /// Whether a look at what could not be loaded was asked for, which no follower took.
     pub(crate) fn takes_look(&self) -> bool {
-        self.0.again.notified().now_or_never().is_some()
+        self.0.looks.again.notified().now_or_never().is_some()
     }
 }
 

@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use devanture_config::Digest;
-use devanture_config::api::Status;
+use devanture_config::api::{RepairRequest, Status};
 use devanture_config::problem::Code;
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
+use devanture_edge::s3::Variables;
+use devanture_edge::server::Safekeeping;
 use http::Method;
 use serde_json::json;
 
 use crate::support::{RunningEdge, edge, eventually, got, try_got};
-use crate::upkeep::safekeeping::verify;
+use crate::upkeep::safekeeping::{back_up, base, verify};
 use crate::upkeep::switch;
 
 const HOST: &str = "shop.localhost";
@@ -184,6 +186,34 @@ async fn damage_that_a_check_finds_of_files_on_the_disk_costs_their_own_paths_al
     eventually("it is served again", async || codes(&edge, ["/photo.png"]).await == [200]).await;
     eventually("all is whole", async || readiness(&edge).await == "ready\n").await;
     edge.stop().await;
+}
+
+/// Health said "damaged" for a moment after a repair, and "ready" after a check that had found damage.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_knows_what_a_check_or_a_repair_has_found_when_that_answers() {
+    for memory_bytes_max in [0, 100_000_000] {
+        let edge = edge().with_limit("memory_bytes_max", memory_bytes_max);
+        let edge = edge.with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
+        edge.push("shop", &[("index.html", PAGE), ("photo.png", PHOTO)]).await;
+        let backups = tempfile::tempdir().unwrap();
+        back_up(&edge, backups.path(), None, false).await;
+        let from = Some(backups.path().to_str().unwrap().to_owned());
+        let request = RepairRequest { app: None, read_bucket: false, from, variables: Variables::new() };
+        for round in 0..6 {
+            match round % 2 {
+                0 => std::fs::remove_file(blob(&edge, PHOTO)).unwrap(),
+                _ => std::fs::write(blob(&edge, PHOTO), vec![b'x'; PHOTO.len()]).unwrap(),
+            }
+            assert_eq!(verify(&edge, None).await.damaged.len(), 1);
+            let ready = readiness(&edge).await;
+            assert!(ready.contains("damaged: version"), "{memory_bytes_max}: {ready}");
+            let stores = Safekeeping::open(edge.file(), &base(&edge)).await.unwrap();
+            assert_eq!(stores.repair(&request).await.unwrap().repaired, 1);
+            assert_eq!(readiness(&edge).await, "ready\n", "{memory_bytes_max}");
+            assert_eq!(codes(&edge, ["/", "/photo.png"]).await, [200, 200]);
+        }
+        edge.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,9 +90,11 @@ impl Follower {
         let (interval, sweeps) = self.sweeps();
         let mut sweep = tokio::time::interval(interval);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.live.0.looks.begin();
         loop {
             let stale = std::mem::take(&mut *self.stale.lock());
             stale.into_iter().for_each(|id| reloads.want(id));
+            self.report_look(&mut retries, &mut reloads);
             tokio::select! {
                 committed = self.watch.recv() => match committed {
                     Ok(committed) => {
@@ -109,9 +111,9 @@ impl Follower {
                         tracing::warn!(missed, "the watch of the catalog lagged: everything is read again");
                         self.read_again().await;
                     }
-                    Err(RecvError::Closed) => return,
+                    Err(RecvError::Closed) => return self.live.0.looks.end(),
                 },
-                () = self.live.0.again.notified() => self.retry(&mut retries, &mut reloads, true),
+                () = self.live.0.looks.again.notified() => self.retry(&mut retries, &mut reloads, true),
                 () = retries.due() => self.retry(&mut retries, &mut reloads, false),
                 Some(looked) = retries.running.join_next() => {
                     if let Ok(looked) = looked {
