@@ -79,7 +79,7 @@ impl Server {
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
         if let Some(passed_on) = passed_on {
             self.access_log.end_readers();
-            self.unless_at_once(timeout(LOG_FLUSH_TIME_MAX, passed_on));
+            self.unless_at_once(async { timeout(LOG_FLUSH_TIME_MAX, passed_on).await });
         }
         self.upstream_keeper.end();
         // Looked at now: the next edge may have come since the drain began. One that has the catalog, and does not serve

@@ -36,6 +36,7 @@ const SYSTEM_COMMITS: [(&str, &str); 21] = [
     ("access/last_use.rs", "SystemWrite::LastUse"),
     ("access/logins.rs", "SystemWrite::Refresh"),
     ("access/session_list.rs", "SystemWrite::Collection"),
+    ("encode/compress/background.rs", "SystemWrite::Levels"),
     ("encode/dictionaries/record.rs", "SystemWrite::Dictionaries"),
     ("ledger/acme_records.rs", "SystemWrite::Acme"),
     ("ledger/copied.rs", "SystemWrite::Copy"),
