@@ -8,13 +8,13 @@ use devanture_site::cache::{self, Kept};
 use devanture_site::decide::Backend;
 use devanture_site::method;
 use devanture_site::range::Span;
-use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
+use http::header::{ALLOW, CACHE_CONTROL, LOCATION, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
-use super::visitor::Visitor;
+use super::visitor::{Visitor, without_secret_query};
 use crate::engine::Fields;
 use crate::live::{Current, LoadTarget};
 use crate::version::{Traffic, Version};
@@ -254,15 +254,20 @@ impl From<SmallAnswer> for Decision {
 }
 
 impl SmallAnswer {
-    /// A redirect.
+    /// A redirect. One whose address has a secret of a visitor's is kept by nobody.
     #[must_use]
     pub fn redirect(status: StatusCode, location: &str) -> Self {
         let mut headers = HeaderMap::new();
+        let is_secret = without_secret_query(location).len() < location.len();
+        let cache_control = if is_secret { cache::NEVER } else { cache::REVALIDATE };
+        if is_secret {
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        }
         // A `Location` is ASCII (RFC 3986 §2); what else came in a query is kept in its encoded form.
         let location = utf8_percent_encode(location, CONTROLS).to_string();
         let location = HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static("/"));
         headers.insert(LOCATION, location);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::REVALIDATE));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
         Self {
             status,
             headers,

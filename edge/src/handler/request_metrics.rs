@@ -19,7 +19,7 @@ use super::body::{Body, Error};
 use super::decision::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
 use super::request_outcome::{self, CLIENT_IS_GONE, CLIENT_STALLED, DRAINED, RequestOutcome};
-use super::visitor::has_secret_query;
+use super::visitor::{has_secret_query, without_secret_query};
 use super::{Began, protocol};
 use crate::engine::{Cause, Fields, Outcome, RequestHead, ResponseBody};
 use crate::live::{Current, Side};
@@ -341,7 +341,7 @@ fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
         host: authority(request).unwrap_or_default().to_owned(),
         method: request.method.to_string(),
         target: log.target(&target(request)).to_owned(),
-        referer: field_text(request.fields, &REFERER).map(|from| log.target(&from).to_owned()),
+        referer: field_text(request.fields, &REFERER).map(|from| log.target(without_secret_query(&from)).to_owned()),
         user_agent: field_text(request.fields, &USER_AGENT),
         ..unread(log, client, request.version)
     }

@@ -16,6 +16,7 @@ use http::{Method as HttpMethod, StatusCode};
 use super::decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
+use super::visitor::without_secret_query;
 use crate::engine::{Name, Names};
 use crate::live::Current;
 use crate::version::{Representation, ServedFile, Version};
@@ -63,7 +64,9 @@ impl SiteRequest<'_, '_> {
     /// Sends the visitor to `location`; rules may change the fields of that if it is the site's own doing.
     pub(super) fn redirect(&self, status: u16, location: &str, is_by_site: bool) -> Decision {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::TEMPORARY_REDIRECT);
-        let ruled = if is_by_site { self.ruled_redirect() } else { HeaderRules::default() };
+        // A site has no say about one that nobody may keep.
+        let is_ruled = is_by_site && without_secret_query(location).len() == location.len();
+        let ruled = if is_ruled { self.ruled_redirect() } else { HeaderRules::default() };
         let (current, custom_host) = (Some(Arc::clone(self.current)), self.custom_host);
         SmallAnswer { current, ruled, custom_host, ..SmallAnswer::redirect(status, location) }.into()
     }

@@ -234,6 +234,32 @@ async fn the_secret_of_a_link_is_in_no_log() {
     crate::support::eventually("the request is logged", async || read().contains("/.well-known/devanture/share")).await;
     let path = path_of(&made);
     let (_, secret) = path.split_once('_').unwrap();
+    // In other spellings too, which lead to the right one, or to nothing.
+    let cookie = cookie_of(&opened);
+    let (_, query) = path.split_once('?').unwrap();
+    for (spelling, leads_on) in [
+        ("//.well-known/devanture/share", true),
+        ("/./.well-known/devanture/share", true),
+        ("/x/../.well-known/devanture/share", true),
+        ("/.well-known/devanture/%73hare", true),
+        ("/.well-known/devanture/share/", false),
+        ("/.Well-Known/Devanture/Share", false),
+        ("/.well-known%5Cdevanture%5Cshare", false),
+    ] {
+        let target = format!("{spelling}?{query}");
+        for protocol in protocols(&edge) {
+            let asked = ask(&target).host(&host).with("cookie", cookie.as_str());
+            let answer = asked.with("referer", format!("https://{host}{target}")).send(&edge, protocol).await;
+            if leads_on {
+                assert_eq!((answer.status, answer.header("location")), (308, path.clone()), "{protocol:?} {spelling}");
+                assert_eq!(answer.header("referrer-policy"), "no-referrer", "{protocol:?} {spelling}");
+                assert!(answer.header("cache-control").contains("no-store"), "{protocol:?} {spelling}");
+            }
+        }
+    }
+    let last = ask("/last").host(&host).with("cookie", cookie.as_str()).send(&edge, crate::wire::Protocol::Http1).await;
+    assert_eq!(last.status, 404);
+    crate::support::eventually("the last request is logged", async || read().contains("/last")).await;
     assert!(!read().contains(secret));
     let answer = ask("/").host(&host).with_lines(PAGE).send(&edge, crate::wire::Protocol::Http2).await;
     assert_eq!(answer.status, 401);
