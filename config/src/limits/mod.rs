@@ -177,7 +177,7 @@ limits! {
     header_bytes_max = 65_536 in 8_192 ..= 1_048_576,
     /// Fields in a request's head; over HTTP/2 and HTTP/3 each cookie is one, as browsers send them.
     header_fields_max = 100 in 10 ..= 10_000,
-    /// Streams of HTTP/2 or HTTP/3 that one connection may have open at once.
+    /// Streams of HTTP/2 or HTTP/3 that one connection may have open at once; over HTTP/3 at most 16 until the head of a request has come.
     streams_max = 128 in 1 ..= 10_000,
     /// Requests on one connection, which is closed after the last one.
     requests_per_connection_max = 1_000_000 in 1 ..= 1_000_000_000_000,
@@ -187,7 +187,7 @@ limits! {
     control_frames_per_second_max = 10_000 in 100 ..= 10_000_000,
     /// Bytes of one request's body that a client of HTTP/2 or HTTP/3 may send before the edge has passed any on.
     stream_window_bytes = 524_288 in 65_535 ..= 2_147_483_647,
-    /// Bytes of all requests' bodies that a client of HTTP/2 or HTTP/3 may send on one connection before the edge has passed any on.
+    /// Bytes of all requests' bodies that a client of HTTP/2 or HTTP/3 may send on one connection before the edge has passed any on; over HTTP/3 at most 131_072 until the head of a request has come.
     connection_window_bytes = 1_048_576 in 65_535 ..= 2_147_483_647,
     /// Milliseconds for a TLS handshake.
     handshake_ms_max = 10_000 in 100 ..= 600_000,
@@ -197,13 +197,13 @@ limits! {
     handshakes_per_address_max = 512 in 0 ..= 1_000_000,
     /// Milliseconds after which a TLS handshake that waits for its client may be closed in favour of a new connection, when no place is free.
     handshake_stall_ms_max = 1_000 in 0 ..= 600_000,
-    /// Milliseconds until a request's head is complete.
+    /// Milliseconds until a request's head is complete, over HTTP/3 from the opening of its stream; a stream of which no first byte has come by then ends its connection.
     header_ms_max = 15_000 in 100 ..= 600_000,
     /// Milliseconds that a connection may be idle.
     idle_ms_max = 120_000 in 100 ..= 86_400_000,
     /// Milliseconds without a byte taken by a client that is being sent a body.
     write_ms_max = 60_000 in 100 ..= 86_400_000,
-    /// Bytes of responses that are held in memory because their clients have not taken them, on all connections together; beyond, the slowest clients' responses are reset.
+    /// Bytes of responses that are held in memory because their clients have not taken them, and that clients of HTTP/3 sent behind gaps take, on all connections together; beyond, the slowest clients' responses are reset, or their connections closed.
     response_memory_bytes_max = 268_435_456 in 1_048_576 ..= 1_099_511_627_776,
     /// Bytes of these for all clients of one address, of IPv6 one /64; 0 is no limit.
     response_memory_bytes_per_address_max = 134_217_728 in 0 ..= 1_099_511_627_776,

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::slice::from_ref;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use quinn::crypto::rustls::QuicClientConfig;
@@ -11,16 +12,19 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
-use crate::http3::wire::{Raw, control, frame, kind, number, request, stream_type};
+use crate::http3::wire::{Answered, Raw, control, frame, kind, number, request, stream_type};
 use crate::http3_client::Client;
 use crate::support::{RunningEdge, edge};
-use crate::wire::HOST;
+use crate::wire::{HOST, PATIENCE};
 
 /// What a flood may make the process grow, with what one connection may hold.
 const GROWTH_MAX: u64 = 24 * 1024 * 1024;
 /// H3_EXCESSIVE_LOAD.
 const EXCESSIVE_LOAD: u64 = 0x107;
+/// Streams that a client may have before the head of a request has come.
+const FIRST_STREAMS: usize = 16;
 /// More than a limit of these tests.
 const ROUNDS: usize = 20_000;
 /// Addresses, or ports of one, that they come from.
@@ -133,6 +137,36 @@ async fn empty_frames_of_a_body_cost_nothing() {
     };
     let grown = beside_a_visitor(&edge, flood).await;
     assert!(grown < GROWTH_MAX, "{grown} bytes");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_opened_and_brings_no_head_ends_its_connection() {
+    let edge = edge().with_app("shop", &[("index.html", b"home")]).with_limit("header_ms_max", 500).start().await;
+    let mut raw = Raw::connect(&edge).await;
+    // The streams before one that brings something are open with it (RFC 9000 §2.1).
+    let unwritten = raw.connection.open_bi().await.unwrap();
+    let get = request("GET", "/", &[]);
+    assert_eq!(raw.ask(&get, true).await, Answered::Status(200));
+    assert_eq!(raw.closed().await, EXCESSIVE_LOAD);
+    drop(unwritten);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_may_have_few_streams_until_the_head_of_a_request_has_come() {
+    let edge = edge().with_app("shop", &[("index.html", b"home")]).start().await;
+    let raw = Raw::connect(&edge).await;
+    let mut streams = Vec::new();
+    for _ in 0..FIRST_STREAMS {
+        streams.push(raw.connection.open_bi().await.unwrap());
+    }
+    let mut more = std::pin::pin!(raw.connection.open_bi());
+    assert!(more.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let (sending, _) = &mut streams[0];
+    sending.write_all(&request("GET", "/", &[])).await.unwrap();
+    drop(timeout(PATIENCE, more).await.expect("more streams are given").unwrap());
+    drop(streams);
     edge.stop().await;
 }
 

@@ -140,7 +140,7 @@ impl<S: Service> Connection<S> {
 
     /// Releases all streams.
     pub(super) fn abandon(&mut self) {
-        (self.openings, self.lingering) = (Vec::new(), Lingering::new());
+        (self.openings, self.unbegun, self.lingering) = (Vec::new(), Vec::new(), Lingering::new());
         (self.unidirectional, self.actions, self.control) = (Unidirectional::default(), Vec::new(), Vec::new());
         self.streams.abandon();
     }

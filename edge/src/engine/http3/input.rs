@@ -62,14 +62,30 @@ impl<S: Service> Connection<S> {
         if self.end.is_some() {
             return;
         }
+        let since = self.take_unbegun(id).unwrap_or(turn.now);
         let taken = if is_request(id) {
-            self.take_request(id, bytes, ends, turn)
+            self.take_request((id, since), bytes, ends, turn)
         } else {
             self.take_own(id, bytes, ends, turn)
         };
         if let Err(fault) = taken {
             self.fault(id, fault, turn.now);
         }
+    }
+
+    /// Has the time for a head run from now, where nothing of it came.
+    pub(super) fn await_head(&mut self, id: u64, now: Instant) {
+        let is_known = self.unbegun.iter().any(|(other, _)| *other == id);
+        if self.end.is_none() && is_request(id) && !is_known && self.place(id) == Place::New {
+            self.unbegun.push((id, now));
+            self.check_by(now + self.limits.header);
+        }
+    }
+
+    /// The first byte of a stream came, or it ends. Since when it was awaited.
+    fn take_unbegun(&mut self, id: u64) -> Option<Instant> {
+        let index = self.unbegun.iter().position(|(other, _)| *other == id)?;
+        Some(self.unbegun.swap_remove(index).1)
     }
 
     /// The place of a request, or `None` for one that is not taken.
@@ -91,13 +107,20 @@ impl<S: Service> Connection<S> {
         self.openings.binary_search_by_key(&id, |opening| opening.id)
     }
 
-    fn take_request(&mut self, id: u64, bytes: &[u8], ends: bool, turn: &mut Turn<'_>) -> Result<(), Fault> {
+    /// Takes bytes of the request of a stream whose first byte is awaited since then.
+    fn take_request(
+        &mut self,
+        (id, since): (u64, Instant),
+        bytes: &[u8],
+        ends: bool,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
         match self.place(id) {
             Place::New => {
                 if self.refuse(id, turn)? {
                     return Ok(());
                 }
-                let opening = Opening { id, reader: FrameReader::default(), since: turn.now, held_back: false };
+                let opening = Opening { id, reader: FrameReader::default(), since, held_back: false };
                 self.take_head(opening, bytes, ends, turn)
             }
             Place::Opening => {
@@ -334,6 +357,7 @@ impl<S: Service> Connection<S> {
             }
             return;
         }
+        self.take_unbegun(id);
         self.cancel(id, false, now);
     }
 
@@ -346,6 +370,7 @@ impl<S: Service> Connection<S> {
             // §6.2.1.
             return self.end(Code::ClosedCriticalStream);
         }
+        self.take_unbegun(id);
         self.cancel(id, true, now);
     }
 

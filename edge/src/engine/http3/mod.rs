@@ -68,6 +68,8 @@ pub struct Connection<S: Service> {
     actions: Vec<Action>,
     /// Requests whose heads are not whole, by their numbers.
     openings: Vec<Opening>,
+    /// Streams of requests of which the first byte has not come, and since when it is awaited.
+    unbegun: Vec<(u64, Instant)>,
     streams: Streams<S::Outcome>,
     /// Streams whose responses are complete, and whose requests are not.
     lingering: Lingering<u64, ()>,
@@ -111,6 +113,7 @@ impl<S: Service> Connection<S> {
             control,
             actions: Vec::new(),
             openings: Vec::new(),
+            unbegun: Vec::new(),
             streams: Streams::new(),
             lingering: Lingering::new(),
             unread: 0,
@@ -132,6 +135,12 @@ impl<S: Service> Connection<S> {
     /// to stop it.
     pub fn receive(&mut self, stream: u64, bytes: &[u8], ends: bool, turn: &mut Turn<'_>) {
         self.take_bytes(stream, bytes, ends, turn);
+    }
+
+    /// The peer has opened a stream, and its first byte has not come, whatever has come behind it. To be called as often
+    /// as that is seen; its head is to be whole in the same time as one that has begun.
+    pub fn await_first_byte(&mut self, stream: u64, turn: &Turn<'_>) {
+        self.await_head(stream, turn.now);
     }
 
     /// Whether more is welcome on any stream: what is to be said because of what came before must not grow without end.
@@ -209,6 +218,7 @@ impl<S: Service> Connection<S> {
             + self.control.capacity()
             + self.actions.capacity() * size_of::<Action>()
             + self.openings.capacity() * size_of::<Opening>()
+            + self.unbegun.capacity() * size_of::<(u64, Instant)>()
             + openings
             + self.streams.memory(Stream::own_bytes)
             + self.lingering.held_bytes()

@@ -200,12 +200,15 @@ impl<S: Service> Connection<S> {
     fn rest(&mut self) {
         if self.streams.is_empty() {
             self.streams.rest();
-            if self.openings.is_empty() && self.lingering.is_empty() {
+            if self.openings.is_empty() && self.unbegun.is_empty() && self.lingering.is_empty() {
                 self.next_check = None;
             }
         }
         if self.openings.is_empty() && self.openings.capacity() > 0 {
             self.openings = Vec::new();
+        }
+        if self.unbegun.is_empty() && self.unbegun.capacity() > 0 {
+            self.unbegun = Vec::new();
         }
     }
 }

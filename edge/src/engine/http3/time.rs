@@ -80,6 +80,12 @@ impl<S: Service> Connection<S> {
                 late.push(id);
             }
         }
+        let mut silent = Vec::new();
+        for (id, since) in &self.unbegun {
+            if is_over(Some(*since + self.limits.header), now, &mut overdue.next) {
+                silent.push(*id);
+            }
+        }
         let Overdue { stalled, starved, next } = overdue;
         self.next_check = next;
         for id in late {
@@ -96,6 +102,22 @@ impl<S: Service> Connection<S> {
             if self.streams.starve(id) {
                 self.break_off(id, Broken::Slow, Code::RequestCancelled);
             }
+        }
+        self.end_unbegun(&silent, now);
+    }
+    /// Ends the connection whose peer opened streams and sent no head on them in time: what came behind a gap is held for
+    /// as long as that stays. While uploads are shut the peer may have no window for one: then the streams end alone.
+    fn end_unbegun(&mut self, silent: &[u64], now: Instant) {
+        if silent.is_empty() {
+            return;
+        }
+        tracing::debug!(streams = silent.len(), "the first bytes of streams did not come in time");
+        if !self.is_upload_shut() {
+            return self.end(Code::ExcessiveLoad);
+        }
+        for id in silent {
+            self.unbegun.retain(|(other, _)| other != id);
+            self.fault(*id, Fault::Stream(Code::RequestIncomplete), now);
         }
     }
 }

@@ -51,8 +51,8 @@ where
     };
     activity.set_lane(lane);
     let engine = http3::Connection::new(Rc::clone(&shared.engine), service);
-    let times = Arc::clone(&shared.limits.times);
-    let mut drive = Box::new(Drive::new(transport, engine, times, activity));
+    let limits = (Arc::clone(&shared.limits.times), shared.limits.sizes);
+    let mut drive = Box::new(Drive::new(transport, engine, limits, activity));
     drop(shared);
     let end = poll_fn(|cx| drive.poll(cx)).await;
     let ending = matches!(end, End::Memory).then(|| Cause::Memory.begin());

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::settings::send_window;
+use super::settings::{send_window, widen};
 use super::streams::Streams;
 use super::transport::{Occurrence, Sent, Transport};
 use crate::engine::http3::{self, Code, State};
 use crate::engine::{Service, StreamSink as _};
 use crate::listen::answer::Activity;
 use crate::listen::engine::{LongAnswers, PerThread, TURNS_MAX, clock};
-use crate::listen::limits::Times;
+use crate::listen::limits::{Sizes, Times};
 use crate::listen::response_memory::{self, STALL_MIN};
 use crate::listen::watch::{self, Verdict, Watch};
 use crate::tls::WRITE_BYTES;
@@ -53,6 +53,8 @@ pub(super) struct Drive<S: Service> {
     transport: Transport,
     engine: http3::Connection<S>,
     streams: Streams,
+    /// What the peer may have once the head of a request has come.
+    full: Option<Sizes>,
     watch: Watch,
     activity: Rc<Activity>,
     long_answers: LongAnswers,
@@ -76,7 +78,7 @@ impl<S: Service> Drive<S> {
     pub(super) fn new(
         transport: Transport,
         engine: http3::Connection<S>,
-        times: Arc<Times>,
+        (times, sizes): (Arc<Times>, Sizes),
         activity: Rc<Activity>,
     ) -> Self {
         let (now, ping_every) = (clock(), PING_TIME_MAX.min(times.idle / PING_PART));
@@ -84,6 +86,7 @@ impl<S: Service> Drive<S> {
             transport,
             engine,
             streams: Streams::default(),
+            full: Some(sizes),
             watch: Watch::new(times, false),
             activity,
             long_answers: LongAnswers::default(),
@@ -168,12 +171,14 @@ impl<S: Service> Drive<S> {
         }
     }
 
-    /// Reports what is held for the peer.
+    /// Reports what is held for the peer: what is sent to it, and what it sent that waits behind gaps.
     fn report(&self, cx: &Context<'_>) {
         let unacknowledged = usize::try_from(self.streams.unacknowledged(self.window)).unwrap_or(usize::MAX);
         let heard = self.owes_acknowledgement().then_some(self.heard);
-        let stalled = || self.engine.holds_since().into_iter().chain(heard).min().map(Into::into);
+        let gaps = self.streams.gaps_since();
+        let stalled = || self.engine.holds_since().into_iter().chain(heard).chain(gaps).min().map(Into::into);
         let held = unacknowledged.saturating_add(self.engine.held_for_peer());
+        let held = held.saturating_add(self.streams.unread_bytes());
         self.activity.held().set(held, stalled, cx.waker());
     }
 
@@ -185,7 +190,9 @@ impl<S: Service> Drive<S> {
     /// Drops what the peer does not take. Whether that is the connection as a whole.
     fn shed(&mut self) -> bool {
         let now = clock();
-        let is_silent = self.owes_acknowledgement() && now.saturating_duration_since(self.heard) >= STALL_MIN;
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= STALL_MIN;
+        let owes_bytes = self.streams.gaps_since().is_some_and(is_over);
+        let is_silent = owes_bytes || self.owes_acknowledgement() && is_over(self.heard);
         let ended = if is_silent { self.engine.in_flight().max(1) } else { self.engine.shed(STALL_MIN, now) };
         response_memory::count_ended(ended);
         is_silent
@@ -208,7 +215,7 @@ impl<S: Service> Drive<S> {
         if self.transport.take(now, cx) {
             (self.came, self.heard, self.ping_at) = (true, now, now + self.ping_every);
         }
-        let Self { transport, engine, streams, .. } = self;
+        let Self { transport, engine, streams, full, .. } = self;
         streams.open_control(&mut transport.quic);
         while let Some(occurrence) = transport.next_event() {
             if let Occurrence::Stream(event) = occurrence {
@@ -221,6 +228,9 @@ impl<S: Service> Drive<S> {
         }
         if !self.is_ending {
             streams.read(&mut transport.quic, engine, &mut turn);
+        }
+        if let Some(sizes) = full.take_if(|_| engine.requests() > 0) {
+            widen(&mut transport.quic, &sizes);
         }
         if self.ping_at <= now && engine.in_flight() > 0 {
             transport.quic.ping();

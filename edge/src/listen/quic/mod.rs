@@ -7,7 +7,7 @@
 //! * `endpoint`: whose packet it is; `listener`: connections to come, within the limits, until the listener drains;
 //! * `transport`: one connection of QUIC, its timers and what it sends;
 //! * `farewell`: what is left of one that is over, until its peer knows;
-//! * `streams`: bytes between its streams and the engine; `drive`: the engine's turns and the clocks of HTTP;
+//! * `streams`: bytes between its streams and the engine; `unread`: what came of them and waits; `drive`: the engine's turns and the clocks of HTTP;
 //! * `forward`: packets of the process that this one took over from, which still has connections;
 //! * `settings`: what the limits mean for QUIC.
 //!
@@ -25,6 +25,7 @@ mod sockets;
 mod streams;
 mod transport;
 mod udp;
+mod unread;
 
 pub use forward::Predecessor;
 pub use ids::Place;

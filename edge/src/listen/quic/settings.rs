@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
-use quinn_proto::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::{Connection, Dir, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
 use super::ids::{Ids, Place};
 use crate::listen::limits::{ConnectionLimits, Sizes};
@@ -14,6 +14,11 @@ use crate::tls::ServerTls;
 /// Unidirectional streams that a client may have open: the three of HTTP/3, and some whose types are not known (RFC
 /// 9114 §6.2).
 const UNIDIRECTIONAL_STREAMS_MAX: u32 = 8;
+/// Requests that a client may have open until the head of one has come: a stream of which the first byte is missing
+/// keeps what came behind it, in as many as some 2,000 pieces that take a place of their own each.
+const FIRST_STREAMS_MAX: u32 = 16;
+/// Bytes of all streams that a client may send ahead of what is read, until then.
+const FIRST_WINDOW_BYTES_MAX: u32 = 128 * 1024;
 /// Bytes of one connection that were written and that its peer has not acknowledged: at least, and at most, as many as
 /// Linux holds of one of TCP. Between them, what its path takes decides.
 const SEND_WINDOW_BYTES_MIN: u64 = 256 * 1024;
@@ -60,14 +65,20 @@ pub(super) fn send_window(window: u64, is_tight: bool) -> u64 {
     }
 }
 
+/// Lets a client have all that the limits let it have: it has sent the head of a request.
+pub(super) fn widen(quic: &mut Connection, sizes: &Sizes) {
+    quic.set_max_concurrent_streams(Dir::Bi, VarInt::from_u32(sizes.streams));
+    quic.set_receive_window(VarInt::from_u32(sizes.connection_window));
+}
+
 fn transport(limits: &ConnectionLimits) -> TransportConfig {
     let Sizes { streams, stream_window, connection_window, .. } = limits.sizes;
     let mut config = TransportConfig::default();
     config
-        .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+        .max_concurrent_bidi_streams(VarInt::from_u32(streams.min(FIRST_STREAMS_MAX)))
         .max_concurrent_uni_streams(VarInt::from_u32(UNIDIRECTIONAL_STREAMS_MAX))
         .stream_receive_window(VarInt::from_u32(stream_window))
-        .receive_window(VarInt::from_u32(connection_window))
+        .receive_window(VarInt::from_u32(connection_window.min(FIRST_WINDOW_BYTES_MAX)))
         .send_window(SEND_WINDOW_BYTES_MIN)
         .max_idle_timeout(IdleTimeout::try_from(limits.times.idle.saturating_add(IDLE_GRACE)).ok())
         .datagram_receive_buffer_size(None);

@@ -1,10 +1,12 @@
 //! Bytes between the streams of a connection of QUIC and the engine.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, ReadError, Side, StreamEvent, StreamId, VarInt, WriteError};
 
+use super::unread::Unread;
 use crate::engine::{Service, StreamSink, Turn, http3};
 
 /// Bytes of one stream that are read before others have their turn.
@@ -20,6 +22,8 @@ pub(super) struct Streams {
     written: Vec<(StreamId, u64)>,
     /// The sum of these.
     unacknowledged: u64,
+    /// What came and was not read.
+    unread: Unread,
     has_control: bool,
 }
 
@@ -35,6 +39,16 @@ impl Streams {
     /// a stream it has is known at the stream's end alone.
     pub(super) fn unacknowledged(&self, window: u64) -> u64 {
         self.unacknowledged.min(window)
+    }
+
+    /// Bytes that QUIC takes for what came and was not read.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.unread.bytes()
+    }
+
+    /// Since when that has been much, and its peer has filled no gap of it.
+    pub(super) fn gaps_since(&self) -> Option<Instant> {
+        self.unread.since()
     }
 
     /// Whether there are bytes to read that nothing awaits.
@@ -78,7 +92,10 @@ impl Streams {
                     self.push(id);
                 }
             }
-            StreamEvent::Readable { id } => self.push(id),
+            StreamEvent::Readable { id } => {
+                self.unread.add(id, turn.now);
+                self.push(id);
+            }
             StreamEvent::Writable { id } => engine.writable(id.into()),
             StreamEvent::Finished { id } => self.forget(id),
             StreamEvent::Stopped { id, .. } => {
@@ -102,9 +119,14 @@ impl Streams {
             && engine.wants_input()
             && let Some(id) = self.readable.pop_front()
         {
-            let (read, has_more) = read_stream(id, left.min(STREAM_TURN_BYTES), quic, engine, turn);
-            left = left.saturating_sub(read.max(1));
-            if has_more {
+            let read = read_stream(id, left.min(STREAM_TURN_BYTES), quic, engine, turn);
+            left = left.saturating_sub(read.bytes.max(1));
+            if read.is_over {
+                self.unread.remove(id);
+            } else {
+                self.unread.take(id, read.pieces, turn.now);
+            }
+            if read.has_more {
                 self.readable.push_back(id);
             }
         }
@@ -117,20 +139,33 @@ impl Streams {
     }
 }
 
-/// Reads a stream. The number of bytes, and whether there are more, for which there is room.
+/// What was read of a stream.
+#[derive(Debug, Default)]
+struct Read {
+    bytes: usize,
+    /// Pieces that these were in.
+    pieces: usize,
+    /// There are more, for which there is room.
+    has_more: bool,
+    /// QUIC has nothing more of it.
+    is_over: bool,
+}
+
+/// Reads a stream.
 fn read_stream<S: Service>(
     id: StreamId,
     bytes_max: usize,
     quic: &mut Connection,
     engine: &mut http3::Connection<S>,
     turn: &mut Turn<'_>,
-) -> (usize, bool) {
+) -> Read {
     let number = u64::from(id);
-    let mut left = bytes_max;
+    let (mut left, mut pieces) = (bytes_max, 0);
     let mut stream = quic.recv_stream(id);
-    let Ok(mut chunks) = stream.read(true) else { return (0, false) };
+    let Ok(mut chunks) = stream.read(true) else { return Read { is_over: true, ..Read::default() } };
     // The end is said with the last bytes, so they wait for what follows them.
     let mut before: Option<Bytes> = None;
+    let mut is_over = false;
     let (error, has_more) = loop {
         if left == 0 {
             break (None, true);
@@ -146,12 +181,14 @@ fn read_stream<S: Service>(
         match chunks.next((room - held).min(left)) {
             Ok(Some(chunk)) => {
                 left -= chunk.bytes.len();
+                pieces += 1;
                 if let Some(bytes) = before.replace(chunk.bytes) {
                     engine.receive(number, &bytes, false, turn);
                 }
             }
             Ok(None) => {
                 engine.receive(number, &before.take().unwrap_or_default(), true, turn);
+                is_over = true;
                 break (None, false);
             }
             Err(error) => break (Some(error), false),
@@ -163,14 +200,19 @@ fn read_stream<S: Service>(
     }
     let is_reset = match error {
         Some(ReadError::Reset(_)) => true,
-        Some(ReadError::Blocked) => false,
+        Some(ReadError::Blocked) => {
+            if pieces == 0 {
+                engine.await_first_byte(number, turn);
+            }
+            false
+        }
         // Without room for bytes, a reset is still to be seen.
         None => !has_more && matches!(quic.recv_stream(id).received_reset(), Ok(Some(_))),
     };
     if is_reset {
         engine.peer_reset(number, turn);
     }
-    (bytes_max - left, has_more)
+    Read { bytes: bytes_max - left, pieces, has_more, is_over: is_over || is_reset }
 }
 
 /// Where the engine puts what it sends.
@@ -228,6 +270,7 @@ impl StreamSink for Sink<'_> {
         let id = id(stream);
         if id.initiator() == Side::Client {
             drop(self.quic.recv_stream(id).stop(number(code)));
+            self.streams.unread.remove(id);
         }
     }
 

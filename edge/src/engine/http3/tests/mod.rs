@@ -234,6 +234,12 @@ impl Rig {
         self.settle();
     }
 
+    /// A stream was opened, and nothing of it can be read.
+    fn await_first_byte(&mut self, stream: u64) {
+        self.turn(|conn, turn| conn.await_first_byte(stream, turn));
+        self.settle();
+    }
+
     fn peer_reset(&mut self, stream: u64) {
         self.turn(|conn, turn| conn.peer_reset(stream, turn));
         self.settle();

@@ -201,6 +201,59 @@ fn a_head_or_a_frame_that_has_begun_is_whole_in_time() {
 }
 
 #[test]
+fn a_stream_whose_first_byte_does_not_come_ends_its_connection_in_the_time_of_a_head() {
+    let mut rig = Rig::new();
+    rig.ask(4, get("/wait"));
+    rig.await_first_byte(0);
+    assert_eq!(rig.conn.deadline(), Some(rig.now + Duration::from_secs(15)));
+    rig.pass(Duration::from_secs(14));
+    // As when more comes that is not its first byte.
+    rig.await_first_byte(0);
+    assert_eq!((rig.state, rig.conn.in_flight()), (State::Open, 1));
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.error(), Some(Code::ExcessiveLoad));
+}
+
+#[test]
+fn a_head_has_its_time_from_the_opening_of_its_stream() {
+    let mut rig = Rig::new();
+    rig.await_first_byte(0);
+    rig.pass(Duration::from_secs(14));
+    rig.ask(0, get("/"));
+    assert_eq!((rig.came(0).status, rig.conn.deadline()), (Some(200), None));
+    rig.await_first_byte(4);
+    rig.pass(Duration::from_secs(14));
+    rig.send(4, &get("/")[..5]);
+    assert_eq!(rig.came(4).reset, None);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!((rig.came(4).reset, rig.state), (Some(0x10d), State::Open));
+    // One that the client takes back is awaited no more.
+    for stops in [true, false] {
+        let mut rig = Rig::new();
+        rig.await_first_byte(0);
+        if stops {
+            rig.peer_stop(0)
+        } else {
+            rig.peer_reset(0)
+        }
+        rig.pass(Duration::from_secs(100));
+        assert_eq!((rig.state, rig.conn.deadline()), (State::Open, None));
+    }
+}
+
+#[test]
+fn a_client_that_has_no_window_for_a_head_loses_that_stream_alone() {
+    let mut rig = Rig::new();
+    for stream in [0, 4] {
+        rig.send(stream, [post("/deaf", &[]), data(vec![0; 100_000])].concat());
+    }
+    rig.await_first_byte(8);
+    rig.pass(Duration::from_secs(15));
+    assert_eq!((rig.came(8).reset, rig.came(8).stopped), (Some(0x10d), Some(0x10d)));
+    assert_eq!((rig.state, rig.conn.in_flight()), (State::Open, 2));
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_not_waited_for() {
     for path in ["/big", "/file", "/"] {
         let mut rig = Rig::new();

@@ -1,0 +1,135 @@
+//! What came on the streams of a connection of QUIC and was not read: above all what waits behind a gap, which takes a
+//! place of its own for each piece, however small.
+
+use std::time::Instant;
+
+use quinn_proto::StreamId;
+
+/// Bytes that QUIC takes for a piece beside its contents: its entry in a heap that has room for up to twice as many.
+const PIECE_BYTES: usize = 112;
+/// Pieces that QUIC keeps of one stream before it puts them together, or ends the connection for their gaps.
+const PIECES_MAX: usize = 2_049;
+/// Bytes of pieces beyond which a peer that fills no gap is called slow.
+const MUCH_BYTES: usize = 64 * 1024;
+
+/// Pieces by their streams. QUIC does not say how many it has, so they are counted as they come and as they are read;
+/// one that came twice counts until its stream is over.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    streams: Vec<OfStream>,
+}
+
+#[derive(Debug)]
+struct OfStream {
+    id: StreamId,
+    pieces: usize,
+    /// When the first of them came, or something was read last.
+    since: Instant,
+}
+
+impl Unread {
+    /// A piece came.
+    pub(super) fn add(&mut self, id: StreamId, now: Instant) {
+        match self.streams.iter_mut().find(|stream| stream.id == id) {
+            Some(stream) => stream.pieces = PIECES_MAX.min(stream.pieces + 1),
+            None => self.streams.push(OfStream { id, pieces: 1, since: now }),
+        }
+    }
+
+    /// So many pieces were read.
+    pub(super) fn take(&mut self, id: StreamId, pieces: usize, now: Instant) {
+        if pieces == 0 {
+            return;
+        }
+        if let Some(index) = self.streams.iter().position(|stream| stream.id == id)
+            && let Some(stream) = self.streams.get_mut(index)
+        {
+            stream.pieces = stream.pieces.saturating_sub(pieces);
+            stream.since = now;
+            if stream.pieces == 0 {
+                self.streams.swap_remove(index);
+            }
+        }
+    }
+
+    /// Nothing is left of a stream.
+    pub(super) fn remove(&mut self, id: StreamId) {
+        self.streams.retain(|stream| stream.id != id);
+        if self.streams.is_empty() && self.streams.capacity() > 0 {
+            self.streams = Vec::new();
+        }
+    }
+
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.streams.iter().map(|stream| stream.pieces * PIECE_BYTES).sum()
+    }
+
+    /// Since when much of them has rested, if it has.
+    pub(super) fn since(&self) -> Option<Instant> {
+        if self.bytes() < MUCH_BYTES {
+            return None;
+        }
+        let mut resting: Vec<(Instant, usize)> =
+            self.streams.iter().map(|stream| (stream.since, stream.pieces * PIECE_BYTES)).collect();
+        resting.sort_unstable();
+        let mut bytes = 0;
+        let much = resting.into_iter().find(|(_, more)| {
+            bytes += more;
+            bytes >= MUCH_BYTES
+        });
+        much.map(|(since, _)| since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quinn_proto::{Dir, Side};
+
+    use super::*;
+
+    fn id(index: u64) -> StreamId {
+        StreamId::new(Side::Client, Dir::Bi, index)
+    }
+
+    #[test]
+    fn what_is_read_or_over_is_held_no_more() {
+        let (mut unread, now) = (Unread::default(), Instant::now());
+        for index in [0, 1, 1, 1] {
+            unread.add(id(index), now);
+        }
+        assert_eq!(unread.bytes(), 4 * PIECE_BYTES);
+        unread.take(id(1), 2, now);
+        unread.take(id(2), 2, now);
+        assert_eq!(unread.bytes(), 2 * PIECE_BYTES);
+        // What was put together is read as fewer pieces, and the first of a stream was not counted.
+        unread.take(id(1), 5, now);
+        unread.remove(id(0));
+        assert_eq!((unread.bytes(), unread.streams.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_stream_holds_no_more_pieces_than_quic_keeps() {
+        let (mut unread, now) = (Unread::default(), Instant::now());
+        (0..3 * PIECES_MAX).for_each(|_| unread.add(id(0), now));
+        assert_eq!(unread.bytes(), PIECES_MAX * PIECE_BYTES);
+    }
+
+    #[test]
+    fn a_peer_is_slow_that_fills_no_gap_in_front_of_much() {
+        let (mut unread, began) = (Unread::default(), Instant::now());
+        let later = began + Duration::from_secs(9);
+        unread.add(id(0), began);
+        assert_eq!(unread.since(), None, "a piece or two may be out of order");
+        (0..1_000).for_each(|_| unread.add(id(0), later));
+        assert_eq!(unread.since(), Some(began));
+        // A stream that goes on does not make another's piece much.
+        unread.add(id(1), began);
+        unread.take(id(0), 1, later);
+        assert_eq!(unread.since(), Some(later));
+        unread.take(id(0), 999, later);
+        assert_eq!(unread.since(), None);
+    }
+}
