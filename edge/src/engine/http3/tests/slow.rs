@@ -232,9 +232,9 @@ fn a_head_has_its_time_from_the_opening_of_its_stream() {
         let mut rig = Rig::new();
         rig.await_first_byte(0);
         if stops {
-            rig.peer_stop(0)
+            rig.peer_stop(0);
         } else {
-            rig.peer_reset(0)
+            rig.peer_reset(0);
         }
         rig.pass(Duration::from_secs(100));
         assert_eq!((rig.state, rig.conn.deadline()), (State::Open, None));
