@@ -207,7 +207,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (
         Gauge,
         "devanture_response_memory_bytes",
-        "Bytes of responses that are held because their clients have not taken them.",
+        "Bytes of responses that are held because their clients have not taken them, and of what clients of HTTP/3 sent behind gaps.",
     ),
     (
         Counter,
