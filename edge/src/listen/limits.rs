@@ -27,6 +27,8 @@ const NOTED_EVERY_S: u64 = 60;
 
 /// The part of an address's connections from which on more of them are taken only from those who are there.
 const BUSY_PART: usize = 2;
+/// One of so many connections is spare: from there on, each further one has an older one end.
+const SPARE_PART: usize = 16;
 
 /// The limits of connections. Clones share one count, so that all threads of a listener are limited together.
 #[derive(Debug, Clone)]
@@ -374,6 +376,13 @@ impl ConnectionLimits {
         let max = self.counts.per_address_max;
         let held = || self.counts.by_address.lock().get(&counted_as(address)).copied().unwrap_or(0);
         max > 0 && !self.is_exempt(address) && held() >= max / BUSY_PART
+    }
+
+    /// Whether so many connections are open that each further one is to make room for the next: all but a sixteenth of
+    /// those that may be, so that idle ones keep nobody out (law 11).
+    pub(crate) fn are_nearly_used_up(&self) -> bool {
+        let spare = self.counts.connections_max / SPARE_PART;
+        spare > 0 && self.open() >= self.counts.connections_max.saturating_sub(spare)
     }
 
     /// Counts a connection from `address`, or says why it may not be.

@@ -1,7 +1,7 @@
 //! The open connections of one listener on one thread, and how they end when it drains.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +25,15 @@ pub(super) struct OpenConnections {
     table: Rc<Table>,
     tally: Arc<Tally>,
     number: Cell<u64>,
+    /// Those below it are to end, or have ended.
+    kept_from: Cell<u64>,
 }
 
 /// Those that have requests: one that a request upgraded leaves the table.
 #[derive(Default)]
 struct Table {
-    connections: RefCell<HashMap<u64, (Rc<Activity>, AbortHandle)>>,
+    /// By number, the oldest first.
+    connections: RefCell<BTreeMap<u64, (Rc<Activity>, AbortHandle)>>,
     emptied: Notify,
 }
 
@@ -76,6 +79,16 @@ impl OpenConnections {
         // Not a block that awaits it: that would have room for it twice, on each connection.
         let task = tokio::task::spawn_local(connection.map(move |()| drop(listed)));
         self.table.connections.borrow_mut().insert(number, (activity, task.abort_handle()));
+    }
+
+    /// Has the oldest end that is not to end yet, once nothing is under way on it: an idle one at once, or a moment later
+    /// over HTTP/1.1, where a request may be on its way.
+    pub(super) fn end_oldest(&self) {
+        let connections = self.table.connections.borrow();
+        if let Some((number, (activity, _))) = connections.range(self.kept_from.get()..).next() {
+            self.kept_from.set(number.saturating_add(1));
+            activity.drain(true);
+        }
     }
 
     /// Drains all of them, by `drain` as it is at any time. Those that a request upgraded end by themselves, or at their

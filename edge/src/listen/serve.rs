@@ -160,6 +160,9 @@ impl<S: Answers> Server<S> {
         }
         self.handshakes.accepted();
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if self.shared.limits.are_nearly_used_up() {
+            self.connections.end_oldest();
+        }
         let permit = match self.shared.limits.admit(address.ip(), &self.open, self.connections.tally()) {
             Ok(permit) => permit,
             Err(refused) => return self.refuse(refused, address),

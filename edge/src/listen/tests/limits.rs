@@ -94,6 +94,29 @@ fn a_handshake_that_does_not_end_is_cut() {
     });
 }
 
+/// Law 11.
+#[test]
+fn connections_that_rest_make_room_for_those_that_come() {
+    local(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &short(|limits| limits.connections_max = 32));
+        let config = Arc::new(trusting(folder.path(), &["h2"]));
+        let mut resting = Vec::new();
+        let come = async {
+            while resting.len() < 64 {
+                // In the moment that the end of another one takes, one may be refused.
+                let Ok(stream) = connect(running.address, &config, "shop.localhost").await else { continue };
+                let mut sender = http2_over(stream).await;
+                assert_eq!(text(sender.send_request(get2("/")).await.unwrap()).await, "hello");
+                resting.push(sender);
+            }
+        };
+        timeout(PATIENCE, come).await.expect("there is room");
+        assert!(running.limits.open() <= 32);
+    });
+}
+
 #[test]
 fn no_more_connections_than_the_limit_are_open() {
     for limits in [short(|limits| limits.connections_max = 3), short(|limits| limits.connections_per_address_max = 3)] {
