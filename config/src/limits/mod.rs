@@ -221,7 +221,7 @@ limits! {
     upstream_idle_max = 32 in 0 ..= 10_000,
     /// Requests, upgraded connections among them, that are under way to one member of an upstream at once; `connections_max` of the upstream may say less.
     upstream_requests_max = 16_384 in 1 ..= 1_000_000,
-    /// Sockets to backends that are open at once, of all apps, idle ones among them, at most a quarter of the file descriptors of the process; an app gets one more while it has fewer than three times as many as are free, or, of the last eighth, fewer than eight, and else 503 `busy`.
+    /// Sockets to backends that are open at once, of all apps, idle ones among them, at most a quarter of the file descriptors of the process; an app gets one more while it has fewer than three times as many as are free, or, of the last sixteenth, fewer than five, and else 503 `busy`.
     upstream_sockets_max = 65_536 in 1 ..= 1_000_000,
     /// Milliseconds for which DNS is believed about a backend's name at least, and after which it is asked again where it failed.
     upstream_dns_ms_min = 1_000 in 10 ..= 3_600_000,

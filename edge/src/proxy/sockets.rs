@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 /// An app may have so many times as many sockets as are free.
 const SHARE: usize = 3;
 /// The last of all sockets, one of so many, are for apps …
-const LAST: usize = 8;
+const LAST: usize = 16;
 /// … that have fewer than this.
-const FEW: usize = 8;
+const FEW: usize = 5;
 
 /// The sockets to backends that are open, of all apps. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Sockets {
 
     /// A place for one more socket of `app`, as long as it has fewer than [`SHARE`] times those that are free: alone it gets
     /// three quarters of all, and whatever others have, some stay free for those who come next. However many others there
-    /// are, the last eighth is left to apps that have few.
+    /// are, the last sixteenth is left to apps that have few.
     pub(crate) fn take(&self, app: &AppName) -> Option<Socket> {
         let mut open = self.0.open.lock();
         let own = open.by_app.get(app).copied().unwrap_or(0);
@@ -92,9 +92,9 @@ mod tests {
         let first = taken(&sockets, "first");
         let second = taken(&sockets, "second");
         let third = taken(&sockets, "third");
-        assert_eq!((first.len(), second.len(), third.len()), (75, 13, 8));
+        assert_eq!((first.len(), second.len(), third.len()), (75, 19, 5));
         drop(first);
-        assert_eq!(taken(&sockets, "fourth").len(), 60);
+        assert_eq!(taken(&sockets, "fourth").len(), 57);
     }
 
     #[test]
