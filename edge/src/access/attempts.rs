@@ -6,12 +6,13 @@
 //! and not the owner at their usual place. From elsewhere the owner waits until the oldest attempt is as old as the
 //! window; attempts that are refused do not count, so that nobody can prolong that.
 //!
-//! Visitors' passwords have tables of their own: neither keeps anybody from the other. Many people enter one of them, for
-//! the first time and from anywhere, so that each address has its own window there, and all those from which it was
-//! never entered together the larger one of an address: one stranger locks out nobody else.
+//! Visitors' passwords have tables of their own: neither keeps anybody from the other. Many people enter one of them,
+//! for the first time and from anywhere, so that each address has its own window there, and all those from which it was
+//! never entered together the larger one of an address: one stranger locks out nobody else. Of IPv6 one customer may
+//! have a /48, which is 65,536 such addresses: those of one, where it was never entered, share a window, too.
 //!
-//! Nodes of a cluster report the attempts that were looked at to each other, a moment later, and count those of others as
-//! their own: so many are allowed on all of them, and a few more within that moment.
+//! Nodes of a cluster report the attempts that were looked at to each other, a moment later, and count those of others
+//! as their own: so many are allowed on all of them, and a few more within that moment.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
@@ -51,6 +52,14 @@ impl Network {
         }
     }
 
+    /// The /48 that it is part of.
+    fn block(self) -> Option<Block> {
+        match self {
+            Self::Local | Self::V4(_) => None,
+            Self::V6([a, b, c, _]) => Some([a, b, c]),
+        }
+    }
+
     /// Its first address, from which it is known again.
     fn address(self) -> Option<IpAddr> {
         match self {
@@ -60,6 +69,9 @@ impl Network {
         }
     }
 }
+
+/// A /48 of IPv6, the most that one customer usually gets (RFC 6177, section 2).
+type Block = [u16; 3];
 
 /// The hash of a login as it was typed, so that a long one takes no more room.
 type Login = [u8; 32];
@@ -78,8 +90,35 @@ struct Tables {
     by_address: Windows<Network>,
     /// Of visitors alone: attempts at a password from all addresses where it was never right.
     by_password: Windows<Login>,
+    /// As `by_password`, from the addresses of one /48.
+    by_block: Windows<(Login, Block)>,
     /// From where accounts logged in: a window with one attempt each.
     known: Windows<(Login, Network)>,
+}
+
+impl Tables {
+    /// Time to wait for one more attempt from where the password was never right.
+    fn strangers_wait_ms(&mut self, attempt: &Attempt, now_ms: u64) -> Option<u64> {
+        let login = attempt.account.0;
+        let of_block = attempt.network.block().and_then(|block| self.by_block.wait_ms(&(login, block), now_ms));
+        self.by_password.wait_ms(&login, now_ms).max(of_block)
+    }
+
+    fn add_stranger(&mut self, attempt: &Attempt, now_ms: u64) {
+        let login = attempt.account.0;
+        self.by_password.add(&login, now_ms);
+        if let Some(block) = attempt.network.block() {
+            self.by_block.add(&(login, block), now_ms);
+        }
+    }
+
+    fn take_back_stranger(&mut self, attempt: &Attempt) {
+        let login = attempt.account.0;
+        self.by_password.take_back(&login);
+        if let Some(block) = attempt.network.block() {
+            self.by_block.take_back(&(login, block));
+        }
+    }
 }
 
 /// One attempt that was let through.
@@ -109,10 +148,12 @@ impl Attempts {
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let (keys_max, window_ms) = (size(limits.login_keys_max), limits.login_window_ms);
         let per_address = size(limits.login_attempts_per_address_max);
+        let per_account = size(limits.login_attempts_per_account_max);
         let tables = Tables {
-            by_account: Windows::new(size(limits.login_attempts_per_account_max), keys_max, window_ms),
+            by_account: Windows::new(per_account, keys_max, window_ms),
             by_address: Windows::new(per_address, keys_max, window_ms),
             by_password: Windows::new(per_address, keys_max, window_ms),
+            by_block: Windows::new(per_account, keys_max, window_ms),
             known: Windows::new(1, keys_max, limits.refresh_token_ms_max),
         };
         Self { began: Instant::now(), of_visitors, tables: Mutex::new(tables), notes: OnceLock::new() }
@@ -135,7 +176,7 @@ impl Attempts {
         let waits = [
             tables.by_account.wait_ms(&attempt.account, now_ms),
             tables.by_address.wait_ms(&network, now_ms),
-            self.is_shared(&attempt).then(|| tables.by_password.wait_ms(&login, now_ms)).flatten(),
+            self.is_shared(&attempt).then(|| tables.strangers_wait_ms(&attempt, now_ms)).flatten(),
         ];
         if let Some(wait_ms) = waits.into_iter().flatten().max() {
             return Err(wait_ms);
@@ -143,7 +184,7 @@ impl Attempts {
         tables.by_account.add(&attempt.account, now_ms);
         tables.by_address.add(&network, now_ms);
         if self.is_shared(&attempt) {
-            tables.by_password.add(&login, now_ms);
+            tables.add_stranger(&attempt, now_ms);
         }
         Ok(attempt)
     }
@@ -183,7 +224,7 @@ impl Attempts {
         let mut tables = self.tables.lock();
         tables.by_account.clear(&attempt.account);
         if self.is_shared(attempt) {
-            tables.by_password.take_back(&attempt.account.0);
+            tables.take_back_stranger(attempt);
         }
         let known = (attempt.account.0, attempt.network);
         tables.known.clear(&known);
@@ -237,8 +278,8 @@ impl Attempts {
         if tables.by_account.wait_ms(&attempt.account, now_ms).is_none() {
             tables.by_account.add(&attempt.account, now_ms);
         }
-        if self.is_shared(&attempt) && tables.by_password.wait_ms(&login, now_ms).is_none() {
-            tables.by_password.add(&login, now_ms);
+        if self.is_shared(&attempt) && tables.strangers_wait_ms(&attempt, now_ms).is_none() {
+            tables.add_stranger(&attempt, now_ms);
         }
     }
 
@@ -248,7 +289,7 @@ impl Attempts {
         tables.by_account.take_back(&attempt.account);
         tables.by_address.take_back(&attempt.network);
         if self.is_shared(attempt) {
-            tables.by_password.take_back(&attempt.account.0);
+            tables.take_back_stranger(attempt);
         }
     }
 }
@@ -386,6 +427,23 @@ mod tests {
             node.begin_at("visitor shop staging", address("203.0.113.11"), 510).unwrap();
             node.begin_at("visitor shop preview", address("192.0.2.1"), 510).unwrap();
         }
+    }
+
+    #[test]
+    fn addresses_of_one_48_are_one_stranger_at_a_visitors_password() {
+        let attempts = Attempts::of_visitors(&limits(3, 100));
+        let home = attempts.begin_at("visitor shop preview", address("2001:db8:0:9::1"), 0).unwrap();
+        attempts.succeeded(&home);
+        for number in 0..3 {
+            let from = address(&format!("2001:db8:0:{number}::1"));
+            let attempt = attempts.begin_at("visitor shop preview", from, 10).unwrap();
+            attempts.failed(&attempt);
+        }
+        assert_eq!(attempts.begin_at("visitor shop preview", address("2001:db8:0:ffff::1"), 510).unwrap_err(), 500);
+        // Neither who entered it before, nor anybody elsewhere, nor another password has to wait.
+        attempts.begin_at("visitor shop preview", address("2001:db8:0:9::2"), 510).unwrap();
+        attempts.begin_at("visitor shop preview", address("2001:db8:1::1"), 510).unwrap();
+        attempts.begin_at("visitor shop staging", address("2001:db8:0:ffff::1"), 510).unwrap();
     }
 
     #[test]
