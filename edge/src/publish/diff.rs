@@ -219,8 +219,8 @@ impl Publisher {
         manifest: HeldManifest,
         environment: &PlaceName,
     ) -> Result<(usize, usize), Error> {
-        let memory = self.switcher.loader.rule_memory();
-        let files = RuleFiles::read(&*self.blobs, &manifest, (memory, app)).await?;
+        let reader = self.switcher.loader.rule_memory().reader(app, environment.as_str());
+        let files = RuleFiles::read(&*self.blobs, &manifest, &reader).await?;
         let rules_max = usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX);
         let environment = environment.clone();
         // Thousands of rules are read: not on a thread that others wait for.

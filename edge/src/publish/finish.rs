@@ -308,8 +308,9 @@ impl Publisher {
             decoded_ratio_max: self.ledger.limits().archive_ratio_max,
         };
         let (mut given, made) = encode::quick(&work).await?;
-        let (of, memory) = ((&*self.ledger, &push.app, &push.version), self.switcher.loader.rule_memory());
-        let hashed = integrity::add((&work, reporter), &mut given, of, memory).await?;
+        let rule_reader = self.switcher.loader.rule_memory().reader(&push.app, push.environment.as_str());
+        let of = (&*self.ledger, &push.app, &push.version);
+        let hashed = integrity::add((&work, reporter), &mut given, of, &rule_reader).await?;
         let passed = match &self.dictionaries {
             None => None,
             Some(dictionaries) => {

@@ -118,8 +118,8 @@ impl Publisher {
             Some(record) => {
                 let shared = Arc::new(Manifest::clone(&manifest));
                 let limits = &self.ledger.limits();
-                let of_app = (&**self.switcher.loader.rule_memory(), app);
-                let kept = kept_in(&*self.blobs, &shared, (environment, of_app), &record, limits).await?;
+                let memory = self.switcher.loader.rule_memory();
+                let kept = kept_in(&*self.blobs, &shared, (environment, (memory, app)), &record, limits).await?;
                 Some((record, kept))
             }
             None => None,

@@ -31,7 +31,8 @@ impl Switcher {
         manifest: impl Deref<Target = Manifest> + Send + Sync + 'static,
         tolerance: Tolerance,
     ) -> Result<Vec<Mistake>, Error> {
-        let files = RuleFiles::read(&*self.blobs, &manifest, (self.loader.rule_memory(), app)).await?;
+        let reader = self.loader.rule_memory().reader(app, environment.as_str());
+        let files = RuleFiles::read(&*self.blobs, &manifest, &reader).await?;
         let rules_max = usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX);
         let environment = environment.clone();
         // Thousands of rules are compared with each other: not on a thread that others wait for.

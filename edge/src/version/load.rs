@@ -55,7 +55,7 @@ type Loaded = (Box<[ServedFile]>, Box<[DamagedFile]>, Option<(Sha256, u32)>);
 pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content, Error> {
     let (memory, claim) = request.memory.clone();
     let charge = Arc::new(memory.charge(claim));
-    let rule_files = RuleFiles::read(blobs, &request.manifest, (&request.rule_memory, &request.app)).await?;
+    let rule_files = RuleFiles::read(blobs, &request.manifest, &request.rule_reader).await?;
     let rule_files = alone::leave_out_unserved(&mut request, rule_files).await.map_err(|_panicked| Error::Panicked)?;
     let manifest = alone::with_decoded(&request);
     let html_handling = manifest.html_handling_in(&request.serving);

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::deltas::DictionaryFields;
 use super::field_list::FieldPool;
 use super::prefetch::Prefetched;
-use super::{AppMemory, Claim, Fill, OverMemory, RuleFileError, RuleMemory, Setting, Version};
+use super::{AppMemory, Claim, Fill, OverMemory, RuleFileError, RuleReader, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::records::integrity_pages::IntegrityPages;
 use crate::records::{DecodedFile, DictionariesRecord, Levels};
@@ -83,8 +83,8 @@ pub struct LoadRequest {
     pub memory_file_bytes_max: u64,
     /// Most rules; those beyond are left out.
     pub rules_max: usize,
-    /// Memory for the rules while they are read.
-    pub rule_memory: Arc<RuleMemory>,
+    /// For whom the rules are read.
+    pub rule_reader: RuleReader,
     /// The memory budget of the app, and what may be evicted for this load.
     pub memory: (Arc<AppMemory>, Claim),
     /// How much of the memory for files its files may fill.

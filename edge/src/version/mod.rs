@@ -39,7 +39,7 @@ pub use loader::{Error, LoadRequest};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Fill, Memory, OverMemory, Relief};
 pub use place::Served;
 pub use rule_files::{RuleFileError, RuleFiles};
-pub use rule_memory::RuleMemory;
+pub use rule_memory::{RuleMemory, RuleReader};
 pub(crate) use traffic::Turn;
 pub use traffic::{Entered, LIMITS_APPLIED, Traffic, TrafficUsage, Traffics};
 pub use version_field::{VERSION_HEADER, VersionField};

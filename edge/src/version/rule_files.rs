@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use devanture_config::Manifest;
 use devanture_config::parsing::Mistake;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{FILE_NAME, Rules, Serving};
-use devanture_config::{AppName, Manifest};
 use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::rules::{self, At, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet, Sources};
 use devanture_site::rules::{CompiledRules, Keeping};
 use tokio::task::JoinError;
 
 use super::KeptFiles;
-use super::rule_memory::{RuleMemory, RuleTurn, table_bytes};
+use super::rule_memory::{RuleReader, RuleTurn, table_bytes};
 use crate::blobs::{self, Blobs, Key};
 use crate::records::DictionariesRecord;
 
@@ -36,16 +36,12 @@ pub struct RuleFiles {
 }
 
 impl RuleFiles {
-    /// Reads them, where the bundle has them, once it is the turn of `app`. A caller that has some must not wait for
+    /// Reads them, where the bundle has them, once it is the turn of `reader`. A caller that has some must not wait for
     /// others with them in hand.
     ///
     /// # Errors
     /// Where one of them cannot be read.
-    pub async fn read(
-        blobs: &dyn Blobs,
-        manifest: &Manifest,
-        (memory, app): (&RuleMemory, &AppName),
-    ) -> Result<Self, RuleFileError> {
+    pub async fn read(blobs: &dyn Blobs, manifest: &Manifest, reader: &RuleReader) -> Result<Self, RuleFileError> {
         let entry = |name: &str| {
             let path: Option<BundlePath> = name.parse().ok();
             path.and_then(|path| manifest.files.get(&path))
@@ -53,7 +49,7 @@ impl RuleFiles {
         let length_max = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
         let files = [REDIRECTS_FILE, HEADERS_FILE].into_iter().filter_map(entry);
         let text_bytes = files.map(|file| file.size.min(length_max)).fold(table_bytes(manifest), u64::saturating_add);
-        let turn = memory.turn(app, text_bytes).await;
+        let turn = reader.turn(text_bytes).await;
         let read = async |name: &'static str| {
             let Some(entry) = entry(name) else { return Ok(None) };
             if usize::try_from(entry.size).is_ok_and(|size| size <= FILE_BYTES_MAX) {

@@ -1,9 +1,11 @@
 //! Memory for rules while they are read, shared so that no app takes what another one would need (law 11).
 //!
 //! Parsed rules take many times the memory of their text. Each reader waits here for its turn before it holds even the
-//! text: first among those of its app, then among those of all apps.
+//! text: first among those of its environment, then as the one of that among those of its app, then among those of all
+//! apps.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use devanture_config::limits::Limits;
@@ -27,6 +29,16 @@ pub struct RuleMemory {
     of_app_max: u32,
     /// Of the apps whose rules are read now.
     of_app: Mutex<HashMap<AppName, Arc<Semaphore>>>,
+    /// Of the environments, or of the previews, of apps whose rules are waited for now.
+    queues: Mutex<HashMap<(AppName, String), Arc<Semaphore>>>,
+}
+
+/// Reads rules for one environment of an app, or for its previews.
+#[derive(Clone)]
+pub struct RuleReader {
+    memory: Arc<RuleMemory>,
+    app: AppName,
+    environment: String,
 }
 
 /// Memory for the rules of one version, for as long as this value lives.
@@ -45,29 +57,51 @@ impl RuleMemory {
             all: Arc::new(Semaphore::new(usize::try_from(pieces).unwrap_or(Semaphore::MAX_PERMITS))),
             of_app_max: pieces / SHARES,
             of_app: Mutex::default(),
+            queues: Mutex::default(),
         })
     }
 
-    /// Waits for memory for rules of `app` whose text has so many bytes. What needs more than the share of an app waits
-    /// for all of that share, and so is read one at a time. Nobody who has a turn may wait for another one.
-    pub(super) async fn turn(&self, app: &AppName, text_bytes: u64) -> RuleTurn {
-        let pieces = text_bytes.saturating_mul(BYTES_BY_TEXT).div_ceil(PIECE_BYTES);
-        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX).min(self.of_app_max);
-        if pieces == 0 {
-            return RuleTurn::default();
-        }
-        // The app's own first, so that among all apps none waits with more than its share. Neither is ever closed.
-        let own = self.of_app(app).acquire_many_owned(pieces).await;
-        let all = Arc::clone(&self.all).acquire_many_owned(pieces).await;
-        RuleTurn { _permits: own.into_iter().chain(all).collect() }
+    /// Who reads rules of `app` for `environment`.
+    pub fn reader(self: &Arc<Self>, app: &AppName, environment: impl Into<String>) -> RuleReader {
+        RuleReader { memory: Arc::clone(self), app: app.clone(), environment: environment.into() }
     }
 
     fn of_app(&self, app: &AppName) -> Arc<Semaphore> {
-        let mut of_app = self.of_app.lock();
-        // Nobody else holds that of an app whose rules nobody reads any more.
-        of_app.retain(|_, own| Arc::strong_count(own) > 1);
-        let new = || Arc::new(Semaphore::new(usize::try_from(self.of_app_max).unwrap_or(Semaphore::MAX_PERMITS)));
-        Arc::clone(of_app.entry(app.clone()).or_insert_with(new))
+        let size = usize::try_from(self.of_app_max).unwrap_or(Semaphore::MAX_PERMITS);
+        in_use(&mut self.of_app.lock(), app.clone(), size)
+    }
+
+    fn queue(&self, app: &AppName, environment: &str) -> Arc<Semaphore> {
+        in_use(&mut self.queues.lock(), (app.clone(), environment.to_owned()), 1)
+    }
+}
+
+/// The semaphore of `key`. Those that nobody else holds any more are forgotten.
+fn in_use<K: Eq + Hash>(semaphores: &mut HashMap<K, Arc<Semaphore>>, key: K, size: usize) -> Arc<Semaphore> {
+    semaphores.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+    Arc::clone(semaphores.entry(key).or_insert_with(|| Arc::new(Semaphore::new(size))))
+}
+
+impl RuleReader {
+    /// Waits for memory for rules whose text has so many bytes. What needs more than the share of an app waits for all of
+    /// that share, and so is read one at a time. Nobody who has a turn may wait for another one.
+    ///
+    /// Of an environment only the first in its queue waits among those of the app, so that environments have their turns
+    /// one after the other, however many readers one of them has.
+    pub(super) async fn turn(&self, text_bytes: u64) -> RuleTurn {
+        let Self { memory, app, environment } = self;
+        let pieces = text_bytes.saturating_mul(BYTES_BY_TEXT).div_ceil(PIECE_BYTES);
+        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX).min(memory.of_app_max);
+        if pieces == 0 {
+            return RuleTurn::default();
+        }
+        // None of these is ever closed.
+        let first = memory.queue(app, environment).acquire_owned().await;
+        // The app's own before that of all, so that among all apps none waits with more than its share.
+        let own = memory.of_app(app).acquire_many_owned(pieces).await;
+        drop(first);
+        let all = Arc::clone(&memory.all).acquire_many_owned(pieces).await;
+        RuleTurn { _permits: own.into_iter().chain(all).collect() }
     }
 }
 
@@ -106,14 +140,15 @@ mod tests {
     async fn law_11_rules_of_one_app_are_read_in_half_of_the_memory() {
         let memory = memory(1_024_000);
         let [greedy, shop, blog]: [AppName; 3] = ["greedy", "shop", "blog"].map(|app| app.parse().unwrap());
-        let first = memory.turn(&greedy, 300_000).await;
-        let mut second = pin!(memory.turn(&greedy, 300_000));
+        let [greedy, shop, blog] = [greedy, shop, blog].map(|app| memory.reader(&app, "prod"));
+        let first = greedy.turn(300_000).await;
+        let mut second = pin!(greedy.turn(300_000));
         assert!(poll!(&mut second).is_pending(), "beyond its half");
         // The other half is free, however many wait.
-        let other = memory.turn(&shop, 512_000).await;
+        let other = shop.turn(512_000).await;
         drop(first);
         let second = second.now_or_never().unwrap();
-        let mut third = pin!(memory.turn(&blog, 300_000));
+        let mut third = pin!(blog.turn(300_000));
         assert!(poll!(&mut third).is_pending(), "nothing is left of the whole");
         drop(other);
         assert!(poll!(&mut third).is_ready());
@@ -124,12 +159,13 @@ mod tests {
     async fn rules_that_need_more_than_the_share_of_an_app_are_read_one_at_a_time() {
         let memory = memory(1_024_000);
         let [shop, blog]: [AppName; 2] = ["shop", "blog"].map(|app| app.parse().unwrap());
-        let first = memory.turn(&shop, u64::MAX).await;
-        let mut second = pin!(memory.turn(&shop, 1));
+        let [shop, blog] = [shop, blog].map(|app| memory.reader(&app, "prod"));
+        let first = shop.turn(u64::MAX).await;
+        let mut second = pin!(shop.turn(1));
         assert!(poll!(&mut second).is_pending());
-        let other = memory.turn(&blog, u64::MAX).await;
+        let other = blog.turn(u64::MAX).await;
         // A version without rules waits for nothing.
-        drop(memory.turn(&shop, 0).await);
+        drop(shop.turn(0).await);
         drop(first);
         assert!(poll!(&mut second).is_ready());
         drop(other);
@@ -139,9 +175,36 @@ mod tests {
     async fn apps_whose_rules_nobody_reads_are_forgotten() {
         let memory = memory(1_024_000);
         let [shop, blog]: [AppName; 2] = ["shop", "blog"].map(|app| app.parse().unwrap());
-        drop(memory.turn(&shop, 1).await);
-        let _turn = memory.turn(&blog, 1).await;
+        drop(memory.reader(&shop, "prod").turn(1).await);
+        let _turn = memory.reader(&blog, "prod").turn(1).await;
         assert_eq!(memory.of_app.lock().keys().collect::<Vec<_>>(), [&blog]);
+        let queues = memory.queues.lock();
+        assert_eq!(queues.keys().map(|(app, _)| app).collect::<Vec<_>>(), [&blog]);
+    }
+
+    #[tokio::test]
+    async fn law_11_environments_of_an_app_have_their_turns_one_after_the_other() {
+        let memory = memory(1_024_000);
+        let app: AppName = "shop".parse().unwrap();
+        let [preview, prod] = ["preview", "prod"].map(|environment| memory.reader(&app, environment));
+        let first = preview.turn(u64::MAX).await;
+        let mut waiting: Vec<_> = (0..20).map(|_| Box::pin(preview.turn(u64::MAX))).collect();
+        for turn in &mut waiting {
+            assert!(poll!(turn).is_pending());
+        }
+        let mut wanted = pin!(prod.turn(1));
+        assert!(poll!(&mut wanted).is_pending());
+        drop(first);
+        let mut waiting = waiting.into_iter();
+        let second = waiting.next().unwrap().now_or_never().unwrap();
+        assert!(poll!(&mut wanted).is_pending(), "one of the previews came before it");
+        // The next of the previews goes to the end of the app's queue.
+        let mut others: Vec<_> = waiting.collect();
+        for turn in &mut others {
+            assert!(poll!(turn).is_pending());
+        }
+        drop(second);
+        assert!(poll!(&mut wanted).is_ready(), "no other one does");
     }
 
     #[test]

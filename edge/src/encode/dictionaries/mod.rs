@@ -131,7 +131,9 @@ impl Dictionaries {
             None => *pass,
         };
         let earlier = self.earlier(pass).await?;
-        let Some(public) = self.public(pass.app, pass.manifest, (&pass.given.forms, None), pass.deadline).await? else {
+        let Some(public) =
+            self.public((pass.app, pass.environment), pass.manifest, (&pass.given.forms, None), pass.deadline).await?
+        else {
             return Ok(Passed { record: own, deltas: 0 });
         };
         let followed = Some(Followed::new(pass.manifest, pass.deadline));
@@ -145,7 +147,7 @@ impl Dictionaries {
             (record.pages, record.pages_of) = (Some(pages), pages_of);
         }
         record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
-        let place = (pass.environment, (&*self.rule_memory, pass.app));
+        let place = (pass.environment, (&self.rule_memory, pass.app));
         let kept = kept_in(&*self.blobs, pass.manifest, place, &record, &self.limits).await?;
         // A push waits for those of visitors who come back after the last switch; the pass behind it makes the others.
         let visited = earlier.get(..VERSIONS_BEFORE_SWITCH).filter(|_| pass.is_before_switch).unwrap_or(&earlier);
@@ -238,7 +240,7 @@ impl Dictionaries {
         let served = self.served_in(environment, &manifest, &BTreeMap::new(), &integrity).await?;
         let manifest = served.map_or(manifest, |(manifest, _)| manifest);
         let (named, is_whole) = self.named(&manifest, &|path| !path.is_private(), None).await?;
-        let place = (environment, (&*self.rule_memory, app));
+        let place = (environment, (&self.rule_memory, app));
         match kept_in(&*self.blobs, &manifest, place, &record, &self.limits).await {
             Ok(kept) => {
                 let side = Arc::new(Side { record, manifest, named, kept });
@@ -259,12 +261,13 @@ impl Dictionaries {
     /// there was no time to find out.
     async fn public<'m>(
         &self,
-        app: &AppName,
+        (app, environment): (&AppName, &PlaceName),
         manifest: &'m Arc<Manifest>,
         (given, only): (&BTreeMap<BundlePath, Vec<Form>>, Option<Digest>),
         deadline: Option<Instant>,
     ) -> Result<Option<Public<'m>>, Error> {
-        let rule_files = RuleFiles::read(&*self.blobs, manifest, (&self.rule_memory, app)).await?;
+        let reader = self.rule_memory.reader(app, environment.as_str());
+        let rule_files = RuleFiles::read(&*self.blobs, manifest, &reader).await?;
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
         let shared = Arc::clone(manifest);
         // Thousands of rules are read and compared with many thousands of paths: not on a thread that others wait for.

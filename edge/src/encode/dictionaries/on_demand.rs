@@ -141,7 +141,7 @@ impl Dictionaries {
             return Ok(false);
         }
         let wanted = (&given, Some(*blob));
-        let Some(public) = self.public(app, &manifest, wanted, None).await? else { return Ok(false) };
+        let Some(public) = self.public((app, &environment), &manifest, wanted, None).await? else { return Ok(false) };
         let entry = public.files().find(|(_, entry)| entry.hash == *blob).map(|(_, entry)| entry);
         let Some(entry) = entry else {
             self.tried_in_vain(*blob, dictionary);

@@ -32,12 +32,13 @@ const FILES_IN_A_ROW: usize = 64;
 pub(crate) async fn kept_in(
     blobs: &dyn Blobs,
     manifest: &Arc<Manifest>,
-    (environment, of_app): (&PlaceName, (&RuleMemory, &AppName)),
+    (environment, (memory, app)): (&PlaceName, (&Arc<RuleMemory>, &AppName)),
     record: &DictionariesRecord,
     limits: &Limits,
 ) -> Result<KeptFiles, Error> {
+    let reader = memory.reader(app, environment.as_str());
     let (files, serving) =
-        (RuleFiles::read(blobs, manifest, of_app).await?, manifest.serving_for(environment.as_str()));
+        (RuleFiles::read(blobs, manifest, &reader).await?, manifest.serving_for(environment.as_str()));
     let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
     let compiled = files.compiled(manifest, &serving, rules_max, Some(record)).await;
     compiled.map(|(_, kept)| kept).map_err(|error| lost(&error))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use devanture_config::limits::Limits;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Digest, Manifest};
+use devanture_config::{Digest, Manifest};
 use devanture_site::answers::{Bounds, ManifestSite, ModuleFinder, Modules, SameForAll, Steps, TooMany};
 use devanture_site::integrity::{ScriptAddress, script_addresses};
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +15,7 @@ use super::pages::Page;
 use crate::blobs::Key;
 use crate::encode::Work;
 use crate::ledger::Error;
-use crate::version::{RuleFiles, RuleMemory};
+use crate::version::{RuleFiles, RuleReader};
 
 /// The steps of a push; a look on another thread ends where the push does.
 pub(super) struct StepsOfPush(pub(super) Arc<Steps>);
@@ -76,12 +76,12 @@ impl Site {
     pub(super) async fn loads(
         self: &Arc<Self>,
         work: &Work<'_>,
-        of_app: (&RuleMemory, &AppName),
+        rule_reader: &RuleReader,
         table: &str,
         steps: &StepsOfPush,
     ) -> Result<Option<Loads>, Error> {
         // Read for each table again, so that nothing is held of them, nor a turn, while pages are made.
-        let rule_files = RuleFiles::read(work.blobs, work.manifest, of_app).await.map_err(|error| {
+        let rule_files = RuleFiles::read(work.blobs, work.manifest, rule_reader).await.map_err(|error| {
             Problem::new(Code::BlobMissing, error.to_string()).hint("push again: it is then uploaded")
         })?;
         let (ask, mut wanted) = mpsc::channel::<Wanted>(1);

@@ -24,7 +24,7 @@ use crate::ledger::{Error, Ledger};
 use crate::records::integrity_pages::IntegrityPages;
 use crate::records::{self, DecodedFile, VersionRecord};
 use crate::switch::StepReporter;
-use crate::version::RuleMemory;
+use crate::version::RuleReader;
 use loads::{Loads, PageLoads, Site, StepsOfPush, Without};
 use pages::{Page, Pages};
 use stored::live_pages;
@@ -93,7 +93,7 @@ pub(super) async fn add(
     (work, reporter): (&Work<'_>, &StepReporter),
     given: &mut Given,
     (ledger, app, version): (&Ledger, &AppName, &VersionId),
-    rule_memory: &RuleMemory,
+    rule_reader: &RuleReader,
 ) -> Result<Option<String>, Error> {
     let tables = tables(work.manifest);
     if tables.is_empty() {
@@ -122,7 +122,7 @@ pub(super) async fn add(
     making.outcome = Outcome { left_out, unfit, ..Outcome::default() };
     // One after the other, so that what pages load is held of one environment alone.
     for table in tables {
-        match site.loads(work, (rule_memory, app), &table, &steps).await? {
+        match site.loads(work, rule_reader, &table, &steps).await? {
             Some(loads) => making.add(table, &site.pages, loads).await?,
             None => making.outcome.tables = making.outcome.tables.saturating_add(1),
         }
