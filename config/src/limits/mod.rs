@@ -53,7 +53,7 @@ limits! {
     manifest_settings_bytes_max = 4_194_304 in 1_024 ..= 67_108_864,
     /// Milliseconds that a manifest may take to come in.
     manifest_ms_max = 600_000 in 1_000 ..= 86_400_000,
-    /// Manifests of more than 64 KiB received at once, at most half of them for one app; further ones get 503 with `Retry-After`.
+    /// Manifests of more than 64 KiB received at once, at most half of them for one environment and three quarters for one app; further ones get 503 with `Retry-After`.
     manifests_reading_max = 16 in 1 ..= 256,
     /// Bytes of memory for manifests being received and those of pushes under way, four times their length each; further ones get 503 with `Retry-After`.
     manifest_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
@@ -65,7 +65,7 @@ limits! {
     admin_bodies_receiving_max = 64 in 1 ..= 10_000,
     /// Milliseconds that the body of a request to the admin listener may rest between two of its bytes.
     admin_body_idle_ms_max = 60_000 in 100 ..= 86_400_000,
-    /// Pushes, and archives, received at once, at most half of them for one app; further ones get 503 with `Retry-After`.
+    /// Pushes, and archives, received at once, at most half of them for one environment and three quarters for one app; further ones get 503 with `Retry-After`.
     pushes_max = 64 in 1 ..= 10_000,
     /// Milliseconds that a push may rest between two of its requests before it is forgotten.
     push_idle_ms_max = 3_600_000 in 1_000 ..= 604_800_000,
@@ -73,9 +73,9 @@ limits! {
     blob_batch_bytes_max = 2_097_152 in 65_536 ..= 67_108_864,
     /// Blobs of one such request.
     blob_batch_blobs_max = 1_000 in 1 ..= 10_000,
-    /// Such requests received at once, at most half of them for one app; further ones get 503 with `Retry-After`.
+    /// Such requests received at once, at most half of them for one environment and three quarters for one app; further ones get 503 with `Retry-After`.
     blob_batches_max = 64 in 1 ..= 10_000,
-    /// Blobs received at once in requests of their own, at most half of them for one app; further ones get 503 with `Retry-After`.
+    /// Blobs received at once in requests of their own, at most half of them for one environment and three quarters for one app; further ones get 503 with `Retry-After`.
     blobs_receiving_max = 256 in 1 ..= 10_000,
     /// Bytes of memory for the loaded versions of one app: their paths, heads and rules, and files that are held in memory: at most a quarter of it less six times what the versions take by themselves, and a sixteenth in any case.
     app_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
@@ -307,7 +307,7 @@ limits! {
     scheduled_runs_max = 8 in 1 ..= 10_000,
     /// Commands of schedules of one app that run at once on a node.
     scheduled_runs_per_app_max = 2 in 1 ..= 10_000,
-    /// Commands of `devanture run` of all apps that run at once on a node; of one app no more than half of them.
+    /// Commands of `devanture run` of all apps that run at once on a node; of one environment no more than half of them, of one app three quarters.
     runs_max = 16 in 0 ..= 1_000,
     /// Milliseconds that a command of `devanture run` may take.
     run_ms_max = 3_600_000 in 100 ..= 86_400_000,
@@ -355,7 +355,7 @@ limits! {
     smoke_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
     /// Seconds for which a switch may be watched.
     watch_s_max = 3_600 in 1 ..= 86_400,
-    /// Switches watched at once, at most half of them of one app; further ones are refused with `Retry-After`.
+    /// Switches watched at once, at most half of them of one environment and three quarters of one app; further ones are refused with `Retry-After`.
     watches_max = 100 in 0 ..= 10_000,
     /// Keys whose signatures one environment wants.
     signers_per_environment_max = 16 in 1 ..= 32,

@@ -78,10 +78,11 @@ impl Environments {
             }
         });
         let wanted = self.wanted_run(actor, (app, environment), &request).await?;
-        let share = self.runs.take(app).ok_or_else(|| {
+        let share = self.runs.take_in(app, environment.as_str()).ok_or_else(|| {
             let max = self.ledger.limits().runs_max;
-            let detail =
-                format!("{app} runs as many commands as it may: half of the {max} of this node that are free.");
+            let detail = format!(
+                "{app} runs as many commands in {environment} as it may: half of the {max} of this node that are free."
+            );
             Problem::new(Code::Busy, detail).hint("wait for one of them; `runs_max` in edge.toml is the limit")
         })?;
         let run = RunToBegin {

@@ -1,5 +1,5 @@
-//! Places of which the edge has so many for all apps, shared so that no app takes those that another one would need
-//! (law 11).
+//! Places of which the edge has so many for all apps, shared so that no app takes those that another one would need,
+//! nor an environment those of another (law 11).
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use devanture_config::AppName;
 use parking_lot::Mutex;
+
+/// Of all places, one in so many is for apps that have fewer than half of them, however many environments others have.
+const RESERVE: usize = 4;
 
 /// All the places of one kind, by app or by another key of those who share them.
 pub(crate) struct Shares<K: Eq + Hash = AppName> {
@@ -16,7 +19,14 @@ pub(crate) struct Shares<K: Eq + Hash = AppName> {
 
 struct Held<K> {
     count: usize,
-    by_key: HashMap<K, usize>,
+    by_key: HashMap<K, Own>,
+}
+
+/// The places that one app has.
+#[derive(Default)]
+struct Own {
+    count: usize,
+    by_environment: HashMap<String, usize>,
 }
 
 /// A place that an app has for as long as this value lives.
@@ -24,6 +34,7 @@ struct Held<K> {
 pub(crate) struct Share<K: Eq + Hash = AppName> {
     shares: Arc<Shares<K>>,
     key: K,
+    environment: Option<String>,
 }
 
 impl<K: Clone + Eq + Hash> Shares<K> {
@@ -32,18 +43,37 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         Arc::new(Self { count_max, held: Mutex::new(Held { count: 0, by_key: HashMap::new() }) })
     }
 
-    /// A place for `key`, such as an app. Its first one is any that is free; it gets another only while more are free than
-    /// it has, so that however much it asks for, others find some.
+    /// A place for `key`, such as an app. Its first one is any that is free; it gets another only while more are free
+    /// than it has, so that however much it asks for, others find some.
     pub(crate) fn take(self: &Arc<Self>, key: &K) -> Option<Share<K>> {
+        self.take_place(key, None)
+    }
+
+    /// As [`Shares::take`], for one environment. Where its app has no further place, one that has few gets some of
+    /// those beyond the reserve: only while more of them are free than the environment has.
+    pub(crate) fn take_in(self: &Arc<Self>, key: &K, environment: impl Into<String>) -> Option<Share<K>> {
+        self.take_place(key, Some(environment.into()))
+    }
+
+    fn take_place(self: &Arc<Self>, key: &K, environment: Option<String>) -> Option<Share<K>> {
         let mut held = self.held.lock();
-        let own = held.by_key.get(key).copied().unwrap_or(0);
         let free = self.count_max.saturating_sub(held.count);
-        if free <= own {
+        let beyond_reserve = free.saturating_sub(self.count_max.div_ceil(RESERVE));
+        let of_app = held.by_key.get(key).map_or(0, |own| own.count);
+        let of_environment = |name: &String| held.by_key.get(key).and_then(|own| own.by_environment.get(name)).copied();
+        let has_few = |name: &String| of_environment(name).unwrap_or(0) < beyond_reserve;
+        if free <= of_app && !environment.as_ref().is_some_and(has_few) {
             return None;
         }
         held.count = held.count.saturating_add(1);
-        held.by_key.insert(key.clone(), own.saturating_add(1));
-        Some(Share { shares: Arc::clone(self), key: key.clone() })
+        let own = held.by_key.entry(key.clone()).or_default();
+        own.count = own.count.saturating_add(1);
+        if let Some(name) = &environment {
+            let count = own.by_environment.entry(name.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        drop(held);
+        Some(Share { shares: Arc::clone(self), key: key.clone(), environment })
     }
 }
 
@@ -51,11 +81,18 @@ impl<K: Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
         let mut held = self.shares.held.lock();
         held.count = held.count.saturating_sub(1);
-        if let Some(own) = held.by_key.get_mut(&self.key) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                held.by_key.remove(&self.key);
+        let Some(own) = held.by_key.get_mut(&self.key) else { return };
+        own.count = own.count.saturating_sub(1);
+        if let Some(name) = &self.environment
+            && let Some(count) = own.by_environment.get_mut(name)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                own.by_environment.remove(name);
             }
+        }
+        if own.count == 0 {
+            held.by_key.remove(&self.key);
         }
     }
 }
@@ -84,5 +121,27 @@ mod tests {
         let app: AppName = "shop".parse().unwrap();
         let first = one.take(&app);
         assert!(first.is_some() && one.take(&app).is_none() && none.take(&app).is_none());
+    }
+
+    #[test]
+    fn law_11_whatever_one_environment_takes_others_find_a_place_and_so_do_other_apps() {
+        let shares: Arc<Shares> = Shares::new(16);
+        let take_all = |app: &str, environment: &str| {
+            let app = app.parse().unwrap();
+            std::iter::from_fn(|| shares.take_in(&app, environment)).collect::<Vec<Share>>()
+        };
+        let preview = take_all("shop", "preview");
+        assert_eq!(preview.len(), 8);
+        let prod = take_all("shop", "prod");
+        assert_eq!(prod.len(), 2);
+        let further: Vec<Vec<Share>> =
+            ["staging", "qa", "demo", "beta"].map(|environment| take_all("shop", environment)).into();
+        assert_eq!(further.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 0, 0]);
+        // The reserve is for other apps, whatever the environments of one do.
+        assert_eq!(take_all("blog", "preview").len(), 2);
+        drop(prod);
+        assert_eq!(take_all("shop", "prod").len(), 1);
+        drop((preview, further));
+        assert!(shares.held.lock().by_key.is_empty());
     }
 }

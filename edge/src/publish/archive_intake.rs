@@ -191,9 +191,11 @@ impl Publisher {
         environment: &PlaceName,
         (announced, half): (Option<u64>, Option<Half>),
     ) -> Result<ArchiveIntake, Error> {
-        let Some(share) = self.uploads.archives.take(app) else {
+        let Some(share) = self.uploads.archives.take_in(app, environment.as_str()) else {
             return Err(Problem::new(Code::Busy, format!("The edge takes no more archives of the app {app} now."))
-                .hint("try again in a moment; `pushes_max` in edge.toml is the limit, and half of it for one app")
+                .hint(
+                    "try again in a moment; `pushes_max` in edge.toml is the limit, and half of it for one environment",
+                )
                 .into());
         };
         let bytes_max = archive_bytes_max(&self.ledger.limits().for_app(app));

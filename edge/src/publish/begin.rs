@@ -189,9 +189,9 @@ impl Publisher {
             let detail = format!("The manifest of this push does not name the blob {digest}.");
             return Err(Problem::new(Code::BadRequest, detail).into());
         };
-        let share = self.uploads.receiving.take(app).ok_or_else(|| {
+        let share = self.uploads.receiving.take_in(app, push.environment.as_str()).ok_or_else(|| {
             Problem::new(Code::Busy, format!("The edge takes no more blobs of the app {app} now.")).hint(
-                "try again in a moment; `blobs_receiving_max` in edge.toml is the limit, and half of it for one app",
+                "try again in a moment; `blobs_receiving_max` in edge.toml is the limit, and half of it for one environment",
             )
         })?;
         let upload = self.blobs_of(app).upload(Key::Blob(digest)).await?;

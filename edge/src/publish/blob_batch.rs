@@ -46,9 +46,9 @@ impl Publisher {
         let push = self.uploads.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
         push.check_owner(actor)?;
-        let share = self.uploads.batches.take(app).ok_or_else(|| {
+        let share = self.uploads.batches.take_in(app, push.environment.as_str()).ok_or_else(|| {
             Problem::new(Code::Busy, format!("The edge takes no more requests with many blobs of the app {app} now."))
-                .hint("try again in a moment; `blob_batches_max` in edge.toml is the limit, and half of it for one app")
+                .hint("try again in a moment; `blob_batches_max` in edge.toml is the limit, and half of it for one environment")
         })?;
         let limits = self.batch_limits();
         Ok(BlobBatch {

@@ -185,10 +185,12 @@ impl ManifestIntake {
 
     /// Begins to read on a thread of its own.
     fn start(&mut self) -> Result<(), Error> {
-        let place = self.publisher.uploads.manifests_reading.take(&self.app).ok_or_else(|| {
-            Problem::new(Code::Busy, format!("The edge takes no more manifests of the app {} now.", self.app))
-                .hint("try again in a moment; half of `manifests_reading_max` in edge.toml is the limit of one app")
-        })?;
+        let place = self.publisher.uploads.manifests_reading.take_in(&self.app, self.environment.as_str()).ok_or_else(
+            || {
+                Problem::new(Code::Busy, format!("The edge takes no more manifests of the app {} now.", self.app))
+                    .hint("try again in a moment; half of `manifests_reading_max` in edge.toml is the limit of one environment")
+            },
+        )?;
         let (sender, receiver) = mpsc::channel(CHUNKS);
         let memory = self.publisher.uploads.manifest_memory.hold(&self.app, &self.environment);
         let publisher = Arc::clone(&self.publisher);

@@ -86,12 +86,14 @@ impl Switcher {
     ///
     /// # Errors
     /// `bad_request` beyond the limit, `busy` where as many are watched as may be.
-    pub(crate) fn begin_watch(&self, app: &AppName, watch_s: Option<u64>) -> Result<Option<Watching>, Error> {
+    fn begin_watch(&self, intent: &Intent<'_>, watch_s: Option<u64>) -> Result<Option<Watching>, Error> {
         self.check_watch(watch_s)?;
         let Some(seconds) = watch_s else { return Ok(None) };
-        let share = self.watcher.places.take(app).ok_or_else(|| {
+        let Intent { app, environment, .. } = intent;
+        let share = self.watcher.places.take_in(app, environment.as_str()).ok_or_else(|| {
             let detail = format!("The edge watches no more switches of the app {app} now.");
-            let hint = "try again in a moment; `watches_max` in edge.toml is the limit, and half of it for one app";
+            let hint =
+                "try again in a moment; `watches_max` in edge.toml is the limit, and half of it for one environment";
             Problem::new(Code::Busy, detail).hint(hint)
         })?;
         Ok(Some(Watching { span: Duration::from_secs(seconds), _share: share }))
@@ -122,7 +124,7 @@ impl Switcher {
     ) -> Result<Moved, Error> {
         let is_one_first = caution.rollout == Rollout::OneFirst;
         let first_s = is_one_first.then(|| self.watcher.settings().one_first_s);
-        let watching = self.begin_watch(intent.app, caution.watch_s.or(first_s))?;
+        let watching = self.begin_watch(intent, caution.watch_s.or(first_s))?;
         let moved = self.make_live(intent, watching.as_ref().filter(|_| is_one_first), steps).boxed().await?;
         self.begin_trial(intent, &moved);
         let Some(watching) = watching.filter(|_| caution.watch_s.is_some()) else { return Ok(moved) };

@@ -1,14 +1,14 @@
 //! Pushes of a token: who may send and finish them, and what a token can still do that was revoked meanwhile.
 
-use devanture_config::Digest;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Scope, Status, TokenList, TokenMade};
 use devanture_config::problem::Code;
+use devanture_config::{Digest, blob_batch};
 use futures_util::stream;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::archives::stored_zip;
-use crate::support::{Files, RunningEdge, edge, eventually, got, manifest};
+use crate::support::{Files, Got, RunningEdge, edge, eventually, got, manifest};
 
 async fn made(edge: &RunningEdge, scope: Scope) -> TokenMade {
     let wanted = json!({ "name": "wide", "app": "shop", "scope": scope });
@@ -201,5 +201,67 @@ async fn pushes_that_a_token_for_previews_leaves_unfinished_give_way_to_those_of
     let finished = got(edge.ask(Method::POST, &format!("/v1/apps/shop/deploys/{}/finish", begun.deploy), &prod)).await;
     assert_eq!(finished.status, StatusCode::OK, "{}", finished.text());
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "new");
+    edge.stop().await;
+}
+
+/// A request whose body does not end, and what ends it.
+type Coming = (tokio::sync::mpsc::Sender<std::io::Result<Vec<u8>>>, tokio::task::JoinHandle<Got>);
+
+/// Sends the first bytes of a body, and no more.
+fn hold_open(request: reqwest::RequestBuilder, first: &[u8]) -> Coming {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    sender.try_send(Ok(first.to_vec())).unwrap();
+    let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    (sender, tokio::spawn(got(request.body(reqwest::Body::wrap_stream(body)))))
+}
+
+/// Law 11, for batches of blobs and for archives.
+#[tokio::test]
+async fn requests_of_a_token_for_previews_that_never_end_leave_places_to_production() {
+    let edge = edge().with_limit("blob_batches_max", 4).with_limit("pushes_max", 8).start().await;
+    edge.push("shop", &[("index.html", b"hi")]).await;
+    let preview = edge.token_for(Scope::Push, Some("shop"), Some("preview")).await;
+    let prod = edge.token_for(Scope::Push, Some("shop"), Some("prod")).await;
+    let begin = async |token: &str, environment: &str, text: &[u8]| -> DeployBegun {
+        let manifest = manifest(&[("index.html", text)]);
+        let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
+        let path = format!("/v1/apps/shop/environments/{environment}/deploys");
+        got(edge.ask(Method::POST, &path, token).json(&begin)).await.json()
+    };
+    let batch = |token: &str, deploy: &str| {
+        let path = format!("/v1/apps/shop/blobs?deploy={deploy}");
+        edge.ask(Method::POST, &path, token).header("content-type", blob_batch::MEDIA_TYPE)
+    };
+    let archive = |token: &str, environment: &str| {
+        let path = format!("/v1/apps/shop/environments/{environment}/deploys");
+        edge.ask(Method::POST, &path, token).header("content-type", "application/zip")
+    };
+    let body =
+        |text: &[u8]| [&blob_batch::head(&Digest::of(text), u32::try_from(text.len()).unwrap())[..], text].concat();
+    let whole = stored_zip(&[("index.html", b"an archive")]);
+    let (in_preview, in_prod) = (begin(&preview, "preview", b"preview").await, begin(&prod, "prod", b"prod").await);
+    let mut held: Vec<Coming> = Vec::new();
+    for _ in 0..2 {
+        held.push(hold_open(batch(&preview, &in_preview.deploy), &body(b"preview")[..5]));
+    }
+    // Archives have places of their own, and an app half of them.
+    for _ in 0..4 {
+        held.push(hold_open(archive(&preview, "preview"), &whole[..20]));
+    }
+    eventually("no further batch of previews is taken", async || {
+        got(batch(&preview, &in_preview.deploy).body(body(b"preview"))).await.status == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    eventually("no further archive for previews is taken", async || {
+        got(archive(&preview, "preview").body(whole.clone())).await.status == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    assert!(held.iter().all(|(_, sent)| !sent.is_finished()), "all of them are under way");
+    let sent = got(batch(&prod, &in_prod.deploy).body(body(b"prod"))).await;
+    assert_eq!(sent.status, StatusCode::OK, "{}", sent.text());
+    let sent = got(archive(&prod, "prod").body(whole.clone())).await;
+    assert_eq!(sent.status, StatusCode::OK, "{}", sent.text());
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "an archive");
+    drop(held);
     edge.stop().await;
 }
