@@ -209,8 +209,13 @@ where
             return self.endpoint.refuse(incoming);
         }
         let client = shared.limits.client(address);
-        if is_unknown && (self.handshakes.is_busy(client) || shared.limits.is_busy(address.ip())) {
+        let are_nearly_used_up = shared.limits.are_nearly_used_up();
+        let is_busy = are_nearly_used_up || self.handshakes.is_busy(client) || shared.limits.is_busy(address.ip());
+        if is_unknown && is_busy {
             return self.retry(incoming);
+        }
+        if are_nearly_used_up {
+            self.connections.end_oldest();
         }
         if self.handshakes.find_place().is_err() {
             return self.refuse(Refused::Handshakes, address, incoming);

@@ -367,6 +367,27 @@ fn one_address_has_its_share_of_connections_and_no_more() {
     });
 }
 
+/// Law 11.
+#[test]
+fn connections_that_rest_make_room_for_those_that_come() {
+    local(async || {
+        let served = Served::start(&Limits { connections_max: 32, ..Limits::default() }, 1);
+        let client = served.client();
+        let mut resting = Vec::new();
+        let come = async {
+            while resting.len() < 64 {
+                // In the moment that the end of another one takes, one may be refused.
+                let Ok(connection) = served.connect(&client).await else { continue };
+                let mut requests = http3_over(&connection).await;
+                assert_eq!(fetch(&mut requests, "/").await, b"hello");
+                resting.push((requests, connection));
+            }
+        };
+        timeout(PATIENCE, come).await.expect("there is room");
+        assert!(served.limits.open() <= 32);
+    });
+}
+
 #[test]
 fn a_name_that_is_not_served_gets_no_certificate() {
     local(async || {
