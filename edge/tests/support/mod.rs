@@ -397,10 +397,10 @@ pub(crate) fn manifest(files: Files<'_>) -> Manifest {
     Manifest::of_files(files.iter().map(|(path, bytes)| (path.parse().unwrap(), entry(bytes))).collect())
 }
 
-/// Waits until `fact` holds, and fails when it does not for half a minute: on a busy machine, what takes a second takes
-/// ten.
+/// Waits until `fact` holds, and fails when it does not for two minutes: on a machine whose processors and disk others
+/// use too, what takes a second may take one.
 pub(crate) async fn eventually(what: &str, mut fact: impl AsyncFnMut() -> bool) {
-    for _ in 0..3_000 {
+    for _ in 0..12_000 {
         if fact().await {
             return;
         }

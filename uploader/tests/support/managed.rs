@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::edge::{Edge, Ran};
 
 /// How long something may take that only has to come about.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A backend in Node. `/api/who` says which instance it is, in words parted by spaces: the code's name, the instance, its
 /// process id; what else it does is said by the test.
