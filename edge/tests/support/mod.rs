@@ -46,7 +46,7 @@ mod setup;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Scope, Status, TokenRequest};
@@ -400,11 +400,9 @@ pub(crate) fn manifest(files: Files<'_>) -> Manifest {
 /// Waits until `fact` holds, and fails when it does not for two minutes: on a machine whose processors and disk others
 /// use too, what takes a second may take one.
 pub(crate) async fn eventually(what: &str, mut fact: impl AsyncFnMut() -> bool) {
-    for _ in 0..12_000 {
-        if fact().await {
-            return;
-        }
+    let until = Instant::now() + Duration::from_secs(120);
+    while !fact().await {
+        assert!(Instant::now() < until, "this never came true: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("this never came true: {what}");
 }
