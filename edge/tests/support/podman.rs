@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a program to listen.
@@ -138,9 +138,11 @@ impl Engine {
 
     /// What podman prints, a line each.
     pub(crate) fn podman(&self, arguments: &[&str]) -> Vec<String> {
-        let ran = Command::new("podman").args(self.options()).args(arguments).output().unwrap();
-        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8(ran.stdout).unwrap().lines().map(str::to_owned).collect()
+        lines(arguments, self.ran(arguments))
+    }
+
+    fn ran(&self, arguments: &[&str]) -> Output {
+        Command::new("podman").args(self.options()).args(arguments).output().unwrap()
     }
 
     /// Ends the registry.
@@ -155,7 +157,14 @@ impl Engine {
 
     /// The images that have a name of the edge's.
     pub(crate) fn images(&self) -> Vec<String> {
-        let all = self.podman(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        let all = loop {
+            let list = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+            let ran = self.ran(&list);
+            // One that is removed while podman looks at it ends the list, in some of its releases.
+            if ran.status.success() || !String::from_utf8_lossy(&ran.stderr).contains("is dangling") {
+                break lines(&list, ran);
+            }
+        };
         all.into_iter().filter(|name| name.starts_with("localhost/devanture-")).collect()
     }
 }
@@ -175,6 +184,12 @@ fn comes(what: &str, is_there: impl Fn() -> bool) {
         assert!(Instant::now() < until, "{what} does not start");
         std::thread::yield_now();
     }
+}
+
+/// What a podman printed that ended well, a line each.
+fn lines(arguments: &[&str], ran: Output) -> Vec<String> {
+    assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
 fn end(child: Option<Child>) {
