@@ -8,6 +8,8 @@ use std::sync::Arc;
 use devanture_config::AppName;
 use parking_lot::Mutex;
 
+use crate::telemetry::may_take_another;
+
 /// Of all places, one in so many is for apps that have fewer than half of them, however many environments others have.
 const RESERVE: usize = 4;
 
@@ -61,8 +63,8 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         let beyond_reserve = free.saturating_sub(self.count_max.div_ceil(RESERVE));
         let of_app = held.by_key.get(key).map_or(0, |own| own.count);
         let of_environment = |name: &String| held.by_key.get(key).and_then(|own| own.by_environment.get(name)).copied();
-        let has_few = |name: &String| of_environment(name).unwrap_or(0) < beyond_reserve;
-        if free <= of_app && !environment.as_ref().is_some_and(has_few) {
+        let has_few = |name: &String| may_take_another(of_environment(name).unwrap_or(0), beyond_reserve);
+        if !may_take_another(of_app, free) && !environment.as_ref().is_some_and(has_few) {
             return None;
         }
         held.count = held.count.saturating_add(1);

@@ -65,11 +65,11 @@ pub enum TooManyReaders {
     OfEnvironment(usize),
 }
 
-/// Shares an app's places among its environments: whether one that has `own` of them gets another while `free` are
-/// free.
+/// Shares places among apps, or those of an app among its environments: whether one that has `own` of them gets another
+/// while `free` are free.
 ///
-/// The first place is any free one; another needs more free places than the environment has. So the holder of a token
-/// for one environment takes half of them at most, and the other environments find some, however many there are.
+/// The first place is any free one; another needs more free places than it has. So one of them, and with it the holder
+/// of a token for it alone, takes half of them at most, and the others find some, however many there are.
 #[must_use]
 pub const fn may_take_another(own: usize, free: usize) -> bool {
     own < free
