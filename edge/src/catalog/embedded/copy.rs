@@ -16,7 +16,7 @@ impl CatalogFile {
         }
         create(path)?;
         let copied = Self::open(path).and_then(|copy| {
-            let written = self.with(|from| copy.with(|to| copy.header.writing(|| copy_all(from, to, left_out))));
+            let written = self.with(|from| copy.with(|to| copy_all(from, to, left_out)));
             written.flatten().unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error)
         });
         // Only its own process had it open.

@@ -3,6 +3,7 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use redb::{
@@ -40,13 +41,13 @@ pub(super) struct CatalogFile {
     /// The file that was opened.
     identity: durable::Identity,
     /// What this process wrote there last.
-    pub(super) header: Header,
+    header: Arc<Header>,
     seal: Seal,
     /// Ours for as long as the value lives, also in the moment between closing and opening again; `None` while the
     /// catalog is handed over.
     pub(super) lock: Mutex<Option<durable::Lock>>,
     #[cfg(test)]
-    faults: Option<std::sync::Arc<super::tests::Faults>>,
+    faults: Option<Arc<super::tests::Faults>>,
 }
 
 /// Why a commit was not made.
@@ -68,6 +69,10 @@ pub(super) fn store_error(error: redb::Error) -> Error {
         redb::Error::Io(source) if durable::is_full(&source) => Error::Full,
         other => Error::Store(other.to_string()),
     }
+}
+
+pub(super) fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    |error| Error::Store(format!("reading {}: {error}", path.display()))
 }
 
 pub(super) fn durable_error(error: &durable::Error) -> Error {
@@ -96,8 +101,10 @@ impl CatalogFile {
             create(path)?;
         }
         let seal = Seal::default();
+        let header = Arc::new(Header::open(path).map_err(unreadable(path))?);
         let database = whole(path, || {
-            let opened = SealedFile::open(path, seal.clone()).and_then(|file| cached().create_with_backend(file));
+            let opened = SealedFile::open(path, seal.clone(), Arc::clone(&header));
+            let opened = opened.and_then(|file| cached().create_with_backend(file));
             let database = match opened {
                 // Without our lock file: a tool, or an older copy of the folder.
                 Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
@@ -110,7 +117,7 @@ impl CatalogFile {
             path: path.to_path_buf(),
             database: RwLock::new(Some(database)),
             identity: durable::Identity::of(path).map_err(|error| durable_error(&error))?,
-            header: Header::open(path).map_err(|error| Error::Store(error.to_string()))?,
+            header,
             seal,
             lock: Mutex::new(Some(lock)),
             #[cfg(test)]
@@ -119,17 +126,18 @@ impl CatalogFile {
     }
 
     pub(super) fn reopened(&self) -> Result<Database, redb::DatabaseError> {
+        let file = SealedFile::open(&self.path, self.seal.clone(), Arc::clone(&self.header))?;
         #[cfg(test)]
         if let Some(faults) = &self.faults {
-            return cached().create_with_backend(super::tests::FailingFile::open(&self.path, faults)?);
+            return cached().create_with_backend(super::tests::FailingFile::over(file, faults));
         }
-        cached().create_with_backend(SealedFile::open(&self.path, self.seal.clone())?)
+        cached().create_with_backend(file)
     }
 
     #[cfg(test)]
-    pub(super) fn open_failing(path: &Path, faults: &std::sync::Arc<super::tests::Faults>) -> Result<Self, Error> {
+    pub(super) fn open_failing(path: &Path, faults: &Arc<super::tests::Faults>) -> Result<Self, Error> {
         let mut file = Self::open(path)?;
-        file.faults = Some(std::sync::Arc::clone(faults));
+        file.faults = Some(Arc::clone(faults));
         file.open_again()?;
         Ok(file)
     }
@@ -139,12 +147,9 @@ impl CatalogFile {
         let mut database = self.database.write();
         // Another file in its place would be taken for this one, with other records.
         self.check_in_place()?;
-        let reopened = self.header.writing(|| {
-            // Closed first, since the file can be open only once.
-            drop(database.take());
-            self.reopened()
-        });
-        match reopened {
+        // Closed first, since the file can be open only once.
+        drop(database.take());
+        match self.reopened() {
             Ok(opened) => {
                 *database = Some(opened);
                 Ok(())
@@ -252,7 +257,7 @@ impl CatalogFile {
     pub(super) fn commit(&self, commit: &Commit) -> Result<Revision, Error> {
         // A commit to a file that lost its name would be lost with the next start.
         self.check_in_place()?;
-        let write = |database: &Database| self.header.writing(|| write(database, commit));
+        let write = |database: &Database| write(database, commit);
         let mut attempt = self.with(write);
         if attempt.is_none() {
             self.open_again()?;
@@ -270,13 +275,11 @@ impl CatalogFile {
     /// have reached the disk before the error.
     fn settle(&self, error: redb::Error, attempted: Option<Revision>) -> Result<Revision, Error> {
         tracing::error!(path = %self.path.display(), %error, "a commit failed; the catalog is opened again");
-        let reopened = self.open_again();
-        if let (Ok(()), Some(attempted)) = (reopened, attempted)
-            && self.revision()? == attempted
-        {
-            return Ok(attempted);
+        match (self.open_again(), attempted) {
+            (Err(replaced @ Error::Replaced { .. }), _) => Err(replaced),
+            (Ok(()), Some(attempted)) if self.revision()? == attempted => Ok(attempted),
+            (Ok(()) | Err(_), _) => Err(store_error(error)),
         }
-        Err(store_error(error))
     }
 
     /// The revision of the last commit.

@@ -1,8 +1,13 @@
 //! Hands the catalog's file over to the next process, and goes on reading from a copy until this one ends.
 
+use std::sync::Arc;
+
 use redb::{Database, Durability};
 
-use super::file::{CatalogFile, META, META_REVISION, RECORDS, cached, durable_error, encoded, store_error, take_lock};
+use super::file::{
+    CatalogFile, META, META_REVISION, RECORDS, cached, durable_error, encoded, store_error, take_lock, unreadable,
+};
+use super::header::Header;
 use super::storage::{Seal, SealedFile};
 use crate::catalog::{Change, Committed, Error};
 use crate::durable;
@@ -18,19 +23,16 @@ impl CatalogFile {
     pub(super) fn hand_over(&self) -> Result<(), Error> {
         let mut database = self.database.write();
         self.check_in_place()?;
-        let copied = self.header.writing(|| {
-            // Closed first: an open file is not whole without what the database holds in memory.
-            drop(database.take());
-            self.copy()
-        });
-        match copied {
+        // Closed first: an open file is not whole without what the database holds in memory.
+        drop(database.take());
+        match self.copy() {
             Ok(copy) => {
                 *database = Some(copy);
                 *self.lock.lock() = None;
                 Ok(())
             }
             Err(error) => {
-                *database = self.header.writing(|| self.reopened()).ok();
+                *database = self.reopened().ok();
                 Err(error)
             }
         }
@@ -40,8 +42,9 @@ impl CatalogFile {
         let path = self.path.with_extension("handed");
         let opened =
             durable::copy_for_reading(&self.path, &path).map_err(|error| durable_error(&error)).and_then(|()| {
-                let file = SealedFile::open(&path, Seal::default()).and_then(|file| cached().create_with_backend(file));
-                file.map_err(|error| store_error(error.into()))
+                let header = Header::open(&path).map_err(unreadable(&path))?;
+                let file = SealedFile::open(&path, Seal::default(), Arc::new(header));
+                file.and_then(|file| cached().create_with_backend(file)).map_err(|error| store_error(error.into()))
             });
         durable::remove_file(&path).ok();
         opened
@@ -51,7 +54,7 @@ impl CatalogFile {
     pub(super) fn take_back(&self) -> Result<(), Error> {
         let lock = take_lock(&self.path)?;
         let mut database = self.database.write();
-        let opened = self.header.writing(|| self.reopened()).map_err(|error| store_error(error.into()))?;
+        let opened = self.reopened().map_err(|error| store_error(error.into()))?;
         *database = Some(opened);
         *self.lock.lock() = Some(lock);
         Ok(())

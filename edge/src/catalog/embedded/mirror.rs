@@ -149,7 +149,7 @@ impl CatalogFile {
         if self.with(|_| ()).is_none() {
             self.open_again()?;
         }
-        let written = self.with(|database| self.header.writing(|| write(database)));
+        let written = self.with(write);
         written.unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(|error| {
             tracing::error!(path = %self.path.display(), %error, "the mirror could not be written and is opened again");
             // Without effect where it fails: the next access tries again, and reports it.

@@ -1,4 +1,5 @@
-//! The file below `redb`, which can be sealed: nothing is written to it from then on, also not by closing it.
+//! The file below `redb`, which can be sealed: nothing is written to it from then on, also not by closing it. Where
+//! another file was copied over it, its head is not written any more either.
 
 use std::io::Error;
 use std::ops::Bound;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend, StorageError};
 
+use super::header::Header;
 use crate::durable::{self, FILE_MODE};
 
 /// Whether the file may be written to; shared by all who have it.
@@ -34,17 +36,20 @@ impl Seal {
 pub(super) struct SealedFile {
     file: FileBackend,
     seal: Seal,
+    header: Arc<Header>,
 }
 
 impl SealedFile {
-    /// Opens a catalog's file that is there.
-    pub(super) fn open(path: &Path, seal: Seal) -> Result<Self, DatabaseError> {
+    /// Opens a catalog's file that is there, with its head, which is taken for ours as it is now.
+    pub(super) fn open(path: &Path, seal: Seal, header: Arc<Header>) -> Result<Self, DatabaseError> {
         let file = durable::open_in_place(path, FILE_MODE).map_err(|error| storage(Error::other(error)))?;
         if file.metadata().map_err(storage)?.len() == 0 {
             // `redb` would begin a catalog there.
             return Err(storage(Error::other("it is empty")));
         }
-        Ok(Self { file: FileBackend::new(file)?, seal })
+        let file = FileBackend::new(file)?;
+        header.note();
+        Ok(Self { file, seal, header })
     }
 }
 
@@ -63,7 +68,7 @@ impl StorageBackend for SealedFile {
 
     fn set_len(&self, len: u64) -> Result<(), Error> {
         self.seal.check()?;
-        self.file.set_len(len)
+        self.header.resizing(len, || self.file.set_len(len))
     }
 
     fn sync_data(&self) -> Result<(), Error> {
@@ -73,7 +78,7 @@ impl StorageBackend for SealedFile {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.seal.check()?;
-        self.file.write(offset, data)
+        self.header.writing(offset, data, || self.file.write(offset, data))
     }
 
     fn close(&self) -> Result<(), Error> {

@@ -1,18 +1,18 @@
 //! Tests of the built-in catalog: the conformance list, a second process, a failing disk, a killed process.
 
-use std::io::{BufRead, BufReader, Error as IoError, Write};
-use std::ops::Bound;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use redb::backends::FileBackend;
-use redb::{BackendError, DatabaseError, StorageBackend};
 use tempfile::TempDir;
 
+mod faults;
+
+pub(super) use self::faults::{FailingFile, Faults};
 use super::RedbCatalog;
 use super::file::CatalogFile;
 use crate::catalog::conformance::{Harness, conformance};
@@ -135,6 +135,29 @@ async fn a_file_that_is_copied_over_an_open_catalog_is_refused_and_stays_as_it_i
     assert!(std::fs::read(&path).unwrap() == backup, "closing wrote to it");
 }
 
+/// A copy that comes between two writes of a commit, or while one is synced.
+#[test]
+fn a_file_that_is_copied_over_the_catalog_in_the_middle_of_a_commit_is_not_taken_for_ours() {
+    for nth in 0.. {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, faults) = (path_in(&folder), Faults::none());
+        let file = CatalogFile::open_failing(&path, &faults).unwrap();
+        file.commit(&number(1)).unwrap();
+        let backup = std::fs::read(&path).unwrap();
+        file.commit(&number(2)).unwrap();
+        faults.copy_over(nth, &path, &backup);
+        drop(file.commit(&number(3)));
+        if !faults.fired.load(Ordering::SeqCst) {
+            assert!(nth > 2, "a commit writes and syncs");
+            break;
+        }
+        assert!(matches!(file.check_in_place(), Err(Error::Replaced { .. })), "write {nth}");
+        assert!(matches!(file.commit(&number(4)), Err(Error::Replaced { .. })), "write {nth}");
+        drop(file);
+        assert!(std::fs::read(&path).unwrap()[..320] == backup[..320], "write {nth}: its head was written over");
+    }
+}
+
 #[tokio::test]
 async fn a_catalog_that_is_handed_over_is_read_on_follows_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,92 +212,6 @@ async fn a_page_that_was_overwritten_is_an_error_and_no_panic() {
         refused += usize::from(found.is_err());
     }
     assert!(refused > 0);
-}
-
-/// How many more writes of the disk succeed, and whether those after one failure do.
-#[derive(Debug)]
-pub(super) struct Faults {
-    left: AtomicUsize,
-    fired: AtomicBool,
-    for_good: AtomicBool,
-}
-
-impl Faults {
-    fn none() -> Arc<Self> {
-        let (fired, for_good) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { left: AtomicUsize::new(usize::MAX), fired, for_good })
-    }
-
-    fn after(&self, successes: usize, for_good: bool) {
-        self.fired.store(false, Ordering::SeqCst);
-        self.for_good.store(for_good, Ordering::SeqCst);
-        self.left.store(successes, Ordering::SeqCst);
-    }
-
-    fn check(&self) -> Result<(), IoError> {
-        let left = self.left.load(Ordering::SeqCst);
-        if left > 0 {
-            self.left.store(left - 1, Ordering::SeqCst);
-            return Ok(());
-        }
-        self.fired.store(true, Ordering::SeqCst);
-        if !self.for_good.load(Ordering::SeqCst) {
-            self.left.store(usize::MAX, Ordering::SeqCst);
-        }
-        // ENOSPC.
-        Err(IoError::from_raw_os_error(28))
-    }
-}
-
-/// A file whose writes, growth and syncs fail as planned.
-#[derive(Debug)]
-pub(super) struct FailingFile {
-    file: FileBackend,
-    faults: Arc<Faults>,
-}
-
-impl FailingFile {
-    pub(super) fn open(path: &Path, faults: &Arc<Faults>) -> Result<Self, DatabaseError> {
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-        Ok(Self { file: FileBackend::new(file)?, faults: Arc::clone(faults) })
-    }
-}
-
-impl StorageBackend for FailingFile {
-    fn len(&self) -> Result<u64, IoError> {
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), IoError> {
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), IoError> {
-        self.faults.check()?;
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), IoError> {
-        self.faults.check()?;
-        self.file.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), IoError> {
-        self.faults.check()?;
-        self.file.write(offset, data)
-    }
-
-    fn close(&self) -> Result<(), IoError> {
-        self.file.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
-    }
 }
 
 #[test]
