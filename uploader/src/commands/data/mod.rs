@@ -1,6 +1,7 @@
 //! `data`: the folder that stays for an environment, its archives and snapshots.
 
 mod download;
+mod entries;
 mod pack;
 mod pull;
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::blocking;
+use super::entries::for_each;
 use crate::output::exit::Failure;
 
 /// Bytes of a piece.
@@ -124,15 +126,14 @@ fn archive(from: &Path, to: &mut impl Write) -> io::Result<()> {
 
 /// Whether an archive holds nothing but folders.
 fn is_empty_archive(path: &Path) -> io::Result<bool> {
-    let mut archive = tar::Archive::new(zstd::Decoder::new(fs::File::open(path)?)?);
-    for entry in archive.entries()? {
-        let entry = entry?;
+    let mut is_empty = true;
+    let same = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+    for_each(zstd::Decoder::new(fs::File::open(path)?)?, same, |entry| {
         let is_named = entry.path()?.components().any(|component| matches!(component, Component::Normal(_)));
-        if is_named && !entry.header().entry_type().is_dir() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+        is_empty = !is_named || entry.header().entry_type().is_dir();
+        Ok(if is_empty { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(is_empty)
 }
 
 /// Whether it is a pipe, a socket or a device.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
+use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use zstd::Decoder;
 
 use super::blocking;
 use super::download::{Received, Source, download};
+use super::entries::for_each;
 use crate::output::exit::Failure;
 
 /// Pieces that wait for the disk.
@@ -24,6 +26,8 @@ const PARTIAL: &str = ".partial";
 const ROUNDS_MAX: u32 = 3;
 /// Bytes of a part that are read at once.
 const READ_BYTES: usize = 256 * 1024;
+/// Longest path of an entry, in bytes, as Linux opens them.
+const PATH_BYTES_MAX: usize = 4_096;
 /// What to do where a part is kept.
 const KEPT: &str = "run the command again: it goes on with the part that has come, which is kept beside the archive";
 
@@ -41,7 +45,7 @@ pub(super) struct Pulled {
 ///
 /// # Errors
 /// `archive_cut_off` where the download breaks off, after which an archive goes on at the next call; `path_escapes` for
-/// a path that leads out of the folder; those of the disk. Otherwise nothing is left.
+/// a path that leads out of the folder, and `path_too_long`; those of the disk. Otherwise nothing is left.
 pub(super) async fn pull(source: &Source<'_>, to: &Path, is_archive: bool) -> Result<Pulled, Failure> {
     let mut rounds = 1;
     loop {
@@ -231,10 +235,8 @@ fn read_whole(from: impl Read) -> Result<(), Failure> {
 
 fn unpack(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failure> {
     let decoder = Decoder::new(from).map_err(|error| unreadable(&error))?.single_frame();
-    let mut archive = tar::Archive::new(decoder);
     let mut pulled = Pulled::default();
-    for entry in archive.entries().map_err(|error| unreadable(&error))? {
-        let mut entry = entry.map_err(|error| unreadable(&error))?;
+    let mut rest = for_each(decoder, unreadable, |entry| {
         let path = entry.path().map_err(|error| unreadable(&error))?.into_owned();
         // No link is made, so that no path leads anywhere else.
         let target = partial.path.join(checked(&path)?);
@@ -242,14 +244,15 @@ fn unpack(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failu
         if kind.is_dir() {
             fs::create_dir_all(&target).map_err(|error| unwritable(&target, &error))?;
         } else if kind.is_file() {
-            write(&mut entry, &target)?;
+            write(entry, &target)?;
             pulled.files += 1;
             pulled.bytes += entry.size();
         } else {
             pulled.skipped += 1;
         }
-    }
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|error| unreadable(&error))?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    io::copy(&mut rest, &mut io::sink()).map_err(|error| unreadable(&error))?;
     partial.finish(to)?;
     Ok(pulled)
 }
@@ -273,6 +276,11 @@ fn write(entry: &mut impl Read, target: &Path) -> Result<(), Failure> {
 /// A path that stays in its folder on every system.
 fn checked(path: &Path) -> Result<PathBuf, Failure> {
     let mut checked = PathBuf::new();
+    let bytes = path.as_os_str().len();
+    if bytes > PATH_BYTES_MAX {
+        let message = format!("The archive has a path of {bytes} bytes; {PATH_BYTES_MAX} are the most.");
+        return Err(Failure::new(Code::PathTooLong, message).hint("pull it as an archive, and look at it first"));
+    }
     for component in path.components() {
         match component {
             Component::Normal(name) if !(cfg!(windows) && name.to_string_lossy().contains([':', '\\'])) => {
@@ -379,6 +387,53 @@ mod tests {
         let partial = Partial { path: partial_path(to), file, before: 0, stays: AtomicBool::new(false) };
         let full = keep(&*archive(&[("a", "x")]), &partial, to).unwrap_err();
         assert!(full.is(Code::UnreadableFile) && full.message.contains(".partial cannot be written"), "{full:?}");
+    }
+
+    /// An archive of a few bytes that would take as much memory as it likes: what it repeats is compressed.
+    #[test]
+    fn a_name_that_is_longer_than_names_are_is_not_read_into_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (to, longest) = (folder.path().join("data"), 64 * 1024 * 1024);
+        let with_name = |bytes: usize| {
+            let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::GNULongName);
+            header.set_size(bytes as u64);
+            header.set_cksum();
+            tar.append(&header, vec![b'n'; bytes].as_slice()).unwrap();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(5);
+            header.set_cksum();
+            tar.append(&header, &b"hello"[..]).unwrap();
+            tar.into_inner().unwrap().finish().unwrap()
+        };
+        let refused = unpacked(&with_name(longest), &to).unwrap_err();
+        assert!(refused.is(Code::ArchiveDamaged), "{refused:?}");
+        assert!(refused.message.contains("more than 65536 bytes of headers"), "{}", refused.message);
+        let refused = unpacked(&with_name(5_000), &to).unwrap_err();
+        assert!(refused.is(Code::PathTooLong) && refused.message.len() < 100, "{refused:?}");
+        assert_eq!(unpacked(&with_name(200), &to).unwrap().bytes, 5);
+        assert!(to.join("n".repeat(200)).exists());
+    }
+
+    #[test]
+    fn files_that_are_larger_than_what_is_before_them_are_unpacked_and_content_that_nobody_wants_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let (to, content) = (folder.path().join("data"), vec![b'x'; 3 * 1024 * 1024]);
+        let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+        for (path, kind) in
+            [("one", tar::EntryType::Regular), ("two", tar::EntryType::new(b'!')), ("three", tar::EntryType::Regular)]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(0o644);
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, path, content.as_slice()).unwrap();
+        }
+        let whole = tar.into_inner().unwrap().finish().unwrap();
+        let bytes = 2 * content.len() as u64;
+        assert_eq!(unpacked(&whole, &to).unwrap(), Pulled { files: 2, bytes, skipped: 1 });
+        assert_eq!(fs::read(to.join("three")).unwrap(), content);
     }
 
     #[test]
