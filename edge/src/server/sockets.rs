@@ -62,7 +62,7 @@ impl Sockets {
         let count = if listen.threads == 0 { cores() } else { listen.threads };
         let mut one = |listener, address| match inherited.take(listener, address).pop() {
             Some(socket) => Ok(socket),
-            None => listen::bind(address, false).map_err(cannot(address)),
+            None => inherited.bind(|| listen::bind(address, false)).map_err(cannot(address)),
         };
         let admin = one(Listener::Admin, listen.admin)?;
         let http = listen.http.map(|address| one(Listener::Http, address)).transpose()?;
@@ -111,7 +111,9 @@ fn visitors(
     let mut ports_left = PORTS_MAX;
     loop {
         let (https, is_bound) = match inherited.take(Listener::Https, listen.https) {
-            none if none.is_empty() => (listen::bind_all(listen.https, count).map_err(cannot)?, true),
+            none if none.is_empty() => {
+                (inherited.bind(|| listen::bind_all(listen.https, count)).map_err(cannot)?, true)
+            }
             // One socket of the service manager is taken from by all threads.
             sockets if is_given => (shared(sockets, count).map_err(cannot)?, false),
             // Each has a queue of its own, which is lost with its last copy: there are as many threads as before.
@@ -123,7 +125,10 @@ fn visitors(
         if !listen.tries_http3() {
             return Ok((https, Vec::new()));
         }
-        let http3 = if sockets.is_empty() { QuicSocket::bind_all(address, https.len()) } else { Ok(sockets) };
+        let http3 = match sockets.is_empty() {
+            true => inherited.bind(|| QuicSocket::bind_all(address, https.len())),
+            false => Ok(sockets),
+        };
         match http3 {
             Ok(http3) => return Ok((https, http3)),
             Err(_) if is_bound && listen.https.port() == 0 && ports_left > 0 => ports_left -= 1,

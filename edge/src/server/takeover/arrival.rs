@@ -8,7 +8,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
 use super::before::Before;
-use super::successor::{Inherited, Successor};
+use super::inherited::Inherited;
+use super::successor::Successor;
 use crate::catalog::{Catalog, Committed};
 use crate::live::Live;
 use crate::runner::{Handover, Runner};
@@ -37,8 +38,8 @@ impl Arrival {
     /// As the stores, and [`StartError::TakeOver`].
     pub(crate) fn begin(plan: &StorePlan, runtime: &Runtime) -> Result<Self, StartError> {
         Ok(match Successor::find(plan.data_dir())? {
-            Some((successor, inherited)) => Self::Beside(successor, inherited, None),
-            None => Self::Alone(Some(Box::new(Stores::open_to_serve(plan, runtime.handle())?)), Inherited::default()),
+            (Some(successor), inherited) => Self::Beside(successor, inherited, None),
+            (None, inherited) => Self::Alone(Some(Box::new(Stores::open_to_serve(plan, runtime.handle())?)), inherited),
         })
     }
 

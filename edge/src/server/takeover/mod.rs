@@ -13,14 +13,16 @@
 
 mod arrival;
 mod before;
+mod inherited;
 mod predecessor;
 mod successor;
 mod wire;
 
 pub(super) use arrival::Arrival;
 pub(super) use before::Before;
+pub(super) use inherited::Inherited;
 pub(super) use predecessor::{Handover, HandoverParts};
-pub(super) use successor::{Inherited, Running, probe};
+pub(super) use successor::{Running, probe};
 pub(super) use wire::{Listener, Listening};
 
 /// The name of the socket in the data folder.

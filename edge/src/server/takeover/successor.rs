@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,11 +18,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::SOCKET_NAME;
 use super::before::Before;
-use super::wire::{self, Answer, Held, Listener, Listening, PROTOCOL, Request, Sent};
+use super::inherited::Inherited;
+use super::wire::{self, Answer, Held, PROTOCOL, Request, Sent};
 use crate::catalog::{Catalog, Committed};
 use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow};
@@ -53,32 +52,27 @@ pub(crate) struct Successor {
     before: Before,
 }
 
-/// The sockets of the running edge.
-#[derive(Default)]
-pub(crate) struct Inherited {
-    sockets: Vec<(Listening, OwnedFd)>,
-    /// The running edge's byte in the connection ids of QUIC.
-    generation: Option<u8>,
-    /// Cancelled when the running edge has ended.
-    ended: CancellationToken,
-}
-
 impl Successor {
-    /// Connects to the edge that runs over this data folder, and takes copies of its sockets. `None` where none runs.
+    /// Connects to the edge that runs over this data folder, and takes copies of its sockets. Nobody where none runs.
     ///
     /// # Errors
     /// [`StartError::TakeOver`] where it refuses.
-    pub(crate) fn find(data_dir: &Path) -> Result<Option<(Self, Inherited)>, StartError> {
+    pub(crate) fn find(data_dir: &Path) -> Result<(Option<Self>, Inherited), StartError> {
+        let after_death = Inherited { follows_a_death: true, ..Inherited::default() };
         // Where no edge runs there is no socket, or one that nobody listens on.
-        let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)) else { return Ok(None) };
+        let stream = match UnixStream::connect(data_dir.join(SOCKET_NAME)) {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok((None, after_death)),
+            Err(_) => return Ok((None, Inherited::default())),
+        };
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
         let pid = socket_peercred(&stream).map_or(0, |peer| peer.pid.as_raw_nonzero().get().unsigned_abs());
         let mut successor = Self { pid, ..Self::over(stream) };
         match successor.take_sockets() {
-            Ok(inherited) => Ok(Some((successor, inherited))),
+            Ok(inherited) => Ok((Some(successor), inherited)),
             Err(Unanswered::Refused(reason)) => Err(refused(pid, &reason)),
-            Err(Unanswered::Lost(_)) if has_ended(pid) => Ok(None),
+            Err(Unanswered::Lost(_)) if has_ended(pid) => Ok((None, after_death)),
             Err(Unanswered::Lost(error)) => Err(failed(error)),
         }
     }
@@ -105,7 +99,8 @@ impl Successor {
         (self.log_run, self.tells_served) = (log_run, tells_served);
         let descriptors = self.receive_descriptors(sockets.len())?;
         let ended = self.before.end().clone();
-        Ok(Inherited { sockets: sockets.into_iter().zip(descriptors).collect(), generation, ended })
+        let sockets = sockets.into_iter().zip(descriptors).collect();
+        Ok(Inherited { sockets, generation, ended, follows_a_death: false })
     }
 
     fn receive_descriptors(&self, count: usize) -> io::Result<Vec<OwnedFd>> {
@@ -408,36 +403,5 @@ async fn next_run<T: Clone>(runs: &mut Option<Receiver<T>>) -> Result<T, RecvErr
     match runs {
         Some(runs) => runs.recv().await,
         None => std::future::pending().await,
-    }
-}
-
-impl Inherited {
-    /// Adds sockets that the service manager opened, where no edge runs. Returns whether they were added.
-    pub(crate) fn give(&mut self, given: Vec<(Listening, OwnedFd)>) -> bool {
-        let is_alone = self.sockets.is_empty();
-        if is_alone {
-            self.sockets = given;
-        }
-        is_alone
-    }
-
-    /// Takes the sockets of a listener that is configured to listen on `address`: those of the same address, and for
-    /// a port that the system chose, those of the same IP address.
-    pub(crate) fn take<T: From<OwnedFd>>(&mut self, listener: Listener, address: SocketAddr) -> Vec<T> {
-        let is_meant = |listening: &Listening| {
-            let same = listening.address == address || (address.port() == 0 && listening.address.ip() == address.ip());
-            listening.listener == listener && same
-        };
-        self.sockets.extract_if(.., |(listening, _)| is_meant(listening)).map(|(_, socket)| socket.into()).collect()
-    }
-
-    /// Cancelled when the running edge has ended.
-    pub(crate) const fn ended(&self) -> &CancellationToken {
-        &self.ended
-    }
-
-    /// The running edge's byte in the connection ids of QUIC, where its sockets of HTTP/3 came as well.
-    pub(crate) const fn generation(&self) -> Option<u8> {
-        self.generation
     }
 }
