@@ -155,27 +155,36 @@ impl AllKnown {
     }
 }
 
+/// Of the runs of a node, one in so many is for apps that have none.
+const RESERVE: u64 = 4;
+
 /// Runs that this node has under way.
 #[derive(Debug, Default)]
-pub(super) struct Shares(BTreeMap<AppName, u64>);
+pub(super) struct Shares(BTreeMap<Place, u64>);
 
 impl Shares {
     pub(super) fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// Takes a share of an app; false where it, or all together, have as many as they may.
-    pub(super) fn take(&mut self, app: &AppName, total_max: u64, app_max: u64) -> bool {
-        let own = self.0.get(app).copied().unwrap_or(0);
-        let is_free = own < app_max && self.total() < total_max;
+    /// Takes a share of an app; false where it, or all together, have as many as they may. An environment without a run
+    /// gets one beyond what its app may have, and those of apps without a run are left to them (law 11).
+    pub(super) fn take(&mut self, place: &Place, total_max: u64, app_max: u64) -> bool {
+        let own: u64 = self.0.iter().filter(|((app, _), _)| *app == place.0).map(|(_, runs)| runs).sum();
+        let (left, is_first) = (total_max.saturating_sub(self.total()), !self.0.contains_key(place));
+        let is_free = match own {
+            0 => left > 0,
+            own => (own < app_max || is_first) && left > total_max / RESERVE,
+        };
         if is_free {
-            self.0.insert(app.clone(), own.saturating_add(1));
+            let runs = self.0.entry(place.clone()).or_default();
+            *runs = runs.saturating_add(1);
         }
         is_free
     }
 
-    pub(super) fn give_back(&mut self, app: &AppName) {
-        if let Some(own) = self.0.get_mut(app) {
+    pub(super) fn give_back(&mut self, place: &Place) {
+        if let Some(own) = self.0.get_mut(place) {
             *own = own.saturating_sub(1);
         }
         self.0.retain(|_, own| *own > 0);
@@ -211,11 +220,11 @@ mod tests {
         let (mut shares, mut rounds) = (Shares::default(), 0);
         while !all.waiting("node-1").is_empty() {
             let begun: Vec<Waiting> =
-                all.waiting("node-1").into_iter().filter(|one| shares.take(&one.place.0, 8, 2)).collect();
+                all.waiting("node-1").into_iter().filter(|one| shares.take(&one.place, 8, 2)).collect();
             assert_eq!(begun.len(), 8);
             for one in begun {
                 all.done(&one.place, &one.name, one.due_ms);
-                shares.give_back(&one.place.0);
+                shares.give_back(&one.place);
             }
             rounds += 1;
         }
@@ -246,12 +255,19 @@ mod tests {
     }
 
     #[test]
-    fn one_app_does_not_take_every_turn() {
-        let (own, other): (AppName, AppName) = ("own".parse().unwrap(), "other".parse().unwrap());
+    fn law_11_no_app_takes_every_turn_and_no_environment_those_of_another() {
+        let place = |app: &str, name: &str| (app.parse().unwrap(), name.parse().unwrap());
+        let (staging, prod, other) = (place("own", "staging"), place("own", "prod"), place("other", "prod"));
         let mut shares = Shares::default();
-        let taken = (0..50).filter(|_| shares.take(&own, 8, 2)).count();
-        assert_eq!((taken, shares.take(&other, 8, 2)), (2, true));
-        shares.give_back(&own);
-        assert!(shares.take(&own, 8, 2) && !shares.take(&own, 8, 2));
+        let mut taken = |of: &Place| (0..50).filter(|_| shares.take(of, 8, 2)).count();
+        assert_eq!((taken(&staging), taken(&prod), taken(&other)), (2, 1, 2));
+        // One more of all, and two are left to apps without a run.
+        assert_eq!((taken(&place("third", "prod")), taken(&place("own", "preview"))), (1, 0));
+        assert_eq!((taken(&place("fourth", "prod")), taken(&place("fifth", "prod"))), (1, 1));
+        assert_eq!(taken(&place("sixth", "prod")), 0);
+        shares.give_back(&prod);
+        assert!(!shares.take(&staging, 8, 2) && shares.take(&place("sixth", "prod"), 8, 2));
+        let mut few = Shares::default();
+        assert_eq!((0..9).filter(|_| few.take(&prod, 2, 2)).count(), 2);
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use devanture_config::AppName;
 use devanture_config::api::{RunOutcome, ScheduleRunEnd};
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use tokio_util::sync::CancellationToken;
@@ -30,16 +29,16 @@ pub(super) struct Beginning {
     pub(super) claim: Claim,
 }
 
-/// A share of an app, which is given back when this is dropped: also with a request whose client is gone.
+/// A share of an environment, which is given back when this is dropped: also with a request whose client is gone.
 pub(super) struct Share {
     environments: Arc<Environments>,
-    app: AppName,
+    place: Place,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         let schedules = &self.environments.schedules;
-        schedules.shares.lock().give_back(&self.app);
+        schedules.shares.lock().give_back(&self.place);
         schedules.ended.notify_one();
     }
 }
@@ -66,8 +65,8 @@ impl Environments {
     pub(super) fn take_share(self: &Arc<Self>, place: &Place) -> Option<Share> {
         let limits = self.ledger.limits();
         let (total_max, app_max) = (limits.scheduled_runs_max, limits.scheduled_runs_per_app_max);
-        let is_taken = self.schedules.shares.lock().take(&place.0, total_max, app_max);
-        is_taken.then(|| Share { environments: Arc::clone(self), app: place.0.clone() })
+        let is_taken = self.schedules.shares.lock().take(place, total_max, app_max);
+        is_taken.then(|| Share { environments: Arc::clone(self), place: place.clone() })
     }
 
     async fn run_waiting(self: &Arc<Self>, waiting: &Waiting) {
