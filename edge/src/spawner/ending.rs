@@ -13,9 +13,8 @@ use tokio::time::{Instant, sleep};
 use super::children::{own_children, reap};
 use super::host::Host;
 use super::instance::Instance;
-use super::process_users::users_of;
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Process};
-use super::tag::marker_of;
+use super::tag::mark_of;
 use super::user;
 use super::user_task::{self, UserTask};
 
@@ -75,10 +74,7 @@ impl Host {
     /// Kills the children of this process that belong to an instance, or to none that runs; says whether some may have
     /// been its own. One that has ended counts too: what it began came here before, and after this look.
     fn kill_orphans(&self, instance: Option<&Instance>) -> bool {
-        let is_own_user = |pid: i32| {
-            let Some(uid) = instance.and_then(|instance| instance.uid) else { return true };
-            users_of(pid).is_none_or(|(ids, _)| ids.contains(&uid))
-        };
+        let is_own_user = |pid: i32| instance.is_none_or(|instance| instance.may_own(pid));
         let mut has_any = false;
         for pid in own_children().into_iter().filter(|pid| !self.is_known_child(*pid)) {
             let Some(process) = Process::read(pid) else { continue };
@@ -87,10 +83,9 @@ impl Host {
                 reap(pid);
                 continue;
             }
-            let marker = marker_of(pid);
-            let is_others = |instance: &Instance| {
-                marker.as_deref().is_some_and(|marker| self.is_of_other_instance(marker, instance))
-            };
+            let mark = mark_of(pid);
+            let is_others =
+                |instance: &Instance| mark.as_ref().is_some_and(|mark| self.is_of_other_instance(mark, instance));
             if !instance.is_some_and(is_others) {
                 has_any |= is_own_user(pid);
                 process.kill();

@@ -23,7 +23,8 @@ use super::cgroup::{Group, Groups};
 use super::exec::{Spec, Task, TemporaryFolders};
 use super::own_program::{OWN_NAME, OWN_PROGRAM};
 use super::private_folders::PrivateFolders;
-use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Owner};
+use super::process_users::users_of;
+use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Mark, Owner};
 use super::tag::Tag;
 use super::wire::{CHUNK_BYTES, Filling, Start, WINDOW_BYTES};
 use super::{Exit, InstanceLimits, Stream, Usage, passed_file};
@@ -165,12 +166,23 @@ impl Instance {
     }
 
     pub(super) fn owner(&self) -> Owner {
-        Owner { key: self.key, main: self.main.as_raw_nonzero().get(), marker: self.marker.clone() }
+        Owner { key: self.key, main: self.main.as_raw_nonzero().get(), marker: self.marker.clone(), uid: self.user() }
     }
 
-    /// The mark of its processes.
-    pub(super) fn marker(&self) -> &str {
-        &self.marker
+    /// The user that its processes run as.
+    fn user(&self) -> u32 {
+        self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw())
+    }
+
+    /// Whether a process carries its marker, and is of its user.
+    pub(super) fn has_marked(&self, mark: &Mark) -> bool {
+        mark.is_of(&self.marker, self.user())
+    }
+
+    /// Whether a process may be its own, by the user: where it has none alone, any may.
+    pub(super) fn may_own(&self, pid: i32) -> bool {
+        let Some(uid) = self.uid else { return true };
+        users_of(pid).is_none_or(|(ids, _)| ids.contains(&uid))
     }
 
     /// A signal to its group; to its main process alone, where it has come to make no group yet.

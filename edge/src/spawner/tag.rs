@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::processes::{INSTANCE_MARKER, variable_of};
+use super::process_users::users_of;
+use super::processes::{INSTANCE_MARKER, Mark, variable_of};
 
 /// The lowest tag, which no limit in use reaches.
 const TAG_FIRST: u64 = 1 << 40;
 
 /// The permanent mark of one instance's processes: the hard limit of file locks, which Linux has not looked at since
 /// 2.4.25. A process inherits it, in a user namespace too, and can lower it but not raise it, so that what an ended
-/// instance left cannot pass for a younger one.
+/// instance left cannot pass for a younger one. For an older one it can: so the user of a process counts besides
+/// ([`Mark`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag(u64);
 
@@ -47,9 +49,11 @@ fn hard_limit(table: &str, name: &str) -> Option<u64> {
     values.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The mark of an instance's process: its tag, or a variable where no tag could be given.
-pub(super) fn marker_of(pid: i32) -> Option<String> {
-    Tag::of(pid).map(Tag::marker).or_else(|| variable_of(pid, INSTANCE_MARKER))
+/// The mark of an instance's process: its tag, or a variable where no tag could be given; and its users.
+pub(super) fn mark_of(pid: i32) -> Option<Mark> {
+    let marker = Tag::of(pid).map(Tag::marker).or_else(|| variable_of(pid, INSTANCE_MARKER))?;
+    let (uids, _) = users_of(pid)?;
+    Some(Mark { marker, uids })
 }
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ use super::begin::{HostUsers, begin};
 use super::cgroup::Groups;
 use super::instance::Instance;
 use super::process_users::may_be_ours;
-use super::processes::{BETWEEN_PASSES, Identity, Owner, Process, Shares, Table, shares};
-use super::tag::marker_of;
+use super::processes::{BETWEEN_PASSES, Identity, Mark, Owner, Process, Shares, Table, shares};
+use super::tag::mark_of;
 use super::wire::{self, Event, Frame, Order, PROTOCOL, Start};
 
 /// Interval of measurements of instances.
@@ -326,7 +326,7 @@ impl Host {
     /// behind would outlive its instance. One look is not enough: in the middle of `execve` a process has no variables.
     fn shares<'t>(&self, table: &'t Table) -> Shares<'t> {
         let owners: Vec<Owner> = self.instances.borrow().values().map(|instance| instance.owner()).collect();
-        let mut shares = shares(table, self.own, &owners, &mut self.seen.borrow_mut(), marker_of);
+        let mut shares = shares(table, self.own, &owners, &mut self.seen.borrow_mut(), mark_of);
         shares.strays.retain(|stray| !self.tasks.borrow().contains(&stray.pid));
         let (mut strays, now) = (self.strays.borrow_mut(), Instant::now());
         let before = std::mem::take(&mut *strays);
@@ -355,7 +355,8 @@ impl Host {
         members.iter().for_each(|process| process.kill());
         self.reap(&table);
         members.is_empty()
-            && shares.strays.is_empty()
+            // Those of another user would have this one's instances ended as such that resist.
+            && !shares.strays.iter().any(|stray| instance.may_own(stray.pid))
             && instance.group.as_ref().is_none_or(super::cgroup::Group::is_empty)
     }
 
@@ -414,10 +415,10 @@ impl Host {
         self.tasks.borrow().contains(&pid) || self.instances.borrow().values().any(is_main)
     }
 
-    /// Whether a marker is that of an instance other than the given one.
-    pub(super) fn is_of_other_instance(&self, marker: &str, instance: &Instance) -> bool {
+    /// Whether a mark is that of an instance other than the given one.
+    pub(super) fn is_of_other_instance(&self, mark: &Mark, instance: &Instance) -> bool {
         let instances = self.instances.borrow();
-        instances.values().any(|other| other.key != instance.key && other.marker() == marker)
+        instances.values().any(|other| other.key != instance.key && other.has_marked(mark))
     }
 }
 

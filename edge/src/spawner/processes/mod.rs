@@ -142,6 +142,23 @@ pub(super) struct Owner {
     pub(super) key: u64,
     pub(super) main: i32,
     pub(super) marker: String,
+    /// The user that its processes run as.
+    pub(super) uid: u32,
+}
+
+/// What a process carries, and who carries it: everybody can read the tag of another user's instance and take it, while
+/// nobody can become another user.
+pub(super) struct Mark {
+    pub(super) marker: String,
+    /// The user ids of the process.
+    pub(super) uids: [u32; 4],
+}
+
+impl Mark {
+    /// Whether it is that of an instance with this marker and this user.
+    pub(super) fn is_of(&self, marker: &str, uid: u32) -> bool {
+        self.marker == marker && self.uids.contains(&uid)
+    }
 }
 
 /// The owners of the descendants of one process.
@@ -154,21 +171,26 @@ pub(super) struct Shares<'t> {
 
 /// Says which descendants of `root` belong to which instance: its main process and whatever comes from it; what is in
 /// its group or session; what was its own when it was last looked (`seen`, which is brought up to date); what carries
-/// its marker. `marker_of` reads the marker of a process.
+/// its marker and is of its user: with the marker of another user's instance it is nobody's. `mark_of` reads the mark
+/// of a process.
 pub(super) fn shares<'t>(
     table: &'t Table,
     root: i32,
     owners: &[Owner],
     seen: &mut HashMap<Identity, u64, impl BuildHasher + Default>,
-    marker_of: impl Fn(i32) -> Option<String>,
+    mark_of: impl Fn(i32) -> Option<Mark>,
 ) -> Shares<'t> {
     let by_main: HashMap<i32, u64> = owners.iter().map(|owner| (owner.main, owner.key)).collect();
-    let by_marker: HashMap<&str, u64> = owners.iter().map(|owner| (owner.marker.as_str(), owner.key)).collect();
+    let by_marker: HashMap<&str, &Owner> = owners.iter().map(|owner| (owner.marker.as_str(), owner)).collect();
     let mut key_of: HashMap<i32, u64> = HashMap::new();
     let mut strays = Vec::new();
     for process in table.descendants(root) {
         let by_group = || by_main.get(&process.group).or_else(|| by_main.get(&process.session)).copied();
-        let by_marker = || by_marker.get(marker_of(process.pid)?.as_str()).copied();
+        let by_marker = || {
+            let mark = mark_of(process.pid)?;
+            let owner = by_marker.get(mark.marker.as_str())?;
+            mark.is_of(&owner.marker, owner.uid).then_some(owner.key)
+        };
         let key = by_main.get(&process.pid).or_else(|| key_of.get(&process.parent)).copied();
         let key = key.or_else(|| seen.get(&process.identity()).copied()).or_else(by_group);
         match key.or_else(|| if process.is_dead { None } else { by_marker() }) {

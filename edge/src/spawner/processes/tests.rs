@@ -7,8 +7,15 @@ fn process(pid: i32, parent: i32, group: i32) -> Process {
     Process { pid, parent, group, session: group, is_dead: false, started: 1, resident_pages: 1, threads: 1 }
 }
 
+/// The user of the instances of these tests.
+const UID: u32 = 5_000;
+
 fn owner(key: u64, main: i32) -> Owner {
-    Owner { key, main, marker: format!("marker-{key}") }
+    Owner { key, main, marker: format!("marker-{key}"), uid: UID }
+}
+
+fn mark(key: u64, uid: u32) -> Mark {
+    Mark { marker: format!("marker-{key}"), uids: [uid; 4] }
 }
 
 fn pids(processes: &[&Process]) -> Vec<i32> {
@@ -75,11 +82,38 @@ fn orphans_are_known_by_group_by_marker_and_by_having_been_seen() {
         process(99, 0, 99),
     ]);
     let mut seen: HashMap<Identity, u64> = [((14, 1), 1), ((15, 2), 1), ((77, 1), 1)].into();
-    let marker = |pid: i32| (pid == 12).then(|| "marker-1".to_owned());
-    let shares = shares(&table, 1, &[owner(1, 10)], &mut seen, marker);
+    let mark_of = |pid: i32| (pid == 12).then(|| mark(1, UID));
+    let shares = shares(&table, 1, &[owner(1, 10)], &mut seen, mark_of);
     assert_eq!(pids(&shares.of[&1]), [11, 12, 13, 14]);
     assert_eq!(pids(&shares.strays), [15]);
     assert!(!seen.contains_key(&(77, 1)), "who is gone is forgotten");
+}
+
+#[test]
+fn law_11_a_marker_counts_for_the_user_of_its_instance_alone() {
+    // 11 and 12 carry the marker of the first instance, 13 comes from 12, 14 carries that of its own user's.
+    let table = Table::of([
+        process(10, 1, 10),
+        process(20, 1, 20),
+        process(11, 1, 11),
+        process(12, 1, 12),
+        process(13, 12, 12),
+        process(14, 1, 14),
+    ]);
+    let other = UID + 1;
+    let owners = [owner(1, 10), Owner { uid: other, ..owner(2, 20) }];
+    let mark_of = |pid: i32| match pid {
+        11 => Some(mark(1, UID)),
+        12 | 13 => Some(mark(1, other)),
+        14 => Some(mark(2, other)),
+        _ => None,
+    };
+    let mut seen: HashMap<Identity, u64> = HashMap::new();
+    let shares = shares(&table, 1, &owners, &mut seen, mark_of);
+    assert_eq!(pids(&shares.of[&1]), [10, 11], "nobody gives another user's instance processes");
+    assert_eq!(pids(&shares.of[&2]), [14, 20]);
+    assert_eq!(pids(&shares.strays), [12, 13], "they are ended");
+    assert!(!seen.contains_key(&(12, 1)));
 }
 
 #[test]
