@@ -31,8 +31,15 @@ const SHARED: [(&str, &str); 5] = [
 const OWN: &str = "own";
 /// Folders of the edge's own in the tmpfs, at most.
 const OWN_FILES: u64 = 64;
-/// The bound of System V shared memory in the namespace, in pages.
+/// Bounds of System V in the namespace, of sysctl(5): the pages of shared memory …
 const SHARED_MEMORY_PAGES: &str = "/proc/sys/kernel/shmall";
+/// … and what the kernel has memory for that no limit counts. Semaphores of a set, of all sets, operations at once, and
+/// sets; message queues, each with at most as many messages as `msgmnb` has bytes.
+const UNCOUNTED: [(&str, &str); 3] = [
+    ("/proc/sys/kernel/sem", "1000 4000 100 128"),
+    ("/proc/sys/kernel/msgmni", "16"),
+    ("/proc/sys/kernel/msgmnb", "16384"),
+];
 
 /// The folders of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +107,7 @@ pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<(), (&
         fs::create_dir_all(&own.path).map_err(replace)?;
         mount_bind(link_to(part).as_str(), &own.path).map_err(|error| replace(error.into()))?;
     }
-    bound_shared_memory(folders.bytes);
+    bound_system_v(folders.bytes);
     Ok(())
 }
 
@@ -139,17 +146,19 @@ fn link_to(folder: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", folder.as_raw_fd())
 }
 
-/// Bounds the System V shared memory of the namespace.
-fn bound_shared_memory(bytes: u64) {
+/// Bounds the System V objects of the namespace.
+fn bound_system_v(bytes: u64) {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
-    let (file, pages) = (Path::new(SHARED_MEMORY_PAGES), bytes.div_ceil(page).to_string());
-    if write(file, &pages).is_ok() {
+    let pages = bytes.div_ceil(page).to_string();
+    let bounds = || UNCOUNTED.into_iter().chain([(SHARED_MEMORY_PAGES, pages.as_str())]);
+    let bound = || bounds().fold(true, |all, (file, text)| write(Path::new(file), text).is_ok() && all);
+    if bound() {
         return;
     }
     // A service manager may have mounted it read-only; in this namespace that can be undone for as long as it takes.
     let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     if mount_remount("/proc/sys", flags, "").is_ok() {
-        write(file, &pages).ok();
+        bound();
         mount_remount("/proc/sys", flags | MountFlags::RDONLY, "").ok();
     }
 }

@@ -110,6 +110,18 @@ async fn memory_that_outlives_processes_goes_with_the_instance() {
     assert!(!left.contains(&format!(" {} ", user())), "{left}");
 }
 
+/// The kernel's own bounds are of gigabytes, and no limit of memory counts them.
+#[tokio::test]
+async fn semaphores_and_message_queues_of_an_instance_are_bounded() {
+    let Some(world) = mounting().await else { return };
+    let script = "ipcmk -S 1000 > /dev/null && echo made; ipcmk -S 1001 2> /dev/null || echo refused; \
+        for i in 1 2 3 4; do ipcmk -S 1000; done 2> /dev/null | wc -l; \
+        for i in $(seq 20); do ipcmk -Q; done 2> /dev/null | wc -l";
+    let (launch, _) = launch(&world, script);
+    let ran = world.run(launch).await;
+    assert_eq!(ran.stdout, "made\nrefused\n3\n16\n", "{ran:?}");
+}
+
 #[tokio::test]
 async fn two_instances_do_not_see_each_others_temporary_files() {
     let Some(world) = mounting().await else { return };
