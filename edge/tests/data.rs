@@ -232,6 +232,39 @@ async fn a_hostile_folder_harms_nobody() {
     edge.stop().await;
 }
 
+/// A process may look at others of its user, and at the root that they have.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_an_instance_does_not_reach_the_machines_folders_by_a_process_that_works_on_its_data() {
+    let edge = running().await;
+    let marker = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    let path = marker.path().display().to_string();
+    if edge.evaluate(PROD, &format!("fs.existsSync('{path}')")).await == json!(true) {
+        assert!(!rustix::process::geteuid().is_root(), "instances of root have folders of their own");
+        return edge.stop().await;
+    }
+    edge.evaluate(PROD, "fs.writeFileSync('data/large', require('crypto').randomBytes(64 * 2 ** 20)); 1").await;
+    // Nobody reads on, so that the process goes on.
+    let reading = edge.api(Method::GET, &format!("{DATA}/archive")).send().await.unwrap();
+    assert!(reading.status().is_success());
+    let seen = edge.evaluate(
+        PROD,
+        &format!(
+            "fs.readdirSync('/proc').filter((pid) => {{
+                 try {{ return fs.readFileSync(`/proc/${{pid}}/cmdline`, 'utf8').includes('data-task') }} catch {{}}
+             }}).map((pid) => {{
+                 const root = `/proc/${{pid}}/root`;
+                 try {{ return fs.readdirSync(root).length > 0 && fs.existsSync(root + '{path}') }}
+                 catch (error) {{ return error.code }}
+             }})"
+        ),
+    );
+    let seen = seen.await;
+    let outcomes = seen.as_array().unwrap();
+    assert!(!outcomes.is_empty() && !outcomes.contains(&json!(true)), "{seen}");
+    drop(reading);
+    edge.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_begins_with_a_snapshot_where_the_backend_wants_one_and_old_ones_give_way() {
     let edge = running().await;

@@ -30,7 +30,7 @@ use super::holds::UserHold;
 use super::shared::{Shared, ms};
 use crate::data_task::{Bounds, Failure, LISTENING, ORDER, Order, SUBCOMMAND, Work};
 use crate::durable;
-use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream};
+use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream, Temporary};
 use crate::telemetry;
 use hold::Turn;
 
@@ -38,6 +38,10 @@ use hold::Turn;
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
 /// Its open files: one for each folder on the way to a file, and some more.
 const OPEN_FILES: u64 = 512;
+/// Bytes, and files, of temporary files, which a process needs none of: what another one of its user puts there by its
+/// root counts for no instance.
+const TEMPORARY_BYTES: u64 = 64 * 1024;
+const TEMPORARY_FILES: u64 = 16;
 /// Most bytes of its answer, and of what it says of a failure.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// This program, also if its file was replaced meanwhile.
@@ -312,23 +316,35 @@ impl Runner {
         let user = shared.holds.hold(uid).await;
         let snapshots = shared.own_folder(&shared.folders.snapshots(app, environment), uid).await?;
         let (bounds, now_ms) = (shared.data_bounds(), telemetry::now_ms());
-        let order = Order { data: data.clone(), snapshots, now_ms, bounds, work };
+        let order = Order { data, snapshots, now_ms, bounds, work };
         let order = serde_json::to_string(&order).map_err(|error| Error::Spawn(error.to_string()))?;
         let launch = Launch {
             id: format!("{app}/{environment}/data.1#{:08x}", rand::random::<u32>()),
             command: vec![OWN_PROGRAM.to_owned(), SUBCOMMAND.to_owned()],
-            folder: data,
+            // One look at all folders, as renames go from one to the other.
+            folder: shared.folders.root().to_owned(),
             environment: BTreeMap::from([(ORDER.to_owned(), order)]),
             uid,
             limits: shared.data_limits(),
-            // One look at all folders, as renames go from one to the other. It runs nothing of the tenant's.
-            temporary: None,
+            temporary: self.data_temporary((app, environment), uid).await?,
             keep: Vec::new(),
         };
         let running = shared.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
         let until = Instant::now() + ms(shared.limits.data_task_ms_max);
         let turn = Arc::clone(turn);
         Ok(Task { running, until, failure: BytesMut::new(), _user: user, _turn: turn })
+    }
+
+    /// Temporary files of a piece of work, of which it has none: it runs nothing of the tenant's, and the tenant's
+    /// processes run as the same user. Without private folders like theirs they would reach those of the machine by
+    /// the root of this process (proc(5), `/proc/PID/root`).
+    async fn data_temporary(&self, place: (&AppName, &str), uid: Option<u32>) -> Result<Option<Temporary>, Error> {
+        let shared = &self.0;
+        if !shared.spawner.means().private_folders {
+            return Ok(None);
+        }
+        let folder = shared.temporary_folder(&shared.folders.temporary(place.0, place.1), uid).await?;
+        Ok(Some(Shared::temporary(&folder)))
     }
 }
 
@@ -389,8 +405,8 @@ impl Shared {
             open_files: OPEN_FILES,
             cpu_percent: limits.instance_cpu_percent_max,
             file_bytes: limits.persist_bytes_max.max(limits.snapshot_bytes_max),
-            temporary_bytes: limits.instance_tmp_bytes_max,
-            temporary_files: limits.instance_tmp_files_max,
+            temporary_bytes: TEMPORARY_BYTES,
+            temporary_files: TEMPORARY_FILES,
         }
     }
 }

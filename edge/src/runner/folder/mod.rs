@@ -226,6 +226,11 @@ impl Folders {
         }
     }
 
+    /// The folder that all others are in.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder for what an environment, or the previews of an app, write and nobody keeps.
     pub(super) fn temporary(&self, app: &AppName, settings_place: &str) -> PathBuf {
         self.root.join("tmp").join(folder_name(app, settings_place)).join(settings_place)
