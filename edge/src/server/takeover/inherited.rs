@@ -51,6 +51,7 @@ impl Inherited {
     ///
     /// # Errors
     /// Those of `bind`; that the address is in use after [`FREE_TIME_MAX`].
+    #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
     pub(crate) fn bind<T>(&self, mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let until = Instant::now() + FREE_TIME_MAX;
         loop {
