@@ -71,7 +71,7 @@ pub struct DeleteReport {
     /// Environments whose visitors were held on it (`pin = "session"`), or are: they get what is live.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_in: Vec<PlaceName>,
-    /// Files that were removed at once; `None` without `purge`.
+    /// What the app holds no longer; `None` without `purge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<PurgeReport>,
 }

@@ -97,7 +97,7 @@ pub use protection::{
 };
 pub use retention::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
-    PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
+    PurgeRemains, PurgeRemoved, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
 };
 pub use roles::{BadRole, Role, RolePlace, RoleRights, rights_of};
 pub(crate) use rollout::ROLLOUTS;

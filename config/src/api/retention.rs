@@ -123,24 +123,37 @@ pub struct PlaceDeleteReport {
     /// Earlier versions on which visitors of these environments were held (`pin = "session"`), or are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<VersionId>,
-    /// Files that were removed at once; `None` without `purge`.
+    /// What the app holds no longer; `None` without `purge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<PurgeReport>,
 }
 
-/// Files that a purge removed.
+/// What an app holds no longer after a purge. Whether another app has the same files does not show in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurgeReport {
-    /// Blobs and manifests that nothing else refers to.
+    /// Blobs and manifests of what was purged that nothing else of the app refers to.
     pub files: u64,
-    /// Their bytes, those of the encodings of blobs among them.
+    /// Their bytes, without encodings.
     pub bytes: u64,
-    /// Versions whose manifests cannot be read: while there are any, no file is removed.
+    /// What left the disk; `None` unless the credential has the scope `admin` for every app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<PurgeRemoved>,
+    /// Versions whose manifests cannot be read: while there are any, no file is removed. Those of other apps are among
+    /// them only where `removed` is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<VersionId>,
     /// What could not be removed yet; `None` if nothing of it is left but what others refer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remains: Option<PurgeRemains>,
+}
+
+/// Files that a purge removed from the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeRemoved {
+    /// Blobs and manifests that no app refers to.
+    pub files: u64,
+    /// Their bytes, those of the encodings of blobs among them.
+    pub bytes: u64,
 }
 
 /// Files that a purge could not remove yet.

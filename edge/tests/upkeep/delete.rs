@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use devanture_config::Digest;
 use devanture_config::api::{CollectReport, DeleteReport, History, PlaceDeleteReport, Scope};
 use devanture_config::problem::Code;
+use devanture_config::{Digest, VersionId};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -179,7 +179,9 @@ async fn a_purge_removes_what_nothing_else_refers_to_and_nothing_else() {
     edge.push("gone", &[("index.html", b"newer")]).await;
 
     let report: DeleteReport = purge(&edge, &format!("shop/versions/{}", one.version)).await.json();
-    assert_eq!(report.purged.unwrap().files, 1, "its page; its manifest stays for the names in it");
+    let purged = report.purged.unwrap();
+    assert_eq!(purged.files, 2, "what the app itself has no longer; its manifest stays for the names in it");
+    assert_eq!(purged.removed.unwrap().files, 1, "its page; the other file is another app's, too");
     let audit: Value = got(edge.api(Method::GET, "/v1/audit?app=shop&limit=2")).await.json();
     let actions: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
     assert_eq!(actions, ["purge_version", "delete_version"], "one entry for each of the two");
@@ -206,6 +208,38 @@ async fn a_purge_removes_what_nothing_else_refers_to_and_nothing_else() {
     assert_eq!(edge.get("gone.localhost", "/").await.text(), "again");
     assert_eq!(edge.get("shop.localhost", "/a.txt").await.text(), "shared");
     assert_eq!(edge.get("blog.localhost", "/c.txt").await.text(), "old");
+    edge.stop().await;
+}
+
+/// What leaves the disk says what other apps have: that is for an admin of all of them.
+#[tokio::test]
+async fn law_11_the_answer_to_a_purge_does_not_say_whether_another_app_has_a_file() {
+    let edge = edge().start().await;
+    let (first, second) = ([b'1'; 5_000], [b'2'; 5_000]);
+    edge.push("other", &[("index.html", b"other"), ("a.bin", &first), ("b.bin", &second)]).await;
+    // The first has what the other one has, the second has not.
+    let apps = [("shared", [first, second]), ("single", [[b'3'; 5_000], [b'4'; 5_000]])];
+    let (mut by_owner, mut by_admin) = (Vec::new(), Vec::new());
+    for (app, [first, second]) in &apps {
+        let app = *app;
+        let page = |number: u8| format!("{app} {number}").into_bytes();
+        let one = edge.push(app, &[("index.html", &page(1)), ("f.bin", first)]).await.version;
+        let two = edge.push(app, &[("index.html", &page(2)), ("f.bin", second)]).await.version;
+        edge.push(app, &[("index.html", &page(3))]).await;
+        let token = edge.token_for(Scope::Admin, Some(app), None).await;
+        let path = |version: VersionId| format!("/v1/apps/{app}/versions/{version}?purge=true");
+        let answer: Value = got(edge.ask(Method::DELETE, &path(one), &token)).await.json();
+        by_owner.push(answer["purged"].clone());
+        let report: DeleteReport = got(edge.api(Method::DELETE, &path(two))).await.json();
+        by_admin.push(report.purged.unwrap());
+    }
+    assert_eq!(by_owner[0], by_owner[1]);
+    assert_eq!(by_owner[0], json!({"files": 2, "bytes": 5_008}));
+    let held: Vec<_> = by_admin.iter().map(|purged| (purged.files, purged.bytes)).collect();
+    assert_eq!(held, [(2, 5_008), (2, 5_008)]);
+    let removed: Vec<_> = by_admin.iter().map(|purged| purged.removed.unwrap().files).collect();
+    assert_eq!(removed, [1, 2]);
+    assert!(is_stored(&edge, &first) && is_stored(&edge, &second));
     edge.stop().await;
 }
 

@@ -236,11 +236,20 @@ fn purged_line(purged: &PurgeReport) -> String {
     }
     if let Some(remains) = &purged.remains {
         let files = counted(remains.files, "file");
-        let freed = byte_text(purged.bytes);
+        let freed = byte_text(purged.removed.map_or(purged.bytes, |removed| removed.bytes));
         return format!("  freed {freed}; {} of {files} remain: {}", byte_text(remains.bytes), remains.why);
     }
-    let files = counted(purged.files, "file");
-    format!("  freed {} of {files} that nothing else refers to", byte_text(purged.bytes))
+    // What left the disk is known to an admin of every app alone: it says what other apps have.
+    match purged.removed {
+        Some(removed) => {
+            let files = counted(removed.files, "file");
+            format!("  freed {} of {files} that nothing else refers to", byte_text(removed.bytes))
+        }
+        None => {
+            let files = counted(purged.files, "file");
+            format!("  freed {} of {files} that no other version of the app has", byte_text(purged.bytes))
+        }
+    }
 }
 
 async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &DeleteArgs) -> Result<(), Failure> {

@@ -91,31 +91,47 @@ impl Retention {
         let mut marked = Marked::default();
         // A version that moves between these two prefixes while they are read is heard of by the watch.
         for prefix in [records::VERSIONS_PREFIX, gone::GONE_PREFIX] {
-            let mut versions = Scan::new(&*self.ledger.catalog, prefix);
-            while let Some((key, record)) = versions.next().await? {
-                let Some((app, version)) = version_of(&key) else { continue };
-                // Of what is gone, only what can be restored.
-                let is_kept = prefix != gone::GONE_PREFIX
-                    // A damaged record may have said that it can be restored.
-                    || records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some());
-                let is_going =
-                    pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
-                if is_kept && !is_going {
-                    marked.decoded_of(&key, record.value.as_ref());
-                    self.mark_version(&mut marked, version).await?;
-                }
-            }
+            self.mark_versions(pass, &mut marked, prefix).await?;
         }
         let console = console(&*self.ledger.catalog).await?;
         if let Some(version) = console.and_then(|(_, console)| console.version) {
             self.mark_version(&mut marked, version).await?;
         }
         self.mark_dictionaries(pass, &mut marked).await?;
-        self.mark_names(pass, &mut marked).await?;
+        self.mark_names(pass, &mut marked, [records::LIVE_PREFIX, gone::DELETED_ENVIRONMENTS_PREFIX]).await?;
         if !pass.dry_run {
             self.bring_back(&marked).await?;
         }
         Ok(marked)
+    }
+
+    /// As [`Retention::mark`], of what one app holds itself, whatever others do.
+    pub(super) async fn mark_app(&self, pass: &Pass, app: &AppName) -> Result<Marked, Error> {
+        let mut marked = Marked::default();
+        for prefix in [records::versions_prefix(app), gone::gone_prefix(app)] {
+            self.mark_versions(pass, &mut marked, &prefix).await?;
+        }
+        let (live, deleted) = (records::live_prefix(app), gone::deleted_environments_prefix(app));
+        self.mark_names(pass, &mut marked, [&live, &deleted]).await?;
+        Ok(marked)
+    }
+
+    /// Marks what the versions refer to whose records are below `prefix`, and stay.
+    async fn mark_versions(&self, pass: &Pass, marked: &mut Marked, prefix: &str) -> Result<(), Error> {
+        let mut versions = Scan::new(&*self.ledger.catalog, prefix);
+        while let Some((key, record)) = versions.next().await? {
+            let Some((app, version)) = version_of(&key) else { continue };
+            // Of what is gone, only what can be restored.
+            let is_kept = !key.starts_with(gone::GONE_PREFIX)
+                // A damaged record may have said that it can be restored.
+                || records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some());
+            let is_going = pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
+            if is_kept && !is_going {
+                marked.decoded_of(&key, record.value.as_ref());
+                self.mark_version(marked, version).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings collected files back that are referred to again, as after the restore of an older catalog.
@@ -181,8 +197,8 @@ impl Retention {
         Ok(())
     }
 
-    async fn mark_names(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
-        for prefix in [records::LIVE_PREFIX, gone::DELETED_ENVIRONMENTS_PREFIX] {
+    async fn mark_names(&self, pass: &Pass, marked: &mut Marked, prefixes: [&str; 2]) -> Result<(), Error> {
+        for prefix in prefixes {
             for (key, _) in self.ledger.catalog.list(prefix, None, false, usize::MAX).await? {
                 let Some((app, environment)) = place_of(&key) else { continue };
                 if pass.report.apps.contains(&app) {

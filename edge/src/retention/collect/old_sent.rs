@@ -1,6 +1,12 @@
-//! Ends what pushes wrote down that they have sent, where no version came of it within the grace period.
+//! Ends what pushes wrote down that they have sent, where no version came of it within the grace period, or where it was
+//! purged.
+
+use std::collections::HashSet;
+
+use devanture_config::{AppName, Digest};
 
 use super::Pass;
+use crate::blobs::Key;
 use crate::catalog::Change;
 use crate::catalog::scan::Scan;
 use crate::ledger::{Error, SystemWrite, commit_in_parts};
@@ -27,6 +33,30 @@ impl Retention {
             };
             let old = page.iter().filter(|(key, record)| is_old(key, record));
             let changes: Vec<Change> = old.map(|(key, _)| Change::Delete(key.clone())).collect();
+            commit_in_parts(&*self.ledger.catalog, SystemWrite::Collection, changes).await?;
+        }
+    }
+
+    /// Deletes those records of an app that name one of `files`, which it has purged: a later process must not take it
+    /// from them that the app has sent what only another one still has (law 11).
+    pub(super) async fn end_sent_of(&self, app: &AppName, files: &[(Key, u64)]) -> Result<(), Error> {
+        let blob = |(key, _): &(Key, u64)| match key {
+            Key::Blob(digest) => Some(*digest),
+            _ => None,
+        };
+        let purged: HashSet<Digest> = files.iter().filter_map(blob).collect();
+        let mut uploads = Scan::new(&*self.ledger.catalog, sent::sent_prefix(app));
+        loop {
+            let page = uploads.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let is_purged = |key: &str, record: &_| {
+                records::read::<SentRecord>(key, record)
+                    .is_ok_and(|sent| sent.blobs.iter().any(|digest| purged.contains(digest)))
+            };
+            let ended = page.iter().filter(|(key, record)| is_purged(key, record));
+            let changes: Vec<Change> = ended.map(|(key, _)| Change::Delete(key.clone())).collect();
             commit_in_parts(&*self.ledger.catalog, SystemWrite::Collection, changes).await?;
         }
     }

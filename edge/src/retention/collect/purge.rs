@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::{DeleteReport, PlaceDeleteReport, PurgeRemains, PurgeReport};
+use devanture_config::api::{DeleteReport, PlaceDeleteReport, PurgeRemains, PurgeRemoved, PurgeReport, Scope};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, IdPrefix, Manifest, PlaceName, VersionId};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::Pass;
+use super::mark::Marked;
 use crate::blobs::Key;
 use crate::catalog::{self, Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Error, lost, update};
@@ -79,7 +80,7 @@ impl Retention {
         let event = AuditEvent::of(Action::PurgeVersion).app(app).what(report.version.short());
         let end = |gone: &mut GoneVersion, now_ms| (gone.until_ms, gone.record) = (now_ms, None);
         report.until_ms = self.expire(actor, event, gone::gone_key(app, &report.version), end).await?;
-        report.purged = Some(self.purge(Purge::Version(app.clone(), report.version)).await?);
+        report.purged = Some(self.purge(actor, Purge::Version(app.clone(), report.version)).await?);
         Ok(report)
     }
 
@@ -122,7 +123,7 @@ impl Retention {
                 Purge::App(app.clone())
             }
         };
-        report.purged = Some(self.purge(purge).await?);
+        report.purged = Some(self.purge(actor, purge).await?);
         Ok(report)
     }
 
@@ -160,15 +161,15 @@ impl Retention {
 
     /// Ends something whose time is over, after its instances have ended and a collection that is under way. Runs to its
     /// end even if the caller is dropped.
-    async fn purge(self: &Arc<Self>, what: Purge) -> Result<PurgeReport, Error> {
-        let this = Arc::clone(self);
+    async fn purge(self: &Arc<Self>, actor: &Actor, what: Purge) -> Result<PurgeReport, Error> {
+        let (this, sees_edge) = (Arc::clone(self), actor.may_in_every_app(Scope::Admin).is_ok());
         let pass = tokio::spawn(async move {
             let until = Instant::now() + Duration::from_millis(this.ledger.limits().purge_wait_ms_max);
             if let (Some(runner), Some((app, environment))) = (this.environments.runner_if_any(), what.place()) {
                 runner.wait_until_ended(app, environment, until).await;
             }
             loop {
-                let report = this.run_purge(&what).await?;
+                let report = this.run_purge(&what, sees_edge).await?;
                 if report.remains.is_none() || Instant::now() >= until {
                     return Ok(report);
                 }
@@ -178,7 +179,8 @@ impl Retention {
         pass.await.map_err(|error| lost(&error)).flatten()
     }
 
-    async fn run_purge(&self, what: &Purge) -> Result<PurgeReport, Error> {
+    /// One attempt. With `sees_edge` the report includes what is the whole edge's.
+    async fn run_purge(&self, what: &Purge, sees_edge: bool) -> Result<PurgeReport, Error> {
         let _one = self.collecting.lock().await;
         // Another edge may have the files by now.
         self.ledger.catalog.check_in_place()?;
@@ -194,16 +196,24 @@ impl Retention {
         // What another app has sent and no version holds yet stays: its push may go on after a restart.
         self.mark_sent_by_others(&mut marked, &app).await?;
         let files = self.files_of(&versions).await?;
+        let own = self.mark_app(&pass, &app).await?;
+        self.end_sent_of(&app, &files).await?;
         self.sweep_listed(&mut pass, marked, watch, &files).await?;
         self.uploads.refresh(&HashSet::from([app.clone()]), pass.began_ms).await?;
-        let report = pass.report;
-        tracing::info!(%app, ?what, files = report.files, bytes = report.bytes, "purged");
+        let swept = pass.report;
+        tracing::info!(%app, ?what, files = swept.files, bytes = swept.bytes, "purged");
+        for version in &swept.unreadable {
+            tracing::warn!(%app, %version, "a manifest cannot be read, so a purge removes no file: push its bundle again, or delete the version");
+        }
         let remains = (!has_ended).then(|| PurgeRemains {
             files: u64::try_from(files.len()).unwrap_or(u64::MAX),
             bytes: files.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size)),
             why: "its instances have not ended yet; the next collection removes the rest".to_owned(),
         });
-        Ok(PurgeReport { files: report.files, bytes: report.bytes, unreadable: report.unreadable, remains })
+        let (files, bytes) = released(&files, &own);
+        let removed = sees_edge.then_some(PurgeRemoved { files: swept.files, bytes: swept.bytes });
+        let unreadable = if sees_edge { swept.unreadable } else { own.unreadable };
+        Ok(PurgeReport { files, bytes, removed, unreadable, remains })
     }
 
     /// Whether the record is gone that says that an app or an environment was deleted: its backend is gone, too.
@@ -265,7 +275,7 @@ impl Retention {
     async fn sweep_listed(
         &self,
         pass: &mut Pass,
-        mut marked: super::mark::Marked,
+        mut marked: Marked,
         mut watch: tokio::sync::broadcast::Receiver<catalog::Committed>,
         files: &[(Key, u64)],
     ) -> Result<(), Error> {
@@ -278,4 +288,16 @@ impl Retention {
         pass.report.unreadable = marked.unreadable;
         Ok(())
     }
+}
+
+/// Number and bytes of the purged files that the app itself holds no longer. Which of them left the disk is not for its
+/// owner: that shows whether another app has them (law 11), and so do their compressed forms.
+fn released(files: &[(Key, u64)], own: &Marked) -> (u64, u64) {
+    if !own.unreadable.is_empty() {
+        // What the app still holds is not known.
+        return (0, 0);
+    }
+    let released = files.iter().filter(|(key, _)| !own.holds(*key));
+    released
+        .fold((0, 0), |(files, bytes): (u64, u64), (_, size)| (files.saturating_add(1), bytes.saturating_add(*size)))
 }
