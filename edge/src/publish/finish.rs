@@ -141,7 +141,7 @@ impl Publisher {
             // Its files may have been damaged until now: whatever could not be loaded of it is live again.
             self.ledger.live.look_again();
         }
-        self.uploads.owned.stored(&push.app, &push.manifest).await?;
+        self.uploads.owned.stored(&push.app, push.version, &push.manifest).await?;
         if push.manifest.has_backend() {
             // Its previews may be asked for from now on.
             self.environments.give_uid(&push.app, PREVIEW).await?;

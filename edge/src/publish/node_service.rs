@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use devanture_config::api::{NodeList, NodeState, NodeStatus, Scope};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
 use metrics::histogram;
 use tokio::sync::broadcast::error::RecvError;
@@ -83,8 +82,9 @@ impl NodeService {
         drop(manifest);
         let fetched = switcher.blobs.fetch(request.version, blobs).await?;
         if fetched.objects > 0 {
-            let files = counted(fetched.objects, "file");
-            progress(&format!("{} fetched {files}, {} bytes", switcher.node, fetched.bytes));
+            // Not a line of the deploy: what this node has already may be another app's (law 11).
+            let (app, version) = (&request.app, &request.version);
+            tracing::info!(%app, %version, files = fetched.objects, bytes = fetched.bytes, "fetched from the bucket");
         }
         let (prepared, _) = switcher.prepare(place, request.version).await?;
         let instances = match (request.settings, &request.coming) {
@@ -166,8 +166,9 @@ impl Publisher {
         self.switcher.nodes.is_some()
     }
 
-    /// Forgets what apps have sent and deployed that any node has deleted, for as long as the process lives: the next app
-    /// of that name is somebody else's (law 11).
+    /// Follows what other nodes do to apps, for as long as the process lives: their versions count as what the app has
+    /// sent, what was deleted no longer does, and of an app that was deleted all is forgotten, since the next app of that
+    /// name is somebody else's (law 11).
     pub async fn keep_forgetting(self: Arc<Self>) {
         let mut commits = self.ledger.catalog.watch();
         loop {
@@ -181,6 +182,7 @@ impl Publisher {
                 }
                 Err(RecvError::Closed) => return,
             };
+            self.uploads.owned.note_commit(&committed.changes);
             for change in committed.changes.iter() {
                 let Change::Delete(key) = change else { continue };
                 if let Some(Ok(app)) = key.strip_prefix(records::APPS_PREFIX).map(str::parse) {

@@ -3,17 +3,20 @@
 //! Equal bytes of two apps are one file on disk, but neither learns it: a blob counts as an app's own when one of its
 //! versions holds it that are stored or can be restored, or when it was sent by this app: to this process, or to an
 //! earlier one that wrote it down (`sent.rs`).
+//!
+//! The set of an app is as of the last commit that touched its versions, by whichever node of a cluster: a version that
+//! another node stored is added when the set is next wanted, and a set that may have lost one is read again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use devanture_config::{AppName, Digest, Manifest};
+use devanture_config::{AppName, Digest, Manifest, VersionId};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::blobs::{Blobs, Lane, ManifestTurns};
-use crate::catalog::Catalog;
+use crate::blobs::{self, Blobs, Lane, ManifestTurns};
 use crate::catalog::scan::Scan;
+use crate::catalog::{Catalog, Change};
 use crate::ledger::Error;
 use crate::records;
 use crate::records::gone::{self, GoneVersion};
@@ -22,7 +25,11 @@ use crate::telemetry;
 
 /// The blobs of one app. One table, as an app may have sent some hundred thousand of them.
 #[derive(Default)]
-struct AppBlobs(HashMap<Digest, SentBlob>);
+struct AppBlobs {
+    sent: HashMap<Digest, SentBlob>,
+    /// The stored versions whose blobs are among these, so that no manifest is read twice.
+    versions: HashSet<VersionId>,
+}
 
 /// A blob that an app has sent.
 #[derive(Clone, Copy)]
@@ -46,43 +53,62 @@ impl SentBlob {
 
 impl AppBlobs {
     fn contains(&self, digest: &Digest) -> bool {
-        self.0.contains_key(digest)
+        self.sent.contains_key(digest)
     }
 
     fn is_stored(&self, digest: &Digest) -> bool {
-        self.0.get(digest).is_some_and(SentBlob::is_stored)
+        self.sent.get(digest).is_some_and(SentBlob::is_stored)
     }
 
     /// Notes that it was sent; what is known of its versions stays.
     fn add_sent(&mut self, digest: Digest, at_ms: u64, bytes: u64) {
         let new = SentBlob { at_ms, stored_ms: NOT_STORED, bytes };
-        let known = self.0.entry(digest).or_insert(new);
+        let known = self.sent.entry(digest).or_insert(new);
         (known.at_ms, known.bytes) = (at_ms, bytes);
     }
 
     /// Notes that a version has all blobs of a manifest, be it one that is stored or one that can be restored.
-    fn add_version(&mut self, manifest: &Manifest, is_gone: bool) {
+    fn add_version(&mut self, version: VersionId, manifest: &Manifest, is_gone: bool) {
         match is_gone {
             true => manifest.blobs().for_each(|(digest, bytes)| self.add_sent(digest, 0, bytes)),
-            false => self.add_stored(manifest, 0),
+            false => self.add_stored(version, manifest, 0),
         }
     }
 
-    /// Notes that a stored version has all blobs of `manifest`, each of which was sent by then.
-    fn add_stored(&mut self, manifest: &Manifest, at_ms: u64) {
+    /// Notes that a stored version has all blobs of its manifest, each of which was sent by then.
+    fn add_stored(&mut self, version: VersionId, manifest: &Manifest, at_ms: u64) {
+        self.versions.insert(version);
         let stored = manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms, stored_ms: at_ms, bytes }));
-        self.0.extend(stored);
+        self.sent.extend(stored);
     }
 }
 
 type Set = Arc<Mutex<AppBlobs>>;
 
+/// What is known of an app that has pushed since the start.
+#[derive(Default)]
+struct Known {
+    /// Filled once, while those of other apps are at hand: a long history keeps nobody else waiting.
+    set: OnceCell<Set>,
+    /// Versions that were stored since the set was begun, and are not in it. Most apps push to one node at a time, so
+    /// their manifests are read only when the set is wanted here.
+    unread: Mutex<HashSet<VersionId>>,
+}
+
+impl Known {
+    fn note_stored(&self, version: VersionId) {
+        let is_in_set = self.set.get().is_some_and(|set| set.lock().versions.contains(&version));
+        if !is_in_set {
+            self.unread.lock().insert(version);
+        }
+    }
+}
+
 /// The blobs of every app that has pushed since the start.
 pub(crate) struct Owned {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
-    /// Each is filled once, while those of other apps are at hand: a long history keeps nobody else waiting.
-    by_app: Mutex<HashMap<AppName, Arc<OnceCell<Set>>>>,
+    by_app: Mutex<HashMap<AppName, Arc<Known>>>,
     /// Turns to have manifests in memory, of their own kind: a caller may have one of another kind.
     pub(super) turns: ManifestTurns,
 }
@@ -93,11 +119,38 @@ impl Owned {
     }
 
     async fn of(&self, app: &AppName) -> Result<Set, Error> {
-        let cell = {
+        let known = {
             let mut by_app = self.by_app.lock();
             Arc::clone(by_app.entry(app.clone()).or_default())
         };
-        cell.get_or_try_init(|| self.read(app)).await.cloned()
+        let set = known.set.get_or_try_init(|| self.read(app)).await?;
+        self.catch_up(app, &known, set).await;
+        Ok(Arc::clone(set))
+    }
+
+    /// Adds what versions hold that were stored since the set was read.
+    async fn catch_up(&self, app: &AppName, known: &Known, set: &Set) {
+        let unread: Vec<VersionId> = {
+            let unread = known.unread.lock();
+            unread.iter().copied().collect()
+        };
+        let lane = Lane::of(app.as_str());
+        let blobs = self.blobs.of(lane);
+        for id in unread {
+            let (owned, at_ms) = (Arc::clone(set), telemetry::now_ms());
+            let add = move |canonical: &[u8]| {
+                let Ok(manifest) = Manifest::read(canonical) else { return };
+                owned.lock().add_stored(id, &manifest, at_ms);
+            };
+            match self.turns.read(&*blobs, (lane, id), add).await {
+                // Taken out only when it was read: the caller that waits for this may go away.
+                Ok(()) | Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {
+                    known.unread.lock().remove(&id);
+                }
+                // Until it can be read its blobs are sent again.
+                Err(error) => tracing::warn!(%app, version = %id, %error, "what a version holds could not be read"),
+            }
+        }
     }
 
     async fn read(&self, app: &AppName) -> Result<Set, Error> {
@@ -119,7 +172,7 @@ impl Owned {
             for (digest, bytes) in sent.blobs.into_iter().zip(sizes) {
                 // What is no longer stored has to be sent again, and takes no room.
                 let Some(bytes) = bytes else { continue };
-                owned.0.entry(digest).or_insert(SentBlob { at_ms, stored_ms: NOT_STORED, bytes });
+                owned.sent.entry(digest).or_insert(SentBlob { at_ms, stored_ms: NOT_STORED, bytes });
             }
         }
         Ok(())
@@ -140,7 +193,7 @@ impl Owned {
                 let set = Arc::clone(&owned);
                 let add = move |canonical: &[u8]| {
                     let Ok(manifest) = Manifest::read(canonical) else { return };
-                    set.lock().add_version(&manifest, is_gone);
+                    set.lock().add_version(id, &manifest, is_gone);
                 };
                 // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
                 self.turns.read(&*blobs, (lane, id), add).await.ok();
@@ -181,22 +234,55 @@ impl Owned {
 
     /// Bytes of all that the app has sent, and of what it is going to send, equal blobs once.
     pub(crate) async fn bytes_with(&self, app: &AppName, coming: &HashMap<Digest, u64>) -> Result<u64, Error> {
-        let known = self.by_app.lock().get(app).and_then(|cell| cell.get().cloned());
-        let set = match known {
-            Some(set) => set,
+        let is_loaded = self.by_app.lock().get(app).is_some_and(|known| known.set.get().is_some());
+        let set = match is_loaded {
+            true => self.of(app).await?,
             // To ask what every app uses must not hold all of that in memory.
-            None => self.read(app).await?,
+            false => self.read(app).await?,
         };
         let set = set.lock();
         let coming = coming.iter().filter(|(digest, _)| !set.contains(digest)).map(|(_, bytes)| *bytes);
-        Ok(set.0.values().map(|blob| blob.bytes).chain(coming).fold(0, u64::saturating_add))
+        Ok(set.sent.values().map(|blob| blob.bytes).chain(coming).fold(0, u64::saturating_add))
     }
 
     /// Notes that a version of the app is stored.
-    pub(crate) async fn stored(&self, app: &AppName, manifest: &Manifest) -> Result<(), Error> {
+    pub(crate) async fn stored(&self, app: &AppName, version: VersionId, manifest: &Manifest) -> Result<(), Error> {
+        // Its manifest is at hand: it is not read for what the catalog has announced meanwhile.
+        let known = self.by_app.lock().get(app).cloned();
+        if let Some(known) = known {
+            known.unread.lock().remove(&version);
+        }
         let set = self.of(app).await?;
-        set.lock().add_stored(manifest, telemetry::now_ms());
+        set.lock().add_stored(version, manifest, telemetry::now_ms());
         Ok(())
+    }
+
+    /// Takes note of a commit, by whichever node. One of this node's own pushes drops nothing, so that the next one
+    /// need not read every manifest of the app again.
+    pub(super) fn note_commit(&self, changes: &[Change]) {
+        let stored = changes.iter().filter_map(|change| match change {
+            Change::Put(key, _) => version_at(records::VERSIONS_PREFIX, key),
+            Change::Delete(_) => None,
+        });
+        let stored: HashSet<(AppName, VersionId)> = stored.collect();
+        for change in changes {
+            let ended = match change {
+                Change::Delete(key) => {
+                    version_at(records::VERSIONS_PREFIX, key).or_else(|| version_at(gone::GONE_PREFIX, key))
+                }
+                Change::Put(key, _) => version_at(gone::GONE_PREFIX, key),
+            };
+            // Where it is stored again, what said that it was gone goes.
+            if let Some(ended) = ended.filter(|ended| !stored.contains(ended)) {
+                self.forget_app(&ended.0);
+            }
+        }
+        for (app, version) in stored {
+            let known = self.by_app.lock().get(&app).cloned();
+            if let Some(known) = known {
+                known.note_stored(version);
+            }
+        }
     }
 
     /// Forgets blobs that are no longer stored, for every app.
@@ -204,7 +290,7 @@ impl Owned {
         for set in self.loaded() {
             let mut set = set.1.lock();
             for digest in gone {
-                set.0.remove(digest);
+                set.sent.remove(digest);
             }
         }
     }
@@ -222,7 +308,7 @@ impl Owned {
     /// The apps that have pushed since the start, and what they sent.
     fn loaded(&self) -> Vec<(AppName, Set)> {
         let by_app = self.by_app.lock();
-        by_app.iter().filter_map(|(app, cell)| Some((app.clone(), Arc::clone(cell.get()?)))).collect()
+        by_app.iter().filter_map(|(app, known)| Some((app.clone(), Arc::clone(known.set.get()?)))).collect()
     }
 
     /// Takes from the apps in `lost`, and from those with old uploads that became no version, what no version of theirs
@@ -236,7 +322,7 @@ impl Owned {
             let has_stale = {
                 let set = set.lock();
                 let is_old = |blob: &SentBlob| (1..before_ms).contains(&blob.at_ms);
-                set.0.values().any(|blob| is_old(blob) && !blob.is_stored())
+                set.sent.values().any(|blob| is_old(blob) && !blob.is_stored())
             };
             if !has_stale && !lost.contains(&app) {
                 continue;
@@ -244,7 +330,7 @@ impl Owned {
             let held = self.read_blobs(&app).await?;
             let (held, mut set) = (held.lock(), set.lock());
             // What was sent or stored since is in no list that was read before.
-            set.0.retain(|digest, blob| {
+            set.sent.retain(|digest, blob| {
                 let is_new = blob.at_ms >= before_ms;
                 if !is_new {
                     // From now on known from a version, whose app is in `lost` when it ends.
@@ -265,4 +351,10 @@ impl Owned {
         let set = set.lock();
         Ok(manifest.files.values().map(|file| file.hash).filter(|digest| !set.is_stored(digest)).collect())
     }
+}
+
+/// The app and the version of the record at `key`, below `prefix`.
+fn version_at(prefix: &str, key: &str) -> Option<(AppName, VersionId)> {
+    let (app, version) = key.strip_prefix(prefix)?.split_once('/')?;
+    Some((app.parse().ok()?, version.parse().ok()?))
 }

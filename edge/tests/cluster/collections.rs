@@ -1,12 +1,13 @@
 //! Collections of a cluster: one node collects for all of them, and takes nothing that another one relies on.
 
-use devanture_config::api::{DeployList, DeployState};
+use devanture_config::api::{AppUsage, BeginDeploy, DeployList, DeployState};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
+use serde_json::Value;
 
-use super::world::{World, comes, finish, is_installed, push, served, uploaded};
+use super::world::{APP, World, borrowed, comes, finish, is_installed, push, served, site, try_push, uploaded};
 use crate::support::archives::archive;
-use crate::support::got;
+use crate::support::{RunningEdge, Setup, got, manifest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purge_by_one_node_takes_nothing_that_a_push_to_another_one_was_promised() {
@@ -78,4 +79,51 @@ async fn what_an_app_began_on_another_node_is_forgotten_with_it() {
     let list: DeployList = got(second.api(Method::GET, deploys)).await.json();
     let states: Vec<_> = list.deploys.iter().map(|entry| entry.state).collect();
     assert_eq!(states, [DeployState::Live], "{list:?}");
+}
+
+/// Bytes that an app stores, as a node counts them.
+async fn stored_bytes(node: &RunningEdge) -> u64 {
+    let usage: AppUsage = got(node.api(Method::GET, &format!("/v1/apps/{APP}/usage"))).await.json();
+    usage.limits.iter().find(|limit| limit.name == "stored_bytes_per_app_max").and_then(|limit| limit.used).unwrap()
+}
+
+/// The number of files of a site that the app would have to send to a node.
+async fn missing(node: &RunningEdge, number: usize) -> usize {
+    let begin = BeginDeploy {
+        manifest: manifest(&borrowed(&site(number))),
+        source: Default::default(),
+        options: Default::default(),
+    };
+    let path = format!("/v1/apps/{APP}/environments/prod/deploys?dry_run=true");
+    let foreseen: Value = got(node.api(Method::POST, &path).json(&begin)).await.json();
+    foreseen["missing"].as_array().unwrap_or_else(|| panic!("{foreseen}")).len()
+}
+
+/// Law 11: what an app has stored, and no longer has, is the same on all nodes, whatever other apps have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn law_11_what_an_app_stores_is_counted_and_forgotten_on_every_node() {
+    if !is_installed() {
+        return;
+    }
+    let each: u64 = site(1).iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let limit = |_, setup: Setup| setup.with_limit("stored_bytes_per_app_max", 3 * each);
+    let world = World::start_with(2, 1, limit).await;
+    let [first, second] = &world.nodes[..] else { panic!("two nodes") };
+    let purged = push(first, 1).await.version;
+    first.push("blog", &borrowed(&site(1))).await;
+    // From here on both have read what the app has.
+    push(second, 2).await;
+    push(first, 3).await;
+    for node in &world.nodes {
+        comes("all is counted", async || stored_bytes(node).await == 3 * each).await;
+        assert_eq!(try_push(node, 4).await.unwrap_err(), "storage_full");
+        assert_eq!(missing(node, 1).await, 0);
+    }
+    let gone = got(first.api(Method::DELETE, &format!("/v1/apps/{APP}/versions/{purged}?purge=true"))).await;
+    assert!(gone.status.is_success(), "{}", gone.text());
+    for node in &world.nodes {
+        comes("what was purged is forgotten", async || missing(node, 1).await == 2).await;
+        assert_eq!(stored_bytes(node).await, 2 * each);
+    }
+    push(second, 4).await;
 }

@@ -1,6 +1,7 @@
 //! Tests of what counts as sent by an app: nothing else is ever reported to it as present.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{BeginDeploy, Source};
@@ -9,10 +10,11 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName};
 use futures_util::poll;
+use tokio::sync::broadcast::Receiver;
 
 use super::collections::world::{World, content, digest, manifest, name, reopened, world, world_with};
 use crate::blobs::{Key, LONG_MANIFESTS_AT_ONCE, Lane};
-use crate::catalog::{Change, Commit};
+use crate::catalog::{Change, Commit, Committed};
 use crate::ledger::Actor;
 use crate::publish::owned::Owned;
 use crate::records;
@@ -298,4 +300,108 @@ async fn law_11_long_manifests_of_an_app_that_has_not_pushed_are_read_in_turns()
     assert!(poll!(&mut used).is_pending());
     held.pop();
     assert_eq!(used.await.unwrap(), 2_000);
+}
+
+/// Reports to a node what was committed.
+fn hear(owned: &Owned, commits: &mut Receiver<Committed>) {
+    while let Ok(committed) = commits.try_recv() {
+        owned.note_commit(&committed.changes);
+    }
+}
+
+/// Two nodes of one cluster, as far as this is about.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_stored_by_another_node_is_its_own_and_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let here = &world.publisher.uploads.owned;
+    let there = Owned::new(Arc::clone(&world.blobs), Arc::clone(&world.catalog));
+    let (mut heard_here, mut heard_there) = (world.catalog.watch(), world.catalog.watch());
+    let (shop, all, each) = (name(0), BTreeSet::from([1, 2, 3]), content(1).len() as u64);
+    world.push(&shop, &[1].into()).await.unwrap();
+    assert_eq!(missing(&there, &shop, &all).await, [2, 3].into());
+    world.push(&shop, &[2].into()).await.unwrap();
+    // What was read once is not read again for what comes: also without its manifest it is known.
+    world.blobs.delete(Key::Manifest(manifest(&[1].into()).id())).await.unwrap();
+    hear(&there, &mut heard_there);
+    assert_eq!(there.bytes_with(&shop, &HashMap::new()).await.unwrap(), 2 * each);
+    assert_eq!((missing(&there, &shop, &all).await, fresh(&there, &shop, &all).await), ([3].into(), [3].into()));
+    // Pushes of this node are added as they end, and what is heard of them makes it read nothing.
+    world.blobs.delete(Key::Manifest(manifest(&[2].into()).id())).await.unwrap();
+    hear(here, &mut heard_here);
+    assert_eq!((missing(here, &shop, &all).await, fresh(here, &shop, &all).await), ([3].into(), [3].into()));
+}
+
+/// Law 11: equal bytes of another app stay on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_what_an_app_lost_by_another_node_is_missing_to_it_on_every_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let there = Owned::new(Arc::clone(&world.blobs), Arc::clone(&world.catalog));
+    let mut heard = world.catalog.watch();
+    let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2]));
+    let lost = world.push(&shop, &[1].into()).await.unwrap().version;
+    for (app, contents) in [(&shop, [2].into()), (&blog, all.clone())] {
+        world.push(app, &contents).await.unwrap();
+    }
+    assert_eq!((missing(&there, &shop, &all).await, missing(&there, &blog, &all).await), (NONE, NONE));
+    let actor = Actor::local();
+    let retention = world.publisher.retention();
+    retention.delete_version(&actor, &shop, &lost.to_string(), false).await.unwrap();
+    hear(&there, &mut heard);
+    assert_eq!(missing(&there, &shop, &all).await, NONE, "it can be restored");
+    retention.purge_version(&actor, &shop, &lost.to_string(), false).await.unwrap();
+    hear(&there, &mut heard);
+    assert_eq!((missing(&there, &shop, &all).await, missing(&there, &blog, &all).await), ([1].into(), NONE));
+    // Stored again, it is the app's again, although the same commit deletes what said that it was gone.
+    world.push(&shop, &[1].into()).await.unwrap();
+    hear(&there, &mut heard);
+    assert_eq!(missing(&there, &shop, &all).await, NONE);
+}
+
+/// Law 11: what is on record of uploads is read again by the next process.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_what_was_purged_is_missing_after_a_start_also_where_an_unfinished_push_had_sent_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2]));
+    world.begin(&shop, &all).await.unwrap();
+    world.publisher.uploads.write_sent().await;
+    let purged = world.push(&shop, &[1].into()).await.unwrap().version;
+    for (app, contents) in [(&shop, [3].into()), (&blog, all.clone())] {
+        world.push(app, &contents).await.unwrap();
+    }
+    let retention = world.publisher.retention();
+    retention.purge_version(&Actor::local(), &shop, &purged.to_string(), false).await.unwrap();
+    owned.forget_all();
+    assert!(missing(owned, &shop, &all).await.contains(&1));
+    assert_eq!(missing(owned, &blog, &all).await, NONE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_follows_what_others_do_to_the_versions_of_apps() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let owned = &world.publisher.uploads.owned;
+    let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2]));
+    world.push(&shop, &[1].into()).await.unwrap();
+    let version = world.push(&blog, &[2].into()).await.unwrap().version;
+    let record = world.catalog.get(&records::version_key(&blog, &version)).await.unwrap().unwrap().value;
+    let following = tokio::spawn(Arc::clone(&world.publisher).keep_forgetting());
+    let key = records::version_key(&shop, &version);
+    // Each is done again until it is heard, since the task may not have begun to listen.
+    for (change, expected) in [(Change::Put(key.clone(), record), NONE), (Change::Delete(key), [2].into())] {
+        let mut is_heard = false;
+        for _ in 0..1_000 {
+            put(&world, change.clone()).await;
+            is_heard = missing(owned, &shop, &all).await == expected;
+            if is_heard {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(is_heard, "{change:?}");
+    }
+    following.abort();
 }
