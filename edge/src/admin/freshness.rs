@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Body;
 use super::state::Admin;
-use crate::ledger::Error;
+use crate::ledger::{Actor, Credential, Error};
 
 /// The field of the catalog's revision.
 pub(super) const REVISION: HeaderName = HeaderName::from_static("devanture-revision");
@@ -51,6 +51,21 @@ impl Admin {
             timeout(REFRESH_MAX, catalog.refresh()).await.ok();
         }
         Ok(())
+    }
+
+    /// Checks in a cluster that a credential is good also by what was acknowledged anywhere: a node that stood still knows
+    /// nothing yet of a token that was revoked meanwhile. A read has caught up as far as it can.
+    ///
+    /// # Errors
+    /// `bad_token`; `catalog_unavailable` for a change, where this node cannot find out.
+    pub(super) async fn check_in_force(&self, actor: &Actor, is_read: bool) -> Result<(), Error> {
+        if !self.is_shared() || actor.credential == Credential::Local {
+            return Ok(());
+        }
+        if !is_read {
+            self.publisher.ledger().catalog.refresh().await?;
+        }
+        self.credentials.check(actor).await
     }
 
     /// Adds the revision that this node has, unless another one has answered.

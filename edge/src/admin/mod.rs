@@ -151,7 +151,8 @@ impl Admin {
         precondition::refuse_unknown(call.request.method(), call.request.headers(), operation.conditions)?;
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
-        if matches!(call.actor.credential, Credential::Session(..)) && !call.request.method().is_safe() {
+        let is_read = call.request.method().is_safe();
+        if matches!(call.actor.credential, Credential::Session(..)) && !is_read {
             // It may have been confirmed on another node a moment ago.
             self.catch_up(&Method::GET, call.request.headers()).await?;
         }
@@ -160,6 +161,9 @@ impl Admin {
             return self.forward(node, call, via).await;
         }
         self.catch_up(call.request.method(), call.request.headers()).await?;
+        if !operation.only_stores() {
+            self.check_in_force(&call.actor, is_read).await?;
+        }
         if !call.request.method().is_safe() && operation.path != PAUSE_PATH {
             // Also before what is only predicted, and before what is stored beside the catalog.
             self.publisher.ledger().check_in_place()?;

@@ -67,6 +67,11 @@ impl Operation {
         }
     }
 
+    /// Whether it stores bytes alone, which are nothing before a push is finished.
+    pub(super) fn only_stores(&self) -> bool {
+        matches!(self.id, "putBlob" | "putBlobs")
+    }
+
     /// Whether it gives an environment a hostname, which another one may have.
     pub(super) fn moves_hostname(&self) -> bool {
         self.method == Method::PUT && self.path.ends_with("/hostnames/{host}")

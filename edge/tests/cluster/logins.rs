@@ -106,3 +106,39 @@ async fn a_session_that_was_begun_on_one_node_is_good_and_ends_on_all_of_them() 
         }
     }
 }
+
+/// A node hears of nothing while its process is stopped, and the requests that came meanwhile are the first that it reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_was_revoked_changes_nothing_at_a_node_that_stood_still() {
+    const TOKENS: usize = 16;
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(2, 1).await;
+    let [one, other] = [&world.nodes[0], &world.nodes[1]];
+    let body = json!({ "name": "ci", "scope": "admin" });
+    let mut tokens = Vec::new();
+    for _ in 0..TOKENS {
+        let made: Value = got(one.api(Method::POST, "/v1/tokens").json(&body)).await.json();
+        let token = made["token"].as_str().unwrap().to_owned();
+        // By a connection that is there when the node stops.
+        assert_eq!(got(other.ask(Method::GET, "/v1/apps", &token)).await.status, StatusCode::OK);
+        tokens.push((made["id"].as_str().unwrap().to_owned(), token));
+    }
+    other.process().suspend();
+    for (id, _) in &tokens {
+        let revoked = got(one.api(Method::DELETE, &format!("/v1/tokens/{id}"))).await;
+        assert_eq!(revoked.status, StatusCode::NO_CONTENT, "{}", revoked.text());
+    }
+    let changes = tokens.iter().map(|(_, token)| got(other.ask(Method::POST, "/v1/tokens", token).json(&body)));
+    let resumed = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        other.process().resume();
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(changes), resumed);
+    // While it joins again, it may not know.
+    let refused = [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE];
+    for answer in answers {
+        assert!(refused.contains(&answer.status), "{}: {}", answer.status, answer.text());
+    }
+}
