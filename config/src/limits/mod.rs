@@ -125,11 +125,11 @@ limits! {
     versions_max = 10_000 in 1 ..= 1_000_000,
     /// Bytes of the files of all stored versions of one app and of its pushes under way, equal files once, without their compressed forms; 0 is no limit.
     stored_bytes_per_app_max = 0 in 0 ..= 1_125_899_906_842_624,
-    /// Pushes of one app that are begun within an hour, archives among them; 0 is no limit.
+    /// Pushes of one app that are begun within an hour, archives among them; each node of a cluster counts its own. 0 is no limit.
     pushes_per_hour_per_app_max = 0 in 0 ..= 1_000_000,
-    /// Requests of visitors of one app that are under way at once, downloads and event streams among them; a further one is answered 503 with `Retry-After`. 0 is no limit.
+    /// Requests of visitors of one app that are under way at once, downloads and event streams among them; a further one is answered 503 with `Retry-After`. Each node of a cluster counts its own. 0 is no limit.
     requests_per_app_max = 0 in 0 ..= 10_000_000,
-    /// Bytes of response bodies that visitors of one app are sent in a second, all connections together; what is beyond waits. 0 is no limit.
+    /// Bytes of response bodies that visitors of one app are sent in a second, all connections together; what is beyond waits. Each node of a cluster counts its own. 0 is no limit.
     sent_bytes_per_second_per_app_max = 0 in 0 ..= 1_099_511_627_776,
     /// Aliases of one app.
     aliases_max = 1_000 in 0 ..= 1_000_000,
