@@ -16,11 +16,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::accept::{Bounds, accept};
 use super::environment_messages::{ENVIRONMENT_QUERIES, EnvironmentQuery, EnvironmentReport};
 use super::error::Error;
 use super::forward::{self, Api};
@@ -45,19 +45,13 @@ pub(super) const ATTEMPTS: &str = "/v1/attempts";
 /// Where a node says how it is.
 pub(super) const STATUS: &str = "/v1/status";
 
-/// Connections of other nodes at once.
-const CONNECTIONS_MAX: usize = 1_024;
 /// Most bytes of a request's header fields.
 const HEADERS_BYTES_MAX: u32 = 128 * 1024;
-/// Longest handshake.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 1_024;
+const BACKLOG: i32 = 4_096;
 /// Interval of pings on a connection, and longest time without an answer: what a node holds for another one that is
 /// gone is given up.
 const PING: Duration = Duration::from_secs(5);
-/// Pause after a connection could not be accepted, as where no descriptors are left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a node does for others.
 #[async_trait]
@@ -146,44 +140,19 @@ impl Listener {
                 return;
             }
         };
-        let (connections, tunnels) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Shares::new(TUNNELS_MAX));
-        loop {
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = socket.accept() => accepted,
-            };
-            match accepted {
-                Ok((tcp, from)) => {
-                    // As the certificate is now: it may have been renewed since the last connection.
-                    let acceptor = TlsAcceptor::from(identity.server_config());
-                    let (answers, tunnels) = (answers.clone(), Arc::clone(&tunnels));
-                    tokio::spawn(async move {
-                        if let Err(reason) = answer(tcp, acceptor, answers, (permit, &tunnels)).await {
-                            tracing::debug!(%from, reason, "a connection of another node ended");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection of another node could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let tunnels = Shares::new(TUNNELS_MAX);
+        let answer = move |tls, permit| answer(tls, answers.clone(), (permit, Arc::clone(&tunnels)));
+        accept(socket, identity, Bounds::DEFAULT, stop, answer).await;
     }
 }
 
 async fn answer(
-    tcp: TcpStream,
-    acceptor: TlsAcceptor,
+    tls: TlsStream<TcpStream>,
     answers: Answers,
-    (permit, tunnels): (OwnedSemaphorePermit, &Arc<Shares>),
+    (permit, tunnels): (OwnedSemaphorePermit, Arc<Shares>),
 ) -> Result<(), String> {
-    tcp.set_nodelay(true).map_err(|error| error.to_string())?;
-    let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(tcp)).await;
-    let tls = handshake.map_err(|_elapsed| "no handshake".to_owned())?.map_err(|error| error.to_string())?;
     if tls.get_ref().1.alpn_protocol() == Some(tunnel::ALPN) {
-        return tunnel::end(tls, answers.service.registry(), tunnels, permit).await;
+        return tunnel::end(tls, answers.service.registry(), &tunnels, permit).await;
     }
     let respond = service_fn(move |mut request| {
         let answers = answers.clone();
@@ -202,7 +171,9 @@ async fn answer(
         .keep_alive_timeout(PING)
         .serve_connection(TokioIo::new(tls), respond)
         .await
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    drop(permit);
+    Ok(())
 }
 
 fn respond(request: Request<Incoming>, service: Arc<dyn Service>) -> Response<LinesBody> {

@@ -7,6 +7,7 @@
 //!
 //! Each follows which instances the others run ([`follow_runs`]), and requests for these go through a [`tunnel`].
 
+mod accept;
 mod attempts;
 mod authority;
 mod environment_messages;
@@ -16,6 +17,7 @@ mod follow_runs;
 mod forward;
 mod forwarder;
 mod gates;
+mod handshakes;
 mod identity;
 mod instance_messages;
 mod instance_service;

@@ -1,24 +1,33 @@
 //! Connections to other nodes, over HTTP/2 and mutual TLS: one for each exchange.
 
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::error::Error;
 use super::identity::Identity;
 use super::lines::{LineReader, LineSender, channel};
 use crate::ledger::Member;
 
-/// Longest time until a connection to a node is open …
+/// Longest time until a connection to a node is open.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// … and until it begins to answer an exchange.
+/// Handshakes that are tried before a node counts as unreachable, where it breaks them off …
+const HANDSHAKE_TRIES: usize = 3;
+/// … and the pause between them.
+const HANDSHAKE_PAUSE: Duration = Duration::from_millis(50);
+/// Longest time until a node begins to answer an exchange.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Interval of pings on a connection …
 const PING_EVERY: Duration = Duration::from_secs(2);
@@ -78,10 +87,7 @@ where
     B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>, Data: Send> + Send + Unpin + 'static,
 {
     let said = |error: &dyn std::error::Error| error.to_string();
-    let tcp = TcpStream::connect(member.advertise).await.map_err(|error| said(&error))?;
-    tcp.set_nodelay(true).map_err(|error| said(&error))?;
-    let name = ServerName::try_from(member.node.clone()).map_err(|error| said(&error))?;
-    let tls = TlsConnector::from(identity.client_config()).connect(name, tcp).await;
+    let tls = dial(&identity.client_config(), &member.node, member.advertise, |tcp| tcp.set_nodelay(true)).await;
     let tls = tls.map_err(|error| said(&error))?;
     let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -92,4 +98,34 @@ where
         .map_err(|error| said(&error))?;
     tokio::spawn(async move { connection.await.ok() });
     Ok(client)
+}
+
+/// Opens a connection to the node `node` at `advertise`, and sets it up by `prepare` before its handshake.
+///
+/// # Errors
+/// Those of the system, of `prepare` and of the handshake.
+pub(super) async fn dial(
+    config: &Arc<ClientConfig>,
+    node: &str,
+    advertise: SocketAddr,
+    prepare: impl Fn(&TcpStream) -> io::Result<()> + Send,
+) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(node.to_owned()).map_err(io::Error::other)?;
+    let mut tries = 1;
+    loop {
+        let tcp = TcpStream::connect(advertise).await?;
+        prepare(&tcp)?;
+        match TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await {
+            // Its place may have gone to another handshake, as where strangers come in crowds.
+            Err(error) if tries < HANDSHAKE_TRIES && is_broken_off(&error) => tries += 1,
+            result => return result,
+        }
+        sleep(HANDSHAKE_PAUSE).await;
+    }
+}
+
+/// Whether the node ended the connection without a word.
+fn is_broken_off(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,9 +13,10 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::{TlsConnector, server};
+use tokio_rustls::server;
 
 use super::identity::Identity;
+use super::peer;
 use crate::ledger::{Share, Shares};
 use crate::proxy::address::{Endpoint, NodeInstance};
 use crate::proxy::{Registry, RunId, Tunnels};
@@ -61,10 +61,7 @@ impl Opener {
 #[async_trait]
 impl Tunnels for Opener {
     async fn open(&self, run: &RunId, to: &NodeInstance) -> io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(to.advertise).await?;
-        keep_alive(&tcp)?;
-        let name = ServerName::try_from(to.node.clone()).map_err(io::Error::other)?;
-        let mut tls = TlsConnector::from(self.identity.tunnels_config()).connect(name, tcp).await?;
+        let mut tls = peer::dial(&self.identity.tunnels_config(), &to.node, to.advertise, keep_alive).await?;
         if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err(io::Error::other("the node takes no tunnels"));
         }

@@ -1,9 +1,9 @@
 //! Limits of connections, in all and from one address, and the timeouts and sizes of each.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,13 +17,11 @@ use tracing::{debug, warn};
 use super::handshakes::{Client, HandshakeLimits};
 use super::response_memory::{Held, ResponseMemory};
 use crate::engine;
-use crate::telemetry;
+use crate::proxy::address::counted_as;
+use crate::telemetry::{NOTED_EVERY_S, Noted, since_epoch};
 
 /// Bytes of a target up to which it is read, so that one that is too long is distinguished from fields that are too large.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
-
-/// Seconds between two lines of the log about refused connections of one reason.
-const NOTED_EVERY_S: u64 = 60;
 
 /// The part of an address's connections from which on more of them are taken only from those who are there.
 const BUSY_PART: usize = 2;
@@ -149,38 +147,12 @@ impl Refused {
     /// Counts and logs it.
     pub(crate) fn record(self, listener: &'static str, address: SocketAddr) {
         debug!(%address, listener, reason = self.reason(), "a connection was refused");
-        if let Some(refused) = self.noted().add(telemetry::since_epoch().as_secs()) {
+        if let Some(refused) = self.noted().add(since_epoch().as_secs()) {
             let (limit, every_s) = (self.limit(), NOTED_EVERY_S);
             warn!(refused, limit, %address, listener, every_s, "connections are refused, as there are too many");
         }
         let labels = [("listener", listener), ("reason", self.reason())];
         counter!("devanture_connections_refused_total", &labels).increment(1);
-    }
-}
-
-/// Refused connections since a line of the log named them: a flood of them is no flood of lines.
-#[derive(Debug)]
-struct Noted {
-    at_s: AtomicU64,
-    refused: AtomicU64,
-}
-
-impl Noted {
-    const fn new() -> Self {
-        Self { at_s: AtomicU64::new(0), refused: AtomicU64::new(0) }
-    }
-
-    /// Adds one, and gives the number of those that the next line names, where one is due.
-    fn add(&self, now_s: u64) -> Option<u64> {
-        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        let at_s = self.at_s.load(Ordering::Relaxed);
-        // A clock that was set back is no reason for silence.
-        let is_due = now_s.abs_diff(at_s) >= NOTED_EVERY_S;
-        let is_ours = is_due && self.at_s.compare_exchange(at_s, now_s, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        is_ours.then(|| {
-            self.refused.fetch_sub(refused, Ordering::Relaxed);
-            refused
-        })
     }
 }
 
@@ -428,14 +400,6 @@ impl Drop for Permit {
     }
 }
 
-/// The address that `address` is counted under: one subscriber has a whole /64 of IPv6 (RFC 6177).
-fn counted_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,14 +424,6 @@ mod tests {
         drop(limits.admit(address, &gauge, &tally).unwrap());
         drop(second);
         assert_eq!((limits.open(), tally.open()), (0, 0));
-    }
-
-    #[test]
-    fn the_log_names_the_first_refused_connection_and_the_number_of_the_others_a_minute_later() {
-        let noted = Noted::new();
-        assert_eq!([noted.add(1_000), noted.add(1_001), noted.add(1_059)], [Some(1), None, None]);
-        assert_eq!([noted.add(1_060), noted.add(1_061)], [Some(3), None]);
-        assert_eq!(noted.add(900), Some(2), "the clock was set back");
     }
 
     #[test]

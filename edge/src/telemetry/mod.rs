@@ -7,6 +7,7 @@ mod gauges;
 mod integrity_reports;
 mod labels;
 mod metrics;
+mod noted;
 mod own_log;
 mod process;
 mod requests;
@@ -26,6 +27,7 @@ pub use integrity_reports::{
 };
 pub use labels::{app_label, choose_apps};
 pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, PREPARE, describe};
+pub(crate) use noted::{NOTED_EVERY_S, Noted};
 pub use process::{process_figures, resident_bytes};
 pub use requests::{RequestMetrics, TrafficFigures, TrafficRow, TrafficSpan, forget_traffic, keep_traffic, traffic};
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};

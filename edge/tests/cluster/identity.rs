@@ -3,12 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use devanture_edge::server::{self, Server, StartError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
-use super::world::{World, is_installed, nodes};
+use super::world::{World, comes, is_installed, nodes, try_push};
+
+/// Connections without a word: more than a node has places for handshakes.
+const SILENT: usize = 2_100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_without_a_certificate_of_the_cluster_gets_an_answer() {
@@ -32,6 +39,40 @@ async fn nobody_without_a_certificate_of_the_cluster_gets_an_answer() {
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).await.ok();
     assert!(!answer.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_who_open_thousands_of_silent_connections_to_a_node_stop_no_push() {
+    if !is_installed() {
+        return;
+    }
+    // What systems give at first is too few for so many connections.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    let world = World::start(2, 1).await;
+    let address = nodes(&world.nodes[0]).await[1].advertise.clone().unwrap();
+    let (opened, mut strangers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    for _ in 0..SILENT {
+        let (opened, address) = (Arc::clone(&opened), address.clone());
+        strangers.spawn(async move {
+            loop {
+                match TcpStream::connect(&address).await {
+                    Ok(mut tcp) => {
+                        opened.fetch_add(1, Ordering::Relaxed);
+                        // Until it is closed.
+                        tcp.read(&mut [0]).await.ok();
+                    }
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        });
+    }
+    comes("those who are closed come again", async || opened.load(Ordering::Relaxed) > 2 * SILENT).await;
+    for number in 1..=3 {
+        // From the address of the strangers.
+        comes("a push goes live amid strangers", async || try_push(&world.nodes[0], number).await.is_ok()).await;
+    }
+    strangers.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,6 +34,14 @@ pub struct NodeInstance {
     pub instance: Box<Endpoint>,
 }
 
+/// The address that what comes from `address` is counted under: one subscriber has a whole /64 of IPv6 (RFC 6177).
+pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
 impl Endpoint {
     /// The path of the socket, where it is one of this machine.
     #[must_use]
