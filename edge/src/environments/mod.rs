@@ -38,7 +38,7 @@ use crate::blobs::Blobs;
 use crate::cluster::Nodes;
 use crate::ledger::{Ledger, Shares};
 use crate::proxy::Registry;
-use crate::proxy::address::Policy;
+use crate::proxy::address::{Policy, UpstreamCheck};
 use crate::runner::Runner;
 
 pub use aliases::keep_sweeping_aliases;
@@ -68,6 +68,7 @@ pub struct Environments {
     making: Mutex<()>,
     /// Where DNS is asked; the system's resolvers where there is none.
     dns_servers: Vec<SocketAddr>,
+    upstream_check: UpstreamCheck,
     prover: hostnames::Prover,
     members: upstreams::Members,
     keys: Arc<KeyFile>,
@@ -126,8 +127,14 @@ impl Environments {
             idle: idle_backends::KnownIdle::default(),
             instances: instances::Instances::new(runner, settings_of, parts.node, parts.nodes),
             schedules: schedules::Schedules::default(),
+            upstream_check: UpstreamCheck::new(&parts.dns_servers),
             dns_servers: parts.dns_servers,
         }
+    }
+
+    /// Checks where upstreams point that are published.
+    pub(crate) const fn upstream_check(&self) -> &UpstreamCheck {
+        &self.upstream_check
     }
 
     /// The keys that secrets are sealed with.

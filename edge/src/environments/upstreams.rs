@@ -156,8 +156,8 @@ impl Environments {
             {
                 // Asked without the lock: nobody else waits for the DNS of this one.
                 drop(one);
-                let policy = Policy { trusted, ..self.members.policy.clone() };
-                address::check_at_publish(&policy, at.address).await.map_err(|refusal| refused(&refusal))?;
+                let checked = self.upstream_check.check(at.app, &self.members.policy, &[(at.address, trusted)]).await;
+                checked.map_err(|refusal| refused(&refusal))?;
                 allowed_as = Some(trusted);
                 continue;
             }

@@ -78,3 +78,4 @@ pub use response_body::ProxyBody;
 pub use run::{RunId, RunKey, RunMember, RunNow, RunState};
 pub use stats::Counts;
 pub use tunnel::Tunnels;
+pub(crate) use turns::Turns;

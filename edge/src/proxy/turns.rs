@@ -1,12 +1,12 @@
-//! Turns of what maintenance asks of backends and of DNS: each question takes a file descriptor, and those of one app
+//! Turns of what is asked of backends and of DNS: each question takes a file descriptor, and those of one app
 //! leave turns to every other (law 11).
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use devanture_config::AppName;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
@@ -17,23 +17,23 @@ const SHARES: usize = 8;
 const PACE: Duration = Duration::from_millis(100);
 
 /// The questions of one kind that may be under way at once, of all apps.
-pub(super) struct Turns {
+pub(crate) struct Turns {
     all: Arc<Semaphore>,
     of_app_max: usize,
-    /// Of the apps that have pools.
-    of_app: RefCell<HashMap<AppName, Weak<Semaphore>>>,
+    /// Of the apps that have pools, or publish.
+    of_app: Mutex<HashMap<AppName, Weak<Semaphore>>>,
 }
 
 /// The turns of one app.
 #[derive(Clone)]
-pub(super) struct AppTurns {
+pub(crate) struct AppTurns {
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,
 }
 
 /// The right to one question, given back when it is dropped.
 #[must_use = "it is the next one's turn once this is dropped"]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     all: OwnedSemaphorePermit,
     own: OwnedSemaphorePermit,
     began: Instant,
@@ -41,14 +41,14 @@ pub(super) struct Turn {
 
 impl Turns {
     /// So many at once, of one app an eighth and at least one.
-    pub(super) fn new(count_max: usize) -> Self {
+    pub(crate) fn new(count_max: usize) -> Self {
         let count_max = count_max.clamp(1, Semaphore::MAX_PERMITS);
         let all = Arc::new(Semaphore::new(count_max));
-        Self { all, of_app_max: (count_max / SHARES).max(1), of_app: RefCell::default() }
+        Self { all, of_app_max: (count_max / SHARES).max(1), of_app: Mutex::default() }
     }
 
-    pub(super) fn of_app(&self, app: &AppName) -> AppTurns {
-        let mut of_app = self.of_app.borrow_mut();
+    pub(crate) fn of_app(&self, app: &AppName) -> AppTurns {
+        let mut of_app = self.of_app.lock();
         let known = of_app.get(app).and_then(Weak::upgrade);
         let own = known.unwrap_or_else(|| {
             of_app.retain(|_, turns| turns.strong_count() > 0);
@@ -62,7 +62,7 @@ impl Turns {
 
 impl AppTurns {
     /// Waits for a turn, behind those of the app that wait already. `None` never comes: no semaphore is closed.
-    pub(super) async fn take(&self) -> Option<Turn> {
+    pub(crate) async fn take(&self) -> Option<Turn> {
         // The app's own come first: it waits for one of all with no more questions than it may have under way.
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
@@ -100,7 +100,7 @@ mod tests {
         assert!(take(&greedy).is_some());
         drop((taken, greedy, modest));
         let _other = of("other");
-        assert_eq!(turns.of_app.borrow().len(), 1, "who asks no more is forgotten");
+        assert_eq!(turns.of_app.lock().len(), 1, "who asks no more is forgotten");
     }
 
     #[test]

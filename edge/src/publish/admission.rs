@@ -30,7 +30,7 @@ impl Publisher {
     ) -> Result<(), Error> {
         self.check_smoke(manifest)?;
         self.check_upstreams(manifest)?;
-        self.switcher.check_reach(actor, own).await?;
+        self.switcher.check_reach(actor, app, own).await?;
         self.check_backend(actor, own)?;
         self.check_image(own).await?;
         match &options.alias {

@@ -10,12 +10,11 @@ use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Error};
 use crate::proxy;
-use crate::proxy::address::{self, Policy};
 use crate::records::{self, VersionRecord};
 
 impl Switcher {
     /// Checks what the manifest says about serving that this actor may not say: upstreams.
-    pub(crate) async fn check_reach(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
+    pub(crate) async fn check_reach(&self, actor: &Actor, app: &AppName, manifest: &Manifest) -> Result<(), Error> {
         let trusted = |place: Option<&PlaceName>| match place {
             Some(place) => actor.is_admin_in(place),
             // The base is part of every environment; where its admin has no say, the switch looks at it.
@@ -32,10 +31,8 @@ impl Switcher {
             let detail = format!("Routes and upstreams name {} backends; {ROUTES_MAX} are the most.", addresses.len());
             return Err(Problem::new(Code::BadManifest, detail).into());
         }
-        for (to, trusted) in addresses {
-            let policy = Policy { trusted, ..self.upstreams.clone() };
-            address::check_at_publish(&policy, to).await?;
-        }
+        let addresses: Vec<(&UpstreamUrl, bool)> = addresses.into_iter().collect();
+        self.environments.upstream_check().check(app, &self.upstreams, &addresses).await?;
         for (name, declared) in manifest.tables().filter_map(|table| table.upstreams.as_ref()).flatten() {
             if let Err(why) = proxy::tls::check(&declared.pool()) {
                 let detail = format!("The upstream `{name}`: {why}.");
@@ -64,9 +61,7 @@ impl Switcher {
         let manifest = self.ledger.manifest(&*self.blobs, app, version).await?;
         let serving = manifest.serving_for(environment.as_str());
         drop(manifest);
-        for to in serving.backends() {
-            address::check_at_publish(&self.upstreams, to).await?;
-        }
-        Ok(())
+        let upstreams: Vec<(&UpstreamUrl, bool)> = serving.backends().map(|to| (to, false)).collect();
+        Ok(self.environments.upstream_check().check(app, &self.upstreams, &upstreams).await?)
     }
 }

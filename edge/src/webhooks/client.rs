@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use devanture_config::AppName;
 use devanture_config::api::WebhookAttempt;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response};
@@ -26,11 +27,15 @@ use tokio_util::task::AbortOnDropHandle;
 use super::outcome::Attempted;
 use super::target::{Host, Target};
 use crate::proxy::address::{Class, Policy, Reason, Refusal, class};
-use crate::proxy::{DnsAnswer, Names, tls};
+use crate::proxy::{DnsAnswer, Names, Turns, tls};
 use crate::telemetry;
 
 /// Longest time until a connection is open, TLS included.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Longest time in which the name of an address that is set is resolved: one that takes longer passes.
+const LOOKUP_MAX: Duration = Duration::from_secs(3);
+/// Names of addresses that are set and are resolved at once, of one app an eighth; others wait for their turn.
+const LOOKUPS_MAX: usize = 128;
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 3;
 /// Bytes of the head of an answer.
@@ -86,6 +91,7 @@ pub(super) struct Message {
 /// What sends messages.
 pub(super) struct Client {
     names: Names,
+    lookups: Turns,
     policy: Policy,
     tls: OnceCell<Arc<ClientConfig>>,
 }
@@ -93,7 +99,29 @@ pub(super) struct Client {
 impl Client {
     /// Asks DNS at `servers`, or the system's resolvers where there are none.
     pub(super) fn new(servers: &[SocketAddr], policy: Policy) -> Self {
-        Self { names: Names::new(servers), policy, tls: OnceCell::new() }
+        Self { names: Names::new(servers), lookups: Turns::new(LOOKUPS_MAX), policy, tls: OnceCell::new() }
+    }
+
+    /// Checks where an address that is set leads now. A name that does not resolve in time passes, as its receiver may come
+    /// later: each attempt checks again.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], [`Error::Plain`].
+    pub(super) async fn check(&self, app: &AppName, target: &Target, trusted: bool) -> Result<(), Error> {
+        let turns = self.lookups.of_app(app);
+        let addresses = async {
+            let _turn = turns.take().await;
+            self.addresses(target, trusted).await
+        };
+        // What needs no DNS waits for no turn.
+        let checked = match target.literal() {
+            Some(_) => Ok(self.addresses(target, trusted).await),
+            None => timeout(LOOKUP_MAX, addresses).await,
+        };
+        match checked {
+            Ok(Ok(_) | Err(Error::Dns(_))) | Err(_) => Ok(()),
+            Ok(Err(error)) => Err(error),
+        }
     }
 
     /// Where a message would go, every address of it checked: one that is refused refuses all.
@@ -246,4 +274,27 @@ fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.take(ANSWER_CHARACTERS_MAX).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    /// Law 7. Time stands still but for what is waited for, so that none of it is of this machine.
+    #[tokio::test(start_paused = true)]
+    async fn law_7_an_address_that_is_set_waits_no_longer_for_dns_than_it_may() {
+        // It takes questions and never reads them.
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = Client::new(&[silent.local_addr().unwrap()], Policy::default());
+        let (app, target) = ("shop".parse().unwrap(), Target::parse("https://hooks.example.org/a").unwrap());
+        let begun = Instant::now();
+        // More than there are turns for.
+        let all = (0..LOOKUPS_MAX).map(|_| client.check(&app, &target, false));
+        assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
+        assert!(begun.elapsed() < LOOKUP_MAX + Duration::from_millis(500), "{:?}", begun.elapsed());
+        let literal = Target::parse("https://127.0.0.1/a").unwrap();
+        assert!(matches!(client.check(&app, &literal, false).await, Err(Error::Forbidden(_))));
+    }
 }

@@ -8,7 +8,6 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
 use super::Webhooks;
-use super::client;
 use super::records::{listed, no_webhook, secret_context, url_context};
 use super::sign::new_secret;
 use super::target::Target;
@@ -98,7 +97,7 @@ impl Webhooks {
     ) -> Result<WebhookSet, Error> {
         self.ledger.must_exist(app).await?;
         let trusted = actor.scope == Scope::Admin;
-        let wanted = self.checked(request, trusted).await?;
+        let wanted = self.checked(app, request, trusted).await?;
         let key = webhook_key(app, name);
         if !dry_run && self.webhook_record(app, name).await?.is_none() {
             // Those of one before of this name, where an edge was killed between its removal and this.
@@ -130,7 +129,7 @@ impl Webhooks {
     }
 
     /// Checks a request: its events, its environments and its address.
-    async fn checked(&self, request: WebhookRequest, trusted: bool) -> Result<Wanted, Error> {
+    async fn checked(&self, app: &AppName, request: WebhookRequest, trusted: bool) -> Result<Wanted, Error> {
         let WebhookRequest { url, mut events, mut environments, format } = request;
         let bad = |detail: String| Problem::new(Code::BadRequest, detail);
         if let Some(event) = events.iter().flatten().find(|event| !event.can_be_wanted()) {
@@ -155,24 +154,18 @@ impl Webhooks {
                     bad(format!("The address cannot be a webhook's: {why}."))
                         .hint("such as https://example.org/webhooks/devanture")
                 })?;
-                self.check_target(&target, trusted).await?;
+                self.check_target(app, &target, trusted).await?;
                 Some((target, url))
             }
         };
         Ok(Wanted { target, events, environments, format })
     }
 
-    /// Checks where an address leads now. A name that does not resolve passes, as its receiver may come later: each
-    /// attempt checks again.
-    async fn check_target(&self, target: &Target, trusted: bool) -> Result<(), Error> {
-        match self.client.addresses(target, trusted).await {
-            Ok(_) => Ok(()),
-            Err(client::Error::Dns(_)) if target.literal().is_none() => Ok(()),
-            Err(error) => {
-                let problem = Problem::new(Code::WebhookForbidden, format!("{}: {error}.", target.shown()));
-                Err(problem.hint("docs/webhooks.md says which addresses webhooks may have").into())
-            }
-        }
+    async fn check_target(&self, app: &AppName, target: &Target, trusted: bool) -> Result<(), Error> {
+        self.client.check(app, target, trusted).await.map_err(|error| {
+            let problem = Problem::new(Code::WebhookForbidden, format!("{}: {error}.", target.shown()));
+            problem.hint("docs/webhooks.md says which addresses webhooks may have").into()
+        })
     }
 
     /// Checks that there is room for one more webhook. Returns what its commit checks and changes, so that of those that

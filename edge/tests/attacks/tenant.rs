@@ -8,6 +8,7 @@ mod instances;
 mod levels;
 mod manifests;
 mod memory;
+mod name_servers;
 mod names;
 mod routes;
 mod shares;

@@ -1,5 +1,7 @@
 //! Where an upstream may point: addresses by class, and the policy that is asked at publish and again at each connect.
 
+mod published;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use std::sync::Arc;
 use devanture_config::edge_toml::AddressBlock;
 use devanture_config::site_toml::UpstreamUrl;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use published::UpstreamCheck;
 
 /// Where a connection to a member goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -364,27 +368,6 @@ impl fmt::Display for Class {
             Self::Reserved => "a reserved address",
             Self::Unspecified => "an unspecified address",
         })
-    }
-}
-
-/// Checks at publish where a route points: a literal address, or every address that its name has now.
-///
-/// A name that does not resolve passes, since the backend may come up later: each connect checks again, on the very
-/// address that is connected to, so that a name which changes its mind gains nothing.
-///
-/// # Errors
-/// The first address that is refused.
-pub async fn check_at_publish(policy: &Policy, url: &UpstreamUrl) -> Result<(), Refusal> {
-    if let Some(socket) = url.socket() {
-        return policy.permits_socket(Path::new(&socket));
-    }
-    let (host, port) = host_and_port(url);
-    match host {
-        Host::Address(ip) => policy.permits(SocketAddr::new(ip, port)),
-        Host::Name(name) => {
-            let found = tokio::net::lookup_host((name.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
-            found.unwrap_or_default().into_iter().try_for_each(|address| policy.permits(address))
-        }
     }
 }
 

@@ -222,20 +222,6 @@ fn a_url_names_a_host_and_a_port() {
     assert_eq!(of("http://LOCALHOST:8"), (Host::Name("localhost".to_owned()), 8));
 }
 
-#[tokio::test]
-async fn a_route_is_checked_when_it_is_published() {
-    let stranger = policy(&[], &[], false);
-    let refused = async |url: &str| check_at_publish(&stranger, &url.parse().unwrap()).await.is_err();
-    assert!(refused("http://127.0.0.1:3000").await);
-    assert!(refused("http://[::1]:3000").await);
-    // The URL parser knows the old spellings of IPv4 addresses.
-    assert!(refused("http://0x7f.1:3000").await);
-    assert!(refused("http://2130706433").await);
-    assert!(refused("http://localhost:3000").await, "a name that resolves to loopback");
-    assert!(!refused("http://8.8.8.8").await);
-    assert!(!refused("http://not-there.invalid").await, "a name may come up later");
-}
-
 proptest! {
     #[test]
     fn an_ipv4_address_has_one_class_in_every_clothing(bits: u32) {
