@@ -135,7 +135,7 @@ mod tests {
     async fn answer(mut tls: TlsStream<TcpStream>, permit: OwnedSemaphorePermit) -> Result<(), String> {
         tls.write_all(b"!").await.map_err(|error| error.to_string())?;
         tls.flush().await.map_err(|error| error.to_string())?;
-        tls.read(&mut [0]).await.ok();
+        tls.read_exact(&mut [0]).await.ok();
         drop(permit);
         Ok(())
     }
@@ -168,7 +168,7 @@ mod tests {
                     if let Ok(mut tcp) = TcpStream::connect(address).await {
                         opened.add_permits(1);
                         // Until it is closed.
-                        tcp.read(&mut [0]).await.ok();
+                        tcp.read_exact(&mut [0]).await.ok();
                     }
                 }
             });

@@ -1,6 +1,6 @@
 //! Handshakes with other nodes that are under way: bounded, so that strangers who only connect keep no node out.
 //!
-//! Whoever reaches the listener may begin one. A handshake for which there is no place ends the oldest one of the
+//! Anyone who reaches the listener may begin one. A handshake for which there is no place ends the oldest one of the
 //! address that has the most, once that is old enough; until then nothing is accepted, and further connections wait in
 //! the system's backlog. Strangers thus leave those alone who come from other addresses. Nodes and strangers may also
 //! share an address: a node's handshake takes a few milliseconds, and has its place for [`Places::stall`] at least. A

@@ -124,7 +124,7 @@ pub(super) async fn dial(
     }
 }
 
-/// Whether the node ended the connection without a word.
+/// Whether the node ended the connection without an answer.
 fn is_broken_off(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::world::{World, comes, is_installed, nodes, try_push};
 
-/// Connections without a word: more than a node has places for handshakes.
+/// Silent connections: more than a node has places for handshakes.
 const SILENT: usize = 2_100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

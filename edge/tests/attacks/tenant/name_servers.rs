@@ -1,4 +1,4 @@
-//! Routes to names whose name servers say nothing, and which name server is asked about routes.
+//! Routes to names whose name servers are silent, and the name server that routes are looked up at.
 
 use std::time::Duration;
 
