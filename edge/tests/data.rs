@@ -246,19 +246,16 @@ async fn law_11_an_instance_does_not_reach_the_machines_folders_by_a_process_tha
     // Nobody reads on, so that the process goes on.
     let reading = edge.api(Method::GET, &format!("{DATA}/archive")).send().await.unwrap();
     assert!(reading.status().is_success());
-    let seen = edge.evaluate(
-        PROD,
-        &format!(
-            "fs.readdirSync('/proc').filter((pid) => {{
-                 try {{ return fs.readFileSync(`/proc/${{pid}}/cmdline`, 'utf8').includes('data-task') }} catch {{}}
-             }}).map((pid) => {{
-                 const root = `/proc/${{pid}}/root`;
-                 try {{ return fs.readdirSync(root).length > 0 && fs.existsSync(root + '{path}') }}
-                 catch (error) {{ return error.code }}
-             }})"
-        ),
+    let script = format!(
+        "fs.readdirSync('/proc').filter((pid) => {{
+             try {{ return fs.readFileSync(`/proc/${{pid}}/cmdline`, 'utf8').includes('data-task') }} catch {{}}
+         }}).map((pid) => {{
+             const root = `/proc/${{pid}}/root`;
+             try {{ return fs.readdirSync(root).length > 0 && fs.existsSync(root + '{path}') }}
+             catch (error) {{ return error.code }}
+         }})"
     );
-    let seen = seen.await;
+    let seen = edge.evaluate(PROD, &script).await;
     let outcomes = seen.as_array().unwrap();
     assert!(!outcomes.is_empty() && !outcomes.contains(&json!(true)), "{seen}");
     drop(reading);

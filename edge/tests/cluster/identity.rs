@@ -60,7 +60,7 @@ async fn strangers_who_open_thousands_of_silent_connections_to_a_node_stop_no_pu
                     Ok(mut tcp) => {
                         opened.fetch_add(1, Ordering::Relaxed);
                         // Until it is closed.
-                        tcp.read(&mut [0]).await.ok();
+                        tcp.read_exact(&mut [0]).await.ok();
                     }
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
