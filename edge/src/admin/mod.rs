@@ -60,7 +60,7 @@ use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::ledger::{Actor, Credential, Error};
+use crate::ledger::{Actor, Error};
 use body::{BodyTimes, RequestBody};
 use browser_request::RequestHost;
 use call::{Answer, Call, PathParameters};
@@ -152,19 +152,19 @@ impl Admin {
         self.check_deletion(operation.after_deletion, &call.actor, &call.path).await?;
         right.check(&call.actor, &call.path)?;
         let is_read = call.request.method().is_safe();
-        if matches!(call.actor.credential, Credential::Session(..)) && !is_read {
-            // It may have been confirmed on another node a moment ago.
-            self.catch_up(&Method::GET, call.request.headers()).await?;
+        if !is_read && !operation.only_stores() {
+            // Also before a confirmation is looked for, which may have come to another node a moment ago.
+            self.check_in_force(&call.actor, is_read).await?;
         }
         self.check_confirmed(operation, &call).await?;
         if let Some(node) = self.elsewhere(&call, via).await? {
             return self.forward(node, call, via).await;
         }
         self.catch_up(call.request.method(), call.request.headers()).await?;
-        if !operation.only_stores() {
+        if is_read {
             self.check_in_force(&call.actor, is_read).await?;
         }
-        if !call.request.method().is_safe() && operation.path != PAUSE_PATH {
+        if !is_read && operation.path != PAUSE_PATH {
             // Also before what is only predicted, and before what is stored beside the catalog.
             self.publisher.ledger().check_in_place()?;
         }

@@ -26,16 +26,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::outcome::Attempted;
 use super::target::{Host, Target};
-use crate::proxy::address::{Class, Policy, Reason, Refusal, class};
+use crate::proxy::address::{Class, LOOKUPS_MAX, LOOKUPS_TIME_MAX, Policy, Reason, Refusal, class};
 use crate::proxy::{DnsAnswer, Names, Turns, tls};
 use crate::telemetry;
 
 /// Longest time until a connection is open, TLS included.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Longest time in which the name of an address that is set is resolved: one that takes longer passes.
-const LOOKUP_MAX: Duration = Duration::from_secs(3);
-/// Names of addresses that are set and are resolved at once, of one app an eighth; others wait for their turn.
-const LOOKUPS_MAX: usize = 128;
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 3;
 /// Bytes of the head of an answer.
@@ -116,7 +112,7 @@ impl Client {
         // What needs no DNS waits for no turn.
         let checked = match target.literal() {
             Some(_) => Ok(self.addresses(target, trusted).await),
-            None => timeout(LOOKUP_MAX, addresses).await,
+            None => timeout(LOOKUPS_TIME_MAX, addresses).await,
         };
         match checked {
             Ok(Ok(_) | Err(Error::Dns(_))) | Err(_) => Ok(()),
@@ -293,7 +289,7 @@ mod tests {
         // More than there are turns for.
         let all = (0..LOOKUPS_MAX).map(|_| client.check(&app, &target, false));
         assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
-        assert!(begun.elapsed() < LOOKUP_MAX + Duration::from_millis(500), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < LOOKUPS_TIME_MAX + Duration::from_millis(500), "{:?}", begun.elapsed());
         let literal = Target::parse("https://127.0.0.1/a").unwrap();
         assert!(matches!(client.check(&app, &literal, false).await, Err(Error::Forbidden(_))));
     }

@@ -11,7 +11,7 @@ use devanture_config::edge_toml::AddressBlock;
 use devanture_config::site_toml::UpstreamUrl;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use published::UpstreamCheck;
+pub(crate) use published::{LOOKUPS_MAX, LOOKUPS_TIME_MAX, UpstreamCheck};
 
 /// Where a connection to a member goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

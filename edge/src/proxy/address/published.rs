@@ -14,10 +14,11 @@ use super::{Host, Policy, Refusal, host_and_port};
 use crate::proxy::dns::{DnsAnswer, Names};
 use crate::proxy::turns::Turns;
 
-/// Longest time for the names of one publish, all of them together: what has not resolved by then passes.
-const LOOKUPS_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest time for the names of one publish, or of one address that is set, all of them together: what has not resolved
+/// by then passes.
+pub(crate) const LOOKUPS_TIME_MAX: Duration = Duration::from_secs(3);
 /// Lookups of names at once, of one app an eighth; others wait for their turn.
-const LOOKUPS_MAX: usize = 128;
+pub(crate) const LOOKUPS_MAX: usize = 128;
 /// Lookups of one publish at once.
 const LOOKUPS_AT_ONCE: usize = 16;
 

@@ -18,7 +18,7 @@ use crate::runner::shared::{Shared, ms};
 const TURNS_MAX: usize = 8;
 /// … and most of apps that have one each: a process of work can be stopped by its user, and would keep others out until
 /// `data_task_ms_max`.
-const FIRST_TURNS_MAX: usize = 256;
+const FIRST_TURNS_MAX: usize = 64;
 /// Time beyond the limits of an instance in which its processes end.
 const END_SLACK: Duration = Duration::from_secs(10);
 
