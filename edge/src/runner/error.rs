@@ -1,5 +1,6 @@
 //! Errors of instances, each with what happened, to which instance, and why.
 
+use crate::spawner::MEASURED_DEPTH_MAX;
 use crate::{blobs, catalog, durable};
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
@@ -106,7 +107,9 @@ pub enum Error {
     },
     /// An environment keeps more than it may.
     #[error(
-        "{whose} {} in {}, and {bytes_max} bytes in {files_max} files may be kept: {limits} in edge.toml are the limits",
+        "{whose} {}{} in {}, and {bytes_max} bytes in {files_max} files may be kept: {limits} in edge.toml are the \
+         limits",
+        too_deep(*is_too_deep),
         counted(bytes, "byte"),
         counted(files, "file")
     )]
@@ -123,6 +126,8 @@ pub enum Error {
         files_max: u64,
         /// The names of the limits.
         limits: &'static str,
+        /// Some folders are deeper than any that are counted.
+        is_too_deep: bool,
     },
     /// The environment keeps no data here.
     #[error("{0}")]
@@ -188,6 +193,16 @@ impl Error {
             | Self::ReleaseFailed { lines, .. } => lines,
             _ => &[],
         }
+    }
+}
+
+/// What comes before the bytes and files that were counted, where folders are too deep.
+fn too_deep(is_too_deep: bool) -> String {
+    match is_too_deep {
+        true => format!(
+            "folders deeper than {MEASURED_DEPTH_MAX}, which cannot be counted and have to be removed, and beside them "
+        ),
+        false => String::new(),
     }
 }
 

@@ -139,6 +139,7 @@ impl Shared {
                 bytes_max,
                 files: measured.files,
                 files_max,
+                is_too_deep: measured.is_too_deep,
                 limits: "`snapshot_bytes_max` and `persist_bytes_max`",
             };
         }
@@ -152,6 +153,7 @@ impl Shared {
             bytes_max: self.limits.persist_bytes_max,
             files: measured.files,
             files_max: self.limits.persist_files_max,
+            is_too_deep: measured.is_too_deep,
             limits: "`persist_bytes_max` and `persist_files_max`",
         }
     }

@@ -128,7 +128,7 @@ mod tests {
 
     fn note(persisted: &Persisted, bytes: u64, files: u64, is_partial: bool) -> Found {
         let place = ("shop".parse().unwrap(), "prod".to_owned());
-        persisted.note(&place, Measured { bytes, files, is_partial }, None, bytes > 100).0
+        persisted.note(&place, Measured { bytes, files, is_partial, is_too_deep: false }, None, bytes > 100).0
     }
 
     #[test]

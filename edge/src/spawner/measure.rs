@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Flags to open a folder: never by a link.
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Greatest depth of folders that is measured.
-const DEPTH_MAX: usize = 128;
+pub(crate) const MEASURED_DEPTH_MAX: usize = 128;
 /// Most names that are looked at, of any owner.
 const NAMES_MAX: u64 = 100_000_000;
 /// After so many names others get their turn.
@@ -38,6 +38,9 @@ pub struct Measured {
     pub files: u64,
     /// There is more than was looked at: too many files, or folders too deep.
     pub is_partial: bool,
+    /// Some folders are too deep to be looked into.
+    #[serde(default)]
+    pub is_too_deep: bool,
 }
 
 /// The counts so far, and their limits.
@@ -71,7 +74,7 @@ impl Count {
         let Ok(names) = Dir::read_from(&top) else { return };
         let mut open = vec![(top, names)];
         loop {
-            let is_deepest = open.len() >= DEPTH_MAX;
+            let is_deepest = open.len() >= MEASURED_DEPTH_MAX;
             let Some((parent, names)) = open.last_mut() else { return };
             let Some(Ok(entry)) = names.next() else {
                 open.pop();
@@ -99,7 +102,7 @@ impl Count {
                 continue;
             }
             if is_deepest {
-                self.measured.is_partial = true;
+                (self.measured.is_partial, self.measured.is_too_deep) = (true, true);
             } else if let Some(next) = opened(parent, name) {
                 open.push(next);
             }
@@ -159,7 +162,8 @@ mod tests {
         fs::File::create(path.join("hole")).unwrap().set_len(1 << 40).unwrap();
         assert!(measured(path, None, 100).bytes < 200_000);
         assert_eq!(measured(path, Some(u32::MAX - 1), 100), Measured::default(), "nothing is that user's");
-        assert!(measured(path, None, 3).is_partial);
+        let too_many = measured(path, None, 3);
+        assert!(too_many.is_partial && !too_many.is_too_deep);
         assert_eq!(measured(&path.join("missing"), None, 3), Measured::default());
     }
 
@@ -167,12 +171,12 @@ mod tests {
     fn folders_that_are_too_deep_are_not_looked_into_and_reported() {
         let folder = tempfile::tempdir().unwrap();
         let mut deep = folder.path().to_owned();
-        for _ in 0..DEPTH_MAX + 5 {
+        for _ in 0..MEASURED_DEPTH_MAX + 5 {
             deep.push("d");
         }
         fs::create_dir_all(&deep).unwrap();
         let found = measured(folder.path(), None, 10_000);
-        assert!(found.is_partial && found.files >= 128, "{found:?}");
+        assert!(found.is_partial && found.is_too_deep && found.files >= 128, "{found:?}");
     }
 
     #[test]

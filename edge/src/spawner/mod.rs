@@ -62,6 +62,7 @@ pub use host::{HostSettings, host};
 pub use launch::{InstanceLimits, Launch, Temporary};
 pub use leftovers::kill_leftovers;
 pub use measure::{Measured, MeasuredFolder};
+pub(crate) use measure::MEASURED_DEPTH_MAX;
 pub use ports::listener_uid;
 pub use privileged_socket::{AUTO, SocketSettings, open_door};
 pub use settings::{Means, SpawnerSettings};

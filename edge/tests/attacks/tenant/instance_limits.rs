@@ -67,6 +67,18 @@ async fn an_environment_that_keeps_too_much_has_no_instances_until_it_keeps_less
     edge.stop().await;
 }
 
+/// It was "keeps 528384 bytes in 129 files, and 10 GB in 1000000 files may be kept".
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reason_is_said_where_folders_are_too_deep_to_be_counted() {
+    let edge = edge().with_runner().start().await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
+    later(&edge, PROD, "fs.mkdirSync('data/' + 'd/'.repeat(140), { recursive: true })").await;
+    eventually("no instance runs", async || is_held_back(&edge, "prod").await).await;
+    let (_, detail) = instance(&edge, "prod").await;
+    assert!(detail.contains("keeps folders deeper than 128, which cannot be counted"), "{detail}");
+    edge.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lies_beside_a_socket_and_what_a_version_before_has_kept_counts_too() {
     let edge = small().start().await;
