@@ -3,13 +3,17 @@
 //! In a user namespace of its own a process may mount file systems in memory, which no limit of its instance counts, and
 //! reaches much of the kernel that is otherwise for root alone. The keyrings of keyrings(7) outlive processes and belong to
 //! sessions and user ids: all instances inherit the session of the edge, and a user id is given again.
+//!
+//! By io_uring(7) the kernel acts past filters of system calls, and a process that handles its page faults by
+//! userfaultfd(2) can hold up a reader of its memory; both have been used for many attacks on kernels. Container
+//! runtimes refuse them with EPERM too, so that programs know how to go on without.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use nix::libc::{
-    CLONE_NEWUSER, EINVAL, ENOSYS, EPERM, SYS_add_key, SYS_clone, SYS_clone3, SYS_keyctl, SYS_request_key, SYS_unshare,
-    c_long,
+    CLONE_NEWUSER, EINVAL, ENOSYS, EPERM, SYS_add_key, SYS_clone, SYS_clone3, SYS_io_uring_enter,
+    SYS_io_uring_register, SYS_io_uring_setup, SYS_keyctl, SYS_request_key, SYS_unshare, SYS_userfaultfd, c_long,
 };
 use seccompiler::{
     BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -33,6 +37,7 @@ pub(super) fn forbid() -> io::Result<()> {
     let rule = SeccompRule::new(vec![has_flag]).map_err(io::Error::other)?;
     let mut denied = both(&[SYS_unshare, SYS_clone], &[rule]);
     denied.extend(both(&[SYS_keyctl, SYS_add_key, SYS_request_key], &[]));
+    denied.extend(both(&[SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_userfaultfd], &[]));
     install(filter(denied, EPERM, architecture)?)?;
     // Its flags are in memory, which a filter cannot look at. Libraries go on with `clone` where it is not there.
     install(filter(both(&[SYS_clone3], &[]), ENOSYS, architecture)?)

@@ -180,6 +180,32 @@ async fn an_instance_has_no_keys_of_the_kernel() {
         (nix::libc::SYS_add_key, "b'user', b'name', b'key', 3, -2"),
         (nix::libc::SYS_request_key, "b'user', b'nowhere', None, 0"),
     ];
+    are_refused(&edge, &calls).await;
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_has_neither_io_uring_nor_page_faults_of_its_own() {
+    let edge = small().start().await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
+    // With arguments that the kernel takes, or for which it has another error; 1 is for faults of the program alone.
+    let calls = [
+        (nix::libc::SYS_io_uring_setup, "1, ctypes.create_string_buffer(512)"),
+        (nix::libc::SYS_io_uring_enter, "-1, 0, 0, 0, None, 0"),
+        (nix::libc::SYS_io_uring_register, "-1, 0, None, 0"),
+        (nix::libc::SYS_userfaultfd, "1"),
+    ];
+    are_refused(&edge, &calls).await;
+    // Node goes on without, where it is to use them.
+    let code = json!("require('fs').promises.readFile('/proc/self/comm', 'utf8').then(() => console.log('read'))");
+    let environment = "{ env: { ...process.env, UV_USE_IO_URING: '1' } }";
+    let run = format!("String(child.spawnSync(process.execPath, ['-e', {code}], {environment}).stdout)");
+    assert_eq!(edge.evaluate(PROD, &run).await, "read\n");
+    edge.stop().await;
+}
+
+/// Has a backend make system calls with their arguments: all are refused.
+async fn are_refused(edge: &RunningEdge, calls: &[(nix::libc::c_long, &str)]) {
     for (call, arguments) in calls {
         let code = format!(
             "import ctypes; c = ctypes.CDLL(None, use_errno=True); print(c.syscall({call}, {arguments}), ctypes.get_errno())"
@@ -188,5 +214,4 @@ async fn an_instance_has_no_keys_of_the_kernel() {
         let printed = edge.evaluate(PROD, &run).await;
         assert_eq!(printed.as_str().unwrap().trim(), format!("-1 {}", nix::libc::EPERM), "{call}");
     }
-    edge.stop().await;
 }
