@@ -31,6 +31,7 @@ pub use error::Error;
 pub use guarded::{Guarded, open_file};
 pub use heir::make_for_owner_of;
 pub use lock::{Lock, is_locked, lock, lock_in_turn};
+pub(crate) use remove::empty_opened_folder;
 pub use remove::{empty_folder, remove_folder, remove_owned};
 pub use reown::reown;
 pub use tree::{Owner, link_file, link_to, make_folder_as, move_folder, new_file, sync_file_system};

@@ -8,6 +8,7 @@ use std::ffi::CStr;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, chmodat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
@@ -49,6 +50,14 @@ pub fn empty_folder(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("emptying", path)(error)),
         _ => Ok(()),
     }
+}
+
+/// Removes all that is in an open folder, and leaves the folder. Others may make files in it meanwhile.
+///
+/// # Errors
+/// The kernel's, and [`ErrorKind::TimedOut`] where there is something left at `until`; what can be removed is.
+pub(crate) fn empty_opened_folder(folder: OwnedFd, until: Instant) -> std::io::Result<()> {
+    Ok(empty_until(&folder, Some(until))?)
 }
 
 /// Removes everything below a folder that belongs to a user, as far as the calling process may; a folder that is not
@@ -116,15 +125,22 @@ fn empty(path: &Path) -> std::io::Result<()> {
 }
 
 fn empty_opened(top: OwnedFd) -> Result<(), Errno> {
+    empty_until(&top, None)
+}
+
+fn empty_until(top: &OwnedFd, until: Option<Instant>) -> Result<(), Errno> {
     loop {
         let mut pass = Pass::default();
-        each(&top, |name, kind| {
+        each(top, |name, kind| {
             pass.note(match kind {
-                FileType::Directory => empty_child(&top, name),
-                _ => unlinkat(&top, name, AtFlags::empty()),
+                FileType::Directory => empty_child(top, name),
+                _ => unlinkat(top, name, AtFlags::empty()),
             });
         })?;
         match pass {
+            Pass { done: 1.., .. } if until.is_some_and(|until| Instant::now() > until) => {
+                return Err(Errno::TIMEDOUT);
+            }
             Pass { done: 0, failed: Some(errno) } => return Err(errno),
             Pass { done: 0, failed: None } => return Ok(()),
             // A list that changes while it is read may leave something out.

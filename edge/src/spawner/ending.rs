@@ -6,6 +6,7 @@
 //! can begin another one. What is too many for that, each beginning more than are ended, ends with all processes of its
 //! user, by one call for all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::children::{own_children, reap};
 use super::host::Host;
 use super::instance::Instance;
+use super::private_memory::{Freed, PrivateMemory};
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Process};
 use super::tag::mark_of;
 use super::user;
@@ -38,6 +40,26 @@ impl Host {
             }
             if let Some(uid) = instance.uid.filter(|_| began.elapsed() > RESISTS_MAX) {
                 self.end_user(uid).await.ok();
+            }
+            sleep(BETWEEN_PASSES).await;
+        }
+    }
+
+    /// Frees the memory of an instance that is no process's, when nothing of it runs any more: another holder
+    /// has nothing of it but the files that it has open, which count as its own.
+    pub(super) async fn free(&self, instance: &Instance, memory: PrivateMemory) {
+        let (began, memory) = (Instant::now(), Arc::new(memory));
+        let mut is_user_ended = false;
+        loop {
+            let step = Arc::clone(&memory);
+            match tokio::task::spawn_blocking(move || step.free()).await {
+                Ok(Freed::Part) => continue,
+                Ok(Freed::Resisted) if began.elapsed() < KILL_WAIT => {}
+                Ok(Freed::Resisted | Freed::All) | Err(_) => return,
+            }
+            // Only a process of the same user can fill what is being emptied.
+            if let Some(uid) = instance.uid.filter(|_| began.elapsed() > RESISTS_MAX && !is_user_ended) {
+                is_user_ended = self.end_user(uid).await.is_ok();
             }
             sleep(BETWEEN_PASSES).await;
         }

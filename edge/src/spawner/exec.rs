@@ -88,9 +88,9 @@ pub fn exec_instance() -> io::Result<()> {
     status.read_to_string(&mut text)?;
     let failed = |(what, error): (&str, io::Error)| Exit::CannotStart(format!("{what}: {error}"));
     let exit = match serde_json::from_str(&text)? {
-        Task::Run(spec) => confine(&spec, passed).map_or_else(failed, |()| become_program(&spec)),
+        Task::Run(spec) => confine(&spec, passed, &status).map_or_else(failed, |()| become_program(&spec)),
         Task::Probe => match private_folders::enter(&PrivateFolders::smallest(), None) {
-            Ok(()) => return Ok(()),
+            Ok(_memory) => return Ok(()),
             Err(error) => failed(error),
         },
     };
@@ -99,7 +99,7 @@ pub fn exec_instance() -> io::Result<()> {
 
 /// Gives up what the instance may not have. In an order that matters: privileges go before the parent-death signal is
 /// asked for, since their change takes it back, and whether the parent is still there is looked at after that.
-fn confine(spec: &Spec, passed: Option<OwnedFd>) -> Result<(), (&'static str, io::Error)> {
+fn confine(spec: &Spec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<(), (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     setsid().map_err(step("no session of its own"))?;
     if let (Some(attached), Some(passed)) = (&spec.attached, passed) {
@@ -109,7 +109,10 @@ fn confine(spec: &Spec, passed: Option<OwnedFd>) -> Result<(), (&'static str, io
     write(Path::new("/proc/self/oom_score_adj"), KILLED_FIRST).ok();
     umask(Mode::from_raw_mode(0o022));
     if let TemporaryFolders::Private(folders) = &spec.folders {
-        private_folders::enter(folders, spec.uid)?;
+        let memory = private_folders::enter(folders, spec.uid)?;
+        // The spawner frees it. As root: what other processes of its user send counts against a bound of this.
+        let sent = passed_file::send(status, &memory.files());
+        sent.map_err(|error| ("the folder for temporary files cannot be handed over", error))?;
     }
     let is_other = spec.uid.is_some_and(|uid| uid != getuid().as_raw());
     if let Some(uid) = spec.uid.filter(|_| is_other) {

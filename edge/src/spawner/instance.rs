@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, waitpid};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{Semaphore, mpsc};
@@ -23,6 +23,7 @@ use super::cgroup::{Group, Groups};
 use super::exec::{Spec, Task, TemporaryFolders};
 use super::own_program::{OWN_NAME, OWN_PROGRAM};
 use super::private_folders::PrivateFolders;
+use super::private_memory::PrivateMemory;
 use super::process_users::users_of;
 use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Mark, Owner};
 use super::tag::Tag;
@@ -30,7 +31,9 @@ use super::wire::{CHUNK_BYTES, Filling, Start, WINDOW_BYTES};
 use super::{Exit, InstanceLimits, Stream, Usage, passed_file};
 
 /// Most bytes of what `exec-instance` says of a failure.
-const STATUS_BYTES_MAX: u64 = 64 * 1024;
+const STATUS_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of that at once.
+const STATUS_READ_BYTES: usize = 1_024;
 
 /// An instance whose main process has not been reaped: its id, and that of its group, are nobody else's.
 pub(super) struct Instance {
@@ -56,12 +59,8 @@ pub(super) struct Instance {
     window: Semaphore,
     /// Its input and its terminal, where they are the edge's.
     pub(super) attachment: Option<Attachment>,
-    tasks: RefCell<Option<Tasks>>,
-}
-
-struct Tasks {
-    begin: JoinHandle<Option<Exit>>,
-    outputs: Vec<JoinHandle<()>>,
+    begin: RefCell<Option<JoinHandle<Answer>>>,
+    outputs: RefCell<Vec<JoinHandle<()>>>,
 }
 
 impl Instance {
@@ -151,7 +150,8 @@ impl Instance {
             marker: tag.map_or(marker, Tag::marker),
             window: Semaphore::new(WINDOW_BYTES),
             attachment,
-            tasks: RefCell::default(),
+            begin: RefCell::default(),
+            outputs: RefCell::default(),
         });
         started(main);
         let pass = |pipe, stream| {
@@ -159,9 +159,9 @@ impl Instance {
             Some(tokio::task::spawn_local(pass_on(Rc::clone(&instance), pipe, stream, out.clone())))
         };
         let outputs = [pass(stdout, Stream::Stdout), pass(stderr, Stream::Stderr), Attachment::pass_on(&instance, out)];
-        let outputs = outputs.into_iter().flatten().collect();
+        *instance.outputs.borrow_mut() = outputs.into_iter().flatten().collect();
         let begin = tokio::task::spawn_local(hand_over(status, Task::Run(Box::new(spec)), passed));
-        *instance.tasks.borrow_mut() = Some(Tasks { begin, outputs });
+        *instance.begin.borrow_mut() = Some(begin);
         Ok(instance)
     }
 
@@ -198,15 +198,31 @@ impl Instance {
         self.window.add_permits(room.min(usize::try_from(bytes).unwrap_or(room)));
     }
 
-    /// Waits until all output is passed on; returns what kept the program from beginning. To be called once, when it
-    /// is over.
-    pub(super) async fn finished(&self) -> Option<Exit> {
-        let tasks = self.tasks.borrow_mut().take()?;
-        for output in tasks.outputs {
+    /// What its main process said before the program began. To be called once, when it is over.
+    pub(super) async fn answer(&self) -> Answer {
+        let begin = self.begin.borrow_mut().take();
+        match begin {
+            Some(begin) => begin.await.unwrap_or_default(),
+            None => Answer::default(),
+        }
+    }
+
+    /// Waits until all output is passed on. To be called once, when it is over.
+    pub(super) async fn finished(&self) {
+        let outputs = self.outputs.take();
+        for output in outputs {
             output.await.ok();
         }
-        tasks.begin.await.ok().flatten()
     }
+}
+
+/// What a process said before its program began.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// What kept the program from beginning.
+    pub(super) failed: Option<Exit>,
+    /// What is to be freed at the end of the instance.
+    pub(super) memory: Option<PrivateMemory>,
 }
 
 /// A process that waits for the program to execute.
@@ -238,7 +254,7 @@ fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
 /// A sentence that says why not.
 pub(super) async fn probe_private_folders(edge_id: &str) -> Result<(), String> {
     let Begun { main, status, .. } = begin(edge_id, "probe").map_err(|error| error.to_string())?;
-    let failed = hand_over(status, Task::Probe, None).await;
+    let Answer { failed, .. } = hand_over(status, Task::Probe, None).await;
     // It has nothing left to do.
     let ended = tokio::task::spawn_blocking(move || waitpid(Some(main), WaitOptions::empty())).await;
     let is_good = matches!(ended, Ok(Ok(Some((_, status)))) if status.exit_status() == Some(0));
@@ -250,9 +266,20 @@ pub(super) async fn probe_private_folders(edge_id: &str) -> Result<(), String> {
     }
 }
 
-/// Says what the process is to do, and waits until it has: then it says nothing, and why, where it has not.
-async fn hand_over(status: StdUnixStream, task: Task, passed: Option<OwnedFd>) -> Option<Exit> {
-    passed_file::send(&status, passed.as_ref()).ok()?;
+/// Says what the process is to do, and waits until it has: then it says no more, and why, where it has not.
+async fn hand_over(status: StdUnixStream, task: Task, passed: Option<OwnedFd>) -> Answer {
+    let mut files = Vec::new();
+    let failed = converse(status, task, passed, &mut files).await;
+    Answer { failed, memory: PrivateMemory::of(files) }
+}
+
+async fn converse(
+    status: StdUnixStream,
+    task: Task,
+    passed: Option<OwnedFd>,
+    files: &mut Vec<OwnedFd>,
+) -> Option<Exit> {
+    passed_file::send(&status, passed.as_ref().map(OwnedFd::as_fd).as_slice()).ok()?;
     // The process has a copy: this one would keep its terminal from ending.
     drop(passed);
     status.set_nonblocking(true).ok()?;
@@ -262,7 +289,16 @@ async fn hand_over(status: StdUnixStream, task: Task, passed: Option<OwnedFd>) -
     status.write_all(&text).await.ok()?;
     status.shutdown().await.ok()?;
     let mut answer = Vec::new();
-    status.take(STATUS_BYTES_MAX).read_to_end(&mut answer).await.ok()?;
+    while answer.len() < STATUS_BYTES_MAX {
+        let mut buffer = [0; STATUS_READ_BYTES];
+        let receive = || passed_file::receive_some(&status, &mut buffer);
+        let (count, came) = status.async_io(Interest::READABLE, receive).await.ok()?;
+        files.extend(came);
+        match buffer.get(..count) {
+            Some(bytes) if count > 0 => answer.extend_from_slice(bytes),
+            _ => break,
+        }
+    }
     serde_json::from_slice(&answer).ok()
 }
 

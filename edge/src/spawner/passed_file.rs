@@ -1,8 +1,8 @@
-//! Passes at most one open file beside the first byte of an order.
+//! Passes a few open files beside the first byte of an order, or of its answer.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -11,39 +11,47 @@ use rustix::net::{
 
 /// The byte that files come with: a blank, which JSON begins with as well as without.
 const BYTE: u8 = b' ';
+/// Most files at once.
+const FILES_MAX: usize = 2;
 
-/// Sends one byte, with a file beside it if there is one.
+/// Sends one byte, with files beside it if there are any.
 ///
 /// # Errors
-/// Errors of the socket.
-pub(super) fn send(to: impl AsFd, file: Option<&OwnedFd>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Errors of the socket, and [`io::ErrorKind::InvalidInput`] for too many files.
+pub(super) fn send(to: impl AsFd, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let files: Vec<_> = file.map(AsFd::as_fd).into_iter().collect();
-    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
+    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     sendmsg(to, &[IoSlice::new(&[BYTE])], &mut control, SendFlags::empty())?;
     Ok(())
 }
 
-/// Receives what [`send`] sent.
+/// Receives what [`send`] sent with one file or none.
 ///
 /// # Errors
 /// Errors of the socket; [`io::ErrorKind::UnexpectedEof`] where nothing was sent.
 pub(super) fn receive(from: impl AsFd) -> io::Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let received = recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    if received.bytes == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    match receive_some(from, &mut [0])? {
+        (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+        (_, files) => Ok(files.into_iter().next()),
     }
+}
+
+/// Receives bytes, and the files that came beside them; no bytes at the end.
+///
+/// # Errors
+/// Errors of the socket.
+pub(super) fn receive_some(from: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(from, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let files = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(files) => Some(files),
         _ => None,
     });
-    Ok(files.flatten().next())
+    Ok((received.bytes, files.flatten().collect()))
 }
 
 #[cfg(test)]
@@ -57,18 +65,41 @@ mod tests {
     fn a_file_arrives_before_the_bytes_that_follow_it() {
         let (mut near, mut far) = UnixStream::pair().unwrap();
         let (mut reader, writer) = io::pipe().unwrap();
-        send(&near, Some(&OwnedFd::from(writer))).unwrap();
+        send(&near, &[writer.as_fd()]).unwrap();
+        drop(writer);
         near.write_all(b"{}").unwrap();
         let received = receive(&far).unwrap().unwrap();
         io::PipeWriter::from(received).write_all(b"hi").unwrap();
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        send(&near, None).unwrap();
+        send(&near, &[]).unwrap();
         drop(near);
         let mut rest = [0; 2];
         far.read_exact(&mut rest).unwrap();
         assert_eq!((text.as_str(), &rest), ("hi", b"{}"));
         assert!(receive(&far).unwrap().is_none());
         assert_eq!(receive(&far).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn files_arrive_in_their_order_with_the_bytes_that_follow() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let ((one, _one), (two, _two)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        let inode = |file: BorrowedFd<'_>| rustix::fs::fstat(file).unwrap().st_ino;
+        send(&near, &[one.as_fd(), two.as_fd()]).unwrap();
+        near.write_all(b"{}").unwrap();
+        drop(near);
+        let (mut bytes, mut files) = (Vec::new(), Vec::new());
+        loop {
+            let mut buffer = [0; 8];
+            let (count, came) = receive_some(&far, &mut buffer).unwrap();
+            bytes.extend(buffer.iter().take(count));
+            files.extend(came);
+            if count == 0 {
+                break;
+            }
+        }
+        let found: Vec<u64> = files.iter().map(|file| inode(file.as_fd())).collect();
+        assert_eq!((bytes.as_slice(), found), (&b" {}"[..], vec![inode(one.as_fd()), inode(two.as_fd())]));
     }
 }

@@ -1,6 +1,7 @@
 //! Folders for temporary files that an instance has to itself, in namespaces of its own: those that everybody may write
 //! to and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance,
-//! and so does the instance's System V shared memory, which outlives processes otherwise.
+//! and so does the instance's System V shared memory, which outlives processes otherwise; where another process holds
+//! them, the spawner removes what is in them ([`PrivateMemory`]).
 //!
 //! Nothing here is on a disk: what is made is made in a tmpfs, and seen by the instance alone.
 
@@ -18,6 +19,7 @@ use rustix::mount::{
 use serde::{Deserialize, Serialize};
 
 use super::kernel_files::write;
+use super::private_memory::PrivateMemory;
 
 /// Folders that everybody on a machine may write to, and what stands in for each. Debian's PHP brings the last one.
 const SHARED: [(&str, &str); 5] = [
@@ -74,11 +76,11 @@ impl PrivateFolders {
 }
 
 /// Moves this process, which has one thread and the privileges for it, into namespaces with such folders; `uid` is the
-/// user that is to own them.
+/// user that is to own them. Gives what is to be freed at the end of the instance.
 ///
 /// # Errors
 /// The operation that failed, and why.
-pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<(), (&'static str, io::Error)> {
+pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<PrivateMemory, (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).map_err(|error| ("no namespaces", error.into()))?;
     // What is unmounted outside goes here too; nothing that is mounted here is seen outside.
@@ -88,7 +90,7 @@ pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<(), (&
     let kept: Vec<Opened> = folders.keep.iter().filter_map(|path| opened(path).ok()).collect();
     let own = opened(&folders.temporary).map_err(step("the folder for temporary files cannot be opened"))?;
     let inner = |error: rustix::io::Errno| ("the folder for temporary files cannot be made", io::Error::from(error));
-    let parts = tmpfs(folders, uid, &own.path).map_err(inner)?;
+    let (root, parts) = tmpfs(folders, uid, &own.path).map_err(inner)?;
     let replace = |error: io::Error| ("a folder for temporary files cannot be replaced", error);
     let mut replaced = Vec::new();
     for ((path, _), part) in SHARED.iter().zip(&parts) {
@@ -108,12 +110,16 @@ pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<(), (&
         mount_bind(link_to(part).as_str(), &own.path).map_err(|error| replace(error.into()))?;
     }
     bound_system_v(folders.bytes);
-    Ok(())
+    PrivateMemory::own(root).map_err(|error| ("the folder for temporary files cannot be held", error))
 }
 
-/// Mounts the tmpfs at `place`, out of the way of what comes after; gives its folders, in the order of [`SHARED`] and
-/// the own one last.
-fn tmpfs(folders: &PrivateFolders, uid: Option<u32>, place: &Path) -> Result<Vec<OwnedFd>, rustix::io::Errno> {
+/// Mounts the tmpfs at `place`, out of the way of what comes after; gives its top and its folders, in the order of
+/// [`SHARED`] and the own one last.
+fn tmpfs(
+    folders: &PrivateFolders,
+    uid: Option<u32>,
+    place: &Path,
+) -> Result<(OwnedFd, Vec<OwnedFd>), rustix::io::Errno> {
     let files = folders.files.saturating_add(OWN_FILES);
     let options = format!("size={},nr_inodes={files},mode=0755", folders.bytes);
     let options = CString::new(options).map_err(|_zero| rustix::io::Errno::INVAL)?;
@@ -121,7 +127,7 @@ fn tmpfs(folders: &PrivateFolders, uid: Option<u32>, place: &Path) -> Result<Vec
     let root = opened(place)?.folder;
     let shared = SHARED.iter().map(|(_, name)| (*name, 0o1777, None));
     let parts = shared.chain([(OWN, 0o700, uid)]);
-    parts
+    let parts: Result<Vec<OwnedFd>, rustix::io::Errno> = parts
         .map(|(name, mode, owner)| {
             mkdirat(&root, name, Mode::RWXU)?;
             chmodat(&root, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
@@ -131,7 +137,8 @@ fn tmpfs(folders: &PrivateFolders, uid: Option<u32>, place: &Path) -> Result<Vec
             }
             openat(&root, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         })
-        .collect()
+        .collect();
+    Ok((root, parts?))
 }
 
 fn opened(path: &Path) -> Result<Opened, rustix::io::Errno> {
@@ -152,13 +159,20 @@ fn bound_system_v(bytes: u64) {
     let pages = bytes.div_ceil(page).to_string();
     let bounds = || UNCOUNTED.into_iter().chain([(SHARED_MEMORY_PAGES, pages.as_str())]);
     let bound = || bounds().fold(true, |all, (file, text)| write(Path::new(file), text).is_ok() && all);
-    if bound() {
-        return;
+    if !bound() {
+        with_writable_settings(|| Ok(bound())).ok();
     }
-    // A service manager may have mounted it read-only; in this namespace that can be undone for as long as it takes.
+}
+
+/// Calls `with` while the kernel's settings can be written. A service manager may have mounted them read-only, which
+/// can be undone in a namespace of mounts of its own, where this is to be called.
+///
+/// # Errors
+/// Where they stay read-only, and those of `with`.
+pub(super) fn with_writable_settings<T>(with: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    if mount_remount("/proc/sys", flags, "").is_ok() {
-        bound();
-        mount_remount("/proc/sys", flags | MountFlags::RDONLY, "").ok();
-    }
+    mount_remount("/proc/sys", flags, "")?;
+    let done = with();
+    mount_remount("/proc/sys", flags | MountFlags::RDONLY, "").ok();
+    done
 }

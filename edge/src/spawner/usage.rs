@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{FsWord, MemfdFlags, memfd_create, statfs};
 
 /// Most descriptors of one instance that are looked at.
 const DESCRIPTORS_MAX: usize = 65_536;
@@ -20,6 +20,8 @@ const DESCRIPTORS_MAX: usize = 65_536;
 const MAPPINGS_MAX: usize = 262_144;
 /// File systems whose files are memory.
 const IN_MEMORY: [&str; 2] = ["tmpfs", "devtmpfs"];
+/// The type of tmpfs, of statfs(2).
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 /// The memory of the machine, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,7 +145,9 @@ impl Files {
             return;
         }
         let bytes = found.blocks().saturating_mul(512);
-        if devices.0.contains(&found.dev()) {
+        // A tmpfs of another instance, which may have ended, is mounted nowhere that is seen from here.
+        let is_memory = || statfs(link).is_ok_and(|system| system.f_type == TMPFS_MAGIC);
+        if devices.0.contains(&found.dev()) || is_memory() {
             self.shared = self.shared.saturating_add(bytes);
         } else if found.nlink() == 0 {
             self.unlinked = self.unlinked.saturating_add(bytes);
@@ -236,6 +240,21 @@ mod tests {
         assert_eq!(of("7f00-7f01 r-xp 00000000 fe:00 9 /usr/lib/libc.so.6"), None);
         assert_eq!(of("7f00-7f01 rw-p 00000000 00:00 0 "), None);
         assert_eq!(of("broken"), None);
+    }
+
+    /// As those of another instance are, which this process sees mounted nowhere.
+    #[test]
+    fn a_file_of_a_tmpfs_counts_as_memory_also_where_its_device_is_not_known() {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let Ok(mut file) = tempfile::tempfile_in("/dev/shm") else { return };
+        file.write_all(&vec![1; 8 * 1024 * 1024]).unwrap();
+        if statfs("/dev/shm").unwrap().f_type != TMPFS_MAGIC {
+            return;
+        }
+        let mut files = Files::default();
+        files.add(own, &Devices(HashSet::new()), None);
+        assert!(files.shared >= 8 * MIB, "{files:?}");
+        assert!(files.unlinked < 8 * MIB, "it is on no disk: {files:?}");
     }
 
     #[test]

@@ -122,6 +122,66 @@ async fn semaphores_and_message_queues_of_an_instance_are_bounded() {
     assert_eq!(ran.stdout, "made\nrefused\n3\n16\n", "{ran:?}");
 }
 
+/// The System V shared memory of the namespace that a process has open as its file 5, with a line above.
+fn shared_memory(holder: i32) -> String {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--ipc=/proc/{holder}/fd/5")).args(["cat", "/proc/sysvipc/shm"]).stdin(Stdio::null());
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+/// A web process could hold those of one `devanture run` after the other, until the machine had no memory left.
+#[tokio::test]
+async fn nobody_keeps_the_temporary_files_of_an_ended_instance() {
+    let Some(world) = mounting().await else { return };
+    fs::write(world.path("page"), "mine").unwrap();
+    let script = "head -c 6M /dev/zero > /tmp/file; head -c 2M /dev/zero > $TMPDIR/file; mkdir -p /tmp/a/b/c; \
+        head -c 1M /dev/zero > /dev/shm/file; head -c 1M /dev/zero > /tmp/open; ln -s $PWD /tmp/link; \
+        ipcmk -M 1048576 > /dev/null; echo $$; exec sleep 1000";
+    let (mut one, _) = launch(&world, script);
+    one.id = "shop/prod/web.1".to_owned();
+    let mut one = world.launch(one).await.unwrap();
+    let pid = line(&mut one).await.trim().to_owned();
+    let script = format!(
+        "exec 3< /proc/{pid}/root/tmp 4< /proc/{pid}/ns/mnt 5< /proc/{pid}/ns/ipc 6<> /proc/{pid}/root/tmp/open; \
+         echo $$; exec sleep 1000"
+    );
+    let (mut holder, _) = launch(&world, &script);
+    holder.id = "shop/prod/web.2".to_owned();
+    let mut holder = world.launch(holder).await.unwrap();
+    let holding: i32 = line(&mut holder).await.trim().parse().unwrap();
+    let held = format!("/proc/{holding}/fd/3");
+    let bytes = || {
+        let found = rustix::fs::statvfs(held.as_str()).unwrap();
+        ((found.f_blocks - found.f_bfree) * found.f_frsize, found.f_blocks * found.f_frsize)
+    };
+    assert_eq!((bytes(), shared_memory(holding).lines().count()), ((10 * MIB, 16 * MIB), 2));
+    one.signaller().kill();
+    assert_eq!(ran(one).await.exit, Exit::Signal(9));
+    assert!(is_empty(Path::new(&held)), "no name is left");
+    assert_eq!(bytes(), (MIB, MIB), "only the file is left that is open, and there is no room for more");
+    assert_eq!(shared_memory(holding).lines().count(), 1);
+    assert!(fs::write(format!("{held}/new"), "").is_err());
+    assert_eq!(fs::read_to_string(world.path("page")).unwrap(), "mine", "what a link leads to is still there");
+    holder.signaller().kill();
+    assert_eq!(ran(holder).await.exit, Exit::Signal(9));
+}
+
+#[tokio::test]
+async fn a_temporary_file_of_another_instance_counts_for_the_one_that_has_it_open() {
+    let Some(world) = mounting().await else { return };
+    let (mut one, _) = launch(&world, "head -c 15M /dev/zero > /tmp/open; echo $$; exec sleep 1000");
+    one.id = "shop/prod/web.1".to_owned();
+    let mut one = world.launch(one).await.unwrap();
+    let pid = line(&mut one).await.trim().to_owned();
+    let (mut holder, _) = launch(&world, &format!("exec 3< /proc/{pid}/root/tmp/open; echo holds; exec sleep 30"));
+    holder.id = "shop/prod/web.2".to_owned();
+    holder.limits = InstanceLimits { memory_bytes: 14 * MIB, ..LIMITS };
+    let holder = ran(world.launch(holder).await.unwrap()).await;
+    assert_eq!(holder.exit, Exit::OutOfMemory, "{holder:?}");
+    one.signaller().kill();
+    assert_eq!(ran(one).await.exit, Exit::Signal(9));
+}
+
 #[tokio::test]
 async fn two_instances_do_not_see_each_others_temporary_files() {
     let Some(world) = mounting().await else { return };

@@ -32,7 +32,7 @@ use self::watch::{TICK, Turns};
 use super::Exit;
 use super::begin::{HostUsers, begin};
 use super::cgroup::Groups;
-use super::instance::Instance;
+use super::instance::{Answer, Instance};
 use super::process_users::may_be_ours;
 use super::processes::{BETWEEN_PASSES, Identity, Mark, Owner, Process, Shares, Table, shares};
 use super::tag::mark_of;
@@ -307,7 +307,11 @@ impl Host {
     async fn end(self: Rc<Self>, instance: Rc<Instance>, status: WaitIdStatus) {
         self.end_rest(&instance).await;
         instance.is_over.cancel();
-        let failed = instance.finished().await;
+        let Answer { failed, memory } = instance.answer().await;
+        if let Some(memory) = memory {
+            self.free(&instance, memory).await;
+        }
+        instance.finished().await;
         let was_out_of_memory = instance.group.as_ref().is_some_and(super::cgroup::Group::was_out_of_memory);
         let verdict = instance.verdict.borrow_mut().take();
         let exit = match (verdict.or(failed), exit_of(&status)) {
