@@ -12,6 +12,7 @@ mod hidden;
 mod issuers;
 mod machine;
 mod network;
+mod rights;
 mod running;
 mod scrape;
 mod support;
@@ -123,7 +124,12 @@ async fn stored(file: &EdgeFile, base: &Path, names: Names) -> Vec<Finding> {
 /// Looks at the disk on a thread that may wait for it.
 async fn of_disk(file: &EdgeFile, data_dir: PathBuf, caller: Caller) -> Vec<Finding> {
     let (limits, cache) = (file.limits.clone(), disk::Cache::of(&file.storage.blobs));
-    on_a_thread(move || disk::look(&data_dir, &limits, cache, &caller)).await
+    on_a_thread(move || {
+        let mut found = disk::look(&data_dir, &limits, cache, &caller);
+        found.extend(rights::look(&data_dir));
+        found
+    })
+    .await
 }
 
 async fn on_a_thread(look: impl FnOnce() -> Vec<Finding> + Send + 'static) -> Vec<Finding> {

@@ -10,6 +10,7 @@ mod certificates;
 pub(crate) mod cluster;
 mod console;
 mod copying;
+pub(crate) mod data_rights;
 pub(crate) mod descriptors;
 mod drain;
 mod ending;

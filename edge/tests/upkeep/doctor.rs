@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{RunningEdge, edge, got};
+use crate::support::{RunningEdge, edge, eventually, got};
 use crate::trust::issuer::{Issuer, SigningKey};
 use crate::trust::world::{MAIN, trust};
 
@@ -56,6 +56,7 @@ async fn an_edge_that_is_well_has_no_failure_and_every_check_says_something() {
         "file handles",
         "health",
         "kernel",
+        "permissions",
         "ports",
         "versions",
     ] {
@@ -66,6 +67,42 @@ async fn an_edge_that_is_well_has_no_failure_and_every_check_says_something() {
     let lines = String::from_utf8(lines.stdout).unwrap();
     assert!(lines.lines().all(|line| ["ok    ", "warn  ", "fail  "].iter().any(|level| line.starts_with(level))));
     assert_eq!(lines.lines().count(), findings.len(), "{lines}");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_is_open_to_others_fails_with_the_command_that_closes_it_and_a_start_warns() {
+    let edge = edge().in_a_process().start().await;
+    let (findings, _) = in_the_folder(&edge, examine).await;
+    assert_eq!(of(&findings, "permissions")[0]["level"], "ok", "{findings:#?}");
+    for (name, mode) in [(".", 0o777), ("tls", 0o777), ("tls/ca.key", 0o666), ("catalog.redb", 0o666)] {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(edge.data_dir().join(name), permissions).unwrap();
+    }
+    let edge = edge.restart().await;
+    let log = edge.data_dir().parent().unwrap().join("edge.log");
+    eventually("a start warns once", async || {
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.matches("other users of this machine may read or change the data folder").count() == 1
+            && log.contains("chmod go-rw")
+    })
+    .await;
+    let (findings, code) = in_the_folder(&edge, examine).await;
+    let found = of(&findings, "permissions")[0].clone();
+    assert_eq!((code, &found["level"]), (Some(1), &json!("fail")), "{findings:#?}");
+    let text = found["found"].as_str().unwrap();
+    assert!(
+        text.contains("data/tls/ca.key has the mode 0666") && text.contains("data/tls has the mode 0777"),
+        "{text}"
+    );
+    let command = found["advice"].as_str().unwrap().split('`').nth(1).unwrap().to_owned();
+    let closed = in_the_folder(&edge, move |folder| {
+        let ran = Command::new("sh").args(["-c", &command]).current_dir(folder).status().unwrap();
+        assert!(ran.success(), "{command}");
+        examine(folder)
+    });
+    let (findings, code) = closed.await;
+    assert_eq!((code, &of(&findings, "permissions")[0]["level"]), (Some(0), &json!("ok")), "{findings:#?}");
     edge.stop().await;
 }
 
