@@ -326,3 +326,72 @@ async fn the_rest_of_an_archive_comes_for_a_client_that_has_its_beginning() {
     }
     edge.stop().await;
 }
+
+/// Processes that work on the data of this edge.
+fn data_tasks(edge: &RunningEdge) -> Vec<String> {
+    let folder = edge.data_dir().parent().unwrap().display().to_string();
+    let has = |pid: &str, file: &str, part: &str| {
+        let found = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&found).contains(part)
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let pids = pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    pids.filter(|pid| has(pid, "cmdline", "data-task") && has(pid, "environ", &folder)).collect()
+}
+
+/// Stops the processes that work on data, as any process of their user can; false where there is none.
+fn stop_data_tasks(edge: &RunningEdge) -> bool {
+    let pids = data_tasks(edge);
+    let stop = |pid: &String| std::process::Command::new("kill").args(["-STOP", pid]).status().unwrap().success();
+    !pids.is_empty() && pids.iter().all(stop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_on_data_ends_with_its_environment_and_its_app_also_where_it_is_stopped_and_nobody_reads() {
+    let edge = running().await;
+    edge.push_backend(edge.admin_token(), ("shop", "staging"), &Backend::new("one")).await.unwrap();
+    for (end, environment, host) in
+        [("/environments/staging", "staging", "staging--shop.localhost"), ("", "prod", PROD)]
+    {
+        edge.evaluate(host, "fs.writeFileSync('data/large', require('crypto').randomBytes(64 * 2 ** 20)); 1").await;
+        let data = format!("/v1/apps/shop/environments/{environment}/data/archive");
+        // Nobody reads on, so that the process goes on.
+        let reading = edge.api(Method::GET, &data).send().await.unwrap();
+        assert!(reading.status().is_success());
+        assert!(stop_data_tasks(&edge), "it works for as long as nobody reads");
+        let deleted = got(edge.api(Method::DELETE, &format!("/v1/apps/shop{end}"))).await;
+        assert!(deleted.status.is_success(), "{}", deleted.text());
+        eventually("nothing of it runs", async || data_tasks(&edge).is_empty()).await;
+        drop(reading);
+        let again = got(edge.api(Method::GET, &data)).await;
+        assert!(!again.status.is_success(), "nothing of it begins");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_ends_its_work_on_data() {
+    let edge = running().await;
+    let writer = "import sqlite3, time
+connection = sqlite3.connect('data/shop.db', isolation_level=None)
+connection.execute('create table orders (id integer)')
+connection.execute('begin exclusive')
+print('ready', flush=True)
+time.sleep(600)";
+    // A writer that keeps its database to itself holds up a snapshot.
+    edge.evaluate(
+        PROD,
+        &format!(
+            "new Promise((done) => child.spawn('python3', ['-c', {}]).stdout.on('data', done))",
+            serde_json::to_string(writer).unwrap()
+        ),
+    )
+    .await;
+    let asking = edge.api(Method::POST, &format!("{DATA}/snapshots")).json(&json!({ "name": "mine" }));
+    let client = tokio::spawn(asking.send());
+    eventually("the work is stopped", async || stop_data_tasks(&edge)).await;
+    client.abort();
+    eventually("nothing of it runs", async || data_tasks(&edge).is_empty()).await;
+    edge.stop().await;
+}

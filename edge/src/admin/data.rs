@@ -8,6 +8,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
 use http::{StatusCode, Uri};
+use tokio_util::sync::CancellationToken;
 
 use super::call::{Answer, Call, parsed};
 use super::state::Admin;
@@ -57,8 +58,12 @@ impl Admin {
         })
         .boxed();
         let publisher = Arc::clone(&self.publisher);
-        let push =
-            async move { publisher.environments().data_push(&actor, (&app, &environment), is_replacing, upload).await };
+        let abandoned = CancellationToken::new();
+        let _client = abandoned.clone().drop_guard();
+        let push = async move {
+            let environments = publisher.environments();
+            environments.data_push(&actor, (&app, &environment), (is_replacing, upload), &abandoned).await
+        };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(push).await?))
     }
 
@@ -68,8 +73,12 @@ impl Admin {
         let dry_run = body::dry_run(request.uri())?;
         let wanted: SnapshotRequest = self.json_or_default(request).await?;
         let publisher = Arc::clone(&self.publisher);
-        let make =
-            async move { publisher.environments().data_snapshot(&actor, (&app, &environment), wanted, dry_run).await };
+        let abandoned = CancellationToken::new();
+        let _client = abandoned.clone().drop_guard();
+        let make = async move {
+            let environments = publisher.environments();
+            environments.data_snapshot(&actor, (&app, &environment), (wanted, dry_run), &abandoned).await
+        };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(make).await?))
     }
 
@@ -77,8 +86,12 @@ impl Admin {
         let (app, environment) = self.data_place(&call)?;
         let (name, dry_run) = (call.path.snapshot()?, body::dry_run(call.uri())?);
         let (publisher, actor) = (Arc::clone(&self.publisher), call.actor);
-        let restore =
-            async move { publisher.environments().data_restore(&actor, (&app, &environment), name, dry_run).await };
+        let abandoned = CancellationToken::new();
+        let _client = abandoned.clone().drop_guard();
+        let restore = async move {
+            let environments = publisher.environments();
+            environments.data_restore(&actor, (&app, &environment), (name, dry_run), &abandoned).await
+        };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(restore).await?))
     }
 
@@ -86,8 +99,12 @@ impl Admin {
         let (app, environment) = self.data_place(&call)?;
         let (name, dry_run) = (call.path.snapshot()?, body::dry_run(call.uri())?);
         let (publisher, actor) = (Arc::clone(&self.publisher), call.actor);
-        let remove =
-            async move { publisher.environments().data_remove(&actor, (&app, &environment), name, dry_run).await };
+        let abandoned = CancellationToken::new();
+        let _client = abandoned.clone().drop_guard();
+        let remove = async move {
+            let environments = publisher.environments();
+            environments.data_remove(&actor, (&app, &environment), (name, dry_run), &abandoned).await
+        };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(remove).await?))
     }
 

@@ -4,11 +4,12 @@ use devanture_config::api::{DataList, DataReport, DataRest, SnapshotName, Snapsh
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::date_time;
 use devanture_config::{AppName, PlaceName};
+use tokio_util::sync::CancellationToken;
 
 use super::Environments;
 use crate::catalog::Commit;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
-use crate::runner::{DataArchive, Runner, Upload};
+use crate::runner::{self, DataArchive, Runner, Upload};
 use crate::telemetry;
 
 /// An app, and an environment of it.
@@ -41,7 +42,8 @@ impl Environments {
         Ok(archive)
     }
 
-    /// Replaces the data of an environment by an archive. Where there is some already, `is_replacing` has to be true.
+    /// Replaces the data of an environment by an archive, unless it is `abandoned` before it is unpacked. Where there is
+    /// some already, `is_replacing` has to be true.
     ///
     /// # Errors
     /// As [`Self::data_list`]; `conflict` where there is data; those of an archive, as `archive_cut_off`.
@@ -49,20 +51,20 @@ impl Environments {
         &self,
         actor: &Actor,
         place: PlaceOf<'_>,
-        is_replacing: bool,
-        upload: Upload,
+        (is_replacing, upload): (bool, Upload),
+        abandoned: &CancellationToken,
     ) -> Result<DataReport, Error> {
         let runner = self.data_runner(place).await?;
         let is_empty = |list: DataList| list.files == 0 && !list.is_partial;
-        if !is_replacing && !is_empty(runner.data_list(place, 0).await?) {
+        if !is_replacing && !is_empty(runner::unless_abandoned(abandoned, runner.data_list(place, 0)).await?) {
             let detail = format!("{} of {} keeps data already.", place.1, place.0);
             return Err(Problem::new(Code::Conflict, detail).hint("`--replace` replaces all of it").into());
         }
         self.record_data(actor, Action::PushData, place, "data").await?;
-        Ok(runner.data_push(place, upload).await?)
+        Ok(runner.data_push(place, upload, abandoned).await?)
     }
 
-    /// Makes a snapshot of the data of an environment.
+    /// Makes a snapshot of the data of an environment, unless it is `abandoned` before its end.
     ///
     /// # Errors
     /// As [`Self::data_list`]; `conflict` where there is one of that name, `too_many`; `bad_request` for a name of the
@@ -71,8 +73,8 @@ impl Environments {
         &self,
         actor: &Actor,
         place: PlaceOf<'_>,
-        request: SnapshotRequest,
-        dry_run: bool,
+        (request, dry_run): (SnapshotRequest, bool),
+        abandoned: &CancellationToken,
     ) -> Result<DataReport, Error> {
         let runner = self.data_runner(place).await?;
         let name = request.name.map_or_else(name_of_now, Ok)?;
@@ -81,7 +83,7 @@ impl Environments {
             return Err(Problem::new(Code::BadRequest, detail).hint("choose another name").into());
         }
         // Before it is recorded: nothing is made then.
-        let list = runner.data_list(place, 0).await?;
+        let list = runner::unless_abandoned(abandoned, runner.data_list(place, 0)).await?;
         if list.snapshots.iter().any(|snapshot| snapshot.name == name) {
             return Err(Problem::new(Code::Conflict, format!("There is a snapshot {name} already.")).into());
         }
@@ -89,10 +91,10 @@ impl Environments {
             return Ok(DataReport { snapshot: Some(name), ..counts(&list) });
         }
         self.record_data(actor, Action::SnapshotData, place, name.as_str()).await?;
-        Ok(runner.data_snapshot(place, name).await?)
+        Ok(runner::unless_abandoned(abandoned, runner.data_snapshot(place, name)).await?)
     }
 
-    /// Replaces the data of an environment by one of its snapshots.
+    /// Replaces the data of an environment by one of its snapshots, unless it is `abandoned` before it is unpacked.
     ///
     /// # Errors
     /// As [`Self::data_list`]; `not_found` for the snapshot.
@@ -100,18 +102,18 @@ impl Environments {
         &self,
         actor: &Actor,
         place: PlaceOf<'_>,
-        name: SnapshotName,
-        dry_run: bool,
+        (name, dry_run): (SnapshotName, bool),
+        abandoned: &CancellationToken,
     ) -> Result<DataReport, Error> {
-        let (runner, list) = self.data_with_snapshot(place, &name).await?;
+        let (runner, list) = self.data_with_snapshot(place, &name, abandoned).await?;
         if dry_run {
             return Ok(counts(&list));
         }
         self.record_data(actor, Action::RestoreData, place, name.as_str()).await?;
-        Ok(runner.data_restore(place, name).await?)
+        Ok(runner.data_restore(place, name, abandoned).await?)
     }
 
-    /// Removes a snapshot.
+    /// Removes a snapshot, unless it is `abandoned` before its end.
     ///
     /// # Errors
     /// As [`Self::data_restore`].
@@ -119,15 +121,15 @@ impl Environments {
         &self,
         actor: &Actor,
         place: PlaceOf<'_>,
-        name: SnapshotName,
-        dry_run: bool,
+        (name, dry_run): (SnapshotName, bool),
+        abandoned: &CancellationToken,
     ) -> Result<DataReport, Error> {
-        let (runner, list) = self.data_with_snapshot(place, &name).await?;
+        let (runner, list) = self.data_with_snapshot(place, &name, abandoned).await?;
         if dry_run {
             return Ok(DataReport { node: list.node, removed: vec![name], ..DataReport::default() });
         }
         self.record_data(actor, Action::DeleteSnapshot, place, name.as_str()).await?;
-        Ok(runner.data_remove(place, name).await?)
+        Ok(runner::unless_abandoned(abandoned, runner.data_remove(place, name)).await?)
     }
 
     /// Checks that a request about data is for this node.
@@ -158,16 +160,22 @@ impl Environments {
         Err(Problem::new(Code::NotFound, detail).hint("`devanture nodes` lists them").into())
     }
 
-    async fn data_runner(&self, (app, _): PlaceOf<'_>) -> Result<&Runner, Error> {
+    async fn data_runner(&self, (app, environment): PlaceOf<'_>) -> Result<&Runner, Error> {
         self.ledger.must_exist(app).await?;
+        self.ledger.check_there(app, Some(environment)).await?;
         self.runner()
     }
 
     /// What keeps the data of an environment, and its counts, where it has this snapshot: a request for another one is
     /// refused before it is recorded.
-    async fn data_with_snapshot(&self, place: PlaceOf<'_>, name: &SnapshotName) -> Result<(&Runner, DataList), Error> {
+    async fn data_with_snapshot(
+        &self,
+        place: PlaceOf<'_>,
+        name: &SnapshotName,
+        abandoned: &CancellationToken,
+    ) -> Result<(&Runner, DataList), Error> {
         let runner = self.data_runner(place).await?;
-        let list = runner.data_list(place, 0).await?;
+        let list = runner::unless_abandoned(abandoned, runner.data_list(place, 0)).await?;
         if list.snapshots.iter().any(|snapshot| snapshot.name == *name) {
             return Ok((runner, list));
         }

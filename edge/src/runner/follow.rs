@@ -62,6 +62,7 @@ impl Shared {
                     Err(RecvError::Lagged(missed)) => {
                         tracing::warn!(missed, "the watch of the catalog lagged: what runs is compared with all that is live");
                         self.reconcile_all();
+                        self.end_deleted_work().await;
                         self.follow_nodes().await;
                         for group in self.all_groups() {
                             self.rescale_later(group);
@@ -80,6 +81,9 @@ impl Shared {
     async fn apply(self: &Arc<Self>, committed: &Committed) {
         if self.nodes.are_changed_by(committed) {
             self.follow_nodes().await;
+        }
+        if committed.changes.iter().any(is_deletion) {
+            self.end_deleted_work().await;
         }
         let mut moved: Vec<(AppName, PlaceName)> = Vec::new();
         let mut is_app = Vec::new();
@@ -284,6 +288,12 @@ impl Shared {
     pub(super) fn all_groups(&self) -> Vec<Arc<Group>> {
         self.groups.lock().clone()
     }
+}
+
+/// Whether a change says that an app or an environment was deleted.
+fn is_deletion(change: &Change) -> bool {
+    let prefixes = [gone::DELETED_APPS_PREFIX, gone::DELETED_ENVIRONMENTS_PREFIX];
+    matches!(change, Change::Put(key, _) if prefixes.iter().any(|prefix| key.starts_with(prefix)))
 }
 
 /// How long a backend runs without a request of visitors who are held on its version.

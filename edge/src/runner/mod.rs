@@ -55,7 +55,7 @@ mod users;
 mod variables;
 mod wait;
 
-pub use data::{DataArchive, Upload};
+pub use data::{DataArchive, Upload, unless_abandoned};
 pub(crate) use error::TURN_ON;
 pub use error::{ERROR_LINES_MAX, Error};
 pub use handle::{Held, Parts, Runner};

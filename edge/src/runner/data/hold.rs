@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
+use devanture_config::problem::Code;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
+use crate::records::gone;
 use crate::runner::error::Error;
 use crate::runner::group::Group;
 use crate::runner::persisted::Place;
@@ -31,8 +34,8 @@ pub(in crate::runner) struct DataUse {
 
 #[derive(Default)]
 struct State {
-    /// Environments whose data is worked on.
-    turns: BTreeSet<Place>,
+    /// Environments whose data is worked on, with what ends the work.
+    turns: BTreeMap<Place, CancellationToken>,
     /// Environments of which nothing may start.
     held: BTreeSet<Place>,
     /// No piece of work begins any more.
@@ -88,6 +91,19 @@ impl Drop for DataUser {
 pub(super) struct Turn {
     of: Arc<DataUse>,
     place: Place,
+    ended: CancellationToken,
+}
+
+impl Turn {
+    /// Waits until the work is to end.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Whether the work is to end.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
 }
 
 impl Drop for Turn {
@@ -172,12 +188,26 @@ impl DataUse {
         if state.is_over {
             return Err(Error::Restarting);
         }
-        let own = state.turns.iter().filter(|(app, _)| *app == place.0).count();
+        let own = state.turns.keys().filter(|(app, _)| *app == place.0).count();
         let max = if own == 0 { FIRST_TURNS_MAX } else { TURNS_MAX };
-        if max.saturating_sub(state.turns.len()) <= own || !state.turns.insert(place.clone()) {
+        if max.saturating_sub(state.turns.len()) <= own || state.turns.contains_key(&place) {
             return Err(Error::DataBusy);
         }
-        Ok(Turn { of: Arc::clone(self), place })
+        let ended = CancellationToken::new();
+        state.turns.insert(place.clone(), ended.clone());
+        Ok(Turn { of: Arc::clone(self), place, ended })
+    }
+
+    /// Environments whose data is worked on.
+    fn places_of_work(&self) -> Vec<Place> {
+        self.state.lock().turns.keys().cloned().collect()
+    }
+
+    /// Ends the work on the data of an environment.
+    fn end_work(&self, place: &Place) {
+        if let Some(ended) = self.state.lock().turns.get(place) {
+            ended.cancel();
+        }
     }
 
     /// Lets no piece of work begin, and waits so long until none is left. Says whether no data is being replaced then.
@@ -202,6 +232,43 @@ impl DataUse {
 }
 
 impl Shared {
+    /// Begins a piece of work, unless its environment or app was deleted.
+    ///
+    /// # Errors
+    /// As [`DataUse::turn`]; `deleted`, and where the catalog cannot be read.
+    pub(super) async fn data_turn(&self, place: &Place) -> Result<Arc<Turn>, Error> {
+        let turn = Arc::new(self.data_use.turn(place.clone())?);
+        // Only now: what is deleted after this look reaches a turn that is known.
+        match self.is_deleted(place).await? {
+            true => Err(deleted()),
+            false => Ok(turn),
+        }
+    }
+
+    async fn is_deleted(&self, (app, environment): &Place) -> Result<bool, Error> {
+        let of_environment = format!("{}{environment}", gone::deleted_environments_prefix(app));
+        for key in [gone::deleted_app_key(app), of_environment] {
+            if self.catalog.get(&key).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends the work on the data of what was deleted: its processes run as users of which nothing is to be left.
+    pub(in crate::runner) async fn end_deleted_work(&self) {
+        for place in self.data_use.places_of_work() {
+            match self.is_deleted(&place).await {
+                Ok(true) => self.data_use.end_work(&place),
+                Ok(false) => {}
+                Err(error) => {
+                    let (app, environment) = &place;
+                    tracing::warn!(%app, environment, %error, "whether work on data is of what was deleted cannot be read");
+                }
+            }
+        }
+    }
+
     fn groups_using(&self, (app, settings_place): &Place) -> Vec<Arc<Group>> {
         let is_meant = |group: &Arc<Group>| group.id.app == *app && group.settings_place == *settings_place;
         self.all_groups().into_iter().filter(is_meant).collect()
@@ -234,6 +301,12 @@ impl Shared {
     }
 }
 
+/// Why work on data ends, or does not begin.
+pub(super) fn deleted() -> Error {
+    let detail = "The environment or its app was deleted, and no work is done on its data.".to_owned();
+    Error::Data { code: Code::Deleted, detail }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +328,19 @@ mod tests {
         assert!(last.is_ok(), "the first one of an app finds its turn, however many others have one");
         drop((turn, own, others, last));
         assert!(data.turn(place("shop", "prod")).is_ok());
+    }
+
+    #[tokio::test]
+    async fn work_on_the_data_of_one_environment_is_ended_alone() {
+        let data = Arc::new(DataUse::default());
+        let [prod, staging] = ["prod", "staging"].map(|name| data.turn(place("shop", name)).unwrap());
+        data.end_work(&place("shop", "none"));
+        assert!(!prod.is_ended() && !staging.is_ended());
+        data.end_work(&place("shop", "prod"));
+        prod.ended().await;
+        assert!(!staging.is_ended());
+        drop(prod);
+        assert!(!data.turn(place("shop", "prod")).unwrap().is_ended(), "what comes after a return is not ended");
     }
 
     #[test]

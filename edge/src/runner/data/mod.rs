@@ -7,32 +7,33 @@
 
 pub(super) mod hold;
 mod recovery;
+mod task;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use devanture_config::api::{AUTOMATIC_SNAPSHOT, DataList, DataReport, DataRest, SnapshotName};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::handle::Runner;
-use super::holds::UserHold;
-use super::shared::{Shared, ms};
-use crate::data_task::{Bounds, Failure, LISTENING, ORDER, Order, SUBCOMMAND, Work};
+use super::shared::Shared;
+use crate::data_task::{Bounds, LISTENING, ORDER, Order, SUBCOMMAND, Work};
 use crate::durable;
-use crate::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream, Temporary};
+use crate::spawner::{InstanceLimits, Launch, Temporary};
 use crate::telemetry;
 use hold::Turn;
+use task::{Event, Task, unreadable};
 
 /// Memory of a process that works on data, in bytes.
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
@@ -42,8 +43,6 @@ const OPEN_FILES: u64 = 512;
 /// root counts for no instance.
 const TEMPORARY_BYTES: u64 = 64 * 1024;
 const TEMPORARY_FILES: u64 = 16;
-/// Most bytes of its answer, and of what it says of a failure.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// This program, also if its file was replaced meanwhile.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 /// The bytes of an uploaded archive; an error says why it breaks off.
@@ -74,73 +73,6 @@ impl DataArchive {
             }
         }
     }
-}
-
-/// A process that works on data.
-struct Task {
-    running: Running,
-    until: Instant,
-    failure: BytesMut,
-    _user: UserHold,
-    _turn: Arc<Turn>,
-}
-
-/// What a process did.
-enum Event {
-    Output(Bytes),
-    Ended,
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.running.signaller().kill();
-    }
-}
-
-impl Task {
-    async fn next(&mut self) -> Result<Event, Error> {
-        loop {
-            let happened = timeout_at(self.until, self.running.next()).await.map_err(|_elapsed| Error::Data {
-                code: Code::TimedOut,
-                detail: "The work on the data took longer than `data_task_ms_max` allows.".to_owned(),
-            })?;
-            match happened {
-                Some(Happened::Output { stream: Stream::Stdout, bytes }) => return Ok(Event::Output(bytes)),
-                Some(Happened::Output { bytes, .. }) => {
-                    let room = ANSWER_BYTES_MAX.saturating_sub(self.failure.len());
-                    self.failure.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
-                }
-                Some(Happened::Exited(Exit::Code(0))) => return Ok(Event::Ended),
-                Some(Happened::Exited(exit)) => return Err(self.failed(&exit)),
-                None => return Err(self.failed(&Exit::Lost)),
-            }
-        }
-    }
-
-    fn failed(&self, exit: &Exit) -> Error {
-        // What the library says of an error that was reported already comes behind it.
-        let mut values = serde_json::Deserializer::from_slice(&self.failure).into_iter::<Failure>();
-        match values.next() {
-            Some(Ok(Failure { code, detail })) => Error::Data { code, detail },
-            _ => Error::Data { code: Code::Internal, detail: format!("The process that works on the data {exit}.") },
-        }
-    }
-
-    /// Its whole answer.
-    async fn answer<T: DeserializeOwned>(mut self) -> Result<T, Error> {
-        let mut answer = BytesMut::new();
-        while let Event::Output(bytes) = self.next().await? {
-            if answer.len().saturating_add(bytes.len()) > ANSWER_BYTES_MAX {
-                return Err(unreadable("it is too long"));
-            }
-            answer.extend_from_slice(&bytes);
-        }
-        serde_json::from_slice(&answer).map_err(|error| unreadable(&error.to_string()))
-    }
-}
-
-fn unreadable(why: &str) -> Error {
-    Error::Data { code: Code::Internal, detail: format!("The answer about the data cannot be read: {why}.") }
 }
 
 impl Runner {
@@ -179,7 +111,7 @@ impl Runner {
         }
     }
 
-    /// Makes a snapshot of an environment.
+    /// Makes a snapshot of an environment. Dropped before its end, it makes none.
     ///
     /// # Errors
     /// As [`Self::data_list`].
@@ -197,24 +129,35 @@ impl Runner {
         self.report(place, Work::Remove { name }, &turn).await
     }
 
-    /// Replaces the data of an environment by a snapshot. What runs is ended before, and started again after.
+    /// Replaces the data of an environment by a snapshot. What runs is ended before, and started again after. Once
+    /// `abandoned`, it ends, unless the snapshot is unpacked already: then the folders are replaced all the same.
     ///
     /// # Errors
     /// As [`Self::data_list`]; then the data is what it was.
-    pub async fn data_restore(&self, place: (&AppName, &PlaceName), name: SnapshotName) -> Result<DataReport, Error> {
+    pub async fn data_restore(
+        &self,
+        place: (&AppName, &PlaceName),
+        name: SnapshotName,
+        abandoned: &CancellationToken,
+    ) -> Result<DataReport, Error> {
         let turn = self.turn(place).await?;
-        let unpacked = self.report(place, Work::Unpack { name }, &turn).await?;
+        let unpacked = unless_abandoned(abandoned, self.report(place, Work::Unpack { name }, &turn)).await?;
         self.replace(place, unpacked, "restore", &turn).await
     }
 
     /// Replaces the data of an environment by an archive that is sent. What runs is ended before, and started again
-    /// after.
+    /// after. Once `abandoned`, it ends as a restore does.
     ///
     /// # Errors
     /// As [`Self::data_restore`].
-    pub async fn data_push(&self, place: (&AppName, &PlaceName), upload: Upload) -> Result<DataReport, Error> {
+    pub async fn data_push(
+        &self,
+        place: (&AppName, &PlaceName),
+        upload: Upload,
+        abandoned: &CancellationToken,
+    ) -> Result<DataReport, Error> {
         let turn = self.turn(place).await?;
-        let unpacked = self.receive(place, upload, &turn).await?;
+        let unpacked = self.receive(place, upload, abandoned, &turn).await?;
         self.replace(place, unpacked, "push", &turn).await
     }
 
@@ -222,6 +165,7 @@ impl Runner {
         &self,
         place: (&AppName, &PlaceName),
         upload: Upload,
+        abandoned: &CancellationToken,
         turn: &Arc<Turn>,
     ) -> Result<DataReport, Error> {
         let shared = &self.0;
@@ -236,15 +180,22 @@ impl Runner {
                 _ => return Err(unreadable("it does not listen")),
             }
             let connection = connect(&socket, uid).await.map_err(|error| unreadable(&error.to_string()))?;
-            let until = task.until;
-            match timeout_at(until, send(upload, connection)).await {
+            let sending = async {
+                tokio::select! {
+                    biased;
+                    // The task says why.
+                    () = turn.ended() => Err(Sent::NotTaken),
+                    sent = send(upload, connection) => sent,
+                }
+            };
+            match timeout_at(task.until, sending).await {
                 // One that fails says why, and takes no more.
                 Ok(Ok(()) | Err(Sent::NotTaken)) => task.answer().await,
                 Ok(Err(Sent::NotSent(why))) => Err(Error::Data { code: Code::BadRequest, detail: why }),
                 Err(_elapsed) => task.answer().await,
             }
         };
-        let received = received.await;
+        let received = unless_abandoned(abandoned, received).await;
         drop(tokio::task::spawn_blocking(move || durable::remove_folder(&folder)));
         received
     }
@@ -289,7 +240,7 @@ impl Runner {
 
     async fn turn(&self, (app, environment): (&AppName, &PlaceName)) -> Result<Arc<Turn>, Error> {
         let place = (app.clone(), environment.to_string());
-        let turn = Arc::new(self.0.data_use.turn(place.clone())?);
+        let turn = self.0.data_turn(&place).await?;
         self.0.make_whole(&place, &turn).await?;
         Ok(turn)
     }
@@ -305,6 +256,9 @@ impl Runner {
         work: Work,
         turn: &Arc<Turn>,
     ) -> Result<Task, Error> {
+        if turn.is_ended() {
+            return Err(hold::deleted());
+        }
         let shared = &self.0;
         let data = shared.folders.made(shared.folders.data(app, environment, environment));
         if !std::fs::symlink_metadata(&data).is_ok_and(|found| found.is_dir()) {
@@ -330,9 +284,7 @@ impl Runner {
             keep: Vec::new(),
         };
         let running = shared.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
-        let until = Instant::now() + ms(shared.limits.data_task_ms_max);
-        let turn = Arc::clone(turn);
-        Ok(Task { running, until, failure: BytesMut::new(), _user: user, _turn: turn })
+        Ok(Task::carry(shared, running, user, turn))
     }
 
     /// Temporary files of a piece of work, of which it has none: it runs nothing of the tenant's, and the tenant's
@@ -345,6 +297,24 @@ impl Runner {
         }
         let folder = shared.temporary_folder(&shared.folders.temporary(place.0, place.1), uid).await?;
         Ok(Some(Shared::temporary(&folder)))
+    }
+}
+
+/// Does a piece of work that may be ended at any time, unless nobody wants it any more.
+///
+/// # Errors
+/// As the work itself.
+pub async fn unless_abandoned<T>(
+    abandoned: &CancellationToken,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = abandoned.cancelled() => Err(Error::Data {
+            code: Code::Conflict,
+            detail: "The client of this work on the data has left, and the work was ended.".to_owned(),
+        }),
+        done = work => done,
     }
 }
 

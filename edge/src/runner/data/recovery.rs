@@ -23,7 +23,7 @@ impl Shared {
     pub(in crate::runner) async fn use_data(self: &Arc<Self>, place: Place, kind: Use) -> Result<DataUser, Error> {
         if self.is_cut_off(&place) {
             self.data_use.check(&place.0, &place.1)?;
-            let turn = Arc::new(self.data_use.turn(place.clone())?);
+            let turn = self.data_turn(&place).await?;
             self.make_whole(&place, &turn).await?;
         }
         self.data_use.enter(place, kind)
