@@ -64,6 +64,9 @@ pub(crate) struct PullArgs {
     /// A snapshot, in place of the current data
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot: Option<SnapshotName>,
+    /// Unpack into a folder up to so many bytes, however small the archive is
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_bytes: Option<u64>,
     /// The node.
     #[command(flatten)]
     pub(crate) node: NodeArgs,

@@ -1,5 +1,6 @@
 //! `data`: the folder that stays for an environment, its archives and snapshots.
 
+mod bound;
 mod download;
 mod entries;
 mod pack;
@@ -63,7 +64,7 @@ async fn pull(context: &Context, args: &PullArgs) -> Result<(), Failure> {
     let working = context.progress.working("pull", "the edge prepares the archive");
     let of = (&place, args.node.node.as_deref());
     let source = Source { edge: &edge, of, snapshot: args.snapshot.as_ref(), progress: &context.progress };
-    let pulled = pull::pull(&source, &args.to, is_archive).await?;
+    let pulled = pull::pull(&source, &args.to, is_archive, args.max_bytes).await?;
     drop(working);
     let value = json!({ "environment": place, "to": args.to, "files": pulled.files, "bytes": pulled.bytes, "skipped": pulled.skipped });
     context.output.report(&value, || {

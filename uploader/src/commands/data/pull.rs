@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use zstd::Decoder;
 
 use super::blocking;
+use super::bound::Bound;
 use super::download::{Received, Source, download};
 use super::entries::for_each;
 use crate::output::exit::Failure;
@@ -45,11 +46,17 @@ pub(super) struct Pulled {
 ///
 /// # Errors
 /// `archive_cut_off` where the download breaks off, after which an archive goes on at the next call; `path_escapes` for
-/// a path that leads out of the folder, and `path_too_long`; those of the disk. Otherwise nothing is left.
-pub(super) async fn pull(source: &Source<'_>, to: &Path, is_archive: bool) -> Result<Pulled, Failure> {
+/// a path that leads out of the folder, and `path_too_long`; `archive_bomb` where it unpacks to more than may be, or to
+/// more than `max_bytes`; those of the disk. Otherwise nothing is left.
+pub(super) async fn pull(
+    source: &Source<'_>,
+    to: &Path,
+    is_archive: bool,
+    max_bytes: Option<u64>,
+) -> Result<Pulled, Failure> {
     let mut rounds = 1;
     loop {
-        match round(source, to, is_archive).await {
+        match round(source, to, (is_archive, max_bytes)).await {
             Err(failure) if failure.is(Code::PreconditionFailed) && rounds < ROUNDS_MAX => rounds += 1,
             pulled => return pulled,
         }
@@ -58,7 +65,11 @@ pub(super) async fn pull(source: &Source<'_>, to: &Path, is_archive: bool) -> Re
 }
 
 /// Receives an archive, as far as it stays the same.
-async fn round(source: &Source<'_>, to: &Path, is_archive: bool) -> Result<Pulled, Failure> {
+async fn round(
+    source: &Source<'_>,
+    to: &Path,
+    (is_archive, max_bytes): (bool, Option<u64>),
+) -> Result<Pulled, Failure> {
     let begun = {
         let to = to.to_owned();
         blocking(move || if is_archive { Partial::file(&to) } else { Ok((Partial::folder(&to)?, Received::default())) })
@@ -68,7 +79,7 @@ async fn round(source: &Source<'_>, to: &Path, is_archive: bool) -> Result<Pulle
     let (sender, receiver) = mpsc::channel(PIECES_WAITING);
     let written = {
         let (from, partial, to) = (Pieces { receiver, now: Bytes::new() }, Arc::clone(&partial), to.to_owned());
-        blocking(move || if is_archive { keep(from, &partial, &to) } else { unpack(from, &partial, &to) })
+        blocking(move || if is_archive { keep(from, &partial, &to) } else { unpack(from, (&partial, &to), max_bytes) })
     };
     // Where it breaks off, the end of the archive is missing.
     let (downloaded, written) = tokio::join!(download(source, received, sender), written);
@@ -233,7 +244,8 @@ fn read_whole(from: impl Read) -> Result<(), Failure> {
     io::copy(&mut decoder, &mut io::sink()).map_err(|error| unreadable(&error)).map(drop)
 }
 
-fn unpack(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failure> {
+fn unpack(from: impl Read, (partial, to): (&Partial, &Path), max_bytes: Option<u64>) -> Result<Pulled, Failure> {
+    let (mut bound, from) = Bound::new(from, &partial.path, max_bytes);
     let decoder = Decoder::new(from).map_err(|error| unreadable(&error))?.single_frame();
     let mut pulled = Pulled::default();
     let mut rest = for_each(decoder, unreadable, |entry| {
@@ -242,9 +254,11 @@ fn unpack(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failu
         let target = partial.path.join(checked(&path)?);
         let kind = entry.header().entry_type();
         if kind.is_dir() {
+            bound.begin(0)?;
             fs::create_dir_all(&target).map_err(|error| unwritable(&target, &error))?;
         } else if kind.is_file() {
-            write(entry, &target)?;
+            bound.begin(entry.size())?;
+            write(entry, &target, &mut bound)?;
             pulled.files += 1;
             pulled.bytes += entry.size();
         } else {
@@ -257,7 +271,7 @@ fn unpack(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failu
     Ok(pulled)
 }
 
-fn write(entry: &mut impl Read, target: &Path) -> Result<(), Failure> {
+fn write(entry: &mut impl Read, target: &Path, bound: &mut Bound) -> Result<(), Failure> {
     let failed = |error: io::Error| unwritable(target, &error);
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
@@ -269,6 +283,7 @@ fn write(entry: &mut impl Read, target: &Path) -> Result<(), Failure> {
         if count == 0 {
             return Ok(());
         }
+        bound.add(count as u64)?;
         file.write_all(buffer.get(..count).unwrap_or_default()).map_err(failed)?;
     }
 }
@@ -341,7 +356,7 @@ mod tests {
     }
 
     fn unpacked(from: &[u8], to: &Path) -> Result<Pulled, Failure> {
-        unpack(from, &Partial::folder(to).unwrap(), to)
+        unpack(from, (&Partial::folder(to).unwrap(), to), None)
     }
 
     #[test]
@@ -414,6 +429,17 @@ mod tests {
         assert!(refused.is(Code::PathTooLong) && refused.message.len() < 100, "{refused:?}");
         assert_eq!(unpacked(&with_name(200), &to).unwrap().bytes, 5);
         assert!(to.join("n".repeat(200)).exists());
+    }
+
+    #[test]
+    fn an_archive_that_unpacks_to_more_than_may_be_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (to, whole) = (folder.path().join("data"), archive(&[("a", "hello"), ("b", "world")]));
+        let up_to = |bytes| unpack(&*whole, (&Partial::folder(&to).unwrap(), &to), Some(bytes));
+        let refused = up_to(9).unwrap_err();
+        assert!(refused.is(Code::ArchiveBomb), "{refused:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(up_to(10).unwrap().bytes, 10);
     }
 
     #[test]
