@@ -5,9 +5,18 @@
 use devanture_site::target::{Target, encode_path, normalise, normalise_for_route};
 use libfuzzer_sys::fuzz_target;
 
+/// A path in which what clients do not agree on is encoded.
+fn spelled_out(raw: &str) -> String {
+    let mut path = raw.to_owned();
+    for (byte, encoded) in [("[", "%5B"), ("]", "%5D"), ("|", "%7C"), ("^", "%5E"), ("{", "%7B"), ("}", "%7D")] {
+        path = path.replace(byte, encoded);
+    }
+    path
+}
+
 fuzz_target!(|raw: &str| {
     match normalise(raw, usize::MAX) {
-        Target::Normal(decoded) => assert!(raw.is_empty() || encode_path(&decoded) == raw),
+        Target::Normal(decoded) => assert!(raw.is_empty() || encode_path(&decoded) == spelled_out(raw)),
         Target::Redirect(to) => {
             assert!(to.starts_with('/') && !to.starts_with("//") && !to.starts_with("/\\") && to.is_ascii());
             assert!(matches!(normalise(&to, usize::MAX), Target::Normal(_)));
