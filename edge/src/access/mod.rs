@@ -7,6 +7,7 @@ mod accounts;
 mod attempts;
 mod challenges;
 mod confirmations;
+mod in_force;
 mod invitations;
 mod last_use;
 mod lasting_tokens;
@@ -29,19 +30,17 @@ use devanture_config::problem::{Code, Problem};
 use metrics::counter;
 use rand::RngCore as _;
 use tokio::sync::OnceCell;
-use tokio::sync::broadcast::error::RecvError;
 
-use crate::catalog::{Catalog, Change};
+use crate::catalog::Catalog;
 use crate::cluster::{ATTEMPTS_MAX, AttemptNote, Nodes};
-use crate::ledger::{Actor, Audit, Credential, Error, SessionOf, from_text};
-use crate::records::sessions::session_key;
-use crate::records::{self, identities};
+use crate::ledger::{Actor, Audit, Credential, Error, from_text};
 use crate::telemetry;
 use attempts::{Attempts, Quota};
 use last_use::LastUse;
 use passwords::Passwords;
 use trust::Trusts;
 
+pub use in_force::InForce;
 pub use passkeys::PasskeySite;
 pub(crate) use people::{LoggedInPerson, PERSON_BYTES_MAX, Person};
 pub use session_list::SESSIONS_PAGE;
@@ -134,53 +133,6 @@ impl Credentials {
             }
             bad_token().into()
         })
-    }
-
-    /// Ends when the credential of `actor` is no longer good: for answers that go on for as long as they are wanted,
-    /// such as the lines of a log.
-    pub async fn ended(&self, actor: &Actor) {
-        let account_key = |name: &str| format!("{}{name}", identities::ACCOUNTS_PREFIX);
-        let mut keys = match &actor.credential {
-            Credential::Local => return std::future::pending().await,
-            Credential::Token(id) => vec![records::token_key(id)],
-            Credential::Login(id) => vec![identities::login_key(id), account_key(&actor.name)],
-            Credential::Session(id, SessionOf::Account) => vec![session_key(id), account_key(&actor.name)],
-            Credential::Session(id, SessionOf::Token(token)) => vec![session_key(id), records::token_key(token)],
-        };
-        if let Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) = &actor.credential
-            && let Ok(Some((_, records::TokenRecord { account: Some(of), .. }))) = self.token(id).await
-        {
-            keys.push(identities::account_key(&of.name));
-        }
-        // Before the first look, so that no change falls between the two.
-        let mut commits = self.catalog.watch();
-        let is_of = |change: &Change| match change {
-            Change::Delete(key) | Change::Put(key, _) => keys.contains(key),
-        };
-        loop {
-            match self.is_good(actor).await {
-                Ok(Some(ends_ms)) => {
-                    let left_ms = ends_ms.saturating_sub(telemetry::now_ms());
-                    let ends = tokio::time::sleep(std::time::Duration::from_millis(left_ms));
-                    tokio::pin!(ends);
-                    loop {
-                        tokio::select! {
-                            () = &mut ends => break,
-                            commit = commits.recv() => match commit {
-                                Ok(commit) if !commit.changes.iter().any(is_of) => {}
-                                Ok(_) | Err(RecvError::Lagged(_)) => break,
-                                Err(RecvError::Closed) => return,
-                            },
-                        }
-                    }
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "whether a token is still good could not be looked up");
-                    return;
-                }
-            }
-        }
     }
 
     /// Checks the credential of `actor` once more: for a request whose body took its time.

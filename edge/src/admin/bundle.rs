@@ -113,7 +113,7 @@ impl Admin {
         let status = self.publisher.deploy_status(&app, deploy).await?;
         actor.may(Scope::Read, &app, Some(&status.environment))?;
         if body::accepts_events(request.headers()) {
-            return self.follow_deploy(actor, &app, deploy);
+            return self.follow_deploy(actor, &app, deploy).await;
         }
         let mut response = answer::json(StatusCode::OK, &status);
         if matches!(status.state, DeployState::Begun | DeployState::Running) {

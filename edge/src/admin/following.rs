@@ -1,7 +1,5 @@
 //! A deploy as it goes, for those who did not begin it.
 
-use std::sync::Arc;
-
 use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
 use tokio::sync::mpsc;
@@ -13,28 +11,27 @@ use crate::ledger::Actor;
 
 impl Admin {
     /// The events of a deploy until it ends, its reader leaves, or the token or login of the reader is no longer good.
-    pub(super) fn follow_deploy(&self, actor: Actor, app: &AppName, deploy: &str) -> Answer {
+    pub(super) async fn follow_deploy(&self, actor: Actor, app: &AppName, deploy: &str) -> Answer {
         let stream = self.streams.open(&actor)?;
         let share = self.followers.take(app).ok_or_else(|| {
             let detail = format!("Too many readers follow deploys of the app {app} just now.");
             Problem::new(Code::Busy, detail).hint("try again in a moment")
         })?;
         let mut follower = self.publisher.follow_deploy(app, deploy);
-        let credentials = Arc::clone(&self.credentials);
+        let mut in_force = self.credentials.in_force(actor).await;
         let (sink, events) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let _places = (share, stream);
-            let follow = async {
-                while let Some(event) = follower.next().await {
-                    if sink.send(event).is_err() {
-                        break;
-                    }
+            loop {
+                let event = tokio::select! {
+                    event = follower.next() => event,
+                    () = in_force.ended() => break,
+                    () = sink.closed() => break,
+                };
+                let Some(event) = event else { break };
+                if !in_force.is_good().await || sink.send(event).is_err() {
+                    break;
                 }
-            };
-            tokio::select! {
-                () = follow => {}
-                () = credentials.ended(&actor) => {}
-                () = sink.closed() => {}
             }
         });
         Ok(answer::events(events))

@@ -1,7 +1,6 @@
 //! Requests of an environment as they are answered, or what its instances write: server-sent events, or a line of JSON
 //! each.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +11,15 @@ use devanture_config::api::{
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{ProcessName, ScheduleName};
 use devanture_config::text::plain_text;
-use futures_util::{StreamExt as _, stream};
-use http::{HeaderName, HeaderValue, Response};
+use futures_util::{Stream, StreamExt as _, stream};
+use http::{HeaderName, HeaderValue};
 
 use super::call::{Answer, Call};
+use super::event_streams::EventStream;
 use super::merged_logs::{Item, Merged};
 use super::state::Admin;
-use super::{Body, answer, body};
+use super::{answer, body};
+use crate::access::InForce;
 use crate::cluster::{LogFilters, LogsLine, LogsRequest};
 use crate::ledger::Error;
 
@@ -86,13 +87,13 @@ impl Admin {
         let merged = Merged::begin(&self.publisher.log_sources(), self.publisher.cluster_nodes(), wanted).await?;
         let (since_ms, gone, is_resumed) = (merged.held.since_ms, merged.held.gone, merged.held.is_resumed);
         let form = if body::accepts_events(request.headers()) { Form::Events } else { Form::JsonLines };
-        // A stream that goes on for as long as it is wanted ends with the token that opened it.
-        let credentials = Arc::clone(&self.credentials);
-        let is_over = Box::pin(async move {
-            let _stream = stream;
-            if tail { credentials.ended(&actor).await } else { std::future::pending().await }
-        });
-        let mut response = streamed(form, merged, is_over);
+        let lines = match stream {
+            None => lines_of(form, merged).boxed(),
+            Some(place) => {
+                while_in_force(lines_of(form, merged), self.credentials.in_force(actor).await, place).boxed()
+            }
+        };
+        let mut response = answer::streamed(form.media_type(), lines);
         for (name, value) in [(LOGS_SINCE_HEADER, since_ms), (LOGS_GONE_HEADER, gone)] {
             if let Some(value) = value {
                 response.headers_mut().insert(HeaderName::from_static(name), value.into());
@@ -106,9 +107,9 @@ impl Admin {
     }
 }
 
-/// The lines before, and then those that come, until their reader leaves, may no longer read, or the edge ends.
-fn streamed(form: Form, merged: Merged, is_over: impl Future<Output = ()> + Send + 'static) -> Response<Body> {
-    let texts = stream::unfold(merged, move |mut merged| async move {
+/// The lines before, and then those that come, until their reader leaves or the edge ends.
+fn lines_of(form: Form, merged: Merged) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold(merged, move |mut merged| async move {
         let text = loop {
             match tokio::time::timeout(REST_MAX, merged.next()).await {
                 Ok(item) => {
@@ -120,15 +121,32 @@ fn streamed(form: Form, merged: Merged, is_over: impl Future<Output = ()> + Send
             }
         };
         Some((Bytes::from(text), merged))
-    });
-    let media_type = match form {
-        Form::Events => "text/event-stream",
-        Form::JsonLines => "application/x-ndjson",
-    };
-    answer::streamed(media_type, texts.take_until(is_over))
+    })
+}
+
+/// A stream that goes on for as long as it is wanted ends with the credential that opened it, and holds its place.
+fn while_in_force(
+    texts: impl Stream<Item = Bytes> + Send + 'static,
+    in_force: InForce,
+    place: EventStream,
+) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold((Box::pin(texts), in_force, place), |(mut texts, mut in_force, place)| async move {
+        let text = tokio::select! {
+            text = texts.next() => text?,
+            () = in_force.ended() => return None,
+        };
+        in_force.is_good().await.then_some((text, (texts, in_force, place)))
+    })
 }
 
 impl Form {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Events => "text/event-stream",
+            Self::JsonLines => "application/x-ndjson",
+        }
+    }
+
     fn item(self, item: Item) -> Option<String> {
         Some(match item {
             Item::Line(line) => self.line(&line),

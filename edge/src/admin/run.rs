@@ -1,6 +1,5 @@
 //! `run`: a command once, its frames in the bodies of one request and its answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::RunRequest;
@@ -39,10 +38,10 @@ impl Admin {
             let predicted = environments.predict_run(&actor, (&app, &environment), wanted).await?;
             return Ok(answer::json(StatusCode::OK, &predicted));
         }
-        let (credentials, of) = (Arc::clone(&self.credentials), actor.clone());
+        let mut in_force = self.credentials.in_force(actor.clone()).await;
         // A command does not outlast the right to run one.
         let ended_by: EndedBy = Box::pin(async move {
-            credentials.ended(&of).await;
+            in_force.ended().await;
             let detail = "The token has expired or was revoked, and the command was ended.";
             Problem::new(Code::RunEnded, detail)
         });

@@ -199,7 +199,8 @@ async fn what_goes_on_ends_with_the_token_that_began_it() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
     let limits = Limits::default();
-    let credentials = Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
+    let audit = Audit::new(Arc::clone(&catalog), &limits);
+    let credentials = Arc::new(Credentials::new(Arc::clone(&catalog), audit, &limits));
     let token = async |expires_in_s| {
         let request =
             TokenRequest { name: "logs".to_owned(), app: None, environment: None, scope: Scope::Read, expires_in_s };
@@ -207,17 +208,26 @@ async fn what_goes_on_ends_with_the_token_that_began_it() {
         (credentials.recognise(&made.token, None).await.unwrap(), made.id)
     };
     let ((first, first_id), (other, _)) = (token(None).await, token(None).await);
-    let within = |ended| tokio::time::timeout(Duration::from_secs(20), ended);
-    let (ended, ()) = tokio::join!(within(credentials.ended(&first)), async {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let mut watch = credentials.in_force(first.clone()).await;
+    assert!(watch.is_good().await);
+    let mut of_reader = credentials.in_force(first.clone()).await;
+    assert!(of_reader.is_good().await);
+    let (ended, ()) = tokio::join!(tokio::time::timeout(PATIENCE, watch.ended()), async {
         tokio::task::yield_now().await;
         credentials.revoke(&Actor::local(), &first_id).await.unwrap();
     });
     ended.unwrap();
+    assert!(!of_reader.is_good().await, "known before it was waited for");
     // It says so also to later requests, and others go on.
-    within(credentials.ended(&first)).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(50), credentials.ended(&other)).await.is_err());
-    let (brief, _) = token(Some(1)).await;
-    within(credentials.ended(&brief)).await.unwrap();
+    let mut later = credentials.in_force(first).await;
+    tokio::time::timeout(PATIENCE, later.ended()).await.unwrap();
+    assert!(!later.is_good().await && !watch.is_good().await);
+    let mut others = credentials.in_force(other).await;
+    assert!(tokio::time::timeout(Duration::from_millis(50), others.ended()).await.is_err());
+    assert!(others.is_good().await);
+    let mut brief = credentials.in_force(token(Some(1)).await.0).await;
+    tokio::time::timeout(PATIENCE, brief.ended()).await.unwrap();
 }
 
 #[tokio::test]
