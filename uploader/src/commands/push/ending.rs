@@ -76,10 +76,17 @@ impl Push<'_> {
                 }));
             }
             // A push that took over meanwhile is newer than this one.
-            if status.version == begun.live && self.is_forgotten(edge, begun).await {
-                return Ok(None);
+            if status.version != begun.live {
+                break;
             }
-            break;
+            match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
+                Err(failure) if failure.is(Code::NotFound) => return Ok(None),
+                // It goes on, or another restart has begun: what becomes of it is known in a moment.
+                Ok(DeployStatus { state: DeployState::Begun | DeployState::Running, .. }) | Err(_) => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Ok(_) => break,
+            }
         }
         // The edge's own message is printed as it is.
         if !failure.is(Code::Unreachable) {
@@ -114,12 +121,6 @@ impl Push<'_> {
             }
         }
         Err(failure.hint("`devanture history` says how it ended"))
-    }
-
-    /// Whether the edge answers that it knows no such push.
-    async fn is_forgotten(&self, edge: &Edge, begun: &DeployBegun) -> bool {
-        let status = edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await;
-        status.is_err_and(|failure| failure.is(Code::NotFound))
     }
 
     /// The outcome of a deploy whose connection was lost during the watch.
