@@ -1,6 +1,7 @@
 //! Instances of backends over the nodes of a cluster: real processes of Node, on real nodes.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -245,9 +246,14 @@ async fn a_backend_that_breaks_on_another_node_is_taken_back_by_the_one_that_was
     let well = push(&world.nodes[0], &backend(1, 1)).await.version;
     let running = nodes_of(&world.nodes[0]).await;
     let without = world.nodes.iter().find(|node| !running.contains(&node.file().node)).unwrap();
-    let code = format!("setTimeout(() => process.exit(1), 700);{}", SERVER.replace("BUILD", "2"));
+    // It runs for as long as somebody listens there.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = format!("require('net').connect({}, '127.0.0.1')", listener.local_addr().unwrap().port());
+    let ends = "on('error', () => process.exit(1)).on('close', () => process.exit(1))";
+    let code = format!("{connect}.{ends};{}", SERVER.replace("BUILD", "2"));
     let breaks = backend(2, 1).with_file("server.js", &code, false);
     push(without, &breaks).await;
+    drop(listener);
     comes("the version before is live again", async || without.live(APP).await == Some(well)).await;
     world.agrees_on(well).await;
 }
