@@ -54,12 +54,18 @@ fn newest_first(deploys: &mut [DeployEntry]) {
 
 impl Publisher {
     /// What all nodes know of an environment, and the names of those that did not answer.
+    ///
+    /// # Errors
+    /// `busy` where its app asks too much at once; those of the catalog.
     pub(super) async fn query_environment(
         &self,
         query: &EnvironmentQuery,
     ) -> Result<(Vec<EnvironmentReport>, Vec<String>), Error> {
         let (mut found, missing) = match &self.switcher.nodes {
-            Some(nodes) => nodes.query_environment(query).await.map_err(cluster::Error::into_problem)?,
+            Some(nodes) => {
+                let _place = self.queries.take(&query.app)?;
+                nodes.query_environment(query).await.map_err(cluster::Error::into_problem)?
+            }
             None => (Vec::new(), Vec::new()),
         };
         found.push(report_here(query, &self.deploys, &self.uploads));

@@ -30,6 +30,7 @@ mod owned;
 mod publisher;
 mod push_rate;
 mod pushes;
+mod query_places;
 mod quota;
 mod recording;
 mod returning;

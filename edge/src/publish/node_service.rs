@@ -221,9 +221,10 @@ impl Publisher {
     /// addresses, disks or certificates, and one of an environment that environment alone.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// `busy` where the app asks too much at once; where the catalog cannot be read.
     pub async fn nodes_of_app(&self, actor: &Actor, app: &AppName) -> Result<Vec<NodeStatus>, Error> {
         let Some(nodes) = &self.switcher.nodes else { return Ok(Vec::new()) };
+        let _place = self.queries.take(app)?;
         let own = self.switcher.own_status(Some(app));
         let mut nodes = nodes.statuses(own, Some(app)).await.map_err(cluster::Error::into_problem)?;
         let sees_all = actor.may_in_every_app(Scope::Read).is_ok();

@@ -10,6 +10,7 @@ use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use tokio_util::task::TaskTracker;
 
+use super::query_places::QueryPlaces;
 use super::uploads::Uploads;
 use crate::blobs::{Blobs, CacheUse, Lane};
 use crate::catalog::Revision;
@@ -39,6 +40,8 @@ pub struct Publisher {
     pub(super) console: Arc<Console>,
     pub(super) deploys: Arc<Deploys>,
     pub(super) dictionaries: Option<Arc<Dictionaries>>,
+    /// One for each question to the other nodes about an environment.
+    pub(super) queries: QueryPlaces,
     /// Compresses before a switch.
     pub(super) quick: Pool,
     /// Deploys and switches that were accepted and run to their end by themselves.
@@ -126,6 +129,7 @@ impl Publisher {
             switcher: Arc::new(switcher),
             console,
             dictionaries: parts.dictionaries,
+            queries: QueryPlaces::new(),
             quick: Pool::new("compress-quick", parts.compress_threads, Priority::Low),
             tasks,
         }
