@@ -13,6 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::dns::{DnsAnswer, Names};
+use super::dns_troubles::{AppLines, Trouble, Troubles};
 use super::health::{Checks, HealthLimits};
 use super::membership::{self, Known};
 use super::pool::Pool;
@@ -27,7 +28,7 @@ const LOOKUPS_MAX: usize = 128;
 /// For how long what DNS says is believed.
 #[derive(Debug, Clone, Copy)]
 pub struct DnsTimes {
-    /// At least, whatever its time to live is, and before it is asked again after a failure: `upstream_dns_ms_min`.
+    /// At least, whatever its time to live is, and before it is asked again after a first failure: `upstream_dns_ms_min`.
     pub least: Duration,
     /// At most: `upstream_dns_ms_max`.
     pub most: Duration,
@@ -43,13 +44,15 @@ struct Upkeep {
     limits: HealthLimits,
     checks: Turns,
     lookups: Turns,
+    lines: AppLines,
 }
 
 /// Looks after the pools of `registry` until it is dropped. Must run inside a `LocalSet`.
 pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes, limits: HealthLimits) {
     let Some(mut births) = registry.births() else { return };
     let (checks, lookups) = (Turns::new(limits.checks_max), Turns::new(LOOKUPS_MAX));
-    let upkeep = Rc::new(Upkeep { registry, names, times, limits, checks, lookups });
+    let lines = AppLines::default();
+    let upkeep = Rc::new(Upkeep { registry, names, times, limits, checks, lookups, lines });
     while let Some(pool) = births.recv().await {
         drop(tokio::task::spawn_local(keep(pool, Rc::clone(&upkeep))));
     }
@@ -65,6 +68,8 @@ struct Remembered {
     due: HashMap<UpstreamUrl, Instant>,
     /// The time since which DNS has no address.
     nothing_since: HashMap<UpstreamUrl, Instant>,
+    /// Those that have none, or that nobody answers for.
+    troubles: Troubles,
 }
 
 /// The DNS answer for one name of a pool.
@@ -110,7 +115,7 @@ async fn keep(pool: Weak<Pool>, upkeep: Rc<Upkeep>) {
         drop(strong);
         tokio::select! {
             Some(answer) = asking.next() => match pool.upgrade() {
-                Some(strong) => remembered.take(&strong, answer, upkeep.times),
+                Some(strong) => remembered.take(&strong, answer, upkeep.times, &upkeep.lines),
                 None => return,
             },
             () = changed.notified() => {}
@@ -129,6 +134,7 @@ impl Remembered {
         self.known.addresses.retain(|address, _| is_named(address));
         self.known.failed.retain(|address, _| is_named(address));
         self.nothing_since.retain(|address, _| is_named(address));
+        self.troubles.retain(is_named);
         let now = Instant::now();
         let is_due = |address: &UpstreamUrl| self.due.get(address).is_none_or(|due| *due <= now);
         let mut due: Vec<_> = named.iter().filter(|(address, _)| is_due(address)).cloned().collect();
@@ -141,7 +147,7 @@ impl Remembered {
 
     /// Takes over what DNS said. What fails changes nothing, and that there is nothing is believed only after a while:
     /// a backend outlives most troubles of its DNS.
-    fn take(&mut self, pool: &Pool, answer: Answer, times: DnsTimes) {
+    fn take(&mut self, pool: &Pool, answer: Answer, times: DnsTimes, lines: &AppLines) {
         let Answer { address, name, port, declared } = answer;
         self.in_flight.remove(&address);
         let now = Instant::now();
@@ -150,8 +156,13 @@ impl Remembered {
         let wait = match declared {
             DnsAnswer::Addresses(found, ttl) => {
                 let found: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                let was_failing = self.troubles.end(&address);
                 if self.known.addresses.get(&address) != Some(&found) {
-                    tracing::info!(%app, upstream, name, addresses = ?found, "a backend's name has other addresses");
+                    if lines.take(app) {
+                        tracing::info!(%app, upstream, name, addresses = ?found, "a backend's name has other addresses");
+                    }
+                } else if was_failing && lines.take(app) {
+                    tracing::info!(%app, upstream, name, "a backend's name has its addresses again");
                 }
                 self.known.failed.remove(&address);
                 self.nothing_since.remove(&address);
@@ -160,21 +171,100 @@ impl Remembered {
             }
             DnsAnswer::Nothing => {
                 let since = *self.nothing_since.entry(address.clone()).or_insert(now);
-                if !has_some || now.duration_since(since) >= times.hold {
-                    tracing::warn!(%app, upstream, name, "a backend's name has no address");
+                let held = times.hold.saturating_sub(now.duration_since(since));
+                let wait = self.troubles.next_wait(&address, times.least, times.most);
+                if has_some && !held.is_zero() {
+                    // It is believed when the time is over, and no later.
+                    wait.min(held).max(times.least)
+                } else {
+                    if self.troubles.is_news(&address, Trouble::Nothing) && lines.take(app) {
+                        tracing::warn!(%app, upstream, name, "a backend's name has no address");
+                    }
                     self.known.addresses.insert(address.clone(), Vec::new());
                     self.known.failed.insert(address.clone(), format!("{name} has no address"));
+                    wait
                 }
-                times.least
             }
             DnsAnswer::Failed(why) => {
-                tracing::warn!(%app, upstream, name, why, kept = has_some, "a backend's name cannot be asked about");
+                if self.troubles.is_news(&address, Trouble::Failed) && lines.take(app) {
+                    tracing::warn!(%app, upstream, name, why, kept = has_some, "a backend's name cannot be asked about");
+                }
                 if !has_some {
                     self.known.failed.insert(address.clone(), format!("{name}: {why}"));
                 }
-                times.least
+                self.troubles.next_wait(&address, times.least, times.most)
             }
         };
         self.due.insert(address, now + wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::site_toml::Upstream;
+
+    use super::super::pool::PoolKey;
+    use super::super::registry::RegistrySettings;
+    use super::super::tls;
+    use super::*;
+    use crate::proxy::address::Policy;
+
+    const TIMES: DnsTimes =
+        DnsTimes { least: Duration::from_secs(1), most: Duration::from_secs(300), hold: Duration::from_secs(30) };
+
+    fn pool() -> Arc<Pool> {
+        let settings = RegistrySettings {
+            policy: Policy::default(),
+            tls: tls::trusting([]).unwrap(),
+            requests_max: 1_000_000,
+            sockets_max: 1_000_000,
+        };
+        let declared = Upstream { to: vec![address()], ..Upstream::default() };
+        let (app, place, name) = ("shop".parse().unwrap(), "prod".to_owned(), "api".to_owned());
+        Registry::new(settings).pool(&PoolKey { app, place, name, trusted: true, declared, run: None })
+    }
+
+    fn address() -> UpstreamUrl {
+        "http://api.example.org".parse().unwrap()
+    }
+
+    fn answer(declared: DnsAnswer) -> Answer {
+        Answer { address: address(), name: "api.example.org".to_owned(), port: 80, declared }
+    }
+
+    /// The seconds until the name is looked up again, after one more answer.
+    fn wait(remembered: &mut Remembered, pool: &Pool, declared: DnsAnswer) -> u64 {
+        remembered.take(pool, answer(declared), TIMES, &AppLines::default());
+        remembered.due[&address()].duration_since(Instant::now()).as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_without_an_address_costs_the_resolver_less_and_less() {
+        let (pool, mut remembered) = (pool(), Remembered::default());
+        let nothing: Vec<u64> = (0..8).map(|_| wait(&mut remembered, &pool, DnsAnswer::Nothing)).collect();
+        assert_eq!(nothing, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(wait(&mut remembered, &pool, DnsAnswer::Failed("away".to_owned())), 60);
+        let found = DnsAnswer::Addresses(vec![[192, 0, 2, 1].into()], Duration::from_secs(7));
+        assert_eq!(wait(&mut remembered, &pool, found), 7);
+        let failed: Vec<u64> =
+            (0..3).map(|_| wait(&mut remembered, &pool, DnsAnswer::Failed("away".to_owned()))).collect();
+        assert_eq!(failed, [1, 2, 4]);
+        assert!(remembered.known.failed.is_empty(), "the last addresses stay while nobody answers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_name_has_no_address_is_believed_when_its_time_is_over_and_no_later() {
+        let (pool, mut remembered) = (pool(), Remembered::default());
+        let found = DnsAnswer::Addresses(vec![[192, 0, 2, 1].into()], Duration::from_secs(7));
+        wait(&mut remembered, &pool, found);
+        let begun = Instant::now();
+        while remembered.known.failed.is_empty() {
+            let seconds = wait(&mut remembered, &pool, DnsAnswer::Nothing);
+            if remembered.known.failed.is_empty() {
+                tokio::time::advance(Duration::from_secs(seconds)).await;
+            }
+        }
+        assert_eq!(begun.elapsed(), TIMES.hold);
+        assert!(remembered.known.addresses[&address()].is_empty());
     }
 }

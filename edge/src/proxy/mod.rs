@@ -24,6 +24,7 @@ mod connect;
 mod connection;
 mod copy_bidirectional;
 mod dns;
+mod dns_troubles;
 mod elsewhere;
 mod error;
 pub mod fastcgi;
