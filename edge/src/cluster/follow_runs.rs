@@ -83,7 +83,7 @@ impl Nodes {
 }
 
 /// Waits until nodes may have come or gone; false where no commit will come any more.
-async fn next_change(commits: &mut Receiver<Committed>) -> bool {
+pub(super) async fn next_change(commits: &mut Receiver<Committed>) -> bool {
     loop {
         match commits.recv().await {
             Ok(committed) => {

@@ -137,6 +137,7 @@ mod tests {
             home: String::new(),
             release: String::new(),
             started_ms: 0,
+            listens: None,
         };
         let never = std::future::pending::<Result<(), Error>>();
         let error = within(&member, Duration::from_secs(90), never).await.unwrap_err();

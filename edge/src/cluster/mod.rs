@@ -24,6 +24,7 @@ mod instance_service;
 mod instances;
 mod lines;
 mod listener;
+mod listeners;
 mod logs;
 mod messages;
 mod nodes;

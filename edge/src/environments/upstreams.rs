@@ -383,7 +383,7 @@ fn refused(refusal: &address::Refusal) -> Problem {
         address::Reason::NotAllowed(_) => {
             "add the address to [upstreams] allow in edge.toml, or add the member with an admin token"
         }
-        address::Reason::Never(_) | address::Reason::Own => "no setting allows this",
+        address::Reason::Never(_) | address::Reason::Node | address::Reason::Own => "no setting allows this",
     };
     Problem::new(Code::UpstreamForbidden, format!("{refusal}.")).hint(hint)
 }

@@ -172,7 +172,7 @@ impl From<Refusal> for Error {
         let hint = match refusal.reason {
             Reason::SocketNotAllowed => "add its folder to [upstreams] sockets in edge.toml",
             Reason::NotAllowed(_) => "add the address to [upstreams] allow in edge.toml, or deploy with an admin token",
-            Reason::Never(_) | Reason::Own => "point the route somewhere else: no setting allows this",
+            Reason::Never(_) | Reason::Node | Reason::Own => "point the route somewhere else: no setting allows this",
         };
         Problem::new(Code::UpstreamForbidden, format!("{refusal}.")).hint(hint).into()
     }

@@ -1,7 +1,7 @@
 //! The nodes of a cluster: a record for each, which hangs on a lease and goes with the node.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub struct Member {
     pub release: String,
     /// When it started, in milliseconds since 1970 UTC.
     pub started_ms: u64,
+    /// The addresses of its listeners, where no route of an app may lead; `None` of the release before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listens: Option<Vec<SocketAddr>>,
 }
 
 /// What this node does for all, until its lease is ended, dropped or lost.
@@ -53,6 +56,8 @@ impl Duty {
 pub struct Members {
     catalog: Arc<dyn Catalog>,
     own: Member,
+    /// Known once the listeners are bound.
+    listens: OnceLock<Vec<SocketAddr>>,
     lease: Duration,
 }
 
@@ -60,7 +65,12 @@ impl Members {
     /// Knows the nodes of `catalog`; this one is `own`, and counts as gone when it was silent for `lease`.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, own: Member, lease: Duration) -> Self {
-        Self { catalog, own, lease }
+        Self { catalog, own, listens: OnceLock::new(), lease }
+    }
+
+    /// Has the record of this node say where it listens.
+    pub fn set_listens(&self, listens: Vec<SocketAddr>) {
+        self.listens.get_or_init(|| listens);
     }
 
     /// This node.
@@ -194,7 +204,8 @@ impl Members {
     async fn register(&self) -> Result<Lease, Error> {
         let lease = self.catalog.lease(self.lease).await?;
         let key = node_key(&self.own.node);
-        let put = Change::Put(key, records::write(&self.own)?);
+        let own = Member { listens: self.listens.get().cloned(), ..self.own.clone() };
+        let put = Change::Put(key, records::write(&own)?);
         self.catalog.commit_leased(Commit { checks: Vec::new(), changes: vec![put] }, &lease).await?;
         Ok(lease)
     }

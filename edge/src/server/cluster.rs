@@ -1,5 +1,6 @@
 //! This node in its cluster: its certificate, its record, and its listener for other nodes.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
+use super::sockets::Addresses;
 use super::stores::data_dir;
 use crate::access::Credentials;
 use crate::admin::Admin;
@@ -18,6 +20,7 @@ use crate::cluster::{self, Answers, Api, Error, Identity, InstanceService as _, 
 use crate::environments::KeyFile;
 use crate::ledger::{Member, Members};
 use crate::proxy::Registry;
+use crate::proxy::address::OtherNodes;
 use crate::publish::{NodeService, Publisher};
 use crate::{telemetry, tls};
 
@@ -76,6 +79,8 @@ impl Cluster {
             home: home(&data_dir(file, base)),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: telemetry::now_ms(),
+            // Said in its record once all of them are bound.
+            listens: None,
         };
         // What was missed is known before anything is served; without etcd, what was known last is served.
         let caught_up = control.block_on(async { tokio::time::timeout(CATCH_UP_MAX, catalog.refresh()).await });
@@ -97,6 +102,21 @@ impl Cluster {
     /// The other nodes.
     pub(super) fn nodes(&self) -> Nodes {
         Nodes::new(self.identity.clone(), Arc::clone(&self.members))
+    }
+
+    /// Where this node listens for others, as it is bound and as they reach it.
+    pub(super) fn own_listeners(&self) -> [SocketAddr; 2] {
+        [self.listener.address(), self.members.own().advertise]
+    }
+
+    /// Tells the others where this node listens, and has `others` know where they do, from now on.
+    pub(super) fn share_listeners(&self, control: &Runtime, addresses: Addresses, others: &OtherNodes) {
+        let listens: Vec<SocketAddr> = addresses.all().chain([self.listener.address()]).collect();
+        let own_ports: Vec<u16> = listens.iter().map(SocketAddr::port).collect();
+        self.members.set_listens(listens);
+        // Before anything is served: no route leads to a node that is there already.
+        control.block_on(self.nodes().read_listeners(others, &own_ports));
+        control.spawn(self.nodes().follow_listeners(others.clone(), own_ports));
     }
 
     /// Answers other nodes from now on, becomes known to them, and reaches their instances.

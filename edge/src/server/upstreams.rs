@@ -6,25 +6,39 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use devanture_config::edge_toml::{EdgeFile, Upstreams};
+use devanture_config::edge_toml::EdgeFile;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
+use super::cluster::Cluster;
 use super::descriptors::Descriptors;
+use super::sockets::Addresses;
 use super::stores::Stores;
 use crate::live::Live;
-use crate::proxy::address::Policy;
+use crate::proxy::address::{OtherNodes, Policy};
 use crate::proxy::{DnsTimes, Following, HealthLimits, Names, Registry, RegistrySettings, keep_pools, tls};
 
-/// Where the upstreams of strangers may be: what `edge.toml` says, and never the edge itself.
-pub(super) fn policy(declared: &Upstreams, own: Arc<[SocketAddr]>, own_socket: PathBuf) -> Policy {
+/// Where the upstreams of strangers may be: what `edge.toml` says, and never the edge itself or another node of its
+/// cluster.
+pub(super) fn policy(
+    (file, addresses): (&EdgeFile, Addresses),
+    cluster: Option<&Cluster>,
+    control: &Runtime,
+    own_socket: PathBuf,
+) -> Policy {
+    let nodes = OtherNodes::default();
+    if let Some(cluster) = cluster {
+        cluster.share_listeners(control, addresses, &nodes);
+    }
+    let of_nodes = cluster.into_iter().flat_map(Cluster::own_listeners);
     Policy {
-        allow: declared.allow.clone().into(),
-        own,
+        allow: file.upstreams.allow.clone().into(),
+        own: addresses.all().chain(of_nodes).collect(),
+        nodes,
         own_sockets: [own_socket].into(),
-        sockets: declared.sockets.clone().into(),
+        sockets: file.upstreams.sockets.clone().into(),
         trusted: false,
     }
 }

@@ -71,6 +71,7 @@ fn why(refusal: &Refusal) -> String {
             address.ip()
         ),
         (endpoint, Reason::Never(kind)) => format!("{endpoint} is {kind}, which no webhook may reach"),
+        (endpoint, Reason::Node) => format!("{endpoint} is another node of the cluster, which no webhook may reach"),
         (endpoint, Reason::Own | Reason::NotAllowed(_) | Reason::SocketNotAllowed) => {
             format!("{endpoint} is the edge itself, which no webhook may reach")
         }

@@ -27,6 +27,7 @@ mod logins;
 mod logs;
 mod restores;
 mod rollout;
+mod routes;
 mod runs;
 mod schedules;
 mod signing;

@@ -1,5 +1,6 @@
 //! Where an upstream may point: addresses by class, and the policy that is asked at publish and again at each connect.
 
+mod nodes;
 mod published;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use devanture_config::edge_toml::AddressBlock;
 use devanture_config::site_toml::UpstreamUrl;
 use serde::{Deserialize, Serialize};
 
+pub use nodes::{NodeListeners, OtherNodes};
 pub(crate) use published::{LOOKUPS_MAX, LOOKUPS_TIME_MAX, UpstreamCheck};
 
 /// Where a connection to a member goes.
@@ -201,6 +203,8 @@ pub struct Policy {
     pub allow: Arc<[AddressBlock]>,
     /// The edge's own listeners, which nobody may reach.
     pub own: Arc<[SocketAddr]>,
+    /// The listeners of the other nodes of the cluster, which nobody may reach.
+    pub nodes: OtherNodes,
     /// The edge's own sockets, which nobody may reach.
     pub own_sockets: Arc<[PathBuf]>,
     /// Folders whose sockets everybody may reach: `[upstreams] sockets` of `edge.toml`.
@@ -216,8 +220,8 @@ impl Policy {
     /// Why it may not.
     pub fn permits(&self, address: SocketAddr) -> Result<(), Refusal> {
         let refuse = |reason| Err(Refusal { endpoint: Endpoint::Tcp(address), reason });
-        if self.own.iter().any(|own| is_own(*own, address)) {
-            return refuse(Reason::Own);
+        if let Some(reason) = self.listens_there(address) {
+            return refuse(reason);
         }
         let class = class(address.ip());
         let listed =
@@ -272,13 +276,21 @@ impl Policy {
     /// # Errors
     /// Why it may not.
     pub fn permits_instance(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
-        let is_own = match endpoint {
-            Endpoint::Tcp(address) => self.own.iter().any(|own| is_own(*own, *address)),
-            Endpoint::Socket(path) => self.is_own_socket(&real(path)),
+        let refused = match endpoint {
+            Endpoint::Tcp(address) => self.listens_there(*address),
+            Endpoint::Socket(path) => self.is_own_socket(&real(path)).then_some(Reason::Own),
             // Its node looks at it.
-            Endpoint::Node(_) => false,
+            Endpoint::Node(_) => None,
         };
-        if is_own { Err(Refusal { endpoint: endpoint.clone(), reason: Reason::Own }) } else { Ok(()) }
+        refused.map_or(Ok(()), |reason| Err(Refusal { endpoint: endpoint.clone(), reason }))
+    }
+
+    /// Why nobody may connect to `address`: this edge listens there, or another node of its cluster.
+    fn listens_there(&self, address: SocketAddr) -> Option<Reason> {
+        if self.own.iter().any(|own| is_own(*own, address)) {
+            return Some(Reason::Own);
+        }
+        self.nodes.listen_at(address).then_some(Reason::Node)
     }
 }
 
@@ -318,6 +330,8 @@ pub enum Reason {
     Never(Class),
     /// It takes `[upstreams] allow`, or for loopback and private addresses an `admin` token.
     NotAllowed(Class),
+    /// It is a listener of another node of the cluster.
+    Node,
     /// It is a listener of the edge itself.
     Own,
     /// It takes `[upstreams] sockets`.
@@ -338,6 +352,9 @@ impl fmt::Display for Refusal {
         };
         let ip = address.ip();
         match self.reason {
+            Reason::Node => {
+                write!(f, "{address} is a listener of another node of the cluster, which no route may reach")
+            }
             Reason::Own => write!(f, "{address} is a listener of the edge itself, which no route may reach"),
             Reason::Never(class) => write!(f, "{ip} is {class}, which no route may reach"),
             Reason::NotAllowed(class @ (Class::Loopback | Class::Private)) => write!(

@@ -125,6 +125,7 @@ impl World {
             home: String::new(),
             release: String::new(),
             started_ms: 0,
+            listens: None,
         };
         let members = Members::new(Arc::clone(&self.catalog), own, Duration::from_secs(9));
         let ended = Commit { checks: Vec::new(), changes: vec![Change::Delete("duties/acme".to_owned())] };
