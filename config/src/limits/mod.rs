@@ -223,7 +223,7 @@ limits! {
     upstream_requests_max = 16_384 in 1 ..= 1_000_000,
     /// Sockets to backends that are open at once, of all apps, idle ones among them, at most a quarter of the file descriptors of the process; an app gets one more while it has fewer than three times as many as are free, or, of the last sixteenth, fewer than five, and else 503 `busy`.
     upstream_sockets_max = 65_536 in 1 ..= 1_000_000,
-    /// Milliseconds for which DNS is believed about a backend's name at least, and after which it is asked again where it failed.
+    /// Milliseconds for which DNS is believed about a backend's name at least, and after which it is asked again where it failed; each further failure doubles that, up to a minute.
     upstream_dns_ms_min = 1_000 in 10 ..= 3_600_000,
     /// Milliseconds for which DNS is believed about a backend's name at most, whatever its time to live.
     upstream_dns_ms_max = 300_000 in 10 ..= 86_400_000,
