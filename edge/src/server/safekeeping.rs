@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
-use super::stores::{CATALOG_NAME, StorePlan, Stores, data_dir};
+use super::stores::{CATALOG_NAME, LOCK_TIME_MAX, StorePlan, Stores, data_dir};
 use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::catalog;
 use crate::durable;
@@ -60,7 +60,7 @@ impl Safekeeping {
         let free_space = FreeSpace::new(data_dir.clone(), 0);
         let plan = StorePlan::of(file, base, &Bounds { free_space, open_files_max: OPEN_FILES_MAX });
         let runtime = Handle::current();
-        let opened = tokio::task::spawn_blocking(move || Stores::open(&plan, &runtime));
+        let opened = tokio::task::spawn_blocking(move || Stores::open(&plan, &runtime, LOCK_TIME_MAX));
         let stores = opened.await.map_err(|error| LocalError::Unanswered(error.to_string()))??;
         Ok(Self { data_dir, key_file, way: Way::Stopped(Box::new(stores)) })
     }

@@ -23,10 +23,10 @@ use crate::s3::Waits;
 /// The catalog's file in the data folder.
 pub const CATALOG_NAME: &str = "catalog.redb";
 
-/// Pauses between the tries to get a catalog that another process has …
+/// Pause between two tries to get a catalog that another process has.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
-/// … and how many of them: two seconds together.
-const LOCK_TRIES_MAX: u32 = 40;
+/// Longest wait for it where nothing says that its process is ending.
+pub(super) const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Where the stores of an edge are, and what they may take.
 #[derive(Clone)]
@@ -98,19 +98,20 @@ pub(super) struct Stores {
 }
 
 impl Stores {
+    /// Opens them; a catalog that another process has is waited for up to `lock_time`.
     #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
-    pub(super) fn open(plan: &StorePlan, runtime: &Handle) -> Result<Self, StartError> {
+    pub(super) fn open(plan: &StorePlan, runtime: &Handle, lock_time: Duration) -> Result<Self, StartError> {
         check_folder(&plan.data_dir)?;
         durable::make_folder(&plan.data_dir)?;
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
-        let (catalog, etcd_files) = patiently(|| plan.open_catalog(runtime), std::thread::sleep)?;
+        let (catalog, etcd_files) = patiently(|| plan.open_catalog(runtime), lock_time, std::thread::sleep)?;
         let (blobs, tier) = plan.open_blobs()?;
         Ok(Self { blobs, tier, catalog, etcd_files: etcd_files.map(Box::new) })
     }
 
     /// As [`Stores::open`], for an edge that is to serve: not of a copy that is unfinished.
-    pub(super) fn open_to_serve(plan: &StorePlan, runtime: &Handle) -> Result<Self, StartError> {
-        let stores = Self::open(plan, runtime)?;
+    pub(super) fn open_to_serve(plan: &StorePlan, runtime: &Handle, lock_time: Duration) -> Result<Self, StartError> {
+        let stores = Self::open(plan, runtime, lock_time)?;
         data_rights::warn(&plan.data_dir);
         runtime.block_on(take_copied(&*stores.catalog)).map_err(|error| match error {
             NotCopied::Catalog(error) => error.into(),
@@ -202,12 +203,18 @@ pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
 
 /// Opens, and tries again for a moment while another process has the catalog: one that was killed releases its lock a
 /// moment after it is gone.
-fn patiently<T>(mut open: impl FnMut() -> Result<T, StartError>, pause: impl Fn(Duration)) -> Result<T, StartError> {
-    for _ in 0..LOCK_TRIES_MAX {
+fn patiently<T>(
+    mut open: impl FnMut() -> Result<T, StartError>,
+    time_max: Duration,
+    pause: impl Fn(Duration),
+) -> Result<T, StartError> {
+    let mut waited = Duration::ZERO;
+    while waited < time_max {
         match open() {
             Err(StartError::Catalog(catalog::Error::Locked { .. })) => pause(LOCK_PAUSE),
             opened => return opened,
         }
+        waited = waited.saturating_add(LOCK_PAUSE);
     }
     open()
 }
@@ -270,18 +277,19 @@ mod tests {
                 tries.set(tries.get() + 1);
                 if tries.get() < 4 { locked() } else { Ok("open") }
             },
+            LOCK_TIME_MAX,
             pause,
         );
         assert_eq!((opened.unwrap(), waited.get()), ("open", 3 * LOCK_PAUSE));
 
         waited.set(Duration::ZERO);
-        let refused = patiently(locked, pause).map(|_open| ());
+        let refused = patiently(locked, LOCK_TIME_MAX, pause).map(|_open| ());
         assert!(matches!(refused, Err(StartError::Catalog(catalog::Error::Locked { .. }))));
         assert_eq!(waited.get(), Duration::from_secs(2));
 
         waited.set(Duration::ZERO);
         let missing = || Err::<(), _>(StartError::CatalogMissing { data_dir: "data".to_owned() });
-        assert!(matches!(patiently(missing, pause), Err(StartError::CatalogMissing { .. })));
+        assert!(matches!(patiently(missing, LOCK_TIME_MAX, pause), Err(StartError::CatalogMissing { .. })));
         assert_eq!(waited.get(), Duration::ZERO);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
 use super::before::Before;
-use super::inherited::Inherited;
+use super::inherited::{FREE_TIME_MAX, Inherited};
 use super::successor::Successor;
 use crate::catalog::{Catalog, Committed};
 use crate::live::Live;
@@ -39,7 +39,10 @@ impl Arrival {
     pub(crate) fn begin(plan: &StorePlan, runtime: &Runtime) -> Result<Self, StartError> {
         Ok(match Successor::find(plan.data_dir())? {
             (Some(successor), inherited) => Self::Beside(successor, inherited, None),
-            (None, inherited) => Self::Alone(Some(Box::new(Stores::open_to_serve(plan, runtime.handle())?)), inherited),
+            (None, inherited) => {
+                let stores = Stores::open_to_serve(plan, runtime.handle(), inherited.lock_time())?;
+                Self::Alone(Some(Box::new(stores)), inherited)
+            }
         })
     }
 
@@ -50,12 +53,14 @@ impl Arrival {
     pub(crate) fn stores(&mut self, plan: &StorePlan, runtime: &Runtime) -> Result<Stores, StartError> {
         let runtime = runtime.handle();
         match self {
-            Self::Alone(stores, _) => {
-                stores.take().map_or_else(|| Stores::open_to_serve(plan, runtime), |stores| Ok(*stores))
+            Self::Alone(stores, inherited) => {
+                let open = || Stores::open_to_serve(plan, runtime, inherited.lock_time());
+                stores.take().map_or_else(open, |stores| Ok(*stores))
             }
             Self::Beside(successor, _, commits) => {
                 successor.take_catalog()?;
-                let stores = Stores::open_to_serve(plan, runtime)?;
+                // Where the running edge was killed meanwhile, the lock goes with the last that it had.
+                let stores = Stores::open_to_serve(plan, runtime, FREE_TIME_MAX)?;
                 *commits = Some(stores.catalog.watch());
                 Ok(stores)
             }

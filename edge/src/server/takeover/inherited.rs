@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{Listener, Listening};
+use crate::server::stores::LOCK_TIME_MAX;
 
-/// Longest wait for what a killed edge listened on …
-const FREE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for what a killed edge had: its ports and the lock of its catalog. On a busy machine the system has
+/// taken more than two seconds to close it all …
+pub(super) const FREE_TIME_MAX: Duration = Duration::from_secs(30);
 /// … and the time between two tries.
 const FREE_LOOK: Duration = Duration::from_millis(10);
 
@@ -62,6 +64,11 @@ impl Inherited {
             }
             std::thread::sleep(FREE_LOOK);
         }
+    }
+
+    /// Longest wait for a catalog that another process has.
+    pub(super) const fn lock_time(&self) -> Duration {
+        if self.follows_a_death { FREE_TIME_MAX } else { LOCK_TIME_MAX }
     }
 
     /// Cancelled when the running edge has ended.
