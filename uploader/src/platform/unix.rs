@@ -61,6 +61,13 @@ pub(crate) fn identity(metadata: &Metadata) -> (u64, u64, i64, i64) {
     (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
+/// The bytes that are free on the disk of a folder for its user, and all of its bytes.
+pub(crate) fn disk_bytes(folder: &Path) -> Option<(u64, u64)> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Some((bytes(stat.f_bavail), bytes(stat.f_blocks)))
+}
+
 /// A path of git's index as the system has it.
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere not every path can be represented")]
 pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {

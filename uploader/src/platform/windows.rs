@@ -55,6 +55,11 @@ pub(crate) fn identity(_metadata: &Metadata) -> (u64, u64, i64, i64) {
     (0, 0, 0, 0)
 }
 
+/// Not known; an error says that a disk is full.
+pub(crate) fn disk_bytes(_folder: &Path) -> Option<(u64, u64)> {
+    None
+}
+
 /// A path of git's index as the system has it; `None` if it is no UTF-8.
 pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)

@@ -10,6 +10,7 @@ use devanture_config::problem::Code;
 
 use crate::output::exit::Failure;
 use crate::output::report::byte_text;
+use crate::platform;
 
 /// Most bytes that are unpacked for each byte that has come: data that people keep compresses to a hundredth at best …
 const TIMES_MAX: u64 = 1_000;
@@ -101,17 +102,9 @@ impl Bound {
 }
 
 /// Bytes that are free on the disk of a folder, and how many of them stay so; `None` where that is not known.
-#[cfg(unix)]
 fn free_space(folder: &Path) -> Option<(u64, u64)> {
-    let stat = rustix::fs::statvfs(folder).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Some((bytes(stat.f_bavail), (bytes(stat.f_blocks) / RESERVE_PART).min(RESERVE_BYTES_MAX)))
-}
-
-/// Other systems say by an error that a disk is full.
-#[cfg(not(unix))]
-fn free_space(_folder: &Path) -> Option<(u64, u64)> {
-    None
+    let (free, size) = platform::disk_bytes(folder)?;
+    Some((free, (size / RESERVE_PART).min(RESERVE_BYTES_MAX)))
 }
 
 #[cfg(test)]
