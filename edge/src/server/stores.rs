@@ -10,7 +10,6 @@ use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile, Storage};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tokio::runtime::Handle;
 
-use super::data_rights;
 use super::error::StartError;
 use super::local_tier::LocalTier;
 use super::shared_stores::{self, EtcdFiles};
@@ -112,7 +111,6 @@ impl Stores {
     /// As [`Stores::open`], for an edge that is to serve: not of a copy that is unfinished.
     pub(super) fn open_to_serve(plan: &StorePlan, runtime: &Handle, lock_time: Duration) -> Result<Self, StartError> {
         let stores = Self::open(plan, runtime, lock_time)?;
-        data_rights::warn(&plan.data_dir);
         runtime.block_on(take_copied(&*stores.catalog)).map_err(|error| match error {
             NotCopied::Catalog(error) => error.into(),
             error @ (NotCopied::Late { .. } | NotCopied::Unfinished { .. }) => {

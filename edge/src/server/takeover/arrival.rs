@@ -13,6 +13,7 @@ use super::successor::Successor;
 use crate::catalog::{Catalog, Committed};
 use crate::live::Live;
 use crate::runner::{Handover, Runner};
+use crate::server::data_rights;
 use crate::server::error::StartError;
 use crate::server::stores::{StorePlan, Stores};
 use crate::telemetry::AccessLog;
@@ -37,6 +38,7 @@ impl Arrival {
     /// # Errors
     /// As the stores, and [`StartError::TakeOver`].
     pub(crate) fn begin(plan: &StorePlan, runtime: &Runtime) -> Result<Self, StartError> {
+        data_rights::warn(plan.data_dir());
         Ok(match Successor::find(plan.data_dir())? {
             (Some(successor), inherited) => Self::Beside(successor, inherited, None),
             (None, inherited) => {
