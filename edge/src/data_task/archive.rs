@@ -213,7 +213,9 @@ fn header(entry: &Entry<'_>, kind: EntryType) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(entry.stat.st_mode & 0o777);
-    header.set_mtime(u64::try_from(entry.stat.st_mtime).unwrap_or(0));
+    // Those of folders and links do not come back, and the same data is the same archive.
+    let has_time = kind.is_file();
+    header.set_mtime(u64::try_from(entry.stat.st_mtime).ok().filter(|_| has_time).unwrap_or(0));
     header.set_size(0);
     header
 }

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use devanture_config::api::{DataReport, SnapshotName};
 use devanture_config::problem::Code;
@@ -74,6 +75,10 @@ fn what_is_archived_comes_back_with_modes_times_and_links() {
     world.write(&format!("long/{}/{}", "x".repeat(200), "y".repeat(200)), "far");
     fs::set_permissions(world.order.data.join("a/run"), fs::Permissions::from_mode(0o4755)).unwrap();
     symlink("../../etc/passwd", world.order.data.join("link")).unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for aged in ["a/run", "a", "long"] {
+        File::open(world.order.data.join(aged)).unwrap().set_modified(long_ago).unwrap();
+    }
     let archive = world.archive().unwrap();
     let report = world.unpack(&archive).unwrap();
     assert_eq!((report.files, report.bytes), (6, 5));
@@ -81,6 +86,7 @@ fn what_is_archived_comes_back_with_modes_times_and_links() {
     snapshots::replace(&world.order).unwrap();
     let run = fs::metadata(world.order.data.join("a/run")).unwrap();
     assert_eq!(run.permissions().mode() & 0o7777, 0o755, "without the bit that changes the user");
+    assert_eq!(run.modified().unwrap(), long_ago);
     assert_eq!(fs::read_link(world.order.data.join("link")).unwrap(), Path::new("../../etc/passwd"));
     assert_eq!(world.content("later"), None);
     assert!(world.left().is_empty(), "{:?}", world.left());
