@@ -59,7 +59,8 @@ impl RunSignal {
     }
 }
 
-/// From the client to the edge.
+/// From the client to the edge, which hears 1,000 small ones in a second and has the others wait: those of less than
+/// 4 KiB of input, or of output that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientFrame {
     /// The command; the first frame, and no later one.

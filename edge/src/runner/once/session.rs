@@ -34,6 +34,12 @@ pub(super) const LAST_OUTPUT_MAX: Duration = Duration::from_secs(2);
 /// Most signals of a client within [`SIGNALS_TIME`]: each is an order to the spawner, which all apps share.
 const SIGNALS_MAX: u32 = 200;
 const SIGNALS_TIME: Duration = Duration::from_secs(1);
+/// Most small frames of a client that are heard within [`FRAMES_TIME`]; the next one waits until that is over, and so
+/// does what comes after it. Each costs the runner, and most the spawner, as much as a large one does.
+const FRAMES_MAX: u32 = 1_000;
+const FRAMES_TIME: Duration = Duration::from_secs(1);
+/// Bytes of input, or of output that a frame reports as taken, from which on it is no small one.
+const LARGE_BYTES: usize = 4_096;
 /// Least time between two sizes of a terminal; of those that come meanwhile the last one counts.
 const RESIZE_EVERY: Duration = Duration::from_millis(50);
 
@@ -67,6 +73,8 @@ struct State {
     is_input_over: bool,
     /// When a second began, and the signals of the client since then.
     signals: (Instant, u32),
+    /// When a second began, and the small frames of the client since then.
+    frames: (Instant, u32),
     /// A size that the terminal is to get, and when it may.
     size: Option<TerminalSize>,
     next_resize: Instant,
@@ -86,6 +94,7 @@ impl State {
             untaken: 0,
             is_input_over: false,
             signals: (now, 0),
+            frames: (now, 0),
             size: None,
             next_resize: now,
         }
@@ -111,7 +120,28 @@ impl State {
         };
         let alive = self.last_said + Duration::from_secs(ALIVE_S);
         let resize = self.size.map(|_| self.next_resize);
-        resize.into_iter().fold(phase.min(alive), Instant::min)
+        let heard = (!self.is_deaf && self.frames.1 >= FRAMES_MAX).then_some(self.frames.0 + FRAMES_TIME);
+        resize.into_iter().chain(heard).fold(phase.min(alive), Instant::min)
+    }
+
+    /// Whether a frame of the client is heard now.
+    fn hears(&mut self, now: Instant) -> bool {
+        if now >= self.frames.0 + FRAMES_TIME {
+            self.frames = (now, 0);
+        }
+        !self.is_deaf && self.frames.1 < FRAMES_MAX
+    }
+
+    /// Counts a frame of the client.
+    fn count(&mut self, frame: &ClientFrame) {
+        let is_large = match frame {
+            ClientFrame::Input(bytes) => bytes.len() >= LARGE_BYTES,
+            ClientFrame::Taken(count) => usize::try_from(*count).is_ok_and(|count| count >= LARGE_BYTES),
+            ClientFrame::Begin(_) | ClientFrame::Resize(_) | ClientFrame::Signal(_) | ClientFrame::Alive => false,
+        };
+        if !is_large {
+            self.frames.1 = self.frames.1.saturating_add(1);
+        }
     }
 
     /// Counts a signal of the client; false where it sends too many.
@@ -175,6 +205,7 @@ impl Once {
         loop {
             let runs = state.phase == Phase::Runs;
             let mut ends = pin!(self.under_way.ends());
+            let hears = state.hears(Instant::now());
             let deadline = state.deadline(self.until());
             tokio::select! {
                 permit = to.reserve(), if !state.waiting.is_empty() && !state.is_deaf => match permit {
@@ -195,7 +226,7 @@ impl Once {
                     Some(Happened::Exited(exit)) => return exit,
                     None => return Exit::Lost,
                 },
-                frame = from.next(), if !state.is_deaf => match frame {
+                frame = from.next(), if hears => match frame {
                     Some(frame) => self.heard(state, frame, &signaller),
                     None => self.client_gone(state, &signaller),
                 },
@@ -239,6 +270,7 @@ impl Once {
     /// Takes a frame of the client.
     fn heard(&self, state: &mut State, frame: ClientFrame, signaller: &AttachedSignaller) {
         state.last_heard = Instant::now();
+        state.count(&frame);
         match frame {
             // Nothing takes what comes after the end.
             ClientFrame::Input(_) if state.is_input_over => {}
@@ -403,6 +435,29 @@ mod tests {
         assert!((0..SIGNALS_MAX).all(|_| state.may_signal(now)));
         assert!(!state.may_signal(now + SIGNALS_TIME - Duration::from_millis(1)));
         assert!(state.may_signal(now + SIGNALS_TIME));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_frames_beyond_a_bound_wait_for_the_next_second_and_large_ones_do_not_count() {
+        let (now, far) = (Instant::now(), Instant::now() + Duration::from_secs(5));
+        let mut state = State::new(now);
+        for _ in 0..10 * FRAMES_MAX {
+            state.count(&ClientFrame::Input(vec![0; LARGE_BYTES]));
+            state.count(&ClientFrame::Taken(u32::try_from(LARGE_BYTES).unwrap()));
+        }
+        assert!(state.hears(now));
+        for frame in [ClientFrame::Alive, ClientFrame::Input(vec![0]), ClientFrame::Taken(0)] {
+            state = State::new(now);
+            for _ in 0..FRAMES_MAX {
+                assert!(state.hears(now));
+                state.count(&frame);
+            }
+            let next = now + FRAMES_TIME;
+            assert!(!state.hears(next - Duration::from_millis(1)));
+            assert_eq!(state.deadline(far), next);
+            assert!(state.hears(next));
+            assert_eq!(state.deadline(far), far);
+        }
     }
 
     #[tokio::test(start_paused = true)]
