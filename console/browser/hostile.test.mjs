@@ -134,3 +134,24 @@ test("the frame of a preview keeps what it shows inside", async () => {
   await until("the page to stay", () => page.url().startsWith(`${edge.origin}/console/apps/evil/previews`));
   await visit.close();
 });
+
+test("what is typed into a dialog stays from the frame of a preview that takes the focus", async () => {
+  const takes = "setInterval(() => { focus(); document.querySelector('input').focus(); }, 1)";
+  await edge.push("greedy", `<!doctype html><p>Greedy<input><script>${takes}</script>`);
+  const visit = await Visit.open(browser, edge);
+  await visit.logIn("/console/apps/greedy/previews");
+  const { page } = visit;
+  await page.getByRole("button", { name: /^Show here/ }).first().click();
+  const frame = page.locator("iframe");
+  await frame.waitFor();
+  await page.frameLocator("iframe").getByText("Greedy").waitFor();
+  await page.getByRole("button", { name: /^Share/ }).first().click();
+  const field = visit.dialog().getByRole("textbox").first();
+  await field.click();
+  await page.keyboard.type("correct-horse", { delay: 20 });
+  assert.equal(await field.inputValue(), "correct-horse");
+  assert.equal(await frame.count(), 0);
+  await page.keyboard.press("Escape");
+  await frame.waitFor();
+  await visit.close();
+});

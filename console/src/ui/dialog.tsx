@@ -1,5 +1,5 @@
 // Dialogs: one above the other, each with the command line that does the same, closed by Escape unless it says otherwise.
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { Problem, Step } from "../api.ts";
@@ -17,6 +17,9 @@ interface Open {
 
 const stack = signal<Open[]>([]);
 let numbers = 0;
+
+/** Whether one is open, so that what is typed is for it. */
+export const isDialogOpen = computed(() => stack.value.length > 0);
 
 export function openDialog(content: VNode): number {
   numbers += 1;

@@ -8,6 +8,7 @@ import { rights } from "../state.ts";
 import { t } from "../texts.ts";
 import { m } from "../texts_more.ts";
 import { Away, Button, Empty, Opens, Outside } from "./basics.tsx";
+import { isDialogOpen } from "./dialog.tsx";
 
 const WIDTHS: [name: keyof typeof t.previews.widths, pixels: number][] = [
   ["phone", 390],
@@ -48,14 +49,15 @@ function Protected({ app, shown, mode }: { app: string; shown: Shown; mode: stri
 
 /**
  * A frame of the preview. It is of another origin, which it keeps, as modules and storage of a page need it; it can neither
- * leave the frame nor open a window. What would be of the console's own origin is not framed.
+ * leave the frame nor open a window. What would be of the console's own origin is not framed. While a dialog is open there
+ * is no frame: its page could take the focus from a field of the dialog, also where it is inert or hidden, and read a password.
  */
 function Framed({ shown, width }: { shown: Shown; width: number }) {
   const address = foreign(safeLink(shown.url));
   return (
     <>
       <div class="frame-scroll" tabIndex={0} role="group" aria-label={t.previews.frameOf(visible(shown.name))}>
-        {address && (
+        {address && !isDialogOpen.value && (
           <iframe
             src={address}
             title={t.previews.frameOf(visible(shown.name))}
