@@ -122,6 +122,7 @@ impl From<runner::Error> for Error {
             runner::Error::NoData(_) => Code::NotFound,
             runner::Error::Data { code, .. } => *code,
             runner::Error::DataBusy | runner::Error::CommandRuns | runner::Error::DataReplaced => Code::Busy,
+            runner::Error::NoTerminalLeft => Code::Busy,
             _ => Code::InstanceFailed,
         };
         let mut problem = Problem::new(code, error.to_string()).with_lines(error.lines().to_vec());
@@ -137,6 +138,9 @@ impl From<runner::Error> for Error {
                 "name a folder of the backend by `persist` below [server] in devanture.toml, and push: it stays from the first start on",
             ),
             runner::Error::Image { hint, .. } => hint.as_deref(),
+            runner::Error::NoTerminalLeft => Some(
+                "`devanture run --no-tty` does without one; the operator finds who has them, or raises `kernel.pty.max` by sysctl",
+            ),
             _ => hint(code),
         };
         if let Some(hint) = hint {
@@ -416,5 +420,13 @@ mod tests {
         let reason = "nothing listens".to_owned();
         let Error(problem) = runner::Error::NotHealthy { instance, after_ms: 1, reason, lines }.into();
         assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("devanture logs")), "{problem:?}");
+    }
+
+    #[test]
+    fn who_gets_no_terminal_learns_how_to_do_without() {
+        let Error(problem) = runner::Error::NoTerminalLeft.into();
+        assert_eq!(problem.code, Code::Busy);
+        assert!(problem.detail.contains("no terminal left"), "{problem:?}");
+        assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("--no-tty")), "{problem:?}");
     }
 }

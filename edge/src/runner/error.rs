@@ -169,6 +169,9 @@ pub enum Error {
     /// The instances cannot go from one edge to the next.
     #[error("instances cannot be handed over: {0}")]
     Handover(String),
+    /// The machine has no terminal for a command that is to have one.
+    #[error("the node has no terminal left for the command: programs have as many open as its kernel allows")]
+    NoTerminalLeft,
     /// The spawner failed.
     #[error("{0}")]
     Spawn(String),

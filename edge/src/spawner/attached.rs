@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio_util::sync::CancellationToken;
 
 use super::attaching::{Attached, WindowSize};
+use super::error::Refusal;
 use super::instance::{Instance, pass_on};
 use super::wire::{self, Event, WINDOW_BYTES};
 use super::{Stream, terminal};
@@ -51,10 +52,20 @@ impl Attachment {
         (key, uid): (u64, Option<u32>),
         out: &mpsc::Sender<Vec<u8>>,
         is_over: &CancellationToken,
+    ) -> Result<(Self, OwnedFd), Refusal> {
+        let ends = attached.terminal.map(|size| terminal::open(size, uid)).transpose()?;
+        Self::over(ends, (key, uid), out, is_over).map_err(Refusal::unattached)
+    }
+
+    /// The input over the ends of a terminal, or a pipe.
+    fn over(
+        ends: Option<(OwnedFd, OwnedFd)>,
+        (key, uid): (u64, Option<u32>),
+        out: &mpsc::Sender<Vec<u8>>,
+        is_over: &CancellationToken,
     ) -> io::Result<(Self, OwnedFd)> {
-        let (own, its, terminal) = match attached.terminal {
-            Some(size) => {
-                let (own, its) = terminal::open(size, uid)?;
+        let (own, its, terminal) = match ends {
+            Some((own, its)) => {
                 // A terminal is read and written like a pipe, by a copy for each direction.
                 let output = pipe::Receiver::from_owned_fd_unchecked(own.try_clone()?)?;
                 let terminal = Terminal { file: own.try_clone()?, output: RefCell::new(Some(output)) };

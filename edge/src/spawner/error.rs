@@ -1,6 +1,9 @@
 //! Errors of orders to the spawner.
 
+use std::fmt;
 use std::io;
+
+use serde::{Deserialize, Serialize};
 
 /// An error of an order to the spawner.
 #[derive(Debug, thiserror::Error)]
@@ -14,10 +17,49 @@ pub enum SpawnError {
     /// The spawner does not start this instance.
     #[error("the spawner refuses: {0}")]
     Refused(String),
+    /// The machine has no terminal left for an instance that is to have one.
+    #[error("the machine has no terminal left: its programs have as many open as its kernel allows")]
+    NoTerminalLeft,
     /// The order is too long, or has texts that are no UTF-8.
     #[error("the order cannot be sent: {0}")]
     Order(String),
     /// The spawner was ended, or died before it had started the instance.
     #[error("the spawner is gone")]
     Gone,
+}
+
+/// Why the spawner does not start an instance, as it says it to the edge.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    reason: String,
+    /// The machine has no terminal left. A spawner of an earlier release does not say so.
+    #[serde(default)]
+    no_terminal_left: bool,
+}
+
+impl Refusal {
+    /// The system has no more terminals.
+    pub(super) fn no_terminal_left() -> Self {
+        Self { reason: SpawnError::NoTerminalLeft.to_string(), no_terminal_left: true }
+    }
+
+    /// Its input, or its terminal, cannot be made.
+    pub(super) fn unattached(error: impl fmt::Display) -> Self {
+        format!("its input cannot be attached: {error}").into()
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self { reason, no_terminal_left: false }
+    }
+}
+
+impl From<Refusal> for SpawnError {
+    fn from(Refusal { reason, no_terminal_left }: Refusal) -> Self {
+        match no_terminal_left {
+            true => Self::NoTerminalLeft,
+            false => Self::Refused(reason),
+        }
+    }
 }

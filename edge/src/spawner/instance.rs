@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attached::Attachment;
 use super::cgroup::{Group, Groups};
+use super::error::Refusal;
 use super::exec::{Spec, Task, TemporaryFolders};
 use super::own_program::{OWN_NAME, OWN_PROGRAM};
 use super::private_folders::PrivateFolders;
@@ -68,14 +69,14 @@ impl Instance {
     /// output is put into `out`.
     ///
     /// # Errors
-    /// A sentence that says why it cannot be.
+    /// Why it cannot be.
     pub(super) fn start(
         start: Start,
         edge_id: &str,
         (groups, has_private_folders): (Option<&Groups>, bool),
         started: impl FnOnce(Pid),
         out: &mpsc::Sender<Vec<u8>>,
-    ) -> Result<Rc<Self>, String> {
+    ) -> Result<Rc<Self>, Refusal> {
         let number = rand::random::<u64>();
         let marker = format!("{}#{number:016x}", start.id);
         let failed = |error: io::Error| format!("no process can be started: {error}");
@@ -88,16 +89,15 @@ impl Instance {
         let opened =
             attached.map(|attached| Attachment::open(attached, (start.key, start.uid), out, &is_over)).transpose();
         let (attachment, passed) = opened
-            .map_err(|error| {
+            .inspect_err(|_refusal| {
                 kill_process(main, Signal::KILL).ok();
-                format!("its input cannot be attached: {error}")
             })?
             .unzip();
         let taken = group.as_ref().map(|group| group.add(main.as_raw_nonzero().get().unsigned_abs()));
         if let Some(Err(error)) = taken {
             // Nothing was sent to it yet, so that it still is this program.
             kill_process(main, Signal::KILL).ok();
-            return Err(format!("its control group does not take it: {error}"));
+            return Err(format!("its control group does not take it: {error}").into());
         }
         let mut environment = start.environment;
         let folders = match start.temporary {

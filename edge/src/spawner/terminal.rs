@@ -4,19 +4,29 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, fchmod, fchown, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use rustix::process::{Uid, ioctl_tiocsctty};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use super::error::Refusal;
 use super::{Attached, WindowSize};
 
 /// Opens a terminal of this size for a user: the end of the spawner, which never blocks, and that of the instance.
 ///
 /// # Errors
 /// Where the system has no more of them, or none at all.
-pub(super) fn open(size: WindowSize, uid: Option<u32>) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+pub(super) fn open(size: WindowSize, uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), Refusal> {
+    let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(|error| match error {
+        // As POSIX has it, and as Linux.
+        Errno::AGAIN | Errno::NOSPC => Refusal::no_terminal_left(),
+        error => Refusal::unattached(error),
+    })?;
+    opened(own, size, uid).map_err(Refusal::unattached)
+}
+
+fn opened(own: OwnedFd, size: WindowSize, uid: Option<u32>) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     grantpt(&own)?;
     unlockpt(&own)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;

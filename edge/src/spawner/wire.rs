@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use super::error::Refusal;
 use super::measure::{Measured, MeasuredFolder};
 use super::user_task::UserTask;
 use super::{Attached, Exit, InstanceLimits, PassedSignal, Stream, Temporary, Usage, WindowSize};
@@ -105,7 +106,8 @@ pub(super) enum Event {
     /// The instance was not started, and no event of it follows.
     Refused {
         key: u64,
-        reason: String,
+        #[serde(flatten)]
+        refusal: Refusal,
     },
     /// The current usage of an instance.
     Used {
@@ -254,6 +256,7 @@ pub(super) async fn read<M: for<'de> Deserialize<'de>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spawner::SpawnError;
 
     #[tokio::test]
     async fn messages_and_output_come_as_they_were_sent() {
@@ -295,7 +298,21 @@ mod tests {
 
     #[test]
     fn a_message_beyond_the_bound_is_not_sent() {
-        let long = Event::Refused { key: 1, reason: "x".repeat(FRAME_BYTES_MAX) };
+        let long = Event::Refused { key: 1, refusal: "x".repeat(FRAME_BYTES_MAX).into() };
         assert!(message(&long).is_err());
+    }
+
+    #[test]
+    fn a_refusal_is_understood_by_the_release_before_and_by_the_next_one() {
+        let refused = |text: &str| match serde_json::from_str(text).unwrap() {
+            Event::Refused { key: 7, refusal } => SpawnError::from(refusal),
+            other => panic!("{other:?}"),
+        };
+        let before = refused(r#"{"refused":{"key":7,"reason":"why"}}"#);
+        assert!(matches!(before, SpawnError::Refused(reason) if reason == "why"));
+        let text = serde_json::to_string(&Event::Refused { key: 7, refusal: Refusal::no_terminal_left() }).unwrap();
+        assert!(matches!(refused(&text), SpawnError::NoTerminalLeft));
+        let said: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(said["refused"]["reason"].as_str().unwrap().contains("no terminal left"), "{text}");
     }
 }

@@ -22,7 +22,7 @@ use super::persisted::{Excess, Place};
 use super::program::Program;
 use super::request::Wanted;
 use super::shared::{Shared, ms};
-use crate::spawner::{Attached, Launch, Running, Temporary, WindowSize};
+use crate::spawner::{Attached, Launch, Running, SpawnError, Temporary, WindowSize};
 use under_way::Guard;
 
 pub use session::{EndedBy, FrameSender, FrameSource};
@@ -83,7 +83,10 @@ impl Runner {
         let attached = Attached { terminal: request.terminal.map(window_size) };
         let begun = Instant::now();
         let running = shared.spawner.launch_attached(launch, attached).await;
-        let running = running.map_err(|error| Error::Spawn(error.to_string()))?;
+        let running = running.map_err(|error| match error {
+            SpawnError::NoTerminalLeft => Error::NoTerminalLeft,
+            error => Error::Spawn(error.to_string()),
+        })?;
         let time_max = self.once_time(request.timeout_ms);
         Ok(Once {
             shared: Arc::clone(shared),

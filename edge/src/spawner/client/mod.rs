@@ -392,9 +392,9 @@ impl Keeper {
                     session.say(&Order::Kill { key }).ok();
                 }
             }
-            Event::Refused { key, reason } => {
+            Event::Refused { key, refusal } => {
                 if let Some((reply, _)) = self.slots.remove(&key).and_then(|slot| slot.launching) {
-                    reply.send(Err(SpawnError::Refused(reason))).ok();
+                    reply.send(Err(refusal.into())).ok();
                 }
             }
             Event::Done { key, error } => {

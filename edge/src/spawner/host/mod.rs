@@ -32,6 +32,7 @@ use self::watch::{TICK, Turns};
 use super::Exit;
 use super::begin::{HostUsers, begin};
 use super::cgroup::Groups;
+use super::error::Refusal;
 use super::instance::{Answer, Instance};
 use super::process_users::may_be_ours;
 use super::processes::{BETWEEN_PASSES, Identity, Mark, Owner, Process, Shares, Table, shares};
@@ -207,8 +208,8 @@ impl Host {
         match order {
             Order::Launch(start) => {
                 let key = start.key;
-                if let Err(reason) = self.launch(*start) {
-                    self.out.send(&Event::Refused { key, reason });
+                if let Err(refusal) = self.launch(*start) {
+                    self.out.send(&Event::Refused { key, refusal });
                 }
             }
             Order::Terminate { key } => self.with(key, |instance| instance.signal(Signal::TERM)),
@@ -267,15 +268,15 @@ impl Host {
         }
     }
 
-    fn launch(self: &Rc<Self>, start: Start) -> Result<(), String> {
+    fn launch(self: &Rc<Self>, start: Start) -> Result<(), Refusal> {
         if let Some(uids) = self.uids.as_ref()
             && !start.uid.is_some_and(|uid| uids.contains(&uid))
         {
             let users = format!("{}-{}", uids.start(), uids.end());
-            return Err(format!("an instance must have a user of its own, and one of {users}"));
+            return Err(format!("an instance must have a user of its own, and one of {users}").into());
         }
         if self.instances.borrow().len() >= INSTANCES_MAX || self.instances.borrow().contains_key(&start.key) {
-            return Err(format!("there are {INSTANCES_MAX} instances already"));
+            return Err(format!("there are {INSTANCES_MAX} instances already").into());
         }
         let key = start.key;
         self.users.borrow_mut().extend(start.uid.filter(|uid| *uid != geteuid().as_raw()));
