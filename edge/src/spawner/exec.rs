@@ -22,7 +22,7 @@ use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, se
 use serde::{Deserialize, Serialize};
 
 use super::kernel_files::write;
-use super::private_folders::{self, PrivateFolders};
+use super::private_folders::{self, Entered, PrivateFolders};
 use super::{Attached, Exit, InstanceLimits, passed_file, system_calls, terminal};
 
 /// Where a command is looked for when the instance has no `PATH` of its own.
@@ -90,7 +90,7 @@ pub fn exec_instance() -> io::Result<()> {
     let exit = match serde_json::from_str(&text)? {
         Task::Run(spec) => confine(&spec, passed, &status).map_or_else(failed, |()| become_program(&spec)),
         Task::Probe => match private_folders::enter(&PrivateFolders::smallest(), None) {
-            Ok(_memory) => return Ok(()),
+            Ok(_entered) => return Ok(()),
             Err(error) => failed(error),
         },
     };
@@ -108,8 +108,10 @@ fn confine(spec: &Spec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<
     // When the system is out of memory, an instance goes sooner than the edge.
     write(Path::new("/proc/self/oom_score_adj"), KILLED_FIRST).ok();
     umask(Mode::from_raw_mode(0o022));
+    let mut named = None;
     if let TemporaryFolders::Private(folders) = &spec.folders {
-        let memory = private_folders::enter(folders, spec.uid)?;
+        let Entered { memory, terminal } = private_folders::enter(folders, spec.uid)?;
+        named = terminal;
         // The spawner frees it. As root: what other processes of its user send counts against a bound of this.
         let sent = passed_file::send(status, &memory.files());
         sent.map_err(|error| ("the folder for temporary files cannot be handed over", error))?;
@@ -120,6 +122,10 @@ fn confine(spec: &Spec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<
         set_thread_groups(&[]).map_err(step("the groups cannot be given up"))?;
         set_thread_res_gid(gid, gid, gid).map_err(step("the group cannot be changed"))?;
         set_thread_res_uid(uid, uid, uid).map_err(step("the user cannot be changed"))?;
+    }
+    if let Some(name) = named {
+        // By its user, whose it is: root may lack the privilege. What is open already leads to the same terminal.
+        terminal::reopen(&name).ok();
     }
     set_no_new_privs(true).map_err(step("privileges cannot be ruled out"))?;
     system_calls::forbid().map_err(|error| ("system calls cannot be ruled out", error))?;

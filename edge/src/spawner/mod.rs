@@ -38,6 +38,7 @@ mod passed_file;
 mod ports;
 mod private_folders;
 mod private_memory;
+mod private_terminals;
 mod privileged_socket;
 mod process_users;
 mod processes;

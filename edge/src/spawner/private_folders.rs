@@ -1,7 +1,8 @@
 //! Folders for temporary files that an instance has to itself, in namespaces of its own: those that everybody may write
 //! to and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance,
 //! and so does the instance's System V shared memory, which outlives processes otherwise; where another process holds
-//! them, the spawner removes what is in them ([`PrivateMemory`]).
+//! them, the spawner removes what is in them ([`PrivateMemory`]). Terminals are its own there too
+//! ([`private_terminals`]).
 //!
 //! Nothing here is on a disk: what is made is made in a tmpfs, and seen by the instance alone.
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel_files::write;
 use super::private_memory::PrivateMemory;
+use super::private_terminals::{self, TerminalName};
 
 /// Folders that everybody on a machine may write to, and what stands in for each. Debian's PHP brings the last one.
 const SHARED: [(&str, &str); 5] = [
@@ -56,6 +58,14 @@ pub(super) struct PrivateFolders {
     pub(super) keep: Vec<PathBuf>,
 }
 
+/// What a process has in its namespaces.
+pub(super) struct Entered {
+    /// What is to be freed at the end of the instance.
+    pub(super) memory: PrivateMemory,
+    /// The name of its terminal, where that is another one here.
+    pub(super) terminal: Option<CString>,
+}
+
 /// Where something is, as a folder that is open.
 struct Opened {
     path: PathBuf,
@@ -76,11 +86,11 @@ impl PrivateFolders {
 }
 
 /// Moves this process, which has one thread and the privileges for it, into namespaces with such folders; `uid` is the
-/// user that is to own them. Gives what is to be freed at the end of the instance.
+/// user that is to own them. Terminals of its own come with them where the system allows it.
 ///
 /// # Errors
 /// The operation that failed, and why.
-pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<PrivateMemory, (&'static str, io::Error)> {
+pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<Entered, (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).map_err(|error| ("no namespaces", error.into()))?;
     // What is unmounted outside goes here too; nothing that is mounted here is seen outside.
@@ -110,7 +120,11 @@ pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<Privat
         mount_bind(link_to(part).as_str(), &own.path).map_err(|error| replace(error.into()))?;
     }
     bound_system_v(folders.bytes);
-    PrivateMemory::own(root).map_err(|error| ("the folder for temporary files cannot be held", error))
+    let name = private_terminals::enter().ok().flatten();
+    let (terminal, place) = name.map(|TerminalName { path, place }| (path, place)).unzip();
+    let memory = PrivateMemory::own(root, place);
+    let memory = memory.map_err(|error| ("the folder for temporary files cannot be held", error))?;
+    Ok(Entered { memory, terminal })
 }
 
 /// Mounts the tmpfs at `place`, out of the way of what comes after; gives its top and its folders, in the order of

@@ -38,6 +38,8 @@ pub(super) struct PrivateMemory {
     tmpfs: OwnedFd,
     /// Its namespace of System V objects.
     ipc: OwnedFd,
+    /// What keeps the name of its terminal, if it has one, until its end.
+    terminal: Option<OwnedFd>,
 }
 
 /// The outcome of a step.
@@ -52,22 +54,23 @@ pub(super) enum Freed {
 }
 
 impl PrivateMemory {
-    /// That of the calling process, whose tmpfs this is.
+    /// That of the calling process, whose tmpfs this is, with what keeps the name of its terminal.
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn own(tmpfs: OwnedFd) -> io::Result<Self> {
-        Ok(Self { tmpfs, ipc: File::open(OWN_IPC)?.into() })
+    pub(super) fn own(tmpfs: OwnedFd, terminal: Option<OwnedFd>) -> io::Result<Self> {
+        Ok(Self { tmpfs, ipc: File::open(OWN_IPC)?.into(), terminal })
     }
 
     /// That of [`Self::files`], as they arrived.
     pub(super) fn of(files: Vec<OwnedFd>) -> Option<Self> {
-        let [tmpfs, ipc] = <[OwnedFd; 2]>::try_from(files).ok()?;
-        Some(Self { tmpfs, ipc })
+        let mut files = files.into_iter();
+        Some(Self { tmpfs: files.next()?, ipc: files.next()?, terminal: files.next() })
     }
 
-    pub(super) fn files(&self) -> [BorrowedFd<'_>; 2] {
-        [self.tmpfs.as_fd(), self.ipc.as_fd()]
+    pub(super) fn files(&self) -> Vec<BorrowedFd<'_>> {
+        let terminal = self.terminal.as_ref().map(OwnedFd::as_fd);
+        [self.tmpfs.as_fd(), self.ipc.as_fd()].into_iter().chain(terminal).collect()
     }
 
     /// One step of freeing it, when no process of the instance is left. The tmpfs cannot grow from then on.

@@ -1,9 +1,10 @@
 //! Pseudo-terminals of instances: allocated by the spawner, attached by the process that becomes the instance.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags, fchmod, fchown, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{CWD, Mode, OFlags, fchmod, fchown, fcntl_getfl, fcntl_setfl, openat};
 use rustix::io::Errno;
 use rustix::process::{Uid, ioctl_tiocsctty};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -64,4 +65,16 @@ pub(super) fn attach(attached: &Attached, passed: OwnedFd) -> rustix::io::Result
     }
     drop(File::from(passed));
     Ok(())
+}
+
+/// Opens the terminal of this process by its name, where programs look for the name of what they have open.
+///
+/// # Errors
+/// Where it cannot be opened; then nothing has changed.
+pub(super) fn reopen(name: &CStr) -> rustix::io::Result<()> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = openat(CWD, name, flags, Mode::empty())?;
+    dup2_stdin(&terminal)?;
+    dup2_stdout(&terminal)?;
+    dup2_stderr(&terminal)
 }

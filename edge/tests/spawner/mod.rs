@@ -20,4 +20,5 @@ mod limits;
 mod orphans;
 mod output;
 mod private_folders;
+mod private_terminals;
 mod world;
