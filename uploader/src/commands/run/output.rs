@@ -4,8 +4,12 @@
 use std::io::{self, Read as _, Write as _};
 use std::thread;
 
-use devanture_config::run_stream::CHUNK_BYTES;
+use devanture_config::run_stream::{CHUNK_BYTES, FRAME_BYTES_MAX, WINDOW_BYTES};
 use tokio::sync::mpsc;
+
+/// Most bytes of output that wait to be written: what an edge sends ahead, which looks at its window before it sends the
+/// last frame of it.
+pub(super) const UNWRITTEN_BYTES_MAX: usize = WINDOW_BYTES + FRAME_BYTES_MAX;
 
 /// An output of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +29,10 @@ pub(super) enum Written {
 
 /// Output on its way.
 pub(super) struct Writer {
-    /// As many bytes wait as the window has, which the edge keeps.
+    /// No more than [`UNWRITTEN_BYTES_MAX`] wait.
     to: mpsc::UnboundedSender<(To, Vec<u8>)>,
     written: mpsc::UnboundedReceiver<Written>,
+    unwritten: usize,
 }
 
 impl Writer {
@@ -45,22 +50,35 @@ impl Writer {
                 }
             }
         });
-        Self { to, written }
+        Self { to, written, unwritten: 0 }
     }
 
-    pub(super) fn put(&self, to: To, bytes: Vec<u8>) {
-        // Where its thread has ended, `written` says so.
-        self.to.send((to, bytes)).ok();
+    /// Passes output on to be written; false, and nothing is, where more would wait than the edge may send ahead.
+    #[must_use]
+    pub(super) fn put(&mut self, to: To, bytes: Vec<u8>) -> bool {
+        let unwritten = self.unwritten.saturating_add(bytes.len());
+        let is_within = unwritten <= UNWRITTEN_BYTES_MAX;
+        // An empty piece costs memory, and no window.
+        if is_within && !bytes.is_empty() {
+            self.unwritten = unwritten;
+            // Where its thread has ended, `written` says so.
+            self.to.send((to, bytes)).ok();
+        }
+        is_within
     }
 
     /// What became of the next output; `None` once its thread has ended. May be dropped before it is ready.
     pub(super) async fn written(&mut self) -> Option<Written> {
-        self.written.recv().await
+        let written = self.written.recv().await;
+        if let Some(Written::Bytes(bytes)) = &written {
+            self.unwritten = self.unwritten.saturating_sub(*bytes);
+        }
+        written
     }
 
     /// Waits until all of it is written.
     pub(super) async fn end(self) {
-        let Self { to, mut written } = self;
+        let Self { to, mut written, .. } = self;
         drop(to);
         while let Some(Written::Bytes(_)) = written.recv().await {}
     }
@@ -95,4 +113,32 @@ pub(super) fn input() -> mpsc::Receiver<Vec<u8>> {
         }
     });
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_edge_that_sends_beyond_its_window_fills_no_memory() {
+        // Nobody reads what is written.
+        let (to, mut waiting) = mpsc::unbounded_channel();
+        let (report, written) = mpsc::unbounded_channel();
+        let mut writer = Writer { to, written, unwritten: 0 };
+        let mut sent = 0;
+        while sent < 1_000 && writer.put(To::Stdout, vec![0; CHUNK_BYTES]) {
+            sent += 1;
+            assert!(writer.put(To::Stderr, Vec::new()));
+        }
+        // More than the window is no fault of an edge that looked at it before the last frame.
+        assert_eq!(sent * CHUNK_BYTES, WINDOW_BYTES + FRAME_BYTES_MAX);
+        for _ in 0..sent {
+            assert_eq!(waiting.recv().await.unwrap().1.len(), CHUNK_BYTES);
+        }
+        assert!(waiting.try_recv().is_err());
+        // What was written makes room.
+        report.send(Written::Bytes(CHUNK_BYTES)).unwrap();
+        writer.written().await.unwrap();
+        assert!(writer.put(To::Stdout, vec![0; CHUNK_BYTES]) && !writer.put(To::Stdout, vec![0]));
+    }
 }

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::not_run;
-use super::output::{To, Writer, Written, input};
-use crate::edge::client::{Edge, RunStream, lost};
+use super::output::{To, UNWRITTEN_BYTES_MAX, Writer, Written, input};
+use crate::edge::client::{Edge, RunStream, garbled_run, lost};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::platform::{Raw, Signals, Sizes};
 
@@ -78,8 +78,8 @@ impl Session {
                 frame = stream.next() => {
                     heard = Instant::now();
                     match frame.map_err(not_run)? {
-                        EdgeFrame::Stdout(bytes) => writer.put(self.stdout(), bytes),
-                        EdgeFrame::Stderr(bytes) => writer.put(To::Stderr, bytes),
+                        EdgeFrame::Stdout(bytes) => put(writer, self.stdout(), bytes)?,
+                        EdgeFrame::Stderr(bytes) => put(writer, To::Stderr, bytes)?,
                         EdgeFrame::Taken(bytes) => {
                             ahead = ahead.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
                         }
@@ -121,6 +121,19 @@ impl Session {
     fn stdout(&self) -> To {
         if self.is_json { To::Stderr } else { To::Stdout }
     }
+}
+
+/// Has output written.
+///
+/// # Errors
+/// Where the edge has sent more than it may: it would fill the memory where nobody reads.
+fn put(writer: &mut Writer, to: To, bytes: Vec<u8>) -> Result<(), Failure> {
+    if writer.put(to, bytes) {
+        return Ok(());
+    }
+    let why =
+        format!("more than {UNWRITTEN_BYTES_MAX} bytes of output wait to be read, and an edge sends no more ahead");
+    Err(not_run(garbled_run(&why)).hint("see whether an edge answers at this address: `devanture status`"))
 }
 
 /// Whether another piece of input fits into the window.

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 pub(crate) use self::repeat::{BLOB_TRIES_MAX, QUESTIONS_MAX, Refusal, repeat};
-pub(crate) use self::run::{RunStream, lost};
+pub(crate) use self::run::{RunStream, garbled as garbled_run, lost};
 use self::waits::Waits;
 use super::credential::Pass;
 use super::http::tls_error;

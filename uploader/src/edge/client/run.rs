@@ -7,7 +7,7 @@ use bytes::Bytes;
 use devanture_config::PlaceName;
 use devanture_config::api::{RunPrediction, RunRequest};
 use devanture_config::problem::Code;
-use devanture_config::run_stream::{BadFrame, ClientFrame, EdgeFrame, Frame as _, MEDIA_TYPE, Reader};
+use devanture_config::run_stream::{ClientFrame, EdgeFrame, Frame as _, MEDIA_TYPE, Reader};
 use futures_util::stream;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
@@ -135,6 +135,7 @@ pub(crate) fn lost(why: &str) -> Failure {
         .hint("the edge has ended it, or will in a moment; `devanture audit` shows its end")
 }
 
-fn garbled(error: &BadFrame) -> Failure {
-    Failure::new(Code::Unreachable, format!("The stream of the command cannot be read: {error}."))
+/// The failure of a stream that is none of an edge.
+pub(crate) fn garbled(why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Code::Unreachable, format!("The stream of the command cannot be read: {why}."))
 }
