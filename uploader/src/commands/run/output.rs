@@ -11,6 +11,10 @@ use tokio::sync::mpsc;
 /// last frame of it.
 pub(super) const UNWRITTEN_BYTES_MAX: usize = WINDOW_BYTES + FRAME_BYTES_MAX;
 
+/// Written bytes that the edge learns of at once: it hears small frames so often and no more, and programs write single
+/// lines. The rest of its window is open meanwhile.
+const REPORTED_BYTES: usize = WINDOW_BYTES / 8;
+
 /// An output of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum To {
@@ -33,6 +37,8 @@ pub(super) struct Writer {
     to: mpsc::UnboundedSender<(To, Vec<u8>)>,
     written: mpsc::UnboundedReceiver<Written>,
     unwritten: usize,
+    /// Bytes that were written and are not reported yet.
+    unreported: usize,
 }
 
 impl Writer {
@@ -50,7 +56,7 @@ impl Writer {
                 }
             }
         });
-        Self { to, written, unwritten: 0 }
+        Self { to, written, unwritten: 0, unreported: 0 }
     }
 
     /// Passes output on to be written; false, and nothing is, where more would wait than the edge may send ahead.
@@ -67,13 +73,17 @@ impl Writer {
         is_within
     }
 
-    /// What became of the next output; `None` once its thread has ended. May be dropped before it is ready.
+    /// What became of output: so many bytes of it that they are worth a report, or its end. `None` once its thread has
+    /// ended. May be dropped before it is ready.
     pub(super) async fn written(&mut self) -> Option<Written> {
-        let written = self.written.recv().await;
-        if let Some(Written::Bytes(bytes)) = &written {
-            self.unwritten = self.unwritten.saturating_sub(*bytes);
+        loop {
+            let Written::Bytes(bytes) = self.written.recv().await? else { return Some(Written::Closed) };
+            self.unwritten = self.unwritten.saturating_sub(bytes);
+            self.unreported = self.unreported.saturating_add(bytes);
+            if self.unreported >= REPORTED_BYTES {
+                return Some(Written::Bytes(std::mem::take(&mut self.unreported)));
+            }
         }
-        written
     }
 
     /// Waits until all of it is written.
@@ -124,7 +134,7 @@ mod tests {
         // Nobody reads what is written.
         let (to, mut waiting) = mpsc::unbounded_channel();
         let (report, written) = mpsc::unbounded_channel();
-        let mut writer = Writer { to, written, unwritten: 0 };
+        let mut writer = Writer { to, written, unwritten: 0, unreported: 0 };
         let mut sent = 0;
         while sent < 1_000 && writer.put(To::Stdout, vec![0; CHUNK_BYTES]) {
             sent += 1;
@@ -137,8 +147,23 @@ mod tests {
         }
         assert!(waiting.try_recv().is_err());
         // What was written makes room.
-        report.send(Written::Bytes(CHUNK_BYTES)).unwrap();
+        report.send(Written::Bytes(REPORTED_BYTES)).unwrap();
         writer.written().await.unwrap();
-        assert!(writer.put(To::Stdout, vec![0; CHUNK_BYTES]) && !writer.put(To::Stdout, vec![0]));
+        assert!(writer.put(To::Stdout, vec![0; REPORTED_BYTES]) && !writer.put(To::Stdout, vec![0]));
+    }
+
+    #[tokio::test]
+    async fn of_many_single_lines_the_edge_learns_together() {
+        let (to, _waiting) = mpsc::unbounded_channel();
+        let (report, written) = mpsc::unbounded_channel();
+        let mut writer = Writer { to, written, unwritten: 0, unreported: 0 };
+        for _ in 0..3 * REPORTED_BYTES {
+            report.send(Written::Bytes(1)).unwrap();
+        }
+        drop(report);
+        for _ in 0..3 {
+            assert!(matches!(writer.written().await, Some(Written::Bytes(REPORTED_BYTES))));
+        }
+        assert!(writer.written().await.is_none());
     }
 }
