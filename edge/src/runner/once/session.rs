@@ -71,6 +71,8 @@ struct State {
     untaken: usize,
     /// The client has ended its input.
     is_input_over: bool,
+    /// The process has ended, and takes no input any more.
+    is_input_lost: bool,
     /// When a second began, and the signals of the client since then.
     signals: (Instant, u32),
     /// When a second began, and the small frames of the client since then.
@@ -93,6 +95,7 @@ impl State {
             reported: 0,
             untaken: 0,
             is_input_over: false,
+            is_input_lost: false,
             signals: (now, 0),
             frames: (now, 0),
             size: None,
@@ -110,6 +113,12 @@ impl State {
     /// Whether output of the process has a place.
     fn takes_output(&self) -> bool {
         self.is_deaf || self.waiting.is_empty() && self.untaken < WINDOW_BYTES
+    }
+
+    /// Whether input that the process takes is reported. While a client does not read, what it sent stays untaken for it:
+    /// its window closes.
+    fn reports_input(&self) -> bool {
+        !self.is_deaf && !self.is_input_lost && self.waiting.is_empty()
     }
 
     /// The next moment at which something is to be done although nothing happens.
@@ -135,8 +144,11 @@ impl State {
     /// Counts a frame of the client.
     fn count(&mut self, frame: &ClientFrame) {
         let is_large = match frame {
-            ClientFrame::Input(bytes) => bytes.len() >= LARGE_BYTES,
-            ClientFrame::Taken(count) => usize::try_from(*count).is_ok_and(|count| count >= LARGE_BYTES),
+            ClientFrame::Input(bytes) => !self.is_input_over && bytes.len() >= LARGE_BYTES,
+            // What it says beyond what it got is nothing.
+            ClientFrame::Taken(count) => {
+                usize::try_from(*count).is_ok_and(|count| count.min(self.untaken) >= LARGE_BYTES)
+            }
             ClientFrame::Begin(_) | ClientFrame::Resize(_) | ClientFrame::Signal(_) | ClientFrame::Alive => false,
         };
         if !is_large {
@@ -230,9 +242,10 @@ impl Once {
                     Some(frame) => self.heard(state, frame, &signaller),
                     None => self.client_gone(state, &signaller),
                 },
-                // While a client does not read, what it sent stays untaken for it: its window closes.
-                changed = taken.changed(), if !state.is_deaf && state.waiting.is_empty() => if changed.is_ok() {
-                    report_taken(state, &mut taken);
+                changed = taken.changed(), if state.reports_input() => match changed {
+                    Ok(()) => report_taken(state, &mut taken),
+                    // It would be ready from now on, until the client has taken the last output.
+                    Err(_ended) => state.is_input_lost = true,
                 },
                 problem = &mut ended_by, if runs => self.end(state, problem, &signaller),
                 () = &mut ends, if runs => self.end(state, edge_ends(), &signaller),
@@ -441,13 +454,18 @@ mod tests {
     async fn small_frames_beyond_a_bound_wait_for_the_next_second_and_large_ones_do_not_count() {
         let (now, far) = (Instant::now(), Instant::now() + Duration::from_secs(5));
         let mut state = State::new(now);
+        state.untaken = LARGE_BYTES;
+        let (input, taken) =
+            (ClientFrame::Input(vec![0; LARGE_BYTES]), ClientFrame::Taken(u32::try_from(LARGE_BYTES).unwrap()));
         for _ in 0..10 * FRAMES_MAX {
-            state.count(&ClientFrame::Input(vec![0; LARGE_BYTES]));
-            state.count(&ClientFrame::Taken(u32::try_from(LARGE_BYTES).unwrap()));
+            state.count(&input);
+            state.count(&taken);
         }
         assert!(state.hears(now));
-        for frame in [ClientFrame::Alive, ClientFrame::Input(vec![0]), ClientFrame::Taken(0)] {
+        // Input after its end, and what is reported as taken beyond what was sent, carry nothing.
+        for frame in [ClientFrame::Alive, ClientFrame::Input(vec![0]), ClientFrame::Taken(0), input, taken] {
             state = State::new(now);
+            state.is_input_over = true;
             for _ in 0..FRAMES_MAX {
                 assert!(state.hears(now));
                 state.count(&frame);
