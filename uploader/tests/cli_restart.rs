@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use devanture_config::api::{Step, StepState};
+use devanture_config::api::{DeployState, DeployStatus, Step, StepState};
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{Digest, Manifest};
@@ -67,6 +67,37 @@ fn a_push_that_the_edge_has_forgotten_at_the_end_begins_again() {
             assert_eq!(sent, 2, "what has arrived is not sent again");
         }
     }
+}
+
+/// It was ended by the edge before, which the next one remembers; and that one is replaced again and again meanwhile.
+#[test]
+fn a_push_that_the_edge_before_ended_as_it_was_replaced_begins_again() {
+    let (finishes, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let edge = FakeEdge::start_with(move |request, _| match request.method.as_str() {
+        "POST" if request.target.ends_with("/finish") => {
+            (finishes.fetch_add(1, Ordering::Relaxed) == 0).then(|| Reply::problem(Code::NotFound))
+        }
+        "GET" if request.target.contains("/deploys/") && looks.fetch_add(1, Ordering::Relaxed) < 4 => {
+            Some(Reply::problem(Code::Restarting))
+        }
+        "GET" if request.target.contains("/deploys/") => Some(Reply::json(
+            200,
+            &DeployStatus {
+                deploy: "d1".to_owned(),
+                app: "shop".parse().unwrap(),
+                environment: "prod".parse().unwrap(),
+                state: DeployState::Failed,
+                version: None,
+                steps: Vec::new(),
+                report: None,
+                problem: Some(Box::new(Problem::new(Code::Restarting, "It ends."))),
+            },
+        )),
+        _ => None,
+    });
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    assert_eq!(ran.json()["switched"], true, "{ran:#?}");
+    assert_eq!(edge.state.lock().unwrap().begun.len(), 2);
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::output::last_line::{self, MAY_GO_ON, NOT_KNOWN, NOTHING_LIVE, NOTHING
 const WATCH_SLACK: Duration = Duration::from_secs(15);
 /// Most requests for the live version when the edge was lost at the end of a push.
 pub(super) const LAST_QUESTIONS_MAX: u32 = 3;
+/// As many where an edge has answered that it knows no such push: it was restarted, and may be once more.
+const RESTARTED_QUESTIONS_MAX: u32 = 15;
 
 impl Push<'_> {
     /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows. `None` where the edge
@@ -32,7 +34,8 @@ impl Push<'_> {
         if self.args.half.only.is_some() {
             return self.lost_half(edge, begun, failure).await;
         }
-        for _ in 0..LAST_QUESTIONS_MAX {
+        let questions = if failure.is(Code::NotFound) { RESTARTED_QUESTIONS_MAX } else { LAST_QUESTIONS_MAX };
+        for _ in 0..questions {
             let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await else {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
@@ -81,6 +84,8 @@ impl Push<'_> {
             }
             match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
                 Err(failure) if failure.is(Code::NotFound) => return Ok(None),
+                // The edge that was replaced ended it, and the next one remembers that.
+                Ok(DeployStatus { problem: Some(problem), .. }) if problem.code == Code::Restarting => return Ok(None),
                 // It goes on, or another restart has begun: what becomes of it is known in a moment.
                 Ok(DeployStatus { state: DeployState::Begun | DeployState::Running, .. }) | Err(_) => {
                     tokio::time::sleep(Duration::from_secs(1)).await;
