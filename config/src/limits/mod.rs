@@ -259,7 +259,7 @@ limits! {
     instance_tmp_bytes_max = 268_435_456 in 1_048_576 ..= 1_099_511_627_776,
     /// Temporary files and folders of one instance.
     instance_tmp_files_max = 16_384 in 64 ..= 100_000_000,
-    /// Bytes of one container image, unpacked.
+    /// Bytes of one container image, unpacked, in blocks of 4 KiB.
     image_bytes_max = 2_147_483_648 in 1_048_576 ..= 1_099_511_627_776,
     /// Milliseconds to get one container image from its registry.
     image_pull_ms_max = 300_000 in 1_000 ..= 86_400_000,

@@ -4,15 +4,16 @@
 //! that `index.json` says, also one that stands for another app's image; and it unpacks layers before anybody knows how
 //! large they are.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::{Value, json};
 
-use super::elsewhere::{is_description, look_at, may_be_json};
+use super::elsewhere::{is_acted_on, is_description, look_at, may_be_json};
 use super::layer::Layer;
+use super::named::Named;
 
 /// Longest `index.json` and `oci-layout`, in bytes.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
@@ -43,12 +44,18 @@ pub enum BadArchive {
          build it again with layers of gzip"
     )]
     Annotation(String),
+    /// The image has an annotation that a runtime acts on.
+    #[error("its manifest has the annotation `{0}`, which the runtime of containers would act on: build it without")]
+    ActedOn(String),
     /// It has another number of images than one.
     #[error("it holds {0} images, and a backend is one")]
     Images(usize),
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// A layer has a device or a pipe.
+    #[error("it has a layer with a device or a pipe, which no container needs: build it again without")]
+    Device,
     /// A blob is not what its name says: the engine would take what it has by that digest.
     #[error("its `{0}` has another digest than its name says")]
     Digest(String),
@@ -64,6 +71,9 @@ pub enum BadArchive {
     /// Its manifest names a blob that is not there: the engine would take the one of another app, if it has it.
     #[error("its manifest names `{0}`, which is not in it: all of an image has to be in its archive")]
     Missing(String),
+    /// Its manifests name too many blobs, or one too often.
+    #[error("its manifests name more than {0} blobs")]
+    Names(usize),
     /// A layer is packed in a way that is not counted.
     #[error("it has a layer packed with {0}; gzip and zstd are taken")]
     Packed(&'static str),
@@ -73,7 +83,7 @@ pub enum BadArchive {
     /// A layer has a sparse file: nobody counts its holes, which the engine writes as zeros.
     #[error("it has a layer with a sparse file: build it again without, as by tar without `--sparse`")]
     Sparse,
-    /// Its layers are larger than an image may be.
+    /// Its layers are larger than an image may be, each as often as its manifest names it.
     #[error("its layers have more than {0} bytes: `image_bytes_max` in edge.toml is the limit")]
     TooLarge(u64),
 }
@@ -83,9 +93,28 @@ pub enum BadArchive {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(), BadArchive> {
+    copied((from, Origin::Stranger), to, bytes_max)
+}
+
+/// Checks the layers of an image that the engine has, in the archive that it makes of it.
+///
+/// # Errors
+/// As [`checked_copy`], but for what stands for bytes that are not in it: the engine has them all.
+pub(super) fn check_layers(from: impl Read, bytes_max: u64) -> Result<(), BadArchive> {
+    copied((from, Origin::Engine), io::sink(), bytes_max)
+}
+
+/// Who made an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Engine,
+    Stranger,
+}
+
+fn copied((from, origin): (impl Read, Origin), to: impl Write, bytes_max: u64) -> Result<(), BadArchive> {
     let (mut archive, mut copy) = (tar::Archive::new(from), tar::Builder::new(to));
     let (mut left, mut has_index) = (bytes_max, false);
-    let (mut blobs, mut named) = (BTreeSet::new(), BTreeSet::new());
+    let (mut blobs, mut named) = (BTreeMap::new(), Named::default());
     for (number, entry) in archive.entries()?.raw(true).enumerate() {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
@@ -112,18 +141,19 @@ pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(
                 append(&mut copy, &name, &text)?;
             }
             blob if is_blob(blob) => {
-                let head = checked_head(&mut entry, size, &mut named)?;
+                let head = checked_head(&mut entry, (size, origin), &mut named)?;
                 let unpacked = Unpacking::of(&head, left)?;
                 let mut counted =
                     Counted { from: head.as_slice().chain(entry), unpacked, digest: Context::new(&SHA256) };
                 let mut header = header(size);
                 copy.append_data(&mut header, blob, &mut counted).map_err(|error| refusal(error, bytes_max))?;
                 let digest = hex::encode(counted.digest.clone().finish());
+                let left_before = left;
                 left = counted.ended().map_err(|error| refusal(error, bytes_max))?;
                 if blob.strip_prefix(BLOBS) != Some(&digest) {
                     return Err(BadArchive::Digest(name));
                 }
-                blobs.insert(format!("{DIGESTS}{digest}"));
+                blobs.insert(format!("{DIGESTS}{digest}"), left_before.saturating_sub(left));
             }
             _ => return Err(foreign(&path)),
         }
@@ -131,16 +161,14 @@ pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(
     if !has_index {
         return Err(BadArchive::Images(0));
     }
-    if let Some(missing) = named.difference(&blobs).next() {
-        return Err(BadArchive::Missing(shown(missing)));
-    }
+    named.check(&blobs, bytes_max)?;
     copy.into_inner()?.flush()?;
     Ok(())
 }
 
 /// The beginning of a blob; all of it, once it was looked at, where it can be one of those that name others. Those that a
 /// manifest names come to `named`.
-fn checked_head(blob: &mut impl Read, size: u64, named: &mut BTreeSet<String>) -> Result<Vec<u8>, BadArchive> {
+fn checked_head(blob: &mut impl Read, (size, origin): (u64, Origin), named: &mut Named) -> Result<Vec<u8>, BadArchive> {
     let mut head = Vec::new();
     blob.take(HEAD_BYTES).read_to_end(&mut head)?;
     if !may_be_json(&head) {
@@ -153,14 +181,18 @@ fn checked_head(blob: &mut impl Read, size: u64, named: &mut BTreeSet<String>) -
     // As above: what has zeros is none for anybody.
     if may_be_json(&head) {
         let seen = look_at(&head).map_err(|error| BadArchive::Json(error.to_string()))?;
-        if seen.has_places {
+        if seen.has_places && origin == Origin::Stranger {
             return Err(BadArchive::Elsewhere);
         }
         if seen.has_layers {
-            if let Some(other) = seen.annotations.iter().find(|annotation| !is_description(annotation)) {
+            if let Some(one) = seen.own_annotations.iter().find(|annotation| is_acted_on(annotation)) {
+                return Err(BadArchive::ActedOn(shown(one)));
+            }
+            let mut others = seen.annotations.iter().filter(|annotation| !is_description(annotation));
+            if let (Some(other), Origin::Stranger) = (others.next(), origin) {
                 return Err(BadArchive::Annotation(shown(other)));
             }
-            named.extend(seen.digests);
+            named.add(seen.digests)?;
         }
     }
     Ok(head)
@@ -171,7 +203,7 @@ fn foreign(path: &Path) -> BadArchive {
 }
 
 /// What an archive says, as a message shows it.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
@@ -362,6 +394,11 @@ mod tests {
         }
         let both = archive(&[("index.json", ONE.as_bytes()), (&blob(), &gzip), (&blob(), &gzip)]);
         assert!(matches!(copied(&both, 1_999_999), Err(BadArchive::TooLarge(_))), "all of them together");
+        let layer = format!(r#"{{"digest":"sha256:{}"}}"#, digest_of(&gzip));
+        let manifest = format!(r#"{{"layers":[{}]}}"#, [layer.as_str(); 3].join(","));
+        let thrice = archive(&[("index.json", ONE.as_bytes()), (&blob(), manifest.as_bytes()), (&blob(), &gzip)]);
+        assert!(matches!(copied(&thrice, 2_999_999), Err(BadArchive::TooLarge(_))), "one that is named three times");
+        assert!(copied(&thrice, 3_000_000).is_ok());
     }
 
     #[test]
@@ -428,6 +465,16 @@ mod tests {
             assert!(matches!(&refused, BadArchive::Annotation(name) if name == annotation), "{refused}");
         }
         assert!(with("org.opencontainers.image.title").is_ok());
+    }
+
+    #[test]
+    fn an_image_with_an_annotation_that_a_runtime_acts_on_is_refused() {
+        let with = |annotation: &str| {
+            let manifest = format!(r#"{{"annotations":{{"{annotation}":"x"}},"layers":[]}}"#);
+            copied(&archive(&[("index.json", ONE.as_bytes()), (&blob(), manifest.as_bytes())]), 10_000)
+        };
+        assert!(matches!(with("run.oci.hooks.stdout"), Err(BadArchive::ActedOn(_))));
+        assert!(with("example.org/team").is_ok());
     }
 
     proptest! {

@@ -15,6 +15,20 @@ const DESCRIPTIONS: [&str; 2] = ["org.opencontainers.image.", "in-toto.io/"];
 /// Among those, the ones of keys.
 const ENCRYPTION: &str = "org.opencontainers.image.enc.";
 
+/// What names of annotations of an image begin with that runtimes act on, such as crun, or runc with systemd: they write
+/// files, or replace limits.
+const ACTED_ON: [&str; 9] = [
+    "dev.gvisor.",
+    "io.container.",
+    "io.katacontainers.",
+    "io.kubernetes.",
+    "io.podman.",
+    "module.wasm.",
+    "org.criu.",
+    "org.systemd.",
+    "run.oci.",
+];
+
 /// Whether bytes may be the beginning of JSON with an object: no tar, whose headers have zeros, is taken for some.
 pub(super) fn may_be_json(head: &[u8]) -> bool {
     let first = head.trim_ascii_start().first();
@@ -40,8 +54,8 @@ pub(super) struct Seen {
     pub(super) digests: Vec<String>,
     /// The names of annotations of what it holds, such as its layers; its own are not among them.
     pub(super) annotations: Vec<String>,
-    /// The names of its own annotations.
-    own_annotations: Vec<String>,
+    /// The names of its own annotations, which the engine passes on to the runtime.
+    pub(super) own_annotations: Vec<String>,
     /// The names of its members.
     names: Vec<String>,
     /// It is a list with something in it.
@@ -132,6 +146,12 @@ pub(super) fn is_description(annotation: &str) -> bool {
     DESCRIPTIONS.iter().any(|prefix| annotation.starts_with(prefix)) && !annotation.starts_with(ENCRYPTION)
 }
 
+/// Whether a runtime acts on an annotation of an image.
+pub(super) fn is_acted_on(annotation: &str) -> bool {
+    let lower = annotation.trim().to_ascii_lowercase();
+    ACTED_ON.iter().any(|prefix| lower.starts_with(prefix))
+}
+
 /// Whether a parser that takes names in any case, by Unicode, takes it for one of these, which have no `k`.
 fn is_called(name: &str, names: &[&str]) -> bool {
     let folded: String = name.chars().map(|c| if c == 'ſ' { 's' } else { c.to_ascii_lowercase() }).collect();
@@ -190,6 +210,16 @@ mod tests {
         }
         let own = br#"{"layers":[{"digest":"a"}],"annotations":{"example.org/team":"shop"}}"#;
         assert_eq!(look_at(own).unwrap().annotations, <[&str; 0]>::default(), "those of the image itself");
+        assert_eq!(look_at(own).unwrap().own_annotations, ["example.org/team"]);
+        for (annotation, expected) in [
+            ("run.oci.hooks.stdout", true),
+            ("org.systemd.property.MemoryMax", true),
+            ("io.podman.annotations.privileged", true),
+            ("com.docker.official-images.bashbrew.arch", false),
+            ("org.opencontainers.image.created", false),
+        ] {
+            assert_eq!(is_acted_on(annotation), expected, "{annotation}");
+        }
         for (annotation, expected) in [
             ("org.opencontainers.image.title", true),
             ("in-toto.io/predicate-type", true),

@@ -17,6 +17,22 @@ pub enum Error {
     /// The registry is none that the edge takes images from.
     #[error("{0} is in no registry that `registries` of [runner.images] in edge.toml names")]
     NotAllowed(String),
+    /// The disk of the engine's store has no room for a further image.
+    #[error(
+        "podman's store in {folder} has {bytes} bytes free; {bytes_min} stay free: `disk_free_bytes_min` in edge.toml \
+         is the limit"
+    )]
+    NoRoom {
+        /// The store.
+        folder: String,
+        /// Free bytes.
+        bytes: u64,
+        /// Those that stay free.
+        bytes_min: u64,
+    },
+    /// The engine has the image, and it may not be run.
+    #[error("the image cannot be taken: {0}")]
+    NotTaken(String),
     /// The image has no such digest.
     #[error("the registry gave another image than {0}")]
     OtherDigest(String),
@@ -118,6 +134,13 @@ impl Error {
             Self::Images(_) => "make the archive by `podman save --format oci-archive`, of one image".to_owned(),
             Self::NotAllowed(_) => {
                 "use an image of a registry in that list, or have its operator add this one".to_owned()
+            }
+            Self::NoRoom { .. } => {
+                "free disk space on the machine of the edge: `podman system prune --external` removes what images that were not got to their end have left there"
+                    .to_owned()
+            }
+            Self::NotTaken(_) => {
+                "build the image again, such as by `podman build`, and push it to its registry".to_owned()
             }
             Self::OtherDigest(_) => "push again; name the image by the digest that the registry has it by".to_owned(),
             Self::OtherPlatform { expected, .. } => format!("build it by `podman build --platform {expected}`"),

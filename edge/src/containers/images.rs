@@ -30,6 +30,8 @@ const NAMES: &str = "localhost/devanture-";
 const RESOLVED: &str = "resolved-";
 /// Time for which such an image stays: a push that began is finished by then, or begins again.
 const RESOLVED_KEPT: Duration = Duration::from_secs(3_600);
+/// Most bytes that the engine says of an image: its labels, variables and history. Lists have them all.
+const DESCRIPTION_BYTES_MAX: u64 = 1024 * 1024;
 /// Most digests of an image that its registry is asked for.
 const DIGESTS_MAX: usize = 8;
 
@@ -136,11 +138,13 @@ impl Images {
         let (before, had_tag) =
             (self.podman.image_ids().await?, self.podman.image(&image.to_string()).await?.is_some());
         self.pull(image).await?;
+        let looked = self.look_through(&image.to_string()).await;
         let found = {
             let _named = self.naming.lock().await;
             let found =
                 self.podman.image(&image.to_string()).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
             let named = async {
+                looked?;
                 self.check_found(app, &found, None).await?;
                 self.podman.tag_image(&found.id, (&self.name_of(app), &format!("{RESOLVED}{now_ms}"))).await
             };
@@ -197,6 +201,7 @@ impl Images {
             return Ok(found.id);
         }
         let before = self.podman.image_ids().await?;
+        let mut looked = Ok(());
         let name = match (image, archive) {
             (Image::Registry(image), _) => {
                 let name = image.to_string();
@@ -206,17 +211,23 @@ impl Images {
                 if self.podman.image(&name).await?.is_none() {
                     self.pull(image).await?;
                 }
+                looked = self.look_through(&name).await;
                 name
             }
             (Image::Archive(_), Some(archive)) => {
                 let limits = &self.settings.limits;
-                self.podman.load(archive, limits.image_bytes_max, limits.image_pull_ms_max).await?
+                let loaded = self.podman.load(archive, limits.image_bytes_max, limits.image_pull_ms_max);
+                self.podman.with_room(limits.disk_free_bytes_min, loaded).await?
             }
             (Image::Archive(_), None) => return Err(Error::Images(0)),
         };
         let _named = self.naming.lock().await;
         let found = self.podman.image(&name).await?.ok_or_else(|| Error::OtherDigest(image.to_string()))?;
-        if let Err(error) = self.check_found(app, &found, Some(version)).await {
+        let checked = match looked {
+            Ok(()) => self.check_found(app, &found, Some(version)).await,
+            refused => refused,
+        };
+        if let Err(error) = checked {
             return Err(self.discarded(&found.id, &before, error).await);
         }
         self.podman.tag_image(&found.id, (&self.name_of(app), &version.to_string())).await?;
@@ -235,12 +246,27 @@ impl Images {
         format!("{NAMES}{}/{app}", self.settings.edge_id)
     }
 
-    /// Checks the platform and the size of an image, and how many the app has beside it.
+    /// Looks through what the engine got from a registry, unless this edge has done so: then the image has a name of it.
+    async fn look_through(&self, name: &str) -> Result<(), Error> {
+        let Some(found) = self.podman.image(name).await? else { return Ok(()) };
+        let own = format!("{NAMES}{}/", self.settings.edge_id);
+        if found.tags.iter().any(|tag| tag.starts_with(&own)) {
+            return Ok(());
+        }
+        let limits = &self.settings.limits;
+        let looked = self.podman.look_through(&found.id, limits.image_bytes_max, limits.image_pull_ms_max).await;
+        looked.inspect_err(|error| tracing::warn!(image = name, %error, "an image is refused"))
+    }
+
+    /// Checks the platform and the sizes of an image, and how many the app has beside it.
     async fn check_found(&self, app: &AppName, found: &Found, version: Option<&VersionId>) -> Result<(), Error> {
         let (limits, own) = (&self.settings.limits, Platform::own());
         let refused = if !own.runs(&found.platform) {
             // The engine gets it all the same, and says of its program that it cannot be executed.
             Some(Error::OtherPlatform { platform: found.platform.to_string(), expected: own.to_string() })
+        } else if found.description_bytes > DESCRIPTION_BYTES_MAX {
+            let (bytes, max) = (found.description_bytes, DESCRIPTION_BYTES_MAX);
+            Some(Error::NotTaken(format!("its labels, variables and history have {bytes} bytes; {max} are allowed")))
         } else if found.bytes > limits.image_bytes_max {
             Some(Error::TooLarge { bytes: found.bytes, bytes_max: limits.image_bytes_max })
         } else {
@@ -285,9 +311,11 @@ impl Images {
         if let Some(header) = header.flatten() {
             ask = ask.header("x-registry-auth", header);
         }
-        let ms_max = self.settings.limits.image_pull_ms_max;
-        let asked = timeout(Duration::from_millis(ms_max), self.podman.ask(ask)).await;
-        let answered = asked.map_err(|_elapsed| Error::Slow { what: image.to_string(), ms_max })??;
+        let limits = &self.settings.limits;
+        let ms_max = limits.image_pull_ms_max;
+        let pulled = self.podman.with_room(limits.disk_free_bytes_min, self.podman.ask(ask));
+        let pulled = timeout(Duration::from_millis(ms_max), pulled).await;
+        let answered = pulled.map_err(|_elapsed| Error::Slow { what: image.to_string(), ms_max })??;
         let answered = answered.done("get the image")?;
         // The status came before the registry was asked.
         let lines = answered.bytes.split(|byte| *byte == b'\n');

@@ -1,4 +1,5 @@
-//! Layers of an image as they are unpacked: their bytes are counted, and entries that stand for more bytes are refused.
+//! Layers of an image as they are unpacked: their bytes are counted, with the blocks of a disk that each entry takes, and
+//! entries that stand for more bytes are refused.
 //!
 //! A sparse entry of a tar has a map of its holes in the place of their bytes, and the engine writes the holes as zeros:
 //! a layer of 3 KiB can fill a disk. What is read here is read by a parser of another language later, so that whatever
@@ -10,6 +11,9 @@ use super::archive::BadArchive;
 
 /// Bytes of a block of a tar.
 const BLOCK_BYTES: usize = 512;
+/// Bytes of a block of a file system: an entry has one at least, for its content, its names or what the system keeps of
+/// it. A header alone has 512 bytes, so that a layer could have millions of empty files and folders.
+const DISK_BLOCK_BYTES: u64 = 4_096;
 /// Longest extended header, in bytes, as the engine takes them.
 const EXTENDED_BYTES_MAX: u64 = 1024 * 1024;
 /// What the keys of an extended header begin with that describe a sparse entry.
@@ -110,6 +114,8 @@ impl Layer {
         let kind = header.kind();
         match kind {
             b'S' => return Err(BadArchive::Sparse),
+            // The engine reads files of the image itself, such as `/etc/passwd`, and would wait in a pipe for ever.
+            b'3' | b'4' | b'6' => return Err(BadArchive::Device),
             b'x' | b'g' if size > EXTENDED_BYTES_MAX => return Err(BadArchive::Layer("a long extended header")),
             // It would end what another one says of the next entry, for one parser and not for another.
             b'g' if self.next.size.is_some() || self.next.has_name => {
@@ -134,10 +140,20 @@ impl Layer {
         let size = next.size.unwrap_or(size);
         // Old archives know a folder by its name alone.
         let may_be_folder = kind == 0 && (next.has_name || header.is_named_as_folder());
-        if size > 0 && (matches!(kind, b'1'..=b'6') || may_be_folder) {
-            return Err(BadArchive::Layer("a link, folder or device with content"));
+        if size > 0 && (matches!(kind, b'1' | b'2' | b'5') || may_be_folder) {
+            return Err(BadArchive::Layer("a link or folder with content"));
+        }
+        // A hard link is one more name of what there is.
+        if kind != b'1' {
+            let on_disk = size.max(1).div_ceil(DISK_BLOCK_BYTES).saturating_mul(DISK_BLOCK_BYTES);
+            self.count(on_disk.saturating_sub(blocks(size)))?;
         }
         self.skip(blocks(size));
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) -> io::Result<()> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
         Ok(())
     }
 
@@ -164,11 +180,13 @@ impl Layer {
 
 impl Write for Layer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.left = self.left.checked_sub(count).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        self.count(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let count = self.take(rest).map_err(io::Error::other)?;
+            let count = self.take(rest).map_err(|bad| match bad {
+                BadArchive::Io(error) => error,
+                bad => io::Error::other(bad),
+            })?;
             rest = rest.get(count..).unwrap_or_default();
         }
         Ok(bytes.len())
@@ -352,6 +370,14 @@ mod tests {
         assert!(refused(&[damaged]).is_some_and(|why| why.contains("cannot be read")));
     }
 
+    /// As `/etc/passwd`, which the engine reads before a container starts, it would stop all of the engine.
+    #[test]
+    fn devices_and_pipes_are_refused() {
+        for kind in [b'3', b'4', b'6'] {
+            assert_eq!(refused(&[file("before"), header("passwd", kind, 0)]), Some(BadArchive::Device.to_string()));
+        }
+    }
+
     #[test]
     fn plain_layers_are_taken() {
         let large = {
@@ -372,9 +398,27 @@ mod tests {
 
     #[test]
     fn bytes_are_counted_to_the_last_one() {
-        let mut layer = Layer::new(1_024);
-        layer.write_all(&header("file", b'0', 512)).unwrap();
-        layer.write_all(&[1; 512]).unwrap();
+        let mut layer = Layer::new(512 + DISK_BLOCK_BYTES);
+        layer.write_all(&header("file", b'0', DISK_BLOCK_BYTES)).unwrap();
+        layer.write_all(&[1; 4_096]).unwrap();
         assert_eq!(layer.write(&[1]).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn each_entry_counts_as_the_blocks_that_it_takes_on_a_disk() {
+        let counted = |entry: &[u8]| {
+            let mut layer = Layer::new(100_000);
+            layer.write_all(entry).unwrap();
+            100_000 - layer.left - 512
+        };
+        for (kind, name) in [(b'0', "empty"), (b'5', "folder"), (b'2', "link"), (0, "folder/")] {
+            assert_eq!(counted(&header(name, kind, 0)), DISK_BLOCK_BYTES, "{name}");
+        }
+        assert_eq!(counted(&file("x")), DISK_BLOCK_BYTES);
+        assert_eq!(counted(&file(&"x".repeat(5_000))), 2 * DISK_BLOCK_BYTES);
+        assert_eq!(counted(&header("hard", b'1', 0)), 0, "another name");
+        let mut small = Layer::new(4_000);
+        let refused = small.write(&header("empty", b'0', 0)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::FileTooLarge);
     }
 }

@@ -10,6 +10,7 @@
 //! next start of the edge, by its label.
 
 mod archive;
+mod arriving;
 mod attached;
 mod credentials;
 mod description;
@@ -19,7 +20,9 @@ mod frames;
 mod images;
 mod layer;
 mod load;
+mod named;
 mod podman;
+mod room;
 mod stand_in;
 mod store;
 

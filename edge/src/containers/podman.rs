@@ -24,6 +24,8 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 const REASON_CHARACTERS_MAX: usize = 400;
 /// Longest time of a request that moves no image and waits for nothing.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest time of a list of containers, for which the engine waits for each of them. An edge begins to serve after one.
+const LIST_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The body of a request.
 type Body = Either<Full<Bytes>, StreamBody<BodyStream>>;
@@ -70,6 +72,17 @@ impl Ask {
     pub(super) fn stream(mut self, stream: BodyStream) -> Self {
         self.body = Either::Right(StreamBody::new(stream));
         self
+    }
+
+    /// The longest time that it may take.
+    pub(super) const fn time_max(&self) -> Option<Duration> {
+        self.time_max
+    }
+
+    /// Lists containers.
+    pub(super) fn list_containers(filters: &Value) -> Self {
+        let path = format!("/containers/json?all=true&filters={}", encoded(&filters.to_string()));
+        Self { time_max: Some(LIST_TIME_MAX), ..Self::get(path) }
     }
 
     /// Waits as long as it takes: the caller has a limit of its own.
@@ -136,18 +149,24 @@ impl Podman {
 
     /// Asks it, and gives its whole answer, whatever its status is.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answered, Error> {
-        let time_max = ask.time_max;
-        let asked = async {
+        self.in_time(ask.time_max, async {
             let answer = self.send(ask).await?;
             self.read(answer).await
-        };
-        match time_max {
-            Some(time_max) => {
-                let slow = |_elapsed| self.unreachable(&"it gave no answer in time");
-                tokio::time::timeout(time_max, asked).await.map_err(slow)?
-            }
-            None => asked.await,
-        }
+        })
+        .await
+    }
+
+    /// What comes of a request, if that comes in time.
+    pub(super) async fn in_time<T>(
+        &self,
+        time_max: Option<Duration>,
+        asked: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        // On the heap: one request follows another in the same future.
+        let asked = Box::pin(asked);
+        let Some(time_max) = time_max else { return asked.await };
+        let slow = |_elapsed| self.unreachable(&"it gave no answer in time");
+        tokio::time::timeout(time_max, asked).await.map_err(slow)?
     }
 
     /// Asks for a connection that carries something else from then on.
@@ -161,14 +180,14 @@ impl Podman {
         Ok(TokioIo::new(upgraded))
     }
 
-    async fn read(&self, answer: http::Response<Incoming>) -> Result<Answered, Error> {
+    pub(super) async fn read(&self, answer: http::Response<Incoming>) -> Result<Answered, Error> {
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let bytes = body.map_err(|error| self.unreachable(&error))?.to_bytes();
         Ok(Answered { status, bytes })
     }
 
-    async fn send(&self, ask: Ask) -> Result<http::Response<Incoming>, Error> {
+    pub(super) async fn send(&self, ask: Ask) -> Result<http::Response<Incoming>, Error> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
         let handshake = http1::handshake::<_, Body>(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.unreachable(&error))?;
@@ -201,12 +220,9 @@ impl Podman {
     /// As [`Self::remove_container`]; the first one, after all were tried.
     pub async fn remove_containers_of(&self, edge_id: &str) -> Result<usize, Error> {
         let filters = serde_json::json!({ "label": [format!("{EDGE_LABEL}={edge_id}")] });
-        let path = format!("/containers/json?all=true&filters={}", encoded(&filters.to_string()));
-        let listed = self.ask(Ask::get(path)).await?.done("list containers")?.value();
-        let ids = listed.as_array().into_iter().flatten().filter_map(|container| container.get("Id")?.as_str());
         let (mut count, mut failed) = (0, None);
-        for id in ids {
-            match self.remove_container(id).await {
+        for id in self.container_ids(&filters).await? {
+            match self.remove_container(&id).await {
                 Ok(()) => count += 1,
                 Err(error) => failed = failed.or(Some(error)),
             }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::arriving::Parsed;
 use super::error::Error;
 use super::podman::{Ask, Podman, encoded};
 
@@ -18,6 +20,8 @@ pub(super) struct Found {
     pub(super) tags: Vec<String>,
     /// Its size, unpacked; [`u64::MAX`] where the engine does not say it.
     pub(super) bytes: u64,
+    /// Bytes of what the engine says of it, its labels among that.
+    pub(super) description_bytes: u64,
     /// The system and the processor that it is for; empty where it says none.
     pub(super) platform: Platform,
 }
@@ -66,27 +70,45 @@ pub(super) struct Named {
     pub(super) name: String,
 }
 
-fn texts<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v str> {
-    value.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+/// What is looked for of an image, by the names of the engine.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Inspected {
+    id: String,
+    digest: String,
+    repo_digests: Option<Vec<String>>,
+    repo_tags: Option<Vec<String>>,
+    size: Option<u64>,
+    os: String,
+    architecture: String,
+}
+
+/// What is looked for in a list, whose entries have all labels, too.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    names: Option<Vec<String>>,
 }
 
 impl Podman {
     /// What the store has under a name or an id.
     pub(super) async fn image(&self, name: &str) -> Result<Option<Found>, Error> {
-        let answered = self.ask(Ask::get(format!("/images/{}/json", encoded(name)))).await?;
-        if answered.status == StatusCode::NOT_FOUND {
+        let ask = Ask::get(format!("/images/{}/json", encoded(name)));
+        let Some(Parsed { value, bytes }) = self.look_up::<Inspected>(ask, "look at the image").await? else {
             return Ok(None);
-        }
-        let value = answered.done("look at the image")?.value();
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let by_name = texts(&value, "RepoDigests").filter_map(|one| Some(one.split_once('@')?.1.to_owned()));
+        };
+        let by_name = value.repo_digests.into_iter().flatten();
+        let by_name = by_name.filter_map(|one| Some(one.split_once('@')?.1.to_owned()));
         Ok(Some(Found {
-            id: text("Id"),
+            id: value.id,
             // Each one stands there once for each name of the image.
-            digests: std::iter::once(text("Digest")).chain(by_name).collect(),
-            tags: texts(&value, "RepoTags").map(str::to_owned).collect(),
-            bytes: value.get("Size").and_then(Value::as_u64).unwrap_or(u64::MAX),
-            platform: Platform { os: text("Os"), architecture: text("Architecture") },
+            digests: std::iter::once(value.digest).chain(by_name).collect(),
+            tags: value.repo_tags.unwrap_or_default(),
+            bytes: value.size.unwrap_or(u64::MAX),
+            description_bytes: bytes,
+            platform: Platform { os: value.os, architecture: value.architecture },
         }))
     }
 
@@ -97,24 +119,31 @@ impl Podman {
 
     /// The ids of all that the store has.
     pub(super) async fn image_ids(&self) -> Result<BTreeSet<String>, Error> {
-        let listed = self.ask(Ask::get("/images/json?all=true")).await?.done("list images")?.value();
-        let ids = listed.as_array().into_iter().flatten().filter_map(|image| image.get("Id")?.as_str());
-        Ok(ids.map(str::to_owned).collect())
+        Ok(self.list(Ask::get("/images/json?all=true"), "list images").await?.into_iter().map(|one| one.id).collect())
     }
 
     /// All names that begin with `prefix`, which ends in a slash, and have no further one.
     pub(super) async fn images_named(&self, prefix: &str) -> Result<Vec<Named>, Error> {
         let filters = serde_json::json!({ "reference": [format!("{prefix}*")] });
         let path = format!("/images/json?filters={}", encoded(&filters.to_string()));
-        let listed = self.ask(Ask::get(path)).await?.done("list images")?.value();
         let mut all = Vec::new();
-        for image in listed.as_array().into_iter().flatten() {
-            let Some(id) = image.get("Id").and_then(Value::as_str) else { continue };
+        for Listed { id, names } in self.list(Ask::get(path), "list images").await? {
             // An image that has one such name is listed with all of its names.
-            let names = texts(image, "Names").filter(|name| name.starts_with(prefix));
-            all.extend(names.map(|name| Named { id: id.to_owned(), name: name.to_owned() }));
+            let names = names.into_iter().flatten().filter(|name| name.starts_with(prefix));
+            all.extend(names.map(|name| Named { id: id.clone(), name }));
         }
         Ok(all)
+    }
+
+    /// The ids of containers, also of those that do not run.
+    pub(super) async fn container_ids(&self, filters: &Value) -> Result<Vec<String>, Error> {
+        let listed = self.list(Ask::list_containers(filters), "list containers").await?;
+        Ok(listed.into_iter().map(|one| one.id).collect())
+    }
+
+    async fn list(&self, ask: Ask, what: &'static str) -> Result<Vec<Listed>, Error> {
+        let listed = self.look_up::<Option<Vec<Listed>>>(ask, what).await?;
+        Ok(listed.and_then(|listed| listed.value).unwrap_or_default())
     }
 
     /// Gives an image a tag.
@@ -146,10 +175,7 @@ impl Podman {
 
     /// Whether a container was created from an image, also one that does not run.
     pub(super) async fn is_image_in_use(&self, id: &str) -> Result<bool, Error> {
-        let filters = serde_json::json!({ "ancestor": [id] });
-        let path = format!("/containers/json?all=true&filters={}", encoded(&filters.to_string()));
-        let listed = self.ask(Ask::get(path)).await?.done("list containers")?.value();
-        Ok(listed.as_array().is_none_or(|containers| !containers.is_empty()))
+        Ok(!self.container_ids(&serde_json::json!({ "ancestor": [id] })).await?.is_empty())
     }
 }
 

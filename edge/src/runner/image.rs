@@ -73,7 +73,8 @@ impl Shared {
             (Image::Archive(_), Some(file)) => Some(self.blobs.open(Key::Blob(file.hash)).await?),
             (Image::Archive(_) | Image::Registry(_), _) => None,
         };
-        Ok(images.ready(of, image, archive).await?)
+        // On the heap: it is long, and each deploy is waited for with all that it calls.
+        Ok(Box::pin(images.ready(of, image, archive)).await?)
     }
 
     /// Gets the image of a group again if podman's store has lost it: somebody removes images there by hand.

@@ -68,6 +68,10 @@ int main(int count, char **words) {
       snprintf(out, sizeof out, "%s", file < 0 || write(file, "kept", 4) != 4 ? strerror(errno) : "written");
     } else if (!strncmp(path, "/api/env", 8)) {
       for (char **one = environ; *one; one++) { strncat(out, *one, 4000); strcat(out, "\n"); }
+    } else if (!strncmp(path, "/api/terminals", 14)) {
+      int opened = 0;
+      while (open("/dev/ptmx", O_RDWR | O_NOCTTY) >= 0) opened++;
+      snprintf(out, sizeof out, "%d", opened);
     } else {
       snprintf(out, sizeof out, "%s %d %s", count > 1 ? words[1] : "-", getuid(), getenv("DEVANTURE_INSTANCE"));
     }
@@ -105,6 +109,10 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(digest.as_ref()))
 }
 
+fn own_architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
 fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u32) {
     let mut header = tar::Header::new_ustar();
     header.set_size(bytes.len() as u64);
@@ -115,14 +123,30 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u32) 
 impl Image {
     /// One that starts the program with `word`, and says these things more of its configuration.
     pub(crate) fn new(word: &str, config: &Value) -> Self {
-        Self::of_architecture(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, word, config)
+        Self::of_architecture(own_architecture(), word, config)
     }
 
     /// The same for machines with this processor.
     pub(crate) fn of_architecture(architecture: &str, word: &str, config: &Value) -> Self {
+        Self::made(architecture, (word, config), |_| {})
+    }
+
+    /// One with a pipe at this path.
+    pub(crate) fn with_pipe(word: &str, path: &str) -> Self {
+        Self::made(own_architecture(), (word, &json!({})), |layer| {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::Fifo);
+            header.set_size(0);
+            header.set_mode(0o644);
+            layer.append_data(&mut header, path, std::io::empty()).unwrap();
+        })
+    }
+
+    fn made(architecture: &str, (word, config): (&str, &Value), more: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Self {
         let mut layer = tar::Builder::new(Vec::new());
         append(&mut layer, "program", &COMPILED, 0o755);
         append(&mut layer, "word", word.as_bytes(), 0o644);
+        more(&mut layer);
         let layer = layer.into_inner().unwrap();
         let mut settings = json!({ "Entrypoint": ["/program"], "Cmd": [word], "Env": ["PATH=/of-the-image"] });
         settings.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());

@@ -157,6 +157,55 @@ async fn an_archive_with_more_than_an_image_is_refused() {
     edge.stop().await;
 }
 
+/// podman would wait in it for a writer, and all who list containers for podman, until its service is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_with_a_pipe_where_podman_reads_users_is_refused_before_it_stops_podman() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let edge = engine.edge("").start().await;
+    let image = Image::with_pipe("pipe", "etc/passwd");
+    engine.put("pipe", "1", &image).await;
+    let (archive, tag) = (image.archive("pipe"), format!("{}:1", engine.name("pipe")));
+    let digest = format!("{}@{}", engine.name("pipe"), image.digest());
+    for (name, archive) in [("oci-archive:api.tar", Some(&archive)), (&tag, None), (&digest, None)] {
+        let problem = refused(&edge, &server(name), archive).await;
+        assert_eq!(problem.code, Code::ImageRefused, "{problem:?}");
+        assert!(problem.detail.contains("a device or a pipe"), "{name}: {}", problem.detail);
+    }
+    assert_eq!(engine.podman(&["ps", "--all", "--quiet"]), Vec::<String>::new());
+    assert_eq!(engine.podman(&["images", "--quiet"]), Vec::<String>::new());
+    let good = Image::new("good", &json!({}));
+    engine.put("good", "1", &good).await;
+    push(&edge, "prod", bundle(&server(&format!("{}:1", engine.name("good"))), None), None).await.unwrap();
+    edge.stop().await;
+}
+
+/// Lists of podman have all labels of all images.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_says_too_much_of_itself_is_refused_and_others_are_found() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let edge = engine.edge("").start().await;
+    let long = Image::new("long", &json!({ "Labels": { "long": "<".repeat(1_500_000) } }));
+    engine.put("long", "1", &long).await;
+    let (archive, tag) = (long.archive("long"), format!("{}:1", engine.name("long")));
+    for (name, archive) in [("oci-archive:api.tar", Some(&archive)), (&tag, None)] {
+        let problem = refused(&edge, &server(name), archive).await;
+        assert_eq!(problem.code, Code::ImageRefused, "{problem:?}");
+        assert!(problem.detail.contains("its labels, variables and history"), "{}", problem.detail);
+    }
+    assert_eq!(engine.podman(&["images", "--quiet"]), Vec::<String>::new());
+    // An operator's own may be as long.
+    engine.podman(&["pull", "--quiet", "--tls-verify=false", &tag]);
+    engine.put("good", "1", &Image::new("good", &json!({}))).await;
+    push(&edge, "prod", bundle(&server(&format!("{}:1", engine.name("good"))), None), None).await.unwrap();
+    edge.stop().await;
+}
+
 /// podman would take the layer that it has by that digest, also that of another app.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_gets_no_layer_that_podman_has_by_its_digest_alone() {

@@ -1,0 +1,79 @@
+//! Blobs that the manifests of an OCI archive name: all are in it, and none is unpacked more often than is counted.
+//!
+//! The engine unpacks a layer once for each time that a manifest names it, however often that is.
+
+use std::collections::BTreeMap;
+
+use super::archive::{BadArchive, shown};
+
+/// Most blobs that all manifests of an archive name together, each as often as it is named.
+const NAMES_MAX: usize = 10_000;
+
+/// The digests that each manifest names, as often as it does.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    manifests: Vec<Vec<String>>,
+    count: usize,
+}
+
+impl Named {
+    /// Takes those of a manifest.
+    ///
+    /// # Errors
+    /// Where there are too many in all.
+    pub(super) fn add(&mut self, digests: Vec<String>) -> Result<(), BadArchive> {
+        self.count = self.count.saturating_add(digests.len());
+        if self.count > NAMES_MAX {
+            return Err(BadArchive::Names(NAMES_MAX));
+        }
+        self.manifests.push(digests);
+        Ok(())
+    }
+
+    /// Checks them against the blobs of the archive and the bytes that each has once it is unpacked.
+    ///
+    /// # Errors
+    /// A blob that is not there; or that those of one image, which is what the engine takes of an archive, have more
+    /// than `bytes_max` bytes.
+    pub(super) fn check(&self, unpacked: &BTreeMap<String, u64>, bytes_max: u64) -> Result<(), BadArchive> {
+        for digests in &self.manifests {
+            let mut bytes = 0_u64;
+            for digest in digests {
+                let found = unpacked.get(digest).ok_or_else(|| BadArchive::Missing(shown(digest)))?;
+                bytes = bytes.saturating_add(*found);
+            }
+            if bytes > bytes_max {
+                return Err(BadArchive::TooLarge(bytes_max));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_names_than_an_archive_has_entries_are_refused() {
+        let mut named = Named::default();
+        let half = || vec!["sha256:a".to_owned(); NAMES_MAX / 2];
+        assert!(named.add(half()).is_ok() && named.add(half()).is_ok());
+        assert!(matches!(named.add(vec!["sha256:a".to_owned()]), Err(BadArchive::Names(NAMES_MAX))));
+    }
+
+    #[test]
+    fn the_blobs_of_each_image_are_counted_as_often_as_it_names_them() {
+        let blobs = BTreeMap::from([("a".to_owned(), 40), ("b".to_owned(), 20)]);
+        let checked = |manifests: &[&[&str]]| {
+            let mut named = Named::default();
+            for digests in manifests {
+                named.add(digests.iter().map(|digest| (*digest).to_owned()).collect()).unwrap();
+            }
+            named.check(&blobs, 100)
+        };
+        assert!(checked(&[&["a", "a", "b"], &["a", "b"]]).is_ok(), "of several, the engine takes one");
+        assert!(matches!(checked(&[&["a", "a", "b", "b"]]), Err(BadArchive::TooLarge(100))));
+        assert!(matches!(checked(&[&["a", "c"]]), Err(BadArchive::Missing(digest)) if digest == "c"));
+    }
+}
