@@ -12,6 +12,8 @@ use super::podman::EDGE_LABEL;
 
 /// Microseconds of a period of processor time.
 const CPU_PERIOD_US: u64 = 100_000;
+/// Most pseudo-terminals that its programs open at once, as of an instance from a folder: all machines have few.
+const TERMINALS_MAX: u32 = 32;
 /// Bytes of shared memory.
 const SHARED_MEMORY_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -143,7 +145,13 @@ impl Description {
                 "options": ["bind", "rw", "nosuid", "nodev", "private"]
             })
         };
-        std::iter::once(temporary).chain(self.binds.iter().map(bind)).collect()
+        // In the place of the engine's own, which is not bounded.
+        let max = format!("max={TERMINALS_MAX}");
+        let terminals = json!({
+            "destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", max]
+        });
+        [temporary, terminals].into_iter().chain(self.binds.iter().map(bind)).collect()
     }
 
     fn resources(&self) -> Value {
@@ -195,7 +203,8 @@ mod tests {
         assert_eq!((&value["read_only_filesystem"], &value["user"]), (&json!(true), &json!("200001:200001")));
         assert_eq!((&value["image_volume_mode"], value.get("devices")), (&json!("ignore"), None));
         let sources: Vec<_> = value["mounts"].as_array().unwrap().iter().map(|mount| mount["source"].clone()).collect();
-        assert_eq!(sources, ["tmpfs", "/srv/data"]);
+        assert_eq!(sources, ["tmpfs", "devpts", "/srv/data"]);
+        assert!(value["mounts"][1]["options"].as_array().unwrap().contains(&json!("max=32")), "terminals are few");
         assert_eq!(value["portmappings"][0]["host_ip"], "127.0.0.1");
         assert_eq!(value["resource_limits"]["cpu"], json!({ "quota": 50_000, "period": 100_000 }));
         assert_eq!((value.get("entrypoint"), value.get("command")), (None, None), "those of the image");

@@ -50,6 +50,7 @@ async fn an_image_is_pushed_by_its_tag_runs_by_its_digest_and_is_rolled_back_to(
     assert_eq!(text(&edge, "/api/write?/data/own").await, "written");
     let mounts = text(&edge, "/api/read?/proc/self/mountinfo").await;
     assert!(!mounts.contains("podman.sock") && mounts.contains(" /data "), "{mounts}");
+    assert_eq!(text(&edge, "/api/terminals").await, "32", "all machines have few");
     let variables = text(&edge, "/api/env").await;
     for line in ["PATH=/of-the-image", "DEVANTURE_DATA=/data", "HOME=/tmp", "DEVANTURE_APP=shop"] {
         assert!(variables.lines().any(|one| one == line), "{line}: {variables}");
