@@ -9,6 +9,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,6 +33,11 @@ const PIECES_MAX: usize = 64;
 pub(super) const CANNOT_RUN: u8 = 125;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 32 * 1024;
+/// Longest absence of the engine that a container outlives, and the pause between two looks for it.
+const AWAY_TIME_MAX: Duration = Duration::from_secs(600);
+const AWAY_PAUSE: Duration = Duration::from_millis(500);
+/// What output comes by.
+const ATTACH: &str = "attach?stream=true&stdin=false&stdout=true&stderr=true";
 /// Longest wait for the last output of a container that has ended.
 const LAST_OUTPUT_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -60,7 +67,7 @@ pub fn variables(socket: &Path, description: &Description) -> Option<BTreeMap<St
 }
 
 /// The socket and the description in variables.
-fn read(variable: impl Fn(&str) -> Option<String>) -> Option<(PathBuf, Description)> {
+fn described(variable: impl Fn(&str) -> Option<String>) -> Option<(PathBuf, Description)> {
     let pieces = (0..PIECES_MAX).map_while(|number| variable(&format!("{PIECE}{number}")));
     let text: String = pieces.collect();
     Some((variable(SOCKET)?.into(), serde_json::from_str(&text).ok()?))
@@ -71,7 +78,7 @@ fn read(variable: impl Fn(&str) -> Option<String>) -> Option<(PathBuf, Descripti
 /// # Errors
 /// Where the process cannot be set up.
 pub fn run_container() -> io::Result<u8> {
-    let Some((socket, description)) = read(|name| std::env::var(name).ok()) else {
+    let Some((socket, description)) = described(|name| std::env::var(name).ok()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no container is described"));
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -100,38 +107,133 @@ pub(super) fn say(text: &str) {
     writeln!(io::stderr(), "{text}").ok();
 }
 
-async fn run(podman: &Podman, description: &Description, mut terminated: Signal) -> Result<u8, Error> {
-    let path = |what: &str| container_path(&description.name, what);
+async fn run(podman: &Podman, description: &Description, terminated: Signal) -> Result<u8, Error> {
+    let name = &description.name;
     let created = podman.ask(Ask::post("/containers/create").json(&description.specification())).await?;
     created.done("create the container")?;
     // Before it starts, so that nothing of what it writes is lost. The engine prepares the container for that: what it
     // refuses here is the start.
-    let attach = path("attach?stream=true&stdin=false&stdout=true&stderr=true");
-    let mut output = podman.upgrade(Ask::post(attach), "start the container").await?;
-    podman.ask(Ask::post(path("start"))).await?.done("start the container")?;
-    let looked_at = podman.ask(Ask::get(path("json"))).await?.done("look at the container")?.value();
+    let output = podman.upgrade(Ask::post(container_path(name, ATTACH)), "start the container").await?;
+    podman.ask(Ask::post(container_path(name, "start"))).await?.done("start the container")?;
+    let looked_at = podman.ask(Ask::get(container_path(name, "json"))).await?.done("look at the container")?.value();
     let signal = encoded(&stop_signal(&looked_at));
-    let ended = podman.ask(Ask::post(path("wait?condition=stopped")).unlimited());
-    tokio::pin!(ended);
-    let (mut frames, mut buffer) = (Frames::default(), vec![0; READ_BYTES]);
-    let mut is_open = true;
+    let mut watch = Watch {
+        podman,
+        name,
+        signal,
+        terminated,
+        is_ending: false,
+        output: Some(output),
+        frames: Frames::default(),
+        buffer: vec![0; READ_BYTES],
+    };
     let ended = loop {
-        tokio::select! {
-            // What it wrote comes before its end.
-            biased;
-            Some(()) = terminated.recv() => {
-                podman.ask(Ask::post(path(&format!("kill?signal={signal}")))).await?;
-            }
-            read = output.read(&mut buffer), if is_open => is_open = pass_on(&mut frames, &buffer, read),
-            ended = &mut ended => break ended?.done("wait for the container")?,
+        match watch.ended().await {
+            Err(Error::Unreachable { .. }) => watch.engine_is_back().await?,
+            ended => break ended?,
         }
     };
-    let until = tokio::time::Instant::now() + LAST_OUTPUT_TIME_MAX;
-    while is_open {
-        let Ok(read) = tokio::time::timeout_at(until, output.read(&mut buffer)).await else { break };
-        is_open = pass_on(&mut frames, &buffer, read);
+    watch.last_output().await;
+    exit_code(podman, name, &ended).await
+}
+
+/// What is watched of a container that runs.
+struct Watch<'w> {
+    podman: &'w Podman,
+    name: &'w str,
+    /// What the image wants to be ended by.
+    signal: String,
+    terminated: Signal,
+    /// The container is to end.
+    is_ending: bool,
+    /// Where its output comes from, as long as it is open.
+    output: Option<TokioIo<Upgraded>>,
+    frames: Frames,
+    buffer: Vec<u8>,
+}
+
+impl Watch<'_> {
+    /// The answer to the wait for the end of the container.
+    async fn ended(&mut self) -> Result<Answered, Error> {
+        if self.is_ending {
+            self.end().await?;
+        }
+        let ended = self.podman.ask(Ask::post(container_path(self.name, "wait?condition=stopped")).unlimited());
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                // What it wrote comes before its end.
+                biased;
+                Some(()) = self.terminated.recv() => self.end().await?,
+                read = read(&mut self.output, &mut self.buffer), if self.output.is_some() => self.pass_on(read),
+                ended = &mut ended => break ended?.done("wait for the container"),
+            }
+        }
     }
-    exit_code(podman, &description.name, &ended).await
+
+    async fn end(&mut self) -> Result<(), Error> {
+        self.is_ending = true;
+        let kill = container_path(self.name, &format!("kill?signal={}", self.signal));
+        self.podman.ask(Ask::post(kill)).await.map(drop)
+    }
+
+    /// Waits for an engine that was restarted, as by an upgrade: its containers go on meanwhile. What they write then is
+    /// lost.
+    async fn engine_is_back(&mut self) -> Result<(), Error> {
+        self.output = None;
+        say("podman does not answer; the container goes on, and its output is lost until podman is back");
+        let until = tokio::time::Instant::now() + AWAY_TIME_MAX;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(AWAY_PAUSE) => {}
+                Some(()) = self.terminated.recv() => self.is_ending = true,
+            }
+            let is_late = tokio::time::Instant::now() >= until;
+            match self.podman.ask(Ask::get(container_path(self.name, "json"))).await {
+                Err(Error::Unreachable { .. }) if !is_late => {}
+                Err(error) => return Err(error),
+                Ok(answered) => {
+                    let container = answered.done("look at the container")?.value();
+                    if container.pointer("/State/Running").and_then(Value::as_bool) == Some(true) {
+                        let attach = Ask::post(container_path(self.name, ATTACH));
+                        self.output = self.podman.upgrade(attach, "attach to the container").await.ok();
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn last_output(&mut self) {
+        let until = tokio::time::Instant::now() + LAST_OUTPUT_TIME_MAX;
+        while self.output.is_some() {
+            let reading = read(&mut self.output, &mut self.buffer);
+            let Ok(read) = tokio::time::timeout_at(until, reading).await else { return };
+            self.pass_on(read);
+        }
+    }
+
+    /// Writes output where it belongs. A reader that is slow is waited for.
+    fn pass_on(&mut self, read: io::Result<usize>) {
+        let bytes = read.ok().filter(|length| *length > 0).and_then(|length| self.buffer.get(..length));
+        let passed = bytes.map(|bytes| self.frames.read(bytes, Output::write));
+        match passed {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                say(&error.to_string());
+                self.output = None;
+            }
+            None => self.output = None,
+        }
+    }
+}
+
+/// Reads output, where there is some to come.
+async fn read(output: &mut Option<TokioIo<Upgraded>>, buffer: &mut [u8]) -> io::Result<usize> {
+    match output {
+        Some(output) => output.read(buffer).await,
+        None => Ok(0),
+    }
 }
 
 /// The code of a container that has ended, from the answer to the wait for it; says where it ran out of memory.
@@ -153,15 +255,6 @@ fn stop_signal(container: &Value) -> String {
         Some(Value::String(name)) if !name.is_empty() => name.clone(),
         _ => "SIGTERM".to_owned(),
     }
-}
-
-/// Writes output where it belongs; says whether more can come. A reader that is slow is waited for.
-fn pass_on(frames: &mut Frames, buffer: &[u8], read: io::Result<usize>) -> bool {
-    let Some(bytes) = read.ok().filter(|length| *length > 0).and_then(|length| buffer.get(..length)) else {
-        return false;
-    };
-    let passed = frames.read(bytes, Output::write);
-    passed.map_err(|error| say(&error.to_string())).is_ok()
 }
 
 #[cfg(test)]
@@ -202,7 +295,7 @@ mod tests {
         };
         let given = variables(Path::new("/run/p.sock"), &description).unwrap();
         assert!(given.len() > 2 && given.keys().all(|name| name.starts_with("DEVANTURE_")), "{:?}", given.keys());
-        let (socket, read) = read(|name| given.get(name).cloned()).unwrap();
+        let (socket, read) = described(|name| given.get(name).cloned()).unwrap();
         assert_eq!(socket, Path::new("/run/p.sock"));
         assert_eq!((read.command, read.environment), (description.command.clone(), description.environment.clone()));
         description.command = vec!["x".repeat(PIECE_BYTES * PIECES_MAX)];

@@ -10,6 +10,7 @@ use devanture_config::manifest::ServerFolder;
 use devanture_config::site_toml::{Image, RegistryImage, Server};
 use devanture_config::{AppName, VersionId};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::error::Error;
@@ -21,7 +22,7 @@ use super::program::Program;
 use super::shared::Shared;
 use super::users::Users;
 use crate::blobs::Key;
-use crate::containers::{self, Attachment, Bind, Description, Images, PublishedPort, Unneeded};
+use crate::containers::{self, Attachment, Bind, Description, Images, Podman, PublishedPort, Unneeded};
 use crate::proxy::address::Endpoint;
 use crate::records;
 use crate::spawner::{InstanceLimits, Launch};
@@ -42,10 +43,28 @@ const STAND_IN_LIMITS: InstanceLimits = InstanceLimits {
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// Pause before the next look where an image stayed that only what still runs needs; twice as long each further time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Longest pause between two tries to remove a container, and how many there are.
+const REMOVE_AGAIN_MAX: Duration = Duration::from_secs(60);
+const REMOVALS_MAX: u32 = 100;
 /// Where a container has its temporary files.
 const TEMPORARY: &str = "/tmp";
 /// Longest part of a container's name that says what it is, in bytes.
 const NAME_BYTES_MAX: usize = 120;
+
+/// Removes a container once the engine does so; else the next start of the edge does.
+async fn remove_later(podman: Podman, name: String, stop: CancellationToken) {
+    let mut again = Backoff::new(LOOK_AGAIN, REMOVE_AGAIN_MAX);
+    for _ in 0..REMOVALS_MAX {
+        tokio::select! {
+            () = sleep(again.ended(None)) => {}
+            () = stop.cancelled() => return,
+        }
+        if podman.remove_container(&name).await.is_ok() {
+            tracing::info!(container = name, "a container that stayed was removed");
+            return;
+        }
+    }
+}
 
 impl Shared {
     fn images(&self) -> Result<&Images, Error> {
@@ -199,8 +218,10 @@ impl Shared {
     /// Removes a container whose instance has ended, however that was.
     pub(super) async fn remove_container(&self, name: &str) {
         let Some(own) = &self.images else { return };
-        if let Err(error) = own.images.podman().remove_container(name).await {
-            tracing::warn!(container = name, %error, "a container cannot be removed: the next start of the edge does it");
+        let podman = own.images.podman();
+        if let Err(error) = podman.remove_container(name).await {
+            tracing::warn!(container = name, %error, "a container cannot be removed; it is tried again");
+            tokio::spawn(remove_later(podman.clone(), name.to_owned(), self.stop.clone()));
         }
     }
 

@@ -78,6 +78,33 @@ async fn an_image_is_pushed_by_its_tag_runs_by_its_digest_and_is_rolled_back_to(
     assert_eq!(engine.containers(), Vec::<String>::new(), "none outlives its edge");
 }
 
+/// As at an upgrade of podman, whose containers go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_outlives_a_restart_of_podman_and_is_watched_again() {
+    if !is_installed() {
+        return;
+    }
+    let mut engine = Engine::start();
+    let edge = engine.edge("").start().await;
+    engine.put("api", "1", &Image::new("one", &json!({}))).await;
+    push(&edge, "prod", bundle(&server(&format!("{}:1", engine.name("api"))), None), None).await.unwrap();
+    let before = engine.containers();
+    engine.end_podman();
+    let log = "/v1/apps/shop/environments/prod/logs?source=instances";
+    let says = async |line: &str| got(edge.api(Method::GET, log)).await.text().contains(line);
+    eventually("it is noticed", async || says("podman does not answer; the container goes on").await).await;
+    assert!(text(&edge, "/api/").await.starts_with("one "));
+    engine.start_podman();
+    assert_eq!(engine.containers(), before);
+    // Its end is noticed, and another one takes its place.
+    edge.get(PROD, "/api/die").await;
+    eventually("another one answers", async || text(&edge, "/api/").await.starts_with("one ")).await;
+    let after = engine.containers();
+    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
+    edge.stop().await;
+    assert_eq!(engine.containers(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_go_on_in_a_takeover_and_none_is_left_by_a_kill() {
     if !is_installed() {
