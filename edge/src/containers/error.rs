@@ -136,7 +136,7 @@ impl Error {
                 "use an image of a registry in that list, or have its operator add this one".to_owned()
             }
             Self::NoRoom { .. } => {
-                "free disk space on the machine of the edge: `podman system prune --external` removes what images that were not got to their end have left there"
+                "free disk space on the machine of the edge; what images that did not come to their end have left there, podman 5 removes by `podman system check --repair`"
                     .to_owned()
             }
             Self::NotTaken(_) => {
