@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::StatusCode;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -36,6 +37,8 @@ const READ_BYTES: usize = 32 * 1024;
 /// Longest absence of the engine that a container outlives, and the pause between two looks for it.
 const AWAY_TIME_MAX: Duration = Duration::from_secs(600);
 const AWAY_PAUSE: Duration = Duration::from_millis(500);
+/// Most refusals to wait for a container.
+const REFUSALS_MAX: u32 = 20;
 /// What output comes by.
 const ATTACH: &str = "attach?stream=true&stdin=false&stdout=true&stderr=true";
 /// Longest wait for the last output of a container that has ended.
@@ -127,9 +130,18 @@ async fn run(podman: &Podman, description: &Description, terminated: Signal) -> 
         frames: Frames::default(),
         buffer: vec![0; READ_BYTES],
     };
+    let mut refusals = 0;
     let ended = loop {
         match watch.ended().await {
-            Err(Error::Unreachable { .. }) => watch.engine_is_back().await?,
+            Err(Error::Unreachable { .. }) => {
+                say("podman does not answer; the container goes on, and its output is lost until podman is back");
+                watch.engine_is_back().await?;
+            }
+            // As by one that ends in good order.
+            Err(Error::Refused { .. }) if refusals < REFUSALS_MAX => {
+                refusals += 1;
+                watch.engine_is_back().await?;
+            }
             ended => break ended?,
         }
     };
@@ -181,25 +193,28 @@ impl Watch<'_> {
     /// lost.
     async fn engine_is_back(&mut self) -> Result<(), Error> {
         self.output = None;
-        say("podman does not answer; the container goes on, and its output is lost until podman is back");
         let until = tokio::time::Instant::now() + AWAY_TIME_MAX;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(AWAY_PAUSE) => {}
                 Some(()) = self.terminated.recv() => self.is_ending = true,
             }
+            let looked = self.podman.ask(Ask::get(container_path(self.name, "json"))).await;
             let is_late = tokio::time::Instant::now() >= until;
-            match self.podman.ask(Ask::get(container_path(self.name, "json"))).await {
-                Err(Error::Unreachable { .. }) if !is_late => {}
-                Err(error) => return Err(error),
-                Ok(answered) => {
-                    let container = answered.done("look at the container")?.value();
-                    if container.pointer("/State/Running").and_then(Value::as_bool) == Some(true) {
+            match looked {
+                // One that begins may refuse whatever it is asked.
+                Ok(answered) if answered.status.is_success() => {
+                    if answered.value().pointer("/State/Running").and_then(Value::as_bool) == Some(true) {
                         let attach = Ask::post(container_path(self.name, ATTACH));
                         self.output = self.podman.upgrade(attach, "attach to the container").await.ok();
                     }
                     return Ok(());
                 }
+                Ok(answered) if answered.status == StatusCode::NOT_FOUND || is_late => {
+                    return answered.done("look at the container").map(drop);
+                }
+                Err(error) if is_late => return Err(error),
+                Ok(_) | Err(_) => {}
             }
         }
     }
