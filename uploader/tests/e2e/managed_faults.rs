@@ -202,7 +202,7 @@ async fn one_that_writes_without_end_fills_neither_memory_nor_the_disk() {
     eventually("the end of what it writes", async || {
         front_is_served(&edge).await;
         let left: i64 = answer(&edge, "/api/left").await.unwrap().parse().unwrap();
-        (left <= (1 << 30) - (128 << 20)).then_some(())
+        (left <= (1 << 30) - (256 << 20)).then_some(())
     })
     .await;
     let ran = project.run(&edge, &["logs", "--source", "web.1", "--lines", "3"]);
