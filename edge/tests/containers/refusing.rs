@@ -190,7 +190,7 @@ async fn an_image_that_says_too_much_of_itself_is_refused_and_others_are_found()
     }
     let engine = Engine::start();
     let edge = engine.edge("").start().await;
-    let long = Image::new("long", &json!({ "Labels": { "long": "<".repeat(1_500_000) } }));
+    let long = Image::new("long", &json!({ "Labels": { "long": "<".repeat(750_000) } }));
     engine.put("long", "1", &long).await;
     let (archive, tag) = (long.archive("long"), format!("{}:1", engine.name("long")));
     for (name, archive) in [("oci-archive:api.tar", Some(&archive)), (&tag, None)] {
