@@ -100,6 +100,22 @@ fn a_push_that_the_edge_before_ended_as_it_was_replaced_begins_again() {
     assert_eq!(edge.state.lock().unwrap().begun.len(), 2);
 }
 
+/// There is no app before its first push, so that nobody can say what of it is live.
+#[test]
+fn a_first_push_that_the_edge_has_forgotten_at_the_end_begins_again() {
+    let finishes = AtomicUsize::new(0);
+    let edge = FakeEdge::start_with(move |request, state| match request.method.as_str() {
+        "POST" if request.target.ends_with("/finish") => {
+            (finishes.fetch_add(1, Ordering::Relaxed) == 0).then(|| Reply::problem(Code::NotFound))
+        }
+        "GET" => state.live.is_none().then(|| Reply::problem(Code::NotFound)),
+        _ => None,
+    });
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    assert_eq!(ran.json()["switched"], true, "{ran:#?}");
+    assert_eq!(edge.state.lock().unwrap().begun.len(), 2);
+}
+
 #[test]
 fn a_push_in_whose_steps_something_is_missing_does_not_begin_again() {
     let edge = FakeEdge::start_with(|request, _| {

@@ -36,17 +36,25 @@ impl Push<'_> {
         }
         let questions = if failure.is(Code::NotFound) { RESTARTED_QUESTIONS_MAX } else { LAST_QUESTIONS_MAX };
         for _ in 0..questions {
-            let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await else {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
+            let status = match edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
+                Ok(status) => Some(status),
+                // Neither the app nor the environment is there before the first push.
+                Err(failure) if failure.is(Code::NotFound) => None,
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
             };
-            self.live = Live::Known(status.version);
-            let went_live = status.version == Some(begun.version) && begun.live != Some(begun.version);
+            let live = status.as_ref().and_then(|status| status.version);
+            self.live = Live::Known(live);
+            let went_live = live == Some(begun.version) && begun.live != Some(begun.version);
             if let (true, Some(watch_s)) = (went_live, self.args.gate.watch_s()) {
                 // It is live, and may be undone yet: only the end of the watch says how the push ended.
                 return self.watched(edge, begun, Duration::from_secs(watch_s), failure).await.map(Some);
             }
-            if let (true, Some(urls)) = (went_live, status.urls) {
+            if let Some(status) = status.filter(|_| went_live)
+                && let Some(urls) = status.urls
+            {
                 self.context
                     .progress
                     .note("the connection to the edge was lost before its last report; the version is live");
@@ -79,7 +87,7 @@ impl Push<'_> {
                 }));
             }
             // A push that took over meanwhile is newer than this one.
-            if status.version != begun.live {
+            if live != begun.live {
                 break;
             }
             match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
