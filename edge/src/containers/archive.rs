@@ -161,7 +161,7 @@ fn copied((from, origin): (impl Read, Origin), to: impl Write, bytes_max: u64) -
     if !has_index {
         return Err(BadArchive::Images(0));
     }
-    named.check(&blobs, bytes_max)?;
+    named.check(&blobs, bytes_max, origin == Origin::Stranger)?;
     copy.into_inner()?.flush()?;
     Ok(())
 }
