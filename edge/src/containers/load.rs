@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use hyper::body::Frame;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::archive::{self, BadArchive};
 use super::arriving::{Arriving, PIECES_WAITING, take};
@@ -30,10 +30,13 @@ impl Podman {
     /// [`Error::Images`], [`Error::Refused`], [`Error::Slow`], [`Error::Unreachable`].
     pub(super) async fn load(&self, archive: Arc<dyn ReadAt>, bytes_max: u64, ms_max: u64) -> Result<String, Error> {
         let refused = |why: BadArchive| Error::Refused { what: TAKE_ARCHIVE, why: why.to_string() };
-        let checked = Arc::clone(&archive);
+        let whole = Arc::clone(&archive);
         let checking =
-            tokio::task::spawn_blocking(move || archive::checked_copy(Reading::of(&*checked), io::sink(), bytes_max));
-        checking.await.map_err(|error| self.unreachable(&error))?.map_err(refused)?;
+            tokio::task::spawn_blocking(move || archive::checked_copy(Reading::of(&*whole), io::sink(), bytes_max));
+        let slow = |_elapsed| Error::Slow { what: "the image of the archive".to_owned(), ms_max };
+        let until = Instant::now() + Duration::from_millis(ms_max);
+        let checked = timeout_at(until, checking).await.map_err(slow)?;
+        checked.map_err(|error| self.unreachable(&error))?.map_err(refused)?;
         let (sender, receiver) = mpsc::channel(PIECES_WAITING);
         let copied = tokio::task::spawn_blocking(move || {
             let to = io::BufWriter::with_capacity(PIECE_BYTES, Sending(sender.clone()));
@@ -50,9 +53,7 @@ impl Podman {
         })
         .boxed();
         let ask = Ask::post("/images/load").header("content-type", "application/x-tar".to_owned()).stream(stream);
-        let asked = timeout(Duration::from_millis(ms_max), self.ask(ask.unlimited())).await;
-        let slow = |_elapsed| Error::Slow { what: "the image of the archive".to_owned(), ms_max };
-        let asked = asked.map_err(slow)?;
+        let asked = timeout_at(until, self.ask(ask.unlimited())).await.map_err(slow)?;
         // What is wrong with the archive says more than that the engine did not get all of it.
         copied.await.map_err(|error| self.unreachable(&error))?.map_err(refused)?;
         let value = asked?.done(TAKE_ARCHIVE)?.value();
