@@ -3,7 +3,8 @@
 //! Serving and switching need a little room too, for records, logs and temporary files. So uploads are refused
 //! while there is still some, and not by the first write that fails.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,9 +16,36 @@ use crate::durable::failed;
 use crate::telemetry::gauge_value;
 
 /// No more than this part of a disk stays free.
-const SHARE_MAX: u64 = 16;
+pub(crate) const SHARE_MAX: u64 = 16;
 /// Time between two looks while nothing is uploaded.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The bytes of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// What an ordinary user may fill: the rest is root's.
+    pub(crate) free_bytes: u64,
+    bytes: u64,
+    /// What is to stay free.
+    pub(crate) bytes_min: u64,
+}
+
+impl Room {
+    /// That of the disk of `folder`, of which `bytes_min` bytes stay free, or a part of a smaller one, by a divisor. Blocks
+    /// on the disk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn of(folder: &Path, bytes_min: u64, share: u64) -> io::Result<Self> {
+        let found = rustix::fs::statvfs(folder)?;
+        let bytes = found.f_blocks.saturating_mul(found.f_frsize);
+        Ok(Self {
+            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            bytes,
+            bytes_min: bytes_min.min(bytes.checked_div(share).unwrap_or(u64::MAX)),
+        })
+    }
+}
 
 /// The free space of one disk.
 #[derive(Debug)]
@@ -53,12 +81,9 @@ impl FreeSpace {
     /// # Errors
     /// [`Error::Short`]; [`Error::Disk`] where the system does not answer.
     pub fn check(&self) -> Result<(), Error> {
-        let found = rustix::fs::statvfs(&self.folder);
-        let found = found.map_err(|errno| failed("looking at the free space of", &self.folder)(errno.into()))?;
-        // What an ordinary user may fill: the rest is root's.
-        let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
-        let bytes = found.f_blocks.saturating_mul(found.f_frsize);
-        let bytes_min = self.bytes_min.min(bytes.checked_div(self.share).unwrap_or(u64::MAX));
+        let found = Room::of(&self.folder, self.bytes_min, self.share);
+        let Room { free_bytes, bytes, bytes_min } =
+            found.map_err(failed("looking at the free space of", &self.folder))?;
         let is_short = free_bytes < bytes_min;
         let was_short = self.is_short.swap(is_short, Ordering::Relaxed);
         gauge!("devanture_disk_free_bytes").set(gauge_value(free_bytes));

@@ -32,6 +32,7 @@ pub use derived::{DELTA_DICTIONARIES_MAX, DeltaInfo, NewDelta, Quality, StoredVa
 pub use error::Error;
 pub use fetch_report::FetchReport;
 pub use free_space::FreeSpace;
+pub(crate) use free_space::{Room, SHARE_MAX};
 pub(crate) use fs::FORMAT;
 pub use key::{DeltaForm, Form, Key};
 pub use lanes::Lane;
