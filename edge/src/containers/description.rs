@@ -12,8 +12,6 @@ use super::podman::EDGE_LABEL;
 
 /// Microseconds of a period of processor time.
 const CPU_PERIOD_US: u64 = 100_000;
-/// Most pseudo-terminals that its programs open at once, as of an instance from a folder: all machines have few.
-const TERMINALS_MAX: u32 = 32;
 /// Bytes of shared memory.
 const SHARED_MEMORY_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -48,6 +46,8 @@ pub struct Description {
     pub open_files: u64,
     /// Bytes of its temporary files.
     pub temporary_bytes: u64,
+    /// Pseudo-terminals that its programs have open at once.
+    pub terminals: u32,
     /// The client of a command that runs once; an instance has none.
     #[serde(default)]
     pub attachment: Option<Attachment>,
@@ -146,7 +146,7 @@ impl Description {
             })
         };
         // In the place of the engine's own, which is not bounded.
-        let max = format!("max={TERMINALS_MAX}");
+        let max = format!("max={}", self.terminals);
         let terminals = json!({
             "destination": "/dev/pts", "type": "devpts", "source": "devpts",
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", max]
@@ -191,6 +191,7 @@ mod tests {
             cpu_percent: 50,
             open_files: 256,
             temporary_bytes: 1 << 20,
+            terminals: 32,
             attachment: None,
         }
     }

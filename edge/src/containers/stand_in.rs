@@ -306,6 +306,7 @@ mod tests {
             cpu_percent: 0,
             open_files: 1,
             temporary_bytes: 1,
+            terminals: 1,
             attachment: None,
         };
         let given = variables(Path::new("/run/p.sock"), &description).unwrap();

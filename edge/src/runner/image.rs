@@ -25,7 +25,7 @@ use crate::blobs::Key;
 use crate::containers::{self, Attachment, Bind, Description, Images, Podman, PublishedPort, Unneeded};
 use crate::proxy::address::Endpoint;
 use crate::records;
-use crate::spawner::{InstanceLimits, Launch};
+use crate::spawner::{InstanceLimits, Launch, TERMINALS_MAX};
 use crate::telemetry;
 
 /// Limits of the process that stands for a container: the container has those of the instance.
@@ -195,6 +195,7 @@ impl Shared {
             cpu_percent: limits.cpu_percent,
             open_files: limits.open_files,
             temporary_bytes: limits.temporary_bytes,
+            terminals: TERMINALS_MAX,
             attachment: program.client.map(|request| Attachment { terminal: request.terminal.is_some() }),
         })
     }

@@ -66,6 +66,7 @@ pub use leftovers::kill_leftovers;
 pub(crate) use measure::MEASURED_DEPTH_MAX;
 pub use measure::{Measured, MeasuredFolder};
 pub use ports::listener_uid;
+pub(crate) use private_terminals::TERMINALS_MAX;
 pub use privileged_socket::{AUTO, SocketSettings, open_door};
 pub use settings::{Means, SpawnerSettings};
 pub(crate) use user::has_ipc_objects;

@@ -17,8 +17,8 @@ use rustix::pty::{OpenptFlags, openpt, ptsname};
 use rustix::stdio::stdin;
 use rustix::termios::isatty;
 
-/// Most terminals of an instance at once, that of `devanture run` among them.
-const TERMINALS_MAX: u32 = 32;
+/// Most terminals of an instance at once, that of `devanture run` among them. One that is a container has as many.
+pub(crate) const TERMINALS_MAX: u32 = 32;
 /// Where terminals are.
 const FOLDER: &str = "/dev/pts";
 /// What opens a new one, in that folder …
