@@ -39,7 +39,8 @@ pub enum BadBatch {
     },
 }
 
-/// Reads a body as it comes, in pieces of any length. It holds one unfinished blob at most, beside what was just pushed.
+/// Reads a body as it comes, in pieces of any length. It holds one unfinished blob at most, beside what was just
+/// pushed.
 #[derive(Debug)]
 pub struct Reader {
     bytes_max: u64,

@@ -1,7 +1,7 @@
 //! Heap sizes of values, for memory budgets.
 //!
-//! The edge limits the memory of loaded versions by app, and an allocator does not know which app an allocation is for. So
-//! each type adds up what it owns; tests compare the sums with the allocator's own count.
+//! The edge limits the memory of loaded versions by app, and an allocator does not know which app an allocation is for.
+//! So each type adds up what it owns; tests compare the sums with the allocator's own count.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! Every file and message of Devanture: names, digests, the manifest, `edge.toml`, `devanture.toml`, the types of the API.
+//! Every file and message of Devanture: names, digests, the manifest, `edge.toml`, `devanture.toml`, the types of the
+//! API.
 //!
 //! This crate does no I/O: text and values come in, checked types or a list of mistakes come out. Both programs use it,
 //! so that a push from a laptop, from CI and by curl mean the same.

@@ -1,4 +1,5 @@
-//! The line that `devanture-edge local` prints for `devanture dev`, which started it: where it serves, or why it does not.
+//! The line that `devanture-edge local` prints for `devanture dev`, which started it: where it serves, or why it does
+//! not.
 
 use std::net::SocketAddr;
 

@@ -1,10 +1,10 @@
 //! The stream of a command that runs once: frames with a length, a kind and a body, in both directions of one request.
 //!
 //! A frame is four bytes of length (the most significant first, of what follows), one byte of kind, and the body. The
-//! first frame of a client is [`ClientFrame::Begin`]; the last one of the edge is [`EdgeFrame::Ended`]. Input and output
-//! flow by credit: each side sends at most [`WINDOW_BYTES`] that `Taken` of the other one has not reported. So a signal
-//! never waits behind input that the command does not read, nor an end behind output that nobody reads; and a client
-//! whose output rests, as in a pager, still answers.
+//! first frame of a client is [`ClientFrame::Begin`]; the last one of the edge is [`EdgeFrame::Ended`]. Input and
+//! output flow by credit: each side sends at most [`WINDOW_BYTES`] that `Taken` of the other one has not reported. So a
+//! signal never waits behind input that the command does not read, nor an end behind output that nobody reads; and a
+//! client whose output rests, as in a pager, still answers.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! Answers of backends over HTTP/1.1: whatever comes, it means the same in one piece and byte by byte, and holds no more
-//! than its limits.
+//! Answers of backends over HTTP/1.1: whatever comes, it means the same in one piece and byte by byte, and holds no
+//! more than its limits.
 
 #![no_main]
 

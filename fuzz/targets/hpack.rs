@@ -1,5 +1,5 @@
-//! HPACK: any blocks mean what they mean to a decoder that is written like the standard, and however an encoder is used,
-//! what it writes is read as what was meant.
+//! HPACK: any blocks mean what they mean to a decoder that is written like the standard, and however an encoder is
+//! used, what it writes is read as what was meant.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! What authenticators and browsers send: whatever it is, it is refused, or it is a passkey of the sizes that they have.
+//! What authenticators and browsers send: whatever it is, it is refused, or it is a passkey of the sizes that they
+//! have.
 
 #![no_main]
 

@@ -81,8 +81,8 @@ pub fn cookie<'c>(field: &'c [u8], name: &str) -> Option<&'c [u8]> {
 
 /// What stands before the first semicolon, and what follows it, if there is one.
 ///
-/// Not at a comma: browsers send one that a page put into a value, and what follows it would be a cookie of any name, also
-/// of one that no page may set (RFC 6265 §5.4).
+/// Not at a comma: browsers send one that a page put into a value, and what follows it would be a cookie of any name,
+/// also of one that no page may set (RFC 6265 §5.4).
 fn first_pair(field: &[u8]) -> (&[u8], Option<&[u8]>) {
     match semicolon(field).and_then(|place| Some((field.get(..place)?, field.get(place + 1..)?))) {
         Some((pair, rest)) => (pair, Some(rest)),

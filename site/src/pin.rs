@@ -1,5 +1,5 @@
-//! The cookie that holds a visitor on a version: which one, and when the visitor was last here. Nothing is remembered of
-//! visitors, and nothing is signed: a visitor can choose among the versions that visitors are held on, and no other.
+//! The cookie that holds a visitor on a version: which one, and when the visitor was last here. Nothing is remembered
+//! of visitors, and nothing is signed: a visitor can choose among the versions that visitors are held on, and no other.
 
 /// The cookie.
 pub const PIN_COOKIE: &str = "__Host-devanture-pin";

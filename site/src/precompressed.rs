@@ -1,7 +1,7 @@
 //! Files that came compressed alone, as `game.wasm.br` without `game.wasm`: builds such as Unity's write them.
 //!
-//! They are served decoded or as they are, under the plain name and under their own. Only names of what pages load count:
-//! an archive or a dump that somebody downloads, as `backup.sql.gz`, stays the file that it is.
+//! They are served decoded or as they are, under the plain name and under their own. Only names of what pages load
+//! count: an archive or a dump that somebody downloads, as `backup.sql.gz`, stays the file that it is.
 
 use devanture_config::path::BundlePath;
 

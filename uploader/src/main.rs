@@ -2,7 +2,8 @@
 //!
 //! `args` reads what was typed, and `context` joins it with the `project`: `devanture.toml`, `.env`, and the settings
 //! that hold. `bundle` makes a manifest of a folder, `edge` speaks with an edge, and `output` prints for a person or a
-//! program; `platform` has what differs between systems. `commands` uses all of these, and none of them uses `commands`.
+//! program; `platform` has what differs between systems. `commands` uses all of these, and none of them uses
+//! `commands`.
 
 mod args;
 mod bundle;

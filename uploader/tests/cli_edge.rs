@@ -1,4 +1,5 @@
-//! `devanture` against an edge of a few lines: what it sends, what it says, and how it takes it when the edge misbehaves.
+//! `devanture` against an edge of a few lines: what it sends, what it says, and how it takes it when the edge
+//! misbehaves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 use std::sync::Arc;

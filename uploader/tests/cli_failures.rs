@@ -46,7 +46,8 @@ fn every_push_that_fails_says_why_and_what_is_live() {
     }
 }
 
-/// Starts a push, sends it a signal when the edge has seen another request whose line has `part`, and gives what it left.
+/// Starts a push, sends it a signal when the edge has seen another request whose line has `part`, and gives what it
+/// left.
 fn interrupted(edge: &FakeEdge, project: &Project, arguments: &[&str], part: &str, name: &str) -> Ran {
     let before = edge.seen().len();
     let child = project.command(arguments).spawn().unwrap();

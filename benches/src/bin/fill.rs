@@ -1,8 +1,8 @@
 //! Fills a data folder with many small apps, as their pushes would have left it: `fill DATA_DIR APPS VERSIONS`.
 //!
 //! Each app has six files of the example shop, which differ from those of every other app; its versions differ in their
-//! page and their script. The last one is live since longer than the grace period. `benches/scale` measures an edge over
-//! such a folder. The disk is waited for as by a push, so a folder in memory is filled fastest.
+//! page and their script. The last one is live since longer than the grace period. `benches/scale` measures an edge
+//! over such a folder. The disk is waited for as by a push, so a folder in memory is filled fastest.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -177,7 +177,8 @@ pub struct TokenMade {
     pub expires_ms: Option<u64>,
 }
 
-/// The answer to `POST /v1/tokens` and `DELETE /v1/tokens/{id}` with `dry_run`: the token that would be made or revoked.
+/// The answer to `POST /v1/tokens` and `DELETE /v1/tokens/{id}` with `dry_run`: the token that would be made or
+/// revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenPrediction {
     /// Always true.

@@ -75,7 +75,8 @@ pub struct AccountInfo {
     pub invited_until_ms: Option<u64>,
 }
 
-/// The answer to changes of accounts and invitations with `dry_run`: the account that would be made, invited or deleted.
+/// The answer to changes of accounts and invitations with `dry_run`: the account that would be made, invited or
+/// deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountPrediction {
     /// Always true.

@@ -53,8 +53,8 @@ pub struct HostnameStatus {
     /// Its certificate; `None` where there is none but one of the local authority.
     #[serde(default)]
     pub certificate: Option<HostnameCertificate>,
-    /// The records of DNS, as lines of a zone file, by which browsers learn of HTTP/3 ahead of their first request; empty
-    /// if it is not served, or there is no certificate.
+    /// The records of DNS, as lines of a zone file, by which browsers learn of HTTP/3 ahead of their first request;
+    /// empty if it is not served, or there is no certificate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub https_records: Vec<String>,
 }

@@ -75,8 +75,8 @@ pub const SOURCE_INSTANCES: &str = "instances";
 pub const LOGS_SINCE_HEADER: &str = "devanture-logs-since-ms";
 /// Beside it, of lines of instances: how many made room since the edge started, where that is known.
 pub const LOGS_GONE_HEADER: &str = "devanture-logs-gone";
-/// The header of an answer to a reader that came again with `Last-Event-ID`: `true` where the lines follow those that it
-/// had, `false` where an earlier process of the edge gave it those, whose further lines are gone.
+/// The header of an answer to a reader that came again with `Last-Event-ID`: `true` where the lines follow those that
+/// it had, `false` where an earlier process of the edge gave it those, whose further lines are gone.
 pub const LOGS_RESUMED_HEADER: &str = "devanture-logs-resumed";
 /// The source of what the command wrote that runs before a switch.
 pub const SOURCE_RELEASE: &str = "release";

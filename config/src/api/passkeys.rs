@@ -1,5 +1,5 @@
-//! Passkeys of accounts: what a browser asks for before it uses one, and what it sends then. Bytes are base64url without
-//! padding, as WebAuthn writes them in JSON.
+//! Passkeys of accounts: what a browser asks for before it uses one, and what it sends then. Bytes are base64url
+//! without padding, as WebAuthn writes them in JSON.
 
 use serde::{Deserialize, Serialize};
 

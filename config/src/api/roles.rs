@@ -1,6 +1,7 @@
 //! Roles: named bundles of a scope and a place, for people and programs alike.
 //!
-//! No record holds a role: what it stands for is what is stored. The table of docs/access.md is written from [`Role::ALL`].
+//! No record holds a role: what it stands for is what is stored. The table of docs/access.md is written from
+//! [`Role::ALL`].
 
 use std::fmt;
 use std::str::FromStr;

@@ -44,12 +44,12 @@ pub struct VerifyReport {
     pub derived: u64,
     /// Files that lie in quarantine.
     pub quarantined: u64,
-    /// Versions with files of which this node has a copy that is whole, and the bucket that nodes share has none, or one of
-    /// another length or, where its objects were read, of other bytes.
+    /// Versions with files of which this node has a copy that is whole, and the bucket that nodes share has none, or
+    /// one of another length or, where its objects were read, of other bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bucket: Vec<DamagedVersion>,
-    /// Paths of files that were to be taken from a backup, and are damaged there, too; a folder of backups has them in its
-    /// quarantine then.
+    /// Paths of files that were to be taken from a backup, and are damaged there, too; a folder of backups has them in
+    /// its quarantine then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged_in_backup: Vec<String>,
     /// Files that a repair brought back.
@@ -105,8 +105,8 @@ pub struct RepairRequest {
     /// Whether the objects of a bucket that nodes share are read and compared, and not their lengths alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_bucket: bool,
-    /// The folder of backups, or `s3://BUCKET/PREFIX`, that damaged files are taken from; only by the socket in the data
-    /// folder.
+    /// The folder of backups, or `s3://BUCKET/PREFIX`, that damaged files are taken from; only by the socket in the
+    /// data folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Environment variables that say how to reach an S3 store; without any, those of the edge count.

@@ -6,7 +6,8 @@ use super::access::{AccountName, Scope, Secret};
 use super::passkeys::Assertion;
 use crate::names::{AppName, PlaceName};
 
-/// The cookie of a session. By its prefix, browsers take it only over HTTPS, for one host alone, and never from a script.
+/// The cookie of a session. By its prefix, browsers take it only over HTTPS, for one host alone, and never from a
+/// script.
 pub const SESSION_COOKIE: &str = "__Host-Http-devanture-session";
 
 /// `POST /v1/session`: begins a session by the password or a passkey of an account, or by a token.

@@ -81,8 +81,8 @@ pub struct Status {
     /// The parts of the live version, if one is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Parts>,
-    /// The nodes of a cluster, each with the versions of this app on it; empty unless the request has `nodes=true`. Tokens
-    /// of one app get no addresses, disks or certificates.
+    /// The nodes of a cluster, each with the versions of this app on it; empty unless the request has `nodes=true`.
+    /// Tokens of one app get no addresses, disks or certificates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus>,
 }

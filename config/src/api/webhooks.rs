@@ -360,8 +360,8 @@ pub struct WebhookSet {
     pub is_new: bool,
     /// The webhook as it is now.
     pub webhook: WebhookStatus,
-    /// The secret that messages are signed with, of a new one, or where the one before was lost with the keys; it is not
-    /// shown again.
+    /// The secret that messages are signed with, of a new one, or where the one before was lost with the keys; it is
+    /// not shown again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
 }

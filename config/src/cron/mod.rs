@@ -1,4 +1,5 @@
-//! Cron expressions of five fields: minute, hour, day of the month, month, day of the week; and the times that they match.
+//! Cron expressions of five fields: minute, hour, day of the month, month, day of the week; and the times that they
+//! match.
 
 mod times;
 mod zone;

@@ -1,4 +1,5 @@
-//! The times that an expression matches in a time zone, through changes of its clock: pure, in milliseconds since 1970 UTC.
+//! The times that an expression matches in a time zone, through changes of its clock: pure, in milliseconds since 1970
+//! UTC.
 //!
 //! Time is taken in spans of one offset. An expression of fixed hours runs once for each time of the clock on the wall:
 //! what a clock that is set forward leaves out runs when it is set, and what a clock that is set back repeats runs the
@@ -10,8 +11,8 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::{Cron, Fields, Zone};
 
-/// Years within which everything comes that ever does, and a bit more than one: a 29 February that is to be a Sunday too
-/// takes forty around a year such as 2100, and a Saturday on some other one day twelve.
+/// Years within which everything comes that ever does, and a bit more than one: a 29 February that is to be a Sunday
+/// too takes forty around a year such as 2100, and a Saturday on some other one day twelve.
 const YEARS_MAX: i64 = 41;
 
 /// A span of one offset, and what the clock showed when it began.
@@ -67,8 +68,8 @@ impl Cron {
     }
 }
 
-/// What the clock showed by the offset before when the one of `from` began: where that is this very minute, or where the
-/// clock shows what it has shown before.
+/// What the clock showed by the offset before when the one of `from` began: where that is this very minute, or where
+/// the clock shows what it has shown before.
 fn clock_before(rules: &TimeZone, from: Timestamp) -> Option<DateTime> {
     let change = rules.preceding(from.checked_add(1.second()).ok()?).next()?.timestamp();
     let before = rules.to_offset(change.checked_sub(1.second()).ok()?).to_datetime(change);

@@ -1,4 +1,5 @@
-//! Time zones by their names in the IANA database, a copy of which is part of the program: all nodes have the same rules.
+//! Time zones by their names in the IANA database, a copy of which is part of the program: all nodes have the same
+//! rules.
 
 use std::fmt;
 use std::str::FromStr;

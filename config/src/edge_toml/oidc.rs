@@ -65,9 +65,9 @@ pub struct OidcGrant<'o> {
 }
 
 impl Oidc {
-    /// What these groups give in an app, or in every app if `app` is `None`: the highest scope; of equal ones the one for
-    /// every environment, and then the first of the file. Never more than is requested: with an environment it is for
-    /// that one alone.
+    /// What these groups give in an app, or in every app if `app` is `None`: the highest scope; of equal ones the one
+    /// for every environment, and then the first of the file. Never more than is requested: with an environment it is
+    /// for that one alone.
     #[must_use]
     pub fn grant(
         &self,

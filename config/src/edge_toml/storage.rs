@@ -109,8 +109,8 @@ fn catalog(table: &Table<'_, '_>) -> Option<CatalogStore> {
     read
 }
 
-/// Reads `kind`. Where it is wrong, or missing beside keys that need it, that alone is reported: what the other keys mean is
-/// not known then.
+/// Reads `kind`. Where it is wrong, or missing beside keys that need it, that alone is reported: what the other keys
+/// mean is not known then.
 fn kind<T: Copy>(
     table: &Table<'_, '_>,
     kinds: &[(&str, T)],

@@ -13,7 +13,8 @@ pub struct Watch {
     pub factor: u64,
     /// The share of 404 must have risen by so many percentage points.
     pub not_found_points: u64,
-    /// How long the first node is watched in a rollout that moves one node first, in seconds, where nothing else is said.
+    /// How long the first node is watched in a rollout that moves one node first, in seconds, where nothing else is
+    /// said.
     pub one_first_s: u64,
     /// So many requests at least, before anything is said.
     pub requests_min: u64,

@@ -21,8 +21,8 @@ pub const PER_APP: [&str; 9] = [
     "sent_bytes_per_second_per_app_max",
 ];
 
-/// Whether 0 means that there is no such limit. Of [`PER_APP`], it does where it is the default; of the others, a limit of 0
-/// lets nothing pass.
+/// Whether 0 means that there is no such limit. Of [`PER_APP`], it does where it is the default; of the others, a limit
+/// of 0 lets nothing pass.
 #[must_use]
 pub fn zero_is_no_limit(name: &str) -> bool {
     TABLE.iter().any(|limit| limit.name == name && limit.default == 0)

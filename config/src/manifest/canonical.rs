@@ -1,5 +1,5 @@
-//! The canonical bytes of a manifest, written file by file: what they are written to may be a hasher, so that a version's
-//! id takes no memory by the size of the bundle.
+//! The canonical bytes of a manifest, written file by file: what they are written to may be a hasher, so that a
+//! version's id takes no memory by the size of the bundle.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 //! The two halves of a bundle, front and backend, and the join of one half with the other half of a stored version.
 //!
-//! The backend's half is its folder, every `[server]` table, and the tables that `owns` of `[server]` lists. All else is
-//! the front's: files, rules, routes, smoke checks. Whatever a bundle holds is in exactly one of its halves, so the
+//! The backend's half is its folder, every `[server]` table, and the tables that `owns` of `[server]` lists. All else
+//! is the front's: files, rules, routes, smoke checks. Whatever a bundle holds is in exactly one of its halves, so the
 //! join of both halves of a manifest is that manifest, with the same id.
 
 use std::collections::{BTreeMap, BTreeSet};

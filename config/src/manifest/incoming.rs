@@ -1,5 +1,5 @@
-//! A manifest that a client sends, read in two steps: first its files and the text of all else, whose length is checked,
-//! then what that text says.
+//! A manifest that a client sends, read in two steps: first its files and the text of all else, whose length is
+//! checked, then what that text says.
 //!
 //! An entry of a file takes some four times its text in memory at most, while a table of settings can take a hundred
 //! times as much. With the length of the settings bounded, the memory for a manifest is bounded by its length.

@@ -1,8 +1,8 @@
 //! Links of the backend's folder to an interpreter of the edge, such as those of a virtual environment of Python.
 //!
-//! A link that leads out of the folder is refused, but for one: `/interpreters/python3.11` stands for the interpreter of
-//! that name, which each edge has at a path of its own. The form is an absolute path, so that an edge that does not know
-//! it refuses the bundle, and no link of an earlier bundle has it.
+//! A link that leads out of the folder is refused, but for one: `/interpreters/python3.11` stands for the interpreter
+//! of that name, which each edge has at a path of its own. The form is an absolute path, so that an edge that does not
+//! know it refuses the bundle, and no link of an earlier bundle has it.
 
 use std::fmt;
 use std::str::FromStr;

@@ -87,8 +87,9 @@ impl ServerFolder {
     }
 }
 
-/// Whether a link at `path` with that target stays within the folder, whatever other links there are: each step up is one
-/// from the folder of the link, counted by names alone, so none may follow a name that could itself be a link elsewhere.
+/// Whether a link at `path` with that target stays within the folder, whatever other links there are: each step up is
+/// one from the folder of the link, counted by names alone, so none may follow a name that could itself be a link
+/// elsewhere.
 #[must_use]
 pub fn stays_within(path: &BundlePath, target: &str) -> bool {
     if target.is_empty() || target.len() > LINK_BYTES_MAX || target.starts_with('/') || target.contains(['\0', '\\']) {

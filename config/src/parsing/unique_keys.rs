@@ -1,5 +1,5 @@
-//! JSON in which no object names a member twice. RFC 8259 §4 leaves open which of the two counts, so that two readers of
-//! one text can see different values; derived readers of maps silently take the last one.
+//! JSON in which no object names a member twice. RFC 8259 §4 leaves open which of the two counts, so that two readers
+//! of one text can see different values; derived readers of maps silently take the last one.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -18,8 +18,9 @@ pub const SIGNER_CHARACTERS_MAX: usize = 300;
 /// Most bytes of a key before base64; every Ed25519 key has 51.
 const BLOB_BYTES_MAX: usize = 128;
 
-/// The points of small order of Curve25519's Edwards form, without the bit of the sign, in all their encodings: 0 and 1,
-/// the two of order 8, and p − 1, p and p + 1. Anyone can make a signature of such a key that checks, without its secret.
+/// The points of small order of Curve25519's Edwards form, without the bit of the sign, in all their encodings: 0 and
+/// 1, the two of order 8, and p − 1, p and p + 1. Anyone can make a signature of such a key that checks, without its
+/// secret.
 const SMALL_ORDER: [[u8; 32]; 7] = [
     [0; 32],
     encoded(1, 0, 0),

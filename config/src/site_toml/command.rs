@@ -5,7 +5,8 @@ use std::path::Path;
 /// The variables that name where an instance listens.
 const ADDRESSES: [&str; 2] = ["PORT", "SOCKET"];
 
-/// The words of `command` with `$PORT`, `${PORT}`, `$SOCKET` and `${SOCKET}` replaced by what `value` has for these names.
+/// The words of `command` with `$PORT`, `${PORT}`, `$SOCKET` and `${SOCKET}` replaced by what `value` has for these
+/// names.
 ///
 /// Other variables stay as they are written: a secret in an argument could be read by every process of the machine. The
 /// words of a shell stay too, as it reads its variables itself.

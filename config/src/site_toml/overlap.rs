@@ -2,8 +2,8 @@
 
 use super::process::Kind;
 
-/// Whether those of the next version start before those of this one have ended. Those that get requests do, so that none
-/// is lost; of others `own`, of the process, comes before `all`, of the backend.
+/// Whether those of the next version start before those of this one have ended. Those that get requests do, so that
+/// none is lost; of others `own`, of the process, comes before `all`, of the backend.
 pub(super) fn overlaps(kind: Kind, own: Option<bool>, all: Option<bool>) -> bool {
     kind == Kind::Web || own.or(all).unwrap_or(false)
 }

@@ -29,8 +29,8 @@ pub struct FromProcfile {
     pub route: Option<RoutePath>,
 }
 
-/// Finds a `Procfile` for a folder of a backend, relative to `devanture.toml`: its name as the person knows it, and what
-/// it holds.
+/// Finds a `Procfile` for a folder of a backend, relative to `devanture.toml`: its name as the person knows it, and
+/// what it holds.
 pub type FindProcfile<'f> = dyn FnMut(&str) -> Option<(String, String)> + 'f;
 
 /// Reads `text`; `file` is the name that mistakes are reported under. Every command is a shell's, which it replaces

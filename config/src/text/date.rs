@@ -19,7 +19,8 @@ pub fn date_time(ms: u64) -> String {
     )
 }
 
-/// A moment in milliseconds since 1970, as `2026-11-23T14:05:00.000Z` (RFC 3339); one after the year 9999 is its last one.
+/// A moment in milliseconds since 1970, as `2026-11-23T14:05:00.000Z` (RFC 3339); one after the year 9999 is its last
+/// one.
 #[must_use]
 pub fn rfc3339(ms: u64) -> String {
     /// The last millisecond of the year 9999.

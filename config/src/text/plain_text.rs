@@ -45,9 +45,9 @@ fn is_all_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(is_plain)
 }
 
-/// Whether a character shows itself and nothing else: no control (C0, DEL, C1), no end of a line or paragraph, none that
-/// turns the direction of others (`Bidi_Control`), and none that is not seen (`Default_Ignorable_Code_Point`), of which
-/// the variation selectors of emoji stay.
+/// Whether a character shows itself and nothing else: no control (C0, DEL, C1), no end of a line or paragraph, none
+/// that turns the direction of others (`Bidi_Control`), and none that is not seen (`Default_Ignorable_Code_Point`), of
+/// which the variation selectors of emoji stay.
 #[must_use]
 pub fn is_plain(character: char) -> bool {
     !character.is_control()

@@ -210,8 +210,8 @@ impl Credentials {
         Ok(changes)
     }
 
-    /// Ends every login of an account. One that is made at the same moment has a stale stamp, and so have its sessions and
-    /// passkeys: none of them is good any more, and their records go with the next removal of what has ended.
+    /// Ends every login of an account. One that is made at the same moment has a stale stamp, and so have its sessions
+    /// and passkeys: none of them is good any more, and their records go with the next removal of what has ended.
     async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
         Ok(self.logins_of(account).await?.into_iter().map(|(key, _)| Change::Delete(key)).collect())
     }

@@ -1,8 +1,8 @@
 //! Challenges for passkeys: signed by a secret of the edge, so that no memory is kept of those that were given out.
 //!
-//! A challenge says when it was made and is bound to its purpose and its session. It is used once: passkeys remember the
-//! times of the last challenges that they answered, and those of an account answer later ones alone. A session remembers
-//! the same of challenges to register one.
+//! A challenge says when it was made and is bound to its purpose and its session. It is used once: passkeys remember
+//! the times of the last challenges that they answered, and those of an account answer later ones alone. A session
+//! remembers the same of challenges to register one.
 
 use devanture_config::api::Purpose;
 

@@ -195,8 +195,9 @@ impl Credentials {
         if is_wanted { self.must_be_confirmed(actor).await } else { Ok(()) }
     }
 
-    /// Checks that a session is confirmed, if an app that a token would reach wants that. A token that may change something
-    /// needs it wherever an app has anything confirmed: it would do without confirmation what the session may not.
+    /// Checks that a session is confirmed, if an app that a token would reach wants that. A token that may change
+    /// something needs it wherever an app has anything confirmed: it would do without confirmation what the session may
+    /// not.
     ///
     /// # Errors
     /// As [`Credentials::create`]; `confirmation_required`.

@@ -1,4 +1,5 @@
-//! Whether a credential is still good, for answers that go on for as long as they are wanted, such as the lines of a log.
+//! Whether a credential is still good, for answers that go on for as long as they are wanted, such as the lines of a
+//! log.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! When tokens and sessions were used last: in memory, and written every minute, so that no request waits for a write but
-//! the first one of a session that has rested for long.
+//! When tokens and sessions were used last: in memory, and written every minute, so that no request waits for a write
+//! but the first one of a session that has rested for long.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -107,8 +107,8 @@ impl Credentials {
         Ok(record.map(|record| records::read(&key, &record)).transpose()?)
     }
 
-    /// Writes the last uses every minute, for as long as it is run, and removes sessions and passkeys that have ended every
-    /// hour.
+    /// Writes the last uses every minute, for as long as it is run, and removes sessions and passkeys that have ended
+    /// every hour.
     pub async fn keep_last_uses(&self) {
         for number in 1_u64.. {
             tokio::time::sleep(WRITTEN_EVERY).await;
@@ -130,8 +130,8 @@ impl Credentials {
         }
     }
 
-    /// Writes the latest use of a session that began at `created_ms`, if a good part of its idle time has passed since the
-    /// one that is written: another node would soon take it for ended.
+    /// Writes the latest use of a session that began at `created_ms`, if a good part of its idle time has passed since
+    /// the one that is written: another node would soon take it for ended.
     pub(super) async fn write_late_use(&self, id: &str, created_ms: u64) {
         let Some((at_ms, from)) = self.used.latest(id) else { return };
         let key = identities::used_key(id);

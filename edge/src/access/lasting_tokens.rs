@@ -1,5 +1,5 @@
-//! Tokens that outlive the session that makes them: an account that has just confirmed its session may ask for them, and
-//! they end with it.
+//! Tokens that outlive the session that makes them: an account that has just confirmed its session may ask for them,
+//! and they end with it.
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
@@ -16,8 +16,8 @@ use crate::records::{self, TokenAccount, TokenRecord};
 const REMOVED_AT_ONCE: usize = 64;
 
 impl Credentials {
-    /// The account that a token ends with which lives for `life_ms`, longer than the session of the account that makes it;
-    /// beside it stands what has to be as it is.
+    /// The account that a token ends with which lives for `life_ms`, longer than the session of the account that makes
+    /// it; beside it stands what has to be as it is.
     ///
     /// # Errors
     /// `confirmation_required`; `forbidden` beyond `account_token_ms_max`; `bad_token` if the session has ended.

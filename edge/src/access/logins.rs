@@ -112,7 +112,8 @@ impl Credentials {
         Ok(Proven { name, stamp: account.stamp, rehashed })
     }
 
-    /// The account of a password that was looked at, as it is now, and what keeps its password by the parameters of today.
+    /// The account of a password that was looked at, as it is now, and what keeps its password by the parameters of
+    /// today.
     ///
     /// # Errors
     /// `bad_login` if another password was set meanwhile.

@@ -96,8 +96,9 @@ impl Credentials {
         }
     }
 
-    /// Reports attempts at logging in on this node to the others; never ends. Where nodes cannot be reached, the limits hold
-    /// on each of them. Nothing of it is written: a stranger who tries and tries costs the nodes some messages a second.
+    /// Reports attempts at logging in on this node to the others; never ends. Where nodes cannot be reached, the limits
+    /// hold on each of them. Nothing of it is written: a stranger who tries and tries costs the nodes some messages a
+    /// second.
     pub async fn keep_reporting_attempts(self: Arc<Self>, nodes: Nodes) {
         let (sender, mut noted) = tokio::sync::mpsc::channel(ATTEMPTS_MAX);
         self.attempts.report_to(sender.clone());

@@ -1,7 +1,7 @@
 //! Passkeys of accounts: registered in a session, and shown in place of the password.
 //!
-//! The record of a passkey keeps the origin that it was registered at. A page on another port of the same host is the same
-//! relying party to an authenticator, which signs for it, and another origin here.
+//! The record of a passkey keeps the origin that it was registered at. A page on another port of the same host is the
+//! same relying party to an authenticator, which signs for it, and another origin here.
 
 use devanture_config::api::{
     AccountName, Assertion, Challenge, PasskeyCredential, PasskeyInfo, PasskeyList, PasskeyRequest, PasskeyUser,
@@ -84,8 +84,8 @@ impl Credentials {
     /// Registers a passkey for the account of a session that is confirmed.
     ///
     /// # Errors
-    /// `forbidden` for what is no session of an account, `confirmation_required`; `bad_request` for what no authenticator
-    /// made for this site and this challenge; `conflict` where it is there already; `too_many`.
+    /// `forbidden` for what is no session of an account, `confirmation_required`; `bad_request` for what no
+    /// authenticator made for this site and this challenge; `conflict` where it is there already; `too_many`.
     pub async fn add_passkey(
         &self,
         actor: &Actor,

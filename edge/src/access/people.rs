@@ -1,8 +1,9 @@
-//! People who are logged in at the hostname where visitors log in, so that the next protected hostname takes no password.
+//! People who are logged in at the hostname where visitors log in, so that the next protected hostname takes no
+//! password.
 //!
-//! The edge keeps nothing of it: a cookie of that hostname alone says who it is and when it expires, signed with a secret
-//! that all nodes have. Each use looks again: at the account, which may have ended or have another password since, or at the
-//! roles of `[oidc]`, which the operator may have changed.
+//! The edge keeps nothing of it: a cookie of that hostname alone says who it is and when it expires, signed with a
+//! secret that all nodes have. Each use looks again: at the account, which may have ended or have another password
+//! since, or at the roles of `[oidc]`, which the operator may have changed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -89,8 +90,8 @@ impl Credentials {
         (text.len() <= PERSON_BYTES_MAX).then_some(text)
     }
 
-    /// The person that a text is, if it was made for `host` and they are still who they were; `app` is what they want to
-    /// see.
+    /// The person that a text is, if it was made for `host` and they are still who they were; `app` is what they want
+    /// to see.
     pub(crate) async fn logged_in_person(
         &self,
         text: &[u8],

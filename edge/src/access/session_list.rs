@@ -22,8 +22,8 @@ const REMOVED_AFTER_MS: u64 = 60_000;
 pub const SESSIONS_PAGE: usize = 100;
 
 impl Credentials {
-    /// A page of the sessions that are in force: all for an admin of every app, else those of the actor's own account or
-    /// token.
+    /// A page of the sessions that are in force: all for an admin of every app, else those of the actor's own account
+    /// or token.
     ///
     /// # Errors
     /// `bad_request` for an `after` that no page gave; those of the catalog.
@@ -105,8 +105,8 @@ impl Credentials {
                 if page.is_empty() {
                     break;
                 }
-                // What ended a while ago never goes on: no change in between makes this wrong, nor does a use on another
-                // node of which this one has not heard yet.
+                // What ended a while ago never goes on: no change in between makes this wrong, nor does a use on
+                // another node of which this one has not heard yet.
                 let ended_ms = telemetry::now_ms().saturating_sub(REMOVED_AFTER_MS);
                 let mut gone = Vec::new();
                 for (key, record) in page {

@@ -50,8 +50,8 @@ struct Life {
 
 impl Credentials {
     /// Makes a token; the answer is the only place where it is ever shown. It may do no more than its maker, and does
-    /// not outlive a maker that ends; but for a session that its account has just confirmed, which a stolen cookie alone
-    /// cannot.
+    /// not outlive a maker that ends; but for a session that its account has just confirmed, which a stolen cookie
+    /// alone cannot.
     ///
     /// # Errors
     /// `bad_request` for a name that is none, `forbidden` for more than the actor has, `not_found` for another app,
@@ -131,8 +131,8 @@ impl Credentials {
         Ok(NewToken { name: name.to_owned(), life, expired })
     }
 
-    /// How long a token lives: as it is asked for, but not longer than its maker. An account that has just confirmed its
-    /// session makes one that outlives the session, and ends with the account.
+    /// How long a token lives: as it is asked for, but not longer than its maker. An account that has just confirmed
+    /// its session makes one that outlives the session, and ends with the account.
     async fn life(&self, actor: &Actor, expires_in_s: Option<u64>, now_ms: u64) -> Result<Life, Error> {
         let wanted = expires_in_s.map(|s| now_ms.saturating_add(s.saturating_mul(1000)));
         if let (Some(own), Some(wanted)) = (actor.expires_ms, wanted)

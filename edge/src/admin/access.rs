@@ -126,7 +126,8 @@ pub(super) async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) ->
     shown_within(request, OPEN_BODY_BYTES_MAX, None).await
 }
 
-/// As [`shown`], of a body of so many bytes at most. Of a longer one the refusal says which `limit` of `edge.toml` it is.
+/// As [`shown`], of a body of so many bytes at most. Of a longer one the refusal says which `limit` of `edge.toml` it
+/// is.
 async fn shown_within<T: DeserializeOwned>(
     request: Request<RequestBody>,
     bytes_max: u64,

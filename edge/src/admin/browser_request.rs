@@ -1,8 +1,8 @@
 //! What the request of a browser says of itself: the cookie of its session, its host, and where it comes from.
 //!
-//! A request with the cookie has to come from a page of this very origin, as the browser itself says in `Sec-Fetch-Site`
-//! (Fetch Metadata), which no page can set: so no other site, and no app on another hostname or port, makes a browser send
-//! one that counts.
+//! A request with the cookie has to come from a page of this very origin, as the browser itself says in
+//! `Sec-Fetch-Site` (Fetch Metadata), which no page can set: so no other site, and no app on another hostname or port,
+//! makes a browser send one that counts.
 
 use devanture_config::api::SESSION_COOKIE;
 use devanture_config::problem::{Code, Problem};

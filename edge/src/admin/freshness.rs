@@ -1,8 +1,8 @@
 //! How current an answer is, where other nodes change the catalog, too.
 //!
-//! Every answer has the revision of the catalog that its node has in the field `devanture-revision`. A request that sends
-//! one waits until its node has it. A request that only reads first has its node catch up with what was acknowledged
-//! anywhere; while the catalog is away, it is answered by what the node knew last.
+//! Every answer has the revision of the catalog that its node has in the field `devanture-revision`. A request that
+//! sends one waits until its node has it. A request that only reads first has its node catch up with what was
+//! acknowledged anywhere; while the catalog is away, it is answered by what the node knew last.
 
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ impl Admin {
         Ok(())
     }
 
-    /// Checks in a cluster that a credential is good also by what was acknowledged anywhere: a node that stood still knows
-    /// nothing yet of a token that was revoked meanwhile. A read has caught up as far as it can.
+    /// Checks in a cluster that a credential is good also by what was acknowledged anywhere: a node that stood still
+    /// knows nothing yet of a token that was revoked meanwhile. A read has caught up as far as it can.
     ///
     /// # Errors
     /// `bad_token`; `catalog_unavailable` for a change, where this node cannot find out.

@@ -95,8 +95,8 @@ impl Places {
 }
 
 impl Merged {
-    /// Begins to read the logs of this node, and of `nodes` where there are others. `request` has the id that the reader
-    /// comes with.
+    /// Begins to read the logs of this node, and of `nodes` where there are others. `request` has the id that the
+    /// reader comes with.
     pub(super) async fn begin(
         sources: &LogSources,
         nodes: Option<&Nodes>,
@@ -243,8 +243,8 @@ impl Held {
     }
 }
 
-/// The lines of all nodes by their time, each node's in the order in which it has them; of those that follow nothing that
-/// the reader had, the last `lines_max`.
+/// The lines of all nodes by their time, each node's in the order in which it has them; of those that follow nothing
+/// that the reader had, the last `lines_max`.
 fn last_by_time(mut queues: Vec<Held>, lines_max: usize) -> impl Iterator<Item = (Arc<str>, LogsLine)> {
     let others: usize = queues.iter().filter(|held| !held.follow).map(|held| held.lines.len()).sum();
     let mut left_out = others.saturating_sub(lines_max);

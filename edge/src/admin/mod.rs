@@ -1,8 +1,8 @@
 //! The HTTP API: a thin layer over `publish` and the rooms below it, without logic of its own.
 //!
-//! `operations` is the table of all operations. A request finds its row there, shows its token, and passes the checks of
-//! the row: the right, the parameters of the query, whether its app or environment was deleted. Then the handler of the
-//! row reads the body, calls a room below, and writes the answer.
+//! `operations` is the table of all operations. A request finds its row there, shows its token, and passes the checks
+//! of the row: the right, the parameters of the query, whether its app or environment was deleted. Then the handler of
+//! the row reads the body, calls a room below, and writes the answer.
 
 mod access;
 mod answer;

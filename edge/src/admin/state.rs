@@ -16,8 +16,8 @@ use crate::ledger::Shares;
 use crate::publish::Publisher;
 use crate::telemetry::{Exposition, GaugeSource};
 
-/// Most requests that a node passes on at once; one app gets no more than half of them. Each has a connection of its own:
-/// on a shared one, a body that nobody reads would hold up all others.
+/// Most requests that a node passes on at once; one app gets no more than half of them. Each has a connection of its
+/// own: on a shared one, a body that nobody reads would hold up all others.
 const FORWARDS_MAX: u64 = 64;
 
 /// Most readers of deploys as they go; one app gets no more than half of them.

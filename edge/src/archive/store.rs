@@ -97,8 +97,8 @@ pub(super) fn copy(
     Ok(size - left)
 }
 
-/// Runs `unpack` on a blocking thread and stores what it puts into its sink, for an app that may store `bytes_max` bytes
-/// in all; 0 is no limit.
+/// Runs `unpack` on a blocking thread and stores what it puts into its sink, for an app that may store `bytes_max`
+/// bytes in all; 0 is no limit.
 ///
 /// # Errors
 /// `storage_full`, as soon as the files alone are more than that; why it cannot be unpacked or stored.
@@ -135,7 +135,8 @@ async fn take(store: Arc<dyn Blobs>, bytes_max: u64, mut pieces: mpsc::Receiver<
             Piece::Link(path, target) => drop(files.links.insert(path.into(), target)),
             Piece::Begin(path) => current = Some((path, store.upload_unnamed().await?)),
             Piece::Bytes(bytes) => {
-                // What the app stores already is counted once all is unpacked; what cannot fit is not unpacked till then.
+                // What the app stores already is counted once all is unpacked; what cannot fit is not unpacked till
+                // then.
                 unpacked = unpacked.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 if bytes_max > 0 && unpacked > bytes_max {
                     return Err(too_much(bytes_max).into());

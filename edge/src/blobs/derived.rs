@@ -1,4 +1,5 @@
-//! What is made of blobs: variants, which are encodings of one, and deltas, which are encodings by the bytes of another.
+//! What is made of blobs: variants, which are encodings of one, and deltas, which are encodings by the bytes of
+//! another.
 
 use bytes::Bytes;
 use devanture_config::{Digest, Sha256};

@@ -31,8 +31,8 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// That of the disk of `folder`, of which `bytes_min` bytes stay free, or a part of a smaller one, by a divisor. Blocks
-    /// on the disk.
+    /// That of the disk of `folder`, of which `bytes_min` bytes stay free, or a part of a smaller one, by a divisor.
+    /// Blocks on the disk.
     ///
     /// # Errors
     /// The system's.

@@ -1,8 +1,8 @@
 //! Equal shares of what only so many can use at once, such as the disk and the threads that compress: work waits in
 //! lanes, and the lane that had the least goes first, however much waits in another (law 11).
 //!
-//! A lane that had nothing to do saves nothing up: it begins where the others are. One that had more than its share waits
-//! until the others have had as much, also when it was empty in between.
+//! A lane that had nothing to do saves nothing up: it begins where the others are. One that had more than its share
+//! waits until the others have had as much, also when it was empty in between.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -45,8 +45,9 @@ impl ManifestTurns {
         Ok(Some(self.0.take(lane, bytes).await))
     }
 
-    /// Has `then` make what is wanted of the manifest of a version, as it is stored, in the turn of a lane. What is made
-    /// of a long one is made on a thread that may block, and the turn is over with it: nothing else is waited for in it.
+    /// Has `then` make what is wanted of the manifest of a version, as it is stored, in the turn of a lane. What is
+    /// made of a long one is made on a thread that may block, and the turn is over with it: nothing else is waited for
+    /// in it.
     ///
     /// # Errors
     /// Where the store fails.

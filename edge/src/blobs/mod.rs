@@ -1,5 +1,5 @@
-//! Immutable bytes by name: the trait `Blobs`, and the stores behind it: a folder of files, and a bucket that nodes share,
-//! with a folder in front.
+//! Immutable bytes by name: the trait `Blobs`, and the stores behind it: a folder of files, and a bucket that nodes
+//! share, with a folder in front.
 //!
 //! A blob is checked against its name when it is put, and again when it is read, so that no caller ever
 //! holds bytes that are not what they say (law 4). Nothing here knows an app.
@@ -346,8 +346,8 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
 
-    /// Opens small variants of a blob, those with these hashes, as one file, and says where in it each begins. All their
-    /// bytes are checked. `None` where they are not as they are sought, or each is to be opened alone.
+    /// Opens small variants of a blob, those with these hashes, as one file, and says where in it each begins. All
+    /// their bytes are checked. `None` where they are not as they are sought, or each is to be opened alone.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -379,8 +379,8 @@ pub trait Blobs: Send + Sync {
         0
     }
 
-    /// Brings a version to the disk of this node, where nodes share a store: its manifest, its blobs and their variants.
-    /// Returns what that took; a store of one node has all of it.
+    /// Brings a version to the disk of this node, where nodes share a store: its manifest, its blobs and their
+    /// variants. Returns what that took; a store of one node has all of it.
     ///
     /// # Errors
     /// [`Error::Missing`] and [`Error::Corrupt`] for what the shared store lacks or has otherwise; [`Error::Remote`];
@@ -389,8 +389,8 @@ pub trait Blobs: Send + Sync {
         Ok(FetchReport::default())
     }
 
-    /// The blobs and manifests that a bucket of several nodes has, by one listing, with their lengths; `None` of a store of
-    /// one node. What is put meanwhile may not be among them.
+    /// The blobs and manifests that a bucket of several nodes has, by one listing, with their lengths; `None` of a
+    /// store of one node. What is put meanwhile may not be among them.
     ///
     /// # Errors
     /// [`Error::Remote`].
@@ -398,8 +398,8 @@ pub trait Blobs: Send + Sync {
         Ok(None)
     }
 
-    /// Compares the object that nodes share of a blob or manifest with the copy that this node has: its length, and where
-    /// it is to be read, with so many bytes in a second, its hash. What this node has not got is not compared:
+    /// Compares the object that nodes share of a blob or manifest with the copy that this node has: its length, and
+    /// where it is to be read, with so many bytes in a second, its hash. What this node has not got is not compared:
     /// [`Blobs::check`] reads the object of that.
     ///
     /// # Errors
@@ -408,8 +408,8 @@ pub trait Blobs: Send + Sync {
         Ok(())
     }
 
-    /// Stores a blob or manifest again, from the copy that this node has, where [`Blobs::check_shared`] finds the object
-    /// that nodes share missing or changed. Only of what a version refers to. Returns whether it did.
+    /// Stores a blob or manifest again, from the copy that this node has, where [`Blobs::check_shared`] finds the
+    /// object that nodes share missing or changed. Only of what a version refers to. Returns whether it did.
     ///
     /// # Errors
     /// [`Error::Remote`] and [`Error::Disk`].

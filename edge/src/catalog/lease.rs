@@ -4,8 +4,8 @@ use tokio::sync::{oneshot, watch};
 
 /// A lease of a catalog. It is kept alive until it is ended, dropped or lost.
 ///
-/// The records of [`Catalog::commit_leased`](super::Catalog::commit_leased) vanish with it. In a catalog on this machine
-/// a lease is never lost, and its records stay: with one process, nobody is left who could see them vanish.
+/// The records of [`Catalog::commit_leased`](super::Catalog::commit_leased) vanish with it. In a catalog on this
+/// machine a lease is never lost, and its records stay: with one process, nobody is left who could see them vanish.
 #[derive(Debug)]
 pub struct Lease {
     pub(super) id: i64,

@@ -283,8 +283,8 @@ pub trait Catalog: Send + Sync {
         Err(Error::Store(format!("this catalog cannot be copied to {}", path.display())))
     }
 
-    /// Reads every page of the store, with at most so many bytes in a second, and compares it with its checksum. Commits
-    /// wait for a moment. [`CatalogState::is_damaged`] has from then on what was found.
+    /// Reads every page of the store, with at most so many bytes in a second, and compares it with its checksum.
+    /// Commits wait for a moment. [`CatalogState::is_damaged`] has from then on what was found.
     ///
     /// # Errors
     /// [`Error::Damaged`]; [`Error::Full`] where the disk has no room for a copy, [`Error::HandedOver`],
@@ -339,8 +339,8 @@ pub fn open(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
     Ok(Arc::new(embedded::RedbCatalog::open(path)?))
 }
 
-/// Reads every page of `copy`, a copy of the catalog in the file `path`, and compares it with its checksum. The copy may
-/// be written to. Blocks on the disk.
+/// Reads every page of `copy`, a copy of the catalog in the file `path`, and compares it with its checksum. The copy
+/// may be written to. Blocks on the disk.
 ///
 /// # Errors
 /// [`Error::Damaged`], which names `path`, where a start over such a file would fail; [`Error::Store`].
@@ -359,13 +359,13 @@ pub fn open_with_reserve(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
 
 /// Opens the catalog in etcd, with its mirror in the file `path`, which only one process of this node has open.
 ///
-/// With a mirror from an earlier start this waits for etcd no longer than a second, and reads go on from there. Without one
-/// it waits for the first snapshot. The tasks that follow etcd, commit and keep leases alive run on the runtime that this is
-/// called on, until the catalog is dropped; the catalog itself may be used from any.
+/// With a mirror from an earlier start this waits for etcd no longer than a second, and reads go on from there. Without
+/// one it waits for the first snapshot. The tasks that follow etcd, commit and keep leases alive run on the runtime
+/// that this is called on, until the catalog is dropped; the catalog itself may be used from any.
 ///
 /// # Errors
-/// [`Error::Locked`] where another process has the mirror open, [`Error::OtherOrigin`] where it is of another cluster or
-/// prefix; without a mirror [`Error::Unavailable`] and [`Error::Denied`]; [`Error::Store`].
+/// [`Error::Locked`] where another process has the mirror open, [`Error::OtherOrigin`] where it is of another cluster
+/// or prefix; without a mirror [`Error::Unavailable`] and [`Error::Denied`]; [`Error::Store`].
 pub async fn open_etcd(path: &Path, settings: EtcdSettings) -> Result<Arc<dyn Catalog>, Error> {
     Ok(Arc::new(etcd::EtcdCatalog::open(path, settings).await?))
 }

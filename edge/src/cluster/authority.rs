@@ -60,8 +60,8 @@ pub fn init(out: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a certificate of the CA in `ca` for the node `node` at `address`, and puts it into `folder` with its key and the
-/// CA's certificate. One that is there is replaced: so it is renewed.
+/// Makes a certificate of the CA in `ca` for the node `node` at `address`, and puts it into `folder` with its key and
+/// the CA's certificate. One that is there is replaced: so it is renewed.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Write`].

@@ -61,8 +61,8 @@ impl GatesClosed {
 }
 
 impl Nodes {
-    /// Closes the gates of all other nodes that live. What they committed before that can be read here when it returns: who
-    /// has just given up a lease relies on its commit from then on.
+    /// Closes the gates of all other nodes that live. What they committed before that can be read here when it returns:
+    /// who has just given up a lease relies on its commit from then on.
     ///
     /// # Errors
     /// [`Error::Unreachable`] where one lives and does not answer, or where nodes come and go all the time;

@@ -80,8 +80,8 @@ impl Handshakes {
         }
     }
 
-    /// Finds room for another one, ending the oldest one of the address that has the most if need be. Otherwise gives the
-    /// time at which that may end.
+    /// Finds room for another one, ending the oldest one of the address that has the most if need be. Otherwise gives
+    /// the time at which that may end.
     fn find_room(&self) -> Result<(), Instant> {
         let mut under_way = self.under_way.lock();
         if under_way.count < self.places.count {

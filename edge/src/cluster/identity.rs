@@ -46,8 +46,8 @@ struct Current {
 }
 
 impl Identity {
-    /// Reads the files that [`super::join`] wrote into `folder` for the node `node`. `ca.pem` may hold several CAs, by each
-    /// of which others are known: so one CA takes the place of another.
+    /// Reads the files that [`super::join`] wrote into `folder` for the node `node`. `ca.pem` may hold several CAs, by
+    /// each of which others are known: so one CA takes the place of another.
     ///
     /// # Errors
     /// [`Error::File`], also where the certificate is another node's; [`Error::Read`].
@@ -67,8 +67,8 @@ impl Identity {
         [CA_FILE, CERTIFICATE_FILE, KEY_FILE].iter().map(|name| self.folder.join(name)).collect()
     }
 
-    /// Reads the files again: what they say is for connections to come. Those that cannot be used, or that other nodes would
-    /// refuse, leave what was.
+    /// Reads the files again: what they say is for connections to come. Those that cannot be used, or that other nodes
+    /// would refuse, leave what was.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Read`].

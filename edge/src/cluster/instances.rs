@@ -37,8 +37,8 @@ impl Nodes {
         Ok(join_all(others.into_iter().map(ask)).await)
     }
 
-    /// Sends a request to all other nodes, at once or one after the other. A node that ends, that does not answer, or not
-    /// within that time, is left out: it follows the catalog when it can. Returns the names of those that were.
+    /// Sends a request to all other nodes, at once or one after the other. A node that ends, that does not answer, or
+    /// not within that time, is left out: it follows the catalog when it can. Returns the names of those that were.
     ///
     /// # Errors
     /// [`Error::Refused`] of a node that cannot; [`Error::Catalog`].

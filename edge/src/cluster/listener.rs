@@ -75,7 +75,8 @@ pub trait Service: InstanceService {
         gone: oneshot::Receiver<Vec<Digest>>,
     );
 
-    /// Says which of the lines that `request` wants there are here; and with `tail` those that come, until it is dropped.
+    /// Says which of the lines that `request` wants there are here; and with `tail` those that come, until it is
+    /// dropped.
     async fn logs(&self, request: LogsRequest, sender: LogsSender);
 
     /// Counts attempts at logging in that were made on another node.

@@ -243,8 +243,8 @@ impl Silent {
 }
 
 impl Nodes {
-    /// The lines that all other nodes hold, and the nodes that do not answer. `last_ids` has the id of the last line that
-    /// the reader had of a node.
+    /// The lines that all other nodes hold, and the nodes that do not answer. `last_ids` has the id of the last line
+    /// that the reader had of a node.
     ///
     /// # Errors
     /// [`Error::Catalog`].

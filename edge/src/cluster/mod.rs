@@ -1,9 +1,9 @@
 //! The other nodes of a cluster: who they are, connections to them by mutual TLS, and what nodes ask of each other.
 //!
-//! Nodes are equal. Each has a certificate of the cluster's CA ([`authority`]), by which it is known to the others, and a
-//! record in the catalog for as long as it lives ([`crate::ledger::Members`]). A node that has a request connects to the
-//! address in that record ([`peer`]), and the other one answers ([`listener`]) by its [`Service`]. Requests of the API that
-//! belong to another node are passed on to it ([`forwarder`]).
+//! Nodes are equal. Each has a certificate of the cluster's CA ([`authority`]), by which it is known to the others, and
+//! a record in the catalog for as long as it lives ([`crate::ledger::Members`]). A node that has a request connects to
+//! the address in that record ([`peer`]), and the other one answers ([`listener`]) by its [`Service`]. Requests of the
+//! API that belong to another node are passed on to it ([`forwarder`]).
 //!
 //! Each follows which instances the others run ([`follow_runs`]), and requests for these go through a [`tunnel`].
 

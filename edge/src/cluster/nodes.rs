@@ -128,8 +128,8 @@ impl Nodes {
         peer::open(&self.identity, member, path).await
     }
 
-    /// Takes on what one node does at a time, such as `collection`, for as long as the lease lives; `None` if another one
-    /// does it.
+    /// Takes on what one node does at a time, such as `collection`, for as long as the lease lives; `None` if another
+    /// one does it.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -253,7 +253,8 @@ impl Nodes {
         }
     }
 
-    /// The states of all nodes, this one by `own`, in the order of their names; with the versions of one app, or of all.
+    /// The states of all nodes, this one by `own`, in the order of their names; with the versions of one app, or of
+    /// all.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -327,8 +328,8 @@ impl Prepared {
         all.iter().map(|(node, state)| format!("{node} {state}")).collect::<Vec<_>>().join(" · ")
     }
 
-    /// Says that the version is live as of `revision`, and waits until each node serves it. Gives the nodes that did not
-    /// say so in time: they follow when they can.
+    /// Says that the version is live as of `revision`, and waits until each node serves it. Gives the nodes that did
+    /// not say so in time: they follow when they can.
     pub async fn switched(self, revision: Revision) -> Vec<String> {
         let follow = self.ready.into_iter().map(|(node, mut exchange)| async move {
             let live = async {

@@ -1,5 +1,5 @@
-//! Tunnels to instances of other nodes: a connection by mutual TLS, one line each way, and then the bytes of a request and
-//! its answer, which nobody here reads.
+//! Tunnels to instances of other nodes: a connection by mutual TLS, one line each way, and then the bytes of a request
+//! and its answer, which nobody here reads.
 
 use std::io;
 use std::sync::Arc;
@@ -124,7 +124,8 @@ fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a line and nothing beyond it: what follows is not for this side to read. TLS gives single bytes from its buffer.
+/// Reads a line and nothing beyond it: what follows is not for this side to read. TLS gives single bytes from its
+/// buffer.
 async fn read_line<T: serde::de::DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
     let mut line = Vec::new();
     loop {

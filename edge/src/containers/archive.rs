@@ -1,4 +1,5 @@
-//! OCI archives on their way to the engine: what they hold is checked, and names that they give themselves are left out.
+//! OCI archives on their way to the engine: what they hold is checked, and names that they give themselves are left
+//! out.
 //!
 //! An archive is a tar of `oci-layout`, `index.json` and `blobs/sha256/…`. The engine would give the image every name
 //! that `index.json` says, also one that stands for another app's image; and it unpacks layers before anybody knows how
@@ -166,8 +167,8 @@ fn copied((from, origin): (impl Read, Origin), to: impl Write, bytes_max: u64) -
     Ok(())
 }
 
-/// The beginning of a blob; all of it, once it was looked at, where it can be one of those that name others. Those that a
-/// manifest names come to `named`.
+/// The beginning of a blob; all of it, once it was looked at, where it can be one of those that name others. Those that
+/// a manifest names come to `named`.
 fn checked_head(blob: &mut impl Read, (size, origin): (u64, Origin), named: &mut Named) -> Result<Vec<u8>, BadArchive> {
     let mut head = Vec::new();
     blob.take(HEAD_BYTES).read_to_end(&mut head)?;

@@ -1,9 +1,9 @@
 //! JSON of an OCI archive: whether it names places elsewhere that bytes are to come from, and which blobs it names.
 //!
-//! The engine gets a layer with `urls` from there, as root, whatever network and size that is; and it takes a layer that
-//! it has already by its digest alone, also one of another app: that of its bytes, or that of a table of contents, which
-//! an annotation of the layer names. What is looked at here is read by a parser of another language later, so that
-//! whatever is not plain for both is refused.
+//! The engine gets a layer with `urls` from there, as root, whatever network and size that is; and it takes a layer
+//! that it has already by its digest alone, also one of another app: that of its bytes, or that of a table of contents,
+//! which an annotation of the layer names. What is looked at here is read by a parser of another language later, so
+//! that whatever is not plain for both is refused.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ const DESCRIPTIONS: [&str; 2] = ["org.opencontainers.image.", "in-toto.io/"];
 /// Among those, the ones of keys.
 const ENCRYPTION: &str = "org.opencontainers.image.enc.";
 
-/// What names of annotations of an image begin with that runtimes act on, such as crun, or runc with systemd: they write
-/// files, or replace limits.
+/// What names of annotations of an image begin with that runtimes act on, such as crun, or runc with systemd: they
+/// write files, or replace limits.
 const ACTED_ON: [&str; 9] = [
     "dev.gvisor.",
     "io.container.",
@@ -141,7 +141,8 @@ impl Seen {
     }
 }
 
-/// Whether an annotation of a layer only describes it: what the engine finds layers by, or decrypts them with, does not.
+/// Whether an annotation of a layer only describes it: what the engine finds layers by, or decrypts them with, does
+/// not.
 pub(super) fn is_description(annotation: &str) -> bool {
     DESCRIPTIONS.iter().any(|prefix| annotation.starts_with(prefix)) && !annotation.starts_with(ENCRYPTION)
 }

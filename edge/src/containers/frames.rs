@@ -16,7 +16,8 @@ pub enum Output {
 }
 
 impl Output {
-    /// Writes to the same output of this process. What nobody reads any more is lost: the container is not to wait for it.
+    /// Writes to the same output of this process. What nobody reads any more is lost: the container is not to wait for
+    /// it.
     pub(super) fn write(self, bytes: &[u8]) {
         match self {
             Self::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),

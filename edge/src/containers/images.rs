@@ -1,8 +1,8 @@
 //! Images of backends in the engine's store: got from registries and archives, measured, and removed.
 //!
-//! An image stays for as long as it has a name of this edge, `localhost/devanture-EDGE/APP:VERSION`: one for each stored
-//! version that was set up on this machine. One that a push resolved has a name with its time until the version has
-//! its own.
+//! An image stays for as long as it has a name of this edge, `localhost/devanture-EDGE/APP:VERSION`: one for each
+//! stored version that was set up on this machine. One that a push resolved has a name with its time until the version
+//! has its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -246,7 +246,8 @@ impl Images {
         format!("{NAMES}{}/{app}", self.settings.edge_id)
     }
 
-    /// Looks through what the engine got from a registry, unless this edge has done so: then the image has a name of it.
+    /// Looks through what the engine got from a registry, unless this edge has done so: then the image has a name of
+    /// it.
     async fn look_through(&self, name: &str) -> Result<(), Error> {
         let Some(found) = self.podman.image(name).await? else { return Ok(()) };
         let own = format!("{NAMES}{}/", self.settings.edge_id);
@@ -344,8 +345,8 @@ impl Images {
         Ok(named.into_iter().filter_map(|one| Some((one.app, one.tag.parse().ok()?))).collect())
     }
 
-    /// Removes what nothing needs any more: names of versions that are `gone`, those of pushes that did not end, and the
-    /// images that are left with none. One that still runs stays until it is looked at again.
+    /// Removes what nothing needs any more: names of versions that are `gone`, those of pushes that did not end, and
+    /// the images that are left with none. One that still runs stays until it is looked at again.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`].
@@ -399,8 +400,8 @@ struct OwnName {
 }
 
 impl OwnName {
-    /// Whether nothing needs it any more. A version that is not known to be gone keeps its name: it may have been set up
-    /// since somebody looked.
+    /// Whether nothing needs it any more. A version that is not known to be gone keeps its name: it may have been set
+    /// up since somebody looked.
     fn is_unneeded(&self, gone: &BTreeSet<(AppName, VersionId)>, now_ms: u64) -> bool {
         match self.tag.strip_prefix(RESOLVED) {
             Some(at_ms) => {

@@ -1,9 +1,9 @@
-//! Layers of an image as they are unpacked: their bytes are counted, with the blocks of a disk that each entry takes, and
-//! entries that stand for more bytes are refused.
+//! Layers of an image as they are unpacked: their bytes are counted, with the blocks of a disk that each entry takes,
+//! and entries that stand for more bytes are refused.
 //!
-//! A sparse entry of a tar has a map of its holes in the place of their bytes, and the engine writes the holes as zeros:
-//! a layer of 3 KiB can fill a disk. What is read here is read by a parser of another language later, so that whatever
-//! the two could read in different ways is refused.
+//! A sparse entry of a tar has a map of its holes in the place of their bytes, and the engine writes the holes as
+//! zeros: a layer of 3 KiB can fill a disk. What is read here is read by a parser of another language later, so that
+//! whatever the two could read in different ways is refused.
 
 use std::io::{self, Write};
 

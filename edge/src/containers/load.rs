@@ -21,8 +21,8 @@ use crate::blobs::ReadAt;
 const PIECE_BYTES: usize = 256 * 1024;
 
 impl Podman {
-    /// Gives an archive to the engine within `ms_max` milliseconds, if its layers have at most `bytes_max` bytes once they
-    /// are unpacked; returns the name that the image has in its store, which is none that the archive says.
+    /// Gives an archive to the engine within `ms_max` milliseconds, if its layers have at most `bytes_max` bytes once
+    /// they are unpacked; returns the name that the image has in its store, which is none that the archive says.
     ///
     /// All of it is checked before: of an archive that breaks off, what was unpacked stays in the store.
     ///
@@ -65,8 +65,8 @@ impl Podman {
 }
 
 impl Podman {
-    /// Looks through the layers of an image that the engine got by itself, within `ms_max` milliseconds: they have at most
-    /// `bytes_max` bytes, and nothing that an archive may not have in its layers either.
+    /// Looks through the layers of an image that the engine got by itself, within `ms_max` milliseconds: they have at
+    /// most `bytes_max` bytes, and nothing that an archive may not have in its layers either.
     ///
     /// # Errors
     /// [`Error::NotTaken`], [`Error::Refused`], [`Error::Slow`], [`Error::Unreachable`].

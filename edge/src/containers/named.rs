@@ -33,8 +33,8 @@ impl Named {
     /// Checks them against the blobs of the archive and the bytes that each has once it is unpacked.
     ///
     /// # Errors
-    /// A blob that is not there, where `has_all` is wanted; or that those of one image, which is what the engine takes of an archive, have more
-    /// than `bytes_max` bytes.
+    /// A blob that is not there, where `has_all` is wanted; or that those of one image, which is what the engine takes
+    /// of an archive, have more than `bytes_max` bytes.
     pub(super) fn check(
         &self,
         unpacked: &BTreeMap<String, u64>,

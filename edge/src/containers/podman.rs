@@ -24,7 +24,8 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 const REASON_CHARACTERS_MAX: usize = 400;
 /// Longest time of a request that moves no image and waits for nothing.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
-/// Longest time of a list of containers, for which the engine waits for each of them. An edge begins to serve after one.
+/// Longest time of a list of containers, for which the engine waits for each of them. An edge begins to serve after
+/// one.
 const LIST_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The body of a request.

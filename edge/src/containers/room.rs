@@ -16,8 +16,8 @@ use crate::blobs::{Room, SHARE_MAX};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Podman {
-    /// Has an image come into the store, for as long as the disk has more than `bytes_min` bytes free, or than a sixteenth
-    /// of a smaller one. A store that cannot be seen from here, as of another machine, is not looked at.
+    /// Has an image come into the store, for as long as the disk has more than `bytes_min` bytes free, or than a
+    /// sixteenth of a smaller one. A store that cannot be seen from here, as of another machine, is not looked at.
     ///
     /// # Errors
     /// [`Error::NoRoom`], and those of `coming`.

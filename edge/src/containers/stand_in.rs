@@ -189,8 +189,8 @@ impl Watch<'_> {
         self.podman.ask(Ask::post(kill)).await.map(drop)
     }
 
-    /// Waits for an engine that was restarted, as by an upgrade: its containers go on meanwhile. What they write then is
-    /// lost.
+    /// Waits for an engine that was restarted, as by an upgrade: its containers go on meanwhile. What they write then
+    /// is lost.
     async fn engine_is_back(&mut self) -> Result<(), Error> {
         self.output = None;
         let until = tokio::time::Instant::now() + AWAY_TIME_MAX;

@@ -116,8 +116,8 @@ fn first_names(folder: BorrowedFd<'_>, count_max: u64) -> io::Result<Vec<CString
 /// out.
 ///
 /// # Errors
-/// `persist_full` after `files_max` entries where there are more, and for folders too deep or paths too long; what `with`
-/// fails of.
+/// `persist_full` after `files_max` entries where there are more, and for folders too deep or paths too long; what
+/// `with` fails of.
 pub(super) fn walk(
     root: &OwnedFd,
     files_max: u64,

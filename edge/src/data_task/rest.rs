@@ -1,5 +1,5 @@
-//! The rest of an archive whose download broke off: the archive is made again, and what the client has of it is compared
-//! and left out. Nothing has to be kept for that, and what has changed in the meantime is noticed.
+//! The rest of an archive whose download broke off: the archive is made again, and what the client has of it is
+//! compared and left out. Nothing has to be kept for that, and what has changed in the meantime is noticed.
 
 use std::cell::Cell;
 use std::io::{self, Write};

@@ -36,8 +36,8 @@ impl Secrets {
         self.0.extend(words.map(Secret::new));
     }
 
-    /// The text without these values, without tokens, credentials, values whose name says what they are, and queries and
-    /// users of URLs.
+    /// The text without these values, without tokens, credentials, values whose name says what they are, and queries
+    /// and users of URLs.
     pub(super) fn hide(&self, text: &str) -> String {
         let mut hidden = text.to_owned();
         for secret in &self.0 {

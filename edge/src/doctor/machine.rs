@@ -76,7 +76,8 @@ pub(super) fn handles(limits: &Limits, running: Option<&Running>) -> Finding {
     if visitors >= set { Finding::ok(CHECK, what) } else { Finding::warn(CHECK, what, advice) }
 }
 
-/// Whether the kernel takes as many waiting connections and bytes as the edge asks for, which with HTTP/3 asks for more.
+/// Whether the kernel takes as many waiting connections and bytes as the edge asks for, which with HTTP/3 asks for
+/// more.
 pub(super) fn kernel(tries_http3: bool) -> Vec<Finding> {
     let received = if tries_http3 { UDP_RECEIVE_BUFFER_BYTES } else { BUFFER_BYTES_MIN };
     let backlog = u64::from(BACKLOG.unsigned_abs());

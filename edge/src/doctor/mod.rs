@@ -94,8 +94,8 @@ async fn examine_with(file: &EdgeFile, base: &Path, names: Names, (edge, edge_fi
     Diagnosis { findings, is_misconfigured }
 }
 
-/// Adds the faults of the configuration; returns whether they keep the edge from starting. What `caller` may not read or
-/// do is no fault where it is another user than the edge's.
+/// Adds the faults of the configuration; returns whether they keep the edge from starting. What `caller` may not read
+/// or do is no fault where it is another user than the edge's.
 fn configuration(faults: &[StartError], caller: &Caller, findings: &mut Vec<Finding>) -> bool {
     let (unknown, known): (Vec<_>, Vec<_>) =
         faults.iter().partition(|fault| caller.is_other() && fault.depends_on_user());

@@ -1,5 +1,5 @@
-//! Ports, the addresses that hostnames resolve to, and whether etcd and the bucket can be reached. Everything has a time
-//! limit, so that a machine without a network waits for nothing.
+//! Ports, the addresses that hostnames resolve to, and whether etcd and the bucket can be reached. Everything has a
+//! time limit, so that a machine without a network waits for nothing.
 
 use std::collections::BTreeSet;
 use std::io;

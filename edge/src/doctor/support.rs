@@ -1,7 +1,8 @@
 //! `devanture-edge support-bundle`: what somebody needs who helps from afar, in one archive, without secrets.
 //!
-//! Nothing is copied as it is: the configuration is shown by kinds of keys, texts are searched for tokens and for the values
-//! of every secret that the configuration leads to, and names of apps and hostnames are numbers unless they are wanted.
+//! Nothing is copied as it is: the configuration is shown by kinds of keys, texts are searched for tokens and for the
+//! values of every secret that the configuration leads to, and names of apps and hostnames are numbers unless they are
+//! wanted.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

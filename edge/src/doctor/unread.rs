@@ -13,8 +13,8 @@ use super::running::Edge;
 use super::{CONFIGURATION, Diagnosis, FIX_IT, disk, on_a_thread};
 use crate::server::StartError;
 
-/// Looks at what does not need `edge.toml`, of which `error` says why it is not used. `text` is what it holds, if it can
-/// be read, and `base` its folder.
+/// Looks at what does not need `edge.toml`, of which `error` says why it is not used. `text` is what it holds, if it
+/// can be read, and `base` its folder.
 pub async fn examine_unread(error: &StartError, text: Option<&str>, base: &Path) -> Diagnosis {
     let is_denied =
         matches!(error, StartError::ConfigFile { source, .. } if source.kind() == ErrorKind::PermissionDenied);

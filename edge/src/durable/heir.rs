@@ -18,8 +18,8 @@ use super::walk::{FOLDER, is_folder};
 static HEIR: AtomicU32 = AtomicU32::new(ROOT);
 const ROOT: u32 = 0;
 
-/// From now on, what this process makes as root in a folder of the owner of `data_dir` belongs to that owner: for commands
-/// that an operator calls beside an edge. Of a folder that is missing, the nearest one around it counts.
+/// From now on, what this process makes as root in a folder of the owner of `data_dir` belongs to that owner: for
+/// commands that an operator calls beside an edge. Of a folder that is missing, the nearest one around it counts.
 pub fn make_for_owner_of(data_dir: &Path) {
     if rustix::process::geteuid().is_root()
         && let Some(owner) = data_dir.ancestors().find_map(|folder| std::fs::metadata(folder).ok())

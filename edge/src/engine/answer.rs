@@ -214,7 +214,8 @@ impl PreparedHead {
         Self { own: block.into(), own_lines: lines.into(), own_qpack: section.into(), shared, beside, length }
     }
 
-    /// The fields as lines of HTTP/1.1, each with its end: the head's own, then the shared ones, then the one beside them.
+    /// The fields as lines of HTTP/1.1, each with its end: the head's own, then the shared ones, then the one beside
+    /// them.
     #[inline]
     #[must_use]
     pub fn lines(&self) -> [&[u8]; 3] {

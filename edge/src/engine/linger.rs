@@ -1,10 +1,10 @@
 //! Request bodies that outlast their responses (RFC 9113 §8.1, RFC 9114 §4.1).
 //!
-//! A RST_STREAM that asks a client to stop sending can reach it before it has read the response: some, such as curl before
-//! its release 8, then report a stream error and drop the response. So the rest of the body is received and discarded for
-//! a while, within limits, as HTTP/1.1 does before it closes a connection (RFC 9112 §9.6); only then is the stream reset,
-//! or, in HTTP/3, the client asked to stop sending.
-//! Such a stream is still open to its client, and counts as one of its concurrent streams.
+//! A RST_STREAM that asks a client to stop sending can reach it before it has read the response: some, such as curl
+//! before its release 8, then report a stream error and drop the response. So the rest of the body is received and
+//! discarded for a while, within limits, as HTTP/1.1 does before it closes a connection (RFC 9112 §9.6); only then is
+//! the stream reset, or, in HTTP/3, the client asked to stop sending. Such a stream is still open to its client, and
+//! counts as one of its concurrent streams.
 
 use std::time::Instant;
 

@@ -9,15 +9,15 @@
 //!
 //! * [`fields`], [`request`]: what came, as it is read by who decides;
 //! * [`answer`]: what is answered, prepared for all protocols; [`body`]: bodies that are polled as they are sent;
-//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`qpack`]: as HTTP/3 does (RFC 9204); [`field_coding`]: what both
-//!   have in common;
+//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`qpack`]: as HTTP/3 does (RFC 9204); [`field_coding`]: what
+//!   both have in common;
 //! * [`http2`]: the connection of RFC 9113; [`http3`]: that of RFC 9114, above a transport that has streams;
 //! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
 //! * `message`: a field block as a head or trailers; `response`: the response to a request, as it is awaited and sent;
-//! * `streams`: the streams of a connection, and whose turn it is; `share`: what is read ahead of the peer; `clocks`: what is
-//!   too slow; `wakes`: which were woken;
-//! * `flood`, `linger`, `drain`: budgets of what costs a peer nothing, requests that outlast their responses, and the state of
-//!   a drain;
+//! * `streams`: the streams of a connection, and whose turn it is; `share`: what is read ahead of the peer; `clocks`:
+//!   what is too slow; `wakes`: which were woken;
+//! * `flood`, `linger`, `drain`: budgets of what costs a peer nothing, requests that outlast their responses, and the
+//!   state of a drain;
 //! * [`inbound`]: the body of a request, for those that are not answered at once;
 //! * [`under_way`]: what is under way, by kind, for the drain;
 //! * [`sink`]: where bytes go; [`stream_sink`]: where they go in HTTP/3.
@@ -105,8 +105,8 @@ pub trait Service {
     /// Begins to answer a request that [`Service::answer`] did not.
     fn begin(&self, request: http::Request<Inbound>) -> Answering;
 
-    /// Receives that the engine answered a request itself, with this status: it could not be read, or is larger than it may
-    /// be.
+    /// Receives that the engine answered a request itself, with this status: it could not be read, or is larger than it
+    /// may be.
     fn note_refusal(&self, version: http::Version, status: http::StatusCode) {
         let _ = (version, status);
     }

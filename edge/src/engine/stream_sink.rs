@@ -8,8 +8,8 @@ pub trait StreamSink {
     fn room(&self) -> usize;
 
     /// Takes bytes of a stream, by reference, in their order: as many as the peer's windows and the buffers of the
-    /// transport have room for. What it did not take is left in `parts`; once it takes more, the connection is to hear of
-    /// it.
+    /// transport have room for. What it did not take is left in `parts`; once it takes more, the connection is to hear
+    /// of it.
     fn write(&mut self, stream: u64, parts: &mut [Bytes]);
 
     /// Says that all bytes of a stream were written.

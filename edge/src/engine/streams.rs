@@ -188,8 +188,8 @@ impl<P: Multiplexed, O> Streams<P, O> {
         Some(id)
     }
 
-    /// A stream waits for what the connection's streams have together: its share of what is read ahead, or the window of
-    /// the connection.
+    /// A stream waits for what the connection's streams have together: its share of what is read ahead, or the window
+    /// of the connection.
     pub(super) fn park(&mut self, id: P::Id) {
         let Ok(index) = self.find(id) else { return };
         if let Some(stream) = self.list.get_mut(index)

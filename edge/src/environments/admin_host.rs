@@ -3,8 +3,9 @@
 use super::Environments;
 
 impl Environments {
-    /// Whether an app has `host`, a name in lower case, or may come to have it although the operator gave it to none. Below the
-    /// edge's domains that is every name but one that stands directly below `domain` and is reserved, or one of `names.admin`.
+    /// Whether an app has `host`, a name in lower case, or may come to have it although the operator gave it to none.
+    /// Below the edge's domains that is every name but one that stands directly below `domain` and is reserved, or one
+    /// of `names.admin`.
     #[must_use]
     pub fn may_be_an_apps(&self, host: &str) -> bool {
         let live = &self.ledger.live;

@@ -289,8 +289,8 @@ impl Environments {
         Ok(AliasList { app: app.clone(), aliases, next })
     }
 
-    /// Deletes an alias; its preview's hostname then leads nowhere. With `dry_run` it changes nothing. Returns the version
-    /// that it points at.
+    /// Deletes an alias; its preview's hostname then leads nowhere. With `dry_run` it changes nothing. Returns the
+    /// version that it points at.
     ///
     /// # Errors
     /// `not_found`, `precondition_failed`.

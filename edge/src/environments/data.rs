@@ -42,8 +42,8 @@ impl Environments {
         Ok(archive)
     }
 
-    /// Replaces the data of an environment by an archive, unless it is `abandoned` before it is unpacked. Where there is
-    /// some already, `is_replacing` has to be true.
+    /// Replaces the data of an environment by an archive, unless it is `abandoned` before it is unpacked. Where there
+    /// is some already, `is_replacing` has to be true.
     ///
     /// # Errors
     /// As [`Self::data_list`]; `conflict` where there is data; those of an archive, as `archive_cut_off`.

@@ -98,8 +98,8 @@ impl Environments {
         Some(IdleBackend { app: app.clone(), environment: environment.clone(), version: side.version.id })
     }
 
-    /// All of them, by app and environment. There may be thousands of environments, which are looked at where what is live
-    /// has changed, and not for each of the requests that ask.
+    /// All of them, by app and environment. There may be thousands of environments, which are looked at where what is
+    /// live has changed, and not for each of the requests that ask.
     pub(crate) fn idle_backends(&self) -> Arc<BTreeSet<IdleBackend>> {
         if self.instances.runner.is_some() {
             return Arc::default();

@@ -117,7 +117,8 @@ impl Environments {
         here.and(elsewhere)
     }
 
-    /// Restarts the instances of all nodes, one after the other; returns the names of the nodes that are not waited for.
+    /// Restarts the instances of all nodes, one after the other; returns the names of the nodes that are not waited
+    /// for.
     pub(super) async fn restart_everywhere(
         &self,
         place: PlaceOf<'_>,

@@ -54,8 +54,8 @@ pub use settings::{KeyFile, LostSecrets, lost_secrets};
 pub use upstreams::MemberAt;
 pub use user_ids::give_user_ids_apart;
 
-/// Upstreams, and processes, of one environment of which what was said by the API is remembered; beyond it, only of those
-/// that the live version names.
+/// Upstreams, and processes, of one environment of which what was said by the API is remembered; beyond it, only of
+/// those that the live version names.
 const REMEMBERED_MAX: usize = 200;
 
 /// What is set for the environments of all apps.
@@ -64,7 +64,8 @@ pub struct Environments {
     blobs: Arc<dyn Blobs>,
     /// Names that no new app may have.
     names: Names,
-    /// Apps, environments and aliases are made one at a time, so that no two of them are the last one that a limit allows.
+    /// Apps, environments and aliases are made one at a time, so that no two of them are the last one that a limit
+    /// allows.
     making: Mutex<()>,
     /// Where DNS is asked; the system's resolvers where there is none.
     dns_servers: Vec<SocketAddr>,

@@ -59,8 +59,8 @@ impl Environments {
     /// when it has begun.
     ///
     /// # Errors
-    /// `bad_request`, `nothing_live`, `runner_off`, `runner_forbidden`; `busy` where the app, or the node, has as many as
-    /// it may, or the machine has no terminal left; `persist_full`; `instance_failed` where it cannot be set up.
+    /// `bad_request`, `nothing_live`, `runner_off`, `runner_forbidden`; `busy` where the app, or the node, has as many
+    /// as it may, or the machine has no terminal left; `persist_full`; `instance_failed` where it cannot be set up.
     pub(crate) async fn run(
         self: &Arc<Self>,
         actor: &Actor,

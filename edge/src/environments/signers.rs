@@ -18,8 +18,8 @@ use crate::telemetry;
 
 /// What the signatures of a version come to in an environment.
 pub(crate) struct SignedThere {
-    /// That what the environment wants has not changed by the commit. Signatures that count go with their version alone,
-    /// which such a commit holds; those of strangers come at any time, and delay no switch.
+    /// That what the environment wants has not changed by the commit. Signatures that count go with their version
+    /// alone, which such a commit holds; those of strangers come at any time, and delay no switch.
     pub(crate) checks: Vec<Check>,
     /// Fingerprints of the keys that have signed it: of the environment's signers, where it has any.
     pub(crate) by: Vec<String>,
@@ -321,8 +321,8 @@ impl Environments {
         Err(Problem::new(Code::BadSignature, detail).hint(hint).into())
     }
 
-    /// Drops the oldest signatures of keys that no environment wants: anyone who may push could fill the list of a version
-    /// with those of keys that mean nothing, and keep a signer out.
+    /// Drops the oldest signatures of keys that no environment wants: anyone who may push could fill the list of a
+    /// version with those of keys that mean nothing, and keep a signer out.
     async fn make_room(&self, app: &AppName, stored: &mut Vec<StoredSignature>) -> Result<(), Error> {
         let max = usize::try_from(self.ledger.limits().signatures_per_version_max).unwrap_or(usize::MAX);
         if stored.len() <= max {

@@ -91,7 +91,8 @@ impl Environments {
         Ok(Some(self.blobs.quarantined().await?).filter(|count| *count > 0))
     }
 
-    /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are more.
+    /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are
+    /// more.
     async fn places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
         let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
         let mut places = Vec::new();

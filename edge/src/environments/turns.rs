@@ -69,8 +69,8 @@ pub(crate) struct TakenTurn {
 }
 
 impl Environments {
-    /// Takes the turn of an environment on all nodes, for as long as this one keeps its lease. Another node is waited for
-    /// as long as `release_ms_max` and `instance_start_ms_max` say together.
+    /// Takes the turn of an environment on all nodes, for as long as this one keeps its lease. Another node is waited
+    /// for as long as `release_ms_max` and `instance_start_ms_max` say together.
     ///
     /// # Errors
     /// `busy` where another node is not done by then; where the catalog cannot be reached.

@@ -44,7 +44,8 @@ impl Environments {
 }
 
 impl Environments {
-    /// Lets the user id of an environment, or of the previews of an app, be given again. Nothing of the user may be left.
+    /// Lets the user id of an environment, or of the previews of an app, be given again. Nothing of the user may be
+    /// left.
     ///
     /// # Errors
     /// Where the catalog fails.

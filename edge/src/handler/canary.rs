@@ -1,6 +1,6 @@
-//! Which side of a canary a request gets. A cookie decides: the edge's own, which a browser gets with the first page that
-//! it navigates to, or one that the site names. Requests without it, such as those of programs and crawlers, get the live
-//! version.
+//! Which side of a canary a request gets. A cookie decides: the edge's own, which a browser gets with the first page
+//! that it navigates to, or one that the site names. Requests without it, such as those of programs and crawlers, get
+//! the live version.
 
 use std::fmt::Write as _;
 

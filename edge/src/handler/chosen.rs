@@ -1,8 +1,8 @@
 //! Which of the versions of an environment a request gets, where cookies decide, and what its answer says about that.
 //!
-//! A canary draws visitors (`canary`), and a site may hold them on the version of their first page (`pins`). Who is held
-//! is drawn no more. What was chosen by a cookie is no other visitor's: shared caches are not to keep it. A fingerprinted
-//! asset is the same in all versions, and is cached as usual.
+//! A canary draws visitors (`canary`), and a site may hold them on the version of their first page (`pins`). Who is
+//! held is drawn no more. What was chosen by a cookie is no other visitor's: shared caches are not to keep it. A
+//! fingerprinted asset is the same in all versions, and is cached as usual.
 
 use std::sync::Arc;
 

@@ -143,7 +143,8 @@ fn paused(pause: &Pause, current: Option<&Current>, context: &ErrorContext) -> R
     response
 }
 
-/// The code of a problem for what is protected, or an app or a preview that has reached a limit; one of [`super::FAULTS`].
+/// The code of a problem for what is protected, or an app or a preview that has reached a limit; one of
+/// [`super::FAULTS`].
 const fn fault(refused: Refused) -> Option<&'static str> {
     match refused {
         Refused::AppBusy => Some(request_outcome::APP_BUSY),

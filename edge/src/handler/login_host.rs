@@ -1,10 +1,10 @@
-//! The hostname where visitors of what is protected log in, `[names] login`: it takes the passwords of accounts, or sends
-//! browsers to the provider of `[oidc]` and takes them back.
+//! The hostname where visitors of what is protected log in, `[names] login`: it takes the passwords of accounts, or
+//! sends browsers to the provider of `[oidc]` and takes them back.
 //!
 //! Who has logged in there is known at the next hostname, by a cookie of this one: see `access/people.rs`.
 //!
-//! No app sees what is typed there. The provider knows this one address, and codes come to no hostname of an app. A login
-//! is of the browser that has the cookie of this hostname, which holds its secret and what it is for.
+//! No app sees what is typed there. The provider knows this one address, and codes come to no hostname of an app. A
+//! login is of the browser that has the cookie of this hostname, which holds its secret and what it is for.
 
 use std::net::IpAddr;
 
@@ -79,8 +79,8 @@ impl Handler {
         }
     }
 
-    /// Has browsers come to the login's hostname by HTTPS alone, where strangers trust its certificate, as to hostnames of
-    /// apps' own: passwords are typed there.
+    /// Has browsers come to the login's hostname by HTTPS alone, where strangers trust its certificate, as to hostnames
+    /// of apps' own: passwords are typed there.
     pub(super) fn keep_to_https(&self, decision: &mut Decision, host: &str) {
         if let Decision::Small(answer) = decision
             && (self.trusted)(host)
@@ -252,8 +252,8 @@ impl Handler {
         None
     }
 
-    /// The cookie by which a person is logged in here. Where there can be none, each hostname needs a login of its own, and
-    /// the person who was logged in before in this browser is so no more.
+    /// The cookie by which a person is logged in here. Where there can be none, each hostname needs a login of its own,
+    /// and the person who was logged in before in this browser is so no more.
     async fn person_cookie(&self, visitors: &Visitors, person: &Person, ends_s: u64) -> Option<HeaderValue> {
         match visitors.credentials.seal_person(person, self.live.domains().login()?, ends_s).await {
             Some(text) => cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(telemetry::now_ms() / 1_000)),
@@ -267,7 +267,8 @@ impl Handler {
         Ticket::open(Purpose::Request, text, &self.live, now_s).filter(|(ticket, _)| ticket.is_there(&self.live))
     }
 
-    /// Sends a visitor who is logged in back to the protected hostname: with an account of that mark, or at the provider.
+    /// Sends a visitor who is logged in back to the protected hostname: with an account of that mark, or at the
+    /// provider.
     fn sent_back(
         &self,
         ticket: Ticket,

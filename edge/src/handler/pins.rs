@@ -1,5 +1,5 @@
-//! Which version a visitor is held on (`pin = "session"`): that of the first page, for as long as the visitor comes, the
-//! edge keeps it, and nobody went back from it.
+//! Which version a visitor is held on (`pin = "session"`): that of the first page, for as long as the visitor comes,
+//! the edge keeps it, and nobody went back from it.
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -186,8 +186,8 @@ impl ReadyBody<'_> {
     }
 }
 
-/// A file as it is prepared for the engine: all of it, or that it is the same as before, with nothing said by rules, of an
-/// app whose visitors are not limited.
+/// A file as it is prepared for the engine: all of it, or that it is the same as before, with nothing said by rules, of
+/// an app whose visitors are not limited.
 #[inline]
 pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
     if !answer.ruled.is_empty() || answer.version().traffic.is_limited() {

@@ -29,8 +29,8 @@ use crate::live::Current;
 const DECISIONS_MAX: usize = 4;
 
 impl Handler {
-    /// Does what was decided. Where no backend received the request, and something else went live while it waited for an
-    /// instance, does what is decided then. Also returns what became of the body, where no backend gets it.
+    /// Does what was decided. Where no backend received the request, and something else went live while it waited for
+    /// an instance, does what is decided then. Also returns what became of the body, where no backend gets it.
     pub(super) async fn carry_out_latest<B>(
         &self,
         mut request: Request<B>,

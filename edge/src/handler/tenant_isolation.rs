@@ -24,8 +24,8 @@ const OF_SUBDOMAINS: [HeaderName; 4] = [
 /// Confines an answer of `host` to it; `host` is in lower case, without a port.
 pub(super) fn confine(headers: &mut HeaderMap, host: &str, neighbours: Neighbours) {
     headers.remove(SET_COOKIE_2);
-    // Where the host is served is for the edge to say: browsers would go elsewhere for it, such as to a port of the edge
-    // that is not for visitors, and try that first for as long as the field says.
+    // Where the host is served is for the edge to say: browsers would go elsewhere for it, such as to a port of the
+    // edge that is not for visitors, and try that first for as long as the field says.
     headers.remove(ALT_SVC);
     cookies(headers, host, neighbours);
     if neighbours == Neighbours::None {

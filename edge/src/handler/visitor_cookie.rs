@@ -1,9 +1,9 @@
 //! The cookie of visitors of protected previews and environments: who had the password or a share
 //! link, or logged in, has it.
 //!
-//! It names the share link, the password or the login, and when it ends, and is signed for one hostname with a secret of that
-//! link or protection. So it is good nowhere else, and ends with the link, with the password, or with the account and
-//! its password.
+//! It names the share link, the password or the login, and when it ends, and is signed for one hostname with a secret
+//! of that link or protection. So it is good nowhere else, and ends with the link, with the password, or with the
+//! account and its password.
 
 use devanture_config::api::{Protection, ShareTarget, VISITOR_COOKIE};
 use http::HeaderValue;

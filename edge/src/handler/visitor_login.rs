@@ -1,7 +1,7 @@
 //! Logins of visitors at the protected hostname: where each begins, and where the visitor comes back to and is let in.
 //!
-//! In between the browser is at the hostname where visitors log in, which is the edge's own: no app sees what is typed or
-//! sent there. The secret in the browser's cookie here keeps others from having it finish a login that they began.
+//! In between the browser is at the hostname where visitors log in, which is the edge's own: no app sees what is typed
+//! or sent there. The secret in the browser's cookie here keeps others from having it finish a login that they began.
 
 use devanture_config::api::{LOGIN_COOKIE, ShareTarget};
 use http::{HeaderValue, Method};

@@ -2,7 +2,8 @@
 //! browser.
 //!
 //! Each is signed with the secret of the protection that it is for, so that it ends with it and opens nothing else. It
-//! names the hostname, and the hash of a secret that a cookie of that hostname holds: in another browser it is of no use.
+//! names the hostname, and the hash of a secret that a cookie of that hostname holds: in another browser it is of no
+//! use.
 
 use std::sync::Arc;
 
@@ -55,8 +56,8 @@ impl Ticket {
         (text.len() <= BYTES_MAX).then_some(text)
     }
 
-    /// The ticket that a text is, with the protection that it is for; `None` if it was not made for this purpose with the
-    /// secret of that protection, or has ended.
+    /// The ticket that a text is, with the protection that it is for; `None` if it was not made for this purpose with
+    /// the secret of that protection, or has ended.
     pub(super) fn open(purpose: Purpose, text: &str, live: &Live, now_s: u64) -> Option<(Self, Arc<Restriction>)> {
         if text.len() > BYTES_MAX {
             return None;

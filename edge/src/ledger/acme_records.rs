@@ -1,4 +1,5 @@
-//! The records by which the nodes of a cluster share certificates by ACME: changed by the node alone that orders for all.
+//! The records by which the nodes of a cluster share certificates by ACME: changed by the node alone that orders for
+//! all.
 
 use std::sync::Arc;
 

@@ -155,8 +155,8 @@ impl Ledger {
         messages(&*self.catalog, announcement, self.limits().webhook_waiting_max).await
     }
 
-    /// Notifies webhooks of an event that is no change of the catalog. What an edge that is killed right then does not write
-    /// is not sent.
+    /// Notifies webhooks of an event that is no change of the catalog. What an edge that is killed right then does not
+    /// write is not sent.
     pub(crate) async fn announce(&self, announcement: &Announcement) {
         let app: &AppName = &announcement.data.app;
         let written = async {

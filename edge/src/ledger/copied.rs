@@ -1,5 +1,5 @@
-//! A store that is a copy of another one: which records it takes, and the one that says that it is not finished, so that
-//! no edge serves it before and no other store is copied over it.
+//! A store that is a copy of another one: which records it takes, and the one that says that it is not finished, so
+//! that no edge serves it before and no other store is copied over it.
 
 use devanture_config::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};

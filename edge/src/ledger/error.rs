@@ -14,7 +14,8 @@ const RESTARTING_RETRY_S: u64 = 1;
 
 /// Seconds until a request is tried again that came while changes were paused for a move to another store.
 const MOVING_RETRY_S: u64 = 2;
-/// Seconds until a request is tried again that the catalog could not be reached for: an election of etcd takes about two.
+/// Seconds until a request is tried again that the catalog could not be reached for: an election of etcd takes about
+/// two.
 const UNAVAILABLE_RETRY_S: u64 = 5;
 /// Seconds until a request is tried again that came while the bucket was away.
 const STORE_RETRY_S: u64 = 5;
@@ -178,7 +179,8 @@ impl From<Refusal> for Error {
     }
 }
 
-/// The bucket that nodes share did not do what was asked. Who pushes learns no more of it than that: it is the operator's.
+/// The bucket that nodes share did not do what was asked. Who pushes learns no more of it than that: it is the
+/// operator's.
 fn store_failed(error: &s3::Error) -> Problem {
     tracing::error!(%error, "the bucket of the stored files fails");
     match error {

@@ -76,17 +76,17 @@ impl Ledger {
         let last = last.first().and_then(|(key, _)| key.rsplit('/').next()?.parse().ok());
         self.not_before(last.unwrap_or(0));
         let number = self.tick();
-        // Not only collections bound a history: between two of them it could grow without end. The number is of a clock,
-        // so that this is one entry in so many.
+        // Not only collections bound a history: between two of them it could grow without end. The number is of a
+        // clock, so that this is one entry in so many.
         if number.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
             self.forget_history(app, environment).await?;
         }
         Ok(records::history_key(app, environment, number))
     }
 
-    /// Deletes the oldest entries of an environment's history, by their number and by their bytes: so many that an app has
-    /// no more than that on the disk in each of its environments. Switches and all other entries are counted apart, so that
-    /// pauses and pushes that failed do not take the versions away that a rollback can go back to.
+    /// Deletes the oldest entries of an environment's history, by their number and by their bytes: so many that an app
+    /// has no more than that on the disk in each of its environments. Switches and all other entries are counted apart,
+    /// so that pauses and pushes that failed do not take the versions away that a rollback can go back to.
     ///
     /// # Errors
     /// Where the catalog fails.

@@ -1,7 +1,7 @@
 //! How large an entry of a history may be, and how much of a history is kept.
 //!
-//! What a push says of itself is refused where it is too long, as its sender can say it shorter. What the edge says of a
-//! deploy is cut: the deploy itself has ended by then.
+//! What a push says of itself is refused where it is too long, as its sender can say it shorter. What the edge says of
+//! a deploy is cut: the deploy itself has ended by then.
 
 use devanture_config::api::Deploy;
 use devanture_config::limits::Limits;
@@ -38,8 +38,8 @@ impl Ledger {
     }
 }
 
-/// Cuts what the edge says of a deploy until all of its entry has at most so many bytes: first its details, then the last
-/// lines of its log, and a message of the edge's own last.
+/// Cuts what the edge says of a deploy until all of its entry has at most so many bytes: first its details, then the
+/// last lines of its log, and a message of the edge's own last.
 fn fitted(mut entry: HistoryEntry, bytes_max: usize) -> HistoryEntry {
     if bytes_of(&entry) <= bytes_max {
         return entry;

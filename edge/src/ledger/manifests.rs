@@ -1,5 +1,5 @@
-//! Manifests of stored versions that requests look at: long ones are few in memory at a time, however many requests want
-//! them, and the apps that want them take turns (law 11).
+//! Manifests of stored versions that requests look at: long ones are few in memory at a time, however many requests
+//! want them, and the apps that want them take turns (law 11).
 
 use std::ops::Deref;
 use std::sync::Arc;

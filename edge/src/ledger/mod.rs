@@ -1,9 +1,9 @@
 //! The records behind every change: who acts, what is there, and the only commits to the catalog.
 //!
 //! Changes by an actor are committed by [`Ledger::commit`] together with an entry of the audit log ([`Audit`]); what
-//! the edge writes for itself, by [`commit_system`], and [`SystemWrite`] lists all of it. A change reads its records, decides, and
-//! commits with checks that they are still what it read; [`update`] begins it again where another one was quicker. A
-//! test holds that nothing above this room commits in another way.
+//! the edge writes for itself, by [`commit_system`], and [`SystemWrite`] lists all of it. A change reads its records,
+//! decides, and commits with checks that they are still what it read; [`update`] begins it again where another one was
+//! quicker. A test holds that nothing above this room commits in another way.
 
 mod acme_records;
 mod actor;

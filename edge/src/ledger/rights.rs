@@ -28,7 +28,8 @@ impl Actor {
         }
     }
 
-    /// The command that makes a credential with the scope. Whom a login of an account is refused has no use for a token.
+    /// The command that makes a credential with the scope. Whom a login of an account is refused has no use for a
+    /// token.
     fn made_by(&self, scope: Scope) -> String {
         match self.credential.by() {
             By::Account => format!("devanture account invite NAME --scope {scope}"),

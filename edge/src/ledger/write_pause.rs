@@ -1,8 +1,8 @@
 //! The pause of all changes while the last of them are copied to another store: a record that every commit checks, so
 //! that it holds on all nodes from one revision on.
 //!
-//! The pause ends by itself. Each node counts its seconds from when it found the record, by a clock that nobody sets, and
-//! the first one that comes to the end removes it. A node that starts meanwhile counts from its start.
+//! The pause ends by itself. Each node counts its seconds from when it found the record, by a clock that nobody sets,
+//! and the first one that comes to the end removes it. A node that starts meanwhile counts from its start.
 
 use serde::{Deserialize, Serialize};
 

@@ -14,8 +14,8 @@ pub(crate) enum Draining {
     Patiently,
 }
 
-/// The order to drain, for any number of listeners: `None` while all is well. A later order, which has times that are no
-/// later, is followed by what drains already. A sender that is dropped before it gave one cuts at once.
+/// The order to drain, for any number of listeners: `None` while all is well. A later order, which has times that are
+/// no later, is followed by what drains already. A sender that is dropped before it gave one cuts at once.
 pub type Drain = watch::Receiver<Option<DrainOrder>>;
 
 /// How to drain.

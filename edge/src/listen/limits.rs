@@ -20,7 +20,8 @@ use crate::engine;
 use crate::proxy::address::counted_as;
 use crate::telemetry::{NOTED_EVERY_S, Noted, since_epoch};
 
-/// Bytes of a target up to which it is read, so that one that is too long is distinguished from fields that are too large.
+/// Bytes of a target up to which it is read, so that one that is too long is distinguished from fields that are too
+/// large.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
 
 /// The part of an address's connections from which on more of them are taken only from those who are there.
@@ -342,8 +343,8 @@ impl ConnectionLimits {
         self.counts.open.load(Ordering::Relaxed)
     }
 
-    /// Whether `address` has so many connections that the rest of its share is for those of whom it is known that they are
-    /// there.
+    /// Whether `address` has so many connections that the rest of its share is for those of whom it is known that they
+    /// are there.
     pub(crate) fn is_busy(&self, address: IpAddr) -> bool {
         let max = self.counts.per_address_max;
         let held = || self.counts.by_address.lock().get(&counted_as(address)).copied().unwrap_or(0);

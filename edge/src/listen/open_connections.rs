@@ -81,8 +81,8 @@ impl OpenConnections {
         self.table.connections.borrow_mut().insert(number, (activity, task.abort_handle()));
     }
 
-    /// Has the oldest end that is not to end yet, once nothing is under way on it: an idle one at once, or a moment later
-    /// over HTTP/1.1, where a request may be on its way.
+    /// Has the oldest end that is not to end yet, once nothing is under way on it: an idle one at once, or a moment
+    /// later over HTTP/1.1, where a request may be on its way.
     pub(super) fn end_oldest(&self) {
         let connections = self.table.connections.borrow();
         if let Some((number, (activity, _))) = connections.range(self.kept_from.get()..).next() {
@@ -91,8 +91,8 @@ impl OpenConnections {
         }
     }
 
-    /// Drains all of them, by `drain` as it is at any time. Those that a request upgraded end by themselves, or at their
-    /// time; requests are not waited for longer because of them.
+    /// Drains all of them, by `drain` as it is at any time. Those that a request upgraded end by themselves, or at
+    /// their time; requests are not waited for longer because of them.
     pub(super) async fn drain(&self, mut drain: Drain) -> Drained {
         let has_successor = order_of(&mut drain).is_some_and(|order| order.has_successor);
         for (activity, _) in self.table.connections.borrow().values() {

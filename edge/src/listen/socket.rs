@@ -17,8 +17,8 @@ use super::limits::Permit;
 
 /// Connections that the system holds while they wait to be accepted.
 pub(crate) const BACKLOG: i32 = 4_096;
-/// Bytes of the receive buffer that a socket of HTTP/3 asks for: all connections of a thread share it, and what finds no
-/// room is lost.
+/// Bytes of the receive buffer that a socket of HTTP/3 asks for: all connections of a thread share it, and what finds
+/// no room is lost.
 pub(crate) const UDP_RECEIVE_BUFFER_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes that the system takes beyond what is on its way, so that a slow reader does not make it hold megabytes.
 /// With a quarter of it, this or no limit, bodies of 38 KB to 100 MB cost the same CPU time within the noise of a run.

@@ -1,5 +1,5 @@
-//! Accounts as far as visitors who logged in with one are concerned: whether each still has the password that it had, and
-//! which app it is for.
+//! Accounts as far as visitors who logged in with one are concerned: whether each still has the password that it had,
+//! and which app it is for.
 //!
 //! They are looked up for visitors of what is protected for accounts alone.
 

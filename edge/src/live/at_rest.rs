@@ -1,5 +1,5 @@
-//! Damage of stored files of versions that are in memory, as a check of the stored files finds it: what was loaded before
-//! is served as it was, and could not be loaded again.
+//! Damage of stored files of versions that are in memory, as a check of the stored files finds it: what was loaded
+//! before is served as it was, and could not be loaded again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! A canary beside the live version: one swap of the live pointer begins, steps and ends it, so that a request sees both
-//! versions and the share at one moment.
+//! A canary beside the live version: one swap of the live pointer begins, steps and ends it, so that a request sees
+//! both versions and the share at one moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

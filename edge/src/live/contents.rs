@@ -75,7 +75,8 @@ impl Contents {
         version.slot(sought, merged)
     }
 
-    /// Forgets the contents of a version, so that the next load sees new variants and deltas. Places that have one keep it.
+    /// Forgets the contents of a version, so that the next load sees new variants and deltas. Places that have one keep
+    /// it.
     pub(super) fn outdate(&self, id: &VersionId) {
         self.lock().retain(|(_, other), _| other != id);
     }

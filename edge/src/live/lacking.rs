@@ -113,8 +113,8 @@ impl Live {
         lacking
     }
 
-    /// The environments of which this process serves what it knows to be damaged on the disk, from memory alone: another
-    /// one that loads them lacks it.
+    /// The environments of which this process serves what it knows to be damaged on the disk, from memory alone:
+    /// another one that loads them lacks it.
     #[must_use]
     pub fn in_memory_alone(&self) -> Vec<Lacking> {
         let hosts = self.0.hosts.load();

@@ -153,8 +153,8 @@ impl Loader {
         self.0.memory.loaded_bytes()
     }
 
-    /// As [`Memory::file_bytes`], [`Memory::loaded_bytes`] with [`Memory::loaded_bytes_max`], and those of the process, by
-    /// what they are of.
+    /// As [`Memory::file_bytes`], [`Memory::loaded_bytes`] with [`Memory::loaded_bytes_max`], and those of the process,
+    /// by what they are of.
     pub(super) fn memory_parts(&self) -> [(&'static str, (u64, u64)); 3] {
         let memory = &self.0.memory;
         let loaded = (memory.loaded_bytes(), memory.loaded_bytes_max());
@@ -223,8 +223,8 @@ impl Loader {
     }
 
     /// Loads a version again, for the same place, and reuses the media types that were found the first time. Gives
-    /// another content only after [`Loader::outdate`]. What was loaded ahead of requests still is, unless it `is_wanted`
-    /// by now.
+    /// another content only after [`Loader::outdate`]. What was loaded ahead of requests still is, unless it
+    /// `is_wanted` by now.
     ///
     /// # Errors
     /// [`LoadError`].

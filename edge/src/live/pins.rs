@@ -1,4 +1,5 @@
-//! Versions that visitors are held on: those that were live before, for as long as they are kept for their assets (law 10).
+//! Versions that visitors are held on: those that were live before, for as long as they are kept for their assets (law
+//! 10).
 
 use std::sync::Arc;
 
@@ -87,16 +88,16 @@ impl Place {
     }
 }
 
-/// Whether an earlier version keeps the same paths from strangers as the live one. Anybody can name a version in a cookie,
-/// so that one which shows more would show it to all.
+/// Whether an earlier version keeps the same paths from strangers as the live one. Anybody can name a version in a
+/// cookie, so that one which shows more would show it to all.
 fn guards_as(live: &Current, earlier: &Current) -> bool {
     earlier.version.rules.guards_as(&live.version.rules)
 }
 
 impl Live {
     /// The versions of a pointer's `pins` that somebody can be held on now: those that are kept here, and that visitors
-    /// came to since they could last be away. Where other nodes answer too, their visitors are not known here, and count
-    /// as if they came.
+    /// came to since they could last be away. Where other nodes answer too, their visitors are not known here, and
+    /// count as if they came.
     #[must_use]
     pub fn held_on(&self, app: &AppName, name: &PlaceName, pins: &PinsRecord, is_alone: bool) -> Vec<VersionId> {
         let Some(place) = self.place(app, name) else { return Vec::new() };

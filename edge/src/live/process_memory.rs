@@ -1,8 +1,9 @@
 //! Keeps the memory of the whole process within its limit, as far as what is loaded takes it.
 //!
-//! The limit is about what the system says that the process has in RAM, and so about the allocator's fragments too, which
-//! no count of the edge's own knows. While memory is short, the environments that are requested least are unloaded, files
-//! are read from the disk as they are sent, and what is compressed behind a switch waits. Nothing is refused.
+//! The limit is about what the system says that the process has in RAM, and so about the allocator's fragments too,
+//! which no count of the edge's own knows. While memory is short, the environments that are requested least are
+//! unloaded, files are read from the disk as they are sent, and what is compressed behind a switch waits. Nothing is
+//! refused.
 
 use std::time::Duration;
 

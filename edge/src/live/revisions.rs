@@ -1,7 +1,7 @@
 //! Revisions that go back, as where the catalog of a cluster was restored from an earlier snapshot.
 //!
-//! Pointers, pauses and withdrawn paths remember the revision that they were last written by, since a watch may still hold
-//! commits that were read already. After a restore, the state that is to be followed has lower revisions.
+//! Pointers, pauses and withdrawn paths remember the revision that they were last written by, since a watch may still
+//! hold commits that were read already. After a restore, the state that is to be followed has lower revisions.
 
 use std::sync::atomic::Ordering;
 
@@ -10,8 +10,8 @@ use crate::catalog::Revision;
 
 impl Follower {
     /// Takes note of the revision of the next commit of the watch. Where it is not after the one before, `watched`, all
-    /// revisions that are remembered are of a state that is gone. Returns whether that is so: commits in between may have
-    /// been missed, so that everything is to be read again.
+    /// revisions that are remembered are of a state that is gone. Returns whether that is so: commits in between may
+    /// have been missed, so that everything is to be read again.
     pub(super) fn note_revision(&self, watched: &mut Revision, revision: Revision) -> bool {
         let went_back = revision <= *watched;
         if went_back {

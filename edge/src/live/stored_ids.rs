@@ -2,7 +2,8 @@
 
 use devanture_config::VersionId;
 
-/// The ids. Most apps have few: a tree has room for eleven in its smallest node, and there are as many of these as apps.
+/// The ids. Most apps have few: a tree has room for eleven in its smallest node, and there are as many of these as
+/// apps.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct StoredIds(Vec<VersionId>);
 

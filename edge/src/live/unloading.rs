@@ -1,5 +1,5 @@
-//! Keeps the loaded versions of all apps within one budget: environments that are requested least are unloaded, and load
-//! again at their next request.
+//! Keeps the loaded versions of all apps within one budget: environments that are requested least are unloaded, and
+//! load again at their next request.
 //!
 //! What counts is in how many intervals an environment was requested, and half of that a day later. So one that was
 //! requested for days outlives a crawler, which requests each of them once.

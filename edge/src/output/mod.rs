@@ -101,7 +101,8 @@ impl Logs {
     /// The same, and then all lines as they come.
     ///
     /// # Errors
-    /// [`TooManyReaders`] when the edge ends, beyond `log_readers_per_app_max` for the app, or beyond the environment's share of it.
+    /// [`TooManyReaders`] when the edge ends, beyond `log_readers_per_app_max` for the app, or beyond the environment's
+    /// share of it.
     pub async fn follow(
         &self,
         app: &AppName,

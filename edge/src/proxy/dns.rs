@@ -49,8 +49,8 @@ impl Names {
             let options = builder.options_mut();
             // The caller keeps the answer for its time to live.
             options.cache_size = 0;
-            // In the order of the file, as the C library asks: a later server may not know names that the first one has, such
-            // as the resolver of the machine beside that of a network of containers.
+            // In the order of the file, as the C library asks: a later server may not know names that the first one
+            // has, such as the resolver of the machine beside that of a network of containers.
             options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
             options.num_concurrent_reqs = 1;
             options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;

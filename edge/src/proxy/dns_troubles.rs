@@ -1,5 +1,5 @@
-//! Names of backends that have no address, or that nobody answers for: how long they wait for the next question, and how
-//! much is logged of them. Who pushes chooses the names, the resolver and the log are the operator's.
+//! Names of backends that have no address, or that nobody answers for: how long they wait for the next question, and
+//! how much is logged of them. Who pushes chooses the names, the resolver and the log are the operator's.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

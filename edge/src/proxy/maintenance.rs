@@ -28,7 +28,8 @@ const LOOKUPS_MAX: usize = 128;
 /// For how long what DNS says is believed.
 #[derive(Debug, Clone, Copy)]
 pub struct DnsTimes {
-    /// At least, whatever its time to live is, and before it is asked again after a first failure: `upstream_dns_ms_min`.
+    /// At least, whatever its time to live is, and before it is asked again after a first failure:
+    /// `upstream_dns_ms_min`.
     pub least: Duration,
     /// At most: `upstream_dns_ms_max`.
     pub most: Duration,

@@ -106,8 +106,8 @@ impl Runs {
         self.changed.subscribe()
     }
 
-    /// The instances, with those of other nodes. Unless this node's were set, they are requested by the first request, if
-    /// there is a runner.
+    /// The instances, with those of other nodes. Unless this node's were set, they are requested by the first request,
+    /// if there is a runner.
     pub(super) fn get(&self, id: &RunId) -> Arc<RunNow> {
         let known = self.now.read().get(id).cloned();
         let mut now = known.unwrap_or_else(|| {

@@ -2,15 +2,17 @@
 //!
 //! [`Client::forward`] is read from top to bottom: check the request, make the head for the backend (`headers`,
 //! [`forwarded`], `ids`), let the [`CompiledRoute`]'s [`Pool`] say who gets it, take a connection that is kept alive or
-//! make one (`idle_pool`, `connect`, `connection`, [`address`] being asked about each), send ([`http1`], hyper's HTTP/2, or [`fastcgi`]), wait for
-//! the answer's head, and hand back its body as a stream (`response_body`) or, for an upgrade, a tunnel (`upgrade`).
+//! make one (`idle_pool`, `connect`, `connection`, [`address`] being asked about each), send ([`http1`], hyper's
+//! HTTP/2, or [`fastcgi`]), wait for the answer's head, and hand back its body as a stream (`response_body`) or, for an
+//! upgrade, a tunnel (`upgrade`).
 //!
 //! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
 //! own, [`keep_pools`] asks DNS about names (`dns`, `membership`) and members about their `health`; apps take
 //! `turns`.
 //!
-//! Of a backend that the nodes of a cluster run together, a pool has the instances of all of them: those of this node go
-//! first, and those of others ([`elsewhere`]) are reached through a [`tunnel`], which ends there as one that is [`arriving`].
+//! Of a backend that the nodes of a cluster run together, a pool has the instances of all of them: those of this node
+//! go first, and those of others ([`elsewhere`]) are reached through a [`tunnel`], which ends there as one that is
+//! [`arriving`].
 //!
 //! There is one [`Client`] per serving thread, whose connections never move: it must be used inside a
 //! [`tokio::task::LocalSet`]. hyper-util's own pooled client is not used, since it wants bodies that are `Send` and

@@ -330,7 +330,8 @@ impl Registry {
         self.0.arriving.all_ended().await;
     }
 
-    /// Connects to the instance of this node at `endpoint`, for another node. It must be one of the run that gets requests.
+    /// Connects to the instance of this node at `endpoint`, for another node. It must be one of the run that gets
+    /// requests.
     ///
     /// # Errors
     /// A sentence for the log of the other node.
@@ -364,8 +365,8 @@ impl Registry {
         self.0.runs.asks.next().await
     }
 
-    /// Requests in flight to this node's instances of a run, or to the one at `endpoint` alone; upgraded connections and
-    /// tunnels of other nodes count.
+    /// Requests in flight to this node's instances of a run, or to the one at `endpoint` alone; upgraded connections
+    /// and tunnels of other nodes count.
     #[must_use]
     pub fn run_in_flight(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
         let pools = of_run(&self.0.pools.lock(), id);

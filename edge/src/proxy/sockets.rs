@@ -44,9 +44,9 @@ impl Sockets {
         Self(Arc::new(Shared { max, open: Mutex::default() }))
     }
 
-    /// A place for one more socket of `app`, as long as it has fewer than [`SHARE`] times those that are free: alone it gets
-    /// three quarters of all, and whatever others have, some stay free for those who come next. However many others there
-    /// are, the last sixteenth is left to apps that have few.
+    /// A place for one more socket of `app`, as long as it has fewer than [`SHARE`] times those that are free: alone it
+    /// gets three quarters of all, and whatever others have, some stay free for those who come next. However many
+    /// others there are, the last sixteenth is left to apps that have few.
     pub(crate) fn take(&self, app: &AppName) -> Option<Socket> {
         let mut open = self.0.open.lock();
         let own = open.by_app.get(app).copied().unwrap_or(0);

@@ -1,6 +1,7 @@
 //! Tunnels to instances of other nodes, which another room opens.
 //!
-//! A tunnel ends at an instance of the node that it leads to and at nothing else, so that none leads on to a third node.
+//! A tunnel ends at an instance of the node that it leads to and at nothing else, so that none leads on to a third
+//! node.
 
 use std::io;
 use std::sync::{Arc, OnceLock};

@@ -193,8 +193,8 @@ pub fn check_options(options: &DeployOptions) -> Result<(), Error> {
     }
 }
 
-/// Checks what a push says of where it comes from: no text of it is too long, and all of it together is at most half of an
-/// entry of the history.
+/// Checks what a push says of where it comes from: no text of it is too long, and all of it together is at most half of
+/// an entry of the history.
 ///
 /// # Errors
 /// `bad_request`.

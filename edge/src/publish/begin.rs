@@ -131,8 +131,8 @@ impl Publisher {
         Ok(DeployPrediction { dry_run: true, version: push.version, missing: sorted(&missing), live, with })
     }
 
-    /// Refuses what the switch of a push would refuse for a canary that runs, or for signatures that are missing. A push
-    /// to a locked environment is stored and switches nothing.
+    /// Refuses what the switch of a push would refuse for a canary that runs, or for signatures that are missing. A
+    /// push to a locked environment is stored and switches nothing.
     ///
     /// # Errors
     /// `canary_running`, `not_signed`.

@@ -118,8 +118,8 @@ impl Publisher {
         Ok(status(record, self.console.current().is_some()))
     }
 
-    /// Installs the console of a package: a tar of its files, packed by gzip or zstd or as it is. It replaces another one
-    /// by one commit, once all files are stored and the bundle was loaded.
+    /// Installs the console of a package: a tar of its files, packed by gzip or zstd or as it is. It replaces another
+    /// one by one commit, once all files are stored and the bundle was loaded.
     ///
     /// # Errors
     /// `bad_archive` and the other codes of archives; those of the stores. What was installed stays.

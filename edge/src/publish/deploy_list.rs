@@ -1,4 +1,5 @@
-//! The deploys of an environment: those under way on any node, and those that the history has; and one of them, as it goes.
+//! The deploys of an environment: those under way on any node, and those that the history has; and one of them, as it
+//! goes.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

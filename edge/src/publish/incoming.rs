@@ -19,8 +19,8 @@ use super::publisher::Publisher;
 use crate::ledger::{Error, Share, lost};
 use crate::switch::check_if_live;
 
-/// Longest body, of a manifest or other JSON, that takes no place of those for large ones, in bytes: as much as the head of
-/// a request may have.
+/// Longest body, of a manifest or other JSON, that takes no place of those for large ones, in bytes: as much as the
+/// head of a request may have.
 pub(crate) const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Chunks that may wait for the reader; a request that is faster waits instead.
 const CHUNKS: usize = 4;

@@ -11,8 +11,8 @@ use crate::records::{self, LivePointer, VersionRecord};
 use crate::telemetry;
 
 impl Publisher {
-    /// What is live in an environment, and the last distinct reports about it, the latest first. What was reported before its app was made is
-    /// another owner's, and is left out.
+    /// What is live in an environment, and the last distinct reports about it, the latest first. What was reported
+    /// before its app was made is another owner's, and is left out.
     ///
     /// # Errors
     /// `not_found`; those of the catalog.

@@ -72,8 +72,8 @@ impl Hold {
         self.memory.held.lock().by_app.get(&self.app).map_or(0, |share| share.bytes)
     }
 
-    /// Takes more memory. The only manifest of an app takes any that is free; beside others, an app gets more only while
-    /// as much is free as it has then, so that others find some.
+    /// Takes more memory. The only manifest of an app takes any that is free; beside others, an app gets more only
+    /// while as much is free as it has then, so that others find some.
     ///
     /// # Errors
     /// `busy`.

@@ -167,8 +167,8 @@ impl Publisher {
     }
 
     /// Follows what other nodes do to apps, for as long as the process lives: their versions count as what the app has
-    /// sent, what was deleted no longer does, and of an app that was deleted all is forgotten, since the next app of that
-    /// name is somebody else's (law 11).
+    /// sent, what was deleted no longer does, and of an app that was deleted all is forgotten, since the next app of
+    /// that name is somebody else's (law 11).
     pub async fn keep_forgetting(self: Arc<Self>) {
         let mut commits = self.ledger.catalog.watch();
         loop {

@@ -254,8 +254,8 @@ impl Publisher {
         &self.blobs
     }
 
-    /// Has missing variants and deltas of what is live made again, of all apps or of one, and loads again what could not
-    /// be loaded.
+    /// Has missing variants and deltas of what is live made again, of all apps or of one, and loads again what could
+    /// not be loaded.
     pub fn make_derived_again(&self, app: Option<&AppName>) {
         let live = &self.ledger.live;
         for (name, environment) in live.environments().into_iter().filter(|(name, _)| app.is_none_or(|app| app == name))

@@ -1,5 +1,5 @@
-//! How many pushes each app began within the last hour, by minutes, so that an app takes the same few bytes however often
-//! it pushes. In memory alone: an edge that starts begins at none.
+//! How many pushes each app began within the last hour, by minutes, so that an app takes the same few bytes however
+//! often it pushes. In memory alone: an edge that starts begins at none.
 
 use std::collections::HashMap;
 use std::time::Instant;

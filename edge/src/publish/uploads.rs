@@ -1,4 +1,5 @@
-//! Pushes under way, the latest deploys, and what each app has sent, as one thing that collections and deletions change.
+//! Pushes under way, the latest deploys, and what each app has sent, as one thing that collections and deletions
+//! change.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -60,8 +61,8 @@ impl Uploads {
         }
     }
 
-    /// Puts a push back that could not be finished for want of a blob, unless its app has ended: the next app of that name
-    /// is somebody else's.
+    /// Puts a push back that could not be finished for want of a blob, unless its app has ended: the next app of that
+    /// name is somebody else's.
     pub(super) fn put_back(&self, push: &Arc<Push>) {
         self.pushes.put_back(Arc::clone(push));
         // Looked for after that: an app that ends from here on finds the push among those that it forgets.

@@ -9,7 +9,8 @@ use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Error};
 use crate::records::{self, HistoryEntry};
 
-/// Entries that are in memory at once where a history is gone through: one may have hundreds of KiB of what its push says.
+/// Entries that are in memory at once where a history is gone through: one may have hundreds of KiB of what its push
+/// says.
 const ENTRIES_AT_ONCE: usize = 32;
 /// Entries that are read at most. Pauses and pushes that failed are entries, too: a history in which so many of them
 /// follow each other hides the switches before them.

@@ -28,7 +28,8 @@ pub struct IntegrityPages {
 }
 
 impl VersionRecord {
-    /// The pages with hashes of all environments that are no files of `manifest`, as files of a bundle that none came in.
+    /// The pages with hashes of all environments that are no files of `manifest`, as files of a bundle that none came
+    /// in.
     #[must_use]
     pub fn hashed_pages(&self, manifest: &Manifest) -> Manifest {
         let own: HashSet<Digest> = manifest.files.values().map(|file| file.hash).collect();

@@ -1,7 +1,7 @@
 //! Reads the live pointer of an environment, also when its record is damaged: what the history says was live last.
 //!
-//! What is served follows the record alone, so that such an environment stays at 503 until a push, a switch or a rollback
-//! writes the record again. This is what these start from.
+//! What is served follows the record alone, so that such an environment stays at 503 until a push, a switch or a
+//! rollback writes the record again. This is what these start from.
 
 use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, Digest, PlaceName};

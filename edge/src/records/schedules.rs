@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// The prefix of the records of schedules.
 pub const SCHEDULES_PREFIX: &str = "schedules/";
 
-/// `schedules/{app}/{env}/{name}`: a schedule of the live version. The time of a run is written before the run begins, so
-/// that no time is run twice.
+/// `schedules/{app}/{env}/{name}`: a schedule of the live version. The time of a run is written before the run begins,
+/// so that no time is run twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleRecord {
     /// The expression that `time_ms` is a time of.

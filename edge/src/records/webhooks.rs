@@ -56,8 +56,8 @@ pub struct WebhookRecord {
     /// … and how many did.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u64,
-    /// When it was set again, or its receiver took a message after others had failed, in milliseconds since 1970 UTC: what
-    /// was last tried before that is due at once.
+    /// When it was set again, or its receiver took a message after others had failed, in milliseconds since 1970 UTC:
+    /// what was last tried before that is due at once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed_ms: u64,
     /// When and why it was disabled.

@@ -43,8 +43,8 @@ pub(crate) trait Uploads: Send + Sync {
     /// Forgets what an app has sent and deployed. When this returns, no record of it is being written.
     fn forget_app<'a>(&'a self, app: &'a AppName) -> BoxFuture<'a, ()>;
 
-    /// Forgets what no version of the apps in `lost` holds any more, and what any app sent before `before_ms` that became
-    /// no version: an app does not learn that another one still has it.
+    /// Forgets what no version of the apps in `lost` holds any more, and what any app sent before `before_ms` that
+    /// became no version: an app does not learn that another one still has it.
     fn refresh<'a>(&'a self, lost: &'a HashSet<AppName>, before_ms: u64) -> BoxFuture<'a, Result<(), Error>>;
 }
 

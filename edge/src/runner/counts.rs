@@ -52,8 +52,8 @@ impl Shared {
         Ok(server.processes.iter().map(count).collect())
     }
 
-    /// Whether instances of a process beyond the share of this node may end: those of other nodes that they stand in for
-    /// answer. Of workers nothing is known here, and two that do the same work do harm.
+    /// Whether instances of a process beyond the share of this node may end: those of other nodes that they stand in
+    /// for answer. Of workers nothing is known here, and two that do the same work do harm.
     pub(super) fn may_end_excess(&self, group: &Group, process: &Process, count: Count) -> bool {
         if process.kind != Kind::Web || !group.is_spread() {
             return true;

@@ -251,8 +251,8 @@ impl Group {
     }
 
     /// Waits until every instance of `web`, or of a process that could not be tried before the switch, has ended by
-    /// itself twice since the call and none is healthy: one that ends once may come back. Returns nothing once the group
-    /// is not live.
+    /// itself twice since the call and none is healthy: one that ends once may come back. Returns nothing once the
+    /// group is not live.
     pub(super) async fn failure(&self) -> Option<String> {
         let restarts = |slot: &Arc<Slot>| (slot.serial, slot.seen().restarts);
         let before: HashMap<u64, u64> = self.inner().slots.iter().map(restarts).collect();

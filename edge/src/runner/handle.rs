@@ -194,8 +194,8 @@ async fn open_folders(
 }
 
 impl Runner {
-    /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie, and `base`
-    /// that of `edge.toml`.
+    /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie, and
+    /// `base` that of `edge.toml`.
     ///
     /// # Errors
     /// [`Error::Folder`], [`Error::Image`], [`Error::User`].
@@ -324,7 +324,8 @@ impl Runner {
         self.0.users.count()
     }
 
-    /// Has all instances run and waits until they are healthy; at once where they are already. `report` takes a line for each.
+    /// Has all instances run and waits until they are healthy; at once where they are already. `report` takes a line
+    /// for each.
     ///
     /// # Errors
     /// The first instance that is none; then, where nothing else needs them, all of them end.

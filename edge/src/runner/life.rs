@@ -1,4 +1,5 @@
-//! One process of an instance, from its start to its end: started, or taken from the edge before; checked, drained, ended.
+//! One process of an instance, from its start to its end: started, or taken from the edge before; checked, drained,
+//! ended.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -263,8 +264,8 @@ impl<'l> Life<'l> {
         }
     }
 
-    /// Describes the instance for the next edge, after all that came before was taken, and waits. Returns its end, where
-    /// that came before.
+    /// Describes the instance for the next edge, after all that came before was taken, and waits. Returns its end,
+    /// where that came before.
     async fn stand_still(
         &self,
         running: &mut Running,

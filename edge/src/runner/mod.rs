@@ -7,8 +7,8 @@
 //! pools get the instances that answer.
 //!
 //! What such a process is (`program`) comes from a folder that is laid out (`folder`), is PHP-FPM for one (`php`), or
-//! stands for a container of an image (`image`, with the images of the edge in `own_images`). Commands run once before a
-//! switch (`release`), at times (`scheduled`), or for a client that watches (`once`).
+//! stands for a container of an image (`image`, with the images of the edge in `own_images`). Commands run once before
+//! a switch (`release`), at times (`scheduled`), or for a client that watches (`once`).
 //!
 //! In a cluster each node runs its share of the instances of an environment ([`spread`]) of the nodes that it knows
 //! ([`nodes`]).

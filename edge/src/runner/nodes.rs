@@ -14,8 +14,8 @@ use super::shared::Shared;
 use crate::catalog::{Catalog, Change, Committed};
 use crate::records::nodes::NODES_PREFIX;
 
-/// Time for which a node that has gone keeps its share: one that only restarts finds it as it was, and no other node has
-/// started instances meanwhile. It comes after the lease of a node that did not say that it goes.
+/// Time for which a node that has gone keeps its share: one that only restarts finds it as it was, and no other node
+/// has started instances meanwhile. It comes after the lease of a node that did not say that it goes.
 const RETURN_GRACE: Duration = Duration::from_secs(5);
 /// Most nodes that instances are spread over.
 const NODES_MAX: usize = 1_000;

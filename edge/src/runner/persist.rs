@@ -54,8 +54,8 @@ impl Shared {
         }
     }
 
-    /// What an environment keeps too much of when a command begins, which may remove it. It is measured now, unless it is
-    /// known to keep no more than it may.
+    /// What an environment keeps too much of when a command begins, which may remove it. It is measured now, unless it
+    /// is known to keep no more than it may.
     ///
     /// # Errors
     /// [`Error::PersistFull`] where there is more than can be counted, as nobody would see it grow, or so much that

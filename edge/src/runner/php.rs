@@ -74,8 +74,8 @@ impl Start<'_> {
         GUARD.replace("CODE", &format!("'{code}'"))
     }
 
-    /// Workers come with the load and go again: what they have compiled is shared, and stays. PHP-FPM opens its log also
-    /// where `-O` has it write to its error output.
+    /// Workers come with the load and go again: what they have compiled is shared, and stays. PHP-FPM opens its log
+    /// also where `-O` has it write to its error output.
     fn configuration(&self) -> String {
         let (socket, sessions) = (text(self.socket), self.sessions());
         let workers = self.php.workers;

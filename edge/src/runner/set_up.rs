@@ -43,8 +43,8 @@ impl Shared {
         Ok(SetUp { programs: Programs::Folder(code), data, temporary, user, variables })
     }
 
-    /// The folder of the backend of a version. Its manifest is in memory for a turn of the app, and no longer: what comes
-    /// then, such as the pull of an image, may take minutes.
+    /// The folder of the backend of a version. Its manifest is in memory for a turn of the app, and no longer: what
+    /// comes then, such as the pull of an image, may take minutes.
     pub(super) async fn server_folder(
         &self,
         app: &AppName,

@@ -1,9 +1,10 @@
-//! Processes that do not overlap (`overlap = false`): those of one version have ended before those of the next one start.
+//! Processes that do not overlap (`overlap = false`): those of one version have ended before those of the next one
+//! start.
 //!
-//! At most one group of a place has any. What is about to be live is tried with its own where nothing stands in the way,
-//! as at a first push; else the group before ends its own as soon as it is not live any more, and each that has ended has
-//! the other groups of its place look whether theirs may begin. Slots are made while the list of groups is locked, so
-//! that no two groups begin at once.
+//! At most one group of a place has any. What is about to be live is tried with its own where nothing stands in the
+//! way, as at a first push; else the group before ends its own as soon as it is not live any more, and each that has
+//! ended has the other groups of its place look whether theirs may begin. Slots are made while the list of groups is
+//! locked, so that no two groups begin at once.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use super::group::{Group, Inner};
 use super::instance_handle::Slot;
 use super::shared::Shared;
 
-/// Whether new instances of a process have to wait for the end of others: of the same group, whose state `inner` is, or of
-/// another one of the same place.
+/// Whether new instances of a process have to wait for the end of others: of the same group, whose state `inner` is, or
+/// of another one of the same place.
 pub(super) fn is_waiting((group, inner): (&Group, &Inner), groups: &[Arc<Group>], process: &Process) -> bool {
     if process.kind == Kind::Web {
         return false;

@@ -12,8 +12,8 @@ pub(super) struct Spread<'s> {
 }
 
 impl Spread<'_> {
-    /// The number of instances that the node `own` runs, of `instances` over `nodes`, which are different ones and `own`
-    /// among them.
+    /// The number of instances that the node `own` runs, of `instances` over `nodes`, which are different ones and
+    /// `own` among them.
     ///
     /// Nodes stand in an order of their own for each process, by a hash of both (rendezvous hashing), and instances are
     /// dealt out in that order. So nodes differ by one instance at most, not always the same nodes have one more, and

@@ -91,8 +91,8 @@ impl Shared {
         Ok(time.saturating_mul(u32::try_from(count.max(1)).unwrap_or(u32::MAX)))
     }
 
-    /// Waits until `slots` are healthy, and reports each, and what those lack that take long. What one may take is bounded by its own start, and all of
-    /// them by [`Self::healthy_time`].
+    /// Waits until `slots` are healthy, and reports each, and what those lack that take long. What one may take is
+    /// bounded by its own start, and all of them by [`Self::healthy_time`].
     pub(super) async fn wait_healthy(
         &self,
         group: &Group,

@@ -1,5 +1,5 @@
-//! A bucket of an S3 store: objects below a prefix, by their paths. Requests are signed, retried and bounded in time and
-//! memory; a request that fails is an [`Error`] that names the bucket and never a credential.
+//! A bucket of an S3 store: objects below a prefix, by their paths. Requests are signed, retried and bounded in time
+//! and memory; a request that fails is an [`Error`] that names the bucket and never a credential.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -8,8 +8,9 @@ use super::error::{Context, Error};
 /// Bytes of each part but the last; stores want 5 MiB at least, and take 10,000 parts.
 const PART_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// A large object that is being written. It is there as a whole once [`LargeUpload::finish`] was awaited, and not at all
-/// before. The parts of one that is not finished stay with the store, unless it was given up by [`LargeUpload::abort`].
+/// A large object that is being written. It is there as a whole once [`LargeUpload::finish`] was awaited, and not at
+/// all before. The parts of one that is not finished stay with the store, unless it was given up by
+/// [`LargeUpload::abort`].
 pub struct LargeUpload {
     parts: Box<dyn MultipartUpload>,
     path: String,

@@ -20,8 +20,8 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// For backups, which nobody waits for: parts of several large files are sent within a wait, also by a slow uplink. A
-    /// signature holds for longer.
+    /// For backups, which nobody waits for: parts of several large files are sent within a wait, also by a slow uplink.
+    /// A signature holds for longer.
     pub const BACKUP: Self = Self {
         read_max: Duration::from_secs(300),
         write_max: Duration::from_secs(300),

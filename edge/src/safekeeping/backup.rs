@@ -53,8 +53,8 @@ pub struct BackupSource<'b> {
 /// keeps collections from running meanwhile.
 ///
 /// # Errors
-/// `bad_request` where the place cannot be one of backups, or another backup is being written; `disk_full`; errors of the
-/// store. Earlier backups stay as they are.
+/// `bad_request` where the place cannot be one of backups, or another backup is being written; `disk_full`; errors of
+/// the store. Earlier backups stay as they are.
 pub async fn back_up(source: &BackupSource<'_>, request: &BackupRequest) -> Result<BackupReport, Error> {
     let location = Location::of(&request.to);
     let work = Work::begin(source.data_dir)?;
@@ -95,7 +95,8 @@ async fn back_up_to(
     Ok(report)
 }
 
-/// A folder for what a backup is made of, which goes when this is dropped. One backup of a data folder at a time has it.
+/// A folder for what a backup is made of, which goes when this is dropped. One backup of a data folder at a time has
+/// it.
 struct Work {
     folder: PathBuf,
     _lock: durable::Lock,
@@ -119,8 +120,8 @@ impl Drop for Work {
     }
 }
 
-/// Removes what backups left that did not come to their end. Returns the others. One that cannot be read stays, and keeps
-/// no new one from being written: that is what its operator needs most.
+/// Removes what backups left that did not come to their end. Returns the others. One that cannot be read stays, and
+/// keeps no new one from being written: that is what its operator needs most.
 async fn remove_incomplete(store: &dyn BackupStore) -> Result<Vec<Finished>, Error> {
     let names = store.snapshots().await?;
     let finished = store::finished(store).await?;

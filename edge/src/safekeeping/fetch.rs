@@ -1,4 +1,5 @@
-//! Copies files of a backup into the store of an edge: small ones many at a time, so that they wait for the disk together.
+//! Copies files of a backup into the store of an edge: small ones many at a time, so that they wait for the disk
+//! together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -30,8 +31,8 @@ pub(super) struct Fetcher<'f> {
     report: Report<'f>,
     /// What the backup has, with its length.
     present: HashMap<Key, u64>,
-    /// Blobs that were looked at, in the order of their names: those of a batch then lie in few folders, each of which is
-    /// synced once.
+    /// Blobs that were looked at, in the order of their names: those of a batch then lie in few folders, each of which
+    /// is synced once.
     blobs: BTreeSet<Digest>,
     /// Blobs that the store lacks still.
     lacking: HashSet<Digest>,

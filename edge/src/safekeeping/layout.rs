@@ -1,11 +1,11 @@
-//! Where backups lie, a folder or a prefix of a bucket, has the layout of a store of blobs and manifests, which all backups
-//! in it share, and one folder for each backup below `snapshots/`:
+//! Where backups lie, a folder or a prefix of a bucket, has the layout of a store of blobs and manifests, which all
+//! backups in it share, and one folder for each backup below `snapshots/`:
 //!
 //! * `catalog.redb`: the records of one moment;
 //! * `tls/`: the local authority, and what is kept of ACME;
 //! * `secrets.key`: the keys that seal secrets, only where that was wanted;
-//! * `snapshot.json`: what the backup is. It is written last: a backup without it is none. One whose `snapshot.json` cannot
-//!   be read is a backup still, which nothing passes over.
+//! * `snapshot.json`: what the backup is. It is written last: a backup without it is none. One whose `snapshot.json`
+//!   cannot be read is a backup still, which nothing passes over.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

@@ -1,5 +1,5 @@
-//! What the records of versions refer to: each version with its manifest and its blobs, those that can be restored among
-//! them.
+//! What the records of versions refer to: each version with its manifest and its blobs, those that can be restored
+//! among them.
 
 use std::collections::{BTreeMap, HashMap};
 

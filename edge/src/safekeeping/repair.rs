@@ -13,8 +13,9 @@ use crate::catalog::Catalog;
 use crate::ledger::Error;
 use crate::s3::Variables;
 
-/// Reads all of it as [`verify`](super::verify) does, stores again what a bucket has lost or has with other bytes and this
-/// node has, takes what is damaged or missing from the backups in `from`, where there are some, and reports what is left.
+/// Reads all of it as [`verify`](super::verify) does, stores again what a bucket has lost or has with other bytes and
+/// this node has, takes what is damaged or missing from the backups in `from`, where there are some, and reports what
+/// is left.
 ///
 /// # Errors
 /// Where a store fails; `bad_request` where `from` has no backup.

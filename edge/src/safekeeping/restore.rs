@@ -1,5 +1,5 @@
-//! Restores a backup into a data folder that has no catalog: files first, the records last. Until then the edge does not
-//! start over it, and a restore that was interrupted is begun again.
+//! Restores a backup into a data folder that has no catalog: files first, the records last. Until then the edge does
+//! not start over it, and a restore that was interrupted is begun again.
 
 use std::path::Path;
 
@@ -42,8 +42,8 @@ pub struct Restored {
     pub catalog_damaged: bool,
 }
 
-/// Restores the newest backup in `from`, or the one that `name` names, into the folder `data_dir`. The variables say how
-/// to reach a store; those of this process where there are none. `report` is called as files are copied.
+/// Restores the newest backup in `from`, or the one that `name` names, into the folder `data_dir`. The variables say
+/// how to reach a store; those of this process where there are none. `report` is called as files are copied.
 ///
 /// # Errors
 /// `bad_request` where there is no such backup or the folder has a catalog; errors of the disk and of the store.
@@ -120,7 +120,8 @@ pub(super) async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result
     found.ok_or_else(missing)
 }
 
-/// The newest backup. Where that cannot be read, no older one takes its place unasked: what came after that would be lost.
+/// The newest backup. Where that cannot be read, no older one takes its place unasked: what came after that would be
+/// lost.
 async fn newest(backup: &dyn BackupStore) -> Result<Option<(String, Description)>, Error> {
     let mut finished = store::finished(backup).await?;
     let Some(newest) = finished.pop() else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! Reads a backup where it lies, and names the versions that lack files: each object once, and nothing is written there.
+//! Reads a backup where it lies, and names the versions that lack files: each object once, and nothing is written
+//! there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -73,8 +74,8 @@ impl BackupState {
     }
 }
 
-/// Reads the newest backup in `from`, or the one that `check` names. The variables say how to reach a store; those of this
-/// process where there are none. `report` is called as files are read.
+/// Reads the newest backup in `from`, or the one that `check` names. The variables say how to reach a store; those of
+/// this process where there are none. `report` is called as files are read.
 ///
 /// # Errors
 /// `bad_request` where there is no such backup; errors of the disk and of the store. Damage is none.

@@ -36,9 +36,9 @@ pub(super) fn open(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live) -
     }
 }
 
-/// The names that want a certificate of their own, and whose they are: where visitors log in, which is no app's; then those
-/// that people chose, before those that follow from an app's or a branch's name. A version's own hostname gets none: there
-/// are too many of them.
+/// The names that want a certificate of their own, and whose they are: where visitors log in, which is no app's; then
+/// those that people chose, before those that follow from an app's or a branch's name. A version's own hostname gets
+/// none: there are too many of them.
 fn certified_names(live: &Live) -> impl Fn() -> Vec<(Option<AppName>, String)> + Send + Sync + use<> {
     let live = live.clone();
     move || {

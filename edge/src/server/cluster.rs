@@ -146,8 +146,8 @@ impl Joined {
         self.stop.clone()
     }
 
-    /// Leaves: other nodes do not wait for this one any longer, and send no requests to its instances. Those under way go
-    /// on for `requests` at most.
+    /// Leaves: other nodes do not wait for this one any longer, and send no requests to its instances. Those under way
+    /// go on for `requests` at most.
     pub(super) async fn leave(self, requests: Duration) {
         self.stop.cancel();
         // Nobody listens when the others look again who runs what: a process that took its place answers them.
@@ -200,8 +200,8 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes the CA of a new cluster in the folder `out`, and what all its nodes share: the keys of secrets and of tickets, and
-/// the local authority. Nodes that join only read the folder.
+/// Makes the CA of a new cluster in the folder `out`, and what all its nodes share: the keys of secrets and of tickets,
+/// and the local authority. Nodes that join only read the folder.
 ///
 /// # Errors
 /// [`StartError::Cluster`], [`StartError::Certificates`].
@@ -212,8 +212,9 @@ pub fn cluster_init(out: &Path) -> Result<(), StartError> {
     Ok(tls::make_authority(&out.join(AUTHORITY_FOLDER))?)
 }
 
-/// Makes the certificate of this node by the CA in the folder `ca`, and gives it what all nodes share: the keys of secrets
-/// and of tickets, and the local authority, unless all certificates are files. Returns the folder of the certificate.
+/// Makes the certificate of this node by the CA in the folder `ca`, and gives it what all nodes share: the keys of
+/// secrets and of tickets, and the local authority, unless all certificates are files. Returns the folder of the
+/// certificate.
 ///
 /// # Errors
 /// [`StartError::Cluster`], [`StartError::Certificates`].

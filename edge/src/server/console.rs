@@ -61,8 +61,8 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     }
 }
 
-/// Serves the console that is stored, and installs what waits, or the package, if that is another one. The edge does not
-/// wait for it, and serves without.
+/// Serves the console that is stored, and installs what waits, or the package, if that is another one. The edge does
+/// not wait for it, and serves without.
 pub(super) fn start((file, base): (&EdgeFile, &Path), data_dir: &Path, control: &Runtime, publisher: &Arc<Publisher>) {
     let waiting = data_dir.join(WAITING);
     let package = match &file.console {

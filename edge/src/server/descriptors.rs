@@ -39,9 +39,9 @@ impl Descriptors {
         connections.saturating_mul(2)
     }
 
-    /// The limits of connections: those of visitors, who get half of the descriptors at most, and those of the API, which
-    /// gets an eighth. A quarter is for sockets to backends, and an eighth for files. Says so where visitors get less than
-    /// was set.
+    /// The limits of connections: those of visitors, who get half of the descriptors at most, and those of the API,
+    /// which gets an eighth. A quarter is for sockets to backends, and an eighth for files. Says so where visitors get
+    /// less than was set.
     pub(super) fn share(self, limits: &Limits) -> (Limits, Limits) {
         let set = limits.connections_max;
         let (visitors, admin) = (self.of_visitors(set), self.of_admin(set));

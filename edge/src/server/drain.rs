@@ -42,8 +42,8 @@ impl DrainTimes {
         }
     }
 
-    /// The order to drain from `now` on. Where a successor serves, nobody waits for the end: what a client would have to
-    /// begin again has longer.
+    /// The order to drain from `now` on. Where a successor serves, nobody waits for the end: what a client would have
+    /// to begin again has longer.
     pub(super) fn order(&self, now: Instant, has_successor: bool) -> DrainOrder {
         let of_bodies = if has_successor { self.takeover } else { self.requests };
         DrainOrder {

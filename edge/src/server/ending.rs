@@ -82,8 +82,8 @@ impl Server {
             self.unless_at_once(async { timeout(LOG_FLUSH_TIME_MAX, passed_on).await });
         }
         self.upstream_keeper.end();
-        // Looked at now: the next edge may have come since the drain began. One that has the catalog, and does not serve
-        // yet, has all that was to be written, and binds the socket again.
+        // Looked at now: the next edge may have come since the drain began. One that has the catalog, and does not
+        // serve yet, has all that was to be written, and binds the socket again.
         let is_taken = matches!(self.publisher.ledger().catalog.check_in_place(), Err(catalog::Error::HandedOver));
         if !is_taken && !self.handover.has_successor() {
             self.control.block_on(self.credentials.write_last_uses());

@@ -25,8 +25,8 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 /// Seconds for which browsers keep in mind that HTTP/3 is served.
 const ALT_SVC_S: u32 = 86_400;
 
-/// `Alt-Svc` (RFC 7838) of an edge that listens for HTTP/3 at `http3`, if it does. Browsers that have learned of it try it
-/// for a day: where it was turned off, or the engine does not speak it, `clear` has them forget it (§3).
+/// `Alt-Svc` (RFC 7838) of an edge that listens for HTTP/3 at `http3`, if it does. Browsers that have learned of it try
+/// it for a day: where it was turned off, or the engine does not speak it, `clear` has them forget it (§3).
 fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
     match http3 {
         Some(address) => {

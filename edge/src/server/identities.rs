@@ -1,5 +1,5 @@
-//! Who may call the API: the credentials, with `[[trust]]` and `[oidc]` of `edge.toml`, and the file of the client's secret
-//! where it lies.
+//! Who may call the API: the credentials, with `[[trust]]` and `[oidc]` of `edge.toml`, and the file of the client's
+//! secret where it lies.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

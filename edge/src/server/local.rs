@@ -97,8 +97,8 @@ pub(super) async fn serve(listener: UnixListener, admin: Arc<Admin>) {
     }
 }
 
-/// Checks, before a catalog is made, that nothing answers at the address of the API: an edge whose data folder was moved
-/// or replaced while it runs would take no token out of a new one.
+/// Checks, before a catalog is made, that nothing answers at the address of the API: an edge whose data folder was
+/// moved or replaced while it runs would take no token out of a new one.
 async fn check_no_edge_runs(file: &EdgeFile, data_dir: &Path) -> Result<(), LocalError> {
     let admin = file.listen.admin;
     match tokio::time::timeout(CONNECT_MAX, TcpStream::connect(admin)).await {
@@ -167,8 +167,8 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     found
 }
 
-/// Asks the edge that runs over the data folder whether it is live, or with `ready` whether it takes requests. Gives its
-/// answer, which has lines about what is not well although it serves.
+/// Asks the edge that runs over the data folder whether it is live, or with `ready` whether it takes requests. Gives
+/// its answer, which has lines about what is not well although it serves.
 ///
 /// # Errors
 /// [`LocalError`] if no edge runs, if it does not answer within 5 seconds, or if it is not ready.

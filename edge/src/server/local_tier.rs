@@ -23,8 +23,8 @@ const PAUSE: Duration = Duration::from_secs(3_600);
 const PAUSE_SHORT: Duration = Duration::from_secs(60);
 /// Pause before the first one: a start has enough to do.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
-/// Seconds for which what was written or read stays, whatever refers to it: a push may rely on it, and the assets of what
-/// was live a while ago answer (law 10).
+/// Seconds for which what was written or read stays, whatever refers to it: a push may rely on it, and the assets of
+/// what was live a while ago answer (law 10).
 const UNUSED_S: u64 = 24 * 3_600;
 
 /// The disk of this node in front of a bucket.
@@ -82,8 +82,8 @@ impl LocalTier {
         });
     }
 
-    /// Removes what is beyond the limit. What a collection took stays as long as there is room: should the bucket have lost
-    /// it, this is the last copy.
+    /// Removes what is beyond the limit. What a collection took stays as long as there is room: should the bucket have
+    /// lost it, this is the last copy.
     async fn tidy(&self, catalog: &dyn Catalog) -> Result<EvictReport, Error> {
         let kept = self.kept(catalog).await?;
         let keeps = |key: Key| kept.contains(&key);

@@ -275,9 +275,9 @@ impl Server {
         self.addresses
     }
 
-    /// Applies the keys of `file` that [`is_applied_at_reload`] names, and reads the certificates and the keys of tickets
-    /// again, also those for other nodes and for etcd; bad ones leave the earlier ones in use. Gives everything that is
-    /// wrong with them.
+    /// Applies the keys of `file` that [`is_applied_at_reload`] names, and reads the certificates and the keys of
+    /// tickets again, also those for other nodes and for etcd; bad ones leave the earlier ones in use. Gives everything
+    /// that is wrong with them.
     #[must_use]
     pub fn reload(&self, file: &EdgeFile) -> Vec<StartError> {
         self.drain.set_times(DrainTimes::of(file));

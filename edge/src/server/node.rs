@@ -1,5 +1,5 @@
-//! What operations on the whole node need: its folders, and gauges that are read for each scrape beside those of what is
-//! served, of certificates, the catalog's file and the disk.
+//! What operations on the whole node need: its folders, and gauges that are read for each scrape beside those of what
+//! is served, of certificates, the catalog's file and the disk.
 
 use std::path::Path;
 use std::sync::Arc;

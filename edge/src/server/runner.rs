@@ -14,7 +14,8 @@ use crate::live::Live;
 use crate::proxy::Registry;
 use crate::runner::{Parts, Runner};
 
-/// Starts it, and with it what is live, or goes on with the instances of the edge before; `None` if the file does not want it.
+/// Starts it, and with it what is live, or goes on with the instances of the edge before; `None` if the file does not
+/// want it.
 ///
 /// # Errors
 /// [`StartError::Runner`], also where the folder of backends is unknown.

@@ -1,5 +1,5 @@
-//! Verification, repair and backups for `devanture-edge`: by the running edge where there is one, else on the data folder
-//! itself.
+//! Verification, repair and backups for `devanture-edge`: by the running edge where there is one, else on the data
+//! folder itself.
 
 use std::path::{Path, PathBuf};
 
@@ -155,8 +155,8 @@ impl Safekeeping {
     }
 }
 
-/// Restores a backup into the data folder, which has no catalog yet. The variables say how to reach an S3 store; without
-/// any, those of this process count. `report` is called as files are copied.
+/// Restores a backup into the data folder, which has no catalog yet. The variables say how to reach an S3 store;
+/// without any, those of this process count. `report` is called as files are copied.
 ///
 /// # Errors
 /// [`LocalError`].

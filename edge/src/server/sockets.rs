@@ -149,7 +149,8 @@ fn warn_of_no_http3(address: SocketAddr, error: &io::Error) {
     );
 }
 
-/// Sockets that the service manager opened (`LISTEN_FDS`, sd_listen_fds(3)), each for the listener that has its address.
+/// Sockets that the service manager opened (`LISTEN_FDS`, sd_listen_fds(3)), each for the listener that has its
+/// address.
 fn given(listen: &Listen) -> Vec<(Listening, OwnedFd)> {
     let mut descriptors = ListenFd::from_env();
     let addresses =

@@ -31,9 +31,9 @@ use crate::tls::{Certificates, ServerTls};
 
 /// Threads of the control runtime, …
 const CONTROL_THREADS: usize = 2;
-/// … and how many may wait for the disk, or compute, for all but requests: each keeps pages of memory that others cannot
-/// use, and a disk gains nothing from more. None of them may wait for what needs another one, but for those that restore
-/// damaged files, which are fewer.
+/// … and how many may wait for the disk, or compute, for all but requests: each keeps pages of memory that others
+/// cannot use, and a disk gains nothing from more. None of them may wait for what needs another one, but for those that
+/// restore damaged files, which are fewer.
 const CONTROL_BLOCKING_THREADS: usize = 32;
 /// Threads of each runtime for what waits, such as reads of a disk.
 const BLOCKING_THREADS: usize = 512;
@@ -119,16 +119,16 @@ impl Threads {
     }
 }
 
-/// The threads of everything but requests. They keep the priority of the process: instances wait for those that write down
-/// what they print, and inherit it from the one that starts the spawner.
+/// The threads of everything but requests. They keep the priority of the process: instances wait for those that write
+/// down what they print, and inherit it from the one that starts the spawner.
 pub(super) fn control_runtime() -> Result<Runtime, StartError> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(CONTROL_THREADS).max_blocking_threads(CONTROL_BLOCKING_THREADS).thread_keep_alive(IDLE_TIME);
     builder.thread_name("control").enable_all().build().map_err(StartError::Runtime)
 }
 
-/// Starts a thread with a runtime of its own. Where it does not serve visitors, the threads that wait and compute for it
-/// have [`Priority::Work`].
+/// Starts a thread with a runtime of its own. Where it does not serve visitors, the threads that wait and compute for
+/// it have [`Priority::Work`].
 fn spawn<F>(name: &str, blocking: usize, serves: bool, work: F) -> Result<JoinHandle<usize>, StartError>
 where
     F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,

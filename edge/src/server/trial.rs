@@ -1,5 +1,5 @@
-//! Tries this program on the configuration and the stored state of an edge: what an upgrade to it would fail of. The edge
-//! may run, and nothing of it is touched.
+//! Tries this program on the configuration and the stored state of an edge: what an upgrade to it would fail of. The
+//! edge may run, and nothing of it is touched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -134,8 +134,8 @@ fn manifest_path(data_dir: &Path, id: VersionId) -> PathBuf {
     data_dir.join("manifests").join(hex.get(..2).unwrap_or_default()).join(format!("{hex}.json"))
 }
 
-/// A copy of a catalog, also of one that an edge has open: a file that did not change while it was copied is what a loss
-/// of power would have left. Every page of it is whole.
+/// A copy of a catalog, also of one that an edge has open: a file that did not change while it was copied is what a
+/// loss of power would have left. Every page of it is whole.
 #[expect(clippy::disallowed_methods, reason = "nothing is served")]
 fn copy(path: &Path, edge_runs: bool) -> Result<(Arc<dyn Catalog>, TempDir), StartError> {
     let failed =

@@ -45,8 +45,8 @@ pub(super) fn try_listeners(file: &EdgeFile, running: &Running) -> Vec<StartErro
     faults
 }
 
-/// Whether a new edge would fail of it, too. It has the rights of the running one, which starts it, and a person who calls the
-/// check may have fewer.
+/// Whether a new edge would fail of it, too. It has the rights of the running one, which starts it, and a person who
+/// calls the check may have fewer.
 fn counts(error: &Error, address: SocketAddr, running: &Running) -> bool {
     let is_of_rights = error.kind() == ErrorKind::PermissionDenied && address.port() < UNPRIVILEGED_PORT;
     let status = || std::fs::read_to_string(format!("/proc/{}/status", running.pid)).unwrap_or_default();

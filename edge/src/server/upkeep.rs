@@ -1,5 +1,5 @@
-//! What a start sets going beside the threads that serve: the load of what is live, and what looks after the disk and the
-//! counts.
+//! What a start sets going beside the threads that serve: the load of what is live, and what looks after the disk and
+//! the counts.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Instances whose input, and terminal if they have one, are the edge's: commands that run once for somebody who watches.
+//! Instances whose input, and terminal if they have one, are the edge's: commands that run once for somebody who
+//! watches.
 
 use std::cell::{Cell, RefCell};
 use std::io;

@@ -2,9 +2,9 @@
 //! itself, again and again.
 //!
 //! A process that leaves its family comes to the spawner, which is the reaper of all, and carries the tag of its
-//! instance ([`Tag`](super::tag::Tag)). So the children of the spawner are all that has to be looked at, which is quicker than a process
-//! can begin another one. What is too many for that, each beginning more than are ended, ends with all processes of its
-//! user, by one call for all.
+//! instance ([`Tag`](super::tag::Tag)). So the children of the spawner are all that has to be looked at, which is
+//! quicker than a process can begin another one. What is too many for that, each beginning more than are ended, ends
+//! with all processes of its user, by one call for all.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,17 +2,17 @@
 //!
 //! [`Spawner`] is the edge's handle (`handle`). Behind it, `client` holds the conversation (`wire`) with the spawner: a
 //! child, `devanture-edge spawner`, or one that runs with more privileges behind a socket (`privileged_socket`). There,
-//! `host` starts each instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and watches
-//! what it uses, by a control group where there is one (`cgroup`), else by what `/proc` tells (`processes`, `usage`). What
-//! is done as a user of instances is done by `devanture-edge user-task` (`user_task`).
+//! `host` starts each instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and
+//! watches what it uses, by a control group where there is one (`cgroup`), else by what `/proc` tells (`processes`,
+//! `usage`). What is done as a user of instances is done by `devanture-edge user-task` (`user_task`).
 //!
 //! Nothing is left behind by any end of anybody: an instance dies with the spawner by the signal at its parent's end;
 //! the spawner kills all when the edge is gone, which ends its standard input; what comes from an instance stays below
 //! the spawner, which is a subreaper; where the spawner was killed, it comes to the edge, which is one too; and where
 //! both were killed at once, the next start finds what is left by the marker in its environment (`leftovers`).
 //!
-//! A spawner goes from an edge to the next one with all that it runs (`handover`): it falls silent, the next edge gets a
-//! copy of the connection, and has it go on. The edge before does that where the next one does not come up.
+//! A spawner goes from an edge to the next one with all that it runs (`handover`): it falls silent, the next edge gets
+//! a copy of the connection, and has it go on. The edge before does that where the next one does not come up.
 
 mod attached;
 mod attaching;

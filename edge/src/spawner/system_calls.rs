@@ -1,8 +1,8 @@
 //! The system calls that instances may not make.
 //!
-//! In a user namespace of its own a process may mount file systems in memory, which no limit of its instance counts, and
-//! reaches much of the kernel that is otherwise for root alone. The keyrings of keyrings(7) outlive processes and belong to
-//! sessions and user ids: all instances inherit the session of the edge, and a user id is given again.
+//! In a user namespace of its own a process may mount file systems in memory, which no limit of its instance counts,
+//! and reaches much of the kernel that is otherwise for root alone. The keyrings of keyrings(7) outlive processes and
+//! belong to sessions and user ids: all instances inherit the session of the edge, and a user id is given again.
 //!
 //! By io_uring(7) the kernel acts past filters of system calls, and a process that handles its page faults by
 //! userfaultfd(2) can hold up a reader of its memory; both have been used for many attacks on kernels. Container

@@ -3,7 +3,8 @@
 //! A frame is four bytes of length (big endian, of what follows), one byte of kind, and the body. Messages are JSON;
 //! output is eight bytes of the instance's key, one byte of the stream, and the bytes as they are. Output flows by
 //! credit: the spawner sends no more of an instance than the edge said it has taken, beyond [`WINDOW_BYTES`]. Input is
-//! eight bytes of the key and the bytes as they are, and none at its end; it flows by the same credit in the other direction.
+//! eight bytes of the key and the bytes as they are, and none at its end; it flows by the same credit in the other
+//! direction.
 
 use std::collections::BTreeMap;
 use std::io;

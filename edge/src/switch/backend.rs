@@ -11,8 +11,8 @@ use crate::records::settings;
 use crate::runner::{Held, Wanted};
 
 impl Switcher {
-    /// What is to run where a version is live; `None` if it brings no backend. Without a revision of the settings, those
-    /// that hold there.
+    /// What is to run where a version is live; `None` if it brings no backend. Without a revision of the settings,
+    /// those that hold there.
     ///
     /// # Errors
     /// `not_ready` where the manifest cannot be read; `runner_off`, `runner_forbidden`.

@@ -1,5 +1,5 @@
-//! Canaries: a share of the visitors gets a version before it is live for all. A canary is a part of the live pointer, so
-//! that each of its steps is one compare-and-swap. What runs beside it is in `live`, what it does by itself in
+//! Canaries: a share of the visitors gets a version before it is live for all. A canary is a part of the live pointer,
+//! so that each of its steps is one compare-and-swap. What runs beside it is in `live`, what it does by itself in
 //! `canary_steps.rs`.
 
 use std::sync::Arc;
@@ -392,7 +392,8 @@ pub(super) fn running<'p>(
     pointer.canary.as_ref().filter(is_expected).ok_or_else(|| no_canary(environment))
 }
 
-/// Waits until a change of now has a later second than what browsers were sent, or a second where the clock was set back.
+/// Waits until a change of now has a later second than what browsers were sent, or a second where the clock was set
+/// back.
 ///
 /// A time that is put ahead instead would add up, change by change, in the history and in the live log.
 async fn a_second_after(last_modified_ms: u64) {

@@ -132,8 +132,8 @@ impl Deploys {
         self.changed.subscribe()
     }
 
-    /// Those of an environment that no history has: they are under way, or failed. One that failed and has a version is in
-    /// the history, if its app is there: with its first push there is none.
+    /// Those of an environment that no history has: they are under way, or failed. One that failed and has a version is
+    /// in the history, if its app is there: with its first push there is none.
     pub(crate) fn without_history(&self, app: &AppName, environment: &PlaceName) -> Vec<DeployEntry> {
         let remembered = self.remembered();
         let of_place = |kept: &&RememberedDeploy| kept.status.app == *app && kept.status.environment == *environment;

@@ -85,8 +85,8 @@ impl Switcher {
     }
 }
 
-/// The earlier versions that visitors are held on once `next` is live. Who goes back to a version takes visitors back from
-/// all that came after it.
+/// The earlier versions that visitors are held on once `next` is live. Who goes back to a version takes visitors back
+/// from all that came after it.
 fn earlier(live: Option<&LivePointer>, next: VersionId, goes_back: bool, versions_max: usize) -> Vec<VersionId> {
     // Nobody was given the cookie of a version that holds nobody.
     let Some((live, pins)) = live.and_then(|live| Some((live, live.pins.as_ref()?))) else { return Vec::new() };

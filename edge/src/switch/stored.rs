@@ -47,8 +47,9 @@ struct Moving {
 pub type Switching = JoinHandle<Result<SwitchReport, Error>>;
 
 impl Switcher {
-    /// Begins to make a stored version live. Nothing changes where it is live already, nor with `dry_run`, which refuses
-    /// what the switch would refuse before it prepares anything. The last event on `sink` is the report or the problem.
+    /// Begins to make a stored version live. Nothing changes where it is live already, nor with `dry_run`, which
+    /// refuses what the switch would refuse before it prepares anything. The last event on `sink` is the report or the
+    /// problem.
     ///
     /// # Errors
     /// `not_found`, `ambiguous_id`, `bad_request`; then `live_moved`, `locked`, `precondition_failed`,
@@ -215,7 +216,8 @@ impl Switcher {
     /// Begins to make live what is live in another environment.
     ///
     /// # Errors
-    /// `nothing_live` where nothing is live there, `live_moved` where it is not the version that was named, and as [`Switcher::switch`].
+    /// `nothing_live` where nothing is live there, `live_moved` where it is not the version that was named, and as
+    /// [`Switcher::switch`].
     pub(crate) async fn promote(
         self: &Arc<Self>,
         actor: &Actor,

@@ -59,8 +59,8 @@ impl Switcher {
         self.environments.claims(intent.actor, place, intent.version, is_rollback).await
     }
 
-    /// Loads the version, then swaps the pointer; this node serves it `first` for a while, where that is wanted. What was
-    /// live is live until the swap, and after any failure.
+    /// Loads the version, then swaps the pointer; this node serves it `first` for a while, where that is wanted. What
+    /// was live is live until the swap, and after any failure.
     pub(crate) async fn make_live(
         &self,
         intent: &Intent<'_>,
@@ -396,8 +396,8 @@ impl Switcher {
         }
     }
 
-    /// The commit: pointer, entry of the history, and the hostnames that the version claims for this environment. Beside
-    /// it stand those of them that are new there.
+    /// The commit: pointer, entry of the history, and the hostnames that the version claims for this environment.
+    /// Beside it stand those of them that are new there.
     async fn compose(
         &self,
         intent: &Intent<'_>,

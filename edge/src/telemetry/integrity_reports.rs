@@ -80,8 +80,8 @@ impl Known {
         for report in reports {
             add_integrity_report(list, report);
             if list.len() > self.reports_max {
-                // What many browsers saw stays before what one sent: a stranger's inventions push each other out. The last
-                // is the one that came now.
+                // What many browsers saw stays before what one sent: a stranger's inventions push each other out. The
+                // last is the one that came now.
                 let others = list.iter().enumerate().take(list.len().saturating_sub(1));
                 let least = others.min_by_key(|(_, report)| (report.count, report.last_ms));
                 let least = least.map_or(0, |(number, _)| number);

@@ -14,7 +14,8 @@ pub const INSTANCE_START: &str = "devanture_instance_start_seconds";
 const INSTANCE_START_BOUNDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// The histogram of the seconds in which a version is prepared for a switch.
 pub const PREPARE: &str = "devanture_prepare_seconds";
-/// Its bounds in seconds: from files that are here to a large site from a slow bucket, or instances that take their time.
+/// Its bounds in seconds: from files that are here to a large site from a slow bucket, or instances that take their
+/// time.
 const PREPARE_BOUNDS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 /// The histogram of requests to the bucket of the stored files.
 pub const BUCKET_REQUEST: &str = "devanture_bucket_request_seconds";

@@ -15,7 +15,8 @@ pub(super) fn subscriber<W: Write + 'static>(
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(lines).finish()
 }
 
-/// Writes lines of JSON, of which each comes in one piece. JSON itself escapes the first 32 controls alone (RFC 8259 §7).
+/// Writes lines of JSON, of which each comes in one piece. JSON itself escapes the first 32 controls alone (RFC 8259
+/// §7).
 struct PlainLines<W>(W);
 
 impl<W: Write> Write for PlainLines<W> {

@@ -19,8 +19,8 @@ struct Layout {
 }
 
 impl Layout {
-    /// That of a machine with so many cores: one for each thread that serves, and one for that of the API. Where there are
-    /// more threads, or they are set to more, they share some.
+    /// That of a machine with so many cores: one for each thread that serves, and one for that of the API. Where there
+    /// are more threads, or they are set to more, they share some.
     const fn of(cores: usize) -> Self {
         let own = if cores < STRIPES_MAX { cores + 1 } else { STRIPES_MAX };
         let shared = if cores / 2 < STRIPES_MAX { cores / 2 } else { STRIPES_MAX };
@@ -79,8 +79,8 @@ thread_local! {
     static SLOT: Cell<Slot> = const { Cell::new(Slot::NONE) };
 }
 
-/// The stripes of one thing that is counted. Each takes memory from the first count on: most environments are requested by
-/// few threads, or by none. Cheap to clone; all clones are the same stripes.
+/// The stripes of one thing that is counted. Each takes memory from the first count on: most environments are requested
+/// by few threads, or by none. Cheap to clone; all clones are the same stripes.
 pub(super) struct Stripes<T>(Arc<[OnceBox<T>]>);
 
 impl<T> Default for Stripes<T> {
@@ -138,8 +138,8 @@ impl Count {
     }
 }
 
-/// A [`Count`] in half the memory. It begins again at 0 after four thousand million: it is for readers that remember what
-/// they have read and come again long before.
+/// A [`Count`] in half the memory. It begins again at 0 after four thousand million: it is for readers that remember
+/// what they have read and come again long before.
 #[derive(Debug, Default)]
 pub(super) struct ShortCount(AtomicU32);
 

@@ -46,8 +46,8 @@ impl Answers {
     }
 }
 
-/// A cache line: no thread writes to what another one writes to. Processors fetch two at a time; the one beside it is of
-/// the same thread too, as each allocates in pages of its own.
+/// A cache line: no thread writes to what another one writes to. Processors fetch two at a time; the one beside it is
+/// of the same thread too, as each allocates in pages of its own.
 #[derive(Default)]
 #[repr(align(64))]
 struct Stripe {

@@ -279,8 +279,8 @@ impl Certificates {
         }
     }
 
-    /// The certificate that visitors of `host` are shown, or those of the names that a wildcard stands for; `None` where
-    /// there is none but one of the local authority.
+    /// The certificate that visitors of `host` are shown, or those of the names that a wildcard stands for; `None`
+    /// where there is none but one of the local authority.
     #[must_use]
     pub fn certificate_of(&self, host: &HostPattern) -> Option<HostnameCertificate> {
         let of_file = |files: &Arc<Files>| {
@@ -341,8 +341,8 @@ impl Certificates {
         }
     }
 
-    /// Has the certificates of an authority that the nodes of a cluster share in `catalog`, sealed by `keys`, in place of
-    /// those in the data folder. `None` where no authority is asked.
+    /// Has the certificates of an authority that the nodes of a cluster share in `catalog`, sealed by `keys`, in place
+    /// of those in the data folder. `None` where no authority is asked.
     ///
     /// # Errors
     /// [`Error::Catalog`].

@@ -135,7 +135,8 @@ impl ServerTls {
         if self.is_modern.load(Ordering::Relaxed) { &self.modern } else { &self.intermediate }
     }
 
-    /// The settings for QUIC (RFC 9001), whose one protocol is HTTP/3. Certificates, tickets and names are those of TCP.
+    /// The settings for QUIC (RFC 9001), whose one protocol is HTTP/3. Certificates, tickets and names are those of
+    /// TCP.
     pub(crate) fn for_quic(&self) -> Arc<ServerConfig> {
         let mut config = ServerConfig::clone(&self.modern);
         config.alpn_protocols = vec![H3.to_vec()];

@@ -1,5 +1,5 @@
-//! Fields that answers have in common, and lists of them. But for the version's id, which is in none of them, nearly all
-//! versions have the same ones: each is prepared once, for all versions that are loaded.
+//! Fields that answers have in common, and lists of them. But for the version's id, which is in none of them, nearly
+//! all versions have the same ones: each is prepared once, for all versions that are loaded.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -35,8 +35,8 @@ pub const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictio
 
 /// The fields of all loaded versions, held weakly.
 static FIELDS: LazyLock<Known<FieldKey, CommonField>> = LazyLock::new(Known::default);
-/// The lists of all loaded versions, held weakly. A list keeps its fields alive, and so their addresses are its own for as
-/// long as it is there.
+/// The lists of all loaded versions, held weakly. A list keeps its fields alive, and so their addresses are its own for
+/// as long as it is there.
 static LISTS: LazyLock<Known<ListKey, FieldList>> = LazyLock::new(Known::default);
 
 /// What makes the fields of one kind of answer, of that status, out of those of another.
@@ -131,8 +131,8 @@ impl FieldPool {
         Arc::clone(made)
     }
 
-    /// The list of these fields of the pool: those that a 304 has too, those that only a 200 has (RFC 9110 §15.4.5), and the
-    /// `vary` of errors.
+    /// The list of these fields of the pool: those that a 304 has too, those that only a 200 has (RFC 9110 §15.4.5),
+    /// and the `vary` of errors.
     pub(super) fn list(
         &self,
         not_modified: Vec<Arc<CommonField>>,
@@ -165,8 +165,8 @@ impl HeapBytes for FieldPool {
     }
 }
 
-/// The fields that many representations share: all but `etag`, `content-length`, `date`, `last-modified` and the one that
-/// names the version.
+/// The fields that many representations share: all but `etag`, `content-length`, `date`, `last-modified` and the one
+/// that names the version.
 pub(super) struct FieldList {
     /// Those of a 304 first.
     fields: Box<[Arc<CommonField>]>,
@@ -204,8 +204,8 @@ impl FieldList {
         Self { fields, not_modified_count, vary_of_errors, may_stand_in, ok, seldom }
     }
 
-    /// Its memory: itself, its entry in the table of all, and those forms that were made for another version already. What
-    /// is made later is charged to the version that it is made for.
+    /// Its memory: itself, its entry in the table of all, and those forms that were made for another version already.
+    /// What is made later is charged to the version that it is made for.
     fn bytes(&self) -> usize {
         let own = allocated(size_of::<Self>() + COUNTS_BYTES) + LIST_ENTRY_BYTES;
         let seldom = self.seldom.get().map_or(0, |seldom| {

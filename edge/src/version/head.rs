@@ -185,7 +185,8 @@ impl PreparedHead {
         self.sent().error.get_or_init(made)
     }
 
-    /// As [`PreparedHead::ok_ready`], where a cookie chose the version; `change` says so of the fields, always the same.
+    /// As [`PreparedHead::ok_ready`], where a cookie chose the version; `change` says so of the fields, always the
+    /// same.
     pub(crate) fn chosen_ready(&self, version: &VersionField, change: Change) -> &Arc<engine::PreparedHead> {
         let made = || self.made((true, true), self.common.chosen(version.charge(), change), version);
         self.sent().chosen.get_or_init(made)
@@ -227,8 +228,8 @@ impl PreparedHead {
     }
 }
 
-/// The head of the answer to what a version does not have, where no rule and no page says anything about it. Made by who
-/// answers, at the first miss.
+/// The head of the answer to what a version does not have, where no rule and no page says anything about it. Made by
+/// who answers, at the first miss.
 pub(super) struct MissHead {
     fields: Box<[Arc<CommonField>]>,
     made: OnceLock<Arc<engine::PreparedHead>>,

@@ -18,8 +18,8 @@ use crate::records::integrity_pages::IntegrityPages;
 const ENFORCED: HeaderName = HeaderName::from_static("integrity-policy");
 const REPORTED: HeaderName = HeaderName::from_static("integrity-policy-report-only");
 const ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
-/// Neither Chromium nor Firefox blocks style sheets (November 2026), and Chromium 156 logs an error at each view of a page
-/// whose policy names `style`.
+/// Neither Chromium nor Firefox blocks style sheets (November 2026), and Chromium 156 logs an error at each view of a
+/// page whose policy names `style`.
 const POLICY: HeaderValue = HeaderValue::from_static("blocked-destinations=(script), endpoints=(devanture-integrity)");
 
 /// The policy of the page at `path`, and where browsers report; `None` where its hashes were not looked for.
@@ -64,8 +64,8 @@ pub(super) async fn with_pages(
     })
 }
 
-/// Puts pages with hashes in the place of those of `manifest`: `None` if there are none. What is lost of them is taken out
-/// of `integrity`, and what came beside a page of the bundle out of `given`.
+/// Puts pages with hashes in the place of those of `manifest`: `None` if there are none. What is lost of them is taken
+/// out of `integrity`, and what came beside a page of the bundle out of `given`.
 pub(crate) async fn put_hashed_pages(
     blobs: &dyn Blobs,
     manifest: &Manifest,

@@ -105,7 +105,8 @@ pub(super) struct Loader<'l> {
     pub(super) fields: &'l FieldPool,
     pub(super) dictionary_fields: &'l DictionaryFields,
     pub(super) prefetched: Mutex<Prefetched>,
-    /// Whether what was opened of the same version before is taken over. Where some of it is damaged, all is looked at again.
+    /// Whether what was opened of the same version before is taken over. Where some of it is damaged, all is looked at
+    /// again.
     pub(super) takes_over: bool,
 }
 

@@ -83,11 +83,11 @@ fn in_use<K: Eq + Hash>(semaphores: &mut HashMap<K, Arc<Semaphore>>, key: K, siz
 }
 
 impl RuleReader {
-    /// Waits for memory for rules whose text has so many bytes. What needs more than the share of an app waits for all of
-    /// that share, and so is read one at a time. Nobody who has a turn may wait for another one.
+    /// Waits for memory for rules whose text has so many bytes. What needs more than the share of an app waits for all
+    /// of that share, and so is read one at a time. Nobody who has a turn may wait for another one.
     ///
-    /// Of an environment only the first in its queue waits among those of the app, so that environments have their turns
-    /// one after the other, however many readers one of them has.
+    /// Of an environment only the first in its queue waits among those of the app, so that environments have their
+    /// turns one after the other, however many readers one of them has.
     pub(super) async fn turn(&self, text_bytes: u64) -> RuleTurn {
         let Self { memory, app, environment } = self;
         let pieces = text_bytes.saturating_mul(BYTES_BY_TEXT).div_ceil(PIECE_BYTES);

@@ -1,4 +1,5 @@
-//! The field that names the version of an answer. It is apart from the lists of fields, which are shared by all versions.
+//! The field that names the version of an answer. It is apart from the lists of fields, which are shared by all
+//! versions.
 
 use std::sync::{Arc, OnceLock};
 

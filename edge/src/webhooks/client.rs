@@ -1,4 +1,5 @@
-//! Sends one message: asks DNS, checks each address, connects to the very address that was checked, and reads the answer.
+//! Sends one message: asks DNS, checks each address, connects to the very address that was checked, and reads the
+//! answer.
 //!
 //! No redirect is followed, and no proxy of the environment is asked: either would lead where nothing was checked.
 
@@ -99,8 +100,8 @@ impl Client {
         Self { names: Names::new(servers), lookups: Turns::new(LOOKUPS_MAX), policy, tls: OnceCell::new() }
     }
 
-    /// Checks where an address that is set leads now. A name that does not resolve in time passes, as its receiver may come
-    /// later: each attempt checks again.
+    /// Checks where an address that is set leads now. A name that does not resolve in time passes, as its receiver may
+    /// come later: each attempt checks again.
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::Plain`].
@@ -199,8 +200,8 @@ impl Client {
     }
 }
 
-/// Connects to one of these addresses, which are tried in a random order. Each has an equal share of the time that is left:
-/// one that drops what comes to it takes no message with it.
+/// Connects to one of these addresses, which are tried in a random order. Each has an equal share of the time that is
+/// left: one that drops what comes to it takes no message with it.
 async fn connect(mut addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, Error> {
     addresses.sort_by_cached_key(|_| rand::random::<u64>());
     addresses.truncate(ADDRESSES_MAX);

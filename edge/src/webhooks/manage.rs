@@ -81,8 +81,8 @@ impl Webhooks {
         self.webhook_record(app, name).await?.ok_or_else(|| no_webhook(app, name))
     }
 
-    /// Adds a webhook, or sets what the request names of one and has messages be sent to it again; with `dry_run` it only
-    /// says what would come of it.
+    /// Adds a webhook, or sets what the request names of one and has messages be sent to it again; with `dry_run` it
+    /// only says what would come of it.
     ///
     /// # Errors
     /// `bad_request` for what is no address, `webhook_forbidden` for one that the actor may not reach, `too_many`,
@@ -168,8 +168,8 @@ impl Webhooks {
         })
     }
 
-    /// Checks that there is room for one more webhook. Returns what its commit checks and changes, so that of those that
-    /// are added at once each counts the others.
+    /// Checks that there is room for one more webhook. Returns what its commit checks and changes, so that of those
+    /// that are added at once each counts the others.
     async fn room_for_webhook(&self, app: &AppName) -> Result<(Check, Change), Error> {
         let key = added_key(app);
         // Before they are counted: one that comes after this moment fails the check.
@@ -216,7 +216,8 @@ impl Webhooks {
         let environments = environments.cloned().unwrap_or_default();
         let now_ms = telemetry::now_ms();
         let (created_ms, resumed_ms) = kept.map_or((now_ms, 0), |before| (before.created_ms, now_ms));
-        // With its address it gets a secret that opens, where its own is lost with the keys: no message could be signed.
+        // With its address it gets a secret that opens, where its own is lost with the keys: no message could be
+        // signed.
         let context = secret_context(app, name);
         let is_lost = match (target, kept) {
             (Some(_), Some(before)) => self.keys.read()?.open(&context, &before.secret).is_err(),
@@ -297,8 +298,8 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Gives a webhook another secret. For a day messages are signed with the one before, too; `at_once` with none before,
-    /// as where somebody else has it.
+    /// Gives a webhook another secret. For a day messages are signed with the one before, too; `at_once` with none
+    /// before, as where somebody else has it.
     ///
     /// # Errors
     /// `not_found`, `secrets_locked`.

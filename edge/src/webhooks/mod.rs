@@ -1,9 +1,9 @@
 //! Webhooks of apps: what is set for them, and the messages that are sent to them.
 //!
-//! A message is a record that the commit of its event writes (`ledger/announce.rs`). One node sends, which holds a duty in
-//! a cluster. Before an attempt it claims the message by a commit that says when the next attempt would be: a node that
-//! dies right then sends it again later, and what cannot be written is not sent again and again. So a message is sent at
-//! least once, with the same id each time, and messages to one webhook come in no promised order.
+//! A message is a record that the commit of its event writes (`ledger/announce.rs`). One node sends, which holds a duty
+//! in a cluster. Before an attempt it claims the message by a commit that says when the next attempt would be: a node
+//! that dies right then sends it again later, and what cannot be written is not sent again and again. So a message is
+//! sent at least once, with the same id each time, and messages to one webhook come in no promised order.
 
 mod client;
 mod deliver;
@@ -159,7 +159,8 @@ impl Webhooks {
                 },
                 Some((at, next_ms)) = ended.recv() => {
                     queue.ended(&at);
-                    // One that has ended is removed by the commit that says so, which a request to send it again may follow.
+                    // One that has ended is removed by the commit that says so, which a request to send it again may
+                    // follow.
                     let look_ms = telemetry::now_ms().saturating_add(1_000);
                     queue.postpone(&at, next_ms.unwrap_or(look_ms));
                 }
@@ -185,8 +186,8 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Sends no more messages, and waits a moment for those on their way. What is not known to have come is sent again by
-    /// the next edge.
+    /// Sends no more messages, and waits a moment for those on their way. What is not known to have come is sent again
+    /// by the next edge.
     pub(crate) async fn end(&self) {
         self.is_closed.send_replace(true);
         self.attempts.close();
@@ -235,8 +236,8 @@ fn count_dropped(key: &str, value: &[u8]) {
     }
 }
 
-/// Messages to a webhook that was just disabled are given up at once, not when they are due, and those to one that may take
-/// them again are sent at once. Attempts that fail change the webhook, too, and nothing about its messages.
+/// Messages to a webhook that was just disabled are given up at once, not when they are due, and those to one that may
+/// take them again are sent at once. Attempts that fail change the webhook, too, and nothing about its messages.
 fn look_at_changed(queue: &mut Queue, key: &str, value: &[u8]) {
     let is_changed = serde_json::from_slice::<WebhookRecord>(value)
         .is_ok_and(|webhook| webhook.disabled.is_some() || webhook.failing_since_ms.is_none());

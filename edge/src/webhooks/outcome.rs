@@ -13,11 +13,11 @@ const H: u64 = 60 * M;
 const PAUSES_MS: [u64; 9] = [5 * S, 5 * M, 30 * M, 2 * H, 5 * H, 10 * H, 14 * H, 20 * H, 24 * H];
 /// Longest pause that a receiver may ask for by `Retry-After`, in milliseconds.
 const RETRY_AFTER_MS_MAX: u64 = 24 * H;
-/// Longest time until a message is due, in milliseconds: more than any pause. One that is due later was put off by a clock
-/// that was ahead.
+/// Longest time until a message is due, in milliseconds: more than any pause. One that is due later was put off by a
+/// clock that was ahead.
 const DUE_MS_MAX: u64 = 27 * H;
-/// Longest time between two attempts that failed of one failure, in milliseconds: more than any pause. What was quiet for
-/// longer may have been well in between.
+/// Longest time between two attempts that failed of one failure, in milliseconds: more than any pause. What was quiet
+/// for longer may have been well in between.
 const QUIET_MS_MAX: u64 = 27 * H;
 /// Attempts that have to fail before a webhook is disabled.
 const FAILURES_MIN: u64 = 5;
@@ -53,8 +53,8 @@ pub(super) enum Next {
     Gone,
 }
 
-/// The pause after an attempt that failed; `None` after the last one. `spread` is between 0 and 1: what failed together is
-/// not all tried again together.
+/// The pause after an attempt that failed; `None` after the last one. `spread` is between 0 and 1: what failed together
+/// is not all tried again together.
 pub(super) fn pause_ms(attempts: u64, spread: f64) -> Option<u64> {
     let index = usize::try_from(attempts.saturating_sub(1)).ok()?;
     let pause_ms = *PAUSES_MS.get(index)?;

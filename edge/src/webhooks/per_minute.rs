@@ -1,5 +1,5 @@
-//! How often something was sent to webhooks of each app within the last minute, so that an edge floods nobody for an app.
-//! In memory alone: an edge that starts begins at none.
+//! How often something was sent to webhooks of each app within the last minute, so that an edge floods nobody for an
+//! app. In memory alone: an edge that starts begins at none.
 
 use std::time::Instant;
 

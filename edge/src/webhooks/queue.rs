@@ -23,7 +23,8 @@ pub(super) struct Queue {
 struct Waiting {
     due_ms: u64,
     environment: Option<PlaceName>,
-    /// Whether it is to be looked at since something that it is about has changed: mostly it is given up or dropped then.
+    /// Whether it is to be looked at since something that it is about has changed: mostly it is given up or dropped
+    /// then.
     is_looked_at: bool,
 }
 
@@ -72,10 +73,10 @@ impl Queue {
         }
     }
 
-    /// Takes the messages that are due, those first that are due the longest: as many as may be sent at once, of one app a
-    /// quarter of them and to one webhook a quarter of these. So a slow receiver holds up no other app's, and of its own
-    /// app it takes several to hold up the others. Those of an app for which `may_send` says no go on waiting; it is not
-    /// asked of those that are looked at, as most of these need no attempt.
+    /// Takes the messages that are due, those first that are due the longest: as many as may be sent at once, of one
+    /// app a quarter of them and to one webhook a quarter of these. So a slow receiver holds up no other app's, and of
+    /// its own app it takes several to hold up the others. Those of an app for which `may_send` says no go on waiting;
+    /// it is not asked of those that are looked at, as most of these need no attempt.
     pub(super) fn begin_due(
         &mut self,
         now_ms: u64,

@@ -17,7 +17,8 @@ use crate::telemetry;
 
 /// Most webhooks of an app: the limit, and what an earlier one left.
 const WEBHOOKS_MAX: usize = 100;
-/// Old messages that are forgotten with one that ends: more than the one that is added, so that a lowered limit is reached.
+/// Old messages that are forgotten with one that ends: more than the one that is added, so that a lowered limit is
+/// reached.
 const FORGOTTEN_AT_ONCE_MAX: usize = 3;
 
 /// The context that an address is sealed with.

@@ -45,8 +45,8 @@ impl Webhooks {
         let sent = self.client.send((&opened.target, webhook.trusted), message, time_max).await;
         let state = if sent.attempt.error.is_none() { DeliveryState::Delivered } else { DeliveryState::Failed };
         let record = DeliveryRecord { state, last: Some(sent.attempt), ..record };
-        // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone, or is seen again
-        // with the next message.
+        // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone, or is seen
+        // again with the next message.
         let key = webhook_key(app, name);
         let after =
             if state == DeliveryState::Delivered { webhook.taken(telemetry::now_ms()) } else { webhook.clone() };
@@ -63,7 +63,8 @@ impl Webhooks {
         Ok(listed(&at.id, &record))
     }
 
-    /// Has a message be sent again that is not sent any more, or now if it waits, with the same id. Returns it as it waits.
+    /// Has a message be sent again that is not sent any more, or now if it waits, with the same id. Returns it as it
+    /// waits.
     ///
     /// # Errors
     /// `not_found` for a message that is not listed; `conflict` where the webhook is disabled.

@@ -1,4 +1,5 @@
-//! The nodes of a cluster have one account and one order for each name, whichever of them the authority asks for a proof.
+//! The nodes of a cluster have one account and one order for each name, whichever of them the authority asks for a
+//! proof.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Objects that the bucket has lost, or has otherwise than they were stored: they are named, and stored again by a node that
-//! has them.
+//! Objects that the bucket has lost, or has otherwise than they were stored: they are named, and stored again by a node
+//! that has them.
 
 use std::collections::BTreeSet;
 use std::process::Command;

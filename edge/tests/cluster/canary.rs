@@ -1,5 +1,5 @@
-//! Canaries and pins in a cluster: every node gives a visitor the same version, and what one node changes holds on all of
-//! them.
+//! Canaries and pins in a cluster: every node gives a visitor the same version, and what one node changes holds on all
+//! of them.
 
 use devanture_config::api::DeployOptions;
 use http::Method;

@@ -1,4 +1,5 @@
-//! Certificates of nodes that are renewed, and a CA that takes the place of another, while the nodes run and are pushed to.
+//! Certificates of nodes that are renewed, and a CA that takes the place of another, while the nodes run and are pushed
+//! to.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 

@@ -107,7 +107,8 @@ async fn a_session_that_was_begun_on_one_node_is_good_and_ends_on_all_of_them() 
     }
 }
 
-/// A node hears of nothing while its process is stopped, and the requests that came meanwhile are the first that it reads.
+/// A node hears of nothing while its process is stopped, and the requests that came meanwhile are the first that it
+/// reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_was_revoked_changes_nothing_at_a_node_that_stood_still() {
     const TOKENS: usize = 16;

@@ -1,4 +1,5 @@
-//! etcd that is restored from an earlier snapshot, as the documents have it: its revisions go back, and so do the nodes.
+//! etcd that is restored from an earlier snapshot, as the documents have it: its revisions go back, and so do the
+//! nodes.
 
 #![allow(clippy::disallowed_methods, reason = "what a test removes is not durable")]
 

@@ -1,7 +1,7 @@
 //! Nodes that are upgraded one after the other, and taken back, while visitors come to all of them and all take pushes.
 //!
-//! `DEVANTURE_PREVIOUS_EDGE` names the program of an earlier build: nodes then begin with that one, go over to the one that
-//! was built with the tests, and back.
+//! `DEVANTURE_PREVIOUS_EDGE` names the program of an earlier build: nodes then begin with that one, go over to the one
+//! that was built with the tests, and back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Visitors who log in on one node and go on on another, and who are out on all of them with the password of their account.
+//! Visitors who log in on one node and go on on another, and who are out on all of them with the password of their
+//! account.
 
 use http::{Method, StatusCode};
 use serde_json::json;

@@ -1,4 +1,5 @@
-//! What no client should send: each is answered with a code of its own, nothing of it stays, and the old version serves.
+//! What no client should send: each is answered with a code of its own, nothing of it stays, and the old version
+//! serves.
 
 use bytes::Bytes;
 use devanture_config::api::{DeployBegun, Scope};

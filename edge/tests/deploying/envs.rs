@@ -1,4 +1,5 @@
-//! Environments that are configured apart: overlays, settings and secrets, and what rollbacks and promotions make of them.
+//! Environments that are configured apart: overlays, settings and secrets, and what rollbacks and promotions make of
+//! them.
 
 #![allow(clippy::disallowed_methods, reason = "tests move files of the edge away, as an accident would")]
 

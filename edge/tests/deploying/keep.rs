@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Files, Got, RunningEdge, Setup, edge, eventually, got, manifest};
 
-/// An edge that keeps the newest versions by number alone, has no grace period, and collects on request. Nothing that it
-/// stored is encoded again meanwhile, which would change how many bytes there are to collect.
+/// An edge that keeps the newest versions by number alone, has no grace period, and collects on request. Nothing that
+/// it stored is encoded again meanwhile, which would change how many bytes there are to collect.
 pub(crate) fn keeping(keep_versions: u64) -> Setup {
     let retention = format!("[retention]\nkeep_versions = {keep_versions}\nkeep_days = 0\ncollect_every_s = 0");
     edge().with_limit("grace_ms_max", 0).with_toml(&format!("{retention}\n[compress]\nbackground = false"))

@@ -292,7 +292,8 @@ fn receiving() -> Vec<Case> {
             "DATA beyond the window of a stream or of the connection is FLOW_CONTROL_ERROR",
             talking!(|c, _w| {
                 c.send(&Script::default().headers(1, flag::END_HEADERS, request("POST", "/deaf", &[]))).await;
-                // The backend reads nothing; what is on the way to it fills up, and then the windows are not opened again.
+                // The backend reads nothing; what is on the way to it fills up, and then the windows are not opened
+                // again.
                 let script = Script::default().data(1, 0, vec![0; 16_384]);
                 for _ in 0..2_000 {
                     if c.try_send(&script).await.is_err() {

@@ -1,5 +1,5 @@
-//! What an edge holds while it is flooded: the memory of a real process, before and at its largest, for every flood that
-//! is known by name. How a flood ends is for the table; here it is seen that it costs nothing until then.
+//! What an edge holds while it is flooded: the memory of a real process, before and at its largest, for every flood
+//! that is known by name. How a flood ends is for the table; here it is seen that it costs nothing until then.
 
 use crate::http2::fields::{indexed_literal, literal, table_size};
 use crate::http2::table::*;

@@ -1,5 +1,5 @@
-//! Clients that are slow, or stop: heads, bodies, answers, handshakes, and connections that only lie there. No case says
-//! how long that takes, but that it ends.
+//! Clients that are slow, or stop: heads, bodies, answers, handshakes, and connections that only lie there. No case
+//! says how long that takes, but that it ends.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -1,4 +1,5 @@
-//! Switches, and edges that take over from each other, under a load of HTTP/3: no answer fails, none is of two versions.
+//! Switches, and edges that take over from each other, under a load of HTTP/3: no answer fails, none is of two
+//! versions.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

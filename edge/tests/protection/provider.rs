@@ -304,8 +304,8 @@ impl<'e> Browser<'e> {
         answer
     }
 
-    /// Opens an address and follows redirects until `is_there` says of the next one that it is not to be opened, or to an
-    /// answer that is none. Returns the address that was not opened, and the last answer.
+    /// Opens an address and follows redirects until `is_there` says of the next one that it is not to be opened, or to
+    /// an answer that is none. Returns the address that was not opened, and the last answer.
     pub(super) async fn follow(&mut self, url: &str, is_there: impl Fn(&str) -> bool) -> (String, Got) {
         let mut url = url.to_owned();
         for _ in 0..10 {

@@ -1,5 +1,5 @@
-//! Backends that answer garbage: endless heads, endless interim answers, bodies where none may be. None of it reaches the
-//! next request, and none of it is read for ever.
+//! Backends that answer garbage: endless heads, endless interim answers, bodies where none may be. None of it reaches
+//! the next request, and none of it is read for ever.
 
 use std::cell::Cell;
 use std::net::SocketAddr;

@@ -78,9 +78,9 @@ impl Site {
 
 /// Asks every row, and says all that are wrong at once.
 ///
-/// What is asked: `PATH`, or `METHOD PATH`, then fields as `name: value`. What is got: the status, then the `Location` of a
-/// redirect, the body of anything else, or `name: value` of a field, which is absent where the value is empty. Both are
-/// split by ` | `.
+/// What is asked: `PATH`, or `METHOD PATH`, then fields as `name: value`. What is got: the status, then the `Location`
+/// of a redirect, the body of anything else, or `name: value` of a field, which is absent where the value is empty.
+/// Both are split by ` | `.
 pub(crate) async fn holds(edge: &RunningEdge, rows: &[(&str, &str)]) {
     let mut wrong = Vec::new();
     for (request, expected) in rows {

@@ -122,8 +122,8 @@ async fn when_nobody_holds_the_spawner_any_more_it_ends() {
     assert_eq!(crate::spawner::world::marked(&world.edge_id), [0; 0]);
 }
 
-/// Begins itself once more, in a session of its own and without a variable, and ends, again and again, for as long as the
-/// file `go` is there.
+/// Begins itself once more, in a session of its own and without a variable, and ends, again and again, for as long as
+/// the file `go` is there.
 const CHAIN: &str = r"
 use POSIX;
 open(my $began, '>', 'began'); close $began;

@@ -1,5 +1,5 @@
-//! A passkey in software: it signs what it is given, as an authenticator and a browser do together, and lies where a test
-//! wants that.
+//! A passkey in software: it signs what it is given, as an authenticator and a browser do together, and lies where a
+//! test wants that.
 
 #![allow(dead_code, reason = "each user of it takes a part")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]

@@ -41,7 +41,8 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// One with a page of its own, whose backend evaluates what it is sent below `/api/`, see [`RunningEdge::evaluate`].
+    /// One with a page of its own, whose backend evaluates what it is sent below `/api/`, see
+    /// [`RunningEdge::evaluate`].
     pub(crate) fn new(page: &str) -> Self {
         let server = json!({
             "command": ["node", "server.js"], "health": "/healthz", "routes": ["/api/*"], "persist": "data",
@@ -189,7 +190,8 @@ pub(crate) fn processes_of(user: &Value) -> BTreeSet<u32> {
     pids.filter(is_theirs).collect()
 }
 
-/// Takes the claims away of edges whose folders lay below `folder`, which is gone: the next one may have their user ids.
+/// Takes the claims away of edges whose folders lay below `folder`, which is gone: the next one may have their user
+/// ids.
 pub(super) fn forget_claims(folder: &Path) {
     for claims in ["/var/lib/devanture-uids", "/run/devanture-uids"] {
         for entry in std::fs::read_dir(claims).into_iter().flatten().flatten() {

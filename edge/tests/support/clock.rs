@@ -58,14 +58,15 @@ impl Clock {
         std::fs::rename(new, self.file()).unwrap();
     }
 
-    /// An hour of the day, UTC, that does not begin for a while. Never the first, so that some of the day lies before it.
+    /// An hour of the day, UTC, that does not begin for a while. Never the first, so that some of the day lies before
+    /// it.
     pub(crate) fn hour_far_from_now() -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         ((now / 3_600 + 12) % 24).max(1)
     }
 
-    /// Sets it to a time of a later day, counted from today, in seconds after midnight UTC. Gives milliseconds since 1970
-    /// of that midnight.
+    /// Sets it to a time of a later day, counted from today, in seconds after midnight UTC. Gives milliseconds since
+    /// 1970 of that midnight.
     pub(crate) fn set_to(&self, day: u64, second: u64) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let midnight = now / DAY_S * DAY_S + day * DAY_S;

@@ -1,4 +1,5 @@
-//! Real etcd members on loopback, with or without TLS and users, each of which can be stopped, killed and started again.
+//! Real etcd members on loopback, with or without TLS and users, each of which can be stopped, killed and started
+//! again.
 //!
 //! The unit tests of the edge use this file, too, so that it needs nothing beside it.
 

@@ -353,8 +353,8 @@ impl RunningEdge {
         self.taken_over_by(program).await
     }
 
-    /// As [`RunningEdge::taken_over`], by a process of another program; of the one that was built with the tests where it
-    /// is `None`.
+    /// As [`RunningEdge::taken_over`], by a process of another program; of the one that was built with the tests where
+    /// it is `None`.
     pub(crate) async fn taken_over_by(mut self, program: Option<PathBuf>) -> Self {
         let before = self.process.take().expect("it was started by `in_a_process`");
         let next = self.started_again(before.launch_of(program)).await;

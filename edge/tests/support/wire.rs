@@ -1,4 +1,5 @@
-//! Requests as bytes, as HTTP/2 and as HTTP/3, to the same running edge: one way to ask, and one form of answer for all.
+//! Requests as bytes, as HTTP/2 and as HTTP/3, to the same running edge: one way to ask, and one form of answer for
+//! all.
 
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]

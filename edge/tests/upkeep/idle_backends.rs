@@ -1,5 +1,5 @@
-//! A live version with a backend on an edge that runs none, as after a restore onto another machine, is named wherever an
-//! operator looks.
+//! A live version with a backend on an edge that runs none, as after a restore onto another machine, is named wherever
+//! an operator looks.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 

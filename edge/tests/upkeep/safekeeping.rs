@@ -1,5 +1,5 @@
-//! Stored files that are damaged are named and repaired; a backup that was written while the edge served is restored, and
-//! serves the same.
+//! Stored files that are damaged are named and repaired; a backup that was written while the edge served is restored,
+//! and serves the same.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 

@@ -1,5 +1,5 @@
-//! Takeovers over a data folder that was damaged while its edge served: what is healthy is not replaced by less; and what
-//! the check of an upgrade finds before.
+//! Takeovers over a data folder that was damaged while its edge served: what is healthy is not replaced by less; and
+//! what the check of an upgrade finds before.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 

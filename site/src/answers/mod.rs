@@ -1,8 +1,8 @@
 //! Predicts the answers of a version to an address, as far as its bundle alone decides them.
 //!
-//! [`decide`](crate::decide::decide) decides them, as it does for the edge; here are a manifest in the place of a loaded
-//! version, and the words that explain each step. Where an answer depends on what is not known here, a backend or the
-//! visitor, that is what is said.
+//! [`decide`](crate::decide::decide) decides them, as it does for the edge; here are a manifest in the place of a
+//! loaded version, and the words that explain each step. Where an answer depends on what is not known here, a backend
+//! or the visitor, that is what is said.
 
 mod end;
 mod explain;

@@ -192,8 +192,8 @@ fn is_script(text: &str) -> bool {
     is_path && (path.ends_with(".js") || path.ends_with(".mjs"))
 }
 
-/// Whether an address after `before` is imported. What looks like a comment may be in a text, as of `"http://a"`: with and
-/// without it counts.
+/// Whether an address after `before` is imported. What looks like a comment may be in a text, as of `"http://a"`: with
+/// and without it counts.
 fn is_imported(before: &[u8]) -> bool {
     ends_with_import(without_comment(before.trim_ascii_end())) || ends_with_import(without_comments(before))
 }

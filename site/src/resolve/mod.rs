@@ -96,8 +96,8 @@ impl PathIndex {
         &self.text
     }
 
-    /// Lets files answer under the names of other files too, in the place of those: pairs of such a name and the path of
-    /// the file, of which the last one counts where several have one name.
+    /// Lets files answer under the names of other files too, in the place of those: pairs of such a name and the path
+    /// of the file, of which the last one counts where several have one name.
     pub fn name_also<'p>(&mut self, names: impl IntoIterator<Item = (&'p BundlePath, &'p BundlePath)>) {
         let (mut text, mut places) = (self.text.to_string(), Vec::new());
         for (name, path) in names {

@@ -1,7 +1,7 @@
 //! The pages of a bundle that say that something is not there, found upwards from a path.
 //!
-//! They lie in the order of their folders, each with the nearest one above it: a look-up takes time with the length of the
-//! path, and not for each of its folders, of which a request may name thousands.
+//! They lie in the order of their folders, each with the nearest one above it: a look-up takes time with the length of
+//! the path, and not for each of its folders, of which a request may name thousands.
 
 use std::cmp::Ordering;
 

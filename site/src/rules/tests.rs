@@ -1,4 +1,5 @@
-//! Tests of the bounds that hold for the rules of a site, so that no request costs more than a few milliseconds (law 11).
+//! Tests of the bounds that hold for the rules of a site, so that no request costs more than a few milliseconds (law
+//! 11).
 
 use std::fmt::Write as _;
 

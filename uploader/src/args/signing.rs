@@ -92,7 +92,8 @@ pub(crate) struct VerifyArgs {
     /// Earlier export of the log, which the log of now has to continue
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) log: Option<PathBuf>,
-    /// Path of a file or a page that is not checked, as a rule leads it elsewhere; with `*` all below; may be given again
+    /// Path of a file or a page that is not checked, as a rule leads it elsewhere; with `*` all below; may be given
+    /// again
     #[arg(long, value_name = "PATH")]
     pub(crate) except: Vec<String>,
 }

@@ -1,4 +1,5 @@
-//! `canary`, `push --canary`, `switch --canary` and `unpin`: a share of the visitors gets a version before it is live for all.
+//! `canary`, `push --canary`, `switch --canary` and `unpin`: a share of the visitors gets a version before it is live
+//! for all.
 
 use devanture_config::api::{CanaryEnd, CanaryPlan, CanaryRequest, CanaryStatus, DeployReport, SideCounts};
 use devanture_config::problem::Code;

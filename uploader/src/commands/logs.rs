@@ -57,8 +57,8 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
     }
 }
 
-/// Shows the lines of one source. With `--tail` it goes on from the last line where the edge ends the stream or is lost,
-/// as while another edge takes over, and gives up when it cannot be reached for a while.
+/// Shows the lines of one source. With `--tail` it goes on from the last line where the edge ends the stream or is
+/// lost, as while another edge takes over, and gives up when it cannot be reached for a while.
 async fn show(context: &Context, args: &LogsArgs, source: &LogSource, is_beside: bool) -> Result<(), Failure> {
     let mut follower = Follower { context, args, source, is_beside, last_id: None, last_shown: None };
     let (mut lost_since, mut pause) = (None, PAUSE);

@@ -34,8 +34,8 @@ fn place_among(status: &Status, typed: &PlaceName) -> Option<PlaceName> {
     nearest(typed.as_str(), names.map(PlaceName::as_str))?.parse().ok()
 }
 
-/// Notes that there is no environment of the requested name, if it may be a slip: a first push may yet create it, so that
-/// it is no mistake.
+/// Notes that there is no environment of the requested name, if it may be a slip: a first push may yet create it, so
+/// that it is no mistake.
 pub(crate) async fn note_new_place(context: &Context, edge: &Edge) {
     if typed_place(context).is_none_or(|typed| typed.is_prod()) {
         return;

@@ -172,8 +172,8 @@ impl Edge {
     /// Sends an archive of so many bytes as it is, and waits until the edge has unpacked it and made it live.
     ///
     /// # Errors
-    /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end: then
-    /// the archive may have gone live.
+    /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end:
+    /// then the archive may have gone live.
     pub(crate) async fn push_archive(
         &self,
         environment: &PlaceName,

@@ -43,7 +43,8 @@ pub(super) fn client(url: &Url, ca: Option<&Path>, time_max: Duration) -> Result
 pub(super) fn lost(error: reqwest::Error, failed: impl FnOnce(&str) -> Failure) -> Failure {
     let error = error.without_url();
     let failure = failed(&root_cause(&error));
-    // One that has the name of a CA that is trusted, and not its key, as the CAs of two edges have, makes a bad signature.
+    // One that has the name of a CA that is trusted, and not its key, as the CAs of two edges have, makes a bad
+    // signature.
     match tls_error(&error) {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             failure.hint(

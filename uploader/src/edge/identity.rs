@@ -1,8 +1,8 @@
 //! Identity tokens of CI systems, and the tokens of the edge that they are exchanged for.
 //!
 //! GitHub Actions makes an identity token for each request, and so does the agent of Buildkite. One of a variable is
-//! exchanged once: what it was exchanged for is stored in the state folder, so that a second command of the same job finds
-//! it.
+//! exchanged once: what it was exchanged for is stored in the state folder, so that a second command of the same job
+//! finds it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Where a login, or what an identity token was exchanged for, is kept between two commands: one small file that only its owner can read.
+//! Where a login, or what an identity token was exchanged for, is kept between two commands: one small file that only
+//! its owner can read.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,5 @@
-//! Windows, and every system that is no Unix. What a system lacks is said or left out, and never pretended: no run bits, no
-//! owners as numbers, no terminal for a command, and one way less to be sure that no link is followed.
+//! Windows, and every system that is no Unix. What a system lacks is said or left out, and never pretended: no run
+//! bits, no owners as numbers, no terminal for a command, and one way less to be sure that no link is followed.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};

@@ -76,8 +76,8 @@ impl Project {
         (project, read)
     }
 
-    /// Turns to the app that is meant, where there are several: `chosen_app` is what a flag or the environment says, then
-    /// comes `.env`. Reads what the file of that app's own says beside `.env`.
+    /// Turns to the app that is meant, where there are several: `chosen_app` is what a flag or the environment says,
+    /// then comes `.env`. Reads what the file of that app's own says beside `.env`.
     ///
     /// # Errors
     /// `usage` where the file has several apps and none of them is said; `bad_config` where `.env.APP` cannot be read.

@@ -1,5 +1,5 @@
-//! Pages of strangers in a browser, against `devanture dev`: their own name leads to this machine (DNS rebinding), or they
-//! ask the name of the site from another site.
+//! Pages of strangers in a browser, against `devanture dev`: their own name leads to this machine (DNS rebinding), or
+//! they ask the name of the site from another site.
 #![cfg(unix)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

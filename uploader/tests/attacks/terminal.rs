@@ -1,5 +1,5 @@
-//! Texts of a project and of an edge on the terminal of a person or in the log of CI: none moves a cursor, forges a line
-//! or turns text around; in JSON they are what they are.
+//! Texts of a project and of an edge on the terminal of a person or in the log of CI: none moves a cursor, forges a
+//! line or turns text around; in JSON they are what they are.
 #![cfg(unix)]
 
 use std::os::unix::ffi::OsStrExt as _;
@@ -34,8 +34,8 @@ fn is_plain(character: char) -> bool {
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
 }
 
-/// Runs a command as in CI and as on a terminal with colours, and checks that it writes plain lines, of which none is the
-/// stranger's. Gives what it wrote in CI.
+/// Runs a command as in CI and as on a terminal with colours, and checks that it writes plain lines, of which none is
+/// the stranger's. Gives what it wrote in CI.
 #[track_caller]
 fn prints_plainly(project: &Project, arguments: &[&str]) -> Ran {
     let ran = project.run(arguments);

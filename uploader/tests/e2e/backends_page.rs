@@ -239,7 +239,8 @@ async fn on_a_machine_a_backend_is_released_without_a_failed_request() {
     let output = released.join().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(count > 0, "nobody asked while it was released");
-    // The last one that was put back gets requests too, though on a busy machine it may miss a check of its health first.
+    // The last one that was put back gets requests too, though on a busy machine it may miss a check of its health
+    // first.
     let deadline = Instant::now() + Duration::from_secs(60);
     while names.len() < 4 && Instant::now() < deadline {
         names.extend(answering(&edge).await);

@@ -99,8 +99,8 @@ async fn law_11_a_browser_sends_the_cookies_of_one_app_to_no_other() {
     }
     assert!(own.contains(&"own=1") && own.contains(&"rown=1"), "{own:?}");
 
-    // A script can do what an answer cannot, unless the domain is a public suffix (see `SECURITY.md`): so this browser does
-    // read those domains as the shared one, and would have sent the cookies above.
+    // A script can do what an answer cannot, unless the domain is a public suffix (see `SECURITY.md`): so this browser
+    // does read those domains as the shared one, and would have sent the cookies above.
     page.go(&edge.url("evil.apps.example", "/")).await;
     for (number, domain) in DOMAINS.iter().enumerate() {
         page.evaluate(&format!("document.cookie = 's{number}=1; Domain={}; Path=/; Secure'", domain.replace('\'', "")))

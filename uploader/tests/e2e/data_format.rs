@@ -1,5 +1,5 @@
-//! The data folder of the release before: it is opened, served from, and pushed to. `UPDATE_FIXTURES=1` makes that of this
-//! release, when its format has changed.
+//! The data folder of the release before: it is opened, served from, and pushed to. `UPDATE_FIXTURES=1` makes that of
+//! this release, when its format has changed.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Backends of the edge's own in trouble: each kind has an end of its own, and the edge, the front and the others go on.
+//! Backends of the edge's own in trouble: each kind has an end of its own, and the edge, the front and the others go
+//! on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -328,7 +329,8 @@ async fn requests_that_wait_for_an_instance_are_answered_by_the_version_that_goe
     project.push(&edge);
     assert_eq!(answer(&edge, "/api/exit").await, Err(502), "its only instance ends");
     let client = edge.client(true);
-    // Until all wait, one may come before the edge has seen that the instance is gone: it is answered 502, and sent again.
+    // Until all wait, one may come before the edge has seen that the instance is gone: it is answered 502, and sent
+    // again.
     let all_wait = Arc::new(AtomicBool::new(false));
     let ask = |number: usize| {
         let (client, url, all_wait) = (client.clone(), edge.url("game.localhost", "/api/who"), Arc::clone(&all_wait));

@@ -1,5 +1,5 @@
-//! A machine of a CI system beside an edge that trusts the identity tokens of its jobs: what the system does itself, such
-//! as checkouts, variables and identity tokens, is done here.
+//! A machine of a CI system beside an edge that trusts the identity tokens of its jobs: what the system does itself,
+//! such as checkouts, variables and identity tokens, is done here.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -142,8 +142,8 @@ pub(super) fn has_tools() -> bool {
     missing.is_empty()
 }
 
-/// What an edge trusts for a recipe, as the file beside it says, with the issuer of the test in place of the system's and
-/// the address of the edge in place of that of the file.
+/// What an edge trusts for a recipe, as the file beside it says, with the issuer of the test in place of the system's
+/// and the address of the edge in place of that of the file.
 fn trusts(recipe: &str, issuer: &Issuer, edge: &str) -> String {
     let text = std::fs::read_to_string(root().join("examples/ci").join(recipe)).unwrap();
     let least = std::fs::read_to_string(root().join("config/samples/valid/edge-least.toml")).unwrap();

@@ -1,5 +1,5 @@
-//! The recipes of `examples/ci`, with the action and the template of `deploy` that they use, run as they stand against a
-//! real edge, from an app that does not exist yet on, and with no secret of the edge.
+//! The recipes of `examples/ci`, with the action and the template of `deploy` that they use, run as they stand against
+//! a real edge, from an app that does not exist yet on, and with no secret of the edge.
 //!
 //! What a CI system does itself is done by `recipe_machine` and here: secrets, conditions of steps, jobs that extend
 //! others. What its machine has is stood in for by small programs: `sudo`, `apt-get`, an `npm` that installs the

@@ -334,7 +334,8 @@ async fn a_changed_byte_of_a_live_site_is_found() {
     changed[8] ^= 1;
     let found = verify(format!("http://{}/", serve(site(&changed), String::new())));
     assert_eq!((found.code, found.problem().as_str()), (Some(1), "foreign_bytes"), "{found:#?}");
-    // Another file of the version in its place, and none at all, are found, too; who has a rule that says so excepts it.
+    // Another file of the version in its place, and none at all, are found, too; who has a rule that says so excepts
+    // it.
     let swapped = format!("http://{}/", serve(site(&about), String::new()));
     assert_eq!(verify(swapped.clone()).problem(), "foreign_bytes");
     let excepted = verify(format!("{swapped} --except index.html")).json();

@@ -1,5 +1,5 @@
-//! A team, with the real programs in a real git repository: a preview per branch, locks, differences, and promoting what
-//! was tested.
+//! A team, with the real programs in a real git repository: a preview per branch, locks, differences, and promoting
+//! what was tested.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! `devanture push` in CI without a stored secret: the identity token of GitHub Actions, and that of a variable, become a
-//! token, against an issuer on loopback whose key is made at run time.
+//! `devanture push` in CI without a stored secret: the identity token of GitHub Actions, and that of a variable, become
+//! a token, against an issuer on loopback whose key is made at run time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! What surrounds a takeover: the check before it, the keys that a running edge applies, sockets of the service manager.
+//! What surrounds a takeover: the check before it, the keys that a running edge applies, sockets of the service
+//! manager.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;

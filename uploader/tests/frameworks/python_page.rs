@@ -1,4 +1,5 @@
-//! What `docs/python.md` shows is tried: a WSGI and an ASGI app with the packages that go along, and a virtual environment.
+//! What `docs/python.md` shows is tried: a WSGI and an ASGI app with the packages that go along, and a virtual
+//! environment.
 
 use std::path::PathBuf;
 use std::process::Command;

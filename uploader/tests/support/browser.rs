@@ -46,8 +46,8 @@ const FLAGS: [&str; 11] = [
     "--remote-debugging-port=0",
 ];
 
-/// Has the browser speak HTTP/3 where it is offered. It takes a certificate of a private authority for it only on origins
-/// that `--origin-to-force-quic-on` names, on which it speaks nothing else.
+/// Has the browser speak HTTP/3 where it is offered. It takes a certificate of a private authority for it only on
+/// origins that `--origin-to-force-quic-on` names, on which it speaks nothing else.
 pub(crate) const HTTP3: &str = "--enable-quic";
 
 /// Whose certificates the browser takes, beside those that are right.

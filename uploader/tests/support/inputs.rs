@@ -13,7 +13,8 @@ pub(crate) fn swagger(release: &str) -> Option<PathBuf> {
     fetched(&format!("swagger-ui-dist-{release}"))
 }
 
-/// What the page of `swagger-ui-dist` loads from its authors' hosts: the API that it shows, and the badge of a validator.
+/// What the page of `swagger-ui-dist` loads from its authors' hosts: the API that it shows, and the badge of a
+/// validator.
 ///
 /// With the first one answered the page shows the title `Jungle API` and the path `/plants`.
 pub(crate) fn swagger_stubs() -> Vec<Stub> {

@@ -182,7 +182,8 @@ fn page_config(release: &str) -> Value {
     config
 }
 
-/// Fills in the template as far as this one needs it: three values; statements and comments go, what they enclose stays.
+/// Fills in the template as far as this one needs it: three values; statements and comments go, what they enclose
+/// stays.
 fn fill_in(template: &str, config: &Value) -> String {
     let mut page = template
         .replace("{{ page_config_full | tojson }}", &config.to_string())

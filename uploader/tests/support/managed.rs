@@ -12,8 +12,8 @@ use super::edge::{Edge, Ran};
 /// How long something may take that only has to come about.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
-/// A backend in Node. `/api/who` says which instance it is, in words parted by spaces: the code's name, the instance, its
-/// process id; what else it does is said by the test.
+/// A backend in Node. `/api/who` says which instance it is, in words parted by spaces: the code's name, the instance,
+/// its process id; what else it does is said by the test.
 const SERVER: &str = r#"
 const http = require('http');
 const fs = require('fs');
@@ -60,7 +60,8 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// One whose front and backend say `name`; `[server]` has these lines beside its folder, command, health and routes.
+    /// One whose front and backend say `name`; `[server]` has these lines beside its folder, command, health and
+    /// routes.
     pub(crate) fn new(app: &str, name: &str, lines: &str) -> Self {
         let project = Self { folder: tempfile::tempdir().unwrap(), app: app.to_owned() };
         project.front(name);

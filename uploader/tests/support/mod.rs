@@ -53,8 +53,9 @@ pub(crate) fn is_for_full_runs() -> bool {
     is_quick()
 }
 
-/// The pause of a visitor between two page loads, or of a client after some requests, while versions are switched. Without
-/// it they take both processors, each switch waits for them, and the test takes longer without meeting more switches.
+/// The pause of a visitor between two page loads, or of a client after some requests, while versions are switched.
+/// Without it they take both processors, each switch waits for them, and the test takes longer without meeting more
+/// switches.
 pub(crate) const VISITOR_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a test repeats what `./test full` repeats `full` times: a tenth of that in `./test`.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-/// A project whose folder `www` holds a copy of `site`, since a project's files lie in its folder; `settings` are the rest
-/// of its `devanture.toml`.
+/// A project whose folder `www` holds a copy of `site`, since a project's files lie in its folder; `settings` are the
+/// rest of its `devanture.toml`.
 pub(crate) fn with_site(app: &str, site: &Path, settings: &str) -> TempDir {
     let project = tempfile::tempdir().unwrap();
     copy(site, &project.path().join("www"));

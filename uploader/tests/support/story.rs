@@ -1,8 +1,8 @@
 //! Stories of pages of `docs`: what a section `## A story` shows is done as it stands there, and its output compared.
 //!
-//! An `sh` block is run by `bash`, with the project as its folder, and a `text` block after it is what it prints, errors
-//! too. Each of its commands succeeds but for as many as lines of the output begin with `error:`. A comment before a
-//! block says what else it is:
+//! An `sh` block is run by `bash`, with the project as its folder, and a `text` block after it is what it prints,
+//! errors too. Each of its commands succeeds but for as many as lines of the output begin with `error:`. A comment
+//! before a block says what else it is:
 //!
 //! - `<!-- file: NAME -->`: a file of the project.
 //! - `<!-- as: NAME -->`: the commands have the variables of that person or program, and not those of the first one.
@@ -10,8 +10,8 @@
 //!   is what they print until then.
 //!
 //! In an output, `…` stands for any text and, alone on a line, for any lines. Ids, dates, times and milliseconds may be
-//! others; the same id stands for the same one in all of the story, its commands too. Ports of the page, 8443 and 8444, are those of the
-//! edge, and 9000 one that is free.
+//! others; the same id stands for the same one in all of the story, its commands too. Ports of the page, 8443 and 8444,
+//! are those of the edge, and 9000 one that is free.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;

@@ -175,7 +175,8 @@ fn variable(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((text.iter().skip(1).fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte)), rest))
 }
 
-/// The value of the first field of a section if it is `:path`, as it is sent, and what follows the field (RFC 9204 §4.5).
+/// The value of the first field of a section if it is `:path`, as it is sent, and what follows the field (RFC 9204
+/// §4.5).
 fn section_field(section: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     const PATH: usize = 1;
     match *section.first()? {

@@ -1,10 +1,10 @@
 //! What serving costs at the least: TLS, sockets and the runtime as the edge has them, and answers that are constant
 //! bytes, with next to no HTTP. `benches/performance` measures the edge beside it.
 //!
-//! From the environment: PORT, CERT and KEY (PEM files), WWW (the folder, with its precompressed siblings). The first head
-//! of a connection says what is requested; every further one is taken to request the same, and is not looked at; over
-//! HTTP/3, at the same port, as well. With
-//! BACKEND, a port, everything is passed on to there instead (`benches/proxy`, HTTP/1.1 alone).
+//! From the environment: PORT, CERT and KEY (PEM files), WWW (the folder, with its precompressed siblings). The first
+//! head of a connection says what is requested; every further one is taken to request the same, and is not looked at;
+//! over HTTP/3, at the same port, as well. With BACKEND, a port, everything is passed on to there instead
+//! (`benches/proxy`, HTTP/1.1 alone).
 
 mod answers;
 mod protocol;

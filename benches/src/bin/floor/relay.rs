@@ -1,5 +1,5 @@
-//! What a proxy costs at the least: TLS on one side, a connection of its own to the backend on the other, and bytes that
-//! are passed on as they come, without a look at them.
+//! What a proxy costs at the least: TLS on one side, a connection of its own to the backend on the other, and bytes
+//! that are passed on as they come, without a look at them.
 
 use std::io::{self, Read, Write};
 use std::pin::Pin;

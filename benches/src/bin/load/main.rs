@@ -1,10 +1,10 @@
 //! Loads a server over HTTP/2 or HTTP/3 in the same way, checks every answer, and says what came, as a line of JSON.
 //!
 //! `load h2|h3 load|handshakes|idle NAME=VALUE…`, with `port`, `cert` (PEM: the very certificate that the server is to
-//! show), `path`, `body` (the file with the bytes that are to come), `connections`, `streams` (requests of a connection at
-//! once) and `requests` (in all). `load` sends so many requests over so many connections; `handshakes` has a connection
-//! for each, so many at a time; `idle` opens them, sends one request on each, says so, and keeps them until its standard
-//! input ends. Whatever goes wrong ends it with 1. `benches/http3` reads what the server used meanwhile.
+//! show), `path`, `body` (the file with the bytes that are to come), `connections`, `streams` (requests of a connection
+//! at once) and `requests` (in all). `load` sends so many requests over so many connections; `handshakes` has a
+//! connection for each, so many at a time; `idle` opens them, sends one request on each, says so, and keeps them until
+//! its standard input ends. Whatever goes wrong ends it with 1. `benches/http3` reads what the server used meanwhile.
 
 mod http2;
 mod http3;

@@ -1,4 +1,5 @@
-//! The edge as a client of the provider of `[oidc]`: requests to its endpoints, with the secret where the client has one.
+//! The edge as a client of the provider of `[oidc]`: requests to its endpoints, with the secret where the client has
+//! one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,8 +94,8 @@ impl Trusts {
     }
 }
 
-/// For how long nothing is sent after an answer with this status (RFC 6585 §4, RFC 9110 §15.6.3 to §15.6.5). A provider may
-/// answer 500 to a code that makes no sense, which says nothing about the next one.
+/// For how long nothing is sent after an answer with this status (RFC 6585 §4, RFC 9110 §15.6.3 to §15.6.5). A provider
+/// may answer 500 to a code that makes no sense, which says nothing about the next one.
 fn pause_after(status: StatusCode, head: &HeaderMap) -> Option<Duration> {
     match status {
         StatusCode::TOO_MANY_REQUESTS

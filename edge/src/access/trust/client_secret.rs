@@ -1,4 +1,5 @@
-//! The secret of the client of `[oidc]`: one line of a file that nobody else can read, read each time that it is needed.
+//! The secret of the client of `[oidc]`: one line of a file that nobody else can read, read each time that it is
+//! needed.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,5 +1,5 @@
-//! The device grant (RFC 8628) for a client with a secret: the edge, which alone knows it, requests the code that a person
-//! confirms and then their identity token. Nothing is kept between two requests.
+//! The device grant (RFC 8628) for a client with a secret: the edge, which alone knows it, requests the code that a
+//! person confirms and then their identity token. Nothing is kept between two requests.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -113,13 +113,14 @@ impl Credentials {
     /// The token of a login whose code the person has confirmed, as [`Credentials::exchange`] makes it.
     ///
     /// # Errors
-    /// As [`Credentials::begin_device`] and [`Credentials::exchange`]; `forbidden` where the person has denied the login,
-    /// `bad_identity_token` where the device code is none, or has expired.
+    /// As [`Credentials::begin_device`] and [`Credentials::exchange`]; `forbidden` where the person has denied the
+    /// login, `bad_identity_token` where the device code is none, or has expired.
     pub async fn device_token(&self, request: &DeviceTokenRequest, from: Option<IpAddr>) -> Result<DeviceLogin, Error> {
         let oidc = self.trusts.confidential()?;
         let attempt = self.attempts.begin_identity(from).map_err(super::exchange::limited)?;
         let polled = self.polled(oidc, &request.device_code).await;
-        // Only what may be waited for does not count, and what the provider did not hear of; an identity token counts below.
+        // Only what may be waited for does not count, and what the provider did not hear of; an identity token counts
+        // below.
         if matches!(polled, Ok(Polled::Pending | Polled::Token(_)) | Err(Unusable::Unsent)) {
             self.attempts.take_back_identity(&attempt);
         }

@@ -74,8 +74,8 @@ impl Credentials {
         self.trusts.oidc.load().as_deref().map_or_else(|| "Bearer".to_owned(), oidc::challenge_field)
     }
 
-    /// Exchanges an identity token for a token of the edge. By a trust it is for one environment of one app, and lives as
-    /// long as the trust says; for a person it is for what was requested, as far as their groups go.
+    /// Exchanges an identity token for a token of the edge. By a trust it is for one environment of one app, and lives
+    /// as long as the trust says; for a person it is for what was requested, as far as their groups go.
     ///
     /// # Errors
     /// `bad_identity_token` if no trust takes it, which the answer does not explain, or if it was exchanged before;
@@ -136,8 +136,8 @@ impl Credentials {
         accepted_job(&of_issuer, &jwt, request, expires_ms)
     }
 
-    /// Makes the token, and the record that the identity token was exchanged, in one commit. `None` if another commit was
-    /// first, and it was not of the same identity token.
+    /// Makes the token, and the record that the identity token was exchanged, in one commit. `None` if another commit
+    /// was first, and it was not of the same identity token.
     async fn commit_exchange(&self, accepted: &Accepted, from: Option<IpAddr>) -> Result<Option<Exchanged>, Error> {
         let Accepted { name, app, environment, key, .. } = accepted;
         if self.catalog.get(key).await?.is_some() {
@@ -201,8 +201,8 @@ impl Credentials {
         }))
     }
 
-    /// Checks that there is room for one more token and one more record. What has expired goes with the commit: tokens of
-    /// minutes would fill the lists otherwise.
+    /// Checks that there is room for one more token and one more record. What has expired goes with the commit: tokens
+    /// of minutes would fill the lists otherwise.
     async fn room_for_exchange(&self, app: Option<&AppName>, name: &str, now_ms: u64) -> Result<Vec<Change>, Error> {
         let mut removed = self.check_token_count(None, now_ms).await?;
         let mut of_name = 0_u64;

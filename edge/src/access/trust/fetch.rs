@@ -1,8 +1,8 @@
 //! Requests to an issuer: the document of OpenID Connect Discovery, the list of keys that it leads to, and forms to the
 //! endpoints at which people log in.
 //!
-//! No redirect is followed, nor is a proxy of the environment used: the address that `edge.toml` names, and the one that
-//! its document names, are all that is asked.
+//! No redirect is followed, nor is a proxy of the environment used: the address that `edge.toml` names, and the one
+//! that its document names, are all that is asked.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;

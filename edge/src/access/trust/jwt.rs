@@ -1,4 +1,5 @@
-//! Identity tokens: a JWT in the compact form of JWS (RFC 7515 §7.1, RFC 7519), taken apart. No signature is checked here.
+//! Identity tokens: a JWT in the compact form of JWS (RFC 7515 §7.1, RFC 7519), taken apart. No signature is checked
+//! here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,11 +1,11 @@
 //! Trust in identity tokens: a JWT that an issuer signed for a job of a CI system is exchanged for a token of the edge.
 //!
-//! `[[trust]]` of `edge.toml` names issuers by OpenID Connect, the claims that count, and what they give. [`jwt`] reads an
-//! identity token, [`jwks`] the keys of an issuer and checks signatures by them, both without I/O; `keys` fetches these
-//! keys and holds them; `claims` compares; `exchange` makes the token, in the same commit as the record of the identity
-//! token, so that each is exchanged once in a whole cluster. `oidc` reads the identity token of a person, whom `[oidc]`
-//! gives a role by their groups; `visitor` has one log in there who wants to see what is protected, and `device` one who
-//! runs a command, where the `client` has a secret.
+//! `[[trust]]` of `edge.toml` names issuers by OpenID Connect, the claims that count, and what they give. [`jwt`] reads
+//! an identity token, [`jwks`] the keys of an issuer and checks signatures by them, both without I/O; `keys` fetches
+//! these keys and holds them; `claims` compares; `exchange` makes the token, in the same commit as the record of the
+//! identity token, so that each is exchanged once in a whole cluster. `oidc` reads the identity token of a person, whom
+//! `[oidc]` gives a role by their groups; `visitor` has one log in there who wants to see what is protected, and
+//! `device` one who runs a command, where the `client` has a secret.
 
 mod claims;
 mod client;
@@ -83,8 +83,8 @@ impl Trusts {
         }
     }
 
-    /// Whether these groups have a role in an app, for a person who logged in as this client; `None` where the edge is none
-    /// any more.
+    /// Whether these groups have a role in an app, for a person who logged in as this client; `None` where the edge is
+    /// none any more.
     pub(super) fn may_see(&self, client: &str, groups: &[String], app: Option<&AppName>) -> Option<bool> {
         let oidc = self.oidc.load_full().filter(|oidc| oidc::client_of(oidc) == client)?;
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
@@ -103,7 +103,8 @@ impl Trusts {
         may
     }
 
-    /// Whether a login with this state has its code redeemed for the first time. Remembered are a bounded number of them.
+    /// Whether a login with this state has its code redeemed for the first time. Remembered are a bounded number of
+    /// them.
     fn is_first(&self, state: &blake3::Hash) -> bool {
         let now_ms = ms_since(self.began);
         let mut redeemed = self.redeemed.lock();

@@ -1,7 +1,7 @@
 //! The narrow part of WebAuthn that passkeys need: ES256, no trust in attestation, user verification, one origin.
 //!
-//! Everything here is pure. What an authenticator or a browser sent is read with bounds, and refused as a whole where one
-//! thing of it is not as expected (WebAuthn Level 3 §7.1 and §7.2).
+//! Everything here is pure. What an authenticator or a browser sent is read with bounds, and refused as a whole where
+//! one thing of it is not as expected (WebAuthn Level 3 §7.1 and §7.2).
 
 #[cfg(test)]
 mod tests;
@@ -135,7 +135,8 @@ pub fn challenge(client_data: &[u8], ceremony: Ceremony, site: &Site<'_>) -> Res
     Ok(read.challenge)
 }
 
-/// The passkey of an attestation object. Its statement is not evaluated: nobody is trusted to vouch for an authenticator.
+/// The passkey of an attestation object. Its statement is not evaluated: nobody is trusted to vouch for an
+/// authenticator.
 ///
 /// # Errors
 /// What is wrong with it.

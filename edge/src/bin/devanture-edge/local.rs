@@ -1,5 +1,5 @@
-//! `devanture-edge local`: the edge of `devanture dev`, as its child process. It ends when its standard input ends, which
-//! the system sees to even if the parent is killed.
+//! `devanture-edge local`: the edge of `devanture dev`, as its child process. It ends when its standard input ends,
+//! which the system sees to even if the parent is killed.
 
 use std::io;
 use std::path::Path;
@@ -16,8 +16,8 @@ use crate::{Configuration, Failure, Signals, read, runtime};
 /// The name of the token of a run.
 const TOKEN_NAME: &str = "dev";
 
-/// Serves until the standard input ends, then drains. Prints one line, [`LocalEdge`], once it serves or cannot; its own log
-/// stays silent, and the access log goes where the configuration sends it.
+/// Serves until the standard input ends, then drains. Prints one line, [`LocalEdge`], once it serves or cannot; its own
+/// log stays silent, and the access log goes where the configuration sends it.
 pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     let runtime = runtime()?;
     // Before the parent learns that the edge is ready: an early signal drains it, too.
@@ -81,8 +81,8 @@ fn watch_input() -> io::Result<oneshot::Receiver<()>> {
     Ok(receiver)
 }
 
-/// Waits for the end of the parent, or for SIGTERM. An interrupt of a terminal and its hang-up reach every process of the
-/// terminal's group: the parent answers them, and ends this process after the pages' streams.
+/// Waits for the end of the parent, or for SIGTERM. An interrupt of a terminal and its hang-up reach every process of
+/// the terminal's group: the parent answers them, and ends this process after the pages' streams.
 async fn until_end(mut signals: Signals, mut input_ended: oneshot::Receiver<()>) {
     loop {
         tokio::select! {

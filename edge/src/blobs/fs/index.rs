@@ -1,7 +1,7 @@
 //! The file that says what the variants of one blob are: a line for each, `br 1234 <BLAKE3> quick`.
 //!
-//! A small variant has no file of its own: its line ends with ` here`, and its bytes stand behind the lines and an empty
-//! line, in the order of the lines.
+//! A small variant has no file of its own: its line ends with ` here`, and its bytes stand behind the lines and an
+//! empty line, in the order of the lines.
 
 use std::collections::BTreeMap;
 

@@ -16,8 +16,8 @@ use super::handles::FileId;
 use super::tree::Tree;
 use crate::blobs::{Key, Lane, ReadAt, read_on_a_thread};
 
-/// A file that can be read for as long as this is there, whatever becomes of its name. There are one or two of these for
-/// each of very many files that are served.
+/// A file that can be read for as long as this is there, whatever becomes of its name. There are one or two of these
+/// for each of very many files that are served.
 pub(super) struct OpenedFile {
     pub(super) checked: Checked,
     pub(super) folder: Arc<Folder>,

@@ -1,5 +1,5 @@
-//! Small variants of a blob that are opened as one file, which the index is in which they stand: of very many files that
-//! are served from the disk, what is open takes more memory than all else about them.
+//! Small variants of a blob that are opened as one file, which the index is in which they stand: of very many files
+//! that are served from the disk, what is open takes more memory than all else about them.
 
 use std::os::unix::fs::FileExt;
 

@@ -19,7 +19,8 @@ pub(super) const GROUP_BYTES: usize = 64 * 1_024;
 /// For how many seconds a group that was checked counts as whole while it stays in the page cache. Nothing tells when a
 /// page was read from the disk again; so this is how long damage can go unnoticed at most.
 const TRUSTED_S: u32 = 10;
-/// When the first group of a file was checked of which one was read that is not as it was: later than ever, which stays.
+/// When the first group of a file was checked of which one was read that is not as it was: later than ever, which
+/// stays.
 const DAMAGED_S: u32 = u32::MAX;
 
 /// The expected hashes of a file, group by group.

@@ -1,12 +1,12 @@
 //! What is stored, since when, and how it goes: the bucket says the first two by its listings and the times in them.
 //!
 //! S3 has no deletion on a condition that all stores know, so that between the question when an object was last put and
-//! its deletion another node may put it again. Two things make that safe. Every put writes the object, also where there is
-//! one, so that its time starts again; and a collection asks for objects that were put longer ago than the grace period
-//! (24 hours by default), on one node at a time, after it has read what the pushes of all nodes rely on. What is put in
-//! the milliseconds between question and deletion is then part of a push that is under way, and its verification, which
-//! asks the bucket for every blob, finds it missing and has it sent again. A collection that stalls for longer is held off
-//! by what pushes rely on, which it reads before it deletes.
+//! its deletion another node may put it again. Two things make that safe. Every put writes the object, also where there
+//! is one, so that its time starts again; and a collection asks for objects that were put longer ago than the grace
+//! period (24 hours by default), on one node at a time, after it has read what the pushes of all nodes rely on. What is
+//! put in the milliseconds between question and deletion is then part of a push that is under way, and its
+//! verification, which asks the bucket for every blob, finds it missing and has it sent again. A collection that stalls
+//! for longer is held off by what pushes rely on, which it reads before it deletes.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -73,8 +73,8 @@ impl TieredBlobs {
         Ok(stored)
     }
 
-    /// As [`TieredBlobs::stored_part`]. On the way, variants without a blob go, on the disk and, once they are old, in the
-    /// bucket.
+    /// As [`TieredBlobs::stored_part`]. On the way, variants without a blob go, on the disk and, once they are old, in
+    /// the bucket.
     pub(super) async fn list_stored(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
         self.list_stored_at(first, now_ms() / 1_000).await
     }
@@ -116,8 +116,8 @@ impl TieredBlobs {
         Ok(self.remote().remove(vec![path_of(key)?]).await?)
     }
 
-    /// Collects an object that was last put before a moment, by the clock of the bucket. What this node has of it on its
-    /// disk waits there for its end, unless it goes for good; other nodes drop theirs when they evict.
+    /// Collects an object that was last put before a moment, by the clock of the bucket. What this node has of it on
+    /// its disk waits there for its end, unless it goes for good; other nodes drop theirs when they evict.
     pub(super) async fn collect(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error> {
         let Some(stored) = self.remote().head(&path_of(key)?, self.lane).await? else {
             // A file that only this disk has is none that is stored; its time is that of this disk.

@@ -1,5 +1,5 @@
-//! Eviction: blobs leave the local disk when they take more than they may, those first that were not read for the longest
-//! time. The bucket keeps all of them, and what is live is never evicted.
+//! Eviction: blobs leave the local disk when they take more than they may, those first that were not read for the
+//! longest time. The bucket keeps all of them, and what is live is never evicted.
 
 use std::collections::HashSet;
 
@@ -20,9 +20,9 @@ pub struct EvictReport {
 }
 
 impl TieredBlobs {
-    /// Removes blobs from the local disk, with their variants and deltas, until at most `bytes_max` are left, those first
-    /// that were not read for the longest time. What `keeps` names stays, and so does what was written or read at or after
-    /// `unused_since_s`, in seconds since 1970: a push may rely on it.
+    /// Removes blobs from the local disk, with their variants and deltas, until at most `bytes_max` are left, those
+    /// first that were not read for the longest time. What `keeps` names stays, and so does what was written or read at
+    /// or after `unused_since_s`, in seconds since 1970: a push may rely on it.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -52,8 +52,8 @@ impl TieredBlobs {
         Ok(report)
     }
 
-    /// Removes from the local disk what the bucket has not got any more, since a collection of another node took it. What
-    /// `keeps` names stays: the bucket may have lost it.
+    /// Removes from the local disk what the bucket has not got any more, since a collection of another node took it.
+    /// What `keeps` names stays: the bucket may have lost it.
     ///
     /// # Errors
     /// [`Error::Disk`]; [`Error::Remote`] if the bucket cannot be listed.

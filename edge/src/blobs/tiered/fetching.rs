@@ -1,5 +1,5 @@
-//! Brings objects of the bucket to the local disk: one, or all that a version needs. Each is compared with its hash before
-//! it has a name on the disk (law 4), and fetched once for all who want it at the same time.
+//! Brings objects of the bucket to the local disk: one, or all that a version needs. Each is compared with its hash
+//! before it has a name on the disk (law 4), and fetched once for all who want it at the same time.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,5 +1,5 @@
-//! Brings variants of blobs from the bucket to the local disk: for a version that is prepared, and for blobs of which the
-//! disk has none.
+//! Brings variants of blobs from the bucket to the local disk: for a version that is prepared, and for blobs of which
+//! the disk has none.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -40,8 +40,8 @@ enum Fetched {
 }
 
 impl TieredBlobs {
-    /// Brings what the bucket has of blobs of which the disk has no variants. Where that fails the disk answers: variants
-    /// can be made again.
+    /// Brings what the bucket has of blobs of which the disk has no variants. Where that fails the disk answers:
+    /// variants can be made again.
     pub(super) async fn look_up(&self, blobs: Vec<Digest>) {
         let due = self.shared.lookups.due(&blobs);
         if due.is_empty() {

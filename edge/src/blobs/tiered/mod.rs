@@ -44,8 +44,8 @@ pub use probe::{ProbeCheck, ProbeReport, probe};
 use remote::REQUESTS_AT_ONCE;
 pub use store::TieredBlobs;
 
-/// Opens the store in a bucket, with its local tier in the folder `data_dir`. Nothing is sent to the bucket: a node starts
-/// and serves without it.
+/// Opens the store in a bucket, with its local tier in the folder `data_dir`. Nothing is sent to the bucket: a node
+/// starts and serves without it.
 ///
 /// # Errors
 /// [`Error::Disk`] of the folder.
@@ -115,8 +115,8 @@ impl Blobs for TieredBlobs {
         self.get_all_of(blobs).await
     }
 
-    /// Of a blob that is not on the disk it says nothing: what reads every file, as a verification does, must not fill the
-    /// disk. [`Blobs::variants_all`] brings the blobs as well.
+    /// Of a blob that is not on the disk it says nothing: what reads every file, as a verification does, must not fill
+    /// the disk. [`Blobs::variants_all`] brings the blobs as well.
     async fn stored_variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         if self.local.size(Key::Blob(blob)).await?.is_some() {
             self.look_up(vec![blob]).await;

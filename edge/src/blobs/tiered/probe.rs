@@ -52,8 +52,8 @@ impl ProbeReport {
 /// A check that failed: why, and what to do.
 type Fault = (String, &'static str);
 
-/// Writes, reads, lists and deletes objects below `probe/` of the bucket, and reports what does not work. It says what the
-/// prefix is for where nothing did. Ends in bounded time.
+/// Writes, reads, lists and deletes objects below `probe/` of the bucket, and reports what does not work. It says what
+/// the prefix is for where nothing did. Ends in bounded time.
 pub async fn probe(bucket: &Bucket) -> ProbeReport {
     let folder = format!("probe/{}", hex::encode(rand::random::<[u8; 8]>()));
     let path = format!("{folder}/object");

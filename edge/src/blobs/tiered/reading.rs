@@ -146,8 +146,8 @@ impl TieredBlobs {
         Ok(found.map(|entry| entry.size))
     }
 
-    /// Checks the local file, which is fetched again where it is damaged. Where there is none, the object in the bucket is
-    /// read and compared, and not stored: a disk that holds a part of all is not filled by being checked.
+    /// Checks the local file, which is fetched again where it is damaged. Where there is none, the object in the bucket
+    /// is read and compared, and not stored: a disk that holds a part of all is not filled by being checked.
     pub(super) async fn check_one(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
         match self.local.check(key, bytes_per_second_max).await {
             Err(lost @ Error::Corrupt { .. }) => {
@@ -180,8 +180,8 @@ impl TieredBlobs {
         }
     }
 
-    /// Notes that an object has other bytes than its name says. It stays where it is: what came may have been changed on
-    /// the way, and one node that hears wrongly must not take an object from all.
+    /// Notes that an object has other bytes than its name says. It stays where it is: what came may have been changed
+    /// on the way, and one node that hears wrongly must not take an object from all.
     pub(super) fn mismatch(&self, key: Key, path: &str) -> Error {
         let object = self.remote().bucket.shown(path);
         counter!("devanture_bucket_mismatches_total").increment(1);
@@ -206,9 +206,9 @@ impl TieredBlobs {
         }
     }
 
-    /// Stores the object of a local file again where the bucket has lost it or has other bytes, and what was made of the
-    /// blob. Only what a version refers to may be stored again: of anything else, a collection of another node may have
-    /// taken the object.
+    /// Stores the object of a local file again where the bucket has lost it or has other bytes, and what was made of
+    /// the blob. Only what a version refers to may be stored again: of anything else, a collection of another node may
+    /// have taken the object.
     pub(super) async fn store_again(&self, key: Key, bytes_per_second_max: Option<u64>) -> Result<bool, Error> {
         match self.compare_object(key, bytes_per_second_max).await {
             Ok(()) => return Ok(false),

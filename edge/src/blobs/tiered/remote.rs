@@ -34,8 +34,8 @@ const BLOBS_PER_PAGE: usize = 256;
 /// Objects on a page of a listing.
 const PAGE_OBJECTS: usize = 1_000;
 
-/// For so many milliseconds after a read found the bucket away, others fail at once: a version of a thousand files would
-/// else wait a thousand times.
+/// For so many milliseconds after a read found the bucket away, others fail at once: a version of a thousand files
+/// would else wait a thousand times.
 const AWAY_MS: u64 = 1_000;
 
 /// Variants that the edge made of a blob, or that came with a bundle: two objects, so that a node that remakes variants
@@ -163,8 +163,8 @@ impl Remote {
         }
     }
 
-    /// Waits until so many bytes may be in memory, those of a small object at once. It is taken before a turn to write, so
-    /// that nobody waits for it who keeps those from writing that hold it.
+    /// Waits until so many bytes may be in memory, those of a small object at once. It is taken before a turn to write,
+    /// so that nobody waits for it who keeps those from writing that hold it.
     pub(super) async fn memory(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
         if bytes <= SMALL_BYTES_MAX {
             return None;

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use crate::blobs::Key;
 use crate::telemetry::now_ms;
 
-/// Blobs whose last use is remembered: 10 MiB. Of others, and after a start, the time counts at which they were written.
+/// Blobs whose last use is remembered: 10 MiB. Of others, and after a start, the time counts at which they were
+/// written.
 const USES_MAX: usize = 200_000;
 
 /// When blobs were last read by this process, in seconds since 1970.

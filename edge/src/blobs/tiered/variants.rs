@@ -17,8 +17,8 @@ use super::variants_object;
 use crate::blobs::{Blobs as _, Error, Form, Key, Quality, VariantInfo};
 use crate::s3::LargeUpload;
 
-/// The longest object of variants: they are in memory together. Longer ones stay on the disk of the node that made them,
-/// and other nodes make their own.
+/// The longest object of variants: they are in memory together. Longer ones stay on the disk of the node that made
+/// them, and other nodes make their own.
 pub(super) const VARIANTS_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
 /// Tries to read variants of one moment.
 const TRIES_MAX: usize = 4;

@@ -1,5 +1,5 @@
-//! The object of a bucket that holds variants of one blob: a line of the format, a line for each variant, an empty line,
-//! and the bytes of the variants in the order of their lines.
+//! The object of a bucket that holds variants of one blob: a line of the format, a line for each variant, an empty
+//! line, and the bytes of the variants in the order of their lines.
 //!
 //! ```text
 //! devanture-variants 1
@@ -39,8 +39,8 @@ pub fn head(variants: &[VariantInfo]) -> String {
     text
 }
 
-/// Takes an object apart. `None` where it is none, or is not whole; whether the bytes have their hashes is the caller's to
-/// check.
+/// Takes an object apart. `None` where it is none, or is not whole; whether the bytes have their hashes is the caller's
+/// to check.
 #[must_use]
 pub fn parse(object: &Bytes) -> Option<Vec<(VariantInfo, Bytes)>> {
     let start = object.get(..HEAD_BYTES_MAX.min(object.len()))?;

@@ -58,8 +58,8 @@ impl RedbCatalog {
     }
 
     /// Writes the commits of the origin after `after`, in their order; those up to the file's own revision are there
-    /// already. `note` is kept with them. With `is_durable`, all that was applied is on stable storage when this returns. Watchers learn nothing of
-    /// it.
+    /// already. `note` is kept with them. With `is_durable`, all that was applied is on stable storage when this
+    /// returns. Watchers learn nothing of it.
     ///
     /// # Errors
     /// [`Error::Store`] where the file ends before `after`, so that commits would be missing.

@@ -20,8 +20,8 @@ use super::settings::Endpoint;
 use super::wire::{self, AuthenticateRequest, Call, RangeRequest, ResponseHeader, SortOrder, SortTarget};
 use crate::catalog::Revision;
 
-/// Longest wait for one answer. A member answers within milliseconds; this is a few elections of a leader (one second by
-/// default), after which another member is more likely to answer.
+/// Longest wait for one answer. A member answers within milliseconds; this is a few elections of a leader (one second
+/// by default), after which another member is more likely to answer.
 pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(3);
 /// Longest wait for a connection where there is none: to find out that a member is silent, and an election, or two.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(5);
@@ -181,8 +181,8 @@ impl Client {
         Ok(newest(&found.kvs))
     }
 
-    /// Reads the marker that was written last. It has the revision of the last commit: each one writes a marker, and none
-    /// is ever deleted.
+    /// Reads the marker that was written last. It has the revision of the last commit: each one writes a marker, and
+    /// none is ever deleted.
     pub(super) fn last_marker(&self) -> RangeRequest {
         let (key, range_end) = self.keys.markers();
         RangeRequest {

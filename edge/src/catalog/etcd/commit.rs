@@ -1,9 +1,10 @@
 //! Makes commits, one after the other, each with an outcome that is certain.
 //!
-//! An answer can be lost when etcd has made the commit, and a request can wait in a member that is stopped and be carried
-//! out long afterwards. So a commit is carried out only while this node's marker has the revision that the node knows, and
-//! changes it. After a lost answer another transaction, on the same condition, puts a fence into the marker: either it
-//! succeeds, and the lost commit can never be made any more; or the marker shows that the commit was made, and when.
+//! An answer can be lost when etcd has made the commit, and a request can wait in a member that is stopped and be
+//! carried out long afterwards. So a commit is carried out only while this node's marker has the revision that the node
+//! knows, and changes it. After a lost answer another transaction, on the same condition, puts a fence into the marker:
+//! either it succeeds, and the lost commit can never be made any more; or the marker shows that the commit was made,
+//! and when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,8 +103,8 @@ impl Committer {
         }
     }
 
-    /// Compares checks with the mirror where they are more than etcd compares at once, and gives the revision at which they
-    /// held, or the key of one that did not.
+    /// Compares checks with the mirror where they are more than etcd compares at once, and gives the revision at which
+    /// they held, or the key of one that did not.
     async fn check_here(&self, checks: &[Check]) -> Result<Result<Revision, String>, Error> {
         // Before they are read: what is committed in between is found to be too new.
         let revision = self.mirror.state().revision;
@@ -172,7 +173,8 @@ impl Committer {
     async fn outcome(&self, id: &str, fault: &Fault, turn: &mut Turn, until: Instant) -> Result<Outcome, Error> {
         tracing::warn!(%fault, "what became of a commit is found out by its marker");
         let undecided = |reason: String| Error::Undecided { reason };
-        // Without space nothing can be put. Such an answer comes when the commit was refused or made: none is on its way.
+        // Without space nothing can be put. Such an answer comes when the commit was refused or made: none is on its
+        // way.
         let fence = (!matches!(fault, Fault::NoSpace)).then(|| turn.next_id(&self.process));
         let marker = loop {
             match self.fence(fence.as_deref(), turn.marker_revision, until).await {

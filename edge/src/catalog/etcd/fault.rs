@@ -103,8 +103,8 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// What a status means. etcd tells its errors apart by their texts alone (`rpctypes/error.go`), which are part of its
-    /// API: its own clients compare them.
+    /// What a status means. etcd tells its errors apart by their texts alone (`rpctypes/error.go`), which are part of
+    /// its API: its own clients compare them.
     pub(super) fn of_status(endpoint: &str, code: u16, message: &str) -> Self {
         let endpoint = endpoint.to_owned();
         match (code, message) {

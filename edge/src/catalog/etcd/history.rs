@@ -1,7 +1,8 @@
-//! The last commit that a mirror knows by its marker, by which a restored etcd is distinguished from the one that was mirrored.
+//! The last commit that a mirror knows by its marker, by which a restored etcd is distinguished from the one that was
+//! mirrored.
 //!
-//! etcd that was restored from a backup can have the id of the cluster that it replaces, and gives its revisions to other
-//! commits. The id that a commit left in its marker is never given twice.
+//! etcd that was restored from a backup can have the id of the cluster that it replaces, and gives its revisions to
+//! other commits. The id that a commit left in its marker is never given twice.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! The catalog of a cluster: records in etcd, read from a mirror on this node.
 //!
-//! Everything is read from the mirror, a file as that of the built-in catalog: nothing that serves waits for etcd, and a
-//! node starts without it. A task follows etcd into the mirror (`follower`). A commit is one transaction of etcd
+//! Everything is read from the mirror, a file as that of the built-in catalog: nothing that serves waits for etcd, and
+//! a node starts without it. A task follows etcd into the mirror (`follower`). A commit is one transaction of etcd
 //! (`commit`), and returns when it can be read here.
 
 mod client;

@@ -21,8 +21,8 @@ pub struct EtcdSettings {
     pub endpoints: Vec<String>,
     /// What every key begins with, such as `devanture/`.
     pub prefix: String,
-    /// For endpoints with `https`: the roots to trust, and a certificate of the edge where etcd wants one. What is put in
-    /// its place is for connections to come.
+    /// For endpoints with `https`: the roots to trust, and a certificate of the edge where etcd wants one. What is put
+    /// in its place is for connections to come.
     pub tls: Option<Arc<ArcSwap<ClientConfig>>>,
     /// A user of etcd and its password.
     pub credentials: Option<(String, Secret)>,

@@ -1,7 +1,7 @@
 //! A commit as one transaction of etcd, and what its answer means.
 //!
-//! The transaction compares the checked keys and the marker of this node, which it also writes. So a commit of nothing has
-//! a revision, and whether a commit was made can be found out after its answer was lost (`outcome`).
+//! The transaction compares the checked keys and the marker of this node, which it also writes. So a commit of nothing
+//! has a revision, and whether a commit was made can be found out after its answer was lost (`outcome`).
 
 use std::collections::BTreeMap;
 
@@ -36,8 +36,8 @@ pub(super) struct Transaction {
 enum Checks {
     /// Each by a comparison of its own.
     Each(Vec<Check>),
-    /// They held when they were compared with the mirror, and nothing may have been committed since. There are more of them
-    /// than etcd compares at once; the first one is named where that is not so.
+    /// They held when they were compared with the mirror, and nothing may have been committed since. There are more of
+    /// them than etcd compares at once; the first one is named where that is not so.
     Mirrored(Check),
 }
 

@@ -1,5 +1,5 @@
-//! Files that came compressed without their plain file: what they decode to is stored beside them, so that clients that do
-//! not take the encoding get it too. The manifest, and so the id, stays as it came.
+//! Files that came compressed without their plain file: what they decode to is stored beside them, so that clients that
+//! do not take the encoding get it too. The manifest, and so the id, stays as it came.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

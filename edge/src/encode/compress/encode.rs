@@ -21,8 +21,8 @@ const SAVED_BYTES_MIN: u64 = 100;
 pub(super) const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 const QUICK_ZSTD_LEVEL: i32 = 3;
-/// The least brotli window of the quick level. Below it the encoder has no table of a fitting size for this level and sets
-/// up one of megabytes, which takes a millisecond and more for a file of 800 bytes instead of a tenth of one.
+/// The least brotli window of the quick level. Below it the encoder has no table of a fitting size for this level and
+/// sets up one of megabytes, which takes a millisecond and more for a file of 800 bytes instead of a tenth of one.
 const QUICK_WINDOW_LOG_MIN: i32 = 17;
 
 thread_local! {

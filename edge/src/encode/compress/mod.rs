@@ -34,7 +34,8 @@ use large::LARGE_BYTES_MIN;
 
 /// Files below this length are not compressed: they fit one packet as they are.
 const FILE_BYTES_MIN: u64 = 100;
-/// Files up to this length fit one packet as they are, with the head of their response: compressed, they come no sooner.
+/// Files up to this length fit one packet as they are, with the head of their response: compressed, they come no
+/// sooner.
 const TINY_BYTES_MAX: u64 = 1_000;
 /// Such files that a push waits for. Those of a push with more are left to the pass behind the switch.
 const TINY_FILES_MAX: usize = 2_000;

@@ -16,8 +16,8 @@ const JOB_BYTES_MIN: u64 = 4 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that work off jobs: those of one app in their order, and apps in turns, each as many bytes (law 11). Cheap to
-/// clone; the threads end with the last clone.
+/// Threads that work off jobs: those of one app in their order, and apps in turns, each as many bytes (law 11). Cheap
+/// to clone; the threads end with the last clone.
 ///
 /// A fixed number of them, since an encoder's memory stays with the thread that it ran on.
 #[derive(Clone)]

@@ -23,8 +23,8 @@ pub(super) struct Side {
     pub(super) kept: KeptFiles,
 }
 
-/// All that a [`Side`] follows from, but for the limits of the edge; and whose it is, as how soon a push is done must not
-/// show what another app has (law 11).
+/// All that a [`Side`] follows from, but for the limits of the edge; and whose it is, as how soon a push is done must
+/// not show what another app has (law 11).
 #[derive(PartialEq, Eq)]
 pub(super) struct SideKey {
     pub(super) app: AppName,

@@ -2,8 +2,9 @@
 //! the deltas that are made with them.
 //!
 //! A push makes the deltas that visitors of the last version need, quickly and within bounds, before its switch; the
-//! pass behind the switch makes those of earlier versions and what had no time, and all of it again at the best level; and what browsers come with
-//! that there is no delta for is made when they do (`on_demand.rs`). Nothing of it ever fails a push or a switch.
+//! pass behind the switch makes those of earlier versions and what had no time, and all of it again at the best level;
+//! and what browsers come with that there is no delta for is made when they do (`on_demand.rs`). Nothing of it ever
+//! fails a push or a switch.
 
 mod corpus;
 mod deadline;
@@ -276,8 +277,8 @@ impl Dictionaries {
         Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }
 
-    /// Assets that the top pages of a version link, and that their modules import, if `followed`; and whether each of the
-    /// pages could be read.
+    /// Assets that the top pages of a version link, and that their modules import, if `followed`; and whether each of
+    /// the pages could be read.
     async fn named(
         &self,
         manifest: &Manifest,

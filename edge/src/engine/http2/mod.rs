@@ -14,8 +14,8 @@
 //! * `output`: what is put, in which order; `turn`: one turn of one stream; `response_head`: heads of answers;
 //! * `time`: the steps of the connection's end, and what is too slow.
 //!
-//! What HTTP/3 does in the same way is beside this module: responses, the table of streams and their turns, budgets of what
-//! costs a peer nothing, what is read ahead, what lingers, what is too slow, and the state of a drain.
+//! What HTTP/3 does in the same way is beside this module: responses, the table of streams and their turns, budgets of
+//! what costs a peer nothing, what is read ahead, what lingers, what is too slow, and the state of a drain.
 
 mod control;
 mod discard;

@@ -1,7 +1,7 @@
 //! A connection of HTTP/3 (RFC 9114), as a server, without QUIC: bytes of streams in, bytes of streams out.
 //!
-//! The transport has what HTTP/2 has of its own: streams, their windows, and the order of their bytes. So a request is a
-//! stream here from its first byte to its last; streams take turns, some frames at a time. QPACK is used without its
+//! The transport has what HTTP/2 has of its own: streams, their windows, and the order of their bytes. So a request is
+//! a stream here from its first byte to its last; streams take turns, some frames at a time. QPACK is used without its
 //! dynamic table, so that no stream waits for another.
 //!
 //! * `frame`: frames as bytes, and codes of errors; `reader`: the frames of one stream; `settings`: SETTINGS;
@@ -13,8 +13,9 @@
 //! * `share`: what is read of bodies ahead of what the peer takes;
 //! * `time`: the steps of the connection's end, and what is too slow.
 //!
-//! What HTTP/2 does in the same way is beside this module: reading heads, responses, the table of streams and their turns,
-//! budgets of what costs a peer nothing, what is read ahead, what lingers, what is too slow, and the state of a drain.
+//! What HTTP/2 does in the same way is beside this module: reading heads, responses, the table of streams and their
+//! turns, budgets of what costs a peer nothing, what is read ahead, what lingers, what is too slow, and the state of a
+//! drain.
 
 mod control;
 mod discard;
@@ -129,16 +130,16 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes bytes that came on a stream, all of them, in pieces of any size and in their order; `ends` with the last of
-    /// them, which may be none. Where the end is known with the last bytes it is to be said with them: then a request
-    /// without a body is known to be whole. Nothing is to be given of a stream after its end, or after this end asked
-    /// to stop it.
+    /// Takes bytes that came on a stream, all of them, in pieces of any size and in their order; `ends` with the last
+    /// of them, which may be none. Where the end is known with the last bytes it is to be said with them: then a
+    /// request without a body is known to be whole. Nothing is to be given of a stream after its end, or after this end
+    /// asked to stop it.
     pub fn receive(&mut self, stream: u64, bytes: &[u8], ends: bool, turn: &mut Turn<'_>) {
         self.take_bytes(stream, bytes, ends, turn);
     }
 
-    /// The peer has opened a stream, and its first byte has not come, whatever has come behind it. To be called as often
-    /// as that is seen; its head is to be whole in the same time as one that has begun.
+    /// The peer has opened a stream, and its first byte has not come, whatever has come behind it. To be called as
+    /// often as that is seen; its head is to be whole in the same time as one that has begun.
     pub fn await_first_byte(&mut self, stream: u64, turn: &Turn<'_>) {
         self.await_head(stream, turn.now);
     }
@@ -180,9 +181,9 @@ impl<S: Service> Connection<S> {
         self.put_due(sink, turn, cx)
     }
 
-    /// To be called instead of [`Connection::produce`] while the transport has no room at all: responses that are awaited
-    /// are polled (their heads are kept), what was read of uploads is counted, and clocks go on. Writes nothing, and polls
-    /// no body; `cx` is woken as by `produce`.
+    /// To be called instead of [`Connection::produce`] while the transport has no room at all: responses that are
+    /// awaited are polled (their heads are kept), what was read of uploads is counted, and clocks go on. Writes
+    /// nothing, and polls no body; `cx` is woken as by `produce`.
     pub fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
         self.end_of_batch();
         self.tend_streams(turn.now, cx);

@@ -40,8 +40,8 @@ pub(super) fn write_own(into: &mut Vec<u8>, limits: &Limits) {
 ///
 /// # Errors
 ///
-/// H3_FRAME_ERROR for a setting that is cut off (§7.1); H3_SETTINGS_ERROR for one of HTTP/2 (§7.2.4.1), and for one that
-/// comes twice (§7.2.4); H3_EXCESSIVE_LOAD for more than anybody has.
+/// H3_FRAME_ERROR for a setting that is cut off (§7.1); H3_SETTINGS_ERROR for one of HTTP/2 (§7.2.4.1), and for one
+/// that comes twice (§7.2.4); H3_EXCESSIVE_LOAD for more than anybody has.
 pub(super) fn check(mut payload: &[u8]) -> Result<(), Fault> {
     let mut seen = Vec::new();
     while !payload.is_empty() {

@@ -105,8 +105,9 @@ impl<S: Service> Connection<S> {
         }
         self.end_unbegun(&silent, now);
     }
-    /// Ends the connection whose peer opened streams and sent no head on them in time: what came behind a gap is held for
-    /// as long as that stays. While uploads are shut the peer may have no window for one: then the streams end alone.
+    /// Ends the connection whose peer opened streams and sent no head on them in time: what came behind a gap is held
+    /// for as long as that stays. While uploads are shut the peer may have no window for one: then the streams end
+    /// alone.
     fn end_unbegun(&mut self, silent: &[u64], now: Instant) {
         if silent.is_empty() {
             return;

@@ -348,8 +348,8 @@ fn is_scheme(scheme: &[u8]) -> bool {
 }
 
 impl Head {
-    /// Whether the pseudo fields are what RFC 9113 §8.3.1 and §8.5, and RFC 9114 §4.3.1 and §4.4, ask for. The decoder has
-    /// looked for spaces and control characters, and at the bytes of the authority.
+    /// Whether the pseudo fields are what RFC 9113 §8.3.1 and §8.5, and RFC 9114 §4.3.1 and §4.4, ask for. The decoder
+    /// has looked for spaces and control characters, and at the bytes of the authority.
     #[inline]
     fn is_sound(&self, pseudo: &Pseudo, text: &[u8]) -> bool {
         let get = |range: &Option<Range<usize>>| range.clone().and_then(|range| text.get(range));

@@ -81,7 +81,8 @@ proptest! {
 }
 
 proptest! {
-    // Always the same ones: where the standard leaves a choice, hyper's may change with its version, and not with chance.
+    // Always the same ones: where the standard leaves a choice, hyper's may change with its version, and not with
+    // chance.
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(9_113), ..ProptestConfig::default() })]
 
     #[test]
@@ -232,7 +233,7 @@ fn a_long_value_in_huffman_codes_takes_few_times_its_length() {
 fn bytes_beyond_the_window_of_a_stream_that_was_answered_may_be_passed_over() {
     // POST on stream 1, which is answered at once and reset; then more DATA on it than its window.
     engines::both_say_the_same(include_bytes!("answered_early.bin"));
-    // POST on streams 3 to 7, which are answered at once and reset; then more DATA on all of them than the window of the
-    // connection, and on none more than its own.
+    // POST on streams 3 to 7, which are answered at once and reset; then more DATA on all of them than the window of
+    // the connection, and on none more than its own.
     engines::both_say_the_same(include_bytes!("answered_early_together.bin"));
 }

@@ -112,8 +112,8 @@ impl Environments {
         Ok(Claims { listed, granted, is_rollback })
     }
 
-    /// Adds what makes the listed hostnames those of this environment, and returns those that it did not have. Names that
-    /// an earlier version listed stay.
+    /// Adds what makes the listed hostnames those of this environment, and returns those that it did not have. Names
+    /// that an earlier version listed stay.
     pub(crate) async fn claim_hostnames(
         &self,
         actor: &Actor,

@@ -16,8 +16,8 @@ pub struct VisitorPorts {
     pub http3: u16,
 }
 
-/// The records of a name, as lines of a zone file. A wildcard has them at the default port alone: the owner of a record for
-/// another one begins with the port (§9.1).
+/// The records of a name, as lines of a zone file. A wildcard has them at the default port alone: the owner of a record
+/// for another one begins with the port (§9.1).
 #[must_use]
 pub fn https_records(name: &HostPattern, ports: VisitorPorts) -> Vec<String> {
     let VisitorPorts { https, http3 } = ports;

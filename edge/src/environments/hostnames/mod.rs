@@ -109,8 +109,8 @@ impl Environments {
     ///
     /// # Errors
     /// `forbidden` and `hostname_unproven` where the actor may not have the name, `hostname_taken` where another app or
-    /// environment has it, `name_reserved` where the admin listener has it, `hostnames_full`; `not_found` where there is
-    /// no such app.
+    /// environment has it, `name_reserved` where the admin listener has it, `hostnames_full`; `not_found` where there
+    /// is no such app.
     pub async fn set_hostname(
         &self,
         actor: &Actor,

@@ -159,8 +159,8 @@ impl Environments {
     }
 }
 
-/// Has a record be of the expression of a schedule, whose times count from when it went live; false where it was already.
-/// Each writer of the record does it: a run on request may come before the schedule was noted.
+/// Has a record be of the expression of a schedule, whose times count from when it went live; false where it was
+/// already. Each writer of the record does it: a run on request may come before the schedule was noted.
 pub(super) fn follow_expression(record: &mut ScheduleRecord, schedule: &Schedule, since_ms: u64) -> bool {
     let (cron, zone) = (schedule.cron.as_str(), schedule.zone.as_str());
     let is_other = record.cron != cron || record.zone != zone;

@@ -4,8 +4,8 @@ use devanture_config::site_toml::{Missed, Schedule};
 
 /// Milliseconds after which a time counts as missed.
 const LATE_MS: u64 = 60_000;
-/// How far the clock may be behind a time that ran, in milliseconds, until times count from the clock again. A clock that
-/// is set back by less repeats no time.
+/// How far the clock may be behind a time that ran, in milliseconds, until times count from the clock again. A clock
+/// that is set back by less repeats no time.
 const CLOCK_BACK_MS_MAX: u64 = 3_600_000;
 
 /// What is to be done about a schedule.
@@ -39,8 +39,8 @@ pub(super) fn counted_from(done_ms: u64, now_ms: u64) -> u64 {
     if done_ms > now_ms.saturating_add(CLOCK_BACK_MS_MAX) { now_ms } else { done_ms }
 }
 
-/// Whether a record whose times up to `done_ms` are done says so of `due_ms`. It does not where the clock was set back by
-/// so much that its times count for nothing.
+/// Whether a record whose times up to `done_ms` are done says so of `due_ms`. It does not where the clock was set back
+/// by so much that its times count for nothing.
 pub(super) fn is_done(due_ms: u64, done_ms: u64, now_ms: u64) -> bool {
     done_ms >= due_ms && done_ms <= now_ms.saturating_add(CLOCK_BACK_MS_MAX)
 }

@@ -31,8 +31,9 @@ pub(super) struct Known {
 impl Known {
     /// Looks at the clock: notes a time that has come, and when to look again. Returns a time that was missed.
     ///
-    /// Where no other node runs the schedule, times count from `now_ms` again after the clock was set far back; noted, since
-    /// a later look would count from its own moment and find nothing. In a cluster this node's clock may be the wrong one.
+    /// Where no other node runs the schedule, times count from `now_ms` again after the clock was set far back; noted,
+    /// since a later look would count from its own moment and find nothing. In a cluster this node's clock may be the
+    /// wrong one.
     pub(super) fn look(&mut self, now_ms: u64, is_alone: bool) -> Option<u64> {
         if is_alone {
             self.done_ms = counted_from(self.done_ms, now_ms);

@@ -60,12 +60,12 @@ impl Environments {
         })
     }
 
-    /// Runs a schedule now, on this node, beside its times. Returns when it has begun; with `dry_run` it only reports how
-    /// the schedule is.
+    /// Runs a schedule now, on this node, beside its times. Returns when it has begun; with `dry_run` it only reports
+    /// how the schedule is.
     ///
     /// # Errors
-    /// `not_found` for a schedule that the live version has not; `busy` where it runs already, or as many commands run as
-    /// may.
+    /// `not_found` for a schedule that the live version has not; `busy` where it runs already, or as many commands run
+    /// as may.
     pub async fn run_schedule(
         self: &Arc<Self>,
         actor: &Actor,

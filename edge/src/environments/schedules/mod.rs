@@ -1,8 +1,8 @@
 //! Schedules of what is live: every node knows them, and the one whose commit comes first runs a time.
 //!
-//! The record of a schedule says which time was run last. It is written, with a check that it is as it was read, before the
-//! command begins: no time is run twice, and one whose node dies right then is not run. Of a schedule without `overlap`
-//! one run is under way at most: in a cluster its node holds a duty, and ends the command when it loses that.
+//! The record of a schedule says which time was run last. It is written, with a check that it is as it was read, before
+//! the command begins: no time is run twice, and one whose node dies right then is not run. Of a schedule without
+//! `overlap` one run is under way at most: in a cluster its node holds a duty, and ends the command when it loses that.
 //!
 //! Previews and aliases run no schedule.
 
@@ -88,7 +88,8 @@ impl Schedules {
 }
 
 impl Environments {
-    /// Begins no more commands of schedules, and waits for those under way, at most for `time_max`; then they are ended.
+    /// Begins no more commands of schedules, and waits for those under way, at most for `time_max`; then they are
+    /// ended.
     pub(crate) async fn end_schedules(&self, time_max: Duration) {
         let schedules = &self.schedules;
         schedules.is_closed.store(true, Ordering::Release);

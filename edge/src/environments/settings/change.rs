@@ -210,8 +210,8 @@ impl Environments {
                     (Some(StoredValue::Plain { value, public }), Kind::Plain { public: wanted }) => {
                         *value == setting.value && *public == wanted
                     }
-                    // A secret is sealed again even where it stays the same: an actor who may set it but not read it would
-                    // learn by the answer whether a guess is right.
+                    // A secret is sealed again even where it stays the same: an actor who may set it but not read it
+                    // would learn by the answer whether a guess is right.
                     _ => false,
                 };
             if !is_same {

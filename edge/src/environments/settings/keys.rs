@@ -167,8 +167,8 @@ impl KeyFile {
         self.read_or_make().map(drop)
     }
 
-    /// Takes the keys of the file `from`. Where there are keys already, they must hold the one that seals there: secrets
-    /// that were sealed by it open here, too.
+    /// Takes the keys of the file `from`. Where there are keys already, they must hold the one that seals there:
+    /// secrets that were sealed by it open here, too.
     ///
     /// # Errors
     /// `secrets_locked` where a file cannot be read or written, or has other keys.

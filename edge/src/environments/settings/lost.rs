@@ -1,4 +1,5 @@
-//! Secrets whose key is not at hand, as after a restore without the key file: their environments' instances cannot start.
+//! Secrets whose key is not at hand, as after a restore without the key file: their environments' instances cannot
+//! start.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -30,8 +30,8 @@ pub(super) struct PreparedSettings {
 }
 
 impl Environments {
-    /// Prepares what an environment is to run with settings that are not stored yet, on all nodes; `None` if what is live
-    /// there brings no backend.
+    /// Prepares what an environment is to run with settings that are not stored yet, on all nodes; `None` if what is
+    /// live there brings no backend.
     ///
     /// # Errors
     /// The first instance that is not healthy, on whichever node; `node_unreachable`, `secrets_locked`, `not_ready`.
@@ -64,8 +64,8 @@ impl Environments {
         Ok(Some(PreparedSettings { here, elsewhere }))
     }
 
-    /// Prepares the instances of this node for settings that another node is about to store; `None` if the version brings
-    /// no backend.
+    /// Prepares the instances of this node for settings that another node is about to store; `None` if the version
+    /// brings no backend.
     ///
     /// # Errors
     /// The first instance that is not healthy; `runner_off`, `runner_forbidden`, `secrets_locked`, `not_ready`.
@@ -100,8 +100,8 @@ impl Environments {
         Ok(runner.prepare(&wanted, progress).await?)
     }
 
-    /// Waits until every other node serves what was prepared, which is live by now; those that do not in time follow when
-    /// they can.
+    /// Waits until every other node serves what was prepared, which is live by now; those that do not in time follow
+    /// when they can.
     pub(super) async fn await_settings(
         &self,
         (app, environment): (&AppName, &PlaceName),

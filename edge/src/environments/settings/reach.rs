@@ -1,4 +1,5 @@
-//! Which revisions of an environment's settings are kept: the newest, and those that the latest switches went live with.
+//! Which revisions of an environment's settings are kept: the newest, and those that the latest switches went live
+//! with.
 
 use std::collections::BTreeSet;
 

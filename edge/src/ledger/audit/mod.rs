@@ -51,8 +51,8 @@ impl Audit {
         Self::on_node(catalog, limits, None)
     }
 
-    /// As [`Audit::new`], with the name of this node of a cluster in each entry. A commit fails if the record of the node
-    /// has gone meanwhile: the others do not reckon with it.
+    /// As [`Audit::new`], with the name of this node of a cluster in each entry. A commit fails if the record of the
+    /// node has gone meanwhile: the others do not reckon with it.
     #[must_use]
     pub fn on_node(catalog: Arc<dyn Catalog>, limits: &Limits, node: Option<String>) -> Self {
         let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
@@ -139,8 +139,8 @@ impl Audit {
         }
     }
 
-    /// The record of this node as it is known here, which each commit checks: a node whose lease has ended, and that does
-    /// not hear of it, changes nothing. None while it has none, as before it has joined and after it has left.
+    /// The record of this node as it is known here, which each commit checks: a node whose lease has ended, and that
+    /// does not hear of it, changes nothing. None while it has none, as before it has joined and after it has left.
     async fn own_node(&self) -> Result<Option<(String, Record)>, catalog::Error> {
         let Some(node) = &self.0.node else { return Ok(None) };
         let key = node_key(node);

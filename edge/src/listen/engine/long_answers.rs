@@ -1,5 +1,5 @@
-//! Turns of connections that send without a pause, on one thread: one of them goes on between two looks at what came in,
-//! so that a short answer waits for that one however many there are. Lanes have equal shares of the turns (law 11).
+//! Turns of connections that send without a pause, on one thread: one of them goes on between two looks at what came
+//! in, so that a short answer waits for that one however many there are. Lanes have equal shares of the turns (law 11).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -19,8 +19,8 @@ use crate::listen::response_memory::{self, STALL_MIN};
 use crate::listen::watch::{self, Verdict, Watch};
 use crate::tls::WRITE_BYTES;
 
-/// A peer that awaits answers, and says nothing for so long, is asked whether it is there, so that neither end, nor what
-/// translates addresses between them, gives the connection up …
+/// A peer that awaits answers, and says nothing for so long, is asked whether it is there, so that neither end, nor
+/// what translates addresses between them, gives the connection up …
 const PING_TIME_MAX: Duration = Duration::from_secs(15);
 /// … or for this part of the idle time.
 const PING_PART: u32 = 3;
@@ -158,8 +158,8 @@ impl<S: Service> Drive<S> {
         [ping, self.engine.deadline().filter(|_| !self.is_ending)].into_iter().flatten().min()
     }
 
-    /// The activity, for the timeouts. Streams without a window are the engine's business: it resets them in time; and a
-    /// peer that acknowledges nothing is QUIC's.
+    /// The activity, for the timeouts. Streams without a window are the engine's business: it resets them in time; and
+    /// a peer that acknowledges nothing is QUIC's.
     fn turn(&mut self) -> watch::Turn {
         let came = std::mem::take(&mut self.came);
         watch::Turn {

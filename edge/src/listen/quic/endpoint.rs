@@ -85,7 +85,8 @@ impl Endpoint {
     pub(super) fn take(&self, batch: &Batch<'_>, now: Instant, mut begin: impl FnMut(Incoming)) {
         let Batch { remote, local, ecn, stride, packets } = *batch;
         for packet in packets.chunks(stride.max(1)) {
-            // Memory of its own: a piece of a stream that waits for others keeps its packet, and is not to keep the batch.
+            // Memory of its own: a piece of a stream that waits for others keeps its packet, and is not to keep the
+            // batch.
             let packet = BytesMut::from(packet);
             let mut output = self.output.borrow_mut();
             output.clear();

@@ -9,8 +9,8 @@ use quinn_proto::{ConnectionHandle, EndpointEvent, Transmit};
 use super::endpoint::{Endpoint, Inbox};
 use crate::listen::watch::Alarm;
 
-/// How long it is there: three probe timeouts of nearly every path (RFC 9000 §10.2), and a time that no peer can extend,
-/// as it could those.
+/// How long it is there: three probe timeouts of nearly every path (RFC 9000 §10.2), and a time that no peer can
+/// extend, as it could those.
 const TIME: Duration = Duration::from_secs(3);
 /// How many of them a thread has; the peers of others learn of the end by a reset.
 pub(super) const FAREWELLS_MAX: usize = 4_096;
@@ -42,8 +42,8 @@ impl Farewell {
         Self { endpoint, handle, inbox, last, came: 0, until: now + TIME, alarm: Alarm::default() }
     }
 
-    /// Answers what still comes with the last packet: the first, the second, the fourth and so on, so that two ends that
-    /// have closed do not answer each other for ever (RFC 9000 §10.2.1). Ready when the time is over.
+    /// Answers what still comes with the last packet: the first, the second, the fourth and so on, so that two ends
+    /// that have closed do not answer each other for ever (RFC 9000 §10.2.1). Ready when the time is over.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inbox.register(cx.waker());
         while self.inbox.take().is_some() {

@@ -148,8 +148,8 @@ impl Neighbours {
         *self.after.borrow_mut() = Some(after);
     }
 
-    /// Whether there is a process that takes over and has the sockets: it closes its end where it does not use them, and
-    /// does so too where it has failed.
+    /// Whether there is a process that takes over and has the sockets: it closes its end where it does not use them,
+    /// and does so too where it has failed.
     pub(super) fn has_after(&self) -> bool {
         let after = self.after.borrow();
         let Some(after) = &*after else { return false };

@@ -118,8 +118,8 @@ where
         }
     }
     server.is_draining.set(true);
-    // The next process reads the sockets from now on, and passes on what is for this one; where it does not serve HTTP/3
-    // it has closed its end.
+    // The next process reads the sockets from now on, and passes on what is for this one; where it does not serve
+    // HTTP/3 it has closed its end.
     let has_successor = order_of(&mut drain).is_some_and(|order| order.has_successor);
     let is_passed_on = has_successor && server.neighbours.has_after();
     let receiver = (!is_passed_on).then_some(receiver);

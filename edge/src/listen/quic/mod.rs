@@ -1,13 +1,14 @@
 //! HTTP/3: QUIC on one UDP socket of each thread, by quinn-proto, and the engine above it.
 //!
-//! All sockets have one address. The system gives a packet to the socket of the thread whose number is in its connection
-//! id (`sockets`, `ids`), so a connection stays with its thread also when its peer's address changes.
+//! All sockets have one address. The system gives a packet to the socket of the thread whose number is in its
+//! connection id (`sockets`, `ids`), so a connection stays with its thread also when its peer's address changes.
 //!
 //! * `udp`: packets in batches, many of one size at once in both directions;
 //! * `endpoint`: whose packet it is; `listener`: connections to come, within the limits, until the listener drains;
 //! * `transport`: one connection of QUIC, its timers and what it sends;
 //! * `farewell`: what is left of one that is over, until its peer knows;
-//! * `streams`: bytes between its streams and the engine; `unread`: what came of them and waits; `drive`: the engine's turns and the clocks of HTTP;
+//! * `streams`: bytes between its streams and the engine; `unread`: what came of them and waits; `drive`: the engine's
+//!   turns and the clocks of HTTP;
 //! * `forward`: packets of the process that this one took over from, which still has connections;
 //! * `settings`: what the limits mean for QUIC.
 //!

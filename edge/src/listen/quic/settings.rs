@@ -30,9 +30,9 @@ const INCOMING_BYTES_MAX: u64 = 16 * 1024;
 /// The same of all.
 const INCOMING_BYTES_MAX_TOTAL: u64 = 8 * 1024 * 1024;
 
-/// The settings of an endpoint of the node `node`. Resets have a key of their own on each node: with one for all, who has
-/// seen the connection id of another's connection could send it to a node that does not know it, and have its reset end
-/// the connection elsewhere (RFC 9000 §21.11). The next process on the node has it too, and ends what a crash left.
+/// The settings of an endpoint of the node `node`. Resets have a key of their own on each node: with one for all, who
+/// has seen the connection id of another's connection could send it to a node that does not know it, and have its reset
+/// end the connection elsewhere (RFC 9000 §21.11). The next process on the node has it too, and ends what a crash left.
 pub(super) fn of_endpoint(tls: &ServerTls, place: Place, node: &str) -> EndpointConfig {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &tls.key_for(&format!("QUIC stateless resets of {node}")));
     let mut config = EndpointConfig::new(Arc::new(key));
@@ -55,8 +55,8 @@ pub(super) fn of_connections(tls: &ServerTls, limits: &ConnectionLimits) -> Resu
     Ok(config)
 }
 
-/// Bytes that may be written and not acknowledged where the path takes `window` of them at once; while memory is scarce,
-/// no more than it takes.
+/// Bytes that may be written and not acknowledged where the path takes `window` of them at once; while memory is
+/// scarce, no more than it takes.
 pub(super) fn send_window(window: u64, is_tight: bool) -> u64 {
     if is_tight {
         window.min(SEND_WINDOW_BYTES_MIN)

@@ -42,8 +42,8 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Has the system give a packet to the socket whose number is in its connection id. The filter belongs to all sockets of
-/// the address together, and counts them in the order in which they were bound.
+/// Has the system give a packet to the socket whose number is in its connection id. The filter belongs to all sockets
+/// of the address together, and counts them in the order in which they were bound.
 fn steer(socket: &UdpSocket, count: usize) -> io::Result<()> {
     /// Loads a byte, jumps if bits are set, jumps, divides, and returns: classic BPF, as bpf(4) of the BSDs has it.
     const LOAD: u16 = 0x30;

@@ -35,8 +35,8 @@ impl Streams {
         }
     }
 
-    /// Bytes that were written and that the peer may not have, at most `window`, which is all that QUIC holds. How many of
-    /// a stream it has is known at the stream's end alone.
+    /// Bytes that were written and that the peer may not have, at most `window`, which is all that QUIC holds. How many
+    /// of a stream it has is known at the stream's end alone.
     pub(super) fn unacknowledged(&self, window: u64) -> u64 {
         self.unacknowledged.min(window)
     }

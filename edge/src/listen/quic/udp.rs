@@ -14,7 +14,8 @@ use tokio::net::UdpSocket;
 
 use super::forward::Batch;
 
-/// Batches that are read at once. Each may be many packets of one size from one peer, which the system has put together.
+/// Batches that are read at once. Each may be many packets of one size from one peer, which the system has put
+/// together.
 const BATCHES: usize = 8;
 /// Bytes of one: the system makes none larger.
 pub(super) const BATCH_BYTES: usize = 64 * 1024;
@@ -60,8 +61,8 @@ impl Socket {
         self.state.max_gso_segments().max(1)
     }
 
-    /// Sends packets. Whether the system took them; if not, `waker` is woken when it does again, unless it wakes nobody.
-    /// One that cannot be sent at all is lost, as any may be.
+    /// Sends packets. Whether the system took them; if not, `waker` is woken when it does again, unless it wakes
+    /// nobody. One that cannot be sent at all is lost, as any may be.
     pub(super) fn send(self: &Rc<Self>, transmit: &Transmit, contents: &[u8], waker: &Waker) -> bool {
         let ecn = transmit.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
         let transmit = quinn_udp::Transmit {

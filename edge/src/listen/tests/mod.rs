@@ -106,8 +106,8 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 }
 
 /// `/bytes/N` gives N bytes, `/wait` waits for the gate, `/echo` gives the body back, `/upgrade` echoes on the
-/// connection, `/endless` gives frames of 64 KiB for ever, `/events` one event and no end, `/length/N/M` announces N bytes and gives M; anything else
-/// says hello and reads nothing.
+/// connection, `/endless` gives frames of 64 KiB for ever, `/events` one event and no end, `/length/N/M` announces N
+/// bytes and gives M; anything else says hello and reads nothing.
 async fn respond<B>(request: Request<B>, gate: Rc<Semaphore>) -> Response<TestBody>
 where
     B: Body<Data = Bytes, Error: std::fmt::Debug> + 'static,

@@ -1,5 +1,5 @@
-//! What is live and not loaded yet: a start knows every live pointer, and loads the versions afterwards. All requests for
-//! a place wait for one load.
+//! What is live and not loaded yet: a start knows every live pointer, and loads the versions afterwards. All requests
+//! for a place wait for one load.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -279,9 +279,9 @@ fn in_turn(live: &Live, requests: &HashMap<(AppName, PlaceName), u64>) -> Vec<Ar
 
 impl Loader {
     /// Loads everything that is live and not loaded: what `requests` says was requested most first, then `prod`, then
-    /// the rest; and after that what was replaced within the grace period. Files of what was not requested fill a part of
-    /// the memory for files alone. Ends when there is no room for more (`loaded_memory_bytes_max`); requests load the
-    /// others.
+    /// the rest; and after that what was replaced within the grace period. Files of what was not requested fill a part
+    /// of the memory for files alone. Ends when there is no room for more (`loaded_memory_bytes_max`); requests load
+    /// the others.
     pub async fn load_all(self, live: Live, requests: HashMap<(AppName, PlaceName), u64>) {
         let places = in_turn(&live, &requests);
         let (loader, live_ref) = (&self, &live);
@@ -385,8 +385,8 @@ impl Loader {
         load.wait().await;
     }
 
-    /// The same for the follower, which no app may hold up: it waits for no load that requests began, and that waits for
-    /// its turn.
+    /// The same for the follower, which no app may hold up: it waits for no load that requests began, and that waits
+    /// for its turn.
     pub(super) async fn load_earlier_at_once(&self, live: &Live, place: &Arc<Place>) {
         let Some(load) = place.earlier_load.load() else { return };
         if load.begin() {

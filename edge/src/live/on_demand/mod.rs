@@ -1,8 +1,9 @@
-//! Previews: versions and aliases that are loaded at their first request, and evicted when they are idle or the app is over
-//! its memory budget.
+//! Previews: versions and aliases that are loaded at their first request, and evicted when they are idle or the app is
+//! over its memory budget.
 //!
-//! Loads run on the control runtime, one at a time for each app; all requests for a preview wait for one load. An app rests
-//! between two loads, so that requests for many of its previews in turn do not take the processor from other apps.
+//! Loads run on the control runtime, one at a time for each app; all requests for a preview wait for one load. An app
+//! rests between two loads, so that requests for many of its previews in turn do not take the processor from other
+//! apps.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

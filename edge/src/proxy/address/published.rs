@@ -14,8 +14,8 @@ use super::{Host, Policy, Refusal, host_and_port};
 use crate::proxy::dns::{DnsAnswer, Names};
 use crate::proxy::turns::Turns;
 
-/// Longest time for the names of one publish, or of one address that is set, all of them together: what has not resolved
-/// by then passes.
+/// Longest time for the names of one publish, or of one address that is set, all of them together: what has not
+/// resolved by then passes.
 pub(crate) const LOOKUPS_TIME_MAX: Duration = Duration::from_secs(3);
 /// Lookups of names at once, of one app an eighth; others wait for their turn.
 pub(crate) const LOOKUPS_MAX: usize = 128;
@@ -37,11 +37,11 @@ impl UpstreamCheck {
         Self { names: Names::new(servers), turns: Turns::new(LOOKUPS_MAX) }
     }
 
-    /// Checks where each of `upstreams` points: a literal address, or every address that its name has now. The flag says
-    /// whether an admin vouches for it.
+    /// Checks where each of `upstreams` points: a literal address, or every address that its name has now. The flag
+    /// says whether an admin vouches for it.
     ///
-    /// A name that does not resolve in time passes, since the backend may come up later: each connect checks again, on the
-    /// very address that is connected to, so that a name which changes its mind gains nothing.
+    /// A name that does not resolve in time passes, since the backend may come up later: each connect checks again, on
+    /// the very address that is connected to, so that a name which changes its mind gains nothing.
     ///
     /// # Errors
     /// An address that is refused.

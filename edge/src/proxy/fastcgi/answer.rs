@@ -9,8 +9,8 @@ use crate::proxy::http1::codec::{FIELDS_MAX, Fault, HEAD_BYTES_MAX, Head};
 /// The field that holds the status.
 const STATUS: HeaderName = HeaderName::from_static("status");
 
-/// Adds a piece of an answer to `head`, and takes the head off its front once all of it is there: what stays then is of the
-/// body.
+/// Adds a piece of an answer to `head`, and takes the head off its front once all of it is there: what stays then is of
+/// the body.
 ///
 /// # Errors
 /// As [`take_head`].

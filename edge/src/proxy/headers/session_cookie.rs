@@ -1,5 +1,5 @@
-//! Leaves the cookies of the edge's own out of what backends are sent: those of its visitors, and that of its sessions, which
-//! browsers send to every port of a host, as a host of the console may become that of an app.
+//! Leaves the cookies of the edge's own out of what backends are sent: those of its visitors, and that of its sessions,
+//! which browsers send to every port of a host, as a host of the console may become that of an app.
 
 use devanture_config::api::{LOGIN_COOKIE, PERSON_COOKIE, SESSION_COOKIE, VISITOR_COOKIE};
 use http::header::COOKIE;

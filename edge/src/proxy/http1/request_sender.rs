@@ -1,4 +1,5 @@
-//! The sending half of an exchange: the unwritten part of a request, the rest of its body, and the stream to the member.
+//! The sending half of an exchange: the unwritten part of a request, the rest of its body, and the stream to the
+//! member.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -110,8 +111,8 @@ impl<F: BodyFraming> RequestSender<F> {
         }
     }
 
-    /// Sends what can be sent while the head of the answer is awaited. Returns the fault of a backend that takes no more
-    /// of the request: it may have said why.
+    /// Sends what can be sent while the head of the answer is awaited. Returns the fault of a backend that takes no
+    /// more of the request: it may have said why.
     ///
     /// # Errors
     /// [`Fault::Request`].

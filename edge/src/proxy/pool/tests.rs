@@ -320,7 +320,8 @@ async fn requests_to_instances_wait_while_these_start_and_leave_them_at_once_whe
     assert!(registry.run_idle_ms(&id).is_some());
 }
 
-/// An instance that is to end is ended once nothing is in flight to it: what it was given before it became unhealthy is.
+/// An instance that is to end is ended once nothing is in flight to it: what it was given before it became unhealthy
+/// is.
 #[tokio::test]
 async fn requests_to_an_instance_are_counted_until_they_end_also_where_it_was_no_member_for_a_while() {
     let (registry, pool, id) = run_pool();

@@ -9,8 +9,8 @@ use crate::ledger::{Error, Ledger};
 use crate::records::integrity_pages::IntegrityPages;
 use crate::records::{self, LivePointer, VersionRecord};
 
-/// Whether a record has every page of the version for these environments, made as they would be now, and all are stored.
-/// What its pages become depends on the version alone, so a further push need not make them again.
+/// Whether a record has every page of the version for these environments, made as they would be now, and all are
+/// stored. What its pages become depends on the version alone, so a further push need not make them again.
 pub(super) async fn are_whole(work: &Work<'_>, tables: &[String], record: &VersionRecord) -> Result<bool, Error> {
     let made: BTreeSet<&String> = record.integrity.iter().flat_map(|group| &group.tables).collect();
     let wanted: BTreeSet<&String> = tables.iter().collect();

@@ -77,8 +77,8 @@ impl Push {
         self.joined.as_ref().filter(|joined| joined.follows)
     }
 
-    /// Checks that `actor` has the credential that the push was begun with: its manifest was checked by the rights of that
-    /// one, which may since have been revoked.
+    /// Checks that `actor` has the credential that the push was begun with: its manifest was checked by the rights of
+    /// that one, which may since have been revoked.
     ///
     /// # Errors
     /// `forbidden`.

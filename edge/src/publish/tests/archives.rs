@@ -141,7 +141,8 @@ async fn an_archive_goes_to_an_app_and_an_environment_that_are_there_and_says_no
     assert_eq!(world.versions(&app).await, [manifest(&[1].into()).id()]);
 }
 
-/// Else an archive would be superseded until the clock of this node has caught up with that of the one that pushed last.
+/// Else an archive would be superseded until the clock of this node has caught up with that of the one that pushed
+/// last.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_is_newer_than_what_is_live_also_where_another_node_whose_clock_is_ahead_pushed_that() {
     let folder = tempfile::tempdir().unwrap();

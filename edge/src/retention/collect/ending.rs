@@ -133,8 +133,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Has nobody restore any more what is about to lose its records, also where its time is not over yet. The revision of
-    /// its record; `None` where a concurrent restore was first.
+    /// Has nobody restore any more what is about to lose its records, also where its time is not over yet. The revision
+    /// of its record; `None` where a concurrent restore was first.
     async fn begin_end<T: DeserializeOwned + Serialize>(
         &self,
         key: &str,

@@ -3,9 +3,10 @@
 //! One pass does this, in this order, and may die after any instruction:
 //!
 //! 1. what was deleted and can no longer be restored ends (`ending.rs`);
-//! 2. versions that are beyond `[retention]` and that nothing holds (`held.rs`) lose their records (`retire.rs`), each by
-//!    a compare-and-swap that a switch to it cannot pass by;
-//! 3. what pushes wrote down that they have sent is forgotten once it is as old as the files that may go (`old_sent.rs`);
+//! 2. versions that are beyond `[retention]` and that nothing holds (`held.rs`) lose their records (`retire.rs`), each
+//!    by a compare-and-swap that a switch to it cannot pass by;
+//! 3. what pushes wrote down that they have sent is forgotten once it is as old as the files that may go
+//!    (`old_sent.rs`);
 //! 4. the oldest entries of histories, and the oldest versions that are gone, are forgotten (`forget.rs`);
 //! 5. what the records that are left refer to is marked (`mark.rs`);
 //! 6. files that are neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). What is

@@ -1,5 +1,5 @@
-//! Ends what pushes wrote down that they have sent, where no version came of it within the grace period, or where it was
-//! purged.
+//! Ends what pushes wrote down that they have sent, where no version came of it within the grace period, or where it
+//! was purged.
 
 use std::collections::HashSet;
 
@@ -27,8 +27,8 @@ impl Retention {
                 return Ok(());
             }
             let is_old = |key: &str, record: &_| {
-                // A file system's clock may be a moment behind the one that `at_ms` is of, so the very second counts, too.
-                // What cannot be read says nothing.
+                // A file system's clock may be a moment behind the one that `at_ms` is of, so the very second counts,
+                // too. What cannot be read says nothing.
                 records::read::<SentRecord>(key, record).map_or(true, |sent| sent.at_ms / 1_000 <= pass.before_s)
             };
             let old = page.iter().filter(|(key, record)| is_old(key, record));

@@ -51,8 +51,8 @@ impl Purge {
 }
 
 impl Retention {
-    /// Deletes a version for good, also one that was deleted and could still be restored. With `dry_run` it only reports
-    /// what would go.
+    /// Deletes a version for good, also one that was deleted and could still be restored. With `dry_run` it only
+    /// reports what would go.
     ///
     /// # Errors
     /// As [`Retention::delete_version`].
@@ -159,8 +159,8 @@ impl Retention {
         .await
     }
 
-    /// Ends something whose time is over, after its instances have ended and a collection that is under way. Runs to its
-    /// end even if the caller is dropped.
+    /// Ends something whose time is over, after its instances have ended and a collection that is under way. Runs to
+    /// its end even if the caller is dropped.
     async fn purge(self: &Arc<Self>, actor: &Actor, what: Purge) -> Result<PurgeReport, Error> {
         let (this, sees_edge) = (Arc::clone(self), actor.may_in_every_app(Scope::Admin).is_ok());
         let pass = tokio::spawn(async move {

@@ -53,8 +53,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Deletes those of a batch that nobody holds. Returns false where it cannot be known what was committed meanwhile, or
-    /// where the gates may open before the rest is gone.
+    /// Deletes those of a batch that nobody holds. Returns false where it cannot be known what was committed meanwhile,
+    /// or where the gates may open before the rest is gone.
     pub(super) async fn sweep_batch(
         &self,
         pass: &mut Pass,

@@ -113,8 +113,8 @@ impl Folders {
     }
 }
 
-/// The mode of a file of the code. Its owner, the edge, may write, so that a copy which a backend makes with the mode of
-/// the file is one that the backend may write; the file itself is not the backend's, see [`Folders::code_access`].
+/// The mode of a file of the code. Its owner, the edge, may write, so that a copy which a backend makes with the mode
+/// of the file is one that the backend may write; the file itself is not the backend's, see [`Folders::code_access`].
 fn mode_of(file: &ServerFile) -> u32 {
     if file.run { 0o755 } else { 0o644 }
 }

@@ -274,7 +274,8 @@ impl Folders {
                 // A folder that everybody may make one in, under a name that nobody knows.
                 let parent = path.parent().unwrap_or(path);
                 let draft = parent.join(draft_name());
-                // Only its creator removes it or moves it away again. That one syncs it, which takes the right to read it.
+                // Only its creator removes it or moves it away again. That one syncs it, which takes the right to read
+                // it.
                 durable::make_folder_as(&draft, 0o1777, Owner::default())?;
                 Ok(Own::ToMake { make: draft.join("own"), draft, path: path.to_owned(), own })
             }

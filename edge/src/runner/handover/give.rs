@@ -32,8 +32,8 @@ impl Runner {
         given
     }
 
-    /// Lets no work on data begin, and waits so long for what is under way. Says whether no data is being replaced then:
-    /// the next edge could start instances on half of it.
+    /// Lets no work on data begin, and waits so long for what is under way. Says whether no data is being replaced
+    /// then: the next edge could start instances on half of it.
     pub async fn end_data_work(&self, within: Duration) -> bool {
         self.0.data_use.end(within).await
     }
@@ -48,8 +48,8 @@ impl Runner {
         }
     }
 
-    /// Leaves what stands still to the next edge, which goes on with it. Requests for a backend that nobody runs wait if
-    /// that one `starts_wanted`, by [`Runner::next_wanted`]; else they are refused. Returns whether it has them now.
+    /// Leaves what stands still to the next edge, which goes on with it. Requests for a backend that nobody runs wait
+    /// if that one `starts_wanted`, by [`Runner::next_wanted`]; else they are refused. Returns whether it has them now.
     pub fn leave(&self, starts_wanted: bool) -> bool {
         let has_left = self.0.standstill.leave();
         if has_left {

@@ -115,8 +115,8 @@ impl State {
         self.is_deaf || self.waiting.is_empty() && self.untaken < WINDOW_BYTES
     }
 
-    /// Whether input that the process takes is reported. While a client does not read, what it sent stays untaken for it:
-    /// its window closes.
+    /// Whether input that the process takes is reported. While a client does not read, what it sent stays untaken for
+    /// it: its window closes.
     fn reports_input(&self) -> bool {
         !self.is_deaf && !self.is_input_lost && self.waiting.is_empty()
     }
@@ -345,7 +345,8 @@ impl Once {
         state.phase = Phase::Terminating(Instant::now() + ms(self.shared.limits.run_stop_ms));
     }
 
-    /// Ends the command at once, as an instance that keeps too much is: it would go on to write where it is asked to end.
+    /// Ends the command at once, as an instance that keeps too much is: it would go on to write where it is asked to
+    /// end.
     fn kill(&self, state: &mut State, problem: Problem, signaller: &AttachedSignaller) {
         state.because.get_or_insert(problem);
         signaller.kill();

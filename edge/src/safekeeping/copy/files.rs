@@ -1,5 +1,5 @@
-//! The files of a store that is copied, read beside the edges that serve them: blobs and manifests never change, so that
-//! a folder or a bucket is read as it is.
+//! The files of a store that is copied, read beside the edges that serve them: blobs and manifests never change, so
+//! that a folder or a bucket is read as it is.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};

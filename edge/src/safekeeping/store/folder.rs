@@ -142,7 +142,8 @@ fn read_stored(root: &Path, key: Key, bytes_max: u64) -> Result<Option<Bytes>, E
     }
 }
 
-/// Reads a blob or manifest. Returns its length; `None` if it is missing or damaged, as by a sector that cannot be read.
+/// Reads a blob or manifest. Returns its length; `None` if it is missing or damaged, as by a sector that cannot be
+/// read.
 fn check_stored(root: &Path, key: Key) -> Result<Option<u64>, Error> {
     let Some(path) = key.path().map(|path| root.join(path)) else { return Ok(None) };
     match hash_stored(&path) {

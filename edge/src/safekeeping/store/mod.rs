@@ -1,5 +1,5 @@
-//! Where backups lie: the trait `BackupStore`, and what is behind it, a folder and a bucket of an S3 store. Both have the
-//! same files at the same paths.
+//! Where backups lie: the trait `BackupStore`, and what is behind it, a folder and a bucket of an S3 store. Both have
+//! the same files at the same paths.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -80,8 +80,8 @@ pub(super) trait BackupStore: Send + Sync {
     /// damaged. Nothing is changed here.
     async fn check(&self, key: Key) -> Result<Option<u64>, Error>;
 
-    /// Writes a blob or manifest. Returns its length in bytes; `None` if the bytes are not those of its name, which leaves
-    /// nothing.
+    /// Writes a blob or manifest. Returns its length in bytes; `None` if the bytes are not those of its name, which
+    /// leaves nothing.
     async fn put(&self, key: Key, file: Arc<dyn ReadAt>) -> Result<Option<u64>, Error>;
 
     /// Copies a blob or manifest into a store of an edge, which compares it with its name. Returns its length in bytes;

@@ -1,5 +1,5 @@
-//! What lies beside both stores of an edge, and what of it is copied: the keys of secrets, and the local authority and what
-//! is kept of ACME.
+//! What lies beside both stores of an edge, and what of it is copied: the keys of secrets, and the local authority and
+//! what is kept of ACME.
 
 use std::path::Path;
 

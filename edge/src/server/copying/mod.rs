@@ -1,9 +1,9 @@
-//! `devanture-edge copy`: copies the whole store of an edge, or of a cluster, to that of another configuration, while the
-//! first one serves.
+//! `devanture-edge copy`: copies the whole store of an edge, or of a cluster, to that of another configuration, while
+//! the first one serves.
 //!
-//! Passes over all records and files go on until hardly anything differs. The last one is made while changes are paused;
-//! then all records are compared, and the copy is marked as finished, without which no edge starts over it. Until its end
-//! nothing that is served was touched, and every step can be repeated.
+//! Passes over all records and files go on until hardly anything differs. The last one is made while changes are
+//! paused; then all records are compared, and the copy is marked as finished, without which no edge starts over it.
+//! Until its end nothing that is served was touched, and every step can be repeated.
 
 mod beside;
 mod source;
@@ -61,9 +61,9 @@ pub enum CopyProgress {
 /// Takes what a copy does.
 pub type CopyObserver<'o> = &'o (dyn Fn(CopyProgress) + Send + Sync);
 
-/// Copies the store of `from` to that of `to`. Where `options` do not ask for the end, it copies what it can while changes
-/// go on; where a file is damaged, it does not go on to the end unless that is allowed. Both are no error: the report says
-/// whether the copy is finished.
+/// Copies the store of `from` to that of `to`. Where `options` do not ask for the end, it copies what it can while
+/// changes go on; where a file is damaged, it does not go on to the end unless that is allowed. Both are no error: the
+/// report says whether the copy is finished.
 ///
 /// # Errors
 /// [`LocalError`]; changes are not paused then.
@@ -91,7 +91,8 @@ pub async fn copy(
     Ok(run.report)
 }
 
-/// Ends the pause of changes of an earlier copy. The copy is unfinished again first: what changes from here on is not in it.
+/// Ends the pause of changes of an earlier copy. The copy is unfinished again first: what changes from here on is not
+/// in it.
 ///
 /// # Errors
 /// [`LocalError`], also where an edge has taken the copy; changes stay paused then.

@@ -1,5 +1,5 @@
-//! The store that is copied: its records by the running edge, which alone has its catalog open, or out of the catalog; its
-//! files as they lie in the data folder or in the bucket.
+//! The store that is copied: its records by the running edge, which alone has its catalog open, or out of the catalog;
+//! its files as they lie in the data folder or in the bucket.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -18,8 +18,8 @@ use crate::server::error::StartError;
 use crate::server::stores::{StorePlan, Stores};
 use crate::telemetry::AccessLog;
 
-/// Longest wait of an edge alone for what it found: with few apps that is enough for all of them. Beside a running edge,
-/// the same for what was replaced within the grace period.
+/// Longest wait of an edge alone for what it found: with few apps that is enough for all of them. Beside a running
+/// edge, the same for what was replaced within the grace period.
 const LOAD_TIME_MAX: Duration = Duration::from_millis(500);
 /// Longest wait for what is live beside a running edge, which serves meanwhile and refuses changes.
 const LOAD_TIME_MAX_BESIDE: Duration = Duration::from_secs(60);

@@ -48,8 +48,9 @@ impl Inherited {
         self.sockets.extract_if(.., |(listening, _)| is_meant(listening)).map(|(_, socket)| socket.into()).collect()
     }
 
-    /// Binds a socket that was not inherited. After the death of an edge it waits while the address is in use: the system
-    /// closes what a killed process had one after the other, and what it was starting may have copies for a moment.
+    /// Binds a socket that was not inherited. After the death of an edge it waits while the address is in use: the
+    /// system closes what a killed process had one after the other, and what it was starting may have copies for a
+    /// moment.
     ///
     /// # Errors
     /// Those of `bind`; that the address is in use after [`FREE_TIME_MAX`].

@@ -243,8 +243,8 @@ impl Giver {
         }
     }
 
-    /// Refuses edges that come while another one takes over, which they would wait for and then lose. Those that come when
-    /// that one has ended have their turn. Never ends.
+    /// Refuses edges that come while another one takes over, which they would wait for and then lose. Those that come
+    /// when that one has ended have their turn. Never ends.
     async fn refuse_others(&self, listener: &UnixListener, waiting: &mut VecDeque<UnixStream>) {
         let mut successor = self.successor.subscribe();
         loop {

@@ -205,7 +205,8 @@ impl Successor {
     /// `commits`, which began when the catalog was opened. From here on the instances are this edge's.
     ///
     /// # Errors
-    /// [`StartError::TakeOver`] where the running edge is there and does not listen: it may have taken the catalog back.
+    /// [`StartError::TakeOver`] where the running edge is there and does not listen: it may have taken the catalog
+    /// back.
     pub(crate) fn serve(
         mut self,
         control: &Runtime,

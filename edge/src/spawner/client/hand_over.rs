@@ -13,8 +13,8 @@ use crate::spawner::{SpawnError, Usage};
 type Commands = mpsc::UnboundedReceiver<SpawnerCommand>;
 
 impl Keeper {
-    /// Has the spawner fall silent, and waits until this edge goes on with it or leaves it to the next one. `None` where
-    /// it goes on.
+    /// Has the spawner fall silent, and waits until this edge goes on with it or leaves it to the next one. `None`
+    /// where it goes on.
     pub(super) async fn pause(
         &mut self,
         session: &mut Session,

@@ -248,8 +248,8 @@ impl Host {
         }
     }
 
-    /// Goes on, for the same edge or the next one. What the one before had not yet reported as taken counts as taken, and
-    /// what instances use is reported again.
+    /// Goes on, for the same edge or the next one. What the one before had not yet reported as taken counts as taken,
+    /// and what instances use is reported again.
     fn resume(&self) {
         if !self.is_paused.replace(false) {
             return;

@@ -42,8 +42,8 @@ const fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-/// As nginx escapes by default: quotes, backslashes and what is not printable ASCII, byte by byte as `\xXX`. So a client
-/// can neither end a field nor a line, nor speak to a terminal.
+/// As nginx escapes by default: quotes, backslashes and what is not printable ASCII, byte by byte as `\xXX`. So a
+/// client can neither end a field nor a line, nor speak to a terminal.
 fn escape(text: &mut String, value: &str) {
     for byte in value.bytes() {
         match byte {

@@ -1,8 +1,9 @@
-//! What the versions of each environment answered lately, for charts: in slots of a minute for some hours, and of a quarter
-//! of an hour for a week. It is fed where the counts of requests are gathered, never where a request is counted.
+//! What the versions of each environment answered lately, for charts: in slots of a minute for some hours, and of a
+//! quarter of an hour for a week. It is fed where the counts of requests are gathered, never where a request is
+//! counted.
 //!
-//! An app has so many rows at most; beyond them, its oldest ones go. The apps that answered least lately go where there are
-//! more apps than may be. Neither looks at more than what goes.
+//! An app has so many rows at most; beyond them, its oldest ones go. The apps that answered least lately go where there
+//! are more apps than may be. Neither looks at more than what goes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -69,8 +70,8 @@ pub struct TrafficSpan {
 }
 
 impl TrafficSpan {
-    /// The time from `from_s` on until `to_s`, as far as it is kept at `now_s`: in steps of `step_s`, or the shortest ones
-    /// that there are for it.
+    /// The time from `from_s` on until `to_s`, as far as it is kept at `now_s`: in steps of `step_s`, or the shortest
+    /// ones that there are for it.
     #[must_use]
     pub fn of(from_s: u64, to_s: u64, step_s: u64, now_s: u64) -> Self {
         let from_s = from_s.max(now_s.saturating_sub(QUARTERS.kept_s));
@@ -301,8 +302,8 @@ impl TrafficFigures {
         }
     }
 
-    /// The time within which `percent` of the requests were answered, in milliseconds: exact to the bucket, and within that
-    /// as if they were spread evenly. Of those beyond the last bound, that one.
+    /// The time within which `percent` of the requests were answered, in milliseconds: exact to the bucket, and within
+    /// that as if they were spread evenly. Of those beyond the last bound, that one.
     #[must_use]
     pub fn latency_ms(&self, percent: u32) -> f64 {
         let total: u64 = self.by_bucket.iter().fold(0, |sum, count| sum.saturating_add(*count));

@@ -46,8 +46,8 @@ const BOUNDS_NS: [u64; 16] = [
 /// Of the histogram: one for each bound, and one for what took longer than the last.
 const BUCKETS: usize = BOUNDS_NS.len() + 1;
 
-/// Counters of one stripe, or of all of them: `N` counts requests, and `S` sums up. Those of a fast answer of a file are
-/// first, in one cache line. All are two lines, which are one to the processor, as it fetches them in pairs.
+/// Counters of one stripe, or of all of them: `N` counts requests, and `S` sums up. Those of a fast answer of a file
+/// are first, in one cache line. All are two lines, which are one to the processor, as it fetches them in pairs.
 #[derive(Default, PartialEq, Eq)]
 #[repr(C, align(128))]
 struct Figures<N, S> {

@@ -50,7 +50,8 @@ impl Lookup {
         self.shared.proof(name).await.inspect_err(|error| tracing::debug!(%error, "a proof cannot be read")).ok()?
     }
 
-    /// Waits until what was acknowledged before `asked` can be read here. Callers that wait meanwhile share one request.
+    /// Waits until what was acknowledged before `asked` can be read here. Callers that wait meanwhile share one
+    /// request.
     async fn catch_up(&self, asked: Instant) {
         let mut refreshed = self.refreshed.lock().await;
         if let Some(last) = *refreshed {

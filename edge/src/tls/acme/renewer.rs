@@ -43,8 +43,8 @@ const TAKE_MAX: Duration = Duration::from_secs(5);
 
 /// The served names.
 pub(crate) struct Served {
-    /// The names that want a certificate and whose they are, those of an app that matter most first; `None` for one of the
-    /// edge itself.
+    /// The names that want a certificate and whose they are, those of an app that matter most first; `None` for one of
+    /// the edge itself.
     pub(crate) names: Box<dyn Fn() -> Vec<(Option<AppName>, String)> + Send + Sync>,
     /// Whether a name is served at this moment.
     pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -186,8 +186,8 @@ impl Keeper {
             // Before the authority hears of them: a process that dies again and again counts them too.
             let is_saved = self.save(&ordering).await;
             if !is_saved && self.cluster.is_some() {
-                // A node that takes the duty on would begin them again: they begin at another look. Orders under way go on
-                // for as long as the duty lasts.
+                // A node that takes the duty on would begin them again: they begin at another look. Orders under way go
+                // on for as long as the duty lasts.
                 self.books = before;
                 return;
             }

@@ -78,8 +78,8 @@ pub struct Memory {
     pool: Arc<Pool>,
 }
 
-/// The beginning of a digest: tables of held bytes have an entry for every encoding of every file, and a whole digest in
-/// each would take most of their memory. What is found is compared with the whole digest.
+/// The beginning of a digest: tables of held bytes have an entry for every encoding of every file, and a whole digest
+/// in each would take most of their memory. What is found is compared with the whole digest.
 type Prefix = u64;
 
 /// The part that all apps share.
@@ -244,8 +244,8 @@ impl Memory {
         max < NOT_SHORT && self.loaded_bytes() > (max / 100).saturating_mul(parts)
     }
 
-    /// Notes that the memory of the process is short: loaded versions are to take `bytes` less than they do, and no more
-    /// files are held until [`Memory::end_shortage`].
+    /// Notes that the memory of the process is short: loaded versions are to take `bytes` less than they do, and no
+    /// more files are held until [`Memory::end_shortage`].
     pub fn begin_shortage(&self, bytes: u64) {
         self.pool.short_bytes_max.store(self.loaded_bytes().saturating_sub(bytes), Ordering::Relaxed);
     }

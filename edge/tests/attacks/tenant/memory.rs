@@ -98,8 +98,8 @@ async fn environments_of_one_version_take_little_more_than_one_also_after_a_rest
     switch(0).await;
     edge.process().rests().await;
     let with_two = edge.process().resident_bytes();
-    // Each switch reads the rules once more, and the allocator keeps some of that memory, up to a bound: only what grows
-    // with the number of environments counts.
+    // Each switch reads the rules once more, and the allocator keeps some of that memory, up to a bound: only what
+    // grows with the number of environments counts.
     for number in 1..10 {
         switch(number).await;
     }

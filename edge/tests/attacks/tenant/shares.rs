@@ -1,4 +1,5 @@
-//! What one app may take in all: bytes stored, pushes, requests under way, bytes sent; and what problems and `usage` say of it.
+//! What one app may take in all: bytes stored, pushes, requests under way, bytes sent; and what problems and `usage`
+//! say of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

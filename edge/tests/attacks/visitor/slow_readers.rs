@@ -202,7 +202,8 @@ fn tight() -> Setup {
     edge().with_limit("response_memory_bytes_max", 1024 * 1024).with_log("[access_log]\nto = \"access.log\"\n")
 }
 
-/// Asks for `path` as one who reads until answers of those who do not were ended: somebody has to come for it to matter.
+/// Asks for `path` as one who reads until answers of those who do not were ended: somebody has to come for it to
+/// matter.
 async fn read_until_others_are_ended(edge: &RunningEdge, path: &str, file: &Bytes) {
     eventually("answers are ended", async || {
         assert_eq!(edge.get(HOST, path).await.body, *file);

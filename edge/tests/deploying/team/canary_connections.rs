@@ -41,8 +41,8 @@ async fn visitors(edge: &RunningEdge) -> Vec<(String, bool)> {
     visitors
 }
 
-/// Who of them gets the canary: each comes several times, with cookies of all kinds around the visitor's, and always gets
-/// the same.
+/// Who of them gets the canary: each comes several times, with cookies of all kinds around the visitor's, and always
+/// gets the same.
 async fn taken(edge: &RunningEdge, visitors: &[(String, bool)], new: &str) -> Vec<bool> {
     let long = format!("filler={}", "x".repeat(2_000));
     let mut taken = Vec::new();

@@ -1,5 +1,5 @@
-//! Holds the recipes of `examples/ci`, and what they use of `deploy`, to the command line: each is YAML, and each call in
-//! it is one that the command line takes.
+//! Holds the recipes of `examples/ci`, and what they use of `deploy`, to the command line: each is YAML, and each call
+//! in it is one that the command line takes.
 
 use std::path::{Path, PathBuf};
 

@@ -2,8 +2,8 @@
 //!
 //! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets` and
 //! `names` look at files by themselves; `analyze` goes through the folder of pages, `server` through that of the
-//! backend, `hashes` at what has no hash, `beside` at files where `devanture.toml` has mistakes, `against_live` compares
-//! with an edge where one is set, and `finding` prints the results.
+//! backend, `hashes` at what has no hash, `beside` at files where `devanture.toml` has mistakes, `against_live`
+//! compares with an edge where one is set, and `finding` prints the results.
 
 mod against_live;
 mod analyze;

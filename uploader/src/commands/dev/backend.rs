@@ -284,8 +284,8 @@ fn server_in(project: &Project, place: &PlaceName) -> Option<Server> {
     project.site.base.clone().overlaid_by(&over).server.map(|server| server.resolved())
 }
 
-/// The note where code that works on an edge may miss the link of `persist`: its folder here is the project's own, which
-/// `dev` only reads.
+/// The note where code that works on an edge may miss the link of `persist`: its folder here is the project's own,
+/// which `dev` only reads.
 fn without_link(server: &Server, folder: &Path) -> Option<String> {
     let persist = server.persist.as_ref().filter(|persist| !folder.join(persist.as_str()).is_dir())?;
     let folder = folder.display();

@@ -1,5 +1,5 @@
-//! The edge of a run: the program `devanture-edge` as a child process, on this machine alone, with a data folder that ends
-//! with it and an authority that stays.
+//! The edge of a run: the program `devanture-edge` as a child process, on this machine alone, with a data folder that
+//! ends with it and an authority that stays.
 //!
 //! What a browser is asked to trust must be the same in every run and for every project, so the authority lies in the
 //! folder for the state of the person's programs. Everything else can be made again, so it is in a temporary folder.
@@ -47,9 +47,9 @@ const END_TIME_MAX: Duration = Duration::from_secs(10);
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// How long the end waits until the folder of the run is gone: a slow disk takes its time for many files.
 const REMOVAL_TIME_MAX: Duration = Duration::from_secs(2);
-/// The configuration of the edge, without what depends on flags. Nobody waits for the best level of compression, as another
-/// version comes soon; an end waits a moment for requests that are under way; and what is kept does not grow with the number
-/// of changes.
+/// The configuration of the edge, without what depends on flags. Nobody waits for the best level of compression, as
+/// another version comes soon; an end waits a moment for requests that are under way; and what is kept does not grow
+/// with the number of changes.
 const EDGE_TOML: &str = r#"
 console = "off"
 data_dir = "data"
@@ -262,8 +262,8 @@ fn prepare(wanted: &Wanted) -> Result<(Run, File), Failure> {
     Ok((Run { folder, authority: tls.join("ca.pem"), _lock: lock }, starting))
 }
 
-/// The configuration of the edge. It reserves no names: nobody else has an app here. It serves no HTTP/3, which no browser
-/// would speak with an authority that only this machine knows.
+/// The configuration of the edge. It reserves no names: nobody else has an app here. It serves no HTTP/3, which no
+/// browser would speak with an authority that only this machine knows.
 fn edge_toml(wanted: &Wanted) -> String {
     let Wanted { port, has_log, .. } = wanted;
     let format = if *has_log { "combined" } else { "off" };

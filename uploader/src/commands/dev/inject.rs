@@ -9,8 +9,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// What texts in UTF-16 begin with: no tag in ASCII can be put into them.
 const WIDE_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// The tag. It is external and of the page's own origin, so that `script-src 'self'` lets it run; it has its hash, so that
-/// an `Integrity-Policy` does; and it says by `data-page` which page it stands in.
+/// The tag. It is external and of the page's own origin, so that `script-src 'self'` lets it run; it has its hash, so
+/// that an `Integrity-Policy` does; and it says by `data-page` which page it stands in.
 pub(super) fn tag(page: &str) -> String {
     let integrity = script_integrity();
     format!(r#"<script src="{SCRIPT_PATH}" integrity="{integrity}" crossorigin="" data-page="{page}" defer></script>"#)

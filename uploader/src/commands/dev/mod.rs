@@ -2,9 +2,9 @@
 //!
 //! `edge` starts the program `devanture-edge`, the very edge of production, and `watch` reports changes. Each one makes
 //! a `round`: the folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`,
-//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it, and its `guard` ends it if this process is
-//! killed; either half may be `remote`, which `forward` sends requests to. `output` prints all this, and `policy` knows
-//! when a page cannot be notified.
+//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it, and its `guard` ends it if this
+//! process is killed; either half may be `remote`, which `forward` sends requests to. `output` prints all this, and
+//! `policy` knows when a page cannot be notified.
 
 mod backend;
 mod edge;

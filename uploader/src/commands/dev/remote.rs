@@ -1,7 +1,7 @@
 //! The half of a site that an environment has in the place of this machine: `--api remote`, `--front remote`.
 //!
-//! Its address comes from the edge of the settings, by the person's own credential, and never from a file of the project.
-//! What then goes to that address is what a visitor would send, without a credential.
+//! Its address comes from the edge of the settings, by the person's own credential, and never from a file of the
+//! project. What then goes to that address is what a visitor would send, without a credential.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};

@@ -1,6 +1,7 @@
 //! Reads through an archive before it is sent: the names that the edge leaves out, and secrets in the other files.
 //!
-//! Only the edge decides what an archive is; what cannot be read here is passed over, unless `--strict` wants certainty.
+//! Only the edge decides what an archive is; what cannot be read here is passed over, unless `--strict` wants
+//! certainty.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -20,8 +20,8 @@ pub(super) const LAST_QUESTIONS_MAX: u32 = 3;
 const RESTARTED_QUESTIONS_MAX: u32 = 15;
 
 impl Push<'_> {
-    /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows. `None` where the edge
-    /// was restarted, has lost the push, and nothing went live since it began.
+    /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows. `None` where the
+    /// edge was restarted, has lost the push, and nothing went live since it began.
     pub(super) async fn lost(
         &mut self,
         edge: &Edge,
@@ -188,8 +188,8 @@ impl Push<'_> {
         let is_certain = self.finishing.is_none() && !is_archive_open;
         let live = match self.live {
             Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
-            // An edge that did not answer, or does not know this token, is not asked again. One that forbids the push may
-            // let the token read.
+            // An edge that did not answer, or does not know this token, is not asked again. One that forbids the push
+            // may let the token read.
             Live::Unknown if is_certain && matches!(failure.exit, 3 | 4) && !failure.is(Code::Forbidden) => {
                 STILL_RUNNING
             }
@@ -211,8 +211,8 @@ impl Push<'_> {
         live.to_owned()
     }
 
-    /// What an interrupted push leaves that the edge has accepted: it goes on without this program, so that what is live
-    /// now says nothing of what is live in a moment.
+    /// What an interrupted push leaves that the edge has accepted: it goes on without this program, so that what is
+    /// live now says nothing of what is live in a moment.
     fn goes_on(&self, failure: &Failure) -> Option<String> {
         if failure.exit < INTERRUPTED || self.args.stores_only() {
             return None;

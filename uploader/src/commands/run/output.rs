@@ -7,8 +7,8 @@ use std::thread;
 use devanture_config::run_stream::{CHUNK_BYTES, FRAME_BYTES_MAX, WINDOW_BYTES};
 use tokio::sync::mpsc;
 
-/// Most bytes of output that wait to be written: what an edge sends ahead, which looks at its window before it sends the
-/// last frame of it.
+/// Most bytes of output that wait to be written: what an edge sends ahead, which looks at its window before it sends
+/// the last frame of it.
 pub(super) const UNWRITTEN_BYTES_MAX: usize = WINDOW_BYTES + FRAME_BYTES_MAX;
 
 /// Written bytes that the edge learns of at once: it hears small frames so often and no more, and programs write single

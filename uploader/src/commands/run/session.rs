@@ -1,4 +1,5 @@
-//! The session of one command: what comes from the keyboard, from signals and from the edge, until the command has ended.
+//! The session of one command: what comes from the keyboard, from signals and from the edge, until the command has
+//! ended.
 
 use std::time::Duration;
 

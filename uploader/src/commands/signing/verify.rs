@@ -167,8 +167,8 @@ fn moved(place: &PlaceName) -> Failure {
 
 /// The log, whose last entry has to be of what is live.
 ///
-/// The two are read one after the other: where they differ, the log is broken only if nothing went live between, which is
-/// so if the log is as long as before after what is live was read once more.
+/// The two are read one after the other: where they differ, the log is broken only if nothing went live between, which
+/// is so if the log is as long as before after what is live was read once more.
 async fn log(edge: &Edge, place: &PlaceName, version: &VersionId) -> Result<Vec<LiveLogEntry>, Failure> {
     let entries = read_all(edge, place).await?;
     match entries.last() {
@@ -236,7 +236,8 @@ async fn visit(
     Ok(())
 }
 
-/// Whether an `--except` means a file: by its path, its address without `.html` or `index.html`, or what either begins with.
+/// Whether an `--except` means a file: by its path, its address without `.html` or `index.html`, or what either begins
+/// with.
 fn takes(pattern: &str, path: &str) -> bool {
     let pattern = pattern.trim_start_matches('/');
     if let Some(beginning) = pattern.strip_suffix('*') {

@@ -39,8 +39,8 @@ impl Edge {
         .await
     }
 
-    /// Predicts [`Edge::begin`], with the refusals that it would get; no push is begun. Sent once, since no change waits
-    /// for the answer.
+    /// Predicts [`Edge::begin`], with the refusals that it would get; no push is begun. Sent once, since no change
+    /// waits for the answer.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.

@@ -53,7 +53,8 @@ impl Refusal {
     }
 }
 
-/// Carries `attempt` out up to `tries_max` times while that may help, with pauses between; long ones are noted by `waits`.
+/// Carries `attempt` out up to `tries_max` times while that may help, with pauses between; long ones are noted by
+/// `waits`.
 ///
 /// # Errors
 /// The last failure.

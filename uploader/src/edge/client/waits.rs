@@ -25,8 +25,8 @@ impl Waits {
         Self { progress, noted: Arc::default() }
     }
 
-    /// Notes that the program waits for `pause` before the next try, since the last one ended with `failure`. The second
-    /// wait for the same reason is not noted.
+    /// Notes that the program waits for `pause` before the next try, since the last one ended with `failure`. The
+    /// second wait for the same reason is not noted.
     pub(crate) fn note(&self, failure: &Failure, pause: Duration) {
         if let Some(text) = self.text(failure, pause) {
             self.progress.step("wait", &text);

@@ -47,8 +47,8 @@ impl Settings {
     /// The edge that a person logs in to.
     ///
     /// # Errors
-    /// `untrusted_source` where a file of the project names it, or a CA for it: it could be another edge, which hands the
-    /// identity token on to the right one; those of [`Settings::edge_access`].
+    /// `untrusted_source` where a file of the project names it, or a CA for it: it could be another edge, which hands
+    /// the identity token on to the right one; those of [`Settings::edge_access`].
     pub(crate) fn login_access(&self) -> Result<EdgeAccess, Failure> {
         self.access_with(|others| {
             super::check_goes_together(self, "login", "the provider of the edge", others)?;

@@ -1,5 +1,5 @@
-//! A bucket that is away, fails, stalls: nothing is acknowledged that it has not got, what the disk holds is served, and
-//! nobody waits for ever.
+//! A bucket that is away, fails, stalls: nothing is acknowledged that it has not got, what the disk holds is served,
+//! and nobody waits for ever.
 
 use std::time::{Duration, Instant};
 

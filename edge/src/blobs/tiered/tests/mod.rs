@@ -1,5 +1,5 @@
-//! Tests of the store of a cluster: the conformance list against real S3 stores, and what happens where the bucket and the
-//! local disk do not hold the same.
+//! Tests of the store of a cluster: the conformance list against real S3 stores, and what happens where the bucket and
+//! the local disk do not hold the same.
 
 mod bucket_away;
 mod conformance_lists;

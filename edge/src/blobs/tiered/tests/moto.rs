@@ -1,5 +1,5 @@
-//! A second S3 store, moto, a mock of Amazon's that is a server: what it does otherwise than SeaweedFS shows what the code
-//! takes for granted.
+//! A second S3 store, moto, a mock of Amazon's that is a server: what it does otherwise than SeaweedFS shows what the
+//! code takes for granted.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -8,8 +8,8 @@ use crate::catalog::{Change, Committed, Revision};
 
 /// Puts events together that belong to one commit.
 ///
-/// A message of a watch holds whole commits, of one revision each, unless it is a fragment: then the last commit goes on
-/// in the next message.
+/// A message of a watch holds whole commits, of one revision each, unless it is a fragment: then the last commit goes
+/// on in the next message.
 #[derive(Default)]
 pub(super) struct Events {
     /// The commit that may not be whole yet.

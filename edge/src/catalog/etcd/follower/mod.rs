@@ -1,4 +1,5 @@
-//! Keeps the mirror up to date: connects to one member after the other, takes a snapshot where one is needed, and watches.
+//! Keeps the mirror up to date: connects to one member after the other, takes a snapshot where one is needed, and
+//! watches.
 //!
 //! etcd leaves all of this to its clients: a watch does not go on by itself after a break, ends for good where etcd was
 //! compacted beyond it, and a member that is cut off or stopped just falls silent.
@@ -31,13 +32,13 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(4);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest such pause: how late a node notices that etcd is back.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A member that was followed for less than this is left with a pause, so that a fault of this node's own, such as a full
-/// disk, does not become a storm of connections.
+/// A member that was followed for less than this is left with a pause, so that a fault of this node's own, such as a
+/// full disk, does not become a storm of connections.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// What is applied is on stable storage at the latest so long afterwards, and
 const DURABLE_EVERY: Duration = Duration::from_secs(5);
-/// after so many commits; switches at once. Pages of commits that are not durable cannot be used again, so that the file
-/// would grow.
+/// after so many commits; switches at once. Pages of commits that are not durable cannot be used again, so that the
+/// file would grow.
 const COMMITS_UNDURABLE_MAX: usize = 512;
 
 /// Follows etcd into the mirror.
@@ -141,8 +142,8 @@ impl Follower {
         Ok(header)
     }
 
-    /// Whether the mirror is an earlier state of this etcd, so that a watch can go on from there. A restored backup may be
-    /// at an earlier revision, or have given the mirror's revisions to other commits.
+    /// Whether the mirror is an earlier state of this etcd, so that a watch can go on from there. A restored backup may
+    /// be at an earlier revision, or have given the mirror's revisions to other commits.
     async fn is_continued(&self, channel: &Channel, header: &ResponseHeader) -> Result<bool, Fault> {
         self.mirrored().await?;
         let mirrored = self.progress.applied();
@@ -193,8 +194,8 @@ impl Follower {
         }
         self.progress.set_applied(self.mirror.state().revision);
         if is_switch && !is_durable {
-            // Last, so that no visitor waits for the disk. A node that is killed after this serves the version also while
-            // etcd is away.
+            // Last, so that no visitor waits for the disk. A node that is killed after this serves the version also
+            // while etcd is away.
             let made = self.mirror.apply(0, Vec::new(), None, true).await;
             made.map_err(|error| Fault::Mirror(error.to_string()))?;
             (self.undurable, self.durable_at) = (0, Instant::now());

@@ -79,8 +79,8 @@ impl Follower {
             progress_notify: true,
             fragment: true,
         };
-        // The revision of a progress answer is not used: up to etcd 3.4.24 and 3.5.7 one that was requested may be ahead
-        // of events that are still to come (etcd #15220).
+        // The revision of a progress answer is not used: up to etcd 3.4.24 and 3.5.7 one that was requested may be
+        // ahead of events that are still to come (etcd #15220).
         Ok(WatchRequest { request: Some(WatchRequestUnion::Create(create)) })
     }
 }

@@ -1,7 +1,7 @@
 //! A recorded history of commits and reads by several nodes is that of one catalog, also across the death of a leader.
 //!
-//! The checker is that of Wing and Gong with Lowe's memory of states ("Testing for linearizability", 2017), for registers
-//! with compare-and-swap. Keys are independent of each other, so that each is checked by itself.
+//! The checker is that of Wing and Gong with Lowe's memory of states ("Testing for linearizability", 2017), for
+//! registers with compare-and-swap. Keys are independent of each other, so that each is checked by itself.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;

@@ -178,8 +178,8 @@ pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool)
 pub(crate) enum Ended {
     /// A certificate of that life is there.
     Issued { life: Life },
-    /// Not for this name. `retry_after_ms` is how long the authority wants to be left alone about it; `unproven`, that it did
-    /// not find the proof, so that another way may do better.
+    /// Not for this name. `retry_after_ms` is how long the authority wants to be left alone about it; `unproven`, that
+    /// it did not find the proof, so that another way may do better.
     Failed { retry_after_ms: u64, unproven: bool },
     /// The authority wants no more orders from this account, or from anybody, for so long.
     Limited { retry_after_ms: u64 },

@@ -75,8 +75,8 @@ async fn shows_and_hides_proofs(open: &impl AsyncFn() -> Arc<dyn Store>) {
     store.hide_proof("a.example").await.unwrap();
 }
 
-/// The suite. `open` opens the same store again and again: what is kept must be there each time. `names` are those of its
-/// certificates, in their order.
+/// The suite. `open` opens the same store again and again: what is kept must be there each time. `names` are those of
+/// its certificates, in their order.
 async fn is_a_store(open: &impl AsyncFn() -> Arc<dyn Store>, names: &impl AsyncFn() -> Vec<String>) {
     keeps_an_account(open).await;
     keeps_certificates(open, names).await;

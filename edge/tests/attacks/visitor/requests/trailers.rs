@@ -181,7 +181,8 @@ async fn http2_backend() -> (u16, Arc<Mutex<Vec<HeaderMap>>>) {
     (port, seen)
 }
 
-/// Many servers take `_` for `-`: to them a name in such letters is the very field that the route removed, or set itself.
+/// Many servers take `_` for `-`: to them a name in such letters is the very field that the route removed, or set
+/// itself.
 async fn a_field_that_a_route_removes_does_not_come_back_in_other_letters() {
     let backend = Backend::start(OK).await;
     let edge = routed(&backend.url(), "").await;
