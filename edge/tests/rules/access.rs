@@ -60,6 +60,32 @@ async fn no_spelling_of_a_page_leads_around_its_guard() {
     edge.stop().await;
 }
 
+/// A spelling that is not normal is redirected to the one that is; to where the page has its place only for those who
+/// may see it.
+#[tokio::test]
+async fn no_redirect_shows_a_stranger_which_guarded_pages_there_are() {
+    let edge = site(&["index.html", "secret/plan.html", "secret/team/index.html"])
+        .with_toml("html_handling = \"auto-trailing-slash\"")
+        .with_headers(&["/secret/*", "  Basic-Auth: u:p"])
+        .start()
+        .await;
+    let known = format!("authorization: Basic {}", STANDARD.encode("u:p"));
+    holds(
+        &edge,
+        &[
+            ("/secret//plan.html", "308 | /secret/plan.html"),
+            ("/secret//missing.html", "308 | /secret/missing.html"),
+            ("/secret//team", "308 | /secret/team"),
+            ("/secret//missing", "308 | /secret/missing"),
+            ("/secret/%70lan.html", "308 | /secret/plan.html"),
+            (&format!("/secret//plan.html | {known}"), "307 | /secret/plan"),
+            (&format!("/secret//team | {known}"), "307 | /secret/team/"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn what_the_edge_reports_about_a_guarded_site_is_guarded_too() {
     let edge = site(&["index.html"]).with_headers(&["/*", "  Basic-Auth: u:p"]).start().await;

@@ -195,14 +195,15 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
     fn moved<T: Trace>(self, to: String, trace: &mut T) -> Outcome<'r, S::Asset> {
         let site = self.site;
         let mut place = None;
-        // A normal form is normal; a route's answer is its backend's.
+        // A normal form is normal; a route's answer is its backend's. Whether there is a page behind what this visitor
+        // may not see, or what is withdrawn, is nothing that a redirect shows.
         if let Target::Normal(path) = target::normalise(&to, to.len())
             && site.route(&path).is_none()
+            && self.access(&path) != Access::Refused
+            && !site.hides(&path)
         {
             let mut found = Found::default();
-            if self.access(&path) != Access::Refused
-                && let Some(end @ End::Redirect { .. }) = self.by_rule(&path, &mut found, &mut Untraced)
-            {
+            if let Some(end @ End::Redirect { .. }) = self.by_rule(&path, &mut found, &mut Untraced) {
                 trace.step(Step::Ended(Stage::Spelling, found.rule, Reason::Spelling { to: &to, is_moved: false }));
                 let path = Cow::Owned(path.into_owned());
                 return Outcome { end, path, varies: found.varies, rule: found.rule };
