@@ -246,6 +246,11 @@ async fn a_folder_is_waited_for_and_files_are_polled_where_nothing_notifies() {
     project.put("www/index.html", &PAGE.replace("one", "two"));
     dev.wait_for("live");
     assert!(dev.text("/").await.contains("two"));
+    let gone = project.path().join("gone");
+    std::fs::rename(&www, &gone).unwrap();
+    dev.wait_for("waiting");
+    std::fs::rename(&gone, &www).unwrap();
+    dev.wait_for("unchanged");
     assert_eq!(dev.end("-TERM"), Some(0));
 }
 

@@ -160,7 +160,10 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, mut rounds: 
                 teller.live(&went);
                 None
             }
-            Ok(Ended::Same) => None,
+            Ok(Ended::Same) => {
+                teller.unchanged();
+                None
+            }
             Ok(Ended::HalfBuilt) => {
                 let waited = half_built_since.get_or_insert_with(Instant::now).elapsed();
                 if waited < BUILD_TOLD_AFTER {

@@ -25,6 +25,8 @@ pub(super) struct DevOutput<'c> {
     offset: UtcOffset,
     /// The announced wait, if any.
     waiting: Option<String>,
+    /// Whether the last line about the files says what keeps them from being live.
+    is_held_up: bool,
     /// Notes about the version before, which are not repeated for each one.
     notes: BTreeSet<String>,
 }
@@ -45,7 +47,7 @@ impl<'c> DevOutput<'c> {
     pub(super) fn new(output: Output, progress: &'c Progress) -> Self {
         // Where it cannot be known, it is UTC.
         let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
-        Self { output, progress, offset, waiting: None, notes: BTreeSet::new() }
+        Self { output, progress, offset, waiting: None, is_held_up: false, notes: BTreeSet::new() }
     }
 
     /// Says where the site is.
@@ -68,7 +70,7 @@ impl<'c> DevOutput<'c> {
 
     /// Says that a version went live.
     pub(super) fn live(&mut self, went: &Went) {
-        self.waiting = None;
+        (self.waiting, self.is_held_up) = (None, false);
         self.notes(went);
         let value = json!({
             "event": "live",
@@ -85,6 +87,18 @@ impl<'c> DevOutput<'c> {
         let style = self.output.style;
         let clock = self.clock();
         self.output.write(&value, || vec![format!("{}  {what}, live in {} ms", style.dim(&clock), went.ms)]);
+    }
+
+    /// Says, where something held the files up, that they are in order again, and are what is live already.
+    pub(super) fn unchanged(&mut self) {
+        if !self.is_held_up {
+            return;
+        }
+        (self.waiting, self.is_held_up) = (None, false);
+        let clock = self.clock();
+        let style = self.output.style;
+        let value = json!({ "event": "unchanged" });
+        self.output.write(&value, || vec![format!("{}  in order again, as it was live before", style.dim(&clock))]);
     }
 
     fn notes(&mut self, went: &Went) {
@@ -119,7 +133,7 @@ impl<'c> DevOutput<'c> {
         if self.waiting.as_deref() == Some(why) {
             return;
         }
-        self.waiting = Some(why.to_owned());
+        (self.waiting, self.is_held_up) = (Some(why.to_owned()), true);
         let clock = self.clock();
         let style = self.output.style;
         let value = json!({ "event": "waiting", "text": why });
@@ -128,7 +142,7 @@ impl<'c> DevOutput<'c> {
 
     /// Says why a change did not go live.
     pub(super) fn failed(&mut self, failure: &Failure, is_something_live: bool) {
-        self.waiting = None;
+        (self.waiting, self.is_held_up) = (None, true);
         if self.output.is_json {
             let mut value = failure.json();
             if let Some(members) = value.as_object_mut() {
