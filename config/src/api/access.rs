@@ -344,7 +344,7 @@ pub struct AuditLog {
 /// # Errors
 /// Why it is none, as a sentence.
 pub fn lifetime_s(text: &str) -> Result<u64, String> {
-    let bad = || format!("`{text}` is not a time: write a number with d, h, m or s behind it, such as 90d");
+    let bad = || format!("`{text}` is not a time: write a number above 0 with d, h, m or s behind it, such as 90d");
     let unit = text.chars().next_back().ok_or_else(bad)?;
     let seconds: u64 = match unit {
         'd' => 86_400,

@@ -55,7 +55,7 @@ impl Actor {
             let kind = self.kind();
             let hint = match &self.environment {
                 Some(own) if is_elsewhere => {
-                    format!("this {kind} is for {own} alone; use one of that environment or of the whole app")
+                    format!("this {kind} is for {own} alone: pass `--env {own}`, or use one of the whole app")
                 }
                 _ => format!("another {kind} with the scope {scope} is needed: `{} …`", self.made_by(scope)),
             };

@@ -89,7 +89,7 @@ pub enum StartError {
     #[error("{0}")]
     Config(#[from] Mistakes),
     /// `edge.toml` cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("{path} cannot be read: {source}{}", first_steps(.source))]
     ConfigFile {
         /// The file.
         path: String,
@@ -170,6 +170,14 @@ pub enum StartError {
     /// TLS to backends cannot be set up.
     #[error("TLS to backends cannot be set up: {0}")]
     UpstreamTls(rustls::Error),
+}
+
+/// What one does before the first start, where there is no `edge.toml` at all.
+fn first_steps(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::NotFound => ". `devanture-edge init` writes one, and --config names another",
+        _ => "",
+    }
 }
 
 impl From<catalog::Error> for StartError {

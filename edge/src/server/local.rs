@@ -362,7 +362,10 @@ pub(super) async fn send(
     path: &str,
     body: Option<(&'static str, Bytes)>,
 ) -> Result<Bytes, LocalError> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| unanswered(&error))?;
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        let socket = socket.display();
+        LocalError::Unanswered(format!("{socket}: {error}. Start it, or name its configuration by --config"))
+    })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unanswered(&error))?;
     let connection = tokio::spawn(connection);

@@ -41,6 +41,16 @@ async fn a_first_configuration_starts_an_edge_and_is_never_written_over() {
     edge.stop().await;
 }
 
+#[test]
+fn a_start_without_a_configuration_says_how_to_write_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_devanture-edge");
+    let done = Command::new(program).current_dir(folder.path()).env_remove("DEVANTURE_EDGE_CONFIG").output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    let said = text(&done.stderr);
+    assert!(said.contains("edge.toml cannot be read") && said.contains("`devanture-edge init`"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_asks_the_running_edge_whether_it_is_healthy() {
     let folder = tempfile::tempdir().unwrap();
@@ -53,7 +63,8 @@ async fn a_command_asks_the_running_edge_whether_it_is_healthy() {
     };
     let before = health(&[]);
     assert_eq!(before.status.code(), Some(1));
-    assert!(text(&before.stderr).starts_with("the running edge does not answer"), "{}", text(&before.stderr));
+    let said = text(&before.stderr);
+    assert!(said.starts_with("the running edge does not answer") && said.contains("--config"), "{said}");
     let written = std::fs::read_to_string(&path).unwrap();
     let edge = RunningEdge::over(folder, EdgeFile::parse("edge.toml", &written).unwrap()).await;
     for (flags, answer) in [(&[][..], "live\n"), (&["--ready"], "ready\n")] {

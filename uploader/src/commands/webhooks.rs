@@ -109,9 +109,14 @@ fn address(typed: &str) -> Result<Secret, Failure> {
 }
 
 fn not_taken(name: &WebhookName, delivery: &WebhookDelivery) -> Failure {
-    let error = delivery.last.as_ref().and_then(|last| last.error.as_deref()).unwrap_or("there is no answer");
+    let last = delivery.last.as_ref();
+    let error = last.and_then(|last| last.error.as_deref()).unwrap_or("there is no answer");
     let message = format!("The receiver of the webhook {name} did not take the message: {}.", escaped(error));
-    Failure::new(Code::WebhookFailed, message).hint("look at the receiver's own log, then test it again")
+    let hint = match last.and_then(|last| last.status) {
+        Some(_) => "look at the receiver's own log, then test it again",
+        None => "see that the edge can reach that address and that a receiver is there, then test it again",
+    };
+    Failure::new(Code::WebhookFailed, message).hint(hint)
 }
 
 /// What a webhook is sent, in a few words.

@@ -174,7 +174,14 @@ fn partial_path(to: &Path) -> PathBuf {
 
 /// What is there already is somebody else's, and stays.
 fn cannot_begin(partial: &Path, error: &io::Error) -> Failure {
-    unwritable(partial, error).hint("remove it, unless another download is under way")
+    let failure = unwritable(partial, error);
+    match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::WouldBlock => {
+            failure.hint("remove it, unless another download is under way")
+        }
+        io::ErrorKind::NotFound => failure.hint("make the folder that it lies in first"),
+        _ => failure,
+    }
 }
 
 impl Partial {
@@ -223,7 +230,7 @@ impl Partial {
 
 fn keep(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failure> {
     let file = partial.file.as_ref().and_then(|file| file.try_clone().ok());
-    let file = file.ok_or_else(|| cannot_begin(&partial.path, &io::ErrorKind::NotFound.into()))?;
+    let file = file.ok_or_else(|| unwritable(&partial.path, &io::Error::other("it cannot be opened twice")))?;
     let mut from = Copying { file, before: partial.before, from, bytes: 0, unwritten: None };
     let read = read_whole(&mut from);
     if let Some(error) = from.unwritten.take() {

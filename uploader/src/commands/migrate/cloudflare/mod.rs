@@ -12,6 +12,7 @@ use super::value::{Entry, Node, read_json, read_toml};
 
 /// The names of the file, in the order in which wrangler looks for them.
 pub(crate) const FILES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
+const SCHEDULES: &str = "a command of your backend in [server.schedule.NAME] runs by the clock";
 const ROUTES: &str = "run it as a backend, and send its paths there with [[routes]]";
 const HTML_HANDLING: [HtmlHandling; 4] = [
     HtmlHandling::AutoTrailingSlash,
@@ -116,7 +117,7 @@ fn top(moved: &mut Moved, entry: &Entry) {
             moved.lost(line, key, "nothing is built here", Some("build with your own tools, then `devanture push`"));
         }
         "triggers" => {
-            moved.lost(line, key, "nothing runs by the clock here", Some("a timer of your system's or of your CI"));
+            moved.lost(line, key, "functions do not run at the edge", Some(SCHEDULES));
         }
         "vars"
         | "kv_namespaces"

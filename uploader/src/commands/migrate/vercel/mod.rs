@@ -15,6 +15,7 @@ pub(crate) const FILE: &str = "vercel.json";
 /// A configuration that is a program.
 pub(crate) const PROGRAM: &str = "vercel.ts";
 const ROUTES: &str = "run it as a backend, and send its paths there with [[routes]]";
+const SCHEDULES: &str = "a command of your backend in [server.schedule.NAME] runs by the clock";
 const BUILD: &str = "build with your own tools, then `devanture push`";
 
 /// Reads the file.
@@ -67,7 +68,7 @@ fn top(moved: &mut Moved, entry: &Entry) {
         "routes" => routes(moved, node),
         "functions" => moved.lost(line, key, "functions do not run at the edge", Some(ROUTES)),
         "crons" => {
-            moved.lost(line, key, "nothing runs by the clock here", Some("a timer of your system's or of your CI"));
+            moved.lost(line, key, "functions do not run at the edge", Some(SCHEDULES));
         }
         "buildCommand" | "installCommand" | "devCommand" | "framework" | "ignoreCommand" | "builds" | "build" => {
             moved.lost(line, key, "nothing is built here", Some(BUILD));
