@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::address::Endpoint;
+use super::address::{Endpoint, FoundSocket};
 use super::connection::{Connection, STREAM_WINDOW_BYTES, Sender, Shared2};
 use super::error::{BadAnswer, Error, Phase};
 use super::fastcgi;
@@ -50,14 +50,18 @@ pub(super) async fn connect_with(
 ) -> Result<Connection, Error> {
     let protocol = if upgrade { Protocol::Http1 } else { pool.protocol() };
     let work = Box::pin(async {
-        // The very address that is connected to is checked: a name may have changed its mind since the publish.
-        pool.permits(member).map_err(Error::Forbidden)?;
+        // The very endpoint that is connected to is checked: a name may have changed its mind since the publish.
+        if member.endpoint.socket().is_none() {
+            pool.permits(member).map_err(Error::Forbidden)?;
+        }
         if member.declared.is_fastcgi() != member.fastcgi.is_some() || member.fastcgi.is_none() && pool.is_fastcgi() {
             return Err(Error::Connect(io::Error::other("its pool has backends of another protocol")));
         }
         match &member.endpoint {
             Endpoint::Socket(path) => {
-                let stream = UnixStream::connect(path).await.map_err(Error::connect)?;
+                let found = FoundSocket::at(path).map_err(Error::connect)?;
+                pool.permits_found(&found).map_err(Error::Forbidden)?;
+                let stream = found.connect().await.map_err(Error::connect)?;
                 check_listener(&stream, member.uid).map_err(Error::connect)?;
                 speak(Stream::new(Transport::Unix(stream), socket), protocol, member).await
             }

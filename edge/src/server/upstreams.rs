@@ -1,7 +1,7 @@
 //! The thread that looks after pools of backends, and where these may be.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use super::StartError;
 use super::cluster::Cluster;
 use super::descriptors::Descriptors;
 use super::sockets::Addresses;
 use super::stores::Stores;
+use super::{StartError, local, takeover};
 use crate::live::Live;
 use crate::proxy::address::{OtherNodes, Policy};
 use crate::proxy::{DnsTimes, Following, HealthLimits, Names, Registry, RegistrySettings, keep_pools, tls};
@@ -26,7 +26,7 @@ pub(super) fn policy(
     (file, addresses): (&EdgeFile, Addresses),
     cluster: Option<&Cluster>,
     control: &Runtime,
-    own_socket: PathBuf,
+    data_dir: &Path,
 ) -> Policy {
     let nodes = OtherNodes::default();
     if let Some(cluster) = cluster {
@@ -37,10 +37,17 @@ pub(super) fn policy(
         allow: file.upstreams.allow.clone().into(),
         own: addresses.all().chain(of_nodes).collect(),
         nodes,
-        own_sockets: [own_socket].into(),
+        own_sockets: own_sockets(file, data_dir),
         sockets: file.upstreams.sockets.clone().into(),
         trusted: false,
     }
+}
+
+/// The sockets behind which everything is allowed that an edge may do, or more.
+fn own_sockets(file: &EdgeFile, data_dir: &Path) -> Arc<[PathBuf]> {
+    let of_edge = [local::SOCKET_NAME, takeover::SOCKET_NAME].map(|name| data_dir.join(name));
+    let podman = file.runner.images.as_ref().map(|images| &images.socket);
+    of_edge.into_iter().chain(file.runner.spawner.iter().chain(podman).cloned()).collect()
 }
 
 /// The pools of what is live, and the thread that looks after them.

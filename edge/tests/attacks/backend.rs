@@ -3,3 +3,4 @@
 mod hosts;
 mod instances;
 mod requests;
+mod sockets;

@@ -10,6 +10,7 @@ mod manifests;
 mod memory;
 mod name_servers;
 mod names;
+mod own_addresses;
 mod routes;
 mod shares;
 mod user_ids;

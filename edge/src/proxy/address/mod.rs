@@ -1,5 +1,6 @@
 //! Where an upstream may point: addresses by class, and the policy that is asked at publish and again at each connect.
 
+mod found_socket;
 mod nodes;
 mod published;
 
@@ -10,8 +11,10 @@ use std::sync::Arc;
 
 use devanture_config::edge_toml::AddressBlock;
 use devanture_config::site_toml::UpstreamUrl;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use found_socket::FoundSocket;
 pub use nodes::{NodeListeners, OtherNodes};
 pub(crate) use published::{LOOKUPS_MAX, LOOKUPS_TIME_MAX, UpstreamCheck};
 
@@ -78,8 +81,10 @@ pub enum Class {
     Documentation,
     /// One cable only: 169.254.0.0/16, fe80::/10.
     LinkLocal,
-    /// This machine.
+    /// This machine, which each machine has.
     Loopback,
+    /// This machine, by an address of one of its interfaces that others reach it by, too.
+    Machine,
     /// The services of a cloud that tell a machine its own credentials.
     Metadata,
     /// Groups of machines.
@@ -113,7 +118,10 @@ const METADATA_V6: &[Ipv6Addr] = &[
     Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
 ];
 
-/// The class of `address`; an IPv4 address inside an IPv6 one counts as itself.
+/// The port that a packet would go to if one were sent: that of a service which drops them (RFC 863).
+const DISCARD_PORT: u16 = 9;
+
+/// The class of `address`, by its numbers alone; an IPv4 address inside an IPv6 one counts as itself.
 #[must_use]
 pub fn class(address: IpAddr) -> Class {
     match address {
@@ -205,11 +213,12 @@ pub struct Policy {
     pub own: Arc<[SocketAddr]>,
     /// The listeners of the other nodes of the cluster, which nobody may reach.
     pub nodes: OtherNodes,
-    /// The edge's own sockets, which nobody may reach.
+    /// Sockets of the edge and of what it has work for it, which nobody may reach.
     pub own_sockets: Arc<[PathBuf]>,
     /// Folders whose sockets everybody may reach: `[upstreams] sockets` of `edge.toml`.
     pub sockets: Arc<[PathBuf]>,
-    /// Whether an `admin` token deployed the version: it may reach loopback and private addresses.
+    /// Whether an `admin` token deployed the version: it may reach loopback and private addresses, and the machine's
+    /// own.
     pub trusted: bool,
 }
 
@@ -223,7 +232,11 @@ impl Policy {
         if let Some(reason) = self.listens_there(address) {
             return refuse(reason);
         }
-        let class = class(address.ip());
+        let class = match class(address.ip()) {
+            // What goes there stays on this machine, past every firewall between it and the open internet.
+            Class::Public if is_local(plain(address.ip())) => Class::Machine,
+            class => class,
+        };
         let listed =
             || self.allow.iter().any(|block| block.contains(plain(address.ip())) || block.contains(address.ip()));
         match class {
@@ -231,9 +244,9 @@ impl Policy {
             Class::Broadcast | Class::LinkLocal | Class::Metadata | Class::Multicast | Class::Unspecified => {
                 refuse(Reason::Never(class))
             }
-            Class::Loopback | Class::Private if self.trusted || listed() => Ok(()),
+            Class::Loopback | Class::Machine | Class::Private if self.trusted || listed() => Ok(()),
             Class::Documentation | Class::Reserved if listed() => Ok(()),
-            Class::Documentation | Class::Loopback | Class::Private | Class::Reserved => {
+            Class::Documentation | Class::Loopback | Class::Machine | Class::Private | Class::Reserved => {
                 refuse(Reason::NotAllowed(class))
             }
         }
@@ -257,13 +270,38 @@ impl Policy {
     /// A socket is a file of the machine, behind which may be more than a web server, so that no token opens any: only
     /// who runs the edge says where those of backends lie. Links are followed before that is looked at.
     fn permits_socket(&self, path: &Path) -> Result<(), Refusal> {
-        let refuse = |reason| Err(Refusal { endpoint: Endpoint::Socket(path.to_owned()), reason });
         let leads_to = real(path);
-        if self.is_own_socket(&leads_to) {
+        self.permits_file(path, &leads_to, self.is_own_socket(&leads_to))
+    }
+
+    /// As [`Policy::permits_endpoint`], about what is going to be connected to.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn permits_found(&self, found: &FoundSocket) -> Result<(), Refusal> {
+        self.permits_file(found.path(), found.leads_to(), self.is_own_file(found))
+    }
+
+    fn permits_file(&self, path: &Path, leads_to: &Path, is_own: bool) -> Result<(), Refusal> {
+        let refuse = |reason| Err(Refusal { endpoint: Endpoint::Socket(path.to_owned()), reason });
+        if is_own {
             return refuse(Reason::Own);
         }
         let is_listed = self.sockets.iter().any(|folder| leads_to.starts_with(real(folder)));
         if is_listed { Ok(()) } else { refuse(Reason::SocketNotAllowed) }
+    }
+
+    /// As [`Policy::permits_instance`], about what is going to be connected to.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn permits_found_instance(&self, found: &FoundSocket) -> Result<(), Refusal> {
+        let endpoint = || Endpoint::Socket(found.path().to_owned());
+        if self.is_own_file(found) { Err(Refusal { endpoint: endpoint(), reason: Reason::Own }) } else { Ok(()) }
+    }
+
+    fn is_own_file(&self, found: &FoundSocket) -> bool {
+        self.own_sockets.iter().any(|own| found.is_at(own))
     }
 
     fn is_own_socket(&self, leads_to: &Path) -> bool {
@@ -309,9 +347,36 @@ fn is_own(own: SocketAddr, address: SocketAddr) -> bool {
     own == address || address.is_unspecified() || own.is_unspecified() && (address.is_loopback() || is_local(address))
 }
 
-/// Whether this machine has `address`: only then can a socket be bound to it. Nothing is sent.
+/// Whether this machine has `address`: only then can a socket be bound to it, unless `ip_nonlocal_bind` of the kernel
+/// is set, as beside keepalived. Nothing is sent.
 fn is_local(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
+    may_bind(address) && (!may_bind(elsewhere(address)) || is_source_to_itself(address))
+}
+
+/// Where the system has no room to say, an address counts as the machine's own.
+fn may_bind(address: IpAddr) -> bool {
+    let no_room = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error);
+    let bound = UdpSocket::bind((address, 0));
+    bound.map_or_else(|error| error.raw_os_error().is_some_and(|code| no_room.contains(&code)), |_socket| true)
+}
+
+/// An address of the same family that no machine has (RFC 5737, RFC 3849).
+fn elsewhere(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    }
+}
+
+/// Whether packets to `address` would come from it: those to an address of the machine do.
+fn is_source_to_itself(address: IpAddr) -> bool {
+    let any = match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let Ok(socket) = UdpSocket::bind((any, 0)) else { return true };
+    let source = socket.connect((address, DISCARD_PORT)).and_then(|()| socket.local_addr());
+    source.is_ok_and(|source| source.ip() == address)
 }
 
 /// Says that an upstream may not point somewhere; the sentence is for the person who wrote the route.
@@ -328,7 +393,7 @@ pub struct Refusal {
 pub enum Reason {
     /// Nobody may reach this class.
     Never(Class),
-    /// It takes `[upstreams] allow`, or for loopback and private addresses an `admin` token.
+    /// It takes `[upstreams] allow`, or for loopback and private addresses and the machine's own an `admin` token.
     NotAllowed(Class),
     /// It is a listener of another node of the cluster.
     Node,
@@ -357,7 +422,7 @@ impl fmt::Display for Refusal {
             }
             Reason::Own => write!(f, "{address} is a listener of the edge itself, which no route may reach"),
             Reason::Never(class) => write!(f, "{ip} is {class}, which no route may reach"),
-            Reason::NotAllowed(class @ (Class::Loopback | Class::Private)) => write!(
+            Reason::NotAllowed(class @ (Class::Loopback | Class::Machine | Class::Private)) => write!(
                 f,
                 "{ip} is {class}: such an upstream needs its block in [upstreams] allow of edge.toml, or a push with an admin token"
             ),
@@ -378,6 +443,7 @@ impl fmt::Display for Class {
             Self::Documentation => "an address set aside for documentation",
             Self::LinkLocal => "a link-local address",
             Self::Loopback => "a loopback address",
+            Self::Machine => "an address of this machine",
             Self::Metadata => "a cloud's metadata service",
             Self::Multicast => "a multicast address",
             Self::Private => "a private address",

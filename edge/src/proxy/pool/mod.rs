@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use self::budget::Budget;
-use super::address::{Endpoint, NodeInstance, Policy, Refusal};
+use super::address::{Endpoint, FoundSocket, NodeInstance, Policy, Refusal};
 use super::error::Error;
 use super::managed_backends::PoolRun;
 use super::run::RunKey;
@@ -229,6 +229,17 @@ impl Pool {
         match member.is_trusted() {
             trusted if trusted == self.policy.trusted => self.policy.permits_endpoint(&member.endpoint),
             trusted => Policy { trusted, ..self.policy.clone() }.permits_endpoint(&member.endpoint),
+        }
+    }
+
+    /// As [`Pool::permits`], about the socket that is going to be connected to.
+    ///
+    /// # Errors
+    /// Why it may not be.
+    pub(crate) fn permits_found(&self, found: &FoundSocket) -> Result<(), Refusal> {
+        match self.run {
+            Some(_) => self.policy.permits_found_instance(found),
+            None => self.policy.permits_found(found),
         }
     }
 

@@ -77,7 +77,7 @@ const PUBLIC: [&str; 4] =
     ["http://8.8.8.8", "http://[2606:4700::1111]", "http://[::ffff:8.8.8.8]", "http://[64:ff9b::8.8.8.8]"];
 
 /// What a push of a route to `to` and a new member there are answered with, which must be the same.
-async fn answers(edge: &RunningEdge, token: &str, to: &str) -> String {
+pub(super) async fn answers(edge: &RunningEdge, token: &str, to: &str) -> String {
     let manifest = serde_json::to_value(manifest(&[("index.html", b"home")])).unwrap();
     let mut codes = Vec::new();
     for serving in [json!({ "routes": [{ "path": "/x", "to": to }] }), json!({ "upstreams": { "x": { "to": [to] } } })]
@@ -100,7 +100,7 @@ async fn answers(edge: &RunningEdge, token: &str, to: &str) -> String {
     codes[0].clone()
 }
 
-async fn site(toml: &str) -> RunningEdge {
+pub(super) async fn site(toml: &str) -> RunningEdge {
     let edge = edge().with_toml(toml).start().await;
     push(&edge, "shop", &[("index.html", b"home")], "[upstreams.api]\nto = []\n").await;
     edge

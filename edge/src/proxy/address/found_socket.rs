@@ -1,0 +1,100 @@
+//! A socket of this machine that is held from the look at where it leads to the connection.
+//!
+//! Who may write to the folder of a socket can put a link in its place at any moment. A path that was looked at and is
+//! followed once more may therefore lead elsewhere, such as to the edge's own socket, behind which nobody is asked who
+//! they are. So the path is followed once, and what it led to is looked at and connected to.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use tokio::net::UnixStream;
+
+/// What a path led to.
+pub(crate) struct FoundSocket {
+    /// The path.
+    path: PathBuf,
+    /// Where it lies, links followed.
+    leads_to: PathBuf,
+    /// The file, by its device and its number there.
+    id: (u64, u64),
+    /// Keeps it, whatever becomes of the path.
+    file: OwnedFd,
+}
+
+impl FoundSocket {
+    /// Follows `path`.
+    ///
+    /// # Errors
+    /// Where nothing is there, or the system does not show what was opened, as without `/proc`.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        // Opens nothing: it only names the file.
+        let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let leads_to = fs::read_link(shown(&file))?;
+        let status = rustix::fs::fstat(&file)?;
+        Ok(Self { path: path.to_owned(), leads_to, id: (status.st_dev, status.st_ino), file })
+    }
+
+    /// The path that was followed.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it lies, links followed.
+    pub(super) fn leads_to(&self) -> &Path {
+        &self.leads_to
+    }
+
+    /// Whether `other` leads to the same file now.
+    pub(super) fn is_at(&self, other: &Path) -> bool {
+        fs::metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == self.id)
+    }
+
+    /// Connects to it.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) async fn connect(&self) -> io::Result<UnixStream> {
+        UnixStream::connect(shown(&self.file)).await
+    }
+}
+
+/// The link by which the system shows an open file.
+fn shown(file: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_found_is_connected_to_whatever_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        let (first, other) = (UnixListener::bind(at("first")).unwrap(), UnixListener::bind(at("other")).unwrap());
+        symlink(at("first"), at("link")).unwrap();
+        let found = FoundSocket::at(&at("link")).unwrap();
+        assert_eq!(found.leads_to(), at("first"));
+        assert!(found.is_at(&at("first")) && found.is_at(&at("link")) && !found.is_at(&at("other")));
+        rustix::fs::rename(at("first"), at("moved")).unwrap();
+        symlink(at("other"), at("first")).unwrap();
+        found.connect().await.unwrap();
+        other.set_nonblocking(true).unwrap();
+        assert!(first.accept().is_ok() && other.accept().is_err());
+        assert!(!found.is_at(&at("link")));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_not_connected_to() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(FoundSocket::at(&folder.path().join("none")).err().unwrap().kind(), io::ErrorKind::NotFound);
+        assert!(FoundSocket::at(folder.path()).unwrap().connect().await.is_err());
+    }
+}
