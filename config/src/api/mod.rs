@@ -10,6 +10,7 @@ mod collaboration;
 mod confirmations;
 mod console;
 mod copying;
+mod credentials;
 mod data;
 mod deploys;
 mod history;
@@ -60,6 +61,10 @@ pub use collaboration::{
 pub use confirmations::{Confirmations, ConfirmedAction};
 pub use console::{ConsoleInstalled, ConsoleStatus};
 pub use copying::{ChangesPauseRequest, ChangesPaused, CopyReport, RecordsPage, StoredRecord};
+pub use credentials::{
+    ACCESS_TOKEN_PREFIX, CREDENTIAL_PREFIXES, INVITATION_PREFIX, REFRESH_TOKEN_PREFIX, SESSION_PREFIX, TOKEN_PREFIX,
+    is_credential,
+};
 pub use data::{
     AUTOMATIC_SNAPSHOT, BadSnapshotName, DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, DataEntry, DataKind,
     DataList, DataReport, DataRest, SNAPSHOT_NAME_CHARACTERS_MAX, SnapshotInfo, SnapshotName, SnapshotRequest,

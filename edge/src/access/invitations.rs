@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use devanture_config::Digest;
 use devanture_config::api::{
-    AcceptRequest, AccountName, AccountPrediction, InvitationAccepted, InvitationMade, InvitationRequest, Secret,
+    AcceptRequest, AccountName, AccountPrediction, INVITATION_PREFIX, InvitationAccepted, InvitationMade,
+    InvitationRequest, Secret,
 };
 use devanture_config::problem::{Code, Problem};
 use metrics::counter;
@@ -21,9 +22,6 @@ use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, from_text, unl
 use crate::records;
 use crate::records::identities::{self, AccountRecord, Invitation};
 use crate::telemetry;
-
-/// The prefix of invitations.
-pub(super) const PREFIX: &str = "dvi";
 
 impl Credentials {
     /// Makes an invitation for an account, in place of an earlier one. Its password and its logins stay until then.
@@ -43,7 +41,7 @@ impl Credentials {
             Ok(of_account(Action::Invite, account).what(name))
         })
         .await?;
-        let text = format!("{PREFIX}_{}_{secret}", hex::encode(name.as_str()));
+        let text = format!("{INVITATION_PREFIX}_{}_{secret}", hex::encode(name.as_str()));
         Ok(InvitationMade { account: name.clone(), invitation: Secret::new(text), expires_ms })
     }
 
@@ -139,7 +137,7 @@ impl Credentials {
         let found = self.account(name).await?;
         let open = found.as_ref().and_then(|(_, account)| account.invitation.clone());
         // Compared also where there is none, so that the time of the answer tells nothing of accounts.
-        let open = open.unwrap_or_else(|| Invitation { hash: Digest::of(PREFIX.as_bytes()), expires_ms: 0 });
+        let open = open.unwrap_or_else(|| Invitation { hash: Digest::of(INVITATION_PREFIX.as_bytes()), expires_ms: 0 });
         let is_good = is_secret(secret, &open.hash) && open.expires_ms > telemetry::now_ms();
         Ok(found.filter(|_| is_good))
     }
@@ -191,7 +189,7 @@ impl Credentials {
 
 /// The account and the secret of an invitation's text.
 fn parts(text: &str) -> Option<(AccountName, &str)> {
-    let (name, secret) = text.strip_prefix(PREFIX)?.strip_prefix('_')?.split_once('_')?;
+    let (name, secret) = text.strip_prefix(INVITATION_PREFIX)?.strip_prefix('_')?.split_once('_')?;
     let name = String::from_utf8(hex::decode(name).ok()?).ok()?;
     is_hex(secret, tokens::SECRET_BYTES).then_some(())?;
     Some((name.parse().ok()?, secret))

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use devanture_config::Digest;
-use devanture_config::api::{AccountName, LoggedIn, LoginRequest, Secret};
+use devanture_config::api::{ACCESS_TOKEN_PREFIX, AccountName, LoggedIn, LoginRequest, REFRESH_TOKEN_PREFIX, Secret};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use metrics::counter;
@@ -27,10 +27,6 @@ use crate::records;
 use crate::records::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
 use crate::telemetry;
 
-/// The prefix of access tokens.
-pub(super) const ACCESS_PREFIX: &str = "dva";
-/// The prefix of refresh tokens.
-pub(super) const REFRESH_PREFIX: &str = "dvr";
 /// Random bytes of a login's id, those of its account among them.
 pub(super) const ID_BYTES: usize = accounts::ID_BYTES + tokens::ID_BYTES;
 /// Random bytes of the part that all refresh tokens of a login have.
@@ -304,7 +300,7 @@ impl Credentials {
     /// The id, the part of the family and the token's own part of a refresh token.
     fn family_of<'t>(&self, token: &'t Secret) -> Option<(&'t str, &'t str, &'t str)> {
         let mut parts = token.expose().split('_');
-        let (Some(REFRESH_PREFIX), Some(id), Some(secrets), None) =
+        let (Some(REFRESH_TOKEN_PREFIX), Some(id), Some(secrets), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return None;
@@ -425,9 +421,9 @@ fn answer(id: &str, family: &str, pair: Pair, login: &LoginRecord, account: &Acc
         app: account.app.clone(),
         environment: account.environment.clone(),
         scope: account.scope,
-        access_token: Secret::new(format!("{ACCESS_PREFIX}_{id}_{}", pair.access)),
+        access_token: Secret::new(format!("{ACCESS_TOKEN_PREFIX}_{id}_{}", pair.access)),
         expires_in_s: login.access.last().map_or(0, |token| left_s(token.expires_ms)),
-        refresh_token: Secret::new(format!("{REFRESH_PREFIX}_{id}_{family}{}", pair.refresh)),
+        refresh_token: Secret::new(format!("{REFRESH_TOKEN_PREFIX}_{id}_{family}{}", pair.refresh)),
         refresh_expires_in_s: left_s(login.expires_ms),
     }
 }

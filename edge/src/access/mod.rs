@@ -25,6 +25,7 @@ pub mod webauthn;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use devanture_config::api::{ACCESS_TOKEN_PREFIX, TOKEN_PREFIX};
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use metrics::counter;
@@ -46,10 +47,6 @@ pub(crate) use people::{LoggedInPerson, PERSON_BYTES_MAX, Person};
 pub use session_list::SESSIONS_PAGE;
 pub use sessions::{Browser, SessionMade};
 pub use tokens::TOKENS_PAGE;
-
-/// What the texts of credentials begin with, before an underscore: tokens, both of a login, sessions, and invitations.
-pub const CREDENTIAL_PREFIXES: [&str; 5] =
-    [tokens::PREFIX, logins::ACCESS_PREFIX, logins::REFRESH_PREFIX, sessions::PREFIX, invitations::PREFIX];
 
 /// Tokens, accounts and logins: makes them, recognises them, ends them.
 pub struct Credentials {
@@ -123,8 +120,8 @@ impl Credentials {
     pub async fn recognise(&self, token: &str, from: Option<IpAddr>) -> Result<Actor, Error> {
         let mut parts = token.split('_');
         let found = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(tokens::PREFIX), Some(id), Some(secret), None) => self.token_actor(id, secret, from).await?,
-            (Some(logins::ACCESS_PREFIX), Some(id), Some(secret), None) => self.login_actor(id, secret, from).await?,
+            (Some(TOKEN_PREFIX), Some(id), Some(secret), None) => self.token_actor(id, secret, from).await?,
+            (Some(ACCESS_TOKEN_PREFIX), Some(id), Some(secret), None) => self.login_actor(id, secret, from).await?,
             _ => None,
         };
         found.ok_or_else(|| {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use devanture_config::Digest;
-use devanture_config::api::{AccountName, Scope, Secret, Session, SessionRight};
+use devanture_config::api::{AccountName, SESSION_PREFIX, Scope, Secret, Session, SessionRight};
 use devanture_config::problem::{Code, Problem};
 
 use super::accounts::of_account;
@@ -20,8 +20,6 @@ use crate::records::sessions::{SESSIONS_PREFIX, SessionRecord, session_key};
 use crate::records::{self, TokenRecord};
 use crate::telemetry;
 
-/// The prefix of sessions.
-pub(super) const PREFIX: &str = "dvs";
 /// Longest name of a browser, in characters.
 const BROWSER_CHARACTERS_MAX: usize = 200;
 
@@ -199,7 +197,7 @@ impl Credentials {
         count("ok");
         let record = &session.found.record;
         let lifetime_s = record.expires_ms.saturating_sub(record.created_ms) / 1_000;
-        let secret = Secret::new(format!("{PREFIX}_{}_{secret}", session.found.id));
+        let secret = Secret::new(format!("{SESSION_PREFIX}_{}_{secret}", session.found.id));
         Ok(Some(SessionMade { session: self.session_report(&session).await?, secret, lifetime_s }))
     }
 
@@ -226,7 +224,7 @@ impl Credentials {
     pub async fn recognise_session(&self, secret: &str, from: Option<IpAddr>) -> Result<Actor, Error> {
         let mut parts = secret.split('_');
         let found = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(PREFIX), Some(id), Some(secret), None) => {
+            (Some(SESSION_PREFIX), Some(id), Some(secret), None) => {
                 self.session_in_force(id).await?.filter(|session| is_secret(secret, &session.found.record.hash))
             }
             _ => None,

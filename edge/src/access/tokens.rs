@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use devanture_config::api::{Scope, TokenInfo, TokenList, TokenMade, TokenPrediction, TokenRequest};
+use devanture_config::api::{Scope, TOKEN_PREFIX, TokenInfo, TokenList, TokenMade, TokenPrediction, TokenRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
@@ -15,8 +15,6 @@ use crate::records::identities;
 use crate::records::{self, TokenAccount, TokenRecord};
 use crate::telemetry;
 
-/// The prefix of tokens, by which scanners for secrets find them.
-pub(super) const PREFIX: &str = "dvt";
 /// Random bytes of a token's public id.
 pub(super) const ID_BYTES: usize = 6;
 /// Random bytes of a token's secret: 256 bits, beyond guessing, so that one hash keeps it.
@@ -89,7 +87,7 @@ impl Credentials {
         let checks = [Check::Absent(key)].into_iter().chain(check).collect();
         self.audit.commit(actor, event, Commit { checks, changes }).await?;
         expired.iter().for_each(|old| self.used.forget(old));
-        Ok(TokenMade { token: format!("{PREFIX}_{id}_{secret}"), id, expires_ms })
+        Ok(TokenMade { token: format!("{TOKEN_PREFIX}_{id}_{secret}"), id, expires_ms })
     }
 
     /// Predicts [`Credentials::create`], with the refusals that it would get; makes no token.

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use devanture_config::api::Secret;
+use devanture_config::api::{CREDENTIAL_PREFIXES, Secret};
 use devanture_config::edge_toml::HIDDEN;
-
-use crate::access::CREDENTIAL_PREFIXES;
 
 /// What stands before a credential that is no token of an edge.
 const SCHEMES: [&str; 4] = ["Bearer ", "bearer ", "Basic ", "basic "];

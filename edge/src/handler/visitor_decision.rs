@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{Protection, Secret, ShareTarget};
+use devanture_config::api::{Protection, Secret, ShareTarget, is_credential};
 use devanture_site::navigation;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderName, Method};
@@ -12,7 +12,6 @@ use super::refused::Refused;
 use super::visitor::{AtProtected, CALLBACK_PATH, Kind, LOGIN_PATH, SHARE_PARAMETER, SHARE_PATH, Step, Visitor};
 use super::visitor_page::{Form, entered, page};
 use super::{visitor_cookie, visitor_login};
-use crate::access::CREDENTIAL_PREFIXES;
 use crate::live::{Live, Restriction, ShareLink};
 use crate::telemetry;
 
@@ -113,9 +112,7 @@ fn token(head: &Head<'_>) -> Option<Secret> {
     let field = head.fields.joined(&AUTHORIZATION)?;
     let (scheme, token) = str::from_utf8(&field).ok()?.split_once(' ')?;
     let token = token.trim();
-    let is_of_edge =
-        CREDENTIAL_PREFIXES.iter().any(|prefix| token.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_')));
-    (scheme.eq_ignore_ascii_case("bearer") && is_of_edge).then(|| Secret::new(token))
+    (scheme.eq_ignore_ascii_case("bearer") && is_credential(token)).then(|| Secret::new(token))
 }
 
 /// An address of this host that a browser stays on, whatever was sent; `/` for any other.

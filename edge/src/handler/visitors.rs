@@ -9,7 +9,7 @@ use std::sync::Arc;
 use devanture_config::AppName;
 use devanture_config::api::Secret;
 use devanture_config::problem::Code;
-use http::header::{AUTHORIZATION, ORIGIN};
+use http::header::ORIGIN;
 use http::{HeaderMap, Request};
 
 use super::decision::Decision;
@@ -62,12 +62,8 @@ impl Handler {
             Step::Token(token) => {
                 let may_visit =
                     visitors.credentials.may_visit(token.expose(), &restriction.app, &restriction.place, Some(from));
-                if may_visit.await {
-                    // It was for the edge, and no backend is to have it.
-                    request.headers_mut().remove(AUTHORIZATION);
-                    return None;
-                }
-                Some(Decision::Refuse(Refused::Protected.into()))
+                // It is for the edge, and the proxy leaves it out.
+                (!may_visit.await).then(|| Decision::Refuse(Refused::Protected.into()))
             }
             Step::Form => {
                 let is_own = is_of_own_page(request.headers(), authority);

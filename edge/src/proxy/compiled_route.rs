@@ -6,6 +6,7 @@ use std::time::Duration;
 use devanture_config::site_toml::{FieldRules, HostRule, Route, RouteTimes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::headers::has_odd_spelling;
 use super::pool::Pool;
 use super::trailers::is_same;
 
@@ -51,13 +52,14 @@ impl FieldChanges {
         self.remove.iter().chain(self.set.iter().map(|(name, _)| name))
     }
 
-    /// Changes the head of a request. Many servers take `_` for `-`: what a client says under a name that is one of
-    /// these to them goes too, as it would stand beside what the route says, or in place of what it removes.
+    /// Changes the head of a request. What a client says under a name that is one of these to some servers goes too, as
+    /// it would stand beside what the route says, or in place of what it removes.
     pub(crate) fn apply_to_request(&self, headers: &mut HeaderMap) {
         if self.remove.is_empty() && self.set.is_empty() {
             return;
         }
-        let is_changed = |name: &&HeaderName| name.as_str().contains('_') && self.names().any(|own| is_same(own, name));
+        let is_changed =
+            |name: &&HeaderName| has_odd_spelling(name.as_str()) && self.names().any(|own| is_same(own, name));
         let doomed: Vec<HeaderName> = headers.keys().filter(is_changed).cloned().collect();
         for name in doomed {
             headers.remove(name);

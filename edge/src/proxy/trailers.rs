@@ -6,7 +6,7 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::headers::{belongs_to_connection, is_the_edges};
+use super::headers::{belongs_to_connection, in_variables, is_the_edges};
 
 /// Removes what may not be said in trailers, and the fields `dropped` of this message: those that `Connection` lists,
 /// and those that the route changes in the head.
@@ -18,14 +18,13 @@ pub(crate) fn filter(trailers: &mut HeaderMap, dropped: &[HeaderName]) {
     }
 }
 
-/// Whether two names are one to servers that take `_` for `-`.
+/// Whether two names are one to some servers.
 pub(crate) fn is_same(a: &HeaderName, b: &HeaderName) -> bool {
-    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    a.as_str().bytes().map(dashed).eq(b.as_str().bytes().map(dashed))
+    a.as_str().bytes().map(in_variables).eq(b.as_str().bytes().map(in_variables))
 }
 
 fn may_trail(name: &HeaderName) -> bool {
-    let dashed = name.as_str().replace('_', "-");
+    let dashed: String = name.as_str().bytes().map(|byte| char::from(in_variables(byte))).collect();
     let has_prefix = || UNFIT_PREFIXES.iter().any(|prefix| dashed.starts_with(prefix));
     let is_unfit =
         belongs_to_connection(&dashed) || is_the_edges(&dashed) || UNFIT.contains(&dashed.as_str()) || has_prefix();
@@ -145,7 +144,7 @@ mod tests {
             "Access-Control-Allow-Origin", "Strict-Transport-Security", "Clear-Site-Data", "Content-Security-Policy",
             // In letters that some servers take for the same.
             "X_Forwarded_For", "x-forwarded_for", "Content_Length", "Transfer_Encoding", "Set_Cookie", "If_Match",
-            "Proxy_Authorization", "Sec_Fetch_Site",
+            "Proxy_Authorization", "Sec_Fetch_Site", "X.Real.IP", "Set~Cookie", "Transfer.Encoding",
         ];
         for name in unfit {
             assert!(!passes(name, &[]), "{name}");

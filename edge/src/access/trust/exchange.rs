@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use devanture_config::api::{ExchangeRequest, Exchanged, Scope, Secret};
+use devanture_config::api::{ExchangeRequest, Exchanged, Scope, Secret, TOKEN_PREFIX};
 use devanture_config::edge_toml::{Oidc, Trust};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
@@ -16,7 +16,7 @@ use super::jwt::{self, Jwt};
 use super::keys::Unavailable;
 use super::names::{TRUST_PREFIX, is_exchanged};
 use super::oidc;
-use crate::access::tokens::{ID_BYTES, PREFIX, SECRET_BYTES};
+use crate::access::tokens::{ID_BYTES, SECRET_BYTES};
 use crate::access::{Credentials, random_hex};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, from_text, update};
@@ -189,7 +189,7 @@ impl Credentials {
         }
         count(accepted.label(), "ok");
         Ok(Some(Exchanged {
-            token: Secret::new(format!("{PREFIX}_{id}_{secret}")),
+            token: Secret::new(format!("{TOKEN_PREFIX}_{id}_{secret}")),
             id,
             trust: accepted.trust.clone(),
             person: accepted.trust.is_none().then(|| name.clone()),

@@ -1,7 +1,7 @@
 //! The heads of messages on their way through: what belongs to one connection is dropped (RFC 9110, section 7.6.1), and
 //! the fields that name the client are written by the edge alone.
 
-mod session_cookie;
+mod own_credentials;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -84,7 +84,7 @@ pub(crate) fn request(
     if version >= Version::HTTP_2 {
         join_crumbs(&mut out);
     }
-    session_cookie::leave_out(&mut out);
+    own_credentials::leave_out(&mut out);
     if let Some(protocols) = upgrade {
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         out.insert(header::UPGRADE, protocols.clone());
@@ -215,28 +215,41 @@ fn hops(headers: &HeaderMap) -> usize {
     words(headers, &header::VIA).filter(|entry| entry.split_ascii_whitespace().nth(1) == Some(PSEUDONYM)).count()
 }
 
+/// A byte of a field's name as it is to servers that make a name of a variable of it (RFC 3875 §4.1.18): they take `_`
+/// for `-`, and many, such as PHP's, whatever else is no letter or digit.
+pub(crate) const fn in_variables(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte } else { b'-' }
+}
+
+/// Whether a name has other bytes than letters, digits and `-`, so that it may be another name to such servers.
+pub(crate) fn has_odd_spelling(name: &str) -> bool {
+    name.bytes().any(|byte| in_variables(byte) != byte)
+}
+
 /// Fields about one connection, or that frame one message on it. `Expect` is answered by the edge, which reads the body
 /// as the backend takes it; `Proxy` is what CGI programs mistake for a setting of their own (CVE-2016-5385). What ends
-/// a body is none of these in other letters either: some servers take `_` for `-`.
+/// a body is none of these in other letters either.
 pub(crate) fn belongs_to_connection(name: &str) -> bool {
+    let same = |known: &str| name.bytes().map(in_variables).eq(known.bytes());
+    is_of_connection(name) || has_odd_spelling(name) && ["content-length", "transfer-encoding"].into_iter().any(same)
+}
+
+fn is_of_connection(name: &str) -> bool {
     matches!(
         name,
         "connection"
             | "content-length"
-            | "content_length"
             | "expect"
             | "http2-settings"
             | "keep-alive"
             | "proxy"
             | "te"
             | "transfer-encoding"
-            | "transfer_encoding"
             | "upgrade"
     ) || name.starts_with("proxy-")
 }
 
-/// Fields that only the edge may send to a backend. Many servers take `_` for `-`, so a client could say it in other
-/// letters.
+/// Fields that only the edge may send to a backend, in any letters that are the same to a server.
 pub(crate) fn is_the_edges(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "forwarded",
@@ -251,8 +264,7 @@ pub(crate) fn is_the_edges(name: &str) -> bool {
         "x-request-id",
     ];
     const PREFIX: &str = "x-forwarded-";
-    let same = |a: u8, b: u8| a == b || a == b'_' && b == b'-';
-    let begins = |prefix: &str| name.bytes().zip(prefix.bytes()).all(|(a, b)| same(a, b));
+    let begins = |prefix: &str| name.bytes().zip(prefix.bytes()).all(|(a, b)| in_variables(a) == b);
     let length = name.len();
     NAMES.iter().any(|known| known.len() == length && begins(known)) || length >= PREFIX.len() && begins(PREFIX)
 }
