@@ -10,11 +10,12 @@ use devanture_site::decide::{End, Outcome, OwnPath, Untraced};
 use super::canary::LastDraw;
 use super::chosen::decide_chosen;
 use super::decision::{Decision, Head, Refusal, options};
-use super::live_site::{Asset, LiveSite};
 use super::refused::Refused;
 use super::site_request::SiteRequest;
 use super::{canonical, cors, pause, status_page, visitor_decision, visitor_login, well_known};
-use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Place, Preview, PreviewKey, Restriction};
+use crate::live::{
+    Asset, Current, Found, HostEntry, Live, LiveSite, LoadTarget, Place, Preview, PreviewKey, Restriction,
+};
 use crate::telemetry;
 use crate::version::Setting;
 

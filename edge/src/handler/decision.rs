@@ -1,15 +1,16 @@
 //! The decision about a request: a file, a backend, a short answer or a refusal, each with what is needed to send it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use devanture_config::api::Pause;
 use devanture_config::site_toml::HostRule;
 use devanture_site::cache::{self, Kept};
-use devanture_site::decide::Backend;
+use devanture_site::decide::{Backend, Request};
 use devanture_site::method;
 use devanture_site::range::Span;
 use http::header::{ALLOW, CACHE_CONTROL, LOCATION, REFERRER_POLICY};
-use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, StatusCode};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::header_rules::HeaderRules;
@@ -37,6 +38,38 @@ pub struct Head<'r> {
     pub heeds_pins: bool,
     /// Longest path that is looked at, in bytes.
     pub target_bytes_max: usize,
+}
+
+impl<'r> Request<'r> for Head<'r> {
+    #[inline]
+    fn method(&self) -> &HttpMethod {
+        self.method
+    }
+
+    #[inline]
+    fn path(&self) -> &'r str {
+        self.path
+    }
+
+    #[inline]
+    fn query(&self) -> Option<&'r str> {
+        self.query
+    }
+
+    #[inline]
+    fn host(&self) -> Option<&str> {
+        Some(self.host)
+    }
+
+    #[inline]
+    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        self.fields.joined(name)
+    }
+
+    #[inline]
+    fn path_bytes_max(&self) -> usize {
+        self.target_bytes_max
+    }
 }
 
 /// The decision about a request.

@@ -12,10 +12,10 @@ use metrics::counter;
 
 use super::decision::Decision;
 use super::header_rules::HeaderRules;
-use super::live_site::LiveSite;
 use super::refused::Refused;
 use super::site_request::{CONDITIONS, SEC_FETCH_DEST, SEC_FETCH_MODE, SiteRequest};
 use crate::engine::Names;
+use crate::live::LiveSite;
 use crate::version::{FileDictionaries, Representation, ServedFile, USE_AS_DICTIONARY, Version};
 
 const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");

@@ -21,7 +21,6 @@ mod header_rules;
 mod import_map;
 mod integrity_report;
 mod kept_private;
-mod live_site;
 mod login_host;
 mod paced;
 mod pause;

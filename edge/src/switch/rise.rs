@@ -1,12 +1,15 @@
-//! Whether errors rose after a switch, in which shares, and on which paths.
+//! Whether errors rose after a switch, in which shares, on which paths, and by its fault.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use devanture_config::api::LogLine;
 use devanture_config::edge_toml::Watch;
 use devanture_config::text::counted;
+use http::StatusCode;
 
 use super::smoke::printable;
+use crate::live::{Current, has_nothing_at};
 use crate::telemetry::{Answers, LogEvent, LogReader};
 
 /// Paths of bad answers that are counted apart.
@@ -82,24 +85,62 @@ fn percent((part, all): (u64, u64)) -> String {
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
-/// The paths of bad answers, and how often each was asked for.
+/// The bad answers after a switch, one for one: on which paths they were, and which of them are no fault of the switch.
 #[derive(Default)]
-pub(super) struct BadPaths(BTreeMap<String, u64>);
+pub(super) struct BadAnswers {
+    /// How many there were on each path.
+    paths: BTreeMap<String, u64>,
+    /// What was served before, where it is known.
+    before: Option<Current>,
+    /// Those with 404 that were looked at.
+    not_found: u64,
+    /// Of these, the ones that would have been the same before: anybody can ask for what never was.
+    never_there: u64,
+    /// Lines that were lost.
+    lost: u64,
+}
 
-impl BadPaths {
+impl BadAnswers {
+    /// None yet, after a switch from `before`.
+    pub(super) fn after(before: Option<Current>) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    /// The answers without those that are no fault of the switch; of what was not looked at, the same share is none.
+    pub(super) fn without_never_there(&self, answers: Answers) -> Answers {
+        let share = u128::from(answers.not_found) * u128::from(self.never_there) / u128::from(self.not_found.max(1));
+        let known = u64::try_from(share).unwrap_or(u64::MAX).min(answers.not_found);
+        Answers {
+            requests: answers.requests.saturating_sub(known),
+            not_found: answers.not_found - known,
+            server_errors: answers.server_errors,
+        }
+    }
+
+    /// Whether lines of these answers are still to come.
+    pub(super) fn are_behind(&self, answers: Answers) -> bool {
+        self.not_found.saturating_add(self.lost) < answers.not_found
+    }
+
+    fn count(&mut self, line: &LogLine) {
+        if line.status == StatusCode::NOT_FOUND.as_u16() {
+            self.not_found += 1;
+            self.never_there += u64::from(self.before.as_ref().is_some_and(|before| has_nothing_at(before, line)));
+        }
+        let path = printable(line.target.split('?').next().unwrap_or_default(), PATH_CHARACTERS);
+        let path = format!("{path} {}", line.status);
+        if self.paths.len() < PATHS_MAX || self.paths.contains_key(&path) {
+            *self.paths.entry(path).or_default() += 1;
+        }
+    }
+
     /// Reads what comes until `until`.
     pub(super) async fn read_until(&mut self, reader: &mut Option<LogReader>, until: tokio::time::Instant) {
         let Some(lines) = reader else { return tokio::time::sleep_until(until).await };
         loop {
             match tokio::time::timeout_at(until, lines.next()).await {
-                Ok(Some(LogEvent::Line(line))) => {
-                    let path = printable(line.target.split('?').next().unwrap_or_default(), PATH_CHARACTERS);
-                    let path = format!("{path} {}", line.status);
-                    if self.0.len() < PATHS_MAX || self.0.contains_key(&path) {
-                        *self.0.entry(path).or_default() += 1;
-                    }
-                }
-                Ok(Some(LogEvent::Lost(_))) => {}
+                Ok(Some(LogEvent::Line(line))) => self.count(&line),
+                Ok(Some(LogEvent::Lost(lost))) => self.lost = self.lost.saturating_add(lost),
                 Ok(None) => {
                     *reader = None;
                     return tokio::time::sleep_until(until).await;
@@ -110,7 +151,7 @@ impl BadPaths {
     }
 
     pub(super) fn listed(&self) -> String {
-        let mut paths: Vec<(&String, &u64)> = self.0.iter().collect();
+        let mut paths: Vec<(&String, &u64)> = self.paths.iter().collect();
         paths.sort_by_key(|(path, count)| (std::cmp::Reverse(**count), *path));
         let mut text = String::new();
         for (index, (path, count)) in paths.into_iter().take(PATHS_TOLD).enumerate() {
@@ -157,15 +198,32 @@ mod tests {
     fn what_was_seen_is_reported_in_counts_and_paths() {
         let rise = rise(&Watch::default(), answers(200, 1, 0), answers(40, 20, 0)).unwrap();
         assert_eq!(rise.to_string(), "404 rose from 0.5 % (1 of 200 requests) to 50.0 % (20 of 40)");
-        let mut paths = BadPaths::default();
+        let mut paths = BadAnswers::default();
         for (path, count) in [("/a 404", 1), ("/b 404", 9), ("/c 404", 3)] {
-            paths.0.insert(path.to_owned(), count);
+            paths.paths.insert(path.to_owned(), count);
         }
         assert_eq!(paths.listed(), ": most of them /b 404 (9), /c 404 (3), /a 404 (1)");
         assert_eq!(
             summary(answers(0, 0, 0), answers(1, 1, 0)),
             "1 request, 5xx 0.0 % (before 0.0 %), 404 100.0 % (before 0.0 %)"
         );
+    }
+
+    #[test]
+    fn what_was_missing_before_is_no_fault_of_the_switch() {
+        let bad = |not_found, never_there, lost| BadAnswers { not_found, never_there, lost, ..BadAnswers::default() };
+        for (seen, after, without) in [
+            (bad(0, 0, 0), answers(40, 20, 1), answers(40, 20, 1)),
+            (bad(20, 20, 0), answers(40, 20, 1), answers(20, 0, 1)),
+            (bad(20, 5, 0), answers(40, 20, 1), answers(35, 15, 1)),
+            // Half of the lines were lost, and are taken to be as the others.
+            (bad(10, 5, 10), answers(40, 20, 0), answers(30, 10, 0)),
+            // Lines of requests that were not counted yet.
+            (bad(30, 30, 0), answers(20, 20, 0), answers(0, 0, 0)),
+        ] {
+            assert_eq!(seen.without_never_there(after), without, "{after:?}");
+        }
+        assert!(bad(9, 0, 0).are_behind(answers(10, 10, 0)) && !bad(9, 0, 1).are_behind(answers(10, 10, 0)));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use devanture_config::problem::{Code, Problem};
 use futures_util::FutureExt as _;
 
 use super::intent::Intent;
-use super::rise::{BadPaths, requests, summary};
+use super::rise::{BadAnswers, requests, summary};
 use super::steps::{StepReporter, Steps};
 use super::switcher::Switcher;
 use super::watch::{Ended, WatchedFor, Watching};
@@ -88,8 +88,9 @@ impl Switcher {
             return Ok((First::NotLoaded, "what is live is not loaded here".to_owned()));
         };
         self.loader.tallies().switched(app, environment, intent.version);
-        let (began, mut paths) = (Instant::now(), BadPaths::default());
-        let ended = self.look((intent, WatchedFor::First(&first)), watching, before, reporter, &mut paths).await;
+        let mut bad = BadAnswers::after(self.served_before(intent, pointer.version).await);
+        let began = Instant::now();
+        let ended = self.look((intent, WatchedFor::First(&first)), watching, before, reporter, &mut bad).await;
         let problem = match ended {
             Ok(Ended::Well(after)) if after.requests < self.watcher.settings().requests_min => {
                 return Ok((First::Passed(first), format!("{}: {}: too few to tell", self.node, requests(after))));
@@ -106,7 +107,7 @@ impl Switcher {
             }
             Ok(Ended::Rose(rise)) => {
                 let seconds = began.elapsed().as_secs().max(1);
-                let seen = format!("{rise} within {seconds} s on {}{}", self.node, paths.listed());
+                let seen = format!("{rise} within {seconds} s on {}{}", self.node, bad.listed());
                 failed(intent, pointer, &seen)
             }
             Err(error) => error,

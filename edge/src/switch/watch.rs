@@ -12,12 +12,12 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
-use super::rise::{BadPaths, Rise, requests, rise, summary};
+use super::rise::{BadAnswers, Rise, requests, rise, summary};
 use super::steps::{StepReporter, Steps};
 use super::swap::Moved;
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Condition, Error, Share};
-use crate::live::ServedFirst;
+use crate::live::{Current, CurrentSettings, Load, ServedFirst};
 use crate::records::LivePointer;
 use crate::telemetry::{self, Answers, LogWanted};
 
@@ -154,8 +154,8 @@ impl Switcher {
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let span = Duration::from_secs(self.watcher.settings().before_s);
         let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
-        let mut paths = BadPaths::default();
-        let ended = self.look((intent, WatchedFor::Deploy), watching, before, reporter, &mut paths).await?;
+        let mut bad = BadAnswers::after(self.served_before(intent, replaced.version).await);
+        let ended = self.look((intent, WatchedFor::Deploy), watching, before, reporter, &mut bad).await?;
         let (outcome, result) = match ended {
             Ended::Well(after) if after.requests < self.watcher.settings().requests_min => {
                 ("passed", Ok(((), format!("{}: too few to tell", requests(after)))))
@@ -165,13 +165,24 @@ impl Switcher {
             Ended::Stopping => ("left", Ok(((), "ended: the edge stops".to_owned()))),
             Ended::Rose(rise) => {
                 let seconds = began.elapsed().as_secs().max(1);
-                let seen = format!("{rise} within {seconds} s of the switch{}", paths.listed());
+                let seen = format!("{rise} within {seconds} s of the switch{}", bad.listed());
                 self.undo(&Switched::of(intent), replaced, "watch", &seen).await
             }
         };
         let place = (intent.app.as_str(), intent.environment.as_str());
         telemetry::count_in_place("devanture_watches_total", place, &[("outcome", outcome)], 1);
         result
+    }
+
+    /// What was served before the switch, where it can be loaded: whether it had an address.
+    pub(super) async fn served_before(&self, intent: &Intent<'_>, version: VersionId) -> Option<Current> {
+        let (app, environment, live) = (intent.app, intent.environment, &self.ledger.live);
+        let at_hand = live.place(app, environment).and_then(|place| place.loaded(&version));
+        let version = match at_hand {
+            Some(version) => version,
+            None => self.loader.load(Load::live(app, &version, environment)).await.ok()?,
+        };
+        Some(Current::new(version, telemetry::now_ms(), live.withdrawn(app), CurrentSettings::default()))
     }
 
     /// Whether what is watched is served no longer.
@@ -192,20 +203,21 @@ impl Switcher {
         watching: &Watching,
         before: Answers,
         reporter: &StepReporter,
-        paths: &mut BadPaths,
+        bad: &mut BadAnswers,
     ) -> Result<Ended, Error> {
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let tally = self.loader.tallies().of(app, environment);
         let at_switch = tally.answers();
         let filter = LogFilter { status: "404,5xx".parse().ok(), ..LogFilter::default() };
         let wanted = LogWanted { app: app.to_owned(), environment: environment.to_owned(), filter };
-        // Without a reader only the paths are missing.
+        // Without a reader all answers count, and the paths are missing.
         let mut reader = self.watcher.access_log.read_along(wanted).ok();
         let until = tokio::time::Instant::now() + watching.span;
         let mut reported_at = Instant::now();
+        let mut is_late = false;
         loop {
             let next = (tokio::time::Instant::now() + LOOK_EVERY).min(until);
-            paths.read_until(&mut reader, next).await;
+            bad.read_until(&mut reader, next).await;
             let after = tally.answers().since(at_switch);
             if self.is_elsewhere(intent, watched).await? {
                 return Ok(Ended::Elsewhere);
@@ -213,8 +225,14 @@ impl Switcher {
             if self.tasks.is_closed() {
                 return Ok(Ended::Stopping);
             }
-            if let Some(rise) = rise(&self.watcher.settings(), before, after) {
-                return Ok(Ended::Rose(rise));
+            if let Some(rise) = rise(&self.watcher.settings(), before, bad.without_never_there(after)) {
+                // Lines come a moment after they were counted, and are waited for once.
+                if is_late || reader.is_none() || !bad.are_behind(after) {
+                    return Ok(Ended::Rose(rise));
+                }
+                is_late = true;
+            } else {
+                is_late = false;
             }
             if tokio::time::Instant::now() >= until {
                 return Ok(Ended::Well(after));

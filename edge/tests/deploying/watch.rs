@@ -173,6 +173,23 @@ async fn a_version_without_traffic_passes_and_so_does_one_that_answers_as_before
     edge.stop().await;
 }
 
+/// Anybody can ask for what never was: a stranger keeps no version from staying live.
+#[tokio::test]
+async fn requests_for_what_the_version_before_did_not_have_either_undo_nothing() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    visit(&edge, "/shoes", 50).await;
+    let traffic = async {
+        until(is_new(&edge)).await;
+        visit(&edge, "/nope", 60).await;
+    };
+    let kept: Files<'_> = &[("index.html", b"new"), ("shoes.html", b"shoes")];
+    let (report, ()) = tokio::join!(watched(&edge, 4, "", kept), traffic);
+    let report = report.unwrap();
+    assert!(report.steps.last().unwrap().detail.contains(" 404 "), "{:?}", report.steps);
+    assert_eq!(edge.live("shop").await, Some(report.version));
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn where_nothing_was_live_there_is_nothing_to_watch_for() {
     let edge = edge().start().await;

@@ -1,29 +1,26 @@
-//! A live version and a request to it, as the crate `devanture-site` decides by them.
+//! A live version, as the crate `devanture-site` decides by it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 use devanture_config::{AppName, Hostname, PlaceName};
-use devanture_site::decide::{Request, Site};
+use devanture_site::decide::Site;
 use devanture_site::fingerprint;
 use devanture_site::resolve::PathIndex;
 use devanture_site::rules::CompiledRules;
-use http::{HeaderName, Method};
 
-use super::decision::Head;
-use crate::live::{Current, Place};
+use super::{Current, Place};
 use crate::version::{Setting, Version};
 
 /// A live version, in the place where it is live if it has one.
 #[derive(Clone, Copy)]
-pub(super) struct LiveSite<'a> {
-    pub(super) current: &'a Current,
-    pub(super) place: Option<&'a Place>,
+pub(crate) struct LiveSite<'a> {
+    pub(crate) current: &'a Current,
+    pub(crate) place: Option<&'a Place>,
 }
 
 /// A file of a version that was replaced, or is about to be live.
-pub(super) enum Asset {
+pub(crate) enum Asset {
     /// The file of that number.
     Of { version: Arc<Version>, file: u32 },
     /// Which it is is known when the versions before are loaded.
@@ -142,37 +139,5 @@ impl Site for LiveSite<'_> {
             Asset::Of { version, file } => (version.file(*file).map_or("", |file| &file.path), &version.rules),
             Asset::Unknown { .. } => ("", self.rules()),
         }
-    }
-}
-
-impl<'r> Request<'r> for Head<'r> {
-    #[inline]
-    fn method(&self) -> &Method {
-        self.method
-    }
-
-    #[inline]
-    fn path(&self) -> &'r str {
-        self.path
-    }
-
-    #[inline]
-    fn query(&self) -> Option<&'r str> {
-        self.query
-    }
-
-    #[inline]
-    fn host(&self) -> Option<&str> {
-        Some(self.host)
-    }
-
-    #[inline]
-    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        self.fields.joined(name)
-    }
-
-    #[inline]
-    fn path_bytes_max(&self) -> usize {
-        self.target_bytes_max
     }
 }
