@@ -286,6 +286,14 @@ impl HostPattern {
         Some(Self(format!("{WILDCARD}{base}")))
     }
 
+    /// The names above it, the nearest first and none of one label: `example.org` for `www.example.org` and for
+    /// `*.example.org`.
+    pub fn above(&self) -> impl Iterator<Item = Self> {
+        let parent = |name: &'_ str| name.split_once('.').map(|(_, above)| above.to_owned());
+        let nearest = self.0.strip_prefix(WILDCARD).map_or_else(|| parent(&self.0), |base| Some(base.to_owned()));
+        std::iter::successors(nearest, move |name| parent(name)).filter(|name| name.contains('.')).map(Self)
+    }
+
     /// Whether it stands for `host`.
     #[must_use]
     pub fn matches(&self, host: &Hostname) -> bool {
@@ -393,6 +401,21 @@ mod tests {
         let longest = format!("*.{}.example", ["a"; 122].join("."));
         assert!(longest.parse::<HostPattern>().is_ok(), "{}", longest.len());
         assert!(longest.replace("example", "example0").parse::<HostPattern>().is_err());
+    }
+
+    #[test]
+    fn above_a_name_are_those_that_it_ends_with_but_none_of_one_label() {
+        for (name, expected) in [
+            ("a.b.example.org", &["b.example.org", "example.org"][..]),
+            ("*.b.example.org", &["b.example.org", "example.org"]),
+            ("example.org", &[]),
+            ("*.org", &[]),
+            ("localhost", &[]),
+        ] {
+            let above: Vec<String> =
+                name.parse::<HostPattern>().unwrap().above().map(|above| above.to_string()).collect();
+            assert_eq!(above, expected, "{name}");
+        }
     }
 
     #[test]

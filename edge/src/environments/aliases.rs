@@ -138,7 +138,8 @@ impl Environments {
     }
 
     async fn check_no_environment(&self, app: &AppName, name: &PlaceName) -> Result<(), Error> {
-        if name.is_prod() || self.ledger.live_pointer(app, name).await?.is_some() {
+        // `preview` is what settings and protection of all previews are named by.
+        if name.is_prod() || name.is_preview() || self.ledger.live_pointer(app, name).await?.is_some() {
             let detail = format!("{name} is an environment of the app {app}.");
             return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name for the alias").into());
         }

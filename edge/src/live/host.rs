@@ -105,6 +105,13 @@ impl Domains {
         labels_below(host, &self.domain)?.parse().ok()
     }
 
+    /// The app whose `prod`, environment, alias or version would be at `host`, a name in lower case.
+    #[must_use]
+    pub fn app_of(&self, host: &str) -> Option<AppName> {
+        let of_label = |label: &str| label.rsplit_once("--").map_or(label, |(_, app)| app).parse().ok();
+        [&self.domain, &self.preview_domain].iter().find_map(|domain| of_label(labels_below(host, domain)?))
+    }
+
     /// Where the hostnames of other apps stand, seen from `host`, a name in lower case.
     #[must_use]
     pub fn neighbours(&self, host: &str) -> Neighbours {

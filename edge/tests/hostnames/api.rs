@@ -22,6 +22,7 @@ async fn who_may_have_which_name() {
     let edge = edge_with(&dns).await;
     add(&edge, "other", "*.others.example").await;
     add(&edge, "other", "taken.example").await;
+    add(&edge, "other", "www.below.example").await;
     let all = edge.admin_token().to_owned();
     let admin = edge.token_for(Scope::Admin, Some("shop"), None).await;
     let push = edge.token_for(Scope::Push, Some("shop"), None).await;
@@ -46,6 +47,16 @@ async fn who_may_have_which_name() {
         // Another app's wildcard stands for it, so that app's visitors would be taken.
         ("a.others.example",     &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven)), (&all, None)]),
         ("a.b.others.example",   &[(&push, Some(HostnameUnproven)), (&admin, None)]),
+        ("below.example",        &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven))]),
+        ("*.below.example",      &[(&admin, Some(Forbidden))]),
+        // There the other app answers by its own name.
+        ("other.localhost",      &[(&push, Some(HostnameTaken)), (&all, Some(HostnameTaken))]),
+        ("qa--other.localhost",  &[(&all, Some(HostnameTaken))]),
+        ("qa--none.localhost",   &[(&all, None)]),
+        // Cookies of the visitors of a name may be for all below it.
+        ("www.taken.example",    &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven)), (&all, None)]),
+        ("a.b.taken.example",    &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven))]),
+        ("*.taken.example",      &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("taken.example",        &[(&push, Some(HostnameTaken)), (&admin, Some(HostnameTaken))]),
         ("*.others.example",     &[(&push, Some(HostnameTaken)), (&admin, Some(HostnameTaken))]),
         ("new.example",          &[(&read, Some(Forbidden)), (&staging, Some(Forbidden)), (&stranger, Some(NotFound))]),

@@ -32,7 +32,7 @@ struct Sorted {
 
 impl Sorted {
     /// # Errors
-    /// `name_reserved`, `forbidden`.
+    /// `name_reserved`, `hostname_taken`, `forbidden`.
     fn check(&self) -> Result<(), Error> {
         match (&self.reserved, self.forbidden.first()) {
             (Some(problem), _) => Err(problem.clone().into()),
@@ -180,6 +180,11 @@ impl Environments {
                 sorted.reserved = sorted.reserved.or(Some(problem));
                 continue;
             }
+            let named = self.other_app_named(app, host);
+            if let Some(problem) = self.address_of(named.as_ref(), host).await? {
+                sorted.reserved = sorted.reserved.or(Some(problem));
+                continue;
+            }
             match self.needed(app, host).await? {
                 Needed::AdminOfAll if !actor.is_admin_of_all() => {
                     sorted.forbidden.push((host.clone(), "an admin token for every app"));
@@ -188,8 +193,8 @@ impl Environments {
                     sorted.forbidden.push((host.clone(), "an admin token"));
                 }
                 Needed::Proof if !is_vouched => sorted.to_prove.extend(host.exact()),
-                Needed::ProofBelowAnother if !actor.is_admin_of_all() => sorted.to_prove.extend(host.exact()),
-                Needed::Admin | Needed::AdminOfAll | Needed::Proof | Needed::ProofBelowAnother => {
+                Needed::ProofBesideAnother if !actor.is_admin_of_all() => sorted.to_prove.extend(host.exact()),
+                Needed::Admin | Needed::AdminOfAll | Needed::Proof | Needed::ProofBesideAnother => {
                     sorted.granted.insert(host.clone());
                 }
             }

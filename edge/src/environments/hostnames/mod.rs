@@ -20,6 +20,7 @@ pub(crate) use proof::Prover;
 
 use super::Environments;
 use super::reserved::admin_hostname;
+use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Change, Check, Commit, Record, Revision};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Page, update};
 use crate::live;
@@ -36,8 +37,9 @@ enum Needed {
     AdminOfAll,
     /// A proof, or the scope `admin`.
     Proof,
-    /// A proof, or the scope `admin` for every app: another app has a wildcard that stands for the name.
-    ProofBelowAnother,
+    /// A proof, or the scope `admin` for every app: another app has a wildcard that stands for the name, or a name
+    /// above or below it, so that cookies of the one may be for the other, too.
+    ProofBesideAnother,
 }
 
 /// What the live version lists as hostnames of an environment. Its record is written again with each name that the
@@ -139,6 +141,10 @@ impl Environments {
             if let Some(problem) = admin_hostname(&self.names, host).filter(|_| !is_own) {
                 return Err(problem.into());
             }
+            let named = self.other_app_named(app, host).filter(|_| !is_own);
+            if let Some(problem) = self.address_of(named.as_ref(), host).await? {
+                return Err(problem.into());
+            }
             if !is_own && allowed_from.as_ref() != Some(&owner) {
                 self.may_have(actor, app, host, before.as_ref()).await?;
                 allowed_from = Some(owner);
@@ -162,6 +168,7 @@ impl Environments {
             };
             let changed = before.as_ref() != Some(&record);
             let mut commit = put(&key, found.map(|found| found.revision), &record)?;
+            commit.checks.extend(named.map(|named| Check::Absent(records::app_key(&named))));
             // An alias of that name may have been made since it was looked for.
             commit.checks.push(Check::Absent(records::alias_key(app, environment)));
             commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
@@ -231,6 +238,21 @@ impl Environments {
         .await
     }
 
+    /// The app, other than `app`, that a hostname below the edge's domains is of by its form.
+    fn other_app_named(&self, app: &AppName, host: &HostPattern) -> Option<AppName> {
+        self.ledger.live.domains().app_of(host.exact()?.as_str()).filter(|named| named != app)
+    }
+
+    /// The problem of a hostname that the app which it is of by its form answers at; `None` where that is not there.
+    async fn address_of(&self, named: Option<&AppName>, host: &HostPattern) -> Result<Option<Problem>, Error> {
+        let Some(named) = named else { return Ok(None) };
+        if self.ledger.catalog.get(&records::app_key(named)).await?.is_none() {
+            return Ok(None);
+        }
+        let detail = format!("{host} is an address of the app {named}.");
+        Ok(Some(Problem::new(Code::HostnameTaken, detail).hint("choose another hostname, or leave it out")))
+    }
+
     /// Whether the actor may give `host` to `app`; `before` is who has it.
     async fn may_have(
         &self,
@@ -257,7 +279,7 @@ impl Environments {
             Needed::Admin if !is_admin => Err(forbidden(host, "an admin token").into()),
             Needed::Proof if is_admin => Ok(()),
             Needed::Admin => Ok(()),
-            Needed::Proof | Needed::ProofBelowAnother => {
+            Needed::Proof | Needed::ProofBesideAnother => {
                 let hosts: Vec<Hostname> = host.exact().into_iter().collect();
                 let unproven = self.prover.unproven(app, &hosts).await?;
                 if unproven.is_empty() { Ok(()) } else { Err(proof::problem(app, &unproven).into()) }
@@ -270,18 +292,31 @@ impl Environments {
         if self.ledger.live.domains().holds(host) {
             return Ok(Needed::AdminOfAll);
         }
+        let mut above: Vec<HostPattern> = host.above().collect();
         let Some(exact) = host.exact() else {
             // What stands for all of a top-level domain stands for other apps' names (law 11).
-            let is_of_one_label = !host.base().as_str().contains('.');
-            return Ok(if is_of_one_label { Needed::AdminOfAll } else { Needed::Admin });
+            let is_of_all = above.is_empty() || self.is_beside_another(app, host, &above).await?;
+            return Ok(if is_of_all { Needed::AdminOfAll } else { Needed::Admin });
         };
-        let Some(wildcard) = HostPattern::wildcard_of(&exact) else { return Ok(Needed::Proof) };
-        let key = records::hostname_key(&wildcard);
-        let above: Option<HostnameRecord> =
-            self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
         // What another app answers at now is not taken from it by a token that it does not know.
-        let is_anothers = above.is_some_and(|above| above.app != *app);
-        Ok(if is_anothers { Needed::ProofBelowAnother } else { Needed::Proof })
+        above.extend(HostPattern::wildcard_of(&exact));
+        let is_beside = self.is_beside_another(app, host, &above).await?;
+        Ok(if is_beside { Needed::ProofBesideAnother } else { Needed::Proof })
+    }
+
+    /// Whether another app has one of `above`, or a name below `host`.
+    async fn is_beside_another(&self, app: &AppName, host: &HostPattern, above: &[HostPattern]) -> Result<bool, Error> {
+        let below = format!(".{}", host.base());
+        let above: Vec<String> = above.iter().map(ToString::to_string).collect();
+        let mut names = Scan::new(&*self.ledger.catalog, records::HOSTNAMES_PREFIX);
+        while let Some((key, found)) = names.next().await? {
+            let name = key.strip_prefix(records::HOSTNAMES_PREFIX).unwrap_or_default();
+            let is_beside = name.ends_with(&below) || above.iter().any(|above| above == name);
+            if is_beside && records::read::<HostnameRecord>(&key, &found)?.app != *app {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<Own, Error> {

@@ -175,7 +175,9 @@ async fn an_alias_is_no_environment_and_there_are_no_more_than_the_limit() {
     let edge = edge().with_limit("aliases_max", 2).with_app("shop", &[("index.html", b"live")]).start().await;
     let to = |name: &str| DeployOptions { alias: Some(name.parse().unwrap()), ..DeployOptions::default() };
     let files: crate::support::Files<'_> = &[("index.html", b"x")];
-    assert_eq!(push(&edge, "preview", to("prod"), files).await.unwrap_err().code, Code::AliasTaken);
+    for name in ["prod", "preview"] {
+        assert_eq!(push(&edge, "preview", to(name), files).await.unwrap_err().code, Code::AliasTaken, "{name}");
+    }
     push_alias(&edge, "one", "x").await;
     push_alias(&edge, "two", "x").await;
     assert_eq!(push(&edge, "preview", to("three"), files).await.unwrap_err().code, Code::TooMany);
