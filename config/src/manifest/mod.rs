@@ -278,12 +278,28 @@ impl Manifest {
             if let Some(Mistaken { key, message }) = serving.mistaken_server() {
                 return Err(BadManifest::ServerTable { key, message });
             }
+            self.check_persist(&serving)?;
             if let Some((_, route)) = serving.routes_to_nothing().next() {
                 let message = format!("leads to `{}`, which is not below [upstreams]", route.to);
                 return Err(BadManifest::Backend { what: format!("the route {}", route.path), key: "to", message });
             }
         }
         Ok(())
+    }
+
+    /// Checks that the folder of a backend which stays through releases has a place of its own in the bundle.
+    fn check_persist(&self, serving: &Serving) -> Result<(), BadManifest> {
+        // What of a container stays lies in its own file system.
+        let server = serving.server.as_ref().filter(|server| server.image.is_none());
+        let persist = server.and_then(|server| server.persist.as_ref());
+        let taken = self.server.as_ref().zip(persist).and_then(|(folder, persist)| folder.in_the_way_of(persist));
+        match taken {
+            Some(taken) => {
+                let message = format!("is in the way of `{taken}` of the bundle: name a folder that is not in it");
+                Err(BadManifest::ServerTable { key: "persist", message })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks that equal bytes have one length: the edge announces the length that stands here, and sends the bytes.

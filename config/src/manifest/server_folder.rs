@@ -76,6 +76,18 @@ impl ServerFolder {
         }
     }
 
+    /// What of the folder keeps `persist`, a folder that stays through releases, from being made there: a file or a
+    /// link at that path, below it or above it.
+    #[must_use]
+    pub fn in_the_way_of(&self, persist: &BundlePath) -> Option<&BundlePath> {
+        let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let persist = persist.as_str();
+        self.files.keys().chain(self.links.keys()).find(|path| {
+            let path = path.as_str();
+            path == persist || is_below(path, persist) || is_below(persist, path)
+        })
+    }
+
     /// The interpreters of the edge that links lead to, with the paths of the links.
     pub fn interpreters(&self) -> impl Iterator<Item = (&BundlePath, InterpreterName)> {
         self.links.iter().filter_map(|(path, target)| Some((path, InterpreterName::of_link(target)?)))
@@ -112,6 +124,24 @@ mod tests {
         };
         let link = |(path, target): &(&str, &str)| (path.parse().unwrap(), (*target).to_owned());
         ServerFolder { files: files.iter().map(file).collect(), links: links.iter().map(link).collect() }
+    }
+
+    #[test]
+    fn what_stays_has_a_place_of_its_own() {
+        let folder = folder(&["server.js", "data/a", "database.js"], &[("link", "server.js")]);
+        for (persist, taken) in [
+            ("data", Some("data/a")),
+            ("data/a", Some("data/a")),
+            ("data/a/b", Some("data/a")),
+            ("link", Some("link")),
+            ("server.js/x", Some("server.js")),
+            ("data/b", None),
+            ("dat", None),
+            ("database", None),
+        ] {
+            let found = folder.in_the_way_of(&persist.parse().unwrap());
+            assert_eq!(found.map(BundlePath::as_str), taken, "{persist}");
+        }
     }
 
     #[test]

@@ -123,13 +123,8 @@ fn mode_of(file: &ServerFile) -> u32 {
 fn folders_of(draft: &Path, layout: &Layout<'_>) -> Result<Vec<PathBuf>, Error> {
     let persist = layout.persist.map(|(path, _)| path);
     if let Some(persist) = persist {
-        let below = format!("{persist}/");
-        let paths = layout.folder.files.keys().chain(layout.folder.links.keys());
-        let taken = paths.map(BundlePath::as_str).find(|path| {
-            let is_parent = persist.as_str().strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-            *path == persist.as_str() || path.starts_with(&below) || is_parent
-        });
-        if let Some(taken) = taken {
+        // A bundle of an earlier release may not have been looked at for that.
+        if let Some(taken) = layout.folder.in_the_way_of(persist) {
             return Err(Error::Folder(format!("`persist = \"{persist}\"` is in the way of `{taken}` of the bundle")));
         }
     }
