@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use bytes::Bytes;
 use devanture_config::api::DamagedVersion;
+use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use serde::Deserialize;
 
@@ -88,6 +89,9 @@ struct Pages {
 }
 
 /// Has `look` look at each file that the versions refer to, each once: of all apps, or of one.
+///
+/// # Errors
+/// `not_found` where there is no such app; where a store fails.
 pub(super) async fn go_through(
     catalog: &dyn Catalog,
     manifests: &(impl Manifests + ?Sized),
@@ -115,8 +119,14 @@ pub(super) async fn go_through(
             }
         }
     }
-    if app.is_none() {
-        look_at_console(catalog, manifests, look, &mut looked).await?;
+    match app {
+        None => look_at_console(catalog, manifests, look, &mut looked).await?,
+        // That nothing of a misspelled app is damaged would reassure nobody who knew.
+        Some(app) if gone.versions == 0 && catalog.get(&records::app_key(app)).await?.is_none() => {
+            let problem = Problem::new(Code::NotFound, format!("There is no app {app}."));
+            return Err(problem.hint("`devanture apps` lists those that there are").into());
+        }
+        Some(_) => {}
     }
     Ok(gone)
 }

@@ -25,6 +25,11 @@ pub async fn repair(
     options: &VerifyOptions,
     from: Option<(&Location, &Variables)>,
 ) -> Result<VerifyReport, Error> {
+    // A backup that is not there is no matter of what is damaged.
+    let backup = match from {
+        Some((from, variables)) => Some(store::open_to_read(from, variables).await?),
+        None => None,
+    };
     let Found { mut report, lost } = look_through(catalog, blobs, options).await?;
     for key in lost {
         // Another node may have been quicker.
@@ -32,8 +37,7 @@ pub async fn repair(
             report.repaired = report.repaired.saturating_add(1);
         }
     }
-    let Some((from, variables)) = from.filter(|_| !report.damaged.is_empty()) else { return Ok(report) };
-    let backup = store::open_to_read(from, variables).await?;
+    let Some(backup) = backup.filter(|_| !report.damaged.is_empty()) else { return Ok(report) };
     let mut fetcher = Fetcher::new(&*backup, blobs, &unreported).await?;
     references::go_through(catalog, blobs, options.app.as_ref(), &mut fetcher).await?;
     fetcher.finish().await?;

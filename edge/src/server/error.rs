@@ -119,7 +119,7 @@ pub enum StartError {
     /// This edge cannot serve what the running one does.
     #[error(
         "this edge does not take over, as it cannot serve what the running one, process {pid}, has in memory: {lost}. \
-         What is damaged comes back with a push of the same files, or with `devanture-edge repair`; \
+         What is damaged comes back with a push of the same files, or with `devanture-edge repair --from` a backup; \
          `take_over_damaged = true` in edge.toml has this edge take over without"
     )]
     Lacking {

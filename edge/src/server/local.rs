@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::error::StartError;
-use super::stores::{CATALOG_NAME, data_dir, open_catalog_alone};
+use super::stores::{CATALOG_NAME, data_dir, has_catalog, open_catalog_alone};
 use crate::access::Credentials;
 use crate::admin::{Admin, SECRETS_LINE, Via};
 use crate::durable;
@@ -198,7 +198,7 @@ impl Local {
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self(Way::Running(socket)));
         }
-        if !data_dir.join(CATALOG_NAME).exists() {
+        if !has_catalog(&data_dir)? {
             check_no_edge_runs(file, &data_dir).await?;
         }
         durable::make_for_owner_of(&data_dir);

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
-use super::stores::{CATALOG_NAME, LOCK_TIME_MAX, StorePlan, Stores, data_dir};
+use super::stores::{CATALOG_NAME, LOCK_TIME_MAX, StorePlan, Stores, data_dir, has_catalog};
 use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use crate::catalog;
 use crate::durable;
@@ -52,7 +52,7 @@ impl Safekeeping {
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self { data_dir, key_file, way: Way::Running(socket) });
         }
-        if !data_dir.join(CATALOG_NAME).exists() {
+        if !has_catalog(&data_dir)? {
             return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() }.into());
         }
         durable::make_for_owner_of(&data_dir);

@@ -146,6 +146,15 @@ fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartError> {
     catalog::open_with_reserve(&path).map_err(|error| not_opened(&path, error))
 }
 
+/// Whether the data folder has a catalog; a folder that is not there has none.
+///
+/// # Errors
+/// [`StartError::CatalogRefused`] where the system does not let this process look.
+pub(super) fn has_catalog(data_dir: &Path) -> Result<bool, StartError> {
+    let path = data_dir.join(CATALOG_NAME);
+    path.try_exists().map_err(|source| StartError::CatalogRefused { path: path.display().to_string(), source })
+}
+
 /// Checks that the data folder is a folder, and has a layout that this release knows. A missing one is fine.
 ///
 /// # Errors
@@ -164,7 +173,7 @@ pub(super) fn check_folder(data_dir: &Path) -> Result<(), StartError> {
 /// [`StartError::CatalogMissing`].
 pub(super) fn check_not_lost(data_dir: &Path) -> Result<(), StartError> {
     // Over an empty catalog nothing refers to the files that are there, and the collection would take them all.
-    if !data_dir.join(CATALOG_NAME).exists() && blobs::holds_files(data_dir)? {
+    if !has_catalog(data_dir)? && blobs::holds_files(data_dir)? {
         return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() });
     }
     Ok(())
@@ -225,7 +234,7 @@ pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
     let data_dir = data_dir(file, base);
     durable::make_for_owner_of(&data_dir);
     let path = data_dir.join(CATALOG_NAME);
-    let is_missing = !path.exists();
+    let is_missing = !has_catalog(&data_dir)?;
     catalog::open(&path).map_err(|error| not_opened(&path, error))?;
     Ok(is_missing)
 }
@@ -235,7 +244,9 @@ pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
     match error {
         catalog::Error::Store(reason) => {
             let path_shown = path.display().to_string();
-            match refusal(path).or_else(|| refusal(&path.with_extension("lock"))) {
+            let folder = path.parent().filter(|_| !path.exists());
+            let refused = refusal(path).or_else(|| refusal(&path.with_extension("lock")));
+            match refused.or_else(|| refusal(folder?)) {
                 Some(source) => StartError::CatalogRefused { path: path_shown, source },
                 None => StartError::CatalogUnreadable { path: path_shown, reason },
             }
@@ -244,7 +255,7 @@ pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
     }
 }
 
-/// The error by which the system keeps this process from writing a file that is there.
+/// The error by which the system keeps this process from writing a file or a folder that is there.
 fn refusal(path: &Path) -> Option<std::io::Error> {
     let refused = accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).err()?;
     let error = std::io::Error::from(refused);

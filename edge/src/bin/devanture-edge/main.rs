@@ -4,6 +4,7 @@ mod allocator;
 mod authority;
 mod check;
 mod cluster;
+mod configuration;
 mod console;
 mod copy;
 mod doctor;
@@ -20,10 +21,12 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use configuration::{Configuration, base_of, read};
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, RoleRights, TokenInfo, TokenRequest};
-use devanture_config::edge_toml::{ControlGroups, EdgeFile, NodeIdentity};
+use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::text::plain_text::escaped;
 use devanture_config::text::{counted, date_time};
 use devanture_config::{AppName, PlaceName};
@@ -63,7 +66,10 @@ const PROGRAM: &str = "devanture-edge";
 )]
 struct Arguments {
     /// Configuration file
-    #[arg(long, global = true, env = "DEVANTURE_EDGE_CONFIG", default_value = "edge.toml", value_name = "FILE")]
+    #[arg(
+        long, global = true, env = "DEVANTURE_EDGE_CONFIG", default_value = configuration::FILE, value_name = "FILE",
+        value_hint = ValueHint::FilePath, value_parser = OsStringValueParser::new().map(configuration::path)
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Option<Command>,
@@ -366,27 +372,6 @@ fn spawner(arguments: SpawnerArgs) -> std::io::Result<()> {
         }
         SpawnerArgs { uids, cgroup, .. } => host(HostSettings { cgroup, users: uids.unwrap_or_default() }),
     }
-}
-
-/// A configuration that was read; paths in it are relative to `base`.
-struct Configuration {
-    file: EdgeFile,
-    base: PathBuf,
-    text: String,
-}
-
-/// Reads the configuration, for the node that the environment names; paths in it are relative to its folder.
-fn read(path: &Path) -> Result<Configuration, StartError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| StartError::ConfigFile { path: path.display().to_string(), source })?;
-    let identity = NodeIdentity::from_variables(|name| std::env::var(name).ok());
-    let file = EdgeFile::parse_for(&identity, &path.display().to_string(), &text)?;
-    Ok(Configuration { file, base: base_of(path).to_owned(), text })
-}
-
-/// The folder of the configuration, to which paths in it are relative.
-fn base_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ use crate::server::cluster::home;
 use crate::server::error::StartError;
 use crate::server::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use crate::server::shared_stores;
-use crate::server::stores::{CATALOG_NAME, data_dir, open_catalog_alone};
+use crate::server::stores::{data_dir, has_catalog, open_catalog_alone};
 use crate::telemetry;
 
 /// Records that are read at once from a catalog that is open here.
@@ -84,7 +84,7 @@ impl Source {
         let records = if UnixStream::connect(&socket).await.is_ok() {
             Records::Running(socket)
         } else {
-            if !is_shared && !data_dir.join(CATALOG_NAME).exists() {
+            if !is_shared && !has_catalog(&data_dir)? {
                 return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() }.into());
             }
             durable::make_folder(&data_dir).map_err(StartError::from)?;
