@@ -103,10 +103,19 @@ impl Context {
 
     /// The flags that a person has to give again to mean the same app and environment.
     pub(crate) fn again(&self) -> Again {
-        let app = self.settings.explicit_app().ok().flatten();
-        let app = app.filter(|s| s.source == Source::Flag).map(|s| format!(" --app {}", s.value));
         let env = self.settings.environment().ok();
         let env = env.filter(|s: &Setting<_>| s.source == Source::Flag).map(|s| format!(" --env {}", s.value));
-        Again([app, env].into_iter().flatten().collect())
+        Again([self.app_again(), env].into_iter().flatten().collect())
+    }
+
+    /// The flags that a person has to give to mean an environment of the same app.
+    pub(crate) fn again_in(&self, environment: &PlaceName) -> Again {
+        let env = (!environment.is_prod()).then(|| format!(" --env {environment}"));
+        Again([self.app_again(), env].into_iter().flatten().collect())
+    }
+
+    fn app_again(&self) -> Option<String> {
+        let app = self.settings.explicit_app().ok().flatten();
+        app.filter(|s| s.source == Source::Flag).map(|s| format!(" --app {}", s.value))
     }
 }

@@ -51,11 +51,25 @@ pub(crate) async fn protect(context: &Context, args: &ProtectArgs) -> Result<(),
             false => vec![style.line("protected", &text)],
         }
     });
+    if !place.is_preview() && set.protection.mode != Protection::Public && previews_are_open(context).await {
+        let again = context.again().0;
+        context.progress.note(&format!(
+            "previews stay open to everybody, that of what is live in {place} too: `devanture protect previews MODE{again}` \
+             protects them"
+        ));
+    }
     // It may be there before the first push, and the name may be a slip.
     if !place.is_preview() && !edge.status(&place).await.is_ok_and(|status| status.version.is_some()) {
         context.progress.note(&format!("nothing is live in {place} yet; it is protected once something is"));
     }
     Ok(())
+}
+
+/// Whether everybody may see the previews of the app, as far as this credential may know.
+async fn previews_are_open(context: &Context) -> bool {
+    let Ok(edge) = context.edge() else { return false };
+    let is_open = |status: &ProtectionStatus| status.environment.is_preview() && status.mode == Protection::Public;
+    edge.protections().await.is_ok_and(|list| list.protections.iter().any(is_open))
 }
 
 /// `share`.

@@ -154,7 +154,7 @@ async fn delete_place(
     context.output.of_change(dry_run).report(&report, || {
         let undo = match &report.environment {
             Some(environment) => format!("devanture undelete environment {environment}{again}"),
-            None => format!("devanture undelete app {}", report.app),
+            None => format!("devanture undelete app {}{again}", report.app),
         };
         if report.dry_run {
             let style = context.output.style;

@@ -100,11 +100,7 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
     let mut step_output = StepOutput::of_gate(&context.progress);
     let report = context.edge()?.promote(&args.to, &wanted, &mut |step| step_output.print(step)).await?;
     drop(step_output);
-    let again = Again(match args.to.is_prod() {
-        true => String::new(),
-        false => format!(" --env {}", args.to),
-    });
-    print_switch(context, &report, &again);
+    print_switch(context, &report, &context.again_in(&args.to));
     Ok(())
 }
 
