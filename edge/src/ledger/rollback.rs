@@ -107,21 +107,29 @@ impl Ledger {
             Some(version) => {
                 Ok(Earlier { version, position: None, from: pointer.version, settings: None, is_doubtful: false })
             }
-            None => Err(no_previous(environment, &pointer.version, not_stored.as_ref()).into()),
+            None => Err(self.no_previous((app, environment), &pointer.version, not_stored.as_ref()).await?.into()),
         }
     }
-}
 
-/// Why there is no version to go back to: none was live before, or those that were are not stored any more.
-fn no_previous(environment: &PlaceName, live: &VersionId, not_stored: Option<&VersionId>) -> Problem {
-    let live = live.short();
-    match not_stored.map(VersionId::short) {
-        Some(gone) => Problem::new(
-            Code::NoPrevious,
-            format!("No version that was live in {environment} before {live} is stored any more; the last one was {gone}."),
-        )
-        .hint(format!("`devanture undelete version {gone}` restores it while it can be; `devanture switch ID` makes any stored version live")),
-        None => Problem::new(Code::NoPrevious, format!("No version was live in {environment} before {live}."))
-            .hint("`devanture switch ID` makes any stored version live"),
+    /// Why there is no version to go back to: none was live before, or those that were are not stored any more.
+    async fn no_previous(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        live: &VersionId,
+        not_stored: Option<&VersionId>,
+    ) -> Result<Problem, Error> {
+        const OTHERS: &str = "`devanture switch ID` makes any stored version live";
+        let live = live.short();
+        let Some(gone) = not_stored else {
+            let detail = format!("No version was live in {environment} before {live}.");
+            return Ok(Problem::new(Code::NoPrevious, detail).hint(OTHERS));
+        };
+        let last = gone.short();
+        let detail = format!(
+            "No version that was live in {environment} before {live} is stored any more; the last one was {last}."
+        );
+        let Error(why) = self.gone_problem(app, gone).await?;
+        let hint = why.hint.map_or_else(|| OTHERS.to_owned(), |hint| format!("{hint}; {OTHERS}"));
+        Ok(Problem::new(Code::NoPrevious, detail).hint(hint))
     }
 }

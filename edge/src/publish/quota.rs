@@ -106,7 +106,7 @@ fn too_many_pushes(app: &AppName, max: u64, reached: &Reached) -> Problem {
     let Reached { begun, wait_s } = *reached;
     let detail = format!("The app {app} has begun {} within an hour; {max} are allowed.", counted(begun, "push"));
     Problem::new(Code::TooManyPushes, detail)
-        .hint(format!("try again in {}", counted(wait_s.div_ceil(60), "minute")))
+        .hint(format!("try again in {}", counted(wait_s.div_ceil(60).min(60), "minute")))
         .limit("pushes_per_hour_per_app_max", max, begun)
         .retry_after(wait_s)
 }
