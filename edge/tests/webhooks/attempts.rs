@@ -350,17 +350,19 @@ async fn what_was_deleted_sends_no_more_messages() {
     add_for(&edge, "ci", &receiver, &["environment.locked"]).await;
     assert!(show(&edge, "ci").await.deliveries.is_empty());
 
+    let counts = async |waiting: u64| {
+        let metrics = got(edge.api(Method::GET, "/metrics")).await;
+        metrics.text().contains(&format!("devanture_webhook_messages_waiting {waiting}\n"))
+    };
     lock(&edge, "two").await;
     eventually("a message waits", async || list(&edge).await[0].waiting == 1).await;
+    // Its count comes a moment after it.
+    eventually("the message is counted", async || counts(1).await).await;
     let deleted = got(edge.api(Method::DELETE, "/v1/apps/shop")).await;
     assert!(deleted.status.is_success(), "{}", deleted.text());
     edge.push("blog", &[("index.html", b"blog")]).await;
     // Else the app may be back before its message was looked at, as in a deletion that was undone at once.
-    eventually("its message is dropped", async || {
-        let metrics = got(edge.api(Method::GET, "/metrics")).await;
-        metrics.text().contains("devanture_webhook_messages_waiting 0")
-    })
-    .await;
+    eventually("its message is dropped", async || counts(0).await).await;
     let undeleted = got(edge.api(Method::POST, "/v1/apps/shop/undelete").json(&json!({}))).await;
     assert!(undeleted.status.is_success(), "{}", undeleted.text());
     eventually("its messages are gone", async || list(&edge).await.first().is_some_and(|one| one.waiting == 0)).await;
