@@ -7,24 +7,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::{CanaryEnd, CanaryRequest, DeployProblem, Percent};
+use devanture_config::api::{CanaryEnd, CanaryRequest, DeployProblem, LogFilter, Percent};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::rise::rise;
+use super::rise::{BadAnswers, rise};
 use super::stored::Switching;
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Error};
 use crate::live::Current;
 use crate::records::CanaryRecord;
-use crate::telemetry::{self, Answers};
+use crate::telemetry::{self, Answers, LogWanted};
 
 /// Interval of looks at canaries.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Pause after a step that failed.
 const PAUSE: Duration = Duration::from_secs(30);
+/// Lines of the access log that are looked at where errors seem to have risen.
+const LINES_MAX: usize = 1_000;
 
 type Place = (AppName, PlaceName);
 
@@ -62,7 +64,7 @@ impl Switcher {
     async fn look_at_canary(
         self: &Arc<Self>,
         place: &Place,
-        current: &Current,
+        current: &Arc<Current>,
         windows: &mut HashMap<Place, Window>,
     ) -> Result<(), Error> {
         let (Some(canary), Some(live_side)) = (&current.canary, &current.side) else { return Ok(()) };
@@ -79,7 +81,10 @@ impl Switcher {
             return Ok(());
         }
         let (before, after) = (live.since(window.live), answers.since(window.canary));
-        if let Some(rise) = rise(&self.watcher.settings(), before, after) {
+        let settings = self.watcher.settings();
+        let rise = rise(&settings, before, after)
+            .and_then(|_| rise(&settings, before, self.remembered(place, current, record).without_never_there(after)));
+        if let Some(rise) = rise {
             let detail = format!("{rise}, compared with the live version. All visitors get that again.");
             return self.abort_by_rule(place, record, detail).await;
         }
@@ -87,6 +92,20 @@ impl Switcher {
             window.paused_until = Some(Instant::now() + PAUSE);
         }
         Ok(())
+    }
+
+    /// The last answers of the canary with 404, beside what the live version has at the same addresses.
+    fn remembered(&self, (app, environment): &Place, live: &Arc<Current>, record: &CanaryRecord) -> BadAnswers {
+        let filter = LogFilter { status: "404".parse().ok(), ..LogFilter::default() };
+        let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
+        let canary = record.version.short();
+        let mut bad = BadAnswers::after(Some(Arc::clone(live)));
+        for line in self.watcher.access_log.remembered(&wanted, LINES_MAX) {
+            if line.version.as_deref() == Some(canary.as_str()) {
+                bad.count(&line);
+            }
+        }
+        bad
     }
 
     async fn abort_by_rule(

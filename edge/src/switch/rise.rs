@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use devanture_config::api::LogLine;
 use devanture_config::edge_toml::Watch;
@@ -91,7 +92,7 @@ pub(super) struct BadAnswers {
     /// How many there were on each path.
     paths: BTreeMap<String, u64>,
     /// What was served before, where it is known.
-    before: Option<Current>,
+    before: Option<Arc<Current>>,
     /// Those with 404 that were looked at.
     not_found: u64,
     /// Of these, the ones that would have been the same before: anybody can ask for what never was.
@@ -102,7 +103,7 @@ pub(super) struct BadAnswers {
 
 impl BadAnswers {
     /// None yet, after a switch from `before`.
-    pub(super) fn after(before: Option<Current>) -> Self {
+    pub(super) fn after(before: Option<Arc<Current>>) -> Self {
         Self { before, ..Self::default() }
     }
 
@@ -122,7 +123,8 @@ impl BadAnswers {
         self.not_found.saturating_add(self.lost) < answers.not_found
     }
 
-    fn count(&mut self, line: &LogLine) {
+    /// Looks at one.
+    pub(super) fn count(&mut self, line: &LogLine) {
         if line.status == StatusCode::NOT_FOUND.as_u16() {
             self.not_found += 1;
             self.never_there += u64::from(self.before.as_ref().is_some_and(|before| has_nothing_at(before, line)));

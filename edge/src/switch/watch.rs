@@ -175,14 +175,15 @@ impl Switcher {
     }
 
     /// What was served before the switch, where it can be loaded: whether it had an address.
-    pub(super) async fn served_before(&self, intent: &Intent<'_>, version: VersionId) -> Option<Current> {
+    pub(super) async fn served_before(&self, intent: &Intent<'_>, version: VersionId) -> Option<Arc<Current>> {
         let (app, environment, live) = (intent.app, intent.environment, &self.ledger.live);
         let at_hand = live.place(app, environment).and_then(|place| place.loaded(&version));
         let version = match at_hand {
             Some(version) => version,
             None => self.loader.load(Load::live(app, &version, environment)).await.ok()?,
         };
-        Some(Current::new(version, telemetry::now_ms(), live.withdrawn(app), CurrentSettings::default()))
+        let settings = CurrentSettings::default();
+        Some(Arc::new(Current::new(version, telemetry::now_ms(), live.withdrawn(app), settings)))
     }
 
     /// Whether what is watched is served no longer.

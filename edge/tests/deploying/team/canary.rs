@@ -381,6 +381,20 @@ async fn a_canary_that_breaks_goes_back_by_itself_and_nobody_else_sees_an_error(
     edge.stop().await;
 }
 
+/// Anybody can ask for what never was.
+#[tokio::test]
+async fn requests_for_what_neither_version_has_abort_no_canary() {
+    let (edge, version) = two_versions().await;
+    set(&edge, json!({ "version": version, "plan": { "shares": [50, 100], "every_s": 3 } })).await;
+    let [_, new] = one_on_each_side(&edge).await;
+    for _ in 0..60 {
+        assert_eq!(navigate(&edge, "/nope", Some(&new)).await.status, StatusCode::NOT_FOUND);
+    }
+    until("the end of the plan", async || edge.live("shop").await == Some(version)).await;
+    is_counted(&edge, "finished").await;
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn canaries_one_after_the_other_put_no_time_ahead_of_the_clock() {
     let (edge, version) = two_versions().await;
