@@ -319,10 +319,11 @@ impl Page {
         // A page that is left while it is asked is asked again, as the next one.
         for _ in 0..LEFT_PAGES_MAX {
             match self.try_evaluate(&expression).await {
+                Ok(_) => return,
                 Err(message) if message.contains(LEFT) => {}
-                event => {
-                    event.unwrap_or_else(|message| panic!("{expression}: {message}"));
-                    return;
+                Err(message) => {
+                    let page = self.try_evaluate("document.documentElement.outerHTML.slice(0, 2000)").await;
+                    panic!("{expression}: {message}; the page is {page:?}");
                 }
             }
         }
