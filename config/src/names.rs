@@ -289,7 +289,7 @@ impl HostPattern {
     /// The names above it, the nearest first and none of one label: `example.org` for `www.example.org` and for
     /// `*.example.org`.
     pub fn above(&self) -> impl Iterator<Item = Self> {
-        let parent = |name: &'_ str| name.split_once('.').map(|(_, above)| above.to_owned());
+        let parent = |name: &str| name.split_once('.').map(|(_, above)| above.to_owned());
         let nearest = self.0.strip_prefix(WILDCARD).map_or_else(|| parent(&self.0), |base| Some(base.to_owned()));
         std::iter::successors(nearest, move |name| parent(name)).filter(|name| name.contains('.')).map(Self)
     }

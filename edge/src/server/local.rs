@@ -1,6 +1,6 @@
 //! The socket in the data folder: through it the owner of the folder calls a running edge without a token.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
@@ -363,8 +363,12 @@ pub(super) async fn send(
     body: Option<(&'static str, Bytes)>,
 ) -> Result<Bytes, LocalError> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
-        let socket = socket.display();
-        LocalError::Unanswered(format!("{socket}: {error}. Start it, or name its configuration by --config"))
+        let next = match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => ". Start it, or name its configuration by --config",
+            ErrorKind::PermissionDenied => ". Call this as the user that it runs as",
+            _ => "",
+        };
+        LocalError::Unanswered(format!("{}: {error}{next}", socket.display()))
     })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unanswered(&error))?;
