@@ -109,6 +109,8 @@ async fn what_a_backup_lacks_is_named_with_its_apps_and_the_next_backup_has_it_a
     let state: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &state["count"], &state["damaged"][0]["app"]), (Some(1), &2.into(), &"shop".into()), "{state}");
     assert_eq!(verify_folder(&folder, &["--app", "blog"]).await.0, Some(0));
+    let misspelled = verify_folder(&folder, &["--app", "blgo"]).await;
+    assert!(misspelled.0 == Some(1) && misspelled.2.contains("There is no app blgo"), "{misspelled:?}");
     assert!(tree(&folder) == before, "what is damaged is not moved");
     // As the hint says.
     std::fs::remove_file(blob(&folder, PHOTO)).unwrap();

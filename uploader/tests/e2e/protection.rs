@@ -63,6 +63,7 @@ async fn a_person_logs_in_with_an_account_at_the_hostname_that_is_for_it() {
     assert_eq!(made.code, Some(0), "{made:#?}");
     let protected = edge.run("shop", &["protect", "prod", "accounts"]);
     assert!(protected.stdout.contains("prod: accounts"), "{protected:#?}");
+    assert!(protected.stderr.contains("previews stay open to everybody"), "{protected:#?}");
     let status = edge.run("shop", &["status"]);
     assert!(status.stdout.contains("protected  accounts (devanture protect)"), "{status:#?}");
     let Some(browser) = Browser::start().await else { return };
