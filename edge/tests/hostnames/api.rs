@@ -50,7 +50,7 @@ async fn who_may_have_which_name() {
         ("below.example",        &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven))]),
         ("*.below.example",      &[(&admin, Some(Forbidden))]),
         // There the other app answers by its own name.
-        ("other.localhost",      &[(&push, Some(HostnameTaken)), (&all, Some(HostnameTaken))]),
+        ("other.localhost",      &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, Some(HostnameTaken))]),
         ("qa--other.localhost",  &[(&all, Some(HostnameTaken))]),
         ("qa--none.localhost",   &[(&all, None)]),
         // Cookies of the visitors of a name may be for all below it.

@@ -119,6 +119,28 @@ async fn what_an_admin_pushed_takes_its_names_with_any_switch() {
     edge.stop().await;
 }
 
+/// The admin of one app speaks for no other, and a switch by an admin of all does not know what it would take.
+#[tokio::test]
+async fn a_name_beside_another_apps_is_taken_by_the_word_of_an_admin_of_all_alone() {
+    let dns = Dns::start().await;
+    let edge = edge().with_toml(&dns.toml()).start().await;
+    push(&edge, "shop", SITE, "").await;
+    push(&edge, "other", SITE, "[env.prod]\nhostnames = [\"taken.example\"]\n").await;
+    let (all, owner) = (edge.admin_token().to_owned(), edge.token_for(Scope::Admin, Some("shop"), None).await);
+    let toml = "[env.staging]\nhostnames = [\"www.taken.example\"]\n";
+    let stored = async |token: &str, page: &[u8]| {
+        push_with(&edge, token, ("shop", "prod"), &[("index.html", page)], toml).await.unwrap().version
+    };
+    let of_owner = stored(&owner, b"of its owner").await;
+    for token in [&owner, &all] {
+        assert_eq!(switch(&edge, token, "staging", of_owner).await, Some(Code::HostnameUnproven));
+    }
+    let of_all = stored(&all, b"of the operator").await;
+    assert_eq!(switch(&edge, &owner, "staging", of_all).await, None);
+    assert_eq!(edge.get("www.taken.example", "/").await.text(), "of the operator");
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn names_stay_until_they_are_taken_away() {
     let edge = edge().start().await;

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use devanture_config::problem::Problem;
 use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName, VersionId};
+use tokio::sync::OnceCell;
 
+use super::others::OtherNames;
 use super::{Needed, Own, forbidden, full, proof, taken};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::environments::Environments;
@@ -18,6 +20,21 @@ pub(crate) struct Claims {
     listed: ListedHostnames,
     granted: HashSet<HostPattern>,
     is_rollback: bool,
+}
+
+/// Who said the names that a version lists.
+#[derive(Clone, Copy, Default)]
+struct Vouched {
+    /// An admin of the app, in the environment that is to have them.
+    by_admin: bool,
+    /// An admin of every app.
+    by_admin_of_all: bool,
+}
+
+impl Vouched {
+    fn by(actor: &Actor, environment: &PlaceName) -> Self {
+        Self { by_admin: actor.is_admin_in(environment), by_admin_of_all: actor.is_admin_of_all() }
+    }
 }
 
 /// Names by what it would take to have them.
@@ -62,7 +79,7 @@ impl Environments {
             if hosts.len() > self.hostnames_max() {
                 return Err(full(place, self.hostnames_max()).into());
             }
-            let sorted = self.sort_hostnames(actor, app, place, hosts, actor.is_admin_in(place)).await?;
+            let sorted = self.sort_hostnames(actor, app, place, hosts, Vouched::by(actor, place)).await?;
             sorted.check()?;
         }
         if !is_switching {
@@ -71,8 +88,7 @@ impl Environments {
         let listed = manifest.serving_for(environment.as_str()).hostnames.unwrap_or_default();
         self.check_owners(app, environment, &listed).await?;
         self.check_hostname_room(app, environment, &listed).await?;
-        let is_vouched = actor.is_admin_in(environment);
-        let sorted = self.sort_hostnames(actor, app, environment, &listed, is_vouched).await?;
+        let sorted = self.sort_hostnames(actor, app, environment, &listed, Vouched::by(actor, environment)).await?;
         self.prove(app, &sorted.to_prove).await
     }
 
@@ -97,8 +113,11 @@ impl Environments {
         let key = records::version_key(app, &version);
         let stored: Option<VersionRecord> =
             self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
-        let is_trusted = stored.is_some_and(|stored| stored.is_trusted_in(environment.as_str()));
-        let sorted = self.sort_hostnames(actor, app, environment, &listed.hostnames, is_trusted).await?;
+        let vouched = stored.map_or_else(Vouched::default, |stored| Vouched {
+            by_admin: stored.is_trusted_in(environment.as_str()),
+            by_admin_of_all: stored.is_of_edge_admin(),
+        });
+        let sorted = self.sort_hostnames(actor, app, environment, &listed.hostnames, vouched).await?;
         if !is_rollback {
             sorted.check()?;
         }
@@ -161,17 +180,16 @@ impl Environments {
         Ok(added)
     }
 
-    /// Sorts those of `hosts` that the environment does not have yet; `is_vouched` says that an admin of the app said
-    /// the names.
+    /// Sorts those of `hosts` that the environment does not have yet.
     async fn sort_hostnames(
         &self,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         hosts: &[HostPattern],
-        is_vouched: bool,
+        vouched: Vouched,
     ) -> Result<Sorted, Error> {
-        let mut sorted = Sorted::default();
+        let (mut sorted, others) = (Sorted::default(), OnceCell::new());
         for host in hosts {
             if self.hostname_owner(host).await?.is_some_and(|owner| owner.is_of(app, environment)) {
                 continue;
@@ -180,21 +198,23 @@ impl Environments {
                 sorted.reserved = sorted.reserved.or(Some(problem));
                 continue;
             }
-            let named = self.other_app_named(app, host);
-            if let Some(problem) = self.address_of(named.as_ref(), host).await? {
-                sorted.reserved = sorted.reserved.or(Some(problem));
-                continue;
-            }
-            match self.needed(app, host).await? {
+            let others = others.get_or_try_init(|| OtherNames::read(&*self.ledger.catalog, app)).await?;
+            match self.needed(host, others) {
                 Needed::AdminOfAll if !actor.is_admin_of_all() => {
                     sorted.forbidden.push((host.clone(), "an admin token for every app"));
                 }
-                Needed::Admin if !is_vouched && !actor.is_admin_in(environment) => {
+                Needed::AdminOfAll => match self.address_of(self.other_app_named(app, host).as_ref(), host).await? {
+                    Some(problem) => sorted.reserved = sorted.reserved.or(Some(problem)),
+                    None => {
+                        sorted.granted.insert(host.clone());
+                    }
+                },
+                Needed::Admin if !vouched.by_admin && !actor.is_admin_in(environment) => {
                     sorted.forbidden.push((host.clone(), "an admin token"));
                 }
-                Needed::Proof if !is_vouched => sorted.to_prove.extend(host.exact()),
-                Needed::ProofBesideAnother if !actor.is_admin_of_all() => sorted.to_prove.extend(host.exact()),
-                Needed::Admin | Needed::AdminOfAll | Needed::Proof | Needed::ProofBesideAnother => {
+                Needed::Proof if !vouched.by_admin => sorted.to_prove.extend(host.exact()),
+                Needed::ProofBesideAnother if !vouched.by_admin_of_all => sorted.to_prove.extend(host.exact()),
+                Needed::Admin | Needed::Proof | Needed::ProofBesideAnother => {
                     sorted.granted.insert(host.clone());
                 }
             }

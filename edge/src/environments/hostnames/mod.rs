@@ -5,6 +5,7 @@
 
 mod claim;
 mod https_record;
+mod others;
 mod proof;
 
 use devanture_config::api::{
@@ -20,13 +21,13 @@ pub(crate) use proof::Prover;
 
 use super::Environments;
 use super::reserved::admin_hostname;
-use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Change, Check, Commit, Record, Revision};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Page, update};
 use crate::live;
 use crate::records::gone;
 use crate::records::{self, HostnameRecord, ListedHostnames};
 use crate::telemetry;
+use others::OtherNames;
 
 /// What it takes to give a name that nobody has to an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,13 +142,13 @@ impl Environments {
             if let Some(problem) = admin_hostname(&self.names, host).filter(|_| !is_own) {
                 return Err(problem.into());
             }
-            let named = self.other_app_named(app, host).filter(|_| !is_own);
-            if let Some(problem) = self.address_of(named.as_ref(), host).await? {
-                return Err(problem.into());
-            }
             if !is_own && allowed_from.as_ref() != Some(&owner) {
                 self.may_have(actor, app, host, before.as_ref()).await?;
                 allowed_from = Some(owner);
+            }
+            let named = self.other_app_named(app, host).filter(|_| !is_own);
+            if let Some(problem) = self.address_of(named.as_ref(), host).await? {
+                return Err(problem.into());
             }
             let mut own = self.own_hostnames(app, environment).await?;
             if !is_own && own.names.len() >= self.hostnames_max() {
@@ -264,7 +265,7 @@ impl Environments {
         if actor.is_admin_of_all() {
             return Ok(());
         }
-        let needed = self.needed(app, host).await?;
+        let needed = self.needed(host, &OtherNames::read(&*self.ledger.catalog, app).await?);
         let is_admin = actor.scope == Scope::Admin;
         if let Some(before) = before {
             // Within one app a name is proven already; it moves where the token is for both environments.
@@ -287,36 +288,20 @@ impl Environments {
         }
     }
 
-    async fn needed(&self, app: &AppName, host: &HostPattern) -> Result<Needed, Error> {
+    /// What it takes to have a name, beside the names that `others` have.
+    fn needed(&self, host: &HostPattern, others: &OtherNames) -> Needed {
         // Below the edge's domains every name is, or may become, some app's own (law 11).
         if self.ledger.live.domains().holds(host) {
-            return Ok(Needed::AdminOfAll);
+            return Needed::AdminOfAll;
         }
-        let mut above: Vec<HostPattern> = host.above().collect();
         let Some(exact) = host.exact() else {
             // What stands for all of a top-level domain stands for other apps' names (law 11).
-            let is_of_all = above.is_empty() || self.is_beside_another(app, host, &above).await?;
-            return Ok(if is_of_all { Needed::AdminOfAll } else { Needed::Admin });
+            let is_of_one_label = !host.base().as_str().contains('.');
+            return if is_of_one_label || others.are_around(host) { Needed::AdminOfAll } else { Needed::Admin };
         };
         // What another app answers at now is not taken from it by a token that it does not know.
-        above.extend(HostPattern::wildcard_of(&exact));
-        let is_beside = self.is_beside_another(app, host, &above).await?;
-        Ok(if is_beside { Needed::ProofBesideAnother } else { Needed::Proof })
-    }
-
-    /// Whether another app has one of `above`, or a name below `host`.
-    async fn is_beside_another(&self, app: &AppName, host: &HostPattern, above: &[HostPattern]) -> Result<bool, Error> {
-        let below = format!(".{}", host.base());
-        let above: Vec<String> = above.iter().map(ToString::to_string).collect();
-        let mut names = Scan::new(&*self.ledger.catalog, records::HOSTNAMES_PREFIX);
-        while let Some((key, found)) = names.next().await? {
-            let name = key.strip_prefix(records::HOSTNAMES_PREFIX).unwrap_or_default();
-            let is_beside = name.ends_with(&below) || above.iter().any(|above| above == name);
-            if is_beside && records::read::<HostnameRecord>(&key, &found)?.app != *app {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let is_anothers = HostPattern::wildcard_of(&exact).is_some_and(|wildcard| others.have(&wildcard));
+        if is_anothers || others.are_around(host) { Needed::ProofBesideAnother } else { Needed::Proof }
     }
 
     async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<Own, Error> {

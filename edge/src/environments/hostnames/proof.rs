@@ -212,9 +212,11 @@ pub(crate) fn problem(app: &AppName, unproven: &[Unproven]) -> Problem {
     };
     let detail = listed(&|one| format!("{} ({})", one.host.unicode(), one.why), ", ");
     let records = listed(&|one| format!("{} TXT \"{}\"", one.proof.name, one.proof.value), "; ");
-    Problem::new(Code::HostnameUnproven, format!("DNS does not prove that the app {app} may have {detail}.")).hint(
-        format!("create the record {records}, wait until DNS shows it, and try again; or let an admin token add it"),
-    )
+    let detail = format!("DNS does not prove that the app {app} may have {detail}.");
+    Problem::new(Code::HostnameUnproven, detail).hint(format!(
+        "create the record {records}, wait until DNS shows it, and try again; or let an admin token add it, one for every \
+         app where the name is above or below another app's"
+    ))
 }
 
 #[cfg(test)]
