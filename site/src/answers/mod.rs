@@ -18,6 +18,7 @@ pub use explain::{Explanation, Shadowed};
 pub use for_all::SameForAll;
 pub use modules::{Bounds, Module, ModuleFinder, Modules};
 pub use notes::{Note, Stands};
+pub use predicted::PredictedRequest;
 pub use steps::{Steps, TooMany};
 
 pub use crate::decide::{OwnPath, Refused, Stage};
@@ -37,7 +38,6 @@ use crate::rules::restricted::{RestrictedPaths, served_plain_paths};
 use crate::rules::{At, CompiledRules, RuleSet};
 use crate::target;
 use notes::Differs;
-use predicted::PredictedRequest;
 
 /// Stands for the host of the site, whichever it is.
 pub const HOST: &str = "site.invalid";

@@ -21,7 +21,7 @@ enum Who<'q> {
 }
 
 /// A request that is predicted.
-pub(super) struct PredictedRequest<'q> {
+pub struct PredictedRequest<'q> {
     method: Method,
     path: &'q str,
     query: Option<&'q str>,
@@ -35,7 +35,8 @@ impl<'q> PredictedRequest<'q> {
     }
 
     /// This one; a method that is no token is one that nobody knows.
-    pub(super) fn known(request: &'q Request<'q>) -> Self {
+    #[must_use]
+    pub fn known(request: &'q Request<'q>) -> Self {
         let method = Method::from_bytes(request.method.as_bytes()).or_else(|_| Method::from_bytes(b"UNKNOWN"));
         let (path, query) = (request.path, request.query);
         Self { method: method.unwrap_or_default(), path, query, who: Who::Known(request) }
