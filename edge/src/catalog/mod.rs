@@ -80,6 +80,9 @@ pub enum Change {
     Put(String, Arc<[u8]>),
 }
 
+/// Most changes of a commit that every catalog takes: etcd's default (`--max-txn-ops`) less what is read beside them.
+pub(crate) const COMMIT_CHANGES_MAX: usize = 126;
+
 /// Checks and changes that happen together or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {

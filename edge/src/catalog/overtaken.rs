@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::broadcast::Receiver;
 
-use super::{Catalog, CatalogState, Change, Commit, Committed, Error, Record, Revision};
+use super::{COMMIT_CHANGES_MAX, Catalog, CatalogState, Change, Commit, Committed, Error, Record, Revision};
 
 /// What happens before a commit, which it is given.
 type Before = Box<dyn FnOnce(&Commit) -> BoxFuture<'static, ()> + Send>;
@@ -83,6 +83,9 @@ impl Catalog for Overtaken {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Revision, Error> {
+        if commit.changes.len() > COMMIT_CHANGES_MAX {
+            return Err(Error::TooLarge { reason: format!("it has {} changes", commit.changes.len()) });
+        }
         self.overtake(&commit).await;
         self.stored.commit(commit).await
     }

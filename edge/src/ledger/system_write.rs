@@ -71,7 +71,8 @@ pub(crate) async fn commit_system(
     committed.map_err(paused)
 }
 
-/// Most changes of one of the commits that [`commit_in_parts`] makes: a catalog in etcd takes 126 at once.
+/// Most changes of one of the commits that [`commit_in_parts`] makes: fewer than a catalog takes at once, as some
+/// commits have more to say.
 pub(crate) const PART_CHANGES_MAX: usize = 100;
 
 /// Makes changes of the edge's own that need not happen together, some at a time.

@@ -14,12 +14,11 @@ use super::wire::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, RequestOp,
     Response, ResponseOp, TargetUnion, TxnRequest, TxnResponse,
 };
-use crate::catalog::{Change, Check, Commit, Error, Revision};
+use crate::catalog::{COMMIT_CHANGES_MAX, Change, Check, Commit, Error, Revision};
 
-/// Operations of a transaction by etcd's default (`--max-txn-ops`).
-const TRANSACTION_OPERATIONS_MAX: usize = 128;
-/// Checks of a commit, and changes: where the commit fails, each checked key is read, the marker, and the last commit.
-pub(super) const COMMIT_OPERATIONS_MAX: usize = TRANSACTION_OPERATIONS_MAX - 2;
+/// Checks of a commit, and changes: of the operations that etcd takes by default (`--max-txn-ops`) all but two, as each
+/// checked key is read where the commit fails, the marker, and the last commit.
+pub(super) const COMMIT_OPERATIONS_MAX: usize = COMMIT_CHANGES_MAX;
 /// Bytes of a request by etcd's default (`--max-request-bytes`), less what etcd adds for itself.
 pub(super) const REQUEST_BYTES_MAX: usize = 1_572_864 - 4_096;
 

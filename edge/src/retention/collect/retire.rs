@@ -10,15 +10,17 @@ use super::{Pass, app_of};
 use crate::blobs::Key;
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Revision};
-use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
+use crate::ledger::{Error, PART_CHANGES_MAX, SystemWrite, commit_system, unless_conflict};
 use crate::records::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::records::signing::signatures_key;
 use crate::records::{self, VersionRecord};
 use crate::records::{history, pointer};
 use crate::retention::Retention;
 
+/// Changes by which a version loses its records.
+const VERSION_CHANGES: usize = 4;
 /// Versions that lose their records in one commit.
-const COMMIT_VERSIONS: usize = 32;
+const COMMIT_VERSIONS: usize = PART_CHANGES_MAX / VERSION_CHANGES;
 /// How often an app is looked at again when something moved in it meanwhile.
 const TRIES: usize = 3;
 
@@ -41,9 +43,9 @@ impl Retention {
         while let Some((key, _)) = apps.next().await? {
             let Some(app) = app_of(&key) else { continue };
             match self.retire_in(&app, pass).await {
-                // A damaged record costs the retention of its own app.
-                Err(error) if error.0.code == Code::Internal => {
-                    tracing::error!(app = %app, "versions beyond what is kept stay: a record of the app is damaged");
+                // A damaged record, or more than the catalog takes at once, costs the retention of its own app.
+                Err(error) if matches!(error.0.code, Code::Internal | Code::TooMany) => {
+                    tracing::error!(app = %app, %error, "versions beyond what is kept stay");
                 }
                 done => done?,
             }
@@ -110,10 +112,13 @@ impl Retention {
             let gone =
                 GoneVersion { at_ms: pass.began_ms, collected: true, until_ms: 0, who: String::new(), record: None };
             commit.checks.push(Check::At(key.clone(), *revision));
-            commit.changes.push(Change::Delete(key));
-            commit.changes.push(Change::Delete(records::dictionaries_key(app, id)));
-            commit.changes.push(Change::Delete(signatures_key(app, id)));
-            commit.changes.push(Change::Put(gone::gone_key(app, id), records::write(&gone)?));
+            let changes: [Change; VERSION_CHANGES] = [
+                Change::Delete(key),
+                Change::Delete(records::dictionaries_key(app, id)),
+                Change::Delete(signatures_key(app, id)),
+                Change::Put(gone::gone_key(app, id), records::write(&gone)?),
+            ];
+            commit.changes.extend(changes);
         }
         if free.is_empty() {
             return Ok(true);

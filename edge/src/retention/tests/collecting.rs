@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::world::{World, pointer, put, stored_at};
 use super::{alias, deleted_app, deleted_environment, gone_version, point_old_at, pointing_at, wanted};
-use crate::catalog::Change;
+use crate::catalog::{COMMIT_CHANGES_MAX, Change};
 use crate::ledger::Actor;
 use crate::records::gone::{self, GoneVersion};
 use crate::records::history::pushed;
@@ -99,6 +99,19 @@ async fn a_version_that_something_came_to_hold_is_not_collected() {
         world.overtaken.assert_overtaken();
         assert!(world.has(&records::version_key(&world.app, &one)).await, "{what}");
     }
+}
+
+/// A catalog in etcd takes [`COMMIT_CHANGES_MAX`] changes at once; this one refuses more, too.
+#[tokio::test]
+async fn any_number_of_versions_is_retired_at_once() {
+    let world = keeping_one().await;
+    let ids = (0..u32::try_from(COMMIT_CHANGES_MAX + 4).unwrap()).map(|number| VersionId::of(&number.to_be_bytes()));
+    for id in ids {
+        world.put(records::version_key(&world.app, &id), &stored_at(2)).await;
+    }
+    let report = collect(&world).await;
+    assert_eq!(report.versions.len(), COMMIT_CHANGES_MAX + 6, "{report:?}");
+    assert!(!report.more);
 }
 
 #[tokio::test]
