@@ -170,9 +170,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// etcd stopped answering during the commit: whether it was made is not known yet. All of it was made or nothing,
-    /// and what is read tells which once etcd answers again.
-    #[error("etcd stopped answering during the commit, which it may or may not have made: {reason}")]
+    /// The store failed during the commit, or stopped answering: whether it was made is not known yet. All of it was
+    /// made or nothing, and what is read tells which once the store works again.
+    #[error("the catalog stopped answering during the commit, which it may or may not have made: {reason}")]
     Undecided {
         /// Why.
         reason: String,

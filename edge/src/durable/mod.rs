@@ -43,6 +43,8 @@ pub const FOLDER_MODE: u32 = 0o700;
 
 /// Most attempts at a random name that is not taken.
 const NAME_TRIES_MAX: usize = 16;
+/// Bytes that [`write_again`] has in memory.
+const AGAIN_BYTES: usize = 1024 * 1024;
 
 /// One thing that is done to the disk, as the failing writer of the tests counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,6 +283,26 @@ pub fn open_append(path: &Path, mode: u32) -> Result<File, Error> {
 /// [`Error::Full`] and [`Error::Io`].
 pub fn open_in_place(path: &Path, mode: u32) -> Result<File, Error> {
     open_or_create(path, OpenOptions::new().read(true).write(true).mode(mode))
+}
+
+/// Writes every byte of a file once more, in its place, and syncs it: after a sync that failed, a system may take for
+/// written what it never wrote ([`Draft::sync`]). Nothing else writes to the file meanwhile.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`]; it may be on the disk or not then.
+pub(crate) fn write_again(path: &Path) -> Result<(), Error> {
+    let file = open_in_place(path, FILE_MODE)?;
+    let (mut bytes, mut at) = (vec![0; AGAIN_BYTES], 0);
+    loop {
+        let read = file.read_at(&mut bytes, at).map_err(failed("reading", path))?;
+        let read_bytes = bytes.get(..read).unwrap_or_default();
+        if read_bytes.is_empty() {
+            break;
+        }
+        before(Step::Write, path).and_then(|()| file.write_all_at(read_bytes, at)).map_err(failed("writing", path))?;
+        at = at.saturating_add(read as u64);
+    }
+    before(Step::SyncFile, path).and_then(|()| file.sync_all()).map_err(failed("syncing", path))
 }
 
 /// Gives the file `path` this length, with blocks of the disk for all of it. What it holds is of no interest.

@@ -255,8 +255,10 @@ impl CatalogFile {
 
     /// Makes the changes if all checks hold. Never called by two at once.
     pub(super) fn commit(&self, commit: &Commit) -> Result<Revision, Error> {
-        // A commit to a file that lost its name would be lost with the next start.
+        // A commit to a file that lost its name would be lost with the next start, and one on top of what is not on the
+        // disk with that.
         self.check_in_place()?;
+        self.write_again()?;
         let write = |database: &Database| write(database, commit);
         let mut attempt = self.with(write);
         if attempt.is_none() {
@@ -275,11 +277,26 @@ impl CatalogFile {
     /// have reached the disk before the error.
     fn settle(&self, error: redb::Error, attempted: Option<Revision>) -> Result<Revision, Error> {
         tracing::error!(path = %self.path.display(), %error, "a commit failed; the catalog is opened again");
-        match (self.open_again(), attempted) {
+        match (self.open_again().and_then(|()| self.write_again()), attempted) {
             (Err(replaced @ Error::Replaced { .. }), _) => Err(replaced),
             (Ok(()), Some(attempted)) if self.revision()? == attempted => Ok(attempted),
+            // It may be read, and be on the disk or not.
+            (Err(_), Some(_)) if self.seal.is_unsynced() => Err(Error::Undecided { reason: error.to_string() }),
             (Ok(()) | Err(_), _) => Err(store_error(error)),
         }
+    }
+
+    /// Brings to the disk what a sync that failed has left in memory alone; nothing if none has. Never called beside
+    /// a commit.
+    pub(super) fn write_again(&self) -> Result<(), Error> {
+        if !self.seal.is_unsynced() {
+            return Ok(());
+        }
+        self.check_in_place()?;
+        tracing::warn!(path = %self.path.display(), "a sync of the catalog failed: all of it is written once more");
+        durable::write_again(&self.path).map_err(|error| durable_error(&error))?;
+        self.seal.note_synced();
+        Ok(())
     }
 
     /// The revision of the last commit.
@@ -401,7 +418,7 @@ pub(super) fn encoded(revision: Revision, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn decoded(key: &str, bytes: &[u8]) -> Result<Record, redb::Error> {
+pub(super) fn decoded(key: &str, bytes: &[u8]) -> Result<Record, redb::Error> {
     match bytes.split_first_chunk::<REVISION_BYTES>() {
         Some((revision, value)) => Ok(Record { value: value.into(), revision: Revision::from_be_bytes(*revision) }),
         None => Err(redb::Error::Corrupted(format!("the record {key} is shorter than its revision"))),

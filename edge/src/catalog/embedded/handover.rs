@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use redb::{Database, Durability};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 
 use super::file::{
-    CatalogFile, META, META_REVISION, RECORDS, cached, durable_error, encoded, store_error, take_lock, unreadable,
+    CatalogFile, META, META_REVISION, RECORDS, cached, decoded, durable_error, encoded, store_error, take_lock,
+    unreadable,
 };
 use super::header::Header;
 use super::storage::{Seal, SealedFile};
@@ -50,14 +51,19 @@ impl CatalogFile {
         opened
     }
 
-    /// Takes the file back from a process that is gone.
-    pub(super) fn take_back(&self) -> Result<(), Error> {
+    /// Takes the file back from a process that is gone. Returns what that one committed and [`CatalogFile::follow`] has
+    /// not brought, as one commit.
+    pub(super) fn take_back(&self) -> Result<Option<Committed>, Error> {
         let lock = take_lock(&self.path)?;
         let mut database = self.database.write();
         let opened = self.reopened().map_err(|error| store_error(error.into()))?;
+        let missed = match database.as_ref() {
+            Some(copy) => missed(copy, &opened).map_err(store_error)?,
+            None => None,
+        };
         *database = Some(opened);
         *self.lock.lock() = Some(lock);
-        Ok(())
+        Ok(missed)
     }
 
     /// Writes a commit of the other process to the copy.
@@ -68,6 +74,36 @@ impl CatalogFile {
         let written = self.with(|database| write(database, committed));
         written.unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error)
     }
+}
+
+/// The commits that `file` has beyond `copy`, as one; both are read to their ends.
+fn missed(copy: &Database, file: &Database) -> Result<Option<Committed>, redb::Error> {
+    let (copy, file) = (copy.begin_read()?, file.begin_read()?);
+    let revision_of = |transaction: &ReadTransaction| -> Result<u64, redb::Error> {
+        let meta = transaction.open_table(META)?;
+        let found = meta.get(META_REVISION)?;
+        Ok(found.map_or(0, |value| value.value()))
+    };
+    let (known, revision) = (revision_of(&copy)?, revision_of(&file)?);
+    if revision <= known {
+        return Ok(None);
+    }
+    let (copied, records) = (copy.open_table(RECORDS)?, file.open_table(RECORDS)?);
+    let mut changes = Vec::new();
+    for entry in copied.iter()? {
+        let (key, _) = entry?;
+        if records.get(key.value())?.is_none() {
+            changes.push(Change::Delete(key.value().to_owned()));
+        }
+    }
+    for entry in records.iter()? {
+        let (key, value) = entry?;
+        let record = decoded(key.value(), value.value())?;
+        if record.revision > known {
+            changes.push(Change::Put(key.value().to_owned(), record.value));
+        }
+    }
+    Ok(Some(Committed { revision, changes: changes.into() }))
 }
 
 fn write(database: &Database, committed: &Committed) -> Result<(), redb::Error> {

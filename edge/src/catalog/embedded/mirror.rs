@@ -53,7 +53,7 @@ impl RedbCatalog {
     /// The revision of the last commit in the file.
     pub(in crate::catalog) async fn last_revision(&self) -> Result<Revision, Error> {
         let revision = self.blocking(CatalogFile::revision).await?;
-        self.last.store(revision, AtomicOrdering::Release);
+        self.watchers.last.store(revision, AtomicOrdering::Release);
         Ok(revision)
     }
 
@@ -71,11 +71,12 @@ impl RedbCatalog {
         is_durable: bool,
     ) -> Result<(), Error> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let last = Arc::clone(&self.last);
+        let watchers = Arc::clone(&self.watchers);
         self.blocking(move |file| {
             let _turn = turn;
             let durability = if is_durable { Durability::Immediate } else { Durability::None };
-            last.store(file.apply_all(after, &commits, note.as_deref(), durability)?, AtomicOrdering::Release);
+            let revision = file.apply_all(after, &commits, note.as_deref(), durability)?;
+            watchers.last.store(revision, AtomicOrdering::Release);
             Ok(())
         })
         .await
@@ -89,7 +90,7 @@ impl RedbCatalog {
         is_announced: bool,
     ) -> Result<Vec<Change>, Error> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let last = Arc::clone(&self.last);
+        let watchers = Arc::clone(&self.watchers);
         self.blocking(move |file| {
             let _turn = turn;
             let revision = snapshot.revision;
@@ -99,7 +100,7 @@ impl RedbCatalog {
                     changes.push(change);
                 }
             })?;
-            last.store(revision, AtomicOrdering::Release);
+            watchers.last.store(revision, AtomicOrdering::Release);
             Ok(changes)
         })
         .await
@@ -108,7 +109,7 @@ impl RedbCatalog {
     /// Sends a commit to the watchers.
     pub(in crate::catalog) fn announce(&self, committed: Committed) {
         // Without a watcher nobody receives it, which is no error.
-        drop(self.committed.send(committed));
+        drop(self.watchers.committed.send(committed));
     }
 }
 

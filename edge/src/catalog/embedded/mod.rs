@@ -15,10 +15,12 @@ mod reserve;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod watchers;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore, broadcast};
@@ -28,12 +30,14 @@ use file::{CatalogFile, whole};
 pub(super) use mirror::{Snapshot, SnapshotPage};
 pub(super) use pages::check_copy;
 use reserve::Reserve;
+use watchers::Watchers;
 
-/// Most commits that a watcher may lag behind before it has to read again.
-const WATCH_COMMITS_MAX: usize = 1_024;
 /// Reads at once: they come from memory most of the time, and each is a thread whose share of the allocator's memory
 /// stays.
 const READS_AT_ONCE: usize = 8;
+
+/// Pause before it is looked once more what a commit of unknown outcome came to.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A catalog in a file.
 pub(super) struct RedbCatalog {
@@ -41,9 +45,7 @@ pub(super) struct RedbCatalog {
     /// Whose turn it is to commit. Taken before a blocking thread is, so that those who wait hold none.
     turn: Arc<Mutex<()>>,
     readers: Semaphore,
-    committed: broadcast::Sender<Committed>,
-    /// The revision of the last commit in the file.
-    last: Arc<AtomicU64>,
+    watchers: Arc<Watchers>,
     /// Whether a damaged page is known of.
     damaged: Arc<AtomicBool>,
     reserve: Option<Arc<Reserve>>,
@@ -68,11 +70,28 @@ impl RedbCatalog {
             file: Arc::new(file),
             turn: Arc::default(),
             readers: Semaphore::new(READS_AT_ONCE),
-            committed: broadcast::Sender::new(WATCH_COMMITS_MAX),
-            last: Arc::new(AtomicU64::new(last)),
+            watchers: Arc::new(Watchers::new(last)),
             damaged: Arc::default(),
             reserve: None,
         }
+    }
+
+    /// Finds out, as soon as the disk works again, what a commit came to whose outcome is not known.
+    fn settle_soon(&self) {
+        let (file, watchers, turn) = (Arc::clone(&self.file), Arc::clone(&self.watchers), Arc::clone(&self.turn));
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SETTLE_AGAIN).await;
+                let _turn = Arc::clone(&turn).lock_owned().await;
+                let (file, watchers) = (Arc::clone(&file), Arc::clone(&watchers));
+                let settled = tokio::task::spawn_blocking(move || whole(file.path(), || watchers.settle(&file)));
+                match settled.await {
+                    Ok(Err(Error::Full | Error::Store(_))) => {}
+                    // It is known, or another process has the file.
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        });
     }
 
     /// Reads on a blocking thread, when its turn comes.
@@ -128,23 +147,29 @@ impl Catalog for RedbCatalog {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Revision, Error> {
-        let committed = self.committed.clone();
-        let reserve = self.reserve.clone();
-        let last = Arc::clone(&self.last);
+        let (watchers, reserve) = (Arc::clone(&self.watchers), self.reserve.clone());
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        self.blocking(move |file| {
-            let revision = file.commit(&commit)?;
-            last.store(revision, Ordering::Release);
-            // Without a watcher there is nobody to tell, which is no error.
-            drop(committed.send(Committed { revision, changes: commit.changes.into() }));
+        let committed = self.blocking(move |file| {
+            watchers.settle(file)?;
+            let committed = file.commit(&commit);
+            if matches!(committed, Err(Error::Undecided { .. })) {
+                watchers.leave_open(commit.changes.into());
+                return committed;
+            }
+            let revision = committed?;
+            watchers.announce(Committed { revision, changes: commit.changes.into() });
             // Here and not with the caller, who may be gone: the next commit is announced after this one.
             drop(turn);
             if let Some(reserve) = reserve {
                 reserve.refill();
             }
             Ok(revision)
-        })
-        .await
+        });
+        let committed = committed.await;
+        if matches!(committed, Err(Error::Undecided { .. })) {
+            self.settle_soon();
+        }
+        committed
     }
 
     async fn commit_reserved(&self, commit: Commit) -> Result<Revision, Error> {
@@ -168,16 +193,22 @@ impl Catalog for RedbCatalog {
 
     async fn take_back(&self) -> Result<(), Error> {
         let _turn = Arc::clone(&self.turn).lock_owned().await;
-        self.blocking(CatalogFile::take_back).await
+        let watchers = Arc::clone(&self.watchers);
+        self.blocking(move |file| {
+            // What the other process committed last may not have come here.
+            if let Some(missed) = file.take_back()? {
+                watchers.announce(missed);
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn follow(&self, committed: Committed) -> Result<(), Error> {
-        let watchers = self.committed.clone();
-        let last = Arc::clone(&self.last);
+        let watchers = Arc::clone(&self.watchers);
         self.blocking(move |file| {
             file.follow(&committed)?;
-            last.store(committed.revision, Ordering::Release);
-            drop(watchers.send(committed));
+            watchers.announce(committed);
             Ok(())
         })
         .await
@@ -193,11 +224,11 @@ impl Catalog for RedbCatalog {
     }
 
     fn watch(&self) -> broadcast::Receiver<Committed> {
-        self.committed.subscribe()
+        self.watchers.committed.subscribe()
     }
 
     fn state(&self) -> CatalogState {
         let is_damaged = self.damaged.load(Ordering::Acquire);
-        CatalogState { is_damaged, ..CatalogState::local(self.last.load(Ordering::Acquire)) }
+        CatalogState { is_damaged, ..CatalogState::local(self.watchers.last.load(Ordering::Acquire)) }
     }
 }

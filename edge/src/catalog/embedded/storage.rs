@@ -13,18 +13,35 @@ use redb::{BackendError, DatabaseError, StorageBackend, StorageError};
 use super::header::Header;
 use crate::durable::{self, FILE_MODE};
 
-/// Whether the file may be written to; shared by all who have it.
+/// Whether the file may be written to, and whether all of it was brought to the disk; shared by all who have it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seal(Arc<AtomicBool>);
+pub(super) struct Seal(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    is_closed: AtomicBool,
+    is_unsynced: AtomicBool,
+}
 
 impl Seal {
     /// Refuses every write from now on.
     pub(super) fn close(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a sync has failed since [`Seal::note_synced`]: what was written before reads as it was written, and may
+    /// not be on the disk, also where a later sync succeeds.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.0.is_unsynced.load(Ordering::SeqCst)
+    }
+
+    /// All of the file was written once more, and synced.
+    pub(super) fn note_synced(&self) {
+        self.0.is_unsynced.store(false, Ordering::SeqCst);
     }
 
     fn check(&self) -> Result<(), Error> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.0.is_closed.load(Ordering::SeqCst) {
             true => Err(Error::other("the file is another one than was opened, and stays as it is")),
             false => Ok(()),
         }
@@ -51,6 +68,11 @@ impl SealedFile {
         header.note();
         Ok(Self { file, seal, header })
     }
+
+    /// A sync has failed.
+    pub(super) fn note_unsynced(&self) {
+        self.seal.0.is_unsynced.store(true, Ordering::SeqCst);
+    }
 }
 
 fn storage(error: Error) -> DatabaseError {
@@ -73,7 +95,7 @@ impl StorageBackend for SealedFile {
 
     fn sync_data(&self) -> Result<(), Error> {
         self.seal.check()?;
-        self.file.sync_data()
+        self.file.sync_data().inspect_err(|_failed| self.note_unsynced())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {

@@ -17,6 +17,8 @@ pub(in crate::catalog::embedded) struct Faults {
     left: AtomicUsize,
     pub(super) fired: AtomicBool,
     for_good: AtomicBool,
+    /// Syncs that fail.
+    pub(super) syncs: AtomicUsize,
     /// What is copied over a file in place of an error.
     instead: Mutex<Option<(PathBuf, Vec<u8>)>>,
 }
@@ -24,7 +26,8 @@ pub(in crate::catalog::embedded) struct Faults {
 impl Faults {
     pub(super) fn none() -> Arc<Self> {
         let (fired, for_good) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { left: AtomicUsize::new(usize::MAX), fired, for_good, instead: Mutex::new(None) })
+        let (left, syncs) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0));
+        Arc::new(Self { left, fired, for_good, syncs, instead: Mutex::new(None) })
     }
 
     /// Copies `bytes` over the file at `path` after so many writes, in place of an error.
@@ -37,6 +40,16 @@ impl Faults {
         self.fired.store(false, Ordering::SeqCst);
         self.for_good.store(for_good, Ordering::SeqCst);
         self.left.store(successes, Ordering::SeqCst);
+    }
+
+    fn check_sync(&self) -> Result<(), IoError> {
+        let failing = self.syncs.load(Ordering::SeqCst);
+        if failing > 0 {
+            self.syncs.store(failing - 1, Ordering::SeqCst);
+            // EIO.
+            return Err(IoError::from_raw_os_error(5));
+        }
+        self.check()
     }
 
     #[expect(clippy::disallowed_methods, reason = "over the file itself, as `cp` does")]
@@ -86,7 +99,7 @@ impl StorageBackend for FailingFile {
     }
 
     fn sync_data(&self) -> Result<(), IoError> {
-        self.faults.check()?;
+        self.faults.check_sync().inspect_err(|_failed| self.file.note_unsynced())?;
         self.file.sync_data()
     }
 

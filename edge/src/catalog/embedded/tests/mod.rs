@@ -17,6 +17,7 @@ use super::RedbCatalog;
 use super::file::CatalogFile;
 use crate::catalog::conformance::{Harness, conformance};
 use crate::catalog::{Catalog, Change, Check, Commit, Error};
+use crate::durable::Step;
 
 struct InAFolder {
     folder: TempDir,
@@ -186,6 +187,74 @@ async fn a_catalog_that_is_handed_over_is_read_on_follows_and_comes_back() {
     assert_eq!(old.commit(number(3)).await.unwrap(), 4);
     assert_eq!(all(&old).await.len(), 4);
     assert!(!path_in(&folder).with_extension("handed").exists());
+}
+
+#[tokio::test]
+async fn what_the_next_process_committed_before_it_died_is_heard_of_when_the_catalog_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = RedbCatalog::open(&path_in(&folder)).unwrap();
+    old.commit(number(1)).await.unwrap();
+    old.commit(number(2)).await.unwrap();
+    let mut followed = old.watch();
+    old.hand_over().await.unwrap();
+    let new = RedbCatalog::open(&path_in(&folder)).unwrap();
+    new.commit(number(3)).await.unwrap();
+    let gone = format!("n/{:08}", 1);
+    new.commit(Commit { checks: vec![], changes: vec![Change::Delete(gone.clone())] }).await.unwrap();
+    drop(new);
+    old.take_back().await.unwrap();
+    let missed = followed.try_recv().unwrap();
+    let keys: Vec<&str> = missed.changes.iter().map(crate::catalog::overtaken::key_of).collect();
+    assert_eq!((missed.revision, keys), (4, vec![gone.as_str(), "last", "n/00000003"]));
+    assert!(matches!(missed.changes[0], Change::Delete(_)));
+    assert_eq!(old.state().revision, 4);
+    old.commit(number(5)).await.unwrap();
+    assert_eq!(followed.try_recv().unwrap().revision, 5);
+}
+
+/// After a failed sync a system reads what it has not written, and the next sync says nothing of it.
+#[test]
+fn law_2_what_was_committed_as_a_sync_failed_is_written_once_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, faults) = (path_in(&folder), Faults::none());
+    let file = CatalogFile::open_failing(&path, &faults).unwrap();
+    file.commit(&number(1)).unwrap();
+    let written = crate::durable::fault::arm(&path, crate::durable::fault::Fault::None, 0);
+    file.commit(&number(2)).unwrap();
+    assert!(written.steps().is_empty(), "no sync failed");
+    faults.syncs.store(1, Ordering::SeqCst);
+    let made = file.commit(&number(3));
+    assert!(matches!(made, Ok(3) | Err(Error::Store(_))), "{made:?}");
+    assert_eq!(file.get("n/00000003").unwrap().is_some(), made.is_ok());
+    let steps = written.steps();
+    assert_eq!((steps.first(), steps.last()), (Some(&Step::Write), Some(&Step::SyncFile)), "{steps:?}");
+    drop(written);
+    file.commit(&number(4)).unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_cannot_be_brought_to_the_disk_is_undecided_until_it_can_and_is_then_announced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, faults) = (path_in(&folder), Faults::none());
+    let file = CatalogFile::open_failing(&path, &faults).unwrap();
+    let last = file.revision().unwrap();
+    let catalog = RedbCatalog::of(file, last);
+    let mut watch = catalog.watch();
+    catalog.commit(number(1)).await.unwrap();
+    let broken = crate::durable::fault::arm(&path, crate::durable::fault::Fault::Death, 0);
+    // Its own sync fails, and no other: what is read then is as it was written.
+    faults.syncs.store(1, Ordering::SeqCst);
+    let undecided = catalog.commit(number(2)).await;
+    assert!(matches!(undecided, Err(Error::Undecided { .. })), "{undecided:?}");
+    // Nothing is built upon it meanwhile.
+    assert!(catalog.commit(number(3)).await.is_err());
+    assert_eq!(watch.try_recv().unwrap().revision, 1);
+    assert!(watch.try_recv().is_err());
+    drop(broken);
+    let is_made = catalog.get("n/00000002").await.unwrap().is_some();
+    catalog.commit(number(4)).await.unwrap();
+    let announced: Vec<u64> = std::iter::from_fn(|| watch.try_recv().ok()).map(|one| one.revision).collect();
+    assert_eq!(announced, if is_made { vec![2, 3] } else { vec![2] });
 }
 
 #[tokio::test]
