@@ -45,6 +45,8 @@ enum What {
     Arriving(u64),
     /// A version, with its manifest and every blob of it.
     Bundle(VersionId, Arc<Manifest>),
+    /// Blobs that no manifest names.
+    Blobs(Vec<Digest>),
     /// A version that is stored; its record holds the rest.
     Version(VersionId),
     /// The same for one that an app may go back to, and that nobody may delete meanwhile.
@@ -77,6 +79,11 @@ impl Leases {
     /// Holds a version that is about to be stored, with all that it is made of.
     pub(crate) async fn bundle(self: &Arc<Self>, version: VersionId, manifest: &Arc<Manifest>) -> Lease {
         self.take(What::Bundle(version, Arc::clone(manifest))).await
+    }
+
+    /// Holds blobs that no manifest names.
+    pub(crate) async fn blobs(self: &Arc<Self>, blobs: Vec<Digest>) -> Lease {
+        self.take(What::Blobs(blobs)).await
     }
 
     /// Holds a version that is stored.
@@ -156,18 +163,20 @@ impl Drop for Lease {
 /// The version whose manifest a lease holds.
 fn version(what: &What) -> Option<VersionId> {
     match what {
-        What::Arriving(_) => None,
+        What::Arriving(_) | What::Blobs(_) => None,
         What::Bundle(version, _) | What::Version(version) | What::Back(_, version) => Some(*version),
     }
 }
 
 /// The blobs that a lease holds; one may come several times, as often in taking as in giving back.
 fn blobs(what: &What) -> impl Iterator<Item = Digest> + '_ {
-    let manifest = match what {
-        What::Bundle(_, manifest) => Some(manifest),
-        What::Arriving(_) | What::Version(_) | What::Back(..) => None,
+    let (manifest, listed) = match what {
+        What::Bundle(_, manifest) => (Some(manifest), &[][..]),
+        What::Blobs(blobs) => (None, blobs.as_slice()),
+        What::Arriving(_) | What::Version(_) | What::Back(..) => (None, &[][..]),
     };
-    manifest.into_iter().flat_map(|manifest| manifest.blobs().map(|(digest, _)| digest))
+    let named = manifest.into_iter().flat_map(|manifest| manifest.blobs().map(|(digest, _)| digest));
+    named.chain(listed.iter().copied())
 }
 
 /// Counts one less of `key`.
@@ -210,6 +219,9 @@ mod tests {
         assert_eq!(held().await, [false, false, false]);
         assert!(leases.closed().await.holds(Key::Manifest(two.id())));
         drop(version);
+        let page = leases.blobs(vec![Digest::of(b"page")]).await;
+        assert!(leases.closed().await.holds(blob("page")), "named by no manifest");
+        drop(page);
         let held = leases.held.lock();
         assert!(held.manifests.is_empty() && held.blobs.is_empty() && held.blobs.capacity() == 0);
     }

@@ -19,7 +19,7 @@ use super::pushes::Push;
 use super::recording::StoredVersion;
 use crate::encode;
 use crate::environments::{PREVIEW, locked_by};
-use crate::ledger::{Actor, Condition, Error};
+use crate::ledger::{Actor, Condition, Error, Lease};
 use crate::switch::{
     CanaryMove, Caution, EventSink, Intent, Move, Moved, Origin, Passes, Preconditions, StepReporter, Steps, Tolerance,
 };
@@ -28,8 +28,15 @@ use crate::telemetry;
 /// A push whose blobs are all there, about to be finished.
 pub struct Taken(Arc<Push>);
 
-/// What the step `compress` comes to: the encodings that came with the bundle, and what serves as dictionaries.
-type Compressed = (encode::Given, Option<encode::Passed>);
+/// What the step `compress` comes to.
+struct Compressed {
+    /// The encodings that came with the bundle.
+    given: encode::Given,
+    /// What serves as dictionaries.
+    passed: Option<encode::Passed>,
+    /// Holds what no manifest names, until the records of the version do.
+    leases: (Lease, Option<Lease>),
+}
 
 impl Publisher {
     /// Takes a push out of those under way, to be finished; only one caller gets it.
@@ -131,12 +138,13 @@ impl Publisher {
             steps.log(&format!("let pass: {doubt}"));
         }
         let reporter = steps.reporter("compress");
-        let (given, passed) = steps.run("compress", self.compress(push, &reporter)).await?;
+        let Compressed { given, passed, leases } = steps.run("compress", self.compress(push, &reporter)).await?;
         let StoredVersion { is_new, restored_manifest } = self.store_version(push, given).await?;
         self.environments.add_signatures(&push.actor, &push.app, &push.version, &push.options.signatures).await?;
         if let (Some(dictionaries), Some(passed)) = (&self.dictionaries, passed) {
             dictionaries.stored(&push.app, &push.version, &passed).await;
         }
+        drop(leases);
         if !is_new {
             // Its files may have been damaged until now: whatever could not be loaded of it is live again.
             self.ledger.live.look_again();
@@ -307,6 +315,7 @@ impl Publisher {
             decoded_bytes_max: self.ledger.limits().bundle_bytes_max,
             decoded_ratio_max: self.ledger.limits().archive_ratio_max,
         };
+        let arriving = self.ledger.leases.arriving(telemetry::now_ms() / 1_000).await;
         let (mut given, made) = encode::quick(&work).await?;
         let rule_reader = self.switcher.loader.rule_memory().reader(&push.app, push.environment.as_str());
         let of = (&*self.ledger, &push.app, &push.version);
@@ -350,8 +359,9 @@ impl Publisher {
                 format!("{detail}; {files} above {file_bytes_max} bytes (compress_file_bytes_max) left as they are")
             }
         };
-        let detail = hashed.into_iter().fold(detail, |detail, hashed| format!("{detail}; {hashed}"));
-        Ok(((given, passed), detail))
+        let integrity::Added { report, lease } = hashed;
+        let detail = report.into_iter().fold(detail, |detail, hashed| format!("{detail}; {hashed}"));
+        Ok((Compressed { given, passed, leases: (arriving, lease) }, detail))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod instances;
 pub mod integrity_pages;
 mod levels;
 mod live;
+mod made_files;
 pub(crate) mod nodes;
 mod pinned;
 pub(crate) mod pointer;
@@ -43,6 +44,7 @@ pub use dictionaries::{
 pub use hostnames::{HOSTNAMES_PREFIX, HostnameRecord, ListedHostnames, hostname, hostname_key, listed_key};
 pub(crate) use levels::Levels;
 pub use live::{CanaryRecord, LivePointer, live_key, live_prefix, paused_key};
+pub(crate) use made_files::{made_files, pages_dictionary};
 pub use pinned::PinsRecord;
 pub use team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};
 pub use tokens::{

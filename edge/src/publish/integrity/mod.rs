@@ -20,7 +20,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::blobs::Key;
 use crate::encode::{self, Given, Work, sha256};
-use crate::ledger::{Error, Ledger};
+use crate::ledger::{Error, Lease, Ledger};
 use crate::records::integrity_pages::IntegrityPages;
 use crate::records::{self, DecodedFile, VersionRecord};
 use crate::switch::StepReporter;
@@ -85,7 +85,16 @@ fn tables(manifest: &Manifest) -> Vec<String> {
     [OTHERS.to_owned()].into_iter().chain(own).filter(is_on).collect()
 }
 
-/// Makes the pages with hashes of a bundle, and adds them to `given`. Returns what the push reports about it.
+/// What became of the pages with hashes of a bundle.
+#[derive(Default)]
+pub(super) struct Added {
+    /// What the push reports about them.
+    pub(super) report: Option<String>,
+    /// Holds those that an earlier push made: the record that names them may go before another one does.
+    pub(super) lease: Option<Lease>,
+}
+
+/// Makes the pages with hashes of a bundle, and adds them to `given`.
 ///
 /// # Errors
 /// Where the store fails.
@@ -94,18 +103,21 @@ pub(super) async fn add(
     given: &mut Given,
     (ledger, app, version): (&Ledger, &AppName, &VersionId),
     rule_reader: &RuleReader,
-) -> Result<Option<String>, Error> {
+) -> Result<Added, Error> {
     let tables = tables(work.manifest);
     if tables.is_empty() {
-        return Ok(None);
+        return Ok(Added::default());
     }
     let key = records::version_key(app, version);
     if let Some(record) = ledger.catalog.get(&key).await? {
+        let made = records::made_files(record.value.as_ref()).unwrap_or_default();
+        let lease = ledger.leases.blobs(made.into_iter().map(|file| file.hash).collect()).await;
         let record: VersionRecord = records::read(&key, &record)?;
         if record.decoded == given.decoded && stored::are_whole(work, &tables, &record).await? {
             given.integrity = record.integrity;
             let pages = given.integrity.iter().map(|group| group.pages.len()).sum::<usize>();
-            return Ok(Some(format!("hashes in {}, as they are stored", counted(pages, "page"))));
+            let report = Some(format!("hashes in {}, as they are stored", counted(pages, "page")));
+            return Ok(Added { report, lease: Some(lease) });
         }
     }
     let limits = &ledger.limits();
@@ -132,7 +144,7 @@ pub(super) async fn add(
     outcome.made = made.len();
     let had = live_pages(ledger, app).await?;
     compress(work, made, &had).await?;
-    Ok(Some(outcome.text()))
+    Ok(Added { report: Some(outcome.text()), lease: None })
 }
 
 /// The pages that were made so far.

@@ -1,21 +1,19 @@
 //! Marks what the records refer to: one manifest at a time, and nothing but digests in memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
-use serde::Deserialize;
 
 use super::Pass;
 use crate::blobs::{self, Key};
 use crate::catalog::Change;
 use crate::catalog::scan::Scan;
 use crate::ledger::Error;
+use crate::records;
 use crate::records::console::{CONSOLE_KEY, ConsoleRecord, console};
 use crate::records::gone::{self, GoneVersion};
-use crate::records::integrity_pages::IntegrityPages;
 use crate::records::sent::{self, SentRecord};
-use crate::records::{self, DecodedFile, PagesDictionary};
 use crate::retention::Retention;
 
 /// What is referred to.
@@ -25,24 +23,6 @@ pub(super) struct Marked {
     manifests: HashSet<VersionId>,
     /// Versions whose manifests cannot be read: what they refer to is not known.
     pub(super) unreadable: Vec<VersionId>,
-}
-
-/// Of a record of dictionaries what is marked: the rest may have megabytes.
-#[derive(Deserialize)]
-struct Pages {
-    #[serde(default)]
-    pages: Option<PagesDictionary>,
-}
-
-/// Of a record of a version what is marked beside its manifest.
-#[derive(Deserialize)]
-struct Decoded {
-    #[serde(default)]
-    decoded: BTreeMap<String, DecodedFile>,
-    #[serde(default)]
-    integrity: Vec<IntegrityPages>,
-    /// The record of a version that can be restored.
-    record: Option<Box<Self>>,
 }
 
 impl Marked {
@@ -59,17 +39,11 @@ impl Marked {
         u64::try_from(self.blobs.len().saturating_add(self.manifests.len())).unwrap_or(u64::MAX)
     }
 
-    /// Marks what files of a version decode to that came compressed alone, which is decoded again when the version is
-    /// loaded if it is missed here, and its pages with hashes.
-    fn decoded_of(&mut self, key: &str, value: &[u8]) {
-        match serde_json::from_slice::<Decoded>(value) {
-            Ok(mut found) => {
-                let restorable = found.record.take();
-                for record in restorable.into_iter().map(|record| *record).chain([found]) {
-                    let pages = record.integrity.into_iter().flat_map(|group| group.pages.into_values());
-                    self.blobs.extend(record.decoded.into_values().chain(pages).map(|file| file.hash));
-                }
-            }
+    /// Marks what the edge made of a version, by its record: decoded files, which are decoded again when the version is
+    /// loaded if they are missed here, and its pages with hashes.
+    fn made_of(&mut self, key: &str, value: &[u8]) {
+        match records::made_files(value) {
+            Ok(files) => self.blobs.extend(files.into_iter().map(|file| file.hash)),
             Err(error) => tracing::warn!(key, %error, "a record of a version cannot be read"),
         }
     }
@@ -77,8 +51,8 @@ impl Marked {
     /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made
     /// again.
     fn dictionary_of(&mut self, key: &str, value: &[u8]) {
-        match serde_json::from_slice::<Pages>(value) {
-            Ok(record) => self.blobs.extend(record.pages.map(|pages| pages.blob)),
+        match records::pages_dictionary(value) {
+            Ok(pages) => self.blobs.extend(pages.map(|pages| pages.blob)),
             Err(error) => tracing::warn!(key, %error, "a record of dictionaries cannot be read"),
         }
     }
@@ -127,7 +101,7 @@ impl Retention {
                 || records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some());
             let is_going = pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
             if is_kept && !is_going {
-                marked.decoded_of(&key, record.value.as_ref());
+                marked.made_of(&key, record.value.as_ref());
                 self.mark_version(marked, version).await?;
             }
         }
@@ -224,6 +198,7 @@ impl Retention {
         let version = if key == CONSOLE_KEY {
             serde_json::from_slice::<ConsoleRecord>(value).ok().and_then(|console| console.version)
         } else if key.starts_with(records::VERSIONS_PREFIX) || key.starts_with(gone::GONE_PREFIX) {
+            marked.made_of(key, value.as_ref());
             version_of(key).map(|(_, version)| version)
         } else {
             None
@@ -243,24 +218,4 @@ fn version_of(key: &str) -> Option<(AppName, VersionId)> {
 fn place_of(key: &str) -> Option<(AppName, PlaceName)> {
     let mut parts = key.split('/').skip(1);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_compressed_files_decode_to_is_held_by_the_record_of_a_version_that_is_there_or_can_be_had_back() {
-        let (stored, gone) = (Digest::of(b"stored"), Digest::of(b"gone"));
-        let record = |hash: Digest| format!(r#"{{"stored_ms":1,"decoded":{{"a.js":{{"hash":"{hash}","size":1}}}}}}"#);
-        let mut marked = Marked::default();
-        marked.decoded_of("versions/a/b", record(stored).as_bytes());
-        marked.decoded_of("gone/a/b", format!(r#"{{"at_ms":1,"record":{}}}"#, record(gone)).as_bytes());
-        marked.decoded_of("versions/a/c", br#"{"stored_ms":1}"#);
-        let page = Digest::of(b"page");
-        let pages = format!(r#"[{{"tables":[""],"pages":{{"index.html":{{"hash":"{page}","size":1}}}}}}]"#);
-        marked.decoded_of("versions/a/d", format!(r#"{{"integrity":{pages}}}"#).as_bytes());
-        assert!([stored, gone, page].into_iter().all(|hash| marked.holds(Key::Blob(hash))));
-        assert!(!marked.holds(Key::Blob(Digest::of(b"other"))));
-    }
 }

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::Pass;
 use super::mark::Marked;
 use crate::blobs::Key;
-use crate::catalog::{self, Change, Check, Commit};
+use crate::catalog::scan::Scan;
+use crate::catalog::{self, Change, Check, Commit, Record};
 use crate::ledger::{Action, Actor, AuditEvent, Error, lost, update};
 use crate::records;
 use crate::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
@@ -63,6 +64,11 @@ impl Retention {
         typed: &str,
         dry_run: bool,
     ) -> Result<DeleteReport, Error> {
+        // The records that name them go with the version.
+        let dictionary = match self.ledger.resolve_version(app, typed).await {
+            Ok(version) => self.dictionary_of(app, &version).await?,
+            Err(_gone) => None,
+        };
         let mut report = match self.delete_version(actor, app, typed, dry_run).await {
             Ok(report) => report,
             Err(error) if error.0.code == Code::NotFound => match self.restorable(app, typed).await? {
@@ -79,8 +85,12 @@ impl Retention {
         }
         let event = AuditEvent::of(Action::PurgeVersion).app(app).what(report.version.short());
         let end = |gone: &mut GoneVersion, now_ms| (gone.until_ms, gone.record) = (now_ms, None);
-        report.until_ms = self.expire(actor, event, gone::gone_key(app, &report.version), end).await?;
-        report.purged = Some(self.purge(actor, Purge::Version(app.clone(), report.version)).await?);
+        let key = gone::gone_key(app, &report.version);
+        let gone = self.ledger.catalog.get(&key).await?;
+        let mut made = gone.map(|record| made_of(&key, &record)).unwrap_or_default();
+        made.extend(dictionary);
+        report.until_ms = self.expire(actor, event, key, end).await?;
+        report.purged = Some(self.purge(actor, Purge::Version(app.clone(), report.version), made).await?);
         Ok(report)
     }
 
@@ -123,7 +133,7 @@ impl Retention {
                 Purge::App(app.clone())
             }
         };
-        report.purged = Some(self.purge(actor, purge).await?);
+        report.purged = Some(self.purge(actor, purge, Vec::new()).await?);
         Ok(report)
     }
 
@@ -159,9 +169,9 @@ impl Retention {
         .await
     }
 
-    /// Ends something whose time is over, after its instances have ended and a collection that is under way. Runs to
-    /// its end even if the caller is dropped.
-    async fn purge(self: &Arc<Self>, actor: &Actor, what: Purge) -> Result<PurgeReport, Error> {
+    /// Ends something whose time is over, after its instances have ended and a collection that is under way; and what
+    /// was `made` of it, where no record says so any more. Runs to its end even if the caller is dropped.
+    async fn purge(self: &Arc<Self>, actor: &Actor, what: Purge, made: Vec<(Key, u64)>) -> Result<PurgeReport, Error> {
         let (this, sees_edge) = (Arc::clone(self), actor.may_in_every_app(Scope::Admin).is_ok());
         let pass = tokio::spawn(async move {
             let until = Instant::now() + Duration::from_millis(this.ledger.limits().purge_wait_ms_max);
@@ -169,7 +179,7 @@ impl Retention {
                 runner.wait_until_ended(app, environment, until).await;
             }
             loop {
-                let report = this.run_purge(&what, sees_edge).await?;
+                let report = this.run_purge(&what, &made, sees_edge).await?;
                 if report.remains.is_none() || Instant::now() >= until {
                     return Ok(report);
                 }
@@ -180,14 +190,15 @@ impl Retention {
     }
 
     /// One attempt. With `sees_edge` the report includes what is the whole edge's.
-    async fn run_purge(&self, what: &Purge, sees_edge: bool) -> Result<PurgeReport, Error> {
+    async fn run_purge(&self, what: &Purge, made: &[(Key, u64)], sees_edge: bool) -> Result<PurgeReport, Error> {
         let _one = self.collecting.lock().await;
         // Another edge may have the files by now.
         self.ledger.catalog.check_in_place()?;
         let _duty = self.take_duty().await?;
         let mut pass = Pass::for_good(telemetry::now_ms());
         let app = what.app().clone();
-        let versions = self.versions_of(what).await?;
+        let (versions, mut files) = self.versions_of(what).await?;
+        files.extend_from_slice(made);
         self.end_purged(what, &mut pass).await?;
         let has_ended = self.has_ended(what).await?;
         // From here on as in a collection, of these files alone.
@@ -195,7 +206,7 @@ impl Retention {
         let mut marked = self.mark(&pass).await?;
         // What another app has sent and no version holds yet stays: its push may go on after a restart.
         self.mark_sent_by_others(&mut marked, &app).await?;
-        let files = self.files_of(&versions).await?;
+        self.add_files_of(&versions, &mut files).await;
         let own = self.mark_app(&pass, &app).await?;
         self.end_sent_of(&app, &files).await?;
         self.sweep_listed(&mut pass, marked, watch, &files).await?;
@@ -226,19 +237,33 @@ impl Retention {
         Ok(self.ledger.catalog.get(&key).await?.is_none())
     }
 
-    async fn versions_of(&self, what: &Purge) -> Result<Vec<VersionId>, Error> {
+    /// The versions that go, and what the edge made of them.
+    async fn versions_of(&self, what: &Purge) -> Result<(Vec<VersionId>, Vec<(Key, u64)>), Error> {
         let app = match what {
             Purge::App(app) => app,
             // Versions are the app's: another environment may want one of them.
-            Purge::Environment(..) => return Ok(Vec::new()),
-            Purge::Version(_, version) => return Ok(vec![*version]),
+            Purge::Environment(..) => return Ok((Vec::new(), Vec::new())),
+            Purge::Version(_, version) => return Ok((vec![*version], Vec::new())),
         };
-        let mut versions = Vec::new();
+        let (mut versions, mut made) = (Vec::new(), Vec::new());
         for prefix in [records::versions_prefix(app), gone::gone_prefix(app)] {
-            let found = self.ledger.catalog.list(&prefix, None, false, usize::MAX).await?;
-            versions.extend(found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse::<VersionId>().ok()));
+            let mut found = Scan::new(&*self.ledger.catalog, prefix);
+            while let Some((key, record)) = found.next().await? {
+                let Some(version) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else { continue };
+                made.extend(made_of(&key, &record));
+                made.extend(self.dictionary_of(app, &version).await?);
+                versions.push(version);
+            }
         }
-        Ok(versions)
+        Ok((versions, made))
+    }
+
+    /// The dictionary that pages of a version share.
+    async fn dictionary_of(&self, app: &AppName, version: &VersionId) -> Result<Option<(Key, u64)>, Error> {
+        let record = self.ledger.catalog.get(&records::dictionaries_key(app, version)).await?;
+        // One that cannot be read serves nobody.
+        let pages = record.and_then(|record| records::pages_dictionary(record.value.as_ref()).ok().flatten());
+        Ok(pages.map(|pages| (Key::Blob(pages.blob), pages.size)))
     }
 
     async fn end_purged(&self, what: &Purge, pass: &mut Pass) -> Result<(), Error> {
@@ -257,10 +282,9 @@ impl Retention {
         }
     }
 
-    /// The stored files of versions, each once. A manifest that cannot be read names none: a collection finds them.
-    async fn files_of(&self, versions: &[VersionId]) -> Result<Vec<(Key, u64)>, Error> {
-        let mut files = Vec::new();
-        let mut seen = HashSet::new();
+    /// Adds the stored files of versions, each once. A manifest that cannot be read names none: a collection finds
+    /// them.
+    async fn add_files_of(&self, versions: &[VersionId], files: &mut Vec<(Key, u64)>) {
         for version in versions {
             let Ok(canonical) = self.blobs.get(Key::Manifest(*version)).await else { continue };
             if let Ok(manifest) = Manifest::read(&canonical) {
@@ -268,8 +292,8 @@ impl Retention {
             }
             files.push((Key::Manifest(*version), u64::try_from(canonical.len()).unwrap_or(u64::MAX)));
         }
+        let mut seen = HashSet::new();
         files.retain(|(key, _)| seen.insert(*key));
-        Ok(files)
     }
 
     async fn sweep_listed(
@@ -288,6 +312,16 @@ impl Retention {
         pass.report.unreadable = marked.unreadable;
         Ok(())
     }
+}
+
+/// What the edge made of a version, by its record or that of one that is gone. A record that cannot be read names none:
+/// a collection finds them.
+fn made_of(key: &str, record: &Record) -> Vec<(Key, u64)> {
+    let files = records::made_files(record.value.as_ref()).unwrap_or_else(|error| {
+        tracing::warn!(key, %error, "a record of a version cannot be read");
+        Vec::new()
+    });
+    files.into_iter().map(|file| (Key::Blob(file.hash), file.size)).collect()
 }
 
 /// Number and bytes of the purged files that the app itself holds no longer. Which of them left the disk is not for its

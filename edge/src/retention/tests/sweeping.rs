@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use devanture_config::manifest::FileEntry;
 use devanture_config::{Digest, Manifest, Sha256, VersionId};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::{World, pointer, put, stored_at};
 use super::{deleted_app, gone_version, wanted};
@@ -87,6 +87,70 @@ async fn what_comes_to_be_referred_to_while_files_are_taken_stays() {
         assert_eq!(has(&world, Key::Blob(file)).await, what != "nothing", "{what}");
         let holds_manifest = !["nothing", "a dictionary"].contains(&what);
         assert_eq!(has(&world, Key::Manifest(version)).await, holds_manifest, "{what}");
+    }
+}
+
+/// The record of a version with a page that its manifest does not name.
+fn with_page(page: Digest) -> Value {
+    let pages = json!([{ "made": 2, "tables": [""], "pages": { "index.html": { "hash": page, "size": 5 } } }]);
+    let mut record = stored_at(2);
+    record["integrity"] = pages;
+    record
+}
+
+#[tokio::test]
+async fn a_page_of_a_version_that_comes_while_files_are_taken_stays() {
+    for is_gone in [false, true] {
+        let world = World::new().await;
+        let (first, page, file) = (blob(&world, "00").await, blob(&world, "fe").await, blob(&world, "fd").await);
+        let version = manifest(&world, "ff", file).await;
+        let change = match is_gone {
+            false => put(records::version_key(&world.app, &version), &with_page(page)),
+            true => {
+                let gone = json!({ "at_ms": 1, "until_ms": u64::MAX, "who": "ada", "record": with_page(page) });
+                put(gone::gone_key(&world.app, &version), &gone)
+            }
+        };
+        world.once_blobs_went(vec![change]);
+        world.retention.collect(PURGE).await.unwrap();
+        world.assert_blobs_went();
+        assert!(!has(&world, Key::Blob(first)).await, "{is_gone}");
+        assert!(has(&world, Key::Blob(page)).await && has(&world, Key::Blob(file)).await, "{is_gone}");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_takes_what_the_edge_made_of_a_version_and_no_other_has() {
+    for what in ["a version", "a version that was deleted", "an app"] {
+        let world = World::new().await;
+        let actor = Actor::local();
+        let [own, shared, dictionary, file] =
+            [blob(&world, "0").await, blob(&world, "1").await, blob(&world, "2").await, blob(&world, "3").await];
+        let version = manifest(&world, "4", file).await;
+        let mut record = with_page(own);
+        record["decoded"] = json!({ "a.js": { "hash": shared, "size": 5 } });
+        let pages = PagesDictionary { blob: dictionary, sha256: Sha256::from([7; 32]), size: 5 };
+        let other = records::version_key(&"other".parse().unwrap(), &world.versions[0]);
+        world
+            .commit(vec![
+                put(records::version_key(&world.app, &version), &record),
+                put(records::dictionaries_key(&world.app, &version), &json!({ "pages": pages })),
+                put(other, &with_page(shared)),
+            ])
+            .await;
+        let typed = version.to_string();
+        match what {
+            "an app" => drop(world.retention.purge_place(&actor, &world.app, None, false).await.unwrap()),
+            "a version" => drop(world.retention.purge_version(&actor, &world.app, &typed, false).await.unwrap()),
+            _ => {
+                world.retention.delete_version(&actor, &world.app, &typed, false).await.unwrap();
+                world.retention.purge_version(&actor, &world.app, &typed, false).await.unwrap();
+            }
+        }
+        assert!(!has(&world, Key::Blob(own)).await && !has(&world, Key::Blob(file)).await, "{what}");
+        assert!(has(&world, Key::Blob(shared)).await, "{what}");
+        // That of a version that was deleted before is named by nothing any more, and goes with a collection.
+        assert_eq!(has(&world, Key::Blob(dictionary)).await, what == "a version that was deleted", "{what}");
     }
 }
 
