@@ -72,10 +72,14 @@ impl Environments {
     ) -> Result<(), Error> {
         commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
         let key = records::app_key(app);
-        if self.ledger.catalog.get(&key).await?.is_none() {
-            let record = AppRecord { created_ms: now_ms, who: actor.name.clone() };
-            commit.checks.push(Check::Absent(key.clone()));
-            commit.changes.push(Change::Put(key, records::write(&record)?));
+        match self.ledger.catalog.get(&key).await? {
+            // It may end meanwhile, and another one of its name begin.
+            Some(found) => commit.checks.push(Check::At(key, found.revision)),
+            None => {
+                let record = AppRecord { created_ms: now_ms, who: actor.name.clone() };
+                commit.checks.push(Check::Absent(key.clone()));
+                commit.changes.push(Change::Put(key, records::write(&record)?));
+            }
         }
         Ok(())
     }

@@ -31,10 +31,14 @@ impl Ledger {
     /// `not_found`.
     pub(crate) async fn app_made_ms(&self, app: &AppName) -> Result<u64, Error> {
         self.must_exist(app).await?;
+        Ok(self.made_ms_of(app).await?.unwrap_or(0))
+    }
+
+    /// As [`Ledger::app_made_ms`]; `None` where there is no such app.
+    pub(crate) async fn made_ms_of(&self, app: &AppName) -> Result<Option<u64>, Error> {
         let key = records::app_key(app);
         let record = self.catalog.get(&key).await?;
-        let made = record.and_then(|record| records::read::<AppRecord>(&key, &record).ok());
-        Ok(made.map_or(0, |made| made.created_ms))
+        Ok(record.map(|record| records::read::<AppRecord>(&key, &record).map_or(0, |made| made.created_ms)))
     }
 
     pub(crate) async fn must_exist(&self, app: &AppName) -> Result<(), Error> {

@@ -18,7 +18,7 @@ impl Publisher {
             version: push.version,
             actor: &push.actor,
             expires: options.alias_expires,
-            push: Some((push.begun, options.force)),
+            push: Some((push.began.number, options.force)),
             half: push.following().map(|joined| (joined.half, joined.with)),
             environment: Some(&push.environment),
             if_live: options.if_live.as_deref(),

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::admission::check_options;
 use super::publisher::Publisher;
-use super::pushes::{Push, Received};
+use super::pushes::{Began, Push, Received};
 use crate::archive::{
     self, Feed, Files, HEAD_BYTES, Kind, Refusal, Sink, SpoolError, archive_bytes_max, bad, broken_off, damaged, feed,
     spool, too_large, unpack_into, untar, unzip,
@@ -51,7 +51,7 @@ struct Target {
     environment: PlaceName,
     /// The half that is sent, if it is one alone.
     half: Option<Half>,
-    begun: u64,
+    began: Began,
     since: Instant,
     /// One of the archives that may be under way at once.
     _share: Share,
@@ -206,14 +206,15 @@ impl Publisher {
         self.must_have_room().await?;
         self.ledger.catch_up(app, environment).await?;
         self.count_push(app)?;
-        let (begun, id) = self.new_deploy();
+        let app_made_ms = self.ledger.made_ms_of(app).await?;
+        let (number, id) = self.new_deploy();
         let target = Target {
             id,
             actor: actor.clone(),
             app: app.clone(),
             environment: environment.clone(),
             half,
-            begun,
+            began: Began { number, revision: self.revision(), app_made_ms },
             since: Instant::now(),
             _share: share,
             arriving: self.ledger.leases.arriving(telemetry::now_ms() / 1_000).await,
@@ -340,8 +341,7 @@ impl Publisher {
             source,
             options,
             actor: target.actor,
-            begun: target.begun,
-            revision: self.revision(),
+            began: target.began,
             missing,
             named: OnceLock::new(),
             received: Mutex::new(Received { blobs, bytes }),

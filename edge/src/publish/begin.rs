@@ -10,7 +10,7 @@ use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use super::elsewhere;
 use super::incoming::CheckedPush;
 use super::publisher::Publisher;
-use super::pushes::{Push, Received};
+use super::pushes::{Began, Push, Received};
 use crate::blobs::{Key, Upload};
 use crate::environments::check_expected_alias;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
@@ -58,10 +58,11 @@ impl Publisher {
         self.ledger.catch_up(app, environment).await?;
         let push = self.joined(actor, (app, environment), push).await?;
         self.environments.check_signatures(app, &push.version, &push.options.signatures)?;
+        let app_made_ms = self.ledger.made_ms_of(app).await?;
         let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
         let CheckedPush { manifest, version, source, options, memory, joined } = push;
-        let (begun, id) = self.new_deploy();
+        let (number, id) = self.new_deploy();
         let push = self.uploads.pushes.add(Push {
             id,
             app: app.clone(),
@@ -72,8 +73,7 @@ impl Publisher {
             source,
             options,
             actor: actor.clone(),
-            begun,
-            revision: self.revision(),
+            began: Began { number, revision: self.revision(), app_made_ms },
             missing,
             named: OnceLock::new(),
             received: parking_lot::Mutex::new(Received::default()),

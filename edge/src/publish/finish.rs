@@ -62,7 +62,7 @@ impl Publisher {
         let Taken(push) = taken;
         let by = Origin::of(&push.actor, &push.source, push.options.reason.as_deref());
         let of = (Some(push.version), by);
-        let watched = self.deploys.open(&push.id, &push.app, &push.environment, of, push.revision);
+        let watched = self.deploys.open(&push.id, &push.app, &push.environment, of, push.began.revision);
         let steps = Steps::watched(sink, watched);
         let this = Arc::clone(self);
         let task = self.tasks.spawn(async move { this.finish_push(push, steps).await });
@@ -182,7 +182,7 @@ impl Publisher {
             version: push.version,
             movement: Move::Push,
             deploy: &push.id,
-            begun: push.begun,
+            begun: push.began.number,
             actor: &push.actor,
             source: &push.source,
             log: &log,

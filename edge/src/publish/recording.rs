@@ -1,7 +1,7 @@
 //! What the catalog keeps of a push: the record of its version, and its entry in the history.
 
 use devanture_config::api::{Deploy, DeployKind, DeployProblem, Outcome};
-use devanture_config::problem::Code;
+use devanture_config::problem::{Code, Problem};
 
 use super::finish::count;
 use super::joined::Rights;
@@ -36,6 +36,7 @@ impl Publisher {
         let Rights { trusted, trusted_in, edge_admin } = push.rights();
         loop {
             self.ledger.check_there(&push.app, None).await?;
+            self.check_same_app(push).await?;
             let key = key.clone();
             let mut commit = Commit::default();
             // Until the commit nobody else makes an app, where this one is new.
@@ -96,6 +97,19 @@ impl Publisher {
         }
     }
 
+    /// Checks that the app is still the one that the push began in: another one of its name is somebody else's.
+    ///
+    /// # Errors
+    /// `deleted`.
+    async fn check_same_app(&self, push: &Push) -> Result<(), Error> {
+        let Some(made_ms) = push.began.app_made_ms else { return Ok(()) };
+        if self.ledger.made_ms_of(&push.app).await? == Some(made_ms) {
+            return Ok(());
+        }
+        let detail = format!("The app {} was deleted for good while this push was under way.", push.app);
+        Err(Problem::new(Code::Deleted, detail).hint("push again to make another app of that name").into())
+    }
+
     /// Keeps a deploy that did not move the live pointer in the history.
     pub(crate) async fn record_stored(
         &self,
@@ -130,6 +144,10 @@ impl Publisher {
     }
 
     pub(super) async fn record_failure(&self, push: &Push, steps: &mut Steps, error: &Error) {
+        if self.check_same_app(push).await.is_err() {
+            // There is no history of it any more.
+            return;
+        }
         let problem = &error.0;
         steps.log(&format!("error: {}  [{}]", problem.detail, problem.code.as_str()));
         problem.mistakes.iter().for_each(|mistake| steps.log(&mistake.to_string()));

@@ -37,10 +37,7 @@ pub(crate) struct Push {
     pub(crate) source: Source,
     pub(crate) options: DeployOptions,
     pub(crate) actor: Actor,
-    /// Orders pushes: a smaller number began earlier.
-    pub(crate) begun: u64,
-    /// The revision of the catalog when it began.
-    pub(crate) revision: Revision,
+    pub(crate) began: Began,
     /// What the app had not sent before, with its length.
     pub(crate) missing: HashMap<Digest, u64>,
     /// All that the manifest names, with its length, once a blob came that was not missing: one list for all requests.
@@ -50,6 +47,17 @@ pub(crate) struct Push {
     pub(crate) memory: Hold,
     /// Holds what the version is made of, for as long as the push is under way.
     pub(crate) _lease: Lease,
+}
+
+/// When a push began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Began {
+    /// Orders pushes: a smaller number began earlier.
+    pub(crate) number: u64,
+    /// The revision of the catalog.
+    pub(crate) revision: Revision,
+    /// When the app was made, in milliseconds since 1970 UTC, if it was there.
+    pub(crate) app_made_ms: Option<u64>,
 }
 
 impl Push {
@@ -190,7 +198,7 @@ impl Pushes {
 
     /// Forgets the pushes of an app that began before a revision: the next app of that name is somebody else's.
     pub(crate) fn forget_before(&self, app: &AppName, revision: Revision) {
-        self.entries.lock().retain(|_, entry| entry.push.app != *app || entry.push.revision >= revision);
+        self.entries.lock().retain(|_, entry| entry.push.app != *app || entry.push.began.revision >= revision);
     }
 
     /// The push `id` of `app`; another app's is as unknown as one that never was.

@@ -6,6 +6,8 @@ use super::*;
 use crate::ledger::Leases;
 use crate::publish::manifest_memory::ManifestMemory;
 
+const BEGAN: Began = Began { number: 0, revision: 0, app_made_ms: None };
+
 async fn push(app: &str, id: &str) -> Push {
     holding(app, id, &ManifestMemory::new(0), 0).await
 }
@@ -26,8 +28,7 @@ async fn holding(app: &str, id: &str, memory: &Arc<ManifestMemory>, bytes: u64) 
         source: Source::default(),
         options: DeployOptions::default(),
         actor: Actor::local(),
-        begun: 0,
-        revision: 0,
+        began: BEGAN,
         missing: HashMap::new(),
         named: OnceLock::new(),
         received: Mutex::default(),
@@ -143,7 +144,7 @@ async fn of_an_app_alone_the_environment_that_holds_the_most_memory_gives_way() 
 async fn pushes_that_began_before_their_app_ended_are_forgotten() {
     let pushes = Pushes::new(9, 60_000);
     for (app, id, revision) in [("shop", "1", 6), ("shop", "2", 7), ("blog", "3", 6)] {
-        pushes.add(Push { revision, ..push(app, id).await }).unwrap();
+        pushes.add(Push { began: Began { revision, ..BEGAN }, ..push(app, id).await }).unwrap();
     }
     let (shop, blog) = ("shop".parse().unwrap(), "blog".parse().unwrap());
     pushes.forget_before(&shop, 7);

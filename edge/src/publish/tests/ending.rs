@@ -89,3 +89,29 @@ async fn a_push_that_fails_is_in_the_history_with_its_reason_and_leaves_what_was
     let waits = place.world.finish(&name(0), &begun).await.map(|_| ()).map_err(|Error(problem)| problem.code);
     assert_eq!((waits, place.history().await.len()), (Err(Code::BlobMissing), 3));
 }
+
+/// Law 11: the name may be somebody else's by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_a_push_that_ends_after_its_app_was_purged_makes_nothing_live_in_the_next_app_of_its_name() {
+    for is_made_again in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let Place { world, environment } = place(folder.path(), "prod").await;
+        let (publisher, app, actor) = (&world.publisher, name(0), Actor::local());
+        let deploy = world.begin(&app, &[1].into()).await.unwrap();
+        let taken = publisher.take(&actor, &app, &deploy).unwrap();
+        publisher.retention().purge_place(&actor, &app, None, false).await.unwrap();
+        if is_made_again {
+            world.push(&app, &[2].into()).await.unwrap();
+        }
+        let before = world.catalog.list("", None, false, usize::MAX).await.unwrap();
+        let Err(Error(problem)) = publisher.finish(taken, None).await else { panic!("it was finished") };
+        assert_eq!(problem.code, Code::Deleted, "{problem:?}");
+        let of_app = |records: Vec<(String, _)>| -> Vec<String> {
+            records.into_iter().map(|(key, _)| key).filter(|key| key.contains(app.as_str())).collect()
+        };
+        let after = world.catalog.list("", None, false, usize::MAX).await.unwrap();
+        assert_eq!(of_app(after), of_app(before), "{is_made_again}");
+        let live = publisher.ledger.live_version_id(&app, &environment).await.unwrap();
+        assert_eq!(live, is_made_again.then(|| manifest(&[2].into()).id()));
+    }
+}

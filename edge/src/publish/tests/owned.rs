@@ -261,7 +261,8 @@ async fn a_push_that_fails_after_its_app_was_deleted_is_not_put_back() {
     let (shop, uploads) = (name(0), &world.publisher.uploads);
     let deploy = world.begin(&shop, &[1].into()).await.unwrap();
     let push = uploads.pushes.take(&shop, &deploy).unwrap();
-    let _steps = uploads.deploys.open(&deploy, &shop, &push.environment, (None, Origin::default()), push.revision);
+    let _steps =
+        uploads.deploys.open(&deploy, &shop, &push.environment, (None, Origin::default()), push.began.revision);
     uploads.put_back(&push);
     assert!(uploads.pushes.is_there(&shop, &deploy));
     uploads.pushes.take(&shop, &deploy).unwrap();
