@@ -29,6 +29,6 @@ pub(crate) use bundle::manifest;
 pub(crate) use feed::{Feed, FeedReader, feed};
 pub(crate) use kind::{HEAD_BYTES, Kind};
 pub(crate) use refusal::{Refusal, bad, broken_off, damaged, too_large};
-pub(crate) use store::{Files, Piece, Sink, unpack_into};
+pub(crate) use store::{Count, Files, Piece, Sink, unpack_into};
 pub(crate) use untar::untar;
 pub(crate) use unzip::{SpoolError, spool, unzip};

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use devanture_config::Digest;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
@@ -97,18 +98,35 @@ pub(super) fn copy(
     Ok(size - left)
 }
 
+/// Counts the files of an archive as they are stored.
+pub(crate) trait Count: Send + 'static {
+    /// A file of so many bytes is stored.
+    ///
+    /// # Errors
+    /// Where no more is to be stored.
+    fn count(&mut self, blob: Digest, bytes: u64) -> Result<(), Error>;
+}
+
+/// Where nobody counts.
+impl Count for () {
+    fn count(&mut self, _blob: Digest, _bytes: u64) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 /// Runs `unpack` on a blocking thread and stores what it puts into its sink, for an app that may store `bytes_max`
-/// bytes in all; 0 is no limit.
+/// bytes in all; 0 is no limit. Each file is given to `count` once it is stored, also where the archive then fails.
 ///
 /// # Errors
-/// `storage_full`, as soon as the files alone are more than that; why it cannot be unpacked or stored.
-pub(crate) async fn unpack_into(
+/// `storage_full`, as soon as the files alone are more than that; those of `count`; why it cannot be unpacked or
+/// stored.
+pub(crate) async fn unpack_into<C: Count>(
     store: Arc<dyn Blobs>,
-    bytes_max: u64,
+    (bytes_max, count): (u64, C),
     unpack: impl FnOnce(&mut dyn Sink) -> Result<(), Refusal> + Send + 'static,
-) -> Result<Files, Error> {
+) -> Result<(Files, C), Error> {
     let (sender, pieces) = mpsc::channel(PIECES);
-    let storing = tokio::spawn(take(store, bytes_max, pieces));
+    let storing = tokio::spawn(take(store, (bytes_max, count), pieces));
     let unpacked = tokio::task::spawn_blocking(move || unpack(&mut ToStore(sender))).await;
     let stored = storing.await.map_err(|error| lost(&error))?;
     match unpacked.map_err(|error| lost(&error))? {
@@ -125,7 +143,11 @@ fn too_much(bytes_max: u64) -> Problem {
 }
 
 /// Stores files until the pieces end.
-async fn take(store: Arc<dyn Blobs>, bytes_max: u64, mut pieces: mpsc::Receiver<Piece>) -> Result<Files, Error> {
+async fn take<C: Count>(
+    store: Arc<dyn Blobs>,
+    (bytes_max, mut count): (u64, C),
+    mut pieces: mpsc::Receiver<Piece>,
+) -> Result<(Files, C), Error> {
     let (mut files, mut unpacked) = (Files::default(), 0_u64);
     let mut under_way: JoinSet<Result<(BundlePath, FileEntry), blobs::Error>> = JoinSet::new();
     let mut current: Option<(BundlePath, Box<dyn UnnamedUpload>)> = None;
@@ -147,7 +169,7 @@ async fn take(store: Arc<dyn Blobs>, bytes_max: u64, mut pieces: mpsc::Receiver<
             }
             Piece::End => {
                 if under_way.len() >= FINISHED_AT_ONCE {
-                    files.files.extend(next_finished(&mut under_way).await?);
+                    files.files.extend(next_finished(&mut under_way, &mut count).await?);
                 }
                 if let Some((path, upload)) = current.take() {
                     under_way.spawn(async move {
@@ -158,17 +180,22 @@ async fn take(store: Arc<dyn Blobs>, bytes_max: u64, mut pieces: mpsc::Receiver<
             }
         }
     }
-    while let Some(file) = next_finished(&mut under_way).await? {
+    while let Some(file) = next_finished(&mut under_way, &mut count).await? {
         files.files.push(file);
     }
-    Ok(files)
+    Ok((files, count))
 }
 
 async fn next_finished(
     under_way: &mut JoinSet<Result<(BundlePath, FileEntry), blobs::Error>>,
+    count: &mut impl Count,
 ) -> Result<Option<(BundlePath, FileEntry)>, Error> {
     match under_way.join_next().await {
-        Some(Ok(finished)) => Ok(Some(finished?)),
+        Some(Ok(finished)) => {
+            let (path, entry) = finished?;
+            count.count(entry.hash, entry.size)?;
+            Ok(Some((path, entry)))
+        }
         Some(Err(error)) => Err(lost(&error)),
         None => Ok(None),
     }

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::admission::check_options;
+use super::brought::Brought;
 use super::publisher::Publisher;
 use super::pushes::{Began, Push, Received};
 use crate::archive::{
@@ -68,12 +69,12 @@ enum Stage {
 
 enum Work {
     Spooling(JoinHandle<Result<Draft, Error>>),
-    Unpacking(JoinHandle<Result<Files, Error>>),
+    Unpacking(JoinHandle<Result<(Files, Brought), Error>>),
 }
 
 enum Content {
     Spooled(Draft),
-    Unpacked(Files),
+    Unpacked((Files, Brought)),
 }
 
 impl Target {
@@ -146,7 +147,13 @@ impl ArchiveIntake {
                 let (store, limits) = (self.publisher.blobs_of(&self.target.app), self.target.limits(&self.publisher));
                 let (bytes_max, half) = (limits.stored_bytes_per_app_max, self.target.half);
                 let unpack = move |sink: &mut dyn Sink| untar(kind, reader, (&limits, half), sink);
-                Work::Unpacking(tokio::spawn(unpack_into(store, bytes_max, unpack)))
+                let (publisher, app) = (Arc::clone(&self.publisher), self.target.app.clone());
+                Work::Unpacking(tokio::spawn(async move {
+                    let uploads = &publisher.uploads;
+                    let of = (&uploads.owned, &uploads.leftovers);
+                    let brought = Brought::begin(of, &app, bytes_max).await?;
+                    unpack_into(store, (bytes_max, brought), unpack).await
+                }))
             }
         };
         let fed = feed.send(Some(head)).await.is_ok();
@@ -279,8 +286,8 @@ impl Publisher {
         options: DeployOptions,
     ) -> Result<(Arc<Push>, String), Error> {
         let ReceivedArchive { target, content } = archive;
-        let files = match content {
-            Content::Unpacked(files) => files,
+        let (files, brought) = match content {
+            Content::Unpacked(unpacked) => unpacked,
             Content::Spooled(draft) => {
                 let limits = target.limits(self);
                 let (bytes_max, half) = (limits.stored_bytes_per_app_max, target.half);
@@ -289,7 +296,9 @@ impl Publisher {
                     // The draft lives until here, and its file with it.
                     unzip(file, (&limits, half), sink)
                 };
-                unpack_into(self.blobs_of(&target.app), bytes_max, unpack).await?
+                let of = (&self.uploads.owned, &self.uploads.leftovers);
+                let brought = Brought::begin(of, &target.app, bytes_max).await?;
+                unpack_into(self.blobs_of(&target.app), (bytes_max, brought), unpack).await?
             }
         };
         let mut memory = self.uploads.manifest_memory.hold(&target.app, &target.environment);
@@ -327,6 +336,7 @@ impl Publisher {
         let (wanted, missing) = self.missing_of(&target.app, &own).await?;
         self.check_stored_bytes(&target.app, &missing).await?;
         self.uploads.owned.add(&target.app, missing.iter().map(|(digest, bytes)| (*digest, *bytes))).await?;
+        brought.taken();
         let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
         let files = own.files_count();
         let detail = format!("{}, {}", counted(files, "file"), counted(own.total_bytes(), "byte"));

@@ -213,7 +213,7 @@ impl Publisher {
     async fn unpack_console(&self, package: Bytes) -> Result<Manifest, Error> {
         let (kind, reader) = opened(package)?;
         let unpack = move |sink: &mut dyn Sink| untar(kind, reader, (&package_limits(), None), sink);
-        let files = unpack_into(Arc::clone(&self.blobs), FILES_BYTES_MAX, unpack).await?;
+        let (files, ()) = unpack_into(Arc::clone(&self.blobs), (FILES_BYTES_MAX, ()), unpack).await?;
         let app = AppName::console();
         let store: &dyn Blobs = &*self.blobs;
         let unpacked = archive::manifest(store, (&app, None), files, SETTINGS_BYTES_MAX, &mut |_| Ok(())).await?;

@@ -10,6 +10,7 @@ mod announcements;
 mod archive_intake;
 mod begin;
 mod blob_batch;
+mod brought;
 mod console;
 mod deploy_list;
 mod deploy_status;

@@ -85,6 +85,23 @@ impl AppBlobs {
 
 type Set = Arc<Mutex<AppBlobs>>;
 
+/// The blobs that one app has sent.
+pub(super) struct SentBlobs(Set);
+
+impl SentBlobs {
+    /// Whether it has sent a blob.
+    pub(super) fn contains(&self, blob: &Digest) -> bool {
+        self.0.lock().contains(blob)
+    }
+
+    /// Notes that it has sent blobs, each with its size.
+    pub(super) fn add(&self, blobs: impl Iterator<Item = (Digest, u64)>) {
+        let at_ms = telemetry::now_ms();
+        let mut set = self.0.lock();
+        blobs.for_each(|(digest, bytes)| set.add_sent(digest, at_ms, bytes));
+    }
+}
+
 /// What is known of an app that has pushed since the start.
 #[derive(Default)]
 struct Known {
@@ -225,11 +242,13 @@ impl Owned {
         app: &AppName,
         blobs: impl Iterator<Item = (Digest, u64)> + Send,
     ) -> Result<(), Error> {
-        let set = self.of(app).await?;
-        let at_ms = telemetry::now_ms();
-        let mut set = set.lock();
-        blobs.for_each(|(digest, bytes)| set.add_sent(digest, at_ms, bytes));
+        self.sent_by(app).await?.add(blobs);
         Ok(())
+    }
+
+    /// What the app has sent.
+    pub(super) async fn sent_by(&self, app: &AppName) -> Result<SentBlobs, Error> {
+        self.of(app).await.map(SentBlobs)
     }
 
     /// Bytes of all that the app has sent, and of what it is going to send, equal blobs once.

@@ -9,6 +9,7 @@ use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::brought::Leftovers;
 use super::manifest_memory::ManifestMemory;
 use super::owned::Owned;
 use super::push_rate::PushRate;
@@ -28,6 +29,8 @@ pub(crate) struct Uploads {
     pub(super) owned: Owned,
     /// What was sent and is not on record yet.
     pub(super) unwritten: Unwritten,
+    /// What archives brought that failed.
+    pub(super) leftovers: Arc<Leftovers>,
     /// One for each large manifest that may come in at once.
     pub(super) manifests_reading: Arc<Shares>,
     pub(super) manifest_memory: Arc<ManifestMemory>,
@@ -50,6 +53,7 @@ impl Uploads {
             deploys: Arc::default(),
             owned: Owned::new(blobs, Arc::clone(&ledger.catalog)),
             unwritten: Unwritten::default(),
+            leftovers: Arc::default(),
             manifests_reading: Shares::new(ledger.limits().manifests_reading_max),
             manifest_memory: ManifestMemory::new(ledger.limits().manifest_memory_bytes_max),
             batches: Shares::new(ledger.limits().blob_batches_max),
@@ -76,6 +80,7 @@ impl Uploads {
         self.deploys.forget_before(app, revision);
         self.pushes.forget_before(app, revision);
         self.owned.forget_app(app);
+        self.leftovers.forget_app(app);
         self.unwritten.forget_app(app).await;
     }
 }
@@ -91,6 +96,7 @@ impl retention::Uploads for Uploads {
 
     fn forget_blobs(&self, gone: &[Digest]) {
         self.owned.forget(gone);
+        self.leftovers.forget(gone);
         self.unwritten.forget(gone);
     }
 

@@ -6,12 +6,13 @@ use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
 use serde_json::{Value, json};
 
-use super::collections::world::{World, content, digest, manifest, name, world, world_with};
+use super::collections::world::{World, age, content, digest, manifest, name, world, world_with};
 use super::taking_in::{begin, tenant};
 use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Error};
 use crate::records::gone::{self, DeletedApp};
 use crate::records::{self, LivePointer};
+use crate::retention::CollectOptions;
 
 fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
@@ -51,6 +52,38 @@ async fn push(
         publisher.finish_archive(received, Source::default(), options, None).await.unwrap()
     };
     pushed.await.map_err(|Error(problem)| problem.code)
+}
+
+/// Law 11: else a token for one app would fill the disk of all with archives that fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_archives_that_fail_take_no_more_room_than_the_app_may_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let each = content(10).len() as u64;
+    let limits = Limits { stored_bytes_per_app_max: 3 * each + 100, ..Limits::default() };
+    let world = world_with(folder.path(), 9, limits).await;
+    let actor = Actor::local();
+    // Its second file is cut short, which the first one does not know.
+    let mut damaged = archive(&[10, 11]);
+    damaged.truncate(damaged.len() - 1_500);
+    assert!(push(&world, &actor, "prod", damaged, json!({})).await.is_err());
+    let mut failures = Vec::new();
+    for number in 20..25 {
+        let with_bad_settings = tar(&[("a.txt", &content(number)), ("devanture.toml", b"[")]);
+        failures.push(push(&world, &actor, "prod", with_bad_settings, json!({})).await.unwrap_err());
+    }
+    assert_eq!((failures[0] == Code::StorageFull, failures[4] == Code::StorageFull), (false, true), "{failures:?}");
+    // However often it is tried, no more comes to lie there.
+    let left = world.stored_blobs().await;
+    for number in 30..40 {
+        let refused = push(&world, &actor, "prod", archive(&[number]), json!({})).await;
+        assert_eq!(refused.unwrap_err(), Code::StorageFull, "{number}");
+    }
+    assert_eq!(world.stored_blobs().await, left);
+    // A push by name is no archive, and what a collection took is left over no longer.
+    world.push(&name(0), &[60].into()).await.unwrap();
+    age(folder.path());
+    world.publisher.retention().collect(CollectOptions { purge: true, force: true, dry_run: false }).await.unwrap();
+    push(&world, &actor, "prod", archive(&[61]), json!({})).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,7 +109,7 @@ pub(in crate::publish::tests) async fn reopened(folder: &Path) -> World {
 }
 
 /// Makes every file of a store as old as can be.
-pub(super) fn age(folder: &Path) {
+pub(in crate::publish::tests) fn age(folder: &Path) {
     for kind in ["blobs", "manifests"] {
         for shard in std::fs::read_dir(folder.join(kind)).unwrap() {
             for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
@@ -236,7 +236,7 @@ impl World {
         referred
     }
 
-    pub(super) async fn stored_blobs(&self) -> BTreeSet<Digest> {
+    pub(in crate::publish::tests) async fn stored_blobs(&self) -> BTreeSet<Digest> {
         let listed = self.blobs.list().await.unwrap();
         let blobs = listed.iter().filter_map(|(key, ..)| match key {
             Key::Blob(digest) => Some(*digest),
