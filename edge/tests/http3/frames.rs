@@ -4,11 +4,13 @@
 //! arrives at a client.
 
 use crate::http3::wire::{Answered, Raw, control, frame, headers, kind, number, request, section, stream_type};
-use crate::support::{RunningEdge, edge};
+use crate::relay::{Relay, Weather};
+use crate::support::{RunningEdge, edge, eventually};
 use Answered::{Closed, Reset, Status};
 
 /// Codes of errors (RFC 9114 §8.1, RFC 9204 §6).
 mod code {
+    pub(super) const NO_ERROR: u64 = 0x100;
     pub(super) const STREAM_CREATION: u64 = 0x103;
     pub(super) const CLOSED_CRITICAL_STREAM: u64 = 0x104;
     pub(super) const FRAME_UNEXPECTED: u64 = 0x105;
@@ -17,6 +19,7 @@ mod code {
     pub(super) const ID: u64 = 0x108;
     pub(super) const SETTINGS: u64 = 0x109;
     pub(super) const MISSING_SETTINGS: u64 = 0x10a;
+    pub(super) const REQUEST_REJECTED: u64 = 0x10b;
     pub(super) const REQUEST_INCOMPLETE: u64 = 0x10d;
     pub(super) const MESSAGE: u64 = 0x10e;
     pub(super) const QPACK_DECOMPRESSION_FAILED: u64 = 0x200;
@@ -89,6 +92,35 @@ async fn requests_that_are_wrong_are_ended_with_their_codes_and_right_ones_answe
         }
     }
     edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_behind_the_last_answer_is_rejected_also_where_that_answer_has_not_come() {
+    let edge = shop().await;
+    // Where GOAWAY is slower than the request behind it, that one is answered, too.
+    for _ in 0..20 {
+        let relay = Relay::start(edge.http3().unwrap(), Weather::default()).await;
+        let mut raw = Raw::connect_at(&edge, relay.address).await;
+        let own = raw.open(&control(&[settings()])).await;
+        assert_eq!(raw.ask(&get(), true).await, Status(200));
+        relay.lose_answers(true);
+        let (_, lost) = relay.counts();
+        let (_first, answer) = raw.begin(&get(), true).await.unwrap();
+        raw.more(own, &frame(kind::GOAWAY, [0])).await;
+        eventually("an answer is lost", async || relay.counts().1 > lost).await;
+        let (_second, late) = raw.begin(&get(), true).await.unwrap();
+        relay.lose_answers(false);
+        assert_eq!(raw.answered(answer).await, Status(200));
+        match raw.answered(late).await {
+            Status(200) => {}
+            other => {
+                assert_eq!(other, Reset(code::REQUEST_REJECTED));
+                assert_eq!(raw.closed().await, code::NO_ERROR);
+                return edge.stop().await;
+            }
+        }
+    }
+    panic!("no request came behind the last answer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,7 @@
 //! Frames as bytes on the streams of a connection of QUIC, without any judgement of their own.
 
+use std::net::SocketAddr;
+
 use quinn::{Connection, ConnectionError, Endpoint, ReadToEndError, RecvStream, SendStream, TransportConfig, VarInt};
 use tokio::time::timeout;
 
@@ -155,8 +157,13 @@ pub(super) struct Raw {
 
 impl Raw {
     pub(super) async fn connect(edge: &RunningEdge) -> Self {
+        Self::connect_at(edge, edge.http3().unwrap()).await
+    }
+
+    /// A connection to an edge at another address, such as that of a relay.
+    pub(super) async fn connect_at(edge: &RunningEdge, to: SocketAddr) -> Self {
         let endpoint = endpoint(&edge.ca(), TransportConfig::default());
-        let connection = shake(&endpoint, edge.http3().unwrap(), HOST).await.unwrap();
+        let connection = shake(&endpoint, to, HOST).await.unwrap();
         Self { _endpoint: endpoint, connection, held: Vec::new() }
     }
 
@@ -184,13 +191,24 @@ impl Raw {
 
     /// Sends the bytes of a request, and what became of it.
     pub(super) async fn ask(&mut self, bytes: &[u8], ends: bool) -> Answered {
-        let Ok((mut sending, mut receiving)) = timeout(PATIENCE, self.connection.open_bi()).await.unwrap() else {
-            return Answered::Closed(self.closed().await);
-        };
+        match self.begin(bytes, ends).await {
+            Some((_sending, receiving)) => self.answered(receiving).await,
+            None => Answered::Closed(self.closed().await),
+        }
+    }
+
+    /// Sends the bytes of a request; `None` where the connection has ended.
+    pub(super) async fn begin(&self, bytes: &[u8], ends: bool) -> Option<(SendStream, RecvStream)> {
+        let (mut sending, receiving) = timeout(PATIENCE, self.connection.open_bi()).await.unwrap().ok()?;
         drop(sending.write_all(bytes).await);
         if ends {
             drop(sending.finish());
         }
+        Some((sending, receiving))
+    }
+
+    /// What became of a request.
+    pub(super) async fn answered(&self, mut receiving: RecvStream) -> Answered {
         match timeout(PATIENCE, receiving.read_to_end(ANSWER_BYTES_MAX)).await.expect("something becomes of it") {
             Ok(bytes) => Answered::Status(status(&bytes).unwrap_or_else(|| panic!("no answer: {bytes:x?}"))),
             Err(ReadToEndError::Read(quinn::ReadError::Reset(code))) => Answered::Reset(code.into_inner()),

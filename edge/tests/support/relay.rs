@@ -41,6 +41,7 @@ struct Shared {
     edge: SocketAddr,
     weather: Weather,
     is_off: AtomicBool,
+    loses_answers: AtomicBool,
     packets: AtomicU64,
     lost: AtomicU64,
     /// The clients, as the edge sees them.
@@ -75,8 +76,8 @@ impl Relay {
         let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = front.local_addr().unwrap();
         let (packets, lost) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (is_off, ways) = (AtomicBool::new(false), Mutex::default());
-        let shared = Arc::new(Shared { front, edge, weather, is_off, packets, lost, ways });
+        let (is_off, loses_answers, ways) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+        let shared = Arc::new(Shared { front, edge, weather, is_off, loses_answers, packets, lost, ways });
         let task = tokio::spawn(Arc::clone(&shared).pass_from_clients());
         Self { address, shared, task }
     }
@@ -96,6 +97,11 @@ impl Relay {
     /// Passes nothing on any more.
     pub(crate) fn turn_off(&self) {
         self.shared.is_off.store(true, Ordering::SeqCst);
+    }
+
+    /// Loses what the edge sends, or no longer.
+    pub(crate) fn lose_answers(&self, loses: bool) {
+        self.shared.loses_answers.store(loses, Ordering::SeqCst);
     }
 
     /// How many packets came, and how many of them were lost.
@@ -136,6 +142,10 @@ impl Shared {
             let (mut packet, late) = (vec![0; PACKET_BYTES_MAX], Mutex::default());
             loop {
                 let Ok(count) = from.recv(&mut packet).await else { continue };
+                if shared.loses_answers.load(Ordering::SeqCst) {
+                    shared.lost.fetch_add(1, Ordering::SeqCst);
+                    continue;
+                }
                 for packet in shared.fate(&packet[..count], &late) {
                     drop(shared.front.send_to(&packet, client).await);
                 }

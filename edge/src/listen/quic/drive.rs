@@ -226,9 +226,8 @@ impl<S: Service> Drive<S> {
             debug!(%error, "a connection was lost");
             return Some(Turned::Ended(End::Lost));
         }
-        if !self.is_ending {
-            streams.read(&mut transport.quic, engine, &mut turn);
-        }
+        // Also once all was said: what comes then is refused (RFC 9114 §5.2), and would wait here without an end.
+        streams.read(&mut transport.quic, engine, &mut turn);
         if let Some(sizes) = full.take_if(|_| engine.requests() > 0) {
             widen(&mut transport.quic, &sizes);
         }
@@ -240,16 +239,13 @@ impl<S: Service> Drive<S> {
             engine.tend(&mut turn, cx);
             return Some(Turned::Rest);
         }
-        let mut is_full = false;
-        if !self.is_ending {
-            let mut sink = streams.sink(&mut transport.quic, WRITE_BYTES);
-            let state = engine.produce(&mut sink, &mut turn, cx);
-            is_full = sink.room() == 0;
-            match state {
-                State::Open => {}
-                State::Over(Code::None) => self.is_ending = true,
-                State::Over(code) => return Some(Turned::Ended(End::Close(code))),
-            }
+        let mut sink = streams.sink(&mut transport.quic, WRITE_BYTES);
+        let state = engine.produce(&mut sink, &mut turn, cx);
+        let mut is_full = sink.room() == 0;
+        match state {
+            State::Open => self.is_ending = false,
+            State::Over(Code::None) => self.is_ending = true,
+            State::Over(code) => return Some(Turned::Ended(End::Close(code))),
         }
         let sent = transport.send(now, WRITE_BYTES, cx.waker());
         let frames = transport.quic.stats().frame_tx.stream;
@@ -261,7 +257,8 @@ impl<S: Service> Drive<S> {
         if self.is_ending && transport.quic.streams().send_streams() <= OWN_STREAMS {
             return Some(Turned::Ended(End::Close(Code::None)));
         }
-        let may_do_more = puts_more || streams.is_readable() || transport.has_more();
+        let may_read = streams.is_readable() && engine.wants_input();
+        let may_do_more = puts_more || may_read || transport.has_more();
         (!may_do_more).then_some(Turned::Rest)
     }
 }
