@@ -7,11 +7,12 @@ use devanture_config::AppName;
 use devanture_config::api::{WebhookData, WebhookEvent};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::rfc3339;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::cluster::{self, Cluster};
-use super::sole_work::SoleWork;
 use crate::catalog::Catalog;
 use crate::environments::KeyFile;
 use crate::ledger::Announcement;
@@ -48,13 +49,14 @@ fn certified_names(live: &Live) -> impl Fn() -> Vec<(Option<AppName>, String)> +
     }
 }
 
-/// Reads certificate files again as they change, and has those of ACME issued: in a cluster by one node for all.
+/// Reads certificate files again as they change. Returns what has those of ACME issued, in a cluster by one node for
+/// all: it is to begin once this edge serves, as the authority looks for its proofs there.
 pub(super) fn keep(
     (file, base): (&EdgeFile, &Path),
-    (control, sole): (&Runtime, &SoleWork),
+    control: &Runtime,
     (certificates, live): (&Certificates, &Live),
     (catalog, cluster): (&Arc<dyn Catalog>, Option<&Cluster>),
-) -> Result<Troubles, tls::Error> {
+) -> Result<(Keeping, Troubles), tls::Error> {
     let shared = match cluster {
         Some(cluster) => {
             let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
@@ -68,9 +70,11 @@ pub(super) fn keep(
     // One that nobody takes note of in time is in the log.
     let on_trouble: OnTrouble = Box::new(move |trouble| drop(troubled.try_send(trouble)));
     let keeping = certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared, on_trouble);
-    sole.spawn(keeping);
-    Ok(Troubles(troubles))
+    Ok((keeping.boxed(), Troubles(troubles)))
 }
+
+/// Has certificates issued for as long as it is polled.
+pub(super) type Keeping = BoxFuture<'static, ()>;
 
 /// Certificates that could not be obtained, and that webhooks are not notified of yet.
 pub(super) struct Troubles(mpsc::Receiver<CertificateTrouble>);

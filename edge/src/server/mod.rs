@@ -198,7 +198,7 @@ impl Server {
         let loading = load_live(&control, (&loader, &live), requests.read(), (&mut arrival, file))?;
         control.spawn(follower.run());
         let shared = (&stores.catalog, cluster.as_ref());
-        let troubles = certificates::keep((file, base), (&control, &sole), (&certificates, &live), shared)?;
+        let (keeping, troubles) = certificates::keep((file, base), &control, (&certificates, &live), shared)?;
         start_upkeep((file, &stores, &live), (&control, &sole), &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &sole, &stores, (&certificates, &cluster, addresses));
         let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);
@@ -242,7 +242,7 @@ impl Server {
         let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
         let before = arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
-        console::start((file, base), &data_dir, &control, &publisher);
+        begin_serving((file, base), &data_dir, (&control, &sole), &publisher, keeping);
         let handed = (Arc::clone(&publisher), Arc::clone(&credentials), copies, runner.clone());
         let handover = Handover::listen(&control, &data_dir, handover_parts(file, handed, before, drain.haste()));
         Ok(Self {
@@ -394,6 +394,18 @@ fn environments_parts(
         nodes: cluster.map(Cluster::nodes),
         runner,
     }
+}
+
+/// What begins once the edge serves.
+fn begin_serving(
+    (file, base): (&EdgeFile, &Path),
+    data_dir: &Path,
+    (control, sole): (&Runtime, &SoleWork),
+    publisher: &Arc<Publisher>,
+    keeping: certificates::Keeping,
+) {
+    sole.spawn(keeping);
+    console::start((file, base), data_dir, control, publisher);
 }
 
 /// Background work of publishing, from the start of the edge on.

@@ -180,6 +180,15 @@ impl Keeper {
             return;
         }
         let due: Vec<Wanted> = wanted.iter().filter(is_due).cloned().collect();
+        for name in due.iter().filter(|due| due.not_after_ms.is_none()).map(|due| &due.name) {
+            // The edge before had it issued after this one read the folder.
+            if self.books.rests_with_certificate(name, now_ms)
+                && let Some(kept) = ordering.store.kept(name).await
+            {
+                info!(name, "a certificate was issued to the edge before");
+                self.acme.hold(name, &Arc::new(kept));
+            }
+        }
         let before = self.books.clone();
         let begun = self.books.begin(due, &self.rules, now_ms);
         if !begun.is_empty() {
@@ -414,6 +423,12 @@ pub(super) async fn order(
     replaces: Option<CertificateIdentifier<'static>>,
     serves: &(dyn Fn(&str) -> bool + Send + Sync),
 ) -> Result<Held, Failure> {
+    let known = acme.held.load().get(name).map_or(0, |held| held.life.not_after_ms);
+    // The edge before may have been quicker, while it drains.
+    let kept = ordering.store.kept(name).await;
+    if let Some(kept) = kept.filter(|kept| kept.life.not_after_ms > known && kept.life.is_valid(telemetry::now_ms())) {
+        return Ok(kept);
+    }
     let obtained = async {
         let account = ordering.accounts.account().await?;
         // The authority may have taken its time with the account.

@@ -220,6 +220,40 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
     drop(folder);
 }
 
+#[tokio::test]
+async fn a_certificate_that_the_edge_before_had_issued_meanwhile_is_served_and_not_ordered_again() {
+    const NAME: &str = "a.example";
+    for is_noted in [false, true] {
+        let World { acme, requested, folder: _folder, .. } = World::start(|_| limited("60")).await;
+        let pem = issued(NAME);
+        if is_noted {
+            let (rules, now_ms) = (schedule::Rules::new(&Limits::default()), crate::telemetry::now_ms());
+            let life = Held::read_for(NAME, NAME.as_ref(), &pem, &provider()).unwrap().life;
+            let mut books = schedule::Books::default();
+            books.end(NAME, Ended::Issued { life }, &rules, now_ms);
+            acme.folder.keep_books(&books).await.unwrap();
+        }
+        acme.folder.keep_certificate(NAME, &pem).await.unwrap();
+        let served = Served {
+            names: Box::new(|| vec![(Some("shop".parse().unwrap()), NAME.to_owned())]),
+            serves: Arc::new(|_| true),
+            on_trouble: Box::new(|_| {}),
+        };
+        let acme = Arc::new(acme);
+        assert!(!acme.holds(NAME));
+        let task = tokio::spawn(Keeper::new(Arc::clone(&acme), served, &Limits::default(), None).keep());
+        for _ in 0..1_000 {
+            if acme.holds(NAME) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        task.abort();
+        assert!(acme.holds(NAME), "{is_noted}");
+        assert!(!requested.lock().iter().any(|path| path == "/order"), "{is_noted}");
+    }
+}
+
 /// The name went while the account was being fetched.
 #[tokio::test]
 async fn nothing_is_ordered_for_a_name_that_is_not_served_any_more() {

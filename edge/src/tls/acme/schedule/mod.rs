@@ -302,6 +302,11 @@ impl Books {
         self.names.get(name).map_or(0, |note| note.way)
     }
 
+    /// Whether `name` rests since a certificate was issued for it.
+    pub(crate) fn rests_with_certificate(&self, name: &str, now_ms: u64) -> bool {
+        self.names.get(name).is_some_and(|note| note.rest.failures == 0 && !note.rest.is_over(now_ms))
+    }
+
     /// Number of failed orders in a row for `name`.
     pub(crate) fn failures(&self, name: &str) -> u32 {
         self.names.get(name).map_or(0, |note| note.rest.failures)

@@ -148,6 +148,13 @@ impl Store for Folder {
         self.blocking(move |_folder| Ok(durable::write_file(&path, pem.as_bytes(), MODE)?)).await
     }
 
+    /// An edge that this one takes over from goes on ordering until it drains.
+    async fn kept(&self, name: &str) -> Option<Held> {
+        let path = self.path_of(name);
+        let (found, held) = self.blocking(move |folder| folder.read_certificate(&path)).await.ok()?;
+        (found == name).then_some(held)
+    }
+
     async fn remove_certificate(&self, name: &str) -> Result<(), Error> {
         let path = self.path_of(name);
         self.blocking(move |_folder| Ok(durable::remove_file(&path).map(drop)?)).await
@@ -194,6 +201,10 @@ mod tests {
         let mut names: Vec<&str> = held.keys().map(AsRef::as_ref).collect();
         names.sort_unstable();
         assert_eq!(names, ["a.example", &long]);
+        assert!(store.kept("a.example").await.is_some() && store.kept(&long).await.is_some());
+        for name in ["b.example", "broken", "d.example"] {
+            assert!(store.kept(name).await.is_none(), "{name}");
+        }
         let other = Folder::open(folder.path(), "https://acme.example.org/other", provider()).unwrap();
         assert!(other.read_certificates().unwrap().is_empty(), "one authority's certificates are not another's");
     }

@@ -8,6 +8,7 @@ pub(super) mod shared;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::held::Held;
 use super::schedule::Books;
 use crate::tls::Error;
 
@@ -59,6 +60,11 @@ pub(crate) trait Store: Send + Sync {
 
     /// Keeps a key and a chain, as PEM, for `name`, in place of those before. Both were checked.
     async fn keep_certificate(&self, name: &str, pem: &str) -> Result<(), Error>;
+
+    /// What another process of this node has kept for `name`, where that is not known by other means.
+    async fn kept(&self, _name: &str) -> Option<Held> {
+        None
+    }
 
     /// Removes what is kept for `name`.
     async fn remove_certificate(&self, name: &str) -> Result<(), Error>;
