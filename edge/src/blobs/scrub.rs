@@ -38,7 +38,14 @@ impl Pace {
         at_ms / self.part_ms()
     }
 
-    /// Time from a moment until a turn begins; `None` if it began.
+    /// The turn that comes next at a moment, which is `turn` unless the clock was set: no part is waited for longer
+    /// than its turn lasts, and none is read twice in a pass.
+    const fn caught_up(self, turn: u64, at_ms: u64) -> u64 {
+        let now = self.turn(at_ms);
+        if turn > now.saturating_add(1) || turn.saturating_add(PARTS) < now { now.saturating_add(1) } else { turn }
+    }
+
+    /// Time from a moment until a turn begins; none if it began.
     const fn until(self, turn: u64, at_ms: u64) -> Duration {
         Duration::from_millis(turn.saturating_mul(self.part_ms()).saturating_sub(at_ms))
     }
@@ -49,6 +56,7 @@ impl Pace {
 pub async fn scrub<F: Future<Output = ()>>(blobs: &dyn Blobs, pace: Pace, done: impl Fn(u8) -> F) {
     let mut turn = pace.turn(now_ms()).saturating_add(1);
     loop {
+        turn = pace.caught_up(turn, now_ms());
         sleep(pace.until(turn, now_ms())).await;
         let first = u8::try_from(turn % PARTS).unwrap_or_default();
         match scrub_part(blobs, first, pace.bytes_per_second_max).await {
@@ -105,6 +113,13 @@ mod tests {
             let turn = pace.turn(at_ms);
             prop_assert_eq!(pace.until(turn, at_ms), Duration::ZERO);
             prop_assert!(pace.until(turn + 1, at_ms) <= Duration::from_millis(pace.part_ms()));
+            for next in [turn, turn + 1, turn.saturating_sub(PARTS)] {
+                prop_assert_eq!(pace.caught_up(next, at_ms), next, "late, or in time");
+            }
+            for next in [turn + 2, turn + 100_000] {
+                prop_assert_eq!(pace.caught_up(next, at_ms), turn + 1, "the clock was set back");
+            }
+            prop_assert_eq!(pace.caught_up(turn, at_ms + (PARTS + 1) * pace.part_ms()), turn + PARTS + 2, "or ahead");
             let last = pace.until(turn + PARTS, at_ms);
             prop_assert!(last <= Duration::from_millis(days * DAY_MS));
         }

@@ -339,7 +339,7 @@ impl Environments {
     /// # Errors
     /// Where the catalog fails.
     pub async fn sweep_aliases(&self) -> Result<u64, Error> {
-        let (now_ms, mut removed) = (telemetry::now_ms(), 0);
+        let (now_ms, mut removed) = (telemetry::settled_ms(), 0);
         for (key, record) in self.ledger.catalog.list(records::ALIASES_PREFIX, None, false, usize::MAX).await? {
             // Unreadable records were logged when they were loaded.
             let has_expired = records::read::<AliasRecord>(&key, &record).is_ok_and(|alias| alias.has_expired(now_ms));

@@ -44,7 +44,8 @@ impl Task {
 
 /// Notes that a task did its work. If that cannot be written, the metrics of this process have it all the same.
 pub async fn task_done(catalog: &dyn Catalog, task: Task) {
-    let at_ms = telemetry::now_ms();
+    // The next start lets the clock go on from here: one that is wrong for a while must not be taken for right by then.
+    let at_ms = telemetry::settled_ms();
     show_task(task.word(), at_ms);
     let Ok(value) = records::write(&TaskRecord { at_ms }) else { return };
     let commit = Commit { checks: Vec::new(), changes: vec![Change::Put(task.key(), value)] };
@@ -53,14 +54,19 @@ pub async fn task_done(catalog: &dyn Catalog, task: Task) {
     }
 }
 
-/// Shows in the metrics what is known of earlier processes.
+/// Shows in the metrics what is known of earlier processes, and lets the clock by which things end go on from there.
 pub async fn show_tasks(catalog: &dyn Catalog) {
+    let mut last_ms = None;
     for task in Task::ALL {
         let key = task.key();
         let Ok(Some(record)) = catalog.get(&key).await else { continue };
         if let Ok(TaskRecord { at_ms }) = records::read(&key, &record) {
             show_task(task.word(), at_ms);
+            last_ms = last_ms.max(Some(at_ms));
         }
+    }
+    if let Some(last_ms) = last_ms {
+        telemetry::settle_clock_from(last_ms);
     }
 }
 

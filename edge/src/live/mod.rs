@@ -122,7 +122,10 @@ impl Current {
     #[must_use]
     pub fn new(version: Arc<Version>, since_ms: u64, withdrawn: Arc<Withdrawn>, settings: CurrentSettings) -> Self {
         let last_modified_s = since_ms / 1000;
-        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(last_modified_s));
+        // RFC 9110 §8.8.2.1: none of a time to come, which a clock that was ahead has left. Conditions are still
+        // compared with that, as what browsers were sent then.
+        let shown_s = last_modified_s.min(telemetry::now_ms() / 1_000);
+        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(shown_s));
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
         let last_modified = CommonField::new(LAST_MODIFIED, last_modified);
         let (usage, replaced) = (on_demand::Usage::default(), AtomicBool::new(false));

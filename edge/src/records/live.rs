@@ -95,6 +95,13 @@ impl CanaryRecord {
     pub fn last_modified_ms(&self) -> u64 {
         self.stepped_ms.unwrap_or(self.since_ms)
     }
+
+    /// Whether its next step is due. One that is further off than a step lasts was set by a clock that was ahead.
+    #[must_use]
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        let every_ms = self.plan.as_ref().map_or(0, |plan| plan.every_s().saturating_mul(1_000));
+        self.next_ms.is_some_and(|next_ms| next_ms <= now_ms || next_ms - now_ms > every_ms)
+    }
 }
 
 /// The key of a live pointer.

@@ -25,7 +25,7 @@ use crate::records::{self, CanaryRecord, HistoryEntry, LivePointer, PinsRecord};
 use crate::telemetry;
 
 /// What `Last-Modified` tells apart: who changes sides gets a later one than what they have.
-const SECOND_MS: u64 = 1_000;
+pub(super) const SECOND_MS: u64 = 1_000;
 
 /// The canary that a change is for, and the share that it has.
 pub(super) type Running<'r> = (&'r str, Percent);

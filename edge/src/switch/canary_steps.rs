@@ -126,7 +126,7 @@ impl Switcher {
 
     /// Takes the step that is due. Whether it takes a while, in which no other one is due.
     async fn step_by_plan(self: &Arc<Self>, (app, environment): &Place, record: &CanaryRecord) -> Result<bool, Error> {
-        if record.next_ms.is_none_or(|next_ms| next_ms > telemetry::now_ms()) {
+        if !record.is_due(telemetry::now_ms()) {
             return Ok(false);
         }
         let Some(percent) = record.plan.as_ref().and_then(|plan| plan.after(record.share)) else { return Ok(false) };

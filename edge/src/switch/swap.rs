@@ -7,7 +7,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use futures_util::{FutureExt as _, TryFutureExt as _};
 
-use super::canary::{check_canary, moves};
+use super::canary::{SECOND_MS, check_canary, moves};
 use super::intent::{Intent, Move};
 use super::steps::Steps;
 use super::switcher::Switcher;
@@ -413,7 +413,10 @@ impl Switcher {
         };
         // The clock of the machine may have been set back; what a browser was sent must not (design, section 6).
         let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.last_modified_ms());
-        let now_ms = telemetry::now_ms().max(before_ms);
+        let now_ms = match telemetry::now_ms() {
+            now_ms if now_ms < before_ms => before_ms.saturating_add(SECOND_MS),
+            now_ms => now_ms,
+        };
         let (begun, halves_begun) = intent.halves_begun(live.as_ref().map(|(_, pointer)| pointer)).recorded();
         let mut commit = Commit::default();
         let settings = match (intent.settings, &live) {

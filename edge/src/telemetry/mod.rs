@@ -12,6 +12,7 @@ mod own_log;
 mod process;
 mod requests;
 mod series;
+mod settled_clock;
 mod stripes;
 mod tally;
 
@@ -30,6 +31,7 @@ pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, PREPARE, describe}
 pub(crate) use noted::{NOTED_EVERY_S, Noted};
 pub use process::{process_figures, resident_bytes};
 pub use requests::{RequestMetrics, TrafficFigures, TrafficRow, TrafficSpan, forget_traffic, keep_traffic, traffic};
+pub use settled_clock::{settle_clock_from, settled_ms};
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -11,6 +11,7 @@
 
 mod authority;
 mod check_stored;
+mod clock_leaps;
 mod console;
 pub(crate) mod copies;
 mod damage;

@@ -163,7 +163,7 @@ impl Audit {
 
     /// Older entries are neither kept nor shown.
     fn since_ms(&self) -> u64 {
-        telemetry::now_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
+        telemetry::settled_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
     }
 }
 

@@ -269,7 +269,7 @@ impl Runner {
         let uid = shared.users.of(&*shared.catalog, app, environment).await?;
         let user = shared.holds.hold(uid).await;
         let snapshots = shared.own_folder(&shared.folders.snapshots(app, environment), uid).await?;
-        let (bounds, now_ms) = (shared.data_bounds(), telemetry::now_ms());
+        let (bounds, now_ms) = (shared.data_bounds(), telemetry::settled_ms());
         let order = Order { data, snapshots, now_ms, bounds, work };
         let order = serde_json::to_string(&order).map_err(|error| Error::Spawn(error.to_string()))?;
         let launch = Launch {
