@@ -36,6 +36,8 @@ const WORK: &str = "backup";
 /// Records that say nothing without the files of pushes that are under way, and those of certificates that nodes share:
 /// an edge that is alone has its own in files.
 const LEFT_OUT: &[&str] = &[sent::SENT_PREFIX, ACME_PREFIX];
+/// The last second of which a name has its form, since 1970 UTC: the end of the year 9999.
+const END_S: u64 = 253_402_300_799;
 
 /// What a backup is made of.
 pub struct BackupSource<'b> {
@@ -138,13 +140,27 @@ async fn remove_incomplete(store: &dyn BackupStore) -> Result<Vec<Finished>, Err
     Ok(finished)
 }
 
-/// The name of a new backup: its time, such as `20260131T120000Z`, and a number where there is one of that second.
+/// The name of a new backup: its time, such as `20260131T120000Z`, or the second after that of the newest one where
+/// that is no earlier. So `restore` takes, and `--keep` keeps, what was written last, whatever the clock was.
 fn free_name(names: &[String], at_ms: u64) -> String {
-    let digits: String = date_time(at_ms).chars().filter(char::is_ascii_digit).collect();
+    let name = name_of(at_ms / 1_000);
+    let newest = names.iter().max().filter(|newest| name <= **newest);
+    let Some(newest) = newest else { return name };
+    // By a clock that was ahead, or within the second: the order of names is that in which backups were written.
+    let (mut too_early_s, mut late_s) = (at_ms / 1_000, END_S);
+    while late_s - too_early_s > 1 {
+        let middle_s = too_early_s.midpoint(late_s);
+        if name_of(middle_s) > *newest { late_s = middle_s } else { too_early_s = middle_s }
+    }
+    let name = name_of(late_s);
+    if name > *newest && !names.contains(&name) { name } else { format!("{newest}-2") }
+}
+
+/// The name of a backup that begins so many seconds after 1970 UTC.
+fn name_of(at_s: u64) -> String {
+    let digits: String = date_time(at_s.saturating_mul(1_000)).chars().filter(char::is_ascii_digit).collect();
     let (date, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
-    let name = format!("{date}T{time}Z");
-    let numbered = (2_u32..).map(|number| format!("{name}-{number}"));
-    std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name)).unwrap_or_default()
+    format!("{date}T{time}Z")
 }
 
 async fn write(
@@ -327,6 +343,29 @@ impl Look for Copier<'_> {
 #[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_backups_are_in_the_order_in_which_they_were_written_whatever_the_clock_was() {
+        const NOON_MS: u64 = 1_769_860_800_000;
+        let mut names: Vec<String> = Vec::new();
+        for (at_ms, expected) in [
+            (NOON_MS, "20260131T120000Z"),
+            (NOON_MS + 500, "20260131T120001Z"),
+            (NOON_MS + 10_000, "20260131T120010Z"),
+            (NOON_MS + 10 * 365 * 86_400_000, "20360129T120000Z"),
+            (NOON_MS + 60_000, "20360129T120001Z"),
+            (NOON_MS + 86_400_000, "20360129T120002Z"),
+            (0, "20360129T120003Z"),
+        ] {
+            let name = free_name(&names, at_ms);
+            names.push(name.clone());
+            assert_eq!(name, expected);
+            assert!(names.is_sorted());
+        }
+        for newest in ["99991231T235959Z", "20260131T120000Z-2", "zzz"] {
+            assert!(*free_name(&[newest.to_owned()], NOON_MS) > *newest, "{newest}");
+        }
+    }
 
     #[test]
     fn a_file_is_in_a_folder_by_whichever_path_it_is_named() {
