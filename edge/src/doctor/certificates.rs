@@ -10,9 +10,9 @@ use super::finding::{Finding, Names};
 use super::running::Running;
 use super::scrape;
 use crate::cluster::{CA_FILE, CERTIFICATE_FILE};
-use crate::server::cluster;
+use crate::server::{cluster, data_dir};
 use crate::telemetry::now_ms;
-use crate::tls::{FileCertificate, certificates_in};
+use crate::tls::{Certificates, FileCertificate, certificates_in};
 
 const CHECK: &str = "certificates";
 /// Below so many days there is a warning, …
@@ -20,7 +20,10 @@ const DAYS_WARN: i64 = 14;
 /// … and below so many a failure.
 const DAYS_FAIL: i64 = 3;
 const DAY_S: i64 = 86_400;
+/// A start makes another local authority where there is less left.
+const AUTHORITY_DAYS: i64 = 90;
 const RENEW: &str = "renew it: docs/runbooks/certificates.md";
+const RENEW_AUTHORITY: &str = "restart the edge: it makes another one, and `tls/ca.pem` goes to all who trust it";
 const RENEW_FOR_NODES: &str = "renew it by `devanture-edge cluster join`: docs/cluster.md";
 const REPLACE_CA: &str = "another CA takes its place in three steps: docs/cluster.md";
 const RENEW_FOR_ETCD: &str = "renew it with the CA of etcd; the same path is read again: docs/cluster.md";
@@ -95,6 +98,7 @@ pub(super) fn look(file: &EdgeFile, base: &Path, running: Option<&Running>, name
     of_acme(running, names, &mut found);
     of_cluster(file, base, &mut found);
     let now_s = i64::try_from(now_ms() / 1_000).unwrap_or(i64::MAX);
+    of_authority(file, base, now_s, &mut found);
     if findings.is_empty() || !found.ends.is_empty() {
         findings.extend(of_ends(&found, now_s));
     }
@@ -135,6 +139,18 @@ fn of_cluster(file: &EdgeFile, base: &Path, found: &mut Found) {
         if let Some(ca) = &etcd.ca {
             found.add_authorities(&base.join(ca), "etcd's CA", RENEW_FOR_ETCD);
         }
+    }
+}
+
+/// The local authority, which signs for visitors or for the admin listener, where its end is near.
+fn of_authority(file: &EdgeFile, base: &Path, now_s: i64, found: &mut Found) {
+    if let Tls::Files(_) = file.tls {
+        return;
+    }
+    let path = Certificates::authority_file(&data_dir(file, base));
+    let end_s = found.read(&path).first().map(|authority| authority.end_s);
+    if let Some(end_s) = end_s.filter(|end_s| end_s.saturating_sub(now_s) < AUTHORITY_DAYS * DAY_S) {
+        found.push("the local authority".to_owned(), end_s, (AUTHORITY_DAYS, RENEW_AUTHORITY));
     }
 }
 
@@ -209,6 +225,26 @@ mod tests {
         params.not_after = OffsetDateTime::now_utc() + Duration::days(days) + Duration::HOUR;
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         std::fs::write(path, certificate.pem()).unwrap();
+    }
+
+    #[test]
+    fn the_end_of_the_local_authority_is_near_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n\
+                    [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[tls]\nmode = \"self-signed\"\n";
+        let file = EdgeFile::parse("edge.toml", text).unwrap();
+        let path = Certificates::authority_file(&data_dir(&file, folder.path()));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let of = |days: i64| {
+            write(&path, "authority", days);
+            let mut found = look(&file, folder.path(), None, Names::Shown);
+            found.retain(|finding| finding.found.contains("the local authority"));
+            found.first().map(|finding| (finding.level, finding.line()))
+        };
+        assert!(of(2_000).is_none());
+        let (level, line) = of(40).unwrap();
+        assert!(level == Level::Warn && line.contains("ends in 40 days – restart the edge"), "{line}");
+        assert_eq!(of(-2).unwrap().0, Level::Fail);
     }
 
     /// No key is there: the edge's own user alone can read it.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -219,6 +219,12 @@ impl Certificates {
     /// [`Error::NoAuthority`] before the first start, and [`Error::Read`].
     pub fn authority(data_dir: &Path) -> Result<String, Error> {
         authority::certificate(&data_dir.join(AUTHORITY_FOLDER))
+    }
+
+    /// The file of the local authority's certificate.
+    #[must_use]
+    pub(crate) fn authority_file(data_dir: &Path) -> PathBuf {
+        data_dir.join(AUTHORITY_FOLDER).join(authority::CERTIFICATE_FILE)
     }
 
     /// Certificates from files that can be read, and that clients refuse now: a sentence for each.
