@@ -153,7 +153,8 @@ impl Shared {
         let groups = self.groups.lock();
         let mut inner = group.inner();
         let now = Instant::now();
-        if self.stop.is_cancelled() {
+        // One that was handed over as it ended is not judged again: another group may have its id by now.
+        if self.stop.is_cancelled() || inner.is_stopping {
             inner.is_stopping = true;
             return Fate::Ends;
         }
@@ -339,7 +340,11 @@ impl Shared {
         // For as long as it takes there may be one more than otherwise: else what is full could not be restarted.
         let max = self.limits.instances_total_max.saturating_add(1);
         if !new.process.overlap {
-            sole::end_first(group, old).await;
+            tokio::select! {
+                () = sole::end_first(group, old) => {}
+                // The next edge has it.
+                () = self.standstill.left() => return Err(Error::Restarting),
+            }
         }
         let change = |groups: &[Arc<Group>], inner: &mut Inner| {
             // Another version may have begun with its own meanwhile.

@@ -37,7 +37,7 @@ impl Keeper {
             // The caller has given up.
             return session.resume().await.err().map(|_lost| Outcome::Lost);
         }
-        self.wait_paused(session, commands).await
+        self.wait_paused(session, commands, &[]).await
     }
 
     fn state(&self) -> HandedSpawner {
@@ -51,8 +51,14 @@ impl Keeper {
         }
     }
 
-    /// Waits through a pause. Commands that come meanwhile are carried out after it.
-    async fn wait_paused(&mut self, session: &mut Session, commands: &mut Commands) -> Option<Outcome> {
+    /// Waits through a pause. Commands that come meanwhile are carried out after it, and after the end of `unknown`
+    /// instances: one of them may be in the way of what is launched.
+    async fn wait_paused(
+        &mut self,
+        session: &mut Session,
+        commands: &mut Commands,
+        unknown: &[u64],
+    ) -> Option<Outcome> {
         let mut waiting = VecDeque::new();
         loop {
             match commands.recv().await {
@@ -66,6 +72,9 @@ impl Keeper {
         if session.resume().await.is_err() {
             return Some(Outcome::Lost);
         }
+        for key in unknown {
+            session.say(&Order::Kill { key: *key }).ok();
+        }
         for command in waiting {
             self.fulfil(session, command);
         }
@@ -74,16 +83,13 @@ impl Keeper {
 
     /// Goes on with the spawner of an earlier edge, once it is resumed. `unknown` instances of it are ended.
     pub(super) async fn go_on(mut self, mut session: Session, mut commands: Commands, unknown: Vec<u64>) {
-        match self.wait_paused(&mut session, &mut commands).await {
+        match self.wait_paused(&mut session, &mut commands, &unknown).await {
             Some(Outcome::Lost) => {
                 // Found again where nothing is read any more.
                 tracing::debug!("the spawner of the earlier edge is gone");
             }
             Some(_) => return,
             None => {}
-        }
-        for key in unknown {
-            session.say(&Order::Kill { key }).ok();
         }
         self.keep(session, commands).await;
     }
