@@ -24,6 +24,10 @@ pub enum Task {
 struct TaskRecord {
     /// In milliseconds since 1970 UTC.
     at_ms: u64,
+    /// The same by the clock by which things end for good: the next start goes on from there, so that one that is wrong
+    /// for a while is not taken for right by then.
+    #[serde(default)]
+    settled_ms: Option<u64>,
 }
 
 impl Task {
@@ -44,10 +48,10 @@ impl Task {
 
 /// Notes that a task did its work. If that cannot be written, the metrics of this process have it all the same.
 pub async fn task_done(catalog: &dyn Catalog, task: Task) {
-    // The next start lets the clock go on from here: one that is wrong for a while must not be taken for right by then.
-    let at_ms = telemetry::settled_ms();
+    let at_ms = telemetry::now_ms();
     show_task(task.word(), at_ms);
-    let Ok(value) = records::write(&TaskRecord { at_ms }) else { return };
+    let record = TaskRecord { at_ms, settled_ms: Some(telemetry::settled_ms()) };
+    let Ok(value) = records::write(&record) else { return };
     let commit = Commit { checks: Vec::new(), changes: vec![Change::Put(task.key(), value)] };
     if let Err(error) = commit_system(catalog, SystemWrite::Task, commit).await {
         tracing::debug!(task = task.word(), %error, "the time of a task cannot be written");
@@ -60,9 +64,9 @@ pub async fn show_tasks(catalog: &dyn Catalog) {
     for task in Task::ALL {
         let key = task.key();
         let Ok(Some(record)) = catalog.get(&key).await else { continue };
-        if let Ok(TaskRecord { at_ms }) = records::read(&key, &record) {
+        if let Ok(TaskRecord { at_ms, settled_ms }) = records::read(&key, &record) {
             show_task(task.word(), at_ms);
-            last_ms = last_ms.max(Some(at_ms));
+            last_ms = last_ms.max(settled_ms.or(Some(at_ms)));
         }
     }
     if let Some(last_ms) = last_ms {

@@ -67,7 +67,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Credentials;
 use crate::admin::{Admin, Health, Node};
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, show_tasks};
 use crate::listen::{self, ConnectionLimits};
 use crate::live::{Follower, Live};
 use crate::proxy::Registry;
@@ -414,6 +414,8 @@ fn begin_publishing(
     publisher: &Arc<Publisher>,
     troubles: certificates::Troubles,
 ) -> Result<(), StartError> {
+    // Before anything ends because its time is over.
+    control.block_on(show_tasks(&*publisher.ledger().catalog));
     sole.spawn(write_pause::follow(Arc::clone(publisher)));
     control.block_on(publisher.ledger().continue_clock())?;
     control.block_on(publisher.environments().check_secrets())?;

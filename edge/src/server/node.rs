@@ -15,7 +15,7 @@ use crate::admin::{CertificateOf, Node};
 use crate::blobs::{CacheUse, Survey};
 use crate::environments::VisitorPorts;
 use crate::handler::read_integrity_reports;
-use crate::ledger::{show_task, show_tasks};
+use crate::ledger::show_task;
 use crate::telemetry;
 use crate::tls::{self, Certificates};
 
@@ -37,8 +37,6 @@ pub(super) fn start(
     let survey = Survey::new(data_dir.to_owned());
     sole.spawn(Arc::clone(&survey).watch(|| show_task("stored", telemetry::now_ms())));
     let cache = stores.tier.as_ref().map(|tier| CacheUse::new(Arc::clone(&survey), tier.bytes_max));
-    let catalog = Arc::clone(&stores.catalog);
-    sole.spawn(async move { show_tasks(&*catalog).await });
     let of_visitors = certificates.clone();
     let certificate_of: CertificateOf = Box::new(move |host: &HostPattern| of_visitors.certificate_of(host));
     let (certificates, identity) = (certificates.clone(), cluster.as_ref().map(Cluster::identity));
