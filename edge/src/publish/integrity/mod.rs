@@ -110,10 +110,10 @@ pub(super) async fn add(
     }
     let key = records::version_key(app, version);
     if let Some(record) = ledger.catalog.get(&key).await? {
-        let made = records::made_files(record.value.as_ref()).unwrap_or_default();
-        let lease = ledger.leases.blobs(made.into_iter().map(|file| file.hash).collect()).await;
         let record: VersionRecord = records::read(&key, &record)?;
-        if record.decoded == given.decoded && stored::are_whole(work, &tables, &record).await? {
+        if record.decoded == given.decoded
+            && let Some(lease) = stored::held_if_whole(work, ledger, &tables, &record).await?
+        {
             given.integrity = record.integrity;
             let pages = given.integrity.iter().map(|group| group.pages.len()).sum::<usize>();
             let report = Some(format!("hashes in {}, as they are stored", counted(pages, "page")));

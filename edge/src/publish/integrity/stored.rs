@@ -5,13 +5,18 @@ use std::collections::{BTreeSet, HashSet};
 use devanture_config::{AppName, Digest};
 
 use crate::encode::{Work, is_html};
-use crate::ledger::{Error, Ledger};
+use crate::ledger::{Error, Lease, Ledger};
 use crate::records::integrity_pages::IntegrityPages;
 use crate::records::{self, LivePointer, VersionRecord};
 
-/// Whether a record has every page of the version for these environments, made as they would be now, and all are
-/// stored. What its pages become depends on the version alone, so a further push need not make them again.
-pub(super) async fn are_whole(work: &Work<'_>, tables: &[String], record: &VersionRecord) -> Result<bool, Error> {
+/// Holds the pages of a record, if it has every one of the version for these environments, made as they would be now,
+/// and all are stored. What its pages become depends on the version alone, so a further push need not make them again.
+pub(super) async fn held_if_whole(
+    work: &Work<'_>,
+    ledger: &Ledger,
+    tables: &[String],
+    record: &VersionRecord,
+) -> Result<Option<Lease>, Error> {
     let made: BTreeSet<&String> = record.integrity.iter().flat_map(|group| &group.tables).collect();
     let wanted: BTreeSet<&String> = tables.iter().collect();
     let has_all = |group: &IntegrityPages| {
@@ -21,12 +26,17 @@ pub(super) async fn are_whole(work: &Work<'_>, tables: &[String], record: &Versi
             && record.decoded.keys().filter(|path| is_page(path.as_str())).all(|path| group.pages.contains_key(path))
     };
     if made != wanted || !record.integrity.iter().all(has_all) {
-        return Ok(false);
+        return Ok(None);
     }
     let pages = record.integrity.iter().flat_map(|group| group.pages.values());
     let pages: Vec<(Digest, u64)> = pages.map(|page| (page.hash, page.size)).collect();
-    let sizes = work.blobs.sizes(pages.iter().map(|(hash, _)| *hash).collect()).await?;
-    Ok(sizes.len() == pages.len() && pages.iter().zip(sizes).all(|((_, size), stored)| stored == Some(*size)))
+    let hashes: Vec<Digest> = pages.iter().map(|(hash, _)| *hash).collect();
+    // Before it is looked whether they are there: they stay from here on.
+    let lease = ledger.leases.blobs(hashes.clone()).await;
+    let sizes = work.blobs.sizes(hashes).await?;
+    let are_stored =
+        sizes.len() == pages.len() && pages.iter().zip(sizes).all(|((_, size), stored)| stored == Some(*size));
+    Ok(are_stored.then_some(lease))
 }
 
 /// Whether a decoded file may be a page; of these no type is said.
