@@ -93,13 +93,6 @@ impl SentBlobs {
     pub(super) fn contains(&self, blob: &Digest) -> bool {
         self.0.lock().contains(blob)
     }
-
-    /// Notes that it has sent blobs, each with its size.
-    pub(super) fn add(&self, blobs: impl Iterator<Item = (Digest, u64)>) {
-        let at_ms = telemetry::now_ms();
-        let mut set = self.0.lock();
-        blobs.for_each(|(digest, bytes)| set.add_sent(digest, at_ms, bytes));
-    }
 }
 
 /// What is known of an app that has pushed since the start.
@@ -242,7 +235,10 @@ impl Owned {
         app: &AppName,
         blobs: impl Iterator<Item = (Digest, u64)> + Send,
     ) -> Result<(), Error> {
-        self.sent_by(app).await?.add(blobs);
+        let set = self.of(app).await?;
+        let at_ms = telemetry::now_ms();
+        let mut set = set.lock();
+        blobs.for_each(|(digest, bytes)| set.add_sent(digest, at_ms, bytes));
         Ok(())
     }
 
