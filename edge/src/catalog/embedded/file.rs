@@ -301,12 +301,15 @@ impl CatalogFile {
 
     /// The revision of the last commit.
     pub(super) fn revision(&self) -> Result<Revision, Error> {
-        self.read(|transaction| {
-            let table = transaction.open_table(META)?;
-            let found = table.get(META_REVISION)?;
-            Ok(found.map_or(0, |value| value.value()))
-        })
+        self.read(revision_in)
     }
+}
+
+/// The revision of the last commit that a reader sees.
+pub(super) fn revision_in(transaction: &ReadTransaction) -> Result<Revision, redb::Error> {
+    let table = transaction.open_table(META)?;
+    let found = table.get(META_REVISION)?;
+    Ok(found.map_or(0, |value| value.value()))
 }
 
 impl Drop for CatalogFile {

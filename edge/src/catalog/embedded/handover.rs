@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _};
+use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _};
 
 use super::file::{
-    CatalogFile, META, META_REVISION, RECORDS, cached, decoded, durable_error, encoded, store_error, take_lock,
-    unreadable,
+    CatalogFile, META, META_REVISION, RECORDS, cached, decoded, durable_error, encoded, revision_in, store_error,
+    take_lock, unreadable,
 };
 use super::header::Header;
 use super::storage::{Seal, SealedFile};
@@ -24,6 +24,8 @@ impl CatalogFile {
     pub(super) fn hand_over(&self) -> Result<(), Error> {
         let mut database = self.database.write();
         self.check_in_place()?;
+        // The next process takes what it reads for what is on the disk.
+        self.write_again()?;
         // Closed first: an open file is not whole without what the database holds in memory.
         drop(database.take());
         match self.copy() {
@@ -79,12 +81,7 @@ impl CatalogFile {
 /// The commits that `file` has beyond `copy`, as one; both are read to their ends.
 fn missed(copy: &Database, file: &Database) -> Result<Option<Committed>, redb::Error> {
     let (copy, file) = (copy.begin_read()?, file.begin_read()?);
-    let revision_of = |transaction: &ReadTransaction| -> Result<u64, redb::Error> {
-        let meta = transaction.open_table(META)?;
-        let found = meta.get(META_REVISION)?;
-        Ok(found.map_or(0, |value| value.value()))
-    };
-    let (known, revision) = (revision_of(&copy)?, revision_of(&file)?);
+    let (known, revision) = (revision_in(&copy)?, revision_in(&file)?);
     if revision <= known {
         return Ok(None);
     }
