@@ -12,7 +12,7 @@ use super::scrape;
 use crate::cluster::{CA_FILE, CERTIFICATE_FILE};
 use crate::server::{cluster, data_dir};
 use crate::telemetry::now_ms;
-use crate::tls::{Certificates, FileCertificate, certificates_in};
+use crate::tls::{AUTHORITY_DAYS_MIN, Certificates, FileCertificate, certificates_in};
 
 const CHECK: &str = "certificates";
 /// Below so many days there is a warning, …
@@ -20,8 +20,6 @@ const DAYS_WARN: i64 = 14;
 /// … and below so many a failure.
 const DAYS_FAIL: i64 = 3;
 const DAY_S: i64 = 86_400;
-/// A start makes another local authority where there is less left.
-const AUTHORITY_DAYS: i64 = 90;
 const RENEW: &str = "renew it: docs/runbooks/certificates.md";
 const RENEW_AUTHORITY: &str = "restart the edge: it makes another one, and `tls/ca.pem` goes to all who trust it";
 const RENEW_FOR_NODES: &str = "renew it by `devanture-edge cluster join`: docs/cluster.md";
@@ -149,8 +147,8 @@ fn of_authority(file: &EdgeFile, base: &Path, now_s: i64, found: &mut Found) {
     }
     let path = Certificates::authority_file(&data_dir(file, base));
     let end_s = found.read(&path).first().map(|authority| authority.end_s);
-    if let Some(end_s) = end_s.filter(|end_s| end_s.saturating_sub(now_s) < AUTHORITY_DAYS * DAY_S) {
-        found.push("the local authority".to_owned(), end_s, (AUTHORITY_DAYS, RENEW_AUTHORITY));
+    if let Some(end_s) = end_s.filter(|end_s| end_s.saturating_sub(now_s) < AUTHORITY_DAYS_MIN * DAY_S) {
+        found.push("the local authority".to_owned(), end_s, (AUTHORITY_DAYS_MIN, RENEW_AUTHORITY));
     }
 }
 

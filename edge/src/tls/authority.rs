@@ -27,8 +27,8 @@ use crate::durable;
 const AUTHORITY_NAME: &str = "Devanture local authority";
 /// Validity of the authority.
 const AUTHORITY_VALID: Duration = Duration::days(3_650);
-/// An authority that has less left than this is replaced at a start.
-const AUTHORITY_LEFT_MIN: Duration = Duration::days(LEAF_DAYS);
+/// An authority that has fewer days left than this is replaced at a start.
+pub(crate) const AUTHORITY_DAYS_MIN: i64 = LEAF_DAYS;
 const LEAF_DAYS: i64 = 90;
 /// Validity of a certificate, from its backdated start: Mozilla's modern profile asks for at most 90 days.
 const LEAF_VALID: Duration = Duration::days(LEAF_DAYS);
@@ -99,7 +99,7 @@ impl Authority {
     /// The authority itself, or a new one in its place if it expires or is not valid yet at `now`.
     fn renewed(self, folder: &Path, now: OffsetDateTime) -> Result<Self, Error> {
         let is_valid = self.not_before <= now;
-        if is_valid && self.not_after - now > AUTHORITY_LEFT_MIN {
+        if is_valid && self.not_after - now > Duration::days(AUTHORITY_DAYS_MIN) {
             return Ok(self);
         }
         // A machine without a battery starts in 1970: replacing what people trust would be wrong a minute later.

@@ -15,6 +15,7 @@ mod shared;
 mod tickets;
 
 pub use acme::{CertificateTrouble, OnTrouble};
+pub(crate) use authority::AUTHORITY_DAYS_MIN;
 pub(crate) use certificates::add_end;
 pub use certificates::{Certificates, Knows, PatternOf, SharedCertificates, WATCH_INTERVAL};
 pub(crate) use file_watch::Changes;
