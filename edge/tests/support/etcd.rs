@@ -332,6 +332,13 @@ impl Cluster {
         self.admin_as(self.root(), arguments)
     }
 
+    /// Deletes the user of the tests, which ends its tokens, and adds it again.
+    pub(crate) fn end_tokens(&self) {
+        self.admin(&["user", "delete", USER]);
+        self.admin(&["user", "add", &format!("{USER}:{PASSWORD}")]);
+        self.admin(&["user", "grant-role", USER, "edge"]);
+    }
+
     fn root(&self) -> Option<&'static str> {
         self.is_secure.then_some(ROOT)
     }

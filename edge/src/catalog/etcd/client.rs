@@ -144,22 +144,31 @@ impl Client {
         let mut renewals = 0;
         loop {
             let token = channel.token();
-            match channel.call::<C>(request, until_answered).await {
+            let fault = match channel.call::<C>(request, until_answered).await {
                 Ok(answer) => {
                     self.note_contact();
                     return Ok(answer);
                 }
-                Err(Fault::ExpiredToken) if renewals < RENEWALS_MAX => {
+                // Sent without a token, as etcd needed no users then, or with that of a user who was removed. A wrong
+                // password shows when it is exchanged for a token.
+                Err(Fault::BadCredentials) if self.credentials.is_some() => Fault::ExpiredToken,
+                // The same where etcd takes the name in the client's certificate for that of a user.
+                Err(Fault::Denied) if self.credentials.is_some() && token.is_none() => Fault::ExpiredToken,
+                Err(fault) => fault,
+            };
+            let renewed = match fault {
+                Fault::ExpiredToken if renewals < RENEWALS_MAX => {
                     renewals += 1;
-                    self.renew(channel, token.as_ref(), until_answered).await?;
+                    self.renew(channel, token.as_ref(), until_answered).await
                 }
-                Err(fault) => {
-                    // A caller with little time left learns nothing of the member by getting no answer.
-                    if fault.is_of_member() && !(matches!(fault, Fault::Silent { .. }) && until < full) {
-                        channel.give_up();
-                    }
-                    return Err(fault);
+                fault => Err(fault),
+            };
+            if let Err(fault) = renewed {
+                // A caller with little time left learns nothing of the member by getting no answer.
+                if fault.is_of_member() && !(matches!(fault, Fault::Silent { .. }) && until < full) {
+                    channel.give_up();
                 }
+                return Err(fault);
             }
         }
     }
@@ -208,11 +217,14 @@ impl Client {
     async fn authenticate(&self, channel: &Channel, until: Instant) -> Result<(), Fault> {
         let Some((name, password)) = &self.credentials else { return Ok(()) };
         let request = AuthenticateRequest { name: name.clone(), password: password.expose().to_owned() };
-        // Without the token that has expired.
-        channel.set_token(None);
-        let answer = match channel.call::<wire::Authenticate>(&request, until).await {
+        // Without the token that has expired. The connection keeps it until there is another one: its other calls are
+        // refused as expired meanwhile, also where the caller of this one goes away, and renew it themselves.
+        let answer = match channel.call_without_token::<wire::Authenticate>(&request, until).await {
             // Users that are not needed yet: etcd is open to everybody.
-            Err(Fault::AuthDisabled) => return Ok(()),
+            Err(Fault::AuthDisabled) => {
+                channel.set_token(None);
+                return Ok(());
+            }
             answer => answer?,
         };
         let malformed = |_error| Fault::Malformed {
@@ -234,4 +246,53 @@ pub(super) async fn pause_before_again() {
 /// The highest revision of some keys.
 pub(super) fn newest(kvs: &[wire::KeyValue]) -> Revision {
     kvs.iter().filter_map(|kv| Revision::try_from(kv.mod_revision).ok()).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::catalog::Change;
+    use crate::catalog::etcd::tests::{Cluster, Node, TIME_MAX, is_installed};
+    use crate::catalog::{Catalog as _, Commit};
+
+    fn put(key: &str) -> Commit {
+        let change = Change::Put(key.to_owned(), b"1".as_slice().into());
+        Commit { checks: Vec::new(), changes: vec![change] }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_renewal_whose_caller_goes_away_leaves_a_connection_that_commits() {
+        if !is_installed() {
+            return;
+        }
+        let cluster = Cluster::start_secure(1);
+        let node = Node::start(&cluster, "a").await;
+        let client = &node.catalog.client;
+        let until = Instant::now() + TIME_MAX;
+        let channel = client.connection(until).await.unwrap();
+        let token = channel.token();
+        cluster.end_tokens();
+        let renewal = client.renew(&channel, token.as_ref(), until).now_or_never();
+        assert!(renewal.is_none(), "it waits for etcd");
+        assert!(channel.token().is_some(), "the calls beside it are not sent without a user");
+        node.catalog.commit(put("x")).await.unwrap();
+        assert_ne!(channel.token(), token);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn users_that_are_needed_from_now_on_are_authenticated_on_the_open_connection() {
+        if !is_installed() {
+            return;
+        }
+        let cluster = Cluster::start_secure(1);
+        cluster.admin(&["auth", "disable"]);
+        let node = Node::start(&cluster, "a").await;
+        let channel = node.catalog.client.connection(Instant::now() + TIME_MAX).await.unwrap();
+        assert!(channel.token().is_none());
+        node.catalog.commit(put("x")).await.unwrap();
+        cluster.admin(&["auth", "enable"]);
+        node.catalog.commit(put("y")).await.unwrap();
+    }
 }

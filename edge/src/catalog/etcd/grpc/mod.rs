@@ -115,8 +115,26 @@ impl Channel {
 
     /// Sends one request and receives one answer, before `until`.
     pub(super) async fn call<C: Call>(&self, request: &C::Request, until: Instant) -> Result<C::Answer, Fault> {
+        self.call_with::<C>(self.token(), request, until).await
+    }
+
+    /// As [`Channel::call`], without the token. The calls beside it are sent with theirs.
+    pub(super) async fn call_without_token<C: Call>(
+        &self,
+        request: &C::Request,
+        until: Instant,
+    ) -> Result<C::Answer, Fault> {
+        self.call_with::<C>(None, request, until).await
+    }
+
+    async fn call_with<C: Call>(
+        &self,
+        token: Option<HeaderValue>,
+        request: &C::Request,
+        until: Instant,
+    ) -> Result<C::Answer, Fault> {
         let call = async {
-            let mut answers: Answers<C> = self.send(Outgoing::one(framed(request))).await?;
+            let mut answers: Answers<C> = self.send(token, Outgoing::one(framed(request))).await?;
             let answer = answers.next().await?;
             let malformed = |reason: &str| Fault::Malformed { endpoint: self.url.clone(), reason: reason.to_owned() };
             let answer = answer.ok_or_else(|| malformed("no message"))?;
@@ -137,21 +155,26 @@ impl Channel {
         until: Instant,
     ) -> Result<(Requests<C>, Answers<C>), Fault> {
         let (sender, receiver) = mpsc::channel(WAITING_MESSAGES_MAX);
-        let sending = Box::pin(self.send(Outgoing::many(framed(first), receiver)));
+        let sending = Box::pin(self.send(self.token(), Outgoing::many(framed(first), receiver)));
         let late = |_late| Err(Fault::Silent { endpoint: self.url.clone() });
         let answers = timeout_at(until, sending).await.unwrap_or_else(late)?;
         Ok((Requests { sender, call: PhantomData }, answers))
     }
 
-    async fn send<C: Call>(&self, body: Outgoing) -> Result<Answers<C>, Fault> {
-        let request = self.request(C::PATH, body)?;
+    async fn send<C: Call>(&self, token: Option<HeaderValue>, body: Outgoing) -> Result<Answers<C>, Fault> {
+        let request = self.request(C::PATH, token, body)?;
         let unreachable =
             |error: hyper::Error| Fault::Unreachable { endpoint: self.url.clone(), reason: reason_of(&error) };
         let answer = self.sender.clone().send_request(request).await.map_err(unreachable)?;
         Answers::new(self.url.clone(), answer)
     }
 
-    fn request(&self, path: &'static str, body: Outgoing) -> Result<Request<Outgoing>, Fault> {
+    fn request(
+        &self,
+        path: &'static str,
+        token: Option<HeaderValue>,
+        body: Outgoing,
+    ) -> Result<Request<Outgoing>, Fault> {
         let mut parts = self.uri.clone().into_parts();
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static(path));
         let unusable = |reason: String| Fault::Unreachable { endpoint: self.url.clone(), reason };
@@ -165,7 +188,7 @@ impl Channel {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         // A member without a leader answers so at once, and ends streams, in place of waiting for one.
         headers.insert(HeaderName::from_static("hasleader"), HeaderValue::from_static("true"));
-        if let Some(token) = self.token() {
+        if let Some(token) = token {
             headers.insert(HeaderName::from_static("token"), token);
         }
         Ok(request)
