@@ -25,6 +25,9 @@ use crate::proxy::Registry;
 /// Shortest time for which a node that lives may not answer before a switch is given up; twice the lease where that is
 /// longer.
 const SILENT_MAX: Duration = Duration::from_secs(60);
+/// Times that a node may break off what it prepares, once that goes on for longer than it may be silent: one that a
+/// version ends every time never gets ready.
+const BREAKS_MAX: usize = 8;
 /// Pause before a node that did not answer is tried again, and between looks whether a silent one still lives.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// Longest wait for a node to serve what was switched to; it has prepared it, so that this is a moment.
@@ -49,6 +52,34 @@ pub struct Prepared {
 enum Prepare {
     Ready(Exchange),
     Gone,
+}
+
+/// How long a node that prepares a version is still tried, when it cannot be reached.
+struct Patience {
+    silent_max: Duration,
+    began: Instant,
+    /// When it was known to live last.
+    heard: Instant,
+    breaks: usize,
+}
+
+impl Patience {
+    fn new(silent_max: Duration) -> Self {
+        let now = Instant::now();
+        Self { silent_max, began: now, heard: now, breaks: 0 }
+    }
+
+    /// Takes note that the node, which was there until now, has broken off what it had begun.
+    fn note_break(&mut self) {
+        self.heard = Instant::now();
+        self.breaks = self.breaks.saturating_add(1);
+    }
+
+    /// Whether it is tried again.
+    fn is_left(&self) -> bool {
+        let breaks_off_always = self.breaks > BREAKS_MAX && self.began.elapsed() >= self.silent_max;
+        self.heard.elapsed() < self.silent_max && !breaks_off_always
+    }
 }
 
 impl Nodes {
@@ -192,13 +223,14 @@ impl Nodes {
         request: &PrepareRequest,
         progress: Progress<'_>,
     ) -> Result<Prepare, Error> {
-        let (began, silent_max) = (Instant::now(), self.silent_max());
+        let mut patience = Patience::new(self.silent_max());
         loop {
             let asked = tokio::select! {
-                asked = self.ask(&member, request, progress) => asked,
+                asked = self.ask(&member, request, progress, &mut patience) => asked,
                 changed = self.changed(&member) => match changed {
                     // Another process has taken its place, and has not prepared anything.
                     Some(successor) => {
+                        patience.note_break();
                         member = successor;
                         continue;
                     }
@@ -206,7 +238,7 @@ impl Nodes {
                 },
             };
             match asked {
-                Err(Error::Unreachable { .. }) if began.elapsed() < silent_max => sleep(PAUSE).await,
+                Err(Error::Unreachable { .. }) if patience.is_left() => sleep(PAUSE).await,
                 // A process that ends breaks off what it has begun: the one in its place is asked.
                 Err(Error::Refused { .. }) if self.current(&member.node).await?.as_ref() != Some(&member) => {}
                 asked => return asked.map(Prepare::Ready),
@@ -214,33 +246,20 @@ impl Nodes {
         }
     }
 
-    async fn ask(&self, member: &Member, request: &PrepareRequest, progress: Progress<'_>) -> Result<Exchange, Error> {
-        let mut exchange = self.open(member, PREPARE).await?;
-        if !exchange.sender.send(request).await {
-            return Err(peer::unreachable(member, "it ended the connection".to_owned()));
+    async fn ask(
+        &self,
+        member: &Member,
+        request: &PrepareRequest,
+        progress: Progress<'_>,
+        patience: &mut Patience,
+    ) -> Result<Exchange, Error> {
+        let exchange = self.open(member, PREPARE).await?;
+        let answered = answered(member, exchange, request, progress).await;
+        if matches!(answered, Err(Error::Unreachable { .. })) {
+            // Not from the last line on: a load may report nothing for minutes, in which pings were answered.
+            patience.note_break();
         }
-        loop {
-            match exchange.reader.next().await {
-                Ok(Some(Answer::Step(line))) => progress(&line),
-                Ok(Some(Answer::Ready)) => {
-                    progress(&format!("{} ready", member.node));
-                    return Ok(exchange);
-                }
-                Ok(Some(Answer::Problem(problem))) => {
-                    return Err(Error::Refused { node: member.node.clone(), problem });
-                }
-                Ok(Some(
-                    Answer::Held(_)
-                    | Answer::Instances(_)
-                    | Answer::Live
-                    | Answer::Environment(_)
-                    | Answer::Runs(_)
-                    | Answer::Status(_),
-                )) => {}
-                Ok(None) => return Err(peer::unreachable(member, "it ended the connection".to_owned())),
-                Err(reason) => return Err(peer::unreachable(member, reason)),
-            }
-        }
+        answered
     }
 
     /// Waits until a node is gone, or another process has taken its place.
@@ -307,6 +326,40 @@ impl Nodes {
     }
 }
 
+/// Waits until a node is ready, by an exchange that is open; the exchange holds it so.
+async fn answered(
+    member: &Member,
+    mut exchange: Exchange,
+    request: &PrepareRequest,
+    progress: Progress<'_>,
+) -> Result<Exchange, Error> {
+    if !exchange.sender.send(request).await {
+        return Err(peer::unreachable(member, "it ended the connection".to_owned()));
+    }
+    loop {
+        match exchange.reader.next().await {
+            Ok(Some(Answer::Step(line))) => progress(&line),
+            Ok(Some(Answer::Ready)) => {
+                progress(&format!("{} ready", member.node));
+                return Ok(exchange);
+            }
+            Ok(Some(Answer::Problem(problem))) => {
+                return Err(Error::Refused { node: member.node.clone(), problem });
+            }
+            Ok(Some(
+                Answer::Held(_)
+                | Answer::Instances(_)
+                | Answer::Live
+                | Answer::Environment(_)
+                | Answer::Runs(_)
+                | Answer::Status(_),
+            )) => {}
+            Ok(None) => return Err(peer::unreachable(member, "it ended the connection".to_owned())),
+            Err(reason) => return Err(peer::unreachable(member, reason)),
+        }
+    }
+}
+
 impl Prepared {
     fn names(&self, node: &str) -> bool {
         self.ready.iter().any(|(ready, _)| ready == node) || self.gone.iter().any(|gone| gone == node)
@@ -345,5 +398,36 @@ impl Prepared {
             (!is_live).then_some(node)
         });
         join_all(follow).await.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_prepared_for_long_is_waited_for_from_the_break_of_its_connection_on() {
+        let mut patience = Patience::new(SILENT_MAX);
+        advance(10 * SILENT_MAX).await;
+        patience.note_break();
+        advance(SILENT_MAX - PAUSE).await;
+        assert!(patience.is_left());
+        advance(PAUSE).await;
+        assert!(!patience.is_left(), "it is silent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_breaks_off_again_and_again_is_not_waited_for_without_end() {
+        let mut patience = Patience::new(SILENT_MAX);
+        for _ in 0..2 * BREAKS_MAX {
+            patience.note_break();
+        }
+        assert!(patience.is_left(), "it restarts for as long as it may be silent");
+        advance(SILENT_MAX - PAUSE).await;
+        patience.note_break();
+        advance(PAUSE).await;
+        assert!(!patience.is_left());
     }
 }
