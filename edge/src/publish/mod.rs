@@ -24,6 +24,7 @@ mod integrity;
 mod integrity_reports;
 mod joined;
 mod log_lines;
+mod made_apps;
 mod manifest_memory;
 mod node_instances;
 mod node_service;

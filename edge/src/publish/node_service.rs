@@ -14,18 +14,18 @@ use tokio::time::{Instant, timeout};
 
 use super::deploy_list::report_here;
 use super::log_lines::LogSources;
+use super::made_apps::MadeApps;
 use super::publisher::Publisher;
 use super::uploads::Uploads;
 use crate::access::Credentials;
 use crate::blobs::Key;
-use crate::catalog::{Catalog, Change, Revision};
+use crate::catalog::{Catalog, Revision};
 use crate::cluster::{
     self, AttemptNote, EnvironmentQuery, EnvironmentReport, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest,
     LogsSender, Nodes, Placed, PrepareRequest, Progress,
 };
 use crate::environments::Coming;
 use crate::ledger::{Actor, Error};
-use crate::records;
 use crate::retention::Uploads as _;
 use crate::switch::{Deploys, Switcher};
 use crate::telemetry;
@@ -171,24 +171,38 @@ impl Publisher {
     /// that name is somebody else's (law 11).
     pub async fn keep_forgetting(self: Arc<Self>) {
         let mut commits = self.ledger.catalog.watch();
+        let mut apps = MadeApps::default();
+        self.forget_unfollowed(&mut apps).await;
         loop {
             let committed = match commits.recv().await {
                 Ok(committed) => committed,
                 Err(RecvError::Lagged(_)) => {
                     self.uploads.owned.forget_all();
-                    // Which apps have ended is not known; all that their owners may have to know is in histories.
+                    // One that was made and ended meanwhile is not found; what the owner may have to know of those that
+                    // ended is in histories.
                     self.uploads.deploys.forget_ended();
+                    self.forget_unfollowed(&mut apps).await;
                     continue;
                 }
                 Err(RecvError::Closed) => return,
             };
             self.uploads.owned.note_commit(&committed.changes);
-            for change in committed.changes.iter() {
-                let Change::Delete(key) = change else { continue };
-                if let Some(Ok(app)) = key.strip_prefix(records::APPS_PREFIX).map(str::parse) {
-                    self.uploads.forget_former(&app, committed.revision).await;
+            let ended: Vec<AppName> = committed.changes.iter().filter_map(|change| apps.note(change)).collect();
+            for app in ended {
+                self.uploads.forget_former(&app, committed.revision).await;
+            }
+        }
+    }
+
+    /// Forgets the apps that ended in commits that were not followed.
+    async fn forget_unfollowed(&self, apps: &mut MadeApps) {
+        match apps.read(&*self.ledger.catalog).await {
+            Ok(ended) => {
+                for (app, revision) in ended {
+                    self.uploads.forget_former(&app, revision).await;
                 }
             }
+            Err(error) => tracing::warn!(%error, "which apps have ended could not be read"),
         }
     }
 

@@ -7,6 +7,7 @@ mod dictionaries;
 mod ending;
 mod foreseen;
 mod halves;
+mod other_nodes;
 mod overtaken;
 mod owned;
 mod stored_again;
