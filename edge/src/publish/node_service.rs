@@ -118,7 +118,8 @@ impl cluster::Service for NodeService {
             return false;
         }
         let current = live.place(placed.app, placed.environment).and_then(|place| place.current());
-        current.is_some_and(|current| current.version.id == placed.version)
+        // A canary is live beside the version that most visitors get.
+        current.is_some_and(|current| current.versions().any(|version| version.id == placed.version))
     }
 
     async fn close_gate(

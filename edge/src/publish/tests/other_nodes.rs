@@ -3,9 +3,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::collections::world::{name, world};
+use devanture_config::limits::Limits;
+use devanture_config::{PlaceName, VersionId};
+use serde_json::json;
+
+use super::collections::world::{World, name, world};
+use crate::access::Credentials;
 use crate::catalog::{Change, Commit};
+use crate::cluster::{Placed, Service as _};
+use crate::ledger::Actor;
+use crate::publish::NodeService;
 use crate::records::{self, AppRecord};
+
+/// What the node does for others.
+fn service(world: &World) -> NodeService {
+    let audit = world.publisher.ledger().audit().clone();
+    let credentials = Credentials::new(Arc::clone(&world.catalog), audit, &Limits::default());
+    NodeService::new(&world.publisher, Arc::new(credentials))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_another_node_began_is_reported_as_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, environment) = (name(0), PlaceName::prod());
+    let canary = world.push(&app, &[1].into()).await.unwrap().version;
+    let live = world.push(&app, &[2].into()).await.unwrap().version;
+    let begins = serde_json::from_value(json!({ "version": canary, "share": 5 })).unwrap();
+    world.publisher.switcher.set_canary(&Actor::local(), (&app, &environment), begins).await.unwrap();
+    let (service, revision) = (service(&world), world.catalog.state().revision);
+    for (version, is_live) in [(canary, true), (live, true), (VersionId::of(b"another"), false)] {
+        let placed = Placed { app: &app, environment: &environment, version };
+        assert_eq!(service.follow(placed, revision).await, is_live, "{version}");
+    }
+}
 
 /// Law 11. A node that was behind hears of the end of an app and of the next one of its name as one change.
 #[tokio::test(flavor = "multi_thread")]
