@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use devanture_config::Digest;
 use futures_util::future::try_join_all;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::Error;
 use super::listener::GATE;
@@ -17,8 +17,11 @@ use crate::ledger::Member;
 
 /// Longest time for which a node keeps its gate closed for another one, which may be stuck.
 pub const GATE_MAX: Duration = Duration::from_secs(10);
-/// Time after which a collection takes nothing more by a gate: well before it opens by itself.
+/// Time after which a collection begins to take nothing more by a gate: well before it opens by itself …
 const USABLE: Duration = Duration::from_secs(5);
+/// … and after which it gives up what it has begun, such as a deletion that a slow bucket has not answered: what the
+/// bucket has received by then is done before the gate opens.
+const TAKING_MAX: Duration = Duration::from_secs(8);
 /// Attempts to close the gates of all nodes while some come and go.
 const CLOSE_TRIES: usize = 5;
 /// Longest wait for a node to close its gate.
@@ -49,6 +52,11 @@ impl GatesClosed {
     #[must_use]
     pub fn are_closed(&self) -> bool {
         self.closed.elapsed() < USABLE
+    }
+
+    /// Takes something for as long as the gates are closed for sure; `None` if it took longer, and may be gone or not.
+    pub async fn while_closed<T>(&self, taking: impl Future<Output = T>) -> Option<T> {
+        timeout_at(self.closed + TAKING_MAX, taking).await.ok()
     }
 
     /// Says what went, and opens the gates.
@@ -119,5 +127,25 @@ impl Nodes {
             Err(error) if self.current(&member.node).await?.is_some() => Err(error),
             Err(_) => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_that_the_bucket_does_not_answer_is_given_up_before_the_gates_open() {
+        let closed = Instant::now();
+        let gates = GatesClosed { exchanges: Vec::new(), held: HashSet::new(), since_s: None, closed };
+        assert_eq!(gates.while_closed(async { "gone" }).await, Some("gone"));
+        // The last moment at which one is begun.
+        advance(USABLE - Duration::from_millis(1)).await;
+        assert!(gates.are_closed());
+        assert_eq!(gates.while_closed(std::future::pending::<()>()).await, None);
+        assert!(closed.elapsed() < GATE_MAX);
+        assert!(!gates.are_closed(), "no other one is begun");
     }
 }

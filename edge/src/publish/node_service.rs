@@ -130,17 +130,19 @@ impl cluster::Service for NodeService {
     ) {
         let closed = self.switcher.ledger.leases.closed().await;
         let (blobs, manifests) = (files.blobs.iter().copied(), files.manifests.iter().copied());
-        let files = GateRequest {
-            blobs: blobs.filter(|digest| closed.holds(Key::Blob(*digest))).collect(),
-            manifests: manifests.filter(|version| closed.holds(Key::Manifest(*version))).collect(),
-        };
+        let (blobs, free): (Vec<Digest>, Vec<Digest>) = blobs.partition(|digest| closed.holds(Key::Blob(*digest)));
+        let manifests = manifests.filter(|version| closed.holds(Key::Manifest(*version))).collect();
+        let files = GateRequest { blobs, manifests };
         if held.send(GateHeld { files, since_s: closed.held_since_s() }).is_err() {
             return;
         }
-        if let Ok(Ok(gone)) = timeout(GATE_MAX, gone).await {
-            // Before the gate opens: no answer says that one of them is there.
-            self.uploads.forget_blobs(&gone);
-        }
+        let gone = match timeout(GATE_MAX, gone).await {
+            Ok(Ok(gone)) => gone,
+            // The other node is stuck or gone, and may have taken any that nobody relies on here.
+            Ok(Err(_)) | Err(_) => free,
+        };
+        // Before the gate opens: no answer says that one of them is there.
+        self.uploads.forget_blobs(&gone);
     }
 
     async fn logs(&self, request: LogsRequest, sender: LogsSender) {

@@ -1,16 +1,19 @@
 //! Tests of what a node does for the others of its cluster, and of how it follows what they do to apps.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::limits::Limits;
-use devanture_config::{PlaceName, VersionId};
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde_json::json;
+use tokio::sync::oneshot;
 
-use super::collections::world::{World, name, world};
+use super::collections::world::{World, content, digest, name, world};
 use crate::access::Credentials;
+use crate::blobs::Key;
 use crate::catalog::{Change, Commit};
-use crate::cluster::{Placed, Service as _};
+use crate::cluster::{GateRequest, Placed, Service as _};
 use crate::ledger::Actor;
 use crate::publish::NodeService;
 use crate::records::{self, AppRecord};
@@ -20,6 +23,14 @@ fn service(world: &World) -> NodeService {
     let audit = world.publisher.ledger().audit().clone();
     let credentials = Credentials::new(Arc::clone(&world.catalog), audit, &Limits::default());
     NodeService::new(&world.publisher, Arc::new(credentials))
+}
+
+/// The contents that an app has to send.
+async fn missing(world: &World, app: &AppName, contents: &BTreeSet<u8>) -> BTreeSet<u8> {
+    let wanted: HashMap<Digest, u64> =
+        contents.iter().map(|number| (digest(*number), content(*number).len() as u64)).collect();
+    let missing = world.publisher.uploads.owned.missing(app, &wanted).await.unwrap();
+    contents.iter().filter(|number| missing.contains(&digest(**number))).copied().collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +47,26 @@ async fn a_canary_that_another_node_began_is_reported_as_live() {
         let placed = Placed { app: &app, environment: &environment, version };
         assert_eq!(service.follow(placed, revision).await, is_live, "{version}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_collection_that_breaks_off_may_have_taken_is_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (shop, all) = (name(0), BTreeSet::from([1, 2]));
+    world.blobs.put(Key::Blob(digest(1)), content(1).into()).await.unwrap();
+    let sent = [(digest(1), content(1).len() as u64)];
+    world.publisher.uploads.owned.add(&shop, sent.into_iter()).await.unwrap();
+    // A push under way relies on this one.
+    world.begin(&shop, &[2].into()).await.unwrap();
+    assert_eq!(missing(&world, &shop, &all).await, BTreeSet::new());
+    let files = GateRequest { blobs: vec![digest(1), digest(2)], manifests: Vec::new() };
+    let (held, is_held) = oneshot::channel();
+    let (gone, is_gone) = oneshot::channel();
+    drop(gone);
+    service(&world).close_gate(&files, held, is_gone).await;
+    assert_eq!(is_held.await.unwrap().files.blobs, [digest(2)]);
+    assert_eq!(missing(&world, &shop, &all).await, [1].into());
 }
 
 /// Law 11. A node that was behind hears of the end of an app and of the next one of its name as one change.

@@ -31,6 +31,14 @@ impl Gates<'_> {
         self.elsewhere.as_ref().is_none_or(GatesClosed::are_closed)
     }
 
+    /// Takes something for as long as they are closed for sure; `None` if it took longer, and may be gone or not.
+    pub(super) async fn while_closed<T>(&self, taking: impl Future<Output = T>) -> Option<T> {
+        match &self.elsewhere {
+            Some(gates) => gates.while_closed(taking).await,
+            None => Some(taking.await),
+        }
+    }
+
     /// Says to other nodes what went, and opens the gates.
     pub(super) async fn open(self, gone: &[Digest]) {
         if let Some(gates) = self.elsewhere {

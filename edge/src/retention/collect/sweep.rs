@@ -90,11 +90,16 @@ impl Retention {
                 outcome = Ok(false);
                 break;
             }
-            let taken = self.take(pass, (*key, *length), before_s).await;
-            if let (Key::Blob(digest), Ok(Some(_)) | Err(_)) = (key, &taken) {
-                // One whose deletion failed may be gone all the same.
+            let taken = closed.while_closed(self.take(pass, (*key, *length), before_s)).await;
+            if let (Key::Blob(digest), Some(Ok(Some(_)) | Err(_)) | None) = (key, &taken) {
+                // One whose deletion failed, or was given up, may be gone all the same.
                 gone.push(*digest);
             }
+            let Some(taken) = taken else {
+                tracing::warn!(%key, "a deletion took too long, and is done again by the next collection");
+                outcome = Ok(false);
+                break;
+            };
             match taken {
                 Ok(Some(freed)) => {
                     pass.files_left = pass.files_left.saturating_sub(1);
