@@ -65,7 +65,7 @@ impl Admin {
         let wanted: BackupRequest = self.json(request).await?;
         must_be_local(&actor)?;
         // What a backup refers to is still there when it comes to it.
-        let _no_collection = self.publisher.retention().pause().await;
+        let _no_collection = self.publisher.retention().pause_everywhere().await?;
         let catalog = &*self.publisher.ledger().catalog;
         let source = BackupSource {
             catalog,

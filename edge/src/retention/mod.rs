@@ -26,7 +26,7 @@ use crate::environments::Environments;
 use crate::ledger::{Error, Ledger};
 use crate::telemetry::AccessLog;
 
-pub use collect::CollectOptions;
+pub use collect::{CollectOptions, Paused};
 
 /// What the edge remembers of uploads: pushes under way, and which blobs each app has sent. A collection and a deletion
 /// end parts of it.

@@ -1,13 +1,18 @@
 //! Collections of a cluster: one node collects for all of them, and takes nothing that another one relies on.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use devanture_config::api::{AppUsage, BeginDeploy, DeployList, DeployState};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::world::{APP, World, borrowed, comes, finish, is_installed, push, served, site, try_push, uploaded};
 use crate::support::archives::archive;
 use crate::support::{RunningEdge, Setup, got, manifest};
+use crate::upkeep::safekeeping::back_up;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purge_by_one_node_takes_nothing_that_a_push_to_another_one_was_promised() {
@@ -126,4 +131,24 @@ async fn law_11_what_an_app_stores_is_counted_and_forgotten_on_every_node() {
         assert_eq!(stored_bytes(node).await, 2 * each);
     }
     push(second, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_waits_for_a_collection_of_another_node() {
+    if !is_installed() {
+        return;
+    }
+    let world = World::start(1, 1).await;
+    push(&world.nodes[0], 1).await;
+    // As a node has it that collects.
+    let duty = "devanture/records/duties/collection";
+    world.etcd.admin(&["put", duty, "{}"]);
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("backups");
+    let mut backup = pin!(back_up(&world.nodes[0], &to, None, false));
+    assert!(timeout(Duration::from_secs(2), &mut backup).await.is_err(), "its files could go meanwhile");
+    world.etcd.admin(&["del", duty]);
+    assert!(!backup.await.catalog.is_damaged());
+    let collected = got(world.nodes[0].api(Method::POST, "/v1/gc")).await;
+    assert_eq!(collected.status, StatusCode::OK, "{}", collected.text());
 }

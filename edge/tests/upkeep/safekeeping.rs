@@ -42,7 +42,7 @@ pub(super) async fn verify(edge: &RunningEdge, app: Option<&str>) -> VerifyRepor
     stores.verify(&all_of(app)).await.unwrap()
 }
 
-pub(super) async fn back_up(edge: &RunningEdge, to: &Path, keep: Option<u32>, with_key: bool) -> BackupReport {
+pub(crate) async fn back_up(edge: &RunningEdge, to: &Path, keep: Option<u32>, with_key: bool) -> BackupReport {
     let request = BackupRequest { to: to.to_str().unwrap().to_owned(), keep, with_key, variables: Variables::new() };
     Safekeeping::open(edge.file(), &base(edge)).await.unwrap().back_up(&request).await.unwrap()
 }

@@ -45,6 +45,15 @@ use crate::{blobs, cluster, telemetry};
 const FIRST_AFTER_S: u64 = 60;
 /// Seconds before the next pass where one of them reached a limit.
 const MORE_AFTER_S: u64 = 5;
+/// Pause between two attempts to keep all nodes from collecting.
+const DUTY_PAUSE: Duration = Duration::from_secs(1);
+
+/// No collection begins on any node while this lives.
+pub struct Paused {
+    _here: tokio::sync::OwnedMutexGuard<()>,
+    /// `None` of an edge that is alone.
+    _everywhere: Option<Duty>,
+}
 
 /// The app whose record is at `key`.
 fn app_of(key: &str) -> Option<AppName> {
@@ -137,6 +146,27 @@ impl Retention {
         Arc::clone(&self.collecting).lock_owned().await
     }
 
+    /// As [`Retention::pause`], on all nodes of a cluster: a collection of another one is waited for, too. A node that
+    /// is cut off from the catalog pauses its own alone: its copy may be the last that there is.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn pause_everywhere(&self) -> Result<Paused, Error> {
+        let here = self.pause().await;
+        let everywhere = loop {
+            match self.take_duty().await {
+                Ok(duty) => break duty,
+                Err(error) if error.0.code == Code::Busy => tokio::time::sleep(DUTY_PAUSE).await,
+                Err(error) if error.0.code == Code::CatalogUnavailable => {
+                    tracing::warn!(%error, "other nodes are not kept from collecting");
+                    break None;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(Paused { _here: here, _everywhere: everywhere })
+    }
+
     /// Collects once, after a collection that is under way. Once begun it runs to its end even if the caller is
     /// dropped, since it holds the gate of the leases in between.
     ///
@@ -223,7 +253,7 @@ impl Retention {
         let Some(nodes) = &self.nodes else { return Ok(None) };
         let duty = nodes.take_duty("collection").await.map_err(cluster::Error::into_problem)?;
         if duty.is_none() {
-            let problem = Problem::new(Code::Busy, "Another node of the cluster collects.");
+            let problem = Problem::new(Code::Busy, "Another node of the cluster collects, or writes a backup.");
             return Err(problem.hint("try again when it is done").into());
         }
         // It may have committed a moment ago what is not to be taken.
