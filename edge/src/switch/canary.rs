@@ -423,13 +423,16 @@ pub(super) fn moves(intent: &Intent<'_>, previous: Option<VersionId>) -> String 
     }
 }
 
-/// Refuses what would end a canary that it says nothing of.
+/// Refuses what would end a canary that it says nothing of, and to finish one that has ended: what was aborted while it
+/// was prepared for all visitors gets none of them.
 ///
 /// # Errors
-/// `canary_running`.
+/// `canary_running`, `no_canary`.
 pub(super) fn check_canary(intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
-    match live.and_then(|live| live.canary.as_ref()) {
-        Some(running) if !intent.passes_canary(running) => Err(canary_running(intent.environment, running)),
+    match (&intent.canary, live.and_then(|live| live.canary.as_ref())) {
+        (CanaryMove::Finishes(deploy), Some(running)) if *deploy == running.deploy => Ok(()),
+        (CanaryMove::Finishes(_), _) => Err(no_canary(intent.environment)),
+        (_, Some(running)) if intent.expected.undone.is_none() => Err(canary_running(intent.environment, running)),
         _ => Ok(()),
     }
 }

@@ -168,12 +168,6 @@ impl Intent<'_> {
         }
     }
 
-    /// Whether it may go on while this canary runs.
-    pub(crate) fn passes_canary(&self, running: &CanaryRecord) -> bool {
-        let finishes = matches!(&self.canary, CanaryMove::Finishes(deploy) if *deploy == running.deploy);
-        finishes || self.expected.undone.is_some()
-    }
-
     /// Its entry of the audit log.
     pub(crate) fn event(&self) -> AuditEvent {
         let action = if self.begun_canary().is_some() { Action::Canary } else { self.movement.action() };

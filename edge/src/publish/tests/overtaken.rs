@@ -445,3 +445,36 @@ async fn what_a_canary_does_writes_over_nothing_that_went_live_first() {
     let newest = newest.iter().map(|(key, record)| records::read::<HistoryEntry>(key, record).unwrap().deploy.version);
     assert_eq!(newest.collect::<Vec<_>>(), [stored.before; 3], "each is in the history");
 }
+
+/// It went live for all visitors although it had been aborted, as a canary is that breaks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_was_aborted_while_it_is_finished_does_not_go_live() {
+    let stored = stored().await;
+    let (place, actor) = ((&stored.app, &stored.prod), Actor::local());
+    let switcher = &stored.world.publisher.switcher;
+    let begins = serde_json::from_value(json!({ "version": stored.before, "share": 50 })).unwrap();
+    switcher.set_canary(&actor, place, begins).await.unwrap();
+    let running = stored.pointer().await;
+    let finish = async || {
+        let ends = serde_json::from_value(json!({})).unwrap();
+        let finishing = switcher.finish_canary(&actor, place, None, &ends, None).await.unwrap();
+        let report = finishing.await.unwrap();
+        stored.world.overtaken.assert_overtaken();
+        report.map(|report| report.switched).map_err(|Error(problem)| problem.code)
+    };
+    let aborted = LivePointer { canary: None, ..running.clone() };
+    let mut followed = running.clone();
+    "of-another".clone_into(&mut followed.canary.as_mut().unwrap().deploy);
+    for now in [aborted, followed] {
+        stored.before_the_switch(vec![put(stored.live_key(), &now)]);
+        assert_eq!(finish().await, Err(Code::NoCanary));
+        assert_eq!(stored.pointer().await, now);
+        let changes = vec![put(stored.live_key(), &running)];
+        stored.world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    }
+    // Another node was first.
+    let finished = LivePointer { version: stored.before, canary: None, ..running };
+    stored.before_the_switch(vec![put(stored.live_key(), &finished)]);
+    assert_eq!(finish().await, Ok(false));
+    assert_eq!(stored.pointer().await, finished);
+}
