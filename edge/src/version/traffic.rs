@@ -41,8 +41,11 @@ struct Pacing {
     changed: CancellationToken,
 }
 
-/// Bytes that were booked and have to wait.
+/// Bytes that were booked and have to wait. Dropped before their time, they are booked no longer: what a visitor has
+/// reset keeps no other one waiting.
 pub(crate) struct Turn {
+    traffic: Arc<Traffic>,
+    bytes: u64,
     /// When they may be sent.
     pub(crate) at: Instant,
     /// Cancelled when the limit changes before that: the bytes are booked again.
@@ -113,11 +116,12 @@ impl Traffic {
     }
 
     /// Books bytes that are to be sent. Returns when they may be, if that is not now.
-    pub(crate) fn book(&self, bytes: usize) -> Option<Turn> {
+    pub(crate) fn book(self: &Arc<Self>, bytes: usize) -> Option<Turn> {
         let mut pacing = self.pacing.lock();
         let pacing = pacing.as_mut()?;
-        let at = pacing.pace.book(u64::try_from(bytes).unwrap_or(u64::MAX), Instant::now())?;
-        Some(Turn { at, changed: pacing.changed.clone() })
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let at = pacing.pace.book(bytes, Instant::now())?;
+        Some(Turn { traffic: Arc::clone(self), bytes, at, changed: pacing.changed.clone() })
     }
 
     fn usage(&self) -> TrafficUsage {
@@ -140,6 +144,16 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut pacing = self.traffic.pacing.lock();
+        // Under the limit that holds now, these bytes were never booked.
+        if let Some(pacing) = pacing.as_mut().filter(|_| !self.changed.is_cancelled()) {
+            pacing.pace.give_back((self.bytes, self.at), Instant::now());
+        }
     }
 }
 
@@ -168,17 +182,31 @@ impl Pace {
     fn book(&mut self, bytes: u64, now: Instant) -> Option<Instant> {
         let now_ns = nanoseconds(now.saturating_duration_since(self.began));
         self.count_until(now_ns);
-        let cost_ns = u128::from(bytes) * u128::from(SECOND_NS) / u128::from(self.per_second.max(1));
         // What was not used is kept for a while, and no longer.
         let from_ns = self.paid_ns.max(now_ns.saturating_sub(nanoseconds(BURST)));
         if self.paid_ns <= now_ns {
             self.uncounted_from_ns = from_ns;
         }
-        self.paid_ns = from_ns.saturating_add(u64::try_from(cost_ns).unwrap_or(u64::MAX));
+        self.paid_ns = from_ns.saturating_add(self.cost_ns(bytes));
         let at_ns = Some(self.paid_ns).filter(|paid_ns| *paid_ns > now_ns.saturating_add(nanoseconds(AHEAD)));
         // What need not wait goes out now, as does the part of a piece that time without bytes pays for.
         self.count(at_ns.map_or(self.paid_ns, |_| now_ns));
         at_ns.and_then(|at_ns| self.began.checked_add(Duration::from_nanos(at_ns)))
+    }
+
+    /// Takes back bytes that were booked for a time, as far as it is still to come: what is past cannot be used any
+    /// more. What was booked behind them keeps its time, and what is booked from now on comes earlier.
+    fn give_back(&mut self, (bytes, at): (u64, Instant), now: Instant) {
+        let [at_ns, now_ns] = [at, now].map(|time| nanoseconds(time.saturating_duration_since(self.began)));
+        self.count_until(now_ns);
+        let left_ns = at_ns.min(self.paid_ns).saturating_sub(now_ns);
+        self.paid_ns = self.paid_ns.saturating_sub(self.cost_ns(bytes).min(left_ns));
+    }
+
+    /// For how long these bytes take all that may be sent.
+    fn cost_ns(&self, bytes: u64) -> u64 {
+        let cost_ns = u128::from(bytes) * u128::from(SECOND_NS) / u128::from(self.per_second.max(1));
+        u64::try_from(cost_ns).unwrap_or(u64::MAX)
     }
 
     /// Counts what went out until now, in the seconds in which it did.
@@ -313,6 +341,7 @@ mod tests {
         assert!(!waiting.changed.is_cancelled());
         traffics.set_limits(&Limits { sent_bytes_per_second_per_app_max: 1_000_000_000, ..Limits::default() });
         assert!(waiting.changed.is_cancelled());
+        drop(waiting);
         assert!(other.book(1_000_000).is_none(), "what was owed under the limit before is forgotten");
         assert!(traffic.enter().is_some() && traffic.is_limited());
         traffics.set_limits(&Limits::default());
@@ -334,14 +363,23 @@ mod tests {
         #[test]
         fn no_span_has_more_bytes_than_its_seconds_and_one_more_allow(
             per_second in 1_000u64..1_000_000,
-            steps in prop::collection::vec((0u64..200, 1u64..20_000), 1..150),
+            steps in prop::collection::vec((0u64..200, 1u64..20_000, prop::option::of(0u64..500)), 1..150),
         ) {
             let began = Instant::now();
             let (mut pace, mut now) = (Pace::new(per_second, began), began);
             let mut sent: Vec<(Duration, u64)> = Vec::new();
-            for (rest_ms, bytes) in steps {
+            for (rest_ms, bytes, patience_ms) in steps {
                 now += Duration::from_millis(rest_ms);
                 let at = pace.book(bytes, now);
+                let leaves = patience_ms.map(|ms| now + Duration::from_millis(ms));
+                if let (Some(at), Some(leaves)) = (at, leaves)
+                    && leaves < at
+                {
+                    now = leaves;
+                    pace.give_back((bytes, at), now);
+                    prop_assert!(pace.paid_ns <= nanoseconds(now - began + AHEAD), "bytes that nobody waits for");
+                    continue;
+                }
                 now = at.unwrap_or(now);
                 sent.push((now - began, bytes));
             }
@@ -355,6 +393,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_waited_for_any_more_is_taken_back_as_far_as_its_time_is_to_come() {
+        let began = Instant::now();
+        let mut pace = Pace::new(1_000, began);
+        let at = |ms: u64| began + Duration::from_millis(ms);
+        assert_eq!(pace.book(4_000, at(0)), Some(at(4_000)));
+        assert_eq!(pace.book(2_000, at(0)), Some(at(6_000)));
+        pace.give_back((4_000, at(4_000)), at(1_000));
+        assert_eq!(pace.book(1_000, at(1_000)), Some(at(4_000)), "one of four seconds is over");
+        // The time of this one has come: it was sent.
+        pace.give_back((1_000, at(4_000)), at(4_000));
+        assert_eq!(pace.book(1_000, at(4_000)), Some(at(5_000)));
+        pace.give_back((1_000, at(5_000)), at(4_000));
+        pace.give_back((2_000, at(6_000)), at(4_000));
+        assert_eq!(pace.book(1_000, at(4_000)), Some(at(5_000)), "no more is taken back than was booked");
+        assert_eq!(pace.last_second(at(4_000)), 1_000);
     }
 
     #[test]
