@@ -15,7 +15,7 @@ use crate::catalog::Revision;
 use crate::ledger::{Actor, Error};
 use crate::telemetry;
 
-/// Deploys that are remembered.
+/// Deploys that are remembered. More than these are only where so many run, whose tasks take more memory than this.
 const REMEMBERED_MAX: usize = 1_000;
 /// Hexadecimal digits of a push's id after those of when it began: the tag of its node, and two that are random.
 const TAIL_DIGITS: usize = 8;
@@ -81,6 +81,22 @@ struct Remembered {
     order: VecDeque<String>,
 }
 
+impl Remembered {
+    /// Forgets the oldest deploy that does not run, of the app that has most of these: what one app deploys takes no
+    /// other's out of the lists. False where all of them run.
+    fn forget_one(&mut self) -> bool {
+        let mut counts: HashMap<&AppName, usize> = HashMap::new();
+        for kept in self.by_id.values().filter(|kept| !kept.is_running()) {
+            *counts.entry(&kept.status.app).or_default() += 1;
+        }
+        let most = counts.values().max();
+        let may_go = |kept: &RememberedDeploy| !kept.is_running() && counts.get(&kept.status.app) == most;
+        let oldest = self.order.iter().position(|id| self.by_id.get(id).is_some_and(may_go));
+        let forgotten = oldest.and_then(|oldest| self.order.remove(oldest));
+        forgotten.is_some_and(|id| self.by_id.remove(&id).is_some())
+    }
+}
+
 /// One of them, for the task that runs it.
 #[derive(Clone)]
 pub(crate) struct Watched {
@@ -117,11 +133,7 @@ impl Deploys {
         if remembered.by_id.insert(id.to_owned(), kept).is_none() {
             remembered.order.push_back(id.to_owned());
         }
-        while remembered.order.len() > REMEMBERED_MAX {
-            if let Some(oldest) = remembered.order.pop_front() {
-                remembered.by_id.remove(&oldest);
-            }
-        }
+        while remembered.order.len() > REMEMBERED_MAX && remembered.forget_one() {}
         drop(remembered);
         self.changed.send_replace(());
         Watched { deploys: Arc::clone(self), id: id.to_owned() }
@@ -164,8 +176,8 @@ impl Deploys {
     /// Those that have not ended.
     pub(crate) fn running(&self) -> Vec<DeployStatus> {
         let remembered = self.remembered();
-        let all = remembered.by_id.values().map(|kept| &kept.status);
-        all.filter(|status| status.state == DeployState::Running).cloned().collect()
+        let running = remembered.by_id.values().filter(|kept| kept.is_running());
+        running.map(|kept| kept.status.clone()).collect()
     }
 
     pub(crate) fn find(&self, app: &AppName, id: &str) -> Option<DeployStatus> {
@@ -174,6 +186,10 @@ impl Deploys {
 }
 
 impl RememberedDeploy {
+    fn is_running(&self) -> bool {
+        self.status.state == DeployState::Running
+    }
+
     fn entry(&self) -> DeployEntry {
         let DeployStatus { deploy, state, version, steps, problem, .. } = &self.status;
         let under_way = steps.last().filter(|step| step.state == StepState::Started);
@@ -193,7 +209,7 @@ impl Watched {
     fn change(&self, change: impl FnOnce(&mut DeployStatus)) {
         if let Some(kept) = self.deploys.remembered().by_id.get_mut(&self.id) {
             change(&mut kept.status);
-            if kept.status.state != DeployState::Running {
+            if !kept.is_running() {
                 kept.ended_ms = Some(telemetry::now_ms());
             }
         }
@@ -266,21 +282,50 @@ mod tests {
 
     /// Law 11.
     #[test]
-    fn no_more_deploys_are_remembered_than_the_latest() {
+    fn no_more_deploys_that_have_ended_are_remembered_than_the_latest() {
         let deploys = Arc::new(Deploys::default());
         let (shop, blog, prod): (AppName, AppName, _) =
             ("shop".parse().unwrap(), "blog".parse().unwrap(), PlaceName::prod());
+        let missing = Err(Problem::new(Code::BlobMissing, "It was not sent.").into());
         for number in 0..=REMEMBERED_MAX {
             // One that is opened again, after a blob was missing, is the same one.
             for _ in 0..2 {
-                drop(deploys.open(&number.to_string(), &shop, &prod, (None, Origin::default()), 1));
+                deploys.open(&number.to_string(), &shop, &prod, (None, Origin::default()), 1).ended(&missing);
             }
         }
         assert!(deploys.find(&shop, "0").is_none() && deploys.find(&shop, "1").is_some());
         assert!(deploys.find(&blog, "1").is_none(), "it is another app's");
-        let running = deploys.running().len();
-        assert_eq!((deploys.remembered().by_id.len(), running), (REMEMBERED_MAX, REMEMBERED_MAX));
+        let remembered = deploys.remembered();
+        assert_eq!((remembered.by_id.len(), remembered.order.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+        drop(remembered);
         assert!(deploys.without_history(&shop, &"staging".parse().unwrap()).is_empty());
+    }
+
+    /// A thousand pushes of one app took those of others out of the lists while they ran, and the edge ended without
+    /// waiting for them.
+    #[test]
+    fn deploys_of_one_app_displace_neither_those_that_run_nor_those_of_another() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let prod = PlaceName::prod();
+        let open = |id: &str, app| deploys.open(id, app, &prod, (None, Origin::default()), 1);
+        let counts = || {
+            let all = deploys.remembered().order.len();
+            (all, deploys.running().len())
+        };
+        let failed = Err(Problem::new(Code::BadConfig, "It cannot be read.").into());
+        open("failed", &blog).ended(&failed);
+        let mut running = vec![open("runs", &blog)];
+        for number in 0..2 * REMEMBERED_MAX {
+            open(&format!("of-shop-{number}"), &shop).ended(&failed);
+        }
+        assert!(deploys.find(&blog, "failed").is_some() && deploys.find(&blog, "runs").is_some());
+        assert_eq!(counts(), (REMEMBERED_MAX, 1));
+        running.extend((0..REMEMBERED_MAX).map(|number| open(&format!("runs-{number}"), &shop)));
+        assert_eq!(counts(), (running.len(), running.len()));
+        running.iter().for_each(|watched| watched.ended(&failed));
+        open("the next", &blog);
+        assert_eq!(counts(), (REMEMBERED_MAX, 1));
     }
 
     #[test]
