@@ -11,6 +11,7 @@ use devanture_config::api::{CanaryEnd, CanaryRequest, DeployProblem, LogFilter, 
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::rise::{BadAnswers, rise};
@@ -30,32 +31,63 @@ const LINES_MAX: usize = 1_000;
 
 type Place = (AppName, PlaceName);
 
+/// What is compared in each environment where a canary runs.
+#[derive(Default)]
+pub(crate) struct Windows(HashMap<Place, Window>);
+
 /// The answers of both versions when a step began.
 struct Window {
     deploy: String,
     share: Percent,
     live: Answers,
     canary: Answers,
+    /// What makes it live for all visitors: no other step is taken until that has ended.
+    finishing: Option<JoinHandle<()>>,
     /// No step is taken until then.
     paused_until: Option<Instant>,
+}
+
+impl Window {
+    /// Whether a step may be taken: none is under way, and none has failed a moment ago.
+    fn may_step(&mut self) -> bool {
+        if self.finishing.take_if(|finishing| finishing.is_finished()).is_some() {
+            // It failed, or this node is about to see that the canary is over.
+            self.pause();
+        }
+        self.finishing.is_none() && self.paused_until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Lets no step be taken for a while. False where none was to be taken already.
+    fn pause(&mut self) -> bool {
+        let is_new = self.paused_until.is_none_or(|until| until <= Instant::now());
+        if is_new {
+            self.paused_until = Some(Instant::now() + PAUSE);
+        }
+        is_new
+    }
 }
 
 impl Switcher {
     /// Looks at all canaries until the edge ends.
     pub(crate) async fn keep_canaries(self: Arc<Self>) {
-        let mut windows: HashMap<Place, Window> = HashMap::new();
+        let mut windows = Windows::default();
         while !self.tasks.is_closed() {
             tokio::time::sleep(LOOK_EVERY).await;
-            let running = self.ledger.live.canaries();
-            windows.retain(|place, _| running.iter().any(|(app, name, _)| (app, name) == (&place.0, &place.1)));
-            for (app, environment, current) in running {
-                let place = (app, environment);
-                if let Err(Error(problem)) = self.look_at_canary(&place, &current, &mut windows).boxed().await {
-                    let (app, environment) = &place;
+            self.look_at_canaries(&mut windows).await;
+        }
+    }
+
+    /// Looks at each canary once.
+    pub(crate) async fn look_at_canaries(self: &Arc<Self>, Windows(windows): &mut Windows) {
+        let running = self.ledger.live.canaries();
+        windows.retain(|place, _| running.iter().any(|(app, name, _)| (app, name) == (&place.0, &place.1)));
+        for (app, environment, current) in running {
+            let place = (app, environment);
+            if let Err(Error(problem)) = self.look_at_canary(&place, &current, windows).boxed().await {
+                let (app, environment) = &place;
+                // An abort that fails is tried again at each look, and is logged no more often than a step.
+                if windows.get_mut(&place).is_none_or(Window::pause) {
                     tracing::warn!(%app, %environment, detail = problem.detail, "a canary stays as it is");
-                    if let Some(window) = windows.get_mut(&place) {
-                        window.paused_until = Some(Instant::now() + PAUSE);
-                    }
                 }
             }
         }
@@ -71,13 +103,21 @@ impl Switcher {
         let Some(side) = &canary.next.side else { return Ok(()) };
         let record = &canary.record;
         let (live, answers) = (live_side.answers(), side.answers());
-        let begins =
-            || Window { deploy: record.deploy.clone(), share: record.share, live, canary: answers, paused_until: None };
+        let begins = || Window {
+            deploy: record.deploy.clone(),
+            share: record.share,
+            live,
+            canary: answers,
+            finishing: None,
+            paused_until: None,
+        };
         let window = windows.entry(place.clone()).or_insert_with(begins);
-        if window.deploy != record.deploy || window.share != record.share {
+        if window.deploy != record.deploy {
             *window = begins();
+        } else if window.share != record.share {
+            *window = Window { finishing: window.finishing.take(), ..begins() };
         }
-        if record.plan.is_none() || window.paused_until.is_some_and(|until| until > Instant::now()) {
+        if record.plan.is_none() {
             return Ok(());
         }
         let (before, after) = (live.since(window.live), answers.since(window.canary));
@@ -88,8 +128,9 @@ impl Switcher {
             let detail = format!("{rise}, compared with the live version. All visitors get that again.");
             return self.abort_by_rule(place, record, detail).await;
         }
-        if self.step_by_plan(place, record).await? {
-            window.paused_until = Some(Instant::now() + PAUSE);
+        // After the comparison: the errors of a canary do not wait for a step that takes long or fails.
+        if window.may_step() {
+            window.finishing = self.step_by_plan(place, record).await?;
         }
         Ok(())
     }
@@ -114,37 +155,40 @@ impl Switcher {
         record: &CanaryRecord,
         detail: String,
     ) -> Result<(), Error> {
-        tracing::warn!(%app, %environment, version = %record.version, detail, "a canary is aborted");
-        let problem = DeployProblem { code: Code::WatchFailed, detail };
+        let problem = DeployProblem { code: Code::WatchFailed, detail: detail.clone() };
         let running = Some((record.deploy.as_str(), record.share));
         let ended = self.end_canary(&actor(record), (app, environment), running, (Some(problem), None)).await;
         if ended.is_ok() {
+            tracing::warn!(%app, %environment, version = %record.version, detail, "a canary was aborted");
             count((app, environment), "aborted");
         }
         unless_over(ended)
     }
 
-    /// Takes the step that is due. Whether it takes a while, in which no other one is due.
-    async fn step_by_plan(self: &Arc<Self>, (app, environment): &Place, record: &CanaryRecord) -> Result<bool, Error> {
+    /// Takes the step that is due. Returns the task of the last one, which takes a while.
+    async fn step_by_plan(
+        self: &Arc<Self>,
+        (app, environment): &Place,
+        record: &CanaryRecord,
+    ) -> Result<Option<JoinHandle<()>>, Error> {
         if !record.is_due(telemetry::now_ms()) {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(percent) = record.plan.as_ref().and_then(|plan| plan.after(record.share)) else { return Ok(false) };
+        let Some(percent) = record.plan.as_ref().and_then(|plan| plan.after(record.share)) else { return Ok(None) };
         let (actor, place) = (actor(record), (app, environment));
         match Percent::try_from(percent) {
             Ok(share) => {
                 let (running, request) = ((record.deploy.as_str(), record.share), CanaryRequest::default());
-                unless_over(self.change_canary(&actor, place, Some(running), share, &request).await).map(|()| false)
+                unless_over(self.change_canary(&actor, place, Some(running), share, &request).await).map(|()| None)
             }
             // All of them.
             Err(_) => {
                 let running = Some((record.deploy.as_str(), record.share));
                 let switching = self.finish_canary(&actor, place, running, &CanaryEnd::default(), None).await;
-                let Ok(switching) = switching else { return unless_over(switching.map(drop)).map(|()| false) };
+                let Ok(switching) = switching else { return unless_over(switching.map(drop)).map(|()| None) };
                 // Meanwhile other canaries have their steps.
                 let place = (app.clone(), environment.clone());
-                drop(self.tasks.spawn(finished(place, switching).boxed()));
-                Ok(true)
+                Ok(Some(self.tasks.spawn(finished(place, switching).boxed())))
             }
         }
     }

@@ -32,6 +32,8 @@ mod watcher;
 
 pub(crate) use announcements::with_source;
 pub(crate) use canary::check_no_canary;
+#[cfg(test)]
+pub(crate) use canary_steps::Windows;
 pub use checks::check_if_live;
 pub(crate) use checks::{check_reason, check_typed};
 pub(crate) use deploys::{Deploys, Origin, Watched, begun_of, started_ms};

@@ -2,6 +2,7 @@
 
 mod admission;
 mod archives;
+mod canary_steps;
 mod collections;
 mod dictionaries;
 mod ending;
