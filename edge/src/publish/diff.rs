@@ -17,13 +17,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::publisher::Publisher;
+use super::returning::{FILES_TOGETHER, LOOKUPS_AT_ONCE};
 use crate::ledger::{Actor, Error, HeldManifest, ManifestTurn, Page, lost};
 use crate::version::RuleFiles;
 
 /// What stands for the version that is live.
 const LIVE: &str = "live";
-/// Files whose variants are looked up at once.
-const LOOKUPS_AT_ONCE: usize = 16;
 
 /// What is to be compared.
 #[derive(Debug, Clone)]
@@ -169,8 +168,12 @@ impl Publisher {
         let sent = self.sent(app, environment, now_id, now).await?;
         let was_sent = self.sent(app, environment, before_id, before).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = sent.files().collect();
-        let lookups: Vec<_> = files.iter().map(|(_, entry)| self.travelling(&sent, entry)).collect();
-        let travelling: Vec<u64> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let mut travelling: Vec<u64> = Vec::with_capacity(files.len());
+        for group in files.chunks(FILES_TOGETHER) {
+            let lookups: Vec<_> = group.iter().map(|(_, entry)| self.travelling(&sent, entry)).collect();
+            let found: Vec<u64> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+            travelling.extend(found);
+        }
         let again = self.loaded_again(&was_sent, &sent, None).await?;
         // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never saw it loads
         // it, and the reuse of the name is reported with the change.

@@ -20,7 +20,10 @@ use crate::switch::Moved;
 use crate::version::{KeptFiles, Version, put_hashed_pages};
 
 /// Files whose variants are looked up at once.
-const LOOKUPS_AT_ONCE: usize = 16;
+pub(super) const LOOKUPS_AT_ONCE: usize = 16;
+/// Files whose lookups are prepared together: the futures of a hundred thousand files take more memory than their
+/// manifest.
+pub(super) const FILES_TOGETHER: usize = 256;
 
 /// What visitors load again: what is new, and what has other content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -144,14 +147,17 @@ impl Publisher {
             let announced = kept.announced(&before.manifest);
             Had { manifest: &before.manifest, kept, announced }
         });
-        let changed = now.files().filter(|(path, _)| !now.is_same(before, path));
-        let lookups: Vec<_> = changed.map(|(path, entry)| self.again(path, entry, had.as_ref(), now, served)).collect();
-        let found: Vec<(u64, u64)> = stream::iter(lookups).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let changed: Vec<_> = now.files().filter(|(path, _)| !now.is_same(before, path)).collect();
         let mut loaded = LoadedAgain::default();
         let mut with = 0_u64;
-        for (plain, delta) in found {
-            loaded.plain.add(plain);
-            with = with.saturating_add(delta);
+        for group in changed.chunks(FILES_TOGETHER) {
+            let lookups: Vec<_> =
+                group.iter().map(|(path, entry)| self.again(path, entry, had.as_ref(), now, served)).collect();
+            let found: Vec<(u64, u64)> = stream::iter(lookups).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await?;
+            for (plain, delta) in found {
+                loaded.plain.add(plain);
+                with = with.saturating_add(delta);
+            }
         }
         if let (Some(had), Some(pages)) = (&had, now.dictionaries.as_ref().and_then(|(_, kept)| kept.pages()))
             && had.kept.pages_found_again() != Some(pages)

@@ -5,6 +5,7 @@ mod archives;
 mod canary_steps;
 mod collections;
 mod dictionaries;
+mod diffs;
 mod ending;
 mod foreseen;
 mod halves;
