@@ -9,8 +9,8 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
 
 use super::Credentials;
-use crate::catalog::{Change, Committed};
-use crate::ledger::{Actor, Credential, SessionOf};
+use crate::catalog::{Change, Check, Committed};
+use crate::ledger::{Actor, Credential, Error, SessionOf};
 use crate::records::sessions::session_key;
 use crate::records::{self, identities};
 use crate::telemetry;
@@ -19,7 +19,7 @@ use crate::telemetry;
 pub struct InForce {
     credentials: Arc<Credentials>,
     actor: Actor,
-    /// The records that it stands and falls with; none of one that nothing can end.
+    /// The records that the credential stands and falls with.
     keys: Vec<String>,
     commits: Receiver<Committed>,
     state: State,
@@ -37,6 +37,30 @@ enum State {
 impl Credentials {
     /// Watches over the credential of `actor` from now on.
     pub async fn in_force(self: &Arc<Self>, actor: Actor) -> InForce {
+        let keys = self.keys_of(&actor).await;
+        // Before the first look, so that no change falls between the two.
+        let commits = self.catalog.watch();
+        InForce { credentials: Arc::clone(self), actor, keys, commits, state: State::InDoubt }
+    }
+
+    /// Checks that the credential of `actor` is good, and returns what a commit checks so that it is good then, too:
+    /// for what was allowed before a wait.
+    ///
+    /// # Errors
+    /// `bad_token`; those of the catalog.
+    pub(super) async fn hold_in_force(&self, actor: &Actor) -> Result<Vec<Check>, Error> {
+        let mut checks = Vec::new();
+        for key in self.keys_of(actor).await {
+            let revision = self.catalog.get(&key).await?.map(|record| record.revision);
+            checks.push(Check::of(key, revision));
+        }
+        // After the revisions: what changes from then on is found by the commit.
+        self.check(actor).await?;
+        Ok(checks)
+    }
+
+    /// The records that the credential of `actor` stands and falls with; none of one that nothing can end.
+    async fn keys_of(&self, actor: &Actor) -> Vec<String> {
         let account_key = |name: &str| format!("{}{name}", identities::ACCOUNTS_PREFIX);
         let mut keys = match &actor.credential {
             Credential::Local => vec![],
@@ -50,9 +74,7 @@ impl Credentials {
         {
             keys.push(identities::account_key(&of.name));
         }
-        // Before the first look, so that no change falls between the two.
-        let commits = self.catalog.watch();
-        InForce { credentials: Arc::clone(self), actor, keys, commits, state: State::InDoubt }
+        keys
     }
 }
 

@@ -6,10 +6,9 @@ use devanture_config::text::counted;
 
 use super::Credentials;
 use super::sessions::{Owner, ended_session};
-use crate::catalog::{Change, Check};
+use crate::catalog::Change;
 use crate::ledger::Error;
 use crate::records::identities;
-use crate::records::identities::account_key;
 use crate::records::{self, TokenAccount, TokenRecord};
 
 /// Records of tokens, and of their uses, that the deletion of an account removes with it.
@@ -17,11 +16,11 @@ const REMOVED_AT_ONCE: usize = 64;
 
 impl Credentials {
     /// The account that a token ends with which lives for `life_ms`, longer than the session of the account that makes
-    /// it; beside it stands what has to be as it is.
+    /// it.
     ///
     /// # Errors
     /// `confirmation_required`; `forbidden` beyond `account_token_ms_max`; `bad_token` if the session has ended.
-    pub(super) async fn account_of_lasting(&self, session: &str, life_ms: u64) -> Result<(TokenAccount, Check), Error> {
+    pub(super) async fn account_of_lasting(&self, session: &str, life_ms: u64) -> Result<TokenAccount, Error> {
         let session = self.session_in_force(session).await?.ok_or_else(ended_session)?;
         session.must_be_confirmed()?;
         let max = self.limits.account_token_ms_max;
@@ -31,10 +30,7 @@ impl Credentials {
             return Err(problem.limit("account_token_ms_max", max, life_ms).into());
         }
         let Owner::Account(name, account) = session.owner else { return Err(ended_session()) };
-        let found = self.account(&name).await?.filter(|(_, now)| now.stamp == account.stamp);
-        let Some((revision, _)) = found else { return Err(ended_session()) };
-        let check = Check::At(account_key(&name), revision);
-        Ok((TokenAccount { name, id: account.id }, check))
+        Ok(TokenAccount { name, id: account.id })
     }
 
     /// Whether the account that a token ends with is there; true for a token without one.

@@ -17,6 +17,8 @@ mod passwords;
 mod people;
 mod session_list;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod tokens;
 pub mod trust;
 mod visitors;

@@ -10,7 +10,7 @@ use devanture_config::{AppName, Digest};
 use super::trust::is_exchanged;
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::{Change, Check, Commit, Revision};
-use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, SessionOf, check_there};
+use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, SessionOf, check_there, unless_conflict, update};
 use crate::records::identities;
 use crate::records::{self, TokenAccount, TokenRecord};
 use crate::telemetry;
@@ -42,8 +42,6 @@ struct Life {
     expires_ms: Option<u64>,
     /// The account that it ends with.
     account: Option<TokenAccount>,
-    /// What has to be as it was when this was found.
-    check: Option<Check>,
 }
 
 impl Credentials {
@@ -56,38 +54,40 @@ impl Credentials {
     /// `deleted` where the actor is for an app that is deleted, `confirmation_required` where a session that is not
     /// confirmed asks for more than its own life, `too_many`; where the catalog fails.
     pub async fn create(&self, actor: &Actor, request: TokenRequest) -> Result<TokenMade, Error> {
-        let now_ms = telemetry::now_ms();
         // Until the commit nobody else makes one, so that the limits hold.
         let _making = self.making.lock().await;
-        let NewToken { name, life, expired } = self.check_creation(actor, &request, now_ms).await?;
-        let Life { expires_ms, account, check } = life;
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
-        let mut event = AuditEvent::of(Action::CreateToken).what(format!("{id} {name}, {}", request.scope));
-        event = match (&request.app, &request.environment) {
-            (Some(app), Some(environment)) => event.place(app, environment),
-            (Some(app), None) => event.app(app),
-            (None, _) => event,
-        };
-        let record = TokenRecord {
-            hash: Digest::of(secret.as_bytes()),
-            name,
-            app: request.app,
-            environment: request.environment,
-            scope: request.scope,
-            created_ms: now_ms,
-            expires_ms,
-            made_by: Some(actor.name.clone()),
-            account,
-        };
         let key = records::token_key(&id);
-        let mut changes = vec![Change::Put(key.clone(), records::write(&record)?)];
-        for old in &expired {
-            changes.extend([Change::Delete(records::token_key(old)), Change::Delete(identities::used_key(old))]);
-        }
-        let checks = [Check::Absent(key)].into_iter().chain(check).collect();
-        self.audit.commit(actor, event, Commit { checks, changes }).await?;
-        expired.iter().for_each(|old| self.used.forget(old));
-        Ok(TokenMade { token: format!("{TOKEN_PREFIX}_{id}_{secret}"), id, expires_ms })
+        update(&key, || async {
+            // Its maker may have been revoked while this waited.
+            let mut checks = self.hold_in_force(actor).await?;
+            let now_ms = telemetry::now_ms();
+            let NewToken { name, life, expired } = self.check_creation(actor, &request, now_ms).await?;
+            let Life { expires_ms, account } = life;
+            let event = of_request(&request).what(format!("{id} {name}, {}", request.scope));
+            let record = TokenRecord {
+                hash: Digest::of(secret.as_bytes()),
+                name,
+                app: request.app.clone(),
+                environment: request.environment.clone(),
+                scope: request.scope,
+                created_ms: now_ms,
+                expires_ms,
+                made_by: Some(actor.name.clone()),
+                account,
+            };
+            checks.push(Check::Absent(key.clone()));
+            let mut changes = vec![Change::Put(key.clone(), records::write(&record)?)];
+            for old in &expired {
+                changes.extend([Change::Delete(records::token_key(old)), Change::Delete(identities::used_key(old))]);
+            }
+            let made = unless_conflict(self.audit.commit(actor, event, Commit { checks, changes }).await)?;
+            Ok(made.map(|_| {
+                expired.iter().for_each(|old| self.used.forget(old));
+                TokenMade { token: format!("{TOKEN_PREFIX}_{id}_{secret}"), id: id.clone(), expires_ms }
+            }))
+        })
+        .await
     }
 
     /// Predicts [`Credentials::create`], with the refusals that it would get; makes no token.
@@ -139,8 +139,8 @@ impl Credentials {
             let Credential::Session(id, SessionOf::Account) = &actor.credential else {
                 return Err(outlives(actor, own, now_ms));
             };
-            let (account, check) = self.account_of_lasting(id, wanted.saturating_sub(now_ms)).await?;
-            return Ok(Life { expires_ms: Some(wanted), account: Some(account), check: Some(check) });
+            let account = self.account_of_lasting(id, wanted.saturating_sub(now_ms)).await?;
+            return Ok(Life { expires_ms: Some(wanted), account: Some(account) });
         }
         // What a token makes ends with the same account.
         let account = match &actor.credential {
@@ -149,7 +149,7 @@ impl Credentials {
             }
             Credential::Local | Credential::Login(_) | Credential::Session(_, SessionOf::Account) => None,
         };
-        Ok(Life { expires_ms: wanted.or(actor.expires_ms), account, check: None })
+        Ok(Life { expires_ms: wanted.or(actor.expires_ms), account })
     }
 
     /// Checks that there is room for one more token, also among those of an app. Returns the ids of those that have
@@ -362,6 +362,16 @@ impl Credentials {
             Some((revision, token)) if self.has_its_account(&token).await? => Ok(Some((revision, token))),
             _ => Ok(None),
         }
+    }
+}
+
+/// The making of a token for what the request names.
+fn of_request(request: &TokenRequest) -> AuditEvent {
+    let event = AuditEvent::of(Action::CreateToken);
+    match (&request.app, &request.environment) {
+        (Some(app), Some(environment)) => event.place(app, environment),
+        (Some(app), None) => event.app(app),
+        (None, _) => event,
     }
 }
 
