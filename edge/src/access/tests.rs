@@ -5,8 +5,8 @@ use devanture_config::api::{Scope, TokenRequest};
 
 use super::*;
 use crate::catalog::overtaken::Overtaken;
-use crate::catalog::{self, Change};
-use crate::records::{self, TokenRecord, token_key};
+use crate::catalog::{self, Change, Commit};
+use crate::records::{self, AppRecord, TokenRecord, token_key};
 
 fn world(folder: &tempfile::TempDir, limits: &Limits) -> (Credentials, Arc<Overtaken>) {
     let overtaken = Overtaken::new(catalog::open(&folder.path().join("catalog.redb")).unwrap());
@@ -30,6 +30,15 @@ async fn names(catalog: &dyn Catalog) -> Vec<String> {
     listed.iter().map(|(key, record)| records::read::<TokenRecord>(key, record).unwrap().name).collect()
 }
 
+async fn put(catalog: &dyn Catalog, change: Change) {
+    catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+}
+
+fn app_record(app: &AppName, created_ms: u64) -> Change {
+    let record = AppRecord { created_ms, who: "ada".to_owned() };
+    Change::Put(records::app_key(app), records::write(&record).unwrap())
+}
+
 #[tokio::test]
 async fn a_token_that_waits_its_turn_is_not_made_once_its_maker_was_revoked() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,4 +57,23 @@ async fn a_token_that_waits_its_turn_is_not_made_once_its_maker_was_revoked() {
     assert_eq!(made.unwrap_err().0.code, Code::BadToken);
     overtaken.assert_overtaken();
     assert!(names(&*overtaken.stored).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_token_of_an_app_makes_none_of_the_next_app_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (credentials, overtaken) = world(&folder, &Limits::default());
+    let app: AppName = "shop".parse().unwrap();
+    put(&*overtaken.stored, app_record(&app, 1)).await;
+    let (_, actor) = maker(&credentials, Some(&app)).await;
+    // What is the same app after a change of its record has its token.
+    overtaken.before_commit_of(records::TOKENS_PREFIX, vec![app_record(&app, 1)]);
+    credentials.create(&actor, request("of the first", Some(&app))).await.unwrap();
+    overtaken.before_commit_of(records::TOKENS_PREFIX, vec![app_record(&app, 2)]);
+    let made = credentials.create(&actor, request("of the next", Some(&app))).await;
+    assert_eq!(made.unwrap_err().0.code, Code::Deleted);
+    overtaken.assert_overtaken();
+    let mut names = names(&*overtaken.stored).await;
+    names.sort();
+    assert_eq!(names, ["maker", "of the first"]);
 }

@@ -10,7 +10,9 @@ use devanture_config::{AppName, Digest};
 use super::trust::is_exchanged;
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::{Change, Check, Commit, Revision};
-use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, SessionOf, check_there, unless_conflict, update};
+use crate::ledger::{
+    Action, Actor, AuditEvent, Credential, Error, SameApp, SessionOf, check_there, unless_conflict, update,
+};
 use crate::records::identities;
 use crate::records::{self, TokenAccount, TokenRecord};
 use crate::telemetry;
@@ -54,13 +56,20 @@ impl Credentials {
     /// `deleted` where the actor is for an app that is deleted, `confirmation_required` where a session that is not
     /// confirmed asks for more than its own life, `too_many`; where the catalog fails.
     pub async fn create(&self, actor: &Actor, request: TokenRequest) -> Result<TokenMade, Error> {
+        let own_app = match &actor.app {
+            Some(app) => SameApp::find(&*self.catalog, app).await?,
+            None => None,
+        };
         // Until the commit nobody else makes one, so that the limits hold.
         let _making = self.making.lock().await;
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let key = records::token_key(&id);
         update(&key, || async {
-            // Its maker may have been revoked while this waited.
+            // Its maker may have been revoked while this waited, and its app be another one's by now.
             let mut checks = self.hold_in_force(actor).await?;
+            if let Some(own_app) = &own_app {
+                checks.push(own_app.check(&*self.catalog).await?);
+            }
             let now_ms = telemetry::now_ms();
             let NewToken { name, life, expired } = self.check_creation(actor, &request, now_ms).await?;
             let Life { expires_ms, account } = life;

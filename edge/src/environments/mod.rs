@@ -24,6 +24,8 @@ mod settings;
 mod shares;
 mod signers;
 mod status;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod upstreams;
 mod user_ids;

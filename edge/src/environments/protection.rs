@@ -64,7 +64,7 @@ impl Environments {
         request: ProtectionRequest,
         dry_run: bool,
     ) -> Result<ProtectionSet, Error> {
-        self.ledger.must_exist(app).await?;
+        let same_app = self.ledger.same_app(app).await?;
         if let Some(mode) = request.mode.filter(|mode| mode.has_login()) {
             self.check_login(mode, credentials)?;
         }
@@ -100,7 +100,8 @@ impl Environments {
             };
             let what = request.mode.map_or("default", Protection::as_str);
             let event = AuditEvent::of(Action::Protect).app(app).what(format!("{place} {what}"));
-            let commit = Commit { checks: vec![Check::of(&key, revision)], changes: vec![change] };
+            let checks = vec![Check::of(&key, revision), same_app.check(&*self.ledger.catalog).await?];
+            let commit = Commit { checks, changes: vec![change] };
             let is_made = self.ledger.commit(actor, event, commit).await?;
             Ok(is_made.then(|| set(record.as_ref())))
         })

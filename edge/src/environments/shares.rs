@@ -58,7 +58,7 @@ impl Environments {
         request: ShareRequest,
         page: &str,
     ) -> Result<ShareMade, Error> {
-        self.ledger.must_exist(app).await?;
+        let same_app = self.ledger.same_app(app).await?;
         let target = self.share_target(app, &request.target).await?;
         check_right(actor, app, &target)?;
         let ms_max = self.ledger.limits().share_link_ms_max;
@@ -91,7 +91,8 @@ impl Environments {
             let mut changes: Vec<Change> = ended.map(|(id, _)| Change::Delete(share_key(app, &id))).collect();
             changes.push(Change::Put(key.clone(), records::write(&record)?));
             let event = AuditEvent::of(Action::Share).app(app).what(format!("{id} {target}"));
-            let commit = Commit { checks: vec![Check::Absent(key.clone())], changes };
+            let checks = vec![Check::Absent(key.clone()), same_app.check(&*self.ledger.catalog).await?];
+            let commit = Commit { checks, changes };
             if !self.ledger.commit(actor, event, commit).await? {
                 return Ok(None);
             }

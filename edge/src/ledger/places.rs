@@ -8,12 +8,13 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::error::{moving, restarting};
 use super::gone::deleted;
-use super::{Error, Ledger};
+use super::same_app::made;
+use super::{Error, Ledger, SameApp};
 use crate::catalog::Catalog;
 use crate::live::Current;
 use crate::records::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::records::pointer;
-use crate::records::{self, AppRecord, LivePointer};
+use crate::records::{self, LivePointer};
 use crate::version::Version;
 
 impl Ledger {
@@ -36,16 +37,22 @@ impl Ledger {
 
     /// As [`Ledger::app_made_ms`]; `None` where there is no such app.
     pub(crate) async fn made_ms_of(&self, app: &AppName) -> Result<Option<u64>, Error> {
-        let key = records::app_key(app);
-        let record = self.catalog.get(&key).await?;
-        Ok(record.map(|record| records::read::<AppRecord>(&key, &record).map_or(0, |made| made.created_ms)))
+        Ok(made(&*self.catalog, app).await?.map(|(_, made_ms)| made_ms))
+    }
+
+    /// The app that a change is for, to be held through a wait.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub(crate) async fn same_app(&self, app: &AppName) -> Result<SameApp, Error> {
+        SameApp::find(&*self.catalog, app).await?.ok_or_else(|| no_such_app(app))
     }
 
     pub(crate) async fn must_exist(&self, app: &AppName) -> Result<(), Error> {
         if self.app_exists(app).await? {
             return Ok(());
         }
-        Err(Problem::new(Code::NotFound, format!("There is no app {app}.")).hint("the first push makes it").into())
+        Err(no_such_app(app))
     }
 
     /// The live pointer and its revision. If its record is damaged, it is what the history says was live last, and the
@@ -154,6 +161,10 @@ pub(crate) async fn check_there(
         return Err(deleted(&what, &format!("devanture undelete environment {environment}"), &who, until_ms));
     }
     Ok(())
+}
+
+fn no_such_app(app: &AppName) -> Error {
+    Problem::new(Code::NotFound, format!("There is no app {app}.")).hint("the first push makes it").into()
 }
 
 /// That an environment has no live version.

@@ -123,7 +123,7 @@ impl Environments {
         request: &HostnameRequest,
         dry_run: bool,
     ) -> Result<HostnameSet, Error> {
-        self.ledger.must_exist(app).await?;
+        let same_app = self.ledger.same_app(app).await?;
         if request.canonical == Some(true) && host.is_wildcard() {
             let detail = format!("{host} stands for many names, so no other can lead to it.");
             return Err(Problem::new(Code::BadRequest, detail).hint("name one of them").into());
@@ -169,6 +169,7 @@ impl Environments {
             };
             let changed = before.as_ref() != Some(&record);
             let mut commit = put(&key, found.map(|found| found.revision), &record)?;
+            commit.checks.push(same_app.check(&*self.ledger.catalog).await?);
             commit.checks.extend(named.map(|named| Check::Absent(records::app_key(&named))));
             // An alias of that name may have been made since it was looked for.
             commit.checks.push(Check::Absent(records::alias_key(app, environment)));
