@@ -33,6 +33,8 @@ impl Admin {
         }
         let mut frames = Frames::of(request)?;
         let wanted = frames.begin().await?;
+        // The frame took its time, and its body is not read by what looks again at the end of others.
+        self.credentials.check(&actor).await?;
         let environments = self.publisher.environments();
         if dry_run {
             let predicted = environments.predict_run(&actor, (&app, &environment), wanted).await?;

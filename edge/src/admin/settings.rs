@@ -44,12 +44,11 @@ impl Admin {
         let if_match = fields::joined(parts.headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes));
         let if_match = if_match.map(|tags| tags.to_vec());
         // New instances are started with the settings, which may take longer than the client waits.
-        let publisher = Arc::clone(&self.publisher);
+        let (publisher, credentials) = (Arc::clone(&self.publisher), Arc::clone(&self.credentials));
         let change = async move {
-            publisher
-                .environments()
-                .change_settings(&actor, &app, &environment, &patch, if_match.as_deref(), dry_run)
-                .await
+            let (place, condition) = ((&app, &environment), (if_match.as_deref(), dry_run));
+            let still_may = credentials.check(&actor);
+            publisher.environments().change_settings(&actor, place, &patch, condition, still_may).await
         };
         let changed = self.publisher.to_its_end(change).await?;
         let holds = if dry_run { changed.previous } else { changed.revision };

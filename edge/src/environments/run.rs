@@ -60,7 +60,8 @@ impl Environments {
     ///
     /// # Errors
     /// `bad_request`, `nothing_live`, `runner_off`, `runner_forbidden`; `busy` where the app, or the node, has as many
-    /// as it may, or the machine has no terminal left; `persist_full`; `instance_failed` where it cannot be set up.
+    /// as it may, or the machine has no terminal left; `persist_full`; `instance_failed` where it cannot be set up; the
+    /// problem of `ended_by` where that comes first.
     pub(crate) async fn run(
         self: &Arc<Self>,
         actor: &Actor,
@@ -71,7 +72,7 @@ impl Environments {
     ) -> Result<(), Error> {
         // Before what is live is looked at: no deletion is missed.
         let deleted = self.deleted(app.clone(), environment.clone());
-        let ended_by: EndedBy = Box::pin(async move {
+        let mut ended_by: EndedBy = Box::pin(async move {
             tokio::select! {
                 problem = ended_by => problem,
                 problem = deleted => problem,
@@ -98,7 +99,7 @@ impl Environments {
         let environments = Arc::clone(self);
         // Whatever becomes of the caller: what is recorded as begun is recorded as ended.
         self.runner()?.spawn_once(async move {
-            let answer = match environments.begin_run(&run).await {
+            let answer = match environments.begin_run(&run, &mut ended_by).await {
                 Ok(once) => {
                     begun.send(Ok(())).ok();
                     return environments.carry_run(once, run, (from, to), ended_by).await;
@@ -110,13 +111,16 @@ impl Environments {
         has_begun.await.unwrap_or_else(|_gone| Err(crate::runner::Error::Ended.into()))
     }
 
-    /// Records that a command begins, and starts it.
-    async fn begin_run(&self, run: &RunToBegin) -> Result<Once, Error> {
+    /// Records that a command begins, and starts it, unless `ended_by` comes first.
+    async fn begin_run(&self, run: &RunToBegin, ended_by: &mut EndedBy) -> Result<Once, Error> {
         let RunToBegin { wanted, request, actor, app, environment, summary, .. } = run;
         // Before it runs: what cannot be recorded is not done.
         let event = AuditEvent::of(Action::Run).place(app, environment).what(summary);
         self.ledger.commit(actor, event, Commit::default()).await?;
-        let begun = async { self.runner()?.begin_once(wanted.clone(), request).await.map_err(Error::from) };
+        let begun = async {
+            let begun = self.runner()?.begin_once(wanted.clone(), request, ended_by).await?;
+            begun.map_err(Error::from)
+        };
         match begun.await {
             Ok(once) => Ok(once),
             Err(error) => {

@@ -5,6 +5,7 @@ mod environments;
 mod lists;
 mod log_readers;
 mod media_types;
+mod runs;
 mod scopes;
 mod streams;
 mod uploads;

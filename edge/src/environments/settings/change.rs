@@ -46,19 +46,18 @@ struct Changes {
 impl Environments {
     /// Sets and unsets settings of an environment; `if_match` is the field `If-Match`, with `dry_run` it only says what
     /// would come of it. Where nothing is other than before, nothing is written. The first setting of an app that does
-    /// not exist makes it, as a first push does.
+    /// not exist makes it, as a first push does. `still_may` checks the actor again after the wait for its turn.
     ///
     /// # Errors
     /// `bad_setting` with everything that is wrong, `too_many`, `precondition_failed`, `alias_taken`, `secrets_locked`,
-    /// `deleted`, `name_reserved`; `not_found` where there is no such app and nothing is set.
+    /// `deleted`, `name_reserved`; `not_found` where there is no such app and nothing is set; those of `still_may`.
     pub async fn change_settings(
         &self,
         actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
+        (app, environment): (&AppName, &PlaceName),
         patch: &SettingsPatch,
-        if_match: Option<&[u8]>,
-        dry_run: bool,
+        (if_match, dry_run): (Option<&[u8]>, bool),
+        still_may: impl Future<Output = Result<(), Error>> + Send,
     ) -> Result<SettingsReport, Error> {
         self.ledger.check_there(app, None).await?;
         if patch.set.is_empty() {
@@ -73,6 +72,7 @@ impl Environments {
             true => self.take_turn_here(app, environment).await,
             false => self.take_turn(app, environment).await?,
         };
+        still_may.await?;
         let mut begun_with = None;
         let mut attempts = Attempts::default();
         loop {

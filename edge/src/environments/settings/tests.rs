@@ -1,6 +1,8 @@
 //! Tests of settings over a catalog of their own: what opens, what does not, and which revisions are kept.
 
+use std::future::ready;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use devanture_config::api::{SettingWanted, SettingsPatch};
 use devanture_config::limits::Limits;
@@ -61,8 +63,9 @@ impl World {
                 }
             }
         }
+        let place = (&self.app, &self.prod);
         let changed =
-            self.environments.change_settings(&Actor::local(), &self.app, &self.prod, &patch, None, false).await;
+            self.environments.change_settings(&Actor::local(), place, &patch, (None, false), ready(Ok(()))).await;
         changed.map(|report| report.revision).map_err(|error| error.0.code)
     }
 
@@ -202,7 +205,8 @@ async fn a_name_keeps_its_kind_until_another_is_set() {
     assert_eq!(kinds().await, "A C! KEY!");
     let plain = SettingWanted { value: "open".to_owned(), public: Some(true), secret: Some(false), development: None };
     let patch = SettingsPatch { set: [("KEY".to_owned(), plain)].into(), unset: Vec::new() };
-    world.environments.change_settings(&Actor::local(), &world.app, &world.prod, &patch, None, false).await.unwrap();
+    let (place, always) = ((&world.app, &world.prod), ready(Ok(())));
+    world.environments.change_settings(&Actor::local(), place, &patch, (None, false), always).await.unwrap();
     assert_eq!(kinds().await, "A C! KEY?");
 }
 
@@ -247,4 +251,26 @@ fn keys_of_another_edge_open_here_and_the_own_one_seals() {
     assert_eq!(own.adopt(&folder.path().join("other")).unwrap(), 0);
     assert_eq!(new.adopt(&folder.path().join("own")).unwrap(), 2);
     assert_eq!(new.read().unwrap().seal("a", "new").unwrap().key, own_id);
+}
+
+#[tokio::test]
+async fn a_change_that_waits_its_turn_is_refused_once_its_maker_may_not_make_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path()).await;
+    let setting = SettingWanted { value: "1".to_owned(), public: None, secret: None, development: None };
+    let patch = SettingsPatch { set: [("A".to_owned(), setting)].into(), unset: Vec::new() };
+    let turn = world.environments.take_turn(&world.app, &world.prod).await.unwrap();
+    let is_revoked = AtomicBool::new(false);
+    let still_may = async {
+        let refused = Problem::new(Code::BadToken, "The token is unknown, revoked or expired.");
+        if is_revoked.load(Ordering::Relaxed) { Err(refused.into()) } else { Ok(()) }
+    };
+    let (actor, place) = (Actor::local(), (&world.app, &world.prod));
+    let change = world.environments.change_settings(&actor, place, &patch, (None, false), still_may);
+    let (changed, ()) = tokio::join!(change, async {
+        is_revoked.store(true, Ordering::Relaxed);
+        drop(turn);
+    });
+    assert_eq!(changed.unwrap_err().0.code, Code::BadToken);
+    assert!(world.kept().await.is_empty());
 }

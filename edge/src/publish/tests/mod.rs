@@ -266,7 +266,11 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
             ),
             (
                 "settings",
-                publisher.environments.change_settings(&actor, &app, &prod, &settings, None, false).await.map(drop),
+                publisher
+                    .environments
+                    .change_settings(&actor, (&app, &prod), &settings, (None, false), std::future::ready(Ok(())))
+                    .await
+                    .map(drop),
             ),
         ];
         if is_app {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{RunRequest, TerminalSize};
+use devanture_config::problem::Problem;
 use tokio::time::Instant;
 
 use super::data::hold::{DataUser, Use};
@@ -57,11 +58,17 @@ pub struct EndedRun(#[expect(dead_code, reason = "held until it is dropped")] Gu
 
 impl Runner {
     /// Starts a command in the folder of a backend, or in a container of its image. Everything of it ends with what is
-    /// given.
+    /// given. Until it is started, which may take as long as an image is fetched, `ended_by` keeps it from that.
     ///
     /// # Errors
-    /// [`Error::Restarting`] while the edge ends; what keeps it from being set up or started.
-    pub async fn begin_once(&self, wanted: Wanted, request: &RunRequest) -> Result<Once, Error> {
+    /// [`Error::Restarting`] while the edge ends; what keeps it from being set up or started. The problem of `ended_by`
+    /// where that comes first.
+    pub async fn begin_once(
+        &self,
+        wanted: Wanted,
+        request: &RunRequest,
+        ended_by: &mut EndedBy,
+    ) -> Result<Result<Once, Problem>, Error> {
         let shared = &self.0;
         let place = (wanted.app.clone(), shared.settings_place(&wanted));
         let under_way = shared.runs.begin().ok_or(Error::Restarting)?;
@@ -69,12 +76,17 @@ impl Runner {
         let server = &wanted.managed.server;
         let is_measured = shared.is_measured(server, &place.0, &place.1);
         let excess = if is_measured { shared.excess(&place).await? } else { None };
-        let set_up = shared.set_up(&wanted.run(), &wanted.version, server, &place.1).await;
+        let id = wanted.run();
+        let set_up = unless_ended(ended_by, shared.set_up(&id, &wanted.version, server, &place.1)).await;
         let set_up = match set_up {
-            Ok(set_up) => set_up,
-            Err(error) => {
+            Ok(Ok(set_up)) => set_up,
+            Ok(Err(error)) => {
                 shared.folders.tidy(&wanted.app).await;
                 return Err(error);
+            }
+            Err(problem) => {
+                shared.folders.tidy(&wanted.app).await;
+                return Ok(Err(problem));
             }
         };
         let temporary = Shared::temporary(&set_up.temporary);
@@ -88,7 +100,7 @@ impl Runner {
             error => Error::Spawn(error.to_string()),
         })?;
         let time_max = self.once_time(request.timeout_ms);
-        Ok(Once {
+        Ok(Ok(Once {
             shared: Arc::clone(shared),
             running,
             begun,
@@ -103,7 +115,7 @@ impl Runner {
             set_up,
             _user: user,
             under_way,
-        })
+        }))
     }
 
     /// The time that a command has which wants so many milliseconds.
@@ -139,6 +151,15 @@ impl Runner {
     }
 }
 
+/// The outcome of `work`, which is dropped where the command may not go on before it has ended.
+async fn unless_ended<T>(ended_by: &mut EndedBy, work: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::select! {
+        biased;
+        problem = ended_by => Err(problem),
+        done = work => Ok(done),
+    }
+}
+
 fn window_size(size: TerminalSize) -> WindowSize {
     WindowSize { rows: size.rows, columns: size.columns }
 }
@@ -164,5 +185,24 @@ impl Shared {
             client: Some(request),
         };
         self.launch_of(set_up, &wanted.managed.server, program)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use devanture_config::problem::Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_that_may_not_go_on_is_set_up_no_further() {
+        let over = || -> EndedBy { Box::pin(ready(Problem::new(Code::RunEnded, "The token was revoked."))) };
+        let ended = unless_ended(&mut over(), pending::<()>()).await;
+        assert_eq!(ended.unwrap_err().code, Code::RunEnded);
+        assert!(unless_ended(&mut over(), ready(())).await.is_err(), "also where nothing is waited for");
+        let mut going_on: EndedBy = Box::pin(pending());
+        assert_eq!(unless_ended(&mut going_on, ready(1)).await.ok(), Some(1));
     }
 }
