@@ -3,16 +3,18 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use devanture_config::api::{DATA_ARCHIVE_TYPE, DATA_LIST_DEFAULT, DATA_LIST_MAX, DataRest, SnapshotRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::{StatusCode, Uri};
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Answer, Call, parsed};
 use super::state::Admin;
 use super::{answer, body};
+use crate::access::InForce;
 use crate::ledger::Error;
 use crate::publish::OtherNode;
 use crate::runner::Upload;
@@ -35,11 +37,12 @@ impl Admin {
         let rest = rest(call.uri())?;
         let environments = self.publisher.environments();
         let archive = environments.data_archive(&call.actor, (&app, &environment), snapshot, rest).await?;
+        let in_force = self.credentials.in_force(call.actor).await;
         let bytes = stream::unfold(archive, async |mut archive| {
             let next = archive.next().await?;
             Some((next.map_err(io::Error::other), archive))
         });
-        Ok(answer::streamed_whole(DATA_ARCHIVE_TYPE, bytes))
+        Ok(answer::streamed_whole(DATA_ARCHIVE_TYPE, while_in_force(bytes, in_force)))
     }
 
     pub(super) async fn push_data(&self, call: Call) -> Answer {
@@ -126,6 +129,21 @@ impl Admin {
     }
 }
 
+/// Breaks an archive off once the credential has ended that it is for: a slow client may take hours for it.
+fn while_in_force(
+    archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    in_force: InForce,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::unfold(Some((Box::pin(archive), in_force)), |state| async {
+        let (mut archive, mut in_force) = state?;
+        let next = archive.next().await?;
+        if in_force.is_good().await {
+            return Some((next, Some((archive, in_force))));
+        }
+        Some((Err(io::Error::other("the token has expired or was revoked")), None))
+    })
+}
+
 /// What a client has of an archive, where it wants the rest.
 fn rest(uri: &Uri) -> Result<Option<DataRest>, Error> {
     match (body::parameter(uri, "from"), body::parameter(uri, "digest")) {
@@ -135,5 +153,37 @@ fn rest(uri: &Uri) -> Result<Option<DataRest>, Error> {
             Ok(Some(DataRest { from, digest: parsed(&digest)? }))
         }
         _ => Err(Problem::new(Code::BadRequest, "`from` and `digest` come together.").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::api::{Scope, TokenRequest};
+    use devanture_config::limits::Limits;
+
+    use super::*;
+    use crate::access::Credentials;
+    use crate::catalog;
+    use crate::ledger::{Actor, Audit};
+
+    #[tokio::test]
+    async fn an_archive_breaks_off_with_the_token_that_it_is_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let limits = Limits::default();
+        let audit = Audit::new(Arc::clone(&catalog), &limits);
+        let credentials = Arc::new(Credentials::new(catalog, audit, &limits));
+        let (name, scope) = ("data".to_owned(), Scope::Push);
+        let request = TokenRequest { name, app: None, environment: None, scope, expires_in_s: None };
+        let made = credentials.create(&Actor::local(), request).await.unwrap();
+        let actor = credentials.recognise(&made.token, None).await.unwrap();
+        let endless = stream::repeat_with(|| Ok(Bytes::from_static(b"piece")));
+        let mut archive = Box::pin(while_in_force(endless, credentials.in_force(actor).await));
+        for _ in 0..3 {
+            assert_eq!(archive.next().await.unwrap().unwrap(), "piece");
+        }
+        credentials.revoke(&Actor::local(), &made.id).await.unwrap();
+        assert!(archive.next().await.unwrap().is_err());
+        assert!(archive.next().await.is_none());
     }
 }
