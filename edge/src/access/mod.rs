@@ -27,7 +27,7 @@ pub mod webauthn;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use devanture_config::api::{ACCESS_TOKEN_PREFIX, TOKEN_PREFIX};
+use devanture_config::api::{ACCESS_TOKEN_PREFIX, SESSION_PREFIX, TOKEN_PREFIX};
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use metrics::counter;
@@ -120,10 +120,9 @@ impl Credentials {
     /// # Errors
     /// `bad_token` where it is unknown, damaged, revoked or expired, which the answer does not tell apart.
     pub async fn recognise(&self, token: &str, from: Option<IpAddr>) -> Result<Actor, Error> {
-        let mut parts = token.split('_');
-        let found = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(TOKEN_PREFIX), Some(id), Some(secret), None) => self.token_actor(id, secret, from).await?,
-            (Some(ACCESS_TOKEN_PREFIX), Some(id), Some(secret), None) => self.login_actor(id, secret, from).await?,
+        let found = match parts_of(token) {
+            Some((TOKEN_PREFIX, id, secret)) => self.token_actor(id, secret, from).await?,
+            Some((ACCESS_TOKEN_PREFIX, id, secret)) => self.login_actor(id, secret, from).await?,
             _ => None,
         };
         found.ok_or_else(|| {
@@ -132,6 +131,26 @@ impl Credentials {
                 tracing::warn!(target: "audit", from = from_text(from), "a token was refused");
             }
             bad_token().into()
+        })
+    }
+
+    /// Whether a text has the form of a token that [`Credentials::recognise`] may know.
+    #[must_use]
+    pub fn may_be_token(token: &str) -> bool {
+        match parts_of(token) {
+            Some((TOKEN_PREFIX, id, secret)) => is_hex(id, tokens::ID_BYTES) && is_hex(secret, tokens::SECRET_BYTES),
+            Some((ACCESS_TOKEN_PREFIX, id, secret)) => {
+                is_hex(id, logins::ID_BYTES) && is_hex(secret, tokens::SECRET_BYTES)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a text has the form of a session that [`Credentials::recognise_session`] may know.
+    #[must_use]
+    pub fn may_be_session(secret: &str) -> bool {
+        parts_of(secret).is_some_and(|(prefix, id, secret)| {
+            prefix == SESSION_PREFIX && is_hex(id, logins::ID_BYTES) && is_hex(secret, tokens::SECRET_BYTES)
         })
     }
 
@@ -166,6 +185,13 @@ impl Credentials {
 fn bad_token() -> Problem {
     Problem::new(Code::BadToken, "The token is unknown, revoked or expired.")
         .hint("make a new one with `devanture-edge token create`, or log in again")
+}
+
+/// The prefix, the id and the secret of a credential.
+fn parts_of(text: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = text.split('_');
+    let found = (parts.next()?, parts.next()?, parts.next()?);
+    parts.next().is_none().then_some(found)
 }
 
 /// Random bytes.

@@ -12,7 +12,7 @@ use devanture_config::problem::{Code, Problem};
 use super::accounts::of_account;
 use super::logins::{ID_BYTES, count, new_id};
 use super::passwords::PasswordOf;
-use super::{Credentials, bad_token, is_hex, is_secret, random_hex, tokens};
+use super::{Credentials, bad_token, is_hex, is_secret, parts_of, random_hex, tokens};
 use crate::catalog::{Change, Check, Commit, Record, Revision};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, SessionOf, from_text, unless_conflict, update};
 use crate::records::identities::{AccountRecord, account_key, used_key};
@@ -222,9 +222,8 @@ impl Credentials {
     /// # Errors
     /// `bad_token` where it is unknown, damaged, or over, which the answer does not tell apart.
     pub async fn recognise_session(&self, secret: &str, from: Option<IpAddr>) -> Result<Actor, Error> {
-        let mut parts = secret.split('_');
-        let found = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(SESSION_PREFIX), Some(id), Some(secret), None) => {
+        let found = match parts_of(secret) {
+            Some((SESSION_PREFIX, id, secret)) => {
                 self.session_in_force(id).await?.filter(|session| is_secret(secret, &session.found.record.hash))
             }
             _ => None,

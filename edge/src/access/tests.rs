@@ -77,3 +77,20 @@ async fn a_token_of_an_app_makes_none_of_the_next_app_of_its_name() {
     names.sort();
     assert_eq!(names, ["maker", "of the first"]);
 }
+
+#[tokio::test]
+async fn what_has_not_the_form_of_a_credential_is_known_for_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (credentials, _) = world(&folder, &Limits::default());
+    let made = credentials.create(&Actor::local(), request("ci", None)).await.unwrap();
+    assert!(Credentials::may_be_token(&made.token) && !Credentials::may_be_session(&made.token));
+    let browser = Browser { from: None, name: String::new() };
+    let token = devanture_config::api::Secret::new(made.token.clone());
+    let session = credentials.begin_by_token(&token, &browser).await.unwrap().secret;
+    assert!(Credentials::may_be_session(session.expose()) && !Credentials::may_be_token(session.expose()));
+    let text = made.token.as_str();
+    let (longer, upper) = (format!("{text}_"), text.to_uppercase());
+    for other in ["", "x", "dvt__", "dvt_1_2", &text[1..], &text[..text.len() - 1], longer.as_str(), upper.as_str()] {
+        assert!(!Credentials::may_be_token(other) && !Credentials::may_be_session(other), "{other}");
+    }
+}

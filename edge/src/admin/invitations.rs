@@ -9,7 +9,7 @@ use bytes::Bytes;
 use devanture_config::api::{AcceptRequest, AccountRequest, InvitationAccepted, InvitationRequest, Secret};
 use devanture_config::problem::{Code, Problem};
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 
 use super::body::RequestBody;
 use super::call::{Answer, Call};
@@ -104,7 +104,7 @@ impl Admin {
         match accepted {
             // It may have been made on another node a moment ago.
             Err(error) if error.0.code == Code::BadToken && self.is_shared() => {
-                self.catch_up(&Method::GET, &http::HeaderMap::new()).await?;
+                self.catch_up_for_stranger().await;
                 self.credentials.accept(wanted, from).await
             }
             accepted => accepted,

@@ -57,9 +57,10 @@ use devanture_config::PlaceName;
 use devanture_config::api::ConfirmedAction;
 use devanture_config::problem::{Code, Problem};
 use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use crate::access::Credentials;
 use crate::ledger::{Actor, Error};
 use body::{BodyTimes, RequestBody};
 use browser_request::RequestHost;
@@ -249,8 +250,8 @@ impl Admin {
         let recognised = self.credentials.recognise(token, via.address()).await;
         match recognised {
             // It may have been made on another node a moment ago.
-            Err(error) if error.0.code == Code::BadToken && self.is_shared() => {
-                self.catch_up(&Method::GET, &HeaderMap::new()).await?;
+            Err(error) if error.0.code == Code::BadToken && self.is_shared() && Credentials::may_be_token(token) => {
+                self.catch_up_for_stranger().await;
                 self.credentials.recognise(token, via.address()).await
             }
             recognised => recognised,

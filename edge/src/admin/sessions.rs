@@ -13,7 +13,7 @@ use super::browser_request::{RequestHost, check_site, cookie};
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Via, access, answer, body, passkeys};
-use crate::access::{Browser, SESSIONS_PAGE, SessionMade};
+use crate::access::{Browser, Credentials, SESSIONS_PAGE, SessionMade};
 use crate::ledger::{Actor, Credential, Error};
 
 /// The attributes of the cookie.
@@ -41,8 +41,8 @@ impl Admin {
         let recognised = self.credentials.recognise_session(secret, via.address()).await;
         match recognised {
             // It may have been made on another node a moment ago.
-            Err(error) if error.0.code == Code::BadToken && self.is_shared() => {
-                self.catch_up(&Method::GET, &HeaderMap::new()).await?;
+            Err(error) if error.0.code == Code::BadToken && self.is_shared() && Credentials::may_be_session(secret) => {
+                self.catch_up_for_stranger().await;
                 self.credentials.recognise_session(secret, via.address()).await.map(Some)
             }
             recognised => recognised.map(Some),
@@ -106,8 +106,10 @@ impl Admin {
         let begun = self.credentials.begin_by_token(token, browser).await;
         match begun {
             // It may have been made on another node a moment ago.
-            Err(error) if error.0.code == Code::BadToken && self.is_shared() => {
-                self.catch_up(&Method::GET, &HeaderMap::new()).await?;
+            Err(error)
+                if error.0.code == Code::BadToken && self.is_shared() && Credentials::may_be_token(token.expose()) =>
+            {
+                self.catch_up_for_stranger().await;
                 self.credentials.begin_by_token(token, browser).await
             }
             begun => begun,

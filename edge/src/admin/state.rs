@@ -9,6 +9,7 @@ use devanture_config::api::HostnameCertificate;
 
 use super::body::BodyPlaces;
 use super::event_streams::EventStreams;
+use super::freshness::SharedRefresh;
 use crate::access::Credentials;
 use crate::blobs::{CacheUse, FreeSpace};
 use crate::environments::VisitorPorts;
@@ -67,6 +68,8 @@ pub struct Admin {
     pub(super) bodies: Arc<BodyPlaces>,
     /// Of each credential, streams that go on for as long as their reader wants.
     pub(super) streams: Arc<EventStreams>,
+    /// Refreshes of the catalog for credentials that this node does not know.
+    pub(super) refreshes: SharedRefresh,
 }
 
 /// Finds the certificate that the edge shows for a hostname or a wildcard.
@@ -100,7 +103,18 @@ impl Admin {
     ) -> Arc<Self> {
         let (forwards, followers) = (Shares::new(FORWARDS_MAX), Shares::new(FOLLOWERS_MAX));
         let bodies = Shares::new(publisher.limits().admin_bodies_receiving_max);
-        let streams = Arc::default();
-        Arc::new(Self { publisher, credentials, metrics, health, node, forwards, followers, bodies, streams })
+        let (streams, refreshes) = (Arc::default(), SharedRefresh::default());
+        Arc::new(Self {
+            publisher,
+            credentials,
+            metrics,
+            health,
+            node,
+            forwards,
+            followers,
+            bodies,
+            streams,
+            refreshes,
+        })
     }
 }
