@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::claim::follow_expression;
+use super::due::is_done;
 use super::known::{Known, Place};
 use crate::catalog::{Change, Check, Committed};
 use crate::environments::Environments;
@@ -154,12 +155,14 @@ impl Environments {
         for schedule in schedules {
             let record = self.noted(place, schedule, current.live_since_ms()).await?;
             let before = self.schedules.known.lock().get(place, &schedule.name).cloned();
+            let left = before.as_ref().and_then(|before| before.left);
             let waiting = before.and_then(|before| before.waiting).filter(|waiting| *waiting > record.time_ms);
             let one = Known {
                 schedule: schedule.clone(),
                 done_ms: record.time_ms,
                 look_ms: 0,
                 waiting,
+                left,
                 has_others: self.has_others(&record),
             };
             known.insert(schedule.name.clone(), one);
@@ -211,16 +214,16 @@ impl Environments {
             }
         }
         for (place, name, due_ms) in missed {
-            if let Err(error) = self.pass_over(&place, &name, due_ms).await {
+            if let Err(error) = self.pass_over(&place, &name, due_ms, now_ms).await {
                 tracing::debug!(app = %place.0, environment = %place.1, schedule = %name, %error, "a missed time cannot be noted");
             }
         }
     }
 
-    async fn pass_over(&self, place: &Place, name: &ScheduleName, due_ms: u64) -> Result<(), Error> {
+    async fn pass_over(&self, place: &Place, name: &ScheduleName, due_ms: u64, now_ms: u64) -> Result<(), Error> {
         let (found, check) = self.schedule_record(place, name).await?;
         let mut record = found.unwrap_or_default();
-        if record.time_ms < due_ms {
+        if !is_done(due_ms, record.time_ms, now_ms) {
             record.time_ms = due_ms;
             record.skipped = Some(ScheduleSkip { due_ms, reason: SkipReason::Missed });
             // Where another node was quicker, its commit is followed.

@@ -24,21 +24,34 @@ pub(super) struct Known {
     pub(super) look_ms: u64,
     /// A time that has come, and waits for its turn.
     pub(super) waiting: Option<u64>,
+    /// In a cluster, what is left to other nodes while `done_ms` is further ahead than it can be.
+    pub(super) left: Option<LeftToOthers>,
     /// Some run of it may have been left behind by a process of the edge that is gone.
     pub(super) has_others: bool,
+}
+
+/// Times that are left to other nodes, noted when this one first saw a record that is further ahead than it can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LeftToOthers {
+    /// The time of the record.
+    done_ms: u64,
+    /// The first time of the schedule after that look.
+    until_ms: u64,
 }
 
 impl Known {
     /// Looks at the clock: notes a time that has come, and when to look again. Returns a time that was missed.
     ///
     /// Where no other node runs the schedule, times count from `now_ms` again after the clock was set far back; noted,
-    /// since a later look would count from its own moment and find nothing. In a cluster this node's clock may be the
-    /// wrong one.
+    /// since a later look would count from its own moment and find nothing.
     pub(super) fn look(&mut self, now_ms: u64, is_alone: bool) -> Option<u64> {
-        if is_alone {
+        let done_ms = if is_alone {
             self.done_ms = counted_from(self.done_ms, now_ms);
-        }
-        match due(&self.schedule, self.done_ms, now_ms) {
+            self.done_ms
+        } else {
+            self.counted_beside_others(now_ms)
+        };
+        match due(&self.schedule, done_ms, now_ms) {
             Due::Now(at) => {
                 self.waiting = Some(at);
                 self.look_ms = self.schedule.cron.next_after(&self.schedule.zone, now_ms).unwrap_or(u64::MAX);
@@ -49,6 +62,24 @@ impl Known {
             Due::Never => self.look_ms = u64::MAX,
         }
         None
+    }
+
+    /// The time up to which times are done, where other nodes run the schedule, too. If that is further ahead than it
+    /// can be, either it was written by a clock that was wrong, or this node's clock is far behind. One time is left to
+    /// the others: where their clocks are right, one of them runs it and writes the record, and this node waits again;
+    /// where none of them does, times count from there.
+    fn counted_beside_others(&mut self, now_ms: u64) -> u64 {
+        if counted_from(self.done_ms, now_ms) == self.done_ms {
+            self.left = None;
+            return self.done_ms;
+        }
+        let seen = self.left.filter(|left| left.done_ms == self.done_ms);
+        let left = seen.unwrap_or_else(|| {
+            let next_ms = self.schedule.cron.next_after(&self.schedule.zone, now_ms);
+            LeftToOthers { done_ms: self.done_ms, until_ms: next_ms.unwrap_or(now_ms) }
+        });
+        self.left = Some(left);
+        left.until_ms
     }
 }
 
@@ -206,7 +237,7 @@ mod tests {
             overlap: false,
             timeout_ms: None,
         };
-        Known { schedule, done_ms: 0, look_ms: 0, waiting, has_others: false }
+        Known { schedule, done_ms: 0, look_ms: 0, waiting, left: None, has_others: false }
     }
 
     #[test]
@@ -252,6 +283,28 @@ mod tests {
             let mut one = Known { done_ms: ahead, ..known(None) };
             assert_eq!((one.look(midnight, is_alone), one.waiting, one.look_ms), (None, None, eight));
             assert_eq!((one.look(eight + 500, is_alone), one.waiting), (None, expected));
+            // In a cluster another node has had its turn by then.
+            let next = eight + 24 * hour;
+            one.waiting = None;
+            assert_eq!((one.look(next + 500, is_alone), one.waiting), (None, Some(next)));
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_far_behind_leaves_all_times_to_those_that_run_them() {
+        let (midnight, hour, day) = (1_772_409_600_000, 3_600_000, 24 * 3_600_000);
+        let (mut all, name): (_, ScheduleName) = (AllKnown::default(), "digest".parse().unwrap());
+        let place: Place = ("shop".parse().unwrap(), "prod".parse().unwrap());
+        all.set(place.clone(), [(name.clone(), known(None))].into());
+        // The others are ten days ahead of it, and run each time of theirs; those of this node come six hours later.
+        for number in 0..30 {
+            let of_others = midnight + number * day + 2 * hour;
+            all.done(&place, &name, of_others + 10 * day);
+            for now_ms in [of_others, of_others + 6 * hour, of_others + 12 * hour] {
+                let missed: Vec<u64> =
+                    all.due_for_a_look(now_ms).filter_map(|(_, one)| one.look(now_ms, false)).collect();
+                assert_eq!((missed, all.waiting("node-1")), (Vec::new(), Vec::new()), "day {number}");
+            }
         }
     }
 
