@@ -79,6 +79,27 @@ async fn a_token_of_an_app_makes_none_of_the_next_app_of_its_name() {
 }
 
 #[tokio::test]
+async fn a_token_that_a_clock_that_leapt_ahead_would_end_makes_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (credentials, overtaken) = world(&folder, &Limits { tokens_max: 1, ..Limits::default() });
+    let made = credentials.create(&Actor::local(), request("first", None)).await.unwrap();
+    let key = token_key(&made.id);
+    let record = overtaken.stored.get(&key).await.unwrap().unwrap();
+    let now_ms = telemetry::now_ms();
+    let ended = TokenRecord { expires_ms: Some(now_ms - 1), ..records::read(&key, &record).unwrap() };
+    put(&*overtaken.stored, Change::Put(key, records::write(&ended).unwrap())).await;
+    telemetry::settle_clock_from(now_ms - 10 * 86_400_000);
+    let refused = credentials.recognise(&made.token, None).await;
+    assert_eq!(refused.unwrap_err().0.code, Code::BadToken);
+    let second = credentials.create(&Actor::local(), request("second", None)).await;
+    assert_eq!(second.unwrap_err().0.code, Code::TooMany);
+    assert_eq!(names(&*overtaken.stored).await, ["first"]);
+    telemetry::settle_clock_from(now_ms);
+    credentials.create(&Actor::local(), request("second", None)).await.unwrap();
+    assert_eq!(names(&*overtaken.stored).await, ["second"]);
+}
+
+#[tokio::test]
 async fn what_has_not_the_form_of_a_credential_is_known_for_none() {
     let folder = tempfile::tempdir().unwrap();
     let (credentials, _) = world(&folder, &Limits::default());

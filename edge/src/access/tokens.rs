@@ -133,7 +133,7 @@ impl Credentials {
             // What the tokens of a deleted app request of it is refused.
             check_there(&*self.catalog, app, request.environment.as_ref()).await?;
         }
-        let expired = self.check_token_count(request.app.as_ref(), now_ms).await?;
+        let expired = self.check_token_count(request.app.as_ref()).await?;
         let life = self.life(actor, request.expires_in_s, now_ms).await?;
         Ok(NewToken { name: name.to_owned(), life, expired })
     }
@@ -162,11 +162,13 @@ impl Credentials {
     }
 
     /// Checks that there is room for one more token, also among those of an app. Returns the ids of those that have
-    /// expired and have to go to make room: an app could fill the list of all with tokens of a second otherwise.
+    /// expired and have to go to make room: an app could fill the list of all with tokens of a second otherwise. They
+    /// count, and stay, for as long as the clock may be ahead by which they have expired.
     ///
     /// # Errors
     /// `too_many`.
-    pub(super) async fn check_token_count(&self, app: Option<&AppName>, now_ms: u64) -> Result<Vec<String>, Error> {
+    pub(super) async fn check_token_count(&self, app: Option<&AppName>) -> Result<Vec<String>, Error> {
+        let settled_ms = telemetry::settled_ms();
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let (count_max, of_app_max) = (size(self.limits.tokens_max), size(self.limits.tokens_per_app_max));
         let (mut count, mut of_app) = (0_usize, 0_usize);
@@ -178,7 +180,7 @@ impl Credentials {
             let is_exchanged = token.made_by.as_deref().is_some_and(is_exchanged);
             let is_of_app = app.is_some() && token.app.as_ref() == app && !is_exchanged;
             of_app += usize::from(is_of_app);
-            if token.expires_ms.is_none_or(|at_ms| at_ms > now_ms) {
+            if token.expires_ms.is_none_or(|at_ms| at_ms > settled_ms) {
                 continue;
             }
             let id = key.strip_prefix(records::TOKENS_PREFIX).unwrap_or_default().to_owned();

@@ -84,8 +84,10 @@ impl Environments {
             expires_ms: now_ms.saturating_add(expires_s.saturating_mul(1_000)),
         };
         update(&key, || async {
+            // They count, and stay, for as long as the clock may be ahead by which they have ended.
+            let settled_ms = telemetry::settled_ms();
             let (ended, good): (Vec<_>, Vec<_>) =
-                self.share_records(app).await?.into_iter().partition(|(_, record)| record.expires_ms <= now_ms);
+                self.share_records(app).await?.into_iter().partition(|(_, record)| record.expires_ms <= settled_ms);
             self.check_share_count(app, good.len())?;
             let ended = ended.into_iter().take(REMOVED_AT_ONCE);
             let mut changes: Vec<Change> = ended.map(|(id, _)| Change::Delete(share_key(app, &id))).collect();

@@ -1,4 +1,4 @@
-//! Tests of changes that another one overtakes.
+//! Tests of changes that another one overtakes, and of links that end.
 
 use std::path::Path;
 
@@ -14,8 +14,9 @@ use crate::catalog::{self, Catalog, Change, Commit};
 use crate::encode;
 use crate::ledger::{Actor, Error};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
-use crate::records::protection::{PROTECTION_PREFIX, SHARES_PREFIX};
+use crate::records::protection::{PROTECTION_PREFIX, SHARES_PREFIX, ShareRecord, shares_prefix};
 use crate::records::{self, AppRecord, HOSTNAMES_PREFIX, LivePointer};
+use crate::telemetry;
 
 /// An app with something live in `prod`, over a catalog in which something may happen before a commit.
 struct World {
@@ -110,4 +111,23 @@ async fn what_was_allowed_for_an_app_is_not_done_to_the_next_one_of_its_name() {
         world.overtaken.assert_overtaken();
         assert_eq!(world.count(prefix).await, 0, "{prefix}");
     }
+}
+
+#[tokio::test]
+async fn a_link_that_a_clock_that_leapt_ahead_would_end_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path()).await;
+    world.share().await.unwrap();
+    let listed = world.overtaken.stored.list(&shares_prefix(&world.app), None, false, usize::MAX).await.unwrap();
+    let (key, record) = listed.first().unwrap();
+    let now_ms = telemetry::now_ms();
+    let ended = ShareRecord { expires_ms: now_ms - 1, ..records::read(key, record).unwrap() };
+    put(&*world.overtaken.stored, vec![Change::Put(key.clone(), records::write(&ended).unwrap())]).await;
+    telemetry::settle_clock_from(now_ms - 10 * 86_400_000);
+    world.share().await.unwrap();
+    assert_eq!(world.count(SHARES_PREFIX).await, 2);
+    assert_eq!(world.environments.shares(&Actor::local(), &world.app).await.unwrap().shares.len(), 1);
+    telemetry::settle_clock_from(now_ms);
+    world.share().await.unwrap();
+    assert_eq!(world.count(SHARES_PREFIX).await, 2);
 }

@@ -204,7 +204,7 @@ impl Credentials {
     /// Checks that there is room for one more token and one more record. What has expired goes with the commit: tokens
     /// of minutes would fill the lists otherwise.
     async fn room_for_exchange(&self, app: Option<&AppName>, name: &str, now_ms: u64) -> Result<Vec<Change>, Error> {
-        let mut removed = self.check_token_count(None, now_ms).await?;
+        let mut removed = self.check_token_count(None).await?;
         let mut of_name = 0_u64;
         for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
             let token: TokenRecord = records::read(&key, &record)?;
