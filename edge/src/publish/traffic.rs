@@ -40,7 +40,8 @@ impl Publisher {
         wanted: TrafficWanted,
     ) -> Result<Traffic, Error> {
         let made_ms = self.ledger.app_made_ms(app).await?;
-        let now_ms = telemetry::now_ms();
+        // By the clock that requests were counted by.
+        let now_ms = telemetry::settled_ms();
         let to_ms = wanted.to_ms.unwrap_or(now_ms).min(now_ms);
         let from_ms = wanted.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DEFAULT_MS)).max(made_ms).min(to_ms);
         let end_s = to_ms.div_ceil(1_000).max(from_ms / 1_000 + 1);

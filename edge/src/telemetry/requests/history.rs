@@ -93,7 +93,7 @@ impl TrafficSpan {
 }
 
 /// A version in an environment in one slot.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Row {
     /// The number of the slot since 1970 UTC.
     slot: u32,
@@ -108,7 +108,7 @@ struct Row {
 }
 
 /// The name of an environment, in place: rows come and go, and have no memory of their own.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Name([u8; NAME_BYTES_MAX], u8);
 
 impl Name {
@@ -145,7 +145,11 @@ impl Rows {
         while self.0.front().is_some_and(|row| row.slot < oldest) {
             self.0.pop_front();
         }
-        // A clock that was set back does not change the order.
+        // Rows of a clock that was ahead are of no time that a chart shows, and all later ones would be added to them.
+        while self.0.back().is_some_and(|row| row.slot > slot.saturating_add(1)) {
+            self.0.pop_back();
+        }
+        // A clock that was set back a little does not change the order.
         let slot = self.0.back().map_or(slot, |last| last.slot.max(slot));
         let mut current = self.0.iter_mut().rev().take_while(|row| row.slot == slot);
         if let Some(row) = current.find(|row| row.environment == environment && row.version == version) {
@@ -160,17 +164,7 @@ impl Rows {
             // Twice as many, but not beyond what the app may take.
             self.0.reserve_exact(self.0.len().max(1).min(rows_max - self.0.len()));
         }
-        let mut row = Row {
-            slot,
-            environment,
-            version,
-            requests: 0,
-            errors: 0,
-            client_errors: 0,
-            bytes: 0,
-            saved: 0,
-            by_bucket: [0; BUCKETS],
-        };
+        let mut row = Row { slot, environment, version, ..Row::default() };
         row.add(news);
         self.0.push_back(row);
     }
@@ -453,9 +447,22 @@ mod tests {
         }
         assert!(history.apps.is_empty());
         history.add(&place("shop", "prod"), "00000000000b", &news(1, 0, 1), NOW_S);
-        history.add(&place("shop", "prod"), "00000000000b", &news(1, 0, 1), NOW_S - 600);
+        history.add(&place("shop", "prod"), "00000000000b", &news(1, 0, 1), NOW_S - 60);
         let span = TrafficSpan::of(NOW_S - 3_600, NOW_S + 1, 60, NOW_S);
         assert_eq!(history.rows("shop", "prod", span).iter().map(|row| row.figures.requests).sum::<u64>(), 2);
+    }
+
+    /// All that came after such a start was added to one slot of a time to come, and charts were empty.
+    #[test]
+    fn requests_are_of_their_time_again_once_a_clock_that_was_ahead_is_right() {
+        let (mut history, shop) = (History::new(), place("shop", "prod"));
+        for at_s in [NOW_S + 365 * 86_400, NOW_S, NOW_S + 60] {
+            history.add(&shop, "00000000000b", &news(1, 0, 1), at_s);
+        }
+        for (step_s, steps) in [(60, 2), (900, 1)] {
+            let span = TrafficSpan::of(NOW_S - 3_600, u64::MAX, step_s, NOW_S + 60);
+            assert_eq!(requests(&history, "shop", span).len(), steps);
+        }
     }
 
     #[test]

@@ -161,7 +161,8 @@ impl Known {
     fn gather_of(&mut self, counts: &Counts, labels: &mut Labels) {
         let Some(news) = counts.take() else { return };
         let (place, app) = (&counts.served.0, &counts.served.0.0);
-        self.history.add(place, &counts.served.1, &news, telemetry::since_epoch().as_secs());
+        // A clock that leaps ahead makes every row too old.
+        self.history.add(place, &counts.served.1, &news, telemetry::settled_ms() / 1_000);
         let of_place = labels.note_place(place, news.requests());
         let of_app = labels.note_app(app, news.requests());
         if (of_place || of_app) && !counts.has_series.swap(true, Ordering::Relaxed) {
