@@ -396,8 +396,8 @@ impl<'l> Life<'l> {
                     let mut seen = self.slot.seen();
                     (seen.healthy_ms, seen.failed) = (Some(took.as_millis()), None);
                 }
-                let app = telemetry::app_label(self.group.id.app.as_str());
-                histogram!(telemetry::INSTANCE_START, "app" => app).record(took.as_secs_f64());
+                // By app it would have series that never end: the exporter drops none.
+                histogram!(telemetry::INSTANCE_START).record(took.as_secs_f64());
             }
             (Ok(()), _) => {
                 now.bad = 0;

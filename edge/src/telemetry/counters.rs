@@ -18,6 +18,10 @@ struct Series {
     more: Vec<(&'static str, String)>,
 }
 
+/// Most series of a metric that an app or environment has by the names of its processes: those of all versions that it
+/// ever had would be more and more.
+const SERIES_BY_PROCESS_MAX: usize = 32;
+
 static COUNTERS: Mutex<BTreeMap<&'static str, BTreeMap<Series, u64>>> = Mutex::new(BTreeMap::new());
 
 /// Counts in the series of an environment, or in the sum of all that have none of their own.
@@ -38,14 +42,25 @@ pub fn count_in_app(name: &'static str, app: &str, more: &[(&'static str, &str)]
 fn add(name: &'static str, app: String, environment: Option<String>, more: &[(&'static str, &str)], count: u64) {
     // Names that an app chose for itself say nothing in the sum of many.
     let is_sum = app == OTHER;
-    let value = |(label, value): &(&'static str, &str)| match (*label, is_sum) {
-        ("process", true) => (*label, OTHER.to_owned()),
-        _ => (*label, (*value).to_owned()),
-    };
-    let series = Series { app, environment, more: more.iter().map(value).collect() };
+    let mut series =
+        Series { app, environment, more: more.iter().map(|(label, is)| (*label, (*is).to_owned())).collect() };
     let mut counters = COUNTERS.lock();
-    let counter = counters.entry(name).or_default().entry(series).or_default();
+    let of_name = counters.entry(name).or_default();
+    if is_sum || !of_name.contains_key(&series) && has_all_by_process(of_name, &series) {
+        for (_, value) in series.more.iter_mut().filter(|(label, _)| *label == "process") {
+            OTHER.clone_into(value);
+        }
+    }
+    let counter = of_name.entry(series).or_default();
     *counter = counter.saturating_add(count);
+}
+
+/// Whether there are as many series of the place of `series` as there may be by process.
+fn has_all_by_process(of_name: &BTreeMap<Series, u64>, series: &Series) -> bool {
+    let first = Series { more: Vec::new(), ..series.clone() };
+    let is_of_place = |other: &Series| other.app == series.app && other.environment == series.environment;
+    let of_place = of_name.range(first..).take_while(|(other, _)| is_of_place(other));
+    of_place.take(SERIES_BY_PROCESS_MAX).count() == SERIES_BY_PROCESS_MAX
 }
 
 /// Ends the series of those that have none of their own any more.
@@ -81,4 +96,33 @@ pub(super) fn render() -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_beyond_those_that_have_series_of_their_own_count_together() {
+        const RESTARTS: &str = "devanture_instance_restarts_total";
+        let count = |app: &str, process: &str| {
+            add(RESTARTS, app.to_owned(), Some("prod".to_owned()), &[("process", process)], 1);
+        };
+        for number in 0..100 {
+            count("renames", &format!("p{number}"));
+        }
+        // One that has a series keeps it, and another app has its own.
+        count("renames", "p0");
+        count("renames-not", "p99");
+        let text = render();
+        let value = |app: &str, process: &str| {
+            let series = format!("{RESTARTS}{{app=\"{app}\",environment=\"prod\",process=\"{process}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&series)).map(str::to_owned)
+        };
+        let series = text.lines().filter(|line| line.contains("{app=\"renames\",")).count();
+        assert_eq!(series, SERIES_BY_PROCESS_MAX + 1, "{text}");
+        assert_eq!(value("renames", OTHER), Some((100 - SERIES_BY_PROCESS_MAX).to_string()));
+        assert_eq!(value("renames", "p0"), Some("2".to_owned()));
+        assert_eq!((value("renames", "p99"), value("renames-not", "p99")), (None, Some("1".to_owned())));
+    }
 }

@@ -175,7 +175,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "devanture_prepare_seconds",
         "Seconds in which this node prepared a version for a switch by another node of the cluster, by outcome: ok, failed.",
     ),
-    (Histogram, "devanture_instance_start_seconds", "Seconds from an instance's start to its health, by app."),
+    (Histogram, "devanture_instance_start_seconds", "Seconds from an instance's start to its health."),
     (
         Counter,
         "devanture_integrity_reports_total",

@@ -163,7 +163,7 @@ pub(super) fn review(now: Instant) {
 
 /// The label of an app, where something of it is counted that has no series of its environments.
 #[must_use]
-pub fn app_label(app: &str) -> String {
+pub(super) fn app_label(app: &str) -> String {
     let app = app.to_owned();
     if lock().note_app(&app, 1) { app } else { OTHER.to_owned() }
 }

@@ -26,7 +26,7 @@ pub use gauges::{GaugeSource, Gauges, gauge_value};
 pub use integrity_reports::{
     add_integrity_report, forget_integrity_reports, integrity_reports, keep_integrity_reports, note_integrity_reports,
 };
-pub use labels::{app_label, choose_apps};
+pub use labels::choose_apps;
 pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, PREPARE, describe};
 pub(crate) use noted::{NOTED_EVERY_S, Noted};
 pub use process::{process_figures, resident_bytes};
