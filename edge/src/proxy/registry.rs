@@ -3,11 +3,11 @@
 //! Versions come and go, and pools stay where both say the same: who is well, who is out for a while and which
 //! connections are kept outlast a switch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use devanture_config::AppName;
 use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName};
+use devanture_config::{AppName, PlaceName};
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
@@ -215,6 +215,15 @@ impl Registry {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Pool>> {
         self.0.pools.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Releases the pools of every environment but those of `known`.
+    pub(crate) fn release_but(&self, known: &[(AppName, PlaceName)]) {
+        let known: HashSet<(&AppName, &str)> = known.iter().map(|(app, name)| (app, name.as_str())).collect();
+        let held: Vec<PlaceKey> = self.0.held.lock().keys().cloned().collect();
+        for (app, place) in held.iter().filter(|(app, place)| !known.contains(&(app, place.as_str()))) {
+            self.hold(app, place, Vec::new());
+        }
     }
 
     /// Keeps the pools of what is live in an environment, in place of those that were live there before.
