@@ -166,9 +166,10 @@ fn turned(pool: &Pool, member: &Member, why: Option<&str>) {
         }
         None => {
             tracing::info!(%app, environment, upstream, member = %member.endpoint, "a backend is well again");
-            pool.wake_all();
         }
     }
+    // Those that wait get it, or are answered at once where nobody is left.
+    pool.wake_first();
 }
 
 /// Asks once; `None` if the member is well.

@@ -63,9 +63,13 @@ pub struct Pool {
     changing: Mutex<()>,
     connections_max: usize,
     budget: Budget,
-    /// Notifies that a member is free, or another one healthy.
+    /// Notifies the first of those that wait that a member is free, or another one healthy.
     freed: Notify,
+    /// Held by that one; the others wait for it, and get it in the order in which they came.
+    first: tokio::sync::Mutex<()>,
     waiting: AtomicUsize,
+    /// Notifies that it has other members.
+    replaced: Notify,
     /// Notifies that its members are to be checked again.
     pub(crate) changed: Arc<Notify>,
     /// Why there are no members, where a name is the reason.
@@ -93,7 +97,7 @@ pub(crate) struct Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.member.release();
-        self.pool.wake_one();
+        self.pool.wake_if_any_waits();
     }
 }
 
@@ -150,7 +154,9 @@ impl Pool {
             changing: Mutex::new(()),
             connections_max: usize::try_from(max).unwrap_or(usize::MAX),
             freed: Notify::new(),
+            first: tokio::sync::Mutex::default(),
             waiting: AtomicUsize::new(0),
+            replaced: Notify::new(),
             changed: Arc::default(),
             resolved: ArcSwap::default(),
             run,
@@ -216,7 +222,8 @@ impl Pool {
         }
         drop(left);
         self.resolved.store(Arc::new(resolved));
-        self.freed.notify_waiters();
+        self.replaced.notify_waiters();
+        self.wake_first();
     }
 
     /// Whether a connection to `member` may be made: what somebody added is not trusted since somebody else deployed.
@@ -251,16 +258,17 @@ impl Pool {
         }
     }
 
-    /// Says that a member may have become fit.
-    pub(crate) fn wake_all(&self) {
-        self.freed.notify_waiters();
+    /// Says that the fitness of a member has changed. The first of those that wait looks again, and each of the others
+    /// as soon as it is first.
+    pub(crate) fn wake_first(&self) {
+        self.freed.notify_one();
     }
 
-    fn wake_one(&self) {
+    fn wake_if_any_waits(&self) {
         // In one order with the place that was freed before: a request that begins to wait either sees it, or is seen
         // here.
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.freed.notify_one();
+            self.wake_first();
         }
     }
 
@@ -298,6 +306,10 @@ impl Pool {
         }
         let queue_ms = self.key.declared.queue_ms.unwrap_or(site_toml::QUEUE_MS);
         let until = Instant::now() + Duration::from_millis(queue_ms);
+        // What came before it gives up before it: all wait for as long as the pool's queue lets them. It is passed on
+        // with the lease, or without one: then the next one looks for what else is free.
+        let first = timeout_at(until.max(deadline), self.first.lock()).await;
+        let _first = first.map_err(|_elapsed| self.not_in_time())?;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
@@ -313,11 +325,7 @@ impl Pool {
                 Picked::Nobody => return Err(self.nobody()),
             };
             if timeout_at(until, freed).await.is_err() {
-                return Err(match **self.resolved.load() == Resolved::Not && self.members.load().is_empty() {
-                    true if self.run.is_some() => Error::Unavailable("its instances did not start in time"),
-                    true => Error::NoAddress("DNS has not answered yet".to_owned()),
-                    false => Error::Unavailable("no backend was free in time"),
-                });
+                return Err(self.not_in_time());
             }
         }
     }
@@ -342,7 +350,7 @@ impl Pool {
             return false;
         }
         loop {
-            let changed = self.freed.notified();
+            let changed = self.replaced.notified();
             tokio::pin!(changed);
             // What changes from here on is not missed.
             changed.as_mut().enable();
@@ -397,6 +405,15 @@ impl Pool {
             }
         }
         picked
+    }
+
+    /// Why a request waited in vain.
+    fn not_in_time(&self) -> Error {
+        match **self.resolved.load() == Resolved::Not && self.members.load().is_empty() {
+            true if self.run.is_some() => Error::Unavailable("its instances did not start in time"),
+            true => Error::NoAddress("DNS has not answered yet".to_owned()),
+            false => Error::Unavailable("no backend was free in time"),
+        }
     }
 
     /// Why there is nobody.

@@ -149,6 +149,45 @@ async fn a_hundred_requests_pass_through_one_place_and_none_is_forgotten() {
     assert_eq!((pool.waiting(), pool.members()[0].in_flight()), (0, 0));
 }
 
+/// One that came just when a place was freed took it from those that had waited for it.
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_get_a_place_in_the_order_in_which_they_came() {
+    let declared = site_toml::Upstream {
+        connections_max: Some(1),
+        queue_max: Some(10),
+        queue_ms: Some(60_000),
+        ..site_toml::Upstream::default()
+    };
+    let pool = pool(&THREE[..1], declared);
+    let busy = lease(&pool).await.unwrap();
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let request = |number: usize| {
+        let (pool, served) = (Arc::clone(&pool), Arc::clone(&served));
+        async move {
+            let _lease = lease(&pool).await.unwrap();
+            served.lock().push(number);
+        }
+    };
+    let mut tasks = Vec::new();
+    for number in 0..5 {
+        tasks.push(tokio::spawn(request(number)));
+        while pool.waiting() <= number {
+            tokio::task::yield_now().await;
+        }
+    }
+    // The first one gives up, and the next one is first.
+    tasks.remove(0).abort();
+    while pool.waiting() == 5 {
+        tokio::task::yield_now().await;
+    }
+    drop(busy);
+    request(5).await;
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(*served.lock(), [1, 2, 3, 4, 5]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_first_request_waits_for_the_addresses_of_a_name() {
     let pool = pool(&["http://api.internal:80"], site_toml::Upstream::default());
