@@ -10,8 +10,8 @@ use parking_lot::RwLock;
 
 use super::stored_ids::StoredIds;
 use super::{Follower, Live, Place};
-use crate::catalog::Record;
-use crate::records::APPS_PREFIX;
+use crate::catalog::{Change, Record};
+use crate::records::{self, APPS_PREFIX, gone};
 use crate::telemetry;
 use crate::version::Setting;
 
@@ -127,7 +127,7 @@ impl Follower {
         let apps: BTreeSet<AppName> = apps.iter().filter_map(|(key, _)| app_of(key)).collect();
         let before = std::mem::replace(&mut *self.live.0.apps.0.write(), apps.clone());
         // The next app of such a name is somebody else's.
-        before.difference(&apps).for_each(forget);
+        before.difference(&apps).for_each(|app| forget(app, None));
     }
 
     /// Follows `apps/{app}`.
@@ -138,17 +138,36 @@ impl Follower {
         } else {
             self.live.0.apps.0.write().remove(&app);
             // As above.
-            forget(&app);
+            forget(&app, None);
+        }
+    }
+
+    /// Forgets the visitors of the environments that a commit purges. One that is restored has a live version again.
+    pub(super) fn forget_purged(&self, changes: &[Change]) {
+        for change in changes {
+            let Change::Delete(key) = change else { continue };
+            let Some((app, name)) = deleted_environment_of(key) else { continue };
+            let live_key = records::live_key(&app, &name);
+            if !changes.iter().any(|change| matches!(change, Change::Put(key, _) if *key == live_key)) {
+                forget(&app, Some(&name));
+            }
         }
     }
 }
 
-/// Forgets what is remembered of the visitors of an app that is gone.
-fn forget(app: &AppName) {
-    telemetry::forget_traffic(app.as_str());
-    telemetry::forget_integrity_reports(app.as_str());
+/// Forgets what is remembered of the visitors of an app that is gone, or of one environment of it.
+fn forget(app: &AppName, environment: Option<&PlaceName>) {
+    let environment = environment.map(PlaceName::as_str);
+    telemetry::forget_traffic(app.as_str(), environment);
+    telemetry::forget_integrity_reports(app.as_str(), environment);
 }
 
 fn app_of(key: &str) -> Option<AppName> {
     key.strip_prefix(APPS_PREFIX)?.parse().ok()
+}
+
+/// The environment whose deletion a key names.
+fn deleted_environment_of(key: &str) -> Option<(AppName, PlaceName)> {
+    let (app, name) = key.strip_prefix(gone::DELETED_ENVIRONMENTS_PREFIX)?.split_once('/')?;
+    Some((app.parse().ok()?, name.parse().ok()?))
 }

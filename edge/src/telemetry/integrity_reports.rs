@@ -36,9 +36,9 @@ pub fn note_integrity_reports(app: &str, environment: &str, reports: Vec<Integri
     KNOWN.lock().note(app, environment, reports, now_ms());
 }
 
-/// Forgets the reports of an app that is gone.
-pub fn forget_integrity_reports(app: &str) {
-    KNOWN.lock().apps.remove(app);
+/// Forgets the reports of an app that is gone, or of one environment of it.
+pub fn forget_integrity_reports(app: &str, environment: Option<&str>) {
+    KNOWN.lock().forget(app, environment);
 }
 
 /// The reports of an environment.
@@ -65,6 +65,13 @@ pub fn add_integrity_report(list: &mut Vec<IntegrityReport>, report: IntegrityRe
 }
 
 impl Known {
+    fn forget(&mut self, app: &str, environment: Option<&str>) {
+        match environment {
+            Some(environment) => drop(self.apps.get_mut(app).and_then(|app| app.places.remove(environment))),
+            None => drop(self.apps.remove(app)),
+        }
+    }
+
     fn note(&mut self, app: &str, environment: &str, reports: Vec<IntegrityReport>, now_ms: u64) {
         if self.reports_max == 0 || self.apps_max == 0 || reports.is_empty() {
             return;
@@ -135,6 +142,18 @@ mod tests {
         let kept = &known.apps["shop"].places["prod"];
         let has = |blocked: &str| kept.iter().any(|one| one.blocked == blocked);
         assert_eq!((kept.len(), has("/real.js"), has("/new.js"), has("/0.js")), (10, true, true, false));
+    }
+
+    #[test]
+    fn an_environment_is_forgotten_without_the_others_of_its_app() {
+        let mut known = Known { reports_max: 2, apps_max: 2, ..Known::default() };
+        for environment in ["prod", "staging"] {
+            known.note("shop", environment, vec![report("/a.js", 1)], 1);
+        }
+        known.forget("shop", Some("staging"));
+        assert_eq!(known.apps["shop"].places.keys().collect::<Vec<_>>(), ["prod"]);
+        known.forget("shop", None);
+        assert!(known.apps.is_empty());
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Follower {
                 committed = self.watch.recv() => match committed {
                     Ok(committed) => {
                         let went_back = self.note_revision(&mut watched, committed.revision);
+                        self.forget_purged(&committed.changes);
                         for change in committed.changes.iter() {
                             self.apply(change, committed.revision).await;
                         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalog::Commit;
 use crate::live::{Domains, Grace};
+use crate::telemetry;
 
 /// Empty stores, nothing live, and a loader.
 fn stores() -> (tempfile::TempDir, Arc<dyn catalog::Catalog>, Live, Loader) {
@@ -85,4 +86,33 @@ async fn a_commit_before_the_last_one_says_that_the_catalog_went_back() {
     let mut watched = 0;
     let went_back = [5, 6, 4, 5].map(|revision| follower.note_revision(&mut watched, revision));
     assert_eq!(went_back, [false, false, true, false]);
+}
+
+/// The next environment of that name showed what browsers had reported of the one before.
+#[tokio::test]
+async fn the_visitors_of_an_environment_that_is_purged_are_forgotten_and_those_of_one_that_is_restored_are_not() {
+    let (_folder, catalog, live, loader) = stores();
+    let (app, prod): (AppName, _) = ("purged".parse().unwrap(), PlaceName::prod());
+    let put = |key: &str, value: serde_json::Value| Change::Put(key.to_owned(), records::write(&value).unwrap());
+    let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    let report = serde_json::json!({
+        "blocked": "/a.js", "destination": "script", "page": "/", "enforced": true,
+        "count": 1, "first_ms": 1, "last_ms": 1
+    });
+    telemetry::keep_integrity_reports(1, 1_000);
+    telemetry::note_integrity_reports("purged", "prod", vec![serde_json::from_value(report).unwrap()]);
+    let remade = tokio::sync::broadcast::Sender::new(1);
+    let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
+    tokio::spawn(follower.run());
+    let deleted = gone::deleted_environment_key(&app, &prod);
+    let pointer = serde_json::json!({
+        "version": VersionId::of(b""), "settings": 0, "switched_ms": 0, "deploy": "", "begun": 0, "position": ""
+    });
+    let live_key = records::live_key(&app, &prod);
+    let restored = vec![Change::Delete(deleted.clone()), put(&live_key, pointer)];
+    for (ending, is_kept) in [(restored, true), (vec![Change::Delete(deleted.clone())], false)] {
+        commit(vec![put(&deleted, serde_json::json!({})), Change::Delete(live_key.clone())]).await;
+        live.wait_for(commit(ending).await).await;
+        assert_eq!(telemetry::integrity_reports("purged", "prod").len(), usize::from(is_kept));
+    }
 }

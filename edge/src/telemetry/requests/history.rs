@@ -251,9 +251,13 @@ impl History {
         }
     }
 
-    /// Forgets an app.
-    pub(super) fn forget(&mut self, app: &str) {
-        if let Some(of_app) = self.apps.remove(app) {
+    /// Forgets an app, or one environment of it.
+    pub(super) fn forget(&mut self, app: &str, environment: Option<&str>) {
+        if let Some(environment) = environment {
+            let Some((of_app, gone)) = self.apps.get_mut(app).zip(Name::of(environment)) else { return };
+            of_app.minutes.0.retain(|row| row.environment != gone);
+            of_app.quarters.0.retain(|row| row.environment != gone);
+        } else if let Some(of_app) = self.apps.remove(app) {
             self.by_use.remove(&(of_app.used, app.to_owned()));
         }
     }
@@ -463,6 +467,17 @@ mod tests {
             let span = TrafficSpan::of(NOW_S - 3_600, u64::MAX, step_s, NOW_S + 60);
             assert_eq!(requests(&history, "shop", span).len(), steps);
         }
+    }
+
+    #[test]
+    fn an_environment_is_forgotten_without_the_others_of_its_app() {
+        let mut history = History::new();
+        for environment in ["prod", "staging"] {
+            history.add(&place("shop", environment), "00000000000b", &news(1, 0, 1), NOW_S);
+        }
+        history.forget("shop", Some("staging"));
+        let of_shop = &history.apps["shop"];
+        assert_eq!((of_shop.minutes.0.len(), of_shop.quarters.0.len()), (1, 1));
     }
 
     #[test]

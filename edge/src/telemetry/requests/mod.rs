@@ -150,12 +150,12 @@ pub fn keep_traffic(app_bytes_max: usize, apps_max: usize) {
     known().history.set_bounds(app_bytes_max, apps_max);
 }
 
-/// Forgets what was kept of an app that is gone.
-pub fn forget_traffic(app: &str) {
+/// Forgets what was kept of an app that is gone, or of one environment of it.
+pub fn forget_traffic(app: &str, environment: Option<&str>) {
     let mut known = known();
     // What was counted for it until now goes, too.
     known.gather(&mut labels::lock());
-    known.history.forget(app);
+    known.history.forget(app, environment);
 }
 
 /// What the versions of an environment answered within a time, by step and version.
