@@ -22,7 +22,7 @@ use crate::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRec
 
 /// Attempts to copy a catalog that is written meanwhile …
 const COPIES_MAX: u32 = 50;
-/// … with pauses between them, which are longer than the clock of files is coarse.
+/// … each after a pause without a change, which is longer than the clock of files is coarse.
 const COPY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a trial read.
@@ -144,7 +144,9 @@ fn copy(path: &Path, edge_runs: bool) -> Result<(Arc<dyn Catalog>, TempDir), Sta
     let copy = folder.path().join(CATALOG_NAME);
     for _ in 0..COPIES_MAX {
         let before = changed(path).map_err(|error| failed(error.to_string()))?;
-        if before.elapsed().is_ok_and(|since| since >= COPY_PAUSE) {
+        // Not by its age: where the clock was set back, it was changed at a time to come.
+        std::thread::sleep(COPY_PAUSE);
+        if changed(path).is_ok_and(|after| after == before) {
             durable::copy_for_reading(path, &copy).map_err(|error| failed(error.to_string()))?;
             if changed(path).is_ok_and(|after| after == before) {
                 let not_opened = |error| super::stores::not_opened(path, error);
@@ -156,7 +158,6 @@ fn copy(path: &Path, edge_runs: bool) -> Result<(Arc<dyn Catalog>, TempDir), Sta
                 return Ok((catalog::open(&copy).map_err(not_opened)?, folder));
             }
         }
-        std::thread::sleep(COPY_PAUSE);
     }
     Err(failed("it changes all the time; try again".to_owned()))
 }
@@ -171,6 +172,17 @@ mod tests {
     use devanture_config::manifest::FileEntry;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_catalog_that_was_written_before_the_clock_was_set_back_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CATALOG_NAME);
+        drop(catalog::open(&path).unwrap());
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(3_600)).unwrap();
+        let copied = copy(&path, false);
+        assert!(copied.is_ok(), "{:?}", copied.err());
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "what a test writes is not durable")]
