@@ -208,10 +208,15 @@ impl Head {
     /// Whether it speaks of a body where there is none by rule: what comes after it may be that body.
     #[must_use]
     pub fn may_lie(&self, method: &Method) -> bool {
-        let is_empty = self.status == StatusCode::NO_CONTENT;
-        let says_body = self.fields.contains_key(header::TRANSFER_ENCODING)
-            || self.announced_length().is_ok_and(|announced| announced > Some(0));
-        *method == Method::HEAD || is_empty && says_body
+        let is_coded = self.fields.contains_key(header::TRANSFER_ENCODING);
+        let has_length = || self.announced_length().is_ok_and(|announced| announced > Some(0));
+        match self.status {
+            _ if *method == Method::HEAD => true,
+            StatusCode::NO_CONTENT => is_coded || has_length(),
+            // Its length is that of what is not sent.
+            StatusCode::NOT_MODIFIED => is_coded,
+            _ => false,
+        }
     }
 
     /// Its length fields.

@@ -348,6 +348,7 @@ fn what_speaks_of_a_body_that_is_none_may_be_followed_by_one() {
         ("204 No Content\r\ncontent-length: 5", true),
         ("204 No Content\r\ntransfer-encoding: chunked", true),
         ("304 Not Modified\r\ncontent-length: 5", false),
+        ("304 Not Modified\r\ntransfer-encoding: chunked", true),
     ] {
         assert_eq!(may_lie(&Method::GET, fields), expected, "{fields}");
         assert!(may_lie(&Method::HEAD, fields), "{fields}");
