@@ -94,9 +94,11 @@ impl Kept {
     }
 
     /// The holder makes the next connection of HTTP/2 to `member`; the others wait, and share it.
-    pub(crate) fn opening(&self, member: &Arc<Member>) -> Rc<Mutex<()>> {
-        let mut places = self.places.borrow_mut();
-        Rc::clone(&Self::place(&mut places, member).opening)
+    pub(crate) fn opening(self: &Rc<Self>, member: &Arc<Member>) -> Rc<Mutex<()>> {
+        let opening = Rc::clone(&Self::place(&mut self.places.borrow_mut(), member).opening);
+        // Where none comes of it, nobody else would drop the member's place.
+        self.sweep_on();
+        opening
     }
 
     fn place<'p>(places: &'p mut HashMap<u64, Place>, member: &Arc<Member>) -> &'p mut Place {
@@ -168,5 +170,29 @@ impl Kept {
         let places = self.places.borrow();
         let shared = |place: &Place| place.shared.iter().filter(|one| one.streams() == 0).count();
         places.values().map(|place| place.idle.len() + shared(place)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::proxy::address::Endpoint;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_to_which_no_connection_was_made_has_no_place() {
+        let endpoint = Endpoint::Tcp("127.0.0.1:1".parse().unwrap());
+        let member = Arc::new(Member::new("http://127.0.0.1:1".parse().unwrap(), endpoint, None, true, false));
+        let is_swept = async {
+            let kept = Kept::new(1);
+            let opening = kept.opening(&member);
+            tokio::time::sleep(2 * SWEEP_INTERVAL).await;
+            assert_eq!(kept.places.borrow().len(), 1, "somebody opens one");
+            drop(opening);
+            tokio::time::sleep(2 * SWEEP_INTERVAL).await;
+            assert!(kept.places.borrow().is_empty());
+        };
+        LocalSet::new().run_until(is_swept).await;
     }
 }
