@@ -54,6 +54,7 @@ impl Runner {
             shared.end_user(user).await?;
         }
         shared.logs.forget(app, environment).await;
+        shared.forget_temporary(app, environment);
         shared.folders.forget(app, environment).await?;
         let mut clean = Vec::new();
         for user in users {

@@ -30,6 +30,7 @@ use super::persisted::Persisted;
 use super::ports::Ports;
 use super::request::{GroupRequest, Wanted};
 use super::shared::{Report, Shared};
+use super::temporary::TemporaryFolders;
 use super::users::{Ids, Source, Users, check_passable};
 use super::variables::Variables;
 use crate::blobs::{Blobs, ManifestTurns};
@@ -237,7 +238,8 @@ impl Runner {
             Some(handover) => Some(adopt::split(handover, &settings, &folder)?),
             None => None,
         };
-        let temporary_folders = before.iter().flat_map(|(handed, ..)| handed.temporary_folders.clone()).collect();
+        let temporary_folders = before.iter().flat_map(|(handed, ..)| handed.temporary_folders.clone());
+        let temporary_folders = TemporaryFolders::in_use(temporary_folders);
         let Begun { spawner, users, taken } = begin(&settings, &data_dir, &folder, program, before).await?;
         let folders = open_folders(&folder, &settings, &users, &blobs, is_adopted).await?;
         // What an earlier run of the edge left was ended by the spawner.
@@ -276,7 +278,7 @@ impl Runner {
             registry,
             variables,
             ports: Ports::default(),
-            temporary_folders: tokio::sync::Mutex::new(temporary_folders),
+            temporary_folders,
             groups: Mutex::default(),
             publishing: Mutex::default(),
             runtime: Handle::current(),

@@ -1,6 +1,5 @@
 //! What all parts of a runner share: its settings, the rooms below it, and its groups.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use super::persisted::Persisted;
 use super::place_user::PREVIEW;
 use super::ports::Ports;
 use super::request::Wanted;
+use super::temporary::TemporaryFolders;
 use super::users::Users;
 use super::variables::Variables;
 use crate::blobs::{Blobs, ManifestTurns};
@@ -64,8 +64,7 @@ pub(super) struct Shared {
     pub(super) variables: Arc<dyn Variables>,
     pub(super) logs: Logs,
     pub(super) ports: Ports,
-    /// Folders for temporary files of environments that this run has used.
-    pub(super) temporary_folders: tokio::sync::Mutex<HashSet<PathBuf>>,
+    pub(super) temporary_folders: TemporaryFolders,
     /// All groups; of the same run, one that ends comes before the one that takes its place.
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
     /// Held while pools get their members, so that the last update is the newest.

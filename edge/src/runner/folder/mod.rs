@@ -30,7 +30,7 @@ const PASSED: u32 = 0o711;
 
 /// The suffix of the folder of an app's previews, after the name of the app.
 const OF_PREVIEWS: &str = "--preview";
-/// The prefix of a folder with the sockets of an earlier run, before a number of its own.
+/// The prefix of a folder of an earlier run that is to be removed, before a number of its own.
 const OLD_RUN: &str = "run.old-";
 
 /// The code of a backend on disk, for as long as this lives.
@@ -65,7 +65,7 @@ impl Folders {
     ) -> Result<Self, Error> {
         durable::make_folder(&root)?;
         durable::make_folder_as(&root, PASSED, Owner::default())?;
-        let old = root.join(format!("{OLD_RUN}{:016x}", rand::random::<u64>()));
+        let old = aside(&root);
         // Instances of the edge before listen on its sockets.
         let moved = if is_adopted { Ok(()) } else { durable::move_folder(&root.join("run"), &old).map(drop) };
         if let Some(error) = moved.err().filter(|_| root.join("run").exists()) {
@@ -231,6 +231,11 @@ impl Folders {
         &self.root
     }
 
+    /// A name for a folder that is being removed; what is left of it goes at the next start.
+    pub(super) fn aside(&self) -> PathBuf {
+        aside(&self.root)
+    }
+
     /// The folder for what an environment, or the previews of an app, write and nobody keeps.
     pub(super) fn temporary(&self, app: &AppName, settings_place: &str) -> PathBuf {
         self.root.join("tmp").join(folder_name(app, settings_place)).join(settings_place)
@@ -356,8 +361,7 @@ fn set_aside_foreign(root: &Path) {
     let own = rustix::process::geteuid().as_raw();
     for folder in entries(&root.join("tmp")) {
         let is_foreign = std::fs::symlink_metadata(&folder).is_ok_and(|found| found.uid() != own);
-        let aside = root.join(format!("{OLD_RUN}{:016x}", rand::random::<u64>()));
-        if is_foreign && let Err(error) = durable::move_folder(&folder, &aside) {
+        if is_foreign && let Err(error) = durable::move_folder(&folder, &aside(root)) {
             tracing::warn!(%error, "a folder of temporary files stays where it is");
         }
     }
@@ -380,6 +384,11 @@ fn remove_code(folder: PathBuf) -> Result<(), Error> {
 /// The name of the folder of an app, or of its previews: no app has such a name.
 fn folder_name(app: &AppName, settings_place: &str) -> String {
     format!("{app}{}", if settings_place == PREVIEW { OF_PREVIEWS } else { "" })
+}
+
+/// A name for what is to be removed, which nothing else has.
+fn aside(root: &Path) -> PathBuf {
+    root.join(format!("{OLD_RUN}{:016x}", rand::random::<u64>()))
 }
 
 /// A name for what is not whole, which nothing else has.

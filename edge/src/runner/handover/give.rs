@@ -15,7 +15,7 @@ use crate::runner::instance_handle::Slot;
 use crate::runner::shared::Shared;
 use crate::spawner::SpawnError;
 
-/// Longest wait for the spawner to fall silent, and then for all instances to stand still.
+/// Longest wait for the spawner to fall silent, then for all instances to stand still, and then for their logs.
 const STANDSTILL_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Runner {
@@ -103,20 +103,22 @@ impl Shared {
         let failed = |error: SpawnError| Error::Handover(error.to_string());
         let late = |_elapsed| Error::Handover("the spawner did not answer".to_owned());
         let connection = timeout(STANDSTILL_TIME_MAX, self.spawner.pause()).await.map_err(late)?.map_err(failed)?;
-        // What the spawner had said before waits for the instances that it is about.
+        // What the spawner had said before waits for the instances that it is about. Until it is resumed it does
+        // nothing: whatever is waited for from here on needs nothing of it, and not for ever.
         self.standstill.begin();
         let until = Instant::now() + STANDSTILL_TIME_MAX;
         let mut groups = Vec::new();
         for group in self.all_groups() {
             groups.push(self.describe(&group, until).await?);
         }
-        self.logs.flush().await;
+        let unwritten = |_elapsed| Error::Handover("the logs of instances could not be written".to_owned());
+        timeout(STANDSTILL_TIME_MAX, self.logs.flush()).await.map_err(unwritten)?;
         let lock = self.users.copy_lock().map_err(|error| Error::Handover(error.to_string()))?;
         let handed = Handed {
             terms: Terms::of(&self.settings, &self.root),
             spawner: connection.state,
             groups,
-            temporary_folders: self.temporary_folders.lock().await.iter().cloned().collect(),
+            temporary_folders: self.temporary_folders.emptied(),
             has_claim: lock.is_some(),
         };
         let descriptors: Vec<OwnedFd> = [Some(connection.socket), lock].into_iter().flatten().collect();

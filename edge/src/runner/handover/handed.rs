@@ -21,7 +21,7 @@ pub struct Handed {
     pub(in crate::runner) terms: Terms,
     pub(in crate::runner) spawner: HandedSpawner,
     pub(in crate::runner) groups: Vec<HandedGroup>,
-    /// Folders for temporary files that are in use.
+    /// Folders for temporary files that are in use, or empty.
     pub(in crate::runner) temporary_folders: Vec<PathBuf>,
     /// Whether a second descriptor follows that of the connection: the lock of the edge's user ids.
     pub(in crate::runner) has_claim: bool,
