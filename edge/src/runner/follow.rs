@@ -254,10 +254,14 @@ impl Shared {
         let (ending, mut running): (Vec<_>, Vec<_>) = all.partition(|group| group.inner().is_stopping);
         running.retain(|group| group.inner().reasons.is_preview());
         if ending.len() >= max {
-            // Those that end have processes as well: as many as may run, and no more.
-            let own = || ending.iter().filter(|group| group.id.app == *app);
-            own().flat_map(|group| group.inner().slots.clone()).for_each(|slot| slot.kill.cancel());
-            if ending.len() - own().count() >= max {
+            // Those that end have processes as well: as many as may run, and no more. An app's own end at once, and so
+            // do those of one that has more than half: the others would wait for as long as its previews like.
+            let of_apps = counts_of_apps(&ending);
+            let has_most = |other: &AppName| of_apps.get(other).is_some_and(|count| count.saturating_mul(2) > max);
+            let (killed, others): (Vec<_>, Vec<_>) =
+                ending.into_iter().partition(|group| group.id.app == *app || has_most(&group.id.app));
+            killed.iter().flat_map(|group| group.slots()).for_each(|slot| slot.kill.cancel());
+            if others.len() >= max {
                 return false;
             }
         }
@@ -268,10 +272,7 @@ impl Shared {
         };
         let too_many = (running.len() + 1).saturating_sub(max);
         // No visitor who keeps requests open holds more than half of the places for one app.
-        let mut of_apps: HashMap<AppName, usize> = HashMap::new();
-        for group in &running {
-            *of_apps.entry(group.id.app.clone()).or_default() += 1;
-        }
+        let of_apps = counts_of_apps(&running);
         let is_beyond_share = |other: &AppName| of_apps.get(other).is_some_and(|count| *count > max.div_ceil(2));
         running.retain(|group| group.id.app == *app || !is_busy(&group.id) || is_beyond_share(&group.id.app));
         running.sort_by_cached_key(order);
@@ -288,6 +289,15 @@ impl Shared {
     pub(super) fn all_groups(&self) -> Vec<Arc<Group>> {
         self.groups.lock().clone()
     }
+}
+
+/// The number of groups of each app.
+fn counts_of_apps(groups: &[Arc<Group>]) -> HashMap<AppName, usize> {
+    let mut counts = HashMap::new();
+    for group in groups {
+        *counts.entry(group.id.app.clone()).or_default() += 1;
+    }
+    counts
 }
 
 /// Whether a change says that an app or an environment was deleted.

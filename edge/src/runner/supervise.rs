@@ -199,7 +199,7 @@ impl Shared {
         while !self.stop.is_cancelled()
             && self.registry.run_waiting(&group.id) > 0
             && Instant::now() < until
-            && group.inner().slots.iter().any(|slot| slot.member().is_some())
+            && group.inner().slots.iter().any(|slot| slot.member().is_some() && !slot.kill.is_cancelled())
         {
             sleep(LOOK).await;
         }

@@ -4,6 +4,7 @@ use devanture_config::api::Scope;
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::backends::{Backend, is_root, processes_of};
 use crate::support::{RunningEdge, edge, eventually, got};
@@ -296,23 +297,44 @@ async fn a_chain_of_processes_does_not_outlive_its_app_its_environment_or_its_ed
     eventually("nothing of it runs", async || processes_of(&user).is_empty()).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn previews_that_are_kept_busy_leave_room_for_other_apps() {
-    let edge = edge().with_runner().with_limit("previews_running_max", 2).start().await;
+/// Has previews of `evil` run in turn, each of which a visitor keeps busy until these handles are aborted.
+async fn busy_previews(edge: &RunningEdge, names: &[&str]) -> Vec<AbortOnDropHandle<()>> {
     let mut busy = Vec::new();
-    for name in ["one", "two"] {
+    for name in names {
         let pushed = edge.push_preview(edge.admin_token(), ("evil", "prod"), &Backend::new(name)).await.unwrap();
         let host = format!("{}--evil.localhost", pushed.version.short());
         assert_eq!(edge.evaluate(&host, "1").await, 1);
         let script = format!("fs.writeFileSync('data/{name}', ''), new Promise(() => {{}})");
         let request = edge.visit(Method::POST, &host, "/api/evaluate").body(script);
-        busy.push(tokio::spawn(request.send()));
+        busy.push(AbortOnDropHandle::new(tokio::spawn(async { drop(request.send().await) })));
         let is_there = format!("fs.existsSync('data/{name}')");
         eventually("it is busy", async || edge.evaluate(&host, &is_there).await == true).await;
     }
+    busy
+}
+
+/// Visits a preview of another app, which has to start for that.
+async fn a_preview_of_shop_answers(edge: &RunningEdge) {
     let pushed = edge.push_preview(edge.admin_token(), ("shop", "prod"), &Backend::new("shop")).await.unwrap();
     let host = format!("{}--shop.localhost", pushed.version.short());
     assert_eq!(edge.evaluate(&host, "2").await, 2);
-    busy.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn previews_that_are_kept_busy_leave_room_for_other_apps() {
+    let edge = edge().with_runner().with_limit("previews_running_max", 2).start().await;
+    let busy = busy_previews(&edge, &["one", "two"]).await;
+    a_preview_of_shop_answers(&edge).await;
+    drop(busy);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn previews_that_are_slow_to_end_leave_room_for_other_apps() {
+    let edge = edge().with_runner().with_limit("previews_running_max", 2).start().await;
+    // The first two end behind the requests that they are kept busy with, while the last two run.
+    let busy = busy_previews(&edge, &["one", "two", "three", "four"]).await;
+    a_preview_of_shop_answers(&edge).await;
+    drop(busy);
     edge.stop().await;
 }
