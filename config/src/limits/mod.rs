@@ -243,7 +243,7 @@ limits! {
     upstream_check_ms_max = 30_000 in 100 ..= 86_400_000,
     /// Instances of one environment, of all its processes together.
     instances_max = 64 in 0 ..= 100_000,
-    /// Instances of all apps together.
+    /// Instances of all apps together; an app has no more than three quarters of those that the others leave, in all of its environments, previews and versions, and none of the last sixteenth, but five where so many are left.
     instances_total_max = 512 in 0 ..= 1_000_000,
     /// Bytes of memory of one instance with all that it starts; a backend may say less.
     instance_memory_bytes_max = 1_073_741_824 in 16_777_216 ..= 1_099_511_627_776,

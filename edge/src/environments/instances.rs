@@ -114,7 +114,7 @@ impl From<runner::Error> for Error {
             runner::Error::Forbidden => Code::RunnerForbidden,
             runner::Error::CrashLoop { .. } => Code::CrashLoop,
             runner::Error::ReleaseFailed { .. } => Code::ReleaseFailed,
-            runner::Error::TooMany { .. } => Code::TooMany,
+            runner::Error::TooMany { .. } | runner::Error::BeyondShare { .. } => Code::TooMany,
             runner::Error::Image { .. } => Code::ImageRefused,
             runner::Error::PersistFull { .. } => Code::PersistFull,
             runner::Error::Interpreter { .. } => Code::BadBundle,

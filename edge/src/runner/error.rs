@@ -105,6 +105,20 @@ pub enum Error {
         /// The limit's name.
         setting: &'static str,
     },
+    /// More instances of an app than the others leave to it.
+    #[error(
+        "{app} would have {}, and its share of what other apps leave is {share}: `instances_total_max` in edge.toml is \
+         the limit",
+        counted(wanted, "instance")
+    )]
+    BeyondShare {
+        /// The app.
+        app: String,
+        /// The number that there would be in all of its environments.
+        wanted: u64,
+        /// Its share.
+        share: u64,
+    },
     /// An environment keeps more than it may.
     #[error(
         "{whose} {}{} in {}, and {bytes_max} bytes in {files_max} files may be kept: {limits} in edge.toml are the \

@@ -9,6 +9,7 @@ use devanture_config::site_toml::{Kind, Server};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backoff::Backoff;
+use super::capacity::Need;
 use super::counts::{Count, Counts, are_elsewhere};
 use super::error::Error;
 use super::follow::pin_time;
@@ -271,7 +272,7 @@ impl Shared {
         }
         let change =
             |groups: &[Arc<Group>], inner: &mut Inner| (self.change_slots((group, groups), server, &counts, inner), ());
-        let (made, ()) = self.with_room(group, self.limits.instances_total_max, change).await?;
+        let (made, ()) = self.with_room(group, Need::More, change).await?;
         for slot in &made {
             self.start(group, slot);
         }
@@ -337,8 +338,6 @@ impl Shared {
             return Ok(());
         }
         let new = Arc::new(Slot::new(old.process.clone(), old.number));
-        // For as long as it takes there may be one more than otherwise: else what is full could not be restarted.
-        let max = self.limits.instances_total_max.saturating_add(1);
         if !new.process.overlap {
             tokio::select! {
                 () = sole::end_first(group, old) => {}
@@ -351,7 +350,7 @@ impl Shared {
             let is_waiting = !new.process.overlap && sole::is_waiting((group, inner), groups, &new.process);
             (if is_waiting { Vec::new() } else { vec![Arc::clone(&new)] }, ())
         };
-        if self.with_room(group, max, change).await?.0.is_empty() {
+        if self.with_room(group, Need::Replacement, change).await?.0.is_empty() {
             return Err(Error::Unwanted { instance: new.name.clone() });
         }
         self.start(group, &new);

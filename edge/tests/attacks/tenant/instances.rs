@@ -338,3 +338,16 @@ async fn previews_that_are_slow_to_end_leave_room_for_other_apps() {
     drop(busy);
     edge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_of_one_app_leave_room_for_other_apps() {
+    let edge = edge().with_runner().with_limit("instances_total_max", 8).start().await;
+    let many = Backend::new("many").with("instances", 4);
+    edge.push_backend(edge.admin_token(), ("evil", "prod"), &many).await.unwrap();
+    let refused = edge.push_backend(edge.admin_token(), ("evil", "staging"), &many).await.unwrap_err();
+    assert_eq!(refused.code, Code::TooMany, "{refused:?}");
+    assert!(refused.detail.contains("its share of what other apps leave is 6"), "{refused:?}");
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("shop")).await.unwrap();
+    assert_eq!(edge.evaluate(PROD, "3").await, 3);
+    edge.stop().await;
+}
