@@ -108,6 +108,15 @@ impl Folders {
         Arc::clone(apps.entry(app.clone()).or_default())
     }
 
+    /// Forgets an app of which no code is known, unless somebody works on it.
+    fn forget_unused(&self, app: &AppName, known: &Arc<tokio::sync::Mutex<Known>>) {
+        let mut apps = self.apps.lock();
+        // The map has one of them, and the caller the other; nobody gets a third meanwhile.
+        if Arc::strong_count(known) <= 2 && known.try_lock().is_ok_and(|known| known.is_empty()) {
+            apps.remove(app);
+        }
+    }
+
     /// The code of a backend, laid out where it is not.
     pub(super) async fn code(&self, layout: Layout<'_>) -> Result<Arc<Code>, Error> {
         let known = self.of(layout.app);
@@ -158,8 +167,14 @@ impl Folders {
 
     /// Removes the code of an app that nothing has any more.
     pub(super) async fn tidy(&self, app: &AppName) {
-        let known = self.of(app);
-        let mut known = known.lock().await;
+        let of_app = self.of(app);
+        let mut known = of_app.lock().await;
+        self.tidy_known(app, &mut known).await;
+        drop(known);
+        self.forget_unused(app, &of_app);
+    }
+
+    async fn tidy_known(&self, app: &AppName, known: &mut Known) {
         known.retain(|_, code| code.strong_count() > 0);
         let used: Vec<PathBuf> = known.keys().cloned().collect();
         let code = self.root.join("code");
@@ -250,9 +265,14 @@ impl Folders {
         };
         let folders: Vec<PathBuf> = kinds.iter().flat_map(of_app).collect();
         let known = self.of(app);
-        // Nothing is laid out meanwhile.
-        let _known = known.lock().await;
-        blocking(move || Ok(folders.iter().try_for_each(|folder| durable::remove_folder(folder).map(drop))?)).await
+        let removed = {
+            // Nothing is laid out meanwhile.
+            let mut known = known.lock().await;
+            known.retain(|_, code| code.strong_count() > 0);
+            blocking(move || Ok(folders.iter().try_for_each(|folder| durable::remove_folder(folder).map(drop))?)).await
+        };
+        self.forget_unused(app, &known);
+        removed
     }
 
     /// The folders that a place's user made itself, since the edge could not give it any.

@@ -130,6 +130,27 @@ async fn code_goes_when_nobody_has_it() {
 }
 
 #[tokio::test]
+async fn an_app_without_code_is_forgotten_unless_somebody_works_on_it() {
+    let setup = Setup::new();
+    let folders = setup.folders();
+    let digest = Digest::of(b"1");
+    let code = folders.code(setup.layout(&digest, setup.folder(&[("a", "1", false)]).await)).await.unwrap();
+    let is_known = || folders.apps.lock().contains_key(&setup.app);
+    folders.tidy(&setup.app).await;
+    assert!(is_known());
+    drop(code);
+    let works = folders.of(&setup.app);
+    folders.tidy(&setup.app).await;
+    assert!(is_known());
+    drop(works);
+    folders.tidy(&setup.app).await;
+    assert!(!is_known());
+    // Nor does the removal of all of its folders leave anything.
+    folders.forget(&setup.app, None).await.unwrap();
+    assert!(!is_known());
+}
+
+#[tokio::test]
 async fn what_fails_leaves_nothing_behind() {
     let setup = Setup::new();
     let folders = setup.folders();
