@@ -190,6 +190,17 @@ impl World {
             Runner::start(parts(folder.path(), limits, blobs, catalog, live, registry, settings)).await.unwrap();
     }
 
+    /// Has another runner, with these limits, take the instances of the one before.
+    pub(crate) async fn take_over(&mut self, limits: Limits) {
+        let handover = self.runner.stand_still().await.unwrap();
+        assert!(self.runner.leave(false));
+        let Self { folder, blobs, catalog, live, registry, settings, .. } = self;
+        let parts = parts(folder.path(), &limits, blobs, catalog, live, registry, settings);
+        let next = Runner::start(Parts { handover: Some(handover), ..parts }).await.unwrap();
+        next.resume();
+        (self.runner, self.limits) = (next, limits);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -104,3 +104,62 @@ impl Keeper {
         Launched { key, pid, happens: receiver, usage: used, input_taken: taken }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::fd::OwnedFd;
+    use std::path::PathBuf;
+
+    use devanture_config::edge_toml::ControlGroups;
+    use futures_util::FutureExt as _;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::spawner::{InstanceLimits, Launch, Means, Spawner, SpawnerSettings, wire};
+
+    #[tokio::test]
+    async fn what_the_next_edge_does_not_know_is_killed_before_it_launches_another() {
+        let (mut spawner, socket) = UnixStream::pair().unwrap();
+        let socket = OwnedFd::from(socket.into_std().unwrap());
+        let state = HandedSpawner {
+            protocol: PROTOCOL,
+            next_key: 8,
+            keys: vec![7],
+            means: Means::default(),
+            claimed: None,
+            users: Vec::new(),
+        };
+        let settings = SpawnerSettings {
+            program: PathBuf::new(),
+            socket: None,
+            cgroup: ControlGroups::Off,
+            edge_id: "test".to_owned(),
+            folder: PathBuf::new(),
+            uids: Vec::new(),
+        };
+        let (client, _) = Spawner::adopt(settings, SpawnerConnection { state, socket }, &[]).unwrap();
+        let launch = Launch {
+            id: "shop/prod/worker.1".to_owned(),
+            command: vec!["true".to_owned()],
+            folder: PathBuf::from("/"),
+            environment: BTreeMap::new(),
+            uid: None,
+            limits: InstanceLimits::default(),
+            temporary: None,
+            keep: Vec::new(),
+        };
+        let launched = client.launch(launch);
+        tokio::pin!(launched);
+        assert!(launched.as_mut().now_or_never().is_none());
+        client.resume();
+        let mut orders = Vec::new();
+        while orders.len() < 3 {
+            match wire::read::<Order>(&mut spawner).await.unwrap().unwrap() {
+                Frame::Message(order) => orders.push(order),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(&*orders, [Order::Resume, Order::Kill { key: 7 }, Order::Launch(_)]), "{orders:?}");
+    }
+}
