@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use devanture_config::api::PlaceDeleteReport;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, HostPattern, PlaceName};
@@ -15,13 +14,10 @@ use super::Environments;
 use super::counts::check_count;
 use super::reserved::why_reserved;
 use crate::catalog::{Change, Check, Commit};
-use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error};
+use crate::ledger::{Actor, Error};
 use crate::records::{self, AppRecord, HostnameRecord};
-use crate::records::{belongs, gone, settings, signing};
-use crate::telemetry;
+use crate::records::{gone, settings, signing};
 
-/// Records that go in one commit.
-const COMMIT_RECORDS: usize = 500;
 /// What keeps others from making something until it is dropped.
 pub(crate) type Making<'p> = MutexGuard<'p, ()>;
 
@@ -234,48 +230,6 @@ impl Environments {
             }
         }
         Ok(found)
-    }
-
-    /// Deletes an environment that nothing is live in, with its history, settings, hostnames and tokens: there is
-    /// nothing to restore.
-    ///
-    /// # Errors
-    /// `nothing_live` where there is nothing of it at all.
-    pub(crate) async fn delete_unused(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        mut report: PlaceDeleteReport,
-    ) -> Result<PlaceDeleteReport, Error> {
-        if !self.has_environment(app, environment).await? {
-            let detail = format!("Nothing is live in {environment} of the app {app}.");
-            return Err(Problem::new(Code::NothingLive, detail)
-                .hint("`devanture status` lists the environments")
-                .into());
-        }
-        report.until_ms = telemetry::now_ms();
-        let key = records::live_key(app, environment);
-        if report.dry_run {
-            return Ok(report);
-        }
-        let mut attempts = Attempts::default();
-        loop {
-            let found = belongs::records_of(&*self.ledger.catalog, app, Some(environment), COMMIT_RECORDS).await?;
-            if found.is_empty() {
-                return Ok(report);
-            }
-            let mut commit = Commit { checks: vec![Check::Absent(key.clone())], changes: Vec::new() };
-            for (key, record) in found {
-                commit.checks.push(Check::At(key.clone(), record.revision));
-                commit.changes.push(Change::Delete(key));
-            }
-            let event =
-                AuditEvent::of(Action::DeleteEnvironment).place(app, environment).what("nothing was live in it");
-            if !self.ledger.commit(actor, event, commit).await? {
-                attempts.begin(&key)?;
-            }
-        }
     }
 }
 

@@ -7,8 +7,10 @@ use devanture_config::{AppName, PlaceName};
 use super::identities;
 use super::protection::{ShareRecord, shares_prefix};
 use super::sessions;
+use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Error, Record};
 use crate::records;
+use crate::records::gone::{self, GoneVersion};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
@@ -60,10 +62,34 @@ const OF_ENVIRONMENT: [&str; 13] = [
     "upstreams/{app}/{env}/",
 ];
 
+/// Records of `preview` by which versions and aliases are served: they stay while there are any.
+const OF_PREVIEWS: [&str; 3] = ["protection/{app}/{env}", "settings/{app}/{env}/", "uids/{app}/{env}"];
+
 /// Records whose JSON names the app in its member `app` and the environment in `environment`.
 const BY_NAME: [&str; 3] = [identities::ACCOUNTS_PREFIX, "hostnames/", records::TOKENS_PREFIX];
 
-/// At most `limit` records of an app, or of one environment of it.
+/// Whether an app has something that is served as a preview, or would be once it is restored: a version or an alias.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn has_previews(catalog: &dyn Catalog, app: &AppName) -> Result<bool, Error> {
+    for prefix in [records::versions_prefix(app), records::alias_prefix(app)] {
+        if !catalog.list(&prefix, None, false, 1).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    let mut deleted = Scan::new(catalog, gone::gone_prefix(app));
+    while let Some((key, record)) = deleted.next().await? {
+        // A damaged record may have said that it can be restored.
+        if records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// At most `limit` records of an app, or of one environment of it; with `has_previews` without those that the previews
+/// of an app are served by, where the environment is `preview`.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -71,11 +97,12 @@ pub(crate) async fn records_of(
     catalog: &dyn Catalog,
     app: &AppName,
     environment: Option<&PlaceName>,
+    has_previews: bool,
     limit: usize,
 ) -> Result<Vec<(String, Record)>, Error> {
     let patterns: &[&str] = if environment.is_some() { &OF_ENVIRONMENT } else { &OF_APP };
     let mut found = Vec::new();
-    for pattern in patterns {
+    for pattern in patterns.iter().filter(|pattern| !has_previews || !OF_PREVIEWS.contains(pattern)) {
         let key = pattern.replace("{app}", app.as_str()).replace("{env}", environment.map_or("", PlaceName::as_str));
         let left = limit.saturating_sub(found.len());
         if key.ends_with('/') {
@@ -246,8 +273,8 @@ mod tests {
             put("shares/shop/3", share("prod")),
         ]);
         catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
-        let keys = async |environment, limit| {
-            let found = records_of(&*catalog, &app, environment, limit).await.unwrap();
+        let keys = async |environment, has_previews, limit| {
+            let found = records_of(&*catalog, &app, environment, has_previews, limit).await.unwrap();
             found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
         let mut expected: Vec<&str> = OWN.to_vec();
@@ -256,13 +283,13 @@ mod tests {
         expected.extend(["logins/aa1", "logins/aa2", "sessions/aa3", "used/aa3", "passkeys/aa4", "accounts/ada"]);
         expected.extend(["hostnames/a.example", "hostnames/b.example"]);
         expected.extend(["sessions/12", "used/1", "tokens/1", "tokens/3"]);
-        assert_eq!(keys(None, usize::MAX).await, expected);
+        assert_eq!(keys(None, false, usize::MAX).await, expected);
         // Wherever it ends, nothing is left behind that hangs on what is there.
         for limit in 0..expected.len() {
-            assert_eq!(keys(None, limit).await, expected[..limit]);
+            assert_eq!(keys(None, false, limit).await, expected[..limit]);
         }
         assert_eq!(
-            keys(Some(&staging), usize::MAX).await,
+            keys(Some(&staging), false, usize::MAX).await,
             [
                 "history/shop/staging/1",
                 "listed/shop/staging",
@@ -282,5 +309,34 @@ mod tests {
                 "tokens/3"
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn what_previews_are_served_by_stays_while_an_app_has_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = open(&folder.path().join("catalog.redb")).unwrap();
+        let (app, preview): (AppName, PlaceName) = ("shop".parse().unwrap(), PlaceName::preview());
+        let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        let put =
+            |key: &str, value: serde_json::Value| Change::Put(key.to_owned(), value.to_string().into_bytes().into());
+        let served = ["protection/shop/preview", "settings/shop/preview/1", "uids/shop/preview"];
+        commit(served.map(|key| put(key, json!({}))).into()).await;
+        commit(vec![put("history/shop/preview/1", json!({})), put("alias/other/x", json!({}))]).await;
+        let keys = async || {
+            let has_previews = has_previews(&*catalog, &app).await.unwrap();
+            let found = records_of(&*catalog, &app, Some(&preview), has_previews, usize::MAX).await.unwrap();
+            found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        let gone = json!({ "at_ms": 1 });
+        let version = json!({ "stored_ms": 1, "who": "ada", "trusted": true, "source": {}, "files": 1, "bytes": 0 });
+        let restorable = json!({ "at_ms": 1, "record": version });
+        for (key, value) in [("alias/shop/x", json!({})), ("versions/shop/a", json!({})), ("gone/shop/b", restorable)] {
+            commit(vec![put(key, value)]).await;
+            assert_eq!(keys().await, ["history/shop/preview/1"], "{key}");
+            commit(vec![Change::Delete(key.to_owned())]).await;
+        }
+        commit(vec![put("gone/shop/c", gone)]).await;
+        let [protection, settings, uid] = served;
+        assert_eq!(keys().await, ["history/shop/preview/1", protection, settings, uid]);
     }
 }

@@ -54,6 +54,23 @@ impl LivePointer {
         self.halves_begun.unwrap_or_else(|| HalvesBegun::both(self.begun))
     }
 
+    /// The pointer of an environment where nothing says what is live.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            // No stored version has it: not even an empty manifest has no bytes.
+            version: VersionId::of(b""),
+            settings: 0,
+            switched_ms: 0,
+            deploy: String::new(),
+            begun: 0,
+            position: String::new(),
+            halves_begun: None,
+            canary: None,
+            pins: None,
+        }
+    }
+
     /// Whether it says what is live. It does not if the record and all of the history are damaged.
     #[must_use]
     pub const fn is_known(&self) -> bool {

@@ -4,7 +4,7 @@
 //! rollback writes the record again. This is what these start from.
 
 use devanture_config::api::{DeployKind, Outcome};
-use devanture_config::{AppName, Digest, PlaceName};
+use devanture_config::{AppName, PlaceName};
 
 use super::{history, settings};
 use crate::catalog::{Catalog, Error, Record, Revision};
@@ -70,16 +70,5 @@ async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceN
             });
         }
     }
-    Ok(LivePointer {
-        // No stored version has it: not even an empty manifest has no bytes.
-        version: Digest::of(b""),
-        settings: settings::newest(catalog, app, environment).await?,
-        switched_ms: 0,
-        deploy: String::new(),
-        begun: 0,
-        position: String::new(),
-        halves_begun: None,
-        canary: None,
-        pins: None,
-    })
+    Ok(LivePointer { settings: settings::newest(catalog, app, environment).await?, ..LivePointer::unknown() })
 }

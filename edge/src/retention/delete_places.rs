@@ -1,9 +1,10 @@
 //! Deletes apps and environments: they answer nothing from that moment on, and can be restored for a while.
 //!
 //! An app's deletion is one record; everything else of it stays as it is until a collection ends it. An environment's
-//! is one record that has its live pointer; its hostnames stay its own.
+//! is one record that has its live pointer; its hostnames stay its own. One that nothing is live in ends at once.
 
 use devanture_config::api::{DeployKind, PlaceDeleteReport};
+use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName};
 
 use super::Retention;
@@ -45,11 +46,28 @@ impl Retention {
         .await
     }
 
-    /// Deletes an environment. When this returns, none of its hostnames answers on this node; they stay its own.
+    /// Deletes an environment. When this returns, none of its hostnames answers on this node; they stay its own. One
+    /// that nothing is live in has nothing to restore, and ends.
     ///
     /// # Errors
-    /// `nothing_live`; `not_found` where there is no such app; `deleted` where it is already.
+    /// `nothing_live` where there is nothing of it at all; `not_found` where there is no such app; `deleted` where it
+    /// is already.
     pub async fn delete_environment(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        dry_run: bool,
+    ) -> Result<PlaceDeleteReport, Error> {
+        let report = self.record_deletion(actor, app, environment, dry_run).await?;
+        if !dry_run && report.environments.is_empty() {
+            self.end_unused(app, environment).await;
+        }
+        Ok(report)
+    }
+
+    /// Deletes an environment as [`Retention::delete_environment`] does, and leaves its end to the caller.
+    pub(super) async fn record_deletion(
         &self,
         actor: &Actor,
         app: &AppName,
@@ -62,7 +80,7 @@ impl Retention {
             self.ledger.must_exist(app).await?;
             let report = self.place_report(app, Some(environment), dry_run).await?;
             let Some((revision, pointer)) = self.ledger.live_pointer(app, environment).await? else {
-                return Ok(Some(self.environments.delete_unused(actor, app, environment, report).await?));
+                return self.delete_unused(actor, (app, environment), report).await;
             };
             if dry_run {
                 return Ok(Some(report));
@@ -94,6 +112,48 @@ impl Retention {
             Ok(None)
         })
         .await
+    }
+
+    /// Records that an environment is deleted that nothing is live in, and cannot be restored: while it ends, nothing
+    /// of it begins that would lose its records or its data. `None` if another change was quicker.
+    async fn delete_unused(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        report: PlaceDeleteReport,
+    ) -> Result<Option<PlaceDeleteReport>, Error> {
+        if !self.environments.has_environment(app, environment).await? {
+            let detail = format!("Nothing is live in {environment} of the app {app}.");
+            let hint = "`devanture status` lists the environments";
+            return Err(Problem::new(Code::NothingLive, detail).hint(hint).into());
+        }
+        let at_ms = telemetry::now_ms();
+        let report = PlaceDeleteReport { until_ms: at_ms, ..report };
+        if report.dry_run {
+            return Ok(Some(report));
+        }
+        let deleted = DeletedEnvironment {
+            at_ms,
+            // A collection ends it by this clock.
+            until_ms: telemetry::settled_ms(),
+            who: actor.name.clone(),
+            pointer: LivePointer::unknown(),
+            hostnames: hostnames_of(&report),
+        };
+        let key = gone::deleted_environment_key(app, environment);
+        let checks = vec![
+            Check::Absent(key.clone()),
+            Check::Absent(records::live_key(app, environment)),
+            Check::Absent(gone::deleted_app_key(app)),
+        ];
+        let changes = vec![Change::Put(key, records::write(&deleted)?)];
+        let event = AuditEvent::of(Action::DeleteEnvironment).place(app, environment).what("nothing was live in it");
+        if !self.ledger.commit(actor, event, Commit { checks, changes }).await? {
+            return Ok(None);
+        }
+        self.uploads.end_of(app, Some(environment));
+        tracing::info!(app = %app, environment = %environment, who = actor.name, "an environment was deleted that nothing was live in");
+        Ok(Some(report))
     }
 
     pub(super) async fn place_report(

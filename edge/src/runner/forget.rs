@@ -17,13 +17,15 @@ use crate::spawner::has_ipc_objects;
 const SHARED: [&str; 5] = ["/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock"];
 
 impl Runner {
-    /// Waits until no backend of an app, or of one environment of it, runs any more; not longer than until then.
+    /// Waits until no backend of an app, or of one environment of it, runs any more; not longer than until then. Those
+    /// of all previews are of `preview`.
     pub async fn wait_until_ended(&self, app: &AppName, environment: Option<&PlaceName>, until: Instant) {
         let shared = &self.0;
         let is_meant = |place: &str| environment.is_none_or(|environment| environment.as_str() == place);
         loop {
             let groups = shared.all_groups();
-            let Some(group) = groups.iter().find(|group| group.id.app == *app && is_meant(&group.id.place)) else {
+            let Some(group) = groups.iter().find(|group| group.id.app == *app && is_meant(&group.settings_place))
+            else {
                 return;
             };
             let mut changes = group.changes();
@@ -45,7 +47,7 @@ impl Runner {
     pub async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<Vec<String>, Error> {
         let shared = &self.0;
         let is_meant = |place: &str| environment.is_none_or(|environment| environment.as_str() == place);
-        if shared.all_groups().iter().any(|group| group.id.app == *app && is_meant(&group.id.place)) {
+        if shared.all_groups().iter().any(|group| group.id.app == *app && is_meant(&group.settings_place)) {
             return Err(Error::Folder(format!("backends of {app} run")));
         }
         let mut users = shared.users.all(&*shared.catalog).await?;

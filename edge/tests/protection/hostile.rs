@@ -265,3 +265,18 @@ async fn the_secret_of_a_link_is_in_no_log() {
     assert_eq!(answer.status, 401);
     edge.stop().await;
 }
+
+/// What is served by it has to be as protected as before.
+#[tokio::test]
+async fn the_deletion_of_preview_opens_no_preview_that_is_there() {
+    let edge = quick().start().await;
+    push_alias(&edge, "feature-x", "an alias").await;
+    protect_by_password(&edge, "preview").await;
+    let hosts = [preview_of(&edge, "shop").await, "feature-x--shop.localhost".to_owned()];
+    let deleted = got(edge.api(Method::DELETE, "/v1/apps/shop/environments/preview")).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text());
+    for host in hosts {
+        assert_eq!(edge.get(&host, "/").await.status, 401, "{host}");
+    }
+    edge.stop().await;
+}

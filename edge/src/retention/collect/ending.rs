@@ -1,21 +1,23 @@
 //! Ends what was deleted and can no longer be restored: versions, environments, apps, with every record of theirs.
 
+use std::time::Duration;
+
 use devanture_config::api::{CollectedEnvironment, WhyCollected};
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::Pass;
+use super::purge::AGAIN;
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Record, Revision};
-use crate::ledger::{Error, SystemWrite};
+use crate::ledger::{Error, PART_CHANGES_MAX, SystemWrite};
 use crate::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::records::{self, VersionRecord};
 use crate::records::{belongs, identities};
 use crate::retention::Retention;
-
-/// Records that go in one commit.
-const COMMIT_RECORDS: usize = 100;
+use crate::telemetry;
 
 /// What a record holds; if it is damaged, what it is about stays.
 fn or_stays<T: DeserializeOwned>(key: &str, record: &Record) -> Option<T> {
@@ -69,6 +71,72 @@ impl Retention {
         Ok(())
     }
 
+    /// Ends an environment that was deleted while nothing was live in it, after its instances; its name is free then.
+    /// What cannot be done by `purge_wait_ms_max` is left to the next collection.
+    pub(in crate::retention) async fn end_unused(&self, app: &AppName, name: &PlaceName) {
+        let until = Instant::now() + Duration::from_millis(self.ledger.limits().purge_wait_ms_max);
+        let ended = async {
+            self.await_instances(app, Some(name), until).await?;
+            while !self.try_to_end_unused(app, name).await? {
+                if Instant::now() >= until {
+                    return Ok(false);
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            Ok::<_, Error>(true)
+        };
+        match ended.await {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(%app, environment = %name, "the next collection ends what was deleted"),
+            Err(error) => {
+                tracing::warn!(%app, environment = %name, %error, "the next collection ends what was deleted");
+            }
+        }
+    }
+
+    /// One attempt; false where it has not ended.
+    async fn try_to_end_unused(&self, app: &AppName, name: &PlaceName) -> Result<bool, Error> {
+        let _one = self.collecting.lock().await;
+        self.ledger.catalog.check_in_place()?;
+        let _duty = self.take_duty().await?;
+        let key = gone::deleted_environment_key(app, name);
+        let mut pass = Pass::for_good(telemetry::settled_ms());
+        let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(true) };
+        if records::read::<DeletedEnvironment>(&key, &record)?.until_ms > pass.restorable_until_ms {
+            // It has ended, and another one of its name was deleted since, which can be restored.
+            return Ok(true);
+        }
+        self.end_environment(app, name, key.clone(), record, &mut pass).await?;
+        Ok(self.ledger.catalog.get(&key).await?.is_none())
+    }
+
+    /// Waits until the instances have ended that end with an app, or with one environment of it; not longer than until
+    /// then.
+    pub(super) async fn await_instances(
+        &self,
+        app: &AppName,
+        environment: Option<&PlaceName>,
+        until: Instant,
+    ) -> Result<(), Error> {
+        if let Some(runner) = self.environments.runner_if_any()
+            && !self.has_previews(app, environment).await?
+        {
+            runner.wait_until_ended(app, environment, until).await;
+        }
+        Ok(())
+    }
+
+    /// Whether an environment is `preview`, and something is served by its protection, its settings and its user id:
+    /// these stay until the app ends.
+    async fn has_previews(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<bool, Error> {
+        match environment {
+            Some(environment) if environment.is_preview() => {
+                Ok(belongs::has_previews(&*self.ledger.catalog, app).await?)
+            }
+            _ => Ok(false),
+        }
+    }
+
     pub(super) async fn end_environment(
         &self,
         app: &AppName,
@@ -80,10 +148,11 @@ impl Retention {
         if !pass.dry_run {
             let end = |deleted: &mut DeletedEnvironment| deleted.until_ms = deleted.until_ms.min(pass.began_ms);
             let Some(revision) = self.begin_end(&key, &record, end).await? else { return Ok(()) };
-            if !self.end_backend(app, Some(name)).await? {
+            let has_previews = self.has_previews(app, Some(name)).await?;
+            if !has_previews && !self.end_backend(app, Some(name)).await? {
                 return Ok(());
             }
-            self.end_records(app, Some(name)).await?;
+            self.end_records(app, Some(name), has_previews).await?;
             self.access_log.forget(app.as_str(), Some(name.as_str()));
             self.claim(key.clone(), revision, Change::Delete(key)).await?;
             tracing::info!(app = %app, environment = %name, "an environment that was deleted has ended");
@@ -122,7 +191,7 @@ impl Retention {
         }
         pass.report.apps.push(app.clone());
         let Some(revision) = claimed else { return Ok(()) };
-        self.end_records(app, None).await?;
+        self.end_records(app, None, false).await?;
         self.access_log.forget(app.as_str(), None);
         self.uploads.forget_app(app).await;
         let changes = vec![Change::Delete(records::app_key(app)), Change::Delete(key.clone())];
@@ -166,10 +235,17 @@ impl Retention {
         }
     }
 
-    /// Deletes every record of an app, or of one environment of it, but the one that says that it is deleted.
-    async fn end_records(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
+    /// Deletes every record of an app, or of one environment of it, but the one that says that it is deleted and, with
+    /// `has_previews`, those that previews are served by.
+    async fn end_records(
+        &self,
+        app: &AppName,
+        environment: Option<&PlaceName>,
+        has_previews: bool,
+    ) -> Result<(), Error> {
+        let catalog = &*self.ledger.catalog;
         loop {
-            let found = belongs::records_of(&*self.ledger.catalog, app, environment, COMMIT_RECORDS).await?;
+            let found = belongs::records_of(catalog, app, environment, has_previews, PART_CHANGES_MAX).await?;
             if found.is_empty() {
                 return Ok(());
             }

@@ -24,7 +24,7 @@ use crate::retention::Retention;
 use crate::telemetry;
 
 /// Between two attempts, where what instances left is not gone yet.
-const AGAIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
 
 /// What is purged; it was deleted before.
 #[derive(Debug, Clone)]
@@ -106,7 +106,7 @@ impl Retention {
         dry_run: bool,
     ) -> Result<PlaceDeleteReport, Error> {
         let deleted = match environment {
-            Some(environment) => self.delete_environment(actor, app, environment, dry_run).await,
+            Some(environment) => self.record_deletion(actor, app, environment, dry_run).await,
             None => self.delete_app(actor, app, dry_run).await,
         };
         let mut report = match deleted {
@@ -175,8 +175,8 @@ impl Retention {
         let (this, sees_edge) = (Arc::clone(self), actor.may_in_every_app(Scope::Admin).is_ok());
         let pass = tokio::spawn(async move {
             let until = Instant::now() + Duration::from_millis(this.ledger.limits().purge_wait_ms_max);
-            if let (Some(runner), Some((app, environment))) = (this.environments.runner_if_any(), what.place()) {
-                runner.wait_until_ended(app, environment, until).await;
+            if let Some((app, environment)) = what.place() {
+                this.await_instances(app, environment, until).await?;
             }
             loop {
                 let report = this.run_purge(&what, &made, sees_edge).await?;

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use devanture_config::VersionId;
 use devanture_config::api::{CollectReport, Deploy, Outcome};
 use devanture_config::edge_toml::Retention as Policy;
 use devanture_config::limits::Limits;
+use devanture_config::problem::Code;
+use devanture_config::{PlaceName, VersionId};
 use serde_json::json;
 
 use super::world::{World, pointer, put, stored_at};
-use super::{alias, deleted_app, deleted_environment, gone_version, point_old_at, pointing_at, wanted};
+use super::{alias, code, deleted_app, deleted_environment, gone_version, point_old_at, pointing_at, wanted};
 use crate::catalog::{COMMIT_CHANGES_MAX, Change};
 use crate::ledger::Actor;
 use crate::records::gone::{self, GoneVersion};
@@ -290,4 +291,27 @@ async fn what_came_to_hang_on_an_account_or_a_token_of_an_app_goes_with_it() {
         world.overtaken.assert_overtaken();
         assert!(!world.has(key).await && !world.has(&hanging).await, "{key}");
     }
+}
+
+/// A catalog in etcd takes [`COMMIT_CHANGES_MAX`] changes at once; this one refuses more, too.
+#[tokio::test]
+async fn an_environment_that_nothing_is_live_in_is_deleted_while_it_ends_and_its_name_is_free_then() {
+    let world = World::new().await;
+    let staging: PlaceName = "staging".parse().unwrap();
+    let key = gone::deleted_environment_key(&world.app, &staging);
+    for number in 0..=COMMIT_CHANGES_MAX {
+        world.put(format!("history/shop/staging/{number:04}"), &json!({})).await;
+    }
+    world.put("uids/shop/staging".to_owned(), &json!({ "number": 7 })).await;
+    let (stored, deleted) = (Arc::clone(&world.stored), key.clone());
+    // Nothing begins that would lose what it writes.
+    world.overtaken.before("uids/shop/staging", move |_commit| {
+        Box::pin(async move { assert!(stored.get(&deleted).await.unwrap().is_some()) })
+    });
+    let delete = async || world.retention.delete_environment(&Actor::local(), &world.app, &staging, false).await;
+    delete().await.unwrap();
+    world.overtaken.assert_overtaken();
+    let left = world.records().await.into_iter().map(|(key, _)| key);
+    assert_eq!(left.filter(|key| key.contains("/staging")).collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!(code(delete().await), Some(Code::NothingLive));
 }

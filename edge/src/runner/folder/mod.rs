@@ -260,6 +260,7 @@ impl Folders {
     pub(super) async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
         let kinds = ["code", "data", "replacing", "snapshots", "tmp"].map(|kind| self.root.join(kind));
         let of_app = |folder: &PathBuf| match environment {
+            Some(environment) if environment.is_preview() => vec![folder.join(folder_name(app, PREVIEW))],
             Some(environment) => vec![folder.join(app.as_str()).join(environment.as_str())],
             None => ["", PREVIEW].map(|settings_place| folder.join(folder_name(app, settings_place))).to_vec(),
         };

@@ -185,6 +185,23 @@ async fn previews_have_folders_apart_from_those_of_environments() {
 }
 
 #[tokio::test]
+async fn what_an_environment_or_all_previews_have_kept_goes_and_nothing_else() {
+    let setup = Setup::new();
+    let folders = setup.folders();
+    let of_preview = [folders.data(&setup.app, PREVIEW, "feature"), folders.temporary(&setup.app, PREVIEW)];
+    let of_staging = [folders.data(&setup.app, "staging", "staging"), folders.snapshots(&setup.app, "staging")];
+    let of_prod = folders.data(&setup.app, "prod", "prod");
+    for folder in of_preview.iter().chain(&of_staging).chain([&of_prod]) {
+        durable::make_folder(folder).unwrap();
+    }
+    let is_there = |folders: &[PathBuf]| folders.iter().map(|folder| folder.exists()).collect::<Vec<_>>();
+    folders.forget(&setup.app, Some(&PlaceName::preview())).await.unwrap();
+    assert_eq!((is_there(&of_preview), is_there(&of_staging)), (vec![false; 2], vec![true; 2]));
+    folders.forget(&setup.app, Some(&"staging".parse().unwrap())).await.unwrap();
+    assert_eq!((is_there(&of_staging), of_prod.exists()), (vec![false; 2], true));
+}
+
+#[tokio::test]
 async fn an_edge_starts_whatever_an_earlier_run_left() {
     let setup = Setup::new();
     drop(setup.folders());
