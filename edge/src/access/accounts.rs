@@ -6,7 +6,7 @@ use devanture_config::problem::{Code, Problem};
 use super::passwords::PasswordOf;
 use super::{Credentials, random_hex};
 use crate::catalog::{self, Change, Check, Commit, Revision};
-use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
+use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, PART_CHANGES_MAX, unless_conflict, update};
 use crate::records;
 use crate::records::identities::{self, AccountRecord, LoginRecord};
 use crate::telemetry;
@@ -118,7 +118,8 @@ impl Credentials {
         .await
     }
 
-    /// Deletes an account; every login of it ends. Tokens that it made stay.
+    /// Deletes an account; every login of it ends. Tokens that it made stay, but for those that end with it. What one
+    /// commit does not take is refused all the same, and goes when what has ended is removed.
     ///
     /// # Errors
     /// `forbidden`, `not_found`; `conflict` for the last one that may run the edge, except on the edge's machine.
@@ -127,9 +128,10 @@ impl Credentials {
         let key = identities::account_key(name);
         update(&key, || async {
             let (revision, account) = self.account(name).await?.ok_or_else(|| missing(name))?;
-            let mut changes = self.end_logins(&account).await?;
+            let mut changes = vec![Change::Delete(key.clone())];
             changes.extend(self.remove_tokens_of(&account.id).await?);
-            changes.push(Change::Delete(key.clone()));
+            changes.extend(self.end_logins(&account).await?);
+            changes.truncate(PART_CHANGES_MAX);
             let event = of_account(Action::DeleteAccount, &account).what(name);
             // The other admin has to be there in the same commit: two admins may be deleted at the same time.
             let mut checks = vec![Check::At(key.clone(), revision)];
@@ -205,8 +207,10 @@ impl Credentials {
         account.password_ms = telemetry::now_ms();
         account.stamp = random_hex(STAMP_BYTES);
         account.invitation = None;
-        let mut changes = self.end_logins(account).await?;
-        changes.push(Change::Put(key.to_owned(), records::write(account)?));
+        let mut changes = vec![Change::Put(key.to_owned(), records::write(account)?)];
+        changes.extend(self.end_logins(account).await?);
+        // The others have a stale stamp.
+        changes.truncate(PART_CHANGES_MAX);
         Ok(changes)
     }
 
@@ -288,4 +292,121 @@ fn there_already(name: &AccountName) -> Error {
     Problem::new(Code::Conflict, format!("There is an account {name} already."))
         .hint("`devanture account invite` makes a link that sets another password")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use devanture_config::Digest;
+    use devanture_config::api::LoginRequest;
+    use devanture_config::limits::Limits;
+
+    use super::*;
+    use crate::access::logins::new_id;
+    use crate::catalog::overtaken::Overtaken;
+    use crate::catalog::{COMMIT_CHANGES_MAX, Catalog};
+    use crate::ledger::Audit;
+    use crate::records::{TokenAccount, TokenRecord};
+
+    /// The account `ada`, in a catalog that takes [`COMMIT_CHANGES_MAX`] changes at once, as one in etcd does.
+    struct World {
+        _folder: tempfile::TempDir,
+        catalog: Arc<dyn Catalog>,
+        credentials: Credentials,
+        name: AccountName,
+    }
+
+    impl World {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let catalog: Arc<dyn Catalog> = Overtaken::new(catalog::open(&folder.path().join("catalog.redb")).unwrap());
+            let limits =
+                Limits { argon2_memory_kib: 7_168, argon2_passes: 1, logins_per_account_max: 1, ..Limits::default() };
+            let audit = Audit::new(Arc::clone(&catalog), &limits);
+            let credentials = Credentials::new(Arc::clone(&catalog), audit, &limits);
+            let name: AccountName = "ada".parse().unwrap();
+            let account = AccountRecord {
+                id: random_hex(ID_BYTES),
+                password: String::new(),
+                stamp: random_hex(STAMP_BYTES),
+                app: None,
+                environment: None,
+                scope: Scope::Admin,
+                created_ms: 1,
+                password_ms: 1,
+                made_by: "me".to_owned(),
+                invitation: None,
+            };
+            let world = Self { _folder: folder, catalog, credentials, name };
+            world.put(identities::account_key(&world.name), &account).await;
+            world
+        }
+
+        async fn put(&self, key: String, value: &impl serde::Serialize) {
+            let changes = vec![Change::Put(key, records::write(value).unwrap())];
+            self.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        }
+
+        /// As many logins as before `logins_per_account_max` was lowered, and tokens that end with the account.
+        async fn log_in_often(&self) {
+            let (_, account) = self.credentials.account(&self.name).await.unwrap().unwrap();
+            let login = LoginRecord {
+                account: self.name.clone(),
+                stamp: account.stamp,
+                family: Digest::of(b""),
+                refresh: Digest::of(b""),
+                generation: 1,
+                previous: None,
+                access: Vec::new(),
+                created_ms: 1,
+                expires_ms: u64::MAX,
+                from: String::new(),
+            };
+            let token = TokenRecord {
+                hash: Digest::of(b""),
+                name: "ci".to_owned(),
+                app: None,
+                environment: None,
+                scope: Scope::Admin,
+                created_ms: 1,
+                expires_ms: Some(u64::MAX),
+                made_by: None,
+                account: Some(TokenAccount { name: self.name.clone(), id: account.id.clone() }),
+            };
+            for _ in 0..COMMIT_CHANGES_MAX {
+                self.put(identities::login_key(&new_id(&account.id)), &login).await;
+                self.put(records::token_key(&random_hex(ID_BYTES)), &token).await;
+            }
+        }
+
+        async fn logins(&self) -> usize {
+            self.credentials.remove_ended_sessions().await;
+            self.catalog.list(identities::LOGINS_PREFIX, None, false, usize::MAX).await.unwrap().len()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_account_with_any_number_of_logins_gets_another_password_and_logs_in() {
+        let world = World::new().await;
+        let password = Secret::new("correct horse battery".to_owned());
+        world.log_in_often().await;
+        world.credentials.set_password(&Actor::local(), &world.name, &password).await.unwrap();
+        assert_eq!(world.logins().await, 0);
+        world.log_in_often().await;
+        let request = LoginRequest { login: world.name.to_string(), password };
+        for _ in 0..2 {
+            world.credentials.login(&request, None).await.unwrap();
+        }
+        assert_eq!(world.logins().await, 1);
+    }
+
+    #[tokio::test]
+    async fn an_account_with_any_number_of_logins_and_tokens_is_deleted() {
+        let world = World::new().await;
+        world.log_in_often().await;
+        world.credentials.delete_account(&Actor::local(), &world.name).await.unwrap();
+        assert!(world.credentials.account(&world.name).await.unwrap().is_none());
+        assert_eq!(world.logins().await, 0);
+    }
 }

@@ -21,7 +21,8 @@ use super::passwords::PasswordOf;
 use super::{Credentials, accounts, bad_token, is_hex, is_secret, random_hex, tokens};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{
-    Action, Actor, AuditEvent, Credential, Error, SystemWrite, commit_system, from_text, unless_conflict, update,
+    Action, Actor, AuditEvent, Credential, Error, PART_CHANGES_MAX, SystemWrite, commit_system, from_text,
+    unless_conflict, update,
 };
 use crate::records;
 use crate::records::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
@@ -193,7 +194,8 @@ impl Credentials {
         });
     }
 
-    /// Makes room for one more login of an account: those that ended go, and the oldest ones beyond the limit.
+    /// Makes room for one more login of an account: the oldest ones beyond the limit go, and those that ended. What one
+    /// commit does not take goes with later ones, or when what has ended is removed.
     async fn surplus_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
         let now_ms = telemetry::now_ms();
         let is_over = |login: &LoginRecord| login.expires_ms <= now_ms || login.stamp != account.stamp;
@@ -202,7 +204,7 @@ impl Credentials {
         in_force.sort_by_key(|(_, login)| login.created_ms);
         let count_max = usize::try_from(self.limits.logins_per_account_max).unwrap_or(usize::MAX);
         let surplus = (in_force.len() + 1).saturating_sub(count_max);
-        let gone = over.into_iter().chain(in_force.into_iter().take(surplus));
+        let gone = in_force.into_iter().take(surplus).chain(over).take(PART_CHANGES_MAX);
         Ok(gone.map(|(key, _)| Change::Delete(key)).collect())
     }
 
@@ -211,7 +213,7 @@ impl Credentials {
     /// # Errors
     /// `bad_token`.
     pub async fn refresh(&self, token: &Secret, from: Option<IpAddr>) -> Result<LoggedIn, Error> {
-        update("logins/", || async {
+        update(identities::LOGINS_PREFIX, || async {
             let Some((id, family, secret)) = self.family_of(token) else { return Err(self.bad_refresh(from)) };
             let Some(found) = self.login_in_force(id).await? else { return Err(self.bad_refresh(from)) };
             if !is_secret(family, &found.login.family) {
@@ -274,7 +276,7 @@ impl Credentials {
     /// # Errors
     /// `bad_token`.
     pub async fn logout(&self, token: &Secret, from: Option<IpAddr>) -> Result<(), Error> {
-        update("logins/", || async {
+        update(identities::LOGINS_PREFIX, || async {
             let Some((id, family, _)) = self.family_of(token) else { return Err(self.bad_refresh(from)) };
             let found = self.login_in_force(id).await?.filter(|found| is_secret(family, &found.login.family));
             let Some(found) = found else { return Err(self.bad_refresh(from)) };
@@ -314,6 +316,11 @@ impl Credentials {
 
     /// A login that has not ended, of an account that is there and has the password that it was made with.
     pub(super) async fn login_in_force(&self, id: &str) -> Result<Option<InForce>, Error> {
+        self.login_in_force_at(id, telemetry::now_ms()).await
+    }
+
+    /// The same of a login that had not ended at `at_ms`.
+    pub(super) async fn login_in_force_at(&self, id: &str, at_ms: u64) -> Result<Option<InForce>, Error> {
         if !is_hex(id, ID_BYTES) {
             return Ok(None);
         }
@@ -321,8 +328,7 @@ impl Credentials {
         let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
         let login: LoginRecord = records::read(&key, &record)?;
         let Some((_, account)) = self.account(&login.account).await? else { return Ok(None) };
-        let is_in_force =
-            id.starts_with(&account.id) && login.stamp == account.stamp && login.expires_ms > telemetry::now_ms();
+        let is_in_force = id.starts_with(&account.id) && login.stamp == account.stamp && login.expires_ms > at_ms;
         Ok(is_in_force.then_some(InForce { login, revision: record.revision, account }))
     }
 

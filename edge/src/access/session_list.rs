@@ -1,4 +1,4 @@
-//! The list of sessions, their end on request, and the removal of those that have ended.
+//! The list of sessions, their end on request, and the removal of those that have ended, and of such logins.
 
 use devanture_config::api::{SessionInfo, SessionList};
 use devanture_config::problem::{Code, Problem};
@@ -13,6 +13,7 @@ use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, Page, SessionOf, SystemWrite, commit_in_parts, unless_conflict,
     update,
 };
+use crate::records::identities::LOGINS_PREFIX;
 use crate::records::sessions::{PASSKEYS_PREFIX, SESSIONS_PREFIX, session_key};
 use crate::telemetry;
 
@@ -90,28 +91,33 @@ impl Credentials {
         .await
     }
 
-    /// Removes the records of sessions that have ended, and of sessions and passkeys whose account or token has.
+    /// Removes the records of logins and sessions that have ended, and of those and passkeys whose account or token
+    /// has.
     pub async fn remove_ended_sessions(&self) {
-        if let Err(error) = self.try_to_remove_ended().await {
-            tracing::warn!(%error, "sessions that have ended could not be removed");
+        if let Err(error) = self.remove_ended_by(telemetry::settled_ms()).await {
+            tracing::warn!(%error, "logins and sessions that have ended could not be removed");
         }
     }
 
-    async fn try_to_remove_ended(&self) -> Result<(), Error> {
-        for prefix in [SESSIONS_PREFIX, PASSKEYS_PREFIX] {
+    /// Removes what had ended by `now_ms`.
+    async fn remove_ended_by(&self, now_ms: u64) -> Result<(), Error> {
+        // What ended a while ago never goes on: no change in between makes this wrong, nor does a use on another node
+        // of which this one has not heard yet.
+        let ended_ms = now_ms.saturating_sub(REMOVED_AFTER_MS);
+        for prefix in [SESSIONS_PREFIX, PASSKEYS_PREFIX, LOGINS_PREFIX] {
             let mut scan = Scan::new(&*self.catalog, prefix);
             loop {
                 let page = scan.next_page().await?;
                 if page.is_empty() {
                     break;
                 }
-                // What ended a while ago never goes on: no change in between makes this wrong, nor does a use on
-                // another node of which this one has not heard yet.
-                let ended_ms = telemetry::now_ms().saturating_sub(REMOVED_AFTER_MS);
                 let mut gone = Vec::new();
                 for (key, record) in page {
                     let id = key.strip_prefix(prefix).unwrap_or_default();
-                    if prefix == PASSKEYS_PREFIX && !self.is_passkey_in_force(id, &record).await? {
+                    if prefix == LOGINS_PREFIX && self.login_in_force_at(id, ended_ms).await?.is_none() {
+                        self.used.forget(id);
+                        gone.push(Change::Delete(key));
+                    } else if prefix == PASSKEYS_PREFIX && !self.is_passkey_in_force(id, &record).await? {
                         gone.push(Change::Delete(key));
                     } else if prefix == SESSIONS_PREFIX && self.session_in_force_at(id, ended_ms).await?.is_none() {
                         self.used.forget(id);
@@ -158,5 +164,62 @@ fn info(session: InForce, actor: &Actor) -> SessionInfo {
         expires_ms: ends_ms.map_or(record.expires_ms, |at_ms| at_ms.min(record.expires_ms)),
         from: record.from,
         browser: record.browser,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use devanture_config::limits::Limits;
+    use serde_json::json;
+
+    use super::*;
+    use crate::access::logins::new_id;
+    use crate::catalog::{self, Catalog};
+    use crate::ledger::Audit;
+
+    #[tokio::test]
+    async fn logins_and_sessions_go_once_they_have_ended_by_the_clock_that_is_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog: Arc<dyn Catalog> = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let limits = Limits::default();
+        let credentials = Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
+        let (own, digest) = ("aa".repeat(6), devanture_config::Digest::of(b""));
+        let account = json!({
+            "id": own, "password": "", "stamp": "s", "app": null, "environment": null, "scope": "admin",
+            "created_ms": 1, "password_ms": 1, "made_by": "me",
+        });
+        let ends_ms = 10_000_000;
+        let session = json!({
+            "hash": digest, "account": "ada", "stamp": "s", "created_ms": ends_ms, "expires_ms": ends_ms, "from": "",
+            "browser": "",
+        });
+        let login = |stamp: &str| {
+            json!({
+                "account": "ada", "stamp": stamp, "family": digest, "refresh": digest, "generation": 1,
+                "previous": null, "access": [], "created_ms": 1, "expires_ms": ends_ms, "from": "",
+            })
+        };
+        let (good, of_other, lost) = (new_id(&own), new_id(&"bb".repeat(6)), new_id(&own));
+        let records = [
+            ("accounts/ada".to_owned(), account),
+            (session_key(&good), session),
+            (format!("{LOGINS_PREFIX}{good}"), login("s")),
+            (format!("{LOGINS_PREFIX}{of_other}"), login("s")),
+            (format!("{LOGINS_PREFIX}{lost}"), login("of an earlier password")),
+        ];
+        let put = |(key, value): (String, serde_json::Value)| Change::Put(key, value.to_string().into_bytes().into());
+        let changes = records.map(put).into();
+        catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        let left_by = async |now_ms| {
+            credentials.remove_ended_by(now_ms).await.unwrap();
+            let mut left = catalog.list(LOGINS_PREFIX, None, false, 9).await.unwrap();
+            left.extend(catalog.list(SESSIONS_PREFIX, None, false, 9).await.unwrap());
+            left.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        // Whatever the machine says, which is far ahead of this.
+        assert_eq!(left_by(ends_ms).await, [format!("{LOGINS_PREFIX}{good}"), session_key(&good)]);
+        assert_eq!(left_by(ends_ms + REMOVED_AFTER_MS).await, Vec::<String>::new());
     }
 }

@@ -13,8 +13,8 @@ use devanture_config::{AppName, PlaceName};
 use tokio::sync::Mutex;
 
 use super::{Environments, REMEMBERED_MAX};
-use crate::catalog::{Change, Check, Commit, Revision};
-use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, nothing_live};
+use crate::catalog::{Change, Check, Commit, Record, Revision};
+use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, PART_CHANGES_MAX, nothing_live};
 use crate::proxy::address::{self, Policy};
 use crate::proxy::{Member, Pool, PoolKey, Registry};
 use crate::records;
@@ -192,7 +192,7 @@ impl Environments {
     }
 
     /// Deletes what is remembered of upstreams that the live version does not name, where that is much: versions can
-    /// name ever new ones.
+    /// name ever new ones. What one commit does not take goes with later changes.
     async fn forgotten_members(
         &self,
         app: &AppName,
@@ -201,20 +201,13 @@ impl Environments {
     ) -> Result<Vec<Change>, Error> {
         let prefix = members_prefix(app, environment);
         let found = self.ledger.catalog.list(&prefix, None, false, usize::MAX).await?;
-        let members = found.iter().map(|(key, record)| {
-            let read = records::read::<MembersRecord>(key, record);
-            read.map_or(0, |record| u64::try_from(record.members.len()).unwrap_or(u64::MAX))
-        });
         // A version that names all of them at once would have so many.
         let members_max = self.ledger.limits().upstream_members_per_version_max;
-        if found.len() < REMEMBERED_MAX && members.fold(0, u64::saturating_add) < members_max {
-            return Ok(Vec::new());
-        }
         let is_named = |key: &str| {
             let name = key.strip_prefix(&prefix).unwrap_or_default();
             version.upstreams.iter().any(|upstream| upstream.name == name)
         };
-        Ok(found.into_iter().filter(|(key, _)| !is_named(key)).map(|(key, _)| Change::Delete(key)).collect())
+        Ok(forgotten(found, members_max, is_named))
     }
 
     /// What the record says with one member changed.
@@ -340,6 +333,20 @@ impl NextEntry {
     }
 }
 
+/// The deletions of what is remembered of upstreams that are not named, as many as one commit takes, where all of it is
+/// much: many upstreams, or `members_max` members.
+fn forgotten(found: Vec<(String, Record)>, members_max: u64, is_named: impl Fn(&str) -> bool) -> Vec<Change> {
+    let members = found.iter().map(|(key, record)| {
+        let read = records::read::<MembersRecord>(key, record);
+        read.map_or(0, |record| u64::try_from(record.members.len()).unwrap_or(u64::MAX))
+    });
+    if found.len() < REMEMBERED_MAX && members.fold(0, u64::saturating_add) < members_max {
+        return Vec::new();
+    }
+    let unnamed = found.into_iter().map(|(key, _)| key).filter(|key| !is_named(key));
+    unnamed.take(PART_CHANGES_MAX).map(Change::Delete).collect()
+}
+
 /// The next entry of a member whose state is changed; `None` if it is not a member. What an
 /// admin let in may be drained, and let in again, by a token that may push.
 fn next_entry(
@@ -391,6 +398,21 @@ fn refused(refusal: &address::Refusal) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::COMMIT_CHANGES_MAX;
+
+    #[test]
+    fn what_is_remembered_of_many_upstreams_is_forgotten_as_much_at_once_as_a_commit_takes() {
+        let remembered = |count: usize| {
+            let value: Arc<[u8]> = records::write(&MembersRecord::default()).unwrap();
+            let record = Record { value, revision: 1 };
+            (0..count).map(|number| (format!("{number:03}"), record.clone())).collect::<Vec<_>>()
+        };
+        let is_named = |key: &str| key == "001";
+        assert_eq!(forgotten(remembered(REMEMBERED_MAX - 1), 1_000, is_named), []);
+        let changes = forgotten(remembered(REMEMBERED_MAX), 1_000, is_named);
+        assert!(changes.len() < COMMIT_CHANGES_MAX && changes.starts_with(&[Change::Delete("000".to_owned())]));
+        assert!(!changes.contains(&Change::Delete("001".to_owned())));
+    }
 
     #[test]
     fn the_entry_of_a_member_depends_on_what_was_set_and_declared() {

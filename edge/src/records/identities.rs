@@ -135,6 +135,8 @@ pub struct ExchangedRecord {
 pub const EXCHANGED_PREFIX: &str = "exchanged/";
 /// The prefix of all accounts.
 pub const ACCOUNTS_PREFIX: &str = "accounts/";
+/// The prefix of all logins.
+pub const LOGINS_PREFIX: &str = "logins/";
 /// The prefix of the audit log, whose values are an `AuditEntry` of the API each.
 pub const AUDIT_PREFIX: &str = "audit/";
 
@@ -159,7 +161,7 @@ pub fn audit_key(number: u64) -> String {
 /// The key of a login; its id begins with that of its account.
 #[must_use]
 pub fn login_key(id: &str) -> String {
-    format!("logins/{id}")
+    format!("{LOGINS_PREFIX}{id}")
 }
 
 /// The key of the last use of a token.

@@ -8,7 +8,7 @@ use devanture_config::{AppName, PlaceName};
 
 use crate::catalog::{Change, Commit};
 use crate::environments::Environments;
-use crate::ledger::Error;
+use crate::ledger::{Error, PART_CHANGES_MAX};
 use crate::records::history;
 use crate::records::settings::{revision_of, settings_prefix};
 use crate::records::{self, HistoryEntry};
@@ -17,7 +17,8 @@ use crate::records::{self, HistoryEntry};
 const ENTRIES_MAX: usize = 20_000;
 
 impl Environments {
-    /// Adds to a commit that makes a revision the deletion of those that are not kept any longer.
+    /// Adds to a commit that makes a revision the deletion of those that are not kept any longer; what one commit does
+    /// not take goes with later ones.
     pub(super) async fn prune_settings(
         &self,
         app: &AppName,
@@ -33,7 +34,7 @@ impl Environments {
         }
         let within_reach = self.settings_in_reach(app, environment, kept_max).await?;
         let gone = old.into_iter().filter(|key| revision_of(key).is_none_or(|number| !within_reach.contains(&number)));
-        commit.changes.extend(gone.map(Change::Delete));
+        commit.changes.extend(gone.take(PART_CHANGES_MAX).map(Change::Delete));
         Ok(())
     }
 

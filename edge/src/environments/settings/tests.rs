@@ -8,7 +8,8 @@ use devanture_config::api::{SettingWanted, SettingsPatch};
 use devanture_config::limits::Limits;
 
 use super::*;
-use crate::catalog::Change;
+use crate::catalog::overtaken::Overtaken;
+use crate::catalog::{COMMIT_CHANGES_MAX, Change};
 use crate::environments;
 use crate::ledger::Actor;
 use crate::ledger::Ledger;
@@ -30,7 +31,7 @@ async fn world(folder: &Path) -> World {
 
 async fn world_with(folder: &Path, limits: &Limits) -> World {
     let blobs = crate::blobs::open(folder.to_owned()).unwrap();
-    let catalog = crate::catalog::open(&folder.join("catalog.redb")).unwrap();
+    let catalog: Arc<dyn Catalog> = Overtaken::new(crate::catalog::open(&folder.join("catalog.redb")).unwrap());
     let domain = || "localhost".parse().unwrap();
     let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
     let ledger = Arc::new(Ledger::new(Arc::clone(&catalog), live, limits));
@@ -234,6 +235,23 @@ async fn old_revisions_go_but_for_those_that_a_rollback_reaches() {
     world.put(live_key(&world.app, &world.prod), records::write(&pointer).unwrap()).await;
     let held = settings::held(&*world.catalog, &world.app, &world.prod).await.unwrap();
     assert_eq!((held.revision, held.newest), (3, 5));
+}
+
+/// As after the limit was lowered. A catalog in etcd takes [`COMMIT_CHANGES_MAX`] changes at once; this one refuses
+/// more, too.
+#[tokio::test]
+async fn any_number_of_old_revisions_goes_with_the_next_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world_with(folder.path(), &Limits { settings_revisions_max: 1, ..Limits::default() }).await;
+    assert_eq!(world.change("A=0").await, Ok(1));
+    let first = records::write(&world.stored(1).await).unwrap();
+    let revisions = 1..u64::try_from(COMMIT_CHANGES_MAX).unwrap() + 4;
+    for revision in revisions.clone() {
+        world.put(settings_key(&world.app, &world.prod, revision), Arc::clone(&first)).await;
+    }
+    assert_eq!(world.change("A=1").await, Ok(revisions.end));
+    assert_eq!(world.change("A=2").await, Ok(revisions.end + 1));
+    assert_eq!(world.kept().await, [revisions.end + 1]);
 }
 
 #[test]
