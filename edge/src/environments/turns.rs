@@ -1,7 +1,7 @@
 //! Turns: whatever starts instances of an environment with other settings, or runs its `release`, does so one after the
 //! other, on all nodes of a cluster.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,16 +19,17 @@ use crate::records;
 /// Pause between two looks whether another node is done.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The newest settings that instances of an environment were started with on this node before they were stored.
+/// The settings that instances of an environment were started with on this node before they were stored: a digest of
+/// the values of each revision.
 #[derive(Default)]
-pub(crate) struct Begun {
-    /// Their revision; 0 before any.
-    pub(super) revision: u64,
-    /// The digest of their values.
-    values: Option<Digest>,
-}
+pub(crate) struct Begun(BTreeMap<u64, Digest>);
 
 impl Begun {
+    /// The newest revision; 0 before any.
+    pub(super) fn newest(&self) -> u64 {
+        self.0.keys().next_back().copied().unwrap_or(0)
+    }
+
     /// Notes that instances are started with `values` as those of a revision. No revision has two sets of values here,
     /// also where the first one never was stored: instances of it may still run.
     ///
@@ -36,12 +37,17 @@ impl Begun {
     /// `not_ready`.
     pub(super) fn begin(&mut self, revision: u64, values: &BTreeMap<String, String>) -> Result<(), Error> {
         let values = Digest::of(&records::write(values)?);
-        if revision < self.revision || revision == self.revision && self.values != Some(values) {
+        if *self.0.entry(revision).or_insert(values) != values {
             let detail = format!("Revision {revision} of the settings was tried with other values.");
             return Err(Problem::new(Code::NotReady, detail).hint("do it again: it gets another revision").into());
         }
-        *self = Self { revision, values: Some(values) };
         Ok(())
+    }
+
+    /// Forgets revisions with which no instance runs here any more: those of an environment that is made again under
+    /// the same name begin at 1.
+    fn keep(&mut self, running: &BTreeSet<u64>) {
+        self.0.retain(|revision, _| running.contains(revision));
     }
 }
 
@@ -53,10 +59,21 @@ type Turn = Arc<tokio::sync::Mutex<Begun>>;
 pub(super) struct Turns(Mutex<HashMap<(AppName, PlaceName), Turn>>);
 
 impl Turns {
-    fn of(&self, app: &AppName, environment: &PlaceName) -> Turn {
+    /// The turn of an environment, where `running` says with which revisions of its settings instances of one run here.
+    fn of(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        running: impl Fn(&AppName, &PlaceName) -> BTreeSet<u64>,
+    ) -> Turn {
         let mut all = self.0.lock();
-        // Those that nobody has in hand and that started nothing are made again as they are needed.
-        all.retain(|_, turn| Arc::strong_count(turn) > 1 || turn.try_lock().is_ok_and(|begun| begun.revision > 0));
+        // Those that nobody has in hand and of which nothing runs are made again as they are needed.
+        all.retain(|(app, environment), turn| {
+            let Ok(mut begun) = turn.try_lock() else { return true };
+            if !begun.0.is_empty() {
+                begun.keep(&running(app, environment));
+            }
+            Arc::strong_count(turn) > 1 || !begun.0.is_empty()
+        });
         Arc::clone(all.entry((app.clone(), environment.clone())).or_default())
     }
 }
@@ -85,8 +102,13 @@ impl Environments {
 
     /// Takes the turn of an environment on this node alone.
     pub(super) async fn take_turn_here(&self, app: &AppName, environment: &PlaceName) -> TakenTurn {
-        let turn = self.instances.turns.of(app, environment);
-        TakenTurn { begun: turn.lock_owned().await, _duty: None }
+        let running = |app: &AppName, environment: &PlaceName| {
+            self.runner_if_any().map(|runner| runner.settings_revisions(app, environment)).unwrap_or_default()
+        };
+        let turn = self.instances.turns.of((app, environment), running);
+        let mut begun = turn.lock_owned().await;
+        begun.keep(&running(app, environment));
+        TakenTurn { begun, _duty: None }
     }
 
     async fn take_from_others(&self, nodes: &Nodes, app: &AppName, environment: &PlaceName) -> Result<Duty, Error> {
@@ -118,16 +140,45 @@ impl Environments {
 mod tests {
     use super::*;
 
+    fn values(value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([("NAME".to_owned(), value.to_owned())])
+    }
+
     #[test]
     fn a_revision_is_tried_with_one_set_of_values() {
-        let values = |value: &str| BTreeMap::from([("NAME".to_owned(), value.to_owned())]);
         let mut begun = Begun::default();
         assert!(begun.begin(4, &values("a")).is_ok() && begun.begin(4, &values("a")).is_ok());
-        for revision in [3, 4] {
-            let Error(problem) = begun.begin(revision, &values("b")).unwrap_err();
-            assert_eq!(problem.code, Code::NotReady);
-        }
+        let Error(problem) = begun.begin(4, &values("b")).unwrap_err();
+        assert_eq!(problem.code, Code::NotReady);
         assert!(begun.begin(5, &values("b")).is_ok());
-        assert_eq!(begun.revision, 5);
+        assert_eq!(begun.newest(), 5);
+    }
+
+    #[test]
+    fn revisions_of_an_environment_that_is_made_again_are_tried_with_other_values() {
+        let mut begun = Begun::default();
+        for revision in [1, 2, 7] {
+            begun.begin(revision, &values("a")).unwrap();
+        }
+        // An instance that has not ended yet keeps its own.
+        begun.keep(&[2].into());
+        assert_eq!(begun.newest(), 2);
+        assert!(begun.begin(1, &values("b")).is_ok() && begun.begin(2, &values("b")).is_err());
+        begun.keep(&BTreeSet::new());
+        assert!(begun.newest() == 0 && begun.begin(2, &values("b")).is_ok());
+    }
+
+    #[test]
+    fn turns_of_environments_that_are_gone_are_forgotten() {
+        let (turns, prod): (Turns, _) = (Turns::default(), PlaceName::prod());
+        let [one, two, three]: [AppName; 3] = ["one", "two", "three"].map(|name| name.parse().unwrap());
+        let running = |app: &AppName, _: &PlaceName| if *app == two { BTreeSet::from([3]) } else { BTreeSet::new() };
+        for app in [&one, &two] {
+            let turn = turns.of((app, &prod), |_, _| BTreeSet::from([3]));
+            turn.try_lock().unwrap().begin(3, &values("a")).unwrap();
+        }
+        let _in_hand = turns.of((&three, &prod), running);
+        let known: BTreeSet<AppName> = turns.0.lock().keys().map(|(app, _)| app.clone()).collect();
+        assert_eq!(known, [two.clone(), three].into());
     }
 }

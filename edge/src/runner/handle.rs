@@ -1,5 +1,6 @@
 //! The runner as the rooms above use it.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use devanture_config::api::InstanceStatus;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::ServerFolder;
 use devanture_config::site_toml::ProcessName;
-use devanture_config::{AppName, Digest, edge_toml};
+use devanture_config::{AppName, Digest, PlaceName, edge_toml};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
@@ -318,6 +319,14 @@ impl Runner {
     /// [`Error::Interpreter`].
     pub fn check_interpreters(&self, folder: &ServerFolder) -> Result<(), Error> {
         self.0.folders.interpreters().check(folder)
+    }
+
+    /// The revisions of settings with which instances of an environment run on this node, those among them that end.
+    #[must_use]
+    pub fn settings_revisions(&self, app: &AppName, environment: &PlaceName) -> BTreeSet<u64> {
+        let groups = self.0.all_groups().into_iter();
+        let own = groups.filter(|group| group.id.app == *app && group.settings_place == environment.as_str());
+        own.map(|group| group.id.key.settings).collect()
     }
 
     /// Number of user ids for environments and previews of all apps together.

@@ -85,7 +85,7 @@ impl Environments {
             }
             let changes = Self::changes(&held, &wanted)?;
             let changed = !changes.set.is_empty() || !changes.unset.is_empty();
-            let next = held.newest.max(turn.begun.revision).saturating_add(1);
+            let next = held.newest.max(turn.begun.newest()).saturating_add(1);
             let revision = match begun_with {
                 _ if !changed => held.revision,
                 // The same values, after somebody else was quicker with something else.
