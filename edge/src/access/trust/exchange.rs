@@ -158,7 +158,7 @@ impl Credentials {
             made_by: Some(name.clone()),
             account: None,
         };
-        let mut changes = self.room_for_exchange(app.as_ref(), name, now_ms).await?;
+        let mut changes = self.room_for_exchange((app.as_ref(), name), now_ms, telemetry::settled_ms()).await?;
         changes.push(Change::Put(token_key.clone(), records::write(&record)?));
         let exchanged = ExchangedRecord { expires_ms: accepted.expires_ms, by: name.clone() };
         changes.push(Change::Put(key.clone(), records::write(&exchanged)?));
@@ -201,9 +201,14 @@ impl Credentials {
         }))
     }
 
-    /// Checks that there is room for one more token and one more record. What has expired goes with the commit: tokens
-    /// of minutes would fill the lists otherwise.
-    async fn room_for_exchange(&self, app: Option<&AppName>, name: &str, now_ms: u64) -> Result<Vec<Change>, Error> {
+    /// Checks that there is room for one more token and one more record. What has expired takes none, and goes with the
+    /// commit once it has also by `settled_ms`: tokens of minutes would fill the lists otherwise.
+    async fn room_for_exchange(
+        &self,
+        (app, name): (Option<&AppName>, &str),
+        now_ms: u64,
+        settled_ms: u64,
+    ) -> Result<Vec<Change>, Error> {
         let mut removed = self.check_token_count(None).await?;
         let mut of_name = 0_u64;
         for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
@@ -212,7 +217,7 @@ impl Credentials {
             let id = key.strip_prefix(records::TOKENS_PREFIX).unwrap_or_default().to_owned();
             if token.expires_ms.is_none_or(|at_ms| at_ms > now_ms) {
                 of_name = of_name.saturating_add(u64::from(maker == name && token.app.as_ref() == app));
-            } else if !removed.contains(&id) {
+            } else if token.expires_ms.is_some_and(|at_ms| at_ms <= settled_ms) && !removed.contains(&id) {
                 removed.push(id);
             }
         }
@@ -235,7 +240,7 @@ impl Credentials {
             if exchanged.expires_ms > now_ms {
                 count = count.saturating_add(1);
                 by_name = by_name.saturating_add(u64::from(exchanged.by == name));
-            } else if expired.len() < REMOVED_AT_ONCE {
+            } else if exchanged.expires_ms <= settled_ms && expired.len() < REMOVED_AT_ONCE {
                 expired.push(Change::Delete(key));
             }
         }
@@ -416,4 +421,42 @@ fn exchanged_key(jwt: &Jwt<'_>) -> String {
 
 pub(super) fn count(trust: &str, outcome: &'static str) {
     counter!("devanture_identity_tokens_total", "trust" => trust.to_owned(), "outcome" => outcome).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use devanture_config::limits::Limits;
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::ledger::Audit;
+
+    #[tokio::test]
+    async fn what_a_clock_that_is_ahead_lets_expire_takes_no_room_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog: Arc<dyn Catalog> = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let limits = Limits { tokens_per_trust_max: 1, identity_tokens_max: 1, ..Limits::default() };
+        let credentials = Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
+        let name = format!("{TRUST_PREFIX}ci");
+        let token = json!({
+            "hash": Digest::of(b""), "name": name, "app": null, "environment": null, "scope": "push",
+            "created_ms": 1, "expires_ms": 10, "made_by": name,
+        });
+        let records = [
+            (records::token_key("aa"), token),
+            (identities::exchanged_key("bb"), json!({ "expires_ms": 10, "by": name })),
+        ];
+        let put = |(key, value): (String, serde_json::Value)| Change::Put(key, value.to_string().into_bytes().into());
+        catalog.commit(Commit { checks: Vec::new(), changes: records.map(put).into() }).await.unwrap();
+        let room = async |now_ms, settled_ms| {
+            credentials.room_for_exchange((None, &name), now_ms, settled_ms).await.map_err(|error| error.0.code)
+        };
+        assert_eq!(room(9, 9).await, Err(Code::TooMany));
+        assert_eq!(room(10, 9).await, Ok(Vec::new()));
+        let gone = [records::token_key("aa"), identities::used_key("aa"), identities::exchanged_key("bb")];
+        assert_eq!(room(10, 10).await, Ok(gone.map(Change::Delete).into()));
+    }
 }
