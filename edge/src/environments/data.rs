@@ -7,7 +7,6 @@ use devanture_config::{AppName, PlaceName};
 use tokio_util::sync::CancellationToken;
 
 use super::Environments;
-use crate::catalog::Commit;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
 use crate::runner::{self, DataArchive, Runner, Upload};
 use crate::telemetry;
@@ -187,8 +186,7 @@ impl Environments {
     async fn record_data(&self, actor: &Actor, action: Action, place: PlaceOf<'_>, what: &str) -> Result<(), Error> {
         let what = format!("{what} on {}", self.instances.node());
         let event = AuditEvent::of(action).place(place.0, place.1).what(what);
-        self.ledger.commit(actor, event, Commit::default()).await?;
-        Ok(())
+        self.ledger.record(actor, event).await
     }
 }
 

@@ -384,7 +384,7 @@ impl Environments {
         if !dry_run {
             let what = process.map_or("all", ProcessName::as_str);
             let event = AuditEvent::of(Action::Restart).place(app, environment).what(what);
-            self.ledger.commit(actor, event, Commit::default()).await?;
+            self.ledger.record(actor, event).await?;
             left_out = self.restart_everywhere((app, environment), process).await?;
         }
         Ok(InstanceList { left_out, ..self.instances(app, environment).await? })

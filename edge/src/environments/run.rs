@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Environments;
 use super::instances::no_backend;
-use crate::catalog::{Change, Commit};
+use crate::catalog::Change;
 use crate::ledger::{Action, Actor, AuditEvent, Error, Share, nothing_live};
 use crate::records::LivePointer;
 use crate::records::gone;
@@ -116,7 +116,7 @@ impl Environments {
         let RunToBegin { wanted, request, actor, app, environment, summary, .. } = run;
         // Before it runs: what cannot be recorded is not done.
         let event = AuditEvent::of(Action::Run).place(app, environment).what(summary);
-        self.ledger.commit(actor, event, Commit::default()).await?;
+        self.ledger.record(actor, event).await?;
         let begun = async {
             let begun = self.runner()?.begin_once(wanted.clone(), request, ended_by).await?;
             begun.map_err(Error::from)
@@ -162,7 +162,7 @@ impl Environments {
 
     async fn note_end(&self, actor: &Actor, (app, environment): (&AppName, &PlaceName), what: String) {
         let event = AuditEvent::of(Action::RunEnded).place(app, environment).what(what);
-        if let Err(Error(problem)) = self.ledger.commit(actor, event, Commit::default()).await {
+        if let Err(Error(problem)) = self.ledger.record(actor, event).await {
             tracing::warn!(%app, %environment, detail = problem.detail, "the end of a command is not in the audit log");
         }
     }

@@ -45,8 +45,9 @@ use arc_swap::ArcSwap;
 use devanture_config::limits::Limits;
 
 use crate::blobs::ManifestTurns;
-use crate::catalog::{Catalog, Commit, Revision};
+use crate::catalog::{self, Catalog, Commit, Revision};
 use crate::live::Live;
+use crate::records::identities::AUDIT_PREFIX;
 
 pub use acme_records::{ACME_PREFIX, AcmeRecords, PROOFS};
 pub(crate) use actor::from_text;
@@ -211,6 +212,17 @@ impl Ledger {
             self.live.wait_for(revision).await;
         }
         Ok(revision.is_some())
+    }
+
+    /// Records what `actor` is about to do, before it is done: what cannot be recorded is not done.
+    ///
+    /// # Errors
+    /// `conflict` where the entry was not made; as [`Ledger::commit_unseen`].
+    pub(crate) async fn record(&self, actor: &Actor, event: AuditEvent) -> Result<(), Error> {
+        match self.commit(actor, event, Commit::default()).await? {
+            true => Ok(()),
+            false => Err(catalog::Error::Conflict { key: AUDIT_PREFIX.to_owned() }.into()),
+        }
     }
 
     /// Makes a commit that `actor` causes, and does not wait for requests; `None` if another commit won the race.

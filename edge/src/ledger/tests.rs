@@ -1,16 +1,19 @@
-//! Tests of histories and live logs: what is written just before another entry is not written over.
+//! Tests of histories and live logs, in which what is written just before another entry is not written over, and of
+//! what is recorded before it is done.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use devanture_config::api::{Deploy, DeployKind, Outcome};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde_json::json;
+use tokio::sync::broadcast::Receiver;
 
-use super::{Actor, Ledger, Moves, PAGE_MAX, Page};
+use super::{Action, Actor, AuditEvent, Ledger, Moves, PAGE_MAX, Page};
 use crate::catalog::overtaken::{Overtaken, key_of};
-use crate::catalog::{self, Catalog, Change, Commit};
+use crate::catalog::{self, Catalog, CatalogState, Change, Commit, Committed, Record, Revision};
 use crate::live::{Domains, Grace, Live};
 use crate::records::gone;
 use crate::records::history::pushed;
@@ -121,4 +124,44 @@ async fn a_history_says_how_many_of_its_entries_cannot_be_read() {
     world.ledger.append_history(&world.app, deploy("2")).await.unwrap();
     let history = world.ledger.history(&world.app, &world.prod, &page()).await.unwrap();
     assert_eq!((history.deploys.len(), history.unreadable), (1, 1));
+}
+
+/// A catalog in which another commit always wins the race.
+struct Outrun(Arc<dyn Catalog>);
+
+#[async_trait]
+impl Catalog for Outrun {
+    async fn get(&self, key: &str) -> Result<Option<Record>, catalog::Error> {
+        self.0.get(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Record)>, catalog::Error> {
+        self.0.list(prefix, after, newest_first, limit).await
+    }
+
+    async fn commit(&self, _commit: Commit) -> Result<Revision, catalog::Error> {
+        Err(catalog::Error::Conflict { key: "deleted/shop".to_owned() })
+    }
+
+    fn watch(&self) -> Receiver<Committed> {
+        self.0.watch()
+    }
+
+    fn state(&self) -> CatalogState {
+        self.0.state()
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_recorded_is_refused() {
+    let World { _folder, app, prod, catalog, ledger } = world(&Limits::default());
+    let event = AuditEvent::of(Action::Run).place(&app, &prod).what("true");
+    let outrun = Ledger::new(Arc::new(Outrun(catalog)), ledger.live.clone(), &Limits::default());
+    assert_eq!(outrun.record(&Actor::local(), event).await.unwrap_err().0.code, Code::Conflict);
 }

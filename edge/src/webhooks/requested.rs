@@ -33,8 +33,8 @@ impl Webhooks {
         let count_max = self.ledger.limits().webhook_tests_per_minute_per_app_max;
         self.tested.take(app).map_err(|wait_ms| too_many_tests(app, count_max, wait_ms))?;
         let event = AuditEvent::of(Action::TestWebhook).app(app).what(format!("{name} {}", webhook.address));
-        let committed = self.ledger.commit(actor, event, Commit::default()).await;
-        committed.inspect_err(|_reason| self.tested.give_back(app))?;
+        let recorded = self.ledger.record(actor, event).await;
+        recorded.inspect_err(|_reason| self.tested.give_back(app))?;
         let (actor, webhook_name) = (Some(actor.name.clone()), Some(name.clone()));
         let data = WebhookData { actor, webhook: webhook_name, ..WebhookData::of(app) };
         let event = WebhookEvent::WebhookTest;

@@ -12,7 +12,6 @@ use super::claim::Claimed;
 use super::due::{Due, due};
 use super::known::Place;
 use super::run::Beginning;
-use crate::catalog::Commit;
 use crate::environments::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
 use crate::telemetry;
@@ -93,7 +92,7 @@ impl Environments {
         };
         let claimed = async {
             let event = AuditEvent::of(Action::RunSchedule).place(app, environment).what(name.as_str());
-            self.ledger.commit(actor, event, Commit::default()).await?;
+            self.ledger.record(actor, event).await?;
             self.claim_run(&place, &schedule, &current, None).await
         };
         let Claimed::Run(claim) = claimed.await? else {

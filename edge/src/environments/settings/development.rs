@@ -4,7 +4,6 @@ use devanture_config::api::DevelopmentSettings;
 use devanture_config::{AppName, PlaceName};
 
 use super::opened;
-use crate::catalog::{self, Commit};
 use crate::environments::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
 use crate::records::settings;
@@ -27,9 +26,7 @@ impl Environments {
         if !record.settings.is_empty() {
             let names: Vec<&str> = record.settings.keys().map(|name| name.as_str()).collect();
             let event = AuditEvent::of(Action::ReadSettings).place(app, environment).what(names.join(" "));
-            if !self.ledger.commit(actor, event, Commit::default()).await? {
-                return Err(catalog::Error::Conflict { key: settings::settings_key(app, environment, revision) }.into());
-            }
+            self.ledger.record(actor, event).await?;
         }
         let opened = opened(record, &self.keys, app, environment)?;
         let settings = opened.into_iter().map(|(name, value)| (name, value.expose().to_owned())).collect();
