@@ -98,7 +98,10 @@ impl Folders {
 mod tests {
     use super::super::tests::Folder;
     use super::*;
+    use crate::project::boundary::{Boundary, IMAGE_KEY};
+    use devanture_config::manifest::halves::Half;
     use devanture_config::path::BundlePath;
+    use devanture_site::rules::At;
 
     #[test]
     fn the_backends_folder_among_the_pages_is_read_by_nobody() {
@@ -117,6 +120,27 @@ mod tests {
         assert_eq!((scan.count(), scan.total_bytes(), scan.left_out.len()), (3, 10 + 9 + 4, 0));
         assert_eq!(scan.text(), "1 file, 10 B · server 2 files, 13 B");
         assert_eq!(folders(".").scan(false).unwrap_err().code, "usage");
+    }
+
+    #[test]
+    fn the_archive_of_an_image_among_the_pages_is_read_by_nobody() {
+        let folder = Folder::new(&["api.tar", "index.html"]);
+        folder.link("image.tar", "api.tar");
+        let boundary = Boundary::new(&folder.path(), None).unwrap();
+        let at = At { file: "devanture.toml".into(), line: 1 };
+        let folders = Folders {
+            www: Place::anywhere(folder.path()),
+            pages: Pages::Needed,
+            server: Some(Place::within(folder.path().join("api.tar"), boundary, Some((IMAGE_KEY, at)))),
+            only: None,
+        };
+        let front = Folders { only: Some(Half::Front), ..folders.clone() };
+        let names = |scan: &Scan| scan.files.keys().map(ToString::to_string).collect::<Vec<_>>();
+        let scan = folders.scan(true).unwrap();
+        assert_eq!((names(&scan), scan.left_out.len()), (vec!["index.html".to_owned()], 0));
+        let server = scan.server.unwrap();
+        assert_eq!(server.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["api.tar"]);
+        assert_eq!(names(&front.scan(true).unwrap()), ["index.html"]);
     }
 
     #[test]

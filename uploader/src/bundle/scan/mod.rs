@@ -113,8 +113,8 @@ fn open(place: &Place) -> Result<Folder, Failure> {
     )
 }
 
-/// Walks `place`, and passes over the folder `apart`, which has no link in its path. Returns what is wrong beside what
-/// was found.
+/// Walks `place`, and passes over `apart`, a folder or a file without a link in its path. Returns what is wrong beside
+/// what was found.
 fn walk_apart(place: &Place, apart: Option<PathBuf>, strict: bool, reading: Reading) -> (Scan, Option<Failure>) {
     let root = match open(place) {
         Ok(root) => root,
@@ -145,7 +145,7 @@ struct Walk {
     root: Folder,
     /// The folder as the person knows it.
     shown: String,
-    /// A folder that is passed over, without links.
+    /// A folder or a file that is passed over, without links.
     apart: Option<PathBuf>,
     /// By path in the bundle: the path as the file system spells it, and where it leads.
     found: BTreeMap<BundlePath, (String, FilePath)>,
@@ -229,7 +229,9 @@ impl Walk {
         } else if kind.is_dir() {
             self.folder(&entry.path(), &path, above);
         } else if kind.is_file() {
-            drop(self.file(path, &entry.path()));
+            if !self.is_apart(&entry.path()) {
+                drop(self.file(path, &entry.path()));
+            }
         } else {
             self.refuse(&path, "it is neither a file nor a folder nor a link", Some("remove it"));
         }
@@ -269,7 +271,7 @@ impl Walk {
         }
     }
 
-    /// Whether it stands in the folder that is passed over.
+    /// Whether it is what is passed over, or stands in it.
     fn is_apart(&self, real: &Path) -> bool {
         // Pages within the folder that is passed over are named by themselves, as `public` of an application in PHP.
         let is_own = |apart: &PathBuf| self.root.path().starts_with(apart) && real.starts_with(self.root.path());
