@@ -100,6 +100,45 @@ fn a_push_that_the_edge_before_ended_as_it_was_replaced_begins_again() {
     assert_eq!(edge.state.lock().unwrap().begun.len(), 2);
 }
 
+/// An edge that is lost at the end of a push, and says afterwards how that ended.
+fn lost_at_the_end(ended: serde_json::Value) -> FakeEdge {
+    FakeEdge::start_with(move |request, _| match request.method.as_str() {
+        "POST" if request.target.ends_with("/finish") => Some(Reply::Cut),
+        "GET" if request.target.contains("/deploys/") => {
+            let mut status = serde_json::json!({
+                "deploy": "d1", "app": "shop", "environment": "prod", "version": null, "steps": [],
+            });
+            status.as_object_mut().unwrap().extend(ended.as_object().unwrap().clone());
+            Some(Reply::json(200, &status))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_push_whose_edge_is_lost_at_the_end_ends_as_the_edge_says_afterwards() {
+    let report = serde_json::json!({
+        "app": "shop", "environment": "prod", "version": Digest::of(b""), "previous": null, "urls": urls(),
+        "files": { "total": 2, "new": 2 }, "bytes": { "total": 1, "sent": 1 }, "deploy": "d1", "switched": false,
+        "steps": [],
+    });
+    let edge = lost_at_the_end(serde_json::json!({ "state": "stored", "report": report }));
+    let ran = Project::site(&edge.url()).run(&["push", "--no-switch", "--json"]);
+    assert_eq!((ran.code, &ran.json()["deploy"]), (Some(0), &"d1".into()), "{ran:#?}");
+
+    let problem = Problem::new(Code::DiskFull, "No room.").hint("Make some.");
+    let edge = lost_at_the_end(serde_json::json!({ "state": "failed", "problem": problem }));
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    assert_eq!(ran.failed("disk_full", 1)["hint"], "Make some.");
+    assert_eq!(ran.last_line(), NOTHING_LIVE);
+
+    // A restarted edge knows no more than its history does.
+    let edge = lost_at_the_end(serde_json::json!({ "state": "superseded" }));
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    let hint = ran.failed("unreachable", 3)["hint"].to_string();
+    assert!(hint.contains("`devanture history` says how it ended"), "{hint}");
+}
+
 /// There is no app before its first push, so that nobody can say what of it is live.
 #[test]
 fn a_first_push_that_the_edge_has_forgotten_at_the_end_begins_again() {

@@ -16,8 +16,22 @@ use crate::output::last_line::{self, MAY_GO_ON, NOT_KNOWN, NOTHING_LIVE, NOTHING
 const WATCH_SLACK: Duration = Duration::from_secs(15);
 /// Most requests for the live version when the edge was lost at the end of a push.
 pub(super) const LAST_QUESTIONS_MAX: u32 = 3;
+/// The hint where the edge does not remember how a push ended.
+const HISTORY_SAYS: &str = "`devanture history` says how it ended";
 /// As many where an edge has answered that it knows no such push: it was restarted, and may be once more.
 const RESTARTED_QUESTIONS_MAX: u32 = 15;
+
+/// What the edge says of a deploy that it was not heard to the end of. One that failed is a failure.
+enum Outcome {
+    /// It ended well.
+    Reported(Box<DeployReport>),
+    /// The edge has lost it, or ended it as it was replaced.
+    Forgotten,
+    /// It has ended, and the edge does not remember how: one that was restarted knows no more than the history does.
+    Ended,
+    /// It goes on, or no edge answers: what becomes of it is known in a moment.
+    Open,
+}
 
 impl Push<'_> {
     /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows. `None` where the
@@ -34,6 +48,7 @@ impl Push<'_> {
         if self.args.half.only.is_some() {
             return self.lost_half(edge, begun, failure).await;
         }
+        let mut has_ended = false;
         let questions = if failure.is(Code::NotFound) { RESTARTED_QUESTIONS_MAX } else { LAST_QUESTIONS_MAX };
         for _ in 0..questions {
             let status = match edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
@@ -86,19 +101,16 @@ impl Push<'_> {
                     restored_manifest: false,
                 }));
             }
-            // A push that took over meanwhile is newer than this one.
-            if live != begun.live {
-                break;
-            }
-            match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
-                Err(failure) if failure.is(Code::NotFound) => return Ok(None),
-                // The edge that was replaced ended it, and the next one remembers that.
-                Ok(DeployStatus { problem: Some(problem), .. }) if problem.code == Code::Restarting => return Ok(None),
-                // It goes on, or another restart has begun: what becomes of it is known in a moment.
-                Ok(DeployStatus { state: DeployState::Begun | DeployState::Running, .. }) | Err(_) => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+            match self.outcome(edge, begun).await? {
+                Outcome::Reported(report) => return Ok(Some(*report)),
+                Outcome::Forgotten if live == begun.live => return Ok(None),
+                // A push that took over meanwhile is newer than this one.
+                Outcome::Forgotten | Outcome::Ended => {
+                    has_ended = true;
+                    break;
                 }
-                Ok(_) => break,
+                Outcome::Open if live != begun.live => break,
+                Outcome::Open => tokio::time::sleep(Duration::from_secs(1)).await,
             }
         }
         // The edge's own message is printed as it is.
@@ -106,6 +118,7 @@ impl Push<'_> {
             return Err(failure);
         }
         Err(failure.hint(match self.args.alias {
+            _ if has_ended => HISTORY_SAYS,
             Some(_) => "the edge may still be at work on it: `devanture alias list` says where the alias points",
             None => "the edge may still be at work on it: `devanture status` says what is live",
         }))
@@ -121,19 +134,35 @@ impl Push<'_> {
     ) -> Result<Option<DeployReport>, Failure> {
         let until = Instant::now() + Duration::from_secs(self.args.gate.watch_s().unwrap_or(0)) + WATCH_SLACK;
         while Instant::now() < until {
-            match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
-                Ok(DeployStatus { report: Some(report), .. }) => return client::check_report(edge, *report).map(Some),
-                Ok(DeployStatus { problem: Some(problem), .. }) => {
-                    self.finishing = None;
-                    return Err((*problem).into());
-                }
-                // A restarted edge knows no more of it than the history does.
-                Ok(DeployStatus { state: DeployState::Live | DeployState::Failed, .. }) => break,
-                Err(failure) if failure.is(Code::NotFound) => return Ok(None),
-                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            match self.outcome(edge, begun).await? {
+                Outcome::Reported(report) => return Ok(Some(*report)),
+                Outcome::Forgotten => return Ok(None),
+                Outcome::Ended => break,
+                Outcome::Open => tokio::time::sleep(Duration::from_secs(1)).await,
             }
         }
-        Err(failure.hint("`devanture history` says how it ended"))
+        Err(failure.hint(HISTORY_SAYS))
+    }
+
+    /// Asks the edge once how a deploy ended.
+    ///
+    /// # Errors
+    /// The problem that it failed with.
+    async fn outcome(&mut self, edge: &Edge, begun: &DeployBegun) -> Result<Outcome, Failure> {
+        Ok(match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
+            Ok(DeployStatus { report: Some(report), .. }) => {
+                Outcome::Reported(Box::new(client::check_report(edge, *report)?))
+            }
+            Ok(DeployStatus { problem: Some(problem), .. }) if problem.code == Code::Restarting => Outcome::Forgotten,
+            Ok(DeployStatus { problem: Some(problem), .. }) => {
+                self.finishing = None;
+                return Err((*problem).into());
+            }
+            Ok(DeployStatus { state: DeployState::Begun | DeployState::Running, .. }) => Outcome::Open,
+            Ok(_) => Outcome::Ended,
+            Err(failure) if failure.is(Code::NotFound) => Outcome::Forgotten,
+            Err(_) => Outcome::Open,
+        })
     }
 
     /// The outcome of a deploy whose connection was lost during the watch.
@@ -149,15 +178,10 @@ impl Push<'_> {
             .note("the connection to the edge was lost before its last report; asking it how the watch ends");
         let until = Instant::now() + watch + WATCH_SLACK;
         while Instant::now() < until {
-            match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
-                Ok(DeployStatus { report: Some(report), .. }) => return client::check_report(edge, *report),
-                Ok(DeployStatus { problem: Some(problem), .. }) => {
-                    self.finishing = None;
-                    return Err((*problem).into());
-                }
-                // A restarted edge knows no more of it than the history does.
-                Ok(DeployStatus { state: DeployState::Live | DeployState::Failed, .. }) => break,
-                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            match self.outcome(edge, begun).await? {
+                Outcome::Reported(report) => return Ok(*report),
+                Outcome::Forgotten | Outcome::Ended => break,
+                Outcome::Open => tokio::time::sleep(Duration::from_secs(1)).await,
             }
         }
         Err(failure.hint("it went live, but nobody heard its watch to the end: `devanture history` says what is live"))
