@@ -75,7 +75,7 @@ fn a_push_that_the_edge_before_ended_as_it_was_replaced_begins_again() {
     let (finishes, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let edge = FakeEdge::start_with(move |request, _| match request.method.as_str() {
         "POST" if request.target.ends_with("/finish") => {
-            (finishes.fetch_add(1, Ordering::Relaxed) == 0).then(|| Reply::problem(Code::NotFound))
+            (finishes.fetch_add(1, Ordering::Relaxed) == 0).then_some(Reply::Cut)
         }
         "GET" if request.target.contains("/deploys/") && looks.fetch_add(1, Ordering::Relaxed) < 4 => {
             Some(Reply::problem(Code::Restarting))
@@ -93,6 +93,41 @@ fn a_push_that_the_edge_before_ended_as_it_was_replaced_begins_again() {
                 problem: Some(Box::new(Problem::new(Code::Restarting, "It ends."))),
             },
         )),
+        _ => None,
+    });
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    assert_eq!(ran.json()["switched"], true, "{ran:#?}");
+    assert_eq!(edge.state.lock().unwrap().begun.len(), 2);
+}
+
+#[test]
+fn a_push_that_the_edge_ends_before_its_switch_as_it_is_replaced_begins_again() {
+    let finishes = AtomicUsize::new(0);
+    let edge = FakeEdge::start_with(move |request, _| {
+        let is_due = request.target.ends_with("/finish") && finishes.fetch_add(1, Ordering::Relaxed) == 0;
+        let step = Step { name: "verify".to_owned(), state: StepState::Done, detail: "ok".to_owned(), ms: 1 };
+        let problem = Problem::new(Code::Restarting, "It ends.").hint("push again");
+        is_due.then(|| Reply::Events(vec![event("step", &step), event("problem", &problem)]))
+    });
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    assert_eq!(ran.json()["switched"], true, "{ran:#?}");
+    assert!(ran.stderr.contains("it begins again"), "{ran:#?}");
+    assert_eq!(edge.state.lock().unwrap().begun.len(), 2);
+}
+
+/// A restart takes a while: nobody answers for longer than a few questions, nor when the push begins again.
+#[test]
+fn a_push_whose_edge_is_away_for_a_while_begins_again() {
+    let (finishes, looks, begins) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let edge = FakeEdge::start_with(move |request, _| match request.method.as_str() {
+        "POST" if request.target.ends_with("/finish") => {
+            (finishes.fetch_add(1, Ordering::Relaxed) == 0).then_some(Reply::Cut)
+        }
+        "POST" if request.target.ends_with("/deploys") => {
+            (1..7).contains(&begins.fetch_add(1, Ordering::Relaxed)).then_some(Reply::Cut)
+        }
+        "GET" if request.target.contains("/deploys/") => Some(Reply::problem(Code::NotFound)),
+        "GET" => (looks.fetch_add(1, Ordering::Relaxed) < 4).then_some(Reply::Cut),
         _ => None,
     });
     let ran = Project::site(&edge.url()).run(&["push", "--json"]);

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use devanture_config::api::{ByteCounts, DeployBegun, DeployReport, DeployState, DeployStatus, FileCounts};
+use devanture_config::api::{
+    BeginDeploy, ByteCounts, DeployBegun, DeployReport, DeployState, DeployStatus, FileCounts,
+};
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
 
@@ -14,12 +16,14 @@ use crate::output::last_line::{self, MAY_GO_ON, NOT_KNOWN, NOTHING_LIVE, NOTHING
 
 /// So much longer than it may take is the end of a watch waited for.
 const WATCH_SLACK: Duration = Duration::from_secs(15);
-/// Most requests for the live version when the edge was lost at the end of a push.
+/// Longest wait for an edge that was lost at the end of a push, as while it is restarted.
+const AWAY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Most requests for the live version once that edge answers.
 pub(super) const LAST_QUESTIONS_MAX: u32 = 3;
+/// The pause before the edge is asked again.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// The hint where the edge does not remember how a push ended.
 const HISTORY_SAYS: &str = "`devanture history` says how it ended";
-/// As many where an edge has answered that it knows no such push: it was restarted, and may be once more.
-const RESTARTED_QUESTIONS_MAX: u32 = 15;
 
 /// What the edge says of a deploy that it was not heard to the end of. One that failed is a failure.
 enum Outcome {
@@ -33,7 +37,28 @@ enum Outcome {
     Open,
 }
 
+/// Whether no edge answers, or one that is being replaced.
+fn is_away(failure: &Failure) -> bool {
+    failure.is(Code::Unreachable) || failure.is(Code::Restarting)
+}
+
 impl Push<'_> {
+    /// As [`Push::begin`], of a push that the edge has lost: that edge may not be back yet.
+    pub(super) async fn begin_again(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        begin: &BeginDeploy,
+    ) -> Result<DeployBegun, Failure> {
+        let until = Instant::now() + AWAY_TIME_MAX;
+        loop {
+            match self.begin(edge, place, begin).await {
+                Err(failure) if is_away(&failure) && Instant::now() < until => tokio::time::sleep(LOOK_PAUSE).await,
+                ended => return ended,
+            }
+        }
+    }
+
     /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows. `None` where the
     /// edge was restarted, has lost the push, and nothing went live since it began.
     pub(super) async fn lost(
@@ -49,17 +74,19 @@ impl Push<'_> {
             return self.lost_half(edge, begun, failure).await;
         }
         let mut has_ended = false;
-        let questions = if failure.is(Code::NotFound) { RESTARTED_QUESTIONS_MAX } else { LAST_QUESTIONS_MAX };
-        for _ in 0..questions {
+        let (mut looks, away_until) = (0, Instant::now() + AWAY_TIME_MAX);
+        while looks < LAST_QUESTIONS_MAX {
             let status = match edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
                 Ok(status) => Some(status),
                 // Neither the app nor the environment is there before the first push.
                 Err(failure) if failure.is(Code::NotFound) => None,
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                Err(failure) => {
+                    looks += u32::from(!is_away(&failure) || Instant::now() >= away_until);
+                    tokio::time::sleep(LOOK_PAUSE).await;
                     continue;
                 }
             };
+            looks += 1;
             let live = status.as_ref().and_then(|status| status.version);
             self.live = Live::Known(live);
             let went_live = live == Some(begun.version) && begun.live != Some(begun.version);
@@ -110,7 +137,7 @@ impl Push<'_> {
                     break;
                 }
                 Outcome::Open if live != begun.live => break,
-                Outcome::Open => tokio::time::sleep(Duration::from_secs(1)).await,
+                Outcome::Open => tokio::time::sleep(LOOK_PAUSE).await,
             }
         }
         // The edge's own message is printed as it is.
@@ -138,7 +165,7 @@ impl Push<'_> {
                 Outcome::Reported(report) => return Ok(Some(*report)),
                 Outcome::Forgotten => return Ok(None),
                 Outcome::Ended => break,
-                Outcome::Open => tokio::time::sleep(Duration::from_secs(1)).await,
+                Outcome::Open => tokio::time::sleep(LOOK_PAUSE).await,
             }
         }
         Err(failure.hint(HISTORY_SAYS))
@@ -181,7 +208,7 @@ impl Push<'_> {
             match self.outcome(edge, begun).await? {
                 Outcome::Reported(report) => return Ok(*report),
                 Outcome::Forgotten | Outcome::Ended => break,
-                Outcome::Open => tokio::time::sleep(Duration::from_secs(1)).await,
+                Outcome::Open => tokio::time::sleep(LOOK_PAUSE).await,
             }
         }
         Err(failure.hint("it went live, but nobody heard its watch to the end: `devanture history` says what is live"))

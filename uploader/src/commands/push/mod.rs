@@ -238,7 +238,10 @@ impl<'c> Push<'c> {
             let signatures = self.signatures(edge.app(), &manifest).await?;
             let options = DeployOptions { signatures, ..options.clone() };
             let begin = BeginDeploy { manifest, source: source.clone(), options };
-            let begun = self.begin(edge, place, &begin).await?;
+            let begun = match restarts {
+                0 => self.begin(edge, place, &begin).await?,
+                _ => self.begin_again(edge, place, &begin).await?,
+            };
             if (scans, restarts) == (1, 0) {
                 self.print_new_place(edge, place, &begun).await;
             }
@@ -423,8 +426,10 @@ impl<'c> Push<'c> {
         drop(step_output);
         let mut report = match ended {
             Ok(report) => client::check_report(edge, report)?,
-            // Once a step was reported, something else is missing.
-            Err(Refusal::Final(failure)) if failure.is(Code::NotFound) && !has_begun => {
+            // Once a step was reported, something else is missing. An edge that is replaced ends a push before its switch.
+            Err(Refusal::Final(failure))
+                if failure.is(Code::NotFound) && !has_begun || failure.is(Code::Restarting) && !has_switched =>
+            {
                 self.finishing = None;
                 return Ok(Finished::Forgotten(failure));
             }
