@@ -174,6 +174,43 @@ fn a_push_whose_edge_is_lost_at_the_end_ends_as_the_edge_says_afterwards() {
     assert!(hint.contains("`devanture history` says how it ended"), "{hint}");
 }
 
+/// The version goes live, and what the edge says of it cannot be read, or is a proxy's.
+#[test]
+fn a_push_whose_end_cannot_be_read_asks_the_edge_what_is_live() {
+    let unread = vec!["event: step\ndata: {\"name\": 1}\n\n".to_owned(), "event: done\ndata: {}\n\n".to_owned()];
+    for reply in [
+        Reply::Events(unread),
+        Reply::Whole(200, "text/html", b"<h1>".to_vec()),
+        Reply::Whole(500, "text/html", b"<h1>".to_vec()),
+    ] {
+        let edge = FakeEdge::start_with(move |request, state| {
+            request.target.ends_with("/finish").then(|| {
+                state.live = state.begun.last().map(|begin| begin.manifest.clone());
+                reply.clone()
+            })
+        });
+        let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+        assert_eq!((ran.code, &ran.json()["switched"]), (Some(0), &true.into()), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_step_that_cannot_be_read_is_passed_over() {
+    let finishes = AtomicUsize::new(0);
+    let report = serde_json::json!({
+        "app": "shop", "environment": "prod", "version": Digest::of(b""), "previous": null, "urls": urls(),
+        "files": { "total": 2, "new": 2 }, "bytes": { "total": 1, "sent": 1 }, "deploy": "d1", "switched": true,
+        "steps": [],
+    });
+    let edge = FakeEdge::start_with(move |request, _| {
+        let is_due = request.target.ends_with("/finish") && finishes.fetch_add(1, Ordering::Relaxed) == 0;
+        let events = || vec!["event: step\ndata: {\"name\": 1}\n\n".to_owned(), event("done", &report)];
+        is_due.then(|| Reply::Events(events()))
+    });
+    let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+    assert_eq!((ran.code, &ran.json()["switched"]), (Some(0), &true.into()), "{ran:#?}");
+}
+
 /// There is no app before its first push, so that nobody can say what of it is live.
 #[test]
 fn a_first_push_that_the_edge_has_forgotten_at_the_end_begins_again() {

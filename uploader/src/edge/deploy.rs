@@ -143,7 +143,9 @@ impl Edge {
         on_step: &mut dyn FnMut(&Step),
     ) -> Result<T, Refusal> {
         if client::media_type(&response) != EVENT_STREAM {
-            return self.read_json(response).await;
+            // It was accepted, so that it may have been done whatever the answer is.
+            let report = self.read_json(response).await;
+            return report.map_err(|refusal| Refusal::Again(refusal.into_failure(), None));
         }
         let mut parser = events::Parser::default();
         loop {
@@ -153,11 +155,16 @@ impl Edge {
                 let message = "The connection ended before the edge said how the deploy did.";
                 return Err(Refusal::Again(Failure::new(Code::Unreachable, message), None));
             };
-            let events = parser.take(&chunk).map_err(|error| Refusal::Final(garbled(&error)))?;
+            let events = parser.take(&chunk).map_err(|error| unheard(&error))?;
             for event in events {
                 match event.name.as_str() {
-                    "step" => on_step(&serde_json::from_str(&event.data).map_err(|e| Refusal::Final(garbled(&e)))?),
-                    "done" => return serde_json::from_str(&event.data).map_err(|e| Refusal::Final(garbled(&e))),
+                    // A step that cannot be read is not printed; how the deploy did is in the last event.
+                    "step" => {
+                        if let Ok(step) = serde_json::from_str::<Step>(&event.data) {
+                            on_step(&step);
+                        }
+                    }
+                    "done" => return serde_json::from_str(&event.data).map_err(|error| unheard(&error)),
                     "problem" => {
                         let problem = client::read_problem(StatusCode::OK, event.data.as_bytes());
                         return Err(Refusal::Final(problem.unwrap_or_else(|| garbled(&event.data))));
@@ -290,11 +297,18 @@ fn silent() -> Refusal {
     Refusal::Again(Failure::new(Code::Unreachable, "The edge has been silent for too long."), None)
 }
 
+/// The refusal where the edge goes on, and how the deploy did is not heard.
+fn unheard(error: &dyn std::fmt::Display) -> Refusal {
+    let Failure { message, hint, .. } = garbled(error);
+    Refusal::Again(Failure { hint, ..Failure::new(Code::Unreachable, message) }, None)
+}
+
 fn garbled(what: &dyn std::fmt::Display) -> Failure {
     let what: String = what.to_string().chars().take(200).collect();
     Failure::new(Code::Internal, format!("The edge sent an event that cannot be read: {what}."))
         .hint("is this `devanture` of the same version as the edge?")
 }
+
 /// The blobs that the edge asks for, and where they are.
 pub(crate) fn missing_blobs<'b>(bundle: &'b Bundle, begun: &DeployBegun) -> Result<Vec<(Digest, &'b Blob)>, Failure> {
     let find = |digest: &Digest| {

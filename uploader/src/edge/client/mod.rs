@@ -329,7 +329,9 @@ impl Link {
             true => read_problem(status, &body).unwrap_or_else(|| self.not_an_edge(&format!("status {status}"))),
             false => self.not_a_problem(status),
         };
-        let may_help = matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504);
+        // A server error without a problem is one of a proxy, which may have passed the request on.
+        let is_of_proxy = status.is_server_error() && !has_problem;
+        let may_help = is_of_proxy || matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504);
         if may_help { Refusal::Again(failure, wait) } else { Refusal::Final(failure) }
     }
 
