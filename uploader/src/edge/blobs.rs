@@ -2,7 +2,6 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use devanture_config::api::{BlobBatchLimits, BlobsStored, DeployBegun};
@@ -15,7 +14,7 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::client::{self, Edge, Refusal};
-use super::deploy::{BlobError, STALL_TIME_MAX};
+use super::deploy::{BlobError, STALL_TIME_MAX, Taken};
 use crate::bundle::Blob;
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
@@ -124,13 +123,13 @@ impl Edge {
             |error| BlobError::Failed(Failure::new(Code::Internal, format!("Files could not be read: {error}.")));
         let body = Bytes::from(read.map_err(lost)??);
         let attempt = async || {
-            let out = Arc::new(AtomicU64::new(0));
+            let out = self.taken();
             let request = self
                 .request(Method::POST, &["blobs"], &[("deploy", deploy)])
                 .header(CONTENT_TYPE, blob_batch::MEDIA_TYPE)
                 .header(CONTENT_LENGTH, body.len())
                 .header(ACCEPT, "application/json, application/problem+json")
-                .body(reqwest::Body::wrap_stream(in_chunks(body.clone(), Arc::clone(&out))));
+                .body(reqwest::Body::wrap_stream(in_chunks(body.clone(), out.clone())));
             let response = self.send_watched(request, &out, STALL_TIME_MAX).await?;
             let BlobsStored { stored } = self.read_json(response).await?;
             if stored.len() == batch.len() {
@@ -148,13 +147,10 @@ impl Edge {
 }
 
 /// A body in pieces; `out` counts what was taken of it.
-fn in_chunks(
-    mut body: Bytes,
-    out: Arc<AtomicU64>,
-) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+fn in_chunks(mut body: Bytes, out: Taken) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     stream::iter(std::iter::from_fn(move || {
         let chunk = body.split_to(body.len().min(CHUNK_BYTES));
-        out.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        out.add(chunk.len());
         (!chunk.is_empty()).then_some(Ok(chunk))
     }))
 }

@@ -25,9 +25,10 @@ use crate::bundle::{Blob, Bundle};
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
 
-/// Bytes of a file that are read and sent at once.
-const CHUNK_BYTES: usize = 256 * 1024;
-/// Longest time of an upload without a byte taken, and then longest wait for its answer.
+/// Bytes of a file that are read and sent at once. On a slow line, a piece must be through well within
+/// [`STALL_TIME_MAX`].
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Longest time of the uploads to an edge without a byte taken, and then longest wait for an answer.
 pub(super) const STALL_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest work of the edge on an archive after its last byte.
 const ARCHIVE_TIME_MAX: Duration = Duration::from_secs(1_800);
@@ -73,13 +74,13 @@ impl Edge {
                 let message = format!("{} cannot be read: {error}.", blob.path.path().display());
                 Refusal::Final(Failure::new(Code::UnreadableFile, message))
             })?;
-            let out = Arc::new(AtomicU64::new(0));
+            let out = self.taken();
             let body = BlobBody {
                 file: File::from_std(file),
                 hasher: blake3::Hasher::new(),
                 digest,
                 left: blob.bytes,
-                out: Arc::clone(&out),
+                out: out.clone(),
                 changed: Arc::clone(&changed),
                 sent: Arc::clone(sent),
             };
@@ -90,7 +91,7 @@ impl Edge {
                 .body(reqwest::Body::wrap_stream(body.into_stream()));
             let answer = self.send_watched(request, &out, STALL_TIME_MAX).await;
             if answer.is_err() {
-                sent.add_bytes(-i64::try_from(out.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+                sent.add_bytes(-i64::try_from(out.own()).unwrap_or(i64::MAX));
             }
             match answer {
                 // Sending it again would read the same file, which is not the one that was meant.
@@ -189,8 +190,8 @@ impl Edge {
         sent: &Arc<Sent>,
     ) -> Result<DeployReport, Refusal> {
         let (file, bytes, media_type) = archive;
-        let out = Arc::new(AtomicU64::new(0));
-        let body = read_all(File::from_std(file), Arc::clone(&out), Arc::clone(sent));
+        let out = self.taken();
+        let body = read_all(File::from_std(file), out.clone(), Arc::clone(sent));
         let request = self
             .request(Method::POST, &["environments", environment.as_str(), "deploys"], query)
             .header(CONTENT_TYPE, media_type)
@@ -202,27 +203,56 @@ impl Edge {
         client::check_report(self, report).map_err(Refusal::Final)
     }
 
-    /// Sends a request, and gives up when `out` has not grown for `rest_max`.
+    /// Sends a request, and gives up when no upload to the edge has come further for `rest_max`.
     pub(super) async fn send_watched(
         &self,
         request: RequestBuilder,
-        out: &AtomicU64,
+        out: &Taken,
         rest_max: Duration,
     ) -> Result<Response, Refusal> {
-        let stalled = async {
-            let mut before = None;
-            loop {
-                let now = out.load(Ordering::Relaxed);
-                if before == Some(now) {
-                    break;
-                }
-                before = Some(now);
-                tokio::time::sleep(rest_max).await;
-            }
-        };
         tokio::select! {
             answer = self.send(request) => answer,
-            () = stalled => Err(silent()),
+            () = out.rest(rest_max) => Err(silent()),
+        }
+    }
+}
+
+/// Counts the bytes that the network has taken of an upload, and of all that share the line with it.
+///
+/// Of many uploads at once over a slow line, one waits long for its turn while others come further: the line stands
+/// still only if none does.
+#[derive(Debug, Clone)]
+pub(super) struct Taken {
+    own: Arc<AtomicU64>,
+    all: Arc<AtomicU64>,
+}
+
+impl Taken {
+    /// Of an upload that begins, beside those that have added to `all`.
+    pub(super) fn beside(all: &Arc<AtomicU64>) -> Self {
+        Self { own: Arc::default(), all: Arc::clone(all) }
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        self.own.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.all.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of this upload alone.
+    fn own(&self) -> u64 {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nothing was taken of any upload for `rest_max`.
+    async fn rest(&self, rest_max: Duration) {
+        let mut before = None;
+        loop {
+            let now = self.all.load(Ordering::Relaxed);
+            if before == Some(now) {
+                break;
+            }
+            before = Some(now);
+            tokio::time::sleep(rest_max).await;
         }
     }
 }
@@ -233,7 +263,7 @@ struct BlobBody {
     hasher: blake3::Hasher,
     digest: Digest,
     left: u64,
-    out: Arc<AtomicU64>,
+    out: Taken,
     changed: Arc<AtomicBool>,
     sent: Arc<Sent>,
 }
@@ -264,7 +294,7 @@ impl BlobBody {
         if self.left == 0 && Digest::from(self.hasher.finalize()) != self.digest {
             return Err(self.change());
         }
-        self.out.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        self.out.add(piece.len());
         self.sent.add_bytes(i64::try_from(piece.len()).unwrap_or(i64::MAX));
         Ok(piece.freeze())
     }
@@ -275,15 +305,11 @@ impl BlobBody {
     }
 }
 
-fn read_all(
-    file: File,
-    out: Arc<AtomicU64>,
-    sent: Arc<Sent>,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+fn read_all(file: File, out: Taken, sent: Arc<Sent>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     stream::try_unfold((file, out, sent), |(mut file, out, sent)| async move {
         let mut piece = BytesMut::with_capacity(CHUNK_BYTES);
         let count = file.read_buf(&mut piece).await?;
-        out.fetch_add(count as u64, Ordering::Relaxed);
+        out.add(count);
         sent.add_bytes(i64::try_from(count).unwrap_or(i64::MAX));
         Ok((count > 0).then(|| (piece.freeze(), (file, out, sent))))
     })
@@ -318,4 +344,29 @@ pub(crate) fn missing_blobs<'b>(bundle: &'b Bundle, begun: &DeployBegun) -> Resu
         })
     };
     begun.missing.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_waits_for_its_turn_while_others_come_further() {
+        let all = Arc::default();
+        let (waits, other) = (Taken::beside(&all), Taken::beside(&all));
+        let line = async {
+            for _ in 0..20 {
+                tokio::time::sleep(STALL_TIME_MAX / 2).await;
+                other.add(CHUNK_BYTES);
+            }
+        };
+        tokio::select! {
+            biased;
+            () = line => {}
+            () = waits.rest(STALL_TIME_MAX) => panic!("the line has not stood still"),
+        }
+        assert_eq!((waits.own(), other.own()), (0, 20 * CHUNK_BYTES as u64));
+        // Paused time passes at once.
+        waits.rest(STALL_TIME_MAX).await;
+    }
 }

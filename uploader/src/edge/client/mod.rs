@@ -14,6 +14,7 @@ mod waits;
 mod webhooks;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use devanture_config::AppName;
@@ -29,6 +30,7 @@ pub(crate) use self::repeat::{BLOB_TRIES_MAX, QUESTIONS_MAX, Refusal, repeat};
 pub(crate) use self::run::{RunStream, garbled as garbled_run, lost};
 use self::waits::Waits;
 use super::credential::Pass;
+use super::deploy::Taken;
 use super::http::tls_error;
 pub(crate) use super::http::{CONNECT_TIME_MAX, no_tls, root_cause};
 use super::trust;
@@ -56,6 +58,8 @@ pub(crate) struct Link {
     pass: Arc<Pass>,
     progress: Progress,
     waits: Waits,
+    /// Bytes that the network has taken of all uploads together.
+    uploaded: Arc<AtomicU64>,
 }
 
 /// An edge, as one app's token sees it.
@@ -107,7 +111,7 @@ impl Link {
         }
         let http = builder.build().map_err(|error| no_tls(&error))?;
         let waits = Waits::new(progress.clone());
-        Ok(Self { http, url: access.url.clone(), pass, progress, waits })
+        Ok(Self { http, url: access.url.clone(), pass, progress, waits, uploaded: Arc::default() })
     }
 
     /// The address as a person writes it.
@@ -139,6 +143,11 @@ impl Link {
     /// Where long waits are noted.
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
+    }
+
+    /// Counts the bytes of an upload that begins.
+    pub(super) fn taken(&self) -> Taken {
+        Taken::beside(&self.uploaded)
     }
 
     /// The credential.
