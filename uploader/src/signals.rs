@@ -1,5 +1,7 @@
 //! Signals that end a command: Ctrl-C, and the one by which CI ends a job.
 
+use devanture_config::problem::Code;
+
 use crate::output::exit::{self, Failure, INTERRUPTED};
 use crate::platform::terminated;
 
@@ -12,4 +14,16 @@ pub(crate) async fn interruptible(work: impl Future<Output = Result<(), Failure>
         () = terminated() => Err(Failure::interrupted(exit::TERMINATED)),
         ended = work => ended,
     }
+}
+
+/// Carries out `work`, which may wait for stdin or for another program's pipe, on a thread of its own: on that of the
+/// command, no signal would be heard meanwhile.
+///
+/// # Errors
+/// As `work`.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| Failure::new(Code::Internal, format!("What was to be read was not: {error}.")))?
 }

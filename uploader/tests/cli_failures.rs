@@ -110,6 +110,53 @@ fn a_push_that_is_interrupted_before_the_edge_has_accepted_it_leaves_what_is_liv
     assert_eq!(ran.last_line(), STILL_RUNNING);
 }
 
+/// Waits until a program handles the signals that end it, of which SIGTERM comes last.
+#[cfg(target_os = "linux")]
+fn wait_for_handlers(child: &std::process::Child) {
+    const SIGTERM: u32 = 15;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        if u64::from_str_radix(caught, 16).unwrap() & (1 << (SIGTERM - 1)) != 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it handles no signal");
+        std::thread::yield_now();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_ends_a_command_that_waits_for_stdin_or_a_pipe() {
+    use std::process::{Command, Stdio};
+
+    let project = Project::site(&crate::cli_support::dead_url());
+    assert!(Command::new("mkfifo").arg(project.path("pipe")).status().unwrap().success());
+    for arguments in [
+        &["env", "set", "A"][..],
+        &["env", "set", "--from", "pipe"],
+        &["webhooks", "add", "chat", "-"],
+        &["push", "--sign", "pipe"],
+    ] {
+        for (name, exit) in [("-INT", 130), ("-TERM", 143)] {
+            let mut child = project.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+            let input = child.stdin.take();
+            wait_for_handlers(&child);
+            signal(&child, name);
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while child.try_wait().unwrap().is_none() {
+                if Instant::now() >= deadline {
+                    child.kill().unwrap();
+                }
+                std::thread::yield_now();
+            }
+            assert_eq!(child.wait().unwrap().code(), Some(exit), "{arguments:?}");
+            drop(input);
+        }
+    }
+}
+
 #[test]
 fn a_push_whose_output_nobody_reads_goes_on() {
     let edge = FakeEdge::start();

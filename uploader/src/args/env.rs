@@ -23,7 +23,7 @@ pub(crate) enum EnvCommand {
 }
 
 /// Flags of `env set`.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(crate) struct EnvSetArgs {
     /// NAME=VALUE; for NAME and NAME=- the value is read from the terminal or stdin, where other users do not see it
     #[arg(value_name = "NAME=VALUE", required_unless_present = "from")]

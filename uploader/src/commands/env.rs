@@ -15,6 +15,7 @@ use crate::output::progress::Style;
 use crate::output::prompt;
 use crate::project::dotenv;
 use crate::project::settings::PREVIEW;
+use crate::signals::blocking;
 
 /// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
@@ -42,7 +43,10 @@ pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), F
         EnvCommand::Set(args) => {
             let mut stdin = Stdin::default();
             stdin.ask(args).await?;
-            let patch = set(args, &mut stdin)?;
+            let patch = {
+                let args = args.clone();
+                blocking(move || set(&args, &mut stdin)).await?
+            };
             if args.secret == Some(true) && args.settings.iter().any(|word| is_on_the_command_line(word)) {
                 context.progress.note(
                     "a value on the command line can be seen by other users, and stays in the shell's history; \

@@ -16,6 +16,7 @@ use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::time_text;
 use crate::output::terminal::escaped;
+use crate::signals::blocking;
 
 /// Bytes of an address on stdin.
 const URL_BYTES_MAX: u64 = 4_096;
@@ -34,7 +35,10 @@ pub(crate) async fn webhooks(context: &Context, args: &WebhooksArgs) -> Result<(
             context.output.write(&list, || list_lines(style, &list));
         }
         Some(WebhooksCommand::Add { name, address: typed, event, every_event, from, from_all, format, dry_run }) => {
-            let url = typed.as_deref().map(address).transpose()?;
+            let url = match typed.clone() {
+                Some(typed) => Some(blocking(move || address(&typed)).await?),
+                None => None,
+            };
             // None of them stands for all; what is not named stays as it is.
             let events = (*every_event || !event.is_empty()).then(|| event.clone());
             let environments = (*from_all || !from.is_empty()).then(|| from.clone());

@@ -119,7 +119,7 @@ impl<'c> Push<'c> {
         let folders = self.context.project.folders(dir)?;
         let archive_type = archive::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());
         let folders = folders.only(only, dir.is_some() && archive_type.is_none());
-        self.read_keys(archive_type.is_some())?;
+        self.read_keys(archive_type.is_some()).await?;
         if let (Some(_), Some(server), None) = (archive_type, &folders.server, only) {
             let message =
                 format!("The archive is sent as it is, without the backend in `{}`.", server.path().display());

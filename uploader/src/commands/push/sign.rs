@@ -17,13 +17,13 @@ const LATER: &str =
 
 impl Push<'_> {
     /// Reads the keys that were named, before anything is sent.
-    pub(super) fn read_keys(&mut self, is_archive: bool) -> Result<(), Failure> {
+    pub(super) async fn read_keys(&mut self, is_archive: bool) -> Result<(), Failure> {
         let why = match (self.args.sign.is_empty(), is_archive, self.args.half.only.is_some()) {
             (true, _, _) => return Ok(()),
             (false, true, _) => "only the edge unpacks archives",
             (false, false, true) => "with --only the edge alone knows the other half",
             (false, false, false) => {
-                self.keys = self.args.sign.iter().map(|key| SigningKey::read(key)).collect::<Result<_, _>>()?;
+                self.keys = SigningKey::read_all(&self.args.sign).await?;
                 return Ok(());
             }
         };

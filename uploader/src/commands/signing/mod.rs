@@ -4,8 +4,6 @@ mod live_log;
 mod site;
 mod verify;
 
-use std::sync::Arc;
-
 use devanture_config::api::{Signers, SignersReport, SignersRequest, VersionSignatures};
 use devanture_config::problem::Code;
 use devanture_config::signing::{Signature, SignerKey, signed_by};
@@ -29,7 +27,7 @@ pub(crate) use verify::verify;
 /// As the edge says; `usage` for a key that cannot sign.
 pub(crate) async fn sign(context: &Context, args: &SignArgs) -> Result<(), Failure> {
     let (edge, style) = (context.edge()?, context.output.style);
-    let keys: Arc<[SigningKey]> = args.key.iter().map(|key| SigningKey::read(key)).collect::<Result<_, _>>()?;
+    let keys = SigningKey::read_all(&args.key).await?;
     let mut signatures = edge.signatures(&args.id.to_string()).await?;
     if keys.is_empty() {
         context.output.write(&signatures, || list_lines(style, &signatures));
@@ -97,7 +95,7 @@ pub(crate) async fn signers(context: &Context, args: &SignersArgs) -> Result<(),
             return Ok(());
         }
         Some(SignersCommand::Set { keys, min, dry_run }) => {
-            (SignersRequest { signers: public_keys(keys)?, signatures_min: Some(*min) }, *dry_run)
+            (SignersRequest { signers: public_keys(keys).await?, signatures_min: Some(*min) }, *dry_run)
         }
         Some(SignersCommand::Off { dry_run }) => (SignersRequest::default(), *dry_run),
     };

@@ -65,7 +65,7 @@ struct Verified {
 /// # Errors
 /// `not_signed`, `foreign_bytes`, `live_log_broken`, `live_moved`; as the edge says; `usage`.
 pub(crate) async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), Failure> {
-    let signers = public_keys(&args.signer)?;
+    let signers = public_keys(&args.signer).await?;
     let (edge, place) = (context.edge()?, context.place()?);
     let Some(version) = edge.status(&place).await?.version else {
         return Err(Failure::new(Code::NothingLive, format!("Nothing is live in {place}.")));

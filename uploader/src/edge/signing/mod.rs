@@ -12,6 +12,7 @@ use devanture_config::signing::{BadPrivateKey, PrivateKey, Signature, SignatureT
 use devanture_config::{AppName, VersionId};
 
 use crate::output::exit::Failure;
+use crate::signals::blocking;
 
 /// Most bytes of a file with a key, or with a list of public keys.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -28,11 +29,16 @@ pub(crate) enum SigningKey {
 }
 
 impl SigningKey {
-    /// Reads the key that was named: a file, or a public key itself.
+    /// Reads the keys that were named: files, or public keys themselves.
     ///
     /// # Errors
     /// `usage`.
-    pub(crate) fn read(named: &str) -> Result<Self, Failure> {
+    pub(crate) async fn read_all(named: &[String]) -> Result<Arc<[Self]>, Failure> {
+        let named = named.to_vec();
+        blocking(move || named.iter().map(|key| Self::read(key)).collect()).await
+    }
+
+    fn read(named: &str) -> Result<Self, Failure> {
         if named.starts_with("ssh-") {
             return Ok(Self::Agent(public_key(named, named)?, None));
         }
@@ -109,7 +115,12 @@ pub(crate) async fn sign_all(
 ///
 /// # Errors
 /// `usage`.
-pub(crate) fn public_keys(named: &[String]) -> Result<Vec<SignerKey>, Failure> {
+pub(crate) async fn public_keys(named: &[String]) -> Result<Vec<SignerKey>, Failure> {
+    let named = named.to_vec();
+    blocking(move || read_public_keys(&named)).await
+}
+
+fn read_public_keys(named: &[String]) -> Result<Vec<SignerKey>, Failure> {
     let mut keys = Vec::new();
     for one in named {
         if one.starts_with("ssh-") {
