@@ -10,9 +10,26 @@ pub(crate) async fn interruptible(work: impl Future<Output = Result<(), Failure>
     tokio::select! {
         // Signals are handled before the work begins.
         biased;
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted(INTERRUPTED)),
-        () = terminated() => Err(Failure::interrupted(exit::TERMINATED)),
+        exit = signalled() => Err(Failure::interrupted(exit)),
         ended = work => ended,
+    }
+}
+
+/// Carries out `work` until Ctrl-C or SIGTERM; `None` if it was ended.
+pub(crate) async fn until_signal<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = signalled() => None,
+        ended = work => Some(ended),
+    }
+}
+
+/// Waits for a signal that ends a command. Returns the exit code that says which.
+async fn signalled() -> u8 {
+    tokio::select! {
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => INTERRUPTED,
+        () = terminated() => exit::TERMINATED,
     }
 }
 

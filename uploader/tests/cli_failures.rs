@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
@@ -46,16 +47,21 @@ fn every_push_that_fails_says_why_and_what_is_live() {
     }
 }
 
+/// Waits until the edge has seen a request whose line has `part`, behind the first `before` ones.
+fn wait_for_request(edge: &FakeEdge, before: usize, part: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !edge.seen().iter().skip(before).any(|line| line.contains(part)) {
+        assert!(Instant::now() < deadline, "the command never came so far");
+        std::thread::yield_now();
+    }
+}
+
 /// Starts a push, sends it a signal when the edge has seen another request whose line has `part`, and gives what it
 /// left.
 fn interrupted(edge: &FakeEdge, project: &Project, arguments: &[&str], part: &str, name: &str) -> Ran {
     let before = edge.seen().len();
     let child = project.command(arguments).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !edge.seen().iter().skip(before).any(|line| line.contains(part)) {
-        assert!(Instant::now() < deadline, "the push never came so far");
-        std::thread::yield_now();
-    }
+    wait_for_request(edge, before, part);
     signal(&child, name);
     child.wait_with_output().unwrap().into()
 }
@@ -77,6 +83,28 @@ fn a_signal_ends_a_push_with_the_sentence_and_its_exit_code() {
         assert!(hint.contains("the edge goes on with ") && hint.contains("`devanture status`"), "{ran:#?}");
         assert!(!hint.contains("rollback"), "nothing was live: {ran:#?}");
         assert_eq!(ran.last_line(), NOTHING_LIVE, "{ran:#?}");
+    }
+}
+
+/// The edge takes over from another one for some time, before which it answers no question.
+#[test]
+fn a_second_signal_ends_a_command_that_asks_what_is_live() {
+    for (arguments, part) in [(&["push", "--json"][..], "/finish"), (&["rollback", "--json"], "/rollback")] {
+        let looks = AtomicUsize::new(0);
+        let edge = FakeEdge::start_with(move |request, _| match request.method.as_str() {
+            "POST" if request.target.ends_with(part) => Some(Reply::Endless(vec![": at work\n\n".to_owned()])),
+            "GET" => (looks.fetch_add(1, Ordering::Relaxed) < 40).then(|| Reply::problem(Code::Restarting)),
+            _ => None,
+        });
+        let child = Project::site(&edge.url()).command(arguments).spawn().unwrap();
+        wait_for_request(&edge, 0, part);
+        let before = edge.seen().len();
+        signal(&child, "-INT");
+        wait_for_request(&edge, before, "GET ");
+        signal(&child, "-INT");
+        let ran: Ran = child.wait_with_output().unwrap().into();
+        ran.failed("interrupted", 130);
+        assert!(ran.last_line().starts_with("What is live is not known"), "{ran:#?}");
     }
 }
 

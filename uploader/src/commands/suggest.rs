@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::edge::client::Edge;
 use crate::output::exit::Failure;
 use crate::project::settings::Source;
+use crate::signals::until_signal;
 
 /// Longest wait of a failure for its hint.
 const TIME_MAX: Duration = Duration::from_secs(5);
@@ -69,7 +70,7 @@ pub(crate) async fn with_hint(context: &Context, command: &Command, failure: Fai
         _ => typed_place(context),
     };
     let (Some(typed), Ok(edge)) = (typed, context.edge()) else { return failure };
-    match place(&edge, &typed).await {
+    match until_signal(place(&edge, &typed)).await.flatten() {
         Some(meant) => failure.hint(format!("there is no environment \"{typed}\": did you mean \"{meant}\"?")),
         None => failure,
     }

@@ -16,6 +16,7 @@ use crate::output::last_line;
 use crate::output::report::{self, Again};
 use crate::output::step_output::StepOutput;
 use crate::project::settings::Source;
+use crate::signals::until_signal;
 
 /// `switch`.
 ///
@@ -136,11 +137,12 @@ pub(crate) async fn last_sentence(context: &Context, command: &Command, failure:
     if !is_decided && !is_open {
         return None;
     }
-    let status = context.edge().ok()?.status_within(&place, LAST_QUESTION_TIME_MAX).await;
+    let edge = context.edge().ok()?;
+    let status = until_signal(edge.status_within(&place, LAST_QUESTION_TIME_MAX)).await.and_then(Result::ok);
     Some(match status.map(|status| status.version) {
-        Ok(None) => last_line::NOTHING_LIVE.to_owned(),
-        Ok(Some(version)) if is_open => format!("{} is live in {place}.", version.short()),
-        Err(_) if is_open => last_line::NOT_KNOWN.to_owned(),
-        Ok(Some(_)) | Err(_) => last_line::STILL_RUNNING.to_owned(),
+        Some(None) => last_line::NOTHING_LIVE.to_owned(),
+        Some(Some(version)) if is_open => format!("{} is live in {place}.", version.short()),
+        None if is_open => last_line::NOT_KNOWN.to_owned(),
+        Some(Some(_)) | None => last_line::STILL_RUNNING.to_owned(),
     })
 }

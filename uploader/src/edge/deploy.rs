@@ -320,7 +320,7 @@ async fn within<T>(time_max: Duration, future: impl Future<Output = T>) -> Optio
 }
 
 fn silent() -> Refusal {
-    Refusal::Again(Failure::new(Code::Unreachable, "The edge has been silent for too long."), None)
+    Refusal::Again(client::silent(), None)
 }
 
 /// The refusal where the edge goes on, and how the deploy did is not heard.

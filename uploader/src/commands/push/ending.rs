@@ -13,6 +13,7 @@ use crate::bundle::{Blob, Bundle};
 use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::last_line::{self, MAY_GO_ON, NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
+use crate::signals::until_signal;
 
 /// So much longer than it may take is the end of a watch waited for.
 const WATCH_SLACK: Duration = Duration::from_secs(15);
@@ -306,10 +307,10 @@ impl Push<'_> {
         }
     }
 
-    /// The live version, if the edge can be reached and answers soon.
+    /// The live version, if the edge can be reached and answers soon. Who ends the command once more does not wait.
     async fn ask_what_is_live(&self) -> Option<Option<VersionId>> {
         let (edge, place) = (self.context.edge().ok()?, self.context.place().ok()?);
-        self.live_in(&edge, &place).await
+        until_signal(self.live_in(&edge, &place)).await.flatten()
     }
 
     /// The same, of an environment.

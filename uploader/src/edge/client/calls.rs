@@ -13,9 +13,10 @@ use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{HostPattern, PlaceName};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
 
 use super::instances::INSTANCES_TIME_MAX;
-use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal, encoded};
+use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal, encoded, silent};
 use crate::output::exit::Failure;
 
 /// Longest time to send a manifest and get the list of missing blobs.
@@ -119,14 +120,18 @@ impl Edge {
 
     /// The live version, requested once, for a failure that must be reported within `time_max`.
     pub(crate) async fn status_within(&self, env: &PlaceName, time_max: Duration) -> Result<Status, Failure> {
-        let request = self.request(Method::GET, &["environments", env.as_str()], &[]).timeout(time_max);
-        self.once(request).await.map_err(Refusal::into_failure)
+        self.get_within(&["environments", env.as_str()], time_max).await
     }
 
     /// Where a deploy is, asked once.
     pub(crate) async fn deploy_within(&self, deploy: &str, time_max: Duration) -> Result<DeployStatus, Failure> {
-        let request = self.request(Method::GET, &["deploys", deploy], &[]).timeout(time_max);
-        self.once(request).await.map_err(Refusal::into_failure)
+        self.get_within(&["deploys", deploy], time_max).await
+    }
+
+    /// Asks once. A login that is renewed first, and an edge that is taking over, count to the time.
+    async fn get_within<T: DeserializeOwned>(&self, segments: &[&str], time_max: Duration) -> Result<T, Failure> {
+        let answer = tokio::time::timeout(time_max, self.once(self.request(Method::GET, segments, &[]))).await;
+        answer.map_err(|_late| silent())?.map_err(Refusal::into_failure)
     }
 
     /// The history, newest first.

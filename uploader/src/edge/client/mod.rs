@@ -422,6 +422,11 @@ pub(crate) fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::new(Code::Internal, format!("A request cannot be written: {error}.")))
 }
 
+/// The failure of a request that the edge has not answered in time.
+pub(crate) fn silent() -> Failure {
+    Failure::new(Code::Unreachable, "The edge has been silent for too long.")
+}
+
 /// Checks that the report of a deploy is one of `app`.
 pub(crate) fn check_report(edge: &Edge, report: DeployReport) -> Result<DeployReport, Failure> {
     if report.app == *edge.app() { Ok(report) } else { Err(edge.not_an_edge("it reports on another app")) }
