@@ -33,9 +33,11 @@ const PROGRAM: &str = "devanture-edge";
 const DOMAIN: &str = "localhost";
 /// What the folders of runs are called.
 const RUN_PREFIX: &str = "devanture-dev-";
+/// Random letters and digits behind it.
+const RUN_RANDOM_CHARACTERS: usize = 6;
 /// The file that a run holds locked in its folder.
 const RUN_LOCK: &str = "run.lock";
-/// A folder without that file, and so young, may be one of a run that begins.
+/// An empty folder that is so young may be one of a run that begins.
 const RUN_AGE_MIN: Duration = Duration::from_secs(60);
 /// Other runs may take a new folder for one of a run that is over: so many are made at most.
 const RUN_FOLDERS_MAX: u32 = 5;
@@ -302,7 +304,11 @@ fn run_folder() -> io::Result<(TempDir, File)> {
 fn locked_folder() -> io::Result<(TempDir, File)> {
     for _ in 0..RUN_FOLDERS_MAX {
         let private = Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new().prefix(RUN_PREFIX).permissions(private).tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix(RUN_PREFIX)
+            .rand_bytes(RUN_RANDOM_CHARACTERS)
+            .permissions(private)
+            .tempdir()?;
         let path = folder.path().join(RUN_LOCK);
         let lock = lock_file(&path)?;
         lock.lock()?;
@@ -317,11 +323,17 @@ fn locked_folder() -> io::Result<(TempDir, File)> {
 /// Removes the folders of runs of the user `own` that are over.
 fn remove_left(around: &Path, own: u32) {
     for entry in std::fs::read_dir(around).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(RUN_PREFIX)) {
+        if entry.file_name().to_str().is_some_and(is_run_name) {
             // What is left of it, a next run removes.
             remove_if_left(&entry.path(), own).ok();
         }
     }
+}
+
+/// Whether `name` is one that [`locked_folder`] makes; a person's own folder may begin like it.
+fn is_run_name(name: &str) -> bool {
+    let random = name.strip_prefix(RUN_PREFIX).unwrap_or_default();
+    random.len() == RUN_RANDOM_CHARACTERS && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Removes the folder of a run if it belongs to `own` and to no run any more. Gives whether it did.
@@ -335,15 +347,15 @@ fn remove_if_left(folder: &Path, own: u32) -> io::Result<bool> {
     }
     // Held until the folder is gone: a run holds the lock of its own folder, and another one may remove this one, too.
     let lock = match OpenOptions::new().append(true).open(folder.join(RUN_LOCK)) {
-        Ok(lock) => Some(lock),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A run makes the lock first and removes it last: where anything else is, the folder is no run's.
+            let is_left = is_old(&metadata) && is_empty(folder)?;
+            return if is_left { std::fs::remove_dir(folder).map(|()| true) } else { Ok(false) };
+        }
         Err(error) => return Err(error),
     };
-    let is_left = match &lock {
-        Some(lock) => lock.try_lock().is_ok(),
-        None => is_old(&metadata),
-    };
-    if !is_left {
+    if lock.try_lock().is_err() {
         return Ok(false);
     }
     for entry in std::fs::read_dir(folder)?.flatten().filter(|entry| entry.file_name() != RUN_LOCK) {
@@ -354,6 +366,10 @@ fn remove_if_left(folder: &Path, own: u32) -> io::Result<bool> {
     }
     std::fs::remove_dir_all(folder)?;
     Ok(true)
+}
+
+fn is_empty(folder: &Path) -> io::Result<bool> {
+    Ok(std::fs::read_dir(folder)?.next().is_none())
 }
 
 fn is_old(metadata: &Metadata) -> bool {
@@ -401,13 +417,35 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_the_person_is_never_taken_for_one_of_a_run() {
+        let around = tempfile::tempdir().unwrap();
+        let own = around.path().metadata().unwrap().uid();
+        let old = SystemTime::now() - RUN_AGE_MIN * 2;
+        for (name, file) in [("devanture-dev-1a2B3c", "notes.txt"), ("devanture-dev-my-own", RUN_LOCK)] {
+            let folder = around.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            drop(lock_file(&folder.join(file)).unwrap());
+            File::open(&folder).unwrap().set_modified(old).unwrap();
+        }
+        std::fs::create_dir(around.path().join("devanture-dev-backups")).unwrap();
+        let left = around.path().join("devanture-dev-4d5E6f");
+        std::fs::create_dir(&left).unwrap();
+        drop(lock_file(&left.join(RUN_LOCK)).unwrap());
+        remove_left(around.path(), own);
+        let mut names: Vec<_> = std::fs::read_dir(around.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["devanture-dev-1a2B3c", "devanture-dev-backups", "devanture-dev-my-own"]);
+    }
+
+    #[test]
     fn the_folder_of_a_run_that_is_over_is_removed_at_once_and_no_other() {
         let around = tempfile::tempdir().unwrap();
         let own = around.path().metadata().unwrap().uid();
         let folder = around.path().join("devanture-dev-1");
         let is_removed = |own| remove_if_left(&folder, own).unwrap();
-        std::fs::create_dir_all(folder.join("data/apps")).unwrap();
+        std::fs::create_dir(&folder).unwrap();
         assert!(!is_removed(own), "it is young, and its run may be about to lock it");
+        std::fs::create_dir_all(folder.join("data/apps")).unwrap();
         let lock = lock_file(&folder.join(RUN_LOCK)).unwrap();
         lock.lock().unwrap();
         let old = SystemTime::now() - RUN_AGE_MIN * 2;
