@@ -11,6 +11,7 @@ mod cli_edge;
 mod cli_failures;
 mod cli_help;
 mod cli_init;
+mod cli_login;
 mod cli_moving;
 mod cli_offline;
 mod cli_restart;

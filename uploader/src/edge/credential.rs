@@ -141,10 +141,16 @@ impl Login {
             Some(store) => store.lock().await,
             None => None,
         };
-        let kept = self.store.as_ref().and_then(Store::read::<Session>).or_else(|| current.take());
-        let session = match kept {
-            Some(kept) if kept.is_good(refused) => kept,
-            Some(kept) => match refresh(link, &kept).await? {
+        let stored = self.store.as_ref().and_then(Store::read::<Session>);
+        // One that could not be stored is later than the one that is.
+        let known = [current.clone(), stored.clone()].into_iter().flatten().max_by_key(|one| one.access_expires_s);
+        let session = match known {
+            Some(known) if known.is_good(refused) => known,
+            // The next command would present the same refresh token once more, which ends the login.
+            Some(known) if stored.as_ref() == Some(&known) && !self.write(&known) => {
+                self.log_in_beside_stored(link).await?
+            }
+            Some(known) => match refresh(link, &known).await? {
                 Some(session) => self.keep(session),
                 None => self.keep(self.log_in(link).await?.0),
             },
@@ -155,10 +161,24 @@ impl Login {
     }
 
     fn keep(&self, session: Session) -> Session {
-        if let Some(store) = &self.store {
-            store.write(&session);
-        }
+        self.write(&session);
         session
+    }
+
+    /// Writes `session`, and says whether it is kept.
+    fn write(&self, session: &Session) -> bool {
+        self.store.as_ref().is_some_and(|store| store.write(session))
+    }
+
+    /// Logs in for this command alone, where what the stored login is exchanged for could not be stored.
+    async fn log_in_beside_stored(&self, link: &Link) -> Result<Session, Failure> {
+        if self.password.is_none() {
+            let message = format!("The login of {} cannot be renewed: its file cannot be written.", self.name);
+            return Err(Failure::new(Code::Unauthenticated, message)
+                .hint("let the state folder be written, or set DEVANTURE_PASSWORD, to log in for this command alone"));
+        }
+        link.progress().note("the file of the login cannot be written: logging in for this command alone");
+        Ok(self.log_in(link).await?.0)
     }
 
     /// Logs in with the password; the login that was kept until now ends. Says also whether the new one is kept.
@@ -176,7 +196,7 @@ impl Login {
             // It may be over already.
             exchange(link, &["logout"], &before.refresh_request()).await.ok();
         }
-        let is_kept = self.store.as_ref().is_some_and(|store| store.write(&session));
+        let is_kept = self.write(&session);
         Ok((answer, is_kept))
     }
 
