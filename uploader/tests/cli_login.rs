@@ -19,7 +19,7 @@ fn edge_with_logins() -> FakeEdge {
         is_due.then(|| {
             let number = count.fetch_add(1, Ordering::Relaxed);
             let pair = json!({
-                "account": "ada", "app": null, "environment": null, "scope": "deploy",
+                "account": "ada", "app": null, "environment": null, "scope": "push",
                 "access_token": format!("dva_{number}"), "expires_in_s": number * 900,
                 "refresh_token": format!("dvr_{number}"), "refresh_expires_in_s": 86_400,
             });
@@ -75,4 +75,52 @@ fn a_login_is_not_refreshed_where_its_successor_cannot_be_stored() {
     let state = edge.state.lock().unwrap();
     let refresh = state.requests.iter().find(|request| request.target == "/v1/refresh").unwrap();
     assert!(String::from_utf8_lossy(&refresh.body).contains("dvr_0"));
+}
+
+/// An edge where a person logs in at a provider through the edge. Each login has its number as its id.
+fn edge_with_provider() -> FakeEdge {
+    let count = AtomicU64::new(1);
+    FakeEdge::start_with(move |request, _| {
+        let challenge = "application/problem+json\r\nwww-authenticate: Bearer oidc_issuer=\"https://id.example.org\", \
+                         oidc_client_id=\"cli\", oidc_scopes=\"openid\", oidc_device=\"edge\"";
+        match (request.method.as_str(), request.target.as_str()) {
+            ("GET", "/v1/session") => Some(Reply::Whole(401, challenge, b"{}".to_vec())),
+            ("POST", "/v1/device") => Some(Reply::json(
+                200,
+                &json!({
+                    "device_code": "d", "user_code": "ABCD", "verification_uri": "https://id.example.org/device",
+                    "expires_in_s": 60, "interval_s": 1,
+                }),
+            )),
+            ("POST", "/v1/device/token") => {
+                let number = count.fetch_add(1, Ordering::Relaxed);
+                Some(Reply::json(
+                    200,
+                    &json!({
+                        "id": number.to_string(), "token": format!("dvt_{number}"), "person": "ada", "app": "shop",
+                        "scope": "push", "expires_ms": 4_000_000_000_000_u64, "expires_in_s": 3_600,
+                    }),
+                ))
+            }
+            ("DELETE", target) if target.starts_with("/v1/tokens/") => {
+                Some(Reply::Whole(204, "text/plain", Vec::new()))
+            }
+            _ => None,
+        }
+    })
+}
+
+#[test]
+fn a_login_of_a_person_that_cannot_be_stored_leaves_the_one_that_is() {
+    let (edge, state) = (edge_with_provider(), tempfile::tempdir().unwrap());
+    let project = Project::new(&[("devanture.toml", "app = \"shop\"\n")])
+        .variable("DEVANTURE_URL", &edge.url())
+        .variable("XDG_STATE_HOME", state.path().to_str().unwrap());
+    assert_eq!(project.run(&["login", "--oidc", "--json"]).json()["kept"], true);
+    let error = run_without_writing(&project, &["login", "--oidc", "--json"]).failed("usage", 2);
+    assert!(error["message"].as_str().unwrap().contains("cannot be stored"), "{error}");
+    let revoked = |number: u64| count(&edge, &format!("DELETE /v1/tokens/{number}"));
+    assert_eq!((revoked(1), revoked(2)), (0, 1), "{:?}", edge.seen());
+    assert_eq!(project.run(&["login", "--oidc", "--json"]).json()["kept"], true);
+    assert_eq!((revoked(1), revoked(3)), (1, 0), "{:?}", edge.seen());
 }

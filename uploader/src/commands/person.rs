@@ -32,7 +32,7 @@ impl Link {
 /// `login --oidc`.
 ///
 /// # Errors
-/// As the provider and the edge say; `untrusted_source`.
+/// As the provider and the edge say; `untrusted_source`; `usage` where the login cannot be stored.
 pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failure> {
     let access = context.settings.login_access()?;
     let person = person_of(&access)?;
@@ -54,7 +54,14 @@ pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failu
         let identity_token = provider.wait(&prompt).await?;
         link.exchange(&ExchangeRequest { identity_token, app, environment }).await?
     };
-    let (is_kept, before) = person::keep(&access, person, PersonLogin::of(&exchanged));
+    let login = PersonLogin::of(&exchanged);
+    let (is_kept, before) = person::keep(&access, person, login.clone()).await;
+    if !is_kept {
+        // No command would use it, and the one that is stored stays as good as it was.
+        revoke(&access, context, &login).await.ok();
+        return Err(Failure::new(Code::Usage, "The login cannot be stored: the state folder cannot be written.")
+            .hint("set XDG_STATE_HOME to a folder that can be written, and log in again"));
+    }
     if let Some(before) = before {
         // It may be over already.
         revoke(&access, context, &before).await.ok();
@@ -66,14 +73,11 @@ pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failu
         "environment": exchanged.environment,
         "scope": scope,
         "expires_ms": exchanged.expires_ms,
-        "kept": is_kept,
+        "kept": true,
     });
     context.output.report(&value, || {
         let place = place_text(exchanged.app.as_ref(), exchanged.environment.as_ref());
-        let kept = match is_kept {
-            true => format!("The login is kept until {}; `devanture logout` ends it.", time_text(exchanged.expires_ms)),
-            false => "The login cannot be kept: there is no folder that can be written.".to_owned(),
-        };
+        let kept = format!("The login is kept until {}; `devanture logout` ends it.", time_text(exchanged.expires_ms));
         vec![format!("Logged in as {name}, {scope} for {place}."), kept]
     });
     Ok(())
@@ -96,7 +100,7 @@ pub(crate) async fn logout(context: &Context, access: &EdgeAccess) -> Result<boo
         Err(failure) if !failure.is(Code::BadToken) => return Err(failure),
         _ => {}
     }
-    person::forget(access, person, &login.id);
+    person::forget(access, person, &login.id).await;
     Ok(true)
 }
 

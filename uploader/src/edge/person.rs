@@ -108,7 +108,14 @@ pub(crate) fn others(access: &EdgeAccess, person: &PersonAccess) -> Option<Strin
 }
 
 /// Stores a login in place of an earlier one of the same place. Returns whether it is stored, and the earlier one.
-pub(crate) fn keep(access: &EdgeAccess, person: &PersonAccess, login: PersonLogin) -> (bool, Option<PersonLogin>) {
+pub(crate) async fn keep(
+    access: &EdgeAccess,
+    person: &PersonAccess,
+    login: PersonLogin,
+) -> (bool, Option<PersonLogin>) {
+    let Some(store) = Store::of_person(access, person) else { return (false, None) };
+    // Of two commands at once, the second begins with what the first has stored.
+    let _alone = store.lock().await;
     let place = |login: &PersonLogin| (login.app.clone(), login.environment.clone());
     let (before, mut others): (Vec<_>, Vec<_>) = logins(access, person)
         .into_iter()
@@ -117,15 +124,15 @@ pub(crate) fn keep(access: &EdgeAccess, person: &PersonAccess, login: PersonLogi
     others.push(login);
     let surplus = others.len().saturating_sub(LOGINS_MAX);
     others.drain(..surplus);
-    let is_kept = Store::of_person(access, person).is_some_and(|store| store.write(&others));
-    (is_kept, before.into_iter().next())
+    (store.write(&others), before.into_iter().next())
 }
 
 /// Stores a login no more.
-pub(crate) fn forget(access: &EdgeAccess, person: &PersonAccess, id: &str) {
+pub(crate) async fn forget(access: &EdgeAccess, person: &PersonAccess, id: &str) {
+    let Some(store) = Store::of_person(access, person) else { return };
+    let _alone = store.lock().await;
     let mut others = logins(access, person);
     others.retain(|login| login.id != id && login.is_good());
-    let Some(store) = Store::of_person(access, person) else { return };
     if others.is_empty() {
         store.remove();
     } else {

@@ -267,6 +267,9 @@ fn who_is_logged_in_elsewhere_learns_what_to_do() {
     // One that has ended is named as such, by what is stored of it.
     for entry in std::fs::read_dir(home.path().join(".local/state/devanture")).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "lock") {
+            continue;
+        }
         let mut stored: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         stored[0]["expires_s"] = json!(1);
         std::fs::write(&path, stored.to_string()).unwrap();
