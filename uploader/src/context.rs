@@ -114,6 +114,11 @@ impl Context {
         Again([self.app_again(), env].into_iter().flatten().collect())
     }
 
+    /// The flags that a person has to give again to mean the same app.
+    pub(crate) fn again_of_app(&self) -> Again {
+        Again(self.app_again().unwrap_or_default())
+    }
+
     fn app_again(&self) -> Option<String> {
         let app = self.settings.explicit_app().ok().flatten();
         app.filter(|s| s.source == Source::Flag).map(|s| format!(" --app {}", s.value))

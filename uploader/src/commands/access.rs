@@ -20,7 +20,7 @@ use crate::edge::credential::{Login, Pass};
 pub(super) use crate::edge::person::place_text;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
-use crate::output::report::{counted, time_text};
+use crate::output::report::{Again, counted, time_text};
 use crate::project::settings::{Credential, Source};
 
 /// Tokens that are asked for at once.
@@ -179,7 +179,8 @@ pub(crate) async fn audit(context: &Context, args: &AuditArgs) -> Result<(), Fai
     query.extend(args.before.as_deref().map(|before| ("before", before)));
     let request = || link.request_at(Method::GET, &["audit"], &query).timeout(ANSWER_TIME_MAX);
     let log: AuditLog = link.repeated(request).await?;
-    context.output.write(&log, || audit_lines(context.output.style, &log));
+    let again = if args.all_apps { Again(" --all-apps".to_owned()) } else { context.again_of_app() };
+    context.output.write(&log, || audit_lines(context.output.style, &log, &again));
     Ok(())
 }
 
@@ -242,7 +243,7 @@ fn token_line(style: Style, token: &TokenInfo) -> String {
     )
 }
 
-fn audit_lines(style: Style, log: &AuditLog) -> Vec<String> {
+fn audit_lines(style: Style, log: &AuditLog, again: &Again) -> Vec<String> {
     if log.entries.is_empty() {
         return vec!["Nothing was changed here yet.".to_owned()];
     }
@@ -259,7 +260,8 @@ fn audit_lines(style: Style, log: &AuditLog) -> Vec<String> {
         format!("  {when}  {action:<action_width$}  {place:<place_width$}  {what:<what_width$}  {who}")
     };
     let mut lines: Vec<String> = log.entries.iter().zip(&places).map(row).collect();
-    lines.extend(log.next.as_ref().map(|next| style.dim(&format!("  more: devanture audit --before {next}"))));
+    let more = |next: &String| style.dim(&format!("  more: devanture audit --before {next}{}", again.0));
+    lines.extend(log.next.as_ref().map(more));
     lines
 }
 
@@ -274,6 +276,16 @@ fn audit_place(entry: &AuditEntry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_page_of_the_audit_log_is_of_the_same_apps() {
+        let entry =
+            json!({ "number": 7, "at_ms": 0, "action": "switch", "who": "ada", "by": "token", "from": "local" });
+        let log: AuditLog = serde_json::from_value(json!({ "entries": [entry], "next": "7" })).unwrap();
+        let plain = Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false);
+        let lines = audit_lines(plain, &log, &Again(" --all-apps".to_owned()));
+        assert_eq!(lines.last().unwrap(), "  more: devanture audit --before 7 --all-apps");
+    }
 
     #[test]
     fn of_a_token_that_was_typed_whole_only_the_id_is_sent() {

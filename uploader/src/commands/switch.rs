@@ -126,10 +126,10 @@ pub(super) fn print_switch(context: &Context, report: &SwitchReport, again: &Aga
 /// The last line after `failure` of a command that makes a stored version live: which version is live now, where the
 /// checks before it or the watch after it were why, or where the edge was not heard to the end.
 pub(crate) async fn last_sentence(context: &Context, command: &Command, failure: &Failure) -> Option<String> {
-    let place = match command {
-        Command::Promote(args) if !args.dry_run => args.to.clone(),
-        Command::Rollback(args) if !args.dry_run => context.place().ok()?,
-        Command::Switch(args) if !args.dry_run => context.place().ok()?,
+    let (place, again) = match command {
+        Command::Promote(args) if !args.dry_run => (args.to.clone(), context.again_in(&args.to)),
+        Command::Rollback(args) if !args.dry_run => (context.place().ok()?, context.again()),
+        Command::Switch(args) if !args.dry_run => (context.place().ok()?, context.again()),
         _ => return None,
     };
     let is_decided = failure.is(Code::SmokeFailed) || failure.is(Code::WatchFailed);
@@ -142,7 +142,7 @@ pub(crate) async fn last_sentence(context: &Context, command: &Command, failure:
     Some(match status.map(|status| status.version) {
         Some(None) => last_line::NOTHING_LIVE.to_owned(),
         Some(Some(version)) if is_open => format!("{} is live in {place}.", version.short()),
-        None if is_open => last_line::NOT_KNOWN.to_owned(),
+        None if is_open => last_line::not_known(&again),
         Some(Some(_)) | None => last_line::STILL_RUNNING.to_owned(),
     })
 }

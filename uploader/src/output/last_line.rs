@@ -1,15 +1,20 @@
 //! The last lines of commands that failed: what they left live.
 
+use super::report::Again;
+
 /// A version was live before.
 pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
 /// No version was live before.
 pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 /// The push ended before it spoke to an edge, and none can be asked what is live.
 pub(crate) const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";
-/// Nobody heard the end of the command, and the edge cannot be asked either.
-pub(crate) const NOT_KNOWN: &str = "What is live is not known: `devanture status` tells it.";
 /// The push of an archive was interrupted, which the edge may have taken: for its hint.
 pub(crate) const MAY_GO_ON: &str = "the edge may go on with the archive and make it live";
+
+/// Nobody heard the end of the command, and the edge cannot be reached either.
+pub(crate) fn not_known(again: &Again) -> String {
+    format!("What is live is not known: `devanture status{}` tells it.", again.0)
+}
 
 /// The push of `what` was interrupted after the edge had accepted it: for its hint.
 pub(crate) fn goes_on(what: &str) -> String {

@@ -83,7 +83,7 @@ pub(crate) fn unwritten() -> Option<Failure> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Again(pub(crate) String);
 
-/// The lines after a push that went well.
+/// The lines after a push that went well; of one to an alias, `again` names the app alone.
 pub(crate) fn deploy_lines(
     style: Style,
     report: &DeployReport,
@@ -100,7 +100,7 @@ pub(crate) fn deploy_lines(
         }
         lines.push(line("alias", format!("{}  ·  preview {}", style.good(&alias.url), report.urls.preview)));
         lines.extend(alias.expires_ms.map(|at_ms| line("ends", time_text(at_ms))));
-        lines.push(line("next", format!("devanture switch {id}")));
+        lines.push(line("next", format!("devanture switch {id}{}", again.0)));
         return lines;
     }
     if let Some(lock) = &report.locked {
@@ -371,9 +371,13 @@ mod tests {
             expires_ms: Some(0),
         };
         let aliased = DeployReport { switched: false, alias: Some(alias), ..report() };
-        let lines = deploy_lines(plain(), &aliased, false, false, &Again::default());
+        let lines = deploy_lines(plain(), &aliased, false, false, &Again(" --app shop".to_owned()));
         assert_eq!(lines[0], "  alias     https://feature-x--shop.localhost  ·  preview https://p.localhost");
         assert_eq!(lines[1], "  ends      1970-01-01 00:00:00 UTC");
+        assert!(
+            lines[2].starts_with("  next      devanture switch ") && lines[2].ends_with(" --app shop"),
+            "{lines:?}"
+        );
         let lock = Lock { since_ms: 0, who: "ops".to_owned(), reason: Some("Sale".to_owned()) };
         let locked = DeployReport { switched: false, locked: Some(lock), ..report() };
         let lines = deploy_lines(plain(), &locked, false, false, &Again::default());

@@ -12,7 +12,7 @@ use super::{Live, Push};
 use crate::bundle::{Blob, Bundle};
 use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX};
 use crate::output::exit::{Failure, INTERRUPTED};
-use crate::output::last_line::{self, MAY_GO_ON, NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
+use crate::output::last_line::{self, MAY_GO_ON, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 use crate::signals::until_signal;
 
 /// So much longer than it may take is the end of a watch waited for.
@@ -23,8 +23,6 @@ const AWAY_TIME_MAX: Duration = Duration::from_secs(30);
 pub(super) const LAST_QUESTIONS_MAX: u32 = 3;
 /// The pause before the edge is asked again.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
-/// The hint where the edge does not remember how a push ended.
-const HISTORY_SAYS: &str = "`devanture history` says how it ended";
 
 /// What the edge says of a deploy that it was not heard to the end of. One that failed is a failure.
 enum Outcome {
@@ -145,11 +143,14 @@ impl Push<'_> {
         if !failure.is(Code::Unreachable) {
             return Err(failure);
         }
-        Err(failure.hint(match self.args.alias {
-            _ if has_ended => HISTORY_SAYS,
-            Some(_) => "the edge may still be at work on it: `devanture alias list` says where the alias points",
-            None => "the edge may still be at work on it: `devanture status` says what is live",
-        }))
+        if has_ended {
+            return Err(failure.hint(self.history_says("how it ended")));
+        }
+        let look = match self.args.alias {
+            Some(_) => format!("{} says where the alias points", self.alias_list()),
+            None => format!("`devanture status{}` says what is live", self.context.again().0),
+        };
+        Err(failure.hint(format!("the edge may still be at work on it: {look}")))
     }
 
     /// As [`Push::lost`], of one half: its version may be another than the one that it began with, so the deploy itself
@@ -169,7 +170,17 @@ impl Push<'_> {
                 Outcome::Open => tokio::time::sleep(LOOK_PAUSE).await,
             }
         }
-        Err(failure.hint(HISTORY_SAYS))
+        Err(failure.hint(self.history_says("how it ended")))
+    }
+
+    /// The hint that the history of the environment says `what`.
+    fn history_says(&self, what: &str) -> String {
+        format!("`devanture history{}` says {what}", self.context.again().0)
+    }
+
+    /// The command that lists the aliases of the app.
+    fn alias_list(&self) -> String {
+        format!("`devanture alias list{}`", self.context.again_of_app().0)
     }
 
     /// Asks the edge once how a deploy ended.
@@ -212,7 +223,8 @@ impl Push<'_> {
                 Outcome::Open => tokio::time::sleep(LOOK_PAUSE).await,
             }
         }
-        Err(failure.hint("it went live, but nobody heard its watch to the end: `devanture history` says what is live"))
+        let history = self.history_says("what is live");
+        Err(failure.hint(format!("it went live, but nobody heard its watch to the end: {history}")))
     }
 
     /// The failure of a push as it is printed, and the last line: which version is live now.
@@ -256,7 +268,7 @@ impl Push<'_> {
                     return format!("{} is live.", version.short());
                 }
                 Some(None) => NOTHING_LIVE,
-                None if !is_certain => NOT_KNOWN,
+                None if !is_certain => return last_line::not_known(&self.context.again()),
                 Some(Some(_)) | None => STILL_RUNNING,
             },
         };
@@ -280,7 +292,7 @@ impl Push<'_> {
     fn hint_of_interruption(&self, failure: &Failure) -> Option<String> {
         let goes_on = self.goes_on(failure)?;
         if self.args.alias.is_some() {
-            return Some(format!("{goes_on}: `devanture alias list` says where the alias points"));
+            return Some(format!("{goes_on}: {} says where the alias points", self.alias_list()));
         }
         let again = self.context.again().0;
         let status = format!("`devanture status{again}` shows what is live");

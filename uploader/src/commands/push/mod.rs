@@ -155,6 +155,8 @@ impl<'c> Push<'c> {
         if self.args.canary.is_wanted() {
             return canary::begin(self.context, &edge, &place, self.args, &report).await;
         }
+        // A version that an alias shows is made live where the app is.
+        let again = if self.args.alias.is_some() { self.context.again_of_app() } else { again };
         let no_switch = self.args.no_switch;
         let style = self.context.output.style;
         self.context.output.report(&report, || report::deploy_lines(style, &report, was_live, no_switch, &again));
