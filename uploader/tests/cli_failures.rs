@@ -309,6 +309,13 @@ fn what_could_not_be_written_is_a_failure() {
     assert_eq!(ran.code, Some(1), "{ran:#?}");
     assert!(ran.stderr.contains("stdout cannot be written"), "{ran:#?}");
     assert!(edge.state.lock().unwrap().live.is_some());
+
+    // Lines of a log go out one by one.
+    let edge = FakeEdge::refusing("GET", "/logs", Reply::Events(vec!["event: line\ndata: {}\n\n".to_owned()]));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ran: Ran = Project::site(&edge.url()).command(&["logs", "--json"]).stdout(full).output().unwrap().into();
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(ran.stderr.contains("stdout cannot be written"), "{ran:#?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::edge::client::{self, Refusal};
 use crate::edge::events;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
-use crate::output::report::{byte_text, time_text};
+use crate::output::report::{byte_text, is_written, time_text};
 use crate::output::terminal::{self, escaped};
 
 /// Longest silence of the edge, which sends a keep-alive every 15 seconds.
@@ -235,7 +235,7 @@ fn note_gone_lines(context: &Context, (since, gone): (Option<u64>, Option<u64>))
         .note(&format!("{lines}: the edge holds lines of this environment's instances since {}", time_text(since)));
 }
 
-/// Tells an event. Returns whether anybody still listens.
+/// Tells an event. Returns whether there is still anything to write to.
 fn print(context: &Context, event: &events::Event, is_of_instances: bool) -> Result<bool, Failure> {
     let output = context.output;
     let text = match event.name.as_str() {
@@ -266,7 +266,7 @@ fn print(context: &Context, event: &events::Event, is_of_instances: bool) -> Res
         _ => return Ok(true),
     };
     let mut stdout = io::stdout().lock();
-    Ok(writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok())
+    Ok(is_written(writeln!(stdout, "{text}").and_then(|()| stdout.flush())))
 }
 
 /// A request as a person reads it. Whatever a visitor sent, it speaks to no terminal.

@@ -60,12 +60,17 @@ impl Output {
     /// Writes a text of this program's own as it is, and ends the line.
     pub(crate) fn script(self, text: &str) {
         let mut stdout = io::stdout().lock();
-        let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-        // A reader that has gone, such as `head`, wants nothing more: that is no failure of the command.
-        if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
-            IS_UNWRITTEN.store(true, Ordering::Relaxed);
-        }
+        is_written(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
     }
+}
+
+/// Whether required output was written; what was not fails the command at its end. A reader that has gone, such as
+/// `head`, wants nothing more: that is no failure of the command.
+pub(crate) fn is_written(written: io::Result<()>) -> bool {
+    if written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+        IS_UNWRITTEN.store(true, Ordering::Relaxed);
+    }
+    written.is_ok()
 }
 
 /// Whether some output could not be written, as on a full disk.
