@@ -7,7 +7,7 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
@@ -281,10 +281,10 @@ fn a_push_whose_watch_is_not_heard_to_the_end_asks_how_it_ended() {
 #[test]
 fn what_cannot_be_known_is_not_reported_to_be_so() {
     // The archive is with the edge when it is lost, and nobody answers from then on.
-    let is_lost = std::sync::atomic::AtomicBool::new(false);
+    let is_lost = AtomicBool::new(false);
     let edge = FakeEdge::start_with(move |request, _| {
         let is_push = request.method == "POST" && request.target.contains("/deploys");
-        let was_lost = is_lost.fetch_or(is_push, std::sync::atomic::Ordering::Relaxed);
+        let was_lost = is_lost.fetch_or(is_push, Ordering::Relaxed);
         (is_push || was_lost).then_some(Reply::Cut)
     });
     let project = Project::site(&edge.url());

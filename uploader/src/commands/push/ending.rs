@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{
-    BeginDeploy, ByteCounts, DeployBegun, DeployReport, DeployState, DeployStatus, FileCounts,
+    BeginDeploy, ByteCounts, DeployBegun, DeployReport, DeployState, DeployStatus, FileCounts, Status, Urls,
 };
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
@@ -34,6 +34,43 @@ enum Outcome {
     Ended,
     /// It goes on, or no edge answers: what becomes of it is known in a moment.
     Open,
+}
+
+/// The report of a push that went live, as far as `status` and what was sent tell it.
+fn report_of(
+    status: Status,
+    urls: Urls,
+    bundle: &Bundle,
+    begun: &DeployBegun,
+    missing: &[(Digest, &Blob)],
+) -> DeployReport {
+    DeployReport {
+        app: status.app,
+        environment: status.environment,
+        version: begun.version,
+        previous: begun.live,
+        urls,
+        files: FileCounts {
+            total: bundle.manifest.files_count() as u64,
+            new: missing.iter().map(|(_, blob)| blob.files).sum(),
+        },
+        bytes: ByteCounts {
+            total: bundle.manifest.total_bytes(),
+            sent: missing.iter().map(|(_, blob)| blob.bytes).sum(),
+        },
+        deploy: status.deploy,
+        switched: true,
+        steps: Vec::new(),
+        withdrawn: Vec::new(),
+        alias: None,
+        locked: None,
+        returning: None,
+        paused: status.paused,
+        hostnames: Vec::new(),
+        only: None,
+        with: None,
+        restored_manifest: false,
+    }
 }
 
 /// Whether no edge answers, or one that is being replaced.
@@ -94,38 +131,12 @@ impl Push<'_> {
                 return self.watched(edge, begun, Duration::from_secs(watch_s), failure).await.map(Some);
             }
             if let Some(status) = status.filter(|_| went_live)
-                && let Some(urls) = status.urls
+                && let Some(urls) = status.urls.clone()
             {
                 self.context
                     .progress
                     .note("the connection to the edge was lost before its last report; the version is live");
-                return Ok(Some(DeployReport {
-                    app: status.app,
-                    environment: status.environment,
-                    version: begun.version,
-                    previous: begun.live,
-                    urls,
-                    files: FileCounts {
-                        total: bundle.manifest.files_count() as u64,
-                        new: missing.iter().map(|(_, blob)| blob.files).sum(),
-                    },
-                    bytes: ByteCounts {
-                        total: bundle.manifest.total_bytes(),
-                        sent: missing.iter().map(|(_, blob)| blob.bytes).sum(),
-                    },
-                    deploy: status.deploy,
-                    switched: true,
-                    steps: Vec::new(),
-                    withdrawn: Vec::new(),
-                    alias: None,
-                    locked: None,
-                    returning: None,
-                    paused: status.paused,
-                    hostnames: Vec::new(),
-                    only: None,
-                    with: None,
-                    restored_manifest: false,
-                }));
+                return Ok(Some(report_of(status, urls, bundle, begun, missing)));
             }
             match self.outcome(edge, begun).await? {
                 Outcome::Reported(report) => return Ok(Some(*report)),

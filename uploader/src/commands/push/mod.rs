@@ -428,7 +428,8 @@ impl<'c> Push<'c> {
         drop(step_output);
         let mut report = match ended {
             Ok(report) => client::check_report(edge, report)?,
-            // Once a step was reported, something else is missing. An edge that is replaced ends a push before its switch.
+            // Once a step was reported, something else is missing. An edge that is replaced ends a push that has not
+            // switched yet.
             Err(Refusal::Final(failure))
                 if failure.is(Code::NotFound) && !has_begun || failure.is(Code::Restarting) && !has_switched =>
             {
