@@ -75,8 +75,8 @@ fn app_made(app: &AppName, created_ms: u64) -> Change {
 impl World {
     async fn share(&self) -> Result<(), Error> {
         let request = ShareRequest { target: "prod".to_owned(), expires_s: Some(60), password: None };
-        let shared = self.environments.make_share(&Actor::local(), &self.credentials, &self.app, request, "/_/");
-        shared.await.map(drop)
+        let actor = Actor::local();
+        self.environments.make_share(&actor, &self.credentials, &self.app, request, "/_/").await.map(drop)
     }
 
     async fn protect(&self) -> Result<(), Error> {

@@ -12,7 +12,13 @@ const LEAP: Duration = Duration::from_secs(2 * 3_600);
 /// A leap is believed after so long.
 const HOLD: Duration = Duration::from_secs(24 * 3_600);
 
+#[cfg(not(test))]
 static CLOCK: Mutex<Option<SettledClock>> = Mutex::new(None);
+#[cfg(test)]
+thread_local! {
+    /// Each test has one of its own.
+    static CLOCK: Mutex<Option<SettledClock>> = const { Mutex::new(None) };
+}
 
 /// What the clock of the machine was when it was last believed.
 #[derive(Debug, Clone, Copy)]
@@ -63,12 +69,22 @@ fn millis(duration: Duration) -> u64 {
 #[must_use]
 pub fn settled_ms() -> u64 {
     let (now_ms, at) = (now_ms(), Instant::now());
-    CLOCK.lock().get_or_insert_with(|| SettledClock::new(now_ms, at)).read(now_ms, at)
+    with_clock(|clock| clock.get_or_insert_with(|| SettledClock::new(now_ms, at)).read(now_ms, at))
 }
 
 /// Lets the clock go on from the last time that an earlier process knew.
 pub fn settle_clock_from(known_ms: u64) {
-    *CLOCK.lock() = Some(SettledClock::new(known_ms, Instant::now()));
+    with_clock(|clock| *clock = Some(SettledClock::new(known_ms, Instant::now())));
+}
+
+#[cfg(not(test))]
+fn with_clock<R>(work: impl FnOnce(&mut Option<SettledClock>) -> R) -> R {
+    work(&mut CLOCK.lock())
+}
+
+#[cfg(test)]
+fn with_clock<R>(work: impl FnOnce(&mut Option<SettledClock>) -> R) -> R {
+    CLOCK.with(|clock| work(&mut clock.lock()))
 }
 
 #[cfg(test)]
