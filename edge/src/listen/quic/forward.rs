@@ -2,10 +2,11 @@
 //! reads them: it passes such packets on over a pair of Unix sockets for each thread, of which that one reads the other
 //! end. A packet for which there is no room is lost, as any may be on its way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 use quinn_proto::EcnCodepoint;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::ids::generation_of;
 use super::udp::BATCH_BYTES;
 
+/// How long packets for the process before are dropped once it is gone: it has closed their connections, and a reset
+/// would be taken for their end. Then resets report an end that was not in order.
+const LATE_MAX: Duration = Duration::from_secs(1);
 /// Bytes before the packets of a message.
 const HEADER_BYTES: usize = 44;
 /// Bytes of a message.
@@ -129,6 +133,8 @@ pub(super) enum Whose {
 pub(super) struct Neighbours {
     generation: u8,
     before: RefCell<Option<Predecessor>>,
+    /// Since when that one takes nothing any more.
+    gone: Cell<Option<Instant>>,
     message: RefCell<Vec<u8>>,
     /// From where the process that takes over passes packets on.
     after: RefCell<Option<UnixDatagram>>,
@@ -140,7 +146,8 @@ impl Neighbours {
             // One that blocks would hold all of the thread up.
             before.socket.set_nonblocking(true).ok();
         }
-        Self { generation, before: RefCell::new(before), message: RefCell::default(), after: RefCell::default() }
+        let (gone, message, after) = (Cell::default(), RefCell::default(), RefCell::default());
+        Self { generation, before: RefCell::new(before), gone, message, after }
     }
 
     /// Another process is to take over.
@@ -174,15 +181,19 @@ impl Neighbours {
     }
 
     /// Passes packets on.
-    pub(super) fn forward(&self, batch: &Batch<'_>) {
+    pub(super) fn forward(&self, batch: &Batch<'_>, now: Instant) {
         let mut before = self.before.borrow_mut();
         let Some(predecessor) = &*before else { return };
         let mut message = self.message.borrow_mut();
         batch.write(&mut message);
         match predecessor.socket.send(&message) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                tracing::debug!(%error, "the process before is gone, and its connections with it");
-                *before = None;
+                let gone = self.gone.get().unwrap_or(now);
+                self.gone.set(Some(gone));
+                if now.saturating_duration_since(gone) >= LATE_MAX {
+                    tracing::debug!(%error, "the process before is gone, and its connections with it");
+                    *before = None;
+                }
             }
             _ => {}
         }
@@ -265,12 +276,15 @@ mod tests {
             stride: 100,
             packets: &packet(7, false),
         };
-        beside.forward(&batch);
+        let now = Instant::now();
+        beside.forward(&batch, now);
         let mut message = [0; 500];
         let count = far.recv(&mut message).unwrap();
         assert_eq!(Batch::read(&message[..count]), Some(batch));
         drop(far);
-        beside.forward(&batch);
+        beside.forward(&batch, now);
+        assert_eq!(beside.whose(&packet(7, false)), Whose::Before, "late packets of what was closed get no reset");
+        beside.forward(&batch, now + LATE_MAX);
         assert_eq!(beside.whose(&packet(7, false)), Whose::Ours, "a reset tells of the end of the process before");
     }
 }

@@ -174,7 +174,7 @@ where
         for (whose, packets) in batch.runs(|packet| self.neighbours.whose(packet)) {
             match whose {
                 Whose::Ours => self.endpoint.take(&packets, now, |incoming| self.begin(incoming)),
-                Whose::Before => self.neighbours.forward(&packets),
+                Whose::Before => self.neighbours.forward(&packets, now),
                 Whose::After => {}
             }
         }
