@@ -106,7 +106,7 @@ pub struct Listener {
 
 impl Listener {
     /// Binds it. Another process of this node may have it open, too, which gets all connections until
-    /// [`Listener::serve`].
+    /// [`Listener::listen`].
     ///
     /// # Errors
     /// [`Error::Listen`].
@@ -130,11 +130,18 @@ impl Listener {
         self.address
     }
 
+    /// Takes connections from now on, which wait for [`Listener::serve`].
+    ///
+    /// # Errors
+    /// [`Error::Listen`], in particular where another program listens at the address since it was bound.
+    pub fn listen(&self) -> Result<(), Error> {
+        let listening = rustix::net::listen(&self.socket, BACKLOG);
+        listening.map_err(|error| Error::Listen { address: self.address, source: error.into() })
+    }
+
     /// Answers until `stop` is cancelled; exchanges under way then go on.
     pub async fn serve(self, identity: Identity, answers: Answers, stop: CancellationToken) {
-        // Not before: a connection that nobody accepts would wait.
-        let listening = rustix::net::listen(&self.socket, BACKLOG).map_err(std::io::Error::from);
-        let socket = match listening.and_then(|()| TcpListener::from_std(self.socket)) {
+        let socket = match TcpListener::from_std(self.socket) {
             Ok(socket) => socket,
             Err(error) => {
                 tracing::error!(%error, "other nodes cannot be answered");
@@ -288,4 +295,22 @@ async fn gate(mut reader: LineReader<Incoming>, sender: LineSender, service: Arc
         }
     };
     tokio::join!(service.close_gate(&files, held, is_gone), exchange);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The node would count as alive, and nobody would reach it.
+    #[test]
+    fn an_address_that_another_program_has_taken_since_it_was_bound_is_an_error() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let other = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        other.set_reuse_address(true).unwrap();
+        other.bind(&listener.address().into()).unwrap();
+        other.listen(1).unwrap();
+        assert!(matches!(listener.listen(), Err(Error::Listen { address, .. }) if address == listener.address()));
+        drop(other);
+        listener.listen().unwrap();
+    }
 }

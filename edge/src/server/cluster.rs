@@ -120,13 +120,18 @@ impl Cluster {
     }
 
     /// Answers other nodes from now on, becomes known to them, and reaches their instances.
+    ///
+    /// # Errors
+    /// [`StartError::Cluster`] where it cannot be reached by others.
     pub(super) fn join(
         self,
         control: &Runtime,
         publisher: &Publisher,
         credentials: &Arc<Credentials>,
         admin: &Arc<Admin>,
-    ) -> Joined {
+    ) -> Result<Joined, StartError> {
+        // Before it is known: others would wait for it in vain.
+        self.listener.listen()?;
         let stop = CancellationToken::new();
         let service = Arc::new(NodeService::new(publisher, Arc::clone(credentials)));
         let (nodes, registry) = (self.nodes(), service.registry().clone());
@@ -136,7 +141,7 @@ impl Cluster {
         let answers = Answers { service, api: Arc::clone(admin) as Arc<dyn Api> };
         let serving = control.spawn(self.listener.serve(self.identity, answers, stop.clone()));
         let keeping = control.spawn(self.members.keep(stop.clone()));
-        Joined { stop, serving, keeping, registry }
+        Ok(Joined { stop, serving, keeping, registry })
     }
 }
 

@@ -238,7 +238,7 @@ impl Server {
         let serving = serving((file, base, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let reloadable = Reloadable::of(&serving, base);
         // Known before it takes a push: others ask it before they collect.
-        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin));
+        let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin)).transpose()?;
         let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
         let before = arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
