@@ -7,7 +7,7 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
@@ -86,17 +86,21 @@ fn a_signal_ends_a_push_with_the_sentence_and_its_exit_code() {
     }
 }
 
-/// The edge takes over from another one for some time, before which it answers no question.
+/// From then on the edge is about to be replaced, and answers no question.
 #[test]
 fn a_second_signal_ends_a_command_that_asks_what_is_live() {
     for (arguments, part) in [(&["push", "--json"][..], "/finish"), (&["rollback", "--json"], "/rollback")] {
-        let looks = AtomicUsize::new(0);
+        let is_replaced = AtomicBool::new(false);
         let edge = FakeEdge::start_with(move |request, _| match request.method.as_str() {
-            "POST" if request.target.ends_with(part) => Some(Reply::Endless(vec![": at work\n\n".to_owned()])),
-            "GET" => (looks.fetch_add(1, Ordering::Relaxed) < 40).then(|| Reply::problem(Code::Restarting)),
+            "POST" if request.target.ends_with(part) => {
+                is_replaced.store(true, Ordering::Relaxed);
+                Some(Reply::Endless(vec![": at work\n\n".to_owned()]))
+            }
+            "GET" => is_replaced.load(Ordering::Relaxed).then(|| Reply::problem(Code::Restarting)),
             _ => None,
         });
-        let child = Project::site(&edge.url()).command(arguments).spawn().unwrap();
+        let project = Project::site(&edge.url());
+        let child = project.command(arguments).spawn().unwrap();
         wait_for_request(&edge, 0, part);
         let before = edge.seen().len();
         signal(&child, "-INT");
