@@ -31,7 +31,7 @@ use super::persisted::Persisted;
 use super::ports::Ports;
 use super::request::{GroupRequest, Wanted};
 use super::shared::{Report, Shared};
-use super::temporary::TemporaryFolders;
+use super::temporary_folders::TemporaryFolders;
 use super::users::{Ids, Source, Users, check_passable};
 use super::variables::Variables;
 use crate::blobs::{Blobs, ManifestTurns};

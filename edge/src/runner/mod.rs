@@ -51,6 +51,7 @@ mod sole;
 mod spread;
 mod supervise;
 mod temporary;
+mod temporary_folders;
 mod users;
 mod variables;
 mod wait;

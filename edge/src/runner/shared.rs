@@ -25,7 +25,7 @@ use super::persisted::Persisted;
 use super::place_user::PREVIEW;
 use super::ports::Ports;
 use super::request::Wanted;
-use super::temporary::TemporaryFolders;
+use super::temporary_folders::TemporaryFolders;
 use super::users::Users;
 use super::variables::Variables;
 use crate::blobs::{Blobs, ManifestTurns};

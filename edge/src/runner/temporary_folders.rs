@@ -1,0 +1,105 @@
+//! Which folders for temporary files this run of the edge has emptied.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+/// Folders for temporary files of environments, each of which is emptied once before this run of the edge uses it.
+#[derive(Default)]
+pub(super) struct TemporaryFolders(Mutex<HashMap<PathBuf, Arc<OnceCell<()>>>>);
+
+impl TemporaryFolders {
+    /// Those that the edge before used: instances have files in them.
+    pub(super) fn in_use(folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        let used = folders.into_iter().map(|folder| (folder, Arc::new(OnceCell::new_with(Some(())))));
+        Self(Mutex::new(used.collect()))
+    }
+
+    /// Those that are empty or in use. One that is just being emptied is not among them, and nobody waits for it.
+    pub(super) fn emptied(&self) -> Vec<PathBuf> {
+        let folders = self.0.lock();
+        folders.iter().filter(|(_, emptied)| emptied.initialized()).map(|(folder, _)| folder.clone()).collect()
+    }
+
+    /// Has a folder emptied by `empty`, unless that was done. Only those who need the same folder wait for it; where it
+    /// fails, the next one tries again.
+    pub(super) async fn once<E>(&self, folder: &Path, empty: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+        let emptied = Arc::clone(self.0.lock().entry(folder.to_owned()).or_default());
+        emptied.get_or_try_init(|| empty).await?;
+        Ok(())
+    }
+
+    /// Forgets all below these folders.
+    pub(super) fn forget(&self, folders: &[PathBuf]) {
+        self.0.lock().retain(|known, _| !folders.iter().any(|folder| known.starts_with(folder)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::runner::error::Error;
+
+    fn folders(names: &[&str]) -> Vec<PathBuf> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    fn emptied(folders: &TemporaryFolders) -> Vec<PathBuf> {
+        let mut emptied = folders.emptied();
+        emptied.sort();
+        emptied
+    }
+
+    /// Has a folder emptied without a wait; says whether it was emptied only now.
+    fn is_new(known: &TemporaryFolders, folder: &str) -> bool {
+        let mut is_new = false;
+        let empty = async {
+            is_new = true;
+            Ok::<_, Error>(())
+        };
+        known.once(Path::new(folder), empty).now_or_never().unwrap().unwrap();
+        is_new
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_slow_to_empty_holds_up_neither_others_nor_a_takeover() {
+        let known = TemporaryFolders::in_use(folders(&["tmp/game/prod"]));
+        let (done, wait) = tokio::sync::oneshot::channel::<()>();
+        let slow = known.once(Path::new("tmp/shop/prod"), wait.map(|_done| Ok::<_, Error>(())));
+        tokio::pin!(slow);
+        assert!(slow.as_mut().now_or_never().is_none());
+        assert!(is_new(&known, "tmp/blog/prod"));
+        // The next edge empties again what is not empty yet.
+        assert_eq!(emptied(&known), folders(&["tmp/blog/prod", "tmp/game/prod"]));
+        done.send(()).unwrap();
+        slow.await.unwrap();
+        assert_eq!(known.emptied().len(), 3);
+        assert!(!is_new(&known, "tmp/shop/prod") && !is_new(&known, "tmp/game/prod"));
+    }
+
+    #[test]
+    fn a_folder_that_could_not_be_emptied_is_emptied_the_next_time() {
+        let known = TemporaryFolders::default();
+        let fails = async { Err(Error::Folder("a full disk".to_owned())) };
+        assert!(known.once(Path::new("tmp/shop/prod"), fails).now_or_never().unwrap().is_err());
+        assert!(known.emptied().is_empty());
+        assert!(is_new(&known, "tmp/shop/prod") && !is_new(&known, "tmp/shop/prod"));
+    }
+
+    #[test]
+    fn folders_of_what_is_gone_are_forgotten_and_no_others() {
+        let all = ["tmp/shop--preview/preview", "tmp/shop/prod", "tmp/shop/staging", "tmp/shopping/prod"];
+        let known = TemporaryFolders::in_use(folders(&all));
+        known.forget(&folders(&["tmp/shop/staging"]));
+        assert_eq!(emptied(&known), folders(&["tmp/shop/prod", "tmp/shop--preview/preview", "tmp/shopping/prod"]));
+        // As the folders of a whole app are named.
+        known.forget(&folders(&["tmp/shop/", "tmp/shop--preview/preview"]));
+        assert_eq!(emptied(&known), folders(&["tmp/shopping/prod"]));
+        assert!(is_new(&known, "tmp/shop/prod"));
+    }
+}
