@@ -14,7 +14,8 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::client::{self, Edge, Refusal};
-use super::deploy::{BlobError, STALL_TIME_MAX, Taken};
+use super::deploy::{BlobError, STALL_TIME_MAX};
+use super::taken::Taken;
 use crate::bundle::Blob;
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;

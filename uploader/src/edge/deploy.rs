@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +21,7 @@ use tokio::io::AsyncReadExt;
 
 use super::client::{self, ANSWER_TIME_MAX, Edge, Refusal};
 use super::events;
+use super::taken::Taken;
 use crate::bundle::{Blob, Bundle};
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
@@ -217,46 +218,6 @@ impl Edge {
     }
 }
 
-/// Counts the bytes that the network has taken of an upload, and of all that share the line with it.
-///
-/// Of many uploads at once over a slow line, one waits long for its turn while others come further: the line stands
-/// still only if none does.
-#[derive(Debug, Clone)]
-pub(super) struct Taken {
-    own: Arc<AtomicU64>,
-    all: Arc<AtomicU64>,
-}
-
-impl Taken {
-    /// Of an upload that begins, beside those that have added to `all`.
-    pub(super) fn beside(all: &Arc<AtomicU64>) -> Self {
-        Self { own: Arc::default(), all: Arc::clone(all) }
-    }
-
-    pub(super) fn add(&self, bytes: usize) {
-        self.own.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.all.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Bytes of this upload alone.
-    fn own(&self) -> u64 {
-        self.own.load(Ordering::Relaxed)
-    }
-
-    /// Waits until nothing was taken of any upload for `rest_max`.
-    async fn rest(&self, rest_max: Duration) {
-        let mut before = None;
-        loop {
-            let now = self.all.load(Ordering::Relaxed);
-            if before == Some(now) {
-                break;
-            }
-            before = Some(now);
-            tokio::time::sleep(rest_max).await;
-        }
-    }
-}
-
 /// A file on its way out as a blob.
 struct BlobBody {
     file: File,
@@ -344,29 +305,4 @@ pub(crate) fn missing_blobs<'b>(bundle: &'b Bundle, begun: &DeployBegun) -> Resu
         })
     };
     begun.missing.iter().map(find).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_upload_waits_for_its_turn_while_others_come_further() {
-        let all = Arc::default();
-        let (waits, other) = (Taken::beside(&all), Taken::beside(&all));
-        let line = async {
-            for _ in 0..20 {
-                tokio::time::sleep(STALL_TIME_MAX / 2).await;
-                other.add(CHUNK_BYTES);
-            }
-        };
-        tokio::select! {
-            biased;
-            () = line => {}
-            () = waits.rest(STALL_TIME_MAX) => panic!("the line has not stood still"),
-        }
-        assert_eq!((waits.own(), other.own()), (0, 20 * CHUNK_BYTES as u64));
-        // Paused time passes at once.
-        waits.rest(STALL_TIME_MAX).await;
-    }
 }

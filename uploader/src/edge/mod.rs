@@ -13,5 +13,6 @@ mod identity;
 pub(crate) mod person;
 pub(crate) mod session_store;
 pub(crate) mod signing;
+mod taken;
 mod token_life;
 pub(crate) mod trust;
