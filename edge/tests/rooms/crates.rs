@@ -8,7 +8,7 @@ use super::{Source, files_below, source_folder, sources_below};
 
 /// The folders and files of `uploader/src`, lowest first; one may use those before it.
 const COMMAND_LINE: [&str; 9] =
-    ["platform", "output", "project", "bundle", "edge", "args", "context", "signals", "commands"];
+    ["platform", "output", "signals", "project", "bundle", "edge", "args", "context", "commands"];
 
 fn folder_of(name: &str) -> PathBuf {
     source_folder().join("../..").join(name).join("src")
