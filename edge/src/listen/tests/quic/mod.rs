@@ -219,7 +219,8 @@ fn a_request_that_is_taken_back_ends_and_others_go_on() {
             stream.finish().await.unwrap();
             stream.recv_response().await.unwrap();
             stream.recv_data().await.unwrap();
-            stream.stop_sending(h3::error::Code::H3_REQUEST_CANCELLED);
+            // Which stops what it reads ahead: its own call for that panics while it does.
+            drop(stream);
         }
         let mut waiting = begin(&mut requests, ask_for("/wait")).await;
         waiting.stop_stream(h3::error::Code::H3_REQUEST_CANCELLED);
