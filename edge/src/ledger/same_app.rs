@@ -45,10 +45,7 @@ impl SameApp {
 pub(super) async fn made(catalog: &dyn Catalog, app: &AppName) -> Result<Option<(Revision, u64)>, Error> {
     let key = records::app_key(app);
     let record = catalog.get(&key).await?;
-    Ok(record.map(|record| {
-        let made_ms = records::read::<AppRecord>(&key, &record).map_or(0, |made| made.created_ms);
-        (record.revision, made_ms)
-    }))
+    Ok(record.map(|record| (record.revision, AppRecord::made_ms(&key, &record))))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl MadeApps {
             }
             Change::Put(key, value) => {
                 let app = app_of(key)?;
-                let made_ms = made_ms(key, &Record { value: value.clone(), revision: 0 });
+                let made_ms = AppRecord::made_ms(key, &Record { value: value.clone(), revision: 0 });
                 let before = self.made_ms.insert(app.clone(), made_ms);
                 before.is_some_and(|before| before != made_ms).then_some(app)
             }
@@ -43,7 +43,7 @@ impl MadeApps {
         let mut apps = Scan::new(catalog, records::APPS_PREFIX);
         while let Some((key, record)) = apps.next().await? {
             if let Some(app) = app_of(&key) {
-                found.insert(app, (made_ms(&key, &record), record.revision));
+                found.insert(app, (AppRecord::made_ms(&key, &record), record.revision));
             }
         }
         let ended = self.made_ms.iter().filter_map(|(app, before)| match found.get(app) {
@@ -59,11 +59,6 @@ impl MadeApps {
 /// The app whose record is at `key`.
 fn app_of(key: &str) -> Option<AppName> {
     key.strip_prefix(records::APPS_PREFIX)?.parse().ok()
-}
-
-/// When the app of a record was made; 0 if the record is damaged.
-fn made_ms(key: &str, record: &Record) -> u64 {
-    records::read::<AppRecord>(key, record).map_or(0, |made| made.created_ms)
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::integrity_pages::IntegrityPages;
+use super::values::read;
 use crate::blobs::Form;
+use crate::catalog::Record;
 
 /// `apps/{app}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +19,14 @@ pub struct AppRecord {
     pub created_ms: u64,
     /// The name of the token that made it.
     pub who: String,
+}
+
+impl AppRecord {
+    /// When the app was made whose record this is, in milliseconds since 1970 UTC; 0 if it is damaged.
+    #[must_use]
+    pub fn made_ms(key: &str, record: &Record) -> u64 {
+        read::<Self>(key, record).map_or(0, |made| made.created_ms)
+    }
 }
 
 /// The prefix of all apps.
