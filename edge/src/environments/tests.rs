@@ -5,7 +5,7 @@ use std::path::Path;
 use devanture_config::api::{HostnameRequest, Protection, ProtectionRequest, ShareRequest};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, PlaceName};
 
 use super::*;
 use crate::access::Credentials;
@@ -39,17 +39,8 @@ async fn world(folder: &Path) -> World {
     let overtaken = Overtaken::new(catalog::open(&folder.join("catalog.redb")).unwrap());
     let catalog: Arc<dyn Catalog> = Arc::<Overtaken>::clone(&overtaken);
     let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
-    let pointer = LivePointer {
-        version: VersionId::of(b""),
-        settings: 0,
-        switched_ms: 2,
-        deploy: "1".to_owned(),
-        begun: 0,
-        position: "history/none".to_owned(),
-        halves_begun: None,
-        canary: None,
-        pins: None,
-    };
+    let position = "history/none".to_owned();
+    let pointer = LivePointer { switched_ms: 2, deploy: "1".to_owned(), position, ..LivePointer::unknown() };
     let live_key = records::live_key(&app, &prod);
     put(&*catalog, vec![app_made(&app, 1), Change::Put(live_key, records::write(&pointer).unwrap())]).await;
     let domain = || "localhost".parse().unwrap();
