@@ -19,6 +19,8 @@ struct Kind {
 
 const MINUTES: Kind = Kind { slot_s: 60, kept_s: 3 * 3_600 };
 const QUARTERS: Kind = Kind { slot_s: 900, kept_s: 7 * 86_400 };
+/// Seconds by which the clock may be set back without a loss of rows.
+const AHEAD_S_MAX: u64 = 3_600;
 /// Longest name of an environment, in bytes.
 const NAME_BYTES_MAX: usize = 20;
 /// Default bytes of one app, …
@@ -146,7 +148,8 @@ impl Rows {
             self.0.pop_front();
         }
         // Rows of a clock that was ahead are of no time that a chart shows, and all later ones would be added to them.
-        while self.0.back().is_some_and(|row| row.slot > slot.saturating_add(1)) {
+        let ahead = slot.saturating_add(narrow(AHEAD_S_MAX / kind.slot_s));
+        while self.0.back().is_some_and(|row| row.slot > ahead) {
             self.0.pop_back();
         }
         // A clock that was set back a little does not change the order.
@@ -451,7 +454,7 @@ mod tests {
         }
         assert!(history.apps.is_empty());
         history.add(&place("shop", "prod"), "00000000000b", &news(1, 0, 1), NOW_S);
-        history.add(&place("shop", "prod"), "00000000000b", &news(1, 0, 1), NOW_S - 60);
+        history.add(&place("shop", "prod"), "00000000000b", &news(1, 0, 1), NOW_S - 600);
         let span = TrafficSpan::of(NOW_S - 3_600, NOW_S + 1, 60, NOW_S);
         assert_eq!(history.rows("shop", "prod", span).iter().map(|row| row.figures.requests).sum::<u64>(), 2);
     }
