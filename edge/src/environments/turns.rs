@@ -37,7 +37,7 @@ impl Begun {
     /// `not_ready`.
     pub(super) fn begin(&mut self, revision: u64, values: &BTreeMap<String, String>) -> Result<(), Error> {
         let values = Digest::of(&records::write(values)?);
-        if *self.0.entry(revision).or_insert(values) != values {
+        if revision < self.newest() || *self.0.entry(revision).or_insert(values) != values {
             let detail = format!("Revision {revision} of the settings was tried with other values.");
             return Err(Problem::new(Code::NotReady, detail).hint("do it again: it gets another revision").into());
         }
@@ -148,8 +148,10 @@ mod tests {
     fn a_revision_is_tried_with_one_set_of_values() {
         let mut begun = Begun::default();
         assert!(begun.begin(4, &values("a")).is_ok() && begun.begin(4, &values("a")).is_ok());
-        let Error(problem) = begun.begin(4, &values("b")).unwrap_err();
-        assert_eq!(problem.code, Code::NotReady);
+        for revision in [3, 4] {
+            let Error(problem) = begun.begin(revision, &values("b")).unwrap_err();
+            assert_eq!(problem.code, Code::NotReady);
+        }
         assert!(begun.begin(5, &values("b")).is_ok());
         assert_eq!(begun.newest(), 5);
     }
@@ -163,9 +165,9 @@ mod tests {
         // An instance that has not ended yet keeps its own.
         begun.keep(&[2].into());
         assert_eq!(begun.newest(), 2);
-        assert!(begun.begin(1, &values("b")).is_ok() && begun.begin(2, &values("b")).is_err());
+        assert!(begun.begin(1, &values("b")).is_err() && begun.begin(2, &values("b")).is_err());
         begun.keep(&BTreeSet::new());
-        assert!(begun.newest() == 0 && begun.begin(2, &values("b")).is_ok());
+        assert!(begun.newest() == 0 && begun.begin(1, &values("b")).is_ok());
     }
 
     #[test]
