@@ -296,6 +296,9 @@ fn what_cannot_be_known_is_not_reported_to_be_so() {
     let ran = project.run(&["push", "site.zip", "--json"]);
     ran.failed("unreachable", 3);
     assert_eq!(ran.last_line(), "What is live is not known: `devanture status` tells it.", "{ran:#?}");
+    let ran = project.run(&["rollback", "--json"]);
+    ran.failed("unreachable", 3);
+    assert_eq!(ran.last_line(), "What is live is not known: `devanture status` tells it.", "{ran:#?}");
     let ran = project.run(&["rollback", "--env", "staging", "--json"]);
     ran.failed("unreachable", 3);
     assert_eq!(ran.last_line(), "What is live is not known: `devanture status --env staging` tells it.", "{ran:#?}");
