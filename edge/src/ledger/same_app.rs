@@ -20,7 +20,12 @@ pub(crate) struct SameApp {
 impl SameApp {
     /// The app that has this name now; `None` without one.
     pub(crate) async fn find(catalog: &dyn Catalog, app: &AppName) -> Result<Option<Self>, Error> {
-        Ok(made(catalog, app).await?.map(|(_, made_ms)| Self { app: app.clone(), made_ms }))
+        Ok(made(catalog, app).await?.map(|(_, made_ms)| Self::made_at(app, made_ms)))
+    }
+
+    /// The app that was made at that time, in milliseconds since 1970 UTC, as it was found before.
+    pub(crate) fn made_at(app: &AppName, made_ms: u64) -> Self {
+        Self { app: app.clone(), made_ms }
     }
 
     /// The check that the app is the same when a commit is made. Each attempt reads it again, since other changes write

@@ -1,7 +1,7 @@
 //! What the catalog keeps of a push: the record of its version, and its entry in the history.
 
 use devanture_config::api::{Deploy, DeployKind, DeployProblem, Outcome};
-use devanture_config::problem::{Code, Problem};
+use devanture_config::problem::Code;
 
 use super::finish::count;
 use super::joined::Rights;
@@ -10,7 +10,7 @@ use super::pushes::Push;
 use crate::blobs::Key;
 use crate::catalog::{Change, Check, Commit};
 use crate::encode;
-use crate::ledger::{Action, AuditEvent, Error};
+use crate::ledger::{Action, AuditEvent, Error, SameApp};
 use crate::records::{self, VersionRecord, gone};
 use crate::switch::Steps;
 use crate::telemetry;
@@ -36,9 +36,8 @@ impl Publisher {
         let Rights { trusted, trusted_in, edge_admin } = push.rights();
         loop {
             self.ledger.check_there(&push.app, None).await?;
-            self.check_same_app(push).await?;
             let key = key.clone();
-            let mut commit = Commit::default();
+            let mut commit = Commit { checks: self.same_app(push).await?.into_iter().collect(), ..Commit::default() };
             // Until the commit nobody else makes an app, where this one is new.
             let _making = self.environments.make_app(&push.app).await?;
             let found = self.ledger.catalog.get(&key).await?;
@@ -97,17 +96,13 @@ impl Publisher {
         }
     }
 
-    /// Checks that the app is still the one that the push began in: another one of its name is somebody else's.
+    /// The check that the app is still the one that the push began in; `None` if the push makes the app.
     ///
     /// # Errors
-    /// `deleted`.
-    async fn check_same_app(&self, push: &Push) -> Result<(), Error> {
-        let Some(made_ms) = push.began.app_made_ms else { return Ok(()) };
-        if self.ledger.made_ms_of(&push.app).await? == Some(made_ms) {
-            return Ok(());
-        }
-        let detail = format!("The app {} was deleted for good while this push was under way.", push.app);
-        Err(Problem::new(Code::Deleted, detail).hint("push again to make another app of that name").into())
+    /// `deleted`: another one of its name is somebody else's.
+    async fn same_app(&self, push: &Push) -> Result<Option<Check>, Error> {
+        let Some(made_ms) = push.began.app_made_ms else { return Ok(None) };
+        SameApp::made_at(&push.app, made_ms).check(&*self.ledger.catalog).await.map(Some)
     }
 
     /// Keeps a deploy that did not move the live pointer in the history.
@@ -144,7 +139,7 @@ impl Publisher {
     }
 
     pub(super) async fn record_failure(&self, push: &Push, steps: &mut Steps, error: &Error) {
-        if self.check_same_app(push).await.is_err() {
+        if self.same_app(push).await.is_err() {
             // There is no history of it any more.
             return;
         }
