@@ -158,56 +158,33 @@ pub trait Blobs: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Short`] and [`Error::Disk`].
-    fn check_free_space(&self) -> Result<(), Error> {
-        Ok(())
-    }
+    fn check_free_space(&self) -> Result<(), Error>;
 
     /// Puts the whole blob or manifest `key`.
     ///
     /// # Errors
     /// As [`Upload::finish`].
-    async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
-        let mut upload = self.upload(key).await?;
-        upload.write(bytes).await?;
-        upload.finish().await?;
-        Ok(())
-    }
+    async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error>;
 
     /// Puts small whole blobs together. All are durable under their names, and were read back, when the call returns;
     /// those of an error may be, each of them whole.
     ///
     /// # Errors
     /// As [`Upload::finish`].
-    async fn put_all(&self, blobs: BTreeMap<Digest, Bytes>) -> Result<(), Error> {
-        for (digest, bytes) in blobs {
-            self.put(Key::Blob(digest), bytes).await?;
-        }
-        Ok(())
-    }
+    async fn put_all(&self, blobs: BTreeMap<Digest, Bytes>) -> Result<(), Error>;
 
     /// As [`Blobs::size`], of many blobs, in their order.
     ///
     /// # Errors
     /// [`Error::Disk`].
-    async fn sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error> {
-        let mut sizes = Vec::with_capacity(blobs.len());
-        for digest in blobs {
-            sizes.push(self.size(Key::Blob(digest)).await?);
-        }
-        Ok(sizes)
-    }
+    async fn sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error>;
 
     /// Reads blobs and compares them with their hashes, but those that this process has read back or checked since they
     /// were put.
     ///
     /// # Errors
     /// As [`Blobs::get`].
-    async fn check_all(&self, blobs: Vec<Digest>) -> Result<(), Error> {
-        for digest in blobs {
-            self.open(Key::Blob(digest)).await?;
-        }
-        Ok(())
-    }
+    async fn check_all(&self, blobs: Vec<Digest>) -> Result<(), Error>;
 
     /// Puts variants of one blob together, replacing those of the same form and lower quality. All, or none, are
     /// known to [`Blobs::variants`] afterwards. Putting none notes that none are worth keeping.
@@ -220,15 +197,7 @@ pub trait Blobs: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Disk`].
-    async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error> {
-        for (blob, variants) in variants {
-            match self.put_variants(blob, variants).await {
-                Ok(()) | Err(Error::Missing(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
+    async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error>;
 
     /// As [`Blobs::put_variants_all`], the first that an app has of these blobs: where there are others already, as of
     /// another app, those of the quick level are kept beside them, in the forms of [`Form::kept_quick`].
@@ -248,13 +217,7 @@ pub trait Blobs: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Disk`] where none can be read.
-    async fn get_all(&self, blobs: Vec<Digest>) -> Result<Vec<Result<Bytes, Error>>, Error> {
-        let mut all = Vec::with_capacity(blobs.len());
-        for digest in blobs {
-            all.push(self.get(Key::Blob(digest)).await);
-        }
-        Ok(all)
-    }
+    async fn get_all(&self, blobs: Vec<Digest>) -> Result<Vec<Result<Bytes, Error>>, Error>;
 
     /// The variants of a blob, without those that are kept beside others; empty where there are none, or where what was
     /// known of them cannot be read.
@@ -283,24 +246,14 @@ pub trait Blobs: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Disk`].
-    async fn lacking_variants(&self, blobs: Vec<Digest>) -> Result<Vec<Digest>, Error> {
-        let mut lacking = Vec::new();
-        for blob in blobs {
-            if self.lacks_variants(blob).await? {
-                lacking.push(blob);
-            }
-        }
-        Ok(lacking)
-    }
+    async fn lacking_variants(&self, blobs: Vec<Digest>) -> Result<Vec<Digest>, Error>;
 
     /// Looks whether the lists of a blob's variants and deltas can be read, and sets aside those that cannot, by which
     /// all of it is made again. Gives their number.
     ///
     /// # Errors
     /// [`Error::Disk`].
-    async fn check_lists(&self, _blob: Digest) -> Result<u64, Error> {
-        Ok(0)
-    }
+    async fn check_lists(&self, blob: Digest) -> Result<u64, Error>;
 
     /// Puts deltas of one blob together, replacing those of the same dictionary and form of lower quality. All, or
     /// none, are known to [`Blobs::deltas`] afterwards; beyond [`DELTA_DICTIONARIES_MAX`] the oldest go.
@@ -320,13 +273,7 @@ pub trait Blobs: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Disk`].
-    async fn deltas_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<DeltaInfo>>, Error> {
-        let mut all = Vec::with_capacity(blobs.len());
-        for blob in blobs {
-            all.push(self.deltas(blob).await?);
-        }
-        Ok(all)
-    }
+    async fn deltas_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<DeltaInfo>>, Error>;
 
     /// Whether something is stored under `key`, and of what length; the bytes are not checked.
     ///
@@ -351,13 +298,7 @@ pub trait Blobs: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Disk`].
-    async fn open_together(
-        &self,
-        _blob: Digest,
-        _sought: Vec<(Form, Digest)>,
-    ) -> Result<Option<OpenedTogether>, Error> {
-        Ok(None)
-    }
+    async fn open_together(&self, blob: Digest, sought: Vec<(Form, Digest)>) -> Result<Option<OpenedTogether>, Error>;
 
     /// Reads all bytes of `key` from the disk, so many in a second at most, and checks its hash. Returns their number.
     ///
@@ -366,18 +307,14 @@ pub trait Blobs: Send + Sync {
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error>;
 
     /// Notes that no whole bytes of a blob or a manifest were found.
-    fn suspect(&self, _key: Key) {}
+    fn suspect(&self, key: Key);
 
     /// The blobs and manifests that were found not to be whole, or were suspected, since this was called last; some
     /// thousand at most. Versions that have them in memory go on with what they have.
-    fn take_suspects(&self) -> HashSet<Key> {
-        HashSet::new()
-    }
+    fn take_suspects(&self) -> HashSet<Key>;
 
     /// Number of opened files that were found damaged as they were read ([`ReadAt::is_damaged`]).
-    fn damages(&self) -> u64 {
-        0
-    }
+    fn damages(&self) -> u64;
 
     /// Brings a version to the disk of this node, where nodes share a store: its manifest, its blobs and their
     /// variants. Returns what that took; a store of one node has all of it.
