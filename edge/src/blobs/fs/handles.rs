@@ -255,14 +255,11 @@ impl Handles {
         (handle, true)
     }
 
-    /// The file of a handle and its stamp, opened again where it was closed.
+    /// Opens the file of a handle again, which was closed, and gives it with its stamp.
     ///
     /// # Errors
     /// Errors of the system; [`ErrorKind::NotFound`] if somebody removed or replaced the file by hand.
     pub(super) fn open(&self, handle: &Arc<Handle>, path: &Path) -> std::io::Result<(Arc<File>, Stamp)> {
-        if let Some(opened) = handle.opened() {
-            return Ok(opened);
-        }
         match open(path) {
             Ok((file, stamp)) => {
                 let file = Arc::new(file);
