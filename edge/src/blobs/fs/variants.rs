@@ -103,16 +103,14 @@ impl Folder {
             return Ok(None);
         }
         let mut here: BTreeMap<Form, Bytes> = BTreeMap::new();
-        for (form, line) in lines.clone() {
-            match (line.at, new.get(&form)) {
-                (None, _) => {}
-                (Some(_), Some(bytes)) => drop(here.insert(form, Bytes::clone(bytes))),
-                // What is damaged is made again.
-                (Some(_), None) => match self.read_here(blob, &line)? {
-                    Some(bytes) => drop(here.insert(form, bytes)),
-                    None => drop(lines.remove(&form)),
-                },
-            }
+        for (form, line) in &lines {
+            let bytes = match (line.at, new.get(form)) {
+                (None, _) => None,
+                (Some(_), Some(bytes)) => Some(Bytes::clone(bytes)),
+                // The line of what is damaged stays, without bytes: so it is missed, and made again.
+                (Some(_), None) => self.read_here(blob, line)?,
+            };
+            here.extend(bytes.map(|bytes| (*form, bytes)));
         }
         let index = index::to_bytes(&lines, |form| here.get(&form).map(|bytes| &**bytes));
         let has_file = |lines: &Lines, form: &Form| lines.get(form).is_some_and(|line| line.at.is_none());
@@ -285,7 +283,7 @@ impl Folder {
         for (form, line) in &lines {
             left.extend(here(&file, line).map(|bytes| (*form, bytes)));
         }
-        lines.retain(|form, line| line.at.is_none() || left.contains_key(form));
+        // The line of what is damaged stays, without bytes: so it is missed, and made again.
         if lines.is_empty() {
             // An index without a line would say that none is worth keeping.
             return self.forget_index(blob);

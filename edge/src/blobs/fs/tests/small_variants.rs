@@ -178,3 +178,35 @@ async fn law_4_damage_in_variants_that_are_opened_as_one_is_never_given_out_and_
         }
     }
 }
+
+/// Else a file would be sent as it is to everybody, for as long as a version has it.
+#[tokio::test]
+async fn a_small_variant_that_is_damaged_is_missed_and_made_again_whatever_becomes_of_the_others() {
+    for is_deletion in [true, false] {
+        let harness = InAFolder::start().await;
+        let (digest, [br, _, zst]) = stored(&harness, [300, 400, 500]).await;
+        let (store, path) = (&harness.store, index_of(&harness, digest));
+        let mut index = std::fs::read(&path).unwrap();
+        let at = index.windows(br.len()).position(|part| *part == *br).unwrap();
+        index[at] ^= 1;
+        overwrite(&path, &index);
+        let (better, mut left) = (sample(7, 350), vec![Form::Zst]);
+        match is_deletion {
+            true => store.delete(Key::Variant(digest, Form::Gz)).await.unwrap(),
+            false => {
+                store.put_variants(digest, vec![(Form::Gz, Quality::Best, better.clone())]).await.unwrap();
+                left.insert(0, Form::Gz);
+            }
+        }
+        let forms = |all: Vec<VariantInfo>| all.iter().map(|info| info.form).collect::<Vec<_>>();
+        assert_eq!(forms(store.variants(digest).await.unwrap()), left, "deletion: {is_deletion}");
+        assert!(store.lacks_variants(digest).await.unwrap(), "deletion: {is_deletion}");
+        store.put_variants(digest, vec![(Form::Br, Quality::Quick, br.clone())]).await.unwrap();
+        assert!(!store.lacks_variants(digest).await.unwrap(), "deletion: {is_deletion}");
+        assert_eq!(store.get(Key::Variant(digest, Form::Br)).await.unwrap(), br);
+        assert_eq!(store.get(Key::Variant(digest, Form::Zst)).await.unwrap(), zst);
+        if !is_deletion {
+            assert_eq!(store.get(Key::Variant(digest, Form::Gz)).await.unwrap(), better);
+        }
+    }
+}
