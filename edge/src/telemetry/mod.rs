@@ -29,6 +29,8 @@ pub use integrity_reports::{
 pub use labels::choose_apps;
 pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, PREPARE, describe};
 pub(crate) use noted::{NOTED_EVERY_S, Noted};
+#[cfg(test)]
+pub(crate) use own_log::tests::logged;
 pub use process::{process_figures, resident_bytes};
 pub use requests::{RequestMetrics, TrafficFigures, TrafficRow, TrafficSpan, forget_traffic, keep_traffic, traffic};
 pub use settled_clock::{settle_clock_from, settled_ms};

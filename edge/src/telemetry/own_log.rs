@@ -36,7 +36,7 @@ impl<W: Write> Write for PlainLines<W> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use parking_lot::Mutex;
@@ -56,16 +56,23 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_event_is_a_line_in_which_nothing_speaks_to_a_terminal() {
-        let (paper, path) = (Paper::default(), "/a\u{1b}[2J\u{9b}31m\u{202e}\n\u{7f}\u{e0041}\u{e9}");
+    /// What `work` logs on this thread at the level of the edge's own log.
+    pub(crate) fn logged(work: impl FnOnce()) -> String {
+        let paper = Paper::default();
         let open = paper.clone();
         let log = subscriber(EnvFilter::new("info"), move || open.clone());
-        tracing::subscriber::with_default(log, || {
+        tracing::subscriber::with_default(log, work);
+        let lines = paper.0.lock().clone();
+        String::from_utf8(lines).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_a_line_in_which_nothing_speaks_to_a_terminal() {
+        let path = "/a\u{1b}[2J\u{9b}31m\u{202e}\n\u{7f}\u{e0041}\u{e9}";
+        let text = logged(|| {
             tracing::info!(path, "one {path}");
             tracing::info!("two");
         });
-        let text = String::from_utf8(paper.0.lock().clone()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines.len(), text.ends_with('\n')), (2, true), "{text:?}");
         assert!(lines.iter().all(|line| line.chars().all(plain_text::is_plain)), "{text:?}");
