@@ -117,3 +117,19 @@ fn pause(bytes: usize, bytes_per_second_max: u64) -> Duration {
     let micros = (bytes as u64).saturating_mul(1_000_000);
     Duration::from_micros(micros.checked_div(bytes_per_second_max).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_ends_a_check() {
+        let folder = tempfile::tempdir().unwrap();
+        // The system opens a folder, and reads nothing of it.
+        let file = File::open(folder.path()).unwrap();
+        let (stamp, expected) = (Stamp::of(&file.metadata().unwrap()), Digest::of(b""));
+        let hasher = blake3::Hasher::new();
+        let mut reading = Reading { file, stamp, hasher, expected, at: 0, left: u64::MAX, bytes: 0 };
+        assert_eq!(reading.read_piece().unwrap_err().kind(), ErrorKind::IsADirectory);
+    }
+}

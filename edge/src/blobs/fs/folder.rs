@@ -77,7 +77,7 @@ pub(super) struct Located {
 
 impl Located {
     /// Reads all of it; `None` if the file is shorter.
-    fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
+    pub(super) fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; usize::try_from(self.size).map_err(std::io::Error::other)?];
         match self.file.read_exact_at(&mut bytes, self.at.into()) {
             Ok(()) => Ok(Some(bytes)),

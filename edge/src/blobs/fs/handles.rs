@@ -420,4 +420,64 @@ mod tests {
         }
         assert_eq!(handles.open_count(), 0);
     }
+
+    #[test]
+    fn a_file_that_lost_its_name_before_its_handle_was_known_stays_open() {
+        for is_replaced in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let handles = Handles::new(1);
+            let path = folder.path().join("1");
+            durable::write_file(&path, b"first", 0o600).unwrap();
+            let (opened, stamp) = open(&path).unwrap();
+            match is_replaced {
+                true => durable::write_file(&path, b"other", 0o600).unwrap(),
+                false => assert!(durable::remove_file(&path).unwrap()),
+            }
+            let first = handles.of(FileId::Index(Digest::of(b"1")), &path, opened, stamp);
+            let _others: Vec<_> = (2..5).map(|number| variant(&handles, folder.path(), number)).collect();
+            let (mut file, _) = handles.open(&first, &path).unwrap();
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+            assert_eq!((&*bytes, handles.open_count()), (&b"first"[..], 1), "replaced: {is_replaced}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_spared_is_closed_when_it_is_read_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let handles = Handles::new(2);
+        let spared: Vec<_> = (0..2).map(|number| variant(&handles, folder.path(), number)).collect();
+        assert!(spared.iter().all(|(handle, ..)| handle.opened().is_some()));
+        let (third, _, path) = variant(&handles, folder.path(), 2);
+        assert!(third.opened().is_none(), "the others are read");
+        handles.open(&third, &path).unwrap();
+        assert!(third.opened().is_some() && spared[0].0.opened().is_none());
+        assert_eq!(handles.open_count(), 2);
+    }
+
+    /// They are open for as long as somebody has them, and are never closed for others.
+    #[test]
+    fn beside_files_that_lost_their_names_no_others_stay_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let handles = Handles::new(2);
+        let keep = |number| {
+            let (handle, id, path) = variant(&handles, folder.path(), number);
+            handles.keep(id, &path);
+            handle
+        };
+        let kept: Vec<_> = (0..10).map(keep).collect();
+        (10..60).for_each(|number| drop(variant(&handles, folder.path(), number)));
+        assert!(handles.turns.lock().len() < 20 && kept.iter().all(|handle| handle.opened().is_some()));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_kept_open_is_reported_unless_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let handles = Handles::new(1);
+        let (_closed, id, path) = variant(&handles, folder.path(), 1);
+        let _other = variant(&handles, folder.path(), 2);
+        let logged = |path: &Path| crate::telemetry::logged(|| handles.keep(id, path));
+        assert!(logged(&path.join("below a file")).contains("cannot be opened for those who read it"));
+        assert_eq!(logged(&folder.path().join("gone")), "");
+    }
 }

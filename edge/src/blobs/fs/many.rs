@@ -120,4 +120,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_was_written_gets_no_name_in_a_folder_that_took_the_name_of_its_own() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("data");
+        let folder = Folder::open(root.clone(), 1).unwrap();
+        let bytes = Bytes::from_static(b"some bytes");
+        let written = read_back(Digest::of(&bytes), &bytes, folder.draft_of(&bytes).unwrap()).unwrap();
+        durable::move_folder(&root, &parent.path().join("aside")).unwrap();
+        Folder::open(root.clone(), 1).unwrap();
+        let named = folder.name_all(vec![written]);
+        assert!(matches!(named, Err(Error::Disk(durable::Error::Replaced { .. }))), "{named:?}");
+        assert_eq!(std::fs::read_dir(root.join("blobs")).unwrap().count(), 0);
+    }
 }

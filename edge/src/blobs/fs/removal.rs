@@ -21,6 +21,7 @@ impl Folder {
     /// Deletes a variant, or a blob with all that was made of it, or a manifest. After a crash it may be there again.
     pub(super) fn delete(&self, key: Key) -> Result<(), Error> {
         let _turn = self.lock(digest_of(key));
+        self.check_in_place()?;
         self.forget_derived(key)?;
         match key {
             Key::Variant(blob, form) => self.forget_variant(blob, form),
@@ -188,28 +189,35 @@ impl Folder {
     /// leaves them.
     fn remove_orphans(&self, shard: &str) -> Result<(), Error> {
         self.check_in_place()?;
-        let mut orphans = BTreeMap::new();
+        self.orphans(shard)?.into_iter().try_for_each(|(blob, deltas)| self.remove_orphan(blob, deltas))
+    }
+
+    /// The blobs of one folder that are gone and of which variants or deltas are left, with the names of these deltas.
+    pub(super) fn orphans(&self, shard: &str) -> Result<BTreeMap<Digest, Vec<Key>>, Error> {
+        let mut found = BTreeMap::new();
         for kind in ["variants", "deltas"] {
             each_file(&self.root().join(kind).join(shard), |name, _| {
                 let blob: Option<Digest> = name.split_once('.').and_then(|(digest, _)| digest.parse().ok());
                 if let Some(blob) = blob {
-                    let of_blob = orphans.entry(blob).or_insert_with(|| (!self.path(Key::Blob(blob)).exists(), vec![]));
+                    let of_blob = found.entry(blob).or_insert_with(|| (!self.path(Key::Blob(blob)).exists(), vec![]));
                     // What an index does not say is found by its name.
                     of_blob.1.extend(delta_key(name).filter(|_| of_blob.0));
                 }
             })?;
         }
-        for (blob, (is_gone, deltas)) in orphans {
-            let _turn = self.lock(blob);
-            if is_gone && !self.path(Key::Blob(blob)).exists() {
-                self.forget_variants(blob)?;
-                self.forget_deltas(blob)?;
-                for key in deltas {
-                    self.forget(key)?;
-                }
-            }
+        let gone = found.into_iter().filter(|(_, (is_gone, _))| *is_gone);
+        Ok(gone.map(|(blob, (_, deltas))| (blob, deltas)).collect())
+    }
+
+    /// Removes what is left of a blob, unless it was put since it was found to be gone.
+    pub(super) fn remove_orphan(&self, blob: Digest, deltas: Vec<Key>) -> Result<(), Error> {
+        let _turn = self.lock(blob);
+        if self.path(Key::Blob(blob)).exists() {
+            return Ok(());
         }
-        Ok(())
+        self.forget_variants(blob)?;
+        self.forget_deltas(blob)?;
+        deltas.into_iter().try_for_each(|key| self.forget(key))
     }
 }
 

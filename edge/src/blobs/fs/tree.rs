@@ -339,4 +339,26 @@ mod tests {
         assert!(!tree.is_trusted(0, 10) && tree.is_damaged());
         assert!(!tree.is_whole_or_trusted(0, &[2; 10]));
     }
+
+    /// A file whose reads end like this, one after the other.
+    struct Reads(std::collections::VecDeque<std::io::Result<&'static [u8]>>);
+
+    impl Read for Reads {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            let bytes = self.0.pop_front().unwrap_or(Ok(b""))?;
+            into[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn a_read_that_a_signal_ended_is_done_again_and_one_that_failed_is_not() {
+        let hash = |reads: Vec<std::io::Result<&'static [u8]>>| {
+            Tree::read(Reads(reads.into()), 3).map(|(hash, _)| hash).map_err(|error| error.kind())
+        };
+        let signal = || Err(ErrorKind::Interrupted.into());
+        assert_eq!(hash(vec![signal(), Ok(b"ab"), signal(), signal(), Ok(b"c")]), Ok(Some(Digest::of(b"abc"))));
+        assert_eq!(hash(vec![Ok(b"ab"), Err(ErrorKind::TimedOut.into()), Ok(b"c")]), Err(ErrorKind::TimedOut));
+        assert_eq!(hash(vec![Ok(b"ab")]), Ok(None));
+    }
 }

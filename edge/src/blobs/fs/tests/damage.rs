@@ -13,7 +13,7 @@ async fn opened() -> (InAFolder, Key, Arc<dyn ReadAt>, Vec<u8>) {
 }
 
 /// Changes one byte in place, without a new time of change, as a disk does.
-fn rot(path: &Path, at: usize) {
+pub(super) fn rot(path: &Path, at: usize) {
     let before = std::fs::metadata(path).unwrap();
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
@@ -114,4 +114,67 @@ async fn what_is_damaged_or_suspected_is_reported_once_and_checked_again_when_it
         store.suspect(Key::Blob(Digest::of(&number.to_le_bytes())));
     }
     assert_eq!(store.take_suspects().len(), 10_000);
+}
+
+#[tokio::test]
+async fn a_file_is_checked_as_a_whole_once_and_its_pieces_whenever_they_are_read() {
+    let (harness, key, _, bytes) = opened().await;
+    rot(&path_of(harness.data.path(), key), 70_000);
+    let again = harness.store.open(key).await.unwrap();
+    assert_eq!(again.read_at(0, 65_536).unwrap(), bytes[..65_536]);
+    assert_eq!(again.read_at(65_536, 10).unwrap_err().kind(), ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn law_4_a_damaged_file_that_cannot_be_set_aside_is_checked_again_when_it_is_opened() {
+    for is_piece in [true, false] {
+        let (harness, key, file, _) = opened().await;
+        rot(&path_of(harness.data.path(), key), 70_000);
+        let armed = arm(harness.data.path(), Fault::Death, 0);
+        match is_piece {
+            true => assert_eq!(file.read_at(65_536, 10).unwrap_err().kind(), ErrorKind::InvalidData),
+            false => assert!(matches!(harness.store.get(key).await, Err(Error::Disk(_)))),
+        }
+        drop(armed);
+        assert!(harness.store.size(key).await.unwrap().is_some(), "it has its name still");
+        assert!(matches!(harness.store.open(key).await.map(drop), Err(Error::Corrupt { .. })), "{is_piece}");
+    }
+}
+
+/// Else all files would be set aside while a disk does not answer.
+#[test]
+fn a_file_that_was_cut_while_it_was_opened_is_damaged_and_one_that_cannot_be_read_is_not() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let bytes = sample(1, 1_000);
+    folder.put(blob(&bytes), &bytes).unwrap();
+    let mut located = folder.locate(blob(&bytes)).unwrap().unwrap();
+    assert_eq!(located.read().unwrap().unwrap(), bytes);
+    overwrite(&path_of(data.path(), blob(&bytes)), &bytes[..999]);
+    assert_eq!(located.read().unwrap(), None);
+    // The system opens a folder, and reads nothing of it.
+    located.file = std::fs::File::open(data.path()).unwrap();
+    assert_eq!(located.read().unwrap_err().kind(), ErrorKind::IsADirectory);
+}
+
+#[tokio::test]
+async fn a_file_that_is_open_holds_the_hashes_of_its_groups_in_memory_and_a_small_one_nothing() {
+    let (harness, _, file, _) = opened().await;
+    // As the comment of the tree has it: 36 bytes for each 64 KiB.
+    assert_eq!(file.held_bytes(), 4 * 36);
+    let small = sample(1, 65_536);
+    harness.store.put(blob(&small), small.clone()).await.unwrap();
+    assert_eq!(harness.store.open(blob(&small)).await.unwrap().held_bytes(), 0);
+}
+
+/// Bytes that rot on the disk before anybody reads them.
+#[tokio::test]
+async fn a_blob_that_is_put_again_is_read_from_its_new_file_while_the_old_one_is_open() {
+    let (harness, key, before, bytes) = opened().await;
+    rot(&path_of(harness.data.path(), key), 70_000);
+    harness.store.put(key, bytes.clone().into()).await.unwrap();
+    let after = harness.store.open(key).await.unwrap();
+    assert_eq!(after.read_at(0, 200_000).unwrap(), bytes);
+    assert_eq!(before.read_at(0, 200_000).unwrap(), bytes, "they share one file");
+    assert_eq!(harness.store.damages(), 0);
 }

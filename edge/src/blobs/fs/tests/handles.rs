@@ -169,3 +169,30 @@ async fn what_cannot_be_opened_is_as_it_was_and_what_is_gone_is_damaged_once() {
         assert_eq!((file.is_damaged(), harness.store.damages()), (true, 1));
     }
 }
+
+#[tokio::test]
+async fn a_small_variant_is_read_to_its_end_by_those_who_have_it_when_its_blob_goes() {
+    let (harness, files) = opened(4).await;
+    let (variant, digest) = (sample(9, 500), Digest::of(&files[0].1));
+    harness.store.put_variants(digest, vec![(Form::Br, Quality::Quick, variant.clone())]).await.unwrap();
+    let small = harness.store.open(Key::Variant(digest, Form::Br)).await.unwrap();
+    // Others are read until it is closed.
+    for (other, _) in files.iter().chain(&files) {
+        other.read_at(0, 10).unwrap();
+    }
+    harness.store.delete(Key::Blob(digest)).await.unwrap();
+    assert_eq!(small.read_at(0, 500).unwrap(), variant);
+    assert!(!small.is_damaged());
+}
+
+#[tokio::test]
+async fn what_was_removed_by_hand_is_checked_again_when_it_comes_back() {
+    let (harness, files) = opened(5).await;
+    let (file, bytes) = &files[0];
+    let (path, aside) = (path_of(harness.data.path(), blob(bytes)), harness.data.path().join("aside"));
+    assert!(durable::move_file(&path, &aside).unwrap());
+    assert_eq!(file.read_at(0, 10).unwrap_err().kind(), ErrorKind::NotFound);
+    damage::rot(&aside, 500);
+    assert!(durable::move_file(&aside, &path).unwrap());
+    assert!(matches!(harness.store.open(blob(bytes)).await.map(drop), Err(Error::Corrupt { .. })));
+}

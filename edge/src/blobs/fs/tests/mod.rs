@@ -3,6 +3,7 @@
 mod damage;
 mod deltas;
 mod faults;
+mod format;
 mod handles;
 mod many;
 mod reads;

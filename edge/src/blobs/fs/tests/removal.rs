@@ -143,3 +143,94 @@ fn a_listing_removes_variants_whose_blob_is_gone_and_ignores_strangers() {
     assert_eq!(folder.list().unwrap(), []);
     assert_eq!(files(&data.path().join("variants")).len(), 0);
 }
+
+#[tokio::test]
+async fn what_is_written_while_another_folder_takes_the_name_leaves_nothing_in_that_one() {
+    let parent = tempfile::tempdir().unwrap();
+    let (root, aside) = (parent.path().join("data"), parent.path().join("aside"));
+    let store = FileBlobs::open(root.clone(), OPEN_FILES_MAX).unwrap();
+    let (bytes, small) = (sample(1, 600_000), sample(2, 100));
+    // It has a file already, and only its name is missing.
+    let mut upload = store.upload(blob(&bytes)).await.unwrap();
+    upload.write(bytes.clone()).await.unwrap();
+    durable::move_folder(&root, &aside).unwrap();
+    let other = Folder::open(root.clone(), OPEN_FILES_MAX).unwrap();
+    let is_refused = |result: Result<(), Error>| {
+        assert!(matches!(result, Err(Error::Disk(durable::Error::Replaced { .. }))), "{result:?}");
+    };
+    let log = arm(&root, Fault::None, 0);
+    is_refused(store.put_all(BTreeMap::from([(Digest::of(&small), small.clone())])).await);
+    assert_eq!(log.steps(), [], "nothing is begun");
+    drop(log);
+    is_refused(upload.finish().await.map(drop));
+    assert_eq!(std::fs::read_dir(root.join("blobs")).unwrap().count(), 0);
+    // What stands there is of another store, also where it has the name of one of ours.
+    other.put(blob(&small), &small).unwrap();
+    let variants = vec![(Form::Br, Quality::Quick, sample(3, 9_000))];
+    is_refused(store.put_variants_all(BTreeMap::from([(Digest::of(&small), variants)])).await);
+    is_refused(store.delete(blob(&small)).await);
+    assert_eq!(other.get(blob(&small)).unwrap(), small);
+    assert_eq!(other.variants(Digest::of(&small)).unwrap(), []);
+}
+
+/// A push may send what a collection has just taken.
+#[test]
+fn what_was_made_of_a_blob_stays_where_the_blob_comes_back_during_a_listing() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let bytes = sample(1, 10);
+    let digest = Digest::of(&bytes);
+    folder.put(blob(&bytes), &bytes).unwrap();
+    folder.put_variants(digest, &[(Form::Br, Quality::Quick, sample(2, 5))]).unwrap();
+    let delta = crate::blobs::conformance::delta(DeltaForm::Dcz, 1, Quality::Quick, &sample(4, 50));
+    folder.put_deltas(digest, &[delta]).unwrap();
+    let shard = digest.to_string()[..2].to_owned();
+    assert!(folder.orphans(&shard).unwrap().is_empty());
+    durable::remove_file(&path_of(data.path(), blob(&bytes))).unwrap();
+    let orphans = folder.orphans(&shard).unwrap();
+    assert_eq!(orphans.keys().copied().collect::<Vec<_>>(), [digest]);
+    folder.put(blob(&bytes), &bytes).unwrap();
+    for (blob, deltas) in orphans {
+        folder.remove_orphan(blob, deltas).unwrap();
+    }
+    assert_eq!((folder.variants(digest).unwrap().len(), folder.deltas(digest).unwrap().len()), (1, 1));
+}
+
+#[test]
+fn law_4_what_changed_while_it_was_collected_is_checked_again_when_it_comes_back() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let bytes = sample(1, 1_000);
+    let key = blob(&bytes);
+    folder.put(key, &bytes).unwrap();
+    folder.open_file(key).unwrap();
+    folder.delete_put_before(key, u64::MAX, false).unwrap();
+    let path = path_of(data.path(), key);
+    damage::rot(&data.path().join("collected").join(path.strip_prefix(data.path()).unwrap()), 500);
+    assert!(matches!(folder.open_file(key).map(drop), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_collected_file_that_comes_back_is_reported_once() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+    let bytes = sample(1, 100);
+    folder.put(blob(&bytes), &bytes).unwrap();
+    folder.delete_put_before(blob(&bytes), u64::MAX, false).unwrap();
+    let read = || crate::telemetry::logged(|| assert_eq!(folder.get(blob(&bytes)).unwrap(), bytes));
+    let line = read();
+    assert!(line.contains("was brought back") && line.contains(&Digest::of(&bytes).short()), "{line}");
+    assert_eq!(read(), "");
+}
+
+#[tokio::test]
+async fn what_is_collected_is_listed_until_it_comes_back() {
+    let harness = InAFolder::start().await;
+    let bytes = sample(1, 100);
+    harness.store.put(blob(&bytes), bytes.clone()).await.unwrap();
+    assert_eq!(harness.store.collected().await.unwrap(), []);
+    harness.store.delete_put_before(blob(&bytes), u64::MAX, false).await.unwrap();
+    assert_eq!(harness.store.collected().await.unwrap(), [blob(&bytes)]);
+    assert_eq!(harness.store.get(blob(&bytes)).await.unwrap(), bytes);
+    assert_eq!(harness.store.collected().await.unwrap(), []);
+}
