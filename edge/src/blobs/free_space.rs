@@ -128,4 +128,44 @@ mod tests {
         let missing = FreeSpace::new(folder.path().join("missing"), 0);
         assert!(matches!(missing.check(), Err(Error::Disk(durable::Error::Io { .. }))));
     }
+
+    #[test]
+    fn a_disk_that_gets_short_and_one_that_has_room_again_are_reported_when_they_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        // The disk of a test is not filled: its floor moves.
+        let mut space = FreeSpace { share: 0, ..Arc::into_inner(FreeSpace::new(folder.path().to_owned(), 0)).unwrap() };
+        let mut look = |bytes_min| {
+            space.bytes_min = bytes_min;
+            let log = crate::telemetry::logged(|| metrics::with_local_recorder(&recorder, || drop(space.check())));
+            let size = gauge_value(Room::of(folder.path(), 0, 0).unwrap().bytes);
+            let figures = recorder.handle().render();
+            assert!(figures.contains(&format!("devanture_disk_size_bytes {size}\n")), "{figures}");
+            assert!(figures.contains("devanture_disk_free_bytes "), "{figures}");
+            (log, figures.contains("devanture_disk_short 1\n"))
+        };
+        assert_eq!(look(0), (String::new(), false));
+        let (log, is_short) = look(u64::MAX);
+        assert!(is_short && log.contains("almost full: new files are refused"), "{log}");
+        assert_eq!(look(u64::MAX), (String::new(), true));
+        let (log, is_short) = look(0);
+        assert!(!is_short && log.contains("has room again: new files are stored"), "{log}");
+        assert_eq!(look(0), (String::new(), false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_disk_is_looked_at_at_the_start_and_again_after_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = FreeSpace::short(folder.path().to_owned());
+        let watch = tokio::spawn(Arc::clone(&space).watch());
+        // The clock of the test goes on when nothing else does: each look is over by then.
+        let moment = Duration::from_millis(1);
+        tokio::time::sleep(moment).await;
+        assert!(space.is_short.swap(false, Ordering::Relaxed));
+        tokio::time::sleep(LOOK_EVERY - 3 * moment).await;
+        assert!(!space.is_short());
+        tokio::time::sleep(9 * moment).await;
+        assert!(space.is_short());
+        watch.abort();
+    }
 }

@@ -126,4 +126,34 @@ mod tests {
         assert_eq!(work.await.unwrap(), SHORT_MANIFEST_BYTES_MAX + 1);
         drop(last.await);
     }
+
+    #[tokio::test]
+    async fn law_11_a_turn_lasts_as_long_as_its_work_also_where_nobody_waits_for_it_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stored, turns, lane) = (blobs::open(folder.path().to_owned()).unwrap(), ManifestTurns::new(), Lane::EDGE);
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let bytes = vec![b' '; usize::try_from(SHORT_MANIFEST_BYTES_MAX).unwrap() + 1];
+        let version = Digest::of(&bytes);
+        stored.put(Key::Manifest(version), bytes.into()).await.unwrap();
+        let of_work = turns.clone();
+        let reader = tokio::spawn(async move {
+            let work = move |_: &[u8]| {
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+            };
+            of_work.read(&*stored, (lane, version), work).await
+        });
+        begins.await.unwrap();
+        reader.abort();
+        assert!(reader.await.is_err_and(|error| error.is_cancelled()));
+        let mut held = Vec::new();
+        for _ in 1..LONG_MANIFESTS_AT_ONCE {
+            held.push(turns.0.take(lane, 1).await);
+        }
+        let mut last = Box::pin(turns.0.take(lane, 1));
+        assert!(futures_util::poll!(&mut last).is_pending(), "the manifest is still in memory");
+        end.send(()).unwrap();
+        drop(last.await);
+    }
 }

@@ -38,6 +38,11 @@ impl Pace {
         at_ms / self.part_ms()
     }
 
+    /// The part whose turn it is.
+    fn part(turn: u64) -> u8 {
+        u8::try_from(turn % PARTS).unwrap_or_default()
+    }
+
     /// The turn that comes next at a moment, which is `turn` unless the clock was set: no part is waited for longer
     /// than its turn lasts, and none is read twice in a pass.
     const fn caught_up(self, turn: u64, at_ms: u64) -> u64 {
@@ -58,7 +63,7 @@ pub async fn scrub<F: Future<Output = ()>>(blobs: &dyn Blobs, pace: Pace, done: 
     loop {
         turn = pace.caught_up(turn, now_ms());
         sleep(pace.until(turn, now_ms())).await;
-        let first = u8::try_from(turn % PARTS).unwrap_or_default();
+        let first = Pace::part(turn);
         match scrub_part(blobs, first, pace.bytes_per_second_max).await {
             Ok(()) => done(first).await,
             Err(error) => {
@@ -113,6 +118,8 @@ mod tests {
             let turn = pace.turn(at_ms);
             prop_assert_eq!(pace.until(turn, at_ms), Duration::ZERO);
             prop_assert!(pace.until(turn + 1, at_ms) <= Duration::from_millis(pace.part_ms()));
+            let parts: std::collections::BTreeSet<u8> = (turn..turn + PARTS).map(Pace::part).collect();
+            prop_assert_eq!(parts.len(), 256, "each has one");
             for next in [turn, turn + 1, turn.saturating_sub(PARTS)] {
                 prop_assert_eq!(pace.caught_up(next, at_ms), next, "late, or in time");
             }
@@ -161,5 +168,59 @@ mod tests {
         // Nothing is left to find.
         scrub_part(&*blobs, first, 1_000_000).await.unwrap();
         assert_eq!(quarantine(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_is_read_when_its_turn_begins_and_reported_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = open(folder.path().to_path_buf()).unwrap();
+        // So slowly that a turn hardly begins during the test.
+        let pace = Pace { days: 4_000, bytes_per_second_max: 1_000_000 };
+        let began = tokio::time::Instant::now();
+        let (turn, at_ms) = (pace.turn(now_ms()) + 1, now_ms());
+        let (done, mut is_done) = tokio::sync::mpsc::unbounded_channel();
+        let scrubbing = scrub(&*blobs, pace, |part| {
+            done.send(part).unwrap();
+            std::future::ready(())
+        });
+        let part = tokio::select! {
+            () = scrubbing => panic!("it ended"),
+            part = is_done.recv() => part.unwrap(),
+        };
+        assert!([turn, turn + 1].map(Pace::part).contains(&part), "{part} in turn {turn}");
+        // The clock of the test goes on by the waits alone.
+        assert!(began.elapsed() + Duration::from_secs(60) >= pace.until(turn, at_ms), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn files_that_were_read_and_damaged_ones_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = open(folder.path().to_path_buf()).unwrap();
+        let bytes = b"whole".as_slice();
+        let digest = Digest::of(bytes);
+        for key in [Key::Blob(digest), Key::Manifest(digest)] {
+            blobs.put(key, bytes.into()).await.unwrap();
+        }
+        blobs.put_variants(digest, vec![(Form::Br, Quality::Best, vec![7; 10_000].into())]).await.unwrap();
+        let [first, ..] = *digest.as_bytes();
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let _counted_here = metrics::set_default_local_recorder(&recorder);
+        let value = |name: &str| {
+            let text = recorder.handle().render();
+            let of = |line: &str| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
+            text.lines().find_map(of)
+        };
+        let counted = || {
+            let whole = [value("devanture_scrubbed_files_total"), value("devanture_scrubbed_bytes_total")];
+            (whole.map(Option::unwrap), value("devanture_scrub_damaged_files_total"))
+        };
+        scrub_part(&*blobs, first, u64::MAX).await.unwrap();
+        assert_eq!(counted(), (["3", "10010"].map(str::to_owned), None));
+        let name = digest.to_string();
+        let path = folder.path().join("blobs").join(&name[..2]).join(&name);
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"W", 0).unwrap();
+        scrub_part(&*blobs, first, u64::MAX).await.unwrap();
+        assert_eq!(counted(), (["5", "20015"].map(str::to_owned), Some("1".to_owned())));
     }
 }

@@ -176,4 +176,33 @@ mod tests {
         assert!(text.contains("devanture_stored_bytes{kind=\"blobs\"} 8\n"), "{text}");
         assert!(text.contains("devanture_stored_files{kind=\"quarantine\"} 0\n"), "{text}");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_is_counted_at_the_start_and_what_was_set_aside_soon_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = open(folder.path().to_path_buf()).unwrap();
+        let put = |text: &'static str| blobs.put(Key::Blob(Digest::of(text.as_bytes())), text.into());
+        for text in ["one", "three"] {
+            put(text).await.unwrap();
+        }
+        blobs.delete_put_before(Key::Blob(Digest::of(b"one")), u64::MAX, false).await.unwrap();
+        let survey = Survey::new(folder.path().to_owned());
+        let used = CacheUse::new(Arc::clone(&survey), 100);
+        assert_eq!((used.bytes(), used.bytes_max()), (None, 100));
+        let (counted, mut is_counted) = tokio::sync::mpsc::unbounded_channel();
+        let watch = tokio::spawn(Arc::clone(&survey).watch(move || counted.send(()).unwrap()));
+        is_counted.recv().await.unwrap();
+        let of = |kind: &str| survey.counted.lock()[kind];
+        assert_eq!((of("blobs"), used.bytes()), (Amount { files: 1, bytes: 5 }, Some(5)));
+        assert_eq!(of("collected"), Amount { files: 1, bytes: 3 }, "it lies two folders deep");
+        crate::durable::write_file(&folder.path().join("quarantine/blob-ab"), b"damaged", 0o600).unwrap();
+        put("seven").await.unwrap();
+        tokio::time::sleep(LOOK_EVERY / 2).await;
+        assert_eq!(of("quarantine"), Amount::default());
+        tokio::time::sleep(LOOK_EVERY).await;
+        assert_eq!((of("quarantine"), of("blobs").files), (Amount { files: 1, bytes: 7 }, 1));
+        is_counted.recv().await.unwrap();
+        assert_eq!(of("blobs"), Amount { files: 2, bytes: 10 });
+        watch.abort();
+    }
 }

@@ -345,7 +345,7 @@ mod tests {
 
     impl Read for Reads {
         fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-            let bytes = self.0.pop_front().unwrap_or(Ok(b""))?;
+            let bytes = self.0.pop_front().unwrap_or(Ok(&[]))?;
             into[..bytes.len()].copy_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -354,11 +354,14 @@ mod tests {
     #[test]
     fn a_read_that_a_signal_ended_is_done_again_and_one_that_failed_is_not() {
         let hash = |reads: Vec<std::io::Result<&'static [u8]>>| {
-            Tree::read(Reads(reads.into()), 3).map(|(hash, _)| hash).map_err(|error| error.kind())
+            let read = Tree::read(Reads(reads.into()), 3);
+            read.map(|(hash, _)| hash).map_err(|error| error.kind())
         };
-        let signal = || Err(ErrorKind::Interrupted.into());
-        assert_eq!(hash(vec![signal(), Ok(b"ab"), signal(), signal(), Ok(b"c")]), Ok(Some(Digest::of(b"abc"))));
-        assert_eq!(hash(vec![Ok(b"ab"), Err(ErrorKind::TimedOut.into()), Ok(b"c")]), Err(ErrorKind::TimedOut));
-        assert_eq!(hash(vec![Ok(b"ab")]), Ok(None));
+        let failed = |kind: ErrorKind| -> std::io::Result<&'static [u8]> { Err(kind.into()) };
+        let (signal, late) = (ErrorKind::Interrupted, ErrorKind::TimedOut);
+        let reads = vec![failed(signal), Ok(&b"ab"[..]), failed(signal), failed(signal), Ok(&b"c"[..])];
+        assert_eq!(hash(reads), Ok(Some(Digest::of(b"abc"))));
+        assert_eq!(hash(vec![Ok(&b"ab"[..]), failed(late), Ok(&b"c"[..])]), Err(late));
+        assert_eq!(hash(vec![Ok(&b"ab"[..])]), Ok(None), "it is shorter");
     }
 }
