@@ -141,6 +141,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_object_has_one_variant_of_each_form_in_their_order() {
+        let bytes = Bytes::from_static(b"x");
+        let of = |form| (info(form, &bytes, Quality::Quick), bytes.clone());
+        assert!(parse(&object(&[of(Form::Br), of(Form::Gz)])).is_some());
+        for forms in [[Form::Br, Form::Br], [Form::Gz, Form::Br]] {
+            assert_eq!(parse(&object(&forms.map(of))), None, "{forms:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn reading_undoes_writing(contents in proptest::collection::vec(any::<Option<Vec<u8>>>(), 3), quality in 0..3_usize) {
