@@ -290,3 +290,126 @@ impl Remote {
         counted("delete", began, self.bucket.remove(paths).await)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+
+    use super::*;
+    use crate::blobs::tiered::tests::nowhere;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// A bucket that cannot be reached, whose clock does not go on.
+    fn stopped() -> Remote {
+        Remote { began: Instant::now() + HOUR, ..Remote::new(nowhere()) }
+    }
+
+    /// An error of a store that fails, and none that a request of these tests would end with.
+    fn failure() -> s3::Error {
+        let [at, object, reason] = ["there", "x", "it answers 503"].map(str::to_owned);
+        s3::Error::Failed { at, doing: "reading", object, reason }
+    }
+
+    /// Every turn to read.
+    async fn all_turns(remote: &Remote) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        for _ in 0..REQUESTS_AT_ONCE {
+            turns.push(remote.reads.take(Lane::EDGE, 1).await);
+        }
+        turns
+    }
+
+    /// An object that begins to be read now.
+    async fn object(
+        remote: &Remote,
+        pieces: impl Stream<Item = Result<Bytes, s3::Error>> + Send + 'static,
+    ) -> Object<'_> {
+        let entry = Entry { path: "x".to_owned(), size: 2, written_s: 0 };
+        let deadline = tokio::time::Instant::now().into_std() + body_max(entry.size);
+        let reading = Reading { entry, pieces: pieces.boxed() };
+        Object { remote, size: 2, reading, deadline, _turn: remote.reads.take(Lane::EDGE, 1).await }
+    }
+
+    #[tokio::test]
+    async fn reads_fail_for_a_while_after_one_that_found_the_bucket_away_and_then_try_again() {
+        let mut remote = stopped();
+        remote.note(&s3::Error::NoBucket { at: "there".to_owned(), bucket: "x".to_owned() });
+        assert_eq!(remote.check_there(), Ok(()), "it answers");
+        remote.note(&failure());
+        assert_eq!(remote.check_there(), Err(failure()));
+        remote.began = Instant::now() - HOUR;
+        assert_eq!(remote.check_there(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn while_the_bucket_is_away_no_read_waits_for_a_turn() {
+        let remote = stopped();
+        let _turns = all_turns(&remote).await;
+        remote.note(&failure());
+        let opened = remote.open("x", Lane::EDGE).now_or_never();
+        assert_eq!(opened.map(|opened| opened.map(drop)), Some(Err(failure())));
+        assert_eq!(remote.head("x", Lane::EDGE).now_or_never(), Some(Err(failure())));
+        assert_eq!(remote.list("blobs", 1, Lane::EDGE).now_or_never(), Some(Err(failure())));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_waited_for_a_turn_fails_at_once_where_the_bucket_went_away_meanwhile() {
+        let remote = stopped();
+        let turns = all_turns(&remote).await;
+        let mut opened = pin!(remote.open("x", Lane::EDGE));
+        let mut found = pin!(remote.head("x", Lane::EDGE));
+        assert!(opened.as_mut().now_or_never().is_none());
+        assert!(found.as_mut().now_or_never().is_none());
+        remote.note(&failure());
+        drop(turns);
+        // A request would end with another error.
+        assert_eq!(opened.await.map(drop), Err(failure()));
+        assert_eq!(found.await, Err(failure()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_does_not_come_in_time_is_given_up_and_its_bucket_is_away() {
+        let remote = stopped();
+        let mut never = object(&remote, stream::pending()).await;
+        assert_eq!(never.next().await, Err(remote.bucket.late()));
+        assert_eq!(remote.check_there(), Err(remote.bucket.late()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pauses_of_a_reader_are_not_counted_as_time_that_the_bucket_takes() {
+        let remote = stopped();
+        let began = tokio::time::Instant::now();
+        let pieces = stream::iter([b"1", b"2"]).then(|piece| async move {
+            tokio::time::sleep(BODY_MAX / 3).await;
+            Ok(Bytes::from_static(piece))
+        });
+        let mut object = object(&remote, pieces).await;
+        for piece in ["1", "2"] {
+            assert_eq!(object.next().await, Ok(Some(Bytes::from_static(piece.as_bytes()))));
+            object.pause(HOUR).await;
+        }
+        assert_eq!(object.next().await, Ok(None));
+        // By the clock of the test, which goes on when nothing else does.
+        assert!(began.elapsed() >= 2 * HOUR, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_large_object_has_the_time_that_a_slow_bucket_needs_for_it() {
+        assert_eq!(body_max(0), BODY_MAX);
+        assert_eq!(body_max(HOUR.as_secs() * BYTES_PER_SECOND_MIN), BODY_MAX + HOUR);
+    }
+
+    #[tokio::test]
+    async fn large_objects_wait_for_memory_and_small_ones_do_not() {
+        let remote = stopped();
+        let all = remote.memory(u64::MAX).await;
+        assert!(all.is_some(), "one that is larger than all of it has all of it");
+        assert!(matches!(remote.memory(SMALL_BYTES_MAX).now_or_never(), Some(None)));
+        assert!(remote.memory(SMALL_BYTES_MAX + 1).now_or_never().is_none());
+        drop(all);
+        assert!(matches!(remote.memory(SMALL_BYTES_MAX + 1).now_or_never(), Some(Some(_))));
+    }
+}

@@ -166,7 +166,7 @@ impl Site {
 }
 
 /// A bucket that nothing listens at.
-fn nowhere() -> Bucket {
+pub(super) fn nowhere() -> Bucket {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
