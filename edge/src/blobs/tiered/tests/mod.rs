@@ -7,7 +7,9 @@ mod eviction;
 mod moto;
 mod objects;
 mod probes;
+mod reads_and_uploads;
 mod two_nodes;
+mod unreachable;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
