@@ -107,7 +107,7 @@ impl TieredBlobs {
         Ok(())
     }
 
-    async fn infos(&self, blob: Digest, origin: Origin) -> Result<Vec<VariantInfo>, Error> {
+    pub(super) async fn infos(&self, blob: Digest, origin: Origin) -> Result<Vec<VariantInfo>, Error> {
         let mut infos = self.local.stored_variants(blob).await?;
         infos.retain(|info| (info.quality == Quality::Given) == (origin == Origin::Given));
         infos.sort_by_key(|info| info.form);
@@ -115,7 +115,7 @@ impl TieredBlobs {
     }
 
     /// The bytes of variants; `None` if one is another by now.
-    async fn contents(&self, blob: Digest, infos: &[VariantInfo]) -> Result<Option<Vec<Bytes>>, Error> {
+    pub(super) async fn contents(&self, blob: Digest, infos: &[VariantInfo]) -> Result<Option<Vec<Bytes>>, Error> {
         let mut contents = Vec::with_capacity(infos.len());
         for info in infos {
             match self.local.get(Key::Variant(blob, info.form)).await {

@@ -10,6 +10,7 @@ mod probes;
 mod reads_and_uploads;
 mod two_nodes;
 mod unreachable;
+mod variant_objects;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
