@@ -3,6 +3,7 @@
 
 mod bucket_away;
 mod conformance_lists;
+mod counters;
 mod eviction;
 mod moto;
 mod objects;
