@@ -49,6 +49,13 @@ pub(super) fn report_here(query: &EnvironmentQuery, deploys: &Deploys, uploads: 
     }
 }
 
+/// The deploys that the nodes report, newest first.
+fn merged(reports: Vec<EnvironmentReport>) -> Vec<DeployEntry> {
+    let mut deploys: Vec<DeployEntry> = reports.into_iter().flat_map(|report| report.deploys).collect();
+    newest_first(&mut deploys);
+    deploys
+}
+
 fn newest_first(deploys: &mut [DeployEntry]) {
     deploys.sort_by(|a, b| b.started_ms.cmp(&a.started_ms).then_with(|| a.deploy.cmp(&b.deploy)));
 }
@@ -83,8 +90,7 @@ impl Publisher {
             let query =
                 EnvironmentQuery { app: app.clone(), environment: environment.clone(), subject: QuerySubject::Deploys };
             let (found, missing) = self.query_environment(&query).await?;
-            list.deploys.extend(found.into_iter().flat_map(|report| report.deploys));
-            newest_first(&mut list.deploys);
+            list.deploys = merged(found);
             list.missing = missing;
         }
         // The app of a first push is made at its end.
@@ -216,5 +222,16 @@ mod tests {
         let ids: Vec<&str> = list.iter().map(|entry| entry.deploy.as_str()).collect();
         assert_eq!(ids, ["641a2b3c4ffff00000000", "641a2b3c4d5e6", "x"]);
         assert_eq!(list[2].started_ms, 0);
+    }
+
+    #[test]
+    fn the_deploys_of_all_nodes_are_in_one_order() {
+        let node = |ids: &[&str]| {
+            let entries = ids.iter().map(|id| Origin::default().entry(id, DeployState::Running, None));
+            EnvironmentReport { deploys: entries.collect(), ..EnvironmentReport::default() }
+        };
+        let list = merged(vec![node(&["641a2b3c8d5e6", "641a2b3c5d5e6"]), node(&["641a2b3c9d5e6", "641a2b3c4d5e6"])]);
+        let ids: Vec<&str> = list.iter().map(|entry| entry.deploy.as_str()).collect();
+        assert_eq!(ids, ["641a2b3c9d5e6", "641a2b3c8d5e6", "641a2b3c5d5e6", "641a2b3c4d5e6"]);
     }
 }

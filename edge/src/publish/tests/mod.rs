@@ -9,6 +9,7 @@ mod diffs;
 mod ending;
 mod foreseen;
 mod halves;
+mod listed;
 mod other_nodes;
 mod overtaken;
 mod owned;
