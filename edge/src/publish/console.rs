@@ -23,7 +23,7 @@ use crate::telemetry;
 /// Most bytes of a package.
 pub const CONSOLE_PACKAGE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Most bytes of its files: all of them are in memory, in every encoding.
-const FILES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(super) const FILES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most files.
 const FILES_MAX: u64 = 1_000;
 /// Most bytes of settings beside them, of which none is used.

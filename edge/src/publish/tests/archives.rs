@@ -1,20 +1,23 @@
 //! Tests of what an archive is checked for: all that a push of a manifest is, as early as it can be.
 
 use devanture_config::PlaceName;
-use devanture_config::api::{DeployReport, Scope, Source};
+use devanture_config::api::{DeployReport, DeployState, Scope, Source};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
 use serde_json::{Value, json};
 
-use super::collections::world::{World, age, content, digest, manifest, name, world, world_with};
+use super::collections::world::{World, age, content, digest, manifest, name, world, world_of, world_with};
 use super::taking_in::{begin, tenant};
+use crate::archive::archive_bytes_max;
+use crate::blobs::{Bounds, FreeSpace, open_within};
 use crate::catalog::{Change, Commit};
-use crate::ledger::{Actor, Error};
+use crate::ledger::{Actor, Error, Page};
 use crate::records::gone::{self, DeletedApp};
 use crate::records::{self, LivePointer};
 use crate::retention::CollectOptions;
+use crate::telemetry::now_ms;
 
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, bytes) in files {
         let mut header = tar::Header::new_gnu();
@@ -189,4 +192,55 @@ async fn an_archive_is_newer_than_what_is_live_also_where_another_node_whose_clo
     world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
     let report = push(&world, &actor, "prod", archive(&[2]), json!({})).await.unwrap();
     assert_eq!((report.switched, report.version), (true, manifest(&[2].into()).id()));
+}
+
+/// Else a collection takes the files of an archive before its manifest names them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_by_an_archive_is_held_from_its_beginning_until_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let held_since_s = async || world.publisher.ledger.leases.closed().await.held_since_s();
+    let begun = world.publisher.begin_archive(&Actor::local(), &name(0), &PlaceName::prod(), (None, None)).await;
+    assert!(held_since_s().await.is_some_and(|since_s| since_s <= now_ms() / 1_000));
+    drop(begun);
+    assert_eq!(held_since_s().await, None);
+}
+
+/// Law 7.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_refused_before_it_comes_where_it_is_too_long_or_the_disk_is_full() {
+    let begin = async |world: &World, announced: u64| {
+        let (app, prod) = (name(0), PlaceName::prod());
+        let begun = world.publisher.begin_archive(&Actor::local(), &app, &prod, (Some(announced), None)).await;
+        begun.map(drop).map_err(|Error(problem)| problem.code)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { bundle_files_max: 2, bundle_bytes_max: 100, ..Limits::default() };
+    let longest = archive_bytes_max(&limits);
+    let world = world_with(folder.path(), 9, limits).await;
+    assert_eq!(begin(&world, longest).await, Ok(()));
+    assert_eq!(begin(&world, longest + 1).await, Err(Code::BundleTooLarge));
+
+    let folder = tempfile::tempdir().unwrap();
+    let free_space = FreeSpace::short(folder.path().to_owned());
+    let blobs = open_within(folder.path().to_owned(), &Bounds { free_space, open_files_max: 9 }).unwrap();
+    let full = world_of(folder.path(), 9, Limits::default(), blobs).await;
+    assert_eq!(begin(&full, 1).await, Err(Code::DiskFull));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_fails_is_listed_as_failed_with_its_version_once_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let rules = &b"/d javascript:alert(1)\n"[..];
+    for (settings, expected) in [(("devanture.toml", &b"["[..]), false), (("_redirects", rules), true)] {
+        let refused = push(&world, &Actor::local(), "prod", tar(&[("a.txt", b"a"), settings]), json!({})).await;
+        assert!(refused.is_err(), "{settings:?}");
+        // Its app is not made by it, so that no history has it.
+        let page = Page { limit: 9, after: None, cursor: "before" };
+        let list = world.publisher.deploys(&name(0), &PlaceName::prod(), &page).await.unwrap();
+        let newest = list.deploys.iter().max_by_key(|entry| entry.deploy.clone()).unwrap();
+        assert_eq!((newest.state, newest.version.is_some()), (DeployState::Failed, expected), "{list:?}");
+    }
+    assert!(world.publisher.deploys.running().is_empty());
 }

@@ -4,6 +4,7 @@ mod admission;
 mod archives;
 mod canary_steps;
 mod collections;
+mod console;
 mod dictionaries;
 mod diffs;
 mod ending;
