@@ -82,14 +82,8 @@ impl Publisher {
     ) -> Result<DeployReport, Error> {
         self.announce_push(&push).await;
         let result = self.run_joined(&mut push, &mut steps).boxed().await;
-        let outcome = match &result {
-            Ok(report) if report.switched => "live",
-            Ok(_) => "stored",
-            Err(error) if error.0.code == Code::WatchFailed => "undone",
-            Err(_) => "failed",
-        };
         let place = (push.app.as_str(), push.environment.as_str());
-        telemetry::count_in_place("devanture_pushes_total", place, &[("outcome", outcome)], 1);
+        telemetry::count_in_place("devanture_pushes_total", place, &[("outcome", outcome_of(&result))], 1);
         if let Err(error) = &result {
             tracing::warn!(app = %push.app, environment = %push.environment, version = %push.version, code = error.0.code.as_str(), %error, "a push failed");
             if error.0.code == Code::BlobMissing {
@@ -362,6 +356,16 @@ impl Publisher {
         let integrity::Added { report, lease } = hashed;
         let detail = report.into_iter().fold(detail, |detail, hashed| format!("{detail}; {hashed}"));
         Ok((Compressed { given, passed, leases: (arriving, lease) }, detail))
+    }
+}
+
+/// The outcome of a push as metrics name it.
+pub(super) fn outcome_of(result: &Result<DeployReport, Error>) -> &'static str {
+    match result {
+        Ok(report) if report.switched => "live",
+        Ok(_) => "stored",
+        Err(error) if error.0.code == Code::WatchFailed => "undone",
+        Err(_) => "failed",
     }
 }
 

@@ -14,6 +14,7 @@ mod listed;
 mod other_nodes;
 mod overtaken;
 mod owned;
+mod reported;
 mod stored_again;
 mod taking_in;
 mod unsent;
