@@ -4,19 +4,21 @@
 
 use std::collections::BTreeSet;
 
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Scope, Source};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, DeployState, Scope, Source};
 use devanture_config::limits::Limits;
-use devanture_config::manifest::FILES_MEMORY_FACTOR;
+use devanture_config::manifest::{FILES_MEMORY_FACTOR, ServerFile, ServerFolder};
 use devanture_config::problem::Code;
+use devanture_config::site_toml::SiteFile;
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use serde_json::{Value, json};
 
 use super::collections::world::{World, content, digest, manifest, name, world, world_with};
 use super::taking_in::tenant;
-use crate::catalog::Change;
+use crate::blobs::Key;
+use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Error};
 use crate::publish::joined::JOINS_MAX;
-use crate::records::{self, LivePointer};
+use crate::records::{self, HistoryEntry, LivePointer, VersionRecord};
 
 /// Begins to push the front that has one content.
 async fn begin_front(
@@ -234,4 +236,111 @@ async fn a_half_counts_as_a_push_of_its_app_and_holds_memory_for_one_manifest() 
     let refused = begin_front(&world, &actor, "prod", front(3), json!({})).await;
     assert_eq!(refused.err(), Some(Code::TooManyPushes));
     assert_eq!(held() - before, front(2).text_bytes() * FILES_MEMORY_FACTOR);
+}
+
+/// A front of no files, for pushes of the backend's half of apps that have none.
+fn nothing() -> Manifest {
+    manifest(&BTreeSet::new())
+}
+
+async fn withdraw(world: &World, path: &str) -> u64 {
+    let request = serde_json::from_value(json!({ "path": path })).unwrap();
+    world.publisher.retention().withdraw(&Actor::local(), &name(0), &request, false).await.unwrap().at_ms
+}
+
+async fn record(world: &World, version: VersionId) -> VersionRecord {
+    let key = records::version_key(&name(0), &version);
+    records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_half_that_was_overtaken_says_why_it_was_joined_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let older = world.push(&app, &[1].into()).await.unwrap().version;
+    world.push(&app, &[2].into()).await.unwrap();
+    let other = LivePointer { version: older, ..pointer(&world, &app).await };
+    let begun = begin_front(&world, &actor, "prod", front(3), json!({})).await.unwrap();
+    let key = records::live_key(&app, &PlaceName::prod());
+    world.overtaken.before_commit_of(&key, vec![Change::Put(key.clone(), records::write(&other).unwrap())]);
+    finish_front(&world, &actor, &begun, 3).await.unwrap();
+    world.overtaken.assert_overtaken();
+    let prefix = records::history_prefix(&app, &PlaceName::prod());
+    let (key, entry) = world.catalog.list(&prefix, None, true, 1).await.unwrap().remove(0);
+    let deploy = records::read::<HistoryEntry>(&key, &entry).unwrap().deploy;
+    assert_eq!(deploy.log.iter().filter(|line| line.starts_with("joined again: ")).count(), 1, "{:?}", deploy.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_that_is_joined_again_is_reported_with_the_version_that_it_is_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let live = world.push(&app, &[1].into()).await.unwrap().version;
+    let options = json!({ "only": "backend", "if_live": live });
+    let begun = begin_front(&world, &actor, "prod", nothing(), options).await.unwrap();
+    assert_eq!(begun.version, live, "the pages are those of the live version");
+    let newer = world.push(&app, &[2].into()).await.unwrap().version;
+    let refused = world.finish(&app, &begun.deploy).await.map(drop).map_err(|Error(problem)| problem.code);
+    assert_eq!(refused, Err(Code::LiveMoved));
+    let status = world.publisher.deploy_status(&app, &begun.deploy).await.unwrap();
+    assert_eq!((status.state, status.version), (DeployState::Failed, Some(newer)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_gone_is_sent_again_by_those_who_push_its_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    world.push(&app, &[1].into()).await.unwrap();
+    let hint = async |deploy: &str| {
+        let Err(Error(problem)) = world.finish(&app, deploy).await else { panic!("it was finished") };
+        assert_eq!(problem.code, Code::BlobMissing);
+        problem.hint.unwrap()
+    };
+    let front = begin_front(&world, &actor, "prod", front(2), json!({})).await.unwrap();
+    let mut receiving = world.publisher.receive(&actor, &app, &front.deploy, digest(2)).await.unwrap();
+    receiving.write(content(2).into()).await.unwrap();
+    world.publisher.received(receiving).await.unwrap();
+    world.blobs.delete(Key::Blob(digest(2))).await.unwrap();
+    assert_eq!(hint(&front.deploy).await, "push again: it is then uploaded");
+    let backend = begin_front(&world, &actor, "prod", nothing(), json!({ "only": "backend" })).await.unwrap();
+    world.blobs.delete(Key::Blob(digest(1))).await.unwrap();
+    assert_eq!(hint(&backend.deploy).await, "push both halves, or the other half again: it is then uploaded");
+}
+
+/// Withdrawn paths are pages: those of a new front answer, and a new backend brings back none of the old front.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_path_answers_again_with_a_new_front_and_not_with_a_new_backend() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    world.push(&app, &[1].into()).await.unwrap();
+    let withdrawn_ms = withdraw(&world, "/f1.txt").await;
+    let begun = begin_front(&world, &actor, "prod", manifest(&[1, 2].into()), json!({})).await.unwrap();
+    let report = finish_front(&world, &actor, &begun, 2).await.unwrap();
+    assert_eq!(report.withdrawn, Vec::<String>::new());
+    assert!(record(&world, report.version).await.stored_ms > withdrawn_ms);
+    // Two versions with a backend, which this one takes away, and with pages that no other version has.
+    for (path, contents, withdrawn) in [("/f9.txt", [2, 3], vec![]), ("/f4.txt", [2, 4], vec!["/f4.txt".to_owned()])] {
+        world.blobs.put(Key::Blob(digest(contents[1])), content(contents[1]).into()).await.unwrap();
+        let file = ServerFile { hash: digest(1), run: true, size: content(1).len() as u64 };
+        let site = SiteFile::parse("devanture.toml", "[server]\ncommand = [\"./run\"]\n").unwrap();
+        let files = [("run".parse().unwrap(), file)].into();
+        let server = Some(ServerFolder { files, ..ServerFolder::default() });
+        let both = Manifest { base: site.base, server, ..manifest(&contents.into()) };
+        world.blobs.put(Key::Manifest(both.id()), both.canonical().into()).await.unwrap();
+        let stored = VersionRecord { stored_ms: 5, ..record(&world, report.version).await };
+        let change = Change::Put(records::version_key(&app, &both.id()), records::write(&stored).unwrap());
+        world.catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+        withdraw(&world, path).await;
+        let options = json!({ "only": "backend", "with": both.id() });
+        let begun = begin_front(&world, &actor, "prod", nothing(), options).await.unwrap();
+        let joined = world.finish(&app, &begun.deploy).await.unwrap();
+        assert_eq!(joined.version, manifest(&contents.into()).id());
+        assert_eq!(joined.withdrawn, withdrawn, "{path}");
+        let stored_ms = record(&world, joined.version).await.stored_ms;
+        assert_eq!(stored_ms == 5, !withdrawn.is_empty(), "{path}: {stored_ms}");
+    }
 }
