@@ -345,7 +345,7 @@ fn shown(value: &Value) -> String {
 mod tests {
     use super::*;
     use devanture_config::Digest;
-    use devanture_config::site_toml::HtmlHandling;
+    use devanture_config::site_toml::{HtmlHandling, Rules, SiteFile};
     use proptest::prelude::*;
 
     fn manifest(files: &[(&str, &str)]) -> Manifest {
@@ -399,6 +399,30 @@ mod tests {
                 ("[env.staging]".to_owned(), "hostnames".to_owned(), some("0 entries"), None),
             ]
         );
+    }
+
+    #[test]
+    fn guessed_rules_are_compared_and_tables_are_counted_without_their_addresses() {
+        let mut before = manifest(&[("_redirects", "/a /b")]);
+        let mut now = before.clone();
+        let reported = |before: &Manifest, now: &Manifest| -> Vec<_> {
+            serving_changes(before, now).into_iter().map(|c| (c.place, c.key, c.before, c.now)).collect()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        now.guessed_rules = Some(Rules::Netlify);
+        let guessed =
+            |before: Option<String>, now: Option<String>| vec![("guessed".to_owned(), "rules".to_owned(), before, now)];
+        assert_eq!(reported(&before, &now), guessed(None, some("netlify")));
+        before.guessed_rules = Some(Rules::Cloudflare);
+        assert_eq!(reported(&before, &now), guessed(some("cloudflare"), some("netlify")));
+        let pools = "[upstreams]\napi = \"http://10.1.2.3:3000\"\nshop = \"http://10.1.2.4:3000\"\n";
+        (before, now) = (now.clone(), now);
+        now.base = SiteFile::parse(FILE_NAME, pools).unwrap().base;
+        let upstreams = |before: Option<String>, now: Option<String>| {
+            vec![(FILE_NAME.to_owned(), "upstreams".to_owned(), before, now)]
+        };
+        assert_eq!(reported(&before, &now), upstreams(None, some("2 entries")));
+        assert_eq!(reported(&now, &before), upstreams(some("2 entries"), None));
     }
 
     proptest! {

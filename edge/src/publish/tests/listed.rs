@@ -159,10 +159,11 @@ async fn a_follower_of_a_deploy_that_only_the_history_has_reports_its_steps() {
 async fn a_follower_of_a_push_under_way_waits_for_its_steps() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
-    let id = world.begin(&name(0), &[1].into()).await.unwrap();
-    let mut follower = world.publisher.follow_deploy(&name(0), &id);
+    let app = name(0);
+    let id = world.begin(&app, &[1].into()).await.unwrap();
+    let mut follower = world.publisher.follow_deploy(&app, &id);
     assert!(poll!(Box::pin(follower.next())).is_pending());
-    let (events, finished) = tokio::join!(rest(follower), world.finish(&name(0), &id));
+    let (events, finished) = tokio::join!(rest(follower), world.finish(&app, &id));
     let report = finished.unwrap();
     assert_eq!(events.last(), Some(&DeployEvent::Done(Box::new(report))));
 }
