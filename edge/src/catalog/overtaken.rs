@@ -19,11 +19,13 @@ pub(crate) struct Overtaken {
     pub(crate) stored: Arc<dyn Catalog>,
     /// What is still to happen, before one commit each.
     next: Mutex<VecDeque<(String, Before)>>,
+    /// What other nodes changed, which the next refresh brings.
+    unheard: Mutex<Vec<Change>>,
 }
 
 impl Overtaken {
     pub(crate) fn new(stored: Arc<dyn Catalog>) -> Arc<Self> {
-        Arc::new(Self { stored, next: Mutex::default() })
+        Arc::new(Self { stored, next: Mutex::default(), unheard: Mutex::default() })
     }
 
     /// Has this happen just before the next commit that changes a record whose key begins with `prefix`; called again,
@@ -40,6 +42,11 @@ impl Overtaken {
                 stored.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
             })
         });
+    }
+
+    /// Has the catalog lack these changes of another node until it is refreshed.
+    pub(crate) fn before_refresh(&self, changes: Vec<Change>) {
+        self.unheard.lock().extend(changes);
     }
 
     /// Checks that what was waited for has happened.
@@ -96,5 +103,13 @@ impl Catalog for Overtaken {
 
     fn state(&self) -> CatalogState {
         self.stored.state()
+    }
+
+    async fn refresh(&self) -> Result<Revision, Error> {
+        let changes = std::mem::take(&mut *self.unheard.lock());
+        if !changes.is_empty() {
+            self.stored.commit(Commit { checks: Vec::new(), changes }).await?;
+        }
+        self.stored.refresh().await
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::Lock;
+use devanture_config::api::{BeginDeploy, DeployOptions, Lock, Source};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::{ServerFile, ServerFolder};
 use devanture_config::problem::Code;
@@ -184,4 +184,30 @@ async fn on_a_full_disk_only_what_is_stored_and_whole_is_pushed_again() {
     assert_eq!(begins(&[1, 2]).await, Err(Code::DiskFull), "its record would be new");
     blobs.delete(Key::Blob(digest(2))).await.unwrap();
     assert_eq!(begins(&[2]).await, Err(Code::DiskFull), "one of its files would be");
+}
+
+/// Else a dry run reports what was live before another node switched, and `if_live` is checked against that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_and_its_prediction_know_what_another_node_made_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, prod, actor) = (name(0), PlaceName::prod(), Actor::local());
+    let versions = [
+        world.push(&app, &[1].into()).await.unwrap().version,
+        world.push(&app, &[2].into()).await.unwrap().version,
+        world.push(&app, &[3].into()).await.unwrap().version,
+    ];
+    let before = pointer(&world, &app).await;
+    for (is_dry_run, version) in [(true, versions[0]), (false, versions[1])] {
+        let moved = LivePointer { version, ..before.clone() };
+        let change = Change::Put(records::live_key(&app, &prod), records::write(&moved).unwrap());
+        world.overtaken.before_refresh(vec![change]);
+        let (manifest, source, options) = (manifest(&[4].into()), Source::default(), DeployOptions::default());
+        let push = world.publisher.checked_whole(&app, BeginDeploy { manifest, source, options });
+        let live = match is_dry_run {
+            true => world.publisher.predict(&actor, &app, &prod, push).await.unwrap().live,
+            false => world.publisher.begin(&actor, &app, &prod, push).await.unwrap().live,
+        };
+        assert_eq!(live, Some(version), "dry run: {is_dry_run}");
+    }
 }
