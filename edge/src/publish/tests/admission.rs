@@ -6,11 +6,11 @@ use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
-use devanture_config::{Digest, Manifest, PlaceName};
+use devanture_config::{AppName, Digest, Manifest, PlaceName};
 use serde_json::{Value, json};
 
-use super::collections::world::{name, world, world_with};
-use crate::ledger::Error;
+use super::collections::world::{World, name, world, world_with};
+use crate::ledger::{Actor, Error};
 use crate::publish::admission::{SOURCE_CHARACTERS_MAX, check_cases, check_options, check_source};
 use crate::switch::check_reason;
 
@@ -139,4 +139,60 @@ async fn a_manifest_for_which_there_is_no_memory_is_refused_as_such_however_it_c
     let large = begin(2_000);
     assert_eq!(code(read(&[&large[..100_000], &large[100_000..]]).await), Err(Code::Busy));
     assert_eq!(world.publisher.uploads.manifest_memory.bytes().0, 0);
+}
+
+/// Law 11.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_takes_the_memory_of_pushes_of_the_app_that_has_the_most() {
+    let read = async |world: &World, app: &AppName, files: usize| {
+        let names: Vec<String> = (10..10 + files).map(|number| number.to_string()).collect();
+        let files: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        let text = serde_json::to_vec(&json!({ "manifest": manifest(&files) })).unwrap();
+        let mut intake = world.publisher.manifest_intake((app, &PlaceName::prod()), |_begin| {});
+        intake.write(text.into()).await?;
+        intake.end().await
+    };
+    let held = |world: &World| world.publisher.uploads.manifest_memory.bytes().0;
+    let (greedy, shop) = (name(0), name(1));
+    let folder = tempfile::tempdir().unwrap();
+    let unbounded = world(folder.path(), 9).await;
+    let short = read(&unbounded, &greedy, 4).await.ok().unwrap();
+    let each = held(&unbounded);
+    drop(short);
+    let long = read(&unbounded, &greedy, 10).await.ok().unwrap();
+    assert!((2 * each + 1..=3 * each).contains(&held(&unbounded)), "{each} and {}", held(&unbounded));
+    drop(long);
+
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { manifest_memory_bytes_max: 4 * each, ..Limits::default() };
+    let world = world_with(folder.path(), 9, limits).await;
+    let begin = async || {
+        let push = read(&world, &greedy, 4).await?;
+        let begun = world.publisher.begin(&Actor::local(), &greedy, &PlaceName::prod(), push).await?;
+        Ok::<_, Error>(begun.deploy)
+    };
+    let (first, second) = (begin().await.unwrap(), begin().await.unwrap());
+    assert_eq!(code(begin().await.map(drop)), Err(Code::Busy), "it has half of the memory");
+    let pushes = &world.publisher.uploads.pushes;
+    assert!(pushes.is_there(&greedy, &first) && pushes.is_there(&greedy, &second));
+    assert_eq!(code(read(&world, &shop, 10).await.map(drop)), Ok(()));
+    assert!(!pushes.is_there(&greedy, &first) && pushes.is_there(&greedy, &second), "the one that rested longest");
+    assert_eq!(held(&world), each);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_is_taken_up_to_its_longest_and_not_beyond_it() {
+    let text = serde_json::to_vec(&json!({ "manifest": manifest(&[("a", 1)]) })).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { manifest_bytes_max: text.len() as u64, ..Limits::default() };
+    let world = world_with(folder.path(), 9, limits).await;
+    let read = async |text: &[u8]| {
+        let mut intake = world.publisher.manifest_intake((&name(0), &PlaceName::prod()), |_begin| {});
+        for piece in text.chunks(50) {
+            intake.write(piece.to_vec().into()).await?;
+        }
+        intake.end().await.map(drop)
+    };
+    assert_eq!(code(read(&text).await), Ok(()));
+    assert_eq!(code(read(&[&text[..], b"\n"].concat()).await), Err(Code::TooLarge));
 }
