@@ -226,3 +226,18 @@ async fn an_archive_gets_no_layer_that_podman_has_by_its_digest_alone() {
     }
     edge.stop().await;
 }
+
+/// Else an image is fetched for each push that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_image_is_fetched_for_an_app_that_has_pushed_too_often() {
+    if !is_installed() {
+        return;
+    }
+    let engine = Engine::start();
+    let edge = engine.edge("").with_limit("pushes_per_hour_per_app_max", 1).start().await;
+    engine.put("api", "1", &Image::new("one", &json!({}))).await;
+    push(&edge, "prod", bundle(&server(&format!("{}:1", engine.name("api"))), None), None).await.unwrap();
+    let missing = format!("{}:none", engine.name("api"));
+    assert_eq!(refused(&edge, &server(&missing), None).await.code, Code::TooManyPushes);
+    edge.stop().await;
+}
