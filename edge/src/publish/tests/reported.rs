@@ -64,6 +64,7 @@ async fn newest(world: &World) -> Deploy {
 async fn a_push_to_an_alias_says_where_the_alias_was_and_where_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
+    push(&world, "prod", &[9], json!({})).await;
     let [one, two] = [1, 2].map(|number| manifest(&[number].into()).id().short());
     for (number, expected) in [
         (1, format!("feature: nothing → {one}")),
