@@ -48,6 +48,7 @@ use crate::blobs::ManifestTurns;
 use crate::catalog::{self, Catalog, Commit, Revision};
 use crate::live::Live;
 use crate::records::identities::AUDIT_PREFIX;
+use crate::version;
 
 pub use acme_records::{ACME_PREFIX, AcmeRecords, PROOFS};
 pub(crate) use actor::from_text;
@@ -183,11 +184,11 @@ impl Ledger {
         self.limits.load_full()
     }
 
-    /// Changes those of [`LIMITS_APPLIED`], which are read where they are compared with something, and those of single
-    /// apps, which are all of that kind; the others stay.
+    /// Changes those of [`LIMITS_APPLIED`], which are read where they are compared with something, those of visitors,
+    /// which are reported here, and those of single apps, which are all of that kind; the others stay.
     pub fn set_limits(&self, new: &Limits) {
         let (mut limits, mut new) = ((*self.limits()).clone(), new.clone());
-        for name in LIMITS_APPLIED {
+        for name in LIMITS_APPLIED.iter().chain(version::LIMITS_APPLIED) {
             if let (Some(limit), Some(new)) = (limits.by_name(name), new.by_name(name)) {
                 *limit = *new;
             }

@@ -11,13 +11,17 @@ mod ending;
 mod foreseen;
 mod halves;
 mod listed;
+mod made_again;
+mod nodes_of_app;
 mod other_nodes;
 mod overtaken;
 mod owned;
 mod reported;
 mod stored_again;
+mod stored_versions;
 mod taking_in;
 mod unsent;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
