@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::{COMMIT_CHANGES_MAX, Catalog, CatalogState, Change, Commit, Committed, Error, Record, Revision};
 
@@ -21,11 +21,13 @@ pub(crate) struct Overtaken {
     next: Mutex<VecDeque<(String, Before)>>,
     /// What other nodes changed, which the next refresh brings.
     unheard: Mutex<Vec<Change>>,
+    /// What those who watch from now on are sent, where that is not what is committed.
+    announced: Mutex<Option<Sender<Committed>>>,
 }
 
 impl Overtaken {
     pub(crate) fn new(stored: Arc<dyn Catalog>) -> Arc<Self> {
-        Arc::new(Self { stored, next: Mutex::default(), unheard: Mutex::default() })
+        Arc::new(Self { stored, next: Mutex::default(), unheard: Mutex::default(), announced: Mutex::default() })
     }
 
     /// Has this happen just before the next commit that changes a record whose key begins with `prefix`; called again,
@@ -47,6 +49,11 @@ impl Overtaken {
     /// Has the catalog lack these changes of another node until it is refreshed.
     pub(crate) fn before_refresh(&self, changes: Vec<Change>) {
         self.unheard.lock().extend(changes);
+    }
+
+    /// Has those who watch from now on hear of what is sent here alone, as where they miss commits.
+    pub(crate) fn announce_by(&self, sender: &Sender<Committed>) {
+        *self.announced.lock() = Some(sender.clone());
     }
 
     /// Checks that what was waited for has happened.
@@ -98,7 +105,7 @@ impl Catalog for Overtaken {
     }
 
     fn watch(&self) -> Receiver<Committed> {
-        self.stored.watch()
+        self.announced.lock().as_ref().map_or_else(|| self.stored.watch(), Sender::subscribe)
     }
 
     fn state(&self) -> CatalogState {

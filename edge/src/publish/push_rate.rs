@@ -134,6 +134,8 @@ impl LastHour {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -194,5 +196,23 @@ mod tests {
         rate.count(&blog, 1).unwrap();
         assert!(rate.check(&blog, 1).is_err());
         assert_eq!(rate.begun(&shop), 3, "what was refused does not count");
+    }
+
+    #[test]
+    fn apps_take_memory_only_while_they_have_pushes_that_count() {
+        let mut rate = PushRate::default();
+        let name = |number: usize| format!("app-{number}").parse::<AppName>().unwrap();
+        for number in 0..100 {
+            rate.count(&name(number), 0).unwrap();
+        }
+        assert!((0..100).all(|number| rate.begun(&name(number)) == 1), "those of others stay counted");
+        rate.began = rate.began.checked_sub(Duration::from_secs(2 * 60 * MINUTE_S)).unwrap();
+        // Enough to make the table grow, were those of the hour before still in it.
+        let more = rate.by_app.lock().capacity();
+        for number in 100..100 + more {
+            rate.count(&name(number), 0).unwrap();
+        }
+        assert_eq!(rate.by_app.lock().len(), more, "those of the hour before are forgotten");
+        assert!((100..100 + more).all(|number| rate.begun(&name(number)) == 1));
     }
 }

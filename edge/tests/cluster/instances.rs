@@ -326,3 +326,20 @@ async fn instances_are_changed_without_a_failure_while_a_node_is_taken_over() {
     scale(one, 3).await;
     comes("both run them", async || nodes_of(one).await.iter().collect::<BTreeSet<_>>().len() == 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_count_is_answered_once_slow_instances_of_other_nodes_are_healthy() {
+    if !is_installed() {
+        return;
+    }
+    let world = start(2).await;
+    // They do not listen before.
+    let listens = "server.listen(+process.env.PORT, '127.0.0.1');";
+    let code = SERVER.replace("BUILD", "1").replace(listens, &format!("setTimeout(() => {{ {listens} }}, 2_000);"));
+    assert!(code.contains("setTimeout(() => {"));
+    push(&world.nodes[0], &backend(1, 1).with_file("server.js", &code, false)).await;
+    let running = nodes_of(&world.nodes[0]).await;
+    let by = world.nodes.iter().find(|node| running.contains(&node.file().node)).unwrap();
+    scale(by, "all").await;
+    assert_eq!(nodes_of(by).await, ["edge-1", "edge-2"]);
+}

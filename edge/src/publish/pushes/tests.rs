@@ -241,3 +241,35 @@ async fn pushes_are_those_of_an_app_and_of_an_environment_and_end_with_it() {
     pushes.forget_of(&shop, None);
     assert!(!pushes.is_there(&shop, "1") && pushes.is_there(&blog, "3"));
 }
+
+/// Law 11.
+#[tokio::test]
+async fn an_environment_with_two_pushes_makes_room_for_one_that_has_none() {
+    let (pushes, preview) = (Pushes::new(2, 60_000), PlaceName::preview());
+    for id in ["1", "2"] {
+        pushes.add(Push { environment: preview.clone(), ..push("shop", id).await }).unwrap();
+    }
+    pushes.add(push("shop", "3").await).unwrap();
+    let shop = "shop".parse().unwrap();
+    assert!(!pushes.is_there(&shop, "1") && pushes.is_there(&shop, "2") && pushes.is_there(&shop, "3"));
+}
+
+/// Law 11.
+#[tokio::test]
+async fn only_pushes_of_the_greediest_environment_of_the_app_give_way_however_long_others_have_rested() {
+    let (pushes, memory) = (Pushes::new(9, 60_000), ManifestMemory::new(100));
+    let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+    for (app, environment, id, bytes) in
+        [("shop", "prod", "1", 20), ("blog", "preview", "2", 5), ("shop", "preview", "3", 30)]
+    {
+        let environment = environment.parse().unwrap();
+        pushes.add(Push { environment, ..holding(app, id, &memory, bytes).await }).unwrap();
+    }
+    assert!(pushes.give_way(&memory.hold(&shop, &PlaceName::prod())));
+    assert!(!pushes.is_there(&shop, "3") && pushes.is_there(&shop, "1") && pushes.is_there(&blog, "2"));
+    // An environment that holds as much as the one that needs some has taken nothing from it.
+    let preview = PlaceName::preview();
+    pushes.add(Push { environment: preview, ..holding("shop", "4", &memory, 20).await }).unwrap();
+    assert!(!pushes.give_way(&memory.hold(&shop, &PlaceName::prod())));
+    assert!(pushes.is_there(&shop, "4") && pushes.is_there(&shop, "1"));
+}

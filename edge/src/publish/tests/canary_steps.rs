@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::Lock;
+use devanture_config::edge_toml::Watch;
 use devanture_config::{AppName, PlaceName, VersionId};
 use http::StatusCode;
 use serde_json::json;
@@ -116,5 +117,23 @@ async fn a_canary_is_finished_once_and_aborted_where_it_breaks_before_its_end() 
     go_on.send(()).unwrap();
     switcher.tasks.close();
     switcher.tasks.wait().await;
+    due.assert_aborted().await;
+}
+
+#[tokio::test]
+async fn canaries_are_watched_by_the_settings_that_were_set_last() {
+    let due = due(75).await;
+    // It takes no step, so that nothing but the comparison changes it.
+    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    due.put(records::lock_key(&due.app, &due.prod), &lock).await;
+    let (publisher, mut windows) = (&due.world.publisher, Windows::default());
+    due.switcher().look_at_canaries(&mut windows).await;
+    due.breaks();
+    let before = due.pointer().await;
+    publisher.set_watch(Watch { requests_min: u64::MAX, ..Watch::default() });
+    due.switcher().look_at_canaries(&mut windows).await;
+    assert_eq!(due.pointer().await, before, "too few requests to say anything");
+    publisher.set_watch(Watch::default());
+    due.switcher().look_at_canaries(&mut windows).await;
     due.assert_aborted().await;
 }

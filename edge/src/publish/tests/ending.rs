@@ -115,3 +115,18 @@ async fn law_11_a_push_that_ends_after_its_app_was_purged_makes_nothing_live_in_
         assert_eq!(live, is_made_again.then(|| manifest(&[2].into()).id()));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_push_that_failed_ends_with_the_error_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path(), "prod").await;
+    let other = manifest(&[8].into()).id();
+    assert_eq!(place.push(1, json!({ "if_live": other })).await.err(), Some(Code::LiveMoved));
+    let prefix = records::history_prefix(&name(0), &place.environment);
+    let entries = place.world.catalog.list(&prefix, None, true, 1).await.unwrap();
+    let deploy = records::read::<HistoryEntry>(&entries[0].0, &entries[0].1).unwrap().deploy;
+    let [.., error, hint] = deploy.log.as_slice() else { panic!("{deploy:?}") };
+    let detail = deploy.problem.unwrap().detail;
+    assert_eq!(*error, format!("error: {detail}  [{}]", Code::LiveMoved.as_str()));
+    assert!(hint.starts_with("hint: "), "{hint}");
+}

@@ -5,18 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::limits::Limits;
+use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
+use futures_util::poll;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use super::collections::world::{World, content, digest, name, world};
 use crate::access::Credentials;
 use crate::blobs::Key;
-use crate::catalog::{Change, Commit};
-use crate::cluster::{GateRequest, Placed, Service as _};
+use crate::catalog::{Change, Commit, Committed};
+use crate::cluster::{
+    GateRequest, InstanceService as _, InstancesAction, InstancesRequest, Placed, PrepareRequest, Service as _,
+};
 use crate::ledger::Actor;
 use crate::publish::NodeService;
 use crate::records::{self, AppRecord};
+use crate::switch::Origin;
 
 /// What the node does for others.
 fn service(world: &World) -> NodeService {
@@ -90,4 +95,86 @@ async fn pushes_of_an_app_are_forgotten_where_only_the_next_one_of_its_name_is_h
     }
     assert!(!pushes.is_there(&shop, &deploy));
     following.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_a_collection_of_another_node_has_taken_is_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (shop, all) = (name(0), BTreeSet::from([1, 2]));
+    for number in &all {
+        world.blobs.put(Key::Blob(digest(*number)), content(*number).into()).await.unwrap();
+    }
+    let sent = all.iter().map(|number| (digest(*number), content(*number).len() as u64));
+    world.publisher.uploads.owned.add(&shop, sent).await.unwrap();
+    let files = GateRequest { blobs: all.iter().map(|number| digest(*number)).collect(), manifests: Vec::new() };
+    let (held, is_held) = oneshot::channel();
+    let (gone, is_gone) = oneshot::channel();
+    gone.send(vec![digest(1)]).unwrap();
+    service(&world).close_gate(&files, held, is_gone).await;
+    assert!(is_held.await.unwrap().files.blobs.is_empty());
+    assert_eq!(missing(&world, &shop, &all).await, [1].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_not_heard_of_a_commit_does_nothing_that_relies_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, environment, service) = (name(0), PlaceName::prod(), service(&world));
+    let version = world.push(&app, &[1].into()).await.unwrap().version;
+    let heard = world.catalog.state().revision;
+    for (revision, prepared, rescaled) in
+        [(heard, None, Code::RunnerOff), (heard + 1, Some(Code::NotReady), Code::NotReady)]
+    {
+        let (app, environment) = (app.clone(), environment.clone());
+        let request = InstancesRequest {
+            app: app.clone(),
+            environment: environment.clone(),
+            revision,
+            action: InstancesAction::Rescale,
+        };
+        assert_eq!(service.instances(&request).await.map_err(|problem| problem.code), Err(rescaled));
+        let request = PrepareRequest { app, environment, version, settings: None, coming: None, revision };
+        let refused = service.prepare(&request, &|_line| {}).await.err().map(|problem| problem.code);
+        assert_eq!(refused, prepared);
+    }
+}
+
+/// Law 11: any of the commits that it missed may have ended an app, whose name is somebody else's now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_missed_commits_forgets_deploys_that_have_ended_and_reads_again_what_apps_have_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2]));
+    let uploads = &world.publisher.uploads;
+    let ended = world.begin(&shop, &[1].into()).await.unwrap();
+    world.finish(&shop, &ended).await.unwrap();
+    let under_way = world.begin(&shop, &[1].into()).await.unwrap();
+    let of = (None, Origin::default());
+    let _runs = uploads.deploys.open(&under_way, &shop, &PlaceName::prod(), of, world.catalog.state().revision);
+    let is_known = |deploy: &str| uploads.deploys.find(&shop, deploy).is_some();
+    assert!(is_known(&ended) && is_known(&under_way));
+
+    let commits = broadcast::Sender::new(1);
+    world.overtaken.announce_by(&commits);
+    let mut following = Box::pin(Arc::clone(&world.publisher).keep_forgetting());
+    assert!(poll!(&mut following).is_pending(), "it listens");
+    // Another node stores a version of the app meanwhile.
+    let version = world.push(&blog, &[2].into()).await.unwrap().version;
+    let record = world.catalog.get(&records::version_key(&blog, &version)).await.unwrap().unwrap().value;
+    let changes = vec![Change::Put(records::version_key(&shop, &version), record)];
+    let revision = world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    assert_eq!(missing(&world, &shop, &all).await, [2].into());
+    for revision in [revision - 1, revision] {
+        commits.send(Committed { revision, changes: Vec::new().into() }).unwrap();
+    }
+    for _ in 0..1_000 {
+        assert!(poll!(&mut following).is_pending());
+        if !is_known(&ended) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!is_known(&ended) && is_known(&under_way));
+    assert_eq!(missing(&world, &shop, &all).await, BTreeSet::new());
 }

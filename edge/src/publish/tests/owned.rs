@@ -406,3 +406,20 @@ async fn a_node_follows_what_others_do_to_the_versions_of_apps() {
     }
     following.abort();
 }
+
+/// A version of another node is read once: what a collection has taken since would come back with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_forgotten_of_a_version_that_another_node_stored_stays_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let there = Owned::new(Arc::clone(&world.blobs), Arc::clone(&world.catalog));
+    let mut heard = world.catalog.watch();
+    let (shop, all) = (name(0), BTreeSet::from([1, 2, 3]));
+    world.push(&shop, &[1].into()).await.unwrap();
+    assert_eq!(missing(&there, &shop, &all).await, [2, 3].into());
+    world.push(&shop, &[2].into()).await.unwrap();
+    hear(&there, &mut heard);
+    assert_eq!(missing(&there, &shop, &all).await, [3].into());
+    there.forget(&[digest(2)]);
+    assert_eq!((missing(&there, &shop, &all).await, fresh(&there, &shop, &all).await), ([2, 3].into(), [2, 3].into()));
+}

@@ -131,3 +131,27 @@ async fn what_is_gone_before_it_is_written_down_is_not() {
     uploads.write_sent().await;
     assert_eq!(sent(&world).await, written);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_the_rest_is_written_down_is_written_the_next_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let app = name(0);
+    let deploy = world.begin(&app, &[1].into()).await.unwrap();
+    let uploads = &world.publisher.uploads;
+    let push = uploads.pushes.find(&app, &deploy).unwrap();
+    let (receiving, late) = (Arc::clone(uploads), Digest::of(b"late"));
+    world.overtaken.before(sent::SENT_PREFIX, move |_commit| {
+        Box::pin(async move { receiving.note_sent(&push, &[(late, 4)], 9).await })
+    });
+    uploads.write_sent().await;
+    world.overtaken.assert_overtaken();
+    assert_eq!(sent(&world).await.len(), 1, "only what there was when it began");
+    uploads.write_sent().await;
+    let mut written = Vec::new();
+    for key in sent(&world).await {
+        let record: SentRecord = records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap();
+        written.push(record.blobs);
+    }
+    assert_eq!(written, [vec![Digest::of(&content(1))], vec![late]]);
+}

@@ -1,5 +1,6 @@
 //! Tests of dictionaries over real stores: what serves as one, what is made with it, and what nobody may learn.
 
+mod applied;
 mod bounds;
 mod closed;
 mod offered;
