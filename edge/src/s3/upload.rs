@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, PutPayload};
+use tokio::runtime::Handle;
 
 use super::error::{Context, Error};
 
@@ -9,10 +10,10 @@ use super::error::{Context, Error};
 const PART_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// A large object that is being written. It is there as a whole once [`LargeUpload::finish`] was awaited, and not at
-/// all before. The parts of one that is not finished stay with the store, unless it was given up by
-/// [`LargeUpload::abort`].
+/// all before. One that is dropped, as where a client has left, is aborted: its parts would stay there, and cost.
 pub struct LargeUpload {
-    parts: Box<dyn MultipartUpload>,
+    /// `None` once it has ended.
+    parts: Option<Box<dyn MultipartUpload>>,
     path: String,
     context: Context,
     pieces: Vec<Bytes>,
@@ -24,7 +25,7 @@ impl LargeUpload {
     pub const BYTES_MIN: u64 = PART_BYTES as u64;
 
     pub(super) const fn new(parts: Box<dyn MultipartUpload>, path: String, context: Context) -> Self {
-        Self { parts, path, context, pieces: Vec::new(), held_bytes: 0 }
+        Self { parts: Some(parts), path, context, pieces: Vec::new(), held_bytes: 0 }
     }
 
     /// Adds bytes.
@@ -48,7 +49,8 @@ impl LargeUpload {
     async fn send(&mut self) -> Result<(), Error> {
         self.held_bytes = 0;
         let payload: PutPayload = std::mem::take(&mut self.pieces).into_iter().collect();
-        let sent = self.parts.put_part(payload).await;
+        let Some(parts) = &mut self.parts else { return Ok(()) };
+        let sent = parts.put_part(payload).await;
         sent.map_err(|error| self.context.error("writing", &self.path, &error))
     }
 
@@ -68,15 +70,123 @@ impl LargeUpload {
         if !self.pieces.is_empty() {
             self.send().await?;
         }
-        let completed = self.parts.complete().await;
-        completed.map(drop).map_err(|error| self.context.error("writing", &self.path, &error))
+        let Some(parts) = &mut self.parts else { return Ok(()) };
+        let completed = parts.complete().await;
+        completed.map_err(|error| self.context.error("writing", &self.path, &error))?;
+        self.parts = None;
+        Ok(())
     }
 
     /// Gives up, and has the store remove the parts.
     pub async fn abort(mut self) {
-        if let Err(error) = self.parts.abort().await {
-            let error = self.context.error("removing parts of", &self.path, &error);
-            tracing::warn!(%error, "parts of an unfinished object stay in the store");
+        // It is aborted when it is dropped while this waits, too.
+        let Some(parts) = &mut self.parts else { return };
+        let aborted = parts.abort().await;
+        self.parts = None;
+        report(aborted, &self.context, &self.path);
+    }
+}
+
+impl Drop for LargeUpload {
+    fn drop(&mut self) {
+        // Without a runtime the process ends, and nothing is sent any more.
+        let (Some(mut parts), Ok(runtime)) = (self.parts.take(), Handle::try_current()) else { return };
+        let (context, path) = (self.context.clone(), std::mem::take(&mut self.path));
+        runtime.spawn(async move { report(parts.abort().await, &context, &path) });
+    }
+}
+
+fn report(aborted: object_store::Result<()>, context: &Context, path: &str) {
+    if let Err(error) = aborted {
+        let error = context.error("removing parts of", path, &error);
+        tracing::warn!(%error, "parts of an unfinished object stay in the store");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use devanture_config::api::Secret;
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::body::Incoming;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::s3::{Address, Bucket, Variables};
+
+    /// Longest wait for what comes at once.
+    const COMES: Duration = Duration::from_secs(60);
+    /// The answer that begins an upload.
+    const BEGUN: &[u8] = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>";
+
+    /// A store of a few lines that begins every object, answers no part, and reports the method of each request.
+    async fn store() -> (Bucket, mpsc::UnboundedReceiver<http::Method>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, requests) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let sender = sender.clone();
+                let service = service_fn(move |request: http::Request<Incoming>| {
+                    let sender = sender.clone();
+                    async move {
+                        let (parts, body) = request.into_parts();
+                        body.collect().await.ok();
+                        sender.send(parts.method.clone()).ok();
+                        Ok::<_, Infallible>(match parts.method {
+                            http::Method::PUT => std::future::pending().await,
+                            http::Method::POST => http::Response::new(Full::new(Bytes::from_static(BEGUN))),
+                            _ => http::Response::builder().status(204).body(Full::default()).unwrap(),
+                        })
+                    }
+                });
+                let builder = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        let variables: Variables = [
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_ENDPOINT_URL", endpoint.as_str()),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_SECRET_ACCESS_KEY", "key"),
+        ]
+        .map(|(name, value)| (name.to_owned(), Secret::new(value)))
+        .into();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let address: Address = "s3://bucket/edge".parse().unwrap();
+        (Bucket::new(&address, &variables, Arc::new(tls)).unwrap(), requests)
+    }
+
+    #[tokio::test]
+    async fn the_store_removes_the_parts_of_an_object_whose_writer_has_left() {
+        let (bucket, mut requests) = store().await;
+        let mut upload = bucket.write_large("file").await.unwrap();
+        assert_eq!(requests.recv().await, Some(http::Method::POST));
+        let writing = tokio::spawn(async move { upload.write(vec![0; PART_BYTES].into()).await });
+        assert_eq!(timeout(COMES, requests.recv()).await.unwrap(), Some(http::Method::PUT));
+        writing.abort();
+        assert_eq!(timeout(COMES, requests.recv()).await.expect("its parts stay"), Some(http::Method::DELETE));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_was_given_up_is_given_up_once() {
+        let (bucket, mut requests) = store().await;
+        bucket.write_large("file").await.unwrap().abort().await;
+        bucket.write_large("other").await.unwrap().abort().await;
+        let mut methods = Vec::new();
+        for _ in 0..4 {
+            methods.push(timeout(COMES, requests.recv()).await.unwrap().unwrap());
         }
+        assert_eq!(methods, [http::Method::POST, http::Method::DELETE, http::Method::POST, http::Method::DELETE]);
     }
 }
