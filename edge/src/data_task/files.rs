@@ -75,12 +75,13 @@ pub(super) fn create(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
     Ok(openat(parent, name, NEW, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// Opens a folder within another one, made where it is not there.
-pub(super) fn make_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    match mkdirat(parent, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => Ok(folder_in(parent, name)?),
-        Err(error) => Err(error.into()),
-    }
+/// Opens a folder within another one, made where it is not there; says whether it was made.
+pub(super) fn make_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<(OwnedFd, bool)> {
+    let made = match mkdirat(parent, name, Mode::RWXU) {
+        Err(Errno::EXIST) => false,
+        made => made.map(|()| true)?,
+    };
+    Ok((folder_in(parent, name)?, made))
 }
 
 /// The names in a folder.

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -195,8 +195,8 @@ impl Write for Bounded<'_> {
 }
 
 /// Checks that the disk has room for so many bytes beyond what has to stay free.
-pub(super) fn check_room(file: &File, bytes: u64, bounds: Bounds) -> io::Result<()> {
-    let disk = rustix::fs::fstatvfs(file)?;
+pub(super) fn check_room(on: impl AsFd, bytes: u64, bounds: Bounds) -> io::Result<()> {
+    let disk = rustix::fs::fstatvfs(on)?;
     // A smaller disk keeps a sixteenth.
     let keep = bounds.disk_free_bytes_min.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 16);
     match disk.f_bavail.saturating_mul(disk.f_frsize) < keep.saturating_add(bytes) {

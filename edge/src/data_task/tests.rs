@@ -188,6 +188,22 @@ fn packed(path: &[u8], content: &[u8]) -> Vec<u8> {
     zstd::encode_all(&*tar.into_inner().unwrap(), 1).unwrap()
 }
 
+#[test]
+fn law_11_folders_that_an_archive_only_implies_count_as_those_that_it_has() {
+    let world = World::new();
+    let unpack = |files: usize| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for number in 0..files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            tar.append_data(&mut header, format!("{number}/{}f", "d/".repeat(48)), std::io::empty()).unwrap();
+        }
+        world.unpack(&zstd::encode_all(&*tar.into_inner().unwrap(), 1).unwrap())
+    };
+    assert_eq!(unpack(2).unwrap().files, 2);
+    assert_eq!(unpack(3).unwrap_err().code, Code::PersistFull);
+}
+
 fn everything_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];

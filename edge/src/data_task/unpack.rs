@@ -29,27 +29,60 @@ pub(super) fn unpack(from: impl Read, root: &OwnedFd, bounds: &Bounds) -> Result
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(|error| unreadable(&error))?;
     let decoder = decoder.single_frame();
     let mut archive = Archive::new(decoder);
-    let mut report = DataReport::default();
+    let mut unpacked = Unpacked { report: DataReport::default(), made: 0 };
     let entries = archive.entries().map_err(|error| unreadable(&error))?;
     for entry in entries {
         let mut entry = entry.map_err(|error| unreadable(&error))?;
-        add(&mut entry, root, bounds, &mut report)?;
+        add(&mut entry, root, bounds, &mut unpacked)?;
     }
     // To the end of the frame, where its checksum is.
     let mut rest = archive.into_inner();
     io::copy(&mut rest.by_ref().take(bounds.bytes_max), &mut io::sink()).map_err(|error| unreadable(&error))?;
     match rest.read(&mut [0]) {
-        Ok(0) => Ok(report),
+        Ok(0) => Ok(unpacked.report),
         Ok(_) => Err(Failure::new(Code::BadArchive, "The archive goes on after its end.")),
         Err(error) => Err(unreadable(&error)),
     }
+}
+
+/// What was unpacked so far.
+struct Unpacked {
+    report: DataReport,
+    /// Files, folders and links that were made. One entry implies up to [`DEPTH_MAX`] folders.
+    made: u64,
+}
+
+impl Unpacked {
+    /// Counts one more that is made.
+    fn count(&mut self, files_max: u64) -> Result<(), Failure> {
+        self.made = self.made.saturating_add(1);
+        if self.made > files_max { Err(too_many(files_max)) } else { Ok(()) }
+    }
+
+    /// Opens a folder, made and counted where it is not there.
+    fn folder(
+        &mut self,
+        (parent, name): (&OwnedFd, &OsStr),
+        files_max: u64,
+        failed: &impl Fn(io::Error) -> Failure,
+    ) -> Result<OwnedFd, Failure> {
+        let (folder, is_new) = files::make_folder(parent.as_fd(), name).map_err(failed)?;
+        if is_new {
+            self.count(files_max)?;
+        }
+        Ok(folder)
+    }
+}
+
+fn too_many(files_max: u64) -> Failure {
+    Failure::new(Code::PersistFull, format!("The archive has more than {files_max} files and folders."))
 }
 
 fn add(
     entry: &mut tar::Entry<'_, impl Read>,
     root: &OwnedFd,
     bounds: &Bounds,
-    report: &mut DataReport,
+    unpacked: &mut Unpacked,
 ) -> Result<(), Failure> {
     let kind = entry.header().entry_type();
     if kind == EntryType::XGlobalHeader {
@@ -59,10 +92,10 @@ fn add(
     let shown = String::from_utf8_lossy(&path).into_owned();
     let segments = segments(&path, &shown)?;
     let Some((name, parents)) = segments.split_last() else { return Ok(()) };
-    report.files = report.files.saturating_add(1);
-    let max = bounds.files_max;
-    if report.files > max {
-        return Err(Failure::new(Code::PersistFull, format!("The archive has more than {max} files.")));
+    unpacked.report.files = unpacked.report.files.saturating_add(1);
+    let files_max = bounds.files_max;
+    if unpacked.report.files > files_max {
+        return Err(too_many(files_max));
     }
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::new(Code::DuplicatePath, format!("{shown} is in the archive twice.")),
@@ -71,9 +104,11 @@ fn add(
         }
         _ => Failure::io("unpacking", &shown, &error),
     };
+    // Also for what has no bytes: a folder takes a block of the disk.
+    super::snapshots::check_room(root, 0, *bounds).map_err(failed)?;
     let mut parent = root.try_clone().map_err(failed)?;
     for segment in parents {
-        parent = files::make_folder(parent.as_fd(), segment).map_err(failed)?;
+        parent = unpacked.folder((&parent, segment), files_max, &failed)?;
     }
     let mode = entry.header().mode().unwrap_or(0o600);
     let seconds = i64::try_from(entry.header().mtime().unwrap_or(0)).unwrap_or(0);
@@ -81,24 +116,26 @@ fn add(
     let times = Timestamps { last_access: time, last_modification: time };
     match kind {
         EntryType::Directory => {
-            let folder = files::make_folder(parent.as_fd(), name).map_err(failed)?;
+            let folder = unpacked.folder((&parent, name), files_max, &failed)?;
             // Its owner has to be able to fill and to remove it.
             fchmod(&folder, Mode::from_raw_mode(mode & 0o777 | 0o700)).map_err(|error| failed(error.into()))?;
         }
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            report.bytes = report.bytes.saturating_add(entry.size());
-            let max = bounds.bytes_max;
-            if report.bytes > max {
+            let (max, bytes) = (bounds.bytes_max, unpacked.report.bytes.saturating_add(entry.size()));
+            if bytes > max {
                 return Err(Failure::new(Code::PersistFull, format!("The archive unpacks to more than {max} bytes.")));
             }
+            unpacked.report.bytes = bytes;
+            unpacked.count(files_max)?;
+            super::snapshots::check_room(root, entry.size(), *bounds).map_err(failed)?;
             let mut file = files::create(parent.as_fd(), name).map_err(failed)?;
-            super::snapshots::check_room(&file, entry.size(), *bounds).map_err(failed)?;
             copy(entry, &mut file, &failed)?;
             fchmod(&file, Mode::from_raw_mode(mode & 0o777)).map_err(|error| failed(error.into()))?;
             futimens(&file, &times).map_err(|error| failed(error.into()))?;
         }
         EntryType::Symlink => {
             let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+            unpacked.count(files_max)?;
             symlinkat(OsStr::from_bytes(&target), &parent, *name).map_err(|error| failed(error.into()))?;
         }
         _ => {
