@@ -41,7 +41,7 @@ pub fn run() -> io::Result<()> {
     }
 }
 
-fn perform(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
+pub(super) fn perform(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
     if order.work == Work::Recover {
         snapshots::recover(order)?;
         snapshots::discard(order)?;
@@ -57,8 +57,9 @@ fn perform(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
     snapshots::discard(order)?;
     let done = work(order, output);
     if done.is_err() {
-        // What was unpacked until then takes room, and nobody comes back for it.
+        // What was unpacked or archived until then takes room, and nobody comes back for it.
         snapshots::discard(order)?;
+        snapshots::tidy(order)?;
     }
     done
 }

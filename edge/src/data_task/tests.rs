@@ -164,6 +164,16 @@ fn snapshots_of_the_edge_give_way_and_those_of_persons_do_not() {
 }
 
 #[test]
+fn a_snapshot_that_fails_leaves_nothing_on_the_disk() {
+    let mut world = World::new();
+    world.write("a", "1");
+    world.order.bounds.snapshot_bytes_max = 10;
+    world.order.work = Work::Snapshot { name: name("large") };
+    assert!(task::perform(&world.order, &std::io::stdout()).is_err());
+    assert!(world.left().is_empty(), "{:?}", world.left());
+}
+
+#[test]
 fn a_file_that_only_begins_like_a_database_is_copied_as_it_is() {
     let world = World::new();
     let bad = format!("SQLite format 3\0{}", "x".repeat(8_000));
