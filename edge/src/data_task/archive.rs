@@ -1,7 +1,7 @@
 //! Archives of the folder that stays: a tar, compressed by zstd with a checksum, whose end tells that it is whole.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use devanture_config::Digest;
 use devanture_config::api::DataReport;
 use devanture_config::problem::Code;
-use rustix::fs::{FileType, readlinkat};
+use rustix::fs::{AtFlags, FileType, readlinkat, statat};
 use tar::{Builder, EntryType, Header};
 use zstd::stream::write::Encoder;
 
@@ -163,6 +163,9 @@ impl<W: Write> Archive<'_, W> {
     fn copied_database(&mut self, entry: &Entry<'_>) -> Result<Option<Copied>, Broken> {
         let path = self.order.snapshots.join(snapshots::DATABASE);
         snapshots::remove_file(&path)?;
+        // SQLite writes zeros for the holes of a sparse one, and knows of no room that has to stay free.
+        let folder = files::folder(&self.order.snapshots)?;
+        snapshots::check_room(&folder, copied_bytes(entry), self.order.bounds)?;
         let copied = Copied {
             file: match sqlite::copy(&self.order.data.join(entry.path), &path)? {
                 true => File::open(&path)?,
@@ -173,6 +176,13 @@ impl<W: Write> Archive<'_, W> {
         self.report.databases = self.report.databases.saturating_add(1);
         Ok(Some(copied))
     }
+}
+
+/// Most bytes of the copy of a database, which has the pages of the log beside it, too.
+fn copied_bytes(entry: &Entry<'_>) -> u64 {
+    let log = CString::new([entry.name.to_bytes(), b"-wal"].concat()).ok();
+    let log = log.and_then(|log| statat(entry.parent, &log, AtFlags::SYMLINK_NOFOLLOW).ok());
+    entry.bytes().saturating_add(log.map_or(0, |log| u64::try_from(log.st_size).unwrap_or(0)))
 }
 
 /// A copy of a database, which is removed when it is archived.

@@ -187,6 +187,19 @@ fn a_file_that_only_begins_like_a_database_is_copied_as_it_is() {
     assert!(draft.join("real.db-wal").exists());
 }
 
+/// Of other apps, too, which the disk is for.
+#[test]
+fn law_11_a_database_is_not_copied_where_the_disk_has_no_room_for_it() {
+    let mut world = World::new();
+    world.order.bounds.bytes_max = u64::MAX;
+    let path = world.order.data.join("real.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("create table one (a)").unwrap();
+    assert!(world.archive().is_ok());
+    File::options().write(true).open(&path).unwrap().set_len(1 << 43).unwrap();
+    assert_eq!(world.archive().unwrap_err().code, Code::DiskFull);
+    assert!(world.left().is_empty(), "{:?}", world.left());
+}
+
 fn packed(path: &[u8], content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     let length = path.len().min(100);
