@@ -156,19 +156,19 @@ impl Webhooks {
         Ok(Opened { target, secrets })
     }
 
-    /// Writes what came of an attempt.
+    /// Writes what came of an attempt. Returns when to look at the message again.
     async fn conclude(&self, made: &Made<'_>) -> Result<Option<u64>, Error> {
         let mut failures = 0;
         loop {
             match self.try_conclude(made).await {
                 Ok(true) => break,
-                // Another attempt to the same webhook ended at the same time, or the message is gone.
-                Ok(false) => {
-                    let now = self.delivery_record(WAITING_PREFIX, made.at).await?;
-                    if now.is_none_or(|(_, check)| check != made.check) {
-                        break;
-                    }
-                }
+                Ok(false) => match self.delivery_record(WAITING_PREFIX, made.at).await? {
+                    // Another attempt to the same webhook ended at the same time.
+                    Some((_, check)) if check == made.check => {}
+                    // It was requested again while it was sent: the time of that request counts.
+                    Some((requested, _)) => return Ok(Some(requested.next_ms)),
+                    None => return Ok(None),
+                },
                 Err(error) if failures == WRITES_MAX => return Err(error),
                 Err(error) => {
                     tracing::debug!(app = %made.at.app, webhook = %made.at.webhook, %error, "what came of a message cannot be written");

@@ -91,6 +91,24 @@ async fn a_receiver_that_is_mended_gets_what_waits_at_once() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_requested_while_it_is_sent_comes_again_at_once() {
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhook_ms_max", 3_000).start().await;
+    let receiver = Receiver::start().await;
+    add_for(&edge, "ci", &receiver, &["environment.locked"]).await;
+    // After the second attempt, a message rests for five minutes.
+    receiver.answers([Answer::with(503, "retry-after: 3600\r\n", ""), Answer::Silence]);
+    lock(&edge, "one").await;
+    state_is(&edge, "ci", WebhookState::Failing).await;
+    let redeliver = format!("ci/deliveries/{}/redeliver", show(&edge, "ci").await.deliveries[0].id);
+    assert_eq!(post(&edge, &redeliver).await.status, StatusCode::ACCEPTED);
+    receiver.has(2).await;
+    assert_eq!(post(&edge, &redeliver).await.status, StatusCode::ACCEPTED);
+    receiver.has(3).await;
+    newest_is(&edge, "ci", DeliveryState::Delivered).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn receivers_that_are_slow_or_send_without_end_hold_up_nobody() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhook_ms_max", 500).start().await;
     let (silent, endless, quick) = (Receiver::start().await, Receiver::start().await, Receiver::start().await);
