@@ -68,6 +68,8 @@ pub(crate) struct Keeper {
     about: HashMap<Id, Subject>,
     tidied_ms: u64,
     too_many: bool,
+    /// The history of orders could not be kept the last time.
+    is_unsaved: bool,
     reported: Reported,
 }
 
@@ -104,6 +106,7 @@ impl Keeper {
             about: HashMap::new(),
             tidied_ms: 0,
             too_many: false,
+            is_unsaved: false,
             reported: Reported::default(),
         }
     }
@@ -193,10 +196,9 @@ impl Keeper {
         let begun = self.books.begin(due, &self.rules, now_ms);
         if !begun.is_empty() {
             // Before the authority hears of them: a process that dies again and again counts them too.
-            let is_saved = self.save(&ordering).await;
-            if !is_saved && self.cluster.is_some() {
-                // A node that takes the duty on would begin them again: they begin at another look. Orders under way go
-                // on for as long as the duty lasts.
+            if !self.save(&ordering).await {
+                // What is issued could not be kept either, as on a full disk, and a node that takes the duty on would
+                // begin them again: they begin at another look. Orders under way go on.
                 self.books = before;
                 return;
             }
@@ -350,10 +352,14 @@ impl Keeper {
         (self.served.on_trouble)(CertificateTrouble { app, name, reason, expires_ms });
     }
 
-    /// Keeps the history of orders; false where that fails.
-    async fn save(&self, ordering: &Ordering) -> bool {
+    /// Keeps the history of orders; false where that fails, which is logged once until it is kept again.
+    async fn save(&mut self, ordering: &Ordering) -> bool {
         let saved = ordering.store.keep_books(&self.books).await;
-        saved.inspect_err(|error| warn!(%error, "what is known of orders could not be kept")).is_ok()
+        let was_unsaved = std::mem::replace(&mut self.is_unsaved, saved.is_err());
+        if let Some(error) = saved.as_ref().err().filter(|_| !was_unsaved) {
+            warn!(%error, "what is known of orders could not be kept: none begins until it can");
+        }
+        saved.is_ok()
     }
 
     /// Forgets what nobody will ask for again.
@@ -469,22 +475,4 @@ async fn suggestion(accounts: &Accounts, held: &Held, known: Option<Window>) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_authority_is_asked_about_hosts_of_the_public_tree_alone() {
-        for (name, expected) in [
-            ("example.org", true),
-            ("xn--bcher-kva.example", true),
-            ("*.example.org", false),
-            ("my_shop.example.org", false),
-            ("shop.localhost", false),
-            ("localhost", false),
-            ("192.0.2.1", false),
-            ("", false),
-        ] {
-            assert_eq!(can_be_ordered(name), expected, "{name}");
-        }
-    }
-}
+mod tests;
