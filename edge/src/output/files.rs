@@ -1,7 +1,7 @@
 //! The files of a log: the newest has the number 0 and grows, and where it is full each gets the next number.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,6 +70,10 @@ impl Files {
             if size > 0 && size.saturating_add(length) > self.bytes_max {
                 return self.try_append(bytes);
             }
+            if let Some((file, size)) = self.open.as_mut().filter(|_| is_torn(&path)) {
+                file.write_all(b"\n").map_err(failed)?;
+                *size = size.saturating_add(1);
+            }
         }
         let Some((file, size)) = &mut self.open else { return Ok(()) };
         file.write_all(bytes).map_err(failed)?;
@@ -86,6 +90,17 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// Whether a file ends within a line, which a full disk or a death has cut: what follows is not to be a part of it.
+fn is_torn(path: &Path) -> bool {
+    let last_byte = || -> io::Result<[u8; 1]> {
+        let (mut file, mut last) = (File::open(path)?, [0]);
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        Ok(last)
+    };
+    last_byte().is_ok_and(|last| last != *b"\n")
 }
 
 fn path_of(folder: &Path, number: u64) -> PathBuf {

@@ -85,6 +85,23 @@ async fn files_are_rotated_and_hold_no_more_than_they_may() {
 }
 
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "what a death has left")]
+async fn a_line_that_was_cut_takes_no_other_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let of_place = folder.path().join("shop/prod");
+    std::fs::create_dir_all(&of_place).unwrap();
+    std::fs::write(of_place.join("0.jsonl"), "{\"at_ms\":1,\"inst").unwrap();
+    let app: AppName = "shop".parse().unwrap();
+    let log = logs(folder.path(), 1 << 20, 2).of(&app, "prod").await;
+    for text in ["one", "two"] {
+        log.add(line("web.1", text)).await;
+    }
+    log.flush().await;
+    let found = logs(folder.path(), 1 << 20, 2).last(&app, "prod", None, 9).await.lines;
+    assert_eq!(found.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+}
+
+#[tokio::test]
 async fn what_is_remembered_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let logs = logs(folder.path(), 1 << 20, 2);
