@@ -10,7 +10,7 @@ use devanture_config::{Digest, Manifest};
 use devanture_site::precompressed::{SUFFIXES, plain_path};
 use tokio::sync::mpsc;
 
-use super::encode::decoder;
+use super::decoder::decoder;
 use super::large::stored;
 use super::{Work, decodes_to};
 use crate::blobs::{self, Form, Key};

@@ -1,14 +1,14 @@
 //! One encoding of bytes, and whether an encoding is what it says. Pure, and slow: never on a thread that serves.
 
 use std::cell::RefCell;
-use std::io::{self, BufRead, Read};
+use std::io::{BufRead, Read as _};
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use devanture_config::Digest;
-use flate2::bufread::GzDecoder;
 use metrics::counter;
 
+use super::decoder::decoder;
 use crate::blobs::{Form, Quality};
 
 /// Files up to this length are small: compressed in groups, by contexts that each thread keeps.
@@ -122,33 +122,6 @@ pub(super) fn decoded_digest(bytes: &[u8], form: Form, size: u64) -> Option<Dige
     decoded_digest_of(bytes, form, size)
 }
 
-/// A gzip of one member. RFC 1952 §2.2 allows several, of which browsers take the first for all of it, and which curl
-/// refuses.
-struct OneMember<R>(GzDecoder<R>);
-
-impl<R: BufRead> Read for OneMember<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.0.read(into)?;
-        if read == 0 && !into.is_empty() && !self.0.get_mut().fill_buf()?.is_empty() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(read)
-    }
-}
-
-/// A decoder of `bytes`.
-pub(super) fn decoder<'b>(bytes: impl BufRead + 'b, form: Form) -> Option<Box<dyn Read + 'b>> {
-    Some(match form {
-        Form::Br | Form::BrQuick => Box::new(brotli::Decompressor::new(bytes, 64 * 1024)),
-        Form::Gz | Form::GzQuick => Box::new(OneMember(GzDecoder::new(bytes))),
-        Form::Zst | Form::ZstQuick => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
-            Box::new(decoder)
-        }
-    })
-}
-
 /// The same of bytes that are read.
 pub(super) fn decoded_digest_of(bytes: impl BufRead, form: Form, size: u64) -> Option<Digest> {
     let mut decoder = decoder(bytes, form)?;
@@ -195,18 +168,6 @@ mod tests {
             assert_eq!(decoded_digest(&encoded, form, size), Some(Digest::of(&plain)), "{form:?}");
             assert_eq!(decoded_digest(&encoded, form, size - 1), None, "{form:?}");
             assert_ne!(decoded_digest(&encoded[..encoded.len() / 2], form, size), Some(Digest::of(&plain)), "{form:?}");
-        }
-    }
-
-    #[test]
-    fn a_gzip_of_several_members_is_none_of_the_file_as_browsers_read_the_first_alone() {
-        let plain = b"hello ".repeat(100);
-        let member = |bytes: &[u8]| encode(bytes, Form::Gz, Quality::Quick).unwrap();
-        let (one, other) = plain.split_at(300);
-        let size = plain.len() as u64;
-        assert_eq!(decoded_digest(&member(&plain), Form::Gz, size), Some(Digest::of(&plain)));
-        for (first, rest) in [(member(one), member(other)), (member(&plain), member(b"")), (member(&plain), vec![0])] {
-            assert_eq!(decoded_digest(&[first, rest].concat(), Form::Gz, size), None);
         }
     }
 

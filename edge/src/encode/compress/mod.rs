@@ -2,6 +2,7 @@
 
 mod alone;
 mod background;
+mod decoder;
 pub(crate) mod delta;
 mod encode;
 mod fill;
