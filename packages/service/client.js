@@ -119,6 +119,8 @@ class Events {
     socket.onopen = current(() => this.#subscribe());
     socket.onmessage = current(({ data }) => this.#take(JSON.parse(data)));
     socket.onclose = current(({ code }) => this.#again(code));
+    // `onclose` follows and says all that counts; the package `ws` ends the process over an error that nobody hears.
+    socket.onerror = () => {};
     this.#listen();
   }
 

@@ -1,6 +1,7 @@
 // The client, with answers and connections of the test's own.
 
 import assert from "node:assert/strict";
+import { EventEmitter } from "node:events";
 import { test } from "node:test";
 import { ServiceError, service } from "../index.js";
 import { serve } from "../server.js";
@@ -66,4 +67,36 @@ test("a server that says nothing any more is given up, and one that lives says s
   // By then the other one would have been given up as often.
   await eventually(() => cuts[1].count === 3);
   assert.ok(cuts[0].count < 3, `${cuts[0].count}`);
+});
+
+test("a connection that fails as one of the package `ws` does ends no process and is made again", async (t) => {
+  // It emits its errors, and `onerror` is a listener: one that nobody hears is thrown.
+  class Emitting extends EventEmitter {
+    static opened = 0;
+    readyState = 0;
+
+    constructor() {
+      super();
+      Emitting.opened += 1;
+      setImmediate(() => {
+        try {
+          this.emit("error", new Error("connect ECONNREFUSED"));
+        } catch (error) {
+          Emitting.thrown = error;
+        }
+        this.onclose?.({ code: 1006 });
+      });
+    }
+
+    set onerror(listener) {
+      this.on("error", listener);
+    }
+
+    close() {}
+  }
+  const clock = service("clock", { origin: "http://127.0.0.1:9", WebSocket: Emitting });
+  after(t, () => clock.close());
+  clock.on("connected", () => {});
+  await eventually(() => Emitting.opened === 2);
+  assert.equal(Emitting.thrown, undefined);
 });
