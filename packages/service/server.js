@@ -19,7 +19,7 @@
 
 import { createServer } from "node:http";
 import { isShape, mismatch } from "./shapes.js";
-import { accept } from "./websocket.js";
+import { accept, refuse } from "./websocket.js";
 
 const BODY_BYTES_MAX = 64 * 1_024;
 /** What is somewhat too long is read to its end, so that its sender hears the answer; what is longer is cut off. */
@@ -62,8 +62,8 @@ export function serve(services, { log = (line) => console.error(line), aliveEver
   server.on("upgrade", (request, socket, head) => {
     const [service, last] = route(request.url) ?? [];
     const events = last === "events" ? offered.get(service)?.events : undefined;
-    if (!events) return reject(socket, "404 Not Found");
-    if (closing || sockets.size >= SOCKETS_MAX) return reject(socket, "503 Service Unavailable");
+    if (!events) return refuse(socket, "404 Not Found");
+    if (closing || sockets.size >= SOCKETS_MAX) return refuse(socket, "503 Service Unavailable");
     const connection = accept(request, socket, head, {
       text: (text) => subscribe(connection, events, text),
       closed: () => sockets.delete(connection),
@@ -195,11 +195,6 @@ function send(response, status, text, headers = {}) {
     ...headers,
   });
   response.end(text);
-}
-
-function reject(socket, status) {
-  socket.on("error", () => {});
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }
 
 function subscribe(connection, events, text) {

@@ -40,12 +40,12 @@ function sameHost(origin, host) {
  * was refused. `text` is called for each message, `closed` once at the end.
  */
 export function accept(request, socket, head, { text, closed }) {
-  socket.on("error", () => {});
   const refused = obstacle(request);
   if (refused) {
-    socket.end(`HTTP/1.1 ${refused}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    refuse(socket, refused);
     return undefined;
   }
+  socket.on("error", () => {});
   const proof = createHash("sha1").update(request.headers["sec-websocket-key"] + GUID).digest("base64");
   socket.write(
     "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
@@ -54,6 +54,19 @@ export function accept(request, socket, head, { text, closed }) {
   socket.setTimeout(0);
   socket.setNoDelay(true);
   return new Connection(socket, head, text, closed);
+}
+
+/** Answers a handshake with a status, and ends the connection, also of a client that does not end it. */
+export function refuse(socket, status) {
+  socket.on("error", () => {});
+  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+  destroyLater(socket);
+}
+
+/** Node has no time of its own for a connection that is no request's any more. */
+function destroyLater(socket) {
+  const timer = setTimeout(() => socket.destroy(), CLOSE_MS_MAX).unref();
+  socket.once("close", () => clearTimeout(timer));
 }
 
 class Connection {
@@ -95,7 +108,7 @@ class Connection {
       said.write(reason, 2);
       this.#write(CLOSE, said);
       this.#socket.end();
-      setTimeout(() => this.#socket.destroy(), CLOSE_MS_MAX).unref();
+      destroyLater(this.#socket);
     }
     return this.#ended;
   }

@@ -84,9 +84,9 @@ export function frame(kind, payload = "", { isLast = true, isMasked = true, chan
 }
 
 /** A connection of bytes: `head` is what the server answered to the handshake, `next` its next frame. */
-export async function rawSocket(t, origin, { path = "/api/game/events", headers = {}, first = "" } = {}) {
+export async function rawSocket(t, origin, { path = "/api/game/events", headers = {}, first = "", ...options } = {}) {
   const { hostname, port, host } = new URL(origin);
-  const socket = connect(Number(port), hostname);
+  const socket = connect({ port: Number(port), host: hostname, ...options });
   if (t) after(t, () => socket.destroy());
   const all = {
     host, upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13",

@@ -51,6 +51,15 @@ test("a handshake of another form or of a foreign page is refused", async (t) =>
   assert.equal((await fetch(`${origin}/api/game/events`)).status, 426);
 });
 
+test("a refused handshake of a client that does not end its connection holds up no end in order", async (t) => {
+  const { origin, served } = await started(t);
+  for (const [path, headers] of [["/api/unknown/events", {}], ["/api/game/events", { origin: "https://evil.example" }]]) {
+    const { head } = await rawSocket(t, origin, { path, headers, allowHalfOpen: true });
+    assert.match(head, /^HTTP\/1\.1 40[34] /);
+  }
+  await served.close();
+});
+
 test("who has subscribed hears the event, and no other", async (t) => {
   const { origin, served } = await started(t);
   const [one, other] = [await rawSocket(t, origin), await rawSocket(t, origin)];
