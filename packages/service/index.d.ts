@@ -63,7 +63,7 @@ export interface Release {
 export interface NewVersionOptions {
   /** The page's own version, if it knows it; by default the first that is read. */
   version?: string;
-  /** Time between two reads while the page is visible; 60,000 by default, at least 1,000. */
+  /** Time between two reads while the page is visible; 60,000 by default, 1,000 to 2,147,483,647. */
   everyMs?: number;
   /** The origin of `release.json`; by default the page's own. */
   origin?: string;

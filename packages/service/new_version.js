@@ -12,6 +12,8 @@ const EVERY_MS = 60_000;
 /** Less than this between two reads is for tests alone. */
 const EVERY_MS_MIN = 1_000;
 const ANSWER_MS_MAX = 10_000;
+/** The longest time of a timer: one that is longer fires at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /**
  * Calls `callback` with the content of `release.json` when another version than the page's is live, once for each, and
@@ -34,7 +36,8 @@ export function onNewVersion(callback, options = {}) {
     if (isEnded) return;
     if (live) report(live);
     // Never all browsers at once.
-    timer = setTimeout(() => (document?.hidden ? undefined : read()), everyMs * (0.75 + Math.random() / 2));
+    const waitMs = Math.min(everyMs * (0.75 + Math.random() / 2), TIMER_MS_MAX);
+    timer = setTimeout(() => (document?.hidden ? undefined : read()), waitMs);
   };
   const report = (live) => {
     own ??= live.version;

@@ -93,6 +93,18 @@ test("a service that connects again has the release looked up", async (t) => {
   assert.ok(isOver);
 });
 
+test("a page that looks at events alone, or once a month, waits as long as a timer can", async (t) => {
+  for (const everyMs of [Infinity, 31 * 86_400_000]) {
+    const timers = t.mock.method(globalThis, "setTimeout");
+    const { stop } = site(t, "one", { everyMs });
+    const ofPage = () => timers.mock.calls.map(({ arguments: [, ms] }) => ms).find((ms) => ms > 60_000);
+    await eventually(ofPage);
+    assert.ok(ofPage() < 2 ** 31, `${ofPage()}`);
+    stop();
+    timers.mock.restore();
+  }
+});
+
 test("a page cannot look without a rest", () => {
   assert.throws(() => onNewVersion(() => {}, { everyMs: 10, origin: "http://127.0.0.1:9" }), RangeError);
   assert.throws(() => onNewVersion(() => {}, { everyMs: NaN, origin: "http://127.0.0.1:9" }), RangeError);
