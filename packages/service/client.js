@@ -53,11 +53,13 @@ export function service(name, options = {}) {
 }
 
 async function callOnce(url, args, fetch) {
+  // What is no JSON is the caller's own mistake, and not the network's.
+  const sent = JSON.stringify(args);
   let answer, body;
   try {
     const signal = AbortSignal.timeout(CALL_MS_MAX);
     const headers = { "content-type": "application/json" };
-    answer = await fetch(url, { method: "POST", headers, body: JSON.stringify(args), signal });
+    answer = await fetch(url, { method: "POST", headers, body: sent, signal });
     body = await answer.text();
   } catch (error) {
     if (error.name === "TimeoutError") throw new ServiceError("timeout", "the service did not answer in time");

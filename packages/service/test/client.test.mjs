@@ -42,6 +42,15 @@ test("what fails has a code, and only what is safe is called again", async () =>
   assert.deepEqual(await asked("read", "502"), ["http_502", 4]);
 });
 
+test("arguments that are no JSON are the caller's error, and are not sent", async () => {
+  let tries = 0;
+  const fetch = () => Promise.reject(new TypeError(`call ${(tries += 1)}`));
+  const counter = service("counter", { origin: "http://x", safe: ["read"], fetch });
+  const error = await counter.read(1n).catch((error) => error);
+  assert.ok(error instanceof TypeError && /BigInt/.test(error.message), `${error}`);
+  assert.equal(tries, 0);
+});
+
 test("a server that says nothing any more is given up, and one that lives says so", async (t) => {
   class Clock {
     static functions = {};
