@@ -1,0 +1,65 @@
+"""What tools/check-packages looks at of the tools that make a release: a bump, and a build that fails."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import common
+from common import Fault, ROOT, version
+
+
+def say(message):
+    print(message, flush=True)
+
+
+def expect(condition, message):
+    if not condition:
+        raise Fault(message)
+
+
+def run(*command, **options):
+    """All output of a command that succeeds."""
+    return common.run(command, stderr=subprocess.STDOUT, **options)
+
+
+def check_bump(folder):
+    """One command makes another version, which the lock files agree with."""
+    copy = folder / "copy"
+    files = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
+    for name in files:
+        if name and (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    fragments = list((copy / "changelog/unreleased").glob("*.md"))
+    run(copy / "tools/bump-version", "99.0.1", "--date", "2030-01-31")
+    text = (copy / "CHANGELOG.md").read_text()
+    expect("\n## 99.0.1 (2030-01-31)\n" in text and text.count("\n- ") >= len(fragments), "CHANGELOG.md lacks fragments")
+    documents = [*(copy / "docs").glob("*.md"), *(copy / "deploy").rglob("*.yaml")]
+    earlier = re.compile(r"\bdevanture(?:-[a-z]\w*)*[:_-]" + re.escape(version()) + r"(?!\.?\d)")
+    left = [path.name for path in documents if earlier.search(path.read_text())]
+    expect(not left, f"the earlier version is still in {left}")
+    for manifest in ("Cargo.toml", "fuzz/Cargo.toml"):
+        run("cargo", "metadata", "--locked", "--format-version", "1", "--manifest-path", copy / manifest)
+    say(f"bumped the version, with {len(fragments)} fragments of the changelog")
+
+
+def check_failed_build(folder):
+    """A build that fails ends a release: no programs of an earlier one take the place of its own."""
+    tools, target = folder / "tools", folder / "earlier"
+    for path, text in {
+        tools / "cargo": "#!/bin/sh\necho 'error: could not compile' >&2\nexit 101\n",
+        # What packs the console, which comes after the build.
+        tools / "npm": f"#!/bin/sh\ntouch {folder}/went-on\nexit 1\n",
+        target / "dist/devanture": "of an earlier commit\n",
+        target / "dist/devanture-edge": "of an earlier commit\n",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    environment = os.environ | {"CARGO_TARGET_DIR": str(target), "PATH": f"{tools}:{os.environ['PATH']}"}
+    command = [ROOT / "tools/release", "--only", "tarball", "--quick"]
+    ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    expect(ended.returncode == 101, f"a release whose build failed ended with {ended.returncode}: {ended.stdout}")
+    expect(not (folder / "went-on").exists() and not (target / "release-artifacts").exists(), "it went on")
+    say("a failed build ends a release")
