@@ -1,4 +1,4 @@
-"""What tools/check-packages looks at of the tools that make a release: a bump, and a build that fails."""
+"""What tools/check-packages looks at of the tools that make a release: a bump, a build that fails, a pre-release."""
 
 import os
 import re
@@ -63,3 +63,16 @@ def check_failed_build(folder):
     expect(ended.returncode == 101, f"a release whose build failed ended with {ended.returncode}: {ended.stdout}")
     expect(not (folder / "went-on").exists() and not (target / "release-artifacts").exists(), "it went on")
     say("a failed build ends a release")
+
+
+def check_pre_release(programs, folder):
+    """To Debian a version before a release is the lesser one, so that the release replaces it."""
+    made = folder / "pre-release"
+    run(ROOT / "tools/package-deb", programs, made, "--version", "0.0.2-rc.1", "--quick")
+    packages = sorted(made.iterdir())
+    expect(len(packages) == 2 and all("_0.0.2-rc.1_" in path.name for path in packages), f"packages: {packages}")
+    for package in packages:
+        found = run("dpkg-deb", "--field", package, "Version").strip()
+        run("dpkg", "--compare-versions", "0.0.1", "lt", found)
+        run("dpkg", "--compare-versions", found, "lt", "0.0.2")
+    say(f"a pre-release is {found}")
