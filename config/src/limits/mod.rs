@@ -169,7 +169,7 @@ limits! {
     settings_bytes_max = 262_144 in 0 ..= 16_777_216,
     /// Revisions of the settings of one environment that are kept, and switches whose revisions are kept beside them.
     settings_revisions_max = 50 in 1 ..= 10_000,
-    /// Connections that are open at once; fewer where the process may not have as many files open, and a third more. Of the last sixteenth, each has an older one end once nothing is under way on it.
+    /// Connections that are open at once; fewer where the process may not have twice as many files open. Of the last sixteenth, each has an older one end once nothing is under way on it.
     connections_max = 65_536 in 1 ..= 10_000_000,
     /// Connections from one address that are open at once; 0 is no limit.
     connections_per_address_max = 0 in 0 ..= 10_000_000,

@@ -77,6 +77,22 @@ mod tests {
     }
 
     #[test]
+    fn tables_that_are_applied_are_in_the_documents() {
+        let documents = include_str!("../../../docs/operating.md");
+        let (_, section) = documents.split_once("### What a reload changes").unwrap();
+        let at_once = section.split("* for connections to come").next().unwrap();
+        for (key, shown) in [
+            ("drain.uploads_ms", "`[drain]`"),
+            ("oidc.issuer", "`[oidc]`"),
+            ("retention.keep_days", "`[retention]`"),
+            ("trust", "`[[trust]]`"),
+            ("watch.factor", "`[watch]`"),
+        ] {
+            assert!(is_applied_at_reload(key) && at_once.contains(shown), "{key}");
+        }
+    }
+
+    #[test]
     fn limits_that_are_applied_are_limits() {
         let is_one = |name: &&str| TABLE.iter().any(|limit| limit.name == *name);
         let unknown: Vec<&str> = limits_applied().filter(|name| !is_one(name)).collect();
