@@ -35,6 +35,9 @@ def check_format(path):
     except ValueError as error:
         raise Fault(f"{path.name}: {error}") from error
     for name, service in document["services"].items():
+        words = service.get("command", [])
+        if words[:1] == ["etcd"] and "--auto-compaction-mode=periodic" not in words:
+            raise Fault(f"{path.name}: {name} keeps each earlier state of a record for ever")
         if "devanture-edge" not in service["image"]:
             continue
         if not service["read_only"] or service["cap_drop"] != ["ALL"] or "user" in service:
