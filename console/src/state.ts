@@ -161,19 +161,28 @@ export interface Listing<Item> {
   reload: () => void;
 }
 
+interface Loaded<Item> {
+  key: string | null;
+  items: Item[];
+  next: string | null;
+  problem: Problem | null;
+}
+
+/**
+ * A list whose page behind `cursor` could not be loaded: that page is what comes next. Behind a first page nothing does: it
+ * is loaded again as a whole, as what comes after the pages of before is not the beginning.
+ */
+export function failedPage<Item>(key: string | null, before: Item[], cursor: string | null, problem: Problem): Loaded<Item> {
+  return { key, items: before, next: cursor, problem };
+}
+
 /** A list that is loaded page by page, as far as somebody looks. */
 export function useListing<Item>(
   key: string | null,
   load: (cursor: string | null, signal: AbortSignal) => Promise<{ items: Item[]; next?: string | undefined }>,
 ): Listing<Item> {
-  interface Loaded {
-    key: string | null;
-    items: Item[];
-    next: string | null;
-    problem: Problem | null;
-  }
-  const empty: Loaded = { key: null, items: [], next: null, problem: null };
-  const [state, setState] = useState<Loaded>(empty);
+  const empty: Loaded<Item> = { key: null, items: [], next: null, problem: null };
+  const [state, setState] = useState<Loaded<Item>>(empty);
   const [loading, setLoading] = useState(false);
   const [round, setRound] = useState(0);
   const latest = useRef(load);
@@ -188,7 +197,7 @@ export function useListing<Item>(
       const { items, next } = await latest.current(cursor, signal);
       if (!signal.aborted) setState({ key, items: [...before, ...items], next: next ?? null, problem: null });
     } catch (error) {
-      if (!signal.aborted) setState((old) => ({ ...old, key, items: before, problem: problemFrom(error) }));
+      if (!signal.aborted) setState(failedPage(key, before, cursor, problemFrom(error)));
     }
     if (!signal.aborted) {
       busy.current = false;

@@ -5,7 +5,7 @@ import { call, path } from "../client.ts";
 import { bytes, change, count } from "../format.ts";
 import { useListing, useResource } from "../state.ts";
 import { t } from "../texts.ts";
-import { Fact, Id, Mark, Outside, Pending, type Tone } from "./basics.tsx";
+import { Fact, Id, Mark, Outside, Pending, ProblemBox, type Tone } from "./basics.tsx";
 import { type Column, More, Table } from "./table.tsx";
 
 interface Sides {
@@ -151,6 +151,7 @@ export function DiffPage(sides: Sides) {
       ) : (
         <Mark tone="good">{t.diff.equal}</Mark>
       )}
+      {rest.problem && <ProblemBox problem={rest.problem} again={rest.reload} />}
       <More of={{ hasMore: has, loading: wanted && rest.loading, more: () => (wanted ? rest.more() : setWanted(true)) }} />
       <Serving diff={diff.data} />
     </section>
