@@ -72,6 +72,37 @@ test("a token that outlives the session is made once that was confirmed", async 
   await visit.close();
 });
 
+test("a confirmation that was left while it was under way closes no other dialog", async () => {
+  const visit = await Visit.open(browser, edge);
+  visit.expect(/^\/v1\/tokens$/, 403);
+  await visit.logIn("/console/apps/shop/tokens");
+  const { page } = visit;
+  let goOn;
+  const isLeft = new Promise((resolve) => (goOn = resolve));
+  await page.route("**/v1/session/confirm", async (route) => {
+    await isLeft;
+    await route.continue();
+  });
+  await visit.button("Make a token…").click();
+  await visit.dialog().getByLabel("Name").fill("left");
+  await visit.dialog().getByLabel("Ends").selectOption("90d");
+  await visit.dialog().getByRole("button", { name: "Make a token" }).click();
+  const isSent = page.waitForRequest(/\/v1\/session\/confirm$/);
+  await confirm(visit);
+  await isSent;
+  await page.keyboard.press("Escape");
+  await visit.dialog().getByText("devanture token create --app shop --name left --scope push --expires 90d").waitFor();
+  const answered = page.waitForResponse(/\/v1\/session\/confirm$/);
+  goOn();
+  await (await answered).finished();
+  // The session is confirmed by now: the dialog that was left open does what it says.
+  await visit.dialog().getByRole("button", { name: "Make a token" }).click();
+  await page.locator("code.secret").waitFor();
+  await visit.button("I have kept it").click();
+  await visit.closed();
+  await visit.close();
+});
+
 test("a passkey confirms what an app protects", async () => {
   const visit = await Visit.open(browser, edge);
   visit.expect(/\/rollback$/, 403);

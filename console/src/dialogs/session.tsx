@@ -1,5 +1,5 @@
 // The session: logging out, its end, and confirming who it is before what an app protects.
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { Challenge, Problem, Session } from "../api.ts";
 import { CONFIRM, call, confirmBy, problemFrom } from "../client.ts";
 import { passkeysWork, usePasskey } from "../passkeys.ts";
@@ -29,7 +29,11 @@ function ConfirmDialog({ end }: ConfirmProps) {
   const [secret, setSecret] = useState("");
   const [problem, setProblem] = useState<Problem | null>(null);
   const [running, setRunning] = useState(false);
+  const isFinished = useRef(false);
   const finish = (confirmed: boolean) => {
+    // An answer may come when the dialog was left: what is uppermost by then is another one.
+    if (isFinished.current) return;
+    isFinished.current = true;
     closeDialog();
     end(confirmed);
   };
