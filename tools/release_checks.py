@@ -1,4 +1,5 @@
-"""What tools/check-packages looks at of the tools that make a release: a bump, a build that fails, a pre-release."""
+"""What tools/check-packages looks at of the tools that make a release: a bump, a build that fails, a pre-release,
+the variables of a trial."""
 
 import os
 import re
@@ -63,6 +64,24 @@ def check_failed_build(folder):
     expect(ended.returncode == 101, f"a release whose build failed ended with {ended.returncode}: {ended.stdout}")
     expect(not (folder / "went-on").exists() and not (target / "release-artifacts").exists(), "it went on")
     say("a failed build ends a release")
+
+
+def check_variables():
+    """The trial of an upgrade has the variables of the running edge that it needs, and no others."""
+    script = (ROOT / "deploy/debian/devanture-edge/postinst").read_text()
+    function = re.search(r"^with_variables_of\(\) \{\n.*?^\}\n", script, re.MULTILINE | re.DOTALL).group()
+    needed = {"AWS_ACCESS_KEY_ID": "key", "DEVANTURE_EDGE_NODE": "node-1", "DEVANTURE_EDGE_ADVERTISE": "10.0.0.21"}
+    others = {"LD_LIBRARY_PATH": "/nowhere", "PERL5LIB": "/nowhere", "DEVANTURE_EDGE_CONFIG": "/nowhere/edge.toml"}
+    edge = subprocess.Popen(["sleep", "infinity"], env=needed | others | {"PATH": os.environ["PATH"]})
+    try:
+        call = [function + 'with_variables_of "$1" env', "sh", str(edge.pid)]
+        lines = run("sh", "-euc", *call, env={"PATH": os.environ["PATH"]}).splitlines()
+        found = dict(line.split("=", 1) for line in lines)
+    finally:
+        edge.kill()
+        edge.wait()
+    expect(needed.items() <= found.items() and not others.keys() & found.keys(), f"the trial has {sorted(found)}")
+    say("the trial of an upgrade has what it needs of the running edge")
 
 
 def check_pre_release(programs, folder):
