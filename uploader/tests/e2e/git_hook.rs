@@ -160,3 +160,13 @@ async fn a_build_that_fails_leaves_what_is_live_and_is_tried_again_by_hand() {
     assert_eq!(unreachable.code, Some(3), "{unreachable:#?}");
     assert_eq!(std::fs::read_dir(repository.folder.path().join("tmp")).unwrap().count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_a_checkout_whose_pusher_has_gone() {
+    let repository = Repository::new();
+    repository.push("main", "first");
+    // Nobody reads the line that comes before the build.
+    repository.sh("cd shop.git; mkdir ../tmp; TMPDIR=$PWD/../tmp hooks/post-receive main | :");
+    assert_eq!(std::fs::read_dir(repository.folder.path().join("tmp")).unwrap().count(), 0);
+    assert_eq!(repository.visit("shop.localhost").await, "first");
+}
