@@ -25,7 +25,7 @@ export interface Served {
   readonly server: Server;
   /** Sends an event to every browser that this process holds. */
   emit(service: string, event: string, data?: unknown): void;
-  /** Finishes what is under way, and ends every connection for events with 1001. */
+  /** Finishes what is under way, for 30 seconds at most, and ends every connection for events with 1001. */
   close(): Promise<void>;
 }
 

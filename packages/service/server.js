@@ -27,7 +27,7 @@ const BODY_BYTES_READ_MAX = 1_024 * 1_024;
 const SOCKETS_MAX = 1_000;
 /** How often every socket hears that this process lives; a browser that hears nothing for long connects again. */
 const ALIVE_EVERY_MS = 20_000;
-/** The longest that a request may take to come in. */
+/** The longest that a request may take to come in, and an end in order; no caller waits longer for an answer. */
 const REQUEST_MS_MAX = 30_000;
 /** How long a connection without a request stays: longer than a proxy keeps it, so that the proxy is who ends it. */
 const IDLE_MS_MAX = 120_000;
@@ -84,13 +84,16 @@ export function serve(services, { log = (line) => console.error(line), aliveEver
         if (socket.service === service && socket.subscribed.has(event)) socket.send(text);
       }
     },
-    /** Takes nothing new, finishes what is under way, and closes every socket with 1001, "going away". */
+    /** Takes nothing new, finishes what is under way in bounded time, and closes every socket with 1001. */
     async close() {
       closing = true;
       clearInterval(alive);
       const ended = new Promise((resolve) => server.close(resolve));
       server.closeIdleConnections();
+      // A closed server no longer looks at its times, and a connection without a whole request is not idle to it.
+      const cut = setTimeout(() => server.closeAllConnections(), REQUEST_MS_MAX).unref();
       await Promise.all([ended, ...[...sockets].map((socket) => socket.close(1001, "going away"))]);
+      clearTimeout(cut);
     },
   };
 }

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { request as rawRequest } from "node:http";
+import { connect } from "node:net";
 import { test } from "node:test";
 import { Refusal, serve } from "../server.js";
 import { after, call } from "./support.mjs";
@@ -238,6 +239,25 @@ test("a declaration that cannot be kept stops the start", () => {
   assert.throws(of({ on: [] }, { on() {} }), /cannot be offered/);
   assert.throws(of({ go: ["text"] }, { go() {} }), /no shape/);
   assert.throws(of({}, { forgotten() {} }), /declared nowhere/);
+});
+
+test("an end in order waits for no request that does not come in", { timeout: 30_000 }, async (t) => {
+  const { origin, served } = await started(t);
+  const { port } = new URL(origin);
+  // One of which nothing has come, and one of which a part has.
+  for (const text of ["", "POST /api/greeter/sum HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n["]) {
+    const socket = connect(Number(port), "127.0.0.1");
+    after(t, () => socket.destroy());
+    socket.on("error", () => {});
+    const isTaken = new Promise((resolve) => served.server.once("connection", resolve));
+    socket.write(text);
+    await isTaken;
+  }
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const closed = served.close();
+  t.mock.timers.tick(30_000);
+  t.mock.timers.reset();
+  await closed;
 });
 
 test("an end in order finishes what is under way and takes nothing new", async (t) => {
