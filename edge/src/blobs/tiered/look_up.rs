@@ -17,7 +17,7 @@ use super::variants_object;
 use crate::blobs::{Blobs as _, Error, FetchReport, Form, Key, Quality};
 
 /// The form by which all variants of a blob are claimed.
-const CLAIMED: Form = Form::Br;
+pub(super) const CLAIMED: Form = Form::Br;
 /// Variants of a blob as they are put.
 type Variants = Vec<(Form, Quality, Bytes)>;
 
@@ -93,8 +93,7 @@ impl TieredBlobs {
     ) -> Result<Vec<Digest>, Error> {
         let jobs: Vec<_> = blobs.into_iter().map(|blob| self.fetch_variants(blob, given, search)).collect();
         let mut jobs = stream::iter(jobs).buffer_unordered(REQUESTS_AT_ONCE);
-        let (mut batch, mut claims, mut batch_bytes, mut elsewhere) =
-            (BTreeMap::new(), Vec::new(), 0_usize, Vec::new());
+        let (mut batch, mut batch_bytes, mut elsewhere) = (Vec::new(), 0_usize, Vec::new());
         while let Some(fetched) = jobs.next().await {
             let (blob, claim, variants) = match fetched? {
                 Fetched::Elsewhere(blob, other) => {
@@ -107,22 +106,36 @@ impl TieredBlobs {
                     (blob, claim, variants)
                 }
             };
-            claims.push(claim);
             batch_bytes = variants.iter().fold(batch_bytes, |sum, (.., bytes)| sum.saturating_add(bytes.len()));
-            batch.insert(blob, variants);
+            batch.push((blob, claim, variants));
             if batch.len() >= BATCH_OBJECTS || batch_bytes >= BATCH_BYTES {
                 batch_bytes = 0;
-                self.local.put_variants_all(std::mem::take(&mut batch)).await?;
-                claims.drain(..).for_each(|claim: Claim| claim.end(Ending::Here));
+                self.keep_variants(std::mem::take(&mut batch)).await?;
             }
         }
-        self.local.put_variants_all(batch).await?;
-        claims.into_iter().for_each(|claim| claim.end(Ending::Here));
+        self.keep_variants(batch).await?;
         let mut given_up = Vec::new();
         for (blob, other) in elsewhere {
             given_up.extend(other.ended().await.is_none().then_some(blob));
         }
         Ok(given_up)
+    }
+
+    /// Puts fetched variants on the disk together.
+    async fn keep_variants(&self, batch: Vec<(Digest, Claim, Variants)>) -> Result<(), Error> {
+        let (mut claims, mut variants) = (Vec::with_capacity(batch.len()), BTreeMap::new());
+        for (blob, claim, fetched) in batch {
+            claims.push((blob, claim));
+            variants.insert(blob, fetched);
+        }
+        self.local.put_variants_all(variants).await?;
+        for (blob, claim) in claims {
+            // Only once they are on the disk: the bucket is not searched again for a noted blob for ten minutes, not
+            // even if this fetch fails or is cancelled before.
+            self.shared.lookups.note(blob);
+            claim.end(Ending::Here);
+        }
+        Ok(())
     }
 
     /// Which blobs have variants that came with a bundle: few have, so that one listing mostly tells.
@@ -170,10 +183,10 @@ impl TieredBlobs {
                 None => all.get_or_insert_default().extend(variants),
             }
         }
-        self.shared.lookups.note(blob);
         match all {
             Some(variants) => Ok(Fetched::Variants { blob, claim, variants, cost }),
             None => {
+                self.shared.lookups.note(blob);
                 claim.end(Ending::Here);
                 Ok(Fetched::Here)
             }

@@ -1,6 +1,7 @@
 //! Tests of the store of a cluster: the conformance list against real S3 stores, and what happens where the bucket and
 //! the local disk do not hold the same.
 
+mod batches;
 mod bucket_away;
 mod conformance_lists;
 mod counters;

@@ -1,0 +1,124 @@
+//! Fetches of many small objects: they reach the disk batch by batch, and nothing counts as here before it is.
+
+use std::pin::Pin;
+
+use futures_util::poll;
+
+use super::*;
+use crate::blobs::tiered::look_up::CLAIMED;
+use crate::blobs::tiered::lookups::Search;
+
+/// Polls `work` until a condition holds, which has to be before it is ready.
+async fn poll_until<F: Future>(mut work: Pin<&mut F>, holds: impl Fn() -> bool) {
+    while !holds() {
+        assert!(poll!(work.as_mut()).is_pending(), "it ended before");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A node with an empty disk, and blobs that are in the bucket with a variant each.
+struct Fetching {
+    gate: Gate,
+    node: Node,
+    blobs: Vec<Digest>,
+}
+
+impl Fetching {
+    async fn start(seaweed: &Seaweed, count: u64, blob_length: usize, variant_length: usize) -> Self {
+        let (gate, prefix) = (Gate::open(seaweed.address), format!("fetching-{count}-{blob_length}"));
+        let origin = Node::new(&bucket_at(&seaweed.variables(), &prefix));
+        let files: Vec<Bytes> = (0..count).map(|seed| sample(seed, blob_length)).collect();
+        origin.store.put_all(files.iter().map(|bytes| (Digest::of(bytes), bytes.clone())).collect()).await.unwrap();
+        let blobs: Vec<Digest> = files.iter().map(|bytes| Digest::of(bytes)).collect();
+        let variant = |seed| vec![(Form::Br, Quality::Quick, sample(seed, variant_length))];
+        let variants = blobs.iter().zip(10_000..).map(|(blob, seed)| (*blob, variant(seed)));
+        origin.store.put_variants_all(variants.collect()).await.unwrap();
+        let node = Node::new(&bucket_at(&variables(gate.address, seaweed::OWNER), &prefix));
+        Self { gate, node, blobs }
+    }
+
+    /// Whether the disk has variants of a blob.
+    fn has_variants(&self, blob: Digest) -> bool {
+        let name = blob.to_string();
+        self.node.data.path().join("variants").join(&name[..2]).join(format!("{name}.index")).exists()
+    }
+
+    /// Whether the variants of a blob are being fetched, so that others wait.
+    fn are_claimed(&self, blob: Digest) -> bool {
+        self.node.store.shared.claims.claim(Key::Variant(blob, CLAIMED)).is_err()
+    }
+
+    /// Whether variants are fetched and wait to be put: no more than these requests are made at once.
+    fn has_a_batch(&self) -> bool {
+        self.blobs.iter().filter(|blob| self.are_claimed(**blob)).count() > REQUESTS_AT_ONCE
+    }
+
+    /// The number of blobs whose variants are known.
+    async fn known(&self) -> usize {
+        let found = self.node.store.variants_all(self.blobs.clone()).await.unwrap();
+        found.iter().filter(|variants| variants.len() == 1).count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_blobs_reach_the_disk_before_the_whole_version_is_in_memory() {
+    if !is_installed() {
+        return;
+    }
+    let seaweed = Seaweed::start();
+    // Many, and many bytes.
+    for (count, length) in [(250, 300), (100, 100_000)] {
+        let fetching = Fetching::start(&seaweed, count, length, 50).await;
+        let Fetching { gate, node, blobs } = &fetching;
+        let mut bringing = Box::pin(node.store.bring_all(blobs));
+        poll_until(bringing.as_mut(), || blobs.iter().any(|blob| node.has(Key::Blob(*blob)))).await;
+        let gets = gate.gets();
+        assert!(gets < blobs.len(), "{gets} of {count}");
+        let brought = bringing.await.unwrap();
+        assert_eq!((brought.absent.len(), brought.failed.len()), (0, 0));
+        assert_eq!(brought.report, FetchReport { objects: count, bytes: count * length as u64 });
+        assert!(blobs.iter().all(|blob| node.has(Key::Blob(*blob))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn variants_reach_the_disk_before_the_whole_version_is_in_memory_and_are_known_only_then() {
+    if !is_installed() {
+        return;
+    }
+    let seaweed = Seaweed::start();
+    for (count, length) in [(250, 100), (100, 100_000)] {
+        let fetching = Fetching::start(&seaweed, count, 300, length).await;
+        let Fetching { gate, node, blobs } = &fetching;
+        node.store.bring_all(blobs).await.unwrap();
+        gate.gets();
+        let mut bringing = Box::pin(node.store.bring_variants(blobs.clone(), Search::Seldom));
+        poll_until(bringing.as_mut(), || fetching.has_a_batch()).await;
+        // Until they are on the disk, another fetch waits for this one.
+        let due = node.store.shared.lookups.due(blobs);
+        assert!(blobs.iter().all(|blob| fetching.has_variants(*blob) || due.contains(blob)));
+        let is_free = |blob: &Digest| fetching.has_variants(*blob) && !fetching.are_claimed(*blob);
+        poll_until(bringing.as_mut(), || blobs.iter().any(is_free)).await;
+        let gets = gate.gets();
+        assert!(gets < blobs.len(), "{gets} of {count}");
+        assert_eq!(bringing.await.unwrap().objects, count);
+        assert_eq!(node.store.shared.lookups.due(blobs), []);
+        assert_eq!(fetching.known().await, blobs.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn variants_of_a_cancelled_fetch_are_fetched_by_the_next_one() {
+    if !is_installed() {
+        return;
+    }
+    let seaweed = Seaweed::start();
+    let fetching = Fetching::start(&seaweed, 100, 300, 100).await;
+    let Fetching { node, blobs, .. } = &fetching;
+    node.store.bring_all(blobs).await.unwrap();
+    let mut bringing = Box::pin(node.store.bring_variants(blobs.clone(), Search::Seldom));
+    poll_until(bringing.as_mut(), || fetching.has_a_batch()).await;
+    drop(bringing);
+    assert!(blobs.iter().all(|blob| !fetching.are_claimed(*blob)));
+    assert_eq!(fetching.known().await, blobs.len());
+}
