@@ -144,7 +144,7 @@ impl TieredBlobs {
         while let Some((blob, got)) = jobs.next().await {
             match got {
                 Ok(Got::Absent) => brought.absent.push(blob),
-                Ok(Got::Elsewhere(other)) => elsewhere.push((blob, other)),
+                Ok(Got::Elsewhere(_)) => elsewhere.push(blob),
                 Ok(Got::Here(bytes)) => bytes.into_iter().for_each(|bytes| brought.report.add(bytes)),
                 Ok(Got::Small(claim, bytes)) => {
                     brought.report.add(bytes.len() as u64);
@@ -161,8 +161,7 @@ impl TieredBlobs {
         }
         self.keep(batch).await?;
         // Only now: the others may wait for what this one has fetched.
-        for (blob, other) in elsewhere {
-            drop(other.ended().await);
+        for blob in elsewhere {
             match self.bring(Key::Blob(blob)).await {
                 Ok(true) => {}
                 Ok(false) => brought.absent.push(blob),
