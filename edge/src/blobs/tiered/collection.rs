@@ -57,9 +57,14 @@ impl TieredBlobs {
 
     /// All blobs and manifests of the bucket; by parts where they are many.
     pub(super) async fn list_all(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
+        self.list_all_within(LISTED_AT_ONCE_MAX).await
+    }
+
+    /// As [`TieredBlobs::list_all`], with at most so many objects in one go.
+    pub(super) async fn list_all_within(&self, at_once_max: usize) -> Result<Vec<(Key, u64, u64)>, Error> {
         let mut stored = Vec::new();
         for kind in ["blobs", "manifests"] {
-            match self.remote().list(kind, LISTED_AT_ONCE_MAX, self.lane).await? {
+            match self.remote().list(kind, at_once_max, self.lane).await? {
                 Some(listed) => stored.extend(listed.into_iter().filter_map(key_of)),
                 None => {
                     stored.clear();

@@ -46,3 +46,41 @@ impl Lookups {
         blobs.iter().filter(is_due).copied().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(number: usize) -> Digest {
+        Digest::of(&number.to_le_bytes())
+    }
+
+    #[test]
+    fn a_recent_search_is_not_due_until_it_is_forgotten_or_old() {
+        let (lookups, blobs) = (Lookups::default(), [blob(0), blob(1), blob(2)]);
+        assert_eq!(lookups.due(&blobs), blobs);
+        lookups.note(blobs[0]);
+        lookups.note(blobs[2]);
+        assert_eq!(lookups.due(&blobs), [blobs[1]]);
+        lookups.forget(blobs[2]);
+        assert_eq!(lookups.due(&blobs), blobs[1..]);
+        // Of two that were searched for, the one of long ago.
+        lookups.note(blobs[1]);
+        let long_ago = Instant::now().checked_sub(LOOK_UP_EVERY + Duration::from_secs(1)).unwrap();
+        lookups.0.lock().insert(blobs[0], long_ago);
+        assert_eq!(lookups.due(&blobs), [blobs[0], blobs[2]]);
+        lookups.note(blobs[0]);
+        assert_eq!(lookups.due(&blobs), [blobs[2]]);
+    }
+
+    #[test]
+    fn the_memory_of_searches_is_bounded_and_has_the_last_one() {
+        let lookups = Lookups::default();
+        let most = (0..=LOOKUPS_MAX).map(|number| {
+            lookups.note(blob(number));
+            assert!(lookups.due(&[blob(number)]).is_empty());
+            lookups.0.lock().len()
+        });
+        assert_eq!(most.max(), Some(LOOKUPS_MAX));
+    }
+}

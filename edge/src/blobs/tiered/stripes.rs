@@ -21,3 +21,20 @@ impl Stripes {
         self.0.get(usize::from(first))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_blob_has_a_lock_that_its_next_write_waits_for() {
+        let stripes = Stripes::default();
+        for first in 0..=u8::MAX {
+            let mut name = [7; 32];
+            name[0] = first;
+            let turn = stripes.of(Digest::from(name)).unwrap().try_lock();
+            assert!(turn.is_ok(), "{first}: no other one has it");
+            assert!(stripes.of(Digest::from(name)).unwrap().try_lock().is_err());
+        }
+    }
+}

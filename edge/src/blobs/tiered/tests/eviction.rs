@@ -105,3 +105,32 @@ async fn a_disk_drops_what_another_node_collected_and_keeps_what_the_bucket_lost
     let here = [&collected, &lost, &stored].map(|bytes| first.has(key_of(bytes)));
     assert_eq!(here, [false, true, true]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_fit_to_the_byte_or_were_put_at_the_limit_stay() {
+    if !is_installed() {
+        return;
+    }
+    let seaweed = Seaweed::start();
+    let bucket = bucket(&seaweed.variables());
+    let node = Node::new(&bucket);
+    let (bytes, none, put_s) = (sample(1, 1_000), |_: Key| false, 1_700_000_000);
+    let key = key_of(&bytes);
+    let put_then = async || {
+        put(&*node.store, &bytes).await;
+        let file = std::fs::File::options().write(true).open(node.path(key)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(put_s)).unwrap();
+    };
+    put_then().await;
+    assert_eq!(node.store.evict(&none, 0, put_s).await.unwrap().files, 0, "a push may rely on it");
+    assert_eq!(node.store.evict(&none, 1_000, put_s + 1).await.unwrap().files, 0, "there is room for it");
+    let report = node.store.evict(&none, 999, put_s + 1).await.unwrap();
+    assert_eq!(report, EvictReport { files: 1, bytes: 1_000, left_bytes: 0 });
+    // The same of what was collected on another node.
+    put_then().await;
+    bucket.remove(key.path()).await.unwrap();
+    let report = node.store.drop_collected(&none, put_s).await.unwrap();
+    assert_eq!(report, EvictReport { files: 0, bytes: 0, left_bytes: 1_000 });
+    let report = node.store.drop_collected(&none, put_s + 1).await.unwrap();
+    assert_eq!(report, EvictReport { files: 1, bytes: 1_000, left_bytes: 0 });
+}

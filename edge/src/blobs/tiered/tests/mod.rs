@@ -3,9 +3,13 @@
 
 mod batches;
 mod bucket_away;
+mod collection;
 mod conformance_lists;
 mod counters;
+mod disk;
 mod eviction;
+mod faulty_stores;
+mod figures;
 mod moto;
 mod objects;
 mod probes;
@@ -13,6 +17,7 @@ mod reads_and_uploads;
 mod two_nodes;
 mod unreachable;
 mod variant_objects;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

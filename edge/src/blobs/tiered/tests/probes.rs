@@ -3,7 +3,7 @@
 use super::moto::{Moto, is_moto_installed};
 use super::*;
 
-fn faults(report: &ProbeReport) -> Vec<(&str, &str, &str)> {
+pub(super) fn faults(report: &ProbeReport) -> Vec<(&str, &str, &str)> {
     let fault = |check: &'_ ProbeCheck| check.fault.is_some();
     let faults = report.checks.iter().filter(|check| fault(check));
     faults.map(|check| check.fault.as_ref().map(|(why, hint)| (check.name, why.as_str(), *hint)).unwrap()).collect()
