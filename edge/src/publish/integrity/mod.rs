@@ -4,6 +4,8 @@
 mod loads;
 mod pages;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -50,8 +52,10 @@ struct Outcome {
     too_many: usize,
     /// Pages whose own policy refuses an import map.
     refusing: usize,
-    /// Environments beyond a limit.
+    /// Environments for which no steps were left.
     tables: usize,
+    /// Environments whose pages differ from those of all that were made, beyond as many as may differ.
+    differing: usize,
 }
 
 impl Outcome {
@@ -72,6 +76,10 @@ impl Outcome {
         }
         if self.tables > 0 {
             text.push_str(&format!("; {} without (integrity_steps_max)", counted(self.tables, "environment")));
+        }
+        if self.differing > 0 {
+            let environments = counted(self.differing, "environment");
+            text.push_str(&format!("; {environments} without: pages may differ between {GROUPS_MAX} at most"));
         }
         text
     }
@@ -180,7 +188,7 @@ impl<'w> Making<'w> {
             return Ok(());
         }
         if self.groups.len() >= GROUPS_MAX {
-            self.outcome.tables = self.outcome.tables.saturating_add(1);
+            self.outcome.differing = self.outcome.differing.saturating_add(1);
             return Ok(());
         }
         self.hash(&loads).await?;
