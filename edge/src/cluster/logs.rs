@@ -113,6 +113,27 @@ impl LogsSender {
     }
 }
 
+/// For tests: what a [`LogsSender`] sends.
+#[cfg(test)]
+pub(crate) struct SentEvents(LineReader<super::lines::LinesBody>);
+
+#[cfg(test)]
+impl SentEvents {
+    /// The next one; `None` once the sender is dropped.
+    pub(crate) async fn next(&mut self) -> Option<LogsEvent> {
+        self.0.next().await.unwrap()
+    }
+}
+
+#[cfg(test)]
+impl LogsSender {
+    /// One whose events stay here.
+    pub(crate) fn to_here() -> (Self, SentEvents) {
+        let (sender, body) = super::lines::channel();
+        (Self(sender), SentEvents(LineReader::new(body)))
+    }
+}
+
 /// Answers a node that wants lines, until it is gone.
 pub(super) async fn answer(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn Service) {
     let Ok(Some(request)) = reader.next::<LogsRequest>().await else { return };

@@ -11,7 +11,7 @@ use super::publisher::Publisher;
 use crate::cluster::{LogFilters, LogsEvent, LogsHeld, LogsLine, LogsRequest, LogsSender};
 use crate::environments::Environments;
 use crate::ledger::Error;
-use crate::output::{self, LastLines, LineId};
+use crate::output::{self, LastLines, LineId, Logs};
 use crate::telemetry::{self, AccessLog, LinesBefore, LogEvent, LogWanted, NumberedLine};
 
 /// Stands for a number in the id that ends a stream, where another process takes over: its reader had all lines of this
@@ -20,10 +20,10 @@ const ALL_OF_RUN: &str = "all";
 
 /// The logs of this node.
 pub struct LogSources {
-    access_log: AccessLog,
-    environments: Arc<Environments>,
+    pub(super) access_log: AccessLog,
+    pub(super) environments: Arc<Environments>,
     /// What this node is called; `None` of an edge that is alone.
-    node: Option<String>,
+    pub(super) node: Option<String>,
 }
 
 /// Lines that are held, and the live reader.
@@ -183,7 +183,16 @@ impl LogSources {
 
     /// The output of instances, in the same manner. Its lines outlast a process of the edge.
     async fn instance_lines(&self, request: &LogsRequest, name: Option<&str>) -> Result<LogsBegun, Error> {
-        let (logs, node) = self.environments.instance_logs()?;
+        self.output_lines(self.environments.instance_logs()?, request, name).await
+    }
+
+    /// As [`Self::instance_lines`], of `logs` of the node of this name.
+    pub(super) async fn output_lines(
+        &self,
+        (logs, node): (&Logs, &str),
+        request: &LogsRequest,
+        name: Option<&str>,
+    ) -> Result<LogsBegun, Error> {
         let (app, place) = (&request.app, request.environment.as_str());
         let last = request.last_id.as_deref().and_then(|id| id.split_once('.'));
         let last = last

@@ -119,3 +119,75 @@ impl Publisher {
         Ok(switches)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::Digest;
+    use devanture_config::api::Deploy;
+
+    use super::*;
+    use crate::catalog::{Change, Commit};
+    use crate::publish::tests::publisher;
+    use crate::records::history::pushed;
+    use crate::records::{self, AppRecord, HistoryEntry};
+
+    /// The ids of the switches of a chart from `from_ms` to `to_ms`, where the history has these entries: each with its
+    /// time, its kind and its outcome, and its place from 1 on as its id.
+    async fn switches(entries: &[(u64, DeployKind, Outcome)], from_ms: u64, to_ms: u64) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let (publisher, catalog) = publisher(folder.path());
+        let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+        let made = AppRecord { created_ms: 1, who: String::new() };
+        let mut changes = vec![Change::Put(records::app_key(&app), records::write(&made).unwrap())];
+        for (number, (at_ms, kind, outcome)) in (1_u64..).zip(entries.iter().copied()) {
+            let position = records::history_key(&app, &prod, number);
+            let deploy = pushed(Digest::of(&number.to_le_bytes()));
+            let entry = HistoryEntry {
+                deploy: Deploy { id: number.to_string(), at_ms, kind, outcome, ..deploy },
+                position: position.clone(),
+            };
+            changes.push(Change::Put(position, records::write(&entry).unwrap()));
+        }
+        catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        let wanted = TrafficWanted { from_ms: Some(from_ms), to_ms: Some(to_ms), step_s: None };
+        let chart = publisher.traffic(&app, &prod, wanted).await.unwrap();
+        chart.switches.into_iter().map(|switch| switch.deploy).collect()
+    }
+
+    /// The beginning of a minute that is over.
+    fn minute_ms() -> u64 {
+        let ago_ms = telemetry::settled_ms() - 600_000;
+        ago_ms - ago_ms % 60_000
+    }
+
+    #[tokio::test]
+    async fn a_chart_has_the_switches_from_its_beginning_until_before_its_end() {
+        let begin_ms = minute_ms();
+        let at = |second: u64| (begin_ms + second * 1_000, DeployKind::Push, Outcome::Live);
+        let before = (begin_ms - 1, DeployKind::Push, Outcome::Live);
+        let entries = [before, at(0), at(59), at(60), at(90)];
+        assert_eq!(switches(&entries, begin_ms, begin_ms + 60_000).await, ["2", "3"]);
+        // A moment is the second that it lies in.
+        assert_eq!(switches(&entries, begin_ms, begin_ms).await, ["2"]);
+    }
+
+    #[tokio::test]
+    async fn a_chart_shows_what_made_another_version_live_and_nothing_else_of_the_history() {
+        use DeployKind::{Delete, Pause, Promote, Push, Rollback, Settings, Switch};
+        let begin_ms = minute_ms();
+        let entries = [
+            (begin_ms, Push, Outcome::Live),
+            (begin_ms, Switch, Outcome::Live),
+            (begin_ms, Rollback, Outcome::Live),
+            (begin_ms, Promote, Outcome::Live),
+            (begin_ms, Push, Outcome::Failed),
+            (begin_ms, Push, Outcome::Stored),
+            (begin_ms, Push, Outcome::Superseded),
+            (begin_ms, Rollback, Outcome::Failed),
+            (begin_ms, Pause, Outcome::Done),
+            (begin_ms, Settings, Outcome::Done),
+            (begin_ms, Delete, Outcome::Done),
+        ];
+        assert_eq!(switches(&entries, begin_ms, begin_ms + 60_000).await, ["1", "2", "3", "4"]);
+    }
+}

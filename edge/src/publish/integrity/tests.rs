@@ -161,8 +161,7 @@ async fn environments_share_pages_that_are_equal_and_those_without_hashes_have_n
     let bundle = Bundle::stored(&FILES, SITE, &Limits::default()).await;
     let (pages, report) = bundle.hashed().await;
     assert_eq!(report, "hashes in 2 pages");
-    let tables: Vec<Vec<&str>> =
-        pages.iter().map(|group| group.tables.iter().map(String::as_str).collect()).collect();
+    let tables: Vec<Vec<&str>> = pages.iter().map(|group| group.tables.iter().map(String::as_str).collect()).collect();
     assert_eq!(tables, [vec!["", "next"], vec!["staging"]]);
     for (environment, is_named) in [("prod", false), ("next", false), ("staging", true)] {
         let page = bundle.page(&pages, environment, "index.html").await;
@@ -180,7 +179,7 @@ async fn a_push_says_how_many_environments_no_steps_were_left_for() {
     assert_eq!(pages, []);
 }
 
-/// The record of a version names every page of each; and what is said of the rest names no limit that changes nothing.
+/// The record of a version names every page of each; the report of the rest names no limit that changes nothing.
 #[tokio::test]
 async fn pages_differ_between_so_many_environments_at_most_and_a_push_says_how_many_there_are_beside() {
     let names: Vec<String> = (0..GROUPS_MAX).map(|number| format!("s{number:02}/a.js")).collect();
@@ -239,7 +238,7 @@ async fn progress(count: usize) -> Vec<String> {
     Making::of(&work, &reporter).make(&pages, &loads).await.unwrap();
     let mut lines = Vec::new();
     while let Ok(event) = events.try_recv() {
-        let DeployEvent::Step(step) = event else { panic!("{event:?}") };
+        let DeployEvent::Step(step) = event else { panic!("no step") };
         lines.push(step.detail);
     }
     lines
@@ -317,38 +316,81 @@ async fn stored_pages_that_are_taken_again_are_held_meanwhile() {
     assert!(!is_held().await);
 }
 
+/// Makes a version live.
+fn live(environment: &str, version: VersionId) -> Change {
+    let pointer = LivePointer {
+        version,
+        settings: 0,
+        switched_ms: 0,
+        deploy: String::new(),
+        begun: 1,
+        position: String::new(),
+        halves_begun: None,
+        canary: None,
+        pins: None,
+    };
+    let environment: PlaceName = environment.parse().unwrap();
+    Change::Put(records::live_key(&shop(), &environment), records::write(&pointer).unwrap())
+}
+
+/// Stores the record of a version with these pages.
+fn stored_with(version: VersionId, pages: IntegrityPages) -> Change {
+    let record = record(vec![IntegrityPages::default(), pages], &[]);
+    Change::Put(records::version_key(&shop(), &version), records::write(&record).unwrap())
+}
+
 #[tokio::test]
-async fn pages_of_whatever_is_live_in_any_environment_are_compressed_already() {
+async fn the_pages_of_every_version_that_is_live_in_an_environment_are_known() {
     let bundle = Bundle::stored(&[], "", &Limits::default()).await;
-    let live = |environment: &str, version: VersionId| {
-        let pointer = LivePointer {
-            version,
-            settings: 0,
-            switched_ms: 0,
-            deploy: String::new(),
-            begun: 1,
-            position: String::new(),
-            halves_begun: None,
-            canary: None,
-            pins: None,
-        };
-        let environment: PlaceName = environment.parse().unwrap();
-        Change::Put(records::live_key(&shop(), &environment), records::write(&pointer).unwrap())
-    };
-    let stored = |version: VersionId, pages: &[(&str, &str)]| {
-        let record = record(vec![IntegrityPages::default(), group(pages)], &[]);
-        Change::Put(records::version_key(&shop(), &version), records::write(&record).unwrap())
-    };
     let [one, two, three, lost] = [b"1", b"2", b"3", b"4"].map(|text| VersionId::of(text));
     let changes = vec![
         live("prod", one),
         live("staging", two),
         live("broken", lost),
-        stored(one, &[("about.html", "a"), ("index.html", "b")]),
-        stored(two, &[("index.html", "c")]),
-        stored(three, &[("index.html", "d")]),
+        stored_with(one, group(&[("about.html", "a"), ("index.html", "b")])),
+        stored_with(two, group(&[("index.html", "c")])),
+        stored_with(three, group(&[("index.html", "d")])),
     ];
     bundle.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
     let expected: HashSet<Digest> = ["a", "b", "c"].into_iter().map(|text| page(text).hash).collect();
     assert_eq!(live_pages(&bundle.ledger, &shop()).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_page_with_hashes_is_compressed_by_the_first_push_of_it_and_not_again_while_it_is_live() {
+    let html = format!("<!doctype html><script src=/a.js></script>{}", "<p>all pages are alike</p>".repeat(100));
+    let files = [("index.html", html.as_str()), ("a.js", "alert('a')")];
+    let first = Bundle::stored(&files, "integrity = \"enforce\"\n", &Limits::default()).await;
+    let (pages, _) = first.hashed().await;
+    let made = pages[0].pages["index.html"].hash;
+    assert_ne!(made, entry(&html).hash);
+    assert!(!first.blobs.variants(made).await.unwrap().is_empty());
+    let again = Bundle::stored(&files, "integrity = \"enforce\"\n", &Limits::default()).await;
+    let version = VersionId::of(b"another");
+    let changes = vec![live("prod", version), stored_with(version, pages[0].clone())];
+    again.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    assert_eq!(again.hashed().await.0, pages);
+    assert!(again.blobs.variants(made).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn pages_beyond_a_limit_of_their_length_or_their_number_are_left_out() {
+    let (short, long) = ("<script src=/a.js></script>", "<script src=/a.js></script><p>longer</p>");
+    let files = [("a.js", "alert('a')"), ("long.html", long), ("short.html", short), ("tiny.html", "<p>")];
+    let all = "hashes in 2 pages";
+    let but_one = "hashes in 1 page; 1 page without (integrity_page_bytes_max, integrity_pages_max, \
+                   integrity_memory_bytes_max)";
+    for (page_bytes_max, pages_max, expected) in [(long.len(), 3, all), (long.len() - 1, 3, but_one)] {
+        let limits = Limits {
+            integrity_page_bytes_max: page_bytes_max as u64,
+            integrity_pages_max: pages_max,
+            ..Limits::default()
+        };
+        let (_, report) = Bundle::stored(&files, "integrity = \"enforce\"\n", &limits).await.hashed().await;
+        assert_eq!(report, expected);
+    }
+    let limits = Limits { integrity_pages_max: 1, ..Limits::default() };
+    let (pages, report) = Bundle::stored(&files, "integrity = \"enforce\"\n", &limits).await.hashed().await;
+    assert!(report.starts_with("hashes in 1 page; 2 pages without (integrity_page_bytes_max"), "{report}");
+    assert_eq!(pages[0].pages.len(), 1);
 }

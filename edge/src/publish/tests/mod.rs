@@ -11,6 +11,7 @@ mod ending;
 mod foreseen;
 mod halves;
 mod listed;
+mod logs;
 mod made_again;
 mod nodes_of_app;
 mod other_nodes;
