@@ -205,13 +205,14 @@ impl<'l> Gate<'l> {
         Ok(())
     }
 
-    /// Number of folders in which no file lies. A folder with files costs nothing beside them.
-    fn empty_folders(&self) -> usize {
-        if self.folders.is_empty() {
-            return 0;
-        }
-        let used: HashSet<&str> = self.files.iter().flat_map(|file| parents(file.as_str())).collect();
-        self.folders.iter().filter(|folder| !used.contains(folder.as_str())).count()
+    /// Number of folders in which none of `paths` lies, which are in the order of [`by_segments`]. A folder with files
+    /// costs nothing beside them.
+    fn empty_folders(&self, paths: &[&str]) -> usize {
+        let holds = |folder: &str| {
+            let behind = paths.partition_point(|path| by_segments(path, folder) != Ordering::Greater);
+            paths.get(behind).is_some_and(|path| is_below(folder, path))
+        };
+        self.folders.iter().filter(|folder| !holds(folder.as_str())).count()
     }
 
     /// Checks of the whole archive, whose packed length is `packed`.
@@ -224,19 +225,18 @@ impl<'l> Gate<'l> {
             );
             return Err(bomb(detail).into());
         }
-        let files = self.files.len().saturating_add(self.empty_folders());
+        let mut paths: Vec<&str> = self.files.iter().map(BundlePath::as_str).collect();
+        paths.sort_unstable_by(|a, b| by_segments(a, b));
+        let files = self.files.len().saturating_add(self.empty_folders(&paths));
         if files as u64 > self.limits.bundle_files_max {
             let most = self.limits.bundle_files_max;
             let files = counted(files, "file");
             let detail = format!("The archive has {files} and empty folders; {most} are allowed.");
             return Err(too_large(detail, "bundle_files_max").into());
         }
-        let mut paths: Vec<&str> = self.files.iter().map(BundlePath::as_str).collect();
-        paths.sort_unstable_by(|a, b| by_segments(a, b));
         // In this order what lies below a path comes right after it.
-        let below = |path: &str, other: &str| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
         let implied = paths.windows(2).find_map(|pair| match pair {
-            [path, other] if below(path, other) => Some(*path),
+            [path, other] if is_below(path, other) => Some(*path),
             _ => None,
         });
         let explicit = || self.folders.iter().find(|folder| self.files.contains(*folder)).map(BundlePath::as_str);
@@ -250,9 +250,8 @@ impl<'l> Gate<'l> {
     }
 }
 
-/// The folders that a path lies in.
-fn parents(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').filter_map(|(at, _)| path.get(..at))
+fn is_below(folder: &str, path: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The order of paths by their segments, in which `/` comes before every other character.
@@ -291,4 +290,24 @@ fn refused(path: &BundlePath, kind: EntryKind) -> Problem {
         }
     };
     Problem::new(code, format!("`{path}` in the archive is {what}; a bundle holds files alone.")).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_empty_where_no_file_lies_below_it() {
+        let limits = Limits { bundle_files_max: 6, ..Limits::default() };
+        let mut gate = Gate::new(&limits);
+        for file in ["a-b/x", "a/b/c", "a.d/y", "ab"] {
+            gate.entry(file.as_bytes(), EntryKind::File, 0).unwrap();
+        }
+        for folder in ["a", "a/b", "a-b", "a.d", "a/b/d", "z"] {
+            gate.entry(folder.as_bytes(), EntryKind::Folder, 0).unwrap();
+        }
+        gate.finish(1).unwrap();
+        gate.entry(b"b", EntryKind::Folder, 0).unwrap();
+        assert_eq!(gate.finish(1).unwrap_err().0.code, Code::BundleTooLarge, "three of them are empty");
+    }
 }
