@@ -11,7 +11,7 @@ pub use per_app::{AppLimits, PER_APP, zero_is_no_limit};
 limits! {
     /// Bytes of all files of a bundle together.
     bundle_bytes_max = 4_294_967_296 in 1 ..= 1_099_511_627_776,
-    /// Files in a bundle.
+    /// Files in a bundle, and folders of its backend.
     bundle_files_max = 100_000 in 1 ..= 10_000_000,
     /// Bytes of one file of a bundle.
     file_bytes_max = 2_147_483_648 in 1 ..= 1_099_511_627_776,

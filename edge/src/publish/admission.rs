@@ -10,6 +10,7 @@ use devanture_config::{AppName, Manifest, PlaceName};
 
 use super::publisher::Publisher;
 use crate::ledger::{Actor, Error};
+use crate::runner::folder_count;
 use crate::switch::{check_reason, check_typed};
 
 /// Longest message, commit and branch of a push, in characters: they are kept in the history for good.
@@ -66,6 +67,12 @@ impl Publisher {
             let detail = format!("The bundle has {}; {} are allowed.", counted(count, "file"), limits.bundle_files_max);
             let problem = Problem::new(Code::BundleTooLarge, detail);
             return Err(problem.limit("bundle_files_max", limits.bundle_files_max, count).into());
+        }
+        let folders = manifest.server.as_ref().map_or(0, folder_count);
+        if folders > limits.bundle_files_max {
+            let most = limits.bundle_files_max;
+            let detail = format!("The backend of the bundle has {}; {most} are allowed.", counted(folders, "folder"));
+            return too_large(detail, "bundle_files_max");
         }
         let bytes = manifest.total_bytes();
         if bytes > limits.bundle_bytes_max {

@@ -59,6 +59,7 @@ mod wait;
 pub use data::{DataArchive, Upload, unless_abandoned};
 pub(crate) use error::TURN_ON;
 pub use error::{ERROR_LINES_MAX, Error};
+pub(crate) use folder::folder_count;
 pub use handle::{Held, Parts, Runner};
 pub use handover::handed::{Handed, Handover, Terms};
 pub use once::{EndedBy, EndedRun, FrameSender, FrameSource, Once};

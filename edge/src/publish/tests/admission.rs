@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::limits::Limits;
-use devanture_config::manifest::FileEntry;
+use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::problem::Code;
+use devanture_config::site_toml::SiteFile;
 use devanture_config::{AppName, Digest, Manifest, PlaceName};
 use serde_json::{Value, json};
 
@@ -51,6 +52,21 @@ async fn a_manifest_is_refused_beyond_each_limit_and_not_at_it() {
     for (files, expected) in refused {
         assert_eq!(check(files), Err(expected), "{files:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_the_folders_that_the_files_of_a_backend_imply_have_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world_with(folder.path(), 9, Limits { bundle_files_max: 5, ..Limits::default() }).await;
+    let base = SiteFile::parse("devanture.toml", "[server]\ncommand = [\"node\", \"main.js\"]\n").unwrap().base;
+    let check = |path: &str| {
+        let file = ServerFile { hash: Digest::of(b"1"), run: false, size: 1 };
+        let server = ServerFolder { files: [(path.parse().unwrap(), file)].into(), ..ServerFolder::default() };
+        let manifest = Manifest { base: base.clone(), server: Some(server), ..manifest(&[("a", 1)]) };
+        code(world.publisher.check_manifest(&name(0), &manifest))
+    };
+    assert_eq!(check("1/2/3/4/5/main.js"), Ok(()));
+    assert_eq!(check("1/2/3/4/5/6/main.js"), Err(Code::BundleTooLarge));
 }
 
 #[test]

@@ -128,15 +128,34 @@ fn folders_of(draft: &Path, layout: &Layout<'_>) -> Result<Vec<PathBuf>, Error> 
             return Err(Error::Folder(format!("`persist = \"{persist}\"` is in the way of `{taken}` of the bundle")));
         }
     }
-    let paths = layout.folder.files.keys().chain(layout.folder.links.keys()).chain(persist);
-    let parents = paths.flat_map(|path| Path::new(path.as_str()).ancestors().skip(1));
+    let parents = parents_in(&layout.folder).chain(parents(persist));
     let mut folders: Vec<PathBuf> = parents.map(|parent| draft.join(parent)).collect();
     folders.push(draft.to_owned());
-    // `join` of an empty path ends in a slash that is none to compare.
-    folders = folders.into_iter().map(|folder| folder.components().collect()).collect();
     folders.sort();
     folders.dedup();
     Ok(folders)
+}
+
+/// Number of folders that the files and links of a backend lie in; those in which both lie count twice.
+pub(crate) fn folder_count(folder: &ServerFolder) -> u64 {
+    u64::try_from(parents_in(folder).count()).unwrap_or(u64::MAX)
+}
+
+fn parents_in(folder: &ServerFolder) -> impl Iterator<Item = &str> {
+    parents(folder.files.keys()).chain(parents(folder.links.keys()))
+}
+
+/// The folders that paths lie in: each once, where the paths are sorted. A path of 4 KiB may lie in two thousand.
+fn parents<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> impl Iterator<Item = &'p str> {
+    let mut before = "";
+    paths.into_iter().flat_map(move |path| {
+        let path = path.as_str();
+        let shared = path.bytes().zip(before.bytes()).take_while(|(one, other)| one == other).count();
+        before = path;
+        // What it shares with the path before came with that.
+        let ends = path.match_indices('/').map(|(at, _)| at).filter(move |at| *at >= shared);
+        ends.filter_map(move |at| path.get(..at))
+    })
 }
 
 fn copy(from: &dyn ReadAt, to: &mut std::fs::File) -> std::io::Result<()> {
@@ -150,4 +169,19 @@ fn copy(from: &dyn ReadAt, to: &mut std::fs::File) -> std::io::Result<()> {
         at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_folder_of_sorted_paths_comes_once() {
+        let mut paths: Vec<BundlePath> =
+            ["a/b/c", "a/b-c/d", "a/b/d/e", "a/bc", "f", "g/h"].map(|path| path.parse().unwrap()).into();
+        paths.sort();
+        let mut found: Vec<&str> = parents(&paths).collect();
+        found.sort_unstable();
+        assert_eq!(found, ["a", "a/b", "a/b-c", "a/b/d", "g"]);
+    }
 }

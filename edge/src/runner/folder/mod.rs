@@ -22,6 +22,7 @@ use crate::durable::{self, Owner};
 
 pub(super) use interpreters::Interpreters;
 pub(super) use lay_out::Layout;
+pub(crate) use lay_out::folder_count;
 
 /// Longest path of a socket that every system takes, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
