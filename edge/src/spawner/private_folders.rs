@@ -2,7 +2,7 @@
 //! to and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance,
 //! and so does the instance's System V shared memory, which outlives processes otherwise; where another process holds
 //! them, the spawner removes what is in them ([`PrivateMemory`]). Terminals are its own there too
-//! ([`private_terminals`]).
+//! ([`private_terminals`]), and the service manager cannot be reached from there.
 //!
 //! Nothing here is on a disk: what is made is made in a tmpfs, and seen by the instance alone.
 
@@ -31,6 +31,9 @@ const SHARED: [(&str, &str); 5] = [
     ("/run/lock", "lock"),
     ("/var/lib/php/sessions", "php-sessions"),
 ];
+/// The socket of sd_notify(3). The unit of an edge takes messages of all its processes, for takeovers: from an instance
+/// that the edge starts itself, one could end the service.
+const MANAGER: &str = "/run/systemd/notify";
 /// The stand-in for the folder that `TMPDIR` names.
 const OWN: &str = "own";
 /// Folders of the edge's own in the tmpfs, at most.
@@ -118,6 +121,9 @@ pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<Entere
     if let Some(part) = parts.last() {
         fs::create_dir_all(&own.path).map_err(replace)?;
         mount_bind(link_to(part).as_str(), &own.path).map_err(|error| replace(error.into()))?;
+    }
+    if Path::new(MANAGER).exists() {
+        mount_bind("/dev/null", MANAGER).map_err(step("the socket of the service manager cannot be hidden"))?;
     }
     bound_system_v(folders.bytes);
     let name = private_terminals::enter().ok().flatten();

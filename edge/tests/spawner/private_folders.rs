@@ -34,6 +34,20 @@ async fn mounting() -> Option<World> {
     None
 }
 
+/// A spawner on a machine where `/run/systemd/notify` is there, as under systemd: here a pipe, in a `/run` of its own.
+async fn managed() -> Option<(World, tempfile::TempDir)> {
+    drop(mounting().await?);
+    let wrapper = tempfile::tempdir().unwrap();
+    let text = format!(
+        "#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/resolve && \
+         mkfifo /run/systemd/notify && exec \"$0\" \"$@\"' {} \"$@\"\n",
+        program().display()
+    );
+    script(&wrapper.path().join("edge"), &text, 0o755);
+    let settings = SpawnerSettings { program: wrapper.path().join("edge"), ..settings(&new_edge_id()) };
+    Some((World::of(settings).await, wrapper))
+}
+
 /// An instance with a folder of its environment for temporary files, which is made.
 fn launch(world: &World, script: &str) -> (Launch, Temporary) {
     let folder = world.path("temporary");
@@ -196,6 +210,14 @@ async fn two_instances_do_not_see_each_others_temporary_files() {
     assert!(is_empty(&temporary.folder));
     one.signaller().kill();
     assert_eq!(ran(one).await.exit, Exit::Signal(9));
+}
+
+#[tokio::test]
+async fn law_11_an_instance_reports_nothing_to_the_service_manager_of_the_edge() {
+    let Some((world, _wrapper)) = managed().await else { return };
+    let (launch, _) = launch(&world, "stat -c %F /run/systemd/notify; ls /run/systemd");
+    let ran = world.run(launch).await;
+    assert_eq!(ran.stdout, "character special file\nnotify\nresolve\n", "{ran:?}");
 }
 
 #[tokio::test]
