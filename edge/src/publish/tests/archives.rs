@@ -29,7 +29,7 @@ pub(super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// An archive of contents, named as in their manifest.
-fn archive(contents: &[u8]) -> Vec<u8> {
+pub(super) fn archive(contents: &[u8]) -> Vec<u8> {
     let files: Vec<(String, Vec<u8>)> =
         contents.iter().map(|number| (format!("f{number}.txt"), content(*number))).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
@@ -37,7 +37,7 @@ fn archive(contents: &[u8]) -> Vec<u8> {
 }
 
 /// Pushes an archive whose length is not announced, in two pieces.
-async fn push(
+pub(super) async fn push(
     world: &World,
     actor: &Actor,
     environment: &str,

@@ -2,6 +2,7 @@
 
 mod admission;
 mod archives;
+mod brought;
 mod canary_steps;
 mod collections;
 mod console;
