@@ -178,3 +178,50 @@ async fn a_node_that_missed_commits_forgets_deploys_that_have_ended_and_reads_ag
     assert!(!is_known(&ended) && is_known(&under_way));
     assert_eq!(missing(&world, &shop, &all).await, BTreeSet::new());
 }
+
+/// Lets a node follow commits until that is so. Returns whether it ever is.
+async fn follows(following: &mut (impl Future<Output = ()> + Unpin), is_so: impl Fn() -> bool) -> bool {
+    for _ in 0..1_000 {
+        assert!(poll!(&mut *following).is_pending());
+        if is_so() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+/// Law 11: an app may have ended in a commit that was missed, and its name be somebody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_a_node_that_missed_the_end_of_an_app_forgets_its_pushes_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (shop, blog, docs) = (name(0), name(1), name(2));
+    let pushes = &world.publisher.uploads.pushes;
+    for app in [&shop, &blog] {
+        world.push(app, &[1].into()).await.unwrap();
+    }
+    let former = world.begin(&shop, &[2].into()).await.unwrap();
+    let of_another = world.begin(&blog, &[2].into()).await.unwrap();
+    let heard = world.begin(&docs, &[2].into()).await.unwrap();
+
+    let commits = broadcast::Sender::new(1);
+    world.overtaken.announce_by(&commits);
+    let mut following = Box::pin(Arc::clone(&world.publisher).keep_forgetting());
+    assert!(poll!(&mut following).is_pending(), "it listens");
+    // It hears of a commit once it has read which apps there are.
+    let (revision, changes) = (world.catalog.state().revision + 1, [Change::Delete(records::app_key(&docs))]);
+    commits.send(Committed { revision, changes: changes.into() }).unwrap();
+    assert!(follows(&mut following, || !pushes.is_there(&docs, &heard)).await);
+
+    let made = records::write(&AppRecord { created_ms: 1, who: "ben".to_owned() }).unwrap();
+    let changes = vec![Change::Put(records::app_key(&shop), made)];
+    let revision = world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    let of_the_next = world.begin(&shop, &[3].into()).await.unwrap();
+    // There is no room for both, so that one is missed.
+    for revision in [revision, revision + 1] {
+        commits.send(Committed { revision, changes: Vec::new().into() }).unwrap();
+    }
+    assert!(follows(&mut following, || !pushes.is_there(&shop, &former)).await);
+    assert!(pushes.is_there(&shop, &of_the_next) && pushes.is_there(&blog, &of_another));
+}
