@@ -1,5 +1,6 @@
 //! Tests of what a push that has ended leaves in the history: each change once, each failure with its reason.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use devanture_config::PlaceName;
@@ -8,8 +9,9 @@ use devanture_config::problem::Code;
 use serde_json::{Value, json};
 
 use super::collections::world::{World, content, digest, manifest, name, world};
+use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Error};
-use crate::records::{self, HistoryEntry};
+use crate::records::{self, AppRecord, HistoryEntry, VersionRecord};
 
 /// One app, and an environment that is pushed to.
 struct Place {
@@ -113,6 +115,33 @@ async fn law_11_a_push_that_ends_after_its_app_was_purged_makes_nothing_live_in_
         assert_eq!(of_app(after), of_app(before), "{is_made_again}");
         let live = publisher.ledger.live_version_id(&app, &environment).await.unwrap();
         assert_eq!(live, is_made_again.then(|| manifest(&[2].into()).id()));
+    }
+}
+
+/// Law 11: the name may become somebody else's after the last look at it.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_a_push_writes_no_version_of_an_app_that_was_made_again_just_before_its_commit() {
+    let contents = BTreeSet::from([1]);
+    for is_stored in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(folder.path(), "prod").await;
+        let (app, catalog) = (name(0), &place.world.catalog);
+        let key = records::version_key(&app, &manifest(&contents).id());
+        if is_stored {
+            place.world.push(&app, &contents).await.unwrap();
+            let record: VersionRecord = records::read(&key, &catalog.get(&key).await.unwrap().unwrap()).unwrap();
+            // Somebody with other rights stored it, so that its record is written again.
+            let record = VersionRecord { edge_admin: Some(false), ..record };
+            let changes = vec![Change::Put(key.clone(), records::write(&record).unwrap())];
+            catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        }
+        let before = (catalog.get(&key).await.unwrap(), place.history().await);
+        let made = records::write(&AppRecord { created_ms: 1, who: "ben".to_owned() }).unwrap();
+        place.world.overtaken.before_commit_of(&key, vec![Change::Put(records::app_key(&app), made)]);
+        let pushed = place.world.push(&app, &contents).await.map(drop).map_err(|Error(problem)| problem.code);
+        place.world.overtaken.assert_overtaken();
+        assert_eq!(pushed, Err(Code::Deleted), "{is_stored}");
+        assert_eq!((catalog.get(&key).await.unwrap(), place.history().await), before, "{is_stored}");
     }
 }
 
