@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use devanture_config::api::UndeleteRequest;
 use devanture_config::problem::Code;
-use devanture_config::{AppName, Digest, VersionId};
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use crate::blobs::Key;
 use crate::durable::fault::{Fault, arm};
 use crate::ledger::{Actor, Error};
+use crate::records;
 use crate::retention::CollectOptions;
-use world::{age, content, name, reopened, world};
+use crate::telemetry::now_ms;
+use world::{age, content, manifest, name, reopened, world};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -256,4 +259,30 @@ async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
     assert!(live.is_held(&app, &two) && !live.is_held(&app, &one));
     let closed = leases.closed().await;
     assert!(!closed.holds(Key::Manifest(one)) && !closed.holds(Key::Manifest(two)));
+}
+
+/// Else a collection takes what a push makes before the records of its version name it, or none can take anything that
+/// came since for as long as its switch is watched.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_push_makes_is_held_by_its_age_until_its_version_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, contents) = (name(0), BTreeSet::from([1]));
+    let commits = [records::version_key(&app, &manifest(&contents).id()), records::live_key(&app, &PlaceName::prod())];
+    let held_since_s = Arc::new(Mutex::new(Vec::new()));
+    for key in &commits {
+        let (leases, held_since_s) = (Arc::clone(&world.publisher.ledger.leases), Arc::clone(&held_since_s));
+        world.overtaken.before(key, move |_commit| {
+            Box::pin(async move {
+                let since_s = leases.closed().await.held_since_s();
+                held_since_s.lock().push(since_s);
+            })
+        });
+    }
+    world.push(&app, &contents).await.unwrap();
+    world.overtaken.assert_overtaken();
+    let held_since_s = held_since_s.lock().clone();
+    let [stored, switched] = held_since_s[..] else { panic!("{held_since_s:?}") };
+    assert!(stored.is_some_and(|since_s| since_s <= now_ms() / 1_000), "{stored:?}");
+    assert_eq!(switched, None);
 }
