@@ -1,5 +1,6 @@
-//! What archives bring that fail: the files of each are stored before it is known that it cannot be taken, and lie
-//! there until a collection takes them. Of one app they are at most as many bytes as it may store.
+//! What archives bring that come in or have failed: the files of each are stored before it is known whether it can be
+//! taken, and where it cannot, they lie there until a collection takes them. Of one app they are at most as many bytes
+//! as it may store, however many archives come in at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,18 +17,37 @@ use crate::ledger::Error;
 /// Files of one app that are noted at the most: each takes memory, however short it is.
 const FILES_MAX: usize = 1_000_000;
 
-/// Files of archives that failed, with their sizes, by app.
+/// Files of archives that failed or still come in, by app.
 #[derive(Default)]
-pub(super) struct Leftovers(Mutex<HashMap<AppName, HashMap<Digest, u64>>>);
+pub(super) struct Leftovers(Mutex<HashMap<AppName, Files>>);
+
+/// Files of one app.
+#[derive(Default)]
+struct Files {
+    sizes: HashMap<Digest, u64>,
+    /// The sum of their sizes.
+    bytes: u64,
+}
+
+impl Files {
+    fn remove(&mut self, blob: &Digest) {
+        let bytes = self.sizes.remove(blob).unwrap_or(0);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Removes the files that are the app's own by now.
+    fn remove_sent(&mut self, sent: &SentBlobs) {
+        self.sizes.retain(|blob, _| !sent.contains(blob));
+        self.bytes = self.sizes.values().copied().fold(0, u64::saturating_add);
+    }
+}
 
 impl Leftovers {
     /// Forgets blobs that are no longer stored.
     pub(super) fn forget(&self, gone: &[Digest]) {
-        self.0.lock().retain(|_, blobs| {
-            for digest in gone {
-                blobs.remove(digest);
-            }
-            !blobs.is_empty()
+        self.0.lock().retain(|_, files| {
+            gone.iter().for_each(|blob| files.remove(blob));
+            !files.sizes.is_empty()
         });
     }
 
@@ -44,73 +64,65 @@ pub(super) struct Brought {
     max: u64,
     sent: SentBlobs,
     leftovers: Arc<Leftovers>,
-    /// Bytes of what was left over before, and of `new`.
-    bytes: u64,
-    new: HashMap<Digest, u64>,
+    /// What came that the app had not sent.
+    blobs: Vec<Digest>,
 }
 
 impl Brought {
     /// Begins to count what comes for an app that may store `max` bytes.
     ///
     /// # Errors
-    /// `storage_full` where so much is left over already; where it cannot be read what the app has sent.
+    /// `storage_full` where archives that failed or still come in have brought so much already; where it cannot be read
+    /// what the app has sent.
     pub(super) async fn begin(
         (owned, leftovers): (&Owned, &Arc<Leftovers>),
         app: &AppName,
         max: u64,
     ) -> Result<Self, Error> {
         let sent = owned.sent_by(app).await?;
-        let bytes = match leftovers.0.lock().get_mut(app) {
-            Some(left) => {
-                // What the app has had stored since is among its own.
-                left.retain(|digest, _| !sent.contains(digest));
-                left.values().copied().fold(0, u64::saturating_add)
-            }
-            None => 0,
-        };
+        let (bytes, count) = leftovers.0.lock().get_mut(app).map_or((0, 0), |files| {
+            files.remove_sent(&sent);
+            (files.bytes, files.sizes.len())
+        });
         let leftovers = Arc::clone(leftovers);
-        let brought = Self { app: app.clone(), max, sent, leftovers, bytes, new: HashMap::new() };
-        if max > 0 && bytes >= max { Err(brought.full()) } else { Ok(brought) }
+        let brought = Self { app: app.clone(), max, sent, leftovers, blobs: Vec::new() };
+        if max > 0 && (bytes >= max || count >= FILES_MAX) { Err(brought.full(bytes)) } else { Ok(brought) }
     }
 
     /// The archive is a push, by which its files are the app's.
-    pub(super) fn taken(mut self) {
-        self.new.clear();
+    pub(super) fn taken(self) {
+        let mut leftovers = self.leftovers.0.lock();
+        if let Some(files) = leftovers.get_mut(&self.app) {
+            self.blobs.iter().for_each(|blob| files.remove(blob));
+        }
     }
 
-    fn full(&self) -> Error {
-        let (app, left, max) = (&self.app, counted(self.bytes, "byte"), self.max);
-        let detail = format!("{left} came in archives of the app {app} that could not be taken; {max} are allowed.");
+    fn full(&self, bytes: u64) -> Error {
+        let (app, came, max) = (&self.app, counted(bytes, "byte"), self.max);
+        let detail =
+            format!("{came} came in archives of the app {app} that failed or still come in; {max} are allowed.");
         Problem::new(Code::StorageFull, detail)
             .hint("push by `devanture push` until a collection has taken them (`grace_ms_max`)")
-            .limit("stored_bytes_per_app_max", max, self.bytes)
+            .limit("stored_bytes_per_app_max", max, bytes)
             .into()
-    }
-
-    fn is_left_over(&self, blob: &Digest) -> bool {
-        self.leftovers.0.lock().get(&self.app).is_some_and(|left| left.contains_key(blob))
     }
 }
 
 impl Count for Brought {
     fn count(&mut self, blob: Digest, bytes: u64) -> Result<(), Error> {
-        if self.max == 0 || self.sent.contains(&blob) || self.is_left_over(&blob) {
+        if self.max == 0 || self.sent.contains(&blob) {
             return Ok(());
         }
-        if self.new.insert(blob, bytes).is_none() {
-            self.bytes = self.bytes.saturating_add(bytes);
-        }
-        if self.bytes <= self.max && self.new.len() <= FILES_MAX { Ok(()) } else { Err(self.full()) }
-    }
-}
-
-impl Drop for Brought {
-    fn drop(&mut self) {
-        if self.new.is_empty() {
-            return;
-        }
-        let mut leftovers = self.leftovers.0.lock();
-        let left = leftovers.entry(self.app.clone()).or_default();
-        left.extend(self.new.drain().take(FILES_MAX.saturating_sub(left.len())));
+        self.blobs.push(blob);
+        let (bytes, count) = {
+            let mut leftovers = self.leftovers.0.lock();
+            let files = leftovers.entry(self.app.clone()).or_default();
+            if files.sizes.insert(blob, bytes).is_some() {
+                return Ok(());
+            }
+            files.bytes = files.bytes.saturating_add(bytes);
+            (files.bytes, files.sizes.len())
+        };
+        if bytes <= self.max && count <= FILES_MAX { Ok(()) } else { Err(self.full(bytes)) }
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of what archives bring that fail: it counts for the app until it is the app's own or stored no longer.
+//! Tests of what archives bring: it counts for the app until it is the app's own or stored no longer.
 
 use devanture_config::AppName;
 use devanture_config::limits::Limits;
@@ -35,7 +35,7 @@ async fn fail(world: &World, app: &AppName, contents: &[u8]) {
     }
 }
 
-/// Bytes of an app that came in archives that failed.
+/// Bytes of an app that came in archives and are not its own.
 async fn left_over(world: &World, app: &AppName) -> u64 {
     // Where there are any, they are too many for an app that may store one byte.
     match begin(world, app, 1).await {
@@ -95,6 +95,25 @@ async fn an_archive_brings_as_many_new_bytes_as_fit_and_each_file_counts_once() 
     }
     drop(brought);
     assert_eq!(left_over(&world, &shop).await, 3 * each(), "that one lies there as well");
+}
+
+/// Else each of as many archives as may come in at once would bring that much.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_archives_that_come_in_at_once_bring_no_more_together_than_one_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (shop, max) = (name(0), 2 * each());
+    let mut first = begin(&world, &shop, max).await.unwrap();
+    let mut second = begin(&world, &shop, max).await.unwrap();
+    let mut of_another = begin(&world, &name(1), max).await.unwrap();
+    assert_eq!((count(&mut first, 1), count(&mut second, 2)), (Ok(()), Ok(())));
+    assert_eq!(count(&mut second, 1), Ok(()), "it is there already");
+    assert_eq!(count(&mut first, 3), Err(Code::StorageFull));
+    assert_eq!(count(&mut of_another, 3), Ok(()));
+    // What is pushed counts among what the app stores, which has a limit of its own.
+    second.taken();
+    drop(first);
+    assert_eq!(left_over(&world, &shop).await, each());
 }
 
 #[tokio::test(flavor = "multi_thread")]
