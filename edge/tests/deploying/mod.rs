@@ -22,6 +22,7 @@ mod keep_deleted;
 mod logs;
 mod pins;
 mod proxied;
+mod query;
 mod reasons;
 mod resume;
 mod status_page;

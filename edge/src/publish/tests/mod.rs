@@ -11,6 +11,7 @@ mod diffs;
 mod ending;
 mod foreseen;
 mod halves;
+mod intake;
 mod listed;
 mod logs;
 mod made_again;
