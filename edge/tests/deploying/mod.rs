@@ -10,6 +10,7 @@
 mod accepted;
 mod apps;
 mod backend;
+mod backends;
 mod bad_input;
 mod blob_batches;
 mod deploys;

@@ -117,3 +117,28 @@ async fn signatures_that_strangers_add_all_the_time_delay_no_switch() {
     tokio::join!(flood(two), flood(two), flood(two), flood(three), flood(three), flood(three), switches);
     edge.stop().await;
 }
+
+/// Before anything of it is sent.
+#[tokio::test]
+async fn a_dry_run_of_a_push_refuses_the_signatures_that_the_push_would_be_refused_for() {
+    let edge = edge().with_app(APP, ONE).with_limit("signatures_per_version_max", 2).start().await;
+    let (ada, bob, eve) = (key("ada"), key("bob"), key("eve"));
+    let two = manifest(TWO).id();
+    let right = |key| signature(key, two);
+    let of_one = signature(&ada, manifest(ONE).id());
+    for (signatures, expected) in [
+        (vec![right(&ada), right(&bob)], None),
+        (vec![right(&ada), of_one], Some(Code::BadSignature)),
+        (vec![right(&ada), right(&bob), right(&eve)], Some(Code::TooMany)),
+    ] {
+        let options = DeployOptions { signatures, ..DeployOptions::default() };
+        let begin = BeginDeploy { manifest: manifest(TWO), source: Default::default(), options };
+        for query in ["?dry_run=true", ""] {
+            let path = format!("/v1/apps/{APP}/environments/prod/deploys{query}");
+            let answer = got(edge.api(Method::POST, &path).json(&begin)).await;
+            let refused = (!answer.status.is_success()).then(|| answer.code());
+            assert_eq!(refused, expected, "{query}: {}", answer.text());
+        }
+    }
+    edge.stop().await;
+}

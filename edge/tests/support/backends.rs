@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployPrediction, DeployReport};
 use devanture_config::manifest::{ServerFile, ServerFolder};
 use devanture_config::problem::Problem;
 use devanture_config::site_toml::Pin;
@@ -124,6 +124,19 @@ impl RunningEdge {
             BeginDeploy { manifest: backend.manifest(), source: Default::default(), options: Default::default() };
         begin.options.no_switch = true;
         self.push_backend_as(token, (app, environment), backend, begin).await
+    }
+
+    /// Predicts a push of a backend, and begins none.
+    pub(crate) async fn predict_backend(
+        &self,
+        token: &str,
+        (app, environment): (&str, &str),
+        backend: &Backend,
+        options: DeployOptions,
+    ) -> Result<DeployPrediction, Box<Problem>> {
+        let begin = BeginDeploy { manifest: backend.manifest(), source: Default::default(), options };
+        let path = format!("/v1/apps/{app}/environments/{environment}/deploys?dry_run=true");
+        got(self.ask(Method::POST, &path, token).json(&begin)).await.into_result()
     }
 
     async fn push_backend_as(
