@@ -82,11 +82,16 @@ impl Bundle {
 
     /// The pages that a push makes, and its report.
     async fn hashed(&self) -> (Vec<IntegrityPages>, String) {
+        self.hashed_within(self.work().file_bytes_max).await
+    }
+
+    /// The same, where files that are longer are not read.
+    async fn hashed_within(&self, file_bytes_max: u64) -> (Vec<IntegrityPages>, String) {
         let reporter = crate::switch::Steps::new(None).reporter("compress");
         let (mut given, app, version) = (Given::default(), shop(), self.manifest.id());
         let rule_reader = RuleMemory::new(&Limits::default()).reader(&app, "prod");
-        let of = (&self.ledger, &app, &version);
-        let added = add((&self.work(), &reporter), &mut given, of, &rule_reader).await.unwrap();
+        let (of, work) = ((&self.ledger, &app, &version), Work { file_bytes_max, ..self.work() });
+        let added = add((&work, &reporter), &mut given, of, &rule_reader).await.unwrap();
         (given.integrity, added.report.unwrap())
     }
 
@@ -393,4 +398,21 @@ async fn pages_beyond_a_limit_of_their_length_or_their_number_are_left_out() {
     let (pages, report) = Bundle::stored(&files, "integrity = \"enforce\"\n", &limits).await.hashed().await;
     assert!(report.starts_with("hashes in 1 page; 2 pages without (integrity_page_bytes_max"), "{report}");
     assert_eq!(pages[0].pages.len(), 1);
+}
+
+/// Bundles may hold files that are longer than what is read into memory at once.
+#[tokio::test]
+async fn a_file_beyond_the_longest_that_is_read_has_no_hash_and_the_others_have_theirs() {
+    let (short, long) = ("alert('a')", "alert('longer')");
+    let html = "<!doctype html><script src=/a.js></script><script src=/b.js></script>";
+    let files = [("index.html", html), ("a.js", short), ("b.js", long)];
+    let bundle = Bundle::stored(&files, "integrity = \"enforce\"\n", &Limits::default()).await;
+    let names = async |file_bytes_max: usize| {
+        let (pages, _) = bundle.hashed_within(file_bytes_max as u64).await;
+        let page = bundle.page(&pages, "prod", "index.html").await;
+        (page.contains(&named(short)), page.contains(&named(long)))
+    };
+    assert_eq!(names(long.len()).await, (true, true));
+    bundle.blobs.delete(Key::Blob(entry(long).hash)).await.unwrap();
+    assert_eq!(names(long.len() - 1).await, (true, false));
 }

@@ -344,3 +344,26 @@ async fn a_withdrawn_path_answers_again_with_a_new_front_and_not_with_a_new_back
         assert_eq!(stored_ms == 5, !withdrawn.is_empty(), "{path}: {stored_ms}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_says_first_what_it_is_joined_with_in_its_report_and_in_the_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (app, actor) = (name(0), Actor::local());
+    let live = world.push(&app, &[1].into()).await.unwrap().version;
+    let prefix = records::history_prefix(&app, &PlaceName::prod());
+    for (number, options) in [(2, json!({ "with": live })), (3, json!({ "with": live, "no_switch": true }))] {
+        let begun = begin_front(&world, &actor, "prod", front(number), options).await.unwrap();
+        let report = finish_front(&world, &actor, &begun, number).await.unwrap();
+        let (key, entry) = world.catalog.list(&prefix, None, true, 1).await.unwrap().remove(0);
+        let deploy = records::read::<HistoryEntry>(&key, &entry).unwrap().deploy;
+        let expected = format!("front of this push, backend of {}", live.short());
+        for steps in [&report.steps, &deploy.steps] {
+            assert_eq!((&*steps[0].name, &steps[0].detail), ("join", &expected), "{steps:?}");
+        }
+    }
+    world.push(&app, &[4].into()).await.unwrap();
+    let (key, entry) = world.catalog.list(&prefix, None, true, 1).await.unwrap().remove(0);
+    let whole = records::read::<HistoryEntry>(&key, &entry).unwrap().deploy;
+    assert!(!whole.steps.is_empty() && whole.steps.iter().all(|step| step.name != "join"), "{:?}", whole.steps);
+}

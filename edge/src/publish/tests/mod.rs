@@ -13,6 +13,7 @@ mod foreseen;
 mod halves;
 mod intake;
 mod listed;
+mod loaded_again;
 mod logs;
 mod made_again;
 mod nodes_of_app;

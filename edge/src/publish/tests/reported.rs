@@ -8,14 +8,16 @@ use devanture_config::{Digest, Manifest, PlaceName};
 use serde_json::{Value, json};
 
 use super::collections::world::{World, content, digest, manifest, name, world};
+use crate::blobs::Form;
+use crate::encode;
 use crate::ledger::{Actor, Error};
 use crate::publish::finish::outcome_of;
 use crate::records::{self, HistoryEntry};
 
 /// The files of a bundle.
-type Files<'f> = &'f [(&'f str, &'f [u8])];
+pub(super) type Files<'f> = &'f [(&'f str, &'f [u8])];
 
-fn of_files(files: Files<'_>) -> Manifest {
+pub(super) fn of_files(files: Files<'_>) -> Manifest {
     let entry = |bytes: &[u8]| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
     Manifest::of_files(files.iter().map(|(path, bytes)| (path.parse().unwrap(), entry(bytes))).collect())
 }
@@ -36,7 +38,7 @@ async fn send(world: &World, deploy: &str, bytes: &[u8]) -> Result<(), Problem> 
     sent.await.map_err(|Error(problem)| *problem)
 }
 
-async fn push_files(world: &World, manifest: Manifest, files: Files<'_>, options: Value) -> DeployReport {
+pub(super) async fn push_files(world: &World, manifest: Manifest, files: Files<'_>, options: Value) -> DeployReport {
     let begun = begin(world, "prod", manifest, options).await;
     for (_, bytes) in files.iter().filter(|(_, bytes)| begun.missing.contains(&Digest::of(bytes))) {
         send(world, &begun.deploy, bytes).await.unwrap();
@@ -167,4 +169,45 @@ async fn metrics_distinguish_pushes_that_are_live_stored_undone_or_failed() {
     let failed = |code| Err(Problem::new(code, "why").into());
     let outcomes = [Ok(live), Ok(stored), failed(Code::WatchFailed), failed(Code::SmokeFailed)];
     assert_eq!(outcomes.map(|result| outcome_of(&result)), ["live", "stored", "undone", "failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_step_that_compresses_says_how_many_files_were_and_how_many_came_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    let (page, script) = (content(1), content(2));
+    let variants = encode::best(&script.clone().into());
+    let (_, _, brotli) = variants.into_iter().find(|(form, ..)| *form == Form::Br).unwrap();
+    let plain: Files<'_> = &[("a.html", &page), ("b.js", &script)];
+    let given: Files<'_> = &[("a.html", &page), ("b.js", &script), ("b.js.br", &brotli)];
+    let detail = async |files: Files<'_>| {
+        let report = push_files(&world, of_files(files), files, json!({})).await;
+        report.steps.into_iter().find(|step| step.name == "compress").unwrap().detail
+    };
+    let first = detail(plain).await;
+    assert!(first.starts_with("2 files, ") && !first.contains("came compressed"), "{first}");
+    assert_eq!(detail(plain).await, "nothing to do");
+    let came = detail(given).await;
+    assert!(came.ends_with("; 1 came compressed"), "{came}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_push_whose_rules_are_wrong_lists_every_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 9).await;
+    push(&world, "prod", &[9], json!({})).await;
+    // The first rule leaves nothing to the second one.
+    let files: Files<'_> = &[("index.html", b"x"), ("_redirects", b"/a /b 200!\n/a /c\n")];
+    let guessed = Manifest { guessed_rules: Some(Rules::Netlify), ..of_files(files) };
+    let begun = begin(&world, "prod", guessed, json!({})).await;
+    for (_, bytes) in files {
+        send(&world, &begun.deploy, bytes).await.unwrap();
+    }
+    let Err(Error(problem)) = world.finish(&name(0), &begun.deploy).await else { panic!("it was finished") };
+    assert!(problem.code == Code::Warnings && !problem.mistakes.is_empty(), "{problem:?}");
+    let mut expected = vec![format!("error: {}  [{}]", problem.detail, problem.code.as_str())];
+    expected.extend(problem.mistakes.iter().map(ToString::to_string));
+    expected.extend(problem.hint.iter().map(|hint| format!("hint: {hint}")));
+    let log = newest(&world).await.log;
+    assert!(log.ends_with(&expected), "{log:?} {expected:?}");
 }

@@ -197,3 +197,19 @@ async fn short_encodings_of_a_file_are_held_as_one_piece() {
     assert_eq!(held.len(), Form::ALL.len());
     assert!(held.windows(2).all(|pair| pair[0].as_ptr_range().end == pair[1].as_ptr()));
 }
+
+#[tokio::test]
+async fn a_page_that_came_unchanged_is_loaded_again_where_its_hashes_are_others() {
+    for (site, is_loaded) in [("", false), ("integrity = \"enforce\"\n", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(folder.path(), Compress::default(), patient()).await;
+        let viewer = |release| [script(1, release), script(2, release)].concat();
+        let html = b"<script src=viewer.js></script>".to_vec();
+        let files = |release| [("index.html", html.clone()), ("viewer.js", viewer(release))];
+        world.push_as(&shop(), &files(1), site).await;
+        let second = world.push_as(&shop(), &files(2), site).await.returning.unwrap();
+        let of_viewer = sent(&world.live(&shop()), "viewer.js", None);
+        assert_eq!(second.plain_bytes > of_viewer, is_loaded, "{site}: {second:?}");
+        assert!(second.bytes < second.plain_bytes, "{site}: {second:?}");
+    }
+}
