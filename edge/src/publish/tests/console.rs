@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use devanture_config::api::ConsoleStatus;
+use devanture_config::limits::Limits;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
@@ -14,8 +15,9 @@ use futures_util::poll;
 
 use super::archives::tar;
 use super::collections::world::{World, world};
-use crate::blobs::Key;
+use crate::blobs::{self, Key};
 use crate::ledger::{Actor, Error};
+use crate::live::Loader;
 use crate::publish::check_console_package;
 use crate::publish::console::FILES_BYTES_MAX;
 use crate::telemetry::now_ms;
@@ -138,4 +140,26 @@ async fn files_of_a_package_are_held_while_they_come_and_read_back_before_it_is_
     assert_eq!(installed(&world).await, Some(before));
     assert_eq!(leases.closed().await.held_since_s(), None);
     install(&world, &[PAGE, IMAGE]).await.unwrap();
+}
+
+/// Has versions be loaded from a store that has none of their files.
+fn load_from(world: &mut World, folder: &Path) {
+    let blobs = blobs::open(folder.to_owned()).unwrap();
+    let loader = Loader::new(blobs, Arc::clone(&world.catalog), &Limits::default());
+    let publisher = Arc::get_mut(&mut world.publisher).unwrap();
+    Arc::get_mut(&mut publisher.switcher).unwrap().loader = loader;
+}
+
+/// Else its record would name what no node can serve.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_that_cannot_be_loaded_is_not_installed() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut world = world(folder.path(), 9).await;
+    let before = install(&world, &[PAGE]).await.unwrap().installed.unwrap().version;
+    load_from(&mut world, elsewhere.path());
+    let refused = world.publisher.install_console(&Actor::local(), package(&[PAGE, IMAGE])).await.map(drop);
+    let Err(Error(problem)) = refused else { panic!("it was installed") };
+    assert_eq!(problem.code, Code::BadArchive);
+    assert!(problem.detail.starts_with("The console cannot be served: "), "{problem:?}");
+    assert_eq!(installed(&world).await, Some(before));
 }

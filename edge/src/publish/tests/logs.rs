@@ -298,3 +298,39 @@ async fn the_number_of_lines_of_output_that_made_room_is_reported_where_it_is_kn
     assert!(!held.lines.is_empty() && held.lines.len() < 12);
     assert_eq!((held.held.gone, held.held.since_ms), (None, Some(1)));
 }
+
+fn texts(lines: &[LogsLine]) -> Vec<String> {
+    let lines = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(&line.json).unwrap());
+    lines.map(|line| line["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Lines of one millisecond differ by their number in it.
+#[tokio::test]
+async fn a_reader_of_output_goes_on_behind_the_line_whose_id_it_comes_with() {
+    let (world, folder) = (World::new(SETTINGS), tempfile::tempdir().unwrap());
+    let (sources, logs) = (world.sources(None), output(folder.path(), 8));
+    let all = ["one", "two", "three"];
+    for text in all {
+        write(&logs, text).await;
+    }
+    let read = async |last_id: Option<String>| {
+        let wanted = LogsRequest { last_id, ..request(SOURCE_INSTANCES, true) };
+        sources.output_lines((&logs, "edge-1"), &wanted, None).await.unwrap()
+    };
+    let begun = read(None).await;
+    assert_eq!((texts(&begun.lines), begun.held.is_resumed), (all.map(str::to_owned).to_vec(), None));
+    for (at, line) in begun.lines.iter().enumerate() {
+        let again = read(Some(line.id.clone())).await;
+        assert_eq!(texts(&again.lines), all[at + 1..], "{}", line.id);
+        assert_eq!(again.held.is_resumed, Some(true), "{}", line.id);
+    }
+    assert_eq!(begun.held.last_id.as_ref(), begun.lines.last().map(|line| &line.id));
+    // And what comes has ids of the same kind.
+    let mut reader = begun.reader.unwrap();
+    write(&logs, "four").await;
+    write(&logs, "five").await;
+    let Some(LogsEvent::Line(four)) = reader.next().await else { panic!("a line comes") };
+    assert_eq!(texts(&read(Some(four.id)).await.lines), ["five"]);
+    let unknown = read(Some("nonsense".to_owned())).await;
+    assert_eq!((unknown.lines.len(), unknown.held.is_resumed), (5, None));
+}
