@@ -127,3 +127,26 @@ async fn blobs_are_taken_by_the_rights_of_the_push_alone() {
     assert_eq!(begin(&edge, "shop").await.missing.len(), 3);
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn the_bytes_of_blobs_that_come_together_are_counted_for_their_app_once() {
+    let edge = edge().in_a_process().start().await;
+    let counted = async |app: &str| {
+        let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+        let series = format!("devanture_push_bytes_total{{app=\"{app}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned))
+    };
+    let begun = begin(&edge, "shop").await;
+    assert_eq!(counted("shop").await, None);
+    for (contents, bytes) in [
+        (&[&b"a page"[..], b"a style", b"a page"][..], "13"),
+        (&[&b"a style"[..], b"a script"], "21"),
+        (&[&b"a script"[..]], "21"),
+    ] {
+        let sent = send(&edge, edge.admin_token(), "shop", &begun.deploy, body(&named(contents))).await;
+        assert_eq!(sent.status, StatusCode::OK, "{}", sent.text());
+        assert_eq!(counted("shop").await.as_deref(), Some(bytes));
+    }
+    assert_eq!(counted("other").await, None);
+    edge.stop().await;
+}

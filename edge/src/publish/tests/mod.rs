@@ -1,6 +1,7 @@
 //! Tests of what publishing needs no network for.
 
 mod admission;
+mod announced;
 mod archives;
 mod brought;
 mod canary_steps;
@@ -20,6 +21,7 @@ mod nodes_of_app;
 mod other_nodes;
 mod overtaken;
 mod owned;
+mod prepare_seconds;
 mod reported;
 mod stored_again;
 mod stored_versions;

@@ -24,7 +24,7 @@ use crate::records::{self, AppRecord};
 use crate::switch::Origin;
 
 /// What the node does for others.
-fn service(world: &World) -> NodeService {
+pub(super) fn service(world: &World) -> NodeService {
     let audit = world.publisher.ledger().audit().clone();
     let credentials = Credentials::new(Arc::clone(&world.catalog), audit, &Limits::default());
     NodeService::new(&world.publisher, Arc::new(credentials))
