@@ -323,7 +323,8 @@ impl Page {
                 Err(message) if message.contains(LEFT) => {}
                 Err(message) => {
                     let page = self.try_evaluate("document.documentElement.outerHTML.slice(0, 2000)").await;
-                    panic!("{expression}: {message}; the page is {page:?}");
+                    let report = self.watched.state.lock().unwrap().report.clone();
+                    panic!("{expression}: {message}; the page is {page:?}, and its report {report:?}");
                 }
             }
         }
