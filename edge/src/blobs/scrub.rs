@@ -132,16 +132,22 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn damage_is_found_in_blobs_manifests_variants_and_deltas() {
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = open(folder.path().to_path_buf()).unwrap();
+    /// A store with a blob, a manifest of the same bytes, and a variant.
+    async fn filled(folder: &std::path::Path) -> (std::sync::Arc<dyn Blobs>, Digest) {
+        let blobs = open(folder.to_path_buf()).unwrap();
         let bytes = b"whole".as_slice();
         let digest = Digest::of(bytes);
         for key in [Key::Blob(digest), Key::Manifest(digest)] {
             blobs.put(key, bytes.into()).await.unwrap();
         }
         blobs.put_variants(digest, vec![(Form::Br, Quality::Best, vec![7; 10_000].into())]).await.unwrap();
+        (blobs, digest)
+    }
+
+    #[tokio::test]
+    async fn damage_is_found_in_blobs_manifests_variants_and_deltas() {
+        let folder = tempfile::tempdir().unwrap();
+        let (blobs, digest) = filled(folder.path()).await;
         let dictionary = Digest::of(b"an older file");
         let (form, quality, bytes) = (DeltaForm::Dcz, Quality::Quick, vec![8; 500].into());
         let delta = NewDelta { form, dictionary, sha256: Sha256::from([1; 32]), quality, bytes };
@@ -195,13 +201,7 @@ mod tests {
     #[tokio::test]
     async fn files_that_were_read_and_damaged_ones_are_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let blobs = open(folder.path().to_path_buf()).unwrap();
-        let bytes = b"whole".as_slice();
-        let digest = Digest::of(bytes);
-        for key in [Key::Blob(digest), Key::Manifest(digest)] {
-            blobs.put(key, bytes.into()).await.unwrap();
-        }
-        blobs.put_variants(digest, vec![(Form::Br, Quality::Best, vec![7; 10_000].into())]).await.unwrap();
+        let (blobs, digest) = filled(folder.path()).await;
         let [first, ..] = *digest.as_bytes();
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let _counted_here = metrics::set_default_local_recorder(&recorder);

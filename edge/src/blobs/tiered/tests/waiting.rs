@@ -19,6 +19,12 @@ async fn fetch_at_once(node: &Node, gate: &Gate, key: Key) -> Vec<Result<bool, E
     fetched
 }
 
+/// Two nodes of one bucket, the second of which reaches it through the gate.
+fn nodes(seaweed: &Seaweed, gate: &Gate) -> (Node, Node) {
+    let gated = variables(gate.address, seaweed::OWNER);
+    (Node::new(&bucket_at(&seaweed.variables(), "waiting")), Node::new(&bucket_at(&gated, "waiting")))
+}
+
 #[tokio::test]
 async fn concurrent_fetches_share_one_request_for_an_object_that_is_there_or_absent() {
     if !is_installed() {
@@ -26,8 +32,7 @@ async fn concurrent_fetches_share_one_request_for_an_object_that_is_there_or_abs
     }
     let seaweed = Seaweed::start();
     let gate = Gate::open(seaweed.address);
-    let origin = Node::new(&bucket_at(&seaweed.variables(), "waiting"));
-    let node = Node::new(&bucket_at(&variables(gate.address, seaweed::OWNER), "waiting"));
+    let (origin, node) = nodes(&seaweed, &gate);
     // A small one, and one that is written to the disk as it comes.
     for bytes in [sample(1, 1_000), sample(2, 300_000)] {
         put(&*origin.store, &bytes).await;
@@ -82,8 +87,7 @@ async fn a_waiting_fetch_of_variants_takes_over_where_the_first_is_cancelled() {
     }
     let seaweed = Seaweed::start();
     let gate = Gate::open(seaweed.address);
-    let origin = Node::new(&bucket_at(&seaweed.variables(), "waiting"));
-    let node = Node::new(&bucket_at(&variables(gate.address, seaweed::OWNER), "waiting"));
+    let (origin, node) = nodes(&seaweed, &gate);
     let blob = put(&*origin.store, &sample(1, 1_000)).await;
     origin.store.put_variants(blob, vec![(Form::Br, Quality::Given, sample(2, 100))]).await.unwrap();
     node.store.bring(Key::Blob(blob)).await.unwrap();
