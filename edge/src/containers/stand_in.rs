@@ -41,8 +41,8 @@ const AWAY_PAUSE: Duration = Duration::from_millis(500);
 const REFUSALS_MAX: u32 = 20;
 /// What output comes by.
 const ATTACH: &str = "attach?stream=true&stdin=false&stdout=true&stderr=true";
-/// Longest wait for the last output of a container that has ended.
-const LAST_OUTPUT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for the last output of a container that has ended: it comes through the engine, which may be busy.
+const LAST_OUTPUT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The command of the process, which the spawner starts in the place of a program of an app.
 #[must_use]
@@ -114,12 +114,13 @@ async fn run(podman: &Podman, description: &Description, terminated: Signal) -> 
     let name = &description.name;
     let created = podman.ask(Ask::post("/containers/create").json(&description.specification())).await?;
     created.done("create the container")?;
+    // Before it starts: from then on it outlives an absence of the engine.
+    let looked_at = podman.ask(Ask::get(container_path(name, "json"))).await?.done("look at the container")?.value();
+    let signal = encoded(&stop_signal(&looked_at));
     // Before it starts, so that nothing of what it writes is lost. The engine prepares the container for that: what it
     // refuses here is the start.
     let output = podman.upgrade(Ask::post(container_path(name, ATTACH)), "start the container").await?;
     podman.ask(Ask::post(container_path(name, "start"))).await?.done("start the container")?;
-    let looked_at = podman.ask(Ask::get(container_path(name, "json"))).await?.done("look at the container")?.value();
-    let signal = encoded(&stop_signal(&looked_at));
     let mut watch = Watch {
         podman,
         name,

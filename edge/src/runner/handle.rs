@@ -353,11 +353,10 @@ impl Runner {
         let group = shared.group(request, |inner| {
             inner.reasons.held += 1;
             inner.failed = None;
+            // Only those that are there already: of one that is started for this call, every end counts.
+            inner.slots.iter().filter(|slot| slot.is_wanted()).for_each(|slot| slot.begin_anew());
         })?;
         let mut held = Held { group: Arc::clone(&group), is_ready: false };
-        for slot in group.wanted_slots() {
-            slot.begin_anew();
-        }
         shared.wait_begun(&group).await?;
         // Those that were warm may be fewer than are needed by now.
         shared.adjust(&group).await?;

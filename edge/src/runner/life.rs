@@ -244,10 +244,18 @@ impl<'l> Life<'l> {
                 self.line(stream, line, until).await;
             }
         }
+        let is_held_back = matches!(self.shared.may_begin(self.group), Err(Error::PersistFull { .. }));
+        if self.slot.is_wanted() && !is_held_back {
+            // Before it is seen to be gone: a request that finds nobody waits for the next process from here on, and is
+            // not refused.
+            let reason = now.because.clone().unwrap_or_else(|| exit.to_string());
+            self.slot.is(InstanceState::Waiting, Some(reason));
+        }
         {
             let mut seen = self.slot.seen();
             (seen.pid, seen.endpoint, seen.monitor) = (None, None, None);
         }
+        self.shared.publish(&self.group.id);
         Ended { exit, because: now.because, healthy: now.healthy, is_late: now.is_late, refused: None }
     }
 

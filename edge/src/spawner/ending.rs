@@ -27,18 +27,33 @@ const LOOKS_WITHOUT: usize = 3;
 /// Time that an instance may resist before all processes of its user are ended: those of the environment's other
 /// instances too, which are started again.
 const RESISTS_MAX: Duration = Duration::from_secs(1);
+/// Looks in which it resists, at least: where the spawner gets no processor, time passes although nothing resists.
+const RESISTING_LOOKS_MIN: u32 = 3;
+
+/// The outcome of a chase for orphans.
+struct Chase {
+    /// Some were found.
+    has_found: bool,
+    /// There were none for a moment.
+    is_over: bool,
+}
 
 impl Host {
     /// Kills what is left of an instance whose main process has ended, until nothing is.
     pub(super) async fn end_rest(&self, instance: &Instance) {
-        let began = Instant::now();
+        let (began, mut resisted) = (Instant::now(), 0);
         loop {
             // A table of all processes is no proof: one that is read for a while misses what begins and ends meanwhile.
             let is_empty = self.kill_once(instance);
-            if self.chase(Some(instance)) && is_empty || began.elapsed() > KILL_WAIT {
+            let chase = self.chase(Some(instance));
+            if chase.is_over && is_empty || began.elapsed() > KILL_WAIT {
                 return;
             }
-            if let Some(uid) = instance.uid.filter(|_| began.elapsed() > RESISTS_MAX) {
+            if chase.has_found || !is_empty {
+                resisted += 1;
+            }
+            let resists = resisted >= RESISTING_LOOKS_MIN && began.elapsed() > RESISTS_MAX;
+            if let Some(uid) = instance.uid.filter(|_| resists) {
                 self.end_user(uid).await.ok();
             }
             sleep(BETWEEN_PASSES).await;
@@ -49,16 +64,17 @@ impl Host {
     /// has nothing of it but the files that it has open, which count as its own.
     pub(super) async fn free(&self, instance: &Instance, memory: PrivateMemory) {
         let (began, memory) = (Instant::now(), Arc::new(memory));
-        let mut is_user_ended = false;
+        let (mut is_user_ended, mut resisted) = (false, 0);
         loop {
             let step = Arc::clone(&memory);
             match tokio::task::spawn_blocking(move || step.free()).await {
                 Ok(Freed::Part) => continue,
-                Ok(Freed::Resisted) if began.elapsed() < KILL_WAIT => {}
+                Ok(Freed::Resisted) if began.elapsed() < KILL_WAIT => resisted += 1,
                 Ok(Freed::Resisted | Freed::All) | Err(_) => return,
             }
             // Only a process of the same user can fill what is being emptied.
-            if let Some(uid) = instance.uid.filter(|_| began.elapsed() > RESISTS_MAX && !is_user_ended) {
+            let resists = resisted >= RESISTING_LOOKS_MIN && began.elapsed() > RESISTS_MAX;
+            if let Some(uid) = instance.uid.filter(|_| resists && !is_user_ended) {
                 is_user_ended = self.end_user(uid).await.is_ok();
             }
             sleep(BETWEEN_PASSES).await;
@@ -83,14 +99,16 @@ impl Host {
         user_task::perform(uid, task, |pid| self.note_task(pid)).await
     }
 
-    /// Kills orphans of an instance, or all of them, until there are none for a moment; says whether there are.
-    fn chase(&self, instance: Option<&Instance>) -> bool {
+    /// Kills orphans of an instance, or all of them, until there are none for a moment.
+    fn chase(&self, instance: Option<&Instance>) -> Chase {
         let until = Instant::now() + CHASE_TIME_MAX;
-        let mut without = 0;
+        let (mut has_found, mut without) = (false, 0);
         while without < LOOKS_WITHOUT && Instant::now() < until {
-            without = if self.kill_orphans(instance) { 0 } else { without + 1 };
+            let has_any = self.kill_orphans(instance);
+            has_found |= has_any;
+            without = if has_any { 0 } else { without + 1 };
         }
-        without >= LOOKS_WITHOUT
+        Chase { has_found, is_over: without >= LOOKS_WITHOUT }
     }
 
     /// Kills the children of this process that belong to an instance, or to none that runs; says whether some may have
@@ -128,7 +146,7 @@ impl Host {
         user::end_users(&|uid| users.contains(&uid), |pid| self.note_task(pid)).await.ok();
         loop {
             let is_empty = self.kill_descendants();
-            if self.chase(None) && is_empty || Instant::now() > until {
+            if self.chase(None).is_over && is_empty || Instant::now() > until {
                 return;
             }
             sleep(BETWEEN_PASSES).await;

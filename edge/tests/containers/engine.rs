@@ -10,10 +10,13 @@ use super::image::{Archive, Image};
 pub(crate) use crate::support::podman::{Engine, is_installed};
 use crate::support::{RunningEdge, Setup, edge, got};
 
+/// Longest wait of an edge that ends for its containers, in milliseconds: podman takes long on a busy machine.
+const DRAIN_MS: u64 = 120_000;
+
 impl Engine {
     /// An edge that runs images of the registry below `team`.
     pub(crate) fn edge(&self, more: &str) -> Setup {
-        edge().with_runner().with_toml(&self.table(more))
+        edge().with_runner().with_drain_timeout_ms(DRAIN_MS).with_toml(&self.table(more))
     }
 
     /// Puts an image into the registry, with a tag below `team`.

@@ -66,8 +66,8 @@ pub(crate) use answer::{Got, got, try_got};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use setup::{Prepared, Setup, edge};
 
-/// Longest that a test waits for one answer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest that a test waits for one answer: longer than the edge itself waits for a backend or another node.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Files of a bundle: path and bytes.
 pub(crate) type Files<'f> = &'f [(&'f str, &'f [u8])];

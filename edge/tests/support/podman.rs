@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest wait for a program to listen.
-const START_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for a program to listen, and for podman to succeed where others use its store too.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// Most ports that a registry is started on: another program may take the one that is free.
+const PORTS_MAX: usize = 5;
 
 /// A user of a registry, and the password.
 pub(crate) const USER: &str = "team";
@@ -62,13 +66,24 @@ impl Engine {
 
     fn start_with(passwords: Option<&str>) -> Self {
         let folder = tempfile::tempdir_in("/srv").unwrap();
-        let at = |name: &str| folder.path().join(name);
-        // It says nowhere which port the system gave it: a free one is chosen here.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let auth = passwords.map_or_else(String::new, |passwords| {
-            std::fs::write(at("htpasswd"), passwords).unwrap();
-            format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", at("htpasswd").display())
+            let file = folder.path().join("htpasswd");
+            std::fs::write(&file, passwords).unwrap();
+            format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display())
         });
+        let mut engine = Self { podman: None, registry: None, address: (Ipv4Addr::LOCALHOST, 0).into(), folder };
+        engine.start_podman();
+        let is_started = (0..PORTS_MAX).any(|_| engine.start_registry(&auth));
+        assert!(is_started, "the registry ends by itself");
+        engine
+    }
+
+    /// Starts the registry on a free port; false if it ends, since another program listens there by then.
+    fn start_registry(&mut self, auth: &str) -> bool {
+        let at = |name: &str| self.folder.path().join(name);
+        // It says nowhere which port the system gave it: a free one is chosen here.
+        self.address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = self.address;
         let config = format!(
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{auth}",
             at("registry").display()
@@ -81,10 +96,13 @@ impl Engine {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut engine = Self { podman: None, registry: Some(registry), address, folder };
-        engine.start_podman();
-        comes("the registry", || TcpStream::connect(address).is_ok());
-        engine
+        let registry = self.registry.insert(registry);
+        let mut has_ended = false;
+        comes("the registry", || {
+            has_ended = registry.try_wait().unwrap().is_some();
+            has_ended || TcpStream::connect(address).is_ok()
+        });
+        !has_ended
     }
 
     /// Another engine, such as that of another node, with the registry of this one.
@@ -141,6 +159,19 @@ impl Engine {
         lines(arguments, self.ran(arguments))
     }
 
+    /// The same, of a command that is run again until it succeeds: what others do to the store meanwhile may end it. A
+    /// list ends with an error where something is removed that it is about to name.
+    pub(crate) fn podman_at_last(&self, arguments: &[&str]) -> Vec<String> {
+        let until = Instant::now() + WAIT_MAX;
+        loop {
+            let ran = self.ran(arguments);
+            if ran.status.success() || Instant::now() >= until {
+                return lines(arguments, ran);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
     fn ran(&self, arguments: &[&str]) -> Output {
         Command::new("podman").args(self.options()).args(arguments).output().unwrap()
     }
@@ -152,19 +183,12 @@ impl Engine {
 
     /// The containers that there are, whether they run or not.
     pub(crate) fn containers(&self) -> Vec<String> {
-        self.podman(&["ps", "--all", "--format", "{{.Names}}"])
+        self.podman_at_last(&["ps", "--all", "--format", "{{.Names}}"])
     }
 
     /// The images that have a name of the edge's.
     pub(crate) fn images(&self) -> Vec<String> {
-        let all = loop {
-            let list = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
-            let ran = self.ran(&list);
-            // One that is removed while podman looks at it ends the list, in some of its releases.
-            if ran.status.success() || !String::from_utf8_lossy(&ran.stderr).contains("is dangling") {
-                break lines(&list, ran);
-            }
-        };
+        let all = self.podman_at_last(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
         all.into_iter().filter(|name| name.starts_with("localhost/devanture-")).collect()
     }
 }
@@ -178,11 +202,11 @@ impl Drop for Engine {
 }
 
 /// Waits until a program answers.
-fn comes(what: &str, is_there: impl Fn() -> bool) {
-    let until = Instant::now() + START_MAX;
+fn comes(what: &str, mut is_there: impl FnMut() -> bool) {
+    let until = Instant::now() + WAIT_MAX;
     while !is_there() {
         assert!(Instant::now() < until, "{what} does not start");
-        std::thread::yield_now();
+        std::thread::sleep(LOOK);
     }
 }
 

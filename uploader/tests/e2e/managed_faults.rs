@@ -324,7 +324,13 @@ else { fs.writeFileSync(mark, ''); server.listen(Number(process.env.PORT), '127.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_wait_for_an_instance_are_answered_by_the_version_that_goes_live_meanwhile() {
     let edge = edge().with_runner().with_limit("instance_restart_ms_min", 10).start();
-    let project = Project::new("game", "one", "persist = \"data\"\nstart_ms = 120_000");
+    let project = Project::new("game", "one", "");
+    // A request waits for an instance as long as for the beginning of an answer: here for longer than any push takes.
+    project.toml(
+        "[[routes]]\npath = \"/api/*\"\nto = \"server\"\nfirst_byte_timeout_ms = 600_000\n\
+         [server]\ndir = \"out\"\ncommand = [\"node\", \"server.js\"]\nhealth = \"/healthz\"\npersist = \"data\"\n\
+         start_ms = 600_000\n",
+    );
     project.backend_that("one", LISTENS_ONCE);
     project.push(&edge);
     assert_eq!(answer(&edge, "/api/exit").await, Err(502), "its only instance ends");
