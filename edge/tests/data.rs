@@ -306,9 +306,12 @@ async fn data_is_read_and_replaced_by_admins_alone() {
 async fn the_rest_of_an_archive_comes_for_a_client_that_has_its_beginning() {
     let edge = running().await;
     edge.evaluate(PROD, "child.execSync('head -c 300000 /dev/urandom > data/b'); 1").await;
-    got(edge.api(Method::POST, &format!("{DATA}/snapshots")).json(&json!({ "name": "mine" }))).await;
+    let made = got(edge.api(Method::POST, &format!("{DATA}/snapshots")).json(&json!({ "name": "mine" }))).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text());
     for snapshot in ["", "&snapshot=mine"] {
-        let whole = archive(&edge, &format!("?{}", snapshot.trim_start_matches('&'))).await.body;
+        let whole = archive(&edge, &format!("?{}", snapshot.trim_start_matches('&'))).await;
+        assert_eq!(whole.status, StatusCode::OK, "{}", whole.text());
+        let whole = whole.body;
         for from in [0, 1, whole.len() / 2, whole.len()] {
             let query = format!("?from={from}&digest={}{snapshot}", Digest::of(&whole[..from]));
             let rest = archive(&edge, &query).await;

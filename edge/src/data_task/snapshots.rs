@@ -13,7 +13,7 @@ use std::path::Path;
 
 use devanture_config::api::{DataReport, SnapshotInfo, SnapshotName};
 use devanture_config::problem::Code;
-use rustix::fs::{AtFlags, CWD, Mode, RenameFlags, mkdirat, renameat, renameat_with, syncfs, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, RenameFlags, fsync, mkdirat, renameat, renameat_with, syncfs, unlinkat};
 use rustix::io::Errno;
 
 use super::order::{Bounds, Failure, Order};
@@ -101,7 +101,8 @@ pub(super) fn make(order: &Order, name: &SnapshotName) -> Result<DataReport, Fai
     file.sync_all().map_err(|error| Failure::io("writing", name.as_str(), &error))?;
     let to = order.snapshots.join(file_name(name));
     renameat(CWD, &path, CWD, &to).map_err(|error| files::io_failure("naming", &to, error))?;
-    sync(&files::folder(&order.snapshots)?)?;
+    // Its bytes are on the disk already. A sync of the whole file system would wait for whatever others have written.
+    fsync(files::folder(&order.snapshots)?).map_err(|error| files::io_failure("syncing", &order.snapshots, error))?;
     report.snapshot = Some(name.clone());
     report.removed = removed;
     Ok(report)
