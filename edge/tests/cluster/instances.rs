@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use devanture_config::api::{DeployReport, InstanceList, InstanceState, InstanceStatus};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::world::{APP, HOST, World, comes, is_installed};
+use super::world::{APP, HOST, World, comes, is_installed, visitor_pause};
 use crate::support::backends::Backend;
 use crate::support::{RunningEdge, Setup, got, try_got};
 use crate::wire;
@@ -103,7 +102,7 @@ impl Callers {
                         Err(error) => faults.push(error.to_string()),
                     }
                     calls.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    tokio::time::sleep(visitor_pause()).await;
                 }
                 faults
             })

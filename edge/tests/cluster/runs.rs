@@ -5,18 +5,21 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use devanture_config::api::{RunEnd, RunExit, RunRequest};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::run_stream::{ClientFrame, EdgeFrame, Frame as _, MEDIA_TYPE, Reader};
+use devanture_config::run_stream::{ALIVE_S, ClientFrame, EdgeFrame, Frame as _, MEDIA_TYPE, Reader};
 use futures_util::stream;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::instances::{backend, nodes_of};
 use super::world::{APP, World, comes, is_installed};
 use crate::support::{RunningEdge, got};
 
 /// Longest wait for the place of a command that has ended.
-const PLACE_MAX: Duration = Duration::from_secs(20);
+const PLACE_MAX: Duration = Duration::from_secs(60);
+/// Longest time of a command, from its request to the end of its answer.
+const COMMAND_MAX: Duration = Duration::from_secs(280);
 
 /// A command that runs for as long as this lives.
 pub(super) struct Command {
@@ -38,9 +41,14 @@ impl Command {
         let (input, frames) = mpsc::channel(1);
         input.send(Bytes::from(ClientFrame::Begin(request).bytes().unwrap())).await.unwrap();
         let frames = stream::unfold(frames, async |mut frames: mpsc::Receiver<Bytes>| {
-            frames.recv().await.map(|bytes| (Ok::<_, std::io::Error>(bytes), frames))
+            let frame = match timeout(Duration::from_secs(ALIVE_S), frames.recv()).await {
+                Ok(frame) => frame?,
+                // A client that is silent counts as gone.
+                Err(_elapsed) => Bytes::from(ClientFrame::Alive.bytes().unwrap()),
+            };
+            Some((Ok::<_, std::io::Error>(frame), frames))
         });
-        let request = node.api(Method::POST, &format!("/v1/apps/{APP}/{path}"));
+        let request = node.api(Method::POST, &format!("/v1/apps/{APP}/{path}")).timeout(COMMAND_MAX);
         let request = request.header("content-type", MEDIA_TYPE).body(reqwest::Body::wrap_stream(frames));
         let response = request.send().await.unwrap();
         if response.status() != StatusCode::OK {
@@ -99,12 +107,14 @@ async fn a_command_runs_on_the_node_that_is_asked_and_others_neither_count_nor_k
         return;
     }
     // Of two that are free, an app takes one.
-    let world = World::start_with(3, 1, |_, setup| setup.with_runner().with_limit("runs_max", 2)).await;
+    let world = World::start_to_stay(3, 1, |_, setup| setup.with_runner().with_limit("runs_max", 2)).await;
     let [one, two, three] = &world.nodes[..] else { panic!() };
     for environment in ["prod", "staging"] {
         let pushed = one.push_backend(one.admin_token(), (APP, environment), &backend(1, 1)).await;
         pushed.unwrap_or_else(|problem| panic!("{problem:#?}"));
     }
+    // A node that does not answer in time is not in the list.
+    comes("the instance is listed", async || nodes_of(one).await.len() == 1).await;
     let running = nodes_of(one).await;
     let without = world.nodes.iter().find(|node| !running.contains(&node.file().node)).unwrap();
     let script = "echo $DEVANTURE_NODE; ls server.js; echo kept > data/kept; exit 7";
@@ -148,7 +158,7 @@ async fn a_command_runs_on_the_node_that_its_request_names_whichever_is_asked() 
     if !is_installed() {
         return;
     }
-    let world = World::start_with(2, 1, |_, setup| setup.with_runner()).await;
+    let world = World::start_to_stay(2, 1, |_, setup| setup.with_runner()).await;
     let one = &world.nodes[0];
     one.push_backend(one.admin_token(), (APP, "prod"), &backend(1, 1)).await.unwrap();
     for name in ["edge-1", "edge-2"] {

@@ -21,6 +21,8 @@ use crate::support::{Files, Got, RunningEdge, Setup, edge, got, try_got};
 
 /// Seconds until a node that is silent counts as gone.
 pub(crate) const LEASE_S: u64 = 2;
+/// The same in a test in which all nodes live: a machine may be busy for so long, and none of them counts as gone.
+const LONG_LEASE_S: u64 = 120;
 /// Longest wait for what has to come.
 pub(crate) const COMES_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks.
@@ -37,6 +39,7 @@ pub(crate) struct World {
     pub(crate) store: Seaweed,
     pub(crate) nodes: Vec<RunningEdge>,
     ca: tempfile::TempDir,
+    lease_s: u64,
 }
 
 /// Whether all that a cluster needs is installed.
@@ -52,10 +55,23 @@ impl World {
 
     /// As [`World::start`], with more settings of the node of each index.
     pub(crate) async fn start_with(nodes: usize, members: usize, more: impl Fn(usize, Setup) -> Setup) -> Self {
+        Self::start_leased((nodes, members), LEASE_S, more).await
+    }
+
+    /// As [`World::start_with`], where no node counts as gone that only is slow.
+    pub(crate) async fn start_to_stay(nodes: usize, members: usize, more: impl Fn(usize, Setup) -> Setup) -> Self {
+        Self::start_leased((nodes, members), LONG_LEASE_S, more).await
+    }
+
+    async fn start_leased(
+        (nodes, members): (usize, usize),
+        lease_s: u64,
+        more: impl Fn(usize, Setup) -> Setup,
+    ) -> Self {
         let (etcd, store) =
             tokio::task::spawn_blocking(move || (etcd::Cluster::start(members, &[]), Seaweed::start())).await.unwrap();
         let ca = tempfile::tempdir().unwrap();
-        let mut world = Self { etcd, store, nodes: Vec::new(), ca };
+        let mut world = Self { etcd, store, nodes: Vec::new(), ca, lease_s };
         server::cluster_init(&world.ca()).unwrap();
         for index in 0..nodes {
             let endpoints = world.etcd.endpoints();
@@ -68,14 +84,14 @@ impl World {
 
     /// The node of an index, which reaches etcd by these URLs.
     pub(crate) fn setup(&self, index: usize, endpoints: &[String]) -> Setup {
-        let store = self.store.address;
+        let (store, lease_s) = (self.store.address, self.lease_s);
         edge()
             .with_top(&format!("node = \"edge-{}\"", index + 1))
             .with_toml(&format!(
                 "[catalog]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n\
                  [blobs]\nkind = \"s3\"\nbucket = \"{BUCKET}\"\nprefix = {PREFIX:?}\nregion = \"us-east-1\"\n\
                  endpoint = \"http://{store}\"\n\
-                 [cluster]\nadvertise = \"127.0.0.1:0\"\nlease_s = {LEASE_S}\n"
+                 [cluster]\nadvertise = \"127.0.0.1:0\"\nlease_s = {lease_s}\n"
             ))
             .with_variable("AWS_ACCESS_KEY_ID", OWNER.0)
             .with_variable("AWS_SECRET_ACCESS_KEY", OWNER.1)
@@ -202,6 +218,12 @@ fn number_of(body: &str) -> Option<usize> {
     body.split_once("<title>")?.1.split_once("</title>")?.0.parse().ok()
 }
 
+/// The pause of a visitor between two requests, or loads. With a short one the visitors take the processors that the
+/// nodes need, and a test takes longer without meeting more changes.
+pub(crate) fn visitor_pause() -> Duration {
+    Duration::from_millis(if std::env::var("FULL").is_ok_and(|full| full == "1") { 5 } else { 50 })
+}
+
 /// Visitors of nodes, until they are stopped.
 pub(crate) struct Visitors {
     stop: Arc<AtomicBool>,
@@ -235,7 +257,7 @@ impl Visitors {
                         }
                         visits.fetch_add(1, Ordering::Relaxed);
                     }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    tokio::time::sleep(visitor_pause()).await;
                 }
                 faults.extend(
                     by_version.iter().filter(|(_, numbers)| numbers.len() > 1).map(|mixed| format!("{mixed:?}")),

@@ -91,7 +91,12 @@ impl Backend {
     }
 }
 
-/// The address of a port on which nobody listens.
+/// The address of a port on which nobody listens, and nobody will.
 pub(crate) fn dead() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    // As long as it is bound, the system gives the port to no other test.
+    std::mem::forget(socket);
+    address
 }

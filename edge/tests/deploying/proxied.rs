@@ -12,6 +12,8 @@ use crate::deploying::gate::push;
 use crate::support::{Got, RunningEdge, Setup, edge, eventually, got};
 
 const LOG: &str = "[access_log]\nto = \"access.log\"\n";
+/// Milliseconds that a backend has for what it does at once: none of its faults is that the machine was busy.
+const BACKEND_MS_MAX: u64 = 120_000;
 
 async fn start(setup: Setup, to: SocketAddr) -> RunningEdge {
     let edge = setup.with_log(LOG).start().await;
@@ -20,11 +22,13 @@ async fn start(setup: Setup, to: SocketAddr) -> RunningEdge {
 }
 
 async fn route(edge: &RunningEdge, to: SocketAddr) {
-    route_for(edge, to, 500).await;
+    route_with(edge, to, "").await;
 }
 
-async fn route_for(edge: &RunningEdge, to: SocketAddr, timeout_ms: u64) {
-    let toml = format!("[[routes]]\npath = \"/api/*\"\nto = \"http://{to}\"\ntimeout_ms = {timeout_ms}\n");
+/// Routes to a backend, with a limit of its own.
+async fn route_with(edge: &RunningEdge, to: SocketAddr, limit: &str) {
+    let limits = format!("connect_timeout_ms = {BACKEND_MS_MAX}\ntimeout_ms = {BACKEND_MS_MAX}\n{limit}\n");
+    let toml = format!("[[routes]]\npath = \"/api/*\"\nto = \"http://{to}\"\n{limits}");
     push(edge, "prod", &toml, DeployOptions::default(), &[("index.html", b"hi")]).await.unwrap();
 }
 
@@ -148,16 +152,16 @@ async fn a_fault_has_one_word_in_the_answer_the_log_and_the_metrics() {
     let babbling = saying(b"220 smtp.example ESMTP\r\n\r\n", false);
     let nobody = dead();
     let edge = start(edge(), nobody).await;
-    for (count, (to, status, word)) in [
-        (nobody, 502, "connect"),
-        (closing, 502, "closed"),
-        (babbling, 502, "bad-answer"),
-        (silent.address, 504, "timeout-first-byte"),
+    for (count, (to, status, word, limit)) in [
+        (nobody, 502, "connect", ""),
+        (closing, 502, "closed", ""),
+        (babbling, 502, "bad-answer", ""),
+        (silent.address, 504, "timeout-first-byte", "first_byte_timeout_ms = 500"),
     ]
     .into_iter()
     .enumerate()
     {
-        route(&edge, to).await;
+        route_with(&edge, to, limit).await;
         let before = counted(&edge, word).await;
         let answer = edge.get("shop.localhost", "/api/x").await;
         let problem: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -176,8 +180,9 @@ async fn an_answer_that_breaks_off_is_logged_with_its_status_and_why() {
     let half = saying(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", false);
     let resting = saying(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", true);
     let edge = start(edge(), half).await;
-    for (count, (to, word)) in [(half, "closed"), (resting, "timeout-idle")].into_iter().enumerate() {
-        route(&edge, to).await;
+    let faults = [(half, "closed", ""), (resting, "timeout-idle", "idle_timeout_ms = 500")];
+    for (count, (to, word, limit)) in faults.into_iter().enumerate() {
+        route_with(&edge, to, limit).await;
         let before = counted(&edge, word).await;
         let answer = edge.visit(Method::GET, "shop.localhost", "/api/x").send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -195,7 +200,7 @@ async fn a_client_that_goes_away_is_logged_before_its_answer_and_within_it() {
     let silent = Backend::start();
     silent.is_silent();
     let edge = edge().with_log(LOG).start().await;
-    route_for(&edge, silent.address, 60_000).await;
+    route(&edge, silent.address).await;
     let asking = tokio::spawn(edge.visit(Method::GET, "shop.localhost", "/api/x").send());
     eventually("the backend is asked", async || silent.requests() == 1).await;
     asking.abort();
@@ -204,7 +209,7 @@ async fn a_client_that_goes_away_is_logged_before_its_answer_and_within_it() {
     assert_eq!(line.upstream, Some(format!("http://{}", silent.address)));
     assert!(counted(&edge, "client-gone").await >= 1.0);
 
-    route_for(&edge, saying(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", true), 60_000).await;
+    route(&edge, saying(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", true)).await;
     let mut answer = edge.visit(Method::GET, "shop.localhost", "/api/x").send().await.unwrap();
     assert_eq!(answer.chunk().await.unwrap().unwrap(), "half");
     drop(answer);
@@ -226,7 +231,7 @@ async fn a_request_that_a_drain_has_no_time_for_is_logged_as_that_and_not_as_its
     let silent = Backend::start();
     silent.is_silent();
     let edge = edge().with_log(LOG).in_a_process().with_drain_timeout_ms(100).start().await;
-    route_for(&edge, silent.address, 60_000).await;
+    route(&edge, silent.address).await;
     let asking = tokio::spawn(edge.visit(Method::GET, "shop.localhost", "/api/x").send());
     eventually("the backend is asked", async || silent.requests() == 1).await;
     let (folder, _) = edge.stopped().await;

@@ -189,6 +189,8 @@ struct State {
     passes: AtomicUsize,
     /// Requests with `GET`.
     gets: AtomicUsize,
+    /// So many of them are passed on; those after them wait until there may be more.
+    gets_max: AtomicUsize,
     /// Other requests that change something.
     others: AtomicUsize,
     is_stalled: AtomicBool,
@@ -205,6 +207,7 @@ impl Gate {
             errors: AtomicUsize::new(0),
             passes: AtomicUsize::new(0),
             gets: AtomicUsize::new(0),
+            gets_max: AtomicUsize::new(usize::MAX),
             others: AtomicUsize::new(0),
             is_stalled: AtomicBool::new(false),
         });
@@ -226,6 +229,17 @@ impl Gate {
     /// Requests with `GET` since this was asked last.
     pub(crate) fn gets(&self) -> usize {
         self.state.gets.swap(0, Ordering::SeqCst)
+    }
+
+    /// Holds the requests with `GET` that come after so many more.
+    pub(crate) fn hold_gets_after(&self, gets: usize) {
+        self.state.gets.store(0, Ordering::SeqCst);
+        self.state.gets_max.store(gets, Ordering::SeqCst);
+    }
+
+    /// Passes on those that are held, and all that come.
+    pub(crate) fn release_gets(&self) {
+        self.state.gets_max.store(usize::MAX, Ordering::SeqCst);
     }
 
     /// Requests with `HEAD`, `POST` and `DELETE` since this was asked last.
@@ -292,9 +306,13 @@ impl State {
                 std::thread::park();
             }
         }
-        let counted = if request.starts_with(b"GET /") { &self.gets } else { &self.others };
-        if !request.starts_with(b"PUT /") {
-            counted.fetch_add(1, Ordering::SeqCst);
+        if request.starts_with(b"GET /") {
+            let before = self.gets.fetch_add(1, Ordering::SeqCst);
+            while before >= self.gets_max.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        } else if !request.starts_with(b"PUT /") {
+            self.others.fetch_add(1, Ordering::SeqCst);
         }
         if self.passes.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             return true;

@@ -96,10 +96,10 @@ async fn sockets_of_the_service_manager_are_served_and_connections_wait_in_them_
     let path = edge.folder.path().join("edge.toml");
     let config = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, config.replace("https = \"127.0.0.1:0\"", &format!("https = \"{address}\""))).unwrap();
-    let (client, url) = (edge.client(true), format!("https://shop.localhost:{}/", address.port()));
+    let url = format!("https://shop.localhost:{}/", address.port());
     for _ in 0..2 {
-        // It waits in the queue of the socket, which no edge has yet.
-        let (client, url) = (client.clone(), url.clone());
+        // It waits in the queue of the socket, which no edge has yet; not on a connection to an edge that has ended.
+        let (client, url) = (edge.client(true), url.clone());
         let early = tokio::spawn(async move { client.get(url).send().await.unwrap().text().await.unwrap() });
         let mut activated = Command::new("/bin/sh")
             .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --config edge.toml"])

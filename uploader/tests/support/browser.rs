@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
@@ -29,6 +29,15 @@ const LEFT: &str = "navigated or closed";
 const LEFT_PAGES_MAX: usize = 5;
 /// How long a page may take until it is loaded and quiet.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a page may take until what a test waits for is true in it.
+const WAIT_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long the page looks for that before it answers: less than the time that a command may take.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
+/// Why requests fail when an address of the machine comes or goes, such as that of a network of containers: the browser
+/// breaks off whatever is under way, to this machine too.
+const NETWORK_CHANGED: &str = "net::ERR_NETWORK_CHANGED";
+/// Most loads of a page during which that happens.
+const LOADS_MAX: usize = 5;
 /// A page is quiet when no request was under way for so long.
 const QUIET_TIME: Duration = Duration::from_millis(500);
 
@@ -237,17 +246,27 @@ impl Page {
     /// Goes to a URL in this page, with its cache as it is, and waits until that is loaded and quiet. The report starts
     /// again.
     pub(crate) async fn go(&self, url: &str) {
-        self.watched.state.lock().unwrap().start_again();
         // A page that cannot be reached has its error in the report.
-        self.call("Page.navigate", json!({ "url": url })).await;
-        self.settle().await;
+        self.load("Page.navigate", json!({ "url": url })).await;
     }
 
     /// Loads the page again as a visitor does with the browser's button.
     pub(crate) async fn reload(&self) {
-        self.watched.state.lock().unwrap().start_again();
-        self.call("Page.reload", json!({})).await;
-        self.settle().await;
+        self.load("Page.reload", json!({})).await;
+    }
+
+    /// Loads a page by a command, again where the network of the machine changed meanwhile: that is no fault of the
+    /// edge.
+    async fn load(&self, method: &str, parameters: Value) {
+        for _ in 0..LOADS_MAX {
+            self.watched.state.lock().unwrap().start_again();
+            self.call(method, parameters.clone()).await;
+            self.settle().await;
+            let failed = self.watched.state.lock().unwrap().report.failed_requests.clone();
+            if !failed.iter().any(|request| request.starts_with(NETWORK_CHANGED)) {
+                return;
+            }
+        }
     }
 
     /// Loads the page again with all that it shows, as if the browser had never seen any of it.
@@ -309,26 +328,31 @@ impl Page {
 
     /// Waits until an expression is true in the page, and fails the test if it is not in time.
     pub(crate) async fn wait_for(&self, expression: &str) {
-        let expression = format!(
-            "new Promise((resolve, reject) => {{ \
+        let question = format!(
+            "new Promise(resolve => {{ \
                const end = Date.now() + {}; \
-               const look = () => ({expression}) ? resolve(true) : Date.now() > end ? reject('not in time') \
+               const look = () => ({expression}) ? resolve(true) : Date.now() > end ? resolve(false) \
                  : setTimeout(look, 20); look(); }})",
-            LOAD_TIME_MAX.as_millis() / 2
+            LOOK_TIME_MAX.as_millis()
         );
-        // A page that is left while it is asked is asked again, as the next one.
-        for _ in 0..LEFT_PAGES_MAX {
-            match self.try_evaluate(&expression).await {
-                Ok(_) => return,
-                Err(message) if message.contains(LEFT) => {}
-                Err(message) => {
-                    let page = self.try_evaluate("document.documentElement.outerHTML.slice(0, 2000)").await;
-                    let report = self.watched.state.lock().unwrap().report.clone();
-                    panic!("{expression}: {message}; the page is {page:?}, and its report {report:?}");
+        let until = Instant::now() + WAIT_TIME_MAX;
+        let mut left_pages = 0;
+        let why = loop {
+            match self.try_evaluate(&question).await {
+                Ok(Value::Bool(true)) => return,
+                Ok(_) if Instant::now() < until => {}
+                Ok(_) => break "it is not in time".to_owned(),
+                // A page that is left while it is asked is asked again, as the next one.
+                Err(message) if message.contains(LEFT) => {
+                    left_pages += 1;
+                    assert!(left_pages < LEFT_PAGES_MAX, "{expression}: the page is left again and again");
                 }
+                Err(message) => break message,
             }
-        }
-        panic!("{expression}: the page is left again and again");
+        };
+        let page = self.try_evaluate("document.documentElement.outerHTML.slice(0, 2000)").await;
+        let report = self.watched.state.lock().unwrap().report.clone();
+        panic!("{expression}: {why}; the page is {page:?}, and its report {report:?}");
     }
 
     /// Whether a request for that path said that the browser has a dictionary for it.
