@@ -460,8 +460,10 @@ fn the_guide_names_every_subject_of_tests_and_only_paths_that_exist() {
         }
     }
     let sources: String = files(".rs").iter().map(|path| read(path)).collect();
-    for test in read("tools/slow-tests").lines().filter(|line| !line.starts_with('#')) {
-        assert!(sources.contains(&format!("fn {test}(")), "tools/slow-tests names {test}, which does not exist");
+    for list in ["tools/slow-tests", "tools/disk-tests"] {
+        for test in read(list).lines().filter(|line| !line.starts_with('#')) {
+            assert!(sources.contains(&format!("fn {test}(")), "{list} names {test}, which does not exist");
+        }
     }
     for span in spans {
         let first = span.split('/').next().unwrap();
