@@ -114,7 +114,7 @@ async fn run(podman: &Podman, description: &Description, terminated: Signal) -> 
     let name = &description.name;
     let created = podman.ask(Ask::post("/containers/create").json(&description.specification())).await?;
     created.done("create the container")?;
-    // Before it starts: from then on it outlives an absence of the engine.
+    // Before it starts: a running container must not be lost because this request fails.
     let looked_at = podman.ask(Ask::get(container_path(name, "json"))).await?.done("look at the container")?.value();
     let signal = encoded(&stop_signal(&looked_at));
     // Before it starts, so that nothing of what it writes is lost. The engine prepares the container for that: what it

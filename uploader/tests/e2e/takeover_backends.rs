@@ -382,7 +382,7 @@ async fn law_2_whichever_process_of_a_takeover_is_killed_what_is_live_is_served(
     project.push(&edge);
     let history = edge.json("game", &["history", "--limit", "1000"]);
     assert_eq!(history["deploys"].as_array().unwrap().len(), rounds + 1);
-    // Nothing of what was replaced is left, once what was replaced before the last one but one has ended.
+    // Replaced instances end, the last of them after the last switch.
     eventually("the end of what was replaced", async || {
         let all = instances(&edge, "game", "prod").await;
         (all.iter().filter(|one| one["state"] != "warm").count() == 1).then_some(())

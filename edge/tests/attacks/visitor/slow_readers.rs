@@ -159,8 +159,8 @@ impl Client {
 
 /// Many clients ask for `path` on many streams, each of which takes one byte: what the edge read beyond it, it holds.
 ///
-/// They ask one after the other. Requests that wait for their answers take memory as well, and how many of them wait at
-/// once depends on the machine; so does whether the system has room for all their connections to the backend.
+/// One client comes after the other: requests that wait take memory too, and the number of them, and of connections to the
+/// backend, would depend on the machine.
 async fn ask_with_tiny_windows(edge: &RunningEdge, path: &str) -> Vec<Client> {
     let mut clients = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
