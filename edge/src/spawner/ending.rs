@@ -31,7 +31,7 @@ const RESISTS_MAX: Duration = Duration::from_secs(1);
 const RESISTING_LOOKS_MIN: u32 = 3;
 
 /// The outcome of a chase for orphans.
-struct Chase {
+struct ChaseOutcome {
     /// Some were found.
     has_found: bool,
     /// There were none for a moment.
@@ -100,7 +100,7 @@ impl Host {
     }
 
     /// Kills orphans of an instance, or all of them, until there are none for a moment.
-    fn chase(&self, instance: Option<&Instance>) -> Chase {
+    fn chase(&self, instance: Option<&Instance>) -> ChaseOutcome {
         let until = Instant::now() + CHASE_TIME_MAX;
         let (mut has_found, mut without) = (false, 0);
         while without < LOOKS_WITHOUT && Instant::now() < until {
@@ -108,7 +108,7 @@ impl Host {
             has_found |= has_any;
             without = if has_any { 0 } else { without + 1 };
         }
-        Chase { has_found, is_over: without >= LOOKS_WITHOUT }
+        ChaseOutcome { has_found, is_over: without >= LOOKS_WITHOUT }
     }
 
     /// Kills the children of this process that belong to an instance, or to none that runs; says whether some may have

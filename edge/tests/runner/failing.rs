@@ -42,7 +42,7 @@ fn why_a_backend_does_not_start_is_reported_and_what_was_live_goes_on() {
         assert_eq!(error.to_string(), "web.1 ended 3 times before it was healthy; the last time it exited with code 7");
         assert_eq!(error.lines(), ["no", "no", "no"]);
 
-        // What it does in a short time depends on the machine: each try has twice the time of the one before.
+        // The progress of a process in a short time depends on the machine: each try has twice the time of the last.
         let mut start_ms = 700;
         let error = loop {
             let command = ["sh", "-c", "echo begun; exec sleep 1000"];
