@@ -7,25 +7,11 @@ use super::net::{AddressBlock, ListenAddress};
 use super::required;
 use crate::parsing::reader::Table;
 
-/// What speaks HTTP to visitors.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// The edge's own engine; hyper speaks for it where a connection of HTTP/1.1 asks for more than files.
-    #[default]
-    Devanture,
-    /// hyper alone.
-    Hyper,
-}
-
-const ENGINES: &[(&str, Engine)] = &[("devanture", Engine::Devanture), ("hyper", Engine::Hyper)];
-
 /// The sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// The HTTPS API; never public.
     pub admin: SocketAddr,
-    /// What speaks HTTP to visitors.
-    pub engine: Engine,
     /// Plain HTTP, which only redirects to HTTPS; off by default.
     pub http: Option<SocketAddr>,
     /// Whether HTTP/3 is served, on the UDP port of the number of `https`; by default wherever that can be bound.
@@ -43,10 +29,10 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Whether HTTP/3 is to be served where UDP can be bound: it is not turned off, and the engine speaks it.
+    /// Whether HTTP/3 is to be served where UDP can be bound.
     #[must_use]
     pub fn tries_http3(&self) -> bool {
-        self.http3.unwrap_or(true) && self.engine == Engine::Devanture
+        self.http3.unwrap_or(true)
     }
 
     /// The UDP port that visitors see, of an edge that is bound to `bound`.
@@ -92,7 +78,6 @@ pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
     let socket = |ListenAddress(address)| address;
     let https = required(table, "https", table.parsed("https").map(socket), "\"127.0.0.1:8443\"");
     let admin = required(table, "admin", table.parsed("admin").map(socket), "\"127.0.0.1:8444\"");
-    let engine = table.word("engine", ENGINES).unwrap_or_default();
     let http = table.parsed("http").map(socket);
     let http3 = table.boolean("http3");
     let port = |number: Option<u64>| number.and_then(|number| u16::try_from(number).ok());
@@ -101,10 +86,6 @@ pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
     let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let trusted_proxies = table.list("trusted_proxies").unwrap_or_default();
     table.finish();
-    if http3 == Some(true) && engine == Engine::Hyper {
-        let message = "`listen.http3` is true, but hyper, which `listen.engine` names, does not speak HTTP/3";
-        table.mistake("http3", message, Some("engine = \"devanture\""));
-    }
     let (https, admin): (SocketAddr, SocketAddr) = (https?, admin?);
     let sockets = [Some(("https", https)), Some(("admin", admin)), http.map(|http| ("http", http))];
     let sockets: Vec<(&str, SocketAddr)> = sockets.into_iter().flatten().collect();
@@ -114,7 +95,7 @@ pub(super) fn listen(table: &Table<'_, '_>) -> Option<Listen> {
             table.mistake(name, format!("`listen.{name}` and `listen.{other}` are {why}"), None);
         }
     }
-    Some(Listen { admin, engine, http, http3, http3_public_port, https, public_port, threads, trusted_proxies })
+    Some(Listen { admin, http, http3, http3_public_port, https, public_port, threads, trusted_proxies })
 }
 
 #[cfg(test)]

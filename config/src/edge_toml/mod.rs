@@ -34,7 +34,7 @@ pub use console::Console;
 pub use drain::Drain;
 pub use identity::{ADVERTISE_VARIABLE, NODE_VARIABLE, NODES_PORT, NodeIdentity};
 pub use images::{Images, Network, PODMAN_SOCKET};
-pub use listen::{Engine, Listen};
+pub use listen::Listen;
 pub use metrics::Metrics;
 pub use names::{Names, RESERVED_NAMES};
 pub use net::{AddressBlock, BadBlock, BadDnsServer, DnsServer};
@@ -379,13 +379,6 @@ mode = "self-signed"
         assert_eq!(edge.drain_timeout_ms, 10_000);
         assert_eq!(edge.drain, Drain::of(10_000));
         assert!(edge.compress.background);
-        assert_eq!(edge.listen.engine, Engine::Devanture);
-    }
-
-    #[test]
-    fn hyper_alone_serves_where_it_is_set() {
-        let text = LEAST.replace("[listen]", "[listen]\nengine = \"hyper\"");
-        assert_eq!(EdgeFile::parse("edge.toml", &text).unwrap().listen.engine, Engine::Hyper);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use url::Url;
 /// What stands in place of a text that is not shown.
 pub const HIDDEN: &str = "(hidden)";
 /// Keys whose texts are words, addresses, sizes or folders.
-const SHOWN: [&str; 45] = [
+const SHOWN: [&str; 44] = [
     "access_log.addresses",
     "access_log.format",
     "access_log.queries",
@@ -29,7 +29,6 @@ const SHOWN: [&str; 45] = [
     "dns.servers",
     "domain",
     "listen.admin",
-    "listen.engine",
     "listen.http",
     "listen.https",
     "listen.trusted_proxies",

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use devanture_config::edge_toml::{AddressBlock, EdgeFile, Engine, Listen};
+use devanture_config::edge_toml::{AddressBlock, EdgeFile, Listen};
 use devanture_config::limits::Limits;
 use http::HeaderValue;
 use http::header::{ALT_SVC, STRICT_TRANSPORT_SECURITY};
@@ -26,16 +26,14 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 const ALT_SVC_S: u32 = 86_400;
 
 /// `Alt-Svc` (RFC 7838) of an edge that listens for HTTP/3 at `http3`, if it does. Browsers that have learned of it try
-/// it for a day: where it was turned off, or the engine does not speak it, `clear` has them forget it (§3).
+/// it for a day: where it was turned off, `clear` has them forget it (§3).
 fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
     match http3 {
         Some(address) => {
             let port = listen.http3_port(address.port());
             HeaderValue::try_from(format!("h3=\":{port}\"; ma={ALT_SVC_S}")).ok()
         }
-        None if listen.http3 == Some(false) || listen.engine == Engine::Hyper => {
-            Some(HeaderValue::from_static("clear"))
-        }
+        None if listen.http3 == Some(false) => Some(HeaderValue::from_static("clear")),
         // Where UDP could not be bound this time, it may be the next.
         None => None,
     }

@@ -338,7 +338,6 @@ fn serving(
         handler,
         visitors: certificates.server_config(),
         admin_tls: certificates.admin_server_config(),
-        engine: file.listen.engine,
         admin_limits: ConnectionLimits::new(&of_admin)
             .exempting(&file.listen.trusted_proxies)
             .sharing_memory_with(&limits),

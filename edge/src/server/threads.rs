@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
-use devanture_config::edge_toml::{AddressBlock, Engine};
+use devanture_config::edge_toml::AddressBlock;
 
 use super::error::StartError;
 use super::handler_parts::HandlerParts;
@@ -51,8 +51,6 @@ pub(super) struct Serving {
     pub(super) https_port: u16,
     /// The machine and the data folder, which no other node shares.
     pub(super) node: Arc<str>,
-    /// The HTTP service for visitors.
-    pub(super) engine: Engine,
     /// The answers over plain HTTP to an authority that looks for a proof.
     pub(super) certificates: Certificates,
     /// Whose tasks run on the thread of the API.
@@ -96,10 +94,10 @@ impl Threads {
         });
         for (number, socket) in https.into_iter().enumerate() {
             let visitors = settings("https", Some(serving.visitors.clone()), &serving.limits);
-            let (parts, port, engine) = (serving.handler.clone(), serving.https_port, serving.engine);
+            let (parts, port) = (serving.handler.clone(), serving.https_port);
             let plain = http.take().map(|(socket, settings)| (socket, settings, serving.certificates.clone()));
             let quic = http3.next();
-            let serve = move || serve((socket, visitors), plain, quic, parts, port, engine);
+            let serve = move || serve((socket, visitors), plain, quic, parts, port);
             threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, true, serve)?);
         }
         let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
@@ -156,9 +154,7 @@ fn serve(
     quic: Option<(UdpSocket, QuicSettings)>,
     parts: HandlerParts,
     https_port: u16,
-    engine: Engine,
 ) -> Work {
-    let is_on_engine = engine == Engine::Devanture;
     Box::pin(async move {
         let handler = Rc::new(parts.handler());
         let live = handler.live.clone();
@@ -182,8 +178,7 @@ fn serve(
             move |peer: &Arc<Peer>| {
                 let (tls, sni) = (Rc::clone(&tls), peer.sni.clone());
                 let covers = move |host: &str| covers(&tls, sni.as_deref(), host);
-                let service =
-                    is_on_engine.then(|| EngineService::new(Rc::clone(&handler), peer.address.ip(), covers))?;
+                let service = EngineService::new(Rc::clone(&handler), peer.address.ip(), covers);
                 let service = if peer.protocol == Protocol::Http1 { service.with_interim() } else { service };
                 Some((service, peer.sni.as_deref().map_or(Lane::EDGE, |host| live.lane_of(host))))
             }

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::gate::push;
-use crate::support::{Got, RunningEdge, edge, eventually, got, on_each_engine};
+use crate::support::{Got, RunningEdge, edge, eventually, got};
 
 const HOST: &str = "shop.localhost";
 const REPORTS: &str = "/.well-known/devanture/integrity";
@@ -27,17 +27,7 @@ const SITE: &[(&str, &[u8])] = &[
 const TOML: &str = "integrity = \"enforce\"\n[[routes]]\npath = \"/api/*\"\nto = \"https://api.example.org\"\n\
     [env.staging]\nintegrity = \"report\"\nroutes = []\n[env.preview]\nintegrity = \"off\"\n";
 
-on_each_engine! {
-    a_page_names_the_hashes_of_its_own_files_and_has_a_policy
-    reports_are_counted_and_the_last_distinct_ones_are_kept
-    imported_modules_have_their_hashes_in_an_import_map
-    a_page_that_reaches_too_many_modules_is_served_as_it_is
-    one_page_neither_fills_the_memory_of_an_edge_nor_keeps_it_busy
-    a_push_of_a_stored_version_takes_its_pages
-    pages_that_were_lost_are_served_again_once_they_are_stored
-    a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_names_the_hashes_of_its_own_files_and_has_a_policy() {
     let edge = edge().start().await;
     let plain = push(&edge, "prod", "", DeployOptions::default(), SITE).await.unwrap();
@@ -90,6 +80,7 @@ async fn reports(edge: &RunningEdge) -> u64 {
     count.map_or(0, |count| count.parse().unwrap())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_are_counted_and_the_last_distinct_ones_are_kept() {
     let edge = edge().start().await;
     push(&edge, "prod", "", DeployOptions::default(), SITE).await.unwrap();
@@ -171,6 +162,7 @@ async fn map_and_policy(edge: &RunningEdge, path: &str) -> (Option<serde_json::V
     (map.map(|(map, _)| serde_json::from_str(map).unwrap()), policy)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn imported_modules_have_their_hashes_in_an_import_map() {
     let edge = edge().start().await;
     let toml =
@@ -199,6 +191,7 @@ async fn imported_modules_have_their_hashes_in_an_import_map() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_reaches_too_many_modules_is_served_as_it_is() {
     for limit in [("integrity_map_bytes_max", 100), ("integrity_modules_max", 2)] {
         let edge = edge().with_limit(limit.0, limit.1).start().await;
@@ -218,6 +211,7 @@ async fn compressed(edge: &RunningEdge, site: &[(&str, &[u8])]) -> (String, Stri
     (compress.detail.clone(), edge.get(HOST, "/").await.text())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_page_neither_fills_the_memory_of_an_edge_nor_keeps_it_busy() {
     let edge = edge().start().await;
     let long = format!("<base href=/{}/>{}", "b".repeat(450_000), "<link rel=stylesheet href=a>".repeat(20_000));
@@ -242,6 +236,7 @@ async fn one_page_neither_fills_the_memory_of_an_edge_nor_keeps_it_busy() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_of_a_stored_version_takes_its_pages() {
     let edge = edge().start().await;
     let (said, served) = compressed(&edge, SITE).await;
@@ -259,6 +254,7 @@ async fn a_push_of_a_stored_version_takes_its_pages() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_that_were_lost_are_served_again_once_they_are_stored() {
     let edge = edge().start().await;
     let (_, served) = compressed(&edge, SITE).await;
@@ -330,6 +326,7 @@ fn decoded(delta: &[u8], dictionary: &[u8], bytes_max: usize) -> Vec<u8> {
     zstd::bulk::Decompressor::with_dictionary(dictionary).unwrap().decompress(stream, bytes_max).unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent() {
     let staging = "staging--shop.localhost";
     let edge = edge().with_limit("delta_ms_max", 600_000).start().await;

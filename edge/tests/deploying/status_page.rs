@@ -5,16 +5,11 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::gate::push;
-use crate::support::{Got, RunningEdge, edge, got, on_each_engine};
+use crate::support::{Got, RunningEdge, edge, got};
 
 const PATH: &str = "/.well-known/devanture/status";
 const SITE: &[(&str, &[u8])] = &[("index.html", b"a site")];
 const HOST: &str = "shop.localhost";
-
-on_each_engine! {
-    a_status_page_says_what_is_live_and_whether_it_is_up
-    a_site_without_a_status_page_answers_as_before
-}
 
 async fn page(edge: &RunningEdge, host: &str, accept: &str) -> Got {
     got(edge.visit(Method::GET, host, PATH).header("accept", accept)).await
@@ -29,6 +24,7 @@ async fn change(edge: &RunningEdge, method: Method, path: &str, body: Value) {
     assert!(answer.status.is_success(), "{path}: {}", answer.text());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_status_page_says_what_is_live_and_whether_it_is_up() {
     let edge = edge().start().await;
     // Nobody is asked there: what counts is whether the pool has a member that takes requests.
@@ -84,6 +80,7 @@ async fn a_status_page_says_what_is_live_and_whether_it_is_up() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_without_a_status_page_answers_as_before() {
     let edge = edge().start().await;
     let toml = "[env.staging]\nstatus_page = true\n";

@@ -3,15 +3,10 @@
 use devanture_config::api::BeginDeploy;
 
 use crate::http::site::noise;
-use crate::support::{edge, manifest, on_each_engine};
+use crate::support::{edge, manifest};
 use crate::wire::{ask, protocols};
 
-on_each_engine! {
-    a_name_and_the_bytes_say_the_type
-    a_type_that_the_manifest_says_is_the_one
-    a_body_of_any_size_comes_whole
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_and_the_bytes_say_the_type() {
     let binary = noise(600);
     #[rustfmt::skip]
@@ -64,6 +59,7 @@ async fn a_name_and_the_bytes_say_the_type() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_type_that_the_manifest_says_is_the_one() {
     let files: &[(&str, &[u8])] =
         &[("model.xyz", b"abc"), ("code.ts", b"let a"), ("note.txt", b"a"), ("own.dat", b"a")];
@@ -90,6 +86,7 @@ async fn a_type_that_the_manifest_says_is_the_one() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_of_any_size_comes_whole() {
     let sizes =
         [0, 1, 100, 16_383, 16_384, 16_385, 65_500, 65_501, 65_535, 65_536, 131_072, 131_073, 1_000_003, 5_000_000];

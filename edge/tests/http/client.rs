@@ -3,12 +3,7 @@
 use std::process::Command;
 
 use crate::http::site::{shop, text};
-use crate::support::{RunningEdge, on_each_engine};
-
-on_each_engine! {
-    curl_gets_what_was_pushed
-    curl_revalidates_by_tag_and_by_date
-}
+use crate::support::RunningEdge;
 
 /// Runs curl, and returns its stdout; `None` if it is not installed.
 async fn curl(edge: &RunningEdge, arguments: &[&str]) -> Option<Vec<u8>> {
@@ -32,6 +27,7 @@ async fn curl(edge: &RunningEdge, arguments: &[&str]) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_gets_what_was_pushed() {
     let edge = shop().await;
     for protocol in ["--http1.1", "--http2", "--http1.0"] {
@@ -73,6 +69,7 @@ async fn curl_gets_what_was_pushed() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_revalidates_by_tag_and_by_date() {
     let edge = shop().await;
     let folder = tempfile::tempdir().unwrap();

@@ -1,21 +1,14 @@
 //! Conditional requests (RFC 9110 §13).
 
 use crate::http::site::{page, shop};
-use crate::support::{edge, on_each_engine};
+use crate::support::edge;
 use crate::wire::{ask, protocols};
-
-on_each_engine! {
-    preconditions_are_answered_in_their_order
-    a_304_has_the_fields_that_a_cache_needs_and_no_others
-    a_tag_validates_the_encoding_that_it_was_seen_with_and_no_other
-    what_is_no_200_has_no_preconditions
-    equal_bytes_have_equal_tags_in_every_version
-}
 
 /// A date of the past in the three forms of §5.6.7, and one that comes long after this test.
 const PAST: [&str; 3] = ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
 const FUTURE: &str = "Fri, 31 Dec 2100 23:59:59 GMT";
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn preconditions_are_answered_in_their_order() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -92,6 +85,7 @@ async fn preconditions_are_answered_in_their_order() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_304_has_the_fields_that_a_cache_needs_and_no_others() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -118,6 +112,7 @@ async fn a_304_has_the_fields_that_a_cache_needs_and_no_others() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tag_validates_the_encoding_that_it_was_seen_with_and_no_other() {
     let edge = shop().await;
     let encodings = ["identity", "br", "gzip", "zstd"];
@@ -145,6 +140,7 @@ async fn a_tag_validates_the_encoding_that_it_was_seen_with_and_no_other() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_200_has_no_preconditions() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -159,6 +155,7 @@ async fn what_is_no_200_has_no_preconditions() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_bytes_have_equal_tags_in_every_version() {
     let (first, second) = (page("one"), page("two"));
     let edge = edge().start().await;

@@ -6,12 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{edge, on_each_engine};
+use crate::support::edge;
 use crate::wire::{Answer, ask, protocols};
-
-on_each_engine! {
-    no_response_has_a_warning_that_is_not_explained
-}
 
 /// Every file below a folder: its path in a bundle, and its bytes.
 pub(crate) fn files_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -53,6 +49,7 @@ fn exchange(method: &str, target: &str, request: &[(&str, String)], answer: &Ans
     })
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_response_has_a_warning_that_is_not_explained() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
     let files = files_below(&root.join("examples/shop/www"));

@@ -1,16 +1,9 @@
 //! Methods (RFC 9110 §9).
 
 use crate::http::site::shop;
-use crate::support::on_each_engine;
 use crate::wire::{Protocol, ask, protocols};
 
-on_each_engine! {
-    every_method_has_its_answer
-    head_has_exactly_the_headers_of_get
-    options_may_ask_about_the_server_as_a_whole
-    nobody_gets_a_tunnel
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_method_has_its_answer() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -49,6 +42,7 @@ async fn every_method_has_its_answer() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn head_has_exactly_the_headers_of_get() {
     let edge = shop().await;
     let accept_all = ["Accept-Encoding: br, gzip, zstd"];
@@ -82,6 +76,7 @@ async fn head_has_exactly_the_headers_of_get() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn options_may_ask_about_the_server_as_a_whole() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -98,6 +93,7 @@ async fn options_may_ask_about_the_server_as_a_whole() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_gets_a_tunnel() {
     let edge = shop().await;
     // §9.3.6; how HTTP/2 says it, `tests/http2` looks at.

@@ -9,17 +9,8 @@ use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::rules::{At, of_manifest};
 
 use crate::http::site::{shop, text};
-use crate::support::{edge, on_each_engine};
+use crate::support::edge;
 use crate::wire::{Answer, ask, protocols};
-
-on_each_engine! {
-    weights_decide_and_then_the_fewest_bytes
-    vary_is_on_every_answer_where_there_is_a_choice
-    nothing_is_ever_not_acceptable
-    a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte
-    a_file_that_came_compressed_alone_answers_under_both_names
-    a_password_for_a_compressed_name_keeps_what_is_in_it
-}
 
 /// What a bundle answers as the command line foresees it.
 struct Foreseen {
@@ -70,6 +61,7 @@ fn decoded(answer: &Answer) -> Vec<u8> {
     out
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_decide_and_then_the_fewest_bytes() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -128,6 +120,7 @@ async fn weights_decide_and_then_the_fewest_bytes() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vary_is_on_every_answer_where_there_is_a_choice() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -157,6 +150,7 @@ async fn vary_is_on_every_answer_where_there_is_a_choice() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_ever_not_acceptable() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -181,6 +175,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
     let plain = text(200);
     let (br, gzip) = (brotli(&plain), gzip(&plain));
@@ -217,6 +212,7 @@ async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
     let plain = text(200);
     let br = brotli(&plain);
@@ -254,6 +250,7 @@ async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_came_compressed_alone_answers_under_both_names() {
     let plain = text(200);
     let (br, gzip) = (brotli(&plain), gzip(&plain));

@@ -5,15 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 
 use crate::http::site::{page, shop};
-use crate::support::{edge, got, on_each_engine};
+use crate::support::{edge, got};
 use crate::wire::{Protocol, ask, protocols};
-
-on_each_engine! {
-    every_answer_has_a_date_and_none_names_the_software
-    what_may_be_kept_is_seen_by_the_name_alone
-    last_modified_is_the_switch_and_a_rollback_moves_it_forward
-    every_answer_of_a_version_can_be_traced_to_it
-}
 
 fn seconds(date: &str) -> u64 {
     // Reading the date fails for anything that is no IMF-fixdate of whole seconds (RFC 9110 §5.6.7).
@@ -22,6 +15,7 @@ fn seconds(date: &str) -> u64 {
     read.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_has_a_date_and_none_names_the_software() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -65,6 +59,7 @@ async fn every_answer_has_a_date_and_none_names_the_software() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_be_kept_is_seen_by_the_name_alone() {
     let edge = shop().await;
     let (immutable, revalidate) = ("public, max-age=31536000, immutable", "public, max-age=0, must-revalidate");
@@ -95,6 +90,7 @@ async fn what_may_be_kept_is_seen_by_the_name_alone() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn last_modified_is_the_switch_and_a_rollback_moves_it_forward() {
     let edge = edge().start().await;
     let next_second = async || tokio::time::sleep(Duration::from_millis(1_050)).await;
@@ -131,6 +127,7 @@ async fn last_modified_is_the_switch_and_a_rollback_moves_it_forward() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_of_a_version_can_be_traced_to_it() {
     let edge = edge().start().await;
     let pushed = edge.push("shop", &[("index.html", b"hi")]).await;

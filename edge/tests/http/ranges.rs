@@ -1,20 +1,10 @@
 //! Ranges (RFC 9110 §14).
 
 use crate::http::site::{noise, shop, text};
-use crate::support::{edge, on_each_engine};
+use crate::support::edge;
 use crate::wire::{Answer, ask, protocols};
 
-on_each_engine! {
-    one_range_is_that_part
-    a_part_has_the_fields_of_the_whole
-    ranges_are_those_of_the_encoding_that_was_chosen
-    several_ranges_are_parts_in_the_order_that_was_requested
-    an_abusive_set_gets_no_more_than_the_whole
-    if_range_is_a_tag_or_a_date
-    only_get_has_ranges_and_only_of_a_file
-    ranges_of_a_large_file_come_from_the_store
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_range_is_that_part() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -66,6 +56,7 @@ async fn one_range_is_that_part() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_has_the_fields_of_the_whole() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -84,6 +75,7 @@ async fn a_part_has_the_fields_of_the_whole() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ranges_are_those_of_the_encoding_that_was_chosen() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -130,6 +122,7 @@ fn parts(answer: &Answer) -> Vec<(String, Vec<u8>)> {
     between.map(part).collect()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_ranges_are_parts_in_the_order_that_was_requested() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -162,6 +155,7 @@ async fn several_ranges_are_parts_in_the_order_that_was_requested() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abusive_set_gets_no_more_than_the_whole() {
     let edge = shop().await;
     let many = |count: usize| (0..count).map(|n| format!("{}-{}", n * 3, n * 3)).collect::<Vec<_>>().join(",");
@@ -177,6 +171,7 @@ async fn an_abusive_set_gets_no_more_than_the_whole() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn if_range_is_a_tag_or_a_date() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -217,6 +212,7 @@ async fn if_range_is_a_tag_or_a_date() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_get_has_ranges_and_only_of_a_file() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -241,6 +237,7 @@ async fn only_get_has_ranges_and_only_of_a_file() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ranges_of_a_large_file_come_from_the_store() {
     let bytes = noise(1_000_000);
     let edge = edge().with_limit("memory_file_bytes_max", 1_000).with_app("shop", &[("big.png", &bytes)]).start().await;

@@ -3,18 +3,8 @@
 use tokio::io::AsyncWriteExt as _;
 
 use crate::http::site::{page, shop};
-use crate::support::{Files, RunningEdge, edge, on_each_engine};
+use crate::support::{Files, RunningEdge, edge};
 use crate::wire::{Answer, HOST, Protocol, ask, connect, protocols, read_answers};
-
-on_each_engine! {
-    a_path_is_normal_redirected_or_refused
-    bytes_that_are_no_target_are_refused
-    a_target_of_any_length_has_an_answer
-    the_authority_of_an_absolute_target_counts_and_host_does_not
-    a_target_of_another_scheme_is_misdirected_but_from_a_trusted_proxy
-    authority_and_host_of_http2_may_not_disagree
-    a_host_that_nobody_has_learns_nothing
-}
 
 /// What is said where a target is not one of `https`.
 const OTHER_SCHEME: &str = "Only addresses of https are served over this connection.";
@@ -27,6 +17,7 @@ async fn raw(edge: &RunningEdge, target: &[u8]) -> Answer {
     read_answers(&mut stream, &[false]).await.0.remove(0)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_is_normal_redirected_or_refused() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -96,6 +87,7 @@ async fn a_path_is_normal_redirected_or_refused() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_are_no_target_are_refused() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -125,6 +117,7 @@ async fn bytes_that_are_no_target_are_refused() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_of_any_length_has_an_answer() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
@@ -144,6 +137,7 @@ async fn a_target_of_any_length_has_an_answer() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_authority_of_an_absolute_target_counts_and_host_does_not() {
     let edge =
         edge().with_app("shop", &[("index.html", b"shop")]).with_app("game", &[("index.html", b"game")]).start().await;
@@ -186,6 +180,7 @@ async fn the_authority_of_an_absolute_target_counts_and_host_does_not() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_of_another_scheme_is_misdirected_but_from_a_trusted_proxy() {
     let trusting = r#"trusted_proxies = ["127.0.0.1"]"#;
     #[rustfmt::skip]
@@ -220,6 +215,7 @@ async fn a_target_of_another_scheme_is_misdirected_but_from_a_trusted_proxy() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn authority_and_host_of_http2_may_not_disagree() {
     let edge =
         edge().with_app("shop", &[("index.html", b"shop")]).with_app("game", &[("index.html", b"game")]).start().await;
@@ -232,6 +228,7 @@ async fn authority_and_host_of_http2_may_not_disagree() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_nobody_has_learns_nothing() {
     let edge = edge().with_app("shop", &[("index.html", &page("index"))]).start().await;
     let mut stream = connect(&edge, HOST, "http/1.1").await;

@@ -3,22 +3,12 @@
 use tokio::net::TcpStream;
 
 use crate::http1::{Case, REST, hold, over_tls, shop};
-use crate::support::on_each_engine;
 use crate::wire::{Answer, HOST, connect, read_answers, read_until_rest, write};
-
-on_each_engine! {
-    a_connection_lasts_until_one_side_says_otherwise
-    keep_alive_of_http10_is_confirmed
-    pipelined_requests_are_answered_in_order_also_across_an_error
-    what_follows_a_close_or_a_fault_is_not_answered
-    an_expectation_is_met_by_an_answer
-    an_upgrade_that_nobody_wants_is_ignored
-    a_client_that_closes_its_side_gets_what_it_requested
-}
 
 const GET: &str = "GET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
 const CLOSE: &str = "GET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\n\r\n";
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_lasts_until_one_side_says_otherwise() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -43,6 +33,7 @@ async fn a_connection_lasts_until_one_side_says_otherwise() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keep_alive_of_http10_is_confirmed() {
     let edge = shop().await;
     let mut stream = connect(&edge, HOST, "http/1.1").await;
@@ -53,6 +44,7 @@ async fn keep_alive_of_http10_is_confirmed() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_requests_are_answered_in_order_also_across_an_error() {
     let edge = shop().await;
     let mut stream = connect(&edge, HOST, "http/1.1").await;
@@ -83,6 +75,7 @@ async fn pipelined_requests_are_answered_in_order_also_across_an_error() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_follows_a_close_or_a_fault_is_not_answered() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -99,6 +92,7 @@ async fn what_follows_a_close_or_a_fault_is_not_answered() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expectation_is_met_by_an_answer() {
     let edge = shop().await;
     // RFC 9110 §10.1.1: a final status instead of 100; as the body never comes, the connection cannot go on.
@@ -116,6 +110,7 @@ async fn an_expectation_is_met_by_an_answer() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_that_nobody_wants_is_ignored() {
     let edge = shop().await;
     let settings = "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
@@ -135,6 +130,7 @@ async fn an_upgrade_that_nobody_wants_is_ignored() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_closes_its_side_gets_what_it_requested() {
     let edge = shop().await;
     let mut stream = TcpStream::connect(edge.http().unwrap()).await.unwrap();

@@ -2,18 +2,9 @@
 //! for them. None lets a backend see another message than the edge did. An engine of the edge's own is to fix them.
 
 use crate::http1::{Case, REST, hold, over_tls, shop};
-use crate::support::on_each_engine;
 use crate::wire::{HOST, connect, read_until_rest, write};
 
-on_each_engine! {
-    versions_that_are_not_known_are_400
-    the_preface_of_http2_where_http11_was_agreed_on_is_not_answered
-    http10_is_answered_as_http10
-    a_fragment_is_cut_off_and_not_refused
-    a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large
-    a_line_feed_alone_in_trailers_is_not_refused
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_that_are_not_known_are_400() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -28,6 +19,7 @@ async fn versions_that_are_not_known_are_400() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_preface_of_http2_where_http11_was_agreed_on_is_not_answered() {
     let edge = shop().await;
     // A 400 would be no use to a client that speaks HTTP/2.
@@ -36,6 +28,7 @@ async fn the_preface_of_http2_where_http11_was_agreed_on_is_not_answered() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http10_is_answered_as_http10() {
     let edge = shop().await;
     // RFC 9110 §6.2: the version of an answer SHOULD be the highest that the server conforms to.
@@ -46,6 +39,7 @@ async fn http10_is_answered_as_http10() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fragment_is_cut_off_and_not_refused() {
     let edge = shop().await;
     // RFC 9112 §3.2: no target has one, and 400 SHOULD be the answer. A backend does not get to see it.
@@ -54,6 +48,7 @@ async fn a_fragment_is_cut_off_and_not_refused() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large() {
     let edge = shop().await;
     // RFC 9112 §3: it MUST be 414; beyond 128 KiB hyper gives up before it knows where the target ends.
@@ -63,6 +58,7 @@ async fn a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_feed_alone_in_trailers_is_not_refused() {
     let edge = shop().await;
     // RFC 9112 §2.2: it may end a line, or be refused. hyper looks for the end of the section by CRLF, and for its

@@ -1,14 +1,8 @@
 //! Where a body ends (RFC 9112 §6 and §7).
 
 use crate::http1::{Case, hold, over_tls, shop};
-use crate::support::on_each_engine;
 
-on_each_engine! {
-    a_length_is_one_number
-    a_transfer_coding_is_chunked_and_stands_alone
-    chunks_are_read_to_their_end_or_refused
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_length_is_one_number() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -38,6 +32,7 @@ async fn a_length_is_one_number() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transfer_coding_is_chunked_and_stands_alone() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -67,6 +62,7 @@ async fn a_transfer_coding_is_chunked_and_stands_alone() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_are_read_to_their_end_or_refused() {
     let edge = shop().await;
     #[rustfmt::skip]

@@ -1,18 +1,9 @@
 //! The head of a request (RFC 9112 §2 to §5).
 
 use crate::http1::{Case, Outcome, hold, over_plain, over_tls, shop};
-use crate::support::on_each_engine;
 use crate::wire::{HOST, connect, read_answers, write};
 
-on_each_engine! {
-    a_request_line_has_three_parts
-    a_field_is_a_name_a_colon_and_a_value
-    a_request_names_one_host
-    plain_http_leads_to_https_and_is_as_strict
-    a_head_that_is_too_large_or_a_target_that_is_too_long_learns_it
-    a_head_may_come_byte_by_byte
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_line_has_three_parts() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -45,6 +36,7 @@ async fn a_request_line_has_three_parts() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_field_is_a_name_a_colon_and_a_value() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -71,6 +63,7 @@ async fn a_field_is_a_name_a_colon_and_a_value() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_names_one_host() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -98,6 +91,7 @@ async fn a_request_names_one_host() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_http_leads_to_https_and_is_as_strict() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -122,6 +116,7 @@ async fn plain_http_leads_to_https_and_is_as_strict() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_is_too_large_or_a_target_that_is_too_long_learns_it() {
     let edge = shop().await;
     let field = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: shop.localhost\r\nX: {}\r\n\r\n", "a".repeat(bytes));
@@ -152,6 +147,7 @@ async fn a_head_that_is_too_large_or_a_target_that_is_too_long_learns_it() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_may_come_byte_by_byte() {
     let edge = shop().await;
     let mut stream = connect(&edge, HOST, "http/1.1").await;

@@ -6,16 +6,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::{RunningEdge, edge, manifest, on_each_engine};
+use crate::support::{RunningEdge, edge, manifest};
 use crate::wire::{Answer, HOST, PATIENCE, connect, read_answers, write};
-
-on_each_engine! {
-    an_interim_answer_comes_before_its_answer_is_there
-    pipelined_requests_have_theirs_in_their_order
-    a_client_of_http_1_0_gets_none
-    only_so_many_are_passed_on_and_none_that_is_the_edges_own
-    interim_answers_without_end_end_by_the_time_of_the_route
-}
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const HINTS: &[u8] =
@@ -79,6 +71,7 @@ fn statuses(answers: &[Answer]) -> Vec<u16> {
     answers.iter().map(|answer| answer.status).collect()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interim_answer_comes_before_its_answer_is_there() {
     let (go, waits) = watch::channel(false);
     let port = backend(move |mut stream| {
@@ -107,6 +100,7 @@ async fn an_interim_answer_comes_before_its_answer_is_there() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_requests_have_theirs_in_their_order() {
     let port = saying([HINTS, OK].concat()).await;
     let edge = routed(port, 60_000).await;
@@ -118,6 +112,7 @@ async fn pipelined_requests_have_theirs_in_their_order() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_of_http_1_0_gets_none() {
     let port = saying([HINTS, OK].concat()).await;
     let edge = routed(port, 60_000).await;
@@ -130,6 +125,7 @@ async fn a_client_of_http_1_0_gets_none() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_so_many_are_passed_on_and_none_that_is_the_edges_own() {
     let port = saying([b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), HINTS.repeat(40), OK.to_vec()].concat()).await;
     let edge = routed(port, 60_000).await;
@@ -141,6 +137,7 @@ async fn only_so_many_are_passed_on_and_none_that_is_the_edges_own() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interim_answers_without_end_end_by_the_time_of_the_route() {
     let port = backend(|mut stream| async move {
         for _ in 0..2_000 {

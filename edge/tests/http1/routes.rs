@@ -8,15 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::http1::{REST, outcome};
-use crate::support::{RunningEdge, edge, manifest, on_each_engine};
+use crate::support::{RunningEdge, edge, manifest};
 use crate::wire::{HOST, connect, read_until_rest, write};
-
-on_each_engine! {
-    a_name_means_the_same_for_the_edge_and_for_the_backend
-    one_request_is_one_for_the_backend_too
-    no_method_opens_a_tunnel_or_sends_a_request_back
-    the_host_that_counts_is_the_one_that_the_backend_gets
-}
 
 /// What came in, one text per connection, in the order in which they were made.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -71,6 +64,7 @@ async fn routed(port: u16) -> RunningEdge {
     edge
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_means_the_same_for_the_edge_and_for_the_backend() {
     let (port, seen) = backend().await;
     let edge = routed(port).await;
@@ -118,6 +112,7 @@ async fn a_name_means_the_same_for_the_edge_and_for_the_backend() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_request_is_one_for_the_backend_too() {
     let (port, seen) = backend().await;
     let edge = routed(port).await;
@@ -160,6 +155,7 @@ async fn one_request_is_one_for_the_backend_too() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_method_opens_a_tunnel_or_sends_a_request_back() {
     let (port, seen) = backend().await;
     let edge = routed(port).await;
@@ -178,6 +174,7 @@ async fn no_method_opens_a_tunnel_or_sends_a_request_back() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_host_that_counts_is_the_one_that_the_backend_gets() {
     let (port, seen) = backend().await;
     let edge = routed(port).await;

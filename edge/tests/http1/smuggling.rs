@@ -11,13 +11,8 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::http1::REST;
-use crate::support::{RunningEdge, edge, manifest, on_each_engine};
+use crate::support::{RunningEdge, edge, manifest};
 use crate::wire::{Answer, HOST, connect, read_answers, read_until_rest, write};
-
-on_each_engine! {
-    every_reader_finds_the_same_requests_in_what_comes_out_of_http_1
-    requests_that_follow_each_other_at_once_stay_as_many
-}
 
 /// The second request that an attacker hides.
 pub(crate) const INNER: &str = "GET /api/inner HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
@@ -298,6 +293,7 @@ fn cases() -> Vec<(String, String)> {
     cases
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reader_finds_the_same_requests_in_what_comes_out_of_http_1() {
     let (port, seen) = backend().await;
     let edge = routed(port).await;
@@ -330,6 +326,7 @@ async fn every_reader_finds_the_same_requests_in_what_comes_out_of_http_1() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_follow_each_other_at_once_stay_as_many() {
     let (port, seen) = backend().await;
     let edge = routed(port).await;

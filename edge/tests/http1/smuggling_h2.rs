@@ -4,12 +4,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use crate::http1::smuggling::{INNER, backend, check, check_victim, routed};
-use crate::support::on_each_engine;
 use crate::wire::{HOST, PATIENCE, connect, write};
-
-on_each_engine! {
-    every_reader_finds_the_same_requests_in_what_comes_out_of_http_2
-}
 
 /// A field that stands for itself (RFC 7541 §6.2.2), any byte being allowed in it.
 fn field(name: &str, value: &str) -> Vec<u8> {
@@ -114,6 +109,7 @@ fn http2_cases() -> Vec<(Vec<(&'static str, String)>, String)> {
     cases
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reader_finds_the_same_requests_in_what_comes_out_of_http_2() {
     let (port, seen) = backend().await;
     let edge = routed(port).await;

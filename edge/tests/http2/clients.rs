@@ -8,14 +8,6 @@ use http::Request;
 use tokio::process::Command;
 
 use crate::http2::world::{BIG_BYTES, FRONT_PAGE, World, big};
-use crate::support::on_each_engine;
-
-on_each_engine! {
-    curl_gets_files_uploads_and_both_on_one_connection
-    curl_gets_heads_and_ranges_and_uploads_some_megabytes_over_both_protocols
-    h2load_has_every_request_answered
-    the_h2_crate_has_every_request_answered_through_small_windows
-}
 
 /// Says what is not tested, for lack of something; fails where nothing may be missing.
 pub(crate) fn leave_out(what_is_missing: &str) {
@@ -42,6 +34,7 @@ pub(crate) async fn run_with(tool: &str, arguments: &[&str], stdin: Stdio) -> Op
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_gets_files_uploads_and_both_on_one_connection() {
     let world = World::start().await;
     let port = world.edge.https().port();
@@ -77,6 +70,7 @@ async fn curl_gets_files_uploads_and_both_on_one_connection() {
     assert!(text.starts_with("HTTP/2 200") && text.contains(&format!("content-length: {BIG_BYTES}")), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_gets_heads_and_ranges_and_uploads_some_megabytes_over_both_protocols() {
     let world = World::start().await;
     let port = world.edge.https().port();
@@ -118,6 +112,7 @@ async fn curl_gets_heads_and_ranges_and_uploads_some_megabytes_over_both_protoco
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h2load_has_every_request_answered() {
     let world = World::start().await;
     let address = format!("--connect-to={}", world.edge.https());
@@ -146,6 +141,7 @@ async fn h2load_has_every_request_answered() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_h2_crate_has_every_request_answered_through_small_windows() {
     let world = World::start().await;
     for (window, requests) in [(1_000, 16), (65_535, 80), (10_000_000, 80)] {

@@ -6,13 +6,6 @@ use std::sync::Arc;
 use crate::http2::table::Code;
 use crate::http2::wire::{Conn, Frame, Script, flag, kind, request};
 use crate::http2::world::World;
-use crate::support::on_each_engine;
-
-on_each_engine! {
-    a_drain_loses_neither_a_request_under_way_nor_one_that_is_sent_as_goaway_comes
-    clients_that_never_stop_asking_lose_nothing_in_a_drain
-    a_body_that_is_being_sent_as_the_drain_begins_is_sent_to_its_end_in_both_directions
-}
 
 const STREAM_MOST: u32 = (1 << 31) - 1;
 
@@ -57,6 +50,7 @@ async fn answered(c: &mut Conn, streams: impl Iterator<Item = u32>) -> usize {
     streams.filter(|stream| ended.contains(stream) && c.so_far(*stream).status == 200).count()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_loses_neither_a_request_under_way_nor_one_that_is_sent_as_goaway_comes() {
     const CONNECTIONS: usize = 4;
     let world = World::start().await;
@@ -96,6 +90,7 @@ async fn a_drain_loses_neither_a_request_under_way_nor_one_that_is_sent_as_goawa
     stopped.await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_never_stop_asking_lose_nothing_in_a_drain() {
     let world = World::start().await;
     let mut clients = Vec::new();
@@ -143,6 +138,7 @@ async fn clients_that_never_stop_asking_lose_nothing_in_a_drain() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_being_sent_as_the_drain_begins_is_sent_to_its_end_in_both_directions() {
     let world = World::start().await;
     let mut c = world.connect().await;

@@ -13,11 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::http2::clients::run_with;
 use crate::http2::world::World;
-use crate::support::{RunningEdge, edge, manifest, on_each_engine};
-
-on_each_engine! {
-    curl_gets_the_answer_to_a_body_that_nobody_reads
-}
+use crate::support::{RunningEdge, edge, manifest};
 
 const SMALL_BYTES: usize = 100;
 /// More than the windows of a stream and of a connection, and less than a body may have.
@@ -71,6 +67,7 @@ async fn uploads(edge: &RunningEdge, host: &str, path: &str, file: &Path, status
     Some(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_gets_the_answer_to_a_body_that_nobody_reads() {
     let world = World::with(edge().with_limit("proxy_body_bytes_max", LARGE_BYTES as u64)).await;
     // Nobody listens there, and nobody else will.

@@ -180,10 +180,6 @@ fn priority() -> Vec<Case> {
                 )
             },
             ignored_or(vec![]),
-        )
-        .known_deviation(
-            connection_error(COMPRESSION_ERROR),
-            "h2 gives the field block up undecoded; the engine ignores priorities before it decodes",
         ),
     ]
 }

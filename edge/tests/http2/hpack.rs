@@ -127,10 +127,6 @@ fn sizes() -> Vec<Case> {
             "a change of the size after a field in CONTINUATION is COMPRESSION_ERROR",
             |s| s.headers(1, flag::END_STREAM, get([])).continuation(1, flag::END_HEADERS, table_size(0)).watch(0),
             connection_error(COMPRESSION_ERROR),
-        )
-        .known_deviation(
-            vec![Outcome::Ignored],
-            "h2 takes each frame of a block for a block of its own here; the engine decodes the block as one",
         ),
         case(
             "RFC 7541 4.3",

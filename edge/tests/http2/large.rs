@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use crate::http2::wire::{Conn, Script, flag, kind, setting};
 use crate::http2::world::World;
-use crate::support::{ENGINE, Engine, edge, on_each_engine};
-
-on_each_engine! {
-    a_large_file_arrives_whole_and_in_ranges_and_costs_no_memory
-    clients_that_read_nothing_of_a_large_file_cost_no_memory
-}
+use crate::support::edge;
 
 const APP: &str = "files";
 const HOST: &str = "files.localhost";
@@ -23,8 +18,6 @@ const CONNECTIONS: usize = 32;
 const CONNECTION_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes that each of its streams may: what was read of the file at once.
 const PIECE_BYTES: u64 = 64 * 1024;
-/// The same for one stream, where hyper serves: it and its parts hold a frame of each, and a buffer of each stream.
-const HYPER_STREAM_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes that a file may make the process hold while it is sent to a client that reads.
 const GROWTH_MAX: u64 = 16 * 1024 * 1024;
 const MOST: u32 = (1 << 31) - 1;
@@ -84,6 +77,7 @@ async fn over_http1(world: &World, path: &str, range: Option<&str>) -> (u16, Vec
     (std::str::from_utf8(&all[9..12]).unwrap().parse().unwrap(), all[end + 4..].to_vec())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_file_arrives_whole_and_in_ranges_and_costs_no_memory() {
     let (world, huge) = world().await;
     let (middle, end) = (50_000_000, HUGE_BYTES - 1);
@@ -136,6 +130,7 @@ async fn stuck_http1(world: &World, path: &str) -> Conn {
     c
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_read_nothing_of_a_large_file_cost_no_memory() {
     let (world, _) = world().await;
     for path in ["/huge.mp4", "/large.mp4"] {
@@ -151,10 +146,7 @@ async fn clients_that_read_nothing_of_a_large_file_cost_no_memory() {
             world.edge.process().rests().await;
             let grown = world.edge.process().grown_since(mark) / CONNECTIONS as u64;
             eprintln!("{path} over {what}: {} KiB for each connection", grown / 1_024);
-            let most = match ENGINE.get() {
-                Engine::Devanture => CONNECTION_BYTES_MAX + PIECE_BYTES * u64::from(streams),
-                Engine::Hyper => HYPER_STREAM_BYTES_MAX * u64::from(streams.max(1)),
-            };
+            let most = CONNECTION_BYTES_MAX + PIECE_BYTES * u64::from(streams);
             assert!(grown < most, "{path} over {what}: {grown} bytes for each connection");
             // Others are served meanwhile.
             assert_eq!(over_http2(&world, "/large.mp4", Some("bytes=0-9")).await.0, 206);

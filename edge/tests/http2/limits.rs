@@ -111,10 +111,6 @@ fn heads() -> Vec<Case> {
             "trailers beyond the limit do not pass",
             |s| s.open(1).data(1, 0, "x").headers(1, flag::WHOLE, literal("x-large", "x".repeat(9_000))),
             or(status(431), stream_error(ENHANCE_YOUR_CALM)),
-        )
-        .known_deviation(
-            status(200),
-            "h2 drops the fields of trailers beyond the limit and goes on; the engine counts every block",
         ),
     ]
 }

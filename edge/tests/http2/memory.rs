@@ -5,13 +5,7 @@ use crate::http2::fields::{indexed_literal, literal, table_size};
 use crate::http2::table::*;
 use crate::http2::wire::{Conn, Script, flag, kind, request, setting};
 use crate::http2::world::World;
-use crate::support::{edge, on_each_engine};
-
-on_each_engine! {
-    floods_cost_no_memory
-    floods_by_clients_that_read_nothing_cost_no_memory
-    handshakes_that_never_end_cost_no_memory
-}
+use crate::support::edge;
 
 /// Bytes that one flood may make the process grow, all its connections together.
 const GROWTH_MAX: u64 = 16 * 1024 * 1024;
@@ -168,6 +162,7 @@ async fn serves(world: &World) {
     c.still_serves(1).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_cost_no_memory() {
     let world = world().await;
     let floods = floods();
@@ -190,6 +185,7 @@ async fn floods_cost_no_memory() {
     assert!(grown < GROWTH_MAX, "all together: {grown} bytes");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_by_clients_that_read_nothing_cost_no_memory() {
     let world = world().await;
     let floods: [(&str, Again); 6] = [
@@ -229,6 +225,7 @@ async fn floods_by_clients_that_read_nothing_cost_no_memory() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_never_end_cost_no_memory() {
     const HANDSHAKES: usize = 300;
     let world = world().await;

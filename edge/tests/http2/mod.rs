@@ -43,7 +43,6 @@ mod streams;
 
 use std::collections::BTreeSet;
 
-use crate::support::{Engine, on_each_engine};
 use table::{Case, play};
 use world::World;
 
@@ -64,7 +63,6 @@ fn tables() -> Vec<Case> {
         resets::cases(),
         settings::cases(),
         slow::cases(),
-        slow::cases_of_devanture(),
         streams::cases(),
     ];
     tables.into_iter().flatten().collect()
@@ -75,25 +73,18 @@ fn the_table_is_as_long_as_it_was_and_no_case_is_in_it_twice() {
     let cases = tables();
     let names: BTreeSet<String> = cases.iter().map(Case::name).collect();
     assert_eq!(names.len(), cases.len());
-    let deviations = cases.iter().filter(|case| case.is_deviation()).count();
-    println!("{} cases, {deviations} known deviations", cases.len());
     assert!(cases.len() >= CASES_MIN, "{} cases", cases.len());
 }
 
-/// Two tests for each module of the table, one for each engine, with an edge of its own.
+/// A test for each module of the table, with an edge of its own.
 macro_rules! tests {
     ($($fact:ident => $module:ident;)+) => {
         $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $fact() {
                 play($module::cases(), World::start().await).await;
             }
         )+
-        on_each_engine! {
-            $($fact)+
-            clients_that_stop_are_not_waited_for
-            floods_end_and_limits_are_answered
-            streams_that_are_begun_to_be_reset_end_their_connection
-        }
     };
 }
 
@@ -110,20 +101,17 @@ tests! {
     windows_are_kept_in_both_directions => flow;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_end_and_limits_are_answered() {
     play(limits::cases(), World::with(limits::setup()).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_are_begun_to_be_reset_end_their_connection() {
     play(resets::cases(), World::with(resets::setup()).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_stop_are_not_waited_for() {
     play(slow::cases(), World::with(slow::setup()).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_limits_that_our_engine_alone_has_are_kept() {
-    let world = World::with(slow::setup().with_engine(Engine::Devanture)).await;
-    play(slow::cases_of_devanture(), world).await;
 }

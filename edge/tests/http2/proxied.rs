@@ -15,18 +15,7 @@ use crate::http2::fields::literal;
 use crate::http2::table::{Code, NO_ERROR, PROTOCOL_ERROR};
 use crate::http2::wire::{Conn, Frame, PATIENCE, Script, flag, kind, setting};
 use crate::http2::world::World;
-use crate::support::{Setup, edge, manifest, on_each_engine};
-
-on_each_engine! {
-    a_backend_learns_that_its_client_took_the_request_back
-    a_backend_that_breaks_off_resets_its_stream_alone
-    a_backend_that_reads_nothing_holds_its_client_back_and_costs_no_memory
-    a_client_that_reads_nothing_holds_its_backend_back_and_costs_no_memory
-    an_answer_that_comes_before_the_end_of_its_request_is_whole
-    trailers_come_and_go
-    uploads_that_are_larger_than_every_window_cost_no_memory
-    what_one_side_says_is_heard_before_the_other_goes_on
-}
+use crate::support::{Setup, edge, manifest};
 
 pub(crate) const HOST: &str = "proxied.localhost";
 const MOST: u32 = (1 << 31) - 1;
@@ -224,6 +213,7 @@ async fn of_stream(c: &mut Conn, stream: u32) -> Frame {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_learns_that_its_client_took_the_request_back() {
     let mut proxied = Proxied::start(edge()).await;
     let mut c = proxied.connect().await;
@@ -254,6 +244,7 @@ async fn a_backend_learns_that_its_client_took_the_request_back() {
     proxied.closed().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_breaks_off_resets_its_stream_alone() {
     let proxied = Proxied::start(edge()).await;
     let mut c = proxied.connect().await;
@@ -280,6 +271,7 @@ async fn a_backend_that_breaks_off_resets_its_stream_alone() {
     assert_eq!(c.answer(3).await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_side_says_is_heard_before_the_other_goes_on() {
     let mut proxied = Proxied::start(edge()).await;
     let mut c = proxied.connect().await;
@@ -306,6 +298,7 @@ async fn what_one_side_says_is_heard_before_the_other_goes_on() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trailers_come_and_go() {
     let mut proxied = Proxied::start(edge()).await;
     let mut c = proxied.connect().await;
@@ -328,6 +321,7 @@ async fn trailers_come_and_go() {
     proxied.request("/api/echo").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_before_the_end_of_its_request_is_whole() {
     let mut proxied = Proxied::start(edge()).await;
     let mut c = proxied.connect().await;
@@ -353,6 +347,7 @@ async fn an_answer_that_comes_before_the_end_of_its_request_is_whole() {
     assert_eq!(c.answer(3).await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_nothing_holds_its_backend_back_and_costs_no_memory() {
     let mut proxied = Proxied::start(edge().in_a_process()).await;
     let process = proxied.world.edge.process();
@@ -388,6 +383,7 @@ async fn a_client_that_reads_nothing_holds_its_backend_back_and_costs_no_memory(
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_reads_nothing_holds_its_client_back_and_costs_no_memory() {
     let proxied = Proxied::start(edge().in_a_process()).await;
     let process = proxied.world.edge.process();
@@ -422,6 +418,7 @@ async fn a_backend_that_reads_nothing_holds_its_client_back_and_costs_no_memory(
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_that_are_larger_than_every_window_cost_no_memory() {
     let proxied = Proxied::start(edge().in_a_process()).await;
     let process = proxied.world.edge.process();

@@ -77,10 +77,6 @@ fn present() -> Vec<Case> {
             "a pseudo field in trailers is malformed",
             |s| s.open(1).data(1, 0, "x").headers(1, flag::WHOLE, crate::http2::fields::literal(":path", "/else")),
             malformed(),
-        )
-        .known_deviation(
-            status(200),
-            "h2 drops pseudo fields of trailers; the engine checks the fields of every block",
         ),
         case(
             "RFC 8441 4",
@@ -286,10 +282,6 @@ fn connect() -> Vec<Case> {
                 s.get(1).headers(3, flag::END_HEADERS, crate::http2::fields::block(connect)).watch(1)
             },
             status(200),
-        )
-        .known_deviation(
-            vec![Outcome::Closed],
-            "hyper gives the whole connection up for it; the engine refuses CONNECT by its method",
         ),
         case(
             "RFC 9110 9.3.8",

@@ -194,12 +194,6 @@ fn handshakes() -> Vec<Case> {
             }),
             holds(),
         ),
-    ]
-}
-
-/// What our engine alone does: hyper has no clock for a body, and no count of requests.
-pub(crate) fn cases_of_devanture() -> Vec<Case> {
-    vec![
         talk(
             "10.5",
             "a body that does not go on is not waited for",

@@ -9,7 +9,6 @@ use tokio::time::timeout;
 
 use crate::http2::wire::{Conn, PATIENCE, Script, flag, kind};
 use crate::http2::world::World;
-use crate::support::{ENGINE, Engine};
 
 /// Cases of one table that run at once.
 const CASES_AT_ONCE: usize = 16;
@@ -95,18 +94,11 @@ enum Play {
     Talk(Talk),
 }
 
-/// What hyper does against the RFC.
-struct Deviation {
-    does: Allowed,
-    why: &'static str,
-}
-
 pub(crate) struct Case {
     section: &'static str,
     fact: &'static str,
     play: Play,
     allowed: Allowed,
-    deviation: Option<Deviation>,
 }
 
 impl fmt::Display for Case {
@@ -117,22 +109,22 @@ impl fmt::Display for Case {
 
 /// Bytes after the preface, and what they may lead to. A section without a number of its RFC is of RFC 9113.
 pub(crate) fn case(section: &'static str, fact: &'static str, bytes: fn(Script) -> Script, allowed: Allowed) -> Case {
-    Case { section, fact, play: Play::Bytes(bytes), allowed, deviation: None }
+    Case { section, fact, play: Play::Bytes(bytes), allowed }
 }
 
 /// Bytes from the first one on.
 pub(crate) fn bare(section: &'static str, fact: &'static str, bytes: fn(Script) -> Script, allowed: Allowed) -> Case {
-    Case { section, fact, play: Play::Bare(bytes), allowed, deviation: None }
+    Case { section, fact, play: Play::Bare(bytes), allowed }
 }
 
 /// A conversation.
 pub(crate) fn talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
-    Case { section, fact, play: Play::Talk(talk), allowed, deviation: None }
+    Case { section, fact, play: Play::Talk(talk), allowed }
 }
 
 /// A conversation from the first byte on.
 pub(crate) fn bare_talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
-    Case { section, fact, play: Play::BareTalk(talk), allowed, deviation: None }
+    Case { section, fact, play: Play::BareTalk(talk), allowed }
 }
 
 /// Writes a conversation as a function of its connection and of the world.
@@ -149,26 +141,14 @@ macro_rules! talking {
 pub(crate) use talking;
 
 impl Case {
-    /// hyper and h2 cannot do what the section says. The case then asserts what they do, and fails when they learn. Our
-    /// own engine has no deviations.
-    pub(crate) fn known_deviation(mut self, does: Allowed, why: &'static str) -> Self {
-        self.deviation = Some(Deviation { does, why });
-        self
-    }
-
     pub(crate) fn name(&self) -> String {
         self.to_string()
-    }
-
-    pub(crate) fn is_deviation(&self) -> bool {
-        self.deviation.is_some()
     }
 
     /// Plays it. What is wrong, if something is.
     async fn run(self, world: Arc<World>) -> Result<(), String> {
         let name = self.name();
-        let is_of_hyper = ENGINE.try_with(|engine| *engine == Engine::Hyper).unwrap_or(false);
-        let (allowed, deviation) = (self.allowed.clone(), self.deviation.filter(|_| is_of_hyper));
+        let allowed = self.allowed.clone();
         let mut conn = world.connect().await;
         let seen = Arc::clone(&conn.seen);
         let needs_fence = !allowed.iter().any(|outcome| matches!(outcome, Answer(_)));
@@ -203,17 +183,10 @@ impl Case {
             Err(_) => return Err(format!("{name}\n    it hangs; came: {:#?}", seen.lock().unwrap())),
         };
         let seen_text = || format!("came: {came:?}\n    frames: {:#?}", seen.lock().unwrap());
-        match deviation {
-            None if allowed.contains(&came) => Ok(()),
-            None => Err(format!("{name}\n    allowed: {allowed:?}\n    {}", seen_text())),
-            Some(_) if allowed.contains(&came) => Err(format!(
-                "{name}\n    this is as it should be now: the mark of a deviation can go\n    {}",
-                seen_text()
-            )),
-            Some(Deviation { does, .. }) if does.contains(&came) => Ok(()),
-            Some(Deviation { does, why }) => {
-                Err(format!("{name}\n    a new deviation; the known one is {does:?}, {why}\n    {}", seen_text()))
-            }
+        if allowed.contains(&came) {
+            Ok(())
+        } else {
+            Err(format!("{name}\n    allowed: {allowed:?}\n    {}", seen_text()))
         }
     }
 }

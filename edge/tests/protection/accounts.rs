@@ -5,9 +5,7 @@ use serde_json::json;
 
 use super::provider::{Browser, LOGIN_HOST, Provider};
 use super::world::{LOGIN, PASSWORD, preview_of, protect, protect_by_password, quick};
-use crate::support::{Got, RunningEdge, Setup, got, on_each_engine};
-
-on_each_engine! { an_account_with_rights_in_the_app_gets_in }
+use crate::support::{Got, RunningEdge, Setup, got};
 
 const SHOP: &str = "shop.localhost";
 const BLOG: &str = "blog.localhost";
@@ -47,6 +45,7 @@ pub(super) fn is_refused(answer: &Got, status: u16, what: &str) {
     assert_eq!((answer.header("location"), answer.header("set-cookie")), ("", ""), "{what}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_with_rights_in_the_app_gets_in() {
     let edge = with_login().start().await;
     for (name, app, scope) in [("ada", Some("shop"), "read"), ("bea", None, "admin"), ("cy", Some("blog"), "push")] {

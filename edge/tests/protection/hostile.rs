@@ -10,16 +10,10 @@ use super::world::{
     LOGIN, PAGE, PASSWORD, cookie_of, enter, form, get_with, path_of, preview_of, protect, protect_by_password,
     push_alias, quick, share,
 };
-use crate::support::{RunningEdge, got, on_each_engine};
+use crate::support::{RunningEdge, got};
 use crate::wire::{ask, protocols};
 
-on_each_engine! {
-    no_cookie_is_good_but_the_one_that_was_given_out_here
-    a_login_leads_to_no_other_host
-    only_the_page_itself_logs_a_visitor_in
-    a_token_of_the_app_opens_what_it_may_read
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_cookie_is_good_but_the_one_that_was_given_out_here() {
     let edge = quick().with_app("blog", &[("index.html", b"the blog")]).start().await;
     let (host, of_blog) = (preview_of(&edge, "shop").await, preview_of(&edge, "blog").await);
@@ -76,6 +70,7 @@ async fn no_cookie_is_good_but_the_one_that_was_given_out_here() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_leads_to_no_other_host() {
     let edge = quick().start().await;
     let host = preview_of(&edge, "shop").await;
@@ -101,6 +96,7 @@ async fn a_login_leads_to_no_other_host() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_page_itself_logs_a_visitor_in() {
     let edge = quick().start().await;
     let host = preview_of(&edge, "shop").await;
@@ -132,6 +128,7 @@ async fn only_the_page_itself_logs_a_visitor_in() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_of_the_app_opens_what_it_may_read() {
     let edge = quick().with_app("blog", &[("index.html", b"the blog")]).start().await;
     let host = preview_of(&edge, "shop").await;

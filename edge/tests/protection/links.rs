@@ -7,13 +7,8 @@ use serde_json::json;
 use super::world::{
     PAGE, PASSWORD, cookie_of, enter, get_with, path_of, preview_of, protect, push_alias, quick, share,
 };
-use crate::support::{Got, RunningEdge, got, on_each_engine};
+use crate::support::{Got, RunningEdge, got};
 use crate::wire::{ask, protocols};
-
-on_each_engine! {
-    a_link_opens_one_preview_until_it_is_revoked
-    a_link_may_ask_for_a_password
-}
 
 const ALIAS: &str = "feature-x--shop.localhost";
 
@@ -21,6 +16,7 @@ async fn open(edge: &RunningEdge, host: &str, path: &str) -> Got {
     got(edge.visit(Method::GET, host, path).header("accept", "text/html")).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_opens_one_preview_until_it_is_revoked() {
     let edge = quick().start().await;
     let host = preview_of(&edge, "shop").await;
@@ -84,6 +80,7 @@ async fn a_link_opens_one_preview_until_it_is_revoked() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_may_ask_for_a_password() {
     let edge = quick().start().await;
     push_alias(&edge, "feature-x", "<p>an alias</p>").await;

@@ -7,17 +7,12 @@ use serde_json::json;
 
 use super::provider::{Browser, LOGIN_HOST, Provider, protect_both};
 use super::world::{PAGE, preview_of, protect, protect_by_password, push_alias, quick};
-use crate::support::{eventually, got, on_each_engine};
+use crate::support::{eventually, got};
 use crate::wire::{ask, protocols};
-
-on_each_engine! {
-    a_person_with_a_group_of_the_app_gets_in
-    a_stranger_gets_a_page_that_leads_to_the_login
-    who_logs_in_without_a_group_of_the_app_stays_out
-}
 
 const SHOP: &str = "shop.localhost";
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_with_a_group_of_the_app_gets_in() {
     let provider = Provider::start().await;
     let edge = provider.setup().start().await;
@@ -42,6 +37,7 @@ async fn a_person_with_a_group_of_the_app_gets_in() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_gets_a_page_that_leads_to_the_login() {
     let provider = Provider::start().await;
     let edge = provider.setup().start().await;
@@ -63,6 +59,7 @@ async fn a_stranger_gets_a_page_that_leads_to_the_login() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_logs_in_without_a_group_of_the_app_stays_out() {
     let provider = Provider::start().await;
     let edge = provider.setup().start().await;

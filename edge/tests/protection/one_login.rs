@@ -7,9 +7,7 @@ use super::accounts::{account, enter, protect_by_accounts, requested, with_login
 use super::provider::{Browser, LOGIN_HOST, Provider, protect_both};
 use super::world::{LOGIN, PASSWORD, preview_of, protect, push_alias};
 use crate::support::clock::Clock;
-use crate::support::{Got, RunningEdge, eventually, got, on_each_engine};
-
-on_each_engine! { one_password_opens_every_hostname_that_the_person_may_see }
+use crate::support::{Got, RunningEdge, eventually, got};
 
 const SHOP: &str = "shop.localhost";
 const BLOG: &str = "blog.localhost";
@@ -66,6 +64,7 @@ async fn wants_password(browser: &mut Browser<'_>, host: &str) -> bool {
     page.text().contains("type=\"password\"")
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_password_opens_every_hostname_that_the_person_may_see() {
     let edge = with_login().start().await;
     account(&edge, "ada", Some("shop"), "read").await;

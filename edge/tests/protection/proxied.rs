@@ -10,10 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::world::{PASSWORD, cookie_of, enter, form, preview_of, protect_by_password, quick};
-use crate::support::{Files, manifest, on_each_engine};
+use crate::support::{Files, manifest};
 use crate::wire::{Protocol, ask, protocols};
-
-on_each_engine! { a_backend_hears_of_no_stranger_and_of_no_credential_of_the_edge }
 
 /// A backend that answers anything as something for every cache, and keeps the heads that it was sent.
 async fn backend() -> (String, Arc<Mutex<Vec<String>>>) {
@@ -43,6 +41,7 @@ async fn backend() -> (String, Arc<Mutex<Vec<String>>>) {
     (url, heads)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_hears_of_no_stranger_and_of_no_credential_of_the_edge() {
     let edge = quick().start().await;
     let (url, heads) = backend().await;

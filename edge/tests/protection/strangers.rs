@@ -8,19 +8,13 @@ use super::world::{
     LOGIN, PAGE, PASSWORD, cookie_of, enter, form, get_with, preview_of, protect, protect_by_password, push_alias,
     quick,
 };
-use crate::support::{got, on_each_engine};
+use crate::support::got;
 use crate::wire::{ask, protocols};
 
 /// What makes OPTIONS a preflight request.
 const PREFLIGHT: &str = "Access-Control-Request-Method: GET";
 
-on_each_engine! {
-    a_stranger_sees_nothing_of_what_is_protected
-    a_person_gets_a_page_that_works_without_a_script
-    a_password_opens_one_preview_until_another_is_set
-    an_environment_is_protected_as_previews_are
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_sees_nothing_of_what_is_protected() {
     let edge = quick().start().await;
     let host = preview_of(&edge, "shop").await;
@@ -86,6 +80,7 @@ async fn a_stranger_sees_nothing_of_what_is_protected() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_gets_a_page_that_works_without_a_script() {
     let edge = quick().start().await;
     let host = preview_of(&edge, "shop").await;
@@ -118,6 +113,7 @@ async fn a_person_gets_a_page_that_works_without_a_script() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_opens_one_preview_until_another_is_set() {
     let edge = quick().start().await;
     let host = preview_of(&edge, "shop").await;
@@ -164,6 +160,7 @@ async fn a_password_opens_one_preview_until_another_is_set() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_environment_is_protected_as_previews_are() {
     let edge = quick().start().await;
     protect_by_password(&edge, "prod").await;

@@ -18,8 +18,7 @@
 //! What it asks it: [`RunningEdge::get`] and [`RunningEdge::visit`] as a visitor; [`RunningEdge::api`] with the token
 //! of an admin, [`RunningEdge::ask`] with that of somebody else ([`RunningEdge::token`]); [`RunningEdge::push`],
 //! [`RunningEdge::try_push`] as the command line does it. Every answer is a [`Got`], read to its end. What it looks at:
-//! [`RunningEdge::data_dir`], [`RunningEdge::leftovers`], [`RunningEdge::live`]. What speaks HTTP in it:
-//! [`Setup::with_engine`], or the engine of the test, where [`on_each_engine`] makes two of one. Where it runs: in this
+//! [`RunningEdge::data_dir`], [`RunningEdge::leftovers`], [`RunningEdge::live`]. Where it runs: in this
 //! process, or, after [`Setup::in_a_process`], in one of its own whose memory can be looked at, see [`process`]. How it
 //! ends: [`RunningEdge::stop`] drains and fails where a connection had to be cut, [`RunningEdge::restart`] starts
 //! another edge over the same data; dropped without either, it is drained too.
@@ -51,7 +50,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Scope, Status, TokenRequest};
 use devanture_config::edge_toml::EdgeFile;
-pub(crate) use devanture_config::edge_toml::Engine;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Problem;
 use devanture_config::{Digest, Manifest, VersionId};
@@ -71,33 +69,6 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Files of a bundle: path and bytes.
 pub(crate) type Files<'f> = &'f [(&'f str, &'f [u8])];
-
-tokio::task_local! {
-    /// What speaks HTTP in the edges of a test, where [`on_each_engine`] made it.
-    pub(crate) static ENGINE: Engine;
-}
-
-/// Makes two tests of each function, one for each engine: an edge that the function starts serves by that one.
-#[allow(unused_macros, reason = "as above")]
-macro_rules! on_each_engine {
-    ($($test:ident)+) => {
-        on_each_engine! { @one devanture Devanture $($test)+ }
-        on_each_engine! { @one hyper Hyper $($test)+ }
-    };
-    (@one $name:ident $engine:ident $($test:ident)+) => {
-        mod $name {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    let engine = crate::support::Engine::$engine;
-                    crate::support::ENGINE.scope(engine, Box::pin(super::$test())).await;
-                }
-            )+
-        }
-    };
-}
-#[allow(unused_imports, reason = "as above")]
-pub(crate) use on_each_engine;
 
 /// An edge that runs until this value is dropped.
 pub(crate) struct RunningEdge {

@@ -9,12 +9,11 @@ use devanture_config::edge_toml::EdgeFile;
 use devanture_edge::server;
 
 use super::process::{Launch, Process};
-use super::{ENGINE, Engine, Files, RunningEdge};
+use super::{Files, RunningEdge};
 
 /// Begins to describe an edge; [`Setup::start`] starts it.
 pub(crate) fn edge() -> Setup {
     Setup {
-        engine: ENGINE.try_with(|engine| *engine).unwrap_or_default(),
         drain_timeout_ms: 10_000,
         in_a_process: false,
         launch: Launch::default(),
@@ -39,7 +38,6 @@ type App = (String, Vec<(String, Vec<u8>)>);
 
 /// An edge that is not running yet.
 pub(crate) struct Setup {
-    engine: Engine,
     drain_timeout_ms: u64,
     in_a_process: bool,
     launch: Launch,
@@ -85,12 +83,6 @@ impl Prepared {
 }
 
 impl Setup {
-    /// Serves by this engine, whichever the test is for.
-    pub(crate) fn with_engine(mut self, engine: Engine) -> Self {
-        self.engine = engine;
-        self
-    }
-
     /// Sets how long a drain may take.
     pub(crate) fn with_drain_timeout_ms(mut self, milliseconds: u64) -> Self {
         self.drain_timeout_ms = milliseconds;
@@ -248,14 +240,10 @@ impl Setup {
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
         let preview_domain = self.preview_domain.as_ref().unwrap_or(&self.domain);
         let (domain, listen, tls, log) = (&self.domain, &self.listen, &self.tls, &self.log);
-        let engine = match self.engine {
-            Engine::Devanture => "devanture",
-            Engine::Hyper => "hyper",
-        };
         let mut text = format!(
             "{}data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {preview_domain:?}\n\
             drain_timeout_ms = {}\n\
-            [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = {}\n{plain_http}{listen}\
+            [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = {}\n{plain_http}{listen}\
             [tls]\n{tls}{log}[limits]\n",
             self.top, self.drain_timeout_ms, self.threads
         );

@@ -8,13 +8,9 @@ use devanture_config::Digest;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{RunningEdge, edge, eventually, got, on_each_engine};
+use crate::support::{RunningEdge, edge, eventually, got};
 use crate::upkeep::api;
 use crate::wire::{ask, protocols};
-
-on_each_engine! {
-    the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted
-}
 
 /// What a delta in Zstandard begins with (RFC 9842 §5), before the SHA-256 of its dictionary.
 const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0];
@@ -84,6 +80,7 @@ async fn sample(edge: &RunningEdge, name: &str) -> u64 {
     line.map_or(0, |value| value.trim().parse().unwrap())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted() {
     // Without the best level, which would put a smaller delta in the place of this one at some time.
     let toml = "[compress]\nbackground = false";

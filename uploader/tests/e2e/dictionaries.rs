@@ -6,7 +6,6 @@ use std::path::Path;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use devanture_config::edge_toml::Engine;
 use serde_json::Value;
 
 use crate::support::browser::{Browser, Page, Trusted};
@@ -188,9 +187,9 @@ fn bytes(loaded: &BTreeMap<String, Loaded>) -> u64 {
     loaded.values().map(|file| file.bytes).sum()
 }
 
-async fn a_returning_visitor_loads_what_the_report_promised(engine: Engine, flags: &[&str], protocol: &str) {
+async fn a_returning_visitor_loads_what_the_report_promised(flags: &[&str], protocol: &str) {
     let (Some(first), Some(second)) = (fingerprinted("5.29.0"), fingerprinted("5.29.1")) else { return };
-    let edge = edge().with_limit("delta_ms_max", DELTA_MS).with_engine(engine).start();
+    let edge = edge().with_limit("delta_ms_max", DELTA_MS).start();
     let profile = tempfile::tempdir().unwrap();
     let report = edge.push("shop", first.path());
     assert!(report.get("returning").is_none(), "{report}");
@@ -216,18 +215,13 @@ async fn a_returning_visitor_loads_what_the_report_promised(engine: Engine, flag
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_returning_visitor_loads_what_the_report_promised_over_http_2() {
-    a_returning_visitor_loads_what_the_report_promised(Engine::Devanture, &[], "h2").await;
+    a_returning_visitor_loads_what_the_report_promised(&[], "h2").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_returning_visitor_loads_what_the_report_promised_over_http_1() {
     let flags = ["--disable-http2"];
-    a_returning_visitor_loads_what_the_report_promised(Engine::Devanture, &flags, "http/1.1").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_returning_visitor_loads_what_the_report_promised_from_hyper() {
-    a_returning_visitor_loads_what_the_report_promised(Engine::Hyper, &[], "h2").await;
+    a_returning_visitor_loads_what_the_report_promised(&flags, "http/1.1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

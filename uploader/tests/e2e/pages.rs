@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use devanture_config::edge_toml::Engine;
-
 use crate::support::browser::Browser;
 use crate::support::edge::{Ran, edge};
 use crate::support::{inputs, jupyter, project};
@@ -78,9 +76,10 @@ const LARGE_FILES: usize = 4;
 const LARGE_BYTES: [usize; LARGE_FILES] = [1_000_000, 5_000_000, 6_000_000, 7_000_000];
 
 /// A browser asks for all of a page at once, on one connection, with the windows and the priorities that it has.
-async fn a_page_of_many_files(engine: Engine) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_many_files_is_whole() {
     let Some(browser) = Browser::start().await else { return };
-    let edge = edge().with_engine(engine).start();
+    let edge = edge().start();
     let site = tempfile::tempdir().unwrap();
     let mut page = "<!doctype html><title>Many</title><link rel=icon href=data:,><script>\n\
         let sum = 0; const sizes = [];\n\
@@ -112,14 +111,4 @@ async fn a_page_of_many_files(engine: Engine) {
     assert!(seen.responses.iter().all(|(_, status)| *status == 200), "{:?}", seen.responses);
     assert!(seen.protocols.iter().all(|protocol| protocol == "h2"), "{:?}", seen.protocols);
     page.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_many_files_is_whole() {
-    a_page_of_many_files(Engine::Devanture).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_many_files_is_whole_where_hyper_serves() {
-    a_page_of_many_files(Engine::Hyper).await;
 }

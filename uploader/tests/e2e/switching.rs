@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use devanture_config::edge_toml::Engine;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -13,8 +12,6 @@ use crate::support::edge::{Edge, edge, files};
 use crate::support::{VISITOR_PAUSE, inputs, rounds};
 
 const SWITCHES: usize = 1_000;
-/// The same where hyper serves, which is behind a switch of its own.
-const SWITCHES_OF_HYPER: usize = 200;
 
 type Site = BTreeMap<String, Vec<u8>>;
 
@@ -41,17 +38,9 @@ fn sites(first: &Path, second: &Path, versions: &[String; 2]) -> BTreeMap<String
 /// Law 1: one request, one version.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_1_every_response_during_a_thousand_switches_is_a_file_of_the_version_that_it_names() {
-    every_response_is_a_file_of_its_version(Engine::Devanture, rounds(SWITCHES)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn law_1_every_response_of_hyper_during_switches_is_a_file_of_the_version_that_it_names() {
-    every_response_is_a_file_of_its_version(Engine::Hyper, rounds(SWITCHES_OF_HYPER).max(40)).await;
-}
-
-async fn every_response_is_a_file_of_its_version(engine: Engine, switches: usize) {
+    let switches = rounds(SWITCHES);
     let (Some(first), Some(second)) = (inputs::swagger("5.29.0"), inputs::swagger("5.29.1")) else { return };
-    let edge = edge().with_engine(engine).start();
+    let edge = edge().start();
     let versions = [version_of(&edge.push("docs", &first)), version_of(&edge.push("docs", &second))];
     let sites = Arc::new(sites(&first, &second, &versions));
     let stop = Arc::new(AtomicBool::new(false));

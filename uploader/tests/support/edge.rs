@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 
-use devanture_config::edge_toml::Engine;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,7 +17,6 @@ use tempfile::TempDir;
 /// How an edge is to run.
 #[derive(Default)]
 pub(crate) struct EdgeBuilder {
-    engine: Engine,
     limits: Vec<String>,
     tables: Vec<String>,
     data_dir: Option<PathBuf>,
@@ -33,12 +31,6 @@ pub(crate) fn edge() -> EdgeBuilder {
 }
 
 impl EdgeBuilder {
-    /// Serves by this engine.
-    pub(crate) fn with_engine(mut self, engine: Engine) -> Self {
-        self.engine = engine;
-        self
-    }
-
     /// Sets a limit of `[limits]`.
     pub(crate) fn with_limit(mut self, name: &str, value: u64) -> Self {
         self.limits.push(format!("{name} = {value}\n"));
@@ -92,14 +84,10 @@ impl EdgeBuilder {
         // The users of apps come to the folder of backends, which lies in it.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let data_dir = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
-        let engine = match self.engine {
-            Engine::Devanture => "devanture",
-            Engine::Hyper => "hyper",
-        };
         let domain = self.domain.as_deref().unwrap_or("localhost");
         let config = format!(
             "data_dir = {data_dir:?}\ndomain = {domain:?}\npreview_domain = {domain:?}\n\
-             [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+             [listen]\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
              [tls]\nmode = \"self-signed\"\n[compress]\nbackground = {}\n[limits]\n{}{}",
             self.background,
             self.limits.concat(),

@@ -1,14 +1,9 @@
 //! Which `Host` a backend gets: a visitor's would lead a server elsewhere to a site of another customer, or to none.
 
 use crate::attacks::world::{Backend, push};
-use crate::support::{edge, on_each_engine};
+use crate::support::edge;
 
 const HOST: &str = "shop.localhost";
-
-on_each_engine! {
-    a_rewrite_sends_the_host_that_it_says_whatever_its_upstream_says
-    a_rewrite_to_another_origin_sends_the_host_of_its_target
-}
 
 /// A backend that answers with the `Host` of the request.
 async fn host_teller() -> Backend {
@@ -20,6 +15,7 @@ async fn host_teller() -> Backend {
     .await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rewrite_sends_the_host_that_it_says_whatever_its_upstream_says() {
     let backend = host_teller().await;
     let edge = edge().start().await;
@@ -46,6 +42,7 @@ async fn a_rewrite_sends_the_host_that_it_says_whatever_its_upstream_says() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rewrite_to_another_origin_sends_the_host_of_its_target() {
     let backend = host_teller().await;
     let edge = edge().start().await;

@@ -5,14 +5,8 @@ use std::time::Duration;
 use http_body_util::Empty;
 
 use crate::attacks::world::{Backend, ask_http2, push};
-use crate::support::{edge, on_each_engine};
+use crate::support::edge;
 use crate::wire::{HOST, ask, connect, protocols, read_until_rest, write};
-
-on_each_engine! {
-    trailers_of_an_answer_set_nothing_that_its_head_could_not
-    a_backend_learns_no_password_that_was_for_the_edge
-    an_interim_answer_sets_no_cookie_and_no_policy
-}
 
 async fn routed(backend: &Backend, more: &str) -> crate::support::RunningEdge {
     let edge = edge().start().await;
@@ -21,6 +15,7 @@ async fn routed(backend: &Backend, more: &str) -> crate::support::RunningEdge {
     edge
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trailers_of_an_answer_set_nothing_that_its_head_could_not() {
     let unfit = [
         "set-cookie: a=1; Domain=localhost",
@@ -68,6 +63,7 @@ async fn trailers_of_an_answer_set_nothing_that_its_head_could_not() {
 }
 
 /// What `Basic-Auth` of a rule is for stays with the edge; what is for the backend passes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_learns_no_password_that_was_for_the_edge() {
     let backend = Backend::start("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
     let edge = edge().start().await;
@@ -94,6 +90,7 @@ async fn a_backend_learns_no_password_that_was_for_the_edge() {
 }
 
 /// RFC 8297 §2: what a client does with an interim answer must not depend on what the edge has not seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interim_answer_sets_no_cookie_and_no_policy() {
     let backend = Backend::start(
         "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nset-cookie: a=1; Domain=localhost\r\n\

@@ -5,13 +5,8 @@
 use http::Method;
 
 use crate::attacks::world::{Backend, push};
-use crate::support::{RunningEdge, edge, got, on_each_engine};
+use crate::support::{RunningEdge, edge, got};
 use crate::wire::{Protocol, ask, protocols};
-
-on_each_engine! {
-    law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host
-    law_11_what_an_app_says_at_a_parent_of_hostnames_holds_for_itself_alone
-}
 
 const DOMAIN: &str = "apps.example.com";
 
@@ -72,6 +67,7 @@ fn answer() -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n{cookies}{own}\r\nok").into_bytes()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host() {
     let backend = Backend::start(answer()).await;
     let edge = edge().with_domain(DOMAIN).start().await;
@@ -109,6 +105,7 @@ async fn law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host() {
 }
 
 /// The operator may give an app a domain below which others have their hostnames.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_11_what_an_app_says_at_a_parent_of_hostnames_holds_for_itself_alone() {
     let backend = Backend::start(
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\

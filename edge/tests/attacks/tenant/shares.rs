@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{AppUsage, BeginDeploy, LimitUsage, Scope};
-use devanture_config::edge_toml::Engine;
 use devanture_config::problem::{Code, Problem};
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -170,83 +169,79 @@ async fn waiting_backend() -> (u16, Arc<Semaphore>) {
 
 #[tokio::test]
 async fn law_11_requests_of_one_app_that_are_under_way_have_an_end_and_its_neighbours_do_not_see_it() {
-    for engine in [Engine::Devanture, Engine::Hyper] {
-        let (port, gate) = waiting_backend().await;
-        let edge = edge().with_engine(engine).with_limit("requests_per_app_max", 2).start().await;
-        let route = format!("[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:{port}\"\n");
-        let files: Files<'_> = &[("index.html", b"hi"), ("503.html", b"a page of the site")];
-        push(&edge, "shop", files, &route).await;
-        edge.push("blog", files).await;
-        let ask = || tokio::spawn(got(edge.visit(Method::GET, "shop.localhost", "/api/x")));
-        let under_way = [ask(), ask()];
-        let used = async || usage_of(&edge, "shop", "requests_per_app_max").await.used;
-        eventually("both are under way", async || used().await == Some(2)).await;
-        for path in ["/", "/api/x", "/missing"] {
-            let busy = edge.get("shop.localhost", path).await;
-            assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"), "{path}");
-            let problem: serde_json::Value = serde_json::from_str(&busy.text()).unwrap();
-            assert_eq!((&problem["code"], &problem["status"]), (&"app-busy".into(), &503.into()), "{path}");
-            assert!(!busy.header("devanture-version").is_empty(), "{path}");
-        }
-        let page = edge.visit(Method::GET, "shop.localhost", "/").header("accept", "text/html");
-        let page = got(page.header("sec-fetch-mode", "navigate")).await;
-        assert_eq!(page.text(), "This site has as many requests under way as it may.");
-        assert_eq!(edge.get("blog.localhost", "/").await.status, StatusCode::OK);
-        gate.add_permits(2);
-        for request in under_way {
-            assert_eq!(request.await.unwrap().text(), "done");
-        }
-        eventually("nothing is under way", async || used().await == Some(0)).await;
-        // Answers that are at hand free their places as well, each at its end.
-        for path in ["/", "/missing", "/", "/503", "/"] {
-            assert_ne!(edge.get("shop.localhost", path).await.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
-        }
-        eventually("nothing is under way", async || used().await == Some(0)).await;
-        let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
-        assert!(metrics.contains("devanture_app_busy_total{app=\"shop\"}"), "{engine:?}");
-        edge.stop().await;
+    let (port, gate) = waiting_backend().await;
+    let edge = edge().with_limit("requests_per_app_max", 2).start().await;
+    let route = format!("[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:{port}\"\n");
+    let files: Files<'_> = &[("index.html", b"hi"), ("503.html", b"a page of the site")];
+    push(&edge, "shop", files, &route).await;
+    edge.push("blog", files).await;
+    let ask = || tokio::spawn(got(edge.visit(Method::GET, "shop.localhost", "/api/x")));
+    let under_way = [ask(), ask()];
+    let used = async || usage_of(&edge, "shop", "requests_per_app_max").await.used;
+    eventually("both are under way", async || used().await == Some(2)).await;
+    for path in ["/", "/api/x", "/missing"] {
+        let busy = edge.get("shop.localhost", path).await;
+        assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"), "{path}");
+        let problem: serde_json::Value = serde_json::from_str(&busy.text()).unwrap();
+        assert_eq!((&problem["code"], &problem["status"]), (&"app-busy".into(), &503.into()), "{path}");
+        assert!(!busy.header("devanture-version").is_empty(), "{path}");
     }
+    let page = edge.visit(Method::GET, "shop.localhost", "/").header("accept", "text/html");
+    let page = got(page.header("sec-fetch-mode", "navigate")).await;
+    assert_eq!(page.text(), "This site has as many requests under way as it may.");
+    assert_eq!(edge.get("blog.localhost", "/").await.status, StatusCode::OK);
+    gate.add_permits(2);
+    for request in under_way {
+        assert_eq!(request.await.unwrap().text(), "done");
+    }
+    eventually("nothing is under way", async || used().await == Some(0)).await;
+    // Answers that are at hand free their places as well, each at its end.
+    for path in ["/", "/missing", "/", "/503", "/"] {
+        assert_ne!(edge.get("shop.localhost", path).await.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
+    eventually("nothing is under way", async || used().await == Some(0)).await;
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(metrics.contains("devanture_app_busy_total{app=\"shop\"}"));
+    edge.stop().await;
 }
 
 #[tokio::test]
 async fn law_11_bytes_that_an_app_sends_wait_for_their_time_and_stay_as_they_are() {
-    for engine in [Engine::Devanture, Engine::Hyper] {
-        let own = "[limits.apps.shop]\nsent_bytes_per_second_per_app_max = 400_000\n";
-        let edge = edge().with_engine(engine).with_limit("memory_file_bytes_max", 300_000).with_toml(own).start().await;
-        // One that is held in memory, and one that is read from the disk; noise, so that no encoding is smaller.
-        let mut state = 1_u64;
-        let mut noise = |length: usize| -> Vec<u8> {
-            let next = |state: &mut u64| {
-                *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (*state >> 33).to_le_bytes()[0]
-            };
-            (0..length).map(|_| next(&mut state)).collect()
+    let own = "[limits.apps.shop]\nsent_bytes_per_second_per_app_max = 400_000\n";
+    let edge = edge().with_limit("memory_file_bytes_max", 300_000).with_toml(own).start().await;
+    // One that is held in memory, and one that is read from the disk; noise, so that no encoding is smaller.
+    let mut state = 1_u64;
+    let mut noise = |length: usize| -> Vec<u8> {
+        let next = |state: &mut u64| {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*state >> 33).to_le_bytes()[0]
         };
-        let (memory, disk) = (noise(250_000), noise(500_000));
-        let files: Files<'_> = &[("memory.bin", &memory), ("disk.bin", &disk), ("index.html", b"hi")];
-        edge.push("shop", files).await;
-        edge.push("blog", files).await;
-        let began = Instant::now();
-        for (path, bytes) in [("/memory.bin", &memory), ("/disk.bin", &disk)] {
-            let sent = edge.get("shop.localhost", path).await;
-            assert!(sent.status == StatusCode::OK && sent.body == bytes[..], "{engine:?} {path}");
-            assert_eq!(sent.header("content-length"), bytes.len().to_string());
-        }
-        // All but what may come at once takes its time; there is no upper bound on a busy machine.
-        assert!(began.elapsed() > Duration::from_millis(800), "{engine:?}: {:?}", began.elapsed());
-        let part = edge.visit(Method::GET, "shop.localhost", "/disk.bin").header("range", "bytes=10-19");
-        let part = got(part).await;
-        assert!(part.status == StatusCode::PARTIAL_CONTENT && part.body == disk[10..20], "{engine:?}");
-        let head = got(edge.visit(Method::HEAD, "shop.localhost", "/disk.bin")).await;
-        assert_eq!((head.header("content-length"), head.body.len()), ("500000", 0));
-        assert_eq!(edge.get("shop.localhost", "/").await.text(), "hi");
-        assert!(edge.get("blog.localhost", "/disk.bin").await.body == disk[..]);
-        let limit = usage_of(&edge, "shop", "sent_bytes_per_second_per_app_max").await;
-        assert!(limit.used.is_some() && limit.max == Some(400_000) && limit.own, "{limit:?}");
-        let limit = usage_of(&edge, "blog", "sent_bytes_per_second_per_app_max").await;
-        assert_eq!((limit.used, limit.max), (None, None));
-        edge.stop().await;
+        (0..length).map(|_| next(&mut state)).collect()
+    };
+    let (memory, disk) = (noise(250_000), noise(500_000));
+    let files: Files<'_> = &[("memory.bin", &memory), ("disk.bin", &disk), ("index.html", b"hi")];
+    edge.push("shop", files).await;
+    edge.push("blog", files).await;
+    let began = Instant::now();
+    for (path, bytes) in [("/memory.bin", &memory), ("/disk.bin", &disk)] {
+        let sent = edge.get("shop.localhost", path).await;
+        assert!(sent.status == StatusCode::OK && sent.body == bytes[..], "{path}");
+        assert_eq!(sent.header("content-length"), bytes.len().to_string());
     }
+    // All but what may come at once takes its time; there is no upper bound on a busy machine.
+    assert!(began.elapsed() > Duration::from_millis(800), "{:?}", began.elapsed());
+    let part = edge.visit(Method::GET, "shop.localhost", "/disk.bin").header("range", "bytes=10-19");
+    let part = got(part).await;
+    assert!(part.status == StatusCode::PARTIAL_CONTENT && part.body == disk[10..20]);
+    let head = got(edge.visit(Method::HEAD, "shop.localhost", "/disk.bin")).await;
+    assert_eq!((head.header("content-length"), head.body.len()), ("500000", 0));
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "hi");
+    assert!(edge.get("blog.localhost", "/disk.bin").await.body == disk[..]);
+    let limit = usage_of(&edge, "shop", "sent_bytes_per_second_per_app_max").await;
+    assert!(limit.used.is_some() && limit.max == Some(400_000) && limit.own, "{limit:?}");
+    let limit = usage_of(&edge, "blog", "sent_bytes_per_second_per_app_max").await;
+    assert_eq!((limit.used, limit.max), (None, None));
+    edge.stop().await;
 }
 
 #[tokio::test]

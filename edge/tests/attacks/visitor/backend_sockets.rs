@@ -7,17 +7,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::attacks::world::{Backend, push};
-use crate::support::{edge, eventually, on_each_engine};
+use crate::support::{edge, eventually};
 
 /// Sockets to backends that the edge may have.
 const SOCKETS: u64 = 8;
 /// Those of them that one app gets.
 const OF_ONE: u32 = 6;
 
-on_each_engine! {
-    law_11_backends_that_never_answer_leave_sockets_to_other_apps
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_11_backends_that_never_answer_leave_sockets_to_other_apps() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = silent.local_addr().unwrap();

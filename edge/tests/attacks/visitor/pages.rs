@@ -4,15 +4,11 @@ use devanture_config::api::{BeginDeploy, Source};
 use http::{Method, StatusCode};
 
 use crate::attacks::world::{push, site};
-use crate::support::{edge, got, on_each_engine};
+use crate::support::{edge, got};
 
 const HOST: &str = "shop.localhost";
 
-on_each_engine! {
-    a_deep_link_of_an_application_answers_who_is_no_browser
-    everybody_learns_of_a_release_only_what_the_site_shows
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deep_link_of_an_application_answers_who_is_no_browser() {
     let edge = edge().start().await;
     let files = &[("index.html", b"app".as_slice())];
@@ -48,6 +44,7 @@ async fn a_deep_link_of_an_application_answers_who_is_no_browser() {
     edge.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_learns_of_a_release_only_what_the_site_shows() {
     let edge = edge().start().await;
     let files = &[("index.html", b"page".as_slice())];

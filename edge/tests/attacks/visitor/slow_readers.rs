@@ -14,17 +14,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::http3_client;
-use crate::support::{RunningEdge, Setup, edge, eventually, got, manifest, on_each_engine};
+use crate::support::{RunningEdge, Setup, edge, eventually, got, manifest};
 use crate::wire::{HOST, connect};
-
-on_each_engine! {
-    files_requested_with_tiny_windows_are_not_held
-    answers_of_backends_requested_with_tiny_windows_are_not_held
-    the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing
-    over_http1_the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing
-    an_answer_of_a_backend_that_its_client_does_not_take_is_counted_as_that
-    over_http3_the_slowest_lose_and_the_log_says_so
-}
 
 /// Connections of one attack, each with so many streams: a whole piece for each of them would be 190 MiB.
 const CONNECTIONS: usize = 25;
@@ -157,10 +148,10 @@ impl Client {
     }
 }
 
-/// Many clients ask for `path` on many streams, each of which takes one byte: what the edge read beyond it, it holds.
+/// Many clients ask for `path` on many streams, each of which takes one byte: the edge holds what it read beyond that.
 ///
-/// One client comes after the other: requests that wait take memory too, and the number of them, and of connections to the
-/// backend, would depend on the machine.
+/// One client comes after the other. Requests that wait take memory too, and the number of them, and of connections to
+/// the backend, would depend on the machine.
 async fn ask_with_tiny_windows(edge: &RunningEdge, path: &str) -> Vec<Client> {
     let mut clients = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
@@ -188,10 +179,12 @@ async fn bounded(path: &str) {
     drop(clients);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_requested_with_tiny_windows_are_not_held() {
     bounded("/file.bin").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_of_backends_requested_with_tiny_windows_are_not_held() {
     bounded("/api/file").await;
 }
@@ -237,6 +230,7 @@ async fn is_logged_as_stalled(edge: &RunningEdge, path: &str) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing() {
     let (edge, file) = world(tight()).await;
     let mut clients = ask_with_tiny_windows(&edge, "/file.bin").await;
@@ -251,6 +245,7 @@ async fn the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing() {
     assert_eq!(edge.get(HOST, "/file.bin").await.body, file);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http1_the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing() {
     let (edge, file) = world(tight()).await;
     // More than the system holds for a connection, so that each has bytes that wait.
@@ -266,6 +261,7 @@ async fn over_http1_the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_
     drop(clients);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_of_a_backend_that_its_client_does_not_take_is_counted_as_that() {
     let (edge, file) = world(tight()).await;
     let clients = ask_with_tiny_windows(&edge, "/api/file").await;
@@ -275,6 +271,7 @@ async fn an_answer_of_a_backend_that_its_client_does_not_take_is_counted_as_that
     drop(clients);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http3_the_slowest_lose_and_the_log_says_so() {
     let (edge, file) = world(tight()).await;
     let Some(to) = edge.http3() else { return };

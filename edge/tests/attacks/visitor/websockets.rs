@@ -9,15 +9,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{accept_async, client_async};
 
 use crate::attacks::world::push;
-use crate::support::{edge, eventually, on_each_engine};
+use crate::support::{edge, eventually};
 use crate::wire::connect;
 
 const HOST: &str = "shop.localhost";
 
-on_each_engine! {
-    a_websocket_has_the_drain_time_and_is_closed_in_order
-}
-
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_websocket_has_the_drain_time_and_is_closed_in_order() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = listener.local_addr().unwrap();

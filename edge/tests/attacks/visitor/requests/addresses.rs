@@ -7,13 +7,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::attacks::world::{Backend, fields, push};
-use crate::support::{RunningEdge, Setup, edge, eventually, got, on_each_engine};
+use crate::support::{RunningEdge, Setup, edge, eventually, got};
 use crate::wire::{HOST, PATIENCE, connect, read_answers, write};
-
-on_each_engine! {
-    nobody_but_a_trusted_proxy_says_who_asks
-    a_trusted_proxy_is_believed_as_far_as_its_own_word_goes
-}
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
 
@@ -57,6 +52,7 @@ async fn logged(edge: &RunningEdge, count: usize) -> String {
     client
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_but_a_trusted_proxy_says_who_asks() {
     let (edge, backend) = routed(edge().with_listen("trusted_proxies = [\"10.0.0.0/8\", \"::1\"]")).await;
     for lines in [
@@ -77,6 +73,7 @@ async fn nobody_but_a_trusted_proxy_says_who_asks() {
 }
 
 /// RFC 7239 §8.1: left of the first address that is not trusted stands what the client says of itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trusted_proxy_is_believed_as_far_as_its_own_word_goes() {
     let trusted = "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\", \"fd00::/8\"]";
     let (edge, backend) = routed(edge().with_listen(trusted)).await;

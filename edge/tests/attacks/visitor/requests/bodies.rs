@@ -6,13 +6,8 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::attacks::world::push;
-use crate::support::{RunningEdge, edge, eventually, got, on_each_engine};
+use crate::support::{RunningEdge, edge, eventually, got};
 use crate::wire::{Answer, HOST, PATIENCE, connect, write};
-
-on_each_engine! {
-    a_malformed_body_is_a_400_and_the_end_of_its_connection
-    a_request_that_breaks_off_is_answered_with_a_status_that_exists
-}
 
 /// A backend that reads whatever comes and answers nothing, and a site with a route to it.
 async fn routed() -> RunningEdge {
@@ -54,6 +49,7 @@ async fn exchange(edge: &RunningEdge, bytes: &str, is_closed: bool) -> Vec<Answe
 }
 
 /// RFC 9112 §7.1, §8.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malformed_body_is_a_400_and_the_end_of_its_connection() {
     let edge = routed().await;
     for chunks in [
@@ -84,6 +80,7 @@ async fn a_malformed_body_is_a_400_and_the_end_of_its_connection() {
 }
 
 /// RFC 9112 §8: what is incomplete is no request, and who sent it may still read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_breaks_off_is_answered_with_a_status_that_exists() {
     let edge = routed().await;
     for (framing, body) in [("Content-Length: 10", "abc"), ("Transfer-Encoding: chunked", "3\r\nabc\r\n")] {

@@ -14,12 +14,8 @@ use tokio::net::TcpStream;
 
 use crate::attacks::world::push;
 use crate::in_process::{InProcess, Stores};
-use crate::support::{edge, on_each_engine};
+use crate::support::edge;
 use crate::wire::{Answer, connect, read_answers, write};
-
-on_each_engine! {
-    no_redirect_to_another_name_or_to_https_keeps_what_begins_an_authority
-}
 
 /// Rules of every form that put something of the request into their target.
 const RULES: &str = "\
@@ -177,6 +173,7 @@ async fn no_address_makes_a_redirect_lead_to_an_authority_that_nobody_wrote_into
     assert!(found > 400, "hardly anything is redirected, so that this says nothing: {found}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_redirect_to_another_name_or_to_https_keeps_what_begins_an_authority() {
     let edge = edge().with_plain_http().start().await;
     let toml = "[env.prod]\nhostnames = [\"www.example.org\", \"example.org\"]\n";

@@ -12,13 +12,8 @@ use tokio::net::TcpListener;
 
 use crate::attacks::world::{Backend, ask_http2, fields, push};
 use crate::http3_client::{Client, answer};
-use crate::support::{RunningEdge, edge, on_each_engine};
+use crate::support::{RunningEdge, edge};
 use crate::wire::{HOST, Protocol, connect, protocols, read_answers, write};
-
-on_each_engine! {
-    trailers_that_a_backend_could_take_for_its_head_do_not_reach_it
-    a_field_that_a_route_removes_does_not_come_back_in_other_letters
-}
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
 
@@ -125,6 +120,7 @@ fn check<'f>(found: impl IntoIterator<Item = (&'f str, &'f str)>, by: Protocol) 
     assert_eq!(found, FIT, "{by:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trailers_that_a_backend_could_take_for_its_head_do_not_reach_it() {
     let backend = Backend::start(OK).await;
     let edge = routed(&backend.url(), "").await;
@@ -183,6 +179,7 @@ async fn http2_backend() -> (u16, Arc<Mutex<Vec<HeaderMap>>>) {
 
 /// Many servers take `_` for `-`: to them a name in such letters is the very field that the route removed, or set
 /// itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_field_that_a_route_removes_does_not_come_back_in_other_letters() {
     let backend = Backend::start(OK).await;
     let edge = routed(&backend.url(), "").await;
