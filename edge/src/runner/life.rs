@@ -246,7 +246,8 @@ impl<'l> Life<'l> {
         }
         let is_held_back = matches!(self.shared.may_begin(self.group), Err(Error::PersistFull { .. }));
         if self.slot.is_wanted() && !is_held_back {
-            // Before the endpoint goes: a request that finds no instance waits for the next process, and is not refused.
+            // Before the endpoint goes: a request that finds no instance waits for the next process, and is not
+            // refused.
             let reason = now.because.clone().unwrap_or_else(|| exit.to_string());
             self.slot.is(InstanceState::Waiting, Some(reason));
         }
