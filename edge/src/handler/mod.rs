@@ -114,6 +114,8 @@ pub struct Handler {
     pub target_bytes_max: usize,
     /// Proxies before the edge that may name the client: `[listen] trusted_proxies`.
     pub trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
+    /// The port that visitors connect to, where the operator has said it: `[listen] public_port`.
+    pub public_port: Option<u16>,
     /// Looks up visitors of what is protected; without it nobody enters a password.
     pub visitors: Option<Arc<Visitors>>,
 }
@@ -404,6 +406,7 @@ impl Handler {
             ids: &ids,
             passing: passing.as_ref(),
             client: from.map(|from| from.client),
+            port: self.public_port,
             proxies: from.map_or(&[], |from| &from.proxies),
             scheme: from.map_or("https", |from| from.scheme),
         };

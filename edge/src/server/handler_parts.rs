@@ -60,6 +60,7 @@ pub(super) struct HandlerParts {
     alt_svc: Option<HeaderValue>,
     certificates: Certificates,
     limits: Limits,
+    public_port: Option<u16>,
     registry: Registry,
     pub(super) trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
     stop: CancellationToken,
@@ -82,6 +83,7 @@ impl HandlerParts {
             alt_svc: alt_svc(&file.listen, addresses.http3),
             certificates: certificates.clone(),
             limits: file.limits.clone(),
+            public_port: file.listen.public_port,
             registry: registry.clone(),
             trusted_proxies: Arc::new(ArcSwap::from_pointee(file.listen.trusted_proxies.clone())),
             stop: stop.clone(),
@@ -115,6 +117,7 @@ impl HandlerParts {
             trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
             trusted_proxies: self.trusted_proxies,
+            public_port: self.public_port,
             visitors: self.visitors,
         }
     }

@@ -215,7 +215,11 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "Responses that were reset because their clients took nothing while that memory was used up.",
     ),
     (Counter, "devanture_quic_lost_packets_total", "Packets of HTTP/3 that were lost, of connections that ended."),
-    (Counter, "devanture_quic_migrations_total", "Connections of HTTP/3 whose client went on from another address."),
+    (
+        Counter,
+        "devanture_quic_migrations_total",
+        "Connections of HTTP/3 whose client went on from another address, and answered there.",
+    ),
     (
         Counter,
         "devanture_quic_retries_total",

@@ -184,6 +184,7 @@ fn a_kept_alive_connection_is_not_lent_to_a_stranger() {
             client: Some([192, 0, 2, 1].into()),
             ids: &ids,
             passing: None,
+            port: None,
             proxies: &[],
             scheme: "https",
         };

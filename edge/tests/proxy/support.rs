@@ -285,8 +285,15 @@ async fn serve(
     let named = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = request.uri().authority().map_or(named, |authority| authority.as_str()).to_owned();
     let ids = Ids::of(request.headers(), false);
-    let arrival =
-        Arrival { host: &host, client: Some(peer.ip()), ids: &ids, passing: None, proxies: &[], scheme: "https" };
+    let arrival = Arrival {
+        host: &host,
+        client: Some(peer.ip()),
+        ids: &ids,
+        passing: None,
+        port: None,
+        proxies: &[],
+        scheme: "https",
+    };
     match client.forward(way, request, &arrival).await {
         Ok(response) => {
             note.text = response.status().as_u16().to_string();

@@ -445,8 +445,15 @@ async fn forward(
     let pool = registry.pool_of(version, number, current.settings.load().revision).unwrap();
     let way = CompiledRoute::plain(pool, None);
     let ids = Ids::of(request.headers(), false);
-    let arrival =
-        Arrival { host: "shop", client: Some(peer.ip()), ids: &ids, passing: None, proxies: &[], scheme: "https" };
+    let arrival = Arrival {
+        host: "shop",
+        client: Some(peer.ip()),
+        ids: &ids,
+        passing: None,
+        port: None,
+        proxies: &[],
+        scheme: "https",
+    };
     let expected = version.id.to_string();
     match client.forward(&way, request, &arrival).await {
         Ok(mut response) => {

@@ -184,6 +184,7 @@ impl Stores {
             trusted: Arc::new(|_| true),
             target_bytes_max: 4_096,
             trusted_proxies: Arc::default(),
+            public_port: None,
             visitors: None,
         };
         InProcess { _folder: self.folder, catalog: self.catalog, handler: Rc::new(handler) }

@@ -52,7 +52,7 @@ pub(crate) struct Ask<'a> {
     /// Of HTTP/2 and HTTP/3.
     pub(crate) scheme: &'a str,
     pub(crate) target: &'a str,
-    /// Named in the handshake, and in `Host` or `:authority`.
+    /// Named in `Host` or `:authority`, and without a port in the handshake.
     pub(crate) host: &'a str,
     pub(crate) headers: Vec<(&'a str, String)>,
 }
@@ -104,13 +104,17 @@ impl<'a> Ask<'a> {
         timeout(PATIENCE, sent).await.unwrap_or_else(|_| panic!("no answer by {protocol:?} to {self:?}"))
     }
 
+    fn name(&self) -> &'a str {
+        self.host.split_once(':').map_or(self.host, |(name, _)| name)
+    }
+
     async fn send_http1(&self, edge: &RunningEdge) -> Answer {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.host).into_bytes();
         for (name, value) in &self.headers {
             head.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         head.extend_from_slice(b"Connection: close\r\n\r\n");
-        let mut stream = connect(edge, self.host, "http/1.1").await;
+        let mut stream = connect(edge, self.name(), "http/1.1").await;
         stream.write_all(&head).await.unwrap();
         let mut read = Vec::new();
         // Some servers end a TLS connection without a close_notify; what matters is that the answer is whole.
@@ -124,7 +128,7 @@ impl<'a> Ask<'a> {
     }
 
     async fn send_http2(&self, edge: &RunningEdge) -> Answer {
-        let stream = connect(edge, self.host, "h2").await;
+        let stream = connect(edge, self.name(), "h2").await;
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         let driver = tokio::spawn(connection);
@@ -137,7 +141,7 @@ impl<'a> Ask<'a> {
     }
 
     async fn send_http3(&self, edge: &RunningEdge) -> Answer {
-        let mut client = Client::connect(edge, self.host).await;
+        let mut client = Client::connect(edge, self.name()).await;
         let mut stream = client.begin(self.request()).await;
         // An answer may come before the end of its request, which is then not wanted any more.
         drop(stream.finish().await);

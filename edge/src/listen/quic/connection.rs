@@ -69,7 +69,8 @@ where
 
 /// Shakes hands, and says who the peer is.
 async fn shake<E>(shared: &Shared<E>, mut first: First, handshake: Handshake) -> Option<(Transport, Peer)> {
-    let local = first.local();
+    // Not where the connection goes by now: a packet right behind the handshake may have a forged source.
+    let (local, address) = (first.local(), first.remote());
     let mut transport = None;
     let shaking = poll_fn(|cx| poll_shake(&mut first, &mut transport, cx));
     let shaken = timeout(shared.limits.times.handshake, handshake.run(shaking)).await;
@@ -85,9 +86,8 @@ async fn shake<E>(shared: &Shared<E>, mut first: First, handshake: Handshake) ->
     let transport = transport?;
     let data = transport.quic.crypto_session().handshake_data();
     let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
-    let address = transport.quic.remote_address();
     let peer = Peer {
-        address: std::net::SocketAddr::new(address.ip().to_canonical(), address.port()),
+        address,
         local,
         protocol: Protocol::Http3,
         interim: None,

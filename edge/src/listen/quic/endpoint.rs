@@ -192,16 +192,23 @@ impl Endpoint {
 /// A first packet for which there is no connection yet.
 pub(super) struct First {
     endpoint: Rc<Endpoint>,
+    remote: SocketAddr,
     incoming: Option<Incoming>,
 }
 
 impl First {
-    pub(super) const fn new(endpoint: Rc<Endpoint>, incoming: Incoming) -> Self {
-        Self { endpoint, incoming: Some(incoming) }
+    pub(super) fn new(endpoint: Rc<Endpoint>, incoming: Incoming) -> Self {
+        Self { endpoint, remote: incoming.remote_address(), incoming: Some(incoming) }
     }
 
     pub(super) const fn endpoint(&self) -> &Rc<Endpoint> {
         &self.endpoint
+    }
+
+    /// The address that it came from. The whole handshake goes there, and packets of it from elsewhere are dropped: who
+    /// has ended it receives there, while any later packet may have a forged source.
+    pub(super) fn remote(&self) -> SocketAddr {
+        SocketAddr::new(self.remote.ip().to_canonical(), self.remote.port())
     }
 
     /// The address of this end that it was sent to.

@@ -1,6 +1,5 @@
 //! One connection of QUIC: what came, its timers, and what it sends.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -11,6 +10,7 @@ use quinn_proto::{Connection, ConnectionError, ConnectionHandle, EndpointEvent, 
 
 use super::endpoint::{Endpoint, First, Inbox};
 use super::farewell::{FAREWELLS_MAX, Farewell};
+use super::shown_address::ShownAddress;
 use crate::engine::http3::Code;
 use crate::listen::watch::Alarm;
 
@@ -34,7 +34,7 @@ pub(super) struct Transport {
     lost: Option<ConnectionError>,
     /// The endpoint does not know it, or knows its [`Farewell`] in its place.
     is_drained: bool,
-    remote: SocketAddr,
+    shown: ShownAddress,
 }
 
 /// What became of sending.
@@ -53,9 +53,9 @@ impl Transport {
     pub(super) fn accept(first: &mut First, now: Instant) -> Option<Self> {
         let endpoint = Rc::clone(first.endpoint());
         let (handle, quic, inbox) = endpoint.accept(first.take()?, now)?;
-        let remote = quic.remote_address();
+        let shown = ShownAddress::of(&quic);
         let (unsent, alarm, lost, is_drained) = (None, Alarm::default(), None, false);
-        Some(Self { quic, handle, endpoint, inbox, unsent, alarm, lost, is_drained, remote })
+        Some(Self { quic, handle, endpoint, inbox, unsent, alarm, lost, is_drained, shown })
     }
 
     /// Why it is over, once it is.
@@ -74,10 +74,6 @@ impl Transport {
         }
         if self.quic.poll_timeout().is_some_and(|due| due <= now) {
             self.quic.handle_timeout(now);
-        }
-        if came && self.quic.remote_address() != self.remote {
-            self.remote = self.quic.remote_address();
-            counter!("devanture_quic_migrations_total").increment(1);
         }
         came
     }
@@ -107,7 +103,7 @@ impl Transport {
     }
 
     fn send_due(&mut self, now: Instant, bytes_max: usize, waker: &Waker) -> Sent {
-        let Self { quic, endpoint, unsent, .. } = self;
+        let Self { quic, endpoint, unsent, shown, .. } = self;
         if let Some((transmit, contents)) = unsent {
             if !endpoint.socket.send(transmit, contents, waker) {
                 return Sent::Blocked;
@@ -119,7 +115,11 @@ impl Transport {
         endpoint.lend(|output| {
             while bytes < bytes_max {
                 output.clear();
+                let challenges = shown.challenges_elsewhere(quic);
                 let Some(transmit) = quic.poll_transmit(now, segments.max(1), output) else { return Sent::All };
+                if challenges.is_some_and(|before| shown.moves(quic, &transmit, before)) {
+                    counter!("devanture_quic_migrations_total").increment(1);
+                }
                 bytes += transmit.size;
                 if !endpoint.socket.send(&transmit, output, waker) {
                     *unsent = Some((transmit, output.clone()));

@@ -25,6 +25,8 @@ pub struct Arrival<'a> {
     pub ids: &'a Ids,
     /// Passes interim answers on to the client, where that can be.
     pub passing: Option<&'a Passing>,
+    /// The port that visitors connect to, where the operator has said it: `[listen] public_port`.
+    pub port: Option<u16>,
     /// The trusted proxies between client and edge, see [`super::forwarded::Chain`].
     pub proxies: &'a [IpAddr],
     /// The scheme that the client asked by: `https` or `http`.
@@ -284,7 +286,7 @@ fn join_crumbs(headers: &mut HeaderMap) {
 
 fn say_who_asks(out: &mut HeaderMap, version: Version, arrival: &Arrival<'_>, host: HeaderValue) {
     let mut set = |name: HeaderName, text: String| {
-        // Everything here is an address, a number, or taken from a value that was valid.
+        // Everything here is an address, or taken from a value that was valid.
         if let Ok(value) = HeaderValue::try_from(text) {
             out.insert(name, value);
         }
@@ -296,8 +298,10 @@ fn say_who_asks(out: &mut HeaderMap, version: Version, arrival: &Arrival<'_>, ho
         }
         set(FORWARDED_FOR, list);
     }
-    set(FORWARDED_PORT, port(arrival).to_owned());
     set(header::FORWARDED, forwarded(arrival));
+    if let Some(port) = port(arrival) {
+        out.insert(FORWARDED_PORT, HeaderValue::from(port));
+    }
     out.insert(FORWARDED_PROTO, HeaderValue::from_static(arrival.scheme));
     out.insert(FORWARDED_HOST, host);
     out.insert(REQUEST_ID, arrival.ids.request_id.clone());
@@ -315,14 +319,10 @@ const fn via(version: Version) -> &'static str {
     }
 }
 
-/// The port that the client connected to as it sees it: behind a mapped port, the socket's own would be wrong.
-fn port<'a>(arrival: &Arrival<'a>) -> &'a str {
-    let after_address = arrival.host.rsplit(']').next().unwrap_or_default();
-    match after_address.rsplit_once(':') {
-        Some((_, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => port,
-        _ if arrival.scheme == "https" => "443",
-        _ => "80",
-    }
+/// The port that the client connected to as it sees it, where that is known: the socket's own is wrong behind a mapped
+/// port, and in the host stands what the client likes. A proxy that was asked in the clear was so at another port.
+fn port(arrival: &Arrival<'_>) -> Option<u16> {
+    arrival.port.filter(|_| arrival.scheme == RECEIVED_BY)
 }
 
 /// An element of RFC 7239 for each hop that is known, the last of them by whom the edge was asked, with what it was

@@ -1,5 +1,6 @@
 //! HTTP/3 on real sockets, with clients of another library.
 
+mod addresses;
 mod takeover;
 
 use std::future::poll_fn;
@@ -9,6 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use bytes::Buf;
 use h3::client::{RequestStream, SendRequest};
 
+use self::addresses::ByHand;
 use super::*;
 use crate::listen::quic::{self, Place, Predecessor, QuicSettings, bind_all};
 
@@ -322,16 +324,7 @@ fn where_places_are_scarce_an_address_is_to_be_shown_first() {
 
 /// The first packet of a client that says nothing else.
 fn first_packet(served: &Served) -> Vec<u8> {
-    let config = trusting(served.folder.path(), &["h3"]);
-    let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
-    let now = std::time::Instant::now();
-    let of_endpoint = quinn_proto::EndpointConfig::default();
-    let mut endpoint = quinn_proto::Endpoint::new(Arc::new(of_endpoint), None, false, None);
-    let config = quinn_proto::ClientConfig::new(Arc::new(config));
-    let (_, mut connection) = endpoint.connect(now, config, served.address, "shop.localhost").unwrap();
-    let mut packet = Vec::new();
-    assert!(connection.poll_transmit(now, 1, &mut packet).is_some());
-    packet
+    ByHand::new(served).packets().swap_remove(0)
 }
 
 #[test]

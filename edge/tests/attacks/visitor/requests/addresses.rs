@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::attacks::world::{Backend, fields, push};
 use crate::support::{RunningEdge, Setup, edge, eventually, got};
-use crate::wire::{HOST, PATIENCE, connect, read_answers, write};
+use crate::wire::{HOST, PATIENCE, ask, connect, protocols, read_answers, write};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
 
@@ -117,6 +117,23 @@ async fn a_trusted_proxy_is_believed_as_far_as_its_own_word_goes() {
     forwarded(&edge, &backend, "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n").await;
     assert_eq!(logged(&edge, cases.len() + 2).await, "203.0.113.9");
     edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_port_in_a_host_is_no_port_that_the_edge_tells_a_backend() {
+    for (said, expected) in [("", None), ("public_port = 443", Some("443"))] {
+        let (edge, backend) = routed(edge().with_listen(said)).await;
+        for protocol in protocols(&edge) {
+            for host in [HOST.to_owned(), format!("{HOST}:1"), format!("{HOST}:65535")] {
+                let answer = ask("/api/x").host(&host).with("x-forwarded-port", "2").send(&edge, protocol).await;
+                assert_eq!(answer.status, 200, "{protocol:?} {host}");
+                let head = backend.take();
+                let port = fields(&head).into_iter().find(|(name, _)| *name == "x-forwarded-port");
+                assert_eq!(port.map(|(_, port)| port), expected, "{protocol:?} {host}: {head}");
+            }
+        }
+        edge.stop().await;
+    }
 }
 
 /// Tries a password that is wrong, as a client that says of itself what `forwarded` says.
