@@ -1,6 +1,6 @@
 // The types of the HTTP API as the first pages read them, after edge/src/admin/openapi.yaml; api_more.ts has others.
 
-export type Scope = "read" | "push" | "promote" | "admin";
+export type Scope = "read" | "push" | "promote" | "run" | "admin";
 
 /** A canary, as a status and the list of apps have it. */
 export interface CanaryShare {

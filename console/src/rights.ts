@@ -1,11 +1,17 @@
 // What a person may do: what is not allowed is not offered. The edge decides for itself at each request.
 import type { Right, Scope } from "./api.ts";
 
-/** Each holds those before it. */
-const SCOPES: Scope[] = ["read", "push", "promote", "admin"];
+/** The scopes, and those that each includes. */
+const INCLUDED: Record<Scope, Scope[]> = {
+  read: ["read"],
+  push: ["read", "push"],
+  promote: ["read", "push", "promote"],
+  run: ["read", "run"],
+  admin: ["read", "push", "promote", "run", "admin"],
+};
 
 function holds(right: Right, scope: Scope): boolean {
-  return right.scopes.some((held) => SCOPES.indexOf(held) >= SCOPES.indexOf(scope));
+  return right.scopes.some((held) => INCLUDED[held].includes(scope));
 }
 
 /** How much of the edge a right has to reach: an environment, any one of an app, all of an app, all apps. */
@@ -62,7 +68,7 @@ export class Rights {
 
   /** The scopes that a new token may have there, the least first. */
   scopes(app: string | null): Scope[] {
-    return this.can(app === null ? "makeEdgeTokens" : "makeTokens", app) ? SCOPES : [];
+    return this.can(app === null ? "makeEdgeTokens" : "makeTokens", app) ? INCLUDED.admin : [];
   }
 }
 

@@ -102,7 +102,8 @@ export const t = {
   },
   kinds: {
     push: "Push", switch: "Switch", rollback: "Rollback", promote: "Promotion", pause: "Pause", resume: "Resume",
-    lock: "Lock", unlock: "Unlock", delete: "Deletion", undelete: "Restoring", settings: "Settings",
+    lock: "Lock", unlock: "Unlock", delete: "Deletion", undelete: "Restoring", settings: "Settings", run: "Command",
+    change: "Change",
   },
   deploys: {
     deploy: (id: string) => `Deploy ${id}`,
@@ -366,8 +367,8 @@ export const t = {
     name: "Name",
     nameHint: "The history shows it.",
     scope: "Scope",
-    scopeHint: "Each includes those before it.",
-    scopes: { read: "read", push: "push", promote: "promote", admin: "admin" },
+    scopeHint: "push includes read, promote includes push, run includes read, and admin includes all.",
+    scopes: { read: "read", push: "push", promote: "promote", run: "run", admin: "admin" },
     everyEnvironment: "every environment",
     everyApp: "every app",
     where: "For",

@@ -17,6 +17,13 @@ describe("rights", () => {
     expect(rights.scopes(null)).toEqual([]);
   });
 
+  it("to run commands change nothing that is live", () => {
+    const rights = of("shop", null, "run");
+    expect(rights.can("seeLimits", "shop")).toBe(true);
+    expect(rights.can("goLive", "shop", "prod")).toBe(false);
+    expect(rights.can("changeSettings", "shop", "prod")).toBe(false);
+  });
+
   it("are of their app and environment alone", () => {
     const rights = of("shop", "staging", "admin");
     expect(rights.can("changeSettings", "shop", "staging")).toBe(true);
@@ -28,7 +35,7 @@ describe("rights", () => {
     expect(rights.can("seeLimits", "shop")).toBe(false);
     expect(rights.can("seeNodes")).toBe(false);
     expect(rights.can("makeApp")).toBe(false);
-    expect(rights.scopes("shop")).toEqual(["read", "push", "promote", "admin"]);
+    expect(rights.scopes("shop")).toEqual(["read", "push", "promote", "run", "admin"]);
   });
 
   it("of an app are not those of the edge", () => {

@@ -12,8 +12,8 @@ use crate::text::text_form;
 /// Most characters of an account's name.
 pub const ACCOUNT_CHARACTERS_MAX: usize = 64;
 
-/// A scope of tokens; each includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A scope of tokens. Scopes have no order, see [`Scope::includes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// See.
@@ -22,8 +22,28 @@ pub enum Scope {
     Push,
     /// Take a version from one environment to another.
     Promote,
+    /// Run commands in an environment, with its secrets and its data.
+    Run,
     /// Everything, and making tokens.
     Admin,
+}
+
+impl Scope {
+    /// All of them, each after those that it includes.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Push, Self::Promote, Self::Run, Self::Admin];
+
+    /// Whether who has this scope may do what `other` allows. `promote` includes `push`, and both include `read`; `run`
+    /// includes `read` alone, and no scope but `admin` includes `run`.
+    #[must_use]
+    pub const fn includes(self, other: Self) -> bool {
+        match self {
+            Self::Read => matches!(other, Self::Read),
+            Self::Push => matches!(other, Self::Read | Self::Push),
+            Self::Promote => matches!(other, Self::Read | Self::Push | Self::Promote),
+            Self::Run => matches!(other, Self::Read | Self::Run),
+            Self::Admin => true,
+        }
+    }
 }
 
 impl FromStr for Scope {
@@ -34,8 +54,9 @@ impl FromStr for Scope {
             "read" => Ok(Self::Read),
             "push" => Ok(Self::Push),
             "promote" => Ok(Self::Promote),
+            "run" => Ok(Self::Run),
             "admin" => Ok(Self::Admin),
-            _ => Err(format!("`{text}` is not a scope: read, push, promote or admin")),
+            _ => Err(format!("`{text}` is not a scope: read, push, promote, run or admin")),
         }
     }
 }
@@ -46,6 +67,7 @@ impl fmt::Display for Scope {
             Self::Read => "read",
             Self::Push => "push",
             Self::Promote => "promote",
+            Self::Run => "run",
             Self::Admin => "admin",
         })
     }

@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfirmedAction {
-    /// What visitors of `prod` get instead: promotions, switches, rollbacks and pushes, settings, members of upstreams,
-    /// commands, and hostnames.
+    /// Whatever changes what visitors of `prod` get; docs/signing.md has the table.
     Promote,
     /// A token that reaches the app.
     Token,

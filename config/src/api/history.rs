@@ -58,6 +58,10 @@ pub enum DeployKind {
     Undelete,
     /// Settings were changed; what is live stayed.
     Settings,
+    /// A command was run; what is live stayed.
+    Run,
+    /// Something that nobody signs was changed; what is live stayed. In live logs alone.
+    Change,
 }
 
 /// The outcome of a deploy.
@@ -72,11 +76,11 @@ pub enum Outcome {
     Superseded,
     /// It failed.
     Failed,
-    /// It was a pause or a lock, the end of one, or a change of settings.
+    /// It was a pause or a lock, the end of one, a change of settings, or a command.
     Done,
 }
 
-/// One attempt to make a version live, or a pause, a lock or its end, or a change of settings, as a record.
+/// One attempt to make a version live, or a pause, a lock or its end, a change of settings, or a command, as a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deploy {
     /// Its id.

@@ -111,7 +111,7 @@ impl Role {
             Self::Viewer => "looking: status, history, logs",
             Self::Developer => "previews of branches, and what is live in that environment alone",
             Self::Team => "pushes, promotions, going back, settings and webhooks in every environment",
-            Self::Owner => "tokens of the app, hostnames, deletion",
+            Self::Owner => "commands, tokens of the app, hostnames, deletion",
             Self::Ops => "accounts, tokens, the audit log of all, collection, backups",
         }
     }

@@ -100,7 +100,8 @@ pub struct Signed {
     pub signatures_min: u64,
 }
 
-/// One entry of a live log: a version, and the settings that held with it, went live.
+/// One entry of a live log: a version, and the settings that held with it, went live, or something that nobody signs
+/// was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveLogEntry {
     /// Its number: one more than that of the entry before.
@@ -113,7 +114,7 @@ pub struct LiveLogEntry {
     pub version: VersionId,
     /// The revision of the environment's settings; 0 where nothing was set.
     pub settings: u64,
-    /// The deploy, or the change of settings.
+    /// The deploy, or the change of settings; of [`DeployKind::Change`] the operation of the API.
     pub deploy: String,
     /// Its kind.
     pub kind: DeployKind,
@@ -134,7 +135,7 @@ pub struct WentLive {
     pub version: VersionId,
     /// The revision of the environment's settings.
     pub settings: u64,
-    /// The deploy, or the change of settings.
+    /// The deploy, or the change of settings; of [`DeployKind::Change`] the operation of the API.
     pub deploy: String,
     /// Its kind.
     pub kind: DeployKind,

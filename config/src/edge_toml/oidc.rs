@@ -88,8 +88,11 @@ impl Oidc {
                 None => own.first().cloned(),
             };
             let grant = OidcGrant { group, environment: place, scope: group.role.scope() };
-            let rank = |grant: &OidcGrant<'_>| (grant.scope, grant.environment.is_none());
-            if best.as_ref().is_none_or(|best| rank(&grant) > rank(best)) {
+            let is_more = |best: &OidcGrant<'_>| {
+                let is_wider = grant.environment.is_none() && best.environment.is_some();
+                if grant.scope == best.scope { is_wider } else { grant.scope.includes(best.scope) }
+            };
+            if best.as_ref().is_none_or(is_more) {
                 best = Some(grant);
             }
         }

@@ -152,6 +152,7 @@ function columnsOf(broken: Set<number>, rows: Row[]): Column<LiveLogEntry>[] {
       cell: (entry) => (
         <>
           {t.kinds[entry.kind as keyof typeof t.kinds] ?? entry.kind}
+          {entry.kind === "change" ? ` (${entry.deploy})` : ""}
           <By who={entry.who} />
         </>
       ),

@@ -208,7 +208,7 @@ impl Credentials {
         // First whether the actor may make it at all: nothing is reported of an app that it may not see.
         self.predict_creation(actor, wanted.clone()).await?;
         let needs = |set: &Confirmations| {
-            set.confirm.contains(&ConfirmedAction::Token) || wanted.scope > Scope::Read && !set.confirm.is_empty()
+            set.confirm.contains(&ConfirmedAction::Token) || wanted.scope != Scope::Read && !set.confirm.is_empty()
         };
         if let Some(app) = &wanted.app {
             return if needs(&self.confirmations(app).await?) { self.must_be_confirmed(actor).await } else { Ok(()) };

@@ -366,8 +366,7 @@ pub(super) fn owner_id(id: &str) -> &str {
 }
 
 fn rights_of(actor: &Actor) -> Vec<SessionRight> {
-    let all = [Scope::Read, Scope::Push, Scope::Promote, Scope::Admin];
-    let scopes = all.into_iter().filter(|scope| *scope <= actor.scope).collect();
+    let scopes = Scope::ALL.into_iter().filter(|scope| actor.scope.includes(*scope)).collect();
     vec![SessionRight { app: actor.app.clone(), environment: actor.environment.clone(), scopes }]
 }
 

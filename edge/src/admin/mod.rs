@@ -1,8 +1,9 @@
 //! The HTTP API: a thin layer over `publish` and the rooms below it, without logic of its own.
 //!
 //! `operations` is the table of all operations. A request finds its row there, shows its token, and passes the checks
-//! of the row: the right, the parameters of the query, whether its app or environment was deleted. Then the handler of
-//! the row reads the body, calls a room below, and writes the answer.
+//! of the row: the right, the parameters of the query, whether its app or environment was deleted, and what follows
+//! from what it changes for visitors (`effect`). Then the handler of the row reads the body, calls a room below, and
+//! writes the answer.
 
 mod access;
 mod answer;
@@ -16,6 +17,7 @@ mod console;
 mod content_digest;
 mod copying;
 mod data;
+mod effect;
 mod event_streams;
 mod following;
 mod forwarding;
@@ -53,8 +55,6 @@ pub use state::{Admin, CertificateOf, Health, Node};
 
 use std::net::IpAddr;
 
-use devanture_config::PlaceName;
-use devanture_config::api::ConfirmedAction;
 use devanture_config::problem::{Code, Problem};
 use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -157,6 +157,7 @@ impl Admin {
             // Also before a confirmation is looked for, which may have come to another node a moment ago.
             self.check_in_force(&call.actor, is_read).await?;
         }
+        self.check_unsigned(operation, &call).await?;
         self.check_confirmed(operation, &call).await?;
         if let Some(node) = self.elsewhere(&call, via).await? {
             return self.forward(node, call, via).await;
@@ -169,23 +170,10 @@ impl Admin {
             // Also before what is only predicted, and before what is stored beside the catalog.
             self.publisher.ledger().check_in_place()?;
         }
+        self.log_unsigned(operation, &call).await?;
         let Call { actor, path, request } = call;
         let request = request.map(|body| body.sent_by(&self.credentials, &actor));
         run(self, Call { actor, path, request }).await
-    }
-
-    /// Checks that a session is confirmed, if the app wants that for this operation. What is only predicted needs none.
-    async fn check_confirmed(&self, operation: &Operation, call: &Call) -> Result<(), Error> {
-        let Some(action) = operation.confirms else { return Ok(()) };
-        let is_predicted = operation.query.contains(&"dry_run") && body::dry_run(call.uri())?;
-        // A hostname may come from `prod`, whichever environment it goes to.
-        let is_of_prod = || Ok::<_, Error>(operation.moves_hostname() || call.path.environment()? == PlaceName::prod());
-        if is_predicted || (action == ConfirmedAction::Promote && !is_of_prod()?) {
-            return Ok(());
-        }
-        // With the app its list of confirmations goes, too.
-        let action = Some(action).filter(|_| !operation.deletes_app());
-        self.credentials.check_confirmed(&call.actor, &call.path.app()?, action).await
     }
 
     /// Checks that the app and the environment of a path were not deleted. A caller who may not know of the app learns

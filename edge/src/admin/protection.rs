@@ -1,5 +1,7 @@
 //! Operations about who may see environments and previews, and about share links.
 
+use devanture_config::PlaceName;
+use devanture_config::api::ShareRequest;
 use http::StatusCode;
 
 use super::call::{Answer, Call};
@@ -30,7 +32,11 @@ impl Admin {
     pub(super) async fn make_share(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let app = path.app()?;
-        let wanted = self.json(request).await?;
+        let wanted: ShareRequest = self.json(request).await?;
+        // A version or an alias is nobody's environment.
+        if let Ok(environment) = wanted.target.parse::<PlaceName>() {
+            self.check_chosen(&actor, (&app, &environment), "makeShare").await?;
+        }
         let page = format!("{SHARE_PATH}?{SHARE_PARAMETER}");
         let environments = self.publisher.environments();
         let made = environments.make_share(&actor, &self.credentials, &app, wanted, &page).await?;

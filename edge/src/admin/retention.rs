@@ -1,6 +1,7 @@
 //! Operations of retention: collections, deletions of apps and environments, and having them back.
 
-use devanture_config::api::{Scope, UndeleteRequest};
+use devanture_config::PlaceName;
+use devanture_config::api::{ConfirmedAction, Scope, UndeleteRequest};
 use http::StatusCode;
 
 use super::call::{Answer, Call};
@@ -64,6 +65,11 @@ impl Admin {
         // An actor who may delete it may restore it.
         let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
         actor.may_everywhere(needed, &app)?;
+        // What is live in `prod` again. The history says who restored an environment, and its live log goes on.
+        let is_of_prod = wanted.environment.as_ref().is_none_or(PlaceName::is_prod);
+        if !dry_run && wanted.version.is_none() && is_of_prod {
+            self.credentials.check_confirmed(&actor, &app, Some(ConfirmedAction::Promote)).await?;
+        }
         let report = self.publisher.retention().undelete(&actor, &app, &wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }

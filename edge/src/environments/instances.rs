@@ -309,8 +309,19 @@ impl Environments {
             self.check_instances(
                 known.iter().fold(0, |sum, (name, declared)| sum.saturating_add(count(name, *declared).alone())),
             )?;
+            let lowers = |(name, declared): (&&ProcessName, &Count)| {
+                let was = before.processes.get(*name).copied().unwrap_or(*declared);
+                is_lowered(was, count(name, *declared))
+            };
+            let is_lowered = known.iter().any(lowers);
+            if is_lowered {
+                self.check_unsigned(actor, (app, environment)).await?;
+            }
             if dry_run || after == before {
                 return Ok(Some(InstanceList { scale: after.processes, ..self.instances(app, environment).await? }));
+            }
+            if is_lowered {
+                self.log_unsigned(actor, (app, environment), "scale").await?;
             }
             if !self.commit_scale(actor, (app, environment), &after, check).await? {
                 return Ok(None);
@@ -391,6 +402,14 @@ impl Environments {
     }
 }
 
+/// Whether there may be fewer instances than before.
+fn is_lowered(was: Count, now: Count) -> bool {
+    match (was, now) {
+        (Count::Count(was), Count::Count(now)) => now < was,
+        (was, now) => was != now,
+    }
+}
+
 fn no_process<'p>(
     environment: &PlaceName,
     unknown: &ProcessName,
@@ -409,6 +428,21 @@ pub(super) fn no_backend(app: &AppName, environment: &PlaceName) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_instances_are_any_number_that_is_not_surely_as_many() {
+        let all: Count = serde_json::from_str("\"all\"").unwrap();
+        for (was, now, expected) in [
+            (Count::Count(1), Count::Count(0), true),
+            (Count::Count(1), Count::Count(1), false),
+            (Count::Count(1), Count::Count(2), false),
+            (all, all, false),
+            (all, Count::Count(9), true),
+            (Count::Count(9), all, true),
+        ] {
+            assert_eq!(is_lowered(was, now), expected, "{was:?} {now:?}");
+        }
+    }
 
     #[test]
     fn the_hint_about_a_program_that_is_missing_names_no_log() {

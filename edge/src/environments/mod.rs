@@ -27,6 +27,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod unsigned;
 mod upstreams;
 mod user_ids;
 

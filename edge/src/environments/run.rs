@@ -1,9 +1,10 @@
-//! Commands that run once in an environment: who may, in which version, and what the audit log says of them.
+//! Commands that run once in an environment: who may, in which version, and what the history and the audit log have of
+//! them.
 
 use std::sync::Arc;
 
 use devanture_config::api::{
-    RUN_COMMAND_BYTES_MAX, RUN_WORDS_MAX, RunEnd, RunExit, RunPrediction, RunRequest, TERM_CHARACTERS_MAX,
+    DeployKind, RUN_COMMAND_BYTES_MAX, RUN_WORDS_MAX, RunEnd, RunExit, RunPrediction, RunRequest, TERM_CHARACTERS_MAX,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
@@ -13,22 +14,29 @@ use tokio::sync::oneshot;
 
 use super::Environments;
 use super::instances::no_backend;
-use crate::catalog::Change;
-use crate::ledger::{Action, Actor, AuditEvent, Error, Share, nothing_live};
-use crate::records::LivePointer;
-use crate::records::gone;
+use crate::catalog::{Change, Check, Commit};
+use crate::ledger::{Action, Actor, AuditEvent, Error, Share, nothing_live, update};
+use crate::records::{self, LivePointer, gone};
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
+use crate::telemetry;
 
 /// A command of somebody who may run it.
 struct RunToBegin {
     wanted: Wanted,
     request: RunRequest,
+    record: RunRecord,
+    _share: Share,
+}
+
+/// What the history and the audit log have of a command.
+struct RunRecord {
     actor: Actor,
     app: AppName,
     environment: PlaceName,
-    /// What the audit log says of it.
+    /// What is live as it begins.
+    live: LivePointer,
+    /// The program, and the number of its arguments.
     summary: String,
-    _share: Share,
 }
 
 impl Environments {
@@ -42,7 +50,7 @@ impl Environments {
         (app, environment): (&AppName, &PlaceName),
         request: RunRequest,
     ) -> Result<RunPrediction, Error> {
-        let wanted = self.wanted_run(actor, (app, environment), &request).await?;
+        let (wanted, _) = self.wanted_run(actor, (app, environment), &request).await?;
         let time = self.runner()?.once_time(request.timeout_ms);
         Ok(RunPrediction {
             dry_run: true,
@@ -78,7 +86,7 @@ impl Environments {
                 problem = deleted => problem,
             }
         });
-        let wanted = self.wanted_run(actor, (app, environment), &request).await?;
+        let (wanted, live) = self.wanted_run(actor, (app, environment), &request).await?;
         let share = self.runs.take_in(app, environment.as_str()).ok_or_else(|| {
             let max = self.ledger.limits().runs_max;
             let detail = format!(
@@ -88,10 +96,13 @@ impl Environments {
         })?;
         let run = RunToBegin {
             wanted,
-            actor: actor.clone(),
-            app: app.clone(),
-            environment: environment.clone(),
-            summary: summary(&request),
+            record: RunRecord {
+                actor: actor.clone(),
+                app: app.clone(),
+                environment: environment.clone(),
+                live,
+                summary: summary(&request),
+            },
             request,
             _share: share,
         };
@@ -113,7 +124,8 @@ impl Environments {
 
     /// Records that a command begins, and starts it, unless `ended_by` comes first.
     async fn begin_run(&self, run: &RunToBegin, ended_by: &mut EndedBy) -> Result<Once, Error> {
-        let RunToBegin { wanted, request, actor, app, environment, summary, .. } = run;
+        let RunToBegin { wanted, request, record, .. } = run;
+        let RunRecord { actor, app, environment, summary, .. } = record;
         // Before it runs: what cannot be recorded is not done.
         let event = AuditEvent::of(Action::Run).place(app, environment).what(summary);
         self.ledger.record(actor, event).await?;
@@ -124,8 +136,7 @@ impl Environments {
         match begun.await {
             Ok(once) => Ok(once),
             Err(error) => {
-                let what = format!("{summary}: not started, {}", error.0.code.as_str());
-                self.note_end(actor, (app, environment), what).await;
+                self.note_end(record, &format!("not started, {}", error.0.code.as_str())).await;
                 Err(error)
             }
         }
@@ -133,38 +144,65 @@ impl Environments {
 
     /// Carries a command to its end, and records that.
     async fn carry_run(&self, once: Once, run: RunToBegin, (from, to): (FrameSource, FrameSender), ended_by: EndedBy) {
-        let RunToBegin { actor, app, environment, summary, _share, .. } = run;
+        let RunToBegin { record, _share, .. } = run;
         let (end, _until_recorded) = once.serve(from, to, ended_by).await;
-        self.note_end(&actor, (&app, &environment), format!("{summary}: {}", end_text(&end))).await;
+        self.note_end(&record, &end_text(&end)).await;
     }
 
-    /// What is to run, for somebody who may.
+    /// What is to run, for somebody who may, and what is live.
     async fn wanted_run(
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
         request: &RunRequest,
-    ) -> Result<Wanted, Error> {
+    ) -> Result<(Wanted, LivePointer), Error> {
         check(request)?;
         self.ledger.must_exist(app).await?;
         self.runner()?;
         // A command is code: where all backends share a user, it is for those who may push some.
         self.check_settings_actor(actor)?;
         let pointer = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
-        let Some(LivePointer { version, settings, .. }) = pointer.filter(LivePointer::is_known) else {
+        let Some(live) = pointer.filter(LivePointer::is_known) else {
             return Err(nothing_live(app, environment).into());
         };
-        let Some(managed) = self.managed_in((app, environment), version).await? else {
+        let Some(managed) = self.managed_in((app, environment), live.version).await? else {
             return Err(no_backend(app, environment));
         };
-        self.wanted((app, environment), version, managed, settings).await
+        Ok((self.wanted((app, environment), live.version, managed, live.settings).await?, live))
     }
 
-    async fn note_end(&self, actor: &Actor, (app, environment): (&AppName, &PlaceName), what: String) {
+    /// Records how a command ended, in the history and in the audit log.
+    async fn note_end(&self, run: &RunRecord, how: &str) {
+        let RunRecord { actor, app, environment, summary, .. } = run;
+        let what = format!("{summary}: {how}");
+        let Err(Error(problem)) = self.record_end(run, &what).await else { return };
+        tracing::warn!(%app, %environment, detail = problem.detail, "the end of a command is not in the history");
+        // The audit log outlives the environment, which may be the reason that the command ended.
         let event = AuditEvent::of(Action::RunEnded).place(app, environment).what(what);
         if let Err(Error(problem)) = self.ledger.record(actor, event).await {
             tracing::warn!(%app, %environment, detail = problem.detail, "the end of a command is not in the audit log");
         }
+    }
+
+    /// # Errors
+    /// `deleted` where the app or the environment was deleted; those of the catalog.
+    async fn record_end(&self, run: &RunRecord, what: &str) -> Result<(), Error> {
+        let RunRecord { actor, app, environment, live, .. } = run;
+        let place = (app, environment);
+        update(&records::history_prefix(app, environment), || async {
+            self.ledger.check_there(app, Some(environment)).await?;
+            let (at_ms, message) = (telemetry::now_ms(), Some(what.to_owned()));
+            let (key, entry) = self.ledger.note(actor, place, DeployKind::Run, live, at_ms, message).await?;
+            let deleted = [gone::deleted_app_key(app), gone::deleted_environment_key(app, environment)];
+            let absent = deleted.into_iter().chain([key.clone()]);
+            let commit = Commit {
+                checks: absent.map(Check::Absent).collect(),
+                changes: vec![Change::Put(key, records::write(&entry)?)],
+            };
+            let event = AuditEvent::of(Action::RunEnded).place(app, environment).what(what);
+            Ok(self.ledger.commit(actor, event, commit).await?.then_some(()))
+        })
+        .await
     }
 
     /// Waits until an environment is deleted.

@@ -49,7 +49,7 @@ impl Actor {
                 .into());
         }
         let is_elsewhere = environment.is_some_and(|environment| !self.is_of(environment));
-        if is_elsewhere || self.scope < scope {
+        if is_elsewhere || !self.scope.includes(scope) {
             let place = environment.map_or_else(String::new, |environment| format!(" in {environment}"));
             let detail = format!("{} lacks the scope {scope}{place} of the app {app}.", self.shown());
             let kind = self.kind();
@@ -98,7 +98,7 @@ impl Actor {
     /// # Errors
     /// `forbidden`.
     pub fn may_in_every_app(&self, scope: Scope) -> Result<(), Error> {
-        if self.scope >= scope && self.app.is_none() && self.environment.is_none() {
+        if self.scope.includes(scope) && self.app.is_none() && self.environment.is_none() {
             return Ok(());
         }
         let detail = format!("{} lacks the scope {scope} for every app.", self.shown());
@@ -109,6 +109,16 @@ impl Actor {
             }
         };
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
+    }
+
+    /// Checks that this actor may run commands in an environment: previews are their pushers' own, and a push runs code
+    /// in them as well.
+    ///
+    /// # Errors
+    /// As [`Actor::may`].
+    pub(crate) fn may_run(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        let scope = if environment.is_preview() { Scope::Push } else { Scope::Run };
+        self.may(scope, app, Some(environment))
     }
 
     /// Checks that this actor runs the edge.
@@ -126,7 +136,7 @@ impl Actor {
     /// # Errors
     /// As [`Actor::may`].
     pub(crate) fn may_compare(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
-        let is_wide = self.scope >= Scope::Promote || self.is_of_previews() && self.scope >= Scope::Push;
+        let is_wide = self.scope.includes(Scope::Promote) || self.is_of_previews() && self.scope.includes(Scope::Push);
         self.may(Scope::Read, app, Some(environment).filter(|_| !is_wide))
     }
 
@@ -214,6 +224,13 @@ mod tests {
             (Scope::Admin, PROD, Scope::Read, Some("staging"), forbidden),
             (Scope::Push, PROD, Scope::Admin, Some("prod"), forbidden),
             (Scope::Push, PROD, Scope::Push, None, none),
+            (Scope::Push, PROD, Scope::Run, Some("prod"), forbidden),
+            (Scope::Promote, EDGE, Scope::Run, Some("prod"), forbidden),
+            (Scope::Run, PROD, Scope::Run, Some("prod"), none),
+            (Scope::Run, PROD, Scope::Read, Some("prod"), none),
+            (Scope::Run, PROD, Scope::Push, Some("prod"), forbidden),
+            (Scope::Run, PROD, Scope::Run, Some("staging"), forbidden),
+            (Scope::Admin, SHOP, Scope::Run, Some("prod"), none),
             (Scope::Admin, (Some("other"), None), Scope::Read, None, missing),
             (Scope::Admin, (Some("other"), Some("prod")), Scope::Read, Some("prod"), missing),
         ] {

@@ -17,6 +17,8 @@ pub(crate) enum SystemWrite {
     /// The entry of the history about a deploy that changed nothing but what is stored; its version has an entry of the
     /// audit log where it is new.
     History,
+    /// The entry of a live log about a change that nobody signs: the change itself has its entry of the audit log.
+    LiveLog,
     /// That the files of a version had their pass at the best level: its push has its entry.
     Levels,
     /// When tokens were used last.
@@ -49,7 +51,7 @@ impl SystemWrite {
 
     /// As [`Action::may_use_reserve`].
     const fn may_use_reserve(self) -> bool {
-        matches!(self, Self::Collection | Self::ExpiredAlias | Self::Refresh)
+        matches!(self, Self::Collection | Self::ExpiredAlias | Self::LiveLog | Self::Refresh)
     }
 }
 

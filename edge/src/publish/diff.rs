@@ -147,7 +147,9 @@ impl Publisher {
     /// Checks that the actor sees a version that it names by its id. An actor that may push can make any version
     /// live in its environment; one that may only read sees what the history of its environment names.
     async fn check_seen(&self, actor: &Actor, app: &AppName, version: &VersionId) -> Result<(), Error> {
-        let Some(own) = actor.environment.as_ref().filter(|_| actor.scope < Scope::Push) else { return Ok(()) };
+        let Some(own) = actor.environment.as_ref().filter(|_| !actor.scope.includes(Scope::Push)) else {
+            return Ok(());
+        };
         if self.ledger.names_version(app, own, version).await? {
             return Ok(());
         }

@@ -193,6 +193,16 @@ fn every_address_of_the_api_is_in_the_documents() {
 }
 
 #[test]
+fn what_changes_something_for_visitors_is_in_the_documents() {
+    let mut table = "| method | address | where signatures are wanted | confirmed |\n|---|---|---|---|\n".to_owned();
+    for operation in OPERATIONS {
+        let Some((needs, confirmed)) = operation.changes() else { continue };
+        writeln!(table, "| {} | `{}` | {needs} | {confirmed} |", operation.method, operation.path).unwrap();
+    }
+    hold("docs/signing.md", "changes for visitors", &table);
+}
+
+#[test]
 fn every_status_of_the_edges_own_is_in_the_documents() {
     let source = read("edge/src/handler/refused.rs");
     let (_, rows) = source.split_once("fn row(self)").unwrap();

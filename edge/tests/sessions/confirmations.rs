@@ -2,6 +2,7 @@
 
 use devanture_config::api::{Confirmations, Scope, Session, TokenMade};
 use devanture_config::problem::Code;
+use devanture_edge::admin::OPERATIONS;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -88,6 +89,44 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
     let other = Browser::of(&edge).entered("ada").await;
     let refused = other.send(Method::POST, &format!("{prod}/rollback"), &json!({})).await;
     assert_eq!(refused.code(), Code::ConfirmationRequired);
+    edge.stop().await;
+}
+
+/// By the table of the operations: one that is new is confirmed, or says why it changes nothing for visitors.
+#[tokio::test]
+async fn every_change_of_what_visitors_of_prod_get_is_confirmed() {
+    let edge = quick().start().await;
+    push(&edge, "hi").await;
+    account(&edge, "ada", "admin").await;
+    let ada = Browser::of(&edge).entered("ada").await;
+    set(&edge, json!(["promote"])).await;
+    let mut asked = 0;
+    // The end of a push, which was confirmed as it began, and what goes back to what is live.
+    let free = ["finish", "abortCanary", "unpin", "revokeShare"];
+    for operation in OPERATIONS.iter().filter(|row| row.changes().is_some() && !free.contains(&row.id)) {
+        let mut path = operation.path.replace("{app}", "shop").replace("{env}", "prod");
+        for (parameter, value) in [
+            ("{host}", "www.example.org"),
+            ("{address}", "http:%2F%2F203.0.113.7:3000"),
+            ("{name}", "api"),
+            ("{snapshot}", "x"),
+            ("{id}", "0123456789abcdef"),
+        ] {
+            path = path.replace(parameter, value);
+        }
+        let body = match operation.id {
+            "makeShare" => json!({ "target": "prod" }),
+            "undelete" => json!({ "environment": "prod" }),
+            _ => json!({}),
+        };
+        let refused = ada.send(operation.method.clone(), &path, &body).await;
+        assert_eq!(refused.code(), Code::ConfirmationRequired, "{}: {}", operation.id, refused.text());
+        asked += 1;
+    }
+    assert!(asked > 22, "{asked} operations");
+    // In another environment nothing of that is confirmed.
+    let pause = ada.send(Method::POST, "/v1/apps/shop/environments/staging/pause", &json!({})).await;
+    assert_eq!(pause.code(), Code::NothingLive);
     edge.stop().await;
 }
 

@@ -11,4 +11,5 @@
 mod hostile;
 mod live_log;
 mod switching;
+mod unsigned;
 pub(crate) mod world;

@@ -17,7 +17,7 @@ pub(crate) enum TokenCommand {
         /// Name of the token in the history
         #[arg(long)]
         name: String,
-        /// Scope: read, push, promote or admin, each including those before it
+        /// Scope: read, push (with read), promote (with push), run (with read) or admin (with all)
         #[arg(long, required_unless_present = "role")]
         scope: Option<Scope>,
         /// Role in place of a scope: viewer, developer, team, owner or ops

@@ -25,7 +25,7 @@ pub(crate) enum AccountCommand {
     Create {
         /// Name, such as ada or ada@example.org
         name: AccountName,
-        /// Scope: read, push, promote or admin, each including those before it
+        /// Scope: read, push (with read), promote (with push), run (with read) or admin (with all)
         #[arg(long, required_unless_present = "role")]
         scope: Option<Scope>,
         /// Role in place of a scope: viewer, developer, team, owner or ops
@@ -58,7 +58,7 @@ pub(crate) enum AccountCommand {
 pub(crate) struct InviteArgs {
     /// Name, such as ada or ada@example.org
     pub(crate) name: AccountName,
-    /// Create the account with this scope: read, push, promote or admin
+    /// Create the account with this scope: read, push, promote, run or admin
     #[arg(long)]
     pub(crate) scope: Option<Scope>,
     /// Create the account with this role in place of a scope: viewer, developer, team, owner or ops

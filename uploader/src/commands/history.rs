@@ -107,6 +107,8 @@ const fn kind_text(kind: DeployKind) -> &'static str {
         DeployKind::Unlock => "unlock",
         DeployKind::Delete => "delete",
         DeployKind::Undelete => "undelete",
+        DeployKind::Run => "run",
+        DeployKind::Change => "change",
     }
 }
 

@@ -95,6 +95,10 @@ async fn a_command_runs_in_the_live_version_with_the_settings_of_its_environment
     );
     assert!(of("run_ended").iter().any(|what| what.starts_with("sh with 2 arguments: code 3, after ")), "{log:?}");
     assert_eq!(of("run").len(), of("run_ended").len());
+    let (_, history) = edge.api("GET", "/v1/apps/game/environments/prod/history", None).await;
+    let commands = history["deploys"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "run");
+    let commands: Vec<&str> = commands.filter_map(|entry| entry["source"]["message"].as_str()).collect();
+    assert_eq!(commands, of("run_ended"), "the last one first in both");
 
     // In an environment where nothing is live, and one without a backend.
     let none = project.run(&edge, &["run", "--json", "--env", "staging", "--", "true"]);
@@ -157,7 +161,7 @@ async fn a_command_ends_with_its_client_whatever_it_does() {
     assert_eq!(ran.code, Some(0));
     gone(ran.stdout.trim().parse().unwrap()).await;
     // A token that is revoked takes its commands with it.
-    let token = edge.new_token(&["--name", "one", "--app", "game", "--scope", "push"]);
+    let token = edge.new_token(&["--name", "one", "--app", "game", "--scope", "run"]);
     let mut command = edge.command(project.path(), "game", &["run", "--json", "--", "sleep", "1000"]);
     let child = command.env("DEVANTURE_TOKEN", &token).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     eventually("a command", async || audit(&edge).await.iter().filter(|(what, _)| what == "run").nth(3).map(drop))
@@ -185,7 +189,8 @@ async fn commands_are_bounded_in_time_and_number_and_by_scope() {
     for (scope, more, code) in [
         ("read", &["--app", "game"][..], "forbidden"),
         ("admin", &["--app", "game", "--env", "staging"], "forbidden"),
-        ("push", &["--app", "other"], "not_found"),
+        ("promote", &["--app", "game"], "forbidden"),
+        ("run", &["--app", "other"], "not_found"),
     ] {
         let token = edge.new_token(&[&["--name", "one", "--scope", scope], more].concat());
         let mut command = edge.command(project.path(), "game", &["run", "--json", "--", "true"]);

@@ -201,7 +201,7 @@ fn trust(table: &Table<'_, '_>) -> Option<Trust> {
 /// What a trust gives, by `scope` or by `role`, and whether that is for previews where no environment is named.
 fn rights(table: &Table<'_, '_>) -> (Scope, bool) {
     // `admin` is none of them: a token of CI makes no other tokens.
-    let scopes = [("read", Scope::Read), ("push", Scope::Push), ("promote", Scope::Promote)];
+    let scopes = [("read", Scope::Read), ("push", Scope::Push), ("promote", Scope::Promote), ("run", Scope::Run)];
     let scope = table.word("scope", &scopes);
     let role: Option<Role> = table.parsed("role");
     if table.has("scope") && table.has("role") {

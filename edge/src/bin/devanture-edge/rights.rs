@@ -9,7 +9,7 @@ use crate::Failure;
 /// A scope, or a role that stands for one.
 #[derive(Args)]
 pub(crate) struct RightsArgs {
-    /// Scope: read, push, promote or admin, each including those before it
+    /// Scope: read, push (with read), promote (with push), run (with read) or admin (with all)
     #[arg(long, required_unless_present = "role")]
     scope: Option<Scope>,
     /// Role in place of a scope: viewer, developer, team, owner or ops

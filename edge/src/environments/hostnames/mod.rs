@@ -269,8 +269,11 @@ impl Environments {
         let needed = self.needed(host, &OtherNames::read(&*self.ledger.catalog, app).await?);
         let is_admin = actor.scope == Scope::Admin;
         if let Some(before) = before {
-            // Within one app a name is proven already; it moves where the token is for both environments.
-            let is_movable = before.app == *app && actor.may(Scope::Push, app, Some(&before.environment)).is_ok();
+            // Within one app a name is proven already; it moves where the token is for both environments. Visitors of
+            // one that wants signatures would get what nobody has signed.
+            let wants_signatures = self.wants_signatures(&before.app, &before.environment).await?;
+            let scope = if wants_signatures { Scope::Admin } else { Scope::Push };
+            let is_movable = before.app == *app && actor.may(scope, app, Some(&before.environment)).is_ok();
             if !is_movable || (needed == Needed::AdminOfAll) || (needed == Needed::Admin && !is_admin) {
                 return Err(taken(host, "only an admin token for every app can move it here").into());
             }

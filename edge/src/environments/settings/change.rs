@@ -311,6 +311,9 @@ impl Environments {
                 commit.checks.extend([Check::At(live_key.clone(), before), Check::Absent(entry_key.clone())]);
                 let (at_ms, deploy) = (record.at_ms, entry.deploy.id.as_str());
                 let signed = self.signed((app, environment), &pointer.version, true).await?;
+                // Signers may have been set since the request began.
+                self.check_unsigned(actor, (app, environment)).await?;
+                commit.checks.extend(signed.checks);
                 let moves = Moves { actor, kind, at_ms, deploy, signed_by: signed.by };
                 self.ledger.log_live(&mut commit, (app, environment), &pointer, moves).await?;
                 commit.changes.push(Change::Put(entry_key, records::write(&entry)?));

@@ -1,4 +1,4 @@
-//! Commands: what a token can still run that was revoked before it said what.
+//! Commands: which tokens run them, and what one can still run that was revoked before it said what.
 
 use bytes::Bytes;
 use devanture_config::api::{RunRequest, Scope, TokenList};
@@ -10,10 +10,32 @@ use tokio::sync::mpsc;
 
 use crate::support::{edge, eventually, got};
 
+fn command() -> Bytes {
+    let command = RunRequest { command: vec!["true".to_owned()], terminal: None, term: None, timeout_ms: None };
+    Bytes::from(ClientFrame::Begin(command).bytes().unwrap())
+}
+
+/// A command reads the secrets and the data of an environment: who may push, or promote, may not do that in `prod`.
+#[tokio::test]
+async fn a_command_takes_the_scope_run_and_in_previews_the_scope_push() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    for scope in Scope::ALL {
+        for (environment, needed) in [("prod", Scope::Run), ("staging", Scope::Run), ("preview", Scope::Push)] {
+            let token = edge.token_for(scope, Some("shop"), Some(environment)).await;
+            let path = format!("/v1/apps/shop/environments/{environment}/run");
+            let request = edge.ask(Method::POST, &path, &token).header("content-type", MEDIA_TYPE).body(command());
+            // There is no backend that it could run beside.
+            let expected = if scope.includes(needed) { Code::RunnerOff } else { Code::Forbidden };
+            assert_eq!(got(request).await.code(), expected, "{scope} in {environment}");
+        }
+    }
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn a_token_that_is_revoked_before_the_first_frame_runs_nothing() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
-    let token = edge.token_for(Scope::Push, Some("shop"), None).await;
+    let token = edge.token_for(Scope::Run, Some("shop"), None).await;
     let id = token.split('_').nth(1).unwrap().to_owned();
     let (input, frames) = mpsc::channel(1);
     let frames = stream::unfold(frames, async |mut frames: mpsc::Receiver<Bytes>| {
@@ -29,8 +51,7 @@ async fn a_token_that_is_revoked_before_the_first_frame_runs_nothing() {
     .await;
     let revoked = got(edge.api(Method::DELETE, &format!("/v1/tokens/{id}"))).await;
     assert_eq!(revoked.status, StatusCode::NO_CONTENT);
-    let command = RunRequest { command: vec!["true".to_owned()], terminal: None, term: None, timeout_ms: None };
-    input.send(Bytes::from(ClientFrame::Begin(command).bytes().unwrap())).await.unwrap();
+    input.send(command()).await.unwrap();
     assert_eq!(answer.await.unwrap().code(), Code::BadToken);
     edge.stop().await;
 }

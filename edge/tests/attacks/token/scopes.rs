@@ -13,7 +13,6 @@ use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 
 /// Part of every name, text and path of what the tokens must not learn of.
 const MARKER: &str = "marker";
-const SCOPES: [Scope; 4] = [Scope::Read, Scope::Push, Scope::Promote, Scope::Admin];
 /// Operations that need no token.
 const OPEN: [&str; 13] = [
     "GET /health/live",
@@ -40,9 +39,9 @@ fn is_open(method: &str, path: &str) -> bool {
 enum Expected {
     /// `forbidden`, whatever its scope.
     Forbidden,
-    /// `forbidden` below this scope; from it on an answer without anything of another environment.
+    /// `forbidden` without this scope; with it an answer without anything of another environment.
     Own(Scope),
-    /// `forbidden` below this scope; from it on what it says is another environment's, and the token may take it.
+    /// `forbidden` without this scope; with it what it says is another environment's, and the token may take it.
     Taken(Scope),
     /// `not_found`, or `forbidden`.
     Hidden,
@@ -224,18 +223,18 @@ fn check_nothing_of_another(answer: &Got, planted: &Planted, what: &str) {
 async fn a_token_of_one_environment_reaches_nothing_of_another() {
     let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1).start().await;
     let planted = plant(&edge).await;
-    for scope in SCOPES {
+    for scope in Scope::ALL {
         let token = edge.token_for(scope, Some("shop"), Some("staging")).await;
         for (path, method, _) in operations().into_iter().filter(|(path, method, _)| !is_open(method, path)) {
             let what = format!("{method} {path} with {scope}");
             let address = concrete(&path, "shop", &planted);
             let answer = ask(&edge, &token, &method, &address, &body(&path)).await;
             match expected(&method, &path) {
-                Expected::Own(least) if scope >= least => {
+                Expected::Own(least) if scope.includes(least) => {
                     assert_eq!(answer.status, StatusCode::OK, "{what}: {}", answer.text());
                     check_nothing_of_another(&answer, &planted, &what);
                 }
-                Expected::Taken(least) if scope >= least => {
+                Expected::Taken(least) if scope.includes(least) => {
                     assert_eq!(answer.status, StatusCode::OK, "{what}: {}", answer.text());
                 }
                 Expected::Hidden => {
@@ -254,8 +253,8 @@ async fn a_token_of_one_environment_reaches_nothing_of_another() {
                 let address = concrete(&path, "shop", &planted).replace("/prod", "/staging");
                 let answer = ask(&edge, &token, &method, &address, &Value::Null).await;
                 // What backends keep is read by admins alone, and settings by those who may push.
-                let is_refused = path.contains("/data") && scope < Scope::Admin
-                    || path.ends_with("/development") && scope < Scope::Push;
+                let is_refused = path.contains("/data") && scope != Scope::Admin
+                    || path.ends_with("/development") && !scope.includes(Scope::Push);
                 assert_eq!(answer.status == StatusCode::FORBIDDEN, is_refused, "{what}: {}", answer.text());
                 check_nothing_of_another(&answer, &planted, &what);
             }
@@ -279,7 +278,7 @@ async fn a_token_of_one_environment_reaches_nothing_of_another() {
 async fn a_token_of_one_app_reaches_nothing_of_another_app_or_of_the_edge() {
     let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1).start().await;
     let planted = plant(&edge).await;
-    for scope in SCOPES {
+    for scope in Scope::ALL {
         let token = edge.token_for(scope, Some("blog"), None).await;
         for (path, method, _) in operations().into_iter().filter(|(path, method, _)| !is_open(method, path)) {
             let what = format!("{method} {path} with {scope}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use devanture_config::PlaceName;
-use devanture_config::api::{LiveLogEntry, check_live_log};
+use devanture_config::api::{DeployKind, LiveLogEntry, check_live_log};
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
 
@@ -51,8 +51,11 @@ fn shown(style: Style, place: &PlaceName, entries: &[LiveLogEntry]) -> Vec<Strin
         let signed = counted(entry.signed_by.len(), "signature");
         let kind = serde_json::to_value(entry.kind).ok();
         let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default().to_owned();
+        // Nothing went live: what was changed is the operation of the API.
+        let is_change = entry.kind == DeployKind::Change;
+        let what = if is_change { format!(" ({})", escaped(&entry.deploy)) } else { String::new() };
         let hash = style.dim(&entry.hash.short());
-        format!("  {number:>5}  {time}  {id}  {kind} by {}, {signed}  {hash}", escaped(&entry.who))
+        format!("  {number:>5}  {time}  {id}  {kind}{what} by {}, {signed}  {hash}", escaped(&entry.who))
     };
     entries.iter().map(line).collect()
 }

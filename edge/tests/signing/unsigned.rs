@@ -1,0 +1,78 @@
+//! What nobody signs, where signatures are wanted: admins change it alone, and the live log has it.
+
+use devanture_config::api::{DeployKind, Scope, check_live_log};
+use devanture_config::problem::Code;
+use devanture_edge::admin::OPERATIONS;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::world::{APP, ONE, key, live_log, push_to, served, want};
+use crate::support::{edge, got};
+
+/// By the table of the operations: one that is new is refused, or says why it changes nothing for visitors.
+#[tokio::test]
+async fn what_nobody_signs_takes_an_admin_where_signatures_are_wanted() {
+    let edge = edge().with_app(APP, ONE).start().await;
+    want(&edge, &[&key("ada")], 1).await;
+    let mut asked = 0;
+    for scope in Scope::ALL.into_iter().filter(|scope| *scope != Scope::Admin) {
+        let token = edge.token_for(scope, Some(APP), None).await;
+        for operation in OPERATIONS.iter().filter(|row| row.changes().is_some_and(|(needs, _)| needs == "`admin`")) {
+            let path = operation.path.replace("{app}", APP).replace("{env}", "prod");
+            let path = path.replace("{host}", "www.example.org").replace("{snapshot}", "x");
+            let answer = got(edge.ask(operation.method.clone(), &path, &token).json(&json!({}))).await;
+            assert_eq!(answer.code(), Code::Forbidden, "{} with {scope}: {}", operation.id, answer.text());
+            asked += 1;
+        }
+    }
+    assert!(asked > 40, "{asked} requests");
+    // What bodies say: settings of before, and a link.
+    let token = edge.token_for(Scope::Promote, Some(APP), None).await;
+    for (path, body) in [
+        (format!("/v1/apps/{APP}/environments/prod/rollback"), json!({ "with_settings": true })),
+        (format!("/v1/apps/{APP}/shares"), json!({ "target": "prod" })),
+    ] {
+        let answer = got(edge.ask(Method::POST, &path, &token).json(&body)).await;
+        assert_eq!(answer.code(), Code::Forbidden, "{path}: {}", answer.text());
+    }
+    // Where no signatures are wanted, and what shows visitors nothing unsigned.
+    push_to(&edge, "staging", ONE, &[], Default::default()).await.unwrap();
+    let set = json!({ "set": { "A": { "value": "b" } } });
+    let staging = format!("/v1/apps/{APP}/environments/staging/settings");
+    assert_eq!(got(edge.ask(Method::PATCH, &staging, &token).json(&set)).await.status, StatusCode::OK);
+    for operation in ["pause", "resume"] {
+        let path = format!("/v1/apps/{APP}/environments/prod/{operation}");
+        let answer = got(edge.ask(Method::POST, &path, &token).json(&json!({}))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{operation}: {}", answer.text());
+    }
+    assert_eq!(served(&edge).await, "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_live_log_names_what_nobody_signs_and_who_did_it() {
+    let edge = edge().with_app(APP, ONE).start().await;
+    let withdrawn = format!("/v1/apps/{APP}/withdrawn");
+    let withdraw = async |query: &str| {
+        let path = format!("{withdrawn}{query}");
+        let answer = got(edge.api(Method::POST, &path).json(&json!({ "path": "/old" }))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    };
+    withdraw("").await;
+    want(&edge, &[&key("ada")], 1).await;
+    withdraw("?dry_run=true").await;
+    withdraw("").await;
+    // An environment that wants none of these signatures takes no hostname away.
+    let host = |environment: &str| format!("/v1/apps/{APP}/environments/{environment}/hostnames/www.example.org");
+    assert_eq!(got(edge.api(Method::PUT, &host("prod")).json(&json!({}))).await.status, StatusCode::OK);
+    let token = edge.token_for(Scope::Promote, Some(APP), None).await;
+    let moved = got(edge.ask(Method::PUT, &host("staging"), &token).json(&json!({}))).await;
+    assert_eq!(moved.code(), Code::HostnameTaken, "{}", moved.text());
+    let log = live_log(&edge, "").await;
+    let entries: Vec<_> = log.entries.iter().map(|entry| (entry.kind, entry.deploy.as_str())).collect();
+    assert_eq!(entries.len(), 3, "{entries:?}");
+    assert_eq!(entries[1..], [(DeployKind::Change, "withdraw"), (DeployKind::Change, "addHostname")]);
+    assert!(log.entries.iter().all(|entry| entry.version == log.entries[0].version && !entry.who.is_empty()));
+    assert_eq!(check_live_log((&log.app, &log.environment), None, &log.entries), Ok(()));
+    edge.stop().await;
+}
