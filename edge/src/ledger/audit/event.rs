@@ -176,6 +176,36 @@ actions! {
     Withdraw = "withdraw",
 }
 
+/// What an actor may cover up: who got rights, or took them, ran commands, or read secrets. Exchanged tokens are none
+/// of them, as each job of CI has one.
+const LASTING: [Action; 20] = [
+    Action::AcceptInvitation,
+    Action::AddPasskey,
+    Action::CreateAccount,
+    Action::CreateToken,
+    Action::DeleteAccount,
+    Action::Invite,
+    Action::Protect,
+    Action::PullData,
+    Action::ReadSettings,
+    Action::RemovePasskey,
+    Action::ReuseRefreshToken,
+    Action::RevokeInvitation,
+    Action::RevokeShare,
+    Action::RevokeToken,
+    Action::Run,
+    Action::RunEnded,
+    Action::SetConfirmations,
+    Action::SetPassword,
+    Action::SetSigners,
+    Action::Share,
+];
+
+/// Whether entries of this action are kept longest.
+pub(super) fn is_lasting(action: &str) -> bool {
+    LASTING.iter().any(|lasting| lasting.as_str() == action)
+}
+
 impl Action {
     /// Whether it ends what somebody may do, or has a limit of its own: the holder of a stolen token must not keep its
     /// owner from that by using it up.

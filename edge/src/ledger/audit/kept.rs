@@ -1,11 +1,16 @@
-//! In-memory index of the audit log by app: entries beyond the bound are removed from the app with most.
+//! In-memory index of the audit log by app: entries beyond the bound are removed from the app with most, and there from
+//! the credential and the action with most, so that nobody pushes out the trace of what was done by doing more.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use devanture_config::AppName;
+use devanture_config::api::AuditEntry;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 
+use super::event::is_lasting;
 use super::number_of;
 use crate::catalog::scan::Scan;
 use crate::catalog::{self, Catalog, Record};
@@ -13,15 +18,42 @@ use crate::records::identities;
 
 /// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
 pub(super) const REMOVED_MAX: usize = 8;
+/// Characters of the id of a token or an account, which the ids of their sessions and logins begin with.
+const OWNER_ID_CHARACTERS: usize = 12;
 
 /// Whose an entry is: an app's, or the edge's own.
 type Owner = Option<AppName>;
+
+/// The place of an entry in the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    owner: Owner,
+    /// Whether it tells who got rights, ran commands or read secrets.
+    is_lasting: bool,
+    /// The hash of its credential and its action: an edge may have many of them.
+    group: u64,
+}
+
+impl Place {
+    pub(super) fn of(entry: &AuditEntry) -> Self {
+        Self::named(entry.app.clone(), entry.credential.as_deref(), &entry.who, &entry.action)
+    }
+
+    fn named(owner: Owner, credential: Option<&str>, who: &str, action: &str) -> Self {
+        // Each job of CI, and each login of a person, has a token of its own.
+        let is_exchanged = who.starts_with("trust:") || who.starts_with("oidc:");
+        let id = credential.filter(|_| !is_exchanged).map(|id| id.get(..OWNER_ID_CHARACTERS).unwrap_or(id));
+        let mut hasher = DefaultHasher::new();
+        (id.unwrap_or(who), action).hash(&mut hasher);
+        Self { owner, is_lasting: is_lasting(action), group: hasher.finish() }
+    }
+}
 
 /// The numbers of all entries.
 pub(super) struct Kept(Mutex<Numbers>);
 
 struct Numbers {
-    by_owner: HashMap<Owner, BTreeSet<u64>>,
+    by_owner: HashMap<Owner, Entries>,
     count: u64,
     entries_max: u64,
     /// The last number that was given out, or found.
@@ -30,43 +62,111 @@ struct Numbers {
     read_to: u64,
 }
 
+/// The entries of an owner.
+#[derive(Default)]
+struct Entries {
+    lasting: Groups,
+    others: Groups,
+}
+
+/// Entries by their credential and action.
+#[derive(Default)]
+struct Groups {
+    numbers: HashMap<u64, BTreeSet<u64>>,
+    /// The length, the oldest number and the id of each group: the last one has most, and of several such the oldest.
+    by_length: BTreeSet<(usize, Reverse<u64>, u64)>,
+    count: usize,
+}
+
+impl Groups {
+    /// Changes a group, and says whether `change` did.
+    fn change(&mut self, group: u64, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) -> bool {
+        let numbers = self.numbers.entry(group).or_default();
+        let order = |numbers: &BTreeSet<u64>| numbers.first().map(|oldest| (numbers.len(), Reverse(*oldest), group));
+        let (before, length) = (order(numbers), numbers.len());
+        let is_changed = change(numbers);
+        self.count = self.count.saturating_sub(length).saturating_add(numbers.len());
+        let after = order(numbers);
+        if numbers.is_empty() {
+            self.numbers.remove(&group);
+        }
+        if let Some(before) = before {
+            self.by_length.remove(&before);
+        }
+        self.by_length.extend(after);
+        is_changed
+    }
+
+    /// The group with most entries, and its oldest one.
+    fn largest(&self) -> Option<(u64, u64)> {
+        self.by_length.last().map(|(_, Reverse(oldest), group)| (*group, *oldest))
+    }
+}
+
+impl Entries {
+    fn count(&self) -> usize {
+        self.lasting.count.saturating_add(self.others.count)
+    }
+
+    fn groups(&mut self, is_lasting: bool) -> &mut Groups {
+        if is_lasting { &mut self.lasting } else { &mut self.others }
+    }
+
+    /// Which entry goes first: whether it is one of those that last, its group, and its number. Those that last go once
+    /// they are more than the others: by running commands, nobody pushes out what tells of everything else either.
+    fn first_to_go(&self) -> Option<(bool, u64, u64)> {
+        let is_lasting = self.lasting.count > self.others.count;
+        let groups = if is_lasting { &self.lasting } else { &self.others };
+        groups.largest().map(|(group, number)| (is_lasting, group, number))
+    }
+}
+
 /// The read part of an entry.
 #[derive(Deserialize)]
-struct Owned {
+struct Placed {
     app: Owner,
+    #[serde(default)]
+    credential: Option<String>,
+    #[serde(default)]
+    who: String,
+    #[serde(default)]
+    action: String,
 }
 
 impl Numbers {
-    fn add(&mut self, owner: &Owner, number: u64) {
-        if self.by_owner.entry(owner.clone()).or_default().insert(number) {
+    fn add(&mut self, place: &Place, number: u64) {
+        let groups = self.by_owner.entry(place.owner.clone()).or_default().groups(place.is_lasting);
+        if groups.change(place.group, |numbers| numbers.insert(number)) {
             self.count = self.count.saturating_add(1);
         }
     }
 
-    fn remove(&mut self, owner: &Owner, number: u64) {
-        let Some(numbers) = self.by_owner.get_mut(owner) else { return };
-        if numbers.remove(&number) {
+    fn remove(&mut self, place: &Place, number: u64) {
+        let Some(entries) = self.by_owner.get_mut(&place.owner) else { return };
+        if entries.groups(place.is_lasting).change(place.group, |numbers| numbers.remove(&number)) {
             self.count = self.count.saturating_sub(1);
         }
-        if numbers.is_empty() {
-            self.by_owner.remove(owner);
+        if entries.count() == 0 {
+            self.by_owner.remove(&place.owner);
         }
     }
 
-    /// Takes out what is beyond the bound: the oldest entry of the actor with most, and of several such, the oldest of
-    /// all.
-    fn surplus(&mut self) -> Vec<(Owner, u64)> {
+    /// Takes out what is beyond the bound: of the app with most entries, and of several such of the one whose entry is
+    /// the oldest, the entry that goes first.
+    fn surplus(&mut self) -> Vec<(Place, u64)> {
         let mut surplus = Vec::new();
         while self.count > self.entries_max && surplus.len() < REMOVED_MAX {
             let weight =
-                |numbers: &BTreeSet<u64>| (numbers.len(), std::cmp::Reverse(numbers.first().copied().unwrap_or(0)));
-            let most = self.by_owner.iter().max_by_key(|(_, numbers)| weight(numbers));
-            let Some((owner, number)) = most.and_then(|(owner, numbers)| Some((owner.clone(), *numbers.first()?)))
+                |entries: &Entries| (entries.count(), entries.first_to_go().map(|(.., number)| Reverse(number)));
+            let most = self.by_owner.iter().max_by_key(|(_, entries)| weight(entries));
+            let Some((owner, (is_lasting, group, number))) =
+                most.and_then(|(owner, entries)| Some((owner.clone(), entries.first_to_go()?)))
             else {
                 break;
             };
-            self.remove(&owner, number);
-            surplus.push((owner, number));
+            let place = Place { owner, is_lasting, group };
+            self.remove(&place, number);
+            surplus.push((place, number));
         }
         surplus
     }
@@ -93,7 +193,7 @@ impl Kept {
             let mut numbers = self.numbers();
             for (key, record) in &page {
                 let Some(number) = number_of(key) else { continue };
-                numbers.add(&owner_of(record), number);
+                numbers.add(&place_of(record), number);
                 numbers.read_to = numbers.read_to.max(number);
                 numbers.last = numbers.last.max(number);
             }
@@ -101,13 +201,13 @@ impl Kept {
     }
 
     /// Gives a number out for an entry that is about to be written, and takes out what goes for it.
-    pub(super) fn begin(&self, owner: Option<&AppName>) -> Begun<'_> {
+    pub(super) fn begin(&self, place: Place) -> Begun<'_> {
         let mut numbers = self.numbers();
-        let (owner, number) = (owner.cloned(), numbers.last.saturating_add(1));
+        let number = numbers.last.saturating_add(1);
         numbers.last = number;
-        numbers.add(&owner, number);
+        numbers.add(&place, number);
         let surplus = numbers.surplus();
-        Begun { kept: self, number, owner, surplus }
+        Begun { kept: self, number, place, surplus }
     }
 
     /// These were removed.
@@ -115,7 +215,7 @@ impl Kept {
         let mut numbers = self.numbers();
         for (key, record) in entries {
             if let Some(number) = number_of(key) {
-                numbers.remove(&owner_of(record), number);
+                numbers.remove(&place_of(record), number);
             }
         }
     }
@@ -130,9 +230,9 @@ impl Kept {
 pub(super) struct Begun<'k> {
     kept: &'k Kept,
     pub(super) number: u64,
-    owner: Owner,
+    place: Place,
     /// The entries that are removed with it.
-    pub(super) surplus: Vec<(Owner, u64)>,
+    pub(super) surplus: Vec<(Place, u64)>,
 }
 
 impl Begun<'_> {
@@ -143,72 +243,133 @@ impl Begun<'_> {
 
     /// It was not written.
     pub(super) fn failed(self) {
-        self.kept.numbers().remove(&self.owner, self.number);
+        self.kept.numbers().remove(&self.place, self.number);
     }
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         let mut numbers = self.kept.numbers();
-        for (owner, number) in &self.surplus {
-            numbers.add(owner, *number);
+        for (place, number) in &self.surplus {
+            numbers.add(place, *number);
         }
     }
 }
 
 /// An entry that cannot be read counts as the edge's own.
-fn owner_of(record: &Record) -> Owner {
-    serde_json::from_slice::<Owned>(&record.value).ok().and_then(|owned| owned.app)
+fn place_of(record: &Record) -> Place {
+    match serde_json::from_slice::<Placed>(&record.value) {
+        Ok(Placed { app, credential, who, action }) => Place::named(app, credential.as_deref(), &who, &action),
+        Err(_damaged) => Place::named(None, None, "", ""),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Action;
 
     fn kept(entries_max: u64) -> Kept {
         Kept(Mutex::new(Numbers { by_owner: HashMap::new(), count: 0, entries_max, last: 0, read_to: 0 }))
     }
 
+    /// The place of an entry in the log of an app.
+    fn place(app: Option<&str>, credential: &str, action: Action) -> Place {
+        let app = app.map(|name| name.parse().unwrap());
+        Place::named(app, Some(credential), "ci", action.as_str())
+    }
+
     fn lengths(kept: &Kept) -> Vec<(String, usize)> {
         let numbers = kept.numbers();
         let name = |owner: &Owner| owner.as_ref().map_or_else(String::new, ToString::to_string);
-        let mut lengths: Vec<_> = numbers.by_owner.iter().map(|(owner, n)| (name(owner), n.len())).collect();
+        let mut lengths: Vec<_> = numbers.by_owner.iter().map(|(owner, n)| (name(owner), n.count())).collect();
         lengths.sort();
         assert_eq!(lengths.iter().map(|(_, length)| *length as u64).sum::<u64>(), numbers.count);
         lengths
     }
 
+    /// Whether the entry with this number is still there.
+    fn has(kept: &Kept, place: &Place, number: u64) -> bool {
+        let mut numbers = kept.numbers();
+        let entries = numbers.by_owner.get_mut(&place.owner).unwrap();
+        entries.groups(place.is_lasting).numbers.get(&place.group).is_some_and(|found| found.contains(&number))
+    }
+
+    fn done(kept: &Kept, place: &Place) -> u64 {
+        let begun = kept.begin(place.clone());
+        let number = begun.number;
+        begun.done();
+        number
+    }
+
     #[test]
     fn who_writes_much_pushes_its_own_entries_out_and_nobody_elses() {
-        let (kept, quiet, loud) = (kept(100), "quiet".parse().unwrap(), "loud".parse().unwrap());
-        for owner in [None, Some(&quiet), Some(&quiet)] {
-            kept.begin(owner).done();
+        let kept = kept(100);
+        let of_app = |app| place(app, "0", Action::Switch);
+        for app in [None, Some("quiet"), Some("quiet")] {
+            done(&kept, &of_app(app));
         }
         for _ in 0..1_000 {
-            kept.begin(Some(&loud)).done();
+            done(&kept, &of_app(Some("loud")));
         }
         let of = |name: &str, length: usize| (name.to_owned(), length);
         assert_eq!(lengths(&kept), [of("", 1), of("loud", 97), of("quiet", 2)]);
         // A newcomer gets its room from the one that has most.
         for _ in 0..500 {
-            kept.begin(Some(&quiet)).done();
+            done(&kept, &of_app(Some("quiet")));
         }
         assert_eq!(lengths(&kept), [of("", 1), of("loud", 49), of("quiet", 50)]);
     }
 
     #[test]
-    fn what_was_not_written_does_not_count_and_pushes_nothing_out() {
-        let (kept, app) = (kept(2), "shop".parse().unwrap());
-        for _ in 0..2 {
-            kept.begin(Some(&app)).done();
+    fn nobody_pushes_out_the_trace_of_what_they_or_others_did_by_doing_more() {
+        let kept = kept(100);
+        let of = |credential: &str, action| place(Some("shop"), credential, action);
+        let (ada, eve) = ("aaaaaaaaaaaa", "eeeeeeeeeeee");
+        let traces: Vec<(Place, u64)> = [
+            of(ada, Action::Push),
+            of(eve, Action::CreateToken),
+            of(eve, Action::Run),
+            of(eve, Action::ReadSettings),
+            of(eve, Action::Settings),
+        ]
+        .into_iter()
+        .map(|place| (place.clone(), done(&kept, &place)))
+        .collect();
+        let all_there = || traces.iter().all(|(place, number)| has(&kept, place, *number));
+        // One action, by sessions whose ids begin with that of their account.
+        for session in 0..1_000 {
+            done(&kept, &of(&format!("{eve}{session:012x}"), Action::Pause));
         }
-        let begun = kept.begin(Some(&app));
+        assert!(all_there(), "{traces:?}");
+        // Also where the others are more: what tells of rights, commands and secrets goes last.
+        for credential in 0..1_000 {
+            done(&kept, &of(&format!("{credential:012x}"), Action::Lock));
+        }
+        let lasting = traces.iter().filter(|(place, _)| place.is_lasting);
+        assert_eq!(lasting.map(|(place, number)| u64::from(has(&kept, place, *number))).sum::<u64>(), 3);
+        // But no more than half of the log is of that.
+        for _ in 0..1_000 {
+            done(&kept, &of(ada, Action::RunEnded));
+        }
+        assert!(kept.numbers().by_owner.values().all(|entries| entries.lasting.count == 50));
+        assert!(traces.iter().filter(|(place, _)| place.is_lasting).all(|(place, number)| has(&kept, place, *number)));
+    }
+
+    #[test]
+    fn what_was_not_written_does_not_count_and_pushes_nothing_out() {
+        let kept = kept(2);
+        let (of_app, of_edge) = (place(Some("shop"), "0", Action::Switch), place(None, "0", Action::Switch));
+        for _ in 0..2 {
+            done(&kept, &of_app);
+        }
+        let begun = kept.begin(of_app.clone());
         assert_eq!((begun.number, begun.surplus.len()), (3, 1));
         begun.failed();
         assert_eq!(lengths(&kept), [("shop".to_owned(), 2)]);
         // Nobody knows what became of it: it counts until it goes.
-        drop(kept.begin(None));
+        drop(kept.begin(of_edge));
         assert_eq!(kept.numbers().count, 3);
-        assert_eq!(kept.begin(Some(&app)).surplus.len(), 2);
+        assert_eq!(kept.begin(of_app).surplus.len(), 2);
     }
 }

@@ -22,7 +22,7 @@ use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
 use crate::records::nodes::node_key;
 use crate::records::{self, identities};
 use crate::telemetry;
-use kept::{Kept, REMOVED_MAX};
+use kept::{Kept, Place, REMOVED_MAX};
 
 pub use event::Action;
 pub(crate) use event::AuditEvent;
@@ -89,8 +89,9 @@ impl Audit {
         loop {
             let old = self.too_old().await?;
             let own_node = self.own_node().await?;
-            let begun = kept.begin(event.app.as_ref());
-            let entry = event.entry(actor, begun.number, self.0.node.as_deref());
+            let mut entry = event.entry(actor, 0, self.0.node.as_deref());
+            let begun = kept.begin(Place::of(&entry));
+            entry.number = begun.number;
             let key = identities::audit_key(begun.number);
             let mut with_entry = commit.clone();
             // After the caller's, so that of two checks that fail the caller hears of its own.
