@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::address::Endpoint;
 use super::connect::{check_listener, set_up};
 use super::http1::{Stream, Transport};
+use super::peer_owner::check_peer;
 use super::run::{RunId, RunMember};
 
 /// Tunnels that end here.
@@ -47,6 +48,7 @@ impl Arriving {
         let stream = match &to.endpoint {
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
+                check_peer(&stream, to.uid).await?;
                 set_up(&stream);
                 Stream::new(Transport::Tcp(stream), None)
             }

@@ -19,11 +19,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::address::{Endpoint, FoundSocket};
-use super::connection::{Connection, STREAM_WINDOW_BYTES, Sender, Shared2};
+use super::connection::{Connection, Origin, STREAM_WINDOW_BYTES, Sender, Shared2};
 use super::error::{BadAnswer, Error, Phase};
 use super::fastcgi;
 use super::http1::codec::HEAD_BYTES_MAX;
 use super::http1::{self, Stream, Transport};
+use super::peer_owner::check_peer;
 use super::pool::{Member, Pool};
 use super::sockets::Socket;
 
@@ -49,6 +50,8 @@ pub(super) async fn connect_with(
     limit: Duration,
 ) -> Result<Connection, Error> {
     let protocol = if upgrade { Protocol::Http1 } else { pool.protocol() };
+    // Before the look at whose it is: what another look finds out meanwhile counts for this one too.
+    let origin = Origin::now(member);
     let work = Box::pin(async {
         // The very endpoint that is connected to is checked: a name may have changed its mind since the publish.
         if member.endpoint.socket().is_none() {
@@ -63,17 +66,20 @@ pub(super) async fn connect_with(
                 pool.permits_found(&found).map_err(Error::Forbidden)?;
                 let stream = found.connect().await.map_err(Error::connect)?;
                 check_listener(&stream, member.uid).map_err(Error::connect)?;
-                speak(Stream::new(Transport::Unix(stream), socket), protocol, member).await
+                speak(Stream::new(Transport::Unix(stream), socket), protocol, (member, origin)).await
             }
             Endpoint::Node(instance) => {
                 let stream = pool.tunnel(instance).await.map_err(Error::connect)?;
-                speak(Stream::new(Transport::Tls(Box::new(stream)), socket), protocol, member).await
+                speak(Stream::new(Transport::Tls(Box::new(stream)), socket), protocol, (member, origin)).await
             }
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(Error::connect)?;
+                if pool.run.is_some() {
+                    check_peer(&stream, member.uid).await.map_err(|error| Error::connect(error.into()))?;
+                }
                 set_up(&stream);
                 let Some(name) = &member.tls else {
-                    return speak(Stream::new(Transport::Tcp(stream), socket), protocol, member).await;
+                    return speak(Stream::new(Transport::Tcp(stream), socket), protocol, (member, origin)).await;
                 };
                 let other = |why: String| Error::Tls(io::Error::other(why));
                 let name = name.clone().ok_or_else(|| other("its name is no DNS name".to_owned()))?;
@@ -83,11 +89,16 @@ pub(super) async fn connect_with(
                 if protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                     return Err(other("it does not speak HTTP/2 (ALPN)".to_owned()));
                 }
-                speak(Stream::new(Transport::Tls(Box::new(stream)), socket), protocol, member).await
+                speak(Stream::new(Transport::Tls(Box::new(stream)), socket), protocol, (member, origin)).await
             }
         }
     });
-    timeout(limit, work).await.unwrap_or(Err(Error::Timeout(Phase::Connect)))
+    let connected = timeout(limit, work).await.unwrap_or(Err(Error::Timeout(Phase::Connect)));
+    // Where an instance listens no longer, or somebody else does, none of its connections is used once more.
+    if pool.run.is_some() && matches!(connected, Err(Error::Connect(_))) {
+        member.drop_kept();
+    }
+    connected
 }
 
 /// Anyone who may write to the folder of a socket can have put another one there, or a link to it. Who listens is known
@@ -120,12 +131,12 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Here {
 }
 
 /// Starts HTTP; that of HTTP/2 is driven by a task of this thread.
-async fn speak(stream: Stream, protocol: Protocol, member: &Member) -> Result<Connection, Error> {
+async fn speak(stream: Stream, protocol: Protocol, (member, origin): (&Member, Origin)) -> Result<Connection, Error> {
     if let Some(backend) = &member.fastcgi {
-        return Ok(Connection::new(Sender::FastCgi(Box::new(fastcgi::Connection::new(stream, backend)))));
+        return Ok(Connection::new(Sender::FastCgi(Box::new(fastcgi::Connection::new(stream, backend))), origin));
     }
     if protocol == Protocol::Http1 {
-        return Ok(Connection::new(Sender::Http1(http1::Connection::new(stream))));
+        return Ok(Connection::new(Sender::Http1(http1::Connection::new(stream)), origin));
     }
     let mut builder = http2::Builder::new(Here);
     builder
@@ -151,6 +162,6 @@ async fn speak(stream: Stream, protocol: Protocol, member: &Member) -> Result<Co
     });
     // Only its driver knows, which does nothing else while it is asked.
     let allowed = Box::new(move || connection.try_borrow().ok()?.as_ref().map(|it| it.current_max_send_streams()));
-    let shared = Shared2::new(sender, allowed, task.abort_handle());
+    let shared = Shared2::new(sender, allowed, task.abort_handle(), origin);
     Ok(Connection::sharing(&Rc::new(shared)))
 }

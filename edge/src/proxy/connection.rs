@@ -31,12 +31,41 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
 /// The longest that a backend's own word about idle connections is believed.
 const IDLE_AGE_ANNOUNCED_MAX: Duration = Duration::from_secs(60);
+/// The age beyond which a connection is kept for no further request, however busy it is: whose it is was looked at when
+/// it was made.
+const AGE_MAX: Duration = Duration::from_secs(300);
+
+/// When a connection was made, and by which state of its member's connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    at: Instant,
+    /// [`Member::generation`] at that time.
+    generation: u32,
+}
+
+impl Origin {
+    /// That of a connection to `member` which begins to be made now.
+    pub(crate) fn now(member: &Member) -> Self {
+        Self { at: Instant::now(), generation: member.generation() }
+    }
+
+    /// Whether the connections of `member` were not dropped since.
+    pub(crate) fn is_current(self, member: &Member) -> bool {
+        self.generation == member.generation()
+    }
+
+    /// Whether the connection is too old to be kept.
+    pub(crate) fn is_old(self, now: Instant) -> bool {
+        now.duration_since(self.at) > AGE_MAX
+    }
+}
 
 /// A connection to a member. One of HTTP/1.1 that is dropped before its exchange has ended is closed, which is how a
 /// request is cancelled; over HTTP/2, its stream is reset.
 pub(crate) struct Connection {
     pub(crate) sender: Sender,
     pub(crate) idle_age_max: Duration,
+    pub(crate) origin: Origin,
 }
 
 pub(crate) enum Sender {
@@ -73,6 +102,7 @@ pub(crate) struct Shared2 {
     is_left: Cell<bool>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
+    pub(crate) origin: Origin,
     _task: AbortOnDrop,
 }
 
@@ -82,9 +112,10 @@ impl Shared2 {
         sender: http2::SendRequest<RequestBody>,
         allowed: Box<dyn Fn() -> Option<usize>>,
         task: AbortHandle,
+        origin: Origin,
     ) -> Self {
         let (streams, idle_since) = (Cell::new(0), Cell::new(Instant::now()));
-        Self { sender, allowed, is_left: Cell::new(false), streams, idle_since, _task: AbortOnDrop(task) }
+        Self { sender, allowed, is_left: Cell::new(false), streams, idle_since, origin, _task: AbortOnDrop(task) }
     }
 
     pub(crate) fn streams(&self) -> usize {
@@ -126,14 +157,15 @@ fn is_undone(error: &hyper::Error) -> bool {
 }
 
 impl Connection {
-    pub(crate) fn new(sender: Sender) -> Self {
-        Self { sender, idle_age_max: IDLE_AGE_MAX }
+    pub(crate) fn new(sender: Sender, origin: Origin) -> Self {
+        Self { sender, idle_age_max: IDLE_AGE_MAX, origin }
     }
 
     /// One more stream on a connection of HTTP/2.
     pub(crate) fn sharing(shared: &Rc<Shared2>) -> Self {
         shared.streams.set(shared.streams.get() + 1);
-        Self::new(Sender::Http2 { shared: Share(Rc::clone(shared)), sender: shared.sender.clone() })
+        let sender = Sender::Http2 { shared: Share(Rc::clone(shared)), sender: shared.sender.clone() };
+        Self::new(sender, shared.origin)
     }
 
     /// Whether it can be used for another request, as far as is known.

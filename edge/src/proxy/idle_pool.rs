@@ -42,8 +42,10 @@ struct Idle {
 }
 
 impl Idle {
-    fn is_usable(&self, now: Instant) -> bool {
-        now.duration_since(self.since) <= self.connection.idle_age_max && self.connection.is_quiet()
+    fn is_usable(&self, member: &Member, now: Instant) -> bool {
+        let origin = self.connection.origin;
+        let is_kept = origin.is_current(member) && !origin.is_old(now);
+        is_kept && now.duration_since(self.since) <= self.connection.idle_age_max && self.connection.is_quiet()
     }
 }
 
@@ -54,10 +56,14 @@ impl Place {
 
     /// Drops what is too old, broken, or leads to a member that is none any more.
     fn sweep(&mut self, now: Instant) {
-        let (is_gone, is_left) = (self.member.is_gone(), self.member.is_left());
-        self.idle.retain(|one| !is_left && one.is_usable(now));
+        let Self { member, idle, shared, .. } = self;
+        let (is_gone, is_left) = (member.is_gone(), member.is_left());
+        idle.retain(|one| !is_left && one.is_usable(member, now));
         // What is in use lives on with its streams.
-        self.shared.retain(|one| !is_gone && !one.is_closed() && one.idle_for(now) <= HTTP2_IDLE_AGE_MAX);
+        shared.retain(|one| {
+            let is_kept = !is_gone && !one.is_closed() && one.origin.is_current(member) && !one.origin.is_old(now);
+            is_kept && one.idle_for(now) <= HTTP2_IDLE_AGE_MAX
+        });
     }
 }
 
@@ -73,7 +79,7 @@ impl Kept {
         // The freshest is at the end: where it is too old, all are.
         let now = Instant::now();
         while let Some(one) = idle.pop() {
-            if !one.is_usable(now) {
+            if !one.is_usable(member, now) {
                 continue;
             }
             if now.duration_since(one.since) <= age_max {
@@ -89,7 +95,9 @@ impl Kept {
     pub(crate) fn share(&self, member: &Member) -> Option<Connection> {
         let places = self.places.borrow();
         let shared = &places.get(&member.id)?.shared;
-        let free = shared.iter().find(|one| !one.is_closed() && one.has_room(member))?;
+        // Those that are too old are looked for now and then.
+        let is_usable = |one: &&Rc<Shared2>| !one.is_closed() && one.origin.is_current(member);
+        let free = shared.iter().find(|one| is_usable(one) && one.has_room(member))?;
         Some(Connection::sharing(free))
     }
 
@@ -179,11 +187,62 @@ mod tests {
 
     use super::*;
     use crate::proxy::address::Endpoint;
+    use crate::proxy::connection::Origin;
+    use crate::proxy::http1::{self, Stream, Transport};
+
+    fn member() -> Arc<Member> {
+        let endpoint = Endpoint::Tcp("127.0.0.1:1".parse().unwrap());
+        Arc::new(Member::new("http://127.0.0.1:1".parse().unwrap(), endpoint, None, true, false))
+    }
+
+    /// Keeps a connection that was made at `origin`, whose other end stays open.
+    fn keep(kept: &Rc<Kept>, member: &Arc<Member>, origin: Origin) -> tokio::net::UnixStream {
+        let (stream, other) = tokio::net::UnixStream::pair().unwrap();
+        let sender = http1::Connection::new(Stream::new(Transport::Unix(stream), None));
+        kept.keep(member, Connection::new(Sender::Http1(sender), origin));
+        other
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_kept_before_a_look_at_its_member_failed_is_not_used_again() {
+        let is_dropped = async {
+            let (kept, member) = (Kept::new(8), member());
+            let origin = Origin::now(&member);
+            let _others = [keep(&kept, &member, origin), keep(&kept, &member, origin)];
+            assert!(kept.take(&member, Duration::MAX).is_some());
+            member.drop_kept();
+            assert!(kept.take(&member, Duration::MAX).is_none());
+            // One that was under way meanwhile, or was being made, is kept no more.
+            let _late = keep(&kept, &member, origin);
+            assert!(kept.take(&member, Duration::MAX).is_none());
+            let _next = keep(&kept, &member, Origin::now(&member));
+            assert!(kept.take(&member, Duration::MAX).is_some());
+        };
+        LocalSet::new().run_until(is_dropped).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_always_in_use_is_not_kept_for_ever() {
+        let is_dropped = async {
+            let (kept, member) = (Kept::new(8), member());
+            let (origin, mut uses) = (Origin::now(&member), 0);
+            let mut other = keep(&kept, &member, origin);
+            // Each use is well within the time for which an idle one is kept.
+            while kept.take(&member, Duration::MAX).is_some() {
+                uses += 1;
+                assert!(uses < 1_000, "it is kept for ever");
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                other = keep(&kept, &member, origin);
+            }
+            assert!(uses > 100, "{uses}");
+            drop(other);
+        };
+        LocalSet::new().run_until(is_dropped).await;
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_member_to_which_no_connection_was_made_has_no_place() {
-        let endpoint = Endpoint::Tcp("127.0.0.1:1".parse().unwrap());
-        let member = Arc::new(Member::new("http://127.0.0.1:1".parse().unwrap(), endpoint, None, true, false));
+        let member = member();
         let is_swept = async {
             let kept = Kept::new(1);
             let opening = kept.opening(&member);

@@ -44,6 +44,7 @@ mod maintenance;
 mod managed_backends;
 mod membership;
 mod outgoing;
+pub(crate) mod peer_owner;
 mod permit;
 mod pool;
 mod progress;

@@ -382,6 +382,14 @@ impl Registry {
         pools.iter().map(|pool| pool.in_flight(endpoint)).sum::<usize>() + self.0.arriving.count(id, endpoint)
     }
 
+    /// Has no connection to the instance of a run at `endpoint` used for another request: it was found that nobody, or
+    /// somebody else, listens there.
+    pub fn drop_kept(&self, id: &RunId, endpoint: &Endpoint) {
+        for pool in of_run(&self.0.pools.lock(), id) {
+            pool.members().iter().filter(|member| member.endpoint == *endpoint).for_each(|member| member.drop_kept());
+        }
+    }
+
     /// Requests that wait for an instance of a run.
     #[must_use]
     pub fn run_waiting(&self, id: &RunId) -> usize {

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::proxy::address::Endpoint;
 use crate::proxy::fastcgi;
-use crate::spawner::listener_uid;
+use crate::proxy::peer_owner::{PeerError, check_peer};
 
 /// Bytes of an answer that are looked at for its status.
 const ANSWER_BYTES_MAX: usize = 1_024;
@@ -37,7 +37,7 @@ pub(super) struct Question {
     pub(super) path: Option<String>,
     /// The scripts that it runs, where it speaks FastCGI.
     pub(super) scripts: Option<Scripts>,
-    /// The user that must own the listening socket, where instances have users of their own.
+    /// The user whose it must be, where instances have users of their own.
     pub(super) uid: Option<u32>,
     /// Between two questions to an instance that is healthy.
     pub(super) interval: Duration,
@@ -82,19 +82,38 @@ pub(super) type Answer = Result<(), Bad>;
 pub(super) struct Bad {
     /// The text that follows its name in a sentence.
     pub(super) why: String,
-    /// Somebody else listens in its place, and is to get none of its requests.
-    pub(super) is_foreign: bool,
+    /// Who listens in its place.
+    pub(super) listener: Listener,
+}
+
+/// Who listens in the place of an instance that is not well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listener {
+    /// Somebody else, who is to get none of its requests.
+    Foreign,
+    /// It itself, as far as is known.
+    Own,
+    /// Nobody, or it could not be found out.
+    Unknown,
 }
 
 impl From<String> for Bad {
     fn from(why: String) -> Self {
-        Self { why, is_foreign: false }
+        Self { why, listener: Listener::Own }
     }
 }
 
 impl Bad {
     fn foreign(place: &str) -> Self {
-        Self { why: format!("a process of somebody else listens on its {place}"), is_foreign: true }
+        Self { why: format!("a process of somebody else listens on its {place}"), listener: Listener::Foreign }
+    }
+
+    fn unreached(endpoint: &Endpoint, error: &io::Error) -> Self {
+        let listener = match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Listener::Unknown,
+            _ => Listener::Own,
+        };
+        Self { why: unreached(endpoint, error), listener }
     }
 }
 
@@ -115,7 +134,7 @@ impl Question {
         loop {
             sleep(self.interval).await;
             let goal = self.path.as_deref().map_or(Goal::Listens, Goal::Serves);
-            if answers.send(self.check_and_ask(endpoint, goal, limit).await).await.is_err() {
+            if answers.send(self.ask(endpoint, goal, limit).await).await.is_err() {
                 return;
             }
         }
@@ -142,29 +161,12 @@ impl Question {
     /// workers have loaded the application, so without a path it must answer, and do so again a while later.
     async fn check_start(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
         if let Some(path) = &self.path {
-            return self.check_and_ask(endpoint, Goal::Serves(path), limit).await;
+            return self.ask(endpoint, Goal::Serves(path), limit).await;
         }
         let limit = limit.max(FIRST_ANSWER_MIN);
-        self.check_and_ask(endpoint, Goal::Answers, limit).await?;
+        self.ask(endpoint, Goal::Answers, limit).await?;
         sleep(STEADY).await;
-        self.check_and_ask(endpoint, Goal::Answers, limit).await
-    }
-
-    async fn check_and_ask(&self, endpoint: &Endpoint, goal: Goal<'_>, limit: Duration) -> Answer {
-        self.check_owner(endpoint).await?;
-        self.ask(endpoint, goal, limit).await
-    }
-
-    /// Another process on the port of an instance would get its requests, even if the port was its own before.
-    async fn check_owner(&self, endpoint: &Endpoint) -> Answer {
-        let (Some(uid), Endpoint::Tcp(address)) = (self.uid, endpoint) else { return Ok(()) };
-        let port = address.port();
-        match tokio::task::spawn_blocking(move || listener_uid(port)).await {
-            Ok(Some(owner)) if owner == uid => Ok(()),
-            Ok(Some(_other)) => Err(Bad::foreign(&format!("port {port}"))),
-            Ok(None) => Err(format!("it does not listen on its port {port}").into()),
-            Err(_panicked) => Err("who listens could not be found out".to_owned().into()),
-        }
+        self.ask(endpoint, Goal::Answers, limit).await
     }
 
     async fn ask(&self, endpoint: &Endpoint, goal: Goal<'_>, limit: Duration) -> Answer {
@@ -174,7 +176,16 @@ impl Question {
                 // Each node checks its own.
                 Endpoint::Node(_) => Err(io::ErrorKind::Unsupported.into()),
                 Endpoint::Tcp(address) => {
-                    self.exchange(TcpStream::connect(address).await?, path, endpoint).await.map(Ok)
+                    let stream = TcpStream::connect(address).await?;
+                    // As for requests: the port may have been its own before.
+                    match check_peer(&stream, self.uid).await {
+                        Ok(()) => self.exchange(stream, path, endpoint).await.map(Ok),
+                        Err(PeerError::Foreign) => Ok(Err(Bad::foreign(&format!("port {}", address.port())))),
+                        Err(error @ (PeerError::Closed | PeerError::Unknown)) => {
+                            Ok(Err(Bad { why: error.to_string(), listener: Listener::Unknown }))
+                        }
+                        Err(PeerError::Io(error)) => Err(error),
+                    }
                 }
                 Endpoint::Socket(socket) => {
                     let stream = UnixStream::connect(socket).await?;
@@ -189,7 +200,7 @@ impl Question {
         };
         let answer = match timeout(limit, exchange).await {
             Ok(Ok(answer)) => answer?,
-            Ok(Err(error)) => return Err(unreached(endpoint, &error).into()),
+            Ok(Err(error)) => return Err(Bad::unreached(endpoint, &error)),
             Err(_elapsed) => return Err(format!("it did not answer within {} ms", limit.as_millis()).into()),
         };
         match answer {
@@ -355,8 +366,8 @@ mod tests {
         for endpoint in [Endpoint::Socket(link), Endpoint::Tcp(port.local_addr().unwrap())] {
             for (uid, is_foreign) in [(own, false), (own + 1, true)] {
                 let question = Question { uid: Some(uid), ..question(Some(endpoint.clone()), None) };
-                let answer = question.check_and_ask(&endpoint, Goal::Listens, Duration::from_secs(10)).await;
-                assert_eq!(answer.is_err_and(|bad| bad.is_foreign), is_foreign, "{endpoint} {uid}");
+                let answer = question.ask(&endpoint, Goal::Listens, Duration::from_secs(10)).await;
+                assert_eq!(answer.is_err_and(|bad| bad.listener == Listener::Foreign), is_foreign, "{endpoint} {uid}");
             }
         }
     }

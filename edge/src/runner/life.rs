@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::Error;
 use super::group::{Group, SetUp};
 use super::handover::handed::{HandedInstance, HandedPhase, Place};
-use super::health::{Answer, Question};
+use super::health::{Answer, Listener, Question};
 use super::instance_handle::Slot;
 use super::php;
 use super::shared::{Shared, ms};
@@ -394,7 +394,10 @@ impl<'l> Life<'l> {
 
     fn answered(&self, now: &mut Now, answer: Answer, running: &Running) {
         let after = self.shared.limits.instance_unhealthy_after;
-        let is_foreign = answer.as_ref().is_err_and(|bad| bad.is_foreign);
+        let listener = answer.as_ref().err().map(|bad| bad.listener);
+        if matches!(listener, Some(Listener::Foreign | Listener::Unknown)) {
+            self.drop_kept_connections();
+        }
         match (answer.map_err(|bad| bad.why), now.phase) {
             (Ok(()), Phase::Starting) => {
                 let took = now.begun.elapsed();
@@ -421,7 +424,7 @@ impl<'l> Life<'l> {
                     now.because = Some(format!("was not well {} in a row: {why}", counted(now.bad, "time")));
                     self.slot.is(InstanceState::Unhealthy, now.because.clone());
                     self.terminate(now, running);
-                } else if is_foreign || now.bad >= after {
+                } else if listener == Some(Listener::Foreign) || now.bad >= after {
                     // What somebody else would get of its requests is not to be waited for.
                     self.slot.is(InstanceState::Unhealthy, Some(why));
                 } else {
@@ -431,6 +434,14 @@ impl<'l> Life<'l> {
         }
         self.group.notify();
         self.shared.publish(&self.group.id);
+    }
+
+    /// Has requests make new connections, at each of which is looked whose it is.
+    fn drop_kept_connections(&self) {
+        let endpoint = self.slot.seen().endpoint.clone();
+        if let Some(endpoint) = endpoint {
+            self.shared.registry.drop_kept(&self.group.id, &endpoint);
+        }
     }
 
     async fn line(&self, stream: LineStream, text: String, until: Instant) {

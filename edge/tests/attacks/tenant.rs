@@ -11,6 +11,7 @@ mod memory;
 mod name_servers;
 mod names;
 mod own_addresses;
+mod ports;
 mod routes;
 mod shares;
 mod user_ids;

@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use devanture_edge::spawner::{Exit, InstanceLimits, SpawnError, SpawnerSettings, listener_uid};
+use devanture_edge::spawner::{Exit, InstanceLimits, SpawnError, SpawnerSettings};
 
-use crate::spawner::world::{LIMITS, World, is_root, line, new_edge_id, program, ran, script, settings, user};
+use crate::spawner::world::{LIMITS, World, is_root, new_edge_id, program, ran, script, settings, user};
 
 #[tokio::test]
 async fn the_environment_is_what_was_given_and_the_markers() {
@@ -150,19 +150,4 @@ async fn nothing_of_an_app_reaches_the_program_that_is_still_root() {
     let complaints: BTreeSet<&str> = ran.stderr.lines().collect();
     assert_eq!(complaints.len(), ran.stderr.lines().count(), "once, for the program itself: {ran:?}");
     assert_eq!(complaints.len(), 1, "{ran:?}");
-}
-
-#[tokio::test]
-async fn who_listens_on_a_port_is_reported() {
-    let world = World::start().await;
-    let mut launch = world.command(&[
-        "node",
-        "-e",
-        "const s = require('net').createServer().listen(0, '127.0.0.1', () => console.log(s.address().port))",
-    ]);
-    launch.uid = is_root().then_some(user());
-    let mut running = world.launch(launch).await.unwrap();
-    let port = line(&mut running).await.trim().parse().unwrap();
-    let own = rustix::process::geteuid().as_raw();
-    assert_eq!(listener_uid(port), Some(if is_root() { user() } else { own }));
 }

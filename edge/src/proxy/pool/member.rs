@@ -41,6 +41,8 @@ pub struct Member {
     is_well: AtomicBool,
     failures: AtomicU32,
     ejections: AtomicU32,
+    /// How often its connections were dropped.
+    generation: AtomicU32,
     /// Streams of HTTP/2 that it allows on one connection, as far as is known.
     streams_max: AtomicUsize,
     /// When its time out ends, on the clock of [`now_ms`]; 0 where it has none.
@@ -110,6 +112,7 @@ impl Member {
             is_well: AtomicBool::new(is_well),
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
             streams_max: AtomicUsize::new(HTTP2_STREAMS_MAX),
             ejected_until_ms: AtomicU64::new(0),
         }
@@ -228,6 +231,17 @@ impl Member {
 
     pub(super) fn set_gone(&self) {
         self.is_gone.store(true, Ordering::SeqCst);
+    }
+
+    /// How often its connections were dropped: those of an earlier number get no more requests.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Has none of its connections used for another request, on any thread: it was found that nobody, or somebody else,
+    /// listens in its place.
+    pub(crate) fn drop_kept(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that it answered.

@@ -410,13 +410,20 @@ async fn an_instance_is_only_reached_where_its_own_user_listens() {
     let _listener = tokio::net::UnixListener::bind(&real).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
     let own = rustix::process::geteuid().as_raw();
-    for (uid, is_reached) in [(None, true), (Some(own), true), (Some(own + 1), false)] {
-        let endpoint = Endpoint::Socket(link.clone());
-        let members = vec![RunMember { endpoint, is_draining: false, uid, scripts: None }];
-        registry.run(&id, Some(RunNow { state: RunState::Running, is_shared: false, members }));
-        let lease = lease(&pool).await.unwrap();
-        let connected = crate::proxy::connect::connect(&pool, &lease.member, false, Duration::from_secs(60)).await;
-        assert_eq!(connected.is_ok(), is_reached, "{uid:?}");
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for endpoint in [Endpoint::Socket(link), Endpoint::Tcp(port.local_addr().unwrap())] {
+        for (uid, is_reached) in [(None, true), (Some(own), true), (Some(own + 1), false)] {
+            let members = vec![RunMember { endpoint: endpoint.clone(), is_draining: false, uid, scripts: None }];
+            registry.run(&id, Some(RunNow { state: RunState::Running, is_shared: true, members }));
+            let lease = lease(&pool).await.unwrap();
+            let before = lease.member.generation();
+            let connected = crate::proxy::connect::connect(&pool, &lease.member, false, Duration::from_secs(60)).await;
+            assert_eq!(connected.is_ok(), is_reached, "{endpoint} {uid:?}");
+            // What is kept of it is used no more, where it is not.
+            assert_eq!(lease.member.generation() == before, is_reached, "{endpoint} {uid:?}");
+            // Nor do other nodes reach it.
+            assert_eq!(registry.arrive(&id, &endpoint).await.is_ok(), is_reached, "{endpoint} {uid:?}");
+        }
     }
 }
 

@@ -6,11 +6,18 @@ use devanture_config::site_toml::procfile::PROCFILE;
 use super::package::Package;
 use super::tree::{Tree, join};
 
+/// Variables by which servers of frameworks take the path of a socket: that of SvelteKit's adapter-node, and Nitro.
+const SOCKET_VARIABLES: [&str; 2] = ["SOCKET_PATH", "NITRO_UNIX_SOCKET"];
+/// How programs read variables.
+const READS: [&str; 4] = ["process.env", "os.environ", "getenv(", "env("];
+
 /// What starts a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Backend {
     /// This command.
     Command(Vec<String>),
+    /// This command, whose program listens on a socket where it gets one.
+    OnSocket(Vec<String>),
     /// A `Procfile`.
     Procfile,
     /// An unknown command.
@@ -25,7 +32,7 @@ pub(super) fn backend(tree: &dyn Tree) -> Option<Backend> {
     if tree.is_file(&join(SERVER_DIR, PROCFILE)) || tree.is_file(PROCFILE) {
         return Some(Backend::Procfile);
     }
-    let words = |words: &[&str]| Some(Backend::Command(words.iter().map(|word| (*word).to_owned()).collect()));
+    let words = |words: &[&str]| Some(started_by(tree, words));
     let package = Package::read(tree, SERVER_DIR);
     // What only a shell reads, and what the shell of npm alone finds, is for the person to say.
     if let Some(start) =
@@ -50,6 +57,31 @@ pub(super) fn backend(tree: &dyn Tree) -> Option<Backend> {
         (Some(program), None) => words(&[&format!("./{program}")]),
         _ => Some(Backend::Unknown),
     }
+}
+
+/// The backend that `words` start: on a socket, if its program says that it can.
+fn started_by(tree: &dyn Tree, words: &[&str]) -> Backend {
+    let command = |before: &[&str]| before.iter().chain(words).map(|word| (*word).to_owned()).collect();
+    let program = words.iter().find_map(|word| tree.text(&join(SERVER_DIR, word))).unwrap_or_default();
+    if reads(&program, "SOCKET") {
+        return Backend::OnSocket(command(&[]));
+    }
+    match SOCKET_VARIABLES.into_iter().find(|name| reads(&program, name)) {
+        // By env(1), as no shell reads the command.
+        Some(name) => Backend::OnSocket(command(&["env", &format!("{name}=$SOCKET")])),
+        None => Backend::Command(command(&[])),
+    }
+}
+
+/// Whether a program reads the variable `name`, as far as its text shows.
+fn reads(program: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_named = program.match_indices(name).any(|(at, _)| {
+        let (before, after) =
+            (program.get(..at).unwrap_or_default(), program.get(at + name.len()..).unwrap_or_default());
+        !before.ends_with(is_part) && !after.starts_with(is_part)
+    });
+    is_named && READS.iter().any(|way| program.contains(way))
 }
 
 fn is_plain(c: char) -> bool {
@@ -84,5 +116,28 @@ mod tests {
         ] {
             assert_eq!(backend(&Files::new(files)), expected, "{files:?}");
         }
+    }
+
+    #[test]
+    fn a_program_that_can_listen_on_a_socket_does() {
+        for (script, expected) in [
+            ("const { PORT, SOCKET } = process.env;", Some("node server.js")),
+            ("server.listen(process.env.SOCKET || +process.env.PORT)", Some("node server.js")),
+            ("const path = env('SOCKET_PATH', false);", Some("env SOCKET_PATH=$SOCKET node server.js")),
+            ("const s = process.env.NITRO_UNIX_SOCKET;", Some("env NITRO_UNIX_SOCKET=$SOCKET node server.js")),
+            ("server.listen(process.env.PORT); new WEBSOCKET(SOCKET_TIMEOUT)", None),
+            ("server.listen(3000) // SOCKET", None),
+        ] {
+            let found = backend(&Files::new(&[("dist/server/server.js", script)]));
+            let words = |line: &str| line.split(' ').map(str::to_owned).collect();
+            let expected = expected
+                .map_or_else(|| Backend::Command(words("node server.js")), |line| Backend::OnSocket(words(line)));
+            assert_eq!(found, Some(expected), "{script}");
+        }
+        let python = [("dist/server/app.py", "import os\nserve(os.environ['SOCKET'])")];
+        assert_eq!(
+            backend(&Files::new(&python)),
+            Some(Backend::OnSocket(vec!["python3".to_owned(), "app.py".to_owned()]))
+        );
     }
 }

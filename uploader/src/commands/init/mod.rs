@@ -114,7 +114,7 @@ fn guessed(guess: &Guess, is_www_chosen: bool) -> Vec<Guessed> {
         Missing::NotFound => {}
     }
     match &guess.backend {
-        Some(Backend::Command(words)) => {
+        Some(Backend::Command(words) | Backend::OnSocket(words)) => {
             add("server", Some(words.join(" ")), &format!("{SERVER_DIR} is there; it gets /api/*"));
         }
         Some(Backend::Procfile) => add("server", Some("Procfile".to_owned()), &format!("{SERVER_DIR} is there")),

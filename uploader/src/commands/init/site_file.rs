@@ -63,15 +63,12 @@ to = "http://127.0.0.1:3000"
 /// The backend that goes along.
 fn server(guess: &Guess) -> String {
     match &guess.backend {
-        Some(Backend::Command(words)) => {
-            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-            let command = format!("command = [{}]", words.join(", "));
-            format!(
-                "\n[server]                                # the backend in {SERVER_DIR}, which the edge runs\n\
-                 {command:<39} # $PORT names the port to listen on\n\
-                 routes = [\"/api/*\"]                     # the paths that it answers\n"
-            )
-        }
+        Some(Backend::Command(words)) => command(words, "# $PORT names the port to listen on\n"),
+        Some(Backend::OnSocket(words)) => command(
+            words,
+            "# what starts it there\n\
+             listen = \"socket\"                       # $SOCKET names the socket, which no other app reaches\n",
+        ),
         Some(Backend::Procfile) => {
             format!("\n# The backend in {SERVER_DIR} is started as the Procfile says; it answers /api/*.\n")
         }
@@ -85,6 +82,17 @@ fn server(guess: &Guess) -> String {
              command = [\"node\", \"server.js\"]         # in the folder {SERVER_DIR}, or what dir = \"…\" says\n"
         )),
     }
+}
+
+/// The backend that `words` start; what is said about that.
+fn command(words: &[String], said: &str) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let command = format!("command = [{}]", words.join(", "));
+    format!(
+        "\n[server]                                # the backend in {SERVER_DIR}, which the edge runs\n\
+         {command:<39} {said}\
+         routes = [\"/api/*\"]                     # the paths that it answers\n"
+    )
 }
 
 /// Lines as comments.
@@ -107,8 +115,11 @@ mod tests {
         assert_eq!(site.app.unwrap().as_str(), "shop");
         assert_eq!(site.www.as_deref(), Some(www));
         assert!(site.base.is_empty() && site.env.is_empty());
-        let command = Backend::Command(vec!["node".to_owned(), "a \"b\".js".to_owned()]);
-        for backend in [None, Some(Backend::Procfile), Some(Backend::Unknown), Some(command)] {
+        let words = || vec!["node".to_owned(), "a \"b\".js".to_owned()];
+        let (port, socket) = (Backend::Command(words()), Backend::OnSocket(words()));
+        let text = site_file_text("shop", None, &Guess { backend: Some(socket.clone()), ..nothing() });
+        assert!(text.contains("\nlisten = \"socket\""), "{text}");
+        for backend in [None, Some(Backend::Procfile), Some(Backend::Unknown), Some(port), Some(socket)] {
             for missing in [Missing::NotFound, Missing::Application, Missing::ApplicationPage("200.html".to_owned())] {
                 let guess = Guess { backend: backend.clone(), missing, ..nothing() };
                 let text = site_file_text("shop", Some("dist"), &guess);
