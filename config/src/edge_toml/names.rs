@@ -4,8 +4,9 @@
 use crate::names::{AppName, HostPattern, Hostname};
 use crate::parsing::reader::Table;
 
-/// Names that are reserved by default, below `domain`: what people take for the operator's own pages, what clients look
-/// up by themselves (mail, proxies, policies), and what the documents use for the edge.
+/// Names that are reserved by default, below `domain`: what people take for the operator's own pages, what machines ask
+/// for without a person (settings of mail and telephony, keys, proxies, policies, enrolment, management), and what the
+/// documents use for the edge.
 pub const RESERVED_NAMES: &[&str] = &[
     "account",
     "accounts",
@@ -16,39 +17,62 @@ pub const RESERVED_NAMES: &[&str] = &[
     "autoconfig",
     "autodiscover",
     "billing",
+    "cisco-capwap-controller",
     "console",
     "dashboard",
     "devanture",
     "dns",
     "edge",
+    "enterpriseenrollment",
+    "enterpriseregistration",
     "ftp",
     "hostmaster",
     "imap",
+    "imaps",
+    "instance-data",
     "isatap",
+    "kdc",
+    "kerberos",
+    "ldap",
     "localhost",
     "login",
     "logout",
+    "lyncdiscover",
+    "lyncdiscoverinternal",
     "mail",
+    "msoid",
     "mta-sts",
     "mx",
     "ns",
     "ns1",
     "ns2",
+    "ntp",
     "oauth",
+    "openpgpkey",
     "pop",
     "pop3",
+    "pop3s",
     "postmaster",
     "preview",
     "previews",
+    "puppet",
     "root",
+    "salt",
     "security",
     "signin",
     "signup",
+    "sip",
+    "sipdir",
+    "sipexternal",
+    "sipinternal",
     "smtp",
+    "smtps",
     "ssh",
     "sso",
     "status",
+    "submission",
     "support",
+    "unifi",
     "vpn",
     "webmail",
     "webmaster",
@@ -118,6 +142,31 @@ mod tests {
     fn reserved_names_are_sorted_and_names_of_apps() {
         assert!(RESERVED_NAMES.is_sorted());
         assert!(RESERVED_NAMES.iter().all(|name| name.parse::<AppName>().is_ok()));
+    }
+
+    #[test]
+    fn names_that_machines_ask_for_without_a_person_are_no_apps() {
+        for name in [
+            "autoconfig",
+            "autodiscover",
+            "enterpriseenrollment",
+            "enterpriseregistration",
+            "isatap",
+            "kerberos",
+            "lyncdiscover",
+            "msoid",
+            "mta-sts",
+            "openpgpkey",
+            "puppet",
+            "sip",
+            "wpad",
+        ] {
+            assert!(Names::default().is_reserved(&name.parse().unwrap()), "{name}");
+        }
+        // Those of services and policies in DNS are no names of apps at all.
+        for name in ["_acme-challenge", "_dmarc", "_domainkey", "_mta-sts", "_sip", "_tcp"] {
+            assert!(name.parse::<AppName>().is_err(), "{name}");
+        }
     }
 
     #[test]

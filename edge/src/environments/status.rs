@@ -144,7 +144,7 @@ impl Environments {
         let own = self.ledger.live.domains().place_host(app, environment);
         let (canonical, custom) = self.ledger.live.find(&own, |found| match found {
             Found::Place(entry) => (entry.canonical.clone(), entry.custom),
-            Found::Nobody | Found::Preview(_) => (None, false),
+            Found::Nobody | Found::Preview(_) | Found::Hidden(_) => (None, false),
         });
         let custom = custom || canonical.is_some();
         (canonical.map_or(own, |canonical| canonical.to_string()), custom)

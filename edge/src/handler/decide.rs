@@ -14,7 +14,8 @@ use super::refused::Refused;
 use super::site_request::SiteRequest;
 use super::{canonical, cors, pause, status_page, visitor_decision, visitor_login, well_known};
 use crate::live::{
-    Asset, Current, Found, HostEntry, Live, LiveSite, LoadTarget, Place, Preview, PreviewKey, Restriction,
+    Asset, Current, Found, HiddenPreview, HostEntry, Live, LiveSite, LoadTarget, Place, Preview, PreviewKey,
+    Restriction,
 };
 use crate::telemetry;
 use crate::version::Setting;
@@ -67,6 +68,10 @@ fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, (visit, last_draw):
     *seen = Seen::Once;
     live.find(head.host, |found| match found {
         Found::Nobody => nobody(head, live),
+        Found::Hidden(HiddenPreview { restriction, target }) => match visit {
+            Visit::AsStranger => protected(head, live, &restriction, target, unknown_host),
+            Visit::Admitted => unknown_host(),
+        },
         Found::Preview(key) => match live.preview_restriction(&key.app).filter(|_| visit == Visit::AsStranger) {
             Some(restriction) => {
                 let target = ShareTarget::Version(key.id);
@@ -90,12 +95,19 @@ fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, (visit, last_draw):
 fn nobody(head: &Head<'_>, live: &Live) -> Decision {
     match live.domains().is_login(head.host) {
         true => visitor_login::decide_at_login(head),
-        false => Decision::Refuse(Refused::UnknownHost.into()),
+        false => unknown_host(),
     }
+}
+
+fn unknown_host() -> Decision {
+    Decision::Refuse(Refused::UnknownHost.into())
 }
 
 /// Decides for a version at its own hostname.
 fn decide_version(head: &Head<'_>, live: &Live, key: PreviewKey) -> Decision {
+    if well_known::is_edges_proof(head.path, head.host, live) {
+        return Decision::Refuse(Refused::NotFound.into());
+    }
     match live.preview(&key) {
         Some(current) => {
             current.note_use();
@@ -130,7 +142,9 @@ fn decide_at(
     if current.is_none() && place.is_loading() {
         return Decision::Load(LoadTarget::Environment(place.app.clone(), place.name.clone()));
     }
-    if let Some(redirect) = canonical::redirect(head, entry, current, live) {
+    let is_edges_proof = well_known::is_edges_proof(head.path, head.host, live);
+    // An authority would follow it to where the app answers.
+    if !is_edges_proof && let Some(redirect) = canonical::redirect(head, entry, current, live) {
         return redirect;
     }
     if visit == Visit::AsStranger
@@ -138,6 +152,9 @@ fn decide_at(
     {
         let admitted = || decide_at(head, live, entry, (paused, current), (Visit::Admitted, last_draw));
         return protected(head, live, &restriction, place.share_target(), admitted);
+    }
+    if is_edges_proof {
+        return Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::NotFound.into() });
     }
     if let Some(refusal) = paused.and_then(|pause| pause::refusal(head, entry, pause, current)) {
         return Decision::Refuse(refusal);

@@ -450,7 +450,8 @@ fn with_path(uri: &http::Uri, path_and_query: &str) -> Option<http::Uri> {
 
 /// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308), at the
 /// canonical hostname where there is one. A host that nobody here has is sent nowhere. An authority that looks for the
-/// proof of a name (RFC 8555 §8.3) finds what `proof` says for a host and a path.
+/// proof of a name (RFC 8555 §8.3) finds what `proof` says for a host and a path, and for a name that the edge gives
+/// nothing else.
 pub async fn to_https(
     request: &Request<Incoming>,
     live: &Live,
@@ -471,15 +472,19 @@ pub async fn to_https(
         Found::Nobody => None,
         // To the canonical hostname at once: one redirect does for both.
         Found::Place(HostEntry { canonical: Some(canonical), .. }) => Some(canonical.to_string()),
-        Found::Place(_) | Found::Preview(_) => Some(host.to_string()),
+        Found::Place(_) | Found::Preview(_) | Found::Hidden(_) => Some(host.to_string()),
     });
-    let Some(host) = found else { return respond::refused(Refused::UnknownHost) };
+    let Some(to) = found else { return respond::refused(Refused::UnknownHost) };
+    // An authority follows redirects, also to a hostname of the app's own, where the app would answer it.
+    if well_known::is_edges_proof(request.uri().path(), &host, live) {
+        return respond::refused(Refused::NotFound);
+    }
     // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).
     let path = Some(request.uri().path()).filter(|path| path.starts_with('/')).unwrap_or("/");
     let path = with_query(target::for_location(path), request.uri().query());
     let location = match https_port {
-        443 => format!("https://{host}{path}"),
-        port => format!("https://{host}:{port}{path}"),
+        443 => format!("https://{to}{path}"),
+        port => format!("https://{to}:{port}{path}"),
     };
     respond::small(SmallAnswer::redirect(StatusCode::PERMANENT_REDIRECT, &location))
 }

@@ -77,6 +77,8 @@ impl Ticket {
             Found::Nobody => false,
             Found::Place(entry) => entry.place.restriction().is_some_and(|restriction| self.is_of(&restriction)),
             Found::Preview(key) => key.app == self.app && self.place.is_preview(),
+            // The login looks as it does for a preview that is there.
+            Found::Hidden(hidden) => self.is_of(&hidden.restriction),
         })
     }
 

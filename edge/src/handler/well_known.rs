@@ -1,4 +1,4 @@
-//! Paths of the edge's own below `/.well-known/devanture/`: they are answered before routes, rules and files.
+//! Paths of the edge's own below `/.well-known/`: they are answered before routes, rules and files.
 
 use std::sync::Arc;
 
@@ -13,9 +13,16 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::decision::{Decision, Head, ReportMessage, SmallAnswer, refuse};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
-use crate::live::Current;
+use crate::live::{Current, Live};
 
-/// Answers what is asked for at one of them.
+/// Whether an authority looks at `path` of `host` for the proof that somebody has that name, and nobody but the edge
+/// gives one: an app that did would get a certificate for a name of the edge's domains.
+#[inline]
+pub(super) fn is_edges_proof(path: &str, host: &str, live: &Live) -> bool {
+    OwnPath::is_for_proofs(path) && live.domains().has(host)
+}
+
+/// Answers what is asked for at one of the others.
 pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Decision {
     match own {
         OwnPath::Env => env(head, current, custom_host),

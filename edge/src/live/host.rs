@@ -95,6 +95,13 @@ impl Domains {
         [&self.domain, &self.preview_domain].iter().any(|domain| labels_below(host, domain).is_some())
     }
 
+    /// Whether `host`, a name in lower case, is one of the domains or lies below one: nobody but the edge proves to an
+    /// authority that such a name is theirs.
+    #[must_use]
+    pub fn has(&self, host: &str) -> bool {
+        [&self.domain, &self.preview_domain].iter().any(|domain| domain.as_str() == host) || self.is_below_one(host)
+    }
+
     /// The app whose `prod` would be at `host`, a name in lower case. `None` for a name that previews have, which lie
     /// below the other domain, or a label with `--` in front of the same one.
     #[must_use]
@@ -128,16 +135,27 @@ impl Domains {
         }
     }
 
+    /// The app that a preview's hostname names, and what stands before it: an alias, an environment or a short id, if
+    /// it is one at all.
+    pub(crate) fn preview_host_parts<'h>(&self, host: &'h str) -> Option<(AppName, &'h str)> {
+        let (name, app) = labels_below(host, &self.preview_domain)?.split_once("--")?;
+        Some((app.parse().ok()?, name))
+    }
+
     /// The app and the short id that a version's hostname names.
     pub(crate) fn version_host<'h>(&self, host: &'h str) -> Option<(AppName, &'h str)> {
-        let label = host.strip_suffix(self.preview_domain.as_str())?.strip_suffix('.')?;
-        let (short, app) = label.split_once("--")?;
-        let hex = short.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if short.len() != SHORT_CHARACTERS || !hex {
-            return None;
-        }
-        Some((app.parse().ok()?, short))
+        self.preview_host_parts(host).filter(|(_, short)| is_short_id(short))
     }
+
+    /// The wildcard that stands for every preview.
+    pub(crate) fn previews_pattern(&self) -> String {
+        format!("*.{}", self.preview_domain)
+    }
+}
+
+/// Whether a text is the beginning of a version's id that its hostname has.
+pub(super) fn is_short_id(text: &str) -> bool {
+    text.len() == SHORT_CHARACTERS && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// The labels of `host` in front of `domain`.

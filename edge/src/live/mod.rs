@@ -63,7 +63,7 @@ pub(crate) use names::canonical;
 pub use on_demand::Preview;
 pub use pins::Pins;
 pub use preparing::Preparing;
-pub use protected::{Opener, Restriction, ShareLink};
+pub use protected::{HiddenPreview, Opener, Restriction, ShareLink};
 pub use settings::{CurrentSettings, PublicSettings};
 pub(crate) use site::{Asset, LiveSite};
 pub use withdrawn::Withdrawn;
@@ -331,6 +331,8 @@ pub enum Found<'h> {
     Place(&'h HostEntry),
     /// A version alone.
     Preview(PreviewKey),
+    /// A preview that is not there, of an app whose previews are protected so: a stranger does not learn that.
+    Hidden(HiddenPreview),
 }
 
 struct Shared {
@@ -407,6 +409,10 @@ impl Live {
         if let Some(key) = self.stored(host) {
             return then(Found::Preview(key));
         }
+        // The wildcard's answer would tell that there is no such preview.
+        if let Some(hidden) = self.hidden_preview(host) {
+            return then(Found::Hidden(hidden));
+        }
         then(hosts.wildcard(host).map_or(Found::Nobody, Found::Place))
     }
 
@@ -429,7 +435,7 @@ impl Live {
         self.is_an_apps(host) || self.domains().is_login(host)
     }
 
-    /// Whether an app answers at `host`.
+    /// Whether an app answers at `host`, if only by not saying whether it has such a preview.
     #[must_use]
     pub fn is_an_apps(&self, host: &str) -> bool {
         self.find(host, |found| !matches!(found, Found::Nobody))
@@ -442,6 +448,7 @@ impl Live {
             Found::Nobody => Lane::EDGE,
             Found::Place(entry) => Lane::of(entry.place.app.as_str()),
             Found::Preview(key) => Lane::of(key.app.as_str()),
+            Found::Hidden(hidden) => Lane::of(hidden.restriction.app.as_str()),
         })
     }
 

@@ -147,8 +147,12 @@ impl Live {
     }
 
     /// The wildcard, such as `*.example.org`, that alone stands for `host`: a name that anybody may make up.
+    /// Names of protected previews share one, there or not, so that a certificate does not tell which it is.
     #[must_use]
     pub fn pattern_of(&self, host: &str) -> Option<String> {
+        if self.is_of_protected_previews(host) {
+            return Some(self.domains().previews_pattern());
+        }
         let hosts = self.0.hosts.load();
         if hosts.by_name.contains_key(host) || self.stored(host).is_some() {
             return None;

@@ -10,6 +10,7 @@ use devanture_config::api::{Protection, ShareTarget};
 use devanture_config::{AppName, PlaceName};
 use parking_lot::RwLock;
 
+use super::host::is_short_id;
 use super::{Follower, Live, Place};
 use crate::catalog::{Record, Revision};
 use crate::records;
@@ -39,6 +40,14 @@ pub struct Restriction {
     pub record: Option<ProtectionRecord>,
     /// The secret of its cookies.
     key: CookieKey,
+}
+
+/// A preview that is not there, of an app whose previews not everybody may see.
+pub struct HiddenPreview {
+    /// The protection of the previews that are there.
+    pub restriction: Arc<Restriction>,
+    /// What a link to it would name.
+    pub target: ShareTarget,
 }
 
 /// A share link.
@@ -188,6 +197,29 @@ impl Live {
         }
         let place = PREVIEW.parse().ok()?;
         Some(Arc::new(Restriction { app: app.clone(), place, mode, record: None, key: CookieKey::new() }))
+    }
+
+    /// The preview that is missing at `host`, a name in lower case at which nothing was found, if strangers are not to
+    /// learn that it is.
+    pub(super) fn hidden_preview(&self, host: &str) -> Option<HiddenPreview> {
+        let domains = self.domains();
+        let (app, name) = domains.preview_host_parts(host).filter(|_| !domains.is_login(host))?;
+        let target = match name.parse() {
+            Ok(alias) => ShareTarget::Alias(alias),
+            Err(_) if is_short_id(name) => ShareTarget::Version(format!("{name:0<64}").parse().ok()?),
+            // No preview is called so, whatever there is.
+            Err(_) => return None,
+        };
+        if !self.knows(&app) || self.is_deleted(&app) {
+            return None;
+        }
+        Some(HiddenPreview { restriction: self.preview_restriction(&app)?, target })
+    }
+
+    /// Whether `host`, a name in lower case, is such a name as previews of an app have which not everybody may see.
+    pub(super) fn is_of_protected_previews(&self, host: &str) -> bool {
+        let app = self.domains().preview_host_parts(host).map(|(app, _)| app);
+        app.is_some_and(|app| self.preview_restriction(&app).is_some())
     }
 
     /// The protection of an environment, or of an app's previews where it is `preview`, if not everybody may see it.

@@ -160,6 +160,20 @@ pub fn authority(file: &EdgeFile, base: &Path) -> Result<Option<String>, StartEr
     }
 }
 
+/// Has the local authority of an edge that signs its certificates itself believed for the edge's domains and this
+/// machine alone; one that was made for more is made again.
+///
+/// # Errors
+/// [`StartError::Certificates`] where it cannot be read or written.
+pub fn confine_authority(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
+    match file.tls {
+        Tls::Acme { .. } | Tls::Files(_) => Ok(()),
+        Tls::SelfSigned => {
+            Ok(Certificates::confine_authority(&data_dir(file, base), &[&file.domain, &file.preview_domain])?)
+        }
+    }
+}
+
 /// Faults that do not stop a start: a sentence for each certificate that clients refuse, and for too little room for
 /// packets.
 #[must_use]

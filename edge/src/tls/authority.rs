@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -18,6 +20,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Error, PatternOf};
@@ -56,6 +59,8 @@ const CLOCK_MIN_S: i64 = 1_735_689_600;
 /// The authority, with the certificates that it made.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    /// Domains at and below which alone it is believed, beside this machine's addresses; empty if for every name.
+    domains: Vec<String>,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
     provider: Arc<CryptoProvider>,
@@ -84,7 +89,7 @@ impl Authority {
         let (pem, key) = match (certificate, key) {
             (Some(certificate), Some(key)) => (certificate, key),
             // The key is written first: without the certificate, nobody has trusted it yet.
-            (None, _) => make(folder, OffsetDateTime::now_utc())?,
+            (None, _) => make(folder, &[], OffsetDateTime::now_utc())?,
             (Some(_), None) => {
                 return Err(Error::Authority {
                     path: folder.join(KEY_FILE),
@@ -109,23 +114,23 @@ impl Authority {
         }
         let why = if is_valid { "expires" } else { "is not valid yet, as if the clock had gone back" };
         warn!("the local authority {why}, and is made again: trust the new {CERTIFICATE_FILE}");
-        let (pem, key) = make(folder, now)?;
+        let (pem, key) = make(folder, &self.domains, now)?;
         Self::parse(folder, &pem, &key, self.provider)
     }
 
     fn parse(folder: &Path, pem: &str, key: &str, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
         let bad = |file: &str, reason: String| Error::Authority { path: folder.join(file), reason };
         let key = KeyPair::from_pem(key).map_err(|error| bad(KEY_FILE, error.to_string()))?;
-        let der = CertificateDer::from_pem_slice(pem.as_bytes())
-            .map_err(|error| bad(CERTIFICATE_FILE, format!("it is not PEM ({error})")))?;
+        let der = der_of(folder, pem)?;
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| bad(CERTIFICATE_FILE, error.to_string()))?;
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
             return Err(bad(KEY_FILE, "it does not belong to the certificate".to_owned()));
         }
         let not_before = parsed.validity().not_before.to_datetime();
         let not_after = parsed.validity().not_after.to_datetime();
+        let domains = domains_of(&parsed);
         let issuer = Issuer::from_ca_cert_der(&der, key)?;
-        Ok(Self { issuer, not_before, not_after, provider, leaves: Mutex::default() })
+        Ok(Self { issuer, domains, not_before, not_after, provider, leaves: Mutex::default() })
     }
 
     /// A certificate for `name`, kept or made now.
@@ -186,8 +191,54 @@ impl Authority {
     }
 }
 
-/// Makes an authority at `now` and keeps it in `folder`; gives its certificate and key in PEM.
-fn make(folder: &Path, now: OffsetDateTime) -> Result<(String, String), Error> {
+/// Has the authority in `folder`, which is made if it is missing, believed for these domains, names below them and this
+/// machine's addresses alone. One whose certificate says otherwise is made again: a person who trusts it would go on to
+/// trust it for every name.
+pub(super) fn confine(folder: &Path, domains: &[String]) -> Result<(), Error> {
+    let path = folder.join(CERTIFICATE_FILE);
+    if let Some(pem) = read(&path)? {
+        let der = der_of(folder, &pem)?;
+        let parsed = X509Certificate::from_der(&der);
+        let (_, parsed) = parsed.map_err(|error| Error::Authority { path, reason: error.to_string() })?;
+        if domains_of(&parsed) == domains {
+            return Ok(());
+        }
+        warn!("the local authority is for other names, and is made again: trust the new {CERTIFICATE_FILE}");
+    }
+    make(folder, domains, OffsetDateTime::now_utc()).map(drop)
+}
+
+/// The certificate in `pem`, which comes from `folder`.
+fn der_of(folder: &Path, pem: &str) -> Result<CertificateDer<'static>, Error> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| Error::Authority {
+        path: folder.join(CERTIFICATE_FILE),
+        reason: format!("it is not PEM ({error})"),
+    })
+}
+
+/// The domains that an authority's certificate confines it to.
+fn domains_of(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let constraints = certificate.name_constraints().ok().flatten();
+    let permitted = constraints.and_then(|constraints| constraints.value.permitted_subtrees.as_ref());
+    let domain = |base: &GeneralName<'_>| match base {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    };
+    permitted.into_iter().flatten().filter_map(|subtree| domain(&subtree.base)).collect()
+}
+
+/// What says in an authority's certificate which names it is believed for (RFC 5280 §4.2.1.10).
+fn constraints(domains: &[String]) -> NameConstraints {
+    let own = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    let own = own.map(|address| CidrSubnet::from_addr_prefix(address, if address.is_ipv4() { 32 } else { 128 }));
+    let domains = domains.iter().cloned().map(GeneralSubtree::DnsName);
+    let permitted_subtrees = domains.chain(own.map(GeneralSubtree::IpAddress)).collect();
+    NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() }
+}
+
+/// Makes an authority at `now`, for these domains alone if there are any, and keeps it in `folder`; gives its
+/// certificate and key in PEM.
+fn make(folder: &Path, domains: &[String], now: OffsetDateTime) -> Result<(String, String), Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Devanture");
@@ -197,6 +248,7 @@ fn make(folder: &Path, now: OffsetDateTime) -> Result<(String, String), Error> {
     // It signs certificates of servers, and no further authority.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.name_constraints = (!domains.is_empty()).then(|| constraints(domains));
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let (pem, key) = (certificate.pem(), key.serialize_pem());
@@ -265,7 +317,9 @@ impl ResolvesServerCert for ForAdmin {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use x509_parser::extensions::GeneralName;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls_pki_types::{ServerName, UnixTime};
 
     use super::*;
     use crate::tls::provider;
@@ -331,7 +385,7 @@ mod tests {
     fn an_authority_of_the_future_is_made_again_and_an_unset_clock_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let now = OffsetDateTime::now_utc();
-        make(folder.path(), now + Duration::days(400)).unwrap();
+        make(folder.path(), &[], now + Duration::days(400)).unwrap();
         let made = std::fs::read(folder.path().join(CERTIFICATE_FILE)).unwrap();
         let parsed = || {
             let (pem, key) = (read(&folder.path().join(CERTIFICATE_FILE)), read(&folder.path().join(KEY_FILE)));
@@ -347,6 +401,51 @@ mod tests {
         assert_ne!(kept, made);
         drop(Authority::open(folder.path(), provider()).unwrap());
         assert_eq!(std::fs::read(folder.path().join(CERTIFICATE_FILE)).unwrap(), kept);
+    }
+
+    #[test]
+    fn a_confined_authority_is_believed_for_its_own_names_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let domains = ["localhost".to_owned()];
+        // One that a person trusts since before is not good enough.
+        make(folder.path(), &[], OffsetDateTime::now_utc()).unwrap();
+        let certificate = || std::fs::read(folder.path().join(CERTIFICATE_FILE)).unwrap();
+        let before = certificate();
+        confine(folder.path(), &domains).unwrap();
+        let confined = certificate();
+        assert_ne!(confined, before);
+        confine(folder.path(), &domains).unwrap();
+        let authority = Authority::open(folder.path(), provider()).unwrap();
+        assert_eq!((certificate(), authority.domains.as_slice()), (confined.clone(), domains.as_slice()));
+
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&confined).unwrap()).unwrap();
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
+        let is_believed = |leaf: &CertifiedKey, name: &str| {
+            let name = ServerName::try_from(name.to_owned()).unwrap();
+            verifier.verify_server_cert(&leaf.cert[0], &[], &name, &[], UnixTime::now()).is_ok()
+        };
+        for name in OWN_NAMES {
+            assert!(is_believed(&authority.own_leaf().unwrap(), name), "{name}");
+        }
+        for (name, expected) in [
+            ("shop.localhost", true),
+            ("feature--shop.localhost", true),
+            ("example.org", false),
+            ("localhost.example.org", false),
+            ("notlocalhost", false),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(is_believed(&authority.leaf(name).unwrap(), name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_authority_that_is_made_again_stays_confined() {
+        let folder = tempfile::tempdir().unwrap();
+        let domains = ["localhost".to_owned()];
+        make(folder.path(), &domains, OffsetDateTime::now_utc() + Duration::days(400)).unwrap();
+        assert_eq!(Authority::open(folder.path(), provider()).unwrap().domains, domains);
     }
 
     #[test]

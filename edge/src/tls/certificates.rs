@@ -9,7 +9,7 @@ use std::time::Duration;
 use devanture_config::api::{CertificateSource, HostnameCertificate};
 use devanture_config::edge_toml::{Acme as AcmeSettings, CertificateFiles, Tls, TlsProfile};
 use devanture_config::limits::Limits;
-use devanture_config::{AppName, HostPattern};
+use devanture_config::{AppName, HostPattern, Hostname};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -219,6 +219,19 @@ impl Certificates {
     /// [`Error::NoAuthority`] before the first start, and [`Error::Read`].
     pub fn authority(data_dir: &Path) -> Result<String, Error> {
         authority::certificate(&data_dir.join(AUTHORITY_FOLDER))
+    }
+
+    /// Has the local authority in `data_dir` believed for these domains, names below them and this machine alone, as
+    /// its certificate says; makes it again where that says otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Authority`], [`Error::Read`], and where it cannot be written.
+    pub fn confine_authority(data_dir: &Path, domains: &[&Hostname]) -> Result<(), Error> {
+        let named = domains.iter().copied().map(Hostname::as_str);
+        let mut domains: Vec<String> = named.chain([LOCALHOST]).map(str::to_owned).collect();
+        domains.sort_unstable();
+        domains.dedup();
+        authority::confine(&data_dir.join(AUTHORITY_FOLDER), &domains)
     }
 
     /// The file of the local authority's certificate.

@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod authority_proofs;
 mod dns;
 mod http3;
 mod previews;

@@ -103,7 +103,7 @@ async fn visit_error(edge: &RunningEdge, host: &str, protocol: Protocol) -> bool
 }
 
 /// One head sent to the plain listener, and the answer.
-async fn plain(edge: &RunningEdge, head: &str) -> Answer {
+pub(super) async fn plain(edge: &RunningEdge, head: &str) -> Answer {
     let mut stream = TcpStream::connect(edge.http().unwrap()).await.unwrap();
     stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
     let mut read = Vec::new();

@@ -80,6 +80,51 @@ async fn a_stranger_sees_nothing_of_what_is_protected() {
     edge.stop().await;
 }
 
+/// Names of branches tell what a company works on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_does_not_learn_which_previews_a_protected_app_has() {
+    let edge = quick().start().await;
+    let version = preview_of(&edge, "shop").await;
+    push_alias(&edge, "feature-x", "<p>an alias</p>").await;
+    let (there, missing) =
+        ([&*version, "feature-x--shop.localhost"], ["takeover--shop.localhost", "0123456789ab--shop.localhost"]);
+    let is_shown = async |host: &str| edge.visit(Method::GET, host, "/").send().await.is_ok();
+    for host in missing {
+        assert!(!is_shown(host).await, "{host}: everybody may see what there is");
+    }
+    for wanted in
+        [json!({ "mode": "token" }), json!({ "mode": "off" }), json!({ "mode": "password", "password": PASSWORD })]
+    {
+        assert_eq!(protect(&edge, "preview", wanted).await.status, StatusCode::OK);
+        for protocol in protocols(&edge) {
+            for (method, target, lines) in [
+                ("GET", "/a", PAGE),
+                ("GET", "/", &[]),
+                ("POST", "/", &[]),
+                ("GET", "/.well-known/devanture/share", &[]),
+            ] {
+                let answer = async |host: &str| {
+                    let answer = ask(target).method(method).host(host).with_lines(lines).send(&edge, protocol).await;
+                    (answer.status, answer.fields(), answer.text())
+                };
+                let expected = answer(there[0]).await;
+                for host in [there[1], missing[0], missing[1]] {
+                    assert_eq!(answer(host).await, expected, "{protocol:?} {method} {host}{target}");
+                }
+            }
+        }
+    }
+    // Who may see previews learns it; and of no other app is anything hidden.
+    let wrong = enter(&edge, missing[0], &form("wrong horse battery")).await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    let cookie = cookie_of(&enter(&edge, missing[0], &form(PASSWORD)).await);
+    assert_eq!(get_with(&edge, missing[0], "/", &cookie).await.status, StatusCode::NOT_FOUND);
+    for host in ["takeover--none.localhost", "Not_a_name--shop.localhost", "abc--shop.localhost"] {
+        assert!(!is_shown(host).await, "{host}");
+    }
+    edge.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_gets_a_page_that_works_without_a_script() {
     let edge = quick().start().await;

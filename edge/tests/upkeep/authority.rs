@@ -1,6 +1,10 @@
 //! `devanture-edge authority`, as an operator calls it.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use devanture_config::local_edge::LocalEdge;
+use x509_parser::extensions::GeneralName;
 
 use super::doctor::written;
 use crate::support::edge;
@@ -33,4 +37,29 @@ fn an_authority_that_is_not_there_is_refused_with_the_reason() {
         assert_eq!((output.status.code(), output.stdout.len(), text.contains(words)), (Some(code), 0, true), "{text}");
     }
     assert!(!folder.path().join("data").exists());
+}
+
+/// Browsers trust it for years, and its key lies in the home of a developer.
+#[test]
+fn the_authority_of_dev_is_for_this_machine_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), "127.0.0.1:0", "localhost", "[tls]\nmode = \"self-signed\"\n");
+    let tls = folder.path().join("data/tls");
+    // Of an earlier release, for every name.
+    devanture_edge::tls::make_authority(&tls).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
+    command.args(["--config", "edge.toml", "local"]).current_dir(folder.path());
+    let mut edge = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(edge.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(matches!(serde_json::from_str(&line).unwrap(), LocalEdge::Ready { .. }), "{line}");
+    drop(edge.stdin.take());
+    edge.wait().unwrap();
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&std::fs::read(tls.join("ca.pem")).unwrap()).unwrap();
+    let certificate = pem.parse_x509().unwrap();
+    let constraints = certificate.name_constraints().unwrap().unwrap();
+    assert!(constraints.critical && constraints.value.excluded_subtrees.is_none());
+    let permitted = constraints.value.permitted_subtrees.as_ref().unwrap();
+    let names: Vec<_> = permitted.iter().filter(|one| matches!(one.base, GeneralName::DNSName(_))).collect();
+    assert!(matches!(names.as_slice(), [one] if one.base == GeneralName::DNSName("localhost")), "{permitted:?}");
 }

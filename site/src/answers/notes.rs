@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 
 use super::ManifestSite;
 use super::predicted::PredictedRequest;
-use crate::decide::{Reason, Refused, Request as _, Stage, Step, Trace};
+use crate::decide::{OwnPath, Reason, Refused, Request as _, Stage, Step, Trace};
 use crate::rules::access::{Sent, Users};
 use crate::rules::{At, HeaderRule, Redirect, Skip};
 
@@ -80,7 +80,7 @@ impl Trace for Notes<'_> {
             Step::Normal => {
                 self.pass(Stage::Spelling, Stands::Nowhere, "it is written in its normal form".to_owned());
             }
-            Step::NotOwn => self.pass(Stage::Own, Stands::Nowhere, "it is none of the edge's own".to_owned()),
+            Step::NotOwn => self.pass(Stage::Own, Stands::Nowhere, self.not_own()),
             Step::Open => self.pass(Stage::Access, Stands::Nowhere, "no rule restricts access to it".to_owned()),
             Step::OtherRoutes { path, before } => self.other_routes(path, before),
             Step::Preflight => {
@@ -130,6 +130,15 @@ impl<'n> Notes<'n> {
     fn end(&mut self, stage: Stage, rule: Option<u32>, stands: Stands, why: String) {
         self.ended = Some((stage, rule));
         self.all.push(Note { stage, answers: true, why, stands });
+    }
+
+    fn not_own(&self) -> String {
+        let why = match OwnPath::is_for_proofs(self.predicted.path()) {
+            // Which names these are, only the edge knows.
+            true => "it is the site's at hostnames of its own alone; below the edge's domains it is the edge's",
+            false => "it is none of the edge's own",
+        };
+        why.to_owned()
     }
 
     fn rule(&self, number: Option<u32>) -> Option<&'n Redirect> {

@@ -6,6 +6,11 @@ use devanture_config::Sha256;
 const FOLDER: &str = "/.well-known/devanture/";
 /// Below that, the dictionaries of pages, by their SHA-256.
 const DICTIONARIES: &str = "dictionary/";
+/// Where certificate authorities look for the proof that somebody has a name: by ACME (RFC 8555 §8.3), and by an agreed
+/// change to a website (§3.2.2.4.18 of the Baseline Requirements of the CA/Browser Forum).
+const PROOFS: [&str; 2] = ["acme-challenge/", "pki-validation/"];
+/// Below it lie the folders of [`PROOFS`] (RFC 8615).
+const WELL_KNOWN: &str = "/.well-known/";
 
 /// A path of the edge's own: it is answered before routes, rules and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,14 @@ impl OwnPath {
             "status" => Some(Self::Status),
             other => Some(Self::Dictionary(other.strip_prefix(DICTIONARIES)?.parse().ok()?)),
         }
+    }
+
+    /// Whether certificate authorities look at `path`, as it was sent, for the proof that somebody has the name. At a
+    /// name that the edge gives such a path is the edge's; at hostnames of their own apps answer it.
+    #[must_use]
+    #[inline]
+    pub fn is_for_proofs(path: &str) -> bool {
+        path.strip_prefix(WELL_KNOWN).is_some_and(|rest| PROOFS.iter().any(|folder| rest.starts_with(folder)))
     }
 
     /// Where the dictionary with this SHA-256 is.

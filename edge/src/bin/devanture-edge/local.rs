@@ -6,7 +6,7 @@ use std::path::Path;
 
 use devanture_config::api::{Scope, Secret, TokenRequest};
 use devanture_config::local_edge::{LocalEdge, StartFailure};
-use devanture_edge::server::{Local, LocalError, Server, StartError};
+use devanture_edge::server::{Local, LocalError, Server, StartError, confine_authority};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -49,6 +49,8 @@ fn start(runtime: &Runtime, config: &Path) -> Result<(Server, Secret), LocalErro
         expires_in_s: None,
     };
     let made = runtime.block_on(async { Local::open(&file, &base).await?.create_token(request).await })?;
+    // A person has a browser trust the authority for years: who has its key passes for no site elsewhere.
+    confine_authority(&file, &base)?;
     Ok((Server::start(&file, &base)?, Secret::new(made.token)))
 }
 

@@ -1,0 +1,59 @@
+//! Certificate authorities look for the proof of a name at paths that no app answers where the edge gives the name.
+
+use devanture_config::api::DeployOptions;
+
+use super::redirect::plain;
+use super::{add, edge, push, push_as};
+use crate::support::Files;
+use crate::wire::{ask, protocols};
+
+/// Where they look: by ACME, and by an agreed change to a website.
+const PATHS: [&str; 2] = ["/.well-known/acme-challenge/token", "/.well-known/pki-validation/fileauth.txt"];
+const FILES: Files<'static> = &[
+    ("index.html", b"home"),
+    (".well-known/acme-challenge/token", b"proof"),
+    (".well-known/pki-validation/fileauth.txt", b"proof"),
+];
+const HOSTNAMES: &str = "[env.prod]\nhostnames = [\"example.org\"]\ncanonical = \"example.org\"\n";
+
+#[tokio::test]
+async fn no_app_proves_that_it_has_a_name_of_the_edges_domains() {
+    let edge = edge().with_plain_http().start().await;
+    let version = push(&edge, "shop", FILES, HOSTNAMES).await.version.short();
+    // The operator gives the app these, one of them with all that nobody else has.
+    for host in ["given.localhost", "*.localhost"] {
+        add(&edge, "shop", host).await;
+    }
+    let preview = format!("{version}--shop.localhost");
+    let hosts = ["shop.localhost", &preview, "given.localhost", "any.localhost"];
+    // By a file, by a backend, and by a redirect, which authorities follow.
+    for ways in [
+        "",
+        "[[routes]]\npath = \"/.well-known/*\"\nto = \"http://127.0.0.1:9\"\n",
+        "[[redirects]]\nfrom = \"/.well-known/*\"\nto = \"https://elsewhere.example/\"\nforce = true\n",
+    ] {
+        let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
+        push_as(&edge, FILES, &format!("{ways}{HOSTNAMES}"), options).await;
+        for path in PATHS {
+            for host in hosts {
+                for protocol in protocols(&edge) {
+                    let answer = ask(path).host(host).send(&edge, protocol).await;
+                    assert_eq!((answer.status, answer.header("location").as_str()), (404, ""), "{host}{path} {ways}");
+                    assert!(!answer.text().contains("proof"), "{host}{path} {ways}");
+                }
+                let answer = plain(&edge, &format!("GET {path} HTTP/1.1\r\nHost: {host}")).await;
+                assert_eq!((answer.status, answer.header("location").as_str()), (404, ""), "{host}{path} {ways}");
+            }
+        }
+    }
+    // At a hostname of its own an app may: its owner chooses the authority.
+    push_as(&edge, FILES, HOSTNAMES, DeployOptions::default()).await;
+    for path in PATHS {
+        for protocol in protocols(&edge) {
+            let answer = ask(path).host("example.org").send(&edge, protocol).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "proof"), "{path}");
+        }
+        assert_eq!(plain(&edge, &format!("GET {path} HTTP/1.1\r\nHost: example.org")).await.status, 308);
+    }
+    edge.stop().await;
+}
