@@ -10,7 +10,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
 use devanture_site::resolve::{self, PathIndex};
-use devanture_site::rules::{self, At, CompiledRules, Sources, Visitor};
+use devanture_site::rules::{self, Access, At, CompiledRules, Sources, Visitor};
 
 /// So many rules that name one path, then so many that take what is below one.
 fn compiled(fixed: usize, open: usize) -> CompiledRules {
@@ -22,18 +22,55 @@ fn compiled(fixed: usize, open: usize) -> CompiledRules {
         writeln!(redirects, "/moved-{number}/:year/* /archive/{number}/:year/:splat 302").unwrap();
         writeln!(headers, "/assets/part-{number}/*\n  X-Part: {number}").unwrap();
     }
+    of_files(Rules::Netlify, &redirects, &headers)
+}
+
+/// The rules of two files.
+fn of_files(meaning: Rules, redirects: &str, headers: &str) -> CompiledRules {
     let sources = Sources {
         serving: &Serving::default(),
-        meaning: Rules::Netlify,
+        meaning,
         redirects: Some(redirects.as_bytes()),
         headers: Some(headers.as_bytes()),
-        rules_max: usize::MAX,
+        rules_max: 10_000,
         site_file: "devanture.toml",
         at: &|_, _| At::default(),
     };
     let (rules, findings) = rules::read(&sources);
     assert!(findings.is_empty(), "{findings:?}");
     CompiledRules::new(rules)
+}
+
+/// The worst rules within the bounds beside a site without any: no request takes over 5 ms for them.
+fn worst(c: &mut Criterion) {
+    let visitor = Visitor { host: Some(HOST), ..Visitor::default() };
+    let (mut redirects, mut guards, mut removing) = (String::new(), String::new(), String::new());
+    for number in 0..100 {
+        writeln!(redirects, "/*x:a-{number}z /y/:splat/:a 301").unwrap();
+    }
+    for number in 0..60 {
+        writeln!(guards, "/*x*x{number}*z\n  Basic-Auth: ann:one").unwrap();
+    }
+    for number in 0..199 {
+        writeln!(removing, "/:a/*\n{}  ! X-B-{number}", "  ! X-A\n".repeat(499)).unwrap();
+    }
+    let path = format!("/{}", "x".repeat(2_047));
+    let mut group = c.benchmark_group("rules-worst");
+    for (what, meaning, redirects, headers) in [
+        ("none", Rules::Netlify, "", ""),
+        ("captures", Rules::Cloudflare, &*redirects, ""),
+        ("guards", Rules::Netlify, "", &*guards),
+        ("removing", Rules::Netlify, "", &*removing),
+    ] {
+        let rules = of_files(meaning, redirects, headers);
+        let request = |path: &str| {
+            // As often as a path is compared with guards: under all names of a file, and where a rule leads.
+            let accesses = (0..9).filter(|_| rules.access(HOST, path, None) == Access::Refused).count();
+            (accesses, rules.redirect(&visitor, path, None).rule.is_some(), rules.fields(HOST, path))
+        };
+        group.bench_function(what, |b| b.iter(|| request(black_box(path.as_str()))));
+    }
+    group.finish();
 }
 
 /// The host of every request.
@@ -72,5 +109,5 @@ fn resolving(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, ruling, resolving);
+criterion_group!(benches, ruling, worst, resolving);
 criterion_main!(benches);

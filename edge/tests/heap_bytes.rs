@@ -68,6 +68,22 @@ fn rules_of_fields_are_counted() {
 }
 
 #[test]
+fn patterns_of_parts_of_segments_are_counted_and_no_thread_keeps_more_for_them() {
+    let headers = lines(100, |number| format!("/:a/{}*/part-{number}/*.js\n  X-Number: {number}", "long-".repeat(40)));
+    let made = || {
+        let rules = compiled(Rules::Netlify, "", &headers);
+        // What they are matched by is made as they are counted, before the first request.
+        assert!(rules.heap_bytes() > 0);
+        rules
+    };
+    assert_counted("expressions", made);
+    let rules = made();
+    let path = format!("/a/{}/part-4/x.js", "long-".repeat(40));
+    let look = || assert!(!rules.fields("shop.localhost", &path).is_empty());
+    assert_eq!(allocation_counter::measure(look).bytes_current, 0);
+}
+
+#[test]
 fn paths_are_counted() {
     let path = |number: usize| -> BundlePath {
         let ending = if number.is_multiple_of(4) { "/index.html" } else { "-3f2a91bc.js" };

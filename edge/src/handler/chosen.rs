@@ -129,6 +129,10 @@ fn is_asset_of_all(head: &Head<'_>, (answer, file): (&FileAnswer, &ServedFile), 
         return false;
     }
     let is_same = |other: &Arc<Version>| {
+        // It would not answer there at all.
+        if !other.rules.can_compare(head.path) {
+            return false;
+        }
         // In both directions: what another version says of the path, or keeps from strangers, is for no shared cache.
         if !answer.ruled.is_only(&other.rules.fields(head.host, head.path)) || !version.rules.guards_as(&other.rules) {
             return false;

@@ -115,9 +115,51 @@ async fn law_11_rules_have_a_bound_in_fields_and_expressions() {
     let lines: Vec<&str> = paths.iter().map(String::as_str).collect();
     let problem = site(&["index.html"]).with_headers(&lines).try_push(&edge).await.unwrap_err();
     assert!(problem.mistakes[0].message.contains("100 paths"), "{problem:?}");
+    let guards: Vec<String> = (0..100).flat_map(|n| [format!("/*x{n}*"), "  Basic-Auth: ann:one".to_owned()]).collect();
+    let lines: Vec<&str> = guards.iter().map(String::as_str).collect();
+    let problem = site(&["index.html"]).with_headers(&lines).try_push(&edge).await.unwrap_err();
+    let first = &problem.mistakes[0];
+    assert!(first.message.contains("`/*x60*`") && first.message.contains("1200 together"), "{problem:?}");
+    assert_eq!((first.file.as_str(), first.line), ("_headers", 121), "{problem:?}");
     let places = format!("/a/* {}", "/:splat".repeat(65));
     let problem = site(&["index.html"]).with_redirects(&[&places]).try_push(&edge).await.unwrap_err();
     assert!(problem.mistakes[0].message.contains("64 are the most"), "{problem:?}");
+    edge.stop().await;
+}
+
+/// A path too long to be compared with a rule is not answered past it, neither past its password nor past its fields.
+#[tokio::test]
+async fn law_11_a_path_too_long_for_rules_that_take_parts_of_segments_is_refused() {
+    let fields = ["/*/secret*", "  Basic-Auth: ann:one", "/*", "  X-Frame-Options: DENY"];
+    let edge = site(&["index.html"])
+        .with_toml("[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"")
+        .with_redirects(&["/to/* /a/secret/folder/:splat 200"])
+        .with_headers(&fields)
+        .start()
+        .await;
+    let path = |before: &str, length: usize| format!("{before}{}", "x".repeat(length - before.len()));
+    let framed = "404 | x-frame-options: DENY";
+    holds(
+        &edge,
+        &[
+            ("/a/secret-1", "401"),
+            (&path("/", 2_048), framed),
+            (&path("/", 2_049), "414"),
+            (&path("/a/secret-1", 2_049), "414"),
+            (&format!("{}/secret-1", path("/", 2_040)), "414"),
+            // A target that is too long is passed over, as one that is no path.
+            ("/to/x", "401"),
+            (&path("/to/", 2_048), framed),
+            // A route comes before rules.
+            (&path("/api/", 5_000), "502"),
+            // Each of its bytes may be encoded.
+            (&format!("/{}", "%C3%A4".repeat(1_000)), framed),
+        ],
+    )
+    .await;
+    edge.stop().await;
+    let edge = site(&["index.html"]).with_headers(fields.get(2..).unwrap()).start().await;
+    holds(&edge, &[(&path("/", 2_049), framed)]).await;
     edge.stop().await;
 }
 

@@ -111,7 +111,7 @@ impl ManifestSite<'_> {
     /// The rules that change the fields of the answer at `path`.
     fn fields_of(&self, host: &str, path: &str) -> Vec<usize> {
         let rules = self.rules.headers.iter().enumerate();
-        rules.filter(|(_, rule)| rule.path.matches(host, path).is_some()).map(|(number, _)| number).collect()
+        rules.filter(|(_, rule)| rule.path.is_for(host, path)).map(|(number, _)| number).collect()
     }
 
     /// The routes, in the order in which they are asked, each with its place in the list as it is written, from 0.

@@ -272,7 +272,7 @@ impl<'n> Notes<'n> {
             .headers
             .iter()
             .filter(|rule| !rule.users.is_empty())
-            .find(|rule| rule.path.matches(host, path).is_some() && !Users::new(&rule.users).hold(sent.as_ref()))
+            .find(|rule| rule.path.is_for(host, path) && !Users::new(&rule.users).hold(sent.as_ref()))
     }
 }
 

@@ -88,7 +88,8 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
                 None => skip(Skip::Undeclared, trace),
             };
         }
-        let Some(to) = normal(&filled.path, self.request.path_bytes_max()) else { return skip(Skip::NoPath, trace) };
+        let to = normal(&filled.path, self.request.path_bytes_max()).filter(|to| self.site.rules().can_compare(to));
+        let Some(to) = to else { return skip(Skip::NoPath, trace) };
         if rule.status == 200
             && let Some(route) = self.site.route(&to)
         {

@@ -34,7 +34,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN};
 use crate::method::Method;
 use crate::resolve::{self, Resolution};
 use crate::rules::{Access, Varies};
-use crate::target::{self, Target};
+use crate::target::{self, Target, TargetError};
 
 /// Decides the answer to `request`.
 #[inline]
@@ -122,6 +122,9 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
                 }
             },
         };
+        if !site.rules().can_compare(&path) {
+            return self.refuse(Stage::Spelling, Refused::BadTarget(TargetError::TooLong), trace).into();
+        }
         self.at(path, file, trace)
     }
 
@@ -199,6 +202,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         // may not see, or what is withdrawn, is nothing that a redirect shows.
         if let Target::Normal(path) = target::normalise(&to, to.len())
             && site.route(&path).is_none()
+            && site.rules().can_compare(&path)
             && self.access(&path) != Access::Refused
             && !site.hides(&path)
         {

@@ -33,6 +33,6 @@ pub use devanture_config::rules::{
 pub use findings::Findings;
 pub use manifest::{of_manifest, tables_checked};
 pub use read::read;
-pub use rule_set::{CONDITIONS_MAX, EXPRESSIONS_MAX, FIELD_NAMES_MAX, RuleSet};
+pub use rule_set::{CONDITIONS_MAX, EXPRESSION_COST_MAX, EXPRESSIONS_MAX, FIELD_NAMES_MAX, PARTS_MAX, RuleSet};
 pub use sources::{FILE_BYTES_MAX, Sources};
 pub use visitor::Visitor;

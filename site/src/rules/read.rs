@@ -1,17 +1,22 @@
 //! Reads the rules of all sources into one set, within its bounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use devanture_config::parsing::Mistake;
 use devanture_config::rules::headers::Change;
+use devanture_config::rules::pattern::Segment;
 use devanture_config::rules::template::CAPTURES_MAX;
 use devanture_config::rules::{At, HEADERS_FILE, HeaderRule, Pattern, REDIRECTS_FILE, Redirect};
 use devanture_config::site_toml::Rules;
 
 use super::findings::Findings;
-use super::rule_set::{CONDITIONS_MAX, EXPRESSIONS_MAX, FIELD_NAMES_MAX, RuleSet};
+use super::rule_set::{CONDITIONS_MAX, EXPRESSION_COST_MAX, EXPRESSIONS_MAX, FIELD_NAMES_MAX, PARTS_MAX, RuleSet};
 use super::sources::{FILE_BYTES_MAX, Sources};
 use super::{cloudflare, netlify, of_tables};
+
+/// How often a path is compared with a rule that asks for a password: once as it is requested, once where a rule leads,
+/// and for each name of the file that answers.
+const GUARD_LOOKS: usize = 9;
 
 /// Reads the rules. What cannot be read is left out of them, and said.
 #[must_use]
@@ -45,6 +50,7 @@ pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
     }
     limit_captures(&mut rules, &mut findings);
     limit_conditions(&mut rules, &mut findings);
+    limit_parts(&mut rules, &mut findings);
     limit_expressions(&mut rules, &mut findings);
     limit_field_names(&mut rules, &mut findings);
     (rules, findings.0)
@@ -101,22 +107,104 @@ fn limit_conditions(rules: &mut RuleSet, findings: &mut Findings) {
     });
 }
 
-/// Leaves out patterns that take parts of segments beyond [`EXPRESSIONS_MAX`]: each may be asked for every path.
-fn limit_expressions(rules: &mut RuleSet, findings: &mut Findings) {
-    let mut count = 0;
-    let mut has_room = |pattern: &Pattern, at: &At| {
-        count += usize::from(pattern.is_expression());
-        if count > EXPRESSIONS_MAX && pattern.is_expression() {
+/// What the rules for one path may add up to.
+#[derive(Default)]
+struct Parts {
+    /// Of rules that begin with a placeholder or `*`.
+    shared: usize,
+    /// Of others, by their first segment, or by the whole path where it is one alone, however that is spelled.
+    apart: HashMap<(bool, String), usize>,
+}
+
+impl Parts {
+    /// Adds `looks` at the parts of a rule, of which `own` are no segments; whether there is room for them.
+    fn have_room(&mut self, pattern: &Pattern, own: usize, looks: usize) -> bool {
+        let segments = pattern.steps().0;
+        let parts = own.saturating_add(segments.len()).saturating_mul(looks);
+        let text = |segment: &Segment| match segment {
+            Segment::Text(text) => Some(text.to_string()),
+            Segment::Name(_) => None,
+        };
+        let key = match segments.first().and_then(text) {
+            _ if pattern.is_static() => segments.iter().filter_map(text).collect::<Vec<_>>().join("/"),
+            Some(first) => first,
+            None => {
+                self.shared = self.shared.saturating_add(parts);
+                return self.shared <= PARTS_MAX;
+            }
+        };
+        let apart = self.apart.entry((pattern.is_static(), key)).or_default();
+        *apart = apart.saturating_add(parts);
+        self.shared.saturating_add(*apart) <= PARTS_MAX
+    }
+}
+
+/// Leaves out rules whose segments, fields and users go beyond [`PARTS_MAX`], but for those that ask for a password:
+/// one path may have all of them. A redirect for one path alone is the last that is looked at, or has conditions.
+fn limit_parts(rules: &mut RuleSet, findings: &mut Findings) {
+    let mut parts = Parts::default();
+    let mut say = |has_room: bool, at: &At| {
+        if !has_room {
             let message = format!(
-                "`{pattern}` is one too many: {EXPRESSIONS_MAX} paths in which `*` or `:name` is a part of a segment are the most"
+                "there is too much in all rules for one path: {PARTS_MAX} segments, fields and users are the most"
             );
-            findings.mistake(at, message, Some("let `*` be the last segment, and `:name` a whole one"));
-            return false;
+            findings.mistake(at, message, Some("put several rules into one"));
         }
-        true
+        has_room
     };
-    rules.redirects.retain(|rule| has_room(&rule.from, &rule.at));
-    rules.headers.retain(|rule| has_room(&rule.path, &rule.at));
+    rules.redirects.retain(|rule| say(rule.from.is_static() || parts.have_room(&rule.from, 0, 2), &rule.at));
+    rules.headers.retain(|rule| {
+        let looks = if rule.users.is_empty() { 1 } else { 1 + GUARD_LOOKS };
+        let has_room = parts.have_room(&rule.path, rule.changes.len() + rule.users.len(), looks);
+        say(has_room, &rule.at) || !rule.users.is_empty()
+    });
+}
+
+/// Leaves out patterns that take parts of segments beyond [`EXPRESSIONS_MAX`] or [`EXPRESSION_COST_MAX`]: each may be
+/// asked for every path. One that asks for a password does so for a whole folder then: a version of another program may
+/// be live with it.
+fn limit_expressions(rules: &mut RuleSet, findings: &mut Findings) {
+    let (mut count, mut cost) = (0, 0_usize);
+    let mut has_room = |pattern: &Pattern, looks: usize, at: &At| {
+        if !pattern.is_expression() {
+            return true;
+        }
+        count += 1;
+        cost = cost.saturating_add(pattern.cost().saturating_mul(looks));
+        let most = if count > EXPRESSIONS_MAX {
+            format!("{EXPRESSIONS_MAX} paths in which `*` or `:name` is a part of a segment are the most")
+        } else if cost > EXPRESSION_COST_MAX {
+            format!(
+                "paths in which `*` or `:name` is a part of a segment may cost {EXPRESSION_COST_MAX} together, and \
+                 this one makes it {cost}"
+            )
+        } else {
+            return true;
+        };
+        let message = format!("`{pattern}` is one too many: {most}");
+        findings.mistake(at, message, Some("let `*` be the last segment, and `:name` a whole one"));
+        false
+    };
+    rules.redirects.retain(|rule| has_room(&rule.from, looks_at_redirect(rule), &rule.at));
+    rules.headers.retain_mut(|rule| {
+        let has_room = has_room(&rule.path, looks_at_fields(rule), &rule.at);
+        if !has_room {
+            rule.path = rule.path.widened();
+        }
+        has_room || !rule.users.is_empty()
+    });
+}
+
+/// How often a redirect or rewrite may be looked at for one request: where its path is compared with the rules, and
+/// once more where targets are too long. What it captures takes as long as two looks more.
+fn looks_at_redirect(rule: &Redirect) -> usize {
+    if rule.to.places() > 0 { 6 } else { 2 }
+}
+
+/// The same of a rule for fields.
+fn looks_at_fields(rule: &HeaderRule) -> usize {
+    let of_values = if most_places(rule) > 0 { 3 } else { 1 };
+    if rule.users.is_empty() { of_values } else { of_values + GUARD_LOOKS }
 }
 
 /// Leaves out rules that would set or remove more than [`FIELD_NAMES_MAX`] different fields: one answer may get them

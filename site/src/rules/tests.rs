@@ -7,7 +7,7 @@ use devanture_config::parsing::Mistake;
 use devanture_config::site_toml::{Rules, Serving};
 use http::{HeaderMap, HeaderValue};
 
-use super::{At, CompiledRules, RuleSet, Sources, Visitor, read};
+use super::{Access, At, CompiledRules, RuleSet, Sources, Visitor, read};
 
 fn read_as(meaning: Rules, redirects: &str, headers: &str) -> (RuleSet, Vec<Mistake>) {
     let serving = Serving::default();
@@ -65,6 +65,75 @@ fn law_11_the_conditions_of_all_rules_have_a_bound() {
     let text = (0..10_000).fold(String::new(), |text, number| text + &format!("/a/b/c/d/e/f/g/h/i/j/k/{number} /x\n"));
     let (rules, mistakes) = read_as(Rules::Netlify, &text, "");
     assert_eq!((rules.redirects.len(), mistakes.len()), (10_000, 0));
+}
+
+#[test]
+fn law_11_patterns_of_parts_of_segments_have_a_bound_on_what_they_cost_together() {
+    let names = (0..49).fold(String::new(), |all, n| all + &format!("/:n{n}"));
+    let lines = |count: usize, line: &dyn Fn(usize) -> String| (0..count).fold(String::new(), |all, n| all + &line(n));
+    let named = |n: usize| format!("/*/*/*{names}/:m{n}/*x*x*x*\n  X: 1\n");
+    let long = |n: usize| format!("/{}{n}*\n  X: :splat\n", "x".repeat(490));
+    let guard = |n: usize| format!("/*x{n}*\n  Basic-Auth: ann:one\n");
+    let short = |n: usize| format!("/x{n}/*/y.:ext /y/:splat.:ext 301\n");
+    // The shortest ones always fit, with all that they capture.
+    for (meaning, redirects, headers, taken) in [
+        (Rules::Cloudflare, lines(100, &short), String::new(), 100),
+        (Rules::Netlify, String::new(), lines(100, &named), 100),
+        (Rules::Cloudflare, String::new(), lines(100, &long), 44),
+        (Rules::Netlify, String::new(), lines(100, &guard), 60),
+    ] {
+        let (rules, mistakes) = read_as(meaning, &redirects, &headers);
+        let guards = rules.headers.iter().filter(|rule| !rule.users.is_empty()).count();
+        // A password is asked for all the same: for the folder.
+        assert_eq!(rules.redirects.len() + rules.headers.len(), if guards > 0 { 100 } else { taken }, "{mistakes:?}");
+        assert_eq!(mistakes.len(), 100 - taken, "{mistakes:?}");
+        assert!(mistakes.iter().all(|mistake| mistake.message.contains("may cost 1200 together")), "{mistakes:?}");
+        let rules = CompiledRules::new(rules);
+        let stranger = |path: &str| rules.access("shop.localhost", path, None);
+        assert_eq!(stranger("/ax99y") == Access::Refused, guards > 0);
+        assert_eq!(stranger("/a") == Access::Refused, guards > 0);
+    }
+}
+
+#[test]
+fn law_11_a_path_too_long_for_patterns_of_parts_of_segments_is_seen_by_nobody() {
+    let (rules, _) = read_as(Rules::Netlify, "", "/*x.html\n  Basic-Auth: ann:one\n/b/*\n  X: 1");
+    let rules = CompiledRules::new(rules);
+    let path = |length: usize| format!("/{}", "y".repeat(length - 1));
+    assert!(rules.can_compare(&path(2_048)) && !rules.can_compare(&path(2_049)));
+    assert_eq!(rules.access("shop.localhost", &path(2_048), None), Access::Everybody);
+    assert_eq!(rules.access("shop.localhost", &path(4_097), None), Access::Refused);
+    let rules = compiled("", "/b/*\n  X: 1");
+    assert!(rules.can_compare(&path(60_000)));
+}
+
+#[test]
+fn law_11_rules_that_may_hold_for_one_path_have_a_bound_in_segments_fields_and_users() {
+    let removed = |path: &str| format!("{path}\n{}", "  ! X-A\n".repeat(499));
+    let blocks = |count: usize, path: &dyn Fn(usize) -> String| {
+        (0..count).fold(String::new(), |all, number| all + &removed(&path(number)) + &format!("  ! X-{}\n", number % 9))
+    };
+    for (headers, taken) in [
+        (blocks(300, &|number| format!("/:a/{number}/*")), 199),
+        (blocks(300, &|number| format!("/a/{number}/*")), 199),
+        (blocks(300, &|number| format!("/{number}/a/*")), 300),
+        (blocks(300, &|number| format!("/a/{number}")), 300),
+    ] {
+        let (rules, mistakes) = read_as(Rules::Netlify, "", &headers);
+        assert_eq!((rules.headers.len(), mistakes.len()), (taken, 300 - taken), "{:?}", mistakes.first());
+        assert!(mistakes.iter().all(|mistake| mistake.message.contains("100000 segments")), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn what_is_taken_away_twice_is_away_until_it_is_set_again() {
+    let headers = "/*\n  X-A: 1\n/*\n  ! X-A\n/a/*\n  ! X-A\n/a/b/*\n  X-A: 2\n/a/b/c/*\n  ! X-A";
+    let rules = compiled("", headers);
+    for (path, expected) in [("/", None), ("/a/x", None), ("/a/b/x", Some("2")), ("/a/b/c/x", None)] {
+        let mut fields = HeaderMap::from_iter([("x-a".parse().unwrap(), HeaderValue::from_static("0"))]);
+        rules.fields("shop.localhost", path).apply(&mut fields);
+        assert_eq!(fields.get("x-a").map(|value| value.to_str().unwrap()), expected, "{path}");
+    }
 }
 
 #[test]

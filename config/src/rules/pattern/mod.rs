@@ -1,8 +1,8 @@
 //! Patterns of paths: what a rule is for. Text in, a matcher without backtracking out, with what it captured.
 //!
-//! A pattern is compared with a path in its normal form, decoded (`site::target` makes it). Most are whole segments and
-//! are matched segment by segment; what takes a part of a segment goes through the crate `regex`, whose time grows with
-//! the length of the path alone, so that no rule of one app can keep a thread from the others (law 11).
+//! A pattern is compared with a path in its normal form, decoded (`site::target` makes it). Whole segments are matched
+//! segment by segment; from the first of which only a part is taken, an expression goes on, whose time grows with the
+//! length of the path and of the pattern alone, so that no rule of one app can keep a thread from the others (law 11).
 
 mod expression;
 
@@ -56,8 +56,15 @@ enum HostPattern {
 
 #[derive(Debug, Clone)]
 enum Shape {
-    Segments { segments: Box<[Segment]>, ending: Ending },
-    Expression { literal: Box<[Segment]>, expression: Box<Expression> },
+    Segments {
+        segments: Box<[Segment]>,
+        ending: Ending,
+    },
+    /// Segments, and an expression for what comes after them.
+    Expression {
+        literal: Box<[Segment]>,
+        expression: Box<Expression>,
+    },
 }
 
 /// One segment of a pattern.
@@ -163,6 +170,29 @@ impl Pattern {
         matches!(self.shape, Shape::Expression { .. }) || matches!(self.host.as_deref(), Some(HostPattern::Captures(_)))
     }
 
+    /// Its cost for each character of a path or host, where it [is an expression](Self::is_expression), and else 0: two
+    /// for up to 60 characters, placeholders and `*` from the first segment on of which it takes a part, and one more
+    /// for each 64 after them. One is about as long as a shift of a word.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        let of_host = match self.host.as_deref() {
+            Some(HostPattern::Captures(expression)) => expression.cost(),
+            Some(HostPattern::Exact(_)) | None => 0,
+        };
+        match &self.shape {
+            Shape::Segments { .. } => of_host,
+            Shape::Expression { expression, .. } => of_host + expression.cost(),
+        }
+    }
+
+    /// The same for everything below the whole segments that it begins with, on every host: more than it is for, which
+    /// is compared at no cost.
+    #[must_use]
+    pub fn widened(&self) -> Self {
+        let shape = Shape::Segments { segments: self.steps().0.into(), ending: Ending::BelowOrSelf };
+        Self { text: self.text.clone(), host: None, shape, is_tolerant: self.is_tolerant, folds: self.folds }
+    }
+
     /// Whether it stands for one path alone.
     #[must_use]
     pub fn is_static(&self) -> bool {
@@ -193,15 +223,15 @@ impl Pattern {
         };
         match &self.shape {
             Shape::Segments { segments, ending } => {
-                names.extend(segments.iter().filter_map(|segment| match segment {
-                    Segment::Name(name) => Some(&**name),
-                    Segment::Text(_) => None,
-                }));
+                names.extend(named(segments));
                 if matches!(ending, Ending::Below | Ending::BelowOrSelf) {
                     names.push(SPLAT);
                 }
             }
-            Shape::Expression { expression, .. } => names.extend(expression.names()),
+            Shape::Expression { literal, expression } => {
+                names.extend(named(literal));
+                names.extend(expression.names());
+            }
         }
         names
     }
@@ -211,33 +241,46 @@ impl Pattern {
     #[must_use]
     pub fn matches<'a>(&'a self, host: &'a str, path: &'a str) -> Option<Captures<'a>> {
         let mut captures = Vec::new();
-        match self.host.as_deref() {
-            None => {}
-            Some(HostPattern::Exact(wanted)) if **wanted == *host => {}
-            Some(HostPattern::Exact(_)) => return None,
-            Some(HostPattern::Captures(expression)) => expression.capture(host, &mut captures)?,
-        }
-        let path = if self.is_tolerant { without_final_slash(path) } else { path };
-        match &self.shape {
-            Shape::Segments { segments, ending } => {
-                segmentwise((segments, *ending), self.folds, path, &mut captures)?;
-            }
-            Shape::Expression { expression, .. } => expression.capture(path, &mut captures)?,
-        }
+        self.capture_host(host, Some(&mut captures))?;
+        self.capture_path(path, Some(&mut captures))?;
         Some(captures)
+    }
+
+    /// Whether it [matches](Self::matches), which costs less than what it captures.
+    #[must_use]
+    pub fn is_for(&self, host: &str, path: &str) -> bool {
+        self.capture_host(host, None).is_some() && self.takes(path)
     }
 
     /// Whether it matches `path`, which is normal and decoded, on any host at all.
     #[must_use]
     pub fn takes(&self, path: &str) -> bool {
-        let path = if self.is_tolerant { without_final_slash(path) } else { path };
-        let mut captures = Vec::new();
-        match &self.shape {
-            Shape::Segments { segments, ending } => {
-                segmentwise((segments, *ending), self.folds, path, &mut captures).is_some()
-            }
-            Shape::Expression { expression, .. } => expression.capture(path, &mut captures).is_some(),
+        self.capture_path(path, None).is_some()
+    }
+
+    fn capture_host<'a>(&'a self, host: &'a str, captures: Option<&mut Captures<'a>>) -> Option<()> {
+        match self.host.as_deref() {
+            None => Some(()),
+            Some(HostPattern::Exact(wanted)) => (**wanted == *host).then_some(()),
+            Some(HostPattern::Captures(expression)) => expression.capture(host, captures),
         }
+    }
+
+    fn capture_path<'a>(&'a self, path: &'a str, mut captures: Option<&mut Captures<'a>>) -> Option<()> {
+        let path = if self.is_tolerant { without_final_slash(path) } else { path };
+        let (segments, ending) = self.steps();
+        let rest = after_segments(segments, self.folds, path, captures.as_deref_mut())?;
+        let splat = match (&self.shape, ending, rest.strip_prefix('/')) {
+            (Shape::Expression { expression, .. }, ..) => return expression.capture(rest, captures),
+            (_, Ending::Exact, None) => return Some(()),
+            (_, Ending::Below | Ending::BelowOrSelf, Some(below)) => below,
+            (_, Ending::BelowOrSelf, None) => "",
+            (_, Ending::Exact, Some(_)) | (_, Ending::Below, None) | (_, Ending::Expression, _) => return None,
+        };
+        if let Some(captures) = captures {
+            captures.push((SPLAT, splat));
+        }
+        Some(())
     }
 
     /// Whether every path that `other` matches is matched by this one too. `false` where it is not known.
@@ -326,32 +369,33 @@ fn without_final_slash(path: &str) -> &str {
     }
 }
 
-fn segmentwise<'a>(
-    (segments, ending): (&'a [Segment], Ending),
+fn named(segments: &[Segment]) -> impl Iterator<Item = &str> {
+    segments.iter().filter_map(|segment| match segment {
+        Segment::Name(name) => Some(&**name),
+        Segment::Text(_) => None,
+    })
+}
+
+/// What of `path` comes after segments, from a slash on; `None` if it does not begin with them.
+fn after_segments<'a>(
+    segments: &'a [Segment],
     folds: bool,
     path: &'a str,
-    captures: &mut Captures<'a>,
-) -> Option<()> {
-    let mut rest = Some(path.strip_prefix('/')?);
+    mut captures: Option<&mut Captures<'a>>,
+) -> Option<&'a str> {
+    let mut rest = path.starts_with('/').then_some(path)?;
     for segment in segments {
-        let (found, after) = match rest?.split_once('/') {
-            Some((found, after)) => (found, Some(after)),
-            None => (rest?, None),
-        };
-        match segment {
-            Segment::Text(text) if **text == *found || (folds && text.eq_ignore_ascii_case(found)) => {}
-            Segment::Name(name) if !found.is_empty() => captures.push((name, found)),
-            Segment::Text(_) | Segment::Name(_) => return None,
+        let inner = rest.strip_prefix('/')?;
+        let (found, after) = inner.split_at_checked(inner.find('/').unwrap_or(inner.len()))?;
+        match (segment, captures.as_deref_mut()) {
+            (Segment::Text(text), _) if **text == *found || (folds && text.eq_ignore_ascii_case(found)) => {}
+            (Segment::Name(name), Some(captures)) if !found.is_empty() => captures.push((name, found)),
+            (Segment::Name(_), None) if !found.is_empty() => {}
+            (Segment::Text(_) | Segment::Name(_), _) => return None,
         }
         rest = after;
     }
-    match (ending, rest) {
-        (Ending::Exact, None) => {}
-        (Ending::Below | Ending::BelowOrSelf, Some(rest)) => captures.push((SPLAT, rest)),
-        (Ending::BelowOrSelf, None) => captures.push((SPLAT, "")),
-        (Ending::Exact, Some(_)) | (Ending::Below, None) | (Ending::Expression, _) => return None,
-    }
-    Some(())
+    Some(rest)
 }
 
 /// Decoded and in NFC, as paths are when they are compared.
@@ -385,7 +429,8 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
         match whole {
             Some(name) if !partial => segments.push(Segment::Name(name.into())),
             _ if partial => {
-                let expression = Box::new(Expression::of_path(path, dialect)?);
+                let rest = texts.get(at..).unwrap_or_default().join("/");
+                let expression = Box::new(Expression::of_path(path, &format!("/{rest}"), dialect)?);
                 return Ok(Shape::Expression { literal: segments.into(), expression });
             }
             // Netlify drops empty segments.

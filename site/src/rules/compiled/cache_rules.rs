@@ -5,7 +5,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::at;
-use super::fields::{Changes, FieldChanges};
+use super::fields::{Changes, FieldChanges, FieldNumbers, Removed};
 use super::index::PatternIndex;
 use crate::dictionary::kept_seconds;
 
@@ -33,8 +33,9 @@ impl Keeping {
     /// Makes them ready.
     #[must_use]
     pub fn new(rules: &[HeaderRule]) -> Self {
+        let mut numbers = FieldNumbers::default();
         let rule = |rule: &HeaderRule| {
-            let changes = Changes::new(rule);
+            let changes = Changes::new(rule, &mut numbers);
             let says_dictionary = changes.name(&USE_AS_DICTIONARY);
             let changes = changes.of(&CACHE_CONTROL);
             (says_dictionary || !changes.is_empty()).then(|| Rule { path: rule.path.clone(), changes, says_dictionary })
@@ -53,11 +54,11 @@ impl Keeping {
             return kept_seconds(cache_control.as_bytes());
         }
         numbers.sort_unstable();
-        let (mut changes, mut is_ours) = (FieldChanges::default(), true);
+        let (mut changes, mut removed, mut is_ours) = (FieldChanges::default(), Removed::default(), true);
         for rule in numbers.into_iter().filter_map(|number| at(&self.rules, number)) {
             *compared = compared.saturating_add(rule.changes.len().max(1));
             match rule.path.matches("", path) {
-                Some(captures) if !rule.says_dictionary => changes.add(&rule.changes, &captures),
+                Some(captures) if !rule.says_dictionary => changes.add(&rule.changes, &captures, &mut removed),
                 Some(_) => is_ours = false,
                 // What one host alone says is in doubt said by all.
                 None => is_ours &= !rule.path.takes(path),

@@ -1,5 +1,7 @@
 //! Changes that rules make to the head of an answer.
 
+use std::collections::HashMap;
+
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::rules::headers::{Change, HeaderRule};
 use devanture_config::rules::pattern::Captures;
@@ -13,6 +15,39 @@ const FIELDS_BYTES_MAX: usize = 32 * 1024;
 /// What a field counts besides its name and value.
 const FIELD_BYTES: usize = 32;
 
+/// Most different fields whose removal is remembered while one answer is made: more than a version has, for which rules
+/// may be read.
+const REMOVED_MAX: usize = 256;
+
+/// The numbers of the fields that rules name.
+#[derive(Debug, Default)]
+pub(super) struct FieldNumbers(HashMap<HeaderName, usize>);
+
+impl FieldNumbers {
+    fn of(&mut self, name: &HeaderName) -> usize {
+        let next = self.0.len();
+        *self.0.entry(name.clone()).or_insert(next)
+    }
+}
+
+/// The fields, by their numbers, that are taken away so far and not set again: doing so once more is no work, however
+/// many rules say it.
+#[derive(Debug)]
+pub(super) struct Removed([bool; REMOVED_MAX]);
+
+impl Default for Removed {
+    fn default() -> Self {
+        Self([false; REMOVED_MAX])
+    }
+}
+
+impl Removed {
+    /// Says whether a field is among them from now on, and returns whether it was.
+    fn replace(&mut self, number: usize, is_removed: bool) -> bool {
+        self.0.get_mut(number).is_some_and(|known| std::mem::replace(known, is_removed))
+    }
+}
+
 /// The compiled action of one rule.
 #[derive(Debug)]
 pub(super) struct Changes {
@@ -22,11 +57,18 @@ pub(super) struct Changes {
 }
 
 #[derive(Debug)]
-enum Prepared {
-    Remove(HeaderName),
-    Set(HeaderName, HeaderValue),
+struct Prepared {
+    name: HeaderName,
+    number: usize,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    Remove,
+    Set(HeaderValue),
     /// A value that depends on what the path holds.
-    Fill(HeaderName, Template),
+    Fill(Template),
 }
 
 /// The change of one field of an answer.
@@ -51,28 +93,36 @@ pub struct FieldChanges {
 }
 
 impl Changes {
-    pub(super) fn new(rule: &HeaderRule) -> Self {
-        let name = |name: &str| HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok();
-        let changes = rule.changes.iter().filter_map(|change| match change {
-            // What an answer varies by is so whatever anybody says.
-            Change::Remove(removed) => name(removed).filter(|name| *name != VARY).map(Prepared::Remove),
-            Change::Set { name: set, value } if value.is_constant() => {
-                Some(Prepared::Set(name(set)?, HeaderValue::from_bytes(value.as_str().as_bytes()).ok()?))
-            }
-            Change::Set { name: set, value } => Some(Prepared::Fill(name(set)?, value.clone())),
+    pub(super) fn new(rule: &HeaderRule, numbers: &mut FieldNumbers) -> Self {
+        let field = |name: &str| HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok();
+        let changes = rule.changes.iter().filter_map(|change| {
+            let (name, action) = match change {
+                // What an answer varies by is so whatever anybody says.
+                Change::Remove(name) => (field(name).filter(|name| *name != VARY)?, Action::Remove),
+                Change::Set { name, value } if value.is_constant() => {
+                    (field(name)?, Action::Set(HeaderValue::from_bytes(value.as_str().as_bytes()).ok()?))
+                }
+                Change::Set { name, value } => (field(name)?, Action::Fill(value.clone())),
+            };
+            Some(Prepared { number: numbers.of(&name), name, action })
         });
         Self { changes: changes.collect(), force: rule.force, joins: rule.joins }
     }
 
     /// Whether it changes this field.
     pub(super) fn name(&self, wanted: &HeaderName) -> bool {
-        self.changes.iter().any(|change| change.name() == wanted)
+        self.changes.iter().any(|change| change.name == wanted)
     }
 
     /// The part of it about this field.
     pub(super) fn of(mut self, wanted: &HeaderName) -> Self {
-        self.changes = self.changes.into_iter().filter(|change| change.name() == wanted).collect();
+        self.changes = self.changes.into_iter().filter(|change| change.name == wanted).collect();
         self
+    }
+
+    /// Whether a value of it depends on what the path holds.
+    pub(super) fn have_places(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change.action, Action::Fill(_)))
     }
 
     /// The number of changes.
@@ -95,20 +145,12 @@ impl HeapBytes for Changes {
 impl HeapBytes for Prepared {
     fn heap_bytes(&self) -> usize {
         // Of a name that the standards know nothing is on the heap; that is not distinguished.
-        let value = match self {
-            Self::Remove(_) => 0,
-            Self::Set(_, value) => allocated(value.len()),
-            Self::Fill(_, value) => value.heap_bytes(),
+        let value = match &self.action {
+            Action::Remove => 0,
+            Action::Set(value) => allocated(value.len()),
+            Action::Fill(value) => value.heap_bytes(),
         };
-        allocated(self.name().as_str().len()) + value
-    }
-}
-
-impl Prepared {
-    const fn name(&self) -> &HeaderName {
-        match self {
-            Self::Remove(name) | Self::Set(name, _) | Self::Fill(name, _) => name,
-        }
+        allocated(self.name.as_str().len()) + value
     }
 }
 
@@ -126,29 +168,32 @@ impl FieldChanges {
     }
 
     /// Adds what a rule does, after what earlier ones do. What would make the head too long is left out.
-    pub(super) fn add(&mut self, rule: &Changes, captures: &Captures<'_>) {
-        for change in &rule.changes {
-            let (name, value) = match change {
-                Prepared::Remove(name) => {
-                    self.changes.retain(|change| change.name() != name);
-                    self.changes.push(FieldChange::Remove(name.clone()));
+    pub(super) fn add(&mut self, rule: &Changes, captures: &Captures<'_>, removed: &mut Removed) {
+        for Prepared { name, number, action } in &rule.changes {
+            let value = match action {
+                Action::Remove => {
+                    if !removed.replace(*number, true) {
+                        self.changes.retain(|change| change.name() != name);
+                        self.changes.push(FieldChange::Remove(name.clone()));
+                    }
                     continue;
                 }
-                Prepared::Set(_, _) | Prepared::Fill(_, _) if self.bytes > FIELDS_BYTES_MAX => continue,
-                Prepared::Set(name, value) => (name, value.clone()),
-                Prepared::Fill(name, template) => {
+                Action::Set(_) | Action::Fill(_) if self.bytes > FIELDS_BYTES_MAX => continue,
+                Action::Set(value) => value.clone(),
+                Action::Fill(template) => {
                     let filled = template.fill(captures, Context::Field);
                     let Some(value) = filled.and_then(|filled| HeaderValue::from_str(&filled).ok()) else {
                         self.bytes = self.bytes.saturating_add(FILLED_BYTES_MAX);
                         continue;
                     };
-                    (name, value)
+                    value
                 }
             };
             self.bytes = self.bytes.saturating_add(FIELD_BYTES + name.as_str().len() + value.len());
             if self.bytes > FIELDS_BYTES_MAX {
                 continue;
             }
+            removed.replace(*number, false);
             self.put(name, value, rule.joins);
             if *name == CACHE_CONTROL {
                 self.cache_is_forced = rule.force;

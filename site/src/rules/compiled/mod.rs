@@ -9,6 +9,7 @@ pub use fields::{FieldChanges, append_member};
 
 use blake3::Hash;
 use devanture_config::heap::HeapBytes;
+use devanture_config::rules::pattern::Captures;
 use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect};
 
@@ -16,12 +17,17 @@ use super::RuleSet;
 use super::access::{Sent, Users};
 use super::query::{Parameter, parameters, query_matches};
 use super::visitor::{Tastes, Visitor};
+use fields::{FieldNumbers, Removed};
 use index::PatternIndex;
 
 /// Most targets that are filled for one request as the index finds their rules, and then as many in the order of the
 /// rules, of which all but the last one make no address: with more, no rule applies. Filling one takes as long as what
 /// it captures, and a hundred rules may take one path.
 const FILLS_MAX: u32 = 32;
+
+/// Longest path that is compared with patterns in which `*` or `:name` is a part of a segment, in bytes: a longer one
+/// is refused where a site has any, and never served past what they say.
+const EXPRESSION_PATH_BYTES_MAX: usize = 2_048;
 
 /// Request properties that an answer depends on besides its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,8 +91,13 @@ pub struct CompiledRules {
     redirect_index: PatternIndex,
     field_rules: Box<[FieldRule]>,
     field_index: PatternIndex,
-    /// The hash of those that keep paths from strangers, where there are any.
+    /// The numbers of those that keep paths from strangers: a request asks these alone, under every name of a file.
+    guard_numbers: Box<[u32]>,
+    guard_index: PatternIndex,
+    /// The hash of them, where there are any.
     guards: Option<Hash>,
+    /// Whether any pattern takes a part of a segment.
+    has_expressions: bool,
     /// Whether redirects get fields by rules too.
     pub redirects_have_fields: bool,
 }
@@ -96,20 +107,32 @@ impl CompiledRules {
     #[must_use]
     pub fn new(rules: RuleSet) -> Self {
         let RuleSet { redirects, headers, redirects_have_fields } = rules;
+        let mut numbers = FieldNumbers::default();
         let field_rule = |rule: HeaderRule| FieldRule {
-            changes: fields::Changes::new(&rule),
+            changes: fields::Changes::new(&rule, &mut numbers),
             users: Users::new(&rule.users),
             path: rule.path,
         };
         let field_rules: Box<[FieldRule]> = headers.into_iter().map(field_rule).collect();
+        let mut patterns = redirects.iter().map(|rule| &rule.from).chain(field_rules.iter().map(|rule| &rule.path));
         Self {
+            has_expressions: patterns.any(Pattern::is_expression),
             redirect_index: PatternIndex::new(redirects.iter().map(|rule| &rule.from)),
             redirects: redirects.into(),
             field_index: PatternIndex::new(field_rules.iter().map(|rule| &rule.path)),
+            guard_index: PatternIndex::new(guards_of(&field_rules).map(|(_, rule)| &rule.path)),
+            guard_numbers: guards_of(&field_rules).map(|(number, _)| number).collect(),
             guards: guards(&field_rules),
             field_rules,
             redirects_have_fields,
         }
+    }
+
+    /// Whether `path`, which is normal and decoded, is short enough to be compared with these rules.
+    #[must_use]
+    #[inline]
+    pub const fn can_compare(&self, path: &str) -> bool {
+        !self.has_expressions || path.len() <= EXPRESSION_PATH_BYTES_MAX
     }
 
     /// Whether there is any redirect or rewrite.
@@ -194,15 +217,15 @@ impl CompiledRules {
     }
 
     fn changed_fields(&self, host: &str, path: &str) -> FieldChanges {
-        let mut changes = FieldChanges::default();
+        let (mut changes, mut removed) = (FieldChanges::default(), Removed::default());
         let mut numbers: Vec<u32> = Vec::with_capacity(8);
         self.field_index.visit(path, &mut |number| numbers.push(number));
         numbers.sort_unstable();
         for number in numbers {
             if let Some(rule) = at(&self.field_rules, number)
-                && let Some(captures) = rule.path.matches(host, path)
+                && let Some(captures) = captured(&rule.path, rule.changes.have_places(), host, path)
             {
-                changes.add(&rule.changes, &captures);
+                changes.add(&rule.changes, &captures, &mut removed);
             }
         }
         changes
@@ -220,17 +243,23 @@ impl CompiledRules {
         self.guards == other.guards
     }
 
-    /// Who may see `path`; [`Access::Everybody`] where no rule keeps it from anybody.
+    /// Who may see `path`; [`Access::Everybody`] where no rule keeps it from anybody, and nobody where it is too long
+    /// to be compared with them: a file of another version, or a name of a file, which is some bytes longer than its
+    /// path.
     #[must_use]
     pub fn access(&self, host: &str, path: &str, authorization: Option<&[u8]>) -> Access {
         if self.guards.is_none() {
             return Access::Everybody;
         }
+        if self.has_expressions && path.len() > 2 * EXPRESSION_PATH_BYTES_MAX {
+            return Access::Refused;
+        }
         let (mut guarded, mut held) = (false, true);
         let sent = Sent::of(authorization);
-        self.field_index.visit(path, &mut |number| {
-            let Some(rule) = at(&self.field_rules, number).filter(|rule| !rule.users.is_empty()) else { return };
-            if rule.path.matches(host, path).is_some() {
+        self.guard_index.visit(path, &mut |number| {
+            let number = at(&self.guard_numbers, number).copied();
+            let Some(rule) = number.and_then(|number| at(&self.field_rules, number)) else { return };
+            if rule.path.is_for(host, path) {
                 guarded = true;
                 held &= rule.users.hold(sent.as_ref());
             }
@@ -243,10 +272,15 @@ impl CompiledRules {
     }
 }
 
+/// The rules that keep paths from strangers, with their numbers.
+fn guards_of(rules: &[FieldRule]) -> impl Iterator<Item = (u32, &FieldRule)> {
+    (0..).zip(rules).filter(|(_, rule)| !rule.users.is_empty())
+}
+
 /// The hash of the rules that keep paths from strangers, in their order.
 fn guards(rules: &[FieldRule]) -> Option<Hash> {
     let mut hasher = blake3::Hasher::new();
-    for rule in rules.iter().filter(|rule| !rule.users.is_empty()) {
+    for (_, rule) in guards_of(rules) {
         let text = rule.path.as_str().as_bytes();
         hasher.update(&text.len().to_le_bytes()).update(text);
         hasher.update(&[u8::from(rule.path.is_tolerant()), u8::from(rule.path.folds())]);
@@ -258,7 +292,8 @@ fn guards(rules: &[FieldRule]) -> Option<Hash> {
 impl HeapBytes for CompiledRules {
     fn heap_bytes(&self) -> usize {
         let redirects = self.redirects.heap_bytes() + self.redirect_index.heap_bytes();
-        redirects + self.field_rules.heap_bytes() + self.field_index.heap_bytes()
+        let guards = self.guard_numbers.heap_bytes() + self.guard_index.heap_bytes();
+        redirects + self.field_rules.heap_bytes() + self.field_index.heap_bytes() + guards
     }
 }
 
@@ -285,7 +320,7 @@ impl Search<'_, '_> {
         let (visitor, path) = (self.visitor, self.path);
         // For an unknown visitor: any host that the rule is for.
         let host = visitor.host.unwrap_or_else(|| host_of(rule));
-        let Some(mut captures) = rule.from.matches(host, path) else {
+        let Some(mut captures) = captured(&rule.from, rule.to.places() > 0, host, path) else {
             // The path is looked at once more only to explain it.
             let is_elsewhere = self.explains && rule.from.has_host() && rule.from.takes(path);
             return Err(if is_elsewhere { Skip::OtherHost } else { Skip::OtherPath });
@@ -312,6 +347,11 @@ impl Search<'_, '_> {
         self.fills = self.fills.saturating_add(1);
         rule.to.fill(&captures).ok_or(Skip::NoAddress)
     }
+}
+
+/// What a pattern captures, where it matches; nothing if that is not used, which costs less.
+fn captured<'a>(pattern: &'a Pattern, is_used: bool, host: &'a str, path: &'a str) -> Option<Captures<'a>> {
+    if is_used { pattern.matches(host, path) } else { pattern.is_for(host, path).then(Captures::new) }
 }
 
 /// The host that a rule is for, as far as it is written out.

@@ -1,0 +1,281 @@
+//! Patterns in which `*` or `:name` is only a part of a segment or host: a row of places, and what leads from one to
+//! the next.
+//!
+//! All places that a text may have reached are kept as bits, and a character moves them all at once: the time grows
+//! with the length of the text times the 64ths of the places, whatever either holds. What is captured takes one more
+//! pass, backwards, however many names there are. Nothing is remembered from one text to the next, so no thread has
+//! caches.
+
+mod moves;
+#[cfg(test)]
+mod tests;
+
+use std::sync::OnceLock;
+
+use super::{
+    BadPattern, Captures, Dialect, EXPRESSION_BYTES_MAX, EXPRESSION_STARS_MAX, SPLAT, decoded, is_name, next_name,
+};
+use crate::heap::{HeapBytes, allocated};
+use moves::{Moves, WORD_BITS, WORDS_MAX};
+
+/// What it costs to look up the other case of a letter beyond ASCII, beside a word of places.
+const FOREIGN_COST: usize = 16;
+
+/// A pattern; what it is matched by is made at its first use: rules beyond a limit never are used.
+#[derive(Debug, Clone)]
+pub(super) struct Expression {
+    places: Box<[Place]>,
+    /// In the order of their places.
+    captures: Box<[Capture]>,
+    /// Whether the last place may be left out: a slash at the end.
+    has_free_end: bool,
+    is_host: bool,
+    folds: bool,
+    moves: OnceLock<Moves>,
+}
+
+/// One place of a pattern.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Characters that lead here from the place before.
+    enters: Takes,
+    /// Characters that stay here.
+    stays: Takes,
+    /// So many places are passed over without a character; 0 if none is.
+    skips: u8,
+}
+
+/// A set of characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Any,
+    /// All but a slash, or in a host a dot.
+    ButDivider,
+    Exactly(char),
+    Nothing,
+}
+
+/// What is captured under a name: the characters that stay at a place.
+#[derive(Debug, Clone)]
+struct Capture {
+    name: Box<str>,
+    place: usize,
+    /// Also the one that leads there.
+    has_first: bool,
+}
+
+impl Expression {
+    /// The rest of a path, from a slash on; `path` is the whole of it.
+    pub(super) fn of_path(path: &str, rest: &str, dialect: Dialect) -> Result<Self, BadPattern> {
+        let folds = dialect == Dialect::NetlifyHeaders;
+        let mut row = Row::new(folds);
+        if folds {
+            row.netlify(rest)?;
+        } else {
+            row.cloudflare(rest)?;
+        }
+        row.made(path, false)
+    }
+
+    /// A host, in which a name takes one label.
+    pub(super) fn of_host(host: &str) -> Result<Self, BadPattern> {
+        let mut row = Row::new(true);
+        row.cloudflare(host)?;
+        row.made(host, true)
+    }
+
+    /// The names that it captures.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.captures.iter().map(|capture| &*capture.name)
+    }
+
+    /// Its cost for each character of a text: one, and one for each word of places; more where letters beyond ASCII are
+    /// looked up for their other case.
+    pub(super) fn cost(&self) -> usize {
+        let is_foreign = |place: &Place| matches!(place.enters, Takes::Exactly(character) if !character.is_ascii());
+        let of_letters = if self.folds && self.places.iter().any(is_foreign) { FOREIGN_COST } else { 0 };
+        1 + self.words() + of_letters
+    }
+
+    fn words(&self) -> usize {
+        self.places.len().div_ceil(WORD_BITS)
+    }
+
+    /// Adds what it captures of `text`, if that is wanted; `None` if it does not match.
+    pub(super) fn capture<'a>(&'a self, text: &'a str, captures: Option<&mut Captures<'a>>) -> Option<()> {
+        let moves = self.moves();
+        match captures.filter(|_| !self.captures.is_empty()) {
+            None => moves.take(text).then_some(()),
+            Some(captures) => {
+                let spans = moves.spans(text, &self.captures)?;
+                let values = spans.into_iter().map(|span| text.get(span).unwrap_or_default());
+                captures.extend(self.names().zip(values));
+                Some(())
+            }
+        }
+    }
+
+    fn moves(&self) -> &Moves {
+        self.moves.get_or_init(|| Moves::new(self))
+    }
+}
+
+impl HeapBytes for Expression {
+    fn heap_bytes(&self) -> usize {
+        let places = allocated(size_of_val::<[Place]>(&self.places));
+        places + self.captures.heap_bytes() + self.moves().heap_bytes()
+    }
+}
+
+impl HeapBytes for Capture {
+    fn heap_bytes(&self) -> usize {
+        self.name.heap_bytes()
+    }
+}
+
+/// The letter that stands for all that differ from `character` by their case alone.
+fn folded(character: char) -> char {
+    if character.is_ascii() {
+        return character.to_ascii_lowercase();
+    }
+    // Its capital is that of `i`, whose small letter is not this one.
+    if character == '\u{131}' {
+        return character;
+    }
+    let upper = only(character.to_uppercase()).unwrap_or(character);
+    only(upper.to_lowercase()).unwrap_or(character)
+}
+
+fn only(mut characters: impl Iterator<Item = char>) -> Option<char> {
+    let first = characters.next()?;
+    characters.next().is_none().then_some(first)
+}
+
+/// A pattern that is being read.
+struct Row {
+    places: Vec<Place>,
+    captures: Vec<Capture>,
+    has_free_end: bool,
+    folds: bool,
+}
+
+impl Row {
+    fn new(folds: bool) -> Self {
+        let start = Place { enters: Takes::Nothing, stays: Takes::Nothing, skips: 0 };
+        Self { places: vec![start], captures: Vec::new(), has_free_end: false, folds }
+    }
+
+    /// Netlify's form: a segment that is `*` may also be absent, and so may a slash at the end.
+    fn netlify(&mut self, path: &str) -> Result<(), BadPattern> {
+        let mut was_star = false;
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            let is_star = segment == "*";
+            match segment.strip_prefix(':').filter(|name| is_name(name)) {
+                Some(name) => {
+                    self.push('/');
+                    self.name(name);
+                }
+                // Two of them take what one does.
+                None if is_star && was_star => {}
+                None if is_star => self.below(),
+                None => {
+                    self.push('/');
+                    for (number, text) in segment.split('*').enumerate() {
+                        if number > 0 {
+                            self.star(None);
+                        }
+                        self.text(text)?;
+                    }
+                }
+            }
+            was_star = is_star;
+        }
+        self.push('/');
+        self.has_free_end = true;
+        Ok(())
+    }
+
+    /// Cloudflare's form, for a path or a host: `*` takes anything, `:name` everything up to the next divider.
+    fn cloudflare(&mut self, text: &str) -> Result<(), BadPattern> {
+        let mut rest = text;
+        loop {
+            let (name, star) = (next_name(rest), rest.find('*'));
+            let name = name.filter(|(at, _)| star.is_none_or(|star| *at < star));
+            let Some(at) = name.map(|(at, _)| at).or(star) else { break };
+            self.text(rest.get(..at).unwrap_or_default())?;
+            let length = match name {
+                Some((_, name)) => {
+                    self.name(name);
+                    name.len() + 1
+                }
+                None => {
+                    self.star(Some(SPLAT));
+                    1
+                }
+            };
+            rest = rest.get(at + length..).unwrap_or_default();
+        }
+        self.text(rest)
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), BadPattern> {
+        decoded(text)?.chars().for_each(|character| self.push(character));
+        Ok(())
+    }
+
+    fn push(&mut self, character: char) {
+        let character = if self.folds { folded(character) } else { character };
+        self.places.push(Place { enters: Takes::Exactly(character), stays: Takes::Nothing, skips: 0 });
+    }
+
+    fn name(&mut self, name: &str) {
+        self.places.push(Place { enters: Takes::ButDivider, stays: Takes::ButDivider, skips: 0 });
+        self.capture(name, true);
+    }
+
+    fn star(&mut self, name: Option<&str>) {
+        match self.places.last_mut() {
+            // The star before it takes everything.
+            Some(Place { stays: Takes::Any, .. }) => return,
+            Some(last) if last.stays == Takes::Nothing => last.stays = Takes::Any,
+            last => {
+                if let Some(last) = last {
+                    last.skips = 1;
+                }
+                self.places.push(Place { enters: Takes::Nothing, stays: Takes::Any, skips: 0 });
+            }
+        }
+        if let Some(name) = name {
+            self.capture(name, false);
+        }
+    }
+
+    /// A slash and anything, or nothing.
+    fn below(&mut self) {
+        if let Some(last) = self.places.last_mut() {
+            last.skips = 2;
+        }
+        self.places.push(Place { enters: Takes::Exactly('/'), stays: Takes::Any, skips: 1 });
+        self.capture(SPLAT, false);
+        self.places.push(Place { enters: Takes::Nothing, stays: Takes::Nothing, skips: 0 });
+    }
+
+    /// Captures at the last place; a name that was there before captures nothing again.
+    fn capture(&mut self, name: &str, has_first: bool) {
+        if !self.captures.iter().any(|known| *known.name == *name) {
+            self.captures.push(Capture { name: name.into(), place: self.places.len() - 1, has_first });
+        }
+    }
+
+    /// The expression of `text`, where that is not too long and does not take too many parts.
+    fn made(self, text: &str, is_host: bool) -> Result<Expression, BadPattern> {
+        let stars = text.matches('*').count();
+        let has_room = self.places.len() <= WORDS_MAX * WORD_BITS;
+        if text.len() > EXPRESSION_BYTES_MAX || stars > EXPRESSION_STARS_MAX || !has_room {
+            return Err(BadPattern::TooLong);
+        }
+        let Self { places, captures, has_free_end, folds } = self;
+        let (places, captures) = (places.into(), captures.into());
+        Ok(Expression { places, captures, has_free_end, is_host, folds, moves: OnceLock::new() })
+    }
+}
