@@ -17,6 +17,7 @@ mod server_folder;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ use crate::digest::{Digest, VersionId};
 use crate::names::PlaceName;
 use crate::path::BundlePath;
 use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
-use crate::site_toml::{HtmlHandling, Mistaken, Rules, Server, Serving, UpstreamName};
+use crate::site_toml::{BundleScripts, HtmlHandling, Mistaken, Rules, Server, Serving, UpstreamName};
 
 pub use error::{BadManifest, TwoSizes};
 pub use incoming::{FILES_MEMORY_FACTOR, IncomingManifest, SETTINGS_MEMORY_FACTOR};
@@ -77,6 +78,9 @@ pub struct Managed {
     pub digest: Digest,
     /// Its definition.
     pub server: Server,
+    /// The scripts of its folder, where PHP runs it. They come from the manifest alone, and are never sent.
+    #[serde(skip)]
+    pub scripts: Option<Arc<BundleScripts>>,
 }
 
 impl Manifest {
@@ -281,7 +285,10 @@ impl Manifest {
         // Versions that differ in their schedules alone run the same instances.
         declared.schedule = None;
         let value = serde_json::json!({ "folder": folder, "said": declared });
-        Some(Managed { digest: Digest::of(value.to_string().as_bytes()), server: table.resolved() })
+        let server = table.resolved();
+        let scripts = server.php.as_ref().zip(folder);
+        let scripts = scripts.map(|(php, folder)| BundleScripts::below(&php.root, &folder.files, &folder.links));
+        Some(Managed { digest: Digest::of(value.to_string().as_bytes()), server, scripts: scripts.map(Arc::new) })
     }
 
     /// The settings for `place`: the base with that environment's table laid over it, and the routes of its own

@@ -1,5 +1,6 @@
 //! `devanture.toml`: which folder is which app, and how it is to be served.
 
+mod bundle_scripts;
 pub mod check;
 pub mod command;
 mod cors;
@@ -33,6 +34,7 @@ mod snapshot_time;
 mod upstream_url;
 mod upstreams;
 
+pub use bundle_scripts::BundleScripts;
 pub use cors::{BadCorsOrigin, CORS_ORIGINS_MAX, CorsOrigin};
 pub use field_rules::FieldRules;
 pub use file_name::{FILE_NAME, overlay_of};

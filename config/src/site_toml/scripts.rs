@@ -1,7 +1,10 @@
 //! The scripts that a FastCGI backend runs: their root, the front controller, and which paths name a script.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::bundle_scripts::BundleScripts;
 use super::host_rule::HostRule;
 use super::mistaken::Mistaken;
 use super::upstream_url::UpstreamUrl;
@@ -30,6 +33,10 @@ pub struct Scripts {
     /// default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<String>>,
+    /// The scripts of the bundle, where the edge runs it: a path names no other. They may be many, so they come from the
+    /// manifest wherever they are needed, and are never sent.
+    #[serde(skip)]
+    pub bundle: Option<Arc<BundleScripts>>,
 }
 
 impl Scripts {
@@ -41,6 +48,7 @@ impl Scripts {
             index: SCRIPT_INDEX.to_owned(),
             split: SCRIPT_SPLIT.to_owned(),
             only: None,
+            bundle: None,
         }
     }
 
@@ -51,7 +59,8 @@ impl Scripts {
             Some(folder) => path.starts_with(folder),
             None => path == pattern,
         };
-        path == self.index || self.only.as_ref().is_none_or(|only| only.iter().any(is_listed))
+        let is_of_bundle = || self.bundle.as_ref().is_none_or(|bundle| bundle.holds(path));
+        path == self.index || self.only.as_ref().is_none_or(|only| only.iter().any(is_listed)) && is_of_bundle()
     }
 }
 
@@ -65,6 +74,7 @@ impl Upstream {
             split: self.split.clone().unwrap_or(below.split),
             only: self.scripts.clone(),
             root: below.root,
+            bundle: None,
         })
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use devanture_config::VersionId;
 use devanture_config::manifest::Managed;
+use devanture_config::site_toml::BundleScripts;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -185,6 +186,11 @@ impl PoolRun {
 
     pub(super) fn used_ms(&self) -> u64 {
         self.used_ms.load(Ordering::Relaxed)
+    }
+
+    /// The scripts of its backend, where PHP runs it.
+    pub(super) fn scripts(&self) -> Option<Arc<BundleScripts>> {
+        self.origin.as_ref()?.managed.scripts.clone()
     }
 
     /// Asks for instances, since a request found none.

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use devanture_config::api::DesiredState;
-use devanture_config::site_toml::{Upstream, UpstreamUrl};
+use devanture_config::site_toml::{Scripts, Upstream, UpstreamUrl};
 
 use super::address::{Endpoint, Host, NodeInstance, host_and_port};
 use super::fastcgi::Backend;
+use super::managed_backends::PoolRun;
 use super::pool::{Member, Pool, Resolved};
 use super::run::{RunNow, RunState};
 use crate::records::upstreams::MembersRecord;
@@ -149,7 +150,8 @@ pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
         for one in &now.members {
             let member = before.iter().find(|old| old.endpoint == one.endpoint && old.uid == one.uid);
             let member = member.cloned().or_else(|| {
-                let fastcgi = one.scripts.clone().map(|scripts| Backend::new(&pool.key, scripts));
+                let bundle = pool.run.as_ref().and_then(PoolRun::scripts);
+                let fastcgi = one.scripts.clone().map(|scripts| Backend::new(&pool.key, Scripts { bundle, ..scripts }));
                 let address = address_of(&one.endpoint, fastcgi.is_some()).parse().ok()?;
                 let member = Member::new(address, one.endpoint.clone(), None, true, true);
                 Some(Arc::new(member.run_by(one.uid).with_scripts(fastcgi)))

@@ -15,6 +15,7 @@ use super::error::Error;
 use super::folder::Code;
 use super::holds::UserHold;
 use super::instance_handle::Slot;
+use super::user_ini::UserIni;
 use crate::proxy::{RunId, RunMember, RunNow, RunState};
 
 /// The programs of a backend on this machine.
@@ -30,6 +31,8 @@ pub(super) struct SetUp {
     pub(super) programs: Programs,
     pub(super) data: Option<PathBuf>,
     pub(super) temporary: PathBuf,
+    /// What the bundle says of PHP, where that runs it.
+    pub(super) user_ini: UserIni,
     pub(super) user: UserHold,
     pub(super) variables: BTreeMap<String, String>,
 }

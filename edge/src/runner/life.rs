@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use devanture_config::api::InstanceState;
-use devanture_config::site_toml::{ListenOn, Server};
+use devanture_config::site_toml::{ListenOn, Scripts, Server};
 use devanture_config::text::counted;
 use metrics::histogram;
 use tokio::sync::mpsc;
@@ -201,11 +201,12 @@ impl<'l> Life<'l> {
             seen.scripts = place.scripts.clone();
             seen.monitor = Some(running.monitor());
         }
+        let bundle = self.group.managed.scripts.clone();
         let question = Question {
             endpoint: place.endpoint.clone(),
             path: self.server.health.clone(),
             uid: place.listener(),
-            scripts: place.scripts.clone(),
+            scripts: place.scripts.clone().map(|scripts| Scripts { bundle, ..scripts }),
             interval: ms(self.shared.limits.instance_health_ms),
             has_started: !matches!(now.phase, Phase::Starting),
         };

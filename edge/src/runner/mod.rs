@@ -6,9 +6,10 @@
 //! has each instance (`instance`), for one process after the other (`life`); what is live is followed (`follow`), and
 //! pools get the instances that answer.
 //!
-//! What such a process is (`program`) comes from a folder that is laid out (`folder`), is PHP-FPM for one (`php`), or
-//! stands for a container of an image (`image`, with the images of the edge in `own_images`). Commands run once before
-//! a switch (`release`), at times (`scheduled`), or for a client that watches (`once`).
+//! What such a process is (`program`) comes from a folder that is laid out (`folder`), is PHP-FPM for one (`php`, with the
+//! settings of `user_ini`), or stands for a container of an image (`image`, with the images of the edge in
+//! `own_images`). Commands run once before a switch (`release`), at times (`scheduled`), or for a client that watches
+//! (`once`).
 //!
 //! In a cluster each node runs its share of the instances of an environment ([`spread`]) of the nodes that it knows
 //! ([`nodes`]).
@@ -52,6 +53,7 @@ mod spread;
 mod supervise;
 mod temporary;
 mod temporary_folders;
+mod user_ini;
 mod users;
 mod variables;
 mod wait;

@@ -1,22 +1,39 @@
 //! PHP-FPM as the main process of a backend: its program, its configuration and the command that starts it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use devanture_config::edge_toml;
 use devanture_config::site_toml::{Php, Scripts, Server};
 
+use super::user_ini::UserIni;
+
 /// Names that distributions give the program, of which the first one on the `PATH` of instances is taken.
 const PROGRAMS: [&str; 6] = ["php-fpm", "php-fpm8.5", "php-fpm8.4", "php-fpm8.3", "php-fpm8.2", "php-fpm8.1"];
 /// The variable that names the instance's own folder, where its configuration is.
 pub(super) const FOLDER_VARIABLE: &str = "DEVANTURE_PHP";
-/// Writes the two files and becomes PHP-FPM: only the instance itself can write to its own folder.
-const START: &str = r#"umask 007
-printf '%s' "$2" > "$DEVANTURE_PHP/php-fpm.conf" && printf '%s' "$3" > "$DEVANTURE_PHP/guard.php" || exit 1
-mkdir -p "$4" || exit 1
-exec "$1" -F -O -d cgi.fix_pathinfo=0 -d fastcgi.logging=0 -d expose_php=0 -y "$DEVANTURE_PHP/php-fpm.conf""#;
+/// The variable that holds the configuration until it is written: everybody sees the words of a command, and a bundle
+/// may name a password of its sessions' place.
+pub(super) const CONFIGURATION_VARIABLE: &str = "DEVANTURE_PHP_SETTINGS";
+/// Writes the two files and becomes PHP-FPM: only the instance itself can write to its own folder. An application puts
+/// its temporary files there by any name, so these two have a folder in which nothing is made or replaced. Settings are
+/// those of the configuration alone: PHP would take a `.user.ini` also from where an application writes, and before it
+/// runs the guard.
+const START: &str = r#"own="$DEVANTURE_PHP/.php"
+umask 077
+mkdir "$own" && printf '%s' "$DEVANTURE_PHP_SETTINGS" > "$own/php-fpm.conf" || exit 1
+printf '%s' "$2" > "$own/guard.php" && chmod 400 "$own/guard.php" "$own/php-fpm.conf" && chmod 500 "$own" || exit 1
+unset DEVANTURE_PHP_SETTINGS
+umask 007
+mkdir -p "$3" || exit 1
+[ -z "$4" ] || printf '%s\n' "$4" >&2
+exec "$1" -F -O -d user_ini.filename= -d cgi.fix_pathinfo=0 -d fastcgi.logging=0 -d expose_php=0 \
+  -y "$own/php-fpm.conf""#;
 /// Refuses a script that is none of the bundle: one that the app has written, through a link or not.
 const GUARD: &str = r"<?php (static function (): void {
-    $script = realpath($_SERVER['SCRIPT_FILENAME'] ?? '');
+    $named = $_SERVER['SCRIPT_FILENAME'] ?? '';
+    // An empty path would be the working folder.
+    $script = $named === '' ? false : realpath($named);
     $code = realpath(CODE);
     if ($script === false || $code === false || !str_starts_with($script, $code . '/')) {
         http_response_code(404);
@@ -24,7 +41,8 @@ const GUARD: &str = r"<?php (static function (): void {
     }
 })();
 ";
-/// Largest upload, where a `.user.ini` says no other: beyond it PHP ignores the file, and beyond [`POST_MAX`] the form.
+/// Largest upload, where the bundle's `.user.ini` says no other: beyond it PHP ignores the file, and beyond
+/// [`POST_MAX`] the form.
 const UPLOAD_MAX: &str = "64M";
 const POST_MAX: &str = "65M";
 
@@ -36,6 +54,8 @@ pub(super) struct Start<'s> {
     /// The folder that stays.
     pub(super) data: &'s Path,
     pub(super) socket: &'s Path,
+    /// What the bundle says of PHP.
+    pub(super) user_ini: &'s UserIni,
 }
 
 /// The scripts of a backend whose folder is at `code`, if PHP-FPM runs it.
@@ -61,7 +81,8 @@ impl Start<'_> {
     pub(super) fn command(&self, program: &Path) -> Vec<String> {
         let sessions = self.sessions();
         let words = ["/bin/sh", "-c", START, "php-fpm"].map(str::to_owned);
-        let given = [text(program), self.configuration(), self.guard(), sessions];
+        let remarks = self.user_ini.remarks.join("\n");
+        let given = [text(program), self.guard(), sessions, remarks];
         words.into_iter().chain(given).collect()
     }
 
@@ -76,23 +97,36 @@ impl Start<'_> {
 
     /// Workers come with the load and go again: what they have compiled is shared, and stays. PHP-FPM opens its log
     /// also where `-O` has it write to its error output.
-    fn configuration(&self) -> String {
-        let (socket, sessions) = (text(self.socket), self.sessions());
-        let workers = self.php.workers;
+    pub(super) fn configuration(&self) -> String {
+        let (socket, workers, settings) = (text(self.socket), self.php.workers, self.settings());
         format!(
             "[global]\ndaemonize = no\nerror_log = /dev/null\nlog_level = warning\nlog_limit = 8192\n\
              [devanture]\nlisten = \"{socket}\"\nlisten.mode = 0660\n\
              pm = ondemand\npm.max_children = {workers}\npm.process_idle_timeout = 60s\n\
              clear_env = no\ncatch_workers_output = yes\ndecorate_workers_output = no\n\
              security.limit_extensions = .php\n\
-             php_admin_value[auto_prepend_file] = \"${{{FOLDER_VARIABLE}}}/guard.php\"\n\
+             php_admin_value[auto_prepend_file] = \"${{{FOLDER_VARIABLE}}}/.php/guard.php\"\n\
              php_admin_value[upload_tmp_dir] = \"${{{FOLDER_VARIABLE}}}\"\n\
              php_admin_value[sys_temp_dir] = \"${{{FOLDER_VARIABLE}}}\"\n\
-             php_admin_flag[log_errors] = on\nphp_flag[display_errors] = off\n\
-             php_value[session.save_path] = \"{sessions}\"\n\
-             php_value[session.gc_probability] = 1\nphp_value[session.gc_divisor] = 1000\n\
-             php_value[upload_max_filesize] = {UPLOAD_MAX}\nphp_value[post_max_size] = {POST_MAX}\n"
+             php_admin_flag[log_errors] = on\n{settings}"
         )
+    }
+
+    /// The settings that the bundle or the application itself may change: each once, as PHP-FPM takes the first one.
+    fn settings(&self) -> String {
+        let sessions = format!("\"{}\"", self.sessions());
+        let own = [
+            ("display_errors", "0"),
+            ("post_max_size", POST_MAX),
+            ("session.gc_divisor", "1000"),
+            ("session.gc_probability", "1"),
+            ("session.save_path", sessions.as_str()),
+            ("upload_max_filesize", UPLOAD_MAX),
+        ];
+        let mut all = BTreeMap::from(own);
+        all.extend(self.user_ini.settings.iter().map(|(name, value)| (*name, value.as_str())));
+        let lines = all.iter().map(|(name, value)| format!("php_value[{name}] = {value}\n"));
+        lines.collect::<Vec<_>>().concat()
     }
 }
 
@@ -107,7 +141,9 @@ mod tests {
     #[test]
     fn the_guard_names_the_folder_of_the_code_whatever_is_in_its_name() {
         let php = Php { root: "public".to_owned(), index: "index.php".to_owned(), workers: 3 };
+        let user_ini = UserIni::read("public/.user.ini", "post_max_size = 9M\noutput_handler = system\n");
         let start = Start {
+            user_ini: &user_ini,
             php: &php,
             code: Path::new(r"/srv/it's\code"),
             data: Path::new("/srv/data"),
@@ -120,10 +156,15 @@ mod tests {
             "pm.max_children = 3",
             "security.limit_extensions = .php",
             "php_value[session.save_path] = \"/srv/data/.sessions\"",
+            "php_value[post_max_size] = \"9M\"",
+            "php_value[upload_max_filesize] = 64M",
             "php_admin_value[upload_tmp_dir] = \"${DEVANTURE_PHP}\"",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+        assert!(!text.contains("output_handler") && text.matches("post_max_size").count() == 1, "{text}");
+        let command = start.command(Path::new("/usr/sbin/php-fpm"));
+        assert!(command.last().is_some_and(|remarks| remarks.contains("`output_handler`")), "{command:?}");
     }
 
     #[test]

@@ -139,7 +139,9 @@ impl Life<'_> {
             return Ok(());
         };
         let program = php::program(&self.shared.settings)?;
-        launch.command = php::Start { php, code, data, socket }.command(&program);
+        let start = php::Start { php, code, data, socket, user_ini: &set_up.user_ini };
+        launch.command = start.command(&program);
+        launch.environment.insert(php::CONFIGURATION_VARIABLE.to_owned(), start.configuration());
         // The spawner writes the instance's own folder in its place.
         launch.environment.insert(php::FOLDER_VARIABLE.to_owned(), set_up.temporary.display().to_string());
         Ok(())

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use devanture_config::manifest::ServerFolder;
-use devanture_config::site_toml::Server;
+use devanture_config::site_toml::{Php, Server};
 use devanture_config::{AppName, Manifest, VersionId};
 
 use super::error::Error;
 use super::folder::{self, Layout, Own};
 use super::group::{Programs, SetUp};
 use super::shared::Shared;
-use crate::blobs::Lane;
+use super::user_ini::{self, UserIni};
+use crate::blobs::{Key, Lane};
 use crate::proxy::RunId;
 
 impl Shared {
@@ -33,14 +34,30 @@ impl Shared {
         let folder = self.server_folder(&id.app, version).await?;
         if let Some(image) = &server.image {
             let image = self.image((&id.app, version), image, folder.as_ref()).await?;
-            return Ok(SetUp { programs: Programs::Image(image), data, temporary, user, variables });
+            let (programs, user_ini) = (Programs::Image(image), UserIni::default());
+            return Ok(SetUp { programs, data, temporary, user_ini, user, variables });
         }
         let folder = folder.ok_or_else(|| Error::Folder("the version has no backend".to_owned()))?;
+        let user_ini = match &server.php {
+            Some(php) => self.user_ini(php, &folder).await?,
+            None => UserIni::default(),
+        };
         let persist = server.persist.as_ref().zip(data.as_deref());
         let (app, place, digest) = (&id.app, &id.place, &id.key.digest);
         let layout = Layout { app, place, settings_place, digest, folder, uid, persist };
         let code = self.folders.code(layout).await?;
-        Ok(SetUp { programs: Programs::Folder(code), data, temporary, user, variables })
+        Ok(SetUp { programs: Programs::Folder(code), data, temporary, user_ini, user, variables })
+    }
+
+    /// The `.user.ini` of a backend in PHP, as the bundle has it: what lies in the folder may be another one.
+    async fn user_ini(&self, php: &Php, folder: &ServerFolder) -> Result<UserIni, Error> {
+        let path = user_ini::path(php);
+        let Some(file) = folder.files.get(path.as_str()) else { return Ok(UserIni::default()) };
+        if file.size > user_ini::BYTES_MAX {
+            return Ok(UserIni::too_long(&path));
+        }
+        let text = self.blobs.get(Key::Blob(file.hash)).await?;
+        Ok(UserIni::read(&path, &String::from_utf8_lossy(&text)))
     }
 
     /// The folder of the backend of a version. Its manifest is in memory for a turn of the app, and no longer: what

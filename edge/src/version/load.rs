@@ -81,6 +81,8 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let (upstreams, routes) = backends(serving);
     let dictionary_fields = DictionaryFields::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
     let managed = manifest.managed_in(serving).map(Arc::new);
+    let scripts = managed.as_ref().and_then(|managed| managed.scripts.as_deref());
+    charge.grow(bytes_of(scripts.map_or(0, |scripts| size_of_val(scripts) + scripts.heap_bytes())))?;
     let fields = FieldPool::default();
     let (request, memory, pool) = (&request, &memory, &fields);
     let loader = Loader {

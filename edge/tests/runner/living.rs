@@ -42,6 +42,25 @@ fn instances_are_prepared_and_have_what_they_are_to_have() {
 }
 
 #[test]
+fn an_interpreter_begins_with_no_settings_that_the_application_wrote() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.switch(&world.version("1", "one", &plain_but(json!({ "instances": 1 }))).await).await;
+        let nothing = json!([]);
+        for _ in 0..2 {
+            let seen = world.json("/settings").await;
+            // Neither in the working folder or above it, nor in the home that the instance before had.
+            assert!(!is_root() || seen["made"] == nothing, "{seen}");
+            assert_eq!(seen["found"], nothing, "{seen}");
+            let before = world.pids();
+            world.get("/die").await;
+            eventually("another one runs", || world.pids().len() == 1 && world.pids() != before).await;
+        }
+        world.end().await;
+    });
+}
+
+#[test]
 fn an_instance_that_dies_is_started_again_and_others_answer_meanwhile() {
     run(async {
         let world = World::start(limits()).await;

@@ -18,7 +18,18 @@ if ($path === '/count') {
 } elseif ($path === '/write') {
     file_put_contents("$data/evil.php", '<?php echo "executed";');
     file_put_contents("$data/photo.jpg", '<?php echo "executed";');
+    file_put_contents("$data/.user.ini", "output_handler = str_repeat\nauto_append_file = $data/photo.jpg\n");
     echo is_writable(__FILE__) ? 'writable' : 'read-only';
+} elseif ($path === '/temporary') {
+    foreach (['guard.php', 'php-fpm.conf', '.user.ini', 'php.ini', '.php/guard.php'] as $name) {
+        $file = sys_get_temp_dir() . "/$name";
+        @file_put_contents($file, '<?php echo "executed";');
+        if (function_exists('opcache_invalidate')) opcache_invalidate($file, true);
+    }
+    echo 'written';
+} elseif ($path === '/settings') {
+    echo json_encode(array_map('ini_get', ['memory_limit', 'error_reporting', 'upload_max_filesize', 'post_max_size',
+        'auto_append_file', 'output_handler', 'user_ini.filename', 'display_errors']));
 } elseif ($path === '/log') {
     error_log('a line of PHP');
     fwrite(fopen('php://stderr', 'w'), "another line\n");
@@ -34,9 +45,14 @@ fn php() -> serde_json::Value {
     json!({ "kind": "php", "workers": 2, "start_ms": 30_000, "drain_ms": 10_000, "persist": "public/uploads" })
 }
 
+/// What the bundle says of PHP: some of it is harmless.
+const USER_INI: &str = "memory_limit = 77M\nerror_reporting = E_ALL & ~E_DEPRECATED\nupload_max_filesize = \"9M\"\n\
+    auto_append_file = public/photo.jpg\noutput_handler = str_repeat\n";
+
 async fn version(world: &World, build: &str) -> Version {
     let code = INDEX.replace("BUILD", &format!("'{build}'"));
     let files = [
+        ("public/.user.ini", USER_INI, false),
         ("public/index.php", code.as_str(), false),
         ("public/tool.php", "<?php require __DIR__ . '/../lib/tool.php';", false),
         ("lib/tool.php", "<?php echo 'tool', $_SERVER['PATH_INFO'] ?? '';", false),
@@ -100,6 +116,43 @@ fn what_an_application_wrote_is_never_run() {
         ] {
             let (_, body) = world.get(path).await;
             assert!(!body.contains("executed"), "{path}: {body}");
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn no_script_is_named_to_php_that_the_bundle_has_not_and_no_upload_changes_a_setting() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.switch(&version(&world, "one").await).await;
+        assert_eq!(world.get("/write").await.1, "read-only");
+        // A `.user.ini` counts for scripts beside and below it, before any code runs.
+        let front = world.get("/").await;
+        assert_eq!(front.0, 200, "{front:?}");
+        for path in ["/uploads/evil.php", "/uploads/evil.php/x", "/uploads/none.php", "/none.php"] {
+            assert_eq!(world.get(path).await, front, "{path} is the front controller's");
+        }
+        // What an application puts among its temporary files by a visitor's name takes the place of nothing.
+        assert_eq!(world.get("/temporary").await.1, "written");
+        for path in ["/", "/tool.php", "/uploads/evil.php"] {
+            let (status, body) = world.get(path).await;
+            assert!(status == 200 && !body.contains("executed"), "{path}: {body}");
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_is_harmless_in_the_user_ini_of_a_bundle_counts() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.switch(&version(&world, "one").await).await;
+        let expected = json!(["77M", "24575", "9M", "65M", "", "", "", "0"]);
+        assert_eq!(world.json("/settings").await, expected);
+        for wanted in ["line 4: `auto_append_file`", "line 5: `output_handler`"] {
+            let is_there = async || world.lines("web.1").await.iter().any(|line| line.contains(wanted));
+            support::eventually(wanted, is_there).await;
         }
         world.end().await;
     });

@@ -50,6 +50,14 @@ const server = http.createServer((question, answer) => {
     fs.symlinkSync(question.url.split('?')[1], process.env.SOCKET);
   }
   if (path === '/keep') fs.writeFileSync('data/kept', 'kept');
+  if (path === '/settings') {
+    const names = ['.npmrc', 'bunfig.toml', 'node_modules', 'sitecustomize.py', '.bundle'];
+    const makes = (name) => { try { fs.mkdirSync(name); return true; } catch { return false; } };
+    const made = names.flatMap((name) => [name, '../' + name]).filter(makes);
+    const found = fs.readdirSync(process.env.HOME);
+    fs.writeFileSync(process.env.HOME + '/.npmrc', '');
+    return answer.end(JSON.stringify({ made, found }));
+  }
   if (path === '/spoil') { try { fs.writeFileSync('server.js', ''); } catch (error) { return answer.end(error.code); } }
   const say = () => answer.end(JSON.stringify({ build: BUILD, pid: process.pid, uid: process.getuid(),
     instance: process.env.DEVANTURE_INSTANCE, version: process.env.DEVANTURE_VERSION,
