@@ -121,7 +121,7 @@ pub use signing::{
     BrokenLog, LiveLog, LiveLogEntry, SignRequest, Signed, Signers, SignersReport, SignersRequest, VersionSignature,
     VersionSignatures, WentLive, check_live_log,
 };
-pub use status::{Damage, Status};
+pub use status::{Damage, KeptReach, Status};
 pub use steps::{Step, StepState, Urls};
 pub use switching::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
 pub use traffic::{Latency, Traffic, TrafficPoint, TrafficSwitch, VersionTraffic};

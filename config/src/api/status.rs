@@ -57,6 +57,9 @@ pub struct Status {
     /// Whether the live version, or its canary, has a backend that does not run, as `[runner]` of the edge is not on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runner_off: bool,
+    /// The private addresses that what is live reaches although no admin of every app vouches for them, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_reach: Option<KeptReach>,
     /// Whether there are more environments or aliases than `places` holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_places: bool,
@@ -85,6 +88,15 @@ pub struct Status {
     /// Tokens of one app get no addresses, disks or certificates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus>,
+}
+
+/// Private addresses that what is live reaches by the word of an admin of its app alone, which was enough once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReach {
+    /// The addresses.
+    pub addresses: Vec<String>,
+    /// The line below `[upstreams]` of `edge.toml` that allows them to everybody.
+    pub allow: String,
 }
 
 /// Damage of a live version on the disk of the edge.

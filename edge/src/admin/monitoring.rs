@@ -27,6 +27,8 @@ pub(crate) const SECRETS_LINE: &str = "secrets: ";
 
 /// The prefix of a line of readiness about a backend that does not run.
 pub(crate) const BACKEND_LINE: &str = "backend: ";
+/// What begins the line of a live version that reaches private addresses which nobody allows any more.
+pub(crate) const REACH_LINE: &str = "reach: ";
 
 /// A line of readiness about a damaged version.
 fn damage_line(damaged: &DamagedPlace) -> String {
@@ -99,6 +101,8 @@ impl Admin {
         text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));
         let idle = self.publisher.environments().idle_backends();
         text.extend(idle.iter().take(DAMAGED_PLACES_MAX).map(|idle| format!("{BACKEND_LINE}{}\n", idle.sentence())));
+        let kept = self.publisher.environments().all_kept_addresses();
+        text.extend(kept.iter().take(DAMAGED_PLACES_MAX).map(|kept| format!("{REACH_LINE}{}\n", kept.sentence())));
         answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
     }
 }

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 use super::caller::Caller;
 use super::finding::{Finding, Names};
 use super::scrape;
-use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE};
+use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, REACH_LINE};
+use crate::environments::ALLOW_OR_PUSH;
 use crate::runner::TURN_ON;
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
 
@@ -140,6 +141,7 @@ impl Running {
                 found.push(Finding::fail("backends", what, TURN_ON));
             }
         }
+        found.extend(self.reach_findings(names));
         if self.health == NOT_READY {
             let advice = "it starts or ends; if that stays so, its log says why";
             found.push(Finding::fail("health", NOT_READY, advice));
@@ -158,6 +160,19 @@ impl Running {
             found.push(Finding::ok("health", "ready"));
         }
         found
+    }
+
+    /// Live versions that reach private addresses which nobody allows any more.
+    fn reach_findings(&self, names: Names) -> Vec<Finding> {
+        let kept: Vec<&str> = self.health.lines().filter_map(|line| line.strip_prefix(REACH_LINE)).collect();
+        match names {
+            Names::Shown => kept.iter().map(|what| Finding::warn("upstreams", *what, ALLOW_OR_PUSH)).collect(),
+            Names::Counted if kept.is_empty() => Vec::new(),
+            Names::Counted => {
+                let what = format!("{} that reach private addresses of before", counted(kept.len(), "environment"));
+                vec![Finding::warn("upstreams", what, ALLOW_OR_PUSH)]
+            }
+        }
     }
 
     /// Hostnames of environments, without those below the edge's own domains: [`HOSTNAMES_MAX`] at most, and those that
@@ -209,6 +224,18 @@ mod tests {
         assert_eq!(of(NOT_READY), [Level::Fail]);
         assert_eq!(of("ready\n"), [Level::Ok]);
         assert_eq!(of("ready\nloading: 1 of 2 live versions\n"), [Level::Warn]);
+    }
+
+    #[test]
+    fn what_is_live_and_reaches_private_addresses_of_before_is_a_warning_with_the_line_to_add() {
+        let line = r#"version 12 of shop in prod reaches 10.0.0.5: allow = ["10.0.0.5"]"#;
+        let health = format!("ready\nreach: {line}\n");
+        let running = Running { socket: PathBuf::new(), metrics: String::new(), health };
+        let found = running.health_findings(Names::Shown).remove(0);
+        assert_eq!((found.level, found.found.as_str()), (Level::Warn, line));
+        assert!(found.advice.unwrap().contains("below [upstreams] in edge.toml"));
+        let counted = running.health_findings(Names::Counted).remove(0);
+        assert!(counted.found.starts_with("1 environment") && !counted.found.contains("shop"), "{counted:?}");
     }
 
     #[test]

@@ -36,11 +36,10 @@ impl IdleBackend {
 }
 
 /// What was found when all environments were last looked at.
-#[derive(Default)]
-pub(super) struct KnownIdle(Mutex<Option<Known>>);
+pub(super) struct FoundInLive<T>(Mutex<Option<Known<T>>>);
 
-struct Known {
-    found: Arc<BTreeSet<IdleBackend>>,
+struct Known<T> {
+    found: Arc<BTreeSet<T>>,
     /// The last commit that requests saw before the look.
     revision: Revision,
     looked: Instant,
@@ -48,9 +47,9 @@ struct Known {
     loaded: Receiver<(AppName, PlaceName)>,
 }
 
-impl Known {
+impl<T> Known<T> {
     /// Looks, if anything was committed or loaded since the last look, or it is long ago.
-    fn renew(&mut self, revision: Revision, look: impl FnOnce() -> BTreeSet<IdleBackend>) {
+    fn renew(&mut self, revision: Revision, look: impl FnOnce() -> BTreeSet<T>) {
         let is_loaded = self.take_loaded();
         if self.revision == revision && !is_loaded && self.looked.elapsed() < LOOK {
             return;
@@ -70,9 +69,15 @@ impl Known {
     }
 }
 
-impl KnownIdle {
+impl<T> Default for FoundInLive<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> FoundInLive<T> {
     /// What `look` finds, or found while the same was live.
-    fn of(&self, live: &Live, look: impl FnOnce() -> BTreeSet<IdleBackend>) -> Arc<BTreeSet<IdleBackend>> {
+    pub(super) fn of(&self, live: &Live, look: impl FnOnce() -> BTreeSet<T>) -> Arc<BTreeSet<T>> {
         let mut known = self.0.lock();
         // Both before the look: what comes while it lasts is looked at the next time.
         let (revision, shown) = (live.revision(), known.is_none().then(|| live.shown()));
@@ -154,7 +159,7 @@ mod tests {
     async fn environments_are_looked_at_once_for_each_change_of_what_is_live() {
         let domain = || "localhost".parse().unwrap();
         let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
-        let (known, looks) = (KnownIdle::default(), Cell::new(0_usize));
+        let (known, looks) = (FoundInLive::default(), Cell::new(0_usize));
         // Each look finds one more.
         let look = || {
             looks.set(looks.get() + 1);

@@ -12,6 +12,7 @@ mod hostnames;
 mod idle_backends;
 mod instance_nodes;
 mod instances;
+mod kept_reach;
 mod lock;
 mod marker;
 mod pause;
@@ -49,6 +50,7 @@ pub(crate) use aliases::{Aliased, Aliasing, PREVIEW, check_expected_alias};
 pub(crate) use hostnames::Claims;
 pub use hostnames::{VisitorPorts, https_records};
 pub use instances::SettingsOf;
+pub(crate) use kept_reach::ALLOW_OR_PUSH;
 pub(crate) use lock::{Gate, Passage, locked_by};
 pub use reserved::clashing_names;
 pub(crate) use settings::etag as settings_etag;
@@ -79,7 +81,9 @@ pub struct Environments {
     /// Environments whose secrets do not open, as of the last look.
     lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
     /// Backends that are live and not run, as of the last look.
-    idle: idle_backends::KnownIdle,
+    idle: idle_backends::FoundInLive<idle_backends::IdleBackend>,
+    /// What is live and reaches private addresses that nobody allows any more, as of the last look.
+    kept_reach: idle_backends::FoundInLive<kept_reach::KeptAddresses>,
     instances: instances::Instances,
     schedules: schedules::Schedules,
     /// Places of commands that run once.
@@ -128,7 +132,8 @@ impl Environments {
             members: upstreams::Members::new(parts.registry, parts.upstreams),
             keys: parts.keys,
             lost_secrets: arc_swap::ArcSwap::default(),
-            idle: idle_backends::KnownIdle::default(),
+            idle: idle_backends::FoundInLive::default(),
+            kept_reach: idle_backends::FoundInLive::default(),
             instances: instances::Instances::new(runner, settings_of, parts.node, parts.nodes),
             schedules: schedules::Schedules::default(),
             upstream_check: UpstreamCheck::new(&parts.dns_servers),

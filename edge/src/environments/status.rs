@@ -60,6 +60,7 @@ impl Environments {
             quarantined: self.quarantined(actor).await?,
             catalog_damaged: may_know_of_all(actor) && self.ledger.catalog.state().is_damaged,
             lost_secrets: self.settings(app, environment).await?.lost(),
+            kept_reach: self.kept_addresses(app, environment).map(|kept| kept.report()),
             runner_off: self.idle_backend(app, environment).is_some(),
             more_places,
             went_back,

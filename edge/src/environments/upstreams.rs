@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{Backend, DesiredState, MemberReport, Scope, UpstreamReport, UpstreamsReport};
+use devanture_config::api::{Backend, DesiredState, MemberReport, UpstreamReport, UpstreamsReport};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName, UpstreamUrl};
 use devanture_config::text::counted;
@@ -15,10 +15,10 @@ use tokio::sync::Mutex;
 use super::{Environments, REMEMBERED_MAX};
 use crate::catalog::{Change, Check, Commit, Record, Revision};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, PART_CHANGES_MAX, nothing_live};
-use crate::proxy::address::{self, Policy};
+use crate::proxy::address::{Policy, Reason, Refusals};
 use crate::proxy::{Member, Pool, PoolKey, Registry};
-use crate::records;
 use crate::records::upstreams::{MemberEntry, MembersRecord, members_key, members_prefix};
+use crate::records::{self, Reach};
 use crate::telemetry::{self, Gauges};
 use crate::version::Version;
 
@@ -52,6 +52,11 @@ impl Members {
     pub(super) const fn registry(&self) -> &Registry {
         &self.registry
     }
+
+    /// Where upstreams of strangers may point.
+    pub(super) const fn policy(&self) -> &Policy {
+        &self.policy
+    }
 }
 
 /// A pool is of HTTP or of FastCGI, and has no members of the other one.
@@ -70,8 +75,8 @@ fn speaks_its_protocol(pool: &Pool, address: &UpstreamUrl, desired: DesiredState
 enum NextEntry {
     /// Nothing: what the version declares is all.
     Nothing,
-    /// This, and whether it may be loopback or private.
-    Desired(DesiredState, bool),
+    /// This, and which addresses it may have.
+    Desired(DesiredState, Reach),
 }
 
 impl Environments {
@@ -142,7 +147,7 @@ impl Environments {
             let before: MembersRecord =
                 found.as_ref().map(|found| records::read(&key, found)).transpose()?.unwrap_or_default();
             let entry = before.members.get(at.address);
-            let next = next_entry(entry, is_declared, desired, actor.scope == Scope::Admin)
+            let next = next_entry(entry, is_declared, desired, actor.is_admin_of_all())
                 .ok_or_else(|| no_member(at.name, at.address))?;
             if next == NextEntry::of(entry) {
                 drop(one);
@@ -151,14 +156,15 @@ impl Environments {
                 }
                 return Ok(self.pool_report(&pool, Some(&before)));
             }
-            if let NextEntry::Desired(DesiredState::In, trusted) = next
-                && allowed_as != Some(trusted)
+            if let NextEntry::Desired(DesiredState::In, reach) = next
+                && allowed_as != Some(reach)
             {
                 // Asked without the lock: nobody else waits for the DNS of this one.
                 drop(one);
-                let checked = self.upstream_check.check(at.app, &self.members.policy, &[(at.address, trusted)]).await;
-                checked.map_err(|refusal| refused(&refusal))?;
-                allowed_as = Some(trusted);
+                let one = [(at.address, reach.is_private())];
+                let checked = self.upstream_check.check(at.app, &self.members.policy, &one).await;
+                checked.map_err(|refusals| refused(&refusals))?;
+                allowed_as = Some(reach);
                 continue;
             }
             let after = self.with(&before, at, &version, (&next, actor))?;
@@ -221,8 +227,10 @@ impl Environments {
         let mut after = before.clone();
         match *next {
             NextEntry::Nothing => drop(after.members.remove(at.address)),
-            NextEntry::Desired(desired, trusted) => {
-                let entry = MemberEntry { desired, trusted, who: actor.name.clone(), at_ms: telemetry::now_ms() };
+            NextEntry::Desired(desired, reach) => {
+                let (trusted, vouched) = (reach.is_private(), reach == Reach::Private);
+                let (who, at_ms) = (actor.name.clone(), telemetry::now_ms());
+                let entry = MemberEntry { desired, trusted, vouched, who, at_ms };
                 after.members.insert(at.address.clone(), entry);
             }
         }
@@ -329,7 +337,7 @@ impl Environments {
 
 impl NextEntry {
     fn of(entry: Option<&MemberEntry>) -> Self {
-        entry.map_or(Self::Nothing, |entry| Self::Desired(entry.desired, entry.trusted))
+        entry.map_or(Self::Nothing, |entry| Self::Desired(entry.desired, entry.reach()))
     }
 }
 
@@ -348,24 +356,25 @@ fn forgotten(found: Vec<(String, Record)>, members_max: u64, is_named: impl Fn(&
 }
 
 /// The next entry of a member whose state is changed; `None` if it is not a member. What an
-/// admin let in may be drained, and let in again, by a token that may push.
+/// admin of every app let in may be drained, and let in again, by a token that may push.
 fn next_entry(
     entry: Option<&MemberEntry>,
     is_declared: bool,
     desired: DesiredState,
-    is_admin: bool,
+    is_vouched: bool,
 ) -> Option<NextEntry> {
-    let is_trusted = entry.is_some_and(|entry| entry.trusted);
+    let reach = entry.map(MemberEntry::reach).unwrap_or_default();
     let is_out = entry.is_some_and(|entry| entry.desired == DesiredState::Out);
     match desired {
         DesiredState::In if is_declared => Some(NextEntry::Nothing),
-        DesiredState::In => Some(NextEntry::Desired(DesiredState::In, is_trusted || is_admin)),
+        DesiredState::In if is_vouched => Some(NextEntry::Desired(DesiredState::In, Reach::Private)),
+        DesiredState::In => Some(NextEntry::Desired(DesiredState::In, reach)),
         DesiredState::Drain if is_declared || entry.is_some() && !is_out => {
-            Some(NextEntry::Desired(DesiredState::Drain, is_trusted))
+            Some(NextEntry::Desired(DesiredState::Drain, reach))
         }
         DesiredState::Drain => None,
         // Also of an address that an earlier version declared, to which a rollback may go.
-        DesiredState::Out if is_declared || is_out => Some(NextEntry::Desired(DesiredState::Out, false)),
+        DesiredState::Out if is_declared || is_out => Some(NextEntry::Desired(DesiredState::Out, Reach::Public)),
         DesiredState::Out => Some(NextEntry::Nothing),
     }
 }
@@ -384,15 +393,18 @@ fn no_member(name: &str, address: &UpstreamUrl) -> Problem {
 }
 
 /// The refusal of an address that is added by the API.
-fn refused(refusal: &address::Refusal) -> Problem {
-    let hint = match refusal.reason {
-        address::Reason::SocketNotAllowed => "add its folder to [upstreams] sockets in edge.toml",
-        address::Reason::NotAllowed(_) => {
-            "add the address to [upstreams] allow in edge.toml, or add the member with an admin token"
+fn refused(refusals: &Refusals) -> Problem {
+    let hint = match refusals.reason() {
+        Some(Reason::SocketNotAllowed) => "add its folder to [upstreams] sockets in edge.toml".to_owned(),
+        Some(Reason::NotAllowed(_)) => format!(
+            "write {} below [upstreams] in edge.toml, or have an admin of every app add the member",
+            refusals.allow_line()
+        ),
+        Some(Reason::Internal | Reason::Never(_) | Reason::Node | Reason::Own) | None => {
+            "no setting allows this".to_owned()
         }
-        address::Reason::Never(_) | address::Reason::Node | address::Reason::Own => "no setting allows this",
     };
-    Problem::new(Code::UpstreamForbidden, format!("{refusal}.")).hint(hint)
+    Problem::new(Code::UpstreamForbidden, refusals.to_string()).hint(hint)
 }
 
 #[cfg(test)]
@@ -417,12 +429,15 @@ mod tests {
     #[test]
     fn the_entry_of_a_member_depends_on_what_was_set_and_declared() {
         use DesiredState::{Drain, In, Out};
-        let entry = |desired, trusted| MemberEntry { desired, trusted, who: "ci".to_owned(), at_ms: 1 };
-        let next = |before: Option<(DesiredState, bool)>, is_declared, desired, is_admin| {
-            let before = before.map(|(desired, trusted)| entry(desired, trusted));
-            next_entry(before.as_ref(), is_declared, desired, is_admin)
+        let entry = |desired, vouched| {
+            let who = "ci".to_owned();
+            MemberEntry { desired, trusted: vouched, vouched, who, at_ms: 1 }
         };
-        let desired = |desired, trusted| Some(NextEntry::Desired(desired, trusted));
+        let next = |before: Option<(DesiredState, bool)>, is_declared, desired, is_vouched| {
+            let before = before.map(|(desired, vouched)| entry(desired, vouched));
+            next_entry(before.as_ref(), is_declared, desired, is_vouched)
+        };
+        let desired = |desired, vouched| Some(NextEntry::Desired(desired, Reach::of(vouched)));
         // One that is declared is a member unless somebody says otherwise, and is trusted as its version is.
         assert_eq!(next(None, true, In, true), Some(NextEntry::Nothing));
         assert_eq!(next(Some((Out, false)), true, In, true), Some(NextEntry::Nothing));
@@ -438,6 +453,11 @@ mod tests {
         assert_eq!(next(Some((In, false)), false, In, true), desired(In, true));
         assert_eq!(next(Some((Drain, true)), false, Out, false), Some(NextEntry::Nothing));
         assert_eq!((next(None, false, Out, false), next(None, false, Drain, true)), (Some(NextEntry::Nothing), None));
+        // One that an admin of its app let in once stays as it is until an admin of every app sets it.
+        let kept = MemberEntry { vouched: false, ..entry(In, true) };
+        let drained = MemberEntry { desired: Drain, ..kept.clone() };
+        assert_eq!(next_entry(Some(&drained), false, In, false), Some(NextEntry::of(Some(&kept))));
+        assert_eq!(next_entry(Some(&kept), false, In, true), desired(In, true));
         // What a version before this one declared stays out, for when it is gone back to.
         assert_eq!(
             (next(Some((Out, false)), false, Out, true), next(Some((Out, false)), false, Drain, true)),

@@ -4,7 +4,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
 use crate::live::LoadError;
-use crate::proxy::address::{Reason, Refusal};
+use crate::proxy::address::{Reason, Refusals};
 use crate::s3;
 use crate::version::RuleFileError;
 use crate::{blobs, catalog, durable, version};
@@ -168,14 +168,19 @@ impl From<LoadError> for Error {
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        let hint = match refusal.reason {
-            Reason::SocketNotAllowed => "add its folder to [upstreams] sockets in edge.toml",
-            Reason::NotAllowed(_) => "add the address to [upstreams] allow in edge.toml, or deploy with an admin token",
-            Reason::Never(_) | Reason::Node | Reason::Own => "point the route somewhere else: no setting allows this",
+impl From<Refusals> for Error {
+    fn from(refusals: Refusals) -> Self {
+        let hint = match refusals.reason() {
+            Some(Reason::SocketNotAllowed) => "add its folder to [upstreams] sockets in edge.toml".to_owned(),
+            Some(Reason::NotAllowed(_)) => format!(
+                "write {} below [upstreams] in edge.toml, or have an admin of every app push it",
+                refusals.allow_line()
+            ),
+            Some(Reason::Internal | Reason::Never(_) | Reason::Node | Reason::Own) | None => {
+                "point the route somewhere else: no setting allows this".to_owned()
+            }
         };
-        Problem::new(Code::UpstreamForbidden, format!("{refusal}.")).hint(hint).into()
+        Problem::new(Code::UpstreamForbidden, refusals.to_string()).hint(hint).into()
     }
 }
 

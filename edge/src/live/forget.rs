@@ -177,6 +177,7 @@ mod tests {
                 trusted: false,
                 edge_admin: None,
                 trusted_in: BTreeSet::new(),
+                reach: None,
                 source: Source::default(),
                 files: 0,
                 bytes: 0,

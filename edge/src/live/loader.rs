@@ -17,7 +17,7 @@ use super::on_demand::Queues;
 use crate::blobs::{Blobs, Key, Lane};
 use crate::catalog::Catalog;
 use crate::records::integrity_pages::IntegrityPages;
-use crate::records::{self, DictionariesRecord, Levels, VersionRecord};
+use crate::records::{self, DictionariesRecord, Levels, Reach, VersionRecord};
 use crate::telemetry::{Tallies, resident_bytes};
 use crate::version::{
     self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, RuleMemory, Served, Setting,
@@ -289,10 +289,10 @@ impl Loader {
         known: Option<Arc<Version>>,
     ) -> Result<Arc<Content>, LoadError> {
         let table = if load.setting == Setting::Preview { PREVIEW } else { &load.place };
-        let (trusted, edge_admin) = (record.is_trusted_in(table), record.is_of_edge_admin());
+        let (reach, edge_admin) = (record.reach_in(table), record.is_of_edge_admin());
         let of_files = (&record.given, &record.decoded, &record.integrity);
         let recorded =
-            serde_json::to_vec(&(of_files, record.quick, trusted, edge_admin, record.stored_ms, &dictionaries));
+            serde_json::to_vec(&(of_files, record.quick, reach, edge_admin, record.stored_ms, &dictionaries));
         let recorded = Digest::of(&recorded.unwrap_or_default());
         let sought = Sought { version: (&load.app, &load.id), table, setting: load.setting, recorded };
         let loaded = |slot: &Slot| slot.lock().upgrade().filter(|c| load.leaves_out_damaged || c.is_whole());
@@ -323,7 +323,7 @@ impl Loader {
             decoded: record.decoded.clone(),
             integrity,
             levels: Levels::of((&load.app, load.id), record.quick, (&self.0.catalog, &self.0.blobs)),
-            trusted,
+            reach,
             edge_admin,
             stored_ms: record.stored_ms,
             dictionaries,
@@ -363,7 +363,7 @@ impl Loader {
             decoded: BTreeMap::new(),
             integrity: IntegrityPages::default(),
             levels: Levels::default(),
-            trusted: false,
+            reach: Reach::Public,
             edge_admin: false,
             stored_ms,
             dictionaries: None,
@@ -446,6 +446,7 @@ mod tests {
                 trusted: false,
                 edge_admin: None,
                 trusted_in: std::collections::BTreeSet::new(),
+                reach: None,
                 source: Source::default(),
                 files: 0,
                 bytes: 0,

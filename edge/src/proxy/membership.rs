@@ -186,7 +186,7 @@ mod tests {
     use crate::records::upstreams::MemberEntry;
 
     fn record(members: &[(&str, DesiredState)]) -> MembersRecord {
-        let entry = |desired| MemberEntry { desired, trusted: false, who: "ci".to_owned(), at_ms: 1 };
+        let entry = |desired| MemberEntry { desired, trusted: false, vouched: false, who: "ci".to_owned(), at_ms: 1 };
         MembersRecord { members: members.iter().map(|(to, desired)| (to.parse().unwrap(), entry(*desired))).collect() }
     }
 

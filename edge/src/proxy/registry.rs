@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
-use super::address::{Endpoint, Policy};
+use super::address::{Endpoint, InternalAddresses, Policy};
 use super::arriving::{ArrivedTunnel, Arriving};
 use super::clock::now_ms;
 use super::elsewhere::NodeProcess;
@@ -78,7 +78,7 @@ impl PoolKey {
             app: version.app.clone(),
             place: version.place.clone(),
             name: served.name.clone(),
-            trusted: version.trusted,
+            trusted: version.reach.is_private(),
             declared: served.declared.clone(),
             run: managed.map(|managed| RunKey { digest: managed.digest, settings }),
         })
@@ -156,6 +156,16 @@ impl Registry {
         members.get(&(pool.key.app.clone(), pool.key.place.clone()))?.get(&pool.key.name).cloned()
     }
 
+    /// Whether the API says anything about members in a place.
+    pub(crate) fn has_members(&self, app: &AppName, place: &str) -> bool {
+        self.0.members.read().contains_key(&(app.clone(), place.to_owned()))
+    }
+
+    /// The ports and endpoints that belong to nobody.
+    pub(crate) fn internal(&self) -> &InternalAddresses {
+        &self.0.settings.policy.internal
+    }
+
     /// Members of all upstreams of a version together, those that the API added among them; of the upstream `name` the
     /// API says what `record` says.
     pub(crate) fn members_count(&self, version: &Version, name: &str, record: &MembersRecord) -> usize {
@@ -166,7 +176,7 @@ impl Registry {
         let count = named.map(|served| {
             let known = || of_place.and_then(|of_place| of_place.get(&served.name)).map(Arc::as_ref);
             let record = if served.name == name { Some(record) } else { known() };
-            membership::wanted(&served.declared, version.trusted, record).len()
+            membership::wanted(&served.declared, version.reach.is_private(), record).len()
         });
         count.sum()
     }

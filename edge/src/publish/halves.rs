@@ -94,7 +94,8 @@ impl Publisher {
         })?;
         self.check_joined_bytes(&manifest)?;
         if let Some(version) = with {
-            self.switcher.check_stored_reach(app, version, environment).await?;
+            // Also for an admin of every app, who vouches for the own half alone.
+            self.switcher.check_stored_reach(app, version, environment, None).await?;
         }
         let joined = Joined { half, own: Arc::clone(own), with, follows: options.with.is_none(), origin };
         Ok(Some((joined, manifest)))
@@ -137,7 +138,8 @@ impl Publisher {
         let has_withdrawn =
             half == Half::Backend && !self.retention.withdrawn_of(app, version, manifest).await?.is_empty();
         let stored_ms = has_withdrawn.then_some(record.stored_ms);
-        let rights = Rights { trusted: record.trusted, trusted_in: record.trusted_in, edge_admin };
+        let vouched = record.is_vouched();
+        let rights = Rights { trusted: record.trusted, trusted_in: record.trusted_in, edge_admin, vouched };
         Ok(Origin { rights, stored_ms })
     }
 

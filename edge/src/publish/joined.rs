@@ -43,6 +43,8 @@ pub(super) struct Rights {
     pub(super) trusted: bool,
     pub(super) trusted_in: BTreeSet<PlaceName>,
     pub(super) edge_admin: bool,
+    /// Whether an admin of every app vouches for the addresses.
+    pub(super) vouched: bool,
 }
 
 impl Joined {
@@ -65,6 +67,7 @@ impl Rights {
             trusted: is_admin && actor.environment.is_none(),
             trusted_in: actor.environment.iter().filter(|_| is_admin).cloned().collect(),
             edge_admin: actor.is_admin_of_all(),
+            vouched: actor.is_admin_of_all(),
         }
     }
 
@@ -83,17 +86,17 @@ impl Rights {
     /// The rights of who pushed one half, joined with those that the other half has; `manifest` is that of both.
     fn joined_with(self, half: Half, other: &Self, manifest: &Manifest) -> Self {
         let owns_tables = manifest.base.server.as_ref().is_some_and(|server| server.owns.is_some());
-        let (trusted, trusted_in) = match half {
-            // The addresses come from both halves.
-            _ if owns_tables => self.both_trust(other),
-            Half::Backend => (other.trusted, other.trusted_in.clone()),
-            Half::Front => (self.trusted, self.trusted_in),
+        let ((trusted, trusted_in), vouched) = match half {
+            // The addresses and hostnames come from both halves.
+            _ if owns_tables => (self.both_trust(other), self.vouched && other.vouched),
+            Half::Backend => ((other.trusted, other.trusted_in.clone()), other.vouched),
+            Half::Front => ((self.trusted, self.trusted_in), self.vouched),
         };
         let edge_admin = match half {
             Half::Front if manifest.has_backend() => other.edge_admin,
             Half::Front | Half::Backend => self.edge_admin,
         };
-        Self { trusted, trusted_in, edge_admin }
+        Self { trusted, trusted_in, edge_admin, vouched }
     }
 }
 
@@ -147,10 +150,11 @@ mod tests {
         })
     }
 
-    /// Whether they are trusted everywhere, where else, and whether an admin of the edge has them.
+    /// Whether they are trusted everywhere, where else, and whether an admin of every app has them, who vouches for the
+    /// addresses too.
     fn rights(trusted: bool, trusted_in: &[&str], edge_admin: bool) -> Rights {
         let trusted_in = trusted_in.iter().map(|place| place.parse().unwrap()).collect();
-        Rights { trusted, trusted_in, edge_admin }
+        Rights { trusted, trusted_in, edge_admin, vouched: edge_admin }
     }
 
     #[test]
@@ -195,7 +199,29 @@ mod tests {
             (Half::Backend, &admin, &staging, &owning, rights(false, &["staging"], true)),
         ] {
             let joined = own.clone().joined_with(half, other, manifest);
+            // That has a test of its own.
+            let expected = Rights { vouched: joined.vouched, ..expected };
             assert_eq!(joined, expected, "{half:?} of {own:?} with that of {other:?}");
+        }
+    }
+
+    /// Law 11.
+    #[test]
+    fn law_11_private_addresses_take_an_admin_of_every_app_who_pushed_the_half_that_names_them() {
+        let (owner, edge_admin) = (rights(true, &[], false), rights(true, &[], true));
+        let (plain, with_backend, owning) = (manifest(false, false), manifest(true, false), manifest(true, true));
+        for (half, own, other, manifest, expected) in [
+            (Half::Front, &owner, &edge_admin, &with_backend, false),
+            (Half::Front, &edge_admin, &owner, &with_backend, true),
+            (Half::Front, &edge_admin, &owner, &plain, true),
+            (Half::Backend, &owner, &edge_admin, &with_backend, true),
+            (Half::Backend, &edge_admin, &owner, &with_backend, false),
+            (Half::Front, &edge_admin, &owner, &owning, false),
+            (Half::Backend, &owner, &edge_admin, &owning, false),
+            (Half::Backend, &edge_admin, &edge_admin, &owning, true),
+        ] {
+            let joined = own.clone().joined_with(half, other, manifest);
+            assert_eq!(joined.vouched, expected, "{half:?} of {own:?} with that of {other:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::blobs::Key;
 use crate::catalog::{Change, Check, Commit};
 use crate::encode;
 use crate::ledger::{Action, AuditEvent, Error, SameApp};
-use crate::records::{self, VersionRecord, gone};
+use crate::records::{self, Reach, VersionRecord, gone};
 use crate::switch::Steps;
 use crate::telemetry;
 
@@ -33,7 +33,7 @@ impl Publisher {
         let is_stored = self.ledger.catalog.get(&key).await?.is_some();
         let restored_manifest = is_stored && blobs.size(manifest).await?.is_none();
         blobs.put(manifest, push.manifest.canonical().into()).await?;
-        let Rights { trusted, trusted_in, edge_admin } = push.rights();
+        let Rights { trusted, trusted_in, edge_admin, vouched } = push.rights();
         loop {
             self.ledger.check_there(&push.app, None).await?;
             let key = key.clone();
@@ -48,13 +48,16 @@ impl Publisher {
                     let is_edge_admins = stored.is_of_edge_admin();
                     let rights = (stored.trusted || trusted, is_edge_admins || edge_admin);
                     let is_same = stored.decoded == given.decoded && stored.integrity == given.integrity;
-                    if is_same && rights == (stored.trusted, is_edge_admins) && trusted_in.is_subset(&stored.trusted_in)
-                    {
+                    let is_trusted =
+                        rights == (stored.trusted, is_edge_admins) && trusted_in.is_subset(&stored.trusted_in);
+                    if is_same && is_trusted && (stored.is_vouched() || !vouched) {
                         return Ok(StoredVersion { is_new: false, restored_manifest });
                     }
                     // An edge that did not decode stored it.
                     (stored.given, stored.decoded) = (given.forms.clone(), given.decoded.clone());
                     stored.integrity.clone_from(&given.integrity);
+                    // Before the trust grows, by which a version of before would reach more.
+                    stored.reach = Some(stored.reach_stored_again(vouched));
                     (stored.trusted, stored.edge_admin) = (rights.0, Some(rights.1));
                     stored.trusted_in.extend(trusted_in.iter().cloned());
                     commit.checks.push(Check::At(key.clone(), record.revision));
@@ -73,6 +76,7 @@ impl Publisher {
                         trusted,
                         edge_admin: Some(edge_admin),
                         trusted_in: trusted_in.clone(),
+                        reach: Some(Reach::of(vouched)),
                         source: push.source.clone(),
                         files: count(push.manifest.files_count()),
                         bytes: push.manifest.total_bytes(),

@@ -45,8 +45,7 @@ pub struct VersionRecord {
     pub stored_ms: u64,
     /// The name of the token that stored it.
     pub who: String,
-    /// Whether that token had the scope `admin` for every environment: the version's routes may point to private
-    /// addresses, and its hostnames need no proof.
+    /// Whether that token had the scope `admin` for every environment: the version's hostnames need no proof.
     pub trusted: bool,
     /// Whether that token was an admin's of every app: its backend may run as the edge's own user. Versions that were
     /// stored before there was this member say nothing.
@@ -55,6 +54,10 @@ pub struct VersionRecord {
     /// The environments whose own admins stored it: it is trusted there and nowhere else.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub trusted_in: BTreeSet<PlaceName>,
+    /// Which addresses it may reach. Versions that were stored before there was this member say nothing: they reach
+    /// private ones where they are trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
     /// Where the bundle came from.
     pub source: Source,
     /// Files.
@@ -89,6 +92,73 @@ impl VersionRecord {
     #[must_use]
     pub fn is_trusted_in(&self, place: &str) -> bool {
         self.trusted || self.trusted_in.iter().any(|environment| environment.as_str() == place)
+    }
+
+    /// Which addresses it may reach where it is served; `place` is as for [`VersionRecord::is_trusted_in`].
+    #[must_use]
+    pub fn reach_in(&self, place: &str) -> Reach {
+        match self.reach {
+            Some(reach) => reach,
+            None if !self.is_trusted_in(place) => Reach::Public,
+            None if self.is_vouched() => Reach::Private,
+            None => Reach::Kept,
+        }
+    }
+
+    /// Whether an admin of every app vouches for its addresses.
+    #[must_use]
+    pub fn is_vouched(&self) -> bool {
+        match self.reach {
+            Some(reach) => reach == Reach::Private,
+            None => self.trusted && self.edge_admin == Some(true),
+        }
+    }
+
+    /// What it may reach once somebody has stored it again, who vouches for its addresses or not.
+    #[must_use]
+    pub fn reach_stored_again(&self, vouched: bool) -> Reach {
+        match self.is_vouched() || vouched {
+            true => Reach::Private,
+            // The trust of some environments alone may be that of all now.
+            false if self.trusted && self.has_kept_reach() => Reach::Kept,
+            false => Reach::Public,
+        }
+    }
+
+    /// Whether an admin of its app alone once let its addresses be private.
+    #[must_use]
+    pub fn has_kept_reach(&self) -> bool {
+        match self.reach {
+            Some(reach) => reach == Reach::Kept,
+            None => !self.is_vouched() && (self.trusted || !self.trusted_in.is_empty()),
+        }
+    }
+}
+
+/// The addresses that what somebody has stored may reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// Private ones too, as when an admin of its app could allow that: what was live then stays served.
+    Kept,
+    /// Private ones too: an admin of every app vouches for them.
+    Private,
+    /// Public ones, and those of `[upstreams] allow`.
+    #[default]
+    Public,
+}
+
+impl Reach {
+    /// That of what is stored now: by an admin of every app, who vouches for its addresses, or by anybody else.
+    #[must_use]
+    pub const fn of(vouched: bool) -> Self {
+        if vouched { Self::Private } else { Self::Public }
+    }
+
+    /// Whether it holds private addresses.
+    #[must_use]
+    pub const fn is_private(self) -> bool {
+        matches!(self, Self::Kept | Self::Private)
     }
 }
 
@@ -136,4 +206,44 @@ pub struct WithdrawnEntry {
 #[must_use]
 pub fn withdrawn_key(app: &AppName) -> String {
     format!("withdrawn/{app}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_admin_of_one_app_reaches_nothing_private_but_by_what_was_stored_before() {
+        let all = json!({ "stored_ms": 1, "who": "ada", "trusted": true, "source": {}, "files": 1, "bytes": 0 });
+        let of = |other: serde_json::Value| -> VersionRecord {
+            let mut all = all.clone();
+            all.as_object_mut().unwrap().extend(other.as_object().unwrap().clone());
+            serde_json::from_value(all).unwrap()
+        };
+        let staging = json!({ "trusted": false, "edge_admin": false, "trusted_in": ["staging"] });
+        for (record, in_prod, in_staging, is_vouched, has_kept) in [
+            (json!({ "edge_admin": false, "reach": "public" }), Reach::Public, Reach::Public, false, false),
+            (json!({ "edge_admin": false, "reach": "private" }), Reach::Private, Reach::Private, true, false),
+            (json!({ "edge_admin": true, "reach": "public" }), Reach::Public, Reach::Public, false, false),
+            (json!({ "edge_admin": true, "reach": "kept" }), Reach::Kept, Reach::Kept, false, true),
+            // Those of before.
+            (json!({}), Reach::Kept, Reach::Kept, false, true),
+            (json!({ "edge_admin": false }), Reach::Kept, Reach::Kept, false, true),
+            (json!({ "edge_admin": true }), Reach::Private, Reach::Private, true, false),
+            (json!({ "trusted": false, "edge_admin": true }), Reach::Public, Reach::Public, false, false),
+            (staging, Reach::Public, Reach::Kept, false, true),
+        ] {
+            let found = of(record.clone());
+            assert_eq!((found.reach_in("prod"), found.reach_in("staging")), (in_prod, in_staging), "{record}");
+            assert_eq!((found.is_vouched(), found.has_kept_reach()), (is_vouched, has_kept), "{record}");
+            // Stored again, it reaches no more than before, unless by somebody who may let it.
+            assert_eq!(found.reach_stored_again(false) == Reach::Private, is_vouched, "{record}");
+            assert_eq!(found.reach_stored_again(true), Reach::Private, "{record}");
+        }
+        assert_eq!(of(json!({})).reach_stored_again(false), Reach::Kept);
+        let of_staging = of(json!({ "trusted": false, "trusted_in": ["staging"] }));
+        assert_eq!(of_staging.reach_stored_again(false), Reach::Public);
+    }
 }

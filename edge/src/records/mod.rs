@@ -33,8 +33,8 @@ mod values;
 pub mod webhooks;
 
 pub use apps::{
-    APPS_PREFIX, AppRecord, DecodedFile, VERSIONS_PREFIX, VersionRecord, WithdrawnEntry, WithdrawnRecord, app_key,
-    version_key, versions_prefix, withdrawn_key,
+    APPS_PREFIX, AppRecord, DecodedFile, Reach, VERSIONS_PREFIX, VersionRecord, WithdrawnEntry, WithdrawnRecord,
+    app_key, version_key, versions_prefix, withdrawn_key,
 };
 pub use deploys::{HistoryEntry, entry, histories_prefix, history_key, history_prefix};
 pub use dictionaries::{

@@ -7,6 +7,8 @@ use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 
+use super::Reach;
+
 /// The prefix of what the API says about the members of every pool.
 pub const UPSTREAMS_PREFIX: &str = "upstreams/";
 
@@ -22,13 +24,28 @@ pub struct MembersRecord {
 pub struct MemberEntry {
     /// The requested state.
     pub desired: DesiredState,
-    /// Whether an `admin` token set it: the address may be loopback or private.
+    /// Whether the address may be loopback or private.
     #[serde(default)]
     pub trusted: bool,
+    /// Whether it may be since an admin of every app set it; else an admin of its app did who could allow that once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vouched: bool,
     /// The name of the token that set it.
     pub who: String,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
+}
+
+impl MemberEntry {
+    /// Which addresses it may have.
+    #[must_use]
+    pub const fn reach(&self) -> Reach {
+        match (self.trusted, self.vouched) {
+            (true, true) => Reach::Private,
+            (true, false) => Reach::Kept,
+            (false, _) => Reach::Public,
+        }
+    }
 }
 
 /// The key of what the API says about the members of a pool.

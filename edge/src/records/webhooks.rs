@@ -41,7 +41,8 @@ pub struct WebhookRecord {
     /// Those before that one: who has not been given the secrets between goes on with theirs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub older_secrets: Vec<OldSecret>,
-    /// Whether an admin gave the address, which may then be loopback or private.
+    /// Whether an admin of every app gave the address, which may then be loopback or private. In records of before an
+    /// admin of its app may have.
     pub trusted: bool,
     /// The name of the token or account that set it.
     pub who: String,

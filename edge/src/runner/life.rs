@@ -128,6 +128,7 @@ impl<'l> Life<'l> {
             Ok(place) => place,
             Err(error) => return Ended::unborn(error.to_string()),
         };
+        let _port = self.shared.take_port(&place);
         let ended = match self.launch(set_up, &mut place).await {
             Ok(running) => {
                 let unended = Unended {
@@ -154,6 +155,7 @@ impl<'l> Life<'l> {
         };
         let (begun, healthy) = (before(handed.begun_ms), handed.well_ms.map(before));
         let now = Now { phase, begun, healthy, bad: handed.bad, because: None, is_late: false, look: now };
+        let _port = self.shared.take_port(&handed.place);
         let [stdout, stderr] = handed.unended.map(|rest| Splitter::within(rest, self.log.line_bytes_max));
         let ended = self.run(running, &handed.place, now, Unended { stdout, stderr }).await;
         self.leave(handed.place).await;

@@ -16,6 +16,7 @@ use super::data::hold::DataUse;
 use super::error::Error;
 use super::folder::Folders;
 use super::group::Group;
+use super::handover::handed::Place;
 use super::handover::standstill::Standstill;
 use super::holds::Holds;
 use super::nodes::KnownNodes;
@@ -32,6 +33,7 @@ use crate::blobs::{Blobs, ManifestTurns};
 use crate::catalog::Catalog;
 use crate::live::Live;
 use crate::output::Logs;
+use crate::proxy::address::{Endpoint, InstancePort};
 use crate::proxy::{Registry, RunId, RunNow};
 use crate::spawner::Spawner;
 use crate::version::Setting;
@@ -87,6 +89,14 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn check(&self, trusted: bool) -> Result<(), Error> {
         if trusted || self.users.are_there() { Ok(()) } else { Err(Error::Forbidden) }
+    }
+
+    /// Takes the port of an instance, which belongs to nobody else while it runs.
+    pub(super) fn take_port(&self, place: &Place) -> Option<InstancePort> {
+        match &place.endpoint {
+            Some(Endpoint::Tcp(address)) => Some(self.registry.internal().take_port(address.port())),
+            Some(Endpoint::Node(_) | Endpoint::Socket(_)) | None => None,
+        }
     }
 
     /// Whose settings a backend has: those of its environment, or of `preview` where its place is none.

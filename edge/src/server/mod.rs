@@ -34,6 +34,7 @@ pub(crate) mod shared_stores;
 mod smoke;
 mod sockets;
 mod sole_work;
+mod store_endpoints;
 mod stores;
 mod takeover;
 mod threads;
@@ -216,7 +217,7 @@ impl Server {
         start_upkeep((file, &stores, &live), (&control, &sole), &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &sole, &stores, (&certificates, &cluster, addresses));
         let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);
-        let upstreams = upstreams::policy((file, addresses), cluster.as_ref(), &control, &data_dir);
+        let upstreams = upstreams::policy((file, base, addresses), cluster.as_ref(), &control, &data_dir);
         let (registry, upstream_keeper) = upstreams::start((file, descriptors), &upstreams, &control, &live, &stores)?;
         let (socket, stop) = (data_dir.join(SOCKET_NAME), CancellationToken::new());
         let handler = HandlerParts::of(file, addresses, (&live, &loader, &registry), &access_log, &certificates, &stop);

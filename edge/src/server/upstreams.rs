@@ -15,7 +15,7 @@ use super::cluster::Cluster;
 use super::descriptors::Descriptors;
 use super::sockets::Addresses;
 use super::stores::Stores;
-use super::{StartError, local, takeover};
+use super::{StartError, local, store_endpoints, takeover};
 use crate::live::Live;
 use crate::proxy::address::{OtherNodes, Policy};
 use crate::proxy::{DnsTimes, Following, HealthLimits, Names, Registry, RegistrySettings, keep_pools, tls};
@@ -23,7 +23,7 @@ use crate::proxy::{DnsTimes, Following, HealthLimits, Names, Registry, RegistryS
 /// Where the upstreams of strangers may be: what `edge.toml` says, and never the edge itself or another node of its
 /// cluster.
 pub(super) fn policy(
-    (file, addresses): (&EdgeFile, Addresses),
+    (file, base, addresses): (&EdgeFile, &Path, Addresses),
     cluster: Option<&Cluster>,
     control: &Runtime,
     data_dir: &Path,
@@ -37,7 +37,14 @@ pub(super) fn policy(
         allow: file.upstreams.allow.clone().into(),
         own: addresses.all().chain(of_nodes).collect(),
         nodes,
+        internal: store_endpoints::follow(&file.storage, control),
         own_sockets: own_sockets(file, data_dir),
+        own_folders: file
+            .runner_folder()
+            .map(|folder| base.join(folder))
+            .into_iter()
+            .chain([data_dir.into()])
+            .collect(),
         sockets: file.upstreams.sockets.clone().into(),
         trusted: false,
     }

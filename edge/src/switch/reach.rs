@@ -1,10 +1,9 @@
 //! Holds back versions whose routes and upstreams would reach what those who push them may not.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use devanture_config::api::Scope;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::{ROUTES_MAX, UpstreamUrl};
+use devanture_config::site_toml::{ROUTES_MAX, Serving, UpstreamUrl};
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 
 use super::switcher::Switcher;
@@ -15,23 +14,14 @@ use crate::records::{self, VersionRecord};
 impl Switcher {
     /// Checks what the manifest says about serving that this actor may not say: upstreams.
     pub(crate) async fn check_reach(&self, actor: &Actor, app: &AppName, manifest: &Manifest) -> Result<(), Error> {
-        let trusted = |place: Option<&PlaceName>| match place {
-            Some(place) => actor.is_admin_in(place),
-            // The base is part of every environment; where its admin has no say, the switch looks at it.
-            None => actor.scope == Scope::Admin,
-        };
-        let mut addresses: BTreeMap<&UpstreamUrl, bool> = BTreeMap::new();
-        let tables = manifest.env.iter().map(|(place, table)| (Some(place), table));
-        for (place, table) in tables.chain([(None, &manifest.base)]) {
-            for to in table.backends() {
-                *addresses.entry(to).or_insert(true) &= trusted(place);
-            }
-        }
+        // An admin of an app is a tenant like any other: what is private is the network of the edge and of everybody.
+        let is_vouched = actor.is_admin_of_all();
+        let addresses: BTreeSet<&UpstreamUrl> = manifest.tables().flat_map(Serving::backends).collect();
         if addresses.len() > ROUTES_MAX {
             let detail = format!("Routes and upstreams name {} backends; {ROUTES_MAX} are the most.", addresses.len());
             return Err(Problem::new(Code::BadManifest, detail).into());
         }
-        let addresses: Vec<(&UpstreamUrl, bool)> = addresses.into_iter().collect();
+        let addresses: Vec<(&UpstreamUrl, bool)> = addresses.into_iter().map(|to| (to, is_vouched)).collect();
         self.environments.upstream_check().check(app, &self.upstreams, &addresses).await?;
         for (name, declared) in manifest.tables().filter_map(|table| table.upstreams.as_ref()).flatten() {
             if let Err(why) = proxy::tls::check(&declared.pool()) {
@@ -42,7 +32,8 @@ impl Switcher {
         Ok(())
     }
 
-    /// Checks that a version stored by an admin of some environments alone reaches nothing private from another one.
+    /// Checks that a version reaches nothing private that was stored when an admin of its app could allow that, unless
+    /// `actor` is an admin of every app: what was live then stays served, and nothing else goes live by it.
     ///
     /// # Errors
     /// `upstream_forbidden`.
@@ -51,11 +42,16 @@ impl Switcher {
         app: &AppName,
         version: VersionId,
         environment: &PlaceName,
+        actor: Option<&Actor>,
     ) -> Result<(), Error> {
         let key = records::version_key(app, &version);
         let record = self.ledger.catalog.get(&key).await?;
         let record: Option<VersionRecord> = record.map(|record| records::read(&key, &record)).transpose()?;
-        if record.is_none_or(|record| record.trusted_in.is_empty() || record.is_trusted_in(environment.as_str())) {
+        let may_keep = actor.is_some_and(Actor::is_admin_of_all);
+        let is_checked = |record: &VersionRecord| {
+            record.has_kept_reach() && !(may_keep && record.reach_in(environment.as_str()).is_private())
+        };
+        if !record.as_ref().is_some_and(is_checked) {
             return Ok(());
         }
         let manifest = self.ledger.manifest(&*self.blobs, app, version).await?;

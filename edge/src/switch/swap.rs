@@ -165,7 +165,7 @@ impl Switcher {
         }
         if intent.movement.has_unchecked_rules() {
             self.check_stored_rules((intent.app, intent.environment), intent.version).await?;
-            self.check_stored_reach(intent.app, intent.version, intent.environment).await?;
+            self.check_stored_reach(intent.app, intent.version, intent.environment, Some(intent.actor)).await?;
         }
         Ok(())
     }

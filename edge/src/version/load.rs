@@ -119,7 +119,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         rules,
         routes,
         managed,
-        trusted: request.trusted,
+        reach: request.reach,
         edge_admin: request.edge_admin,
         stored_ms: request.stored_ms,
         header: VersionField::new(text_value(&request.id.short()), Arc::clone(&charge)),

@@ -17,7 +17,7 @@ use super::prefetch::Prefetched;
 use super::{AppMemory, Claim, Fill, OverMemory, RuleFileError, RuleReader, Setting, Version};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::records::integrity_pages::IntegrityPages;
-use crate::records::{DecodedFile, DictionariesRecord, Levels};
+use crate::records::{DecodedFile, DictionariesRecord, Levels, Reach};
 
 /// Why a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +69,8 @@ pub struct LoadRequest {
     pub integrity: IntegrityPages,
     /// At which level its files are served.
     pub(crate) levels: Levels,
-    /// Whether an `admin` token stored it.
-    pub trusted: bool,
+    /// Which addresses it may reach.
+    pub reach: Reach,
     /// Whether an admin of every app stored it.
     pub edge_admin: bool,
     /// When it was stored.

@@ -57,6 +57,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::blobs::{DeltaInfo, ReadAt};
 use crate::engine;
+use crate::records::Reach;
 use crate::telemetry::{RequestMetrics, Tally};
 
 /// The bytes of a representation.
@@ -224,8 +225,8 @@ pub struct Content {
     pub upstreams: Vec<ServedUpstream>,
     /// The backend that came with it, which the edge runs itself.
     pub managed: Option<Arc<Managed>>,
-    /// Whether an `admin` token stored it, so that its routes may point to private addresses.
-    pub trusted: bool,
+    /// Which addresses its routes may reach.
+    pub reach: Reach,
     /// Whether an admin of every app stored it, so that its backend may run as the edge's own user.
     pub edge_admin: bool,
     /// When it was stored, in milliseconds since 1970 UTC.

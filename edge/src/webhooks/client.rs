@@ -68,10 +68,13 @@ pub(super) enum Error {
 fn why(refusal: &Refusal) -> String {
     match (&refusal.endpoint, refusal.reason) {
         (crate::proxy::address::Endpoint::Tcp(address), Reason::NotAllowed(kind)) => format!(
-            "{} is {kind}: such an address needs its block in [upstreams] allow of edge.toml, or an admin who sets the webhook",
+            "{} is {kind}: such an address needs its block in [upstreams] allow of edge.toml, or an admin of every app who sets the webhook",
             address.ip()
         ),
         (endpoint, Reason::Never(kind)) => format!("{endpoint} is {kind}, which no webhook may reach"),
+        (endpoint, Reason::Internal) => {
+            format!("{endpoint} is of an instance or a store of the edge, which no webhook may reach")
+        }
         (endpoint, Reason::Node) => format!("{endpoint} is another node of the cluster, which no webhook may reach"),
         (endpoint, Reason::Own | Reason::NotAllowed(_) | Reason::SocketNotAllowed) => {
             format!("{endpoint} is the edge itself, which no webhook may reach")

@@ -1,8 +1,8 @@
 //! Sets, lists and removes webhooks, and gives them other secrets.
 
 use devanture_config::api::{
-    Scope, Secret, WebhookDetails, WebhookEvent, WebhookFormat, WebhookList, WebhookName, WebhookRemoved,
-    WebhookRequest, WebhookRotated, WebhookSet,
+    Secret, WebhookDetails, WebhookEvent, WebhookFormat, WebhookList, WebhookName, WebhookRemoved, WebhookRequest,
+    WebhookRotated, WebhookSet,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
@@ -96,7 +96,7 @@ impl Webhooks {
         dry_run: bool,
     ) -> Result<WebhookSet, Error> {
         self.ledger.must_exist(app).await?;
-        let trusted = actor.scope == Scope::Admin;
+        let trusted = actor.is_admin_of_all();
         let wanted = self.checked(app, request, trusted).await?;
         let key = webhook_key(app, name);
         if !dry_run && self.webhook_record(app, name).await?.is_none() {
@@ -200,7 +200,7 @@ impl Webhooks {
         };
         let place = match (target, &before) {
             (Some((target, url)), _) => {
-                Some((seal(&url_context(app, name), url.expose())?, target.shown(), actor.scope == Scope::Admin))
+                Some((seal(&url_context(app, name), url.expose())?, target.shown(), actor.is_admin_of_all()))
             }
             (None, Some(before)) => Some((before.url.clone(), before.address.clone(), before.trusted)),
             (None, None) => None,

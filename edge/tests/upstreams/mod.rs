@@ -9,6 +9,7 @@
 )]
 
 mod backend;
+mod kept_reach;
 mod lasting;
 mod rights;
 mod saying;

@@ -45,10 +45,15 @@ async fn a_member_is_where_the_one_who_adds_it_may_reach() {
     push(&edge, "prod", &api(&[], ""), SITE).await;
     let pusher = edge.token_for(Scope::Push, Some("shop"), None).await;
     let by_name = one.url().replace("127.0.0.1", "localhost");
+    let owner = edge.token_for(Scope::Admin, Some("shop"), None).await;
     for address in [&one.url(), &by_name, "http://10.0.0.1:3000", "http://[::ffff:127.0.0.1]:1", "unix:/run/x.sock"] {
-        let answer = put_with(&edge, &pusher, address, "in").await;
-        assert_eq!(answer.code(), Code::UpstreamForbidden, "{address}");
+        for token in [&pusher, &owner] {
+            let answer = put_with(&edge, token, address, "in").await;
+            assert_eq!(answer.code(), Code::UpstreamForbidden, "{address}");
+        }
     }
+    let hint = put_with(&edge, &owner, "http://10.0.0.1:3000", "in").await.problem().hint.unwrap();
+    assert!(hint.contains(r#"write allow = ["10.0.0.1"] below [upstreams]"#), "{hint}");
     for address in ["http://169.254.169.254", "http://[fd00:ec2::254]", "http://169.254.1.1:80", "unix:/run/x.sock"] {
         let answer = put_with(&edge, edge.admin_token(), address, "in").await;
         assert_eq!(answer.code(), Code::UpstreamForbidden, "{address}");

@@ -30,6 +30,7 @@ async fn law_11_no_webhook_of_a_stranger_leads_into_the_edges_network() {
         &format!("https://127.0.0.1:{}/v1/apps", edge.admin().port()),
         &format!("https://[::ffff:127.0.0.1]:{}/", edge.https().port()),
     ];
+    let owner = edge.token_for(Scope::Admin, Some(APP), None).await;
     let admins_alone = [
         "http://127.0.0.1:9/",
         "http://[::1]:9/",
@@ -47,7 +48,9 @@ async fn law_11_no_webhook_of_a_stranger_leads_into_the_edges_network() {
         }
     }
     for url in admins_alone {
-        assert_eq!(try_set(&edge, &promote, url).await.code(), Code::WebhookForbidden, "{url}");
+        for token in [&promote, &owner] {
+            assert_eq!(try_set(&edge, token, url).await.code(), Code::WebhookForbidden, "{url}");
+        }
         let set = try_set(&edge, &admin, url).await;
         assert!(set.status.is_success(), "{url}: {}", set.text());
     }

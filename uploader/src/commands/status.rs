@@ -1,6 +1,6 @@
 //! `status`: what is live in an environment, and on each node of a cluster.
 
-use devanture_config::api::{NodeVersion, Protection, Signed, Status};
+use devanture_config::api::{KeptReach, NodeVersion, Protection, Signed, Status};
 use devanture_config::text::counted;
 
 use super::suggest;
@@ -14,6 +14,10 @@ use crate::output::terminal::escaped;
 /// The line of a backend that does not run, with what to do.
 const RUNNER_OFF: &str =
     "this version has a backend, and this edge has no [runner]: write enabled = true below [runner] in its edge.toml";
+
+/// What follows the private addresses that no admin of every app vouches for, and comes before the line to add.
+const REACHES: &str = "private addresses take an admin of every app now; the next push is refused without this line \
+                       below [upstreams] in edge.toml:";
 
 /// `status`.
 ///
@@ -45,6 +49,10 @@ fn lines(style: Style, status: &Status) -> Vec<String> {
     if status.runner_off {
         lines.push(style.line("backend", &style.bad(RUNNER_OFF)));
     }
+    if let Some(KeptReach { addresses, allow }) = &status.kept_reach {
+        let text = format!("{}: {REACHES} {allow}", addresses.join(", "));
+        lines.push(style.line("reaches", &style.bad(&escaped(&text))));
+    }
     let protected = |mode: &Protection| style.line("protected", &format!("{mode} (devanture protect)"));
     lines.extend(status.protection.as_ref().map(protected));
     lines.extend(status.signed.as_ref().map(|signed| style.line("signed", &signed_text(style, signed))));
@@ -63,6 +71,22 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn private_addresses_that_nobody_vouches_for_are_named_with_the_line_to_add() {
+        let status = |more: serde_json::Value| -> Status {
+            let mut status = serde_json::json!({ "app": "shop", "environment": "prod" });
+            status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(status).unwrap()
+        };
+        let text = |more| lines(Style::of(&BTreeMap::new(), false), &status(more)).join("\n");
+        let kept = serde_json::json!({ "addresses": ["10.0.0.5"], "allow": "allow = [\"10.0.0.5\"]" });
+        let found = text(serde_json::json!({ "kept_reach": kept }));
+        for part in ["10.0.0.5: private addresses", "below [upstreams] in edge.toml: allow = [\"10.0.0.5\"]"] {
+            assert!(found.contains(part), "{part}: {found}");
+        }
+        assert!(!text(serde_json::json!({})).contains("reaches"));
+    }
 
     #[test]
     fn a_backend_that_does_not_run_is_named_with_what_to_do() {

@@ -338,6 +338,7 @@ fn status(state: &State) -> Status {
         catalog_damaged: false,
         more_places: false,
         lost_secrets: Vec::new(),
+        kept_reach: None,
         runner_off: false,
         went_back: None,
         canary: None,

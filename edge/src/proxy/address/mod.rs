@@ -1,9 +1,11 @@
 //! Where an upstream may point: addresses by class, and the policy that is asked at publish and again at each connect.
 
 mod found_socket;
+mod internal;
 mod nodes;
 mod published;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -15,8 +17,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use found_socket::FoundSocket;
+pub(crate) use internal::InstancePort;
+pub use internal::{InternalAddresses, StoreAddress};
 pub use nodes::{NodeListeners, OtherNodes};
-pub(crate) use published::{LOOKUPS_MAX, LOOKUPS_TIME_MAX, UpstreamCheck};
+pub(crate) use published::{LOOKUPS_MAX, LOOKUPS_TIME_MAX, Refusals, UpstreamCheck};
 
 /// Where a connection to a member goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -213,12 +217,16 @@ pub struct Policy {
     pub own: Arc<[SocketAddr]>,
     /// The listeners of the other nodes of the cluster, which nobody may reach.
     pub nodes: OtherNodes,
+    /// Ports of instances and endpoints of the stores, which nobody may reach.
+    pub internal: InternalAddresses,
     /// Sockets of the edge and of what it has work for it, which nobody may reach.
     pub own_sockets: Arc<[PathBuf]>,
+    /// Folders of the edge and of its instances, whose sockets nobody may reach either.
+    pub own_folders: Arc<[PathBuf]>,
     /// Folders whose sockets everybody may reach: `[upstreams] sockets` of `edge.toml`.
     pub sockets: Arc<[PathBuf]>,
-    /// Whether an `admin` token deployed the version: it may reach loopback and private addresses, and the machine's
-    /// own.
+    /// Whether an admin of every app vouches for the version: it may reach loopback and private addresses, and the
+    /// machine's own.
     pub trusted: bool,
 }
 
@@ -239,7 +247,7 @@ impl Policy {
         };
         let listed =
             || self.allow.iter().any(|block| block.contains(plain(address.ip())) || block.contains(address.ip()));
-        match class {
+        let permitted = match class {
             Class::Public => Ok(()),
             Class::Broadcast | Class::LinkLocal | Class::Metadata | Class::Multicast | Class::Unspecified => {
                 refuse(Reason::Never(class))
@@ -249,7 +257,9 @@ impl Policy {
             Class::Documentation | Class::Loopback | Class::Machine | Class::Private | Class::Reserved => {
                 refuse(Reason::NotAllowed(class))
             }
-        }
+        };
+        // Asked last: a stranger who may not reach this machine does not learn which of its ports are instances.
+        permitted.and_then(|()| if self.internal.are_at(address) { refuse(Reason::Internal) } else { Ok(()) })
     }
 }
 
@@ -284,10 +294,11 @@ impl Policy {
 
     fn permits_file(&self, path: &Path, leads_to: &Path, is_own: bool) -> Result<(), Refusal> {
         let refuse = |reason| Err(Refusal { endpoint: Endpoint::Socket(path.to_owned()), reason });
-        if is_own {
+        let is_below = |folders: &[PathBuf]| folders.iter().any(|folder| leads_to.starts_with(real(folder)));
+        if is_own || is_below(&self.own_folders) {
             return refuse(Reason::Own);
         }
-        let is_listed = self.sockets.iter().any(|folder| leads_to.starts_with(real(folder)));
+        let is_listed = is_below(&self.sockets);
         if is_listed { Ok(()) } else { refuse(Reason::SocketNotAllowed) }
     }
 
@@ -391,9 +402,11 @@ pub struct Refusal {
 /// Why an address is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
+    /// It is an instance that the edge runs, or one of its stores.
+    Internal,
     /// Nobody may reach this class.
     Never(Class),
-    /// It takes `[upstreams] allow`, or for loopback and private addresses and the machine's own an `admin` token.
+    /// It takes `[upstreams] allow`, or for loopback and private addresses and the machine's own an admin of every app.
     NotAllowed(Class),
     /// It is a listener of another node of the cluster.
     Node,
@@ -417,6 +430,9 @@ impl fmt::Display for Refusal {
         };
         let ip = address.ip();
         match self.reason {
+            Reason::Internal => {
+                write!(f, "{address} is of an instance or a store of the edge, which no route may reach")
+            }
             Reason::Node => {
                 write!(f, "{address} is a listener of another node of the cluster, which no route may reach")
             }
@@ -424,7 +440,7 @@ impl fmt::Display for Refusal {
             Reason::Never(class) => write!(f, "{ip} is {class}, which no route may reach"),
             Reason::NotAllowed(class @ (Class::Loopback | Class::Machine | Class::Private)) => write!(
                 f,
-                "{ip} is {class}: such an upstream needs its block in [upstreams] allow of edge.toml, or a push with an admin token"
+                "{ip} is {class}: such an upstream needs its block in [upstreams] allow of edge.toml, or a push by an admin of every app"
             ),
             Reason::NotAllowed(_) | Reason::SocketNotAllowed => {
                 let class = class(ip);
@@ -435,6 +451,13 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// The line of `edge.toml` that lets everybody reach these addresses.
+pub(crate) fn allow_line(addresses: impl IntoIterator<Item = IpAddr>) -> String {
+    let addresses: BTreeSet<IpAddr> = addresses.into_iter().map(plain).collect();
+    let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+    format!("allow = [{}]", quoted.join(", "))
+}
 
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,16 +1,18 @@
 //! Checks at publish where upstreams point, within a time of its own whatever DNS does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use devanture_config::AppName;
 use devanture_config::site_toml::UpstreamUrl;
-use futures_util::stream::{self, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::{Host, Policy, Refusal, host_and_port};
+use super::{Endpoint, Host, Policy, Reason, Refusal, allow_line, host_and_port};
 use crate::proxy::dns::{DnsAnswer, Names};
 use crate::proxy::turns::Turns;
 
@@ -28,6 +30,49 @@ pub(crate) struct UpstreamCheck {
     turns: Turns,
 }
 
+/// The addresses that are refused, at least one: who has to allow them wants to know all of them.
+#[derive(Debug)]
+pub(crate) struct Refusals(Vec<Refusal>);
+
+/// Most addresses that a refusal names.
+const NAMED_MAX: usize = 20;
+
+impl Refusals {
+    /// `Ok` if there are none.
+    fn or_none(refusals: Vec<Refusal>) -> Result<(), Self> {
+        if refusals.is_empty() { Ok(()) } else { Err(Self(refusals)) }
+    }
+
+    /// Why the first one is refused.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.0.first().map(|refusal| refusal.reason)
+    }
+
+    /// The line of `edge.toml` that allows those which can be; of others there is none.
+    pub(crate) fn allow_line(&self) -> String {
+        let allowable = self.0.iter().filter(|refusal| matches!(refusal.reason, Reason::NotAllowed(_)));
+        let addresses = allowable.filter_map(|refusal| match &refusal.endpoint {
+            Endpoint::Tcp(address) => Some(address.ip()),
+            Endpoint::Node(_) | Endpoint::Socket(_) => None,
+        });
+        allow_line(addresses.take(NAMED_MAX))
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((first, others)) = self.0.split_first() else { return Ok(()) };
+        write!(f, "{first}.")?;
+        let named: BTreeSet<String> = others.iter().map(|refusal| refusal.endpoint.to_string()).collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let shown: Vec<&str> = named.iter().take(NAMED_MAX).map(String::as_str).collect();
+        let more = if named.len() > NAMED_MAX { " and more" } else { "" };
+        write!(f, " So are {}{more} refused.", shown.join(", "))
+    }
+}
+
 /// Upstreams by the name to resolve: their ports, and what may be reached there.
 type Named = BTreeMap<String, Vec<(u16, Policy)>>;
 
@@ -38,60 +83,63 @@ impl UpstreamCheck {
     }
 
     /// Checks where each of `upstreams` points: a literal address, or every address that its name has now. The flag
-    /// says whether an admin vouches for it.
+    /// says whether an admin of every app vouches for it.
     ///
     /// A name that does not resolve in time passes, since the backend may come up later: each connect checks again, on
     /// the very address that is connected to, so that a name which changes its mind gains nothing.
     ///
     /// # Errors
-    /// An address that is refused.
+    /// All addresses that are refused: those that are literal, or if none is, those of names.
     pub(crate) async fn check(
         &self,
         app: &AppName,
         policy: &Policy,
         upstreams: &[(&UpstreamUrl, bool)],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refusals> {
         let named = check_literals(policy, upstreams)?;
         if named.is_empty() {
             return Ok(());
         }
-        let turns = self.turns.of_app(app);
+        let (turns, refused) = (self.turns.of_app(app), Mutex::new(Vec::new()));
         let check = |(name, ports): (String, Vec<(u16, Policy)>)| {
-            let turns = turns.clone();
+            let (turns, refused) = (turns.clone(), &refused);
             async move {
                 let _turn = turns.take().await;
-                self.check_name(&name, &ports).await
+                let found = self.refused_of(&name, &ports).await;
+                refused.lock().extend(found);
             }
         };
-        let all = stream::iter(named.into_iter().map(Ok)).try_for_each_concurrent(LOOKUPS_AT_ONCE, check);
+        let all = stream::iter(named).for_each_concurrent(LOOKUPS_AT_ONCE, check);
         // A silent name server holds up nobody's publish: there is one deadline for all names.
-        timeout(LOOKUPS_TIME_MAX, all).await.unwrap_or(Ok(()))
+        timeout(LOOKUPS_TIME_MAX, all).await.ok();
+        Refusals::or_none(refused.into_inner())
     }
 
-    async fn check_name(&self, name: &str, ports: &[(u16, Policy)]) -> Result<(), Refusal> {
-        let DnsAnswer::Addresses(found, _) = self.names.ask(name).await else { return Ok(()) };
+    async fn refused_of(&self, name: &str, ports: &[(u16, Policy)]) -> Vec<Refusal> {
+        let DnsAnswer::Addresses(found, _) = self.names.ask(name).await else { return Vec::new() };
         let check = |(port, policy): &(u16, Policy)| {
-            found.iter().try_for_each(|address| policy.permits(SocketAddr::new(*address, *port)))
+            let refused = found.iter().filter_map(|address| policy.permits(SocketAddr::new(*address, *port)).err());
+            refused.collect::<Vec<_>>()
         };
-        ports.iter().try_for_each(check)
+        ports.iter().flat_map(check).collect()
     }
 }
 
 /// Checks what needs no DNS, and returns the rest.
-fn check_literals(policy: &Policy, upstreams: &[(&UpstreamUrl, bool)]) -> Result<Named, Refusal> {
-    let mut named = Named::new();
+fn check_literals(policy: &Policy, upstreams: &[(&UpstreamUrl, bool)]) -> Result<Named, Refusals> {
+    let (mut named, mut refused) = (Named::new(), Vec::new());
     for (url, trusted) in upstreams {
         let policy = Policy { trusted: *trusted, ..policy.clone() };
         if let Some(socket) = url.socket() {
-            policy.permits_socket(Path::new(&socket))?;
+            refused.extend(policy.permits_socket(Path::new(&socket)).err());
             continue;
         }
         match host_and_port(url) {
-            (Host::Address(ip), port) => policy.permits(SocketAddr::new(ip, port))?,
+            (Host::Address(ip), port) => refused.extend(policy.permits(SocketAddr::new(ip, port)).err()),
             (Host::Name(name), port) => named.entry(name).or_default().push((port, policy)),
         }
     }
-    Ok(named)
+    Refusals::or_none(refused).map(|()| named)
 }
 
 #[cfg(test)]
@@ -124,6 +172,20 @@ mod tests {
         let (one, other) = ("http://localhost:3000".parse().unwrap(), "http://localhost:3001".parse().unwrap());
         check.check(&app, &policy, &[(&one, true), (&other, true)]).await.unwrap();
         assert!(check.check(&app, &policy, &[(&one, true), (&other, false)]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn every_address_that_is_refused_is_named_with_the_line_that_allows_it() {
+        let check = UpstreamCheck::new(&[]);
+        let (app, policy) = ("shop".parse().unwrap(), Policy::default());
+        let urls = ["http://10.0.0.5:3000", "http://[fd12::6]:3000", "http://10.0.0.5:3001", "http://169.254.169.254"];
+        let urls = urls.map(|url| url.parse::<UpstreamUrl>().unwrap());
+        let upstreams: Vec<(&UpstreamUrl, bool)> = urls.iter().map(|url| (url, false)).collect();
+        let refusals = check.check(&app, &policy, &upstreams).await.unwrap_err();
+        assert_eq!(refusals.allow_line(), r#"allow = ["10.0.0.5", "fd12::6"]"#);
+        let text = refusals.to_string();
+        assert!(text.starts_with("10.0.0.5 is a private address: such an upstream needs its block"), "{text}");
+        assert!(text.ends_with("So are 10.0.0.5:3001, 169.254.169.254:80, [fd12::6]:3000 refused."), "{text}");
     }
 
     /// Law 7. Time stands still but for what is waited for, so that none of it is of this machine.

@@ -174,7 +174,7 @@ fn a_refusal_is_a_sentence_with_the_way_out() {
     let text = policy(&[], &[], false).permits("10.0.0.1:80".parse().unwrap()).unwrap_err().to_string();
     assert_eq!(
         text,
-        "10.0.0.1 is a private address: such an upstream needs its block in [upstreams] allow of edge.toml, or a push with an admin token"
+        "10.0.0.1 is a private address: such an upstream needs its block in [upstreams] allow of edge.toml, or a push by an admin of every app"
     );
     let text = policy(&[], &[], true).permits("169.254.169.254:80".parse().unwrap()).unwrap_err().to_string();
     assert_eq!(text, "169.254.169.254 is a cloud's metadata service, which no route may reach");
@@ -190,6 +190,7 @@ fn a_socket_needs_its_folder_to_be_named_and_links_are_followed() {
     let policy = Policy {
         sockets: [apps.clone()].into(),
         own_sockets: [apps.join("control.sock")].into(),
+        own_folders: [apps.join("run")].into(),
         trusted: true,
         ..Policy::default()
     };
@@ -199,9 +200,15 @@ fn a_socket_needs_its_folder_to_be_named_and_links_are_followed() {
     std::os::unix::fs::symlink(hidden.join("docker.sock"), apps.join("link.sock")).unwrap();
     std::os::unix::fs::symlink(apps.join("control.sock"), apps.join("loop.sock")).unwrap();
     assert!(permits(&apps.join("shop.sock")), "one that is not there yet");
-    for refused in
-        [apps.join("control.sock"), apps.join("loop.sock"), apps.join("link.sock"), hidden.join("docker.sock")]
-    {
+    std::fs::DirBuilder::new().create(apps.join("run")).unwrap();
+    for refused in [
+        apps.join("control.sock"),
+        apps.join("loop.sock"),
+        apps.join("link.sock"),
+        hidden.join("docker.sock"),
+        // One of an instance.
+        apps.join("run/4f2a"),
+    ] {
         assert!(!permits(&refused), "{}", refused.display());
     }
     assert!(Policy::default().permits_endpoint(&Endpoint::Socket(apps.join("shop.sock"))).is_err());

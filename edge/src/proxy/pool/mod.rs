@@ -38,7 +38,7 @@ pub struct PoolKey {
     pub place: String,
     /// Its name below `[upstreams]`, or the address of the route that leads to it.
     pub name: String,
-    /// Whether an `admin` token deployed the version: its members may be loopback and private addresses.
+    /// Whether the version may reach private addresses: its members may be loopback and private ones.
     pub trusted: bool,
     /// Its settings.
     pub declared: site_toml::Upstream,

@@ -234,7 +234,8 @@ async fn a_member_that_stays_is_the_same_one_and_one_that_joins_is_asked_first()
 async fn who_is_let_in_by_an_admin_stays_the_same_one_and_who_is_trusted_no_longer_does_not() {
     let pool = pool(&[], site_toml::Upstream::default());
     let update = |trusted| {
-        let entry = MemberEntry { desired: DesiredState::In, trusted, who: "ci".to_owned(), at_ms: 1 };
+        let entry =
+            MemberEntry { desired: DesiredState::In, trusted, vouched: trusted, who: "ci".to_owned(), at_ms: 1 };
         let record = MembersRecord { members: [("http://127.0.0.1:1".parse().unwrap(), entry)].into() };
         let record = Arc::new(record);
         membership::update(&pool, &|| Some(Arc::clone(&record)), &Known::default());
@@ -278,7 +279,7 @@ fn a_state_that_is_followed_is_never_taken_back_by_a_reader_of_an_older_one() {
         });
         for number in 0..5_000_u64 {
             let desired = if number % 2 == 0 { DesiredState::Drain } else { DesiredState::Out };
-            let entry = MemberEntry { desired, trusted: false, who: "ci".to_owned(), at_ms: number };
+            let entry = MemberEntry { desired, trusted: false, vouched: false, who: "ci".to_owned(), at_ms: number };
             let record = MembersRecord { members: [(THREE[0].parse().unwrap(), entry)].into() };
             registry.set_members(&app, place, name, Some(record));
             for _ in 0..20 {
@@ -431,7 +432,7 @@ async fn an_instance_is_only_reached_where_its_own_user_listens() {
 async fn nobody_but_the_edge_names_its_instances() {
     let (registry, pool, id) = run_pool();
     registry.run(&id, Some(running(&[(1, false)])));
-    let entry = MemberEntry { desired: DesiredState::In, trusted: true, who: "ci".to_owned(), at_ms: 1 };
+    let entry = MemberEntry { desired: DesiredState::In, trusted: true, vouched: true, who: "ci".to_owned(), at_ms: 1 };
     let record = MembersRecord { members: [("http://127.0.0.1:9".parse().unwrap(), entry)].into() };
     registry.set_members(&id.app, "prod", "server", Some(record));
     membership::update(&pool, &|| registry.members_of(&pool), &Known::default());

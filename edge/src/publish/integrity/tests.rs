@@ -263,6 +263,7 @@ fn record(integrity: Vec<IntegrityPages>, decoded: &[&str]) -> VersionRecord {
         trusted: true,
         edge_admin: None,
         trusted_in: BTreeSet::new(),
+        reach: None,
         source: Source::default(),
         files: 0,
         bytes: 0,

@@ -181,11 +181,12 @@ async fn a_half_that_is_overtaken_is_joined_again_a_bounded_number_of_times() {
 }
 
 /// Law 11: what an admin of one environment vouched for reaches no other one by way of a half.
+/// What an admin of the app could let in before that took an admin of every app is live, and joined with nothing new.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_half_takes_nothing_to_an_environment_whose_admin_did_not_vouch_for_it() {
+async fn a_half_takes_no_private_addresses_that_no_admin_of_every_app_vouches_for() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
-    let (app, admin) = (name(0), tenant(Scope::Admin, Some("staging")));
+    let (app, admin) = (name(0), Actor::local());
     world.push(&app, &[9].into()).await.unwrap();
     let mut routed = serde_json::to_value(front(1)).unwrap();
     routed["base"] = json!({ "routes": [{ "path": "/inside/*", "to": "http://10.1.2.3:3000" }] });
@@ -200,11 +201,20 @@ async fn a_half_takes_nothing_to_an_environment_whose_admin_did_not_vouch_for_it
     );
     let begun = world.publisher.begin(&admin, &app, &"staging".parse().unwrap(), push).await.unwrap();
     let inside = finish_front(&world, &admin, &begun, 1).await.unwrap().version;
-    let tenant = tenant(Scope::Push, None);
-    for (environment, expected) in [("prod", Some(Code::UpstreamForbidden)), ("staging", None)] {
-        let begun =
-            begin_front(&world, &tenant, environment, front(2), json!({ "with": inside, "allow_warnings": true }))
-                .await;
+    let vouched = record(&world, inside).await;
+    let before = VersionRecord { edge_admin: Some(false), reach: None, ..vouched.clone() };
+    let of_staging = ["staging".parse().unwrap()].into();
+    let (refused, tenant) = (Some(Code::UpstreamForbidden), tenant(Scope::Push, None));
+    for (stored, environment, expected) in [
+        (&vouched, "prod", None),
+        (&before, "prod", refused),
+        (&VersionRecord { trusted: false, trusted_in: of_staging, ..before.clone() }, "staging", refused),
+    ] {
+        let key = records::version_key(&app, &inside);
+        let changes = vec![Change::Put(key, records::write(stored).unwrap())];
+        world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        let options = json!({ "with": inside, "allow_warnings": true });
+        let begun = begin_front(&world, &tenant, environment, front(2), options).await;
         assert_eq!(begun.err(), expected, "{environment}");
     }
 }

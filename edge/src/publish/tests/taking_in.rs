@@ -17,7 +17,7 @@ use crate::catalog::{Change, Commit};
 use crate::ledger::{Actor, Credential, Error};
 use crate::records::gone::{self, DeletedApp, GoneVersion};
 use crate::records::signing::{SignersRecord, signers_key};
-use crate::records::{self, LivePointer, VersionRecord};
+use crate::records::{self, LivePointer, Reach, VersionRecord};
 
 /// Length of each content.
 fn each() -> u64 {
@@ -245,17 +245,18 @@ async fn a_version_keeps_the_best_rights_of_those_who_pushed_it() {
     world.push(&name(0), &[9].into()).await.unwrap();
     let prod = PlaceName::prod();
     let expected = [
-        (tenant(Scope::Push, None), (false, false, vec![])),
-        (tenant(Scope::Admin, Some("prod")), (false, false, vec![&prod])),
-        (tenant(Scope::Push, None), (false, false, vec![&prod])),
-        (tenant(Scope::Admin, None), (true, false, vec![&prod])),
-        (Actor::local(), (true, true, vec![&prod])),
-        (tenant(Scope::Push, None), (true, true, vec![&prod])),
+        (tenant(Scope::Push, None), (false, false, vec![], Reach::Public)),
+        (tenant(Scope::Admin, Some("prod")), (false, false, vec![&prod], Reach::Public)),
+        (tenant(Scope::Push, None), (false, false, vec![&prod], Reach::Public)),
+        (tenant(Scope::Admin, None), (true, false, vec![&prod], Reach::Public)),
+        (Actor::local(), (true, true, vec![&prod], Reach::Private)),
+        (tenant(Scope::Push, None), (true, true, vec![&prod], Reach::Private)),
     ];
-    for (actor, (trusted, edge_admin, trusted_in)) in expected {
+    for (actor, (trusted, edge_admin, trusted_in, reach)) in expected {
         let version = push(&world, &actor, &[1].into()).await;
         let found = record(&world, version).await;
         assert_eq!((found.trusted, found.edge_admin), (trusted, Some(edge_admin)), "{actor:?}");
+        assert_eq!(found.reach, Some(reach), "{actor:?}");
         assert_eq!(found.trusted_in.iter().collect::<Vec<_>>(), trusted_in, "{actor:?}");
     }
 }

@@ -6,6 +6,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::attacks::tenant::routes::answers;
+use crate::attacks::world::push;
 use crate::support::backends::{Backend, is_root, processes_of};
 use crate::support::{RunningEdge, edge, eventually, got};
 
@@ -48,6 +50,23 @@ async fn reach(edge: &RunningEdge, from: &str, at: &str) -> Value {
     let script = REACH.replace("PID", &its[0].to_string());
     let script = script.replace("DATA", its[1].as_str().unwrap()).replace("CODE", its[2].as_str().unwrap());
     edge.evaluate(from, &script).await
+}
+
+/// An instance takes every client for the edge.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_11_the_port_of_an_instance_is_a_backend_of_nobody() {
+    let edge = edge().with_runner().start().await;
+    push(&edge, "shop", &[("index.html", b"home")], "[upstreams.api]\nto = []\n").await;
+    let backend = Backend::new("game").with("listen", "port");
+    edge.push_backend(edge.admin_token(), ("game", "prod"), &backend).await.unwrap();
+    let port = edge.evaluate("game.localhost", "process.env.PORT").await;
+    let port = port.as_str().unwrap();
+    for host in ["127.0.0.1", "localhost", "127.0.0.2", "[::1]", "[::ffff:127.0.0.1]"] {
+        let to = format!("http://{host}:{port}");
+        assert_eq!(answers(&edge, edge.admin_token(), &to).await, "upstream_forbidden", "{to}");
+    }
+    assert_eq!(answers(&edge, edge.admin_token(), "http://127.0.0.1:9").await, "taken", "nothing of the edge's");
+    edge.stop().await;
 }
 
 /// An edge with a backend live in `prod`, which keeps a secret, and a token that may push to `staging` alone.
