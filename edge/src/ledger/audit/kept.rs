@@ -113,7 +113,7 @@ impl Entries {
     }
 
     /// Which entry goes first: whether it is one of those that last, its group, and its number. Those that last go once
-    /// they are more than the others: by running commands, nobody pushes out what tells of everything else either.
+    /// they are more than the others: by running commands, nobody pushes out the entries on everything else either.
     fn first_to_go(&self) -> Option<(bool, u64, u64)> {
         let is_lasting = self.lasting.count > self.others.count;
         let groups = if is_lasting { &self.lasting } else { &self.others };
@@ -342,7 +342,7 @@ mod tests {
             done(&kept, &of(&format!("{eve}{session:012x}"), Action::Pause));
         }
         assert!(all_there(), "{traces:?}");
-        // Also where the others are more: what tells of rights, commands and secrets goes last.
+        // Also where the others are more: entries on rights, commands and secrets go last.
         for credential in 0..1_000 {
             done(&kept, &of(&format!("{credential:012x}"), Action::Lock));
         }

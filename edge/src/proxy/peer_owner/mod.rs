@@ -2,7 +2,8 @@
 //!
 //! Ports are the machine's: an app may take one that an instance of another app closes for a moment, and keep the
 //! connections that it accepted there after it has given the port back. Who listens on a port therefore says nothing
-//! about a connection that is there already. Each new one is asked about itself, before a byte is sent on it.
+//! about a connection that is there already. The kernel looks up the process behind each new one, before a byte is
+//! sent on it.
 
 mod sock_diag;
 mod tables;
@@ -20,7 +21,7 @@ const LISTEN: u8 = 10;
 /// Why nothing is sent on a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PeerError {
-    /// Whoever had the other end has closed it.
+    /// The process that had the other end has closed it.
     #[error("it closed the connection at once")]
     Closed,
     /// Another user's process has the other end.
@@ -170,7 +171,7 @@ pub(crate) async fn check_peer(stream: &TcpStream, uid: Option<u32>) -> Result<(
     // It is in the queue of the one socket that listens there, and is gone with it.
     Owner::of_listener(ends.find(ends.listener()).await?).check(uid)?;
     // Unless somebody else accepted it between the two looks, and let the port go. What still waits was waiting there
-    // when it was asked who listens.
+    // when the listener was looked up.
     match Owner::of_connection(ends.find(ends.other_end()).await?) {
         Owner::Queued => Ok(()),
         owner => owner.check(uid),
@@ -235,7 +236,7 @@ mod tests {
         let of = |state, inode| Owner::of_connection(Some(SocketInfo { state, uid: 7, inode }));
         assert_eq!((of(ESTABLISHED, 0), of(SYN_RECV, 0)), (Owner::Queued, Owner::Queued));
         assert_eq!(of(ESTABLISHED, 1), Owner::User(7));
-        // FIN_WAIT1, FIN_WAIT2, TIME_WAIT: whoever had it sent what it had to say, and is gone.
+        // FIN_WAIT1, FIN_WAIT2, TIME_WAIT: its process sent what it had to say, and is gone.
         assert!([4, 5, 6].into_iter().all(|state| of(state, 0) == Owner::Closed));
         assert_eq!((of(LISTEN, 1), Owner::of_connection(None)), (Owner::Absent, Owner::Absent));
     }

@@ -84,7 +84,7 @@ fn server(guess: &Guess) -> String {
     }
 }
 
-/// The backend that `words` start; what is said about that.
+/// The backend that `words` start, with a remark on it.
 fn command(words: &[String], said: &str) -> String {
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     let command = format!("command = [{}]", words.join(", "));
