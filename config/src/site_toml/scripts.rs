@@ -33,8 +33,8 @@ pub struct Scripts {
     /// default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<String>>,
-    /// The scripts of the bundle, where the edge runs it: a path names no other. They may be many, so they come from the
-    /// manifest wherever they are needed, and are never sent.
+    /// The scripts of the bundle, where the edge runs it: a path names no other. They may be many, so they come from
+    /// the manifest wherever they are needed, and are never sent.
     #[serde(skip)]
     pub bundle: Option<Arc<BundleScripts>>,
 }

@@ -6,8 +6,8 @@
 //! has each instance (`instance`), for one process after the other (`life`); what is live is followed (`follow`), and
 //! pools get the instances that answer.
 //!
-//! What such a process is (`program`) comes from a folder that is laid out (`folder`), is PHP-FPM for one (`php`, with the
-//! settings of `user_ini`), or stands for a container of an image (`image`, with the images of the edge in
+//! What such a process is (`program`) comes from a folder that is laid out (`folder`), is PHP-FPM for one (`php`, with
+//! the settings of `user_ini`), or stands for a container of an image (`image`, with the images of the edge in
 //! `own_images`). Commands run once before a switch (`release`), at times (`scheduled`), or for a client that watches
 //! (`once`).
 //!

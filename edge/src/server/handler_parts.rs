@@ -142,7 +142,6 @@ mod tests {
             ("public_port = 443\nhttp3_public_port = 444", bound, Some("h3=\":444\"; ma=86400")),
             ("", None, None),
             ("http3 = false", None, Some("clear")),
-            ("engine = \"hyper\"", None, Some("clear")),
         ] {
             let text = format!(
                 "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n[listen]\n\

@@ -284,16 +284,22 @@ async fn after_any_end_the_history_is_what_clients_were_answered() {
     let mut choices = Choices(seed);
     let known = Arc::new(Known::default());
     let mut edge = edge().start();
-    for _ in 0..rounds(LIVES) {
+    let acknowledged = || {
+        let changes = known.changes.lock().unwrap();
+        changes.iter().filter(|change| matches!(change.outcome, Outcome::Acknowledged(_))).count()
+    };
+    // On a busy machine a life may be over before anything was acknowledged in it.
+    for number in 0..LIVES {
+        if number >= rounds(LIVES) && acknowledged() > 0 {
+            break;
+        }
         live(&mut edge, &known, &mut choices).await;
         for environment in ENVIRONMENTS {
             check(&edge, &known, environment).await;
         }
     }
     check_versions(&edge, &known).await;
-    let changes = known.changes.lock().unwrap();
-    let count = |wanted: fn(&Outcome) -> bool| changes.iter().filter(|change| wanted(&change.outcome)).count();
-    let acknowledged = count(|outcome| matches!(outcome, Outcome::Acknowledged(_)));
-    eprintln!("{} changes, {acknowledged} acknowledged, {} lost", changes.len(), count(|o| matches!(o, Outcome::Lost)));
-    assert!(acknowledged > 0);
+    let lost = known.changes.lock().unwrap().iter().filter(|change| matches!(change.outcome, Outcome::Lost)).count();
+    eprintln!("{} acknowledged, {lost} lost", acknowledged());
+    assert!(acknowledged() > 0);
 }

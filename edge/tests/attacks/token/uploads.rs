@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::support::archives::stored_zip;
 use crate::support::{Files, Got, RunningEdge, edge, eventually, got, manifest};
 
-async fn made(edge: &RunningEdge, scope: Scope) -> TokenMade {
-    let wanted = json!({ "name": "wide", "app": "shop", "scope": scope });
+async fn made(edge: &RunningEdge, scope: Scope, app: Option<&str>) -> TokenMade {
+    let wanted = json!({ "name": "wide", "app": app, "scope": scope });
     got(edge.api(Method::POST, "/v1/tokens").json(&wanted)).await.json()
 }
 
@@ -28,7 +28,7 @@ async fn code(edge: &RunningEdge, method: Method, path: &str, token: &str, body:
 #[tokio::test]
 async fn a_push_goes_on_by_the_token_alone_that_began_it() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
-    let wide = made(&edge, Scope::Admin).await;
+    let wide = made(&edge, Scope::Admin, None).await;
     let narrow = edge.token_for(Scope::Push, Some("shop"), Some("staging")).await;
     // What the narrow one may not push: a route to a private address.
     let file: &[u8] = b"of the wide token";
@@ -133,7 +133,7 @@ async fn large_bodies_that_never_end_leave_places_to_other_apps() {
 async fn an_archive_whose_token_is_revoked_while_it_comes_in_changes_nothing() {
     let before: Files<'_> = &[("index.html", b"before")];
     let edge = edge().with_app("shop", before).start().await;
-    let token = made(&edge, Scope::Push).await;
+    let token = made(&edge, Scope::Push, Some("shop")).await;
     let archive = stored_zip(&[("index.html", &[b'x'; 10_000])]);
     let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
     let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
@@ -153,7 +153,7 @@ async fn an_archive_whose_token_is_revoked_while_it_comes_in_changes_nothing() {
 #[tokio::test]
 async fn a_change_whose_token_is_revoked_while_its_body_comes_in_is_not_made() {
     let edge = edge().with_app("shop", &[("index.html", b"before")]).start().await;
-    let token = made(&edge, Scope::Admin).await;
+    let token = made(&edge, Scope::Admin, Some("shop")).await;
     let wanted = json!({ "name": "late", "app": "shop", "scope": "admin" }).to_string().into_bytes();
     let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
     let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });

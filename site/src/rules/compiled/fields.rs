@@ -21,12 +21,17 @@ const REMOVED_MAX: usize = 256;
 
 /// The numbers of the fields that rules name.
 #[derive(Debug, Default)]
-pub(super) struct FieldNumbers(HashMap<HeaderName, usize>);
+pub(super) struct FieldNumbers(HashMap<Box<str>, usize>);
 
 impl FieldNumbers {
     fn of(&mut self, name: &HeaderName) -> usize {
+        if let Some(number) = self.0.get(name.as_str()) {
+            return *number;
+        }
         let next = self.0.len();
-        *self.0.entry(name.clone()).or_insert(next)
+        // A copy of the name itself would make it a shared one, which is larger, for as long as the rules are there.
+        self.0.insert(name.as_str().into(), next);
+        next
     }
 }
 
