@@ -139,7 +139,7 @@ impl UserIni {
         let what = if is_name { format!("`{name}`") } else { "it".to_owned() };
         match self.remarks.len() {
             ..REMARKS_MAX => {
-                self.remarks.push(format!("{path}, line {number}: {what} is no setting that PHP gets from it"))
+                self.remarks.push(format!("{path}, line {number}: {what} is no setting that PHP gets from it"));
             }
             REMARKS_MAX => self.remarks.push(format!("{path}: there are more of them")),
             _ => {}

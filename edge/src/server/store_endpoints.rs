@@ -38,7 +38,7 @@ impl StoreEndpoint {
     /// That of a URL; `None` where there is no host.
     fn of(url: &str, is_bucket: bool) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+        let port = uri.port_u16().unwrap_or_else(|| if uri.scheme_str() == Some("http") { 80 } else { 443 });
         let host = uri.host()?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
         let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
