@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use super::world::{APP, HOST, World, comes, is_installed, nodes, push};
 use crate::proxy::dns_server::{Dns, Mood};
@@ -50,9 +51,12 @@ async fn a_route_to_a_listener_of_any_node_is_refused_by_every_node_as_one_to_it
                 }
             }
         }
-        // What else is on the machine of a node can be reached as before.
-        let other = begun(by, &format!("http://{}", world.store.address)).await;
+        // What else is on the machine of a node can be reached, but not the bucket.
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = begun(by, &format!("http://{}", other.local_addr().unwrap())).await;
         assert!(other.status.is_success(), "{}", other.text());
+        let store = begun(by, &format!("http://{}", world.store.address)).await;
+        assert_eq!(store.code(), Code::UpstreamForbidden, "{}", store.text());
     }
 }
 
