@@ -108,6 +108,10 @@ impl FromStr for PlaceName {
         if text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(BadName::new(text, KIND, "hex digits alone would read as a version"));
         }
+        if text == "xn" {
+            // Before `--` and an app it would be a name in another script (RFC 5890 §2.3.2.1).
+            return Err(BadName::new(text, KIND, "`xn--` begins names in other scripts"));
+        }
         Ok(Self(text.to_owned()))
     }
 }
@@ -360,11 +364,13 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_never_hex_alone() {
+    fn a_place_is_never_hex_alone_or_the_beginning_of_a_name_in_another_script() {
         assert!("prod".parse::<PlaceName>().is_ok());
         assert!("feature-x".parse::<PlaceName>().is_ok());
         assert!("beef".parse::<PlaceName>().is_err());
         assert!("4f2a91bc03de".parse::<PlaceName>().is_err());
+        assert!("xn".parse::<PlaceName>().is_err(), "`xn--80a6a1d` is a name in Cyrillic");
+        assert!(PlaceName::from_branch("xn").as_str().starts_with("xn-"));
     }
 
     #[test]

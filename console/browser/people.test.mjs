@@ -58,7 +58,7 @@ const DIALOGS = [
   ["/console/apps/shop/protection", "Make a link", "Its address holds a secret"],
   ["/console/apps/shop/protection", /^Revoke: /, "see nothing any more"],
   ["/console/apps/shop/webhooks", "Add a webhook", "with none chosen"],
-  ["/console/apps/shop/tokens", "Make a token", "Each includes those before it."],
+  ["/console/apps/shop/tokens", "Make a token", "push includes read"],
   ["/console/apps/shop/upkeep", "Delete staging", "Type staging to delete it"],
   ["/console/account", "Add a passkey", "Such as laptop"],
 ];

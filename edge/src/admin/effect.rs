@@ -2,7 +2,7 @@
 //! and what they take where an environment wants signatures.
 
 use devanture_config::api::ConfirmedAction;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::body;
 use super::call::Call;
@@ -125,6 +125,28 @@ impl Admin {
         environments.log_unsigned(actor, (app, environment), id).await
     }
 
+    /// Checks and enters what is done to a version that may have been replaced: visitors may have its files still, by
+    /// a pin or from before a switch, in each environment whose history names it.
+    ///
+    /// # Errors
+    /// As [`Self::check_chosen`].
+    pub(super) async fn check_version_of_signed(
+        &self,
+        actor: &Actor,
+        (app, version): (&AppName, &VersionId),
+        id: &str,
+    ) -> Result<(), Error> {
+        let mut environments = self.publisher.environments().with_signers(app).await?;
+        environments.retain(|environment| !environment.is_prod());
+        environments.push(PlaceName::prod());
+        for environment in environments {
+            if self.publisher.ledger().names_version(app, &environment, version).await? {
+                self.check_chosen(actor, (app, &environment), id).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The environments that an operation changes: that of its path, or all of the app that want signatures.
     async fn reached(&self, operation: &Operation, call: &Call, app: &AppName) -> Result<Vec<PlaceName>, Error> {
         match operation.is_of_environment() {
@@ -172,7 +194,10 @@ mod tests {
         );
         assert_eq!(of(Effect::Declared), ["pause", "resume", "setMember", "removeMember", "restart", "runSchedule"]);
         assert_eq!(of(Effect::Undone), ["revokeShare", "abortCanary", "unpin"]);
-        assert_eq!((of(Effect::Scaled), of(Effect::Chosen)), (vec!["scale"], vec!["undelete", "makeShare"]));
+        assert_eq!(
+            (of(Effect::Scaled), of(Effect::Chosen)),
+            (vec!["scale"], vec!["undelete", "makeShare", "deleteVersion"])
+        );
         // What changes something in an environment and nothing of what its visitors get.
         let others = ["lock", "unlock", "makeSnapshot", "deleteSnapshot"];
         for row in OPERATIONS.iter().filter(|row| row.method != Method::GET && row.is_of_environment()) {

@@ -34,6 +34,11 @@ impl Admin {
         let app = path.app()?;
         let version = path.id();
         let dry_run = body::dry_run(request.uri())?;
+        // One that cannot be found is reported below.
+        let found = self.publisher.ledger().resolve_version(&app, version).await.ok();
+        if let Some(found) = found.filter(|_| !dry_run) {
+            self.check_version_of_signed(&actor, (&app, &found), "deleteVersion").await?;
+        }
         let report = match body::flag(request.uri(), "purge")? {
             true => self.publisher.retention().purge_version(&actor, &app, version, dry_run).await?,
             false => self.publisher.retention().delete_version(&actor, &app, version, dry_run).await?,

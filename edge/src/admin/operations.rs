@@ -84,7 +84,7 @@ impl Operation {
         let kinds: Vec<String> = self.confirmed_as().map(|action| format!("`{action}`")).collect();
         let confirmed = match self.effect {
             Effect::Continued => "as its push".to_owned(),
-            Effect::Chosen => "`promote`, for `prod`".to_owned(),
+            Effect::Chosen => [kinds, vec!["`promote`, for `prod`".to_owned()]].concat().join(", "),
             Effect::Undone => "never".to_owned(),
             _ => kinds.join(", "),
         };
@@ -270,7 +270,7 @@ operations! {
     GET "/v1/apps/{app}/usage" "usage" [EveryEnvironment(Read)] => usage [];
     GET "/v1/apps/{app}/diff" "diff" [App(Read)] => diff ["from", "to", "env", "limit", "after"];
     DELETE "/v1/apps/{app}/versions/{id}" "deleteVersion" [EveryEnvironment(Push)]
-        => delete_version ["dry_run", "purge"] confirms=Delete changes=Nothing;
+        => delete_version ["dry_run", "purge"] confirms=Delete changes=Chosen;
     GET "/v1/apps/{app}/versions/{id}/manifest" "manifest" [EveryEnvironment(Read)] => stored_manifest [];
     GET "/v1/apps/{app}/versions/{id}/signatures" "signatures" [EveryEnvironment(Read)] => signatures [];
     POST "/v1/apps/{app}/versions/{id}/signatures" "sign" [EveryEnvironment(Push)] => sign [] changes=Nothing;

@@ -70,6 +70,12 @@ impl Admin {
         if !dry_run && wanted.version.is_none() && is_of_prod {
             self.credentials.check_confirmed(&actor, &app, Some(ConfirmedAction::Promote)).await?;
         }
+        if !dry_run && wanted.version.is_some() {
+            let foreseen = self.publisher.retention().undelete(&actor, &app, &wanted, true).await?;
+            if let Some(version) = foreseen.version {
+                self.check_version_of_signed(&actor, (&app, &version), "undelete").await?;
+            }
+        }
         let report = self.publisher.retention().undelete(&actor, &app, &wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }

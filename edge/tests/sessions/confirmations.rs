@@ -96,7 +96,7 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
 #[tokio::test]
 async fn every_change_of_what_visitors_of_prod_get_is_confirmed() {
     let edge = quick().start().await;
-    push(&edge, "hi").await;
+    let version = push(&edge, "hi").await;
     account(&edge, "ada", "admin").await;
     let ada = Browser::of(&edge).entered("ada").await;
     set(&edge, json!(["promote"])).await;
@@ -110,7 +110,7 @@ async fn every_change_of_what_visitors_of_prod_get_is_confirmed() {
             ("{address}", "http:%2F%2F203.0.113.7:3000"),
             ("{name}", "api"),
             ("{snapshot}", "x"),
-            ("{id}", "0123456789abcdef"),
+            ("{id}", &version),
         ] {
             path = path.replace(parameter, value);
         }

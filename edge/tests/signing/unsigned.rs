@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::world::{APP, ONE, key, live_log, push_to, served, want};
-use crate::support::{edge, got};
+use crate::support::{edge, got, manifest};
 
 /// By the table of the operations: one that is new is refused, or says why it changes nothing for visitors.
 #[tokio::test]
@@ -46,6 +46,33 @@ async fn what_nobody_signs_takes_an_admin_where_signatures_are_wanted() {
         assert_eq!(answer.status, StatusCode::OK, "{operation}: {}", answer.text());
     }
     assert_eq!(served(&edge).await, "one");
+    edge.stop().await;
+}
+
+/// A version that was replaced still has visitors, and a name below a wildcard is the wildcard's until somebody has it.
+#[tokio::test]
+async fn versions_and_names_that_visitors_have_from_before_take_an_admin_too() {
+    let edge = edge().with_app(APP, ONE).start().await;
+    want(&edge, &[&key("ada")], 1).await;
+    let version = live_log(&edge, "").await.entries[0].version;
+    let token = edge.token_for(Scope::Promote, Some(APP), None).await;
+    let deleted = got(edge.ask(Method::DELETE, &format!("/v1/apps/{APP}/versions/{version}"), &token)).await;
+    assert_eq!(deleted.code(), Code::Forbidden, "{}", deleted.text());
+    let host = |environment: &str, name: &str| format!("/v1/apps/{APP}/environments/{environment}/hostnames/{name}");
+    let wide = got(edge.api(Method::PUT, &host("prod", "*.example.org")).json(&json!({}))).await;
+    assert_eq!(wide.status, StatusCode::OK, "{}", wide.text());
+    let token = edge.token_for(Scope::Admin, Some(APP), Some("staging")).await;
+    let taken = got(edge.ask(Method::PUT, &host("staging", "www.example.org"), &token).json(&json!({}))).await;
+    assert_eq!(taken.code(), Code::HostnameTaken, "{}", taken.text());
+    let mut listing = manifest(ONE);
+    listing.base.hostnames = Some(vec!["www.example.org".parse().unwrap()]);
+    let begin = json!({ "manifest": listing });
+    let path = format!("/v1/apps/{APP}/environments/staging/deploys");
+    let refused = got(edge.ask(Method::POST, &path, &token).json(&begin)).await;
+    assert_eq!(refused.code(), Code::HostnameTaken, "{}", refused.text());
+    // Other names are as free as before.
+    let other = got(edge.ask(Method::PUT, &host("staging", "www.example.com"), &token).json(&json!({}))).await;
+    assert_eq!(other.status, StatusCode::OK, "{}", other.text());
     edge.stop().await;
 }
 

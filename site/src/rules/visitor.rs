@@ -8,6 +8,8 @@ use crate::fields::{members, trimmed};
 const LANGUAGE_COOKIE: &[u8] = b"nf_lang";
 /// Most tags of equal weight that are looked at.
 const TAGS_MAX: usize = 16;
+/// Longest language that is looked for in a tag, in bytes: twice what the longest tag in use has (RFC 5646 §4.4.1).
+const LANGUAGE_BYTES_MAX: usize = 70;
 
 /// A visitor, as far as rules depend on one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,8 +27,9 @@ pub struct Visitor<'v> {
 /// The preferences and cookies of a visitor, parsed once for all rules.
 #[derive(Debug, Default)]
 pub struct Tastes<'v> {
-    /// The tags that are liked best; of equal weight there may be several (RFC 9110 §12.5.4).
-    languages: Vec<&'v [u8]>,
+    /// The languages that the tags with the greatest weight stand for, in lower case; of equal weight there may be
+    /// several (RFC 9110 §12.5.4). Rules name thousands of languages, and each costs one look here.
+    languages: HashSet<Vec<u8>>,
     /// The names of cookies.
     cookies: HashSet<&'v [u8]>,
 }
@@ -49,7 +52,7 @@ impl<'v> Visitor<'v> {
             Some(chosen) => vec![chosen],
             None => best(self.accept_language.unwrap_or_default()),
         };
-        Tastes { languages, cookies }
+        Tastes { languages: languages.into_iter().flat_map(languages_of).collect(), cookies }
     }
 }
 
@@ -62,20 +65,23 @@ fn best(accept: &[u8]) -> Vec<&[u8]> {
 
 impl Tastes<'_> {
     /// Whether one of `languages`, in lower case, is liked best, and one of `cookies` is sent; an empty list asks for
-    /// nothing. A language stands for its regions too: `fr` for `fr-CH`.
+    /// nothing. A language includes its regions: `fr` is liked where `fr-CH` is.
     #[must_use]
     pub fn suit(&self, languages: &[String], cookies: &[String]) -> bool {
-        let is_liked = |language: &String| self.languages.iter().any(|tag| stands_for(language, tag));
+        let is_liked = |language: &String| self.languages.contains(language.as_bytes());
         (languages.is_empty() || languages.iter().any(is_liked))
             && (cookies.is_empty() || cookies.iter().any(|name| self.cookies.contains(name.as_bytes())))
     }
 }
 
-fn stands_for(language: &str, tag: &[u8]) -> bool {
-    let language = language.as_bytes();
-    let rest = tag.get(language.len()..).unwrap_or_default();
-    tag.get(..language.len()).is_some_and(|start| start.eq_ignore_ascii_case(language))
-        && matches!(rest.first(), None | Some(b'-'))
+/// The languages that a tag stands for, in lower case: `fr-ch` and `fr` for `fr-CH`.
+fn languages_of(tag: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
+    let tag = tag.get(..=LANGUAGE_BYTES_MAX).unwrap_or(tag).to_ascii_lowercase();
+    let ends = (1..=tag.len().min(LANGUAGE_BYTES_MAX)).filter({
+        let tag = tag.clone();
+        move |end| matches!(tag.get(*end), None | Some(b'-'))
+    });
+    ends.filter_map(move |end| tag.get(..end).map(<[u8]>::to_vec))
 }
 
 /// A tag and its weight in thousandths (RFC 9110 §12.4.2); what cannot be read weighs nothing.
@@ -118,6 +124,9 @@ mod tests {
             ("fr;q=0", "fr", false),
             ("fr", "fr-ch", false),
             ("", "fr", false),
+            ("fr-", "fr", true),
+            ("zh-Hant-TW", "zh-hant", true),
+            ("zh-Hant-TW", "zh-han", false),
         ] {
             assert_eq!(prefers(accept, language), expected, "{accept} {language}");
         }

@@ -198,6 +198,11 @@ impl Environments {
                 sorted.reserved = sorted.reserved.or(Some(problem));
                 continue;
             }
+            if self.takes_from_signed_wildcard(actor, (app, environment), host).await? {
+                let problem = taken(host, super::SIGNED_WILDCARD_HINT);
+                sorted.reserved = sorted.reserved.or(Some(problem));
+                continue;
+            }
             let others = others.get_or_try_init(|| OtherNames::read(&*self.ledger.catalog, app)).await?;
             match self.needed(host, others) {
                 Needed::AdminOfAll if !actor.is_admin_of_all() => {
@@ -260,7 +265,7 @@ impl Environments {
         self.check_hostnames_of_app(app, own.of_app, added)
     }
 
-    async fn hostname_owner(&self, host: &HostPattern) -> Result<Option<HostnameRecord>, Error> {
+    pub(super) async fn hostname_owner(&self, host: &HostPattern) -> Result<Option<HostnameRecord>, Error> {
         let key = records::hostname_key(host);
         Ok(self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?)
     }

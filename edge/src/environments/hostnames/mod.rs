@@ -143,6 +143,9 @@ impl Environments {
                 return Err(problem.into());
             }
             if !is_own && allowed_from.as_ref() != Some(&owner) {
+                if self.takes_from_signed_wildcard(actor, (app, environment), host).await? {
+                    return Err(taken(host, SIGNED_WILDCARD_HINT).into());
+                }
                 self.may_have(actor, app, host, before.as_ref()).await?;
                 allowed_from = Some(owner);
             }
@@ -292,6 +295,22 @@ impl Environments {
         }
     }
 
+    /// Whether another environment of the app answers at `host` by a wildcard and wants signatures, of which the actor
+    /// is no admin: visitors of the name would get what nobody has signed.
+    async fn takes_from_signed_wildcard(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        host: &HostPattern,
+    ) -> Result<bool, Error> {
+        let Some(wildcard) = host.exact().and_then(|exact| HostPattern::wildcard_of(&exact)) else { return Ok(false) };
+        let owner = self.hostname_owner(&wildcard).await?;
+        let Some(owner) = owner.filter(|owner| owner.app == *app && owner.environment != *environment) else {
+            return Ok(false);
+        };
+        Ok(!actor.is_admin_in(&owner.environment) && self.wants_signatures(app, &owner.environment).await?)
+    }
+
     /// What it takes to have a name, beside the names that `others` have.
     fn needed(&self, host: &HostPattern, others: &OtherNames) -> Needed {
         // Below the edge's domains every name is, or may become, some app's own (law 11).
@@ -402,6 +421,10 @@ fn forbidden(host: &HostPattern, needed: &str) -> Problem {
     Problem::new(Code::Forbidden, format!("Only {needed} may give {host} to an app."))
         .hint(format!("use {needed}, or leave the hostname out"))
 }
+
+/// The hint where an environment that wants signatures has a wildcard around a name.
+const SIGNED_WILDCARD_HINT: &str =
+    "an environment that wants signatures answers there by a wildcard: have an admin of it give the name away";
 
 fn taken(host: &HostPattern, hint: &str) -> Problem {
     let detail = format!("{host} belongs to another app or environment.");
