@@ -32,7 +32,7 @@ impl Scope {
     /// All of them, each after those that it includes.
     pub const ALL: [Self; 5] = [Self::Read, Self::Push, Self::Promote, Self::Run, Self::Admin];
 
-    /// Whether who has this scope may do what `other` allows. `promote` includes `push`, and both include `read`; `run`
+    /// Whether this scope allows what `other` allows. `promote` includes `push`, and both include `read`; `run`
     /// includes `read` alone, and no scope but `admin` includes `run`.
     #[must_use]
     pub const fn includes(self, other: Self) -> bool {

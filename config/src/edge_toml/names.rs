@@ -163,7 +163,7 @@ mod tests {
         ] {
             assert!(Names::default().is_reserved(&name.parse().unwrap()), "{name}");
         }
-        // Those of services and policies in DNS are no names of apps at all.
+        // Names of services and policies in DNS begin with `_`, so they are no names of apps at all.
         for name in ["_acme-challenge", "_dmarc", "_domainkey", "_mta-sts", "_sip", "_tcp"] {
             assert!(name.parse::<AppName>().is_err(), "{name}");
         }

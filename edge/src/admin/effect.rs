@@ -117,12 +117,16 @@ impl Admin {
         (app, environment): (&AppName, &PlaceName),
         id: &str,
     ) -> Result<(), Error> {
-        let environments = self.publisher.environments();
-        environments.check_unsigned(actor, (app, environment)).await?;
+        self.check_unsigned_in(actor, (app, environment)).await?;
+        self.publisher.environments().log_unsigned(actor, (app, environment), id).await
+    }
+
+    async fn check_unsigned_in(&self, actor: &Actor, (app, environment): (&AppName, &PlaceName)) -> Result<(), Error> {
+        self.publisher.environments().check_unsigned(actor, (app, environment)).await?;
         if environment.is_prod() {
             self.credentials.check_confirmed(actor, app, Some(ConfirmedAction::Promote)).await?;
         }
-        environments.log_unsigned(actor, (app, environment), id).await
+        Ok(())
     }
 
     /// Checks and enters what is done to a version that may have been replaced: visitors may have its files still, by
@@ -130,7 +134,7 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Self::check_chosen`].
-    pub(super) async fn check_version_of_signed(
+    pub(super) async fn check_replaced(
         &self,
         actor: &Actor,
         (app, version): (&AppName, &VersionId),
@@ -139,10 +143,16 @@ impl Admin {
         let mut environments = self.publisher.environments().with_signers(app).await?;
         environments.retain(|environment| !environment.is_prod());
         environments.push(PlaceName::prod());
+        let mut named = Vec::new();
         for environment in environments {
             if self.publisher.ledger().names_version(app, &environment, version).await? {
-                self.check_chosen(actor, (app, &environment), id).await?;
+                self.check_unsigned_in(actor, (app, &environment)).await?;
+                named.push(environment);
             }
+        }
+        // No entry is of an operation that another environment refused.
+        for environment in named {
+            self.publisher.environments().log_unsigned(actor, (app, &environment), id).await?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body};
+use crate::ledger::Error;
 
 /// Default number of withdrawn paths on a page.
 const PAGE: usize = 1_000;
@@ -34,10 +35,12 @@ impl Admin {
         let app = path.app()?;
         let version = path.id();
         let dry_run = body::dry_run(request.uri())?;
-        // One that cannot be found is reported below.
-        let found = self.publisher.ledger().resolve_version(&app, version).await.ok();
-        if let Some(found) = found.filter(|_| !dry_run) {
-            self.check_version_of_signed(&actor, (&app, &found), "deleteVersion").await?;
+        match self.publisher.ledger().resolve_version(&app, version).await {
+            Ok(found) if !dry_run => self.check_replaced(&actor, (&app, &found), "deleteVersion").await?,
+            Ok(_) => {}
+            // A version that is gone already is purged all the same.
+            Err(Error(problem)) if matches!(problem.code, Code::NotFound | Code::VersionCollected) => {}
+            Err(error) => return Err(error),
         }
         let report = match body::flag(request.uri(), "purge")? {
             true => self.publisher.retention().purge_version(&actor, &app, version, dry_run).await?,

@@ -73,7 +73,7 @@ impl Admin {
         if !dry_run && wanted.version.is_some() {
             let foreseen = self.publisher.retention().undelete(&actor, &app, &wanted, true).await?;
             if let Some(version) = foreseen.version {
-                self.check_version_of_signed(&actor, (&app, &version), "undelete").await?;
+                self.check_replaced(&actor, (&app, &version), "undelete").await?;
             }
         }
         let report = self.publisher.retention().undelete(&actor, &app, &wanted, dry_run).await?;

@@ -26,7 +26,7 @@ type Owner = Option<AppName>;
 
 /// The place of an entry in the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct EntryPlace {
     owner: Owner,
     /// Whether it tells who got rights, ran commands or read secrets.
     is_lasting: bool,
@@ -34,7 +34,7 @@ pub(super) struct Place {
     group: u64,
 }
 
-impl Place {
+impl EntryPlace {
     pub(super) fn of(entry: &AuditEntry) -> Self {
         Self::named(entry.app.clone(), entry.credential.as_deref(), &entry.who, &entry.action)
     }
@@ -53,7 +53,7 @@ impl Place {
 pub(super) struct Kept(Mutex<Numbers>);
 
 struct Numbers {
-    by_owner: HashMap<Owner, Entries>,
+    by_owner: HashMap<Owner, OwnerEntries>,
     count: u64,
     entries_max: u64,
     /// The last number that was given out, or found.
@@ -64,21 +64,21 @@ struct Numbers {
 
 /// The entries of an owner.
 #[derive(Default)]
-struct Entries {
-    lasting: Groups,
-    others: Groups,
+struct OwnerEntries {
+    lasting: EntryGroups,
+    others: EntryGroups,
 }
 
 /// Entries by their credential and action.
 #[derive(Default)]
-struct Groups {
+struct EntryGroups {
     numbers: HashMap<u64, BTreeSet<u64>>,
     /// The length, the oldest number and the id of each group: the last one has most, and of several such the oldest.
     by_length: BTreeSet<(usize, Reverse<u64>, u64)>,
     count: usize,
 }
 
-impl Groups {
+impl EntryGroups {
     /// Changes a group, and says whether `change` did.
     fn change(&mut self, group: u64, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) -> bool {
         let numbers = self.numbers.entry(group).or_default();
@@ -103,12 +103,12 @@ impl Groups {
     }
 }
 
-impl Entries {
+impl OwnerEntries {
     fn count(&self) -> usize {
         self.lasting.count.saturating_add(self.others.count)
     }
 
-    fn groups(&mut self, is_lasting: bool) -> &mut Groups {
+    fn groups(&mut self, is_lasting: bool) -> &mut EntryGroups {
         if is_lasting { &mut self.lasting } else { &mut self.others }
     }
 
@@ -123,7 +123,7 @@ impl Entries {
 
 /// The read part of an entry.
 #[derive(Deserialize)]
-struct Placed {
+struct EntryHead {
     app: Owner,
     #[serde(default)]
     credential: Option<String>,
@@ -134,14 +134,14 @@ struct Placed {
 }
 
 impl Numbers {
-    fn add(&mut self, place: &Place, number: u64) {
+    fn add(&mut self, place: &EntryPlace, number: u64) {
         let groups = self.by_owner.entry(place.owner.clone()).or_default().groups(place.is_lasting);
         if groups.change(place.group, |numbers| numbers.insert(number)) {
             self.count = self.count.saturating_add(1);
         }
     }
 
-    fn remove(&mut self, place: &Place, number: u64) {
+    fn remove(&mut self, place: &EntryPlace, number: u64) {
         let Some(entries) = self.by_owner.get_mut(&place.owner) else { return };
         if entries.groups(place.is_lasting).change(place.group, |numbers| numbers.remove(&number)) {
             self.count = self.count.saturating_sub(1);
@@ -153,18 +153,18 @@ impl Numbers {
 
     /// Takes out what is beyond the bound: of the app with most entries, and of several such of the one whose entry is
     /// the oldest, the entry that goes first.
-    fn surplus(&mut self) -> Vec<(Place, u64)> {
+    fn surplus(&mut self) -> Vec<(EntryPlace, u64)> {
         let mut surplus = Vec::new();
         while self.count > self.entries_max && surplus.len() < REMOVED_MAX {
             let weight =
-                |entries: &Entries| (entries.count(), entries.first_to_go().map(|(.., number)| Reverse(number)));
+                |entries: &OwnerEntries| (entries.count(), entries.first_to_go().map(|(.., number)| Reverse(number)));
             let most = self.by_owner.iter().max_by_key(|(_, entries)| weight(entries));
             let Some((owner, (is_lasting, group, number))) =
                 most.and_then(|(owner, entries)| Some((owner.clone(), entries.first_to_go()?)))
             else {
                 break;
             };
-            let place = Place { owner, is_lasting, group };
+            let place = EntryPlace { owner, is_lasting, group };
             self.remove(&place, number);
             surplus.push((place, number));
         }
@@ -201,7 +201,7 @@ impl Kept {
     }
 
     /// Gives a number out for an entry that is about to be written, and takes out what goes for it.
-    pub(super) fn begin(&self, place: Place) -> Begun<'_> {
+    pub(super) fn begin(&self, place: EntryPlace) -> Begun<'_> {
         let mut numbers = self.numbers();
         let number = numbers.last.saturating_add(1);
         numbers.last = number;
@@ -230,9 +230,9 @@ impl Kept {
 pub(super) struct Begun<'k> {
     kept: &'k Kept,
     pub(super) number: u64,
-    place: Place,
+    place: EntryPlace,
     /// The entries that are removed with it.
-    pub(super) surplus: Vec<(Place, u64)>,
+    pub(super) surplus: Vec<(EntryPlace, u64)>,
 }
 
 impl Begun<'_> {
@@ -257,10 +257,10 @@ impl Drop for Begun<'_> {
 }
 
 /// An entry that cannot be read counts as the edge's own.
-fn place_of(record: &Record) -> Place {
-    match serde_json::from_slice::<Placed>(&record.value) {
-        Ok(Placed { app, credential, who, action }) => Place::named(app, credential.as_deref(), &who, &action),
-        Err(_damaged) => Place::named(None, None, "", ""),
+fn place_of(record: &Record) -> EntryPlace {
+    match serde_json::from_slice::<EntryHead>(&record.value) {
+        Ok(EntryHead { app, credential, who, action }) => EntryPlace::named(app, credential.as_deref(), &who, &action),
+        Err(_damaged) => EntryPlace::named(None, None, "", ""),
     }
 }
 
@@ -274,9 +274,9 @@ mod tests {
     }
 
     /// The place of an entry in the log of an app.
-    fn place(app: Option<&str>, credential: &str, action: Action) -> Place {
+    fn place(app: Option<&str>, credential: &str, action: Action) -> EntryPlace {
         let app = app.map(|name| name.parse().unwrap());
-        Place::named(app, Some(credential), "ci", action.as_str())
+        EntryPlace::named(app, Some(credential), "ci", action.as_str())
     }
 
     fn lengths(kept: &Kept) -> Vec<(String, usize)> {
@@ -289,13 +289,13 @@ mod tests {
     }
 
     /// Whether the entry with this number is still there.
-    fn has(kept: &Kept, place: &Place, number: u64) -> bool {
+    fn has(kept: &Kept, place: &EntryPlace, number: u64) -> bool {
         let mut numbers = kept.numbers();
         let entries = numbers.by_owner.get_mut(&place.owner).unwrap();
         entries.groups(place.is_lasting).numbers.get(&place.group).is_some_and(|found| found.contains(&number))
     }
 
-    fn done(kept: &Kept, place: &Place) -> u64 {
+    fn done(kept: &Kept, place: &EntryPlace) -> u64 {
         let begun = kept.begin(place.clone());
         let number = begun.number;
         begun.done();
@@ -326,7 +326,7 @@ mod tests {
         let kept = kept(100);
         let of = |credential: &str, action| place(Some("shop"), credential, action);
         let (ada, eve) = ("aaaaaaaaaaaa", "eeeeeeeeeeee");
-        let traces: Vec<(Place, u64)> = [
+        let traces: Vec<(EntryPlace, u64)> = [
             of(ada, Action::Push),
             of(eve, Action::CreateToken),
             of(eve, Action::Run),

@@ -22,7 +22,7 @@ use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
 use crate::records::nodes::node_key;
 use crate::records::{self, identities};
 use crate::telemetry;
-use kept::{Kept, Place, REMOVED_MAX};
+use kept::{EntryPlace, Kept, REMOVED_MAX};
 
 pub use event::Action;
 pub(crate) use event::AuditEvent;
@@ -90,7 +90,7 @@ impl Audit {
             let old = self.too_old().await?;
             let own_node = self.own_node().await?;
             let mut entry = event.entry(actor, 0, self.0.node.as_deref());
-            let begun = kept.begin(Place::of(&entry));
+            let begun = kept.begin(EntryPlace::of(&entry));
             entry.number = begun.number;
             let key = identities::audit_key(begun.number);
             let mut with_entry = commit.clone();

@@ -5,7 +5,7 @@
 //!
 //! * `udp`: packets in batches, many of one size at once in both directions;
 //! * `endpoint`: whose packet it is; `listener`: connections to come, within the limits, until the listener drains;
-//! * `transport`: one connection of QUIC, its timers and what it sends; `shown_address`: where its peer is for certain;
+//! * `transport`: one connection of QUIC, its timers, what it sends, and the address that its peer has shown;
 //! * `farewell`: what is left of one that is over, until its peer knows;
 //! * `streams`: bytes between its streams and the engine; `unread`: what came of them and waits; `drive`: the engine's
 //!   turns and the clocks of HTTP;
@@ -22,7 +22,6 @@ mod forward;
 mod ids;
 mod listener;
 mod settings;
-mod shown_address;
 mod sockets;
 mod streams;
 mod transport;

@@ -1,5 +1,6 @@
 //! One connection of QUIC: what came, its timers, and what it sends.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -10,7 +11,6 @@ use quinn_proto::{Connection, ConnectionError, ConnectionHandle, EndpointEvent, 
 
 use super::endpoint::{Endpoint, First, Inbox};
 use super::farewell::{FAREWELLS_MAX, Farewell};
-use super::shown_address::ShownAddress;
 use crate::engine::http3::Code;
 use crate::listen::watch::Alarm;
 
@@ -202,4 +202,39 @@ pub(super) enum Occurrence {
     Connected,
     /// Something on a stream.
     Stream(StreamEvent),
+}
+
+/// The last address at which a peer has shown that it receives.
+///
+/// QUIC sends to where the last packet came from, though any may have a forged source (RFC 9000 §9.3.2), and goes back
+/// unless the peer answers a challenge there (§8.2). It does not report the answer, but until then each of its packets
+/// has a challenge in it: the first one without shows that the peer is there.
+struct ShownAddress(SocketAddr);
+
+impl ShownAddress {
+    /// That of a connection which begins: its handshake shows it.
+    fn of(quic: &Connection) -> Self {
+        Self(quic.remote_address())
+    }
+
+    /// How many challenges went out, if packets go to another address now.
+    fn challenges_elsewhere(&self, quic: &Connection) -> Option<u64> {
+        (quic.remote_address() != self.0).then(|| challenges(quic))
+    }
+
+    /// Whether the peer has shown that it is elsewhere, by packets that were made when there were `before` challenges.
+    fn moves(&mut self, quic: &Connection, made: &Transmit, before: u64) -> bool {
+        // What closes a connection has no challenge either.
+        let moves = made.destination == quic.remote_address() && challenges(quic) == before && !quic.is_closed();
+        if moves {
+            self.0 = made.destination;
+        }
+        moves
+    }
+}
+
+/// Packets with a challenge, and those that try out a size, which have none in any case.
+fn challenges(quic: &Connection) -> u64 {
+    let stats = quic.stats();
+    stats.frame_tx.path_challenge + stats.path.sent_plpmtud_probes
 }
