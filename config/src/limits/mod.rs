@@ -133,7 +133,7 @@ limits! {
     sent_bytes_per_second_per_app_max = 0 in 0 ..= 1_099_511_627_776,
     /// Aliases of one app.
     aliases_max = 1_000 in 0 ..= 1_000_000,
-    /// Paths of one app that may be withdrawn at once.
+    /// Paths of one app that may be withdrawn at once; beyond it those end that only versions had which are gone.
     withdrawn_paths_max = 1_000 in 0 ..= 100_000,
     /// Versions that one collection takes; the next one takes more.
     collect_versions_max = 10_000 in 1 ..= 1_000_000,

@@ -442,6 +442,7 @@ mod tests {
             blobs.put(Key::Manifest(manifest.id()), manifest.canonical().into()).await.unwrap();
             let record = VersionRecord {
                 stored_ms: 0,
+                again_ms: None,
                 who: String::new(),
                 trusted: false,
                 edge_admin: None,

@@ -11,7 +11,8 @@ use crate::blobs::Key;
 use crate::catalog::{Change, Check, Commit};
 use crate::encode;
 use crate::ledger::{Action, AuditEvent, Error, SameApp};
-use crate::records::{self, Reach, VersionRecord, gone};
+use crate::records::gone::{self, GoneVersion};
+use crate::records::{self, Reach, VersionRecord};
 use crate::switch::Steps;
 use crate::telemetry;
 
@@ -66,12 +67,10 @@ impl Publisher {
                 None => {
                     self.environments.check_version_count(&push.app).await?;
                     let now_ms = telemetry::now_ms();
-                    let stored_ms = match push.stored_ms() {
-                        Some(stored_ms) => stored_ms,
-                        None => self.retention.after_withdrawals(&push.app, now_ms).await?,
-                    };
+                    let (stored_ms, check) = self.counts_as_stored(push, now_ms).await?;
                     let record = VersionRecord {
                         stored_ms,
+                        again_ms: Some(now_ms).filter(|now_ms| *now_ms > stored_ms),
                         who: push.actor.name.clone(),
                         trusted,
                         edge_admin: Some(edge_admin),
@@ -85,7 +84,7 @@ impl Publisher {
                         integrity: given.integrity.clone(),
                         quick: given.is_quick,
                     };
-                    commit.checks.push(Check::Absent(key.clone()));
+                    commit.checks.extend([check, Check::Absent(key.clone())]);
                     commit.changes.push(Change::Put(key, records::write(&record)?));
                     // What was deleted or collected of it before is no longer reported or restorable.
                     commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
@@ -98,6 +97,19 @@ impl Publisher {
                 return Ok(StoredVersion { is_new, restored_manifest });
             }
         }
+    }
+
+    /// When a version that is not there counts as stored, and the check that nothing else is known of it by the commit.
+    /// What was withdrawn of its pages stays so, also of those that another version gives, and however it went.
+    async fn counts_as_stored(&self, push: &Push, now_ms: u64) -> Result<(u64, Check), Error> {
+        let key = gone::gone_key(&push.app, &push.version);
+        let gone = self.ledger.catalog.get(&key).await?;
+        // One whose record cannot be read was stored before all that was withdrawn.
+        let before_ms =
+            gone.as_ref().map(|gone| records::read::<GoneVersion>(&key, gone).map_or(0, |gone| gone.stored_since_ms()));
+        let stored_ms = self.retention.counts_as_stored_ms(&push.app, before_ms, now_ms).await?;
+        let stored_ms = push.stored_ms().map_or(stored_ms, |other_ms| other_ms.min(stored_ms));
+        Ok((stored_ms, Check::of(key, gone.map(|gone| gone.revision))))
     }
 
     /// The check that the app is still the one that the push began in; `None` if the push makes the app.

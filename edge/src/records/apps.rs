@@ -41,8 +41,12 @@ pub fn app_key(app: &AppName) -> String {
 /// `versions/{app}/{id}`: a stored version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionRecord {
-    /// When it was stored, in milliseconds since 1970 UTC.
+    /// When it was stored, in milliseconds since 1970 UTC: for the first time, if it was gone since and paths were
+    /// withdrawn meanwhile.
     pub stored_ms: u64,
+    /// When it was stored again, if that is not `stored_ms`: its age counts from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_ms: Option<u64>,
     /// The name of the token that stored it.
     pub who: String,
     /// Whether that token had the scope `admin` for every environment: the version's hostnames need no proof.
@@ -81,6 +85,12 @@ pub struct VersionRecord {
 }
 
 impl VersionRecord {
+    /// When it was stored last, in milliseconds since 1970 UTC.
+    #[must_use]
+    pub fn stored_last_ms(&self) -> u64 {
+        self.again_ms.unwrap_or(self.stored_ms)
+    }
+
     /// Whether an admin of every app stored it.
     #[must_use]
     pub fn is_of_edge_admin(&self) -> bool {

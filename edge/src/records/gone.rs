@@ -21,9 +21,21 @@ pub struct GoneVersion {
     /// The name of the token that deleted it.
     #[serde(default)]
     pub who: String,
+    /// When it counts as stored, in milliseconds since 1970 UTC: what was withdrawn since then stays withdrawn where it
+    /// is stored again. 0, before everything, where an earlier edge wrote this.
+    #[serde(default)]
+    pub stored_ms: u64,
     /// Its record, for as long as it can be restored. While it is here, the version's files stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<VersionRecord>,
+}
+
+impl GoneVersion {
+    /// When it counts as stored, in milliseconds since 1970 UTC.
+    #[must_use]
+    pub fn stored_since_ms(&self) -> u64 {
+        self.record.as_ref().map_or(self.stored_ms, |record| record.stored_ms)
+    }
 }
 
 /// `deleted/{app}`: that an app was deleted. Everything of it stays as it is, answers nothing and takes no change.

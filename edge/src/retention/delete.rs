@@ -11,7 +11,7 @@ use crate::ledger::{Action, Actor, AuditEvent, Error, update};
 use crate::records::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::records::pointer;
 use crate::records::signing::signatures_key;
-use crate::records::{self, AliasRecord};
+use crate::records::{self, AliasRecord, VersionRecord};
 use crate::telemetry;
 
 impl Retention {
@@ -47,12 +47,14 @@ impl Retention {
             if dry_run {
                 return Ok(Some(report));
             }
+            let stored: VersionRecord = records::read(&key, &record)?;
             let gone = GoneVersion {
                 at_ms,
                 collected: false,
                 until_ms,
                 who: actor.name.clone(),
-                record: Some(records::read(&key, &record)?),
+                stored_ms: stored.stored_ms,
+                record: Some(stored),
             };
             let keep = Change::Put(gone::gone_key(app, &version), records::write(&gone)?);
             // What of it serves as dictionaries is found out again where it comes back, and it is signed again.

@@ -14,6 +14,26 @@ use crate::records::gone::{self, GoneVersion};
 use crate::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::telemetry;
 
+/// When the versions of an app were stored.
+struct StoredBetween {
+    /// The oldest one that is there or can be restored.
+    oldest_ms: u64,
+    /// The oldest one that is known, those among them that are gone and may be stored again.
+    oldest_known_ms: u64,
+    /// The newest one that is known.
+    newest_ms: u64,
+}
+
+impl StoredBetween {
+    fn add(&mut self, stored_ms: u64, is_there: bool) {
+        if is_there {
+            self.oldest_ms = self.oldest_ms.min(stored_ms);
+        }
+        self.oldest_known_ms = self.oldest_known_ms.min(stored_ms);
+        self.newest_ms = self.newest_ms.max(stored_ms);
+    }
+}
+
 impl Retention {
     /// Withdraws a path. When this returns, no hostname of this node answers it from what is stored. With `dry_run` it
     /// only reports what would change.
@@ -35,14 +55,18 @@ impl Retention {
         let key = records::withdrawn_key(app);
         update(&key, || async {
             let (revision, mut record) = self.withdrawn_record(app).await?;
-            let (oldest_ms, newest_ms) = self.stored_between(app).await?;
+            let stored = self.stored_between(app).await?;
             // The clock of the machine may have been set back since the newest version was stored.
-            let at_ms = telemetry::now_ms().max(newest_ms);
-            // What every version that is left was stored after hides nothing any more.
-            record.paths.retain(|_, entry| entry.at_ms >= oldest_ms);
+            let at_ms = telemetry::now_ms().max(stored.newest_ms);
+            // What every version was stored after hides nothing any more, also of those that are gone.
+            record.paths.retain(|_, entry| entry.at_ms >= stored.oldest_known_ms);
             let entry = WithdrawnEntry { at_ms, who: actor.name.clone() };
             let was_withdrawn = record.paths.insert(path.clone(), entry).is_some();
             let count_max = self.ledger.limits().withdrawn_paths_max;
+            if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
+                // Before one of what is there is refused, those of what is gone are no longer kept.
+                record.paths.retain(|_, entry| entry.at_ms >= stored.oldest_ms.min(at_ms));
+            }
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
                 let detail = format!("The app {app} has {} already.", counted(count_max, "withdrawn path"));
                 return Err(Problem::new(Code::TooMany, detail)
@@ -153,11 +177,24 @@ impl Retention {
         Ok(WithdrawnList { app: app.clone(), withdrawn, next })
     }
 
-    /// When a version counts as stored that is stored now: after all that was withdrawn, whatever the clock says.
-    pub(crate) async fn after_withdrawals(&self, app: &AppName, now_ms: u64) -> Result<u64, Error> {
+    /// When a version counts as stored that is stored now: after all that was withdrawn, whatever the clock says. One
+    /// that is gone and was stored at `before_ms` counts from then if paths were withdrawn since: its id and signatures
+    /// are those of before.
+    pub(crate) async fn counts_as_stored_ms(
+        &self,
+        app: &AppName,
+        before_ms: Option<u64>,
+        now_ms: u64,
+    ) -> Result<u64, Error> {
+        let Some(last_ms) = self.last_withdrawal_ms(app).await? else { return Ok(now_ms) };
+        let before_ms = before_ms.filter(|before_ms| *before_ms <= last_ms);
+        Ok(before_ms.unwrap_or_else(|| now_ms.max(last_ms.saturating_add(1))))
+    }
+
+    /// When a path was withdrawn last of those that are; `None` where none is.
+    pub(super) async fn last_withdrawal_ms(&self, app: &AppName) -> Result<Option<u64>, Error> {
         let (_, record) = self.withdrawn_record(app).await?;
-        let last_ms = record.paths.values().map(|entry| entry.at_ms).max();
-        Ok(last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms.saturating_add(1))))
+        Ok(record.paths.values().map(|entry| entry.at_ms).max())
     }
 
     async fn withdrawn_record(&self, app: &AppName) -> Result<(Option<Revision>, WithdrawnRecord), Error> {
@@ -168,21 +205,19 @@ impl Retention {
         }
     }
 
-    /// When the oldest and the newest version of an app were stored.
-    async fn stored_between(&self, app: &AppName) -> Result<(u64, u64), Error> {
-        let (mut oldest_ms, mut newest_ms) = (u64::MAX, 0);
+    /// When the versions of an app were stored.
+    async fn stored_between(&self, app: &AppName) -> Result<StoredBetween, Error> {
+        let mut stored = StoredBetween { oldest_ms: u64::MAX, oldest_known_ms: u64::MAX, newest_ms: 0 };
         for (key, record) in self.ledger.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await? {
-            let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
-            (oldest_ms, newest_ms) = (stored_ms.min(oldest_ms), stored_ms.max(newest_ms));
+            stored.add(records::read::<VersionRecord>(&key, &record)?.stored_ms, true);
         }
-        // One that can be restored answers then, too.
         for (key, record) in self.ledger.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
             let gone: GoneVersion = records::read(&key, &record)?;
-            if let Some(version) = gone.record.filter(|_| gone.until_ms > telemetry::now_ms()) {
-                (oldest_ms, newest_ms) = (version.stored_ms.min(oldest_ms), version.stored_ms.max(newest_ms));
-            }
+            // One that can be restored answers then, too.
+            let is_there = gone.record.is_some() && gone.until_ms > telemetry::now_ms();
+            stored.add(gone.stored_since_ms(), is_there);
         }
-        Ok((oldest_ms, newest_ms))
+        Ok(stored)
     }
 
     /// The path as requests for it are looked up.

@@ -137,6 +137,35 @@ async fn versions_beyond_what_is_kept_go_with_their_files_and_no_others() {
     edge.stop().await;
 }
 
+/// Its id is that of before, and a signature that somebody kept would be good for it.
+#[tokio::test]
+async fn a_withdrawn_path_stays_withdrawn_where_its_version_was_collected_and_is_pushed_again() {
+    let edge = keeping(2).start().await;
+    let files: &[(&str, &[u8])] = &[("index.html", b"one"), ("salaries.pdf", b"secret")];
+    let withdraw = async |path: &str| {
+        assert_eq!(api(&edge, Method::POST, "shop/withdrawn", json!({ "path": path })).await.status, 200, "{path}");
+    };
+    let one = edge.push("shop", files).await.version;
+    withdraw("/salaries.pdf").await;
+    for text in [&b"two"[..], b"three", b"four"] {
+        edge.push("shop", &[("index.html", text)]).await;
+    }
+    age(&edge);
+    assert!(taken(&collect(&edge, "").await).contains(&one));
+    // The next withdrawal drops those that hide nothing any more.
+    withdraw("/other.txt").await;
+    assert_eq!(store(&edge, "shop", files).await.version, one);
+    // Its age counts from now, so that the next collection leaves it.
+    assert!(!taken(&collect(&edge, "").await).contains(&one));
+    assert_eq!(switch(&edge, "prod", one).await.status, 200);
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
+    assert_eq!(edge.get("shop.localhost", "/salaries.pdf").await.status, 404);
+    // Another version is another matter.
+    edge.push("shop", &[("index.html", b"five"), ("salaries.pdf", b"public")]).await;
+    assert_eq!(edge.get("shop.localhost", "/salaries.pdf").await.text(), "public");
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_live_aliased_or_gone_back_to_stays_whatever_its_age() {
     let edge = keeping(1).start().await;

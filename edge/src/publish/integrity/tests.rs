@@ -259,6 +259,7 @@ async fn a_push_of_many_pages_says_now_and_then_how_many_are_made() {
 fn record(integrity: Vec<IntegrityPages>, decoded: &[&str]) -> VersionRecord {
     VersionRecord {
         stored_ms: 1,
+        again_ms: None,
         who: String::new(),
         trusted: true,
         edge_admin: None,

@@ -99,7 +99,7 @@ async fn what_versions_hold_counts_after_a_start_for_as_long_as_they_can_be_rest
     let record = records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap();
     put(&world, Change::Delete(key)).await;
     for (record, holds) in [(Some(record), true), (None, false)] {
-        let gone = GoneVersion { at_ms: 1, collected: false, until_ms: 2, who: String::new(), record };
+        let gone = GoneVersion { at_ms: 1, collected: false, until_ms: 2, who: String::new(), stored_ms: 1, record };
         put(&world, Change::Put(gone::gone_key(&shop, &version), records::write(&gone).unwrap())).await;
         owned.forget_all();
         let expected: BTreeSet<u8> = if holds { [3].into() } else { [2, 3].into() };
@@ -200,7 +200,8 @@ async fn what_only_a_version_holds_that_can_be_restored_is_owned_as_long_as_it_c
     let ended_ms = now_ms() + 1;
     let (key, gone_key) = (records::version_key(&shop, &lost), gone::gone_key(&shop, &lost));
     let record = records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap();
-    let gone = GoneVersion { at_ms: 1, collected: true, until_ms: u64::MAX, who: String::new(), record: Some(record) };
+    let (until_ms, record) = (u64::MAX, Some(record));
+    let gone = GoneVersion { at_ms: 1, collected: true, until_ms, who: String::new(), stored_ms: 1, record };
     put(&world, Change::Delete(key)).await;
     put(&world, Change::Put(gone_key.clone(), records::write(&gone).unwrap())).await;
     let lost = HashSet::from([shop.clone()]);

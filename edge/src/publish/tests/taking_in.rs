@@ -282,8 +282,8 @@ async fn a_version_that_is_stored_or_goes_at_the_same_time_keeps_what_its_record
     let untrusted = VersionRecord { trusted: false, ..stored.clone() };
     let changes = vec![Change::Put(key.clone(), records::write(&untrusted).unwrap())];
     world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
-    let deleted =
-        GoneVersion { at_ms: 1, collected: false, until_ms: u64::MAX, who: "anna".to_owned(), record: Some(stored) };
+    let (until_ms, record) = (u64::MAX, Some(stored));
+    let deleted = GoneVersion { at_ms: 1, collected: false, until_ms, who: "anna".to_owned(), stored_ms: 1, record };
     let changes = vec![Change::Delete(key.clone()), Change::Put(gone_key.clone(), records::write(&deleted).unwrap())];
     world.overtaken.before_commit_of(&key, changes);
     push(&world, &Actor::local(), &contents).await;

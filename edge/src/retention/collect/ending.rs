@@ -63,7 +63,7 @@ impl Retention {
                 return Ok(());
             }
             let stored_ms = stored.stored_ms;
-            let ended = Change::Put(key.clone(), records::write(&GoneVersion { record: None, ..gone })?);
+            let ended = Change::Put(key.clone(), records::write(&GoneVersion { stored_ms, record: None, ..gone })?);
             if pass.dry_run || self.claim(key, record.revision, ended).await?.is_some() {
                 pass.take(&app, id, WhyCollected::VersionDeleted, stored_ms);
             }

@@ -33,16 +33,21 @@ impl Retention {
         Ok(())
     }
 
-    /// Deletes the oldest records of an app's versions that are gone and cannot be restored.
+    /// Deletes the oldest records of an app's versions that are gone and cannot be restored; those last by which
+    /// withdrawn paths stay withdrawn, so that no pushes and deletions of others make a way around them.
     async fn forget_gone(&self, app: &AppName) -> Result<(), Error> {
         let prefix = gone::gone_prefix(app);
         let max = usize::try_from(self.ledger.limits().history_entries_max).unwrap_or(usize::MAX);
-        let mut ended: Vec<(u64, String)> = Vec::new();
+        let last_withdrawal_ms = self.last_withdrawal_ms(app).await?;
+        let mut ended: Vec<(bool, u64, String)> = Vec::new();
         let mut versions = Scan::new(&*self.ledger.catalog, prefix);
         while let Some((key, record)) = versions.next().await? {
-            let at_ms =
-                records::read::<GoneVersion>(&key, &record).map(|gone| gone.record.is_none().then_some(gone.at_ms));
-            ended.extend(at_ms.unwrap_or(Some(0)).map(|at_ms| (at_ms, key)));
+            let (is_needed, at_ms) = match records::read::<GoneVersion>(&key, &record) {
+                Ok(gone) if gone.record.is_some() => continue,
+                Ok(gone) => (last_withdrawal_ms.is_some_and(|last_ms| gone.stored_ms <= last_ms), gone.at_ms),
+                Err(_damaged) => (false, 0),
+            };
+            ended.push((is_needed, at_ms, key));
         }
         let beyond = ended.len().saturating_sub(max);
         if beyond == 0 {
@@ -51,7 +56,7 @@ impl Retention {
         ended.sort_unstable();
         ended.truncate(beyond);
         for some in ended.chunks(COMMIT_RECORDS) {
-            let changes = some.iter().map(|(_, key)| Change::Delete(key.clone())).collect();
+            let changes = some.iter().map(|(.., key)| Change::Delete(key.clone())).collect();
             self.collected(Commit { checks: Vec::new(), changes }).await?;
         }
         Ok(())

@@ -84,7 +84,10 @@ impl Retention {
             return Ok(report);
         }
         let event = AuditEvent::of(Action::PurgeVersion).app(app).what(report.version.short());
-        let end = |gone: &mut GoneVersion, now_ms| (gone.until_ms, gone.record) = (now_ms, None);
+        let end = |gone: &mut GoneVersion, now_ms| {
+            gone.stored_ms = gone.stored_since_ms();
+            (gone.until_ms, gone.record) = (now_ms, None);
+        };
         let key = gone::gone_key(app, &report.version);
         let gone = self.ledger.catalog.get(&key).await?;
         let mut made = gone.map(|record| made_of(&key, &record)).unwrap_or_default();

@@ -107,10 +107,16 @@ impl Retention {
         let closed = self.close_gates(&keys).await?;
         let mut commit = Commit { checks: checks.to_vec(), changes: Vec::new() };
         let free: Vec<&Candidate> = chunk.iter().filter(|one| !closed.holds(Key::Manifest(one.id))).collect();
-        for Candidate { id, revision, .. } in &free {
+        for Candidate { id, revision, stored_ms, .. } in &free {
             let key = records::version_key(app, id);
-            let gone =
-                GoneVersion { at_ms: pass.began_ms, collected: true, until_ms: 0, who: String::new(), record: None };
+            let gone = GoneVersion {
+                at_ms: pass.began_ms,
+                collected: true,
+                until_ms: 0,
+                who: String::new(),
+                stored_ms: *stored_ms,
+                record: None,
+            };
             commit.checks.push(Check::At(key.clone(), *revision));
             let changes: [Change; VERSION_CHANGES] = [
                 Change::Delete(key),
@@ -144,9 +150,9 @@ impl Retention {
         let mut stored = Scan::new(&*self.ledger.catalog, prefix.as_str());
         while let Some((key, record)) = stored.next().await? {
             let Some(id) = key.strip_prefix(&prefix).and_then(|id| id.parse().ok()) else { continue };
-            let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
-            let used_ms = used.get(&id).copied().unwrap_or(0).max(stored_ms);
-            versions.push(Candidate { id, revision: record.revision, stored_ms, used_ms });
+            let stored: VersionRecord = records::read(&key, &record)?;
+            let used_ms = used.get(&id).copied().unwrap_or(0).max(stored.stored_last_ms());
+            versions.push(Candidate { id, revision: record.revision, stored_ms: stored.stored_ms, used_ms });
         }
         versions.sort_by_key(|version| (std::cmp::Reverse(version.used_ms), version.id));
         let ranked = (0_u64..).zip(versions).filter(|(rank, version)| {

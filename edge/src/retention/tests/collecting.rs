@@ -18,7 +18,7 @@ use crate::records::gone::{self, GoneVersion};
 use crate::records::history::pushed;
 use crate::records::identities;
 use crate::records::sent::sent_prefix;
-use crate::records::{self, HistoryEntry, LivePointer};
+use crate::records::{self, HistoryEntry, LivePointer, WithdrawnEntry, WithdrawnRecord};
 use crate::retention::CollectOptions;
 
 /// Keeps the newest version by number alone, and waits for nothing.
@@ -217,6 +217,31 @@ async fn of_versions_that_are_gone_for_good_the_newest_stay_known() {
     }
     // The oldest can still be restored.
     assert_eq!(left, [1, 4, 5]);
+}
+
+/// Nobody makes a way around a withdrawal by pushes and deletions of other versions.
+#[tokio::test]
+async fn of_versions_that_are_gone_those_that_a_path_was_withdrawn_of_are_forgotten_last() {
+    let limits = Limits { history_entries_max: 2, ..Limits::default() };
+    let world = World::with(Policy::default(), limits).await;
+    let id = |number: u64| VersionId::of(&number.to_be_bytes());
+    let entry = WithdrawnEntry { at_ms: 1, who: "ada".to_owned() };
+    let withdrawn = WithdrawnRecord { paths: [("/a".to_owned(), entry)].into() };
+    let mut changes = vec![put(records::withdrawn_key(&world.app), &withdrawn)];
+    for number in 1..=5 {
+        let stored_ms = if number == 1 { 1 } else { 2 };
+        let record = GoneVersion { at_ms: number, stored_ms, ..gone_version(None) };
+        changes.push(put(gone::gone_key(&world.app, &id(number)), &record));
+    }
+    world.commit(changes).await;
+    collect(&world).await;
+    let mut left = Vec::new();
+    for number in 1..=5 {
+        if world.has(&gone::gone_key(&world.app, &id(number))).await {
+            left.push(number);
+        }
+    }
+    assert_eq!(left, [1, 5]);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ fn deleted_environment(version: VersionId) -> DeletedEnvironment {
 
 fn gone_version(stored_ms: Option<u64>) -> GoneVersion {
     let record = stored_ms.map(|stored_ms| serde_json::from_value(stored_at(stored_ms)).unwrap());
-    GoneVersion { at_ms: 1, collected: false, until_ms: u64::MAX, who: "bob".to_owned(), record }
+    GoneVersion { at_ms: 1, collected: false, until_ms: u64::MAX, who: "bob".to_owned(), stored_ms: 1, record }
 }
 
 fn wanted(environment: Option<&str>, version: Option<VersionId>) -> UndeleteRequest {
