@@ -17,22 +17,22 @@ use super::sessions::{InForce, Owner, ended_session};
 use super::{Credentials, bad_token};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit};
-use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
+use crate::ledger::{self, Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
 use crate::records;
 use crate::records::identities::account_key;
 use crate::records::sessions::{CONFIRMATIONS_PREFIX, confirmations_key, session_key};
 use crate::telemetry;
 
 impl InForce {
+    /// Whether it has not been confirmed, or its confirmation has ended.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.found.record.confirmed_until_ms <= telemetry::now_ms()
+    }
+
     /// # Errors
     /// `confirmation_required`.
     pub(super) fn must_be_confirmed(&self) -> Result<(), Error> {
-        if self.found.record.confirmed_until_ms > telemetry::now_ms() {
-            return Ok(());
-        }
-        Err(Problem::new(Code::ConfirmationRequired, "The session has to be confirmed before this.")
-            .hint("`POST /v1/session/confirm` takes the password or a passkey of its account, or its token")
-            .into())
+        if self.is_unconfirmed() { Err(ledger::confirmation_required().into()) } else { Ok(()) }
     }
 }
 
@@ -140,9 +140,7 @@ impl Credentials {
     /// # Errors
     /// Those of the catalog.
     pub async fn confirmations(&self, app: &AppName) -> Result<Confirmations, Error> {
-        let key = confirmations_key(app);
-        let record = self.catalog.get(&key).await?;
-        Ok(record.map(|record| records::read(&key, &record)).transpose()?.unwrap_or_default())
+        ledger::confirmations(&*self.catalog, app).await
     }
 
     /// Says what an app has sessions confirm. A session that takes something away from that has to be confirmed itself.
@@ -187,12 +185,16 @@ impl Credentials {
         app: &AppName,
         action: Option<ConfirmedAction>,
     ) -> Result<(), Error> {
-        if !matches!(actor.credential, Credential::Session(..)) {
-            return Ok(());
-        }
-        let set = self.confirmations(app).await?.confirm;
-        let is_wanted = action.map_or(!set.is_empty(), |action| set.contains(&action));
-        if is_wanted { self.must_be_confirmed(actor).await } else { Ok(()) }
+        ledger::check_confirmed(&*self.catalog, actor, app, action).await
+    }
+
+    /// Whether an actor is a session that is not confirmed now.
+    ///
+    /// # Errors
+    /// `bad_token` if the session has ended meanwhile; those of the catalog.
+    pub async fn is_unconfirmed(&self, actor: &Actor) -> Result<bool, Error> {
+        let Credential::Session(id, _) = &actor.credential else { return Ok(false) };
+        Ok(self.session_in_force(id).await?.ok_or_else(ended_session)?.is_unconfirmed())
     }
 
     /// Checks that a session is confirmed, if an app that a token would reach wants that. A token that may change

@@ -205,6 +205,7 @@ fn guest(name: &AccountName, account: &AccountRecord, from: Option<IpAddr>) -> A
         from,
         credential: Credential::Login(account.id.clone()),
         expires_ms: Some(telemetry::now_ms()),
+        unconfirmed: false,
     }
 }
 

@@ -416,6 +416,7 @@ fn actor_of(id: &str, login: &LoginRecord, account: &AccountRecord, from: Option
         from,
         credential: Credential::Login(id.to_owned()),
         expires_ms: Some(login.expires_ms),
+        unconfirmed: false,
     }
 }
 

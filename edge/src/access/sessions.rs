@@ -75,6 +75,7 @@ impl InForce {
     /// The actor that it acts as. What that makes does not outlive the session.
     fn actor(&self, from: Option<IpAddr>) -> Actor {
         let (id, ends_ms) = (self.found.id.clone(), self.found.record.expires_ms);
+        let unconfirmed = self.is_unconfirmed();
         match &self.owner {
             Owner::Account(name, account) => Actor {
                 name: name.to_string(),
@@ -84,6 +85,7 @@ impl InForce {
                 from,
                 credential: Credential::Session(id, SessionOf::Account),
                 expires_ms: Some(ends_ms),
+                unconfirmed,
             },
             Owner::Token(token, record) => Actor {
                 name: record.name.clone(),
@@ -93,6 +95,7 @@ impl InForce {
                 from,
                 credential: Credential::Session(id, SessionOf::Token(token.clone())),
                 expires_ms: Some(record.expires_ms.map_or(ends_ms, |at_ms| at_ms.min(ends_ms))),
+                unconfirmed,
             },
         }
     }

@@ -363,6 +363,7 @@ impl Credentials {
             from,
             credential: Credential::Token(id.to_owned()),
             expires_ms: token.expires_ms,
+            unconfirmed: false,
         }))
     }
 

@@ -28,6 +28,8 @@ pub(super) enum Effect {
     Undone,
     /// How many instances there are: more are declared, fewer are not; [`crate::environments`] checks which it is.
     Scaled,
+    /// They see less, and something that nobody signs if the body has a message: [`crate::environments`] checks that.
+    Worded,
     /// Something that nobody signs, of what the body names: its handler checks that by [`Admin::check_chosen`].
     Chosen,
 }
@@ -35,7 +37,7 @@ pub(super) enum Effect {
 impl Effect {
     /// Whether a session confirms it as what visitors get.
     pub(super) const fn is_confirmed(self) -> bool {
-        matches!(self, Self::Signed | Self::Unsigned | Self::Declared | Self::Scaled)
+        matches!(self, Self::Signed | Self::Unsigned | Self::Declared | Self::Scaled | Self::Worded)
     }
 
     /// What it takes where an environment wants signatures; `None` if it changes nothing for visitors.
@@ -46,6 +48,7 @@ impl Effect {
             Self::Unsigned => Some("`admin`"),
             Self::Declared | Self::Undone => Some("nothing more"),
             Self::Scaled => Some("`admin`, for fewer"),
+            Self::Worded => Some("`admin`, for a message"),
             Self::Chosen => Some("`admin`, for such an environment"),
         }
     }
@@ -63,10 +66,9 @@ impl Admin {
             // With the app its list of confirmations goes, too.
             return self.credentials.check_confirmed(&call.actor, &app, None).await;
         }
-        // A hostname may come from `prod`, whichever environment it goes to, and what is the app's reaches all of them.
-        let reaches_prod = operation.moves_hostname()
-            || !operation.is_of_environment()
-            || call.path.environment()? == PlaceName::prod();
+        // What is the app's reaches all of its environments. A hostname may come from `prod` of any app, whichever
+        // environment it goes to: who gives it away checks that.
+        let reaches_prod = !operation.is_of_environment() || call.path.environment()? == PlaceName::prod();
         for action in actions.filter(|action| *action != ConfirmedAction::Promote || reaches_prod) {
             self.credentials.check_confirmed(&call.actor, &app, Some(action)).await?;
         }
@@ -94,7 +96,7 @@ impl Admin {
     /// # Errors
     /// Those of the catalog.
     pub(super) async fn log_unsigned(&self, operation: &Operation, call: &Call) -> Result<(), Error> {
-        // A change of the settings moves the live pointer, with its own entry, and the log goes with what is deleted.
+        // A change of the settings moves the live pointer, with its own entry, as a deletion and a return do.
         let is_logged = operation.id == "changeSettings" || operation.after_deletion == AfterDeletion::Own;
         if operation.effect != Effect::Unsigned || is_logged || is_predicted(operation, call)? {
             return Ok(());
@@ -117,16 +119,8 @@ impl Admin {
         (app, environment): (&AppName, &PlaceName),
         id: &str,
     ) -> Result<(), Error> {
-        self.check_unsigned_in(actor, (app, environment)).await?;
+        self.publisher.environments().check_change(actor, (app, environment)).await?;
         self.publisher.environments().log_unsigned(actor, (app, environment), id).await
-    }
-
-    async fn check_unsigned_in(&self, actor: &Actor, (app, environment): (&AppName, &PlaceName)) -> Result<(), Error> {
-        self.publisher.environments().check_unsigned(actor, (app, environment)).await?;
-        if environment.is_prod() {
-            self.credentials.check_confirmed(actor, app, Some(ConfirmedAction::Promote)).await?;
-        }
-        Ok(())
     }
 
     /// Checks and enters what is done to a version that may have been replaced: visitors may have its files still, by
@@ -146,7 +140,7 @@ impl Admin {
         let mut named = Vec::new();
         for environment in environments {
             if self.publisher.ledger().names_version(app, &environment, version).await? {
-                self.check_unsigned_in(actor, (app, &environment)).await?;
+                self.publisher.environments().check_change(actor, (app, &environment)).await?;
                 named.push(environment);
             }
         }
@@ -167,7 +161,7 @@ impl Admin {
 }
 
 /// Whether a call only asks what its operation would do.
-fn is_predicted(operation: &Operation, call: &Call) -> Result<bool, Error> {
+pub(super) fn is_predicted(operation: &Operation, call: &Call) -> Result<bool, Error> {
     Ok(operation.query.contains(&"dry_run") && body::dry_run(call.uri())?)
 }
 
@@ -202,12 +196,10 @@ mod tests {
                 "restoreSnapshot",
             ]
         );
-        assert_eq!(of(Effect::Declared), ["pause", "resume", "setMember", "removeMember", "restart", "runSchedule"]);
+        assert_eq!(of(Effect::Declared), ["resume", "setMember", "removeMember", "restart", "runSchedule"]);
         assert_eq!(of(Effect::Undone), ["revokeShare", "abortCanary", "unpin"]);
-        assert_eq!(
-            (of(Effect::Scaled), of(Effect::Chosen)),
-            (vec!["scale"], vec!["undelete", "makeShare", "deleteVersion"])
-        );
+        assert_eq!((of(Effect::Scaled), of(Effect::Worded)), (vec!["scale"], vec!["pause"]));
+        assert_eq!(of(Effect::Chosen), ["undelete", "makeShare", "deleteVersion"]);
         // What changes something in an environment and nothing of what its visitors get.
         let others = ["lock", "unlock", "makeSnapshot", "deleteSnapshot"];
         for row in OPERATIONS.iter().filter(|row| row.method != Method::GET && row.is_of_environment()) {

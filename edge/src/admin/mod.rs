@@ -146,7 +146,7 @@ impl Admin {
     }
 
     /// Checks what the row of an operation says, and runs it.
-    async fn run(&self, operation: &Operation, call: Call, via: Via) -> Answer {
+    async fn run(&self, operation: &Operation, mut call: Call, via: Via) -> Answer {
         let Handler::Authorized(right, run) = operation.handler else { return Err(operations::no_such_address()) };
         body::only_parameters(call.uri(), operation.query)?;
         precondition::refuse_unknown(call.request.method(), call.request.headers(), operation.conditions)?;
@@ -156,6 +156,10 @@ impl Admin {
         if !is_read && !operation.only_stores() {
             // Also before a confirmation is looked for, which may have come to another node a moment ago.
             self.check_in_force(&call.actor, is_read).await?;
+        }
+        if call.actor.unconfirmed && !is_read {
+            call.actor.unconfirmed =
+                !effect::is_predicted(operation, &call)? && self.credentials.is_unconfirmed(&call.actor).await?;
         }
         self.check_unsigned(operation, &call).await?;
         self.check_confirmed(operation, &call).await?;

@@ -101,11 +101,6 @@ impl Operation {
         matches!(self.id, "putBlob" | "putBlobs")
     }
 
-    /// Whether it gives an environment a hostname, which another one may have.
-    pub(super) fn moves_hostname(&self) -> bool {
-        self.method == Method::PUT && self.path.ends_with("/hostnames/{host}")
-    }
-
     /// Whether it deletes a whole app.
     pub(super) fn deletes_app(&self) -> bool {
         self.method == Method::DELETE && self.path == "/v1/apps/{app}"
@@ -325,7 +320,7 @@ operations! {
         => unlock ["dry_run"] conditions=Both changes=Nothing;
     PUT "/v1/apps/{app}/environments/{env}/protection" "protect" [Environment(Promote)]
         => protect ["dry_run"] changes=Unsigned;
-    POST "/v1/apps/{app}/environments/{env}/pause" "pause" [Environment(Push)] => pause ["dry_run"] changes=Declared;
+    POST "/v1/apps/{app}/environments/{env}/pause" "pause" [Environment(Push)] => pause ["dry_run"] changes=Worded;
     POST "/v1/apps/{app}/environments/{env}/resume" "resume" [Environment(Push)] => resume ["dry_run"] changes=Declared;
     GET "/v1/apps/{app}/environments/{env}/settings" "settings" [Environment(Read)] => settings [];
     PATCH "/v1/apps/{app}/environments/{env}/settings" "changeSettings" [Environment(Promote)]

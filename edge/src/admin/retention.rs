@@ -65,7 +65,7 @@ impl Admin {
         // An actor who may delete it may restore it.
         let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
         actor.may_everywhere(needed, &app)?;
-        // What is live in `prod` again. The history says who restored an environment, and its live log goes on.
+        // What is live in `prod` again.
         let is_of_prod = wanted.environment.as_ref().is_none_or(PlaceName::is_prod);
         if !dry_run && wanted.version.is_none() && is_of_prod {
             self.credentials.check_confirmed(&actor, &app, Some(ConfirmedAction::Promote)).await?;

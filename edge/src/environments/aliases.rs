@@ -3,7 +3,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use devanture_config::api::{AliasList, AliasPrediction, AliasRequest, PlaceStatus, Scope};
+use devanture_config::api::{AliasList, AliasPrediction, AliasRequest, ConfirmedAction, PlaceStatus, Scope};
 use devanture_config::manifest::halves::Half;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::Expiry;
@@ -14,7 +14,9 @@ use super::Environments;
 use super::counts::check_count;
 use super::places::size;
 use crate::catalog::{Change, Check, Commit, Record, Revision};
-use crate::ledger::{Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, other_than, update};
+use crate::ledger::{
+    Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, check_confirmed, other_than, update,
+};
 use crate::records::gone;
 use crate::records::halves_begun::HalvesBegun;
 use crate::records::{self, AliasRecord};
@@ -65,7 +67,8 @@ impl Environments {
     ///
     /// # Errors
     /// `alias_taken` where the name is an environment, `forbidden` where the alias is not the actor's, `too_many`,
-    /// `precondition_failed`, and as [`Environments::resolve_version`].
+    /// `precondition_failed`, `confirmation_required` where it would end earlier, and as
+    /// [`Environments::resolve_version`].
     pub async fn set_alias(
         &self,
         actor: &Actor,
@@ -116,8 +119,8 @@ impl Environments {
     /// Refuses a push to an alias before anything is sent for it.
     ///
     /// # Errors
-    /// `forbidden`, `alias_taken`, `bad_request` for an end that has passed, `deleted` where the name is that of an
-    /// environment that can be restored.
+    /// `forbidden`, `alias_taken`, `bad_request` for an end that has passed, `confirmation_required` for one that comes
+    /// earlier than before, `deleted` where the name is that of an environment that can be restored.
     pub(crate) async fn check_alias(
         &self,
         actor: &Actor,
@@ -128,8 +131,30 @@ impl Environments {
         actor.may_alias(Scope::Push, app, name)?;
         ends_ms(expires, None, telemetry::now_ms())?;
         self.ledger.check_there(app, Some(name)).await?;
-        actor.may_move(name, self.alias_record(app, name).await?.1.as_ref())?;
+        let (_, before) = self.alias_record(app, name).await?;
+        actor.may_move(name, before.as_ref())?;
+        let expires_ms = ends_ms(expires, before.as_ref(), telemetry::now_ms())?;
+        self.check_shortened(actor, app, before.as_ref(), expires_ms).await?;
         self.check_no_environment(app, name).await
+    }
+
+    /// Checks that an actor may have an alias end by then: a session that lets it end earlier than before confirms that
+    /// as its deletion.
+    ///
+    /// # Errors
+    /// `confirmation_required`.
+    async fn check_shortened(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        before: Option<&AliasRecord>,
+        expires_ms: Option<u64>,
+    ) -> Result<(), Error> {
+        let ends = |at_ms: Option<u64>| at_ms.unwrap_or(u64::MAX);
+        match before.is_some_and(|before| ends(expires_ms) < ends(before.expires_ms)) {
+            true => check_confirmed(&*self.ledger.catalog, actor, app, Some(ConfirmedAction::Delete)).await,
+            false => Ok(()),
+        }
     }
 
     /// The version that an alias points at.
@@ -195,6 +220,7 @@ impl Environments {
         wanted.actor.may_move(name, before.as_ref())?;
         wanted.may_replace(before.as_ref())?;
         let record = wanted.record(before.as_ref())?;
+        self.check_shortened(wanted.actor, app, before.as_ref(), record.expires_ms).await?;
         let previous = before.as_ref().map(|before| before.version);
         let unchanged = revision.filter(|_| before.as_ref() == Some(&record));
         let is_new = found.is_none();

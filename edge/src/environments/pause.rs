@@ -21,7 +21,8 @@ impl Environments {
     /// anything.
     ///
     /// # Errors
-    /// `bad_request` for what a pause cannot be, `nothing_live` where nothing is live.
+    /// `bad_request` for what a pause cannot be, `nothing_live` where nothing is live; `forbidden` for a new message
+    /// where signatures are wanted and the actor is no admin: visitors read it, and nobody signs it.
     pub async fn pause(
         &self,
         actor: &Actor,
@@ -44,6 +45,15 @@ impl Environments {
             };
             if before.as_ref().is_some_and(|(_, before)| Pause { who: pause.who.clone(), ..before.clone() } == pause) {
                 return Ok(Some(report(before.map(|(_, pause)| pause), false)));
+            }
+            let is_new = |message: &String| {
+                before.as_ref().and_then(|(_, before)| before.message.as_ref()).is_none_or(|before| before != message)
+            };
+            if pause.message.as_ref().is_some_and(is_new) {
+                self.check_unsigned(actor, (app, environment)).await?;
+                if !dry_run {
+                    self.log_unsigned(actor, (app, environment), "pause").await?;
+                }
             }
             let before_at = before.as_ref().map(|(revision, _)| *revision);
             let marker = MarkerChange::write((DeployKind::Pause, Action::Pause), &key, before_at, &pause)?;

@@ -67,6 +67,9 @@ pub struct Actor {
     pub credential: Credential,
     /// When its token or its login ends, in milliseconds since 1970 UTC. What it makes ends then, too.
     pub expires_ms: Option<u64>,
+    /// Whether it is a session that was not confirmed when its request came, of a push when that began. What is only
+    /// predicted needs no confirmation.
+    pub unconfirmed: bool,
 }
 
 impl Actor {
@@ -81,6 +84,7 @@ impl Actor {
             from: None,
             credential: Credential::Local,
             expires_ms: None,
+            unconfirmed: false,
         }
     }
 

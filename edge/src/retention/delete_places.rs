@@ -35,8 +35,10 @@ impl Retention {
             let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone(), hostnames };
             let checks = vec![Check::Absent(key.clone()), Check::At(app_key.clone(), record.revision)];
             let changes = vec![Change::Put(key.clone(), records::write(&deleted)?)];
+            let mut commit = Commit { checks, changes };
+            self.note_all(actor, app, "deleteApp", &mut commit).await?;
             let event = AuditEvent::of(Action::DeleteApp).app(app);
-            if self.ledger.commit(actor, event, Commit { checks, changes }).await? {
+            if self.ledger.commit(actor, event, commit).await? {
                 self.uploads.end_of(app, None);
                 tracing::info!(app = %app, who = actor.name, until_ms = report.until_ms, "an app was deleted");
                 return Ok(Some(report));
@@ -44,6 +46,21 @@ impl Retention {
             Ok(None)
         })
         .await
+    }
+
+    /// Adds to a commit that takes a whole app away, or brings it back, the entries in the live logs of its
+    /// environments that want signatures.
+    pub(super) async fn note_all(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        operation: &str,
+        commit: &mut Commit,
+    ) -> Result<(), Error> {
+        for environment in self.environments.with_signers(app).await? {
+            self.environments.note_unsigned(actor, (app, &environment), operation, commit).await?;
+        }
+        Ok(())
     }
 
     /// Deletes an environment. When this returns, none of its hostnames answers on this node; they stay its own. One
@@ -103,8 +120,11 @@ impl Retention {
                 Change::Delete(live_key.clone()),
                 Change::Put(entry_key, records::write(&entry)?),
             ];
+            let mut commit = Commit { checks, changes };
+            let place = (app, environment);
+            self.environments.note_moved(actor, place, &deleted.pointer, &entry.deploy, &mut commit).await?;
             let event = AuditEvent::of(Action::DeleteEnvironment).place(app, environment);
-            if self.ledger.commit(actor, event, Commit { checks, changes }).await? {
+            if self.ledger.commit(actor, event, commit).await? {
                 self.uploads.end_of(app, Some(environment));
                 tracing::info!(app = %app, environment = %environment, who = actor.name, until_ms = report.until_ms, "an environment was deleted");
                 return Ok(Some(report));

@@ -98,7 +98,8 @@ impl Retention {
             let DeletedApp { until_ms, hostnames, .. } = records::read(&key, &record)?;
             in_time(&format!("The app {app}"), until_ms)?;
             let checks = vec![Check::At(key.clone(), record.revision)];
-            let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
+            let mut commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
+            self.note_all(actor, app, "undelete", &mut commit).await?;
             if dry_run || self.ledger.commit(actor, AuditEvent::of(Action::Undelete).app(app), commit).await? {
                 let lost_hostnames = self.hostnames_of_others((app, None), hostnames).await?;
                 let (app, environment, version) = (app.clone(), None, None);
@@ -146,6 +147,8 @@ impl Retention {
                 commit.changes.push(Change::Put(paused_key, paused.value));
             }
             self.ledger.hold_version(&mut commit, app, &pointer.version, true).await?;
+            let place = (app, environment);
+            self.environments.note_moved(actor, place, &pointer, &entry.deploy, &mut commit).await?;
             let event = AuditEvent::of(Action::Undelete).place(app, environment);
             if dry_run || self.ledger.commit(actor, event, commit).await? {
                 let lost_hostnames = self.hostnames_of_others((app, Some(environment)), hostnames).await?;

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use super::{Browser, PASSWORD, account, quick};
 use crate::support::{RunningEdge, got};
 
-const CONFIRM: &str = "/v1/session/confirm";
+pub(super) const CONFIRM: &str = "/v1/session/confirm";
 const SETTING: &str = "/v1/apps/shop/confirmations";
 
-async fn set(edge: &RunningEdge, confirm: Value) {
+pub(super) async fn set(edge: &RunningEdge, confirm: Value) {
     let set = got(edge.api(Method::PUT, SETTING).json(&json!({ "confirm": confirm }))).await;
     assert_eq!(set.status, StatusCode::OK, "{}", set.text());
 }
 
-async fn push(edge: &RunningEdge, text: &str) -> String {
+pub(super) async fn push(edge: &RunningEdge, text: &str) -> String {
     edge.push("shop", &[("index.html", text.as_bytes())]).await.version.to_string()
 }
 
@@ -41,6 +41,8 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}: {}", refused.text());
     }
     // What visitors get is not the version alone, and a name may be taken from `prod` by another environment.
+    let host = got(edge.api(Method::PUT, &format!("{prod}/hostnames/www.example.org")).json(&json!({}))).await;
+    assert_eq!(host.status, StatusCode::OK, "{}", host.text());
     for (method, path, body) in [
         (Method::PATCH, format!("{prod}/settings"), json!({ "set": { "API": { "value": "x", "public": true } } })),
         (Method::PUT, format!("{prod}/hostnames/www.example.org"), json!({})),

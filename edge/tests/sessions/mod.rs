@@ -8,6 +8,7 @@ mod logins;
 mod page;
 mod passkeys;
 mod sites;
+mod taken_away;
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Method, StatusCode};

@@ -1,12 +1,12 @@
 //! What nobody signs, where signatures are wanted: admins change it alone, and the live log has it.
 
-use devanture_config::api::{DeployKind, Scope, check_live_log};
+use devanture_config::api::{BeginDeploy, DeployKind, LiveLogEntry, Scope, check_live_log};
 use devanture_config::problem::Code;
 use devanture_edge::admin::OPERATIONS;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::world::{APP, ONE, key, live_log, push_to, served, want};
+use super::world::{APP, ONE, TWO, key, live_log, push_to, served, want};
 use crate::support::{edge, got, manifest};
 
 /// By the table of the operations: one that is new is refused, or says why it changes nothing for visitors.
@@ -70,6 +70,10 @@ async fn versions_and_names_that_visitors_have_from_before_take_an_admin_too() {
     let path = format!("/v1/apps/{APP}/environments/staging/deploys");
     let refused = got(edge.ask(Method::POST, &path, &token).json(&begin)).await;
     assert_eq!(refused.code(), Code::HostnameTaken, "{}", refused.text());
+    // Nor does another app, whatever DNS proves.
+    let stranger = edge.token_for(Scope::Admin, Some("blog"), None).await;
+    let refused = got(edge.ask(Method::POST, "/v1/apps/blog/environments/prod/deploys", &stranger).json(&begin)).await;
+    assert_eq!(refused.code(), Code::HostnameTaken, "{}", refused.text());
     // Other names are as free as before.
     let other = got(edge.ask(Method::PUT, &host("staging", "www.example.com"), &token).json(&json!({}))).await;
     assert_eq!(other.status, StatusCode::OK, "{}", other.text());
@@ -101,5 +105,70 @@ async fn the_live_log_names_what_nobody_signs_and_who_did_it() {
     assert_eq!(entries[1..], [(DeployKind::Change, "withdraw"), (DeployKind::Change, "addHostname")]);
     assert!(log.entries.iter().all(|entry| entry.version == log.entries[0].version && !entry.who.is_empty()));
     assert_eq!(check_live_log((&log.app, &log.environment), None, &log.entries), Ok(()));
+    edge.stop().await;
+}
+
+/// Another environment or app gets the name, by the API or by what a version lists.
+#[tokio::test]
+async fn the_live_log_names_what_takes_visitors_away_and_brings_them_back() {
+    let edge = edge().with_app(APP, ONE).with_app("blog", ONE).start().await;
+    want(&edge, &[&key("ada")], 1).await;
+    let ask = async |method: Method, path: &str, body: serde_json::Value| {
+        let request = edge.api(method, &format!("/v1/apps/{path}"));
+        let answer = got(if body.is_null() { request } else { request.json(&body) }).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
+    };
+    let prod = format!("{APP}/environments/prod");
+    for host in ["www.example.org", "*.example.net"] {
+        ask(Method::PUT, &format!("{prod}/hostnames/{host}"), json!({})).await;
+    }
+    ask(Method::PUT, &format!("{APP}/environments/staging/hostnames/www.example.org?dry_run"), json!({})).await;
+    ask(Method::PUT, &format!("{APP}/environments/staging/hostnames/www.example.org"), json!({})).await;
+    ask(Method::PUT, "blog/environments/prod/hostnames/a.example.net", json!({})).await;
+    let mut listing = manifest(TWO);
+    listing.base.hostnames = Some(["b.example.net", "c.example.net"].map(|host| host.parse().unwrap()).into());
+    let begin = BeginDeploy { manifest: listing, source: Default::default(), options: Default::default() };
+    edge.try_push("blog", "prod", begin, TWO).await.unwrap();
+    ask(Method::DELETE, &prod, json!(null)).await;
+    ask(Method::POST, &format!("{APP}/undelete"), json!({ "environment": "prod" })).await;
+    ask(Method::DELETE, APP, json!(null)).await;
+    ask(Method::POST, &format!("{APP}/undelete"), json!({})).await;
+    let log = live_log(&edge, "").await;
+    let said = |entry: &LiveLogEntry| match entry.kind {
+        DeployKind::Change => entry.deploy.clone(),
+        kind => format!("{kind:?}"),
+    };
+    let mut expected = vec!["Push"];
+    // Two names given, three times one or two taken away.
+    expected.extend(["addHostname"; 5]);
+    expected.extend(["Delete", "Undelete", "deleteApp", "undelete"]);
+    assert_eq!(log.entries.iter().map(said).collect::<Vec<_>>(), expected);
+    assert_eq!(check_live_log((&log.app, &log.environment), None, &log.entries), Ok(()));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_message_of_a_pause_takes_an_admin_where_signatures_are_wanted() {
+    let edge = edge().with_app(APP, ONE).start().await;
+    push_to(&edge, "staging", ONE, &[], Default::default()).await.unwrap();
+    want(&edge, &[&key("ada")], 1).await;
+    let token = edge.token_for(Scope::Promote, Some(APP), None).await;
+    let pause = async |environment: &str, token: &str, body: serde_json::Value| {
+        let path = format!("/v1/apps/{APP}/environments/{environment}/pause");
+        let answer = got(edge.ask(Method::POST, &path, token).json(&body)).await;
+        if answer.status == StatusCode::OK { None } else { Some(answer.code()) }
+    };
+    let message = json!({ "message": "Pay here instead." });
+    assert_eq!(pause("prod", &token, message.clone()).await, Some(Code::Forbidden));
+    assert_eq!(pause("staging", &token, message.clone()).await, None);
+    for body in [json!({}), json!({ "message": " " })] {
+        assert_eq!(pause("prod", &token, body).await, None, "what the edge says by itself");
+    }
+    assert_eq!(pause("prod", edge.admin_token(), message.clone()).await, None);
+    // What an admin has said may stay.
+    assert_eq!(pause("prod", &token, json!({ "message": "Pay here instead.", "retry_after_s": 9 })).await, None);
+    let log = live_log(&edge, "").await;
+    let changes: Vec<_> = log.entries.iter().filter(|entry| entry.kind == DeployKind::Change).collect();
+    assert_eq!(changes.iter().map(|entry| entry.deploy.as_str()).collect::<Vec<_>>(), ["pause"]);
     edge.stop().await;
 }

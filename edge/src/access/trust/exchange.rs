@@ -172,6 +172,7 @@ impl Credentials {
             from,
             credential: Credential::Token(id.clone()),
             expires_ms: record.expires_ms,
+            unconfirmed: false,
         };
         let by = accepted.trust.as_ref().unwrap_or(name);
         let event = AuditEvent::of(Action::ExchangeToken)

@@ -143,13 +143,20 @@ impl Environments {
         // Going back is never held up by a name that somebody else has by now.
         let is_rollback = claims.is_rollback;
         let own = self.own_hostnames(app, environment).await?;
-        let mut added = Vec::new();
+        let (mut added, mut losses) = (Vec::new(), Vec::new());
         for host in claims.listed.hostnames.iter().collect::<BTreeSet<_>>() {
             let key = records::hostname_key(host);
             match self.ledger.catalog.get(&key).await? {
                 None if is_rollback && own.names.len().saturating_add(added.len()) >= self.hostnames_max() => {}
                 None if is_rollback && self.check_hostnames_of_app(app, own.of_app, added.len() + 1).is_err() => {}
                 None if claims.granted.contains(host) => {
+                    // Another place may have visitors there since it was looked at.
+                    let loss = self.loss(actor, (app, environment), host).await?;
+                    match loss.check() {
+                        Ok(()) => losses.push(loss),
+                        Err(_refused) if is_rollback => continue,
+                        Err(refused) => return Err(refused),
+                    }
                     let record = HostnameRecord {
                         app: app.clone(),
                         environment: environment.clone(),
@@ -176,6 +183,7 @@ impl Environments {
             }
         }
         self.check_added(app, environment, &own, added.len())?;
+        self.note_losses(actor, losses, commit).await?;
         note_listed(&own, &claims.listed, added.len(), commit)?;
         Ok(added)
     }
@@ -191,15 +199,18 @@ impl Environments {
     ) -> Result<Sorted, Error> {
         let (mut sorted, others) = (Sorted::default(), OnceCell::new());
         for host in hosts {
-            if self.hostname_owner(host).await?.is_some_and(|owner| owner.is_of(app, environment)) {
+            let owner = self.hostname_owner(host).await?;
+            if owner.as_ref().is_some_and(|owner| owner.is_of(app, environment)) {
                 continue;
             }
             if let Some(problem) = admin_hostname(&self.names, host) {
                 sorted.reserved = sorted.reserved.or(Some(problem));
                 continue;
             }
-            if self.takes_from_signed_wildcard(actor, (app, environment), host).await? {
-                let problem = taken(host, super::SIGNED_WILDCARD_HINT);
+            // A name that another place has is never moved by what a version lists.
+            if owner.is_none()
+                && let Some(problem) = self.loss(actor, (app, environment), host).await?.into_refusal()
+            {
                 sorted.reserved = sorted.reserved.or(Some(problem));
                 continue;
             }

@@ -5,6 +5,7 @@
 
 mod claim;
 mod https_record;
+mod losses;
 mod others;
 mod proof;
 
@@ -27,6 +28,7 @@ use crate::live;
 use crate::records::gone;
 use crate::records::{self, HostnameRecord, ListedHostnames};
 use crate::telemetry;
+use losses::Loss;
 use others::OtherNames;
 
 /// What it takes to give a name that nobody has to an environment.
@@ -112,8 +114,8 @@ impl Environments {
     ///
     /// # Errors
     /// `forbidden` and `hostname_unproven` where the actor may not have the name, `hostname_taken` where another app or
-    /// environment has it, `name_reserved` where the admin listener has it, `hostnames_full`; `not_found` where there
-    /// is no such app.
+    /// environment has it, `confirmation_required` where that is `prod` and its app wants it, `name_reserved` where the
+    /// admin listener has it, `hostnames_full`; `not_found` where there is no such app.
     pub async fn set_hostname(
         &self,
         actor: &Actor,
@@ -143,12 +145,11 @@ impl Environments {
                 return Err(problem.into());
             }
             if !is_own && allowed_from.as_ref() != Some(&owner) {
-                if self.takes_from_signed_wildcard(actor, (app, environment), host).await? {
-                    return Err(taken(host, SIGNED_WILDCARD_HINT).into());
-                }
                 self.may_have(actor, app, host, before.as_ref()).await?;
                 allowed_from = Some(owner);
             }
+            let loss = if is_own { Loss::default() } else { self.loss(actor, (app, environment), host).await? };
+            loss.check()?;
             let named = self.other_app_named(app, host).filter(|_| !is_own);
             if let Some(problem) = self.address_of(named.as_ref(), host).await? {
                 return Err(problem.into());
@@ -179,6 +180,7 @@ impl Environments {
             commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
             commit.checks.push(Check::Absent(gone::deleted_environment_key(app, environment)));
             own.listed.write(&own.listed.names, &mut commit)?;
+            self.note_losses(actor, vec![loss], &mut commit).await?;
             if record.canonical {
                 unmark_others(&mut own, host, &mut commit)?;
             }
@@ -272,11 +274,8 @@ impl Environments {
         let needed = self.needed(host, &OtherNames::read(&*self.ledger.catalog, app).await?);
         let is_admin = actor.scope == Scope::Admin;
         if let Some(before) = before {
-            // Within one app a name is proven already; it moves where the token is for both environments. Visitors of
-            // one that wants signatures would get what nobody has signed.
-            let wants_signatures = self.wants_signatures(&before.app, &before.environment).await?;
-            let scope = if wants_signatures { Scope::Admin } else { Scope::Push };
-            let is_movable = before.app == *app && actor.may(scope, app, Some(&before.environment)).is_ok();
+            // Within one app a name is proven already; it moves where the token is for both environments.
+            let is_movable = before.app == *app && actor.may(Scope::Push, app, Some(&before.environment)).is_ok();
             if !is_movable || (needed == Needed::AdminOfAll) || (needed == Needed::Admin && !is_admin) {
                 return Err(taken(host, "only an admin token for every app can move it here").into());
             }
@@ -293,22 +292,6 @@ impl Environments {
                 if unproven.is_empty() { Ok(()) } else { Err(proof::problem(app, &unproven).into()) }
             }
         }
-    }
-
-    /// Whether another environment of the app answers at `host` by a wildcard and wants signatures, of which the actor
-    /// is no admin: visitors of the name would get what nobody has signed.
-    async fn takes_from_signed_wildcard(
-        &self,
-        actor: &Actor,
-        (app, environment): (&AppName, &PlaceName),
-        host: &HostPattern,
-    ) -> Result<bool, Error> {
-        let Some(wildcard) = host.exact().and_then(|exact| HostPattern::wildcard_of(&exact)) else { return Ok(false) };
-        let owner = self.hostname_owner(&wildcard).await?;
-        let Some(owner) = owner.filter(|owner| owner.app == *app && owner.environment != *environment) else {
-            return Ok(false);
-        };
-        Ok(!actor.is_admin_in(&owner.environment) && self.wants_signatures(app, &owner.environment).await?)
     }
 
     /// What it takes to have a name, beside the names that `others` have.
@@ -421,10 +404,6 @@ fn forbidden(host: &HostPattern, needed: &str) -> Problem {
     Problem::new(Code::Forbidden, format!("Only {needed} may give {host} to an app."))
         .hint(format!("use {needed}, or leave the hostname out"))
 }
-
-/// The hint where an environment that wants signatures has a wildcard around a name.
-const SIGNED_WILDCARD_HINT: &str =
-    "an environment that wants signatures answers there by a wildcard: have an admin of it give the name away";
 
 fn taken(host: &HostPattern, hint: &str) -> Problem {
     let detail = format!("{host} belongs to another app or environment.");
