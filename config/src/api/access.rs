@@ -332,6 +332,11 @@ pub struct AuditEntry {
     /// The id of the token, the login or the session. That of a session begins with the id of its token or account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// Of a token that another credential made, the root of the chain of those that made it: the id of the account that
+    /// made the first token, a slash and the id of that token; the id of the first token alone, where it was made on
+    /// the edge's machine; or the name of the trust or the person, such as `trust:ci`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
     /// `session` where a browser made the change; `None` otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,

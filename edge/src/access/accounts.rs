@@ -372,6 +372,7 @@ mod tests {
                 created_ms: 1,
                 expires_ms: Some(u64::MAX),
                 made_by: None,
+                root: None,
                 account: Some(TokenAccount { name: self.name.clone(), id: account.id.clone() }),
             };
             for _ in 0..COMMIT_CHANGES_MAX {

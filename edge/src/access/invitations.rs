@@ -204,6 +204,7 @@ fn guest(name: &AccountName, account: &AccountRecord, from: Option<IpAddr>) -> A
         scope: account.scope,
         from,
         credential: Credential::Login(account.id.clone()),
+        root: None,
         expires_ms: Some(telemetry::now_ms()),
         unconfirmed: false,
     }

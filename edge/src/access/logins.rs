@@ -415,6 +415,7 @@ fn actor_of(id: &str, login: &LoginRecord, account: &AccountRecord, from: Option
         scope: account.scope,
         from,
         credential: Credential::Login(id.to_owned()),
+        root: None,
         expires_ms: Some(login.expires_ms),
         unconfirmed: false,
     }

@@ -7,11 +7,11 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest};
 
-use super::trust::is_exchanged;
 use super::{Credentials, is_hex, is_secret, random_hex};
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::ledger::{
-    Action, Actor, AuditEvent, Credential, Error, SameApp, SessionOf, check_there, unless_conflict, update,
+    Action, Actor, AuditEvent, Credential, Error, SameApp, SessionOf, check_there, is_exchanged, unless_conflict,
+    update,
 };
 use crate::records::identities;
 use crate::records::{self, TokenAccount, TokenRecord};
@@ -83,6 +83,7 @@ impl Credentials {
                 created_ms: now_ms,
                 expires_ms,
                 made_by: Some(actor.name.clone()),
+                root: actor.root_of(&id),
                 account,
             };
             checks.push(Check::Absent(key.clone()));
@@ -362,6 +363,7 @@ impl Credentials {
             scope: token.scope,
             from,
             credential: Credential::Token(id.to_owned()),
+            root: token.root,
             expires_ms: token.expires_ms,
             unconfirmed: false,
         }))

@@ -5,6 +5,19 @@ use std::net::IpAddr;
 use devanture_config::api::{By, Scope, Via};
 use devanture_config::{AppName, PlaceName};
 
+/// Characters of the id of a token or an account, which the ids of their sessions and logins begin with.
+pub(super) const OWNER_ID_CHARACTERS: usize = 12;
+
+/// What the name of a token begins with that a trust gave, …
+pub(crate) const TRUST_PREFIX: &str = "trust:";
+/// … and that of a person, in the history and the audit log.
+pub(crate) const PERSON_PREFIX: &str = "oidc:";
+
+/// Whether an exchange of identity tokens makes tokens of that name; no others have one.
+pub(crate) fn is_exchanged(name: &str) -> bool {
+    name.starts_with(TRUST_PREFIX) || name.starts_with(PERSON_PREFIX)
+}
+
 /// The credential of an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
@@ -65,6 +78,8 @@ pub struct Actor {
     pub from: Option<IpAddr>,
     /// Its credential.
     pub credential: Credential,
+    /// The root of the chain of credentials that made a token, as the entry of the audit log has it.
+    pub root: Option<String>,
     /// When its token or its login ends, in milliseconds since 1970 UTC. What it makes ends then, too.
     pub expires_ms: Option<u64>,
     /// Whether it is a session that was not confirmed when its request came, of a push when that began. What is only
@@ -83,8 +98,27 @@ impl Actor {
             scope: Scope::Admin,
             from: None,
             credential: Credential::Local,
+            root: None,
             expires_ms: None,
             unconfirmed: false,
+        }
+    }
+
+    /// The root of the chain of a token with the id `made`, which this actor makes. Neither a chain of tokens nor any
+    /// number of them leads away from who began it.
+    pub(crate) fn root_of(&self, made: &str) -> Option<String> {
+        match &self.credential {
+            Credential::Local => None,
+            Credential::Login(id) | Credential::Session(id, SessionOf::Account) => {
+                Some(format!("{}/{made}", id.get(..OWNER_ID_CHARACTERS).unwrap_or(id)))
+            }
+            // Each job of CI, and each login of a person, has a token of its own.
+            Credential::Token(_) | Credential::Session(_, SessionOf::Token(_)) if is_exchanged(&self.name) => {
+                Some(self.name.clone())
+            }
+            Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) => {
+                Some(self.root.clone().unwrap_or_else(|| id.clone()))
+            }
         }
     }
 

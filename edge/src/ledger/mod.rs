@@ -52,8 +52,8 @@ use crate::records::identities::AUDIT_PREFIX;
 use crate::version;
 
 pub use acme_records::{ACME_PREFIX, AcmeRecords, PROOFS};
-pub(crate) use actor::from_text;
 pub use actor::{Actor, Credential, SessionOf};
+pub(crate) use actor::{PERSON_PREFIX, TRUST_PREFIX, from_text, is_exchanged};
 pub(crate) use announce::{Announcement, message_id};
 pub(crate) use audit::AuditEvent;
 pub use audit::{Action, Audit};

@@ -14,12 +14,11 @@ use super::claims::{check_times, check_trust};
 use super::jwks::Verdict;
 use super::jwt::{self, Jwt};
 use super::keys::Unavailable;
-use super::names::{TRUST_PREFIX, is_exchanged};
 use super::oidc;
 use crate::access::tokens::{ID_BYTES, SECRET_BYTES};
 use crate::access::{Credentials, random_hex};
 use crate::catalog::{self, Change, Check, Commit};
-use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, from_text, update};
+use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, TRUST_PREFIX, from_text, is_exchanged, update};
 use crate::records::identities::{self, ExchangedRecord};
 use crate::records::{self, TokenRecord};
 use crate::telemetry;
@@ -156,6 +155,7 @@ impl Credentials {
             created_ms: now_ms,
             expires_ms: Some(expires_ms),
             made_by: Some(name.clone()),
+            root: None,
             account: None,
         };
         let mut changes = self.room_for_exchange((app.as_ref(), name), now_ms, telemetry::settled_ms()).await?;
@@ -171,6 +171,7 @@ impl Credentials {
             scope: accepted.scope,
             from,
             credential: Credential::Token(id.clone()),
+            root: None,
             expires_ms: record.expires_ms,
             unconfirmed: false,
         };

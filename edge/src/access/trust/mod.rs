@@ -16,7 +16,6 @@ mod fetch;
 pub mod jwks;
 pub mod jwt;
 mod keys;
-mod names;
 mod oidc;
 mod probe;
 mod visitor;
@@ -39,7 +38,6 @@ use keys::Issuers;
 pub use client_secret::{BadSecretFile, check_secret_file};
 pub use device::DeviceLogin;
 pub(crate) use exchange::LENGTH_LIMIT;
-pub(super) use names::is_exchanged;
 pub use probe::{Probed, probe};
 pub(crate) use visitor::{Confirmed, LoginSecret, Unconfirmed};
 

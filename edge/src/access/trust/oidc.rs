@@ -3,7 +3,7 @@
 use devanture_config::edge_toml::Oidc;
 use serde_json::{Map, Value};
 
-use super::names::PERSON_PREFIX;
+use crate::ledger::PERSON_PREFIX;
 
 /// Most characters of a subject (OpenID Connect Core 1.0 §2) and of an address.
 pub(super) const SUBJECT_CHARACTERS_MAX: usize = 255;

@@ -334,6 +334,7 @@ impl AuditEvent {
             who: actor.name.clone(),
             by: actor.credential.by(),
             credential: actor.credential.id().map(str::to_owned),
+            root: actor.root.clone(),
             via: actor.credential.via(),
             from: actor.address_text(),
             node: node.map(str::to_owned),

@@ -1,9 +1,14 @@
 //! In-memory index of the audit log by app: entries beyond the bound are removed from the app with most, and there from
-//! the credential and the action with most, so that nobody pushes out the trace of what was done by doing more.
+//! the origin and the action with most, so that nobody pushes out the trace of what was done by doing more.
+//!
+//! The origin of a credential is the account or the token at the beginning of the chain of those that made it: a token
+//! that makes the next one, and is used no more, would be a group of one entry each time. Of the credentials of one
+//! origin the one with most entries loses. Of several with as many it is the one that came last: fresh ones, however
+//! many somebody gets, push out nothing that was there before.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use devanture_config::AppName;
 use devanture_config::api::AuditEntry;
@@ -12,15 +17,14 @@ use serde::Deserialize;
 
 use super::event::is_lasting;
 use super::number_of;
+use super::parts::{Entries as _, Parts};
 use crate::catalog::scan::Scan;
 use crate::catalog::{self, Catalog, Record};
+use crate::ledger::actor::{OWNER_ID_CHARACTERS, is_exchanged};
 use crate::records::identities;
 
 /// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
 pub(super) const REMOVED_MAX: usize = 8;
-/// Characters of the id of a token or an account, which the ids of their sessions and logins begin with.
-const OWNER_ID_CHARACTERS: usize = 12;
-
 /// Whose an entry is: an app's, or the edge's own.
 type Owner = Option<AppName>;
 
@@ -30,23 +34,35 @@ pub(super) struct EntryPlace {
     owner: Owner,
     /// Whether it tells who got rights, ran commands or read secrets.
     is_lasting: bool,
-    /// The hash of its credential and its action: an edge may have many of them.
+    /// The hash of the origin of its credential and its action: an edge may have many of them.
     group: u64,
+    /// The hash of its credential, or of the first token of its chain that an account made.
+    branch: u64,
 }
 
 impl EntryPlace {
     pub(super) fn of(entry: &AuditEntry) -> Self {
-        Self::named(entry.app.clone(), entry.credential.as_deref(), &entry.who, &entry.action)
+        let credential = (entry.credential.as_deref(), entry.root.as_deref());
+        Self::named(entry.app.clone(), credential, &entry.who, &entry.action)
     }
 
-    fn named(owner: Owner, credential: Option<&str>, who: &str, action: &str) -> Self {
-        // Each job of CI, and each login of a person, has a token of its own.
-        let is_exchanged = who.starts_with("trust:") || who.starts_with("oidc:");
-        let id = credential.filter(|_| !is_exchanged).map(|id| id.get(..OWNER_ID_CHARACTERS).unwrap_or(id));
-        let mut hasher = DefaultHasher::new();
-        (id.unwrap_or(who), action).hash(&mut hasher);
-        Self { owner, is_lasting: is_lasting(action), group: hasher.finish() }
+    /// Of a credential with the root of its chain.
+    fn named(owner: Owner, (credential, root): (Option<&str>, Option<&str>), who: &str, action: &str) -> Self {
+        let own = credential.map_or(who, |id| id.get(..OWNER_ID_CHARACTERS).unwrap_or(id));
+        let (origin, branch) = match root.unwrap_or(own) {
+            // Each job of CI, and each login of a person, has a token of its own.
+            root if is_exchanged(root) => (root, root),
+            _ if is_exchanged(who) => (who, who),
+            root => root.split_once('/').unwrap_or((root, root)),
+        };
+        Self { owner, is_lasting: is_lasting(action), group: hash_of(&(origin, action)), branch: hash_of(&branch) }
     }
+}
+
+fn hash_of(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The numbers of all entries.
@@ -60,6 +76,8 @@ struct Numbers {
     last: u64,
     /// All entries up to this one were read.
     read_to: u64,
+    /// Numbers of entries that are being written, which none pushes out.
+    begun: HashSet<u64>,
 }
 
 /// The entries of an owner.
@@ -69,55 +87,42 @@ struct OwnerEntries {
     others: EntryGroups,
 }
 
-/// Entries by their credential and action.
-#[derive(Default)]
-struct EntryGroups {
-    numbers: HashMap<u64, BTreeSet<u64>>,
-    /// The length, the oldest number and the id of each group: the last one has most, and of several such the oldest.
-    by_length: BTreeSet<(usize, Reverse<u64>, u64)>,
-    count: usize,
-}
+/// Entries by the origin of their credential and their action, and then by their credential.
+type EntryGroups = Parts<Parts<BTreeSet<u64>>>;
 
-impl EntryGroups {
-    /// Changes a group, and says whether `change` did.
-    fn change(&mut self, group: u64, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) -> bool {
-        let numbers = self.numbers.entry(group).or_default();
-        let order = |numbers: &BTreeSet<u64>| numbers.first().map(|oldest| (numbers.len(), Reverse(*oldest), group));
-        let (before, length) = (order(numbers), numbers.len());
-        let is_changed = change(numbers);
-        self.count = self.count.saturating_sub(length).saturating_add(numbers.len());
-        let after = order(numbers);
-        if numbers.is_empty() {
-            self.numbers.remove(&group);
-        }
-        if let Some(before) = before {
-            self.by_length.remove(&before);
-        }
-        self.by_length.extend(after);
-        is_changed
-    }
-
-    /// The group with most entries, and its oldest one.
-    fn largest(&self) -> Option<(u64, u64)> {
-        self.by_length.last().map(|(_, Reverse(oldest), group)| (*group, *oldest))
-    }
+/// An entry that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Leaving {
+    is_lasting: bool,
+    group: u64,
+    branch: u64,
+    number: u64,
 }
 
 impl OwnerEntries {
     fn count(&self) -> usize {
-        self.lasting.count.saturating_add(self.others.count)
+        self.lasting.count().saturating_add(self.others.count())
     }
 
-    fn groups(&mut self, is_lasting: bool) -> &mut EntryGroups {
-        if is_lasting { &mut self.lasting } else { &mut self.others }
+    fn change(&mut self, place: &EntryPlace, number: u64, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) -> bool {
+        let groups = if place.is_lasting { &mut self.lasting } else { &mut self.others };
+        groups.change(place.group, number, |branches| branches.change(place.branch, number, change))
     }
 
-    /// Which entry goes first: whether it is one of those that last, its group, and its number. Those that last go once
-    /// they are more than the others: by running commands, nobody pushes out the entries on everything else either.
-    fn first_to_go(&self) -> Option<(bool, u64, u64)> {
-        let is_lasting = self.lasting.count > self.others.count;
-        let groups = if is_lasting { &self.lasting } else { &self.others };
-        groups.largest().map(|(group, number)| (is_lasting, group, number))
+    /// Which entry goes first, of those that are written. Those that last go once they are more than the others: by
+    /// running commands, nobody pushes out the entries on everything else either.
+    fn first_to_go(&self, begun: &HashSet<u64>) -> Option<Leaving> {
+        let first_of = |is_lasting: bool| {
+            let groups = if is_lasting { &self.lasting } else { &self.others };
+            groups.longest_first().find_map(|(group, branches)| {
+                branches.longest_first().find_map(|(branch, numbers)| {
+                    let number = *numbers.iter().find(|number| !begun.contains(*number))?;
+                    Some(Leaving { is_lasting, group, branch, number })
+                })
+            })
+        };
+        let is_lasting = self.lasting.count() > self.others.count();
+        first_of(is_lasting).or_else(|| first_of(!is_lasting))
     }
 }
 
@@ -128,6 +133,8 @@ struct EntryHead {
     #[serde(default)]
     credential: Option<String>,
     #[serde(default)]
+    root: Option<String>,
+    #[serde(default)]
     who: String,
     #[serde(default)]
     action: String,
@@ -135,15 +142,15 @@ struct EntryHead {
 
 impl Numbers {
     fn add(&mut self, place: &EntryPlace, number: u64) {
-        let groups = self.by_owner.entry(place.owner.clone()).or_default().groups(place.is_lasting);
-        if groups.change(place.group, |numbers| numbers.insert(number)) {
+        let entries = self.by_owner.entry(place.owner.clone()).or_default();
+        if entries.change(place, number, |numbers| numbers.insert(number)) {
             self.count = self.count.saturating_add(1);
         }
     }
 
     fn remove(&mut self, place: &EntryPlace, number: u64) {
         let Some(entries) = self.by_owner.get_mut(&place.owner) else { return };
-        if entries.groups(place.is_lasting).change(place.group, |numbers| numbers.remove(&number)) {
+        if entries.change(place, number, |numbers| numbers.remove(&number)) {
             self.count = self.count.saturating_sub(1);
         }
         if entries.count() == 0 {
@@ -156,15 +163,15 @@ impl Numbers {
     fn surplus(&mut self) -> Vec<(EntryPlace, u64)> {
         let mut surplus = Vec::new();
         while self.count > self.entries_max && surplus.len() < REMOVED_MAX {
-            let weight =
-                |entries: &OwnerEntries| (entries.count(), entries.first_to_go().map(|(.., number)| Reverse(number)));
-            let most = self.by_owner.iter().max_by_key(|(_, entries)| weight(entries));
-            let Some((owner, (is_lasting, group, number))) =
-                most.and_then(|(owner, entries)| Some((owner.clone(), entries.first_to_go()?)))
-            else {
+            let candidates = self.by_owner.iter().filter_map(|(owner, entries)| {
+                let first = entries.first_to_go(&self.begun)?;
+                Some((entries.count(), Reverse(first.number), owner, first))
+            });
+            let Some((.., owner, first)) = candidates.max_by_key(|(count, oldest, ..)| (*count, *oldest)) else {
                 break;
             };
-            let place = EntryPlace { owner, is_lasting, group };
+            let Leaving { is_lasting, group, branch, number } = first;
+            let place = EntryPlace { owner: owner.clone(), is_lasting, group, branch };
             self.remove(&place, number);
             surplus.push((place, number));
         }
@@ -173,10 +180,14 @@ impl Numbers {
 }
 
 impl Kept {
+    fn with_room_for(entries_max: u64) -> Self {
+        let (by_owner, begun) = (HashMap::new(), HashSet::new());
+        Self(Mutex::new(Numbers { by_owner, count: 0, entries_max, last: 0, read_to: 0, begun }))
+    }
+
     /// Reads all of them.
     pub(super) async fn read(catalog: &dyn Catalog, entries_max: u64) -> Result<Self, catalog::Error> {
-        let numbers = Numbers { by_owner: HashMap::new(), count: 0, entries_max, last: 0, read_to: 0 };
-        let kept = Self(Mutex::new(numbers));
+        let kept = Self::with_room_for(entries_max);
         kept.read_on(catalog).await?;
         Ok(kept)
     }
@@ -205,6 +216,7 @@ impl Kept {
         let mut numbers = self.numbers();
         let number = numbers.last.saturating_add(1);
         numbers.last = number;
+        numbers.begun.insert(number);
         numbers.add(&place, number);
         let surplus = numbers.surplus();
         Begun { kept: self, number, place, surplus }
@@ -250,6 +262,7 @@ impl Begun<'_> {
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         let mut numbers = self.kept.numbers();
+        numbers.begun.remove(&self.number);
         for (place, number) in &self.surplus {
             numbers.add(place, *number);
         }
@@ -259,8 +272,10 @@ impl Drop for Begun<'_> {
 /// An entry that cannot be read counts as the edge's own.
 fn place_of(record: &Record) -> EntryPlace {
     match serde_json::from_slice::<EntryHead>(&record.value) {
-        Ok(EntryHead { app, credential, who, action }) => EntryPlace::named(app, credential.as_deref(), &who, &action),
-        Err(_damaged) => EntryPlace::named(None, None, "", ""),
+        Ok(EntryHead { app, credential, root, who, action }) => {
+            EntryPlace::named(app, (credential.as_deref(), root.as_deref()), &who, &action)
+        }
+        Err(_damaged) => EntryPlace::named(None, (None, None), "", ""),
     }
 }
 
@@ -270,13 +285,18 @@ mod tests {
     use crate::ledger::Action;
 
     fn kept(entries_max: u64) -> Kept {
-        Kept(Mutex::new(Numbers { by_owner: HashMap::new(), count: 0, entries_max, last: 0, read_to: 0 }))
+        Kept::with_room_for(entries_max)
     }
 
     /// The place of an entry in the log of an app.
     fn place(app: Option<&str>, credential: &str, action: Action) -> EntryPlace {
         let app = app.map(|name| name.parse().unwrap());
-        EntryPlace::named(app, Some(credential), "ci", action.as_str())
+        EntryPlace::named(app, (Some(credential), None), "ci", action.as_str())
+    }
+
+    /// The place of an entry of a token that others made, in the log of the shop.
+    fn made_place(token: &str, root: &str, action: Action) -> EntryPlace {
+        EntryPlace::named(Some("shop".parse().unwrap()), (Some(token), Some(root)), "ci", action.as_str())
     }
 
     fn lengths(kept: &Kept) -> Vec<(String, usize)> {
@@ -290,9 +310,11 @@ mod tests {
 
     /// Whether the entry with this number is still there.
     fn has(kept: &Kept, place: &EntryPlace, number: u64) -> bool {
-        let mut numbers = kept.numbers();
-        let entries = numbers.by_owner.get_mut(&place.owner).unwrap();
-        entries.groups(place.is_lasting).numbers.get(&place.group).is_some_and(|found| found.contains(&number))
+        let numbers = kept.numbers();
+        let entries = numbers.by_owner.get(&place.owner).unwrap();
+        let groups = if place.is_lasting { &entries.lasting } else { &entries.others };
+        let branch = groups.parts.get(&place.group).and_then(|group| group.entries.parts.get(&place.branch));
+        branch.is_some_and(|found| found.entries.contains(&number))
     }
 
     fn done(kept: &Kept, place: &EntryPlace) -> u64 {
@@ -342,18 +364,65 @@ mod tests {
             done(&kept, &of(&format!("{eve}{session:012x}"), Action::Pause));
         }
         assert!(all_there(), "{traces:?}");
-        // Also where the others are more: entries on rights, commands and secrets go last.
+        // Many credentials that have nothing to do with each other.
         for credential in 0..1_000 {
             done(&kept, &of(&format!("{credential:012x}"), Action::Lock));
         }
-        let lasting = traces.iter().filter(|(place, _)| place.is_lasting);
-        assert_eq!(lasting.map(|(place, number)| u64::from(has(&kept, place, *number))).sum::<u64>(), 3);
+        assert!(all_there(), "{traces:?}");
         // But no more than half of the log is of that.
         for _ in 0..1_000 {
             done(&kept, &of(ada, Action::RunEnded));
         }
-        assert!(kept.numbers().by_owner.values().all(|entries| entries.lasting.count == 50));
+        assert!(kept.numbers().by_owner.values().all(|entries| entries.lasting.count() == 50));
         assert!(traces.iter().filter(|(place, _)| place.is_lasting).all(|(place, number)| has(&kept, place, *number)));
+    }
+
+    #[test]
+    fn a_chain_of_tokens_and_a_fan_of_them_push_out_entries_of_their_own_origin_alone() {
+        let ada = "aaaaaaaaaaaa";
+        let stolen = "ffffffffffff";
+        let with_own_origin = |n: u64| made_place(&format!("{n:012x}"), stolen, Action::CreateToken);
+        // Each token that an account makes is the first one of a chain.
+        let of_account = |n: u64| made_place(&format!("{n:012x}"), &format!("{stolen}/{n:012x}"), Action::CreateToken);
+        let of_trust = |n: u64| made_place(&format!("{n:012x}"), "trust:ci", Action::CreateToken);
+        let floods: [&dyn Fn(u64) -> EntryPlace; 3] = [&with_own_origin, &of_account, &of_trust];
+        for flood in floods {
+            let kept = kept(100);
+            let own = place(Some("shop"), ada, Action::CreateToken);
+            let traces: Vec<(EntryPlace, u64)> = (0..20).map(|_| (own.clone(), done(&kept, &own))).collect();
+            for number in 0..1_000 {
+                done(&kept, &flood(number));
+            }
+            assert!(traces.iter().all(|(place, number)| has(&kept, place, *number)));
+            assert_eq!(kept.numbers().count, 100);
+        }
+    }
+
+    #[test]
+    fn of_the_tokens_of_an_account_the_one_with_most_entries_loses() {
+        let kept = kept(100);
+        let (account, leaked) = ("aaaaaaaaaaaa", "eeeeeeeeeeee");
+        let own = place(Some("shop"), account, Action::Run);
+        let traces: Vec<u64> = (0..20).map(|_| done(&kept, &own)).collect();
+        for number in 0..1_000 {
+            done(&kept, &made_place(&format!("{number:012x}"), &format!("{account}/{leaked}"), Action::Run));
+        }
+        assert!(traces.iter().all(|number| has(&kept, &own, *number)));
+    }
+
+    #[test]
+    fn an_entry_that_is_being_written_is_pushed_out_by_none() {
+        let kept = kept(2);
+        let of = |credential: &str| place(Some("shop"), credential, Action::CreateToken);
+        let (first, second) = (done(&kept, &of("1")), done(&kept, &of("2")));
+        let writing = kept.begin(of("3"));
+        assert_eq!(writing.surplus.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [second]);
+        let another = kept.begin(of("4"));
+        assert_eq!(another.surplus.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [first]);
+        let number = writing.number;
+        writing.done();
+        another.done();
+        assert!(has(&kept, &of("3"), number));
     }
 
     #[test]

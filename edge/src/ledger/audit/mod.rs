@@ -3,6 +3,7 @@
 mod event;
 mod kept;
 mod pages;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -189,6 +190,7 @@ fn log(entry: &AuditEntry) {
         who = entry.who,
         by = ?entry.by,
         credential = entry.credential,
+        root = entry.root,
         via = entry.via.map(|Via::Session| "session"),
         from = entry.from,
         node = entry.node,

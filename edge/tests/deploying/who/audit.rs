@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{AuditEntry, AuditLog, By, Scope, TokenRequest};
+use devanture_config::api::{AuditEntry, AuditLog, By, Scope, TokenMade, TokenRequest};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
 use devanture_edge::access::Credentials;
@@ -201,6 +201,40 @@ async fn many_changes_of_one_app_push_out_no_entry_of_another() {
         // Who has how many is known again after a restart.
         edge = edge.restart().await;
     }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_chain_of_tokens_pushes_out_no_trace_of_the_owner() {
+    let edge = edge().with_limit("audit_entries_max", 100).with_app("shop", &[("index.html", b"hi")]).start().await;
+    let owner = edge.token_for(Scope::Admin, Some("shop"), None).await;
+    let leaked = edge.token_for(Scope::Admin, Some("shop"), None).await;
+    let id_of = |token: &str| token.split('_').nth(1).unwrap().to_owned();
+    let next_of = async |maker: &str| {
+        let wanted = json!({ "name": "next", "app": "shop", "scope": "admin" });
+        let made: TokenMade = got(edge.ask(Method::POST, "/v1/tokens", maker).json(&wanted)).await.json();
+        made.token
+    };
+    for _ in 0..5 {
+        next_of(&owner).await;
+    }
+    let entries_of = async |credential: String| {
+        let mut entries = log(&edge, "?app=shop&limit=1000").await.entries;
+        entries.retain(|entry| entry.credential.as_ref() == Some(&credential));
+        entries
+    };
+    let traces = entries_of(id_of(&owner)).await;
+    assert_eq!(traces.len(), 5);
+    let (mut maker, mut made_by) = (leaked.clone(), String::new());
+    for _ in 0..120 {
+        let next = next_of(&maker).await;
+        made_by = std::mem::replace(&mut maker, next);
+    }
+    assert_eq!(entries_of(id_of(&owner)).await, traces);
+    assert_eq!(log(&edge, "?limit=1000").await.entries.len(), 100);
+    // The entry of the last one says where its chain began.
+    let last = entries_of(id_of(&made_by)).await;
+    assert_eq!(last[0].root, Some(id_of(&leaked)), "{last:?}");
     edge.stop().await;
 }
 
