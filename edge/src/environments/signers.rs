@@ -94,7 +94,7 @@ impl Environments {
         let signatures: Vec<Signature> = signatures.into_iter().map(|stored| stored.signature.0).collect();
         let by = signed_by(&wanted.signers, &signatures, app, version);
         Ok(Signed {
-            is_enough: count(by.len()) >= wanted.signatures_min,
+            is_enough: wanted.is_enough(by.len()),
             signed_by: by.into_iter().map(SignerKey::named).collect(),
             signatures_min: wanted.signatures_min,
         })
@@ -168,11 +168,10 @@ impl Environments {
                 ],
                 changes: Vec::new(),
             };
-            let mut releases = false;
             let (what, _making) = match &record {
                 Some(record) => {
                     commit.changes.push(Change::Put(key.clone(), records::write(record)?));
-                    releases = self.release_unsigned((app, environment), record, &mut commit).await?;
+                    self.release_unsigned((app, environment), record, &mut commit).await?;
                     let making = self.make_environment(app, environment, at.is_some()).await?;
                     (wants(record), making)
                 }
@@ -186,7 +185,8 @@ impl Environments {
                 return Ok(None);
             }
             tracing::info!(%app, %environment, who = actor.name, what, "signers were set");
-            if releases && let Some((revision, _)) = self.ledger.live_pointer(app, environment).await? {
+            // From here on no version answers that may not: neither for its assets, nor for visitors who are held on it.
+            if let Some((revision, _)) = self.signers_record(app, environment).await? {
                 self.ledger.live.wait_for(revision).await;
             }
             let signers = self.signers_of((app, environment), record).await?;
@@ -195,28 +195,28 @@ impl Environments {
         .await
     }
 
-    /// Holds visitors no longer on earlier versions that lack the signatures which are wanted from now on. Says whether
-    /// there are any. A switch in between does not find the signers that it has seen.
+    /// Holds visitors no longer on earlier versions that lack the signatures which are wanted from now on. A switch in
+    /// between does not find the signers that it has seen.
     async fn release_unsigned(
         &self,
         (app, environment): (&AppName, &PlaceName),
         wanted: &SignersRecord,
         commit: &mut Commit,
-    ) -> Result<bool, Error> {
-        let Some((revision, pointer)) = self.ledger.live_pointer(app, environment).await? else { return Ok(false) };
-        let Some(pins) = &pointer.pins else { return Ok(false) };
+    ) -> Result<(), Error> {
+        let Some((revision, pointer)) = self.ledger.live_pointer(app, environment).await? else { return Ok(()) };
+        let Some(pins) = &pointer.pins else { return Ok(()) };
         let mut signed = Vec::new();
         for version in &pins.earlier {
-            let is_enough = self.signed_of(app, version, wanted).await.map(|signed| signed.is_enough);
-            signed.extend(is_enough.unwrap_or(false).then_some(*version));
+            let is_enough = wanted.admits(&*self.ledger.catalog, app, version).await.unwrap_or(false);
+            signed.extend(is_enough.then_some(*version));
         }
         if signed.len() == pins.earlier.len() {
-            return Ok(false);
+            return Ok(());
         }
         let (key, pins) = (records::live_key(app, environment), PinsRecord::after(Some(pins), signed));
         commit.checks.push(Check::At(key.clone(), revision));
         commit.changes.push(Change::Put(key, records::write(&LivePointer { pins: Some(pins), ..pointer })?));
-        Ok(true)
+        Ok(())
     }
 
     /// Checks what is wanted by itself. Returns how many signatures a version needs.
@@ -382,7 +382,7 @@ fn check_enough(
     wanted: &SignersRecord,
     by: &[&SignerKey],
 ) -> Result<(), Error> {
-    if count(by.len()) < wanted.signatures_min { Err(not_signed(environment, version, wanted, by)) } else { Ok(()) }
+    if wanted.is_enough(by.len()) { Ok(()) } else { Err(not_signed(environment, version, wanted, by)) }
 }
 
 fn not_signed(environment: &PlaceName, version: &VersionId, wanted: &SignersRecord, by: &[&SignerKey]) -> Error {

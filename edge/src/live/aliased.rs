@@ -1,10 +1,12 @@
 //! Aliases: pointers whose versions are loaded at their first request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use devanture_config::VersionId;
 
 use super::{Current, Place};
+use crate::records::AliasRecord;
 
 /// The target of an alias.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +22,14 @@ impl Place {
         self.aliased.lock().clone()
     }
 
-    /// Moves the alias, and unloads what it showed before. Only the follower calls this.
+    /// Moves the alias as its record says. Only the follower calls this.
+    pub(super) fn follow_alias(&self, alias: &AliasRecord) {
+        self.ends_ms.store(alias.expires_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.point_alias(Aliased { version: alias.version, since_ms: alias.switched_ms });
+        tracing::debug!(app = %self.app, alias = %self.name, version = %alias.version.short(), "set");
+    }
+
+    /// Moves the alias, and unloads what it showed before.
     pub(super) fn point_alias(&self, next: Aliased) {
         let mut aliased = self.aliased.lock();
         if aliased.as_deref() != Some(&next) {

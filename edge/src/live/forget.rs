@@ -13,7 +13,7 @@ use crate::records::{self, gone};
 
 impl Place {
     /// Ends what the version would still answer here (law 10); what is live stays.
-    fn forget(&self, id: &VersionId) {
+    pub(super) fn forget(&self, id: &VersionId) {
         self.replaced.change(|list| list.iter().filter(|kept| kept.current.version.id != *id).cloned().collect());
         self.preparing.change(|list| list.iter().filter(|version| version.id != *id).cloned().collect());
     }

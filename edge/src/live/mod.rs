@@ -39,6 +39,7 @@ mod reloads;
 mod revisions;
 mod settings;
 mod settings_changes;
+mod signed;
 mod site;
 mod stored_ids;
 #[cfg(test)]

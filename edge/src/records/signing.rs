@@ -1,8 +1,11 @@
 //! The records of signatures: those of a version, whose an environment wants, and the log of what was live.
 
-use devanture_config::signing::{SignatureText, SignerKey};
+use devanture_config::signing::{Signature, SignatureText, SignerKey, signed_by};
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Catalog, Error};
+use crate::records;
 
 /// `signers/{app}/{env}`: whose signatures an environment wants. Without it, versions need none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +18,49 @@ pub struct SignersRecord {
     pub who: String,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
+}
+
+impl SignersRecord {
+    /// Whether as many signers are enough.
+    #[must_use]
+    pub fn is_enough(&self, by: usize) -> bool {
+        u64::try_from(by).unwrap_or(u64::MAX) >= self.signatures_min
+    }
+
+    /// Whether a version has the signatures that are wanted.
+    ///
+    /// # Errors
+    /// Where its signatures cannot be read.
+    pub(crate) async fn admits(
+        &self,
+        catalog: &dyn Catalog,
+        app: &AppName,
+        version: &VersionId,
+    ) -> Result<bool, Error> {
+        let key = signatures_key(app, version);
+        let Some(record) = catalog.get(&key).await? else { return Ok(self.is_enough(0)) };
+        let stored = records::read::<SignaturesRecord>(&key, &record)?.signatures;
+        let signatures: Vec<Signature> = stored.into_iter().map(|stored| stored.signature.0).collect();
+        Ok(self.is_enough(signed_by(&self.signers, &signatures, app, version).len()))
+    }
+}
+
+/// Whether a version may answer visitors of an environment beside what is live there: where it wants signatures, one
+/// that has them alone. What was live stays no longer for its assets or for visitors who are held on it, a start loads
+/// it no more, and no canary grows with it.
+///
+/// # Errors
+/// Where a record cannot be read.
+pub(crate) async fn may_answer(
+    catalog: &dyn Catalog,
+    (app, environment): (&AppName, &PlaceName),
+    version: &VersionId,
+) -> Result<bool, Error> {
+    let key = signers_key(app, environment);
+    match catalog.get(&key).await? {
+        Some(record) => records::read::<SignersRecord>(&key, &record)?.admits(catalog, app, version).await,
+        None => Ok(true),
+    }
 }
 
 /// `signatures/{app}/{id}`: the signatures of a stored version. It goes with the version.

@@ -9,7 +9,7 @@ use super::switcher::Switcher;
 use crate::catalog::{Change, Check, Commit};
 use crate::environments::{Gate, Passage};
 use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live, update};
-use crate::records::{self, LivePointer, PinsRecord};
+use crate::records::{self, LivePointer, PinsRecord, signing};
 
 impl Switcher {
     /// What holds visitors once the intent has replaced what is live.
@@ -36,8 +36,9 @@ impl Switcher {
         let mut signed = Vec::new();
         for version in earlier(live, intent.version, goes_back, versions_max) {
             // What could not go live here is served to nobody any longer than it was live.
-            let of = self.environments.signed_live((intent.app, intent.environment), &version).await;
-            let is_enough = of.map(|signed| signed.is_none_or(|signed| signed.is_enough)).unwrap_or_else(|error| {
+            let place = (intent.app, intent.environment);
+            let may = signing::may_answer(&*self.ledger.catalog, place, &version).await;
+            let is_enough = may.unwrap_or_else(|error| {
                 // A damaged record of an earlier version keeps nothing from going live: the version holds nobody.
                 tracing::error!(app = %intent.app, %version, %error, "signatures cannot be read");
                 false

@@ -10,6 +10,7 @@
 
 mod hostile;
 mod live_log;
+mod replaced;
 mod switching;
 mod unsigned;
 pub(crate) mod world;

@@ -426,6 +426,9 @@ impl Loader {
             if is_live || place.loaded(&previous).is_some() || place.replaced.with(<[_]>::len) >= grace.versions_max {
                 continue;
             }
+            if !self.may_answer(place, &previous).await {
+                continue;
+            }
             match self.load(Load { turn, ..Load::replaced(app, &previous, name) }).await {
                 Ok(version) => {
                     // Those with which it was live last, as its visitors and its backend had them.
@@ -443,6 +446,8 @@ impl Loader {
                     if !live.is_stored(app, &previous) {
                         live.forget_version(app, &previous);
                     }
+                    // Nor was one that lacks the signatures of signers who were set meanwhile.
+                    self.forget_unsigned(place).await;
                 }
                 // It was deleted, and its assets with it.
                 Err(LoadError::Unknown { .. }) => {}

@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::aliased::Aliased;
 use super::canary::Beside;
 use super::damage::{Retries, Unloaded};
 use super::first_load;
@@ -157,7 +156,7 @@ impl Follower {
         (Duration::from_millis(every_ms), u32::try_from(idle_ms_max.div_ceil(every_ms)).unwrap_or(u32::MAX))
     }
 
-    async fn all(&self, prefix: &str) -> Result<Vec<(String, Record)>, catalog::Error> {
+    pub(super) async fn all(&self, prefix: &str) -> Result<Vec<(String, Record)>, catalog::Error> {
         let mut all: Vec<(String, Record)> = Vec::new();
         loop {
             let after = all.last().map(|(key, _)| key.clone());
@@ -200,6 +199,7 @@ impl Follower {
         let written = protections.iter().chain(&links).chain(&accounts).map(|(_, record)| record.revision);
         revision = written.fold(revision, Revision::max);
         let pauses = self.all("paused/").await?;
+        revision = revision.max(self.signers_written().await?);
         let mut pointers = self.all(records::LIVE_PREFIX).await?;
         pointers.extend(self.all(records::ALIASES_PREFIX).await?);
         let hostnames = self.all(records::HOSTNAMES_PREFIX).await?;
@@ -232,8 +232,11 @@ impl Follower {
         self.end_pauses_but(&pauses);
         if reading == Reading::Again {
             // Those of a place that is not loaded are loaded with it.
-            for place in self.live.environment_places().iter().filter(|place| !place.is_loading()) {
-                self.load_earlier_again(place).await;
+            for place in self.live.environment_places() {
+                self.loader.forget_unsigned(&place).await;
+                if !place.is_loading() {
+                    self.load_earlier_again(&place).await;
+                }
             }
         }
         self.live.0.applied.send_if_modified(|seen| {
@@ -270,6 +273,7 @@ impl Follower {
             "protection" => self.protect(key, value, revision),
             "settings" => self.follow_preview_settings(key).await,
             "shares" => self.share(key, value, revision),
+            "signers" | "signatures" => self.follow_signing(key).await,
             "versions" => self.version_stored(key, value.is_some()),
             "withdrawn" => self.withdraw(key, value, revision),
             _ => {}
@@ -286,7 +290,7 @@ impl Follower {
                     self.switch(&place, &pointer).await;
                 }
             }
-            Some((place, Pointed::Alias(alias))) => point_alias(&place, &alias),
+            Some((place, Pointed::Alias(alias))) => place.follow_alias(&alias),
             None => {}
         }
     }
@@ -304,7 +308,7 @@ impl Follower {
             // Its version is loaded when it is requested.
             Some((place, Pointed::Live(pointer))) if place.awaits(&pointed_at(&pointer)) => {}
             Some((place, Pointed::Live(pointer))) => self.switch(&place, &pointer).await,
-            Some((place, Pointed::Alias(alias))) => point_alias(&place, &alias),
+            Some((place, Pointed::Alias(alias))) => place.follow_alias(&alias),
             None => {}
         }
     }
@@ -346,6 +350,7 @@ impl Follower {
                 if place.switch(Arc::new(current), &self.live.0.grace) {
                     self.load_earlier_apart(place);
                 }
+                self.loader.forget_unsigned(place).await;
                 self.live.note_canary(place);
                 place.unloaded.store(None);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
@@ -375,7 +380,7 @@ impl Follower {
     }
 
     /// The same, without waiting for it.
-    fn load_earlier_apart(&self, place: &Arc<Place>) {
+    pub(super) fn load_earlier_apart(&self, place: &Arc<Place>) {
         let (live, loader, place) = (self.live.clone(), self.loader.clone(), Arc::clone(place));
         drop(self.loader.spawn(async move { loader.load_earlier(&live, &place).await }));
     }
@@ -480,12 +485,6 @@ fn pointed_at(pointer: &LivePointer) -> first_load::Pointed {
 
 fn beside_of(pointer: &LivePointer) -> Beside {
     Beside { canary: pointer.canary.clone(), pins: pointer.pins.clone() }
-}
-
-fn point_alias(place: &Place, alias: &AliasRecord) {
-    place.ends_ms.store(alias.expires_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
-    place.point_alias(Aliased { version: alias.version, since_ms: alias.switched_ms });
-    tracing::debug!(app = %place.app, alias = %place.name, version = %alias.version.short(), "set");
 }
 
 /// The place that the key of a live pointer or an alias names.
