@@ -10,6 +10,7 @@ use super::protection::Protection;
 use super::settings::SettingName;
 use super::signing::Signed;
 use super::steps::Urls;
+use super::webhooks::WebhookName;
 use crate::digest::VersionId;
 use crate::manifest::parts::Parts;
 use crate::names::{AppName, PlaceName};
@@ -90,13 +91,17 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
 }
 
-/// Private addresses that what is live reaches by the word of an admin of its app alone, which was enough once.
+/// Private addresses that what is live, or a webhook, reaches by the word of an admin of its app alone, which was enough
+/// once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptReach {
     /// The addresses.
     pub addresses: Vec<String>,
     /// The line below `[upstreams]` of `edge.toml` that allows them to everybody.
     pub allow: String,
+    /// The webhooks that reach some of them, of those that get events of the environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookName>,
 }
 
 /// Damage of a live version on the disk of the edge.

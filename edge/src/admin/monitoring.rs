@@ -27,7 +27,7 @@ pub(crate) const SECRETS_LINE: &str = "secrets: ";
 
 /// The prefix of a line of readiness about a backend that does not run.
 pub(crate) const BACKEND_LINE: &str = "backend: ";
-/// What begins the line of a live version that reaches private addresses which nobody allows any more.
+/// What begins the line of a live version, or a webhook, that reaches private addresses which nobody allows any more.
 pub(crate) const REACH_LINE: &str = "reach: ";
 
 /// A line of readiness about a damaged version.
@@ -102,6 +102,8 @@ impl Admin {
         let idle = self.publisher.environments().idle_backends();
         text.extend(idle.iter().take(DAMAGED_PLACES_MAX).map(|idle| format!("{BACKEND_LINE}{}\n", idle.sentence())));
         let kept = self.publisher.environments().all_kept_addresses();
+        text.extend(kept.iter().take(DAMAGED_PLACES_MAX).map(|kept| format!("{REACH_LINE}{}\n", kept.sentence())));
+        let kept = self.publisher.webhooks().kept_reach();
         text.extend(kept.iter().take(DAMAGED_PLACES_MAX).map(|kept| format!("{REACH_LINE}{}\n", kept.sentence())));
         answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
     }

@@ -30,6 +30,10 @@ impl Admin {
         let (app, environment) = path.place()?;
         let with_nodes = body::flag(request.uri(), "nodes")?;
         let (revision, mut status) = self.publisher.environments().status(&actor, &app, &environment).await?;
+        // Webhooks are the app's: a token for one environment does not see them.
+        if actor.environment.is_none() {
+            status.kept_reach = self.publisher.webhooks().with_kept_reach(status.kept_reach, &app, &environment);
+        }
         if with_nodes {
             status.nodes = self.publisher.nodes_of_app(&actor, &app).await?;
         }

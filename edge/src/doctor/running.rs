@@ -15,6 +15,7 @@ use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, REACH_LINE};
 use crate::environments::ALLOW_OR_PUSH;
 use crate::runner::TURN_ON;
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
+use crate::webhooks::KEPT_WEBHOOK;
 
 const CHECK: &str = "edge";
 /// The health of an edge that takes no requests.
@@ -162,14 +163,18 @@ impl Running {
         found
     }
 
-    /// Live versions that reach private addresses which nobody allows any more.
+    /// Live versions, and webhooks, that reach private addresses which nobody allows any more.
     fn reach_findings(&self, names: Names) -> Vec<Finding> {
         let kept: Vec<&str> = self.health.lines().filter_map(|line| line.strip_prefix(REACH_LINE)).collect();
         match names {
             Names::Shown => kept.iter().map(|what| Finding::warn("upstreams", *what, ALLOW_OR_PUSH)).collect(),
             Names::Counted if kept.is_empty() => Vec::new(),
             Names::Counted => {
-                let what = format!("{} that reach private addresses of before", counted(kept.len(), "environment"));
+                let webhooks = kept.iter().filter(|what| what.starts_with(KEPT_WEBHOOK)).count();
+                let of_each = [(kept.len().saturating_sub(webhooks), "environment"), (webhooks, "webhook")];
+                let some = of_each.into_iter().filter(|(count, _)| *count > 0);
+                let names: Vec<String> = some.map(|(count, what)| counted(count, what)).collect();
+                let what = format!("{} that reach private addresses of before", names.join(" and "));
                 vec![Finding::warn("upstreams", what, ALLOW_OR_PUSH)]
             }
         }
@@ -236,6 +241,11 @@ mod tests {
         assert!(found.advice.unwrap().contains("below [upstreams] in edge.toml"));
         let counted = running.health_findings(Names::Counted).remove(0);
         assert!(counted.found.starts_with("1 environment") && !counted.found.contains("shop"), "{counted:?}");
+        let of_webhook = r#"the webhook chat of shop reaches 10.0.0.5: allow = ["10.0.0.5"]"#;
+        let health = format!("ready\nreach: {line}\nreach: {of_webhook}\n");
+        let running = Running { health, ..running };
+        let counted = running.health_findings(Names::Counted).remove(0);
+        assert!(counted.found.starts_with("1 environment and 1 webhook that reach"), "{counted:?}");
     }
 
     #[test]

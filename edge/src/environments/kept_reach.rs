@@ -17,7 +17,8 @@ use crate::version::Version;
 
 /// What to do about them.
 pub(crate) const ALLOW_OR_PUSH: &str = "write that line below [upstreams] in edge.toml, beside what stands there; or \
-                                        an admin of every app pushes the version, and adds the members again";
+                                        an admin of every app pushes the version, and adds the members and sets the \
+                                        webhooks again, with their addresses";
 
 /// Addresses of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +33,7 @@ impl KeptAddresses {
     /// A sentence for operators, without what to do.
     pub(crate) fn sentence(&self) -> String {
         let Self { app, environment, version, .. } = self;
-        let KeptReach { addresses, allow } = self.report();
+        let KeptReach { addresses, allow, .. } = self.report();
         let (version, addresses) = (version.short(), addresses.join(", "));
         format!(
             "version {version} of {app} in {environment} reaches {addresses}, for which no admin of every app vouches: \
@@ -45,6 +46,7 @@ impl KeptAddresses {
         KeptReach {
             addresses: self.addresses.iter().map(ToString::to_string).collect(),
             allow: allow_line(self.addresses.iter().copied()),
+            webhooks: Vec::new(),
         }
     }
 }

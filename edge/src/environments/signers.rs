@@ -185,7 +185,7 @@ impl Environments {
                 return Ok(None);
             }
             tracing::info!(%app, %environment, who = actor.name, what, "signers were set");
-            // From here on no version answers that may not: neither for its assets, nor for visitors who are held on it.
+            // From here on no version answers that may not, whether for its assets or for visitors who are held on it.
             if let Some((revision, _)) = self.signers_record(app, environment).await? {
                 self.ledger.live.wait_for(revision).await;
             }

@@ -1,6 +1,6 @@
 //! Signatures of what answers visitors beside the live version: of versions that were replaced and are kept for their
-//! assets (law 10), or for visitors who are held on them, and of those that are being prepared. Each is asked about before
-//! it is kept, and all are again once signers, or signatures, have changed: what is in the list of a place may answer.
+//! assets (law 10), or for visitors who are held on them, and of those that are being prepared. Each is asked about
+//! before it is kept, and all are again once signers, or signatures, have changed: what a place lists may answer.
 
 use devanture_config::{AppName, PlaceName, VersionId};
 

@@ -44,6 +44,9 @@ pub struct WebhookRecord {
     /// Whether an admin of every app gave the address, which may then be loopback or private. In records of before an
     /// admin of its app may have.
     pub trusted: bool,
+    /// Whether it was surely an admin of every app; not in records of before.
+    #[serde(default)]
+    pub vouched: bool,
     /// The name of the token or account that set it.
     pub who: String,
     /// When it was added, in milliseconds since 1970 UTC.
@@ -213,6 +216,7 @@ impl WebhookRecord {
             old_secret: None,
             older_secrets: Vec::new(),
             trusted: false,
+            vouched: false,
             who: "ada".to_owned(),
             created_ms: 0,
             failing_since_ms: None,

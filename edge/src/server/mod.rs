@@ -439,6 +439,7 @@ fn begin_publishing(
     control.spawn(Arc::clone(publisher.environments()).keep_running_schedules());
     control.spawn(Arc::clone(publisher.switcher()).keep_canaries());
     control.spawn(Arc::clone(publisher.webhooks()).keep_sending());
+    control.spawn(Arc::clone(publisher.webhooks()).keep_looking_for_kept_reach());
     control.spawn(troubles.announce(Arc::clone(publisher)));
     sole.spawn(Arc::clone(publisher.retention()).keep_collecting());
     control.spawn(Arc::clone(publisher.uploads()).keep_writing_sent());

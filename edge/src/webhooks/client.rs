@@ -3,7 +3,8 @@
 //!
 //! No redirect is followed, and no proxy of the environment is asked: either would lead where nothing was checked.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub(super) enum Error {
     #[error("its connection failed: {0}")]
     Http(hyper::Error),
     #[error("{0} is a public address, to which messages go by https:// alone")]
-    Plain(std::net::IpAddr),
+    Plain(IpAddr),
     #[error("it cannot be spoken to by TLS: {0}")]
     Tls(String),
     #[error("it did not answer within {0} ms")]
@@ -123,6 +124,31 @@ impl Client {
             Ok(Ok(_) | Err(Error::Dns(_))) | Err(_) => Ok(()),
             Ok(Err(error)) => Err(error),
         }
+    }
+
+    /// The addresses of the edge's own network that messages go to because the webhook is trusted alone; none of a name
+    /// that does not resolve in time.
+    pub(super) async fn private_addresses(&self, app: &AppName, target: &Target) -> BTreeSet<IpAddr> {
+        let addresses = match &target.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => {
+                let turns = self.lookups.of_app(app);
+                let asked = async {
+                    let _turn = turns.take().await;
+                    self.names.ask(name).await
+                };
+                match timeout(LOOKUPS_TIME_MAX, asked).await {
+                    Ok(DnsAnswer::Addresses(addresses, _)) => addresses,
+                    Ok(DnsAnswer::Nothing | DnsAnswer::Failed(_)) | Err(_) => Vec::new(),
+                }
+            }
+        };
+        let [public, trusted] = [false, true].map(|trusted| Policy { trusted, ..self.policy.clone() });
+        let is_private = |address: &IpAddr| {
+            let address = SocketAddr::new(*address, target.port);
+            public.permits(address).is_err() && trusted.permits(address).is_ok()
+        };
+        addresses.iter().filter(|address| is_private(address)).map(IpAddr::to_canonical).collect()
     }
 
     /// Where a message would go, every address of it checked: one that is refused refuses all.

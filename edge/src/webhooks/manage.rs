@@ -200,12 +200,15 @@ impl Webhooks {
         };
         let place = match (target, &before) {
             (Some((target, url)), _) => {
-                Some((seal(&url_context(app, name), url.expose())?, target.shown(), actor.is_admin_of_all()))
+                let trusted = actor.is_admin_of_all();
+                Some((seal(&url_context(app, name), url.expose())?, target.shown(), (trusted, trusted)))
             }
-            (None, Some(before)) => Some((before.url.clone(), before.address.clone(), before.trusted)),
+            (None, Some(before)) => {
+                Some((before.url.clone(), before.address.clone(), (before.trusted, before.vouched)))
+            }
             (None, None) => None,
         };
-        let Some((url, address, trusted)) = place else {
+        let Some((url, address, (trusted, vouched))) = place else {
             let detail = format!("The webhook {name} is new, and its address is missing.");
             return Err(Problem::new(Code::BadRequest, detail).hint("say `url`").into());
         };
@@ -240,6 +243,7 @@ impl Webhooks {
             old_secret,
             older_secrets,
             trusted,
+            vouched,
             who: actor.name.clone(),
             created_ms,
             failing_since_ms: None,

@@ -7,6 +7,7 @@
 
 mod client;
 mod deliver;
+mod kept_reach;
 mod manage;
 mod message;
 mod outcome;
@@ -16,6 +17,8 @@ mod records;
 mod requested;
 mod sign;
 mod target;
+
+pub(crate) use kept_reach::KEPT_WEBHOOK;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::client::Client;
+use self::kept_reach::KeptReaches;
 use self::per_minute::PerMinute;
 use self::queue::Queue;
 use crate::catalog::scan::Scan;
@@ -70,6 +74,8 @@ pub struct Webhooks {
     /// Places of tests, and how many there were.
     tests: Arc<Shares>,
     tested: PerMinute,
+    /// Those that reach private addresses since an admin of their app could have them do so.
+    kept_reach: KeptReaches,
 }
 
 impl Webhooks {
@@ -85,6 +91,7 @@ impl Webhooks {
             messages: PerMinute::new(limits.webhook_messages_per_minute_per_app_max),
             tests: Shares::new(limits.webhook_sends_max),
             tested: PerMinute::new(limits.webhook_tests_per_minute_per_app_max),
+            kept_reach: KeptReaches::default(),
             ledger,
         }
     }

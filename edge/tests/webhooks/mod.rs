@@ -10,6 +10,7 @@ mod attempts;
 mod events;
 mod floods;
 mod hostile;
+mod kept_reach;
 mod managing;
 pub(crate) mod receiver;
 pub(crate) mod world;

@@ -49,8 +49,10 @@ fn lines(style: Style, status: &Status) -> Vec<String> {
     if status.runner_off {
         lines.push(style.line("backend", &style.bad(RUNNER_OFF)));
     }
-    if let Some(KeptReach { addresses, allow }) = &status.kept_reach {
-        let text = format!("{}: {REACHES} {allow}", addresses.join(", "));
+    if let Some(KeptReach { addresses, allow, webhooks }) = &status.kept_reach {
+        let names: Vec<String> = webhooks.iter().map(|name| format!("webhook {name}")).collect();
+        let by = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+        let text = format!("{}{by}: {REACHES} {allow}", addresses.join(", "));
         lines.push(style.line("reaches", &style.bad(&escaped(&text))));
     }
     let protected = |mode: &Protection| style.line("protected", &format!("{mode} (devanture protect)"));
@@ -85,6 +87,9 @@ mod tests {
         for part in ["10.0.0.5: private addresses", "below [upstreams] in edge.toml: allow = [\"10.0.0.5\"]"] {
             assert!(found.contains(part), "{part}: {found}");
         }
+        let kept = serde_json::json!({ "addresses": ["10.0.0.5"], "allow": "allow = []", "webhooks": ["chat"] });
+        let found = text(serde_json::json!({ "kept_reach": kept }));
+        assert!(found.contains("10.0.0.5 (webhook chat): private addresses"), "{found}");
         assert!(!text(serde_json::json!({})).contains("reaches"));
     }
 
