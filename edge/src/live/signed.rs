@@ -1,5 +1,5 @@
 //! Signatures of what answers visitors beside the live version: of versions that were replaced and are kept for their
-//! assets (law 10), or for visitors who are held on them, and of those that are being prepared. Each is asked about
+//! assets (law 10), or for visitors who are held on them, and of those that are being prepared. Each is looked up
 //! before it is kept, and all are again once signers, or signatures, have changed: what a place lists may answer.
 
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -42,7 +42,7 @@ impl Follower {
         let environment = of.filter(|_| kind == Some("signers")).and_then(|name| name.parse::<PlaceName>().ok());
         for place in self.live.environment_places() {
             let is_of = place.app == app && environment.as_ref().is_none_or(|name| place.name == *name);
-            // Signatures mean nothing where none are wanted.
+            // Where no signatures are wanted, another one changes nothing.
             if !is_of || (environment.is_none() && !self.wants_signatures(&place).await) {
                 continue;
             }

@@ -6,7 +6,8 @@ use devanture_edge::admin::OPERATIONS;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::world::{APP, ONE, TWO, key, live_log, push_to, served, want};
+use super::world::{APP, ONE, TWO, key, live_log, post, push_to, served, sign, signature, want};
+use crate::support::backends::Backend;
 use crate::support::{edge, got, manifest};
 
 /// By the table of the operations: one that is new is refused, or says why it changes nothing for visitors.
@@ -170,5 +171,26 @@ async fn the_message_of_a_pause_takes_an_admin_where_signatures_are_wanted() {
     let log = live_log(&edge, "").await;
     let changes: Vec<_> = log.entries.iter().filter(|entry| entry.kind == DeployKind::Change).collect();
     assert_eq!(changes.iter().map(|entry| entry.deploy.as_str()).collect::<Vec<_>>(), ["pause"]);
+    edge.stop().await;
+}
+
+/// The first of its code that would run is `release`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_not_signed_runs_no_code_in_its_environment() {
+    let edge = edge().with_runner().start().await;
+    let (place, host) = ((APP, "prod"), "shop.localhost");
+    edge.push_backend(edge.admin_token(), place, &Backend::new("one")).await.unwrap();
+    let ada = key("ada");
+    want(&edge, &[&ada], 1).await;
+    let next = Backend::new("two").with("release", json!(["sh", "-c", "touch \"$DEVANTURE_DATA/ran\""]));
+    let refused = edge.push_backend(edge.admin_token(), place, &next).await.unwrap_err();
+    assert_eq!(refused.code, Code::NotSigned, "{refused:?}");
+    let two = edge.push_preview(edge.admin_token(), place, &next).await.unwrap().version;
+    assert_eq!(post(&edge, "switch", json!({ "version": two })).await.code(), Code::NotSigned);
+    let has_run = "fs.existsSync(process.env.DEVANTURE_DATA + '/ran')";
+    assert_eq!(edge.evaluate(host, has_run).await, json!(false));
+    assert_eq!(sign(&edge, two, &signature(&ada, two)).await.status, StatusCode::OK);
+    assert_eq!(post(&edge, "switch", json!({ "version": two })).await.status, StatusCode::OK);
+    assert_eq!(edge.evaluate(host, has_run).await, json!(true));
     edge.stop().await;
 }
