@@ -25,6 +25,7 @@ mod login_host;
 mod paced;
 mod pause;
 mod pins;
+mod plain_http;
 mod refused;
 mod request_metrics;
 mod request_outcome;
@@ -52,6 +53,7 @@ pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnsw
 pub use engine_service::{Counted, EngineService};
 pub use header_rules::HeaderRules;
 pub use integrity_report::read_integrity_reports;
+pub use plain_http::to_https;
 pub use refused::Refused;
 pub use request_metrics::Measured;
 pub use request_outcome::FAULTS;
@@ -71,18 +73,15 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use devanture_config::edge_toml::AddressBlock;
 use devanture_site::cache::Kept;
-use devanture_site::decide::with_query;
-use devanture_site::target;
 use http::header::{ALT_SVC, AUTHORIZATION, CONNECTION, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Request, Response, Version as HttpVersion};
 
 use crate::engine::{BodyError, Fields, RequestHead};
-use crate::live::{Current, Found, HostEntry, Live, LoadTarget, Loader};
+use crate::live::{Current, Live, LoadTarget, Loader};
 use crate::proxy::{self, Arrival, Chain, Ids, Interim, REQUEST_ID};
 use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
-use authority::{authority, authority_over_tls, head_of, hostname};
+use authority::{authority_over_tls, head_of, hostname};
 use body::Unwanted;
 use decide::decide_admitted;
 use error_page::ErrorContext;
@@ -446,47 +445,6 @@ fn with_path(uri: &http::Uri, path_and_query: &str) -> Option<http::Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(path_and_query.parse().ok()?);
     http::Uri::from_parts(parts).ok()
-}
-
-/// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308), at the
-/// canonical hostname where there is one. A host that nobody here has is sent nowhere. An authority that looks for the
-/// proof of a name (RFC 8555 §8.3) finds what `proof` says for a host and a path, and for a name that the edge gives
-/// nothing else.
-pub async fn to_https(
-    request: &Request<Incoming>,
-    live: &Live,
-    https_port: u16,
-    proof: impl AsyncFn(&str, &str) -> Option<String>,
-) -> Response<Body> {
-    let authority = match authority(&head_of(request)) {
-        Ok(authority) => authority,
-        Err(refused) => return respond::refused(refused),
-    };
-    let host = hostname(authority);
-    if matches!(*request.method(), Method::GET | Method::HEAD)
-        && let Some(proof) = proof(&host, request.uri().path()).await
-    {
-        return respond::typed(StatusCode::OK, respond::TEXT, proof.into());
-    }
-    let found = live.find(&host, |found| match found {
-        Found::Nobody => None,
-        // To the canonical hostname at once: one redirect does for both.
-        Found::Place(HostEntry { canonical: Some(canonical), .. }) => Some(canonical.to_string()),
-        Found::Place(_) | Found::Preview(_) | Found::Hidden(_) => Some(host.to_string()),
-    });
-    let Some(to) = found else { return respond::refused(Refused::UnknownHost) };
-    // An authority follows redirects, also to a hostname of the app's own, where the app would answer it.
-    if well_known::is_edges_proof(request.uri().path(), &host, live) {
-        return respond::refused(Refused::NotFound);
-    }
-    // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).
-    let path = Some(request.uri().path()).filter(|path| path.starts_with('/')).unwrap_or("/");
-    let path = with_query(target::for_location(path), request.uri().query());
-    let location = match https_port {
-        443 => format!("https://{to}{path}"),
-        port => format!("https://{to}:{port}{path}"),
-    };
-    respond::small(SmallAnswer::redirect(StatusCode::PERMANENT_REDIRECT, &location))
 }
 
 /// The protocol of a request, as the access log says it.
