@@ -219,6 +219,8 @@ limits! {
     proxy_body_bytes_max = 1_099_511_627_776 in 0 ..= 1_099_511_627_776,
     /// Idle connections that are kept open to one member of an upstream, on each serving thread.
     upstream_idle_max = 32 in 0 ..= 10_000,
+    /// Milliseconds after which a connection to a member of an upstream takes no further request, however busy it is.
+    upstream_connection_age_ms_max = 300_000 in 1_000 ..= 86_400_000,
     /// Requests, upgraded connections among them, that are under way to one member of an upstream at once; `connections_max` of the upstream may say less.
     upstream_requests_max = 16_384 in 1 ..= 1_000_000,
     /// Sockets to backends that are open at once, of all apps, idle ones among them, at most a quarter of the file descriptors of the process; an app gets one more while it has fewer than three times as many as are free, or, of the last sixteenth, fewer than five, and else 503 `busy`.

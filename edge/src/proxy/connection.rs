@@ -31,9 +31,6 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
 /// The longest that a backend's own word about idle connections is believed.
 const IDLE_AGE_ANNOUNCED_MAX: Duration = Duration::from_secs(60);
-/// The age beyond which a connection is kept for no further request, however busy it is: whose it is was looked at when
-/// it was made.
-const AGE_MAX: Duration = Duration::from_secs(300);
 
 /// When a connection was made, and by which state of its member's connections.
 #[derive(Debug, Clone, Copy)]
@@ -54,9 +51,9 @@ impl Origin {
         self.generation == member.generation()
     }
 
-    /// Whether the connection is too old to be kept.
-    pub(crate) fn is_old(self, now: Instant) -> bool {
-        now.duration_since(self.at) > AGE_MAX
+    /// The age of the connection.
+    pub(crate) fn age(self, now: Instant) -> Duration {
+        now.duration_since(self.at)
     }
 }
 

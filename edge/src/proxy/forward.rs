@@ -43,6 +43,8 @@ pub struct ClientSettings {
     pub body_bytes_max: u64,
     /// Most idle connections kept to one member: `upstream_idle_max`.
     pub idle_per_member_max: usize,
+    /// The age at which a connection gets no further request: `upstream_connection_age_ms_max`.
+    pub connection_age_max: Duration,
     /// Ends upgraded connections when it is cancelled; requests end by themselves.
     pub stop: CancellationToken,
 }
@@ -87,8 +89,8 @@ impl Client {
     /// Makes the client of one thread.
     #[must_use]
     pub fn new(settings: ClientSettings) -> Self {
-        let ClientSettings { body_bytes_max, idle_per_member_max, stop } = settings;
-        let kept = Kept::new(idle_per_member_max);
+        let ClientSettings { body_bytes_max, idle_per_member_max, connection_age_max, stop } = settings;
+        let kept = Kept::new(idle_per_member_max, connection_age_max);
         Self { inner: Rc::new(Inner { body_bytes_max, counters: Rc::default(), kept, stop }) }
     }
 

@@ -23,6 +23,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Kept {
     places: RefCell<HashMap<u64, Place>>,
     idle_max: usize,
+    /// The age beyond which a connection is kept for no further request, however busy it is: whose it is was looked at
+    /// when it was made.
+    age_max: Duration,
     is_swept: Cell<bool>,
 }
 
@@ -42,9 +45,9 @@ struct Idle {
 }
 
 impl Idle {
-    fn is_usable(&self, member: &Member, now: Instant) -> bool {
+    fn is_usable(&self, member: &Member, now: Instant, age_max: Duration) -> bool {
         let origin = self.connection.origin;
-        let is_kept = origin.is_current(member) && !origin.is_old(now);
+        let is_kept = origin.is_current(member) && origin.age(now) <= age_max;
         is_kept && now.duration_since(self.since) <= self.connection.idle_age_max && self.connection.is_quiet()
     }
 }
@@ -55,21 +58,21 @@ impl Place {
     }
 
     /// Drops what is too old, broken, or leads to a member that is none any more.
-    fn sweep(&mut self, now: Instant) {
+    fn sweep(&mut self, now: Instant, age_max: Duration) {
         let Self { member, idle, shared, .. } = self;
         let (is_gone, is_left) = (member.is_gone(), member.is_left());
-        idle.retain(|one| !is_left && one.is_usable(member, now));
+        idle.retain(|one| !is_left && one.is_usable(member, now, age_max));
         // What is in use lives on with its streams.
         shared.retain(|one| {
-            let is_kept = !is_gone && !one.is_closed() && one.origin.is_current(member) && !one.origin.is_old(now);
-            is_kept && one.idle_for(now) <= HTTP2_IDLE_AGE_MAX
+            let is_kept = !is_gone && !one.is_closed() && one.origin.is_current(member);
+            is_kept && one.origin.age(now) <= age_max && one.idle_for(now) <= HTTP2_IDLE_AGE_MAX
         });
     }
 }
 
 impl Kept {
-    pub(crate) fn new(idle_max: usize) -> Rc<Self> {
-        Rc::new(Self { places: RefCell::default(), idle_max, is_swept: Cell::new(false) })
+    pub(crate) fn new(idle_max: usize, age_max: Duration) -> Rc<Self> {
+        Rc::new(Self { places: RefCell::default(), idle_max, age_max, is_swept: Cell::new(false) })
     }
 
     /// The freshest idle connection of HTTP/1.1 to `member`, idle for no longer than `age_max`.
@@ -79,7 +82,7 @@ impl Kept {
         // The freshest is at the end: where it is too old, all are.
         let now = Instant::now();
         while let Some(one) = idle.pop() {
-            if !one.is_usable(member, now) {
+            if !one.is_usable(member, now, self.age_max) {
                 continue;
             }
             if now.duration_since(one.since) <= age_max {
@@ -167,7 +170,7 @@ impl Kept {
         let now = Instant::now();
         let mut places = self.places.borrow_mut();
         places.retain(|_, place| {
-            place.sweep(now);
+            place.sweep(now, self.age_max);
             !place.is_empty()
         });
         places.is_empty()
@@ -190,6 +193,8 @@ mod tests {
     use crate::proxy::connection::Origin;
     use crate::proxy::http1::{self, Stream, Transport};
 
+    const AGE_MAX: Duration = Duration::from_secs(20);
+
     fn member() -> Arc<Member> {
         let endpoint = Endpoint::Tcp("127.0.0.1:1".parse().unwrap());
         Arc::new(Member::new("http://127.0.0.1:1".parse().unwrap(), endpoint, None, true, false))
@@ -206,7 +211,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_kept_before_a_look_at_its_member_failed_is_not_used_again() {
         let is_dropped = async {
-            let (kept, member) = (Kept::new(8), member());
+            let (kept, member) = (Kept::new(8, AGE_MAX), member());
             let origin = Origin::now(&member);
             let _others = [keep(&kept, &member, origin), keep(&kept, &member, origin)];
             assert!(kept.take(&member, Duration::MAX).is_some());
@@ -224,7 +229,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_is_always_in_use_is_not_kept_for_ever() {
         let is_dropped = async {
-            let (kept, member) = (Kept::new(8), member());
+            let (kept, member) = (Kept::new(8, AGE_MAX), member());
             let (origin, mut uses) = (Origin::now(&member), 0);
             let mut other = keep(&kept, &member, origin);
             // Each use is well within the time for which an idle one is kept.
@@ -234,7 +239,8 @@ mod tests {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
                 other = keep(&kept, &member, origin);
             }
-            assert!(uses > 100, "{uses}");
+            // Once at each second of its age.
+            assert!((20..=21).contains(&uses), "{uses}");
             drop(other);
         };
         LocalSet::new().run_until(is_dropped).await;
@@ -244,7 +250,7 @@ mod tests {
     async fn a_member_to_which_no_connection_was_made_has_no_place() {
         let member = member();
         let is_swept = async {
-            let kept = Kept::new(1);
+            let kept = Kept::new(1, AGE_MAX);
             let opening = kept.opening(&member);
             tokio::time::sleep(2 * SWEEP_INTERVAL).await;
             assert_eq!(kept.places.borrow().len(), 1, "somebody opens one");

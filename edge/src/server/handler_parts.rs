@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use devanture_config::edge_toml::{AddressBlock, EdgeFile, Listen};
@@ -103,6 +104,7 @@ impl HandlerParts {
         let settings = ClientSettings {
             body_bytes_max: self.limits.proxy_body_bytes_max,
             idle_per_member_max: size(self.limits.upstream_idle_max),
+            connection_age_max: Duration::from_millis(self.limits.upstream_connection_age_ms_max),
             stop: self.stop,
         };
         Handler {

@@ -181,6 +181,7 @@ impl Front {
         let client = Client::new(ClientSettings {
             body_bytes_max: setup.body_bytes_max,
             idle_per_member_max: setup.idle_max,
+            connection_age_max: Duration::from_secs(300),
             stop: stop.clone(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

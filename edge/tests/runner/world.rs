@@ -408,6 +408,7 @@ async fn front(live: Live, loader: Loader, registry: Registry, app: AppName) -> 
     let client = Client::new(ClientSettings {
         body_bytes_max: u64::MAX,
         idle_per_member_max: 8,
+        connection_age_max: Duration::from_secs(300),
         stop: CancellationToken::new(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

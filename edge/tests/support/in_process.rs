@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::limits::Limits;
@@ -170,6 +171,7 @@ impl Stores {
         let settings = ClientSettings {
             body_bytes_max: limits.proxy_body_bytes_max,
             idle_per_member_max: 1,
+            connection_age_max: Duration::from_millis(limits.upstream_connection_age_ms_max),
             stop: tokio_util::sync::CancellationToken::new(),
         };
         let hsts = HeaderValue::from_static("max-age=86400");
