@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use percent_encoding::percent_decode_str;
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 /// The result of a request's path.
@@ -93,6 +94,16 @@ pub fn normalise_for_route(raw_path: &str, bytes_max: usize) -> Target<'_> {
         text.push_str(&segment.text.replace('/', "%2F"));
     }
     Target::Normal(Cow::Owned(text))
+}
+
+/// The path that a program may read in `raw_path` which refuses nothing: decoded once, a backslash as a slash, what is
+/// no encoding as it stands, and without dot segments and empty ones.
+pub(crate) fn as_anybody_reads(raw_path: &str) -> Cow<'_, str> {
+    if is_plain(raw_path) {
+        return Cow::Borrowed(raw_path);
+    }
+    let decoded = percent_decode_str(raw_path).decode_utf8_lossy().replace('\\', "/");
+    Cow::Owned(without_dots(decoded.split('/').map(|part| (part, part))))
 }
 
 /// Writes a decoded path for a `Location` or a link: each segment with everything encoded that is not a `pchar`

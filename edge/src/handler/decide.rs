@@ -144,7 +144,9 @@ fn decide_at(
     }
     let is_edges_proof = well_known::is_edges_proof(head.path, head.host, live);
     // An authority would follow it to where the app answers.
-    if !is_edges_proof && let Some(redirect) = canonical::redirect(head, entry, current, live) {
+    if let Some(redirect) = canonical::redirect(head, entry, current, live)
+        && !well_known::leads_to_edges_proof(head.path, head.host, live)
+    {
         return redirect;
     }
     if visit == Visit::AsStranger

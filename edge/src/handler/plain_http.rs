@@ -40,7 +40,7 @@ pub async fn to_https(
     });
     let Some(to) = found else { return respond::refused(Refused::UnknownHost) };
     // An authority follows redirects, also to a hostname of the app's own, where the app would answer it.
-    if well_known::is_edges_proof(request.uri().path(), &host, live) {
+    if well_known::leads_to_edges_proof(request.uri().path(), &host, live) {
         return respond::refused(Refused::NotFound);
     }
     // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).

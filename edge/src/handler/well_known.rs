@@ -15,11 +15,17 @@ use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::live::{Current, Live};
 
-/// Whether an authority looks at `path` of `host` for the proof that somebody has that name, and nobody but the edge
-/// gives one: an app that did would get a certificate for a name of the edge's domains.
+/// Whether an authority looks at `path` of `host`, in any spelling, for the proof that somebody has that name, and
+/// nobody but the edge gives one: an app that did would get a certificate for a name of the edge's domains.
 #[inline]
 pub(super) fn is_edges_proof(path: &str, host: &str, live: &Live) -> bool {
     OwnPath::is_for_proofs(path) && live.domains().has(host)
+}
+
+/// Whether a client that is sent on elsewhere with `path` of `host` may look for such a proof there.
+#[inline]
+pub(super) fn leads_to_edges_proof(path: &str, host: &str, live: &Live) -> bool {
+    OwnPath::leads_to_proofs(path) && live.domains().has(host)
 }
 
 /// Answers what is asked for at one of the others.

@@ -5,7 +5,7 @@ use devanture_config::api::DeployOptions;
 use super::redirect::plain;
 use super::{add, edge, push, push_as};
 use crate::support::Files;
-use crate::wire::{ask, protocols};
+use crate::wire::{Protocol, ask, protocols};
 
 /// Where they look: by ACME, and by an agreed change to a website.
 const PATHS: [&str; 2] = ["/.well-known/acme-challenge/token", "/.well-known/pki-validation/fileauth.txt"];
@@ -54,6 +54,50 @@ async fn no_app_proves_that_it_has_a_name_of_the_edges_domains() {
             assert_eq!((answer.status, answer.text().as_str()), (200, "proof"), "{path}");
         }
         assert_eq!(plain(&edge, &format!("GET {path} HTTP/1.1\r\nHost: example.org")).await.status, 308);
+    }
+    edge.stop().await;
+}
+
+/// Other spellings, as a backend, a client or a rule may read one of [`PATHS`] in them.
+const SPELLINGS: [&str; 8] = [
+    "/.well-known/%61cme-challenge/token",
+    "/%2ewell-known/acme-challenge/token",
+    "/.well-known%2Facme-challenge/token",
+    "/.well-known%5Cacme-challenge%5ctoken",
+    "//.well-known/acme-challenge/token",
+    "/./.well-known/acme-challenge/token",
+    "/.well-known/pki%2Dvalidation//fileauth.txt",
+    "/%2F.%77ell-known%2fpki-validation/fileauth.txt",
+];
+
+#[tokio::test]
+async fn no_spelling_of_a_path_for_proofs_is_an_apps_at_a_name_of_the_edges_domains() {
+    let edge = edge().with_plain_http().start().await;
+    push(&edge, "shop", FILES, HOSTNAMES).await;
+    // The edge sends visitors of this one to the canonical name.
+    add(&edge, "shop", "given.localhost").await;
+    for ways in [
+        "[[routes]]\npath = \"/*\"\nto = \"http://127.0.0.1:9\"\n",
+        "[[redirects]]\nfrom = \"/.well-known/*\"\nto = \"https://elsewhere.example/\"\nforce = true\n",
+    ] {
+        let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
+        push_as(&edge, FILES, &format!("{ways}{HOSTNAMES}"), options).await;
+        for path in SPELLINGS {
+            for host in ["shop.localhost", "given.localhost"] {
+                let answer = ask(path).host(host).send(&edge, Protocol::Http1).await;
+                assert_eq!((answer.status, answer.header("location").as_str()), (404, ""), "{host}{path} {ways}");
+                let answer = plain(&edge, &format!("GET {path} HTTP/1.1\r\nHost: {host}")).await;
+                assert_eq!((answer.status, answer.header("location").as_str()), (404, ""), "{host}{path} {ways}");
+            }
+        }
+        // What leaves another folder again is led to the right spelling, where it was asked for.
+        let around = format!("/x/..{}", PATHS[0]);
+        for host in ["shop.localhost", "given.localhost"] {
+            let answer = ask(&around).host(host).send(&edge, Protocol::Http1).await;
+            assert_eq!((answer.status, answer.header("location").as_str()), (308, PATHS[0]), "{host} {ways}");
+            let answer = plain(&edge, &format!("GET {around} HTTP/1.1\r\nHost: {host}")).await;
+            assert_eq!((answer.status, answer.header("location").as_str()), (404, ""), "{host} {ways}");
+        }
     }
     edge.stop().await;
 }

@@ -107,6 +107,11 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         if let Some(own) = OwnPath::of(path).filter(|own| site.has_own(*own)) {
             return Outcome::of(self.own(own, trace), Cow::Borrowed(path));
         }
+        // Before a backend could read it as the edge's own.
+        if let Some((_, to)) = OwnPath::respelled(path, request.path_bytes_max()).filter(|(own, _)| site.has_own(*own))
+        {
+            return self.moved(to, trace);
+        }
         trace.step(Step::NotOwn);
         if let Some(end) = self.by_route(trace) {
             return end.into();
@@ -198,9 +203,10 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
     fn moved<T: Trace>(self, to: String, trace: &mut T) -> Outcome<'r, S::Asset> {
         let site = self.site;
         let mut place = None;
-        // A normal form is normal; a route's answer is its backend's. Whether there is a page behind what this visitor
-        // may not see, or what is withdrawn, is nothing that a redirect shows.
+        // A normal form is normal; the edge's own paths are no rule's, and a route's answer is its backend's. Whether
+        // there is a page behind what this visitor may not see, or what is withdrawn, is nothing that a redirect shows.
         if let Target::Normal(path) = target::normalise(&to, to.len())
+            && !self.is_edges(&path)
             && site.route(&path).is_none()
             && site.rules().can_compare(&path)
             && self.access(&path) != Access::Refused
@@ -219,6 +225,11 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         trace.step(Step::Ended(Stage::Spelling, None, Reason::Spelling { to: &to, is_moved: place.is_some() }));
         let (status, to) = place.map_or((308, to), |place| (307, place));
         End::Redirect { status, location: with_query(to, self.request.query()), is_by_site: false }.into()
+    }
+
+    /// Whether `path`, which is normal, may be answered by the edge before the site is looked at.
+    fn is_edges(self, path: &str) -> bool {
+        OwnPath::of(path).is_some_and(|own| self.site.has_own(own)) || OwnPath::is_for_proofs(path)
     }
 
     /// The outcome for `path`, which is normal, decoded and no route's; `file` is what it leads to, where that is

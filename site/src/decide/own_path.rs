@@ -2,6 +2,8 @@
 
 use devanture_config::Sha256;
 
+use crate::target::{self, Target};
+
 /// Below it lie the edge's own paths; a site's files may lie there, too.
 const FOLDER: &str = "/.well-known/devanture/";
 /// Below that, the dictionaries of pages, by their SHA-256.
@@ -51,11 +53,34 @@ impl OwnPath {
         }
     }
 
-    /// Whether certificate authorities look at `path`, as it was sent, for the proof that somebody has the name. At a
-    /// name that the edge gives such a path is the edge's; at hostnames of their own apps answer it.
+    /// The normal form of `path`, as it was sent, where that is another one and one of these.
+    #[inline]
+    pub(super) fn respelled(path: &str, bytes_max: usize) -> Option<(Self, String)> {
+        if !may_be_well_known(path) {
+            return None;
+        }
+        match target::normalise(path, bytes_max) {
+            Target::Redirect(to) => Self::of(&to).map(|own| (own, to)),
+            Target::Normal(_) | Target::Refuse(_) => None,
+        }
+    }
+
+    /// Whether certificate authorities look at `path`, as it was sent, for the proof that somebody has the name; any
+    /// spelling counts that a program may read so. At a name that the edge gives such a path is the edge's; at
+    /// hostnames of their own apps answer it.
+    ///
+    /// A path that begins with another segment and leaves it again, as `/x/../` does, is none: nothing answers it but
+    /// a redirect to its normal form.
     #[must_use]
     #[inline]
     pub fn is_for_proofs(path: &str) -> bool {
+        may_be_well_known(path) && Self::leads_to_proofs(path)
+    }
+
+    /// The same of a path that is sent on elsewhere as it is: a client may remove its dot segments first.
+    #[must_use]
+    pub fn leads_to_proofs(path: &str) -> bool {
+        let path = target::as_anybody_reads(path);
         path.strip_prefix(WELL_KNOWN).is_some_and(|rest| PROOFS.iter().any(|folder| rest.starts_with(folder)))
     }
 
@@ -63,5 +88,97 @@ impl OwnPath {
     #[must_use]
     pub fn of_dictionary(sha256: Sha256) -> String {
         format!("{FOLDER}{DICTIONARIES}{sha256}")
+    }
+}
+
+/// Whether the first segment of `path`, as it was sent, may be read as that of [`WELL_KNOWN`]: nearly every path begins
+/// with a letter, and is looked at no further.
+#[inline]
+fn may_be_well_known(path: &str) -> bool {
+    matches!(path.as_bytes(), [b'/', b'%' | b'.' | b'/' | b'\\', ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    /// A character as it is and encoded, and a slash in all forms that a program may read as one.
+    fn spellings(character: char) -> Vec<String> {
+        let code = u32::from(character);
+        let mut all = vec![character.to_string(), format!("%{code:02X}"), format!("%{code:02x}")];
+        if character == '/' {
+            all.extend(["//", "/./", "/%2E/", "%2f%2F", "\\", "%5C", "%5c/"].map(str::to_owned));
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn every_spelling_of_a_path_for_proofs_is_one(
+            folder in select(PROOFS.to_vec()),
+            chosen in proptest::collection::vec(any::<Index>(), 28),
+            name in "[A-Za-z0-9_-]{0,8}",
+        ) {
+            let prefix = format!("{WELL_KNOWN}{folder}");
+            prop_assert_eq!(prefix.len(), chosen.len());
+            let spelled = |(character, chosen): (char, &Index)| chosen.get(&spellings(character)).clone();
+            let spelled: String = prefix.chars().zip(&chosen).map(spelled).collect();
+            // The target of a request begins with a slash (RFC 9112 §3.2.1).
+            let path = if spelled.starts_with('/') { format!("{spelled}{name}") } else { format!("/{spelled}{name}") };
+            prop_assert!(OwnPath::is_for_proofs(&path), "{}", path);
+        }
+
+        #[test]
+        fn another_spelling_of_an_own_path_has_that_one_as_its_normal_form(
+            chosen in proptest::collection::vec(any::<Index>(), 31),
+        ) {
+            let own = format!("{FOLDER}env.json");
+            prop_assert_eq!(own.len(), chosen.len());
+            // A backslash is refused before anything answers.
+            let spelled = |(character, chosen): (char, &Index)| {
+                let all: Vec<String> = spellings(character).into_iter().filter(|text| !has_backslash(text)).collect();
+                chosen.get(&all).clone()
+            };
+            let spelled: String = own.chars().zip(&chosen).map(spelled).collect();
+            let path = if spelled.starts_with('/') { spelled } else { format!("/{spelled}") };
+            // Dot segments behind an encoded slash are refused, too.
+            if let Target::Redirect(to) = target::normalise(&path, usize::MAX) {
+                prop_assert_eq!(&to, &own, "{}", path);
+                prop_assert_eq!(OwnPath::respelled(&path, usize::MAX), Some((OwnPath::Env, own)), "{}", path);
+            }
+        }
+    }
+
+    fn has_backslash(text: &str) -> bool {
+        text.contains('\\') || text.to_ascii_lowercase().contains("%5c")
+    }
+
+    #[test]
+    fn other_paths_are_for_no_proofs() {
+        for path in [
+            "",
+            "*",
+            "/",
+            "/.well-known",
+            "/.well-known/",
+            "/.well-known/acme-challenge",
+            "/.well-known/acme-challenges/x",
+            "/.well-known/security.txt",
+            "/.WELL-KNOWN/acme-challenge/x",
+            "/.well-known/acme-challenge/../x",
+            "/%252ewell-known/acme-challenge/x",
+            "/a/.well-known/acme-challenge/x",
+            "/.a/.well-known/acme-challenge/x",
+            "/%",
+        ] {
+            assert!(!OwnPath::is_for_proofs(path) && !OwnPath::leads_to_proofs(path), "{path}");
+        }
+        for path in ["/x/../.well-known/acme-challenge/x", "/x/%2e%2E/%2ewell-known\\pki-validation/x"] {
+            assert!(!OwnPath::is_for_proofs(path) && OwnPath::leads_to_proofs(path), "{path}");
+        }
+        assert_eq!(OwnPath::respelled("/.well-known/devanture/env.json", usize::MAX), None);
+        assert_eq!(OwnPath::respelled("/.well-known/devanture/%61", usize::MAX), None);
     }
 }

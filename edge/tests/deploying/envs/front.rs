@@ -12,6 +12,7 @@ use super::{
     started,
 };
 use crate::support::{Files, edge, got, manifest};
+use crate::wire::{Protocol, ask};
 
 #[tokio::test]
 async fn each_environment_shows_what_is_public_of_its_own_and_a_preview_that_of_preview() {
@@ -50,6 +51,25 @@ async fn each_environment_shows_what_is_public_of_its_own_and_a_preview_that_of_
     assert_eq!(shown(&edge, "other.localhost").await, json!({}));
     patch(&edge, "preview", json!({ "unset": ["API_URL"] })).await;
     assert_eq!((shown(&edge, hosts[2]).await, shown(&edge, hosts[3]).await), (json!({}), json!({})));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn another_spelling_of_its_path_leads_to_it_and_to_no_backend() {
+    let edge = edge().start().await;
+    let files: Files<'_> = &[("index.html", b"home")];
+    let toml = "[[routes]]\npath = \"/*\"\nto = \"http://127.0.0.1:9\"\n";
+    push_site(&edge, "prod", site(files, toml, &[]), files).await;
+    for path in [
+        "/.well-known/devanture/%65nv.json",
+        "/%2Ewell-known/devanture/env.json",
+        "/.well-known%2Fdevanture/env.json",
+        "//.well-known/devanture/env.json",
+        "/x%2F/%2e./.well-known/devanture/env.json",
+    ] {
+        let answer = ask(path).host("shop.localhost").send(&edge, Protocol::Http1).await;
+        assert_eq!((answer.status, answer.header("location").as_str()), (308, ENV), "{path}");
+    }
     edge.stop().await;
 }
 
