@@ -5,28 +5,44 @@ use crate::names::{AppName, HostPattern, Hostname};
 use crate::parsing::reader::Table;
 
 /// Names that are reserved by default, below `domain`: what people take for the operator's own pages, what machines ask
-/// for without a person (settings of mail and telephony, keys, proxies, policies, enrolment, management), and what the
-/// documents use for the edge.
+/// for without a person by what their manufacturers document (settings of mail and telephony, keys, proxies, policies,
+/// enrolment, management, controllers of access points, logs, and what certificates name), and what the documents use
+/// for the edge. A word that an app may well be called by is none of them.
 pub const RESERVED_NAMES: &[&str] = &[
     "account",
     "accounts",
     "admin",
     "administrator",
     "api",
+    "aruba-conductor",
+    "aruba-master",
     "auth",
     "autoconfig",
     "autodiscover",
+    "avayacallserver",
+    "avayatftpserver",
     "billing",
     "cisco-capwap-controller",
+    "cisco-lwapp-controller",
+    "ciscocm1",
+    "cnsrv1",
+    "cnsrv2",
+    "cnsrv3",
+    "cnsrv4",
+    "cnsrv5",
     "console",
+    "crl",
     "dashboard",
     "devanture",
     "dns",
     "edge",
     "enterpriseenrollment",
     "enterpriseregistration",
+    "extremecontrol",
     "ftp",
+    "hivemanager",
     "hostmaster",
+    "igelrmserver",
     "imap",
     "imaps",
     "instance-data",
@@ -35,11 +51,13 @@ pub const RESERVED_NAMES: &[&str] = &[
     "kerberos",
     "ldap",
     "localhost",
+    "loghost",
     "login",
     "logout",
     "lyncdiscover",
     "lyncdiscoverinternal",
     "mail",
+    "mailhost",
     "msoid",
     "mta-sts",
     "mx",
@@ -48,7 +66,12 @@ pub const RESERVED_NAMES: &[&str] = &[
     "ns2",
     "ntp",
     "oauth",
+    "ocsp",
     "openpgpkey",
+    "pki",
+    "pnpntpserver",
+    "pnpserver",
+    "pnptrustpool",
     "pop",
     "pop3",
     "pop3s",
@@ -57,6 +80,7 @@ pub const RESERVED_NAMES: &[&str] = &[
     "previews",
     "puppet",
     "root",
+    "ruckuscontroller",
     "salt",
     "security",
     "signin",
@@ -76,8 +100,10 @@ pub const RESERVED_NAMES: &[&str] = &[
     "vpn",
     "webmail",
     "webmaster",
+    "wlan-controller",
     "wpad",
     "www",
+    "zonedirector",
 ];
 
 /// The hostname that the admin listener has on its own machine.
@@ -147,21 +173,42 @@ mod tests {
     #[test]
     fn names_that_machines_ask_for_without_a_person_are_no_apps() {
         for name in [
+            "aruba-conductor",
+            "aruba-master",
             "autoconfig",
             "autodiscover",
+            "avayacallserver",
+            "cisco-capwap-controller",
+            "cisco-lwapp-controller",
+            "ciscocm1",
+            "cnsrv1",
+            "crl",
             "enterpriseenrollment",
             "enterpriseregistration",
+            "extremecontrol",
+            "igelrmserver",
             "isatap",
             "kerberos",
+            "loghost",
             "lyncdiscover",
+            "mailhost",
             "msoid",
             "mta-sts",
+            "ocsp",
             "openpgpkey",
+            "pnpserver",
             "puppet",
+            "ruckuscontroller",
             "sip",
+            "unifi",
+            "wlan-controller",
             "wpad",
+            "zonedirector",
         ] {
             assert!(Names::default().is_reserved(&name.parse().unwrap()), "{name}");
+        }
+        for name in ["time", "tracker", "proxy", "controller", "phone"] {
+            assert!(!Names::default().is_reserved(&name.parse().unwrap()), "{name}");
         }
         // Names of services and policies in DNS begin with `_`, so they are no names of apps at all.
         for name in ["_acme-challenge", "_dmarc", "_domainkey", "_mta-sts", "_sip", "_tcp"] {
