@@ -16,8 +16,8 @@ use crate::records::{DictionariesRecord, PagesDictionary};
 /// Fewest seconds that a file must be kept to be a dictionary: a day. What is stale is none (RFC 9842 §2.2.1), and for
 /// one that is before the next release nobody is to load anything a second time.
 const KEPT_SECONDS_MIN: u64 = 86_400;
-/// Changes of rules that are looked at, for all files together: of a version that takes more, no file is announced by
-/// itself.
+/// Most looks at rules, as [`Keeping::seconds`] counts them by what they take, for all files together: of a version
+/// that takes more, no file is announced by itself.
 const COMPARED_MAX: usize = 250_000;
 
 /// Files that browsers keep of a version.
@@ -46,9 +46,15 @@ impl KeptFiles {
             let entry = manifest.files.get(path).filter(|_| !path.is_private());
             entry.is_some_and(|entry| record.files.contains_key(&entry.hash))
         };
-        let offered = record.linked.iter().filter(|path| serves(path));
-        let linked: Vec<_> =
-            offered.filter(|path| keeping.seconds(&at(path), &immutable, compared) >= KEPT_SECONDS_MIN).collect();
+        let mut linked = Vec::new();
+        for path in record.linked.iter().filter(|path| serves(path)) {
+            if *compared > COMPARED_MAX {
+                break;
+            }
+            if keeping.seconds(&at(path), &immutable, compared) >= KEPT_SECONDS_MIN {
+                linked.push(path);
+            }
+        }
         let kept_for = |path: String| keeping.seconds(&path, &immutable, &mut 0);
         let pages = record.pages.map(|pages| (pages, kept_for(OwnPath::of_dictionary(pages.sha256))));
         let mut kept = Self { pages, ..Self::default() };
@@ -228,13 +234,34 @@ mod tests {
             let rule = |number| format!("{path}\n  Cache-Control: public, max-age={}\n", 86_400 + number);
             (0..count).map(rule).collect()
         };
-        // Each is looked at for each of the files.
+        // Each is looked at for each of the files, and so are three nodes of the index.
         let of = |rules: &str| kept(&files, &["b.js"], rules, Rules::Netlify);
-        let (most, too_many) = (of(&rules(500, "/:a/:b")), of(&rules(501, "/:a/:b")));
+        let (most, too_many) = (of(&rules(497, "/:a/:b")), of(&rules(498, "/:a/:b")));
         assert!(!most.is_cut() && too_many.is_cut() && too_many.by_themselves.is_empty());
         // None of them is.
         let elsewhere = of(&rules(2_000, "/elsewhere/:b"));
         assert_eq!((elsewhere.is_cut(), elsewhere.by_themselves.len()), (false, files.len()));
+    }
+
+    #[test]
+    fn a_look_counts_by_the_bytes_that_it_compares_or_copies() {
+        let folder = "f".repeat(200);
+        let files: Vec<String> = (0..200).map(|number| format!("{folder}/{number}-3f2a91bc.js")).collect();
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let comparing = |count: usize| -> String {
+            (0..count).map(|number| format!("/*x{number}*\n  Cache-Control: public, max-age=86400\n")).collect()
+        };
+        let copying = |count: usize| -> String {
+            let rule = |n| format!("/:a{n}/:b\n  Cache-Control: public, max-age=86400, x{n}=:a{n}:a{n}\n");
+            (0..count).map(rule).collect()
+        };
+        // So many looks at rules alone are within the bound by far.
+        for (meaning, few, many) in
+            [(Rules::Netlify, comparing(20), comparing(100)), (Rules::Cloudflare, copying(20), copying(100))]
+        {
+            let (few, many) = (kept(&files, &[], &few, meaning), kept(&files, &[], &many, meaning));
+            assert_eq!((few.is_cut(), many.is_cut()), (false, true), "{meaning:?}");
+        }
     }
 
     #[test]

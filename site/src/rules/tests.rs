@@ -105,6 +105,26 @@ fn law_11_a_path_too_long_for_patterns_of_parts_of_segments_is_seen_by_nobody() 
     assert_eq!(rules.access("shop.localhost", &path(4_097), None), Access::Refused);
     let rules = compiled("", "/b/*\n  X: 1");
     assert!(rules.can_compare(&path(60_000)));
+    // A pattern of a host is not compared with paths.
+    let (rules, mistakes) = read_as(Rules::Cloudflare, "", "https://:sub.example.org/y/:page\n  X: :sub");
+    assert!(mistakes.is_empty(), "{mistakes:?}");
+    let rules = CompiledRules::new(rules);
+    let path = format!("/y{}", path(60_000));
+    assert!(rules.can_compare(&path));
+    assert!(!rules.fields("a.example.org", &path).is_empty() && rules.fields("a.b.example.org", &path).is_empty());
+}
+
+#[test]
+fn of_a_path_and_of_a_query_what_they_capture_is_used_whatever_their_conditions_are() {
+    let rules = compiled("/:a/:b/* id=:id /:a/:b/:splat/:id 301 Cookie=beta\n/:a/:b/* /:b/:a 301", "");
+    let led = |query: &str, cookie: &str| {
+        let (query, cookie) = (Some(query), Some(cookie.as_bytes()));
+        let visitor = Visitor { host: Some("shop.localhost"), query, cookie, ..Visitor::default() };
+        rules.redirect(&visitor, "/x/y/z/w", None).rule.map(|(_, _, filled)| filled.location(None))
+    };
+    assert_eq!(led("id=7", "beta=1").as_deref(), Some("/x/y/z/w/7"));
+    assert_eq!(led("id=7", "other=1").as_deref(), Some("/y/x"));
+    assert_eq!(led("id=7&c=8", "beta=1").as_deref(), Some("/y/x"));
 }
 
 #[test]

@@ -38,13 +38,10 @@ impl<'v> Visitor<'v> {
     /// Reads what conditions ask for.
     #[must_use]
     pub fn tastes(&self) -> Tastes<'v> {
-        // Lines of HTTP/2 were put together with commas; a cookie's value holds none (RFC 6265 §4.1.1).
-        let pairs = self.cookie.unwrap_or_default().split(|&byte| byte == b';' || byte == b',').map(trimmed);
-        let pairs = pairs.filter_map(|pair| pair.iter().position(|&b| b == b'=').map(|at| pair.split_at(at)));
         let (mut cookies, mut chosen) = (HashSet::new(), None);
-        for (name, value) in pairs {
+        for (name, value) in pairs_of(self.cookie.unwrap_or_default()) {
             if name == LANGUAGE_COOKIE && chosen.is_none() {
-                chosen = value.get(1..);
+                chosen = Some(value);
             }
             cookies.insert(name);
         }
@@ -54,6 +51,27 @@ impl<'v> Visitor<'v> {
         };
         Tastes { languages: languages.into_iter().flat_map(languages_of).collect(), cookies }
     }
+}
+
+/// The names and values of cookies, in one pass over their field: clients make it long.
+fn pairs_of(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    // Lines of HTTP/2 were put together with commas; a cookie's value holds none (RFC 6265 §4.1.1).
+    let is_end = |byte: &u8| matches!(byte, b';' | b',');
+    let mut rest = field;
+    std::iter::from_fn(move || {
+        loop {
+            let at = rest.iter().position(|byte| *byte == b'=' || is_end(byte))?;
+            let (name, found) = rest.split_at_checked(at)?;
+            let (found, behind) = found.split_first()?;
+            rest = behind;
+            if *found != b'=' {
+                continue;
+            }
+            let (value, behind) = rest.split_at_checked(rest.iter().position(is_end).unwrap_or(rest.len()))?;
+            rest = behind.get(1..).unwrap_or_default();
+            return Some((name.trim_ascii_start(), value.trim_ascii_end()));
+        }
+    })
 }
 
 /// The tags of the greatest weight; a few are enough.
@@ -140,5 +158,13 @@ mod tests {
         let visitor = Visitor { cookie: Some(b"beta=; other=x"), ..Visitor::default() };
         let has = |name: &str| visitor.tastes().suit(&[], &["no".to_owned(), name.to_owned()]);
         assert!(has("beta") && !has("bet") && !has("x"));
+    }
+
+    #[test]
+    fn cookies_are_found_between_all_that_stands_in_their_field() {
+        let found: Vec<(&[u8], &[u8])> = pairs_of(b" a=1;b ;=x;; c=d=e ,f=\t;g").collect();
+        let expected: [(&[u8], &[u8]); 4] = [(b"a", b"1"), (b"", b"x"), (b"c", b"d=e"), (b"f", b"")];
+        assert_eq!(found, expected);
+        assert_eq!([&b""[..], b";", b"a", b"a;b,"].map(|field| pairs_of(field).count()), [0; 4]);
     }
 }

@@ -164,10 +164,16 @@ impl Pattern {
         self.folds
     }
 
+    /// Whether it takes parts of segments: which paths it is for is then more than its [steps](Self::steps) tell.
+    #[must_use]
+    pub const fn takes_parts(&self) -> bool {
+        matches!(self.shape, Shape::Expression { .. })
+    }
+
     /// Whether it takes parts of segments, or of a host, so that it costs more than a look-up.
     #[must_use]
     pub fn is_expression(&self) -> bool {
-        matches!(self.shape, Shape::Expression { .. }) || matches!(self.host.as_deref(), Some(HostPattern::Captures(_)))
+        self.takes_parts() || matches!(self.host.as_deref(), Some(HostPattern::Captures(_)))
     }
 
     /// Its cost for each character of a path or host, where it [is an expression](Self::is_expression), and else 0: two
@@ -249,7 +255,13 @@ impl Pattern {
     /// Whether it [matches](Self::matches), which costs less than what it captures.
     #[must_use]
     pub fn is_for(&self, host: &str, path: &str) -> bool {
-        self.capture_host(host, None).is_some() && self.takes(path)
+        self.is_for_host(host) && self.takes(path)
+    }
+
+    /// Whether it matches `host`, which is in lower case, with any path at all.
+    #[must_use]
+    pub fn is_for_host(&self, host: &str) -> bool {
+        self.capture_host(host, None).is_some()
     }
 
     /// Whether it matches `path`, which is normal and decoded, on any host at all.

@@ -7,10 +7,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::at;
 use super::fields::{Changes, FieldChanges, FieldNumbers, Removed};
 use super::index::PatternIndex;
+use super::taken::{Taken, takes_somewhere};
 use crate::dictionary::kept_seconds;
 
 /// Fields that a rule controls alone: the edge then neither sets them nor relies on them.
 const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
+/// Bytes of a path that are compared or copied in about the time of one look.
+const BYTES_OF_A_LOOK: usize = 16;
 
 /// The rules that say something of `Cache-Control`, or of what is a dictionary. That an answer leaves out what would
 /// make its head too long is not foreseen: then it is no dictionary after all.
@@ -27,6 +30,8 @@ struct Rule {
     changes: Changes,
     /// Whether it says itself what is a dictionary.
     says_dictionary: bool,
+    /// How often it compares or copies each byte of a path.
+    passes: usize,
 }
 
 impl Keeping {
@@ -38,34 +43,46 @@ impl Keeping {
             let changes = Changes::new(rule, &mut numbers);
             let says_dictionary = changes.name(&USE_AS_DICTIONARY);
             let changes = changes.of(&CACHE_CONTROL);
-            (says_dictionary || !changes.is_empty()).then(|| Rule { path: rule.path.clone(), changes, says_dictionary })
+            let passes = rule.path.cost().saturating_add(changes.places());
+            let says_any = says_dictionary || !changes.is_empty();
+            says_any.then(|| Rule { path: rule.path.clone(), changes, says_dictionary, passes })
         };
         let rules: Vec<Rule> = rules.iter().filter_map(rule).collect();
         Self { index: PatternIndex::new(rules.iter().map(|rule| &rule.path)), rules }
     }
 
     /// For how many seconds what is answered at `path` may serve as a dictionary, on any host, where it says
-    /// `cache_control` without rules. Adds to `compared` what was looked at for it.
+    /// `cache_control` without rules. Adds to `compared` the looks that it took: one for each node of the index, each
+    /// change, and each 16 bytes that are compared or copied.
     #[must_use]
     pub fn seconds(&self, path: &str, cache_control: &HeaderValue, compared: &mut usize) -> u64 {
         let mut numbers = Vec::new();
-        self.index.visit(path, &mut |number| numbers.push(number));
+        let visited = self.index.visit(path, &mut |number| numbers.push(number));
+        *compared = compared.saturating_add(visited);
         if numbers.is_empty() {
             return kept_seconds(cache_control.as_bytes());
         }
         numbers.sort_unstable();
         let (mut changes, mut removed, mut is_ours) = (FieldChanges::default(), Removed::default(), true);
         for rule in numbers.into_iter().filter_map(|number| at(&self.rules, number)) {
-            *compared = compared.saturating_add(rule.changes.len().max(1));
-            match rule.path.matches("", path) {
-                Some(captures) if !rule.says_dictionary => changes.add(&rule.changes, &captures, &mut removed),
+            *compared = compared.saturating_add(rule.looks(path));
+            match Taken::of(&rule.path, rule.changes.have_places(), "", path) {
+                Some(mut taken) if !rule.says_dictionary => changes.add(&rule.changes, &mut taken, &mut removed),
                 Some(_) => is_ours = false,
                 // What one host alone says is in doubt said by all.
-                None => is_ours &= !rule.path.takes(path),
+                None => is_ours &= !takes_somewhere(&rule.path, path),
             }
         }
         let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, cache_control.clone())]);
         changes.apply(&mut headers);
         headers.get(CACHE_CONTROL).filter(|_| is_ours).map_or(0, |value| kept_seconds(value.as_bytes()))
+    }
+}
+
+impl Rule {
+    /// The looks that it takes at most for `path`.
+    fn looks(&self, path: &str) -> usize {
+        let bytes = self.passes.saturating_mul(path.len());
+        self.changes.len().max(1).saturating_add(bytes / BYTES_OF_A_LOOK)
     }
 }

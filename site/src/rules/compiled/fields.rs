@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::rules::headers::{Change, HeaderRule};
-use devanture_config::rules::pattern::Captures;
 use devanture_config::rules::template::{Context, FILLED_BYTES_MAX, Template};
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::taken::Taken;
 
 /// Most bytes of fields that rules set in one answer: clients refuse longer heads, and a value may grow with the path.
 /// A field counts as a table of fields does (RFC 7541 §4.1), and one that would be too long as the longest.
@@ -130,6 +131,15 @@ impl Changes {
         self.changes.iter().any(|change| matches!(change.action, Action::Fill(_)))
     }
 
+    /// The number of places for captures in all values.
+    pub(super) fn places(&self) -> usize {
+        let places = self.changes.iter().map(|change| match &change.action {
+            Action::Fill(value) => value.places(),
+            Action::Remove | Action::Set(_) => 0,
+        });
+        places.sum()
+    }
+
     /// The number of changes.
     pub(super) const fn len(&self) -> usize {
         self.changes.len()
@@ -173,7 +183,7 @@ impl FieldChanges {
     }
 
     /// Adds what a rule does, after what earlier ones do. What would make the head too long is left out.
-    pub(super) fn add(&mut self, rule: &Changes, captures: &Captures<'_>, removed: &mut Removed) {
+    pub(super) fn add(&mut self, rule: &Changes, taken: &mut Taken<'_>, removed: &mut Removed) {
         for Prepared { name, number, action } in &rule.changes {
             let value = match action {
                 Action::Remove => {
@@ -186,7 +196,7 @@ impl FieldChanges {
                 Action::Set(_) | Action::Fill(_) if self.bytes > FIELDS_BYTES_MAX => continue,
                 Action::Set(value) => value.clone(),
                 Action::Fill(template) => {
-                    let filled = template.fill(captures, Context::Field);
+                    let filled = template.fill(taken.captures(), Context::Field);
                     let Some(value) = filled.and_then(|filled| HeaderValue::from_str(&filled).ok()) else {
                         self.bytes = self.bytes.saturating_add(FILLED_BYTES_MAX);
                         continue;

@@ -3,6 +3,7 @@
 mod cache_rules;
 mod fields;
 mod index;
+mod taken;
 
 pub use cache_rules::Keeping;
 pub use fields::{FieldChanges, append_member};
@@ -19,6 +20,7 @@ use super::query::{Parameter, parameters, query_matches};
 use super::visitor::{Tastes, Visitor};
 use fields::{FieldNumbers, Removed};
 use index::PatternIndex;
+use taken::{Taken, takes_somewhere};
 
 /// Most targets that are filled for one request as the index finds their rules, and then as many in the order of the
 /// rules, of which all but the last one make no address: with more, no rule applies. Filling one takes as long as what
@@ -96,7 +98,7 @@ pub struct CompiledRules {
     guard_index: PatternIndex,
     /// The hash of them, where there are any.
     guards: Option<Hash>,
-    /// Whether any pattern takes a part of a segment.
+    /// Whether any pattern takes a part of a segment; those of hosts alone do not depend on the path.
     has_expressions: bool,
     /// Whether redirects get fields by rules too.
     pub redirects_have_fields: bool,
@@ -116,7 +118,7 @@ impl CompiledRules {
         let field_rules: Box<[FieldRule]> = headers.into_iter().map(field_rule).collect();
         let mut patterns = redirects.iter().map(|rule| &rule.from).chain(field_rules.iter().map(|rule| &rule.path));
         Self {
-            has_expressions: patterns.any(Pattern::is_expression),
+            has_expressions: patterns.any(Pattern::takes_parts),
             redirect_index: PatternIndex::new(redirects.iter().map(|rule| &rule.from)),
             redirects: redirects.into(),
             field_index: PatternIndex::new(field_rules.iter().map(|rule| &rule.path)),
@@ -223,9 +225,9 @@ impl CompiledRules {
         numbers.sort_unstable();
         for number in numbers {
             if let Some(rule) = at(&self.field_rules, number)
-                && let Some(captures) = captured(&rule.path, rule.changes.have_places(), host, path)
+                && let Some(mut taken) = Taken::of(&rule.path, rule.changes.have_places(), host, path)
             {
-                changes.add(&rule.changes, &captures, &mut removed);
+                changes.add(&rule.changes, &mut taken, &mut removed);
             }
         }
         changes
@@ -259,7 +261,7 @@ impl CompiledRules {
         self.guard_index.visit(path, &mut |number| {
             let number = at(&self.guard_numbers, number).copied();
             let Some(rule) = number.and_then(|number| at(&self.field_rules, number)) else { return };
-            if rule.path.is_for(host, path) {
+            if Taken::of(&rule.path, false, host, path).is_some() {
                 guarded = true;
                 held &= rule.users.hold(sent.as_ref());
             }
@@ -320,9 +322,9 @@ impl Search<'_, '_> {
         let (visitor, path) = (self.visitor, self.path);
         // For an unknown visitor: any host that the rule is for.
         let host = visitor.host.unwrap_or_else(|| host_of(rule));
-        let Some(mut captures) = captured(&rule.from, rule.to.places() > 0, host, path) else {
+        let Some(mut taken) = Taken::of(&rule.from, rule.to.places() > 0, host, path) else {
             // The path is looked at once more only to explain it.
-            let is_elsewhere = self.explains && rule.from.has_host() && rule.from.takes(path);
+            let is_elsewhere = self.explains && rule.from.has_host() && takes_somewhere(&rule.from, path);
             return Err(if is_elsewhere { Skip::OtherHost } else { Skip::OtherPath });
         };
         if rule.is_unknowable {
@@ -332,7 +334,8 @@ impl Search<'_, '_> {
             true => &[],
             false => self.parameters.get_or_insert_with(|| parameters(visitor.query)).as_slice(),
         };
-        if !query_matches(&rule.query, parameters, &mut captures) {
+        let mut of_query = Captures::new();
+        if !query_matches(&rule.query, parameters, &mut of_query) {
             return Err(Skip::OtherQuery);
         }
         varies.by_language |= !rule.languages.is_empty();
@@ -345,13 +348,10 @@ impl Search<'_, '_> {
             return Err(Skip::OtherVisitor);
         }
         self.fills = self.fills.saturating_add(1);
-        rule.to.fill(&captures).ok_or(Skip::NoAddress)
+        let captures = taken.captures();
+        captures.append(&mut of_query);
+        rule.to.fill(captures).ok_or(Skip::NoAddress)
     }
-}
-
-/// What a pattern captures, where it matches; nothing if that is not used, which costs less.
-fn captured<'a>(pattern: &'a Pattern, is_used: bool, host: &'a str, path: &'a str) -> Option<Captures<'a>> {
-    if is_used { pattern.matches(host, path) } else { pattern.is_for(host, path).then(Captures::new) }
 }
 
 /// The host that a rule is for, as far as it is written out.
