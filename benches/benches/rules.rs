@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use devanture_benches::worst_rules;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
 use devanture_site::resolve::{self, PathIndex};
@@ -43,7 +44,7 @@ fn of_files(meaning: Rules, redirects: &str, headers: &str) -> CompiledRules {
 
 /// The worst rules within the bounds beside a site without any: no request takes over 5 ms for them.
 fn worst(c: &mut Criterion) {
-    let visitor = Visitor { host: Some(HOST), ..Visitor::default() };
+    let visitor = Visitor { host: Some(HOST), cookie: Some(b"session=0d4f3a5c; theme=dark"), ..Visitor::default() };
     let (mut redirects, mut guards, mut removing) = (String::new(), String::new(), String::new());
     for number in 0..100 {
         writeln!(redirects, "/*x:a-{number}z /y/:splat/:a 301").unwrap();
@@ -54,13 +55,15 @@ fn worst(c: &mut Criterion) {
     for number in 0..199 {
         writeln!(removing, "/:a/*\n{}  ! X-B-{number}", "  ! X-A\n".repeat(499)).unwrap();
     }
-    let path = format!("/{}", "x".repeat(2_047));
+    let (path, netlify, cloudflare) = (worst_rules::path(), worst_rules::netlify(), worst_rules::cloudflare());
     let mut group = c.benchmark_group("rules-worst");
     for (what, meaning, redirects, headers) in [
         ("none", Rules::Netlify, "", ""),
         ("captures", Rules::Cloudflare, &*redirects, ""),
         ("guards", Rules::Netlify, "", &*guards),
         ("removing", Rules::Netlify, "", &*removing),
+        ("netlify", Rules::Netlify, &*netlify.0, &*netlify.1),
+        ("cloudflare", Rules::Cloudflare, &*cloudflare, ""),
     ] {
         let rules = of_files(meaning, redirects, headers);
         let request = |path: &str| {

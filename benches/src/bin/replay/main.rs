@@ -1,6 +1,6 @@
 //! Sends a fixed recording of requests through the connections of the engine, without sockets, TLS and clocks, so that
 //! the instructions which that takes can be counted: `replay CASE REQUESTS`. `replay` alone names the cases. Those with
-//! `served` are answered by the edge's own handler from a version that was loaded, all others by a stand-in.
+//! `served` or `rules` are answered by the edge's own handler from a version that was loaded, all others by a stand-in.
 //!
 //! `tools/check-instructions` runs it under valgrind, with some requests and with twice as many: the difference is what
 //! the requests cost, and nothing else. What comes is written before [`through`], within which alone is counted. Memory
@@ -19,6 +19,8 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use devanture_benches::worst_rules;
+use devanture_config::site_toml::Rules;
 use devanture_edge::engine::{
     Answer, AnswerBody, AnswerHead, Answering, Inbound, Limits, Outcome, PreparedHead, RequestHead, Scratch, Service,
     SharedField, Sink, Turn, http1, http2,
@@ -27,6 +29,7 @@ use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
 
 use recording::{BROWSER, BROWSER_LINES, Client, LOAD, LOAD_LINES, NARROW, VISITOR};
+use served::{Kind, Served};
 
 /// Requests that come at once.
 const BATCH: u32 = 16;
@@ -48,14 +51,16 @@ const SMALL: &[&str] = &["/", "/assets/index-B7f3kQ2d.js", "/assets/style-D4x9Lm
 const MIDDLE: &[&str] = &["/assets/app-C8v2Np5h.js"];
 const LARGE: &[&str] = &["/assets/bundle-A1s5Wz7k.js"];
 
-/// What is recorded.
+/// What is recorded. What is ruled is a long path at which nothing is, of a site with the worst rules in that meaning,
+/// or without any.
 enum Case {
     Http2 { client: Client, paths: &'static [&'static str], etag: Option<&'static str> },
     Served { client: Client, path: &'static str, status: StatusCode, canary: bool },
+    Ruled(Option<Rules>),
     Http1 { lines: &'static str, paths: &'static [&'static str] },
 }
 
-const CASES: [(&str, Case); 17] = [
+const CASES: [(&str, Case); 20] = [
     ("h2-604-load", Case::Http2 { client: LOAD, paths: SMALL, etag: None }),
     ("h2-604-browser", Case::Http2 { client: BROWSER, paths: SMALL, etag: None }),
     ("h2-304-browser", Case::Http2 { client: BROWSER, paths: SMALL, etag: Some(ETAG) }),
@@ -87,6 +92,9 @@ const CASES: [(&str, Case); 17] = [
     ("served-604-visitor", of_visitor(StatusCode::OK, false)),
     ("served-604-canary", of_visitor(StatusCode::OK, true)),
     ("served-304-canary", of_visitor(StatusCode::NOT_MODIFIED, true)),
+    ("rules-none", Case::Ruled(None)),
+    ("rules-netlify", Case::Ruled(Some(Rules::Netlify))),
+    ("rules-cloudflare", Case::Ruled(Some(Rules::Cloudflare))),
     ("h1-604-load", Case::Http1 { lines: LOAD_LINES, paths: SMALL }),
     ("h1-38k-browser", Case::Http1 { lines: BROWSER_LINES, paths: MIDDLE }),
 ];
@@ -266,7 +274,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (limits, mut answered) = (Rc::new(limits()), 0);
     let mut left = requests;
     let served = match case {
-        Case::Served { canary, .. } => Some(served::Served::new(*canary)?),
+        Case::Served { canary: true, .. } => Some(Served::new(Kind::Canary)?),
+        Case::Served { canary: false, .. } | Case::Ruled(None) => Some(Served::new(Kind::Plain)?),
+        Case::Ruled(Some(rules)) => Some(Served::new(Kind::Ruled(*rules))?),
         Case::Http1 { .. } | Case::Http2 { .. } => None,
     };
     while left > 0 {
@@ -279,8 +289,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             Case::Served { client, path, status, .. } => {
                 let visits = served.as_ref().ok_or("nothing is served")?.visits(*status);
-                let etag = (*status == StatusCode::NOT_MODIFIED).then(served::Served::etag);
+                let etag = (*status == StatusCode::NOT_MODIFIED).then(Served::etag);
                 let batches = recording::batches(client, &[path], etag.as_deref(), count, BATCH);
+                through(&mut http2::Connection::new(Rc::clone(&limits), visits.clone()), &batches, &mut time)?;
+                answered += visits.as_wanted();
+            }
+            Case::Ruled(_) => {
+                let visits = served.as_ref().ok_or("nothing is served")?.visits(StatusCode::NOT_FOUND);
+                let batches = recording::batches(&BROWSER, &[worst_rules::path().as_str()], None, count, BATCH);
                 through(&mut http2::Connection::new(Rc::clone(&limits), visits.clone()), &batches, &mut time)?;
                 answered += visits.as_wanted();
             }

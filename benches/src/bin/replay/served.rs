@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use devanture_benches::worst_rules;
 use devanture_config::Digest;
+use devanture_config::site_toml::Rules;
 use devanture_edge::blobs::Form;
 use devanture_edge::engine::{Answer, Answering, Inbound, RequestHead, Service};
 use devanture_edge::handler::EngineService;
@@ -19,6 +21,33 @@ use super::in_process::{InProcess, Stores};
 /// What the page encodes to, whatever it would decode to.
 const ENCODED: &[u8; 604] = &[b'x'; 604];
 
+/// A kind of site.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Half of the visitors get another version.
+    Canary,
+    /// Without anything beside its files.
+    Plain,
+    /// With the worst rules in this meaning.
+    Ruled(Rules),
+}
+
+impl Kind {
+    /// The files of its rules, and what `devanture.toml` says.
+    fn rules(self) -> ([(&'static str, String); 2], serde_json::Value) {
+        let (redirects, headers) = match self {
+            Self::Canary | Self::Plain => (String::new(), String::new()),
+            Self::Ruled(Rules::Cloudflare) => (worst_rules::cloudflare(), String::new()),
+            Self::Ruled(Rules::Netlify) => worst_rules::netlify(),
+        };
+        let serving = match self {
+            Self::Canary | Self::Plain => serde_json::json!({}),
+            Self::Ruled(rules) => serde_json::json!({ "rules": rules }),
+        };
+        ([("_redirects", redirects), ("_headers", headers)], serving)
+    }
+}
+
 /// The site, and what it lives in.
 pub(crate) struct Served {
     site: InProcess,
@@ -26,9 +55,10 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Stores the site, and makes it live; half of the visitors get another version, where there is a `canary`.
-    pub(crate) fn new(canary: bool) -> Result<Self, Box<dyn Error>> {
+    /// Stores the site, and makes it live.
+    pub(crate) fn new(kind: Kind) -> Result<Self, Box<dyn Error>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (rules, serving) = kind.rules();
         let site = runtime.block_on(async {
             let stores = Stores::new();
             let page = [b'p'; 2_000];
@@ -36,11 +66,17 @@ impl Served {
             let files: Vec<(String, &[u8])> = (0..40)
                 .map(|number| (format!("assets/part-{number}.js"), &b"//"[..]))
                 .chain([("assets/small.js".to_owned(), &page[..])])
+                .chain(
+                    rules
+                        .iter()
+                        .filter(|(_, text)| !text.is_empty())
+                        .map(|(path, text)| ((*path).to_owned(), text.as_bytes())),
+                )
                 .collect();
             let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect();
             for (app, hostname) in [("bench", "bench.localhost"), ("shop", "shop.example.org")] {
-                let live = stores.push(app, &files, serde_json::json!({})).await;
-                if canary {
+                let live = stores.push(app, &files, serving.clone()).await;
+                if kind == Kind::Canary {
                     let mut others = files.clone();
                     others.push(("new.html", b"new"));
                     let next = stores.store(app, &others, serde_json::json!({})).await;
