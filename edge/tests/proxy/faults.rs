@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::proxy::support::{Front, OK, Setup, bare_backend, eventually, receive, recording, run, text};
 
@@ -24,10 +24,10 @@ async fn outcome(front: &Front) -> String {
 #[test]
 fn a_backend_that_is_not_there_is_a_502() {
     run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let front = Front::to(address).await;
+        // Nobody listens there, and nobody else will.
+        let nobody = TcpSocket::new_v4().unwrap();
+        nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let front = Front::to(nobody.local_addr().unwrap()).await;
         assert_eq!(front.get("/").await.0, 502);
         assert!(outcome(&front).await.starts_with("Connect("));
         let front = Front::start("http://not-there.invalid", Setup::default()).await;
@@ -372,12 +372,11 @@ fn a_limit_of_requests_to_one_upstream_is_a_503() {
 #[test]
 fn a_backend_that_comes_back_is_used_again() {
     run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let front = Front::to(address).await;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let front = Front::to(socket.local_addr().unwrap()).await;
         assert_eq!(front.get("/").await.0, 502);
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = socket.listen(1).unwrap();
         tokio::task::spawn_local(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             receive(&mut stream).await.unwrap();

@@ -46,6 +46,8 @@ use devanture_config::problem::Problem;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Serving};
 use http::Method;
 use serde_json::{Value, json};
+use std::sync::OnceLock;
+use tokio::net::TcpSocket;
 
 /// What a browser sends when a person follows a link …
 const NAVIGATION: &[&str] = &["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Accept: text/html"];
@@ -100,9 +102,15 @@ fn single_page() -> Serving {
     Serving { not_found: Some(NotFound::SinglePageApplication), ..Serving::default() }
 }
 
-/// A port on which nobody listens.
+/// A port on which nobody listens, and nobody else will.
 fn closed_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static BOUND: OnceLock<TcpSocket> = OnceLock::new();
+    let socket = BOUND.get_or_init(|| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket
+    });
+    socket.local_addr().unwrap().port()
 }
 
 /// Asks something of the API about the app.

@@ -12,11 +12,12 @@ pub(crate) mod fake_edge;
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 /// The last line of a push before which a version was live.
 pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
@@ -132,8 +133,13 @@ pub(crate) fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
-/// A port of loopback that nobody listens on.
+/// A port of loopback that nobody listens on, and nobody else will.
 pub(crate) fn dead_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port())
+    static BOUND: OnceLock<TcpSocket> = OnceLock::new();
+    let socket = BOUND.get_or_init(|| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket
+    });
+    format!("https://127.0.0.1:{}", socket.local_addr().unwrap().port())
 }
