@@ -1,7 +1,5 @@
 //! Settings and `release` of backends whose instances run on other nodes than the one that is asked.
 
-use std::net::TcpListener;
-
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -120,7 +118,7 @@ async fn a_release_runs_on_one_node_at_a_time() {
     }
     let world = start(2).await;
     // Two of them would want the same port.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::etcd::ports::chosen(1)[0].port();
     let release = format!(
         "require('net').createServer().listen({port}, '127.0.0.1', () => setTimeout(() => process.exit(0), 2000))"
     );

@@ -1,7 +1,7 @@
 //! Real etcd members on loopback, with or without TLS and users, each of which can be stopped, killed and started
 //! again.
 //!
-//! The unit tests of the edge use this file, too, so that it needs nothing beside it.
+//! The unit tests of the edge use this file, too, so that it needs nothing beside it but `ports`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -12,6 +12,10 @@
     reason = "a test"
 )]
 #![allow(dead_code, reason = "not every program of tests uses all of it")]
+
+#[path = "ports.rs"]
+#[allow(clippy::duplicate_mod, reason = "two programs of servers choose ports alike")]
+pub(crate) mod ports;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -108,9 +112,7 @@ impl Cluster {
         if is_secure {
             make_certificates(folder.path());
         }
-        let listeners: Vec<_> =
-            (0..2 * members).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-        let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let ports = ports::chosen(2 * members);
         let peer_url = |index: usize| format!("http://{}", ports[2 * index]);
         let all: Vec<_> = (0..members).map(|index| format!("m{index}={}", peer_url(index))).collect();
         let made = (0..members).map(|index| {

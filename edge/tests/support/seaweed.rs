@@ -1,6 +1,6 @@
 //! A real S3 store on loopback, SeaweedFS, and a gate in front of it that counts, stalls and fails requests.
 //!
-//! The unit tests of the edge use this file, too, so that it needs nothing beside it.
+//! The unit tests of the edge use this file, too, so that it needs nothing beside it but `ports`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,6 +11,10 @@
     reason = "a test"
 )]
 #![allow(dead_code, reason = "not every program of tests uses all of it")]
+
+#[path = "ports.rs"]
+#[allow(clippy::duplicate_mod, reason = "two programs of servers choose ports alike")]
+pub(crate) mod ports;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -92,9 +96,7 @@ impl Seaweed {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         std::fs::write(folder.path().join(CERTIFICATE), made.cert.pem()).unwrap();
         std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        let listeners: Vec<_> = (0..9).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        drop(listeners);
+        let ports: Vec<u16> = ports::chosen(9).iter().map(SocketAddr::port).collect();
         let names = ["master.port", "volume.port", "filer.port", "s3.port"];
         let mut command = Command::new("weed");
         command.args(["-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
