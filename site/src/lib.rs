@@ -35,4 +35,5 @@ pub mod precompressed;
 pub mod range;
 pub mod resolve;
 pub mod rules;
+pub mod sent_path;
 pub mod target;

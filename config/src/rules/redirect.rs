@@ -205,12 +205,26 @@ impl Target {
         self.path.is_constant().then(|| self.path.as_str())
     }
 
-    /// Puts what was captured in its place. `None` if a capture would make another host of the target's than one
-    /// more label, or the target would be too long.
+    /// Puts what was captured, which is decoded, in its place. `None` if a capture would make another host of the
+    /// target's than one more label, or the target would be too long.
     ///
     /// Slashes that meet are one slash: a path that begins with two would be another host's (`//evil.example`).
     #[must_use]
     pub fn fill(&self, captures: &Captures<'_>) -> Option<Filled> {
+        self.filled(captures, Template::fill)
+    }
+
+    /// The same with what was captured as a URL has it: what is encoded there stays as it is.
+    #[must_use]
+    pub fn fill_encoded(&self, captures: &Captures<'_>) -> Option<Filled> {
+        self.filled(captures, Template::fill_encoded)
+    }
+
+    fn filled(
+        &self,
+        captures: &Captures<'_>,
+        fill: fn(&Template, &Captures<'_>, Context) -> Option<String>,
+    ) -> Option<Filled> {
         let origin = match self.origin_template() {
             Some(origin) if origin.is_constant() => Some(origin.as_str().to_owned()),
             Some(origin) => {
@@ -219,18 +233,18 @@ impl Target {
                 if !captures.iter().all(|(name, value)| !origin.uses(name) || is_label(value)) {
                     return None;
                 }
-                Some(origin.fill(captures, Context::Path)?)
+                Some(fill(origin, captures, Context::Path)?)
             }
             None => None,
         };
         let filled = |part: Option<&Template>| match part {
-            Some(part) => part.fill(captures, Context::Query).map(Some),
+            Some(part) => fill(part, captures, Context::Query).map(Some),
             None => Some(None),
         };
         let beside = self.beside.as_deref();
         let query = filled(beside.and_then(|beside| beside.query.as_ref()))?;
         let fragment = filled(beside.and_then(|beside| beside.fragment.as_ref()))?;
-        let path = with_single_slashes(&self.path.fill(captures, Context::Path)?);
+        let path = with_single_slashes(&fill(&self.path, captures, Context::Path)?);
         Some(Filled { origin, path, query, fragment })
     }
 }
@@ -376,6 +390,27 @@ mod tests {
             assert!(matches!(Target::parse(to, &["h"]), Err(BadTarget::Host(_))), "{to}");
         }
         assert_eq!(location("/x/:splat", &vec![("splat", "\\evil")], None).unwrap(), "/x/%5Cevil");
+    }
+
+    #[test]
+    fn what_is_encoded_stays_so_and_makes_no_other_host() {
+        for (to, splat, expected) in [
+            (
+                "https://git.example/projects/:splat",
+                "group%2Fproject/",
+                "https://git.example/projects/group%2Fproject/",
+            ),
+            ("https://git.example/?p=:splat", "a%26b&c%2B", "https://git.example/?p=a%26b%26c%2B"),
+            ("/:splat", "%2F%2fevil.example", "/%2F%2fevil.example"),
+            ("/:splat", "%5cevil.example", "/%5cevil.example"),
+            ("/:splat", "//evil.example\\", "/evil.example%5C"),
+        ] {
+            let target = Target::parse(to, &["splat"]).unwrap();
+            let filled = target.fill_encoded(&vec![("splat", splat)]).unwrap().location(None);
+            assert_eq!(filled, expected, "{to} {splat}");
+        }
+        let label = Target::parse("https://:h.example.org/", &["h"]).unwrap();
+        assert_eq!(label.fill_encoded(&vec![("h", "evil%2Eexample%2F")]), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! where rules are made of a manifest, whose author may never have had such a file.
 
 use super::headers::{Change, User, is_field_name, is_field_value, reserved, unremovable};
-use super::pattern::{Dialect, Pattern, is_name};
+use super::pattern::{Dialect, Pattern, has_plain_star};
 use super::redirect::{BadTarget, QueryRule, QueryValue, Target};
 use super::template::Template;
 use super::{At, HeaderRule, Redirect, RuleTable};
@@ -146,12 +146,11 @@ fn check_from(from: &str, wrong: &mut Wrong) {
             Some("write a query as query = { id = \":id\" }"),
         );
     }
-    let before = path.strip_suffix("/*").or_else(|| path.strip_suffix("/*/")).unwrap_or(path);
-    if before.contains('*') {
+    if has_plain_star(path) {
         wrong.add(
             "from",
-            format!("`{from}` holds a * that is not its last segment"),
-            Some("\"/old/*\", or \"/old/:name/rest\" for one segment"),
+            format!("`{from}` holds a * that does not end a segment"),
+            Some("\"/old/*\", \"/old-*\", or \"/old/:name/rest\" for one segment"),
         );
     }
 }
@@ -162,7 +161,7 @@ fn query(table: &RedirectTable, wrong: &mut Wrong) -> Vec<QueryRule> {
         if name.is_empty() {
             wrong.add("query", "a parameter has no name", Some("query = { id = \":id\" }"));
         }
-        let value = match value.strip_prefix(':').filter(|name| is_name(name)) {
+        let value = match value.strip_prefix(':').filter(|name| !name.is_empty()) {
             Some(name) => QueryValue::Capture(name.to_owned()),
             None => QueryValue::Text(value.clone()),
         };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::pattern::{Captures, next_name};
+use super::pattern::Captures;
 use crate::heap::HeapBytes;
 
 /// Everything that is not a `pchar` (RFC 3986 §3.3), or a slash.
@@ -27,9 +27,13 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@')
     .remove(b'/');
+/// The same for captures that are encoded already.
+const ENCODED_PATH: &AsciiSet = &PATH.remove(b'%');
 /// Characters kept in a value of a query: no `&`, `=`, `+` or `#` may come out of a capture.
 const QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
+/// The same for captures that are encoded already.
+const ENCODED_QUERY: &AsciiSet = &QUERY.remove(b'%');
 
 /// Characters kept in a value of a field: no separator of a list, a parameter or an attribute may come out of a
 /// capture.
@@ -67,26 +71,27 @@ pub enum Context {
 
 impl Template {
     /// Reads a text in which `:name` stands for a capture, for those of `names` alone; any other stays as it is, and so
-    /// do names beyond [`CAPTURES_MAX`], with which no rule is taken.
+    /// do names beyond [`CAPTURES_MAX`], with which no rule is taken. What follows a name is text, as with all
+    /// providers: `:splat.html`, `:splat_old`.
     #[must_use]
     pub fn parse(text: &str, names: &[&str]) -> Self {
         let names = names.get(..CAPTURES_MAX).unwrap_or(names);
         let mut parts = Vec::new();
         let mut pending = String::new();
         let mut rest = text;
-        while let Some((at, name)) = next_name(rest) {
-            let end = at + 1 + name.len();
-            match names.contains(&name) {
-                true => {
-                    pending.push_str(rest.get(..at).unwrap_or_default());
+        while let Some((before, after)) = rest.split_once(':') {
+            pending.push_str(before);
+            let name = known_name(after, names);
+            match name {
+                Some(name) => {
                     if !pending.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut pending).into()));
                     }
                     parts.push(Part::Capture(name.into()));
                 }
-                false => pending.push_str(rest.get(..end).unwrap_or_default()),
+                None => pending.push(':'),
             }
-            rest = rest.get(end..).unwrap_or_default();
+            rest = after.get(name.map_or(0, str::len)..).unwrap_or_default();
         }
         pending.push_str(rest);
         if !pending.is_empty() && !parts.is_empty() {
@@ -119,10 +124,31 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Capture(used) if **used == *name))
     }
 
-    /// Puts the captures in their places, encoded for `context`; `None` if that has more than [`FILLED_BYTES_MAX`]
-    /// bytes.
+    /// Puts the captures, which are decoded, in their places, encoded for `context`; `None` if that has more than
+    /// [`FILLED_BYTES_MAX`] bytes.
     #[must_use]
     pub fn fill(&self, captures: &Captures<'_>, context: Context) -> Option<String> {
+        let set = match context {
+            Context::Field => FIELD,
+            Context::Path => PATH,
+            Context::Query => QUERY,
+        };
+        self.filled(captures, set)
+    }
+
+    /// The same with captures as a URL has them: what is encoded in them stays as it is, and what may not stand in
+    /// `context` is encoded too.
+    #[must_use]
+    pub fn fill_encoded(&self, captures: &Captures<'_>, context: Context) -> Option<String> {
+        let set = match context {
+            Context::Field => FIELD,
+            Context::Path => ENCODED_PATH,
+            Context::Query => ENCODED_QUERY,
+        };
+        self.filled(captures, set)
+    }
+
+    fn filled(&self, captures: &Captures<'_>, kept: &'static AsciiSet) -> Option<String> {
         if self.is_constant() {
             return (self.text.len() <= FILLED_BYTES_MAX).then(|| self.text.to_string());
         }
@@ -132,15 +158,10 @@ impl Template {
                 Part::Text(text) => filled.push_str(text),
                 Part::Capture(name) => {
                     let value = captures.iter().find(|(known, _)| **known == **name).map_or("", |(_, value)| value);
-                    let set = match context {
-                        Context::Field => FIELD,
-                        Context::Path => PATH,
-                        Context::Query => QUERY,
-                    };
                     if value.len() > FILLED_BYTES_MAX {
                         return None;
                     }
-                    filled.extend(utf8_percent_encode(value, set));
+                    filled.extend(utf8_percent_encode(value, kept));
                 }
             }
             if filled.len() > FILLED_BYTES_MAX {
@@ -149,6 +170,13 @@ impl Template {
         }
         Some(filled)
     }
+}
+
+/// The name that a text begins with, where that is one of `names`; of several the longest.
+#[must_use]
+pub fn known_name<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+    let begins = |name: &&str| !name.is_empty() && text.starts_with(name);
+    names.iter().copied().filter(begins).max_by_key(|name| name.len())
 }
 
 impl HeapBytes for Template {
@@ -188,6 +216,35 @@ mod tests {
             Template::parse(":id; x", &["id"]).fill(&vec![("id", "a;b,c")], Context::Field).unwrap(),
             "a%3Bb%2Cc; x"
         );
+    }
+
+    #[test]
+    fn a_name_is_the_longest_known_one_and_what_follows_it_is_text() {
+        let captures = vec![("a", "1"), ("ab", "2"), ("post-slug", "3"), ("x.html", "4")];
+        let names = ["a", "ab", "post-slug", "x.html"];
+        for (text, filled) in [
+            ("/:a/:ab/:abc/:a_b", "/1/2/2c/1_b"),
+            ("/:post-slug/:post/x:a", "/3/:post/x1"),
+            ("/:x.html.gz/:x/::a/:", "/4.gz/:x/:1/:"),
+            ("/:A/:b:a:b", "/:A/:b1:b"),
+        ] {
+            assert_eq!(Template::parse(text, &names).fill(&captures, Context::Path).unwrap(), filled, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_in_a_capture_stays_as_it_is() {
+        let template = Template::parse("/:x", &["x"]);
+        for (value, path, query) in [
+            ("a%2Fb%26%2b%25", "/a%2Fb%26%2b%25", "/a%2Fb%26%2b%25"),
+            ("a&b=c+d", "/a&b=c+d", "/a%26b%3Dc%2Bd"),
+            ("\u{fc} \"[", "/%C3%BC%20%22%5B", "/%C3%BC%20%22%5B"),
+        ] {
+            let captures = vec![("x", value)];
+            assert_eq!(template.fill_encoded(&captures, Context::Path).unwrap(), path, "{value}");
+            assert_eq!(template.fill_encoded(&captures, Context::Query).unwrap(), query, "{value}");
+        }
+        assert_eq!(template.fill(&vec![("x", "%2F")], Context::Path).unwrap(), "/%252F");
     }
 
     #[test]

@@ -62,7 +62,10 @@ impl ChosenBy {
 
 impl HeaderRules {
     fn new(changes: FieldChanges, varies: Varies, is_private: bool) -> Self {
-        match changes.is_empty() && varies == Varies::default() && !is_private {
+        // Without a rule, a cache revalidates what stands in for something else before each use, and need not know what
+        // chose it.
+        let is_for_some = varies.by_language || varies.by_cookie || is_private;
+        match changes.is_empty() && !is_for_some {
             true => Self(None),
             false => {
                 let by_rules = Some(ByRules { changes, varies, is_private });
@@ -144,6 +147,9 @@ impl HeaderRules {
             append_member(headers, &VARY, &HeaderValue::from_static("accept-language, cookie"));
         } else if ruled.varies.by_cookie {
             append_member(headers, &VARY, &HeaderValue::from_static("cookie"));
+        }
+        if ruled.varies.by_navigation {
+            append_member(headers, &VARY, &HeaderValue::from_static("accept, sec-fetch-dest, sec-fetch-mode"));
         }
         if ruled.is_private {
             make_private(headers);

@@ -9,7 +9,7 @@
 
 mod accepted;
 mod apps;
-mod backend;
+pub(crate) mod backend;
 mod backends;
 mod bad_input;
 mod blob_batches;

@@ -13,6 +13,7 @@ mod access;
 mod cloudflare;
 mod fields;
 mod netlify;
+mod passed_on;
 mod publish;
 mod safety;
 mod site;

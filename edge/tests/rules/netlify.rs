@@ -1,6 +1,6 @@
 //! `_redirects` in Netlify's meaning.
 
-use crate::rules::site::{holds, site};
+use crate::rules::site::{ask, holds, site};
 
 /// Netlify's documentation, "Redirects and rewrites": redirect options, splats, placeholders.
 #[tokio::test]
@@ -22,6 +22,10 @@ async fn netlifys_redirects_lead_where_they_say() {
             "/part              /blog#top",
             "/a%20b             /spaced",
             "/caf\u{e9}         /coffee",
+            "/docs/preset-*     /docs/babel-:splat",
+            "/.well-known/webfinger* https://fed.example/.well-known/webfinger:splat 301",
+            "/x/*/y             /z/:splat",
+            "/tag/:post-slug    /tags/:post-slug.html",
         ])
         .start()
         .await;
@@ -39,6 +43,21 @@ async fn netlifys_redirects_lead_where_they_say() {
             ("/keep-it", "308 | /blog"),
             ("/news", "301 | /blog/"),
             ("/news/", "301 | /blog/"),
+            ("/news/x/", "301 | /blog/x/"),
+            ("/news/x/?y=1", "301 | /blog/x/?y=1"),
+            ("/shows/7/two/", "301 | /blog/two/of/7"),
+            ("/out/a/", "301 | https://example.org/a/"),
+            ("/docs/preset-env", "301 | /docs/babel-env"),
+            ("/docs/preset-env/x/", "301 | /docs/babel-env/x/"),
+            ("/docs/preset", "404"),
+            (
+                "/.well-known/webfinger?resource=acct:a@b",
+                "301 | https://fed.example/.well-known/webfinger?resource=acct:a@b",
+            ),
+            ("/x/a/b/y", "301 | /z/a/b"),
+            ("/x/y/", "301 | /z/"),
+            ("/x/a/z", "404"),
+            ("/tag/a-b/", "301 | /tags/a-b.html"),
             ("/news/2004/01/10/my-story", "301 | /blog/2004/01/10/my-story"),
             ("/newspaper", "404"),
             ("/shows/7/two", "301 | /blog/two/of/7"),
@@ -165,6 +184,54 @@ async fn the_page_of_an_application_answers_for_pages_alone() {
         ],
     )
     .await;
+    edge.stop().await;
+}
+
+/// RFC 9110 §12.5.5 and RFC 9111 §4.1: a cache gives a script no page, and a navigation no 404, that it keeps.
+#[tokio::test]
+async fn what_is_kept_names_the_fields_that_tell_a_navigation() {
+    let fields = ["/*", "  Cache-Control: public, max-age=60"];
+    let varies = "vary: accept, sec-fetch-dest, sec-fetch-mode";
+    let (page, script) = ("sec-fetch-mode: navigate | sec-fetch-dest: document", "sec-fetch-dest: script");
+    let shell = site(&["index.html", "app.js"]).with_toml("not_found = \"single-page-application\"");
+    let edge = shell.with_headers(&fields).start().await;
+    let tag = ask(&edge, "/").await.header("etag").to_owned();
+    holds(
+        &edge,
+        &[
+            (
+                &format!("/chunk.js | {page}"),
+                &format!("200 | index.html | cache-control: public, max-age=60 | {varies}"),
+            ),
+            (&format!("/chunk.js | {page} | if-none-match: {tag}"), &format!("304 | {varies}")),
+            (&format!("/chunk.js | {script}"), &format!("404 | cache-control: no-store | {varies}")),
+            ("/deep | accept: */*", &format!("200 | index.html | {varies}")),
+            ("/deep | accept: image/png", &format!("404 | {varies}")),
+            // A file of that name is everybody's.
+            ("/", "200 | index.html | cache-control: public, max-age=60 | vary:"),
+            (&format!("/app.js | {script}"), "200 | app.js | vary:"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+    let rewrite = site(&["index.html", "404.html", "forced/index.html"]).with_toml("rules = \"netlify\"");
+    let rewrite = rewrite.with_redirects(&["/forced/* /forced/ 200!", "/* /index.html 200"]);
+    let edge = rewrite.with_headers(&fields).start().await;
+    holds(
+        &edge,
+        &[
+            (&format!("/chunk.js | {page}"), &format!("200 | index.html | {varies}")),
+            (&format!("/chunk.js | {script}"), &format!("404 | 404.html | {varies}")),
+            // A forced one answers whatever is asked for.
+            (&format!("/forced/chunk.js | {script}"), "200 | forced/index.html | vary:"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+    // Without a rule of the site's a cache revalidates it before each use.
+    let edge = site(&["index.html"]).with_toml("not_found = \"single-page-application\"").start().await;
+    let asked = "cache-control: public, max-age=0, must-revalidate";
+    holds(&edge, &[(&format!("/chunk.js | {page}"), &format!("200 | index.html | {asked} | vary:"))]).await;
     edge.stop().await;
 }
 

@@ -11,6 +11,9 @@ async fn tables_mean_what_files_mean() {
 from = "/old/*"
 to = "/new/:splat"
 [[redirects]]
+from = "/docs/preset-*"
+to = "/docs/babel-:splat"
+[[redirects]]
 from = "/seek"
 query = { id = ":id" }
 to = "/found/:id"
@@ -37,6 +40,8 @@ remove = ["X-Content-Type-Options"]
         &edge,
         &[
             ("/old/a/b?x=1", "301 | /new/a/b?x=1"),
+            ("/old/a/?x=1", "301 | /new/a/?x=1"),
+            ("/docs/preset-env/", "301 | /docs/babel-env/"),
             ("/seek?id=7", "302 | /found/7"),
             ("/seek", "404"),
             ("/hallo | accept-language: de", "301 | /de"),

@@ -10,7 +10,8 @@ use super::trace::{Reason, Stage, Step, Trace};
 use super::{Found, Request, Site, Visit, with_query};
 use crate::cache::Kept;
 use crate::resolve::{self, Resolution};
-use crate::rules::{Redirect, Skip, Visitor};
+use crate::rules::{Matched, Redirect, Skip, Visitor};
+use crate::sent_path::SentPath;
 use crate::target::{self, Target};
 
 /// A rule that applies to a request.
@@ -30,7 +31,7 @@ impl Applied<'_> {
     }
 }
 
-impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
+impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
     /// The result of the first rule that applies, if it comes before the files or there is no file.
     #[inline]
     pub(super) fn by_rule<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
@@ -40,33 +41,87 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
     // Apart from what every request runs through.
     #[inline(never)]
     fn by_first_rule<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
-        let Self { site, request } = self;
-        let (accept_language, cookie) = (request.field(&ACCEPT_LANGUAGE), request.field(&COOKIE));
-        let visitor = Visitor {
-            host: request.host(),
-            query: request.query(),
-            accept_language: accept_language.as_deref(),
-            cookie: cookie.as_deref(),
-        };
         let mut skipped = |number, skip| trace.step(Step::Rule(number, skip));
         let skipped: Option<&mut dyn FnMut(u32, Skip)> = if T::LISTENS { Some(&mut skipped) } else { None };
-        let matched = site.rules().redirect(&visitor, path, skipped);
+        let matched = self.by_visitor(|visitor| self.site.rules().redirect(visitor, path, skipped));
         found.varies = matched.varies;
         let (number, rule, filled) = matched.rule?;
         if !rule.force {
-            if resolve::resolve(site.index(), site.html_handling(), path) != Resolution::Missing {
+            if self.has_file(path) {
                 trace.step(Step::Rule(number, Skip::File));
                 return None;
             }
             trace.step(Step::NoFile(path));
             // An asset of the version that a page was made with goes before a rule for every path (law 10).
-            if Self::has_files(request.method())
+            if Self::has_files(self.request.method())
                 && let Some(end) = self.asset(path)
             {
                 return Some(end);
             }
         }
         self.apply(Applied { number, rule, filled: &filled, path }, found, trace)
+    }
+
+    /// The first rule for a visitor, as `first` finds it.
+    fn by_visitor(self, first: impl FnOnce(&Visitor<'_>) -> Matched<'d>) -> Matched<'d> {
+        let request = self.request;
+        let (accept_language, cookie) = (request.field(&ACCEPT_LANGUAGE), request.field(&COOKIE));
+        first(&Visitor {
+            host: request.host(),
+            query: request.query(),
+            accept_language: accept_language.as_deref(),
+            cookie: cookie.as_deref(),
+        })
+    }
+
+    fn has_file(self, path: &str) -> bool {
+        resolve::resolve(self.site.index(), self.site.html_handling(), path) != Resolution::Missing
+    }
+
+    /// The result of the first rule for the path as it was sent, where that leads to another server: what the path
+    /// means there is not for the edge to say (RFC 3986 §2.2). `path` is its normal form, by which everything that
+    /// stays here is decided: who may see it, files, and the rules that stand before.
+    pub(super) fn passed_on<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
+        let rules = self.site.rules();
+        if !rules.has_redirects() {
+            return None;
+        }
+        let sent = SentPath::of(self.request.path(), self.request.path_bytes_max())?;
+        if !rules.can_compare(sent.text()) {
+            return None;
+        }
+        let matched = self.by_visitor(|visitor| rules.redirect_as_sent(visitor, &sent));
+        let (number, rule, filled) = matched.rule?;
+        if !self.leads_elsewhere(rule, &filled) || (!rule.force && (self.has_file(path) || self.asset(path).is_some()))
+        {
+            return None;
+        }
+        // No spelling passes by a rule that stands before, which may keep visitors away from a part of a backend.
+        let first = self.by_visitor(|visitor| rules.redirect(visitor, path, None));
+        if first.rule.is_some_and(|(before, ..)| before < number) {
+            return None;
+        }
+        found.varies = matched.varies;
+        found.varies.join(first.varies);
+        let end = self.apply(Applied { number, rule, filled: &filled, path }, found, trace)?;
+        if sent.is_as_sent() || !matches!(end, End::Backend { .. }) {
+            return Some(end);
+        }
+        // Dot segments and doubled slashes mean one thing here and another in a backend.
+        found.rule = None;
+        let to = sent.as_str();
+        trace.step(Step::Ended(Stage::Spelling, None, Reason::Spelling { to, is_moved: false }));
+        let location = with_query(to.to_owned(), self.request.query());
+        Some(End::Redirect { status: 308, location, is_by_site: false })
+    }
+
+    /// Whether a rule sends a visitor to another site, or to a backend.
+    fn leads_elsewhere(self, rule: &Redirect, filled: &Filled) -> bool {
+        let is_routed = || {
+            let to = target::normalise_for_route(&filled.path, self.request.path_bytes_max());
+            matches!(to, Target::Normal(to) if self.site.route(&to).is_some())
+        };
+        filled.origin.is_some() || (rule.status < 400 && is_routed())
     }
 
     fn apply<T: Trace>(self, applied: Applied<'_>, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
@@ -119,9 +174,13 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
             let own = self.request.host();
             own.is_some_and(|own| host.eq_ignore_ascii_case(own) || self.site.leads(plain, own))
         };
-        filled.path == target::encode_path(path)
-            && host.is_none_or(is_here)
-            && filled.query.as_deref().or(query) == self.request.query()
+        // Here every spelling of a path leads to its normal form.
+        let is_same = || {
+            filled.path == target::encode_path(path)
+                || (filled.path.contains('%')
+                    && normal(&filled.path, self.request.path_bytes_max()).is_some_and(|to| to == path))
+        };
+        host.is_none_or(is_here) && is_same() && filled.query.as_deref().or(query) == self.request.query()
     }
 
     fn sent_to<T: Trace>(
@@ -177,15 +236,16 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
                 Resolution::Missing => self.missing(path, to, found, trace),
             };
         }
-        match site.index().page_at(to) {
-            // A page for every path is no image and no script.
-            Some(file) if self.is_shell(rule, file) && !rule.force && !request.may_have_shell(path) => {
+        let Some(file) = site.index().page_at(to) else { return self.missing(path, to, found, trace) };
+        // A page for every path is no image and no script.
+        if self.is_shell(rule, file) && !rule.force {
+            found.varies.by_navigation = true;
+            if !request.may_have_shell(path) {
                 trace.step(Step::Rule(number, Skip::PagesAlone));
-                self.not_found(path, path, found, trace)
+                return self.not_found(path, path, found, trace);
             }
-            Some(file) => self.file(path, (file, Kept::StandIn), (applied.stage(), found), trace),
-            None => self.missing(path, to, found, trace),
         }
+        self.file(path, (file, Kept::StandIn), (applied.stage(), found), trace)
     }
 
     /// The page at `to` with a status of the rule's own.

@@ -133,12 +133,13 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
             return end;
         }
         let is_application = site.not_found() == NotFound::SinglePageApplication;
-        match is_application.then(|| site.index().shell()).flatten() {
-            Some(file) if self.request.may_have_shell(path) => {
-                self.file(path, (file, Kept::StandIn), (Stage::NotFound, found), trace)
+        if let Some(file) = is_application.then(|| site.index().shell()).flatten() {
+            found.varies.by_navigation = true;
+            if self.request.may_have_shell(path) {
+                return self.file(path, (file, Kept::StandIn), (Stage::NotFound, found), trace);
             }
-            _ => self.not_found(path, wanted, found, trace),
         }
+        self.not_found(path, wanted, found, trace)
     }
 
     /// The nearest page that says so, where the site has it say so.

@@ -199,7 +199,8 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
     }
 
     /// Redirects to the normal form `to`; where that would be redirected in its turn, by a rule or to a page's place,
-    /// to there at once, and only for now, since the next version may have it elsewhere.
+    /// to there at once, and only for now, since the next version may have it elsewhere. What a rule sends to another
+    /// server goes there as it came.
     fn moved<T: Trace>(self, to: String, trace: &mut T) -> Outcome<'r, S::Asset> {
         let site = self.site;
         let mut place = None;
@@ -212,6 +213,11 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
             && self.access(&path) != Access::Refused
             && !site.hides(&path)
         {
+            let mut found = Found::default();
+            if let Some(end) = self.passed_on(&path, &mut found, trace) {
+                let path = Cow::Owned(path.into_owned());
+                return Outcome { end, path, varies: found.varies, rule: found.rule };
+            }
             let mut found = Found::default();
             if let Some(end @ End::Redirect { .. }) = self.by_rule(&path, &mut found, &mut Untraced) {
                 trace.step(Step::Ended(Stage::Spelling, found.rule, Reason::Spelling { to: &to, is_moved: false }));

@@ -7,6 +7,7 @@ use devanture_config::parsing::Weight;
 
 use super::headers::{User, VALUE_BYTES_MAX, is_field_name, is_field_value, reserved, unremovable};
 use super::pattern::{BadPattern, Dialect, Pattern, next_name};
+use super::template::known_name;
 use super::{At, Findings};
 
 /// Most fields and users of one block.
@@ -119,7 +120,8 @@ pub(super) fn check_destination(file: &mut File<'_>, line: usize, to: &str, name
     let mut rest = path;
     while let Some((at, name)) = next_name(rest) {
         let is_apart = rest.get(..at).is_some_and(|before| before.ends_with(['/', '=']));
-        if is_apart && !names.contains(&name) {
+        let is_known = rest.get(at + 1..).is_some_and(|after| known_name(after, names).is_some());
+        if is_apart && !is_known {
             let message =
                 format!("`:{name}` stays as it is in the destination: nothing of that name is taken from the path");
             let known: Vec<String> = names.iter().map(|name| format!(":{name}")).collect();

@@ -7,17 +7,45 @@ use percent_encoding::percent_decode_str;
 use super::pattern::Captures;
 use super::redirect::{QueryRule, QueryValue};
 
-/// A parameter of a query, decoded: its name and its value.
-pub type Parameter<'q> = (Cow<'q, str>, Cow<'q, str>);
+/// A parameter of a query.
+#[derive(Debug)]
+pub struct Parameter<'q> {
+    /// Its name, decoded.
+    name: Cow<'q, str>,
+    /// Its value, decoded.
+    value: Cow<'q, str>,
+    /// Its value as every part of a URL has it: what was encoded stays so.
+    encoded: Cow<'q, str>,
+}
 
-/// The parameters of a query, decoded, by their names; those of one name in their order.
+/// The parameters of a query by their names; those of one name in their order.
 #[must_use]
 pub fn parameters(query: Option<&str>) -> Vec<Parameter<'_>> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let mut parameters: Vec<Parameter<'_>> = pairs.map(|(name, value)| (decoded(name), decoded(value))).collect();
-    parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let parameter = |(name, value)| Parameter { name: decoded(name), value: decoded(value), encoded: encoded(value) };
+    let mut parameters: Vec<Parameter<'_>> = pairs.map(parameter).collect();
+    parameters.sort_by(|a, b| a.name.cmp(&b.name));
     parameters
+}
+
+/// A plus sign is a space in a query alone, and a percent sign begins an encoded byte everywhere.
+fn encoded(text: &str) -> Cow<'_, str> {
+    let hex = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    let is_encoded = |at: usize| hex(at + 1) && hex(at + 2);
+    let stays = |(at, byte): (usize, u8)| byte != b'+' && (byte != b'%' || is_encoded(at));
+    if text.bytes().enumerate().all(stays) {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = String::with_capacity(text.len() + 16);
+    for (at, character) in text.char_indices() {
+        match character {
+            '+' => encoded.push_str("%20"),
+            '%' if !is_encoded(at) => encoded.push_str("%25"),
+            _ => encoded.push(character),
+        }
+    }
+    Cow::Owned(encoded)
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {
@@ -27,8 +55,8 @@ fn decoded(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether the query holds exactly what `rules` name, in any order; what they capture is added. `parameters` are as
-/// [`parameters`] gives them.
+/// Whether the query holds exactly what `rules` name, in any order; what they capture is added, encoded. `parameters`
+/// are as [`parameters`] gives them.
 #[must_use]
 pub fn query_matches<'a>(rules: &'a [QueryRule], parameters: &'a [Parameter<'_>], captures: &mut Captures<'a>) -> bool {
     if rules.is_empty() {
@@ -38,14 +66,14 @@ pub fn query_matches<'a>(rules: &'a [QueryRule], parameters: &'a [Parameter<'_>]
         return false;
     }
     rules.iter().all(|rule| {
-        let first = parameters.partition_point(|(name, _)| **name < *rule.name);
-        let Some((_, value)) = parameters.get(first).filter(|(name, _)| *name == rule.name) else { return false };
+        let first = parameters.partition_point(|parameter| *parameter.name < *rule.name);
+        let Some(found) = parameters.get(first).filter(|found| found.name == rule.name) else { return false };
         match &rule.value {
             QueryValue::Capture(name) => {
-                captures.push((name, value));
+                captures.push((name, &found.encoded));
                 true
             }
-            QueryValue::Text(text) => text == value,
+            QueryValue::Text(text) => *text == found.value,
         }
     })
 }
@@ -62,7 +90,10 @@ mod tests {
         ];
         for (query, expected) in [
             ("id=1&kind=a+b", Some("1")),
-            ("kind=a%20b&id=%C3%BC", Some("ü")),
+            ("kind=a%20b&id=%C3%BC", Some("%C3%BC")),
+            ("kind=a%20b&id=a%2Fb%26+c+%2b", Some("a%2Fb%26%20c%20%2b")),
+            ("kind=a%20b&id=100%&", Some("100%25")),
+            ("kind=a%20b&id=%zz%4", Some("%25zz%254")),
             ("id=1", None),
             ("id=1&kind=x", None),
             ("id=1&kind=a+b&more=1", None),

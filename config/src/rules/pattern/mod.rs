@@ -28,8 +28,8 @@ pub const SPLAT: &str = "splat";
 pub enum Dialect {
     /// `*` anywhere takes anything, `:name` anywhere takes characters but `/`; a final slash matters.
     Cloudflare,
-    /// `*` as the last segment takes what is below and the folder itself, `:name` takes a segment; a final slash is
-    /// ignored.
+    /// `*` as a segment takes what is there, or nothing, and at the end of a segment what follows; `:name` takes a
+    /// segment. A final slash is a part of what a last `*` takes, and else ignored.
     Netlify,
     /// As Netlify's headers: also `*` in other places, without regard to case.
     NetlifyHeaders,
@@ -42,7 +42,7 @@ pub struct Pattern {
     /// Apart, since most are for every host.
     host: Option<Box<HostPattern>>,
     shape: Shape,
-    /// Whether a final slash of the path is ignored.
+    /// Whether a final slash of the path makes no difference to whether it matches.
     is_tolerant: bool,
     /// Whether the case of ASCII letters is ignored.
     folds: bool,
@@ -152,7 +152,7 @@ impl Pattern {
         self.host.is_some()
     }
 
-    /// Whether a final slash of a path is ignored.
+    /// Whether a final slash of a path makes no difference to whether it matches.
     #[must_use]
     pub const fn is_tolerant(&self) -> bool {
         self.is_tolerant
@@ -279,8 +279,10 @@ impl Pattern {
     }
 
     fn capture_path<'a>(&'a self, path: &'a str, mut captures: Option<&mut Captures<'a>>) -> Option<()> {
-        let path = if self.is_tolerant { without_final_slash(path) } else { path };
         let (segments, ending) = self.steps();
+        // What a star takes keeps its final slash, which is a part of the path (RFC 3986 §3.3); expressions know both.
+        let is_ignored = self.is_tolerant && ending == Ending::Exact;
+        let path = if is_ignored { without_final_slash(path) } else { path };
         let rest = after_segments(segments, self.folds, path, captures.as_deref_mut())?;
         let splat = match (&self.shape, ending, rest.strip_prefix('/')) {
             (Shape::Expression { expression, .. }, ..) => return expression.capture(rest, captures),
@@ -432,9 +434,11 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
             let ending = if dialect == Dialect::Cloudflare { Ending::Below } else { Ending::BelowOrSelf };
             return Ok(Shape::Segments { segments: segments.into(), ending });
         }
-        let whole = text.strip_prefix(':').filter(|name| is_name(name));
+        // Whatever follows the colon is the name in redirects of Netlify's, as in `:post-slug`.
+        let is_whole = |name: &&str| if dialect == Dialect::Netlify { !name.is_empty() } else { is_name(name) };
+        let whole = text.strip_prefix(':').filter(is_whole);
         let partial = match dialect {
-            Dialect::Netlify => false,
+            Dialect::Netlify => whole.is_none() && text.ends_with('*'),
             Dialect::NetlifyHeaders => text.contains('*'),
             Dialect::Cloudflare => text.contains('*') || next_name(text).is_some_and(|_| whole.is_none()),
         };
@@ -471,6 +475,16 @@ fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern>
         Ok(parsed) => Ok(HostPattern::Exact(parsed.to_string().to_ascii_lowercase().into())),
         Err(_not_a_host) => Err(bad()),
     }
+}
+
+/// Whether a path of a redirect in Netlify's form has a `*` that stands for itself: one that does not end a segment, or
+/// is a part of a name.
+#[must_use]
+pub fn has_plain_star(path: &str) -> bool {
+    path.split('/').any(|segment| match segment.strip_suffix('*') {
+        Some(before) => before.contains('*') || before.starts_with(':'),
+        None => segment.contains('*'),
+    })
 }
 
 /// Whether a text is the name of a placeholder, without its colon.

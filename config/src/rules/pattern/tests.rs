@@ -28,12 +28,100 @@ fn netlifys_patterns_take_segments_and_ignore_a_final_slash() {
         ("/:a/*", "/x/y/z", Some("a=x splat=y/z")),
         ("/a%20b", "/a b", Some("")),
         ("/a b", "/a b", Some("")),
-        ("/a/*/b", "/a/x/b", None),
         ("https://example.org/x", "/x", Some("")),
         ("http://Example.Org:8080/x", "/x", Some("")),
         ("https://other.org/x", "/x", None),
     ] {
         assert_eq!(found(Dialect::Netlify, pattern, path).as_deref(), expected, "{pattern} {path}");
+    }
+}
+
+/// What Netlify's own engine takes, the package `netlify-redirector` of npm, release 0.5.0.
+#[test]
+fn netlifys_stars_and_names_take_what_netlifys_engine_takes() {
+    for (pattern, path, expected) in [
+        // A final slash is a part of what a last star takes, and else none of what is captured.
+        ("/old/*", "/old", Some("splat=")),
+        ("/old/*", "/old/", Some("splat=")),
+        ("/old/*", "/old/x", Some("splat=x")),
+        ("/old/*", "/old/x/", Some("splat=x/")),
+        ("/old/*/", "/old/x/y/", Some("splat=x/y/")),
+        ("/*", "/a/", Some("splat=a/")),
+        ("/:a/*", "/x/y/", Some("a=x splat=y/")),
+        ("/n/:a", "/n/x/", Some("a=x")),
+        ("/n/:a/", "/n/x", Some("a=x")),
+        // A star at the end of a segment.
+        ("/docs/preset-*", "/docs/preset-env", Some("splat=env")),
+        ("/docs/preset-*", "/docs/preset-env/x/", Some("splat=env/x/")),
+        ("/docs/preset-*", "/docs/preset-", Some("splat=")),
+        ("/docs/preset-*", "/docs/preset-/x", Some("splat=x")),
+        ("/docs/preset-*", "/docs/preset", None),
+        ("/docs/preset-*/", "/docs/preset-env/", Some("splat=env/")),
+        ("/w*", "/w", Some("splat=")),
+        ("/w*", "/w/", Some("splat=")),
+        ("/w*", "/w/x/", Some("splat=x/")),
+        ("/w*/x", "/w/x/", Some("splat=")),
+        ("/w*/:x", "/w/a/b", Some("splat=a x=b")),
+        ("/x/y*/z", "/x/y/z", Some("splat=")),
+        ("/x/y*/z", "/x/ya/b/z/", Some("splat=a/b")),
+        ("/x/y*/z", "/x/yz", None),
+        ("/x/y*/:b", "/x/y1/2/z/", Some("splat=1/2 b=z")),
+        ("/:b/y*", "/x/y1/", Some("b=x splat=1/")),
+        // A star that is a segment may be absent.
+        ("/x/*/y", "/x/a/y", Some("splat=a")),
+        ("/x/*/y", "/x/a/b/y/", Some("splat=a/b")),
+        ("/x/*/y", "/x/y", Some("splat=")),
+        ("/x/*/y", "/x/a/y/c", None),
+        ("/x/*/:b", "/x/1/2/z", Some("splat=1/2 b=z")),
+        ("/x/*/:b", "/x/z/", Some("splat= b=z")),
+        // Of several the first one takes most, and is the splat.
+        ("/x/*/y/*", "/x/a/y/b/y/c", Some("splat=a/y/b")),
+        ("/x/*/y/*", "/x/y", Some("splat=")),
+        ("/*/y*", "/a/c/yb/d", Some("splat=a/c")),
+        ("/*/y*", "/yb", Some("splat=")),
+        ("/a*/b*", "/ax/b/b/by/c/", Some("splat=x/b/b")),
+        ("/a*/b*", "/axbby", None),
+        ("/x*/*", "/xa/b/", Some("splat=a/b/")),
+        // Only one at the end of a segment is a star.
+        ("/a**", "/a*x", Some("splat=x")),
+        ("/a**", "/ax", None),
+        ("/n/*a*", "/n/*ay", Some("splat=y")),
+        ("/*.php", "/a.php", None),
+        ("/*.php", "/*.php", Some("")),
+        ("/a*b/c", "/axb/c", None),
+        // All of a segment is a name.
+        ("/n/:post-slug", "/n/x", Some("post-slug=x")),
+        ("/n/:a.html", "/n/x.html", Some("a.html=x.html")),
+        ("/n/:a-:b", "/n/x-y", Some("a-:b=x-y")),
+        ("/n/:1", "/n/x", Some("1=x")),
+        ("/n/:", "/n/x", None),
+        ("/n/:", "/n/:", Some("")),
+        ("/n/x:a", "/n/xy", None),
+        // No character means what it does in regular expressions.
+        ("/n/(a|b)?[c]+.{2}^$", "/n/(a|b)?[c]+.{2}^$", Some("")),
+        ("/n/a.c", "/n/abc", None),
+        ("/n/a+*", "/n/a+b", Some("splat=b")),
+    ] {
+        assert_eq!(found(Dialect::Netlify, pattern, path).as_deref(), expected, "{pattern} {path}");
+    }
+    // Fields are compared with the same paths.
+    assert_eq!(found(Dialect::NetlifyHeaders, "/a/*", "/a/x/").as_deref(), Some("splat=x/"));
+    assert_eq!(found(Dialect::NetlifyHeaders, "/a/*/b", "/a/x/b/").as_deref(), Some("splat=x"));
+}
+
+#[test]
+fn a_star_that_is_none_is_told_apart() {
+    for (path, is_plain) in [
+        ("/", false),
+        ("/*", false),
+        ("/*/", false),
+        ("/a*/*/:b/c*", false),
+        ("/*.php", true),
+        ("/a*b/c", true),
+        ("/a**", true),
+        ("/:a*/b", true),
+    ] {
+        assert_eq!(has_plain_star(path), is_plain, "{path}");
     }
 }
 

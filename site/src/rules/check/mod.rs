@@ -18,6 +18,7 @@ use url::Url;
 
 use self::index::{Budget, Index};
 use super::pattern::{Ending, Pattern, Segment, next_name};
+use super::template::known_name;
 use super::{Findings, HEADERS_FILE, REDIRECTS_FILE, Redirect, RuleSet};
 
 /// Looks for what the rules of one environment do to each other, to its routes and to its files; `has_file` says
@@ -172,7 +173,8 @@ fn destination(rule: &Redirect, findings: &mut Findings) {
         // `Special:Search` is a name that people have; a segment or value of its own is a placeholder.
         let is_whole = text.get(..at).is_some_and(|before| before.ends_with(['/', '=']))
             && text.get(from..).is_some_and(|after| after.is_empty() || after.starts_with(['/', '?', '#', '&']));
-        if is_whole && !names.contains(&name) {
+        let is_known = text.get(at + 1..).is_some_and(|after| known_name(after, &names).is_some());
+        if is_whole && !is_known {
             let hint = match nearest(name, names.iter().copied()) {
                 Some(known) => Some(format!("did you mean `:{known}`?")),
                 None if name == "splat" => Some("`:splat` is what * at the end of the path takes".to_owned()),

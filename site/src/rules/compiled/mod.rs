@@ -8,6 +8,8 @@ mod taken;
 pub use cache_rules::Keeping;
 pub use fields::{FieldChanges, append_member};
 
+use std::borrow::Cow;
+
 use blake3::Hash;
 use devanture_config::heap::HeapBytes;
 use devanture_config::rules::pattern::Captures;
@@ -18,6 +20,7 @@ use super::RuleSet;
 use super::access::{Sent, Users};
 use super::query::{Parameter, parameters, query_matches};
 use super::visitor::{Tastes, Visitor};
+use crate::sent_path::SentPath;
 use fields::{FieldNumbers, Removed};
 use index::PatternIndex;
 use taken::{Taken, takes_somewhere};
@@ -38,6 +41,17 @@ pub struct Varies {
     pub by_language: bool,
     /// `Cookie`.
     pub by_cookie: bool,
+    /// `Accept`, `Sec-Fetch-Dest` and `Sec-Fetch-Mode`: whether a page is wanted.
+    pub by_navigation: bool,
+}
+
+impl Varies {
+    /// Adds what another part of the decision depends on.
+    pub(crate) const fn join(&mut self, other: Self) {
+        self.by_language |= other.by_language;
+        self.by_cookie |= other.by_cookie;
+        self.by_navigation |= other.by_navigation;
+    }
 }
 
 /// Why a redirect or rewrite is passed over.
@@ -159,21 +173,31 @@ impl CompiledRules {
         path: &str,
         skipped: Option<&mut dyn FnMut(u32, Skip)>,
     ) -> Matched<'_> {
-        let mut matched = Matched::default();
-        let mut search =
-            Search { visitor, path, explains: skipped.is_some(), parameters: None, tastes: None, fills: 0 };
+        let mut search = Search::new(visitor, path);
         if let Some(skipped) = skipped {
+            search.explains = true;
             return self.redirect_in_order(&mut search, skipped);
         }
-        self.redirect_index.visit(path, &mut |number| {
-            let _ = self.consider(number, &mut search, &mut matched);
+        self.redirect_as_found(&mut search)
+    }
+
+    /// The same for a path as it was sent: what a target takes of it stays encoded.
+    #[must_use]
+    pub fn redirect_as_sent(&self, visitor: &Visitor<'_>, sent: &SentPath<'_>) -> Matched<'_> {
+        self.redirect_as_found(&mut Search { sent: Some(sent), ..Search::new(visitor, sent.text()) })
+    }
+
+    fn redirect_as_found(&self, search: &mut Search<'_, '_>) -> Matched<'_> {
+        let mut matched = Matched::default();
+        self.redirect_index.visit(search.path, &mut |number| {
+            let _ = self.consider(number, search, &mut matched);
         });
         if search.fills < FILLS_MAX {
             return matched;
         }
         // So many rules take this path that it is cheaper to fill the target of the first alone.
         search.fills = 0;
-        self.redirect_in_order(&mut search, &mut |_, _| {})
+        self.redirect_in_order(search, &mut |_, _| {})
     }
 
     /// The same by the numbers of the rules: after the first that applies none is looked at.
@@ -309,6 +333,8 @@ impl HeapBytes for FieldRule {
 struct Search<'a, 'v> {
     visitor: &'a Visitor<'v>,
     path: &'a str,
+    /// What the path was made of, where that goes on as it was sent.
+    sent: Option<&'a SentPath<'a>>,
     explains: bool,
     parameters: Option<Vec<Parameter<'v>>>,
     tastes: Option<Tastes<'v>>,
@@ -316,10 +342,14 @@ struct Search<'a, 'v> {
     fills: u32,
 }
 
-impl Search<'_, '_> {
+impl<'a, 'v> Search<'a, 'v> {
+    const fn new(visitor: &'a Visitor<'v>, path: &'a str) -> Self {
+        Self { visitor, path, sent: None, explains: false, parameters: None, tastes: None, fills: 0 }
+    }
+
     /// What `rule` captures, put into its target, if it applies.
     fn applies(&mut self, rule: &Redirect, varies: &mut Varies) -> Result<Filled, Skip> {
-        let (visitor, path) = (self.visitor, self.path);
+        let (visitor, path, sent) = (self.visitor, self.path, self.sent);
         // For an unknown visitor: any host that the rule is for.
         let host = visitor.host.unwrap_or_else(|| host_of(rule));
         let Some(mut taken) = Taken::of(&rule.from, rule.to.places() > 0, host, path) else {
@@ -349,9 +379,31 @@ impl Search<'_, '_> {
         }
         self.fills = self.fills.saturating_add(1);
         let captures = taken.captures();
+        let of_path = captures.len();
         captures.append(&mut of_query);
-        rule.to.fill(captures).ok_or(Skip::NoAddress)
+        let filled = match sent.is_none() && rule.query.is_empty() {
+            true => rule.to.fill(captures),
+            false => fill_encoded(rule, captures, of_path, sent),
+        };
+        filled.ok_or(Skip::NoAddress)
     }
+}
+
+/// Fills the target of a rule with captures as a URL has them. The first `of_path` are of the path, or of the host, in
+/// which nothing is ever encoded; those of the query have that form already.
+fn fill_encoded(
+    rule: &Redirect,
+    captures: &Captures<'_>,
+    of_path: usize,
+    sent: Option<&SentPath<'_>>,
+) -> Option<Filled> {
+    let mut values: Vec<Cow<'_, str>> = Vec::with_capacity(captures.len());
+    for (at, (_, value)) in captures.iter().enumerate() {
+        let as_sent = if at < of_path { sent.and_then(|sent| sent.sent_for(value)) } else { Some(*value) };
+        values.push(as_sent.map_or_else(|| Cow::Owned(value.replace('%', "%25")), Cow::Borrowed));
+    }
+    let encoded: Captures<'_> = captures.iter().zip(&values).map(|((name, _), value)| (*name, &**value)).collect();
+    rule.to.fill_encoded(&encoded)
 }
 
 /// The host that a rule is for, as far as it is written out.

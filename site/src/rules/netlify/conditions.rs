@@ -81,7 +81,7 @@ pub(super) fn query(file: &mut File<'_>, line: usize, pairs: &[Pair<'_>]) -> Opt
             file.doubt(line, message, Some("write the parameters apart, as in `a=1 b=2`"));
             return None;
         }
-        let value = match value.strip_prefix(':').filter(|name| is_name(name)) {
+        let value = match value.strip_prefix(':').filter(|name| !name.is_empty()) {
             Some(name) => QueryValue::Capture(name.to_owned()),
             None => QueryValue::Text(decoded(value)),
         };

@@ -1,6 +1,8 @@
 //! `_redirects` and `_headers` in Netlify's meaning.
 
 mod conditions;
+#[cfg(test)]
+mod engine;
 mod headers;
 mod redirects;
 #[cfg(test)]

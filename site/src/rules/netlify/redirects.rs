@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::LINE_BYTES_MAX;
 use super::conditions::{Conditions, Pair, conditions, pairs, query};
 use crate::rules::lines::{File, check_destination, lines, quoted, write};
-use crate::rules::pattern::{Dialect, Pattern, next_name};
+use crate::rules::pattern::{Dialect, Pattern, has_plain_star, next_name};
 use crate::rules::redirect::{BadTarget, STATUSES, Target};
 use crate::rules::{Findings, REDIRECTS_FILE, Redirect};
 
@@ -262,15 +262,14 @@ fn path(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Pattern> 
         file.doubt(line, message, write(&format!("{path}{parameters} {}{status}", parts.to)).as_deref());
         return None;
     }
-    let folder = path.strip_suffix("/*").unwrap_or(path);
-    if folder.contains('*') {
+    if has_plain_star(path) {
         let message =
-            format!("{} matches nothing as it is meant: `*` stands for something only as the last part", quoted(from));
+            format!("{} matches nothing as it is meant: `*` takes something only at the end of a part", quoted(from));
         file.doubt(line, message, Some("one part of a path is taken by `:name`"));
         return None;
     }
-    if let Some((at, name)) = next_name(folder)
-        && !folder.get(..at).is_some_and(|before| before.ends_with('/'))
+    if let Some((at, name)) = next_name(path)
+        && !path.get(..at).is_some_and(|before| before.ends_with('/'))
     {
         let message = format!("`:{name}` in {} stands for itself: only a whole part of a path is taken", quoted(from));
         file.doubt(line, message, Some("write %3A for a colon that is meant"));

@@ -67,12 +67,11 @@ struct Capture {
 impl Expression {
     /// The rest of a path, from a slash on; `path` is the whole of it.
     pub(super) fn of_path(path: &str, rest: &str, dialect: Dialect) -> Result<Self, BadPattern> {
-        let folds = dialect == Dialect::NetlifyHeaders;
-        let mut row = Row::new(folds);
-        if folds {
-            row.netlify(rest)?;
-        } else {
-            row.cloudflare(rest)?;
+        let mut row = Row::new(dialect == Dialect::NetlifyHeaders);
+        match dialect {
+            Dialect::Cloudflare => row.cloudflare(rest)?,
+            Dialect::Netlify => row.netlify_redirect(rest)?,
+            Dialect::NetlifyHeaders => row.netlify_headers(rest)?,
         }
         row.made(path, false)
     }
@@ -165,8 +164,41 @@ impl Row {
         Self { places: vec![start], captures: Vec::new(), has_free_end: false, folds }
     }
 
-    /// Netlify's form: a segment that is `*` may also be absent, and so may a slash at the end.
-    fn netlify(&mut self, path: &str) -> Result<(), BadPattern> {
+    /// Netlify's form of a redirect: a segment that is `*` may also be absent, and so may a slash at the end, which a
+    /// star takes that stands there. A star is one at the end of its segment alone, and a slash right behind its text
+    /// is none of what it takes.
+    fn netlify_redirect(&mut self, path: &str) -> Result<(), BadPattern> {
+        let mut ends_with_star = false;
+        for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
+            let is_star = segment == "*";
+            let name = segment.strip_prefix(':').filter(|name| !name.is_empty());
+            match name {
+                Some(name) => {
+                    self.push('/');
+                    self.name(name);
+                }
+                // The star before it takes everything.
+                None if is_star && ends_with_star => {}
+                None if is_star => self.below(),
+                None => {
+                    self.push('/');
+                    self.text(segment.strip_suffix('*').unwrap_or(segment))?;
+                    if segment.ends_with('*') {
+                        self.behind();
+                    }
+                }
+            }
+            ends_with_star = name.is_none() && segment.ends_with('*');
+        }
+        if !ends_with_star {
+            self.push('/');
+            self.has_free_end = true;
+        }
+        Ok(())
+    }
+
+    /// Netlify's form of fields: a segment that is `*` may also be absent, and so may a slash at the end.
+    fn netlify_headers(&mut self, path: &str) -> Result<(), BadPattern> {
         let mut was_star = false;
         for segment in path.split('/').filter(|segment| !segment.is_empty()) {
             let is_star = segment == "*";
@@ -258,6 +290,16 @@ impl Row {
         self.places.push(Place { enters: Takes::Exactly('/'), stays: Takes::Any, skips: 1 });
         self.capture(SPLAT, false);
         self.places.push(Place { enters: Takes::Nothing, stays: Takes::Nothing, skips: 0 });
+    }
+
+    /// A slash or none, and anything.
+    fn behind(&mut self) {
+        if let Some(last) = self.places.last_mut() {
+            last.skips = 2;
+        }
+        self.places.push(Place { enters: Takes::Exactly('/'), stays: Takes::Nothing, skips: 1 });
+        self.places.push(Place { enters: Takes::Nothing, stays: Takes::Any, skips: 0 });
+        self.capture(SPLAT, false);
     }
 
     /// Captures at the last place; a name that was there before captures nothing again.

@@ -13,6 +13,23 @@ fn group(name: &str, takes: &str, names: &mut Vec<String>) -> String {
     format!("(?P<{name}>{takes})")
 }
 
+fn netlify_redirect(path: &str, names: &mut Vec<String>) -> String {
+    let (mut source, mut ends_with_star) = (String::new(), false);
+    for segment in path.split('/').skip(1) {
+        let name = segment.strip_prefix(':').filter(|name| !name.is_empty());
+        let star = segment.strip_suffix('*').filter(|_| name.is_none());
+        source += &match (name, star) {
+            (Some(name), _) => format!("/{}", group(name, "[^/]+", names)),
+            (None, Some("")) if ends_with_star => String::new(),
+            (None, Some("")) => format!("(?:/{})?", group(SPLAT, ".*", names)),
+            (None, Some(text)) => format!("/{}/?{}", regex::escape(text), group(SPLAT, ".*", names)),
+            (None, None) => format!("/{}", regex::escape(segment)),
+        };
+        ends_with_star = star.is_some();
+    }
+    if ends_with_star { source } else { source + "/?" }
+}
+
 fn netlify(path: &str, names: &mut Vec<String>) -> String {
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     let sources = segments.map(|segment| match segment.strip_prefix(':').filter(|name| is_name(name)) {
@@ -52,12 +69,18 @@ fn expected(source: &str, folds: bool, text: &str) -> Option<Vec<String>> {
 
 fn assert_same(text: &str, dialect: Dialect, path: &str) {
     let pattern = Pattern::parse(text, dialect).unwrap();
-    if !pattern.is_expression() {
+    // The crate has names of letters, digits and `_` alone.
+    let is_foreign = |segment: &str| segment.strip_prefix(':').is_some_and(|name| !name.is_empty() && !is_name(name));
+    if !pattern.is_expression() || (dialect == Dialect::Netlify && text.split('/').any(is_foreign)) {
         return;
     }
-    let (mut names, folds) = (Vec::new(), dialect == Dialect::NetlifyHeaders);
-    let source = if folds { netlify(text, &mut names) } else { cloudflare(text, &mut names) };
-    let expected = expected(&source, folds, path);
+    let mut names = Vec::new();
+    let source = match dialect {
+        Dialect::Cloudflare => cloudflare(text, &mut names),
+        Dialect::Netlify => netlify_redirect(text.strip_suffix('/').unwrap_or(text), &mut names),
+        Dialect::NetlifyHeaders => netlify(text, &mut names),
+    };
+    let expected = expected(&source, dialect == Dialect::NetlifyHeaders, path);
     let mut captured = pattern.matches("h", path);
     // Whole segments before the expression capture under every name once more; the first one counts.
     if let Some(captured) = &mut captured {
@@ -77,6 +100,7 @@ fn assert_same(text: &str, dialect: Dialect, path: &str) {
 fn a_pattern_of_several_words_matches_and_captures_as_one_of_a_word() {
     for (dialect, text) in [
         (Dialect::Cloudflare, format!("/{}*{}:a-:b{}*x", "y".repeat(61), "z".repeat(62), "q".repeat(200))),
+        (Dialect::Netlify, format!("/{}*/{}/*/{}z*", "y".repeat(58), "z".repeat(62), "q".repeat(200))),
         (Dialect::NetlifyHeaders, format!("/{}*/{}/*/{}*z", "y".repeat(58), "z".repeat(62), "q".repeat(200))),
     ] {
         let texts = [
@@ -110,9 +134,9 @@ proptest! {
         text in "(/(a|b|é|:x|:y|\\*|[ab:*-]{1,4}|:x[a-]:y|\\*:z)){1,5}",
         path in "(/[abAé-]{0,3}){1,6}/?",
     ) {
-        for dialect in [Dialect::Cloudflare, Dialect::NetlifyHeaders] {
+        for dialect in [Dialect::Cloudflare, Dialect::Netlify, Dialect::NetlifyHeaders] {
             // A final slash is no part of such a pattern, nor of a path that it is compared with.
-            let path = if dialect == Dialect::Cloudflare { &*path } else { path.trim_end_matches('/') };
+            let path = if dialect == Dialect::NetlifyHeaders { path.trim_end_matches('/') } else { &*path };
             if !path.is_empty() && text.matches('*').count() <= 8 {
                 assert_same(&text, dialect, path);
             }

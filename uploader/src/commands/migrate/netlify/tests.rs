@@ -26,6 +26,11 @@ fn redirects_of_netlify_are_the_same_here() {
         ("from = '/x'\nto = '/y'\nquery = {path = 'a'}", "/x -> /y 301 ?path=a"),
         // redirects/redirect-options/#splats, #placeholders
         ("from = '/news/*'\nto = '/blog/:splat'", "/news/* -> /blog/:splat 301"),
+        // What Netlify's engine takes.
+        ("from = '/docs/preset-*'\nto = '/docs/babel-:splat'", "/docs/preset-* -> /docs/babel-:splat 301"),
+        ("from = '/x/*/y'\nto = '/z/:splat'", "/x/*/y -> /z/:splat 301"),
+        ("from = '/a/:post-slug'\nto = '/b/:post-slug'", "/a/:post-slug -> /b/:post-slug 301"),
+        ("from = '/a'\nto = '/b/:post-id'\nquery = {id = ':post-id'}", "/a -> /b/:post-id 301 ?id=:post-id"),
         (
             "from = '/news/:month/:date/:year/:slug'\nto = '/blog/:year/:slug'",
             "/news/:month/:date/:year/:slug -> /blog/:year/:slug 301",
