@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) project: Project,
     /// The settings, each from its strongest source.
     pub(crate) settings: Settings,
+    /// Whether it can be told which app is meant, whatever else is wrong with `devanture.toml`.
+    chosen: Result<(), Failure>,
 }
 
 impl Context {
@@ -38,8 +40,9 @@ impl Context {
         let flags = common.flags();
         let app = flags.get(&Name::App).or_else(|| environment.get(Name::App.variable())).map(String::as_str);
         let chosen = project.choose(app);
+        let chosen = project.unusable.clone().map_or(chosen, Err);
         // What is wrong with the file itself comes first.
-        let read = read.and(chosen);
+        let read = read.and(chosen.clone());
         let settings = Settings::gather(&Sources {
             flags: &flags,
             environment: &environment,
@@ -54,10 +57,25 @@ impl Context {
         let output = Output { is_json: common.output.json, is_quiet: volume == Volume::Quiet, style };
         let progress = Progress::new(&environment, volume);
         if common.output.explain {
-            settings.explained().iter().for_each(|line| progress.line(line));
+            settings.explained().iter().chain(&project.passed_over).for_each(|line| progress.line(line));
         }
         let is_explaining = common.output.explain;
-        (Self { environment, is_explaining, output, progress, project, settings }, read)
+        (Self { environment, is_explaining, output, progress, project, settings, chosen }, read)
+    }
+
+    /// `read`, what is wrong with the files of the project, as far as it keeps a command from its work that needs of
+    /// them only which app is meant, unless it `is_of_the_edge`, and where its edge is.
+    ///
+    /// # Errors
+    /// As `read`, where the rest does not say what is needed.
+    pub(crate) fn despite(&self, read: Result<(), Failure>, is_of_the_edge: bool) -> Result<(), Failure> {
+        let Err(failure) = read else { return Ok(()) };
+        self.chosen.clone()?;
+        if !is_of_the_edge && !matches!(self.settings.explicit_app(), Ok(Some(_))) {
+            return Err(failure);
+        }
+        self.progress.note(&format!("{} `devanture check` shows what a push would refuse.", failure.message));
+        Ok(())
     }
 
     /// The edge that the settings name.

@@ -248,6 +248,19 @@ fn settings_of_other_servers_are_named_and_files_that_came_compressed_alone_are_
 }
 
 #[test]
+fn what_looks_like_code_of_a_server_is_named() {
+    let files: &[(&str, &str)] = &[
+        ("index.html", "<p>hi"),
+        ("api/pay.js", "// pays\nexport default async function handler(req, res) {}"),
+        ("app.js", "go()"),
+    ];
+    let found_in = |toml: &str| found(&site(toml, files).run(&["check", "--json"]));
+    assert_eq!(found_in(""), ["server-code? dist/api/pay.js:2:1"]);
+    assert!(found_in("exclude = [\"/api/\"]\n").is_empty());
+    assert!(found_in("[check]\nignore = [\"server-code\"]\n").is_empty());
+}
+
+#[test]
 fn a_password_of_one_environment_is_doubted_where_previews_do_not_ask_for_it() {
     let files: &[(&str, &str)] = &[("index.html", "<p>hi"), ("private/plan.html", "<p>plan")];
     let guard = |table: &str| format!("[[{table}]]\nfor = \"/private/*\"\nbasic_auth = [\"ann:secret\"]\n");

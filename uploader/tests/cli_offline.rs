@@ -185,7 +185,7 @@ fn a_dollar_sign_in_dotenv_brings_in_nothing() {
 fn lines_of_settings_that_cannot_be_read_are_named_all_at_once() {
     let project = Project::site(&dead_url());
     let text = "DEVANTURE_ENV=staging\nDEVANTURE_APP: hush\n\n# said\nhush hush\n";
-    project.file(".env", text);
+    project.file(".env", "DEVANTURE_ENV=staging\nDEVANTURE_APP: hush\n\n# said\nexport DEVANTURE_hush\nDEBUG\n");
     for command in ["push", "check", "status"] {
         let ran = project.run(&[command, "--json"]);
         let error = ran.failed("bad_config", 2);
@@ -198,9 +198,9 @@ fn lines_of_settings_that_cannot_be_read_are_named_all_at_once() {
     let ran = project.run(&["env", "set", "--from", "production.env", "--json"]);
     assert_eq!(ran.failed("bad_config", 2)["mistakes"].as_array().unwrap().len(), 2);
     assert!(ran.stderr.contains("production.env:5: ") && !format!("{ran:?}").contains("hush"), "{ran:#?}");
-    project.file(".env.shop", "not a setting\n");
+    project.file(".env.shop", "not a setting\nDEVANTURE_URL https://hush\n");
     let error = project.run(&["status", "--app", "shop", "--json"]).failed("bad_config", 2);
-    assert_eq!(error["mistakes"][0]["file"], ".env.shop");
+    assert_eq!((&error["mistakes"][0]["file"], &error["mistakes"][0]["line"]), (&".env.shop".into(), &2.into()));
 }
 
 #[test]

@@ -7,10 +7,13 @@ mod attacks;
 mod browser;
 mod cli_backend;
 mod cli_check;
+mod cli_despite;
 mod cli_edge;
 mod cli_failures;
 mod cli_help;
 mod cli_init;
+#[cfg(unix)]
+mod cli_left_out;
 mod cli_login;
 mod cli_moving;
 mod cli_offline;

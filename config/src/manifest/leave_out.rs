@@ -1,4 +1,5 @@
-//! Files left out of every bundle: names that stand for secrets or for leftovers of tools.
+//! Files left out of every bundle: names that stand for secrets, for leftovers of tools, or for what another provider
+//! runs or reads.
 
 /// Files and folders in which tools keep private keys, passwords and tokens.
 const CREDENTIALS: [&str; 17] = [
@@ -28,16 +29,82 @@ const KEY_ENDINGS: [&str; 7] = [".pem", ".key", ".p12", ".pfx", ".jks", ".keysto
 /// Endings of sources of PHP, which hold passwords of databases: no visitor is to get them as files.
 const SCRIPT_ENDINGS: [&str; 3] = [".php", ".phtml", ".phar"];
 
+/// Files and folders at the top that a provider runs or reads and serves to nobody, each with whose it is. Names that
+/// pages have too, such as `api` and `functions`, are not among them.
+const OF_PROVIDERS: [(&str, &str); 24] = [
+    (".assetsignore", CLOUDFLARE),
+    (".firebase", FIREBASE),
+    (".firebaserc", FIREBASE),
+    (".netlify", NETLIFY),
+    (".nowignore", VERCEL),
+    (".vercel", VERCEL),
+    (".vercelignore", VERCEL),
+    (".wrangler", CLOUDFLARE),
+    ("_routes.json", CLOUDFLARE),
+    ("_worker.bundle", CLOUDFLARE),
+    ("_worker.js", CLOUDFLARE),
+    ("database.rules.json", FIREBASE),
+    ("firebase.json", FIREBASE),
+    ("firestore.indexes.json", FIREBASE),
+    ("firestore.rules", FIREBASE),
+    ("netlify.toml", NETLIFY),
+    ("netlify/edge-functions", NETLIFY),
+    ("netlify/functions", NETLIFY),
+    ("now.json", VERCEL),
+    ("storage.rules", FIREBASE),
+    ("vercel.json", VERCEL),
+    ("wrangler.json", CLOUDFLARE),
+    ("wrangler.jsonc", CLOUDFLARE),
+    ("wrangler.toml", CLOUDFLARE),
+];
+const CLOUDFLARE: &str = "Cloudflare";
+const FIREBASE: &str = "Firebase";
+const NETLIFY: &str = "Netlify";
+const VERCEL: &str = "Vercel";
+
+/// The folder of packages at the top: deeper ones are what a build made of packages, such as fonts and images.
+const PACKAGES: &str = "node_modules";
+
 /// Whether something of this name is left out wherever it stands, and, where it is a folder, all that it holds.
 ///
 /// Upper case is taken for lower, since file systems that do not tell the two apart are where such names come from.
 #[must_use]
 pub fn is_left_out(name: &str) -> bool {
     let name = name.to_lowercase();
-    matches!(name.as_str(), ".git" | ".ds_store" | "__macosx" | "node_modules")
+    matches!(name.as_str(), ".git" | ".ds_store" | "__macosx")
         || name.starts_with(".env")
+        || name.starts_with(".dev.vars")
         || CREDENTIALS.contains(&name.as_str())
         || KEY_ENDINGS.iter().chain(&SCRIPT_ENDINGS).any(|ending| name.ends_with(ending))
+}
+
+/// The part of `path`, a path from the top of the folder, that is left out with all that it holds.
+///
+/// ```
+/// use devanture_config::manifest::leave_out::left_out_part;
+/// assert_eq!(left_out_part("node_modules/a/index.js"), Some("node_modules"));
+/// assert_eq!(left_out_part("assets/node_modules/font.ttf"), None);
+/// assert_eq!(left_out_part("assets/.git/config"), Some("assets/.git"));
+/// ```
+#[must_use]
+pub fn left_out_part(path: &str) -> Option<&str> {
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    ends.filter_map(|end| path.get(..end)).find(|part| is_left_out_itself(part))
+}
+
+/// Whether what stands at `path`, from the top of the folder, is left out by its own name.
+#[must_use]
+pub fn is_left_out_itself(path: &str) -> bool {
+    match path.rsplit_once('/') {
+        Some((_, name)) => is_left_out(name),
+        None => is_left_out(path) || path.eq_ignore_ascii_case(PACKAGES),
+    }
+}
+
+/// The provider that runs or reads what stands at `path`, from the top of the folder, and serves it to nobody.
+#[must_use]
+pub fn provider_of(path: &str) -> Option<&'static str> {
+    OF_PROVIDERS.iter().find(|(known, _)| path.eq_ignore_ascii_case(known)).map(|(_, provider)| *provider)
 }
 
 #[cfg(test)]
@@ -45,8 +112,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn packages_are_left_out_at_the_top_alone_and_secrets_everywhere() {
+        for (path, part) in [
+            ("node_modules", Some("node_modules")),
+            ("Node_Modules/x/y.js", Some("Node_Modules")),
+            ("assets/node_modules/@expo/font.ttf", None),
+            ("_expo/static/node_modules", None),
+            ("a/node_modules/.env", Some("a/node_modules/.env")),
+            ("a/.dev.vars.production", Some("a/.dev.vars.production")),
+            ("a/b/id_rsa/c", Some("a/b/id_rsa")),
+            ("a/b", None),
+        ] {
+            assert_eq!(left_out_part(path), part, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_provider_reads_is_known_at_the_top_alone() {
+        for (path, provider) in [
+            ("_worker.js", Some("Cloudflare")),
+            ("Vercel.json", Some("Vercel")),
+            ("netlify/functions", Some("Netlify")),
+            ("firebase.json", Some("Firebase")),
+            ("docs/vercel.json", None),
+            ("netlify", None),
+            ("api", None),
+            ("functions", None),
+            ("_redirects", None),
+        ] {
+            assert_eq!(provider_of(path), provider, "{path}");
+        }
+    }
+
+    #[test]
     fn secrets_and_litter_are_left_out() {
-        for name in [".git", ".DS_Store", "__MACOSX", "node_modules", ".env", ".ENV.local", "server.key", "a.PEM"] {
+        for name in [".git", ".DS_Store", "__MACOSX", ".dev.vars", ".env", ".ENV.local", "server.key", "a.PEM"] {
             assert!(is_left_out(name), "{name}");
         }
         for name in ["id_rsa", "ID_ED25519", "id_ecdsa_sk", ".npmrc", ".netrc", ".ssh", "store.P12", "key.ppk", "a.jks"]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::parsing::reader::{Table, nearest};
 
 /// The codes of what `check` finds in the files of a site, in the order of the documentation.
-pub const CODES: [&str; 16] = [
+pub const CODES: [&str; 17] = [
     BROKEN_FRAGMENT,
     BROKEN_LINK,
     CASE_COLLISION,
@@ -21,6 +21,7 @@ pub const CODES: [&str; 16] = [
     OVER_LIMIT,
     PREVIEW_PIN,
     SECRET,
+    SERVER_CODE,
     SHADOWED_FILE,
     SOURCE_MAP,
 ];
@@ -52,6 +53,8 @@ pub const OVER_LIMIT: &str = "over-limit";
 pub const PREVIEW_PIN: &str = "preview-pin";
 /// Something that nobody should read.
 pub const SECRET: &str = "secret";
+/// Code that a server runs, for everybody to read.
+pub const SERVER_CODE: &str = "server-code";
 /// A file that no visitor gets, since a route takes its path.
 pub const SHADOWED_FILE: &str = "shadowed-file";
 /// The sources of a program, for everybody to read.

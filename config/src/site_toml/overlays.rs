@@ -9,7 +9,7 @@ use crate::parsing::reader::Reader;
 use crate::parsing::{Mistake, Mistakes, Weight};
 
 /// Keys that hold in every environment, and so belong in `devanture.toml`.
-const BASE_KEYS: [&str; 6] = ["app", "apps", "env", "types", "url", "www"];
+const BASE_KEYS: [&str; 8] = ["app", "apps", "env", "exclude", "include", "types", "url", "www"];
 
 /// An overlay that was found beside `devanture.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,10 @@ fn layer(overlay: &OverlayText<'_>, site: Option<&SiteFile>) -> Result<Layer, Mi
         table.misplaced(key, message, hint);
     }
     if let Some(server) = table.table("server") {
-        server.misplaced("dir", "`server.dir` is the same in every environment", "write it in devanture.toml");
+        for key in ["dir", "exclude", "include"] {
+            let message = format!("`server.{key}` is the same in every environment");
+            server.misplaced(key, message, "write it in devanture.toml");
+        }
     }
     let over = serving(&table);
     let beneath = site.and_then(|site| site.env.get(&place)).cloned().unwrap_or_default();

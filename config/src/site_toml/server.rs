@@ -308,6 +308,12 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         let message = format!("`{}` is the same in every environment", table.full("owns"));
         table.mistake("owns", message, Some("write it below [server]"));
     }
+    // They are read with `dir`, beside which they stand.
+    table.know(&["exclude", "include"]);
+    for key in ["exclude", "include"].into_iter().filter(|key| is_of_environment && table.has(key)) {
+        let message = format!("`{}` is the same in every environment", table.full(key));
+        table.mistake(key, message, Some("write it below [server]"));
+    }
     let processes = table.has("processes").then(|| {
         let tables = table.named_tables("processes");
         let read = |(name, inner): &(String, Table<'_, '_>)| {

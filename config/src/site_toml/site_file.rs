@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::check::CheckTable;
 use super::file_name::FILE_NAME;
+use super::folder_globs::FolderGlobs;
 use super::layer::{Layer, Origin};
 use super::media_types::MediaTypes;
 use super::mistaken::Mistaken;
@@ -17,14 +18,16 @@ use crate::parsing::reader::{Reader, Table};
 use crate::parsing::{Mistake, Mistakes, Weight};
 
 /// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
-const KEYS_OF_AN_APP: [&str; 23] = [
+const KEYS_OF_AN_APP: [&str; 25] = [
     "app",
     "cache",
     "check",
     "cors",
     "env",
+    "exclude",
     "headers",
     "html_handling",
+    "include",
     "integrity",
     "not_found",
     "pin",
@@ -50,10 +53,14 @@ pub struct SiteFile {
     pub app: Option<AppName>,
     /// The folder to push, relative to the file.
     pub www: Option<String>,
+    /// What of that folder is not pushed, and what is all the same.
+    pub pages: FolderGlobs,
     /// How a version goes live on the nodes of a cluster, where the command line does not say it.
     pub rollout: Option<Rollout>,
     /// The folder of the backend, relative to the file.
     pub server_dir: Option<String>,
+    /// What of that folder is not pushed, and what is all the same.
+    pub backend: FolderGlobs,
     /// The `Procfile` that says its commands, where it does.
     pub procfile: Option<FromProcfile>,
     /// `[apps.*]`: the apps of a repository that has more than one, each as if it had a file of its own.
@@ -79,6 +86,50 @@ impl SiteFile {
     /// All mistakes of the file.
     pub fn parse(file: &str, text: &str) -> Result<Self, Mistakes> {
         Self::read(file, text)?.with_its_routes()
+    }
+
+    /// Reads of `text`, whatever is wrong with the rest of it, which app is meant, where its edge is and how it goes
+    /// live.
+    #[must_use]
+    pub fn address(file: &str, text: &str) -> Self {
+        if let Some(site) = Self::sound_address(file, text) {
+            return site;
+        }
+        // Of what is not TOML a reader may take a part of a value for the whole: only lines that are whole count.
+        let top = text.lines().take_while(|line| !line.trim_start().starts_with('['));
+        let is_kept = |line: &&str| {
+            let key = line.split('=').next().unwrap_or_default().trim();
+            ["app", "rollout", "url"].contains(&key)
+        };
+        let kept: String = top.filter(is_kept).flat_map(|line| [line, "\n"]).collect();
+        Self::sound_address(file, &kept).unwrap_or_default()
+    }
+
+    /// The same of a text that is TOML.
+    fn sound_address(file: &str, text: &str) -> Option<Self> {
+        let reader = Reader::new(file, text);
+        let document = reader.document();
+        let root = reader.table(document.get_ref(), 0..0, "");
+        if root.is_broken() {
+            return None;
+        }
+        let of_table = |table: &Table<'_, '_>| Self {
+            app: table.parsed("app"),
+            url: table.string("url"),
+            rollout: table.word("rollout", ROLLOUTS),
+            ..Self::default()
+        };
+        let mut site = of_table(&root);
+        for (name, table) in root.named_tables("apps") {
+            let Ok(app) = name.parse::<AppName>() else {
+                // Which of them is meant cannot be told any more.
+                site.apps.clear();
+                break;
+            };
+            let one = Self { app: Some(app.clone()), url: site.url.clone(), ..of_table(&table) };
+            site.apps.insert(app, one);
+        }
+        Some(site)
     }
 
     /// As [`SiteFile::parse`], but for what only all files together can tell.
@@ -145,12 +196,17 @@ impl SiteFile {
         }
         let types = MediaTypes::read(root);
         let check = CheckTable::read(root);
-        let server_dir = root.table("server").and_then(|table| server::dir(&table));
+        let pages = FolderGlobs::read(root);
+        let of_server = root.table("server");
+        let server_dir = of_server.as_ref().and_then(server::dir);
+        let backend = of_server.as_ref().map(FolderGlobs::read).unwrap_or_default();
         Self {
             app,
             www,
+            pages,
             rollout,
             server_dir,
+            backend,
             procfile: None,
             apps: BTreeMap::new(),
             url,
@@ -255,6 +311,48 @@ hostnames = ["Staging.example.org"]
         assert_eq!(staging.not_found, Some(NotFound::None));
         assert_eq!(staging.html_handling, Some(HtmlHandling::AutoTrailingSlash));
         assert_eq!(staging.hostnames.unwrap()[0].as_str(), "staging.example.org");
+    }
+
+    #[test]
+    fn the_address_of_an_app_is_read_whatever_is_wrong_with_the_rest() {
+        for (text, app) in [
+            ("app = \"shop\"\nnot_fuond = \"none\"\n[[routes]]\npath = 3\n", Some("shop")),
+            ("app = \"shop\"\n[env.prod]\nhostnames = [\"a\n", Some("shop")),
+            ("not_found = \napp = \"shop\"\n", Some("shop")),
+            ("app = \"shop\n", None),
+            ("app = \"Shop\"\n", None),
+            ("[server]\napp = \"shop\"\nx = \n", None),
+            ("", None),
+        ] {
+            let site = SiteFile::address("f", text);
+            assert_eq!(site.app.as_ref().map(AppName::as_str), app, "{text}");
+            assert_eq!(site.url, None);
+        }
+        let apps = |text: &str| SiteFile::address("f", text).apps.into_keys().map(|app| app.to_string()).collect();
+        let names: Vec<String> = apps("url = \"https://e\"\n[apps.one]\n[apps.two]\nnot_foundd = \"x\"\n");
+        assert_eq!(names, ["one", "two"]);
+        let names: Vec<String> = apps("[apps.one]\n[apps.Two]\n");
+        assert!(names.is_empty(), "whether there is one alone is not known");
+    }
+
+    #[test]
+    fn globs_are_said_for_both_folders_and_once() {
+        let text = "exclude = [\"*.map\"]\ninclude = [\"/node_modules/\"]\n[server]\ncommand = [\"a\"]\n\
+            exclude = [\".env\"]\n";
+        let site = SiteFile::parse("f", text).unwrap();
+        let counts = [&site.pages, &site.backend].map(|globs| (globs.exclude.len(), globs.include.len()));
+        assert_eq!(counts, [(1, 1), (1, 0)]);
+        for (bad, line) in [
+            ("exclude = \"*.map\"", 1),
+            ("exclude = [\"a{b\"]", 1),
+            ("include = [\"\"]", 1),
+            ("[env.staging]\nexclude = [\"a\"]", 2),
+            ("[server]\ncommand = [\"a\"]\n[env.staging.server]\nexclude = [\"a\"]", 4),
+            ("exclude = [\"a\"]\n[apps.one]\n", 1),
+        ] {
+            let mistakes = SiteFile::parse("f", bad).unwrap_err().0;
+            assert_eq!(mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), [line], "{bad}: {mistakes:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@ use devanture_config::manifest::halves::Half;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::procfile::PROCFILE;
-use devanture_config::site_toml::{FILE_NAME, Image, OverlayText, Rules, ServerTable, SiteFile, overlay_of};
+use devanture_config::site_toml::{
+    FILE_NAME, FolderGlobs, Image, OverlayText, Rules, ServerTable, SiteFile, overlay_of,
+};
 use devanture_config::text::counted;
 use devanture_config::{AppName, Manifest};
 
@@ -36,6 +38,7 @@ const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.
 ///    says nothing, there is a folder `www` and the root has no `index.html`, that folder is the bundle, as it is on
 ///    the command line; else the root is.
 /// 3. `_redirects` and `_headers` have the meaning that the command line guesses by default.
+/// 4. What `exclude` names is no file of the bundle, and no more is what other providers read and serve to nobody.
 ///
 /// Of one half alone, the rest of the archive may be there and is no part of it. The backend's is made by [`backend`].
 ///
@@ -64,6 +67,7 @@ pub(crate) async fn manifest(
         site = site.apps.remove(app).ok_or_else(missing)?;
     }
     if half == Some(Half::Backend) {
+        (tree, links) = left((tree, links), &format!("{SERVER}/"), site.backend.clone(), Half::Backend).await?;
         return backend::manifest(site, &tree, (&runs, &links));
     }
     // An image of a registry has no folder that would have to come along.
@@ -82,8 +86,11 @@ pub(crate) async fn manifest(
         tree = below(&tree, &www);
         tree.retain(|path, _| overlay_of(FILE_NAME, path).is_none());
     }
+    let is_cloudflares = wrangled || has_any(&tree, &WRANGLER_FILES);
+    // Only now it is known which folder is at the top, and what its author says of it.
+    let (tree, _) = left((tree, links), "", site.pages.clone(), Half::Front).await?;
     let guessed = match has_any(&tree, &RULE_FILES) && site.base.rules.is_none() {
-        true if wrangled || has_any(&tree, &WRANGLER_FILES) => Some(Rules::Cloudflare),
+        true if is_cloudflares => Some(Rules::Cloudflare),
         true => Some(Rules::Netlify),
         false => None,
     };
@@ -159,6 +166,25 @@ fn below(tree: &Tree, folder: &str) -> Tree {
 
 fn has_any(tree: &Tree, names: &[&str]) -> bool {
     names.iter().any(|name| tree.contains_key(*name))
+}
+
+/// The files and links of an archive without those below `folder`, the folder of `half`, that are left out of it.
+async fn left(
+    (mut tree, mut links): (Tree, BTreeMap<String, String>),
+    folder: &str,
+    globs: FolderGlobs,
+    half: Half,
+) -> Result<(Tree, BTreeMap<String, String>), Error> {
+    let folder = folder.to_owned();
+    // Many globs and many paths take a while: not on a thread that others wait for.
+    let left = tokio::task::spawn_blocking(move || {
+        let leave_out = globs.of(half);
+        let stays = |path: &str| path.strip_prefix(&folder).is_none_or(|path| !leave_out.covers(path, false));
+        tree.retain(|path, _| stays(path));
+        links.retain(|path, _| stays(path));
+        (tree, links)
+    });
+    left.await.map_err(|error| lost(&error))
 }
 
 /// What `devanture.toml` and its overlays in the root say, as far as they are there.

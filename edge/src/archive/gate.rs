@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::LINK_BYTES_MAX;
 use devanture_config::manifest::halves::Half;
-use devanture_config::manifest::leave_out::is_left_out;
+use devanture_config::manifest::leave_out::left_out_part;
 use devanture_config::path::{BadPath, BundlePath};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
@@ -95,7 +95,7 @@ impl<'l> Gate<'l> {
         let Some(path) = self.path(name)? else { return Ok(Verdict::Skip) };
         let is_skipped = match self.half {
             Some(Half::Backend) => backend::part(path.as_str()) == Part::Other,
-            Some(Half::Front) | None => path.as_str().split('/').any(is_left_out),
+            Some(Half::Front) | None => left_out_part(path.as_str()).is_some(),
         };
         if is_skipped {
             return Ok(Verdict::Skip);

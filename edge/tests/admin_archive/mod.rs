@@ -337,7 +337,12 @@ async fn what_no_bundle_holds_is_left_out_and_rule_files_are_not_served() {
         (".env", b"SECRET=1"),
         (".git/config", b"x"),
         ("__MACOSX/._index.html", b"x"),
-        ("a/node_modules/b/c.js", b"x"),
+        ("node_modules/b/c.js", b"x"),
+        ("_worker.js", b"x"),
+        ("vercel.json", b"{}"),
+        ("netlify/functions/pay.js", b"x"),
+        ("api/pay.js", b"x"),
+        ("drafts/a.txt", b"x"),
         ("tls/server.KEY", b"x"),
         ("tls/chain.pem", b"x"),
         ("keys/id_rsa", b"x"),
@@ -346,7 +351,7 @@ async fn what_no_bundle_holds_is_left_out_and_rule_files_are_not_served() {
         ("home/_netrc", b"x"),
         ("store.p12", b"x"),
         ("_redirects", b"/old / 301\n"),
-        ("devanture.toml", b"not_found = \"none\"\n"),
+        ("devanture.toml", b"not_found = \"none\"\nexclude = [\"/api/\", \"a.txt\"]\n"),
     ];
     for kind in KINDS {
         let report: DeployReport = send(&edge, "?no_switch", media_type(kind), archive(kind, files)).await.json();
@@ -357,6 +362,12 @@ async fn what_no_bundle_holds_is_left_out_and_rule_files_are_not_served() {
     for (path, _) in &files[1..] {
         assert_eq!(edge.get("shop.localhost", &format!("/{path}")).await.status, StatusCode::NOT_FOUND, "{path}");
     }
+    // What a build makes of packages is not what stands in the folder of packages.
+    let files: Files<'_> = &[("index.html", b"hi"), ("assets/node_modules/font.ttf", b"font")];
+    let report: DeployReport = send(&edge, "", "application/zip", zip(files)).await.json();
+    assert!(report.switched && report.files.total == 2);
+    let font = edge.get("shop.localhost", "/assets/node_modules/font.ttf").await;
+    assert_eq!((font.status, &font.body[..]), (StatusCode::OK, &b"font"[..]));
     edge.stop().await;
 }
 

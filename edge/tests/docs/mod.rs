@@ -268,6 +268,7 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
         "config/src/site_toml/serving_table.rs",
         "config/src/site_toml/check.rs",
         "config/src/site_toml/field_rules.rs",
+        "config/src/site_toml/folder_globs.rs",
         "config/src/site_toml/media_types.rs",
         "config/src/site_toml/process.rs",
         "config/src/site_toml/routes.rs",

@@ -1,23 +1,45 @@
-//! Notes about a bundle: what was left out of it, and what was guessed.
+//! Notes about a bundle: what was left out of it and why, and what was guessed.
 
+use devanture_config::manifest::leave_out::provider_of;
 use devanture_config::site_toml::Rules;
 
 use crate::bundle;
 use crate::bundle::scan::Scan;
 use crate::context::Context;
 
-/// Prints what was left out.
+/// Prints what was left out; what is for another provider has a line of its own.
 pub(super) fn left_out(context: &Context, left_out: &[String]) {
-    const SHOWN_MAX: usize = 5;
-    if left_out.is_empty() {
-        return;
+    let is_of_provider = |path: &&String| provider_of(path).is_some();
+    let (of_providers, others): (Vec<&String>, Vec<&String>) = left_out.iter().partition(is_of_provider);
+    if !others.is_empty() {
+        context.progress.note(&format!("left out: {}", list(&others)));
     }
-    let shown: Vec<&str> = left_out.iter().take(SHOWN_MAX).map(String::as_str).collect();
-    let more = match left_out.len().saturating_sub(SHOWN_MAX) {
+    for path in of_providers {
+        let provider = provider_of(path).unwrap_or_default();
+        context.progress.note(&format!("left out: {path}, which is for {provider} and for no visitor"));
+    }
+}
+
+/// The first of `paths`, and how many more there are.
+fn list(paths: &[&String]) -> String {
+    const SHOWN_MAX: usize = 5;
+    let shown: Vec<&str> = paths.iter().take(SHOWN_MAX).map(|path| path.as_str()).collect();
+    let more = match paths.len().saturating_sub(SHOWN_MAX) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    context.progress.note(&format!("left out: {}{more}", shown.join(", ")));
+    format!("{}{more}", shown.join(", "))
+}
+
+/// Prints what `exclude` named: a glob that takes too much is seen.
+fn excluded(context: &Context, scan: &Scan) {
+    let of_server = scan.server.as_ref().map(|server| &server.excluded);
+    for (key, paths) in [("exclude", Some(&scan.excluded)), ("server.exclude", of_server)] {
+        let paths: Vec<&String> = paths.into_iter().flatten().collect();
+        if !paths.is_empty() {
+            context.progress.note(&format!("`{key}` leaves out: {}", list(&paths)));
+        }
+    }
 }
 
 /// The note about files that are pushed and never served, where there are some.
@@ -33,6 +55,7 @@ fn dotfiles(scan: &Scan) -> Option<String> {
 /// Prints what was left out, what is never served, and what was guessed.
 pub(crate) fn print(context: &Context, scan: &Scan, rules: Option<Rules>) {
     left_out(context, &scan.left_out);
+    excluded(context, scan);
     dotfiles(scan).iter().for_each(|note| context.progress.note(note));
     if let Some(rules) = rules {
         context.progress.note(&bundle::guess_note(rules));

@@ -76,14 +76,18 @@ pub(crate) async fn run(
     }
     if let Command::Run(args) = command {
         // Signals are for what runs.
-        return Box::pin(run::run(context, args, read)).await.map_err(|failure| (failure, None));
+        return Box::pin(run::run(context, args, context.despite(read, false)))
+            .await
+            .map_err(|failure| (failure, None));
     }
     // A file with mistakes is no reason not to write another, which will say that there is one; and that it has several
     // apps is not one if no app is meant.
     let read = match command {
         Command::Init(_) => Ok(()),
         _ if command.is_of_the_edge() && !context.project.site.apps.is_empty() => Ok(()),
-        _ => read,
+        // It answers by the file itself.
+        Command::Routes(_) => read,
+        _ => context.despite(read, command.is_of_the_edge()),
     };
     let ended = match read {
         Ok(()) => interruptible(answer(context, command)).await,

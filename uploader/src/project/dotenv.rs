@@ -19,13 +19,25 @@ pub(crate) fn file_name_of(app: &AppName) -> String {
     format!("{FILE_NAME}.{app}")
 }
 
+/// The beginning of the names of this program's own settings.
+pub(crate) const OWN: &str = "DEVANTURE_";
+
 /// The content of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parsed {
     /// What it sets.
     pub(crate) values: BTreeMap<String, String>,
-    /// The numbers of the lines that cannot be read, from 1.
-    unread: Vec<usize>,
+    /// The lines that cannot be read.
+    unread: Vec<Unread>,
+}
+
+/// A line that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unread {
+    /// Its number, from 1.
+    line: usize,
+    /// Whether it is about a setting of this program.
+    is_own: bool,
 }
 
 impl Parsed {
@@ -34,17 +46,41 @@ impl Parsed {
     /// # Errors
     /// `bad_config`.
     pub(crate) fn check(&self, file: &str) -> Result<(), Failure> {
-        if self.unread.is_empty() {
+        Self::refuse(file, &self.unread)
+    }
+
+    /// As [`Parsed::check`], of lines that are about this program: the file may be another's as well, whose form is its
+    /// own matter.
+    ///
+    /// # Errors
+    /// `bad_config`.
+    pub(crate) fn check_own(&self, file: &str) -> Result<(), Failure> {
+        let own: Vec<Unread> = self.unread.iter().filter(|unread| unread.is_own).copied().collect();
+        Self::refuse(file, &own)
+    }
+
+    /// The note about lines that are passed over, where there are some.
+    pub(crate) fn passed_over(&self, file: &str) -> Option<String> {
+        let first = self.unread.iter().find(|unread| !unread.is_own)?;
+        let more = match self.unread.iter().filter(|unread| !unread.is_own).count().saturating_sub(1) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(format!("{file}:{}{more}: no `NAME=value`, and so passed over", first.line))
+    }
+
+    fn refuse(file: &str, unread: &[Unread]) -> Result<(), Failure> {
+        if unread.is_empty() {
             return Ok(());
         }
-        let mistake = |line: &usize| Mistake {
+        let mistake = |unread: &Unread| Mistake {
             file: file.to_owned(),
-            line: *line,
+            line: unread.line,
             weight: Weight::Mistake,
             message: "This is no `NAME=value`.".to_owned(),
             hint: Some("a comment begins with #; only one of them may follow a closing quote".to_owned()),
         };
-        Err(Failure::of_config(file, Mistakes(self.unread.iter().map(mistake).collect())))
+        Err(Failure::of_config(file, Mistakes(unread.iter().map(mistake).collect())))
     }
 }
 
@@ -65,7 +101,7 @@ pub(crate) fn parse(text: &str) -> Parsed {
         let Some((name, before_value)) = name_of(line) else {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
-                parsed.unread.push(number());
+                parsed.unread.push(Unread { line: number(), is_own: line.contains(OWN) });
             }
             continue;
         };
@@ -77,7 +113,10 @@ pub(crate) fn parse(text: &str) -> Parsed {
         let after_value = text.get(value_at + consumed..).unwrap_or_default();
         let left = after_value.lines().next().unwrap_or_default().trim_start();
         if !left.is_empty() && !left.starts_with('#') {
-            parsed.unread.push(number());
+            // A quote that was closed too late may have taken a line about this program with it.
+            let taken = text.get(line_at..value_at + consumed).unwrap_or_default();
+            let is_own = taken.contains(OWN) || left.contains(OWN);
+            parsed.unread.push(Unread { line: number(), is_own });
         }
         if after_value.len() < rest.len() {
             rest = after_value.find('\n').and_then(|at| after_value.get(at + 1..)).unwrap_or_default();
@@ -200,12 +239,41 @@ mod tests {
     fn every_line_that_cannot_be_read_is_named_by_its_number_alone() {
         let text = "# said\n\nA=1\r\nhush hush\n  # said\nexport B\nKEY=\"a\nb\" c\nD='e' # said\n=f\n1G=2\nH=i j\n";
         let parsed = parse(text);
-        assert_eq!(parsed.unread, [4, 6, 7, 10, 11]);
+        let lines: Vec<usize> = parsed.unread.iter().map(|unread| unread.line).collect();
+        assert_eq!(lines, [4, 6, 7, 10, 11]);
         let failure = parsed.check(".env").unwrap_err();
         assert_eq!((failure.code.as_str(), failure.message.as_str()), ("bad_config", ".env has 5 mistakes."));
-        assert_eq!(failure.mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), parsed.unread);
+        assert_eq!(failure.mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), lines);
         assert!(!failure.to_string().contains("hush"), "{failure}");
         assert_eq!(parse("A=b\n").check(".env"), Ok(()));
+    }
+
+    #[test]
+    fn only_lines_about_this_program_are_its_own_matter() {
+        for (text, is_own) in [
+            ("export NODE_OPTIONS\n", false),
+            ("DEBUG\n", false),
+            ("FOO: bar\n", false),
+            ("source ./other.env\n", false),
+            ("if [ -n \"$CI\" ]; then\n  A=1\nfi\n", false),
+            ("KEY=-----BEGIN\nMIIE/abc+def\n-----END\n", false),
+            ("GREETING='tis\nOTHER='x'\n", false),
+            ("A=\"b\" c\n", false),
+            ("1G=2\n", false),
+            ("export DEVANTURE_TOKEN\n", true),
+            ("DEVANTURE_URL: https://e\n", true),
+            ("DEVANTURE_TOKEN=\"a\" b\n", true),
+            ("set DEVANTURE_APP=a\n", true),
+            ("GREETING='tis\nDEVANTURE_TOKEN=a\nOTHER='x'\n", true),
+        ] {
+            let parsed = parse(text);
+            assert_eq!(parsed.check_own(".env").is_err(), is_own, "{text:?}");
+            assert!(parsed.check(".env").is_err(), "{text:?}");
+            assert_eq!(parsed.passed_over(".env").is_some(), !is_own, "{text:?}");
+        }
+        assert_eq!(parse("A=b\n").passed_over(".env"), None);
+        let note = parse("A=b\nFOO: bar\nDEBUG\n").passed_over(".env").unwrap();
+        assert!(note.starts_with(".env:2 and 1 more: "), "{note}");
     }
 
     fn quoted(value: &str) -> String {

@@ -1,6 +1,7 @@
 //! The folders of a push: that of the pages, and that of the backend.
 
 use devanture_config::manifest::halves::Half;
+use devanture_config::site_toml::FolderGlobs;
 
 use super::boundary::Place;
 
@@ -15,6 +16,15 @@ pub(crate) enum Pages {
     None,
 }
 
+/// Tells what of the folders is not pushed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Globs {
+    /// Those of the pages.
+    pub(crate) pages: FolderGlobs,
+    /// Those of the backend.
+    pub(crate) server: FolderGlobs,
+}
+
 /// The folders of a push.
 #[derive(Debug, Clone)]
 pub(crate) struct Folders {
@@ -26,6 +36,8 @@ pub(crate) struct Folders {
     pub(crate) server: Option<Place>,
     /// The half that is read, if it is one alone.
     pub(crate) only: Option<Half>,
+    /// What of them is not pushed.
+    pub(crate) globs: Globs,
 }
 
 impl Folders {

@@ -19,7 +19,7 @@ use devanture_config::site_toml::procfile::PROCFILE;
 use devanture_config::site_toml::{self, Image, OverlayText, SiteFile};
 
 use self::boundary::{Boundary, Place};
-use self::folders::{Folders, Pages};
+use self::folders::{Folders, Globs, Pages};
 use self::settings::APP_VARIABLE;
 use crate::output::exit::Failure;
 
@@ -41,6 +41,12 @@ pub(crate) struct Project {
     pub(crate) site: SiteFile,
     /// Whether there is one.
     pub(crate) exists: bool,
+    /// Whether it, its overlays and a `Procfile` were read; else `site` has the address of its app alone.
+    pub(crate) is_read: bool,
+    /// What keeps every command from its work: a flag that names nothing, or a `.env` that cannot be read.
+    pub(crate) unusable: Option<Failure>,
+    /// Notes about lines of `.env` files that are passed over.
+    pub(crate) passed_over: Vec<String>,
     /// Whether it has several apps, of which `site` is one.
     pub(crate) is_one_of_several: bool,
     /// The content of `.env`.
@@ -65,10 +71,13 @@ impl Project {
         let mut project = Self { folder, root, file_name, ..Self::default() };
         let site = project.read_site(path, config.is_some());
         let dotenv = project.read_own(dotenv::FILE_NAME).and_then(|read| {
-            let checked = read.check(dotenv::FILE_NAME);
+            let checked = read.check_own(dotenv::FILE_NAME);
+            project.passed_over.extend(read.passed_over(dotenv::FILE_NAME));
             project.dotenv = read.values;
             checked
         });
+        let of_flags = site.as_ref().err().filter(|failure| failure.is(Code::Usage));
+        project.unusable = of_flags.or(dotenv.as_ref().err()).cloned();
         let read = match (site, dotenv) {
             (Err(site), Err(dotenv)) => Err(site.and(dotenv)),
             (site, dotenv) => site.and(dotenv),
@@ -89,7 +98,8 @@ impl Project {
         if let Some(app) = app {
             let name = dotenv::file_name_of(&app);
             let read = self.read_own(&name)?;
-            read.check(&name)?;
+            read.check_own(&name)?;
+            self.passed_over.extend(read.passed_over(&name));
             self.app_dotenv = read.values;
         }
         chosen
@@ -133,6 +143,9 @@ impl Project {
             return Err(Failure::new(Code::Usage, message));
         }
         let text = bytes.map(|bytes| text_of(bytes, &self.file_name)).transpose()?;
+        self.exists = text.is_some();
+        // Commands that need no more go on with it, whatever is wrong with the rest.
+        self.site = SiteFile::address(&self.file_name, text.as_deref().unwrap_or_default());
         let found = self.read_overlays(path, &boundary)?;
         let overlays: Vec<OverlayText<'_>> =
             found.iter().map(|(file, place, text)| OverlayText { file, place, text }).collect();
@@ -149,7 +162,7 @@ impl Project {
             return Err(failure);
         }
         self.site = site.map_err(|mistakes| Failure::of_config(&self.file_name, mistakes))?;
-        self.exists = text.is_some();
+        self.is_read = true;
         Ok(())
     }
 
@@ -186,7 +199,7 @@ impl Project {
         Ok(read.values)
     }
 
-    /// Settings of a file of the working folder.
+    /// Settings of a file of the working folder, which may be the app's as well.
     fn read_own(&self, name: &str) -> Result<dotenv::Parsed, Failure> {
         // The working folder need not be that of `devanture.toml`, nor lie within --root.
         let boundary = Boundary::new(Path::new(""), self.root.as_deref());
@@ -223,7 +236,7 @@ impl Project {
     /// The same project with what can be known of its file where that has mistakes: which folder holds the pages, and
     /// whose meaning the rule files have. `None` if not even that is known.
     pub(crate) fn despite_mistakes(&self) -> Option<Self> {
-        if self.exists {
+        if self.exists && self.is_read {
             return Some(self.clone());
         }
         let text = read_text(Path::new(&self.file_name), &self.boundary().ok()?).ok()??;
@@ -252,7 +265,7 @@ impl Project {
         };
         let pages = if is_sound(&www) { Pages::Needed } else { Pages::None };
         let server = server.filter(is_sound);
-        Some((Folders { www, pages, server, only: None }, mistakes))
+        Some((Folders { www, pages, server, only: None, globs: self.globs() }, mistakes))
     }
 
     /// The folders to push: that of the pages, `dir` where the person names one, and that of the backend, where there
@@ -275,7 +288,11 @@ impl Project {
         if !misled.is_empty() {
             return Err(Failure::of_config(&self.file_name, Mistakes(misled)));
         }
-        Ok(Folders { www, pages, server, only: None })
+        Ok(Folders { www, pages, server, only: None, globs: self.globs() })
+    }
+
+    fn globs(&self) -> Globs {
+        Globs { pages: self.site.pages.clone(), server: self.site.backend.clone() }
     }
 
     /// The folders to push as the project names them, wherever they lead.

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use devanture_config::manifest::halves::Half;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::FILE_NAME;
 
@@ -26,7 +27,7 @@ impl Folders {
     pub(crate) fn walk(&self, strict: bool, reading: Reading) -> (Scan, Option<Failure>) {
         let (pages, of_pages) = self.walk_pages(strict, reading);
         let (server, of_server) = match self.read_server() {
-            Some(place) => server::walk(place, reading),
+            Some(place) => server::walk(place, self.globs.server.of(Half::Backend), reading),
             None => (None, None),
         };
         let of_server = of_server.map(|failure| self.pages_alone(failure));
@@ -88,7 +89,9 @@ impl Folders {
         match self.pages {
             Pages::None => (Scan::default(), None),
             Pages::IfThere if !self.www.path().exists() => (Scan::default(), None),
-            Pages::IfThere | Pages::Needed => walk_apart(&self.www, apart, strict, reading),
+            Pages::IfThere | Pages::Needed => {
+                walk_apart(&self.www, apart, self.globs.pages.of(Half::Front), (strict, reading))
+            }
         }
     }
 }
@@ -99,7 +102,7 @@ mod tests {
     use super::super::tests::Folder;
     use super::*;
     use crate::project::boundary::{Boundary, IMAGE_KEY};
-    use devanture_config::manifest::halves::Half;
+    use crate::project::folders::Globs;
     use devanture_config::path::BundlePath;
     use devanture_site::rules::At;
 
@@ -114,6 +117,7 @@ mod tests {
             pages: Pages::Needed,
             server: Some(Place::anywhere(folder.path().join(server))),
             only: None,
+            globs: Globs::default(),
         };
         let scan = folders("server").scan(true).unwrap();
         assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["index.html"]);
@@ -133,6 +137,7 @@ mod tests {
             pages: Pages::Needed,
             server: Some(Place::within(folder.path().join("api.tar"), boundary, Some((IMAGE_KEY, at)))),
             only: None,
+            globs: Globs::default(),
         };
         let front = Folders { only: Some(Half::Front), ..folders.clone() };
         let names = |scan: &Scan| scan.files.keys().map(ToString::to_string).collect::<Vec<_>>();
@@ -151,6 +156,7 @@ mod tests {
             pages: Pages::Needed,
             server: Some(Place::anywhere(folder.path().join("app"))),
             only: None,
+            globs: Globs::default(),
         };
         let scan = folders.scan(false).unwrap();
         assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["a.css"]);
@@ -167,6 +173,7 @@ mod tests {
             pages: Pages::IfThere,
             server: Some(Place::anywhere(folder.path())),
             only: None,
+            globs: Globs::default(),
         };
         assert_eq!(folders.scan(false).unwrap().text(), "server 1 file, 9 B");
         assert_eq!(Folders { pages: Pages::Needed, ..folders }.scan(false).unwrap_err().code, "missing_folder");

@@ -1,8 +1,9 @@
 //! Walks the folder that is pushed: which files belong to the bundle, and what is wrong with the others.
 //!
 //! Links are followed inside the folder and refused where they lead out of it, in circles or nowhere. What is most
-//! likely secret or left there by a tool is left out, also where a link of another name leads to it. The folder of the
-//! backend, which [`server`] walks over by other rules, is no page of anybody's.
+//! likely secret, left there by a tool or for another provider, or named by `exclude`, is left out, also where a link
+//! of another name leads to it. The folder of the backend, which [`server`] walks over by other rules, is no page of
+//! anybody's.
 
 mod folders;
 mod server;
@@ -11,14 +12,14 @@ mod server;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use devanture_config::manifest::leave_out::is_left_out;
 use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
-use devanture_config::site_toml::{FILE_NAME, overlay_of};
+use devanture_config::site_toml::{FILE_NAME, LeaveOut, Reason, overlay_of};
 
 use super::hash::{self, HashError, Hashed};
 use crate::output::exit::Failure;
@@ -51,8 +52,10 @@ pub(crate) struct FoundFile {
 pub(crate) struct Scan {
     /// The files by their paths in the bundle.
     pub(crate) files: BTreeMap<BundlePath, FoundFile>,
-    /// Paths that were left out.
+    /// Paths that were left out by their names.
     pub(crate) left_out: Vec<String>,
+    /// Paths that `exclude` left out.
+    pub(crate) excluded: Vec<String>,
     /// The folder of the backend, where there is one.
     pub(crate) server: Option<ServerScan>,
 }
@@ -71,6 +74,21 @@ impl Scan {
     /// Bytes of all pages together.
     fn page_bytes(&self) -> u64 {
         self.files.values().fold(0, |sum, file| sum.saturating_add(file.hashed.bytes))
+    }
+
+    /// A file or link of this scan that a later one of the same folders, of which `www` holds the pages, does not have.
+    pub(crate) fn first_gone_in(&self, later: &Self, www: &Path) -> Option<String> {
+        let shown = |folder: &Path, path: &BundlePath| folder.join(path.as_str()).display().to_string();
+        let gone = self.files.keys().find(|path| !later.files.contains_key(*path));
+        if let Some(path) = gone {
+            return Some(shown(www, path));
+        }
+        let server = self.server.as_ref()?;
+        let is_there = |path: &BundlePath| {
+            later.server.as_ref().is_some_and(|now| now.files.contains_key(path) || now.links.contains_key(path))
+        };
+        let gone = server.files.keys().chain(server.links.keys()).find(|path| !is_there(path))?;
+        Some(shown(&server.folder, gone))
     }
 
     /// Numbers of files and bytes.
@@ -102,7 +120,12 @@ pub(crate) enum Reading {
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
 #[cfg(test)]
 pub(crate) fn scan(root: &Path, strict: bool) -> Result<Scan, Failure> {
-    let (scan, failure) = walk_apart(&Place::anywhere(root.to_owned()), None, strict, Reading::OnlySound);
+    use devanture_config::manifest::halves::Half;
+    use devanture_config::site_toml::FolderGlobs;
+
+    let leave_out = FolderGlobs::default().of(Half::Front);
+    let place = Place::anywhere(root.to_owned());
+    let (scan, failure) = walk_apart(&place, None, leave_out, (strict, Reading::OnlySound));
     failure.map_or(Ok(scan), Err)
 }
 
@@ -115,24 +138,30 @@ fn open(place: &Place) -> Result<Folder, Failure> {
 
 /// Walks `place`, and passes over `apart`, a folder or a file without a link in its path. Returns what is wrong beside
 /// what was found.
-fn walk_apart(place: &Place, apart: Option<PathBuf>, strict: bool, reading: Reading) -> (Scan, Option<Failure>) {
+fn walk_apart(
+    place: &Place,
+    apart: Option<PathBuf>,
+    leave_out: LeaveOut,
+    (strict, reading): (bool, Reading),
+) -> (Scan, Option<Failure>) {
     let root = match open(place) {
         Ok(root) => root,
         Err(failure) => return (Scan::default(), Some(failure)),
     };
-    let mut walk = Walk { apart, ..Walk::new(root.clone(), place) };
+    let mut walk = Walk { apart, ..Walk::new(root.clone(), place, leave_out) };
     walk.folder(root.path(), "", &mut Vec::new());
     if strict {
         walk.refuse_left_out();
     }
-    let left_out = std::mem::take(&mut walk.left_out);
-    let scan = Scan { files: walk.hashed(reading).collect(), left_out, server: None };
+    let (left_out, excluded) = (std::mem::take(&mut walk.left_out), std::mem::take(&mut walk.excluded));
+    let scan = Scan { files: walk.hashed(reading).collect(), left_out, excluded, server: None };
     let failure = walk.finish().or_else(|| {
         scan.files.is_empty().then(|| {
             let message = format!("The folder `{}` holds no file to publish.", walk.shown);
-            let hint = match scan.left_out.as_slice() {
+            let out: Vec<&str> = scan.left_out.iter().chain(&scan.excluded).map(String::as_str).collect();
+            let hint = match out.as_slice() {
                 [] => "build the site first".to_owned(),
-                left_out => format!("only {} was found, which is left out", left_out.join(", ")),
+                out => format!("only {} was found, which is left out", out.join(", ")),
             };
             Failure::new(Code::EmptyBundle, message).hint(hint)
         })
@@ -147,9 +176,13 @@ struct Walk {
     shown: String,
     /// A folder or a file that is passed over, without links.
     apart: Option<PathBuf>,
+    leave_out: LeaveOut,
+    /// Whether what is walked over stands in a folder that is left out, so that only what `include` names counts.
+    is_below_left_out: bool,
     /// By path in the bundle: the path as the file system spells it, and where it leads.
     found: BTreeMap<BundlePath, (String, FilePath)>,
     left_out: Vec<String>,
+    excluded: Vec<String>,
     mistakes: Vec<Mistake>,
     has_refused: bool,
     is_full: bool,
@@ -157,13 +190,16 @@ struct Walk {
 
 impl Walk {
     /// A walk over `root`, which is what `place` names.
-    fn new(root: Folder, place: &Place) -> Self {
+    fn new(root: Folder, place: &Place, leave_out: LeaveOut) -> Self {
         Self {
             root,
             shown: place.path().display().to_string(),
             apart: None,
+            leave_out,
+            is_below_left_out: false,
             found: BTreeMap::new(),
             left_out: Vec::new(),
+            excluded: Vec::new(),
             mistakes: Vec::new(),
             has_refused: false,
             is_full: false,
@@ -187,6 +223,7 @@ impl Walk {
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let mut entries = match entries {
             Ok(entries) => entries,
+            Err(_) if self.is_below_left_out => return,
             Err(error) => {
                 self.unreadable(relative, &error.to_string());
                 return;
@@ -201,8 +238,7 @@ impl Walk {
             }
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
-                let name = format!("{}{}", prefix(relative), name.to_string_lossy());
-                self.refuse(&name, "its name is not UTF-8", Some("rename it"));
+                self.refuse_name(relative, &name);
                 continue;
             };
             let path = format!("{}{name}", prefix(relative));
@@ -210,13 +246,34 @@ impl Walk {
                 // It was read beside `devanture.toml`, and travels within the manifest.
                 continue;
             }
-            if is_left_out(name) {
-                self.left_out.push(path);
-            } else {
+            let before = self.is_below_left_out;
+            if self.is_walked(&entry, &path) {
                 self.entry(&entry, path, above);
             }
+            self.is_below_left_out = before;
         }
         above.pop();
+    }
+
+    /// Whether `entry` is looked at: it is not left out, or it is a folder of which something may be brought back. What
+    /// is left out is noted, without what stands in it.
+    fn is_walked(&mut self, entry: &fs::DirEntry, path: &str) -> bool {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let reason = self.leave_out.reason(path, is_folder, self.is_below_left_out);
+        match reason {
+            None | Some(Reason::Folder) => {}
+            Some(Reason::Name) => self.left_out.push(path.to_owned()),
+            Some(Reason::Excluded) => self.excluded.push(path.to_owned()),
+        }
+        self.is_below_left_out = reason.is_some();
+        reason.is_none() || (is_folder && self.leave_out.may_include())
+    }
+
+    fn refuse_name(&mut self, relative: &str, name: &OsStr) {
+        if !self.is_below_left_out {
+            let name = format!("{}{}", prefix(relative), name.to_string_lossy());
+            self.refuse(&name, "its name is not UTF-8", Some("rename it"));
+        }
     }
 
     fn entry(&mut self, entry: &fs::DirEntry, path: String, above: &mut Vec<PathBuf>) {
@@ -260,7 +317,8 @@ impl Walk {
         if inside.to_str().is_some_and(|inside| overlay_of(FILE_NAME, inside).is_some()) {
             return;
         }
-        if inside.components().any(|part| part.as_os_str().to_str().is_some_and(is_left_out)) {
+        let parts: Vec<&str> = inside.components().filter_map(|part| part.as_os_str().to_str()).collect();
+        if self.leave_out.covers(&parts.join("/"), target.is_dir()) {
             self.left_out.push(path);
         } else if target.is_dir() {
             self.folder(&target, &path, above);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use devanture_config::manifest::{InterpreterName, stays_within};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
-use devanture_config::site_toml::FILE_NAME;
+use devanture_config::site_toml::{FILE_NAME, LeaveOut};
 
 use super::{DEPTH_MAX, FILES_MAX, FoundFile, Reading, Walk, prefix};
 use crate::bundle::hash::hash_all;
@@ -15,9 +15,6 @@ use crate::output::exit::Failure;
 use crate::platform::may_run;
 use crate::project::beneath::FilePath;
 use crate::project::boundary::Place;
-
-/// The folder of git, which no program needs to run.
-const GIT: &str = ".git";
 
 /// The result of a walk over the folder of a backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +25,8 @@ pub(crate) struct ServerScan {
     pub(crate) files: BTreeMap<BundlePath, (FoundFile, bool)>,
     /// Links by their paths in the folder, with where they lead.
     pub(crate) links: BTreeMap<BundlePath, String>,
+    /// Paths that `exclude` left out.
+    pub(crate) excluded: Vec<String>,
 }
 
 impl ServerScan {
@@ -49,7 +48,7 @@ impl ServerScan {
 
 /// Walks the folder of a backend and hashes what it finds. Returns what is wrong beside what was found:
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with all mistakes.
-pub(crate) fn walk(place: &Place, reading: Reading) -> (Option<ServerScan>, Option<Failure>) {
+pub(crate) fn walk(place: &Place, leave_out: LeaveOut, reading: Reading) -> (Option<ServerScan>, Option<Failure>) {
     if place.is_image() {
         return match archive(place) {
             Ok(scan) => (Some(scan), None),
@@ -61,10 +60,15 @@ pub(crate) fn walk(place: &Place, reading: Reading) -> (Option<ServerScan>, Opti
         Ok(root) => root,
         Err(failure) => return (None, Some(failure)),
     };
-    let mut walk = ServerWalk { walk: Walk::new(root.clone(), place), links: BTreeMap::new(), runs: BTreeSet::new() };
+    let walk = Walk::new(root.clone(), place, leave_out);
+    let mut walk = ServerWalk { walk, links: BTreeMap::new(), runs: BTreeSet::new() };
     walk.folder(root.path(), "", 0);
-    let mut scan =
-        ServerScan { folder: place.path().to_owned(), links: std::mem::take(&mut walk.links), ..Default::default() };
+    let mut scan = ServerScan {
+        folder: place.path().to_owned(),
+        links: std::mem::take(&mut walk.links),
+        excluded: std::mem::take(&mut walk.walk.excluded),
+        ..Default::default()
+    };
     let runs = std::mem::take(&mut walk.runs);
     for (path, file) in walk.walk.hashed(reading) {
         let may_run = runs.contains(&path);
@@ -93,7 +97,7 @@ fn archive(place: &Place) -> Result<ServerScan, Failure> {
     let hashed = hash_all(std::slice::from_ref(&path)).pop().ok_or_else(|| cannot(&"it is not there"))?;
     let hashed = hashed.map_err(|error| cannot(&error))?;
     let files = BTreeMap::from([(key, (FoundFile { path, hashed }, false))]);
-    Ok(ServerScan { folder: place.path().to_owned(), files, links: BTreeMap::new() })
+    Ok(ServerScan { folder: place.path().to_owned(), files, ..Default::default() })
 }
 
 struct ServerWalk {
@@ -114,6 +118,7 @@ impl ServerWalk {
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let mut entries = match entries {
             Ok(entries) => entries,
+            Err(_) if self.walk.is_below_left_out => return,
             Err(error) => return self.walk.unreadable(relative, &error.to_string()),
         };
         entries.sort_by_key(fs::DirEntry::file_name);
@@ -123,13 +128,14 @@ impl ServerWalk {
             }
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
-                let name = format!("{}{}", prefix(relative), name.to_string_lossy());
-                self.walk.refuse(&name, "its name is not UTF-8", Some("rename it"));
+                self.walk.refuse_name(relative, &name);
                 continue;
             };
-            if !name.eq_ignore_ascii_case(GIT) {
-                self.entry(&entry, format!("{}{name}", prefix(relative)), depth);
+            let (path, before) = (format!("{}{name}", prefix(relative)), self.walk.is_below_left_out);
+            if self.walk.is_walked(&entry, &path) {
+                self.entry(&entry, path, depth);
             }
+            self.walk.is_below_left_out = before;
         }
     }
 
@@ -188,11 +194,14 @@ fn interpreter(link: &Path) -> Option<InterpreterName> {
 mod tests {
     use super::*;
     use devanture_config::Digest;
+    use devanture_config::manifest::halves::Half;
+    use devanture_config::site_toml::FolderGlobs;
     use std::io::Write as _;
     use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 
     fn scan(folder: &Path) -> Result<ServerScan, Failure> {
-        let (scan, failure) = walk(&Place::anywhere(folder.to_owned()), Reading::OnlySound);
+        let leave_out = FolderGlobs::default().of(Half::Backend);
+        let (scan, failure) = walk(&Place::anywhere(folder.to_owned()), leave_out, Reading::OnlySound);
         failure.map_or_else(|| Ok(scan.unwrap()), Err)
     }
 

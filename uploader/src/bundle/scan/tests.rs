@@ -146,7 +146,7 @@ fn names_are_brought_to_nfc_and_a_clash_is_refused() {
 fn names_that_no_bundle_can_hold_are_refused() {
     use std::os::unix::ffi::OsStrExt;
     let folder = Folder::new(&["a\\b", "c\nd"]);
-    let latin = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let latin = folder.path().join(OsStr::from_bytes(b"caf\xe9"));
     drop(fs::OpenOptions::new().create_new(true).write(true).open(latin).unwrap());
     let failure = folder.scan().unwrap_err();
     assert_eq!((failure.code.as_str(), failure.mistakes.len()), ("bad_bundle", 3), "{failure}");

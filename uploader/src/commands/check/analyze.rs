@@ -11,7 +11,7 @@ use devanture_config::parsing::{Lines, Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::check::{
-    BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, NO_HASH, SHADOWED_FILE,
+    BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, NO_HASH, SERVER_CODE, SHADOWED_FILE,
 };
 use devanture_site::answers::ManifestSite;
 use devanture_site::rules::RuleSet;
@@ -23,7 +23,7 @@ use super::hashes::{self, Unhashed};
 use super::html::{self, Page};
 use super::links::{Fragment, Looker, Places};
 use super::names::{self, OfFile};
-use super::secrets;
+use super::{secrets, server_code};
 use crate::bundle::scan::{FoundFile, Scan};
 use crate::output::exit::Failure;
 
@@ -306,6 +306,7 @@ impl Inside<'_, '_> {
             // Nobody sees it.
             return;
         }
+        self.server_code(bytes);
         let number = u32::try_from(self.number).unwrap_or(u32::MAX);
         let is_page = self.task.places.first().is_some_and(|site| site.is_page(number));
         let is_style = self.path.as_str().to_ascii_lowercase().ends_with(".css");
@@ -339,6 +340,14 @@ impl Inside<'_, '_> {
             let is_doubt = is_private || secret.weight == Weight::Doubt;
             self.add(line, column, secret.code, is_doubt, message, hint.map(str::to_owned), None);
         }
+    }
+
+    fn server_code(&mut self, bytes: &[u8]) {
+        let Some(at) = server_code::find(self.path.as_str(), bytes) else { return };
+        let (line, column) = Lines::of(bytes).place(bytes, at);
+        let message = "it looks like code that a server runs, and everybody can read it".to_owned();
+        let hint = "run it as a backend below [server], and leave it out of the pages: `exclude` in devanture.toml";
+        self.add(line, column, SERVER_CODE, true, message, Some(hint.to_owned()), None);
     }
 
     fn keep_ids(&mut self, number: u32, page: &Page) {

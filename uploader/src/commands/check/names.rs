@@ -48,23 +48,20 @@ pub(crate) fn collisions<'p>(paths: impl Iterator<Item = &'p BundlePath>, allows
     found
 }
 
-/// Settings of other servers and providers, and what has their place here.
-const FOREIGN: [(&str, &str, &str); 16] = [
+/// Settings of other servers and providers, and what has their place here. Those of providers that serve them to nobody
+/// are left out.
+const FOREIGN: [(&str, &str, &str); 12] = [
     (".buildpacks", "Heroku", "say what runs below [server] of devanture.toml"),
     (".htaccess", "Apache", IN_RULES),
     (".htpasswd", "Apache", "protect paths by `Basic-Auth` in _headers"),
     (".jekyll-metadata", "Jekyll", "leave it out"),
     (".nojekyll", "GitHub Pages", "leave it out: nothing is built here"),
     (".surgeignore", "Surge", "leave out what is not for visitors"),
-    ("_routes.json", "Cloudflare Pages", "say which paths go to a backend in [[routes]] of devanture.toml"),
-    ("_worker.js", "Cloudflare Pages", "run it as a backend below [server] of devanture.toml"),
     ("amplify.yml", "AWS Amplify", IN_RULES),
     ("caddyfile", "Caddy", IN_RULES),
     ("cname", "GitHub Pages", "add the hostname by `devanture hostnames add`"),
     ("nginx.conf", "nginx", IN_RULES),
-    ("now.json", "Vercel", "move its rules by `devanture init --from vercel`, from a vercel.json"),
     ("staticwebapp.config.json", "Azure", IN_RULES),
-    ("vercel.json", "Vercel", "move its rules by `devanture init --from vercel`"),
     ("web.config", "IIS", IN_RULES),
 ];
 const IN_RULES: &str = "write its rules in _redirects and _headers, or in devanture.toml";

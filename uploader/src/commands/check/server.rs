@@ -53,7 +53,11 @@ fn finding(server: &ServerScan, path: &BundlePath, file: &FoundFile, table: &Che
         code: SECRET,
         is_doubt: true,
         message: format!("the backend holds {what}"),
-        hint: Some("`devanture env set` gives settings and secrets to the instances of an environment".to_owned()),
+        hint: Some(
+            "`devanture env set` gives settings and secrets to the instances of an environment, and `exclude` below \
+             [server] leaves a file out"
+                .to_owned(),
+        ),
         target: None,
     })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use devanture_config::manifest::leave_out::is_left_out;
+use devanture_config::manifest::leave_out::{is_left_out, is_left_out_itself, left_out_part};
 use devanture_config::site_toml::overlay_of;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -60,7 +60,7 @@ impl Watched {
 
     /// Whether what happened to the file at `path` may change what is served.
     fn concerns(&self, path: &Path) -> bool {
-        let below = |part: &Path| !part.components().any(|part| part.as_os_str().to_str().is_some_and(is_left_out));
+        let below = |part: &Path| part.to_str().is_none_or(|part| left_out_part(part).is_none());
         let [www, project] = &self.real;
         let is_beside = |folder: &Path| path.parent() == Some(folder);
         [&self.www, www].into_iter().any(|www| path.strip_prefix(www).is_ok_and(below))
@@ -116,8 +116,9 @@ fn walk(folder: &Path, depth: usize, hasher: &mut DefaultHasher) {
     }
     let mut entries: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().collect();
     entries.sort_by_key(std::fs::DirEntry::file_name);
+    let is_out = if depth == 0 { is_left_out_itself } else { is_left_out };
     for entry in entries {
-        if entry.file_name().to_str().is_some_and(is_left_out) {
+        if entry.file_name().to_str().is_some_and(is_out) {
             continue;
         }
         print_of(&entry.path(), hasher);

@@ -2,6 +2,7 @@
 
 use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
+use super::exclude::{self, What};
 use super::moved::Moved;
 
 /// The folder around the provider's file.
@@ -39,8 +40,9 @@ pub(super) fn folder(text: &str) -> String {
 pub(super) fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Around<'_>) {
     for file in [REDIRECTS_FILE, HEADERS_FILE] {
         if around.in_www(moved.www.as_deref(), file) {
-            let how = format!("{provider} served it as a file, and here its rules hold");
-            moved.differs(0, file, how, Some("take it out of the site's folder if they shall not"));
+            let how = format!("{provider} served it as a file, and here its rules would hold, so that it is left out");
+            moved.differs(0, file, how, Some("take it out of `exclude` if they shall hold"));
+            exclude::hide_page(moved, file, What::File);
         }
     }
 }

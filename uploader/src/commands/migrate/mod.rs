@@ -2,15 +2,18 @@
 //!
 //! `value` reads the provider's file, and `around` is the folder with it; `netlify`, `cloudflare`, `vercel` and
 //! `firebase` say what it means here, and make a note of everything that is not the same; `syntax` and `source` are
-//! their patterns of paths; `moved` is what comes out, and `toml_out` writes it. All of these are text in and text out;
-//! files are read and written here alone.
+//! their patterns of paths; `exclude` is what they served to nobody; `moved` is what comes out, `settle` takes out of
+//! it what `check` would doubt, and `toml_out` writes it. But for `settle` all of these are text in and text out; files
+//! are read and written here alone.
 
 mod around;
 mod clean_urls;
 mod cloudflare;
+mod exclude;
 mod firebase;
 mod moved;
 mod netlify;
+mod settle;
 mod source;
 mod syntax;
 mod toml_out;
@@ -49,8 +52,10 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
     let mut moved = read(&context.project, provider, chosen_app.as_ref(), &around)?;
     let app = app(&mut moved, chosen_app, folder);
     let www = args.www.clone().or_else(|| moved.www.clone()).or(found);
+    let text_of = |moved: &Moved| toml_out::site_file(moved, provider.name(), &app, www.as_deref());
+    settle::settle(&context.project, &mut moved, &text_of);
     moved.notes.sort_by_key(|note| note.line);
-    let text = toml_out::site_file(&moved, provider.name(), &app, www.as_deref());
+    let text = text_of(&moved);
     let path = Path::new(&context.project.file_name);
     if args.dry_run {
         let value = serde_json::json!({ "written": null, "text": text, "notes": moved.notes });
@@ -98,15 +103,22 @@ fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &A
     let has_rule_file = || [REDIRECTS_FILE, HEADERS_FILE].iter().any(|file| around.in_www(None, file));
     match provider {
         Provider::Cloudflare => {
+            let mut found = None;
             for file in cloudflare::FILES {
-                if let Some(text) = text(file)? {
-                    return of(file, cloudflare::read(Some((file, &text)), around));
+                if found.is_none() {
+                    found = text(file)?.map(|text| (file, text));
                 }
             }
-            match has_rule_file() || cloudflare::has_functions(around) {
-                true => of("", cloudflare::read(None, around)),
-                false => Err(missing(folder, &cloudflare::FILES, around, true)),
+            if found.is_none() && !has_rule_file() && !cloudflare::has_functions(around) {
+                return Err(missing(folder, &cloudflare::FILES, around, true));
             }
+            let found = found.as_ref().map(|(file, text)| (*file, text.as_str()));
+            let mut moved = of(found.map_or("", |(file, _)| file), cloudflare::read(found, around))?;
+            let ignored = format!("{}/{}", around.folder(moved.www.as_deref()), cloudflare::IGNORE_FILE);
+            if let Some(text) = text(&ignored)? {
+                exclude::ignore_file(&mut moved, around, (&ignored, &text), true);
+            }
+            Ok(moved)
         }
         Provider::Firebase => match text(firebase::FILE)? {
             Some(text) => of(firebase::FILE, firebase::read(&text, app.map(AppName::as_str), around)),
@@ -117,7 +129,16 @@ fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &A
             text => of(netlify::FILE, netlify::read(text.as_deref(), around)),
         },
         Provider::Vercel => match text(vercel::FILE)? {
-            Some(text) => of(vercel::FILE, vercel::read(&text, around)),
+            Some(json) => {
+                let mut moved = of(vercel::FILE, vercel::read(&json, around))?;
+                for file in vercel::IGNORE_FILES {
+                    if let Some(lines) = text(file)? {
+                        exclude::ignore_file(&mut moved, around, (file, &lines), false);
+                        break;
+                    }
+                }
+                Ok(moved)
+            }
             None if (around.has)(vercel::PROGRAM) => {
                 let program = without_dot(folder.join(vercel::PROGRAM));
                 let message = format!("{} is a program, which is not run.", program.display());

@@ -122,6 +122,8 @@ pub(crate) struct Moved {
     pub(crate) file: String,
     pub(crate) app: Option<String>,
     pub(crate) www: Option<String>,
+    /// Globs of what was served to nobody.
+    pub(crate) exclude: Vec<String>,
     pub(crate) html_handling: Option<Justified<HtmlHandling>>,
     pub(crate) not_found: Option<Justified<NotFound>>,
     pub(crate) rules: Option<Rules>,

@@ -15,6 +15,14 @@ pub(crate) fn site_file(moved: &Moved, provider: &str, app: &str, www: Option<&s
         Some(www) => line(&mut text, "www", &quoted(www)),
         None => text.push_str("# www = \"dist\"    # the folder that your build writes: none was found\n"),
     }
+    if !moved.exclude.is_empty() {
+        comment(&mut text, "What was served to nobody there.");
+        text.push_str("exclude = [\n");
+        for glob in &moved.exclude {
+            writeln!(text, "    {},", quoted(glob)).ok();
+        }
+        text.push_str("]\n");
+    }
     if let Some(rules) = moved.rules {
         comment(&mut text, "Whose meaning _redirects and _headers have.");
         line(&mut text, "rules", &quoted(rules.word()));

@@ -81,6 +81,11 @@ impl Node {
         }
     }
 
+    /// The number of a status, however it is written.
+    pub(crate) fn status(&self) -> Option<u16> {
+        status_of(&self.written()?)
+    }
+
     /// The text of `key`.
     pub(crate) fn text_of(&self, key: &str) -> Option<&str> {
         self.get(key)?.text()
@@ -103,6 +108,16 @@ impl Node {
             }
         }
     }
+}
+
+/// The status that `text` is the number of: `200.0` and `2e2` are 200, as where they are numbers.
+pub(crate) fn status_of(text: &str) -> Option<u16> {
+    let text = text.trim().replace('_', "");
+    let of_float = || {
+        let number = text.parse::<f64>().ok().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    };
+    text.parse().ok().or_else(of_float)
 }
 
 fn mistake(file: &str, line: usize, message: String) -> Mistake {
@@ -215,6 +230,18 @@ mod tests {
         assert_eq!(node.entries().iter().map(|e| (e.key.as_str(), e.line)).collect::<Vec<_>>(), [("a", 3), ("b", 5)]);
         assert_eq!(node.get("a").unwrap().texts(), ["1", "x"]);
         assert_eq!(node.get("b").unwrap().bool_of("c"), Some(true));
+    }
+
+    #[test]
+    fn a_status_is_a_number_however_it_is_written() {
+        let text = "a = [200, 200.0, 2e2, 2_00, +200, '200', ' 200 ', '200.0']";
+        let node = read_toml("x.toml", text).unwrap();
+        let all: Vec<Option<u16>> = node.get("a").unwrap().items().iter().map(Node::status).collect();
+        assert_eq!(all, [Some(200); 8]);
+        for bad in ["200.5", "", "-200", "70000", "inf", "nan", "two", "[]"] {
+            assert_eq!(status_of(bad), None, "{bad}");
+        }
+        assert_eq!(read_json("x.json", "[301.0]").unwrap().items()[0].status(), Some(301));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 
-use devanture_config::manifest::leave_out::is_left_out;
+use devanture_config::manifest::leave_out::left_out_part;
 use devanture_config::site_toml::check::CheckTable;
 use tar::{EntryType, PaxExtensions};
 use zip::ZipArchive;
@@ -112,11 +112,12 @@ impl Looking<'_> {
             return Err(io::Error::other(format!("it has more than {ENTRIES_MAX} entries")));
         }
         let segments: Vec<&str> = name.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
-        if let Some(at) = segments.iter().position(|segment| is_left_out(segment)) {
-            self.left_out.insert(segments.get(..=at).unwrap_or_default().join("/"));
+        let path = segments.join("/");
+        if let Some(part) = left_out_part(&path) {
+            self.left_out.insert(part.to_owned());
             return Ok(None);
         }
-        Ok(Some(segments.join("/")).filter(|path| !path.is_empty()))
+        Ok(Some(path).filter(|path| !path.is_empty()))
     }
 
     fn content(&mut self, path: &str, content: impl Read) -> io::Result<()> {

@@ -234,8 +234,13 @@ impl<'c> Push<'c> {
         let (source, mut scanned) = tokio::join!(source(self.context, self.args), self.scan(folders));
         let options = self.options(&source)?;
         let (mut scans, mut restarts) = (1, 0);
+        let mut known: Option<Scan> = None;
         loop {
-            let (_, bundle) = scanned?;
+            let (scan, bundle) = scanned?;
+            if let Some(gone) = known.as_ref().and_then(|known| known.first_gone_in(&scan, folders.www.path())) {
+                return Err(unsteady(format!("{gone} was there when the push began, and is gone.")));
+            }
+            known = Some(scan);
             let manifest = bundle.manifest.clone();
             let signatures = self.signatures(edge.app(), &manifest).await?;
             let options = DeployOptions { signatures, ..options.clone() };
@@ -274,8 +279,7 @@ impl<'c> Push<'c> {
             self.steps.clear();
             scanned = self.scan(folders).await;
         }
-        let message = format!("The folder `{}` keeps changing while it is sent.", folders.www.path().display());
-        Err(Failure::new(Code::UnreadableFile, message).hint("push when the build is done"))
+        Err(unsteady(format!("The folder `{}` keeps changing while it is sent.", folders.www.path().display())))
     }
 
     /// Where the push goes: one to an alias goes where previews are, unless another environment is said.
@@ -468,6 +472,11 @@ impl<'c> Push<'c> {
         self.context.progress.step(name, &detail);
         self.steps.push(Step { name: name.to_owned(), state, detail, ms: milliseconds(begun.elapsed()) });
     }
+}
+
+/// The failure of a folder that something else writes to meanwhile, such as a build that has begun again.
+fn unsteady(message: String) -> Failure {
+    Failure::new(Code::UnreadableFile, message).hint("push when the build is done")
 }
 
 /// Says how to go on after an upload that was cut off.

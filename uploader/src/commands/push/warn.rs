@@ -51,7 +51,7 @@ impl Push<'_> {
         if let Some((path, _)) = settings.next() {
             self.context.progress.warning(&format!(
                 "the backend holds {path}, a file of settings, which stays in this version: `devanture env set` gives \
-                 settings and secrets to the instances of an environment"
+                 settings and secrets to the instances of an environment, and `exclude` below [server] leaves it out"
             ));
         }
     }

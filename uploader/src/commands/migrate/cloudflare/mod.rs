@@ -7,11 +7,16 @@ use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use super::around::{Around, folder};
+use super::exclude::{self, What};
 use super::moved::{Justified, Moved};
 use super::value::{Entry, Node, read_json, read_toml};
 
 /// The names of the file, in the order in which wrangler looks for them.
 pub(crate) const FILES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
+/// The file of the paths that are not sent, in the folder of the pages.
+pub(crate) const IGNORE_FILE: &str = ".assetsignore";
+/// The folder of functions of Pages.
+const FUNCTIONS: &str = "functions";
 const SCHEDULES: &str = "a command of your backend in [server.schedule.NAME] runs by the clock";
 const ROUTES: &str = "run it as a backend, and send its paths there with [[routes]]";
 const HTML_HANDLING: [HtmlHandling; 4] = [
@@ -29,11 +34,12 @@ const NOT_FOUND: [NotFound; 3] = [NotFound::None, NotFound::Page404, NotFound::S
 pub(crate) fn read(file: Option<(&str, &str)>, around: &Around<'_>) -> Result<Moved, Mistakes> {
     let name = file.map_or("wrangler.toml", |(name, _)| name);
     let mut moved = Moved { rules: Some(Rules::Cloudflare), ..Moved::new(name) };
-    let mut is_pages = true;
+    let (mut is_pages, mut main) = (true, None);
     match file {
         Some((_, text)) => {
             let root = if name.ends_with(".toml") { read_toml(name, text)? } else { read_json(name, text)? };
             is_pages = root.first(&["assets", "site", "main"]).is_none();
+            main = root.text_of("main").map(str::to_owned);
             for entry in root.entries() {
                 top(&mut moved, entry);
             }
@@ -42,6 +48,9 @@ pub(crate) fn read(file: Option<(&str, &str)>, around: &Around<'_>) -> Result<Mo
     }
     if is_pages {
         pages(&mut moved, around);
+    }
+    if let Some(main) = main {
+        exclude::hide(&mut moved, around, &main, What::File);
     }
     for file in [REDIRECTS_FILE, HEADERS_FILE] {
         if around.in_www(moved.www.as_deref(), file) {
@@ -61,6 +70,10 @@ fn pages(moved: &mut Moved, around: &Around<'_>) {
     let www = moved.www.clone();
     if has_functions(around) || around.in_www(www.as_deref(), "_worker.js") {
         moved.lost(0, "functions", "functions do not run at the edge", Some(ROUTES));
+    }
+    // Pages sends none of them, also where they lie in the folder that it publishes.
+    if around.in_www(www.as_deref(), FUNCTIONS) {
+        exclude::hide_page(moved, FUNCTIONS, What::Folder);
     }
     if !around.is_built(www.as_deref()) {
         let what =

@@ -5,6 +5,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::around::{Around, folder, unread_rule_files};
 use super::clean_urls::{self, Way};
+use super::exclude::{self, What};
 use super::moved::{Justified, Moved, Rule};
 use super::source::{INSTEAD, Item, Refused, for_headers, for_redirects, refused};
 use super::syntax::{glob, regex};
@@ -13,8 +14,12 @@ use super::vercel::add_headers;
 
 /// The name of the file.
 pub(crate) const FILE: &str = "firebase.json";
-/// Files left out in any case, so that `ignore` may name them.
-const IGNORED: [&str; 3] = ["firebase.json", "**/.*", "**/node_modules/**"];
+/// Files left out or served to nobody in any case, so that `ignore` may name them.
+const IGNORED: [&str; 2] = ["firebase.json", "**/.*"];
+/// Files of other services, and the folder of functions where nothing names another.
+const OTHERS: [(&str, &[&str]); 3] =
+    [("database", &["rules"]), ("firestore", &["indexes", "rules"]), ("storage", &["rules"])];
+const FUNCTIONS: &str = "functions";
 
 /// Reads the file; of several sites that whose `target` or `site` is `wanted`, else the first.
 ///
@@ -35,7 +40,27 @@ pub(crate) fn read(text: &str, wanted: Option<&str>, around: &Around<'_>) -> Res
         part(&mut moved, entry);
     }
     unread_rule_files(&mut moved, "Firebase", around);
+    others(&mut moved, &root, around);
     Ok(moved)
+}
+
+/// Keeps code and settings of other services from visitors, where they lie among the pages.
+fn others(moved: &mut Moved, root: &Node, around: &Around<'_>) {
+    // Of some services there may be a list.
+    let each = |node: &Node| match node.items() {
+        [] => vec![node.clone()],
+        items => items.to_vec(),
+    };
+    for codebase in root.get(FUNCTIONS).map(each).unwrap_or_default() {
+        exclude::hide(moved, around, codebase.text_of("source").unwrap_or(FUNCTIONS), What::Folder);
+    }
+    for (service, keys) in OTHERS {
+        for one in root.get(service).map(each).unwrap_or_default() {
+            for file in keys.iter().filter_map(|key| one.text_of(key)) {
+                exclude::hide(moved, around, file, What::File);
+            }
+        }
+    }
 }
 
 /// One site of several.
@@ -87,8 +112,14 @@ fn part(moved: &mut Moved, entry: &Entry) {
         "headers" => node.items().iter().for_each(|item| headers(moved, item)),
         "ignore" => {
             for pattern in node.items().iter().filter(|item| item.text().is_none_or(|text| !IGNORED.contains(&text))) {
-                let why = format!("`{}` is not left out", pattern.written().unwrap_or_default());
-                moved.lost(pattern.line, key, why, Some("let your build leave it out of the folder"));
+                let written = pattern.written().unwrap_or_default();
+                match exclude::of_firebase(&written) {
+                    Some(glob) => exclude::add(moved, &glob, (pattern.line, key)),
+                    None => {
+                        let why = format!("`{written}` is not left out");
+                        moved.lost(pattern.line, key, why, Some("exclude = [\"…\"], which takes what .gitignore does"));
+                    }
+                }
             }
         }
         "source" | "frameworksBackend" => {
@@ -159,7 +190,7 @@ fn redirect(moved: &mut Moved, item: &Node) {
     let Some(destination) = item.text_of("destination") else {
         return moved.lost(item.line, "redirects", "`destination` is missing", None);
     };
-    let status = item.get("type").and_then(Node::written).and_then(|status| status.parse().ok()).unwrap_or(301);
+    let status = item.get("type").and_then(Node::status).unwrap_or(301);
     match rules(item, destination) {
         // Firebase's redirects go before files.
         Ok(rules) => rules.into_iter().for_each(|rule| {

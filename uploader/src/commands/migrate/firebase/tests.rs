@@ -175,6 +175,25 @@ fn one_of_several_sites_is_chosen_by_name() {
 }
 
 #[test]
+fn what_firebase_ignores_and_what_lies_among_the_pages_is_excluded() {
+    for (text, exclude, lost) in [
+        (
+            r#"{"hosting":{"public":".","ignore":["firebase.json","**/.*","secret.txt","docs/**","!(a)"]},
+                "functions":{"source":"backend"},"firestore":{"rules":"my.rules"}}"#,
+            &["/secret.txt", "/docs/", "/backend/", "/my.rules"][..],
+            1,
+        ),
+        (r#"{"hosting":{"public":"."},"functions":[{"codebase":"a"},{"source":"b"}]}"#, &["/functions/", "/b/"], 0),
+        (r#"{"hosting":{"public":"dist"},"functions":{},"storage":{"rules":"storage.rules"}}"#, &[], 0),
+    ] {
+        let moved = read(text, None, &NOTHING).unwrap();
+        assert_eq!(moved.exclude, exclude, "{text}");
+        assert_eq!(moved.notes.iter().filter(|note| note.setting == "ignore").count(), lost, "{:?}", moved.notes);
+        written(&moved);
+    }
+}
+
+#[test]
 fn everything_else_of_firebase_json_is_reported_with_its_line() {
     let text = "{\n// a comment\n\"firestore\": {},\n\"hosting\": {\n\"public\": \"dist\",\n\
         \"ignore\": [\"firebase.json\", \"**/.*\", \"**/node_modules/**\",\n\"**/*.map\"],\n\"i18n\": {\"root\": \"/x\"},\n\
@@ -182,8 +201,8 @@ fn everything_else_of_firebase_json_is_reported_with_its_line() {
     let moved = read(text, None, &NOTHING).unwrap();
     let lost: Vec<(usize, &str)> =
         moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(|n| (n.line, n.setting.as_str())).collect();
-    let expected =
-        [(3, "firestore"), (7, "ignore"), (8, "i18n"), (9, "appAssociation"), (10, "predeploy"), (11, "source")];
+    let expected = [(3, "firestore"), (8, "i18n"), (9, "appAssociation"), (10, "predeploy"), (11, "source")];
     assert_eq!(lost, expected);
+    assert_eq!(moved.exclude, ["**/node_modules/", "**/*.map"]);
     assert_eq!(moved.www.as_deref(), Some("dist"));
 }

@@ -7,8 +7,9 @@ use devanture_site::rules::pattern::Segment;
 use devanture_site::rules::{HEADERS_FILE, Pattern, REDIRECTS_FILE, Redirect, RuleTable};
 
 use super::around::{Around, folder};
+use super::exclude::{self, What};
 use super::moved::{Headers, Justified, Moved, Rule};
-use super::value::{Entry, Node, Value, read_toml};
+use super::value::{Entry, Node, Value, read_toml, status_of};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "netlify.toml";
@@ -27,6 +28,7 @@ pub(crate) fn read(text: Option<&str>, around: &Around<'_>) -> Result<Moved, Mis
             for entry in root.entries() {
                 top(&mut moved, entry);
             }
+            hide_functions(&mut moved, &root, around);
         }
         None => moved.stays(0, "file", "it is not there, so that only Netlify's own meaning is written", None),
     }
@@ -37,6 +39,20 @@ pub(crate) fn read(text: Option<&str>, around: &Around<'_>) -> Result<Moved, Mis
         }
     }
     Ok(moved)
+}
+
+/// Keeps functions from visitors, where their folder lies among the pages.
+fn hide_functions(moved: &mut Moved, root: &Node, around: &Around<'_>) {
+    let build = root.get("build");
+    let base = build.and_then(|build| build.text_of("base")).unwrap_or_default();
+    let named = [
+        build.and_then(|build| build.text_of("functions")),
+        build.and_then(|build| build.text_of("edge_functions")),
+        root.get("functions").and_then(|functions| functions.text_of("directory")),
+    ];
+    for path in named.into_iter().flatten() {
+        exclude::hide(moved, around, &format!("{base}/{path}"), What::Folder);
+    }
 }
 
 fn top(moved: &mut Moved, entry: &Entry) {
@@ -186,9 +202,9 @@ fn redirect(moved: &mut Moved, item: &Node) -> Result<Found, Why> {
 fn status(item: &Node) -> Result<(u16, bool), Why> {
     let Some(written) = item.get("status").and_then(Node::written) else { return Ok((301, false)) };
     let number = written.strip_suffix('!').unwrap_or(&written);
-    match number.trim().parse() {
-        Ok(status) => Ok((status, written.ends_with('!'))),
-        Err(_not_a_number) => Err((format!("`{written}` is no status"), None)),
+    match status_of(number) {
+        Some(status) => Ok((status, written.ends_with('!'))),
+        None => Err((format!("`{written}` is no status"), None)),
     }
 }
 

@@ -5,6 +5,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::around::{Around, folder, unread_rule_files};
 use super::clean_urls::{self, Way};
+use super::exclude::{self, What};
 use super::moved::{Headers, Justified, Moved, Rule};
 use super::source::{Capture, INSTEAD, Ours, for_headers, for_redirects};
 use super::syntax::{path_to_regexp, takes_everything};
@@ -12,6 +13,11 @@ use super::value::{Entry, Node, read_json};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "vercel.json";
+/// Files of paths that are not sent, of which the first that is there is read.
+pub(crate) const IGNORE_FILES: [&str; 2] = [".vercelignore", ".nowignore"];
+/// What lies in the folder of the file and was served to nobody, also where that is the folder of the pages.
+const UNSERVED: [(&str, What); 4] =
+    [("api", What::Folder), ("middleware.js", What::File), ("middleware.ts", What::File), ("package.json", What::File)];
 /// A configuration that is a program.
 pub(crate) const PROGRAM: &str = "vercel.ts";
 const ROUTES: &str = "run it as a backend, and send its paths there with [[routes]]";
@@ -33,6 +39,14 @@ pub(crate) fn read(text: &str, around: &Around<'_>) -> Result<Moved, Mistakes> {
         moved.lost(0, "api/", "functions of the folder `api` do not run at the edge", Some(ROUTES));
     }
     unread_rule_files(&mut moved, "Vercel", around);
+    for (path, what) in UNSERVED {
+        if (around.has)(path) {
+            exclude::hide(&mut moved, around, path, what);
+        }
+    }
+    for function in root.get("functions").map(Node::entries).unwrap_or_default() {
+        exclude::hide(&mut moved, around, &function.key, What::File);
+    }
     Ok(moved)
 }
 
@@ -216,10 +230,10 @@ fn add_query_captures(one: &mut Ours, conditions: &Conditions) {
 }
 
 fn redirect(moved: &mut Moved, item: &Node) {
-    let status = match (item.bool_of("permanent"), item.get("statusCode").and_then(Node::written)) {
+    let status = match (item.bool_of("permanent"), item.get("statusCode").and_then(Node::status)) {
         (Some(true), _) | (None, None) => 308,
         (Some(false), _) => 307,
-        (None, Some(status)) => status.parse().unwrap_or(308),
+        (None, Some(status)) => status,
     };
     match rules(moved, item, "redirects") {
         // Vercel's redirects go before files.

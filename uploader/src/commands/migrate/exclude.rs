@@ -1,0 +1,182 @@
+//! Paths that a provider served to nobody, as globs of `exclude`: what its ignore files name, and code and settings
+//! that lie among the pages.
+
+use devanture_config::manifest::halves::Half;
+use devanture_config::site_toml::{FOLDER_GLOBS_MAX, FolderGlobs, PathGlob, Reason};
+
+use super::around::{Around, folder};
+use super::moved::{Kind, Moved, Note};
+
+/// What a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// A file, or what a glob names.
+    File,
+    /// A folder.
+    Folder,
+}
+
+/// Keeps `path`, from the folder of the provider's file, from visitors, where it lies among the pages.
+pub(super) fn hide(moved: &mut Moved, around: &Around<'_>, path: &str, what: What) {
+    let www = folder(around.folder(moved.www.as_deref()));
+    if let Some(path) = within(&www, path) {
+        hide_page(moved, &path, what);
+    }
+}
+
+/// The same of `path` from the folder of the pages.
+pub(super) fn hide_page(moved: &mut Moved, path: &str, what: What) {
+    let end = if what == What::Folder { "/" } else { "" };
+    let glob = format!("/{path}{end}");
+    if !moved.exclude.contains(&glob) {
+        add(moved, &glob, (0, "exclude"));
+    }
+}
+
+/// Adds a glob, which stands in a line of the provider's file as `setting`.
+pub(super) fn add(moved: &mut Moved, glob: &str, (line, setting): (usize, &str)) {
+    if moved.exclude.len() >= FOLDER_GLOBS_MAX {
+        return moved.lost(line, setting, format!("`{glob}` is one too many: {FOLDER_GLOBS_MAX} are the most"), None);
+    }
+    match glob.parse::<PathGlob>() {
+        Ok(_) => moved.exclude.push(glob.to_owned()),
+        Err(error) => moved.lost(line, setting, error.to_string(), Some("exclude = [\"…\"] in devanture.toml")),
+    }
+}
+
+/// Reads an ignore file: the lines of `.gitignore`, from the folder of the provider's file, or from that of the pages.
+pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): (&str, &str), is_of_pages: bool) {
+    let www = if is_of_pages { ".".to_owned() } else { folder(around.folder(moved.www.as_deref())) };
+    let before = (moved.exclude.len(), moved.notes.len());
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = if line.ends_with("\\ ") { line } else { line.trim_end() };
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(glob) = below(&www, line) {
+            add(moved, &glob, (index + 1, "exclude"));
+        }
+    }
+    // The notes of the loop are about lines of this file.
+    moved.notes.iter_mut().skip(before.1).for_each(|note| file.clone_into(&mut note.file));
+    if moved.exclude.len() > before.0 {
+        let message = "what it names is `exclude` in devanture.toml".to_owned();
+        let (file, setting) = (file.to_owned(), "exclude".to_owned());
+        moved.notes.push(Note { file, line: 0, kind: Kind::Stays, setting, message, instead: None });
+    }
+}
+
+/// A glob of Firebase's `ignore` as one of ours: there each is for the whole path of a file. `None` where it cannot be
+/// said.
+pub(super) fn of_firebase(glob: &str) -> Option<String> {
+    let glob = glob.strip_prefix("./").unwrap_or(glob);
+    if glob.starts_with('!') || glob.contains('(') {
+        return None;
+    }
+    let path = match glob.strip_suffix("/**") {
+        Some(folder) if !folder.is_empty() => format!("{folder}/"),
+        _ => glob.to_owned(),
+    };
+    Some(if path.starts_with("**/") || path.starts_with('/') { path } else { format!("/{path}") })
+}
+
+/// `path` from the folder `www`, if it lies there.
+fn within(www: &str, path: &str) -> Option<String> {
+    let path = folder(path);
+    if path == "." || path.split('/').any(|part| part == "..") {
+        return None;
+    }
+    if www == "." { Some(path) } else { path.strip_prefix(www)?.strip_prefix('/').map(str::to_owned) }
+}
+
+/// A line of an ignore file above the folder `www`, as one of that folder; `None` if it is about nothing there. One for
+/// the folder itself is not: it was built where the file had been read.
+fn below(www: &str, line: &str) -> Option<String> {
+    let (sign, glob) = line.strip_prefix('!').map_or(("", line), |glob| ("!", glob));
+    let body = glob.trim_end_matches('/');
+    // Without a slash within it is for every folder.
+    if www == "." || !body.contains('/') || body.starts_with("**/") {
+        return Some(line.to_owned());
+    }
+    let mut rest = glob.trim_start_matches('/');
+    for part in www.split('/') {
+        if rest.starts_with("**/") {
+            break;
+        }
+        let (first, after) = rest.split_once('/')?;
+        if first == "**" || !is_like(first, part) {
+            return None;
+        }
+        rest = after;
+    }
+    let is_whole = matches!(rest.trim_end_matches('/'), "" | "*" | "**" | "**/*");
+    (!is_whole).then(|| format!("{sign}/{rest}"))
+}
+
+/// Whether a part of a glob is for the name `name`.
+fn is_like(glob: &str, name: &str) -> bool {
+    let Ok(glob) = format!("/{glob}").parse::<PathGlob>() else { return false };
+    let globs = FolderGlobs { exclude: vec![glob], ..FolderGlobs::default() };
+    globs.of(Half::Backend).reason(name, true, false) == Some(Reason::Excluded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_an_ignore_file_is_for_the_folder_of_the_pages() {
+        for (www, line, expected) in [
+            (".", "/api", Some("/api")),
+            (".", "!/dist", Some("!/dist")),
+            ("dist", "*.map", Some("*.map")),
+            ("dist", "private/", Some("private/")),
+            ("dist", "**/drafts/*.md", Some("**/drafts/*.md")),
+            ("dist", "/dist/private", Some("/private")),
+            ("dist", "dist/private/", Some("/private/")),
+            ("dist", "!/dist/a.txt", Some("!/a.txt")),
+            ("dist", "/*/a.txt", Some("/a.txt")),
+            ("dist", "/d?st/a.txt", Some("/a.txt")),
+            ("dist", "/dist/**", None),
+            ("dist", "/dist", None),
+            ("dist", "/*", None),
+            ("dist", "/src/a.txt", None),
+            ("a/b", "a/b/c.txt", Some("/c.txt")),
+            ("a/b", "a/c.txt", None),
+            ("a/b", "a/**/c.txt", Some("/**/c.txt")),
+        ] {
+            assert_eq!(below(www, line).as_deref(), expected, "{www} {line}");
+        }
+    }
+
+    #[test]
+    fn a_glob_of_firebase_is_for_whole_paths() {
+        for (glob, expected) in [
+            ("**/*.map", Some("**/*.map")),
+            ("**/node_modules/**", Some("**/node_modules/")),
+            ("functions/**", Some("/functions/")),
+            ("secret.txt", Some("/secret.txt")),
+            ("./drafts/*.html", Some("/drafts/*.html")),
+            ("**/*.{ts,tsx}", Some("**/*.{ts,tsx}")),
+            ("!(a|b)", None),
+            ("**/@(a|b).js", None),
+        ] {
+            assert_eq!(of_firebase(glob).as_deref(), expected, "{glob}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_hidden_where_it_lies_among_the_pages() {
+        for (www, path, expected) in [
+            (".", "api", Some("api")),
+            (".", "./netlify/functions/", Some("netlify/functions")),
+            ("public", "public/api", Some("api")),
+            ("public", "api", None),
+            ("public", "publicity/api", None),
+            (".", "../api", None),
+            (".", ".", None),
+        ] {
+            assert_eq!(within(www, path).as_deref(), expected, "{www} {path}");
+        }
+    }
+}
