@@ -352,12 +352,15 @@ fn auto_trailing_slash(index: &PathIndex, path: &str, own: Entry) -> Option<Step
             .or_else(|| redirect.to(name, index.entry(name).html))
             .or_else(|| unslashed_folder(&redirect, path, own)),
         Spelling::IndexHtml { name } => {
-            redirect.to_folder(name, own.exact).or_else(|| redirect.to(name, index.entry(name).html))
+            let page = redirect.to_folder(name, own.exact).or_else(|| redirect.to(name, index.entry(name).html));
+            page.or_else(|| unslashed_folder(&redirect, path, own))
         }
         Spelling::Folder { .. } if own.index.is_some() => None,
         Spelling::Folder { name } => redirect.to(name, own.html),
         Spelling::Html { name } => {
-            redirect.to(name, own.exact).or_else(|| redirect.to_folder(name, index.entry(name).index))
+            let page = redirect.to(name, own.exact).or_else(|| redirect.to_folder(name, index.entry(name).index));
+            // A folder may have the name of a page.
+            page.or_else(|| unslashed_folder(&redirect, path, own))
         }
         Spelling::Plain => unslashed_folder(&redirect, path, own),
     }

@@ -89,6 +89,45 @@ fn each_way_gives_a_page_its_place() {
 }
 
 #[test]
+fn a_folder_with_the_name_of_a_page_is_a_folder() {
+    let site = &[
+        "post.html/index.html",
+        "post.html/photo.jpg",
+        "old.htm/index.html",
+        "chart.js/index.html",
+        "sub/index.html/index.html",
+        "both.html/index.html",
+        "both/index.html",
+        "empty.html/a.txt",
+    ];
+    #[rustfmt::skip]
+    let cases = [
+        // path, as-is, auto-trailing-slash, force-trailing-slash, drop-trailing-slash, none
+        ("/post.html",                site[0], "→/post.html/",      "→/post.html/",      site[0],            "-"),
+        ("/post.html/",               site[0], site[0],             site[0],             "→/post.html",      "-"),
+        ("/post.html/index",          site[0], "→/post.html/",      "→/post.html/",      "→/post.html",      "-"),
+        ("/post.html/index.html",     site[0], "→/post.html/",      "→/post.html/",      "→/post.html",      site[0]),
+        ("/post.html/photo.jpg",      site[1], site[1],             site[1],             site[1],            site[1]),
+        ("/post",                     "-",     "-",                 "-",                 "-",                "-"),
+        ("/old.htm",                  site[2], "→/old.htm/",        "→/old.htm/",        site[2],            "-"),
+        ("/chart.js",                 site[3], "→/chart.js/",       "→/chart.js/",       site[3],            "-"),
+        ("/sub/index.html",           site[4], "→/sub/index.html/", "→/sub/index.html/", site[4],            "-"),
+        ("/sub/index.html/",          site[4], site[4],             site[4],             "→/sub/index.html", "-"),
+        // As Cloudflare has it, the page of the folder without the ending goes first.
+        ("/both.html",                site[5], "→/both/",           "→/both/",           "→/both",           "-"),
+        ("/both.html/",               site[5], site[5],             site[5],             "-",                "-"),
+        ("/empty.html",               "-",     "-",                 "-",                 "-",                "-"),
+    ];
+    for (path, as_is, auto, force, drop, none) in cases {
+        assert_eq!(shown(site, HtmlHandling::AsIs, path), as_is, "{path}, as is");
+        assert_eq!(shown(site, HtmlHandling::AutoTrailingSlash, path), auto, "{path}, auto");
+        assert_eq!(shown(site, HtmlHandling::ForceTrailingSlash, path), force, "{path}, force");
+        assert_eq!(shown(site, HtmlHandling::DropTrailingSlash, path), drop, "{path}, drop");
+        assert_eq!(shown(site, HtmlHandling::None, path), none, "{path}, none");
+    }
+}
+
+#[test]
 fn the_nearest_404_page_upwards_answers() {
     let site = &["404.html", "blog/404.html", "blog/post/a.js"];
     #[rustfmt::skip]
@@ -241,9 +280,13 @@ fn by_the_table(files: &[BundlePath], way: HtmlHandling, d: &str, skip: bool) ->
     None
 }
 
+/// A folder, which may have the name of a page.
+fn segment() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("a"), Just("index"), Just("b"), Just("a.html"), Just("index.html")]
+}
+
 /// Names that get in each other's way, in few folders.
 fn bundles() -> impl Strategy<Value = Vec<BundlePath>> {
-    let segment = || prop_oneof![Just("a"), Just("index"), Just("b")];
     let name = prop_oneof![Just("a"), Just("a.html"), Just("index"), Just("index.html"), Just("index.html.html")];
     let path = (proptest::collection::vec(segment(), 0..3), name).prop_map(|(folders, name)| {
         let mut segments = folders;
@@ -259,7 +302,6 @@ fn bundles() -> impl Strategy<Value = Vec<BundlePath>> {
 }
 
 fn requests() -> impl Strategy<Value = String> {
-    let segment = || prop_oneof![Just("a"), Just("index"), Just("b")];
     let end = prop_oneof![
         Just(""),
         Just("a"),
