@@ -35,6 +35,8 @@ pub struct Ids {
     pub(crate) traceparent: HeaderValue,
     /// Whether the `tracestate` that came goes on.
     pub(crate) keeps_tracestate: bool,
+    /// Whether a trusted proxy sent the request, so that its fields about the visitor are believed.
+    pub(crate) is_trusted: bool,
 }
 
 impl Ids {
@@ -46,7 +48,7 @@ impl Ids {
         }
         let given = one(headers, &REQUEST_ID).filter(|id| is_id(id.as_bytes()));
         let parent = one(headers, &TRACEPARENT).and_then(|parent| Parent::parse(parent.as_bytes()));
-        Self::made(given, parent)
+        Self { is_trusted, ..Self::made(given, parent) }
     }
 
     fn made(given: Option<&HeaderValue>, parent: Option<Parent>) -> Self {
@@ -72,7 +74,7 @@ impl Ids {
         };
         let text = Bytes::copy_from_slice(text.get(..used).unwrap_or_default());
         let request_id = given.cloned().unwrap_or_else(|| value(text.slice(id)));
-        Self { request_id, traceparent: value(text.slice(..PARENT_BYTES)), keeps_tracestate }
+        Self { request_id, traceparent: value(text.slice(..PARENT_BYTES)), keeps_tracestate, is_trusted: false }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::headers::{belongs_to_connection, in_variables, is_the_edges};
+use super::headers::{belongs_to_connection, in_variables, is_about_visitor, is_the_edges};
 
 /// Removes what may not be said in trailers, and the fields `dropped` of this message: those that `Connection` lists,
 /// and those that the route changes in the head.
@@ -26,8 +26,8 @@ pub(crate) fn is_same(a: &HeaderName, b: &HeaderName) -> bool {
 fn may_trail(name: &HeaderName) -> bool {
     let dashed: String = name.as_str().bytes().map(|byte| char::from(in_variables(byte))).collect();
     let has_prefix = || UNFIT_PREFIXES.iter().any(|prefix| dashed.starts_with(prefix));
-    let is_unfit =
-        belongs_to_connection(&dashed) || is_the_edges(&dashed) || UNFIT.contains(&dashed.as_str()) || has_prefix();
+    let is_of_head = belongs_to_connection(&dashed) || is_the_edges(&dashed) || is_about_visitor(&dashed);
+    let is_unfit = is_of_head || UNFIT.contains(&dashed.as_str()) || has_prefix();
     FIT.contains(&dashed.as_str()) || !is_unfit
 }
 
@@ -40,8 +40,8 @@ const UNFIT_PREFIXES: [&str; 9] =
     ["accept", "access-control-", "cdn-", "content-", "cross-origin-", "devanture-", "if-", "sec-", "x-accel-"];
 
 /// Routing, authentication, modifiers of requests, control data of responses, policies for browsers, and what programs
-/// read in place of the method, the host or the path.
-const UNFIT: [&str; 69] = [
+/// read in place of the method.
+const UNFIT: [&str; 63] = [
     "age",
     "allow",
     "alt-svc",
@@ -99,15 +99,9 @@ const UNFIT: [&str; 69] = [
     "x-content-type-options",
     "x-csrf-token",
     "x-frame-options",
-    "x-host",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
-    "x-original-host",
-    "x-original-method",
-    "x-original-uri",
-    "x-original-url",
-    "x-rewrite-url",
     "x-robots-tag",
     "x-sendfile",
     "x-xsrf-token",
@@ -138,7 +132,8 @@ mod tests {
             "Content-Type", "Content-Encoding", "Content-Range", "Accept", "Accept-Encoding", "Date", "Location", "Vary",
             // Fields that name the client, and the edge's own.
             "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Anything", "X-Real-IP",
-            "True-Client-IP", "X-Request-Id", "Traceparent", "Tracestate", "Devanture-Version",
+            "True-Client-IP", "Client-IP", "CF-Connecting-IP", "X-Request-Id", "Traceparent", "Tracestate",
+            "Devanture-Version",
             // What programs and browsers act on.
             "Origin", "Referer", "Sec-Fetch-Site", "X-HTTP-Method-Override", "X-Original-URL", "X-Accel-Redirect",
             "Access-Control-Allow-Origin", "Strict-Transport-Security", "Clear-Site-Data", "Content-Security-Policy",

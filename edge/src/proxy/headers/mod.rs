@@ -1,7 +1,10 @@
 //! The heads of messages on their way through: what belongs to one connection is dropped (RFC 9110, section 7.6.1), and
 //! the fields that name the client are written by the edge alone.
 
+mod claims;
 mod own_credentials;
+
+pub(crate) use claims::{is_about_visitor, is_the_edges};
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -74,8 +77,9 @@ pub(crate) fn request(
     for (name, value) in client {
         if let Some(name) = name {
             let is_traced = arrival.ids.keeps_tracestate && name == TRACESTATE;
-            let is_the_edges = is_the_edges(name.as_str()) && !is_traced;
-            let dropped = belongs_to_connection(name.as_str()) || is_the_edges || listed.contains(&name);
+            let is_claimed =
+                is_the_edges(name.as_str()) && !is_traced || !arrival.ids.is_trusted && is_about_visitor(name.as_str());
+            let dropped = belongs_to_connection(name.as_str()) || is_claimed || listed.contains(&name);
             kept = (!dropped).then_some(name);
         }
         if let Some(name) = &kept {
@@ -249,26 +253,6 @@ fn is_of_connection(name: &str) -> bool {
             | "transfer-encoding"
             | "upgrade"
     ) || name.starts_with("proxy-")
-}
-
-/// Fields that only the edge may send to a backend, in any letters that are the same to a server.
-pub(crate) fn is_the_edges(name: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "forwarded",
-        "host",
-        "traceparent",
-        "tracestate",
-        "true-client-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "x-forwarded",
-        "x-real-ip",
-        "x-request-id",
-    ];
-    const PREFIX: &str = "x-forwarded-";
-    let begins = |prefix: &str| name.bytes().zip(prefix.bytes()).all(|(a, b)| in_variables(a) == b);
-    let length = name.len();
-    NAMES.iter().any(|known| known.len() == length && begins(known)) || length >= PREFIX.len() && begins(PREFIX)
 }
 
 fn join_crumbs(headers: &mut HeaderMap) {

@@ -126,6 +126,37 @@ fn a_clients_own_word_about_itself_is_dropped() {
     assert_eq!(map.len(), 9, "{map:?}");
 }
 
+/// Whoever reaches a backend past all servers in front of it can write these.
+#[test]
+fn fields_by_which_backends_believe_who_asks_pass_from_a_trusted_proxy_alone() {
+    #[rustfmt::skip]
+    let named = [
+        "Client-IP", "CF-Connecting-IP", "X-Original-URL", "X-Rewrite-URL", "X-Original-Host", "X-Scheme",
+        "Front-End-Https", "X-Real-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "Fastly-Client-IP",
+        "X-Original-Forwarded-For", "X-Remote-Addr", "Remote-User", "X-Remote-User", "X-WEBAUTH-USER", "Client-Cert",
+        "X-SSL-Client-Verify", "ssl-client-subject-dn", "X-MS-CLIENT-PRINCIPAL-NAME", "X-Auth-Request-Email",
+        "X-Host", "X-Script-Name", "SCRIPT_NAME", "path_info", "client_ip", "CF.Connecting.IP", "x_original_url",
+    ];
+    let listed = claims::ABOUT_VISITOR.iter().copied();
+    let of_prefixes = claims::ABOUT_VISITOR_PREFIXES.map(|prefix| format!("{prefix}x"));
+    let all = named.into_iter().chain(listed).map(str::to_owned).chain(of_prefixes);
+    let trusted = Ids::of(&HeaderMap::new(), true);
+    for name in all {
+        let lines = [(name.as_str(), "6.6.6.6"), ("x-own", "kept")];
+        let from = arrival("shop.example", "192.0.2.9:1");
+        for (ids, expected) in [(&*IDS, false), (&trusted, true)] {
+            let from = Arrival { ids, ..from };
+            let map = request(map(&lines), Version::HTTP_11, &from, None).unwrap();
+            assert_eq!(map.contains_key(name.to_ascii_lowercase()), expected, "{name}");
+            assert_eq!(values(&map, "x-own"), ["kept"]);
+        }
+    }
+    // Names that only begin or end alike are an application's own.
+    for name in ["client-ips", "x-client-id", "x-schemes", "my-client-ip", "x-hostname", "remote", "x-rewrite"] {
+        assert_eq!(values(&sent(&[(name, "1")], Version::HTTP_11), name), ["1"], "{name}");
+    }
+}
+
 #[test]
 fn an_ipv6_client_is_quoted_in_forwarded_alone() {
     let from = arrival("shop.example:8443", "[2001:db8::17]:4711");

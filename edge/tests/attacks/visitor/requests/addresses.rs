@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::attacks::world::{Backend, fields, push};
 use crate::support::{RunningEdge, Setup, edge, eventually, got};
-use crate::wire::{HOST, PATIENCE, ask, connect, protocols, read_answers, write};
+use crate::wire::{HOST, PATIENCE, Protocol, ask, connect, protocols, read_answers, write};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
 
@@ -63,12 +63,14 @@ async fn nobody_but_a_trusted_proxy_says_who_asks() {
         "Forwarded: for=6.6.6.6;proto=http;host=evil\r\n",
         "Forwarded: for=6.6.6.6, for=10.0.0.1\r\nX-Forwarded-For: 6.6.6.6, 10.0.0.1\r\n",
         "X-Real-IP: 6.6.6.6\r\nTrue-Client-IP: 6.6.6.6\r\nX-Client-IP: 6.6.6.6\r\nX-Cluster-Client-IP: 6.6.6.6\r\n",
+        "Client-IP: 6.6.6.6\r\nCF-Connecting-IP: 6.6.6.6\r\nX-Original-URL: /6.6.6.6\r\nX-Rewrite-URL: /6.6.6.6\r\n",
+        "X-Original-Host: 6.6.6.6\r\nX-Scheme: 6.6.6.6\r\nFront-End-Https: 6.6.6.6\r\nSCRIPT_NAME: /6.6.6.6\r\n",
         "X_Forwarded_For: 6.6.6.6\r\nx-forwarded_for: 6.6.6.6\r\n",
         "Connection: x-forwarded-for\r\nX-Forwarded-For: 6.6.6.6\r\n",
     ] {
         assert_eq!(forwarded(&edge, &backend, lines).await, "127.0.0.1", "{lines}");
     }
-    assert_eq!(logged(&edge, 9).await, "127.0.0.1");
+    assert_eq!(logged(&edge, 11).await, "127.0.0.1");
     edge.stop().await;
 }
 
@@ -114,8 +116,12 @@ async fn a_trusted_proxy_is_believed_as_far_as_its_own_word_goes() {
     // More proxies than anybody has.
     let many = format!("X-Forwarded-For: 6.6.6.6{}\r\n", ", 10.1.1.1".repeat(40));
     assert_eq!(forwarded(&edge, &backend, &many).await, "127.0.0.1");
+    // What the proxy says beside these passes: it is the proxy's to set or remove.
+    let answer = ask("/api/x").with("cf-connecting-ip", "203.0.113.9").send(&edge, Protocol::Http1).await;
+    assert_eq!(answer.status, 200);
+    assert!(backend.take().contains("cf-connecting-ip: 203.0.113.9"));
     forwarded(&edge, &backend, "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n").await;
-    assert_eq!(logged(&edge, cases.len() + 2).await, "203.0.113.9");
+    assert_eq!(logged(&edge, cases.len() + 3).await, "203.0.113.9");
     edge.stop().await;
 }
 

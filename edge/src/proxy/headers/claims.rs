@@ -1,0 +1,72 @@
+//! Fields by which backends, and the frameworks in them, believe who asks, from where and for what.
+//!
+//! A visitor can write all of them. Those that the edge says itself are never taken from anybody; the others pass from
+//! a trusted proxy alone, which is to set or remove them.
+
+use super::in_variables;
+
+/// Fields that only the edge may send to a backend.
+const OF_THE_EDGE: [&str; 6] = ["forwarded", "host", "traceparent", "tracestate", "x-forwarded", "x-request-id"];
+/// Beginnings of such names.
+const OF_THE_EDGE_PREFIXES: [&str; 1] = ["x-forwarded-"];
+
+/// Fields that servers in front of a backend write, and that it may believe.
+#[rustfmt::skip]
+pub(super) const ABOUT_VISITOR: [&str; 58] = [
+    // The address of the visitor, as providers and servers call it.
+    "cf-connecting-ip", "cf-connecting-ipv6", "cf-ipcountry", "cf-pseudo-ipv4", "client-ip", "do-connecting-ip",
+    "fastly-client-ip", "fly-client-ip", "forwarded-for", "incap-client-ip", "remote-addr", "remote-host",
+    "true-client-ip", "wl-proxy-client-ip", "x-azure-clientip", "x-azure-socketip", "x-client-ip",
+    "x-cluster-client-ip", "x-envoy-external-address", "x-envoy-internal", "x-nf-client-connection-ip",
+    "x-originating-ip", "x-proxyuser-ip", "x-sucuri-clientip", "x-vercel-forwarded-for", "x-vercel-proxied-for",
+    // Whether and by which scheme it came over TLS.
+    "cf-visitor", "fastly-ssl", "forwarded-proto", "front-end-https", "wl-proxy-ssl", "x-arr-ssl", "x-scheme",
+    "x-url-scheme",
+    // The host and the path that were asked for (IIS, Symfony, WSGI, Envoy, Traefik).
+    "path-info", "script-name", "x-envoy-original-host", "x-envoy-original-path", "x-host", "x-http-host-override",
+    "x-replaced-path", "x-rewrite-url", "x-script-name", "x-waws-unencoded-url",
+    // Who asks: by a certificate (RFC 9440 §4), or as a server for logins has found out.
+    "cf-access-authenticated-user-email", "client-cert", "client-cert-chain", "remote-email", "remote-groups",
+    "remote-name", "remote-user", "x-anonymous-consumer", "x-arr-clientcert", "x-azure-fdid",
+    "x-client-dn", "x-credential-identifier", "x-credential-username", "x-userinfo",
+];
+/// Beginnings of such names.
+pub(super) const ABOUT_VISITOR_PREFIXES: [&str; 21] = [
+    "cloudfront-viewer-",
+    "fly-forwarded-",
+    "oidc-claim-",
+    "ssl-client-",
+    "tailscale-user-",
+    "x-amzn-mtls-clientcert",
+    "x-amzn-oidc-",
+    "x-appengine-",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-authentik-",
+    "x-client-cert",
+    "x-consumer-",
+    "x-goog-authenticated-user-",
+    "x-ms-client-principal",
+    "x-original-",
+    "x-pomerium-",
+    "x-real-",
+    "x-remote-",
+    "x-ssl-",
+    "x-webauth-",
+];
+
+/// Whether only the edge may send a field of that name to a backend, in any letters that are the same to a server.
+pub(crate) fn is_the_edges(name: &str) -> bool {
+    is_one_of(name, &OF_THE_EDGE, &OF_THE_EDGE_PREFIXES)
+}
+
+/// Whether only a trusted proxy may send a field of that name to a backend, in any such letters.
+pub(crate) fn is_about_visitor(name: &str) -> bool {
+    is_one_of(name, &ABOUT_VISITOR, &ABOUT_VISITOR_PREFIXES)
+}
+
+fn is_one_of(name: &str, names: &[&str], prefixes: &[&str]) -> bool {
+    let begins = |known: &str| name.bytes().zip(known.bytes()).all(|(byte, other)| in_variables(byte) == other);
+    names.iter().any(|known| known.len() == name.len() && begins(known))
+        || prefixes.iter().any(|known| known.len() <= name.len() && begins(known))
+}
