@@ -20,7 +20,7 @@ use super::connection::{Answer, Connection};
 use super::error::{BadAnswer, Error, Phase};
 use super::headers::{self, Arrival};
 use super::http1::Fault;
-use super::idle_pool::{IDLE_AGE_ONCE_MAX, Kept};
+use super::idle_pool::Kept;
 use super::interim::Passing;
 use super::outgoing::Outgoing;
 use super::permit::Permit;
@@ -67,7 +67,7 @@ struct Failure {
     error: Error,
     /// Whether the same request may be sent once more.
     may_repeat: bool,
-    /// Whether it was only a connection that had been kept for too long.
+    /// Whether it was only a connection that had been kept for too long, in whose place none could be made.
     is_stale: bool,
 }
 
@@ -229,8 +229,8 @@ impl Client {
             avoid = Some(permit.lease.member.id);
             match self.attempt(way, permit, &request, passing, upgrade).await {
                 Ok(sent) => return Ok(sent),
-                Err(Failure { may_repeat: true, error, .. })
-                    if left > 0 && pool.has_other(avoid) && pool.budget().spend() =>
+                Err(Failure { may_repeat: true, error, is_stale })
+                    if left > 0 && pool.has_other(avoid) && (is_stale || pool.budget().spend()) =>
                 {
                     tracing::debug!(%error, "a request is sent to another backend");
                     add(&self.inner.counters.retried, 1);
@@ -253,7 +253,9 @@ impl Client {
     /// Sends `request` to one member, on a connection that is kept alive, or else on a new one.
     ///
     /// A kept-alive connection may be closed by the backend at the very moment it is used. Then the request goes out
-    /// once more, on a new connection, if nothing of it was sent, or if sending it twice does no harm.
+    /// once more, on a new connection, if nothing of it was sent, or if sending it twice does no harm. Where none can
+    /// be made, the failure is stale: another member gets the request whatever the budget, as each connection ends
+    /// once.
     async fn attempt(
         &self,
         way: &CompiledRoute,
@@ -265,10 +267,12 @@ impl Client {
         let Inner { counters, kept, .. } = &*self.inner;
         let (pool, member) = (&permit.lease.pool, &permit.lease.member);
         let is_shared = pool.protocol() == Protocol::Http2 && !upgrade;
-        // What can be sent twice is not held up by a connection that may just be closing.
-        let age_max = if request.method.is_idempotent() { Duration::MAX } else { IDLE_AGE_ONCE_MAX };
-        let mut found = if is_shared { kept.share(member) } else { kept.take(member, age_max) };
+        let mut found = match is_shared {
+            true => kept.share(member),
+            false => request.idle_age_max().and_then(|age_max| kept.take(member, age_max)),
+        };
         let mut left = if is_shared { STALE_SHARED_MAX } else { 1 };
+        let mut has_ended = false;
         loop {
             let taken = match found.take() {
                 Some(connection) => Ok((connection, false)),
@@ -279,7 +283,7 @@ impl Client {
                 // Nothing has reached the backend.
                 Err(error) => {
                     let may_repeat = error.is_backends() && request.is_whole();
-                    return Err(noted(&permit, Failure { error, may_repeat, is_stale: false }));
+                    return Err(noted(&permit, Failure { error, may_repeat, is_stale: has_ended }));
                 }
             };
             if !is_new {
@@ -288,8 +292,9 @@ impl Client {
             match self.send(connection, &permit, request, passing, way).await {
                 Ok((connection, progress, response)) => return Ok(answered(connection, permit, progress, response)),
                 Err(Failure { may_repeat: true, is_stale: true, .. }) if left > 0 && !is_new => left -= 1,
-                Err(failure) => return Err(noted(&permit, failure)),
+                Err(failure) => return Err(noted(&permit, Failure { is_stale: false, ..failure })),
             }
+            has_ended = true;
             add(&counters.retried, 1);
             // On a connection of HTTP/2 that somebody else made, the same may happen once more.
             found = if is_shared { kept.share(member) } else { None };

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, Sender, Shared2};
 use super::pool::Member;
 
-/// Longest idle time of a connection for a request that could not be sent a second time.
+/// Longest idle time of a connection for a request that must not be sent a second time.
 pub(crate) const IDLE_AGE_ONCE_MAX: Duration = Duration::from_secs(1);
 /// Idle time of a connection of HTTP/2 without a stream: its end is announced by a frame, so nothing is lost by it.
 const HTTP2_IDLE_AGE_MAX: Duration = Duration::from_secs(60);

@@ -1,12 +1,15 @@
 //! A request as it is sent: to whichever member, as often as need be, without a copy of its head.
 
+use std::time::Duration;
+
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 
 use super::error::Error;
+use super::idle_pool::IDLE_AGE_ONCE_MAX;
 use super::pool::Member;
-use super::request_body::{Original, RequestBody};
+use super::request_body::{Original, REPLAY_BYTES_MAX, RequestBody};
 
 /// A request for a backend.
 pub(crate) struct Outgoing {
@@ -27,6 +30,23 @@ impl Outgoing {
     /// Whether sending it twice does no harm.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.method.is_idempotent() && self.is_whole()
+    }
+
+    /// For how long a connection may have been idle that it goes out on first.
+    ///
+    /// One that was kept may be closed by its peer at that very moment. What can be sent twice is not held up by that,
+    /// and what changes something is sent on one that was in use a moment ago. A long body is not remembered: an
+    /// idempotent request that has one gets a connection of its own, as it is to be answered all the same.
+    pub(crate) fn idle_age_max(&self) -> Option<Duration> {
+        if !self.method.is_idempotent() {
+            return Some(IDLE_AGE_ONCE_MAX);
+        }
+        let is_short = match self.length {
+            Some(length) => usize::try_from(length).is_ok_and(|length| length <= REPLAY_BYTES_MAX),
+            // Of what has no length as yet, a safe method mostly has nothing.
+            None => self.method.is_safe(),
+        };
+        is_short.then_some(Duration::MAX)
     }
 
     /// The same request in the form of HTTP/2.

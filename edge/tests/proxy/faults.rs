@@ -274,10 +274,15 @@ fn a_dead_kept_alive_connection_is_tried_again_where_that_is_safe() {
             let long = || "x".repeat(100_000);
             for (method, body, status, retried) in [
                 ("GET", String::new(), 200, 1),
+                ("HEAD", String::new(), 200, 1),
+                ("OPTIONS", String::new(), 200, 1),
                 ("DELETE", String::new(), 200, 1),
                 ("POST", String::new(), 502, 0),
                 ("PUT", "x".to_owned(), 200, 1),
-                ("PUT", long(), 502, 0),
+                ("PUT", "x".repeat(64 * 1024), 200, 1),
+                // These could not be sent again, and so go out on a connection of their own.
+                ("PUT", long(), 200, 0),
+                ("DELETE", long(), 200, 0),
             ] {
                 let (backend, lines) = dying_backend(hard).await;
                 let front = Front::to(backend).await;
@@ -292,6 +297,40 @@ fn a_dead_kept_alive_connection_is_tried_again_where_that_is_safe() {
                 assert_eq!(sent, 1 + retried, "{:?}", lines.borrow());
             }
         }
+    });
+}
+
+#[test]
+fn a_request_whose_kept_alive_connection_ended_goes_to_another_member_whatever_the_budget() {
+    run(async {
+        let leaving = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = leaving.local_addr().unwrap();
+        let has_answered: Rc<Cell<bool>> = Rc::default();
+        let noted = Rc::clone(&has_answered);
+        // It answers once, listens no longer, and closes as the next request arrives.
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = leaving.accept().await.unwrap();
+            drop(leaving);
+            receive(&mut stream).await.unwrap();
+            stream.write_all(OK).await.unwrap();
+            noted.set(true);
+            receive(&mut stream).await;
+        });
+        let (other, _) = recording(OK).await;
+        // No request may be sent to another member but for this.
+        let declared = serde_json::json!({"retry_percent": 0});
+        let setup = Setup { declared, ..Setup::default() };
+        let front = Front::start(&format!("http://{to} http://{other}"), setup).await;
+        // Members are drawn by lot: the one that leaves is asked, and then asked once more.
+        for _ in 0..1_000 {
+            if front.client.counts().retried > 0 {
+                break;
+            }
+            assert_eq!(front.get("/").await.0, 200);
+            eventually("the connection is kept", || front.client.counts().in_use == 0).await;
+        }
+        assert!(has_answered.get());
+        assert_eq!(front.client.counts().retried, 2, "on a new connection, and by the other member");
     });
 }
 

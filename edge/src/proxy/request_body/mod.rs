@@ -17,7 +17,7 @@ use super::trailers;
 use crate::engine::inbound::Broken;
 
 /// Bytes of a request's body up to which it is remembered, so that it can be sent again where that does no harm.
-const REPLAY_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a request whose body is malformed cannot be forwarded.
 pub(crate) const MALFORMED: &str = "its body is malformed";

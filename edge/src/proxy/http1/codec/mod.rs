@@ -38,15 +38,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether the other side closed the connection, rather than answered badly.
+    /// Whether the connection ended, rather than that the other side answered badly. How it did, makes no difference:
+    /// it was closed or reset, its peer could not be reached any more, or what came was none of its TLS.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    pub const fn is_closed(&self) -> bool {
         match self {
-            Self::Closed => true,
-            Self::Io(error) => {
-                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
-            }
+            Self::Closed | Self::Io(_) => true,
             Self::Malformed(_) | Self::Request => false,
         }
     }
