@@ -21,7 +21,8 @@ pub const PAGE_SECONDS_MAX: u64 = 3_600;
 /// The same for what stands in for something else: that may be there after the next switch.
 pub const STAND_IN_SECONDS_MAX: u64 = 60;
 
-/// Names that service workers have; a browser that keeps an old one keeps the whole old site.
+/// Names that service workers have; a browser that keeps an old one keeps the whole old site. They count for whoever
+/// asks; any other file is one where the request says so ([`is_service_worker`]).
 const SERVICE_WORKERS: [&str; 13] = [
     "firebase-messaging-sw.js",
     "flutter_service_worker.js",
@@ -43,8 +44,10 @@ const SERVICE_WORKERS: [&str; 13] = [
 pub enum Kept {
     /// A file under its own name: as long as its rule says.
     File,
-    /// A page, or a service worker.
+    /// A page, or a file with a name of service workers.
     Page,
+    /// A file that a browser requested as a service worker.
+    ServiceWorker,
     /// A page that answers for something else: of a single-page application, of an error, of a rewrite.
     StandIn,
 }
@@ -57,6 +60,13 @@ pub fn is_page(path: &str, media_type: &[u8]) -> bool {
         .iter()
         .any(|html| media_type.get(..html.len()).is_some_and(|start| start.eq_ignore_ascii_case(html)));
     is_html || SERVICE_WORKERS.iter().any(|worker| name.eq_ignore_ascii_case(worker))
+}
+
+/// Whether a request with this value of `Service-Worker` is for a service worker, whatever the file is called: browsers
+/// say `script` then (Service Workers, algorithm Update).
+#[must_use]
+pub fn is_service_worker(service_worker: Option<&[u8]>) -> bool {
+    service_worker.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"script"))
 }
 
 /// The directives of a value of `Cache-Control`, in lower case, with their arguments (RFC 9111 §5.2).
@@ -101,7 +111,7 @@ pub fn is_short(value: &[u8], seconds_max: u64) -> bool {
 pub fn instead_of(value: &[u8], kept: Kept) -> Option<&'static str> {
     let seconds_max = match kept {
         Kept::File => return None,
-        Kept::Page => PAGE_SECONDS_MAX,
+        Kept::Page | Kept::ServiceWorker => PAGE_SECONDS_MAX,
         Kept::StandIn => STAND_IN_SECONDS_MAX,
     };
     (!is_short(value, seconds_max)).then_some(REVALIDATE)
@@ -130,6 +140,8 @@ mod tests {
             ("public", Kept::Page, true),
             ("no-cache, max-age=31536000", Kept::Page, false),
             ("no-cache=\"set-cookie\", max-age=31536000", Kept::Page, true),
+            ("public, max-age=31536000, immutable", Kept::ServiceWorker, true),
+            ("max-age=3600", Kept::ServiceWorker, false),
             ("no-store", Kept::StandIn, false),
             ("max-age=60", Kept::StandIn, false),
             ("max-age=3600", Kept::StandIn, true),
@@ -144,5 +156,19 @@ mod tests {
     fn pages_and_service_workers_are_known_by_type_and_name() {
         assert!(is_page("a/b", b"text/html; charset=utf-8") && is_page("a/SW.js", b"text/javascript"));
         assert!(!is_page("a/app.js", b"text/javascript") && !is_page("index.json", b"application/json"));
+    }
+
+    #[test]
+    fn a_request_says_that_it_is_for_a_service_worker() {
+        for (value, expected) in [
+            (Some("script"), true),
+            (Some(" Script "), true),
+            (Some("script, script"), false),
+            (Some("scripts"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            assert_eq!(is_service_worker(value.map(str::as_bytes)), expected, "{value:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use devanture_site::decide::{End, Outcome, OwnPath, Untraced};
 use super::canary::LastDraw;
 use super::chosen::decide_chosen;
 use super::decision::{Decision, Head, Refusal, options};
+use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use super::site_request::SiteRequest;
 use super::{canonical, cors, pause, status_page, visitor_decision, visitor_login, well_known};
@@ -197,14 +198,15 @@ pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&
             site_request.file(Some(version), file, Kept::File, access)
         }
         End::Backend { to, path_and_query } => site_request.proxy(to, path_and_query, rule),
-        End::Methods => options(current, custom_host),
+        End::Methods => site_request.methods(),
         End::Nothing => site_request.refuse(Refused::NotFound),
         End::Own(OwnPath::Dictionary(sha256)) => site_request.pages_dictionary(&site, sha256),
         End::Own(OwnPath::Status) => status_page::decision(head, current, place, custom_host),
         End::Own(own @ (OwnPath::Env | OwnPath::Integrity | OwnPath::Release | OwnPath::Share)) => {
             well_known::answer(own, head, current, custom_host)
         }
-        End::Preflight => cors::preflight(head, current, custom_host).unwrap_or_else(|| options(current, custom_host)),
+        End::Preflight => cors::preflight(head, current, custom_host)
+            .unwrap_or_else(|| options(current, custom_host, HeaderRules::default())),
         End::Redirect { status, location, is_by_site } => site_request.redirect(status, &location, is_by_site),
         End::Refused(refused) => site_request.refuse(refused.into()),
     }

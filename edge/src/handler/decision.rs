@@ -318,12 +318,12 @@ pub(super) fn refuse(current: &Arc<Current>, custom_host: bool, refused: Refused
     Decision::Refuse(Refusal { current: Some(Arc::clone(current)), custom_host, ..refused.into() })
 }
 
-/// The answer to OPTIONS.
-pub(super) fn options(current: &Arc<Current>, custom_host: bool) -> Decision {
+/// The answer to OPTIONS, whose fields `ruled` changes.
+pub(super) fn options(current: &Arc<Current>, custom_host: bool, ruled: HeaderRules) -> Decision {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
-    let (status, ruled, body) = (StatusCode::NO_CONTENT, HeaderRules::default(), bytes::Bytes::new());
+    let (status, body) = (StatusCode::NO_CONTENT, bytes::Bytes::new());
     let current = Some(Arc::clone(current));
     SmallAnswer { status, headers, body, current, ruled, custom_host, status_page: None }.into()
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use devanture_config::api::Pause;
-use devanture_site::cache::{self, Kept};
+use devanture_site::cache;
 use devanture_site::navigation;
 use devanture_site::negotiate::Acceptable;
 use devanture_site::rules::Access;
@@ -108,12 +108,11 @@ pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
 /// Says what the answer to every refusal says.
 fn finish(refusal: &Refusal, response: &mut Response<Body>) {
     let status = response.status();
-    refusal.ruled.apply(response.headers_mut(), Kept::StandIn, status);
+    // An error must not outlive its cause.
+    refusal.ruled.apply_to_own(response.headers_mut(), status);
     if let Some(MapHash(hash)) = response.extensions_mut().remove() {
         import_map::allow(response.headers_mut(), &hash);
     }
-    // Whatever a rule says: an error must not outlive its cause.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     if let Some(current) = &refusal.current {
         respond::trace(response.headers_mut(), &current.version);
     }

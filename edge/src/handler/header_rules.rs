@@ -111,15 +111,31 @@ impl HeaderRules {
     /// Carries out what is said, over the fields that the answer has without it.
     pub(super) fn apply(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
         self.apply_rules(headers, kept, status);
+        if kept == Kept::ServiceWorker {
+            // To other requests the same file may say that it is kept for long (RFC 9110 §12.5.5).
+            append_member(headers, &VARY, &HeaderValue::from_static("service-worker"));
+        }
         // After all else: no rule lets a shared cache have it.
         if let Some(chosen_by) = self.0.as_ref().and_then(|ruled| ruled.chosen_by.as_ref()) {
             chosen_by.apply(headers);
         }
     }
 
+    /// The same for an answer of the edge's own, which no cache keeps and whose type is that of its own body.
+    pub(super) fn apply_to_own(&self, headers: &mut HeaderMap, status: StatusCode) {
+        let own_type = headers.get(CONTENT_TYPE).cloned();
+        self.apply(headers, Kept::StandIn, status);
+        match own_type {
+            Some(own_type) => headers.insert(CONTENT_TYPE, own_type),
+            None => headers.remove(CONTENT_TYPE),
+        };
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
+    }
+
     fn apply_rules(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
         let Some(ruled) = self.by_rules() else {
-            if kept == Kept::StandIn {
+            // A fingerprinted file says by itself that it is kept for a year.
+            if matches!(kept, Kept::ServiceWorker | Kept::StandIn) {
                 shorten(headers, kept);
             }
             return;
@@ -194,6 +210,11 @@ impl SiteRequest<'_, '_> {
     pub(super) fn ruled(&self, access: Access) -> HeaderRules {
         let changes = self.current.version.rules.fields(self.head.host, self.path);
         HeaderRules::new(changes, self.varies, access == Access::Known)
+    }
+
+    /// The same for an answer that is no file's: nothing where the request got as far as to no path.
+    pub(super) fn ruled_at_path(&self) -> HeaderRules {
+        if self.path.is_empty() { HeaderRules::default() } else { self.ruled(Access::Everybody) }
     }
 
     pub(super) fn ruled_redirect(&self) -> HeaderRules {

@@ -100,7 +100,11 @@ pub(super) fn small(answer: SmallAnswer) -> Response<Body> {
     let mut response = Response::new(Body::full(answer.body.clone()));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
-    answer.ruled.apply(response.headers_mut(), Kept::Page, answer.status);
+    match answer.status {
+        // The answer to OPTIONS is for no cache (RFC 9110 §9.3.7).
+        StatusCode::NO_CONTENT => answer.ruled.apply_to_own(response.headers_mut(), answer.status),
+        status => answer.ruled.apply(response.headers_mut(), Kept::Page, status),
+    }
     // RFC 9110 §8.6: a 204 has no `Content-Length`, and that of a 304 would be the length of what is not sent.
     if !matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
@@ -194,7 +198,7 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
         return None;
     }
     let chosen = answer.version().file(answer.file)?.representations.get(answer.representation)?;
-    if answer.kept == Kept::StandIn && !chosen.head.may_stand_in() {
+    if answer.kept == Kept::StandIn && !chosen.head.may_stand_in() || answer.kept == Kept::ServiceWorker {
         return None;
     }
     let (status, changed) = (answer.status, Some(answer.current.last_modified.shared()));

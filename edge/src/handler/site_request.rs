@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use devanture_site::cache::Kept;
+use devanture_site::cache::{self, Kept};
 use devanture_site::conditional::{self, Outcome, Preconditions, Validators};
 use devanture_site::decide::Backend;
 use devanture_site::negotiate::{self, Coding};
@@ -13,7 +13,7 @@ use devanture_site::rules::{Access, Varies};
 use http::header::HeaderName;
 use http::{Method as HttpMethod, StatusCode};
 
-use super::decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer};
+use super::decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, options};
 use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use super::visitor::without_secret_query;
@@ -28,6 +28,7 @@ static IF_NONE_MATCH: Name = Name::of("if-none-match");
 static IF_RANGE: Name = Name::of("if-range");
 static IF_UNMODIFIED_SINCE: Name = Name::of("if-unmodified-since");
 static RANGE: Name = Name::of("range");
+static SERVICE_WORKER: Name = Name::of("service-worker");
 pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Fields that request less than all of a file.
 pub(super) const CONDITIONS: Names =
@@ -55,10 +56,20 @@ impl SiteRequest<'_, '_> {
     pub(super) fn refuse(&self, refused: Refused) -> Decision {
         let ruled = match refused {
             Refused::NotFound => self.ruled(Access::Everybody),
+            // A page of another origin reads these as it reads the file (Fetch Standard, section 3.2).
+            Refused::MethodNotAllowed
+            | Refused::MethodUnknown
+            | Refused::PreconditionFailed
+            | Refused::RangeNotSatisfiable(_) => self.ruled_at_path(),
             _ => HeaderRules::default(),
         };
         let current = Some(Arc::clone(self.current));
         Decision::Refuse(Refusal { current, ruled, custom_host: self.custom_host, ..refused.into() })
+    }
+
+    /// The methods of a file. A preflight is answered by what rules say for the path: it asks for nothing else.
+    pub(super) fn methods(&self) -> Decision {
+        options(self.current, self.custom_host, self.ruled_at_path())
     }
 
     /// Sends the visitor to `location`; rules may change the fields of that if it is the site's own doing.
@@ -107,7 +118,13 @@ impl SiteRequest<'_, '_> {
         if status == StatusCode::OK {
             self.count_delta(version, plain, chosen);
         }
-        let kept = if kept == Kept::File && file.is_page { Kept::Page } else { kept };
+        let kept = match kept {
+            Kept::File if cache::is_service_worker(self.head.fields.named(&SERVICE_WORKER).as_deref()) => {
+                Kept::ServiceWorker
+            }
+            Kept::File if file.is_page => Kept::Page,
+            kept => kept,
+        };
         Decision::File(FileAnswer {
             keeper,
             current: Arc::clone(self.current),

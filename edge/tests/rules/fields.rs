@@ -103,6 +103,92 @@ async fn a_rule_keeps_no_page_and_no_miss_for_long() {
     edge.stop().await;
 }
 
+/// Service Workers, algorithm Update: the request says what it is for, whatever the file is called.
+#[tokio::test]
+async fn a_rule_keeps_no_service_worker_for_long_whatever_its_name() {
+    let long = "public, max-age=31536000, immutable";
+    let files = ["index.html", "push-sw.js", "app/main.mjs", "brief.js", "forced.js", "assets/app-B3xY9_aZ.js"];
+    let edge = site(&files)
+        .with_headers(&[
+            "/push-sw.js",
+            &format!("  Cache-Control: {long}"),
+            "  CDN-Cache-Control: max-age=31536000",
+            "/app/*",
+            &format!("  Cache-Control: {long}"),
+            "/brief.js",
+            "  Cache-Control: max-age=600",
+        ])
+        .with_toml("[[headers]]\nfor = \"/forced.js\"\nset = { \"Cache-Control\" = \"max-age=86400\" }\nforce = true")
+        .start()
+        .await;
+    let tag = crate::rules::site::ask(&edge, "/push-sw.js").await.header("etag").to_owned();
+    let short = "cache-control: public, max-age=0, must-revalidate | vary: service-worker";
+    let long = format!("200 | cache-control: {long} | vary:");
+    holds(
+        &edge,
+        &[
+            ("/push-sw.js", &long),
+            ("/push-sw.js | service-worker: no", &long),
+            ("/push-sw.js | service-worker: script", &format!("200 | {short} | cdn-cache-control:")),
+            (&format!("/push-sw.js | service-worker: script | if-none-match: {tag}"), &format!("304 | {short}")),
+            ("/app/main.mjs", &long),
+            ("/app/main.mjs | service-worker: script", &format!("200 | {short}")),
+            ("/brief.js | service-worker: script", "200 | cache-control: max-age=600"),
+            ("/forced.js | service-worker: script", "200 | cache-control: max-age=86400"),
+            // Without a rule, too.
+            ("/assets/app-B3xY9_aZ.js", &long),
+            ("/assets/app-B3xY9_aZ.js | service-worker: script", &format!("200 | {short}")),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// Fetch Standard, section 3.2: what a page of another origin may send and read does not depend on how the answer ends.
+#[tokio::test]
+async fn rules_hold_for_preflights_and_refusals_too() {
+    let edge = site(&["index.html", "data.txt", "guarded/a.txt"])
+        .with_toml("rules = \"netlify\"")
+        .with_headers(&[
+            "/*",
+            "  Access-Control-Allow-Origin: *",
+            "  Access-Control-Allow-Headers: x-own",
+            "  Content-Type: text/x-own",
+            "  Cache-Control: public, max-age=86400",
+            "  CDN-Cache-Control: max-age=86400",
+            "/guarded/*",
+            "  Basic-Auth: me:pass",
+        ])
+        .start()
+        .await;
+    let cors = "access-control-allow-origin: * | access-control-allow-headers: x-own";
+    let own = format!("{cors} | cache-control: no-store | cdn-cache-control:");
+    let refused = |status: u16| format!("{status} | {own} | content-type: text/plain; charset=utf-8");
+    let methods = format!("204 | {own} | content-type: | allow: GET, HEAD, OPTIONS");
+    let preflight = "origin: https://other.example | access-control-request-method: GET | \
+        access-control-request-headers: x-own";
+    holds(
+        &edge,
+        &[
+            ("/data.txt", &format!("200 | {cors} | content-type: text/x-own")),
+            (&format!("OPTIONS /data.txt | {preflight}"), &methods),
+            (&format!("OPTIONS /missing | {preflight}"), &methods),
+            ("OPTIONS /data.txt", &methods),
+            ("/missing", &refused(404)),
+            ("POST /data.txt", &format!("{} | allow: GET, HEAD, OPTIONS", refused(405))),
+            ("POST /missing", &refused(405)),
+            ("BREW /data.txt", &refused(501)),
+            ("/data.txt | if-match: \"no\"", &refused(412)),
+            ("/data.txt | range: bytes=100-", &format!("{} | content-range: bytes */8", refused(416))),
+            // What a rule says of a guarded path is for those who may see it.
+            (&format!("OPTIONS /guarded/a.txt | {preflight}"), "401 | access-control-allow-origin:"),
+            ("/guarded/a.txt", "401 | access-control-allow-origin:"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
 /// RFC 9110 §15.4.5, §14.6: fields of rules go with a 304 and a 206 too, and break neither.
 #[tokio::test]
 async fn rules_hold_for_304_and_206_too() {
