@@ -31,7 +31,7 @@ impl Utf8Probe {
         let declaration = match super::media::extension(path).as_deref() {
             Some("css") => Some(Declaration::Css),
             Some("htm" | "html" | "shtml" | "xht" | "xhtml") => Some(Declaration::Html),
-            Some("atom" | "rss" | "svg" | "xml" | "xsl" | "xslt") => Some(Declaration::Xml),
+            Some("atom" | "rss" | "svg" | "svgz" | "xml" | "xsl" | "xslt") => Some(Declaration::Xml),
             _ => None,
         };
         Self { declaration, head: Vec::new(), unfinished: Vec::new(), is_utf8: true }
@@ -164,6 +164,7 @@ mod tests {
             ("a.xml",   b"<a/>",                                                                true),
             ("a.xml",   latin.as_bytes(),                                                       false),
             ("a.svg",   latin.as_bytes(),                                                       false),
+            ("a.svgz",  latin.as_bytes(),                                                       false), // as it unpacks
             ("a.xml",   b"\xef\xbb\xbf<?xml version='1.0' encoding = 'UTF-8' ?><a/>",           true),
             ("a.xml",   b"<?xml version='1.0'?><a encoding='latin1'/>",                         true),
             ("a.html",  b"<!doctype html><meta charset=utf-8>",                                 true),

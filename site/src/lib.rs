@@ -4,10 +4,10 @@
 //! A request's path goes through [`target`] to its one normal form, and through [`resolve`] to a file of the version or
 //! to a redirect; [`fast_paths`] holds what both say of the paths that are asked for most. [`negotiate`] then picks the
 //! variant, [`conditional`] decides whether the client has it already, and [`range`] which part of it is wanted. What a
-//! file's name says is in [`media`] and [`fingerprint`], what its bytes say about their encoding in [`charset`]; these
-//! three run when a version is loaded. Time comes in as seconds since the epoch. What the site itself says about its
-//! paths, beyond its files, is in [`rules`]. [`decide`](mod@decide) is the order of these questions, for both programs;
-//! [`answers`] explains it to the command line, which has no loaded version.
+//! file's name says is in [`media`], [`well_known`] and [`fingerprint`], what its bytes say about their encoding in
+//! [`charset`]; these four run when a version is loaded. Time comes in as seconds since the epoch. What the site itself
+//! says about its paths, beyond its files, is in [`rules`]. [`decide`](mod@decide) is the order of these questions, for
+//! both programs; [`answers`] explains it to the command line, which has no loaded version.
 //!
 //! Values of header fields come in as bytes, since a field may carry bytes that are not ASCII (RFC 9110 §5.5) and a
 //! malformed part must not hide a well-formed one beside it. A field that came in several lines is put together by
@@ -37,3 +37,4 @@ pub mod resolve;
 pub mod rules;
 pub mod sent_path;
 pub mod target;
+pub mod well_known;

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 pub use crate::fingerprint::extension;
+use crate::well_known;
 
 /// For a file whose name says nothing; with `nosniff` a browser offers to save it.
 pub const UNKNOWN: &str = "application/octet-stream";
@@ -57,12 +58,16 @@ pub fn is_compressible(content_type: &str) -> bool {
                 | "application/postscript"
                 | "application/rtf"
                 | "application/sql"
+                | "application/cbor"
+                | "application/link-format"
                 | "application/toml"
                 | "application/vnd.apple.mpegurl"
                 | "application/vnd.ms-fontobject"
                 | "application/wasm"
+                | "application/x-apple-aspen-config"
                 | "application/x-javascript"
                 | "application/x-ndjson"
+                | "application/x-protobuf"
                 | "application/x-sh"
                 | "application/x-tar"
                 | "application/x-tex"
@@ -87,11 +92,8 @@ pub fn is_compressible(content_type: &str) -> bool {
 }
 
 fn media_type(path: &str, is_utf8: bool) -> &'static str {
-    // These have no ending, and their readers ask for JSON.
-    if matches!(path, ".well-known/apple-app-site-association" | "apple-app-site-association")
-        || path.starts_with(".well-known/matrix/")
-    {
-        return "application/json";
+    if let Some(media_type) = well_known::media_type(path) {
+        return media_type;
     }
     let Some(extension) = extension(path) else { return UNKNOWN };
     corrected(&extension, is_utf8).or_else(|| mime_guess::from_ext(&extension).first_raw()).unwrap_or(UNKNOWN)
@@ -118,25 +120,27 @@ fn corrected(extension: &str, is_utf8: bool) -> Option<&'static str> {
         "yaml" | "yml" => "application/yaml",
         "mdx" => "text/markdown",
         // Sources that are read here and not run.
-        "diff" | "go" | "graphql" | "ini" | "java" | "kt" | "lock" | "patch" | "php" | "proto" | "py" | "rs"
-        | "rst" | "swift" | "wat" => "text/plain",
+        "astro" | "diff" | "frag" | "ftl" | "glsl" | "go" | "graphql" | "ini" | "java" | "kt" | "lock" | "patch"
+        | "php" | "proto" | "py" | "rb" | "rs" | "rst" | "sha256" | "sha512" | "swift" | "vert" | "wat" => "text/plain",
+        "wgsl" => "text/wgsl",
         "sql" => "application/sql",
         "vcf" => "text/vcard",
         "woff" => "font/woff",
         "otf" => "font/otf",
         "ttf" => "font/ttf",
-        "avif" => "image/avif",
+        "avif" | "avifs" => "image/avif",
         "cur" | "ico" => "image/x-icon",
         "jxl" => "image/jxl",
         "ktx2" => "image/ktx2",
         "m4a" => "audio/mp4",
         "m3u8" => "application/vnd.apple.mpegurl",
-        "glb" => "model/gltf-binary",
+        "glb" | "vrm" => "model/gltf-binary",
         "mtl" => "model/mtl",
         "obj" => "model/obj",
         "stl" => "model/stl",
+        "usda" => "model/vnd.usda",
         "usdz" => "model/vnd.usdz+zip",
-        // As what it holds, `svgz` would need a `Content-Encoding`, which a file under its own name has not.
+        // One that unpacks is served as the SVG that is in it: see `precompressed`.
         "svgz" | "tgz" => "application/gzip",
         "zst" => "application/zstd",
         "rpm" => "application/x-rpm",
@@ -144,6 +148,39 @@ fn corrected(extension: &str, is_utf8: bool) -> Option<&'static str> {
         "pptx" => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
         "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "pem" => "application/x-pem-file",
+        _ => return data_and_packages(extension),
+    })
+}
+
+/// Types that `mime_guess` lacks or has wrong, of data, of segments of streams, and of packages of applications.
+fn data_and_packages(extension: &str) -> Option<&'static str> {
+    Some(match extension {
+        // RFC 8949 §9.5, RFC 7519 §10.3.1.
+        "cbor" => "application/cbor",
+        "jwt" => "application/jwt",
+        "pb" | "pbf" => "application/x-protobuf",
+        "arrow" => "application/vnd.apache.arrow.file",
+        "arrows" => "application/vnd.apache.arrow.stream",
+        // Segments of DASH and of HLS (RFC 8216 §3.3).
+        "m4s" => "video/iso.segment",
+        "cmfa" => "audio/mp4",
+        "cmfv" => "video/mp4",
+        "dfxp" | "imsc1" | "ttml" => "application/ttml+xml",
+        // Tiles and layers of maps.
+        "gpkg" => "application/geopackage+sqlite3",
+        "mvt" => "application/vnd.mapbox-vector-tile",
+        "pmtiles" => "application/vnd.pmtiles",
+        // Without a type of its own: the stores of applications take it as this.
+        "aab" => UNKNOWN,
+        "appinstaller" => "application/appinstaller",
+        "msix" => "application/msix",
+        "msixbundle" => "application/msixbundle",
+        "mobileconfig" => "application/x-apple-aspen-config",
+        "pkpass" => "application/vnd.apple.pkpass",
+        "pkpasses" => "application/vnd.apple.pkpasses",
+        // Browsers take a signed exchange with its version alone.
+        "sxg" => "application/signed-exchange;v=b3",
+        "wbn" => "application/webbundle",
         _ => return None,
     })
 }
@@ -224,6 +261,31 @@ mod tests {
             ("a.",                      "application/octet-stream"),
             (".well-known/security.txt", "text/plain; charset=utf-8"),
             (".well-known/apple-app-site-association", "application/json"),
+            (".well-known/host-meta",   "application/xrd+xml; charset=utf-8"),
+            (".well-known/host-meta.json", "application/json"),
+            (".well-known/webfinger",   "application/jrd+json"),
+            (".well-known/acme-challenge/x", "application/octet-stream"),
+            ("a.mobileconfig",          "application/x-apple-aspen-config"),
+            ("a.pkpass",                "application/vnd.apple.pkpass"),
+            ("a.pkpasses",              "application/vnd.apple.pkpasses"),
+            ("a.m4s",                   "video/iso.segment"),
+            ("a.cmfv",                  "video/mp4"),
+            ("a.ttml",                  "application/ttml+xml; charset=utf-8"),
+            ("a.cbor",                  "application/cbor"),               // RFC 8949
+            ("a.pmtiles",               "application/vnd.pmtiles"),
+            ("a.mvt",                   "application/vnd.mapbox-vector-tile"),
+            ("a.pbf",                   "application/x-protobuf"),
+            ("a.wgsl",                  "text/wgsl; charset=utf-8"),
+            ("a.ftl",                   "text/plain; charset=utf-8"),
+            ("a.glsl",                  "text/plain; charset=utf-8"),
+            ("a.aab",                   "application/octet-stream"),
+            ("a.apk",                   "application/vnd.android.package-archive"),
+            ("a.msix",                  "application/msix"),
+            ("a.sxg",                   "application/signed-exchange;v=b3"),
+            ("a.wbn",                   "application/webbundle"),
+            ("a.jwt",                   "application/jwt"),
+            ("a.avifs",                 "image/avif"),
+            ("a.svgz",                  "application/gzip"),
             ("a.nobody-knows",          "application/octet-stream"),
         ];
         for (path, expected) in cases {

@@ -2,6 +2,8 @@
 //!
 //! They are served decoded or as they are, under the plain name and under their own. Only names of what pages load
 //! count: an archive or a dump that somebody downloads, as `backup.sql.gz`, stays the file that it is.
+//!
+//! An SVG in gzip, `logo.svgz`, has no other name: it is its own plain file, also beside a `logo.svg`.
 
 use devanture_config::path::BundlePath;
 
@@ -33,9 +35,31 @@ const LOADED: [&str; 21] = [
     "webmanifest",
 ];
 
+/// The type of what an SVG in gzip unpacks to (SVG 1.1, appendix P).
+pub const SVG: &str = "image/svg+xml";
+
+/// Whether a name says that the file is an SVG in gzip.
+#[must_use]
+pub fn is_svgz(path: &BundlePath) -> bool {
+    let parts = path.as_str().rsplit_once('.');
+    parts.is_some_and(|(stem, ending)| !stem.is_empty() && !stem.ends_with('/') && ending.eq_ignore_ascii_case("svgz"))
+}
+
+/// The name of the file that the plain file at `plain` comes in, in the encoding with that ending.
+#[must_use]
+pub fn compressed_path(plain: &BundlePath, suffix: &str) -> Option<BundlePath> {
+    match is_svgz(plain) {
+        true => (suffix == "gz").then(|| plain.clone()),
+        false => format!("{plain}.{suffix}").parse().ok(),
+    }
+}
+
 /// The plain path of a file whose name says that it is compressed and that pages load it.
 #[must_use]
 pub fn plain_path(path: &BundlePath) -> Option<BundlePath> {
+    if is_svgz(path) && !path.is_private() {
+        return Some(path.clone());
+    }
     let (plain, suffix) = path.as_str().rsplit_once('.')?;
     let (stem, ending) = plain.rsplit_once('.')?;
     let is_named = !stem.is_empty() && !stem.ends_with('/') && SUFFIXES.contains(&suffix);
@@ -56,6 +80,9 @@ mod tests {
             ("game.data.zst", Some("game.data")),
             ("index.html.br", Some("index.html")),
             ("GAME.WASM.br", Some("GAME.WASM")),
+            ("img/logo.svg.gz", Some("img/logo.svg")),
+            ("img/logo.svgz", Some("img/logo.svgz")),
+            ("LOGO.SVGZ", Some("LOGO.SVGZ")),
             // Downloads, and what is no compressed file.
             ("backup.tar.gz", None),
             ("dump.sql.gz", None),
@@ -66,8 +93,28 @@ mod tests {
             (".js.br", None),
             ("a/.js.br", None),
             (".git/a.js.br", None),
+            (".git/a.svgz", None),
+            (".svgz", None),
+            ("svgz", None),
+            ("logo.svgz.br", None),
         ] {
             assert_eq!(plain_path(&path.parse().unwrap()).as_ref().map(BundlePath::as_str), plain, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_plain_path_leads_back_to_its_compressed_name() {
+        for (plain, suffix, name) in [
+            ("game.wasm", "br", Some("game.wasm.br")),
+            ("logo.svg", "gz", Some("logo.svg.gz")),
+            ("logo.svgz", "gz", Some("logo.svgz")),
+            ("logo.svgz", "br", None),
+        ] {
+            let path = compressed_path(&plain.parse().unwrap(), suffix);
+            assert_eq!(path.as_ref().map(BundlePath::as_str), name, "{plain} {suffix}");
+            if let Some(path) = path {
+                assert_eq!(plain_path(&path).as_ref().map(BundlePath::as_str), Some(plain));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use devanture_config::Manifest;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
+use devanture_site::precompressed::{SVG, compressed_path, is_svgz};
 use devanture_site::rules::restricted::unserved_plain_paths;
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -33,7 +34,8 @@ pub(super) async fn leave_out_unserved(
     Ok(rule_files)
 }
 
-/// The manifest with the plain files that are not in it.
+/// The manifest with the plain files that are not in it, and those in the place of their compressed ones that have the
+/// same name.
 pub(super) fn with_decoded(request: &LoadRequest) -> Arc<Manifest> {
     if request.decoded.is_empty() {
         return Arc::clone(&request.manifest);
@@ -42,20 +44,20 @@ pub(super) fn with_decoded(request: &LoadRequest) -> Arc<Manifest> {
     for (plain, file) in &request.decoded {
         // A type that is said for the compressed file is that of what it holds.
         let media_type = names(request, plain).find_map(|name| request.manifest.files.get(&name)?.media_type.clone());
-        let entry = FileEntry { hash: file.hash, size: file.size, media_type };
-        manifest.files.entry(plain.clone()).or_insert(entry);
+        let media_type = media_type.or_else(|| is_svgz(plain).then(|| SVG.to_owned()));
+        manifest.files.insert(plain.clone(), FileEntry { hash: file.hash, size: file.size, media_type });
     }
     Arc::new(manifest)
 }
 
-/// The names of compressed files, each with the path of its plain file.
+/// The names of compressed files, each with the path of its plain file, where that is another one.
 pub(super) fn other_names(request: &LoadRequest) -> Vec<(BundlePath, BundlePath)> {
     let of = |plain: &BundlePath| names(request, plain).map(|name| (name, plain.clone())).collect::<Vec<_>>();
-    request.decoded.keys().flat_map(of).collect()
+    request.decoded.keys().filter(|plain| !is_svgz(plain)).flat_map(of).collect()
 }
 
 /// The names of the compressed forms of a plain file.
 fn names(request: &LoadRequest, plain: &BundlePath) -> impl Iterator<Item = BundlePath> {
     let forms = request.given.get(plain).into_iter().flatten();
-    forms.filter_map(move |form| format!("{plain}.{}", form.suffix()).parse().ok())
+    forms.filter_map(move |form| compressed_path(plain, form.suffix()))
 }

@@ -11,6 +11,7 @@ use devanture_config::site_toml::{
 };
 use devanture_config::{Digest, Manifest, Sha256};
 use devanture_site::negotiate::Coding;
+use devanture_site::precompressed::compressed_path;
 use devanture_site::{cache, fingerprint};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
@@ -57,6 +58,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let charge = Arc::new(memory.charge(claim));
     let rule_files = RuleFiles::read(blobs, &request.manifest, &request.rule_reader).await?;
     let rule_files = alone::leave_out_unserved(&mut request, rule_files).await.map_err(|_panicked| Error::Panicked)?;
+    let siblings = siblings(&request);
     let manifest = alone::with_decoded(&request);
     let html_handling = manifest.html_handling_in(&request.serving);
     let indexes = indexes::of(&request, &manifest, html_handling).await?;
@@ -89,7 +91,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         blobs,
         memory,
         request,
-        siblings: siblings(request, &manifest),
+        siblings,
         fields: pool,
         dictionary_fields: &dictionary_fields,
         prefetched: Mutex::default(),
@@ -146,11 +148,11 @@ fn backends_bytes(serving: &Serving) -> usize {
 }
 
 /// Files of the bundle that are encodings of others, as the record has it.
-fn siblings(request: &LoadRequest, manifest: &Manifest) -> BTreeMap<BundlePath, FileEntry> {
+fn siblings(request: &LoadRequest) -> BTreeMap<BundlePath, FileEntry> {
     let given = request.given.iter().flat_map(|(path, forms)| forms.iter().map(move |form| (path, form)));
     let sibling = |(path, form): (&BundlePath, &Form)| {
-        let sibling: BundlePath = format!("{path}.{}", form.suffix()).parse().ok()?;
-        let entry = manifest.files.get(&sibling)?.clone();
+        let sibling = compressed_path(path, form.suffix())?;
+        let entry = request.manifest.files.get(&sibling)?.clone();
         Some((sibling, entry))
     };
     given.filter_map(sibling).collect()
@@ -295,7 +297,7 @@ impl Loader<'_> {
     pub(super) async fn encodings(&self, path: &BundlePath, entry: &FileEntry) -> Result<Vec<AtHand>, Error> {
         let mut found: Vec<AtHand> = Vec::new();
         for form in self.request.given.get(path).into_iter().flatten() {
-            let sibling: Option<BundlePath> = format!("{path}.{}", form.suffix()).parse().ok();
+            let sibling = compressed_path(path, form.suffix());
             if let Some(sibling) = sibling.and_then(|sibling| self.siblings.get(&sibling)) {
                 let key = Key::Blob(sibling.hash);
                 found.push(AtHand { coding: coding(*form), size: sibling.size, hash: sibling.hash, key });

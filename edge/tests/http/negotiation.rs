@@ -304,3 +304,38 @@ async fn a_file_that_came_compressed_alone_answers_under_both_names() {
     }
     edge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_svg_in_gzip_is_the_svg_that_is_in_it() {
+    let plain = text(200);
+    let gzip = gzip(&plain);
+    let files: &[(&str, &[u8])] = &[
+        ("img/logo.svgz", &gzip),
+        ("OLD.SVGZ", &gzip),
+        // One that stands beside an SVG has its own address all the same.
+        ("both.svg", &plain[..4_000]),
+        ("both.svgz", &gzip),
+        ("broken.svgz", b"this is no gzip"),
+    ];
+    let edge = edge().with_app("shop", files).start().await;
+    for protocol in protocols(&edge) {
+        for target in ["/img/logo.svgz", "/OLD.SVGZ", "/both.svgz"] {
+            for (accepted, encoding, body) in [("gzip", "gzip", &gzip), ("identity", "", &plain)] {
+                let answer = ask(target).with("Accept-Encoding", accepted).send(&edge, protocol).await;
+                assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, encoding), "{target}");
+                assert_eq!(answer.header("content-type"), "image/svg+xml; charset=utf-8", "{target}");
+                assert!(answer.header("vary").starts_with("accept-encoding"), "{target}: {}", answer.header("vary"));
+                assert!(answer.body == *body, "{protocol:?} {target} {accepted}");
+            }
+        }
+        let answer = ask("/both.svg").with("Accept-Encoding", "identity").send(&edge, protocol).await;
+        assert!(answer.status == 200 && answer.body == plain[..4_000], "{protocol:?}");
+        // It has one name, and what does not unpack is the file that it is.
+        assert_eq!(ask("/img/logo.svg").send(&edge, protocol).await.status, 404, "{protocol:?}");
+        let answer = ask("/broken.svgz").with("Accept-Encoding", "gzip").send(&edge, protocol).await;
+        assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, ""));
+        assert_eq!(answer.header("content-type"), "application/gzip");
+        assert!(answer.body == b"this is no gzip"[..], "{protocol:?}");
+    }
+    edge.stop().await;
+}

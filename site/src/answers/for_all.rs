@@ -15,7 +15,7 @@ use super::steps::{Steps, TooMany, steps};
 use super::{Asking, HOST, ManifestSite};
 use crate::decide::{End, decide};
 use crate::integrity::Asset;
-use crate::precompressed::SUFFIXES;
+use crate::precompressed::{SUFFIXES, is_svgz};
 use crate::rules::Varies;
 
 /// Rules of a site that are looked at in one step.
@@ -140,7 +140,7 @@ impl<'s> SameForAll<'s> {
             let suffix = format!(".{suffix}");
             path.as_str().ends_with(&suffix) && !url.path().ends_with(&suffix)
         };
-        (!SUFFIXES.iter().any(is_decoded)).then_some(path)
+        (!is_svgz(path) && !SUFFIXES.iter().any(is_decoded)).then_some(path)
     }
 
     /// Whether a page may answer at other addresses than its own.

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use bytes::Bytes;
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest};
-use devanture_site::precompressed::{SUFFIXES, plain_path};
+use devanture_site::precompressed::{SUFFIXES, compressed_path, plain_path};
 use tokio::sync::mpsc;
 
 use super::decoder::decoder;
@@ -26,7 +26,7 @@ const PIECES_MAX: usize = 4;
 fn candidates(manifest: &Manifest) -> BTreeMap<BundlePath, Vec<Form>> {
     let mut found: BTreeMap<BundlePath, Vec<Form>> = BTreeMap::new();
     for path in manifest.files.keys().filter(|path| !path.is_private()) {
-        if let Some(plain) = plain_path(path).filter(|plain| !manifest.files.contains_key(plain)) {
+        if let Some(plain) = plain_path(path).filter(|plain| plain == path || !manifest.files.contains_key(plain)) {
             found.entry(plain).or_default();
         }
     }
@@ -41,7 +41,7 @@ fn candidates(manifest: &Manifest) -> BTreeMap<BundlePath, Vec<Form>> {
 
 /// The compressed file of that form beside a path.
 fn sibling(manifest: &Manifest, plain: &BundlePath, form: Form) -> Option<(Digest, u64)> {
-    let path: BundlePath = format!("{plain}.{}", form.suffix()).parse().ok()?;
+    let path = compressed_path(plain, form.suffix())?;
     manifest.files.get(&path).map(|file| (file.hash, file.size))
 }
 

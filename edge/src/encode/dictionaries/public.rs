@@ -8,6 +8,7 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName};
 use devanture_site::dictionary::FILE_BYTES_MIN;
+use devanture_site::precompressed::compressed_path;
 use devanture_site::resolve::addresses;
 use devanture_site::rules::restricted::RestrictedPaths;
 use devanture_site::{cache, media};
@@ -104,7 +105,7 @@ impl<'m> Public<'m> {
         closed: Closed,
         bytes_max: u64,
     ) -> Self {
-        let sibling = |path: &BundlePath, form: &Form| format!("{path}.{}", form.suffix()).parse().ok();
+        let sibling = |path: &BundlePath, form: &Form| compressed_path(path, form.suffix());
         let siblings = given.iter().flat_map(|(path, forms)| forms.iter().filter_map(|form| sibling(path, form)));
         Self { manifest, siblings: siblings.collect(), closed, bytes_max }
     }
