@@ -109,7 +109,7 @@ mod tests {
         let counts = |place: &str| -> Vec<(String, Instances)> {
             let over = site.env.get(&place.parse::<crate::PlaceName>().unwrap()).cloned().unwrap_or_default();
             let server = site.base.clone().overlaid_by(&over).server.unwrap().resolved();
-            assert_eq!(server.release.unwrap(), ["/bin/sh", "-c", "npm run migrate"]);
+            assert_eq!(server.release.unwrap(), ["/bin/sh", "-c", "exec npm run migrate"]);
             server.processes.iter().map(|process| (process.name.to_string(), process.instances)).collect()
         };
         let is = |name: &str, count| (name.to_owned(), Instances::Count(count));

@@ -29,6 +29,7 @@ mod server;
 mod server_checks;
 mod serving;
 mod serving_table;
+mod shell_line;
 mod site_file;
 mod smoke;
 mod snapshot_time;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::process::ProcessName;
 use super::route_path::RoutePath;
 use super::server::{PROCESSES_MAX, ProcessTable};
+use super::shell_line::in_shell;
 use crate::api::SOURCE_RELEASE;
 use crate::parsing::{Mistake, Mistakes, Weight};
 
@@ -33,14 +34,15 @@ pub struct FromProcfile {
 /// what it holds.
 pub type FindProcfile<'f> = dyn FnMut(&str) -> Option<(String, String)> + 'f;
 
-/// Reads `text`; `file` is the name that mistakes are reported under. Every command is a shell's, which it replaces
-/// where it is a single one.
+/// Reads `text`, with a byte order mark or without; `file` is the name that mistakes are reported under. Every command
+/// is a shell's, which it replaces where it is a single one.
 ///
 /// # Errors
 /// All mistakes of the file.
 pub fn parse(file: &str, text: &str) -> Result<Procfile, Mistakes> {
     let mut found = Procfile::default();
     let mut mistakes = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -58,7 +60,7 @@ pub fn parse(file: &str, text: &str) -> Result<Procfile, Mistakes> {
             wrong(format!("`{name}` has no command"), "web: node server.js");
             continue;
         }
-        let command = ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
+        let command = in_shell(command);
         if name == SOURCE_RELEASE {
             found.release = Some(command);
             continue;
@@ -85,15 +87,26 @@ mod tests {
 
     #[test]
     fn a_procfile_names_processes_and_what_runs_before_a_switch() {
-        let text = "# ours\nweb: node server.js --port $PORT\n\nmailer:  node mail.js: now\nrelease: npm run migrate\n";
+        let text = "# ours\nweb: node server.js --port $PORT\n\nmailer:  node mail.js; now\nrelease: npm run migrate\n";
         let found = parse("Procfile", text).unwrap();
         let shell = |command: &str| ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
         let names: Vec<&str> = found.processes.keys().map(ProcessName::as_str).collect();
         assert_eq!(names, ["mailer", "web"]);
         let web = &found.processes[&"web".parse::<ProcessName>().unwrap()];
-        assert_eq!((&web.command, web.instances), (&shell("node server.js --port $PORT"), None));
-        assert_eq!(found.processes[&"mailer".parse::<ProcessName>().unwrap()].command, shell("node mail.js: now"));
-        assert_eq!(found.release, Some(shell("npm run migrate")));
+        assert_eq!((&web.command, web.instances), (&shell("exec node server.js --port $PORT"), None));
+        assert_eq!(found.processes[&"mailer".parse::<ProcessName>().unwrap()].command, shell("node mail.js; now"));
+        assert_eq!(found.release, Some(shell("exec npm run migrate")));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        for text in
+            ["web: a\nmailer: b\n", "web: a\r\nmailer: b\r\n", "# ours\nweb: a\nmailer: b", "\nweb: a\nmailer: b"]
+        {
+            assert_eq!(parse("Procfile", &format!("\u{feff}{text}")), parse("Procfile", text), "{text:?}");
+        }
+        // It is one at the beginning alone.
+        assert_eq!(parse("Procfile", "web: a\n\u{feff}mailer: b\n").unwrap_err().0.len(), 1);
     }
 
     #[test]

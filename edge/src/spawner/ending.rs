@@ -5,10 +5,14 @@
 //! instance ([`Tag`](super::tag::Tag)). So the children of the spawner are all that has to be looked at, which is
 //! quicker than a process can begin another one. What is too many for that, each beginning more than are ended, ends
 //! with all processes of its user, by one call for all.
+//!
+//! SIGTERM ends a shell, or npm, before what these have started: an instance that was asked to end has ended with its
+//! last process, or when the edge has it killed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::children::{own_children, reap};
@@ -20,6 +24,10 @@ use super::tag::mark_of;
 use super::user;
 use super::user_task::{self, UserTask};
 
+/// Between two looks at what is left of an instance that was asked to end, where no child ends.
+const REST_LOOK: Duration = Duration::from_millis(250);
+/// Looking takes one part in so many of that time at most.
+const REST_LOOK_SHARE: u32 = 20;
 /// Time for which orphans are searched without a pause.
 const CHASE_TIME_MAX: Duration = Duration::from_millis(10);
 /// So many looks in a row that find none end the chase.
@@ -39,6 +47,32 @@ struct ChaseOutcome {
 }
 
 impl Host {
+    /// Waits for the last processes of an instance whose main process has ended since it was asked to, until it is
+    /// killed: by the edge, once `stop_ms` is over, or for what it uses.
+    pub(super) async fn wait_for_rest(&self, instance: &Instance) {
+        let mut is_first = true;
+        while instance.is_asked_to_end.get() && !instance.is_killed.is_cancelled() {
+            let began = Instant::now();
+            let rest = self.running_of(instance);
+            let pause = (began.elapsed() * REST_LOOK_SHARE).clamp(BETWEEN_PASSES, REST_LOOK);
+            if rest.is_empty() {
+                return;
+            }
+            if std::mem::take(&mut is_first) {
+                // The signal went to the group of the main process, which may have ended without passing it on.
+                let group = instance.main.as_raw_nonzero().get();
+                rest.iter().filter(|process| process.group != group).for_each(|process| process.signal(Signal::TERM));
+            }
+            tokio::select! {
+                () = self.child_ended.notified() => {}
+                () = instance.is_killed.cancelled() => return,
+                () = sleep(REST_LOOK) => {}
+            }
+            // What ends meanwhile is seen by the next look.
+            sleep(pause).await;
+        }
+    }
+
     /// Kills what is left of an instance whose main process has ended, until nothing is.
     pub(super) async fn end_rest(&self, instance: &Instance) {
         let (began, mut resisted) = (Instant::now(), 0);

@@ -304,7 +304,7 @@ pub struct Signaller {
 }
 
 impl Signaller {
-    /// SIGTERM to the process group of the instance.
+    /// SIGTERM to the process group of the instance, which has ended with its last process from then on.
     pub fn terminate(&self) {
         self.send(|key| SpawnerCommand::Terminate { key });
     }

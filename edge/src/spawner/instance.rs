@@ -49,6 +49,10 @@ pub(super) struct Instance {
     pub(super) reported: Cell<Option<(Instant, Usage)>>,
     /// Why the spawner killed it.
     pub(super) verdict: RefCell<Option<Exit>>,
+    /// It was asked to end, by SIGTERM.
+    pub(super) is_asked_to_end: Cell<bool>,
+    /// All of it is killed.
+    pub(super) is_killed: CancellationToken,
     /// Its main process has ended.
     pub(super) is_ending: Cell<bool>,
     /// Nothing of it runs any more: what is in the pipes is all that comes.
@@ -144,6 +148,8 @@ impl Instance {
             private,
             reported: Cell::default(),
             verdict: RefCell::default(),
+            is_asked_to_end: Cell::default(),
+            is_killed: CancellationToken::new(),
             is_ending: Cell::default(),
             is_over,
             uid,
@@ -187,6 +193,9 @@ impl Instance {
 
     /// A signal to its group; to its main process alone, where it has come to make no group yet.
     pub(super) fn signal(&self, signal: Signal) {
+        if signal == Signal::TERM {
+            self.is_asked_to_end.set(true);
+        }
         if kill_process_group(self.main, signal).is_err() {
             kill_process(self.main, signal).ok();
         }

@@ -11,6 +11,7 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
+mod after_main;
 mod beginning;
 mod cgroups;
 mod door;

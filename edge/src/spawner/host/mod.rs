@@ -23,7 +23,7 @@ use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
@@ -111,6 +111,8 @@ pub(super) struct Host {
     is_measuring: Cell<bool>,
     /// Held while folders are measured.
     measuring: Semaphore,
+    /// Notifies the end of any child: the last process of an instance is one by then.
+    pub(super) child_ended: Notify,
 }
 
 async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) -> io::Result<()> {
@@ -161,6 +163,7 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         is_paused: Cell::default(),
         is_measuring: Cell::default(),
         measuring: Semaphore::new(1),
+        child_ended: Notify::new(),
     });
     let (mut tick, mut turns) = (Instant::now() + TICK, Turns::new());
     loop {
@@ -295,6 +298,7 @@ impl Host {
     /// Looks which main processes have ended. They are not reaped yet, so that their ids stay theirs.
     fn ended(self: &Rc<Self>) {
         self.is_watching.set(true);
+        self.child_ended.notify_waiters();
         for instance in self.instances.borrow().values().filter(|instance| !instance.is_ending.get()) {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
             if let Ok(Some(status)) = waitid(WaitId::Pid(instance.main), options) {
@@ -304,8 +308,10 @@ impl Host {
         }
     }
 
-    /// Kills what is left of an instance whose main process has ended, passes its last output on, and tells its end.
+    /// Kills what is left of an instance whose main process has ended, once that had its time, passes its last output
+    /// on, and tells its end.
     async fn end(self: Rc<Self>, instance: Rc<Instance>, status: WaitIdStatus) {
+        self.wait_for_rest(&instance).await;
         self.end_rest(&instance).await;
         instance.is_over.cancel();
         let Answer { failed, memory } = instance.answer().await;
@@ -345,9 +351,17 @@ impl Host {
         shares
     }
 
+    /// The processes of an instance that run.
+    pub(super) fn running_of(&self, instance: &Instance) -> Vec<Process> {
+        let table = Table::read();
+        let members = self.shares(&table).of.remove(&instance.key).unwrap_or_default();
+        members.into_iter().cloned().collect()
+    }
+
     /// One pass of SIGKILL over all processes of an instance; whether there was none left, and none that may be its
     /// own.
     pub(super) fn kill_once(&self, instance: &Instance) -> bool {
+        instance.is_killed.cancel();
         // First, and the group at once: a parent that sees a child die may exit with a code before its turn.
         kill_process(instance.main, Signal::KILL).ok();
         kill_process_group(instance.main, Signal::KILL).ok();

@@ -65,12 +65,17 @@ impl Process {
         (self.pid, self.started)
     }
 
-    /// SIGKILL to this very process: where its id was given to another meanwhile, nothing happens.
+    /// SIGKILL to this very process.
     pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// A signal to this very process: where its id was given to another meanwhile, nothing happens.
+    pub(super) fn signal(&self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 1) else { return };
         let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
         if Self::read(self.pid).is_some_and(|now| now.started == self.started) {
-            pidfd_send_signal(&handle, Signal::KILL).ok();
+            pidfd_send_signal(&handle, signal).ok();
         }
     }
 }
