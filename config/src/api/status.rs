@@ -58,6 +58,10 @@ pub struct Status {
     /// Whether the live version, or its canary, has a backend that does not run, as `[runner]` of the edge is not on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runner_off: bool,
+    /// Instances on this node that listen on all addresses of the machine, such as `edge-1/web.1`, where other machines
+    /// reach them past the edge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_ports: Vec<String>,
     /// The private addresses that what is live reaches although no admin of every app vouches for them, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_reach: Option<KeptReach>,

@@ -27,6 +27,8 @@ pub(crate) const SECRETS_LINE: &str = "secrets: ";
 
 /// The prefix of a line of readiness about a backend that does not run.
 pub(crate) const BACKEND_LINE: &str = "backend: ";
+/// What begins the line of an instance that listens on all addresses of the machine.
+pub(crate) const OPEN_LINE: &str = "open: ";
 /// What begins the line of a live version, or a webhook, that reaches private addresses which nobody allows any more.
 pub(crate) const REACH_LINE: &str = "reach: ";
 
@@ -105,6 +107,8 @@ impl Admin {
         text.extend(kept.iter().take(DAMAGED_PLACES_MAX).map(|kept| format!("{REACH_LINE}{}\n", kept.sentence())));
         let kept = self.publisher.webhooks().kept_reach();
         text.extend(kept.iter().take(DAMAGED_PLACES_MAX).map(|kept| format!("{REACH_LINE}{}\n", kept.sentence())));
+        let open = self.publisher.environments().all_open_ports();
+        text.extend(open.iter().take(DAMAGED_PLACES_MAX).map(|open| format!("{OPEN_LINE}{}\n", open.sentence())));
         answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
     }
 }

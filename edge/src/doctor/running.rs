@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout};
 use super::caller::Caller;
 use super::finding::{Finding, Names};
 use super::scrape;
-use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, REACH_LINE};
+use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE};
 use crate::environments::ALLOW_OR_PUSH;
-use crate::runner::TURN_ON;
+use crate::runner::{LISTEN_ON_HOST, TURN_ON};
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
 use crate::webhooks::KEPT_WEBHOOK;
 
@@ -142,7 +142,10 @@ impl Running {
                 found.push(Finding::fail("backends", what, TURN_ON));
             }
         }
-        found.extend(self.reach_findings(names));
+        found.extend(self.warnings((REACH_LINE, "upstreams"), names, |kept| (reach_counted(kept), ALLOW_OR_PUSH)));
+        found.extend(self.warnings((OPEN_LINE, "backends"), names, |open| {
+            (format!("{} listening on all addresses of the machine", counted(open.len(), "instance")), LISTEN_ON_HOST)
+        }));
         if self.health == NOT_READY {
             let advice = "it starts or ends; if that stays so, its log says why";
             found.push(Finding::fail("health", NOT_READY, advice));
@@ -163,20 +166,20 @@ impl Running {
         found
     }
 
-    /// Live versions, and webhooks, that reach private addresses which nobody allows any more.
-    fn reach_findings(&self, names: Names) -> Vec<Finding> {
-        let kept: Vec<&str> = self.health.lines().filter_map(|line| line.strip_prefix(REACH_LINE)).collect();
+    /// A warning of the check `check` for each line of readiness that begins with `line`, or one for all of them where
+    /// names are not shown: `of` says what they are together, and what to do.
+    fn warnings(
+        &self,
+        (line, check): (&str, &'static str),
+        names: Names,
+        of: impl Fn(&[&str]) -> (String, &'static str),
+    ) -> Vec<Finding> {
+        let lines: Vec<&str> = self.health.lines().filter_map(|found| found.strip_prefix(line)).collect();
+        let (together, advice) = of(&lines);
         match names {
-            Names::Shown => kept.iter().map(|what| Finding::warn("upstreams", *what, ALLOW_OR_PUSH)).collect(),
-            Names::Counted if kept.is_empty() => Vec::new(),
-            Names::Counted => {
-                let webhooks = kept.iter().filter(|what| what.starts_with(KEPT_WEBHOOK)).count();
-                let of_each = [(kept.len().saturating_sub(webhooks), "environment"), (webhooks, "webhook")];
-                let some = of_each.into_iter().filter(|(count, _)| *count > 0);
-                let names: Vec<String> = some.map(|(count, what)| counted(count, what)).collect();
-                let what = format!("{} that reach private addresses of before", names.join(" and "));
-                vec![Finding::warn("upstreams", what, ALLOW_OR_PUSH)]
-            }
+            Names::Shown => lines.iter().map(|what| Finding::warn(check, *what, advice)).collect(),
+            Names::Counted if lines.is_empty() => Vec::new(),
+            Names::Counted => vec![Finding::warn(check, together, advice)],
         }
     }
 
@@ -215,6 +218,15 @@ impl Running {
     }
 }
 
+/// How many live versions, and webhooks, reach private addresses which nobody allows any more.
+fn reach_counted(kept: &[&str]) -> String {
+    let webhooks = kept.iter().filter(|what| what.starts_with(KEPT_WEBHOOK)).count();
+    let of_each = [(kept.len().saturating_sub(webhooks), "environment"), (webhooks, "webhook")];
+    let some = of_each.into_iter().filter(|(count, _)| *count > 0);
+    let names: Vec<String> = some.map(|(count, what)| counted(count, what)).collect();
+    format!("{} that reach private addresses of before", names.join(" and "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::finding::Level;
@@ -246,6 +258,19 @@ mod tests {
         let running = Running { health, ..running };
         let counted = running.health_findings(Names::Counted).remove(0);
         assert!(counted.found.starts_with("1 environment and 1 webhook that reach"), "{counted:?}");
+    }
+
+    #[test]
+    fn an_instance_that_listens_on_all_addresses_is_a_warning_with_what_to_do() {
+        let line = "edge-1/web.1 of shop in prod listens on all addresses of the machine, past the edge";
+        let health = format!("ready\nopen: {line}\nopen: {line}\n");
+        let running = Running { socket: PathBuf::new(), metrics: String::new(), health };
+        let found = running.health_findings(Names::Shown);
+        assert_eq!((found.len(), found[0].level, found[0].found.as_str()), (2, Level::Warn, line));
+        assert!(found[0].advice.as_ref().unwrap().contains("127.0.0.1"), "{found:?}");
+        let counted = running.health_findings(Names::Counted);
+        assert_eq!(counted.len(), 1);
+        assert!(counted[0].found.starts_with("2 instances") && !counted[0].found.contains("shop"), "{counted:?}");
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Environments {
                 Some(pointer) => self.switched_by(place, pointer).await?,
                 None => None,
             },
-            url: domains.url(&self.visitors_host(app, name).0),
+            url: domains.url(&domains.place_host(app, name)),
             hostnames: count(hostnames),
             // What is loaded has its manifest at hand: the list reads no file for it.
             backend: place.pointed().map(|current| current.version.managed.is_some()),

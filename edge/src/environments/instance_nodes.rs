@@ -12,6 +12,7 @@ use super::Environments;
 use crate::cluster::{self, InstancesAction, InstancesRequest, Nodes};
 use crate::ledger::Error;
 use crate::proxy::Registry;
+use crate::runner::{OpenPort, Runner};
 
 /// Pause between two looks at the instances of all nodes.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,6 +37,18 @@ impl Environments {
     /// `runner_off`.
     pub(crate) fn instances_here(&self, (app, environment): PlaceOf<'_>) -> Result<Vec<InstanceStatus>, Error> {
         Ok(self.runner()?.instances(app, environment.as_str()))
+    }
+
+    /// Instances of this node that listen on all addresses of the machine.
+    pub(crate) fn all_open_ports(&self) -> Vec<OpenPort> {
+        self.instances.runner.as_ref().map_or_else(Vec::new, Runner::open_ports)
+    }
+
+    /// Those of a place, by their names.
+    pub(super) fn open_ports(&self, app: &AppName, environment: &PlaceName) -> Vec<String> {
+        let all = self.all_open_ports().into_iter();
+        let own = all.filter(|open| open.app == *app && open.place == environment.as_str());
+        own.map(|open| open.instance).collect()
     }
 
     /// Has this node follow the counts of instances, and waits until new ones are healthy.

@@ -7,7 +7,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::Environments;
 use crate::catalog::Revision;
 use crate::ledger::{Actor, Error, Page};
-use crate::live::{DamagedPlace, Found};
+use crate::live::DamagedPlace;
 use crate::records::{self, LivePointer};
 
 /// Limit of the environments, and of the aliases, in a status.
@@ -60,6 +60,7 @@ impl Environments {
             quarantined: self.quarantined(actor).await?,
             catalog_damaged: may_know_of_all(actor) && self.ledger.catalog.state().is_damaged,
             lost_secrets: self.settings(app, environment).await?.lost(),
+            open_ports: self.open_ports(app, environment),
             kept_reach: self.kept_addresses(app, environment).map(|kept| kept.report()),
             runner_off: self.idle_backend(app, environment).is_some(),
             more_places,
@@ -94,7 +95,7 @@ impl Environments {
 
     /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are
     /// more.
-    async fn places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
+    pub(super) async fn places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
         let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
         let mut places = Vec::new();
         let live = match &actor.environment {
@@ -133,22 +134,10 @@ impl Environments {
     pub fn urls(&self, app: &AppName, environment: &PlaceName, version: &VersionId) -> Urls {
         let domains = self.ledger.live.domains();
         Urls {
-            live: domains.url(&self.visitors_host(app, environment).0),
+            live: domains.url(&domains.place_host(app, environment)),
             preview: domains.url(&domains.preview_host(app, version)),
             alias: None,
         }
-    }
-
-    /// The host that visitors of an environment are served at, and whether the app has it not from the edge: the
-    /// canonical one where there is one.
-    pub(crate) fn visitors_host(&self, app: &AppName, environment: &PlaceName) -> (String, bool) {
-        let own = self.ledger.live.domains().place_host(app, environment);
-        let (canonical, custom) = self.ledger.live.find(&own, |found| match found {
-            Found::Place(entry) => (entry.canonical.clone(), entry.custom),
-            Found::Nobody | Found::Preview(_) | Found::Hidden(_) => (None, false),
-        });
-        let custom = custom || canonical.is_some();
-        (canonical.map_or(own, |canonical| canonical.to_string()), custom)
     }
 
     /// Parts of the live version of an environment.

@@ -66,13 +66,19 @@ impl Domains {
         format!("{}--{app}.{}", id.short(), self.preview_domain)
     }
 
+    /// A host of ours with the port that visitors see, where it is not 443.
+    #[must_use]
+    pub fn authority(&self, host: &str) -> String {
+        match self.port.get() {
+            None | Some(443) => host.to_owned(),
+            Some(port) => format!("{host}:{port}"),
+        }
+    }
+
     /// The URL of a host of ours.
     #[must_use]
     pub fn url(&self, host: &str) -> String {
-        match self.port.get() {
-            None | Some(443) => format!("https://{host}"),
-            Some(port) => format!("https://{host}:{port}"),
-        }
+        format!("https://{}", self.authority(host))
     }
 
     /// Whether `host` is one of the domains, lies below one, or stands for one, so that only who runs the edge may give

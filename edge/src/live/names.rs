@@ -108,6 +108,17 @@ impl Place {
 }
 
 impl Live {
+    /// The host that visitors of an environment are led to, also where nothing is live yet: its canonical hostname, or
+    /// the edge's own name for it where there is none; and whether it is the former.
+    pub(crate) fn visitors_host(&self, app: &AppName, environment: &PlaceName) -> (String, bool) {
+        let hosts = self.0.hosts.load();
+        let own = hosts.custom.iter().filter(|(_, record)| record.is_of(app, environment));
+        match canonical(hosts.listed.get(&(app.clone(), environment.clone())), own) {
+            Some(name) => (name.to_string(), true),
+            None => (self.domains().place_host(app, environment), false),
+        }
+    }
+
     /// Hostnames of environments and aliases below the edge's domains, and whose they are: those of `prod` first, then
     /// of other environments, then of aliases.
     #[must_use]
@@ -302,6 +313,20 @@ mod tests {
             assert_eq!(live.pattern_of(host), None, "{host}");
         }
         assert_eq!(live.custom_names(), [("shop".parse().unwrap(), "www.example.org".to_owned())]);
+    }
+
+    #[test]
+    fn visitors_are_led_to_the_canonical_name_also_before_anything_is_live() {
+        let live = live("@ shop prod; www shop prod; * blog prod; a shop staging", "shop prod; blog prod");
+        for (app, environment, expected) in [
+            ("shop", "prod", ("example.org", true)),
+            ("shop", "staging", ("a.example.org", true)),
+            ("shop", "next", ("next--shop.localhost", false)),
+            ("blog", "prod", ("blog.localhost", false)),
+        ] {
+            let (host, is_canonical) = live.visitors_host(&app.parse().unwrap(), &environment.parse().unwrap());
+            assert_eq!((host.as_str(), is_canonical), expected);
+        }
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub use follow::Following;
 pub use forward::{Client, ClientSettings};
 pub use forwarded::Chain;
 pub use headers::Arrival;
+pub(crate) use headers::question;
 pub use health::HealthLimits;
 pub use ids::{Ids, REQUEST_ID};
 pub use interim::{Interim, Passing};

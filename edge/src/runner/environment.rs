@@ -29,8 +29,8 @@ pub(super) struct EdgeVariables<'t> {
     pub(super) temporary: &'t Path,
 }
 
-/// All variables of an instance: a setting may say another `PATH`, `HOME`, `TMPDIR` or `LANG`, and nothing else that
-/// the edge says.
+/// All variables of an instance: a setting may say another `PATH`, `HOME`, `TMPDIR`, `LANG` or `HOST`, and nothing else
+/// that the edge says.
 pub(super) fn variables(settings: &BTreeMap<String, String>, edge: &EdgeVariables<'_>) -> BTreeMap<String, String> {
     let text = |path: &Path| path.display().to_string();
     let mut all: BTreeMap<String, String> = BTreeMap::new();
@@ -54,6 +54,8 @@ pub(super) fn variables(settings: &BTreeMap<String, String>, edge: &EdgeVariable
         Some(Endpoint::Tcp(address)) => {
             all.remove("SOCKET");
             all.insert("PORT".to_owned(), address.port().to_string());
+            // Many programs listen on all addresses where they are given a port alone.
+            all.entry("HOST".to_owned()).or_insert_with(|| address.ip().to_string());
         }
         Some(Endpoint::Socket(socket)) => {
             all.remove("PORT");
@@ -100,10 +102,14 @@ mod tests {
         assert_eq!((of("PORT"), of("SOCKET"), of("DEVANTURE_APP")), (Some("4000"), None, Some("shop")));
         assert_eq!((of("DEVANTURE_TOKEN"), of("GAME_PASSWORD"), of("PATH")), (None, Some("mine"), Some("mine")));
         assert_eq!((of("DEVANTURE_VERSION").map(str::len), of("DEVANTURE_DATA")), (Some(64), None));
-        assert_eq!((of("HOME"), of("LANG")), (Some("/tmp/shop"), Some("C.UTF-8")));
+        assert_eq!((of("HOME"), of("LANG"), of("HOST")), (Some("/tmp/shop"), Some("C.UTF-8"), Some("127.0.0.1")));
+        let mut own = settings.clone();
+        own.insert("HOST".to_owned(), "shop.example".to_owned());
+        assert_eq!(variables(&own, &edge)["HOST"], "shop.example", "an application may call something else so");
         let socket = Endpoint::Socket("/run/s".into());
         let all = variables(&settings, &EdgeVariables { listen: Some(&socket), ..edge });
         assert_eq!((all.get("PORT"), all.get("SOCKET").map(String::as_str)), (None, Some("/run/s")));
+        assert_eq!(all.get("HOST"), None);
         // A command names the place that its instance listens at, and no setting.
         let words = ["serve", "$PORT", "--bind=${SOCKET}", "$HOME"].map(str::to_owned);
         let edge = |listen: Option<&Endpoint>| command(&words, listen).join(" ");

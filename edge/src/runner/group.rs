@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use devanture_config::VersionId;
 use devanture_config::api::{InstanceState, InstanceStatus};
 use devanture_config::manifest::Managed;
+use devanture_config::{Hostname, VersionId};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ pub(super) struct SetUp {
     pub(super) user_ini: UserIni,
     pub(super) user: UserHold,
     pub(super) variables: BTreeMap<String, String>,
+    /// The hostname that the version names first, where its place may have names of its own.
+    pub(super) listed_host: Option<Hostname>,
 }
 
 /// What the instances of the edge before rest on, until the group is set up here.

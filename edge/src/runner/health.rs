@@ -4,14 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use devanture_config::site_toml::Scripts;
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::proxy::address::Endpoint;
-use crate::proxy::fastcgi;
-use crate::proxy::peer_owner::{PeerError, check_peer};
+use crate::proxy::peer_owner::{PeerError, check_peer, is_open};
+use crate::proxy::{self, fastcgi};
 
 /// Bytes of an answer that are looked at for its status.
 const ANSWER_BYTES_MAX: usize = 1_024;
@@ -27,14 +28,18 @@ const DEFAULT_PATH: &str = "/";
 /// Least time for an answer to [`DEFAULT_PATH`]: a first page may be slow, and nothing promises that it is not.
 const FIRST_ANSWER_MIN: Duration = Duration::from_secs(10);
 
+/// Names the host that an instance is asked for, with its port, as of the moment.
+pub(super) type Authority = Box<dyn Fn() -> String + Send + Sync>;
+
 /// The check of an instance.
-#[derive(Debug, Clone)]
 pub(super) struct Question {
     /// Where it listens; a worker does not.
     pub(super) endpoint: Option<Endpoint>,
     /// The path. Without one, it must answer [`DEFAULT_PATH`] while it starts, with any status below 500; from then on
     /// it is enough that it listens.
     pub(super) path: Option<String>,
+    /// The host: that of its visitors, since applications refuse any other one.
+    pub(super) authority: Authority,
     /// The scripts that it runs, where it speaks FastCGI.
     pub(super) scripts: Option<Scripts>,
     /// The user whose it must be, where instances have users of their own.
@@ -76,6 +81,14 @@ impl<'p> Goal<'p> {
 
 /// The result of a check: nothing, or why the instance is not healthy.
 pub(super) type Answer = Result<(), Bad>;
+
+/// What a check found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Checked {
+    pub(super) answer: Answer,
+    /// It listens on all addresses of the machine.
+    pub(super) is_open: bool,
+}
 
 /// Why an instance is not well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,11 +132,11 @@ impl Bad {
 
 impl Question {
     /// Asks on and on, at first often, and tells each answer. Ends when nobody listens.
-    pub(super) async fn ask_on(self, answers: mpsc::Sender<Answer>) {
+    pub(super) async fn ask_on(self, answers: mpsc::Sender<Checked>) {
         let Some(endpoint) = &self.endpoint else {
             if !self.has_started {
                 sleep(STEADY).await;
-                answers.send(Ok(())).await.ok();
+                answers.send(Checked { answer: Ok(()), is_open: false }).await.ok();
             }
             return;
         };
@@ -134,20 +147,30 @@ impl Question {
         loop {
             sleep(self.interval).await;
             let goal = self.path.as_deref().map_or(Goal::Listens, Goal::Serves);
-            if answers.send(self.ask(endpoint, goal, limit).await).await.is_err() {
+            let answer = self.ask(endpoint, goal, limit).await;
+            if answers.send(self.checked(endpoint, answer).await).await.is_err() {
                 return;
             }
         }
     }
 
+    /// The answer, with what else can be seen of an instance that gave it.
+    async fn checked(&self, endpoint: &Endpoint, answer: Answer) -> Checked {
+        let is_open = match endpoint {
+            Endpoint::Tcp(address) if answer.is_ok() => is_open(address.port(), self.uid).await,
+            Endpoint::Tcp(_) | Endpoint::Node(_) | Endpoint::Socket(_) => false,
+        };
+        Checked { answer, is_open }
+    }
+
     /// Asks until an instance has started. Returns false when nobody listens.
-    async fn wait_started(&self, endpoint: &Endpoint, limit: Duration, answers: &mpsc::Sender<Answer>) -> bool {
+    async fn wait_started(&self, endpoint: &Endpoint, limit: Duration, answers: &mpsc::Sender<Checked>) -> bool {
         let (mut wait, most) = STARTING_INTERVALS;
         loop {
             sleep(wait).await;
             let answer = self.check_start(endpoint, limit).await;
             let is_well = answer.is_ok();
-            if answers.send(answer).await.is_err() {
+            if answers.send(self.checked(endpoint, answer).await).await.is_err() {
                 return false;
             }
             if is_well {
@@ -179,7 +202,7 @@ impl Question {
                     let stream = TcpStream::connect(address).await?;
                     // As for requests: the port may have been its own before.
                     match check_peer(&stream, self.uid).await {
-                        Ok(()) => self.exchange(stream, path, endpoint).await.map(Ok),
+                        Ok(()) => self.exchange(stream, path).await.map(Ok),
                         Err(PeerError::Foreign) => Ok(Err(Bad::foreign(&format!("port {}", address.port())))),
                         Err(error @ (PeerError::Closed | PeerError::Unknown)) => {
                             Ok(Err(Bad { why: error.to_string(), listener: Listener::Unknown }))
@@ -194,7 +217,7 @@ impl Question {
                     if self.uid.is_some_and(|uid| uid != listener) {
                         return Ok(Err(Bad::foreign("socket")));
                     }
-                    self.exchange(stream, path, endpoint).await.map(Ok)
+                    self.exchange(stream, path).await.map(Ok)
                 }
             }
         };
@@ -217,12 +240,15 @@ impl Question {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         path: Option<&str>,
-        endpoint: &Endpoint,
     ) -> io::Result<Option<u16>> {
-        match (&self.scripts, path) {
-            (Some(scripts), Some(path)) => fastcgi::status_of(stream, path, scripts).await.map(Some),
-            _ => exchange(stream, path, endpoint).await,
-        }
+        let Some(path) = path else { return Ok(None) };
+        let invalid = |error: proxy::Error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
+        let fields = proxy::question(&(self.authority)()).map_err(invalid)?;
+        let status = match &self.scripts {
+            Some(scripts) => fastcgi::status_of(stream, path, fields, scripts).await,
+            None => exchange(stream, path, &fields).await,
+        };
+        status.map(Some)
     }
 }
 
@@ -243,19 +269,22 @@ fn unreached(endpoint: &Endpoint, error: &io::Error) -> String {
     }
 }
 
-/// Asks for `path`, if there is one; gives the status.
-async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    path: Option<&str>,
-    endpoint: &Endpoint,
-) -> io::Result<Option<u16>> {
-    let Some(path) = path else { return Ok(None) };
-    let host = match endpoint {
-        Endpoint::Tcp(address) => address.to_string(),
-        Endpoint::Node(_) | Endpoint::Socket(_) => "localhost".to_owned(),
-    };
-    let question = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: devanture\r\nconnection: close\r\n\r\n");
-    stream.write_all(question.as_bytes()).await?;
+/// The bytes of a question.
+fn head(path: &str, fields: &HeaderMap) -> Vec<u8> {
+    let mut head = format!("GET {path} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in fields {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"connection: close\r\n\r\n");
+    head
+}
+
+/// Asks for `path`; gives the status.
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str, fields: &HeaderMap) -> io::Result<u16> {
+    stream.write_all(&head(path, fields)).await?;
     let mut answer = Vec::with_capacity(ANSWER_BYTES_MAX);
     while memchr::memchr(b'\n', &answer).is_none() && answer.len() < ANSWER_BYTES_MAX {
         if stream.read_buf(&mut answer).await? == 0 {
@@ -263,10 +292,10 @@ async fn exchange(
         }
         if is_http2_preface(&answer) {
             // It speaks HTTP/2 alone: that it does is all that can be found out by HTTP/1.1.
-            return Ok(Some(200));
+            return Ok(200);
         }
     }
-    status(&answer).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    status(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Whether an answer begins with a SETTINGS frame of stream 0, the preface of an HTTP/2 server (RFC 9113 §3.4).
@@ -313,7 +342,8 @@ mod tests {
 
     fn question(endpoint: Option<Endpoint>, path: Option<&str>) -> Question {
         let interval = Duration::from_millis(50);
-        Question { endpoint, path: path.map(str::to_owned), scripts: None, uid: None, interval, has_started: false }
+        let (path, authority) = (path.map(str::to_owned), Box::new(|| "shop.example:8443".to_owned()));
+        Question { endpoint, path, authority, scripts: None, uid: None, interval, has_started: false }
     }
 
     #[tokio::test]
@@ -336,6 +366,24 @@ mod tests {
         assert!(
             question(None, None).ask(&gone, Goal::Listens, limit).await.unwrap_err().why.contains("does not listen")
         );
+    }
+
+    #[test]
+    fn an_instance_is_asked_as_by_a_visitor() {
+        for authority in ["shop.example", "shop.example:8443", "staging--shop.preview.example:443"] {
+            let text = String::from_utf8(head("/healthz?deep", &proxy::question(authority).unwrap())).unwrap();
+            let quoted = if authority.contains(':') { format!("\"{authority}\"") } else { authority.to_owned() };
+            assert!(text.starts_with(&format!("GET /healthz?deep HTTP/1.1\r\nhost: {authority}\r\n")), "{text}");
+            for field in [
+                "user-agent: devanture".to_owned(),
+                "x-forwarded-proto: https".to_owned(),
+                format!("x-forwarded-host: {authority}"),
+                format!("forwarded: for=unknown;host={quoted};proto=https"),
+                "connection: close".to_owned(),
+            ] {
+                assert_eq!(text.matches(&format!("\r\n{field}\r\n")).count(), 1, "{field}: {text}");
+            }
+        }
     }
 
     #[tokio::test]
@@ -378,7 +426,7 @@ mod tests {
         let (answers, mut reported) = mpsc::channel(1);
         let asking = tokio::spawn(question(Some(endpoint), Some("/")).ask_on(answers));
         for _ in 0..3 {
-            assert_eq!(reported.recv().await, Some(Ok(())));
+            assert_eq!(reported.recv().await, Some(Checked { answer: Ok(()), is_open: false }));
         }
         asking.abort();
     }

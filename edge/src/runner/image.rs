@@ -110,7 +110,7 @@ impl Shared {
         let (app, version) = (&group.id.app, &group.version);
         tracing::warn!(%app, %version, image = id, "podman's store has lost an image, which is got again");
         let regained = async {
-            let folder = self.server_folder(app, version).await?;
+            let (folder, _) = self.server_folder(app, version, &group.settings_place).await?;
             self.image((app, version), image, folder.as_ref()).await
         };
         let (why, remedy) = match (regained.await, image) {
@@ -208,7 +208,8 @@ impl Shared {
         data: Option<&Path>,
     ) -> BTreeMap<String, String> {
         let mut all = self.variables(set_up, program, data, Path::new(TEMPORARY));
-        for name in ["LANG", "PATH"] {
+        // In a container 127.0.0.1 is its own, which nobody outside of it reaches: its port is the machine's by the engine.
+        for name in ["HOST", "LANG", "PATH"] {
             if !set_up.variables.contains_key(name) {
                 all.remove(name);
             }

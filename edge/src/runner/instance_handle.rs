@@ -61,6 +61,8 @@ pub(super) struct Seen {
     pub(super) healthy_ms: Option<u128>,
     /// Why those who wait for it give it up.
     pub(super) failed: Option<Error>,
+    /// It listens on all addresses of the machine, and not on 127.0.0.1 alone.
+    pub(super) is_open: bool,
     /// Nothing of it runs any more, nor will.
     pub(super) is_over: bool,
     lines: VecDeque<String>,
@@ -72,6 +74,9 @@ impl Seen {
         self.lines.iter().cloned().collect()
     }
 }
+
+/// The detail of a healthy instance that listens on all addresses.
+const LISTENS_EVERYWHERE: &str = "listens on all addresses of the machine, not on HOST, 127.0.0.1, alone";
 
 static SERIALS: AtomicU64 = AtomicU64::new(1);
 
@@ -89,6 +94,7 @@ impl Slot {
             scripts: None,
             healthy_ms: None,
             failed: None,
+            is_open: false,
             is_over: false,
             lines: VecDeque::new(),
         };
@@ -223,7 +229,7 @@ impl Slot {
             tmp_bytes: usage.map(|usage| usage.temporary_bytes),
             restarts: seen.restarts,
             since_ms: seen.since_ms,
-            detail: seen.detail.clone(),
+            detail: seen.detail.clone().or_else(|| seen.is_open.then(|| LISTENS_EVERYWHERE.to_owned())),
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::Error;
 use super::group::{Group, SetUp};
 use super::handover::handed::{HandedInstance, HandedPhase, Place};
-use super::health::{Answer, Listener, Question};
+use super::health::{Answer, Checked, Listener, Question};
 use super::instance_handle::Slot;
 use super::php;
 use super::shared::{Shared, ms};
@@ -207,6 +207,7 @@ impl<'l> Life<'l> {
         let question = Question {
             endpoint: place.endpoint.clone(),
             path: self.server.health.clone(),
+            authority: self.authority(),
             uid: place.listener(),
             scripts: place.scripts.clone().map(|scripts| Scripts { bundle, ..scripts }),
             interval: ms(self.shared.limits.instance_health_ms),
@@ -222,7 +223,10 @@ impl<'l> Life<'l> {
                     Some(Happened::Exited(exit)) => break exit,
                     None => break Exit::Lost,
                 },
-                Some(answer) = answers.recv(), if is_up => self.answered(&mut now, answer, &running),
+                Some(Checked { answer, is_open }) = answers.recv(), if is_up => {
+                    self.slot.seen().is_open = is_open;
+                    self.answered(&mut now, answer, &running);
+                }
                 () = self.slot.over_quota.notified(), if !matches!(now.phase, Phase::Killed(_)) => self.may_not_run(&mut now, &running),
                 () = self.slot.stop.cancelled(), if is_up => self.drain(&mut now),
                 () = self.slot.kill.cancelled(), if matches!(now.phase, Phase::Draining(_) | Phase::Terminating(_)) => {
@@ -256,7 +260,7 @@ impl<'l> Life<'l> {
         }
         {
             let mut seen = self.slot.seen();
-            (seen.pid, seen.endpoint, seen.monitor) = (None, None, None);
+            (seen.pid, seen.endpoint, seen.monitor, seen.is_open) = (None, None, None, false);
         }
         self.shared.publish(&self.group.id);
         Ended { exit, because: now.because, healthy: now.healthy, is_late: now.is_late, refused: None }

@@ -14,6 +14,7 @@
 //! In a cluster each node runs its share of the instances of an environment ([`spread`]) of the nodes that it knows
 //! ([`nodes`]).
 
+mod authority;
 mod backoff;
 mod bounds;
 mod capacity;
@@ -36,6 +37,7 @@ mod instance_handle;
 mod life;
 mod nodes;
 mod once;
+mod open_ports;
 mod own_images;
 mod persist;
 mod persisted;
@@ -65,6 +67,8 @@ pub(crate) use folder::folder_count;
 pub use handle::{Held, Parts, Runner};
 pub use handover::handed::{Handed, Handover, Terms};
 pub use once::{EndedBy, EndedRun, FrameSender, FrameSource, Once};
+pub(crate) use open_ports::LISTEN_ON_HOST;
+pub use open_ports::OpenPort;
 pub use request::Wanted;
 pub use scheduled::{Scheduled, ScheduledEnd};
 pub use shared::Report;

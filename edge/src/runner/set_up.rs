@@ -4,8 +4,9 @@ use std::path::Path;
 
 use devanture_config::manifest::ServerFolder;
 use devanture_config::site_toml::{Php, Server};
-use devanture_config::{AppName, Manifest, VersionId};
+use devanture_config::{AppName, Hostname, Manifest, VersionId};
 
+use super::authority::listed_host;
 use super::error::Error;
 use super::folder::{self, Layout, Own};
 use super::group::{Programs, SetUp};
@@ -31,11 +32,11 @@ impl Shared {
             Some(_) => Some(self.own_folder(&self.folders.data(&id.app, settings_place, &id.place), uid).await?),
             None => None,
         };
-        let folder = self.server_folder(&id.app, version).await?;
+        let (folder, listed_host) = self.server_folder(&id.app, version, settings_place).await?;
         if let Some(image) = &server.image {
             let image = self.image((&id.app, version), image, folder.as_ref()).await?;
             let (programs, user_ini) = (Programs::Image(image), UserIni::default());
-            return Ok(SetUp { programs, data, temporary, user_ini, user, variables });
+            return Ok(SetUp { programs, data, temporary, user_ini, user, variables, listed_host });
         }
         let folder = folder.ok_or_else(|| Error::Folder("the version has no backend".to_owned()))?;
         let user_ini = match &server.php {
@@ -46,7 +47,8 @@ impl Shared {
         let (app, place, digest) = (&id.app, &id.place, &id.key.digest);
         let layout = Layout { app, place, settings_place, digest, folder, uid, persist };
         let code = self.folders.code(layout).await?;
-        Ok(SetUp { programs: Programs::Folder(code), data, temporary, user_ini, user, variables })
+        let programs = Programs::Folder(code);
+        Ok(SetUp { programs, data, temporary, user_ini, user, variables, listed_host })
     }
 
     /// The `.user.ini` of a backend in PHP, as the bundle has it: what lies in the folder may be another one.
@@ -60,14 +62,21 @@ impl Shared {
         Ok(UserIni::read(&path, &String::from_utf8_lossy(&text)))
     }
 
-    /// The folder of the backend of a version. Its manifest is in memory for a turn of the app, and no longer: what
-    /// comes then, such as the pull of an image, may take minutes.
+    /// The folder of the backend of a version, and the hostname that it names first for a place. Its manifest is in
+    /// memory for a turn of the app, and no longer: what comes then, such as the pull of an image, may take minutes.
     pub(super) async fn server_folder(
         &self,
         app: &AppName,
         version: &VersionId,
-    ) -> Result<Option<ServerFolder>, Error> {
-        let folder = |canonical: &[u8]| Manifest::parse(canonical).map(|manifest| manifest.server);
+        place: &str,
+    ) -> Result<(Option<ServerFolder>, Option<Hostname>), Error> {
+        let place = place.to_owned();
+        let folder = move |canonical: &[u8]| {
+            Manifest::parse(canonical).map(|manifest| {
+                let host = listed_host(&manifest, &place);
+                (manifest.server, host)
+            })
+        };
         let folder = self.manifests.read(&*self.blobs, (Lane::of(app.as_str()), *version), folder).await?;
         folder.map_err(|error| Error::Folder(error.to_string()))
     }

@@ -61,9 +61,8 @@ impl Switcher {
         version: &Arc<Version>,
         reporter: &StepReporter,
     ) -> Result<((), String), Error> {
-        let (host, custom_host) = self.environments.visitors_host(intent.app, intent.environment);
-        let url = self.ledger.live.domains().url(&host);
-        let authority = url.strip_prefix("https://").unwrap_or(&url).to_owned();
+        let (host, custom_host) = self.ledger.live.visitors_host(intent.app, intent.environment);
+        let authority = self.ledger.live.domains().authority(&host);
         let withdrawn = self.ledger.live.withdrawn(intent.app);
         let place = self.ledger.live.place(intent.app, intent.environment);
         // As the switch will choose them, also where nothing is live yet.

@@ -137,6 +137,62 @@ fn a_worker_runs_beside_and_gets_no_requests() {
 }
 
 #[test]
+fn a_worker_behind_a_shell_ends_its_job_before_the_next_one_begins() {
+    run(async {
+        let world = World::start(limits()).await;
+        let job = "trap 'sleep 0.3; echo done; exit' TERM; echo works; while :; do sleep 0.01; done";
+        // Debian's shell ends at SIGTERM, and does not wait for the job.
+        let script = format!("exec 2>/dev/null; sh -c \"{job}\"; true");
+        let worker = json!({ "worker": { "command": ["sh", "-c", script] } });
+        let version = world.version("1", "one", &plain_but(json!({ "instances": 1, "processes": worker }))).await;
+        world.switch(&version).await;
+        while world.lines("worker.1").await.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let worker = "worker".parse().unwrap();
+        world.runner.restart(&world.app, "prod", Some(&worker), &|_line: &str| {}).await.unwrap();
+        while world.lines("worker.1").await.len() < 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert_eq!(world.lines("worker.1").await, ["works", "done", "works"]);
+        world.end().await;
+        assert_eq!(world.lines("worker.1").await, ["works", "done", "works", "done"]);
+    });
+}
+
+/// A backend that refuses requests other than those of a visitor of the environment, as Django does with the hosts that
+/// it does not know; `WHERE` is what it listens on.
+const STRICT: &str = "
+    require('http').createServer((question, answer) => {
+      const { host, 'x-forwarded-host': asked, 'x-forwarded-proto': scheme } = question.headers;
+      const is_visitor = host === 'shop.localhost' && asked === host && scheme === 'https';
+      answer.statusCode = is_visitor || question.url !== '/healthz' ? 200 : 400;
+      answer.end(process.env.HOST);
+    }).listen(+process.env.PORT, WHERE);
+    process.on('SIGTERM', () => process.exit(0));
+";
+
+#[test]
+fn an_instance_is_asked_for_the_host_of_its_visitors_and_is_named_where_it_listens_on_all_addresses() {
+    run(async {
+        let world = World::start(limits()).await;
+        for (place, open) in [("process.env.HOST", 0), ("'0.0.0.0'", 1), ("'127.0.0.1'", 0), ("undefined", 1)] {
+            let declared = plain_but(json!({ "instances": 1, "warm_ms": 0, "start_ms": 10_000 }));
+            let code = STRICT.replace("WHERE", place);
+            world.switch(&world.version_of("1", &[("server.js", &code, false)], &declared).await).await;
+            assert_eq!(world.get("/").await, (200, "127.0.0.1".to_owned()));
+            eventually("what was before has ended", || world.instances().len() == 1).await;
+            let found = world.runner.open_ports();
+            assert_eq!(found.len(), open, "{place}: {found:?}");
+            assert!(found.iter().all(|one| one.instance == "node-1/web.1" && one.place == "prod"), "{found:?}");
+            let detail = world.instances()[0].detail.clone().unwrap_or_default();
+            assert_eq!(detail.contains("all addresses"), open > 0, "{place}: {detail}");
+        }
+        world.end().await;
+    });
+}
+
+#[test]
 fn an_instance_may_listen_on_a_socket() {
     run(async {
         let world = World::start(limits()).await;

@@ -15,6 +15,10 @@ use crate::output::terminal::escaped;
 const RUNNER_OFF: &str =
     "this version has a backend, and this edge has no [runner]: write enabled = true below [runner] in its edge.toml";
 
+/// What follows the instances that listen on all addresses.
+const LISTENS_EVERYWHERE: &str = "on all addresses of the machine, where others reach it past the edge: have it listen \
+                                  on HOST, which is 127.0.0.1, or write listen = \"socket\" below [server]";
+
 /// What follows the private addresses that no admin of every app vouches for, and comes before the line to add.
 const REACHES: &str = "private addresses take an admin of every app now; the next push is refused without this line \
                        below [upstreams] in edge.toml:";
@@ -48,6 +52,10 @@ fn lines(style: Style, status: &Status) -> Vec<String> {
     let mut lines = status_lines(style, status);
     if status.runner_off {
         lines.push(style.line("backend", &style.bad(RUNNER_OFF)));
+    }
+    if !status.open_ports.is_empty() {
+        let text = format!("{} {LISTENS_EVERYWHERE}", escaped(&status.open_ports.join(", ")));
+        lines.push(style.line("listens", &style.bad(&text)));
     }
     if let Some(KeptReach { addresses, allow, webhooks }) = &status.kept_reach {
         let names: Vec<String> = webhooks.iter().map(|name| format!("webhook {name}")).collect();
@@ -91,6 +99,19 @@ mod tests {
         let found = text(serde_json::json!({ "kept_reach": kept }));
         assert!(found.contains("10.0.0.5 (webhook chat): private addresses"), "{found}");
         assert!(!text(serde_json::json!({})).contains("reaches"));
+    }
+
+    #[test]
+    fn an_instance_that_listens_on_all_addresses_is_named_with_what_to_do() {
+        let text = |open: &[&str]| {
+            let status = serde_json::json!({ "app": "shop", "environment": "prod", "open_ports": open });
+            lines(Style::of(&BTreeMap::new(), false), &serde_json::from_value(status).unwrap()).join("\n")
+        };
+        let found = text(&["edge-1/web.1", "edge-1/web.2"]);
+        for part in ["listens", "edge-1/web.1, edge-1/web.2 on all addresses", "on HOST, which is 127.0.0.1"] {
+            assert!(found.contains(part), "{part}: {found}");
+        }
+        assert!(!text(&[]).contains("listens"));
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::io;
 
 use bytes::BytesMut;
 use devanture_config::site_toml::Scripts;
-use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::records::{self, Event, Reader};
@@ -17,16 +16,17 @@ use crate::proxy::request_body::Original;
 /// Bytes that are read of an answer until its head is there, records with it.
 const ANSWER_BYTES_MAX: usize = 4 * HEAD_BYTES_MAX;
 
-/// Asks for `path` on a connection of its own; gives the status.
+/// Asks for `path` on a connection of its own, by a head with these fields; gives the status.
 ///
 /// # Errors
 /// Those of the connection; `InvalidData` for what is no answer.
 pub(crate) async fn status_of(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
+    fields: HeaderMap,
     scripts: &Scripts,
 ) -> io::Result<u16> {
-    stream.write_all(&request(path, scripts)?).await?;
+    stream.write_all(&request(path, fields, scripts)?).await?;
     let (mut reader, mut input, mut head, mut left) =
         (Reader::default(), BytesMut::new(), BytesMut::new(), ANSWER_BYTES_MAX);
     loop {
@@ -51,13 +51,10 @@ pub(crate) async fn status_of(
 }
 
 /// The bytes of the request.
-fn request(path: &str, scripts: &Scripts) -> io::Result<Vec<u8>> {
+fn request(path: &str, headers: HeaderMap, scripts: &Scripts) -> io::Result<Vec<u8>> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
     let uri: Uri = path.parse().map_err(|_invalid| invalid())?;
     let target = uri.into_parts().path_and_query.ok_or_else(invalid)?;
-    let mut headers = HeaderMap::with_capacity(2);
-    headers.insert(HOST, HeaderValue::from_static("localhost"));
-    headers.insert(USER_AGENT, HeaderValue::from_static("devanture"));
     let request = Outgoing { body: Original::empty(), headers, length: Some(0), method: Method::GET, target };
     let mut bytes = Vec::new();
     records::write_begin(&mut bytes, false);
@@ -80,7 +77,26 @@ mod tests {
         let (own, mut backend) = tokio::io::duplex(1_000_000);
         backend.write_all(&answer).await.unwrap();
         backend.shutdown().await.unwrap();
-        status_of(own, "/healthz", &Scripts::below("/srv")).await
+        status_of(own, "/healthz", HeaderMap::new(), &Scripts::below("/srv")).await
+    }
+
+    #[test]
+    fn a_check_comes_with_what_a_visitor_comes_with() {
+        let fields = crate::proxy::question("shop.example:8443").unwrap();
+        let bytes = request("/healthz?deep", fields, &Scripts::below("/srv")).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        for param in [
+            "HTTP_HOSTshop.example:8443",
+            "SERVER_NAMEshop.example",
+            "HTTPSon",
+            "REQUEST_SCHEMEhttps",
+            "HTTP_X_FORWARDED_PROTOhttps",
+            "HTTP_X_FORWARDED_HOSTshop.example:8443",
+            "HTTP_USER_AGENTdevanture",
+            "QUERY_STRINGdeep",
+        ] {
+            assert!(text.contains(param), "{param}: {text:?}");
+        }
     }
 
     #[tokio::test]

@@ -102,6 +102,19 @@ pub(crate) fn request(
     Ok(out)
 }
 
+/// The head of a question of the edge's own to a backend: that of a visitor of `authority` whose address is not known.
+///
+/// # Errors
+/// [`Error::BadRequest`] where that is no host.
+pub(crate) fn question(authority: &str) -> Result<HeaderMap, Error> {
+    let ids = Ids::of(&HeaderMap::new(), false);
+    let (host, scheme) = (authority, RECEIVED_BY);
+    let arrival = Arrival { host, client: None, ids: &ids, passing: None, port: None, proxies: &[], scheme };
+    let mut asking = HeaderMap::with_capacity(1);
+    asking.insert(header::USER_AGENT, HeaderValue::from_static("devanture"));
+    request(asking, Version::HTTP_11, &arrival, None)
+}
+
 /// Says which part of the path the backend does not see, so that it can write addresses which lead back to it.
 pub(crate) fn say_prefix(headers: &mut HeaderMap, prefix: &str) {
     if let Ok(prefix) = HeaderValue::from_str(prefix) {

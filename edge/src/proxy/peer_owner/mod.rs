@@ -9,7 +9,7 @@ mod sock_diag;
 mod tables;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpStream;
 
@@ -17,6 +17,11 @@ use tokio::net::TcpStream;
 const ESTABLISHED: u8 = 1;
 const SYN_RECV: u8 = 3;
 const LISTEN: u8 = 10;
+
+/// Addresses at which nothing but what listens on all of a machine takes connections: the last one of loopback, and one
+/// that leads nowhere (RFC 6666).
+const ELSEWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(127, 255, 255, 254)), IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1))];
 
 /// Why nothing is sent on a connection.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +183,23 @@ pub(crate) async fn check_peer(stream: &TcpStream, uid: Option<u32>) -> Result<(
     }
 }
 
+/// Whether what listens on a port of this machine takes connections to all of its addresses, and not to 127.0.0.1
+/// alone, and is a process of the user `uid`; of any, where instances have none of their own.
+pub(crate) async fn is_open(port: u16, uid: Option<u32>) -> bool {
+    let listener = |ip: IpAddr| SocketName { local: SocketAddr::new(ip, port), remote: SocketAddr::new(ip, 0) };
+    let is_its = move |found: Option<SocketInfo>| match Owner::of_listener(found) {
+        Owner::User(found) => uid.is_none_or(|uid| uid == found),
+        Owner::Absent | Owner::Closed | Owner::Queued => false,
+    };
+    let elsewhere = ELSEWHERE.map(listener);
+    // A kernel that cannot be asked shows none anywhere.
+    if sock_diag::find(listener(Ipv4Addr::LOCALHOST.into())).is_ok_and(|found| found.is_some()) {
+        return elsewhere.into_iter().any(|name| sock_diag::find(name).is_ok_and(is_its));
+    }
+    let look = move || elsewhere.into_iter().any(|name| tables::find(name).is_ok_and(is_its));
+    tokio::task::spawn_blocking(look).await.unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
@@ -228,6 +250,27 @@ mod tests {
             for uid in [Some(own()), None] {
                 assert!(matches!(check_peer(&stream, uid).await, Err(PeerError::Closed)), "{address}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_listens_on_all_addresses_is_told_from_what_listens_on_one() {
+        for (address, expected) in
+            [("127.0.0.1:0", false), ("[::1]:0", false), ("0.0.0.0:0", true), ("[::]:0", true), ("127.0.0.2:0", false)]
+        {
+            let Ok(listener) = TcpListener::bind(address).await else { continue };
+            let port = listener.local_addr().unwrap().port();
+            assert_eq!(is_open(port, Some(own())).await, expected, "{address}");
+            assert_eq!(is_open(port, None).await, expected, "{address}");
+            assert!(!is_open(port, Some(own() + 1)).await, "{address}");
+            let ways: [fn(SocketName) -> io::Result<Option<SocketInfo>>; 2] = [sock_diag::find, tables::find];
+            for find in ways {
+                let name = |ip: IpAddr| SocketName { local: SocketAddr::new(ip, port), remote: SocketAddr::new(ip, 0) };
+                let is_open = ELSEWHERE.into_iter().any(|ip| find(name(ip)).is_ok_and(|found| found.is_some()));
+                assert_eq!(is_open, expected, "{address}");
+            }
+            drop(listener);
+            assert!(!is_open(port, None).await, "{address}");
         }
     }
 

@@ -206,6 +206,8 @@ impl Backend {
         let mut command = Command::new(program);
         let persons = context.environment.iter().filter(|(name, _)| !name.starts_with(OWN));
         command.args(arguments).current_dir(folder).env_clear().envs(persons);
+        // That of a person's shell names the machine.
+        command.env("HOST", "127.0.0.1");
         command.envs(self.settings.iter().map(|(name, value)| (name.as_str(), value)));
         // An app called `server` has its own settings of this program in a file of that name.
         let settings = project.settings_of_server(SETTINGS_FILE)?;
