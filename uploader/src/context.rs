@@ -57,7 +57,9 @@ impl Context {
         let output = Output { is_json: common.output.json, is_quiet: volume == Volume::Quiet, style };
         let progress = Progress::new(&environment, volume);
         if common.output.explain {
-            settings.explained().iter().chain(&project.passed_over).for_each(|line| progress.line(line));
+            let lines = settings.explained().into_iter().chain(settings.explained_proxy(&environment));
+            lines.for_each(|line| progress.line(&line));
+            project.passed_over.iter().for_each(|line| progress.line(line));
         }
         let is_explaining = common.output.explain;
         (Self { environment, is_explaining, output, progress, project, settings, chosen }, read)

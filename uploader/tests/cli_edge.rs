@@ -9,7 +9,7 @@ use crate::cli_support::fake_edge::{FakeEdge, Reply, event, urls};
 use crate::cli_support::{NOTHING_LIVE, Project, STILL_RUNNING, write};
 use devanture_config::Digest;
 use devanture_config::api::{AliasList, Deploy, DeployKind, History, Outcome, PlaceStatus, SwitchReport};
-use devanture_config::problem::{Code, Problem};
+use devanture_config::problem::{Code, Exit, Problem};
 
 #[test]
 fn a_push_sends_what_is_missing_and_reports_its_steps() {
@@ -159,6 +159,21 @@ fn what_may_help_is_tried_again() {
     assert_eq!(edge.seen().iter().filter(|line| line.starts_with("PUT")).count(), 7);
     let hint = error["hint"].as_str().unwrap();
     assert_eq!(hint, "the same push again sends only what has not arrived; Do this.");
+}
+
+#[test]
+fn a_body_that_stopped_on_its_way_is_sent_again_over_another_connection() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&tries);
+    let edge = FakeEdge::start_with(move |request, _| {
+        let is_first = request.method == "PUT" && counter.fetch_add(1, Ordering::Relaxed) == 0;
+        is_first.then(|| Reply::problem(Code::BodyStalled))
+    });
+    let ran = Project::site(&edge.url()).run(&["push", "--jobs", "1", "--json"]);
+    assert_eq!(ran.json()["files"]["new"], 2, "{ran:#?}");
+    assert_eq!(tries.load(Ordering::Relaxed), 3);
+    // A line that never comes back is no mistake of the request.
+    assert_eq!(Code::BodyStalled.exit(), Exit::Unreachable);
 }
 
 #[test]

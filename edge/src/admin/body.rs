@@ -108,7 +108,7 @@ pub(super) async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes
     };
     // The limit of a rest alone is kept by a client that sends a byte now and then.
     tokio::time::timeout(time_max, whole).await.map_err(|_elapsed| {
-        Problem::new(Code::BadRequest, format!("The body did not come within {} ms.", time_max.as_millis()))
+        Problem::new(Code::BodyStalled, format!("The body did not come within {} ms.", time_max.as_millis()))
             .hint("`admin_body_ms_max` in edge.toml is the limit")
     })?
 }
@@ -241,7 +241,7 @@ impl Drop for RequestBody {
 }
 
 fn rested() -> Error {
-    Problem::new(Code::BadRequest, "The request's body did not go on.")
+    Problem::new(Code::BodyStalled, "The request's body did not go on.")
         .hint("`admin_body_idle_ms_max` in edge.toml is how long it may rest")
         .into()
 }

@@ -66,7 +66,7 @@ impl Admin {
             intake.end().await
         };
         tokio::time::timeout(Duration::from_millis(ms_max), whole).await.map_err(|_elapsed| {
-            Problem::new(Code::BadRequest, format!("The manifest did not come within {ms_max} ms."))
+            Problem::new(Code::BodyStalled, format!("The manifest did not come within {ms_max} ms."))
                 .hint("`manifest_ms_max` in edge.toml is the limit")
         })?
     }

@@ -244,6 +244,9 @@ impl Publisher {
         if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.is_preview()) {
             urls.live.clone_from(url);
         }
+        let prod = PlaceName::prod();
+        let place = if alias.is_some() { &prod } else { &push.environment };
+        let may_switch = !place.is_preview() && push.actor.may(Scope::Push, &push.app, Some(place)).is_ok();
         let received = push.received.lock();
         let new = push.manifest.blobs().filter(|(digest, _)| push.missing.contains_key(digest)).count();
         DeployReport {
@@ -266,6 +269,7 @@ impl Publisher {
             only: push.joined.as_ref().map(|joined| joined.half),
             with: push.with(),
             restored_manifest: false,
+            may_not_switch: !may_switch,
         }
     }
 

@@ -213,7 +213,10 @@ impl Edge {
     ) -> Result<Response, Refusal> {
         tokio::select! {
             answer = self.send(request) => answer,
-            () = out.rest(rest_max) => Err(silent()),
+            () = out.rest(rest_max) => {
+                self.leave_connections();
+                Err(silent())
+            }
         }
     }
 }

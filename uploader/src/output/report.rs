@@ -98,6 +98,8 @@ pub(crate) fn deploy_lines(
 ) -> Vec<String> {
     let line = |name: &str, text: String| style.line(name, &text);
     let id = report.version.short();
+    // A command that would be refused is not named.
+    let next = |text: String| (!report.may_not_switch).then(|| line("next", text));
     let mut lines = Vec::new();
     if let Some(alias) = &report.alias {
         if was_live {
@@ -105,16 +107,13 @@ pub(crate) fn deploy_lines(
         }
         lines.push(line("alias", format!("{}  ·  preview {}", style.good(&alias.url), report.urls.preview)));
         lines.extend(alias.expires_ms.map(|at_ms| line("ends", time_text(at_ms))));
-        lines.push(line("next", format!("devanture switch {id}{}", again.0)));
+        lines.extend(next(format!("devanture switch {id}{}", again.0)));
         return lines;
     }
     if let Some(lock) = &report.locked {
         lines.push(line("locked", lock_text(lock)));
         lines.push(line("stored", format!("what is live stays  ·  preview {}", style.good(&report.urls.preview))));
-        lines.push(line(
-            "next",
-            format!("devanture switch {id}{0}, once `devanture unlock{0}` has ended the lock", again.0),
-        ));
+        lines.extend(next(format!("devanture switch {id}{0}, once `devanture unlock{0}` has ended the lock", again.0)));
         return lines;
     }
     if was_live && !report.switched {
@@ -135,7 +134,7 @@ pub(crate) fn deploy_lines(
     }
     if no_switch && !was_live {
         lines.push(line("stored", format!("preview {}", style.good(&report.urls.preview))));
-        lines.push(line("next", format!("devanture switch {id}{}", again.0)));
+        lines.extend(next(format!("devanture switch {id}{}", again.0)));
         return lines;
     }
     lines.extend(report.returning.as_ref().and_then(returning_text).map(|text| style.dim(&format!("  {text}"))));
@@ -289,6 +288,7 @@ mod tests {
             only: None,
             with: None,
             restored_manifest: false,
+            may_not_switch: false,
             paused: None,
         }
     }
@@ -383,6 +383,8 @@ mod tests {
             lines[2].starts_with("  next      devanture switch ") && lines[2].ends_with(" --app shop"),
             "{lines:?}"
         );
+        let of_developer = DeployReport { may_not_switch: true, ..aliased };
+        assert_eq!(deploy_lines(plain(), &of_developer, false, false, &Again::default()).len(), 2, "no next command");
         let lock = Lock { since_ms: 0, who: "ops".to_owned(), reason: Some("Sale".to_owned()) };
         let locked = DeployReport { switched: false, locked: Some(lock), ..report() };
         let lines = deploy_lines(plain(), &locked, false, false, &Again::default());

@@ -280,6 +280,7 @@ fn finish(state: &mut State) -> Reply {
         only: None,
         with: None,
         restored_manifest: false,
+        may_not_switch: false,
         paused: None,
     };
     if switched {
@@ -338,6 +339,7 @@ fn status(state: &State) -> Status {
         catalog_damaged: false,
         more_places: false,
         lost_secrets: Vec::new(),
+        open_ports: Vec::new(),
         kept_reach: None,
         runner_off: false,
         went_back: None,

@@ -1,14 +1,15 @@
-//! Bodies that are sent to the API one byte after the other, so that no rest is ever long.
+//! Bodies that are sent to the API one byte after the other, so that no rest is ever long, or not to their end.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
+use devanture_config::api::{BeginDeploy, DeployBegun};
 use devanture_config::problem::Code;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{Method, StatusCode};
 
-use crate::support::{edge, got};
+use crate::support::{edge, got, manifest};
 
 /// The time between two bytes, a small part of what a body may rest.
 const PACE: Duration = Duration::from_millis(50);
@@ -19,6 +20,29 @@ fn dripping() -> reqwest::Body {
         tokio::time::sleep(PACE).await;
         Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), ()))
     }))
+}
+
+/// A body that begins and never goes on, as over a line whose other direction is fine.
+fn stalled() -> reqwest::Body {
+    let begin = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b"ab")) });
+    reqwest::Body::wrap_stream(begin.chain(stream::pending()))
+}
+
+#[tokio::test]
+async fn a_body_that_stops_may_be_sent_again_and_is_no_wrong_request() {
+    let edge = edge().with_limit("admin_body_idle_ms_max", 200).start().await;
+    let manifest = manifest(&[("index.html", b"abcdef")]);
+    let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
+    let begun = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin)).await;
+    let DeployBegun { deploy, missing, .. } = begun.json();
+    let blob = edge.api(Method::PUT, &format!("/v1/apps/shop/blobs/{}?deploy={deploy}", missing[0]));
+    let settings = edge.api(Method::PATCH, "/v1/apps/shop/environments/prod/settings");
+    for request in [blob, settings.header("content-type", "application/json")] {
+        let refused = got(request.body(stalled())).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::REQUEST_TIMEOUT, Code::BodyStalled));
+        assert!(refused.problem().hint.unwrap().contains("admin_body_idle_ms_max"), "{}", refused.text());
+    }
+    edge.stop().await;
 }
 
 #[tokio::test]
@@ -33,7 +57,7 @@ async fn a_body_that_comes_byte_by_byte_does_not_hold_its_place_for_ever() {
     let token = edge.api(Method::POST, "/v1/tokens");
     for request in [set, token] {
         let refused = got(request.header("content-type", "application/json").body(dripping())).await;
-        assert_eq!(refused.code(), Code::BadRequest, "{}", refused.text());
+        assert_eq!(refused.code(), Code::BodyStalled, "{}", refused.text());
         assert!(refused.problem().hint.unwrap().contains("admin_body_ms_max"), "{}", refused.text());
     }
     edge.stop().await;

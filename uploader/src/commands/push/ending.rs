@@ -70,6 +70,7 @@ fn report_of(
         only: None,
         with: None,
         restored_manifest: false,
+        may_not_switch: false,
     }
 }
 
@@ -251,9 +252,11 @@ impl Push<'_> {
         if !self.has_contacted {
             return self.last_sentence_without_edge(failure).await;
         }
-        // A push to an alias leaves what is live, however it ends.
+        // A push to an alias leaves what is live, if anything is, however it ends.
         if self.args.alias.is_some() {
-            return STILL_RUNNING.to_owned();
+            let is_asked = !matches!(failure.exit, 3 | 4) || failure.is(Code::Forbidden);
+            let nothing_is_live = is_asked && self.ask_what_is_live().await == Some(None);
+            return if nothing_is_live { NOTHING_LIVE } else { STILL_RUNNING }.to_owned();
         }
         if failure.is(Code::Deleted) {
             return NOTHING_LIVE.to_owned();

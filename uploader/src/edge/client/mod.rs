@@ -13,8 +13,9 @@ mod signing;
 mod waits;
 mod webhooks;
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use devanture_config::AppName;
@@ -53,7 +54,10 @@ const PROBLEM_TYPE: &str = "application/problem+json";
 /// The way to an edge, with what opens it.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
-    http: reqwest::Client,
+    /// Replaced where its connections are no good: a request that is sent again would go over the same ones.
+    http: Arc<RwLock<reqwest::Client>>,
+    /// The file of CAs to trust besides those of the system.
+    ca: Option<PathBuf>,
     url: Url,
     pass: Arc<Pass>,
     progress: Progress,
@@ -92,26 +96,18 @@ impl Link {
     /// # Errors
     /// `usage` where the CA's file cannot be taken.
     pub(crate) fn with(access: &EdgeAccess, pass: Pass, progress: Progress) -> Result<Self, Failure> {
-        let pass = Arc::new(pass);
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIME_MAX)
-            .tcp_nodelay(true)
-            // The token goes to the address that was said, and nowhere else.
-            .redirect(reqwest::redirect::Policy::none());
-        if settings::is_loopback(&access.url) {
-            // A proxy has another loopback than this machine.
-            builder = builder.no_proxy();
-        }
-        if access.url.scheme() == "http" {
-            // No certificate will be checked, so those of the system need not be read, nor be there.
-            builder = builder.tls_certs_only([]);
-        } else if let Some(ca) = &access.ca {
-            builder = builder.tls_backend_preconfigured(trust::with_file(ca)?);
-        }
-        let http = builder.build().map_err(|error| no_tls(&error))?;
+        let http = Arc::new(RwLock::new(http_client(&access.url, access.ca.as_deref())?));
+        let (pass, url, ca) = (Arc::new(pass), access.url.clone(), access.ca.clone());
         let waits = Waits::new(progress.clone());
-        Ok(Self { http, url: access.url.clone(), pass, progress, waits, uploaded: Arc::default() })
+        Ok(Self { http, ca, url, pass, progress, waits, uploaded: Arc::default() })
+    }
+
+    /// Has all further requests go over new connections; those that are under way keep theirs.
+    pub(super) fn leave_connections(&self) {
+        // What could be set up at the start can be now.
+        if let Ok(http) = http_client(&self.url, self.ca.as_deref()) {
+            *self.http.write().unwrap_or_else(PoisonError::into_inner) = http;
+        }
     }
 
     /// The address as a person writes it.
@@ -161,8 +157,29 @@ impl Link {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.http.request(method, url)
+        self.http.read().unwrap_or_else(PoisonError::into_inner).request(method, url)
     }
+}
+
+/// The client of an edge, with the file of CAs to trust besides those of the system.
+fn http_client(url: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIME_MAX)
+        .tcp_nodelay(true)
+        // The token goes to the address that was said, and nowhere else.
+        .redirect(reqwest::redirect::Policy::none());
+    if settings::is_loopback(url) {
+        // A proxy has another loopback than this machine.
+        builder = builder.no_proxy();
+    }
+    if url.scheme() == "http" {
+        // No certificate will be checked, so those of the system need not be read, nor be there.
+        builder = builder.tls_certs_only([]);
+    } else if let Some(ca) = ca {
+        builder = builder.tls_backend_preconfigured(trust::with_file(ca)?);
+    }
+    builder.build().map_err(|error| no_tls(&error))
 }
 
 impl Edge {
@@ -340,6 +357,10 @@ impl Link {
         };
         // A server error without a problem is one of a proxy, which may have passed the request on.
         let is_of_proxy = status.is_server_error() && !has_problem;
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // What carries answers, and no bodies any more, would stall the next try as well.
+            self.leave_connections();
+        }
         let may_help = is_of_proxy || matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504);
         if may_help { Refusal::Again(failure, wait) } else { Refusal::Final(failure) }
     }

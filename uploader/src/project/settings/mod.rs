@@ -6,6 +6,7 @@
 mod address;
 mod identity;
 mod person;
+mod proxy;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -192,6 +192,26 @@ fn an_edge_is_reached_by_https_or_on_loopback() {
 }
 
 #[test]
+fn an_explanation_names_the_proxy_of_the_edge() {
+    let proxy = "http://me:secret@proxy:3128";
+    for (url, environment, expected) in [
+        ("https://edge.example.org", vec![("HTTPS_PROXY", proxy)], "HTTPS_PROXY        http://…@proxy:3128  from"),
+        ("https://edge.example.org", vec![("https_proxy", proxy), ("ALL_PROXY", "x")], "https_proxy "),
+        ("https://edge.example.org", vec![("HTTPS_PROXY", ""), ("all_proxy", proxy)], "all_proxy "),
+        ("https://edge.example.org", vec![("ALL_PROXY", proxy), ("no_proxy", ".org")], "no_proxy           .org  from"),
+        ("https://edge.example.org", vec![("HTTP_PROXY", proxy), ("NO_PROXY", ".org")], ""),
+        ("http://localhost:1", vec![("HTTP_PROXY", proxy)], "not used, as the edge is on this machine"),
+        ("https://127.0.0.1:1", vec![("HTTPS_PROXY", proxy)], "not used, as the edge is on this machine"),
+        ("https://edge.example.org", vec![], ""),
+    ] {
+        let flags = [(Name::Url, url)];
+        let lines = settings(&flags, &[], &[], "").explained_proxy(&map(&environment)).join("\n");
+        assert!(lines.contains(expected) && (!expected.is_empty() || lines.is_empty()), "{environment:?}: {lines}");
+        assert!(!lines.contains("secret"), "{lines}");
+    }
+}
+
+#[test]
 fn an_explanation_names_sources_and_hides_the_token() {
     let lines = settings(&[(Name::App, "shop")], &[TOKEN, PASSWORD], &[URL], "").explained().join("\n");
     assert!(lines.contains("DEVANTURE_APP      shop  from --app"), "{lines}");
