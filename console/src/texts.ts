@@ -306,7 +306,7 @@ export const t = {
   },
   settings: {
     name: "Name",
-    nameHint: "A-Z, 0-9 and _.",
+    nameHint: "A-Z, a-z, 0-9 and _.",
     value: "Value",
     kind: "Kind",
     kinds: { private: "backend only", public: "public", secret: "secret" },

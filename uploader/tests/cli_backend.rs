@@ -36,6 +36,15 @@ fn project(url: &str) -> Project {
 }
 
 #[test]
+fn a_check_names_the_folder_whose_files_it_counted() {
+    let project = project(&FakeEdge::start().url());
+    assert!(project.run(&["check"]).stdout.contains("www holds 1 file, 11 B · server 4 files, 25 B"));
+    fs::remove_dir_all(project.path("www")).unwrap();
+    let ran = project.run(&["check"]);
+    assert!(ran.stdout.contains("dist/server holds 4 files, 25 B"), "{ran:#?}");
+}
+
+#[test]
 fn a_push_sends_the_backend_with_the_pages() {
     let edge = FakeEdge::start();
     let project = project(&edge.url());

@@ -211,6 +211,22 @@ fn the_hook_for_pre_commit_calls_what_there_is() {
 }
 
 #[test]
+fn the_hook_passes_with_a_note_in_a_clone_that_was_never_built() {
+    let (pages, both) = ("app = \"shop\"\nwww = \"dist\"\n", "[server]\ncommand = [\"./run\"]\n");
+    for toml in [pages.to_owned(), format!("{pages}{both}")] {
+        let project = Project::new(&[("devanture.toml", toml.as_str())]);
+        let ran = project.run(&["check", "--if-built"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "Nothing was checked: the project is not built.\n"));
+        assert!(ran.stderr.contains("note") && ran.stderr.contains("not exist"), "{ran:#?}");
+        assert_eq!(project.run(&["check", "--if-built", "--json"]).json()["built"], false);
+        project.run(&["check", "--json"]).failed("missing_folder", 2);
+        // What git keeps is looked at all the same.
+        project.file("devanture.toml", &format!("{toml}\nwwww = 1\n"));
+        assert_ne!(project.run(&["check", "--if-built"]).code, Some(0));
+    }
+}
+
+#[test]
 fn an_origin_of_a_visitors_own_machine_is_doubted_for_prod_alone() {
     let files: &[(&str, &str)] = &[("index.html", "<p>hi")];
     let everywhere = site("cors = [\n  \"https://app.example.org\",\n  \"http://localhost:5173\",\n]\n", files);

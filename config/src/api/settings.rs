@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::names::{AppName, PlaceName};
 use crate::text::text_form;
 
-/// The name of a setting: `[A-Z][A-Z0-9_]*`, as variables of a process are named.
+/// The name of a setting: `[A-Za-z][A-Za-z0-9_]*`, as variables of a process are named; `http_proxy` is another one than
+/// `HTTP_PROXY`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SettingName(String);
 
 /// Says why a text is not the name of a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a setting is named by A-Z, 0-9 and _, and begins with a letter")]
+#[error("a setting is named by A-Z, a-z, 0-9 and _, and begins with a letter")]
 pub struct BadSettingName;
 
 impl SettingName {
@@ -37,8 +38,8 @@ impl FromStr for SettingName {
     type Err = BadSettingName;
 
     fn from_str(text: &str) -> Result<Self, BadSettingName> {
-        let begins_well = text.starts_with(|c: char| c.is_ascii_uppercase());
-        let goes_on_well = text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        let begins_well = text.starts_with(|c: char| c.is_ascii_alphabetic());
+        let goes_on_well = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if begins_well && goes_on_well { Ok(Self(text.to_owned())) } else { Err(BadSettingName) }
     }
 }
@@ -213,13 +214,14 @@ mod tests {
 
     #[test]
     fn a_setting_is_named_as_a_variable_is() {
-        for good in ["A", "API_URL", "A1", "A_", "PORT", "DEVANTURE_X"] {
+        for good in ["A", "a", "API_URL", "A1", "A_", "PORT", "DEVANTURE_X", "http_proxy", "ConnectionStrings__Default"]
+        {
             assert_eq!(good.parse::<SettingName>().unwrap().as_str(), good);
         }
-        for bad in ["", "a", "1A", "_A", "A-B", "A B", "A=", "Ä", "A\n"] {
+        for bad in ["", "é", "1A", "_A", "A-B", "A B", "A=", "Ä", "A\n"] {
             assert!(bad.parse::<SettingName>().is_err(), "{bad:?}");
         }
-        for (name, is_reserved) in [("PORT", true), ("DEVANTURE_TOKEN", true), ("PORTS", false), ("DEVANTURE", false)] {
+        for (name, is_reserved) in [("PORT", true), ("DEVANTURE_TOKEN", true), ("PORTS", false), ("port", false)] {
             assert_eq!(name.parse::<SettingName>().unwrap().is_reserved(), is_reserved, "{name}");
         }
     }

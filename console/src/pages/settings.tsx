@@ -51,7 +51,7 @@ function SetDialog({ app, env, revision, setting }: Place & { setting: Setting |
           hint={t.settings.nameHint}
           value={name}
           set={setName}
-          pattern="[A-Z][A-Z0-9_]*"
+          pattern="[A-Za-z][A-Za-z0-9_]*"
           max={256}
           first
           required

@@ -52,6 +52,7 @@ pub use hostnames::{VisitorPorts, https_records};
 pub use instances::SettingsOf;
 pub(crate) use kept_reach::ALLOW_OR_PUSH;
 pub(crate) use lock::{Gate, Passage, locked_by};
+pub(crate) use places::check_may_be_live;
 pub use reserved::clashing_names;
 pub(crate) use settings::etag as settings_etag;
 pub(crate) use settings::{Coming, Keys, Unopened};

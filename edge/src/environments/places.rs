@@ -21,6 +21,21 @@ use crate::records::{gone, settings, signing};
 /// What keeps others from making something until it is dropped.
 pub(crate) type Making<'p> = MutexGuard<'p, ()>;
 
+/// Checks that a version may be live in an environment: `preview` is where pushes to aliases, and the settings of all
+/// previews, are.
+///
+/// # Errors
+/// `name_reserved`.
+pub(crate) fn check_may_be_live(environment: &PlaceName) -> Result<(), Error> {
+    if !environment.is_preview() {
+        return Ok(());
+    }
+    let detail = "`preview` is the environment of all previews: no version is live in it.";
+    let hint = "`devanture push --alias NAME` makes a preview at an address of its own, and `devanture push --no-switch` \
+                one of the version alone; an environment for visitors has another name, such as staging";
+    Err(Problem::new(Code::NameReserved, detail).hint(hint).into())
+}
+
 impl Environments {
     /// Checks, before anything is sent for it, that a push finds its app and its environment, or may make them. Of
     /// `preview` it may make the history alone (`is_noted_alone`), which does not count.

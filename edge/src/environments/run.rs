@@ -20,6 +20,9 @@ use crate::records::{self, LivePointer, gone};
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
 use crate::telemetry;
 
+/// Environments that a refusal names.
+const NAMES_MAX: usize = 10;
+
 /// A command of somebody who may run it.
 struct RunToBegin {
     wanted: Wanted,
@@ -163,12 +166,25 @@ impl Environments {
         self.check_settings_actor(actor)?;
         let pointer = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let Some(live) = pointer.filter(LivePointer::is_known) else {
-            return Err(nothing_live(app, environment).into());
+            return Err(self.nothing_to_run_in(actor, app, environment).await?);
         };
         let Some(managed) = self.managed_in((app, environment), live.version).await? else {
             return Err(no_backend(app, environment));
         };
         Ok((self.wanted((app, environment), live.version, managed, live.settings).await?, live))
+    }
+
+    /// The refusal of a command where nothing is live, with the environments that have something.
+    async fn nothing_to_run_in(&self, actor: &Actor, app: &AppName, environment: &PlaceName) -> Result<Error, Error> {
+        let problem = nothing_live(app, environment);
+        let (places, _has_more) = self.places(actor, app).await?;
+        let mut names = places.iter().filter(|place| !place.alias).map(|place| place.name.as_str()).peekable();
+        if names.peek().is_none() {
+            return Ok(problem.into());
+        }
+        let named: Vec<&str> = names.by_ref().take(NAMES_MAX).collect();
+        let more = if names.peek().is_some() { ", …" } else { "" };
+        Ok(problem.hint(format!("`--env` names an environment with a live version: {}{more}", named.join(", "))).into())
     }
 
     /// Records how a command ended, in the history and in the audit log.

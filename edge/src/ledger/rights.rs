@@ -54,6 +54,11 @@ impl Actor {
             let detail = format!("{} lacks the scope {scope}{place} of the app {app}.", self.shown());
             let kind = self.kind();
             let hint = match &self.environment {
+                Some(own) if is_elsewhere && own.is_preview() && matches!(scope, Scope::Push | Scope::Promote) => {
+                    format!(
+                        "this {kind} is for previews: `devanture push --alias NAME` makes one, or use one of the app"
+                    )
+                }
                 Some(own) if is_elsewhere => {
                     format!("this {kind} is for {own} alone: pass `--env {own}`, or use one of the whole app")
                 }

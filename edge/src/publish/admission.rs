@@ -9,6 +9,7 @@ use devanture_config::text::counted;
 use devanture_config::{AppName, Manifest, PlaceName};
 
 use super::publisher::Publisher;
+use crate::environments::check_may_be_live;
 use crate::ledger::{Actor, Error};
 use crate::runner::folder_count;
 use crate::switch::{check_reason, check_typed};
@@ -41,6 +42,7 @@ impl Publisher {
         let is_switching = !options.no_switch && options.alias.is_none();
         self.environments.check_may_make(app, environment, !is_switching).await?;
         if is_switching {
+            check_may_be_live(environment)?;
             self.check_parts_stay(app, environment, manifest, options.allow_warnings)?;
         }
         self.environments.check_hostnames(actor, app, environment, manifest, is_switching).await

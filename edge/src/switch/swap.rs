@@ -14,7 +14,7 @@ use super::switcher::Switcher;
 use super::watch::Watching;
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::cluster::Prepared;
-use crate::environments::{Claims, Gate, locked_by};
+use crate::environments::{Claims, Gate, check_may_be_live, locked_by};
 use crate::ledger::{Attempts, Error, other_than};
 use crate::live::{Load, Preparing};
 use crate::records::gone;
@@ -187,8 +187,9 @@ impl Switcher {
     /// What a push comes to where the environment is locked; `None` if it may go on.
     ///
     /// # Errors
-    /// As [`Switcher::gate`], and `live_moved`: no other kind of switch is begun in vain.
+    /// As [`Switcher::gate`], `name_reserved`, and `live_moved`: no other kind of switch is begun in vain.
     async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
+        check_may_be_live(intent.environment)?;
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let previous = live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
         // Before anything is prepared or released in vain; the swap checks it again.

@@ -364,6 +364,9 @@ pub(crate) struct CheckArgs {
     /// Treat files that would be left out and warnings as errors
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Pass with a note where the project is not built, as in a hook
+    #[arg(long)]
+    pub(crate) if_built: bool,
     /// Format of the findings; github prints annotations of GitHub Actions
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -180,7 +180,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
     if name.parse::<SettingName>().is_ok() {
         return Ok(());
     }
-    let message = "A setting is named by A-Z, 0-9 and _, and begins with a letter.";
+    let message = "A setting is named by A-Z, a-z, 0-9 and _, and begins with a letter.";
     Err(Failure::new(Code::Usage, message).hint("such as API_URL=https://api.example.org"))
 }
 

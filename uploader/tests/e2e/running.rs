@@ -103,6 +103,7 @@ async fn a_command_runs_in_the_live_version_with_the_settings_of_its_environment
     // In an environment where nothing is live, and one without a backend.
     let none = project.run(&edge, &["run", "--json", "--env", "staging", "--", "true"]);
     assert_eq!((none.code, none.problem().as_str()), (NOT_RUN, "nothing_live"));
+    assert!(none.stdout.contains("names an environment with a live version: prod"), "{none:#?}");
     let plain = tempfile::tempdir().unwrap();
     std::fs::write(plain.path().join("index.html"), "hi").unwrap();
     edge.push("plain", plain.path());

@@ -244,7 +244,8 @@ async fn requests_of_a_token_for_previews_that_never_end_leave_places_to_product
     let prod = edge.token_for(Scope::Push, Some("shop"), Some("prod")).await;
     let begin = async |token: &str, environment: &str, text: &[u8]| -> DeployBegun {
         let manifest = manifest(&[("index.html", text)]);
-        let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
+        let options = DeployOptions { no_switch: environment == "preview", ..DeployOptions::default() };
+        let begin = BeginDeploy { manifest, source: Default::default(), options };
         let path = format!("/v1/apps/shop/environments/{environment}/deploys");
         got(edge.ask(Method::POST, &path, token).json(&begin)).await.json()
     };
@@ -253,7 +254,8 @@ async fn requests_of_a_token_for_previews_that_never_end_leave_places_to_product
         edge.ask(Method::POST, &path, token).header("content-type", blob_batch::MEDIA_TYPE)
     };
     let archive = |token: &str, environment: &str| {
-        let path = format!("/v1/apps/shop/environments/{environment}/deploys");
+        let query = if environment == "preview" { "?no_switch=true" } else { "" };
+        let path = format!("/v1/apps/shop/environments/{environment}/deploys{query}");
         edge.ask(Method::POST, &path, token).header("content-type", "application/zip")
     };
     let body =

@@ -75,7 +75,7 @@ async fn all_that_is_wrong_is_reported_at_once_and_nothing_is_written() {
     let problem = refused(
         &edge,
         json!({ "set": {
-        "lower": { "value": "1" },
+        "1ower": { "value": "1" },
         "PORT": { "value": "1" },
         "DEVANTURE_TOKEN": { "value": "1" },
         "A_NAME_OF_MANY_BYTES_": { "value": "1" },
@@ -91,7 +91,7 @@ async fn all_that_is_wrong_is_reported_at_once_and_nothing_is_written() {
     let mut names: Vec<&str> = problem.mistakes.iter().map(|mistake| mistake.file.as_str()).collect();
     names.sort_unstable();
     let expected =
-        ["A_NAME_OF_MANY_BYTES_", "BOTH", "DEVANTURE_TOKEN", "LONG", "NUL", "PORT", "TWICE", "also lower", "lower"];
+        ["1ower", "A_NAME_OF_MANY_BYTES_", "BOTH", "DEVANTURE_TOKEN", "LONG", "NUL", "PORT", "TWICE", "also lower"];
     assert_eq!(names, expected, "{problem:#?}");
     let three = json!({ "set": { "B": { "value": "1" }, "C": { "value": "1" }, "D": { "value": "1" } } });
     assert_eq!(refused(&edge, three).await.code, Code::TooMany);

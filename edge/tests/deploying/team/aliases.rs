@@ -171,6 +171,36 @@ async fn a_token_of_previews_sets_aliases_and_makes_nothing_live() {
 }
 
 #[tokio::test]
+async fn no_version_is_live_in_preview_and_the_hint_for_a_developer_is_an_alias() {
+    let edge = edge().with_app("shop", &[("index.html", b"live")]).start().await;
+    let files: crate::support::Files<'_> = &[("index.html", b"x")];
+    let pushed = push(&edge, "preview", DeployOptions::default(), files).await.unwrap_err();
+    assert_eq!(pushed.code, Code::NameReserved);
+    assert!(pushed.hint.unwrap().contains("`devanture push --alias NAME`"));
+    let live = status(&edge, "prod").await.version.unwrap();
+    for (path, body) in [
+        ("environments/preview/switch", json!({ "version": live })),
+        ("environments/preview/promote", json!({ "from": "prod" })),
+        ("environments/preview/switch?dry_run=true", json!({ "version": live })),
+    ] {
+        let refused = call(&edge, Method::POST, path, Some(body)).await;
+        assert_eq!(refused.code(), Code::NameReserved, "{path}: {}", refused.text());
+    }
+    assert!(status(&edge, "preview").await.version.is_none());
+    // What previews have is there all the same, and stays when it is deleted.
+    assert!(!push_alias(&edge, "feature-w", "zero").await.may_not_switch);
+    push_alias(&edge, "feature-x", "one").await;
+    call(&edge, Method::DELETE, "environments/preview", None).await;
+    push_alias(&edge, "feature-x", "two").await;
+    push(&edge, "preview", DeployOptions { no_switch: true, ..DeployOptions::default() }, files).await.unwrap();
+    let developer = edge.token_for(Scope::Push, Some("shop"), Some("preview")).await;
+    let body = Some(json!({ "version": live }));
+    let refused = call_as(&edge, &developer, Method::POST, "environments/prod/switch", body).await;
+    assert!(refused.problem().hint.unwrap().contains("`devanture push --alias NAME` makes one"), "{}", refused.text());
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn an_alias_is_no_environment_and_there_are_no_more_than_the_limit() {
     let edge = edge().with_limit("aliases_max", 2).with_app("shop", &[("index.html", b"live")]).start().await;
     let to = |name: &str| DeployOptions { alias: Some(name.parse().unwrap()), ..DeployOptions::default() };

@@ -93,14 +93,18 @@ impl Scan {
 
     /// Numbers of files and bytes.
     pub(crate) fn text(&self) -> String {
-        let of = |count, bytes| format!("{}, {}", counted(count, "file"), byte_text(bytes));
-        let pages = || of(self.files.len() as u64, self.page_bytes());
+        let pages = || files_text(self.files.len() as u64, self.page_bytes());
         match &self.server {
             None => pages(),
-            Some(server) if self.files.is_empty() => format!("server {}", of(server.count(), server.total_bytes())),
-            Some(server) => format!("{} · server {}", pages(), of(server.count(), server.total_bytes())),
+            Some(server) if self.files.is_empty() => format!("server {}", server.text()),
+            Some(server) => format!("{} · server {}", pages(), server.text()),
         }
     }
+}
+
+/// Numbers of files and bytes.
+fn files_text(count: u64, bytes: u64) -> String {
+    format!("{}, {}", counted(count, "file"), byte_text(bytes))
 }
 
 /// The files that a walk reads.

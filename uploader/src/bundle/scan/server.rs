@@ -35,6 +35,11 @@ impl ServerScan {
         (self.files.len() + self.links.len()) as u64
     }
 
+    /// Numbers of files and bytes.
+    pub(crate) fn text(&self) -> String {
+        super::files_text(self.count(), self.total_bytes())
+    }
+
     /// Its JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::json!({ "files": self.count(), "bytes": self.total_bytes() })

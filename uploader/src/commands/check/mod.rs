@@ -75,6 +75,10 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
             }
             conclude(context, args, examined)
         }
+        Err(failure) if is_unbuilt(args, &failure) => {
+            pass_unbuilt(context, &failure);
+            Ok(())
+        }
         // What is wrong with the form of the file, or with what no bundle can hold.
         Err(failure) => {
             let (failure, findings) = beside::with_files(context, args, failure).await?;
@@ -84,6 +88,18 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
             Err(reported(context, failure, &findings))
         }
     }
+}
+
+/// Whether nothing is wrong but that a folder is not there, or empty, which is meant to pass: before the first build.
+fn is_unbuilt(args: &CheckArgs, failure: &Failure) -> bool {
+    let lacks_files = failure.is(Code::MissingFolder) || failure.is(Code::EmptyBundle);
+    args.if_built && failure.mistakes.is_empty() && lacks_files
+}
+
+fn pass_unbuilt(context: &Context, failure: &Failure) {
+    context.progress.note(&failure.message);
+    let value = serde_json::json!({ "ok": true, "built": false });
+    context.output.write(&value, || vec!["Nothing was checked: the project is not built.".to_owned()]);
 }
 
 /// The result of all checks.
@@ -226,6 +242,10 @@ fn conclude(context: &Context, args: &CheckArgs, mut examined: Examined) -> Resu
         Some(failure) if is_mixed && args.format == Format::Text && !context.output.is_json => {
             Err(failure.with_mistakes(Vec::new()))
         }
+        Some(failure) if findings.is_empty() && is_unbuilt(args, &failure) => {
+            pass_unbuilt(context, &failure);
+            Ok(())
+        }
         Some(failure) => Err(reported(context, failure, &findings)),
         None => {
             allowed.iter().for_each(|doubt| context.progress.note(&doubt.to_string()));
@@ -349,9 +369,11 @@ fn print_success(context: &Context, args: &CheckArgs, examined: &Examined, repor
         return;
     }
     context.output.write(&value, || {
-        let folder = www.display();
+        let (folder, files) = match &scan.server {
+            Some(server) if scan.files.is_empty() => (server.folder.display(), server.text()),
+            Some(_) | None => (www.display(), scan.text()),
+        };
         let and = if *doubts > 0 { format!(", and {}", count(*doubts, "doubt")) } else { String::new() };
-        let files = scan.text();
         let mut lines = explained.as_ref().map(|all| all.lines(context.output.style)).unwrap_or_default();
         if let (Some(image), None) = (tag, args.half.only) {
             let text = format!("a push finds what the tag of {image} leads to, so the version's id is not known yet");
