@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::{AppName, PlaceName};
 use crate::text::text_form;
 
-/// The name of a setting: `[A-Za-z][A-Za-z0-9_]*`, as variables of a process are named; `http_proxy` is another one than
+/// The name of a setting: `[A-Za-z][A-Za-z0-9_]*`, as variables of a process are named; `http_proxy` is not
 /// `HTTP_PROXY`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

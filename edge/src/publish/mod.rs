@@ -57,4 +57,5 @@ pub(crate) use incoming::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
 pub use log_lines::{LogSources, LogsBegun, LogsReader};
 pub use node_service::NodeService;
 pub use publisher::{Parts, Publisher};
+pub(crate) use push_rate::CountedPushes;
 pub use traffic::TrafficWanted;

@@ -1,11 +1,12 @@
 //! How many pushes each app began within the last hour, by minutes, so that an app takes the same few bytes however
-//! often it pushes. In memory alone: an edge that starts begins at none.
+//! often it pushes. In memory alone: an edge that starts alone begins at none, and one that takes over goes on.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use devanture_config::AppName;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// The minutes that count: the one that is under way, and sixty whole ones, so that no hour has more than is allowed.
 const MINUTES: usize = 61;
@@ -23,13 +24,44 @@ impl Default for PushRate {
     }
 }
 
+/// Pushes of an app within the last hour, for the edge that takes over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CountedPushes {
+    app: AppName,
+    /// Minutes ago, and the pushes of that minute.
+    by_age: Vec<(u64, u32)>,
+}
+
 impl PushRate {
+    /// Seconds since an hour before this edge began, which the pushes of the edge before are in.
+    fn now_s(&self) -> u64 {
+        self.began.elapsed().as_secs().saturating_add(MINUTES as u64 * MINUTE_S)
+    }
+
+    /// What the next edge goes on from.
+    pub(super) fn counted(&self) -> Vec<CountedPushes> {
+        let now_s = self.now_s();
+        let mut by_app = self.by_app.lock();
+        let counted =
+            by_app.iter_mut().map(|(app, hour)| CountedPushes { app: app.clone(), by_age: hour.by_age(now_s) });
+        counted.filter(|counted| !counted.by_age.is_empty()).collect()
+    }
+
+    /// Goes on from what the edge before has counted.
+    pub(super) fn go_on(&self, counted: Vec<CountedPushes>) {
+        let now_s = self.now_s();
+        let mut by_app = self.by_app.lock();
+        for CountedPushes { app, by_age } in counted {
+            by_app.entry(app).or_default().add_by_age(now_s, &by_age);
+        }
+    }
+
     /// Counts a push, unless `count_max` of the app were begun within the hour; 0 is no limit.
     ///
     /// # Errors
     /// As [`PushRate::check`].
     pub(super) fn count(&self, app: &AppName, count_max: u64) -> Result<(), Reached> {
-        let now_s = self.began.elapsed().as_secs();
+        let now_s = self.now_s();
         let mut by_app = self.by_app.lock();
         // Those that count nothing any more go whenever the table would have to grow.
         if by_app.len() == by_app.capacity() && !by_app.contains_key(app) {
@@ -46,13 +78,13 @@ impl PushRate {
     /// # Errors
     /// How many were begun, and when there may be another.
     pub(super) fn check(&self, app: &AppName, count_max: u64) -> Result<(), Reached> {
-        let now_s = self.began.elapsed().as_secs();
+        let now_s = self.now_s();
         self.by_app.lock().get_mut(app).map_or(Ok(()), |hour| hour.check(now_s, count_max))
     }
 
     /// Pushes of an app that were begun within the hour.
     pub(super) fn begun(&self, app: &AppName) -> u64 {
-        let now_s = self.began.elapsed().as_secs();
+        let now_s = self.now_s();
         self.by_app.lock().get_mut(app).map_or(0, |hour| hour.count(now_s))
     }
 }
@@ -103,6 +135,25 @@ impl LastHour {
     fn count(&mut self, now_s: u64) -> u64 {
         self.advance(now_s);
         self.by_minute.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// The pushes of each minute that has some, by how long ago it was.
+    fn by_age(&mut self, now_s: u64) -> Vec<(u64, u32)> {
+        self.advance(now_s);
+        let ages = (0..MINUTES as u64).filter_map(|age| Some((age, self.minute.checked_sub(age)?)));
+        let counts = ages.filter_map(|(age, minute)| Some((age, *self.by_minute.get(Self::place(minute))?)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Adds the pushes of minutes so long ago; older ones count no longer.
+    fn add_by_age(&mut self, now_s: u64, by_age: &[(u64, u32)]) {
+        self.advance(now_s);
+        for (age, count) in by_age.iter().filter(|(age, _)| *age < MINUTES as u64) {
+            let Some(minute) = self.minute.checked_sub(*age) else { continue };
+            if let Some(here) = self.by_minute.get_mut(Self::place(minute)) {
+                *here = here.saturating_add(*count);
+            }
+        }
     }
 
     fn add(&mut self, now_s: u64) {
@@ -196,6 +247,27 @@ mod tests {
         rate.count(&blog, 1).unwrap();
         assert!(rate.check(&blog, 1).is_err());
         assert_eq!(rate.begun(&shop), 3, "what was refused does not count");
+    }
+
+    #[test]
+    fn the_next_edge_goes_on_from_what_was_counted() {
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let mut before = PushRate::default();
+        before.count(&shop, 0).unwrap();
+        before.began = before.began.checked_sub(Duration::from_secs(40 * MINUTE_S)).unwrap();
+        before.count(&shop, 0).unwrap();
+        before.count(&blog, 0).unwrap();
+        let counted = before.counted();
+        let text = serde_json::to_string(&counted).unwrap();
+        let mut next = PushRate::default();
+        next.go_on(serde_json::from_str(&text).unwrap());
+        assert_eq!((next.begun(&shop), next.begun(&blog)), (2, 1), "{text}");
+        assert_eq!(next.check(&shop, 2).unwrap_err().begun, 2);
+        // The first one is forgotten an hour after it, and not an hour after the takeover.
+        next.began = next.began.checked_sub(Duration::from_secs(30 * MINUTE_S)).unwrap();
+        assert_eq!((next.begun(&shop), next.begun(&blog)), (1, 1), "{text}");
+        next.began = next.began.checked_sub(Duration::from_secs(40 * MINUTE_S)).unwrap();
+        assert_eq!((next.begun(&shop), next.counted()), (0, Vec::new()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use super::brought::Leftovers;
 use super::manifest_memory::ManifestMemory;
 use super::owned::Owned;
-use super::push_rate::PushRate;
+use super::push_rate::{CountedPushes, PushRate};
 use super::pushes::{Push, Pushes};
 use super::sent::Unwritten;
 use crate::blobs::Blobs;
@@ -63,6 +63,16 @@ impl Uploads {
             scratch: scratch(data_dir),
             ledger,
         }
+    }
+
+    /// Pushes that were begun within the hour, for the edge that takes over.
+    pub(crate) fn counted_pushes(&self) -> Vec<CountedPushes> {
+        self.push_rate.counted()
+    }
+
+    /// Goes on from what the edge before has counted.
+    pub(crate) fn go_on_counting(&self, counted: Vec<CountedPushes>) {
+        self.push_rate.go_on(counted);
     }
 
     /// Puts a push back that could not be finished for want of a blob, unless its app has ended: the next app of that

@@ -256,6 +256,7 @@ impl Server {
         let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin)).transpose()?;
         let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
+        publisher.uploads().go_on_counting(arrival.counted_pushes()?);
         let before = arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
         begin_serving((file, base), &data_dir, (&control, &sole), &publisher, keeping);
         let handed = (Arc::clone(&publisher), Arc::clone(&credentials), copies, runner.clone());

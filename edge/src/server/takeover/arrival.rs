@@ -12,6 +12,7 @@ use super::inherited::{FREE_TIME_MAX, Inherited};
 use super::successor::Successor;
 use crate::catalog::{Catalog, Committed};
 use crate::live::Live;
+use crate::publish::CountedPushes;
 use crate::runner::{Handover, Runner};
 use crate::server::data_rights;
 use crate::server::error::StartError;
@@ -125,6 +126,17 @@ impl Arrival {
         match self {
             Self::Alone(..) => Ok(None),
             Self::Beside(successor, ..) => successor.take_instances(),
+        }
+    }
+
+    /// The pushes of the last hour that the running edge has counted.
+    ///
+    /// # Errors
+    /// [`StartError::TakeOver`].
+    pub(crate) fn counted_pushes(&mut self) -> Result<Vec<CountedPushes>, StartError> {
+        match self {
+            Self::Alone(..) => Ok(Vec::new()),
+            Self::Beside(successor, ..) => successor.counted_pushes(),
         }
     }
 

@@ -298,6 +298,10 @@ impl Giver {
         loop {
             match wire::receive(stream).await? {
                 Request::Instances => self.give_instances(stream).await?,
+                Request::Pushes => {
+                    let answer = Answer::Pushes(self.publisher.uploads().counted_pushes());
+                    stream.write_all(&wire::frame(&answer)?).await?;
+                }
                 Request::Serves(lacking) => {
                     for (app, environment) in self.tell_served(stream, lacking).await? {
                         tracing::warn!(%app, %environment, "the new edge lacks what this one serves");
@@ -377,7 +381,8 @@ impl Giver {
         let (copies, generation) = self.copies(takes_http3)?;
         let sockets = copies.iter().map(|(listening, _)| *listening).collect();
         let log_run = Some(self.publisher.access_log().run().to_owned());
-        let answer = Answer::Sockets { pid: std::process::id(), sockets, log_run, generation, tells_served: true };
+        let (pid, tells_served, tells_pushes) = (std::process::id(), true, true);
+        let answer = Answer::Sockets { pid, sockets, log_run, generation, tells_served, tells_pushes };
         stream.write_all(&wire::frame(&answer)?).await?;
         send_all(stream, &copies.iter().map(|(_, socket)| socket.as_fd()).collect::<Vec<_>>()).await
     }

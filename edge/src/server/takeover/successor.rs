@@ -26,6 +26,7 @@ use super::wire::{self, Answer, Held, PROTOCOL, Request, Sent};
 use crate::catalog::{Catalog, Committed};
 use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow};
+use crate::publish::CountedPushes;
 use crate::runner::{Handover, Runner};
 use crate::server::error::StartError;
 use crate::telemetry::AccessLog;
@@ -47,8 +48,9 @@ pub(crate) struct Successor {
     pid: u32,
     /// The name of its log.
     log_run: Option<String>,
-    /// Whether it says what it serves.
+    /// Whether it says what it serves, and how many pushes it has counted.
     tells_served: bool,
+    tells_pushes: bool,
     before: Before,
 }
 
@@ -86,17 +88,18 @@ impl Successor {
     }
 
     fn take_sockets(&mut self) -> Result<Inherited, Unanswered> {
-        let Answer::Sockets { sockets, log_run, generation, tells_served, .. } = self.ask(&Request::Begin {
-            protocol: PROTOCOL,
-            pid: std::process::id(),
-            starts_wanted: true,
-            shows_lines: true,
-            takes_http3: true,
-        })?
+        let Answer::Sockets { sockets, log_run, generation, tells_served, tells_pushes, .. } =
+            self.ask(&Request::Begin {
+                protocol: PROTOCOL,
+                pid: std::process::id(),
+                starts_wanted: true,
+                shows_lines: true,
+                takes_http3: true,
+            })?
         else {
             return Err(Unanswered::other());
         };
-        (self.log_run, self.tells_served) = (log_run, tells_served);
+        (self.log_run, self.tells_served, self.tells_pushes) = (log_run, tells_served, tells_pushes);
         let descriptors = self.receive_descriptors(sockets.len())?;
         let ended = self.before.end().clone();
         let sockets = sockets.into_iter().zip(descriptors).collect();
@@ -149,7 +152,8 @@ impl Successor {
 
     /// Over a connection, of whose other end nothing is known yet.
     pub(crate) fn over(stream: UnixStream) -> Self {
-        Self { stream, pid: 0, log_run: None, tells_served: false, before: Before::default() }
+        let (tells_served, tells_pushes) = (false, false);
+        Self { stream, pid: 0, log_run: None, tells_served, tells_pushes, before: Before::default() }
     }
 
     /// Those of `lacking` that the running edge serves; `None` of a release that does not say, or one that has ended by
@@ -165,6 +169,23 @@ impl Successor {
             Ok(Answer::Serves(places)) => Ok(Some(among(lacking, &places))),
             Ok(_) => Err(self.failure(Unanswered::other())),
             Err(Unanswered::Lost(_)) if has_ended(self.pid) => Ok(None),
+            Err(unanswered) => Err(self.failure(unanswered)),
+        }
+    }
+
+    /// The pushes that the running edge has counted; none of a release that does not say, or one that has ended by
+    /// itself.
+    ///
+    /// # Errors
+    /// [`StartError::TakeOver`].
+    pub(crate) fn counted_pushes(&mut self) -> Result<Vec<CountedPushes>, StartError> {
+        if !self.tells_pushes {
+            return Ok(Vec::new());
+        }
+        match self.ask(&Request::Pushes) {
+            Ok(Answer::Pushes(counted)) => Ok(counted),
+            Ok(_) => Err(self.failure(Unanswered::other())),
+            Err(Unanswered::Lost(_)) if has_ended(self.pid) => Ok(Vec::new()),
             Err(unanswered) => Err(self.failure(unanswered)),
         }
     }

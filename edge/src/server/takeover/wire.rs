@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use crate::catalog::{Change, Committed, Revision};
 use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow, RunOrigin};
+use crate::publish::CountedPushes;
 use crate::runner::{Handed, Terms};
 use crate::version::Setting;
 
@@ -58,6 +59,8 @@ pub(super) enum Request {
     Release,
     /// Hand the instances over.
     Instances,
+    /// How many pushes were begun within the hour?
+    Pushes,
     /// It serves.
     Serving,
     /// It made this commit.
@@ -85,11 +88,16 @@ pub(super) enum Answer {
         /// Whether it answers [`Request::Serves`].
         #[serde(default)]
         tells_served: bool,
+        /// Whether it answers [`Request::Pushes`].
+        #[serde(default)]
+        tells_pushes: bool,
     },
     /// The catalog can be opened.
     Released,
     /// The instances, whose descriptors follow; `None` where it runs none.
     Instances(Option<Box<Handed>>),
+    /// The pushes of each app within the hour.
+    Pushes(Vec<CountedPushes>),
     /// The process, the protocol that it speaks, and what a new edge would have to go on with.
     Probed {
         pid: u32,
