@@ -28,6 +28,8 @@ const SHORT: [(&str, &str); 7] = [
 ];
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+/// Sunday as the last day of a week; as the first one it is 0.
+const SUNDAY: u32 = 7;
 /// The most days that each month can have.
 const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
@@ -98,6 +100,13 @@ impl Field {
         self.range.contains(&number).then_some(number)
     }
 
+    /// The last number of a range that begins with `first`: a week that began before Sunday ends with it.
+    fn last(&self, first: u32, text: &str) -> Option<u32> {
+        let last = self.number(text)?;
+        let is_end_of_week = *self.range.end() == SUNDAY && last == 0 && first > 0;
+        Some(if is_end_of_week { SUNDAY } else { last })
+    }
+
     /// The bits of a list of numbers, ranges and steps.
     fn bits(&self, text: &str) -> Result<u64, BadCron> {
         text.split(',').try_fold(0, |bits, part| Ok(bits | self.part(part).ok_or_else(|| self.bad(text))?))
@@ -110,7 +119,10 @@ impl Field {
         };
         let (first, last) = match (numbers, numbers.split_once('-')) {
             ("*", _) => (*self.range.start(), *self.range.end()),
-            (_, Some((first, last))) => (self.number(first)?, self.number(last)?),
+            (_, Some((first, last))) => {
+                let first = self.number(first)?;
+                (first, self.last(first, last)?)
+            }
             // Of one number with a step, crons disagree whether it is a range.
             (_, None) if step.is_some() => return None,
             (one, None) => (self.number(one)?, self.number(one)?),
@@ -131,7 +143,7 @@ impl Fields {
     fn read(text: &str, fields: [&str; 5]) -> Result<Self, BadCron> {
         let [minute, hour, day, month, weekday] = fields;
         let of = |name, range, names, text: &str| Field { name, range, names }.bits(text);
-        let weekdays = of("weekday", 0..=7, &WEEKDAYS[..], weekday)?;
+        let weekdays = of("weekday", 0..=SUNDAY, &WEEKDAYS[..], weekday)?;
         let found = Self {
             minutes: of("minute", 0..=59, &[], minute)?,
             hours: of("hour", 0..=23, &[], hour)?,

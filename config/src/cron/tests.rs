@@ -85,6 +85,34 @@ fn a_day_that_comes_once_in_decades_comes() {
 }
 
 #[test]
+fn a_range_of_weekdays_may_end_in_sunday() {
+    let weekdays = |text: &str| cron(&format!("0 8 * * {text}")).fields.weekdays;
+    for (range, expected) in [
+        ("sat-sun", "0,6"),
+        ("SAT-Sun", "0,6"),
+        ("sat-0", "0,6"),
+        ("6-7", "0,6"),
+        ("mon-sun", "0-6"),
+        ("mon-sun/2", "0,1,3,5"),
+        ("sat-sun/2", "6"),
+        ("5-sun", "0,5,6"),
+        ("7-sun", "0"),
+        ("mon-wed,sat-sun", "0-3,6"),
+        // It is the first day, too.
+        ("sun-sun", "0"),
+        ("0-sun", "0"),
+        ("sun-tue", "0-2"),
+        ("sun-sat", "0-6"),
+        ("sun-7", "0-6"),
+    ] {
+        assert_eq!(weekdays(range), weekdays(expected), "{range}");
+    }
+    for bad in ["0 8 * * sat-mon", "0 8 * * 5-1", "5-0 8 * * *", "0 5-0 * * *", "0 8 * dec-0 *"] {
+        assert!(bad.parse::<Cron>().is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn what_is_no_expression_is_refused_with_its_field() {
     for (text, part) in [
         ("", "five fields"),
