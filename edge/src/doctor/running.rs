@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use devanture_config::api::{AppList, HostnameList, HostnameStatus};
 use devanture_config::text::counted;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
 use super::caller::Caller;
@@ -14,6 +13,7 @@ use super::scrape;
 use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE};
 use crate::environments::ALLOW_OR_PUSH;
 use crate::runner::{LISTEN_ON_HOST, TURN_ON};
+use crate::server::data_socket;
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
 use crate::webhooks::KEPT_WEBHOOK;
 
@@ -56,7 +56,7 @@ impl Edge {
     /// Finds the edge that runs over `data_dir`; the finding says how it is, or that there is none.
     pub(super) async fn find(data_dir: &Path) -> (Self, Finding) {
         let socket = data_dir.join(SOCKET_NAME);
-        match timeout(ANSWER_MAX, UnixStream::connect(&socket)).await {
+        match timeout(ANSWER_MAX, data_socket::connect(&socket)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 let found = format!("{} may not be opened", socket.display());

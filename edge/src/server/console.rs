@@ -9,10 +9,10 @@ use devanture_config::api::ConsoleStatus;
 use devanture_config::edge_toml::{Console, EdgeFile};
 use devanture_config::problem::{Code, Problem};
 use http::Method;
-use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
+use super::data_socket;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read, send};
 use super::stores::data_dir;
@@ -156,7 +156,7 @@ pub async fn install_console(
     let bytes = bytes_of(package).map_err(|reason| Error::from(Problem::new(Code::BadArchive, reason)))?;
     let data_dir = data_dir(file, base);
     let socket = data_dir.join(SOCKET_NAME);
-    if UnixStream::connect(&socket).await.is_ok() {
+    if data_socket::connect(&socket).await.is_ok() {
         let answer = send(&socket, Method::PUT, "/v1/console", Some(("application/gzip", bytes))).await?;
         return read(&answer).map(Some);
     }

@@ -23,8 +23,9 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
+use super::data_socket;
 use super::error::StartError;
 use super::stores::{CATALOG_NAME, data_dir, has_catalog, open_catalog_alone};
 use crate::access::Credentials;
@@ -50,7 +51,7 @@ pub(super) fn bind(path: &Path) -> Option<UnixListener> {
     let opened = || -> io::Result<UnixListener> {
         // What an edge that was killed left behind; the lock of the catalog says that no other edge is there.
         durable::remove_file(path).ok();
-        let listener = UnixListener::bind(path)?;
+        let listener = data_socket::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
         listener.set_nonblocking(true)?;
         Ok(listener)
@@ -149,7 +150,7 @@ fn detail(Error(problem): &Error) -> String {
 pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     let data_dir = data_dir(file, base);
     let socket = data_dir.join(SOCKET_NAME);
-    if UnixStream::connect(&socket).await.is_ok() {
+    if data_socket::connect(&socket).await.is_ok() {
         let mut found = environments::clashing_names(file, None).await.unwrap_or_default();
         let Ok(answer) = ask(&socket, Method::GET, "/health/ready", NOTHING).await else { return found };
         let text = String::from_utf8_lossy(&answer).into_owned();
@@ -195,7 +196,7 @@ impl Local {
     pub async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
         let data_dir = data_dir(file, base);
         let socket = data_dir.join(SOCKET_NAME);
-        if UnixStream::connect(&socket).await.is_ok() {
+        if data_socket::connect(&socket).await.is_ok() {
             return Ok(Self(Way::Running(socket)));
         }
         if !has_catalog(&data_dir)? {
@@ -362,7 +363,7 @@ pub(super) async fn send(
     path: &str,
     body: Option<(&'static str, Bytes)>,
 ) -> Result<Bytes, LocalError> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| {
+    let stream = data_socket::connect(socket).await.map_err(|error| {
         let next = match error.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => ". Start it, or name its configuration by --config",
             ErrorKind::PermissionDenied => ". Call this as the user that it runs as",

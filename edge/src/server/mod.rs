@@ -11,6 +11,7 @@ pub(crate) mod cluster;
 mod console;
 mod copying;
 pub(crate) mod data_rights;
+pub(crate) mod data_socket;
 pub(crate) mod descriptors;
 mod drain;
 mod ending;

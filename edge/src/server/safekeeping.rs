@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use devanture_config::api::{BackupReport, BackupRequest, RepairRequest, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
 use http::Method;
-use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 
+use super::data_socket;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use super::stores::{CATALOG_NAME, LOCK_TIME_MAX, StorePlan, Stores, data_dir, has_catalog};
@@ -49,7 +49,7 @@ impl Safekeeping {
         let data_dir = data_dir(file, base);
         let key_file = file.secrets_key_file().map(|path| base.join(path));
         let socket = data_dir.join(SOCKET_NAME);
-        if UnixStream::connect(&socket).await.is_ok() {
+        if data_socket::connect(&socket).await.is_ok() {
             return Ok(Self { data_dir, key_file, way: Way::Running(socket) });
         }
         if !has_catalog(&data_dir)? {

@@ -76,6 +76,27 @@ async fn pushed_at_last(edge: &RunningEdge) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edge_is_asked_and_taken_over_however_deep_its_data_folder_is() {
+    let above = tempfile::tempdir().unwrap();
+    // With the names of its sockets, longer than the address of a socket may be (unix(7)).
+    let deep = above.path().join("d".repeat(120));
+    std::fs::create_dir(&deep).unwrap();
+    let app: (&str, &[u8]) = ("index.html", PAGE);
+    // Its token is made through its socket.
+    let edge = edge().below(deep.to_str().unwrap()).in_a_process().with_app("shop", &[app]).start().await;
+    let config = edge.data_dir().parent().unwrap().join("edge.toml");
+    let health = async |edge: &RunningEdge| {
+        let output = call(edge, config.to_str().unwrap(), &["health", "--ready"]).await;
+        assert!(output.status.success(), "{output:?}");
+    };
+    health(&edge).await;
+    let edge = edge.taken_over().await;
+    health(&edge).await;
+    assert_eq!(edge.get(HOST, "/").await.body, PAGE);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_would_serve_less_than_the_running_one_does_not_take_over() {
     let edge = edge().in_a_process().with_app("blog", &[("index.html", b"<p>blog")]).start().await;
     let version = edge.push("shop", &FILES).await.version;

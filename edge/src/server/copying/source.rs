@@ -12,7 +12,6 @@ use devanture_config::problem::{Code, Problem};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
 use crate::catalog::Catalog;
@@ -22,6 +21,7 @@ use crate::records::nodes::NODES_PREFIX;
 use crate::s3::Waits;
 use crate::safekeeping::{RecordSource, StoredFiles};
 use crate::server::cluster::home;
+use crate::server::data_socket;
 use crate::server::error::StartError;
 use crate::server::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use crate::server::shared_stores;
@@ -81,7 +81,7 @@ impl Source {
             CatalogStore::Etcd(etcd) => (format!("{} in etcd", etcd.prefix), true),
         };
         let socket = data_dir.join(SOCKET_NAME);
-        let records = if UnixStream::connect(&socket).await.is_ok() {
+        let records = if data_socket::connect(&socket).await.is_ok() {
             Records::Running(socket)
         } else {
             if !is_shared && !has_catalog(&data_dir)? {

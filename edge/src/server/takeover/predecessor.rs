@@ -28,6 +28,7 @@ use crate::durable;
 use crate::live::Lacking;
 use crate::publish::Publisher;
 use crate::runner::{Handover as RunnerHandover, Runner};
+use crate::server::data_socket;
 use crate::server::drain::DrainHaste;
 use crate::server::http3::QuicCopy;
 use crate::server::own_socket::OwnSocket;
@@ -180,7 +181,9 @@ impl Handover {
 fn bind(path: &Path) -> io::Result<UnixListener> {
     // Of the edge that this one took over from, or of one that was killed.
     durable::remove_file(path).ok();
-    let listener = UnixListener::bind(path)?;
+    let listener = data_socket::bind(path)?;
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
     Ok(listener)
 }

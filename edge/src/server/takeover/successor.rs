@@ -28,6 +28,7 @@ use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow};
 use crate::publish::CountedPushes;
 use crate::runner::{Handover, Runner};
+use crate::server::data_socket;
 use crate::server::error::StartError;
 use crate::telemetry::AccessLog;
 
@@ -62,7 +63,7 @@ impl Successor {
     pub(crate) fn find(data_dir: &Path) -> Result<(Option<Self>, Inherited), StartError> {
         let after_death = Inherited { follows_a_death: true, ..Inherited::default() };
         // Where no edge runs there is no socket, or one that nobody listens on.
-        let stream = match UnixStream::connect(data_dir.join(SOCKET_NAME)) {
+        let stream = match data_socket::connect_blocking(&data_dir.join(SOCKET_NAME)) {
             Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok((None, after_death)),
             Err(_) => return Ok((None, Inherited::default())),
@@ -81,7 +82,7 @@ impl Successor {
 
     /// A connection for one question of a program that only looks. `None` where no edge runs.
     fn looking(data_dir: &Path) -> Result<Option<Self>, StartError> {
-        let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)) else { return Ok(None) };
+        let Ok(stream) = data_socket::connect_blocking(&data_dir.join(SOCKET_NAME)) else { return Ok(None) };
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
         Ok(Some(Self::over(stream)))
