@@ -16,6 +16,7 @@ pub mod manifest;
 mod names;
 pub mod parsing;
 pub mod path;
+pub mod pem;
 pub mod problem;
 pub mod rules;
 pub mod run_stream;

@@ -10,6 +10,7 @@ use super::host_rule::{HostRule, is_host};
 use super::mistaken::Mistaken;
 use super::upstream_url::{UpstreamName, UpstreamUrl};
 use crate::parsing::reader::Table;
+use crate::pem;
 use crate::text::text_form;
 
 /// Most addresses that one pool may declare.
@@ -251,6 +252,8 @@ impl Upstream {
         }
         if self.ca.as_ref().is_some_and(|ca| ca.len() > CA_BYTES_MAX || !ca.contains("-----BEGIN CERTIFICATE-----")) {
             wrong("ca", format!("must be certificates in PEM, at most {CA_BYTES_MAX} bytes"));
+        } else if let Some(Err(bad)) = self.ca.as_ref().map(|ca| pem::blocks(ca.as_bytes())) {
+            wrong("ca", format!("is no PEM: {bad}"));
         }
         if self.server_name.as_ref().is_some_and(|name| !is_host(name)) {
             wrong("server_name", "must be the name of a host".to_owned());
@@ -408,6 +411,20 @@ mod tests {
         assert_eq!(rule(own), ["target", "keep"]);
         let socket = "[upstreams.x]\nto = \"unix:/run/x\"\nhost = \"target\"";
         assert!(SiteFile::parse("devanture.toml", socket).is_err());
+    }
+
+    #[test]
+    fn a_certificate_that_a_reader_would_pass_over_is_refused_with_its_line() {
+        let parsed = |before: &str| {
+            let one = "-----BEGIN CERTIFICATE-----\nMAUC\n-----END CERTIFICATE-----\n";
+            let ca = format!("ca = \"\"\"\n{one}{before}{one}\"\"\"");
+            SiteFile::parse("devanture.toml", &format!("[upstreams.api]\nto = [\"https://10.0.0.5\"]\n{ca}\n"))
+        };
+        for before in ["", " ", "\t", "\u{feff}"] {
+            assert!(parsed(before).is_ok(), "{before:?}");
+        }
+        let refused = parsed("ca: ").unwrap_err().to_string();
+        assert!(refused.contains("is no PEM: line 4 "), "{refused}");
     }
 
     #[test]

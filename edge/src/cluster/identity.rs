@@ -10,14 +10,13 @@ use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::authority::{CA_FILE, CERTIFICATE_FILE, KEY_FILE};
 use super::error::Error;
 use super::tunnel;
-use crate::proxy::tls::certificates;
+use crate::proxy::tls::{certificates, private_key};
 
 /// The name of the protocol between nodes in ALPN: HTTP/2.
 const ALPN: &[u8] = b"h2";
@@ -135,7 +134,7 @@ impl Current {
         }
         let roots = Arc::new(roots);
         let chain = certificates(&certificate_pem).map_err(|reason| Error::file(&certificate, reason))?;
-        let private = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|error| Error::file(&key, error))?;
+        let private = private_key(&key_pem).map_err(|reason| Error::file(&key, reason))?;
         let ends_s = check(&certificate, &chain, node)?;
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let refused = refused(&chain, node, (&roots, &provider)).err();

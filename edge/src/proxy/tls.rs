@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use devanture_config::pem;
 use devanture_config::site_toml::{Protocol, Upstream};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The platform's roots, in which a company's own authority is where its machines already trust it; a list built into
 /// the edge could not be added to. Where the platform has none, no `https` upstream is trusted, and a warning says so.
@@ -41,9 +42,24 @@ pub fn platform_and(file: &Path) -> Result<Arc<ClientConfig>, String> {
 /// # Errors
 /// Why there are none, as a sentence about the file.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let blocks = pem::blocks(pem).map_err(|error| format!("it is not PEM ({error})"))?;
+    let found = CertificateDer::pem_slice_iter(blocks.as_bytes()).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| format!("it is not PEM ({error})"))?;
     if found.is_empty() { Err("it has no `BEGIN CERTIFICATE` section".to_owned()) } else { Ok(found) }
+}
+
+/// The private key of a file in PEM.
+///
+/// # Errors
+/// Why there is none that can be used, as a sentence about the file.
+pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let blocks = pem::blocks(pem).map_err(|error| format!("it is not PEM ({error})"))?;
+    PrivateKeyDer::from_pem_slice(blocks.as_bytes()).map_err(|error| match pem::has_encrypted_key(pem) {
+        true => "its key is encrypted, and nobody is there to type the password: write it without one, with \
+                 `openssl pkey -in FILE -out PLAIN`"
+            .to_owned(),
+        false => format!("it holds no key in PEM ({error})"),
+    })
 }
 
 /// Exactly the authorities given; those that cannot be read are left out.
@@ -101,14 +117,64 @@ pub fn check(declared: &Upstream) -> Result<(), String> {
 }
 
 fn own(pem: &str) -> Result<Arc<ClientConfig>, String> {
-    let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let certificates = read.map_err(|error| format!("`ca` cannot be read: {error}"))?;
+    let certificates = certificates(pem.as_bytes()).map_err(|error| format!("`ca` cannot be read: {error}"))?;
     let mut roots = RootCertStore::empty();
     for certificate in &certificates {
         roots.add(certificate.clone()).map_err(|error| format!("`ca` holds a certificate that is none: {error}"))?;
     }
-    if roots.is_empty() {
-        return Err("`ca` holds no certificate".to_owned());
-    }
     trusting(certificates).map_err(|error| format!("`ca` cannot be used: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(name: &str) -> String {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    #[test]
+    fn every_certificate_of_a_file_counts_or_its_line_is_named() {
+        let (one, two) = (root("one.test"), root("two.test"));
+        for both in [
+            format!("{one}{two}"),
+            format!("\u{feff}{one}{two}"),
+            format!("{one} {two}"),
+            format!("{one}\t\u{feff}{two}"),
+            format!("{}{two}", one.trim_end()),
+            format!("{one}{two}").replace('\n', "\n  "),
+        ] {
+            let found = certificates(both.as_bytes()).unwrap();
+            assert_eq!(found, certificates(format!("{one}{two}").as_bytes()).unwrap(), "{both:?}");
+            assert_eq!(found.len(), 2);
+            let declared = Upstream { ca: Some(both), ..Upstream::default() };
+            check(&declared).unwrap();
+        }
+        let bad = format!("{one}ca: {two}");
+        let line = one.lines().count() + 1;
+        assert!(certificates(bad.as_bytes()).unwrap_err().contains(&format!("line {line} ")));
+        let declared = Upstream { ca: Some(bad), ..Upstream::default() };
+        assert!(check(&declared).unwrap_err().contains(&format!("line {line} ")));
+    }
+
+    #[test]
+    fn a_key_is_read_whatever_stands_before_it_and_an_encrypted_one_is_called_so() {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        for good in [key.clone(), format!("\u{feff}{key}"), format!("  {key}"), format!("{}{key}", root("a.test"))] {
+            private_key(good.as_bytes()).unwrap();
+        }
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let legacy = key.replace("PRIVATE KEY", "EC PRIVATE KEY").replacen(
+            "KEY-----\n",
+            "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n",
+            1,
+        );
+        for bad in [encrypted, legacy] {
+            let error = private_key(bad.as_bytes()).unwrap_err();
+            assert!(error.starts_with("its key is encrypted"), "{error}");
+        }
+        assert!(private_key(root("a.test").as_bytes()).unwrap_err().contains("no key in PEM"));
+    }
 }

@@ -8,12 +8,10 @@ use devanture_config::api::Secret;
 use devanture_config::edge_toml::{BlobStore, CatalogStore, EdgeFile, Etcd, S3};
 use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject as _;
 
 use super::error::StartError;
 use crate::catalog::EtcdSettings;
-use crate::proxy::tls::certificates;
+use crate::proxy::tls::{certificates, private_key};
 use crate::s3::{Bucket, BucketSettings, Waits, own_variables};
 use crate::safekeeping;
 
@@ -125,9 +123,8 @@ fn tls(settings: &Etcd, base: &Path) -> Result<(ClientConfig, blake3::Hash), Sta
     let config = match &settings.identity {
         Some((certificate, key)) => {
             let chain = certificates(&read(certificate)?).map_err(|reason| unusable(certificate, reason))?;
-            let of_key = |error: &dyn std::error::Error| unusable(key, error.to_string());
-            let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| of_key(&error))?;
-            builder.with_client_auth_cert(chain, private).map_err(|error| of_key(&error))?
+            let private = private_key(&read(key)?).map_err(|reason| unusable(key, reason))?;
+            builder.with_client_auth_cert(chain, private).map_err(|error| unusable(key, error.to_string()))?
         }
         None => builder.with_no_client_auth(),
     };

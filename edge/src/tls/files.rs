@@ -10,8 +10,7 @@ use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use tracing::{info, warn};
 use x509_parser::certificate::Validity;
 use x509_parser::extensions::GeneralName;
@@ -20,7 +19,7 @@ use x509_parser::time::ASN1Time;
 
 use super::Error;
 use super::file_watch::Changes;
-use crate::proxy::tls::certificates;
+use crate::proxy::tls::{certificates, private_key};
 
 /// Bytes of a chain. Clients take messages of at most 64 KiB (rustls, Go) or 100 KB (OpenSSL, browsers), and every full
 /// handshake sends all of it.
@@ -233,8 +232,7 @@ pub(crate) fn certified(
             return Err(bad_certificate(format!("certificate {} of its chain cannot be parsed ({error})", index + 1)));
         }
     }
-    let key =
-        PrivateKeyDer::from_pem_slice(key).map_err(|error| bad_key(format!("it holds no key in PEM ({error})")))?;
+    let key = private_key(key).map_err(bad_key)?;
     let key = provider.key_provider.load_private_key(key).map_err(|error| bad_key(error.to_string()))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {

@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use devanture_config::pem;
 use devanture_config::problem::Code;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -37,8 +38,9 @@ pub(crate) fn with_file(path: &Path) -> Result<ClientConfig, Failure> {
         Failure::new(Code::Usage, format!("The CA file {} cannot be taken: {why}.", path.display()))
             .hint("DEVANTURE_CA names a PEM file; a self-signed edge has it at tls/ca.pem in its data folder")
     };
-    let pem = read(path).map_err(|error| bad(error.to_string()))?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let pem = pem::blocks(&read(path).map_err(|error| bad(error.to_string()))?);
+    let pem = pem.map_err(|error| bad(error.to_string()))?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let named = read.map_err(|error| bad(error.to_string()))?;
     if named.is_empty() {
         return Err(bad("it holds no certificate".to_owned()));

@@ -8,8 +8,6 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use devanture_config::edge_toml::{Acme as Settings, ExternalAccount};
 use instant_acme::{Account, AccountCredentials, Error as AcmeError, ExternalAccountKey, NewAccount, Problem};
 use rustls::ClientConfig;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
@@ -139,12 +137,7 @@ fn trusted(settings: &Settings, base: &Path) -> Result<Arc<ClientConfig>, Error>
         let path = base.join(ca);
         let bad = |reason: String| Error::Certificate { path: path.clone(), reason };
         let pem = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        let found: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        let found = found.map_err(|error| bad(format!("it is not PEM ({error})")))?;
-        if found.is_empty() {
-            return Err(bad("it has no `BEGIN CERTIFICATE` section".to_owned()));
-        }
-        roots.extend(found);
+        roots.extend(proxy::tls::certificates(&pem).map_err(bad)?);
     }
     Ok(proxy::tls::trusting(roots)?)
 }
