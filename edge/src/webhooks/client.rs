@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_config::AppName;
 use devanture_config::api::WebhookAttempt;
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -29,7 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::outcome::Attempted;
 use super::target::{Host, Target};
 use crate::proxy::address::{Class, LOOKUPS_MAX, LOOKUPS_TIME_MAX, Policy, Reason, Refusal, class};
-use crate::proxy::{DnsAnswer, Names, Turns, tls};
+use crate::proxy::{DnsAnswer, Names, Turns, retry_after_ms, tls};
 use crate::telemetry;
 
 /// Longest time until a connection is open, TLS included.
@@ -196,7 +196,7 @@ impl Client {
                     }
                     _ => Some(format!("it answers {}", status.as_u16())),
                 };
-                let retry_after_ms = retry_after_ms(&response);
+                let retry_after_ms = retry_after_ms(response.headers(), telemetry::now_ms());
                 (Some(status.as_u16()), error, beginning(response.into_body(), deadline).await, retry_after_ms)
             }
         };
@@ -274,12 +274,6 @@ async fn post<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let request = request.body(Full::new(Bytes::from(message.body))).map_err(Error::Unsendable)?;
     let response = sender.send_request(request).await.map_err(Error::Http)?;
     Ok((response, driven))
-}
-
-/// The pause that a receiver asks for, where it says so in seconds.
-fn retry_after_ms(response: &Response<Incoming>) -> Option<u64> {
-    let seconds: u64 = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(seconds.saturating_mul(1_000))
 }
 
 /// The beginning of a body, as far as it has come by then, as one line.

@@ -91,6 +91,37 @@ async fn a_receiver_that_is_mended_gets_what_waits_at_once() {
 }
 
 #[tokio::test]
+async fn a_receiver_asks_for_a_pause_in_seconds_or_by_any_form_of_a_date() {
+    const DAY_MS: u64 = DAY_S * 1_000;
+    // RFC 9110 §5.6.7, and seconds that no number holds.
+    let pauses = [
+        "Fri, 06 Nov 2093 08:49:37 GMT",
+        "Wednesday, 06-Nov-69 08:49:37 GMT",
+        "Fri Nov  6 08:49:37 2093",
+        "86400",
+        "18446744073709551616",
+    ];
+    let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
+    let mut receivers = Vec::new();
+    for (number, pause) in pauses.iter().enumerate() {
+        let receiver = Receiver::start().await;
+        receiver.always(Answer::with(503, &format!("retry-after: {pause}\r\n"), ""));
+        add_for(&edge, &format!("ci-{number}"), &receiver, &["environment.locked"]).await;
+        receivers.push(receiver);
+    }
+    lock(&edge, "one").await;
+    for (number, pause) in pauses.iter().enumerate() {
+        let name = format!("ci-{number}");
+        state_is(&edge, &name, WebhookState::Failing).await;
+        let waiting = show(&edge, &name).await.deliveries[0].clone();
+        assert_eq!((waiting.state, waiting.attempts), (DeliveryState::Waiting, 1), "{pause}");
+        // A day is the most.
+        assert!(waiting.next_ms.unwrap() >= waiting.last.unwrap().at_ms + DAY_MS, "{pause}");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_message_that_is_requested_while_it_is_sent_comes_again_at_once() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhook_ms_max", 3_000).start().await;
     let receiver = Receiver::start().await;

@@ -9,12 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use devanture_config::api::Secret;
 use devanture_config::edge_toml::Oidc;
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::fetch::Endpoints;
 use super::{Trusts, client_secret};
+use crate::proxy::retry_after_ms;
+use crate::telemetry;
 
 /// What a form encodes: providers that do not decode a secret take one of the usual characters as it is.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
@@ -104,8 +105,8 @@ fn pause_after(status: StatusCode, head: &HeaderMap) -> Option<Duration> {
         | StatusCode::GATEWAY_TIMEOUT => {}
         _ => return None,
     }
-    let seconds = head.get(RETRY_AFTER).and_then(|field| field.to_str().ok()?.parse::<u64>().ok());
-    Some(Duration::from_secs(seconds.unwrap_or(PAUSE_S).clamp(1, PAUSE_S_MAX)))
+    let pause = retry_after_ms(head, telemetry::now_ms()).map_or(Duration::from_secs(PAUSE_S), Duration::from_millis);
+    Some(pause.clamp(Duration::from_secs(1), Duration::from_secs(PAUSE_S_MAX)))
 }
 
 /// Pairs as a query or a form has them.
@@ -120,6 +121,8 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
     use super::*;
 
     #[test]
@@ -130,7 +133,8 @@ mod tests {
         };
         assert_eq!([200, 400, 403, 500].map(|status| pause(status, "9")), [None; 4]);
         assert_eq!((pause(429, "9"), pause(503, "0"), pause(504, "86400")), (Some(9), Some(1), Some(60)));
-        assert_eq!(pause(429, "Fri, 27 Nov 2026 12:00:00 GMT"), Some(2));
+        assert_eq!((pause(429, "Thu, 01 Jan 1970 00:00:09 GMT"), pause(429, "soon")), (Some(1), Some(2)));
+        assert_eq!(pause(503, "18446744073709551616"), Some(60));
     }
 
     #[test]

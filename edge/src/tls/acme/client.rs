@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, RETRY_AFTER};
@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::schedule::{LIMITED_WAIT_MS, WAIT_MS_MAX};
+use crate::proxy::retry_after_ms;
 use crate::telemetry;
 
 /// Longest time for one request, from the name to the last byte of the answer.
@@ -146,12 +147,7 @@ fn retry_later(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<R
     if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let retry_after_ms = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| {
-        text.trim().parse::<u64>().map(|seconds| seconds.saturating_mul(1_000)).ok().or_else(|| {
-            let until = httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-            Some(u64::try_from(until.as_millis()).ok()?.saturating_sub(telemetry::now_ms()))
-        })
-    });
+    let retry_after_ms = retry_after_ms(headers, telemetry::now_ms());
     let wait_ms = match status {
         StatusCode::TOO_MANY_REQUESTS => retry_after_ms.unwrap_or(LIMITED_WAIT_MS),
         _ => retry_after_ms.unwrap_or_default(),
@@ -163,6 +159,8 @@ fn retry_later(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<R
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     /// Status, `Retry-After`, and between how many milliseconds is to be waited, if at all.
