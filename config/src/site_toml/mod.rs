@@ -66,7 +66,7 @@ pub use serving::{HtmlHandling, Integrity, NotFound, Pin, Rules, Serving};
 pub use site_file::SiteFile;
 pub use smoke::{SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod};
 pub use snapshot_time::SnapshotTime;
-pub use upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
+pub use upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl, is_dns_name};
 pub use upstreams::{
     BadStatusRange, Declared, EJECT_AFTER, EJECT_MS, HEALTH_INTERVAL_MS, HEALTH_TIMEOUT_MS, HEALTHY_AFTER, HealthCheck,
     MEMBERS_MAX, Protocol, QUEUE_MAX, QUEUE_MS, RETRIES, RETRY_PERCENT, StatusRange, UNHEALTHY_AFTER, Upstream,

@@ -5,9 +5,8 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Host, Url};
 
-use super::host_rule::is_host;
 use crate::text::text_form;
 
 /// Longest path of a socket, in bytes: `sockaddr_un` holds 107 and a zero.
@@ -22,9 +21,22 @@ pub struct UpstreamUrl(Url);
 /// Says why a text is not the address of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not the address of a backend: http://HOST[:PORT], https://HOST[:PORT], unix:/PATH, fastcgi://HOST:PORT or fastcgi+unix:/PATH is wanted, with nothing after it"
+    "`{0}` is not the address of a backend: http://HOST[:PORT], https://HOST[:PORT], unix:/PATH, fastcgi://HOST:PORT or fastcgi+unix:/PATH is wanted, with nothing after it, and a HOST with labels of 1 to 63 letters, digits, - or _"
 )]
 pub struct BadUpstreamUrl(pub String);
+
+/// Whether DNS can be asked for a name: labels of 1 to 63 letters, digits, `-` or `_`, with dots in between, 253 in all
+/// (RFC 1035 §2.3.4). RFC 2181 §11 allows labels of any bytes, and `_` is usual where Compose names services; any other
+/// is a mistake, such as a variable that nothing was put in for.
+#[must_use]
+pub fn is_dns_name(text: &str) -> bool {
+    let plain = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    plain.len() <= 253 && plain.split('.').all(is_label)
+}
 
 impl UpstreamUrl {
     /// The URL.
@@ -71,9 +83,15 @@ impl FromStr for UpstreamUrl {
         let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
         let plain = plain && url.password().is_none() && url.port() != Some(0);
         let is_fine = match url.scheme() {
-            "http" | "https" => url.path() == "/" && url.host().is_some(),
+            "http" | "https" => {
+                let is_host = |host: Host<&str>| !matches!(host, Host::Domain(name) if !is_dns_name(name));
+                url.path() == "/" && url.host().is_some_and(is_host)
+            }
             // No default port is registered for it, and the host of an unknown scheme may hold anything.
-            "fastcgi" => url.path().is_empty() && url.port().is_some() && url.host_str().is_some_and(is_host),
+            "fastcgi" => {
+                let is_host = |host: &str| host.starts_with('[') || is_dns_name(host);
+                url.path().is_empty() && url.port().is_some() && url.host_str().is_some_and(is_host)
+            }
             "unix" | "fastcgi+unix" => {
                 let decoded = percent_decode_str(url.path()).decode_utf8().map_err(|_reason| bad())?;
                 let is_path = decoded.len() > 1 && decoded.starts_with('/') && !decoded.ends_with('/');
@@ -147,6 +165,16 @@ mod tests {
             "fastcgi://[::1]:9000",
             "fastcgi://php.internal:9000",
             "fastcgi+unix:/run/php/php-fpm.sock",
+            "http://my_api:3000",
+            "http://project_api_1:3000",
+            "http://_api_:3000",
+            "https://api._tcp.example.org",
+            "http://-a.b-:80",
+            "http://api.example.org.:80",
+            "http://b\u{fc}cher.example",
+            "fastcgi://my_php:9000",
+            &format!("http://{}", "a".repeat(63)),
+            &format!("http://{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61)),
         ] {
             assert!(good.parse::<UpstreamUrl>().is_ok(), "{good}");
         }
@@ -173,6 +201,21 @@ mod tests {
             "fastcgi://u@127.0.0.1:9000",
             "fastcgi+unix:run/x",
             "fastcgi+unix://run/x",
+            // DNS has no such name.
+            "http://a..b",
+            "http://.a",
+            "http://a..",
+            "http://$API:3000",
+            "http://${API}:3000",
+            "http://{{api}}:3000",
+            "http://*.example.org",
+            "http://a,b:3000",
+            "http://a+b",
+            "http://a~b",
+            "fastcgi://a..b:9000",
+            "fastcgi://$PHP:9000",
+            &format!("http://{}", "a".repeat(64)),
+            &format!("http://{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(62)),
         ] {
             assert!(bad.parse::<UpstreamUrl>().is_err(), "{bad}");
         }

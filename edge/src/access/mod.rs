@@ -24,7 +24,7 @@ pub mod trust;
 mod visitors;
 pub mod webauthn;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use devanture_config::api::{ACCESS_TOKEN_PREFIX, SESSION_PREFIX, TOKEN_PREFIX};
@@ -85,6 +85,13 @@ impl Credentials {
             trusts: Trusts::new(limits),
             limits: limits.clone(),
         }
+    }
+
+    /// Has the names of issuers resolved by these DNS servers, those of the system where there is none.
+    #[must_use]
+    pub fn with_dns_servers(mut self, servers: &[SocketAddr]) -> Self {
+        self.trusts.set_dns_servers(servers);
+        self
     }
 
     /// Counts attempts at logging in that were made on another node of the cluster.

@@ -1,6 +1,7 @@
 //! The issuers of identity tokens, of `[[trust]]` and `[oidc]`: whether their documents and keys can be fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ const CHECK: &str = "issuers";
 pub(super) async fn look(file: &EdgeFile, base: &Path, names: Names) -> Vec<Finding> {
     let issuers = of(file, base);
     let count = issuers.len();
+    let dns_servers: Vec<SocketAddr> = file.dns_servers.iter().map(|server| server.0).collect();
     let probed = stream::iter(issuers)
-        .map(async |(issuer, files)| (probe(&issuer, files, &file.limits).await, issuer))
+        .map(async |(issuer, files)| (probe(&issuer, files, &file.limits, &dns_servers).await, issuer))
         .buffer_unordered(AT_ONCE);
     let mut found: Vec<(Result<Probed, String>, Issuer)> =
         probed.take_until(tokio::time::sleep(TIME_MAX)).collect().await;

@@ -121,7 +121,7 @@ impl Environments {
         Self {
             prover: hostnames::Prover::new(
                 Arc::clone(&ledger.catalog),
-                parts.dns_servers.clone(),
+                &parts.dns_servers,
                 ledger.limits().dns_time_ms_max,
                 ledger.limits().dns_lookups_max,
             ),

@@ -101,9 +101,12 @@ async fn keep(pool: Weak<Pool>, upkeep: Rc<Upkeep>) {
             let named = wanted.iter().filter_map(|one| Some((one.address.clone(), membership::name_of(&one.address)?)));
             for (address, (name, port)) in remembered.take_due(&named.collect::<Vec<_>>()) {
                 let (upkeep, lookups) = (Rc::clone(&upkeep), lookups.clone());
+                let has_some = remembered.has_some(&address);
                 asking.push(async move {
                     let _turn = lookups.take().await;
-                    Answer { declared: upkeep.names.ask(&name).await, address, name, port }
+                    let names = &upkeep.names;
+                    let declared = if has_some { names.ask_again(&name).await } else { names.ask(&name).await };
+                    Answer { declared, address, name, port }
                 });
             }
             membership::update(&strong, &|| upkeep.registry.members_of(&strong), &remembered.known);
@@ -146,13 +149,18 @@ impl Remembered {
         due
     }
 
+    /// Whether addresses of a name are known.
+    fn has_some(&self, address: &UpstreamUrl) -> bool {
+        self.known.addresses.get(address).is_some_and(|known| !known.is_empty())
+    }
+
     /// Takes over what DNS said. What fails changes nothing, and that there is nothing is believed only after a while:
     /// a backend outlives most troubles of its DNS.
     fn take(&mut self, pool: &Pool, answer: Answer, times: DnsTimes, lines: &AppLines) {
         let Answer { address, name, port, declared } = answer;
         self.in_flight.remove(&address);
         let now = Instant::now();
-        let has_some = self.known.addresses.get(&address).is_some_and(|known| !known.is_empty());
+        let has_some = self.has_some(&address);
         let (app, upstream) = (&pool.key.app, &pool.key.name);
         let wait = match declared {
             DnsAnswer::Addresses(found, ttl) => {

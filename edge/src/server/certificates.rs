@@ -30,6 +30,7 @@ pub(super) fn open(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live) -
     let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
     let certificates = Certificates::open(&file.tls, base, data_dir, knows, pattern_of)?;
     certificates.set_profile(file.tls_profile);
+    certificates.set_dns_servers(&file.dns_servers.iter().map(|server| server.0).collect::<Vec<_>>());
     let keys = file.ticket_keys.as_ref().map(|keys| base.join(keys));
     match keys.or_else(|| cluster::ticket_keys(file, base)) {
         Some(keys) => certificates.with_ticket_keys(&keys),

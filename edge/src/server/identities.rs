@@ -1,6 +1,7 @@
 //! Who may call the API: the credentials, with `[[trust]]` and `[oidc]` of `edge.toml`, and the file of the client's
 //! secret where it lies.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +25,9 @@ pub(super) fn begin(
     publisher: &Publisher,
     (file, base, handler): (&EdgeFile, &Path, HandlerParts),
 ) -> (Arc<Credentials>, HandlerParts) {
-    let credentials = Arc::new(Credentials::new(catalog, publisher.ledger().audit().clone(), &file.limits));
+    let dns_servers: Vec<SocketAddr> = file.dns_servers.iter().map(|server| server.0).collect();
+    let credentials = Credentials::new(catalog, publisher.ledger().audit().clone(), &file.limits);
+    let credentials = Arc::new(credentials.with_dns_servers(&dns_servers));
     set(&credentials, file, base);
     let kept = Arc::clone(&credentials);
     sole.spawn(async move { kept.keep_last_uses().await });

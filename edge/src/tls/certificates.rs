@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -272,6 +273,14 @@ impl Certificates {
     pub fn set_profile(&self, profile: TlsProfile) {
         self.visitors.set_profile(profile);
         self.admin.set_profile(profile);
+    }
+
+    /// Has the authority's name resolved by these DNS servers, those of the system where there is none. To be set before
+    /// anything is ordered.
+    pub fn set_dns_servers(&self, servers: &[SocketAddr]) {
+        if let Source::Acme { acme, .. } = &self.source {
+            acme.set_dns_servers(servers);
+        }
     }
 
     /// The TLS configuration of the listener for visitors.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use devanture_config::site_toml::is_dns_name;
 use http::Uri;
 use http::uri::Scheme;
 
@@ -64,6 +65,9 @@ impl Target {
         let host = match plain.parse() {
             Ok(address) => Host::Address(address),
             Err(_) if plain.is_empty() || plain.contains(['[', ']', ':', '%']) => return Err("its host is none"),
+            Err(_) if !is_dns_name(plain) => {
+                return Err("its host has labels that are not of 1 to 63 letters, digits, `-` or `_`");
+            }
             Err(_) => Host::Name(plain.to_ascii_lowercase()),
         };
         let has_port = authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'));
@@ -104,6 +108,9 @@ mod tests {
         assert_eq!(format!("{target:?}"), "https://hooks.example.org");
         let target = Target::parse("http://[::1]:8080").unwrap();
         assert_eq!((target.literal(), target.path.as_str()), (Some("[::1]:8080".parse().unwrap()), "/"));
+        for name in ["my_api", "project_api_1", "_a.b-", "hooks.example.org."] {
+            assert_eq!(Target::parse(&format!("http://{name}:8080/a")).unwrap().host, Host::Name(name.to_owned()));
+        }
         let target = Target::parse("http://127.0.0.1/a").unwrap();
         assert_eq!(target.literal(), Some("127.0.0.1:80".parse().unwrap()));
     }
@@ -125,6 +132,12 @@ mod tests {
             "https://example.org/a b",
             "https://[::1/",
             "https://[fe80::1%25eth0]/",
+            "https://a..b/",
+            "https://.a/",
+            "https://$HOOKS/",
+            "https://a,b/",
+            "https://*.example.org/",
+            &format!("https://{}/", "a".repeat(64)),
             &format!("https://example.org/{}", "a".repeat(URL_BYTES_MAX)),
         ] {
             assert!(Target::parse(bad).is_err(), "{bad}");

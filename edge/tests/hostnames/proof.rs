@@ -149,6 +149,19 @@ async fn law_7_dns_that_does_not_answer_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_proof_is_found_by_the_second_server_where_the_first_one_says_nothing() {
+    let (silent, dns) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), Dns::start().await);
+    let toml = dns.toml().replace("= [", &format!("= [\"{}\", ", silent.local_addr().unwrap()));
+    let (edge, token) = started(edge().with_limit("dns_time_ms_max", 2_000).with_toml(&toml)).await;
+    let problem = refused(&edge, &token, "www.example.org").await.unwrap();
+    assert!(problem.detail.contains("there is no such record"), "{}", problem.detail);
+    let (name, value) = record(&problem);
+    dns.txt(&name, &value).await;
+    assert_eq!(refused(&edge, &token, "www.example.org").await, None);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn dns_that_is_not_there_proves_nothing() {
     // A port that was free a moment ago.
     let address = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hickory_server::proto::op::ResponseCode;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
 
 use crate::proxy::dns_server::{Dns, Mood};
@@ -117,6 +118,63 @@ fn a_later_server_that_does_not_know_a_name_does_not_answer_for_the_first() {
         };
         let (response, ()) = tokio::join!(request, answer);
         assert_eq!(response, (200, "127.0.0.1".to_owned()));
+    });
+}
+
+#[test]
+fn the_next_server_is_asked_where_one_says_nothing_or_cannot_tell() {
+    run(async {
+        let backends = Backends::at(&["127.0.0.1"]).await;
+        let good = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        let asked = async |first: SocketAddr, what: &str| {
+            let setup = Setup { dns: vec![first, good.address], ..Setup::default() };
+            let front = Front::start(&format!("http://api.test:{}", backends.port), setup).await;
+            assert_eq!(front.get("/").await, (200, "127.0.0.1".to_owned()), "{what}");
+        };
+        let codes = [
+            ResponseCode::FormErr,
+            ResponseCode::NotAuth,
+            ResponseCode::NotImp,
+            ResponseCode::NotZone,
+            ResponseCode::Refused,
+            ResponseCode::ServFail,
+        ];
+        for mood in codes.map(Mood::Says).into_iter().chain([Mood::Refers, Mood::Silent]) {
+            let bad = Dns::start(mood.clone()).await;
+            asked(bad.address, &format!("{mood:?}")).await;
+            assert!(bad.questions() > 0, "{mood:?}");
+        }
+        // Nobody listens on a port that was free a moment ago.
+        let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        asked(closed, "closed").await;
+    });
+}
+
+#[test]
+fn a_family_of_addresses_that_nobody_answers_for_holds_up_no_request() {
+    run(async {
+        let with_six = TcpListener::bind("[::1]:0").await.is_ok();
+        for host in ["127.0.0.1", "::1"].into_iter().take(1 + usize::from(with_six)) {
+            let backends = Backends::at(&[host]).await;
+            let dns = Dns::start(Mood::OneFamily(vec![host.parse().unwrap()])).await;
+            // Where the other family was waited for, it took six seconds.
+            let route = json!({"connect_timeout_ms": 3_000});
+            let front = front(&dns, backends.port, Setup { route, ..Setup::default() }).await;
+            assert_eq!(front.get("/").await, (200, host.to_owned()));
+        }
+    });
+}
+
+#[test]
+fn a_name_may_hold_what_compose_puts_into_one() {
+    run(async {
+        let backends = Backends::at(&["127.0.0.1"]).await;
+        let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        for name in ["my_api", "project_api_1", "_api_", "a_.b-.test", "MY_API", "my_api.test."] {
+            let setup = Setup { dns: vec![dns.address], ..Setup::default() };
+            let front = Front::start(&format!("http://{name}:{}", backends.port), setup).await;
+            assert_eq!(front.get("/").await.0, 200, "{name}: {:?}", front.outcomes.borrow());
+        }
     });
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Metadata, ResponseCode};
-use hickory_server::proto::rr::rdata::{A, AAAA};
-use hickory_server::proto::rr::{RData, Record, RecordType};
+use hickory_server::proto::rr::rdata::{A, AAAA, NS};
+use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
@@ -22,6 +22,12 @@ pub(crate) enum Mood {
     Fails,
     /// There is no such name.
     KnowsNoName,
+    /// These are the addresses; of the family that has none it says nothing.
+    OneFamily(Vec<IpAddr>),
+    /// It only names another server.
+    Refers,
+    /// It answers with this code alone.
+    Says(ResponseCode),
     /// It says nothing, until its mood is another one.
     Silent,
 }
@@ -64,8 +70,9 @@ impl RequestHandler for Moody {
         };
         self.0.lock().unwrap().questions += 1;
         let builder = MessageResponseBuilder::from_message_request(request);
+        let is_mute = matches!(mood, Mood::OneFamily(_));
         let sent = match mood {
-            Mood::Answers(addresses) => {
+            Mood::Answers(addresses) | Mood::OneFamily(addresses) => {
                 let of = |address: IpAddr| match (address, question.query_type()) {
                     (IpAddr::V4(four), RecordType::A) => Some(RData::A(A(four))),
                     (IpAddr::V6(six), RecordType::AAAA) => Some(RData::AAAA(AAAA(six))),
@@ -74,9 +81,19 @@ impl RequestHandler for Moody {
                 let data = addresses.into_iter().filter_map(of);
                 let records: Vec<Record> =
                     data.map(|data| Record::from_rdata(question.name().into(), 0, data)).collect();
+                if records.is_empty() && is_mute {
+                    std::future::pending::<()>().await;
+                }
                 let metadata = Metadata::response_from_request(&request.metadata);
                 response.send_response(builder.build(metadata, &records, [], [], [])).await
             }
+            Mood::Refers => {
+                let other = RData::NS(NS(Name::from_ascii("ns.elsewhere.test.").unwrap()));
+                let referral = Record::from_rdata(question.name().into(), 0, other);
+                let metadata = Metadata::response_from_request(&request.metadata);
+                response.send_response(builder.build(metadata, [], [&referral], [], [])).await
+            }
+            Mood::Says(code) => response.send_response(builder.error_msg(&request.metadata, code)).await,
             Mood::Fails => response.send_response(builder.error_msg(&request.metadata, ResponseCode::ServFail)).await,
             Mood::KnowsNoName | Mood::Silent => {
                 response.send_response(builder.error_msg(&request.metadata, ResponseCode::NXDomain)).await

@@ -6,8 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,14 +24,16 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
+use tower_service::Service;
 
 use super::jwks::{BadKeys, Keys};
-use crate::proxy::tls;
+use crate::proxy::{Names, tls};
 
 /// Longest time until a connection is open.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -136,7 +142,28 @@ pub(super) struct Fetcher {
     fresh_max: Duration,
     keys_max: usize,
     time_max: Duration,
+    names: Resolver,
     tls: OnceCell<Arc<ClientConfig>>,
+}
+
+/// Resolves the names of issuers for the connector.
+#[derive(Clone)]
+struct Resolver(Arc<Names>);
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let names = Arc::clone(&self.0);
+        // The connector puts the port of the URL in its place.
+        Box::pin(async move { Ok(names.addresses(name.as_str(), 0).await?.into_iter()) })
+    }
 }
 
 impl Fetcher {
@@ -147,8 +174,14 @@ impl Fetcher {
             fresh_max: Duration::from_millis(limits.identity_keys_ms_max),
             keys_max: size(limits.identity_keys_max),
             time_max: Duration::from_millis(limits.identity_fetch_ms_max),
+            names: Resolver(Arc::new(Names::new(&[]))),
             tls: OnceCell::new(),
         }
+    }
+
+    /// Asks these DNS servers, those of the system where there is none.
+    pub(super) fn set_dns_servers(&mut self, servers: &[SocketAddr]) {
+        self.names = Resolver(Arc::new(Names::new(servers)));
     }
 
     /// The keys of an issuer, and the addresses at which people log in.
@@ -229,7 +262,7 @@ impl Fetcher {
         let mut config = ClientConfig::clone(config);
         // The builder sets it.
         config.alpn_protocols.clear();
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(self.names.clone());
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT_MAX));
         let connector =
@@ -276,6 +309,21 @@ fn fresh_for(head: &HeaderMap) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_name_of_an_issuer_is_asked_for_at_the_dns_servers_of_the_edge() {
+        let dns = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut fetcher = Fetcher::new(&Limits::default());
+        fetcher.set_dns_servers(&[dns.local_addr().unwrap()]);
+        let url = "http://login.test/";
+        let (request, mut question) = (Request::get(url).body(Full::default()).unwrap(), [0; 512]);
+        let bytes = tokio::select! {
+            answer = fetcher.send(url, request, None) => panic!("nobody answers: {:?}", answer.err()),
+            received = dns.recv(&mut question) => received.unwrap(),
+        };
+        let name = b"\x05login\x04test\0";
+        assert!(question[..bytes].windows(name.len()).any(|part| part == name));
+    }
 
     #[test]
     fn keys_are_as_fresh_as_their_answer_says() {

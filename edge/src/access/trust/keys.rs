@@ -2,6 +2,7 @@
 //! on for a bounded time while their issuer cannot be reached.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,6 +70,10 @@ impl Issuers {
             pause: Duration::from_millis(limits.identity_fetch_pause_ms_min),
             age_max: Duration::from_millis(limits.identity_keys_ms_max),
         }
+    }
+
+    pub(super) fn set_dns_servers(&mut self, servers: &[SocketAddr]) {
+        self.fetcher.set_dns_servers(servers);
     }
 
     /// Trusts issuers by the authorities of these files beside the platform's, and by no other such files any more.

@@ -20,6 +20,7 @@ mod oidc;
 mod probe;
 mod visitor;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -79,6 +80,10 @@ impl Trusts {
             redeemed: Mutex::new(Windows::new(1, keys_max, visitor::LOGIN_MS_MAX)),
             log_quota: Quota::of_the_log(),
         }
+    }
+
+    pub(super) fn set_dns_servers(&mut self, servers: &[SocketAddr]) {
+        self.issuers.set_dns_servers(servers);
     }
 
     /// Whether these groups have a role in an app, for a person who logged in as this client; `None` where the edge is

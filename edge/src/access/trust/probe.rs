@@ -1,6 +1,7 @@
 //! A look at what an issuer publishes, for `devanture-edge doctor`: as it is fetched when an identity token comes.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use devanture_config::edge_toml::Issuer;
@@ -20,13 +21,20 @@ pub struct Probed {
 }
 
 /// Fetches what an issuer publishes, within `identity_fetch_ms_max`; it is trusted by the authorities of `files` beside
-/// the platform's.
+/// the platform's, and found by the DNS servers of the system where no others are given.
 ///
 /// # Errors
 /// Why it cannot be used.
-pub async fn probe(issuer: &Issuer, files: BTreeSet<PathBuf>, limits: &Limits) -> Result<Probed, String> {
+pub async fn probe(
+    issuer: &Issuer,
+    files: BTreeSet<PathBuf>,
+    limits: &Limits,
+    dns_servers: &[SocketAddr],
+) -> Result<Probed, String> {
     let own = (!files.is_empty()).then(|| Authorities::new(files));
-    let published = Fetcher::new(limits).published(issuer, own.as_ref()).await.map_err(|error| error.to_string())?;
+    let mut fetcher = Fetcher::new(limits);
+    fetcher.set_dns_servers(dns_servers);
+    let published = fetcher.published(issuer, own.as_ref()).await.map_err(|error| error.to_string())?;
     let has_token = published.endpoints.token.is_some();
     Ok(Probed {
         keys: published.keys.count(),

@@ -11,17 +11,14 @@ use std::time::Duration;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Hostname};
 use futures_util::future::join_all;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, RData};
+use hickory_resolver::proto::rr::Name;
 use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OnceCell, Semaphore};
 use tokio::time::timeout;
 
 use crate::catalog::Catalog;
 use crate::ledger::{Error, shared_secret};
+use crate::proxy::Names;
 use crate::records::PROOF_SECRET_KEY;
 
 /// The label before a name, under which its proof is.
@@ -30,8 +27,6 @@ const LABEL: &str = "_devanture";
 const VALUE: &str = "devanture-app=";
 /// Names whose records a hint spells out; of more, their number is given.
 const HINTS_MAX: usize = 10;
-/// A question is sent so often within the time that there is.
-const TRIES: u32 = 3;
 /// Of the questions that may be under way at once an app has one in so many, so that a DNS that does not answer one app
 /// keeps no other from asking (law 11).
 const SHARES: usize = 4;
@@ -41,8 +36,7 @@ const WAITS: u32 = 2;
 /// Asks DNS for proofs.
 pub(crate) struct Prover {
     catalog: Arc<dyn Catalog>,
-    /// Those of the system where there is none.
-    servers: Vec<SocketAddr>,
+    names: Names,
     time_max: Duration,
     lookups: Turns,
     secret: OnceCell<[u8; 32]>,
@@ -101,12 +95,14 @@ pub(crate) struct Unproven {
 }
 
 impl Prover {
-    pub(crate) fn new(catalog: Arc<dyn Catalog>, servers: Vec<SocketAddr>, time_ms_max: u64, lookups_max: u64) -> Self {
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, servers: &[SocketAddr], time_ms_max: u64, lookups_max: u64) -> Self {
         let lookups_max = usize::try_from(lookups_max).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let time_max = Duration::from_millis(time_ms_max);
         Self {
             catalog,
-            servers,
-            time_max: Duration::from_millis(time_ms_max),
+            // Its time is longer than that of a question, which ends with its turn.
+            names: Names::within(servers, time_max * 2),
+            time_max,
             lookups: Turns::new(lookups_max),
             secret: OnceCell::new(),
         }
@@ -121,46 +117,19 @@ impl Prover {
             return Ok(Vec::new());
         }
         let secret = self.secret().await?;
-        // Read again each time, so that what the system's resolvers are may change.
-        let resolver = self.resolver();
         let own = self.lookups.of_app(app);
         let times = (self.time_max * WAITS, self.time_max);
         let ask = |host: &Hostname| {
             let (host, proof) = (host.clone(), Proof::new(&secret, app, host));
-            let (resolver, own) = (&resolver, &own);
+            let own = &own;
             async move {
-                let question = async {
-                    let resolver = resolver.as_ref().map_err(|error| format!("DNS cannot be asked: {error}"))?;
-                    proof.look_up(resolver).await
-                };
-                let why = self.lookups.ask(own, times, question).await.err()?;
+                let why = self.lookups.ask(own, times, proof.look_up(&self.names)).await.err()?;
                 Some(Unproven { host, proof, why })
             }
         };
         // All wait from now on: a list of names waits no longer than one.
         let answers: Vec<Option<Unproven>> = join_all(hosts.iter().map(ask)).await;
         Ok(answers.into_iter().flatten().collect())
-    }
-
-    fn resolver(&self) -> Result<TokioResolver, NetError> {
-        let mut builder = if self.servers.is_empty() {
-            TokioResolver::builder_tokio()?
-        } else {
-            let servers = self.servers.iter().map(|server| {
-                let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-                connections.iter_mut().for_each(|connection| connection.port = server.port());
-                NameServerConfig::new(server.ip(), true, connections)
-            });
-            let config = ResolverConfig::from_name_servers(servers.collect());
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        };
-        let options = builder.options_mut();
-        // A record that was just made must not be missed for what was answered before it.
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.timeout = self.time_max / TRIES;
-        options.attempts = usize::try_from(TRIES).unwrap_or(1);
-        builder.build()
     }
 
     /// The secret, made where there is none; all nodes of a cluster have the same.
@@ -180,23 +149,13 @@ impl Proof {
     ///
     /// # Errors
     /// Why it is not there, as the second half of a sentence.
-    async fn look_up(&self, resolver: &TokioResolver) -> Result<(), String> {
+    async fn look_up(&self, names: &Names) -> Result<(), String> {
         let name = Name::from_ascii(&self.name).map_err(|_reason| "its record's name would be too long".to_owned())?;
-        match resolver.txt_lookup(name).await {
-            Ok(lookup) => {
-                let texts = lookup.answers().iter().filter_map(|record| match &record.data {
-                    RData::TXT(text) => Some(text.txt_data.concat()),
-                    _ => None,
-                });
-                if texts.into_iter().any(|text| text.trim_ascii() == self.value.as_bytes()) {
-                    return Ok(());
-                }
-                Err("its record has another value".to_owned())
-            }
-            Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
-                Err("there is no such record".to_owned())
-            }
-            Err(error) => Err(format!("DNS gives no answer: {error}")),
+        let texts = names.texts(&name).await?;
+        match texts.iter().any(|text| text.trim_ascii() == self.value.as_bytes()) {
+            true => Ok(()),
+            false if texts.is_empty() => Err("there is no such record".to_owned()),
+            false => Err("its record has another value".to_owned()),
         }
     }
 }

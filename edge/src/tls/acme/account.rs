@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use super::client::Https;
+use super::client::{AuthorityNames, Https};
 use super::failure::Failure;
 use super::store::{KeptAccount, Store};
 use crate::proxy;
@@ -27,6 +27,7 @@ pub(crate) struct Authority {
     contact: Vec<String>,
     external: Option<(String, Vec<u8>)>,
     tls: Arc<ClientConfig>,
+    pub(crate) names: AuthorityNames,
 }
 
 /// Finds the account, or has it made.
@@ -46,7 +47,12 @@ impl Authority {
             contact: settings.contact.clone(),
             external,
             tls: trusted(settings, base)?,
+            names: AuthorityNames::default(),
         })
+    }
+
+    fn client(&self) -> Box<Https> {
+        Box::new(Https::new(Arc::clone(&self.tls), self.names.clone()))
     }
 }
 
@@ -90,9 +96,7 @@ impl Accounts {
 
     async fn enter(&self, kept: KeptAccount) -> Result<Account, AcmeError> {
         let credentials: AccountCredentials = serde_json::from_value(kept.credentials.clone())?;
-        let account = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.authority.tls))))
-            .from_credentials(credentials)
-            .await?;
+        let account = Account::builder_with_http(self.authority.client()).from_credentials(credentials).await?;
         if kept.contact != self.authority.contact {
             let contact: Vec<&str> = self.authority.contact.iter().map(String::as_str).collect();
             account.update_contacts(&contact).await?;
@@ -105,7 +109,7 @@ impl Accounts {
         let contact: Vec<&str> = self.authority.contact.iter().map(String::as_str).collect();
         let wanted = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let external = self.authority.external.as_ref().map(|(id, key)| ExternalAccountKey::new(id.clone(), key));
-        let builder = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.authority.tls))));
+        let builder = Account::builder_with_http(self.authority.client());
         let (account, credentials) =
             builder.create(&wanted, self.authority.directory.clone(), external.as_ref()).await?;
         self.keep(serde_json::to_value(&credentials)?).await?;

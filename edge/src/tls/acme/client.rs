@@ -4,8 +4,9 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::schedule::{LIMITED_WAIT_MS, WAIT_MS_MAX};
-use crate::proxy::retry_after_ms;
+use crate::proxy::{Names, retry_after_ms};
 use crate::telemetry;
 
 /// Longest time for one request, from the name to the last byte of the answer.
@@ -40,6 +41,23 @@ const HTTPS_PORT: u16 = 443;
 #[derive(Clone)]
 pub(crate) struct Https {
     tls: Arc<ClientConfig>,
+    names: AuthorityNames,
+}
+
+/// The DNS servers that the authority's name is resolved by: those of the system until others are set.
+#[derive(Clone, Default)]
+pub(crate) struct AuthorityNames(Arc<OnceLock<Names>>);
+
+impl AuthorityNames {
+    /// Asks these servers, unless some were asked already.
+    pub(crate) fn set(&self, servers: &[SocketAddr]) {
+        self.0.set(Names::new(servers)).ok();
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let addresses = self.0.get_or_init(|| Names::new(&[])).addresses(host, port).await?;
+        TcpStream::connect(&addresses[..]).await
+    }
 }
 
 /// The authority is asked too often, or is busy (RFC 8555 §6.6).
@@ -53,8 +71,8 @@ pub(crate) struct RetryLater {
 type Boxed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Https {
-    pub(crate) const fn new(tls: Arc<ClientConfig>) -> Self {
-        Self { tls }
+    pub(crate) const fn new(tls: Arc<ClientConfig>, names: AuthorityNames) -> Self {
+        Self { tls, names }
     }
 
     async fn send(self, request: Request<Bytes>) -> Result<Response<Bytes>, Boxed> {
@@ -64,7 +82,7 @@ impl Https {
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned())?;
-        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(HTTPS_PORT))).await?;
+        let stream = self.names.connect(host, authority.port_u16().unwrap_or(HTTPS_PORT)).await?;
         stream.set_nodelay(true)?;
         let stream = TlsConnector::from(self.tls).connect(name, stream).await?;
         let (mut sender, connection) =
@@ -231,10 +249,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_name_of_the_authority_is_asked_for_at_the_dns_servers_of_the_edge() {
+        let dns = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (names, mut question) = (AuthorityNames::default(), [0; 512]);
+        names.set(&[dns.local_addr().unwrap()]);
+        let bytes = tokio::select! {
+            stream = names.connect("acme.test", 443) => panic!("nobody answers: {stream:?}"),
+            received = dns.recv(&mut question) => received.unwrap(),
+        };
+        let name = b"\x04acme\x04test\0";
+        assert!(question[..bytes].windows(name.len()).any(|part| part == name));
+    }
+
+    #[tokio::test]
     async fn nothing_is_asked_without_tls() {
         let tls = crate::proxy::tls::trusting([]).unwrap();
         let request = Request::get("http://127.0.0.1:9/dir").body(BodyWrapper::default()).unwrap();
-        let error = Https::new(tls).request(request).await.err().unwrap().to_string();
+        let error = Https::new(tls, AuthorityNames::default()).request(request).await.err().unwrap().to_string();
         assert!(error.contains("is no address of HTTPS"), "{error}");
     }
 }

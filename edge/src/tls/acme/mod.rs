@@ -33,6 +33,7 @@ pub use trouble::{CertificateTrouble, OnTrouble};
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -81,6 +82,11 @@ impl Acme {
         drop(folder.read_account()?);
         let (authority, challenges) = (Authority::read(settings, base)?, Arc::new(Challenges::new()?));
         Ok(Self { held, challenges, authority, folder, provider, ways: settings.challenges.clone() })
+    }
+
+    /// The DNS servers that the authority's name is resolved by.
+    pub(crate) fn set_dns_servers(&self, servers: &[SocketAddr]) {
+        self.authority.names.set(servers);
     }
 
     /// Has what all nodes of a cluster share from now on, in place of what the folder held.
