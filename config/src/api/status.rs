@@ -95,8 +95,8 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
 }
 
-/// Private addresses that what is live, or a webhook, reaches by the word of an admin of its app alone, which was enough
-/// once.
+/// Private addresses that what is live, or a webhook, reaches by the word of an admin of its app alone, which was
+/// enough once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptReach {
     /// The addresses.

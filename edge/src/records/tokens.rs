@@ -24,8 +24,8 @@ pub struct TokenRecord {
     /// Its creator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
-    /// The root of the chain of credentials that made it, as in entries of the audit log; `None` where the machine or an
-    /// exchange did, or an earlier release.
+    /// The root of the chain of credentials that made it, as in entries of the audit log; `None` where the machine or
+    /// an exchange did, or an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
     /// The account that it ends with, where it outlives the session that made it.

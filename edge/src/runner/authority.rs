@@ -1,5 +1,5 @@
-//! The host that instances are asked for when they are checked: that of their visitors. Frameworks refuse any other one,
-//! as Django does with 400.
+//! The host that instances are asked for when they are checked: that of their visitors. Frameworks refuse any other
+//! one, as Django does with 400.
 
 use devanture_config::{Canonical, HostPattern, Hostname, Manifest, PlaceName};
 

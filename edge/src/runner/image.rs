@@ -208,7 +208,8 @@ impl Shared {
         data: Option<&Path>,
     ) -> BTreeMap<String, String> {
         let mut all = self.variables(set_up, program, data, Path::new(TEMPORARY));
-        // In a container 127.0.0.1 is its own, which nobody outside of it reaches: its port is the machine's by the engine.
+        // In a container 127.0.0.1 is its own, which nobody outside of it reaches: its port is the machine's by the
+        // engine.
         for name in ["HOST", "LANG", "PATH"] {
             if !set_up.variables.contains_key(name) {
                 all.remove(name);

@@ -275,8 +275,8 @@ impl Certificates {
         self.admin.set_profile(profile);
     }
 
-    /// Has the authority's name resolved by these DNS servers, those of the system where there is none. To be set before
-    /// anything is ordered.
+    /// Has the authority's name resolved by these DNS servers, those of the system where there is none. To be set
+    /// before anything is ordered.
     pub fn set_dns_servers(&self, servers: &[SocketAddr]) {
         if let Source::Acme { acme, .. } = &self.source {
             acme.set_dns_servers(servers);

@@ -338,7 +338,8 @@ impl Once {
             return;
         }
         state.because.get_or_insert(problem);
-        // First: the other one may end the main process, and what is left then has its time only if it was asked to end.
+        // First: the other one may end the main process, and what is left then has its time only if it was asked to
+        // end.
         signaller.signal(PassedSignal::Terminate);
         if self.has_terminal {
             signaller.signal(PassedSignal::Hangup);

@@ -1,9 +1,9 @@
 //! `check`: looks for mistakes in `devanture.toml`, in the rules and in the files of a folder, without an edge.
 //!
 //! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets`,
-//! `server_code` and `names` look at files by themselves; `analyze` goes through the folder of pages, `server` through that of the
-//! backend, `hashes` at what has no hash, `beside` at files where `devanture.toml` has mistakes, `against_live`
-//! compares with an edge where one is set, and `finding` prints the results.
+//! `server_code` and `names` look at files by themselves; `analyze` goes through the folder of pages, `server` through
+//! that of the backend, `hashes` at what has no hash, `beside` at files where `devanture.toml` has mistakes,
+//! `against_live` compares with an edge where one is set, and `finding` prints the results.
 
 mod against_live;
 mod analyze;

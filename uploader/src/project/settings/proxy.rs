@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::address::{edge_url, is_loopback, shown_url};
 use super::{Name, Settings};
 
-/// Variables of proxies for an edge with `https`, and with `http`; the first that is set counts, as for the HTTP client.
+/// Variables of proxies for an edge with `https`, and with `http`; the first that is set counts, as for the HTTP
+/// client.
 const FOR_HTTPS: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const FOR_HTTP: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 /// Those of hosts that are reached without one.
