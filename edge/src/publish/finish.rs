@@ -25,6 +25,9 @@ use crate::switch::{
 };
 use crate::telemetry;
 
+/// Compressed files that a step names which decode to too much.
+const BEYOND_NAMED_MAX: usize = 10;
+
 /// A push whose blobs are all there, about to be finished.
 pub struct Taken(Arc<Push>);
 
@@ -356,6 +359,13 @@ impl Publisher {
             files => {
                 format!("{detail}; {files} above {file_bytes_max} bytes (compress_file_bytes_max) left as they are")
             }
+        };
+        let detail = given.beyond.iter().take(BEYOND_NAMED_MAX).fold(detail, |detail, (path, limit)| {
+            format!("{detail}; {path} has its own name alone, as it decodes to more than {limit} allows")
+        });
+        let detail = match given.beyond.len().saturating_sub(BEYOND_NAMED_MAX) {
+            0 => detail,
+            more => format!("{detail}; so have {more} more"),
         };
         let integrity::Added { report, lease } = hashed;
         let detail = report.into_iter().fold(detail, |detail, hashed| format!("{detail}; {hashed}"));

@@ -45,15 +45,19 @@ fn sibling(manifest: &Manifest, plain: &BundlePath, form: Form) -> Option<(Diges
     manifest.files.get(&path).map(|file| (file.hash, file.size))
 }
 
+/// Files that decode to more than is taken, each with the limit.
+type Beyond = Vec<(BundlePath, &'static str)>;
+
 /// Decodes what came compressed alone, and adds to `given` which forms are at hand. What cannot be decoded, or would be
-/// too long, stays a file like any other.
+/// too long, stays a file like any other; the latter is returned, too.
 ///
 /// # Errors
 /// Where the store fails.
 pub(super) async fn decode_all(
     work: &Work<'_>,
     given: &mut BTreeMap<BundlePath, Vec<Form>>,
-) -> Result<BTreeMap<BundlePath, DecodedFile>, Error> {
+) -> Result<(BTreeMap<BundlePath, DecodedFile>, Beyond), Error> {
+    let mut beyond = Beyond::new();
     let mut decoded: BTreeMap<BundlePath, DecodedFile> = BTreeMap::new();
     let mut left = work.decoded_bytes_max;
     for (plain, forms) in candidates(work.manifest) {
@@ -62,11 +66,25 @@ pub(super) async fn decode_all(
             let is_one = match decoded.get(&plain) {
                 Some(known) => decodes_to(work, (encoded, size), form, (known.hash, known.size)).await?,
                 None => {
-                    let size_max =
-                        size.saturating_mul(work.decoded_ratio_max).min(left).min(work.decoded_file_bytes_max);
-                    let file = decode(work, encoded, form, size_max).await?;
-                    left = left.saturating_sub(file.map_or(0, |file| file.size));
-                    file.map(|file| decoded.insert(plain.clone(), file)).is_some()
+                    let bounds = [
+                        (size.saturating_mul(work.decoded_ratio_max), "archive_ratio_max"),
+                        (left, "bundle_bytes_max"),
+                        (work.decoded_file_bytes_max, "file_bytes_max"),
+                    ];
+                    let (size_max, limit) = bounds.into_iter().min().unwrap_or_default();
+                    match decode(work, encoded, form, size_max).await? {
+                        Decoded::Whole(file) => {
+                            left = left.saturating_sub(file.size);
+                            decoded.insert(plain.clone(), file);
+                            true
+                        }
+                        Decoded::Beyond => {
+                            let path = format!("{plain}.{}", form.suffix()).parse();
+                            beyond.extend(path.ok().map(|path| (path, limit)));
+                            false
+                        }
+                        Decoded::Other => false,
+                    }
                 }
             };
             if is_one {
@@ -74,11 +92,20 @@ pub(super) async fn decode_all(
             }
         }
     }
-    Ok(decoded)
+    Ok((decoded, beyond))
 }
 
-/// Stores what a blob decodes to; `None` where it is no such encoding, or of more than `size_max` bytes.
-async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> Result<Option<DecodedFile>, Error> {
+/// What a file decodes to.
+enum Decoded {
+    /// More bytes than are taken.
+    Beyond,
+    /// Nothing: it is no such encoding.
+    Other,
+    Whole(DecodedFile),
+}
+
+/// Stores what a blob decodes to, of at most `size_max` bytes.
+async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> Result<Decoded, Error> {
     let file = work.blobs.open(Key::Blob(encoded)).await?;
     let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
     // Ends by itself when the receiver is dropped.
@@ -89,7 +116,7 @@ async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> 
             let mut piece = vec![0; PIECE_BYTES];
             let length = decoder.read(&mut piece).ok()?;
             if length == 0 {
-                return (total <= size_max).then_some(());
+                return Some(total <= size_max);
             }
             piece.truncate(length);
             total = total.saturating_add(u64::try_from(length).ok()?);
@@ -106,9 +133,12 @@ async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> 
         Ok::<_, blobs::Error>(upload)
     };
     let (whole, upload) = tokio::join!(decoding, storing);
-    if whole.flatten().is_none() {
-        return Ok(None);
+    match whole.flatten() {
+        None => Ok(Decoded::Other),
+        Some(false) => Ok(Decoded::Beyond),
+        Some(true) => {
+            let (hash, size) = upload?.finish().await?;
+            Ok(Decoded::Whole(DecodedFile { hash, size }))
+        }
     }
-    let (hash, size) = upload?.finish().await?;
-    Ok(Some(DecodedFile { hash, size }))
 }

@@ -70,6 +70,9 @@ pub(crate) struct Given {
     pub(crate) forms: BTreeMap<BundlePath, Vec<Form>>,
     /// Plain files that did not come: what their forms decode to.
     pub(crate) decoded: BTreeMap<BundlePath, DecodedFile>,
+    /// Compressed files that came alone and decode to more than is taken, with the limit: they have their own names
+    /// alone.
+    pub(crate) beyond: Vec<(BundlePath, &'static str)>,
     /// Pages with the hashes of what they load.
     pub(crate) integrity: Vec<IntegrityPages>,
     /// Whether files have not had their pass at the best level yet.
@@ -106,7 +109,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
             }
         }
     }
-    let decoded = alone::decode_all(work, &mut given).await?;
+    let (decoded, beyond) = alone::decode_all(work, &mut given).await?;
     let mut wanted = lacking_forms(work.manifest, &given, |digest| work.fresh.contains(digest));
     let before = wanted.len();
     wanted.retain(|_, (size, _)| *size <= work.file_bytes_max);
@@ -125,7 +128,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let made: Vec<Vec<usize>> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
     let made: Vec<usize> = made.into_iter().flatten().filter(|variants| *variants > 0).collect();
     let made = Made { files: made.len(), variants: made.iter().sum(), too_large, later };
-    Ok((Given { forms: given, decoded, integrity: Vec::new(), is_quick: true }, made))
+    Ok((Given { forms: given, decoded, beyond, integrity: Vec::new(), is_quick: true }, made))
 }
 
 /// Leaves files out that fit one packet, if they are so many that the push would wait for them. Returns their number.

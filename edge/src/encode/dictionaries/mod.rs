@@ -100,7 +100,7 @@ impl Dictionaries {
         let key = records::version_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
         let VersionRecord { given, decoded, integrity, quick, .. } = records::read(&key, &stored)?;
-        let given = Given { forms: given, decoded, integrity, is_quick: quick };
+        let given = Given { forms: given, decoded, beyond: Vec::new(), integrity, is_quick: quick };
         let Some(manifest) = self.manifest(app, version).await? else { return Ok(false) };
         let (deadline, is_before_switch) = (self.background_deadline(), false);
         let pass =
