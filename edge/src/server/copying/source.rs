@@ -30,8 +30,10 @@ use crate::telemetry;
 
 /// Records that are read at once from a catalog that is open here.
 const PAGE: usize = 256;
-/// Longest time in which a running edge is asked again that does not answer: a new one may take its place.
-const UNANSWERED_MAX: Duration = Duration::from_secs(60);
+/// Longest time in which a running edge is asked again that does not answer: another one may be started in its place.
+const UNANSWERED_MAX: Duration = Duration::from_secs(8);
+/// Longest time in which one is asked again that hands over to a new one.
+const RESTARTING_MAX: Duration = Duration::from_secs(60);
 /// Pause before it is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -199,11 +201,17 @@ async fn answered<T: Serialize + Sync>(
     path: &str,
     body: Option<&T>,
 ) -> Result<bytes::Bytes, LocalError> {
-    let until = Instant::now() + UNANSWERED_MAX;
+    let until = Instant::now() + RESTARTING_MAX;
+    let mut silent_until = None;
     loop {
         match ask(socket, method.clone(), path, body).await {
-            Err(LocalError::Unanswered(_)) if Instant::now() < until => sleep(AGAIN).await,
+            Err(LocalError::Unanswered(_))
+                if Instant::now() < *silent_until.get_or_insert_with(|| Instant::now() + UNANSWERED_MAX) =>
+            {
+                sleep(AGAIN).await;
+            }
             Err(LocalError::Refused(Error(problem))) if problem.code == Code::Restarting && Instant::now() < until => {
+                silent_until = None;
                 sleep(AGAIN).await;
             }
             answered => return answered,
