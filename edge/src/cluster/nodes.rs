@@ -22,9 +22,11 @@ use crate::catalog::{Committed, Revision};
 use crate::ledger::{self, Duty, Member, Members};
 use crate::proxy::Registry;
 
-/// Shortest time for which a node that lives may not answer before a switch is given up; twice the lease where that is
-/// longer.
-const SILENT_MAX: Duration = Duration::from_secs(60);
+/// Time beyond its lease for which a node may not answer before a switch is given up: one that ended is gone by then,
+/// and one that is not reaches the catalog alone.
+const BEYOND_LEASE: Duration = Duration::from_secs(5);
+/// Time after which it is said that a node does not answer.
+const SAID_AFTER: Duration = Duration::from_secs(2);
 /// Times that a node may break off what it prepares, once that goes on for longer than it may be silent: one that a
 /// version ends every time never gets ready.
 const BREAKS_MAX: usize = 8;
@@ -61,18 +63,29 @@ struct Patience {
     /// When it was known to live last.
     heard: Instant,
     breaks: usize,
+    is_told: bool,
 }
 
 impl Patience {
     fn new(silent_max: Duration) -> Self {
         let now = Instant::now();
-        Self { silent_max, began: now, heard: now, breaks: 0 }
+        Self { silent_max, began: now, heard: now, breaks: 0, is_told: false }
     }
 
     /// Takes note that the node, which was there until now, has broken off what it had begun.
     fn note_break(&mut self) {
         self.heard = Instant::now();
         self.breaks = self.breaks.saturating_add(1);
+        self.is_told = false;
+    }
+
+    /// What is to be said about a node that is silent, once for each silence.
+    fn told(&mut self, node: &str) -> Option<String> {
+        if self.is_told || self.heard.elapsed() < SAID_AFTER {
+            return None;
+        }
+        self.is_told = true;
+        Some(format!("{node} does not answer, and is waited for at most {} s", self.silent_max.as_secs()))
     }
 
     /// Whether it is tried again.
@@ -142,7 +155,7 @@ impl Nodes {
 
     /// How long a node that lives may not answer.
     pub(super) fn silent_max(&self) -> Duration {
-        SILENT_MAX.max(self.members.lease().saturating_mul(2))
+        self.members.lease().saturating_add(BEYOND_LEASE)
     }
 
     /// Commits from now on.
@@ -238,7 +251,12 @@ impl Nodes {
                 },
             };
             match asked {
-                Err(Error::Unreachable { .. }) if patience.is_left() => sleep(PAUSE).await,
+                Err(Error::Unreachable { .. }) if patience.is_left() => {
+                    if let Some(line) = patience.told(&member.node) {
+                        progress(&line);
+                    }
+                    sleep(PAUSE).await;
+                }
                 // A process that ends breaks off what it has begun: the one in its place is asked.
                 Err(Error::Refused { .. }) if self.current(&member.node).await?.as_ref() != Some(&member) => {}
                 asked => return asked.map(Prepare::Ready),
@@ -406,6 +424,23 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+
+    const SILENT_MAX: Duration = Duration::from_secs(15);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_node_is_told_once_and_again_after_it_came_back() {
+        let mut patience = Patience::new(SILENT_MAX);
+        assert_eq!(patience.told("edge-2"), None);
+        for _ in 0..2 {
+            advance(SAID_AFTER).await;
+            assert_eq!(
+                patience.told("edge-2").as_deref(),
+                Some("edge-2 does not answer, and is waited for at most 15 s")
+            );
+            assert_eq!(patience.told("edge-2"), None);
+            patience.note_break();
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_prepared_for_long_is_waited_for_from_the_break_of_its_connection_on() {
