@@ -74,8 +74,10 @@ impl Admin {
             return Err(Problem::new(Code::BadRequest, detail).hint("leave out `dry_run`").into());
         }
         let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let intake = self.publisher.begin_archive(actor, app, environment, (announced, wanted.options.only)).await?;
-        let archive = receive(intake, &parts, incoming, &mut wanted).await?;
+        let begun = self.publisher.begin_archive(actor, app, environment, (announced, wanted.options.only)).await;
+        let intake = self.publisher.count_refused((app, environment), begun)?;
+        let received = receive(intake, &parts, incoming, &mut wanted).await;
+        let archive = self.publisher.count_refused((app, environment), received)?;
         // An archive may take hours to come in, and its token may be revoked meanwhile.
         self.credentials.check(actor).await?;
         let id = archive.deploy().to_owned();

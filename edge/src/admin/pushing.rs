@@ -46,7 +46,8 @@ impl Admin {
             let prediction = self.publisher.predict(&actor, &app, &environment, push).await?;
             return Ok(answer::json(StatusCode::OK, &prediction));
         }
-        let begun = self.publisher.begin(&actor, &app, &environment, push).await?;
+        let begun = self.publisher.begin(&actor, &app, &environment, push).await;
+        let begun = self.publisher.count_refused((&app, &environment), begun)?;
         Ok(answer::json(StatusCode::CREATED, &begun))
     }
 
@@ -78,12 +79,16 @@ impl Admin {
         let Some(deploy) = body::parameter(request.uri(), "deploy") else {
             return Err(Problem::new(Code::BadRequest, "`?deploy=` is missing: a blob is sent for a push.").into());
         };
-        let mut receiving = self.publisher.receive(&actor, &app, &deploy, digest).await?;
         let mut incoming = request.into_body();
-        while let Some(bytes) = incoming.next().await? {
-            receiving.write(bytes).await?;
-        }
-        self.publisher.received(receiving).await?;
+        let taken = async {
+            let mut receiving = self.publisher.receive(&actor, &app, &deploy, digest).await?;
+            while let Some(bytes) = incoming.next().await? {
+                receiving.write(bytes).await?;
+            }
+            self.publisher.received(receiving).await
+        };
+        let taken = taken.await;
+        self.publisher.count_refused_blobs(&app, &deploy, taken)?;
         Ok(answer::no_content())
     }
 
@@ -92,9 +97,9 @@ impl Admin {
         let app = path.app()?;
         let deploy = body::parameter(request.uri(), "deploy");
         // Who may not send any learns nothing about how they are sent.
-        let batch = deploy.map(|deploy| self.publisher.batch(&actor, &app, &deploy)).transpose()?;
+        let batch = deploy.as_deref().map(|deploy| self.publisher.batch(&actor, &app, deploy)).transpose()?;
         body::check_media_type(request.headers(), blob_batch::MEDIA_TYPE)?;
-        let Some(mut batch) = batch else {
+        let (Some(mut batch), Some(deploy)) = (batch, deploy) else {
             return Err(Problem::new(Code::BadRequest, "`?deploy=` is missing: blobs are sent for a push.").into());
         };
         let mut incoming = request.into_body();
@@ -106,7 +111,7 @@ impl Admin {
         };
         let came = came.await;
         // What was whole before a mistake need not be sent again.
-        let stored = batch.store().await;
+        let stored = self.publisher.count_refused_blobs(&app, &deploy, batch.store().await);
         came?;
         Ok(answer::json(StatusCode::OK, &BlobsStored { stored: stored? }))
     }

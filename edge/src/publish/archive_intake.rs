@@ -263,6 +263,7 @@ impl Publisher {
     ) -> Result<DeployReport, Error> {
         let mut steps = Steps::watched(sink, watched);
         let since = archive.target.since;
+        let place = (archive.target.app.clone(), archive.target.environment.clone());
         let push = steps.run_since("upload", since, self.archive_push(archive, source, options).boxed()).await;
         match push {
             Ok(push) => {
@@ -273,7 +274,7 @@ impl Publisher {
                 // Without a manifest there is no version for the history to record.
                 tracing::warn!(code = error.0.code.as_str(), %error, "an archive could not be taken");
                 steps.ended(&Err(Error(error.0.clone())));
-                Err(error)
+                self.count_refused((&place.0, &place.1), Err(error))
             }
         }
     }
@@ -354,7 +355,7 @@ impl Publisher {
             began: target.began,
             missing,
             named: OnceLock::new(),
-            received: Mutex::new(Received { blobs, bytes }),
+            received: Mutex::new(Received { blobs, bytes, is_refused: false }),
             memory,
             _lease: lease,
         };

@@ -35,6 +35,7 @@ mod pushes;
 mod query_places;
 mod quota;
 mod recording;
+mod refused;
 mod returning;
 mod sent;
 mod stored_manifest;

@@ -105,6 +105,8 @@ impl Push {
 pub(crate) struct Received {
     pub(crate) blobs: HashSet<Digest>,
     pub(crate) bytes: u64,
+    /// Whether the edge's storage refused any of it, which counts once.
+    pub(crate) is_refused: bool,
 }
 
 struct Entry {
