@@ -103,6 +103,7 @@ codes! {
     Deleted "deleted" 410 Refused "The app or the environment was deleted, and can be restored for a while.",
     DigestMismatch "digest_mismatch" 422 Refused "The body does not have the digest that was sent with it.",
     DiskFull "disk_full" 507 Refused "The edge has no room left on its disk.",
+    DiskUnwritable "disk_unwritable" 507 Refused "The disk of the edge cannot be written; what is live stays.",
     DuplicatePath "duplicate_path" 422 Refused "Two entries are at one path.",
     EmptyBundle "empty_bundle" 422 Usage "The folder holds no file to publish.",
     FingerprintReused "fingerprint_reused" 409 Refused "A fingerprinted name would stand for other content than it did.",

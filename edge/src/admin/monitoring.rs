@@ -22,6 +22,11 @@ const DAMAGED_PLACES_MAX: usize = 100;
 pub(crate) const CATALOG_DAMAGED_LINE: &str =
     "damaged: a page of the catalog is damaged: what is live is served, and a start may fail\n";
 
+/// The prefix of a line of readiness about a disk that cannot be written.
+pub(crate) const UNWRITABLE_LINE: &str = "unwritable: ";
+/// The line of readiness about the UDP port of HTTP/3.
+const HTTP3_LINE: &str =
+    "http3: its UDP port could not be listened on: HTTP/3 is served after a start that finds the port free\n";
 /// The prefix of a line of readiness about lost secrets.
 pub(crate) const SECRETS_LINE: &str = "secrets: ";
 
@@ -68,6 +73,8 @@ impl Admin {
         let mut gauges = Gauges::default();
         self.publisher.add_metrics(&mut gauges);
         telemetry::process_figures(&mut gauges);
+        gauges.add("devanture_disk_unwritable", &[], f64::from(u8::from(self.unwritable().is_some())));
+        gauges.add("devanture_http3_missing", &[], f64::from(u8::from(self.health.lacks_http3())));
         for source in &self.node.gauges {
             source(&mut gauges);
         }
@@ -79,6 +86,13 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &self.publisher.nodes().await?))
     }
 
+    /// Why nothing can be written to the disk; `None` where it can.
+    fn unwritable(&self) -> Option<String> {
+        let state = self.publisher.ledger().catalog.state();
+        let of_catalog = || state.is_unwritable.then(|| "the catalog cannot be written".to_owned());
+        self.health.unwritable().or_else(of_catalog)
+    }
+
     fn readiness(&self) -> Response<Body> {
         if !self.health.is_ready() {
             return answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n");
@@ -88,6 +102,12 @@ impl Admin {
             true => "ready, but the disk is almost full: new files are refused\n".to_owned(),
             false => "ready\n".to_owned(),
         };
+        if let Some(why) = self.unwritable() {
+            text.push_str(&format!("{UNWRITABLE_LINE}{why}: what is live is served, and nothing can be changed\n"));
+        }
+        if self.health.lacks_http3() {
+            text.push_str(HTTP3_LINE);
+        }
         if let Err(fault @ catalog::Error::Replaced { .. }) = self.publisher.ledger().catalog.check_in_place() {
             text.push_str(&format!("damaged: {fault}: what is live is served, and nothing can be changed\n"));
         }

@@ -30,13 +30,25 @@ pub struct Health {
     ready: AtomicBool,
     /// The disk of the data folder; `None` where nobody looks at it.
     disk: Option<Arc<FreeSpace>>,
+    /// Whether HTTP/3 is wanted, and its port could not be listened on.
+    lacks_http3: bool,
 }
 
 impl Health {
     /// The API of an edge with its data on a disk.
     #[must_use]
     pub fn on(disk: Arc<FreeSpace>) -> Self {
-        Self { ready: AtomicBool::default(), disk: Some(disk) }
+        Self { disk: Some(disk), ..Self::default() }
+    }
+
+    /// The same, of an edge that does or does not lack the port of HTTP/3.
+    #[must_use]
+    pub fn lacking_http3(self, lacks_http3: bool) -> Self {
+        Self { lacks_http3, ..self }
+    }
+
+    pub(super) const fn lacks_http3(&self) -> bool {
+        self.lacks_http3
     }
 
     /// Says whether new requests should come here.
@@ -50,6 +62,11 @@ impl Health {
 
     pub(super) fn is_short_of_disk(&self) -> bool {
         self.disk.as_ref().is_some_and(|disk| disk.is_short())
+    }
+
+    /// Why nothing can be written to the disk.
+    pub(super) fn unwritable(&self) -> Option<String> {
+        self.disk.as_ref().and_then(|disk| disk.unwritable())
     }
 }
 

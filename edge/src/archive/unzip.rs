@@ -26,7 +26,7 @@ use super::refusal::{Refusal, bad, broken, cut_off, damaged, shown, too_large};
 use super::store::{Piece, Sink, copy};
 use super::untar::OWNER_RUNS;
 use crate::blobs::{self, Blobs};
-use crate::durable::Draft;
+use crate::durable::{self, Draft};
 
 /// Bytes of an entry of the directory beside its name (APPNOTE 4.3.12), with room for the usual extra fields.
 const DIRECTORY_ENTRY_BYTES: u64 = 96;
@@ -47,7 +47,9 @@ pub(crate) enum SpoolError {
 /// Writes what comes by `feed` into a temporary file in `folder`, which is gone when the value is dropped.
 pub(crate) fn spool(mut feed: FeedReader, folder: &Path, store: &dyn Blobs) -> Result<Draft, SpoolError> {
     let slot = feed.slot();
-    let mut draft = Draft::create(folder).map_err(|error| SpoolError::Blobs(error.into()))?;
+    // Where somebody removed the folder, it is made again.
+    let draft = durable::make_folder(folder).and_then(|()| Draft::create(folder));
+    let mut draft = draft.map_err(|error| SpoolError::Blobs(error.into()))?;
     loop {
         let chunk = feed.next_chunk().map_err(|_stopped| SpoolError::Refusal(slot.reason(|| Refusal::BrokenOff)))?;
         if chunk.is_empty() {

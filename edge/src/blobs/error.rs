@@ -33,6 +33,12 @@ pub enum Error {
     /// A request to the bucket failed; what was to be put there is not acknowledged.
     #[error("{0}")]
     Remote(Box<s3::Error>),
+    /// The disk has no room for more files, whatever bytes are free.
+    #[error("the disk of the data folder has room for {files_free} more files (inodes)")]
+    OutOfFiles {
+        /// Files that have room.
+        files_free: u64,
+    },
     /// The disk has no more free than what is to stay free.
     #[error("{free_bytes} bytes are free on the disk of the data folder, and {bytes_min} stay free")]
     Short {

@@ -1,4 +1,5 @@
-//! The free space of the disk that holds the data folder, and the floor below which nothing new is stored.
+//! The free space of the disk that holds the data folder, and the floor below which nothing new is stored; and whether
+//! anything can be written there at all (`writable`).
 //!
 //! Serving and switching need a little room too, for records, logs and temporary files. So uploads are refused
 //! while there is still some, and not by the first write that fails.
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::gauge;
+use parking_lot::Mutex;
 
 use super::Error;
 use crate::durable::failed;
@@ -17,8 +19,13 @@ use crate::telemetry::gauge_value;
 
 /// No more than this part of a disk stays free.
 pub(crate) const SHARE_MAX: u64 = 16;
+/// Files that have room at least for new ones to be stored, or a part of a small disk's: what an edge writes for itself
+/// needs some.
+const FILES_FREE_MIN: u64 = 32;
 /// Time between two looks while nothing is uploaded.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// At every so many of them a file is written, too.
+const LOOKS_BETWEEN_WRITES: u64 = 3;
 
 /// The bytes of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +35,8 @@ pub(crate) struct Room {
     bytes: u64,
     /// What is to stay free.
     pub(crate) bytes_min: u64,
+    /// Files that have room, where those are too few. Some file systems, such as btrfs, have no number of them.
+    files_short: Option<u64>,
 }
 
 impl Room {
@@ -43,6 +52,7 @@ impl Room {
             free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
             bytes,
             bytes_min: bytes_min.min(bytes.checked_div(share).unwrap_or(u64::MAX)),
+            files_short: (found.f_favail < FILES_FREE_MIN.min(found.f_files / SHARE_MAX)).then_some(found.f_favail),
         })
     }
 }
@@ -50,24 +60,30 @@ impl Room {
 /// The free space of one disk.
 #[derive(Debug)]
 pub struct FreeSpace {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     bytes_min: u64,
     /// The part of the disk, as a divisor, that stays free at most.
     share: u64,
     is_short: AtomicBool,
+    /// Why nothing can be written there; `None` where it can.
+    pub(super) unwritable: Mutex<Option<String>>,
 }
 
 impl FreeSpace {
     /// The free space of the disk of `folder`, of which `bytes_min` bytes stay free, or a sixteenth of a smaller one.
     #[must_use]
     pub fn new(folder: PathBuf, bytes_min: u64) -> Arc<Self> {
-        Arc::new(Self { folder, bytes_min, share: SHARE_MAX, is_short: AtomicBool::new(false) })
+        Arc::new(Self::with(folder, bytes_min, SHARE_MAX))
+    }
+
+    fn with(folder: PathBuf, bytes_min: u64, share: u64) -> Self {
+        Self { folder, bytes_min, share, is_short: AtomicBool::new(false), unwritable: Mutex::default() }
     }
 
     /// A full disk: more is to stay free than there is.
     #[cfg(test)]
     pub(crate) fn short(folder: PathBuf) -> Arc<Self> {
-        Arc::new(Self { folder, bytes_min: u64::MAX, share: 0, is_short: AtomicBool::new(false) })
+        Arc::new(Self::with(folder, u64::MAX, 0))
     }
 
     /// Whether the last look found less than what is to stay free.
@@ -79,12 +95,12 @@ impl FreeSpace {
     /// Looks at the disk, and reports a change. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Short`]; [`Error::Disk`] where the system does not answer.
+    /// [`Error::Short`] and [`Error::OutOfFiles`]; [`Error::Disk`] where the system does not answer.
     pub fn check(&self) -> Result<(), Error> {
         let found = Room::of(&self.folder, self.bytes_min, self.share);
-        let Room { free_bytes, bytes, bytes_min } =
+        let Room { free_bytes, bytes, bytes_min, files_short } =
             found.map_err(failed("looking at the free space of", &self.folder))?;
-        let is_short = free_bytes < bytes_min;
+        let is_short = free_bytes < bytes_min || files_short.is_some();
         let was_short = self.is_short.swap(is_short, Ordering::Relaxed);
         gauge!("devanture_disk_free_bytes").set(gauge_value(free_bytes));
         gauge!("devanture_disk_size_bytes").set(gauge_value(bytes));
@@ -92,6 +108,7 @@ impl FreeSpace {
         match (was_short, is_short) {
             (false, true) => tracing::error!(
                 free_bytes,
+                files_short,
                 disk_free_bytes_min = bytes_min,
                 "the disk of data_dir is almost full: new files are refused"
             ),
@@ -100,15 +117,26 @@ impl FreeSpace {
             }
             _ => {}
         }
-        if is_short { Err(Error::Short { free_bytes, bytes_min }) } else { Ok(()) }
+        match files_short {
+            _ if free_bytes < bytes_min => Err(Error::Short { free_bytes, bytes_min }),
+            Some(files_free) => Err(Error::OutOfFiles { files_free }),
+            None => Ok(()),
+        }
     }
 
     /// Looks again and again, for as long as the edge runs.
     pub async fn watch(self: Arc<Self>) {
-        loop {
+        for number in 0_u64.. {
             let space = Arc::clone(&self);
-            // The error was reported by the look itself, or is that of the first upload.
-            drop(tokio::task::spawn_blocking(move || space.check()).await);
+            let writes = number.is_multiple_of(LOOKS_BETWEEN_WRITES) || space.unwritable().is_some();
+            let look = move || {
+                // The error was reported by the look itself, or is that of the first upload.
+                drop(space.check());
+                if writes {
+                    space.look_whether_writable();
+                }
+            };
+            drop(tokio::task::spawn_blocking(look).await);
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -134,7 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         // The disk of a test is not filled: its floor moves.
-        let mut space = FreeSpace { share: 0, ..Arc::into_inner(FreeSpace::new(folder.path().to_owned(), 0)).unwrap() };
+        let mut space = FreeSpace::with(folder.path().to_owned(), 0, 0);
         let mut look = |bytes_min| {
             space.bytes_min = bytes_min;
             let log = crate::telemetry::logged(|| metrics::with_local_recorder(&recorder, || drop(space.check())));

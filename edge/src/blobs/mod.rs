@@ -27,6 +27,7 @@ mod open;
 mod scrub;
 mod survey;
 mod tiered;
+mod writable;
 
 pub use derived::{DELTA_DICTIONARIES_MAX, DeltaInfo, NewDelta, Quality, StoredVariant, VariantInfo};
 pub use error::Error;
@@ -46,6 +47,7 @@ pub use open::{Bounds, check_format, holds_files, open, open_within};
 pub use scrub::{Pace, scrub};
 pub use survey::{CacheUse, Survey};
 pub use tiered::{EvictReport, ProbeCheck, ProbeReport, TieredBlobs, open_tiered, probe, variants_object};
+pub(crate) use writable::check_folders;
 
 /// A blob that is being put: bytes are written as they come, and count only once [`Upload::finish`] was awaited.
 ///
@@ -157,7 +159,7 @@ pub trait Blobs: Send + Sync {
     /// Checks that anything new may be stored beside what is to stay free on the disk. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Short`] and [`Error::Disk`].
+    /// [`Error::Short`], [`Error::OutOfFiles`] and [`Error::Disk`].
     fn check_free_space(&self) -> Result<(), Error>;
 
     /// Puts the whole blob or manifest `key`.

@@ -1,5 +1,5 @@
 //! Watches that the catalog's file stays where it was opened, as one that was moved or replaced serves on and stores
-//! nothing; and shows whether it is known to be damaged.
+//! nothing; shows whether it is known to be damaged; and has it look after itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,10 @@ pub async fn watch_in_place(catalog: Arc<dyn Catalog>) {
             _ => {}
         }
         was_in_place = is_in_place;
+        // Why it cannot be written is reported by the look at the disk, and by each commit.
+        if let Err(error) = catalog.look_after().await {
+            tracing::debug!(%error, "the catalog cannot be written yet");
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

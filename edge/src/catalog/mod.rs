@@ -183,6 +183,13 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// The system does not let the store be written, or read: its disk failed, or was mounted read-only. Nothing was
+    /// changed.
+    #[error("the disk of the catalog cannot be used: {reason}")]
+    Unwritable {
+        /// The system's reason.
+        reason: String,
+    },
     /// The caller's rate limit of changes is reached. Nothing was changed.
     #[error("too many changes at once")]
     TooOften {
@@ -231,8 +238,8 @@ pub trait Catalog: Send + Sync {
     /// Makes the changes if all checks hold; durable when it returns.
     ///
     /// # Errors
-    /// [`Error::Conflict`], [`Error::Full`], [`Error::Store`], [`Error::TooLarge`], [`Error::Unavailable`], …; nothing
-    /// was changed then, except that [`Error::Undecided`] leaves it open.
+    /// [`Error::Conflict`], [`Error::Full`], [`Error::Store`], [`Error::TooLarge`], [`Error::Unavailable`],
+    /// [`Error::Unwritable`], …; nothing was changed then, except that [`Error::Undecided`] leaves it open.
     async fn commit(&self, commit: Commit) -> Result<Revision, Error>;
 
     /// As [`Catalog::commit`], for a commit by which a full disk is freed, or a site that does harm ended: it may use
@@ -249,6 +256,15 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// [`Error::Replaced`].
     fn check_in_place(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Goes on in the store itself where its disk can be written again, and takes the space back that is held back for
+    /// [`Catalog::commit_reserved`]. Called every few seconds.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] and [`Error::Full`] for as long as that is not so.
+    async fn look_after(&self) -> Result<(), Error> {
         Ok(())
     }
 

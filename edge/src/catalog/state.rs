@@ -17,6 +17,8 @@ pub struct CatalogState {
     pub is_connected: bool,
     /// Whether a page of the file on this machine is known to be damaged.
     pub is_damaged: bool,
+    /// Whether records are read here while nothing can be written to the disk of this machine.
+    pub is_unwritable: bool,
 }
 
 /// What a copy of a catalog has.
@@ -32,6 +34,6 @@ impl CatalogState {
     /// That of a catalog which nobody else writes to.
     #[must_use]
     pub const fn local(revision: Revision) -> Self {
-        Self { revision, age: None, reconnects: 0, is_connected: true, is_damaged: false }
+        Self { revision, age: None, reconnects: 0, is_connected: true, is_damaged: false, is_unwritable: false }
     }
 }

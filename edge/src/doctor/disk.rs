@@ -90,7 +90,22 @@ pub(super) fn look(data_dir: &Path, limits: &Limits, cache: Cache, caller: &Call
         // Where it cannot be seen, it cannot be written to either, which says why.
         Ok(true) | Err(_) => syncs(data_dir, cache, caller),
     });
+    if let Some(why) = folders(data_dir, caller) {
+        found.push(why);
+    }
     found
+}
+
+/// A folder of stored files that is gone, or that the edge may not use. Those of a folder without its number are not
+/// made yet, and another user's may be hidden.
+fn folders(data_dir: &Path, caller: &Caller) -> Option<Finding> {
+    if caller.is_other() || !data_dir.join("format").exists() {
+        return None;
+    }
+    let why = blobs::check_folders(data_dir).err()?;
+    let advice =
+        "give it back to the user of the edge, mount it, or restore a backup: docs/runbooks/disk-unwritable.md";
+    Some(Finding::fail(CHECK, why, advice))
 }
 
 /// Looks at the disk of `folder`, or of the nearest folder around it that exists, without writing to it.
@@ -227,6 +242,17 @@ mod tests {
         let found = look(parent.path());
         assert!(found.iter().any(|finding| finding.found.starts_with("keeping a small file takes")), "{found:?}");
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_of_stored_files_that_is_gone_fails() {
+        let data = tempfile::tempdir().unwrap();
+        assert!(folders(data.path(), &Caller::Own).is_none(), "none is made yet");
+        drop(blobs::open(data.path().to_owned()).unwrap());
+        assert!(folders(data.path(), &Caller::Own).is_none());
+        std::fs::remove_dir(data.path().join("blobs")).unwrap();
+        let found = folders(data.path(), &Caller::Own).unwrap();
+        assert_eq!((found.level, found.found.as_str()), (Level::Fail, "the folder blobs of data_dir is gone"));
     }
 
     #[test]

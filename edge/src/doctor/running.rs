@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::caller::Caller;
 use super::finding::{Finding, Names};
 use super::scrape;
-use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE};
+use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE, UNWRITABLE_LINE};
 use crate::environments::ALLOW_OR_PUSH;
 use crate::runner::{LISTEN_ON_HOST, TURN_ON};
 use crate::server::data_socket;
@@ -142,6 +142,10 @@ impl Running {
                 found.push(Finding::fail("backends", what, TURN_ON));
             }
         }
+        found.extend(self.health.lines().filter_map(|line| line.strip_prefix(UNWRITABLE_LINE)).map(|what| {
+            let advice = "do not restart it; see how the disk is mounted: docs/runbooks/disk-unwritable.md";
+            Finding::fail("disk", what, advice)
+        }));
         found.extend(self.warnings((REACH_LINE, "upstreams"), names, |kept| (reach_counted(kept), ALLOW_OR_PUSH)));
         found.extend(self.warnings((OPEN_LINE, "backends"), names, |open| {
             (format!("{} listening on all addresses of the machine", counted(open.len(), "instance")), LISTEN_ON_HOST)
@@ -291,6 +295,8 @@ mod tests {
         let (level, advice) = of("devanture_stored_files{kind=\"quarantine\"} 3\n", "");
         assert!(level == Level::Warn && advice.contains("quarantine.md"), "{advice}");
         assert_eq!(of("devanture_stored_files{kind=\"quarantine\"} 0\n", "").0, Level::Ok);
+        let (level, advice) = of("", "unwritable: the disk of data_dir: Read-only file system");
+        assert!(level == Level::Fail && advice.contains("disk-unwritable.md"), "{advice}");
         let (level, advice) =
             of("", "backend: version 12 of shop in prod has a backend, and this edge has no [runner]");
         assert!(level == Level::Fail && advice.contains("enabled = true below [runner]"), "{advice}");

@@ -26,3 +26,27 @@ pub enum Error {
         source: std::io::Error,
     },
 }
+
+impl Error {
+    /// Whether the disk itself does not let anything be written, and neither room nor a right would help.
+    #[must_use]
+    pub fn is_failed_disk(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if super::is_failed_disk(source))
+    }
+
+    /// Whether nothing can be written there, be it by the disk or for want of a right.
+    #[must_use]
+    pub fn is_unwritable(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if super::is_unwritable(source))
+    }
+
+    /// As the error of the system, with its number where it has one.
+    #[must_use]
+    pub fn into_io(self) -> std::io::Error {
+        match self {
+            Self::Full { .. } => std::io::ErrorKind::StorageFull.into(),
+            Self::Io { source, .. } => source,
+            replaced @ Self::Replaced { .. } => std::io::Error::other(replaced),
+        }
+    }
+}

@@ -19,6 +19,14 @@ fn open(path: &Path) -> Result<File, Error> {
     open_or_create(path, OpenOptions::new().read(true).write(true).mode(FILE_MODE).custom_flags(NO_FOLLOW))
 }
 
+/// Opens a lock file that is there on a disk that cannot be written: the lock itself is none of the disk's.
+fn open_to_read(path: &Path, error: Error) -> Result<File, Error> {
+    if !error.is_failed_disk() {
+        return Err(error);
+    }
+    OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path).map_err(|_unreadable| error)
+}
+
 /// A file that says which process has something to itself, for as long as this value or the process lives.
 #[derive(Debug)]
 pub struct Lock {
@@ -48,7 +56,7 @@ impl Lock {
 /// [`Error::Full`] and [`Error::Io`].
 pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
     // The lock is the inode's, so this one file is written in place: a rename would leave two locks.
-    let file = open(path)?;
+    let file = open(path).or_else(|error| open_to_read(path, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

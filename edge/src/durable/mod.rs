@@ -43,6 +43,8 @@ pub const FOLDER_MODE: u32 = 0o700;
 
 /// Most attempts at a random name that is not taken.
 const NAME_TRIES_MAX: usize = 16;
+/// Bytes that [`probe`] writes, as a small record has.
+const PROBE_BYTES: usize = 4_096;
 /// Bytes that [`write_again`] has in memory.
 const AGAIN_BYTES: usize = 1024 * 1024;
 
@@ -73,6 +75,34 @@ pub fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
+/// Whether `error` says that files can neither be made nor written there: the disk failed, was mounted read-only, or is
+/// gone, or this process has no right to.
+#[must_use]
+pub fn is_unwritable(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::PermissionDenied || is_failed_disk(error)
+}
+
+/// As [`is_unwritable`], where no right would help. A file system becomes read-only by itself after an error.
+#[must_use]
+pub fn is_failed_disk(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    let is_errno = |errno| matches!(errno, Errno::IO | Errno::NODEV | Errno::NXIO | Errno::STALE | Errno::UCLEAN);
+    error.kind() == ErrorKind::ReadOnlyFilesystem || errno.is_some_and(is_errno)
+}
+
+/// Writes a small file in `folder`, brings it to stable storage and removes it: whether anything can be kept there.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`].
+pub fn probe(folder: &Path) -> Result<(), Error> {
+    let (prefix, suffix) = (".probe.", ".tmp");
+    remove_abandoned(folder, |name| name.starts_with(prefix) && name.ends_with(suffix))?;
+    let mut draft = Draft::named(folder, prefix, suffix)?;
+    draft.write(&[0; PROBE_BYTES])?;
+    draft.sync()
+}
+
 /// Makes an error of this room out of the system's, for `map_err`.
 pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.display().to_string();
@@ -80,7 +110,7 @@ pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::E
 }
 
 /// The folder of a file.
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

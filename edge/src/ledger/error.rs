@@ -36,6 +36,11 @@ impl From<blobs::Error> for Error {
         let problem = match &error {
             blobs::Error::Corrupt { .. } => Problem::new(Code::NotReady, format!("A stored file is damaged: {error}."))
                 .hint("push the bundle again: the damaged file is then replaced"),
+            blobs::Error::OutOfFiles { .. } => {
+                let hint = "make room for files on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice";
+                Problem::new(Code::DiskFull, "The disk of the edge has no room for more files: nothing new is stored.")
+                    .hint(hint)
+            }
             blobs::Error::Short { .. } => {
                 let hint = "make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice; `disk_free_bytes_min` in edge.toml is the limit";
                 Problem::new(Code::DiskFull, "The disk of the edge is almost full: nothing new is stored.").hint(hint)
@@ -128,6 +133,7 @@ impl From<catalog::Error> for Error {
             // The caller waits for an edge that is stopping; the next one answers it.
             catalog::Error::Ending => Problem::new(Code::NotReady, "The edge is shutting down.").hint("try again in a moment"),
             catalog::Error::Damaged { .. } => damaged(&error),
+            catalog::Error::Unwritable { .. } => unwritable(&error),
             catalog::Error::Locked { .. }
             | catalog::Error::OtherOrigin { .. }
             | catalog::Error::Store(_) => internal(&error),
@@ -226,9 +232,20 @@ fn disk_failed(error: &durable::Error) -> Problem {
     match error {
         durable::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
             .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice"),
+        durable::Error::Io { .. } if error.is_unwritable() => unwritable(error),
         durable::Error::Io { .. } => internal(error),
         durable::Error::Replaced { .. } => replaced(error),
     }
+}
+
+/// The disk takes nothing, be it full or not. The log has the reason, which is the operator's.
+fn unwritable(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(%error, "the disk cannot be written, and a change was refused");
+    Problem::new(
+        Code::DiskUnwritable,
+        "The disk of the edge cannot be written: nothing was changed, and what is live stays.",
+    )
+    .hint("inform the operator of the edge, for whom docs/runbooks/disk-unwritable.md says what to do")
 }
 
 /// The data folder is not the one that the edge opened.

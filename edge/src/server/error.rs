@@ -62,10 +62,7 @@ pub enum StartError {
         reason: String,
     },
     /// The system keeps this process from the catalog's file.
-    #[error(
-        "{path} may not be opened: {source}. Call this as the user that the data folder belongs to, and see that its \
-         disk can be written to; what is stored there is as it was"
-    )]
+    #[error("{path} may not be opened: {source}. {}; what is stored there is as it was", after_refusal(.source))]
     CatalogRefused {
         /// The file.
         path: String,
@@ -170,6 +167,16 @@ pub enum StartError {
     /// TLS to backends cannot be set up.
     #[error("TLS to backends cannot be set up: {0}")]
     UpstreamTls(rustls::Error),
+}
+
+/// What one does about a catalog that the system keeps from this process: none of it may cost what is stored.
+fn after_refusal(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::PermissionDenied => {
+            "Call this as the user that the data folder belongs to, and see that its disk can be written to"
+        }
+        _ => "See how its disk is mounted, and what the kernel's log says about it: docs/runbooks/disk-unwritable.md",
+    }
 }
 
 /// What one does before the first start, where there is no `edge.toml` at all.

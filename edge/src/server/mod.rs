@@ -68,6 +68,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Credentials;
 use crate::admin::{Admin, Health, Node};
+use crate::blobs::FreeSpace;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::ledger::{Ledger, show_tasks};
 use crate::listen::{self, ConnectionLimits};
@@ -247,7 +248,7 @@ impl Server {
             cache: node.cache.clone(),
         }));
         begin_publishing((&control, &sole), &publisher, troubles)?;
-        let (health, drain) = (Arc::new(Health::on(bounds.free_space)), DrainControl::of(file, &sole));
+        let (health, drain) = (health_on(file, addresses, bounds.free_space), DrainControl::of(file, &sole));
         let (credentials, handler) = identities::begin(&sole, stores.catalog, &publisher, (file, base, handler));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health), node);
 
@@ -328,6 +329,12 @@ impl Server {
     pub fn has_successor(&self) -> bool {
         self.handover.has_successor()
     }
+}
+
+/// The health of an edge that listens there.
+fn health_on(file: &EdgeFile, addresses: Addresses, free_space: Arc<FreeSpace>) -> Arc<Health> {
+    let lacks_http3 = file.listen.tries_http3() && addresses.http3.is_none();
+    Arc::new(Health::on(free_space).lacking_http3(lacks_http3))
 }
 
 /// The keys of secrets, and the settings that they open.

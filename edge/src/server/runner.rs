@@ -53,11 +53,19 @@ pub(super) fn start(
         variables: Arc::clone(settings_of) as Arc<dyn crate::runner::Variables>,
         handover: None,
     };
-    control.block_on(crate::environments::give_user_ids_apart(&*stores.catalog))?;
-    // As late as can be: they stand still from here on until this edge serves.
-    let parts = Parts { handover: arrival.instances()?, ..parts };
-    let runner = control.block_on(Runner::start(parts)).map_err(StartError::Runner)?;
-    Ok(Some((runner, Arc::clone(settings_of))))
+    let begin = || -> Result<Runner, StartError> {
+        control.block_on(crate::environments::give_user_ids_apart(&*stores.catalog))?;
+        // As late as can be: they stand still from here on until this edge serves.
+        let parts = Parts { handover: arrival.instances()?, ..parts };
+        control.block_on(Runner::start(parts)).map_err(StartError::Runner)
+    };
+    match begin() {
+        Err(error) if stores.catalog.state().is_unwritable => {
+            tracing::error!(%error, "no backend runs, as the disk cannot be written: what needs none is served");
+            Ok(None)
+        }
+        begun => Ok(Some((begun?, Arc::clone(settings_of)))),
+    }
 }
 
 /// Finds what keeps backends from being run, without starting any.

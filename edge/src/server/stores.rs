@@ -194,7 +194,8 @@ pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
     match std::fs::File::open(&path) {
         // Another user than the edge's, who learns nothing of it.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(()),
-        opened => drop(opened.map_err(|error| unreadable(error.to_string()))?),
+        Err(source) => return Err(StartError::CatalogRefused { path: path.display().to_string(), source }),
+        Ok(_readable) => {}
     }
     let Ok(folder) = tempfile::tempdir() else { return Ok(()) };
     let copy = folder.path().join(CATALOG_NAME);
@@ -242,17 +243,23 @@ pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
 /// Why a catalog does not open. What to do about a damaged one would lose one that only may not be opened.
 pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
     match error {
-        catalog::Error::Store(reason) => {
-            let path_shown = path.display().to_string();
-            let folder = path.parent().filter(|_| !path.exists());
-            let refused = refusal(path).or_else(|| refusal(&path.with_extension("lock")));
-            match refused.or_else(|| refusal(folder?)) {
-                Some(source) => StartError::CatalogRefused { path: path_shown, source },
-                None => StartError::CatalogUnreadable { path: path_shown, reason },
-            }
+        catalog::Error::Store(reason) => match refusal_around(path) {
+            Some(source) => StartError::CatalogRefused { path: path.display().to_string(), source },
+            None => StartError::CatalogUnreadable { path: path.display().to_string(), reason },
+        },
+        catalog::Error::Unwritable { reason } => {
+            let source = refusal_around(path).unwrap_or_else(|| std::io::Error::other(reason));
+            StartError::CatalogRefused { path: path.display().to_string(), source }
         }
         other => other.into(),
     }
+}
+
+/// As [`refusal`], of the catalog in `path`, of its lock, and of its folder where there is none yet.
+fn refusal_around(path: &Path) -> Option<std::io::Error> {
+    let folder = path.parent().filter(|_| !path.exists());
+    let refused = refusal(path).or_else(|| refusal(&path.with_extension("lock")));
+    refused.or_else(|| refusal(folder?))
 }
 
 /// The error by which the system keeps this process from writing a file or a folder that is there.

@@ -2,6 +2,7 @@
 //! edge may run, and nothing of it is touched.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,6 +16,7 @@ use super::runner::folder_of;
 use super::stores::{CATALOG_NAME, data_dir};
 use super::takeover::{self, Running};
 use super::trial_listeners::try_listeners;
+use crate::blobs::Room;
 use crate::catalog::{self, Catalog, CopyState};
 use crate::durable;
 use crate::live::Lacking;
@@ -63,12 +65,33 @@ pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<Star
     let served = served.map_err(|error| faults.push(error)).unwrap_or_default();
     // Of a release that does not say what it serves, all of it counts.
     let lost: Vec<Lacking> = served.unwrap_or_else(|| lacking.clone());
+    faults.extend(running.as_ref().and_then(|_running| no_handover(&data_dir)));
     trial.running = running.map(|running| running.pid);
     let fault = StartError::lacking(trial.running.unwrap_or_default(), &lost).filter(|_| !file.take_over_damaged);
     faults.extend(fault);
     let others = lacking.iter().filter(|lacking| file.take_over_damaged || !lost.contains(lacking));
     trial.notes.extend(others.map(ToString::to_string));
     if faults.is_empty() { Ok(trial) } else { Err(faults) }
+}
+
+/// Why the running edge could not hand its catalog over: it reads on from a copy in the data folder. Another user than
+/// the edge's learns nothing of it.
+fn no_handover(data_dir: &Path) -> Option<StartError> {
+    let why = match durable::probe(data_dir) {
+        Err(durable::Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => return None,
+        Err(error) => error.to_string(),
+        Ok(()) => {
+            let bytes = std::fs::metadata(data_dir.join(CATALOG_NAME)).map_or(0, |catalog| catalog.len());
+            let free_bytes = Room::of(data_dir, 0, 0).ok()?.free_bytes;
+            if free_bytes >= bytes {
+                return None;
+            }
+            format!("{free_bytes} bytes are free on the disk of {}, and {bytes} are needed", data_dir.display())
+        }
+    };
+    let reason =
+        format!("the running edge cannot hand its catalog over, of which it keeps a copy until it ends: {why}");
+    Some(StartError::Upgrade { reason })
 }
 
 fn probe(file: &EdgeFile, base: &Path, data_dir: &Path) -> Result<Option<Running>, StartError> {

@@ -151,6 +151,12 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     (Gauge, "devanture_persist_full", "1 where that is more than it may, by app and environment."),
     (Gauge, "devanture_disk_free_bytes", "Free bytes of the disk of data_dir."),
     (Gauge, "devanture_disk_short", "1 where that is less than disk_free_bytes_min, and new files are refused."),
+    (
+        Gauge,
+        "devanture_disk_unwritable",
+        "1 where nothing can be written to data_dir: what is live is served, and nothing can be changed.",
+    ),
+    (Gauge, "devanture_http3_missing", "1 where HTTP/3 is wanted and its UDP port could not be listened on."),
     (Gauge, "devanture_instance_processes", "Processes of an instance, by app, environment and name."),
     (
         Gauge,

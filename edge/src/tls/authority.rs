@@ -114,7 +114,13 @@ impl Authority {
         }
         let why = if is_valid { "expires" } else { "is not valid yet, as if the clock had gone back" };
         warn!("the local authority {why}, and is made again: trust the new {CERTIFICATE_FILE}");
-        let (pem, key) = make(folder, &self.domains, now)?;
+        let (pem, key) = match make(folder, &self.domains, now) {
+            Err(error) if is_valid && now < self.not_after => {
+                warn!(%error, "the new authority cannot be kept: the one that expires is used on");
+                return Ok(self);
+            }
+            made => made?,
+        };
         Self::parse(folder, &pem, &key, self.provider)
     }
 

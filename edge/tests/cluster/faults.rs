@@ -4,10 +4,11 @@ use devanture_config::VersionId;
 use devanture_config::api::{DeployBegun, DeployStatus, NodeState};
 use futures_util::StreamExt as _;
 use http::{Method, StatusCode};
+use serde_json::json;
 
 use super::world::{APP, Visitors, World, comes, finish, is_installed, nodes, push, served, try_push, uploaded};
 use crate::etcd::Cable;
-use crate::small_disk::SmallDisk;
+use crate::small_disk::{FailingDisk, SmallDisk};
 use crate::support::{RunningEdge, got};
 
 /// The steps of a push, in their order.
@@ -140,4 +141,31 @@ async fn a_full_disk_of_one_node_fails_pushes_and_no_visitor() {
     disk.empty();
     comes("pushes go on", async || try_push(&world.nodes[0], 2).await.is_ok()).await;
     agreed(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_of_one_node_that_cannot_be_written_holds_up_no_switch_and_no_rollback() {
+    let Some(disk) = FailingDisk::mount().filter(|_| is_installed()) else { return };
+    let world = World::start_with(2, 1, |index, setup| match index {
+        1 => setup.below(disk.path().to_str().unwrap()),
+        _ => setup,
+    })
+    .await;
+    let first = push(&world.nodes[0], 0).await.version;
+    let second = push(&world.nodes[0], 1).await.version;
+    world.agrees_on(second).await;
+    disk.fail();
+    for version in [first, second, first] {
+        let path = format!("/v1/apps/{APP}/environments/prod/switch");
+        let switched = got(world.nodes[0].api(Method::POST, &path).json(&json!({ "version": version }))).await;
+        assert!(switched.status.is_success(), "{}", switched.text());
+        world.agrees_on(version).await;
+    }
+    let path = format!("/v1/apps/{APP}/environments/prod/rollback");
+    let back = got(world.nodes[1].api(Method::POST, &path)).await;
+    assert!(back.status.is_success(), "{}", back.text());
+    world.agrees_on(second).await;
+    assert_eq!(try_push(&world.nodes[0], 2).await.unwrap_err(), "disk_unwritable");
+    let ready = got(world.nodes[1].api(Method::GET, "/health/ready")).await.text();
+    assert!(ready.contains("\nunwritable: "), "{ready}");
 }

@@ -74,14 +74,16 @@ impl Process {
             .envs(launch.variables.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).unwrap())
+            // A disk that cannot be written has no log.
+            .stderr(File::create(&log).map_or_else(|_unwritable| Stdio::inherit(), Stdio::from))
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line)
-            .unwrap_or_else(|_| panic!("the edge does not start: {line}\n{}", fs::read_to_string(log).unwrap()));
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            panic!("the edge does not start: {line}\n{}", fs::read_to_string(log).unwrap_or_default())
+        });
         let address = |name: &str| ready[name].as_str().map(|text| text.parse::<SocketAddr>().unwrap());
         let addresses = Addresses {
             admin: address("admin").unwrap(),

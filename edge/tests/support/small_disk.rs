@@ -1,4 +1,4 @@
-//! A disk that is soon full.
+//! A disk that is soon full, and one that fails.
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,7 +7,8 @@
 )]
 
 use std::fs;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What fills it.
@@ -37,7 +38,9 @@ impl SmallDisk {
     pub(crate) fn fill(&self, bytes: u64) {
         let found = rustix::fs::statvfs(self.path()).unwrap();
         let length = found.f_bavail * found.f_frsize - bytes;
-        fs::write(self.path().join(FILE), vec![1; usize::try_from(length).unwrap()]).unwrap();
+        // Beside what it was filled with before.
+        let mut file = fs::File::options().create(true).append(true).open(self.path().join(FILE)).unwrap();
+        file.write_all(&vec![1; usize::try_from(length).unwrap()]).unwrap();
     }
 
     /// Removes that file.
@@ -48,6 +51,71 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(self.0.path()).status().ok();
+        unmount(self.path());
+    }
+}
+
+fn unmount(path: &Path) {
+    Command::new("umount").arg("--lazy").arg(path).status().ok();
+}
+
+/// Bytes of a disk that fails.
+const IMAGE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A file system of its own, which becomes read-only under open files as one does whose disk fails.
+pub(crate) struct FailingDisk {
+    folder: tempfile::TempDir,
+    mounted: PathBuf,
+}
+
+impl FailingDisk {
+    /// `None` where this machine has no loop devices, or the user may not mount them.
+    #[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
+    pub(crate) fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        fs::File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
+        let made = Command::new("mkfs.ext4").arg("-q").arg(&image).stderr(Stdio::null()).status();
+        let mounted = folder.path().join("mounted");
+        fs::create_dir(&mounted).unwrap();
+        let disk = Self { folder, mounted };
+        if made.is_ok_and(|made| made.success()) && disk.mount_as("rw") {
+            return Some(disk);
+        }
+        eprintln!("left out: only root may mount a file system, from a loop device");
+        None
+    }
+
+    fn mount_as(&self, option: &str) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("loop,{option}")]).arg(self.folder.path().join("image")).arg(&self.mounted);
+        mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// Has every write fail from now on with EROFS, as after an error of the disk.
+    pub(crate) fn fail(&self) {
+        self.remount("abort");
+    }
+
+    /// Mounts it once more, when nobody has files open there.
+    pub(crate) fn mount_again(&self, option: &str) {
+        assert!(Command::new("umount").arg(&self.mounted).status().unwrap().success(), "somebody has files open");
+        assert!(self.mount_as(option), "{option}");
+    }
+
+    pub(crate) fn remount(&self, option: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{option}")]).arg(&self.mounted);
+        assert!(mount.status().unwrap().success(), "{option}");
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        unmount(&self.mounted);
     }
 }

@@ -18,6 +18,7 @@ mod damage;
 mod damaged_catalog;
 mod delete;
 mod dictionaries;
+mod disk;
 mod doctor;
 mod error_pages;
 mod fingerprints;

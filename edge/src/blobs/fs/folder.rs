@@ -36,9 +36,9 @@ const TRIES_MAX: usize = 4;
 pub(super) const READS_AT_ONCE: usize = 64;
 
 /// The folders that have one below them for each first byte.
-const SHARDED: [&str; 4] = ["blobs", "variants", "deltas", "manifests"];
+pub(in crate::blobs) const SHARDED: [&str; 4] = ["blobs", "variants", "deltas", "manifests"];
 pub(super) const QUARANTINE: &str = "quarantine";
-pub(super) const TMP: &str = "tmp";
+pub(in crate::blobs) const TMP: &str = "tmp";
 
 /// The folder of a store.
 pub(super) struct Folder {
@@ -111,14 +111,13 @@ impl Folder {
     /// Opens the store in `root`, making what is missing and removing what an interrupted write left. At most
     /// `open_files_max` of the files that are served are open at a time.
     pub(super) fn open(root: PathBuf, open_files_max: usize) -> Result<Self, Error> {
-        durable::make_folder(&root)?;
-        keep_format(&root)?;
-        durable::make_folders(&root, SHARDED.into_iter().chain([QUARANTINE, TMP]).map(|name| root.join(name)))?;
-        // A process that was killed may have made a folder and not synced its parent.
-        for name in SHARDED {
-            durable::sync_folder(&root.join(name))?;
+        match set_up(&root) {
+            // What is there is read, and every put says so.
+            Err(Error::Disk(error)) if error.is_failed_disk() && root.is_dir() => {
+                tracing::error!(%error, "the data folder cannot be written: what is stored is served");
+            }
+            made => made?,
         }
-        durable::remove_abandoned(&root.join(TMP), |_| true)?;
         let opened = durable::Identity::of(&root)?;
         Ok(Self {
             root,
@@ -166,8 +165,15 @@ impl Folder {
     }
 
     pub(super) fn draft(&self) -> Result<Draft, Error> {
+        Ok(Draft::create(&self.tmp()?)?)
+    }
+
+    /// The folder of drafts. Where somebody removed it, as what tidies up temporary files may, it is made again.
+    pub(super) fn tmp(&self) -> Result<PathBuf, Error> {
         self.check_in_place()?;
-        Ok(Draft::create(&self.root.join(TMP))?)
+        let folder = self.root.join(TMP);
+        durable::make_folder(&folder)?;
+        Ok(folder)
     }
 
     pub(super) fn draft_of(&self, bytes: &[u8]) -> Result<Draft, Error> {
@@ -374,6 +380,18 @@ pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
 }
 
 /// Checks the number of the layout, and writes it into a folder that has none.
+/// Makes what is missing, and removes what an interrupted write left.
+fn set_up(root: &Path) -> Result<(), Error> {
+    durable::make_folder(root)?;
+    keep_format(root)?;
+    durable::make_folders(root, SHARDED.into_iter().chain([QUARANTINE, TMP]).map(|name| root.join(name)))?;
+    // A process that was killed may have made a folder and not synced its parent.
+    for name in SHARDED {
+        durable::sync_folder(&root.join(name))?;
+    }
+    Ok(durable::remove_abandoned(&root.join(TMP), |_| true)?)
+}
+
 fn keep_format(root: &Path) -> Result<(), Error> {
     match has_format(root)? {
         true => Ok(()),

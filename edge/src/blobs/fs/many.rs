@@ -31,8 +31,7 @@ impl Folder {
         if let Some((expected, found)) = mismatch {
             return Err(Error::Mismatch { expected, found });
         }
-        self.check_in_place()?;
-        let drafts = Batch::write(&self.root().join(TMP), blobs.values().map(|bytes| &**bytes))?.sync()?;
+        let drafts = Batch::write(&self.tmp()?, blobs.values().map(|bytes| &**bytes))?.sync()?;
         let mut shards: BTreeMap<u8, Vec<Written>> = BTreeMap::new();
         for ((digest, bytes), draft) in blobs.iter().zip(drafts) {
             let [first, ..] = *digest.as_bytes();

@@ -33,6 +33,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 pub(crate) use folder::FORMAT;
 use folder::{Folder, digest_of};
+pub(super) use folder::{SHARDED, TMP};
 use opened::OpenedFile;
 
 use super::{

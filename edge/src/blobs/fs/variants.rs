@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::folder::{Folder, TMP, folder_of};
+use super::folder::{Folder, folder_of};
 use super::handles::FileId;
 use super::index::{self, Line, Lines, TEXT_BYTES_MAX};
 use super::replacing::Replacing;
@@ -135,7 +135,7 @@ impl Folder {
             return Ok(());
         };
         let contents = plans.iter().flat_map(|plan| &plan.contents).map(|bytes| &**bytes);
-        let mut drafts = Batch::write(&self.root().join(TMP), contents)?.sync()?.into_iter();
+        let mut drafts = Batch::write(&self.tmp()?, contents)?.sync()?.into_iter();
         let replacings = plans.into_iter().map(|Plan { replacing, contents }| {
             let drafts = drafts.by_ref().take(contents.len()).collect();
             (replacing, drafts)

@@ -1,19 +1,22 @@
-//! The file of the catalog, as blocking calls: opening, reading, committing, and opening again after an error.
+//! The file of the catalog, as blocking calls: opening, reading, committing, and opening again after an error. Where
+//! nothing can be written to its disk, it is read on as it lies there ([`UnwrittenFile`]).
 
-use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use redb::{
-    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
-    WriteTransaction,
+    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, WriteTransaction,
 };
 
 use super::header::Header;
+use super::mirror::bring;
 use super::panics::quietly;
-use super::storage::{Seal, SealedFile};
+use super::storage::{Seal, SealedFile, storage};
+use super::unwritten::UnwrittenFile;
 use crate::catalog::{Change, Check, Commit, Error, Record, Revision};
 use crate::durable::{self, FILE_MODE};
 
@@ -38,6 +41,8 @@ pub(super) struct CatalogFile {
     /// Held to write while the file is closed and opened again; to read by everybody else, commits included.
     /// `None` when that failed: the next caller tries again.
     pub(super) database: RwLock<Option<Database>>,
+    /// Whether that is over an [`UnwrittenFile`].
+    pub(super) unwritten: AtomicBool,
     /// The file that was opened.
     identity: durable::Identity,
     /// What this process wrote there last.
@@ -67,18 +72,26 @@ impl<E: Into<redb::Error>> From<E> for Refusal {
 pub(super) fn store_error(error: redb::Error) -> Error {
     match error {
         redb::Error::Io(source) if durable::is_full(&source) => Error::Full,
+        // Of the system, and nothing that the file itself would be the reason of.
+        redb::Error::Io(source) if source.raw_os_error().is_some() => Error::Unwritable { reason: source.to_string() },
         other => Error::Store(other.to_string()),
     }
 }
 
 pub(super) fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    |error| Error::Store(format!("reading {}: {error}", path.display()))
+    |error| match error.raw_os_error() {
+        Some(_) => Error::Unwritable { reason: error.to_string() },
+        None => Error::Store(format!("reading {}: {error}", path.display())),
+    }
 }
 
 pub(super) fn durable_error(error: &durable::Error) -> Error {
     match error {
         durable::Error::Full { .. } => Error::Full,
         durable::Error::Replaced { path } => Error::Replaced { path: path.clone() },
+        durable::Error::Io { source, .. } if source.raw_os_error().is_some() => {
+            Error::Unwritable { reason: error.to_string() }
+        }
         durable::Error::Io { .. } => Error::Store(error.to_string()),
     }
 }
@@ -93,7 +106,8 @@ pub(super) fn whole<T>(path: &Path, work: impl FnOnce() -> Result<T, Error>) -> 
 }
 
 impl CatalogFile {
-    /// Opens the catalog in `path`, making it where it is missing.
+    /// Opens the catalog in `path`, making it where it is missing. One on a disk that failed, or is mounted read-only,
+    /// is read.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let held = |holder| Error::Locked { path: path.display().to_string(), holder };
         let lock = take_lock(path)?;
@@ -102,20 +116,25 @@ impl CatalogFile {
         }
         let seal = Seal::default();
         let header = Arc::new(Header::open(path).map_err(unreadable(path))?);
-        let database = whole(path, || {
+        let (database, is_unwritten) = whole(path, || {
             let opened = SealedFile::open(path, seal.clone(), Arc::clone(&header));
             let opened = opened.and_then(|file| cached().create_with_backend(file));
-            let database = match opened {
+            let (database, is_unwritten) = match opened {
                 // Without our lock file: a tool, or an older copy of the folder.
-                Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
-                opened => opened.map_err(|error| store_error(error.into()))?,
+                Err(DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
+                Err(error) if is_failed_disk(&error) => {
+                    tracing::error!(path = %path.display(), %error, "the catalog cannot be written: it is read alone");
+                    (unwritten(path).map_err(|_unread| store_error(error.into()))?, true)
+                }
+                opened => (opened.map_err(|error| store_error(error.into()))?, false),
             };
             check_format(&database)?;
-            Ok(database)
+            Ok((database, is_unwritten))
         })?;
         Ok(Self {
             path: path.to_path_buf(),
             database: RwLock::new(Some(database)),
+            unwritten: AtomicBool::new(is_unwritten),
             identity: durable::Identity::of(path).map_err(|error| durable_error(&error))?,
             header,
             seal,
@@ -125,7 +144,12 @@ impl CatalogFile {
         })
     }
 
-    pub(super) fn reopened(&self) -> Result<Database, redb::DatabaseError> {
+    /// Whether records are read while nothing can be written.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.unwritten.load(Ordering::Acquire)
+    }
+
+    pub(super) fn reopened(&self) -> Result<Database, DatabaseError> {
         let file = SealedFile::open(&self.path, self.seal.clone(), Arc::clone(&self.header))?;
         #[cfg(test)]
         if let Some(faults) = &self.faults {
@@ -142,101 +166,62 @@ impl CatalogFile {
         Ok(file)
     }
 
-    /// Closes the file and opens it again, by which the database repairs what an interrupted commit left.
+    /// Closes the file and opens it again, by which the database repairs what an interrupted commit left. Reads go on
+    /// also after most errors.
     pub(super) fn open_again(&self) -> Result<(), Error> {
         let mut database = self.database.write();
         // Another file in its place would be taken for this one, with other records.
         self.check_in_place()?;
         // Closed first, since the file can be open only once.
         drop(database.take());
+        self.open_into(&mut database)
+    }
+
+    /// Opens the file again for `database`, which is empty; where it cannot be written, to be read.
+    pub(super) fn open_into(&self, database: &mut Option<Database>) -> Result<(), Error> {
         match self.reopened() {
             Ok(opened) => {
                 *database = Some(opened);
+                self.unwritten.store(false, Ordering::Release);
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(path = %self.path.display(), %error, "the catalog could not be opened again");
+                tracing::error!(path = %self.path.display(), %error, "the catalog could not be opened again: it is read alone");
+                *database = unwritten(&self.path).ok();
+                self.unwritten.store(database.is_some(), Ordering::Release);
                 Err(store_error(error.into()))
             }
         }
+    }
+
+    /// Goes on in the file itself where it can be written again, after what came meanwhile was brought there. Never
+    /// called beside a commit.
+    ///
+    /// # Errors
+    /// For as long as it cannot be.
+    pub(super) fn return_to_file(&self) -> Result<(), Error> {
+        if !self.is_unwritten() || self.is_handed_over() {
+            return Ok(());
+        }
+        self.check_in_place()?;
+        // A disk that takes nothing is not read through each time for the database to find that out.
+        durable::probe(durable::folder_of(&self.path)).map_err(|error| durable_error(&error))?;
+        self.write_again()?;
+        let mut database = self.database.write();
+        let opened = self.reopened().map_err(|error| store_error(error.into()))?;
+        if let Some(in_memory) = database.as_ref() {
+            bring(in_memory, &opened).map_err(store_error)?;
+        }
+        *database = Some(opened);
+        self.unwritten.store(false, Ordering::Release);
+        tracing::info!(path = %self.path.display(), "the catalog can be written again");
+        Ok(())
     }
 
     /// Lets `work` have the database; `None` while there is none.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> Option<T> {
         let database = self.database.read();
         database.as_ref().map(work)
-    }
-
-    /// Reads, and reads once more from the reopened file where the database fails.
-    pub(super) fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, Error> {
-        let attempt = || self.with(|database| work(&database.begin_read()?));
-        match attempt() {
-            Some(Ok(value)) => return Ok(value),
-            Some(Err(error)) => {
-                tracing::warn!(path = %self.path.display(), %error, "the catalog could not be read and is opened again");
-            }
-            None => {}
-        }
-        self.open_again()?;
-        attempt().unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error)
-    }
-
-    /// The record at `key`.
-    pub(super) fn get(&self, key: &str) -> Result<Option<Record>, Error> {
-        self.read(|transaction| {
-            let table = transaction.open_table(RECORDS)?;
-            let found = table.get(key)?;
-            found.map(|value| decoded(key, value.value())).transpose()
-        })
-    }
-
-    /// The records at `keys`, all of one moment.
-    pub(super) fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Record>>, Error> {
-        self.read(|transaction| {
-            let table = transaction.open_table(RECORDS)?;
-            let found = keys.iter().map(|key| {
-                let found = table.get(key.as_str())?;
-                found.map(|value| decoded(key, value.value())).transpose()
-            });
-            found.collect()
-        })
-    }
-
-    /// Records by prefix; see the trait.
-    pub(super) fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        newest_first: bool,
-        limit: usize,
-    ) -> Result<Vec<(String, Record)>, Error> {
-        let end = end_of_prefix(prefix);
-        let (mut lower, mut upper) =
-            (Bound::Included(prefix), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
-        match after {
-            Some(after) if newest_first => {
-                if end.as_deref().is_none_or(|end| after < end) {
-                    upper = Bound::Excluded(after);
-                }
-            }
-            Some(after) if after >= prefix => lower = Bound::Excluded(after),
-            Some(_) | None => {}
-        }
-        if is_empty(lower, upper) {
-            return Ok(Vec::new());
-        }
-        self.read(|transaction| {
-            let table = transaction.open_table(RECORDS)?;
-            let mut range = table.range::<&str>((lower, upper))?;
-            let mut found = Vec::new();
-            while found.len() < limit {
-                let next = if newest_first { range.next_back() } else { range.next() };
-                let Some(entry) = next else { break };
-                let (key, value) = entry?;
-                found.push((key.value().to_owned(), decoded(key.value(), value.value())?));
-            }
-            Ok(found)
-        })
     }
 
     /// Where it lies.
@@ -259,6 +244,7 @@ impl CatalogFile {
         // disk with that.
         self.check_in_place()?;
         self.write_again()?;
+        self.return_to_file()?;
         let write = |database: &Database| write(database, commit);
         let mut attempt = self.with(write);
         if attempt.is_none() {
@@ -297,11 +283,6 @@ impl CatalogFile {
         durable::write_again(&self.path).map_err(|error| durable_error(&error))?;
         self.seal.note_synced();
         Ok(())
-    }
-
-    /// The revision of the last commit.
-    pub(super) fn revision(&self) -> Result<Revision, Error> {
-        self.read(revision_in)
     }
 }
 
@@ -346,6 +327,17 @@ pub(super) fn cached() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES_MAX);
     builder
+}
+
+/// The database as the file in `path` has it, without a write to it.
+fn unwritten(path: &Path) -> Result<Database, DatabaseError> {
+    let file = UnwrittenFile::open(path).map_err(storage)?;
+    cached().create_with_backend(file)
+}
+
+/// Whether the disk is why a database could not be opened. For want of a right another user is the remedy.
+fn is_failed_disk(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Storage(StorageError::Io(source)) if durable::is_failed_disk(source))
 }
 
 fn initialise(file: std::fs::File) -> Result<(), redb::Error> {
@@ -425,52 +417,5 @@ pub(super) fn decoded(key: &str, bytes: &[u8]) -> Result<Record, redb::Error> {
     match bytes.split_first_chunk::<REVISION_BYTES>() {
         Some((revision, value)) => Ok(Record { value: value.into(), revision: Revision::from_be_bytes(*revision) }),
         None => Err(redb::Error::Corrupted(format!("the record {key} is shorter than its revision"))),
-    }
-}
-
-/// The first text after all that begin with `prefix`; `None` where there is none.
-fn end_of_prefix(prefix: &str) -> Option<String> {
-    // The order of UTF-8's bytes is that of code points, and a range of `char` steps over the surrogates.
-    let mut end = prefix.to_owned();
-    while let Some(last) = end.pop() {
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            end.push(next);
-            return Some(end);
-        }
-    }
-    None
-}
-
-fn is_empty(lower: Bound<&str>, upper: Bound<&str>) -> bool {
-    match (lower, upper) {
-        (Bound::Included(lower), Bound::Excluded(upper)) | (Bound::Excluded(lower), Bound::Excluded(upper)) => {
-            lower >= upper
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn the_end_of_a_prefix_parts_those_that_begin_with_it(prefix in "\\PC{0,4}", other in "\\PC{0,6}") {
-            let end = end_of_prefix(&prefix);
-            let within = other >= prefix && end.as_ref().is_none_or(|end| other < *end);
-            prop_assert_eq!(within, other.starts_with(&prefix));
-        }
-    }
-
-    #[test]
-    fn the_end_of_the_last_prefix_is_none() {
-        assert_eq!(end_of_prefix(""), None);
-        assert_eq!(end_of_prefix("\u{10FFFF}"), None);
-        assert_eq!(end_of_prefix("a\u{10FFFF}").as_deref(), Some("b"));
-        assert_eq!(end_of_prefix("\u{D7FF}").as_deref(), Some("\u{E000}"));
-        assert_eq!(end_of_prefix("apps/").as_deref(), Some("apps0"));
     }
 }

@@ -1,6 +1,7 @@
 //! Hands the catalog's file over to the next process, and goes on reading from a copy until this one ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _};
 
@@ -22,6 +23,8 @@ impl CatalogFile {
     /// Closes the file and releases its lock. Reads go on from a copy, which has no name and goes with this process.
     /// Never called beside a commit.
     pub(super) fn hand_over(&self) -> Result<(), Error> {
+        // What is in memory alone would be gone.
+        self.return_to_file()?;
         let mut database = self.database.write();
         self.check_in_place()?;
         // The next process takes what it reads for what is on the disk.
@@ -35,7 +38,8 @@ impl CatalogFile {
                 Ok(())
             }
             Err(error) => {
-                *database = self.reopened().ok();
+                // It was reported; reads go on in any case.
+                drop(self.open_into(&mut database));
                 Err(error)
             }
         }
@@ -64,6 +68,7 @@ impl CatalogFile {
             None => None,
         };
         *database = Some(opened);
+        self.unwritten.store(false, Ordering::Release);
         *self.lock.lock() = Some(lock);
         Ok(missed)
     }

@@ -2,7 +2,8 @@
 //!
 //! Every call goes to a blocking thread. Commits are made one after another; each is on stable storage, and sent to
 //! the watchers, before the next begins. `redb` gives up for good after any error of the disk, so the file is then
-//! closed and opened again: reads go on from the last commit, and a later commit may find room.
+//! closed and opened again: reads go on from the last commit, and a later commit may find room, or a disk that can be
+//! written again.
 
 mod copy;
 mod file;
@@ -11,10 +12,12 @@ mod header;
 mod mirror;
 mod pages;
 mod panics;
+mod reading;
 mod reserve;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 mod watchers;
 
 use std::path::Path;
@@ -86,7 +89,7 @@ impl RedbCatalog {
                 let (file, watchers) = (Arc::clone(&file), Arc::clone(&watchers));
                 let settled = tokio::task::spawn_blocking(move || whole(file.path(), || watchers.settle(&file)));
                 match settled.await {
-                    Ok(Err(Error::Full | Error::Store(_))) => {}
+                    Ok(Err(Error::Full | Error::Store(_) | Error::Unwritable { .. })) => {}
                     // It is known, or another process has the file.
                     Ok(_) | Err(_) => return,
                 }
@@ -186,6 +189,20 @@ impl Catalog for RedbCatalog {
         self.file.check_in_place()
     }
 
+    async fn look_after(&self) -> Result<(), Error> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let reserve = self.reserve.clone();
+        self.blocking(move |file| {
+            let _turn = turn;
+            file.return_to_file()?;
+            if let Some(reserve) = reserve {
+                reserve.refill();
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn hand_over(&self) -> Result<(), Error> {
         let _turn = Arc::clone(&self.turn).lock_owned().await;
         self.blocking(CatalogFile::hand_over).await
@@ -229,6 +246,7 @@ impl Catalog for RedbCatalog {
 
     fn state(&self) -> CatalogState {
         let is_damaged = self.damaged.load(Ordering::Acquire);
-        CatalogState { is_damaged, ..CatalogState::local(self.watchers.last.load(Ordering::Acquire)) }
+        let is_unwritable = self.file.is_unwritten();
+        CatalogState { is_damaged, is_unwritable, ..CatalogState::local(self.watchers.last.load(Ordering::Acquire)) }
     }
 }

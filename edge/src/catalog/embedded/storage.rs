@@ -59,7 +59,7 @@ pub(super) struct SealedFile {
 impl SealedFile {
     /// Opens a catalog's file that is there, with its head, which is taken for ours as it is now.
     pub(super) fn open(path: &Path, seal: Seal, header: Arc<Header>) -> Result<Self, DatabaseError> {
-        let file = durable::open_in_place(path, FILE_MODE).map_err(|error| storage(Error::other(error)))?;
+        let file = durable::open_in_place(path, FILE_MODE).map_err(|error| storage(error.into_io()))?;
         if file.metadata().map_err(storage)?.len() == 0 {
             // `redb` would begin a catalog there.
             return Err(storage(Error::other("it is empty")));
@@ -75,7 +75,7 @@ impl SealedFile {
     }
 }
 
-fn storage(error: Error) -> DatabaseError {
+pub(super) fn storage(error: Error) -> DatabaseError {
     DatabaseError::Storage(StorageError::Io(error))
 }
 

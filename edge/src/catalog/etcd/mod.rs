@@ -208,6 +208,10 @@ impl Catalog for EtcdCatalog {
         self.mirror.check_in_place()
     }
 
+    async fn look_after(&self) -> Result<(), Error> {
+        self.mirror.look_after().await
+    }
+
     /// The mirror goes to the other process. This one follows etcd on its own, into a copy.
     async fn hand_over(&self) -> Result<(), Error> {
         let _no_commits = self.committer.pause().await?;
@@ -246,6 +250,7 @@ impl Catalog for EtcdCatalog {
             reconnects: self.client.reconnects(),
             is_connected: self.progress.is_connected(),
             is_damaged: self.mirror.state().is_damaged,
+            is_unwritable: self.mirror.state().is_unwritable,
         }
     }
 

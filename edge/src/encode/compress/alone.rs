@@ -79,8 +79,8 @@ pub(super) async fn decode_all(
                             true
                         }
                         Decoded::Beyond => {
-                            let path = format!("{plain}.{}", form.suffix()).parse();
-                            beyond.extend(path.ok().map(|path| (path, limit)));
+                            let path: Option<BundlePath> = format!("{plain}.{}", form.suffix()).parse().ok();
+                            beyond.extend(path.map(|path| (path, limit)));
                             false
                         }
                         Decoded::Other => false,

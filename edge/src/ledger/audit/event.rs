@@ -221,7 +221,8 @@ impl Action {
         )
     }
 
-    /// Whether a full disk must not prevent it: it frees space, ends what does harm, or is needed for one of these.
+    /// Whether a full disk must not prevent it: it frees space, ends what does harm or goes to what is stored, or is
+    /// needed for one of these.
     pub(super) const fn may_use_reserve(self) -> bool {
         self.is_always_let()
             || matches!(
@@ -239,6 +240,7 @@ impl Action {
                     | Self::RevokeInvitation
                     | Self::RevokeShare
                     | Self::Rollback
+                    | Self::Switch
                     | Self::Unpin
                     | Self::Withdraw
             )

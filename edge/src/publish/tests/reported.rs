@@ -190,9 +190,10 @@ async fn the_step_that_compresses_says_how_many_files_were_and_how_many_came_com
     let came = detail(given).await;
     assert!(came.ends_with("; 1 came compressed"), "{came}");
     // Of zeros, so that it decodes to more times its bytes than any bundle may.
-    let zeros = encode::best(&vec![0; 100_000].into());
+    let zeros = encode::best(&vec![0_u8; 100_000].into());
     let (_, _, brotli) = zeros.into_iter().find(|(form, ..)| *form == Form::Br).unwrap();
-    let beyond = detail(&[("a.html", &page), ("game.data.br", &brotli)]).await;
+    let alone: Files<'_> = &[("a.html", &page), ("game.data.br", &brotli)];
+    let beyond = detail(alone).await;
     let expected = "; game.data.br has its own name alone, as it decodes to more than archive_ratio_max allows";
     assert!(beyond.ends_with(expected), "{beyond}");
 }

@@ -267,7 +267,7 @@ impl Retention {
         let checked = tokio::task::spawn_blocking(move || blobs.check_free_space()).await;
         match checked.map_err(|error| lost(&error))? {
             Ok(()) => Ok(false),
-            Err(blobs::Error::Short { .. }) => Ok(true),
+            Err(blobs::Error::OutOfFiles { .. } | blobs::Error::Short { .. }) => Ok(true),
             Err(error) => Err(error.into()),
         }
     }

@@ -4,7 +4,7 @@ use std::io::Error as IoError;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
@@ -17,6 +17,8 @@ pub(in crate::catalog::embedded) struct Faults {
     left: AtomicUsize,
     pub(super) fired: AtomicBool,
     for_good: AtomicBool,
+    /// The number of the error.
+    pub(super) errno: AtomicI32,
     /// Syncs that fail.
     pub(super) syncs: AtomicUsize,
     /// What is copied over a file in place of an error.
@@ -27,7 +29,9 @@ impl Faults {
     pub(super) fn none() -> Arc<Self> {
         let (fired, for_good) = (AtomicBool::new(false), AtomicBool::new(false));
         let (left, syncs) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0));
-        Arc::new(Self { left, fired, for_good, syncs, instead: Mutex::new(None) })
+        // ENOSPC.
+        let errno = AtomicI32::new(28);
+        Arc::new(Self { left, fired, for_good, errno, syncs, instead: Mutex::new(None) })
     }
 
     /// Copies `bytes` over the file at `path` after so many writes, in place of an error.
@@ -66,8 +70,7 @@ impl Faults {
         if let Some((path, bytes)) = self.instead.lock().take() {
             return std::fs::write(path, bytes);
         }
-        // ENOSPC.
-        Err(IoError::from_raw_os_error(28))
+        Err(IoError::from_raw_os_error(self.errno.load(Ordering::SeqCst)))
     }
 }
 
