@@ -21,8 +21,8 @@ pub const PAGE_SECONDS_MAX: u64 = 3_600;
 /// The same for what stands in for something else: that may be there after the next switch.
 pub const STAND_IN_SECONDS_MAX: u64 = 60;
 
-/// Names that service workers have; a browser that keeps an old one keeps the whole old site. They count for whoever
-/// asks; any other file is one where the request says so ([`is_service_worker`]).
+/// Names that service workers have; a browser that keeps an old one keeps the whole old site. They count in
+/// every request; any other file is one where the request says so ([`is_service_worker`]).
 const SERVICE_WORKERS: [&str; 13] = [
     "firebase-messaging-sw.js",
     "flutter_service_worker.js",

@@ -29,7 +29,7 @@ pub(crate) struct Context {
     pub(crate) project: Project,
     /// The settings, each from its strongest source.
     pub(crate) settings: Settings,
-    /// Whether it can be told which app is meant, whatever else is wrong with `devanture.toml`.
+    /// Whether it is known which app is meant, whatever else is wrong with `devanture.toml`.
     chosen: Result<(), Failure>,
 }
 

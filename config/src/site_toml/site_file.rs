@@ -122,7 +122,7 @@ impl SiteFile {
         let mut site = of_table(&root);
         for (name, table) in root.named_tables("apps") {
             let Ok(app) = name.parse::<AppName>() else {
-                // Which of them is meant cannot be told any more.
+                // Which of them is meant is unknown from here on.
                 site.apps.clear();
                 break;
             };

@@ -25,8 +25,8 @@ use crate::proxy::Registry;
 /// Time beyond its lease for which a node may not answer before a switch is given up: one that ended is gone by then,
 /// and one that is not reaches the catalog alone.
 const BEYOND_LEASE: Duration = Duration::from_secs(5);
-/// Time after which it is said that a node does not answer.
-const SAID_AFTER: Duration = Duration::from_secs(2);
+/// Time after which a node that does not answer is named.
+const NAMED_AFTER: Duration = Duration::from_secs(2);
 /// Times that a node may break off what it prepares, once that goes on for longer than it may be silent: one that a
 /// version ends every time never gets ready.
 const BREAKS_MAX: usize = 8;
@@ -63,28 +63,28 @@ struct Patience {
     /// When it was known to live last.
     heard: Instant,
     breaks: usize,
-    is_told: bool,
+    is_named: bool,
 }
 
 impl Patience {
     fn new(silent_max: Duration) -> Self {
         let now = Instant::now();
-        Self { silent_max, began: now, heard: now, breaks: 0, is_told: false }
+        Self { silent_max, began: now, heard: now, breaks: 0, is_named: false }
     }
 
     /// Takes note that the node, which was there until now, has broken off what it had begun.
     fn note_break(&mut self) {
         self.heard = Instant::now();
         self.breaks = self.breaks.saturating_add(1);
-        self.is_told = false;
+        self.is_named = false;
     }
 
-    /// What is to be said about a node that is silent, once for each silence.
-    fn told(&mut self, node: &str) -> Option<String> {
-        if self.is_told || self.heard.elapsed() < SAID_AFTER {
+    /// The sentence about a node that is silent, once for each silence.
+    fn named_once(&mut self, node: &str) -> Option<String> {
+        if self.is_named || self.heard.elapsed() < NAMED_AFTER {
             return None;
         }
-        self.is_told = true;
+        self.is_named = true;
         Some(format!("{node} does not answer, and is waited for at most {} s", self.silent_max.as_secs()))
     }
 
@@ -252,7 +252,7 @@ impl Nodes {
             };
             match asked {
                 Err(Error::Unreachable { .. }) if patience.is_left() => {
-                    if let Some(line) = patience.told(&member.node) {
+                    if let Some(line) = patience.named_once(&member.node) {
                         progress(&line);
                     }
                     sleep(PAUSE).await;
@@ -428,16 +428,16 @@ mod tests {
     const SILENT_MAX: Duration = Duration::from_secs(15);
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_node_is_told_once_and_again_after_it_came_back() {
+    async fn a_silent_node_is_named_once_and_again_after_it_came_back() {
         let mut patience = Patience::new(SILENT_MAX);
-        assert_eq!(patience.told("edge-2"), None);
+        assert_eq!(patience.named_once("edge-2"), None);
         for _ in 0..2 {
-            advance(SAID_AFTER).await;
+            advance(NAMED_AFTER).await;
             assert_eq!(
-                patience.told("edge-2").as_deref(),
+                patience.named_once("edge-2").as_deref(),
                 Some("edge-2 does not answer, and is waited for at most 15 s")
             );
-            assert_eq!(patience.told("edge-2"), None);
+            assert_eq!(patience.named_once("edge-2"), None);
             patience.note_break();
         }
     }

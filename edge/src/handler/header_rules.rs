@@ -212,7 +212,7 @@ impl SiteRequest<'_, '_> {
         HeaderRules::new(changes, self.varies, access == Access::Known)
     }
 
-    /// The same for an answer that is no file's: nothing where the request got as far as to no path.
+    /// The same for an answer that is no file's; empty if the request did not get as far as to a path.
     pub(super) fn ruled_at_path(&self) -> HeaderRules {
         if self.path.is_empty() { HeaderRules::default() } else { self.ruled(Access::Everybody) }
     }

@@ -167,8 +167,8 @@ impl CatalogFile {
     }
 }
 
-/// Makes what `to` has, an earlier state of `from`, that of `from`, all at once and durably; nothing where they are at
-/// one revision.
+/// Makes what `to` has, an earlier state of `from`, that of `from`, all at once and durably. Where both are at one
+/// revision, it does nothing.
 pub(super) fn bring(from: &Database, to: &Database) -> Result<(), redb::Error> {
     let reading = from.begin_read()?;
     let revision = revision_in(&reading)?;

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _};
+use redb::{ReadTransaction, ReadableDatabase as _};
 
 use super::file::{CatalogFile, RECORDS, decoded, revision_in, store_error};
 use crate::catalog::{Error, Record, Revision};

@@ -1,4 +1,4 @@
-//! Fields by which backends, and the frameworks in them, believe who asks, from where and for what.
+//! Fields from which backends, and the frameworks in them, take the client, its address or its request.
 //!
 //! A visitor can write all of them. Those that the edge says itself are never taken from anybody; the others pass from
 //! a trusted proxy alone, which is to set or remove them.
@@ -25,7 +25,7 @@ pub(super) const ABOUT_VISITOR: [&str; 58] = [
     // The host and the path that were asked for (IIS, Symfony, WSGI, Envoy, Traefik).
     "path-info", "script-name", "x-envoy-original-host", "x-envoy-original-path", "x-host", "x-http-host-override",
     "x-replaced-path", "x-rewrite-url", "x-script-name", "x-waws-unencoded-url",
-    // Who asks: by a certificate (RFC 9440 §4), or as a server for logins has found out.
+    // The client: by a certificate (RFC 9440 §4), or as a server for logins has found out.
     "cf-access-authenticated-user-email", "client-cert", "client-cert-chain", "remote-email", "remote-groups",
     "remote-name", "remote-user", "x-anonymous-consumer", "x-arr-clientcert", "x-azure-fdid",
     "x-client-dn", "x-credential-identifier", "x-credential-username", "x-userinfo",

@@ -126,7 +126,7 @@ fn a_clients_own_word_about_itself_is_dropped() {
     assert_eq!(map.len(), 9, "{map:?}");
 }
 
-/// Whoever reaches a backend past all servers in front of it can write these.
+/// A client that reaches a backend past all servers in front of it can write these.
 #[test]
 fn fields_by_which_backends_believe_who_asks_pass_from_a_trusted_proxy_alone() {
     #[rustfmt::skip]
