@@ -45,8 +45,6 @@ pub(super) enum Right {
     Environment(Scope),
     /// This scope for aliases of that name.
     Alias(Scope),
-    /// The scope to run commands in the environment.
-    Command,
 }
 
 impl Right {
@@ -60,7 +58,6 @@ impl Right {
             Self::EveryEnvironment(scope) => actor.may_everywhere(scope, &path.app()?),
             Self::Environment(scope) => actor.may(scope, &path.app()?, Some(&path.environment()?)),
             Self::Alias(scope) => actor.may_alias(scope, &path.app()?, &path.alias()?),
-            Self::Command => actor.may_run(&path.app()?, &path.environment()?),
         }
     }
 }
@@ -72,7 +69,6 @@ impl fmt::Display for Right {
             Self::EveryApp(scope) => write!(formatter, "{scope}, every app"),
             Self::App(scope) | Self::Environment(scope) | Self::Alias(scope) => write!(formatter, "{scope}"),
             Self::EveryEnvironment(scope) => write!(formatter, "{scope}, every environment"),
-            Self::Command => formatter.write_str("run; push, for previews"),
         }
     }
 }

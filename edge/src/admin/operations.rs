@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 
 use devanture_config::api::ConfirmedAction;
-use devanture_config::api::Scope::{Admin as ToAdmin, Promote, Push, Read};
+use devanture_config::api::Scope::{Admin as ToAdmin, Promote, Push, Read, Run};
 use devanture_config::problem::{Code, Problem};
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderName, Method, Request};
@@ -15,7 +15,7 @@ use super::call::{Answer, Call, PathParameters, Right};
 use super::effect::Effect;
 use super::state::Admin;
 use crate::ledger::Error;
-use Right::{Alias, App, Checked, Command, Environment, EveryApp, EveryEnvironment};
+use Right::{Alias, App, Checked, Environment, EveryApp, EveryEnvironment};
 
 /// A handler in progress.
 type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
@@ -345,7 +345,7 @@ operations! {
     GET "/v1/apps/{app}/environments/{env}/schedules" "schedules" [Environment(Read)] => schedules [];
     POST "/v1/apps/{app}/environments/{env}/schedules/{name}/run" "runSchedule" [Environment(Push)]
         => run_schedule ["dry_run"] changes=Declared;
-    POST "/v1/apps/{app}/environments/{env}/run" "run" [Command]
+    POST "/v1/apps/{app}/environments/{env}/run" "run" [Environment(Run)]
         => run_once ["dry_run", "node"] changes=Unsigned;
     GET "/v1/apps/{app}/environments/{env}/data" "data" [Environment(ToAdmin)] => data ["limit", "node"];
     GET "/v1/apps/{app}/environments/{env}/data/archive" "dataArchive" [Environment(ToAdmin)]

@@ -116,16 +116,6 @@ impl Actor {
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
-    /// Checks that this actor may run commands in an environment: previews are their pushers' own, and a push runs code
-    /// in them as well.
-    ///
-    /// # Errors
-    /// As [`Actor::may`].
-    pub(crate) fn may_run(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
-        let scope = if environment.is_preview() { Scope::Push } else { Scope::Run };
-        self.may(scope, app, Some(environment))
-    }
-
     /// Checks that this actor runs the edge.
     ///
     /// # Errors
