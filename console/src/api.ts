@@ -154,6 +154,13 @@ export interface NodeStatus {
   detail?: string | null;
 }
 
+/** Private addresses that what is live, or a webhook of its events, reaches still; `allow` is the line of edge.toml. */
+export interface KeptReach {
+  addresses: string[];
+  allow: string;
+  webhooks?: string[];
+}
+
 export interface Status {
   app: string;
   environment: string;
@@ -168,6 +175,7 @@ export interface Status {
   damaged?: Damage | null;
   quarantined?: number;
   lost_secrets?: string[];
+  kept_reach?: KeptReach;
   canary?: CanaryShare | null;
   signed?: Signed;
   /** Whether the live version holds its visitors, and the earlier versions on which some are held, the last one first. */
@@ -396,6 +404,8 @@ export interface AuditEntry {
   action: string;
   who: string;
   by: string;
+  /** Of a token that another credential made: the one that the chain of those began with. */
+  root?: string;
   via?: string;
   from: string;
   node?: string;
