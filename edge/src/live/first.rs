@@ -28,8 +28,7 @@ impl ServedFirst {
 
 impl Drop for ServedFirst {
     fn drop(&mut self) {
-        self.place.go_back(&self.next, &self.live.0.grace);
-        self.live.note_canary(&self.place);
+        self.live.end_first(&self.place, &self.next);
     }
 }
 
@@ -39,6 +38,12 @@ impl Live {
         let is_ahead = place.go_ahead(Arc::clone(&next), &self.0.grace);
         self.note_canary(place);
         is_ahead.then(|| ServedFirst { live: self.clone(), place: Arc::clone(place), next })
+    }
+
+    /// Serves what the pointer says again, where `next` is served ahead of it.
+    pub(super) fn end_first(&self, place: &Place, next: &Arc<Current>) {
+        place.go_back(next, &self.0.grace);
+        self.note_canary(place);
     }
 }
 
@@ -106,6 +111,19 @@ mod tests {
         assert_eq!(place.current().unwrap().version.id, next.version.id);
         drop(second);
         assert_eq!(place.current().unwrap().version.id, before.version.id);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_signed_is_served_first_no_longer_once_signatures_are_wanted() {
+        let world = World::new(&Limits::default()).await;
+        let (place, next) = two_versions(&world).await;
+        let before = place.current().unwrap();
+        let first = world.live.serve_first(&place, Arc::clone(&next)).unwrap();
+        world.want_signatures("shop", "prod").await;
+        assert!(!first.is_served());
+        drop(first);
+        assert!(Arc::ptr_eq(&place.current().unwrap(), &before), "what is live stays");
+        assert!(place.loaded(&next.version.id).is_none(), "its assets answer no longer either");
     }
 
     #[tokio::test]

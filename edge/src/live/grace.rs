@@ -103,6 +103,11 @@ impl Place {
         }
     }
 
+    /// What is served ahead of the pointer.
+    pub(super) fn ahead(&self) -> Option<Arc<Current>> {
+        self.ahead.lock().as_ref().map(|ahead| Arc::clone(&ahead.next))
+    }
+
     /// Whether `next` is served ahead of the pointer.
     pub(super) fn is_ahead(&self, next: &Arc<Current>) -> bool {
         self.ahead.lock().as_ref().is_some_and(|ahead| Arc::ptr_eq(&ahead.next, next))

@@ -1,10 +1,11 @@
 //! Signatures of what answers visitors beside the live version: of versions that were replaced and are kept for their
-//! assets (law 10), or for visitors who are held on them, and of those that are being prepared. Each is looked up
-//! before it is kept, and all are again once signers, or signatures, have changed: what a place lists may answer.
+//! assets (law 10), or for visitors who are held on them, of those that are being prepared, and of one that this node
+//! serves first. Each is looked up before it is kept, and all are again once signers, or signatures, have changed: what
+//! a place lists may answer.
 
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use super::{Follower, Loader, Place};
+use super::{Follower, Live, Loader, Place};
 use crate::catalog::{self, Revision};
 use crate::records::signing::{self, SIGNERS_PREFIX};
 
@@ -19,8 +20,18 @@ impl Loader {
         })
     }
 
-    /// Drops what may not answer visitors of a place any more; what is live there stays.
-    pub(super) async fn forget_unsigned(&self, place: &Place) {
+    /// Drops what may not answer visitors of a place any more; what is live there stays, and is served again where
+    /// this node served such a version first.
+    pub(crate) async fn forget_unsigned(&self, live: &Live, place: &Place) {
+        if let Some(first) = place.ahead()
+            && !self.may_answer(place, &first.version.id).await
+        {
+            // It is then one of those that were replaced, which follow.
+            live.end_first(place, &first);
+            if let Some(now) = place.current() {
+                self.tallies().switched(place.app.as_str(), place.name.as_str(), now.version.id);
+            }
+        }
         let mut ids: Vec<VersionId> =
             place.replaced.with(|list| list.iter().map(|kept| kept.current.version.id).collect());
         place.preparing.with(|list| ids.extend(list.iter().map(|version| version.id)));
@@ -46,10 +57,8 @@ impl Follower {
             if !is_of || (environment.is_none() && !self.wants_signatures(&place).await) {
                 continue;
             }
-            self.loader.forget_unsigned(&place).await;
-            if !place.is_loading_earlier() {
-                place.earlier_load.begin();
-            }
+            self.loader.forget_unsigned(&self.live, &place).await;
+            place.earlier_load.begin_again();
             // Apart: one who signs again and again holds up no switch.
             self.load_earlier_apart(&place);
         }

@@ -122,6 +122,15 @@ impl World {
         self.point(app, environment, version).await;
     }
 
+    /// Has an environment want a signature of somebody, and follows that alone.
+    pub(super) async fn want_signatures(&self, app: &str, environment: &str) {
+        let key = records::signing::signers_key(&app.parse().unwrap(), &environment.parse().unwrap());
+        let record = json!({ "signers": [], "signatures_min": 1, "who": "", "at_ms": 0 });
+        let changes = vec![Change::Put(key.clone(), records::write(&record).unwrap())];
+        self.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        self.follower.follow_signing(&key).await;
+    }
+
     /// Deletes the record of a version, and follows.
     pub(super) async fn forget(&self, app: &str, id: VersionId) {
         let changes = vec![Change::Delete(records::version_key(&app.parse().unwrap(), &id))];

@@ -81,6 +81,8 @@ impl Switcher {
         watching: &Watching,
         reporter: &StepReporter,
     ) -> Result<(First, String), Error> {
+        // Signers who were set while it was served before, or prepared, have ended that.
+        self.check_signed(intent).await?;
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let span = Duration::from_secs(self.watcher.settings().before_s);
         let before = self.loader.tallies().recent(app, environment, span, &pointer.version);
@@ -128,7 +130,10 @@ impl Switcher {
         let pointer = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let pins = self.pins(intent, pointer.as_ref().map(|(_, pointer)| pointer)).await?;
         let next = Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings).pinning(pins);
-        Ok(live.serve_first(&place, Arc::new(next)))
+        let first = live.serve_first(&place, Arc::new(next));
+        // Signers may have been set since they were looked for, and nothing was served here yet that this ended.
+        self.loader.forget_unsigned(live, &place).await;
+        Ok(first)
     }
 }
 

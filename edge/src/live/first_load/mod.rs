@@ -89,6 +89,8 @@ impl<T> FirstLoad<T> {
 pub(super) struct RareLoad {
     load: Mutex<Option<Arc<FirstLoad<()>>>>,
     is_there: AtomicBool,
+    /// Whether another one follows the one that has begun. Written while `load` is locked.
+    again: AtomicBool,
 }
 
 impl RareLoad {
@@ -100,7 +102,24 @@ impl RareLoad {
     /// Puts a new one in the place of the last.
     pub(super) fn begin(&self) {
         let mut load = self.load.lock();
+        self.put(&mut load);
+    }
+
+    /// Puts a new one there, unless one waits to begin: one that has begun may have passed over what is there by now,
+    /// and is followed by another one, however often that is wanted meanwhile.
+    pub(super) fn begin_again(&self) {
+        let mut load = self.load.lock();
+        let has_begun = load.as_ref().map(|load| load.has_begun());
+        match has_begun {
+            None => self.put(&mut load),
+            Some(true) => self.again.store(true, Ordering::Relaxed),
+            Some(false) => {}
+        }
+    }
+
+    fn put(&self, load: &mut Option<Arc<FirstLoad<()>>>) {
         self.is_there.store(true, Ordering::Release);
+        self.again.store(false, Ordering::Relaxed);
         *load = Some(FirstLoad::new(()));
     }
 
@@ -108,13 +127,19 @@ impl RareLoad {
         self.load.lock().clone()
     }
 
-    /// Takes `ended` away, unless there is another one by now.
-    fn end(&self, ended: &Arc<FirstLoad<()>>) {
+    /// Takes `ended` away, unless there is another one by now. Returns the one that follows it, which is begun.
+    fn end(&self, ended: &Arc<FirstLoad<()>>) -> Option<Arc<FirstLoad<()>>> {
         let mut load = self.load.lock();
-        if load.as_ref().is_some_and(|now| Arc::ptr_eq(now, ended)) {
-            *load = None;
-            self.is_there.store(false, Ordering::Release);
+        if !load.as_ref().is_some_and(|now| Arc::ptr_eq(now, ended)) {
+            return None;
         }
+        if self.again.load(Ordering::Relaxed) {
+            self.put(&mut load);
+            return load.clone().filter(|next| next.begin());
+        }
+        *load = None;
+        self.is_there.store(false, Ordering::Release);
+        None
     }
 }
 
@@ -396,18 +421,20 @@ impl Loader {
     }
 
     fn begin_earlier(&self, live: &Live, place: &Arc<Place>, load: &Arc<FirstLoad<()>>, turn: LoadTurn) {
-        let (loader, live, place, load) = (self.clone(), live.clone(), Arc::clone(place), Arc::clone(load));
+        let (loader, live, place, mut next) = (self.clone(), live.clone(), Arc::clone(place), Some(Arc::clone(load)));
         drop(self.spawn(async move {
-            let _ends = EndsLoad(Arc::clone(&load));
-            if let Err(error) = loader.remember_replaced(&live, &place, turn).await {
-                let (app, environment) = (&place.app, &place.name);
-                tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
+            while let Some(load) = next {
+                let ends = EndsLoad(load);
+                if let Err(error) = loader.remember_replaced(&live, &place, turn).await {
+                    let (app, environment) = (&place.app, &place.name);
+                    tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
+                }
+                if place.all_pinned().iter().any(|earlier| earlier.version.has_backends()) {
+                    // Visitors who are held on it need its pools, and those of the live version alone are kept so far.
+                    live.0.shown.send((place.app.clone(), place.name.clone())).ok();
+                }
+                next = place.earlier_load.end(&ends.0);
             }
-            if place.all_pinned().iter().any(|earlier| earlier.version.has_backends()) {
-                // Visitors who are held on it need its pools, and those of the live version alone are kept so far.
-                live.0.shown.send((place.app.clone(), place.name.clone())).ok();
-            }
-            place.earlier_load.end(&load);
         }));
     }
 
@@ -447,7 +474,7 @@ impl Loader {
                         live.forget_version(app, &previous);
                     }
                     // Nor was one that lacks the signatures of signers who were set meanwhile.
-                    self.forget_unsigned(place).await;
+                    self.forget_unsigned(live, place).await;
                 }
                 // It was deleted, and its assets with it.
                 Err(LoadError::Unknown { .. }) => {}

@@ -100,6 +100,24 @@ async fn a_load_that_ends_with_its_runtime_ends_the_wait_for_it() {
     load.wait().await;
 }
 
+/// Its assets came back with the next change alone.
+#[test]
+fn what_changes_while_earlier_versions_are_loaded_has_them_loaded_once_more() {
+    let rare = RareLoad::default();
+    rare.begin_again();
+    let first = rare.load().unwrap();
+    rare.begin_again();
+    assert!(Arc::ptr_eq(&rare.load().unwrap(), &first), "it has passed over nothing yet");
+    assert!(first.begin());
+    for _ in 0..3 {
+        rare.begin_again();
+    }
+    let second = rare.end(&first).unwrap();
+    assert!(rare.is_there() && !second.begin(), "it is begun by whom it is given to");
+    // However often it was wanted.
+    assert!(rare.end(&second).is_none() && !rare.is_there());
+}
+
 #[tokio::test]
 async fn law_10_a_start_keeps_what_was_replaced_and_nothing_that_was_deleted() {
     let world = world().await;

@@ -233,7 +233,7 @@ impl Follower {
         if reading == Reading::Again {
             // Those of a place that is not loaded are loaded with it.
             for place in self.live.environment_places() {
-                self.loader.forget_unsigned(&place).await;
+                self.loader.forget_unsigned(&self.live, &place).await;
                 if !place.is_loading() {
                     self.load_earlier_again(&place).await;
                 }
@@ -350,7 +350,7 @@ impl Follower {
                 if place.switch(Arc::new(current), &self.live.0.grace) {
                     self.load_earlier_apart(place);
                 }
-                self.loader.forget_unsigned(place).await;
+                self.loader.forget_unsigned(&self.live, place).await;
                 self.live.note_canary(place);
                 place.unloaded.store(None);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
@@ -373,9 +373,7 @@ impl Follower {
 
     /// Loads what a place replaced within the grace period, once more: it was not known as one before.
     async fn load_earlier_again(&self, place: &Arc<Place>) {
-        if !place.is_loading_earlier() {
-            place.earlier_load.begin();
-        }
+        place.earlier_load.begin_again();
         self.loader.load_earlier_at_once(&self.live, place).await;
     }
 
