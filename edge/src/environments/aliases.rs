@@ -135,7 +135,8 @@ impl Environments {
         actor.may_move(name, before.as_ref())?;
         let expires_ms = ends_ms(expires, before.as_ref(), telemetry::now_ms())?;
         self.check_shortened(actor, app, before.as_ref(), expires_ms).await?;
-        self.check_no_environment(app, name).await
+        self.check_no_environment(app, name).await?;
+        if before.is_none() { self.check_address(actor, (app, name)).await } else { Ok(()) }
     }
 
     /// Checks that an actor may have an alias end by then: a session that lets it end earlier than before confirms that
@@ -239,6 +240,9 @@ impl Environments {
             self.check_alias_count(app).await?;
             self.hold_no_hostnames(app, name, &mut commit).await?;
             self.hold_no_settings(app, name, &mut commit).await?;
+        }
+        if before.is_none() {
+            self.take_address(wanted.actor, (app, name), &mut commit).await?;
         }
         Ok(AliasChange { record, previous, unchanged, commit, making })
     }

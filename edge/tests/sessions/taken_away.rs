@@ -108,6 +108,34 @@ async fn what_a_version_lists_is_taken_from_prod_by_a_confirmed_session_alone() 
     edge.stop().await;
 }
 
+/// An app, an environment and an alias that are new answer before a wildcard that stood for their address.
+#[tokio::test]
+async fn an_address_below_a_wildcard_of_prod_is_taken_by_a_confirmed_session_alone() {
+    let edge = quick().start().await;
+    let version = push(&edge, "hi").await;
+    give(&edge, "shop/environments/prod", "*.localhost").await;
+    account(&edge, "ada", "admin").await;
+    let ada = Browser::of(&edge).entered("ada").await;
+    set(&edge, json!(["promote"])).await;
+    let (switch, alias) = (format!("{STAGING}/switch"), "/v1/apps/shop/aliases/feature");
+    let of_version = json!({ "version": version });
+    let pushed = json!({ "manifest": manifest(&[("index.html", b"blog")]) });
+    for (method, path, body) in [
+        (Method::POST, "/v1/apps/blog/environments/prod/deploys", &pushed),
+        (Method::POST, switch.as_str(), &of_version),
+        (Method::PUT, alias, &of_version),
+    ] {
+        let refused = ada.send(method, path, body).await;
+        assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}: {}", refused.text());
+    }
+    assert_eq!(ada.send(Method::POST, CONFIRM, &json!({ "password": PASSWORD })).await.status, StatusCode::OK);
+    for (method, path) in [(Method::POST, switch.as_str()), (Method::PUT, alias)] {
+        let taken = ada.send(method, path, &of_version).await;
+        assert!(taken.status.is_success(), "{path}: {}", taken.text());
+    }
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn an_alias_ends_earlier_by_a_confirmed_session_alone() {
     let edge = quick().start().await;

@@ -81,6 +81,48 @@ async fn versions_and_names_that_visitors_have_from_before_take_an_admin_too() {
     edge.stop().await;
 }
 
+/// What answers at an address of its own goes before the wildcard that visitors came by until then.
+#[tokio::test]
+async fn a_new_app_environment_or_alias_below_a_wildcard_takes_an_admin_of_the_wildcards_environment() {
+    let edge = edge().with_app(APP, ONE).with_app("blog", ONE).start().await;
+    want(&edge, &[&key("ada")], 1).await;
+    let wide = format!("/v1/apps/{APP}/environments/prod/hostnames/*.localhost");
+    let wide = got(edge.api(Method::PUT, &wide).json(&json!({}))).await;
+    assert_eq!(wide.status, StatusCode::OK, "{}", wide.text());
+    let version = json!({ "version": edge.live("blog").await.unwrap() });
+    let pushed = json!({ "manifest": manifest(TWO) });
+    let ways = [
+        (Method::POST, "blog", "environments/staging/deploys", &pushed),
+        (Method::POST, "blog", "environments/staging/switch", &version),
+        (Method::PUT, "blog", "aliases/feature", &version),
+        (Method::POST, "news", "environments/prod/deploys", &pushed),
+    ];
+    for (method, app, way, body) in &ways {
+        let token = edge.token_for(Scope::Admin, Some(*app), None).await;
+        let path = format!("/v1/apps/{app}/{way}");
+        let refused = got(edge.ask(method.clone(), &path, &token).json(body)).await;
+        assert_eq!(refused.code(), Code::HostnameTaken, "{path}: {}", refused.text());
+    }
+    // What answered there before the wildcard came goes on.
+    let token = edge.token_for(Scope::Admin, Some("blog"), None).await;
+    let again = got(edge.ask(Method::POST, "/v1/apps/blog/environments/prod/deploys", &token).json(&pushed)).await;
+    assert!(again.status.is_success(), "{}", again.text());
+    // An admin of the environment gives the names away, of which its live log has each.
+    for (method, app, way, body) in &ways[1..3] {
+        let taken = got(edge.api(method.clone(), &format!("/v1/apps/{app}/{way}")).json(body)).await;
+        assert!(taken.status.is_success(), "{way}: {}", taken.text());
+    }
+    let log = live_log(&edge, "").await;
+    let changes: Vec<&str> = log
+        .entries
+        .iter()
+        .filter(|entry| entry.kind == DeployKind::Change)
+        .map(|entry| entry.deploy.as_str())
+        .collect();
+    assert_eq!(changes, ["addHostname"; 3]);
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn the_live_log_names_what_nobody_signs_and_who_did_it() {
     let edge = edge().with_app(APP, ONE).start().await;

@@ -85,6 +85,7 @@ impl Environments {
         if !is_switching {
             return Ok(());
         }
+        self.check_address(actor, (app, environment)).await?;
         let listed = manifest.serving_for(environment.as_str()).hostnames.unwrap_or_default();
         self.check_owners(app, environment, &listed).await?;
         self.check_hostname_room(app, environment, &listed).await?;
@@ -120,6 +121,7 @@ impl Environments {
         let sorted = self.sort_hostnames(actor, app, environment, &listed.hostnames, vouched).await?;
         if !is_rollback {
             sorted.check()?;
+            self.check_address(actor, (app, environment)).await?;
         }
         let mut granted = sorted.granted;
         if !is_rollback {
@@ -143,7 +145,10 @@ impl Environments {
         // Going back is never held up by a name that somebody else has by now.
         let is_rollback = claims.is_rollback;
         let own = self.own_hostnames(app, environment).await?;
-        let (mut added, mut losses) = (Vec::new(), Vec::new());
+        // Nothing is live there before the first switch, and a wildcard may stand for its address.
+        let address = self.address_loss(actor, (app, environment)).await?;
+        address.check()?;
+        let (mut added, mut losses) = (Vec::new(), vec![address]);
         for host in claims.listed.hostnames.iter().collect::<BTreeSet<_>>() {
             let key = records::hostname_key(host);
             match self.ledger.catalog.get(&key).await? {

@@ -51,7 +51,59 @@ impl Environments {
         place: (&AppName, &PlaceName),
         host: &HostPattern,
     ) -> Result<Loss, Error> {
-        let (reached, checks) = self.reached_by(place.0, host).await?;
+        self.loss_of(actor, place, host, self.reached_by(place.0, host).await?).await
+    }
+
+    /// The visitors that the wildcard of another place loses once something answers at the address of its own of an
+    /// environment or alias, which goes before wildcards, and whether the actor may take them. None where something
+    /// is live there already, or where somebody was given that very name, which goes before it.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub(super) async fn address_loss(&self, actor: &Actor, place: (&AppName, &PlaceName)) -> Result<Loss, Error> {
+        let (app, name) = place;
+        let Ok(host) = self.ledger.live.domains().place_host(app, name).parse::<Hostname>() else {
+            return Ok(Loss::default());
+        };
+        let pattern = HostPattern::from(host.clone());
+        let is_there = self.ledger.live_pointer(app, name).await?.is_some();
+        if is_there || self.hostname_owner(&pattern).await?.is_some() {
+            return Ok(Loss::default());
+        }
+        self.loss_of(actor, place, &pattern, self.covered_by(&host).await?).await
+    }
+
+    /// Checks that an actor may let something answer at the address of its own of an environment or alias.
+    ///
+    /// # Errors
+    /// As [`Loss::check`].
+    pub(crate) async fn check_address(&self, actor: &Actor, place: (&AppName, &PlaceName)) -> Result<(), Error> {
+        self.address_loss(actor, place).await?.check()
+    }
+
+    /// The same, for the commit that does it and gives no other names: it holds only if the wildcard is as it was.
+    ///
+    /// # Errors
+    /// As [`Loss::check`].
+    pub(crate) async fn take_address(
+        &self,
+        actor: &Actor,
+        place: (&AppName, &PlaceName),
+        commit: &mut Commit,
+    ) -> Result<(), Error> {
+        let loss = self.address_loss(actor, place).await?;
+        loss.check()?;
+        self.note_losses(actor, vec![loss], commit).await
+    }
+
+    /// What `place` takes of whom visitors reach by `host`, with the checks that they do.
+    async fn loss_of(
+        &self,
+        actor: &Actor,
+        place: (&AppName, &PlaceName),
+        host: &HostPattern,
+        (reached, checks): (Option<(AppName, PlaceName)>, Vec<Check>),
+    ) -> Result<Loss, Error> {
         let of = reached.filter(|(app, environment)| (app, environment) != place);
         let refused = match &of {
             Some((app, environment)) => match self.check_change(actor, (app, environment)).await {
@@ -101,7 +153,12 @@ impl Environments {
         if let Some(environment) = self.addressed(app, &exact).await? {
             return Ok((Some((app.clone(), environment)), Vec::new()));
         }
-        let Some(wildcard) = HostPattern::wildcard_of(&exact) else { return Ok((None, Vec::new())) };
+        self.covered_by(&exact).await
+    }
+
+    /// The place that has the wildcard which stands for a name.
+    async fn covered_by(&self, host: &Hostname) -> Result<(Option<(AppName, PlaceName)>, Vec<Check>), Error> {
+        let Some(wildcard) = HostPattern::wildcard_of(host) else { return Ok((None, Vec::new())) };
         let key = records::hostname_key(&wildcard);
         let found = self.ledger.catalog.get(&key).await?;
         let owner = found.as_ref().map(|found| records::read::<HostnameRecord>(&key, found)).transpose()?;
