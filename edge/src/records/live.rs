@@ -1,6 +1,6 @@
 //! Records of what is live in an environment, and whether it is paused.
 
-use devanture_config::api::{CanaryPlan, CookieName, Percent};
+use devanture_config::api::{CanaryPlan, CookieName, Percent, Scope};
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,9 @@ pub struct CanaryRecord {
     pub stepped_ms: Option<u64>,
     /// Who began it.
     pub who: String,
+    /// What they might do then; `None` in what an earlier release began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_with: Option<BegunWith>,
     /// The cookie that tells visitors apart, where it is the site's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<CookieName>,
@@ -103,6 +106,21 @@ pub struct CanaryRecord {
     /// When it takes the next one, in milliseconds since 1970 UTC; `None` where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_ms: Option<u64>,
+}
+
+/// The rights of an actor when their canary began: its steps, which the edge takes by itself, have no others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BegunWith {
+    /// The one app that they act in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// The one environment that they act in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// Their scope.
+    pub scope: Scope,
+    /// Whether it was a session that was not confirmed.
+    pub unconfirmed: bool,
 }
 
 impl CanaryRecord {

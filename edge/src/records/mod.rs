@@ -43,7 +43,7 @@ pub use dictionaries::{
 };
 pub use hostnames::{HOSTNAMES_PREFIX, HostnameRecord, ListedHostnames, hostname, hostname_key, listed_key};
 pub(crate) use levels::Levels;
-pub use live::{CanaryRecord, LivePointer, live_key, live_prefix, paused_key};
+pub use live::{BegunWith, CanaryRecord, LivePointer, live_key, live_prefix, paused_key};
 pub(crate) use made_files::{made_files, pages_dictionary};
 pub use pinned::PinsRecord;
 pub use team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};

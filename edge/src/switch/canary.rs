@@ -14,6 +14,7 @@ use devanture_config::site_toml::Kind;
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
+use super::canary_steps::begun_with;
 use super::checks::{check_if_live, check_reason};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::Steps;
@@ -125,6 +126,7 @@ impl Switcher {
             since_ms: 0,
             stepped_ms: None,
             who: actor.name.clone(),
+            begun_with: Some(begun_with(&actor)),
             cookie: request.cookie.clone(),
             next_ms: None,
             plan: request.plan.clone(),

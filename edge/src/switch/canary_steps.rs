@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::{CanaryEnd, CanaryRequest, DeployProblem, LogFilter, Percent};
+use devanture_config::api::{CanaryEnd, CanaryRequest, DeployProblem, LogFilter, Percent, Scope};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 use futures_util::FutureExt as _;
@@ -19,7 +19,7 @@ use super::stored::Switching;
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Error};
 use crate::live::Current;
-use crate::records::CanaryRecord;
+use crate::records::{BegunWith, CanaryRecord};
 use crate::telemetry::{self, Answers, LogWanted};
 
 /// Interval of looks at canaries.
@@ -206,9 +206,26 @@ async fn finished((app, environment): Place, switching: Switching) {
     }
 }
 
-/// Acts for the one who began it.
+/// The rights that a canary is begun with.
+pub(super) fn begun_with(actor: &Actor) -> BegunWith {
+    BegunWith {
+        app: actor.app.clone(),
+        environment: actor.environment.clone(),
+        scope: actor.scope,
+        unconfirmed: actor.unconfirmed,
+    }
+}
+
+/// Acts for the one who began it, with the rights that they had then: what another place has got meanwhile, such as a
+/// wildcard, the last step takes from it only if they might. What an earlier release began takes nothing.
 fn actor(record: &CanaryRecord) -> Actor {
-    Actor { name: record.who.clone(), ..Actor::local() }
+    let name = record.who.clone();
+    match record.begun_with.clone() {
+        Some(BegunWith { app, environment, scope, unconfirmed }) => {
+            Actor { name, app, environment, scope, unconfirmed, ..Actor::local() }
+        }
+        None => Actor { name, scope: Scope::Read, unconfirmed: true, ..Actor::local() },
+    }
 }
 
 fn count((app, environment): (&AppName, &PlaceName), outcome: &'static str) {

@@ -55,8 +55,8 @@ impl Environments {
     }
 
     /// The visitors that the wildcard of another place loses once something answers at the address of its own of an
-    /// environment or alias, which goes before wildcards, and whether the actor may take them. None where something
-    /// is live there already, or where somebody was given that very name, which goes before it.
+    /// environment or alias, which goes before wildcards, and whether the actor may take them. `None` if something
+    /// is live there already, or if somebody was given that very name, which goes before it.
     ///
     /// # Errors
     /// Those of the catalog.

@@ -4,16 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::Lock;
+use devanture_config::api::{HostnameRequest, Lock};
 use devanture_config::edge_toml::Watch;
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::StatusCode;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::collections::world::{World, name, world};
+use super::collections::world::{World, manifest, name, world};
+use crate::blobs::Key;
 use crate::catalog::{Change, Commit};
 use crate::ledger::Actor;
+use crate::records::sessions::confirmations_key;
 use crate::records::{self, LivePointer};
 use crate::switch::{Switcher, Windows};
 
@@ -27,15 +29,29 @@ struct Due {
 }
 
 async fn due(next_share: u8) -> Due {
+    due_of(&Actor::local(), next_share, None).await
+}
+
+/// The same of a version that lists a hostname, which an admin of every app has stored.
+async fn due_of(beginner: &Actor, next_share: u8, listed: Option<&HostPattern>) -> Due {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
     let (app, prod) = (name(0), PlaceName::prod());
-    let version = world.push(&app, &[1].into()).await.unwrap().version;
+    let mut version = world.push(&app, &[1].into()).await.unwrap().version;
     let live = world.push(&app, &[2].into()).await.unwrap().version;
+    let due = Due { _folder: folder, world, app, prod, live };
+    if let Some(host) = listed {
+        let record = due.world.catalog.get(&records::version_key(&due.app, &version)).await.unwrap().unwrap().value;
+        let mut listing = manifest(&[1].into());
+        listing.base.hostnames = Some(vec![host.clone()]);
+        version = listing.id();
+        due.world.blobs.put(Key::Manifest(version), listing.canonical().into()).await.unwrap();
+        let changes = vec![Change::Put(records::version_key(&due.app, &version), record)];
+        due.world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    }
     let plan = json!({ "shares": [50, next_share], "every_s": 600 });
     let begins = serde_json::from_value(json!({ "version": version, "plan": plan })).unwrap();
-    world.publisher.switcher.set_canary(&Actor::local(), (&app, &prod), begins).await.unwrap();
-    let due = Due { _folder: folder, world, app, prod, live };
+    due.switcher().set_canary(beginner, (&due.app, &due.prod), begins).await.unwrap();
     let mut pointer = due.pointer().await;
     pointer.canary.as_mut().unwrap().next_ms = Some(0);
     let revision = due.put(records::live_key(&due.app, &due.prod), &pointer).await;
@@ -136,4 +152,39 @@ async fn canaries_are_watched_by_the_settings_that_were_set_last() {
     publisher.set_watch(Watch::default());
     due.switcher().look_at_canaries(&mut windows).await;
     due.assert_aborted().await;
+}
+
+/// Finishes a canary by its plan whose version lists a name below the wildcard that another app's `prod` has got since.
+/// Whether it is over, and whether somebody has the name; `unconfirmed` is what an earlier release does not say.
+async fn finished_below_a_wildcard(unconfirmed: Option<bool>) -> (bool, bool) {
+    let [host, wildcard]: [HostPattern; 2] = ["www.example.org", "*.example.org"].map(|name| name.parse().unwrap());
+    let beginner = Actor { unconfirmed: unconfirmed == Some(true), ..Actor::local() };
+    let due = due_of(&beginner, 100, Some(&host)).await;
+    if unconfirmed.is_none() {
+        let mut pointer = due.pointer().await;
+        pointer.canary.as_mut().unwrap().begun_with = None;
+        let revision = due.put(records::live_key(&due.app, &due.prod), &pointer).await;
+        due.switcher().ledger.live.wait_for(revision).await;
+    }
+    let other = name(1);
+    due.world.push(&other, &[3].into()).await.unwrap();
+    let (environments, request) = (&due.world.publisher.environments, HostnameRequest::default());
+    environments.set_hostname(&Actor::local(), &other, &due.prod, &wildcard, &request, false).await.unwrap();
+    due.put(confirmations_key(&other), &json!({ "confirm": ["promote"] })).await;
+    due.switcher().look_at_canaries(&mut Windows::default()).await;
+    due.switcher().tasks.close();
+    due.switcher().tasks.wait().await;
+    let given = due.world.catalog.get(&records::hostname_key(&host)).await.unwrap();
+    (due.pointer().await.canary.is_none(), given.is_some())
+}
+
+/// It acted as the edge's own machine does.
+#[tokio::test]
+async fn the_last_step_of_a_canary_takes_no_hostname_that_its_beginner_might_not_take() {
+    let (session, token, earlier_release) = tokio::join!(
+        finished_below_a_wildcard(Some(true)),
+        finished_below_a_wildcard(Some(false)),
+        finished_below_a_wildcard(None),
+    );
+    assert_eq!((session, token, earlier_release), ((false, false), (true, true), (false, false)));
 }
