@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::error::Error;
 use super::folder::{Folders, Interpreters, owners};
@@ -287,6 +288,7 @@ impl Runner {
             root: folder,
             standstill: Standstill::default(),
             runs: UnderWay::default(),
+            one_offs: TaskTracker::new(),
             published: broadcast::Sender::new(PUBLISHED_MAX),
             predecessor_ended,
         });
@@ -464,8 +466,8 @@ impl Runner {
         self.0.published.subscribe()
     }
 
-    /// Ends all instances: by SIGTERM at once, since the caller has waited for requests in flight; then by SIGKILL,
-    /// after what their backends say, and after `within` whatever they say. Those that the next edge has go on.
+    /// Ends all instances and commands: by SIGTERM at once, since the caller has waited for requests in flight; then by
+    /// SIGKILL, after what their backends say, and after `within` whatever they say. Those that the next edge has go on.
     pub async fn end(&self, within: Duration) {
         // What stands still is the next edge's, where that one comes up; else it ends with the connection.
         self.leave(false);
@@ -476,7 +478,7 @@ impl Runner {
         self.0.stop.cancel();
         self.0.registry.hear_asks(false);
         let until = Instant::now() + within;
-        while !self.0.all_groups().is_empty() && Instant::now() < until {
+        while !(self.0.all_groups().is_empty() && self.0.one_offs.is_empty()) && Instant::now() < until {
             sleep(END_LOOK).await;
         }
         self.0.logs.end().await;

@@ -2,10 +2,11 @@
 //! to.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::data::hold::Use;
@@ -14,7 +15,7 @@ use super::program::Program;
 use super::request::Wanted;
 use super::shared::{Report, Shared, ms};
 use crate::output::{Line, LineStream, Splitter};
-use crate::spawner::{Exit, Happened, Running, Stream};
+use crate::spawner::{Exit, Happened, Running, Signaller, Stream};
 use crate::telemetry;
 
 /// The name of its lines.
@@ -28,8 +29,28 @@ pub(super) struct OneOff {
     pub(super) command: Vec<String>,
     /// Longest time that it may take.
     pub(super) time_max: Duration,
-    /// Ends it early.
+    /// Ends it early: as an instance is ended …
     pub(super) stop: CancellationToken,
+    /// … or at once.
+    pub(super) kill: CancellationToken,
+}
+
+/// How a command ends that is read to its end. Where it is `over` before, it is asked to end, and has as long for that
+/// as an instance has.
+async fn ended(
+    read: impl Future<Output = Exit>,
+    over: impl Future<Output = Result<Option<Exit>, Error>>,
+    signaller: &Signaller,
+    stop_time: Duration,
+) -> Result<Option<Exit>, Error> {
+    let mut read = pin!(read);
+    let why = tokio::select! {
+        exit = &mut read => return Ok(Some(exit)),
+        why = over => why,
+    };
+    signaller.terminate();
+    timeout(stop_time, read).await.ok();
+    why
 }
 
 /// How a command ended.
@@ -49,8 +70,10 @@ impl Shared {
         report: Report<'_>,
     ) -> Result<Option<u128>, Error> {
         let Some(command) = wanted.managed.server.release.clone() else { return Ok(None) };
+        let _under_way = self.one_offs.token();
         let time_max = ms(self.limits.release_ms_max);
-        let once = OneOff { name: NAME.to_owned(), command, time_max, stop: CancellationToken::new() };
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        let once = OneOff { name: NAME.to_owned(), command, time_max, stop, kill };
         let Ran { exit, took, lines } = self.run_one_off(wanted, once, report).await?;
         let reason = match exit {
             Some(Exit::Code(0)) => return Ok(Some(took.as_millis())),
@@ -81,7 +104,7 @@ impl Shared {
         one_off: OneOff,
         report: Report<'_>,
     ) -> Result<Ran, Error> {
-        let OneOff { name, command, time_max, stop } = one_off;
+        let OneOff { name, command, time_max, stop, kill } = one_off;
         let begun = Instant::now();
         let (id, server) = (wanted.run(), &wanted.managed.server);
         let place = (wanted.app.clone(), self.settings_place(wanted));
@@ -107,11 +130,18 @@ impl Shared {
         let (launch, container) = self.launch_of(&set_up, server, program)?;
         let mut running = self.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
         let mut lines = VecDeque::new();
-        let until = begun + time_max;
+        let over = async {
+            tokio::select! {
+                () = sleep_until(begun + time_max) => Ok(None::<Exit>),
+                () = self.stop.cancelled() => Err(Error::Ended),
+                () = stop.cancelled() => Err(Error::Ended),
+            }
+        };
+        let (signaller, stop_time) = (running.signaller(), self.stop_time(server));
+        let read = self.read((wanted, &name), &mut running, &mut lines, report);
         let exit = tokio::select! {
-            ended = timeout_at(until, self.read((wanted, &name), &mut running, &mut lines, report)) => Ok(ended.ok()),
-            () = self.stop.cancelled() => Err(Error::Ended),
-            () = stop.cancelled() => Err(Error::Ended),
+            exit = ended(read, over, &signaller, stop_time) => exit,
+            () = kill.cancelled() => Err(Error::Ended),
             error = self.kept_too_much(&place), if is_measured => Err(error),
         };
         // Nothing of it runs any more, or is to.

@@ -20,8 +20,10 @@ pub struct Scheduled {
     pub command: Vec<String>,
     /// Longest time that it may take.
     pub time_max: Duration,
-    /// Ends it early, with all that it started.
+    /// Ends it early, with all that it started: as an instance is ended …
     pub stop: CancellationToken,
+    /// … or at once.
+    pub kill: CancellationToken,
 }
 
 /// How such a command ended.
@@ -41,8 +43,9 @@ impl Runner {
     /// Runs a command of a version to its end; nothing that it started is left then. It writes to the log of the
     /// environment, and so does the edge where it fails.
     pub async fn run_scheduled(&self, wanted: &Wanted, scheduled: Scheduled) -> ScheduledEnd {
-        let Scheduled { name, command, time_max, stop } = scheduled;
-        let one_off = OneOff { name: name.clone(), command, time_max, stop };
+        let _under_way = self.0.one_offs.token();
+        let Scheduled { name, command, time_max, stop, kill } = scheduled;
+        let one_off = OneOff { name: name.clone(), command, time_max, stop, kill };
         let end = match self.0.run_one_off(wanted, one_off, &|_line| {}).await {
             Ok(Ran { exit: Some(Exit::Code(code)), .. }) => ScheduledEnd::Exited(code),
             Ok(Ran { exit: Some(exit), .. }) => ScheduledEnd::Failed(exit.to_string()),

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::data::hold::DataUse;
 use super::error::Error;
@@ -80,6 +81,8 @@ pub(super) struct Shared {
     pub(super) standstill: Standstill,
     /// Commands that run once.
     pub(super) runs: UnderWay,
+    /// Commands that run once for nobody who watches, which the end waits for.
+    pub(super) one_offs: TaskTracker,
     /// The members of runs as they were published, for the edge before.
     pub(super) published: broadcast::Sender<(RunId, Option<RunNow>)>,
     /// The edge before has ended, or there was none.

@@ -70,8 +70,11 @@ impl Server {
         self.unless_at_once(self.publisher.webhooks().end());
         self.prober.end();
         if let Some(runner) = &self.runner {
-            self.unless_at_once(self.publisher.environments().end_schedules(Duration::ZERO));
-            self.unless_at_once(runner.end(times.requests));
+            let environments = self.publisher.environments();
+            // Both have the same time from their SIGTERM on.
+            self.unless_at_once(async {
+                tokio::join!(environments.end_schedules(Duration::ZERO), runner.end(times.requests))
+            });
         }
         if !has_successor {
             self.requests.write();

@@ -157,3 +157,17 @@ fn a_release_runs_once_with_the_same_variables_and_its_failure_is_reported() {
         world.end().await;
     });
 }
+
+#[test]
+fn a_release_whose_time_is_over_is_asked_to_end_before_it_is_killed() {
+    run(async {
+        let world = World::start(Limits { release_ms_max: 2_000, ..limits() }).await;
+        // Some shells say on their standard error what ended their children.
+        let script = "exec 2>/dev/null; trap 'echo asked; exit' TERM; while :; do sleep 0.01; done";
+        let late = world.version("1", "one", &plain_but(json!({ "release": ["sh", "-c", script] }))).await;
+        let error = world.runner.release(&world.wanted(&late, 0), &|_line| {}).await.unwrap_err();
+        assert_eq!(error.to_string(), "the command `release` was not done within 2000 ms");
+        assert_eq!(error.lines(), ["asked"]);
+        world.end().await;
+    });
+}

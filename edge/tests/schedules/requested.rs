@@ -63,6 +63,46 @@ async fn a_run_ends_as_its_command_does_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_run_whose_time_is_over_is_asked_to_end_before_it_is_killed() {
+    let long = seconds();
+    // Some shells say on their standard error what ended their children.
+    let asked = "exec 2>/dev/null; trap 'echo asked; echo done; exit' TERM; while :; do sleep 0.01; done";
+    let deaf = format!("exec 2>/dev/null; trap '' TERM; while :; do sleep {long}; done");
+    let limited = json!({ "timeout_ms": 2_000 });
+    let schedules =
+        json!({ "asked": script_with(NEVER, asked, &limited), "deaf": script_with(NEVER, &deaf, &limited) });
+    let edge = edge().with_runner().start().await;
+    push(&edge, &backend("one", &schedules).with("stop_ms", 300)).await;
+    let begun = [begin(&edge, "asked").await, begin(&edge, "deaf").await];
+    for one in &begun {
+        assert_eq!(outcome(&edge, one).await, (RunOutcome::TimedOut, None), "{}", one.name);
+    }
+    let over = "was not done within 2000 ms, and was ended";
+    assert_eq!(lines(&edge, "asked").await, ["asked", "done", over]);
+    assert_eq!(lines(&edge, "deaf").await, [over]);
+    eventually("what does not end is killed", async || !is_running(&long)).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_whose_edge_ends_is_asked_to_end() {
+    let long = seconds();
+    let waits = format!("trap 'touch $DEVANTURE_DATA/asked; exit' TERM; sleep {long} & wait");
+    let schedules = json!({ "waits": script(NEVER, &waits), "asked": script(NEVER, "rm $DEVANTURE_DATA/asked") });
+    let mut edge = edge().with_runner().with_toml("[drain]\ndeploys_ms = 100").start().await;
+    push(&edge, &backend("one", &schedules)).await;
+    for end in ["takeover", "restart"] {
+        let begun = begin(&edge, "waits").await;
+        eventually("it waits", async || is_running(&long)).await;
+        edge = if end == "takeover" { edge.taken_over().await } else { edge.restart().await };
+        assert_eq!(outcome(&edge, &begun).await, (RunOutcome::Interrupted, None), "{end}");
+        let asked = begin(&edge, "asked").await;
+        assert_eq!(outcome(&edge, &asked).await, (RunOutcome::Succeeded, Some(0)), "{end}");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn one_run_of_a_schedule_and_two_of_an_app_are_under_way_at_most() {
     let long = seconds();
     let sleep = format!("sleep {long}");

@@ -89,7 +89,7 @@ impl Schedules {
 
 impl Environments {
     /// Begins no more commands of schedules, and waits for those under way, at most for `time_max`; then they are
-    /// ended.
+    /// ended as instances are.
     pub(crate) async fn end_schedules(&self, time_max: Duration) {
         let schedules = &self.schedules;
         schedules.is_closed.store(true, Ordering::Release);
@@ -99,7 +99,8 @@ impl Environments {
         }
         tracing::warn!(count = schedules.runs.len(), "commands of schedules are interrupted: the edge ends");
         schedules.stops.lock().values().for_each(|(_, stop)| stop.cancel());
-        timeout(ENDED_WAIT_MAX, schedules.runs.wait()).await.ok();
+        let stop_time_max = Duration::from_millis(self.ledger.limits().instance_stop_ms_max);
+        timeout(stop_time_max.saturating_add(ENDED_WAIT_MAX), schedules.runs.wait()).await.ok();
     }
 
     /// Has commands begin again, where the next edge did not take over.

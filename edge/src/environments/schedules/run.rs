@@ -100,20 +100,20 @@ impl Environments {
     pub(super) async fn run_claimed(&self, beginning: Beginning) {
         let Beginning { place, schedule, current, claim } = beginning;
         let Claim { under_way, run, duty } = claim;
-        let (id, stop) = (&under_way.id, &under_way.stop);
+        let (id, stop, kill) = (&under_way.id, under_way.stop.clone(), CancellationToken::new());
         let lost = async {
             match &duty {
                 Some(duty) => duty.lost().await,
                 None => std::future::pending().await,
             }
         };
-        let running = self.run_command(&place, &schedule, &current, stop.clone());
+        let running = self.run_command(&place, &schedule, &current, (stop, kill.clone()));
         tokio::pin!(running);
         let end = tokio::select! {
             end = &mut running => end,
             // Another node may begin the next run from now on.
             () = lost => {
-                stop.cancel();
+                kill.cancel();
                 running.await
             }
         };
@@ -148,7 +148,7 @@ impl Environments {
         (app, environment): &Place,
         schedule: &Schedule,
         current: &Current,
-        stop: CancellationToken,
+        (stop, kill): (CancellationToken, CancellationToken),
     ) -> ScheduledEnd {
         let Some(managed) = current.version.managed.as_deref().cloned() else { return ScheduledEnd::Interrupted };
         let settings = current.settings.load().revision;
@@ -160,7 +160,7 @@ impl Environments {
         let time_max = Duration::from_millis(self.schedule_ms_max(schedule));
         let name = format!("schedule.{}", schedule.name);
         let command = schedule.command.clone();
-        runner.run_scheduled(&wanted, Scheduled { name, command, time_max, stop }).await
+        runner.run_scheduled(&wanted, Scheduled { name, command, time_max, stop, kill }).await
     }
 
     /// Longest time that a run of a schedule may take, in milliseconds.
