@@ -40,7 +40,7 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Versions that lack something.
     pub damaged: Vec<DamagedVersion>,
-    /// Damaged variants and deltas: they were set aside, and are made again.
+    /// Damaged variants and deltas: they were set aside, and are made again, so that no version lacks them.
     pub derived: u64,
     /// Files that lie in quarantine.
     pub quarantined: u64,
@@ -61,10 +61,10 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether nothing is damaged, or everything was repaired.
+    /// Whether nothing is damaged but what is made again by itself, or everything was repaired.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
-        self.damaged.is_empty() && self.bucket.is_empty() && self.derived == 0 && !self.catalog.is_damaged()
+        self.damaged.is_empty() && self.bucket.is_empty() && !self.catalog.is_damaged()
     }
 }
 

@@ -27,6 +27,9 @@ impl Admin {
         let options = VerifyOptions { app, bytes_per_second_max: u64::try_from(rate).unwrap_or(u64::MAX), read_bucket };
         let ledger = self.publisher.ledger();
         let report = safekeeping::verify(&*ledger.catalog, &**self.publisher.blobs(), &options).await?;
+        if report.derived > 0 {
+            self.publisher.make_derived_again(options.app.as_ref());
+        }
         // Who has the answer finds the same in the readiness and in `status`.
         ledger.live.look_and_wait().await;
         Ok(answer::json(StatusCode::OK, &report))

@@ -146,8 +146,7 @@ pub(crate) async fn repair(file: &EdgeFile, base: &Path, args: RepairArgs) -> Re
         lines
     });
     advise(args.json, &report);
-    // Variants and deltas are made again.
-    whole(report.damaged.is_empty() && report.bucket.is_empty() && !report.catalog.is_damaged())
+    whole(report.is_whole())
 }
 
 pub(crate) async fn backup(file: &EdgeFile, base: &Path, args: BackupArgs) -> Result<(), Failure> {
