@@ -52,6 +52,12 @@ impl Lacking {
     }
 }
 
+/// Of a manifest, what is read of any format.
+#[derive(Deserialize)]
+struct Formatted {
+    format: u32,
+}
+
 impl fmt::Display for Lacking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { app, environment, version, count, files, error } = self;
@@ -111,6 +117,32 @@ impl Live {
         let mut lacking: Vec<_> = environments.filter_map(|place| place.lacking()).collect();
         lacking.sort_by(|a, b| (&a.app, &a.environment).cmp(&(&b.app, &b.environment)));
         lacking
+    }
+
+    /// An environment whose live version has a manifest of a higher format than `read`. Those that are not loaded are
+    /// read.
+    pub(crate) async fn beyond_format(&self, read: u32) -> Option<String> {
+        let sentence = |place: &Place, version: VersionId, format: u32| {
+            let (app, environment) = (&place.app, &place.name);
+            let version = version.short();
+            format!("the manifest of version {version} of {app} in {environment} has format {format}")
+        };
+        for place in self.environment_places() {
+            if let Some(current) = place.current() {
+                let mut versions = current.versions();
+                if let Some(version) = versions.find(|version| version.format > read) {
+                    return Some(sentence(&place, version.id, version.format));
+                }
+            } else if let Some(load) = place.first_load.load_full()
+                && let Some(loader) = self.0.loader.get()
+                && let Ok(manifest) = loader.blobs().get(Key::Manifest(load.of.version)).await
+                && let Ok(Formatted { format }) = serde_json::from_slice(&manifest)
+                && format > read
+            {
+                return Some(sentence(&place, load.of.version, format));
+            }
+        }
+        None
     }
 
     /// The environments of which this process serves what it knows to be damaged on the disk, from memory alone:

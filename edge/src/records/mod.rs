@@ -53,3 +53,7 @@ pub use tokens::{
 pub use values::{read, write};
 
 pub use crate::catalog::LIVE_PREFIX;
+
+/// The number of the form of records that this code writes. One that an earlier release cannot read needs another, so
+/// that such a release does not take over.
+pub(crate) const FORMAT: u32 = 1;

@@ -64,7 +64,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let indexes = indexes::of(&request, &manifest, html_handling).await?;
     let (manifest, lost_pages) = integrity::with_pages(blobs, &mut request, manifest).await?;
     // Nobody else needs it any more: each file of it goes as it is loaded.
-    request.manifest = Arc::new(Manifest::of_files(BTreeMap::new()));
+    request.manifest = Arc::new(Manifest { format: manifest.format, ..Manifest::of_files(BTreeMap::new()) });
     if let Some(record) = &mut request.dictionaries
         && let Some(pages) = &record.pages
         && blobs.size(Key::Blob(pages.blob)).await?.is_none()
@@ -102,6 +102,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let content = Content {
         id: request.id,
         app: request.app.clone(),
+        format: request.manifest.format,
         setting: request.setting,
         indexes,
         residency: residency(request, &files),

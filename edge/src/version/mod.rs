@@ -189,6 +189,8 @@ pub struct Content {
     pub id: VersionId,
     /// Its app.
     pub app: AppName,
+    /// The format of its manifest.
+    pub format: u32,
     /// Whether it is served as a preview.
     pub setting: Setting,
     /// Path to file.

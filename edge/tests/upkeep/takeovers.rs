@@ -3,13 +3,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use devanture_config::api::BeginDeploy;
 use devanture_config::{Digest, VersionId};
 use http::Method;
+use serde_json::{Value, json};
 
 use super::safekeeping::verify;
 use crate::support::{RunningEdge, edge, eventually, got, manifest};
@@ -73,6 +76,53 @@ async fn readiness(edge: &RunningEdge) -> String {
 async fn pushed_at_last(edge: &RunningEdge) {
     let begin = || BeginDeploy { manifest: manifest(&FILES), source: Default::default(), options: Default::default() };
     eventually("a push is taken", async || edge.try_push("shop", "prod", begin(), &FILES).await.is_ok()).await;
+}
+
+/// The answer to a new edge, which then ends.
+async fn answer_to_begin(edge: &RunningEdge, more: Value) -> Value {
+    let socket = edge.data_dir().join("takeover.sock");
+    let mut begin = json!({ "protocol": 2, "pid": 1 });
+    begin.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let talk = move || {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        let body = serde_json::to_vec(&json!({ "begin": begin })).unwrap();
+        stream.write_all(&u32::try_from(body.len()).unwrap().to_be_bytes()).unwrap();
+        stream.write_all(&body).unwrap();
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+        stream.read_exact(&mut answer).unwrap();
+        serde_json::from_slice(&answer).unwrap()
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_does_not_read_what_is_live_does_not_take_over() {
+    let edge = edge().in_a_process().start().await;
+    let version = edge.push("shop", &FILES).await.version.short();
+    let shop =
+        format!("the manifest of version {version} of shop in prod has format 1, and the new edge reads format 0");
+    for (reads, why) in [
+        (json!({ "manifests": 0, "records": 1 }), shop.as_str()),
+        (json!({ "manifests": 1, "records": 0 }), "its records have format 1, and the new edge reads 0"),
+    ] {
+        let answer = answer_to_begin(&edge, json!({ "reads": reads })).await;
+        let reason = answer["refused"]["reason"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        assert!(reason.starts_with(why) && reason.ends_with("start the release that runs, or a later one"), "{reason}");
+        assert_eq!(codes(&edge, ["/"]).await, [200]);
+    }
+    // Of a later release, and of one that does not say, which reads the first formats.
+    for reads in [json!({ "reads": { "manifests": 2, "records": 2 } }), json!({})] {
+        // The one before may not have been noticed to be gone.
+        eventually("its sockets are given", async || {
+            answer_to_begin(&edge, reads.clone()).await["sockets"].is_object()
+        })
+        .await;
+    }
+    pushed_at_last(&edge).await;
+    assert_eq!(codes(&edge, ["/"]).await, [200]);
+    edge.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -268,18 +268,21 @@ impl Giver {
     async fn converse(&self, stream: &mut UnixStream) -> io::Result<()> {
         let begun = timeout(BEGIN_TIME_MAX, wire::receive(stream)).await.unwrap_or_else(|late| Err(late.into()));
         let own = std::process::id();
-        let (protocol, pid, starts_wanted, shows_lines, takes_http3) = match begun? {
-            Request::Begin { protocol, pid, starts_wanted, shows_lines, takes_http3 } => {
-                (protocol, pid, starts_wanted, shows_lines, takes_http3)
+        let ((protocol, reads), pid, starts_wanted, shows_lines, takes_http3) = match begun? {
+            Request::Begin { protocol, pid, starts_wanted, shows_lines, takes_http3, reads } => {
+                ((protocol, reads), pid, starts_wanted, shows_lines, takes_http3)
             }
             Request::Probe => return stream.write_all(&wire::frame(&self.probed())?).await,
             Request::Serves(lacking) => return self.tell_served(stream, lacking).await.map(drop),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
-        if protocol != PROTOCOL {
-            let reason = "it cannot hand over to this release: stop it first";
+        let refusal = match protocol == PROTOCOL {
+            true => reads.lacking(&self.publisher.ledger().live).await,
+            false => Some("it cannot hand over to this release: stop it first".to_owned()),
+        };
+        if let Some(reason) = refusal {
             tracing::warn!(pid, reason, "a new edge was refused");
-            let answer = Answer::Refused { pid: own, reason: reason.to_owned() };
+            let answer = Answer::Refused { pid: own, reason };
             return stream.write_all(&wire::frame(&answer)?).await;
         }
         tracing::info!(pid, "a new edge takes over");
@@ -448,8 +451,7 @@ impl Giver {
         }
     }
 
-    /// Lets deploys end that were accepted, writes what is only in memory, and releases the catalog.
-    /// Releases the catalog, or says why not.
+    /// Lets deploys end that were accepted, writes what is only in memory, and releases the catalog, or says why not.
     async fn try_release(&self) -> Result<OwnedMutexGuard<()>, String> {
         if let Some(runner) = &self.runner
             && !runner.end_data_work(self.settle_time_max).await

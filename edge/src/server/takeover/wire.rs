@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use super::formats::Formats;
 use crate::catalog::{Change, Committed, Revision};
 use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow, RunOrigin};
@@ -49,6 +50,9 @@ pub(super) enum Request {
         /// Whether it knows the sockets of HTTP/3.
         #[serde(default)]
         takes_http3: bool,
+        /// The formats that it reads.
+        #[serde(default)]
+        reads: Formats,
     },
     /// The first one, and the last, of a program that only looks whether it could take over.
     Probe,
