@@ -35,7 +35,7 @@ impl Admin {
 
     fn add_certificate(&self, status: &mut HostnameStatus) {
         status.certificate = (self.node.certificate_of)(&status.name);
-        if let (Some(_), Some(ports)) = (status.certificate, self.node.http3) {
+        if let (Some(_), Some(ports)) = (status.certificate, self.health.http3()) {
             status.https_records = https_records(&status.name, ports);
         }
     }

@@ -26,7 +26,7 @@ pub(crate) const CATALOG_DAMAGED_LINE: &str =
 pub(crate) const UNWRITABLE_LINE: &str = "unwritable: ";
 /// The line of readiness about the UDP port of HTTP/3.
 const HTTP3_LINE: &str =
-    "http3: its UDP port could not be listened on: HTTP/3 is served after a start that finds the port free\n";
+    "http3: its UDP port cannot be listened on: it is tried every few seconds, and HTTP/3 is served once it is free\n";
 /// The prefix of a line of readiness about lost secrets.
 pub(crate) const SECRETS_LINE: &str = "secrets: ";
 

@@ -1,8 +1,8 @@
 //! The state that the operations work on, and the health of the edge.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use devanture_config::HostPattern;
 use devanture_config::api::HostnameCertificate;
@@ -30,8 +30,10 @@ pub struct Health {
     ready: AtomicBool,
     /// The disk of the data folder; `None` where nobody looks at it.
     disk: Option<Arc<FreeSpace>>,
-    /// Whether HTTP/3 is wanted, and its port could not be listened on.
-    lacks_http3: bool,
+    /// Whether HTTP/3 is wanted …
+    wants_http3: bool,
+    /// … and the ports by which visitors reach it, once it is served.
+    http3: OnceLock<VisitorPorts>,
 }
 
 impl Health {
@@ -41,14 +43,25 @@ impl Health {
         Self { disk: Some(disk), ..Self::default() }
     }
 
-    /// The same, of an edge that does or does not lack the port of HTTP/3.
+    /// The same, of an edge that is or is not to serve HTTP/3.
     #[must_use]
-    pub fn lacking_http3(self, lacks_http3: bool) -> Self {
-        Self { lacks_http3, ..self }
+    pub fn wanting_http3(self, wants_http3: bool) -> Self {
+        Self { wants_http3, ..self }
     }
 
-    pub(super) const fn lacks_http3(&self) -> bool {
-        self.lacks_http3
+    /// Says that HTTP/3 is served at these ports.
+    pub fn serves_http3(&self, ports: VisitorPorts) {
+        // They stay what they were at first.
+        self.http3.set(ports).ok();
+    }
+
+    pub(super) fn http3(&self) -> Option<VisitorPorts> {
+        self.http3.get().copied()
+    }
+
+    /// Whether the port of HTTP/3 cannot be listened on.
+    pub(super) fn lacks_http3(&self) -> bool {
+        self.wants_http3 && self.http3().is_none()
     }
 
     /// Says whether new requests should come here.
@@ -100,8 +113,6 @@ pub struct Node {
     pub cache: Option<CacheUse>,
     /// The certificates that visitors are shown.
     pub certificate_of: CertificateOf,
-    /// The ports by which visitors reach it, where it serves HTTP/3.
-    pub http3: Option<VisitorPorts>,
     /// The data folder.
     pub data_dir: PathBuf,
     /// The file of the keys that seal secrets.

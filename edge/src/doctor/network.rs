@@ -62,7 +62,7 @@ fn udp(listen: &Listen, edge: &Edge) -> Option<Finding> {
         (Edge::Runs(_), _) => Some(Finding::warn(
             "ports",
             format!("{what}: the running edge does not listen, so HTTP/3 is not served"),
-            "its log says why at its start; start it again once the port is free",
+            "`ss -lunp` names what has the port, which the edge tries again every few seconds",
         )),
         (Edge::Silent, Err(error)) if error.kind() == io::ErrorKind::AddrInUse && listen.http3 != Some(true) => {
             Some(Finding::warn(

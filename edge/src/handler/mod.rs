@@ -66,7 +66,7 @@ pub use visitors::Visitors;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -103,8 +103,8 @@ pub struct Handler {
     pub ways: RouteTable,
     /// Where requests are logged.
     pub access_log: AccessLog,
-    /// `Alt-Svc` for hostnames whose certificate strangers trust: where HTTP/3 is served, or `clear`.
-    pub alt_svc: Option<CommonField>,
+    /// `Alt-Svc` for hostnames whose certificate strangers trust: once HTTP/3 is served, or `clear`.
+    pub alt_svc: OnceLock<CommonField>,
     /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
     pub hsts: CommonField,
     /// Whether strangers trust the certificate of a host: it was not made by the local authority.
@@ -349,7 +349,7 @@ impl Handler {
         let hsts = (host_is_custom == Some(true)).then_some(&self.hsts);
         // Who came by HTTP/3 knows of it.
         let is_elsewhere = host_is_custom.is_some() && version != HttpVersion::HTTP_3;
-        let alt_svc = self.alt_svc.as_ref().filter(|_| is_elsewhere);
+        let alt_svc = self.alt_svc.get().filter(|_| is_elsewhere);
         let says_any = hsts.is_some() || alt_svc.is_some();
         if says_any && (self.trusted)(host) { [hsts, alt_svc] } else { [None, None] }
     }

@@ -28,14 +28,14 @@ const ALT_SVC_S: u32 = 86_400;
 
 /// `Alt-Svc` (RFC 7838) of an edge that listens for HTTP/3 at `http3`, if it does. Browsers that have learned of it try
 /// it for a day: where it was turned off, `clear` has them forget it (§3).
-fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
+pub(super) fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
     match http3 {
         Some(address) => {
             let port = listen.http3_port(address.port());
             HeaderValue::try_from(format!("h3=\":{port}\"; ma={ALT_SVC_S}")).ok()
         }
         None if listen.http3 == Some(false) => Some(HeaderValue::from_static("clear")),
-        // Where UDP could not be bound this time, it may be the next.
+        // Where UDP could not be bound at the start, it is tried again.
         None => None,
     }
 }
@@ -114,7 +114,7 @@ impl HandlerParts {
             ways: RouteTable::new(self.registry),
             access_log: self.access_log,
             // One for each thread, so that none waits for the count of another one's.
-            alt_svc: self.alt_svc.map(|value| CommonField::new(ALT_SVC, value)),
+            alt_svc: self.alt_svc.map(|value| CommonField::new(ALT_SVC, value).into()).unwrap_or_default(),
             hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, HSTS),
             trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),

@@ -1,17 +1,32 @@
-//! The UDP sockets of HTTP/3: bound beside those of HTTPS, or inherited with what belongs to them.
+//! The UDP sockets of HTTP/3: bound beside those of HTTPS, inherited with what belongs to them, or bound later, where
+//! another program had the port at the start.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::time::Duration;
 
+use devanture_config::edge_toml::Listen;
+use http::HeaderValue;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
+use super::handler_parts::alt_svc;
+use super::sockets::{Addresses, SharedCopies};
 use super::takeover::{Inherited, Listener, Listening};
+use crate::admin::Health;
+use crate::environments::VisitorPorts;
+use crate::listen::Drain;
 use crate::listen::quic::{self, Place, Predecessor};
 
 /// Sockets of one address: threads have one byte of a connection id.
 const SOCKETS_MAX: usize = 255;
+/// Time between two tries to bind a port that another program has.
+const BIND_AGAIN: Duration = Duration::from_secs(2);
 
 /// The socket of one thread.
 pub(super) struct QuicSocket {
@@ -90,4 +105,70 @@ impl QuicCopy {
         let socket = self.socket.try_clone()?;
         Ok([(listening(Listener::Http3), socket.into()), (listening(Listener::Http3Forward), there.into())])
     }
+}
+
+/// The socket of a thread as the thread gets it.
+pub(super) struct ThreadQuic {
+    pub(super) quic: QuicSocket,
+    /// `Alt-Svc` of its answers from then on; `None` where they have it from the start on.
+    pub(super) alt_svc: Option<HeaderValue>,
+}
+
+/// What learns of sockets that are bound later.
+pub(super) struct Later {
+    /// The threads that have none.
+    pub(super) threads: Vec<oneshot::Sender<ThreadQuic>>,
+    pub(super) health: Arc<Health>,
+    /// What the edge gets that takes over.
+    pub(super) copies: SharedCopies,
+}
+
+impl Later {
+    /// Binds the port once it is free, where it was not at the start. Until then it is tried, but for the time of a
+    /// drain.
+    pub(super) fn begin(self, control: &Runtime, listen: &Listen, addresses: Addresses, mut drain: Drain) {
+        if !listen.tries_http3() || addresses.http3.is_some() {
+            return;
+        }
+        let listen = listen.clone();
+        control.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = async { drop(drain.wait_for(Option::is_some).await) } => return,
+                    () = sleep(BIND_AGAIN) => {}
+                }
+                if let Some(sockets) = self.try_bind(addresses.https) {
+                    self.serve(&listen, addresses.https, sockets);
+                    return;
+                }
+            }
+        });
+    }
+
+    fn try_bind(&self, address: SocketAddr) -> Option<Vec<QuicSocket>> {
+        let mut copies = self.copies.lock();
+        // The next edge tries it by itself, and the system would give packets to both.
+        if copies.are_given {
+            return None;
+        }
+        let sockets = QuicSocket::bind_all(address, self.threads.len()).ok()?;
+        copies.quic = sockets.iter().map(QuicSocket::copy).collect::<io::Result<_>>().ok()?;
+        Some(sockets)
+    }
+
+    fn serve(self, listen: &Listen, address: SocketAddr, sockets: Vec<QuicSocket>) {
+        let alt_svc = alt_svc(listen, Some(address));
+        for (thread, quic) in self.threads.into_iter().zip(sockets) {
+            // A thread that has ended serves nothing.
+            drop(thread.send(ThreadQuic { quic, alt_svc: alt_svc.clone() }));
+        }
+        self.health.serves_http3(visitor_ports(listen, address, address));
+        tracing::info!(%address, "HTTP/3 is served, as its UDP port is free now");
+    }
+}
+
+/// The ports by which visitors reach an edge that listens there.
+pub(super) fn visitor_ports(listen: &Listen, https: SocketAddr, http3: SocketAddr) -> VisitorPorts {
+    let https = listen.public_port.unwrap_or_else(|| https.port());
+    VisitorPorts { https, http3: listen.http3_port(http3.port()) }
 }

@@ -71,7 +71,7 @@ use crate::admin::{Admin, Health, Node};
 use crate::blobs::FreeSpace;
 use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::ledger::{Ledger, show_tasks};
-use crate::listen::{self, ConnectionLimits};
+use crate::listen::{self, ConnectionLimits, Drain};
 use crate::live::{Follower, Live};
 use crate::proxy::Registry;
 use crate::proxy::address::Policy;
@@ -88,7 +88,7 @@ use handler_parts::{HandlerParts, live_of};
 use own_socket::OwnSocket;
 use reload::Reloadable;
 use renewal::Renewal;
-use sockets::{SocketCopies, Sockets};
+use sockets::{SharedCopies, Sockets};
 use sole_work::SoleWork;
 use stores::{StorePlan, Stores, cores};
 use takeover::{Arrival, Before, Handover, HandoverParts};
@@ -194,11 +194,9 @@ impl Server {
         let descriptors = check_joined(file, base).map(|()| Descriptors::take())?;
         let data_dir = data_dir(file, base);
         let bounds = descriptors.bounds(&data_dir, &file.limits);
-        let plan = StorePlan::of(file, base, &bounds);
+        let (plan, live) = (StorePlan::of(file, base, &bounds), live_of(file));
         let (metrics, control) = (Exposition::install(), control_runtime()?);
-        let sole = SoleWork::on(&control);
-        let mut arrival = Arrival::begin(&plan, &control)?;
-        let live = live_of(file);
+        let (sole, mut arrival) = (SoleWork::on(&control), Arrival::begin(&plan, &control)?);
         let certificates = certificates::open(file, base, &data_dir, &live)?;
         let mut stores = arrival.stores(&plan, &control)?;
         let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
@@ -217,7 +215,7 @@ impl Server {
         let shared = (&stores.catalog, cluster.as_ref());
         let (keeping, troubles) = certificates::keep((file, base), &control, (&certificates, &live), shared)?;
         start_upkeep((file, &stores, &live), (&control, &sole), &bounds.free_space, (&metrics, &loader, &requests));
-        let node = node::start((file, base), &data_dir, &sole, &stores, (&certificates, &cluster, addresses));
+        let node = node::start((file, base), &data_dir, &sole, &stores, (&certificates, &cluster));
         let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);
         let upstreams = upstreams::policy((file, base, addresses), cluster.as_ref(), &control, &data_dir);
         let (registry, upstream_keeper) = upstreams::start((file, descriptors), &upstreams, &control, &live, &stores)?;
@@ -256,11 +254,12 @@ impl Server {
         let reloadable = Reloadable::of(&serving, base);
         // Known before it takes a push: others ask it before they collect.
         let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin)).transpose()?;
-        let threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
+        let mut threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
         publisher.uploads().go_on_counting(arrival.counted_pushes()?);
         let before = arrival.serve(&control, &publisher.ledger().catalog, runner.as_ref(), &access_log)?;
         begin_serving((file, base), &data_dir, (&control, &sole), &publisher, keeping);
+        serve_http3_later(&control, (file, addresses), &mut threads, (&health, &copies), drain.subscribe());
         let handed = (Arc::clone(&publisher), Arc::clone(&credentials), copies, runner.clone());
         let handover = Handover::listen(&control, &data_dir, handover_parts(file, handed, before, drain.haste()));
         Ok(Self {
@@ -333,8 +332,24 @@ impl Server {
 
 /// The health of an edge that listens there.
 fn health_on(file: &EdgeFile, addresses: Addresses, free_space: Arc<FreeSpace>) -> Arc<Health> {
-    let lacks_http3 = file.listen.tries_http3() && addresses.http3.is_none();
-    Arc::new(Health::on(free_space).lacking_http3(lacks_http3))
+    let health = Health::on(free_space).wanting_http3(file.listen.tries_http3());
+    if let Some(http3) = addresses.http3 {
+        health.serves_http3(http3::visitor_ports(&file.listen, addresses.https, http3));
+    }
+    Arc::new(health)
+}
+
+/// Has HTTP/3 served once its port is free, where it was not at the start.
+fn serve_http3_later(
+    control: &Runtime,
+    (file, addresses): (&EdgeFile, Addresses),
+    threads: &mut Threads,
+    (health, copies): (&Arc<Health>, &SharedCopies),
+    drain: Drain,
+) {
+    let (health, copies) = (Arc::clone(health), Arc::clone(copies));
+    let later = http3::Later { threads: threads.take_without_http3(), health, copies };
+    later.begin(control, &file.listen, addresses, drain);
 }
 
 /// The keys of secrets, and the settings that they open.
@@ -389,7 +404,7 @@ fn check_joined(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
 
 fn handover_parts(
     file: &EdgeFile,
-    (publisher, credentials, sockets, runner): (Arc<Publisher>, Arc<Credentials>, SocketCopies, Option<Runner>),
+    (publisher, credentials, sockets, runner): (Arc<Publisher>, Arc<Credentials>, SharedCopies, Option<Runner>),
     before: Before,
     haste: DrainHaste,
 ) -> HandoverParts {

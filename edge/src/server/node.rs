@@ -8,12 +8,10 @@ use devanture_config::HostPattern;
 use devanture_config::edge_toml::EdgeFile;
 
 use super::cluster::Cluster;
-use super::sockets::Addresses;
 use super::sole_work::SoleWork;
 use super::stores::{CATALOG_NAME, Stores};
 use crate::admin::{CertificateOf, Node};
 use crate::blobs::{CacheUse, Survey};
-use crate::environments::VisitorPorts;
 use crate::handler::read_integrity_reports;
 use crate::ledger::show_task;
 use crate::telemetry;
@@ -25,7 +23,7 @@ pub(super) fn start(
     data_dir: &Path,
     sole: &SoleWork,
     stores: &Stores,
-    (certificates, cluster, addresses): (&Certificates, &Option<Cluster>, Addresses),
+    (certificates, cluster): (&Certificates, &Option<Cluster>),
 ) -> Node {
     let apps = file.metrics.apps.as_ref().map(|apps| apps.iter().map(ToString::to_string).collect());
     telemetry::choose_apps(apps, usize::try_from(file.limits.metrics_environments_max).unwrap_or(usize::MAX));
@@ -65,9 +63,5 @@ pub(super) fn start(
         }),
     ];
     let key_file = file.secrets_key_file().map(|path| base.join(path));
-    let http3 = addresses.http3.map(|http3| VisitorPorts {
-        https: file.listen.public_port.unwrap_or_else(|| addresses.https.port()),
-        http3: file.listen.http3_port(http3.port()),
-    });
-    Node { gauges, cache, certificate_of, http3, data_dir: data_dir.to_owned(), key_file }
+    Node { gauges, cache, certificate_of, data_dir: data_dir.to_owned(), key_file }
 }

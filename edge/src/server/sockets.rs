@@ -3,9 +3,11 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use devanture_config::edge_toml::{EdgeFile, Listen};
 use listenfd::ListenFd;
+use parking_lot::Mutex;
 
 use super::error::StartError;
 use super::firewall;
@@ -51,7 +53,12 @@ pub(crate) struct Sockets {
 pub(crate) struct SocketCopies {
     pub(crate) listening: Vec<(Listening, OwnedFd)>,
     pub(crate) quic: Vec<QuicCopy>,
+    /// Whether an edge has them that takes over, or fails to.
+    pub(crate) are_given: bool,
 }
+
+/// The same, to which those are added that are bound later.
+pub(crate) type SharedCopies = Arc<Mutex<SocketCopies>>;
 
 impl Sockets {
     /// Binds what the file says, but for sockets that were inherited.
@@ -83,7 +90,7 @@ impl Sockets {
     }
 
     /// Copies of the sockets, for the next edge.
-    pub(super) fn copies(&self) -> Result<SocketCopies, StartError> {
+    pub(super) fn copies(&self) -> Result<SharedCopies, StartError> {
         let admin = [(Listener::Admin, &self.admin)];
         let http = self.http.iter().map(|socket| (Listener::Http, socket));
         let https = self.https.iter().map(|socket| (Listener::Https, socket));
@@ -93,10 +100,8 @@ impl Sockets {
         };
         let listening: io::Result<_> = admin.into_iter().chain(http).chain(https).map(copy).collect();
         let quic: io::Result<_> = self.http3.iter().map(QuicSocket::copy).collect();
-        Ok(SocketCopies {
-            listening: listening.map_err(StartError::Runtime)?,
-            quic: quic.map_err(StartError::Runtime)?,
-        })
+        let (listening, quic) = (listening.map_err(StartError::Runtime)?, quic.map_err(StartError::Runtime)?);
+        Ok(Arc::new(Mutex::new(SocketCopies { listening, quic, are_given: false })))
     }
 }
 
@@ -145,7 +150,7 @@ fn warn_of_no_http3(address: SocketAddr, error: &io::Error) {
     tracing::warn!(
         %address,
         %error,
-        "HTTP/3 is not served: the UDP port cannot be listened on; `http3 = false` below [listen] turns it off"
+        "HTTP/3 is not served until the UDP port can be listened on; `http3 = false` below [listen] turns it off"
     );
 }
 

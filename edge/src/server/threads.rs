@@ -8,15 +8,18 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::Request;
+use http::header::ALT_SVC;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use devanture_config::edge_toml::AddressBlock;
 
 use super::error::StartError;
 use super::handler_parts::HandlerParts;
+use super::http3::ThreadQuic;
 use super::local;
 use super::sockets::Sockets;
 use crate::admin::{Admin, Via};
@@ -28,6 +31,7 @@ use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, Protocol, Requ
 use crate::proxy::Chain;
 use crate::publish::Publisher;
 use crate::tls::{Certificates, ServerTls};
+use crate::version::CommonField;
 
 /// Threads of the control runtime, …
 const CONTROL_THREADS: usize = 2;
@@ -61,7 +65,11 @@ pub(super) struct Serving {
 
 /// Every thread, until it has drained.
 #[derive(Default)]
-pub(super) struct Threads(Vec<JoinHandle<usize>>);
+pub(super) struct Threads {
+    running: Vec<JoinHandle<usize>>,
+    /// Those that serve no HTTP/3.
+    without_http3: Vec<oneshot::Sender<ThreadQuic>>,
+}
 
 impl Threads {
     pub(super) fn start(
@@ -79,24 +87,23 @@ impl Threads {
             drain: serving.drain.clone(),
         };
         let mut http = http.map(|socket| (socket, settings("http", None, &serving.limits)));
-        let mut http3 = http3.into_iter().map(|quic| {
-            let settings = QuicSettings {
-                name: "https",
-                tls: serving.visitors.clone(),
-                limits: serving.limits.clone(),
-                drain: serving.drain.clone(),
-                place: quic.place,
-                node: Arc::clone(&serving.node),
-                predecessor: quic.predecessor,
-                successors: quic.successors,
-            };
-            (quic.socket, settings)
-        });
+        let (mut http3, mut without_http3) = (http3.into_iter(), Vec::new());
         for (number, socket) in https.into_iter().enumerate() {
             let visitors = settings("https", Some(serving.visitors.clone()), &serving.limits);
             let (parts, port) = (serving.handler.clone(), serving.https_port);
             let plain = http.take().map(|(socket, settings)| (socket, settings, serving.certificates.clone()));
-            let quic = http3.next();
+            let (sender, comes) = oneshot::channel();
+            match http3.next() {
+                Some(quic) => drop(sender.send(ThreadQuic { quic, alt_svc: None })),
+                None => without_http3.push(sender),
+            }
+            let quic = QuicParts {
+                comes,
+                tls: serving.visitors.clone(),
+                limits: serving.limits.clone(),
+                drain: serving.drain.clone(),
+                node: Arc::clone(&serving.node),
+            };
             let serve = move || serve((socket, visitors), plain, quic, parts, port);
             threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, true, serve)?);
         }
@@ -107,12 +114,17 @@ impl Threads {
         let (publisher, trusted_proxies) = (serving.publisher, serving.handler.trusted_proxies);
         let serve = move || serve_admin(admin_socket, settings, admin, publisher, local, trusted_proxies);
         threads.push(spawn("admin", blocking, false, serve)?);
-        Ok(Self(threads))
+        Ok(Self { running: threads, without_http3 })
+    }
+
+    /// What those threads wait for that serve no HTTP/3.
+    pub(super) fn take_without_http3(&mut self) -> Vec<oneshot::Sender<ThreadQuic>> {
+        std::mem::take(&mut self.without_http3)
     }
 
     /// Waits until every thread has drained. Returns how many connections were cut.
     pub(super) fn join(self) -> usize {
-        let cut = self.0.into_iter().map(|thread| thread.join().unwrap_or_default());
+        let cut = self.running.into_iter().map(|thread| thread.join().unwrap_or_default());
         cut.sum()
     }
 }
@@ -148,10 +160,42 @@ where
 
 type Work = std::pin::Pin<Box<dyn Future<Output = usize>>>;
 
+/// What a thread serves HTTP/3 with, once it has a socket.
+struct QuicParts {
+    comes: oneshot::Receiver<ThreadQuic>,
+    tls: ServerTls,
+    limits: ConnectionLimits,
+    drain: Drain,
+    node: Arc<str>,
+}
+
+impl QuicParts {
+    /// Waits for the socket, with which `Alt-Svc` may come; `None` where the thread drains before.
+    async fn come(self) -> Option<(UdpSocket, QuicSettings, Option<HeaderValue>)> {
+        let Self { comes, tls, limits, mut drain, node } = self;
+        let ThreadQuic { quic, alt_svc } = tokio::select! {
+            biased;
+            come = comes => come.ok()?,
+            () = async { drop(drain.wait_for(Option::is_some).await) } => return None,
+        };
+        let settings = QuicSettings {
+            name: "https",
+            tls,
+            limits,
+            drain,
+            place: quic.place,
+            node,
+            predecessor: quic.predecessor,
+            successors: quic.successors,
+        };
+        Some((quic.socket, settings, alt_svc))
+    }
+}
+
 fn serve(
     (socket, visitors): (TcpListener, Settings),
     plain: Option<(TcpListener, Settings, Certificates)>,
-    quic: Option<(UdpSocket, QuicSettings)>,
+    quic: QuicParts,
     parts: HandlerParts,
     https_port: u16,
 ) -> Work {
@@ -183,9 +227,15 @@ fn serve(
                 Some((service, peer.sni.as_deref().map_or(Lane::EDGE, |host| live.lane_of(host))))
             }
         });
-        let quic = quic.map(|(socket, settings)| {
-            let on_engine = Rc::clone(&on_engine);
-            tokio::task::spawn_local(quic::serve(socket, settings, move |peer: &Arc<Peer>| on_engine(peer)))
+        let quic = tokio::task::spawn_local({
+            let (on_engine, handler) = (Rc::clone(&on_engine), Rc::clone(&handler));
+            async move {
+                let Some((socket, settings, alt_svc)) = quic.come().await else { return Ok(Drained { cut: 0 }) };
+                if let Some(value) = alt_svc {
+                    drop(handler.alt_svc.set(CommonField::new(ALT_SVC, value)));
+                }
+                quic::serve(socket, settings, move |peer: &Arc<Peer>| on_engine(peer)).await
+            }
         });
         let on_engine = move |peer: &Arc<Peer>| on_engine(peer);
         let limits = visitors.limits.clone();
@@ -198,7 +248,7 @@ fn serve(
             }
         };
         let mut cut = cut(listen::serve(socket, visitors, WithEngine { call, on_engine }).await);
-        for beside in [plain, quic].into_iter().flatten() {
+        for beside in plain.into_iter().chain([quic]) {
             cut += beside.await.map_or(0, self::cut);
         }
         cut

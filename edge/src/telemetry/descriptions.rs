@@ -156,7 +156,7 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
         "devanture_disk_unwritable",
         "1 where nothing can be written to data_dir: what is live is served, and nothing can be changed.",
     ),
-    (Gauge, "devanture_http3_missing", "1 where HTTP/3 is wanted and its UDP port could not be listened on."),
+    (Gauge, "devanture_http3_missing", "1 while HTTP/3 is wanted and its UDP port cannot be listened on."),
     (Gauge, "devanture_instance_processes", "Processes of an instance, by app, environment and name."),
     (
         Gauge,

@@ -18,6 +18,7 @@
 mod clients;
 mod floods;
 mod frames;
+mod later;
 mod network;
 mod proxied;
 mod switches;

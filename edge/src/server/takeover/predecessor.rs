@@ -32,7 +32,7 @@ use crate::server::data_socket;
 use crate::server::drain::DrainHaste;
 use crate::server::http3::QuicCopy;
 use crate::server::own_socket::OwnSocket;
-use crate::server::sockets::SocketCopies;
+use crate::server::sockets::{SharedCopies, SocketCopies};
 use crate::telemetry::{AccessLog, LogEvent, LogReader};
 
 /// For the owner alone.
@@ -57,7 +57,7 @@ type Served = (AppName, PlaceName);
 pub(crate) struct HandoverParts {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) credentials: Arc<Credentials>,
-    pub(crate) sockets: SocketCopies,
+    pub(crate) sockets: SharedCopies,
     /// Where it listens for other nodes of a cluster.
     pub(crate) of_nodes: Option<SocketAddr>,
     /// Longest wait for deploys to end before the catalog is released.
@@ -85,7 +85,7 @@ struct Giver {
     publisher: Arc<Publisher>,
     credentials: Arc<Credentials>,
     /// Empty once this edge drains: a copy of a socket keeps it open.
-    sockets: Mutex<SocketCopies>,
+    sockets: SharedCopies,
     of_nodes: Option<SocketAddr>,
     settle_time_max: Duration,
     run_time_max: Duration,
@@ -115,7 +115,7 @@ impl Handover {
             catalog: Arc::clone(&parts.publisher.ledger().catalog),
             publisher: parts.publisher,
             credentials: parts.credentials,
-            sockets: Mutex::new(parts.sockets),
+            sockets: parts.sockets,
             of_nodes: parts.of_nodes,
             settle_time_max: parts.settle_time_max,
             run_time_max: parts.run_time_max,
@@ -234,6 +234,7 @@ impl Giver {
             if let Err(error) = ended {
                 tracing::warn!(%error, "a new edge did not come up; this one goes on");
             }
+            self.sockets.lock().are_given = false;
             if let Some(runner) = &self.runner {
                 runner.resume();
             }
@@ -422,7 +423,8 @@ impl Giver {
 
     /// Copies of the sockets, and the byte of this process in the connection ids of QUIC.
     fn copies(&self, takes_http3: bool) -> io::Result<(Vec<Descriptor>, Option<u8>)> {
-        let sockets = self.sockets.lock();
+        let mut sockets = self.sockets.lock();
+        sockets.are_given = true;
         let copies: io::Result<_> =
             sockets.listening.iter().map(|(listening, socket)| Ok((*listening, socket.try_clone()?))).collect();
         let mut copies: Vec<_> = copies?;
