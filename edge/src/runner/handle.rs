@@ -467,7 +467,8 @@ impl Runner {
     }
 
     /// Ends all instances and commands: by SIGTERM at once, since the caller has waited for requests in flight; then by
-    /// SIGKILL, after what their backends say, and after `within` whatever they say. Those that the next edge has go on.
+    /// SIGKILL, after what their backends say, and after `within` whatever they say. Those that the next edge has go
+    /// on.
     pub async fn end(&self, within: Duration) {
         // What stands still is the next edge's, where that one comes up; else it ends with the connection.
         self.leave(false);
