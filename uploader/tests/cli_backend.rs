@@ -166,7 +166,7 @@ fn a_procfile_says_how_the_backend_is_started() {
     let server = serving.server.as_ref().unwrap().resolved();
     let processes: Vec<String> = server.processes.iter().map(|p| format!("{}={}", p.name, p.instances)).collect();
     assert_eq!(processes, ["mailer=1", "web=3"]);
-    assert_eq!(server.release.unwrap()[2], "./migrate");
+    assert_eq!(server.release.unwrap()[2], "exec ./migrate");
     drop(state);
     project.file("dist/server/Procfile", "web ./run\n");
     let error = project.run(&["push", "--json"]).failed("bad_config", 2);

@@ -56,13 +56,13 @@ mod tests {
             (manifest.base, manifest.env) = (site.base, site.env);
             listed_host(&manifest, place).map(|name| name.to_string())
         };
-        let two = "hostnames = [\"*.example.org\", \"shop.example.org\", \"www.example.org\"]\n";
+        let two = "[env.prod]\nhostnames = [\"*.example.org\", \"shop.example.org\", \"www.example.org\"]\n";
         for (toml, place, expected) in [
             (two.to_owned(), "prod", Some("shop.example.org")),
             (format!("{two}canonical = \"www.example.org\"\n"), "prod", Some("www.example.org")),
             (format!("{two}canonical = \"none\"\n"), "prod", Some("shop.example.org")),
             (format!("{two}[env.staging]\nhostnames = [\"s.example.org\"]\n"), "staging", Some("s.example.org")),
-            ("hostnames = [\"*.example.org\"]\n".to_owned(), "prod", None),
+            ("[env.prod]\nhostnames = [\"*.example.org\"]\n".to_owned(), "prod", None),
             (String::new(), "prod", None),
             (two.to_owned(), PREVIEW, None),
         ] {

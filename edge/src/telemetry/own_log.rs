@@ -12,7 +12,10 @@ pub(super) fn subscriber<W: Write + 'static>(
     open: impl Fn() -> W + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
     let lines = move || PlainLines(open());
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(lines).finish()
+    let format = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(lines);
+    // A line that cannot be written, as where stderr is a file on a full or failed disk, is lost. Reported on stderr, it
+    // would be a panic of whatever logs it.
+    format.log_internal_errors(false).finish()
 }
 
 /// Writes lines of JSON, of which each comes in one piece. JSON itself escapes the first 32 controls alone (RFC 8259

@@ -11,7 +11,7 @@ use super::ManifestSite;
 use super::end::{BackendTo, Decided, End, Request};
 use super::notes::{Note, Notes};
 use super::predicted::{PATH_BYTES_MAX, PredictedRequest};
-use crate::decide::{self, Backend, Outcome, Site as _, normal, with_query};
+use crate::decide::{self, Backend, Outcome, Refused, Site as _, normal, with_query};
 use crate::resolve::{self, Resolution};
 use crate::rules::check::route_before;
 use crate::rules::{HeaderRule, Redirect};
@@ -51,7 +51,7 @@ impl ManifestSite<'_> {
             }
             None => decide::decide(self, &predicted, &mut notes),
         };
-        let fields = if self.has_fields(&end) { self.fields_of(request.host, &path) } else { Vec::new() };
+        let fields = if self.has_fields(&end, &path) { self.fields_of(request.host, &path) } else { Vec::new() };
         let is_backends = matches!(end, decide::End::Backend { .. } | decide::End::Preflight);
         let cors = request.field("origin").filter(|origin| is_backends && self.has_cors_origin(origin));
         let cors = cors.map(|origin| String::from_utf8_lossy(&origin).into_owned());
@@ -98,10 +98,14 @@ impl ManifestSite<'_> {
         }
     }
 
-    /// Whether rules change the fields of an answer. A backend's answer and the edge's own have none of them.
-    fn has_fields(&self, end: &decide::End<Infallible>) -> bool {
+    /// Whether rules change the fields of an answer. A backend's answer and the edge's own have none of them, and where
+    /// a request got as far as to no path, no rule is for it.
+    fn has_fields(&self, end: &decide::End<Infallible>, path: &str) -> bool {
         match end {
             decide::End::File { .. } | decide::End::Nothing => true,
+            decide::End::Methods | decide::End::Refused(Refused::MethodNotAllowed | Refused::MethodUnknown) => {
+                !path.is_empty()
+            }
             // That to the normal form is the edge's own.
             decide::End::Redirect { is_by_site, .. } => *is_by_site && self.rules.redirects_have_fields,
             _ => false,

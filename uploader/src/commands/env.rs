@@ -314,7 +314,7 @@ mod tests {
         }
         assert!(values(&args(&["A", "B"], None), "x").unwrap_err().starts_with("usage: Stdin holds one thing"));
         // What was typed in the place of a name is not repeated.
-        for word in ["hush-hush", "api_key=hush", "=hush"] {
+        for word in ["hush-hush", "api-key=hush", "=hush"] {
             let error = values(&args(&[word], None), "x").unwrap_err();
             assert!(error.starts_with("usage") && !error.contains("hush"), "{error}");
         }

@@ -164,7 +164,7 @@ async fn a_secret_is_set_from_stdin_and_its_bytes_are_nowhere() {
 
     // Refusals, none of which repeats what was typed.
     for arguments in [
-        &["env", "set", "api_key=correct-horse-battery-staple"][..],
+        &["env", "set", "api-key=correct-horse-battery-staple"][..],
         &["env", "set", "PORT=correct-horse-battery-staple"],
         &["env", "set", "API_KEY=correct-horse-battery-staple", "--public"],
         &["env", "set", "A=correct-horse-battery-staple", "--public", "--secret"],

@@ -122,6 +122,7 @@ async fn an_instance_has_its_settings_and_nothing_of_the_edges_own() {
         "DEVANTURE_NODE",
         "DEVANTURE_VERSION",
         "HOME",
+        "HOST",
         "LANG",
         "PATH",
         "PORT",

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, WriteTransaction,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use super::header::Header;
-use super::mirror::bring;
 use super::panics::quietly;
 use super::storage::{Seal, SealedFile, storage};
 use super::unwritten::UnwrittenFile;
@@ -28,6 +27,8 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 const META_FORMAT: &str = "format";
 /// The key in [`META`] of the last commit's revision.
 pub(super) const META_REVISION: &str = "revision";
+/// What a mirror is of. A copy made by [`CatalogFile::copy_to`] has no origin: it is a catalog of its own.
+pub(super) const ORIGIN: TableDefinition<'_, &str, &str> = TableDefinition::new("origin");
 /// The number of the layout that this program knows.
 const FORMAT: u64 = 1;
 /// Bytes that the database may cache. Records are small and the system caches the file too.
@@ -327,6 +328,52 @@ pub(super) fn cached() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES_MAX);
     builder
+}
+
+/// Makes what `to` has, an earlier state of `from`, that of `from`, all at once and durably. Where both are at one
+/// revision, it does nothing.
+fn bring(from: &Database, to: &Database) -> Result<(), redb::Error> {
+    let reading = from.begin_read()?;
+    let revision = revision_in(&reading)?;
+    if revision == revision_in(&to.begin_read()?)? {
+        return Ok(());
+    }
+    let mut writing = to.begin_write()?;
+    writing.set_durability(Durability::Immediate)?;
+    {
+        let (wanted, mut records) = (reading.open_table(RECORDS)?, writing.open_table(RECORDS)?);
+        let mut gone = Vec::new();
+        for entry in records.iter()? {
+            let (key, _) = entry?;
+            if wanted.get(key.value())?.is_none() {
+                gone.push(key.value().to_owned());
+            }
+        }
+        for key in gone {
+            records.remove(key.as_str())?;
+        }
+        for entry in wanted.iter()? {
+            let (key, value) = entry?;
+            let is_same = records.get(key.value())?.is_some_and(|stored| stored.value() == value.value());
+            if !is_same {
+                records.insert(key.value(), value.value())?;
+            }
+        }
+        writing.open_table(META)?.insert(META_REVISION, revision)?;
+        match reading.open_table(ORIGIN) {
+            Ok(texts) => {
+                let mut origin = writing.open_table(ORIGIN)?;
+                for entry in texts.iter()? {
+                    let (key, text) = entry?;
+                    origin.insert(key.value(), text.value())?;
+                }
+            }
+            Err(TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    writing.commit()?;
+    Ok(())
 }
 
 /// The database as the file in `path` has it, without a write to it.

@@ -8,15 +8,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as AtomicOrdering;
 
-use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, Table, TableDefinition, TableError};
+use redb::{Database, Durability, ReadableTable, Table, TableError};
 use tokio::sync::mpsc;
 
 use super::RedbCatalog;
-use super::file::{CatalogFile, META, META_REVISION, RECORDS, encoded, revision_in, store_error};
+use super::file::{CatalogFile, META, META_REVISION, ORIGIN, RECORDS, encoded, store_error};
 use crate::catalog::{Change, Committed, Error, Record, Revision};
 
-/// What a mirror is of. A copy made by [`CatalogFile::copy_to`] has no origin: it is a catalog of its own.
-const ORIGIN: TableDefinition<'_, &str, &str> = TableDefinition::new("origin");
 /// The key in [`ORIGIN`] of the origin itself.
 const ORIGIN_KEY: &str = "origin";
 /// The key in [`ORIGIN`] of the note.
@@ -165,52 +163,6 @@ impl CatalogFile {
             store_error(error)
         })
     }
-}
-
-/// Makes what `to` has, an earlier state of `from`, that of `from`, all at once and durably. Where both are at one
-/// revision, it does nothing.
-pub(super) fn bring(from: &Database, to: &Database) -> Result<(), redb::Error> {
-    let reading = from.begin_read()?;
-    let revision = revision_in(&reading)?;
-    if revision == revision_in(&to.begin_read()?)? {
-        return Ok(());
-    }
-    let mut writing = to.begin_write()?;
-    writing.set_durability(Durability::Immediate)?;
-    {
-        let (wanted, mut records) = (reading.open_table(RECORDS)?, writing.open_table(RECORDS)?);
-        let mut gone = Vec::new();
-        for entry in records.iter()? {
-            let (key, _) = entry?;
-            if wanted.get(key.value())?.is_none() {
-                gone.push(key.value().to_owned());
-            }
-        }
-        for key in gone {
-            records.remove(key.as_str())?;
-        }
-        for entry in wanted.iter()? {
-            let (key, value) = entry?;
-            let is_same = records.get(key.value())?.is_some_and(|stored| stored.value() == value.value());
-            if !is_same {
-                records.insert(key.value(), value.value())?;
-            }
-        }
-        writing.open_table(META)?.insert(META_REVISION, revision)?;
-        match reading.open_table(ORIGIN) {
-            Ok(texts) => {
-                let mut origin = writing.open_table(ORIGIN)?;
-                for entry in texts.iter()? {
-                    let (key, text) = entry?;
-                    origin.insert(key.value(), text.value())?;
-                }
-            }
-            Err(TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    writing.commit()?;
-    Ok(())
 }
 
 /// Returns the revision of the file after it; as an error that of a file which ends before `after`, and stays as it is.

@@ -81,7 +81,7 @@ fn never_applied(moved: &mut Moved) {
     for (table, rule, earlier) in out {
         let setting = setting_of(moved, table);
         // Of a rule that became several, the others still do what it did.
-        let is_half = rules_of(moved, table).iter().any(|other| other.line == rule.line);
+        let is_half = rules_of(moved, table).iter().any(|other| is_part_of_one(other, &rule));
         if is_half || known.contains(&(table, rule.line, rule.from.clone())) {
             continue;
         }
@@ -95,6 +95,13 @@ fn never_applied(moved: &mut Moved) {
             moved.stays(rule.line, setting, why, Some("leave it out"));
         }
     }
+}
+
+/// Whether two rules were one, which is for a folder and for all that is below it. A file may be one line.
+fn is_part_of_one(one: &Rule, other: &Rule) -> bool {
+    let folder = |from: &str| from.strip_suffix("/*").unwrap_or(from).to_owned();
+    let target = |to: &str| to.replace("/:splat", "");
+    one.line == other.line && folder(&one.from) == folder(&other.from) && target(&one.to) == target(&other.to)
 }
 
 /// Whether redirects and rewrites stand in one list there, in which the first that matches counts.
