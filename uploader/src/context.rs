@@ -42,7 +42,7 @@ impl Context {
         let chosen = project.choose(app);
         let chosen = project.unusable.clone().map_or(chosen, Err);
         // What is wrong with the file itself comes first.
-        let read = read.and(chosen.clone());
+        let read = read.and_then(|()| chosen.clone());
         let settings = Settings::gather(&Sources {
             flags: &flags,
             environment: &environment,

@@ -255,7 +255,7 @@ operations! {
     POST "/v1/apps/{app}/webhooks/{name}/test" "testWebhook" [EveryEnvironment(Promote)]
         => test_webhook [] changes=Nothing;
     POST "/v1/apps/{app}/webhooks/{name}/rotate" "rotateWebhook" [EveryEnvironment(Promote)]
-        => rotate_webhook ["now"] changes=Nothing;
+        => rotate_webhook ["now"] confirms=Delete changes=Nothing;
     POST "/v1/apps/{app}/webhooks/{name}/deliveries/{id}/redeliver" "redeliver" [EveryEnvironment(Promote)]
         => redeliver [] changes=Nothing;
     GET "/v1/apps/{app}/protection" "protections" [App(Read)] => protections [];

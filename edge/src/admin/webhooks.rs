@@ -1,5 +1,6 @@
 //! Operations about webhooks: what is set, what was sent, and messages on request.
 
+use devanture_config::api::ConfirmedAction;
 use http::StatusCode;
 
 use super::call::{Answer, Call};
@@ -27,6 +28,11 @@ impl Admin {
         let Call { actor, path, request } = call;
         let (app, name, dry_run) = (path.app()?, path.webhook()?, body::dry_run(request.uri())?);
         let wanted = self.json(request).await?;
+        // Another address or fewer events end what was set before, as its deletion does.
+        let is_there = self.publisher.webhooks().list(&app).await?.webhooks.iter().any(|set| set.name == name);
+        if is_there {
+            self.credentials.check_confirmed(&actor, &app, Some(ConfirmedAction::Delete)).await?;
+        }
         let set = self.publisher.webhooks().set(&actor, &app, &name, wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &set))
     }

@@ -100,7 +100,8 @@ impl Ledger {
         Ok(None)
     }
 
-    /// Whether the history of an environment names a version, or it is live there.
+    /// Whether visitors of an environment may have files of a version: its history names it, it is live there, or it
+    /// answers there still. The history alone forgets what somebody else's switches push out of it.
     pub(crate) async fn names_version(
         &self,
         app: &AppName,
@@ -112,6 +113,9 @@ impl Ledger {
             .await?
             .is_some_and(|(_, pointer)| pointer.versions().any(|live| live == *version))
         {
+            return Ok(true);
+        }
+        if self.live.answers_yet(app, environment, version) {
             return Ok(true);
         }
         let prefix = records::history_prefix(app, environment);

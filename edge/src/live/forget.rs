@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use devanture_config::{AppName, VersionId};
+use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::stored_ids::StoredIds;
 use super::{Follower, Live, Place};
@@ -23,6 +23,14 @@ impl Place {
 pub(super) type StoredVersions = HashMap<AppName, StoredIds>;
 
 impl Live {
+    /// Whether a version that is not live in an environment still answers visitors of it on this node: for the assets
+    /// of pages that are open, or those who are held on it.
+    pub(crate) fn answers_yet(&self, app: &AppName, environment: &PlaceName, id: &VersionId) -> bool {
+        let places = self.environment_places();
+        let mut of_it = places.iter().filter(|place| place.app == *app && place.name == *environment);
+        of_it.any(|place| place.replaced.with(|list| list.iter().any(|kept| kept.current.version.id == *id)))
+    }
+
     /// Whether an app has that version.
     pub(super) fn is_stored(&self, app: &AppName, id: &VersionId) -> bool {
         self.0.ids.read().get(app).is_some_and(|ids| ids.contains(id))
@@ -153,7 +161,7 @@ mod tests {
     use devanture_config::api::Source;
     use devanture_config::limits::Limits;
     use devanture_config::manifest::FileEntry;
-    use devanture_config::{Digest, Manifest, PlaceName};
+    use devanture_config::{Digest, Manifest};
 
     /// A follower that reads everything again sees the switch away from a version together with its deletion.
     #[tokio::test]
@@ -220,10 +228,11 @@ mod tests {
         commit(vec![pointed(two), Change::Delete(records::version_key(&app, &one))]).await;
         follower.read_all().await.unwrap();
         assert_eq!(place.current().unwrap().version.id, two);
-        assert!(place.loaded(&one).is_none());
+        assert!(place.loaded(&one).is_none() && !live.answers_yet(&app, &prod, &one));
         // One that is still stored is kept.
         commit(vec![pointed(three)]).await;
         follower.read_all().await.unwrap();
-        assert!(place.loaded(&two).is_some());
+        assert!(place.loaded(&two).is_some() && live.answers_yet(&app, &prod, &two));
+        assert!(!live.answers_yet(&app, &"staging".parse().unwrap(), &two), "another environment");
     }
 }

@@ -158,7 +158,7 @@ impl Switcher {
                 half: None,
                 brought: (None, None),
                 reason: request.reason.as_deref(),
-                canary: CanaryMove::Begins(record),
+                canary: CanaryMove::Begins(Box::new(record)),
             };
             let mut steps = Steps::new(None);
             let begun = this.make_live(&intent, None, &mut steps).boxed().await;

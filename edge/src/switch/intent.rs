@@ -67,7 +67,7 @@ pub(crate) enum CanaryMove {
     #[default]
     None,
     /// It begins this one, and leaves live what is live.
-    Begins(CanaryRecord),
+    Begins(Box<CanaryRecord>),
     /// It makes the version of the canary live that this deploy began.
     Finishes(String),
 }
@@ -161,7 +161,7 @@ impl Intent<'_> {
     }
 
     /// The canary that it begins.
-    pub(crate) const fn begun_canary(&self) -> Option<&CanaryRecord> {
+    pub(crate) fn begun_canary(&self) -> Option<&CanaryRecord> {
         match &self.canary {
             CanaryMove::Begins(record) => Some(record),
             CanaryMove::None | CanaryMove::Finishes(_) => None,

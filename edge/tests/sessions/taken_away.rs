@@ -170,3 +170,26 @@ async fn an_alias_ends_earlier_by_a_confirmed_session_alone() {
     ok(&ada.send(Method::PUT, alias, &ending("1d")).await);
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn a_webhook_is_pointed_elsewhere_by_a_confirmed_session_alone() {
+    let edge = quick().start().await;
+    push(&edge, "hi").await;
+    account(&edge, "ada", "admin").await;
+    let ada = Browser::of(&edge).entered("ada").await;
+    set(&edge, json!(["delete"])).await;
+    let webhook = "/v1/apps/shop/webhooks/audit";
+    let to = |host: &str| json!({ "url": format!("https://{host}/x") });
+    let new = ada.send(Method::PUT, webhook, &to("one.example.com")).await;
+    assert_eq!(new.status, StatusCode::OK, "nothing is taken away: {}", new.text());
+    let rotate = format!("{webhook}/rotate?now");
+    for (method, path, body) in
+        [(Method::PUT, webhook, to("two.example.com")), (Method::POST, rotate.as_str(), json!({}))]
+    {
+        let refused = ada.send(method, path, &body).await;
+        assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}: {}", refused.text());
+    }
+    assert_eq!(ada.send(Method::POST, CONFIRM, &json!({ "password": PASSWORD })).await.status, StatusCode::OK);
+    assert_eq!(ada.send(Method::PUT, webhook, &to("two.example.com")).await.status, StatusCode::OK);
+    edge.stop().await;
+}

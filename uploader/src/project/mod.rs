@@ -77,7 +77,7 @@ impl Project {
             checked
         });
         let of_flags = site.as_ref().err().filter(|failure| failure.is(Code::Usage));
-        project.unusable = of_flags.or(dotenv.as_ref().err()).cloned();
+        project.unusable = of_flags.or_else(|| dotenv.as_ref().err()).cloned();
         let read = match (site, dotenv) {
             (Err(site), Err(dotenv)) => Err(site.and(dotenv)),
             (site, dotenv) => site.and(dotenv),
