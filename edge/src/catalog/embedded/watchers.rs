@@ -45,13 +45,17 @@ impl Watchers {
     /// Finds out what that commit came to, and announces it if it was made. Never called beside a commit.
     ///
     /// # Errors
-    /// Where the file cannot be read or written yet.
+    /// Where the file cannot be read, or neither be written nor read on, yet.
     pub(super) fn settle(&self, file: &CatalogFile) -> Result<(), Error> {
         let mut open = self.open.lock();
         let Some(changes) = open.as_ref() else { return Ok(()) };
         let revision = self.last.load(Ordering::Acquire).saturating_add(1);
         let found = file.revision()?;
-        file.write_again()?;
+        // While nothing can be written, readers see that commit, if it was made, as it lies there: what is served is
+        // what they see, also if a restart finds it gone with the disk.
+        if !file.is_unwritten() {
+            file.write_again()?;
+        }
         if found == revision {
             self.announce(Committed { revision, changes: Arc::clone(changes) });
         }

@@ -258,6 +258,24 @@ async fn a_commit_that_cannot_be_brought_to_the_disk_is_undecided_until_it_can_a
     assert_eq!(announced, if is_made { vec![2, 3] } else { vec![2] });
 }
 
+/// What is served follows the watch, and `status` reads: an operator who rolled back would be told that it is done.
+#[tokio::test]
+async fn readers_and_watchers_agree_on_a_commit_of_unknown_outcome_while_nothing_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, faults) = (path_in(&folder), Faults::none());
+    let catalog = RedbCatalog::of(CatalogFile::open_failing(&path, &faults).unwrap(), 0);
+    catalog.commit(number(1)).await.unwrap();
+    let mut watch = catalog.watch();
+    let broken = crate::durable::fault::arm(&path, crate::durable::fault::Fault::Death, 0);
+    faults.errno.store(5, Ordering::SeqCst);
+    faults.syncs.store(1_000, Ordering::SeqCst);
+    assert!(catalog.commit(number(2)).await.is_err());
+    assert!(catalog.commit(number(3)).await.is_err(), "which finds out what can be");
+    let is_read = catalog.get("n/00000002").await.unwrap().is_some();
+    assert_eq!(watch.try_recv().is_ok(), is_read);
+    drop(broken);
+}
+
 #[tokio::test]
 async fn a_page_that_was_overwritten_is_an_error_and_no_panic() {
     const PAGE_BYTES: usize = 4_096;
