@@ -12,29 +12,35 @@ const OF_THE_EDGE_PREFIXES: [&str; 1] = ["x-forwarded-"];
 
 /// Fields that servers in front of a backend write, and that it may believe.
 #[rustfmt::skip]
-pub(super) const ABOUT_VISITOR: [&str; 58] = [
+pub(super) const ABOUT_VISITOR: [&str; 78] = [
     // The address of the visitor, as providers and servers call it.
-    "cf-connecting-ip", "cf-connecting-ipv6", "cf-ipcountry", "cf-pseudo-ipv4", "client-ip", "do-connecting-ip",
-    "fastly-client-ip", "fly-client-ip", "forwarded-for", "incap-client-ip", "remote-addr", "remote-host",
+    "akamai-client-ip", "ali-cdn-real-ip", "cdn-src-ip", "cf-connecting-ip", "cf-connecting-ipv6", "cf-ipcountry",
+    "cf-pseudo-ipv4", "client-ip", "do-connecting-ip", "eo-client-ip", "fastly-client-ip", "fly-client-ip",
+    "forwarded-for", "http-client-ip", "incap-client-ip", "proxy-client-ip", "remote-addr", "remote-host",
     "true-client-ip", "wl-proxy-client-ip", "x-azure-clientip", "x-azure-socketip", "x-client-ip",
     "x-cluster-client-ip", "x-envoy-external-address", "x-envoy-internal", "x-nf-client-connection-ip",
     "x-originating-ip", "x-proxyuser-ip", "x-sucuri-clientip", "x-vercel-forwarded-for", "x-vercel-proxied-for",
     // Whether and by which scheme it came over TLS.
-    "cf-visitor", "fastly-ssl", "forwarded-proto", "front-end-https", "wl-proxy-ssl", "x-arr-ssl", "x-scheme",
-    "x-url-scheme",
+    "cf-visitor", "cloudfront-forwarded-proto", "fastly-ssl", "forwarded-proto", "front-end-https", "ssl-https",
+    "url-scheme", "wl-proxy-ssl", "x-arr-ssl", "x-client-proto", "x-https", "x-scheme", "x-url-scheme",
     // The host and the path that were asked for (IIS, Symfony, WSGI, Envoy, Traefik).
     "path-info", "script-name", "x-envoy-original-host", "x-envoy-original-path", "x-host", "x-http-host-override",
     "x-replaced-path", "x-rewrite-url", "x-script-name", "x-waws-unencoded-url",
     // The client: by a certificate (RFC 9440 §4), or as a server for logins has found out.
-    "cf-access-authenticated-user-email", "client-cert", "client-cert-chain", "remote-email", "remote-groups",
-    "remote-name", "remote-user", "x-anonymous-consumer", "x-arr-clientcert", "x-azure-fdid",
-    "x-client-dn", "x-credential-identifier", "x-credential-username", "x-userinfo",
+    "cf-access-authenticated-user-email", "client-cert", "client-cert-chain", "client-verify", "oam-remote-user",
+    "remote-email", "remote-groups", "remote-name", "remote-user", "x-anonymous-consumer", "x-arr-clientcert",
+    "x-auth-user", "x-auth-username", "x-azure-fdid", "x-client-dn", "x-client-i-dn", "x-client-s-dn",
+    "x-client-verify", "x-credential-identifier", "x-credential-username", "x-ms-forwarded-client-cert",
+    "x-token-subject", "x-userinfo",
 ];
 /// Beginnings of such names.
-pub(super) const ABOUT_VISITOR_PREFIXES: [&str; 21] = [
+pub(super) const ABOUT_VISITOR_PREFIXES: [&str; 28] = [
     "cloudfront-viewer-",
     "fly-forwarded-",
+    "http-x-forwarded-",
+    "impersonate-",
     "oidc-claim-",
+    "sm-user",
     "ssl-client-",
     "tailscale-user-",
     "x-amzn-mtls-clientcert",
@@ -45,13 +51,17 @@ pub(super) const ABOUT_VISITOR_PREFIXES: [&str; 21] = [
     "x-authentik-",
     "x-client-cert",
     "x-consumer-",
+    "x-forward-",
     "x-goog-authenticated-user-",
     "x-ms-client-principal",
+    "x-ms-token-",
     "x-original-",
     "x-pomerium-",
     "x-real-",
     "x-remote-",
     "x-ssl-",
+    "x-tls-client-",
+    "x-vouch-",
     "x-webauth-",
 ];
 

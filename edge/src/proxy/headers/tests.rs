@@ -136,6 +136,12 @@ fn fields_by_which_backends_believe_who_asks_pass_from_a_trusted_proxy_alone() {
         "X-Original-Forwarded-For", "X-Remote-Addr", "Remote-User", "X-Remote-User", "X-WEBAUTH-USER", "Client-Cert",
         "X-SSL-Client-Verify", "ssl-client-subject-dn", "X-MS-CLIENT-PRINCIPAL-NAME", "X-Auth-Request-Email",
         "X-Host", "X-Script-Name", "SCRIPT_NAME", "path_info", "client_ip", "CF.Connecting.IP", "x_original_url",
+        "CloudFront-Forwarded-Proto", "X-Forward-Proto", "X-Client-Proto", "Url-Scheme", "X-Https", "SSL-Https",
+        "HTTP_CLIENT_IP", "HTTP_X_FORWARDED_FOR", "EO-Client-IP", "Ali-Cdn-Real-Ip", "Cdn-Src-Ip", "X-Forward-For",
+        "Akamai-Client-IP", "SM_USER", "Sm-User", "SM_USERDN", "OAM_REMOTE_USER", "X-Vouch-User", "X-Auth-User",
+        "X-Auth-Username", "X-Token-Subject", "Impersonate-User", "Impersonate-Group", "Impersonate-Uid",
+        "Impersonate-Extra-Scopes", "X-MS-TOKEN-AAD-ID-TOKEN", "X-TLS-Client-Cert", "X-Client-Verify", "Client-Verify",
+        "X-Client-S-DN", "X-Ms-Forwarded-Client-Cert",
     ];
     let listed = claims::ABOUT_VISITOR.iter().copied();
     let of_prefixes = claims::ABOUT_VISITOR_PREFIXES.map(|prefix| format!("{prefix}x"));
@@ -152,7 +158,8 @@ fn fields_by_which_backends_believe_who_asks_pass_from_a_trusted_proxy_alone() {
         }
     }
     // Names that only begin or end alike are an application's own.
-    for name in ["client-ips", "x-client-id", "x-schemes", "my-client-ip", "x-hostname", "remote", "x-rewrite"] {
+    let own = ["client-ips", "x-client-id", "x-schemes", "my-client-ip", "x-hostname", "remote", "x-rewrite"];
+    for name in own.into_iter().chain(["x-auth-token", "x-token", "x-forwarder", "x-tls-version"]) {
         assert_eq!(values(&sent(&[(name, "1")], Version::HTTP_11), name), ["1"], "{name}");
     }
 }
