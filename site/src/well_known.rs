@@ -12,11 +12,13 @@ const JSON: &str = "application/json";
 /// The type of each document, which what lies below its name has too: RFC 8414 §3.1 puts the path of an issuer behind
 /// the name of its metadata, and others do the same.
 #[rustfmt::skip]
-const DOCUMENTS: [(&str, &str); 39] = [
+const DOCUMENTS: [(&str, &str); 43] = [
     ("api-catalog",                        "application/linkset+json"),            // RFC 9727 §4.1
     ("apple-app-site-association",         JSON),
     ("atproto-did",                        "text/plain"),
+    ("authzen-configuration",              JSON),
     ("browserid",                          JSON),
+    ("com.apple.remotemanagement",         JSON),
     ("core",                               "application/link-format"),             // RFC 6690 §4
     ("dnt",                                "application/tracking-status+json"),    // Tracking Preference Expression §6.4
     ("gnap-as-rs",                         JSON),                                  // RFC 9767 §3.1
@@ -42,10 +44,12 @@ const DOCUMENTS: [(&str, &str); 39] = [
     ("private-token-issuer-directory",     "application/private-token-issuer-directory"),
     ("pvd",                                "application/pvd+json"),                // RFC 8801 §4.1
     ("reload-config",                      "application/p2p-overlay+xml"),         // RFC 6940 §11.2
+    ("shared-storage",                     JSON),
     ("smart-configuration",                JSON),
     ("ssf-configuration",                  JSON),
     ("ssh-known-hosts",                    "text/plain"),
     ("traffic-advice",                     "application/trafficadvice+json"),
+    ("udap",                               JSON),
     ("uma2-configuration",                 JSON),
     ("web-identity",                       JSON),                                  // FedCM §3.1
     ("webauthn",                           JSON),                                  // WebAuthn §5.11.1
@@ -88,6 +92,11 @@ mod tests {
             (".well-known/nodeinfo",                                Some("application/json")),
             (".well-known/nodeinfo/2.1",                            Some("application/json")),
             (".well-known/matrix/client",                           Some("application/json")),
+            (".well-known/authzen-configuration",                   Some("application/json")),
+            (".well-known/authzen-configuration/tenant",            Some("application/json")),
+            (".well-known/com.apple.remotemanagement",              Some("application/json")),
+            (".well-known/shared-storage/trusted-origins",          Some("application/json")),
+            (".well-known/udap",                                    Some("application/json")),
             // These are known by their ending, or not at all.
             (".well-known/host-meta.json",                          None),
             (".well-known/security.txt",                            None),
@@ -106,7 +115,8 @@ mod tests {
 
     #[test]
     fn each_name_is_there_once_and_has_no_ending() {
+        let has_ending = |name: &str| name.contains('.') && !name.starts_with("com.apple.");
         assert!(DOCUMENTS.is_sorted_by(|(one, _), (two, _)| one < two));
-        assert!(DOCUMENTS.iter().all(|(name, media_type)| !name.contains('.') && media_type.contains('/')));
+        assert!(DOCUMENTS.iter().all(|(name, media_type)| !has_ending(name) && media_type.contains('/')));
     }
 }
