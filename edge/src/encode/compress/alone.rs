@@ -79,8 +79,7 @@ pub(super) async fn decode_all(
                             true
                         }
                         Decoded::Beyond => {
-                            let path: Option<BundlePath> = format!("{plain}.{}", form.suffix()).parse().ok();
-                            beyond.extend(path.map(|path| (path, limit)));
+                            beyond.extend(compressed_path(&plain, form.suffix()).map(|path| (path, limit)));
                             false
                         }
                         Decoded::Other => false,

@@ -191,11 +191,13 @@ async fn the_step_that_compresses_says_how_many_files_were_and_how_many_came_com
     assert!(came.ends_with("; 1 came compressed"), "{came}");
     // Of zeros, so that it decodes to more times its bytes than any bundle may.
     let zeros = encode::best(&vec![0_u8; 100_000].into());
-    let (_, _, brotli) = zeros.into_iter().find(|(form, ..)| *form == Form::Br).unwrap();
-    let alone: Files<'_> = &[("a.html", &page), ("game.data.br", &brotli)];
-    let beyond = detail(alone).await;
-    let expected = "; game.data.br has its own name alone, as it decodes to more than archive_ratio_max allows";
-    assert!(beyond.ends_with(expected), "{beyond}");
+    for (name, wanted) in [("game.data.br", Form::Br), ("icons/zeros.svgz", Form::Gz), ("logo.svg.gz", Form::Gz)] {
+        let (_, _, bytes) = zeros.iter().find(|(form, ..)| *form == wanted).unwrap();
+        let alone: Files<'_> = &[("a.html", &page), (name, bytes)];
+        let beyond = detail(alone).await;
+        let expected = format!("; {name} has its own name alone, as it decodes to more than archive_ratio_max allows");
+        assert!(beyond.ends_with(&expected), "{beyond}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
