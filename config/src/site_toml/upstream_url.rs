@@ -1,6 +1,7 @@
 //! Where a backend is, and what a pool of them is called.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
@@ -27,7 +28,8 @@ pub struct BadUpstreamUrl(pub String);
 
 /// Whether DNS can be asked for a name: labels of 1 to 63 letters, digits, `-` or `_`, with dots in between, 253 in all
 /// (RFC 1035 §2.3.4). RFC 2181 §11 allows labels of any bytes, and `_` is usual where Compose names services; any other
-/// is a mistake, such as a variable that nothing was put in for.
+/// is a mistake, such as a variable that nothing was put in for. A name whose last label is a number is an address that
+/// is none (URL Standard, "ends in a number checker"): no top-level domain is one.
 #[must_use]
 pub fn is_dns_name(text: &str) -> bool {
     let plain = text.strip_suffix('.').unwrap_or(text);
@@ -35,7 +37,16 @@ pub fn is_dns_name(text: &str) -> bool {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
-    plain.len() <= 253 && plain.split('.').all(is_label)
+    plain.len() <= 253 && plain.split('.').all(is_label) && !plain.rsplit('.').next().is_some_and(is_number)
+}
+
+/// Whether a label is a number, in decimal, octal or hexadecimal digits, as the parser of IPv4 addresses has it.
+fn is_number(label: &str) -> bool {
+    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 impl UpstreamUrl {
@@ -89,7 +100,8 @@ impl FromStr for UpstreamUrl {
             }
             // No default port is registered for it, and the host of an unknown scheme may hold anything.
             "fastcgi" => {
-                let is_host = |host: &str| host.starts_with('[') || is_dns_name(host);
+                let is_host =
+                    |host: &str| host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok() || is_dns_name(host);
                 url.path().is_empty() && url.port().is_some() && url.host_str().is_some_and(is_host)
             }
             "unix" | "fastcgi+unix" => {
@@ -172,6 +184,9 @@ mod tests {
             "http://-a.b-:80",
             "http://api.example.org.:80",
             "http://b\u{fc}cher.example",
+            "http://1.example",
+            "http://example.1a",
+            "http://0xapi:80",
             "fastcgi://my_php:9000",
             &format!("http://{}", "a".repeat(63)),
             &format!("http://{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61)),
@@ -212,6 +227,12 @@ mod tests {
             "http://a,b:3000",
             "http://a+b",
             "http://a~b",
+            "http://256.1.1.1",
+            "http://1.2.3.4.5",
+            "http://foo.123",
+            "http://foo.0x1f.",
+            "fastcgi://256.1.1.1:9000",
+            "fastcgi://foo.123:9000",
             "fastcgi://a..b:9000",
             "fastcgi://$PHP:9000",
             &format!("http://{}", "a".repeat(64)),

@@ -66,7 +66,10 @@ impl Target {
             Ok(address) => Host::Address(address),
             Err(_) if plain.is_empty() || plain.contains(['[', ']', ':', '%']) => return Err("its host is none"),
             Err(_) if !is_dns_name(plain) => {
-                return Err("its host has labels that are not of 1 to 63 letters, digits, `-` or `_`");
+                return Err(
+                    "its host is neither an address nor a name, with labels of 1 to 63 letters, digits, `-` or \
+                            `_`, of which the last is no number",
+                );
             }
             Err(_) => Host::Name(plain.to_ascii_lowercase()),
         };
@@ -137,6 +140,13 @@ mod tests {
             "https://$HOOKS/",
             "https://a,b/",
             "https://*.example.org/",
+            "https://256.1.1.1/x",
+            "https://1.2.3.4.5/x",
+            "https://foo.123/x",
+            "https://foo.123./x",
+            "https://foo.0x7f/x",
+            "https://2130706433/x",
+            "https://127.1/x",
             &format!("https://{}/", "a".repeat(64)),
             &format!("https://example.org/{}", "a".repeat(URL_BYTES_MAX)),
         ] {
