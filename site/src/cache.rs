@@ -62,6 +62,13 @@ pub fn is_page(path: &str, media_type: &[u8]) -> bool {
     is_html || SERVICE_WORKERS.iter().any(|worker| name.eq_ignore_ascii_case(worker))
 }
 
+/// Whether a media type is one of JavaScript, as a service worker's is (MIME Sniffing §4.6).
+#[must_use]
+pub fn is_script(media_type: &[u8]) -> bool {
+    let essence = media_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    essence.ends_with(b"javascript") || essence.ends_with(b"ecmascript")
+}
+
 /// Whether a request with this value of `Service-Worker` is for a service worker, whatever the file is called: browsers
 /// say `script` then (Service Workers, algorithm Update).
 #[must_use]
@@ -156,6 +163,16 @@ mod tests {
     fn pages_and_service_workers_are_known_by_type_and_name() {
         assert!(is_page("a/b", b"text/html; charset=utf-8") && is_page("a/SW.js", b"text/javascript"));
         assert!(!is_page("a/app.js", b"text/javascript") && !is_page("index.json", b"application/json"));
+    }
+
+    #[test]
+    fn a_script_is_known_by_its_type() {
+        for script in ["text/javascript", "Text/JavaScript ; charset=utf-8", "application/x-ecmascript"] {
+            assert!(is_script(script.as_bytes()), "{script}");
+        }
+        for other in ["", "application/json", "text/css", "text/plain; a=javascript", "text/javascripts"] {
+            assert!(!is_script(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ struct ByRules {
     varies: Varies,
     /// Whether only some may see it.
     is_private: bool,
+    /// Whether it is about a file of JavaScript, which a browser may ask for as a service worker, too.
+    is_script: bool,
 }
 
 /// A cookie decided which version answers: the answer is for its visitor.
@@ -68,7 +70,7 @@ impl HeaderRules {
         match changes.is_empty() && !is_for_some {
             true => Self(None),
             false => {
-                let by_rules = Some(ByRules { changes, varies, is_private });
+                let by_rules = Some(ByRules { changes, varies, is_private, is_script: false });
                 Self(Some(Box::new(RuledFields { by_rules, chosen_by: None })))
             }
         }
@@ -82,6 +84,13 @@ impl HeaderRules {
     /// Whether only some may see what is answered.
     pub(super) fn is_private(&self) -> bool {
         self.by_rules().is_some_and(|ruled| ruled.is_private)
+    }
+
+    /// Notes of which media type the file is. The head of a 304 does not say it.
+    pub(super) fn note_type(&mut self, media_type: &[u8]) {
+        if let Some(ruled) = self.0.as_mut().and_then(|ruled| ruled.by_rules.as_mut()) {
+            ruled.is_script = cache::is_script(media_type);
+        }
     }
 
     /// Whether the rules change these fields alone.
@@ -140,7 +149,7 @@ impl HeaderRules {
             }
             return;
         };
-        let offered = headers.get(LINK).cloned();
+        let (offered, unruled) = (headers.get(LINK).cloned(), headers.get(CACHE_CONTROL).cloned());
         ruled.changes.apply(headers);
         if let (Some(offered), Some(link)) = (offered, headers.get(LINK))
             && offered != *link
@@ -151,11 +160,17 @@ impl HeaderRules {
         // What a rule calls a page is one.
         let is_page = headers.get(CONTENT_TYPE).is_some_and(|value| cache::is_page("", value.as_bytes()));
         let kept = if kept == Kept::File && is_page { Kept::Page } else { kept };
+        let is_called_script = headers.get(CONTENT_TYPE).is_some_and(|value| cache::is_script(value.as_bytes()));
+        let may_be_worker = kept == Kept::File && (ruled.is_script || is_called_script) && !ruled.changes.is_empty();
         if status == StatusCode::NOT_MODIFIED {
             // RFC 9110 §15.4.5: what describes the content stays with the content.
             headers.remove(CONTENT_TYPE);
         }
         if !ruled.changes.cache_is_forced() || kept == Kept::StandIn {
+            if may_be_worker && is_shorter_for_workers(headers, unruled.as_ref()) {
+                // A shared cache would give what it keeps for others to a worker's update (RFC 9110 §12.5.5).
+                append_member(headers, &VARY, &HeaderValue::from_static("service-worker"));
+            }
             shorten(headers, kept);
         }
         if ruled.varies.by_language {
@@ -182,6 +197,21 @@ fn shorten(headers: &mut HeaderMap, kept: Kept) {
     if kept != Kept::File {
         forget_cdns(headers);
     }
+}
+
+/// Whether the rules keep a file for longer than they would keep it as a service worker; `unruled` is its
+/// `Cache-Control` without them.
+fn is_shorter_for_workers(headers: &HeaderMap, unruled: Option<&HeaderValue>) -> bool {
+    let ruled = headers.get(CACHE_CONTROL);
+    let value = ruled.map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_long = |value: &[u8]| cache::instead_of(value, Kept::ServiceWorker).is_some();
+    // nginx's is a number alone.
+    let is_long_at_cdn = |value: &HeaderValue| match cache::seconds(Some(value.as_bytes())) {
+        Some(seconds) => seconds > cache::PAGE_SECONDS_MAX,
+        None => is_long(value.as_bytes()),
+    };
+    ruled != unruled && is_long(value)
+        || CDN_CACHE_CONTROLS.iter().filter_map(|name| headers.get(*name)).any(is_long_at_cdn)
 }
 
 /// Takes away what nginx and caches of other providers would read before `Cache-Control` (RFC 9213).

@@ -104,7 +104,8 @@ impl SiteRequest<'_, '_> {
         let version = keeper.as_deref().unwrap_or(&self.current.version);
         let found = version.file(number).and_then(|file| Some((file, self.chosen(file)?)));
         let Some((file, (representation, chosen))) = found else { return self.refuse(Refused::Unavailable) };
-        let ruled = self.ruled(access);
+        let mut ruled = self.ruled(access);
+        ruled.note_type(file.content_type.value().as_bytes());
         let representation = self.by_dictionary(version, file, representation, &ruled);
         let plain = chosen;
         let chosen = file.representations.get(representation).unwrap_or(plain);

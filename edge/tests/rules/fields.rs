@@ -107,8 +107,8 @@ async fn a_rule_keeps_no_page_and_no_miss_for_long() {
 #[tokio::test]
 async fn a_rule_keeps_no_service_worker_for_long_whatever_its_name() {
     let long = "public, max-age=31536000, immutable";
-    let files = ["index.html", "push-sw.js", "app/main.mjs", "brief.js", "forced.js", "assets/app-B3xY9_aZ.js"];
-    let edge = site(&files)
+    let scripts = ["push-sw.js", "app/main.mjs", "brief.js", "cdn.js", "forced.js", "assets/app-B3xY9_aZ.js"];
+    let edge = site(&[["index.html", "app/a.txt"].as_slice(), &scripts].concat())
         .with_headers(&[
             "/push-sw.js",
             &format!("  Cache-Control: {long}"),
@@ -117,26 +117,35 @@ async fn a_rule_keeps_no_service_worker_for_long_whatever_its_name() {
             &format!("  Cache-Control: {long}"),
             "/brief.js",
             "  Cache-Control: max-age=600",
+            "/cdn.js",
+            "  CDN-Cache-Control: max-age=31536000",
         ])
         .with_toml("[[headers]]\nfor = \"/forced.js\"\nset = { \"Cache-Control\" = \"max-age=86400\" }\nforce = true")
         .start()
         .await;
     let tag = crate::rules::site::ask(&edge, "/push-sw.js").await.header("etag").to_owned();
     let short = "cache-control: public, max-age=0, must-revalidate | vary: service-worker";
-    let long = format!("200 | cache-control: {long} | vary:");
+    let kept = format!("200 | cache-control: {long} | vary:");
+    // A shared cache must not give this one to a worker's update.
+    let long = format!("cache-control: {long} | vary: service-worker");
     holds(
         &edge,
         &[
-            ("/push-sw.js", &long),
-            ("/push-sw.js | service-worker: no", &long),
+            ("/push-sw.js", &format!("200 | {long}")),
+            ("/push-sw.js | service-worker: no", &format!("200 | {long}")),
+            (&format!("/push-sw.js | if-none-match: {tag}"), &format!("304 | {long}")),
             ("/push-sw.js | service-worker: script", &format!("200 | {short} | cdn-cache-control:")),
             (&format!("/push-sw.js | service-worker: script | if-none-match: {tag}"), &format!("304 | {short}")),
-            ("/app/main.mjs", &long),
+            ("/app/main.mjs", &format!("200 | {long}")),
+            ("/app/a.txt", &kept),
+            ("/cdn.js", "200 | vary: service-worker | cdn-cache-control: max-age=31536000"),
+            ("/brief.js", "200 | cache-control: max-age=600 | vary:"),
+            ("/forced.js", "200 | cache-control: max-age=86400 | vary:"),
             ("/app/main.mjs | service-worker: script", &format!("200 | {short}")),
             ("/brief.js | service-worker: script", "200 | cache-control: max-age=600"),
             ("/forced.js | service-worker: script", "200 | cache-control: max-age=86400"),
             // Without a rule, too.
-            ("/assets/app-B3xY9_aZ.js", &long),
+            ("/assets/app-B3xY9_aZ.js", &kept),
             ("/assets/app-B3xY9_aZ.js | service-worker: script", &format!("200 | {short}")),
         ],
     )
