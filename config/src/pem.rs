@@ -4,10 +4,26 @@
 //! authority is then not trusted, or an intermediate certificate is taken for that of the server. So each block is
 //! found here, or the line is named that is no boundary of one.
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 const BYTE_ORDER_MARK: char = '\u{feff}';
+const CERTIFICATE: &str = "CERTIFICATE";
+/// The end of the labels of keys: RFC 7468 §10, §11, and the older forms of each algorithm.
+const PRIVATE_KEY: &str = "PRIVATE KEY";
+/// The end of what OpenSSL writes beside a key, and what servers have in one file with it.
+const PARAMETERS: &str = " PARAMETERS";
+/// Base64 as readers of PEM take it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 /// What an encrypted key says of itself: RFC 5958 §3, RFC 1421 §4.6.1.1.
 const ENCRYPTED: [&str; 2] = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
 
@@ -15,8 +31,17 @@ const ENCRYPTED: [&str; 2] = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Typ
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPem {
     /// A line holds a boundary that cannot be one.
-    #[error("line {0} holds `-----BEGIN` or `-----END`, and is not such a line as a whole")]
+    #[error("line {0} looks like a boundary, and is not `-----BEGIN …-----` or `-----END …-----` as a whole")]
     Boundary(usize),
+    /// A block of a kind that nothing reads.
+    #[error("line {0} begins a block that is neither a CERTIFICATE nor a PRIVATE KEY")]
+    Unread(usize),
+    /// A private key where only certificates may be.
+    #[error("line {0} begins a private key, and a private key is no certificate")]
+    Key(usize),
+    /// A certificate holds something that is not base64: in this line, or in the block that begins in it.
+    #[error("line {0} is, or begins, a certificate that is not base64")]
+    Base64(usize),
     /// A form of certificates that OpenSSL alone reads.
     #[error("line {0} begins a TRUSTED CERTIFICATE, which `openssl x509 -in FILE` turns into a CERTIFICATE")]
     Trusted(usize),
@@ -31,44 +56,125 @@ pub enum BadPem {
 /// The blocks of `pem` alone, with their boundaries as every reader of PEM knows them.
 ///
 /// # Errors
-/// [`BadPem`], for a boundary that a reader would pass over.
+/// [`BadPem`], for a boundary that a reader would pass over, and for a certificate that is not base64.
 pub fn blocks(pem: &[u8]) -> Result<String, BadPem> {
+    read(pem, Keys::Taken)
+}
+
+/// The same of a text that anybody may read, which holds certificates alone.
+///
+/// # Errors
+/// [`BadPem`], for a private key, too.
+pub fn certificates(pem: &[u8]) -> Result<String, BadPem> {
+    read(pem, Keys::Refused)
+}
+
+/// Whether there may be private keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Refused,
+    Taken,
+}
+
+fn read(pem: &[u8], keys: Keys) -> Result<String, BadPem> {
     let text = String::from_utf8_lossy(pem).replace("\r\n", "\n").replace('\r', "\n");
-    let (mut blocks, mut open) = (String::with_capacity(text.len()), None::<(&str, usize)>);
+    let (mut blocks, mut open) = (String::with_capacity(text.len()), None::<Open<'_>>);
     for (line, number) in text.split('\n').zip(1_usize..) {
         let mut line = trimmed(line);
         // A file without a line break at its end runs into the next one: there may be a beginning after an end.
         while let Some((label, rest)) = line.strip_prefix(END).and_then(|rest| rest.split_once(DASHES)) {
             match open.take() {
-                Some((begun, _)) if begun == label => add(&mut blocks, END, label),
-                Some((_, at)) => return Err(BadPem::Unended(at)),
+                Some(begun) if begun.label == label => begun.end(&mut blocks)?,
+                Some(begun) => return Err(BadPem::Unended(begun.line)),
                 None => return Err(BadPem::Unbegun(number)),
             }
             line = trimmed(rest);
         }
         let begun = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES));
         if let Some(label) = begun.filter(|label| !label.contains(DASHES)) {
-            if let Some((_, at)) = open {
-                return Err(BadPem::Unended(at));
+            if let Some(begun) = open {
+                return Err(BadPem::Unended(begun.line));
             }
-            if label == "TRUSTED CERTIFICATE" {
-                return Err(BadPem::Trusted(number));
+            if keys == Keys::Refused && label.ends_with(PRIVATE_KEY) {
+                return Err(BadPem::Key(number));
             }
-            open = Some((label, number));
-            add(&mut blocks, BEGIN, label);
+            open = Some(Open::new(label, number, &mut blocks)?);
         } else if line.starts_with('#') && open.is_none() {
             // A block that was taken out on purpose.
-        } else if line.contains(BEGIN) || line.contains(END) {
+        } else if looks_like_boundary(line) {
             return Err(BadPem::Boundary(number));
-        } else if open.is_some() {
+        } else if let Some(begun) = &open {
+            if begun.is_certificate() && !line.bytes().all(is_of_base64) {
+                return Err(BadPem::Base64(number));
+            }
             blocks.push_str(line);
             blocks.push('\n');
         }
     }
     match open {
-        Some((_, at)) => Err(BadPem::Unended(at)),
+        Some(begun) => Err(BadPem::Unended(begun.line)),
         None => Ok(blocks),
     }
+}
+
+/// A block whose end has not come yet.
+struct Open<'t> {
+    label: &'t str,
+    line: usize,
+    /// Where its content begins among the blocks.
+    at: usize,
+}
+
+impl<'t> Open<'t> {
+    fn new(label: &'t str, line: usize, blocks: &mut String) -> Result<Self, BadPem> {
+        if label == "TRUSTED CERTIFICATE" {
+            return Err(BadPem::Trusted(line));
+        }
+        add(blocks, BEGIN, label);
+        let begun = Self { label, line, at: blocks.len() };
+        let is_read = begun.is_certificate() || label.ends_with(PRIVATE_KEY) || label.ends_with(PARAMETERS);
+        if is_read { Ok(begun) } else { Err(BadPem::Unread(line)) }
+    }
+
+    fn is_certificate(&self) -> bool {
+        normal(self.label) == CERTIFICATE
+    }
+
+    fn end(self, blocks: &mut String) -> Result<(), BadPem> {
+        if self.is_certificate() {
+            let content: String = blocks.get(self.at..).unwrap_or_default().split_whitespace().collect();
+            BASE64.decode(content).map_err(|_not_base64| BadPem::Base64(self.line))?;
+        }
+        add(blocks, END, self.label);
+        Ok(())
+    }
+}
+
+/// Whether a line is meant as a boundary, as far as a person can see: BEGIN or END after dashes of any kind.
+fn looks_like_boundary(line: &str) -> bool {
+    let is_closed = line.ends_with(is_dash);
+    let shown = if is_closed { line.to_ascii_uppercase() } else { line.to_owned() };
+    let is_meant = |(at, word): (usize, &str)| {
+        let (before, after) = shown.split_at_checked(at).unwrap_or_default();
+        let before = before.trim_end();
+        let is_word = after.strip_prefix(word).is_none_or(|rest| !rest.starts_with(char::is_alphanumeric));
+        match before.chars().rev().take_while(|&c| is_dash(c)).count() {
+            0 => before.is_empty() && is_closed,
+            // A name may hold one, as in `FRONT-END-CA`.
+            1 => is_closed && (before.chars().all(is_dash) || !before.ends_with('-')),
+            _ => is_closed || is_word,
+        }
+    };
+    ["BEGIN", "END"].iter().any(|word| shown.match_indices(word).any(is_meant))
+}
+
+/// Whether a character is a dash (Unicode, `Dash`), as editors put them in for hyphens.
+const fn is_dash(c: char) -> bool {
+    matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}')
+}
+
+const fn is_of_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b' ' | b'\t')
 }
 
 /// Whether `pem` holds a private key that only a password opens.
@@ -82,13 +188,16 @@ fn trimmed(line: &str) -> &str {
     line.trim_matches(|c: char| c.is_whitespace() || c == BYTE_ORDER_MARK)
 }
 
-/// Adds a boundary. Certificates had other labels once (RFC 7468 §5.1).
-fn add(blocks: &mut String, boundary: &str, label: &str) {
-    let label = match label {
-        "X509 CERTIFICATE" | "X.509 CERTIFICATE" => "CERTIFICATE",
+/// A label of today. Certificates had other ones once (RFC 7468 §5.1).
+fn normal(label: &str) -> &str {
+    match label {
+        "X509 CERTIFICATE" | "X.509 CERTIFICATE" => CERTIFICATE,
         label => label,
-    };
-    for part in [boundary, label, DASHES, "\n"] {
+    }
+}
+
+fn add(blocks: &mut String, boundary: &str, label: &str) {
+    for part in [boundary, normal(label), DASHES, "\n"] {
         blocks.push_str(part);
     }
 }
@@ -120,6 +229,7 @@ mod tests {
             (format!("{ONE}# {}", ONE.replace('\n', "\n# ")), ONE),
             (ONE.replace("CERTIFICATE", "X509 CERTIFICATE"), ONE),
             (ONE.replace("CERTIFICATE", "X.509 CERTIFICATE"), ONE),
+            (format!("-- Root of the FRONT-END-CA\n- end of list\nlegend\n# -- END --\nserial: 01-END-02\n{ONE}"), ONE),
             (both.trim_end().to_owned(), both),
             ("no PEM".to_owned(), ""),
             (String::new(), ""),
@@ -138,7 +248,7 @@ mod tests {
             (ONE.replace('\n', "\\n"), BadPem::Boundary(1)),
             (ONE.trim_end().replace('\n', "\\n"), BadPem::Boundary(1)),
             (ONE.replace("CERTIFICATE-----\nMA", "CERTIFICATE----\nMA"), BadPem::Boundary(1)),
-            (format!("\n{}", ONE.replace("-----END", "--END")), BadPem::Unended(2)),
+            (format!("\n{}", ONE.replace("-----END", "--END")), BadPem::Boundary(5)),
             (ONE.replace("END CERTIFICATE", "END PRIVATE KEY"), BadPem::Unended(1)),
             (format!("{}{ONE}", &ONE[..33]), BadPem::Unended(1)),
             (format!("{ONE}\r\n\r\n{}", &ONE[28..]), BadPem::Unbegun(9)),
@@ -146,6 +256,59 @@ mod tests {
         ] {
             assert_eq!(blocks(text.as_bytes()), Err(expected), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_line_that_is_meant_as_a_boundary_is_not_passed_over() {
+        for begin in [
+            "----BEGIN CERTIFICATE----",
+            "----BEGIN CERTIFICATE-----",
+            "------BEGIN CERTIFICATE------",
+            "-BEGIN CERTIFICATE-",
+            "---- BEGIN SSH2 PUBLIC KEY ----",
+            "----- BEGIN CERTIFICATE -----",
+            "-----BEGINCERTIFICATE-----",
+            "-----begin certificate-----",
+            "-----BEGIN CERTIFICATE",
+            "BEGIN CERTIFICATE-----",
+            "\u{2014}BEGIN CERTIFICATE\u{2014}",
+            "\u{2013}\u{2013}\u{2013}BEGIN CERTIFICATE\u{2013}\u{2013}\u{2013}",
+            "ca: \u{2014}\u{2014}-BEGIN CERTIFICATE\u{2014}\u{2014}-",
+            "----END CERTIFICATE----",
+            "\u{2014}END CERTIFICATE\u{2014}",
+        ] {
+            let text = format!("{ONE}{begin}\nMAUC\n");
+            assert_eq!(blocks(text.as_bytes()), Err(BadPem::Boundary(5)), "{begin}");
+        }
+        for label in ["PKCS7", "CMS", "X509 CRL", "CERTIFICATE REQUEST", "PUBLIC KEY", "certificate", ""] {
+            let text = format!("{ONE}{}", ONE.replace("CERTIFICATE", label));
+            assert_eq!(blocks(text.as_bytes()), Err(BadPem::Unread(5)), "{label}");
+        }
+        for label in ["EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "EC PARAMETERS", "DH PARAMETERS"] {
+            assert!(blocks(ONE.replace("CERTIFICATE", label).as_bytes()).is_ok(), "{label}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_base64_and_no_key() {
+        for (text, expected) in [
+            (ONE.replace("AwEC", "Aw.C"), BadPem::Base64(3)),
+            (ONE.replace("AwEC", "Proc-Type: 4"), BadPem::Base64(3)),
+            (ONE.replace("AwEC", "AwECA"), BadPem::Base64(1)),
+            (ONE.replace("MAUC", "MA=="), BadPem::Base64(1)),
+            (format!("{ONE}{TWO}"), BadPem::Key(5)),
+            (format!("# {TWO}{ONE} {}", TWO.replace("PRIVATE", "EC PRIVATE")), BadPem::Unbegun(3)),
+            (format!("{ONE} {}", TWO.replace("PRIVATE", "EC PRIVATE")), BadPem::Key(5)),
+            (format!("{} {TWO}", ONE.trim_end()), BadPem::Key(4)),
+        ] {
+            assert_eq!(certificates(text.as_bytes()), Err(expected), "{text:?}");
+        }
+        for good in
+            [ONE.to_owned(), ONE.replace("AwEC", "AwE="), ONE.replace("AwEC", "AwE"), format!("a PRIVATE KEY:\n{ONE}")]
+        {
+            assert!(certificates(good.as_bytes()).is_ok(), "{good:?}");
+        }
+        assert!(blocks(format!("{ONE}{TWO}").as_bytes()).is_ok());
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn project(edge: &FakeEdge, files: &[(&str, &str)]) -> Project {
 fn what_needs_only_the_apps_name_goes_on_whatever_is_wrong_with_the_rest() {
     let server = "app = \"shop\"\n[server]\ninstances = 2\n";
     let several = "[apps.shop]\nwww = \"www\"\n[apps.two]\nnot_foundd = \"x\"\n";
-    let cases: [(&str, Written, &[&str]); 7] = [
+    let cases: [(&str, Written<'_>, &[&str]); 7] = [
         ("an unknown key", &[("devanture.toml", "app = \"shop\"\nnot_foundd = \"x\"\n")], &[]),
         ("no TOML", &[("devanture.toml", "app = \"shop\"\n[env.prod]\nhostnames = [\"a\n")], &[]),
         ("another app's table", &[("devanture.toml", several)], &["--app", "shop"]),

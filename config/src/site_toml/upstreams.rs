@@ -250,10 +250,12 @@ impl Upstream {
         if self.host == Some(HostRule::Target) && self.to.iter().any(|to| to.socket().is_some()) {
             wrong("host", "cannot be \"target\": a socket has no host".to_owned());
         }
-        if self.ca.as_ref().is_some_and(|ca| ca.len() > CA_BYTES_MAX || !ca.contains("-----BEGIN CERTIFICATE-----")) {
-            wrong("ca", format!("must be certificates in PEM, at most {CA_BYTES_MAX} bytes"));
-        } else if let Some(Err(bad)) = self.ca.as_ref().map(|ca| pem::blocks(ca.as_bytes())) {
-            wrong("ca", format!("is no PEM: {bad}"));
+        match self.ca.as_ref().map(|ca| (ca.len(), pem::certificates(ca.as_bytes()))) {
+            Some((bytes, Ok(blocks))) if bytes > CA_BYTES_MAX || !blocks.contains("-----BEGIN CERTIFICATE-----") => {
+                wrong("ca", format!("must be certificates in PEM, at most {CA_BYTES_MAX} bytes"));
+            }
+            Some((_, Err(bad))) => wrong("ca", format!("is no PEM of certificates: {bad}")),
+            Some((_, Ok(_))) | None => {}
         }
         if self.server_name.as_ref().is_some_and(|name| !is_host(name)) {
             wrong("server_name", "must be the name of a host".to_owned());
@@ -424,7 +426,15 @@ mod tests {
             assert!(parsed(before).is_ok(), "{before:?}");
         }
         let refused = parsed("ca: ").unwrap_err().to_string();
-        assert!(refused.contains("is no PEM: line 4 "), "{refused}");
+        assert!(refused.contains("is no PEM of certificates: line 4 "), "{refused}");
+        // A manifest is there for everybody to read; and what the push cannot decode, `check` names.
+        let key = "-----BEGIN PRIVATE KEY-----\nMAUC\n-----END PRIVATE KEY-----\n";
+        let garbled = "-----BEGIN CERTIFICATE-----\nMA.UC\n-----END CERTIFICATE-----\n";
+        let list = "-----BEGIN X509 CRL-----\nMAUC\n-----END X509 CRL-----\n";
+        for (before, line) in [(key, 4), (garbled, 5), (list, 4)] {
+            let refused = parsed(before).unwrap_err().to_string();
+            assert!(refused.contains(&format!("is no PEM of certificates: line {line} ")), "{refused}");
+        }
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl Stores {
             backends: Client::new(settings),
             ways: RouteTable::new(registry),
             access_log,
-            alt_svc: Some(CommonField::new(ALT_SVC, HeaderValue::from_static("h3=\":443\"; ma=86400"))),
+            alt_svc: CommonField::new(ALT_SVC, HeaderValue::from_static("h3=\":443\"; ma=86400")).into(),
             hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, hsts),
             trusted: Arc::new(|_| true),
             target_bytes_max: 4_096,

@@ -258,7 +258,7 @@ async fn a_commit_that_cannot_be_brought_to_the_disk_is_undecided_until_it_can_a
     assert_eq!(announced, if is_made { vec![2, 3] } else { vec![2] });
 }
 
-/// What is served follows the watch, and `status` reads: an operator who rolled back would be told that it is done.
+/// What is served follows the watch, and `status` reads: an operator who rolled back would read that it is done.
 #[tokio::test]
 async fn readers_and_watchers_agree_on_a_commit_of_unknown_outcome_while_nothing_can_be_written() {
     let folder = tempfile::tempdir().unwrap();
