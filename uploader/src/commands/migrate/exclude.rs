@@ -48,13 +48,21 @@ pub(super) fn add(moved: &mut Moved, glob: &str, (line, setting): (usize, &str))
 pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): (&str, &str), is_of_pages: bool) {
     let www = if is_of_pages { ".".to_owned() } else { folder(around.folder(moved.www.as_deref())) };
     let before = (moved.exclude.len(), moved.notes.len());
-    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+    let mut globs = Vec::new();
+    for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let line = if line.ends_with("\\ ") { line } else { line.trim_end() };
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+        if !line.is_empty() && !line.starts_with('#') {
+            globs.extend(below(&www, line).map(|glob| (number, glob)));
         }
-        if let Some(glob) = below(&www, line) {
-            add(moved, &glob, (index + 1, "exclude"));
+    }
+    for (at, (number, glob)) in globs.iter().enumerate() {
+        // By itself it would leave out every page, which were built there after the file had been read.
+        let is_all = www != "." && matches!(glob.as_str(), "/*" | "/**" | "/**/*");
+        if is_all && !globs.iter().skip(at).any(|(_, later)| later.starts_with('!')) {
+            let why = format!("every page of {www}/ is named, and none is left out");
+            moved.lost(*number, "exclude", why, Some("exclude = [\"…\"] names what visitors are not to get"));
+        } else {
+            add(moved, glob, (*number, "exclude"));
         }
     }
     // The notes of the loop are about lines of this file.
@@ -109,8 +117,7 @@ fn below(www: &str, line: &str) -> Option<String> {
         }
         rest = after;
     }
-    let is_whole = matches!(rest.trim_end_matches('/'), "" | "*" | "**" | "**/*");
-    (!is_whole).then(|| format!("{sign}/{rest}"))
+    (!rest.is_empty()).then(|| format!("{sign}/{rest}"))
 }
 
 /// Whether a part of a glob is for the name `name`.
@@ -123,6 +130,7 @@ fn is_like(glob: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::migrate::testing::{NOTHING, notes};
 
     #[test]
     fn a_line_of_an_ignore_file_is_for_the_folder_of_the_pages() {
@@ -137,8 +145,11 @@ mod tests {
             ("dist", "!/dist/a.txt", Some("!/a.txt")),
             ("dist", "/*/a.txt", Some("/a.txt")),
             ("dist", "/d?st/a.txt", Some("/a.txt")),
-            ("dist", "/dist/**", None),
+            ("dist", "/dist/*", Some("/*")),
+            ("dist", "!/dist/**", Some("!/**")),
+            ("dist", "/dist/*/", Some("/*/")),
             ("dist", "/dist", None),
+            ("dist", "/dist/", None),
             ("dist", "/*", None),
             ("dist", "/src/a.txt", None),
             ("a/b", "a/b/c.txt", Some("/c.txt")),
@@ -146,6 +157,26 @@ mod tests {
             ("a/b", "a/**/c.txt", Some("/**/c.txt")),
         ] {
             assert_eq!(below(www, line).as_deref(), expected, "{www} {line}");
+        }
+    }
+
+    #[test]
+    fn a_line_for_all_pages_counts_with_its_exceptions_alone() {
+        for (www, text, expected, lost) in [
+            ("public", "/public/*\n!/public/js\n!/public/index.html\n", &["/*", "!/js", "!/index.html"][..], 0),
+            ("public", "/public/**\n!/public/*.html\n", &["/**", "!/*.html"], 0),
+            ("public", "/public/*\n!*.html\n", &["/*", "!*.html"], 0),
+            ("public", "/public/a\n!/public/*\n", &["/a", "!/*"], 0),
+            ("public", "public/*\n", &[], 1),
+            ("public", "public/**\n*.map\n", &["*.map"], 1),
+            ("public", "/public/**/*\n", &[], 1),
+            ("public", "/*\n!/public\n", &[], 0),
+            (".", "/*\n", &["/*"], 0),
+        ] {
+            let mut moved = Moved { www: Some(www.to_owned()), ..Moved::new("vercel.json") };
+            ignore_file(&mut moved, &NOTHING, (".vercelignore", text), false);
+            assert_eq!(moved.exclude, expected, "{text}");
+            assert_eq!(notes(&moved, Kind::Lost).len(), lost, "{text} {:?}", moved.notes);
         }
     }
 
