@@ -31,7 +31,7 @@ const SCRIPT_ENDINGS: [&str; 3] = [".php", ".phtml", ".phar"];
 
 /// Files and folders at the top that a provider runs or reads and serves to nobody, each with whose it is. Names that
 /// pages have too, such as `api` and `functions`, are not among them.
-const OF_PROVIDERS: [(&str, &str); 24] = [
+const OF_PROVIDERS: [(&str, &str); 25] = [
     (".assetsignore", CLOUDFLARE),
     (".firebase", FIREBASE),
     (".firebaserc", FIREBASE),
@@ -53,6 +53,7 @@ const OF_PROVIDERS: [(&str, &str); 24] = [
     ("now.json", VERCEL),
     ("storage.rules", FIREBASE),
     ("vercel.json", VERCEL),
+    ("vercel.ts", VERCEL),
     ("wrangler.json", CLOUDFLARE),
     ("wrangler.jsonc", CLOUDFLARE),
     ("wrangler.toml", CLOUDFLARE),
@@ -132,6 +133,8 @@ mod tests {
         for (path, provider) in [
             ("_worker.js", Some("Cloudflare")),
             ("Vercel.json", Some("Vercel")),
+            ("vercel.ts", Some("Vercel")),
+            ("docs/vercel.ts", None),
             ("netlify/functions", Some("Netlify")),
             ("firebase.json", Some("Firebase")),
             ("docs/vercel.json", None),

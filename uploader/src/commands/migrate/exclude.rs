@@ -33,6 +33,13 @@ pub(super) fn hide_page(moved: &mut Moved, path: &str, what: What) {
     }
 }
 
+/// Keeps what a provider leaves out by itself from visitors, where the pages are the whole project.
+pub(super) fn by_default(moved: &mut Moved, around: &Around<'_>, globs: &[&str]) {
+    if folder(around.folder(moved.www.as_deref())) == "." {
+        globs.iter().for_each(|glob| add(moved, glob, (0, "exclude")));
+    }
+}
+
 /// Adds a glob, which stands in a line of the provider's file as `setting`.
 pub(super) fn add(moved: &mut Moved, glob: &str, (line, setting): (usize, &str)) {
     if moved.exclude.len() >= FOLDER_GLOBS_MAX {

@@ -16,6 +16,8 @@ use super::vercel::add_headers;
 pub(crate) const FILE: &str = "firebase.json";
 /// Files left out or served to nobody in any case, so that `ignore` may name them.
 const IGNORED: [&str; 2] = ["firebase.json", "**/.*"];
+/// What the tool of Firebase leaves in the project and sends in no case; `.firebase` is left out of every push.
+const BY_DEFAULT: [&str; 2] = ["firebase-debug.log", "firebase-debug.*.log"];
 /// Files of other services, and the folder of functions where nothing names another.
 const OTHERS: [(&str, &[&str]); 3] =
     [("database", &["rules"]), ("firestore", &["indexes", "rules"]), ("storage", &["rules"])];
@@ -41,6 +43,7 @@ pub(crate) fn read(text: &str, wanted: Option<&str>, around: &Around<'_>) -> Res
     }
     unread_rule_files(&mut moved, "Firebase", around);
     others(&mut moved, &root, around);
+    exclude::by_default(&mut moved, around, &BY_DEFAULT);
     Ok(moved)
 }
 

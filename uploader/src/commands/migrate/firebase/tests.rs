@@ -180,10 +180,14 @@ fn what_firebase_ignores_and_what_lies_among_the_pages_is_excluded() {
         (
             r#"{"hosting":{"public":".","ignore":["firebase.json","**/.*","secret.txt","docs/**","!(a)"]},
                 "functions":{"source":"backend"},"firestore":{"rules":"my.rules"}}"#,
-            &["/secret.txt", "/docs/", "/backend/", "/my.rules"][..],
+            &["/secret.txt", "/docs/", "/backend/", "/my.rules", "firebase-debug.log", "firebase-debug.*.log"][..],
             1,
         ),
-        (r#"{"hosting":{"public":"."},"functions":[{"codebase":"a"},{"source":"b"}]}"#, &["/functions/", "/b/"], 0),
+        (
+            r#"{"hosting":{"public":"."},"functions":[{"codebase":"a"},{"source":"b"}]}"#,
+            &["/functions/", "/b/", "firebase-debug.log", "firebase-debug.*.log"],
+            0,
+        ),
         (r#"{"hosting":{"public":"dist"},"functions":{},"storage":{"rules":"storage.rules"}}"#, &[], 0),
     ] {
         let moved = read(text, None, &NOTHING).unwrap();

@@ -18,6 +18,9 @@ pub(crate) const IGNORE_FILES: [&str; 2] = [".vercelignore", ".nowignore"];
 /// What lies in the folder of the file and was served to nobody, also where that is the folder of the pages.
 const UNSERVED: [(&str, What); 4] =
     [("api", What::Folder), ("middleware.js", What::File), ("middleware.ts", What::File), ("package.json", What::File)];
+/// What was not sent without being named, of names that do not begin with a dot, which nobody gets here:
+/// <https://vercel.com/docs/builds/build-features#ignored-files-and-folders>.
+const BY_DEFAULT: [&str; 6] = ["npm-debug.log", "config.gypi", "node_modules", "__pycache__", "venv", "CVS"];
 /// A configuration that is a program.
 pub(crate) const PROGRAM: &str = "vercel.ts";
 const ROUTES: &str = "run it as a backend, and send its paths there with [[routes]]";
@@ -39,6 +42,7 @@ pub(crate) fn read(text: &str, around: &Around<'_>) -> Result<Moved, Mistakes> {
         moved.lost(0, "api/", "functions of the folder `api` do not run at the edge", Some(ROUTES));
     }
     unread_rule_files(&mut moved, "Vercel", around);
+    exclude::by_default(&mut moved, around, &BY_DEFAULT);
     for (path, what) in UNSERVED {
         if (around.has)(path) {
             exclude::hide(&mut moved, around, path, what);
