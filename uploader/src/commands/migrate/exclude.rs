@@ -81,11 +81,11 @@ pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): 
     }
 }
 
-/// A glob of Firebase's `ignore` as one of ours: there each is for the whole path of a file. `None` where it cannot be
-/// said.
+/// A glob of Firebase's `ignore` as one of ours: there each is for the whole path of a file, but for those that end in
+/// `/**`, which become globs of folders. `None` where it cannot be said.
 pub(super) fn of_firebase(glob: &str) -> Option<String> {
     let glob = glob.strip_prefix("./").unwrap_or(glob);
-    if glob.starts_with('!') || glob.contains('(') {
+    if glob.starts_with('!') || glob.contains('(') || glob.ends_with('/') {
         return None;
     }
     let path = match glob.strip_suffix("/**") {
@@ -197,6 +197,8 @@ mod tests {
             ("./drafts/*.html", Some("/drafts/*.html")),
             ("**/*.{ts,tsx}", Some("**/*.{ts,tsx}")),
             ("!(a|b)", None),
+            // Of a folder itself it says nothing.
+            ("docs/", None),
             ("**/@(a|b).js", None),
         ] {
             assert_eq!(of_firebase(glob).as_deref(), expected, "{glob}");

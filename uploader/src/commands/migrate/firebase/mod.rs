@@ -113,18 +113,7 @@ fn part(moved: &mut Moved, entry: &Entry) {
         "redirects" => node.items().iter().for_each(|item| redirect(moved, item)),
         "rewrites" => rewrites(moved, node),
         "headers" => node.items().iter().for_each(|item| headers(moved, item)),
-        "ignore" => {
-            for pattern in node.items().iter().filter(|item| item.text().is_none_or(|text| !IGNORED.contains(&text))) {
-                let written = pattern.written().unwrap_or_default();
-                match exclude::of_firebase(&written) {
-                    Some(glob) => exclude::add(moved, &glob, (pattern.line, key)),
-                    None => {
-                        let why = format!("`{written}` is not left out");
-                        moved.lost(pattern.line, key, why, Some("exclude = [\"…\"], which takes what .gitignore does"));
-                    }
-                }
-            }
-        }
+        "ignore" => ignore(moved, node),
         "source" | "frameworksBackend" => {
             moved.lost(
                 line,
@@ -154,6 +143,32 @@ fn part(moved: &mut Moved, entry: &Entry) {
             Some("put them into .well-known/ of the site's folder"),
         ),
         _ => moved.lost(line, key, "it is about Firebase's service", None),
+    }
+}
+
+/// Carries over `ignore`, whose globs have no order there.
+fn ignore(moved: &mut Moved, node: &Node) {
+    let mut folders = Vec::new();
+    for pattern in node.items().iter().filter(|item| item.text().is_none_or(|text| !IGNORED.contains(&text))) {
+        let (written, at) = (pattern.written().unwrap_or_default(), (pattern.line, "ignore"));
+        match exclude::of_firebase(&written) {
+            Some(glob) if glob.ends_with('/') => folders.push((glob, at)),
+            Some(glob) => {
+                exclude::add(moved, &glob, at);
+                // A folder of such a name is sent there.
+                if moved.exclude.last() == Some(&glob) {
+                    exclude::add(moved, &format!("!{glob}/"), at);
+                }
+            }
+            None => {
+                let why = format!("`{written}` is not left out");
+                moved.lost(at.0, at.1, why, Some("exclude = [\"…\"], which takes what .gitignore does"));
+            }
+        }
+    }
+    // After the others, whose exceptions would bring them back.
+    for (glob, at) in folders {
+        exclude::add(moved, &glob, at);
     }
 }
 

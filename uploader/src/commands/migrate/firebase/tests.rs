@@ -3,6 +3,8 @@
 use super::super::testing::{NOTHING, headers as header_lines, notes, rules as rule_lines, written};
 use super::*;
 use crate::commands::migrate::moved::Kind;
+use devanture_config::manifest::halves::Half;
+use devanture_config::site_toml::FolderGlobs;
 
 fn moved(hosting: &serde_json::Value) -> Moved {
     read(&serde_json::json!({ "hosting": hosting }).to_string(), None, &NOTHING).unwrap()
@@ -180,7 +182,15 @@ fn what_firebase_ignores_and_what_lies_among_the_pages_is_excluded() {
         (
             r#"{"hosting":{"public":".","ignore":["firebase.json","**/.*","secret.txt","docs/**","!(a)"]},
                 "functions":{"source":"backend"},"firestore":{"rules":"my.rules"}}"#,
-            &["/secret.txt", "/docs/", "/backend/", "/my.rules", "firebase-debug.log", "firebase-debug.*.log"][..],
+            &[
+                "/secret.txt",
+                "!/secret.txt/",
+                "/docs/",
+                "/backend/",
+                "/my.rules",
+                "firebase-debug.log",
+                "firebase-debug.*.log",
+            ][..],
             1,
         ),
         (
@@ -198,6 +208,34 @@ fn what_firebase_ignores_and_what_lies_among_the_pages_is_excluded() {
 }
 
 #[test]
+fn a_glob_of_firebase_takes_files_and_no_folder_but_before_two_stars() {
+    for (ignore, left_out, sent) in [
+        (&["docs/*"][..], &["docs/a.html", "docs/.b"][..], &["docs/n/y.html", "a.html"][..]),
+        (&["secret"], &["secret"], &["a/secret"]),
+        (&["secret"], &[], &["secret/s"]),
+        (&["temp*"], &["temp1"], &["temp3/x", "a/temp1"]),
+        (&["**/deep"], &["deep", "a/b/deep"], &["a/deep/x"]),
+        (&["**/*.map"], &["a.map", "a/b.map", "v.map/b.map"], &["v.map/x"]),
+        (&["**"], &["a", "a/b/c"], &[]),
+        (&["docs/**/*"], &["docs/a", "docs/b/c"], &["a"]),
+        (&["docs/**"], &["docs/a", "docs/b/c"], &["docs"]),
+        (&["docs/**", "*"], &["docs/a", "docs/b/c", "a"], &["b/c"]),
+        (&["{a,b}/*"], &["a/x", "b/x"], &["a/y/x"]),
+    ] {
+        let moved = moved(&serde_json::json!({ "public": "dist", "ignore": ignore }));
+        let exclude = moved.exclude.iter().map(|glob| glob.parse().unwrap()).collect();
+        let globs = FolderGlobs { exclude, ..FolderGlobs::default() }.of(Half::Front);
+        for (paths, is_out) in [(left_out, true), (sent, false)] {
+            for path in paths {
+                assert_eq!(globs.covers(path, false), is_out, "{ignore:?} {path} {:?}", moved.exclude);
+            }
+        }
+        assert!(notes(&moved, Kind::Lost).is_empty(), "{:?}", moved.notes);
+        written(&moved);
+    }
+}
+
+#[test]
 fn everything_else_of_firebase_json_is_reported_with_its_line() {
     let text = "{\n// a comment\n\"firestore\": {},\n\"hosting\": {\n\"public\": \"dist\",\n\
         \"ignore\": [\"firebase.json\", \"**/.*\", \"**/node_modules/**\",\n\"**/*.map\"],\n\"i18n\": {\"root\": \"/x\"},\n\
@@ -207,6 +245,6 @@ fn everything_else_of_firebase_json_is_reported_with_its_line() {
         moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(|n| (n.line, n.setting.as_str())).collect();
     let expected = [(3, "firestore"), (8, "i18n"), (9, "appAssociation"), (10, "predeploy"), (11, "source")];
     assert_eq!(lost, expected);
-    assert_eq!(moved.exclude, ["**/node_modules/", "**/*.map"]);
+    assert_eq!(moved.exclude, ["**/*.map", "!**/*.map/", "**/node_modules/"]);
     assert_eq!(moved.www.as_deref(), Some("dist"));
 }
