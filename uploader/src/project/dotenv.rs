@@ -101,7 +101,7 @@ pub(crate) fn parse(text: &str) -> Parsed {
         let Some((name, before_value)) = name_of(line) else {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
-                parsed.unread.push(Unread { line: number(), is_own: line.contains(OWN) });
+                parsed.unread.push(Unread { line: number(), is_own: sets_own(line) });
             }
             continue;
         };
@@ -115,8 +115,7 @@ pub(crate) fn parse(text: &str) -> Parsed {
         if !left.is_empty() && !left.starts_with('#') {
             // A quote that was closed too late may have taken a line about this program with it.
             let taken = text.get(line_at..value_at + consumed).unwrap_or_default();
-            let is_own = taken.contains(OWN) || left.contains(OWN);
-            parsed.unread.push(Unread { line: number(), is_own });
+            parsed.unread.push(Unread { line: number(), is_own: taken.lines().any(sets_own) });
         }
         if after_value.len() < rest.len() {
             rest = after_value.find('\n').and_then(|at| after_value.get(at + 1..)).unwrap_or_default();
@@ -128,14 +127,23 @@ pub(crate) fn parse(text: &str) -> Parsed {
 /// The name that `line` sets, and where in the line its value begins.
 fn name_of(line: &str) -> Option<(&str, usize)> {
     let (before, _) = line.split_once('=')?;
-    let name = before.trim();
-    let name = match name.strip_prefix("export") {
-        Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
-        _ => name,
-    };
+    let name = without_export(before.trim());
     let begins_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let goes_on_well = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
     (begins_well && goes_on_well).then_some((name, before.len() + 1))
+}
+
+fn without_export(line: &str) -> &str {
+    match line.strip_prefix("export") {
+        Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
+        _ => line,
+    }
+}
+
+/// Whether the name that a line begins with is a setting of this program. One that stands further on is another's
+/// matter.
+fn sets_own(line: &str) -> bool {
+    without_export(line.trim_start()).starts_with(OWN)
 }
 
 /// Reads the value that `text` begins with, and says how many bytes it took.
@@ -263,7 +271,15 @@ mod tests {
             ("export DEVANTURE_TOKEN\n", true),
             ("DEVANTURE_URL: https://e\n", true),
             ("DEVANTURE_TOKEN=\"a\" b\n", true),
-            ("set DEVANTURE_APP=a\n", true),
+            ("  export\tDEVANTURE_URL\n", true),
+            ("DEVANTURE_URL\n", true),
+            ("set DEVANTURE_APP=a\n", false),
+            ("VITE_DEVANTURE_APP: x\n", false),
+            ("export VITE_DEVANTURE_APP\n", false),
+            ("note about DEVANTURE_TOKEN\n", false),
+            ("VITE_DEVANTURE_APP=\"a\" b\n", false),
+            ("A=\"b\" DEVANTURE_TOKEN=c\n", false),
+            ("exportDEVANTURE_TOKEN\n", false),
             ("GREETING='tis\nDEVANTURE_TOKEN=a\nOTHER='x'\n", true),
         ] {
             let parsed = parse(text);
