@@ -59,7 +59,7 @@ pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): 
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let line = if line.ends_with("\\ ") { line } else { line.trim_end() };
         if !line.is_empty() && !line.starts_with('#') {
-            globs.extend(below(&www, line).map(|glob| (number, glob)));
+            globs.extend(below(&www, &with_literal_braces(line)).map(|glob| (number, glob)));
         }
     }
     for (at, (number, glob)) in globs.iter().enumerate() {
@@ -127,6 +127,32 @@ fn below(www: &str, line: &str) -> Option<String> {
     (!rest.is_empty()).then(|| format!("{sign}/{rest}"))
 }
 
+/// A line of an ignore file with its braces escaped: they are characters of names there, and say alternatives here.
+fn with_literal_braces(line: &str) -> String {
+    let mut escaped = String::with_capacity(line.len());
+    // Within `[…]` nothing is special, and the first character does not close it.
+    let (mut is_escaped, mut class_bytes) = (false, 0_usize);
+    for (at, character) in line.char_indices() {
+        let is_of_class = class_bytes > 0;
+        class_bytes = class_bytes.saturating_sub(character.len_utf8());
+        if !is_of_class && !is_escaped && matches!(character, '{' | '}') {
+            escaped.push('\\');
+        }
+        if !is_of_class && !is_escaped && character == '[' {
+            let rest = line.get(at..).and_then(|rest| rest.strip_prefix('[')).unwrap_or_default();
+            let inner = rest.trim_start_matches(['!', '^']);
+            let first = inner.chars().next().map_or(0, char::len_utf8);
+            let end = inner.get(first..).and_then(|inner| inner.find(']'));
+            class_bytes = end.map_or(0, |end| {
+                rest.len().saturating_sub(inner.len()).saturating_add(first).saturating_add(end).saturating_add(1)
+            });
+        }
+        is_escaped = !is_of_class && !is_escaped && character == '\\';
+        escaped.push(character);
+    }
+    escaped
+}
+
 /// Whether a part of a glob is for the name `name`.
 fn is_like(glob: &str, name: &str) -> bool {
     let Ok(glob) = format!("/{glob}").parse::<PathGlob>() else { return false };
@@ -185,6 +211,31 @@ mod tests {
             assert_eq!(moved.exclude, expected, "{text}");
             assert_eq!(notes(&moved, Kind::Lost).len(), lost, "{text} {:?}", moved.notes);
         }
+    }
+
+    #[test]
+    fn braces_of_an_ignore_file_are_characters_of_names() {
+        for (line, expected, left_out, sent) in [
+            ("a{b,c}.txt", "a\\{b,c\\}.txt", "a{b,c}.txt", "ab.txt"),
+            ("/x/{{id}}/", "/x/\\{\\{id\\}\\}/", "x/{{id}}/a", "x/id/a"),
+            ("a{b", "a\\{b", "a{b", "ab"),
+            ("a\\{b,c\\}", "a\\{b,c\\}", "a{b,c}", "ab"),
+            ("a[{}]", "a[{}]", "a}", "ab"),
+            ("a[]{]{", "a[]{]\\{", "a{{", "a{"),
+            ("a[!{]", "a[!{]", "ab", "a{"),
+            ("\\[{", "\\[\\{", "[{", "{"),
+        ] {
+            for (provider, www, is_of_pages) in [("vercel.json", ".", false), ("wrangler.toml", "dist", true)] {
+                let mut moved = Moved { www: Some(www.to_owned()), ..Moved::new(provider) };
+                ignore_file(&mut moved, &NOTHING, ("ignored", line), is_of_pages);
+                assert_eq!(moved.exclude, [expected], "{:?}", moved.notes);
+                let exclude = moved.exclude.iter().map(|glob| glob.parse().unwrap()).collect();
+                let globs = FolderGlobs { exclude, ..FolderGlobs::default() }.of(Half::Front);
+                assert!(globs.covers(left_out, false), "{line} {left_out}");
+                assert!(!globs.covers(sent, false), "{line} {sent}");
+            }
+        }
+        assert_eq!(below("a{b", &with_literal_braces("/a{b/c")).as_deref(), Some("/c"));
     }
 
     #[test]
