@@ -30,9 +30,17 @@ impl Around<'_> {
     }
 }
 
-/// A folder as `www` has it.
+/// A folder as `www` has it: `..` takes the folder before it away, where there is one.
 pub(super) fn folder(text: &str) -> String {
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let mut parts: Vec<&str> = Vec::new();
+    for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        match parts.last() {
+            Some(last) if part == ".." && *last != ".." => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
     if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
 }
 

@@ -129,28 +129,29 @@ fn below(www: &str, line: &str) -> Option<String> {
 
 /// A line of an ignore file with its braces escaped: they are characters of names there, and say alternatives here.
 fn with_literal_braces(line: &str) -> String {
-    let mut escaped = String::with_capacity(line.len());
-    // Within `[…]` nothing is special, and the first character does not close it.
-    let (mut is_escaped, mut class_bytes) = (false, 0_usize);
-    for (at, character) in line.char_indices() {
-        let is_of_class = class_bytes > 0;
-        class_bytes = class_bytes.saturating_sub(character.len_utf8());
-        if !is_of_class && !is_escaped && matches!(character, '{' | '}') {
-            escaped.push('\\');
-        }
-        if !is_of_class && !is_escaped && character == '[' {
-            let rest = line.get(at..).and_then(|rest| rest.strip_prefix('[')).unwrap_or_default();
-            let inner = rest.trim_start_matches(['!', '^']);
-            let first = inner.chars().next().map_or(0, char::len_utf8);
-            let end = inner.get(first..).and_then(|inner| inner.find(']'));
-            class_bytes = end.map_or(0, |end| {
-                rest.len().saturating_sub(inner.len()).saturating_add(first).saturating_add(end).saturating_add(1)
-            });
-        }
-        is_escaped = !is_of_class && !is_escaped && character == '\\';
-        escaped.push(character);
+    let (mut escaped, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some(character) = rest.chars().next() {
+        let after_it = rest.get(character.len_utf8()..).unwrap_or_default();
+        let after = match character {
+            '\\' => after_it.get(after_it.chars().next().map_or(0, char::len_utf8)..).unwrap_or_default(),
+            '[' => after_class(after_it).unwrap_or(after_it),
+            '{' | '}' => {
+                escaped.push('\\');
+                after_it
+            }
+            _ => after_it,
+        };
+        escaped.push_str(rest.strip_suffix(after).unwrap_or_default());
+        rest = after;
     }
     escaped
+}
+
+/// What follows a class of characters, whose `[` was read: within it a brace is one of them.
+fn after_class(text: &str) -> Option<&str> {
+    let text = text.strip_prefix(['!', '^']).unwrap_or(text);
+    // As the first of them, `]` does not close it.
+    Some(text.strip_prefix(']').unwrap_or(text).split_once(']')?.1)
 }
 
 /// Whether a part of a glob is for the name `name`.
@@ -264,10 +265,15 @@ mod tests {
             ("public", "public/api", Some("api")),
             ("public", "api", None),
             ("public", "publicity/api", None),
+            ("site/dist", "/site//../site/dist/fn", Some("fn")),
+            ("a/../site/./dist", "site/dist/fn", Some("fn")),
+            (".", "a/../../api", None),
+            (".", "../a/../api", None),
+            (".", "a/..", None),
             (".", "../api", None),
             (".", ".", None),
         ] {
-            assert_eq!(within(www, path).as_deref(), expected, "{www} {path}");
+            assert_eq!(within(&folder(www), path).as_deref(), expected, "{www} {path}");
         }
     }
 }

@@ -232,6 +232,22 @@ fn headers_of_netlify_toml_are_the_same_here() {
 }
 
 #[test]
+fn functions_of_netlify_are_hidden_wherever_their_path_leads_among_the_pages() {
+    for (base, publish, functions, expected) in [
+        ("/site/", "dist", "../site/dist/fn", &["/fn/"][..]),
+        ("site", "./dist/", "dist/fn", &["/fn/"]),
+        ("site", "../dist", "../dist/fn", &["/fn/"]),
+        ("site", "dist", "../fn", &[]),
+        ("", ".", "x/../fn", &["/fn/"]),
+    ] {
+        let text = format!("[build]\nbase = \"{base}\"\npublish = \"{publish}\"\nfunctions = \"{functions}\"\n");
+        let moved = read(Some(&text), &NOTHING).unwrap();
+        assert_eq!(moved.exclude, expected, "{text}");
+        written(&moved);
+    }
+}
+
+#[test]
 fn rule_files_stay_where_they_are() {
     let around = Around { has: &|path| path == "dist/_redirects", www: "dist", is_explicit: false };
     let moved = read(None, &around).unwrap();
