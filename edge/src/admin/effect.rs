@@ -221,6 +221,7 @@ mod tests {
         let expected = [
             "deleteApp",
             "removeWebhook",
+            "rotateWebhook",
             "deleteVersion",
             "withdraw",
             "deleteAlias",

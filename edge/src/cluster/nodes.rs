@@ -23,8 +23,8 @@ use crate::ledger::{self, Duty, Member, Members};
 use crate::proxy::Registry;
 
 /// Time beyond its lease for which a node may not answer before a switch is given up: one that ended is gone by then,
-/// and one that is not reaches the catalog alone.
-const BEYOND_LEASE: Duration = Duration::from_secs(5);
+/// also where etcd is busy and notices late, and one that is not reaches the catalog alone.
+const BEYOND_LEASE: Duration = Duration::from_secs(30);
 /// Time after which a node that does not answer is named.
 const NAMED_AFTER: Duration = Duration::from_secs(2);
 /// Times that a node may break off what it prepares, once that goes on for longer than it may be silent: one that a

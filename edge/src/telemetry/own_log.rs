@@ -13,8 +13,8 @@ pub(super) fn subscriber<W: Write + 'static>(
 ) -> impl Subscriber + Send + Sync {
     let lines = move || PlainLines(open());
     let format = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(lines);
-    // A line that cannot be written, as where stderr is a file on a full or failed disk, is lost. Reported on stderr, it
-    // would be a panic of whatever logs it.
+    // A line that cannot be written, as where stderr is a file on a full or failed disk, is lost. Reported on stderr,
+    // it would be a panic of whatever logs it.
     format.log_internal_errors(false).finish()
 }
 

@@ -12,11 +12,11 @@ const OF_THE_EDGE_PREFIXES: [&str; 1] = ["x-forwarded-"];
 
 /// Fields that servers in front of a backend write, and that it may believe.
 #[rustfmt::skip]
-pub(super) const ABOUT_VISITOR: [&str; 78] = [
+pub(super) const ABOUT_VISITOR: [&str; 77] = [
     // The address of the visitor, as providers and servers call it.
     "akamai-client-ip", "ali-cdn-real-ip", "cdn-src-ip", "cf-connecting-ip", "cf-connecting-ipv6", "cf-ipcountry",
     "cf-pseudo-ipv4", "client-ip", "do-connecting-ip", "eo-client-ip", "fastly-client-ip", "fly-client-ip",
-    "forwarded-for", "http-client-ip", "incap-client-ip", "proxy-client-ip", "remote-addr", "remote-host",
+    "forwarded-for", "http-client-ip", "incap-client-ip", "remote-addr", "remote-host",
     "true-client-ip", "wl-proxy-client-ip", "x-azure-clientip", "x-azure-socketip", "x-client-ip",
     "x-cluster-client-ip", "x-envoy-external-address", "x-envoy-internal", "x-nf-client-connection-ip",
     "x-originating-ip", "x-proxyuser-ip", "x-sucuri-clientip", "x-vercel-forwarded-for", "x-vercel-proxied-for",
