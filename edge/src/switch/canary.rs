@@ -14,7 +14,6 @@ use devanture_config::site_toml::Kind;
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
-use super::canary_steps::begun_with;
 use super::checks::{check_if_live, check_reason};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::Steps;
@@ -22,7 +21,7 @@ use super::switcher::Switcher;
 use crate::catalog::{Change, Check, Commit, Revision};
 use crate::environments::{Gate, Passage};
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
-use crate::records::{self, CanaryRecord, HistoryEntry, LivePointer, PinsRecord};
+use crate::records::{self, BegunWith, CanaryRecord, HistoryEntry, LivePointer, PinsRecord};
 use crate::telemetry;
 
 /// What `Last-Modified` tells apart: who changes sides gets a later one than what they have.
@@ -468,4 +467,14 @@ fn canary_running(environment: &PlaceName, running: &CanaryRecord) -> Error {
     Problem::new(Code::CanaryRunning, detail)
         .hint("`devanture canary finish` or `devanture canary abort` ends it")
         .into()
+}
+
+/// The rights that a canary is begun with.
+fn begun_with(actor: &Actor) -> BegunWith {
+    BegunWith {
+        app: actor.app.clone(),
+        environment: actor.environment.clone(),
+        scope: actor.scope,
+        unconfirmed: actor.unconfirmed,
+    }
 }

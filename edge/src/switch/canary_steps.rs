@@ -206,16 +206,6 @@ async fn finished((app, environment): Place, switching: Switching) {
     }
 }
 
-/// The rights that a canary is begun with.
-pub(super) fn begun_with(actor: &Actor) -> BegunWith {
-    BegunWith {
-        app: actor.app.clone(),
-        environment: actor.environment.clone(),
-        scope: actor.scope,
-        unconfirmed: actor.unconfirmed,
-    }
-}
-
 /// Acts for the one who began it, with the rights that they had then: what another place has got meanwhile, such as a
 /// wildcard, the last step takes from it only if they might. What an earlier release began takes nothing.
 fn actor(record: &CanaryRecord) -> Actor {

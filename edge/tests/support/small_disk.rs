@@ -96,8 +96,10 @@ impl FailingDisk {
         &self.mounted
     }
 
-    /// Has every write fail from now on with EROFS, as after an error of the disk.
+    /// Has every write fail from now on with EROFS, as after an error of the disk. What the test itself wrote there is
+    /// on the disk by then.
     pub(crate) fn fail(&self) {
+        assert!(Command::new("sync").arg("-f").arg(&self.mounted).status().unwrap().success());
         self.remount("abort");
     }
 
