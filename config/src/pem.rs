@@ -24,7 +24,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-/// What an encrypted key says of itself: RFC 5958 §3, RFC 1421 §4.6.1.1.
+/// Marks of an encrypted key: RFC 5958 §3, RFC 1421 §4.6.1.1.
 const ENCRYPTED: [&str; 2] = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
 
 /// Says why a text is no PEM, as a clause about the file. Lines count from 1.
@@ -58,7 +58,7 @@ pub enum BadPem {
 /// # Errors
 /// [`BadPem`], for a boundary that a reader would pass over, and for a certificate that is not base64.
 pub fn blocks(pem: &[u8]) -> Result<String, BadPem> {
-    read(pem, Keys::Taken)
+    read(pem, PrivateKeys::Taken)
 }
 
 /// The same of a text that anybody may read, which holds certificates alone.
@@ -66,19 +66,19 @@ pub fn blocks(pem: &[u8]) -> Result<String, BadPem> {
 /// # Errors
 /// [`BadPem`], for a private key, too.
 pub fn certificates(pem: &[u8]) -> Result<String, BadPem> {
-    read(pem, Keys::Refused)
+    read(pem, PrivateKeys::Refused)
 }
 
 /// Whether there may be private keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keys {
+enum PrivateKeys {
     Refused,
     Taken,
 }
 
-fn read(pem: &[u8], keys: Keys) -> Result<String, BadPem> {
+fn read(pem: &[u8], keys: PrivateKeys) -> Result<String, BadPem> {
     let text = String::from_utf8_lossy(pem).replace("\r\n", "\n").replace('\r', "\n");
-    let (mut blocks, mut open) = (String::with_capacity(text.len()), None::<Open<'_>>);
+    let (mut blocks, mut open) = (String::with_capacity(text.len()), None::<OpenBlock<'_>>);
     for (line, number) in text.split('\n').zip(1_usize..) {
         let mut line = trimmed(line);
         // A file without a line break at its end runs into the next one: there may be a beginning after an end.
@@ -95,10 +95,10 @@ fn read(pem: &[u8], keys: Keys) -> Result<String, BadPem> {
             if let Some(begun) = open {
                 return Err(BadPem::Unended(begun.line));
             }
-            if keys == Keys::Refused && label.ends_with(PRIVATE_KEY) {
+            if keys == PrivateKeys::Refused && label.ends_with(PRIVATE_KEY) {
                 return Err(BadPem::Key(number));
             }
-            open = Some(Open::new(label, number, &mut blocks)?);
+            open = Some(OpenBlock::new(label, number, &mut blocks)?);
         } else if line.starts_with('#') && open.is_none() {
             // A block that was taken out on purpose.
         } else if looks_like_boundary(line) {
@@ -118,14 +118,14 @@ fn read(pem: &[u8], keys: Keys) -> Result<String, BadPem> {
 }
 
 /// A block whose end has not come yet.
-struct Open<'t> {
+struct OpenBlock<'t> {
     label: &'t str,
     line: usize,
     /// Where its content begins among the blocks.
     at: usize,
 }
 
-impl<'t> Open<'t> {
+impl<'t> OpenBlock<'t> {
     fn new(label: &'t str, line: usize, blocks: &mut String) -> Result<Self, BadPem> {
         if label == "TRUSTED CERTIFICATE" {
             return Err(BadPem::Trusted(line));

@@ -232,7 +232,7 @@ pub struct DeployReport {
     /// Whether the edge had lost the manifest of the version, which the push brought back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restored_manifest: bool,
-    /// Whether the one who pushed may not make the version live there; in `prod` where an alias was pushed to.
+    /// Whether the pusher may not make the version live there; in `prod` where an alias was pushed to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_not_switch: bool,
 }

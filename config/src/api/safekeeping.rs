@@ -61,7 +61,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether nothing is damaged but what is made again by itself, or everything was repaired.
+    /// Whether all damage was repaired, or the edge makes the damaged files again by itself.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.damaged.is_empty() && self.bucket.is_empty() && !self.catalog.is_damaged()

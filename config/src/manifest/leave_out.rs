@@ -93,7 +93,7 @@ pub fn left_out_part(path: &str) -> Option<&str> {
     ends.filter_map(|end| path.get(..end)).find(|part| is_left_out_itself(part))
 }
 
-/// Whether what stands at `path`, from the top of the folder, is left out by its own name.
+/// Whether the file or folder at `path`, from the top of the bundle, is left out by its own name.
 #[must_use]
 pub fn is_left_out_itself(path: &str) -> bool {
     match path.rsplit_once('/') {

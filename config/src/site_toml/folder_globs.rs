@@ -111,7 +111,7 @@ fn is_never_brought_back(path: &str) -> bool {
 
 /// Why something is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum LeftOutReason {
     /// `exclude` names it.
     Excluded,
     /// Its name is one that is left out of every bundle.
@@ -138,17 +138,17 @@ impl LeaveOut {
     /// Why what stands at `path`, from the top of the folder, is left out; `is_below` says that it stands in a folder
     /// that is.
     #[must_use]
-    pub fn reason(&self, path: &str, is_folder: bool, is_below: bool) -> Option<Reason> {
+    pub fn reason(&self, path: &str, is_folder: bool, is_below: bool) -> Option<LeftOutReason> {
         let is_named = || match self.half {
             Half::Front => is_left_out_itself(path) || provider_of(path).is_some(),
             Half::Backend => path.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case(GIT)),
         };
         let reason = if is_below {
-            Reason::Folder
+            LeftOutReason::Folder
         } else if is_named() {
-            Reason::Name
+            LeftOutReason::Name
         } else if self.exclude.matched(path, is_folder).is_ignore() {
-            Reason::Excluded
+            LeftOutReason::Excluded
         } else {
             return None;
         };
@@ -156,7 +156,7 @@ impl LeaveOut {
         (!is_brought_back).then_some(reason)
     }
 
-    /// Whether what stands at `path` is left out, by itself or with a folder that it stands in.
+    /// Whether the file or folder at `path` is left out, by itself or with a folder around it.
     #[must_use]
     pub fn covers(&self, path: &str, is_folder: bool) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);

@@ -40,7 +40,7 @@ pub use bundle_scripts::BundleScripts;
 pub use cors::{BadCorsOrigin, CORS_ORIGINS_MAX, CorsOrigin};
 pub use field_rules::FieldRules;
 pub use file_name::{FILE_NAME, overlay_of};
-pub use folder_globs::{BadPathGlob, FOLDER_GLOBS_MAX, FolderGlobs, LeaveOut, PathGlob, Reason};
+pub use folder_globs::{BadPathGlob, FOLDER_GLOBS_MAX, FolderGlobs, LeaveOut, LeftOutReason, PathGlob};
 pub use host_rule::{BadHostRule, HostRule};
 pub use image::{BadImage, Image, RegistryImage, is_registry_prefix};
 pub use layer::{Explained, Layer, Origin, PlaceLines};

@@ -54,7 +54,7 @@ impl Lacking {
 
 /// Of a manifest, what is read of any format.
 #[derive(Deserialize)]
-struct Formatted {
+struct ManifestFormat {
     format: u32,
 }
 
@@ -136,7 +136,7 @@ impl Live {
             } else if let Some(load) = place.first_load.load_full()
                 && let Some(loader) = self.0.loader.get()
                 && let Ok(manifest) = loader.blobs().get(Key::Manifest(load.of.version)).await
-                && let Ok(Formatted { format }) = serde_json::from_slice(&manifest)
+                && let Ok(ManifestFormat { format }) = serde_json::from_slice(&manifest)
                 && format > read
             {
                 return Some(sentence(&place, load.of.version, format));

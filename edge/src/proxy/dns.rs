@@ -58,11 +58,11 @@ pub struct Names {
     servers: Vec<SocketAddr>,
     time_max: Duration,
     /// What is asked, and what the system's file said when it was opened.
-    opened: Mutex<Option<(Vec<u8>, Arc<Servers>)>>,
+    opened: Mutex<Option<(Vec<u8>, Arc<DnsServers>)>>,
 }
 
 /// Servers to ask.
-struct Servers {
+struct DnsServers {
     /// One for each server, in the order of the file, as the C library asks: a later server may not know names that
     /// the first one has, such as the resolver of the machine beside that of a network of containers.
     resolvers: Vec<TokioResolver>,
@@ -157,7 +157,7 @@ impl Names {
 
     /// The servers. The system's file is read each time, as the C library does: what it names comes and goes with
     /// networks.
-    fn opened(&self) -> Result<Arc<Servers>, String> {
+    fn opened(&self) -> Result<Arc<DnsServers>, String> {
         let text = if self.servers.is_empty() { std::fs::read(RESOLVERS).unwrap_or_default() } else { Vec::new() };
         let mut opened = self.opened.lock();
         if let Some((of, servers)) = &*opened
@@ -166,7 +166,7 @@ impl Names {
             return Ok(Arc::clone(servers));
         }
         let (config, options) = if self.servers.is_empty() { of_system(&text)? } else { of_servers(&self.servers) };
-        let servers = Arc::new(Servers::open(config, &options, self.time_max)?);
+        let servers = Arc::new(DnsServers::open(config, &options, self.time_max)?);
         *opened = Some((text, Arc::clone(&servers)));
         Ok(servers)
     }
@@ -191,7 +191,7 @@ fn of_system(text: &[u8]) -> Result<(ResolverConfig, ResolverOpts), String> {
     Ok((ResolverConfig::from_name_servers(vec![server]), ResolverOpts::default()))
 }
 
-impl Servers {
+impl DnsServers {
     fn open(config: ResolverConfig, options: &ResolverOpts, time_max: Duration) -> Result<Self, String> {
         let (domain, search, servers) = config.into_parts();
         let own_time = share(time_max, servers.len(), OWN_PART);
@@ -339,7 +339,7 @@ mod tests {
         let search = ["svc.test.", "corp.test."].map(|domain| Name::from_ascii(domain).unwrap());
         let names = |dots_min: usize, name: &str| {
             let search = search.to_vec();
-            let servers = Servers { resolvers: Vec::new(), search, dots_min, time_max: TIME_MAX };
+            let servers = DnsServers { resolvers: Vec::new(), search, dots_min, time_max: TIME_MAX };
             let names = servers.names(name)?;
             Some(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
         };

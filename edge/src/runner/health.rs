@@ -82,9 +82,9 @@ impl<'p> Goal<'p> {
 /// The result of a check: nothing, or why the instance is not healthy.
 pub(super) type Answer = Result<(), Bad>;
 
-/// What a check found.
+/// The outcome of a check.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Checked {
+pub(super) struct CheckOutcome {
     pub(super) answer: Answer,
     /// It listens on all addresses of the machine.
     pub(super) is_open: bool,
@@ -132,11 +132,11 @@ impl Bad {
 
 impl Question {
     /// Asks on and on, at first often, and tells each answer. Ends when nobody listens.
-    pub(super) async fn ask_on(self, answers: mpsc::Sender<Checked>) {
+    pub(super) async fn ask_on(self, answers: mpsc::Sender<CheckOutcome>) {
         let Some(endpoint) = &self.endpoint else {
             if !self.has_started {
                 sleep(STEADY).await;
-                answers.send(Checked { answer: Ok(()), is_open: false }).await.ok();
+                answers.send(CheckOutcome { answer: Ok(()), is_open: false }).await.ok();
             }
             return;
         };
@@ -155,16 +155,16 @@ impl Question {
     }
 
     /// The answer, with what else can be seen of an instance that gave it.
-    async fn checked(&self, endpoint: &Endpoint, answer: Answer) -> Checked {
+    async fn checked(&self, endpoint: &Endpoint, answer: Answer) -> CheckOutcome {
         let is_open = match endpoint {
             Endpoint::Tcp(address) if answer.is_ok() => is_open(address.port(), self.uid).await,
             Endpoint::Tcp(_) | Endpoint::Node(_) | Endpoint::Socket(_) => false,
         };
-        Checked { answer, is_open }
+        CheckOutcome { answer, is_open }
     }
 
     /// Asks until an instance has started. Returns false when nobody listens.
-    async fn wait_started(&self, endpoint: &Endpoint, limit: Duration, answers: &mpsc::Sender<Checked>) -> bool {
+    async fn wait_started(&self, endpoint: &Endpoint, limit: Duration, answers: &mpsc::Sender<CheckOutcome>) -> bool {
         let (mut wait, most) = STARTING_INTERVALS;
         loop {
             sleep(wait).await;
@@ -426,7 +426,7 @@ mod tests {
         let (answers, mut reported) = mpsc::channel(1);
         let asking = tokio::spawn(question(Some(endpoint), Some("/")).ask_on(answers));
         for _ in 0..3 {
-            assert_eq!(reported.recv().await, Some(Checked { answer: Ok(()), is_open: false }));
+            assert_eq!(reported.recv().await, Some(CheckOutcome { answer: Ok(()), is_open: false }));
         }
         asking.abort();
     }

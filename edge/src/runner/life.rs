@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::Error;
 use super::group::{Group, SetUp};
 use super::handover::handed::{HandedInstance, HandedPhase, Place};
-use super::health::{Answer, Checked, Listener, Question};
+use super::health::{Answer, CheckOutcome, Listener, Question};
 use super::instance_handle::Slot;
 use super::php;
 use super::shared::{Shared, ms};
@@ -223,7 +223,7 @@ impl<'l> Life<'l> {
                     Some(Happened::Exited(exit)) => break exit,
                     None => break Exit::Lost,
                 },
-                Some(Checked { answer, is_open }) = answers.recv(), if is_up => {
+                Some(CheckOutcome { answer, is_open }) = answers.recv(), if is_up => {
                     self.slot.seen().is_open = is_open;
                     self.answered(&mut now, answer, &running);
                 }

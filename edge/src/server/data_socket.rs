@@ -12,13 +12,13 @@ use rustix::fs::{Mode, OFlags};
 const PATH_BYTES_MAX: usize = 107;
 
 /// A path that leads to a socket, and fits. It does so for as long as this is there.
-struct Fitting {
+struct SocketPath {
     path: PathBuf,
     /// Where the path leads through it.
     _folder: Option<OwnedFd>,
 }
 
-impl Fitting {
+impl SocketPath {
     fn of(socket: &Path) -> io::Result<Self> {
         let parts = socket.parent().zip(socket.file_name());
         let Some((folder, name)) = parts.filter(|_| socket.as_os_str().len() > PATH_BYTES_MAX) else {
@@ -35,7 +35,7 @@ impl Fitting {
 /// # Errors
 /// Those of the system.
 pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
-    let fitting = Fitting::of(socket)?;
+    let fitting = SocketPath::of(socket)?;
     UnixListener::bind(&fitting.path)
 }
 
@@ -44,7 +44,7 @@ pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
 /// # Errors
 /// Those of the system.
 pub(super) fn connect_blocking(socket: &Path) -> io::Result<UnixStream> {
-    let fitting = Fitting::of(socket)?;
+    let fitting = SocketPath::of(socket)?;
     UnixStream::connect(&fitting.path)
 }
 
@@ -53,7 +53,7 @@ pub(super) fn connect_blocking(socket: &Path) -> io::Result<UnixStream> {
 /// # Errors
 /// Those of the system.
 pub(crate) async fn connect(socket: &Path) -> io::Result<tokio::net::UnixStream> {
-    let fitting = Fitting::of(socket)?;
+    let fitting = SocketPath::of(socket)?;
     tokio::net::UnixStream::connect(&fitting.path).await
 }
 

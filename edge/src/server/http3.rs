@@ -114,8 +114,8 @@ pub(super) struct ThreadQuic {
     pub(super) alt_svc: Option<HeaderValue>,
 }
 
-/// What learns of sockets that are bound later.
-pub(super) struct Later {
+/// The parts that learn of sockets which are bound later.
+pub(super) struct LaterBinding {
     /// The threads that have none.
     pub(super) threads: Vec<oneshot::Sender<ThreadQuic>>,
     pub(super) health: Arc<Health>,
@@ -123,7 +123,7 @@ pub(super) struct Later {
     pub(super) copies: SharedCopies,
 }
 
-impl Later {
+impl LaterBinding {
     /// Binds the port once it is free, where it was not at the start. Until then it is tried, but for the time of a
     /// drain.
     pub(super) fn begin(self, control: &Runtime, listen: &Listen, addresses: Addresses, mut drain: Drain) {

@@ -348,7 +348,7 @@ fn serve_http3_later(
     drain: Drain,
 ) {
     let (health, copies) = (Arc::clone(health), Arc::clone(copies));
-    let later = http3::Later { threads: threads.take_without_http3(), health, copies };
+    let later = http3::LaterBinding { threads: threads.take_without_http3(), health, copies };
     later.begin(control, &file.listen, addresses, drain);
 }
 

@@ -93,7 +93,7 @@ impl Webhooks {
                 Err(error) => tracing::warn!(%error, "where webhooks lead cannot be looked up"),
             }
             // Names may lead elsewhere by then.
-            if timeout(LOOK, changed(&mut watch)).await == Ok(Changed::Closed) {
+            if timeout(LOOK, changed(&mut watch)).await == Ok(WebhookChange::Closed) {
                 return;
             }
         }
@@ -120,15 +120,15 @@ impl Webhooks {
     }
 }
 
-/// What a wait for changes of webhooks came to.
+/// The end of a wait for changes of webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Changed {
+enum WebhookChange {
     Webhooks,
     Closed,
 }
 
 /// Waits until a webhook, or a deletion of an app, may have changed.
-async fn changed(watch: &mut Receiver<Committed>) -> Changed {
+async fn changed(watch: &mut Receiver<Committed>) -> WebhookChange {
     let is_meant = |change: &Change| match change {
         Change::Put(key, _) | Change::Delete(key) => {
             key.starts_with(WEBHOOKS_PREFIX) || key.starts_with(gone::DELETED_APPS_PREFIX)
@@ -136,10 +136,10 @@ async fn changed(watch: &mut Receiver<Committed>) -> Changed {
     };
     loop {
         match watch.recv().await {
-            Ok(committed) if committed.changes.iter().any(is_meant) => return Changed::Webhooks,
+            Ok(committed) if committed.changes.iter().any(is_meant) => return WebhookChange::Webhooks,
             Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return Changed::Webhooks,
-            Err(RecvError::Closed) => return Changed::Closed,
+            Err(RecvError::Lagged(_)) => return WebhookChange::Webhooks,
+            Err(RecvError::Closed) => return WebhookChange::Closed,
         }
     }
 }

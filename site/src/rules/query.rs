@@ -9,7 +9,7 @@ use super::redirect::{QueryRule, QueryValue};
 
 /// A parameter of a query.
 #[derive(Debug)]
-pub struct Parameter<'q> {
+pub struct QueryParameter<'q> {
     /// Its name, decoded.
     name: Cow<'q, str>,
     /// Its value, decoded.
@@ -20,11 +20,12 @@ pub struct Parameter<'q> {
 
 /// The parameters of a query by their names; those of one name in their order.
 #[must_use]
-pub fn parameters(query: Option<&str>) -> Vec<Parameter<'_>> {
+pub fn parameters(query: Option<&str>) -> Vec<QueryParameter<'_>> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let parameter = |(name, value)| Parameter { name: decoded(name), value: decoded(value), encoded: encoded(value) };
-    let mut parameters: Vec<Parameter<'_>> = pairs.map(parameter).collect();
+    let parameter =
+        |(name, value)| QueryParameter { name: decoded(name), value: decoded(value), encoded: encoded(value) };
+    let mut parameters: Vec<QueryParameter<'_>> = pairs.map(parameter).collect();
     parameters.sort_by(|a, b| a.name.cmp(&b.name));
     parameters
 }
@@ -58,7 +59,11 @@ fn decoded(text: &str) -> Cow<'_, str> {
 /// Whether the query holds exactly what `rules` name, in any order; what they capture is added, encoded. `parameters`
 /// are as [`parameters`] gives them.
 #[must_use]
-pub fn query_matches<'a>(rules: &'a [QueryRule], parameters: &'a [Parameter<'_>], captures: &mut Captures<'a>) -> bool {
+pub fn query_matches<'a>(
+    rules: &'a [QueryRule],
+    parameters: &'a [QueryParameter<'_>],
+    captures: &mut Captures<'a>,
+) -> bool {
     if rules.is_empty() {
         return true;
     }

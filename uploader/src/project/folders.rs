@@ -18,7 +18,7 @@ pub(crate) enum Pages {
 
 /// Tells what of the folders is not pushed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Globs {
+pub(crate) struct BundleGlobs {
     /// Those of the pages.
     pub(crate) pages: FolderGlobs,
     /// Those of the backend.
@@ -37,7 +37,7 @@ pub(crate) struct Folders {
     /// The half that is read, if it is one alone.
     pub(crate) only: Option<Half>,
     /// What of them is not pushed.
-    pub(crate) globs: Globs,
+    pub(crate) globs: BundleGlobs,
 }
 
 impl Folders {

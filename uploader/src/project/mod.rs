@@ -19,7 +19,7 @@ use devanture_config::site_toml::procfile::PROCFILE;
 use devanture_config::site_toml::{self, Image, OverlayText, SiteFile};
 
 use self::boundary::{Boundary, Place};
-use self::folders::{Folders, Globs, Pages};
+use self::folders::{BundleGlobs, Folders, Pages};
 use self::settings::APP_VARIABLE;
 use crate::output::exit::Failure;
 
@@ -291,8 +291,8 @@ impl Project {
         Ok(Folders { www, pages, server, only: None, globs: self.globs() })
     }
 
-    fn globs(&self) -> Globs {
-        Globs { pages: self.site.pages.clone(), server: self.site.backend.clone() }
+    fn globs(&self) -> BundleGlobs {
+        BundleGlobs { pages: self.site.pages.clone(), server: self.site.backend.clone() }
     }
 
     /// The folders to push as the project names them, wherever they lead.

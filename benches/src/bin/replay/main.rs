@@ -29,7 +29,7 @@ use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
 
 use recording::{BROWSER, BROWSER_LINES, Client, LOAD, LOAD_LINES, NARROW, VISITOR};
-use served::{Kind, Served};
+use served::{Served, SiteKind};
 
 /// Requests that come at once.
 const BATCH: u32 = 16;
@@ -51,8 +51,8 @@ const SMALL: &[&str] = &["/", "/assets/index-B7f3kQ2d.js", "/assets/style-D4x9Lm
 const MIDDLE: &[&str] = &["/assets/app-C8v2Np5h.js"];
 const LARGE: &[&str] = &["/assets/bundle-A1s5Wz7k.js"];
 
-/// What is recorded. What is ruled is a long path at which nothing is, of a site with the worst rules in that meaning,
-/// or without any.
+/// A recorded conversation. A ruled one asks for a long path at which there is nothing, of a site with the worst rules
+/// in that meaning, or without any.
 enum Case {
     Http2 { client: Client, paths: &'static [&'static str], etag: Option<&'static str> },
     Served { client: Client, path: &'static str, status: StatusCode, canary: bool },
@@ -274,9 +274,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (limits, mut answered) = (Rc::new(limits()), 0);
     let mut left = requests;
     let served = match case {
-        Case::Served { canary: true, .. } => Some(Served::new(Kind::Canary)?),
-        Case::Served { canary: false, .. } | Case::Ruled(None) => Some(Served::new(Kind::Plain)?),
-        Case::Ruled(Some(rules)) => Some(Served::new(Kind::Ruled(*rules))?),
+        Case::Served { canary: true, .. } => Some(Served::new(SiteKind::Canary)?),
+        Case::Served { canary: false, .. } | Case::Ruled(None) => Some(Served::new(SiteKind::Plain)?),
+        Case::Ruled(Some(rules)) => Some(Served::new(SiteKind::Ruled(*rules))?),
         Case::Http1 { .. } | Case::Http2 { .. } => None,
     };
     while left > 0 {

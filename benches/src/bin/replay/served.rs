@@ -23,7 +23,7 @@ const ENCODED: &[u8; 604] = &[b'x'; 604];
 
 /// A kind of site.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SiteKind {
     /// Half of the visitors get another version.
     Canary,
     /// Without anything beside its files.
@@ -32,7 +32,7 @@ pub(crate) enum Kind {
     Ruled(Rules),
 }
 
-impl Kind {
+impl SiteKind {
     /// The files of its rules, and what `devanture.toml` says.
     fn rules(self) -> ([(&'static str, String); 2], serde_json::Value) {
         let (redirects, headers) = match self {
@@ -56,7 +56,7 @@ pub(crate) struct Served {
 
 impl Served {
     /// Stores the site, and makes it live.
-    pub(crate) fn new(kind: Kind) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn new(kind: SiteKind) -> Result<Self, Box<dyn Error>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (rules, serving) = kind.rules();
         let site = runtime.block_on(async {
@@ -76,7 +76,7 @@ impl Served {
             let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect();
             for (app, hostname) in [("bench", "bench.localhost"), ("shop", "shop.example.org")] {
                 let live = stores.push(app, &files, serving.clone()).await;
-                if kind == Kind::Canary {
+                if kind == SiteKind::Canary {
                     let mut others = files.clone();
                     others.push(("new.html", b"new"));
                     let next = stores.store(app, &others, serde_json::json!({})).await;

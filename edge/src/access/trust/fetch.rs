@@ -142,15 +142,15 @@ pub(super) struct Fetcher {
     fresh_max: Duration,
     keys_max: usize,
     time_max: Duration,
-    names: Resolver,
+    names: IssuerResolver,
     tls: OnceCell<Arc<ClientConfig>>,
 }
 
 /// Resolves the names of issuers for the connector.
 #[derive(Clone)]
-struct Resolver(Arc<Names>);
+struct IssuerResolver(Arc<Names>);
 
-impl Service<Name> for Resolver {
+impl Service<Name> for IssuerResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
@@ -174,14 +174,14 @@ impl Fetcher {
             fresh_max: Duration::from_millis(limits.identity_keys_ms_max),
             keys_max: size(limits.identity_keys_max),
             time_max: Duration::from_millis(limits.identity_fetch_ms_max),
-            names: Resolver(Arc::new(Names::new(&[]))),
+            names: IssuerResolver(Arc::new(Names::new(&[]))),
             tls: OnceCell::new(),
         }
     }
 
     /// Asks these DNS servers, those of the system where there is none.
     pub(super) fn set_dns_servers(&mut self, servers: &[SocketAddr]) {
-        self.names = Resolver(Arc::new(Names::new(servers)));
+        self.names = IssuerResolver(Arc::new(Names::new(servers)));
     }
 
     /// The keys of an issuer, and the addresses at which people log in.

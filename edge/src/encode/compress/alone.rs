@@ -73,16 +73,16 @@ pub(super) async fn decode_all(
                     ];
                     let (size_max, limit) = bounds.into_iter().min().unwrap_or_default();
                     match decode(work, encoded, form, size_max).await? {
-                        Decoded::Whole(file) => {
+                        DecodeOutcome::Whole(file) => {
                             left = left.saturating_sub(file.size);
                             decoded.insert(plain.clone(), file);
                             true
                         }
-                        Decoded::Beyond => {
+                        DecodeOutcome::Beyond => {
                             beyond.extend(compressed_path(&plain, form.suffix()).map(|path| (path, limit)));
                             false
                         }
-                        Decoded::Other => false,
+                        DecodeOutcome::Other => false,
                     }
                 }
             };
@@ -94,8 +94,8 @@ pub(super) async fn decode_all(
     Ok((decoded, beyond))
 }
 
-/// What a file decodes to.
-enum Decoded {
+/// The outcome of decoding a file.
+enum DecodeOutcome {
     /// More bytes than are taken.
     Beyond,
     /// Nothing: it is no such encoding.
@@ -104,7 +104,7 @@ enum Decoded {
 }
 
 /// Stores what a blob decodes to, of at most `size_max` bytes.
-async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> Result<Decoded, Error> {
+async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> Result<DecodeOutcome, Error> {
     let file = work.blobs.open(Key::Blob(encoded)).await?;
     let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
     // Ends by itself when the receiver is dropped.
@@ -133,11 +133,11 @@ async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> 
     };
     let (whole, upload) = tokio::join!(decoding, storing);
     match whole.flatten() {
-        None => Ok(Decoded::Other),
-        Some(false) => Ok(Decoded::Beyond),
+        None => Ok(DecodeOutcome::Other),
+        Some(false) => Ok(DecodeOutcome::Beyond),
         Some(true) => {
             let (hash, size) = upload?.finish().await?;
-            Ok(Decoded::Whole(DecodedFile { hash, size }))
+            Ok(DecodeOutcome::Whole(DecodedFile { hash, size }))
         }
     }
 }

@@ -17,7 +17,7 @@ const LOST: &str = "addHostname";
 
 /// The visitors that a place loses when another one gets a hostname.
 #[derive(Default)]
-pub(super) struct Loss {
+pub(super) struct VisitorLoss {
     /// The place; `None` where nobody else has visitors at the hostname.
     of: Option<(AppName, PlaceName)>,
     /// Why the actor may not take them from it.
@@ -26,7 +26,7 @@ pub(super) struct Loss {
     checks: Vec<Check>,
 }
 
-impl Loss {
+impl VisitorLoss {
     /// # Errors
     /// `hostname_taken` where the place wants signatures and the actor is no admin of it, `confirmation_required` where
     /// it is `prod` of an app that has what replaces its live version confirmed.
@@ -50,7 +50,7 @@ impl Environments {
         actor: &Actor,
         place: (&AppName, &PlaceName),
         host: &HostPattern,
-    ) -> Result<Loss, Error> {
+    ) -> Result<VisitorLoss, Error> {
         self.loss_of(actor, place, host, self.reached_by(place.0, host).await?).await
     }
 
@@ -60,15 +60,19 @@ impl Environments {
     ///
     /// # Errors
     /// Those of the catalog.
-    pub(super) async fn address_loss(&self, actor: &Actor, place: (&AppName, &PlaceName)) -> Result<Loss, Error> {
+    pub(super) async fn address_loss(
+        &self,
+        actor: &Actor,
+        place: (&AppName, &PlaceName),
+    ) -> Result<VisitorLoss, Error> {
         let (app, name) = place;
         let Ok(host) = self.ledger.live.domains().place_host(app, name).parse::<Hostname>() else {
-            return Ok(Loss::default());
+            return Ok(VisitorLoss::default());
         };
         let pattern = HostPattern::from(host.clone());
         let is_there = self.ledger.live_pointer(app, name).await?.is_some();
         if is_there || self.hostname_owner(&pattern).await?.is_some() {
-            return Ok(Loss::default());
+            return Ok(VisitorLoss::default());
         }
         self.loss_of(actor, place, &pattern, self.covered_by(&host).await?).await
     }
@@ -76,7 +80,7 @@ impl Environments {
     /// Checks that an actor may let something answer at the address of its own of an environment or alias.
     ///
     /// # Errors
-    /// As [`Loss::check`].
+    /// As [`VisitorLoss::check`].
     pub(crate) async fn check_address(&self, actor: &Actor, place: (&AppName, &PlaceName)) -> Result<(), Error> {
         self.address_loss(actor, place).await?.check()
     }
@@ -84,7 +88,7 @@ impl Environments {
     /// The same, for the commit that does it and gives no other names: it holds only if the wildcard is as it was.
     ///
     /// # Errors
-    /// As [`Loss::check`].
+    /// As [`VisitorLoss::check`].
     pub(crate) async fn take_address(
         &self,
         actor: &Actor,
@@ -103,7 +107,7 @@ impl Environments {
         place: (&AppName, &PlaceName),
         host: &HostPattern,
         (reached, checks): (Option<(AppName, PlaceName)>, Vec<Check>),
-    ) -> Result<Loss, Error> {
+    ) -> Result<VisitorLoss, Error> {
         let of = reached.filter(|(app, environment)| (app, environment) != place);
         let refused = match &of {
             Some((app, environment)) => match self.check_change(actor, (app, environment)).await {
@@ -117,7 +121,7 @@ impl Environments {
             },
             None => None,
         };
-        Ok(Loss { of, refused, checks })
+        Ok(VisitorLoss { of, refused, checks })
     }
 
     /// Adds to the commit that gives hostnames to a place that each comes from where it was looked for, and the entries
@@ -125,10 +129,15 @@ impl Environments {
     ///
     /// # Errors
     /// Those of the catalog.
-    pub(super) async fn note_losses(&self, actor: &Actor, losses: Vec<Loss>, commit: &mut Commit) -> Result<(), Error> {
+    pub(super) async fn note_losses(
+        &self,
+        actor: &Actor,
+        losses: Vec<VisitorLoss>,
+        commit: &mut Commit,
+    ) -> Result<(), Error> {
         // One commit writes one entry of a log.
         let mut places = HashSet::new();
-        for Loss { of, checks, .. } in losses {
+        for VisitorLoss { of, checks, .. } in losses {
             commit.checks.extend(checks);
             places.extend(of);
         }

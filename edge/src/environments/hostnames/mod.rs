@@ -28,7 +28,7 @@ use crate::live;
 use crate::records::gone;
 use crate::records::{self, HostnameRecord, ListedHostnames};
 use crate::telemetry;
-use losses::Loss;
+use losses::VisitorLoss;
 use others::OtherNames;
 
 /// What it takes to give a name that nobody has to an environment.
@@ -148,7 +148,7 @@ impl Environments {
                 self.may_have(actor, app, host, before.as_ref()).await?;
                 allowed_from = Some(owner);
             }
-            let loss = if is_own { Loss::default() } else { self.loss(actor, (app, environment), host).await? };
+            let loss = if is_own { VisitorLoss::default() } else { self.loss(actor, (app, environment), host).await? };
             loss.check()?;
             let named = self.other_app_named(app, host).filter(|_| !is_own);
             if let Some(problem) = self.address_of(named.as_ref(), host).await? {

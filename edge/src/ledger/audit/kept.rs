@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::event::is_lasting;
 use super::number_of;
-use super::parts::{Entries as _, Parts};
+use super::parts::{CountEntries as _, PartsByLength};
 use crate::catalog::scan::Scan;
 use crate::catalog::{self, Catalog, Record};
 use crate::ledger::actor::{OWNER_ID_CHARACTERS, is_exchanged};
@@ -88,11 +88,11 @@ struct OwnerEntries {
 }
 
 /// Entries by the origin of their credential and their action, and then by their credential.
-type EntryGroups = Parts<Parts<BTreeSet<u64>>>;
+type EntryGroups = PartsByLength<PartsByLength<BTreeSet<u64>>>;
 
 /// An entry that goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Leaving {
+struct LeavingEntry {
     is_lasting: bool,
     group: u64,
     branch: u64,
@@ -111,13 +111,13 @@ impl OwnerEntries {
 
     /// Which entry goes first, of those that are written. Those that last go once they are more than the others: by
     /// running commands, nobody pushes out the entries on everything else either.
-    fn first_to_go(&self, begun: &HashSet<u64>) -> Option<Leaving> {
+    fn first_to_go(&self, begun: &HashSet<u64>) -> Option<LeavingEntry> {
         let first_of = |is_lasting: bool| {
             let groups = if is_lasting { &self.lasting } else { &self.others };
             groups.longest_first().find_map(|(group, branches)| {
                 branches.longest_first().find_map(|(branch, numbers)| {
                     let number = *numbers.iter().find(|number| !begun.contains(*number))?;
-                    Some(Leaving { is_lasting, group, branch, number })
+                    Some(LeavingEntry { is_lasting, group, branch, number })
                 })
             })
         };
@@ -170,7 +170,7 @@ impl Numbers {
             let Some((.., owner, first)) = candidates.max_by_key(|(count, oldest, ..)| (*count, *oldest)) else {
                 break;
             };
-            let Leaving { is_lasting, group, branch, number } = first;
+            let LeavingEntry { is_lasting, group, branch, number } = first;
             let place = EntryPlace { owner: owner.clone(), is_lasting, group, branch };
             self.remove(&place, number);
             surplus.push((place, number));

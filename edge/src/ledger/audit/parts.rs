@@ -3,46 +3,46 @@
 use std::collections::{BTreeSet, HashMap};
 
 /// Parts by the number of their entries.
-pub(super) struct Parts<P> {
-    pub(super) parts: HashMap<u64, Part<P>>,
+pub(super) struct PartsByLength<P> {
+    pub(super) parts: HashMap<u64, EntryPart<P>>,
     /// The length, the first number and the id of each part: the last one has most, and of several such came last.
     by_length: BTreeSet<(usize, u64, u64)>,
     count: usize,
 }
 
-pub(super) struct Part<P> {
+pub(super) struct EntryPart<P> {
     /// The number that it began with.
     began: u64,
     pub(super) entries: P,
 }
 
 /// Something that holds numbers of entries.
-pub(super) trait Entries: Default {
+pub(super) trait CountEntries: Default {
     fn count(&self) -> usize;
 }
 
-impl Entries for BTreeSet<u64> {
+impl CountEntries for BTreeSet<u64> {
     fn count(&self) -> usize {
         self.len()
     }
 }
 
-impl<P> Default for Parts<P> {
+impl<P> Default for PartsByLength<P> {
     fn default() -> Self {
         Self { parts: HashMap::new(), by_length: BTreeSet::new(), count: 0 }
     }
 }
 
-impl<P: Entries> Entries for Parts<P> {
+impl<P: CountEntries> CountEntries for PartsByLength<P> {
     fn count(&self) -> usize {
         self.count
     }
 }
 
-impl<P: Entries> Parts<P> {
+impl<P: CountEntries> PartsByLength<P> {
     /// Changes the part of an entry, and says whether `change` did.
     pub(super) fn change(&mut self, id: u64, number: u64, change: impl FnOnce(&mut P) -> bool) -> bool {
-        let part = self.parts.entry(id).or_insert_with(|| Part { began: number, entries: P::default() });
+        let part = self.parts.entry(id).or_insert_with(|| EntryPart { began: number, entries: P::default() });
         let (began, before) = (part.began, part.entries.count());
         let is_changed = change(&mut part.entries);
         let after = part.entries.count();

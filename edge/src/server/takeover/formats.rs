@@ -9,18 +9,18 @@ use crate::records;
 /// The highest formats that an edge reads. One of a release that does not say reads the first ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Formats {
+pub(super) struct FormatsRead {
     manifests: u32,
     records: u32,
 }
 
-impl Default for Formats {
+impl Default for FormatsRead {
     fn default() -> Self {
         Self { manifests: 1, records: 1 }
     }
 }
 
-impl Formats {
+impl FormatsRead {
     /// Those of this program, which are also the highest that it has stored.
     pub(super) const OWN: Self = Self { manifests: manifest::FORMAT, records: records::FORMAT };
 

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use super::SOCKET_NAME;
 use super::before::Before;
-use super::formats::Formats;
+use super::formats::FormatsRead;
 use super::inherited::Inherited;
 use super::wire::{self, Answer, Held, PROTOCOL, Request, Sent};
 use crate::catalog::{Catalog, Committed};
@@ -97,7 +97,7 @@ impl Successor {
                 starts_wanted: true,
                 shows_lines: true,
                 takes_http3: true,
-                reads: Formats::OWN,
+                reads: FormatsRead::OWN,
             })?
         else {
             return Err(Unanswered::other());

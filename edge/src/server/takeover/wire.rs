@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::formats::Formats;
+use super::formats::FormatsRead;
 use crate::catalog::{Change, Committed, Revision};
 use crate::live::Lacking;
 use crate::proxy::{RunId, RunNow, RunOrigin};
@@ -52,7 +52,7 @@ pub(super) enum Request {
         takes_http3: bool,
         /// The formats that it reads.
         #[serde(default)]
-        reads: Formats,
+        reads: FormatsRead,
     },
     /// The first one, and the last, of a program that only looks whether it could take over.
     Probe,

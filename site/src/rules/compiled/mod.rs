@@ -18,7 +18,7 @@ use devanture_config::rules::{HeaderRule, Pattern, Redirect};
 
 use super::RuleSet;
 use super::access::{Sent, Users};
-use super::query::{Parameter, parameters, query_matches};
+use super::query::{QueryParameter, parameters, query_matches};
 use super::visitor::{Tastes, Visitor};
 use crate::sent_path::SentPath;
 use fields::{FieldNumbers, Removed};
@@ -336,7 +336,7 @@ struct Search<'a, 'v> {
     /// What the path was made of, where that goes on as it was sent.
     sent: Option<&'a SentPath<'a>>,
     explains: bool,
-    parameters: Option<Vec<Parameter<'v>>>,
+    parameters: Option<Vec<QueryParameter<'v>>>,
     tastes: Option<Tastes<'v>>,
     /// Targets that were filled, or could not be.
     fills: u32,

@@ -102,7 +102,7 @@ mod tests {
     use super::super::tests::Folder;
     use super::*;
     use crate::project::boundary::{Boundary, IMAGE_KEY};
-    use crate::project::folders::Globs;
+    use crate::project::folders::BundleGlobs;
     use devanture_config::path::BundlePath;
     use devanture_site::rules::At;
 
@@ -117,7 +117,7 @@ mod tests {
             pages: Pages::Needed,
             server: Some(Place::anywhere(folder.path().join(server))),
             only: None,
-            globs: Globs::default(),
+            globs: BundleGlobs::default(),
         };
         let scan = folders("server").scan(true).unwrap();
         assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["index.html"]);
@@ -137,7 +137,7 @@ mod tests {
             pages: Pages::Needed,
             server: Some(Place::within(folder.path().join("api.tar"), boundary, Some((IMAGE_KEY, at)))),
             only: None,
-            globs: Globs::default(),
+            globs: BundleGlobs::default(),
         };
         let front = Folders { only: Some(Half::Front), ..folders.clone() };
         let names = |scan: &Scan| scan.files.keys().map(ToString::to_string).collect::<Vec<_>>();
@@ -156,7 +156,7 @@ mod tests {
             pages: Pages::Needed,
             server: Some(Place::anywhere(folder.path().join("app"))),
             only: None,
-            globs: Globs::default(),
+            globs: BundleGlobs::default(),
         };
         let scan = folders.scan(false).unwrap();
         assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["a.css"]);
@@ -173,7 +173,7 @@ mod tests {
             pages: Pages::IfThere,
             server: Some(Place::anywhere(folder.path())),
             only: None,
-            globs: Globs::default(),
+            globs: BundleGlobs::default(),
         };
         assert_eq!(folders.scan(false).unwrap().text(), "server 1 file, 9 B");
         assert_eq!(Folders { pages: Pages::Needed, ..folders }.scan(false).unwrap_err().code, "missing_folder");

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
-use devanture_config::site_toml::{FILE_NAME, LeaveOut, Reason, overlay_of};
+use devanture_config::site_toml::{FILE_NAME, LeaveOut, LeftOutReason, overlay_of};
 
 use super::hash::{self, HashError, Hashed};
 use crate::output::exit::Failure;
@@ -265,9 +265,9 @@ impl Walk {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let reason = self.leave_out.reason(path, is_folder, self.is_below_left_out);
         match reason {
-            None | Some(Reason::Folder) => {}
-            Some(Reason::Name) => self.left_out.push(path.to_owned()),
-            Some(Reason::Excluded) => self.excluded.push(path.to_owned()),
+            None | Some(LeftOutReason::Folder) => {}
+            Some(LeftOutReason::Name) => self.left_out.push(path.to_owned()),
+            Some(LeftOutReason::Excluded) => self.excluded.push(path.to_owned()),
         }
         self.is_below_left_out = reason.is_some();
         reason.is_none() || (is_folder && self.leave_out.may_include())

@@ -2,7 +2,7 @@
 //! that lie among the pages.
 
 use devanture_config::manifest::halves::Half;
-use devanture_config::site_toml::{FOLDER_GLOBS_MAX, FolderGlobs, PathGlob, Reason};
+use devanture_config::site_toml::{FOLDER_GLOBS_MAX, FolderGlobs, LeftOutReason, PathGlob};
 
 use super::around::{Around, folder};
 use super::moved::{Kind, Moved, Note};
@@ -158,7 +158,7 @@ fn after_class(text: &str) -> Option<&str> {
 fn is_like(glob: &str, name: &str) -> bool {
     let Ok(glob) = format!("/{glob}").parse::<PathGlob>() else { return false };
     let globs = FolderGlobs { exclude: vec![glob], ..FolderGlobs::default() };
-    globs.of(Half::Backend).reason(name, true, false) == Some(Reason::Excluded)
+    globs.of(Half::Backend).reason(name, true, false) == Some(LeftOutReason::Excluded)
 }
 
 #[cfg(test)]
