@@ -25,6 +25,12 @@ pub mod live;
 
 pub mod proxy;
 
+pub mod handler;
+
+pub mod tls;
+
+pub mod listen;
+
 pub mod containers;
 
 pub mod spawner;
@@ -45,6 +51,8 @@ pub mod encode;
 
 pub mod environments;
 
+pub mod acme;
+
 pub mod webhooks;
 
 pub mod retention;
@@ -57,13 +65,7 @@ pub mod switch;
 
 pub mod publish;
 
-pub mod handler;
-
 pub mod admin;
-
-pub mod tls;
-
-pub mod listen;
 
 pub mod server;
 

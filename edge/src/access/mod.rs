@@ -45,7 +45,6 @@ use trust::Trusts;
 
 pub use in_force::InForce;
 pub use passkeys::PasskeySite;
-pub(crate) use people::{LoggedInPerson, PERSON_BYTES_MAX, Person};
 pub use session_list::SESSIONS_PAGE;
 pub use sessions::{Browser, SessionMade};
 pub use tokens::TOKENS_PAGE;

@@ -8,33 +8,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use devanture_config::AppName;
-use devanture_config::api::{AccountName, Protection};
+use devanture_config::api::Protection;
 use serde::{Deserialize, Serialize};
 
 use super::Credentials;
-use crate::records::identities::AccountRecord;
-
-/// Longest text of a person, in bytes: it fits into a cookie. Who has groups beyond it logs in at each hostname.
-pub(crate) const PERSON_BYTES_MAX: usize = 3_500;
-
-/// Somebody who has logged in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Person {
-    /// The name, for the person to read.
-    name: String,
-    known_by: KnownBy,
-}
-
-/// What a person is known by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum KnownBy {
-    /// An account with one of its passwords.
-    Account { mark: String },
-    /// The provider: as which client, and groups, of which those count that have a role now.
-    Provider { client: String, groups: Vec<String> },
-}
+use crate::handler::{KnownBy, LoggedInPerson, PERSON_BYTES_MAX, Person};
 
 /// A person as a cookie has it.
 #[derive(Serialize, Deserialize)]
@@ -47,43 +25,9 @@ struct Session {
     ends_s: u64,
 }
 
-/// A person who is logged in, and has still what they logged in by.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LoggedInPerson {
-    pub(crate) name: String,
-    /// What they may log in to: `accounts` or `oidc`.
-    pub(crate) mode: Protection,
-    /// When the login ends, in seconds since 1970 UTC.
-    pub(crate) ends_s: u64,
-    /// What logins with the account are known by.
-    pub(crate) mark: Option<String>,
-    /// Whether they have a right in the app.
-    pub(crate) may_see: bool,
-}
-
-impl Person {
-    /// The owner of an account.
-    pub(super) fn of_account(name: &AccountName, account: &AccountRecord) -> Self {
-        Self { name: name.to_string(), known_by: KnownBy::Account { mark: account.visitor_mark() } }
-    }
-
-    /// Somebody whom the provider knows.
-    pub(super) fn of_provider(name: String, client: String, groups: Vec<String>) -> Self {
-        Self { name, known_by: KnownBy::Provider { client, groups } }
-    }
-
-    /// What logins with the account are known by.
-    pub(crate) fn mark(&self) -> Option<String> {
-        match &self.known_by {
-            KnownBy::Account { mark } => Some(mark.clone()),
-            KnownBy::Provider { .. } => None,
-        }
-    }
-}
-
 impl Credentials {
     /// The text by which a person is known at `host` until `ends_s`; `None` if it is too long, or cannot be signed now.
-    pub(crate) async fn seal_person(&self, person: &Person, host: &str, ends_s: u64) -> Option<String> {
+    pub(super) async fn sealed_person(&self, person: &Person, host: &str, ends_s: u64) -> Option<String> {
         let session = Session { person: person.clone(), host: host.to_owned(), ends_s };
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&session).ok()?);
         let text = format!("{payload}.{}", signature(&self.person_key().await?, &payload).to_hex());
@@ -92,7 +36,7 @@ impl Credentials {
 
     /// The person that a text is, if it was made for `host` and they are still who they were; `app` is what they want
     /// to see.
-    pub(crate) async fn logged_in_person(
+    pub(super) async fn person_of_text(
         &self,
         text: &[u8],
         host: &str,

@@ -3,13 +3,15 @@
 
 use std::net::IpAddr;
 
+use async_trait::async_trait;
 use devanture_config::api::{Scope, Secret};
+use devanture_config::problem::Problem;
 use devanture_config::{AppName, PlaceName};
 
 use super::Credentials;
 use super::logins::{count, limited};
 use super::passwords::PasswordOf;
-use super::people::Person;
+use crate::handler::{Confirmed, KnownBy, LoggedInPerson, LoginSecret, Person, Unconfirmed, VisitorAccounts};
 use crate::ledger::{Error, from_text};
 
 impl Credentials {
@@ -25,7 +27,7 @@ impl Credentials {
     ///
     /// # Errors
     /// `too_many_attempts`, `busy`.
-    pub(crate) async fn check_visitor(
+    async fn check_visitor(
         &self,
         (app, what): (&AppName, &str),
         hash: &str,
@@ -64,7 +66,7 @@ impl Credentials {
     ///
     /// # Errors
     /// As [`Credentials::login`].
-    pub(crate) async fn check_account(
+    async fn check_account_of_visitor(
         &self,
         login: &str,
         password: &Secret,
@@ -75,7 +77,10 @@ impl Credentials {
         let (_, account, _) = self.proven_account(&proven, from).await?;
         count("ok");
         let has_rights = account.may_visit(app);
-        let person = has_rights.then(|| Person::of_account(&proven.name, &account));
+        let person = has_rights.then(|| Person {
+            name: proven.name.to_string(),
+            known_by: KnownBy::Account { mark: account.visitor_mark() },
+        });
         let (app, login, from) = (app.as_str(), proven.name.as_str(), from_text(from));
         if has_rights {
             tracing::info!(target: "audit", app, login, from, "a visitor logged in");
@@ -84,18 +89,67 @@ impl Credentials {
         }
         Ok(person)
     }
+}
 
-    /// Whether a token may read an environment of an app, `preview` for its previews.
-    pub(crate) async fn may_visit(
+#[async_trait]
+impl VisitorAccounts for Credentials {
+    async fn check_password(
         &self,
-        token: &str,
+        name: (&AppName, &str),
+        hash: &str,
+        password: &Secret,
+        from: IpAddr,
+    ) -> Result<bool, Box<Problem>> {
+        self.check_visitor(name, hash, password, Some(from)).await.map_err(|error| error.0)
+    }
+
+    async fn check_account(
+        &self,
+        login: &str,
+        password: &Secret,
         app: &AppName,
-        environment: &PlaceName,
-        from: Option<IpAddr>,
-    ) -> bool {
-        match self.recognise(token, from).await {
+        from: IpAddr,
+    ) -> Result<Option<Person>, Box<Problem>> {
+        self.check_account_of_visitor(login, password, app, Some(from)).await.map_err(|error| error.0)
+    }
+
+    async fn may_visit(&self, token: &str, app: &AppName, environment: &PlaceName, from: IpAddr) -> bool {
+        match self.recognise(token, Some(from)).await {
             Ok(actor) => actor.may(Scope::Read, app, Some(environment)).is_ok(),
             Err(_refused) => false,
         }
+    }
+
+    async fn provider_address(&self, callback: &str, secret: &LoginSecret) -> Result<String, Unconfirmed> {
+        self.address_at_provider(callback, secret).await
+    }
+
+    async fn confirm(
+        &self,
+        code: (&str, Option<&str>),
+        callback: &str,
+        secret: &LoginSecret,
+        app: &AppName,
+        from: IpAddr,
+    ) -> Result<Confirmed, Unconfirmed> {
+        self.confirm_visitor(code, callback, secret, app, Some(from)).await
+    }
+
+    fn deny(&self, error: Option<&str>, app: &AppName, from: IpAddr) -> Unconfirmed {
+        self.denied_visitor(error, app, Some(from))
+    }
+
+    async fn seal_person(&self, person: &Person, host: &str, ends_s: u64) -> Option<String> {
+        self.sealed_person(person, host, ends_s).await
+    }
+
+    async fn logged_in_person(
+        &self,
+        text: &[u8],
+        host: &str,
+        now_s: u64,
+        app: Option<&AppName>,
+    ) -> Option<LoggedInPerson> {
+        self.person_of_text(text, host, now_s, app).await
     }
 }

@@ -18,14 +18,13 @@ use super::Handler;
 use super::decision::Decision;
 use super::refused::Refused;
 use super::visitor::{AtLogin, CALLBACK_PATH, LOGIN_PATH};
+use super::visitor_accounts::{Confirmed, LoggedInPerson, LoginSecret, PERSON_BYTES_MAX, Person, Unconfirmed};
 use super::visitor_cookie::cookie_values;
 use super::visitor_form::{self, VisitorForm};
 use super::visitor_login::{COOKIE_BYTES_MAX, LOGIN_S, cookie, cookie_named, login_url, parameter};
 use super::visitor_page::{Form, GO_ON, LOG_OUT, entered, logout_page, page, page_again};
 use super::visitor_ticket::{Purpose, Ticket};
 use super::visitors::{Visitors, is_of_own_page};
-use crate::access::trust::{Confirmed, LoginSecret, Unconfirmed};
-use crate::access::{LoggedInPerson, PERSON_BYTES_MAX, Person};
 use crate::engine::Fields;
 use crate::live::Restriction;
 use crate::telemetry;
@@ -119,7 +118,7 @@ impl Handler {
             return self.sent_back(ticket, &restriction, (None, person.ends_s));
         }
         let secret = LoginSecret::new();
-        match visitors.credentials.provider_address(callback, &secret).await {
+        match visitors.accounts.provider_address(callback, &secret).await {
             Ok(address) => match cookie(&format!("{}.{text}", secret.text()), LOGIN_S) {
                 Some(cookie) => entered(&address, [cookie]),
                 None => Decision::Refuse(Refused::Unavailable.into()),
@@ -151,13 +150,12 @@ impl Handler {
         };
         let Some(code) = parameter(query, "code") else {
             let error = parameter(query, "error");
-            let denied = visitors.credentials.denied_visitor(error.as_deref(), &ticket.app, Some(from));
+            let denied = visitors.accounts.deny(error.as_deref(), &ticket.app, from);
             return ended(self.not_let_in(denied, &ticket));
         };
         let issuer = parameter(query, "iss");
-        let credentials = &visitors.credentials;
         let code = (code.as_str(), issuer.as_deref());
-        match credentials.confirm_visitor(code, callback, &secret, &ticket.app, Some(from)).await {
+        match visitors.accounts.confirm(code, callback, &secret, &ticket.app, from).await {
             Ok(Confirmed { person, lifetime_s }) => {
                 let ends_s = ends_in(lifetime_s.min(visitors.login_ms_max / 1_000));
                 let cookie = self.person_cookie(visitors, &person, ends_s).await;
@@ -204,19 +202,18 @@ impl Handler {
             LOG_OUT => return with_cookie(again(None, Refused::Protected), cookie_named(PERSON_COOKIE, "", 0)),
             _ => {}
         }
-        let credentials = &visitors.credentials;
-        match credentials.check_account(&form.login, &form.password, &ticket.app, Some(from)).await {
+        match visitors.accounts.check_account(&form.login, &form.password, &ticket.app, from).await {
             Ok(Some(person)) => {
                 let ends_s = ends_in(visitors.login_ms_max / 1_000);
                 let cookie = self.person_cookie(visitors, &person, ends_s).await;
                 with_cookie(self.sent_back(ticket, &restriction, (person.mark(), ends_s)), cookie)
             }
             Ok(None) => again(Some(NO_RIGHTS), Refused::Protected),
-            Err(error) => match error.0.code {
+            Err(problem) => match problem.code {
                 Code::BadLogin => again(Some(WRONG), Refused::Protected),
                 Code::TooManyAttempts => {
                     let (refused, request) = (Refused::TooManyAttempts, (form.request.as_str(), &ticket));
-                    self.account_page(request, Some(refused.row().1), refused, error.0.retry_after_s)
+                    self.account_page(request, Some(refused.row().1), refused, problem.retry_after_s)
                 }
                 _ => again(Some(Refused::Unavailable.row().1), Refused::Unavailable),
             },
@@ -245,7 +242,7 @@ impl Handler {
     async fn person(&self, visitors: &Visitors, headers: &HeaderMap, app: Option<&AppName>) -> Option<LoggedInPerson> {
         let (host, now_s) = (self.live.domains().login()?, telemetry::now_ms() / 1_000);
         for text in cookie_values(Fields::Map(headers), PERSON_COOKIE, PERSON_BYTES_MAX) {
-            if let Some(person) = visitors.credentials.logged_in_person(text, host, now_s, app).await {
+            if let Some(person) = visitors.accounts.logged_in_person(text, host, now_s, app).await {
                 return Some(person);
             }
         }
@@ -255,7 +252,7 @@ impl Handler {
     /// The cookie by which a person is logged in here. Where there can be none, each hostname needs a login of its own,
     /// and the person who was logged in before in this browser is so no more.
     async fn person_cookie(&self, visitors: &Visitors, person: &Person, ends_s: u64) -> Option<HeaderValue> {
-        match visitors.credentials.seal_person(person, self.live.domains().login()?, ends_s).await {
+        match visitors.accounts.seal_person(person, self.live.domains().login()?, ends_s).await {
             Some(text) => cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(telemetry::now_ms() / 1_000)),
             None => cookie_named(PERSON_COOKIE, "", 0),
         }

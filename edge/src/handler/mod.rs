@@ -37,6 +37,7 @@ mod smoke;
 mod status_page;
 mod tenant_isolation;
 mod visitor;
+mod visitor_accounts;
 mod visitor_cookie;
 mod visitor_decision;
 mod visitor_form;
@@ -59,8 +60,12 @@ pub use request_metrics::Measured;
 pub use request_outcome::FAULTS;
 pub use respond::plain;
 pub use route_table::RouteTable;
+pub use smoke::{SmokeAnswer, SmokeQuestion, Unanswered};
 pub use visitor::Visitor;
 pub(crate) use visitor::{SHARE_PARAMETER, SHARE_PATH};
+pub use visitor_accounts::{
+    Confirmed, KnownBy, LoggedInPerson, LoginSecret, PERSON_BYTES_MAX, Person, Unconfirmed, VisitorAccounts,
+};
 pub use visitors::Visitors;
 
 use std::borrow::Cow;

@@ -1,9 +1,11 @@
 //! Asks a version that is about to go live what a visitor would ask it, by the very code that answers visitors.
 
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use devanture_config::site_toml::SmokeMethod;
+use devanture_config::site_toml::{SmokeCheck, SmokeMethod};
 use devanture_site::navigation;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request};
@@ -16,8 +18,8 @@ use super::decide;
 use super::decision::Decision;
 use super::request_outcome::RequestOutcome;
 use super::{Came, Handler};
+use crate::live::{Current, Place};
 use crate::proxy::Chain;
-use crate::switch::{SmokeAnswer, SmokeQuestion, Unanswered};
 
 /// The `Accept` of a check: a page, if its path may be one's …
 const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");
@@ -25,6 +27,47 @@ const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 /// The client, for the logs of backends.
 const PROGRAM: HeaderValue = HeaderValue::from_static(concat!("devanture-smoke/", env!("CARGO_PKG_VERSION")));
+
+/// A request to a version that is about to go live.
+pub struct SmokeQuestion {
+    /// The version, as it will be live.
+    pub current: Arc<Current>,
+    /// Its environment, where something is live there already.
+    pub place: Option<Arc<Place>>,
+    /// The environment's host, with its port where it is not 443.
+    pub authority: String,
+    /// Whether that is a hostname of the environment's own.
+    pub custom_host: bool,
+    /// The address of the deploying client, which is that of the visitor; `None` if it is this machine itself.
+    pub from: Option<IpAddr>,
+    /// The request.
+    pub check: SmokeCheck,
+    /// So many bytes of the body are read.
+    pub body_bytes_max: usize,
+}
+
+/// The answer of the version.
+#[derive(Debug)]
+pub struct SmokeAnswer {
+    /// The status.
+    pub status: u16,
+    /// The fields: name in lower case, and value.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// The body as it was sent, as far as it was read.
+    pub body: Vec<u8>,
+}
+
+/// The reason for which there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unanswered(pub String);
+
+impl SmokeAnswer {
+    /// The values of a field, whose name has no case.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+    }
+}
 
 impl Handler {
     /// Asks `question`, and reads the answer as far as its bound: decided and carried out as for a visitor, after the

@@ -15,11 +15,11 @@ use http::{HeaderMap, Request};
 use super::decision::Decision;
 use super::refused::Refused;
 use super::visitor::{AtProtected, Kind, Step, Visitor};
+use super::visitor_accounts::VisitorAccounts;
 use super::visitor_decision::{ENDED, entered_by_link, form_of, link, local_address};
 use super::visitor_form::{self, VisitorForm};
 use super::visitor_page::{Form, entered, page, page_again};
 use super::{Handler, visitor_cookie};
-use crate::access::Credentials;
 use crate::engine::BodyError;
 use crate::telemetry;
 
@@ -27,8 +27,8 @@ const WRONG: &str = "That is not the password.";
 
 /// Looks up visitors.
 pub struct Visitors {
-    /// Passwords and tokens.
-    pub credentials: Arc<Credentials>,
+    /// Passwords, accounts, tokens, and the provider of `[oidc]`.
+    pub accounts: Arc<dyn VisitorAccounts>,
     /// Milliseconds for which a password need not be entered again.
     pub login_ms_max: u64,
 }
@@ -60,8 +60,7 @@ impl Handler {
         let AtProtected { restriction, step, .. } = at;
         match step {
             Step::Token(token) => {
-                let may_visit =
-                    visitors.credentials.may_visit(token.expose(), &restriction.app, &restriction.place, Some(from));
+                let may_visit = visitors.accounts.may_visit(token.expose(), &restriction.app, &restriction.place, from);
                 // It is for the edge, and the proxy leaves it out.
                 (!may_visit.await).then(|| Decision::Refuse(Refused::Protected.into()))
             }
@@ -142,11 +141,11 @@ async fn check(
 ) -> Result<(), NotTaken> {
     let because = |refused: Refused, retry_s| NotTaken { refused, notice: refused.row().1, retry_s };
     let Some(hash) = hash else { return Err(because(Refused::Unavailable, None)) };
-    match visitors.credentials.check_visitor(what, &hash, password, Some(from)).await {
+    match visitors.accounts.check_password(what, &hash, password, from).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(NotTaken { notice: WRONG, ..because(Refused::Protected, None) }),
-        Err(error) if error.0.code == Code::TooManyAttempts => {
-            Err(because(Refused::TooManyAttempts, error.0.retry_after_s))
+        Err(problem) if problem.code == Code::TooManyAttempts => {
+            Err(because(Refused::TooManyAttempts, problem.retry_after_s))
         }
         Err(_) => Err(because(Refused::Unavailable, None)),
     }

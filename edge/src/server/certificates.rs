@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use devanture_config::AppName;
 use devanture_config::api::{WebhookData, WebhookEvent};
-use devanture_config::edge_toml::EdgeFile;
+use devanture_config::edge_toml::{EdgeFile, Tls};
 use devanture_config::text::rfc3339;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -13,29 +13,57 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::cluster::{self, Cluster};
+use crate::acme::{Acme, CertificateTrouble, OnTrouble};
 use crate::catalog::Catalog;
 use crate::environments::KeyFile;
 use crate::ledger::Announcement;
 use crate::live::Live;
 use crate::publish::Publisher;
-use crate::tls::{self, CertificateTrouble, Certificates, Knows, OnTrouble, PatternOf};
+use crate::tls::{self, Certificates, IssuedCertificates, Knows, PatternOf};
 
 /// Troubles with certificates that nobody has taken note of yet.
 const TROUBLES_MAX: usize = 1_024;
 
-/// Opens the certificates that the configuration names, for the hostnames that are served.
-pub(super) fn open(file: &EdgeFile, base: &Path, data_dir: &Path, live: &Live) -> Result<Certificates, tls::Error> {
-    let (knowing, naming) = (live.clone(), live.clone());
-    let knows: Knows = Arc::new(move |host: &str| knowing.serves(host));
-    let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
-    let certificates = Certificates::open(&file.tls, base, data_dir, knows, pattern_of)?;
-    certificates.set_profile(file.tls_profile);
-    certificates.set_dns_servers(&file.dns_servers.iter().map(|server| server.0).collect::<Vec<_>>());
-    let keys = file.ticket_keys.as_ref().map(|keys| base.join(keys));
-    match keys.or_else(|| cluster::ticket_keys(file, base)) {
-        Some(keys) => certificates.with_ticket_keys(&keys),
-        None => Ok(certificates),
+/// Checks the files that the configuration names, without a data folder, and gives everything that is wrong.
+pub(super) fn check(tls: &Tls, base: &Path) -> Vec<tls::Error> {
+    let mut found = Certificates::check(tls, base).err().unwrap_or_default();
+    if let Tls::Acme { authority, .. } = tls {
+        found.extend(Acme::check(authority, base));
     }
+    found
+}
+
+/// Opens the certificates that the configuration names, for the hostnames that are served, and those of the authority
+/// that it names.
+pub(super) fn open(
+    file: &EdgeFile,
+    base: &Path,
+    data_dir: &Path,
+    live: &Live,
+) -> Result<(Certificates, Option<Arc<Acme>>), tls::Error> {
+    let naming = live.clone();
+    let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
+    let acme = match &file.tls {
+        Tls::Acme { authority, .. } => Some(Acme::open(authority, base, data_dir)?),
+        Tls::Files(_) | Tls::SelfSigned => None,
+    };
+    let dns_servers: Vec<_> = file.dns_servers.iter().map(|server| server.0).collect();
+    acme.iter().for_each(|acme| acme.set_dns_servers(&dns_servers));
+    let issued = acme.clone().map(|acme| -> Arc<dyn IssuedCertificates> { acme });
+    let certificates = Certificates::open(&file.tls, base, data_dir, knows(live), pattern_of, issued)?;
+    certificates.set_profile(file.tls_profile);
+    let keys = file.ticket_keys.as_ref().map(|keys| base.join(keys));
+    let certificates = match keys.or_else(|| cluster::ticket_keys(file, base)) {
+        Some(keys) => certificates.with_ticket_keys(&keys)?,
+        None => certificates,
+    };
+    Ok((certificates, acme))
+}
+
+/// Whether a hostname is served.
+fn knows(live: &Live) -> Knows {
+    let live = live.clone();
+    Arc::new(move |host: &str| live.serves(host))
 }
 
 /// The names that want a certificate of their own, and whose they are: where visitors log in, which is no app's; then
@@ -55,23 +83,29 @@ fn certified_names(live: &Live) -> impl Fn() -> Vec<(Option<AppName>, String)> +
 pub(super) fn keep(
     (file, base): (&EdgeFile, &Path),
     control: &Runtime,
-    (certificates, live): (&Certificates, &Live),
+    (certificates, acme, live): (&Certificates, Option<Arc<Acme>>, &Live),
     (catalog, cluster): (&Arc<dyn Catalog>, Option<&Cluster>),
 ) -> Result<(Keeping, Troubles), tls::Error> {
-    let shared = match cluster {
-        Some(cluster) => {
+    let shared = match (cluster, &acme) {
+        (Some(cluster), Some(acme)) => {
             let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
             // Before anything is served.
-            control.block_on(certificates.share(Arc::clone(catalog), cluster.nodes(), keys))?
+            Some(control.block_on(acme.share(Arc::clone(catalog), cluster.nodes(), keys))?)
         }
-        None => None,
+        _ => None,
     };
     control.spawn(certificates.clone().watch_files());
     let (troubled, troubles) = mpsc::channel(TROUBLES_MAX);
     // One that nobody takes note of in time is in the log.
     let on_trouble: OnTrouble = Box::new(move |trouble| drop(troubled.try_send(trouble)));
-    let keeping = certificates.clone().keep_issued(certified_names(live), file.limits.clone(), shared, on_trouble);
-    Ok((keeping.boxed(), Troubles(troubles)))
+    let keeping = match acme {
+        Some(acme) => {
+            let (names, limits) = (certified_names(live), file.limits.clone());
+            acme.keep_issued(certificates.clone(), names, knows(live), limits, shared, on_trouble).boxed()
+        }
+        None => std::future::pending().boxed(),
+    };
+    Ok((keeping, Troubles(troubles)))
 }
 
 /// Has certificates issued for as long as it is polled.

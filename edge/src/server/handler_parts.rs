@@ -94,8 +94,8 @@ impl HandlerParts {
 
     /// The same, with what looks up visitors of what is protected.
     pub(super) fn with_visitors(self, credentials: &Arc<Credentials>) -> Self {
-        let (credentials, login_ms_max) = (Arc::clone(credentials), self.limits.visitor_login_ms_max);
-        Self { visitors: Some(Arc::new(Visitors { credentials, login_ms_max })), ..self }
+        let (accounts, login_ms_max) = (Arc::<Credentials>::clone(credentials), self.limits.visitor_login_ms_max);
+        Self { visitors: Some(Arc::new(Visitors { accounts, login_ms_max })), ..self }
     }
 
     /// The connections to backends belong to the thread that calls this.

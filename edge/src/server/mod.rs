@@ -125,7 +125,7 @@ pub struct Server {
 /// data folder has not lost its catalog. Gives everything that is wrong.
 #[must_use]
 pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
-    let found = Certificates::check(&file.tls, base).err().unwrap_or_default();
+    let found = certificates::check(&file.tls, base);
     let tickets = file.ticket_keys.as_ref().and_then(|keys| Certificates::check_ticket_keys(&base.join(keys)).err());
     // A folder that only the edge's own user may read is no mistake.
     let folder = stores::check_folder(&data_dir(file, base)).err();
@@ -197,7 +197,7 @@ impl Server {
         let (plan, live) = (StorePlan::of(file, base, &bounds), live_of(file));
         let (metrics, control) = (Exposition::install(), control_runtime()?);
         let (sole, mut arrival) = (SoleWork::on(&control), Arrival::begin(&plan, &control)?);
-        let certificates = certificates::open(file, base, &data_dir, &live)?;
+        let (certificates, acme) = certificates::open(file, base, &data_dir, &live)?;
         let mut stores = arrival.stores(&plan, &control)?;
         let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
         let renewal = Renewal::start(&control, cluster.as_ref(), &mut stores);
@@ -213,7 +213,7 @@ impl Server {
         let loading = load_live(&control, (&loader, &live), requests.read(), (&mut arrival, file))?;
         control.spawn(follower.run());
         let shared = (&stores.catalog, cluster.as_ref());
-        let (keeping, troubles) = certificates::keep((file, base), &control, (&certificates, &live), shared)?;
+        let (keeping, troubles) = certificates::keep((file, base), &control, (&certificates, acme, &live), shared)?;
         start_upkeep((file, &stores, &live), (&control, &sole), &bounds.free_space, (&metrics, &loader, &requests));
         let node = node::start((file, base), &data_dir, &sole, &stores, (&certificates, &cluster));
         let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::handler_parts::HandlerParts;
-use crate::switch::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
+use crate::handler::{SmokeAnswer, SmokeQuestion, Unanswered};
+use crate::switch::{PendingAnswer, Smoke};
 
 type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;
 

@@ -42,7 +42,7 @@ pub(crate) use fingerprints::Fingerprints;
 pub(crate) use intent::Undone;
 pub(crate) use intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 pub(crate) use rules::Tolerance;
-pub use smoke::{PendingAnswer, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
+pub use smoke::{PendingAnswer, Smoke};
 pub use steps::EventSink;
 pub(crate) use steps::{StepReporter, Steps};
 pub use stored::Switching;

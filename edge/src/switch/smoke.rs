@@ -2,58 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
-use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use devanture_config::site_toml::SmokeCheck;
 use devanture_config::text::plain_text::is_plain;
 
-use crate::live::{Current, Place};
+use crate::handler::{SmokeAnswer, SmokeQuestion, Unanswered};
 
 /// Characters of a body that a failure shows.
 pub(super) const SHOWN_CHARACTERS: usize = 200;
-/// What is asked of a version that is about to go live.
-pub struct SmokeQuestion {
-    /// The version, as it will be live.
-    pub current: Arc<Current>,
-    /// Its environment, where something is live there already.
-    pub place: Option<Arc<Place>>,
-    /// The environment's host, with its port where it is not 443.
-    pub authority: String,
-    /// Whether that is a hostname of the environment's own.
-    pub custom_host: bool,
-    /// The address of the deploying client, which is that of the visitor; `None` if it is this machine itself.
-    pub from: Option<IpAddr>,
-    /// The request.
-    pub check: SmokeCheck,
-    /// So many bytes of the body are read.
-    pub body_bytes_max: usize,
-}
-
-/// What the version answers.
-#[derive(Debug)]
-pub struct SmokeAnswer {
-    /// The status.
-    pub status: u16,
-    /// The fields: name in lower case, and value.
-    pub fields: Vec<(String, Vec<u8>)>,
-    /// The body as it was sent, as far as it was read.
-    pub body: Vec<u8>,
-}
-
-/// Says why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unanswered(pub String);
-
-impl SmokeAnswer {
-    /// The values of a field, whose name has no case.
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.fields.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
-    }
-}
-
 /// An answer that is being waited for.
 pub type PendingAnswer = Pin<Box<dyn Future<Output = Result<SmokeAnswer, Unanswered>> + Send>>;
 

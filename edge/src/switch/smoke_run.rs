@@ -8,9 +8,10 @@ use devanture_config::problem::{Code, Problem};
 use futures_util::{StreamExt as _, stream};
 
 use super::intent::Intent;
-use super::smoke::{SHOWN_CHARACTERS, SmokeQuestion, judge, printable};
+use super::smoke::{SHOWN_CHARACTERS, judge, printable};
 use super::steps::{StepReporter, Steps};
 use super::switcher::Switcher;
+use crate::handler::SmokeQuestion;
 use crate::ledger::Error;
 use crate::live::Current;
 use crate::telemetry;

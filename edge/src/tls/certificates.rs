@@ -1,30 +1,23 @@
 //! The edge's certificates: from files, from an authority by ACME, or from the local authority, as `[tls]` says.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{CertificateSource, HostnameCertificate};
-use devanture_config::edge_toml::{Acme as AcmeSettings, CertificateFiles, Tls, TlsProfile};
-use devanture_config::limits::Limits;
-use devanture_config::{AppName, HostPattern, Hostname};
+use devanture_config::edge_toml::{CertificateFiles, Tls, TlsProfile};
+use devanture_config::{HostPattern, Hostname};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::Error;
-use super::acme::{Acme, Cluster, Follow, Keeper, OnTrouble, Served};
 use super::authority::{self, Authority, ForAdmin, ForVisitors};
 use super::files::{self, Files, Pair};
 use super::secret::Secret;
 use super::server_tls::{ServerTls, provider};
+use super::source::IssuedCertificates;
 use super::tickets::{TicketFile, Tickets};
-use crate::catalog::Catalog;
-use crate::cluster::Nodes;
-use crate::environments::KeyFile;
-use crate::ledger::AcmeRecords;
 use crate::telemetry::Gauges;
 
 /// Interval at which [`Certificates::watch_files`] looks at the files.
@@ -32,10 +25,8 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Certificates of one source whose end the metrics have.
 const ENDS_SHOWN_MAX: usize = 100;
-/// The folder of the local authority in the data folder.
-const AUTHORITY_FOLDER: &str = "tls";
-/// The folder of what is kept of ACME, in that one.
-const ACME_FOLDER: &str = "acme";
+/// The folder of the local authority, and of what an authority issued, in the data folder.
+pub const AUTHORITY_FOLDER: &str = "tls";
 /// The name that every self-signed edge answers to.
 const LOCALHOST: &str = "localhost";
 
@@ -54,32 +45,16 @@ pub struct Certificates {
     tickets: Option<Arc<TicketFile>>,
 }
 
-/// The certificates that nodes share, and the nodes: for [`Certificates::keep_issued`].
-pub struct SharedCertificates {
-    nodes: Nodes,
-    follow: Follow,
-}
-
 #[derive(Debug, Clone)]
 enum Source {
-    Acme { acme: Arc<Acme>, files: Option<Arc<Files>>, knows: Known },
+    Authority { issued: Option<Arc<dyn IssuedCertificates>>, files: Option<Arc<Files>> },
     Files(Arc<Files>),
     SelfSigned,
 }
 
-/// A [`Knows`] that implements `Debug`.
-#[derive(Clone)]
-struct Known(Knows);
-
-impl fmt::Debug for Known {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Known")
-    }
-}
-
 impl Certificates {
-    /// Reads the certificates that `tls` names, with paths relative to `base_dir`, and those that an authority issued
-    /// before; or opens the local authority in `data_dir`, and makes it where there is none.
+    /// Reads the certificates that `tls` names, with paths relative to `base_dir`; or opens the local authority in
+    /// `data_dir`, and makes it where there is none. Where `tls` names an authority, its certificates are `issued`.
     ///
     /// `knows`, and `pattern_of`, only decide where the authority is local, and by ACME: files alone answer for every
     /// name.
@@ -92,9 +67,10 @@ impl Certificates {
         data_dir: &Path,
         knows: Knows,
         pattern_of: PatternOf,
+        issued: Option<Arc<dyn IssuedCertificates>>,
     ) -> Result<Self, Error> {
         let folder = data_dir.join(AUTHORITY_FOLDER);
-        let opened = Self::open_in(&folder, tls, base_dir, (knows, pattern_of))?;
+        let opened = Self::open_in(&folder, tls, base_dir, (knows, pattern_of), issued)?;
         let key = match tls {
             Tls::Files(named) => named.first().map(|first| base_dir.join(&first.key)),
             Tls::Acme { .. } | Tls::SelfSigned => Some(folder.join(authority::KEY_FILE)),
@@ -111,9 +87,13 @@ impl Certificates {
         tls: &Tls,
         base_dir: &Path,
         (knows, pattern_of): (Knows, PatternOf),
+        issued: Option<Arc<dyn IssuedCertificates>>,
     ) -> Result<Self, Error> {
         match tls {
-            Tls::Acme { authority, files } => Self::by_acme(authority, files, base_dir, folder, (knows, pattern_of)),
+            Tls::Acme { files, .. } => {
+                let files = if files.is_empty() { None } else { Some(open_files(files, base_dir)?) };
+                Self::by_authority(files, folder, (knows, pattern_of), issued)
+            }
             Tls::Files(named) => {
                 let files = open_files(named, base_dir)?;
                 files.report();
@@ -138,55 +118,51 @@ impl Certificates {
         }
     }
 
-    fn by_acme(
-        settings: &AcmeSettings,
-        named: &[CertificateFiles],
-        base_dir: &Path,
+    fn by_authority(
+        files: Option<Arc<Files>>,
         folder: &Path,
         (knows, pattern_of): (Knows, PatternOf),
+        issued: Option<Arc<dyn IssuedCertificates>>,
     ) -> Result<Self, Error> {
-        let files = if named.is_empty() { None } else { Some(open_files(named, base_dir)?) };
         files.iter().for_each(|files| files.report());
         let authority = Arc::new(Authority::open(folder, provider())?);
-        let acme = Arc::new(Acme::open(settings, base_dir, &folder.join(ACME_FOLDER), provider())?);
         let fits = {
             let files = files.clone();
             move |name: &str| files.as_ref().is_some_and(|files| files.fits(name))
         };
-        let serves: Knows = {
-            let (fits, knows) = (fits.clone(), Arc::clone(&knows));
-            Arc::new(move |name| name == LOCALHOST || knows(name) || fits(name))
-        };
+        let serves: Knows = { Arc::new(move |name| name == LOCALHOST || knows(name) || fits(name)) };
         // What an authority issues, local or not, is for one name alone.
         let covers = {
             let files = files.clone();
             let of_files = move |files: &Arc<Files>, sni: &str, host: &str| files.fits(sni) && files.covers(sni, host);
             move |sni: &str, host: &str| files.as_ref().is_some_and(|files| of_files(files, sni, host))
         };
-        let issued = Fallback {
+        let resolver = Fallback {
             files: files.clone(),
             rest: Issued {
-                acme: Arc::clone(&acme),
+                issued: issued.clone(),
                 rest: ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves), pattern_of },
             },
         };
         let own = Fallback { files: files.clone(), rest: ForAdmin(authority) };
-        let visitors = ServerTls::new(Arc::new(issued), serves, Arc::new(covers))?;
-        let visitors = visitors.with_challenges(Arc::clone(acme.challenges()));
+        let visitors = ServerTls::new(Arc::new(resolver), serves, Arc::new(covers))?;
+        let visitors = match &issued {
+            Some(issued) => visitors.with_proofs(Arc::clone(issued)),
+            None => visitors,
+        };
         let admin = ServerTls::new(Arc::new(own), Arc::new(|_| true), Arc::new(|_, _| true))?;
-        let source = Source::Acme { acme, files, knows: Known(knows) };
-        Ok(Self { visitors, admin, source, tickets: None })
+        Ok(Self { visitors, admin, source: Source::Authority { issued, files }, tickets: None })
     }
 
     /// Adds the ends of the certificates; of more, those that end first.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
-        let (files, acme) = match &self.source {
-            Source::Acme { acme, files, .. } => (files.as_ref(), Some(acme)),
+        let (files, issued) = match &self.source {
+            Source::Authority { issued, files } => (files.as_ref(), issued.as_ref()),
             Source::Files(files) => (Some(files), None),
             Source::SelfSigned => (None, None),
         };
         let of_files = files.map(|files| files.ends()).unwrap_or_default();
-        let of_acme = acme.map(|acme| acme.ends()).unwrap_or_default();
+        let of_acme = issued.map(|issued| issued.ends()).unwrap_or_default();
         for (source, mut ends) in [("file", of_files), ("acme", of_acme)] {
             ends.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
             // Several files may be for one name: the first that ends counts.
@@ -203,14 +179,8 @@ impl Certificates {
     /// # Errors
     /// All errors of the files, not only the first.
     pub fn check(tls: &Tls, base_dir: &Path) -> Result<(), Vec<Error>> {
-        let (named, settings) = match tls {
-            Tls::Acme { authority, files } => (files.as_slice(), Some(authority)),
-            Tls::Files(files) => (files.as_slice(), None),
-            Tls::SelfSigned => return Ok(()),
-        };
-        let files = named.iter().flat_map(|named| check_files(named, base_dir));
-        let settings = settings.into_iter().flat_map(|settings| Acme::check(settings, base_dir));
-        let errors: Vec<Error> = files.chain(settings).collect();
+        let (Tls::Acme { files, .. } | Tls::Files(files)) = tls else { return Ok(()) };
+        let errors: Vec<Error> = files.iter().flat_map(|named| check_files(named, base_dir)).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
@@ -275,14 +245,6 @@ impl Certificates {
         self.admin.set_profile(profile);
     }
 
-    /// Has the authority's name resolved by these DNS servers, those of the system where there is none. To be set
-    /// before anything is ordered.
-    pub fn set_dns_servers(&self, servers: &[SocketAddr]) {
-        if let Source::Acme { acme, .. } = &self.source {
-            acme.set_dns_servers(servers);
-        }
-    }
-
     /// The TLS configuration of the listener for visitors.
     #[must_use]
     pub fn server_config(&self) -> ServerTls {
@@ -299,8 +261,8 @@ impl Certificates {
     #[must_use]
     pub fn are_trusted_for(&self, host: &str) -> bool {
         match &self.source {
-            Source::Acme { acme, files, .. } => {
-                files.as_ref().is_some_and(|files| files.fits(host)) || acme.holds(host)
+            Source::Authority { issued, .. } => {
+                self.have_file_for(host) || issued.as_ref().is_some_and(|issued| issued.expires_ms(host).is_some())
             }
             Source::Files(_) => true,
             Source::SelfSigned => false,
@@ -316,8 +278,8 @@ impl Certificates {
             Some(HostnameCertificate { source: CertificateSource::File, expires_ms })
         };
         match &self.source {
-            Source::Acme { acme, files, .. } => files.as_ref().and_then(of_file).or_else(|| {
-                let expires_ms = acme.expires_ms(host.as_str())?;
+            Source::Authority { issued, files } => files.as_ref().and_then(of_file).or_else(|| {
+                let expires_ms = issued.as_ref()?.expires_ms(host.as_str())?;
                 Some(HostnameCertificate { source: CertificateSource::Acme, expires_ms })
             }),
             Source::Files(files) => of_file(files),
@@ -329,8 +291,8 @@ impl Certificates {
     /// a proof that it was promised a moment ago, in a cluster by any node.
     pub async fn http_proof(&self, host: &str, path: &str) -> Option<String> {
         match &self.source {
-            Source::Acme { acme, .. } => acme.challenges().http_answer(host, path).await,
-            Source::Files(_) | Source::SelfSigned => None,
+            Source::Authority { issued: Some(issued), .. } => issued.http_proof(host, path).await,
+            Source::Authority { .. } | Source::Files(_) | Source::SelfSigned => None,
         }
     }
 
@@ -369,49 +331,15 @@ impl Certificates {
         }
     }
 
-    /// Has the certificates of an authority that the nodes of a cluster share in `catalog`, sealed by `keys`, in place
-    /// of those in the data folder. `None` where no authority is asked.
-    ///
-    /// # Errors
-    /// [`Error::Catalog`].
-    pub async fn share(
-        &self,
-        catalog: Arc<dyn Catalog>,
-        nodes: Nodes,
-        keys: KeyFile,
-    ) -> Result<Option<SharedCertificates>, Error> {
-        let Source::Acme { acme, .. } = &self.source else { return Ok(None) };
-        let records = AcmeRecords::new(catalog, &acme.authority_name());
-        let follow = acme.share(records, Arc::new(keys)).await?;
-        Ok(Some(SharedCertificates { nodes, follow }))
-    }
-
-    /// Orders a certificate for each of `names` that no file covers, and renews them; each comes with the app that has
-    /// it, and of an app those that matter most come first. Never ends. To be dropped when it is not wanted any more;
-    /// it must be inside a tokio runtime. `names` is asked every second.
-    ///
-    /// In a cluster, `shared`, one node at a time orders, and all of them take in what it keeps.
-    pub async fn keep_issued(
-        self,
-        names: impl Fn() -> Vec<(Option<AppName>, String)> + Send + Sync + 'static,
-        limits: Limits,
-        shared: Option<SharedCertificates>,
-        on_trouble: OnTrouble,
-    ) {
-        let Source::Acme { acme, files, knows } = self.source else { return std::future::pending().await };
-        let names = move || {
-            let mut names = names();
-            names.retain(|(_, name)| !files.as_ref().is_some_and(|files| files.fits(name)));
-            names
-        };
-        let served = Served { names: Box::new(names), serves: knows.0, on_trouble };
-        let cluster = shared.map(|shared| Cluster::new(shared.nodes, shared.follow, &acme));
-        Keeper::new(acme, served, &limits, cluster).keep().await;
+    /// Whether one of the files is for a name.
+    #[must_use]
+    pub fn have_file_for(&self, name: &str) -> bool {
+        self.files().is_some_and(|files| files.fits(name))
     }
 
     const fn files(&self) -> Option<&Arc<Files>> {
         match &self.source {
-            Source::Acme { files, .. } => files.as_ref(),
+            Source::Authority { files, .. } => files.as_ref(),
             Source::Files(files) => Some(files),
             Source::SelfSigned => None,
         }
@@ -461,13 +389,14 @@ impl<R: ResolvesServerCert> ResolvesServerCert for Fallback<R> {
 /// no visitor waits for an authority.
 #[derive(Debug)]
 struct Issued {
-    acme: Arc<Acme>,
+    issued: Option<Arc<dyn IssuedCertificates>>,
     rest: ForVisitors,
 }
 
 impl ResolvesServerCert for Issued {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let issued = hello.server_name().filter(|name| (self.rest.serves)(name));
-        issued.and_then(|name| self.acme.certificate(name)).or_else(|| self.rest.resolve(hello))
+        let name = hello.server_name().filter(|name| (self.rest.serves)(name));
+        let issued = name.and_then(|name| self.issued.as_ref()?.certificate(name));
+        issued.or_else(|| self.rest.resolve(hello))
     }
 }

@@ -1,30 +1,29 @@
 //! TLS: certificates, their keys, session tickets, and the handshake of one connection.
 //!
-//! [`Certificates`] has the edge's certificates, from files (`files`), from an authority by ACME (`acme`) or from the
-//! local authority (`authority`), and makes a [`ServerTls`] for each listener (`server_tls`), whose sessions resume by
+//! [`Certificates`] has the edge's certificates, from files (`files`), from an authority ([`IssuedCertificates`], the room
+//! `acme`) or from the local authority (`authority`), and makes a [`ServerTls`] for each listener (`server_tls`), whose sessions resume by
 //! the tickets of `tickets`. `file_watch` sees files that change.
 
-mod acme;
 mod authority;
 mod certificates;
 mod file_watch;
-mod files;
+pub(crate) mod files;
 mod secret;
 mod server_tls;
 mod shared;
+mod source;
 mod tickets;
 
-pub use acme::{CertificateTrouble, OnTrouble};
 pub(crate) use authority::AUTHORITY_DAYS_MIN;
 pub(crate) use certificates::add_end;
-pub use certificates::{Certificates, Knows, PatternOf, SharedCertificates, WATCH_INTERVAL};
+pub use certificates::{AUTHORITY_FOLDER, Certificates, Knows, PatternOf, WATCH_INTERVAL};
 pub(crate) use file_watch::Changes;
 pub(crate) use files::{FileCertificate, certificates_in};
 pub use server_tls::ServerTls;
-#[cfg(test)]
 pub(crate) use server_tls::provider;
 pub(crate) use server_tls::{Failed, H2, WRITE_BYTES};
 pub use shared::{make_authority, make_ticket_keys, share_authority, share_ticket_keys};
+pub use source::{ACME_TLS, IssuedCertificates};
 
 use std::path::PathBuf;
 

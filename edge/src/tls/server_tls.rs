@@ -16,8 +16,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Error;
-use super::acme::Challenges;
 use super::secret::{SECRET_BYTES, Secret};
+use super::source::{IssuedCertificates, name_to_prove};
 use super::tickets::Tickets;
 
 /// The name that HTTP/2 has in ALPN.
@@ -48,7 +48,7 @@ pub struct ServerTls {
     is_modern: Arc<AtomicBool>,
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     covers: Arc<Covers>,
-    challenges: Option<Arc<Challenges>>,
+    issued: Option<Arc<dyn IssuedCertificates>>,
     /// What keys beside those of TLS are derived from.
     secret: Arc<Secret>,
 }
@@ -90,7 +90,7 @@ impl ServerTls {
             config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         }
         let (intermediate, modern, is_modern) = (Arc::new(intermediate), Arc::new(modern), Arc::default());
-        Ok(Self { intermediate, modern, is_modern, serves, covers, challenges: None, secret: Arc::new(secret) })
+        Ok(Self { intermediate, modern, is_modern, serves, covers, issued: None, secret: Arc::new(secret) })
     }
 
     /// Sets the profile of new handshakes, for all clones.
@@ -117,8 +117,8 @@ impl ServerTls {
     }
 
     /// Shows an authority that asks for it the proof that a name is this edge's.
-    pub(crate) fn with_challenges(self, challenges: Arc<Challenges>) -> Self {
-        Self { challenges: Some(challenges), ..self }
+    pub(crate) fn with_proofs(self, issued: Arc<dyn IssuedCertificates>) -> Self {
+        Self { issued: Some(issued), ..self }
     }
 
     /// Whether a connection for the host `sni` may carry requests for `host` (RFC 9110 §7.4): it is the same, or the
@@ -158,9 +158,9 @@ impl ServerTls {
     {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(Failed::Io)?;
         let hello = start.client_hello();
-        if let Some(challenges) = &self.challenges
-            && let Some(name) = Challenges::name_asked_for(&hello)
-            && let Some(config) = challenges.config_for(&name).await
+        if let Some(issued) = &self.issued
+            && let Some(name) = name_to_prove(&hello)
+            && let Some(config) = issued.tls_proof(&name).await
         {
             let mut stream = start.into_stream(config).await.map_err(Failed::Io)?;
             // RFC 8737 §3: the handshake was all. The authority may be gone already.

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 32] = [
+const ROOMS: [&str; 33] = [
     "telemetry",
     "s3",
     "durable",
@@ -23,6 +23,9 @@ const ROOMS: [&str; 32] = [
     "version",
     "live",
     "proxy",
+    "handler",
+    "tls",
+    "listen",
     "containers",
     "spawner",
     "data_task",
@@ -33,16 +36,14 @@ const ROOMS: [&str; 32] = [
     "access",
     "encode",
     "environments",
+    "acme",
     "webhooks",
     "retention",
     "safekeeping",
     "archive",
     "switch",
     "publish",
-    "handler",
     "admin",
-    "tls",
-    "listen",
     "server",
     "doctor",
 ];

@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = CertificateFiles { certificate: variable("CERT")?.into(), key: variable("KEY")?.into() };
     let here = Path::new(".");
     let certificates =
-        Certificates::open(&Tls::Files(vec![files]), here, here, Arc::new(|_| false), Arc::new(|_| None))?;
+        Certificates::open(&Tls::Files(vec![files]), here, here, Arc::new(|_| false), Arc::new(|_| None), None)?;
     let tls = certificates.server_config();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = bind(([127, 0, 0, 1], port).into(), false)?;

@@ -40,7 +40,6 @@ pub use client_secret::{BadSecretFile, check_secret_file};
 pub use device::DeviceLogin;
 pub(crate) use exchange::LENGTH_LIMIT;
 pub use probe::{Probed, probe};
-pub(crate) use visitor::{Confirmed, LoginSecret, Unconfirmed};
 
 /// All trusts, and the keys of their issuers.
 pub(super) struct Trusts {

@@ -6,13 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use devanture_config::AppName;
 use devanture_config::edge_toml::Oidc;
 use http::StatusCode;
-use rand::RngCore as _;
 use serde::Deserialize;
 
 use super::claims::check_times;
@@ -21,12 +17,11 @@ use super::exchange::LENGTH_LIMIT;
 use super::jwks::Verdict;
 use super::jwt::{self, Jwt};
 use super::{exchange, oidc};
-use crate::access::{Credentials, Person};
+use crate::access::Credentials;
+use crate::handler::{Confirmed, KnownBy, LoginSecret, Person, Unconfirmed};
 use crate::ledger::from_text;
 use crate::telemetry;
 
-/// Bytes of the secret of a login.
-const SECRET_BYTES: usize = 32;
 /// Longest code that is redeemed, in bytes.
 const CODE_BYTES_MAX: usize = 4_096;
 
@@ -34,35 +29,6 @@ const CODE_BYTES_MAX: usize = 4_096;
 const ERROR_BYTES_MAX: usize = 64;
 /// Longest time for which a begun login is remembered, in milliseconds: that of its cookie, and more.
 pub(super) const LOGIN_MS_MAX: u64 = 900_000;
-
-/// The secret of one login, which one browser has.
-pub(crate) struct LoginSecret([u8; SECRET_BYTES]);
-
-/// A login that the provider has confirmed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Confirmed {
-    pub(crate) person: Person,
-    /// Seconds for which the groups count.
-    pub(crate) lifetime_s: u64,
-}
-
-/// Why a login of a visitor is not confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unconfirmed {
-    /// There were too many attempts from there.
-    Limited {
-        /// Seconds until the next one.
-        retry_s: u64,
-    },
-    /// None of the person's groups has a role in the app.
-    NoRole,
-    /// The provider did not confirm it, or what it sent is not of this login.
-    Refused,
-    /// The provider cannot be reached, is none at which browsers log in, or is busy; nothing was sent to it.
-    Unavailable,
-    /// It was sent a code, and answered neither that it is good nor that it is bad.
-    Unusable,
-}
 
 #[derive(Deserialize)]
 struct TokenAnswer {
@@ -78,51 +44,6 @@ impl From<Unusable> for Unconfirmed {
     }
 }
 
-impl LoginSecret {
-    /// A new one.
-    pub(crate) fn new() -> Self {
-        let mut secret = [0; SECRET_BYTES];
-        rand::rng().fill_bytes(&mut secret);
-        Self(secret)
-    }
-
-    /// The one that a text is; `None` for any other text.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut secret = [0; SECRET_BYTES];
-        hex::decode_to_slice(text, &mut secret).ok()?;
-        Some(Self(secret))
-    }
-
-    /// Its text, for a cookie.
-    pub(crate) fn text(&self) -> String {
-        hex::encode(self.0)
-    }
-
-    /// The text by which it is recognised, and from which it cannot be derived.
-    pub(crate) fn state(&self) -> blake3::Hash {
-        self.derived("state")
-    }
-
-    fn nonce(&self) -> String {
-        self.derived("nonce").to_hex().to_string()
-    }
-
-    /// The verifier of PKCE: 43 characters, as RFC 7636 §4.1 recommends.
-    fn verifier(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.derived("verifier").as_bytes())
-    }
-
-    fn challenge(&self) -> String {
-        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.verifier().as_bytes()))
-    }
-
-    fn derived(&self, what: &str) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(b"devanture 2026 login of a visitor ").update(what.as_bytes());
-        hasher.finalize()
-    }
-}
-
 impl Credentials {
     /// Whether there is a provider at which people log in.
     pub(crate) fn has_provider(&self) -> bool {
@@ -133,7 +54,11 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Unconfirmed::Unavailable`].
-    pub(crate) async fn provider_address(&self, callback: &str, secret: &LoginSecret) -> Result<String, Unconfirmed> {
+    pub(in crate::access) async fn address_at_provider(
+        &self,
+        callback: &str,
+        secret: &LoginSecret,
+    ) -> Result<String, Unconfirmed> {
         let oidc = self.trusts.oidc.load_full().ok_or(Unconfirmed::Unavailable)?;
         let endpoints = self.trusts.issuers.endpoints(&oidc.issuer).await.map_err(|_wait| Unconfirmed::Unavailable)?;
         let (Some(address), Some(_)) = (&endpoints.authorization, &endpoints.token) else {
@@ -161,7 +86,7 @@ impl Credentials {
     ///
     /// # Errors
     /// Why it is not.
-    pub(crate) async fn confirm_visitor(
+    pub(in crate::access) async fn confirm_visitor(
         &self,
         (code, issuer): (&str, Option<&str>),
         callback: &str,
@@ -189,7 +114,12 @@ impl Credentials {
     }
 
     /// The provider sent a browser back without a code: the log says by which of its words (RFC 6749 §4.1.2.1).
-    pub(crate) fn denied_visitor(&self, error: Option<&str>, app: &AppName, from: Option<IpAddr>) -> Unconfirmed {
+    pub(in crate::access) fn denied_visitor(
+        &self,
+        error: Option<&str>,
+        app: &AppName,
+        from: Option<IpAddr>,
+    ) -> Unconfirmed {
         // The browser can write what it likes into it.
         let word = error.filter(|error| error.len() <= ERROR_BYTES_MAX && error.bytes().all(|b| b.is_ascii_graphic()));
         exchange::count(exchange::OIDC_LABEL, "refused");
@@ -265,7 +195,7 @@ impl Credentials {
         // Those that no role is for say nothing to the edge.
         let is_named = |group: &&str| oidc.groups.iter().any(|named| named.group == *group);
         let groups = groups.into_iter().filter(is_named).map(str::to_owned).collect();
-        let person = Person::of_provider(person, oidc::client_of(&oidc), groups);
+        let person = Person { name: person, known_by: KnownBy::Provider { client: oidc::client_of(&oidc), groups } };
         Ok(Confirmed { person, lifetime_s: oidc.lifetime_s })
     }
 
@@ -310,23 +240,5 @@ impl Credentials {
             tracing::warn!(target: "audit", app = app.as_str(), from = from_text(from), reason, "a login of a visitor was refused");
         }
         Unconfirmed::Refused
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_that_a_login_shows_is_derived_from_its_secret_and_differs() {
-        let (one, other) = (LoginSecret([1; SECRET_BYTES]), LoginSecret([2; SECRET_BYTES]));
-        let again = LoginSecret::parse(&one.text()).unwrap();
-        assert_eq!((one.state(), one.nonce(), one.verifier()), (again.state(), again.nonce(), again.verifier()));
-        assert!(one.state() != other.state() && one.nonce() != other.nonce() && one.verifier() != other.verifier());
-        assert_ne!(one.state().to_hex().to_string(), one.nonce());
-        assert_eq!((one.verifier().len(), one.challenge().len()), (43, 43));
-        for bad in ["", "ab", &"0".repeat(63), &"g".repeat(64), &"0".repeat(66)] {
-            assert!(LoginSecret::parse(bad).is_none(), "{bad}");
-        }
     }
 }

@@ -46,7 +46,7 @@ fn open(folder: &Path, key: &str, chain: &str) -> Result<Certificates, Error> {
     std::fs::write(folder.join("a.key"), key).unwrap();
     std::fs::write(folder.join("a.pem"), chain).unwrap();
     let files = Tls::Files(vec![CertificateFiles { certificate: "a.pem".into(), key: "a.key".into() }]);
-    Certificates::open(&files, folder, folder, Arc::new(|_| false), Arc::new(|_| None))
+    Certificates::open(&files, folder, folder, Arc::new(|_| false), Arc::new(|_| None), None)
 }
 
 /// A client of one version of TLS that trusts `root`.

@@ -57,7 +57,8 @@ fn a_connected_visitor_is_served_between_the_steps_of_many_handshakes() {
         let count = Arc::clone(&lookups);
         let knows = Arc::new(move |_: &str| count.fetch_add(1, Ordering::Relaxed) < usize::MAX);
         let certificates =
-            Certificates::open(&Tls::SelfSigned, folder.path(), folder.path(), knows, Arc::new(|_| None)).unwrap();
+            Certificates::open(&Tls::SelfSigned, folder.path(), folder.path(), knows, Arc::new(|_| None), None)
+                .unwrap();
         let running = Running::start(Some(certificates.server_config()), &Limits::default());
         let config = Arc::new(trusting(folder.path(), &["http/1.1"]));
         let mut visitor = http1_over(connect(running.address, &config, "shop.localhost").await.unwrap()).await;

@@ -180,7 +180,7 @@ fn local_with(on_engine: bool, test: impl AsyncFn()) {
 /// Certificates of a local authority in a folder, which serve `names`.
 fn self_signed(folder: &std::path::Path, names: &'static [&'static str]) -> Certificates {
     let knows = Arc::new(move |name: &str| names.contains(&name));
-    Certificates::open(&Tls::SelfSigned, folder, folder, knows, Arc::new(|_| None)).unwrap()
+    Certificates::open(&Tls::SelfSigned, folder, folder, knows, Arc::new(|_| None), None).unwrap()
 }
 
 /// A client that trusts the authority in `folder`, and offers `protocols`.

@@ -43,15 +43,14 @@ use crate::blobs::{self, Key};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::encode::Background;
 use crate::environments::{self, Environments};
+use crate::handler::{SmokeQuestion, Unanswered};
 use crate::ledger::{Actor, Condition, Ledger};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::records::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::records::history::pushed;
 use crate::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
-use crate::switch::{
-    CanaryMove, Intent, Move, Passes, PendingAnswer, Preconditions, Running, Smoke, SmokeQuestion, Unanswered,
-};
+use crate::switch::{CanaryMove, Intent, Move, Passes, PendingAnswer, Preconditions, Running, Smoke};
 use crate::telemetry::AccessLog;
 use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;

@@ -31,7 +31,7 @@ async fn nothing_is_ordered_while_nothing_could_be_kept_of_it() {
         directory: "https://127.0.0.1:9/dir".to_owned(),
         external_account: None,
     };
-    let acme = Arc::new(Acme::open(&settings, folder.path(), folder.path(), crate::tls::provider()).unwrap());
+    let acme = Arc::new(Acme::open_in(&settings, folder.path(), folder.path()).unwrap());
     // What is in the place of the file keeps it from being written, as a full disk does.
     let orders = folder.path().join(acme.authority_name()).join("orders.json");
     std::fs::create_dir(&orders).unwrap();
@@ -47,4 +47,21 @@ async fn nothing_is_ordered_while_nothing_could_be_kept_of_it() {
     std::fs::remove_dir(&orders).unwrap();
     keeper.look().await;
     assert_eq!(keeper.about.len(), 1, "it begins once there is room");
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+fn a_file_of_roots_without_a_certificate_is_an_error_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.key"), "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n")
+        .unwrap();
+    let settings = Settings {
+        ca: Some("a.key".into()),
+        challenges: vec![ChallengeKind::Http],
+        contact: Vec::new(),
+        directory: "https://127.0.0.1:9/dir".to_owned(),
+        external_account: None,
+    };
+    let bad = Acme::check(&settings, folder.path());
+    assert!(bad[0].to_string().contains("no `BEGIN CERTIFICATE` section"), "{bad:?}");
 }

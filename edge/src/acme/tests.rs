@@ -3,14 +3,12 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use devanture_config::limits::Limits;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -20,7 +18,6 @@ use super::duty::Ordering;
 use super::schedule::Ended;
 use super::store::{KeptAccount, Store as _};
 use super::*;
-use crate::tls::provider;
 
 /// What an authority answers to a path.
 type Answers = fn(&str) -> Response<Full<Bytes>>;
@@ -70,7 +67,7 @@ impl World {
             directory: format!("https://{address}/dir"),
             external_account: None,
         };
-        let acme = Acme::open(&settings, folder.path(), &folder.path().join("acme"), provider()).unwrap();
+        let acme = Acme::open_in(&settings, folder.path(), &folder.path().join("acme")).unwrap();
         let ordering = Ordering::new(&acme, Arc::new(acme.folder.clone()));
         Self { folder, acme, ordering, requested }
     }

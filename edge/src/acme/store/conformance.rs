@@ -9,12 +9,12 @@ use devanture_config::limits::Limits;
 use super::folder::Folder;
 use super::shared::{CERTIFICATES, SharedRecords, SharedStore, Unread};
 use super::*;
+use crate::acme::held::pem_of;
+use crate::acme::lookup::Lookup;
+use crate::acme::schedule::{Ended, Rules, Wanted};
 use crate::catalog::{self, Catalog, Change, Commit, Record};
 use crate::environments::KeyFile;
 use crate::ledger::{AcmeRecords, Member, Members, WritePause, pause_changes, resume_changes};
-use crate::tls::acme::held::pem_of;
-use crate::tls::acme::lookup::Lookup;
-use crate::tls::acme::schedule::{Ended, Rules, Wanted};
 use crate::tls::provider;
 
 const AUTHORITY: &str = "https://acme.example.org/dir";

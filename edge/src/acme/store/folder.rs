@@ -10,10 +10,10 @@ use rustls::crypto::CryptoProvider;
 use tracing::warn;
 
 use super::{KeptAccount, Store, authority_name};
+use crate::acme::held::{Held, HeldByName};
+use crate::acme::schedule::Books;
 use crate::durable;
 use crate::tls::Error;
-use crate::tls::acme::held::{Held, HeldByName};
-use crate::tls::acme::schedule::Books;
 
 const ACCOUNT_FILE: &str = "account.json";
 const BOOKS_FILE: &str = "orders.json";
@@ -174,7 +174,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::tls::acme::held::pem_of;
+    use crate::acme::held::pem_of;
     use crate::tls::provider;
 
     const DIRECTORY: &str = "https://acme.example.org:14000/dir";

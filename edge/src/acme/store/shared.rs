@@ -15,14 +15,14 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{KeptAccount, Proof, Store};
+use crate::acme::held::Held;
+use crate::acme::schedule::Books;
 use crate::catalog;
 use crate::environments::{KeyFile, Unopened};
 use crate::ledger::{AcmeRecords, Duty, PROOFS};
 use crate::records::settings::Sealed;
 use crate::telemetry;
 use crate::tls::Error;
-use crate::tls::acme::held::Held;
-use crate::tls::acme::schedule::Books;
 
 /// The account.
 const ACCOUNT: &str = "account";

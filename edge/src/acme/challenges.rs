@@ -14,11 +14,8 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::lookup::Lookup;
 use super::store::Proof;
-use crate::tls::Error;
-use crate::tls::server_tls::provider;
+use crate::tls::{ACME_TLS, Error, provider};
 
-/// The protocol that an authority names in its handshake, and no other beside it (RFC 8737 §4).
-const ACME_TLS: &[u8] = b"acme-tls/1";
 /// Bytes of the digest of a key authorization: SHA-256.
 const DIGEST_BYTES: usize = 32;
 /// Characters of a token, which is base64url of 128 bits or more (RFC 8555 §8.3).
@@ -136,13 +133,6 @@ impl Challenges {
             Ready::Http { token, key_authorization } if token == requested => Some(key_authorization.clone()),
             Ready::Http { .. } | Ready::TlsAlpn(_) => None,
         }
-    }
-
-    /// The name that an authority looks for a proof of by this handshake; `None` for all others.
-    pub(crate) fn name_asked_for(hello: &ClientHello<'_>) -> Option<String> {
-        let mut protocols = hello.alpn()?;
-        let asks = protocols.next() == Some(ACME_TLS) && protocols.next().is_none();
-        if asks { hello.server_name().map(str::to_owned) } else { None }
     }
 
     /// The settings for a handshake in which an authority looks for a proof of `name` that is in flight.
