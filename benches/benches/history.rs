@@ -11,10 +11,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source, Step, StepState};
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName, VersionId};
-use devanture_edge::catalog::{self, Catalog, Change, Commit};
-use devanture_edge::ledger::{Ledger, Page};
-use devanture_edge::live::{Domains, Grace, Live};
-use devanture_edge::records::{self, AppRecord, HistoryEntry};
+use devanture_control::ledger::{Ledger, Page};
+use devanture_serve::live::{Domains, Grace, Live};
+use devanture_store::catalog::{self, Catalog, Change, Commit};
+use devanture_store::records::{self, AppRecord, HistoryEntry};
 
 const DEPLOYS: u64 = 10_000;
 

@@ -1,4 +1,4 @@
-// The types of the HTTP API as the first pages read them, after edge/src/admin/openapi.yaml; api_more.ts has others.
+// The types of the HTTP API as the first pages read them, after edge/control/src/admin/openapi.yaml; api_more.ts has others.
 
 export type Scope = "read" | "push" | "promote" | "run" | "admin";
 

@@ -1,4 +1,4 @@
-// The types of the HTTP API that the pages read which a first visit does not load, after edge/src/admin/openapi.yaml.
+// The types of the HTTP API that the pages read which a first visit does not load, after edge/control/src/admin/openapi.yaml.
 import type { Signed } from "./api.ts";
 
 export interface Signers {

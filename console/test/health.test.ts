@@ -33,7 +33,7 @@ describe("the damage of a version", () => {
 });
 
 describe("the words of states", () => {
-  const page = fs.readFileSync(path.join(import.meta.dirname, "../../edge/src/admin/openapi.yaml"), "utf8");
+  const page = fs.readFileSync(path.join(import.meta.dirname, "../../edge/control/src/admin/openapi.yaml"), "utf8");
   /** The words that a schema allows for a property. */
   const words = (schema: string, property: string) => {
     const text = page.split(new RegExp(`^    ${schema}:$`, "m")).at(-1)?.split(/^    [A-Z]\w+:$/m)[0] ?? "";

@@ -18,7 +18,7 @@ use devanture_config::site_toml::{
     FieldRules, HealthCheck, Route, ScheduleTable, ServerTable, Serving, SmokeCheck, Upstream,
 };
 use devanture_config::{Manifest, api};
-use devanture_edge::admin::{OPERATIONS, Operation};
+use devanture_control::admin::{OPERATIONS, Operation};
 use http::{Method, StatusCode};
 use yaml_rust2::{Yaml, YamlLoader};
 

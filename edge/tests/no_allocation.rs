@@ -5,12 +5,12 @@
 use std::hint::black_box;
 use std::rc::Rc;
 
+use devanture_base::telemetry::{AccessLog, LogSettings, Tallies};
 use devanture_config::edge_toml::LogAddresses;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
-use devanture_edge::engine::{AnswerHead, Fields, Lines, Outcome as _, RequestHead, Service as _};
-use devanture_edge::handler::EngineService;
-use devanture_edge::telemetry::{AccessLog, LogSettings, Tallies};
+use devanture_http::{AnswerHead, Fields, Lines, Outcome as _, RequestHead, Service as _};
+use devanture_serve::handler::EngineService;
 use devanture_site::conditional::{self, Outcome, Preconditions, Validators};
 use devanture_site::method::Method;
 use devanture_site::negotiate::{self, Coding};
@@ -146,14 +146,14 @@ fn a_request_is_counted_and_a_line_that_nobody_wants_is_left_without_memory() {
 #[tokio::test]
 async fn a_plain_request_is_answered_and_counted_without_memory() {
     let stores = in_process::Stores::new();
-    stores.encode(b"page", devanture_edge::blobs::Form::Br, b"br").await;
+    stores.encode(b"page", devanture_store::blobs::Form::Br, b"br").await;
     stores.push("shop", &[("index.html", b"page"), ("ten.txt", b"0123456789")], serde_json::json!({})).await;
     let paged: in_process::Files<'_> = &[("index.html", b"page"), ("404.html", b"nothing")];
     stores.push("paged", paged, serde_json::json!({})).await;
     let host = "www.shop.example".parse().unwrap();
     let record =
         serde_json::json!({"app": "shop", "environment": "prod", "added_ms": 1, "canonical": true, "who": "me"});
-    stores.put(devanture_edge::records::hostname_key(&host), record).await;
+    stores.put(devanture_store::records::hostname_key(&host), record).await;
     let served = stores.handler(AccessLog::unread()).await;
     let lane = EngineService::new(Rc::clone(&served.handler), std::net::Ipv4Addr::LOCALHOST.into(), |_| true);
     let browser = [

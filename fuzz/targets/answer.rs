@@ -4,7 +4,7 @@
 #![no_main]
 
 use bytes::BytesMut;
-use devanture_edge::proxy::http1::codec::{Decoded, Decoder, FIELDS_MAX, take_head};
+use devanture_serve::proxy::http1::codec::{Decoded, Decoder, FIELDS_MAX, take_head};
 use http::Method;
 use libfuzzer_sys::fuzz_target;
 

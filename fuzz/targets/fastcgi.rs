@@ -5,10 +5,10 @@
 
 use bytes::BytesMut;
 use devanture_config::site_toml::Scripts;
-use devanture_edge::proxy::fastcgi::answer::take_head;
-use devanture_edge::proxy::fastcgi::records::{Event, Reader};
-use devanture_edge::proxy::fastcgi::script::script_for;
-use devanture_edge::proxy::http1::codec::FIELDS_MAX;
+use devanture_serve::proxy::fastcgi::answer::take_head;
+use devanture_serve::proxy::fastcgi::records::{Event, Reader};
+use devanture_serve::proxy::fastcgi::script::script_for;
+use devanture_serve::proxy::http1::codec::FIELDS_MAX;
 use libfuzzer_sys::fuzz_target;
 
 /// The output and error output of the answer that `pieces` are, and whether it is over.

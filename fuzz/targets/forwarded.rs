@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use devanture_edge::proxy::forwarded::{Chain, PROXIES_MAX};
+use devanture_serve::proxy::forwarded::{Chain, PROXIES_MAX};
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 

@@ -3,10 +3,10 @@
 
 #![no_main]
 
-#[path = "../../edge/src/engine/properties/hpack.rs"]
+#[path = "../../edge/http/src/properties/hpack.rs"]
 mod properties;
 
-use devanture_edge::engine;
+use devanture_http as engine;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

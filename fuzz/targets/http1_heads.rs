@@ -3,13 +3,13 @@
 
 #![no_main]
 
-#[path = "../../edge/src/engine/properties/http1.rs"]
+#[path = "../../edge/http/src/properties/http1.rs"]
 mod properties;
 #[allow(dead_code, reason = "other targets use more of it")]
-#[path = "../../edge/src/engine/properties/site.rs"]
+#[path = "../../edge/http/src/properties/site.rs"]
 mod site;
 
-use devanture_edge::engine;
+use devanture_http as engine;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&[u8], u16, &[u8])| {

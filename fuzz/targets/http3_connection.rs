@@ -3,18 +3,18 @@
 #![no_main]
 
 #[allow(dead_code, reason = "other targets use more of it")]
-#[path = "../../edge/src/engine/properties/connection.rs"]
+#[path = "../../edge/http/src/properties/connection.rs"]
 mod connection;
-#[path = "../../edge/src/engine/properties/http3.rs"]
+#[path = "../../edge/http/src/properties/http3.rs"]
 mod properties;
 #[allow(dead_code, reason = "other targets use more of it")]
-#[path = "../../edge/src/engine/properties/script.rs"]
+#[path = "../../edge/http/src/properties/script.rs"]
 mod script;
 #[allow(dead_code, reason = "other targets use more of it")]
-#[path = "../../edge/src/engine/properties/site.rs"]
+#[path = "../../edge/http/src/properties/site.rs"]
 mod site;
 
-use devanture_edge::engine;
+use devanture_http as engine;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&[u8], u16, u16, &[u8])| {

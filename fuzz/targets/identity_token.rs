@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use devanture_edge::access::trust::jwks::{Keys, Verdict};
-use devanture_edge::access::trust::jwt::parse;
+use devanture_control::access::trust::jwks::{Keys, Verdict};
+use devanture_control::access::trust::jwt::parse;
 use libfuzzer_sys::fuzz_target;
 
 /// Keys of a list.

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use devanture_edge::containers::checked_copy;
+use devanture_host::containers::checked_copy;
 use libfuzzer_sys::fuzz_target;
 
 /// Bytes that layers may have once they are unpacked.

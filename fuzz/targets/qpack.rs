@@ -4,12 +4,12 @@
 #![no_main]
 
 #[allow(dead_code, reason = "other targets use more of it")]
-#[path = "../../edge/src/engine/properties/hpack.rs"]
+#[path = "../../edge/http/src/properties/hpack.rs"]
 mod hpack;
-#[path = "../../edge/src/engine/properties/qpack.rs"]
+#[path = "../../edge/http/src/properties/qpack.rs"]
 mod properties;
 
-use devanture_edge::engine;
+use devanture_http as engine;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

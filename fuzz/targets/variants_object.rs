@@ -3,7 +3,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use devanture_edge::blobs::variants_object::{head, parse};
+use devanture_store::blobs::variants_object::{head, parse};
 use libfuzzer_sys::fuzz_target;
 
 const FIRST_LINE: &[u8] = b"devanture-variants 1\n";

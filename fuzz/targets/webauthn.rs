@@ -4,7 +4,7 @@
 #![no_main]
 
 use aws_lc_rs::digest::{SHA256, digest};
-use devanture_edge::access::webauthn::{Ceremony, Site, asserted, challenge, registered};
+use devanture_control::access::webauthn::{Ceremony, Site, asserted, challenge, registered};
 use libfuzzer_sys::fuzz_target;
 
 const SITE: Site<'_> = Site { rp: "edge.example", origin: "https://edge.example:8444" };

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
-use devanture_edge::blobs::{self, Blobs, Form, Key, Quality};
-use devanture_edge::catalog::{self, Change, Commit};
-use devanture_edge::records;
+use devanture_store::blobs::{self, Blobs, Form, Key, Quality};
+use devanture_store::catalog::{self, Change, Commit};
+use devanture_store::records;
 use tokio::task::JoinSet;
 
 /// The files of an app, how a comment begins and ends in them, and whether each version has another one.

@@ -9,10 +9,10 @@ use devanture_config::text::counted;
 use super::finding::{Finding, Names};
 use super::running::Running;
 use super::scrape;
-use crate::cluster::{CA_FILE, CERTIFICATE_FILE};
 use crate::server::{cluster, data_dir};
-use crate::telemetry::now_ms;
-use crate::tls::{AUTHORITY_DAYS_MIN, Certificates, FileCertificate, certificates_in};
+use devanture_base::telemetry::now_ms;
+use devanture_control::cluster::{CA_FILE, CERTIFICATE_FILE};
+use devanture_serve::tls::{AUTHORITY_DAYS_MIN, Certificates, FileCertificate, certificates_in};
 
 const CHECK: &str = "certificates";
 /// Below so many days there is a warning, …

@@ -10,8 +10,8 @@ use rustix::fs::{StatVfs, statfs, statvfs};
 
 use super::caller::Caller;
 use super::finding::Finding;
-use crate::blobs::{self, FreeSpace};
-use crate::durable::{Draft, Error};
+use devanture_base::durable::{Draft, Error};
+use devanture_store::blobs::{self, FreeSpace};
 
 const CHECK: &str = "disk";
 /// Below this percentage of free bytes or inodes there is a warning.

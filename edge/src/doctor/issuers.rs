@@ -10,7 +10,7 @@ use devanture_config::text::counted;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::finding::{Finding, Names};
-use crate::access::trust::{Probed, probe};
+use devanture_control::access::trust::{Probed, probe};
 
 /// Issuers that are looked at together.
 const AT_ONCE: usize = 16;

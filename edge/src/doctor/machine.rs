@@ -13,11 +13,11 @@ use super::caller::Caller;
 use super::finding::Finding;
 use super::running::Running;
 use super::scrape;
-use crate::listen::{BACKLOG, UDP_RECEIVE_BUFFER_BYTES};
 use crate::server::descriptors::Descriptors;
 use crate::server::firewall::RECEIVE_BUFFER_BOUND;
 use crate::server::kernel::{first_line, number_of};
-use crate::telemetry::{gauge_value, now_ms};
+use devanture_base::telemetry::{gauge_value, now_ms};
+use devanture_serve::listen::{BACKLOG, UDP_RECEIVE_BUFFER_BYTES};
 
 /// No clock that was ever set is before this: 2025-01-01, in milliseconds since 1970 UTC.
 const CLOCK_MS_MIN: u64 = 1_735_689_600_000;

@@ -15,10 +15,10 @@ use tokio::time::timeout;
 use super::addresses;
 use super::finding::{Finding, Names};
 use super::running::{Edge, Running};
-use crate::blobs;
-use crate::proxy;
-use crate::s3::{self, Waits};
 use crate::server::shared_stores;
+use devanture_serve::proxy;
+use devanture_store::blobs;
+use devanture_store::s3::{self, Waits};
 
 /// Longest time for one connection.
 const CONNECT_MAX: Duration = Duration::from_secs(2);

@@ -10,12 +10,12 @@ use tokio::time::{Instant, timeout};
 use super::caller::Caller;
 use super::finding::{Finding, Names};
 use super::scrape;
-use crate::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE, UNWRITABLE_LINE};
-use crate::environments::ALLOW_OR_PUSH;
-use crate::runner::{LISTEN_ON_HOST, TURN_ON};
 use crate::server::data_socket;
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
-use crate::webhooks::KEPT_WEBHOOK;
+use devanture_control::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE, UNWRITABLE_LINE};
+use devanture_control::environments::ALLOW_OR_PUSH;
+use devanture_control::runner::{LISTEN_ON_HOST, TURN_ON};
+use devanture_control::webhooks::KEPT_WEBHOOK;
 
 const CHECK: &str = "edge";
 /// The health of an edge that takes no requests.

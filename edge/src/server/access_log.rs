@@ -7,8 +7,8 @@ use std::path::Path;
 use devanture_config::edge_toml::{EdgeFile, LogFormat, LogTarget};
 
 use super::StartError;
-use crate::durable;
-use crate::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
+use devanture_base::durable;
+use devanture_base::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
 
 /// The mode of the log's file: readable for its owner and group.
 const MODE: u32 = 0o640;

@@ -10,13 +10,13 @@ use tokio::sync::{broadcast, mpsc};
 use super::memory;
 use super::sole_work::SoleWork;
 use super::stores::{Stores, cores};
-use crate::blobs::{Pace, scrub};
-use crate::catalog::scan::Scan;
-use crate::catalog::{self, Catalog};
-use crate::encode::{Background, BackgroundParts, Dictionaries};
-use crate::ledger::{Task, task_done};
-use crate::live::{DictionaryMiss, DictionaryMisses, Live, Loader};
-use crate::records;
+use devanture_control::encode::{Background, BackgroundParts, Dictionaries};
+use devanture_control::ledger::{Task, task_done};
+use devanture_serve::live::{DictionaryMiss, DictionaryMisses, Live, Loader};
+use devanture_store::blobs::{Pace, scrub};
+use devanture_store::catalog::scan::Scan;
+use devanture_store::catalog::{self, Catalog};
+use devanture_store::records;
 
 /// The loader of versions with their dictionaries, the maker of deltas, and the misses of browsers.
 pub(super) struct Made {

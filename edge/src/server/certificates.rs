@@ -13,13 +13,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::cluster::{self, Cluster};
-use crate::acme::{Acme, CertificateTrouble, OnTrouble};
-use crate::catalog::Catalog;
-use crate::environments::KeyFile;
-use crate::ledger::Announcement;
-use crate::live::Live;
-use crate::publish::Publisher;
-use crate::tls::{self, Certificates, IssuedCertificates, Knows, PatternOf};
+use devanture_control::acme::{Acme, CertificateTrouble, OnTrouble};
+use devanture_control::environments::KeyFile;
+use devanture_control::ledger::Announcement;
+use devanture_control::publish::Publisher;
+use devanture_serve::live::Live;
+use devanture_serve::tls::{self, Certificates, IssuedCertificates, Knows, PatternOf};
+use devanture_store::catalog::Catalog;
 
 /// Troubles with certificates that nobody has taken note of yet.
 const TROUBLES_MAX: usize = 1_024;

@@ -13,16 +13,17 @@ use tokio_util::sync::CancellationToken;
 use super::error::StartError;
 use super::sockets::Addresses;
 use super::stores::data_dir;
-use crate::access::Credentials;
-use crate::admin::Admin;
-use crate::catalog::Catalog;
-use crate::cluster::{self, Answers, Api, Error, Identity, InstanceService as _, Listener, Nodes};
-use crate::environments::KeyFile;
-use crate::ledger::{Member, Members};
-use crate::proxy::Registry;
-use crate::proxy::address::OtherNodes;
-use crate::publish::{NodeService, Publisher};
-use crate::{telemetry, tls};
+use devanture_base::telemetry;
+use devanture_control::access::Credentials;
+use devanture_control::admin::Admin;
+use devanture_control::cluster::{self, Answers, Api, Error, Identity, InstanceService as _, Listener, Nodes};
+use devanture_control::environments::KeyFile;
+use devanture_control::ledger::{Member, Members};
+use devanture_control::publish::{NodeService, Publisher};
+use devanture_serve::proxy::Registry;
+use devanture_serve::proxy::address::OtherNodes;
+use devanture_serve::tls;
+use devanture_store::catalog::Catalog;
 
 /// The folder of a node's certificate in the data folder, where nothing else is said.
 const FOLDER_NAME: &str = "cluster";
@@ -241,6 +242,6 @@ pub fn cluster_join(file: &EdgeFile, base: &Path, ca: &Path) -> Result<PathBuf, 
     Ok(folder)
 }
 
-fn shared_keys(path: &Path, error: &crate::ledger::Error) -> StartError {
+fn shared_keys(path: &Path, error: &devanture_control::ledger::Error) -> StartError {
     Error::File { path: path.join(SECRETS_FILE), reason: error.to_string() }.into()
 }

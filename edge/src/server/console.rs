@@ -16,9 +16,9 @@ use super::data_socket;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read, send};
 use super::stores::data_dir;
-use crate::durable;
-use crate::ledger::{Actor, Error};
-use crate::publish::{CONSOLE_PACKAGE_BYTES_MAX, Publisher, check_console_package};
+use devanture_base::durable;
+use devanture_control::ledger::{Actor, Error};
+use devanture_control::publish::{CONSOLE_PACKAGE_BYTES_MAX, Publisher, check_console_package};
 
 /// The path of the package that came with the program, from the folder above the program's own.
 const SHIPPED: &str = "share/devanture/console.tar.gz";

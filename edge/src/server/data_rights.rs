@@ -95,7 +95,7 @@ fn chmod(change: &str, of: &[(PathBuf, u32)]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable;
+    use devanture_base::durable;
     use std::os::unix::fs::PermissionsExt as _;
 
     /// A data folder as the edge makes it.

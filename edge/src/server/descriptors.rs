@@ -7,8 +7,8 @@ use devanture_config::limits::Limits;
 use metrics::gauge;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::blobs::{Bounds, FreeSpace};
-use crate::telemetry::gauge_value;
+use devanture_base::telemetry::gauge_value;
+use devanture_store::blobs::{Bounds, FreeSpace};
 
 /// The limit of descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::sole_work::SoleWork;
 use super::takeover::Before;
-use crate::listen::{Drain, DrainOrder};
+use devanture_serve::listen::{Drain, DrainOrder};
 
 /// Time of a drain, by what is under way.
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::Server;
 use super::cluster::Joined;
 use super::drain::{DrainControl, DrainHaste, DrainTimes, hasten};
-use crate::catalog;
-use crate::listen::{Drain, DrainOrder, drain_time};
-use crate::runner::Runner;
+use devanture_control::runner::Runner;
+use devanture_serve::listen::{Drain, DrainOrder, drain_time};
+use devanture_store::catalog;
 
 /// Longest wait of the shutdown for the last lines of the access log.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);

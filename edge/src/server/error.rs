@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 
 use devanture_config::parsing::Mistakes;
 
-use crate::live::Lacking;
-use crate::{blobs, catalog, cluster, durable, runner, tls};
+use devanture_base::durable;
+use devanture_control::{cluster, runner};
+use devanture_serve::live::Lacking;
+use devanture_serve::tls;
+use devanture_store::{blobs, catalog};
 
 /// Environments that an error names which a new edge would lack.
 const LACKING_NAMED_MAX: usize = 10;

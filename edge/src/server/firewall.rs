@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use devanture_config::edge_toml::{ChallengeKind, EdgeFile, Tls};
 
 use super::kernel;
-use crate::listen::UDP_RECEIVE_BUFFER_BYTES;
+use devanture_serve::listen::UDP_RECEIVE_BUFFER_BYTES;
 
 /// The bound of the receive buffers of sockets, in bytes.
 pub(crate) const RECEIVE_BUFFER_BOUND: &str = "net.core.rmem_max";

@@ -12,13 +12,13 @@ use http::header::{ALT_SVC, STRICT_TRANSPORT_SECURITY};
 use tokio_util::sync::CancellationToken;
 
 use super::sockets::Addresses;
-use crate::access::Credentials;
-use crate::handler::{Handler, RouteTable, Visitors};
-use crate::live::{Domains, Grace, Live, Loader};
-use crate::proxy::{Client, ClientSettings, Registry};
-use crate::telemetry::AccessLog;
-use crate::tls::Certificates;
-use crate::version::CommonField;
+use devanture_base::telemetry::AccessLog;
+use devanture_control::access::Credentials;
+use devanture_serve::handler::{Handler, RouteTable, Visitors};
+use devanture_serve::live::{Domains, Grace, Live, Loader};
+use devanture_serve::proxy::{Client, ClientSettings, Registry};
+use devanture_serve::tls::Certificates;
+use devanture_serve::version::CommonField;
 
 /// `Strict-Transport-Security` until the owner of a hostname raises it: a day, for this host alone.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");

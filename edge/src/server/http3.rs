@@ -18,10 +18,10 @@ use tokio::time::sleep;
 use super::handler_parts::alt_svc;
 use super::sockets::{Addresses, SharedCopies};
 use super::takeover::{Inherited, Listener, Listening};
-use crate::admin::Health;
-use crate::environments::VisitorPorts;
-use crate::listen::Drain;
-use crate::listen::quic::{self, Place, Predecessor};
+use devanture_control::admin::Health;
+use devanture_control::environments::VisitorPorts;
+use devanture_serve::listen::Drain;
+use devanture_serve::listen::quic::{self, Place, Predecessor};
 
 /// Sockets of one address: threads have one byte of a connection id.
 const SOCKETS_MAX: usize = 255;

@@ -10,11 +10,11 @@ use devanture_config::edge_toml::EdgeFile;
 use super::error::StartError;
 use super::handler_parts::HandlerParts;
 use super::sole_work::SoleWork;
-use crate::access::Credentials;
-use crate::access::trust::{BadSecretFile, check_secret_file};
-use crate::catalog::Catalog;
-use crate::proxy::tls;
-use crate::publish::Publisher;
+use devanture_control::access::Credentials;
+use devanture_control::access::trust::{BadSecretFile, check_secret_file};
+use devanture_control::publish::Publisher;
+use devanture_serve::proxy::tls;
+use devanture_store::catalog::Catalog;
 
 const KEY: &str = "oidc.client_secret_file";
 

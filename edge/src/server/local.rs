@@ -28,11 +28,11 @@ use tokio::net::TcpStream;
 use super::data_socket;
 use super::error::StartError;
 use super::stores::{CATALOG_NAME, data_dir, has_catalog, open_catalog_alone};
-use crate::access::Credentials;
-use crate::admin::{Admin, SECRETS_LINE, Via};
-use crate::durable;
-use crate::environments::{self, KeyFile, LostSecrets};
-use crate::ledger::{Actor, Audit, Error};
+use devanture_base::durable;
+use devanture_control::access::Credentials;
+use devanture_control::admin::{Admin, SECRETS_LINE, Via};
+use devanture_control::environments::{self, KeyFile, LostSecrets};
+use devanture_control::ledger::{Actor, Audit, Error};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";

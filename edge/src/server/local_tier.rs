@@ -8,14 +8,14 @@ use std::time::Duration;
 use devanture_config::{Digest, VersionId};
 
 use super::sole_work::SoleWork;
-use crate::blobs::{self, EvictReport, FreeSpace, Key, TieredBlobs};
-use crate::catalog::Catalog;
-use crate::catalog::scan::Scan;
-use crate::ledger::{Error, stored_manifest};
-use crate::live::Live;
-use crate::records;
-use crate::s3::Bucket;
-use crate::telemetry;
+use devanture_base::telemetry;
+use devanture_control::ledger::{Error, stored_manifest};
+use devanture_serve::live::Live;
+use devanture_store::blobs::{self, EvictReport, FreeSpace, Key, TieredBlobs};
+use devanture_store::catalog::Catalog;
+use devanture_store::catalog::scan::Scan;
+use devanture_store::records;
+use devanture_store::s3::Bucket;
 
 /// Pause between two looks at what the disk holds.
 const PAUSE: Duration = Duration::from_secs(3_600);

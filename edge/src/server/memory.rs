@@ -41,7 +41,7 @@ fn group_bytes(text: &str, root: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable;
+    use devanture_base::durable;
 
     #[test]
     fn loaded_versions_take_half_of_the_memory_unless_something_else_is_set() {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use devanture_config::{AppName, PlaceName};
 
-use crate::durable::{self, FILE_MODE};
-use crate::live::Loader;
-use crate::telemetry::Tallies;
+use devanture_base::durable::{self, FILE_MODE};
+use devanture_base::telemetry::Tallies;
+use devanture_serve::live::Loader;
 
 /// The file in the data folder.
 const NAME: &str = "requests.json";

@@ -10,12 +10,12 @@ use devanture_config::edge_toml::EdgeFile;
 use super::cluster::Cluster;
 use super::sole_work::SoleWork;
 use super::stores::{CATALOG_NAME, Stores};
-use crate::admin::{CertificateOf, Node};
-use crate::blobs::{CacheUse, Survey};
-use crate::handler::read_integrity_reports;
-use crate::ledger::show_task;
-use crate::telemetry;
-use crate::tls::{self, Certificates};
+use devanture_base::telemetry;
+use devanture_control::admin::{CertificateOf, Node};
+use devanture_control::ledger::show_task;
+use devanture_serve::handler::read_integrity_reports;
+use devanture_serve::tls::{self, Certificates};
+use devanture_store::blobs::{CacheUse, Survey};
 
 /// Starts to count what the data folder holds, and gives what each scrape reads.
 pub(super) fn start(

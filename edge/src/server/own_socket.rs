@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::durable;
+use devanture_base::durable;
 
 /// What tells a file from the next one of its name: the device, the inode, which may be lent again, and the time.
 type Identity = (u64, u64, i64, i64);

@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 use devanture_config::edge_toml::{AddressBlock, EdgeFile};
 
 use super::threads::Serving;
-use crate::listen::ConnectionLimits;
-use crate::{ledger, listen, version};
+use devanture_control::ledger;
+use devanture_serve::listen::ConnectionLimits;
+use devanture_serve::{listen, version};
 
 /// Whether [`super::Server::reload`] applies a key of `edge.toml`; any other waits for a restart.
 #[must_use]

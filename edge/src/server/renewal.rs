@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use super::cluster::Cluster;
 use super::error::StartError;
 use super::stores::Stores;
-use crate::tls::{Changes, WATCH_INTERVAL};
+use devanture_serve::tls::{Changes, WATCH_INTERVAL};
 
 /// Reads files again; what they said before stays where they are not good.
 type Read = Box<dyn Fn() -> Result<(), StartError> + Send + Sync>;

@@ -9,10 +9,10 @@ use tokio::runtime::Runtime;
 
 use super::takeover::Arrival;
 use super::{StartError, Stores};
-use crate::environments::SettingsOf;
-use crate::live::Live;
-use crate::proxy::Registry;
-use crate::runner::{Parts, Runner};
+use devanture_control::environments::SettingsOf;
+use devanture_control::runner::{Parts, Runner};
+use devanture_serve::live::Live;
+use devanture_serve::proxy::Registry;
 
 /// Starts it, and with it what is live, or goes on with the instances of the edge before; `None` if the file does not
 /// want it.
@@ -50,11 +50,11 @@ pub(super) fn start(
         catalog: Arc::clone(&stores.catalog),
         live: live.clone(),
         registry: registry.clone(),
-        variables: Arc::clone(settings_of) as Arc<dyn crate::runner::Variables>,
+        variables: Arc::clone(settings_of) as Arc<dyn devanture_control::runner::Variables>,
         handover: None,
     };
     let begin = || -> Result<Runner, StartError> {
-        control.block_on(crate::environments::give_user_ids_apart(&*stores.catalog))?;
+        control.block_on(devanture_control::environments::give_user_ids_apart(&*stores.catalog))?;
         // As late as can be: they stand still from here on until this edge serves.
         let parts = Parts { handover: arrival.instances()?, ..parts };
         control.block_on(Runner::start(parts)).map_err(StartError::Runner)

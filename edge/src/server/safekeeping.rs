@@ -12,14 +12,14 @@ use super::data_socket;
 use super::error::StartError;
 use super::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use super::stores::{CATALOG_NAME, LOCK_TIME_MAX, StorePlan, Stores, data_dir, has_catalog};
-use crate::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
-use crate::catalog;
-use crate::durable;
-use crate::ledger::{Error, Task, task_done};
-use crate::s3::Variables;
-use crate::safekeeping::{
+use devanture_base::durable;
+use devanture_control::ledger::{Error, Task, task_done};
+use devanture_control::safekeeping::{
     self, BackupCheck, BackupSource, BackupState, FileProgress, Location, Restored, VerifyOptions,
 };
+use devanture_store::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
+use devanture_store::catalog;
+use devanture_store::s3::Variables;
 
 /// A catalog while it is written again. Its lock is not that of the catalog, as that of another ending would be.
 const REWRITTEN: &str = "rewritten.redb";

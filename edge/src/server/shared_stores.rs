@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::error::StartError;
-use crate::catalog::EtcdSettings;
-use crate::proxy::tls::{certificates, private_key};
-use crate::s3::{Bucket, BucketSettings, Waits, own_variables};
-use crate::safekeeping;
+use devanture_control::safekeeping;
+use devanture_serve::proxy::tls::{certificates, private_key};
+use devanture_store::catalog::EtcdSettings;
+use devanture_store::s3::{Bucket, BucketSettings, Waits, own_variables};
 
 /// Most bytes of a file with a password.
 const PASSWORD_BYTES_MAX: usize = 4_096;
@@ -165,7 +165,7 @@ mod tests {
     use rcgen::generate_simple_self_signed;
 
     use super::*;
-    use crate::durable;
+    use devanture_base::durable;
 
     #[test]
     fn changed_certificates_for_etcd_are_taken_up_if_they_are_good() {

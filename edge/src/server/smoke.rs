@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::handler_parts::HandlerParts;
-use crate::handler::{SmokeAnswer, SmokeQuestion, Unanswered};
-use crate::switch::{PendingAnswer, Smoke};
+use devanture_control::switch::{PendingAnswer, Smoke};
+use devanture_serve::handler::{SmokeAnswer, SmokeQuestion, Unanswered};
 
 type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;
 

@@ -14,7 +14,7 @@ use super::firewall;
 use super::http3::{QuicCopy, QuicSocket};
 use super::stores::cores;
 use super::takeover::{Inherited, Listener, Listening};
-use crate::listen;
+use devanture_serve::listen;
 
 /// Ports that the system chooses for TCP before one is given up that is free for UDP as well.
 const PORTS_MAX: usize = 16;

@@ -12,7 +12,7 @@ use tokio::net::lookup_host;
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
-use crate::proxy::address::{InternalAddresses, StoreAddress};
+use devanture_serve::proxy::address::{InternalAddresses, StoreAddress};
 
 /// Between two looks at where the names lead.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);

@@ -13,11 +13,11 @@ use tokio::runtime::Handle;
 use super::error::StartError;
 use super::local_tier::LocalTier;
 use super::shared_stores::{self, EtcdFiles};
-use crate::blobs::{self, Blobs, Bounds, FreeSpace, OPEN_FILES_MAX};
-use crate::catalog::{self, Catalog};
-use crate::durable;
-use crate::ledger::{NotCopied, take_copied};
-use crate::s3::Waits;
+use devanture_base::durable;
+use devanture_control::ledger::{NotCopied, take_copied};
+use devanture_store::blobs::{self, Blobs, Bounds, FreeSpace, OPEN_FILES_MAX};
+use devanture_store::catalog::{self, Catalog};
+use devanture_store::s3::Waits;
 
 /// The catalog's file in the data folder.
 pub const CATALOG_NAME: &str = "catalog.redb";

@@ -22,16 +22,18 @@ use super::handler_parts::HandlerParts;
 use super::http3::ThreadQuic;
 use super::local;
 use super::sockets::Sockets;
-use crate::admin::{Admin, Via};
-use crate::blobs::Lane;
-use crate::encode::Priority;
-use crate::handler::{self, EngineService};
-use crate::listen::quic::{self, QuicSettings};
-use crate::listen::{self, ConnectionLimits, Drain, Drained, Peer, Protocol, RequestBody, Settings, WithEngine};
-use crate::proxy::Chain;
-use crate::publish::Publisher;
-use crate::tls::{Certificates, ServerTls};
-use crate::version::CommonField;
+use devanture_control::admin::{Admin, Via};
+use devanture_control::encode::Priority;
+use devanture_control::publish::Publisher;
+use devanture_serve::handler::{self, EngineService};
+use devanture_serve::listen::quic::{self, QuicSettings};
+use devanture_serve::listen::{
+    self, ConnectionLimits, Drain, Drained, Peer, Protocol, RequestBody, Settings, WithEngine,
+};
+use devanture_serve::proxy::Chain;
+use devanture_serve::tls::{Certificates, ServerTls};
+use devanture_serve::version::CommonField;
+use devanture_store::blobs::Lane;
 
 /// Threads of the control runtime, …
 const CONTROL_THREADS: usize = 2;

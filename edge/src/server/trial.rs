@@ -16,11 +16,11 @@ use super::runner::folder_of;
 use super::stores::{CATALOG_NAME, data_dir};
 use super::takeover::{self, Running};
 use super::trial_listeners::try_listeners;
-use crate::blobs::Room;
-use crate::catalog::{self, Catalog, CopyState};
-use crate::durable;
-use crate::live::Lacking;
-use crate::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
+use devanture_base::durable;
+use devanture_serve::live::Lacking;
+use devanture_store::blobs::Room;
+use devanture_store::catalog::{self, Catalog, CopyState};
+use devanture_store::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 
 /// Attempts to copy a catalog that is written meanwhile …
 const COPIES_MAX: u32 = 50;

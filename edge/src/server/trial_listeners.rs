@@ -7,7 +7,7 @@ use devanture_config::edge_toml::EdgeFile;
 
 use super::error::StartError;
 use super::takeover::{Listener, Running};
-use crate::listen::{quic, try_bind};
+use devanture_serve::listen::{quic, try_bind};
 
 /// The first port that every user may listen on.
 const UNPRIVILEGED_PORT: u16 = 1_024;

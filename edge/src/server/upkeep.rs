@@ -14,10 +14,10 @@ use super::most_requested::{self, Requests};
 use super::sole_work::SoleWork;
 use super::stores::Stores;
 use super::takeover::Arrival;
-use crate::blobs::FreeSpace;
-use crate::catalog;
-use crate::live::{Live, Loader};
-use crate::telemetry::{Exposition, TALLY_EVERY};
+use devanture_base::telemetry::{Exposition, TALLY_EVERY};
+use devanture_serve::live::{Live, Loader};
+use devanture_store::blobs::FreeSpace;
+use devanture_store::catalog;
 
 /// Interval at which samples are moved into the histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);

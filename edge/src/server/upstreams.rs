@@ -16,9 +16,9 @@ use super::descriptors::Descriptors;
 use super::sockets::Addresses;
 use super::stores::Stores;
 use super::{StartError, local, store_endpoints, takeover};
-use crate::live::Live;
-use crate::proxy::address::{OtherNodes, Policy};
-use crate::proxy::{DnsTimes, Following, HealthLimits, Names, Registry, RegistrySettings, keep_pools, tls};
+use devanture_serve::live::Live;
+use devanture_serve::proxy::address::{OtherNodes, Policy};
+use devanture_serve::proxy::{DnsTimes, Following, HealthLimits, Names, Registry, RegistrySettings, keep_pools, tls};
 
 /// Where the upstreams of strangers may be: what `edge.toml` says, and never the edge itself or another node of its
 /// cluster.

@@ -7,9 +7,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{sleep, timeout};
 
-use crate::catalog::Committed;
-use crate::ledger::{is_write_pause, resume_changes, write_pause};
-use crate::publish::Publisher;
+use devanture_control::ledger::{is_write_pause, resume_changes, write_pause};
+use devanture_control::publish::Publisher;
+use devanture_store::catalog::Committed;
 
 /// Pause after the catalog failed.
 const AGAIN: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use devanture_config::Digest;
 use devanture_config::api::{RepairRequest, VerifyReport};
-use devanture_edge::blobs::Key;
+use devanture_store::blobs::Key;
 use http::Method;
 
 use super::world::{APP, World, is_installed};

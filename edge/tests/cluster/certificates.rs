@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use devanture_edge::cluster::{self, Identity};
+use devanture_control::cluster::{self, Identity};
 use devanture_edge::server;
 use http::Method;
 use rustls_pki_types::CertificateDer;

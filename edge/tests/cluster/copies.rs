@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use devanture_config::api::CopyReport;
 use devanture_config::problem::Code;
-use devanture_edge::s3::Bucket;
+use devanture_store::s3::Bucket;
 use http::{Method, StatusCode};
 
 use super::world::{APP, Visitors, World, comes, is_installed, push, served, site, try_push};

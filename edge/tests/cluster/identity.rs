@@ -26,9 +26,10 @@ async fn nobody_without_a_certificate_of_the_cluster_gets_an_answer() {
     let address = nodes(&world.nodes[0]).await[0].advertise.clone().unwrap();
     // The authority of another cluster, with a node of the same name.
     let folder = tempfile::tempdir().unwrap();
-    devanture_edge::cluster::init(&folder.path().join("ca")).unwrap();
-    devanture_edge::cluster::join(&folder.path().join("ca"), folder.path(), "edge-2", [127, 0, 0, 1].into()).unwrap();
-    let stranger = devanture_edge::cluster::Identity::read(folder.path(), "edge-2").unwrap();
+    devanture_control::cluster::init(&folder.path().join("ca")).unwrap();
+    devanture_control::cluster::join(&folder.path().join("ca"), folder.path(), "edge-2", [127, 0, 0, 1].into())
+        .unwrap();
+    let stranger = devanture_control::cluster::Identity::read(folder.path(), "edge-2").unwrap();
     let tcp = TcpStream::connect(&address).await.unwrap();
     let name = "edge-1".try_into().unwrap();
     let connected = tokio_rustls::TlsConnector::from(stranger.client_config()).connect(name, tcp).await;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, NodeList, NodeStatus};
 use devanture_config::{Digest, VersionId};
-use devanture_edge::proxy::tls::trusting;
-use devanture_edge::s3::{Bucket, BucketSettings, Waits};
 use devanture_edge::server;
+use devanture_serve::proxy::tls::trusting;
+use devanture_store::s3::{Bucket, BucketSettings, Waits};
 use http::{Method, StatusCode};
 use reqwest::RequestBuilder;
 use tokio::task::JoinHandle;

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::lane::ask::{self, Got, TestRequest};
 use devanture_config::Digest;
-use devanture_edge::blobs::DeltaForm;
+use devanture_store::blobs::DeltaForm;
 use http::{Method, StatusCode};
 use serde_json::json;
 use site::{

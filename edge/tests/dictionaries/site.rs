@@ -1,11 +1,11 @@
 //! A site of which a browser may have an earlier version.
 
 use bytes::Bytes;
+use devanture_base::telemetry::AccessLog;
 use devanture_config::{Digest, Sha256};
-use devanture_edge::blobs::{DeltaForm, Form, NewDelta, Quality};
-use devanture_edge::live::{DictionaryMiss, DictionaryMisses};
-use devanture_edge::records;
-use devanture_edge::telemetry::AccessLog;
+use devanture_serve::live::{DictionaryMiss, DictionaryMisses};
+use devanture_store::blobs::{DeltaForm, Form, NewDelta, Quality};
+use devanture_store::records;
 use serde_json::json;
 use tokio::sync::mpsc;
 

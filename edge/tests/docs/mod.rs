@@ -19,7 +19,7 @@ use std::process::Stdio;
 use devanture_config::api::WebhookEvent;
 use devanture_config::limits::TABLE;
 use devanture_config::problem::{Code, Exit};
-use devanture_edge::admin::OPERATIONS;
+use devanture_control::admin::OPERATIONS;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -144,7 +144,7 @@ fn law_8_every_code_is_in_the_table_of_the_documents() {
 #[test]
 fn every_fault_is_in_the_table_of_the_documents() {
     let mut table = "| word | status | when |\n|---|---|---|\n".to_owned();
-    for (word, status, when) in devanture_edge::handler::FAULTS {
+    for (word, status, when) in devanture_serve::handler::FAULTS {
         let status = if status == 200 { "as sent".to_owned() } else { status.to_string() };
         writeln!(table, "| `{word}` | {status} | {when} |").unwrap();
     }
@@ -168,7 +168,7 @@ fn every_exit_code_is_in_the_readme() {
 #[test]
 fn every_metric_is_in_the_table_of_the_documents() {
     let mut table = "| metric | kind | meaning |\n|---|---|---|\n".to_owned();
-    for (kind, name, meaning) in devanture_edge::telemetry::METRICS {
+    for (kind, name, meaning) in devanture_base::telemetry::METRICS {
         writeln!(table, "| `{name}` | {} | {meaning} |", kind.word()).unwrap();
     }
     hold("docs/operating.md", "metrics", &table);
@@ -204,7 +204,7 @@ fn what_changes_something_for_visitors_is_in_the_documents() {
 
 #[test]
 fn every_status_of_the_edges_own_is_in_the_documents() {
-    let source = read("edge/src/handler/refused.rs");
+    let source = read("edge/serve/src/handler/refused.rs");
     let (_, rows) = source.split_once("fn row(self)").unwrap();
     let rows = rows.split("\n    }").next().unwrap();
     let statuses = rows.split("=> (").skip(1).map(|row| row.split(',').next().unwrap());
@@ -321,8 +321,8 @@ fn every_variable_in_a_document_is_read() {
         + &read("uploader/src/project/settings/identity.rs")
         + &read("config/src/edge_toml/identity.rs")
         + &read("edge/src/bin/devanture-edge/main.rs")
-        + &read("edge/src/runner/environment.rs")
-        + &read("edge/src/spawner/processes/mod.rs");
+        + &read("edge/control/src/runner/environment.rs")
+        + &read("edge/host/src/spawner/processes/mod.rs");
     for (path, document) in documents() {
         for (at, _) in document.match_indices("DEVANTURE_") {
             let name: String = document[at..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
@@ -424,9 +424,16 @@ fn the_guide_has_a_row_for_every_room_and_tests_of_reads_it() {
     let rows = table.lines().take_while(|line| line.starts_with('|'));
     let changed: Vec<&str> =
         rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).collect();
-    let rooms = fs::read_dir(root().join("edge/src")).unwrap();
-    let rooms = rooms.map(|entry| format!("edge/src/{}", entry.unwrap().file_name().to_str().unwrap()));
-    for path in rooms.chain(["config", "site", "uploader/src", "docs"].map(str::to_owned)) {
+    let folders =
+        ["edge/src", "edge/base/src", "edge/store/src", "edge/host/src", "edge/serve/src", "edge/control/src"];
+    let rooms = folders.into_iter().flat_map(|folder| {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        entries.map(move |entry| format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap()))
+    });
+    let rooms = rooms.filter(|path| !path.ends_with("/lib.rs"));
+    for path in
+        rooms.chain(["config", "edge/http/src", "edge/src/lib.rs", "site", "uploader/src", "docs"].map(str::to_owned))
+    {
         assert!(changed.contains(&path.as_str()), "CONTRIBUTING.md has no row for {path}");
     }
     let always = ["it devanture-edge docs::", "it devanture-edge rooms::"];
@@ -442,13 +449,13 @@ fn the_guide_has_a_row_for_every_room_and_tests_of_reads_it() {
         );
     };
     has(
-        "edge/src/blobs/fs/mod.rs",
-        &["units devanture-edge", "it devanture-edge upkeep::", "it devanture e2e::crash::"],
+        "edge/store/src/blobs/fs/mod.rs",
+        &["units devanture-store", "it devanture-edge upkeep::", "it devanture e2e::crash::"],
     );
     // Of the rows for `uploader/src` and for `check` the longer name counts.
     has("uploader/src/commands/check/names.rs", &["units devanture", "it devanture cli_check::"]);
     assert!(!tests_of("uploader/src/commands/check/names.rs").contains("cli_edge"));
-    has("docs/storage.md", &["units devanture-edge blobs::fs", "it devanture-edge http::docs::"]);
+    has("docs/storage.md", &["units devanture-store blobs::fs", "it devanture-edge http::docs::"]);
     has("site/src/lib.rs", &["package devanture-site"]);
     // A module of tests has itself, and those that use something of it.
     has("edge/tests/lane/ask.rs", &["it devanture-edge lane::", "it devanture-edge dictionaries::"]);

@@ -1,6 +1,6 @@
 //! `docs/http.md` is the list of every status that the edge answers with by itself: no more and no less than the code.
 
-use devanture_edge::handler::Refused;
+use devanture_serve::handler::Refused;
 
 /// What has no sentence: successes and redirects, a page of the site's own, and what is decided below the handler.
 const WITHOUT_SENTENCE: [u16; 18] =

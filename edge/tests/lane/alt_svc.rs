@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use devanture_edge::telemetry::AccessLog;
+use devanture_base::telemetry::AccessLog;
 use http::{Method, Version};
 use serde_json::json;
 

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use devanture_edge::engine::{
+use devanture_http::{
     Answer, AnswerBody, AnswerHead, BodyError, Fields, Lines, Outcome as _, RequestHead, Service as _,
 };
-use devanture_edge::handler::{Counted, EngineService, Handler};
+use devanture_serve::handler::{Counted, EngineService, Handler};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Empty};

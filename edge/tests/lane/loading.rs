@@ -1,8 +1,8 @@
 //! Requests to an edge that was just started wait for the load of what they are for, and for nothing else.
 
+use devanture_base::telemetry;
 use devanture_config::{AppName, PlaceName, VersionId};
-use devanture_edge::records;
-use devanture_edge::telemetry;
+use devanture_store::records;
 use serde_json::{Value, json};
 
 use crate::in_process::{InProcess, Stores};

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use ask::{TestRequest, ask};
 use devanture_config::PlaceName;
-use devanture_edge::engine::{Answer, AnswerBody, AnswerHead, Fields, Lines};
-use devanture_edge::handler::Counted;
+use devanture_http::{Answer, AnswerBody, AnswerHead, Fields, Lines};
+use devanture_serve::handler::Counted;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;

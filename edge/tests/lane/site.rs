@@ -5,12 +5,12 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use devanture_base::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
 use devanture_config::edge_toml::LogAddresses;
 use devanture_config::{PlaceName, VersionId};
-use devanture_edge::blobs::Form;
-use devanture_edge::handler::Handler;
-use devanture_edge::records;
-use devanture_edge::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
+use devanture_serve::handler::Handler;
+use devanture_store::blobs::Form;
+use devanture_store::records;
 use serde_json::{Value, json};
 
 use crate::in_process::{InProcess, Stores};

@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Weak};
 
+use devanture_base::telemetry::AccessLog;
 use devanture_config::{PlaceName, VersionId};
-use devanture_edge::engine::{AnswerBody, Service as _};
-use devanture_edge::handler::EngineService;
-use devanture_edge::telemetry::AccessLog;
-use devanture_edge::version::Version;
+use devanture_http::{AnswerBody, Service as _};
+use devanture_serve::handler::EngineService;
+use devanture_serve::version::Version;
 use serde_json::json;
 
 use crate::in_process::{InProcess, Stores};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use devanture_edge::proxy::tls;
+use devanture_serve::proxy::tls;
 use http::Request;
 use http_body_util::{Empty, Full};
 use hyper::service::service_fn;
@@ -178,8 +178,8 @@ fn a_kept_alive_connection_is_not_lent_to_a_stranger() {
         let front = Front::start(&to, Setup::default()).await;
         assert_eq!(front.get("/").await.0, 200);
         eventually("the connection is kept", || front.client.counts().idle == 1).await;
-        let ids = devanture_edge::proxy::Ids::of(&http::HeaderMap::new(), false);
-        let arrival = devanture_edge::proxy::Arrival {
+        let ids = devanture_serve::proxy::Ids::of(&http::HeaderMap::new(), false);
+        let arrival = devanture_serve::proxy::Arrival {
             host: "h",
             client: Some([192, 0, 2, 1].into()),
             ids: &ids,
@@ -192,7 +192,7 @@ fn a_kept_alive_connection_is_not_lent_to_a_stranger() {
         let stranger = Setup { trusted: false, ..Setup::default() };
         let way = way(&registry(&stranger), &to, &stranger);
         let refused = front.client.forward(&way, ask(), &arrival).await;
-        assert!(matches!(refused, Err(devanture_edge::proxy::Error::Forbidden(_))));
+        assert!(matches!(refused, Err(devanture_serve::proxy::Error::Forbidden(_))));
         front.client.forward(&front.way, ask(), &arrival).await.unwrap();
         assert_eq!((records.borrow().len(), front.client.counts().reused), (2, 1));
     });

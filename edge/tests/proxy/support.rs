@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_edge::proxy::address::Policy;
-use devanture_edge::proxy::{
+use devanture_serve::proxy::address::Policy;
+use devanture_serve::proxy::{
     Arrival, Client, ClientSettings, CompiledRoute, DnsTimes, Error, HealthLimits, Ids, Names, Phase, PoolKey,
     ProxyBody, Registry, RegistrySettings, keep_pools, tls,
 };

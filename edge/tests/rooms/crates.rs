@@ -4,18 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use super::circles::{CIRCLE_FILES_MAX, Modules, circles};
-use super::{Source, files_below, source_folder, sources_below};
+use super::{CRATES, Source, files_below, source_folder, sources_of};
 
 /// The folders and files of `uploader/src`, lowest first; one may use those before it.
 const COMMAND_LINE: [&str; 9] =
     ["platform", "output", "signals", "project", "bundle", "edge", "args", "context", "commands"];
 
-fn folder_of(name: &str) -> PathBuf {
-    source_folder().join("../..").join(name).join("src")
-}
-
 fn command_line() -> Vec<Source> {
-    let mut sources = sources_below(&folder_of("uploader"));
+    let mut sources = sources_of("uploader");
     sources.retain(|source| source.path != "main.rs");
     assert!(sources.len() > 80, "the sources are not where they are looked for");
     sources
@@ -53,7 +49,7 @@ fn only_one_module_of_the_command_line_knows_its_system() {
 #[test]
 fn no_large_circle_of_imports_is_in_the_other_crates() {
     for name in ["config", "site", "uploader"] {
-        let sources = if name == "uploader" { command_line() } else { sources_below(&folder_of(name)) };
+        let sources = if name == "uploader" { command_line() } else { sources_of(name) };
         let modules = Modules::of(&sources);
         let edges = modules.edges();
         assert!(edges.len() > 50, "the sources of `{name}` are not where they are looked for");
@@ -65,8 +61,8 @@ fn no_large_circle_of_imports_is_in_the_other_crates() {
 #[test]
 fn a_module_with_files_of_its_own_is_a_folder_and_its_tests_are_in_it() {
     let mut files = Vec::new();
-    for name in ["config", "edge", "site", "uploader"] {
-        files_below(&folder_of(name), &mut files);
+    for name in CRATES.iter().map(|(name, _)| *name).chain(["config", "site", "uploader"]) {
+        files_below(&source_folder(name), &mut files);
     }
     assert!(files.len() > 500, "{}", files.len());
     let is_wrong = |file: &&PathBuf| {

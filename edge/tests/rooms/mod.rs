@@ -1,4 +1,4 @@
-//! Holds the rooms of `edge/src` apart: who may use whom, who reads clocks, who writes the catalog, who writes files.
+//! Holds the crates and rooms of the edge apart: who may use whom, who reads clocks, who writes the catalog, who writes files.
 //!
 //! The sources are read as text, without their comments, texts and tests: a use in any form of path counts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
@@ -11,41 +11,34 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 33] = [
-    "telemetry",
-    "s3",
-    "durable",
-    "blobs",
-    "catalog",
-    "records",
-    "engine",
-    "version",
-    "live",
-    "proxy",
-    "handler",
-    "tls",
-    "listen",
-    "containers",
-    "spawner",
-    "data_task",
-    "output",
-    "runner",
-    "ledger",
-    "cluster",
-    "access",
-    "encode",
-    "environments",
-    "acme",
-    "webhooks",
-    "retention",
-    "safekeeping",
-    "archive",
-    "switch",
-    "publish",
-    "admin",
-    "server",
-    "doctor",
+/// The crates of the edge, lowest first, each with its rooms, lowest first; a room may use those before it. Which crate
+/// may use which stands in their manifests, and so Cargo holds it.
+const CRATES: [(&str, &[&str]); 7] = [
+    ("base", &["telemetry", "durable"]),
+    ("http", &[]),
+    ("store", &["s3", "blobs", "catalog", "records"]),
+    ("host", &["spawner", "containers", "data_task", "output"]),
+    ("serve", &["version", "live", "proxy", "handler", "tls", "listen"]),
+    (
+        "control",
+        &[
+            "runner",
+            "ledger",
+            "cluster",
+            "access",
+            "encode",
+            "environments",
+            "acme",
+            "webhooks",
+            "retention",
+            "safekeeping",
+            "archive",
+            "switch",
+            "publish",
+            "admin",
+        ],
+    ),
+    ("edge", &["server", "doctor"]),
 ];
 
 /// What changes the file system, as it stands behind a `::` or a `.`.
@@ -69,6 +62,8 @@ const WRITES: [&str; 15] = [
 
 /// One file of the sources.
 struct Source {
+    /// Its crate, such as `store`.
+    of: &'static str,
     /// Its path below `src`, such as `blobs/free_space.rs`.
     path: String,
     /// Its code: without comments, texts and what is only there in tests.
@@ -76,7 +71,11 @@ struct Source {
 }
 
 impl Source {
+    /// The room that the file is in; a crate without rooms is one.
     fn room(&self) -> &str {
+        if self.of == "http" {
+            return self.of;
+        }
         let first = self.path.split('/').next().unwrap();
         first.strip_suffix(".rs").unwrap_or(first)
     }
@@ -255,8 +254,14 @@ fn item_end(item: &str) -> usize {
     item.len()
 }
 
-fn source_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+/// The sources of a crate: one of the edge, or one beside it.
+fn source_folder(of: &str) -> PathBuf {
+    let edge = Path::new(env!("CARGO_MANIFEST_DIR"));
+    match of {
+        "edge" => edge.join("src"),
+        _ if CRATES.iter().any(|(name, _)| *name == of) => edge.join(of).join("src"),
+        _ => edge.join("..").join(of).join("src"),
+    }
 }
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -270,14 +275,15 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// All sources of the rooms; files and folders that are only there in tests are left out.
+/// All sources of the edge; files and folders that are only there in tests are left out.
 fn sources() -> Vec<Source> {
-    let sources = sources_below(&source_folder());
-    assert!(sources.len() > ROOMS.len(), "the sources are not where they are looked for");
+    let sources: Vec<Source> = CRATES.iter().flat_map(|(name, _)| sources_of(name)).collect();
+    assert!(sources.len() > 500, "the sources are not where they are looked for");
     sources
 }
 
-fn sources_below(root: &Path) -> Vec<Source> {
+fn sources_of(of: &'static str) -> Vec<Source> {
+    let root = &source_folder(of);
     let mut files = Vec::new();
     files_below(root, &mut files);
     let mut sources = Vec::new();
@@ -289,7 +295,7 @@ fn sources_below(root: &Path) -> Vec<Source> {
         let folder = if is_folder_itself { file.parent().unwrap().to_owned() } else { file.with_extension("") };
         tests.extend(named.into_iter().map(|name| folder.join(name)));
         let path = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-        sources.push(Source { path, code });
+        sources.push(Source { of, path, code });
     }
     let is_test = |source: &Source| {
         let path = root.join(&source.path);
@@ -300,33 +306,49 @@ fn sources_below(root: &Path) -> Vec<Source> {
 }
 
 #[test]
-fn the_library_has_exactly_these_rooms_in_this_order() {
-    let code = code_of(&fs::read_to_string(source_folder().join("lib.rs")).unwrap());
-    let declared: Vec<&str> = code
-        .lines()
-        .filter_map(|line| line.trim().strip_suffix(';')?.split_once("mod "))
-        .map(|(_, name)| name)
-        .collect();
-    assert_eq!(declared, ROOMS);
-    for source in sources() {
-        assert!(ROOMS.contains(&source.room()), "{} is in no room", source.path);
+fn each_crate_has_exactly_these_rooms_in_this_order() {
+    for (name, rooms) in CRATES.iter().filter(|(_, rooms)| !rooms.is_empty()) {
+        let code = code_of(&fs::read_to_string(source_folder(name).join("lib.rs")).unwrap());
+        let declared: Vec<&str> = code
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(';')?.split_once("mod "))
+            .map(|(_, name)| name)
+            .collect();
+        assert_eq!(declared, *rooms, "{name}");
+        for source in sources_of(name) {
+            assert!(rooms.contains(&source.room()), "{} of {name} is in no room", source.path);
+        }
     }
 }
 
 #[test]
 fn a_room_uses_only_rooms_before_it() {
     let mut wrong = Vec::new();
-    for source in sources() {
-        let own = ROOMS.iter().position(|room| *room == source.room()).unwrap();
-        for used in source.uses() {
-            match ROOMS.iter().position(|room| *room == used) {
-                Some(other) if other <= own => {}
-                Some(_) => wrong.push(format!("{} uses `{used}`, which comes after its room", source.path)),
-                None => wrong.push(format!("{} uses `{used}` of the crate, which is no room", source.path)),
+    for (name, rooms) in CRATES.iter().filter(|(_, rooms)| !rooms.is_empty()) {
+        for source in sources_of(name) {
+            let own = rooms.iter().position(|room| *room == source.room()).unwrap();
+            for used in source.uses() {
+                match rooms.iter().position(|room| *room == used) {
+                    Some(other) if other <= own => {}
+                    Some(_) => wrong.push(format!("{} uses `{used}`, which comes after its room", source.path)),
+                    None => wrong.push(format!("{} uses `{used}` of {name}, which is no room", source.path)),
+                }
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Cargo holds it; this says by which manifests, where somebody adds a line to one of them.
+#[test]
+fn serving_knows_nothing_of_control_and_no_crate_uses_a_later_one() {
+    for (own, (name, _)) in CRATES.iter().enumerate() {
+        let manifest = fs::read_to_string(source_folder(name).join("../Cargo.toml")).unwrap();
+        for (later, _) in &CRATES[own + 1..] {
+            let dependency = format!("devanture-{later}");
+            assert!(!manifest.contains(&dependency), "{name} depends on {dependency}");
+        }
+    }
 }
 
 #[test]
@@ -345,7 +367,7 @@ fn the_site_has_no_io_no_clock_and_no_async() {
         "Instant",
         "Future",
     ];
-    let sources = sources_below(&source_folder().join("../../site/src"));
+    let sources = sources_of("site");
     assert!(sources.len() > 20, "the sources are not where they are looked for");
     let wrong: Vec<String> = sources.iter().flat_map(|source| source.lines_with(&WORDS)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -367,8 +389,8 @@ fn law_6_only_the_durable_helper_changes_files() {
 #[test]
 fn numbers_of_things_are_put_into_words_by_one_function() {
     let mut files = Vec::new();
-    for folder in ["edge/src", "uploader/src", "config/src"] {
-        files_below(&source_folder().join("../..").join(folder), &mut files);
+    for name in CRATES.iter().map(|(name, _)| *name).chain(["uploader", "config"]) {
+        files_below(&source_folder(name), &mut files);
     }
     assert!(files.len() > 300, "{}", files.len());
     let by_hand = ["else { \"s\" }", "then_some(\"s\")"];
@@ -431,9 +453,9 @@ use super::super::live;
     let (code, files) = without_tests(&code_of(text));
     assert_eq!(files, ["tests"]);
     assert_eq!(code.lines().count(), text.lines().count());
-    let source = Source { path: "blobs/free_space.rs".to_owned(), code };
+    let source = Source { of: "store", path: "blobs/free_space.rs".to_owned(), code };
     assert_eq!(source.depth(), 2);
     assert_eq!(source.uses().into_iter().collect::<Vec<_>>(), ["blobs", "catalog", "live", "proxy"]);
-    let path = Source { path: "blobs/mod.rs".to_owned(), code: String::new() };
+    let path = Source { of: "store", path: "blobs/mod.rs".to_owned(), code: String::new() };
     assert_eq!((path.depth(), path.room()), (1, "blobs"));
 }

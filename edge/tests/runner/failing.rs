@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use devanture_config::limits::Limits;
-use devanture_edge::runner::Error;
+use devanture_control::runner::Error;
 use serde_json::json;
 
 use crate::runner::world::{World, eventually, limits, plain, plain_but, run};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use devanture_config::api::InstanceState;
 use devanture_config::limits::Limits;
-use devanture_edge::runner::Error;
+use devanture_control::runner::Error;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 

@@ -76,7 +76,7 @@ fn an_instance_that_dies_is_started_again_and_others_answer_meanwhile() {
         assert_eq!(world.pids().iter().filter(|pid| before.contains(pid)).count(), 1, "the other was left alone");
         let restarts: u64 = world.instances().iter().map(|one| one.restarts).sum();
         assert_eq!(restarts, 1);
-        let mut gauges = devanture_edge::telemetry::Gauges::default();
+        let mut gauges = devanture_base::telemetry::Gauges::default();
         world.runner.add_metrics(&mut gauges);
         assert!(gauges.render().contains(r#"state="healthy"} 2"#), "{}", gauges.render());
         world.end().await;

@@ -1,8 +1,8 @@
 //! What instances write.
 
+use devanture_base::telemetry::LinesBefore;
 use devanture_config::limits::Limits;
-use devanture_edge::output::{LineStream, OutputEvent};
-use devanture_edge::telemetry::LinesBefore;
+use devanture_host::output::{LineStream, OutputEvent};
 use serde_json::json;
 
 use crate::runner::world::{World, eventually, limits, plain_but, run};

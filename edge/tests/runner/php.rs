@@ -1,6 +1,6 @@
 //! PHP applications that PHP-FPM runs: what they have, what outlasts a switch, and what nobody can have them run.
 
-use devanture_edge::runner::Error;
+use devanture_control::runner::Error;
 use serde_json::json;
 
 use crate::runner::world::{Version, World, ask, eventually, limits, run};

@@ -15,15 +15,15 @@ use devanture_config::limits::Limits;
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::site_toml::{Instances, SERVER_UPSTREAM};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId, edge_toml};
-use devanture_edge::blobs::{self, Blobs, Key};
-use devanture_edge::catalog::{self, Catalog, Change, Commit};
-use devanture_edge::live::{Current, Domains, Follower, Grace, Live, Loader, Preview, PreviewKey};
-use devanture_edge::proxy::address::Policy;
-use devanture_edge::proxy::{
+use devanture_control::runner::{Error, Held, Parts, Runner, Variables, Wanted};
+use devanture_serve::live::{Current, Domains, Follower, Grace, Live, Loader, Preview, PreviewKey};
+use devanture_serve::proxy::address::Policy;
+use devanture_serve::proxy::{
     Arrival, Client, ClientSettings, CompiledRoute, Following, Ids, Registry, RegistrySettings, tls,
 };
-use devanture_edge::records::instances::{ScaleRecord, UidRecord, scale_key, uid_key};
-use devanture_edge::runner::{Error, Held, Parts, Runner, Variables, Wanted};
+use devanture_store::blobs::{self, Blobs, Key};
+use devanture_store::catalog::{self, Catalog, Change, Commit};
+use devanture_store::records::instances::{ScaleRecord, UidRecord, scale_key, uid_key};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
@@ -448,7 +448,7 @@ async fn forward(
     current: &Current,
     request: Request<Incoming>,
     peer: SocketAddr,
-) -> Response<Either<devanture_edge::proxy::ProxyBody, Full<Bytes>>> {
+) -> Response<Either<devanture_serve::proxy::ProxyBody, Full<Bytes>>> {
     let version = &current.version;
     let number = version.upstreams.iter().position(|upstream| upstream.name == SERVER_UPSTREAM).unwrap();
     let pool = registry.pool_of(version, number, current.settings.load().revision).unwrap();

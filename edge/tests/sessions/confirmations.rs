@@ -2,7 +2,7 @@
 
 use devanture_config::api::{Confirmations, Scope, Session, TokenMade};
 use devanture_config::problem::Code;
-use devanture_edge::admin::OPERATIONS;
+use devanture_control::admin::OPERATIONS;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use devanture_config::api::{Scope, Secret, Session, SessionList, TokenRequest};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
-use devanture_edge::access::Credentials;
-use devanture_edge::catalog::{self, Change, Commit};
-use devanture_edge::ledger::{Actor, Audit};
+use devanture_control::access::Credentials;
+use devanture_control::ledger::{Actor, Audit};
+use devanture_store::catalog::{self, Change, Commit};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ async fn records_of_sessions_that_have_ended_are_removed_and_others_stay() {
     let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
     let limits = Limits::default();
     let credentials = Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
-    let browser = devanture_edge::access::Browser { from: None, name: "test".to_owned() };
+    let browser = devanture_control::access::Browser { from: None, name: "test".to_owned() };
     let begin = async || {
         let request = TokenRequest {
             name: "test".to_owned(),
@@ -73,7 +73,7 @@ async fn a_use_after_a_long_rest_is_known_to_other_nodes_at_once() {
     let request =
         TokenRequest { name: "test".to_owned(), app: None, environment: None, scope: Scope::Read, expires_in_s: None };
     let token = Secret::new(one.create(&Actor::local(), request).await.unwrap().token);
-    let browser = devanture_edge::access::Browser { from: None, name: "test".to_owned() };
+    let browser = devanture_control::access::Browser { from: None, name: "test".to_owned() };
     let made = one.begin_by_token(&token, &browser).await.unwrap();
     let used = async || catalog.get(&format!("used/{}", made.session.id)).await.unwrap();
     one.recognise_session(made.secret.expose(), None).await.unwrap();

@@ -2,7 +2,7 @@
 
 use devanture_config::api::{BeginDeploy, DeployKind, LiveLogEntry, Scope, check_live_log};
 use devanture_config::problem::Code;
-use devanture_edge::admin::OPERATIONS;
+use devanture_control::admin::OPERATIONS;
 use http::{Method, StatusCode};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! What a main process leaves when it ends by SIGTERM before its work has: a shell, npm, whatever passes no signal on.
 
-use devanture_edge::spawner::{Exit, Running};
+use devanture_host::spawner::{Exit, Running};
 
 use crate::spawner::world::{World, eventually, is_alive, line, ran, script};
 

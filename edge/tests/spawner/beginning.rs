@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use devanture_edge::spawner::{Exit, InstanceLimits, SpawnError, SpawnerSettings};
+use devanture_host::spawner::{Exit, InstanceLimits, SpawnError, SpawnerSettings};
 
 use crate::spawner::world::{LIMITS, World, is_root, new_edge_id, program, ran, script, settings, user};
 

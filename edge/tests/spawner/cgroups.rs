@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use devanture_config::edge_toml::ControlGroups;
-use devanture_edge::spawner::{Exit, InstanceLimits, SpawnerSettings};
+use devanture_host::spawner::{Exit, InstanceLimits, SpawnerSettings};
 use rustix::fs::XattrFlags;
 
 use crate::spawner::door::Door;

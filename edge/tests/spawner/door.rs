@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use devanture_edge::spawner::{Exit, SpawnError, Spawner, SpawnerSettings};
+use devanture_host::spawner::{Exit, SpawnError, Spawner, SpawnerSettings};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use tempfile::TempDir;
 
@@ -127,7 +127,7 @@ async fn the_end_of_a_connection_ends_its_instances_and_no_others() {
     assert_eq!(marked(&two.edge_id), [0; 0]);
 }
 
-async fn start_again(world: &World) -> devanture_edge::spawner::Running {
+async fn start_again(world: &World) -> devanture_host::spawner::Running {
     let mut launch = world.shell("exit 3");
     launch.uid = first_of(world);
     world.launch(launch).await.unwrap()

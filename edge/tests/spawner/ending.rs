@@ -1,6 +1,6 @@
 //! Signals, and what is left when an instance has ended: nothing.
 
-use devanture_edge::spawner::{Exit, Happened, SpawnError};
+use devanture_host::spawner::{Exit, Happened, SpawnError};
 use rustix::process::Signal;
 
 use crate::spawner::world::{
@@ -144,7 +144,7 @@ async fn with_chain() -> World {
 }
 
 /// Starts an instance with a chain beside it, which goes on from then on.
-async fn chained(world: &World, uid: Option<u32>) -> devanture_edge::spawner::Running {
+async fn chained(world: &World, uid: Option<u32>) -> devanture_host::spawner::Running {
     std::fs::remove_file(world.path("began")).ok();
     let mut launch = world.shell("perl chain.pl & wait; echo ready; exec sleep 100000");
     launch.uid = uid;

@@ -1,6 +1,6 @@
 //! A spawner that goes from one edge to the next, with all that it runs.
 
-use devanture_edge::spawner::{Exit, Happened, Running, Spawner, SpawnerConnection};
+use devanture_host::spawner::{Exit, Happened, Running, Spawner, SpawnerConnection};
 use rustix::process::Signal;
 
 use crate::spawner::world::{World, eventually, is_alive, line, new_edge_id, next, ran, send, settings};

@@ -1,7 +1,7 @@
 //! What an instance may take, and that one which takes more ends alone.
 
 use devanture_config::edge_toml::ControlGroups;
-use devanture_edge::spawner::{Exit, InstanceLimits, MeasuredFolder, Temporary};
+use devanture_host::spawner::{Exit, InstanceLimits, MeasuredFolder, Temporary};
 
 use crate::spawner::world::{LIMITS, MIB, World, eventually, is_root, line, new_edge_id, ran, script, settings, user};
 

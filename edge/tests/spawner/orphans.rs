@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use devanture_edge::spawner::{Exit, Spawner};
+use devanture_host::spawner::{Exit, Spawner};
 use rustix::process::Signal;
 
 use crate::spawner::world::{

@@ -1,6 +1,6 @@
 //! What instances write: all of it arrives, it costs no memory, and nobody waits for another's.
 
-use devanture_edge::spawner::{Exit, Happened, Running, Stream};
+use devanture_host::spawner::{Exit, Happened, Running, Stream};
 
 use crate::spawner::world::{MIB, World, next, ran, status_bytes};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use devanture_edge::spawner::{Exit, InstanceLimits, Launch, Means, SpawnerSettings, Temporary};
+use devanture_host::spawner::{Exit, InstanceLimits, Launch, Means, SpawnerSettings, Temporary};
 
 use crate::spawner::world::{LIMITS, MIB, World, is_root, line, new_edge_id, program, ran, script, settings, user};
 

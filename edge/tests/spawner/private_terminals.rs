@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use devanture_edge::spawner::{Attached, Exit, Launch, SpawnError, SpawnerSettings, Temporary, WindowSize};
+use devanture_host::spawner::{Attached, Exit, Launch, SpawnError, SpawnerSettings, Temporary, WindowSize};
 
 use crate::spawner::world::{World, is_root, line, new_edge_id, program, ran, script, settings, user};
 

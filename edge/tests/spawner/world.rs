@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use devanture_config::edge_toml::ControlGroups;
-use devanture_edge::spawner::{
+use devanture_host::spawner::{
     Exit, Happened, InstanceLimits, Launch, Running, SpawnError, Spawner, SpawnerSettings, Stream,
 };
 use rustix::process::{Pid, Signal, kill_process};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The text of the description.
-pub(crate) const DESCRIPTION: &str = include_str!("../../src/admin/openapi.yaml");
+pub(crate) const DESCRIPTION: &str = include_str!("../../control/src/admin/openapi.yaml");
 
 /// Address to methods, in capital letters, out of the description: its layout is that of this repository.
 pub(crate) fn described() -> BTreeMap<String, BTreeSet<String>> {

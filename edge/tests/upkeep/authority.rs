@@ -46,7 +46,7 @@ fn the_authority_of_dev_is_for_this_machine_alone() {
     written(folder.path(), "127.0.0.1:0", "localhost", "[tls]\nmode = \"self-signed\"\n");
     let tls = folder.path().join("data/tls");
     // Of an earlier release, for every name.
-    devanture_edge::tls::make_authority(&tls).unwrap();
+    devanture_serve::tls::make_authority(&tls).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     command.args(["--config", "edge.toml", "local"]).current_dir(folder.path());
     let mut edge = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

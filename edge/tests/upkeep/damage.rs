@@ -9,9 +9,9 @@ use std::sync::Arc;
 use devanture_config::Digest;
 use devanture_config::api::{RepairRequest, Status};
 use devanture_config::problem::Code;
-use devanture_edge::catalog::{self, Catalog, Change, Commit};
-use devanture_edge::s3::Variables;
 use devanture_edge::server::Safekeeping;
+use devanture_store::catalog::{self, Catalog, Change, Commit};
+use devanture_store::s3::Variables;
 use http::Method;
 use serde_json::json;
 

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use devanture_config::api::{BeginDeploy, CatalogPages, RepairRequest, Source, Status};
 use devanture_config::edge_toml::EdgeFile;
-use devanture_edge::s3::Variables;
-use devanture_edge::safekeeping::{BackupCheck, VerifyOptions};
+use devanture_control::safekeeping::{BackupCheck, VerifyOptions};
 use devanture_edge::server::{self, Safekeeping, StartError};
+use devanture_store::s3::Variables;
 use http::{Method, StatusCode};
 
 use super::safekeeping::{SITE, back_up, base, verify};

@@ -141,7 +141,7 @@ async fn a_delta_without_room_in_memory_is_sent_from_the_disk_and_what_is_not_se
     for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
         if file.extension().is_some_and(|ending| ending != "index") {
             let length = std::fs::metadata(&file).unwrap().len();
-            devanture_edge::durable::write_file(&file, &vec![0; usize::try_from(length).unwrap()], 0o600).unwrap();
+            devanture_base::durable::write_file(&file, &vec![0; usize::try_from(length).unwrap()], 0o600).unwrap();
         }
     }
     let edge = edge.restart().await;

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use devanture_config::api::{CollectReport, CollectStopped, History};
 use devanture_config::edge_toml::{EdgeFile, LogFormat, LogTarget};
 use devanture_config::problem::{Code, Problem};
-use devanture_edge::catalog::{self, Change, Commit};
 use devanture_edge::server::{Local, Server, StartError, adopt, check};
+use devanture_store::catalog::{self, Change, Commit};
 use http::Method;
 use serde_json::json;
 

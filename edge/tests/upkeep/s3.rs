@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use devanture_config::api::{BackupReport, RepairRequest, Secret};
-use devanture_edge::s3::Variables;
-use devanture_edge::safekeeping::Location;
+use devanture_control::safekeeping::Location;
 use devanture_edge::server::{self, LocalError, Safekeeping};
+use devanture_store::s3::Variables;
 use http::Method;
 use serde_json::json;
 

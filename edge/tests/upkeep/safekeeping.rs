@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use devanture_config::Digest;
 use devanture_config::api::{BackupReport, BackupRequest, BeginDeploy, RepairRequest, Scope, Status, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
-use devanture_edge::s3::Variables;
-use devanture_edge::safekeeping::{FileProgress, Restored, VerifyOptions};
+use devanture_control::safekeeping::{FileProgress, Restored, VerifyOptions};
 use devanture_edge::server::{self, LocalError, Safekeeping};
+use devanture_store::s3::Variables;
 use http::{Method, StatusCode};
 use serde_json::json;
 

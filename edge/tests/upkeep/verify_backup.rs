@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use devanture_config::Digest;
-use devanture_edge::s3::{Bucket, Variables};
 use devanture_edge::server;
+use devanture_store::s3::{Bucket, Variables};
 use serde_json::Value;
 use tokio::process::Command;
 

@@ -4,7 +4,7 @@
 use devanture_config::api::{DeployBegun, KeptReach, Scope, Status};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::SiteFile;
-use devanture_edge::catalog::{self, Change, Commit};
+use devanture_store::catalog::{self, Change, Commit};
 use http::Method;
 use serde_json::{Value, json};
 

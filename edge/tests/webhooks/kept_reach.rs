@@ -2,7 +2,7 @@
 //! everything that reports troubles names the line to add.
 
 use devanture_config::api::{DeliveryState, KeptReach, Status, WebhookDelivery, WebhookName};
-use devanture_edge::catalog::{self, Change, Commit};
+use devanture_store::catalog::{self, Change, Commit};
 use http::Method;
 use serde_json::{Value, json};
 

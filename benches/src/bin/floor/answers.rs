@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use devanture_edge::engine::field_coding::huffman;
-use devanture_edge::engine::qpack;
+use devanture_http::field_coding::huffman;
+use devanture_http::qpack;
 use http::StatusCode;
 
 /// The numbers of names in HPACK's static table (RFC 7541 appendix A).

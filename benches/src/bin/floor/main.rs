@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use devanture_config::edge_toml::{CertificateFiles, Tls};
-use devanture_edge::listen::bind;
-use devanture_edge::tls::Certificates;
+use devanture_serve::listen::bind;
+use devanture_serve::tls::Certificates;
 use rustls::{ServerConfig, ServerConnection};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use devanture_benches::worst_rules;
 use devanture_config::site_toml::Rules;
-use devanture_edge::engine::{
+use devanture_http::{
     Answer, AnswerBody, AnswerHead, Answering, Inbound, Limits, Outcome, PreparedHead, RequestHead, Scratch, Service,
     SharedField, Sink, Turn, http1, http2,
 };

@@ -1,6 +1,6 @@
 //! What clients send, frame by frame: written once, and the same in every run.
 
-use devanture_edge::engine::field_coding::huffman;
+use devanture_http::field_coding::huffman;
 
 /// What a client of HTTP/2 says first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -6,13 +6,13 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use devanture_base::telemetry::AccessLog;
 use devanture_benches::worst_rules;
 use devanture_config::Digest;
 use devanture_config::site_toml::Rules;
-use devanture_edge::blobs::Form;
-use devanture_edge::engine::{Answer, Answering, Inbound, RequestHead, Service};
-use devanture_edge::handler::EngineService;
-use devanture_edge::telemetry::AccessLog;
+use devanture_http::{Answer, Answering, Inbound, RequestHead, Service};
+use devanture_serve::handler::EngineService;
+use devanture_store::blobs::Form;
 use http::{Request, StatusCode};
 use tokio::runtime::Runtime;
 
@@ -87,7 +87,7 @@ impl Served {
                         },
                     });
                     if let Ok(app) = app.parse() {
-                        let key = devanture_edge::records::live_key(&app, &devanture_config::PlaceName::prod());
+                        let key = devanture_store::records::live_key(&app, &devanture_config::PlaceName::prod());
                         stores.put(key, pointer).await;
                     }
                 }
@@ -95,7 +95,7 @@ impl Served {
                     "app": app, "environment": "prod", "added_ms": 1, "canonical": true, "who": "me",
                 });
                 if let Ok(host) = hostname.parse() {
-                    stores.put(devanture_edge::records::hostname_key(&host), record).await;
+                    stores.put(devanture_store::records::hostname_key(&host), record).await;
                 }
             }
             stores.handler(AccessLog::unread()).await

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use devanture_base::durable;
+use devanture_base::telemetry;
 use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
 use devanture_edge::doctor::{self, Finding, Names, SupportOptions};
-use devanture_edge::durable;
-use devanture_edge::telemetry;
 
 use crate::terminal::print_line;
 use crate::{Configuration, Failure, base_of, read};

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use devanture_base::durable;
 use devanture_config::Hostname;
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::toml_text;
-use devanture_edge::durable;
 
 use crate::Failure;
 use crate::terminal::{line, print_line};

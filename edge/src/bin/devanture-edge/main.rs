@@ -30,9 +30,9 @@ use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::text::plain_text::escaped;
 use devanture_config::text::{counted, date_time};
 use devanture_config::{AppName, PlaceName};
-use devanture_edge::containers::run_container;
 use devanture_edge::server::{self, Local, LocalError, StartError};
-use devanture_edge::spawner::{
+use devanture_host::containers::run_container;
+use devanture_host::spawner::{
     AUTO, HostSettings, HostUsers, SocketSettings, exec_instance, host, open_door, user_task,
 };
 use rights::RightsArgs;
@@ -268,7 +268,7 @@ fn main() -> ExitCode {
 /// An error as a sentence, and the exit code.
 struct Failure {
     message: String,
-    code: u8,
+    pub code: u8,
 }
 
 impl From<StartError> for Failure {
@@ -300,7 +300,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Init(draft)) => return init::init(draft, &config),
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
-        Some(Command::DataTask) => return devanture_edge::data_task::run().map_err(refused),
+        Some(Command::DataTask) => return devanture_host::data_task::run().map_err(refused),
         Some(Command::RunContainer) => {
             // Its code is the container's, which has said why.
             return match run_container().map_err(refused)? {

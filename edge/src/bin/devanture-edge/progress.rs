@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use devanture_config::text::counted;
-use devanture_edge::safekeeping::FileProgress;
+use devanture_control::safekeeping::FileProgress;
 
 use crate::terminal::say;
 

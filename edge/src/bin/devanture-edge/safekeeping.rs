@@ -7,9 +7,9 @@ use devanture_config::AppName;
 use devanture_config::api::{BackupReport, BackupRequest, CatalogPages, DamagedVersion, RepairRequest, VerifyReport};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::text::counted;
-use devanture_edge::s3::{Variables, own_variables};
-use devanture_edge::safekeeping::{BackupCheck, BackupState, Location, VerifyOptions};
+use devanture_control::safekeeping::{BackupCheck, BackupState, Location, VerifyOptions};
 use devanture_edge::server::{self, Safekeeping};
+use devanture_store::s3::{Variables, own_variables};
 use serde::Serialize;
 
 use crate::Failure;

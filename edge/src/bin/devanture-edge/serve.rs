@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use devanture_base::telemetry;
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::edge_toml::changed_keys;
 use devanture_edge::server::{Server, StartError, is_applied_at_reload};
-use devanture_edge::telemetry;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

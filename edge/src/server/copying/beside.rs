@@ -6,12 +6,12 @@ use std::path::Path;
 use devanture_config::api::CopyReport;
 use devanture_config::edge_toml::EdgeFile;
 
-use crate::durable;
-use crate::environments::KeyFile;
-use crate::ledger::Error;
-use crate::safekeeping::not_read;
 use crate::server::local::LocalError;
 use crate::server::stores::data_dir;
+use devanture_base::durable;
+use devanture_control::environments::KeyFile;
+use devanture_control::ledger::Error;
+use devanture_control::safekeeping::not_read;
 
 /// The folder of certificates in a data folder.
 const TLS: &str = "tls";
@@ -37,7 +37,7 @@ pub(super) async fn copy(
         };
         Ok::<_, Error>((added, copy_missing(&from, &to)?))
     });
-    let (added, kept) = copied.await.map_err(|error| crate::ledger::lost(&error))??;
+    let (added, kept) = copied.await.map_err(|error| devanture_control::ledger::lost(&error))??;
     report.added_keys = report.added_keys.saturating_add(added);
     report.kept_files = kept;
     Ok(())

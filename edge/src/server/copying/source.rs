@@ -14,19 +14,19 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::catalog::Catalog;
-use crate::durable;
-use crate::ledger::{Error, PAUSE_KEY, WritePause, check_finished, pause_changes, resume_changes};
-use crate::records::nodes::NODES_PREFIX;
-use crate::s3::Waits;
-use crate::safekeeping::{RecordSource, StoredFiles};
 use crate::server::cluster::home;
 use crate::server::data_socket;
 use crate::server::error::StartError;
 use crate::server::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use crate::server::shared_stores;
 use crate::server::stores::{data_dir, has_catalog, open_catalog_alone};
-use crate::telemetry;
+use devanture_base::durable;
+use devanture_base::telemetry;
+use devanture_control::ledger::{Error, PAUSE_KEY, WritePause, check_finished, pause_changes, resume_changes};
+use devanture_control::safekeeping::{RecordSource, StoredFiles};
+use devanture_store::catalog::Catalog;
+use devanture_store::records::nodes::NODES_PREFIX;
+use devanture_store::s3::Waits;
 
 /// Records that are read at once from a catalog that is open here.
 const PAGE: usize = 256;

@@ -7,16 +7,16 @@ use devanture_config::edge_toml::{BlobStore, EdgeFile};
 use devanture_config::problem::{Code, Problem};
 use tokio::runtime::Handle;
 
-use crate::blobs::{self, Bounds, FreeSpace, OPEN_FILES_MAX};
-use crate::catalog::Catalog;
-use crate::durable;
-use crate::ledger::Error;
-use crate::s3::Waits;
-use crate::safekeeping::FileTarget;
 use crate::server::error::StartError;
 use crate::server::local::LocalError;
 use crate::server::shared_stores;
 use crate::server::stores::{StorePlan, check_folder};
+use devanture_base::durable;
+use devanture_control::ledger::Error;
+use devanture_control::safekeeping::FileTarget;
+use devanture_store::blobs::{self, Bounds, FreeSpace, OPEN_FILES_MAX};
+use devanture_store::catalog::Catalog;
+use devanture_store::s3::Waits;
 
 /// The store that is copied to.
 pub(super) struct Target {

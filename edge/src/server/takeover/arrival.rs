@@ -10,14 +10,14 @@ use tokio::time::timeout;
 use super::before::Before;
 use super::inherited::{FREE_TIME_MAX, Inherited};
 use super::successor::Successor;
-use crate::catalog::{Catalog, Committed};
-use crate::live::Live;
-use crate::publish::CountedPushes;
-use crate::runner::{Handover, Runner};
 use crate::server::data_rights;
 use crate::server::error::StartError;
 use crate::server::stores::{StorePlan, Stores};
-use crate::telemetry::AccessLog;
+use devanture_base::telemetry::AccessLog;
+use devanture_control::publish::CountedPushes;
+use devanture_control::runner::{Handover, Runner};
+use devanture_serve::live::Live;
+use devanture_store::catalog::{Catalog, Committed};
 
 /// Longest wait of an edge alone for what it found: with few apps that is enough for all of them. Beside a running
 /// edge, the same for what was replaced within the grace period.
@@ -166,7 +166,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::live::{Domains, Grace};
+    use devanture_serve::live::{Domains, Grace};
 
     /// What is live, of which nothing is loaded yet.
     fn loading() -> Live {

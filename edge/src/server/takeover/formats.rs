@@ -3,8 +3,8 @@
 use devanture_config::manifest;
 use serde::{Deserialize, Serialize};
 
-use crate::live::Live;
-use crate::records;
+use devanture_serve::live::Live;
+use devanture_store::records;
 
 /// The highest formats that an edge reads. One of a release that does not say reads the first ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -91,7 +91,7 @@ mod tests {
     use super::super::SOCKET_NAME;
     use super::super::successor::Successor;
     use super::*;
-    use crate::listen;
+    use devanture_serve::listen;
 
     #[test]
     fn what_a_killed_edge_listened_on_is_waited_for_and_what_another_program_has_is_not() {

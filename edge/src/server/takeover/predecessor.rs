@@ -22,18 +22,18 @@ use tokio::time::{Instant, sleep, timeout};
 use super::SOCKET_NAME;
 use super::before::Before;
 use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Held, Listening, PROTOCOL, Request, WantedRun};
-use crate::access::Credentials;
-use crate::catalog::{self, Catalog};
-use crate::durable;
-use crate::live::Lacking;
-use crate::publish::Publisher;
-use crate::runner::{Handover as RunnerHandover, Runner};
 use crate::server::data_socket;
 use crate::server::drain::DrainHaste;
 use crate::server::http3::QuicCopy;
 use crate::server::own_socket::OwnSocket;
 use crate::server::sockets::{SharedCopies, SocketCopies};
-use crate::telemetry::{AccessLog, LogEvent, LogReader};
+use devanture_base::durable;
+use devanture_base::telemetry::{AccessLog, LogEvent, LogReader};
+use devanture_control::access::Credentials;
+use devanture_control::publish::Publisher;
+use devanture_control::runner::{Handover as RunnerHandover, Runner};
+use devanture_serve::live::Lacking;
+use devanture_store::catalog::{self, Catalog};
 
 /// For the owner alone.
 const MODE: u32 = 0o600;

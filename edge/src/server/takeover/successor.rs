@@ -24,14 +24,14 @@ use super::before::Before;
 use super::formats::FormatsRead;
 use super::inherited::Inherited;
 use super::wire::{self, Answer, Held, PROTOCOL, Request, Sent};
-use crate::catalog::{Catalog, Committed};
-use crate::live::Lacking;
-use crate::proxy::{RunId, RunNow};
-use crate::publish::CountedPushes;
-use crate::runner::{Handover, Runner};
 use crate::server::data_socket;
 use crate::server::error::StartError;
-use crate::telemetry::AccessLog;
+use devanture_base::telemetry::AccessLog;
+use devanture_control::publish::CountedPushes;
+use devanture_control::runner::{Handover, Runner};
+use devanture_serve::live::Lacking;
+use devanture_serve::proxy::{RunId, RunNow};
+use devanture_store::catalog::{Catalog, Committed};
 
 /// Longest wait for an answer of the running edge. It lets deploys end before it releases the catalog.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);

@@ -20,12 +20,12 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::formats::FormatsRead;
-use crate::catalog::{Change, Committed, Revision};
-use crate::live::Lacking;
-use crate::proxy::{RunId, RunNow, RunOrigin};
-use crate::publish::CountedPushes;
-use crate::runner::{Handed, Terms};
-use crate::version::Setting;
+use devanture_control::publish::CountedPushes;
+use devanture_control::runner::{Handed, Terms};
+use devanture_serve::live::Lacking;
+use devanture_serve::proxy::{RunId, RunNow, RunOrigin};
+use devanture_serve::version::Setting;
+use devanture_store::catalog::{Change, Committed, Revision};
 
 /// The number of this protocol; an edge that speaks another one is not taken over from.
 pub(super) const PROTOCOL: u32 = 2;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use devanture_config::api::{AuditEntry, AuditLog, By, Scope, TokenMade, TokenRequest};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
-use devanture_edge::access::Credentials;
-use devanture_edge::catalog::{self, Change, Commit};
-use devanture_edge::ledger::{Actor, Audit};
+use devanture_control::access::Credentials;
+use devanture_control::ledger::{Actor, Audit};
+use devanture_store::catalog::{self, Change, Commit};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use devanture_config::api::{Scope, TokenInfo, TokenList, TokenMade, TokenRequest};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
-use devanture_edge::access::Credentials;
-use devanture_edge::catalog;
-use devanture_edge::ledger::{Actor, Audit};
+use devanture_control::access::Credentials;
+use devanture_control::ledger::{Actor, Audit};
+use devanture_store::catalog;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -236,7 +236,7 @@ async fn what_a_login_makes_does_not_outlive_it() {
     account(&edge, "ada", "admin").await;
     let ada = login(&edge, "ada").await;
     let access = ada.access_token.expose();
-    let ends_ms = devanture_edge::telemetry::now_ms() + ada.refresh_expires_in_s * 1_000;
+    let ends_ms = devanture_base::telemetry::now_ms() + ada.refresh_expires_in_s * 1_000;
     let token: TokenMade = make(&edge, access, json!({ "name": "ci", "scope": "admin" })).await.json();
     let late_ms = token.expires_ms.unwrap().abs_diff(ends_ms);
     assert!(late_ms < 60_000, "it ends with the login: {late_ms} ms");

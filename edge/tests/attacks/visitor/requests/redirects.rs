@@ -1,9 +1,9 @@
 //! Addresses that try to make a redirect of a site lead to somebody else's.
 
 use devanture_config::PlaceName;
-use devanture_edge::engine::Fields;
-use devanture_edge::handler::{Decision, Head, decide};
-use devanture_edge::records;
+use devanture_http::Fields;
+use devanture_serve::handler::{Decision, Head, decide};
+use devanture_store::records;
 use http::{HeaderMap, Method};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -52,7 +52,7 @@ async fn site() -> InProcess {
         });
         stores.put(records::hostname_key(&host.parse().unwrap()), record).await;
     }
-    stores.handler(devanture_edge::telemetry::AccessLog::unread()).await
+    stores.handler(devanture_base::telemetry::AccessLog::unread()).await
 }
 
 /// Where a request is sent, if it is.

@@ -1,0 +1,6 @@
+//! The ground of the edge: the log, the access log and metrics ([`telemetry`]), and the one way to change files
+//! ([`durable`]).
+
+pub mod telemetry;
+
+pub mod durable;

@@ -1,0 +1,68 @@
+//! Observability of a running edge: its own log, the access log, the metrics. Decides nothing.
+
+mod access;
+mod counters;
+mod descriptions;
+mod gauges;
+mod integrity_reports;
+mod labels;
+mod metrics;
+mod noted;
+mod own_log;
+mod process;
+mod requests;
+mod series;
+mod settled_clock;
+mod stripes;
+mod tally;
+
+pub use access::{
+    AccessLog, BegunReader, LineForm, LinesBefore, LogEvent, LogOutput, LogReader, LogSettings, LogWanted,
+    NumberedLine, OpenLog, TooManyReaders, may_take_another,
+};
+pub use counters::{count_in_app, count_in_place};
+pub use descriptions::{Kind, METRICS};
+pub use gauges::{GaugeSource, Gauges, gauge_value};
+pub use integrity_reports::{
+    add_integrity_report, forget_integrity_reports, integrity_reports, keep_integrity_reports, note_integrity_reports,
+};
+pub use labels::choose_apps;
+pub use metrics::{BUCKET_REQUEST, Exposition, INSTANCE_START, PREPARE, describe};
+pub use noted::{NOTED_EVERY_S, Noted};
+#[cfg(any(test, feature = "testing"))]
+pub use own_log::testing::logged;
+pub use process::{process_figures, resident_bytes};
+pub use requests::{RequestMetrics, TrafficFigures, TrafficRow, TrafficSpan, forget_traffic, keep_traffic, traffic};
+#[cfg(any(test, feature = "testing"))]
+pub use settled_clock::settle_own_clock_from;
+pub use settled_clock::{settle_clock_from, settled_ms};
+pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The time since 1970 UTC. The one clock that rooms ask for what is kept in records.
+#[must_use]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Milliseconds since 1970 UTC.
+#[must_use]
+pub fn now_ms() -> u64 {
+    u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The value of a label, as Prometheus' text form has it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Sends the edge's own log to the standard error as JSON lines; `RUST_LOG` filters it, `info` by default.
+pub fn init_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second call, as in tests that run two edges, keeps the first log.
+    own_log::subscriber(filter, std::io::stderr).try_init().ok();
+}

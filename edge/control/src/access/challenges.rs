@@ -1,0 +1,167 @@
+//! Challenges for passkeys: signed by a secret of the edge, so that no memory is kept of those that were given out.
+//!
+//! A challenge says when it was made and is bound to its purpose and its session. It is used once: passkeys remember
+//! the times of the last challenges that they answered, and those of an account answer later ones alone. A session
+//! remembers the same of challenges to register one.
+
+use devanture_config::api::Purpose;
+
+use super::{Credentials, random_bytes, webauthn};
+use crate::ledger::{Error, shared_secret};
+use devanture_base::telemetry;
+use devanture_store::records::CHALLENGE_SECRET_KEY;
+use devanture_store::records::sessions::PasskeyRecord;
+
+/// Bytes of the time, and of the random part behind it.
+const TIME_BYTES: usize = 8;
+const RANDOM_BYTES: usize = 16;
+const BODY_BYTES: usize = TIME_BYTES + RANDOM_BYTES;
+/// How far the clock of another node may be ahead, in milliseconds.
+const LEAD_MS_MAX: u64 = 60_000;
+
+/// The use of a challenge: its purpose, and the id of the session where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Use<'s> {
+    pub(super) purpose: Purpose,
+    pub(super) session: Option<&'s str>,
+}
+
+impl Credentials {
+    /// A new challenge, and when it ends.
+    pub(super) async fn new_challenge(&self, of: Use<'_>) -> Result<(String, u64), Error> {
+        let key = self.challenge_key().await?;
+        let now_ms = telemetry::now_ms();
+        let mut challenge = now_ms.to_be_bytes().to_vec();
+        challenge.extend(random_bytes(RANDOM_BYTES));
+        let signature = signature(&key, &challenge, of);
+        challenge.extend(signature.as_bytes());
+        Ok((webauthn::text(&challenge), now_ms.saturating_add(self.limits.challenge_ms_max)))
+    }
+
+    /// When a challenge was made, if it was made here, for this use, and has not ended.
+    pub(super) async fn challenge_ms(&self, challenge: &str, of: Use<'_>) -> Result<Option<u64>, Error> {
+        let key = self.challenge_key().await?;
+        let now_ms = telemetry::now_ms();
+        Ok(made_ms(&key, challenge, of)
+            .filter(|at_ms| has_come(*at_ms, now_ms) && now_ms.saturating_sub(*at_ms) <= self.limits.challenge_ms_max))
+    }
+
+    pub(super) async fn challenge_key(&self) -> Result<[u8; 32], Error> {
+        self.challenge_key.get_or_try_init(|| shared_secret(&*self.catalog, CHALLENGE_SECRET_KEY)).await.copied()
+    }
+}
+
+/// Whether the clock has reached a time, or is behind it by no more than clocks of nodes differ.
+const fn has_come(at_ms: u64, now_ms: u64) -> bool {
+    at_ms <= now_ms.saturating_add(LEAD_MS_MAX)
+}
+
+/// The time of the last challenge that a passkey answered, or was made with; 0 where it is still to come. A clock that
+/// was ahead once would otherwise lock the passkey out until that time.
+pub(super) fn answered_ms(passkey: &PasskeyRecord, now_ms: u64) -> u64 {
+    let times = [passkey.challenge_ms, passkey.created_ms, passkey.ahead_ms];
+    times.into_iter().filter(|at_ms| has_come(*at_ms, now_ms)).max().unwrap_or_default()
+}
+
+/// Records that a passkey answered a challenge of this time. A time that is still to come is kept beside it: what was
+/// answered then is not answered again when it comes.
+pub(super) fn record_answer(passkey: &mut PasskeyRecord, challenge_ms: u64, now_ms: u64) {
+    if !has_come(passkey.challenge_ms, now_ms) {
+        passkey.ahead_ms = passkey.ahead_ms.max(passkey.challenge_ms);
+    }
+    passkey.challenge_ms = challenge_ms;
+}
+
+/// When a challenge was made, if this key signed it for this use.
+fn made_ms(key: &[u8; 32], challenge: &str, of: Use<'_>) -> Option<u64> {
+    let bytes = webauthn::bytes(challenge).ok()?;
+    let (body, found) = bytes.split_at_checked(BODY_BYTES)?;
+    let found: [u8; blake3::OUT_LEN] = found.try_into().ok()?;
+    // Compared in constant time.
+    if signature(key, body, of) != blake3::Hash::from_bytes(found) {
+        return None;
+    }
+    body.first_chunk::<TIME_BYTES>().map(|time| u64::from_be_bytes(*time))
+}
+
+fn signature(key: &[u8; 32], body: &[u8], of: Use<'_>) -> blake3::Hash {
+    let purpose = match of.purpose {
+        Purpose::Login => "login",
+        Purpose::Register => "register",
+        Purpose::Confirm => "confirm",
+    };
+    // Neither text can hold the zero behind it.
+    let mut signed = format!("challenge\0{purpose}\0{}\0", of.session.unwrap_or_default()).into_bytes();
+    signed.extend_from_slice(body);
+    blake3::keyed_hash(key, &signed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A passkey that answered a challenge of this time.
+    fn answered(challenge_ms: u64) -> PasskeyRecord {
+        PasskeyRecord {
+            account: "ada".parse().unwrap(),
+            stamp: String::new(),
+            name: String::new(),
+            credential: String::new(),
+            public_key: String::new(),
+            rp: String::new(),
+            origin: String::new(),
+            counter: 0,
+            challenge_ms,
+            ahead_ms: 0,
+            created_ms: 5,
+            used_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_locks_no_passkey_out_and_nothing_is_answered_twice_when_that_time_comes() {
+        let (now, later) = (1_000_000, 90_000_000);
+        assert_eq!(answered_ms(&answered(now), now), now);
+        assert_eq!(
+            answered_ms(&answered(now + LEAD_MS_MAX), now),
+            now + LEAD_MS_MAX,
+            "clocks of nodes differ a little"
+        );
+        let mut passkey = answered(later);
+        assert_eq!(answered_ms(&passkey, now), 5, "not before it was registered");
+        record_answer(&mut passkey, now, now);
+        assert_eq!(answered_ms(&passkey, now), now);
+        record_answer(&mut passkey, now + 1, now + 1);
+        assert_eq!(answered_ms(&passkey, now + 1), now + 1);
+        assert_eq!(answered_ms(&passkey, later), later, "the time has come");
+    }
+
+    #[test]
+    fn a_challenge_is_good_for_its_use_and_no_other() {
+        let key = [7; 32];
+        let uses = [
+            Use { purpose: Purpose::Login, session: None },
+            Use { purpose: Purpose::Confirm, session: Some("a") },
+            Use { purpose: Purpose::Confirm, session: Some("b") },
+            Use { purpose: Purpose::Register, session: Some("a") },
+        ];
+        let body = [&5_u64.to_be_bytes()[..], &[1; RANDOM_BYTES]].concat();
+        for made_for in uses {
+            let signed = [&body[..], signature(&key, &body, made_for).as_bytes()].concat();
+            for shown_for in uses {
+                let expected = (made_for == shown_for).then_some(5);
+                assert_eq!(made_ms(&key, &webauthn::text(&signed), shown_for), expected);
+            }
+            for index in 0..signed.len() {
+                let mut other = signed.clone();
+                other[index] ^= 1;
+                assert_eq!(made_ms(&key, &webauthn::text(&other), made_for), None);
+            }
+            assert_eq!(made_ms(&[8; 32], &webauthn::text(&signed), made_for), None);
+            assert_eq!(made_ms(&key, &webauthn::text(&signed[..signed.len() - 1]), made_for), None);
+        }
+        for other in ["", "x", "AAAA", "=", "\u{e9}"] {
+            assert_eq!(made_ms(&key, other, uses[0]), None);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Whether a credential is still good, for answers that go on for as long as they are wanted, such as the lines of a
+//! log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::Instant;
+
+use super::Credentials;
+use crate::ledger::{Actor, Credential, Error, SessionOf};
+use devanture_base::telemetry;
+use devanture_store::catalog::{Change, Check, Committed};
+use devanture_store::records::sessions::session_key;
+use devanture_store::records::{self, identities};
+
+/// A watch over the credential of an actor.
+pub struct InForce {
+    credentials: Arc<Credentials>,
+    actor: Actor,
+    /// The records that the credential stands and falls with.
+    keys: Vec<String>,
+    commits: Receiver<Committed>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// As far as is known, until then.
+    Good(Instant),
+    /// To be looked up: it has expired, or one of its records has changed.
+    InDoubt,
+    Ended,
+}
+
+impl Credentials {
+    /// Watches over the credential of `actor` from now on.
+    pub async fn in_force(self: &Arc<Self>, actor: Actor) -> InForce {
+        let keys = self.keys_of(&actor).await;
+        // Before the first look, so that no change falls between the two.
+        let commits = self.catalog.watch();
+        InForce { credentials: Arc::clone(self), actor, keys, commits, state: State::InDoubt }
+    }
+
+    /// Checks that the credential of `actor` is good, and returns what a commit checks so that it is good then, too:
+    /// for what was allowed before a wait.
+    ///
+    /// # Errors
+    /// `bad_token`; those of the catalog.
+    pub(super) async fn hold_in_force(&self, actor: &Actor) -> Result<Vec<Check>, Error> {
+        let mut checks = Vec::new();
+        for key in self.keys_of(actor).await {
+            let revision = self.catalog.get(&key).await?.map(|record| record.revision);
+            checks.push(Check::of(key, revision));
+        }
+        // After the revisions: what changes from then on is found by the commit.
+        self.check(actor).await?;
+        Ok(checks)
+    }
+
+    /// The records that the credential of `actor` stands and falls with; none of one that nothing can end.
+    async fn keys_of(&self, actor: &Actor) -> Vec<String> {
+        let account_key = |name: &str| format!("{}{name}", identities::ACCOUNTS_PREFIX);
+        let mut keys = match &actor.credential {
+            Credential::Local => vec![],
+            Credential::Token(id) => vec![records::token_key(id)],
+            Credential::Login(id) => vec![identities::login_key(id), account_key(&actor.name)],
+            Credential::Session(id, SessionOf::Account) => vec![session_key(id), account_key(&actor.name)],
+            Credential::Session(id, SessionOf::Token(token)) => vec![session_key(id), records::token_key(token)],
+        };
+        if let Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) = &actor.credential
+            && let Ok(Some((_, records::TokenRecord { account: Some(of), .. }))) = self.token(id).await
+        {
+            keys.push(identities::account_key(&of.name));
+        }
+        keys
+    }
+}
+
+impl InForce {
+    /// Whether the credential is good by all that is committed now.
+    ///
+    /// An answer looks here before each part that it sends: what has come about after a revocation can be there before
+    /// [`InForce::ended`] has looked.
+    pub async fn is_good(&mut self) -> bool {
+        loop {
+            match self.commits.try_recv() {
+                Ok(commit) => self.take(&commit),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Lagged(_)) => self.doubt(),
+                Err(TryRecvError::Closed) => self.state = State::Ended,
+            }
+            if self.state == State::Ended {
+                return false;
+            }
+        }
+        if matches!(self.state, State::Good(until) if until <= Instant::now()) {
+            self.doubt();
+        }
+        self.look().await;
+        self.state != State::Ended
+    }
+
+    /// Ends when the credential is no longer good. May be left off and begun again.
+    pub async fn ended(&mut self) {
+        loop {
+            self.look().await;
+            let State::Good(until) = self.state else { return };
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => self.doubt(),
+                commit = self.commits.recv() => match commit {
+                    Ok(commit) => self.take(&commit),
+                    Err(RecvError::Lagged(_)) => self.doubt(),
+                    Err(RecvError::Closed) => self.state = State::Ended,
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, commit: &Committed) {
+        let is_of = |change: &Change| match change {
+            Change::Delete(key) | Change::Put(key, _) => self.keys.contains(key),
+        };
+        if commit.changes.iter().any(is_of) {
+            self.doubt();
+        }
+    }
+
+    fn doubt(&mut self) {
+        if self.state != State::Ended {
+            self.state = State::InDoubt;
+        }
+    }
+
+    /// Looks the credential up where it is in doubt.
+    async fn look(&mut self) {
+        if self.state != State::InDoubt {
+            return;
+        }
+        self.state = match self.credentials.is_good(&self.actor).await {
+            Ok(Some(ends_ms)) => {
+                let left = Duration::from_millis(ends_ms.saturating_sub(telemetry::now_ms()));
+                let now = Instant::now();
+                State::Good(now.checked_add(left).unwrap_or(now))
+            }
+            Ok(None) => State::Ended,
+            Err(error) => {
+                tracing::warn!(%error, "whether a token is still good could not be looked up");
+                State::Ended
+            }
+        };
+    }
+}

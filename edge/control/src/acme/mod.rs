@@ -1,0 +1,217 @@
+//! Certificates by ACME (RFC 8555): one for each name that the edge serves and no file covers, ordered, kept, renewed.
+//!
+//! `schedule` decides when, without a clock; `renewer` looks every second at what is served and lets `order` do it,
+//! with the account of `account` and the requests of `client`; `store` keeps what came of it; `challenges` shows proofs
+//! to the authority. In a cluster, one node does that for all (`duty`): the others have what it keeps by `follow`, and
+//! show its proofs by `lookup`. Handshakes only ever look at [`Acme`]'s tables, which are swapped whole: they wait for
+//! nothing here.
+//!
+//! A certificate stays until a better one is there. What an authority does, or does not, takes nothing away.
+
+mod account;
+mod challenges;
+mod client;
+mod duty;
+mod failure;
+mod follow;
+mod held;
+mod lookup;
+mod order;
+mod renewer;
+mod schedule;
+mod store;
+mod trouble;
+
+#[cfg(test)]
+mod tests;
+
+use challenges::Challenges;
+use duty::Cluster;
+use follow::Follow;
+use renewer::{Keeper, Served};
+pub use trouble::{CertificateTrouble, OnTrouble};
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use devanture_config::AppName;
+use devanture_config::edge_toml::{Acme as Settings, ChallengeKind};
+use devanture_config::limits::Limits;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+
+use crate::cluster::Nodes;
+use crate::environments::KeyFile;
+use crate::ledger::AcmeRecords;
+use account::Authority;
+use devanture_serve::tls::{AUTHORITY_FOLDER, Certificates, Error, IssuedCertificates, Knows, provider};
+use devanture_store::catalog::Catalog;
+use held::{Held, HeldByName};
+use lookup::Lookup;
+use store::authority_name;
+use store::folder::Folder;
+use store::shared::SharedRecords;
+
+/// The certificates that nodes share, and the nodes: for [`Acme::keep_issued`].
+pub struct SharedCertificates {
+    nodes: Nodes,
+    follow: Follow,
+}
+
+/// The folder of accounts and certificates, in that of the local authority.
+const FOLDER: &str = "acme";
+
+/// The certificates of one authority, and how it is asked for them.
+pub struct Acme {
+    held: ArcSwap<HeldByName>,
+    challenges: Arc<Challenges>,
+    authority: Authority,
+    folder: Folder,
+    provider: Arc<CryptoProvider>,
+    ways: Vec<ChallengeKind>,
+}
+
+impl fmt::Debug for Acme {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Acme").field("held", &self.held.load().len()).finish_non_exhaustive()
+    }
+}
+
+impl Acme {
+    /// Reads what is kept in `data_dir`, and the files that the settings name, relative to `base`. The authority is not
+    /// asked for anything yet.
+    ///
+    /// # Errors
+    /// All of [`Error`].
+    pub fn open(settings: &Settings, base: &Path, data_dir: &Path) -> Result<Arc<Self>, Error> {
+        Self::open_in(settings, base, &data_dir.join(AUTHORITY_FOLDER).join(FOLDER)).map(Arc::new)
+    }
+
+    fn open_in(settings: &Settings, base: &Path, folder: &Path) -> Result<Self, Error> {
+        let provider = provider();
+        let folder = Folder::open(folder, &settings.directory, Arc::clone(&provider))?;
+        let held = ArcSwap::from_pointee(folder.read_certificates()?);
+        // It is logged at the start, not with the first order.
+        drop(folder.read_account()?);
+        let (authority, challenges) = (Authority::read(settings, base)?, Arc::new(Challenges::new()?));
+        Ok(Self { held, challenges, authority, folder, provider, ways: settings.challenges.clone() })
+    }
+
+    /// Has the authority's name resolved by these DNS servers, those of the system where there is none. To be set
+    /// before anything is ordered.
+    pub fn set_dns_servers(&self, servers: &[SocketAddr]) {
+        self.authority.names.set(servers);
+    }
+
+    /// Has the certificates that the nodes of a cluster share in `catalog`, sealed by `keys`, in place of those in the
+    /// data folder.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn share(
+        &self,
+        catalog: Arc<dyn Catalog>,
+        nodes: Nodes,
+        keys: KeyFile,
+    ) -> Result<SharedCertificates, Error> {
+        let records = AcmeRecords::new(catalog, &self.authority_name());
+        let follow = self.follow(records, Arc::new(keys)).await?;
+        Ok(SharedCertificates { nodes, follow })
+    }
+
+    async fn follow(&self, records: AcmeRecords, keys: Arc<KeyFile>) -> Result<Follow, Error> {
+        let shared = SharedRecords { records, keys, provider: Arc::clone(&self.provider) };
+        self.challenges.look_elsewhere(Lookup::new(shared.clone()));
+        Follow::begin(shared, self).await
+    }
+
+    /// Orders a certificate for each of `names` that no file of `certificates` covers, and renews them; each comes with
+    /// the app that has it, and of an app those that matter most come first. `serves` says whether the edge still
+    /// serves a name. Never ends. To be dropped when it is not wanted any more; it must be inside a tokio runtime.
+    /// `names` is asked every second.
+    ///
+    /// In a cluster, `shared`, one node at a time orders, and all of them take in what it keeps.
+    pub async fn keep_issued(
+        self: Arc<Self>,
+        certificates: Certificates,
+        names: impl Fn() -> Vec<(Option<AppName>, String)> + Send + Sync + 'static,
+        serves: Knows,
+        limits: Limits,
+        shared: Option<SharedCertificates>,
+        on_trouble: OnTrouble,
+    ) {
+        let names = move || {
+            let mut names = names();
+            names.retain(|(_, name)| !certificates.have_file_for(name));
+            names
+        };
+        let served = Served { names: Box::new(names), serves, on_trouble };
+        let cluster = shared.map(|shared| Cluster::new(shared.nodes, shared.follow, &self));
+        Keeper::new(self, served, &limits, cluster).keep().await;
+    }
+
+    /// The name of the authority in the records that nodes share.
+    pub(crate) fn authority_name(&self) -> String {
+        authority_name(&self.authority.directory)
+    }
+
+    /// Checks what the settings name, without a folder for it, and gives everything that is wrong.
+    #[must_use]
+    pub fn check(settings: &Settings, base: &Path) -> Vec<Error> {
+        account::check(settings, base)
+    }
+
+    /// Whether there is a certificate for a name.
+    #[cfg(test)]
+    fn holds(&self, name: &str) -> bool {
+        self.held.load().contains_key(name)
+    }
+
+    /// The proofs that are shown now.
+    pub(crate) const fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
+    }
+
+    /// Changes what is held; handshakes see all of it or nothing.
+    fn change(&self, change: impl Fn(&mut HeldByName)) {
+        self.held.rcu(|held| {
+            let mut held = HashMap::clone(held);
+            change(&mut held);
+            held
+        });
+    }
+
+    fn hold(&self, name: &str, certificate: &Arc<Held>) {
+        self.change(|held| drop(held.insert(name.into(), Arc::clone(certificate))));
+    }
+}
+
+#[async_trait]
+impl IssuedCertificates for Acme {
+    fn certificate(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.held.load().get(name).map(|held| Arc::clone(&held.key))
+    }
+
+    fn ends(&self) -> Vec<(String, i64)> {
+        let end = |held: &Held| i64::try_from(held.life.not_after_ms / 1_000).unwrap_or(i64::MAX);
+        self.held.load().iter().map(|(name, held)| (name.to_string(), end(held))).collect()
+    }
+
+    fn expires_ms(&self, name: &str) -> Option<u64> {
+        self.held.load().get(name).map(|held| held.life.not_after_ms)
+    }
+
+    async fn http_proof(&self, host: &str, path: &str) -> Option<String> {
+        self.challenges.http_answer(host, path).await
+    }
+
+    async fn tls_proof(&self, name: &str) -> Option<Arc<ServerConfig>> {
+        self.challenges.config_for(name).await
+    }
+}

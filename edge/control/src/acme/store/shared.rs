@@ -1,0 +1,269 @@
+//! ACME state of a cluster, in its catalog: written by the node alone that orders for all, with keys and credentials
+//! sealed by the keys of secrets that all nodes share.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rustls::crypto::CryptoProvider;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{KeptAccount, Proof, Store};
+use crate::acme::held::Held;
+use crate::acme::schedule::Books;
+use crate::environments::{KeyFile, Unopened};
+use crate::ledger::{AcmeRecords, Duty, PROOFS};
+use devanture_base::telemetry;
+use devanture_serve::tls::Error;
+use devanture_store::catalog;
+use devanture_store::records::settings::Sealed;
+
+/// The account.
+const ACCOUNT: &str = "account";
+/// The history of orders, but for what is about single names …
+const ORDERS: &str = "orders";
+/// … which has a record for each name, so that no record grows with their number.
+const ORDERS_OF_NAMES: &str = "orders/";
+/// What is about single names, in the form in which the history is kept in one piece.
+const NAMES: &str = "names";
+/// A record for each name with its key and chain.
+pub(crate) const CERTIFICATES: &str = "certificates/";
+/// Pause before something is written again, while etcd is away or changes are paused.
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
+
+/// `acme/{authority}/account`.
+#[derive(Serialize, Deserialize)]
+struct AccountRecord {
+    contact: Vec<String>,
+    /// The account's address and key.
+    credentials: Sealed,
+}
+
+/// `acme/{authority}/certificates/{name}`.
+#[derive(Serialize, Deserialize)]
+struct CertificateRecord {
+    /// The key and the chain, as PEM.
+    pem: Sealed,
+    /// When it was issued, in milliseconds since 1970 UTC.
+    issued_ms: u64,
+}
+
+/// Why a certificate of the catalog cannot be used.
+pub(crate) enum Unread {
+    /// This node's keys of secrets do not open it, and those of another one may.
+    Locked,
+    /// It is damaged, or not what it should be.
+    Bad(Error),
+}
+
+/// The records of one authority, with the keys that they are sealed by.
+#[derive(Clone)]
+pub(crate) struct SharedRecords {
+    pub(crate) records: AcmeRecords,
+    pub(crate) keys: Arc<KeyFile>,
+    pub(crate) provider: Arc<CryptoProvider>,
+}
+
+impl SharedRecords {
+    /// The certificate of `name` in a record's value.
+    pub(crate) fn certificate(&self, name: &str, value: &[u8]) -> Result<Held, Unread> {
+        let key = format!("{CERTIFICATES}{name}");
+        let path = PathBuf::from(self.records.full_key(&key));
+        let bad = |reason: String| Unread::Bad(Error::Certificate { path: path.clone(), reason });
+        let record: CertificateRecord = serde_json::from_slice(value).map_err(|error| bad(error.to_string()))?;
+        let keys = self.keys.read().map_err(|_error| Unread::Locked)?;
+        match keys.open(&self.context(&key), &record.pem) {
+            Ok(pem) => Held::read_for(name, &path, &pem, &self.provider).map_err(Unread::Bad),
+            Err(Unopened::UnknownKey) => Err(Unread::Locked),
+            Err(Unopened::Damaged) => Err(bad("it was not sealed like this".to_owned())),
+        }
+    }
+
+    /// The proof that is shown for `name`, as this node knows it.
+    pub(crate) async fn proof(&self, name: &str) -> Result<Option<Proof>, Error> {
+        Ok(self.records.get(&format!("{PROOFS}{name}")).await?)
+    }
+
+    fn seal(&self, key: &str, text: &str) -> Result<Sealed, Error> {
+        let locked = |error: crate::ledger::Error| Error::Secrets(error.to_string());
+        self.keys.read_or_make().and_then(|keys| keys.seal(&self.context(key), text)).map_err(locked)
+    }
+
+    /// What a sealed value belongs to: it opens in no other record.
+    fn context(&self, key: &str) -> String {
+        format!("devanture-acme/1\n{}", self.records.full_key(key))
+    }
+}
+
+/// The store of the node that has the duty to order.
+pub(crate) struct SharedStore {
+    shared: SharedRecords,
+    duty: Duty,
+    /// The history of orders by its records, as it was written last.
+    written: Mutex<BTreeMap<String, Value>>,
+    /// Names whose proof is shown.
+    shown: Mutex<HashSet<String>>,
+}
+
+impl SharedStore {
+    pub(crate) fn new(shared: SharedRecords, duty: Duty) -> Self {
+        Self { shared, duty, written: Mutex::default(), shown: Mutex::default() }
+    }
+
+    async fn write<T: Serialize>(&self, key: String, value: Option<T>) -> Result<(), Error> {
+        Ok(self.shared.records.write(&self.duty, &[(key, value)]).await?)
+    }
+
+    /// The history in its records.
+    async fn read_books(&self) -> Result<Books, Error> {
+        let mut books: serde_json::Map<String, Value> = self.shared.records.get(ORDERS).await?.unwrap_or_default();
+        let mut written: BTreeMap<String, Value> = BTreeMap::new();
+        let mut names = serde_json::Map::new();
+        if !books.is_empty() {
+            written.insert(ORDERS.to_owned(), Value::Object(books.clone()));
+        }
+        for (name, record) in self.shared.records.list(ORDERS_OF_NAMES).await? {
+            match serde_json::from_slice::<Value>(&record.value) {
+                Ok(note) => {
+                    written.insert(format!("{ORDERS_OF_NAMES}{name}"), note.clone());
+                    names.insert(name, note);
+                }
+                Err(error) => warn!(name, %error, "what is known of earlier orders of a name cannot be read"),
+            }
+        }
+        *self.written.lock() = written;
+        let is_new = books.is_empty() && names.is_empty();
+        books.insert(NAMES.to_owned(), Value::Object(names));
+        if is_new {
+            return Ok(Books::default());
+        }
+        let unread = |error: serde_json::Error| Error::Acme { path: self.path(ORDERS), reason: error.to_string() };
+        serde_json::from_value(Value::Object(books)).map_err(unread)
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        Path::new(&self.shared.records.full_key(key)).to_owned()
+    }
+}
+
+fn is_paused(error: &Error) -> bool {
+    matches!(error, Error::Catalog(catalog::Error::Paused))
+}
+
+/// The history in the records that it is written to.
+fn parts(books: &Books) -> Result<BTreeMap<String, Value>, serde_json::Error> {
+    let mut whole = serde_json::to_value(books)?;
+    let names = whole.as_object_mut().and_then(|whole| whole.remove(NAMES));
+    let mut parts = BTreeMap::from([(ORDERS.to_owned(), whole)]);
+    if let Some(Value::Object(names)) = names {
+        parts.extend(names.into_iter().map(|(name, note)| (format!("{ORDERS_OF_NAMES}{name}"), note)));
+    }
+    Ok(parts)
+}
+
+#[async_trait]
+impl Store for SharedStore {
+    async fn account(&self) -> Result<Option<KeptAccount>, Error> {
+        let Some(record) = self.shared.records.get::<AccountRecord>(ACCOUNT).await? else { return Ok(None) };
+        let bad = |reason: String| Error::Acme { path: self.path(ACCOUNT), reason };
+        let keys = self.shared.keys.read().map_err(|error| Error::Secrets(error.to_string()))?;
+        match keys.open(&self.shared.context(ACCOUNT), &record.credentials) {
+            Ok(text) => {
+                let credentials = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+                Ok(Some(KeptAccount { contact: record.contact, credentials }))
+            }
+            Err(Unopened::UnknownKey) => {
+                warn!("the key of the account at the authority is not at hand: another account will be made");
+                Ok(None)
+            }
+            Err(Unopened::Damaged) => Err(bad("it was not sealed like this".to_owned())),
+        }
+    }
+
+    async fn keep_account(&self, account: &KeptAccount) -> Result<(), Error> {
+        let credentials = self.shared.seal(ACCOUNT, &account.credentials.to_string())?;
+        let record = AccountRecord { contact: account.contact.clone(), credentials };
+        // The authority has made it already.
+        loop {
+            match self.write(ACCOUNT.to_owned(), Some(&record)).await {
+                Err(error) if is_paused(&error) => sleep(WRITE_PAUSE).await,
+                written => return written,
+            }
+        }
+    }
+
+    async fn remove_account(&self) -> Result<(), Error> {
+        self.write::<AccountRecord>(ACCOUNT.to_owned(), None).await
+    }
+
+    async fn books(&self) -> Books {
+        self.read_books().await.unwrap_or_else(|error| {
+            warn!(%error, "what is known of earlier orders cannot be read");
+            Books::default()
+        })
+    }
+
+    async fn keep_books(&self, books: &Books) -> Result<(), Error> {
+        let unwritten = |error: serde_json::Error| Error::Acme { path: self.path(ORDERS), reason: error.to_string() };
+        let parts = parts(books).map_err(unwritten)?;
+        let changes: Vec<(String, Option<Value>)> = {
+            let written = self.written.lock();
+            let gone = written.keys().filter(|key| !parts.contains_key(*key)).map(|key| (key.clone(), None));
+            let changed = parts.iter().filter(|(key, part)| written.get(*key) != Some(part));
+            changed.map(|(key, part)| (key.clone(), Some(part.clone()))).chain(gone).collect()
+        };
+        self.shared.records.write(&self.duty, &changes).await?;
+        *self.written.lock() = parts;
+        Ok(())
+    }
+
+    /// What an authority has issued is not to be lost because etcd is away for a moment, or changes are paused: it is
+    /// written again until the caller gives up.
+    async fn keep_certificate(&self, name: &str, pem: &str) -> Result<(), Error> {
+        let key = format!("{CERTIFICATES}{name}");
+        let record = CertificateRecord { pem: self.shared.seal(&key, pem)?, issued_ms: telemetry::now_ms() };
+        loop {
+            match self.write(key.clone(), Some(&record)).await {
+                Err(Error::Catalog(
+                    catalog::Error::Unavailable { .. } | catalog::Error::Undecided { .. } | catalog::Error::Paused,
+                )) => sleep(WRITE_PAUSE).await,
+                written => return written,
+            }
+        }
+    }
+
+    async fn remove_certificate(&self, name: &str) -> Result<(), Error> {
+        self.write::<CertificateRecord>(format!("{CERTIFICATES}{name}"), None).await
+    }
+
+    async fn show_proof(&self, name: &str, proof: &Proof) -> Result<(), Error> {
+        self.shown.lock().insert(name.to_owned());
+        let key = format!("{PROOFS}{name}");
+        loop {
+            match self.shared.records.write_leased(&self.duty, &key, proof).await {
+                Err(catalog::Error::Paused) => sleep(WRITE_PAUSE).await,
+                written => return Ok(written?),
+            }
+        }
+    }
+
+    async fn hide_proof(&self, name: &str) -> Result<(), Error> {
+        let was_shown = self.shown.lock().remove(name);
+        if was_shown { self.write::<Proof>(format!("{PROOFS}{name}"), None).await } else { Ok(()) }
+    }
+
+    async fn is_paused(&self) -> bool {
+        // Where that cannot be read, the next write says so.
+        self.shared.records.are_changes_paused().await.unwrap_or_default()
+    }
+
+    async fn lost(&self) {
+        self.duty.lost().await;
+    }
+}

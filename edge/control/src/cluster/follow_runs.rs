@@ -1,0 +1,134 @@
+//! Follows which instances other nodes have, so that requests find them.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::instance_messages::{RUNS, RunReport};
+use super::messages::Answer;
+use super::nodes::Nodes;
+use crate::ledger::Member;
+use devanture_serve::proxy::{NodeProcess, Registry, RunId};
+use devanture_store::catalog::{Change, Committed};
+use devanture_store::records::nodes::NODES_PREFIX;
+
+/// Pause before a node that does not answer is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A node that is followed until this is dropped.
+struct Followed {
+    member: Member,
+    task: AbortHandle,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Nodes {
+    /// Has `registry` know the instances of all other nodes that live, until `stop` is cancelled.
+    pub async fn follow_runs(self, registry: Registry, stop: CancellationToken) {
+        // Before they are listed: none that comes in between is missed.
+        let mut commits = self.commits();
+        let mut followed: HashMap<String, Followed> = HashMap::new();
+        loop {
+            match self.others().await {
+                Ok(others) => {
+                    followed.retain(|_, one| others.contains(&one.member));
+                    for member in others {
+                        if !followed.contains_key(&member.node) {
+                            let task = tokio::spawn(self.clone().follow_node(member.clone(), registry.clone()));
+                            followed.insert(member.node.clone(), Followed { member, task: task.abort_handle() });
+                        }
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the nodes cannot be listed: their instances are not known"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                is_open = next_change(&mut commits) => if !is_open { return },
+            }
+        }
+    }
+
+    async fn follow_node(self, member: Member, registry: Registry) {
+        let mut known = Known { node: member.node.clone(), registry };
+        loop {
+            let again = Instant::now() + PAUSE;
+            match self.open(&member, RUNS).await {
+                Ok(mut exchange) => {
+                    while let Ok(Some(answer)) = exchange.reader.next::<Answer>().await {
+                        if let Answer::Runs(report) = answer {
+                            known.take(&member, report);
+                        }
+                    }
+                    // A process that took its place answers at once; until then its instances are those that they were.
+                    sleep_until(again).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the instances of a node are not known");
+                    known.forget();
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Waits until nodes may have come or gone; false where no commit will come any more.
+pub(super) async fn next_change(commits: &mut Receiver<Committed>) -> bool {
+    loop {
+        match commits.recv().await {
+            Ok(committed) => {
+                let is_nodes = |change: &Change| {
+                    let (Change::Delete(key) | Change::Put(key, _)) = change;
+                    key.starts_with(NODES_PREFIX)
+                };
+                if committed.changes.iter().any(is_nodes) {
+                    return true;
+                }
+            }
+            Err(RecvError::Lagged(_)) => return true,
+            Err(RecvError::Closed) => return false,
+        }
+    }
+}
+
+/// What is known of a node, forgotten when this is dropped.
+struct Known {
+    node: String,
+    registry: Registry,
+}
+
+impl Known {
+    fn take(&mut self, member: &Member, report: RunReport) {
+        let RunReport { process, is_whole, runs } = report;
+        let from = NodeProcess { node: self.node.clone(), advertise: member.advertise, process };
+        if is_whole {
+            let named: HashSet<&RunId> = runs.iter().map(|(id, _)| id).collect();
+            for id in self.registry.runs_of_node(&self.node).iter().filter(|id| !named.contains(id)) {
+                self.registry.run_elsewhere(&from, id, &[]);
+            }
+        }
+        for (id, members) in &runs {
+            self.registry.run_elsewhere(&from, id, members);
+        }
+    }
+
+    fn forget(&self) {
+        self.registry.forget_node(&self.node);
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}

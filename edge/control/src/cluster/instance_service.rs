@@ -1,0 +1,110 @@
+//! What a node does about its instances for the others: it reports them, lists them and changes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use devanture_config::api::InstanceStatus;
+use devanture_config::problem::Problem;
+use hyper::body::Incoming;
+
+use super::instance_messages::{InstancesRequest, RunReport};
+use super::lines::{LineReader, LineSender};
+use super::messages::Answer;
+use devanture_serve::proxy::{Registry, RunId, RunMember, RunNow};
+
+/// Most runs in one line.
+const RUNS_MAX: usize = 1_000;
+
+/// What a node does about its instances for others.
+#[async_trait]
+pub trait InstanceService: Send + Sync {
+    /// The pools that its instances are members of.
+    fn registry(&self) -> &Registry;
+
+    /// Handles a request, and returns the instances of this node after it.
+    ///
+    /// # Errors
+    /// Why it cannot be done.
+    async fn instances(&self, request: &InstancesRequest) -> Result<Vec<InstanceStatus>, Problem>;
+}
+
+/// The instances that another node knows of.
+#[derive(Default)]
+struct Reported(HashMap<RunId, Vec<RunMember>>);
+
+impl Reported {
+    /// The runs that differ from what was reported, with their instances now; without any where a run has ended.
+    fn differences(&mut self, now: Vec<(RunId, Arc<RunNow>)>) -> Vec<(RunId, Vec<RunMember>)> {
+        let before = std::mem::take(&mut self.0);
+        self.0 = now.into_iter().map(|(id, now)| (id, now.members.clone())).collect();
+        let ended = before.keys().filter(|id| !self.0.contains_key(id)).map(|id| (id.clone(), Vec::new()));
+        let changed = self.0.iter().filter(|(id, members)| before.get(id) != Some(members));
+        ended.chain(changed.map(|(id, members)| (id.clone(), members.clone()))).collect()
+    }
+}
+
+/// Reports the instances of this node until the other side is gone, or they are no longer for others.
+pub(super) async fn report(sender: LineSender, registry: Registry) {
+    let mut changes = registry.run_changes();
+    let mut reported = Reported::default();
+    let mut is_whole = true;
+    while registry.is_shared() {
+        changes.borrow_and_update();
+        let runs = reported.differences(registry.shared_runs());
+        let mut rest = runs.as_slice();
+        // The first line goes out even if nothing runs.
+        while is_whole || !rest.is_empty() {
+            let (part, more) = rest.split_at(rest.len().min(RUNS_MAX));
+            let line = RunReport { process: registry.process(), is_whole, runs: part.to_vec() };
+            if !sender.send(&Answer::Runs(line)).await {
+                return;
+            }
+            (rest, is_whole) = (more, false);
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = sender.closed() => return,
+        }
+    }
+}
+
+/// Answers a request about instances.
+pub(super) async fn answer(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn InstanceService) {
+    let Ok(Some(request)) = reader.next::<InstancesRequest>().await else { return };
+    let answer = match service.instances(&request).await {
+        Ok(instances) => Answer::Instances(instances),
+        Err(problem) => Answer::Problem(Box::new(problem)),
+    };
+    sender.send(&answer).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::Digest;
+
+    use super::*;
+    use devanture_serve::proxy::address::Endpoint;
+    use devanture_serve::proxy::{RunKey, RunState};
+
+    #[test]
+    fn only_what_changed_is_reported() {
+        let id = |settings| RunId {
+            app: "shop".parse().unwrap(),
+            place: "prod".to_owned(),
+            key: RunKey { digest: Digest::of(b"1"), settings },
+        };
+        let member = |port: u16| RunMember {
+            endpoint: Endpoint::Tcp(([127, 0, 0, 1], port).into()),
+            is_draining: false,
+            uid: None,
+            scripts: None,
+        };
+        let now = |port| Arc::new(RunNow { state: RunState::Running, is_shared: true, members: vec![member(port)] });
+        let mut reported = Reported::default();
+        assert_eq!(reported.differences(vec![(id(1), now(1))]), [(id(1), vec![member(1)])]);
+        assert_eq!(reported.differences(vec![(id(1), now(1)), (id(2), now(2))]), [(id(2), vec![member(2)])]);
+        assert_eq!(reported.differences(vec![(id(2), now(3))]), [(id(1), Vec::new()), (id(2), vec![member(3)])]);
+        assert_eq!(reported.differences(vec![(id(2), now(3))]), []);
+    }
+}

@@ -1,0 +1,34 @@
+//! Where the other nodes listen, so that no route leads there.
+
+use super::follow_runs::next_change;
+use super::nodes::Nodes;
+use crate::ledger::Member;
+use devanture_serve::proxy::address::{NodeListeners, OtherNodes};
+
+impl Nodes {
+    /// Has `listeners` know where the nodes listen that live now; `own_ports` are those of this node.
+    pub async fn read_listeners(&self, listeners: &OtherNodes, own_ports: &[u16]) {
+        match self.others().await {
+            Ok(others) => listeners.set(&others.into_iter().map(of_member).collect::<Vec<_>>(), own_ports),
+            Err(error) => {
+                tracing::error!(%error, "the nodes cannot be listed: routes are refused where they listened last");
+            }
+        }
+    }
+
+    /// As [`Nodes::read_listeners`], again whenever nodes come or go.
+    pub async fn follow_listeners(self, listeners: OtherNodes, own_ports: Vec<u16>) {
+        // Before they are listed: none that comes in between is missed.
+        let mut commits = self.commits();
+        loop {
+            self.read_listeners(&listeners, &own_ports).await;
+            if !next_change(&mut commits).await {
+                return;
+            }
+        }
+    }
+}
+
+fn of_member(member: Member) -> NodeListeners {
+    NodeListeners { advertise: member.advertise, listens: member.listens }
+}

@@ -1,0 +1,429 @@
+//! The pass behind the switch: deltas that are not there yet, and variants and deltas at the best level.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use metrics::counter;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::encode::encode;
+use super::fill::{fill, fill_file};
+use super::large::{self, LARGE_BYTES_MIN};
+use super::pool::Pool;
+use super::queue::{Entry, WentLive, queue};
+use crate::encode::{Dictionaries, Priority};
+use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
+use devanture_serve::live::DictionaryMiss;
+use devanture_store::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
+use devanture_store::catalog::{self, Catalog, Change, Check, Commit};
+use devanture_store::records::pointer;
+use devanture_store::records::{self, DictionariesRecord, Levels, VersionRecord};
+
+/// Versions that may wait for the background pass; more are found again at the next start.
+const VERSIONS_MAX: u64 = 1_024;
+/// Most requested deltas that wait for it, apart from the versions: requests of strangers delay no switch. More stay as
+/// they are.
+const WISHES_MAX: usize = 64;
+/// Files that are remade one after the other before the next ones are looked at.
+const FILES_OF_GROUP: usize = 256;
+
+/// The pass that remakes variants at the best level, behind the switch, on threads of its own.
+#[derive(Clone)]
+pub struct Background(Option<Arc<Started>>);
+
+struct Started {
+    entry: Entry,
+    best: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
+
+/// The context of the pass.
+pub struct BackgroundParts {
+    /// The store.
+    pub blobs: Arc<dyn Blobs>,
+    /// The live versions.
+    pub catalog: Arc<dyn Catalog>,
+    /// Threads of low priority.
+    pub threads: usize,
+    /// Receives every version that got better.
+    pub remade: broadcast::Sender<VersionId>,
+    /// Whether what was made quickly is made again at the best level.
+    pub best: bool,
+    /// Files above this length are not compressed.
+    pub file_bytes_max: u64,
+    /// Whether the memory of the process is short, for as long as which nothing is compressed.
+    pub memory_is_short: watch::Receiver<bool>,
+    /// Makes deltas, if that is on, and the dictionaries of browsers.
+    pub dictionaries: Option<(Arc<Dictionaries>, mpsc::Receiver<DictionaryMiss>)>,
+}
+
+struct Remaker {
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+    pool: Arc<Pool>,
+    remade: broadcast::Sender<VersionId>,
+    best: Arc<AtomicBool>,
+    file_bytes_max: u64,
+    dictionaries: Option<Arc<Dictionaries>>,
+}
+
+impl Background {
+    /// Remakes nothing: the first variants stay.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self(None)
+    }
+
+    /// Starts the pass.
+    #[must_use]
+    pub fn start(parts: BackgroundParts) -> Self {
+        let BackgroundParts { blobs, catalog, threads, remade, best, file_bytes_max, memory_is_short, dictionaries } =
+            parts;
+        let best = Arc::new(AtomicBool::new(best));
+        let (entry, mut versions) = queue(VERSIONS_MAX);
+        let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
+        let pool = Pool::new("compress-best", threads, Priority::Lowest).waiting_while(memory_is_short);
+        let pool = Arc::new(pool);
+        let (stop, (dictionaries, misses)) = (CancellationToken::new(), dictionaries.unzip());
+        if let (Some(dictionaries), Some(misses)) = (&dictionaries, misses) {
+            let improve = move |miss: DictionaryMiss| {
+                if improving.try_send(miss).is_err() {
+                    tracing::debug!("a requested delta stays at the quick level");
+                }
+            };
+            let fulfilling = Arc::clone(dictionaries).fulfil(misses, Arc::clone(&pool), remade.clone(), improve);
+            // Apart from the versions: a browser comes again soon, and a version's turn may take long.
+            tokio::spawn(stop.clone().run_until_cancelled_owned(fulfilling));
+        }
+        let started = Started { entry, best: Arc::clone(&best), stop: stop.clone() };
+        let remaker = Remaker { blobs, catalog, pool, remade, best, file_bytes_max, dictionaries };
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            loop {
+                // Switches go before requested deltas.
+                tokio::select! {
+                    biased;
+                    Some(WentLive { app, environment, version }) = versions.next() => {
+                        remaker.live(&app, &environment, version).await;
+                    }
+                    Some(miss) = improvable.recv() => remaker.miss(&miss).await,
+                    else => break,
+                }
+            }
+        }));
+        Self(Some(Arc::new(started)))
+    }
+
+    /// Changes whether what was made quickly is made again at the best level, from the next version in the queue on.
+    /// Returns whether it was not and now is: the live versions are then to be queued again.
+    pub(crate) fn set_best(&self, best: bool) -> bool {
+        self.0.as_ref().is_some_and(|started| !started.best.swap(best, Ordering::Relaxed) && best)
+    }
+
+    /// Ends the pass, also in the middle: another process goes on with it.
+    pub fn end(&self) {
+        if let Some(started) = &self.0 {
+            started.stop.cancel();
+        }
+    }
+
+    /// Versions whose turn has not come yet.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.0.as_ref().map_or(0, |started| started.entry.len())
+    }
+
+    /// Has the variants and deltas of a version that went live remade when its turn comes.
+    pub fn enqueue(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
+        let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
+        if let Some(started) = &self.0
+            && started.entry.add(went_live).is_err()
+        {
+            tracing::warn!(
+                "the queue of the background pass is full; what is left out is found again at the next start"
+            );
+        }
+    }
+}
+
+impl Background {
+    /// As [`Background::enqueue`], but waits for as long as the queue is full.
+    pub async fn enqueue_in_turn(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
+        let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
+        if let Some(started) = &self.0 {
+            started.entry.add_in_turn(went_live).await;
+        }
+    }
+}
+
+impl Remaker {
+    /// First the variants and deltas that are not there at all, then everything at the best level.
+    async fn live(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
+        let pool = &self.pool.of(app);
+        // Others may have taken long; what comes back is put here again.
+        match self.is_live(app, environment, version).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(app = %app, %error, "what is live is not known; it is remade all the same"),
+        }
+        match self.fill(app, version, pool).await {
+            Ok(0) => {}
+            Ok(variants) => {
+                tracing::info!(app = %app, version = %version, variants, "missing variants were made again");
+                self.announce(version);
+            }
+            Err(error) => tracing::warn!(app = %app, version = %version, %error, "missing variants were not made"),
+        }
+        if let Some(dictionaries) = &self.dictionaries {
+            match dictionaries.after_switch(app, environment, version, pool).await {
+                Ok(true) => self.announce(version),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not made"),
+            }
+        }
+        if !self.is_best() {
+            return;
+        }
+        match self.remake(app, version, pool).await {
+            Ok(0) => {}
+            Ok(variants) => {
+                tracing::info!(version = %version, variants, "variants were remade at the best level");
+                self.announce(version);
+            }
+            Err(error) => tracing::warn!(version = %version, %error, "variants were not remade; the first ones stay"),
+        }
+        let Some(dictionaries) = &self.dictionaries else { return };
+        match dictionaries.improve(app, version, pool).await {
+            Ok(0) => {}
+            Ok(deltas) => {
+                tracing::info!(app = %app, version = %version, deltas, "deltas were remade at the best level");
+                self.announce(version);
+            }
+            Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not remade"),
+        }
+    }
+
+    /// Makes the variants that a version lacks. Returns how many.
+    async fn fill(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
+        let key = records::version_key(app, &version);
+        let Some(stored) = self.catalog.get(&key).await? else { return Ok(0) };
+        let record = records::read::<VersionRecord>(&key, &stored)?;
+        let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
+        let key = records::dictionaries_key(app, &version);
+        let dictionaries = self.catalog.get(&key).await?;
+        let pages = dictionaries.and_then(|record| records::read::<DictionariesRecord>(&key, &record).ok()?.pages);
+        let of_pages = match pages {
+            Some(pages) => fill_file(&*self.blobs, pool, pages.blob, (pages.size, Form::ALL.to_vec())).await?,
+            None => 0,
+        };
+        let hashed = record.hashed_pages(&manifest);
+        let hashed = fill(&*self.blobs, pool, hashed, &BTreeMap::new(), self.file_bytes_max).await?;
+        Ok(of_pages + hashed + fill(&*self.blobs, pool, manifest, &record.given, self.file_bytes_max).await?)
+    }
+
+    /// The manifest of a version; `None` if it cannot be read, which is reported where it is served.
+    async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        Ok(Manifest::parse(&canonical).ok())
+    }
+
+    /// Remakes what was made quickly of a version and of its pages with hashes. Returns how many variants.
+    async fn remake(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
+        let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
+        let key = records::version_key(app, &version);
+        let stored = self.catalog.get(&key).await?;
+        let record = stored.map(|stored| records::read::<VersionRecord>(&key, &stored)).transpose()?;
+        let is_quick = record.as_ref().is_some_and(|record| record.quick);
+        let levels = Levels::of((app, version), is_quick, (&self.catalog, &self.blobs));
+        let of_pages = match record.map(|record| record.hashed_pages(&manifest)) {
+            Some(pages) => remake_files(&*self.blobs, pool, pages, &levels).await?,
+            None => 0,
+        };
+        let made = of_pages + remake_files(&*self.blobs, pool, manifest, &levels).await?;
+        if is_quick {
+            self.note_best(&key).await?;
+        }
+        Ok(made)
+    }
+
+    /// Notes that the files of a version had their pass.
+    async fn note_best(&self, key: &str) -> Result<(), Error> {
+        update(key, || async {
+            let Some(stored) = self.catalog.get(key).await? else { return Ok(Some(())) };
+            let record = VersionRecord { quick: false, ..records::read(key, &stored)? };
+            let checks = vec![Check::At(key.to_owned(), stored.revision)];
+            let changes = vec![Change::Put(key.to_owned(), records::write(&record)?)];
+            let commit = commit_system(&*self.catalog, SystemWrite::Levels, Commit { checks, changes });
+            Ok(unless_conflict(commit.await)?.map(drop))
+        })
+        .await
+    }
+
+    async fn is_live(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+    ) -> Result<bool, catalog::Error> {
+        let live = pointer::live_pointer(&*self.catalog, app, environment).await?;
+        Ok(live.is_some_and(|(_, pointer)| pointer.versions().any(|live| live == version)))
+    }
+
+    async fn miss(&self, miss: &DictionaryMiss) {
+        let Some(dictionaries) = self.dictionaries.as_ref().filter(|_| self.is_best()) else { return };
+        match dictionaries.improve_delta(miss, &self.pool.of(&miss.app)).await {
+            Ok(true) => self.announce(miss.version),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(app = %miss.app, %error, "a requested delta was not remade"),
+        }
+    }
+
+    fn is_best(&self) -> bool {
+        self.best.load(Ordering::Relaxed)
+    }
+
+    fn announce(&self, version: VersionId) {
+        // Nobody listens while the edge ends.
+        self.remade.send(version).ok();
+    }
+}
+
+async fn remake_files(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    manifest: Manifest,
+    levels: &Levels,
+) -> Result<usize, blobs::Error> {
+    let mut digests: Vec<Digest> = manifest.files.into_values().map(|file| file.hash).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    let mut variants = 0;
+    // In groups, as the futures of a hundred thousand files take more memory than all else about them.
+    for group in digests.chunks(FILES_OF_GROUP) {
+        let files: Vec<_> = group.iter().map(|digest| remake_file(blobs, pool, *digest, levels)).collect();
+        let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
+        variants += made.iter().sum::<usize>();
+    }
+    Ok(variants)
+}
+
+async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest, levels: &Levels) -> Result<usize, blobs::Error> {
+    let stored = blobs.stored_variants(digest).await?.into_iter();
+    let (kept, others): (Vec<_>, Vec<_>) = stored.partition(|variant| variant.form.is_kept_quick());
+    let quick = if kept.is_empty() || levels.are_best(&digest).await {
+        others.into_iter().filter(|variant| variant.quality == Quality::Quick).collect()
+    } else {
+        // Made also where another app's pass has left them: how long it takes may not show that.
+        kept
+    };
+    if quick.is_empty() {
+        return Ok(0);
+    }
+    let size = blobs.size(Key::Blob(digest)).await?.unwrap_or_default();
+    if size > LARGE_BYTES_MIN {
+        return remake_large(blobs, pool, digest, quick).await;
+    }
+    let bytes = blobs.get(Key::Blob(digest)).await?;
+    let mut made = Vec::with_capacity(quick.len());
+    for variant in quick {
+        let plain = bytes.clone();
+        let encoded = pool.run(size, move || encode(&plain, variant.form, Quality::Best)).await.flatten();
+        let smaller = encoded.filter(|encoded| (encoded.len() as u64) < variant.size);
+        let bytes = match smaller {
+            Some(encoded) => encoded.into(),
+            // The quick one was the better: it stays, and is not tried again.
+            None => blobs.get(Key::Variant(digest, variant.form)).await?,
+        };
+        let form = variant.form.encoding();
+        counter!("devanture_variants_made_total", "form" => form.suffix(), "quality" => "best").increment(1);
+        made.push((form, Quality::Best, bytes));
+    }
+    let count = made.len();
+    blobs.put_variants(digest, made).await?;
+    Ok(count)
+}
+
+/// The same of a large file, one variant after the other.
+async fn remake_large(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    digest: Digest,
+    quick: Vec<VariantInfo>,
+) -> Result<usize, blobs::Error> {
+    let count = quick.len();
+    for VariantInfo { form, size, .. } in quick {
+        let bytes = match large::encode(blobs, pool, digest, form, (Quality::Best, size.saturating_sub(1))).await? {
+            Some(encoded) => encoded,
+            None => blobs.get(Key::Variant(digest, form)).await?,
+        };
+        let form = form.encoding();
+        counter!("devanture_variants_made_total", "form" => form.suffix(), "quality" => "best").increment(1);
+        blobs.put_variants(digest, vec![(form, Quality::Best, bytes)]).await?;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use devanture_config::manifest::FileEntry;
+
+    async fn stored(blobs: &dyn Blobs, text: &str) -> VersionId {
+        let bytes = Bytes::from(text.repeat(1_000));
+        let (hash, size) = (Digest::of(&bytes), bytes.len() as u64);
+        let quick = encode(&bytes, Form::Gz, Quality::Quick).unwrap();
+        blobs.put(Key::Blob(hash), bytes).await.unwrap();
+        blobs.put_variants(hash, vec![(Form::Gz, Quality::Quick, quick.into())]).await.unwrap();
+        let files = [("app.js".parse().unwrap(), FileEntry { hash, size, media_type: None })].into();
+        let manifest = Manifest::of_files(files);
+        blobs.put(Key::Manifest(manifest.id()), manifest.canonical().into()).await.unwrap();
+        manifest.id()
+    }
+
+    #[tokio::test]
+    async fn what_was_replaced_before_its_turn_came_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = blobs::open(folder.path().to_owned()).unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let (app, prod) = ("shop".parse().unwrap(), PlaceName::prod());
+        let replaced = stored(&*blobs, "const before = 1;\n").await;
+        let live = stored(&*blobs, "const after = 2;\n").await;
+        let pointer = records::LivePointer {
+            version: live,
+            settings: 0,
+            switched_ms: 0,
+            deploy: String::new(),
+            begun: 0,
+            position: String::new(),
+            halves_begun: None,
+            canary: None,
+            pins: None,
+        };
+        let change = Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap());
+        catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+        let remade = broadcast::Sender::new(8);
+        let mut announced = remade.subscribe();
+        let parts = BackgroundParts {
+            blobs,
+            catalog,
+            threads: 1,
+            remade,
+            best: true,
+            file_bytes_max: 1_000_000,
+            memory_is_short: watch::channel(false).1,
+            dictionaries: None,
+        };
+        let background = Background::start(parts);
+        for version in [replaced, live, replaced] {
+            background.enqueue(&app, &prod, version);
+        }
+        // The pass ends when nobody puts anything any more, and tells nobody of anything else.
+        drop(background);
+        assert_eq!(announced.recv().await.unwrap(), live);
+        assert!(announced.recv().await.is_err());
+    }
+}

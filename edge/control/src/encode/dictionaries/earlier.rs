@@ -1,0 +1,108 @@
+//! The versions that were live before, and what of them serves as dictionaries; remembered from one push to the next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+
+use super::linked_assets::Named;
+use devanture_serve::version::KeptFiles;
+use devanture_store::records::DictionariesRecord;
+
+/// Versions that are remembered …
+const VERSIONS_MAX: usize = 64;
+/// … and files of all of them together, of half a kilobyte each; one with more than half of these is not remembered.
+const FILES_MAX: usize = 20_000;
+
+/// A version that was live.
+pub(super) struct Side {
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) record: DictionariesRecord,
+    pub(super) named: Named,
+    /// Its files that browsers kept, in the environment in which it was live.
+    pub(super) kept: KeptFiles,
+}
+
+/// All that a [`Side`] follows from, but for the limits of the edge; and whose it is, as how soon a push is done must
+/// not show what another app has (law 11).
+#[derive(PartialEq, Eq)]
+pub(super) struct SideKey {
+    pub(super) app: AppName,
+    pub(super) version: VersionId,
+    pub(super) environment: PlaceName,
+    /// Of the record of its dictionaries.
+    pub(super) record: Digest,
+    /// Of the record of the version, which names its pages with hashes.
+    pub(super) record_of_version: Option<Digest>,
+}
+
+/// The sides that are remembered, the one that was used last first.
+#[derive(Default)]
+pub(super) struct KnownSides(VecDeque<(SideKey, Arc<Side>)>);
+
+impl KnownSides {
+    pub(super) fn get(&mut self, key: &SideKey) -> Option<Arc<Side>> {
+        let at = self.0.iter().position(|(known, _)| known == key)?;
+        let found = self.0.remove(at)?;
+        let side = Arc::clone(&found.1);
+        self.0.push_front(found);
+        Some(side)
+    }
+
+    pub(super) fn add(&mut self, key: SideKey, side: &Arc<Side>) {
+        // An older record of it is of no use any more.
+        let SideKey { app, version, environment, .. } = &key;
+        self.0.retain(|(known, _)| (&known.app, &known.version, &known.environment) != (app, version, environment));
+        if side.manifest.files.len() > FILES_MAX / 2 {
+            return;
+        }
+        self.0.push_front((key, Arc::clone(side)));
+        let mut files = 0;
+        let fit = self.0.iter().take(VERSIONS_MAX).take_while(|(_, side)| {
+            files += side.manifest.files.len();
+            files <= FILES_MAX
+        });
+        let fit = fit.count();
+        self.0.truncate(fit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use devanture_config::manifest::FileEntry;
+
+    use super::*;
+
+    fn key(version: &str, record: &str) -> SideKey {
+        let (version, record) = (VersionId::of(version.as_bytes()), Digest::of(record.as_bytes()));
+        let (app, environment) = ("shop".parse().unwrap(), PlaceName::prod());
+        SideKey { app, version, environment, record, record_of_version: None }
+    }
+
+    fn side(files: usize) -> Arc<Side> {
+        let entry = FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
+        let files = (0..files).map(|number| (format!("{number}.txt").parse().unwrap(), entry.clone())).collect();
+        let (record, named, kept) = (DictionariesRecord::default(), Named::default(), KeptFiles::default());
+        Arc::new(Side { manifest: Arc::new(Manifest::of_files(files)), record, named, kept })
+    }
+
+    #[test]
+    fn a_version_is_remembered_with_its_record_and_the_ones_that_were_used_least_make_room() {
+        let mut known = KnownSides::default();
+        known.add(key("1", "a"), &side(9_000));
+        known.add(key("2", "a"), &side(9_000));
+        assert!(known.get(&key("1", "a")).is_some() && known.get(&key("1", "b")).is_none());
+        known.add(key("3", "a"), &side(9_000));
+        assert!(known.get(&key("2", "a")).is_none(), "it was used least");
+        known.add(key("1", "b"), &side(9_000));
+        assert!(known.get(&key("1", "a")).is_none() && known.get(&key("3", "a")).is_some());
+        known.add(key("4", "a"), &side(FILES_MAX / 2 + 1));
+        assert!(known.get(&key("4", "a")).is_none() && known.get(&key("3", "a")).is_some(), "it has too many files");
+        let of_another = SideKey { app: "blog".parse().unwrap(), ..key("3", "a") };
+        assert!(known.get(&of_another).is_none(), "another app knows nothing of it");
+        for number in 0..=VERSIONS_MAX {
+            known.add(key(&number.to_string(), "a"), &side(1));
+        }
+        assert_eq!(known.0.len(), VERSIONS_MAX);
+    }
+}

@@ -1,0 +1,234 @@
+//! Proofs by DNS: who can write a TXT record below a name may have it.
+//!
+//! The record's value is bound to this edge by a secret, to the app and to the name: that of another edge, app or name
+//! proves nothing.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Hostname};
+use futures_util::future::join_all;
+use hickory_resolver::proto::rr::Name;
+use parking_lot::Mutex;
+use tokio::sync::{AcquireError, OnceCell, Semaphore};
+use tokio::time::timeout;
+
+use crate::ledger::{Error, shared_secret};
+use devanture_serve::proxy::Names;
+use devanture_store::catalog::Catalog;
+use devanture_store::records::PROOF_SECRET_KEY;
+
+/// The label before a name, under which its proof is.
+const LABEL: &str = "_devanture";
+/// What the value begins with, so that a person sees in a zone what the record is for.
+const VALUE: &str = "devanture-app=";
+/// Names whose records a hint spells out; of more, their number is given.
+const HINTS_MAX: usize = 10;
+/// Of the questions that may be under way at once an app has one in so many, so that a DNS that does not answer one app
+/// keeps no other from asking (law 11).
+const SHARES: usize = 4;
+/// A question waits so many times as long for its turn as it may take itself.
+const WAITS: u32 = 2;
+
+/// Asks DNS for proofs.
+pub(crate) struct Prover {
+    catalog: Arc<dyn Catalog>,
+    names: Names,
+    time_max: Duration,
+    lookups: Turns,
+    secret: OnceCell<[u8; 32]>,
+}
+
+/// Whose turn it is to ask.
+struct Turns {
+    all: Semaphore,
+    of_app_max: usize,
+    /// Of the apps that ask now.
+    of_app: Mutex<HashMap<AppName, Arc<Semaphore>>>,
+}
+
+impl Turns {
+    fn new(max: usize) -> Self {
+        Self { all: Semaphore::new(max), of_app_max: (max / SHARES).max(1), of_app: Mutex::default() }
+    }
+
+    fn of_app(&self, app: &AppName) -> Arc<Semaphore> {
+        let mut of_app = self.of_app.lock();
+        // Nobody else holds that of an app that has nothing to ask any more.
+        of_app.retain(|_, turns| Arc::strong_count(turns) > 1);
+        Arc::clone(of_app.entry(app.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.of_app_max))))
+    }
+
+    /// Asks when it is the turn of the app whose `own` turns these are; waits no longer than `wait_max`, and then asks
+    /// no longer than `time_max`.
+    async fn ask<T>(
+        &self,
+        own: &Semaphore,
+        (wait_max, time_max): (Duration, Duration),
+        question: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        let both = async { Ok::<_, AcquireError>((own.acquire().await?, self.all.acquire().await?)) };
+        let _permits = match timeout(wait_max, both).await {
+            Ok(permits) => permits.map_err(|error| error.to_string())?,
+            Err(_elapsed) => return Err("too much else is asked of DNS at the moment".to_owned()),
+        };
+        let late = |_elapsed| Err(format!("DNS did not answer within {} ms", time_max.as_millis()));
+        timeout(time_max, question).await.unwrap_or_else(late)
+    }
+}
+
+/// A TXT record that proves a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proof {
+    name: String,
+    value: String,
+}
+
+/// A name that DNS does not prove.
+pub(crate) struct Unproven {
+    host: Hostname,
+    proof: Proof,
+    why: String,
+}
+
+impl Prover {
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, servers: &[SocketAddr], time_ms_max: u64, lookups_max: u64) -> Self {
+        let lookups_max = usize::try_from(lookups_max).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let time_max = Duration::from_millis(time_ms_max);
+        Self {
+            catalog,
+            // Its time is longer than that of a question, which ends with its turn.
+            names: Names::within(servers, time_max * 2),
+            time_max,
+            lookups: Turns::new(lookups_max),
+            secret: OnceCell::new(),
+        }
+    }
+
+    /// Those of `hosts` that DNS does not prove to be `app`'s.
+    ///
+    /// # Errors
+    /// Where the catalog fails; a DNS that fails proves nothing.
+    pub(crate) async fn unproven(&self, app: &AppName, hosts: &[Hostname]) -> Result<Vec<Unproven>, Error> {
+        if hosts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let secret = self.secret().await?;
+        let own = self.lookups.of_app(app);
+        let times = (self.time_max * WAITS, self.time_max);
+        let ask = |host: &Hostname| {
+            let (host, proof) = (host.clone(), Proof::new(&secret, app, host));
+            let own = &own;
+            async move {
+                let why = self.lookups.ask(own, times, proof.look_up(&self.names)).await.err()?;
+                Some(Unproven { host, proof, why })
+            }
+        };
+        // All wait from now on: a list of names waits no longer than one.
+        let answers: Vec<Option<Unproven>> = join_all(hosts.iter().map(ask)).await;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// The secret, made where there is none; all nodes of a cluster have the same.
+    async fn secret(&self) -> Result<[u8; 32], Error> {
+        self.secret.get_or_try_init(|| shared_secret(&*self.catalog, PROOF_SECRET_KEY)).await.copied()
+    }
+}
+
+impl Proof {
+    fn new(secret: &[u8; 32], app: &AppName, host: &Hostname) -> Self {
+        // Neither name can hold the zero between them, so that no two pairs read alike.
+        let bound = blake3::keyed_hash(secret, format!("hostname-proof\0{app}\0{host}").as_bytes());
+        Self { name: format!("{LABEL}.{host}."), value: format!("{VALUE}{}", bound.to_hex()) }
+    }
+
+    /// Asks for the record.
+    ///
+    /// # Errors
+    /// Why it is not there, as the second half of a sentence.
+    async fn look_up(&self, names: &Names) -> Result<(), String> {
+        let name = Name::from_ascii(&self.name).map_err(|_reason| "its record's name would be too long".to_owned())?;
+        let texts = names.texts(&name).await?;
+        match texts.iter().any(|text| text.trim_ascii() == self.value.as_bytes()) {
+            true => Ok(()),
+            false if texts.is_empty() => Err("there is no such record".to_owned()),
+            false => Err("its record has another value".to_owned()),
+        }
+    }
+}
+
+/// The problem of names that nothing proves: it says which record to make for each.
+pub(crate) fn problem(app: &AppName, unproven: &[Unproven]) -> Problem {
+    let listed = |text: &dyn Fn(&Unproven) -> String, parted: &str| {
+        let mut texts: Vec<String> = unproven.iter().take(HINTS_MAX).map(text).collect();
+        if unproven.len() > HINTS_MAX {
+            texts.push(format!("{} more", unproven.len() - HINTS_MAX));
+        }
+        texts.join(parted)
+    };
+    let detail = listed(&|one| format!("{} ({})", one.host.unicode(), one.why), ", ");
+    let records = listed(&|one| format!("{} TXT \"{}\"", one.proof.name, one.proof.value), "; ");
+    let detail = format!("DNS does not prove that the app {app} may have {detail}.");
+    Problem::new(Code::HostnameUnproven, detail).hint(format!(
+        "create the record {records}, wait until DNS shows it, and try again; or let an admin token add it, one for every \
+         app where the name is above or below another app's"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_of_one_edge_one_app_and_one_name() {
+        let proof =
+            |edge: u8, app: &str, host: &str| Proof::new(&[edge; 32], &app.parse().unwrap(), &host.parse().unwrap());
+        let one = proof(1, "shop", "www.example.org");
+        assert_eq!(one.name, "_devanture.www.example.org.");
+        assert_eq!(one.value.len(), VALUE.len() + 64);
+        assert_eq!(one, proof(1, "shop", "WWW.Example.org."));
+        for other in [
+            proof(2, "shop", "www.example.org"),
+            proof(1, "shop-2", "www.example.org"),
+            proof(1, "shop", "www.example.com"),
+            proof(1, "shop", "example.org"),
+        ] {
+            assert_ne!(one.value, other.value);
+        }
+    }
+
+    #[tokio::test]
+    async fn law_11_an_app_that_waits_for_dns_keeps_no_other_from_asking() {
+        const LONG: Duration = Duration::from_secs(60);
+        let turns = Turns::new(8);
+        let (slow, other) = (turns.of_app(&"slow".parse().unwrap()), turns.of_app(&"other".parse().unwrap()));
+        let silence = || std::future::pending::<Result<(), String>>();
+        let slow_ones = join_all((0..20).map(|_| turns.ask(&slow, (LONG, LONG), silence())));
+        tokio::select! {
+            biased;
+            _ = slow_ones => panic!("nobody answered"),
+            answer = turns.ask(&other, (LONG, LONG), async { Ok(()) }) => answer.unwrap(),
+        }
+        drop((slow, other));
+        turns.of_app(&"third".parse().unwrap());
+        assert_eq!(turns.of_app.lock().len(), 1, "apps that ask no more are forgotten");
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_question_counts_from_its_turn_and_its_turn_is_not_waited_for_without_end() {
+        let turns = Turns::new(1);
+        let own = turns.of_app(&"shop".parse().unwrap());
+        let times = (Duration::from_millis(200), Duration::from_millis(150));
+        let silence = || std::future::pending::<Result<(), String>>();
+        let answers = join_all((0..4).map(|_| turns.ask(&own, times, silence()))).await;
+        // The second one's turn comes after 150 ms; after 200 ms the rest give up.
+        let expected =
+            ["did not answer within 150 ms", "did not answer within 150 ms", "too much else", "too much else"];
+        for (answer, expected) in answers.iter().zip(expected) {
+            assert!(answer.as_ref().unwrap_err().contains(expected), "{answers:?}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The status of an environment: what is live in it, where it is served, and in which state it is.
+
+use devanture_config::api::{AliasList, CanaryShare, Damage, PlaceStatus, Protection, Scope, Status, Urls};
+use devanture_config::manifest::parts::{self, Parts};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::Environments;
+use crate::ledger::{Actor, Error, Page};
+use devanture_serve::live::DamagedPlace;
+use devanture_store::catalog::Revision;
+use devanture_store::records::{self, LivePointer};
+
+/// Limit of the environments, and of the aliases, in a status.
+const PLACES_MAX: usize = 1_000;
+/// Paths of damaged files that a status lists.
+const DAMAGED_FILES_MAX: usize = 100;
+
+impl Environments {
+    /// What is live in an environment, and where else the actor can see the app; with the revision of its live pointer.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such app.
+    pub async fn status(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<(Option<Revision>, Status), Error> {
+        self.ledger.must_exist(app).await?;
+        let (revision, pointer) = self.ledger.live_pointer(app, environment).await?.unzip();
+        let pointer = pointer.filter(LivePointer::is_known);
+        let (places, more_places) = self.places(actor, app).await?;
+        let mut hostnames = Vec::new();
+        for (key, record) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
+            let Some(owner) = records::hostname(&key, &record) else { continue };
+            if owner.is_of(app, environment) {
+                hostnames.extend(key.rsplit('/').next().map(str::to_owned));
+            }
+        }
+        let went_back = match &pointer {
+            Some(pointer) => self.ledger.why_went_back(app, environment, pointer).await?,
+            None => None,
+        };
+        let signed = match &pointer {
+            Some(pointer) => self.signed_live((app, environment), &pointer.version).await?,
+            None => None,
+        };
+        let status = Status {
+            app: app.clone(),
+            environment: environment.clone(),
+            version: pointer.as_ref().map(|p| p.version),
+            since_ms: pointer.as_ref().map(|p| p.switched_ms),
+            deploy: pointer.as_ref().map(|p| p.deploy.clone()),
+            urls: pointer.as_ref().map(|p| self.urls(app, environment, &p.version)),
+            hostnames,
+            places,
+            paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
+            locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
+            damaged: self.ledger.live.damage_of(app, environment).map(damage),
+            quarantined: self.quarantined(actor).await?,
+            catalog_damaged: may_know_of_all(actor) && self.ledger.catalog.state().is_damaged,
+            lost_secrets: self.settings(app, environment).await?.lost(),
+            open_ports: self.open_ports(app, environment),
+            kept_reach: self.kept_addresses(app, environment).map(|kept| kept.report()),
+            runner_off: self.idle_backend(app, environment).is_some(),
+            more_places,
+            went_back,
+            pins: pointer.as_ref().is_some_and(|pointer| pointer.pins.is_some()),
+            pinned: pointer.as_ref().map_or_else(Vec::new, |pointer| self.pinned(app, environment, pointer)),
+            canary: pointer
+                .and_then(|pointer| pointer.canary)
+                .map(|canary| CanaryShare { version: canary.version, share: canary.share }),
+            protection: Some(self.protection_of(app, environment).await?).filter(|mode| *mode != Protection::Public),
+            signed,
+            parts: self.live_parts(app, environment),
+            nodes: Vec::new(),
+        };
+        Ok((revision, status))
+    }
+
+    /// The earlier versions that visitors can be held on now.
+    pub(crate) fn pinned(&self, app: &AppName, environment: &PlaceName, pointer: &LivePointer) -> Vec<VersionId> {
+        let is_alone = self.instances.nodes.is_none();
+        let held = |pins| self.ledger.live.held_on(app, environment, pins, is_alone);
+        pointer.pins.as_ref().map_or_else(Vec::new, held)
+    }
+
+    /// Files in quarantine, where there are any and the actor may know of the whole edge.
+    async fn quarantined(&self, actor: &Actor) -> Result<Option<u64>, Error> {
+        if !may_know_of_all(actor) {
+            return Ok(None);
+        }
+        Ok(Some(self.blobs.quarantined().await?).filter(|count| *count > 0))
+    }
+
+    /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are
+    /// more.
+    pub(super) async fn places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
+        let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
+        let mut places = Vec::new();
+        let live = match &actor.environment {
+            Some(own) => {
+                let key = records::live_key(app, own);
+                self.ledger.catalog.get(&key).await?.map(|record| (key, record)).into_iter().collect()
+            }
+            None => self.ledger.catalog.list(&records::live_prefix(app), None, false, PLACES_MAX + 1).await?,
+        };
+        for (key, record) in live.iter().take(PLACES_MAX) {
+            // The status of its own environment reports it.
+            let Ok(pointer) = records::read::<LivePointer>(key, record) else { continue };
+            places.extend(name(key).map(|name| self.environment_status(app, name, &pointer)));
+        }
+        let page = Page { limit: PLACES_MAX, after: None, cursor: "after" };
+        let AliasList { aliases, next, .. } = self.aliases(actor, app, &page).await?;
+        places.extend(aliases);
+        Ok((places, live.len() > PLACES_MAX || next.is_some()))
+    }
+
+    fn environment_status(&self, app: &AppName, name: PlaceName, pointer: &LivePointer) -> PlaceStatus {
+        let domains = self.ledger.live.domains();
+        PlaceStatus {
+            alias: false,
+            version: pointer.version,
+            url: domains.url(&domains.place_host(app, &name)),
+            since_ms: pointer.switched_ms,
+            who: None,
+            expires_ms: None,
+            name,
+        }
+    }
+
+    /// Where an environment and a version of it can be seen.
+    #[must_use]
+    pub fn urls(&self, app: &AppName, environment: &PlaceName, version: &VersionId) -> Urls {
+        let domains = self.ledger.live.domains();
+        Urls {
+            live: domains.url(&domains.place_host(app, environment)),
+            preview: domains.url(&domains.preview_host(app, version)),
+            alias: None,
+        }
+    }
+
+    /// Parts of the live version of an environment.
+    pub(crate) fn live_parts(&self, app: &AppName, environment: &PlaceName) -> Option<Parts> {
+        let current = self.ledger.live.place(app, environment)?.pointed()?;
+        let version = &current.version;
+        let pages = version.files.iter().filter(|file| parts::is_page(&file.path)).count();
+        let managed = version.managed.iter().flat_map(|managed| &managed.server.processes);
+        Some(Parts {
+            pages: u64::try_from(pages).unwrap_or(u64::MAX),
+            routes: version.routes.iter().map(|route| route.declared.path.to_string()).collect(),
+            processes: managed.map(|process| process.name.clone()).collect(),
+            smoke: u64::try_from(version.smoke.len()).unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// Damage as the API reports it.
+/// Whether the actor may know of the whole edge.
+fn may_know_of_all(actor: &Actor) -> bool {
+    actor.may_in_every_app(Scope::Read).is_ok()
+}
+
+fn damage(damaged: DamagedPlace) -> Damage {
+    let count = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
+    let files = damaged.files.iter().take(DAMAGED_FILES_MAX).map(|path| path.to_string()).collect();
+    Damage { version: damaged.version, count, files, error: damaged.error, in_memory: damaged.in_memory }
+}

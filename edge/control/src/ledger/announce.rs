@@ -1,0 +1,199 @@
+//! Announcements of events to webhooks: a message for each webhook that wants the event, written in the commit of the
+//! change that the event is about.
+//!
+//! So an edge that is killed after the commit still has the messages to send, and one that is killed before it sends
+//! none about a change that never was. `webhooks` sends them.
+
+use devanture_config::AppName;
+use devanture_config::api::{DeliveryState, Deploy, Outcome, WebhookData, WebhookEvent};
+
+use super::{Error, Ledger, SystemWrite, commit_system};
+use devanture_base::telemetry;
+use devanture_store::catalog::{self, Catalog, Change, Check, Commit};
+use devanture_store::records::webhooks::{
+    DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_of,
+    webhooks_prefix,
+};
+use devanture_store::records::{self, gone};
+
+/// Messages that one commit drops of one webhook, where more wait than may: more than the one that it adds, so that a
+/// lowered limit is reached.
+const DROPPED_AT_ONCE_MAX: usize = 2;
+/// Characters of one text of a message.
+const TEXT_CHARACTERS_MAX: usize = 500;
+/// Webhooks of an app that are looked at: a commit in etcd takes no more changes than 126.
+const WEBHOOKS_MAX: usize = 20;
+
+/// An event, for the webhooks of its app.
+#[derive(Debug, Clone)]
+pub struct Announcement {
+    /// The event.
+    pub event: WebhookEvent,
+    /// The body of its message, in which nothing is left out yet.
+    pub data: WebhookData,
+}
+
+/// The id of a message about something that happened at this moment: ids of later messages are greater.
+pub(crate) fn message_id(at_ms: u64) -> String {
+    format!("msg_{at_ms:012x}{:012x}", rand::random::<u64>() >> 16)
+}
+
+/// The changes that put an announcement before the webhooks of its app, but for the one that the event is about.
+///
+/// # Errors
+/// Those of the catalog.
+pub(super) async fn messages(
+    catalog: &dyn Catalog,
+    announcement: &Announcement,
+    waiting_max: u64,
+) -> Result<Vec<Change>, catalog::Error> {
+    let Announcement { event, data } = announcement;
+    let data = bounded(data);
+    let mut changes = Vec::new();
+    let mut listed = catalog.list(&webhooks_prefix(&data.app), None, false, WEBHOOKS_MAX.saturating_add(1)).await?;
+    if listed.len() > WEBHOOKS_MAX {
+        // No addition comes to this; what wrote to the catalog by itself may.
+        tracing::error!(app = %data.app, "the app has more webhooks than {WEBHOOKS_MAX}: the others get no messages");
+        listed.truncate(WEBHOOKS_MAX);
+    }
+    for (key, record) in listed {
+        let (Some((app, name)), Ok(webhook)) = (webhook_of(&key), records::read::<WebhookRecord>(&key, &record)) else {
+            tracing::error!(key, "the record of a webhook cannot be read: it gets no messages");
+            continue;
+        };
+        if !webhook.wants(*event, data.environment.as_ref()) || data.webhook.as_ref() == Some(&name) {
+            continue;
+        }
+        let prefix = deliveries_prefix(WAITING_PREFIX, &app, &name);
+        changes.extend(beyond_the_bound(catalog, &prefix, waiting_max).await?);
+        let at_ms = telemetry::now_ms();
+        let record = DeliveryRecord {
+            event: *event,
+            at_ms,
+            data: data.clone(),
+            state: DeliveryState::Waiting,
+            attempts: 0,
+            next_ms: at_ms,
+            last: None,
+        };
+        let at = DeliveryAt { app, webhook: name, id: message_id(at_ms) };
+        changes.push(Change::Put(at.key(WAITING_PREFIX), records::write(&record)?));
+    }
+    Ok(changes)
+}
+
+/// The same with texts of a bounded length: each webhook has a copy of them.
+fn bounded(data: &WebhookData) -> WebhookData {
+    let cut = |text: &mut String| {
+        if let Some((end, _)) = text.char_indices().nth(TEXT_CHARACTERS_MAX) {
+            text.truncate(end);
+            text.push('…');
+        }
+    };
+    let mut data = data.clone();
+    let WebhookData { commit, branch, message, reason, problem, .. } = &mut data;
+    [commit, branch, message, reason].into_iter().flatten().for_each(cut);
+    if let Some(problem) = problem {
+        cut(&mut problem.detail);
+    }
+    data
+}
+
+/// Ends the oldest of the messages below `prefix` where one more would be too many.
+async fn beyond_the_bound(
+    catalog: &dyn Catalog,
+    prefix: &str,
+    waiting_max: u64,
+) -> Result<Vec<Change>, catalog::Error> {
+    let waiting_max = usize::try_from(waiting_max).unwrap_or(usize::MAX);
+    let limit = waiting_max.saturating_add(DROPPED_AT_ONCE_MAX);
+    let waiting = catalog.list(prefix, None, false, limit).await?;
+    let surplus = waiting.len().saturating_add(1).saturating_sub(waiting_max).min(DROPPED_AT_ONCE_MAX);
+    let mut changes = Vec::new();
+    for (key, record) in waiting.iter().take(surplus) {
+        changes.push(Change::Delete(key.clone()));
+        if let (Some(at), Ok(record)) = (DeliveryAt::of(WAITING_PREFIX, key), records::read(key, record)) {
+            let dropped = DeliveryRecord { state: DeliveryState::Dropped, next_ms: 0, ..record };
+            changes.push(Change::Put(at.key(ENDED_PREFIX), records::write(&dropped)?));
+        }
+    }
+    Ok(changes)
+}
+
+impl Announcement {
+    /// What an entry of the history that moved no live pointer says to webhooks.
+    pub(super) fn of_unmoved(app: &AppName, deploy: &Deploy, preview: String) -> Option<Self> {
+        let event = match deploy.outcome {
+            Outcome::Stored => WebhookEvent::DeployReady,
+            Outcome::Failed | Outcome::Superseded => WebhookEvent::DeployFailed,
+            Outcome::Live | Outcome::Done => return None,
+        };
+        let is_stored = deploy.outcome != Outcome::Failed;
+        let data = WebhookData {
+            environment: Some(deploy.environment.clone()),
+            actor: Some(deploy.who.clone()),
+            kind: Some(deploy.kind),
+            deploy: Some(deploy.id.clone()),
+            version: Some(deploy.version),
+            previous: deploy.previous,
+            preview: is_stored.then_some(preview),
+            commit: deploy.source.commit.clone(),
+            branch: deploy.source.branch.clone(),
+            message: deploy.source.message.clone(),
+            reason: deploy.reason.clone(),
+            problem: deploy.problem.clone(),
+            ..WebhookData::of(app)
+        };
+        Some(Self { event, data })
+    }
+}
+
+impl Ledger {
+    /// The changes that put an announcement before webhooks, for a commit of the caller's.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub(crate) async fn messages(&self, announcement: &Announcement) -> Result<Vec<Change>, catalog::Error> {
+        messages(&*self.catalog, announcement, self.limits().webhook_waiting_max).await
+    }
+
+    /// Notifies webhooks of an event that is no change of the catalog. What an edge that is killed right then does not
+    /// write is not sent.
+    pub async fn announce(&self, announcement: &Announcement) {
+        let app: &AppName = &announcement.data.app;
+        let written = async {
+            let changes = self.messages(announcement).await?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            let checks = vec![Check::Absent(gone::deleted_app_key(app))];
+            commit_system(&*self.catalog, SystemWrite::Webhook, Commit { checks, changes }).await?;
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = written.await {
+            tracing::warn!(%app, event = announcement.event.as_str(), %error, "webhooks are not notified of an event");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_a_message_are_of_a_bounded_length() {
+        let app: AppName = "shop".parse().unwrap();
+        let long = Some("ü".repeat(TEXT_CHARACTERS_MAX + 1));
+        let data = bounded(&WebhookData { message: long, reason: Some("short".to_owned()), ..WebhookData::of(&app) });
+        assert_eq!(data.message.unwrap().chars().count(), TEXT_CHARACTERS_MAX + 1);
+        assert_eq!(data.reason.as_deref(), Some("short"));
+        let data = bounded(&WebhookData { branch: Some("x".repeat(10_000)), ..WebhookData::of(&app) });
+        assert!(data.branch.unwrap().ends_with("x…"));
+    }
+
+    #[test]
+    fn ids_of_later_messages_are_greater() {
+        assert!(message_id(1) < message_id(2) && message_id(255) < message_id(256));
+        assert_eq!(message_id(u64::from(u32::MAX)).len(), "msg_".len() + 24);
+    }
+}

@@ -1,0 +1,444 @@
+//! In-memory index of the audit log by app: entries beyond the bound are removed from the app with most, and there from
+//! the origin and the action with most, so that nobody pushes out the trace of what was done by doing more.
+//!
+//! The origin of a credential is the account or the token at the beginning of the chain of those that made it: a token
+//! that makes the next one, and is used no more, would be a group of one entry each time. Of the credentials of one
+//! origin the one with most entries loses. Of several with as many it is the one that came last: fresh ones, however
+//! many somebody gets, push out nothing that was there before.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use devanture_config::AppName;
+use devanture_config::api::AuditEntry;
+use parking_lot::{Mutex, MutexGuard};
+use serde::Deserialize;
+
+use super::event::is_lasting;
+use super::number_of;
+use super::parts::{CountEntries as _, PartsByLength};
+use crate::ledger::actor::{OWNER_ID_CHARACTERS, is_exchanged};
+use devanture_store::catalog::scan::Scan;
+use devanture_store::catalog::{self, Catalog, Record};
+use devanture_store::records::identities;
+
+/// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
+pub(super) const REMOVED_MAX: usize = 8;
+/// Whose an entry is: an app's, or the edge's own.
+type Owner = Option<AppName>;
+
+/// The place of an entry in the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EntryPlace {
+    owner: Owner,
+    /// Whether it tells who got rights, ran commands or read secrets.
+    is_lasting: bool,
+    /// The hash of the origin of its credential and its action: an edge may have many of them.
+    group: u64,
+    /// The hash of its credential, or of the first token of its chain that an account made.
+    branch: u64,
+}
+
+impl EntryPlace {
+    pub(super) fn of(entry: &AuditEntry) -> Self {
+        let credential = (entry.credential.as_deref(), entry.root.as_deref());
+        Self::named(entry.app.clone(), credential, &entry.who, &entry.action)
+    }
+
+    /// Of a credential with the root of its chain.
+    fn named(owner: Owner, (credential, root): (Option<&str>, Option<&str>), who: &str, action: &str) -> Self {
+        let own = credential.map_or(who, |id| id.get(..OWNER_ID_CHARACTERS).unwrap_or(id));
+        let (origin, branch) = match root.unwrap_or(own) {
+            // Each job of CI, and each login of a person, has a token of its own.
+            root if is_exchanged(root) => (root, root),
+            _ if is_exchanged(who) => (who, who),
+            root => root.split_once('/').unwrap_or((root, root)),
+        };
+        Self { owner, is_lasting: is_lasting(action), group: hash_of(&(origin, action)), branch: hash_of(&branch) }
+    }
+}
+
+fn hash_of(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The numbers of all entries.
+pub(super) struct Kept(Mutex<Numbers>);
+
+struct Numbers {
+    by_owner: HashMap<Owner, OwnerEntries>,
+    count: u64,
+    entries_max: u64,
+    /// The last number that was given out, or found.
+    last: u64,
+    /// All entries up to this one were read.
+    read_to: u64,
+    /// Numbers of entries that are being written, which none pushes out.
+    begun: HashSet<u64>,
+}
+
+/// The entries of an owner.
+#[derive(Default)]
+struct OwnerEntries {
+    lasting: EntryGroups,
+    others: EntryGroups,
+}
+
+/// Entries by the origin of their credential and their action, and then by their credential.
+type EntryGroups = PartsByLength<PartsByLength<BTreeSet<u64>>>;
+
+/// An entry that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LeavingEntry {
+    is_lasting: bool,
+    group: u64,
+    branch: u64,
+    number: u64,
+}
+
+impl OwnerEntries {
+    fn count(&self) -> usize {
+        self.lasting.count().saturating_add(self.others.count())
+    }
+
+    fn change(&mut self, place: &EntryPlace, number: u64, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) -> bool {
+        let groups = if place.is_lasting { &mut self.lasting } else { &mut self.others };
+        groups.change(place.group, number, |branches| branches.change(place.branch, number, change))
+    }
+
+    /// Which entry goes first, of those that are written. Those that last go once they are more than the others: by
+    /// running commands, nobody pushes out the entries on everything else either.
+    fn first_to_go(&self, begun: &HashSet<u64>) -> Option<LeavingEntry> {
+        let first_of = |is_lasting: bool| {
+            let groups = if is_lasting { &self.lasting } else { &self.others };
+            groups.longest_first().find_map(|(group, branches)| {
+                branches.longest_first().find_map(|(branch, numbers)| {
+                    let number = *numbers.iter().find(|number| !begun.contains(*number))?;
+                    Some(LeavingEntry { is_lasting, group, branch, number })
+                })
+            })
+        };
+        let is_lasting = self.lasting.count() > self.others.count();
+        first_of(is_lasting).or_else(|| first_of(!is_lasting))
+    }
+}
+
+/// The read part of an entry.
+#[derive(Deserialize)]
+struct EntryHead {
+    app: Owner,
+    #[serde(default)]
+    credential: Option<String>,
+    #[serde(default)]
+    root: Option<String>,
+    #[serde(default)]
+    who: String,
+    #[serde(default)]
+    action: String,
+}
+
+impl Numbers {
+    fn add(&mut self, place: &EntryPlace, number: u64) {
+        let entries = self.by_owner.entry(place.owner.clone()).or_default();
+        if entries.change(place, number, |numbers| numbers.insert(number)) {
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    fn remove(&mut self, place: &EntryPlace, number: u64) {
+        let Some(entries) = self.by_owner.get_mut(&place.owner) else { return };
+        if entries.change(place, number, |numbers| numbers.remove(&number)) {
+            self.count = self.count.saturating_sub(1);
+        }
+        if entries.count() == 0 {
+            self.by_owner.remove(&place.owner);
+        }
+    }
+
+    /// Takes out what is beyond the bound: of the app with most entries, and of several such of the one whose entry is
+    /// the oldest, the entry that goes first.
+    fn surplus(&mut self) -> Vec<(EntryPlace, u64)> {
+        let mut surplus = Vec::new();
+        while self.count > self.entries_max && surplus.len() < REMOVED_MAX {
+            let candidates = self.by_owner.iter().filter_map(|(owner, entries)| {
+                let first = entries.first_to_go(&self.begun)?;
+                Some((entries.count(), Reverse(first.number), owner, first))
+            });
+            let Some((.., owner, first)) = candidates.max_by_key(|(count, oldest, ..)| (*count, *oldest)) else {
+                break;
+            };
+            let LeavingEntry { is_lasting, group, branch, number } = first;
+            let place = EntryPlace { owner: owner.clone(), is_lasting, group, branch };
+            self.remove(&place, number);
+            surplus.push((place, number));
+        }
+        surplus
+    }
+}
+
+impl Kept {
+    fn with_room_for(entries_max: u64) -> Self {
+        let (by_owner, begun) = (HashMap::new(), HashSet::new());
+        Self(Mutex::new(Numbers { by_owner, count: 0, entries_max, last: 0, read_to: 0, begun }))
+    }
+
+    /// Reads all of them.
+    pub(super) async fn read(catalog: &dyn Catalog, entries_max: u64) -> Result<Self, catalog::Error> {
+        let kept = Self::with_room_for(entries_max);
+        kept.read_on(catalog).await?;
+        Ok(kept)
+    }
+
+    /// Reads what somebody else wrote to the same catalog since.
+    pub(super) async fn read_on(&self, catalog: &dyn Catalog) -> Result<(), catalog::Error> {
+        let after = identities::audit_key(self.numbers().read_to);
+        let mut entries = Scan::new(catalog, identities::AUDIT_PREFIX).after(Some(after));
+        loop {
+            let page = entries.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let mut numbers = self.numbers();
+            for (key, record) in &page {
+                let Some(number) = number_of(key) else { continue };
+                numbers.add(&place_of(record), number);
+                numbers.read_to = numbers.read_to.max(number);
+                numbers.last = numbers.last.max(number);
+            }
+        }
+    }
+
+    /// Gives a number out for an entry that is about to be written, and takes out what goes for it.
+    pub(super) fn begin(&self, place: EntryPlace) -> Begun<'_> {
+        let mut numbers = self.numbers();
+        let number = numbers.last.saturating_add(1);
+        numbers.last = number;
+        numbers.begun.insert(number);
+        numbers.add(&place, number);
+        let surplus = numbers.surplus();
+        Begun { kept: self, number, place, surplus }
+    }
+
+    /// These were removed.
+    pub(super) fn forget(&self, entries: &[(String, Record)]) {
+        let mut numbers = self.numbers();
+        for (key, record) in entries {
+            if let Some(number) = number_of(key) {
+                numbers.remove(&place_of(record), number);
+            }
+        }
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.0.lock()
+    }
+}
+
+/// An entry that is being written. Dropped before it is known what became of it, it counts all the same, and so does
+/// what was to go: the one that counts too much goes at some time, the one that counts too little never would.
+pub(super) struct Begun<'k> {
+    kept: &'k Kept,
+    pub(super) number: u64,
+    place: EntryPlace,
+    /// The entries that are removed with it.
+    pub(super) surplus: Vec<(EntryPlace, u64)>,
+}
+
+impl Begun<'_> {
+    /// It was written.
+    pub(super) fn done(mut self) {
+        self.surplus.clear();
+    }
+
+    /// It was not written.
+    pub(super) fn failed(self) {
+        self.kept.numbers().remove(&self.place, self.number);
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let mut numbers = self.kept.numbers();
+        numbers.begun.remove(&self.number);
+        for (place, number) in &self.surplus {
+            numbers.add(place, *number);
+        }
+    }
+}
+
+/// An entry that cannot be read counts as the edge's own.
+fn place_of(record: &Record) -> EntryPlace {
+    match serde_json::from_slice::<EntryHead>(&record.value) {
+        Ok(EntryHead { app, credential, root, who, action }) => {
+            EntryPlace::named(app, (credential.as_deref(), root.as_deref()), &who, &action)
+        }
+        Err(_damaged) => EntryPlace::named(None, (None, None), "", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Action;
+
+    fn kept(entries_max: u64) -> Kept {
+        Kept::with_room_for(entries_max)
+    }
+
+    /// The place of an entry in the log of an app.
+    fn place(app: Option<&str>, credential: &str, action: Action) -> EntryPlace {
+        let app = app.map(|name| name.parse().unwrap());
+        EntryPlace::named(app, (Some(credential), None), "ci", action.as_str())
+    }
+
+    /// The place of an entry of a token that others made, in the log of the shop.
+    fn made_place(token: &str, root: &str, action: Action) -> EntryPlace {
+        EntryPlace::named(Some("shop".parse().unwrap()), (Some(token), Some(root)), "ci", action.as_str())
+    }
+
+    fn lengths(kept: &Kept) -> Vec<(String, usize)> {
+        let numbers = kept.numbers();
+        let name = |owner: &Owner| owner.as_ref().map_or_else(String::new, ToString::to_string);
+        let mut lengths: Vec<_> = numbers.by_owner.iter().map(|(owner, n)| (name(owner), n.count())).collect();
+        lengths.sort();
+        assert_eq!(lengths.iter().map(|(_, length)| *length as u64).sum::<u64>(), numbers.count);
+        lengths
+    }
+
+    /// Whether the entry with this number is still there.
+    fn has(kept: &Kept, place: &EntryPlace, number: u64) -> bool {
+        let numbers = kept.numbers();
+        let entries = numbers.by_owner.get(&place.owner).unwrap();
+        let groups = if place.is_lasting { &entries.lasting } else { &entries.others };
+        let branch = groups.parts.get(&place.group).and_then(|group| group.entries.parts.get(&place.branch));
+        branch.is_some_and(|found| found.entries.contains(&number))
+    }
+
+    fn done(kept: &Kept, place: &EntryPlace) -> u64 {
+        let begun = kept.begin(place.clone());
+        let number = begun.number;
+        begun.done();
+        number
+    }
+
+    #[test]
+    fn who_writes_much_pushes_its_own_entries_out_and_nobody_elses() {
+        let kept = kept(100);
+        let of_app = |app| place(app, "0", Action::Switch);
+        for app in [None, Some("quiet"), Some("quiet")] {
+            done(&kept, &of_app(app));
+        }
+        for _ in 0..1_000 {
+            done(&kept, &of_app(Some("loud")));
+        }
+        let of = |name: &str, length: usize| (name.to_owned(), length);
+        assert_eq!(lengths(&kept), [of("", 1), of("loud", 97), of("quiet", 2)]);
+        // A newcomer gets its room from the one that has most.
+        for _ in 0..500 {
+            done(&kept, &of_app(Some("quiet")));
+        }
+        assert_eq!(lengths(&kept), [of("", 1), of("loud", 49), of("quiet", 50)]);
+    }
+
+    #[test]
+    fn nobody_pushes_out_the_trace_of_what_they_or_others_did_by_doing_more() {
+        let kept = kept(100);
+        let of = |credential: &str, action| place(Some("shop"), credential, action);
+        let (ada, eve) = ("aaaaaaaaaaaa", "eeeeeeeeeeee");
+        let traces: Vec<(EntryPlace, u64)> = [
+            of(ada, Action::Push),
+            of(eve, Action::CreateToken),
+            of(eve, Action::Run),
+            of(eve, Action::ReadSettings),
+            of(eve, Action::Settings),
+        ]
+        .into_iter()
+        .map(|place| (place.clone(), done(&kept, &place)))
+        .collect();
+        let all_there = || traces.iter().all(|(place, number)| has(&kept, place, *number));
+        // One action, by sessions whose ids begin with that of their account.
+        for session in 0..1_000 {
+            done(&kept, &of(&format!("{eve}{session:012x}"), Action::Pause));
+        }
+        assert!(all_there(), "{traces:?}");
+        // Many credentials that have nothing to do with each other.
+        for credential in 0..1_000 {
+            done(&kept, &of(&format!("{credential:012x}"), Action::Lock));
+        }
+        assert!(all_there(), "{traces:?}");
+        // But no more than half of the log is of that.
+        for _ in 0..1_000 {
+            done(&kept, &of(ada, Action::RunEnded));
+        }
+        assert!(kept.numbers().by_owner.values().all(|entries| entries.lasting.count() == 50));
+        assert!(traces.iter().filter(|(place, _)| place.is_lasting).all(|(place, number)| has(&kept, place, *number)));
+    }
+
+    #[test]
+    fn a_chain_of_tokens_and_a_fan_of_them_push_out_entries_of_their_own_origin_alone() {
+        let ada = "aaaaaaaaaaaa";
+        let stolen = "ffffffffffff";
+        let with_own_origin = |n: u64| made_place(&format!("{n:012x}"), stolen, Action::CreateToken);
+        // Each token that an account makes is the first one of a chain.
+        let of_account = |n: u64| made_place(&format!("{n:012x}"), &format!("{stolen}/{n:012x}"), Action::CreateToken);
+        let of_trust = |n: u64| made_place(&format!("{n:012x}"), "trust:ci", Action::CreateToken);
+        let floods: [&dyn Fn(u64) -> EntryPlace; 3] = [&with_own_origin, &of_account, &of_trust];
+        for flood in floods {
+            let kept = kept(100);
+            let own = place(Some("shop"), ada, Action::CreateToken);
+            let traces: Vec<(EntryPlace, u64)> = (0..20).map(|_| (own.clone(), done(&kept, &own))).collect();
+            for number in 0..1_000 {
+                done(&kept, &flood(number));
+            }
+            assert!(traces.iter().all(|(place, number)| has(&kept, place, *number)));
+            assert_eq!(kept.numbers().count, 100);
+        }
+    }
+
+    #[test]
+    fn of_the_tokens_of_an_account_the_one_with_most_entries_loses() {
+        let kept = kept(100);
+        let (account, leaked) = ("aaaaaaaaaaaa", "eeeeeeeeeeee");
+        let own = place(Some("shop"), account, Action::Run);
+        let traces: Vec<u64> = (0..20).map(|_| done(&kept, &own)).collect();
+        for number in 0..1_000 {
+            done(&kept, &made_place(&format!("{number:012x}"), &format!("{account}/{leaked}"), Action::Run));
+        }
+        assert!(traces.iter().all(|number| has(&kept, &own, *number)));
+    }
+
+    #[test]
+    fn an_entry_that_is_being_written_is_pushed_out_by_none() {
+        let kept = kept(2);
+        let of = |credential: &str| place(Some("shop"), credential, Action::CreateToken);
+        let (first, second) = (done(&kept, &of("1")), done(&kept, &of("2")));
+        let writing = kept.begin(of("3"));
+        assert_eq!(writing.surplus.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [second]);
+        let another = kept.begin(of("4"));
+        assert_eq!(another.surplus.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [first]);
+        let number = writing.number;
+        writing.done();
+        another.done();
+        assert!(has(&kept, &of("3"), number));
+    }
+
+    #[test]
+    fn what_was_not_written_does_not_count_and_pushes_nothing_out() {
+        let kept = kept(2);
+        let (of_app, of_edge) = (place(Some("shop"), "0", Action::Switch), place(None, "0", Action::Switch));
+        for _ in 0..2 {
+            done(&kept, &of_app);
+        }
+        let begun = kept.begin(of_app.clone());
+        assert_eq!((begun.number, begun.surplus.len()), (3, 1));
+        begun.failed();
+        assert_eq!(lengths(&kept), [("shop".to_owned(), 2)]);
+        // Nobody knows what became of it: it counts until it goes.
+        drop(kept.begin(of_edge));
+        assert_eq!(kept.numbers().count, 3);
+        assert_eq!(kept.begin(of_app).surplus.len(), 2);
+    }
+}

@@ -1,0 +1,202 @@
+//! The audit log: what an actor causes is committed together with the entry that says who did what.
+
+mod event;
+mod kept;
+mod pages;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use devanture_config::api::{AuditEntry, Via};
+use devanture_config::limits::Limits;
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::OnceCell;
+
+use super::Actor;
+use super::announce::messages;
+use super::update::Attempts;
+use super::write_pause::{paused, unless_paused};
+use super::writes::Writes;
+use devanture_base::telemetry;
+use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
+use devanture_store::records::nodes::node_key;
+use devanture_store::records::{self, identities};
+use kept::{EntryPlace, Kept, REMOVED_MAX};
+
+pub use event::Action;
+pub(crate) use event::AuditEvent;
+
+/// The audit log.
+#[derive(Clone)]
+pub struct Audit(Arc<Inner>);
+
+struct Inner {
+    catalog: Arc<dyn Catalog>,
+    entries_max: u64,
+    days_max: u64,
+    /// Most messages that wait to be sent to one webhook.
+    webhook_waiting_max: u64,
+    /// The node of a cluster that writes it; `None` of an edge that is alone.
+    node: Option<String>,
+    /// The index of entries, read when it is first needed.
+    kept: OnceCell<Kept>,
+    writes: Writes,
+}
+
+impl Audit {
+    /// Keeps the log in `catalog`, as long as the limits say.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
+        Self::on_node(catalog, limits, None)
+    }
+
+    /// As [`Audit::new`], with the name of this node of a cluster in each entry. A commit fails if the record of the
+    /// node has gone meanwhile: the others do not reckon with it.
+    #[must_use]
+    pub fn on_node(catalog: Arc<dyn Catalog>, limits: &Limits, node: Option<String>) -> Self {
+        let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
+        let writes = Writes::new(limits);
+        let webhook_waiting_max = limits.webhook_waiting_max;
+        let kept = OnceCell::new();
+        Self(Arc::new(Inner { catalog, entries_max, days_max, webhook_waiting_max, node, kept, writes }))
+    }
+
+    /// Makes a commit that `actor` causes, together with its entry of the log. Entries beyond what is kept go with it.
+    ///
+    /// # Errors
+    /// As [`Catalog::commit`], and [`catalog::Error::TooOften`]; nothing was changed then.
+    pub(crate) async fn commit(
+        &self,
+        actor: &Actor,
+        event: AuditEvent,
+        commit: Commit,
+    ) -> Result<Revision, catalog::Error> {
+        let writer = actor.owner().filter(|_| !event.action.is_always_let());
+        if let Some(writer) = &writer {
+            self.0.writes.begin(writer).map_err(|wait_ms| catalog::Error::TooOften { wait_ms })?;
+        }
+        let done = self.commit_entry(actor, event, commit).await;
+        if let (Err(_), Some(writer)) = (&done, &writer) {
+            self.0.writes.take_back(writer);
+        }
+        done
+    }
+
+    async fn commit_entry(&self, actor: &Actor, event: AuditEvent, commit: Commit) -> Result<Revision, catalog::Error> {
+        let kept = self.kept().await?;
+        let mut attempts = Attempts::default();
+        loop {
+            let old = self.too_old().await?;
+            let own_node = self.own_node().await?;
+            let mut entry = event.entry(actor, 0, self.0.node.as_deref());
+            let begun = kept.begin(EntryPlace::of(&entry));
+            entry.number = begun.number;
+            let key = identities::audit_key(begun.number);
+            let mut with_entry = commit.clone();
+            // After the caller's, so that of two checks that fail the caller hears of its own.
+            with_entry.checks.extend(event.checks());
+            with_entry.checks.push(Check::Absent(key.clone()));
+            with_entry.checks.extend(own_node.iter().map(|(key, own)| Check::At(key.clone(), own.revision)));
+            let surplus = begun.surplus.iter().map(|(_, number)| identities::audit_key(*number));
+            let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
+            with_entry.changes.extend(gone.map(Change::Delete));
+            if let Some(announcement) = &event.announcement {
+                with_entry
+                    .changes
+                    .extend(Box::pin(messages(&*self.0.catalog, announcement, self.0.webhook_waiting_max)).await?);
+            }
+            with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
+            let with_entry = unless_paused(with_entry);
+            let committed = match event.action.may_use_reserve() {
+                true => self.0.catalog.commit_reserved(with_entry).await,
+                false => self.0.catalog.commit(with_entry).await,
+            };
+            match committed {
+                Ok(revision) => {
+                    begun.done();
+                    kept.forget(&old);
+                    log(&entry);
+                    return Ok(revision);
+                }
+                // Somebody else writes to the same catalog: go on after their last one.
+                Err(catalog::Error::Conflict { key: taken }) if taken == key => {
+                    begun.failed();
+                    kept.read_on(&*self.0.catalog).await?;
+                }
+                Err(error) => {
+                    begun.failed();
+                    // The record of this node: what became of it is known for certain after all commits are read.
+                    let own =
+                        own_node.filter(|(own, _)| matches!(&error, catalog::Error::Conflict { key } if key == own));
+                    let Some((key, own)) = own else { return Err(paused(error)) };
+                    attempts.begin(&key)?;
+                    self.0.catalog.refresh().await?;
+                    if was_gone(&own, self.0.catalog.get(&key).await?.as_ref()) {
+                        return Err(catalog::Error::LeaseLost);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The record of this node as it is known here, which each commit checks: a node whose lease has ended, and that
+    /// does not hear of it, changes nothing. None while it has none, as before it has joined and after it has left.
+    async fn own_node(&self) -> Result<Option<(String, Record)>, catalog::Error> {
+        let Some(node) = &self.0.node else { return Ok(None) };
+        let key = node_key(node);
+        let own = self.0.catalog.get(&key).await?;
+        Ok(own.map(|record| (key, record)))
+    }
+
+    async fn kept(&self) -> Result<&Kept, catalog::Error> {
+        self.0.kept.get_or_try_init(|| Kept::read(&*self.0.catalog, self.0.entries_max)).await
+    }
+
+    /// The oldest entries, those of them that are too old.
+    async fn too_old(&self) -> Result<Vec<(String, Record)>, catalog::Error> {
+        let mut oldest = self.0.catalog.list(identities::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
+        let since_ms = self.since_ms();
+        oldest
+            .retain(|(key, record)| records::read::<AuditEntry>(key, record).is_ok_and(|entry| entry.at_ms < since_ms));
+        Ok(oldest)
+    }
+
+    /// Older entries are neither kept nor shown.
+    fn since_ms(&self) -> u64 {
+        telemetry::settled_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
+    }
+}
+
+/// Whether a node was gone whose record was `own`, and is `now`. A process writes its record again only once its lease
+/// has run out; that of another process, which takes over or began after it, says when that one started.
+fn was_gone(own: &Record, now: Option<&Record>) -> bool {
+    now.is_none_or(|now| now.value == own.value && now.revision != own.revision)
+}
+
+fn number_of(key: &str) -> Option<u64> {
+    key.strip_prefix(identities::AUDIT_PREFIX)?.parse().ok()
+}
+
+/// One line of the edge's own log, so that the audit log can be kept elsewhere, too.
+fn log(entry: &AuditEntry) {
+    let (app, environment) =
+        (entry.app.as_ref().map(AppName::as_str), entry.environment.as_ref().map(PlaceName::as_str));
+    tracing::info!(
+        target: "audit",
+        number = entry.number,
+        action = entry.action,
+        who = entry.who,
+        by = ?entry.by,
+        credential = entry.credential,
+        root = entry.root,
+        via = entry.via.map(|Via::Session| "session"),
+        from = entry.from,
+        node = entry.node,
+        app,
+        environment,
+        what = entry.what,
+        "done"
+    );
+}

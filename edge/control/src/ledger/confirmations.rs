@@ -1,0 +1,44 @@
+//! Confirmations of sessions: which changes of an app take one, and the one check of it.
+
+use devanture_config::AppName;
+use devanture_config::api::{Confirmations, ConfirmedAction};
+use devanture_config::problem::{Code, Problem};
+
+use super::{Actor, Error};
+use devanture_store::catalog::Catalog;
+use devanture_store::records;
+use devanture_store::records::sessions::confirmations_key;
+
+/// What an app has sessions confirm.
+///
+/// # Errors
+/// Those of the catalog.
+pub(crate) async fn confirmations(catalog: &dyn Catalog, app: &AppName) -> Result<Confirmations, Error> {
+    let key = confirmations_key(app);
+    let record = catalog.get(&key).await?;
+    Ok(record.map(|record| records::read(&key, &record)).transpose()?.unwrap_or_default())
+}
+
+/// Checks that a session was confirmed, if the app wants that for `action`, or, without one, for anything.
+///
+/// # Errors
+/// `confirmation_required`.
+pub(crate) async fn check_confirmed(
+    catalog: &dyn Catalog,
+    actor: &Actor,
+    app: &AppName,
+    action: Option<ConfirmedAction>,
+) -> Result<(), Error> {
+    if !actor.unconfirmed {
+        return Ok(());
+    }
+    let set = confirmations(catalog, app).await?.confirm;
+    let is_wanted = action.map_or(!set.is_empty(), |action| set.contains(&action));
+    if is_wanted { Err(confirmation_required().into()) } else { Ok(()) }
+}
+
+/// The problem of a session that has to be confirmed first.
+pub(crate) fn confirmation_required() -> Problem {
+    Problem::new(Code::ConfirmationRequired, "The session has to be confirmed before this.")
+        .hint("`POST /v1/session/confirm` takes the password or a passkey of its account, or its token")
+}

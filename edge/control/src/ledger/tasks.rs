@@ -1,0 +1,81 @@
+//! Remembers when each task of the edge's upkeep last did its work, across restarts, and shows it in the metrics.
+
+use metrics::gauge;
+use serde::{Deserialize, Serialize};
+
+use super::{SystemWrite, commit_system};
+use devanture_base::telemetry;
+use devanture_store::catalog::{Catalog, Change, Commit};
+use devanture_store::records;
+
+/// A task of the upkeep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// A backup.
+    Backup,
+    /// A collection.
+    Collection,
+    /// A part of the stored files that was read to check it.
+    Scrub,
+}
+
+/// `tasks/{task}`: when it last did its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct TaskRecord {
+    /// In milliseconds since 1970 UTC.
+    at_ms: u64,
+    /// The same by the clock by which things end for good: the next start goes on from there, so that one that is wrong
+    /// for a while is not taken for right by then.
+    #[serde(default)]
+    settled_ms: Option<u64>,
+}
+
+impl Task {
+    const ALL: [Self; 3] = [Self::Backup, Self::Collection, Self::Scrub];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Collection => "collection",
+            Self::Scrub => "scrub",
+        }
+    }
+
+    fn key(self) -> String {
+        format!("tasks/{}", self.word())
+    }
+}
+
+/// Notes that a task did its work. If that cannot be written, the metrics of this process have it all the same.
+pub async fn task_done(catalog: &dyn Catalog, task: Task) {
+    let at_ms = telemetry::now_ms();
+    show_task(task.word(), at_ms);
+    let record = TaskRecord { at_ms, settled_ms: Some(telemetry::settled_ms()) };
+    let Ok(value) = records::write(&record) else { return };
+    let commit = Commit { checks: Vec::new(), changes: vec![Change::Put(task.key(), value)] };
+    if let Err(error) = commit_system(catalog, SystemWrite::Task, commit).await {
+        tracing::debug!(task = task.word(), %error, "the time of a task cannot be written");
+    }
+}
+
+/// Shows in the metrics what is known of earlier processes, and lets the clock by which things end go on from there.
+pub async fn show_tasks(catalog: &dyn Catalog) {
+    let mut last_ms = None;
+    for task in Task::ALL {
+        let key = task.key();
+        let Ok(Some(record)) = catalog.get(&key).await else { continue };
+        if let Ok(TaskRecord { at_ms, settled_ms }) = records::read(&key, &record) {
+            show_task(task.word(), at_ms);
+            last_ms = last_ms.max(settled_ms.or(Some(at_ms)));
+        }
+    }
+    if let Some(last_ms) = last_ms {
+        telemetry::settle_clock_from(last_ms);
+    }
+}
+
+/// Shows in the metrics when a task last did its work.
+pub fn show_task(task: &'static str, at_ms: u64) {
+    #[allow(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
+    gauge!("devanture_last_success_timestamp_seconds", "task" => task).set(at_ms as f64 / 1_000.0);
+}

@@ -1,0 +1,30 @@
+//! The control plane: a push comes in by [`admin`], goes down [`publish`] into the store of blobs, and ends with one
+//! compare-and-swap by [`ledger`], whose commit moves the live pointer of the serving plane.
+
+pub mod runner;
+
+pub mod ledger;
+
+pub mod cluster;
+
+pub mod access;
+
+pub mod encode;
+
+pub mod environments;
+
+pub mod acme;
+
+pub mod webhooks;
+
+pub mod retention;
+
+pub mod safekeeping;
+
+pub mod archive;
+
+pub mod switch;
+
+pub mod publish;
+
+pub mod admin;

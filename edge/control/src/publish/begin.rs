@@ -1,0 +1,272 @@
+//! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use devanture_config::api::{DeployBegun, DeployPrediction, Scope};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
+
+use super::elsewhere;
+use super::incoming::CheckedPush;
+use super::publisher::Publisher;
+use super::pushes::{Began, Push, Received};
+use crate::environments::check_expected_alias;
+use crate::ledger::{Actor, Error, Lease, Share, lost};
+use crate::switch::{check_expected, check_no_canary};
+use devanture_base::telemetry;
+use devanture_store::blobs::{Key, Upload};
+use devanture_store::records::{self, LivePointer};
+
+/// A blob that is coming in for a push.
+pub struct Receiving {
+    upload: Box<dyn Upload>,
+    app: AppName,
+    deploy: String,
+    digest: Digest,
+    size: u64,
+    left: u64,
+    /// When the last bytes came, in milliseconds since 1970: no later than the file is put.
+    came_ms: u64,
+    /// One of the blobs that may come in at once.
+    _share: Share,
+}
+
+/// A push that may begin.
+struct Admitted {
+    /// The blobs that the app has not sent yet, with their sizes.
+    missing: HashMap<Digest, u64>,
+    /// The version that is live, or that the alias points at.
+    live: Option<VersionId>,
+    /// Held until the push has ended, so that what is there now stays.
+    lease: Lease,
+}
+
+impl Publisher {
+    /// Begins a push to an environment, and says which blobs are missing.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the manifest; `storage_full`, `too_many_pushes`; nothing is stored then.
+    pub async fn begin(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        push: CheckedPush,
+    ) -> Result<DeployBegun, Error> {
+        let (push, image) = self.with_fixed_image(actor, (app, environment), push).await?;
+        self.ledger.catch_up(app, environment).await?;
+        let push = self.joined(actor, (app, environment), push).await?;
+        self.environments.check_signatures(app, &push.version, &push.options.signatures)?;
+        let app_made_ms = self.ledger.made_ms_of(app).await?;
+        let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
+        self.check_pushes(app)?;
+        let CheckedPush { manifest, version, source, options, memory, joined } = push;
+        let (number, id) = self.new_deploy();
+        let push = self.uploads.pushes.add(Push {
+            id,
+            app: app.clone(),
+            environment: environment.clone(),
+            version,
+            manifest,
+            joined,
+            source,
+            options,
+            actor: actor.clone(),
+            began: Began { number, revision: self.revision(), app_made_ms },
+            missing,
+            named: OnceLock::new(),
+            received: parking_lot::Mutex::new(Received::default()),
+            memory,
+            _lease: lease,
+        })?;
+        // What it brings is counted with it, so that two pushes that begin at once do not both get the last bytes.
+        let admitted = match self.check_stored_bytes(app, &push.missing).await {
+            Ok(()) => self.count_push(app),
+            refused => refused,
+        };
+        if let Err(refused) = admitted {
+            drop(self.uploads.pushes.take(app, &push.id));
+            return Err(refused);
+        }
+        Ok(DeployBegun {
+            deploy: push.id.clone(),
+            version,
+            missing: sorted(&push.missing),
+            live,
+            batch: Some(self.batch_limits()),
+            with: push.with(),
+            image,
+        })
+    }
+
+    /// Predicts [`Publisher::begin`], with the refusals that it would get, and those of its switch for
+    /// `if_live`, a canary and signatures; begins no push.
+    ///
+    /// # Errors
+    /// As [`Publisher::begin`]; `live_moved`, `canary_running`, `not_signed`.
+    pub async fn predict(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        push: CheckedPush,
+    ) -> Result<DeployPrediction, Error> {
+        self.ledger.catch_up(app, environment).await?;
+        let push = self.joined(actor, (app, environment), push).await?;
+        self.environments.check_signatures(app, &push.version, &push.options.signatures)?;
+        let Admitted { missing, live, .. } = self.admit(actor, (app, environment), &push).await?;
+        self.check_pushes(app)?;
+        self.check_stored_bytes(app, &missing).await?;
+        let options = &push.options;
+        match (options.if_live.as_deref(), &options.alias) {
+            (Some(expected), Some(alias)) => check_expected_alias(expected, alias, live)?,
+            (Some(expected), None) if !options.no_switch => check_expected(expected, environment, live)?,
+            (_, _) => {}
+        }
+        if options.alias.is_none() && !options.no_switch {
+            self.predict_switch((app, environment), &push).await?;
+        }
+        let with = push.joined.as_ref().and_then(|joined| joined.with);
+        Ok(DeployPrediction { dry_run: true, version: push.version, missing: sorted(&missing), live, with })
+    }
+
+    /// Refuses what the switch of a push would refuse for a canary that runs, or for signatures that are missing. A
+    /// push to a locked environment is stored and switches nothing.
+    ///
+    /// # Errors
+    /// `canary_running`, `not_signed`.
+    async fn predict_switch(&self, place: (&AppName, &PlaceName), push: &CheckedPush) -> Result<(), Error> {
+        let live = self.ledger.live_pointer(place.0, place.1).await?.map(|(_, pointer)| pointer);
+        let live = live.filter(LivePointer::is_known);
+        if live.as_ref().is_some_and(|live| live.version == push.version) {
+            return Ok(());
+        }
+        check_no_canary(place.1, live.as_ref())?;
+        if self.environments.locked(place.0, place.1).await?.is_some() {
+            return Ok(());
+        }
+        self.environments.predict_signed(place, &push.version, &push.options.signatures).await
+    }
+
+    /// Checks that a push may begin, and finds what it has to send.
+    async fn admit(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        push: &CheckedPush,
+    ) -> Result<Admitted, Error> {
+        let CheckedPush { manifest, version, options, joined, .. } = push;
+        let own = joined.as_ref().map_or(manifest, |joined| &joined.own);
+        self.check_bundle(actor, (app, environment), (manifest, own), options).await?;
+        // Before the answer says what is there: it stays there until the push has ended.
+        let lease = self.ledger.leases.bundle(*version, manifest).await;
+        let (_, missing) = self.missing_of(app, own).await?;
+        self.check_room(app, *version, missing.is_empty()).await?;
+        let live = match &options.alias {
+            Some(alias) => self.environments.aliased(app, alias).await?,
+            None => self.ledger.live_version_id(app, environment).await?,
+        };
+        Ok(Admitted { missing, live, lease })
+    }
+
+    /// Takes in one blob of a push.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such push, `forbidden` where it is for an environment that is not the actor's,
+    /// `bad_request` where its manifest does not name the blob, `busy` where too many come in at once.
+    pub async fn receive(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        deploy: &str,
+        digest: Digest,
+    ) -> Result<Receiving, Error> {
+        let push = self.uploads.pushes.find(app, deploy)?;
+        actor.may(Scope::Push, app, Some(&push.environment))?;
+        push.check_owner(actor)?;
+        let Some(size) = push.size_of(&digest) else {
+            let detail = format!("The manifest of this push does not name the blob {digest}.");
+            return Err(Problem::new(Code::BadRequest, detail).into());
+        };
+        let share = self.uploads.receiving.take_in(app, push.environment.as_str()).ok_or_else(|| {
+            Problem::new(Code::Busy, format!("The edge takes no more blobs of the app {app} now.")).hint(
+                "try again in a moment; `blobs_receiving_max` in edge.toml is the limit, and half of it for one environment",
+            )
+        })?;
+        let upload = self.blobs_of(app).upload(Key::Blob(digest)).await?;
+        let (app, deploy, came_ms) = (app.clone(), deploy.to_owned(), telemetry::now_ms());
+        Ok(Receiving { upload, app, deploy, digest, size, left: size, came_ms, _share: share })
+    }
+
+    /// Ends what [`Publisher::receive`] began, once all bytes were given to [`Receiving::write`].
+    ///
+    /// # Errors
+    /// `blob_mismatch` where the bytes are not those of the digest; nothing is stored then.
+    pub async fn received(&self, receiving: Receiving) -> Result<(), Error> {
+        if receiving.left > 0 {
+            let came = receiving.size - receiving.left;
+            return Err(Problem::new(
+                Code::BlobMismatch,
+                format!("The blob {} was promised with {} bytes, but {came} came.", receiving.digest, receiving.size),
+            )
+            .hint("send it again")
+            .into());
+        }
+        receiving.upload.finish().await?;
+        let blobs = [(receiving.digest, receiving.size)];
+        self.arrived(&receiving.app, &receiving.deploy, &blobs, receiving.came_ms).await
+    }
+
+    /// The number and the id of a push that begins now.
+    pub(crate) fn new_deploy(&self) -> (u64, String) {
+        let begun = self.ledger.tick();
+        (begun, format!("{begun:x}{}{:02x}", elsewhere::tag_of(&self.switcher.node), rand::random::<u8>()))
+    }
+
+    /// Checks that there is room for what a push brings, before any of it is sent; a version that is stored already
+    /// needs none.
+    async fn check_room(&self, app: &AppName, version: VersionId, is_whole: bool) -> Result<(), Error> {
+        let is_stored = self.ledger.catalog.get(&records::version_key(app, &version)).await?.is_some();
+        if !is_stored {
+            // Its end checks this again; the files of one that is refused have no need to come.
+            self.environments.check_version_count(app).await?;
+        }
+        if is_stored && is_whole { Ok(()) } else { self.must_have_room().await }
+    }
+
+    /// Checks that anything new may be stored.
+    ///
+    /// # Errors
+    /// `disk_full`.
+    pub(super) async fn must_have_room(&self) -> Result<(), Error> {
+        let blobs = Arc::clone(&self.blobs);
+        let checked = tokio::task::spawn_blocking(move || blobs.check_free_space()).await;
+        Ok(checked.map_err(|error| lost(&error))??)
+    }
+}
+
+fn sorted(missing: &HashMap<Digest, u64>) -> Vec<Digest> {
+    let mut digests: Vec<Digest> = missing.keys().copied().collect();
+    digests.sort_unstable();
+    digests
+}
+
+impl Receiving {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// `blob_mismatch` where more come than the manifest says; `disk_full`.
+    pub async fn write(&mut self, bytes: bytes::Bytes) -> Result<(), Error> {
+        let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.left = self.left.checked_sub(more).ok_or_else(|| {
+            Problem::new(
+                Code::BlobMismatch,
+                format!("More bytes came for the blob {} than the manifest says.", self.digest),
+            )
+        })?;
+        self.came_ms = telemetry::now_ms();
+        self.upload.write(bytes).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! The deploys of an environment: those under way on any node, and those that the history has; and one of them, as it
+//! goes.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::api::{
+    Deploy, DeployEntry, DeployEvent, DeployKind, DeployList, DeployState, DeployStatus, History, Step,
+};
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::publisher::Publisher;
+use super::uploads::Uploads;
+use crate::cluster::{self, EnvironmentQuery, EnvironmentReport, QuerySubject};
+use crate::ledger::{Error, Page};
+use crate::switch::{Deploys, Origin, started_ms};
+use devanture_base::telemetry;
+
+/// Most deploys of a list that no history has, of one node.
+const WITHOUT_HISTORY_MAX: usize = 100;
+/// Time after which a follower looks again although nothing was reported.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What this node knows of an environment.
+pub(super) fn report_here(query: &EnvironmentQuery, deploys: &Deploys, uploads: &Uploads) -> EnvironmentReport {
+    let (app, environment) = (&query.app, &query.environment);
+    match &query.subject {
+        QuerySubject::Traffic(span) => EnvironmentReport {
+            traffic: telemetry::traffic(app.as_str(), environment.as_str(), *span),
+            ..EnvironmentReport::default()
+        },
+        QuerySubject::Integrity => EnvironmentReport {
+            integrity: telemetry::integrity_reports(app.as_str(), environment.as_str()),
+            ..EnvironmentReport::default()
+        },
+        QuerySubject::Deploys => {
+            let mut found = deploys.without_history(app, environment);
+            found.extend(uploads.pushes.of_place(app, environment).iter().map(|push| {
+                let by = Origin::of(&push.actor, &push.source, push.options.reason.as_deref());
+                by.entry(&push.id, DeployState::Begun, Some(push.version))
+            }));
+            newest_first(&mut found);
+            found.truncate(WITHOUT_HISTORY_MAX);
+            EnvironmentReport { deploys: found, ..EnvironmentReport::default() }
+        }
+    }
+}
+
+/// The deploys that the nodes report, newest first.
+fn merged(reports: Vec<EnvironmentReport>) -> Vec<DeployEntry> {
+    let mut deploys: Vec<DeployEntry> = reports.into_iter().flat_map(|report| report.deploys).collect();
+    newest_first(&mut deploys);
+    deploys
+}
+
+fn newest_first(deploys: &mut [DeployEntry]) {
+    deploys.sort_by(|a, b| b.started_ms.cmp(&a.started_ms).then_with(|| a.deploy.cmp(&b.deploy)));
+}
+
+impl Publisher {
+    /// What all nodes know of an environment, and the names of those that did not answer.
+    ///
+    /// # Errors
+    /// `busy` where its app asks too much at once; those of the catalog.
+    pub(super) async fn query_environment(
+        &self,
+        query: &EnvironmentQuery,
+    ) -> Result<(Vec<EnvironmentReport>, Vec<String>), Error> {
+        let (mut found, missing) = match &self.switcher.nodes {
+            Some(nodes) => {
+                let _place = self.queries.take(&query.app)?;
+                nodes.query_environment(query).await.map_err(cluster::Error::into_problem)?
+            }
+            None => (Vec::new(), Vec::new()),
+        };
+        found.push(report_here(query, &self.deploys, &self.uploads));
+        Ok((found, missing))
+    }
+
+    /// A page of the deploys of an environment, newest first. Those that no history has are on the first one.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such app, nor a push that makes it; `bad_request` for a cursor that no page gave.
+    pub async fn deploys(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<DeployList, Error> {
+        let mut list = DeployList::default();
+        if page.after.is_none() {
+            let query =
+                EnvironmentQuery { app: app.clone(), environment: environment.clone(), subject: QuerySubject::Deploys };
+            let (found, missing) = self.query_environment(&query).await?;
+            list.deploys = merged(found);
+            list.missing = missing;
+        }
+        // The app of a first push is made at its end.
+        if list.deploys.is_empty() || self.ledger.app_exists(app).await? {
+            let made_ms = self.ledger.app_made_ms(app).await?;
+            // What failed before may be another owner's (law 11), and with a version the history has it.
+            let is_missing = |entry: &DeployEntry| entry.version.is_none() && entry.started_ms >= made_ms;
+            list.deploys.retain(|entry| entry.state != DeployState::Failed || is_missing(entry));
+            let History { deploys, next, .. } = self.ledger.history(app, environment, page).await?;
+            // One that ended meanwhile is in both.
+            let recorded: HashSet<&str> = deploys.iter().map(|deploy| deploy.id.as_str()).collect();
+            list.deploys.retain(|entry| !recorded.contains(entry.deploy.as_str()));
+            list.deploys.extend(deploys.into_iter().filter(is_deploy).map(entry_of));
+            list.next = next;
+        }
+        Ok(list)
+    }
+
+    /// Follows a deploy from its first step on. `None` at its end, and where it is not known any more.
+    #[must_use]
+    pub fn follow_deploy(self: &Arc<Self>, app: &AppName, id: &str) -> DeployFollower {
+        DeployFollower {
+            changes: self.deploys.changes(),
+            publisher: Arc::clone(self),
+            app: app.clone(),
+            id: id.to_owned(),
+            sent: Vec::new(),
+            events: VecDeque::new(),
+            is_over: false,
+        }
+    }
+}
+
+/// Whether an entry of the history is an attempt to make a version live.
+const fn is_deploy(deploy: &Deploy) -> bool {
+    matches!(deploy.kind, DeployKind::Push | DeployKind::Switch | DeployKind::Rollback | DeployKind::Promote)
+}
+
+fn entry_of(deploy: Deploy) -> DeployEntry {
+    DeployEntry {
+        started_ms: started_ms(&deploy.id).min(deploy.at_ms),
+        deploy: deploy.id,
+        kind: deploy.kind,
+        state: deploy.outcome.into(),
+        version: Some(deploy.version),
+        ended_ms: Some(deploy.at_ms),
+        who: deploy.who,
+        commit: deploy.source.commit,
+        message: deploy.source.message,
+        reason: deploy.reason,
+        step: None,
+        steps: deploy.steps,
+        error: deploy.problem,
+    }
+}
+
+/// The events of a deploy, as `finish` has them.
+pub struct DeployFollower {
+    publisher: Arc<Publisher>,
+    app: AppName,
+    id: String,
+    changes: watch::Receiver<()>,
+    /// The steps as they were reported last.
+    sent: Vec<Step>,
+    events: VecDeque<DeployEvent>,
+    is_over: bool,
+}
+
+impl DeployFollower {
+    /// The next event; `None` at the end.
+    pub async fn next(&mut self) -> Option<DeployEvent> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if self.is_over {
+                return None;
+            }
+            // Before the look, so that no change falls between the two.
+            self.changes.borrow_and_update();
+            self.look().await;
+            if self.events.is_empty() && !self.is_over {
+                timeout(LOOK_AGAIN, self.changes.changed()).await.ok();
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        if let Some(status) = self.publisher.deploys.find(&self.app, &self.id) {
+            self.note(status);
+            return;
+        }
+        if self.publisher.uploads.pushes.is_there(&self.app, &self.id) {
+            return;
+        }
+        // It ended before this process began, or was never finished.
+        self.is_over = true;
+        if let Ok(status) = self.publisher.deploy_status(&self.app, &self.id).await {
+            self.note(status);
+            self.is_over = true;
+        }
+    }
+
+    /// Reports what is new.
+    fn note(&mut self, status: DeployStatus) {
+        let DeployStatus { state, steps, report, problem, .. } = status;
+        let news = steps.iter().enumerate().filter(|(number, step)| self.sent.get(*number) != Some(*step));
+        self.events.extend(news.map(|(_, step)| DeployEvent::Step(step.clone())));
+        self.sent = steps;
+        // A push that lacks a blob goes on once that was sent.
+        self.is_over = !matches!(state, DeployState::Begun | DeployState::Running);
+        if self.is_over {
+            let done = report.map(DeployEvent::Done).or_else(|| problem.map(DeployEvent::Problem));
+            self.events.extend(done);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_deploy_comes_first() {
+        let entry = |id: &str| Origin::default().entry(id, DeployState::Running, None);
+        // Ids begin with microseconds since 1970; those of pushes end with their node and two random digits.
+        let mut list = [entry("641a2b3c4d5e6"), entry("641a2b3c4ffff00000000"), entry("x")];
+        newest_first(&mut list);
+        let ids: Vec<&str> = list.iter().map(|entry| entry.deploy.as_str()).collect();
+        assert_eq!(ids, ["641a2b3c4ffff00000000", "641a2b3c4d5e6", "x"]);
+        assert_eq!(list[2].started_ms, 0);
+    }
+
+    #[test]
+    fn the_deploys_of_all_nodes_are_in_one_order() {
+        let node = |ids: &[&str]| {
+            let entries = ids.iter().map(|id| Origin::default().entry(id, DeployState::Running, None));
+            EnvironmentReport { deploys: entries.collect(), ..EnvironmentReport::default() }
+        };
+        let list = merged(vec![node(&["641a2b3c8d5e6", "641a2b3c5d5e6"]), node(&["641a2b3c9d5e6", "641a2b3c4d5e6"])]);
+        let ids: Vec<&str> = list.iter().map(|entry| entry.deploy.as_str()).collect();
+        assert_eq!(ids, ["641a2b3c9d5e6", "641a2b3c8d5e6", "641a2b3c5d5e6", "641a2b3c4d5e6"]);
+    }
+}

@@ -1,0 +1,448 @@
+//! What differs between two stored versions: files, what visitors load again, and how they are served.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use devanture_config::api::{
+    Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Scope, ServingChange, VisitorLoad,
+};
+use devanture_config::manifest::FileEntry;
+use devanture_config::parsing::nearest;
+use devanture_config::path::BundlePath;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::{FILE_NAME, Serving};
+use devanture_config::text::counted;
+use devanture_config::{AppName, IdPrefix, Manifest, PlaceName, VersionId};
+use devanture_site::fingerprint;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+
+use super::publisher::Publisher;
+use super::returning::{FILES_TOGETHER, LOOKUPS_AT_ONCE};
+use crate::ledger::{Actor, Error, HeldManifest, ManifestTurn, Page, lost};
+use devanture_serve::version::RuleFiles;
+
+/// What stands for the version that is live.
+const LIVE: &str = "live";
+
+/// What is to be compared.
+#[derive(Debug, Clone)]
+pub struct DiffRequest {
+    /// `live`, an environment, an alias, or a version's id.
+    pub from: String,
+    /// The same.
+    pub to: String,
+    /// The environment that `live` means, and whose rules are counted.
+    pub environment: PlaceName,
+    /// Which page of the files that differ.
+    pub page: Page,
+}
+
+impl Publisher {
+    /// What differs between two versions.
+    ///
+    /// # Errors
+    /// `not_found`, `ambiguous_id`, `bad_request`; `forbidden` for a side, or the rules of an environment, that a token
+    /// of one environment does not see.
+    pub async fn diff(&self, actor: &Actor, app: &AppName, wanted: &DiffRequest) -> Result<Diff, Error> {
+        self.ledger.must_exist(app).await?;
+        actor.may_compare(app, &wanted.environment)?;
+        let after = match &wanted.page.after {
+            Some(after) => Some(after.parse::<BundlePath>().map_err(|_bad| wanted.page.bad_cursor())?),
+            None => None,
+        };
+        let from = self.named(actor, app, &wanted.from, &wanted.environment).await?;
+        let to = self.named(actor, app, &wanted.to, &wanted.environment).await?;
+        // The first promotion to an environment is compared with it before anything was live there, in both directions.
+        // Between two names of nothing there is nothing to compare, and nothing that could take over from what is live.
+        if let Named::NoAlias(place) = &to
+            && (wanted.from == LIVE || matches!(from, Named::NoAlias(_)))
+        {
+            return Err(nothing_live(app, place));
+        }
+        let (from, to) = (from.version(), to.version());
+        let sides: Vec<VersionId> = [from, to].into_iter().flatten().collect();
+        let turn = self.ledger.manifest_turn(&*self.blobs, app, &sides).await?;
+        let before = self.manifest_or_empty(&turn, from).await?;
+        let now = self.manifest_or_empty(&turn, to).await?;
+        let both = (before.clone(), now.clone());
+        // A hundred thousand files are compared: not on a thread that others wait for.
+        let compared = tokio::task::spawn_blocking(move || Compared::of(&both.0, &both.1)).await;
+        let compared = compared.map_err(|error| lost(&error))?;
+        let visitors = self.visitors(app, &wanted.environment, (from.as_ref(), &before), (to.as_ref(), &now)).await?;
+        let serving = self.serving_changes(app, before, now, &wanted.environment).await?;
+        let rest =
+            compared.changes.into_iter().filter(|change| after.as_ref().is_none_or(|after| change.path > *after));
+        let mut changes: Vec<FileChange> = rest.collect();
+        let next = wanted.page.next(&changes, |change| change.path.to_string());
+        changes.truncate(wanted.page.limit);
+        let from = DiffSide { named: wanted.from.clone(), version: from };
+        let to = DiffSide { named: wanted.to.clone(), version: to };
+        Ok(Diff { app: app.clone(), from, to, files: compared.files, changes, next, visitors, serving })
+    }
+
+    async fn manifest_or_empty(&self, turn: &ManifestTurn, version: Option<VersionId>) -> Result<HeldManifest, Error> {
+        match version {
+            Some(version) => turn.read(&*self.blobs, version).await,
+            None => Ok(turn.clone().hold(Manifest::of_files(BTreeMap::new()))),
+        }
+    }
+
+    /// Resolves one side: `live`, an environment, an alias, or the beginning of a version's id. No name of an
+    /// environment or alias could be an id.
+    async fn named(&self, actor: &Actor, app: &AppName, named: &str, environment: &PlaceName) -> Result<Named, Error> {
+        if named.parse::<IdPrefix>().is_ok() {
+            let version = self.ledger.resolve_version(app, named).await?;
+            self.check_seen(actor, app, &version).await?;
+            return Ok(Named::Version(version));
+        }
+        let place: PlaceName = match named {
+            LIVE => environment.clone(),
+            _ => named.parse().map_err(|_bad| {
+                let shown: String = named.chars().take(64).flat_map(char::escape_debug).collect();
+                let detail = format!("`{shown}` is neither `live`, nor an environment, an alias or a version's id.");
+                Problem::new(Code::BadRequest, detail).hint("an id has 6 characters or more")
+            })?,
+        };
+        if let Some(version) = self.ledger.live_version_id(app, &place).await? {
+            actor.may_compare(app, &place)?;
+            return Ok(Named::Version(version));
+        }
+        actor.may_alias(Scope::Read, app, &place).or_else(|_| actor.may_compare(app, &place))?;
+        match self.environments.alias(actor, app, &place).await {
+            Ok((_, alias)) => Ok(Named::Version(alias.version)),
+            Err(Error(problem)) if problem.code == Code::NotFound => {
+                // What is named twice is no slip: the first promotion to a new environment is looked at this way.
+                if named == LIVE || place != *environment {
+                    self.check_known(actor, app, &place).await?;
+                }
+                Ok(if place == *environment { Named::OwnEnvironment } else { Named::NoAlias(place) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that there is anything of an environment in which nothing is live, so that a slip of its name is not
+    /// compared as one without files. `prod` and the environment of a token need no first push to be known.
+    async fn check_known(&self, actor: &Actor, app: &AppName, place: &PlaceName) -> Result<(), Error> {
+        let is_given = place.is_prod() || actor.environment.as_ref() == Some(place);
+        if is_given || self.environments.has_environment(app, place).await? {
+            return Ok(());
+        }
+        let max = usize::try_from(self.ledger.limits().for_app(app).environments_max).unwrap_or(usize::MAX);
+        // A token of one environment does not learn the names of others.
+        let names = match actor.environment {
+            Some(_) => BTreeSet::new(),
+            None => self.environments.names_of(app, max).await?,
+        };
+        let prod = PlaceName::prod();
+        let known = names.iter().map(String::as_str).chain([prod.as_str()]);
+        let hint = match nearest(place.as_str(), known) {
+            Some(name) => format!("did you mean {name}? `devanture status` lists environments and aliases"),
+            None => "`devanture status` lists environments and aliases; --env names one that is to be made".to_owned(),
+        };
+        let detail = format!("The app {app} has no environment {place}, and no alias of that name.");
+        Err(Problem::new(Code::NotFound, detail).hint(hint).into())
+    }
+
+    /// Checks that the actor sees a version that it names by its id. An actor that may push can make any version
+    /// live in its environment; one that may only read sees what the history of its environment names.
+    async fn check_seen(&self, actor: &Actor, app: &AppName, version: &VersionId) -> Result<(), Error> {
+        let Some(own) = actor.environment.as_ref().filter(|_| !actor.scope.includes(Scope::Push)) else {
+            return Ok(());
+        };
+        if self.ledger.names_version(app, own, version).await? {
+            return Ok(());
+        }
+        let short = version.short();
+        let detail = format!("The history of {own} does not name {short}, and this token reads {own} alone.");
+        let hint = "compare versions that were pushed to it, or use a token of the whole app";
+        Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
+    }
+
+    /// What visitors of `now` load who look at everything, where returning ones have seen all of `before`.
+    async fn visitors(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        (before_id, before): (Option<&VersionId>, &Manifest),
+        (now_id, now): (Option<&VersionId>, &Manifest),
+    ) -> Result<VisitorLoad, Error> {
+        let sent = self.sent(app, environment, now_id, now).await?;
+        let was_sent = self.sent(app, environment, before_id, before).await?;
+        let files: Vec<(&BundlePath, &FileEntry)> = sent.files().collect();
+        let mut travelling: Vec<u64> = Vec::with_capacity(files.len());
+        for group in files.chunks(FILES_TOGETHER) {
+            let lookups: Vec<_> = group.iter().map(|(_, entry)| self.travelling(&sent, entry)).collect();
+            let found: Vec<u64> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+            travelling.extend(found);
+        }
+        let again = self.loaded_again(&was_sent, &sent, None).await?;
+        // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never saw it loads
+        // it, and the reuse of the name is reported with the change.
+        let mut load =
+            VisitorLoad { load: again.plain, with_dictionaries: again.with_dictionaries, ..VisitorLoad::default() };
+        for ((path, _), bytes) in files.into_iter().zip(travelling) {
+            load.first_visit.add(bytes);
+            let is_same = sent.is_same(&was_sent, path);
+            let amount = match (is_same, fingerprint::is_fingerprinted(path.as_str())) {
+                (true, true) => &mut load.keep,
+                (true, false) => &mut load.revalidate,
+                (false, _) => continue,
+            };
+            amount.add(bytes);
+        }
+        Ok(load)
+    }
+
+    async fn serving_changes(
+        &self,
+        app: &AppName,
+        before: HeldManifest,
+        now: HeldManifest,
+        environment: &PlaceName,
+    ) -> Result<Vec<ServingChange>, Error> {
+        let mut changes = serving_changes(&before, &now);
+        // One after the other: who has the rules of one version waits for no others.
+        let (redirects_before, headers_before) = self.rule_counts(app, before, environment).await?;
+        let (redirects, headers) = self.rule_counts(app, now, environment).await?;
+        for (key, before, now) in
+            [("redirects and rewrites", redirects_before, redirects), ("rules of fields", headers_before, headers)]
+        {
+            if before != now {
+                let place = format!("in force in {environment}");
+                let (before, now) = (Some(before.to_string()), Some(now.to_string()));
+                changes.push(ServingChange { place, key: key.to_owned(), before, now });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The numbers of redirects and rewrites, and of header rules, that a version has in an environment.
+    async fn rule_counts(
+        &self,
+        app: &AppName,
+        manifest: HeldManifest,
+        environment: &PlaceName,
+    ) -> Result<(usize, usize), Error> {
+        let reader = self.switcher.loader.rule_memory().reader(app, environment.as_str());
+        let files = RuleFiles::read(&*self.blobs, &manifest, &reader).await?;
+        let rules_max = usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX);
+        let environment = environment.clone();
+        // Thousands of rules are read: not on a thread that others wait for.
+        let count = move || files.counts(&manifest, environment.as_str(), rules_max);
+        tokio::task::spawn_blocking(count).await.map_err(|error| lost(&error))
+    }
+}
+
+/// What one side of a comparison names.
+#[derive(Debug)]
+enum Named {
+    /// A stored version.
+    Version(VersionId),
+    /// The environment that the request is about, where nothing is live.
+    OwnEnvironment,
+    /// The name of no alias, nor of any other environment where something is live.
+    NoAlias(PlaceName),
+}
+
+fn nothing_live(app: &AppName, place: &PlaceName) -> Error {
+    let detail = format!("Nothing is live in {place} of the app {app}, and it is no alias.");
+    Problem::new(Code::NotFound, detail)
+        .hint("`devanture status` lists environments and aliases; `live` is what is live in that of --env")
+        .into()
+}
+
+impl Named {
+    /// The version; `None` for a place where nothing is live.
+    fn version(self) -> Option<VersionId> {
+        match self {
+            Self::Version(version) => Some(version),
+            Self::OwnEnvironment | Self::NoAlias(_) => None,
+        }
+    }
+}
+
+/// The files of two manifests beside each other.
+#[derive(Debug, Default)]
+struct Compared {
+    files: FileChanges,
+    /// In the order of their paths.
+    changes: Vec<FileChange>,
+}
+
+impl Compared {
+    fn of(before: &Manifest, now: &Manifest) -> Self {
+        let mut compared = Self::default();
+        let paths: BTreeSet<&BundlePath> = before.files.keys().chain(now.files.keys()).collect();
+        for path in paths {
+            compared.add(path, before.files.get(path), now.files.get(path));
+        }
+        compared
+    }
+
+    fn add(&mut self, path: &BundlePath, before: Option<&FileEntry>, now: Option<&FileEntry>) {
+        let (change, amount): (_, &mut Amount) = match (before, now) {
+            (Some(before), Some(now)) if before == now => return self.files.same.add(now.size),
+            (Some(_), Some(_)) => (ChangeKind::Changed, &mut self.files.changed),
+            (None, Some(_)) => (ChangeKind::Added, &mut self.files.added),
+            (Some(_), None) => (ChangeKind::Removed, &mut self.files.removed),
+            (None, None) => return,
+        };
+        amount.add(now.or(before).map_or(0, |entry| entry.size));
+        let has_other_content = matches!((before, now), (Some(before), Some(now)) if before.hash != now.hash);
+        self.changes.push(FileChange {
+            path: path.clone(),
+            change,
+            bytes_before: before.map(|entry| entry.size),
+            bytes: now.map(|entry| entry.size),
+            refingerprinted: has_other_content && fingerprint::is_fingerprinted(path.as_str()),
+        });
+    }
+}
+
+/// What `devanture.toml` says otherwise, table by table and key by key.
+fn serving_changes(before: &Manifest, now: &Manifest) -> Vec<ServingChange> {
+    let mut changes = Vec::new();
+    add_changes(&mut changes, FILE_NAME, Some(&before.base), Some(&now.base));
+    let tables: BTreeSet<&PlaceName> = before.env.keys().chain(now.env.keys()).collect();
+    for table in tables {
+        add_changes(&mut changes, &format!("[env.{table}]"), before.env.get(table), now.env.get(table));
+    }
+    if before.guessed_rules != now.guessed_rules {
+        let word =
+            |rules: &Option<_>| rules.as_ref().map(|rules| shown(&serde_json::to_value(rules).unwrap_or_default()));
+        let (before, now) = (word(&before.guessed_rules), word(&now.guessed_rules));
+        changes.push(ServingChange { place: "guessed".to_owned(), key: "rules".to_owned(), before, now });
+    }
+    changes
+}
+
+fn add_changes(changes: &mut Vec<ServingChange>, place: &str, before: Option<&Serving>, now: Option<&Serving>) {
+    let keys = |serving: Option<&Serving>| -> BTreeMap<String, Value> {
+        match serving.and_then(|serving| serde_json::to_value(serving).ok()) {
+            Some(Value::Object(keys)) => keys.into_iter().collect(),
+            _ => BTreeMap::new(),
+        }
+    };
+    let (before, now) = (keys(before), keys(now));
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    for key in names.into_iter().filter(|key| before.get(*key) != now.get(*key)) {
+        let (before, now) = (before.get(key).map(shown), now.get(key).map(shown));
+        changes.push(ServingChange { place: place.to_owned(), key: key.clone(), before, now });
+    }
+}
+
+/// What a key says, in a word or a number: a list may be long, and a backend's address is nobody's business.
+fn shown(value: &Value) -> String {
+    let entries = |count: usize| counted(count, "entry");
+    match value {
+        Value::Array(list) => entries(list.len()),
+        Value::Object(table) => entries(table.len()),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+    use devanture_config::site_toml::{HtmlHandling, Rules, SiteFile};
+    use proptest::prelude::*;
+
+    fn manifest(files: &[(&str, &str)]) -> Manifest {
+        let entry =
+            |text: &str| FileEntry { hash: Digest::of(text.as_bytes()), size: text.len() as u64, media_type: None };
+        Manifest::of_files(files.iter().map(|(path, text)| (path.parse().unwrap(), entry(text))).collect())
+    }
+
+    #[test]
+    fn files_are_added_changed_removed_or_the_same() {
+        let before = manifest(&[("a.html", "a"), ("b.html", "bb"), ("c.html", "ccc"), ("app-4f2a91bc.js", "1")]);
+        let now = manifest(&[("a.html", "a"), ("b.html", "BBBB"), ("d.html", "dddd"), ("app-4f2a91bc.js", "2")]);
+        let compared = Compared::of(&before, &now);
+        let amount = |files, bytes| Amount { files, bytes };
+        let expected =
+            FileChanges { added: amount(1, 4), changed: amount(2, 5), removed: amount(1, 3), same: amount(1, 1) };
+        assert_eq!(compared.files, expected);
+        let reported: Vec<(&str, ChangeKind, bool)> = compared
+            .changes
+            .iter()
+            .map(|change| (change.path.as_str(), change.change, change.refingerprinted))
+            .collect();
+        assert_eq!(
+            reported,
+            [
+                ("app-4f2a91bc.js", ChangeKind::Changed, true),
+                ("b.html", ChangeKind::Changed, false),
+                ("c.html", ChangeKind::Removed, false),
+                ("d.html", ChangeKind::Added, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_of_serving_are_compared_key_by_key() {
+        let mut before = manifest(&[("a", "a")]);
+        let mut now = before.clone();
+        assert!(serving_changes(&before, &now).is_empty());
+        before.base.html_handling = Some(HtmlHandling::AsIs);
+        now.base.html_handling = Some(HtmlHandling::None);
+        now.base.hostnames = Some(vec!["a.example".parse().unwrap()]);
+        before.env.insert("staging".parse().unwrap(), Serving { hostnames: Some(Vec::new()), ..Serving::default() });
+        let reported: Vec<_> =
+            serving_changes(&before, &now).into_iter().map(|c| (c.place, c.key, c.before, c.now)).collect();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            reported,
+            [
+                ("devanture.toml".to_owned(), "hostnames".to_owned(), None, some("1 entry")),
+                ("devanture.toml".to_owned(), "html_handling".to_owned(), some("as-is"), some("none")),
+                ("[env.staging]".to_owned(), "hostnames".to_owned(), some("0 entries"), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn guessed_rules_are_compared_and_tables_are_counted_without_their_addresses() {
+        let mut before = manifest(&[("_redirects", "/a /b")]);
+        let mut now = before.clone();
+        let reported = |before: &Manifest, now: &Manifest| -> Vec<_> {
+            serving_changes(before, now).into_iter().map(|c| (c.place, c.key, c.before, c.now)).collect()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        now.guessed_rules = Some(Rules::Netlify);
+        let guessed =
+            |before: Option<String>, now: Option<String>| vec![("guessed".to_owned(), "rules".to_owned(), before, now)];
+        assert_eq!(reported(&before, &now), guessed(None, some("netlify")));
+        before.guessed_rules = Some(Rules::Cloudflare);
+        assert_eq!(reported(&before, &now), guessed(some("cloudflare"), some("netlify")));
+        let pools = "[upstreams]\napi = \"http://10.1.2.3:3000\"\nshop = \"http://10.1.2.4:3000\"\n";
+        (before, now) = (now.clone(), now);
+        now.base = SiteFile::parse(FILE_NAME, pools).unwrap().base;
+        let upstreams = |before: Option<String>, now: Option<String>| {
+            vec![(FILE_NAME.to_owned(), "upstreams".to_owned(), before, now)]
+        };
+        assert_eq!(reported(&before, &now), upstreams(None, some("2 entries")));
+        assert_eq!(reported(&now, &before), upstreams(some("2 entries"), None));
+    }
+
+    proptest! {
+        #[test]
+        fn every_file_is_counted_once_and_back_is_the_inverse(
+            one in proptest::collection::btree_map("[a-e]", "[xy]", 1..5),
+            two in proptest::collection::btree_map("[a-e]", "[xy]", 1..5),
+        ) {
+            let of = |files: &BTreeMap<String, String>| {
+                let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+                manifest(&files)
+            };
+            let (there, back) = (Compared::of(&of(&one), &of(&two)), Compared::of(&of(&two), &of(&one)));
+            let files = there.files;
+            prop_assert_eq!(files.added.files + files.changed.files + files.same.files, two.len() as u64);
+            prop_assert_eq!(files.removed.files + files.changed.files + files.same.files, one.len() as u64);
+            prop_assert_eq!(files.added.files, back.files.removed.files);
+            prop_assert_eq!(files.changed.files, back.files.changed.files);
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The second half of a push, step by step: verify, compress, prepare, switch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::api::{ByteCounts, DeployReport, FileCounts, Outcome, PlaceStatus, Scope};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
+use devanture_config::{AppName, Digest, PlaceName};
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::admission::check_cases;
+use super::integrity;
+use super::joined::JOINS_MAX;
+use super::publisher::Publisher;
+use super::pushes::Push;
+use super::recording::StoredVersion;
+use crate::encode;
+use crate::environments::{PREVIEW, locked_by};
+use crate::ledger::{Actor, Condition, Error, Lease};
+use crate::switch::{
+    CanaryMove, Caution, EventSink, Intent, Move, Moved, Origin, Passes, Preconditions, StepReporter, Steps, Tolerance,
+};
+use devanture_base::telemetry;
+
+/// Compressed files that a step names which decode to too much.
+const BEYOND_NAMED_MAX: usize = 10;
+
+/// A push whose blobs are all there, about to be finished.
+pub struct Taken(Arc<Push>);
+
+/// What the step `compress` comes to.
+struct Compressed {
+    /// The encodings that came with the bundle.
+    given: encode::Given,
+    /// What serves as dictionaries.
+    passed: Option<encode::Passed>,
+    /// Holds what no manifest names, until the records of the version do.
+    leases: (Lease, Option<Lease>),
+}
+
+impl Publisher {
+    /// Takes a push out of those under way, to be finished; only one caller gets it.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such push; `forbidden` where it is for another environment than the token, or was
+    /// begun with another one.
+    pub fn take(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<Taken, Error> {
+        let push = self.uploads.pushes.find(app, deploy)?;
+        actor.may(Scope::Push, app, Some(&push.environment))?;
+        push.check_owner(actor)?;
+        Ok(Taken(self.uploads.pushes.take(app, deploy)?))
+    }
+
+    /// Finishes a push: its version is stored and, unless the push said otherwise, made live. The last event on `sink`
+    /// is the report or the problem.
+    ///
+    /// Once begun it runs to its end, also when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// The first step that fails; the version that was live stays live.
+    pub async fn finish(self: &Arc<Self>, taken: Taken, sink: Option<EventSink>) -> Result<DeployReport, Error> {
+        let Taken(push) = taken;
+        let by = Origin::of(&push.actor, &push.source, push.options.reason.as_deref());
+        let of = (Some(push.version), by);
+        let watched = self.deploys.open(&push.id, &push.app, &push.environment, of, push.began.revision);
+        let steps = Steps::watched(sink, watched);
+        let this = Arc::clone(self);
+        let task = self.tasks.spawn(async move { this.finish_push(push, steps).await });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(%error, "a deploy ended without a result");
+                Err(Problem::new(Code::Internal, "The deploy ended without a result.").into())
+            }
+        }
+    }
+
+    pub(crate) async fn finish_push(
+        self: &Arc<Self>,
+        mut push: Arc<Push>,
+        mut steps: Steps,
+    ) -> Result<DeployReport, Error> {
+        self.announce_push(&push).await;
+        let result = self.run_joined(&mut push, &mut steps).boxed().await;
+        let place = (push.app.as_str(), push.environment.as_str());
+        telemetry::count_in_place("devanture_pushes_total", place, &[("outcome", outcome_of(&result))], 1);
+        if let Err(error) = &result {
+            tracing::warn!(app = %push.app, environment = %push.environment, version = %push.version, code = error.0.code.as_str(), %error, "a push failed");
+            if error.0.code == Code::BlobMissing {
+                self.uploads.put_back(&push);
+            } else if !steps.have_switched() {
+                // What went live has its entry; going back, another one.
+                self.record_failure(&push, &mut steps, error).await;
+            }
+        }
+        steps.ended(&result);
+        result
+    }
+
+    /// Runs the steps; those of one half again, joined with what is live then, while other pushes go live meanwhile.
+    async fn run_joined(self: &Arc<Self>, push: &mut Arc<Push>, steps: &mut Steps) -> Result<DeployReport, Error> {
+        let mut joins = 1;
+        loop {
+            if let Some(again) = self.joined_again(push).await? {
+                *push = again;
+                steps.version_is(push.version);
+            }
+            let result = self.run_steps(push, steps).await;
+            let may_join_again = push.following().is_some() && push.options.if_live.is_none() && joins < JOINS_MAX;
+            match result {
+                Err(error) if error.0.code == Code::LiveMoved && may_join_again => {
+                    joins += 1;
+                    steps.log(&format!("joined again: {}", error.0.detail));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn run_steps(self: &Arc<Self>, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
+        if let Some(joined) = &push.joined {
+            steps.run("join", async { Ok(((), joined.text())) }).await?;
+        }
+        steps.run("verify", self.verify(push)).await?;
+        let tolerance = if push.options.allow_warnings { Tolerance::Doubts } else { Tolerance::Nothing };
+        check_cases(&push.manifest, &push.options)?;
+        if let Some(rules) = push.manifest.guessed_rules {
+            steps.log(&format!("the files of rules are taken as {rules:?}'s, which was guessed"));
+        }
+        let place = (&push.app, &push.environment);
+        for doubt in self.switcher.check_rules(place, Arc::clone(&push.manifest), tolerance).await? {
+            steps.log(&format!("let pass: {doubt}"));
+        }
+        let reporter = steps.reporter("compress");
+        let Compressed { given, passed, leases } = steps.run("compress", self.compress(push, &reporter)).await?;
+        let StoredVersion { is_new, restored_manifest } = self.store_version(push, given).await?;
+        self.environments.add_signatures(&push.actor, &push.app, &push.version, &push.options.signatures).await?;
+        if let (Some(dictionaries), Some(passed)) = (&self.dictionaries, passed) {
+            dictionaries.stored(&push.app, &push.version, &passed).await;
+        }
+        drop(leases);
+        if !is_new {
+            // Its files may have been damaged until now: whatever could not be loaded of it is live again.
+            self.ledger.live.look_again();
+        }
+        self.uploads.owned.stored(&push.app, push.version, &push.manifest).await?;
+        if push.manifest.has_backend() {
+            // Its previews may be asked for from now on.
+            self.environments.give_uid(&push.app, PREVIEW).await?;
+        }
+        self.uploads.end_sent(push).await;
+        let withdrawn = self.retention.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
+        for path in &withdrawn {
+            steps.log(&format!("{path} stays withdrawn: this version was stored before"));
+        }
+        if let Some(alias) = &push.options.alias {
+            let report = self.finish_alias(push, steps, alias, withdrawn, is_new).await?;
+            return Ok(DeployReport { restored_manifest, ..report });
+        }
+        if push.options.no_switch {
+            steps.skip("prepare", "not wanted");
+            steps.skip("switch", "not wanted");
+            // A push that changes nothing adds nothing to the history.
+            if is_new {
+                self.record_stored(push, steps, Outcome::Stored, None).await?;
+            }
+            let previous = self.ledger.live_version_id(&push.app, &push.environment).await?;
+            let deploy = Some(push.id.clone());
+            let moved = Moved { previous, deploy, ..Moved::default() };
+            return Ok(DeployReport { restored_manifest, ..self.report(push, steps, moved, withdrawn, None) });
+        }
+        let log = steps.lines().to_vec();
+        let intent = Intent {
+            app: &push.app,
+            environment: &push.environment,
+            version: push.version,
+            movement: Move::Push,
+            deploy: &push.id,
+            begun: push.began.number,
+            actor: &push.actor,
+            source: &push.source,
+            log: &log,
+            expected: Preconditions {
+                version: push.options.if_live.as_deref(),
+                condition: &Condition::default(),
+                undone: None,
+            },
+            passes: Passes {
+                newer_pushes: push.options.force,
+                fingerprints: push.options.allow_refingerprint,
+                lock: false,
+                smoke: push.options.no_smoke,
+            },
+            settings: None,
+            half: push.following().map(|joined| (joined.half, joined.with)),
+            brought: (push.halves(), push.with()),
+            reason: push.options.reason.as_deref(),
+            canary: CanaryMove::None,
+        };
+        let caution = Caution { watch_s: push.options.watch_s, rollout: push.options.rollout };
+        let moved = self.switcher.make_live_watched(&intent, caution, steps).await?;
+        if let Some(lock) = &moved.locked {
+            steps.log(&format!("{}: stored, with its preview", locked_by(lock, &push.environment)));
+            self.record_stored(push, steps, Outcome::Stored, None).await?;
+        }
+        let returning =
+            self.returning(&push.app, &push.environment, &moved, (&push.version, &push.manifest)).boxed().await;
+        let paused = self.switcher.pause_of(&push.app, &push.environment, &moved).await;
+        let report = self.report(push, steps, moved, withdrawn, None);
+        Ok(DeployReport { returning, paused, restored_manifest, ..report })
+    }
+
+    /// The end of a push to an alias: what is live stays as it is.
+    async fn finish_alias(
+        &self,
+        push: &Push,
+        steps: &mut Steps,
+        alias: &PlaceName,
+        withdrawn: Vec<String>,
+        is_new: bool,
+    ) -> Result<DeployReport, Error> {
+        let aliased = self.push_alias(push, alias, steps).await?;
+        let previous = aliased.previous;
+        // A push that changes nothing adds nothing to the history.
+        if is_new || previous != Some(push.version) {
+            self.record_stored(push, steps, Outcome::Stored, None).await?;
+        }
+        let deploy = Some(push.id.clone());
+        let moved = Moved { previous, deploy, ..Moved::default() };
+        Ok(self.report(push, steps, moved, withdrawn, Some(aliased.status)))
+    }
+
+    fn report(
+        &self,
+        push: &Push,
+        steps: &Steps,
+        moved: Moved,
+        withdrawn: Vec<String>,
+        alias: Option<PlaceStatus>,
+    ) -> DeployReport {
+        let mut urls = self.environments.urls(&push.app, &push.environment, &push.version);
+        urls.alias = alias.as_ref().map(|alias| alias.url.clone());
+        // Where previews are pushed to, nothing is live: the alias is what there is to see.
+        if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.is_preview()) {
+            urls.live.clone_from(url);
+        }
+        let prod = PlaceName::prod();
+        let place = if alias.is_some() { &prod } else { &push.environment };
+        let may_switch = !place.is_preview() && push.actor.may(Scope::Push, &push.app, Some(place)).is_ok();
+        let received = push.received.lock();
+        let new = push.manifest.blobs().filter(|(digest, _)| push.missing.contains_key(digest)).count();
+        DeployReport {
+            app: push.app.clone(),
+            environment: push.environment.clone(),
+            version: push.version,
+            previous: moved.previous,
+            urls,
+            files: FileCounts { total: count(push.manifest.files_count()), new: count(new) },
+            bytes: ByteCounts { total: push.manifest.total_bytes(), sent: received.bytes },
+            deploy: moved.deploy,
+            switched: moved.switched,
+            steps: steps.list().to_vec(),
+            withdrawn,
+            alias,
+            locked: moved.locked,
+            returning: None,
+            paused: None,
+            hostnames: moved.hostnames,
+            only: push.joined.as_ref().map(|joined| joined.half),
+            with: push.with(),
+            restored_manifest: false,
+            may_not_switch: !may_switch,
+        }
+    }
+
+    /// Step 1: every blob of the manifest is there, of the right length; what came in is read back (law 2).
+    async fn verify(&self, push: &Push) -> Result<((), String), Error> {
+        let received = {
+            let received = push.received.lock();
+            received.blobs.clone()
+        };
+        if let Some(absent) = push.missing.keys().find(|digest| !received.contains(digest)) {
+            let absent_count = push.missing.keys().filter(|digest| !received.contains(digest)).count();
+            let were = if absent_count == 1 { "was" } else { "were" };
+            let blobs = counted(absent_count, "blob");
+            let detail = format!("{blobs} of the manifest {were} not sent, such as {absent}.");
+            return Err(Problem::new(Code::BlobMissing, detail).hint("send them, then finish the push again").into());
+        }
+        let wanted: BTreeMap<Digest, u64> = push.manifest.blobs().collect();
+        let blobs = self.blobs_of(&push.app);
+        let stored = blobs.sizes(wanted.keys().copied().collect()).await?;
+        let is_sent =
+            |digest: Digest| push.joined.as_ref().is_none_or(|joined| joined.own.blobs().any(|(own, _)| own == digest));
+        let mut sizes = wanted.iter().zip(stored);
+        sizes.try_for_each(|((digest, size), stored)| check_size(*digest, *size, stored, is_sent))?;
+        // What came in many at a time was read back as it was written.
+        blobs.check_all(wanted.into_keys().filter(|digest| received.contains(digest)).collect()).await?;
+        Ok(((), "ok".to_owned()))
+    }
+
+    /// Step 2: quick variants of what has none, the encodings that came with the bundle, and deltas for visitors of the
+    /// versions that were live lately.
+    async fn compress(&self, push: &Push, reporter: &StepReporter) -> Result<(Compressed, String), Error> {
+        let fresh = self.uploads.owned.fresh(&push.app, &push.manifest).await?;
+        let (file_bytes_max, pool) = (self.ledger.limits().compress_file_bytes_max, &self.quick.of(&push.app));
+        let work = encode::Work {
+            blobs: &*self.blobs_of(&push.app),
+            manifest: &push.manifest,
+            fresh: &fresh,
+            pool,
+            file_bytes_max,
+            decoded_file_bytes_max: self.ledger.limits().file_bytes_max,
+            decoded_bytes_max: self.ledger.limits().bundle_bytes_max,
+            decoded_ratio_max: self.ledger.limits().archive_ratio_max,
+        };
+        let arriving = self.ledger.leases.arriving(telemetry::now_ms() / 1_000).await;
+        let (mut given, made) = encode::quick(&work).await?;
+        let rule_reader = self.switcher.loader.rule_memory().reader(&push.app, push.environment.as_str());
+        let of = (&*self.ledger, &push.app, &push.version);
+        let hashed = integrity::add((&work, reporter), &mut given, of, &rule_reader).await?;
+        let passed = match &self.dictionaries {
+            None => None,
+            Some(dictionaries) => {
+                let pass = encode::Pass {
+                    app: &push.app,
+                    environment: &push.environment,
+                    version: push.version,
+                    manifest: &push.manifest,
+                    given: &given,
+                    pool,
+                    is_before_switch: true,
+                    deadline: Some(Instant::now() + Duration::from_millis(self.ledger.limits().delta_ms_max)),
+                };
+                Some(dictionaries.before_switch(&pass).boxed().await)
+            }
+        };
+        let deltas = passed.as_ref().map_or(0, |passed| passed.deltas);
+        let detail = match (made.files, given.forms.len(), deltas) {
+            (0, 0, 0) => "nothing to do".to_owned(),
+            (files, _, 0) => format!("{}, {}", counted(files, "file"), counted(made.variants, "variant")),
+            (files, _, deltas) => {
+                let (files, variants) = (counted(files, "file"), counted(made.variants, "variant"));
+                format!("{files}, {variants}, {}", counted(deltas, "delta"))
+            }
+        };
+        let detail = match given.forms.len() {
+            0 => detail,
+            came => format!("{detail}; {came} came compressed"),
+        };
+        let detail = match made.later {
+            0 => detail,
+            files => format!("{detail}; {} of one packet follow behind the switch", counted(files, "file")),
+        };
+        let detail = match made.too_large {
+            0 => detail,
+            files => {
+                format!("{detail}; {files} above {file_bytes_max} bytes (compress_file_bytes_max) left as they are")
+            }
+        };
+        let detail = given.beyond.iter().take(BEYOND_NAMED_MAX).fold(detail, |detail, (path, limit)| {
+            format!("{detail}; {path} has its own name alone, as it decodes to more than {limit} allows")
+        });
+        let detail = match given.beyond.len().saturating_sub(BEYOND_NAMED_MAX) {
+            0 => detail,
+            more => format!("{detail}; so have {more} more"),
+        };
+        let integrity::Added { report, lease } = hashed;
+        let detail = report.into_iter().fold(detail, |detail, hashed| format!("{detail}; {hashed}"));
+        Ok((Compressed { given, passed, leases: (arriving, lease) }, detail))
+    }
+}
+
+/// The outcome of a push as metrics name it.
+pub(super) fn outcome_of(result: &Result<DeployReport, Error>) -> &'static str {
+    match result {
+        Ok(report) if report.switched => "live",
+        Ok(_) => "stored",
+        Err(error) if error.0.code == Code::WatchFailed => "undone",
+        Err(_) => "failed",
+    }
+}
+
+/// Checks the length of a stored blob of a manifest; `is_sent` says whether the push itself brings it.
+fn check_size(
+    digest: Digest,
+    size: u64,
+    stored: Option<u64>,
+    is_sent: impl FnOnce(Digest) -> bool,
+) -> Result<(), Error> {
+    match stored {
+        Some(stored) if stored == size => Ok(()),
+        Some(_) => {
+            let detail = format!("The manifest says that {digest} has {size} bytes, which is not its length.");
+            Err(Problem::new(Code::BadManifest, detail).into())
+        }
+        // It was there when the push began, and was set aside since, as damaged.
+        None => {
+            let detail = format!("The blob {digest} is no longer stored.");
+            let hint = match is_sent(digest) {
+                true => "push again: it is then uploaded",
+                false => "push both halves, or the other half again: it is then uploaded",
+            };
+            Err(Problem::new(Code::BlobMissing, detail).hint(hint).into())
+        }
+    }
+}
+
+pub(super) fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

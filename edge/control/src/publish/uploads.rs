@@ -1,0 +1,126 @@
+//! Pushes under way, the latest deploys, and what each app has sent, as one thing that collections and deletions
+//! change.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use devanture_config::{AppName, Digest, PlaceName};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::brought::Leftovers;
+use super::manifest_memory::ManifestMemory;
+use super::owned::Owned;
+use super::push_rate::{CountedPushes, PushRate};
+use super::pushes::{Push, Pushes};
+use super::sent::Unwritten;
+use crate::ledger::{Error, Ledger, Shares};
+use crate::retention;
+use crate::switch::Deploys;
+use devanture_store::blobs::Blobs;
+use devanture_store::catalog::Revision;
+
+/// Pushes under way, the latest deploys, and the blobs that each app has sent.
+pub struct Uploads {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) pushes: Pushes,
+    pub(super) deploys: Arc<Deploys>,
+    pub(super) owned: Owned,
+    /// What was sent and is not on record yet.
+    pub(super) unwritten: Unwritten,
+    /// What archives brought that failed.
+    pub(super) leftovers: Arc<Leftovers>,
+    /// One for each large manifest that may come in at once.
+    pub(super) manifests_reading: Arc<Shares>,
+    pub(super) manifest_memory: Arc<ManifestMemory>,
+    /// One for each request with many blobs that may come in at once.
+    pub(super) batches: Arc<Shares>,
+    /// One for each blob that may come in at once in a request of its own: it takes memory, and then an open file.
+    pub(super) receiving: Arc<Shares>,
+    /// One for each archive that may come in at once.
+    pub(super) archives: Arc<Shares>,
+    /// Pushes of each app that were begun within an hour.
+    pub(super) push_rate: PushRate,
+    /// The folder for archives that come in.
+    pub(super) scratch: PathBuf,
+}
+
+impl Uploads {
+    pub(super) fn new(blobs: Arc<dyn Blobs>, ledger: Arc<Ledger>, data_dir: &Path) -> Self {
+        Self {
+            pushes: Pushes::new(ledger.limits().pushes_max, ledger.limits().push_idle_ms_max),
+            deploys: Arc::default(),
+            owned: Owned::new(blobs, Arc::clone(&ledger.catalog)),
+            unwritten: Unwritten::default(),
+            leftovers: Arc::default(),
+            manifests_reading: Shares::new(ledger.limits().manifests_reading_max),
+            manifest_memory: ManifestMemory::new(ledger.limits().manifest_memory_bytes_max),
+            batches: Shares::new(ledger.limits().blob_batches_max),
+            receiving: Shares::new(ledger.limits().blobs_receiving_max),
+            archives: Shares::new(ledger.limits().pushes_max),
+            push_rate: PushRate::default(),
+            scratch: scratch(data_dir),
+            ledger,
+        }
+    }
+
+    /// Pushes that were begun within the hour, for the edge that takes over.
+    pub fn counted_pushes(&self) -> Vec<CountedPushes> {
+        self.push_rate.counted()
+    }
+
+    /// Goes on from what the edge before has counted.
+    pub fn go_on_counting(&self, counted: Vec<CountedPushes>) {
+        self.push_rate.go_on(counted);
+    }
+
+    /// Puts a push back that could not be finished for want of a blob, unless its app has ended: the next app of that
+    /// name is somebody else's.
+    pub(super) fn put_back(&self, push: &Arc<Push>) {
+        self.pushes.put_back(Arc::clone(push));
+        // Looked for after that: an app that ends from here on finds the push among those that it forgets.
+        if self.deploys.find(&push.app, &push.id).is_none() {
+            drop(self.pushes.take(&push.app, &push.id));
+        }
+    }
+
+    /// Forgets what was done in an app that ended with the commit `revision`; what began since is the next owner's.
+    pub(super) async fn forget_former(&self, app: &AppName, revision: Revision) {
+        self.deploys.forget_before(app, revision);
+        self.pushes.forget_before(app, revision);
+        self.owned.forget_app(app);
+        self.leftovers.forget_app(app);
+        self.unwritten.forget_app(app).await;
+    }
+}
+
+impl retention::Uploads for Uploads {
+    fn end_idle(&self) {
+        self.pushes.forget_idle();
+    }
+
+    fn end_of(&self, app: &AppName, environment: Option<&PlaceName>) {
+        self.pushes.forget_of(app, environment);
+    }
+
+    fn forget_blobs(&self, gone: &[Digest]) {
+        self.owned.forget(gone);
+        self.leftovers.forget(gone);
+        self.unwritten.forget(gone);
+    }
+
+    fn forget_app<'a>(&'a self, app: &'a AppName) -> BoxFuture<'a, ()> {
+        // Nothing of it begins before the commit that ends it.
+        self.forget_former(app, Revision::MAX).boxed()
+    }
+
+    fn refresh<'a>(&'a self, lost: &'a HashSet<AppName>, before_ms: u64) -> BoxFuture<'a, Result<(), Error>> {
+        self.owned.refresh(lost, before_ms).boxed()
+    }
+}
+
+/// The folder for temporary files of the edge whose data is in `data_dir`; whatever lies there at a start is removed.
+fn scratch(data_dir: &Path) -> PathBuf {
+    data_dir.join("tmp")
+}

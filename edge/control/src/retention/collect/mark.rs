@@ -1,0 +1,221 @@
+//! Marks what the records refer to: one manifest at a time, and nothing but digests in memory.
+
+use std::collections::HashSet;
+
+use devanture_config::problem::Code;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+
+use super::Pass;
+use crate::ledger::Error;
+use crate::retention::Retention;
+use devanture_store::blobs::{self, Key};
+use devanture_store::catalog::Change;
+use devanture_store::catalog::scan::Scan;
+use devanture_store::records;
+use devanture_store::records::console::{CONSOLE_KEY, ConsoleRecord, console};
+use devanture_store::records::gone::{self, GoneVersion};
+use devanture_store::records::sent::{self, SentRecord};
+
+/// What is referred to.
+#[derive(Default)]
+pub(super) struct Marked {
+    blobs: HashSet<Digest>,
+    manifests: HashSet<VersionId>,
+    /// Versions whose manifests cannot be read: what they refer to is not known.
+    pub(super) unreadable: Vec<VersionId>,
+}
+
+impl Marked {
+    /// Whether something refers to `key`.
+    pub(super) fn holds(&self, key: Key) -> bool {
+        match key {
+            Key::Blob(digest) | Key::Variant(digest, _) | Key::Delta(digest, ..) => self.blobs.contains(&digest),
+            Key::Manifest(version) => self.manifests.contains(&version),
+        }
+    }
+
+    /// Files that are referred to.
+    pub(super) fn count(&self) -> u64 {
+        u64::try_from(self.blobs.len().saturating_add(self.manifests.len())).unwrap_or(u64::MAX)
+    }
+
+    /// Marks what the edge made of a version, by its record: decoded files, which are decoded again when the version is
+    /// loaded if they are missed here, and its pages with hashes.
+    fn made_of(&mut self, key: &str, value: &[u8]) {
+        match records::made_files(value) {
+            Ok(files) => self.blobs.extend(files.into_iter().map(|file| file.hash)),
+            Err(error) => tracing::warn!(key, %error, "a record of a version cannot be read"),
+        }
+    }
+
+    /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made
+    /// again.
+    fn dictionary_of(&mut self, key: &str, value: &[u8]) {
+        match records::pages_dictionary(value) {
+            Ok(pages) => self.blobs.extend(pages.map(|pages| pages.blob)),
+            Err(error) => tracing::warn!(key, %error, "a record of dictionaries cannot be read"),
+        }
+    }
+}
+
+impl Retention {
+    /// Marks what the versions refer to that stay: those that are stored, and those that can be restored. And the
+    /// manifests of versions that were live within a year, for the names in them (`fingerprints.rs`).
+    pub(super) async fn mark(&self, pass: &Pass) -> Result<Marked, Error> {
+        let mut marked = Marked::default();
+        // A version that moves between these two prefixes while they are read is heard of by the watch.
+        for prefix in [records::VERSIONS_PREFIX, gone::GONE_PREFIX] {
+            self.mark_versions(pass, &mut marked, prefix).await?;
+        }
+        let console = console(&*self.ledger.catalog).await?;
+        if let Some(version) = console.and_then(|(_, console)| console.version) {
+            self.mark_version(&mut marked, version).await?;
+        }
+        self.mark_dictionaries(pass, &mut marked).await?;
+        self.mark_names(pass, &mut marked, [records::LIVE_PREFIX, gone::DELETED_ENVIRONMENTS_PREFIX]).await?;
+        if !pass.dry_run {
+            self.bring_back(&marked).await?;
+        }
+        Ok(marked)
+    }
+
+    /// As [`Retention::mark`], of what one app holds itself, whatever others do.
+    pub(super) async fn mark_app(&self, pass: &Pass, app: &AppName) -> Result<Marked, Error> {
+        let mut marked = Marked::default();
+        for prefix in [records::versions_prefix(app), gone::gone_prefix(app)] {
+            self.mark_versions(pass, &mut marked, &prefix).await?;
+        }
+        let (live, deleted) = (records::live_prefix(app), gone::deleted_environments_prefix(app));
+        self.mark_names(pass, &mut marked, [&live, &deleted]).await?;
+        Ok(marked)
+    }
+
+    /// Marks what the versions refer to whose records are below `prefix`, and stay.
+    async fn mark_versions(&self, pass: &Pass, marked: &mut Marked, prefix: &str) -> Result<(), Error> {
+        let mut versions = Scan::new(&*self.ledger.catalog, prefix);
+        while let Some((key, record)) = versions.next().await? {
+            let Some((app, version)) = version_of(&key) else { continue };
+            // Of what is gone, only what can be restored.
+            let is_kept = !key.starts_with(gone::GONE_PREFIX)
+                // A damaged record may have said that it can be restored.
+                || records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some());
+            let is_going = pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
+            if is_kept && !is_going {
+                marked.made_of(&key, record.value.as_ref());
+                self.mark_version(marked, version).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings collected files back that are referred to again, as after the restore of an older catalog.
+    async fn bring_back(&self, marked: &Marked) -> Result<(), Error> {
+        for key in self.blobs.collected().await?.into_iter().filter(|key| marked.holds(*key)) {
+            match self.blobs.open(key).await {
+                // It may be on the disk of this node alone.
+                Ok(_) => drop(self.blobs.mend(key, None).await?),
+                Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the dictionaries that pages share: they are files of no manifest.
+    async fn mark_dictionaries(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
+        let found = Scan::new(&*self.ledger.catalog, records::DICTIONARIES_PREFIX);
+        let mut found = found.pages_of(records::DICTIONARIES_AT_ONCE);
+        while let Some((key, record)) = found.next().await? {
+            let is_going = version_of(&key).is_some_and(|(app, version)| {
+                pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)))
+            });
+            if !is_going {
+                marked.dictionary_of(&key, record.value.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what a version refers to.
+    async fn mark_version(&self, marked: &mut Marked, version: VersionId) -> Result<(), Error> {
+        if !marked.manifests.insert(version) {
+            return Ok(());
+        }
+        let canonical = match self.blobs.get(Key::Manifest(version)).await {
+            Ok(canonical) => canonical,
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {
+                marked.unreadable.push(version);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match Manifest::read(&canonical) {
+            Ok(manifest) => marked.blobs.extend(manifest.blobs().map(|(digest, _)| digest)),
+            Err(_) => marked.unreadable.push(version),
+        }
+        Ok(())
+    }
+
+    /// Marks what apps other than `app` have sent for versions that are not stored yet.
+    pub(super) async fn mark_sent_by_others(&self, marked: &mut Marked, app: &AppName) -> Result<(), Error> {
+        let own = sent::sent_prefix(app);
+        let mut uploads = Scan::new(&*self.ledger.catalog, sent::SENT_PREFIX);
+        while let Some((key, record)) = uploads.next().await? {
+            if key.starts_with(&own) {
+                continue;
+            }
+            if let Ok(sent) = records::read::<SentRecord>(&key, &record) {
+                marked.blobs.extend(sent.blobs);
+            }
+        }
+        Ok(())
+    }
+
+    async fn mark_names(&self, pass: &Pass, marked: &mut Marked, prefixes: [&str; 2]) -> Result<(), Error> {
+        for prefix in prefixes {
+            for (key, _) in self.ledger.catalog.list(prefix, None, false, usize::MAX).await? {
+                let Some((app, environment)) = place_of(&key) else { continue };
+                if pass.report.apps.contains(&app) {
+                    continue;
+                }
+                match self.ledger.live_within_a_year(&app, &environment).await {
+                    Ok(versions) => marked.manifests.extend(versions),
+                    Err(Error(problem)) if problem.code == Code::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what a change refers to that was committed meanwhile.
+    pub(super) async fn mark_change(&self, marked: &mut Marked, change: &Change) -> Result<(), Error> {
+        let Change::Put(key, value) = change else { return Ok(()) };
+        if key.starts_with(records::DICTIONARIES_PREFIX) {
+            marked.dictionary_of(key, value.as_ref());
+            return Ok(());
+        }
+        let version = if key == CONSOLE_KEY {
+            serde_json::from_slice::<ConsoleRecord>(value).ok().and_then(|console| console.version)
+        } else if key.starts_with(records::VERSIONS_PREFIX) || key.starts_with(gone::GONE_PREFIX) {
+            marked.made_of(key, value.as_ref());
+            version_of(key).map(|(_, version)| version)
+        } else {
+            None
+        };
+        let Some(version) = version else { return Ok(()) };
+        // A manifest that was marked for its names alone says nothing of its blobs.
+        marked.manifests.remove(&version);
+        self.mark_version(marked, version).await
+    }
+}
+
+fn version_of(key: &str) -> Option<(AppName, VersionId)> {
+    let mut parts = key.split('/').skip(1);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn place_of(key: &str) -> Option<(AppName, PlaceName)> {
+    let mut parts = key.split('/').skip(1);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}

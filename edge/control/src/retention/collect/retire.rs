@@ -1,0 +1,196 @@
+//! Takes the records of versions that are beyond what `[retention]` keeps, and that nothing holds.
+
+use std::collections::HashMap;
+
+use devanture_config::api::WhyCollected;
+use devanture_config::problem::Code;
+use devanture_config::{AppName, VersionId};
+
+use super::{Pass, app_of};
+use crate::ledger::{Error, PART_CHANGES_MAX, SystemWrite, commit_system, unless_conflict};
+use crate::retention::Retention;
+use devanture_store::blobs::Key;
+use devanture_store::catalog::scan::Scan;
+use devanture_store::catalog::{Change, Check, Commit, Revision};
+use devanture_store::records::gone::{self, DeletedEnvironment, GoneVersion};
+use devanture_store::records::signing::signatures_key;
+use devanture_store::records::{self, VersionRecord};
+use devanture_store::records::{history, pointer};
+
+/// Changes by which a version loses its records.
+const VERSION_CHANGES: usize = 4;
+/// Versions that lose their records in one commit.
+const COMMIT_VERSIONS: usize = PART_CHANGES_MAX / VERSION_CHANGES;
+/// How often an app is looked at again when something moved in it meanwhile.
+const TRIES: usize = 3;
+
+/// A version that may go.
+struct Candidate {
+    id: VersionId,
+    revision: Revision,
+    stored_ms: u64,
+    /// When it was stored or live last; now, where it is live.
+    used_ms: u64,
+}
+
+impl Retention {
+    /// Takes them in every app.
+    pub(super) async fn retire(&self, pass: &mut Pass) -> Result<(), Error> {
+        if !self.policy().is_bounded() {
+            return Ok(());
+        }
+        let mut apps = Scan::new(&*self.ledger.catalog, records::APPS_PREFIX);
+        while let Some((key, _)) = apps.next().await? {
+            let Some(app) = app_of(&key) else { continue };
+            match self.retire_in(&app, pass).await {
+                // A damaged record, or more than the catalog takes at once, costs the retention of its own app.
+                Err(error) if matches!(error.0.code, Code::Internal | Code::TooMany) => {
+                    tracing::error!(app = %app, %error, "versions beyond what is kept stay");
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn retire_in(&self, app: &AppName, pass: &mut Pass) -> Result<(), Error> {
+        // What is deleted comes back as it was.
+        if pass.report.apps.contains(app) || self.ledger.catalog.get(&gone::deleted_app_key(app)).await?.is_some() {
+            return Ok(());
+        }
+        for _ in 0..TRIES {
+            let mut candidates = self.beyond(app, pass.began_ms).await?;
+            if candidates.is_empty() {
+                return Ok(());
+            }
+            let held = self.held(app).await?;
+            candidates
+                .retain(|candidate| !held.ids.contains(&candidate.id) && !self.ledger.live.is_held(app, &candidate.id));
+            let most = usize::try_from(pass.versions_left).unwrap_or(usize::MAX);
+            if candidates.len() > most {
+                candidates.truncate(most);
+                pass.report.more = true;
+            }
+            if pass.dry_run {
+                let keys: Vec<Key> = candidates.iter().map(|one| Key::Manifest(one.id)).collect();
+                let closed = self.close_gates(&keys).await?;
+                candidates.retain(|candidate| !closed.holds(Key::Manifest(candidate.id)));
+                drop(closed);
+                for Candidate { id, stored_ms, .. } in candidates {
+                    pass.take(app, id, WhyCollected::Retention, stored_ms);
+                }
+                return Ok(());
+            }
+            let mut is_done = true;
+            for chunk in candidates.chunks(COMMIT_VERSIONS) {
+                is_done &= self.retire_chunk(app, chunk, &held.checks, pass).await?;
+            }
+            if is_done {
+                return Ok(());
+            }
+        }
+        // Something moves all the time: the next pass looks again.
+        pass.report.more = true;
+        Ok(())
+    }
+
+    /// Takes the records of some versions, those left out that somebody has leased. Returns whether nobody else changed
+    /// what was looked at.
+    async fn retire_chunk(
+        &self,
+        app: &AppName,
+        chunk: &[Candidate],
+        checks: &[Check],
+        pass: &mut Pass,
+    ) -> Result<bool, Error> {
+        let keys: Vec<Key> = chunk.iter().map(|one| Key::Manifest(one.id)).collect();
+        let closed = self.close_gates(&keys).await?;
+        let mut commit = Commit { checks: checks.to_vec(), changes: Vec::new() };
+        let free: Vec<&Candidate> = chunk.iter().filter(|one| !closed.holds(Key::Manifest(one.id))).collect();
+        for Candidate { id, revision, stored_ms, .. } in &free {
+            let key = records::version_key(app, id);
+            let gone = GoneVersion {
+                at_ms: pass.began_ms,
+                collected: true,
+                until_ms: 0,
+                who: String::new(),
+                stored_ms: *stored_ms,
+                record: None,
+            };
+            commit.checks.push(Check::At(key.clone(), *revision));
+            let changes: [Change; VERSION_CHANGES] = [
+                Change::Delete(key),
+                Change::Delete(records::dictionaries_key(app, id)),
+                Change::Delete(signatures_key(app, id)),
+                Change::Put(gone::gone_key(app, id), records::write(&gone)?),
+            ];
+            commit.changes.extend(changes);
+        }
+        if free.is_empty() {
+            return Ok(true);
+        }
+        let committed = commit_system(&*self.ledger.catalog, SystemWrite::Collection, commit).await;
+        let Some(revision) = unless_conflict(committed)? else { return Ok(false) };
+        drop(closed);
+        self.ledger.live.wait_for(revision).await;
+        for Candidate { id, stored_ms, .. } in free {
+            pass.take(app, *id, WhyCollected::Retention, *stored_ms);
+            tracing::info!(app = %app, version = %id.short(), "collected: beyond what is kept, and held by nothing");
+        }
+        Ok(true)
+    }
+
+    /// The versions of an app that are beyond what is kept, and were neither stored nor live within the grace period.
+    async fn beyond(&self, app: &AppName, now_ms: u64) -> Result<Vec<Candidate>, Error> {
+        let grace_ms = self.ledger.limits().grace_ms_max;
+        let days_ms = self.policy().keep_days.saturating_mul(86_400_000);
+        let used = self.last_live(app, now_ms.saturating_sub(days_ms.max(grace_ms)), now_ms).await?;
+        let mut versions = Vec::new();
+        let prefix = records::versions_prefix(app);
+        let mut stored = Scan::new(&*self.ledger.catalog, prefix.as_str());
+        while let Some((key, record)) = stored.next().await? {
+            let Some(id) = key.strip_prefix(&prefix).and_then(|id| id.parse().ok()) else { continue };
+            let stored: VersionRecord = records::read(&key, &record)?;
+            let used_ms = used.get(&id).copied().unwrap_or(0).max(stored.stored_last_ms());
+            versions.push(Candidate { id, revision: record.revision, stored_ms: stored.stored_ms, used_ms });
+        }
+        versions.sort_by_key(|version| (std::cmp::Reverse(version.used_ms), version.id));
+        let ranked = (0_u64..).zip(versions).filter(|(rank, version)| {
+            let age_ms = now_ms.saturating_sub(version.used_ms);
+            age_ms >= grace_ms && self.policy().is_beyond(*rank, age_ms)
+        });
+        // The oldest first: a limit of one pass leaves the younger ones.
+        let mut beyond: Vec<Candidate> = ranked.map(|(_, version)| version).collect();
+        beyond.reverse();
+        Ok(beyond)
+    }
+
+    /// When the versions of an app were live last that were live since `since_ms`; of those that are, it is now, also
+    /// where the environment is deleted and can be restored: it then is as it was.
+    async fn last_live(&self, app: &AppName, since_ms: u64, now_ms: u64) -> Result<HashMap<VersionId, u64>, Error> {
+        let mut last: HashMap<VersionId, u64> = HashMap::new();
+        let mut pointers = Vec::new();
+        for (key, record) in self.ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
+            let Some(name) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
+            let version = pointer::pointer_of(&*self.ledger.catalog, app, &name, &record).await?.version;
+            pointers.push((key, version));
+        }
+        let deleted = gone::deleted_environments_prefix(app);
+        for (key, record) in self.ledger.catalog.list(&deleted, None, false, usize::MAX).await? {
+            let version = records::read::<DeletedEnvironment>(&key, &record)?.pointer.version;
+            pointers.push((key, version));
+        }
+        for (key, version) in pointers {
+            last.insert(version, now_ms);
+            let Some(environment) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
+            let prefix = records::history_prefix(app, &environment);
+            for switch in history::switches(&*self.ledger.catalog, &prefix, since_ms, usize::MAX).await? {
+                if let Some(previous) = switch.previous {
+                    let at_ms = last.entry(previous).or_default();
+                    *at_ms = switch.at_ms.max(*at_ms);
+                }
+            }
+        }
+        Ok(last)
+    }
+}

@@ -1,0 +1,223 @@
+//! Deletes apps and environments: they answer nothing from that moment on, and can be restored for a while.
+//!
+//! An app's deletion is one record; everything else of it stays as it is until a collection ends it. An environment's
+//! is one record that has its live pointer; its hostnames stay its own. One that nothing is live in ends at once.
+
+use devanture_config::api::{DeployKind, PlaceDeleteReport};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, HostPattern, PlaceName};
+
+use super::Retention;
+use crate::ledger::{Action, Actor, AuditEvent, Error, update};
+use devanture_base::telemetry;
+use devanture_store::catalog::{Change, Check, Commit};
+use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment};
+use devanture_store::records::{self, LivePointer};
+
+impl Retention {
+    /// Deletes an app with all that it has. When this returns, no hostname of it answers on this node; nobody else gets
+    /// its name before a collection ended it.
+    ///
+    /// # Errors
+    /// `not_found`; `deleted` where it is already.
+    pub async fn delete_app(&self, actor: &Actor, app: &AppName, dry_run: bool) -> Result<PlaceDeleteReport, Error> {
+        let (app_key, key) = (records::app_key(app), gone::deleted_app_key(app));
+        update(&key, || async {
+            self.ledger.check_there(app, None).await?;
+            self.ledger.must_exist(app).await?;
+            let Some(record) = self.ledger.catalog.get(&app_key).await? else { return Ok(None) };
+            let report = self.place_report(app, None, dry_run).await?;
+            if dry_run {
+                return Ok(Some(report));
+            }
+            let at_ms = telemetry::now_ms();
+            let hostnames = hostnames_of(&report);
+            let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone(), hostnames };
+            let checks = vec![Check::Absent(key.clone()), Check::At(app_key.clone(), record.revision)];
+            let changes = vec![Change::Put(key.clone(), records::write(&deleted)?)];
+            let mut commit = Commit { checks, changes };
+            self.note_all(actor, app, "deleteApp", &mut commit).await?;
+            let event = AuditEvent::of(Action::DeleteApp).app(app);
+            if self.ledger.commit(actor, event, commit).await? {
+                self.uploads.end_of(app, None);
+                tracing::info!(app = %app, who = actor.name, until_ms = report.until_ms, "an app was deleted");
+                return Ok(Some(report));
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Adds to a commit that takes a whole app away, or brings it back, the entries in the live logs of its
+    /// environments that want signatures.
+    pub(super) async fn note_all(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        operation: &str,
+        commit: &mut Commit,
+    ) -> Result<(), Error> {
+        for environment in self.environments.with_signers(app).await? {
+            self.environments.note_unsigned(actor, (app, &environment), operation, commit).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes an environment. When this returns, none of its hostnames answers on this node; they stay its own. One
+    /// that nothing is live in has nothing to restore, and ends.
+    ///
+    /// # Errors
+    /// `nothing_live` where there is nothing of it at all; `not_found` where there is no such app; `deleted` where it
+    /// is already.
+    pub async fn delete_environment(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        dry_run: bool,
+    ) -> Result<PlaceDeleteReport, Error> {
+        let report = self.record_deletion(actor, app, environment, dry_run).await?;
+        if !dry_run && report.environments.is_empty() {
+            self.end_unused(app, environment).await;
+        }
+        Ok(report)
+    }
+
+    /// Deletes an environment as [`Retention::delete_environment`] does, and leaves its end to the caller.
+    pub(super) async fn record_deletion(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        dry_run: bool,
+    ) -> Result<PlaceDeleteReport, Error> {
+        let (key, live_key) = (gone::deleted_environment_key(app, environment), records::live_key(app, environment));
+        update(&key, || async {
+            self.ledger.check_there(app, Some(environment)).await?;
+            self.ledger.must_exist(app).await?;
+            let report = self.place_report(app, Some(environment), dry_run).await?;
+            let Some((revision, pointer)) = self.ledger.live_pointer(app, environment).await? else {
+                return self.delete_unused(actor, (app, environment), report).await;
+            };
+            if dry_run {
+                return Ok(Some(report));
+            }
+            let at_ms = telemetry::now_ms();
+            let (entry_key, entry) =
+                self.ledger.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
+            let (who, hostnames) = (actor.name.clone(), hostnames_of(&report));
+            // It is restored with one version, to all of its visitors.
+            let pointer = LivePointer { canary: None, pins: None, ..pointer };
+            let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who, pointer, hostnames };
+            let checks = vec![
+                Check::Absent(key.clone()),
+                Check::At(live_key.clone(), revision),
+                Check::Absent(entry_key.clone()),
+                Check::Absent(gone::deleted_app_key(app)),
+            ];
+            let changes = vec![
+                Change::Put(key.clone(), records::write(&deleted)?),
+                Change::Delete(live_key.clone()),
+                Change::Put(entry_key, records::write(&entry)?),
+            ];
+            let mut commit = Commit { checks, changes };
+            let place = (app, environment);
+            self.environments.note_moved(actor, place, &deleted.pointer, &entry.deploy, &mut commit).await?;
+            let event = AuditEvent::of(Action::DeleteEnvironment).place(app, environment);
+            if self.ledger.commit(actor, event, commit).await? {
+                self.uploads.end_of(app, Some(environment));
+                tracing::info!(app = %app, environment = %environment, who = actor.name, until_ms = report.until_ms, "an environment was deleted");
+                return Ok(Some(report));
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Records that an environment is deleted that nothing is live in, and cannot be restored: while it ends, nothing
+    /// of it begins that would lose its records or its data. `None` if another change was quicker.
+    async fn delete_unused(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        report: PlaceDeleteReport,
+    ) -> Result<Option<PlaceDeleteReport>, Error> {
+        if !self.environments.has_environment(app, environment).await? {
+            let detail = format!("Nothing is live in {environment} of the app {app}.");
+            let hint = "`devanture status` lists the environments";
+            return Err(Problem::new(Code::NothingLive, detail).hint(hint).into());
+        }
+        let at_ms = telemetry::now_ms();
+        let report = PlaceDeleteReport { until_ms: at_ms, ..report };
+        if report.dry_run {
+            return Ok(Some(report));
+        }
+        let deleted = DeletedEnvironment {
+            at_ms,
+            // A collection ends it by this clock.
+            until_ms: telemetry::settled_ms(),
+            who: actor.name.clone(),
+            pointer: LivePointer::unknown(),
+            hostnames: hostnames_of(&report),
+        };
+        let key = gone::deleted_environment_key(app, environment);
+        let checks = vec![
+            Check::Absent(key.clone()),
+            Check::Absent(records::live_key(app, environment)),
+            Check::Absent(gone::deleted_app_key(app)),
+        ];
+        let changes = vec![Change::Put(key, records::write(&deleted)?)];
+        let event = AuditEvent::of(Action::DeleteEnvironment).place(app, environment).what("nothing was live in it");
+        if !self.ledger.commit(actor, event, Commit { checks, changes }).await? {
+            return Ok(None);
+        }
+        self.uploads.end_of(app, Some(environment));
+        tracing::info!(app = %app, environment = %environment, who = actor.name, "an environment was deleted that nothing was live in");
+        Ok(Some(report))
+    }
+
+    pub(super) async fn place_report(
+        &self,
+        app: &AppName,
+        environment: Option<&PlaceName>,
+        dry_run: bool,
+    ) -> Result<PlaceDeleteReport, Error> {
+        let live = self.ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await?;
+        let all = live.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse::<PlaceName>().ok());
+        let environments: Vec<PlaceName> = all.filter(|name| environment.is_none_or(|wanted| wanted == name)).collect();
+        let mut pinned = Vec::new();
+        for name in &environments {
+            if let Some((_, pointer)) = self.ledger.live_pointer(app, name).await? {
+                pinned.extend(self.environments.pinned(app, name, &pointer));
+            }
+        }
+        pinned.sort_unstable();
+        pinned.dedup();
+        let mut hostnames = Vec::new();
+        for (key, record) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
+            let Some(owner) = records::hostname(&key, &record) else { continue };
+            if owner.app == *app && environment.is_none_or(|wanted| owner.environment == *wanted) {
+                hostnames.extend(key.strip_prefix(records::HOSTNAMES_PREFIX).map(str::to_owned));
+            }
+        }
+        let versions = match environment {
+            Some(_) => 0,
+            None => self.ledger.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await?.len(),
+        };
+        Ok(PlaceDeleteReport {
+            dry_run,
+            app: app.clone(),
+            environment: environment.cloned(),
+            until_ms: telemetry::now_ms().saturating_add(self.policy().undelete_ms()),
+            environments,
+            hostnames,
+            versions: u64::try_from(versions).unwrap_or(u64::MAX),
+            pinned,
+            purged: None,
+        })
+    }
+}
+
+fn hostnames_of(report: &PlaceDeleteReport) -> Vec<HostPattern> {
+    report.hostnames.iter().filter_map(|name| name.parse().ok()).collect()
+}

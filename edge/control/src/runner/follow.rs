@@ -1,0 +1,320 @@
+//! Follows what is live: its backends run, those before stay warm for a while, and a preview's begin at its first
+//! request.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, sleep_until};
+
+use super::group::Group;
+use super::place_user::PREVIEW;
+use super::request::{GroupRequest, run_of};
+use super::shared::{Shared, ms};
+use devanture_serve::live::Current;
+use devanture_serve::proxy::{RunId, RunOrigin};
+use devanture_serve::version::Setting;
+use devanture_store::catalog::{Change, Committed};
+use devanture_store::records::instances::SCALE_PREFIX;
+use devanture_store::records::{self, gone};
+
+/// Longest time that a request from before a switch needs to choose its instance.
+const SWITCH_GRACE: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Runs what is live in every environment, and nothing else.
+    pub(super) fn reconcile_all(self: &Arc<Self>) {
+        for (app, name) in self.live.environments() {
+            self.reconcile(&app, &name);
+        }
+        let groups = self.all_groups();
+        for group in groups {
+            if let Ok(name) = group.id.place.parse() {
+                self.reconcile(&group.id.app, &name);
+            }
+        }
+    }
+
+    /// Follows the catalog, and what requests ask for, until the edge ends.
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        mut watch: Receiver<Committed>,
+        mut shown: Receiver<(AppName, PlaceName)>,
+    ) {
+        let mut elsewhere = self.registry.elsewhere_changes();
+        loop {
+            self.standstill.ended().await;
+            tokio::select! {
+                biased;
+                // What is requested from then on is for the next edge, where that one comes up.
+                () = self.standstill.begun() => {}
+                shown = shown.recv() => match shown {
+                    Ok((app, name)) => self.reconcile(&app, &name),
+                    Err(RecvError::Lagged(_)) => self.reconcile_all(),
+                    Err(RecvError::Closed) => return,
+                },
+                committed = watch.recv() => match committed {
+                    Ok(committed) => self.apply(&committed).await,
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "the watch of the catalog lagged: what runs is compared with all that is live");
+                        self.reconcile_all();
+                        self.end_deleted_work().await;
+                        self.follow_nodes().await;
+                        for group in self.all_groups() {
+                            self.rescale_later(group);
+                        }
+                    }
+                    Err(RecvError::Closed) => return,
+                },
+                Ok(()) = elsewhere.changed() => self.follow_elsewhere(),
+                () = sleep_until_some(self.nodes.next_end()) => self.forget_nodes(),
+                (id, origin) = self.registry.next_requested() => self.start_requested(id, &origin),
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn apply(self: &Arc<Self>, committed: &Committed) {
+        if self.nodes.are_changed_by(committed) {
+            self.follow_nodes().await;
+        }
+        if committed.changes.iter().any(is_deletion) {
+            self.end_deleted_work().await;
+        }
+        let mut moved: Vec<(AppName, PlaceName)> = Vec::new();
+        let mut is_app = Vec::new();
+        for change in committed.changes.iter() {
+            let (Change::Delete(key) | Change::Put(key, _)) = change;
+            if matches!(change, Change::Delete(key) if key.starts_with(records::VERSIONS_PREFIX)) {
+                self.versions_changed();
+            }
+            let names = |rest: &str| {
+                let (app, name) = rest.split_once('/')?;
+                Some((app.parse::<AppName>().ok()?, name.parse::<PlaceName>().ok()?))
+            };
+            let pointed = key.strip_prefix(records::LIVE_PREFIX).or_else(|| key.strip_prefix(records::ALIASES_PREFIX));
+            if let Some(place) = pointed {
+                moved.extend(names(place));
+            } else if let Some((app, name)) = key.strip_prefix(SCALE_PREFIX).and_then(names) {
+                self.groups_of(&app, name.as_str()).into_iter().for_each(|group| self.rescale_later(group));
+            } else if let Some(app) = key.strip_prefix(gone::DELETED_APPS_PREFIX) {
+                is_app.extend(app.parse::<AppName>());
+            }
+        }
+        if moved.is_empty() && is_app.is_empty() {
+            return;
+        }
+        self.live.wait_for(committed.revision).await;
+        for app in is_app {
+            moved.extend(self.live.environments().into_iter().filter(|(other, _)| *other == app));
+            let places = self.all_groups().into_iter().filter(|group| group.id.app == app);
+            moved.extend(places.filter_map(|group| Some((app.clone(), group.id.place.parse().ok()?))));
+        }
+        for (app, name) in moved {
+            self.reconcile(&app, &name);
+        }
+    }
+
+    /// Runs what is live in a place; what was before stays warm, and what was before that ends.
+    fn reconcile(self: &Arc<Self>, app: &AppName, name: &PlaceName) {
+        let place = self.live.place(app, name).filter(|_| !self.live.is_deleted(app));
+        let is_environment = place.as_ref().is_some_and(|place| place.setting == Setting::Environment);
+        let current = place.as_ref().and_then(|place| place.pointed());
+        if place.is_some() && current.is_none() {
+            // It cannot be loaded just now: what ran goes on.
+            return;
+        }
+        let sides = current.as_ref().filter(|_| is_environment).map_or_else(Vec::new, |current| current.sides());
+        let wanted: Vec<RunId> = sides.iter().filter_map(|side| self.run_side(side)).collect();
+        let pinned = place.as_ref().map_or_else(Vec::new, |place| place.all_pinned());
+        let pin_of = |id: &RunId| pinned.iter().find(|earlier| run_of(earlier).as_ref() == Some(id));
+        let others: Vec<Arc<Group>> =
+            self.groups_of(app, name.as_str()).into_iter().filter(|group| !wanted.contains(&group.id)).collect();
+        let was_live = others.iter().any(|group| group.inner().reasons.is_live);
+        for group in others {
+            let grace = Instant::now() + SWITCH_GRACE;
+            let pin = pin_of(&group.id).and_then(|earlier| pin_time(earlier));
+            {
+                let mut inner = group.inner();
+                let reasons = &mut inner.reasons;
+                reasons.is_pinned = pin.is_some();
+                if place.is_none() {
+                    reasons.idle_until = None;
+                }
+                if std::mem::replace(&mut reasons.is_live, false) {
+                    let warm = ms(group.managed.server.warm_ms.min(self.limits.instance_warm_ms_max));
+                    let warm = pin.map_or(warm, |pin| pin.max(warm));
+                    let until = if current.is_some() { Instant::now() + warm } else { grace };
+                    reasons.warm_until = Some(until.max(grace));
+                    reasons.lingers_until = None;
+                } else if pin.is_none() && (was_live || place.is_none()) {
+                    // Only the last one before stays for a rollback.
+                    reasons.warm_until = reasons.warm_until.map(|until| until.min(grace));
+                }
+            }
+            group.notify();
+            self.publish(&group.id);
+        }
+    }
+
+    /// The earlier version of a run, where visitors are held on it.
+    pub(super) fn pinned(&self, id: &RunId) -> Option<Arc<Current>> {
+        let place = self.live.place(&id.app, &id.place.parse().ok()?)?;
+        place.all_pinned().into_iter().find(|earlier| run_of(earlier).as_ref() == Some(id))
+    }
+
+    /// Runs the backend of an earlier version for the visitors who are held on it, until none of them comes.
+    fn run_pinned(self: &Arc<Self>, id: RunId, earlier: &Current) {
+        let Some((origin, pin)) = RunOrigin::of(&earlier.version).zip(pin_time(earlier)) else { return };
+        let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
+        let begun = self.group(request, |inner| {
+            inner.reasons.warm_until = Some(Instant::now() + pin);
+            inner.reasons.is_pinned = true;
+        });
+        if let Err(error) = begun {
+            tracing::warn!(app = %id.app, environment = id.place, %error, "the backend of an earlier version does not run");
+            self.refuse(id);
+        }
+    }
+
+    /// Runs the backend of the live version, or of a canary beside it; `None` where it has none.
+    fn run_side(self: &Arc<Self>, side: &Current) -> Option<RunId> {
+        let id = run_of(side)?;
+        let origin = RunOrigin::of(&side.version)?;
+        let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
+        let mut was_live = false;
+        let begun = self.group(request, |inner| {
+            was_live = inner.reasons.is_live;
+            inner.reasons.is_live = true;
+            inner.reasons.warm_until = None;
+        });
+        match begun {
+            // Its processes without traffic ended when it was replaced, or have yet to begin.
+            Ok(group) if !was_live => self.rescale_later(group),
+            Ok(_) => {}
+            Err(error) => {
+                let (app, environment) = (&id.app, &id.place);
+                tracing::error!(%app, environment, %error, "the backend of what is live does not run");
+                self.refuse(id.clone());
+            }
+        }
+        Some(id)
+    }
+
+    pub(super) fn rescale_later(self: &Arc<Self>, group: Arc<Group>) {
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            if let Err(error) = shared.adjust(&group).await {
+                let (app, environment) = (&group.id.app, &group.id.place);
+                tracing::warn!(%app, environment, %error, "the number of instances stays as it was");
+            }
+        });
+    }
+
+    /// A request came to a run that has no member.
+    pub(super) fn start_requested(self: &Arc<Self>, id: RunId, origin: &RunOrigin) {
+        let is_running = self.groups_of(&id.app, &id.place).iter().any(|group| group.id == id);
+        if origin.setting == Setting::Environment {
+            match id.place.parse() {
+                Ok(name) if !is_running && self.is_live(&id) => self.reconcile(&id.app, &name),
+                _ if !is_running => match self.pinned(&id) {
+                    Some(earlier) => self.run_pinned(id, &earlier),
+                    None => self.refuse(id),
+                },
+                _ => {}
+            }
+            return;
+        }
+        if !is_running && !self.make_room(&id.app) {
+            self.refuse(id);
+            return;
+        }
+        let idle = ms(self.limits.preview_idle_ms_max);
+        let request = GroupRequest::from_origin(id.clone(), origin, PREVIEW.to_owned());
+        let begun = self.group(request, |inner| inner.reasons.idle_until = Some(Instant::now() + idle));
+        if let Err(error) = begun {
+            tracing::warn!(app = %id.app, environment = id.place, %error, "the backend of a preview does not run");
+            self.refuse(id);
+        }
+    }
+
+    /// Ends previews until there is room for another one of `app`: its own first, of all those that were asked the
+    /// longest ago, and none of another app that is busy, unless that has more than half of all. Says whether there is
+    /// room.
+    fn make_room(&self, app: &AppName) -> bool {
+        let max = usize::try_from(self.limits.previews_running_max).unwrap_or(usize::MAX);
+        if max == 0 {
+            return false;
+        }
+        let all = self.all_groups().into_iter().filter(|group| group.settings_place == PREVIEW);
+        let (ending, mut running): (Vec<_>, Vec<_>) = all.partition(|group| group.inner().is_stopping);
+        running.retain(|group| group.inner().reasons.is_preview());
+        if ending.len() >= max {
+            // Those that end have processes as well: as many as may run, and no more. An app's own end at once, and so
+            // do those of one that has more than half: the others would wait for as long as its previews like.
+            let of_apps = counts_of_apps(&ending);
+            let has_most = |other: &AppName| of_apps.get(other).is_some_and(|count| count.saturating_mul(2) > max);
+            let (killed, others): (Vec<_>, Vec<_>) =
+                ending.into_iter().partition(|group| group.id.app == *app || has_most(&group.id.app));
+            killed.iter().flat_map(|group| group.slots()).for_each(|slot| slot.kill.cancel());
+            if others.len() >= max {
+                return false;
+            }
+        }
+        let is_busy = |id: &RunId| self.registry.run_in_flight(id, None) > 0 || self.registry.run_waiting(id) > 0;
+        let order = |group: &Arc<Group>| {
+            let unused = self.registry.run_idle_ms(&group.id).unwrap_or(u64::MAX);
+            (group.id.app != *app, is_busy(&group.id), std::cmp::Reverse(unused))
+        };
+        let too_many = (running.len() + 1).saturating_sub(max);
+        // No visitor who keeps requests open holds more than half of the places for one app.
+        let of_apps = counts_of_apps(&running);
+        let is_beyond_share = |other: &AppName| of_apps.get(other).is_some_and(|count| *count > max.div_ceil(2));
+        running.retain(|group| group.id.app == *app || !is_busy(&group.id) || is_beyond_share(&group.id.app));
+        running.sort_by_cached_key(order);
+        if running.len() < too_many {
+            return false;
+        }
+        for group in running.iter().take(too_many) {
+            group.inner().reasons.idle_until = None;
+            group.notify();
+        }
+        true
+    }
+
+    pub(super) fn all_groups(&self) -> Vec<Arc<Group>> {
+        self.groups.lock().clone()
+    }
+}
+
+/// The number of groups of each app.
+fn counts_of_apps(groups: &[Arc<Group>]) -> HashMap<AppName, usize> {
+    let mut counts = HashMap::new();
+    for group in groups {
+        *counts.entry(group.id.app.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// Whether a change says that an app or an environment was deleted.
+fn is_deletion(change: &Change) -> bool {
+    let prefixes = [gone::DELETED_APPS_PREFIX, gone::DELETED_ENVIRONMENTS_PREFIX];
+    matches!(change, Change::Put(key, _) if prefixes.iter().any(|prefix| key.starts_with(prefix)))
+}
+
+/// How long a backend runs without a request of visitors who are held on its version.
+pub(super) fn pin_time(earlier: &Current) -> Option<Duration> {
+    Some(Duration::from_secs(earlier.version.pin_idle_s?.into()))
+}
+
+/// Sleeps until then; without an end where there is no such time.
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}

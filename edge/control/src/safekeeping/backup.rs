@@ -1,0 +1,400 @@
+//! Writes a backup while the edge serves: first the records of one moment, then what they refer to. No collection runs
+//! meanwhile, so that all of it is still there.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use devanture_config::Digest;
+use devanture_config::api::{BackupReport, BackupRequest};
+use devanture_config::text::date_time;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+
+use super::layout::{
+    CATALOG, DESCRIPTION, Description, KEYS, LOCK, SMALL_FILE_BYTES_MAX, TLS, bad, hash_of, in_snapshot, is_manifest,
+    not_read,
+};
+use super::location::Location;
+use super::open::open_catalog;
+use super::pages::pages_of;
+use super::prune::{Pruned, prune};
+use super::references::{self, Look};
+use super::store::{self, BackupStore, Finished};
+use crate::ledger::{ACME_PREFIX, Error};
+use devanture_base::durable;
+use devanture_base::telemetry;
+use devanture_store::blobs::{self, Blobs, Key};
+use devanture_store::catalog::Catalog;
+use devanture_store::records::sent;
+
+/// The folder in the data folder for what a backup is made of while it is written.
+const WORK: &str = "backup";
+/// Records that say nothing without the files of pushes that are under way, and those of certificates that nodes share:
+/// an edge that is alone has its own in files.
+const LEFT_OUT: &[&str] = &[sent::SENT_PREFIX, ACME_PREFIX];
+/// The last second of which a name has its form, since 1970 UTC: the end of the year 9999.
+const END_S: u64 = 253_402_300_799;
+
+/// What a backup is made of.
+pub struct BackupSource<'b> {
+    /// The records.
+    pub catalog: &'b dyn Catalog,
+    /// The files.
+    pub blobs: &'b dyn Blobs,
+    /// The data folder.
+    pub data_dir: &'b Path,
+    /// The file of the keys that seal secrets.
+    pub key_file: Option<&'b Path>,
+}
+
+/// Writes a backup to a place that may hold earlier ones: files that are there already are not copied again. The caller
+/// keeps collections from running meanwhile.
+///
+/// # Errors
+/// `bad_request` where the place cannot be one of backups, or another backup is being written; `disk_full`; errors of
+/// the store. Earlier backups stay as they are.
+pub async fn back_up(source: &BackupSource<'_>, request: &BackupRequest) -> Result<BackupReport, Error> {
+    let location = Location::of(&request.to);
+    let work = Work::begin(source.data_dir)?;
+    let store = store::open_to_write(&location, &request.variables, source.data_dir).await?;
+    let held = store.lock().await?;
+    let result = back_up_to(source, request, &*store, &work.folder).await;
+    held.release().await;
+    result
+}
+
+/// Writes a backup to a place that is locked.
+async fn back_up_to(
+    source: &BackupSource<'_>,
+    request: &BackupRequest,
+    store: &dyn BackupStore,
+    work: &Path,
+) -> Result<BackupReport, Error> {
+    let earlier = remove_incomplete(store).await?;
+    let names: Vec<String> = earlier.iter().map(|earlier| earlier.name.clone()).collect();
+    let at_ms = telemetry::now_ms();
+    let name = free_name(&names, at_ms);
+    let written = write(source, store, work, &name, at_ms, request.with_key).await;
+    if written.is_err() {
+        drop(store.remove_snapshot(&name).await);
+    }
+    let mut report = written?;
+    // Earlier ones may be the last that are whole.
+    if let Some(keep) = request.keep.filter(|_| !report.catalog.is_damaged()) {
+        let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
+        let Pruned { removed, unreadable } = prune(store, source.blobs, work, keep).await?;
+        (report.removed, report.unreadable) = (removed, unreadable.into_iter().collect());
+    }
+    let without_description = earlier.into_iter().filter(|earlier| earlier.description.is_err());
+    report.unreadable.extend(without_description.map(|earlier| earlier.name));
+    report.unreadable.retain(|name| !report.removed.contains(name));
+    report.unreadable.sort();
+    report.unreadable.dedup();
+    Ok(report)
+}
+
+/// A folder for what a backup is made of, which goes when this is dropped. One backup of a data folder at a time has
+/// it.
+struct Work {
+    folder: PathBuf,
+    _lock: durable::Lock,
+}
+
+impl Work {
+    fn begin(data_dir: &Path) -> Result<Self, Error> {
+        let lock = durable::lock(&data_dir.join(LOCK))?
+            .map_err(|_holder| bad("Another backup of this edge is being written.", "try again when it has ended"))?;
+        let folder = data_dir.join(WORK);
+        // What a process left that was killed.
+        durable::remove_folder(&folder)?;
+        durable::make_folder(&folder)?;
+        Ok(Self { folder, _lock: lock })
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        drop(durable::remove_folder(&self.folder));
+    }
+}
+
+/// Removes what backups left that did not come to their end. Returns the others. One that cannot be read stays, and
+/// keeps no new one from being written: that is what its operator needs most.
+async fn remove_incomplete(store: &dyn BackupStore) -> Result<Vec<Finished>, Error> {
+    let names = store.snapshots().await?;
+    let finished = store::finished(store).await?;
+    for name in names {
+        if !finished.iter().any(|finished| finished.name == name) {
+            store.remove_snapshot(&name).await?;
+        }
+    }
+    for Finished { name, description } in &finished {
+        if let Err(error) = description {
+            tracing::warn!(backup = name, %error, "an earlier backup cannot be read; it stays as it is");
+        }
+    }
+    Ok(finished)
+}
+
+/// The name of a new backup: its time, such as `20260131T120000Z`, or the second after that of the newest one where
+/// that is no earlier. So `restore` takes, and `--keep` keeps, what was written last, whatever the clock was.
+fn free_name(names: &[String], at_ms: u64) -> String {
+    let name = name_of(at_ms / 1_000);
+    let newest = names.iter().max().filter(|newest| name <= **newest);
+    let Some(newest) = newest else { return name };
+    // By a clock that was ahead, or within the second: the order of names is that in which backups were written.
+    let (mut too_early_s, mut late_s) = (at_ms / 1_000, END_S);
+    while late_s - too_early_s > 1 {
+        let middle_s = too_early_s.midpoint(late_s);
+        if name_of(middle_s) > *newest { late_s = middle_s } else { too_early_s = middle_s }
+    }
+    let name = name_of(late_s);
+    if name > *newest && !names.contains(&name) { name } else { format!("{newest}-2") }
+}
+
+/// The name of a backup that begins so many seconds after 1970 UTC.
+fn name_of(at_s: u64) -> String {
+    let digits: String = date_time(at_s.saturating_mul(1_000)).chars().filter(char::is_ascii_digit).collect();
+    let (date, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
+    format!("{date}T{time}Z")
+}
+
+async fn write(
+    source: &BackupSource<'_>,
+    store: &dyn BackupStore,
+    work: &Path,
+    name: &str,
+    at_ms: u64,
+    with_key: bool,
+) -> Result<BackupReport, Error> {
+    // What is copied from it is whole again by its checksums: only the catalog itself shows that it is not.
+    let pages = pages_of(source.catalog, u64::MAX).await?;
+    let records = work.join(CATALOG);
+    let revision = source.catalog.copy_to(&records, LEFT_OUT).await?;
+    // The user of the edge may have put something else there meanwhile, such as a pipe, that root would wait for.
+    drop(durable::open_file(&records).map_err(durable::failed("opening", &records)).map_err(not_read)?);
+    let copied = open_catalog(&records).await?;
+    let mut copier = Copier::new(source.blobs, store).await?;
+    let mut gone = references::go_through(&*copied, source.blobs, None, &mut copier).await?;
+    // Also those of versions whose names still count, although their files are gone.
+    for first in 0..=u8::MAX {
+        for (key, ..) in source.blobs.list_part(first).await?.into_iter().filter(|(key, ..)| is_manifest(*key)) {
+            copier.begin(key).await?;
+        }
+    }
+    if copier.finish().await? {
+        // Files that were found damaged while they were copied.
+        gone = references::go_through(&*copied, source.blobs, None, &mut copier).await?;
+    }
+    drop(copied);
+    store.store(&in_snapshot(name, CATALOG), &records).await?;
+    let mut hashes = BTreeMap::from([(CATALOG.to_owned(), hash_of(&records).await?)]);
+    let key = source.key_file.filter(|_| with_key).filter(|key| is_there(key));
+    // The user of the edge fills that folder, and root may write this backup.
+    let data = durable::Guarded::open(source.data_dir)?;
+    for file in data.files(TLS).map_err(not_read)?.into_iter().chain(key.map(|_key| KEYS.to_owned())) {
+        let bytes = Bytes::from(match key.filter(|_key| file == KEYS) {
+            Some(key) => read_keys(key, source.data_dir, &data)?,
+            None => data.read(&file, SMALL_FILE_BYTES_MAX).map_err(not_read)?,
+        });
+        hashes.insert(file.clone(), Digest::of(&bytes));
+        store.write(&in_snapshot(name, &file), bytes).await?;
+    }
+    let files = u64::try_from(copier.looked.len()).unwrap_or(u64::MAX);
+    let description = Description {
+        catalog_damaged: pages.is_damaged(),
+        ..Description::new(at_ms, revision, gone.versions, files, hashes)
+    };
+    // By this the backup is complete.
+    store.write(&in_snapshot(name, DESCRIPTION), description.to_bytes()).await?;
+    Ok(BackupReport {
+        name: name.to_owned(),
+        revision,
+        versions: gone.versions,
+        files,
+        copied_files: copier.copied_files,
+        copied_bytes: copier.copied_bytes,
+        damaged: gone.damaged,
+        unreadable: Vec::new(),
+        removed: Vec::new(),
+        with_key: key.is_some(),
+        catalog: pages,
+    })
+}
+
+/// Whether there is something, be it a link that leads nowhere: what cannot be read is not left out in silence.
+fn is_there(key: &Path) -> bool {
+    !key.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// Reads the keys that seal secrets. In the data folder, the user of the edge may have put a link in their place.
+fn read_keys(key: &Path, data_dir: &Path, data: &durable::Guarded) -> Result<Vec<u8>, Error> {
+    match in_folder(key, data_dir).as_deref().and_then(Path::to_str) {
+        Some(name) => data.read(name, SMALL_FILE_BYTES_MAX).map_err(not_read),
+        None => Ok(std::fs::read(key).map_err(durable::failed("reading", key))?),
+    }
+}
+
+/// Where a file is within a folder, also if its path only leads there. `None` for one that is elsewhere.
+fn in_folder(file: &Path, folder: &Path) -> Option<PathBuf> {
+    let has_detours = |path: &Path| path.components().any(|part| part == Component::ParentDir);
+    if let Some(within) = file.strip_prefix(folder).ok().filter(|within| !has_detours(within)) {
+        return Some(within.to_owned());
+    }
+    let holder = file.parent()?.canonicalize().ok()?;
+    let within = holder.strip_prefix(folder.canonicalize().ok()?).ok()?;
+    Some(within.join(file.file_name()?))
+}
+
+/// A file that was copied, with its length; `None` if it was found damaged.
+type Copied = (Key, Option<u64>);
+
+/// Copies files to a place of backups, several at a time.
+struct Copier<'c> {
+    from: &'c dyn Blobs,
+    to: &'c dyn BackupStore,
+    /// What is there, or under way.
+    present: HashSet<Key>,
+    /// What was looked at and is there.
+    looked: HashSet<Key>,
+    under_way: FuturesUnordered<BoxFuture<'c, Result<Copied, Error>>>,
+    /// What was found damaged while it was copied.
+    damaged: HashSet<Key>,
+    copied_files: u64,
+    copied_bytes: u64,
+}
+
+impl<'c> Copier<'c> {
+    async fn new(from: &'c dyn Blobs, to: &'c dyn BackupStore) -> Result<Self, Error> {
+        Ok(Self {
+            from,
+            to,
+            present: to.keys().await?,
+            looked: HashSet::new(),
+            under_way: FuturesUnordered::new(),
+            damaged: HashSet::new(),
+            copied_files: 0,
+            copied_bytes: 0,
+        })
+    }
+
+    /// Begins to copy a file, unless it is there. False if it is missing or damaged here.
+    async fn begin(&mut self, key: Key) -> Result<bool, Error> {
+        if self.present.contains(&key) {
+            return Ok(true);
+        }
+        if self.damaged.contains(&key) {
+            return Ok(false);
+        }
+        let file = match self.from.open(key).await {
+            Ok(file) => file,
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => return Ok(false),
+            Err(error) => return Err(not_read(error)),
+        };
+        while self.under_way.len() >= self.to.parallel() {
+            self.wait().await?;
+        }
+        let to = self.to;
+        self.present.insert(key);
+        self.under_way.push(Box::pin(async move { Ok((key, to.put(key, file).await?)) }));
+        Ok(true)
+    }
+
+    /// Waits for one copy. False if none is under way.
+    async fn wait(&mut self) -> Result<bool, Error> {
+        let Some((key, copied)) = self.under_way.next().await.transpose()? else { return Ok(false) };
+        if let Some(bytes) = copied {
+            // Manifests that no version has are copied, too, and are none of the files that are counted.
+            if self.looked.contains(&key) {
+                self.copied_files = self.copied_files.saturating_add(1);
+                self.copied_bytes = self.copied_bytes.saturating_add(bytes);
+            }
+        } else {
+            self.present.remove(&key);
+            self.looked.remove(&key);
+            self.damaged.insert(key);
+        }
+        Ok(true)
+    }
+
+    /// Waits for what is under way. Returns whether a file was found damaged.
+    async fn finish(&mut self) -> Result<bool, Error> {
+        while self.wait().await? {}
+        Ok(!self.damaged.is_empty())
+    }
+}
+
+#[async_trait]
+impl Look for Copier<'_> {
+    async fn look(&mut self, key: Key) -> Result<bool, Error> {
+        let is_there = self.begin(key).await?;
+        if is_there {
+            self.looked.insert(key);
+        }
+        Ok(is_there)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_backups_are_in_the_order_in_which_they_were_written_whatever_the_clock_was() {
+        const NOON_MS: u64 = 1_769_860_800_000;
+        let mut names: Vec<String> = Vec::new();
+        for (at_ms, expected) in [
+            (NOON_MS, "20260131T120000Z"),
+            (NOON_MS + 500, "20260131T120001Z"),
+            (NOON_MS + 10_000, "20260131T120010Z"),
+            (NOON_MS + 10 * 365 * 86_400_000, "20360129T120000Z"),
+            (NOON_MS + 60_000, "20360129T120001Z"),
+            (NOON_MS + 86_400_000, "20360129T120002Z"),
+            (0, "20360129T120003Z"),
+        ] {
+            let name = free_name(&names, at_ms);
+            names.push(name.clone());
+            assert_eq!(name, expected);
+            assert!(names.is_sorted());
+        }
+        for newest in ["99991231T235959Z", "20260131T120000Z-2", "zzz"] {
+            assert!(*free_name(&[newest.to_owned()], NOON_MS) > *newest, "{newest}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_in_a_folder_by_whichever_path_it_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, other) = (root.path().join("data"), root.path().join("other"));
+        for folder in [&data, &data.join("keys"), &other] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        std::os::unix::fs::symlink(&data, other.join("link")).unwrap();
+        for (file, expected) in [
+            (data.join("secrets.key"), Some("secrets.key")),
+            (data.join("keys/secrets.key"), Some("keys/secrets.key")),
+            (other.join("../data/secrets.key"), Some("secrets.key")),
+            (other.join("link/keys/secrets.key"), Some("keys/secrets.key")),
+            (data.join("../data/secrets.key"), Some("secrets.key")),
+            (data.join("../other/secrets.key"), None),
+            (other.join("secrets.key"), None),
+            (root.path().join("none/secrets.key"), None),
+        ] {
+            assert_eq!(in_folder(&file, &data).as_deref(), expected.map(Path::new), "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_something() {
+        let root = tempfile::tempdir().unwrap();
+        let key = root.path().join("secrets.key");
+        assert!(!is_there(&key));
+        std::os::unix::fs::symlink(root.path().join("none"), &key).unwrap();
+        assert!(is_there(&key));
+    }
+}

@@ -1,0 +1,148 @@
+//! Where backups lie, a folder or a prefix of a bucket, has the layout of a store of blobs and manifests, which all
+//! backups in it share, and one folder for each backup below `snapshots/`:
+//!
+//! * `catalog.redb`: the records of one moment;
+//! * `tls/`: the local authority, and what is kept of ACME;
+//! * `secrets.key`: the keys that seal secrets, only where that was wanted;
+//! * `snapshot.json`: what the backup is. It is written last: a backup without it is none. One whose `snapshot.json`
+//!   cannot be read is a backup still, which nothing passes over.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use devanture_config::Digest;
+use devanture_config::problem::{Code, Problem};
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::{Error, lost};
+use devanture_base::durable;
+use devanture_store::blobs::{self, Key};
+
+/// The folder of the backups in the folder of all.
+pub(super) const SNAPSHOTS: &str = "snapshots";
+/// Of one backup: its records, …
+pub(super) const CATALOG: &str = "catalog.redb";
+/// … its keys, …
+pub(super) const KEYS: &str = "secrets.key";
+/// … its certificates, …
+pub(super) const TLS: &str = "tls";
+/// … and what it is.
+pub(super) const DESCRIPTION: &str = "snapshot.json";
+/// The lock of the process that writes a backup.
+pub(super) const LOCK: &str = "backup.lock";
+/// The number of the layout.
+const FORMAT: u32 = 1;
+/// For the owner alone: hashes of tokens, and keys.
+pub(super) const FILE_MODE: u32 = 0o600;
+/// Most bytes of a small file: a certificate, a key, what a backup is.
+pub(super) const SMALL_FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 1_024 * 1_024;
+
+/// The path of a file of a backup.
+pub(super) fn in_snapshot(name: &str, file: &str) -> String {
+    format!("{SNAPSHOTS}/{name}/{file}")
+}
+
+/// `snapshot.json`: what a backup is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Description {
+    /// The number of the layout.
+    pub(super) format: u32,
+    /// When it was begun, in milliseconds since 1970 UTC.
+    pub(super) at_ms: u64,
+    /// The program that wrote it.
+    pub(super) program: String,
+    /// The revision of the catalog.
+    pub(super) revision: u64,
+    /// Versions that it has.
+    pub(super) versions: u64,
+    /// Files that they refer to.
+    pub(super) files: u64,
+    /// Of each other file in the folder of the backup, its BLAKE3.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) hashes: BTreeMap<String, Digest>,
+    /// Whether its records were copied from a catalog with a damaged page.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) catalog_damaged: bool,
+}
+
+impl Description {
+    pub(super) fn new(at_ms: u64, revision: u64, versions: u64, files: u64, hashes: BTreeMap<String, Digest>) -> Self {
+        let program = concat!("devanture-edge ", env!("CARGO_PKG_VERSION")).to_owned();
+        Self { format: FORMAT, at_ms, program, revision, versions, files, hashes, catalog_damaged: false }
+    }
+
+    pub(super) fn to_bytes(&self) -> Bytes {
+        serde_json::to_vec_pretty(self).unwrap_or_default().into()
+    }
+
+    /// Reads the text of the backup `name`.
+    pub(super) fn parse(name: &str, text: &[u8]) -> Result<Self, Error> {
+        let description: Self = serde_json::from_slice(text).map_err(|error| {
+            let detail = format!("The backup {name} cannot be read, as its {DESCRIPTION} is damaged: {error}.");
+            bad(detail, "put a whole copy of that file in its place, or take another backup")
+        })?;
+        if description.format != FORMAT {
+            let detail =
+                format!("The backup {name} has the layout {}, and this program knows {FORMAT}.", description.format);
+            return Err(bad(detail, "use a newer release, or take another backup"));
+        }
+        Ok(description)
+    }
+
+    /// Whether `copy` has the bytes of a file of the backup. Earlier releases noted no hashes.
+    pub(super) async fn is_of(&self, file: &str, copy: &Path) -> Result<bool, Error> {
+        let Some(expected) = self.hashes.get(file) else { return Ok(true) };
+        Ok(hash_of(copy).await? == *expected)
+    }
+
+    /// Checks a file of the backup `name` that was copied to `copy`.
+    pub(super) async fn check(&self, name: &str, file: &str, copy: &Path) -> Result<(), Error> {
+        if self.is_of(file, copy).await? {
+            return Ok(());
+        }
+        Err(bad(format!("{file} of the backup {name} is damaged."), "take another backup: `--at` names one"))
+    }
+}
+
+/// The BLAKE3 of a file.
+pub(super) async fn hash_of(path: &Path) -> Result<Digest, Error> {
+    let path = path.to_owned();
+    let hash = move || -> Result<Digest, Error> {
+        let mut file = durable::open_file(&path).map_err(durable::failed("opening", &path)).map_err(not_read)?;
+        let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; PIECE_BYTES]);
+        loop {
+            let read = file.read(&mut piece).map_err(durable::failed("reading", &path))?;
+            if read == 0 {
+                return Ok(Digest::from(hasher.finalize()));
+            }
+            hasher.update(piece.get(..read).unwrap_or_default());
+        }
+    };
+    tokio::task::spawn_blocking(hash).await.map_err(|error| lost(&error))?
+}
+
+/// A problem with a place of backups.
+pub(super) fn bad(detail: impl Into<String>, hint: &str) -> Error {
+    Problem::new(Code::BadRequest, detail).hint(hint).into()
+}
+
+/// Says which file was not read, and why: a link, for example, that another user put into a folder.
+pub fn not_read(error: impl Into<blobs::Error>) -> Error {
+    match error.into() {
+        blobs::Error::Disk(ref error @ durable::Error::Io { ref source, .. })
+            if source.kind() == std::io::ErrorKind::Other =>
+        {
+            bad(format!("{error}."), "look who put it there: only a file of the folder's owner may be there")
+        }
+        error => error.into(),
+    }
+}
+
+/// Whether a stored file is a manifest.
+pub(super) const fn is_manifest(key: Key) -> bool {
+    matches!(key, Key::Manifest(_))
+}

@@ -1,0 +1,31 @@
+//! Stored files over the years: reads them all and names the versions that lack some, repairs what can be repaired,
+//! writes backups while the edge serves, verifies and restores them.
+//!
+//! All of it works on the two stores alone, so that it does the same with the edge running and without. Backups lie in
+//! a folder or in an S3 store, in the same layout.
+
+mod backup;
+mod copy;
+mod fetch;
+mod layout;
+mod location;
+mod open;
+mod pages;
+mod progress;
+mod prune;
+mod references;
+mod repair;
+mod restore;
+mod store;
+mod verify;
+mod verify_backup;
+
+pub use backup::{BackupSource, back_up};
+pub use copy::{Copied, FileTarget, Progress, RecordSource, StoredFiles, Transfer, compare_records, copy_records};
+pub use layout::not_read;
+pub use location::{Location, trust};
+pub use progress::FileProgress;
+pub use repair::repair;
+pub use restore::{Restored, restore};
+pub use verify::{VerifyOptions, verify};
+pub use verify_backup::{BackupCheck, BackupState, verify_backup};

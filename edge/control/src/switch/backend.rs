@@ -1,0 +1,83 @@
+//! The backends that come with versions: whether they may run, whose user they are, making them ready for a switch, how
+//! many instances there are. What runs them is `runner`; here is what is decided and recorded about them.
+
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::intent::{CanaryMove, Intent};
+use super::steps::Steps;
+use super::switcher::Switcher;
+use crate::ledger::Error;
+use crate::runner::{Held, Wanted};
+use devanture_store::records::settings;
+
+impl Switcher {
+    /// What is to run where a version is live; `None` if it brings no backend. Without a revision of the settings,
+    /// those that hold there.
+    ///
+    /// # Errors
+    /// `not_ready` where the manifest cannot be read; `runner_off`, `runner_forbidden`.
+    pub(crate) async fn backend_of(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        version: VersionId,
+        settings: Option<u64>,
+    ) -> Result<Option<Wanted>, Error> {
+        let Some(managed) = self.environments.managed_in((app, environment), version).await? else {
+            return Ok(None);
+        };
+        let settings = match (settings, self.ledger.live_pointer(app, environment).await?) {
+            (Some(revision), _) => revision,
+            (None, Some((_, pointer))) => pointer.settings,
+            // As the switch decides it, see `Switcher::compose`.
+            (None, None) => settings::held(&*self.ledger.catalog, app, environment).await?.newest,
+        };
+        Ok(Some(self.environments.wanted((app, environment), version, managed, settings).await?))
+    }
+
+    /// Runs what the backend wants run once before a switch. Going back runs nothing: what it would undo, it did not
+    /// do.
+    pub(super) async fn release(&self, intent: &Intent<'_>, wanted: &Wanted, steps: &mut Steps) -> Result<(), Error> {
+        let server = &wanted.managed.server;
+        // What a canary wants run, ran when it began.
+        let finishes = matches!(intent.canary, CanaryMove::Finishes(_));
+        if finishes || intent.movement.is_rollback() || (server.release.is_none() && server.snapshot.is_none()) {
+            return Ok(());
+        }
+        // One at a time in an environment, whichever nodes are pushed to, and none for what will not go live.
+        let _one_at_a_time = self.environments.take_turn(intent.app, intent.environment).await?;
+        let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
+        intent.expected.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
+        self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
+        if live.is_some_and(|(_, pointer)| pointer.version == intent.version) {
+            return Ok(());
+        }
+        drop(self.claims(intent).await?);
+        let runner = self.environments.runner()?;
+        if server.snapshot.is_some() {
+            let made = async {
+                let name = runner.data_before_release((intent.app, intent.environment)).await?;
+                Ok(((), name.map_or_else(|| "there is no data yet".to_owned(), |name| name.to_string())))
+            };
+            steps.run("snapshot", made).await?;
+        }
+        let Some(command) = &server.release else { return Ok(()) };
+        let reporter = steps.reporter("release");
+        let run = async {
+            runner.release(wanted, &|line| reporter.report(line)).await?;
+            Ok(((), command.join(" ")))
+        };
+        steps.run("release", run).await
+    }
+
+    /// Prepares the instances, and reports each.
+    pub(crate) async fn prepare_instances(
+        &self,
+        wanted: Option<&Wanted>,
+        report: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Option<Held>, Error> {
+        match wanted {
+            Some(wanted) => Ok(Some(self.environments.runner()?.prepare(wanted, report).await?)),
+            None => Ok(None),
+        }
+    }
+}

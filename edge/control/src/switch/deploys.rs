@@ -1,0 +1,381 @@
+//! The latest deploys in memory, with their steps as they happen.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use devanture_config::api::{
+    DeployEntry, DeployKind, DeployProblem, DeployReport, DeployState, DeployStatus, Source, Step, StepState,
+};
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName, VersionId};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+use crate::ledger::{Actor, Error};
+use devanture_base::telemetry;
+use devanture_store::catalog::Revision;
+
+/// Deploys that are remembered. More than these are only where so many run, whose tasks take more memory than this.
+const REMEMBERED_MAX: usize = 1_000;
+/// Hexadecimal digits of a push's id after those of when it began: the tag of its node, and two that are random.
+const TAIL_DIGITS: usize = 8;
+/// The latest deploys.
+pub(crate) struct Deploys {
+    remembered: Mutex<Remembered>,
+    /// Notifies that one of them has changed.
+    changed: watch::Sender<()>,
+}
+
+impl Default for Deploys {
+    fn default() -> Self {
+        Self { remembered: Mutex::default(), changed: watch::Sender::new(()) }
+    }
+}
+
+/// One of them.
+struct RememberedDeploy {
+    status: DeployStatus,
+    by: Origin,
+    /// The revision of the catalog when it began.
+    revision: Revision,
+    ended_ms: Option<u64>,
+}
+
+/// Who deploys, and what the person said of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    who: String,
+    source: Source,
+    reason: Option<String>,
+}
+
+impl Origin {
+    pub(crate) fn of(actor: &Actor, source: &Source, reason: Option<&str>) -> Self {
+        Self { who: actor.name.clone(), source: source.clone(), reason: reason.map(str::to_owned) }
+    }
+
+    /// The entry of a list, of a deploy that the person has begun.
+    pub(crate) fn entry(&self, deploy: &str, state: DeployState, version: Option<VersionId>) -> DeployEntry {
+        DeployEntry {
+            deploy: deploy.to_owned(),
+            kind: DeployKind::Push,
+            state,
+            version,
+            started_ms: started_ms(deploy),
+            ended_ms: None,
+            who: self.who.clone(),
+            commit: self.source.commit.clone(),
+            message: self.source.message.clone(),
+            reason: self.reason.clone(),
+            step: None,
+            steps: Vec::new(),
+            error: None,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Remembered {
+    by_id: HashMap<String, RememberedDeploy>,
+    /// Oldest first.
+    order: VecDeque<String>,
+}
+
+impl Remembered {
+    /// Forgets the oldest deploy that does not run, of the app that has most of these: what one app deploys takes no
+    /// other's out of the lists. False where all of them run.
+    fn forget_one(&mut self) -> bool {
+        let mut counts: HashMap<&AppName, usize> = HashMap::new();
+        for kept in self.by_id.values().filter(|kept| !kept.is_running()) {
+            *counts.entry(&kept.status.app).or_default() += 1;
+        }
+        let most = counts.values().max();
+        let may_go = |kept: &RememberedDeploy| !kept.is_running() && counts.get(&kept.status.app) == most;
+        let oldest = self.order.iter().position(|id| self.by_id.get(id).is_some_and(may_go));
+        let forgotten = oldest.and_then(|oldest| self.order.remove(oldest));
+        forgotten.is_some_and(|id| self.by_id.remove(&id).is_some())
+    }
+}
+
+/// One of them, for the task that runs it.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    deploys: Arc<Deploys>,
+    id: String,
+}
+
+impl Deploys {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock()
+    }
+
+    /// Begins to remember a deploy whose steps are about to run; `revision` is that of the catalog when it began.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        id: &str,
+        app: &AppName,
+        environment: &PlaceName,
+        (version, by): (Option<VersionId>, Origin),
+        revision: Revision,
+    ) -> Watched {
+        let status = DeployStatus {
+            deploy: id.to_owned(),
+            app: app.clone(),
+            environment: environment.clone(),
+            state: DeployState::Running,
+            version,
+            steps: Vec::new(),
+            report: None,
+            problem: None,
+        };
+        let mut remembered = self.remembered();
+        let kept = RememberedDeploy { status, by, revision, ended_ms: None };
+        if remembered.by_id.insert(id.to_owned(), kept).is_none() {
+            remembered.order.push_back(id.to_owned());
+        }
+        while remembered.order.len() > REMEMBERED_MAX && remembered.forget_one() {}
+        drop(remembered);
+        self.changed.send_replace(());
+        Watched { deploys: Arc::clone(self), id: id.to_owned() }
+    }
+
+    /// Receives that one of them has changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Those of an environment that no history has: they are under way, or failed. One that failed and has a version is
+    /// in the history, if its app is there: with its first push there is none.
+    pub(crate) fn without_history(&self, app: &AppName, environment: &PlaceName) -> Vec<DeployEntry> {
+        let remembered = self.remembered();
+        let of_place = |kept: &&RememberedDeploy| kept.status.app == *app && kept.status.environment == *environment;
+        let is_missing =
+            |kept: &&RememberedDeploy| matches!(kept.status.state, DeployState::Running | DeployState::Failed);
+        remembered.by_id.values().filter(of_place).filter(is_missing).map(RememberedDeploy::entry).collect()
+    }
+
+    /// Forgets those of an app that began before a revision: the next app of that name is somebody else's.
+    pub(crate) fn forget_before(&self, app: &AppName, revision: Revision) {
+        self.retain(|kept| kept.status.app != *app || kept.revision >= revision);
+    }
+
+    /// Forgets those of every app that have ended.
+    pub(crate) fn forget_ended(&self) {
+        self.retain(|kept| matches!(kept.status.state, DeployState::Begun | DeployState::Running));
+    }
+
+    fn retain(&self, stays: impl Fn(&RememberedDeploy) -> bool) {
+        let mut remembered = self.remembered();
+        let Remembered { by_id, order } = &mut *remembered;
+        by_id.retain(|_, kept| stays(kept));
+        order.retain(|id| by_id.contains_key(id));
+        drop(remembered);
+        self.changed.send_replace(());
+    }
+
+    /// Those that have not ended.
+    pub(crate) fn running(&self) -> Vec<DeployStatus> {
+        let remembered = self.remembered();
+        let running = remembered.by_id.values().filter(|kept| kept.is_running());
+        running.map(|kept| kept.status.clone()).collect()
+    }
+
+    pub(crate) fn find(&self, app: &AppName, id: &str) -> Option<DeployStatus> {
+        self.remembered().by_id.get(id).map(|kept| &kept.status).filter(|status| status.app == *app).cloned()
+    }
+}
+
+impl RememberedDeploy {
+    fn is_running(&self) -> bool {
+        self.status.state == DeployState::Running
+    }
+
+    fn entry(&self) -> DeployEntry {
+        let DeployStatus { deploy, state, version, steps, problem, .. } = &self.status;
+        let under_way = steps.last().filter(|step| step.state == StepState::Started);
+        let error =
+            problem.as_ref().map(|problem| DeployProblem { code: problem.code, detail: problem.detail.clone() });
+        DeployEntry {
+            ended_ms: self.ended_ms,
+            step: under_way.map(|step| step.name.clone()),
+            steps: steps.clone(),
+            error,
+            ..self.by.entry(deploy, *state, *version)
+        }
+    }
+}
+
+impl Watched {
+    fn change(&self, change: impl FnOnce(&mut DeployStatus)) {
+        if let Some(kept) = self.deploys.remembered().by_id.get_mut(&self.id) {
+            change(&mut kept.status);
+            if !kept.is_running() {
+                kept.ended_ms = Some(telemetry::now_ms());
+            }
+        }
+        self.deploys.changed.send_replace(());
+    }
+
+    /// Notes a step that began or ended.
+    pub(crate) fn step(&self, step: &Step) {
+        self.change(|status| match status.steps.last_mut() {
+            Some(last) if last.name == step.name && last.state == StepState::Started => *last = step.clone(),
+            _ => status.steps.push(step.clone()),
+        });
+    }
+
+    /// Notes which version it is.
+    pub(crate) fn version_is(&self, version: VersionId) {
+        self.change(|status| status.version = Some(version));
+    }
+
+    /// Notes how it ended.
+    pub(crate) fn ended(&self, result: &Result<DeployReport, Error>) {
+        self.change(|status| match result {
+            Ok(report) => {
+                // What was live already is live, too.
+                let is_live = report.switched || report.previous == Some(report.version);
+                status.state = if is_live { DeployState::Live } else { DeployState::Stored };
+                status.version = Some(report.version);
+                status.report = Some(Box::new(report.clone()));
+            }
+            Err(error) if error.0.code == Code::BlobMissing => status.state = DeployState::Begun,
+            Err(error) => {
+                let superseded = error.0.code == Code::Superseded;
+                status.state = if superseded { DeployState::Superseded } else { DeployState::Failed };
+                status.problem = Some(error.0.clone());
+            }
+        });
+    }
+}
+
+/// When a deploy began, in milliseconds since 1970 UTC, as its id says; 0 for one that says nothing.
+pub(crate) fn started_ms(id: &str) -> u64 {
+    begun_of(id).map_or(0, |microseconds| microseconds / 1_000)
+}
+
+/// When a deploy began, as its id says.
+pub(crate) fn begun_of(id: &str) -> Option<u64> {
+    let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    // The number of microseconds has 13 digits until the year 2112.
+    let digits = if id.len() > 13 { id.len().saturating_sub(TAIL_DIGITS) } else { id.len() };
+    is_hex.then(|| u64::from_str_radix(id.get(..digits)?, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::problem::Problem;
+
+    #[test]
+    fn a_deploy_that_failed_is_there_for_an_app_that_has_no_history() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+        let failed = Err(Problem::new(Code::BlobMismatch, "It is damaged.").into());
+        for (id, version) in [("1", None), ("2", Some(VersionId::of(b"")))] {
+            deploys.open(id, &shop, &prod, (version, Origin::default()), 1).ended(&failed);
+        }
+        let mut found: Vec<_> = deploys.without_history(&shop, &prod).into_iter().map(|entry| entry.deploy).collect();
+        found.sort();
+        assert_eq!(found, ["1", "2"]);
+    }
+
+    /// Law 11.
+    #[test]
+    fn no_more_deploys_that_have_ended_are_remembered_than_the_latest() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, blog, prod): (AppName, AppName, _) =
+            ("shop".parse().unwrap(), "blog".parse().unwrap(), PlaceName::prod());
+        let missing = Err(Problem::new(Code::BlobMissing, "It was not sent.").into());
+        for number in 0..=REMEMBERED_MAX {
+            // One that is opened again, after a blob was missing, is the same one.
+            for _ in 0..2 {
+                deploys.open(&number.to_string(), &shop, &prod, (None, Origin::default()), 1).ended(&missing);
+            }
+        }
+        assert!(deploys.find(&shop, "0").is_none() && deploys.find(&shop, "1").is_some());
+        assert!(deploys.find(&blog, "1").is_none(), "it is another app's");
+        let remembered = deploys.remembered();
+        assert_eq!((remembered.by_id.len(), remembered.order.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+        drop(remembered);
+        assert!(deploys.without_history(&shop, &"staging".parse().unwrap()).is_empty());
+    }
+
+    /// A thousand pushes of one app took those of others out of the lists while they ran, and the edge ended without
+    /// waiting for them.
+    #[test]
+    fn deploys_of_one_app_displace_neither_those_that_run_nor_those_of_another() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let prod = PlaceName::prod();
+        let open = |id: &str, app| deploys.open(id, app, &prod, (None, Origin::default()), 1);
+        let counts = || {
+            let all = deploys.remembered().order.len();
+            (all, deploys.running().len())
+        };
+        let failed = Err(Problem::new(Code::BadConfig, "It cannot be read.").into());
+        open("failed", &blog).ended(&failed);
+        let mut running = vec![open("runs", &blog)];
+        for number in 0..2 * REMEMBERED_MAX {
+            open(&format!("of-shop-{number}"), &shop).ended(&failed);
+        }
+        assert!(deploys.find(&blog, "failed").is_some() && deploys.find(&blog, "runs").is_some());
+        assert_eq!(counts(), (REMEMBERED_MAX, 1));
+        running.extend((0..REMEMBERED_MAX).map(|number| open(&format!("runs-{number}"), &shop)));
+        assert_eq!(counts(), (running.len(), running.len()));
+        running.iter().for_each(|watched| watched.ended(&failed));
+        open("the next", &blog);
+        assert_eq!(counts(), (REMEMBERED_MAX, 1));
+    }
+
+    #[test]
+    fn a_step_that_ends_stands_in_the_place_of_its_beginning() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+        let watched = deploys.open("1", &shop, &prod, (None, Origin::default()), 1);
+        let step = |name: &str, state, detail: &str| {
+            watched.step(&Step { name: name.to_owned(), state, detail: detail.to_owned(), ms: 1 });
+        };
+        let under_way = || deploys.without_history(&shop, &prod)[0].step.clone();
+        step("verify", StepState::Started, "");
+        assert_eq!(under_way().as_deref(), Some("verify"));
+        step("verify", StepState::Done, "ok");
+        assert_eq!(under_way(), None);
+        step("switch", StepState::Started, "");
+        step("switch", StepState::Done, "first");
+        step("switch", StepState::Done, "again");
+        watched.version_is(VersionId::of(b"one"));
+        let found = deploys.find(&shop, "1").unwrap();
+        let steps: Vec<_> = found.steps.iter().map(|step| (step.name.as_str(), step.detail.as_str())).collect();
+        assert_eq!(steps, [("verify", "ok"), ("switch", "first"), ("switch", "again")]);
+        assert_eq!((found.version, found.state), (Some(VersionId::of(b"one")), DeployState::Running));
+        watched.ended(&Err(Problem::new(Code::BlobMissing, "It was not sent.").into()));
+        let found = deploys.find(&shop, "1").unwrap();
+        assert_eq!((found.state, found.problem), (DeployState::Begun, None), "it may be finished again");
+        watched.ended(&Err(Problem::new(Code::Superseded, "Another one was quicker.").into()));
+        assert_eq!(deploys.find(&shop, "1").unwrap().state, DeployState::Superseded);
+    }
+
+    /// Law 11.
+    #[test]
+    fn what_began_before_an_app_ended_is_forgotten_and_the_next_owners_deploys_stay() {
+        let deploys = Arc::new(Deploys::default());
+        let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        let prod = PlaceName::prod();
+        let open = |id: &str, app, revision| deploys.open(id, app, &prod, (None, Origin::default()), revision);
+        let failed = Err(Problem::new(Code::BadConfig, "It cannot be read.").into());
+        open("1", &shop, 5).ended(&failed);
+        let running = open("2", &shop, 6);
+        open("3", &shop, 7);
+        open("4", &blog, 5).ended(&failed);
+        // The commit 7 ended the app, and this node hears of it when its next owner has begun already.
+        deploys.forget_before(&shop, 7);
+        let of = |app| deploys.without_history(app, &prod).into_iter().map(|entry| entry.deploy).collect::<Vec<_>>();
+        assert_eq!((of(&shop), of(&blog)), (vec!["3".to_owned()], vec!["4".to_owned()]));
+        running.ended(&failed);
+        assert!(deploys.find(&shop, "2").is_none(), "it comes back by no later word");
+        assert_eq!(deploys.remembered().order, ["3", "4"]);
+        deploys.forget_ended();
+        assert_eq!((of(&shop), of(&blog)), (vec!["3".to_owned()], vec![]));
+    }
+}

@@ -1,0 +1,174 @@
+//! Smoke checks without their run: the question, the answer, and whether it is as expected.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::pin::Pin;
+
+use devanture_config::site_toml::SmokeCheck;
+use devanture_config::text::plain_text::is_plain;
+
+use devanture_serve::handler::{SmokeAnswer, SmokeQuestion, Unanswered};
+
+/// Characters of a body that a failure shows.
+pub(super) const SHOWN_CHARACTERS: usize = 200;
+/// An answer that is being waited for.
+pub type PendingAnswer = Pin<Box<dyn Future<Output = Result<SmokeAnswer, Unanswered>> + Send>>;
+
+/// Asks versions that are not live yet, by the code that answers visitors: what that is, this room does not know.
+pub trait Smoke: Send + Sync {
+    /// Asks; dropping the answer takes the question back.
+    fn ask(&self, question: SmokeQuestion) -> PendingAnswer;
+}
+
+/// Whether an answer is what the check expects.
+pub(super) fn judge(check: &SmokeCheck, answer: &SmokeAnswer, body_bytes_max: usize) -> Result<(), String> {
+    let found = answer.status;
+    let body = decoded(answer, body_bytes_max);
+    if found != check.status() {
+        let mut why = format!("status {found} where {} is expected", check.status());
+        if let Some(location) = answer.values("location").next() {
+            let location = printable(&String::from_utf8_lossy(location), SHOWN_CHARACTERS);
+            write!(why, ", to {location}").ok();
+        }
+        return Err(why + &beginning(&body));
+    }
+    for (name, value) in &check.headers {
+        if answer.values(name).any(|found| found == value.as_bytes()) {
+            continue;
+        }
+        let found = answer.values(name).next().map_or_else(
+            || "is not there".to_owned(),
+            |found| format!("is `{}`", printable(&String::from_utf8_lossy(found), SHOWN_CHARACTERS)),
+        );
+        return Err(format!("the field {name} {found}, where `{}` is expected", printable(value, SHOWN_CHARACTERS)));
+    }
+    match &check.contains {
+        Some(text) if !holds(&body, text.as_bytes()) => Err(format!(
+            "status {found}, but `{}` is not in its first {body_bytes_max} bytes{}",
+            printable(text, SHOWN_CHARACTERS),
+            beginning(&body)
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a text is in a body, in time that grows as they do, whatever they are.
+fn holds(body: &[u8], text: &[u8]) -> bool {
+    memchr::memmem::find(body, text).is_some()
+}
+
+/// The body without its encodings, as far as it is looked at: nothing but the identity was asked for, but a backend
+/// answers what it likes, and a bundle may hold encodings alone.
+fn decoded(answer: &SmokeAnswer, bytes_max: usize) -> Vec<u8> {
+    let codings = answer.values("content-encoding").filter_map(|value| std::str::from_utf8(value).ok());
+    let codings: Vec<&str> = codings.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut body = answer.body.clone();
+    // The last one was applied last (RFC 9110 §8.4).
+    for coding in codings.into_iter().rev().take(2) {
+        let bytes = body.as_slice();
+        let mut out = Vec::new();
+        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+        // A body that was cut off ends in an error: what came before it counts.
+        match coding.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => drop(flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut out)),
+            "deflate" => drop(flate2::read::ZlibDecoder::new(bytes).take(limit).read_to_end(&mut out)),
+            "br" => drop(brotli::Decompressor::new(bytes, 4096).take(limit).read_to_end(&mut out)),
+            "zstd" => {
+                if let Ok(decoder) = zstd::stream::read::Decoder::new(bytes) {
+                    drop(decoder.take(limit).read_to_end(&mut out));
+                }
+            }
+            _ => continue,
+        }
+        body = out;
+    }
+    body
+}
+
+/// The first characters of a body, where there is one.
+fn beginning(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..SHOWN_CHARACTERS * 4).unwrap_or(body));
+    let shown = printable(text.trim(), SHOWN_CHARACTERS);
+    if shown.is_empty() { "; its body is empty".to_owned() } else { format!("; its body begins with `{shown}`") }
+}
+
+/// At most so many characters, none of which speaks to a terminal.
+pub(super) fn printable(text: &str, characters_max: usize) -> String {
+    let shown = text.chars().take(characters_max);
+    let mut shown: String = shown.map(|c| if c.is_whitespace() { ' ' } else { c }).flat_map(plain).collect();
+    if text.chars().nth(characters_max).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A character as it is, or as its number: those that change how others are shown among them.
+fn plain(c: char) -> impl Iterator<Item = char> {
+    let escaped = (!is_plain(c)).then(|| c.escape_unicode());
+    let itself = escaped.is_none().then_some(c);
+    escaped.into_iter().flatten().chain(itself)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn check(toml: &str) -> SmokeCheck {
+        let file = devanture_config::site_toml::SiteFile::parse("f", &format!("[[smoke]]\npath = \"/\"\n{toml}\n"));
+        file.unwrap().base.smoke.unwrap().remove(0)
+    }
+
+    fn answer(status: u16, fields: &[(&str, &str)], body: &[u8]) -> SmokeAnswer {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+        SmokeAnswer { status, fields, body: body.to_vec() }
+    }
+
+    #[test]
+    fn status_fields_and_text_are_looked_at() {
+        let says = |toml: &str, answer: &SmokeAnswer| judge(&check(toml), answer, 64).err().unwrap_or_default();
+        let page = answer(200, &[("content-type", "text/html")], b"<h1>Shop</h1>");
+        assert_eq!(says("contains = \"Shop\"\nheaders = { Content-Type = \"text/html\" }", &page), "");
+        assert!(says("contains = \"Shoes\"", &page).contains("begins with `<h1>Shop</h1>`"));
+        assert!(says("headers = { Content-Type = \"text/css\" }", &page).contains("is `text/html`"));
+        assert!(says("headers = { X-A = \"b\" }", &page).contains("X-A is not there"));
+        let moved = answer(302, &[("location", "/login")], b"");
+        assert_eq!(says("", &moved), "status 302 where 200 is expected, to /login; its body is empty");
+        assert_eq!(says("status = 302", &moved), "");
+    }
+
+    #[test]
+    fn a_text_is_found_in_a_body_whatever_its_coding_and_no_further_than_the_bound() {
+        use std::io::Write as _;
+        let text = "needle and what follows it, again and again ".repeat(3);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        for (coding, body) in [("gzip", gzip.finish().unwrap()), ("zstd", zstd)] {
+            let answer = answer(200, &[("content-encoding", coding)], &body);
+            assert_eq!(judge(&check("contains = \"needle\""), &answer, 1_000), Ok(()), "{coding}");
+            assert_eq!(decoded(&answer, 6), b"needle", "{coding}");
+        }
+        let bomb = zstd::encode_all(&vec![0_u8; 10_000_000][..], 1).unwrap();
+        assert_eq!(decoded(&answer(200, &[("content-encoding", "zstd")], &bomb), 1_000).len(), 1_000);
+    }
+
+    #[test]
+    fn a_text_is_looked_for_in_time_that_grows_with_the_body() {
+        // Each place in the body is nearly the text: looked at one by one, that would be a million million bytes.
+        let (mut body, mut text) = (vec![b'a'; 1 << 21], vec![b'a'; 1 << 20]);
+        text.push(b'b');
+        let began = Instant::now();
+        assert!(!holds(&body, &text) && holds(&body, b"") && !holds(b"", b"a"));
+        body.push(b'b');
+        assert!(holds(&body, &text));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn what_is_shown_of_a_body_cannot_speak_to_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d", 100), "a\\u{1b}[2Jb c\\u{202e}d");
+        assert_eq!(printable("abcd", 3), "abc…");
+    }
+}

@@ -1,0 +1,415 @@
+//! Asks for a stored version to be made live: a switch, a rollback, a promotion. `swap.rs` moves the pointer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use devanture_config::api::{
+    CanaryEnd, Deploy, DeployEvent, DeployProblem, Outcome, Pause, PromoteRequest, RollbackRequest, SettingsDifference,
+    Source, SwitchReport, SwitchRequest,
+};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName, VersionId};
+use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
+
+use super::canary::{Running, running};
+use super::checks::{check_if_live, check_reason, check_typed};
+use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
+use super::steps::{EventSink, Steps};
+use super::swap::{Foreseen, Moved, check_expected};
+use super::switcher::Switcher;
+use super::watch::Caution;
+use crate::ledger::Earlier;
+use crate::ledger::{Actor, Condition, Error};
+use devanture_base::telemetry;
+use devanture_store::records::settings;
+use devanture_store::records::{self, VersionRecord};
+
+/// What a switch that is no push says beside its version.
+struct Moving {
+    movement: Move,
+    if_live: Option<String>,
+    condition: Condition,
+    passes: Passes,
+    caution: Caution,
+    settings: Option<u64>,
+    /// For a rollback: how the settings differ from those that the version was live with.
+    difference: Option<SettingsDifference>,
+    /// Why, for the history.
+    reason: Option<String>,
+    /// Only say what would change.
+    dry_run: bool,
+    /// The canary that it finishes.
+    canary: CanaryMove,
+}
+
+/// A switch that is under way: it runs to its end, also when nobody waits for it.
+pub type Switching = JoinHandle<Result<SwitchReport, Error>>;
+
+impl Switcher {
+    /// Begins to make a stored version live. Nothing changes where it is live already, nor with `dry_run`, which
+    /// refuses what the switch would refuse before it prepares anything. The last event on `sink` is the report or the
+    /// problem.
+    ///
+    /// # Errors
+    /// `not_found`, `ambiguous_id`, `bad_request`; then `live_moved`, `locked`, `precondition_failed`,
+    /// `fingerprint_reused`, `not_ready`, `smoke_failed`, `watch_failed`.
+    pub(crate) async fn switch(
+        self: &Arc<Self>,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        wanted: &SwitchRequest,
+        (condition, dry_run): (&Condition, bool),
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(wanted.watch_s)?;
+        check_reason(wanted.reason.as_deref())?;
+        wanted.if_live.as_deref().map_or(Ok(()), check_if_live)?;
+        let version = self.ledger.resolve_version(app, &wanted.version).await?;
+        let moving = Moving {
+            movement: Move::Switch,
+            if_live: wanted.if_live.clone(),
+            condition: condition.clone(),
+            passes: Passes {
+                newer_pushes: true,
+                fingerprints: wanted.allow_refingerprint,
+                lock: wanted.force,
+                smoke: wanted.no_smoke,
+            },
+            caution: Caution { watch_s: wanted.watch_s, rollout: wanted.rollout },
+            settings: None,
+            difference: None,
+            reason: wanted.reason.clone(),
+            dry_run,
+            canary: CanaryMove::None,
+        };
+        Ok(self.begin_move(actor, app, environment, version, moving, sink))
+    }
+
+    /// Begins to make the version live again that was live before the current one, or the one that is wanted; one that
+    /// was never live here goes through the checks of a switch. The settings stay as they are, and the report says how
+    /// they differ from those that the version was live with; `with_settings` lets these hold again, too.
+    ///
+    /// A request that names the version and what is live is one that was predicted. Where the version is the one that a
+    /// rollback without it goes back to, it is that rollback: with the same settings, and the next one goes further
+    /// back, also where the version is in the history twice.
+    ///
+    /// # Errors
+    /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
+    /// looked for, `not_found` where its settings are no longer kept, and as [`Switcher::switch`].
+    pub(crate) async fn rollback(
+        self: &Arc<Self>,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        request: &RollbackRequest,
+        (condition, dry_run): (&Condition, bool),
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(request.watch_s)?;
+        check_reason(request.reason.as_deref())?;
+        request.if_live.as_deref().map_or(Ok(()), check_if_live)?;
+        let with_settings = request.with_settings;
+        let (earlier, if_live) = self.going_back(app, environment, request).await?;
+        let Earlier { version, position, from, settings: was, .. } = earlier;
+        if with_settings && was.is_none() {
+            let id = version.short();
+            return Err(match version == from {
+                true => Problem::new(
+                    Code::NoPrevious,
+                    format!("{id} is live in {environment}, and was not before: there are no other settings of it."),
+                )
+                .hint("`devanture env set` changes settings"),
+                false => Problem::new(
+                    Code::NoPrevious,
+                    format!("{id} was never live in {environment}: there are no settings of it."),
+                )
+                .hint("roll back without its settings"),
+            }
+            .into());
+        }
+        let held = settings::held(&*self.ledger.catalog, app, environment).await?;
+        let difference = match was {
+            Some(was) => self.environments.settings_difference(app, environment, was, &held).await?,
+            None => None,
+        };
+        // One that was live before is live again with all that it was: whatever its names stood for, they stand for
+        // again. Any other is looked at as in a switch.
+        let was_live = position.is_some();
+        let moving = Moving {
+            movement: Move::Rollback { position },
+            if_live,
+            condition: condition.clone(),
+            passes: Passes { newer_pushes: true, fingerprints: was_live, lock: request.force, smoke: request.no_smoke },
+            caution: Caution { watch_s: request.watch_s, rollout: request.rollout },
+            settings: was.filter(|_| with_settings),
+            difference,
+            reason: request.reason.clone(),
+            dry_run,
+            canary: CanaryMove::None,
+        };
+        Ok(self.begin_move(actor, app, environment, version, moving, sink))
+    }
+
+    /// What a rollback goes back to, and what has to be live until then.
+    async fn going_back(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        request: &RollbackRequest,
+    ) -> Result<(Earlier, Option<String>), Error> {
+        let wanted = match request.version.as_deref() {
+            Some(typed) => Some(self.ledger.resolve_version(app, typed).await?),
+            None => None,
+        };
+        if let Some(expected) = &request.if_live {
+            let live = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.version);
+            check_expected(expected, environment, live)?;
+        }
+        let next = match (wanted, &request.if_live) {
+            (Some(_), None) => None,
+            (None, _) => Some(self.ledger.earlier(app, environment, None).await?),
+            // The one that is wanted may still be found where the history does not say what was before.
+            (Some(version), Some(_)) => {
+                self.ledger.earlier(app, environment, None).await.ok().filter(|next| next.version == version)
+            }
+        };
+        Ok(match next {
+            // What lies before the live version does not lie before another.
+            Some(next) => {
+                let from = next.from.to_string();
+                (next, Some(from))
+            }
+            None => (self.ledger.earlier(app, environment, wanted).await?, request.if_live.clone()),
+        })
+    }
+
+    /// Begins to make the version of a canary live for all visitors. What it may not be was looked at when it began.
+    ///
+    /// # Errors
+    /// `no_canary`, and as [`Switcher::switch`].
+    pub(crate) async fn finish_canary(
+        self: &Arc<Self>,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        expected: Option<Running<'_>>,
+        request: &CanaryEnd,
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        check_reason(request.reason.as_deref())?;
+        let (_, pointer) = self.canary_pointer(app, environment).await?;
+        let running = running(environment, &pointer, expected)?.clone();
+        let moving = Moving {
+            movement: Move::Switch,
+            if_live: None,
+            condition: Condition::default(),
+            passes: Passes { newer_pushes: true, fingerprints: true, lock: request.force, smoke: true },
+            caution: Caution::default(),
+            settings: None,
+            difference: None,
+            reason: request.reason.clone(),
+            dry_run: false,
+            canary: CanaryMove::Finishes(running.deploy),
+        };
+        Ok(self.begin_move(actor, app, environment, running.version, moving, sink))
+    }
+
+    /// Begins to make live what is live in another environment.
+    ///
+    /// # Errors
+    /// `nothing_live` where nothing is live there, `live_moved` where it is not the version that was named, and as
+    /// [`Switcher::switch`].
+    pub(crate) async fn promote(
+        self: &Arc<Self>,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        wanted: &PromoteRequest,
+        (condition, dry_run): (&Condition, bool),
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(wanted.watch_s)?;
+        check_reason(wanted.reason.as_deref())?;
+        wanted.version.as_deref().map_or(Ok(()), |typed| check_typed("version", typed))?;
+        wanted.if_live.as_deref().map_or(Ok(()), check_if_live)?;
+        let from = &wanted.from;
+        let Some((_, pointer)) = self.ledger.live_pointer(app, from).await? else {
+            let detail = format!("Nothing is live in {from} of the app {app}.");
+            return Err(Problem::new(Code::NothingLive, detail).hint(format!("push to {from} first")).into());
+        };
+        if let Some(expected) = &wanted.version {
+            check_expected(expected, from, Some(pointer.version))?;
+        }
+        let moving = Moving {
+            movement: Move::Promote,
+            if_live: wanted.if_live.clone(),
+            condition: condition.clone(),
+            passes: Passes {
+                newer_pushes: true,
+                fingerprints: wanted.allow_refingerprint,
+                lock: wanted.force,
+                smoke: wanted.no_smoke,
+            },
+            caution: Caution { watch_s: wanted.watch_s, rollout: wanted.rollout },
+            settings: None,
+            difference: None,
+            reason: wanted.reason.clone(),
+            dry_run,
+            canary: CanaryMove::None,
+        };
+        Ok(self.begin_move(actor, app, environment, pointer.version, moving, sink))
+    }
+
+    fn begin_move(
+        self: &Arc<Self>,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+        moving: Moving,
+        sink: Option<EventSink>,
+    ) -> Switching {
+        let (this, actor, app, environment) = (Arc::clone(self), actor.clone(), app.clone(), environment.clone());
+        self.tasks.spawn(
+            async move {
+                let mut steps = Steps::new(sink);
+                let is_rollback = moving.movement.is_rollback();
+                let moved = this.move_to(&actor, &app, &environment, version, moving, &mut steps).await;
+                let moved = moved.map_err(|Error(problem)| match problem.code {
+                    // A rollback does not take the flag that the hint speaks of.
+                    Code::FingerprintReused if is_rollback => problem
+                        .hint(format!(
+                            "`devanture switch {} --allow-refingerprint` makes it live all the same",
+                            version.short()
+                        ))
+                        .into(),
+                    _ => Error(problem),
+                });
+                steps.last(match &moved {
+                    Ok(report) => DeployEvent::Switched(Box::new(report.clone())),
+                    Err(error) => DeployEvent::Problem(error.0.clone()),
+                });
+                moved
+            }
+            .boxed(),
+        )
+    }
+
+    async fn move_to(
+        self: &Arc<Self>,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+        moving: Moving,
+        steps: &mut Steps,
+    ) -> Result<SwitchReport, Error> {
+        let began = Instant::now();
+        let begun = self.ledger.tick();
+        let deploy = format!("{begun:x}");
+        let source = self.source_of(app, &version).await?;
+        let intent = Intent {
+            app,
+            environment,
+            version,
+            movement: moving.movement,
+            deploy: &deploy,
+            begun,
+            actor,
+            source: &source,
+            log: &[],
+            expected: Preconditions { version: moving.if_live.as_deref(), condition: &moving.condition, undone: None },
+            passes: moving.passes,
+            settings: moving.settings,
+            half: None,
+            brought: (None, None),
+            reason: moving.reason.as_deref(),
+            canary: moving.canary,
+        };
+        let moved = match moving.dry_run {
+            true => {
+                let Foreseen { previous, switches } = self.foresee(&intent).await?;
+                Moved { previous, switched: switches, ..Moved::default() }
+            }
+            false => match self.make_live_watched(&intent, moving.caution, steps).await {
+                Ok(moved) => moved,
+                Err(error) => {
+                    if steps.were_refused() {
+                        self.record_refusal(&intent, steps, &error).await;
+                    } else if !steps.list().is_empty() && !steps.have_switched() {
+                        self.announce_failed(&intent, &error).await;
+                    }
+                    return Err(error);
+                }
+            },
+        };
+        let paused = self.pause_of(app, environment, &moved).await;
+        Ok(SwitchReport {
+            dry_run: moving.dry_run,
+            paused,
+            app: app.clone(),
+            environment: environment.clone(),
+            version,
+            previous: moved.previous,
+            switched: moved.switched,
+            urls: self.environments.urls(app, environment, &version),
+            deploy: moved.deploy,
+            ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            steps: steps.list().to_vec(),
+            settings: moving.difference.map(|difference| SettingsDifference {
+                restored: moving.settings.is_some() && moved.switched,
+                ..difference
+            }),
+        })
+    }
+
+    /// Keeps in the history that a stored version was not made live, and why: others see in time that somebody tried.
+    async fn record_refusal(&self, intent: &Intent<'_>, steps: &Steps, error: &Error) {
+        let (app, environment, problem) = (intent.app, intent.environment, &error.0);
+        let record = async {
+            let live = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+            let deploy = Deploy {
+                id: intent.deploy.to_owned(),
+                kind: intent.movement.kind(),
+                environment: environment.clone(),
+                version: intent.version,
+                previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
+                who: intent.actor.name.clone(),
+                at_ms: telemetry::now_ms(),
+                source: intent.source.clone(),
+                steps: steps.list().to_vec(),
+                // As of a push: earlier releases read no other word for it.
+                outcome: Outcome::Failed,
+                alias: None,
+                problem: Some(DeployProblem { code: problem.code, detail: problem.detail.clone() }),
+                log: Vec::new(),
+                settings: live.map_or(0, |pointer| pointer.settings),
+                went_back: None,
+                reason: intent.reason.map(str::to_owned),
+                halves: None,
+                with: None,
+            };
+            let _making = self.environments.make_history(app, environment).await?;
+            self.ledger.append_history(app, deploy).await
+        };
+        // It was refused with its reason either way.
+        if let Err(error) = record.await {
+            tracing::warn!(%app, %environment, %error, "a refused switch could not be recorded");
+        }
+    }
+
+    /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the
+    /// switch.
+    pub(crate) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
+        if moved.locked.is_some() {
+            return None;
+        }
+        self.environments.paused(app, environment).await.ok().flatten().map(|(_, pause)| pause)
+    }
+
+    /// Where the bundle of a stored version came from.
+    pub(super) async fn source_of(&self, app: &AppName, version: &VersionId) -> Result<Source, Error> {
+        let key = records::version_key(app, version);
+        let record = self.ledger.catalog.get(&key).await?;
+        let record = record.map(|record| records::read::<VersionRecord>(&key, &record)).transpose()?;
+        Ok(record.map(|record| record.source).unwrap_or_default())
+    }
+}

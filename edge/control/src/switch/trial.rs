@@ -1,0 +1,71 @@
+//! Undoes a switch by itself when all instances that it started fail soon after it.
+//!
+//! Like a watch, a trial lives in this process alone. It runs beside the caller of the switch, and ends with the
+//! process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, timeout};
+
+use super::intent::Intent;
+use super::swap::Moved;
+use super::switcher::Switcher;
+use super::watch::Switched;
+use crate::ledger::Error;
+use devanture_store::records::LivePointer;
+
+/// Longest time until a trial notices that the edge stops.
+const STOP_LOOK: Duration = Duration::from_millis(500);
+
+impl Switcher {
+    /// Begins the trial of what was just switched to, where there is something to go back to.
+    pub(super) fn begin_trial(self: &Arc<Self>, intent: &Intent<'_>, moved: &Moved) {
+        // Who goes back has decided where to, and knows what was wrong with the rest.
+        let span = Duration::from_millis(self.ledger.limits().instance_trial_ms);
+        if intent.movement.is_rollback()
+            || !moved.switched
+            || self.environments.runner_if_any().is_none()
+            || span.is_zero()
+        {
+            return;
+        }
+        let Some(replaced) = moved.before.clone() else { return };
+        let (this, switched) = (Arc::clone(self), Switched::of(intent));
+        self.tasks.spawn(async move {
+            if let Err(error) = this.try_instances(&switched, &replaced, span).boxed().await {
+                let (app, environment) = (&switched.app, &switched.environment);
+                tracing::warn!(%app, %environment, %error, "the new instances are not watched any longer");
+            }
+        });
+    }
+
+    async fn try_instances(&self, switched: &Switched, replaced: &LivePointer, span: Duration) -> Result<(), Error> {
+        let until = Instant::now() + span;
+        let (app, environment) = (&switched.app, &switched.environment);
+        let Some(managed) = self.environments.managed_in((app, environment), switched.version).await? else {
+            return Ok(());
+        };
+        let before = self.environments.managed_in((app, environment), replaced.version).await?;
+        if before.is_some_and(|before| before.digest == managed.digest) {
+            // The instances are those from before the switch: going back would change nothing.
+            return Ok(());
+        }
+        let failure = self.environments.failure((app, environment), switched.version, managed.digest);
+        let mut failure = std::pin::pin!(failure);
+        let why = loop {
+            if Instant::now() >= until || self.tasks.is_closed() {
+                return Ok(());
+            }
+            if let Ok(ended) = timeout(STOP_LOOK, &mut failure).await {
+                break ended;
+            }
+        };
+        let Some(why) = why? else { return Ok(()) };
+        if let (_, Err(Error(problem))) = self.undo(switched, replaced, "edge", &why).await {
+            tracing::error!(%app, %environment, detail = problem.detail, "the new instances failed");
+        }
+        Ok(())
+    }
+}

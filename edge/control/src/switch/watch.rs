@@ -1,0 +1,306 @@
+//! Watches an environment after a switch, and undoes the switch by itself when errors rise.
+//!
+//! A watch lives in this process alone: it goes on when its client is gone, and ends with the process, which leaves
+//! live what is live.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use devanture_config::api::{LogFilter, Rollout, Source};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName, VersionId};
+use futures_util::FutureExt as _;
+
+use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
+use super::rise::{BadAnswers, Rise, requests, rise, summary};
+use super::steps::{StepReporter, Steps};
+use super::swap::Moved;
+use super::switcher::Switcher;
+use crate::ledger::{Actor, Condition, Error, Share};
+use devanture_base::telemetry::{self, Answers, LogWanted};
+use devanture_serve::live::{Current, CurrentSettings, Load, ServedFirst};
+use devanture_store::records::LivePointer;
+
+/// How often the answers are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Interval of progress reports.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// A place among the switches that are watched at once, and for how long.
+pub(crate) struct Watching {
+    span: Duration,
+    _share: Share,
+}
+
+/// How carefully a version is made live.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Caution {
+    /// Seconds for which the switch is watched.
+    pub(crate) watch_s: Option<u64>,
+    pub(crate) rollout: Rollout,
+}
+
+/// A switch that may be undone.
+pub(super) struct Switched {
+    pub(super) app: AppName,
+    pub(super) environment: PlaceName,
+    pub(super) version: VersionId,
+    pub(super) deploy: String,
+    pub(super) actor: Actor,
+}
+
+impl Switched {
+    pub(super) fn of(intent: &Intent<'_>) -> Self {
+        Self {
+            app: intent.app.clone(),
+            environment: intent.environment.clone(),
+            version: intent.version,
+            deploy: intent.deploy.to_owned(),
+            actor: intent.actor.clone(),
+        }
+    }
+}
+
+/// What is watched.
+#[derive(Clone, Copy)]
+pub(super) enum WatchedFor<'w> {
+    /// What the deploy has made live.
+    Deploy,
+    /// What this node serves before all others.
+    First(&'w ServedFirst),
+}
+
+/// How a watch ended.
+pub(super) enum Ended {
+    /// Nothing rose.
+    Well(Answers),
+    /// Something else went live.
+    Elsewhere,
+    /// The edge is shutting down; what is live stays live.
+    Stopping,
+    Rose(Rise),
+}
+
+impl Switcher {
+    /// Prepares the watch of a switch, before anything happens.
+    ///
+    /// # Errors
+    /// `bad_request` beyond the limit, `busy` where as many are watched as may be.
+    fn begin_watch(&self, intent: &Intent<'_>, watch_s: Option<u64>) -> Result<Option<Watching>, Error> {
+        self.check_watch(watch_s)?;
+        let Some(seconds) = watch_s else { return Ok(None) };
+        let Intent { app, environment, .. } = intent;
+        let share = self.watcher.places.take_in(app, environment.as_str()).ok_or_else(|| {
+            let detail = format!("The edge watches no more switches of the app {app} now.");
+            let hint =
+                "try again in a moment; `watches_max` in edge.toml is the limit, and half of it for one environment";
+            Problem::new(Code::Busy, detail).hint(hint)
+        })?;
+        Ok(Some(Watching { span: Duration::from_secs(seconds), _share: share }))
+    }
+
+    /// Checks for how long a switch is to be watched.
+    ///
+    /// # Errors
+    /// `bad_request`.
+    pub(crate) fn check_watch(&self, watch_s: Option<u64>) -> Result<(), Error> {
+        let max = self.ledger.limits().watch_s_max;
+        if watch_s.is_none_or(|seconds| (1..=max).contains(&seconds)) {
+            return Ok(());
+        }
+        let detail = format!("`watch_s` is a number of seconds from 1 to {max}.");
+        Err(Problem::new(Code::BadRequest, detail).hint("`watch_s_max` in edge.toml is the limit").into())
+    }
+
+    /// Makes a version live, and watches it where that is wanted.
+    ///
+    /// # Errors
+    /// As [`Switcher::make_live`], and `watch_failed` where errors rose and the switch was undone.
+    pub(crate) async fn make_live_watched(
+        self: &Arc<Self>,
+        intent: &Intent<'_>,
+        caution: Caution,
+        steps: &mut Steps,
+    ) -> Result<Moved, Error> {
+        let is_one_first = caution.rollout == Rollout::OneFirst;
+        let first_s = is_one_first.then(|| self.watcher.settings().one_first_s);
+        let watching = self.begin_watch(intent, caution.watch_s.or(first_s))?;
+        let moved = self.make_live(intent, watching.as_ref().filter(|_| is_one_first), steps).boxed().await?;
+        self.begin_trial(intent, &moved);
+        let Some(watching) = watching.filter(|_| caution.watch_s.is_some()) else { return Ok(moved) };
+        match &moved.before {
+            Some(replaced) if moved.switched => {
+                let reporter = steps.reporter("watch");
+                let watch = async { self.watch(intent, &watching, replaced, &reporter).await };
+                steps.run("watch", watch.boxed()).await?;
+            }
+            _ if !moved.switched => steps.skip("watch", "nothing was switched"),
+            _ => steps.skip("watch", "nothing was live before, so there is nothing to go back to"),
+        }
+        Ok(moved)
+    }
+
+    async fn watch(
+        &self,
+        intent: &Intent<'_>,
+        watching: &Watching,
+        replaced: &LivePointer,
+        reporter: &StepReporter,
+    ) -> Result<((), String), Error> {
+        let began = Instant::now();
+        // What it would go back to is there until its end.
+        let _lease = self.ledger.leases.going_back(intent.app, replaced.version).await;
+        // Of the version that was replaced alone: one that was undone a moment ago is nothing to compare with.
+        let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
+        let span = Duration::from_secs(self.watcher.settings().before_s);
+        let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
+        let mut bad = BadAnswers::after(self.served_before(intent, replaced.version).await);
+        let ended = self.look((intent, WatchedFor::Deploy), watching, before, reporter, &mut bad).await?;
+        let (outcome, result) = match ended {
+            Ended::Well(after) if after.requests < self.watcher.settings().requests_min => {
+                ("passed", Ok(((), format!("{}: too few to tell", requests(after)))))
+            }
+            Ended::Well(after) => ("passed", Ok(((), summary(before, after)))),
+            Ended::Elsewhere => ("left", Ok(((), "ended: something else went live meanwhile".to_owned()))),
+            Ended::Stopping => ("left", Ok(((), "ended: the edge stops".to_owned()))),
+            Ended::Rose(rise) => {
+                let seconds = began.elapsed().as_secs().max(1);
+                let seen = format!("{rise} within {seconds} s of the switch{}", bad.listed());
+                self.undo(&Switched::of(intent), replaced, "watch", &seen).await
+            }
+        };
+        let place = (intent.app.as_str(), intent.environment.as_str());
+        telemetry::count_in_place("devanture_watches_total", place, &[("outcome", outcome)], 1);
+        result
+    }
+
+    /// What was served before the switch, where it can be loaded: whether it had an address.
+    pub(super) async fn served_before(&self, intent: &Intent<'_>, version: VersionId) -> Option<Arc<Current>> {
+        let (app, environment, live) = (intent.app, intent.environment, &self.ledger.live);
+        let at_hand = live.place(app, environment).and_then(|place| place.loaded(&version));
+        let version = match at_hand {
+            Some(version) => version,
+            None => self.loader.load(Load::live(app, &version, environment)).await.ok()?,
+        };
+        let settings = CurrentSettings::default();
+        Some(Arc::new(Current::new(version, telemetry::now_ms(), live.withdrawn(app), settings)))
+    }
+
+    /// Whether what is watched is served no longer.
+    async fn is_elsewhere(&self, intent: &Intent<'_>, watched: WatchedFor<'_>) -> Result<bool, Error> {
+        Ok(match watched {
+            WatchedFor::Deploy => {
+                let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
+                live.is_none_or(|(_, pointer)| pointer.deploy != intent.deploy)
+            }
+            WatchedFor::First(first) => !first.is_served(),
+        })
+    }
+
+    /// Looks until the time is over, what is watched is served no longer, or errors have risen.
+    pub(super) async fn look(
+        &self,
+        (intent, watched): (&Intent<'_>, WatchedFor<'_>),
+        watching: &Watching,
+        before: Answers,
+        reporter: &StepReporter,
+        bad: &mut BadAnswers,
+    ) -> Result<Ended, Error> {
+        let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
+        let tally = self.loader.tallies().of(app, environment);
+        let at_switch = tally.answers();
+        let filter = LogFilter { status: "404,5xx".parse().ok(), ..LogFilter::default() };
+        let wanted = LogWanted { app: app.to_owned(), environment: environment.to_owned(), filter };
+        // Without a reader all answers count, and the paths are missing.
+        let mut reader = self.watcher.access_log.read_along(wanted).ok();
+        let until = tokio::time::Instant::now() + watching.span;
+        let mut reported_at = Instant::now();
+        let mut is_late = false;
+        loop {
+            let next = (tokio::time::Instant::now() + LOOK_EVERY).min(until);
+            bad.read_until(&mut reader, next).await;
+            let after = tally.answers().since(at_switch);
+            if self.is_elsewhere(intent, watched).await? {
+                return Ok(Ended::Elsewhere);
+            }
+            if self.tasks.is_closed() {
+                return Ok(Ended::Stopping);
+            }
+            if let Some(rise) = rise(&self.watcher.settings(), before, bad.without_never_there(after)) {
+                // Lines come a moment after they were counted, and are waited for once.
+                if is_late || reader.is_none() || !bad.are_behind(after) {
+                    return Ok(Ended::Rose(rise));
+                }
+                is_late = true;
+            } else {
+                is_late = false;
+            }
+            if tokio::time::Instant::now() >= until {
+                return Ok(Ended::Well(after));
+            }
+            if reported_at.elapsed() >= REPORT_EVERY {
+                reported_at = Instant::now();
+                let left = until.saturating_duration_since(tokio::time::Instant::now()).as_secs();
+                reporter.report(&format!("{}, {left} s to go", summary(before, after)));
+            }
+        }
+    }
+
+    /// Goes back to what was live before, if the version that is watched still is. `by` and `seen` say who saw what.
+    pub(super) async fn undo(
+        &self,
+        watched: &Switched,
+        replaced: &LivePointer,
+        by: &str,
+        seen: &str,
+    ) -> (&'static str, Result<((), String), Error>) {
+        let begun = self.ledger.tick();
+        let deploy = format!("{begun:x}");
+        let source = Source { message: Some(format!("Undone by the {by}: {seen}.")), ..Source::default() };
+        let intent = Intent {
+            app: &watched.app,
+            environment: &watched.environment,
+            version: replaced.version,
+            movement: Move::Rollback { position: Some(replaced.position.clone()) },
+            deploy: &deploy,
+            begun,
+            actor: &watched.actor,
+            source: &source,
+            log: &[],
+            expected: Preconditions {
+                version: None,
+                condition: &Condition::default(),
+                undone: Some(Undone { deploy: &watched.deploy, why: seen }),
+            },
+            passes: Passes { newer_pushes: true, fingerprints: true, lock: true, smoke: true },
+            settings: None,
+            half: None,
+            brought: (None, None),
+            reason: None,
+            canary: CanaryMove::None,
+        };
+        let (from, to) = (watched.version.short(), replaced.version.short());
+        tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone");
+        match self.make_live(&intent, None, &mut Steps::new(None)).boxed().await {
+            Ok(_) => {
+                let detail = format!("{seen}. The switch to {from} was undone; {to} is live again.");
+                let hint = "look at `devanture logs`, and at the preview of the version; fix it and push again";
+                ("undone", Err(Problem::new(Code::WatchFailed, detail).hint(hint).into()))
+            }
+            Err(Error(problem)) if problem.code == Code::LiveMoved => {
+                ("left", Ok(((), format!("{seen}, but something else went live meanwhile and is left alone"))))
+            }
+            Err(Error(problem)) => {
+                let why = format!("{} [{}]", problem.detail, problem.code.as_str());
+                let detail = format!("{seen}, and the switch to {from} could not be undone, so it is live: {why}");
+                let goes_back = format!("`devanture rollback {to}` goes back, or push something better");
+                // Nothing goes back to an unsigned version, and a rollback would neither: what signs it comes first.
+                let hint = match problem.hint.filter(|_| problem.code == Code::NotSigned) {
+                    Some(signs) => format!("{signs}; then {goes_back}"),
+                    None => goes_back,
+                };
+                ("failed", Err(Problem::new(Code::WatchFailed, detail).hint(hint).into()))
+            }
+        }
+    }
+}

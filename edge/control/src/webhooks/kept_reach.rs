@@ -1,0 +1,145 @@
+//! Webhooks that lead to private addresses since an admin of their app could allow that when they were set. Messages go
+//! there as before, and everything that reports troubles names the line that allows it for good.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::api::{KeptReach, WebhookName};
+use devanture_config::{AppName, PlaceName};
+use parking_lot::Mutex;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
+
+use super::Webhooks;
+use super::target::Target;
+use crate::ledger::Error;
+use devanture_serve::proxy::address::allow_line;
+use devanture_store::catalog::scan::Scan;
+use devanture_store::catalog::{Change, Committed};
+use devanture_store::records;
+use devanture_store::records::gone;
+use devanture_store::records::webhooks::{WEBHOOKS_PREFIX, WebhookRecord, webhook_of};
+
+/// What begins the sentence about a webhook.
+pub const KEPT_WEBHOOK: &str = "the webhook ";
+/// How often names are asked for again where nothing has changed.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Those that were found when all webhooks were last looked at.
+pub(super) type KeptReaches = Mutex<Arc<BTreeSet<KeptWebhook>>>;
+
+/// A webhook with the private addresses that nobody allows any more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeptWebhook {
+    app: AppName,
+    name: WebhookName,
+    /// Those whose events it gets; all where there are none.
+    environments: Vec<PlaceName>,
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl KeptWebhook {
+    /// A sentence for operators, without what to do.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { app, name, addresses, .. } = self;
+        let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let (shown, line) = (shown.join(", "), allow_line(addresses.iter().copied()));
+        format!("{KEPT_WEBHOOK}{name} of {app} reaches {shown}, for which no admin of every app vouches: {line}")
+    }
+
+    fn is_of(&self, app: &AppName, environment: &PlaceName) -> bool {
+        self.app == *app && (self.environments.is_empty() || self.environments.contains(environment))
+    }
+}
+
+impl Webhooks {
+    /// All of them, as they were last looked at.
+    pub(crate) fn kept_reach(&self) -> Arc<BTreeSet<KeptWebhook>> {
+        Arc::clone(&self.kept_reach.lock())
+    }
+
+    /// What is live in an environment reaches, together with what the webhooks reach that get its events.
+    pub(crate) fn with_kept_reach(
+        &self,
+        live: Option<KeptReach>,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Option<KeptReach> {
+        let all = self.kept_reach();
+        let own: Vec<&KeptWebhook> = all.iter().filter(|kept| kept.is_of(app, environment)).collect();
+        if own.is_empty() {
+            return live;
+        }
+        let of_live = live.iter().flat_map(|live| &live.addresses).filter_map(|address| address.parse().ok());
+        let addresses: BTreeSet<IpAddr> =
+            of_live.chain(own.iter().flat_map(|kept| kept.addresses.iter().copied())).collect();
+        Some(KeptReach {
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            allow: allow_line(addresses),
+            webhooks: own.iter().map(|kept| kept.name.clone()).collect(),
+        })
+    }
+
+    /// Looks for them, at once and whenever a webhook was changed, for as long as the catalog is followed.
+    pub async fn keep_looking_for_kept_reach(self: Arc<Self>) {
+        // The watch begins before the first look: nothing that is committed in between is missed.
+        let mut watch = self.ledger.catalog.watch();
+        loop {
+            match self.find_kept_reach().await {
+                Ok(found) => *self.kept_reach.lock() = Arc::new(found),
+                Err(error) => tracing::warn!(%error, "where webhooks lead cannot be looked up"),
+            }
+            // Names may lead elsewhere by then.
+            if timeout(LOOK, changed(&mut watch)).await == Ok(WebhookChange::Closed) {
+                return;
+            }
+        }
+    }
+
+    async fn find_kept_reach(&self) -> Result<BTreeSet<KeptWebhook>, Error> {
+        let mut found = BTreeSet::new();
+        let mut all = Scan::new(&*self.ledger.catalog, WEBHOOKS_PREFIX);
+        while let Some((key, record)) = all.next().await? {
+            // One that cannot be read sends nothing.
+            let read = records::read::<WebhookRecord>(&key, &record).ok();
+            let kept = read.filter(|record| record.trusted && !record.vouched && record.disabled.is_none());
+            let Some((record, (app, name))) = kept.zip(webhook_of(&key)) else { continue };
+            let Ok(target) = Target::parse(&record.address) else { continue };
+            if self.ledger.live.is_deleted(&app) {
+                continue;
+            }
+            let addresses = self.client.private_addresses(&app, &target).await;
+            if !addresses.is_empty() {
+                found.insert(KeptWebhook { app, name, environments: record.environments, addresses });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The end of a wait for changes of webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WebhookChange {
+    Webhooks,
+    Closed,
+}
+
+/// Waits until a webhook, or a deletion of an app, may have changed.
+async fn changed(watch: &mut Receiver<Committed>) -> WebhookChange {
+    let is_meant = |change: &Change| match change {
+        Change::Put(key, _) | Change::Delete(key) => {
+            key.starts_with(WEBHOOKS_PREFIX) || key.starts_with(gone::DELETED_APPS_PREFIX)
+        }
+    };
+    loop {
+        match watch.recv().await {
+            Ok(committed) if committed.changes.iter().any(is_meant) => return WebhookChange::Webhooks,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return WebhookChange::Webhooks,
+            Err(RecvError::Closed) => return WebhookChange::Closed,
+        }
+    }
+}

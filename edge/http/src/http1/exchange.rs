@@ -1,0 +1,123 @@
+//! A request of HTTP/1.1 that is not answered at once: its response is awaited while its body comes in.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Empty;
+
+use super::upload::Upload;
+use crate::inbound::Inbound;
+use crate::{Answering, Limits, Service, StreamBody, stream_body};
+
+/// From the head of a request to the last byte of its response.
+pub(super) struct Exchange {
+    method: Method,
+    stage: Stage,
+    /// The body, while bytes of it are still to come.
+    upload: Option<Upload>,
+}
+
+enum Stage {
+    /// Its head came, and announces a body of so many bytes. It begins where there is a task to wake.
+    Came(Box<Request<()>>, u64),
+    /// The service has it.
+    Awaited(Answering),
+    /// Its response is being put.
+    Answered,
+}
+
+impl Exchange {
+    pub(super) fn new(request: Request<()>, body_bytes: u64) -> Self {
+        Self { method: request.method().clone(), stage: Stage::Came(Box::new(request), body_bytes), upload: None }
+    }
+
+    pub(super) const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Hands the request to `service`, unless it has it.
+    pub(super) fn begin(&mut self, service: &impl Service, cx: &Context<'_>) {
+        let Stage::Came(request, body_bytes) = &mut self.stage else { return };
+        let request = std::mem::take(request);
+        let body = match *body_bytes {
+            0 => Inbound::empty(),
+            length => {
+                let (inbound, upload) = Upload::new(length, cx.waker().clone());
+                self.upload = Some(upload);
+                inbound
+            }
+        };
+        self.stage = Stage::Awaited(service.begin((*request).map(|()| body)));
+    }
+
+    /// Takes the bytes of the body at the beginning of `bytes`, and returns their number.
+    pub(super) fn receive(&mut self, bytes: &[u8]) -> usize {
+        let Some(upload) = &mut self.upload else { return 0 };
+        let count = upload.receive(bytes);
+        if upload.is_whole() {
+            self.upload = None;
+        }
+        count
+    }
+
+    /// Polls for the response, which comes once.
+    pub(super) fn poll(&mut self, limits: &Limits, now: Instant, cx: &mut Context<'_>) -> Poll<Response<StreamBody>> {
+        let mut polled = self.poll_service(cx);
+        if let Some(upload) = &mut self.upload
+            && !upload.tend(now, limits.body)
+            && polled.is_pending()
+        {
+            // It may have a response of its own to the error that it reads now.
+            polled = self.poll_service(cx);
+            if polled.is_pending() && matches!(self.stage, Stage::Awaited(_)) {
+                polled = Poll::Ready(too_slow());
+            }
+        }
+        if polled.is_ready() {
+            self.stage = Stage::Answered;
+        }
+        polled
+    }
+
+    fn poll_service(&mut self, cx: &mut Context<'_>) -> Poll<Response<StreamBody>> {
+        match &mut self.stage {
+            Stage::Awaited(answering) => answering.as_mut().poll(cx),
+            Stage::Came(..) | Stage::Answered => Poll::Pending,
+        }
+    }
+
+    /// Whether bytes of its body are still to come.
+    pub(super) const fn is_uploading(&self) -> bool {
+        self.upload.is_some()
+    }
+
+    /// Whether bytes of its body are still to come that nobody reads.
+    pub(super) fn is_unread(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::is_abandoned)
+    }
+
+    /// Whether more bytes of its body are welcome; `None` after the last.
+    pub(super) fn wants_body(&self) -> Option<bool> {
+        match (&self.stage, &self.upload) {
+            (Stage::Came(..), _) => Some(false),
+            (_, Some(upload)) => Some(upload.wants_input()),
+            (_, None) => None,
+        }
+    }
+
+    /// When its body has come too slowly.
+    pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
+        self.upload.as_ref()?.deadline(patience)
+    }
+}
+
+/// The response to a request whose body came too slowly (RFC 9110 §15.5.9).
+fn too_slow() -> Response<StreamBody> {
+    let mut response = Response::new(stream_body(Empty::<Bytes>::new()));
+    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,163 @@
+//! The head of a plain request, read from the bytes as they came.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+
+use crate::Scratch;
+use crate::fields::{Lines, content_length};
+use crate::limits::Limits;
+
+/// Bytes of a head up to which a request is plain.
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Fields of a head up to which a request is plain.
+const FIELDS_MAX: usize = 64;
+/// Fields that ask for more than an answer: of the connection, of the framing of a body, of the form of the answer.
+const UNUSUAL_NAMES: [&[u8]; 8] = [
+    b"expect",
+    b"http2-settings",
+    b"keep-alive",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
+/// The parsed beginning of the bytes.
+#[derive(Debug)]
+pub(super) enum Head<'b> {
+    /// The head of a plain request; its fields are among the lines of the scratch.
+    Plain {
+        /// Any of those that have a meaning of their own here.
+        method: Method,
+        /// The target, in origin form.
+        target: &'b str,
+        /// Bytes that it takes.
+        length: usize,
+        /// Bytes of the body that follows, where the head announces one (RFC 9112 §6.2).
+        body: Option<u64>,
+    },
+    /// A beginning of a head.
+    Partial,
+    /// Anything else.
+    Other,
+}
+
+/// Reads the head at the beginning of `bytes`.
+pub(super) fn read<'b>(bytes: &'b [u8], limits: &Limits, scratch: &mut Scratch) -> Head<'b> {
+    let bytes_max = HEAD_BYTES_MAX.min(limits.header_bytes);
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let Some(fields) = fields.get_mut(..FIELDS_MAX.min(limits.header_fields)) else { return Head::Other };
+    let length = match request.parse_with_uninit_headers(bytes, fields) {
+        Ok(httparse::Status::Complete(length)) if length <= bytes_max => length,
+        Ok(httparse::Status::Partial) if bytes.len() < bytes_max => return Head::Partial,
+        _ => return Head::Other,
+    };
+    let method = match request.method {
+        Some("GET") => Method::GET,
+        Some("HEAD") => Method::HEAD,
+        Some("POST") => Method::POST,
+        Some("PUT") => Method::PUT,
+        Some("PATCH") => Method::PATCH,
+        Some("DELETE") => Method::DELETE,
+        Some("OPTIONS") => Method::OPTIONS,
+        _ => return Head::Other,
+    };
+    let (Some(target), Some(1)) = (request.path, request.version) else { return Head::Other };
+    if !is_plain_target(target) || target.len() > limits.target_bytes {
+        return Head::Other;
+    }
+    let Ok(body) = take_fields(request.headers, scratch) else { return Head::Other };
+    Head::Plain { method, target, length, body }
+}
+
+/// The request as it is handed on, whose fields are `lines`. `None` if the library cannot hold it.
+pub(super) fn to_request(method: &Method, target: &str, lines: &Lines) -> Option<Request<()>> {
+    let mut request = Request::new(());
+    *request.version_mut() = Version::HTTP_11;
+    let target = PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(target.as_bytes())).ok()?;
+    *request.uri_mut() = Uri::from(target);
+    *request.method_mut() = method.clone();
+    let mut fields = HeaderMap::with_capacity(lines.len());
+    for (name, value) in lines.iter() {
+        fields.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+    }
+    *request.headers_mut() = fields;
+    Some(request)
+}
+
+/// The fields are not those of a plain request.
+struct Unusual;
+
+/// Puts the fields among the lines, and gives the length of the body that they announce, if any.
+fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result<Option<u64>, Unusual> {
+    let Scratch { lines, block, .. } = scratch;
+    lines.clear(HEAD_BYTES_MAX);
+    let (mut hosts, mut body) = (0, None);
+    for field in fields {
+        block.clear();
+        block.extend_from_slice(field.name.as_bytes());
+        block.make_ascii_lowercase();
+        let value = field.value;
+        let is_plain = match block.as_slice() {
+            b"host" => {
+                hosts += 1;
+                is_plain_host(value)
+            }
+            // RFC 9112 §9.3: what is so anyway.
+            b"connection" => value.eq_ignore_ascii_case(b"keep-alive"),
+            // RFC 9112 §6.3: anything but one number is a fault, or an attack.
+            b"content-length" => {
+                let is_first = body.is_none();
+                body = content_length(value);
+                is_first && body.is_some()
+            }
+            name => !UNUSUAL_NAMES.contains(&name),
+        };
+        if !is_plain {
+            return Err(Unusual);
+        }
+        lines.push(block, value);
+    }
+    // RFC 9112 §3.2: there is one.
+    if hosts == 1 { Ok(body) } else { Err(Unusual) }
+}
+
+/// Whether a target is in origin form, of characters that stand in a path or a query (RFC 3986 §3.3 and §3.4).
+fn is_plain_target(target: &str) -> bool {
+    target.starts_with('/') && target.bytes().all(|byte| is_of_uri(byte) || matches!(byte, b'/' | b'?' | b'%'))
+}
+
+/// Whether a host is of characters that stand in a name, an address or a port (RFC 3986 §3.2).
+fn is_plain_host(host: &[u8]) -> bool {
+    let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'[' | b']' | b'_');
+    !host.is_empty() && host.iter().all(|&byte| is_of_host(byte))
+}
+
+/// Whether a byte is `pchar` of RFC 3986 §3.3, `%` aside.
+const fn is_of_uri(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b':'
+                | b'@'
+        )
+}

@@ -1,0 +1,220 @@
+//! Requests whose responses are awaited, while their bodies come in.
+
+use http::Response;
+
+use super::*;
+use crate::{StreamBody, stream_body};
+
+/// `/echo` is answered with the body of the request, `/early` without a look at it, `/slow` once it is whole or broke
+/// off, `/never` not at all, `/interim` with what ends no request, `/none` without a body, `/last` as the last one, and
+/// all else with its path.
+pub(super) async fn respond(request: http::Request<Inbound>) -> Response<StreamBody> {
+    let path = request.uri().path().to_owned();
+    let mut body = request.into_body();
+    let mut came = Vec::new();
+    let is_read = matches!(path.as_str(), "/echo" | "/slow");
+    while is_read && let Some(Ok(frame)) = body.frame().await {
+        came.extend(frame.into_data().unwrap_or_default());
+    }
+    if path == "/never" || path == "/slow" && came.is_empty() {
+        let _held = body;
+        return std::future::pending().await;
+    }
+    let text = if path == "/echo" { Bytes::from(came) } else { Bytes::from(path.clone()) };
+    let mut response = Response::new(stream_body(http_body_util::Full::new(text)));
+    match path.as_str() {
+        "/interim" => *response.status_mut() = StatusCode::EARLY_HINTS,
+        "/last" => drop(response.headers_mut().insert("connection", "close".parse().unwrap())),
+        "/none" => {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().insert(CONTENT_LENGTH, 5.into());
+        }
+        _ => {}
+    }
+    response
+}
+
+fn post(path: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+const DATED: &str = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+
+fn answer(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\n{DATED}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A connection whose turns are taken one by one.
+struct Steps {
+    connection: Connection<Site>,
+    date: SharedField,
+    scratch: Scratch,
+    began: Instant,
+}
+
+impl Steps {
+    fn new(site: Site) -> Self {
+        let date = SharedField::new("date", b"Sun, 06 Nov 1994 08:49:37 GMT");
+        let connection = Connection::new(Rc::new(limits()), site);
+        Self { connection, date, scratch: Scratch::default(), began: Instant::now() }
+    }
+
+    fn receive(&mut self, bytes: &str) {
+        let mut turn = Turn { now: self.began, date: &self.date, scratch: &mut self.scratch };
+        self.connection.receive(bytes.as_bytes(), &mut turn);
+    }
+
+    /// A turn with all the room there may be, so long after the beginning.
+    fn produce(&mut self, after: Duration) -> (String, State) {
+        let mut turn = Turn { now: self.began + after, date: &self.date, scratch: &mut self.scratch };
+        let mut sink = Room { put: Vec::new(), left: 1_000_000 };
+        let state = self.connection.produce(&mut sink, &mut turn, &mut Context::from_waker(Waker::noop()));
+        (String::from_utf8(sink.put).unwrap(), state)
+    }
+
+    fn tend(&mut self) {
+        let turn = Turn { now: self.began, date: &self.date, scratch: &mut self.scratch };
+        self.connection.tend(&turn, &mut Context::from_waker(Waker::noop()));
+    }
+}
+
+#[test]
+fn requests_are_answered_in_their_order_whether_at_once_or_later() {
+    let text = get("/later?a=b") + &post("/echo", "hello") + &get("/bytes/1") + &post("/echo", "") + &get("/last");
+    let done = serve(&limits(), &[text.as_bytes()], &[]);
+    let last = answer("/last").replace(DATED, &format!("connection: close\r\n{DATED}"));
+    let (before, after) = (answer("/later") + &answer("hello"), answer("") + &last);
+    assert!(done.text().starts_with(&before) && done.text().ends_with(&after), "{}", done.text());
+    assert_eq!((done.state, done.requests, done.sent), (State::Over, 5, vec![(1, true)]));
+    let begun = ["GET /later?a=b begun", "POST /echo begun", "GET /bytes/1 - shop.localhost", "POST /echo begun"];
+    assert_eq!(done.requested[..4], begun);
+}
+
+#[test]
+fn a_response_without_a_body_has_no_length() {
+    let done = serve(&limits(), &[(get("/none") + &get("/later").replace("GET", "HEAD")).as_bytes()], &[]);
+    let head = |status: &str| format!("HTTP/1.1 {status}\r\n{DATED}\r\n");
+    assert_eq!(done.text(), head("204 No Content") + &head("200 OK"));
+}
+
+#[test]
+fn an_early_answer_ends_the_connection_unless_the_body_came_whole() {
+    let request = post("/early", "0123456789");
+    let done = serve(&limits(), &[(request.clone() + &get("/later")).as_bytes()], &[]);
+    assert_eq!((done.text(), done.state), (answer("/early") + &answer("/later"), State::Open));
+    let done = serve(&limits(), &[&request.as_bytes()[..request.len() - 1]], &[]);
+    assert_eq!(done.state, State::Over);
+    assert_eq!(done.text(), answer("/early").replace(DATED, &format!("connection: close\r\n{DATED}")));
+}
+
+#[test]
+fn interim_responses_come_before_the_response_they_belong_to() {
+    let site = Site::default();
+    let interims = Rc::clone(&site.interims);
+    let mut steps = Steps::new(site);
+    let request = post("/echo", "hello");
+    let (first, rest) = request.split_at(request.len() - 2);
+    steps.receive(first);
+    interims.borrow_mut().push(b"first".to_vec());
+    assert_eq!(steps.produce(Duration::ZERO), ("first".to_owned(), State::Open));
+    interims.borrow_mut().push(b"second".to_vec());
+    // The response is there before the interim one is put.
+    steps.receive(rest);
+    steps.tend();
+    assert_eq!(steps.produce(Duration::ZERO), ("second".to_owned() + &answer("hello"), State::Open));
+    // No request is awaited.
+    interims.borrow_mut().push(b"third".to_vec());
+    assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Open));
+}
+
+#[test]
+fn an_interim_response_is_none_that_ends_a_request() {
+    for is_tended in [false, true] {
+        let mut steps = Steps::new(Site::default());
+        steps.receive(&get("/interim"));
+        if is_tended {
+            steps.tend();
+        }
+        assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Broken));
+    }
+}
+
+#[test]
+fn no_more_of_a_body_is_taken_than_its_reader_may_leave_unread() {
+    let mut steps = Steps::new(Site::default());
+    steps.receive("POST /never HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n");
+    assert!(!steps.connection.wants_input());
+    steps.produce(Duration::ZERO);
+    let mut bytes = 0;
+    while steps.connection.wants_input() {
+        steps.receive(&"x".repeat(1_000));
+        steps.produce(Duration::ZERO);
+        bytes += 1_000;
+    }
+    assert_eq!((bytes, steps.connection.in_flight()), (66_000, 1));
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_answered_408() {
+    let mut steps = Steps::new(Site::default());
+    steps.receive("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n");
+    assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Open));
+    let limit = limits().body;
+    assert_eq!(steps.connection.deadline(), Some(steps.began + limit));
+    assert_eq!(steps.produce(limit / 2), (String::new(), State::Open));
+    let (text, state) = steps.produce(limit);
+    assert!(text.starts_with("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"), "{text}");
+    assert_eq!(state, State::Over);
+}
+
+#[test]
+fn what_a_service_says_to_a_slow_body_is_its_answer() {
+    let mut steps = Steps::new(Site::default());
+    steps.receive("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nabc");
+    steps.produce(Duration::ZERO);
+    let (text, state) = steps.produce(limits().body);
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("/slow"), "{text}");
+    assert_eq!(state, State::Over);
+}
+
+#[test]
+fn a_client_that_is_gone_is_answered_no_more() {
+    let mut steps = Steps::new(Site::default());
+    steps.receive(&get("/never"));
+    steps.produce(Duration::ZERO);
+    // It reads on, to see the end of the client.
+    assert!(steps.connection.wants_input() && steps.connection.is_done() && !steps.connection.is_idle());
+}
+
+#[test]
+fn the_answer_of_a_connection_that_drains_says_that_it_is_the_last() {
+    let mut steps = Steps::new(Site::default());
+    let request = post("/echo", "hello");
+    steps.receive(&request[..request.len() - 2]);
+    steps.connection.drain();
+    assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Open));
+    steps.receive(&request[request.len() - 2..]);
+    let last = answer("hello").replace(DATED, &format!("connection: close\r\n{DATED}"));
+    assert_eq!(steps.produce(Duration::ZERO), (last, State::Over));
+}
+
+proptest! {
+    #[test]
+    fn a_body_is_the_same_in_any_pieces(
+        bodies in prop::collection::vec("[a-z]{0,300}", 1..5),
+        cuts in prop::collection::vec(1..100_usize, 0..40),
+        rooms in prop::collection::vec(prop_oneof![0..3_usize, 1..2_000_usize], 0..40),
+    ) {
+        let whole: String = bodies.iter().map(|body| post("/echo", body)).collect();
+        let (mut pieces, mut rest) = (Vec::new(), whole.as_bytes());
+        for cut in cuts {
+            let (piece, others) = rest.split_at(cut.min(rest.len()));
+            pieces.extend((!piece.is_empty()).then_some(piece));
+            rest = others;
+        }
+        pieces.push(rest);
+        let done = serve(&limits(), &pieces, &rooms);
+        prop_assert_eq!(done.text(), bodies.iter().map(|body| answer(body)).collect::<String>());
+        prop_assert_eq!((done.state, done.requests), (State::Open, u64::try_from(bodies.len()).unwrap()));
+    }
+}

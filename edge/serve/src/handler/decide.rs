@@ -1,0 +1,213 @@
+//! Decides the answer to a request: synchronous, without I/O, and independent of the protocol.
+
+use std::sync::Arc;
+
+use arc_swap::Guard;
+use devanture_config::api::{Pause, ShareTarget};
+use devanture_site::cache::Kept;
+use devanture_site::decide::{End, Outcome, OwnPath, Untraced};
+
+use super::canary::LastDraw;
+use super::chosen::decide_chosen;
+use super::decision::{Decision, Head, Refusal, options};
+use super::header_rules::HeaderRules;
+use super::refused::Refused;
+use super::site_request::SiteRequest;
+use super::{canonical, cors, pause, status_page, visitor_decision, visitor_login, well_known};
+use crate::live::{
+    Asset, Current, Found, HiddenPreview, HostEntry, Live, LiveSite, LoadTarget, Place, Preview, PreviewKey,
+    Restriction,
+};
+use crate::version::Setting;
+use devanture_base::telemetry;
+
+/// Look-ups of one host, shared by requests of one batch; for another host, or another batch, it begins
+/// again.
+#[derive(Default)]
+pub(super) enum Seen {
+    /// Nobody has asked.
+    #[default]
+    Nothing,
+    /// Somebody has, and nothing is kept: it may be the only request, and a host that is no place is looked up each
+    /// time.
+    Once,
+    /// Where the host leads, how that is paused, and what is live there.
+    Place(HostEntry, Option<Arc<Pause>>, Option<Arc<Current>>),
+}
+
+/// Decides what a request is answered with.
+#[must_use]
+pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
+    decide_together(head, live, &mut Seen::default(), &mut LastDraw::of_one())
+}
+
+/// Decides as [`decide`] does; of requests for the host of a place that come at one moment, what was `seen` for the
+/// second counts for all that follow. `last_draw` is of the same connection.
+pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen, last_draw: &mut LastDraw) -> Decision {
+    decide_for(head, live, seen, (Visit::AsStranger, last_draw))
+}
+
+/// Decides for a visitor who was looked up, and may see what is protected.
+pub(super) fn decide_admitted(head: &Head<'_>, live: &Live) -> Decision {
+    let decision = decide_for(head, live, &mut Seen::default(), (Visit::Admitted, &mut LastDraw::of_one()));
+    Decision::Protected(Box::new(decision))
+}
+
+/// Whether what is protected is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    Admitted,
+    AsStranger,
+}
+
+#[inline]
+fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, (visit, last_draw): (Visit, &mut LastDraw)) -> Decision {
+    if let Seen::Place(entry, paused, current) = seen {
+        return decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), (visit, last_draw));
+    }
+    let is_first = matches!(seen, Seen::Nothing);
+    *seen = Seen::Once;
+    live.find(head.host, |found| match found {
+        Found::Nobody => nobody(head, live),
+        Found::Hidden(HiddenPreview { restriction, target }) => match visit {
+            Visit::AsStranger => protected(head, live, &restriction, target, unknown_host),
+            Visit::Admitted => unknown_host(),
+        },
+        Found::Preview(key) => match live.preview_restriction(&key.app).filter(|_| visit == Visit::AsStranger) {
+            Some(restriction) => {
+                let target = ShareTarget::Version(key.id);
+                protected(head, live, &restriction, target, || decide_version(head, live, key))
+            }
+            None => decide_version(head, live, key),
+        },
+        Found::Place(entry) => {
+            let (paused, current) = entry.place.look();
+            let decision = decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), (visit, last_draw));
+            if !is_first {
+                *seen = Seen::Place(entry.clone(), paused, Guard::into_inner(current));
+            }
+            decision
+        }
+    })
+}
+
+/// Decides for a host that no app has.
+#[cold]
+fn nobody(head: &Head<'_>, live: &Live) -> Decision {
+    match live.domains().is_login(head.host) {
+        true => visitor_login::decide_at_login(head),
+        false => unknown_host(),
+    }
+}
+
+fn unknown_host() -> Decision {
+    Decision::Refuse(Refused::UnknownHost.into())
+}
+
+/// Decides for a version at its own hostname.
+fn decide_version(head: &Head<'_>, live: &Live, key: PreviewKey) -> Decision {
+    if well_known::is_edges_proof(head.path, head.host, live) {
+        return Decision::Refuse(Refused::NotFound.into());
+    }
+    match live.preview(&key) {
+        Some(current) => {
+            current.note_use();
+            decide_in(head, &current, None, false)
+        }
+        None => Decision::Load(LoadTarget::Preview(Preview::Version(key))),
+    }
+}
+
+/// Decides for what is protected: for a stranger before anything of it is looked at, else by `decide`.
+#[cold]
+fn protected(
+    head: &Head<'_>,
+    live: &Live,
+    restriction: &Arc<Restriction>,
+    target: ShareTarget,
+    decide: impl FnOnce() -> Decision,
+) -> Decision {
+    visitor_decision::decide(head, live, restriction, target).unwrap_or_else(|| Decision::Protected(Box::new(decide())))
+}
+
+/// Decides for an environment or alias: where it has another hostname, what it says while it is paused, else by what is
+/// live there.
+fn decide_at(
+    head: &Head<'_>,
+    live: &Live,
+    entry: &HostEntry,
+    (paused, current): (Option<&Arc<Pause>>, Option<&Arc<Current>>),
+    (visit, last_draw): (Visit, &mut LastDraw),
+) -> Decision {
+    let place = &*entry.place;
+    if current.is_none() && place.is_loading() {
+        return Decision::Load(LoadTarget::Environment(place.app.clone(), place.name.clone()));
+    }
+    let is_edges_proof = well_known::is_edges_proof(head.path, head.host, live);
+    // An authority would follow it to where the app answers.
+    if let Some(redirect) = canonical::redirect(head, entry, current, live)
+        && !well_known::leads_to_edges_proof(head.path, head.host, live)
+    {
+        return redirect;
+    }
+    if visit == Visit::AsStranger
+        && let Some(restriction) = place.restriction()
+    {
+        let admitted = || decide_at(head, live, entry, (paused, current), (Visit::Admitted, last_draw));
+        return protected(head, live, &restriction, place.share_target(), admitted);
+    }
+    if is_edges_proof {
+        return Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::NotFound.into() });
+    }
+    if let Some(refusal) = paused.and_then(|pause| pause::refusal(head, entry, pause, current)) {
+        return Decision::Refuse(refusal);
+    }
+    match current {
+        Some(current) => {
+            match place.setting {
+                Setting::Environment => place.note_use(),
+                Setting::Preview => current.note_use(),
+            }
+            match current.is_chosen_by_cookies() {
+                false => decide_in(head, current, Some(place), entry.custom),
+                true => decide_chosen(head, current, (place, entry.custom), last_draw),
+            }
+        }
+        None if place.setting == Setting::Preview => {
+            Decision::Load(LoadTarget::Preview(Preview::Alias(place.app.clone(), place.name.clone())))
+        }
+        // It was loaded between two looks.
+        None if place.current().is_some() => {
+            Decision::Load(LoadTarget::Environment(place.app.clone(), place.name.clone()))
+        }
+        None => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
+    }
+}
+
+/// Decides for a version that is known.
+pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
+    let site = LiveSite { current, place };
+    let Outcome { end, path, varies, rule } = devanture_site::decide::decide(&site, head, &mut Untraced);
+    let site_request = SiteRequest { head, current, custom_host, path: &path, varies };
+    match end {
+        End::File { file, status: 200, kept, access } => site_request.file(None, file, kept, access),
+        End::File { file, status, access, .. } => site_request.page(file, status, access),
+        End::Asset { asset: Asset::Unknown { app, name }, .. } => Decision::Load(LoadTarget::Earlier(app, name)),
+        End::Asset { asset: Asset::Of { version, file }, access } => {
+            telemetry::count_in_app("devanture_kept_assets_total", version.app.as_str(), &[], 1);
+            site_request.file(Some(version), file, Kept::File, access)
+        }
+        End::Backend { to, path_and_query } => site_request.proxy(to, path_and_query, rule),
+        End::Methods => site_request.methods(),
+        End::Nothing => site_request.refuse(Refused::NotFound),
+        End::Own(OwnPath::Dictionary(sha256)) => site_request.pages_dictionary(&site, sha256),
+        End::Own(OwnPath::Status) => status_page::decision(head, current, place, custom_host),
+        End::Own(own @ (OwnPath::Env | OwnPath::Integrity | OwnPath::Release | OwnPath::Share)) => {
+            well_known::answer(own, head, current, custom_host)
+        }
+        End::Preflight => cors::preflight(head, current, custom_host)
+            .unwrap_or_else(|| options(current, custom_host, HeaderRules::default())),
+        End::Redirect { status, location, is_by_site } => site_request.redirect(status, &location, is_by_site),
+        End::Refused(refused) => site_request.refuse(refused.into()),
+    }
+}

@@ -1,0 +1,249 @@
+//! The handler as the engine asks it: at once for all that needs no waiting, in a future for the rest. What is decided,
+//! and what is said, is that of [`Handler::handle`]; a plain file is sent as it was prepared when its version was
+//! loaded.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, Version};
+use http_body_util::Empty;
+
+use super::authority::{LastHost, SameHost};
+use super::body::Body;
+use super::canary::LastDraw;
+use super::decide::{Seen, decide_together};
+use super::decision::{Decision, Head};
+use super::refused::Refused;
+use super::request_metrics::{Measurement, log_refusal};
+use super::respond::{self, Ready};
+use super::{Handler, error_page};
+use crate::live::Live;
+use crate::proxy::{Chain, Interim};
+use devanture_http::{Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, stream_body};
+
+/// Answers the requests of one connection.
+pub struct EngineService {
+    handler: Rc<Handler>,
+    peer: IpAddr,
+    covers: Rc<dyn Fn(&str) -> bool>,
+    /// The interim responses of backends, where the protocol takes them.
+    interim: Option<Arc<Interim>>,
+    last_request: Cell<Option<Box<LastRequest>>>,
+}
+
+/// Whom the last request was for, which the next one mostly is for too.
+#[derive(Default)]
+struct LastRequest {
+    host: LastHost,
+    /// Look-ups for its host, for the requests of one batch.
+    seen: Seen,
+    /// By which of the versions of an environment its visitor was answered.
+    last_draw: LastDraw,
+}
+
+impl EngineService {
+    /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good
+    /// for a host.
+    pub fn new(handler: Rc<Handler>, peer: IpAddr, covers: impl Fn(&str) -> bool + 'static) -> Self {
+        Self { handler, peer, covers: Rc::new(covers), interim: None, last_request: Cell::default() }
+    }
+
+    /// Passes on the interim responses of backends.
+    #[must_use]
+    pub fn with_interim(mut self) -> Self {
+        self.interim = Some(Arc::default());
+        self
+    }
+
+    /// Puts the answer to what was decided about a request for `host`; not where it must be waited for. What is moved
+    /// in larger steps than it was just written in makes a processor wait: so it is put together late, and moved
+    /// little.
+    #[inline]
+    fn answered<R>(
+        &self,
+        request: &RequestHead<'_>,
+        began: Instant,
+        decision: Decision,
+        host: &str,
+        put: impl FnOnce(Answer<Counted>) -> R,
+    ) -> Option<R> {
+        if let Decision::Load(_) | Decision::Proxy { .. } | Decision::Report(_) | Decision::Visitor(_) =
+            decision.inner()
+        {
+            return None;
+        }
+        let Some(Ready { status, head, last_modified, body }) = ready(&decision) else {
+            return Some(put(self.made(request, began, decision, host)));
+        };
+        let kept = self.handler.kept_by_browsers(decision.host_is_custom(), request.version, host);
+        let [hsts, alt_svc] = kept.map(|field| field.map(|field| Arc::clone(field.shared())));
+        let head = AnswerHead::Prepared(Arc::clone(head), [last_modified.map(Arc::clone), hsts, alt_svc]);
+        let at_hand = if *request.method == Method::HEAD { Ok(Bytes::new()) } else { body.at_hand() };
+        let mut measurement = self.measure(request, began);
+        measurement.carried_out(decision);
+        Some(match at_hand {
+            Ok(bytes) => put(whole(measurement, status, head, bytes)),
+            Err(body) => put(streamed(measurement, status, head, body)),
+        })
+    }
+
+    /// Whether the other end of the connection is a proxy that the operator trusts.
+    fn is_from_trusted(&self) -> bool {
+        self.handler.trusted_proxies.load().iter().any(|block| block.contains(self.peer))
+    }
+
+    #[inline]
+    fn measure(&self, request: &RequestHead<'_>, began: Instant) -> Measurement {
+        let handler = &*self.handler;
+        let client = || Chain::of(request.fields, self.peer, &handler.trusted_proxies.load()).client;
+        Measurement::begin(began, request, &handler.access_log, client)
+    }
+
+    /// An answer that is made for this request.
+    fn made(&self, request: &RequestHead<'_>, began: Instant, decision: Decision, host: &str) -> Answer<Counted> {
+        let mut measurement = self.measure(request, began);
+        if decision.traffic().is_some() {
+            return self.limited(measurement, request, decision, host);
+        }
+        measurement.decided(&decision);
+        let (parts, body) = self.handler.at_once(decision, request.version, request.fields, host).into_parts();
+        sent(measurement, parts.status, AnswerHead::Map(parts.headers.into()), body)
+    }
+
+    /// The answer of an app whose visitors are limited.
+    fn limited(
+        &self,
+        mut measurement: Measurement,
+        request: &RequestHead<'_>,
+        decision: Decision,
+        host: &str,
+    ) -> Answer<Counted> {
+        let decision = measurement.admitted(decision);
+        measurement.decided(&decision);
+        let (parts, body) = self.handler.at_once(decision, request.version, request.fields, host).into_parts();
+        let body = measurement.paced(body);
+        sent(measurement, parts.status, AnswerHead::Map(parts.headers.into()), body)
+    }
+
+    /// The answer to a request that is for nobody.
+    fn refused(&self, request: &RequestHead<'_>, began: Instant, refused: Refused) -> Answer<Counted> {
+        let (parts, body) = respond::refused(refused).into_parts();
+        sent(self.measure(request, began), parts.status, AnswerHead::Map(parts.headers.into()), body)
+    }
+}
+
+/// The answer as it was prepared, where it was.
+#[inline]
+fn ready(decision: &Decision) -> Option<Ready<'_>> {
+    match decision {
+        Decision::File(answer) => respond::ready(answer),
+        Decision::Refuse(refusal) => error_page::ready(refusal),
+        Decision::Load(_)
+        | Decision::Protected(_)
+        | Decision::Proxy { .. }
+        | Decision::Report(_)
+        | Decision::Small(_)
+        | Decision::Visitor(_) => None,
+    }
+}
+
+impl Service for EngineService {
+    type Outcome = Counted;
+
+    fn answer<R>(&self, request: &RequestHead<'_>, now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
+        let mut last_request = self.last_request.take().unwrap_or_default();
+        let LastRequest { host, seen, last_draw } = &mut *last_request;
+        let put = match host.find(request, || self.is_from_trusted()) {
+            Ok(found) => {
+                if found == SameHost::No {
+                    *seen = Seen::Nothing;
+                }
+                let decide = |head: &Head<'_>, live: &Live| decide_together(head, live, seen, last_draw);
+                let decision = self.handler.decided_for(request, host.host(), &*self.covers, decide);
+                self.answered(request, now, decision, host.host(), put)
+            }
+            Err(refused) => Some(put(self.refused(request, now, refused))),
+        };
+        self.last_request.set(Some(last_request));
+        put
+    }
+
+    fn end_of_batch(&self) {
+        if let Some(mut last_request) = self.last_request.take() {
+            last_request.seen = Seen::Nothing;
+            self.last_request.set(Some(last_request));
+        }
+    }
+
+    fn begin(&self, request: Request<Inbound>) -> Answering {
+        let (handler, peer, covers) = (Rc::clone(&self.handler), self.peer, Rc::clone(&self.covers));
+        let interim = self.interim.clone();
+        Box::pin(async move {
+            let is_head = *request.method() == Method::HEAD;
+            let response = handler.handle(request, peer, interim.as_ref(), &*covers).await;
+            response.map(|body| match is_head {
+                true => stream_body(Empty::new()),
+                false => stream_body(body),
+            })
+        })
+    }
+
+    fn note_refusal(&self, version: Version, status: StatusCode) {
+        log_refusal(&self.handler.access_log, self.peer, (version, status));
+    }
+
+    fn interim(&self, waker: &Waker) -> Option<Vec<u8>> {
+        let interim = self.interim.as_ref()?;
+        interim.set_waker(waker);
+        interim.take()
+    }
+}
+
+/// The answer as it is sent, with who counts it.
+fn sent(measurement: Measurement, status: StatusCode, head: AnswerHead, body: Body) -> Answer<Counted> {
+    let at_hand = if measurement.is_head() { Ok(Bytes::new()) } else { body.at_hand() };
+    match at_hand {
+        Ok(bytes) => whole(measurement, status, head, bytes),
+        Err(body) => streamed(measurement, status, head, body),
+    }
+}
+
+/// The same, of bytes that are at hand.
+#[inline]
+fn whole(mut measurement: Measurement, status: StatusCode, head: AnswerHead, bytes: Bytes) -> Answer<Counted> {
+    measurement.answer(status, bytes.is_empty());
+    Answer { status, head, body: AnswerBody::Bytes(bytes), outcome: Counted(Some(measurement)) }
+}
+
+/// The same, of a body that is read as it is sent. It counts itself, since it knows why it breaks off.
+fn streamed(measurement: Measurement, status: StatusCode, head: AnswerHead, body: Body) -> Answer<Counted> {
+    let body = stream_body(measurement.measure(status, body));
+    Answer { status, head, body: AnswerBody::Stream(body), outcome: Counted(None) }
+}
+
+/// Counts and logs an answer when it was sent, or will not be, however it ended. Holds the version of the answer (law
+/// 1).
+pub struct Counted(Option<Measurement>);
+
+impl Outcome for Counted {
+    fn sent(&mut self, bytes: usize) {
+        if let Some(measurement) = &mut self.0 {
+            measurement.sent(bytes);
+        }
+    }
+
+    fn complete(&mut self, now: Instant) {
+        if let Some(measurement) = &mut self.0 {
+            measurement.complete(now);
+        }
+    }
+
+    fn pins_body(&self) -> bool {
+        self.0.as_ref().is_some_and(Outcome::pins_body)
+    }
+}

@@ -1,0 +1,162 @@
+//! Reports of browsers about what pages load without a hash: read within a bound and a time, and only as many at once.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::limits::Limits;
+use devanture_site::cache;
+use devanture_site::integrity::integrity_reports;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body::Body;
+use parking_lot::{Mutex, RwLock};
+use tokio::time::timeout;
+
+use super::Handler;
+use super::decision::{Decision, ReportMessage, SmallAnswer};
+use super::header_rules::HeaderRules;
+use crate::version::Setting;
+use devanture_base::telemetry;
+
+/// What stands for aliases and versions at their own hostnames.
+const PREVIEWS: &str = "preview";
+
+/// Of the messages that are read at once, one app has one part of so many: a flood of one leaves the others theirs.
+const PARTS: usize = 8;
+
+static READING: LazyLock<RwLock<Arc<Reading>>> =
+    LazyLock::new(|| RwLock::new(Arc::new(Reading::of(&Limits::default()))));
+
+/// How messages are read: of all apps of the process together.
+struct Reading {
+    /// Bytes of a message; of a longer one nothing is read.
+    bytes_max: usize,
+    /// Time for all of a message.
+    time_max: Duration,
+    /// Messages at once; others are only counted.
+    at_once: usize,
+    /// Those that are being read, by app.
+    by_app: Mutex<HashMap<String, usize>>,
+}
+
+/// A message that is being read.
+struct Turn {
+    reading: Arc<Reading>,
+    app: String,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut by_app = self.reading.by_app.lock();
+        if let Some(count) = by_app.get_mut(&self.app) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by_app.remove(&self.app);
+            }
+        }
+    }
+}
+
+/// Says within which limits the messages of browsers are read.
+pub fn read_integrity_reports(limits: &Limits) {
+    *READING.write() = Arc::new(Reading::of(limits));
+}
+
+impl Reading {
+    fn of(limits: &Limits) -> Self {
+        let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            bytes_max: most(limits.integrity_report_bytes_max),
+            time_max: Duration::from_millis(limits.integrity_report_ms_max),
+            at_once: most(limits.integrity_reports_reading_max),
+            by_app: Mutex::default(),
+        }
+    }
+
+    /// The turn of a message, if there is one.
+    fn turn(self: &Arc<Self>, app: &str) -> Option<Turn> {
+        let mut by_app = self.by_app.lock();
+        let all = by_app.values().fold(0, |all: usize, count| all.saturating_add(*count));
+        let own = by_app.get(app).copied().unwrap_or_default();
+        if all >= self.at_once || own >= self.at_once.div_ceil(PARTS) {
+            return None;
+        }
+        by_app.insert(app.to_owned(), own.saturating_add(1));
+        Some(Turn { reading: Arc::clone(self), app: app.to_owned() })
+    }
+}
+
+impl Handler {
+    /// Reads a message, if that was decided, and answers it. It is counted whatever is in it.
+    pub(super) async fn reported<B>(&self, decision: Decision, request: &mut Request<B>, host: &str) -> Decision
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (decision, is_protected) = decision.into_inner();
+        let Decision::Report(message) = decision else { return decision.protected_if(is_protected) };
+        let ReportMessage { current, custom_host } = *message;
+        let version = &current.version;
+        telemetry::count_in_app("devanture_integrity_reports_total", version.app.as_str(), &[], 1);
+        let reading = Arc::clone(&READING.read());
+        if let Some(_turn) = reading.turn(version.app.as_str())
+            && let Some(bytes) = read(request, &reading).await
+        {
+            let place = if version.setting == Setting::Preview { PREVIEWS } else { &version.place };
+            let reports = integrity_reports(&bytes, host, telemetry::now_ms());
+            telemetry::note_integrity_reports(version.app.as_str(), place, reports);
+        }
+        let mut headers = HeaderMap::with_capacity(1);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
+        let (status, ruled, current) = (StatusCode::NO_CONTENT, HeaderRules::default(), Some(current));
+        let answer =
+            SmallAnswer { status, headers, body: Bytes::new(), current, ruled, custom_host, status_page: None };
+        Decision::from(answer).protected_if(is_protected)
+    }
+}
+
+/// The body; `None` of one that is too long, too slow or broken.
+async fn read<B>(request: &mut Request<B>, &Reading { bytes_max, time_max, .. }: &Reading) -> Option<Vec<u8>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > bytes_max) {
+        return None;
+    }
+    let reading = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = std::future::poll_fn(|context| Pin::new(request.body_mut()).poll_frame(context)).await {
+            bytes.extend_from_slice(frame.ok()?.data_ref().unwrap_or(&Bytes::new()));
+            if bytes.len() > bytes_max {
+                return None;
+            }
+        }
+        Some(bytes)
+    };
+    timeout(time_max, reading).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_app_has_a_part_of_the_turns_and_leaves_the_others_theirs() {
+        let limits = Limits { integrity_reports_reading_max: 20, ..Limits::default() };
+        let reading = Arc::new(Reading::of(&limits));
+        let turns = |app: &str| std::iter::from_fn(|| reading.turn(app)).take(100).collect::<Vec<_>>();
+        let flood = turns("flood");
+        let shop = turns("shop");
+        assert_eq!((flood.len(), shop.len()), (3, 3));
+        drop(flood);
+        assert_eq!(turns("flood").len(), 3);
+        drop(shop);
+        assert!(reading.by_app.lock().is_empty());
+        let apps: Vec<_> = (0..20).flat_map(|app| turns(&format!("app-{app}"))).collect();
+        assert_eq!(apps.len(), 20);
+        assert!(Arc::new(Reading::of(&Limits { integrity_reports_reading_max: 0, ..limits })).turn("shop").is_none());
+    }
+}

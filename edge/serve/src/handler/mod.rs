@@ -1,0 +1,466 @@
+//! From a request to its response, in one line: decide, then carry out.
+//!
+//! [`decide`] is synchronous, does no I/O and is independent of what carries its decision out. [`Handler::handle`] does
+//! it in a future: (1) who is asked, (2) decide, (3) load what is not loaded yet and decide again, (4) answer
+//! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone. [`EngineService`]
+//! does the same at once for all that needs no waiting.
+
+mod authority;
+mod body;
+mod canary;
+mod canonical;
+mod chosen;
+mod console;
+mod cors;
+mod decide;
+mod decision;
+mod dictionary;
+mod engine_service;
+mod error_page;
+mod header_rules;
+mod import_map;
+mod integrity_report;
+mod kept_private;
+mod login_host;
+mod paced;
+mod pause;
+mod pins;
+mod plain_http;
+mod refused;
+mod request_metrics;
+mod request_outcome;
+mod respond;
+mod route_table;
+mod second_decision;
+mod site_request;
+mod smoke;
+mod status_page;
+mod tenant_isolation;
+mod visitor;
+mod visitor_accounts;
+mod visitor_cookie;
+mod visitor_decision;
+mod visitor_form;
+mod visitor_login;
+mod visitor_page;
+mod visitor_ticket;
+mod visitors;
+mod well_known;
+
+pub use body::Body;
+pub use console::console;
+pub use decide::decide;
+pub use decision::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, StatusPage};
+pub use engine_service::{Counted, EngineService};
+pub use header_rules::HeaderRules;
+pub use integrity_report::read_integrity_reports;
+pub use plain_http::to_https;
+pub use refused::Refused;
+pub use request_metrics::Measured;
+pub use request_outcome::FAULTS;
+pub use respond::plain;
+pub use route_table::RouteTable;
+pub use smoke::{SmokeAnswer, SmokeQuestion, Unanswered};
+pub use visitor::{SHARE_PARAMETER, SHARE_PATH, Visitor};
+pub use visitor_accounts::{
+    Confirmed, KnownBy, LoggedInPerson, LoginSecret, PERSON_BYTES_MAX, Person, Unconfirmed, VisitorAccounts,
+};
+pub use visitors::Visitors;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use devanture_config::edge_toml::AddressBlock;
+use devanture_site::cache::Kept;
+use http::header::{ALT_SVC, AUTHORIZATION, CONNECTION, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderMap, HeaderValue, Request, Response, Version as HttpVersion};
+
+use crate::live::{Current, Live, LoadTarget, Loader};
+use crate::proxy::{self, Arrival, Chain, Ids, Interim, REQUEST_ID};
+use crate::version::CommonField;
+use authority::{authority_over_tls, head_of, hostname};
+use body::Unwanted;
+use decide::decide_admitted;
+use devanture_base::telemetry::{self, AccessLog};
+use devanture_http::{BodyError, Fields, RequestHead};
+use error_page::ErrorContext;
+use request_metrics::Measurement;
+use request_outcome::RequestOutcome;
+
+/// Most loads that one request waits for: the live version, and those before it.
+const LOADS_MAX: usize = 4;
+
+/// The shared state of all requests of one serving thread.
+pub struct Handler {
+    /// The live versions.
+    pub live: Live,
+    /// The loader of previews.
+    pub loader: Loader,
+    /// The thread's connections to backends.
+    pub backends: proxy::Client,
+    /// The ways to them.
+    pub ways: RouteTable,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+    /// `Alt-Svc` for hostnames whose certificate strangers trust: once HTTP/3 is served, or `clear`.
+    pub alt_svc: OnceLock<CommonField>,
+    /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
+    pub hsts: CommonField,
+    /// Whether strangers trust the certificate of a host: it was not made by the local authority.
+    pub trusted: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Longest target of a request, in bytes.
+    pub target_bytes_max: usize,
+    /// Proxies before the edge that may name the client: `[listen] trusted_proxies`.
+    pub trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
+    /// The port that visitors connect to, where the operator has said it: `[listen] public_port`.
+    pub public_port: Option<u16>,
+    /// Looks up visitors of what is protected; without it nobody enters a password.
+    pub visitors: Option<Arc<Visitors>>,
+}
+
+/// A request with its decision.
+struct Decided<'r> {
+    authority: &'r str,
+    /// The name in the authority.
+    host: Cow<'r, str>,
+    decision: Decision,
+}
+
+/// Fields of the head of every answer.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// `None` where nobody has the host.
+    host_is_custom: Option<bool>,
+    is_ruled: bool,
+    is_proxied: bool,
+    /// The version of the request.
+    version: HttpVersion,
+}
+
+impl Bounds {
+    fn of(decision: &Decision, version: HttpVersion) -> Self {
+        let is_proxied = matches!(decision.inner(), Decision::Proxy { .. });
+        Self { host_is_custom: decision.host_is_custom(), is_ruled: decision.is_ruled(), is_proxied, version }
+    }
+}
+
+impl Handler {
+    /// Answers one request that came in over TLS from `peer`; `covers` says whether the connection's certificate is
+    /// good for a host, `interim` takes what a backend says ahead of its answer.
+    pub async fn handle<B>(
+        &self,
+        mut request: Request<B>,
+        peer: IpAddr,
+        interim: Option<&Arc<Interim>>,
+        covers: impl Fn(&str) -> bool,
+    ) -> Response<Measured>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let began = Instant::now();
+        let request_head = head_of(&request);
+        let from = Chain::of(request_head.fields, peer, &self.trusted_proxies.load());
+        let mut measurement = Measurement::begin(began, &request_head, &self.access_log, || from.client);
+        let (authority, host, mut decision) = match self.decided(&request_head, from.is_trusted, covers) {
+            Ok(Decided { authority, host, decision }) => (authority.to_owned(), host.into_owned(), decision),
+            Err(refused) => return measurement.of_whole(respond::refused(refused)),
+        };
+        decision = self.loaded(&request_head, &host, decision).await;
+        if let Decision::Visitor(visitor) = decision {
+            decision = match self.visited(&visitor, &mut request, (&host, &authority, from.client)).await {
+                Some(decision) => decision,
+                None => {
+                    let request_head = head_of(&request);
+                    let decision = decide_admitted(&self.head(&request_head, &host), &self.live);
+                    self.loaded(&request_head, &host, decision).await
+                }
+            };
+        }
+        decision = self.reported(decision, &mut request, &host).await;
+        decision = measurement.admitted(decision);
+        let came = Came { from: Some(&from), authority: &authority, host: &host, interim };
+        let version = request.version();
+        let (mut response, unwanted) = self.carry_out_latest(request, decision, &came, &mut measurement).await;
+        let fault = measurement.outcome().error();
+        let is_unread = unwanted != Unwanted::Over || fault.is_some_and(request_outcome::leaves_body);
+        if is_unread && version <= HttpVersion::HTTP_11 {
+            // RFC 9112 §9.6: hyper will close, and the client must know.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let status = match fault {
+            // What is sent to somebody who is probably gone tells nobody anything.
+            Some(request_outcome::CLIENT_IS_GONE) => request_outcome::client_gone(),
+            _ => response.status(),
+        };
+        response.map(|body| {
+            let body = measurement.paced(body);
+            measurement.measure(status, body)
+        })
+    }
+
+    /// Loads what a request waits for, if it does, and decides.
+    async fn loaded(&self, request_head: &RequestHead<'_>, host: &str, decision: Decision) -> Decision {
+        let (mut decision, mut is_protected) = decision.into_inner();
+        for _ in 0..LOADS_MAX {
+            let Decision::Load(target) = &decision else { return decision.protected_if(is_protected) };
+            if let LoadTarget::Preview(preview) = target {
+                let loaded = match self.loader.preview(&self.live, preview).await {
+                    Ok(current) => decide::decide_in(&self.head(request_head, host), &current, None, false),
+                    Err(error) => Decision::Refuse(Refused::from(&*error).into()),
+                };
+                return loaded.protected_if(is_protected);
+            }
+            if !self.loader.load_target(&self.live, target).await {
+                break;
+            }
+            let head = self.head(request_head, host);
+            // Who was let in, was so for all of this request.
+            let next = if is_protected { decide_admitted(&head, &self.live) } else { decide(&head, &self.live) };
+            (decision, is_protected) = next.into_inner();
+        }
+        match decision {
+            Decision::Load(_) => Decision::Refuse(Refused::Unavailable.into()),
+            decision => decision.protected_if(is_protected),
+        }
+    }
+
+    /// Finds out who is asked, and decides.
+    fn decided<'r>(
+        &self,
+        request_head: &RequestHead<'r>,
+        is_trusted: bool,
+        covers: impl Fn(&str) -> bool,
+    ) -> Result<Decided<'r>, Refused> {
+        let authority = authority_over_tls(request_head, || is_trusted)?;
+        let host = hostname(authority);
+        let decision = self.decided_for(request_head, &host, covers, decide);
+        Ok(Decided { authority, host, decision })
+    }
+
+    /// Refuses a request for a `host` that its connection is not for; what else becomes of it, `decide` says.
+    fn decided_for(
+        &self,
+        request_head: &RequestHead<'_>,
+        host: &str,
+        covers: impl Fn(&str) -> bool,
+        decide: impl FnOnce(&Head<'_>, &Live) -> Decision,
+    ) -> Decision {
+        // RFC 9110 §7.4. A host that nobody here has is missing on any connection.
+        let misdirected = !covers(host) && self.live.serves(host);
+        match misdirected {
+            true => Decision::Refuse(Refused::Misdirected.into()),
+            false => decide(&self.head(request_head, host), &self.live),
+        }
+    }
+
+    /// Request fields that the decision reads, for `host`.
+    fn head<'h>(&self, request_head: &RequestHead<'h>, host: &'h str) -> Head<'h> {
+        Head {
+            method: request_head.method,
+            path: request_head.path,
+            query: request_head.query,
+            host,
+            fields: request_head.fields,
+            now_s: || telemetry::since_epoch().as_secs(),
+            heeds_pins: true,
+            target_bytes_max: self.target_bytes_max,
+        }
+    }
+
+    /// Does what was decided.
+    async fn carry_out<B>(
+        &self,
+        mut request: Request<B>,
+        decision: Decision,
+        came: &Came<'_>,
+        outcome: &RequestOutcome,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let version = request.version();
+        if let Decision::Protected(decision) = decision {
+            let mut response = Box::pin(self.carry_out(request, *decision, came, outcome)).await;
+            kept_private::keep(response.headers_mut());
+            return response;
+        }
+        let bounds = Bounds::of(&decision, version);
+        let Decision::Proxy { current, to, ruled, .. } = decision else {
+            return self.at_once(decision, version, Fields::Map(request.headers()), came.host);
+        };
+        if ruled.is_private() {
+            // The name and the password were for the edge.
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        let fields = Fields::Map(request.headers());
+        let error_context = ErrorContext::of(fields, came.host, Some(&current));
+        let origin = cors::origin(fields, &current.version);
+        let mut response = self.forward(request, (came, outcome), &current, to, &error_context).await;
+        let status = response.status();
+        ruled.apply(response.headers_mut(), Kept::File, status);
+        respond::trace(response.headers_mut(), &current.version);
+        if let Some(origin) = origin {
+            cors::allow(response.headers_mut(), origin);
+        }
+        self.confine(response.headers_mut(), bounds, came.host);
+        response
+    }
+
+    /// Does what was decided, where that needs no waiting.
+    fn at_once(&self, decision: Decision, version: HttpVersion, fields: Fields<'_>, host: &str) -> Response<Body> {
+        let bounds = Bounds::of(&decision, version);
+        let mut response = match decision {
+            Decision::File(answer) => respond::file(&answer),
+            Decision::Small(mut answer) => {
+                if let (Some(page), Some(current)) = (answer.status_page.take(), &answer.current) {
+                    answer.body = status_page::body(page, current, host, self.ways.are_up(current));
+                }
+                respond::small(*answer)
+            }
+            Decision::Refuse(refusal) => {
+                error_page::refusal(&refusal, || ErrorContext::of(fields, host, refusal.current.as_deref()))
+            }
+            Decision::Protected(decision) => {
+                let mut response = self.at_once(*decision, version, fields, host);
+                kept_private::keep(response.headers_mut());
+                return response;
+            }
+            // All of them are waited for before, with what they need at hand.
+            Decision::Load(_) | Decision::Proxy { .. } | Decision::Report(_) | Decision::Visitor(_) => {
+                respond::refused(Refused::Unavailable)
+            }
+        };
+        self.confine(response.headers_mut(), bounds, host);
+        response
+    }
+
+    /// `Strict-Transport-Security` and `Alt-Svc`, where an answer of `host` over this version is to have them. Browsers
+    /// keep both, and come back to the host by them alone, which they can where strangers trust its certificate.
+    #[inline]
+    fn kept_by_browsers(
+        &self,
+        host_is_custom: Option<bool>,
+        version: HttpVersion,
+        host: &str,
+    ) -> [Option<&CommonField>; 2] {
+        let hsts = (host_is_custom == Some(true)).then_some(&self.hsts);
+        // Who came by HTTP/3 knows of it.
+        let is_elsewhere = host_is_custom.is_some() && version != HttpVersion::HTTP_3;
+        let alt_svc = self.alt_svc.get().filter(|_| is_elsewhere);
+        let says_any = hsts.is_some() || alt_svc.is_some();
+        if says_any && (self.trusted)(host) { [hsts, alt_svc] } else { [None, None] }
+    }
+
+    /// Keeps with its app what the answer tells browsers to remember.
+    fn confine(&self, headers: &mut HeaderMap, bounds: Bounds, host: &str) {
+        let Bounds { host_is_custom, is_ruled, is_proxied, version } = bounds;
+        let [hsts, alt_svc] = self.kept_by_browsers(host_is_custom, version, host);
+        if is_ruled && !is_proxied {
+            tenant_isolation::hsts(headers, hsts.is_some());
+        }
+        if is_ruled || is_proxied {
+            tenant_isolation::confine(headers, host, self.live.domains().neighbours(host));
+        }
+        if let Some(hsts) = hsts {
+            // The owner of the hostname may have said more.
+            headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.value().clone());
+        }
+        if let Some(alt_svc) = alt_svc {
+            headers.insert(ALT_SVC, alt_svc.value().clone());
+        }
+    }
+
+    async fn forward<B>(
+        &self,
+        mut request: Request<B>,
+        (came, outcome): (&Came<'_>, &RequestOutcome),
+        current: &Arc<Current>,
+        to: ProxyTo,
+        error_context: &ErrorContext,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let Came { from, authority, .. } = *came;
+        let version = &current.version;
+        let ids = Ids::of(request.headers(), from.is_some_and(|from| from.is_trusted));
+        if let Some(path_and_query) = to.path_and_query {
+            let Some(target) = with_path(request.uri(), &path_and_query) else {
+                return respond::refused(Refused::BadTarget);
+            };
+            *request.uri_mut() = target;
+        }
+        let Some(way) = self.ways.way(current, to.number) else { return respond::refused(Refused::Unavailable) };
+        let way = to.host.map_or_else(|| Rc::clone(&way), |host| Rc::new(way.with_host(host)));
+        outcome.begin(&ids, &way.pool);
+        // HTTP/1.0 has no interim answers (RFC 9110 §15.2).
+        let takes_interim = request.version() == HttpVersion::HTTP_11;
+        let passing = came.interim.filter(|_| takes_interim).map(Interim::open);
+        let arrival = Arrival {
+            host: authority,
+            ids: &ids,
+            passing: passing.as_ref(),
+            client: from.map(|from| from.client),
+            port: self.public_port,
+            proxies: from.map_or(&[], |from| &from.proxies),
+            scheme: from.map_or("https", |from| from.scheme),
+        };
+        let mut response = match self.backends.forward(&way, request, &arrival).await {
+            Ok(response) => {
+                outcome.answered(response.body().member());
+                response.map(Body::proxied)
+            }
+            Err(error) => {
+                let reason = error.reason();
+                let upstream = &way.pool.key.name;
+                tracing::info!(app = %version.app, upstream, %error, reason, "a backend did not answer");
+                outcome.fail(reason);
+                error_page::of_route(Refused::from(&error), reason, current, error_context)
+            }
+        };
+        // What a person can quote is what the edge's log and the backend's have, whatever the backend calls it.
+        response.headers_mut().insert(REQUEST_ID, ids.request_id);
+        response
+    }
+}
+
+/// Where a request came from, and what it is for.
+#[derive(Clone, Copy)]
+struct Came<'r> {
+    /// `None` if no client asks.
+    from: Option<&'r Chain>,
+    authority: &'r str,
+    /// The name in the authority.
+    host: &'r str,
+    /// Passes interim answers on, where they can be.
+    interim: Option<&'r Arc<Interim>>,
+}
+
+/// The same address with another path and query, where these can stand in one.
+fn with_path(uri: &http::Uri, path_and_query: &str) -> Option<http::Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path_and_query.parse().ok()?);
+    http::Uri::from_parts(parts).ok()
+}
+
+/// The protocol of a request, as the access log says it.
+const fn protocol(version: HttpVersion) -> &'static str {
+    match version {
+        HttpVersion::HTTP_3 => "h3",
+        HttpVersion::HTTP_2 => "h2",
+        HttpVersion::HTTP_10 => "http/1.0",
+        _ => "http/1.1",
+    }
+}
+
+/// When a request's head had come in; on the engine, when the turn of the connection began in which it did, so that
+/// what the same turn did before counts as waiting.
+type Began = Instant;

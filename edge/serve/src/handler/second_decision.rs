@@ -1,0 +1,173 @@
+//! Requests that no backend received: each is decided again if another version went live while it waited.
+//!
+//! A request waits while the edge starts an instance for it. If its backend is replaced meanwhile, the instance never
+//! comes, and the live version has others. Nothing of the version before has answered then, so that the request still
+//! sees one version (law 1).
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::authority::head_of;
+use super::body::{self, Body, Unwanted};
+use super::decide::{decide, decide_admitted};
+use super::decision::{Decision, Head};
+use super::refused::Refused;
+use super::request_metrics::Measurement;
+use super::{Came, Handler};
+use crate::live::Current;
+use devanture_http::BodyError;
+
+/// Most decisions about one request, of which each but the last was about a version that was replaced meanwhile.
+const DECISIONS_MAX: usize = 4;
+
+impl Handler {
+    /// Does what was decided. Where no backend received the request, and something else went live while it waited for
+    /// an instance, does what is decided then. Also returns what became of the body, where no backend gets it.
+    pub(super) async fn carry_out_latest<B>(
+        &self,
+        mut request: Request<B>,
+        mut decision: Decision,
+        came: &Came<'_>,
+        measurement: &mut Measurement,
+    ) -> (Response<Body>, Unwanted)
+    where
+        B: HttpBody<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        for _ in 1..DECISIONS_MAX {
+            let Some(before) = waits_for_instances(&decision) else { break };
+            let is_protected = matches!(decision, Decision::Protected(_));
+            measurement.decided(&decision);
+            let (lent, loan) = lend(request);
+            let response = self.carry_out(lent, decision, came, measurement.outcome()).await;
+            if !measurement.outcome().is_unsent() {
+                return (response, Unwanted::Over);
+            }
+            let Some(returned) = loan.returned() else { return (response, Unwanted::Over) };
+            let request_head = head_of(&returned);
+            // No instance of an earlier version comes any more: what is live answers who was held on it.
+            let head = Head { heeds_pins: false, ..self.head(&request_head, came.host) };
+            let next = match is_protected {
+                true => decide_admitted(&head, &self.live),
+                false => decide(&head, &self.live),
+            };
+            let next = self.loaded(&request_head, came.host, next).await;
+            let is_later = next
+                .current()
+                .is_some_and(|current| !Arc::ptr_eq(current, &before) && current.version.app == before.version.app);
+            if !is_later {
+                return (response, Unwanted::Over);
+            }
+            measurement.forget_backend();
+            (request, decision) = (returned, next);
+        }
+        let unwanted = match decision.inner() {
+            Decision::Proxy { .. } => Unwanted::Over,
+            _ => body::pass_over(&mut request).await,
+        };
+        if unwanted == Unwanted::Malformed {
+            decision = Decision::Refuse(Refused::BadRequest.into());
+        }
+        measurement.decided(&decision);
+        (self.carry_out(request, decision, came, measurement.outcome()).await, unwanted)
+    }
+}
+
+/// What is live where a request may wait for instances that the edge starts.
+fn waits_for_instances(decision: &Decision) -> Option<Arc<Current>> {
+    let Decision::Proxy { current, .. } = decision.inner() else { return None };
+    current.version.managed.is_some().then(|| Arc::clone(current))
+}
+
+/// A request's body on loan: it is returned if nothing of it was read.
+struct Lent<B>(Rc<RefCell<Shared<B>>>);
+
+struct Shared<B> {
+    /// `None` once it was returned.
+    body: Option<B>,
+    is_begun: bool,
+}
+
+/// The other end of the loan.
+struct Loan<B> {
+    parts: Parts,
+    shared: Rc<RefCell<Shared<B>>>,
+}
+
+/// Lends the body of a request, and keeps a copy of its head.
+fn lend<B>(request: Request<B>) -> (Request<Lent<B>>, Loan<B>) {
+    let (parts, body) = request.into_parts();
+    let shared = Rc::new(RefCell::new(Shared { body: Some(body), is_begun: false }));
+    let lent = Request::from_parts(parts.clone(), Lent(Rc::clone(&shared)));
+    (lent, Loan { parts, shared })
+}
+
+impl<B> Loan<B> {
+    /// The request as it was; `None` if its body was begun.
+    fn returned(self) -> Option<Request<B>> {
+        let mut shared = self.shared.borrow_mut();
+        let body = if shared.is_begun { None } else { shared.body.take() }?;
+        Some(Request::from_parts(self.parts, body))
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Lent<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut shared = self.0.borrow_mut();
+        shared.is_begun = true;
+        shared.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(context))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.borrow().body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.borrow().body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt as _, Full};
+
+    fn request() -> Request<Full<Bytes>> {
+        Request::post("/api/order").header("x-number", "7").body(Full::from("an order")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_nobody_read_is_returned_as_it_was() {
+        let (lent, loan) = lend(request());
+        assert_eq!((lent.body().size_hint().exact(), lent.body().is_end_stream()), (Some(8), false));
+        drop(lent);
+        let returned = loan.returned().unwrap();
+        assert_eq!((returned.uri().path(), &returned.headers()["x-number"]), ("/api/order", &"7".parse().unwrap()));
+        assert_eq!(returned.into_body().collect().await.unwrap().to_bytes(), "an order");
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_body_was_begun_is_not_returned() {
+        let (mut lent, loan) = lend(request());
+        assert!(lent.body_mut().frame().await.is_some());
+        assert!(loan.returned().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_returned_is_over_for_the_one_who_had_it() {
+        let (mut lent, loan) = lend(request());
+        assert!(loan.returned().is_some());
+        assert!(lent.body_mut().frame().await.is_none() && lent.body().is_end_stream());
+    }
+}

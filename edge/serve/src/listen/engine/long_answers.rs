@@ -1,0 +1,201 @@
+//! Turns of connections that send without a pause, on one thread: one of them goes on between two looks at what came
+//! in, so that a short answer waits for that one however many there are. Lanes have equal shares of the turns (law 11).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+
+use tokio::task::{spawn_local, yield_now};
+
+use devanture_store::blobs::{Lane, Lanes};
+
+thread_local! {
+    static WAITING: RefCell<Waiting> = RefCell::default();
+}
+
+/// Those that wait for turns.
+#[derive(Default)]
+struct Waiting {
+    lanes: Lanes<(Rc<Part>, Waker)>,
+    /// Whether a task gives the turns.
+    are_given: bool,
+}
+
+/// A connection's part in the turns; none after an output that was less than a whole turn.
+#[derive(Default)]
+pub(in super::super) struct LongAnswers(Option<Rc<Part>>);
+
+struct Part {
+    lane: Lane,
+    state: Cell<State>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// It may put its next output.
+    Turn,
+    /// Its peer did not take an output of a whole turn at once: it is to wait before it puts more.
+    Full,
+    /// It waits.
+    Waits,
+}
+
+impl LongAnswers {
+    /// Whether output may be put now; if not, the connection is woken when it may.
+    pub(in super::super) fn may_put(&self, waker: &Waker) -> bool {
+        let Some(part) = &self.0 else { return true };
+        if let State::Full = part.state.get() {
+            enqueue(part, waker);
+        }
+        matches!(part.state.get(), State::Turn)
+    }
+
+    /// Notes an output: whether it was as much as one turn takes, and whether its peer took all of it. Returns whether
+    /// there may be more to put at once.
+    pub(in super::super) fn has_put(&mut self, is_full: bool, is_sent: bool, lane: Lane) -> bool {
+        if !is_full {
+            self.0 = None;
+            return false;
+        }
+        let part = self.0.get_or_insert_with(|| Rc::new(Part { lane, state: Cell::new(State::Full) }));
+        part.state.set(if is_sent { State::Turn } else { State::Full });
+        is_sent
+    }
+
+    /// Has the connection wait until others had their turns. Returns whether it does: not if its last output was less
+    /// than a whole turn.
+    pub(in super::super) fn wait(&self, waker: &Waker) -> bool {
+        if let Some(part) = &self.0 {
+            enqueue(part, waker);
+        }
+        self.0.is_some()
+    }
+}
+
+/// Puts a connection in its lane, if it is not there.
+fn enqueue(part: &Rc<Part>, waker: &Waker) {
+    if let State::Waits = part.state.replace(State::Waits) {
+        return;
+    }
+    let are_given = WAITING.with_borrow_mut(|waiting| {
+        waiting.lanes.push(part.lane, 1, (Rc::clone(part), waker.clone()));
+        std::mem::replace(&mut waiting.are_given, true)
+    });
+    if !are_given {
+        spawn_local(give_turns(Given));
+    }
+}
+
+/// Gives turns until nobody waits for one.
+async fn give_turns(_given: Given) {
+    loop {
+        // The thread looks for what came in before it goes on here.
+        yield_now().await;
+        let Some((part, waker)) = next() else { return };
+        part.state.set(State::Turn);
+        waker.wake();
+    }
+}
+
+/// The one whose turn it is; none of a connection that is gone.
+fn next() -> Option<(Rc<Part>, Waker)> {
+    WAITING.with_borrow_mut(|waiting| {
+        loop {
+            let next = waiting.lanes.take_next()?;
+            if Rc::strong_count(&next.0) > 1 {
+                return Some(next);
+            }
+        }
+    })
+}
+
+/// While turns are given. Where the task is dropped before its end, so are the connections.
+struct Given;
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        WAITING.try_with(|waiting| waiting.take()).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    type Log = Rc<RefCell<Vec<&'static str>>>;
+
+    /// Puts `count` full outputs, two in a row.
+    async fn puts(name: &'static str, lane: Lane, count: usize, log: Log) {
+        let (mut long, mut put) = (LongAnswers::default(), 0);
+        poll_fn(|cx| {
+            for _ in 0..2 {
+                if put == count {
+                    return Poll::Ready(());
+                }
+                if !long.may_put(cx.waker()) {
+                    return Poll::Pending;
+                }
+                put += 1;
+                log.borrow_mut().push(name);
+                assert!(long.has_put(true, true, lane));
+            }
+            assert!(long.wait(cx.waker()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn run(work: impl AsyncFnOnce(Log)) -> Vec<&'static str> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let log = Log::default();
+        LocalSet::new().block_on(&runtime, work(Rc::clone(&log)));
+        log.take()
+    }
+
+    #[test]
+    fn law_11_lanes_have_equal_shares_of_the_turns_however_many_wait_in_one() {
+        let put = run(async |log| {
+            let greedy: Vec<_> =
+                (0..9).map(|_| spawn_local(puts("greedy", Lane::of("greedy"), 40, Rc::clone(&log)))).collect();
+            let modest = spawn_local(puts("modest", Lane::of("modest"), 40, Rc::clone(&log)));
+            modest.await.unwrap();
+            drop(greedy);
+        });
+        let of_greedy = put.iter().filter(|name| **name == "greedy").count();
+        // The first ones of each wait for nobody.
+        assert!((35..=60).contains(&of_greedy), "{of_greedy} of the greedy one beside 40");
+    }
+
+    #[test]
+    fn what_came_in_is_looked_at_between_two_turns() {
+        let put = run(async |log| {
+            let (mut here, mut there) = UnixStream::pair().unwrap();
+            let long: Vec<_> = (0..50).map(|_| spawn_local(puts("long", Lane::EDGE, 200, Rc::clone(&log)))).collect();
+            there.write_all(b"!").await.unwrap();
+            here.read_u8().await.unwrap();
+            log.borrow_mut().push("short");
+            drop(long);
+        });
+        let before = put.iter().take_while(|name| **name == "long").count();
+        assert!(before <= 110, "{before} outputs before a short answer, where 50 have two that wait for nobody");
+    }
+
+    #[test]
+    fn one_that_is_gone_takes_no_turn() {
+        let put = run(async |log| {
+            let gone = spawn_local(puts("gone", Lane::of("gone"), 1_000, Rc::clone(&log)));
+            yield_now().await;
+            gone.abort();
+            puts("stays", Lane::of("stays"), 20, Rc::clone(&log)).await;
+        });
+        assert!(put.iter().filter(|name| **name == "gone").count() <= 8, "{put:?}");
+        assert_eq!(put.iter().filter(|name| **name == "stays").count(), 20);
+    }
+}

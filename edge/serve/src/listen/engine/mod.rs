@@ -1,0 +1,298 @@
+//! Drives a connection of the engine from its handshake to its end: socket, TLS, clocks.
+//!
+//! The engine knows bytes alone. Here they are read into memory of the thread, through TLS and into the connection
+//! (`machine`); what it puts (`pieces`) becomes records, which are written at once. Nothing is produced while records
+//! wait for the peer, so what a slow one costs is bounded; what an idle one costs is the session and little more.
+
+mod long_answers;
+mod machine;
+mod pieces;
+mod rewind;
+mod thread;
+mod tls_io;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+pub(super) use self::long_answers::LongAnswers;
+pub(crate) use self::machine::Machine;
+use self::machine::Step;
+pub(crate) use self::rewind::Rewind;
+pub(super) use self::thread::PerThread;
+use self::tls_io::ReadOutcome;
+use super::answer::Activity;
+use super::limits::Times;
+use super::response_memory::{self, STALL_MIN};
+use super::socket::SocketIo;
+use super::watch::{self, Alarm, Verdict, Watch};
+use crate::tls::WRITE_BYTES;
+use devanture_http as engine;
+
+/// Turns after which other connections of the thread have theirs: a look at what came in, and a change to another
+/// connection, cost as much as some kilobytes.
+pub(super) const TURNS_MAX: usize = 8;
+
+/// The end of a connection on the engine.
+pub(crate) enum End {
+    /// All was sent: the connection is to be ended, and the socket closed.
+    Close,
+    /// The peer is gone, made a mistake of TLS, or an answer broke off: the socket is closed, and nothing more is sent.
+    Lost,
+    /// A limit was over.
+    Limit,
+    /// What it holds for a peer that takes nothing is needed for others.
+    Memory,
+    /// Another is to go on, with these bytes first.
+    HandOver(Vec<u8>),
+}
+
+/// The end of a run of turns.
+enum Turned {
+    /// Nothing more can be done now.
+    Rest,
+    /// There is more to do, after others had their turn.
+    More,
+    /// The connection is over.
+    Ended(End),
+}
+
+/// The time, also where a test has stopped it.
+pub(super) fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// A connection with its clocks.
+pub(crate) struct Drive<M> {
+    pub(crate) stream: TlsStream<SocketIo>,
+    machine: M,
+    pub(crate) watch: Watch,
+    activity: Rc<Activity>,
+    alarm: Alarm,
+    /// The end of the connection once all output is written. Nothing is read or produced until then.
+    ending: Option<End>,
+    has_begun: bool,
+    /// The peer sends no more.
+    has_ended: bool,
+    /// The peer was asked, or is to be asked, to send no further request.
+    pub(crate) finishes: bool,
+    /// Bytes that were written and that the peer has not taken yet.
+    unsent: u32,
+    long_answers: LongAnswers,
+}
+
+impl<M: Machine> Drive<M> {
+    /// Begins after the handshake.
+    pub(crate) fn new(stream: TlsStream<SocketIo>, machine: M, times: Arc<Times>, activity: Rc<Activity>) -> Self {
+        let watch = Watch::new(times, M::HEADS_ARE_SEEN);
+        Self {
+            stream,
+            machine,
+            watch,
+            activity,
+            alarm: Alarm::default(),
+            ending: None,
+            has_begun: false,
+            has_ended: false,
+            finishes: false,
+            unsent: 0,
+            long_answers: LongAnswers::default(),
+        }
+    }
+
+    /// Requests that have begun.
+    pub(crate) fn requests(&self) -> u64 {
+        self.machine.requests()
+    }
+
+    /// Serves the connection until it ends on the engine.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.activity.register(cx.waker());
+        let draining = self.activity.draining();
+        if draining.is_some() {
+            self.machine.drains_soon();
+            self.machine.cut(self.activity.take_cut());
+        }
+        if self.activity.held().take_call() && self.shed() {
+            return Poll::Ready(End::Memory);
+        }
+        self.machine.tighten(self.activity.held().is_tight());
+        loop {
+            let now = clock();
+            match PerThread::lend(now, |shared| self.turns(shared, now, cx)) {
+                Turned::Ended(end) => return Poll::Ready(end),
+                Turned::More => {
+                    if !self.long_answers.wait(cx.waker()) {
+                        cx.waker().wake_by_ref();
+                    }
+                }
+                Turned::Rest => self.poll_alarm(cx),
+            }
+            match self.watch.turn(cx, self.turn(), draining) {
+                Verdict::Stay => {
+                    if draining.is_some() {
+                        self.activity.set_on_engine(self.machine.under_way());
+                    }
+                    self.report(cx);
+                    return Poll::Pending;
+                }
+                Verdict::Finish => {
+                    self.finishes = true;
+                    self.machine.drain();
+                }
+                Verdict::Cut(limit) => {
+                    debug!(limit, "a connection was closed: its limit is over");
+                    return Poll::Ready(End::Limit);
+                }
+            }
+        }
+    }
+
+    /// Reports what is held for the peer.
+    fn report(&mut self, cx: &Context<'_>) {
+        let (machine, blocked) = (&self.machine, self.watch.blocked_since());
+        let stalled = || machine.holds_since().map(Into::into).into_iter().chain(blocked).min();
+        let unsent = usize::try_from(self.unsent).unwrap_or(usize::MAX);
+        self.activity.held().set(unsent.saturating_add(machine.held_for_peer()), stalled, cx.waker());
+    }
+
+    /// Drops what the peer does not take. Whether that is the connection as a whole.
+    fn shed(&mut self) -> bool {
+        let now = tokio::time::Instant::now();
+        let is_blocked = self.watch.blocked_since().is_some_and(|since| now.duration_since(since) >= STALL_MIN);
+        let ended = if is_blocked { self.machine.in_flight() } else { self.machine.shed(STALL_MIN, now.into_std()) };
+        response_memory::count_ended(if is_blocked { ended.max(1) } else { ended });
+        is_blocked
+    }
+
+    /// Has the task woken at the machine's deadline.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) {
+        if let Some(deadline) = self.machine.deadline()
+            && self.ending.is_none()
+            && self.alarm.poll(deadline.into(), cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// The activity, for the timeouts.
+    fn turn(&self) -> watch::Turn {
+        let (io, session) = self.stream.get_ref();
+        let (pulse, is_unsent) = (io.pulse(), session.wants_write());
+        watch::Turn {
+            read: pulse.take_read(),
+            wrote: pulse.take_wrote(),
+            // Streams without a window are the machine's business: it resets them in time.
+            blocked: pulse.blocked(),
+            requests: self.machine.requests(),
+            in_flight: self.machine.in_flight() + usize::from(is_unsent),
+        }
+    }
+
+    /// Reads, produces and writes, as long as something is to be done, and not for ever.
+    fn turns(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> Turned {
+        for _ in 0..TURNS_MAX {
+            match self.take_turn(shared, now, cx) {
+                Ok(None) => {}
+                Ok(Some(turned)) => return turned,
+                Err(error) => {
+                    debug!(%error, "a connection was lost");
+                    return Turned::Ended(End::Lost);
+                }
+            }
+        }
+        Turned::More
+    }
+
+    /// One turn; none when another one may find something to do.
+    fn take_turn(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> io::Result<Option<Turned>> {
+        let (input, pieces, scratch, date) = shared.parts();
+        let mut turn = engine::Turn { now, date, scratch };
+        let (io, session) = self.stream.get_mut();
+        if !self.has_begun {
+            self.has_begun = true;
+            // What is put in one turn is taken as a whole; how much that is, the pieces say.
+            session.set_buffer_limit(None);
+            tls_io::give(session, &mut |bytes: &[u8]| self.machine.receive(bytes, &mut turn));
+            // It may have come with the end of the handshake.
+            let state = session.process_new_packets().map_err(tls_io::mistaken)?;
+            self.has_ended = state.peer_has_closed();
+        }
+        let mut is_sent = tls_io::poll_write(io, session, cx)?.is_ready();
+        let mut came = false;
+        let is_asked = self.ending.is_none() && !self.has_ended && self.machine.wants_input();
+        if is_asked {
+            let receive = &mut |bytes: &[u8]| self.machine.receive(bytes, &mut turn);
+            match tls_io::poll_read(io, session, input, cx, receive) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(ReadOutcome::Bytes)) => came = true,
+                Poll::Ready(Ok(ReadOutcome::End)) => self.has_ended = true,
+                Poll::Ready(Err(error)) => {
+                    // An alert may say what was wrong; the peer may be gone as well.
+                    drop(tls_io::poll_write(io, session, cx));
+                    return Err(error);
+                }
+            }
+        }
+        let may_put = is_sent && self.ending.is_none() && self.long_answers.may_put(cx.waker());
+        let mut puts_more = false;
+        if may_put {
+            if came {
+                // What was decided meanwhile ends now, all of it: one look at the clock for all answers of the turn.
+                turn.now = clock();
+            }
+            self.ending = match self.machine.produce(pieces, &mut turn, cx) {
+                Step::Open => None,
+                Step::HandOver(bytes) => Some(End::HandOver(bytes)),
+                // Answers before the one that broke off are whole.
+                Step::Broken => Some(End::Lost),
+                Step::Over => Some(End::Close),
+            };
+            let is_full = pieces.is_full();
+            if !pieces.is_empty() {
+                self.unsent = self.unsent.saturating_add(u32::try_from(pieces.len()).unwrap_or(u32::MAX));
+                pieces.write_to(&mut session.writer())?;
+                is_sent = tls_io::poll_write(io, session, cx)?.is_ready();
+            }
+            puts_more = self.long_answers.has_put(is_full, is_sent, self.activity.lane());
+        }
+        if is_sent {
+            self.unsent = 0;
+        }
+        if !(may_put && is_sent) && self.ending.is_none() {
+            // Backends are asked, and uploads read, also while a slow peer takes an earlier answer, or others theirs.
+            self.machine.tend(&mut turn, cx);
+        }
+        if is_sent && let Some(end) = self.end() {
+            return Ok(Some(Turned::Ended(end)));
+        }
+        let is_asked_now = !is_asked && self.ending.is_none() && !self.has_ended && self.machine.wants_input();
+        let may_do_more = came || puts_more || is_asked_now;
+        Ok((!may_do_more).then_some(Turned::Rest))
+    }
+
+    /// The end of the connection, if any, once all output is written.
+    fn end(&mut self) -> Option<End> {
+        if let Some(end) = self.ending.take() {
+            self.stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
+            return Some(end);
+        }
+        ((self.has_ended || self.finishes) && self.machine.is_done(self.has_ended)).then_some(End::Close)
+    }
+
+    /// Writes what is left of the connection: the last answer, and that nothing follows.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (io, session) = self.stream.get_mut();
+        tls_io::poll_write(io, session, cx).map(drop)
+    }
+
+    /// Adds to what is left that nothing follows.
+    pub(crate) fn say_end(&mut self) {
+        self.stream.get_mut().1.send_close_notify();
+    }
+}

@@ -1,0 +1,333 @@
+//! Memory of response bodies that clients asked for and have not taken: one budget for all connections, with a share
+//! for each address, and whose responses end when it is used up.
+//!
+//! A connection reports what it holds after each of its turns. While the budget is used up, all read in the smallest
+//! pieces that keep them going, and those whose clients have taken nothing for the longest time are called upon to
+//! release it: they reset the streams that stall, or close a socket that takes nothing.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use devanture_base::telemetry::gauge_value;
+
+/// A client that has taken nothing for so long is slow.
+pub(crate) const STALL_MIN: Duration = Duration::from_secs(1);
+/// Interval of checks of the budget.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Shortest interval of checks while connections hold more and more.
+const LOOK_REST: Duration = Duration::from_millis(50);
+/// No client is slow.
+const NEVER_MS: u64 = u64::MAX;
+
+/// The budget of all connections.
+#[derive(Debug)]
+pub struct ResponseMemory {
+    bytes_max: usize,
+    /// For one address.
+    address_bytes_max: usize,
+    held: AtomicUsize,
+    claims: Mutex<Claims>,
+    /// Times are milliseconds since then.
+    began: Instant,
+    next_look_ms: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Claims {
+    all: HashMap<u64, Arc<Claim>>,
+    next: u64,
+    by_address: HashMap<IpAddr, Weak<AtomicUsize>>,
+}
+
+/// Bytes that one connection holds.
+#[derive(Debug)]
+struct Claim {
+    id: u64,
+    held: AtomicUsize,
+    /// Bytes that all connections of its address hold, where that is limited.
+    address: Option<Arc<AtomicUsize>>,
+    /// The time since which its client has taken nothing of a part of it.
+    stalled_ms: AtomicU64,
+    /// It is to drop what its client does not take.
+    is_called: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// A connection's end of the budget. It takes part once it holds something; by default there is no budget.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    memory: Option<Arc<ResponseMemory>>,
+    /// Under which it is counted.
+    address: Option<IpAddr>,
+    claim: Option<Arc<Claim>>,
+}
+
+impl ResponseMemory {
+    pub(crate) fn new(bytes_max: usize, address_bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            address_bytes_max,
+            held: AtomicUsize::new(0),
+            claims: Mutex::default(),
+            began: Instant::now(),
+            next_look_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes that are held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.held_bytes() > self.bytes_max
+    }
+
+    fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(NEVER_MS - 1)
+    }
+
+    fn claim(&self, address: Option<IpAddr>) -> Arc<Claim> {
+        let mut claims = self.claims.lock();
+        let address = address.map(|address| {
+            let known = claims.by_address.get(&address).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let held = Arc::default();
+                claims.by_address.insert(address, Arc::downgrade(&held));
+                held
+            })
+        });
+        let id = claims.next;
+        claims.next += 1;
+        let claim = Arc::new(Claim {
+            id,
+            held: AtomicUsize::new(0),
+            address,
+            stalled_ms: AtomicU64::new(NEVER_MS),
+            is_called: AtomicBool::new(false),
+            waker: Mutex::default(),
+        });
+        claims.all.insert(id, Arc::clone(&claim));
+        claim
+    }
+
+    fn leave(&self, id: u64, address: Option<IpAddr>) {
+        let mut claims = self.claims.lock();
+        let Some(claim) = claims.all.remove(&id) else { return };
+        drop(claim);
+        if let Some(address) = address
+            && claims.by_address.get(&address).is_some_and(|held| held.strong_count() == 0)
+        {
+            claims.by_address.remove(&address);
+        }
+    }
+
+    fn is_tight(&self, claim: &Claim) -> bool {
+        self.is_used_up() || claim.address.as_ref().is_some_and(|held| self.exceeds_address(held) > 0)
+    }
+
+    /// Bytes that an address has to release until an eighth of its share is free.
+    fn exceeds_address(&self, held: &AtomicUsize) -> usize {
+        excess(held.load(Ordering::Relaxed), self.address_bytes_max)
+    }
+
+    /// Looks whether the budget, or that of an address, is used up, and calls upon the slowest then.
+    fn look(&self, now: Instant) {
+        let mut excess = excess(self.held_bytes(), self.bytes_max);
+        let slow_ms = self.ms(now).saturating_sub(u64::try_from(STALL_MIN.as_millis()).unwrap_or(NEVER_MS));
+        let claims = self.claims.lock();
+        let stalled = claims.all.values().map(|claim| (claim.stalled_ms.load(Ordering::Relaxed), claim));
+        let mut slow: Vec<(u64, &Arc<Claim>)> = stalled.filter(|(since_ms, _)| *since_ms <= slow_ms).collect();
+        slow.sort_unstable_by_key(|(since_ms, _)| *since_ms);
+        let mut excesses: HashMap<*const AtomicUsize, usize> = HashMap::new();
+        for (_, claim) in slow {
+            let of_address = claim.address.as_ref();
+            let of_address =
+                of_address.map(|held| excesses.entry(Arc::as_ptr(held)).or_insert_with(|| self.exceeds_address(held)));
+            if excess == 0 && of_address.as_ref().is_none_or(|excess| **excess == 0) {
+                continue;
+            }
+            // One that was called upon before, and has not come to it, counts as well.
+            let held = claim.held.load(Ordering::Relaxed);
+            excess = excess.saturating_sub(held);
+            if let Some(of_address) = of_address {
+                *of_address = of_address.saturating_sub(held);
+            }
+            claim.is_called.store(true, Ordering::Relaxed);
+            if let Some(waker) = claim.waker.lock().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// The same, unless it was done a moment ago.
+    fn look_again(&self, now: Instant) {
+        let (now_ms, next_ms) = (self.ms(now), self.next_look_ms.load(Ordering::Relaxed));
+        let after_ms = self.ms(now + LOOK_REST);
+        let is_due = now_ms >= next_ms
+            && self.next_look_ms.compare_exchange(next_ms, after_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_due {
+            self.look(now);
+        }
+    }
+}
+
+/// Bytes beyond `max`, and an eighth of it more, so that the search does not repeat at once; 0 within `max`.
+const fn excess(held: usize, max: usize) -> usize {
+    if held > max { held - max + max / 8 } else { 0 }
+}
+
+/// Keeps within the budget for as long as the edge runs.
+pub async fn keep_response_memory(memory: Arc<ResponseMemory>) {
+    let held = gauge!("devanture_response_memory_bytes");
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        held.set(gauge_value(memory.held_bytes() as u64));
+        memory.look(Instant::now());
+    }
+}
+
+/// Counts responses that were ended for want of memory.
+pub(crate) fn count_ended(responses: usize) {
+    if responses > 0 {
+        tracing::debug!(responses, "responses were ended: their client takes nothing, and memory is used up");
+        counter!("devanture_slow_responses_ended_total").increment(u64::try_from(responses).unwrap_or(u64::MAX));
+    }
+}
+
+impl Held {
+    /// Nothing, by a connection that is counted under `address`.
+    pub(crate) const fn new(memory: Arc<ResponseMemory>, address: Option<IpAddr>) -> Self {
+        Self { memory: Some(memory), address, claim: None }
+    }
+
+    /// Reports what the connection holds, since when its client has taken nothing of a part of it, and who is to be
+    /// woken if it is to drop that.
+    pub(crate) fn set(&mut self, bytes: usize, stalled: impl FnOnce() -> Option<Instant>, waker: &Waker) {
+        let Some(memory) = &self.memory else { return };
+        if bytes == 0 && self.claim.is_none() {
+            return;
+        }
+        let claim = self.claim.get_or_insert_with(|| memory.claim(self.address));
+        let before = claim.held.swap(bytes, Ordering::Relaxed);
+        for sum in [Some(&memory.held), claim.address.as_deref()].into_iter().flatten() {
+            // It wraps, and so does the sum.
+            sum.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+        }
+        let stalled = if bytes > 0 { stalled() } else { None };
+        claim.stalled_ms.store(stalled.map_or(NEVER_MS, |since| memory.ms(since)), Ordering::Relaxed);
+        if stalled.is_some() {
+            let mut known = claim.waker.lock();
+            if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                *known = Some(waker.clone());
+            }
+        }
+        if bytes > before && memory.is_tight(claim) {
+            memory.look_again(Instant::now());
+        }
+    }
+
+    /// Whether as little as possible is to be read.
+    pub(crate) fn is_tight(&self) -> bool {
+        match (&self.memory, &self.claim) {
+            (Some(memory), Some(claim)) => memory.is_tight(claim),
+            (Some(memory), None) => memory.is_used_up(),
+            (None, _) => false,
+        }
+    }
+
+    /// Whether the connection was called upon to drop what its client does not take.
+    pub(crate) fn take_call(&self) -> bool {
+        let is_called = self.claim.as_ref().map(|claim| &claim.is_called);
+        is_called.is_some_and(|called| called.load(Ordering::Relaxed) && called.swap(false, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(0, || None, Waker::noop());
+        if let (Some(memory), Some(claim)) = (&self.memory, self.claim.take()) {
+            let id = claim.id;
+            drop(claim);
+            memory.leave(id, self.address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    /// Connections of `address`, each of which has held so many bytes for so many seconds.
+    fn holding(memory: &Arc<ResponseMemory>, address: IpAddr, claims: &[(usize, u64)]) -> Vec<Held> {
+        let held = |(bytes, seconds): &(usize, u64)| {
+            let mut held = Held::new(Arc::clone(memory), Some(address));
+            let since = memory.began + Duration::from_secs(100 - seconds);
+            held.set(*bytes, || Some(since), Waker::noop());
+            held
+        };
+        claims.iter().map(held).collect()
+    }
+
+    fn called(memory: &ResponseMemory, held: &[Held]) -> Vec<bool> {
+        memory.look(memory.began + Duration::from_secs(100));
+        held.iter().map(Held::take_call).collect()
+    }
+
+    #[tokio::test]
+    async fn the_slowest_lose_first_and_no_more_than_needed() {
+        let memory = Arc::new(ResponseMemory::new(800, usize::MAX));
+        let mut held = holding(&memory, HERE, &[(300, 5), (300, 90), (200, 30)]);
+        assert_eq!(called(&memory, &held), [false; 3], "the budget is not used up");
+        held.extend(holding(&memory, THERE, &[(100, 0)]));
+        assert!(held.iter().all(Held::is_tight));
+        assert_eq!(called(&memory, &held), [false, true, false, false]);
+        held[1].set(0, || None, Waker::noop());
+        assert_eq!((called(&memory, &held), memory.held_bytes()), (vec![false; 4], 600));
+        held.extend(holding(&memory, THERE, &[(600, 0)]));
+        assert_eq!(called(&memory, &held), [true, false, true, false, false], "who takes bytes loses nothing");
+        drop(held);
+        assert_eq!(memory.held_bytes(), 0);
+        assert!(memory.claims.lock().all.is_empty() && memory.claims.lock().by_address.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_address_beyond_its_share_loses_alone() {
+        let memory = Arc::new(ResponseMemory::new(10_000, 800));
+        let mut held = holding(&memory, HERE, &[(400, 50), (400, 60)]);
+        held.extend(holding(&memory, THERE, &[(700, 99)]));
+        assert_eq!(called(&memory, &held), [false; 3]);
+        held.extend(holding(&memory, HERE, &[(90, 40)]));
+        assert_eq!(held.iter().map(Held::is_tight).collect::<Vec<_>>(), [true, true, false, true]);
+        assert_eq!(called(&memory, &held), [false, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn one_that_was_called_upon_is_woken() {
+        struct Flag(AtomicBool);
+        impl std::task::Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let (memory, flag) = (Arc::new(ResponseMemory::new(100, 100)), Arc::new(Flag(AtomicBool::new(false))));
+        let mut held = Held::new(Arc::clone(&memory), None);
+        assert!(!held.is_tight() && !held.take_call());
+        held.set(101, || Some(memory.began), &Waker::from(Arc::clone(&flag)));
+        memory.look(memory.began + STALL_MIN);
+        assert!(flag.0.load(Ordering::Relaxed) && held.take_call() && !held.take_call());
+    }
+}

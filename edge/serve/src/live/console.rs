@@ -1,0 +1,93 @@
+//! The console that this node serves: the version that the record of the console names.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Mutex;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
+
+use super::{Current, CurrentSettings, LoadError, Loader};
+use devanture_store::catalog::{Change, Committed};
+use devanture_store::records::console::{CONSOLE_KEY, console};
+
+/// Pause after the console could not be loaded.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// The console of this node.
+pub struct Console {
+    loader: Loader,
+    current: ArcSwapOption<Current>,
+    /// Whether the catalog is followed.
+    is_on: AtomicBool,
+    /// Held while it is replaced.
+    moving: Mutex<()>,
+}
+
+impl Console {
+    /// Nothing is served before [`Console::follow`].
+    #[must_use]
+    pub fn new(loader: Loader) -> Self {
+        Self { loader, current: ArcSwapOption::empty(), is_on: AtomicBool::new(false), moving: Mutex::default() }
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<Current>> {
+        self.current.load_full()
+    }
+
+    /// Serves what the catalog names, once it is followed.
+    ///
+    /// # Errors
+    /// [`LoadError`]; what was served stays.
+    pub async fn refresh(&self) -> Result<(), LoadError> {
+        let _one = self.moving.lock().await;
+        if !self.is_on.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let record = console(&**self.loader.catalog()).await?.map(|(_, record)| record);
+        let wanted = record.and_then(|record| Some((record.version?, record.at_ms)));
+        let Some((id, at_ms)) = wanted else {
+            self.current.store(None);
+            return Ok(());
+        };
+        if self.current().is_some_and(|current| current.version.id == id) {
+            return Ok(());
+        }
+        let version = self.loader.load_console(id, at_ms).await?;
+        let current = Current::new(version, at_ms, Arc::default(), CurrentSettings::default());
+        self.current.store(Some(Arc::new(current)));
+        Ok(())
+    }
+
+    /// Follows the catalog for as long as the edge runs.
+    pub async fn follow(self: Arc<Self>) {
+        let mut commits = self.loader.catalog().watch();
+        self.is_on.store(true, Ordering::Relaxed);
+        loop {
+            if let Err(error) = self.refresh().await {
+                tracing::error!(%error, "the console could not be loaded; `devanture-edge console install` stores it again");
+                sleep(AGAIN).await;
+                // It may be whole again without a commit, as after a repair.
+                continue;
+            }
+            loop {
+                match commits.recv().await {
+                    Ok(committed) if !is_of_console(&committed) => {}
+                    Ok(_) | Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        }
+    }
+}
+
+fn is_of_console(committed: &Committed) -> bool {
+    committed.changes.iter().any(|change| {
+        let (Change::Delete(key) | Change::Put(key, _)) = change;
+        key == CONSOLE_KEY
+    })
+}

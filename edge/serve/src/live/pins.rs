@@ -1,0 +1,121 @@
+//! Versions that visitors are held on: those that were live before, for as long as they are kept for their assets (law
+//! 10).
+
+use std::sync::Arc;
+
+use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_site::pin::kept_s;
+
+use super::{Current, Live, Place};
+use devanture_base::telemetry;
+use devanture_store::records::PinsRecord;
+
+/// What holds visitors on the version of their first page.
+pub struct Pins {
+    /// Seconds without a request after which a visitor is no longer held.
+    pub idle_s: u32,
+    /// The part of the pointer.
+    pub(super) record: PinsRecord,
+}
+
+impl Pins {
+    /// When what visitors get last changed, in milliseconds since 1970 UTC.
+    #[must_use]
+    pub const fn since_ms(&self) -> u64 {
+        self.record.since_ms
+    }
+}
+
+impl Current {
+    /// The same, with what holds its visitors, where its version holds any.
+    #[must_use]
+    pub fn pinning(self, record: Option<PinsRecord>) -> Self {
+        let pins = record.zip(self.version.pin_idle_s).map(|(record, idle_s)| Arc::new(Pins { idle_s, record }));
+        Self { pins, ..self }
+    }
+
+    /// The part of the pointer.
+    pub(super) fn pins_record(&self) -> Option<PinsRecord> {
+        self.pins.as_ref().map(|pins| pins.record.clone())
+    }
+
+    /// Whether the cookies of a visitor decide which version answers.
+    #[inline]
+    #[must_use]
+    pub const fn is_chosen_by_cookies(&self) -> bool {
+        self.canary.is_some() || self.pins.is_some()
+    }
+}
+
+impl Place {
+    /// The earlier version, of those that visitors are held on beside a live one, whose id begins with `short`.
+    #[must_use]
+    pub fn pinned(&self, (live, pins): (&Current, &Pins), short: &[u8]) -> Option<Arc<Current>> {
+        let (id, now_ms) = (pins.record.earlier.iter().find(|id| id.is_short(short))?, telemetry::now_ms());
+        self.replaced.with(|list| {
+            let kept = list.iter().find(|kept| kept.current.version.id == *id && kept.until_ms > now_ms)?;
+            if !guards_as(live, &kept.current) {
+                return None;
+            }
+            kept.note_visitor(now_ms);
+            Some(Arc::clone(&kept.current))
+        })
+    }
+
+    /// Whether visitors are held on that version, and it is not loaded yet.
+    #[must_use]
+    pub fn is_loading_pinned(&self, pins: &Pins, short: &[u8]) -> bool {
+        self.is_loading_earlier() && pins.record.earlier.iter().any(|id| id.is_short(short))
+    }
+
+    /// The earlier versions that visitors are held on.
+    #[must_use]
+    pub fn all_pinned(&self) -> Vec<Arc<Current>> {
+        let pointed = self.pointed();
+        let Some((live, pins)) = pointed.as_ref().and_then(|live| Some((live, live.pins.as_ref()?))) else {
+            return Vec::new();
+        };
+        let earlier = pins.record.earlier.iter().filter_map(|id| self.earlier(id));
+        earlier.filter(|earlier| guards_as(live, earlier)).collect()
+    }
+
+    /// A version that was live within the grace period.
+    fn earlier(&self, id: &VersionId) -> Option<Arc<Current>> {
+        self.replaced.with(|list| {
+            let kept = list.iter().find(|kept| kept.current.version.id == *id)?;
+            (kept.until_ms > telemetry::now_ms()).then(|| Arc::clone(&kept.current))
+        })
+    }
+}
+
+/// Whether an earlier version keeps the same paths from strangers as the live one. Anybody can name a version in a
+/// cookie, so that one which shows more would show it to all.
+fn guards_as(live: &Current, earlier: &Current) -> bool {
+    earlier.version.rules.guards_as(&live.version.rules)
+}
+
+impl Live {
+    /// The versions of a pointer's `pins` that somebody can be held on now: those that are kept here, and that visitors
+    /// came to since they could last be away. Where other nodes answer too, their visitors are not known here, and
+    /// count as if they came.
+    #[must_use]
+    pub fn held_on(&self, app: &AppName, name: &PlaceName, pins: &PinsRecord, is_alone: bool) -> Vec<VersionId> {
+        let Some(place) = self.place(app, name) else { return Vec::new() };
+        let live = place.pointed();
+        let idle_s = live.as_ref().and_then(|live| live.pins.as_ref().map(|pins| pins.idle_s));
+        let is_guarded = |kept: &Current| live.as_ref().is_some_and(|live| !guards_as(live, kept));
+        let away_ms = idle_s.filter(|_| is_alone).map(|idle_s| kept_s(idle_s).saturating_add(1).saturating_mul(1_000));
+        // What is not loaded is loaded when somebody comes who is held on it.
+        let is_loading = place.is_loading() || place.is_loading_earlier();
+        let now_ms = telemetry::now_ms();
+        let holds = |id: &&VersionId| {
+            is_loading && self.is_stored(app, id)
+                || place.replaced.with(|list| {
+                    let kept = list.iter().find(|kept| kept.current.version.id == **id && kept.until_ms > now_ms);
+                    let kept = kept.filter(|kept| !is_guarded(&kept.current));
+                    kept.is_some_and(|kept| away_ms.is_none_or(|away_ms| kept.visited_within(away_ms, now_ms)))
+                })
+        };
+        pins.earlier.iter().filter(holds).copied().collect()
+    }
+}

@@ -1,0 +1,379 @@
+//! Who may see environments and previews, and the links that open them, as the catalog says it.
+//!
+//! What cannot be read is shown to nobody.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use devanture_config::api::{Protection, ShareTarget};
+use devanture_config::{AppName, PlaceName};
+use parking_lot::RwLock;
+
+use super::host::is_short_id;
+use super::{Follower, Live, Place};
+use crate::version::Setting;
+use devanture_base::telemetry;
+use devanture_store::catalog::{Record, Revision};
+use devanture_store::records;
+use devanture_store::records::protection::{
+    KEY, PASSWORD, PROTECTION_PREFIX, ProtectionRecord, SHARES_PREFIX, ShareRecord, named, protection_context,
+    share_context,
+};
+use devanture_store::records::settings::Sealed;
+
+/// The name under which the previews of an app are protected.
+const PREVIEW: &str = "preview";
+
+/// A secret that cookies are signed with, once it was opened.
+type CookieKey = OnceLock<[u8; 32]>;
+
+/// The protection of an environment, or of the previews of an app; there is none for what everybody may see.
+pub struct Restriction {
+    /// The app.
+    pub app: AppName,
+    /// The environment; `preview` for previews.
+    pub place: PlaceName,
+    /// Who may see it.
+    pub mode: Protection,
+    /// What is set; `None` for the edge's default, or for what cannot be read.
+    pub record: Option<ProtectionRecord>,
+    /// The secret of its cookies.
+    key: CookieKey,
+}
+
+/// A preview that is not there, of an app whose previews not everybody may see.
+pub struct HiddenPreview {
+    /// The protection of the previews that are there.
+    pub restriction: Arc<Restriction>,
+    /// What a link to it would name.
+    pub target: ShareTarget,
+}
+
+/// A share link.
+pub struct ShareLink {
+    /// The app.
+    app: AppName,
+    /// Its id.
+    id: String,
+    /// What is known of it.
+    pub record: ShareRecord,
+    /// The secret of its cookies.
+    key: CookieKey,
+}
+
+/// Opens what is sealed together with a context; the keys are the business of a later room.
+pub type Opener = Box<dyn Fn(&str, &Sealed) -> Option<String> + Send + Sync>;
+
+impl Restriction {
+    /// The secret that cookies of its visitors are signed with.
+    #[must_use]
+    pub fn cookie_key(&self, live: &Live) -> Option<[u8; 32]> {
+        let sealed = &self.record.as_ref()?.key;
+        live.cookie_key(&self.key, &protection_context(&self.app, &self.place, KEY), sealed)
+    }
+
+    /// The hash of its password.
+    #[must_use]
+    pub fn password_hash(&self, live: &Live) -> Option<String> {
+        let sealed = self.record.as_ref()?.password.as_ref()?;
+        live.opened(&protection_context(&self.app, &self.place, PASSWORD), sealed)
+    }
+}
+
+impl ShareLink {
+    /// Whether it opens this target, and has not ended.
+    #[must_use]
+    pub fn opens(&self, target: &ShareTarget) -> bool {
+        self.record.target == *target && self.record.expires_ms > telemetry::now_ms()
+    }
+
+    /// The secret that cookies of its visitors are signed with.
+    #[must_use]
+    pub fn cookie_key(&self, live: &Live) -> Option<[u8; 32]> {
+        live.cookie_key(&self.key, &share_context(&self.app, &self.id, KEY), &self.record.key)
+    }
+
+    /// The hash of its password.
+    #[must_use]
+    pub fn password_hash(&self, live: &Live) -> Option<String> {
+        live.opened(&share_context(&self.app, &self.id, PASSWORD), self.record.password.as_ref()?)
+    }
+}
+
+/// What was set, with the commit that it was written by. A restriction that is `None` opens what the edge's default
+/// would not.
+#[derive(Clone)]
+struct Set {
+    restriction: Option<Arc<Restriction>>,
+    written: Revision,
+}
+
+/// The share links of an app, by id.
+type Links = HashMap<String, Arc<ShareLink>>;
+
+/// Every protection and every share link.
+#[derive(Default)]
+pub(super) struct Protected {
+    /// Of previews, when nothing is set.
+    default: OnceLock<Protection>,
+    previews: RwLock<HashMap<AppName, Set>>,
+    environments: RwLock<BTreeMap<(AppName, PlaceName), Set>>,
+    links: RwLock<HashMap<AppName, Links>>,
+    opener: OnceLock<Opener>,
+}
+
+impl Place {
+    /// Its protection, if not everybody may see it.
+    #[inline]
+    #[must_use]
+    pub fn restriction(&self) -> Option<Arc<Restriction>> {
+        // A thread that sees the announcement of a restriction sees this, too.
+        if self.is_restricted.load(Ordering::Acquire) { self.restriction.load_full() } else { None }
+    }
+
+    /// The follower alone does.
+    fn protect(&self, restriction: Option<Arc<Restriction>>) {
+        let is_restricted = restriction.is_some();
+        if is_restricted {
+            self.restriction.store(restriction);
+            self.is_restricted.store(true, Ordering::Release);
+        } else {
+            self.is_restricted.store(false, Ordering::Release);
+            self.restriction.store(None);
+        }
+    }
+
+    /// What share links to it name.
+    #[must_use]
+    pub fn share_target(&self) -> ShareTarget {
+        match self.setting {
+            Setting::Environment => ShareTarget::Environment(self.name.clone()),
+            Setting::Preview => ShareTarget::Alias(self.name.clone()),
+        }
+    }
+}
+
+impl Live {
+    /// Says who may see previews of apps that set nothing else; the first word counts, before anything is followed.
+    pub fn set_default_protection(&self, previews: Protection) {
+        self.0.protected.default.set(previews).ok();
+    }
+
+    /// Who may see previews of apps that set nothing else.
+    #[must_use]
+    pub fn default_protection(&self) -> Protection {
+        self.0.protected.default.get().copied().unwrap_or_default()
+    }
+
+    /// Says how sealed secrets are opened; the first word counts. Without it nobody enters a password, and no cookie is
+    /// good.
+    pub fn set_opener(&self, opener: Opener) {
+        self.0.protected.opener.set(opener).ok();
+    }
+
+    fn opened(&self, context: &str, sealed: &Sealed) -> Option<String> {
+        self.0.protected.opener.get()?(context, sealed)
+    }
+
+    fn cookie_key(&self, known: &CookieKey, context: &str, sealed: &Sealed) -> Option<[u8; 32]> {
+        if let Some(key) = known.get() {
+            return Some(*key);
+        }
+        let mut key = [0; 32];
+        hex::decode_to_slice(self.opened(context, sealed)?, &mut key).ok()?;
+        Some(*known.get_or_init(|| key))
+    }
+
+    /// The protection of an app's previews, if not everybody may see them.
+    #[must_use]
+    pub fn preview_restriction(&self, app: &AppName) -> Option<Arc<Restriction>> {
+        if let Some(set) = self.0.protected.previews.read().get(app) {
+            return set.restriction.clone();
+        }
+        let mode = self.default_protection();
+        if mode == Protection::Public {
+            return None;
+        }
+        let place = PREVIEW.parse().ok()?;
+        Some(Arc::new(Restriction { app: app.clone(), place, mode, record: None, key: CookieKey::new() }))
+    }
+
+    /// The preview that is missing at `host`, a name in lower case at which nothing was found, if strangers are not to
+    /// learn that it is.
+    pub(super) fn hidden_preview(&self, host: &str) -> Option<HiddenPreview> {
+        let domains = self.domains();
+        let (app, name) = domains.preview_host_parts(host).filter(|_| !domains.is_login(host))?;
+        let target = match name.parse() {
+            Ok(alias) => ShareTarget::Alias(alias),
+            Err(_) if is_short_id(name) => ShareTarget::Version(format!("{name:0<64}").parse().ok()?),
+            // No preview is called so, whatever there is.
+            Err(_) => return None,
+        };
+        if !self.knows(&app) || self.is_deleted(&app) {
+            return None;
+        }
+        Some(HiddenPreview { restriction: self.preview_restriction(&app)?, target })
+    }
+
+    /// Whether `host`, a name in lower case, is such a name as previews of an app have which not everybody may see.
+    pub(super) fn is_of_protected_previews(&self, host: &str) -> bool {
+        let app = self.domains().preview_host_parts(host).map(|(app, _)| app);
+        app.is_some_and(|app| self.preview_restriction(&app).is_some())
+    }
+
+    /// The protection of an environment, or of an app's previews where it is `preview`, if not everybody may see it.
+    #[must_use]
+    pub fn restriction_named(&self, app: &AppName, place: &PlaceName) -> Option<Arc<Restriction>> {
+        if place.as_str() == PREVIEW {
+            return self.preview_restriction(app);
+        }
+        self.0.protected.environments.read().get(&(app.clone(), place.clone()))?.restriction.clone()
+    }
+
+    /// A share link of an app.
+    #[must_use]
+    pub fn share_link(&self, app: &AppName, id: &str) -> Option<Arc<ShareLink>> {
+        self.0.protected.links.read().get(app)?.get(id).cloned()
+    }
+
+    fn restriction_of(&self, place: &Place) -> Option<Arc<Restriction>> {
+        match place.setting {
+            Setting::Preview => self.preview_restriction(&place.app),
+            Setting::Environment => self.restriction_named(&place.app, &place.name),
+        }
+    }
+}
+
+impl Follower {
+    /// A new place, protected from its beginning.
+    pub(super) fn new_place(&self, app: &AppName, name: &PlaceName, setting: Setting) -> Arc<Place> {
+        let place = Place::new(app.clone(), name.clone(), setting);
+        place.protect(self.live.restriction_of(&place));
+        Arc::new(place)
+    }
+
+    /// Takes over the records of all protections.
+    pub(super) fn protections_are(&self, all: &[(String, Record)]) {
+        let protected = &self.live.0.protected;
+        let keys: Vec<_> = all.iter().filter_map(|(key, _)| named(PROTECTION_PREFIX, key)).collect();
+        let is_there = |app: &AppName, name: &str| keys.iter().any(|(of, known)| of == app && *known == name);
+        protected.previews.write().retain(|app, _| is_there(app, PREVIEW));
+        protected.environments.write().retain(|(app, name), _| is_there(app, name.as_str()));
+        for (key, record) in all {
+            self.set_restriction(key, Some(&record.value), record.revision);
+        }
+        self.protect_places(None);
+    }
+
+    /// Follows `protection/{app}/{env}`.
+    pub(super) fn protect(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
+        if let Some(app) = self.set_restriction(key, value, revision) {
+            self.protect_places(Some(&app));
+            tracing::info!(key, protected = value.is_some(), "protection");
+        }
+    }
+
+    /// Takes a record into the table. Returns its app; `None` for a record that is older than what is known, as those
+    /// are that the watch still holds after everything was read again.
+    fn set_restriction(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) -> Option<AppName> {
+        let (app, name) = named(PROTECTION_PREFIX, key)?;
+        let place: PlaceName = name.parse().ok()?;
+        let set =
+            value.map(|value| Set { restriction: restriction(&app, &place, key, value, revision), written: revision });
+        let protected = &self.live.0.protected;
+        let is_older = |known: Option<&Set>| known.is_some_and(|known| known.written > revision);
+        if name == PREVIEW {
+            let mut previews = protected.previews.write();
+            if is_older(previews.get(&app)) {
+                return None;
+            }
+            match set {
+                Some(set) => drop(previews.insert(app.clone(), set)),
+                None => drop(previews.remove(&app)),
+            }
+        } else {
+            let (mut environments, key) = (protected.environments.write(), (app.clone(), place));
+            if is_older(environments.get(&key)) {
+                return None;
+            }
+            match set {
+                Some(set) => drop(environments.insert(key, set)),
+                None => drop(environments.remove(&key)),
+            }
+        }
+        Some(app)
+    }
+
+    fn protect_places(&self, of: Option<&AppName>) {
+        for place in self.live.0.hosts.load().places.values() {
+            if of.is_none_or(|app| place.app == *app) {
+                place.protect(self.live.restriction_of(place));
+            }
+        }
+    }
+
+    /// Takes over the records of all share links.
+    pub(super) fn links_are(&self, all: &[(String, Record)]) {
+        let mut links: HashMap<AppName, Links> = HashMap::new();
+        for (key, record) in all {
+            if let Some((app, id)) = named(SHARES_PREFIX, key)
+                && let Some(link) = link((&app, id), key, record)
+            {
+                links.entry(app).or_default().insert(id.to_owned(), link);
+            }
+        }
+        *self.live.0.protected.links.write() = links;
+    }
+
+    /// Follows `shares/{app}/{id}`.
+    pub(super) fn share(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
+        let Some((app, id)) = named(SHARES_PREFIX, key) else { return };
+        let link = value.and_then(|value| link((&app, id), key, &Record { value: Arc::clone(value), revision }));
+        let mut links = self.live.0.protected.links.write();
+        match link {
+            Some(link) => drop(links.entry(app).or_default().insert(id.to_owned(), link)),
+            None => {
+                let Some(of_app) = links.get_mut(&app) else { return };
+                of_app.remove(id);
+                if of_app.is_empty() {
+                    links.remove(&app);
+                }
+            }
+        }
+    }
+}
+
+/// The restriction that a record asks for; what cannot be read is shown to nobody.
+fn restriction(
+    app: &AppName,
+    place: &PlaceName,
+    key: &str,
+    value: &Arc<[u8]>,
+    revision: Revision,
+) -> Option<Arc<Restriction>> {
+    let record = Record { value: Arc::clone(value), revision };
+    let (mode, record) = match records::read::<ProtectionRecord>(key, &record) {
+        Ok(record) => (record.mode, Some(record)),
+        Err(error) => {
+            tracing::error!(key, %error, "a protection cannot be read: nobody sees what it protects");
+            (Protection::Off, None)
+        }
+    };
+    let restriction =
+        || Arc::new(Restriction { app: app.clone(), place: place.clone(), mode, record, key: CookieKey::new() });
+    (mode != Protection::Public).then(restriction)
+}
+
+fn link((app, id): (&AppName, &str), key: &str, record: &Record) -> Option<Arc<ShareLink>> {
+    match records::read::<ShareRecord>(key, record) {
+        Ok(record) => {
+            let (app, id, key) = (app.clone(), id.to_owned(), CookieKey::new());
+            Some(Arc::new(ShareLink { app, id, record, key }))
+        }
+        Err(error) => {
+            tracing::error!(key, %error, "a share link cannot be read: it opens nothing");
+            None
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The settings that an environment shows to its front, as the catalog says them: prepared once, given out as they are.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use devanture_config::AppName;
+use devanture_config::api::SettingName;
+use http::HeaderValue;
+
+use super::Live;
+use devanture_store::records::settings::{SettingsRecord, StoredValue};
+
+/// Hex characters of a hash in an entity tag: 128 bits.
+const ETAG_CHARACTERS: usize = 32;
+
+/// The settings of one revision that are public.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicSettings {
+    /// The revision.
+    pub revision: u64,
+    /// A flat JSON object of texts.
+    pub body: Bytes,
+    /// Its strong entity tag, quotes included.
+    pub etag: String,
+    /// The same, as a header has it.
+    pub etag_value: HeaderValue,
+}
+
+impl PublicSettings {
+    /// Those of an environment without any, as most are: one value for all of them.
+    pub(super) fn none() -> Arc<Self> {
+        static NONE: LazyLock<Arc<PublicSettings>> = LazyLock::new(Arc::default);
+        Arc::clone(&NONE)
+    }
+
+    /// Those of `record`, the settings of that revision.
+    pub fn of(revision: u64, record: &SettingsRecord) -> Self {
+        let public = record.settings.iter().filter_map(|(name, setting)| match &setting.value {
+            StoredValue::Plain { value, public: true } => Some((name, value.as_str())),
+            StoredValue::Plain { public: false, .. } | StoredValue::Secret(_) => None,
+        });
+        let public: BTreeMap<&SettingName, &str> = public.collect();
+        let body = Bytes::from(serde_json::to_vec(&public).unwrap_or_else(|_| b"{}".to_vec()));
+        let hex = blake3::hash(&body).to_hex();
+        let etag = format!("\"{}\"", hex.get(..ETAG_CHARACTERS).unwrap_or_default());
+        let etag_value = HeaderValue::from_str(&etag).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+        Self { revision, body, etag, etag_value }
+    }
+}
+
+impl Default for PublicSettings {
+    fn default() -> Self {
+        Self::of(0, &SettingsRecord::default())
+    }
+}
+
+/// Settings that are shared by all previews of an app.
+pub(super) type SharedSettings = Arc<ArcSwap<PublicSettings>>;
+
+/// Whose settings something that is live has.
+#[derive(Clone)]
+pub enum CurrentSettings {
+    /// Those of its environment, in the revision that the live pointer names.
+    Own(Arc<PublicSettings>),
+    /// Those of the environment named `preview`: a preview has none of its own, and never those of another.
+    Preview(SharedSettings),
+}
+
+impl Default for CurrentSettings {
+    fn default() -> Self {
+        Self::Own(PublicSettings::none())
+    }
+}
+
+impl CurrentSettings {
+    /// The settings; a request asks once.
+    #[must_use]
+    pub fn load(&self) -> Arc<PublicSettings> {
+        match self {
+            Self::Own(settings) => Arc::clone(settings),
+            Self::Preview(shared) => shared.load_full(),
+        }
+    }
+}
+
+impl Live {
+    /// The settings of an app's previews: a handle that stays good for as long as the edge runs.
+    pub(super) fn preview_settings(&self, app: &AppName) -> SharedSettings {
+        let known = self.0.preview_settings.read().get(app).cloned();
+        known.unwrap_or_else(|| {
+            let mut all = self.0.preview_settings.write();
+            Arc::clone(all.entry(app.clone()).or_default())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_store::records::settings::{Sealed, StoredSetting};
+
+    #[test]
+    fn only_what_is_public_is_shown() {
+        let setting = |value| StoredSetting { value, revision: 1, who: "me".to_owned(), at_ms: 1, development: false };
+        let plain = |value: &str, public| setting(StoredValue::Plain { value: value.to_owned(), public });
+        let mut record = SettingsRecord::default();
+        let sealed = Sealed { key: String::new(), sealed: "c2VjcmV0".to_owned() };
+        for (name, value) in [
+            ("SHOWN", plain("a \"b\"\n</script>", true)),
+            ("HIDDEN", plain("hidden", false)),
+            ("SECRET", setting(StoredValue::Secret(sealed))),
+        ] {
+            record.settings.insert(name.parse().unwrap(), value);
+        }
+        let shown = PublicSettings::of(3, &record);
+        let expected = serde_json::json!({ "SHOWN": "a \"b\"\n</script>" });
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&shown.body).unwrap(), expected);
+        assert_eq!(PublicSettings::default().body, "{}");
+        // The tag is that of the bytes: another revision that shows the same has the same.
+        record.settings.remove(&"HIDDEN".parse().unwrap());
+        assert_eq!(PublicSettings::of(4, &record).etag, shown.etag);
+        assert_ne!(PublicSettings::default().etag, shown.etag);
+    }
+}

@@ -1,0 +1,474 @@
+//! Pools of backends, shared by all threads: who is a member, who is fit, who gets the next request, who waits.
+
+mod budget;
+mod member;
+
+pub(crate) use member::HTTP2_STREAMS_MAX;
+pub use member::{Member, MemberState};
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use devanture_config::AppName;
+use devanture_config::site_toml::{self, Protocol};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::client::TlsStream;
+
+use self::budget::Budget;
+use super::address::{Endpoint, FoundSocket, NodeInstance, Policy, Refusal};
+use super::error::Error;
+use super::managed_backends::PoolRun;
+use super::run::RunKey;
+use super::sockets::Sockets;
+use super::tls::PoolTls;
+use super::tunnel;
+
+/// The key of a pool: equal keys share one pool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// The app.
+    pub app: AppName,
+    /// The environment or alias, or `preview`.
+    pub place: String,
+    /// Its name below `[upstreams]`, or the address of the route that leads to it.
+    pub name: String,
+    /// Whether the version may reach private addresses: its members may be loopback and private ones.
+    pub trusted: bool,
+    /// Its settings.
+    pub declared: site_toml::Upstream,
+    /// The run of its members, if it is the pool of a version's own backend.
+    pub run: Option<RunKey>,
+}
+
+/// A pool of backends.
+pub struct Pool {
+    /// Its key.
+    pub key: PoolKey,
+    /// Where its members may be.
+    pub(crate) policy: Policy,
+    /// The budget that its connections are of.
+    pub(crate) sockets: Sockets,
+    /// Whom `https` members are trusted by.
+    pub(crate) tls: Result<PoolTls, String>,
+    members: ArcSwap<Vec<Arc<Member>>>,
+    /// Members of before, some of which still answer: an instance that is not healthy is none, and may be one again.
+    left: Mutex<Vec<Weak<Member>>>,
+    /// Held while its members are replaced.
+    changing: Mutex<()>,
+    connections_max: usize,
+    budget: Budget,
+    /// Notifies the first of those that wait that a member is free, or another one healthy.
+    freed: Notify,
+    /// Held by that one; the others wait for it, and get it in the order in which they came.
+    first: tokio::sync::Mutex<()>,
+    waiting: AtomicUsize,
+    /// Notifies that it has other members.
+    replaced: Notify,
+    /// Notifies that its members are to be checked again.
+    pub(crate) changed: Arc<Notify>,
+    /// Why there are no members, where a name is the reason.
+    resolved: ArcSwap<Resolved>,
+    /// The instances that its members are, where the edge runs them.
+    pub(super) run: Option<PoolRun>,
+}
+
+/// The results for a pool's names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Resolved {
+    /// They were not asked about yet.
+    #[default]
+    Not,
+    /// They were, and this was said where one had no address.
+    DnsAnswer(Option<String>),
+}
+
+/// The right to send one request to a member, given back when it is dropped.
+pub(crate) struct Lease {
+    pub(crate) member: Arc<Member>,
+    pub(crate) pool: Arc<Pool>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.member.release();
+        self.pool.wake_if_any_waits();
+    }
+}
+
+impl Lease {
+    /// Notes that the member answered.
+    pub(crate) fn succeeded(&self) {
+        self.member.succeeded();
+    }
+
+    /// Notes that the member failed, and takes it out for a while where that is once too often and somebody else is
+    /// fit.
+    pub(crate) fn failed(&self) {
+        let declared = &self.pool.key.declared;
+        let after = u32::try_from(declared.eject_after.unwrap_or(site_toml::EJECT_AFTER)).unwrap_or(u32::MAX);
+        if !self.member.failed(after) {
+            return;
+        }
+        if !self.pool.has_other(Some(self.member.id)) {
+            return;
+        }
+        let for_ms = self.member.eject(declared.eject_ms.unwrap_or(site_toml::EJECT_MS), after);
+        let PoolKey { app, place, name, .. } = &self.pool.key;
+        tracing::warn!(%app, environment = place, upstream = name, member = %self.member.endpoint, for_ms, "a backend failed too often in a row, and gets no requests for a while");
+    }
+}
+
+/// The member that gets a request.
+enum Picked {
+    Member(Arc<Member>),
+    /// All that are fit have as many requests as they may.
+    Full,
+    /// Nobody is fit.
+    Nobody,
+}
+
+impl Pool {
+    /// A pool without members, which maintenance adds.
+    pub(super) fn new(
+        key: PoolKey,
+        policy: Policy,
+        tls: Result<PoolTls, String>,
+        (connections_max, sockets): (u64, Sockets),
+        run: Option<PoolRun>,
+    ) -> Self {
+        let max = key.declared.connections_max.map_or(connections_max, |declared| declared.min(connections_max));
+        Self {
+            budget: Budget::new(key.declared.retry_percent.unwrap_or(site_toml::RETRY_PERCENT)),
+            key,
+            policy,
+            sockets,
+            tls,
+            members: ArcSwap::default(),
+            left: Mutex::default(),
+            changing: Mutex::new(()),
+            connections_max: usize::try_from(max).unwrap_or(usize::MAX),
+            freed: Notify::new(),
+            first: tokio::sync::Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            replaced: Notify::new(),
+            changed: Arc::default(),
+            resolved: ArcSwap::default(),
+            run,
+        }
+    }
+
+    /// Its members now.
+    #[must_use]
+    pub fn members(&self) -> Arc<Vec<Arc<Member>>> {
+        self.members.load_full()
+    }
+
+    /// Requests in flight to its members, or to those at `endpoint` alone; also to those that are members no more.
+    #[must_use]
+    pub fn in_flight(&self, endpoint: Option<&Endpoint>) -> usize {
+        let left: Vec<Arc<Member>> = self.left.lock().iter().filter_map(Weak::upgrade).collect();
+        let members = self.members.load();
+        let all = members.iter().chain(&left).filter(|member| endpoint.is_none_or(|at| member.endpoint == *at));
+        all.map(|member| member.in_flight()).sum()
+    }
+
+    /// Requests that wait for a member.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The protocol of its members.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.key.declared.protocol.unwrap_or_default()
+    }
+
+    /// Whether its members are declared to speak FastCGI.
+    pub fn is_fastcgi(&self) -> bool {
+        self.key.declared.root.is_some()
+    }
+
+    /// Most retries of a request.
+    pub(crate) fn retries(&self) -> u64 {
+        self.key.declared.retries.unwrap_or(site_toml::RETRIES)
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Runs what finds out who is to be a member and says so, while nobody else does.
+    pub(crate) fn one_at_a_time(&self, change: impl FnOnce()) {
+        let _changing = self.changing.lock();
+        change();
+    }
+
+    /// Gives it other members; those that are left out end what is under way to them.
+    pub(crate) fn set_members(&self, members: Vec<Arc<Member>>, resolved: Resolved) {
+        let before = self.members.swap(Arc::new(members));
+        let now = self.members.load();
+        let mut left = self.left.lock();
+        // Each request has the member that it was given.
+        left.retain(|member| member.strong_count() > 0);
+        for old in before.iter().filter(|old| !now.iter().any(|new| new.id == old.id)) {
+            old.set_gone();
+            left.push(Arc::downgrade(old));
+        }
+        drop(left);
+        self.resolved.store(Arc::new(resolved));
+        self.replaced.notify_waiters();
+        self.wake_first();
+    }
+
+    /// Whether a connection to `member` may be made: what somebody added is not trusted since somebody else deployed.
+    pub(crate) fn permits(&self, member: &Member) -> Result<(), Refusal> {
+        // What the edge runs lies where the edge put it, and nobody else names members there; but what lies there is
+        // the app's to make, a link for one thing.
+        if self.run.is_some() {
+            return self.policy.permits_instance(&member.endpoint);
+        }
+        match member.is_trusted() {
+            trusted if trusted == self.policy.trusted => self.policy.permits_endpoint(&member.endpoint),
+            trusted => Policy { trusted, ..self.policy.clone() }.permits_endpoint(&member.endpoint),
+        }
+    }
+
+    /// As [`Pool::permits`], about the socket that is going to be connected to.
+    ///
+    /// # Errors
+    /// Why it may not be.
+    pub(crate) fn permits_found(&self, found: &FoundSocket) -> Result<(), Refusal> {
+        match self.run {
+            Some(_) => self.policy.permits_found_instance(found),
+            None => self.policy.permits_found(found),
+        }
+    }
+
+    /// Opens a connection to an instance of another node.
+    pub(crate) async fn tunnel(&self, to: &NodeInstance) -> io::Result<TlsStream<TcpStream>> {
+        match &self.run {
+            Some(run) => tunnel::open(&run.tunnels, &run.id, to).await,
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Says that the fitness of a member has changed. The first of those that wait looks again, and each of the others
+    /// as soon as it is first.
+    pub(crate) fn wake_first(&self) {
+        self.freed.notify_one();
+    }
+
+    fn wake_if_any_waits(&self) {
+        // In one order with the place that was freed before: a request that begins to wait either sees it, or is seen
+        // here.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.wake_first();
+        }
+    }
+
+    /// The member for the next request; `avoid` has failed it already. Waits where all are busy, for as long as the
+    /// pool's queue lets it, and until `deadline` for the first addresses of a name.
+    ///
+    /// # Errors
+    /// No member is healthy, or none is free in time.
+    pub(crate) async fn lease(self: &Arc<Self>, avoid: Option<u64>, deadline: Instant) -> Result<Lease, Error> {
+        if let Some(run) = &self.run {
+            run.note_use();
+        }
+        // Who came before goes first.
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            match self.pick(avoid) {
+                Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
+                Picked::Nobody => {
+                    self.ask_for_somebody();
+                    if **self.resolved.load() != Resolved::Not {
+                        return Err(self.nobody());
+                    }
+                }
+                Picked::Full => {}
+            }
+        }
+        Box::pin(self.wait(avoid, deadline)).await
+    }
+
+    async fn wait(self: &Arc<Self>, avoid: Option<u64>, deadline: Instant) -> Result<Lease, Error> {
+        let queue_max = self.key.declared.queue_max.unwrap_or(site_toml::QUEUE_MAX);
+        let place = Waiting::new(self);
+        let is_full = u64::try_from(place.before).unwrap_or(u64::MAX) >= queue_max;
+        if is_full && (self.run.is_some() || **self.resolved.load() != Resolved::Not) {
+            return Err(Error::Unavailable("too many requests wait for it"));
+        }
+        let queue_ms = self.key.declared.queue_ms.unwrap_or(site_toml::QUEUE_MS);
+        let until = Instant::now() + Duration::from_millis(queue_ms);
+        // What came before it gives up before it: all wait for as long as the pool's queue lets them. It is passed on
+        // with the lease, or without one: then the next one looks for what else is free.
+        let first = timeout_at(until.max(deadline), self.first.lock()).await;
+        let _first = first.map_err(|_elapsed| self.not_in_time())?;
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // What is freed from here on is not missed.
+            freed.as_mut().enable();
+            let until = match self.pick(avoid) {
+                Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
+                Picked::Full => until,
+                Picked::Nobody if **self.resolved.load() == Resolved::Not => {
+                    self.ask_for_somebody();
+                    deadline
+                }
+                Picked::Nobody => return Err(self.nobody()),
+            };
+            if timeout_at(until, freed).await.is_err() {
+                return Err(self.not_in_time());
+            }
+        }
+    }
+
+    /// Asks for instances where the edge is to run them and none is there that stays.
+    fn ask_for_somebody(&self) {
+        let is_left = || self.members.load().iter().all(|member| member.state() == MemberState::Draining);
+        if let Some(run) = self.run.as_ref().filter(|_| is_left()) {
+            run.ask();
+        }
+    }
+
+    /// Whether somebody else than `avoid` is fit.
+    pub(crate) fn has_other(&self, avoid: Option<u64>) -> bool {
+        self.members.load().iter().any(|member| Some(member.id) != avoid && member.state() == MemberState::Up)
+    }
+
+    /// Whether the instance `failed` is no member any more, at the latest at `deadline`. False at once for a pool whose
+    /// members are not instances of the edge.
+    pub(crate) async fn is_replaced(&self, failed: Option<u64>, deadline: Instant) -> bool {
+        if self.run.is_none() {
+            return false;
+        }
+        loop {
+            let changed = self.replaced.notified();
+            tokio::pin!(changed);
+            // What changes from here on is not missed.
+            changed.as_mut().enable();
+            if !self.members.load().iter().any(|member| Some(member.id) == failed) {
+                return true;
+            }
+            if timeout_at(deadline, changed).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Two are drawn by lot, and the one with less to do is taken: nearly as good as asking all, without everybody
+    /// running to the same one. Instances of other nodes are for requests that none of this node's own can take.
+    fn pick(&self, avoid: Option<u64>) -> Picked {
+        let members = self.members.load();
+        if let [only] = members.as_slice() {
+            return match only.is_last_resort() {
+                true if only.take(self.connections_max) => Picked::Member(Arc::clone(only)),
+                true => Picked::Full,
+                false => Picked::Nobody,
+            };
+        }
+        let is_up = |member: &Member| member.state() == MemberState::Up;
+        let is_other = |member: &Member| is_up(member) && Some(member.id) != avoid;
+        let rounds: [&dyn Fn(&Member) -> bool; 4] =
+            [&|member| is_other(member) && !member.is_elsewhere(), &is_other, &is_up, &Member::is_last_resort];
+        let mut picked = Picked::Nobody;
+        for is_fit in rounds {
+            let fit = || members.iter().filter(|member| is_fit(member));
+            let count = fit().count();
+            if count == 0 {
+                continue;
+            }
+            let free = || fit().filter(|member| member.in_flight() < self.connections_max);
+            let chosen = match free().count() {
+                0 => None,
+                1 => free().next(),
+                count => {
+                    let (first, second) = two_of(count);
+                    let (first, second) = (free().nth(first), free().nth(second));
+                    first.into_iter().chain(second).min_by_key(|member| member.in_flight())
+                }
+            };
+            // The last place may have been taken in between, which is the same to those that wait.
+            if let Some(taken) = chosen.filter(|member| member.take(self.connections_max)) {
+                return Picked::Member(Arc::clone(taken));
+            }
+            picked = Picked::Full;
+            if !members.iter().any(|member| member.is_elsewhere()) {
+                break;
+            }
+        }
+        picked
+    }
+
+    /// Why a request waited in vain.
+    fn not_in_time(&self) -> Error {
+        match **self.resolved.load() == Resolved::Not && self.members.load().is_empty() {
+            true if self.run.is_some() => Error::Unavailable("its instances did not start in time"),
+            true => Error::NoAddress("DNS has not answered yet".to_owned()),
+            false => Error::Unavailable("no backend was free in time"),
+        }
+    }
+
+    /// Why there is nobody.
+    fn nobody(&self) -> Error {
+        match (&**self.resolved.load(), self.members.load().is_empty()) {
+            (Resolved::DnsAnswer(Some(why)), true) => Error::NoAddress(why.clone()),
+            (_, true) if self.run.is_some() => Error::NoMember("none of its instances runs"),
+            (_, true) => Error::NoMember("it has no members"),
+            (_, false) => Error::NoMember("none of its backends is well"),
+        }
+    }
+}
+
+/// Two different numbers below `count`, which is 2 at least.
+fn two_of(count: usize) -> (usize, usize) {
+    let first = below(count);
+    let second = below(count - 1);
+    (first, if second >= first { second + 1 } else { second })
+}
+
+/// A number below `count`, by a generator that needs no lock (Marsaglia's xorshift).
+fn below(count: usize) -> usize {
+    use std::cell::Cell;
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(rand::random::<u64>() | 1);
+    }
+    let drawn = STATE.with(|state| {
+        let mut x = state.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        state.set(x);
+        x
+    });
+    let count = u64::try_from(count.max(1)).unwrap_or(1);
+    usize::try_from((drawn >> 8) % count).unwrap_or_default()
+}
+
+/// A place in the queue of a pool, given up when it is dropped.
+struct Waiting<'p> {
+    pool: &'p Pool,
+    before: usize,
+}
+
+impl<'p> Waiting<'p> {
+    fn new(pool: &'p Pool) -> Self {
+        Self { pool, before: pool.waiting.fetch_add(1, Ordering::SeqCst) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

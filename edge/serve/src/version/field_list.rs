@@ -1,0 +1,372 @@
+//! Fields that answers have in common, and lists of them. But for the version's id, which is in none of them, nearly
+//! all versions have the same ones: each is prepared once, for all versions that are loaded.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
+
+use devanture_config::heap::{HeapBytes, allocated};
+use devanture_site::cache::{self, Kept};
+use devanture_site::dictionary;
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, LINK, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use parking_lot::Mutex;
+
+use super::Charge;
+use devanture_http::{SharedField, SharedFields};
+
+/// Capacity of a map of fields: those of a file, `etag`, `content-length`, `last-modified`, and what a range, a custom
+/// hostname or a rule adds.
+const FIELDS_EXPECTED: usize = 16;
+/// A field or list with so many holders is one of many versions or of many files: none is charged for it. The places of
+/// those who hold it, for which each is, take many times as much.
+const COMMON_HOLDERS_MIN: usize = 100;
+/// Estimated size of the entry of a field in the table of all.
+const ENTRY_BYTES: usize = 2 * size_of::<((HeaderName, HeaderValue), Weak<CommonField>)>();
+/// The same of a list, with what its key has in memory of its own.
+const LIST_ENTRY_BYTES: usize = 2 * size_of::<(ListKey, Weak<FieldList>)>() + size_of::<[usize; 8]>();
+/// Size of the counts of an `Arc`.
+const COUNTS_BYTES: usize = 16;
+/// Estimated size of a map of fields: names, values, and the table that finds them.
+const MAP_BYTES: u64 = (FIELDS_EXPECTED * 128) as u64;
+
+/// Says for which later requests an answer is to be the dictionary (RFC 9842 §2.1).
+pub const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
+
+/// The fields of all loaded versions, held weakly.
+static FIELDS: LazyLock<Known<FieldKey, CommonField>> = LazyLock::new(Known::default);
+/// The lists of all loaded versions, held weakly. A list keeps its fields alive, and so their addresses are its own for
+/// as long as it is there.
+static LISTS: LazyLock<Known<ListKey, FieldList>> = LazyLock::new(Known::default);
+
+/// What makes the fields of one kind of answer, of that status, out of those of another.
+pub(super) type Change = fn(&mut HeaderMap, StatusCode);
+
+/// The name and the value of a field.
+type FieldKey = (HeaderName, HeaderValue);
+/// The addresses of the fields of a list, how many of them a 304 has, and the `vary` of errors.
+type ListKey = (Box<[usize]>, usize, Option<usize>);
+
+/// What is prepared once for all, held weakly.
+struct Known<K, V>(Mutex<HashMap<K, Weak<V>>>);
+
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq, V> Known<K, V> {
+    /// What is known by that key, or is made now.
+    fn get_or_make(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+        let mut known = self.0.lock();
+        if let Some(value) = known.get(&key).and_then(Weak::upgrade) {
+            return value;
+        }
+        // Bounded by what is loaded: whatever nobody holds goes before the table grows.
+        if known.len() == known.capacity() {
+            known.retain(|_, value| value.strong_count() > 0);
+        }
+        let made = Arc::new(make());
+        known.insert(key, Arc::downgrade(&made));
+        made
+    }
+}
+
+/// A field that many answers have in common, in the form of either way to answer.
+#[derive(Debug)]
+pub struct CommonField {
+    name: HeaderName,
+    value: HeaderValue,
+    shared: Arc<SharedField>,
+}
+
+impl CommonField {
+    /// Prepares it.
+    #[must_use]
+    pub fn new(name: HeaderName, value: HeaderValue) -> Self {
+        let shared = Arc::new(SharedField::new(name.as_str(), value.as_bytes()));
+        Self { name, value, shared }
+    }
+
+    /// Its value, for a map.
+    #[must_use]
+    pub const fn value(&self) -> &HeaderValue {
+        &self.value
+    }
+
+    /// The field, for the engine.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<SharedField> {
+        &self.shared
+    }
+
+    /// Whether it is the field of that name and value.
+    pub(super) fn is(&self, name: &HeaderName, value: &HeaderValue) -> bool {
+        self.name == *name && self.value == *value
+    }
+
+    /// Its memory: as name and value here and in the table of all, and encoded.
+    fn bytes(&self) -> usize {
+        let texts = allocated(self.name.as_str().len()) + allocated(self.value.len());
+        allocated(size_of::<Self>() + COUNTS_BYTES) + texts + self.shared.bytes() + ENTRY_BYTES
+    }
+}
+
+/// The fields and lists of a version while it is loaded: for the most part, those that other versions have too.
+#[derive(Default)]
+pub(super) struct FieldPool {
+    fields: Mutex<HashMap<FieldKey, Arc<CommonField>>>,
+    lists: Mutex<HashMap<ListKey, Arc<FieldList>>>,
+}
+
+impl FieldPool {
+    /// The field of that name and value.
+    pub(super) fn field(&self, name: HeaderName, value: HeaderValue) -> Arc<CommonField> {
+        let mut known = self.fields.lock();
+        let made = known.entry((name, value)).or_insert_with_key(|(name, value)| {
+            let made = || CommonField::new(name.clone(), value.clone());
+            FIELDS.get_or_make((name.clone(), value.clone()), made)
+        });
+        Arc::clone(made)
+    }
+
+    /// The list of these fields of the pool: those that a 304 has too, those that only a 200 has (RFC 9110 §15.4.5),
+    /// and the `vary` of errors.
+    pub(super) fn list(
+        &self,
+        not_modified: Vec<Arc<CommonField>>,
+        more: Vec<Arc<CommonField>>,
+        vary_of_errors: Option<Arc<CommonField>>,
+    ) -> Arc<FieldList> {
+        let not_modified_count = not_modified.len();
+        let fields: Box<[_]> = not_modified.into_iter().chain(more).collect();
+        let address = |field: &Arc<CommonField>| Arc::as_ptr(field).addr();
+        let key = (fields.iter().map(address).collect(), not_modified_count, vary_of_errors.as_ref().map(address));
+        let mut known = self.lists.lock();
+        let made = known.entry(key).or_insert_with_key(|key| {
+            LISTS.get_or_make(key.clone(), || FieldList::new(fields, not_modified_count, vary_of_errors))
+        });
+        Arc::clone(made)
+    }
+
+    /// All fields.
+    pub(super) fn into_fields(self) -> Box<[Arc<CommonField>]> {
+        self.fields.into_inner().into_values().collect()
+    }
+}
+
+impl HeapBytes for FieldPool {
+    fn heap_bytes(&self) -> usize {
+        let (fields, lists) = (self.fields.lock(), self.lists.lock());
+        let fields = fields.values().filter(|field| Arc::strong_count(field) < COMMON_HOLDERS_MIN);
+        let lists = lists.values().filter(|list| Arc::strong_count(list) < COMMON_HOLDERS_MIN);
+        fields.map(|field| field.bytes()).sum::<usize>() + lists.map(|list| list.bytes()).sum::<usize>()
+    }
+}
+
+/// The fields that many representations share: all but `etag`, `content-length`, `date`, `last-modified` and the one
+/// that names the version.
+pub(super) struct FieldList {
+    /// Those of a 304 first.
+    fields: Box<[Arc<CommonField>]>,
+    not_modified_count: usize,
+    /// The `vary` of error pages, which are never deltas.
+    vary_of_errors: Option<Arc<CommonField>>,
+    /// Whether its `cache-control` is short enough for an answer that stands in for another one.
+    may_stand_in: bool,
+    /// The fields of a 200, encoded for the engine.
+    ok: OnceLock<Arc<SharedFields>>,
+    seldom: OnceLock<Box<SeldomListed>>,
+}
+
+/// Forms of a list that few representations need.
+#[derive(Default)]
+struct SeldomListed {
+    /// The fields of a 200, as a map.
+    map: OnceLock<HeaderMap>,
+    /// The fields of other kinds of answers, encoded for the engine.
+    not_modified: OnceLock<Arc<SharedFields>>,
+    error: OnceLock<Arc<SharedFields>>,
+    /// The same where a cookie chose the version.
+    chosen: OnceLock<Arc<SharedFields>>,
+    chosen_not_modified: OnceLock<Arc<SharedFields>>,
+}
+
+impl FieldList {
+    fn new(
+        fields: Box<[Arc<CommonField>]>,
+        not_modified_count: usize,
+        vary_of_errors: Option<Arc<CommonField>>,
+    ) -> Self {
+        let may_stand_in = cache::instead_of(cache_control(&fields), Kept::StandIn).is_none();
+        let (ok, seldom) = (OnceLock::new(), OnceLock::new());
+        Self { fields, not_modified_count, vary_of_errors, may_stand_in, ok, seldom }
+    }
+
+    /// Its memory: itself, its entry in the table of all, and those forms that were made for another version already.
+    /// What is made later is charged to the version that it is made for.
+    fn bytes(&self) -> usize {
+        let own = allocated(size_of::<Self>() + COUNTS_BYTES) + LIST_ENTRY_BYTES;
+        let seldom = self.seldom.get().map_or(0, |seldom| {
+            let encoded = [&seldom.not_modified, &seldom.error, &seldom.chosen, &seldom.chosen_not_modified];
+            let encoded = encoded.into_iter().filter_map(OnceLock::get);
+            let map = seldom.map.get().map_or(0, |_| usize::try_from(MAP_BYTES).unwrap_or(usize::MAX));
+            size_of::<SeldomListed>() + map + encoded.map(|encoded| encoded.bytes()).sum::<usize>()
+        });
+        let ok = self.ok.get().map_or(0, |encoded| encoded.bytes());
+        own + allocated(size_of_val::<[Arc<CommonField>]>(&self.fields)) + ok + seldom
+    }
+
+    pub(super) const fn may_stand_in(&self) -> bool {
+        self.may_stand_in
+    }
+
+    fn of_ok(&self) -> impl Iterator<Item = &Arc<CommonField>> {
+        // What only a rule has kept is no dictionary where that rule does not hold, such as behind a rewrite.
+        let is_kept = dictionary::is_kept(cache_control(&self.fields));
+        self.fields.iter().filter(move |field| is_kept || field.name != USE_AS_DICTIONARY)
+    }
+
+    fn of_not_modified(&self) -> &[Arc<CommonField>] {
+        self.fields.get(..self.not_modified_count).unwrap_or_default()
+    }
+
+    fn of_errors(&self) -> impl Iterator<Item = &Arc<CommonField>> {
+        let others = [ACCEPT_RANGES, LINK, USE_AS_DICTIONARY, VARY];
+        self.fields.iter().filter(move |field| !others.contains(&field.name)).chain(&self.vary_of_errors)
+    }
+
+    /// The fields of a 200, as a map with room for more. Here and below, what is made for it is charged to `charge`.
+    pub(super) fn map(&self, charge: &Charge) -> HeaderMap {
+        let made = || {
+            charge.add(MAP_BYTES);
+            collected(self.fields.iter())
+        };
+        self.seldom(charge).map.get_or_init(made).clone()
+    }
+
+    /// The fields of a 304, as a map with room for more.
+    pub(super) fn map_of_not_modified(&self) -> HeaderMap {
+        collected(self.of_not_modified().iter())
+    }
+
+    /// The fields of an error page, as a map with room for more.
+    pub(super) fn map_of_error(&self) -> HeaderMap {
+        collected(self.of_errors())
+    }
+
+    pub(super) fn ok(&self, charge: &Charge) -> &Arc<SharedFields> {
+        self.ok.get_or_init(|| encoded(self.of_ok(), charge))
+    }
+
+    pub(super) fn not_modified(&self, charge: &Charge) -> &Arc<SharedFields> {
+        self.seldom(charge).not_modified.get_or_init(|| encoded(self.of_not_modified().iter(), charge))
+    }
+
+    pub(super) fn error(&self, charge: &Charge) -> &Arc<SharedFields> {
+        self.seldom(charge).error.get_or_init(|| encoded(self.of_errors(), charge))
+    }
+
+    /// The fields of a 200 where a cookie chose the version, which `change` makes of those of any.
+    pub(super) fn chosen(&self, charge: &Charge, change: Change) -> &Arc<SharedFields> {
+        let made = || changed(collected(self.fields.iter()), change, (StatusCode::OK, charge));
+        self.seldom(charge).chosen.get_or_init(made)
+    }
+
+    /// The same of a 304.
+    pub(super) fn chosen_not_modified(&self, charge: &Charge, change: Change) -> &Arc<SharedFields> {
+        let made = || changed(self.map_of_not_modified(), change, (StatusCode::NOT_MODIFIED, charge));
+        self.seldom(charge).chosen_not_modified.get_or_init(made)
+    }
+
+    fn seldom(&self, charge: &Charge) -> &SeldomListed {
+        self.seldom.get_or_init(|| {
+            charge.add(size_of::<SeldomListed>() as u64);
+            Box::default()
+        })
+    }
+}
+
+#[cold]
+fn encoded<'f>(fields: impl Iterator<Item = &'f Arc<CommonField>>, charge: &Charge) -> Arc<SharedFields> {
+    let encoded = SharedFields::new(fields.map(|field| Arc::clone(&field.shared)).collect());
+    charge.add(encoded.bytes() as u64);
+    Arc::new(encoded)
+}
+
+#[cold]
+fn changed(mut map: HeaderMap, change: Change, (status, charge): (StatusCode, &Charge)) -> Arc<SharedFields> {
+    change(&mut map, status);
+    let fields = map.iter().map(|(name, value)| Arc::new(SharedField::new(name.as_str(), value.as_bytes())));
+    let encoded = SharedFields::new(fields.collect());
+    charge.add(encoded.bytes() as u64);
+    Arc::new(encoded)
+}
+
+fn cache_control(fields: &[Arc<CommonField>]) -> &[u8] {
+    let found = fields.iter().find(|field| field.name == CACHE_CONTROL);
+    found.map(|field| field.value.as_bytes()).unwrap_or_default()
+}
+
+fn collected<'f>(fields: impl Iterator<Item = &'f Arc<CommonField>>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(FIELDS_EXPECTED);
+    for field in fields {
+        map.append(field.name.clone(), field.value.clone());
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of a 200 whose media type is `media_type`, in the pool of another version.
+    fn list(pool: &FieldPool, media_type: &'static str) -> Arc<FieldList> {
+        let field = |name, value| pool.field(name, HeaderValue::from_static(value));
+        let not_modified = vec![field(CACHE_CONTROL, "no-store"), field(VARY, "accept-encoding")];
+        pool.list(not_modified, vec![field(http::header::CONTENT_TYPE, media_type)], None)
+    }
+
+    #[test]
+    fn versions_with_equal_fields_share_one_list_until_the_last_of_them_is_gone() {
+        let (one, other) = (FieldPool::default(), FieldPool::default());
+        let first = list(&one, "text/x-shared");
+        assert!(
+            Arc::ptr_eq(&first, &list(&one, "text/x-shared")) && Arc::ptr_eq(&first, &list(&other, "text/x-shared"))
+        );
+        assert!(!Arc::ptr_eq(&first, &list(&one, "text/x-other")));
+        let address = Arc::as_ptr(&first).addr();
+        drop((first, one));
+        assert_eq!(Arc::as_ptr(&list(&other, "text/x-shared")).addr(), address, "one version still has it");
+        let left = Arc::downgrade(&list(&other, "text/x-shared"));
+        drop(other);
+        assert!(left.upgrade().is_none(), "nobody has it");
+        assert_eq!(list(&FieldPool::default(), "text/x-shared").map_of_error().len(), 2, "it is made again");
+    }
+
+    #[test]
+    fn a_version_is_charged_for_its_lists_until_many_have_them() {
+        let pool = || {
+            let pool = FieldPool::default();
+            list(&pool, "text/x-charged");
+            pool
+        };
+        let first = pool();
+        let bytes = first.heap_bytes();
+        assert!(bytes > 500 && pool().heap_bytes() == bytes, "{bytes}");
+        let others: Vec<FieldPool> = (0..COMMON_HOLDERS_MIN).map(|_| pool()).collect();
+        assert_eq!((first.heap_bytes(), pool().heap_bytes()), (0, 0));
+        drop(others);
+        assert_eq!(first.heap_bytes(), bytes);
+    }
+
+    #[test]
+    fn what_nobody_has_leaves_the_table_before_it_grows() {
+        let known: Known<usize, usize> = Known::default();
+        for number in 0..10_000 {
+            drop(known.get_or_make(number, || number));
+        }
+        assert!(known.0.lock().capacity() < 100);
+    }
+}

@@ -1,0 +1,357 @@
+//! Loads a version: reads and checks every byte that it will serve, and prepares every head.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use devanture_config::heap::{HeapBytes, allocated};
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::site_toml::{
+    CORS_ORIGINS_MAX, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
+};
+use devanture_config::{Digest, Manifest, Sha256};
+use devanture_site::negotiate::Coding;
+use devanture_site::precompressed::compressed_path;
+use devanture_site::{cache, fingerprint};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use parking_lot::Mutex;
+
+use super::content_type::media_type;
+use super::damage;
+use super::deltas::DictionaryFields;
+use super::field_list::FieldPool;
+use super::head::MissHead;
+use super::head_fields::HeadFields;
+use super::loader::{AtHand, Error, LoadRequest, Loader, text_value};
+use super::prefetch::{Prefetched, prefetch};
+use super::version_field::VersionField;
+use super::{
+    Charge, Content, DamagedFile, Fill, Representation, Residency, RuleFiles, ServedFile, ServedRoute, ServedUpstream,
+    Source,
+};
+use super::{alone, bytes_of, choices_of, indexes, integrity};
+use devanture_store::blobs::{Blobs, Form, Key, VariantInfo};
+
+/// Files that are read at once while a version is loaded.
+const READS_AT_ONCE: usize = 16;
+/// Files whose loads are prepared, and then charged for, together: so many are in memory twice, and so many more that
+/// were read ahead.
+const FILES_AT_ONCE: usize = 256;
+/// Estimated memory of the handle of a version on bytes that are held, which encodings of one file may share.
+const HANDLE_BYTES: usize = 16;
+/// Estimated memory of what reads a stored file.
+const STORED_FILE_BYTES: usize = 288;
+/// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
+const BYTES_BY_TEXT: usize = 4;
+
+/// The files of a version, those that were left out, and the hash and number of the dictionary that pages share.
+type Loaded = (Box<[ServedFile]>, Box<[DamagedFile]>, Option<(Sha256, u32)>);
+
+/// Loads a version.
+///
+/// # Errors
+/// [`Error`]; a blob whose bytes are not what they say is one.
+pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content, Error> {
+    let (memory, claim) = request.memory.clone();
+    let charge = Arc::new(memory.charge(claim));
+    let rule_files = RuleFiles::read(blobs, &request.manifest, &request.rule_reader).await?;
+    let rule_files = alone::leave_out_unserved(&mut request, rule_files).await.map_err(|_panicked| Error::Panicked)?;
+    let siblings = siblings(&request);
+    let manifest = alone::with_decoded(&request);
+    let html_handling = manifest.html_handling_in(&request.serving);
+    let indexes = indexes::of(&request, &manifest, html_handling).await?;
+    let (manifest, lost_pages) = integrity::with_pages(blobs, &mut request, manifest).await?;
+    // Nobody else needs it any more: each file of it goes as it is loaded.
+    request.manifest = Arc::new(Manifest { format: manifest.format, ..Manifest::of_files(BTreeMap::new()) });
+    if let Some(record) = &mut request.dictionaries
+        && let Some(pages) = &record.pages
+        && blobs.size(Key::Blob(pages.blob)).await?.is_none()
+    {
+        // What is lost is not offered.
+        record.pages = None;
+    }
+    let (serving, record) = (&request.serving, request.dictionaries.as_ref());
+    let compiled = rule_files.compiled(&manifest, serving, request.rules_max, record).await;
+    let (rules, kept) = compiled.map_err(|_panicked| Error::Panicked)?;
+    charge.grow(bytes_of(rules.heap_bytes() + backends_bytes(serving) + size_of::<Content>()))?;
+    if kept.is_cut() {
+        tracing::warn!(app = %request.app, version = %request.id, "too many rules say how long files are kept to be compared \
+            with all of them: no file is announced as a dictionary by itself");
+    }
+    let (upstreams, routes) = backends(serving);
+    let dictionary_fields = DictionaryFields::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
+    let managed = manifest.managed_in(serving).map(Arc::new);
+    let scripts = managed.as_ref().and_then(|managed| managed.scripts.as_deref());
+    charge.grow(bytes_of(scripts.map_or(0, |scripts| size_of_val(scripts) + scripts.heap_bytes())))?;
+    let fields = FieldPool::default();
+    let (request, memory, pool) = (&request, &memory, &fields);
+    let loader = Loader {
+        blobs,
+        memory,
+        request,
+        siblings,
+        fields: pool,
+        dictionary_fields: &dictionary_fields,
+        prefetched: Mutex::default(),
+        takes_over: request.known.as_ref().is_none_or(|known| known.rotted() == 0),
+    };
+    let (files, damaged, pages) = loader.files(manifest, &charge).await?;
+    charge.grow(bytes_of(fields.heap_bytes()))?;
+    let content = Content {
+        id: request.id,
+        app: request.app.clone(),
+        format: request.manifest.format,
+        setting: request.setting,
+        indexes,
+        residency: residency(request, &files),
+        files,
+        damaged,
+        lost_pages,
+        pages,
+        cors: cors(serving),
+        html_handling,
+        not_found: serving.not_found.unwrap_or(NotFound::Page404),
+        pin_idle_s: serving.pin_idle_s(),
+        public_source: serving.public_source.unwrap_or(false),
+        status_page: serving.status_page.unwrap_or(false),
+        takes_reports: !request.integrity.pages.is_empty(),
+        upstreams,
+        smoke: serving.smoke.clone().unwrap_or_default(),
+        rules,
+        routes,
+        managed,
+        reach: request.reach,
+        edge_admin: request.edge_admin,
+        stored_ms: request.stored_ms,
+        header: VersionField::new(text_value(&request.id.short()), Arc::clone(&charge)),
+        miss: MissHead::new(fields.into_fields()),
+        charge,
+    };
+    damage::log(&content);
+    Ok(content)
+}
+
+/// What is held of `files`: one that is read from the disk although it is short was left out for want of room.
+fn residency(request: &LoadRequest, files: &[ServedFile]) -> Residency {
+    let mut all = files.iter().flat_map(|file| &file.representations);
+    let is_small = |size: u64| size <= request.memory_file_bytes_max;
+    let had_part = request.fill == Fill::Ahead || request.memory.0.is_short();
+    let is_lean = had_part && all.any(|one| matches!(one.bytes, Source::Stored(..)) && is_small(one.size()));
+    if is_lean { Residency::Lean } else { Residency::Full }
+}
+
+/// Estimates the memory of routes, pools and smoke checks from their JSON.
+fn backends_bytes(serving: &Serving) -> usize {
+    let own = Serving { cache: None, headers: None, redirects: None, rewrites: None, ..serving.clone() };
+    serde_json::to_vec(&own).map_or(0, |text| text.len().saturating_mul(BYTES_BY_TEXT))
+}
+
+/// Files of the bundle that are encodings of others, as the record has it.
+fn siblings(request: &LoadRequest) -> BTreeMap<BundlePath, FileEntry> {
+    let given = request.given.iter().flat_map(|(path, forms)| forms.iter().map(move |form| (path, form)));
+    let sibling = |(path, form): (&BundlePath, &Form)| {
+        let sibling = compressed_path(path, form.suffix())?;
+        let entry = request.manifest.files.get(&sibling)?.clone();
+        Some((sibling, entry))
+    };
+    given.filter_map(sibling).collect()
+}
+
+/// The pools, and the routes that lead to them in the order in which they are asked.
+fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
+    let declared = serving.upstreams.iter().flatten();
+    let mut upstreams: Vec<ServedUpstream> =
+        declared.map(|(name, declared)| ServedUpstream { name: name.clone(), declared: declared.pool() }).collect();
+    if serving.server.is_some() && upstreams.iter().all(|upstream| upstream.name != SERVER_UPSTREAM) {
+        upstreams.push(ServedUpstream { name: SERVER_UPSTREAM.to_owned(), declared: Upstream::default() });
+    }
+    let mut routes: Vec<ServedRoute> = Vec::new();
+    for declared in serving.routes.iter().flatten() {
+        let name = declared.to.to_string();
+        let upstream = match (upstreams.iter().position(|upstream| upstream.name == name), &declared.to) {
+            (Some(number), _) => number,
+            (None, RouteTo::Address(to)) => {
+                upstreams.push(ServedUpstream { name, declared: Upstream::from(to.clone()) });
+                upstreams.len() - 1
+            }
+            // No manifest has such a route.
+            (None, RouteTo::Upstream(_)) => continue,
+        };
+        routes.push(ServedRoute { declared: declared.clone(), upstream });
+    }
+    sort_routes(&mut routes, |route| &route.declared.path);
+    (upstreams, routes)
+}
+
+/// The origins that `cors` names; a text of theirs is always a value.
+fn cors(serving: &Serving) -> Vec<HeaderValue> {
+    let origins = serving.cors.iter().flatten().take(CORS_ORIGINS_MAX);
+    origins.filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok()).collect()
+}
+
+impl Loader<'_> {
+    /// Loads every public file, and then the dictionary that pages share.
+    async fn files(&self, manifest: Arc<Manifest>, charge: &Charge) -> Result<Loaded, Error> {
+        // What grows is there twice for a moment, and half of it may be too much.
+        let count = manifest.files.keys().filter(|path| !path.is_private()).count();
+        let mut files: Vec<ServedFile> = Vec::with_capacity(count.saturating_add(1));
+        let mut damaged = Vec::new();
+        // Private files are never read: nobody can ask for them.
+        let mut public = Arc::unwrap_or_clone(manifest).files.into_iter().filter(|(path, _)| !path.is_private());
+        // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in
+        // groups, as the futures of a hundred thousand files take more memory than the files.
+        let mut next = || public.by_ref().take(FILES_AT_ONCE).collect::<Vec<_>>();
+        let mut some = next();
+        let mut prefetched = self.prefetched(&some).await;
+        while !some.is_empty() {
+            *self.prefetched.lock() = prefetched;
+            let following = next();
+            let loads: Vec<_> = some.iter().map(|(path, entry)| self.file(path, entry)).collect();
+            let first = files.len();
+            let load = async {
+                let mut loading = stream::iter(loads).buffered(READS_AT_ONCE);
+                while let Some(file) = loading.try_next().await? {
+                    files.push(file);
+                }
+                Ok::<(), Error>(())
+            };
+            // The disk is read for the next group while the heads of this one are made.
+            let (loaded, ahead) = tokio::join!(load, self.prefetched(&following));
+            loaded?;
+            let new = files.get(first..).unwrap_or_default();
+            damaged.extend(damage::damaged(&some, new));
+            let taken = new.iter().map(|file| size_of::<ServedFile>() + file.heap_bytes()).sum();
+            charge.grow(bytes_of(taken))?;
+            (some, prefetched) = (following, ahead);
+        }
+        let pages = match self.request.dictionaries.as_ref().and_then(|record| record.pages) {
+            Some(pages) => self.pages_dictionary(&pages).await.map(|file| (pages.sha256, file)),
+            None => None,
+        };
+        let pages = pages.and_then(|(sha256, file)| {
+            let number = u32::try_from(files.len()).ok()?;
+            files.push(file);
+            Some((sha256, number))
+        });
+        Ok((files.into(), damaged.into(), pages))
+    }
+
+    /// What the files of a group need, read ahead.
+    async fn prefetched(&self, group: &[(BundlePath, FileEntry)]) -> Prefetched {
+        let entries = group.iter().map(|(_, entry)| entry);
+        let with_deltas = self.request.dictionaries.as_ref().is_some_and(|record| !record.deltas_from.is_empty());
+        prefetch(self.blobs, (self.memory, self.request.fill), entries, self.request.memory_file_bytes_max, with_deltas)
+            .await
+    }
+
+    async fn file(&self, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
+        // A file that is in memory already does not wait for anything: without this, a large version would not yield.
+        tokio::task::consume_budget().await;
+        let (body, loaded) = match self.bytes_of(path, entry).await {
+            Ok(loaded) => loaded,
+            Err(error) if self.request.leaves_out_damaged && damage::is_damage(&error) => {
+                return Ok(self.without_bytes(path, entry));
+            }
+            Err(error) => return Err(error),
+        };
+        let media_type = match self.known(path.as_str()) {
+            Some(known) => known.content_type.value().clone(),
+            None => media_type(path, entry, &body).await,
+        };
+        let content_type = self.fields.field(CONTENT_TYPE, media_type);
+        let media_type = content_type.value();
+        let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
+        let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
+        let choice = loaded.len() > 1;
+        let policy = integrity::policy(self.request, path);
+        let map_hash = integrity::map_hash(self.request, path);
+        let heads = HeadFields {
+            media_type,
+            fingerprinted,
+            choice,
+            may_have_deltas: self.may_have_deltas(entry.size, media_type),
+            used: self.dictionary_fields.used(path),
+            kept: None,
+            offered: None,
+            policy: policy.as_ref(),
+            link: self.dictionary_fields.link.as_ref().filter(|_| cache::is_page("", media_type.as_bytes())),
+            version: self,
+        };
+        // Collected from what is twice as large, it would stay in the place of that.
+        let mut representations: Vec<Representation> = Vec::with_capacity(loaded.len());
+        representations.extend(loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)));
+        let choices = choices_of(&representations);
+        let dictionaries = self.add_deltas(path.as_str(), entry, &heads, &mut representations).await;
+        let (path, representations) = (path.as_str().into(), representations.into());
+        Ok(ServedFile { path, content_type, fingerprinted, is_page, map_hash, choices, representations, dictionaries })
+    }
+
+    /// A file as it was loaded before: of one version, and so of one content.
+    pub(super) fn known(&self, path: &str) -> Option<&ServedFile> {
+        let known = self.request.known.as_ref().filter(|known| known.id == self.request.id)?;
+        known.file(known.indexes.paths.exact(path)?).filter(|file| *file.path == *path)
+    }
+
+    /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
+    pub(super) async fn encodings(&self, path: &BundlePath, entry: &FileEntry) -> Result<Vec<AtHand>, Error> {
+        let mut found: Vec<AtHand> = Vec::new();
+        for form in self.request.given.get(path).into_iter().flatten() {
+            let sibling = compressed_path(path, form.suffix());
+            if let Some(sibling) = sibling.and_then(|sibling| self.siblings.get(&sibling)) {
+                let key = Key::Blob(sibling.hash);
+                found.push(AtHand { coding: coding(*form), size: sibling.size, hash: sibling.hash, key });
+            }
+        }
+        let came: Vec<Coding> = found.iter().map(|given| given.coding).collect();
+        let made = self.made(entry.hash).await?.into_iter();
+        found.extend(made.filter(|made| !came.contains(&made.coding)));
+        Ok(found)
+    }
+
+    /// The encodings of a blob that the store has made.
+    pub(super) async fn made(&self, blob: Digest) -> Result<Vec<AtHand>, Error> {
+        let at_hand = |variant: VariantInfo| {
+            let VariantInfo { form, size, hash, .. } = variant;
+            AtHand { coding: coding(form), size, hash, key: Key::Variant(blob, form) }
+        };
+        let prefetched = self.prefetched.lock().variants_of(&blob);
+        let made = match prefetched {
+            Some(made) => made,
+            None => self.blobs.stored_variants(blob).await?,
+        };
+        Ok(self.request.levels.served(&blob, made).await.into_iter().map(at_hand).collect())
+    }
+}
+
+impl HeapBytes for ServedFile {
+    fn heap_bytes(&self) -> usize {
+        let dictionaries =
+            self.dictionaries.as_ref().map_or(0, |own| allocated(size_of_val(&**own)) + own.heap_bytes());
+        let map_hash =
+            self.map_hash.as_ref().map_or(0, |hash| allocated(size_of_val(&**hash)) + allocated(hash.0.len()));
+        self.path.heap_bytes() + map_hash + self.representations.heap_bytes() + dictionaries
+    }
+}
+
+impl HeapBytes for Representation {
+    fn heap_bytes(&self) -> usize {
+        match &self.bytes {
+            // The bytes themselves, and what holds them, are counted where they are held.
+            Source::Memory(_) => HANDLE_BYTES,
+            Source::Stored(file, 0) => STORED_FILE_BYTES.saturating_add(file.held_bytes()),
+            // That is counted with the one that begins the file.
+            Source::Stored(..) => HANDLE_BYTES,
+        }
+    }
+}
+
+/// The encoding that a form is.
+const fn coding(form: Form) -> Coding {
+    match form {
+        Form::Br | Form::BrQuick => Coding::Br,
+        Form::Gz | Form::GzQuick => Coding::Gzip,
+        Form::Zst | Form::ZstQuick => Coding::Zstd,
+    }
+}

@@ -1,0 +1,74 @@
+//! A content served in one place, with the counters and `release.json` of that place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use devanture_config::Digest;
+use devanture_config::api::Source;
+
+use super::{Claim, Content, DictionaryMisses, OverMemory, Traffic, Version};
+use devanture_base::telemetry::{RequestMetrics, Tally};
+
+/// Estimated size of a version in one place without its content: its counters, and their series in the metrics.
+const PLACE_BYTES: u64 = 2 * 1024;
+
+/// The number of the next version that is loaded.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+/// Where and how a content is served.
+pub struct Served {
+    /// The environment or alias, or `preview`.
+    pub place: String,
+    /// Where its bundle came from.
+    pub source: Source,
+    /// Receives the deltas that visitors lack.
+    pub misses: DictionaryMisses,
+    /// The dictionaries that its visitors may have, in order.
+    pub dictionaries: Box<[Digest]>,
+    /// The counts of the place.
+    pub tally: Tally,
+    /// The visitors of the app.
+    pub traffic: Arc<Traffic>,
+    /// Previews that may be evicted for it.
+    pub claim: Claim,
+}
+
+impl Version {
+    /// Makes the version that serves `content` in a place.
+    ///
+    /// # Errors
+    /// [`OverMemory`].
+    pub fn new(content: Arc<Content>, served: Served) -> Result<Self, OverMemory> {
+        let Served { place, source, misses, dictionaries, tally, traffic, claim } = served;
+        let release = release(&content, &place, &source);
+        let charge = content.charge.app().charge(claim);
+        let bytes = release.len().saturating_add(size_of_val::<[Digest]>(&dictionaries));
+        charge.grow(PLACE_BYTES.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)))?;
+        let metrics = RequestMetrics::new(content.app.as_str(), &place, &content.id.short());
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { serial, place, release, metrics, tally, traffic, misses, dictionaries, content, _charge: charge })
+    }
+}
+
+fn release(content: &Content, place: &str, source: &Source) -> Bytes {
+    let stored = i64::try_from(content.stored_ms / 1000).unwrap_or_default();
+    let stored = time::OffsetDateTime::from_unix_timestamp(stored).ok();
+    let stored = stored.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+    let mut release = serde_json::json!({
+        "app": content.app,
+        "environment": place,
+        "version": content.id,
+        "stored": stored,
+    });
+    // Everybody can read it, and what is written for colleagues names customers, weaknesses and what is to come.
+    if content.public_source
+        && let Some(release) = release.as_object_mut()
+    {
+        release.insert("commit".to_owned(), source.commit.clone().into());
+        release.insert("branch".to_owned(), source.branch.clone().into());
+        release.insert("message".to_owned(), source.message.clone().into());
+    }
+    // Without the room that it grew in.
+    Bytes::from(release.to_string().into_bytes().into_boxed_slice())
+}

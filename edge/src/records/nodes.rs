@@ -1,9 +1,0 @@
-//! The keys of nodes' records, which hang on leases: there is one for each node that lives.
-
-/// The prefix of the records of nodes.
-pub(crate) const NODES_PREFIX: &str = "nodes/";
-
-/// The key of the record of a node.
-pub(crate) fn node_key(node: &str) -> String {
-    format!("{NODES_PREFIX}{node}")
-}

@@ -1,0 +1,132 @@
+//! A catalog for tests, in which something else happens just before a commit.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::broadcast::{Receiver, Sender};
+
+use super::{COMMIT_CHANGES_MAX, Catalog, CatalogState, Change, Commit, Committed, Error, Record, Revision};
+
+/// What happens before a commit, which it is given.
+type Before = Box<dyn FnOnce(&Commit) -> BoxFuture<'static, ()> + Send>;
+
+/// A catalog in which something happens just before a commit.
+pub struct Overtaken {
+    /// The catalog in which nothing is overtaken.
+    pub stored: Arc<dyn Catalog>,
+    /// What is still to happen, before one commit each.
+    next: Mutex<VecDeque<(String, Before)>>,
+    /// What other nodes changed, which the next refresh brings.
+    unheard: Mutex<Vec<Change>>,
+    /// What those who watch from now on are sent, where that is not what is committed.
+    announced: Mutex<Option<Sender<Committed>>>,
+}
+
+impl Overtaken {
+    /// Overtakes nothing yet.
+    #[must_use]
+    pub fn new(stored: Arc<dyn Catalog>) -> Arc<Self> {
+        Arc::new(Self { stored, next: Mutex::default(), unheard: Mutex::default(), announced: Mutex::default() })
+    }
+
+    /// Has this happen just before the next commit that changes a record whose key begins with `prefix`; called again,
+    /// before the one after it.
+    pub fn before(&self, prefix: &str, before: impl FnOnce(&Commit) -> BoxFuture<'static, ()> + Send + 'static) {
+        self.next.lock().push_back((prefix.to_owned(), Box::new(before)));
+    }
+
+    /// Has these changes made just before that commit.
+    ///
+    /// # Panics
+    /// At that commit, where they cannot be made.
+    pub fn before_commit_of(&self, prefix: &str, changes: Vec<Change>) {
+        let stored = Arc::clone(&self.stored);
+        self.before(prefix, move |_commit| {
+            Box::pin(async move {
+                let done = stored.commit(Commit { checks: Vec::new(), changes }).await;
+                assert!(done.is_ok(), "{done:?}");
+            })
+        });
+    }
+
+    /// Has the catalog lack these changes of another node until it is refreshed.
+    pub fn before_refresh(&self, changes: Vec<Change>) {
+        self.unheard.lock().extend(changes);
+    }
+
+    /// Has those who watch from now on hear of what is sent here alone, as where they miss commits.
+    pub fn announce_by(&self, sender: &Sender<Committed>) {
+        *self.announced.lock() = Some(sender.clone());
+    }
+
+    /// Checks that what was waited for has happened.
+    ///
+    /// # Panics
+    /// Where it has not.
+    pub fn assert_overtaken(&self) {
+        assert!(self.next.lock().is_empty(), "nothing was committed that was waited for");
+    }
+
+    async fn overtake(&self, commit: &Commit) {
+        let is_it = |prefix: &str| commit.changes.iter().any(|change| key_of(change).starts_with(prefix));
+        let before = {
+            let mut next = self.next.lock();
+            let is_next = next.front().is_some_and(|(prefix, _)| is_it(prefix));
+            if is_next { next.pop_front() } else { None }
+        };
+        if let Some((_, before)) = before {
+            before(commit).await;
+        }
+    }
+}
+
+/// The key that a change is of.
+#[must_use]
+pub fn key_of(change: &Change) -> &str {
+    let (Change::Put(key, _) | Change::Delete(key)) = change;
+    key
+}
+
+#[async_trait]
+impl Catalog for Overtaken {
+    async fn get(&self, key: &str) -> Result<Option<Record>, Error> {
+        self.stored.get(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Record)>, Error> {
+        self.stored.list(prefix, after, newest_first, limit).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Revision, Error> {
+        if commit.changes.len() > COMMIT_CHANGES_MAX {
+            return Err(Error::TooLarge { reason: format!("it has {} changes", commit.changes.len()) });
+        }
+        self.overtake(&commit).await;
+        self.stored.commit(commit).await
+    }
+
+    fn watch(&self) -> Receiver<Committed> {
+        self.announced.lock().as_ref().map_or_else(|| self.stored.watch(), Sender::subscribe)
+    }
+
+    fn state(&self) -> CatalogState {
+        self.stored.state()
+    }
+
+    async fn refresh(&self) -> Result<Revision, Error> {
+        let changes = std::mem::take(&mut *self.unheard.lock());
+        if !changes.is_empty() {
+            self.stored.commit(Commit { checks: Vec::new(), changes }).await?;
+        }
+        self.stored.refresh().await
+    }
+}

@@ -1,0 +1,59 @@
+//! The records of the catalog: what stands at which key. `docs/storage.md` is the reference.
+//!
+//! A value is written and read as JSON, and a release reads what the one before it wrote.
+
+mod apps;
+pub mod belongs;
+pub mod console;
+mod deploys;
+mod dictionaries;
+pub mod gone;
+pub mod halves_begun;
+pub mod history;
+mod hostnames;
+pub mod identities;
+pub mod instances;
+pub mod integrity_pages;
+mod levels;
+mod live;
+mod made_files;
+pub mod nodes;
+mod pinned;
+pub mod pointer;
+pub mod protection;
+pub mod schedules;
+pub mod sent;
+pub mod sessions;
+pub mod settings;
+pub mod signing;
+mod team;
+mod tokens;
+pub mod upstreams;
+mod values;
+pub mod webhooks;
+
+pub use apps::{
+    APPS_PREFIX, AppRecord, DecodedFile, Reach, VERSIONS_PREFIX, VersionRecord, WithdrawnEntry, WithdrawnRecord,
+    app_key, version_key, versions_prefix, withdrawn_key,
+};
+pub use deploys::{HistoryEntry, entry, histories_prefix, history_key, history_prefix};
+pub use dictionaries::{
+    DICTIONARIES_AT_ONCE, DICTIONARIES_PREFIX, DictionariesRecord, PagesDictionary, dictionaries_key,
+    dictionaries_prefix,
+};
+pub use hostnames::{HOSTNAMES_PREFIX, HostnameRecord, ListedHostnames, hostname, hostname_key, listed_key};
+pub use levels::Levels;
+pub use live::{BegunWith, CanaryRecord, LivePointer, live_key, live_prefix, paused_key};
+pub use made_files::{made_files, pages_dictionary};
+pub use pinned::PinsRecord;
+pub use team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};
+pub use tokens::{
+    CHALLENGE_SECRET_KEY, PROOF_SECRET_KEY, ProofSecret, TOKENS_PREFIX, TokenAccount, TokenRecord, token_key,
+};
+pub use values::{read, write};
+
+pub use crate::catalog::LIVE_PREFIX;
+
+/// The number of the form of records that this code writes. One that an earlier release cannot read needs another, so
+/// that such a release does not take over.
+pub const FORMAT: u32 = 1;

@@ -1,0 +1,261 @@
+//! The records of webhooks: where messages go, those that wait to be sent, and what became of the last ones.
+
+use devanture_config::api::{
+    DeliveryState, WebhookAttempt, WebhookData, WebhookEnd, WebhookEvent, WebhookFormat, WebhookName,
+};
+use devanture_config::{AppName, PlaceName};
+use serde::{Deserialize, Serialize};
+
+use super::settings::Sealed;
+
+/// The prefix of webhooks.
+pub const WEBHOOKS_PREFIX: &str = "webhooks/";
+/// The prefix of what additions of webhooks to an app leave.
+const ADDED_PREFIX: &str = "webhooks-added/";
+/// The prefix of messages that wait to be sent.
+pub const WAITING_PREFIX: &str = "webhook-waiting/";
+/// The prefix of messages that are not sent any more.
+pub const ENDED_PREFIX: &str = "webhook-ended/";
+
+/// `webhooks/{app}/{name}`: a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookRecord {
+    /// Its address: who knows that of a chat may write there.
+    pub url: Sealed,
+    /// The scheme and the host of its address.
+    pub address: String,
+    /// The form of its messages.
+    #[serde(default)]
+    pub format: WebhookFormat,
+    /// The events that are wanted; all where there are none.
+    #[serde(default)]
+    pub events: Vec<WebhookEvent>,
+    /// The environments whose events are wanted; all where there are none.
+    #[serde(default)]
+    pub environments: Vec<PlaceName>,
+    /// The secret that messages are signed with.
+    pub secret: Sealed,
+    /// The one before, for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_secret: Option<OldSecret>,
+    /// Those before that one: who has not been given the secrets between goes on with theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older_secrets: Vec<OldSecret>,
+    /// Whether an admin of every app gave the address, which may then be loopback or private. In records of before an
+    /// admin of its app may have.
+    pub trusted: bool,
+    /// Whether it was surely an admin of every app; not in records of before.
+    #[serde(default)]
+    pub vouched: bool,
+    /// The name of the token or account that set it.
+    pub who: String,
+    /// When it was added, in milliseconds since 1970 UTC.
+    pub created_ms: u64,
+    /// Since when no message was taken, in milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since_ms: Option<u64>,
+    /// When the last attempt since then failed, in milliseconds since 1970 UTC, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_ms: Option<u64>,
+    /// … and how many did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u64,
+    /// When it was set again, or its receiver took a message after others had failed, in milliseconds since 1970 UTC:
+    /// what was last tried before that is due at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed_ms: u64,
+    /// When and why it was disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<WebhookEnd>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// A secret that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldSecret {
+    /// The secret.
+    pub secret: Sealed,
+    /// End of the time in which messages are signed with it, too, in milliseconds since 1970 UTC.
+    pub until_ms: u64,
+}
+
+impl WebhookRecord {
+    /// The webhook after its receiver has taken a message.
+    #[must_use]
+    pub fn taken(&self, now_ms: u64) -> Self {
+        let resumed_ms = if self.failing_since_ms.is_some() { now_ms } else { self.resumed_ms };
+        Self { failing_since_ms: None, failed_ms: None, failures: 0, resumed_ms, ..self.clone() }
+    }
+
+    /// The secrets before this one that messages are signed with, too, the last one first.
+    pub fn old_secrets(&self, now_ms: u64) -> impl Iterator<Item = &OldSecret> {
+        self.old_secret.iter().chain(&self.older_secrets).filter(move |old| old.until_ms > now_ms)
+    }
+
+    /// Whether a message is due before its time, since the receiver may take it now.
+    #[must_use]
+    pub fn resumes(&self, message: &DeliveryRecord) -> bool {
+        message.last.as_ref().is_some_and(|last| last.at_ms < self.resumed_ms)
+    }
+
+    /// Whether a webhook wants an event of an environment.
+    #[must_use]
+    pub fn wants(&self, event: WebhookEvent, environment: Option<&PlaceName>) -> bool {
+        let is_wanted = self.events.is_empty() || self.events.contains(&event);
+        // What is about no environment is about all of them.
+        let is_here = self.environments.is_empty() || environment.is_none_or(|one| self.environments.contains(one));
+        self.disabled.is_none() && is_wanted && is_here
+    }
+}
+
+/// `webhook-waiting/{app}/{name}/{id}` and `webhook-ended/{app}/{name}/{id}`: a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryRecord {
+    /// The event.
+    pub event: WebhookEvent,
+    /// When it happened, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// What happened.
+    pub data: WebhookData,
+    /// What became of it.
+    pub state: DeliveryState,
+    /// Attempts that were made.
+    #[serde(default)]
+    pub attempts: u64,
+    /// When the next attempt is due, in milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub next_ms: u64,
+    /// The last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<WebhookAttempt>,
+}
+
+/// The prefix of the webhooks of an app.
+#[must_use]
+pub fn webhooks_prefix(app: &AppName) -> String {
+    format!("{WEBHOOKS_PREFIX}{app}/")
+}
+
+/// The key of a webhook.
+#[must_use]
+pub fn webhook_key(app: &AppName, name: &WebhookName) -> String {
+    format!("{}{name}", webhooks_prefix(app))
+}
+
+/// `webhooks-added/{app}`: the last addition of a webhook. Each one checks that there was none since it counted those
+/// that there are: two at once would be one too many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookAdded {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+}
+
+/// The key of the last addition to an app.
+#[must_use]
+pub fn added_key(app: &AppName) -> String {
+    format!("{ADDED_PREFIX}{app}")
+}
+
+/// The prefix of the messages of a webhook, below [`WAITING_PREFIX`] or [`ENDED_PREFIX`].
+#[must_use]
+pub fn deliveries_prefix(prefix: &str, app: &AppName, name: &WebhookName) -> String {
+    format!("{prefix}{app}/{name}/")
+}
+
+/// The name of a webhook, in its key.
+#[must_use]
+pub fn webhook_of(key: &str) -> Option<(AppName, WebhookName)> {
+    let (app, name) = key.strip_prefix(WEBHOOKS_PREFIX)?.split_once('/')?;
+    Some((app.parse().ok()?, name.parse().ok()?))
+}
+
+/// A message, by what names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryAt {
+    /// The app.
+    pub app: AppName,
+    /// The webhook.
+    pub webhook: WebhookName,
+    /// The id of the message.
+    pub id: String,
+}
+
+impl DeliveryAt {
+    /// The message that a key below `prefix` is of.
+    #[must_use]
+    pub fn of(prefix: &str, key: &str) -> Option<Self> {
+        let mut parts = key.strip_prefix(prefix)?.split('/');
+        let (app, webhook) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let id = parts.next()?.to_owned();
+        parts.next().is_none().then_some(Self { app, webhook, id })
+    }
+
+    /// The key of the message below [`WAITING_PREFIX`] or [`ENDED_PREFIX`].
+    #[must_use]
+    pub fn key(&self, prefix: &str) -> String {
+        format!("{}{}", deliveries_prefix(prefix, &self.app, &self.webhook), self.id)
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl WebhookRecord {
+    /// One that wants everything, for tests.
+    #[must_use]
+    pub fn sample() -> Self {
+        let sealed = Sealed::new("key".to_owned(), b"");
+        Self {
+            url: sealed.clone(),
+            address: "https://example.org".to_owned(),
+            format: WebhookFormat::Standard,
+            events: Vec::new(),
+            environments: Vec::new(),
+            secret: sealed,
+            old_secret: None,
+            older_secrets: Vec::new(),
+            trusted: false,
+            vouched: false,
+            who: "ada".to_owned(),
+            created_ms: 0,
+            failing_since_ms: None,
+            failed_ms: None,
+            failures: 0,
+            resumed_ms: 0,
+            disabled: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_found_again_by_its_key() {
+        let at = DeliveryAt { app: "shop".parse().unwrap(), webhook: "chat".parse().unwrap(), id: "1a".to_owned() };
+        let key = at.key(WAITING_PREFIX);
+        assert_eq!(key, "webhook-waiting/shop/chat/1a");
+        assert_eq!(DeliveryAt::of(WAITING_PREFIX, &key), Some(at));
+        for other in ["webhook-ended/shop/chat/1a", "webhook-waiting/shop/chat", "webhook-waiting/shop/chat/1/2"] {
+            assert_eq!(DeliveryAt::of(WAITING_PREFIX, other), None, "{other}");
+        }
+        assert!(webhook_of("webhooks/shop/chat").is_some() && webhook_of("webhooks/shop").is_none());
+    }
+
+    #[test]
+    fn a_webhook_wants_what_it_names() {
+        let all = WebhookRecord::sample();
+        let (prod, staging) = (PlaceName::prod(), "staging".parse().unwrap());
+        assert!(all.wants(WebhookEvent::DeployLive, Some(&prod)));
+        let some =
+            WebhookRecord { events: vec![WebhookEvent::DeployLive], environments: vec![prod.clone()], ..all.clone() };
+        assert!(some.wants(WebhookEvent::DeployLive, Some(&prod)) && some.wants(WebhookEvent::DeployLive, None));
+        assert!(!some.wants(WebhookEvent::DeployLive, Some(&staging)));
+        assert!(!some.wants(WebhookEvent::DeployFailed, Some(&prod)));
+        let disabled = Some(WebhookEnd { at_ms: 1, reason: String::new() });
+        assert!(!WebhookRecord { disabled, ..all }.wants(WebhookEvent::DeployLive, None));
+    }
+}
