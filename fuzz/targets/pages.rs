@@ -2,10 +2,10 @@
 
 #![no_main]
 
-#[path = "../../uploader/src/commands/check/css.rs"]
+#[path = "../../uploader/check/src/css.rs"]
 mod css;
 #[allow(dead_code, reason = "the command line uses more of it")]
-#[path = "../../uploader/src/commands/check/html.rs"]
+#[path = "../../uploader/check/src/html.rs"]
 mod html;
 
 use libfuzzer_sys::fuzz_target;

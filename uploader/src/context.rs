@@ -5,14 +5,14 @@ use std::io::{self, IsTerminal};
 
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
+use devanture_project::{Project, ProjectError};
 
 use crate::args::Common;
 use crate::edge::client::{Edge, Link};
 use crate::output::exit::Failure;
 use crate::output::progress::{Progress, Style, Volume};
 use crate::output::report::{Again, Output};
-use crate::project::Project;
-use crate::project::settings::{Name, Setting, Settings, Source, Sources};
+use crate::settings::{Name, Setting, Settings, Source, Sources};
 
 /// The context of every command.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Context {
 
 impl Context {
     /// Gathers everything; what is wrong with a `devanture.toml` comes back beside it, as if that said nothing.
-    pub(crate) fn new(common: &Common, environment: BTreeMap<String, String>) -> (Self, Result<(), Failure>) {
+    pub(crate) fn new(common: &Common, environment: BTreeMap<String, String>) -> (Self, Result<(), ProjectError>) {
         let (mut project, read) = Project::read(common.config.as_deref(), common.root.as_deref());
         let flags = common.flags();
         let app = flags.get(&Name::App).or_else(|| environment.get(Name::App.variable())).map(String::as_str);
@@ -52,6 +52,7 @@ impl Context {
             site_file_name: &project.file_name,
             has_site_file: project.exists,
         });
+        let chosen = chosen.map_err(Failure::from);
         let style = Style::of(&environment, io::stdout().is_terminal());
         let volume = common.output.volume();
         let output = Output { is_json: common.output.json, is_quiet: volume == Volume::Quiet, style };

@@ -1,19 +1,19 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
-//! `args` reads what was typed, and `context` joins it with the `project`: `devanture.toml`, `.env`, and the settings
-//! that hold. `bundle` makes a manifest of a folder, `edge` speaks with an edge, and `output` prints for a person or a
-//! program; `platform` has what differs between systems. `commands` uses all of these, and none of them uses
-//! `commands`.
+//! `args` reads what was typed, and `context` joins it with the project and its `settings`. `source` is where a bundle
+//! comes from, `edge` speaks with an edge, and `output` prints for a person or a program; `platform` has what differs
+//! between systems. `commands` uses all of these, and none of them uses `commands`. What a folder holds and what a push
+//! makes of it is in `devanture-project`.
 
 mod args;
-mod bundle;
 mod commands;
 mod context;
 mod edge;
 mod output;
 mod platform;
-mod project;
+mod settings;
 mod signals;
+mod source;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -27,9 +27,50 @@ pub fn time_in_words(seconds: u64) -> String {
     whole.map_or_else(|| counted(seconds, "second"), |(unit_s, unit)| counted(seconds / unit_s, unit))
 }
 
+/// A number of bytes as a person reads it: in thousands, as disks and networks count.
+#[must_use]
+pub fn byte_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
+    if bytes < 1_000 {
+        return format!("{bytes} B");
+    }
+    // Tenths of the unit, rounded down, in whole numbers: no float can misround them.
+    let mut tenths = bytes / 100;
+    let mut unit = 0;
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths /= 1_000;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    // A kilobyte's tenth is nobody's business.
+    if unit == 0 && tenths >= 100 {
+        format!("{} {name}", tenths / 10)
+    } else {
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_reported_as_disks_count_them() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 KB"),
+            (9_999, "9.9 KB"),
+            (412_345, "412 KB"),
+            (999_999, "999 KB"),
+            (1_000_000, "1.0 MB"),
+            (39_100_000, "39.1 MB"),
+            (1_200_000_000, "1.2 GB"),
+            (u64::MAX, "18446744.0 TB"),
+        ] {
+            assert_eq!(byte_text(bytes), text);
+        }
+    }
 
     #[test]
     fn a_time_is_in_its_largest_whole_unit() {

@@ -9,7 +9,7 @@ mod shown;
 mod text_form;
 pub mod toml_text;
 
-pub use counted::{counted, time_in_words};
+pub use counted::{byte_text, counted, time_in_words};
 pub use date::{date_time, rfc3339};
 pub use expiry::{BadExpiry, Expiry};
 pub(crate) use shown::shown;

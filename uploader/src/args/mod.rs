@@ -58,7 +58,7 @@ pub(crate) use values::{Format, FrameworkName, Provider};
 pub(crate) use webhooks::{WebhooksArgs, WebhooksCommand};
 
 use crate::output::progress::Volume;
-use crate::project::settings::{Name, PREVIEW};
+use crate::settings::{Name, PREVIEW};
 use retention::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
 
 const STYLES: Styles = Styles::styled()

@@ -21,7 +21,7 @@ pub(super) use crate::edge::person::place_text;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{Again, counted, time_text};
-use crate::project::settings::{Credential, Source};
+use crate::settings::{Credential, Source};
 
 /// Tokens that are asked for at once.
 const PAGE: &str = "1000";

@@ -2,9 +2,9 @@
 
 use devanture_config::manifest::leave_out::provider_of;
 use devanture_config::site_toml::Rules;
+use devanture_project::bundle;
+use devanture_project::bundle::scan::Scan;
 
-use crate::bundle;
-use crate::bundle::scan::Scan;
 use crate::context::Context;
 
 /// Prints what was left out; what is for another provider has a line of its own.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use devanture_config::api::{SettingName, SettingStatus, SettingWanted, SettingsList, SettingsPatch, SettingsReport};
 use devanture_config::problem::Code;
+use devanture_project::dotenv;
 
 use super::{dry_run, suggest};
 use crate::args::{EnvCommand, EnvSetArgs};
@@ -13,8 +14,7 @@ use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::prompt;
-use crate::project::dotenv;
-use crate::project::settings::PREVIEW;
+use crate::settings::PREVIEW;
 use crate::signals::blocking;
 
 /// Requests for a `--dry-run`.

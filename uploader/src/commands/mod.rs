@@ -39,6 +39,8 @@ mod upstreams;
 mod usage;
 mod webhooks;
 
+use devanture_project::ProjectError;
+
 use self::push::Push;
 use crate::args::Command;
 use crate::args::LoginArgs;
@@ -50,8 +52,13 @@ use crate::signals::interruptible;
 pub(crate) async fn run(
     context: &Context,
     command: &Command,
-    read: Result<(), Failure>,
+    read: Result<(), ProjectError>,
 ) -> Result<(), (Failure, Option<String>)> {
+    if let Command::Check(args) = command {
+        // It reports mistakes in `devanture.toml` in the requested form.
+        return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
+    }
+    let read = read.map_err(Failure::from);
     if let Command::Push(args) = command {
         let mut push = Push::new(context, args);
         let ended = match read {
@@ -65,10 +72,6 @@ pub(crate) async fn run(
                 Err((failure, Some(last)))
             }
         };
-    }
-    if let Command::Check(args) = command {
-        // It reports mistakes in `devanture.toml` in the requested form.
-        return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
     }
     if let Command::Dev(args) = command {
         // It is over when somebody ends it, which is no failure.

@@ -14,7 +14,7 @@ use crate::edge::device::Provider;
 use crate::edge::person::{self, PersonLogin};
 use crate::output::exit::Failure;
 use crate::output::report::time_text;
-use crate::project::settings::{Credential, EdgeAccess, PersonAccess};
+use crate::settings::{Credential, EdgeAccess, PersonAccess};
 
 impl Link {
     /// The provider that the edge names to those without a token.

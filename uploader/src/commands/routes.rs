@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{HostRule, Origin, Route, RouteTimes, SERVER_UPSTREAM};
+use devanture_project::bundle::rules::RuleFiles;
+use devanture_project::bundle::{self, Bundle};
 use devanture_site::answers::{
     BackendTo, Decided, End, Explanation, HOST, ManifestSite, Note, OwnPath, Refused, Request, Shadowed, Stands,
 };
@@ -17,8 +19,6 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::args::RoutesArgs;
-use crate::bundle::rules::RuleFiles;
-use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;

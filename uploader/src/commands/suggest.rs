@@ -11,7 +11,7 @@ use crate::args::Command;
 use crate::context::Context;
 use crate::edge::client::Edge;
 use crate::output::exit::Failure;
-use crate::project::settings::Source;
+use crate::settings::Source;
 use crate::signals::until_signal;
 
 /// Longest wait of a failure for its hint.

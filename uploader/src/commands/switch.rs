@@ -15,7 +15,7 @@ use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::last_line;
 use crate::output::report::{self, Again};
 use crate::output::step_output::StepOutput;
-use crate::project::settings::Source;
+use crate::settings::Source;
 use crate::signals::until_signal;
 
 /// `switch`.

@@ -8,6 +8,8 @@ use devanture_config::api::{BlobBatchLimits, BlobsStored, DeployBegun};
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
 use devanture_config::{Digest, blob_batch};
+use devanture_project::beneath::FilePath;
+use devanture_project::bundle::Blob;
 use futures_util::future::Either;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
@@ -16,11 +18,9 @@ use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use super::client::{self, Edge, Refusal};
 use super::deploy::{BlobError, STALL_TIME_MAX};
 use super::taken::Taken;
-use crate::bundle::Blob;
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
 use crate::output::report::byte_text;
-use crate::project::beneath::FilePath;
 
 /// Blobs up to this length travel together: a request of their own would cost more than their bytes.
 const SMALL_BYTES_MAX: u64 = 128 * 1024;
@@ -156,10 +156,17 @@ fn in_chunks(mut body: Bytes, out: Taken) -> impl futures_util::Stream<Item = st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use devanture_project::beneath::Folder;
+    use std::path::Path;
+
+    /// The file `file` in `folder`.
+    fn file_in(folder: &Path) -> FilePath {
+        FilePath::new(&Folder::open(&std::fs::canonicalize(folder).unwrap()).unwrap(), "file".into())
+    }
 
     fn blob(bytes: u64) -> Blob {
         let folder = tempfile::tempdir().unwrap();
-        Blob { path: FilePath::of(&folder.path().join("file")), bytes, files: 1 }
+        Blob { path: file_in(folder.path()), bytes, files: 1 }
     }
 
     #[test]
@@ -194,7 +201,7 @@ mod tests {
             std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
         };
         write("text");
-        let wanted = [(Digest::of(b"text"), FilePath::of(&path), 4)];
+        let wanted = [(Digest::of(b"text"), file_in(folder.path()), 4)];
         let body = read_all(&wanted).unwrap();
         assert_eq!(body, [&blob_batch::head(&wanted[0].0, 4)[..], b"text"].concat());
         for changed in ["tex", "texts", "tent"] {

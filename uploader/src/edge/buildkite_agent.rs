@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use crate::output::exit::Failure;
-use crate::project::settings::IDENTITY_TOKEN_BYTES_MAX;
+use crate::settings::IDENTITY_TOKEN_BYTES_MAX;
 
 /// The program, which each job finds in its PATH.
 const PROGRAM: &str = "buildkite-agent";

@@ -19,7 +19,7 @@ use super::person;
 use super::session_store::Store;
 use super::token_life::{is_worth_showing, now_s};
 use crate::output::exit::Failure;
-use crate::project::settings::{Credential, EdgeAccess, LoginAccess, no_token};
+use crate::settings::{Credential, EdgeAccess, LoginAccess, no_token};
 
 /// Longest time for an exchange; a busy edge may let a password wait for its turn.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use devanture_config::api::{DeployBegun, DeployReport, Step, SwitchReport};
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName};
+use devanture_project::bundle::{Blob, Bundle};
 use futures_util::Stream;
 use futures_util::stream;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
@@ -22,7 +23,6 @@ use tokio::io::AsyncReadExt;
 use super::client::{self, ANSWER_TIME_MAX, Edge, Refusal};
 use super::events;
 use super::taken::Taken;
-use crate::bundle::{Blob, Bundle};
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
 

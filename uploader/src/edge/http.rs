@@ -11,7 +11,7 @@ use url::Url;
 
 use super::trust;
 use crate::output::exit::Failure;
-use crate::project::settings;
+use crate::settings;
 
 /// Longest time until a connection stands.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ use super::http;
 use super::session_store::Store;
 use super::token_life::{is_worth_showing, now_s};
 use crate::output::exit::Failure;
-use crate::project::settings::{EdgeAccess, IdentityAccess, Origin, Token};
+use crate::settings::{EdgeAccess, IdentityAccess, Origin, Token};
 
 /// Longest time for an exchange; the edge may have to fetch the keys of the issuer.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::session_store::Store;
 use super::token_life::{is_worth_showing, now_s};
 use crate::output::exit::Failure;
-use crate::project::settings::{EdgeAccess, PersonAccess, no_token};
+use crate::settings::{EdgeAccess, PersonAccess, no_token};
 
 /// Most logins of one edge that are stored.
 const LOGINS_MAX: usize = 50;

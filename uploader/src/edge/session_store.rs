@@ -6,12 +6,12 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use devanture_project::dotenv;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::platform::{is_private, make_private_folder, private};
-use crate::project::dotenv;
-use crate::project::settings::{EdgeAccess, IdentityAccess, LoginAccess, PersonAccess};
+use crate::settings::{EdgeAccess, IdentityAccess, LoginAccess, PersonAccess};
 
 /// Most bytes of such a file.
 const BYTES_MAX: u64 = 64 * 1024;

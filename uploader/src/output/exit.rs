@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use devanture_config::parsing::{Mistake, Mistakes};
+use devanture_config::parsing::Mistake;
 use devanture_config::problem::{Code, Exit, Problem, ReachedLimit};
 use devanture_config::text::counted;
+use devanture_project::ProjectError;
 use serde::Serialize;
 
 use super::terminal;
@@ -92,32 +93,6 @@ impl Failure {
         }
     }
 
-    /// Adds mistakes of files.
-    pub(crate) fn with_mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
-        self.mistakes = mistakes.into();
-        self
-    }
-
-    /// Adds another reason: one sentence follows the other, and the mistakes of both are listed together.
-    pub(crate) fn and(self, other: Self) -> Self {
-        let message = format!("{} {}", self.message, other.message);
-        let mistakes = self.mistakes.into_iter().chain(other.mistakes).collect();
-        Self { message, mistakes, hint: self.hint.or(other.hint), ..self }
-    }
-
-    /// Makes the failure of a configuration file with mistakes.
-    pub(crate) fn of_config(file: &str, mistakes: Mistakes) -> Self {
-        // An overlay's mistakes are not those of the file that it lies beside.
-        let mut files = mistakes.0.iter().map(|mistake| mistake.file.as_str());
-        let first = files.next().unwrap_or(file);
-        let file = if files.all(|other| other == first) { first } else { "The configuration" };
-        let message = match mistakes.0.len() {
-            1 => format!("{file} has a mistake."),
-            count => format!("{file} has {}.", counted(count, "mistake")),
-        };
-        Self::new(Code::BadConfig, message).with_mistakes(mistakes.0)
-    }
-
     /// The text for a person: the sentence, the mistakes and the lines of an instance.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mistakes = self.mistakes.iter().map(ToString::to_string);
@@ -165,6 +140,13 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&terminal::lines(self.lines().iter().map(String::as_str)))
+    }
+}
+
+impl From<ProjectError> for Failure {
+    fn from(error: ProjectError) -> Self {
+        let ProjectError { code, message, hint, mistakes } = error;
+        Self { hint, mistakes, ..Self::new(code, message) }
     }
 }
 

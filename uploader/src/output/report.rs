@@ -8,7 +8,7 @@ use devanture_config::api::{
     DeployReport, Lock, Pause, Returning, SettingName, SettingsDifference, Step, StepState, SwitchReport,
 };
 use devanture_config::problem::Code;
-pub(crate) use devanture_config::text::{counted, date_time as time_text};
+pub(crate) use devanture_config::text::{byte_text, counted, date_time as time_text};
 use serde::Serialize;
 
 use super::exit::Failure;
@@ -227,28 +227,6 @@ pub(crate) fn step_text(style: Style, step: &Step) -> String {
     if step.name == "switch" && step.state == StepState::Done { format!("{detail}   ({} ms)", step.ms) } else { detail }
 }
 
-/// A number of bytes as a person reads it: in thousands, as disks and networks count.
-pub(crate) fn byte_text(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
-    if bytes < 1_000 {
-        return format!("{bytes} B");
-    }
-    // Tenths of the unit, rounded down, in whole numbers: no float can misround them.
-    let mut tenths = bytes / 100;
-    let mut unit = 0;
-    while tenths >= 10_000 && unit + 1 < UNITS.len() {
-        tenths /= 1_000;
-        unit += 1;
-    }
-    let name = UNITS.get(unit).copied().unwrap_or_default();
-    // A kilobyte's tenth is nobody's business.
-    if unit == 0 && tenths >= 100 {
-        format!("{} {name}", tenths / 10)
-    } else {
-        format!("{}.{} {name}", tenths / 10, tenths % 10)
-    }
-}
-
 /// Whole milliseconds.
 pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -391,24 +369,6 @@ mod tests {
         assert_eq!(lines[0], "  locked    since 1970-01-01 00:00:00 UTC by ops  \u{201c}Sale\u{201d}");
         assert_eq!(lines[1], "  stored    what is live stays  ·  preview https://p.localhost");
         assert!(!serde_json::to_string(&report()).unwrap().contains("locked"), "only where it is");
-    }
-
-    #[test]
-    fn bytes_are_reported_as_disks_count_them() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1_000, "1.0 KB"),
-            (9_999, "9.9 KB"),
-            (412_345, "412 KB"),
-            (999_999, "999 KB"),
-            (1_000_000, "1.0 MB"),
-            (39_100_000, "39.1 MB"),
-            (1_200_000_000, "1.2 GB"),
-            (u64::MAX, "18446744.0 TB"),
-        ] {
-            assert_eq!(byte_text(bytes), text);
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What differs between systems: rights and owners of files, room on disks, opening files without following links,
-//! signals, local sockets, and the terminal. Everything else is the same on all of them, but for `dev`, which is there
-//! for Unix alone, as the edge is.
+//! What differs between systems: rights and owners of files, room on disks, signals, local sockets, and the terminal.
+//! How files are opened is in `devanture-project`. Everything else is the same on all of them, but for `dev`, which is
+//! there for Unix alone, as the edge is.
 //!
 //! `unix` is tried on Linux; `windows`, which every other system takes, has been compiled and tried nowhere yet.
 
@@ -11,13 +11,13 @@ mod windows;
 
 #[cfg(unix)]
 pub(crate) use unix::{
-    Hidden, OpenFolder, Raw, Signals, Sizes, disk_bytes, has_terminal, identity, is_own, is_private, is_program,
-    local_socket, make_private_folder, may_run, owner_of, path_of, private, terminal_size, terminated,
+    Hidden, Raw, Signals, Sizes, disk_bytes, has_terminal, is_own, is_private, local_socket, make_private_folder,
+    owner_of, path_of, private, terminal_size, terminated,
 };
 #[cfg(not(unix))]
 pub(crate) use windows::{
-    Hidden, OpenFolder, Raw, Signals, Sizes, disk_bytes, has_terminal, identity, is_own, is_private, is_program,
-    local_socket, make_private_folder, may_run, owner_of, path_of, private, terminal_size, terminated,
+    Hidden, Raw, Signals, Sizes, disk_bytes, has_terminal, is_own, is_private, local_socket, make_private_folder,
+    owner_of, path_of, private, terminal_size, terminated,
 };
 
 use devanture_config::api::TerminalSize;

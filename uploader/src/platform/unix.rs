@@ -1,19 +1,16 @@
-//! Unix: modes, owners, `openat`, signals and termios.
+//! Unix: modes, owners, signals and termios.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::TerminalSize;
 use devanture_config::run_stream::RunSignal;
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -45,22 +42,6 @@ pub(crate) fn is_own(metadata: &Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Whether the owner may run the file.
-pub(crate) fn may_run(metadata: &Metadata) -> bool {
-    metadata.permissions().mode() & 0o100 != 0
-}
-
-/// Whether the file is a program, and no link.
-pub(crate) fn is_program(path: &Path) -> bool {
-    let found = path.symlink_metadata();
-    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
-/// Device, inode and time of the inode's last change; a file that was put in another's place has others.
-pub(crate) fn identity(metadata: &Metadata) -> (u64, u64, i64, i64) {
-    (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
-}
-
 /// The bytes that are free on the disk of a folder for its user, and all of its bytes.
 pub(crate) fn disk_bytes(folder: &Path) -> Option<(u64, u64)> {
     let stat = rustix::fs::statvfs(folder).ok()?;
@@ -72,66 +53,6 @@ pub(crate) fn disk_bytes(folder: &Path) -> Option<(u64, u64)> {
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere not every path can be represented")]
 pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(bytes)))
-}
-
-const FOLDER: OFlags = LOOK.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
-/// A folder need not be listed to open a file in it.
-#[cfg(any(target_os = "android", target_os = "linux"))]
-const LOOK: OFlags = OFlags::PATH;
-#[cfg(not(any(target_os = "android", target_os = "linux")))]
-const LOOK: OFlags = OFlags::RDONLY;
-/// A pipe without a writer must not be waited for.
-const FILE: OFlags =
-    OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
-
-/// A folder that is held open: what is opened beneath it is so by this descriptor, whatever its path names meanwhile.
-#[derive(Debug, Clone)]
-pub(crate) struct OpenFolder(Arc<OwnedFd>);
-
-impl OpenFolder {
-    /// Opens the folder at `path`, which holds no link.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(Arc::new(openat(CWD, path, FOLDER, Mode::empty())?)))
-    }
-
-    /// Opens a folder beneath this one, by plain names.
-    pub(crate) fn folder(&self, relative: &Path) -> io::Result<Self> {
-        Ok(Self(Arc::new(descend(&self.0, relative, FOLDER)?)))
-    }
-
-    /// Opens what is beneath this folder, by plain names, for reading.
-    pub(crate) fn file(&self, relative: &Path) -> io::Result<File> {
-        descend(&self.0, relative, FILE).map(File::from)
-    }
-}
-
-/// Opens `relative` without following links: by one call where the system has it, else component by component.
-fn descend(root: &OwnedFd, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    {
-        use rustix::fs::{ResolveFlags, openat2};
-        use rustix::io::Errno;
-        let resolve = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
-        match openat2(root, relative, flags, Mode::empty(), resolve) {
-            // Linux has it since 5.6, and sandboxes may forbid calls that they do not know.
-            Err(Errno::NOSYS | Errno::PERM) => {}
-            // A rename at the same time makes the kernel give up rather than be wrong.
-            Err(Errno::AGAIN) => {}
-            opened => return Ok(opened?),
-        }
-    }
-    by_components(root, relative, flags)
-}
-
-fn by_components(root: &OwnedFd, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    let mut names: Vec<&OsStr> = relative.iter().collect();
-    let last = names.pop().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut folder: Option<OwnedFd> = None;
-    for name in names {
-        let within = folder.as_ref().unwrap_or(root).as_fd();
-        folder = Some(openat(within, name, FOLDER, Mode::empty())?);
-    }
-    Ok(openat(folder.as_ref().unwrap_or(root), last, flags, Mode::empty())?)
 }
 
 /// Waits for the signal by which CI ends a job; never ready if it cannot be received.
@@ -254,26 +175,4 @@ pub(crate) fn local_socket(path: &OsStr, time_max: Duration) -> io::Result<impl 
     stream.set_read_timeout(Some(time_max))?;
     stream.set_write_timeout(Some(time_max))?;
     Ok(stream)
-}
-
-#[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn what_lies_beneath_a_folder_is_opened_by_components_as_by_one_call() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("a/deep")).unwrap();
-        std::fs::write(folder.path().join("a/b"), "").unwrap();
-        symlink("b", folder.path().join("a/link")).unwrap();
-        symlink("a", folder.path().join("way")).unwrap();
-        let root = OpenFolder::open(folder.path()).unwrap();
-        assert!(by_components(&root.0, Path::new("a/b"), FILE).is_ok() && root.file(Path::new("a/b")).is_ok());
-        for refused in ["a/link", "way/b", "a/b/c", "a/missing"] {
-            assert!(by_components(&root.0, Path::new(refused), FILE).is_err(), "{refused}");
-            assert!(root.file(Path::new(refused)).is_err(), "{refused}");
-        }
-    }
 }

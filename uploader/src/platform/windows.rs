@@ -1,12 +1,11 @@
-//! Windows, and every system that is no Unix. What a system lacks is said or left out, and never pretended: no run
-//! bits, no owners as numbers, no terminal for a command, and one way less to be sure that no link is followed.
+//! Windows, and every system that is no Unix. What a system lacks is said or left out, and never pretended: no
+//! owners as numbers, and no terminal for a command.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::TerminalSize;
@@ -40,21 +39,6 @@ pub(crate) fn is_own(_metadata: &Metadata) -> bool {
     true
 }
 
-/// There are no run bits.
-pub(crate) fn may_run(_metadata: &Metadata) -> bool {
-    false
-}
-
-/// Whether the file has the name of a program.
-pub(crate) fn is_program(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("exe")) && path.is_file()
-}
-
-/// Not known; the length and the time of change tell files apart.
-pub(crate) fn identity(_metadata: &Metadata) -> (u64, u64, i64, i64) {
-    (0, 0, 0, 0)
-}
-
 /// Not known; an error says that a disk is full.
 pub(crate) fn disk_bytes(_folder: &Path) -> Option<(u64, u64)> {
     None
@@ -63,39 +47,6 @@ pub(crate) fn disk_bytes(_folder: &Path) -> Option<(u64, u64)> {
 /// A path of git's index as the system has it; `None` if it is no UTF-8.
 pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
-}
-
-/// A folder by its path. Links are looked for before something is opened: one that comes in between is followed.
-#[derive(Debug, Clone)]
-pub(crate) struct OpenFolder(Arc<Path>);
-
-impl OpenFolder {
-    /// The folder at `path`, which holds no link.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        if path.is_dir() { Ok(Self(path.into())) } else { Err(io::ErrorKind::NotADirectory.into()) }
-    }
-
-    /// Opens a folder beneath this one, by plain names.
-    pub(crate) fn folder(&self, relative: &Path) -> io::Result<Self> {
-        Self::open(&self.without_links(relative)?)
-    }
-
-    /// Opens what is beneath this folder, by plain names, for reading.
-    pub(crate) fn file(&self, relative: &Path) -> io::Result<File> {
-        File::open(self.without_links(relative)?)
-    }
-
-    /// The whole path, where no component below the folder is a link now.
-    fn without_links(&self, relative: &Path) -> io::Result<PathBuf> {
-        let mut path = self.0.to_path_buf();
-        for name in relative {
-            path.push(name);
-            if path.symlink_metadata()?.file_type().is_symlink() {
-                return Err(io::Error::other("a link stands in its path"));
-            }
-        }
-        Ok(path)
-    }
 }
 
 /// Nothing like it: a job that is cancelled ends without a signal, or by Ctrl-C.

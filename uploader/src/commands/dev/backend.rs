@@ -28,7 +28,7 @@ use super::{ConfigPath, Project, app};
 use crate::args::DevArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
-use crate::project::settings::Source;
+use crate::settings::Source;
 
 /// The file beside `devanture.toml` with settings for the backend on this machine.
 const SETTINGS_FILE: &str = ".env.server";

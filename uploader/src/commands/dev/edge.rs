@@ -25,7 +25,7 @@ use url::Url;
 use crate::edge::client::{self, Link};
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
-use crate::project::settings::{Credential, EdgeAccess, Token};
+use crate::settings::{Credential, EdgeAccess, Token};
 
 /// The program of the edge.
 const PROGRAM: &str = "devanture-edge";

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use devanture_config::AppName;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{FILE_NAME, UpstreamUrl};
+use devanture_project::Project;
 
 use self::backend::Backend;
 use self::edge::{LocalEdge, Wanted};
@@ -40,7 +41,6 @@ use crate::args::DevArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::platform;
-use crate::project::Project;
 
 /// The name of an app where neither a file nor a folder gives one.
 const APP: &str = "site";
@@ -269,6 +269,8 @@ impl ConfigPath {
 
     /// Reads the project as it is now; a file that `--config` names must be there.
     fn read(&self) -> (Project, Result<(), Failure>) {
-        Project::read((self.file != Path::new(FILE_NAME)).then_some(&self.file), self.root.as_deref())
+        let config = (self.file != Path::new(FILE_NAME)).then_some(self.file.as_path());
+        let (project, read) = Project::read(config, self.root.as_deref());
+        (project, read.map_err(Failure::from))
     }
 }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use devanture_config::Digest;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::MediaTypes;
+use devanture_project::beneath::{FilePath, Folder};
+use devanture_project::bundle::hash::Hashed;
+use devanture_project::bundle::scan::{FoundFile, Scan};
 
 use super::inject;
-use crate::bundle::hash::Hashed;
-use crate::bundle::scan::{FoundFile, Scan};
 use crate::output::exit::Failure;
-use crate::project::beneath::{FilePath, Folder};
 
 /// Largest page that gets the tag; a larger one is served as it is.
 const PAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -112,6 +112,7 @@ fn is_page(path: &str, types: &MediaTypes) -> bool {
 mod tests {
     use super::*;
     use devanture_config::site_toml::SiteFile;
+    use devanture_project::Project;
 
     fn put(path: &Path, text: &str) {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
@@ -126,8 +127,9 @@ mod tests {
         }
         let site = SiteFile::parse("devanture.toml", "[types]\n\".tpl\" = \"text/html; charset=utf-8\"\n").unwrap();
         let mut pages = Pages::new(copies.path()).unwrap();
+        let folders = Project::default().folders(Some(www.path())).unwrap();
         let mut look = || {
-            let mut scan = crate::bundle::scan::scan(www.path(), false).unwrap();
+            let mut scan = folders.scan(false).unwrap();
             let names = pages.put_into(&mut scan, &site.types).unwrap();
             let texts = scan.files.values().map(|file| std::fs::read_to_string(file.path.path()).unwrap());
             (names, texts.collect::<Vec<_>>())

@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::edge::client::{CONNECT_TIME_MAX, Edge, no_tls};
 use crate::edge::trust;
 use crate::output::exit::Failure;
-use crate::project::settings::{Source, is_loopback};
+use crate::settings::{Source, is_loopback};
 
 /// The paths that belong to the front where nothing else has them.
 const FRONT_PATH: &str = "/*";

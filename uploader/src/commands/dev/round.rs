@@ -9,21 +9,21 @@ use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{Route, RouteTo, SERVER_UPSTREAM, Serving, SiteFile, UpstreamUrl};
 use devanture_config::{Manifest, PlaceName, VersionId};
+use devanture_project::Project;
+use devanture_project::bundle::rules::{self, RuleFiles};
+use devanture_project::bundle::scan::Scan;
+use devanture_project::bundle::{self, Bundle};
+use devanture_project::folders::Folders;
 
 use super::pages::Pages;
 use super::policy;
 use super::reload::{ROUTE_PATH, Reload};
 use super::remote::Routing;
-use crate::bundle::rules::{self, RuleFiles};
-use crate::bundle::scan::Scan;
-use crate::bundle::{self, Bundle};
 use crate::edge::client::{Edge, Refusal};
 use crate::edge::deploy::{BlobError, missing_blobs};
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::milliseconds;
-use crate::project::Project;
-use crate::project::folders::Folders;
 
 /// Blobs that are sent at once.
 const JOBS: usize = 8;
@@ -141,7 +141,7 @@ impl Rounds {
 
     async fn scan(&self, folders: Folders) -> Result<Scan, Failure> {
         let scan = tokio::task::spawn_blocking(move || folders.scan_pages(false)).await;
-        scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))?
+        Ok(scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))??)
     }
 
     async fn push(&self, bundle: &Bundle) -> Result<VersionId, Failure> {
@@ -272,6 +272,7 @@ mod tests {
     use super::*;
     use devanture_config::Digest;
     use devanture_config::manifest::FileEntry;
+    use devanture_project::beneath::{FilePath, Folder};
 
     fn manifest(files: &[(&str, &str)]) -> Manifest {
         let entry = |text: &str| FileEntry { hash: Digest::of(text.as_bytes()), size: 1, media_type: None };
@@ -348,15 +349,13 @@ mod tests {
     #[test]
     fn a_folder_that_a_build_has_emptied_looks_half_built() {
         let folder = tempfile::tempdir().unwrap();
+        let open = Folder::open(&std::fs::canonicalize(folder.path()).unwrap()).unwrap();
         let scan = |names: &[&str]| {
             let mut scan = Scan::default();
             for name in names {
-                let path = folder.path().join(name);
+                let path = FilePath::new(&open, name.into());
                 let hashed = bundle::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
-                scan.files.insert(
-                    name.parse().unwrap(),
-                    bundle::scan::FoundFile { path: crate::project::beneath::FilePath::of(&path), hashed },
-                );
+                scan.files.insert(name.parse().unwrap(), bundle::scan::FoundFile { path, hashed });
             }
             scan
         };

@@ -11,12 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use devanture_config::manifest::leave_out::{is_left_out, is_left_out_itself, left_out_part};
 use devanture_config::site_toml::overlay_of;
+use devanture_project::bundle::WRANGLER_FILES;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-use crate::bundle::WRANGLER_FILES;
 
 /// Changes are over when there was none for so long: a program that writes several files does not rest longer.
 const QUIET: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use crate::platform;
+use devanture_project::platform;
 
 /// Most bytes of a file that is read.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;

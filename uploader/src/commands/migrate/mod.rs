@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use devanture_config::AppName;
 use devanture_config::parsing::Mistakes;
 use devanture_config::problem::Code;
+use devanture_project::{Project, ProjectError, WWW, without_dot};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use self::around::Around;
@@ -34,7 +35,6 @@ use crate::args::{InitArgs, Provider};
 use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::report::counted;
-use crate::project::{self, Project, WWW, without_dot};
 
 /// `init --from`.
 ///
@@ -97,8 +97,10 @@ fn count_of(count: usize, what: &str) -> String {
 /// `usage` where the project has no file of the provider's, `bad_config` with the mistakes of the file.
 fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &Around<'_>) -> Result<Moved, Failure> {
     let (folder, boundary) = (&project.folder, project.boundary()?);
-    let text = |file: &str| project::read_text(&folder.join(file), &boundary);
-    let of = |file: &str, read: Result<Moved, Mistakes>| read.map_err(|mistakes| Failure::of_config(file, mistakes));
+    let text = |file: &str| devanture_project::read_text(&folder.join(file), &boundary);
+    let of = |file: &str, read: Result<Moved, Mistakes>| {
+        read.map_err(|mistakes| ProjectError::of_config(file, mistakes).into())
+    };
     // A site may have these alone.
     let has_rule_file = || [REDIRECTS_FILE, HEADERS_FILE].iter().any(|file| around.in_www(None, file));
     match provider {

@@ -7,15 +7,15 @@ use devanture_config::parsing::Mistake;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{Rules, SiteFile};
 use devanture_config::{Digest, Manifest, PlaceName};
+use devanture_project::Project;
+use devanture_project::bundle::rules::RuleFiles;
+use devanture_project::bundle::scan::Reading;
+use devanture_project::bundle::{self, Bundle};
 use devanture_site::rules::check::takes_all_of;
 use devanture_site::rules::{Redirect, RuleTable};
 use percent_encoding::percent_decode_str;
 
 use super::moved::{Moved, Rule};
-use crate::bundle::rules::RuleFiles;
-use crate::bundle::scan::Reading;
-use crate::bundle::{self, Bundle};
-use crate::project::Project;
 
 /// Takes out what `check` would find in `text_of` of it, in the folder of `project`.
 pub(super) fn settle(project: &Project, moved: &mut Moved, text_of: &dyn Fn(&Moved) -> String) {

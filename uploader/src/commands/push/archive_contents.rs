@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 
+use devanture_check::{FILE_BYTES_MAX, SecretFiles};
 use devanture_config::manifest::leave_out::left_out_part;
 use devanture_config::site_toml::check::CheckTable;
 use tar::{EntryType, PaxExtensions};
 use zip::ZipArchive;
-
-use crate::commands::check::{self, SecretFiles};
 
 /// Most entries that are looked at; the edge takes fewer.
 const ENTRIES_MAX: usize = 20_000_000;
@@ -122,7 +121,7 @@ impl Looking<'_> {
 
     fn content(&mut self, path: &str, content: impl Read) -> io::Result<()> {
         let mut bytes = Vec::new();
-        content.take(check::FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        content.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
         self.secrets.look(path, &bytes);
         Ok(())
     }

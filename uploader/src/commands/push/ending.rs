@@ -7,9 +7,9 @@ use devanture_config::api::{
 };
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
+use devanture_project::bundle::{Blob, Bundle};
 
 use super::{Live, Push};
-use crate::bundle::{Blob, Bundle};
 use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::last_line::{self, MAY_GO_ON, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};

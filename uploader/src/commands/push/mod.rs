@@ -1,6 +1,7 @@
 //! `push`: scan, ask what is missing, send it, let the edge finish, and tell how it went.
 
 mod archive_contents;
+mod archive_type;
 mod ending;
 mod image;
 mod sign;
@@ -17,14 +18,13 @@ use devanture_config::api::{
 use devanture_config::manifest::halves::Half;
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
+use devanture_project::bundle::rules::{self, RuleFiles};
+use devanture_project::bundle::scan::Scan;
+use devanture_project::bundle::{self, Blob, Bundle};
+use devanture_project::folders::Folders;
 
 use super::{bundle_notes, canary, collaboration};
 use crate::args::PushArgs;
-use crate::bundle::archive;
-use crate::bundle::git::{self, SourceFlags};
-use crate::bundle::rules::{self, RuleFiles};
-use crate::bundle::scan::Scan;
-use crate::bundle::{self, Blob, Bundle};
 use crate::context::Context;
 use crate::edge::client::{self, Edge, Refusal};
 use crate::edge::deploy::{BlobError, missing_blobs};
@@ -33,8 +33,8 @@ use crate::output::exit::Failure;
 use crate::output::progress::rate_text;
 use crate::output::report::{self, byte_text, milliseconds};
 use crate::output::step_output::StepOutput;
-use crate::project::folders::Folders;
-use crate::project::settings::{self, PREVIEW};
+use crate::settings::{self, PREVIEW};
+use crate::source::git::{self, SourceFlags};
 
 /// Most scans of a folder that changes while it is sent.
 const SCANS_MAX: u32 = 3;
@@ -117,7 +117,7 @@ impl<'c> Push<'c> {
         canary::check(self.args)?;
         let (dir, only) = (self.args.dir.as_deref(), self.args.half.only);
         let folders = self.context.project.folders(dir)?;
-        let archive_type = archive::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());
+        let archive_type = archive_type::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());
         let folders = folders.only(only, dir.is_some() && archive_type.is_none());
         self.read_keys(archive_type.is_some()).await?;
         if let (Some(_), Some(server), None) = (archive_type, &folders.server, only) {

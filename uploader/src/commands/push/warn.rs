@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use devanture_check::{is_settings_of_a_backend, secrets_among};
 use devanture_config::api::DeployBegun;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::check::SECRET;
 use devanture_config::{Digest, PlaceName};
+use devanture_project::beneath::FilePath;
+use devanture_project::bundle::{Blob, Bundle};
 
 use super::Push;
-use crate::bundle::{Blob, Bundle};
-use crate::commands::check;
 use crate::commands::suggest;
 use crate::edge::client::Edge;
-use crate::project::beneath::FilePath;
 
 impl Push<'_> {
     /// Says that the environment is a new one, where its name may be a slip of another's.
@@ -37,7 +37,7 @@ impl Push<'_> {
                 let (real, bytes) = blobs.get(hash)?;
                 Some((path, real, *bytes))
             });
-            check::secrets_among(sent, &table)
+            secrets_among(sent, &table)
         });
         if let Ok(Some(line)) = looked.await {
             self.context.progress.warning(&line);
@@ -46,7 +46,7 @@ impl Push<'_> {
         let table = &self.context.project.site.check;
         let mut settings = server.filter(|(path, file)| {
             let is_new = missing.iter().any(|(digest, _)| *digest == file.hash);
-            is_new && check::is_settings_of_a_backend(path) && !table.ignores(SECRET, path.as_str(), None)
+            is_new && is_settings_of_a_backend(path) && !table.ignores(SECRET, path.as_str(), None)
         });
         if let Some((path, _)) = settings.next() {
             self.context.progress.warning(&format!(

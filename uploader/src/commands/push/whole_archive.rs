@@ -6,16 +6,16 @@ use devanture_config::PlaceName;
 use devanture_config::api::DeployReport;
 use devanture_config::manifest::halves::Half;
 use devanture_config::problem::Code;
+use devanture_project::boundary::Place;
+use devanture_project::bundle::scan;
 
 use super::archive_contents::Contents;
 use super::ending::LAST_QUESTIONS_MAX;
 use super::{FORGOTTEN, Live, Push, SCANS_MAX, source};
-use crate::bundle::scan;
 use crate::commands::bundle_notes;
 use crate::edge::client::{Edge, Refusal};
 use crate::output::exit::Failure;
 use crate::output::report::{self, byte_text};
-use crate::project::boundary::Place;
 
 impl Push<'_> {
     /// Sends an archive, and prints its steps.

@@ -18,7 +18,7 @@ use url::Url;
 use crate::edge::client::CONNECT_TIME_MAX;
 use crate::edge::trust;
 use crate::output::exit::Failure;
-use crate::project::settings::EdgeAccess;
+use crate::settings::EdgeAccess;
 
 /// Redirects of the site's own that are followed for one file, as from `about.html` to `about`.
 const REDIRECTS_MAX: usize = 3;

@@ -38,7 +38,7 @@ use super::trust;
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::milliseconds;
-use crate::project::settings::{self, EdgeAccess};
+use crate::settings::{self, EdgeAccess};
 
 /// Longest time for a small question and its answer.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);

@@ -1,0 +1,269 @@
+//! The folder that the files of a project stay in: that of `devanture.toml`, or the one that `--root` names.
+//!
+//! A pull request writes `www` and `server.dir`, and can bring links. What they lead to is published, or quoted in a
+//! message, so that nothing which a project names is read from outside of this folder. What a person names on the
+//! command line may be anywhere.
+
+use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use devanture_config::parsing::{Mistake, Mistakes, Weight};
+use devanture_config::problem::Code;
+use devanture_site::rules::At;
+
+use super::beneath::Folder;
+use crate::ProjectError;
+
+/// The folder of git in a work tree, often with a token of the CI system: never published.
+const GIT: &str = ".git";
+/// The hint about a path that leads out.
+const HINT: &str = "to let it lead there, name a folder that holds both: --root DIR, such as the repository's";
+
+/// The folder that the files of a project stay in.
+#[derive(Debug, Clone)]
+pub struct Boundary {
+    /// Without links; `None` if the folder is not there.
+    root: Option<Arc<Path>>,
+    /// As a message names it.
+    shown: Arc<str>,
+}
+
+/// Why a path of the project cannot be used.
+#[derive(Debug)]
+pub(crate) enum Misled {
+    /// It leads out of the folder, to the path that stands beside it.
+    Outside(PathBuf),
+    /// It leads to the files of git itself.
+    IntoGit,
+    /// It cannot be followed.
+    Io(io::Error),
+}
+
+impl Boundary {
+    /// The boundary of the files in `folder`: `root`, where the person names one, else `folder` itself.
+    ///
+    /// # Errors
+    /// `usage` where `root` is no folder, or does not hold `folder`.
+    pub(crate) fn new(folder: &Path, root: Option<&Path>) -> Result<Self, ProjectError> {
+        let bad = |path: &Path, why: String| {
+            ProjectError::new(Code::Usage, format!("--root {} cannot be taken: {why}.", path.display()))
+        };
+        let real = |path: &Path| fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path });
+        let own = real(folder);
+        let Some(path) = root else {
+            let root = own.ok().map(Arc::from);
+            return Ok(Self { root, shown: "the folder of devanture.toml".into() });
+        };
+        let root = real(path).map_err(|error| bad(path, error.to_string()))?;
+        if !root.is_dir() {
+            return Err(bad(path, "it is not a folder".to_owned()));
+        }
+        if own.is_ok_and(|own| !own.starts_with(&root)) {
+            return Err(bad(path, format!("it does not hold {}", folder.display()))
+                .hint("name a folder that holds devanture.toml and all that it names"));
+        }
+        Ok(Self { root: Some(root.into()), shown: format!("the folder of --root, {}", path.display()).into() })
+    }
+
+    /// Where `path` leads when every link is followed, as a path from the boundary's folder.
+    ///
+    /// # Errors
+    /// As [`Misled`] says. A path that leads out by its own words is refused whether it is there or not.
+    pub(crate) fn follow(&self, path: &Path) -> Result<PathBuf, Misled> {
+        let root = self.root().map_err(Misled::Io)?;
+        let plain = without_links(path, root);
+        if !plain.starts_with(root) {
+            return Err(Misled::Outside(plain));
+        }
+        let real = fs::canonicalize(path).map_err(Misled::Io)?;
+        let within = real.strip_prefix(root).map_err(|_outside| Misled::Outside(real.clone()))?;
+        if within.components().any(|part| part.as_os_str().eq_ignore_ascii_case(GIT)) {
+            return Err(Misled::IntoGit);
+        }
+        Ok(within.to_owned())
+    }
+
+    fn root(&self) -> io::Result<&Path> {
+        self.root.as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Opens the folder that `path` leads to.
+    ///
+    /// # Errors
+    /// As [`Boundary::follow`], or where it is no folder.
+    pub(crate) fn open_folder(&self, path: &Path) -> Result<Folder, Misled> {
+        let within = self.follow(path)?;
+        self.root().and_then(Folder::open).and_then(|root| root.folder(&within)).map_err(Misled::Io)
+    }
+
+    /// Opens the file that `path` leads to.
+    ///
+    /// # Errors
+    /// As [`Boundary::follow`], or where it is no file.
+    pub(crate) fn open_file(&self, path: &Path) -> Result<File, Misled> {
+        let within = self.follow(path)?;
+        self.root().and_then(Folder::open).and_then(|root| root.file(&within)).map_err(Misled::Io)
+    }
+
+    /// The bytes of the file that `path` leads to, where there is one.
+    ///
+    /// # Errors
+    /// `bad_config` where it cannot be read, leads out, or has more than `bytes_max` bytes.
+    pub fn read(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, ProjectError> {
+        let bad = |why: &str| ProjectError::new(Code::BadConfig, format!("{} cannot be read: {why}.", path.display()));
+        let file = match self.open_file(path) {
+            Ok(file) => file,
+            Err(Misled::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(Misled::Io(error)) => return Err(bad(&error.to_string())),
+            Err(misled) => return Err(bad(&format!("it is a link that {}", self.why(&misled))).hint(HINT)),
+        };
+        let mut bytes = Vec::new();
+        file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| bad(&error.to_string()))?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(bad(&format!("it has more than {bytes_max} bytes")));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// The error, as the end of a sentence about a path.
+    fn why(&self, misled: &Misled) -> String {
+        match misled {
+            Misled::Outside(real) => format!("leads out of {}, to {}", self.shown, real.display()),
+            Misled::IntoGit => "leads into .git, which is git's alone".to_owned(),
+            Misled::Io(error) => format!("cannot be followed: {error}"),
+        }
+    }
+}
+
+/// `path` as its words have it, without following links below `root`.
+fn without_links(path: &Path, root: &Path) -> PathBuf {
+    let mut plain = match path.has_root() {
+        true => PathBuf::new(),
+        false => fs::canonicalize(".").unwrap_or_default(),
+    };
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+        // The folder itself may be reached by links, as `/tmp` is on some systems.
+        if let Ok(real) = fs::canonicalize(&plain)
+            && root.starts_with(&real)
+        {
+            plain = real;
+        }
+    }
+    plain
+}
+
+/// The key that names the file of a container image.
+pub(crate) const IMAGE_KEY: &str = "server.image";
+
+/// A folder or file to push.
+#[derive(Debug, Clone)]
+pub struct Place {
+    path: PathBuf,
+    /// The boundary that it must stay within; `None` if the person named it.
+    within: Option<Boundary>,
+    /// The key of `devanture.toml` that names it, and where that stands.
+    key: Option<(&'static str, At)>,
+}
+
+impl Place {
+    /// One that a person named.
+    pub fn anywhere(path: PathBuf) -> Self {
+        Self { path, within: None, key: None }
+    }
+
+    /// One that the project names by `key`, or that is the usual one.
+    pub fn within(path: PathBuf, boundary: Boundary, key: Option<(&'static str, At)>) -> Self {
+        Self { path, within: Some(boundary), key }
+    }
+
+    /// Its path as the person knows it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is the file of a container image, and no folder.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self.key, Some((IMAGE_KEY, _)))
+    }
+
+    /// The folder that it is in.
+    pub fn parent(&self) -> Self {
+        let path = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        Self { path: path.to_owned(), ..self.clone() }
+    }
+
+    /// Refuses a place that leads out, now; one that is not there does not.
+    ///
+    /// # Errors
+    /// `bad_config` with the line that names it.
+    pub fn check(&self) -> Result<(), ProjectError> {
+        match self.within.as_ref().map(|boundary| boundary.follow(&self.path)) {
+            Some(Err(misled @ (Misled::Outside(_) | Misled::IntoGit))) => Err(self.misled(&misled)),
+            None | Some(Ok(_) | Err(Misled::Io(_))) => Ok(()),
+        }
+    }
+
+    /// Opens it as a folder.
+    ///
+    /// # Errors
+    /// `missing_folder` with `hint`, `unreadable_file`; `bad_config` where it leads out.
+    pub(crate) fn open_folder(&self, hint: &str) -> Result<Folder, ProjectError> {
+        let shown = self.path.display();
+        let opened = match &self.within {
+            Some(boundary) => boundary.open_folder(&self.path),
+            None => fs::canonicalize(&self.path).and_then(|real| Folder::open(&real)).map_err(Misled::Io),
+        };
+        opened.map_err(|misled| match misled {
+            Misled::Io(error) => {
+                let why = match error.kind() {
+                    io::ErrorKind::NotFound => "does not exist",
+                    io::ErrorKind::NotADirectory => "is not a folder",
+                    _ => {
+                        let message = format!("The folder `{shown}` cannot be read: {error}.");
+                        return ProjectError::new(Code::UnreadableFile, message);
+                    }
+                };
+                ProjectError::new(Code::MissingFolder, format!("The folder `{shown}` {why}.")).hint(hint)
+            }
+            misled => self.misled(&misled),
+        })
+    }
+
+    /// Opens it as a file.
+    ///
+    /// # Errors
+    /// `unreadable_file`; `bad_config` where it leads out.
+    pub fn open_file(&self) -> Result<File, ProjectError> {
+        let opened = match &self.within {
+            Some(boundary) => boundary.open_file(&self.path),
+            None => File::open(&self.path).map_err(Misled::Io),
+        };
+        opened.map_err(|misled| match misled {
+            Misled::Io(error) => {
+                ProjectError::new(Code::UnreadableFile, format!("{} cannot be read: {error}.", self.path.display()))
+            }
+            misled => self.misled(&misled),
+        })
+    }
+
+    fn misled(&self, misled: &Misled) -> ProjectError {
+        let why = self.within.as_ref().map_or_else(String::new, |boundary| boundary.why(misled));
+        let hint = matches!(misled, Misled::Outside(_)).then(|| HINT.to_owned());
+        let Some((key, at)) = &self.key else {
+            let failure = ProjectError::new(Code::BadConfig, format!("The folder `{}` {why}.", self.path.display()));
+            return ProjectError { hint: hint.map(Into::into), ..failure };
+        };
+        let message = format!("`{key}` {why}");
+        let file = at.file.to_string();
+        let mistake = Mistake { file: file.clone(), line: at.line, weight: Weight::Mistake, message, hint };
+        ProjectError::of_config(&file, Mistakes(vec![mistake]))
+    }
+}

@@ -1,0 +1,175 @@
+//! Finds the repository that a folder belongs to, and the commit and branch that are checked out.
+//!
+//! Only plain data is read: `HEAD`, refs and `packed-refs`. A bare repository is never taken for one, and a `.git` that
+//! names a repository elsewhere counts only where that repository names it back: a pull request can bring both as
+//! files.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Component, Path, PathBuf};
+
+use devanture_project::beneath::Folder;
+
+use super::changes::modified;
+use super::objects::{Id, Store};
+use crate::platform::{is_own, owner_of};
+
+/// The name of a repository's folder in its work tree.
+pub(super) const GIT: &str = ".git";
+/// Most bytes of a file that holds one line, such as `HEAD`.
+const LINE_BYTES_MAX: u64 = 4 * 1024;
+/// Most bytes of `packed-refs`.
+const PACKED_REFS_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Most refs that lead to one another.
+const SYMBOLIC_REFS_MAX: usize = 5;
+/// Most repositories within one another: submodules of submodules.
+const NESTING_MAX: usize = 16;
+
+/// A repository with a work tree.
+#[derive(Debug)]
+pub(super) struct Repository {
+    /// The work tree.
+    pub(super) work_tree: Folder,
+    /// The folder that holds `HEAD` and the index: `.git`, or that of a linked work tree or submodule.
+    git: Folder,
+    /// The folder that holds refs and objects. That of a linked work tree is the main work tree's.
+    common: Folder,
+}
+
+/// The checked-out commit or branch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The commit.
+    pub(super) commit: Id,
+    /// The branch, unless the head is detached.
+    pub(super) branch: Option<String>,
+}
+
+impl Repository {
+    /// The repository whose work tree holds `folder`; the search ends below each of `ceilings`.
+    pub(super) fn discover(folder: &Path, ceilings: &[PathBuf]) -> Option<Self> {
+        let folder = fs::canonicalize(folder).ok()?;
+        let owner = owner_of(&folder.metadata().ok()?);
+        Self::enclosing(&folder, ceilings, owner, 0)
+    }
+
+    fn enclosing(folder: &Path, ceilings: &[PathBuf], owner: Option<u32>, nesting: usize) -> Option<Self> {
+        let is_below_ceiling = |at: &&Path| *at == folder || !ceilings.iter().any(|ceiling| ceiling == at);
+        let mut candidates = folder.ancestors().take_while(is_below_ceiling);
+        let (work_tree, found) = candidates
+            .find_map(|at| Some((at, at.join(GIT).symlink_metadata().ok()?)))
+            .filter(|_| nesting < NESTING_MAX)?;
+        // A repository of another user was not made for this folder: anybody can put one into `/tmp`.
+        if owner_of(&found) != owner && !is_own(&found) {
+            return None;
+        }
+        let tree = Folder::open(work_tree).ok()?;
+        if found.is_dir() {
+            let git = tree.folder(Path::new(GIT)).ok()?;
+            return Some(Self { work_tree: tree, common: git.clone(), git });
+        }
+        let target = first_line(&tree, Path::new(GIT))?;
+        let target = work_tree.join(target.strip_prefix("gitdir: ")?);
+        let git = Folder::open(&fs::canonicalize(target).ok()?).ok()?;
+        if let Some(common) = linked_to(&git, &work_tree.join(GIT)) {
+            return Some(Self { work_tree: tree, git, common });
+        }
+        // Else it is a submodule, whose repository lies within that of the work tree around it.
+        let around = Self::enclosing(work_tree.parent()?, ceilings, owner, nesting + 1)?;
+        let is_within =
+            [&around.git, &around.common].iter().any(|known| git.path().starts_with(known.path().join("modules")));
+        is_within.then(|| Self { work_tree: tree, common: git.clone(), git })
+    }
+
+    /// The commit and branch that are checked out; `None` before the first commit.
+    pub(super) fn head(&self) -> Option<Head> {
+        let mut line = first_line(&self.git, Path::new("HEAD"))?;
+        let mut branch = None;
+        for _ in 0..SYMBOLIC_REFS_MAX {
+            let Some(name) = line.strip_prefix("ref: ").map(str::trim) else { break };
+            if !is_ref_name(name) {
+                return None;
+            }
+            branch = branch.or_else(|| name.strip_prefix("refs/heads/").map(str::to_owned));
+            line = first_line(&self.common, Path::new(name)).or_else(|| self.packed_ref(name))?;
+        }
+        Some(Head { commit: line.trim().parse().ok()?, branch })
+    }
+
+    /// The entry of `packed-refs` for the ref `name`.
+    fn packed_ref(&self, name: &str) -> Option<String> {
+        let file = self.common.file(Path::new("packed-refs")).ok()?;
+        let mut lines = BufReader::new(file.take(PACKED_REFS_BYTES_MAX)).split(b'\n');
+        lines.find_map(|line| {
+            let line = String::from_utf8(line.ok()?).ok()?;
+            line.split_once(' ').filter(|(_, own)| *own == name).map(|(id, _)| id.to_owned())
+        })
+    }
+
+    /// The objects of the repository.
+    pub(super) fn objects(&self) -> Option<Store> {
+        Store::open(&self.common.folder(Path::new("objects")).ok()?)
+    }
+
+    /// The bytes of the index, unless there are more than `bytes_max`, and when it was written.
+    pub(super) fn index(&self, bytes_max: u64) -> Option<(Vec<u8>, (u32, u32))> {
+        let file = self.git.file(Path::new("index")).ok()?;
+        let written = modified(&file.metadata().ok()?)?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max + 1).read_to_end(&mut bytes).ok()?;
+        (bytes.len() as u64 <= bytes_max).then_some((bytes, written))
+    }
+}
+
+/// The common folder of a linked work tree whose own folder is `git`, where both name each other.
+fn linked_to(git: &Folder, dot_git: &Path) -> Option<Folder> {
+    let back = fs::canonicalize(git.path().join(first_line(git, Path::new("gitdir"))?)).ok()?;
+    let common = fs::canonicalize(git.path().join(first_line(git, Path::new("commondir"))?)).ok()?;
+    let is_whole = back == dot_git && git.path().parent() == Some(&common.join("worktrees"));
+    is_whole.then(|| Folder::open(&common).ok()).flatten()
+}
+
+fn first_line(folder: &Folder, file: &Path) -> Option<String> {
+    let mut text = String::new();
+    folder.file(file).ok()?.take(LINE_BYTES_MAX).read_to_string(&mut text).ok()?;
+    text.lines().next().map(str::to_owned)
+}
+
+/// Whether `name` is the full name of a ref (git-check-ref-format), so that it leads to no other file.
+fn is_ref_name(name: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let is_plain = |c: char| !c.is_control() && !" ~^:?*[\\".contains(c);
+    let is_normal = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    name.starts_with("refs/")
+        && name.split('/').all(is_part)
+        && name.chars().all(is_plain)
+        && !name.contains("..")
+        && is_normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ref_name;
+
+    #[test]
+    fn the_name_of_a_ref_leads_to_no_other_file() {
+        for name in ["refs/heads/main", "refs/heads/a/b-c.d", "refs/remotes/origin/é"] {
+            assert!(is_ref_name(name), "{name}");
+        }
+        for name in [
+            "main",
+            "refs/",
+            "refs/heads/",
+            "refs/../config",
+            "refs/heads/.invalid",
+            "refs//a",
+            "/refs/a",
+            "refs/a b",
+            "refs/a\u{1b}[2J",
+            "refs/a.lock",
+            "refs\\..\\a",
+        ] {
+            assert!(!is_ref_name(name), "{name}");
+        }
+    }
+}
