@@ -34,6 +34,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use devanture_config::api::Role;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
+use devanture_migrate::{FrameworkName, Provider};
 
 pub(crate) use access::{AuditArgs, LoginArgs, TokenCommand};
 pub(crate) use accounts::{AccountCommand, InviteArgs};
@@ -54,7 +55,7 @@ pub(crate) use schedules::{SchedulesArgs, SchedulesCommand};
 pub(crate) use signing::{LiveLogArgs, SignArgs, SignersArgs, SignersCommand, VerifyArgs};
 pub(crate) use switching::{PromoteArgs, PushArgs, RollbackArgs, SwitchArgs};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
-pub(crate) use values::{Format, FrameworkName, Provider};
+pub(crate) use values::Format;
 pub(crate) use webhooks::{WebhooksArgs, WebhooksCommand};
 
 use crate::output::progress::Volume;
@@ -338,10 +339,10 @@ pub(crate) struct InitArgs {
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) www: Option<String>,
     /// The framework of the project; by default the one of package.json or of a configuration
-    #[arg(long, value_name = "NAME", value_enum, conflicts_with = "from")]
+    #[arg(long, value_name = "NAME", value_parser = values::framework(), conflicts_with = "from")]
     pub(crate) framework: Option<FrameworkName>,
     /// Read the provider's configuration, and list line by line what could not be carried over
-    #[arg(long, value_name = "PROVIDER", value_enum)]
+    #[arg(long, value_name = "PROVIDER", value_parser = values::provider())]
     pub(crate) from: Option<Provider>,
     /// Print the file instead of writing it
     #[arg(long)]

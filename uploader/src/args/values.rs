@@ -1,6 +1,8 @@
 //! Values of flags and arguments that are not plain text.
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use devanture_migrate::{FrameworkName, Provider};
 
 /// The format of the findings of `check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -13,83 +15,23 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The provider whose configuration `init --from` reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Provider {
-    /// wrangler.toml, wrangler.json or wrangler.jsonc
-    Cloudflare,
-    /// firebase.json
-    Firebase,
-    /// netlify.toml
-    Netlify,
-    /// vercel.json
-    Vercel,
+/// Reads the name of a framework.
+pub(super) fn framework() -> impl TypedValueParser<Value = FrameworkName> {
+    one_of(&FrameworkName::ALL, FrameworkName::name, FrameworkName::summary)
 }
 
-impl Provider {
-    /// The name on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Cloudflare => "cloudflare",
-            Self::Firebase => "firebase",
-            Self::Netlify => "netlify",
-            Self::Vercel => "vercel",
-        }
-    }
+/// Reads the name of a provider.
+pub(super) fn provider() -> impl TypedValueParser<Value = Provider> {
+    one_of(&Provider::ALL, Provider::name, Provider::files)
 }
 
-/// The framework or generator of a project, as `init --framework` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FrameworkName {
-    /// Angular
-    Angular,
-    /// Astro
-    Astro,
-    /// Create React App
-    CreateReactApp,
-    /// Docusaurus
-    Docusaurus,
-    /// Eleventy
-    Eleventy,
-    /// Ember
-    Ember,
-    /// Gatsby
-    Gatsby,
-    /// Hugo
-    Hugo,
-    /// Lit
-    Lit,
-    /// Next.js, exported
-    Next,
-    /// Nuxt, generated
-    Nuxt,
-    /// Files as they are, without a framework
-    Plain,
-    /// Preact
-    Preact,
-    /// React
-    React,
-    /// React Router, as a framework
-    ReactRouter,
-    /// Solid
-    Solid,
-    /// Svelte
-    Svelte,
-    /// SvelteKit with adapter-static
-    Sveltekit,
-    /// Vite, with any library
-    Vite,
-    /// VitePress
-    Vitepress,
-    /// Vue
-    Vue,
-    /// Vue CLI
-    VueCli,
-}
-
-impl FrameworkName {
-    /// The name on the command line.
-    pub(crate) fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
+/// Reads one of `all` by its name; `help` is what the long help says of each.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+    help: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let values = all.iter().map(|one| PossibleValue::new(name(*one)).help(help(*one)));
+    PossibleValuesParser::new(values)
+        .try_map(move |typed| all.iter().copied().find(|one| name(*one) == typed).ok_or("there is no such name"))
 }

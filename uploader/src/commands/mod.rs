@@ -22,7 +22,6 @@ mod instances;
 mod integrity;
 mod logs;
 mod maintenance;
-mod migrate;
 mod nodes;
 mod person;
 mod protection;
@@ -121,7 +120,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => match args.from {
-            Some(provider) => migrate::init(context, args, provider),
+            Some(provider) => init::init_from(context, args, provider),
             None => init::init(context, args),
         },
         Command::Instances => instances::instances(context).await,

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use devanture_config::AppName;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{FILE_NAME, UpstreamUrl};
+use devanture_migrate::proposal::app_of_folder;
 use devanture_project::Project;
 
 use self::backend::Backend;
@@ -36,7 +37,6 @@ use self::reload::Reload;
 use self::remote::{RemoteSite, Routing};
 use self::round::{Begin, Ended, Rounds, routes_of};
 use self::watch::{Watch, Watched};
-use super::init;
 use crate::args::DevArgs;
 use crate::context::Context;
 use crate::output::exit::Failure;
@@ -245,7 +245,7 @@ fn app(context: &Context) -> Result<AppName, Failure> {
     if let Some(app) = context.settings.explicit_app()? {
         return Ok(app.value);
     }
-    match init::app_of_folder(&context.project.folder) {
+    match app_of_folder(&context.project.folder) {
         Some(app) => Ok(app),
         None => APP.parse().map_err(|error| Failure::new(Code::Internal, format!("{error}."))),
     }

@@ -2,7 +2,7 @@
 
 use super::super::testing::{NOTHING, notes, written};
 use super::*;
-use crate::commands::migrate::moved::Kind;
+use crate::moved::NoteKind;
 
 fn moved(file: &str, text: &str) -> Moved {
     read(Some((file, text)), &NOTHING).unwrap()
@@ -26,7 +26,7 @@ fn assets_of_a_worker_are_the_same_here() {
                 assert!(text.lines().any(|l| l == line), "{line}\n{text}");
             }
             assert_eq!(moved.app.as_deref(), Some("shop"));
-            let differs = notes(&moved, Kind::Differs).len();
+            let differs = notes(&moved, NoteKind::Differs).len();
             assert_eq!(differs, usize::from(not_found == "single-page-application"));
         }
     }
@@ -44,7 +44,7 @@ fn wranglers_json_may_have_comments() {
     let text = "{\n  // where the build is\n  \"assets\": { \"directory\": \"./public\", /* all */ },\n  \"main\": \"src/index.ts\",\n}\n";
     let moved = moved("wrangler.jsonc", text);
     assert_eq!(moved.www.as_deref(), Some("public"));
-    assert_eq!(notes(&moved, Kind::Lost), ["4 main: a Worker does not run at the edge"]);
+    assert_eq!(notes(&moved, NoteKind::Lost), ["4 main: a Worker does not run at the edge"]);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn pages_without_a_404_page_are_a_single_page_application() {
         let around = Around { has: &|path| files.contains(&path), www: "www", is_explicit: false };
         let moved = read(Some(("wrangler.toml", text)), &around).unwrap();
         assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), not_found, "{files:?}");
-        assert_eq!(notes(&moved, Kind::Stays).len(), reported, "{:?}", moved.notes);
+        assert_eq!(notes(&moved, NoteKind::Stays).len(), reported, "{:?}", moved.notes);
         written(&moved);
     }
     let around = Around {

@@ -1,10 +1,12 @@
-//! `devanture init --from PROVIDER`: what a site of another provider's is in a `devanture.toml`.
+//! Moves a project to Devanture: reads other providers' configuration, and proposes a first `devanture.toml`.
 //!
-//! `value` reads the provider's file, and `around` is the folder with it; `netlify`, `cloudflare`, `vercel` and
-//! `firebase` say what it means here, and make a note of everything that is not the same; `syntax` and `source` are
-//! their patterns of paths; `exclude` is what they served to nobody; `moved` is what comes out, `settle` takes out of
-//! it what `check` would doubt, and `toml_out` writes it. But for `settle` all of these are text in and text out; files
-//! are read and written here alone.
+//! [`migrate`] reads the configuration of a [`Provider`]. `value` reads the provider's file, and `around` is the folder
+//! with it; `netlify`, `cloudflare`, `vercel` and `firebase` say what it means here, and make a note of everything that
+//! is not the same; `syntax` and `source` are their patterns of paths; `exclude` is what they served to nobody; `moved`
+//! is what comes out, `settle` takes out of it what a check would doubt, and `toml_out` writes it. But for `settle` all
+//! of these are text in and text out; files are read here alone.
+//!
+//! [`proposal`] is for a project of no provider: what it looks like, and a first file for that.
 
 mod around;
 mod clean_urls;
@@ -13,6 +15,8 @@ mod exclude;
 mod firebase;
 mod moved;
 mod netlify;
+pub mod proposal;
+mod provider;
 mod settle;
 mod source;
 mod syntax;
@@ -29,78 +33,72 @@ use devanture_project::{Project, ProjectError, WWW, without_dot};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use self::around::Around;
-use self::moved::{Kind, Moved, Note};
-use super::init::{self, guess};
-use crate::args::{InitArgs, Provider};
-use crate::context::Context;
-use crate::output::exit::Failure;
-use crate::output::report::counted;
+use self::moved::Moved;
+pub use self::moved::{Note, NoteKind};
+pub use self::proposal::FrameworkName;
+use self::proposal::guess;
+pub use self::provider::Provider;
 
-/// `init --from`.
-///
-/// # Errors
-/// `bad_config` with the mistakes of the provider's file; `usage` where there is no file to move from, where there is
-/// a `devanture.toml` already and `--force` is not given, or where it cannot be written.
-pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Result<(), Failure> {
-    context.project.check_www(args.www.as_deref())?;
-    let folder = &context.project.folder;
-    let has = |path: &str| folder.join(path).exists();
-    let found = guess::folder_of_pages(folder);
-    let www = args.www.as_deref();
-    let around = Around { has: &has, www: www.or(found.as_deref()).unwrap_or(WWW), is_explicit: www.is_some() };
-    let chosen_app = context.settings.explicit_app()?.map(|setting| setting.value);
-    let mut moved = read(&context.project, provider, chosen_app.as_ref(), &around)?;
-    let app = app(&mut moved, chosen_app, folder);
-    let www = args.www.clone().or_else(|| moved.www.clone()).or(found);
-    let text_of = |moved: &Moved| toml_out::site_file(moved, provider.name(), &app, www.as_deref());
-    settle::settle(&context.project, &mut moved, &text_of);
-    moved.notes.sort_by_key(|note| note.line);
-    let text = text_of(&moved);
-    let path = Path::new(&context.project.file_name);
-    if args.dry_run {
-        let value = serde_json::json!({ "written": null, "text": text, "notes": moved.notes });
-        context.output.write(&value, || {
-            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            lines.extend(note_lines(&moved.notes));
-            lines
-        });
-        return Ok(());
-    }
-    init::write(path, &text, args.force)?;
-    let value = serde_json::json!({ "written": path, "app": app, "notes": moved.notes });
-    context.output.report(&value, || {
-        let rules = [
-            (moved.redirects.len(), "redirect"),
-            (moved.rewrites.len(), "rewrite"),
-            (moved.headers.len(), "rule of headers"),
-        ];
-        let counts: Vec<String> = rules.map(|(count, what)| count_of(count, what)).into();
-        let mut lines = vec![format!("Wrote {} for the app {app}: {}.", path.display(), counts.join(", "))];
-        lines.extend(note_lines(&moved.notes));
-        let needed = init::SETTINGS_NEEDED;
-        lines.push(format!("Next: `devanture check`; {needed}; then `devanture push --no-switch` for a preview."));
-        lines
-    });
-    Ok(())
+/// What came over of a provider's configuration.
+#[derive(Debug)]
+pub struct Migration {
+    /// The app's name.
+    pub app: String,
+    /// The text of the `devanture.toml`.
+    pub text: String,
+    /// Everything that is not the same, by lines of the provider's file.
+    pub notes: Vec<Note>,
+    /// The number of redirects.
+    pub redirects: usize,
+    /// The number of rewrites.
+    pub rewrites: usize,
+    /// The number of rules of headers.
+    pub headers: usize,
 }
 
-fn count_of(count: usize, what: &str) -> String {
-    match what {
-        "rule of headers" if count != 1 => format!("{count} rules of headers"),
-        _ => counted(count as u64, what),
-    }
+/// Reads the configuration of `provider` in the folder of `project`; `chosen_app` and `chosen_www` are the app and the
+/// folder of the pages, where the person says them.
+///
+/// # Errors
+/// `bad_config` with the mistakes of the provider's file, or where the folder of the pages leads out; `usage` where
+/// there is no file to move from.
+pub fn migrate(
+    project: &Project,
+    provider: Provider,
+    chosen_app: Option<AppName>,
+    chosen_www: Option<&str>,
+) -> Result<Migration, ProjectError> {
+    project.check_www(chosen_www)?;
+    let folder = &project.folder;
+    let has = |path: &str| folder.join(path).exists();
+    let found = guess::folder_of_pages(folder);
+    let www = chosen_www.or(found.as_deref()).unwrap_or(WWW);
+    let around = Around { has: &has, www, is_explicit: chosen_www.is_some() };
+    let mut moved = read(project, provider, chosen_app.as_ref(), &around)?;
+    let app = app(&mut moved, chosen_app, folder);
+    let www = chosen_www.map(str::to_owned).or_else(|| moved.www.clone()).or(found);
+    let text_of = |moved: &Moved| toml_out::site_file(moved, provider.name(), &app, www.as_deref());
+    settle::settle(project, &mut moved, &text_of);
+    moved.notes.sort_by_key(|note| note.line);
+    let text = text_of(&moved);
+    let Moved { notes, redirects, rewrites, headers, .. } = moved;
+    Ok(Migration { app, text, notes, redirects: redirects.len(), rewrites: rewrites.len(), headers: headers.len() })
 }
 
 /// Reads the provider's file.
 ///
 /// # Errors
 /// `usage` where the project has no file of the provider's, `bad_config` with the mistakes of the file.
-fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &Around<'_>) -> Result<Moved, Failure> {
+fn read(
+    project: &Project,
+    provider: Provider,
+    app: Option<&AppName>,
+    around: &Around<'_>,
+) -> Result<Moved, ProjectError> {
     let (folder, boundary) = (&project.folder, project.boundary()?);
     let text = |file: &str| devanture_project::read_text(&folder.join(file), &boundary);
-    let of = |file: &str, read: Result<Moved, Mistakes>| {
-        read.map_err(|mistakes| ProjectError::of_config(file, mistakes).into())
-    };
+    let of =
+        |file: &str, read: Result<Moved, Mistakes>| read.map_err(|mistakes| ProjectError::of_config(file, mistakes));
     // A site may have these alone.
     let has_rule_file = || [REDIRECTS_FILE, HEADERS_FILE].iter().any(|file| around.in_www(None, file));
     match provider {
@@ -144,7 +142,7 @@ fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &A
             None if (around.has)(vercel::PROGRAM) => {
                 let program = without_dot(folder.join(vercel::PROGRAM));
                 let message = format!("{} is a program, which is not run.", program.display());
-                Err(Failure::new(Code::Usage, message).hint(format!("write what it makes to {}", vercel::FILE)))
+                Err(ProjectError::new(Code::Usage, message).hint(format!("write what it makes to {}", vercel::FILE)))
             }
             None => Err(missing(folder, &[vercel::FILE], around, false)),
         },
@@ -152,7 +150,7 @@ fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &A
 }
 
 /// Why nothing can be moved: none of `files` is in `folder`, nor a file of rules among the pages where that would do.
-fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bool) -> Failure {
+fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bool) -> ProjectError {
     let shown = |path: PathBuf| without_dot(path).display().to_string();
     let mut names: Vec<String> = files.iter().map(|file| shown(folder.join(file))).collect();
     if or_rule_files {
@@ -160,7 +158,7 @@ fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bo
         names.extend([REDIRECTS_FILE, HEADERS_FILE].map(|file| shown(www.join(file))));
     }
     let message = format!("There is no file {} to move from.", names.join(" or "));
-    Failure::new(Code::Usage, message).hint(
+    ProjectError::new(Code::Usage, message).hint(
         "run it in the folder of the site's project; `devanture init` writes a first devanture.toml without --from",
     )
 }
@@ -173,33 +171,15 @@ fn app(moved: &mut Moved, chosen: Option<AppName>, folder: &Path) -> String {
         let why = format!("`{name}` is not the name of an app");
         moved.lost(0, "name", why, Some("1 to 40 of a-z, 0-9 and single hyphens"));
     }
-    let app = chosen.or(parsed).or_else(|| init::app_of_folder(folder));
+    let app = chosen.or(parsed).or_else(|| proposal::app_of_folder(folder));
     app.map_or_else(|| "site".to_owned(), |app| app.to_string())
-}
-
-/// The notes for a person, those that matter most first.
-fn note_lines(notes: &[Note]) -> Vec<String> {
-    let groups = [
-        (Kind::Lost, "Not carried over:"),
-        (Kind::Differs, "Carried over, and not quite the same:"),
-        (Kind::Stays, "Good to know:"),
-    ];
-    let mut lines = Vec::new();
-    for (kind, title) in groups {
-        let mut of_kind = notes.iter().filter(|note| note.kind == kind).peekable();
-        if of_kind.peek().is_some() {
-            lines.push(title.to_owned());
-            lines.extend(of_kind.map(|note| format!("  {note}")));
-        }
-    }
-    lines
 }
 
 /// Shared by the tests of all providers.
 #[cfg(test)]
 mod testing {
     use super::around::Around;
-    use super::moved::{Kind, Moved};
+    use super::moved::{Moved, NoteKind};
     use super::toml_out;
 
     /// Nothing lies around.
@@ -231,7 +211,7 @@ mod testing {
     }
 
     /// The notes of one kind, each with its line and setting.
-    pub(super) fn notes(moved: &Moved, kind: Kind) -> Vec<String> {
+    pub(super) fn notes(moved: &Moved, kind: NoteKind) -> Vec<String> {
         let of_kind = moved.notes.iter().filter(|note| note.kind == kind);
         of_kind.map(|note| format!("{} {}: {}", note.line, note.setting, note.message)).collect()
     }

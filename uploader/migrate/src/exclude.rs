@@ -5,7 +5,7 @@ use devanture_config::manifest::halves::Half;
 use devanture_config::site_toml::{FOLDER_GLOBS_MAX, FolderGlobs, LeftOutReason, PathGlob};
 
 use super::around::{Around, folder};
-use super::moved::{Kind, Moved, Note};
+use super::moved::{Moved, Note, NoteKind};
 
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): 
     if moved.exclude.len() > before.0 {
         let message = "what it names is `exclude` in devanture.toml".to_owned();
         let (file, setting) = (file.to_owned(), "exclude".to_owned());
-        moved.notes.push(Note { file, line: 0, kind: Kind::Stays, setting, message, instead: None });
+        moved.notes.push(Note { file, line: 0, kind: NoteKind::Stays, setting, message, instead: None });
     }
 }
 
@@ -164,7 +164,7 @@ fn is_like(glob: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::migrate::testing::{NOTHING, notes};
+    use crate::testing::{NOTHING, notes};
 
     #[test]
     fn a_line_of_an_ignore_file_is_for_the_folder_of_the_pages() {
@@ -210,7 +210,7 @@ mod tests {
             let mut moved = Moved { www: Some(www.to_owned()), ..Moved::new("vercel.json") };
             ignore_file(&mut moved, &NOTHING, (".vercelignore", text), false);
             assert_eq!(moved.exclude, expected, "{text}");
-            assert_eq!(notes(&moved, Kind::Lost).len(), lost, "{text} {:?}", moved.notes);
+            assert_eq!(notes(&moved, NoteKind::Lost).len(), lost, "{text} {:?}", moved.notes);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::testing::{NOTHING, headers, notes, rules, written};
 use super::*;
-use crate::commands::migrate::moved::Kind;
+use crate::moved::NoteKind;
 
 fn moved(text: &str) -> Moved {
     read(Some(text), &NOTHING).unwrap()
@@ -124,7 +124,7 @@ fn what_netlify_alone_can_do_is_reported_with_its_line() {
         ("to = 'ftp://x/'\nfrom = '/a'", 1, "redirects", "another scheme", Some("a path")),
     ] {
         let moved = moved(&format!("[[redirects]]\n{keys}\n"));
-        let lost: Vec<_> = moved.notes.iter().filter(|note| note.kind == Kind::Lost).collect();
+        let lost: Vec<_> = moved.notes.iter().filter(|note| note.kind == NoteKind::Lost).collect();
         assert_eq!(lost.len(), 1, "{keys} {:#?}", moved.notes);
         assert_eq!((lost[0].line, lost[0].setting.as_str()), (line, setting), "{keys}");
         assert!(lost[0].message.contains(why), "{}", lost[0]);
@@ -133,7 +133,7 @@ fn what_netlify_alone_can_do_is_reported_with_its_line() {
         written(&moved);
     }
     let signed = moved("[[redirects]]\nfrom='/a'\nto='https://x.example.com/'\nstatus=200\nsigned='SECRET'\n");
-    assert!(notes(&signed, Kind::Differs)[0].starts_with("5 redirects.signed: "), "{:?}", signed.notes);
+    assert!(notes(&signed, NoteKind::Differs)[0].starts_with("5 redirects.signed: "), "{:?}", signed.notes);
     assert_eq!(rules(&signed).len(), 1);
 }
 
@@ -162,7 +162,7 @@ fn everything_else_of_netlify_toml_is_reported_with_its_line() {
     ] {
         assert!(settings.contains(&expected), "{expected:?} {settings:?}");
     }
-    assert!(moved.notes.iter().all(|note| note.kind == Kind::Lost));
+    assert!(moved.notes.iter().all(|note| note.kind == NoteKind::Lost));
     written(&moved);
 }
 
@@ -173,7 +173,7 @@ fn a_rewrite_of_everything_to_the_page_is_a_single_page_application() {
     let moved = moved(text);
     assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), Some(NotFound::SinglePageApplication));
     assert!(rules(&moved).is_empty());
-    assert_eq!(notes(&moved, Kind::Stays), ["5 redirects: `/late` never applied: line 1 takes its paths first"]);
+    assert_eq!(notes(&moved, NoteKind::Stays), ["5 redirects: `/late` never applied: line 1 takes its paths first"]);
     assert!(written(&moved).contains("not_found = \"single-page-application\""));
     // One that goes before files is no such page.
     assert_eq!(one("from = '/*'\nto = '/index.html'\nstatus = 200\nforce = true"), ["/* -> /index.html force"]);
@@ -185,7 +185,7 @@ fn a_redirect_after_a_rewrite_of_its_paths_is_reported() {
         let text = format!(
             "[[redirects]]\nfrom = '{first}'\nto = '/x'\nstatus = 200\n[[redirects]]\nfrom = '{second}'\nto = '/y'\n"
         );
-        notes(&moved(&text), Kind::Differs)
+        notes(&moved(&text), NoteKind::Differs)
     };
     let justified = "5 redirects: `/*` goes before the rewrite of line 1 here, which came first";
     assert_eq!(order("/app/*", "/*"), [justified]);
@@ -223,7 +223,7 @@ fn headers_of_netlify_toml_are_the_same_here() {
     );
     assert_eq!(moved.headers[1].basic_auth, ["ann:one", "bob:two"]);
     assert_eq!(
-        notes(&moved, Kind::Lost),
+        notes(&moved, NoteKind::Lost),
         ["2 headers: `Server` cannot be set or removed: it belongs to the connection"]
     );
     let text = written(&moved);

@@ -2,7 +2,7 @@
 
 use super::super::testing::{NOTHING, headers as header_lines, notes, rules as rule_lines, written};
 use super::*;
-use crate::commands::migrate::moved::Kind;
+use crate::moved::NoteKind;
 
 fn moved(text: &str) -> Moved {
     read(text, &NOTHING).unwrap()
@@ -59,7 +59,7 @@ fn sources_of_vercel_become_patterns_of_ours() {
     ] {
         let moved = redirected(source, destination);
         assert_eq!(rule_lines(&moved), expected, "{source} {:?}", moved.notes);
-        let lost = moved.notes.iter().filter(|note| note.kind == Kind::Lost).count();
+        let lost = moved.notes.iter().filter(|note| note.kind == NoteKind::Lost).count();
         assert_eq!(lost, usize::from(expected.is_empty()), "{source} {:?}", moved.notes);
         written(&moved);
     }
@@ -73,7 +73,7 @@ fn a_folder_that_only_its_insides_were_redirected_of_is_reported_and_keeps_its_o
     ]);
     let moved = moved(&serde_json::json!({ "redirects": rules }).to_string());
     assert_eq!(rule_lines(&moved), ["/blog -> /all 308 force", "/blog/* -> /news/:splat 308 force"]);
-    let justified = notes(&moved, Kind::Differs);
+    let justified = notes(&moved, NoteKind::Differs);
     assert!(justified.iter().any(|note| note.contains("`/blog/*` takes `/blog` too here")), "{justified:?}");
 }
 
@@ -119,7 +119,7 @@ fn conditions_of_vercel_are_carried_over_where_they_are_known_here() {
             Ok(rule) => assert_eq!(rule_lines(&moved), [rule], "{list}"),
             Err(why) => {
                 assert!(rule_lines(&moved).is_empty());
-                assert!(notes(&moved, Kind::Lost)[0].contains(why), "{:?}", moved.notes);
+                assert!(notes(&moved, NoteKind::Lost)[0].contains(why), "{:?}", moved.notes);
             }
         }
         written(&moved);
@@ -160,9 +160,9 @@ fn vercels_ways_to_an_applications_page_are_a_single_page_application() {
                 "{source}"
             );
             assert!(moved.rewrites.is_empty());
-            assert_eq!(notes(&moved, Kind::Stays).len(), 1, "{:?}", moved.notes);
+            assert_eq!(notes(&moved, NoteKind::Stays).len(), 1, "{:?}", moved.notes);
             let excludes = source.contains("(?!");
-            let reported = notes(&moved, Kind::Differs).iter().filter(|note| note.contains("rewrites")).count();
+            let reported = notes(&moved, NoteKind::Differs).iter().filter(|note| note.contains("rewrites")).count();
             assert_eq!(reported, usize::from(excludes), "{source}");
         }
     }
@@ -179,14 +179,14 @@ fn vercels_ways_to_an_applications_page_are_a_single_page_application() {
         let api = serde_json::json!({ "source": api, "destination": "https://api.example.com/x" });
         let moved = moved(&serde_json::json!({ "rewrites": [shell, api] }).to_string());
         assert_eq!(moved.rewrites.is_empty(), !is_kept, "{source} {:?}", moved.notes);
-        assert_eq!(notes(&moved, Kind::Stays).is_empty(), is_kept, "{source}");
+        assert_eq!(notes(&moved, NoteKind::Stays).is_empty(), is_kept, "{source}");
         written(&moved);
     }
     let routes =
         r#"{"routes":[{"handle":"filesystem"},{"src":"/api","dest":"/x"},{"src":"/(.*)","dest":"/index.html"}]}"#;
     let moved = moved(routes);
     assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), Some(NotFound::SinglePageApplication));
-    assert_eq!(notes(&moved, Kind::Lost).len(), 1);
+    assert_eq!(notes(&moved, NoteKind::Lost).len(), 1);
 }
 
 #[test]
@@ -207,8 +207,8 @@ fn headers_of_vercel_are_the_same_here() {
         let item = serde_json::json!({ "source": source, "headers": [field] });
         let moved = moved(&serde_json::json!({ "headers": [item] }).to_string());
         assert_eq!(header_lines(&moved), expected, "{source} {:?}", moved.notes);
-        assert_eq!(notes(&moved, Kind::Lost).is_empty(), !expected.is_empty(), "{source}");
-        let is_wider = notes(&moved, Kind::Differs).iter().any(|note| note.contains("takes slashes too"));
+        assert_eq!(notes(&moved, NoteKind::Lost).is_empty(), !expected.is_empty(), "{source}");
+        let is_wider = notes(&moved, NoteKind::Differs).iter().any(|note| note.contains("takes slashes too"));
         assert_eq!(is_wider, source.contains("file.js"), "{source}");
         written(&moved);
     }
@@ -217,7 +217,7 @@ fn headers_of_vercel_are_the_same_here() {
         {"source":"/x","has":[{"type":"cookie","key":"a"}],"headers":[{"key":"A","value":"b"}]}]}"#;
     let moved = moved(text);
     assert_eq!(header_lines(&moved), ["/u/:id/* x-id: :id again"]);
-    assert_eq!(notes(&moved, Kind::Lost).len(), 2, "{:?}", moved.notes);
+    assert_eq!(notes(&moved, NoteKind::Lost).len(), 2, "{:?}", moved.notes);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn nothing_stands_for_a_placeholder_of_a_field_that_is_absent() {
     let lines = header_lines(&moved);
     assert!(lines.contains(&"/docs X-B: in=; X-C: /x/".to_owned()), "{lines:?}");
     assert!(lines.contains(&"/docs/:path X-A: :path; X-B: in=:path; X-C: /x/:path".to_owned()), "{lines:?}");
-    assert!(notes(&moved, Kind::Lost)[0].contains("`X-A` has no value"), "{:?}", moved.notes);
+    assert!(notes(&moved, NoteKind::Lost)[0].contains("`X-A` has no value"), "{:?}", moved.notes);
     written(&moved);
 }
 
@@ -246,7 +246,7 @@ fn clean_urls_and_trailing_slash_of_vercel_have_a_way_each() {
         let text = serde_json::json!({ "cleanUrls": clean_urls, "trailingSlash": trailing_slash }).to_string();
         let moved = moved(&text);
         assert_eq!(moved.html_handling.as_ref().map(|justified| justified.word), Some(expected), "{text}");
-        assert_eq!(notes(&moved, Kind::Differs).is_empty(), is_exact, "{text}");
+        assert_eq!(notes(&moved, NoteKind::Differs).is_empty(), is_exact, "{text}");
         written(&moved);
     }
 }
@@ -259,7 +259,7 @@ fn everything_else_of_vercel_json_is_reported_with_its_line() {
     let moved = moved(text);
     assert_eq!((moved.app.as_deref(), moved.www.as_deref()), (Some("shop"), Some("build/client")));
     let lost: Vec<(usize, &str)> =
-        moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(|n| (n.line, n.setting.as_str())).collect();
+        moved.notes.iter().filter(|n| n.kind == NoteKind::Lost).map(|n| (n.line, n.setting.as_str())).collect();
     let expected = ["buildCommand", "framework", "functions", "crons", "regions", "images", "env", "git", "fluid"];
     assert_eq!(lost, (5..).zip(expected).collect::<Vec<_>>());
     let around = Around { has: &|path| ["api", "www/_headers"].contains(&path), www: "www", is_explicit: false };

@@ -2,7 +2,7 @@
 
 use super::super::testing::{NOTHING, headers as header_lines, notes, rules as rule_lines, written};
 use super::*;
-use crate::commands::migrate::moved::Kind;
+use crate::moved::NoteKind;
 use devanture_config::manifest::halves::Half;
 use devanture_config::site_toml::FolderGlobs;
 
@@ -68,7 +68,7 @@ fn sources_of_firebase_become_patterns_of_ours() {
         let item = serde_json::json!({ key: source, "destination": destination, "type": 301 });
         let moved = moved(&serde_json::json!({ "redirects": [item] }));
         assert_eq!(rule_lines(&moved), expected, "{source} {:?}", moved.notes);
-        assert_eq!(notes(&moved, Kind::Lost).len(), usize::from(expected.is_empty()), "{source} {:?}", moved.notes);
+        assert_eq!(notes(&moved, NoteKind::Lost).len(), usize::from(expected.is_empty()), "{source} {:?}", moved.notes);
         written(&moved);
     }
     let item = serde_json::json!({ "source": "/a", "destination": "/b", "type": 302 });
@@ -80,7 +80,7 @@ fn too_many_alternatives_are_refused() {
     let choice = "@(a|b|c|d)";
     let item = serde_json::json!({ "source": format!("/{choice}/{choice}/{choice}"), "destination": "/x" });
     let moved = moved(&serde_json::json!({ "redirects": [item] }));
-    assert!(notes(&moved, Kind::Lost)[0].contains("more than 32 rules"), "{:?}", moved.notes);
+    assert!(notes(&moved, NoteKind::Lost)[0].contains("more than 32 rules"), "{:?}", moved.notes);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn rewrites_of_firebase_go_after_files_and_what_runs_elsewhere_is_reported() {
     let moved = read(text, None, &NOTHING).unwrap();
     assert_eq!(rule_lines(&moved), ["/newest -> /index.html"]);
     assert_eq!(moved.not_found.as_ref().map(|justified| justified.word), Some(NotFound::SinglePageApplication));
-    let lost: Vec<String> = moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(ToString::to_string).collect();
+    let lost: Vec<String> = moved.notes.iter().filter(|n| n.kind == NoteKind::Lost).map(ToString::to_string).collect();
     assert_eq!(
         lost,
         [
@@ -107,7 +107,7 @@ fn rewrites_of_firebase_go_after_files_and_what_runs_elsewhere_is_reported() {
             "firebase.json:6: rewrites: `/links/**` makes dynamic links, a service of Firebase (nothing replaces it)",
         ]
     );
-    assert_eq!(notes(&moved, Kind::Stays), ["8 rewrites: it never applied: line 7 takes every path first"]);
+    assert_eq!(notes(&moved, NoteKind::Stays), ["8 rewrites: it never applied: line 7 takes every path first"]);
     written(&moved);
 }
 
@@ -132,7 +132,7 @@ fn headers_of_firebase_are_the_same_here() {
         let item = serde_json::json!({ "source": source, "headers": [{ "key": "X-A", "value": "b" }] });
         let moved = moved(&serde_json::json!({ "headers": [item] }));
         assert_eq!(header_lines(&moved), expected, "{source} {:?}", moved.notes);
-        let is_wider = notes(&moved, Kind::Differs).iter().any(|note| note.contains("takes slashes too"));
+        let is_wider = notes(&moved, NoteKind::Differs).iter().any(|note| note.contains("takes slashes too"));
         assert_eq!(is_wider, ["/a/*.js", "/*.{js,css}"].contains(&source), "{source}");
         written(&moved);
     }
@@ -151,7 +151,7 @@ fn clean_urls_and_trailing_slash_of_firebase_have_a_way_each() {
     ] {
         let moved = moved(&serde_json::json!({ "cleanUrls": clean_urls, "trailingSlash": trailing_slash }));
         assert_eq!(moved.html_handling.as_ref().map(|justified| justified.word), Some(expected));
-        assert_eq!(notes(&moved, Kind::Differs).is_empty(), is_exact);
+        assert_eq!(notes(&moved, NoteKind::Differs).is_empty(), is_exact);
         written(&moved);
     }
 }
@@ -171,7 +171,7 @@ fn one_of_several_sites_is_chosen_by_name() {
         let moved = read(text, wanted, &NOTHING).unwrap();
         assert_eq!((moved.www.as_deref(), moved.app.as_deref()), (Some(www), app), "{wanted:?}");
         let settings: Vec<&str> =
-            moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(|n| n.setting.as_str()).collect();
+            moved.notes.iter().filter(|n| n.kind == NoteKind::Lost).map(|n| n.setting.as_str()).collect();
         assert_eq!(settings, ["functions", "hosting"]);
     }
 }
@@ -230,7 +230,7 @@ fn a_glob_of_firebase_takes_files_and_no_folder_but_before_two_stars() {
                 assert_eq!(globs.covers(path, false), is_out, "{ignore:?} {path} {:?}", moved.exclude);
             }
         }
-        assert!(notes(&moved, Kind::Lost).is_empty(), "{:?}", moved.notes);
+        assert!(notes(&moved, NoteKind::Lost).is_empty(), "{:?}", moved.notes);
         written(&moved);
     }
 }
@@ -242,7 +242,7 @@ fn everything_else_of_firebase_json_is_reported_with_its_line() {
         \"appAssociation\": \"AUTO\",\n\"predeploy\": [],\n\"source\": \".\",\n},\n}";
     let moved = read(text, None, &NOTHING).unwrap();
     let lost: Vec<(usize, &str)> =
-        moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(|n| (n.line, n.setting.as_str())).collect();
+        moved.notes.iter().filter(|n| n.kind == NoteKind::Lost).map(|n| (n.line, n.setting.as_str())).collect();
     let expected = [(3, "firestore"), (8, "i18n"), (9, "appAssociation"), (10, "predeploy"), (11, "source")];
     assert_eq!(lost, expected);
     assert_eq!(moved.exclude, ["**/*.map", "!**/*.map/", "**/node_modules/"]);

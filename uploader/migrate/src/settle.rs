@@ -160,9 +160,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::commands::migrate::moved::Kind;
-    use crate::commands::migrate::testing::{NOTHING, notes, rules, written};
-    use crate::commands::migrate::{firebase, netlify, toml_out, vercel};
+    use crate::moved::NoteKind;
+    use crate::testing::{NOTHING, notes, rules, written};
+    use crate::{firebase, netlify, toml_out, vercel};
 
     fn project() -> Project {
         // No site is built there.
@@ -223,7 +223,7 @@ mod tests {
             } else {
                 assert_eq!(kept, expected, "{:?}", moved.notes);
             }
-            let all = [notes(&moved, Kind::Lost), notes(&moved, Kind::Stays)].concat();
+            let all = [notes(&moved, NoteKind::Lost), notes(&moved, NoteKind::Stays)].concat();
             for part in noted {
                 assert!(all.iter().any(|note| note.contains(part)), "{part}: {all:?}");
             }
@@ -238,7 +238,7 @@ mod tests {
             [[redirects]]\nfrom = \"/a/*\"\nto = \"/c/:splat\"\nstatus = 301\n";
         let moved = settled(netlify::read(Some(text), &NOTHING).unwrap());
         assert_eq!(rules(&moved), ["/a/* -> /c/:splat 301"]);
-        assert!(notes(&moved, Kind::Differs).len() + notes(&moved, Kind::Lost).len() > 0, "{:?}", moved.notes);
+        assert!(notes(&moved, NoteKind::Differs).len() + notes(&moved, NoteKind::Lost).len() > 0, "{:?}", moved.notes);
         passes_check(&moved);
     }
 

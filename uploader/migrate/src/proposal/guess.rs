@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::backend::{Backend, backend};
 use super::framework::{Framework, Output};
+use super::framework_name::FrameworkName;
 use super::missing::{Missing, missing};
 use super::pages::{Pages, pages};
 use super::project::Project;
 use super::tree::{Disk, Tree};
-use crate::args::FrameworkName;
 
 /// The findings.
 #[derive(Debug)]

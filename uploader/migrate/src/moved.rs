@@ -12,7 +12,7 @@ use url::Url;
 /// The subject of a note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub enum NoteKind {
     /// Could not be carried over.
     Lost,
     /// Was carried over, and is not quite the same here.
@@ -23,19 +23,19 @@ pub(crate) enum Kind {
 
 /// One thing that somebody who moves should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Note {
+pub struct Note {
     /// The file of the provider.
-    pub(crate) file: String,
+    pub file: String,
     /// The line, from 1; 0 where the whole file is meant.
-    pub(crate) line: usize,
+    pub line: usize,
     /// The severity.
-    pub(crate) kind: Kind,
+    pub kind: NoteKind,
     /// The setting, by the provider's name.
-    pub(crate) setting: String,
+    pub setting: String,
     /// The message, as a sentence without its full stop.
-    pub(crate) message: String,
+    pub message: String,
     /// The replacement, if there is one.
-    pub(crate) instead: Option<String>,
+    pub instead: Option<String>,
 }
 
 impl fmt::Display for Note {
@@ -47,8 +47,8 @@ impl fmt::Display for Note {
         write!(f, ": {}: {}", self.setting, self.message)?;
         match (&self.instead, self.kind) {
             (Some(instead), _) => write!(f, " ({instead})"),
-            (None, Kind::Lost) => write!(f, " (nothing replaces it)"),
-            (None, Kind::Differs | Kind::Stays) => Ok(()),
+            (None, NoteKind::Lost) => write!(f, " (nothing replaces it)"),
+            (None, NoteKind::Differs | NoteKind::Stays) => Ok(()),
         }
     }
 }
@@ -143,20 +143,20 @@ impl Moved {
 
     /// Notes what could not be carried over.
     pub(crate) fn lost(&mut self, line: usize, setting: &str, why: impl Into<String>, instead: Option<&str>) {
-        self.note(line, Kind::Lost, setting, why.into(), instead);
+        self.note(line, NoteKind::Lost, setting, why.into(), instead);
     }
 
     /// Notes what is not quite the same here.
     pub(crate) fn differs(&mut self, line: usize, setting: &str, how: impl Into<String>, instead: Option<&str>) {
-        self.note(line, Kind::Differs, setting, how.into(), instead);
+        self.note(line, NoteKind::Differs, setting, how.into(), instead);
     }
 
     /// Notes what is good to know.
     pub(crate) fn stays(&mut self, line: usize, setting: &str, what: impl Into<String>, instead: Option<&str>) {
-        self.note(line, Kind::Stays, setting, what.into(), instead);
+        self.note(line, NoteKind::Stays, setting, what.into(), instead);
     }
 
-    fn note(&mut self, line: usize, kind: Kind, setting: &str, message: String, instead: Option<&str>) {
+    fn note(&mut self, line: usize, kind: NoteKind, setting: &str, message: String, instead: Option<&str>) {
         let (setting, instead) = (setting.to_owned(), instead.map(str::to_owned));
         self.notes.push(Note { file: self.file.clone(), line, kind, setting, message, instead });
     }
@@ -253,7 +253,7 @@ impl Moved {
             Err((why, instead)) => {
                 let (line, file) = (rule.line, self.file.clone());
                 let setting = setting.to_owned();
-                self.notes.push(Note { file, line, kind: Kind::Lost, setting, message: why, instead });
+                self.notes.push(Note { file, line, kind: NoteKind::Lost, setting, message: why, instead });
                 false
             }
         });

@@ -1,9 +1,9 @@
 //! The frameworks and generators that `init` knows, and which of them a project is made with.
 
+use super::framework_name::FrameworkName;
 use super::package::Package;
 use super::project::Project;
 use super::tree::Tree;
-use crate::args::FrameworkName;
 
 /// How the folder that a framework writes is read from its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,7 +297,6 @@ impl Framework {
 mod tests {
     use super::super::tree::tests::Files;
     use super::*;
-    use clap::ValueEnum as _;
 
     fn detected(files: &[(&str, &str)]) -> Option<(&'static str, String)> {
         let files = Files::new(files);
@@ -307,10 +306,10 @@ mod tests {
 
     #[test]
     fn every_name_of_the_command_line_has_its_framework() {
-        for id in FrameworkName::value_variants() {
-            assert!(Framework::of(*id).is_some(), "{id:?}");
+        for id in FrameworkName::ALL {
+            assert!(Framework::of(id).is_some(), "{id:?}");
         }
-        assert_eq!(FrameworkName::value_variants().len(), FRAMEWORKS.len());
+        assert_eq!(FrameworkName::ALL.len(), FRAMEWORKS.len());
     }
 
     #[test]

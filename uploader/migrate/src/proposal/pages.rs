@@ -4,9 +4,9 @@ use serde_json::Value as Json;
 
 use super::config_text::{Value, flag_of, value_of, without_comments};
 use super::framework::{Framework, Output};
+use super::framework_name::FrameworkName;
 use super::project::Project;
 use super::tree::join;
-use crate::args::FrameworkName;
 
 /// Folders that builds write, in the order of preference. `public` and `site` are often sources, and are last.
 const BUILD_FOLDERS: [&str; 10] =
