@@ -317,8 +317,9 @@ fn every_sample_in_a_document_is_a_file_that_is_tested() {
 #[test]
 fn every_variable_in_a_document_is_read() {
     // The command line reads some, the edge others, and instances are given some.
-    let settings = read("uploader/src/project/settings/mod.rs")
-        + &read("uploader/src/project/settings/identity.rs")
+    let settings = read("uploader/src/settings/mod.rs")
+        + &read("uploader/src/settings/identity.rs")
+        + &read("uploader/project/src/dotenv.rs")
         + &read("config/src/edge_toml/identity.rs")
         + &read("edge/src/bin/devanture-edge/main.rs")
         + &read("edge/control/src/runner/environment.rs")
@@ -431,9 +432,20 @@ fn the_guide_has_a_row_for_every_room_and_tests_of_reads_it() {
         entries.map(move |entry| format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap()))
     });
     let rooms = rooms.filter(|path| !path.ends_with("/lib.rs"));
-    for path in
-        rooms.chain(["config", "edge/http/src", "edge/src/lib.rs", "site", "uploader/src", "docs"].map(str::to_owned))
-    {
+    for path in rooms.chain(
+        [
+            "config",
+            "edge/http/src",
+            "edge/src/lib.rs",
+            "site",
+            "uploader/check",
+            "uploader/migrate",
+            "uploader/project",
+            "uploader/src",
+            "docs",
+        ]
+        .map(str::to_owned),
+    ) {
         assert!(changed.contains(&path.as_str()), "CONTRIBUTING.md has no row for {path}");
     }
     let always = ["it devanture-edge docs::", "it devanture-edge rooms::"];
@@ -452,9 +464,10 @@ fn the_guide_has_a_row_for_every_room_and_tests_of_reads_it() {
         "edge/store/src/blobs/fs/mod.rs",
         &["units devanture-store", "it devanture-edge upkeep::", "it devanture e2e::crash::"],
     );
-    // Of the rows for `uploader/src` and for `check` the longer name counts.
-    has("uploader/src/commands/check/names.rs", &["units devanture", "it devanture cli_check::"]);
-    assert!(!tests_of("uploader/src/commands/check/names.rs").contains("cli_edge"));
+    has("uploader/check/src/names.rs", &["package devanture-check", "it devanture cli_check::"]);
+    // Of the rows for `uploader/src` and for `dev` the longer name counts.
+    has("uploader/src/commands/dev/mod.rs", &["units devanture", "it devanture e2e::dev::"]);
+    assert!(!tests_of("uploader/src/commands/dev/mod.rs").contains("cli_edge"));
     has("docs/storage.md", &["units devanture-store blobs::fs", "it devanture-edge http::docs::"]);
     has("site/src/lib.rs", &["package devanture-site"]);
     // A module of tests has itself, and those that use something of it.
