@@ -155,6 +155,11 @@ pub(super) fn has_catalog(data_dir: &Path) -> Result<bool, StartError> {
     path.try_exists().map_err(|source| StartError::CatalogRefused { path: path.display().to_string(), source })
 }
 
+/// Whether another process has the catalog of the data folder open, as the edge that runs over it does.
+pub(crate) fn is_in_use(data_dir: &Path) -> bool {
+    durable::is_locked(&data_dir.join(CATALOG_NAME).with_extension("lock"))
+}
+
 /// Checks that the data folder is a folder, and has a layout that this release knows. A missing one is fine.
 ///
 /// # Errors
@@ -187,7 +192,7 @@ pub(super) fn check_not_lost(data_dir: &Path) -> Result<(), StartError> {
 /// [`StartError::CatalogUnreadable`].
 pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
     let path = data_dir.join(CATALOG_NAME);
-    if !path.exists() || durable::is_locked(&path.with_extension("lock")) {
+    if !path.exists() || is_in_use(data_dir) {
         return Ok(());
     }
     let unreadable = |reason| StartError::CatalogUnreadable { path: path.display().to_string(), reason };

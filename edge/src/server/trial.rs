@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::error::StartError;
@@ -26,6 +28,11 @@ use devanture_store::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, 
 const COPIES_MAX: u32 = 50;
 /// … each after a pause without a change, which is longer than the clock of files is coarse.
 const COPY_PAUSE: Duration = Duration::from_millis(100);
+/// The parts of the data folder that an edge reads and writes, which are folders …
+const FOLDERS: [&str; 8] = ["", "blobs", "deltas", "manifests", "quarantine", "tls", "tmp", "variants"];
+/// … or files, and whether it writes to them; it makes what is missing.
+const FILES: [(&str, bool); 5] =
+    [(CATALOG_NAME, true), ("catalog.lock", true), ("format", false), ("tls/ca.key", false), ("tls/ca.pem", false)];
 
 /// What a trial read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +58,10 @@ pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<Star
     let data_dir = data_dir(file, base);
     let running = probe(file, base, &data_dir).map_err(|error| faults.push(error)).unwrap_or_default();
     faults.extend(running.iter().flat_map(|running| try_listeners(file, running)));
-    let stored = stored(&data_dir, running.is_some()).await;
+    let closed = closed(&data_dir);
+    // What is stored says nothing where it may not be read.
+    let stored = if closed.is_empty() { stored(&data_dir, running.is_some()).await } else { Ok(Default::default()) };
+    faults.extend(closed);
     let (mut trial, mut lacking) = stored.map_err(|error| faults.push(error)).unwrap_or_default();
     // Of files, what the running edge knows: to read all of them would take long.
     let known = running.iter().flat_map(|running| &running.in_memory_alone);
@@ -74,8 +84,36 @@ pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<Star
     if faults.is_empty() { Ok(trial) } else { Err(faults) }
 }
 
-/// Why the running edge could not hand its catalog over: it reads on from a copy in the data folder. Another user than
-/// the edge's learns nothing of it.
+/// What of the data folder this user may not use as an edge does: one fault for each part, and none for what lies in a
+/// closed one.
+fn closed(data_dir: &Path) -> Vec<StartError> {
+    let folders = FOLDERS.map(|name| (name, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK));
+    let files = FILES.map(|(name, is_written)| match is_written {
+        true => (name, Access::READ_OK | Access::WRITE_OK),
+        false => (name, Access::READ_OK),
+    });
+    let (mut closed, mut faults): (Vec<&str>, Vec<StartError>) = (Vec::new(), Vec::new());
+    for (name, access) in folders.into_iter().chain(files) {
+        if closed.iter().any(|above| Path::new(name).starts_with(above)) {
+            continue;
+        }
+        let path = if name.is_empty() { data_dir.to_owned() } else { data_dir.join(name) };
+        let Err(errno) = accessat(CWD, path.as_path(), access, AtFlags::EACCESS) else { continue };
+        if errno != Errno::NOENT {
+            closed.push(name);
+            let (path, error) = (path.display(), std::io::Error::from(errno));
+            let reason = format!(
+                "{path} cannot be read and written as an edge does: {error}; give it back to the user of the edge, or \
+                 call this as that user: docs/runbooks/disk-unwritable.md"
+            );
+            faults.push(StartError::Upgrade { reason });
+        }
+    }
+    faults
+}
+
+/// Why the running edge could not hand its catalog over: it reads on from a copy in the data folder. A right that lacks
+/// is a fault of its own.
 fn no_handover(data_dir: &Path) -> Option<StartError> {
     let why = match durable::probe(data_dir) {
         Err(durable::Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => return None,
@@ -205,6 +243,22 @@ mod tests {
         file.set_modified(SystemTime::now() + Duration::from_secs(3_600)).unwrap();
         let copied = copy(&path, false);
         assert!(copied.is_ok(), "{:?}", copied.err());
+    }
+
+    /// Root may use everything, so that it tries what no right helps with: a part that leads in a circle.
+    #[test]
+    fn each_part_of_the_data_folder_that_cannot_be_used_is_one_fault_and_what_lies_in_it_is_none() {
+        let parts = FOLDERS.into_iter().chain(FILES.map(|(name, _)| name)).filter(|name| !name.is_empty());
+        for part in parts {
+            let folder = tempfile::tempdir().unwrap();
+            assert!(closed(folder.path()).is_empty(), "what is missing is made");
+            let path = folder.path().join(part);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            let faults: Vec<String> = closed(folder.path()).iter().map(ToString::to_string).collect();
+            assert_eq!(faults.len(), 1, "{part}: {faults:?}");
+            assert!(faults[0].starts_with(&format!("{} cannot be read", path.display())), "{faults:?}");
+        }
     }
 
     #[test]

@@ -488,10 +488,12 @@ impl Identity {
     /// Checks that the path still names the same file or folder.
     ///
     /// # Errors
-    /// [`Error::Replaced`].
+    /// [`Error::Replaced`]; [`Error::Io`] where the system does not say, as for want of a right.
     pub fn check(&self) -> Result<(), Error> {
+        let is_gone = |error: &std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
         match std::fs::metadata(&self.path) {
             Ok(metadata) if (metadata.dev(), metadata.ino()) == (self.device, self.inode) => Ok(()),
+            Err(error) if !is_gone(&error) => Err(failed("looking for", &self.path)(error)),
             Ok(_) | Err(_) => Err(Error::Replaced { path: self.path.display().to_string() }),
         }
     }

@@ -26,6 +26,7 @@ use super::inherited::Inherited;
 use super::wire::{self, Answer, Held, PROTOCOL, Request, Sent};
 use crate::server::data_socket;
 use crate::server::error::StartError;
+use crate::server::stores::is_in_use;
 use devanture_base::telemetry::AccessLog;
 use devanture_control::publish::CountedPushes;
 use devanture_control::runner::{Handover, Runner};
@@ -83,7 +84,19 @@ impl Successor {
 
     /// A connection for one question of a program that only looks. `None` where no edge runs.
     fn looking(data_dir: &Path) -> Result<Option<Self>, StartError> {
-        let Ok(stream) = data_socket::connect_blocking(&data_dir.join(SOCKET_NAME)) else { return Ok(None) };
+        let socket = data_dir.join(SOCKET_NAME);
+        let stream = match data_socket::connect_blocking(&socket) {
+            Ok(stream) => stream,
+            // A start would find the catalog in use, and end.
+            Err(error) if is_in_use(data_dir) => {
+                let reason = format!(
+                    "{} cannot be reached: {error}. It opens that again once it can write to the folder",
+                    socket.display()
+                );
+                return Err(StartError::TakeOver { reason });
+            }
+            Err(_) => return Ok(None),
+        };
         let failed = |error: io::Error| StartError::TakeOver { reason: error.to_string() };
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
         Ok(Some(Self::over(stream)))

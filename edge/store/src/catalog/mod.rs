@@ -254,7 +254,7 @@ pub trait Catalog: Send + Sync {
     /// Checks that the store still is where it was opened, so that what is read is what is stored there.
     ///
     /// # Errors
-    /// [`Error::Replaced`].
+    /// [`Error::Replaced`], [`Error::HandedOver`]; [`Error::Unwritable`] where the system does not say.
     fn check_in_place(&self) -> Result<(), Error> {
         Ok(())
     }
