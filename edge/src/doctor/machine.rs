@@ -62,7 +62,8 @@ pub(super) fn handles(limits: &Limits, running: Option<&Running>) -> Finding {
     let set = limits.connections_max;
     let needed = Descriptors::needed(set);
     let advice = format!("raise LimitNOFILE of the unit, or `ulimit -Hn`, to {needed}, or lower connections_max");
-    if let Some(metrics) = running.map(|running| &running.metrics) {
+    // Of an edge whose local socket cannot be reached there are none.
+    if let Some(metrics) = running.map(|running| &running.metrics).filter(|metrics| !metrics.is_empty()) {
         let of = |name, label| scrape::value(metrics, name, label).unwrap_or_default();
         let (open, max) = (of("process_open_fds", ""), of("process_max_fds", ""));
         let visitors = of("devanture_connections_max", "visitors");

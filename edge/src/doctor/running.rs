@@ -1,5 +1,6 @@
 //! The edge that runs over the data folder, asked by its local socket.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use devanture_config::api::{AppList, HostnameList, HostnameStatus};
@@ -10,8 +11,8 @@ use tokio::time::{Instant, timeout};
 use super::caller::Caller;
 use super::finding::{Finding, Names};
 use super::scrape;
-use crate::server::data_socket;
-use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_text, read};
+use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_beside, ask_text, read};
+use crate::server::{data_socket, is_in_use};
 use devanture_control::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE, UNWRITABLE_LINE};
 use devanture_control::environments::ALLOW_OR_PUSH;
 use devanture_control::runner::{LISTEN_ON_HOST, TURN_ON};
@@ -20,6 +21,12 @@ use devanture_control::webhooks::KEPT_WEBHOOK;
 const CHECK: &str = "edge";
 /// The health of an edge that takes no requests.
 const NOT_READY: &str = "not ready";
+/// What to do about a local socket that is not there.
+const OPENS_IT_AGAIN: &str = "start no other one: it opens the socket within seconds once it can write to the folder: \
+                              docs/runbooks/disk-unwritable.md";
+/// What to do about a data folder that is closed to the edge.
+const GIVE_RIGHTS_BACK: &str = "give the folder and its socket their rights back, as by `chmod u+rwx` of the folder: \
+                                docs/runbooks/disk-unwritable.md";
 /// Apps that are looked at.
 const APPS_MAX: usize = 100;
 /// Hostnames that are looked at, of all apps together.
@@ -56,19 +63,9 @@ impl Edge {
     /// Finds the edge that runs over `data_dir`; the finding says how it is, or that there is none.
     pub(super) async fn find(data_dir: &Path) -> (Self, Finding) {
         let socket = data_dir.join(SOCKET_NAME);
-        match timeout(ANSWER_MAX, data_socket::connect(&socket)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                let found = format!("{} may not be opened", socket.display());
-                return (Self::Hidden, Finding::warn(CHECK, found, Caller::of(data_dir).advice()));
-            }
-            Ok(Err(_)) | Err(_) => {
-                let found = format!("no edge runs over {}", data_dir.display());
-                return (
-                    Self::Silent,
-                    Finding::warn(CHECK, found, "start it, if it should run; its log says why it ended"),
-                );
-            }
+        let reached = timeout(ANSWER_MAX, data_socket::connect(&socket)).await.unwrap_or_else(|late| Err(late.into()));
+        if let Err(error) = reached {
+            return Self::without_socket(data_dir, socket, &error).await;
         }
         let silent = |what: &str, error: LocalError| {
             let advice = "keep its log and restart it, if that stays so";
@@ -87,6 +84,38 @@ impl Edge {
         let running = Running { socket, metrics, health };
         let found = running.version_finding();
         (Self::Runs(running), found)
+    }
+
+    /// The edge whose local socket cannot be reached, as far as it shows itself otherwise.
+    async fn without_socket(data_dir: &Path, socket: PathBuf, error: &io::Error) -> (Self, Finding) {
+        let (folder, path, caller) = (data_dir.display(), socket.display(), Caller::of(data_dir));
+        let health = match ask_beside(data_dir, "/health/ready").await {
+            Some(Ok(health)) => Some(health),
+            Some(Err(LocalError::Refused(_))) => Some(NOT_READY.to_owned()),
+            Some(Err(_)) | None => None,
+        };
+        if let Some(health) = health {
+            let found = format!("an edge runs over {folder}, and its local socket {path} cannot be reached: {error}");
+            let running = Running { socket, metrics: String::new(), health };
+            return (Self::Runs(running), Finding::warn(CHECK, found, OPENS_IT_AGAIN));
+        }
+        match error.kind() {
+            io::ErrorKind::PermissionDenied if caller.is_other() => {
+                (Self::Hidden, Finding::warn(CHECK, format!("{path} may not be opened"), caller.advice()))
+            }
+            io::ErrorKind::PermissionDenied => {
+                let found = format!("{path} may not be opened, not even by the user of the edge");
+                (Self::Hidden, Finding::fail(CHECK, found, GIVE_RIGHTS_BACK))
+            }
+            _ if is_in_use(data_dir) => {
+                let found = format!("an edge has the catalog of {folder} open, and {path} cannot be reached: {error}");
+                (Self::Hidden, Finding::warn(CHECK, found, OPENS_IT_AGAIN))
+            }
+            _ => {
+                let advice = "start it, if it should run; its log says why it ended";
+                (Self::Silent, Finding::warn(CHECK, format!("no edge runs over {folder}"), advice))
+            }
+        }
     }
 }
 

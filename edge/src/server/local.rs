@@ -1,8 +1,7 @@
 //! The socket in the data folder: through it the owner of the folder calls a running edge without a token.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,51 +22,49 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::data_socket;
 use super::error::StartError;
+use super::health_socket;
+use super::own_socket::{KeptListener, OwnSocket};
 use super::stores::{CATALOG_NAME, data_dir, has_catalog, open_catalog_alone};
 use devanture_base::durable;
 use devanture_control::access::Credentials;
 use devanture_control::admin::{Admin, SECRETS_LINE, Via};
 use devanture_control::environments::{self, KeyFile, LostSecrets};
 use devanture_control::ledger::{Actor, Audit, Error};
+use devanture_store::catalog::Catalog;
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";
 /// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// For the owner alone.
-const MODE: u32 = 0o600;
 /// Longest time until the running edge has said something about itself.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Longest time that a connection to the address of the API may take.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Opens the socket. An edge without it serves all the same: only `token` and `account` beside it cannot
-/// work.
-pub(super) fn bind(path: &Path) -> Option<UnixListener> {
-    let opened = || -> io::Result<UnixListener> {
-        // What an edge that was killed left behind; the lock of the catalog says that no other edge is there.
-        durable::remove_file(path).ok();
-        let listener = data_socket::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    match opened() {
-        Ok(listener) => Some(listener),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the local socket cannot be opened: tokens and accounts can be made only while the edge is stopped");
-            None
-        }
-    }
+/// The socket, and what it was bound to first.
+pub(super) struct LocalSocket {
+    socket: Arc<OwnSocket>,
+    first: Option<UnixListener>,
+}
+
+/// Opens the socket. An edge without it serves all the same, and tries again: `token` and `account` beside it cannot
+/// work until then.
+pub(super) fn bind(socket: &Arc<OwnSocket>) -> LocalSocket {
+    let bound = socket.bind().inspect_err(|error| {
+        tracing::warn!(path = %socket.path().display(), %error, "the local socket cannot be opened yet: until it is, tokens and accounts can be made only while the edge is stopped");
+    });
+    LocalSocket { socket: Arc::clone(socket), first: bound.ok() }
 }
 
 /// Serves the API to every user who may open the socket. Ends with the thread.
-pub(super) async fn serve(listener: UnixListener, admin: Arc<Admin>) {
-    let listener = match tokio::net::UnixListener::from_std(listener) {
+pub(super) async fn serve(local: LocalSocket, catalog: Arc<dyn Catalog>, admin: Arc<Admin>) {
+    let LocalSocket { socket, first } = local;
+    tokio::task::spawn_local(health_socket::serve(Arc::clone(&socket), Arc::clone(&catalog), Arc::clone(&admin)));
+    let mut listener = match KeptListener::new(socket, first, catalog) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::warn!(%error, "the local socket cannot be used");
@@ -76,7 +73,7 @@ pub(super) async fn serve(listener: UnixListener, admin: Arc<Admin>) {
     };
     loop {
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 // As when no descriptor is left: that passes.
                 tracing::warn!(%error, "a local connection could not be taken");
@@ -168,14 +165,22 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     found
 }
 
-/// Asks the edge that runs over the data folder whether it is live, or with `ready` whether it takes requests. Gives
-/// its answer, which has lines about what is not well although it serves.
+/// Asks the edge that runs over the data folder whether it is live, or with `ready` whether it takes requests, also
+/// while its socket there cannot be reached. Gives its answer, which has lines about what is not well although it
+/// serves.
 ///
 /// # Errors
 /// [`LocalError`] if no edge runs, if it does not answer within 5 seconds, or if it is not ready.
 pub async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<String, LocalError> {
     let path = if ready { "/health/ready" } else { "/health/live" };
-    ask_text(&data_dir(file, base).join(SOCKET_NAME), path).await
+    let data_dir = data_dir(file, base);
+    let socket = data_dir.join(SOCKET_NAME);
+    if data_socket::connect(&socket).await.is_err()
+        && let Some(answer) = ask_beside(&data_dir, path).await
+    {
+        return answer;
+    }
+    ask_text(&socket, path).await
 }
 
 /// Operations of the owner of the data folder: by the running edge if there is one, else in the catalog itself.
@@ -336,9 +341,20 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LocalError> {
 
 /// Asks the running edge for a text; it has [`ANSWER_MAX`] for it.
 pub(crate) async fn ask_text(socket: &Path, path: &str) -> Result<String, LocalError> {
-    let answer = tokio::time::timeout(ANSWER_MAX, ask(socket, Method::GET, path, NOTHING)).await;
+    text_in_time(ask(socket, Method::GET, path, NOTHING)).await
+}
+
+/// As [`ask_text`], of the health of an edge whose socket in the data folder cannot be reached. `None` where none is
+/// there.
+pub(crate) async fn ask_beside(data_dir: &Path, path: &str) -> Option<Result<String, LocalError>> {
+    let stream = health_socket::connect(data_dir).await?;
+    Some(text_in_time(exchange(stream, Method::GET, path, None)).await)
+}
+
+async fn text_in_time(answer: impl Future<Output = Result<Bytes, LocalError>>) -> Result<String, LocalError> {
     let late = |_elapsed| LocalError::Unanswered(format!("nothing came within {} s", ANSWER_MAX.as_secs()));
-    Ok(String::from_utf8_lossy(&answer.map_err(late)??).into_owned())
+    let answer = tokio::time::timeout(ANSWER_MAX, answer).await.map_err(late)??;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Asks the running edge, and gives the body of its answer where it is a good one.
@@ -371,6 +387,16 @@ pub(super) async fn send(
         };
         LocalError::Unanswered(format!("{}: {error}{next}", socket.display()))
     })?;
+    exchange(stream, method, path, body).await
+}
+
+/// Makes one request over a connection, and gives the body of the answer where it is a good one.
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Option<(&'static str, Bytes)>,
+) -> Result<Bytes, LocalError> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unanswered(&error))?;
     let connection = tokio::spawn(connection);

@@ -18,6 +18,7 @@ mod ending;
 mod error;
 pub(crate) mod firewall;
 mod handler_parts;
+mod health_socket;
 mod http3;
 mod identities;
 pub(crate) mod kernel;
@@ -55,6 +56,7 @@ pub use local::{Local, LocalError, SOCKET_NAME, check_stored, create_token, heal
 pub use reload::is_applied_at_reload;
 pub use safekeeping::{Safekeeping, restore, verify_backup};
 pub use sockets::Addresses;
+pub(crate) use stores::is_in_use;
 pub use stores::{CATALOG_NAME, adopt, data_dir};
 pub use trial::{Trial, try_upgrade};
 
@@ -112,7 +114,7 @@ pub struct Server {
     loading: JoinHandle<()>,
     publisher: Arc<Publisher>,
     requests: most_requested::Record,
-    socket: OwnSocket,
+    socket: Arc<OwnSocket>,
     stop: CancellationToken,
     threads: Threads,
     reloadable: Reloadable,
@@ -219,7 +221,7 @@ impl Server {
         let background = background::start(file, &control, (&stores, &live, &loader), remade, &dictionaries, misses);
         let upstreams = upstreams::policy((file, base, addresses), cluster.as_ref(), &control, &data_dir);
         let (registry, upstream_keeper) = upstreams::start((file, descriptors), &upstreams, &control, &live, &stores)?;
-        let (socket, stop) = (data_dir.join(SOCKET_NAME), CancellationToken::new());
+        let (socket, stop) = (OwnSocket::at(data_dir.join(SOCKET_NAME)), CancellationToken::new());
         let handler = HandlerParts::of(file, addresses, (&live, &loader, &registry), &access_log, &certificates, &stop);
         let prober = Arc::new(smoke::Prober::start(handler.clone())?);
         let (keys, settings_of) = settings_of(&node, &stores, &live);
@@ -277,7 +279,7 @@ impl Server {
             publisher,
             requests,
             runner,
-            socket: OwnSocket::bound(socket),
+            socket,
             stop,
             threads,
             reloadable,

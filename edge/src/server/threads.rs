@@ -1,7 +1,6 @@
 //! The threads: one for each core that serves visitors, one for the API, and those of everything else.
 
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -20,7 +19,7 @@ use devanture_config::edge_toml::AddressBlock;
 use super::error::StartError;
 use super::handler_parts::HandlerParts;
 use super::http3::ThreadQuic;
-use super::local;
+use super::local::{self, LocalSocket};
 use super::sockets::Sockets;
 use devanture_control::admin::{Admin, Via};
 use devanture_control::encode::Priority;
@@ -78,7 +77,7 @@ impl Threads {
         sockets: Sockets,
         serving: Serving,
         admin: Arc<Admin>,
-        local: Option<UnixListener>,
+        local: LocalSocket,
     ) -> Result<Self, StartError> {
         let Sockets { https, http, http3, admin: admin_socket, .. } = sockets;
         let mut threads = Vec::with_capacity(https.len() + 1);
@@ -267,14 +266,13 @@ fn serve_admin(
     settings: Settings,
     admin: Arc<Admin>,
     publisher: Arc<Publisher>,
-    local: Option<UnixListener>,
+    local: LocalSocket,
     trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
 ) -> Work {
     Box::pin(async move {
         let mut drain = settings.drain.clone();
-        if let Some(local) = local {
-            tokio::task::spawn_local(local::serve(local, Arc::clone(&admin)));
-        }
+        let catalog = Arc::clone(&publisher.ledger().catalog);
+        tokio::task::spawn_local(local::serve(local, catalog, Arc::clone(&admin)));
         let served = listen::serve(socket, settings, move |request: Request<Incoming>, peer: Arc<Peer>| {
             let admin = Arc::clone(&admin);
             let from = Chain::of(request.headers(), peer.address.ip(), &trusted_proxies.load());

@@ -1,8 +1,17 @@
 //! A disk that cannot be written although bytes are free: what is live is served, records are read, what would change
 //! something is refused by name, and readiness and a metric say so.
 
+use std::io::{Read as _, Write as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
 use devanture_config::api::BeginDeploy;
 use devanture_config::problem::Code;
+use devanture_edge::server;
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -13,6 +22,8 @@ const HOST: &str = "shop.localhost";
 const OLD: &[(&str, &[u8])] = &[("index.html", b"old")];
 const NEW: &[(&str, &[u8])] = &[("index.html", b"new")];
 const PLACE: &str = "/v1/apps/shop/environments/prod";
+/// Root may do everything, so that an edge whose data folder is closed to it is another user's.
+const USER: u32 = 2_100_000_106;
 
 async fn readiness(edge: &RunningEdge) -> String {
     let ready = got(edge.api(Method::GET, "/health/ready")).await;
@@ -57,7 +68,19 @@ async fn a_disk_that_becomes_read_only_is_named_and_a_start_over_it_serves_what_
     disk.remount("ro");
     let edge = edge.started_again(launch).await;
     assert_reads_alone(&edge).await;
+    let base = edge.data_dir().parent().unwrap().to_owned();
+    // No socket can be bound there.
+    let sockets = ["control.sock", "takeover.sock"].map(|name| edge.data_dir().join(name));
+    let health = async || server::health(edge.file(), &base, true).await.unwrap_or_default();
+    eventually("it says how it is", async || health().await.starts_with("ready\nunwritable: ")).await;
+    let faults = server::try_upgrade(edge.file(), &base).await.unwrap_err();
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert!(faults.iter().any(|fault| fault.contains("takeover.sock cannot be reached")), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.contains("Read-only file system")), "{faults:?}");
     disk.remount("rw");
+    eventually("both are there", async || sockets.iter().all(|socket| UnixStream::connect(socket).is_ok())).await;
+    let trial = async || server::try_upgrade(edge.file(), &base).await;
+    eventually("it could hand over", async || trial().await.is_ok_and(|trial| trial.running.is_some())).await;
     eventually("a push is taken", async || push(&edge, NEW).await.is_ok()).await;
     eventually("nothing is left to say", async || readiness(&edge).await == "ready\n").await;
     assert_eq!(edge.get(HOST, "/").await.text(), "new");
@@ -85,5 +108,102 @@ async fn the_check_of_an_upgrade_finds_that_the_catalog_cannot_be_handed_over() 
     let full = found().await;
     assert!(full.iter().any(|fault| fault.contains("cannot hand its catalog over")), "{full:?}");
     disk.empty();
+    edge.stop().await;
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Calls the program as the user of the edge.
+async fn call(edge: &RunningEdge, arguments: &[&str]) -> Output {
+    let folder = edge.data_dir().parent().unwrap().to_owned();
+    let mut command = Command::new(folder.join("devanture-edge"));
+    command.args(arguments).args(["--config", "edge.toml"]).current_dir(folder).uid(USER).gid(USER);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+#[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
+async fn edge_of_user() -> Option<RunningEdge> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: only root can act as another user");
+        return None;
+    }
+    Some(edge().run_by_user(USER).with_app("shop", OLD).start().await)
+}
+
+/// What comes back for a path by the abstract socket of the edge.
+fn asked_beside(edge: &RunningEdge, path: &str) -> String {
+    let found = std::fs::metadata(edge.data_dir()).unwrap();
+    let name = format!("devanture-edge/{:x}/{:x}/health", found.dev(), found.ino());
+    let mut stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    // A connection that is closed without an answer may be reset.
+    stream.read_to_end(&mut answer).ok();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_is_closed_under_its_edge_is_told_as_rights_and_everything_is_read() {
+    let Some(edge) = edge_of_user().await else { return };
+    set_mode(&edge.data_dir(), 0o000);
+    eventually("readiness says so", async || readiness(&edge).await.contains("Permission denied")).await;
+    let ready = readiness(&edge).await;
+    assert!(ready.starts_with("ready\nunwritable: ") && !ready.contains("replaced"), "{ready}");
+    assert_reads_alone(&edge).await;
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(metrics.lines().any(|line| line == "devanture_catalog_replaced 0"), "{metrics}");
+    // Its local socket is where nobody may enter.
+    eventually("it says how it is", async || call(&edge, &["health", "--ready"]).await.status.success()).await;
+    for (path, is_answered) in [("/health/live", true), ("/metrics", false), ("/v1/tokens", false)] {
+        assert_eq!(asked_beside(&edge, path).starts_with("HTTP/1.1 200 "), is_answered, "{path}");
+    }
+    let doctor = String::from_utf8(call(&edge, &["doctor"]).await.stdout).unwrap();
+    assert!(doctor.contains("an edge runs over ") && !doctor.contains("no edge runs"), "{doctor}");
+    assert!(doctor.contains("Permission denied"), "{doctor}");
+    set_mode(&edge.data_dir(), 0o700);
+    eventually("nothing is left to say", async || readiness(&edge).await == "ready\n").await;
+    assert_eq!(push(&edge, NEW).await, Ok(()));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_of_an_upgrade_and_the_doctor_say_what_of_the_data_folder_is_closed() {
+    let Some(edge) = edge_of_user().await else { return };
+    let check = async || {
+        let output = call(&edge, &["upgrade", "--check"]).await;
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check().await.0, Some(0));
+    for (part, mode) in [
+        ("", 0o000),
+        ("", 0o500),
+        ("blobs", 0o000),
+        ("blobs", 0o500),
+        ("catalog.lock", 0o000),
+        ("catalog.redb", 0o000),
+        ("catalog.redb", 0o400),
+        ("format", 0o000),
+        ("manifests", 0o000),
+        ("takeover.sock", 0o000),
+        ("tls", 0o000),
+        ("tmp", 0o500),
+    ] {
+        let path: PathBuf = edge.data_dir().components().chain(Path::new(part).components()).collect();
+        let before = std::fs::metadata(&path).unwrap().permissions();
+        set_mode(&path, mode);
+        let (code, said) = check().await;
+        std::fs::set_permissions(&path, before).unwrap();
+        assert_eq!(code, Some(2), "{part} {mode:o}: {said}");
+        assert_eq!(said.matches(" cannot be re").count(), 1, "{part} {mode:o}: {said}");
+        assert!(said.contains("Permission denied") && said.contains(part), "{part} {mode:o}: {said}");
+    }
+    assert_eq!(check().await.0, Some(0));
+    // An edge of which nothing but its lock is seen.
+    std::fs::remove_file(edge.data_dir().join("takeover.sock")).unwrap();
+    std::fs::create_dir(edge.data_dir().join("takeover.sock")).unwrap();
+    let (code, said) = check().await;
+    assert!(code == Some(2) && said.contains("another edge runs over this data folder"), "{said}");
     edge.stop().await;
 }

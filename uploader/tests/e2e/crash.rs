@@ -214,8 +214,10 @@ async fn a_blob_that_does_not_match_its_hash_is_never_served() {
 #[test]
 fn a_second_edge_over_the_same_data_names_the_first_and_exits_with_2() {
     let edge = edge().start();
-    // Without this socket it takes over.
-    std::fs::remove_file(edge.data_dir.join("takeover.sock")).unwrap();
+    // With this socket it takes over; the first one opens it again, unless something else has its name.
+    let socket = edge.data_dir.join("takeover.sock");
+    std::fs::remove_file(&socket).unwrap();
+    std::fs::create_dir(&socket).unwrap();
     let second = Command::new(crate::support::edge::program("devanture-edge"))
         .args(["--config", "edge.toml"])
         .current_dir(edge.folder.path())

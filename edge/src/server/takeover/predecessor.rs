@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +12,8 @@ use std::time::Duration;
 use devanture_config::{AppName, PlaceName};
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::net::UnixStream;
 use tokio::net::unix::{ReadHalf, WriteHalf};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -22,12 +21,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::SOCKET_NAME;
 use super::before::Before;
 use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Held, Listening, PROTOCOL, Request, WantedRun};
-use crate::server::data_socket;
 use crate::server::drain::DrainHaste;
 use crate::server::http3::QuicCopy;
-use crate::server::own_socket::OwnSocket;
+use crate::server::own_socket::{KeptListener, OwnSocket};
 use crate::server::sockets::{SharedCopies, SocketCopies};
-use devanture_base::durable;
 use devanture_base::telemetry::{AccessLog, LogEvent, LogReader};
 use devanture_control::access::Credentials;
 use devanture_control::publish::Publisher;
@@ -35,8 +32,6 @@ use devanture_control::runner::{Handover as RunnerHandover, Runner};
 use devanture_serve::live::Lacking;
 use devanture_store::catalog::{self, Catalog};
 
-/// For the owner alone.
-const MODE: u32 = 0o600;
 /// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Most new edges that wait for their turn.
@@ -74,7 +69,7 @@ pub(crate) struct HandoverParts {
 
 /// Waits for a new edge. Dropped, it no longer does.
 pub(crate) struct Handover {
-    socket: OwnSocket,
+    socket: Arc<OwnSocket>,
     giver: Arc<Giver>,
     served: watch::Receiver<bool>,
     before: Before,
@@ -107,9 +102,10 @@ struct Giver {
 struct LastLines(LogReader, oneshot::Sender<()>);
 
 impl Handover {
-    /// Opens the socket in the data folder. An edge without it serves all the same, and is restarted with a gap.
+    /// Opens the socket in the data folder. An edge without it serves all the same, tries again, and until then is
+    /// restarted with a gap.
     pub(crate) fn listen(control: &Runtime, data_dir: &Path, parts: HandoverParts) -> Self {
-        let path = data_dir.join(SOCKET_NAME);
+        let socket = OwnSocket::at(data_dir.join(SOCKET_NAME));
         let (sender, served) = watch::channel(false);
         let giver = Arc::new(Giver {
             catalog: Arc::clone(&parts.publisher.ledger().catalog),
@@ -129,13 +125,15 @@ impl Handover {
             has_last_lines: Notify::new(),
         });
         let _inside = control.enter();
-        match bind(&path) {
+        let warn = |error: &io::Error| {
+            tracing::warn!(path = %socket.path().display(), %error, "the socket for the next edge cannot be opened yet: until it is, a restart refuses connections for a moment");
+        };
+        let first = socket.bind().inspect_err(warn).ok();
+        match KeptListener::new(Arc::clone(&socket), first, Arc::clone(&giver.catalog)) {
             Ok(listener) => drop(control.spawn(Arc::clone(&giver).listen(listener))),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the socket for the next edge cannot be opened: a restart refuses connections for a moment");
-            }
+            Err(error) => warn(&error),
         }
-        Self { socket: OwnSocket::bound(path), giver, served, before: parts.before }
+        Self { socket, giver, served, before: parts.before }
     }
 
     /// Waits until a new edge serves in place of this one.
@@ -178,16 +176,6 @@ impl Handover {
     }
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    // Of the edge that this one took over from, or of one that was killed.
-    durable::remove_file(path).ok();
-    let listener = data_socket::bind(path)?;
-    listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
-    Ok(listener)
-}
-
 async fn send_all(stream: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     for some in descriptors.chunks(DESCRIPTORS_AT_ONCE) {
         stream.async_io(Interest::WRITABLE, || wire::send_descriptors(stream, some)).await?;
@@ -212,12 +200,12 @@ async fn refuse_beside(stream: &mut UnixStream, successor: u32) -> io::Result<()
 }
 
 impl Giver {
-    async fn listen(self: Arc<Self>, listener: UnixListener) {
+    async fn listen(self: Arc<Self>, mut listener: KeptListener) {
         let mut waiting = VecDeque::new();
         loop {
             let come = match waiting.pop_front() {
                 Some(stream) => Ok(stream),
-                None => listener.accept().await.map(|(stream, _)| stream),
+                None => listener.accept().await,
             };
             let Ok(mut stream) = come else {
                 sleep(ACCEPT_AGAIN).await;
@@ -226,7 +214,7 @@ impl Giver {
             self.successor.send_replace(0);
             let ended = tokio::select! {
                 ended = self.converse(&mut stream) => ended,
-                () = self.refuse_others(&listener, &mut waiting) => return,
+                () = self.refuse_others(&mut listener, &mut waiting) => return,
             };
             if *self.served.borrow() {
                 return;
@@ -249,16 +237,16 @@ impl Giver {
 
     /// Refuses edges that come while another one takes over, which they would wait for and then lose. Those that come
     /// when that one has ended have their turn. Never ends.
-    async fn refuse_others(&self, listener: &UnixListener, waiting: &mut VecDeque<UnixStream>) {
+    async fn refuse_others(&self, listener: &mut KeptListener, waiting: &mut VecDeque<UnixStream>) {
         let mut successor = self.successor.subscribe();
         loop {
             let begun = successor.wait_for(|pid| *pid != 0).await.map(|pid| *pid);
             let Ok(pid) = begun else { return std::future::pending().await };
             match listener.accept().await {
-                Ok((mut stream, _)) if is_alive(pid) => {
+                Ok(mut stream) if is_alive(pid) => {
                     drop(timeout(BEGIN_TIME_MAX, refuse_beside(&mut stream, pid)).await);
                 }
-                Ok((stream, _)) if waiting.len() < WAITING_MAX => waiting.push_back(stream),
+                Ok(stream) if waiting.len() < WAITING_MAX => waiting.push_back(stream),
                 Ok(_) => {}
                 Err(_) => sleep(ACCEPT_AGAIN).await,
             }
