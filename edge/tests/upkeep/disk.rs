@@ -100,7 +100,7 @@ async fn the_check_of_an_upgrade_finds_that_the_catalog_cannot_be_handed_over() 
     let Some(disk) = SmallDisk::mount() else { return };
     let edge = edge().below(disk.path().to_str().unwrap()).in_a_process().with_app("shop", OLD).start().await;
     let found = async || {
-        let faults = devanture_edge::server::try_upgrade(edge.file(), edge.data_dir().parent().unwrap()).await.err();
+        let faults = server::try_upgrade(edge.file(), edge.data_dir().parent().unwrap()).await.err();
         faults.unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(found().await, Vec::<String>::new());
