@@ -1,4 +1,5 @@
-//! Holds the crates and rooms of the edge apart: who may use whom, who reads clocks, who writes the catalog, who writes files.
+//! Holds the crates and rooms of the edge apart: who may use whom, who reads clocks, who writes the catalog, who writes
+//! files.
 //!
 //! The sources are read as text, without their comments, texts and tests: a use in any form of path counts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]

@@ -1,6 +1,6 @@
 //! Certificates by ACME (RFC 8555): one for each name that the edge serves and no file covers, ordered, kept, renewed.
 //!
-//! `schedule` decides when, without a clock; `renewer` looks every second at what is served and lets `order` do it,
+//! `issuing` begins it; `schedule` decides when, without a clock; `renewer` looks every second at what is served and lets `order` do it,
 //! with the account of `account` and the requests of `client`; `store` keeps what came of it; `challenges` shows proofs
 //! to the authority. In a cluster, one node does that for all (`duty`): the others have what it keeps by `follow`, and
 //! show its proofs by `lookup`. Handshakes only ever look at [`Acme`]'s tables, which are swapped whole: they wait for
@@ -15,6 +15,7 @@ mod duty;
 mod failure;
 mod follow;
 mod held;
+mod issuing;
 mod lookup;
 mod order;
 mod renewer;
@@ -26,9 +27,7 @@ mod trouble;
 mod tests;
 
 use challenges::Challenges;
-use duty::Cluster;
-use follow::Follow;
-use renewer::{Keeper, Served};
+pub use issuing::SharedCertificates;
 pub use trouble::{CertificateTrouble, OnTrouble};
 
 use std::collections::HashMap;
@@ -39,30 +38,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use devanture_config::AppName;
 use devanture_config::edge_toml::{Acme as Settings, ChallengeKind};
-use devanture_config::limits::Limits;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 
-use crate::cluster::Nodes;
-use crate::environments::KeyFile;
-use crate::ledger::AcmeRecords;
 use account::Authority;
-use devanture_serve::tls::{AUTHORITY_FOLDER, Certificates, Error, IssuedCertificates, Knows, provider};
-use devanture_store::catalog::Catalog;
+use devanture_serve::tls::{AUTHORITY_FOLDER, Error, IssuedCertificates, provider};
 use held::{Held, HeldByName};
-use lookup::Lookup;
 use store::authority_name;
 use store::folder::Folder;
-use store::shared::SharedRecords;
-
-/// The certificates that nodes share, and the nodes: for [`Acme::keep_issued`].
-pub struct SharedCertificates {
-    nodes: Nodes,
-    follow: Follow,
-}
 
 /// The folder of accounts and certificates, in that of the local authority.
 const FOLDER: &str = "acme";
@@ -107,53 +92,6 @@ impl Acme {
     /// before anything is ordered.
     pub fn set_dns_servers(&self, servers: &[SocketAddr]) {
         self.authority.names.set(servers);
-    }
-
-    /// Has the certificates that the nodes of a cluster share in `catalog`, sealed by `keys`, in place of those in the
-    /// data folder.
-    ///
-    /// # Errors
-    /// [`Error::Catalog`].
-    pub async fn share(
-        &self,
-        catalog: Arc<dyn Catalog>,
-        nodes: Nodes,
-        keys: KeyFile,
-    ) -> Result<SharedCertificates, Error> {
-        let records = AcmeRecords::new(catalog, &self.authority_name());
-        let follow = self.follow(records, Arc::new(keys)).await?;
-        Ok(SharedCertificates { nodes, follow })
-    }
-
-    async fn follow(&self, records: AcmeRecords, keys: Arc<KeyFile>) -> Result<Follow, Error> {
-        let shared = SharedRecords { records, keys, provider: Arc::clone(&self.provider) };
-        self.challenges.look_elsewhere(Lookup::new(shared.clone()));
-        Follow::begin(shared, self).await
-    }
-
-    /// Orders a certificate for each of `names` that no file of `certificates` covers, and renews them; each comes with
-    /// the app that has it, and of an app those that matter most come first. `serves` says whether the edge still
-    /// serves a name. Never ends. To be dropped when it is not wanted any more; it must be inside a tokio runtime.
-    /// `names` is asked every second.
-    ///
-    /// In a cluster, `shared`, one node at a time orders, and all of them take in what it keeps.
-    pub async fn keep_issued(
-        self: Arc<Self>,
-        certificates: Certificates,
-        names: impl Fn() -> Vec<(Option<AppName>, String)> + Send + Sync + 'static,
-        serves: Knows,
-        limits: Limits,
-        shared: Option<SharedCertificates>,
-        on_trouble: OnTrouble,
-    ) {
-        let names = move || {
-            let mut names = names();
-            names.retain(|(_, name)| !certificates.have_file_for(name));
-            names
-        };
-        let served = Served { names: Box::new(names), serves, on_trouble };
-        let cluster = shared.map(|shared| Cluster::new(shared.nodes, shared.follow, &self));
-        Keeper::new(self, served, &limits, cluster).keep().await;
     }
 
     /// The name of the authority in the records that nodes share.

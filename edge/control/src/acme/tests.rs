@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use devanture_config::limits::Limits;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::duty::Ordering;
+use super::renewer::{Keeper, Served};
 use super::schedule::Ended;
 use super::store::{KeptAccount, Store as _};
 use super::*;

@@ -1,10 +1,10 @@
 //! Runs the backends that came with versions, as instances of this machine: starts them, asks whether they are well,
 //! has requests led to them, keeps their logs, ends them.
 //!
-//! The instances of one backend in one place with one revision of settings are a group ([`devanture_serve::proxy::RunId`]):
-//! versions that differ in the front alone share it. Each group has a task that looks after it (`supervise`), and so
-//! has each instance (`instance`), for one process after the other (`life`); what is live is followed (`follow`), and
-//! pools get the instances that answer.
+//! The instances of one backend in one place with one revision of settings are a group
+//! ([`devanture_serve::proxy::RunId`]): versions that differ in the front alone share it. Each group has a task that
+//! looks after it (`supervise`), and so has each instance (`instance`), for one process after the other (`life`); what
+//! is live is followed (`follow`), and pools get the instances that answer.
 //!
 //! What such a process is (`program`) comes from a folder that is laid out (`folder`), is PHP-FPM for one (`php`, with
 //! the settings of `user_ini`), or stands for a container of an image (`image`, with the images of the edge in

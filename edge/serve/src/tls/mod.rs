@@ -1,8 +1,8 @@
 //! TLS: certificates, their keys, session tickets, and the handshake of one connection.
 //!
-//! [`Certificates`] has the edge's certificates, from files (`files`), from an authority ([`IssuedCertificates`], the room
-//! `acme`) or from the local authority (`authority`), and makes a [`ServerTls`] for each listener (`server_tls`), whose sessions resume by
-//! the tickets of `tickets`. `file_watch` sees files that change.
+//! [`Certificates`] has the edge's certificates, from files (`files`), from an authority ([`IssuedCertificates`], the
+//! room `acme`) or from the local authority (`authority`), and makes a [`ServerTls`] for each listener (`server_tls`),
+//! whose sessions resume by the tickets of `tickets`. `file_watch` sees files that change.
 
 mod authority;
 mod certificates;

@@ -19,7 +19,7 @@ pub struct LivePointer {
     pub switched_ms: u64,
     /// The deploy that made it live.
     pub deploy: String,
-    /// When the push of this version began, as [`devanture_control::publish`] numbers pushes: an older push does not take
+    /// When the push of this version began, as pushes are numbered: an older push does not take
     /// over from it.
     pub begun: u64,
     /// The entry of the history that going back starts from.

@@ -1,6 +1,7 @@
 //! `check`: prints what `devanture-check` finds in `devanture.toml`, in the rules and in the files of a folder.
 //!
-//! `against_live` compares with an edge where one is set, `explain` is `--explain`, and `findings` prints what was found.
+//! `against_live` compares with an edge where one is set, `explain` is `--explain`, and `findings` prints what was
+//! found.
 
 mod against_live;
 mod explain;

@@ -2,8 +2,8 @@
 //! snapshots.
 //!
 //! The edge itself never touches what tenants write. Everything is done by a process that the spawner starts as an
-//! instance of the environment: as its user, within limits ([`devanture_host::data_task`]); this file starts such processes and
-//! passes on what they read and write.
+//! instance of the environment: as its user, within limits ([`devanture_host::data_task`]); this file starts such
+//! processes and passes on what they read and write.
 
 pub(super) mod hold;
 mod recovery;
