@@ -97,13 +97,15 @@ pub fn normalise_for_route(raw_path: &str, bytes_max: usize) -> Target<'_> {
 }
 
 /// The path that a program may read in `raw_path` which refuses nothing: decoded once, a backslash as a slash, what is
-/// no encoding as it stands, and without dot segments and empty ones.
+/// no encoding as it stands, without the parameters of segments, as servlet containers leave them out (RFC 3986 §3.3),
+/// and without dot segments and empty ones.
 pub(crate) fn as_anybody_reads(raw_path: &str) -> Cow<'_, str> {
-    if is_plain(raw_path) {
+    if is_plain(raw_path) && !raw_path.contains(';') {
         return Cow::Borrowed(raw_path);
     }
     let decoded = percent_decode_str(raw_path).decode_utf8_lossy().replace('\\', "/");
-    Cow::Owned(without_dots(decoded.split('/').map(|part| (part, part))))
+    let parts = decoded.split('/').map(|part| part.split(';').next().unwrap_or(part));
+    Cow::Owned(without_dots(parts.map(|part| (part, part))))
 }
 
 /// Writes a decoded path for a `Location` or a link: each segment with everything encoded that is not a `pchar`

@@ -95,7 +95,7 @@ impl OwnPath {
 /// with a letter, and is looked at no further.
 #[inline]
 fn may_be_well_known(path: &str) -> bool {
-    matches!(path.as_bytes(), [b'/', b'%' | b'.' | b'/' | b'\\', ..])
+    matches!(path.as_bytes(), [b'/', b'%' | b'.' | b'/' | b';' | b'\\', ..])
 }
 
 #[cfg(test)]
@@ -114,6 +114,15 @@ mod tests {
         all
     }
 
+    /// The same, and with parameters of segments, which a servlet container leaves out.
+    fn spellings_with_parameters(character: char) -> Vec<String> {
+        let mut all = spellings(character);
+        if character == '/' {
+            all.extend([";/", ";a=b;c/", "%3b%2F", "/;x/", "/.;x/", "%3B/a/..;/"].map(str::to_owned));
+        }
+        all
+    }
+
     proptest! {
         #[test]
         fn every_spelling_of_a_path_for_proofs_is_one(
@@ -123,7 +132,8 @@ mod tests {
         ) {
             let prefix = format!("{WELL_KNOWN}{folder}");
             prop_assert_eq!(prefix.len(), chosen.len());
-            let spelled = |(character, chosen): (char, &Index)| chosen.get(&spellings(character)).clone();
+            let spelled =
+                |(character, chosen): (char, &Index)| chosen.get(&spellings_with_parameters(character)).clone();
             let spelled: String = prefix.chars().zip(&chosen).map(spelled).collect();
             // The target of a request begins with a slash (RFC 9112 §3.2.1).
             let path = if spelled.starts_with('/') { format!("{spelled}{name}") } else { format!("/{spelled}{name}") };
@@ -166,6 +176,8 @@ mod tests {
             "/.well-known/acme-challenge",
             "/.well-known/acme-challenges/x",
             "/.well-known/security.txt",
+            "/.well-known/x;acme-challenge/x",
+            "/.well-known;/acme-challenge;a",
             "/.WELL-KNOWN/acme-challenge/x",
             "/.well-known/acme-challenge/../x",
             "/%252ewell-known/acme-challenge/x",
@@ -175,7 +187,11 @@ mod tests {
         ] {
             assert!(!OwnPath::is_for_proofs(path) && !OwnPath::leads_to_proofs(path), "{path}");
         }
-        for path in ["/x/../.well-known/acme-challenge/x", "/x/%2e%2E/%2ewell-known\\pki-validation/x"] {
+        for path in [
+            "/x/../.well-known/acme-challenge/x",
+            "/x/%2e%2E/%2ewell-known\\pki-validation/x",
+            "/x;a/..;b/.well-known;c/acme-challenge;d/x",
+        ] {
             assert!(!OwnPath::is_for_proofs(path) && OwnPath::leads_to_proofs(path), "{path}");
         }
         assert_eq!(OwnPath::respelled("/.well-known/devanture/env.json", usize::MAX), None);
