@@ -252,7 +252,7 @@ pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
             Some(source) => StartError::CatalogRefused { path: path.display().to_string(), source },
             None => StartError::CatalogUnreadable { path: path.display().to_string(), reason },
         },
-        catalog::Error::Unwritable { reason } => {
+        catalog::Error::Unreadable { reason } | catalog::Error::Unwritable { reason } => {
             let source = refusal_around(path).unwrap_or_else(|| std::io::Error::other(reason));
             StartError::CatalogRefused { path: path.display().to_string(), source }
         }

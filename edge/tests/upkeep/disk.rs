@@ -1,6 +1,9 @@
 //! A disk that cannot be written although bytes are free: what is live is served, records are read, what would change
 //! something is refused by name, and readiness and a metric say so.
 
+#![allow(clippy::disallowed_methods, reason = "what a test moves aside is not durable")]
+
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -9,7 +12,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use devanture_config::api::BeginDeploy;
+use devanture_config::api::{BeginDeploy, DeployList, History, Outcome};
 use devanture_config::problem::Code;
 use devanture_edge::server;
 use http::{Method, StatusCode};
@@ -44,6 +47,11 @@ async fn assert_reads_alone(edge: &RunningEdge) {
         assert_eq!((paused.status, paused.code()), (StatusCode::INSUFFICIENT_STORAGE, Code::DiskUnwritable));
     }
     assert_eq!(push(edge, NEW).await, Err(Code::DiskUnwritable));
+    // Where the history cannot be written, the edge knows of the push until it ends.
+    let deploys: DeployList = got(edge.api(Method::GET, &format!("{PLACE}/deploys"))).await.json();
+    let is_told =
+        |code| deploys.deploys.iter().any(|entry| entry.error.as_ref().is_some_and(|error| error.code == code));
+    assert!(is_told(Code::DiskUnwritable), "{deploys:?}");
     assert_eq!(edge.get(HOST, "/").await.text(), "old");
     let status = got(edge.api(Method::GET, PLACE)).await;
     assert_eq!(status.status, StatusCode::OK, "{}", status.text());
@@ -91,6 +99,58 @@ async fn a_disk_that_becomes_read_only_is_named_and_a_start_over_it_serves_what_
 async fn the_folder_of_drafts_is_made_again_when_somebody_removed_it() {
     let edge = edge().with_app("shop", OLD).start().await;
     std::fs::remove_dir_all(edge.data_dir().join("tmp")).unwrap();
+    assert_eq!(push(&edge, NEW).await, Ok(()));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_over_folders_with_wrong_rights_serves_what_is_live_and_tells_it() {
+    // Root's rights open every folder.
+    let setup = match rustix::process::geteuid().is_root() {
+        true => edge().run_by_user(1_000_000_000 + rand::random::<u32>() % 100_000_000),
+        false => edge().in_a_process(),
+    };
+    let mut edge = setup.with_app("shop", OLD).start().await;
+    let rights = |edge: &RunningEdge, name: &str, mode| {
+        std::fs::set_permissions(edge.data_dir().join(name), Permissions::from_mode(mode)).unwrap();
+    };
+    // Of what lies in `blobs` alone, nothing can be read.
+    for (name, status) in
+        [("tmp", StatusCode::OK), ("variants", StatusCode::OK), ("blobs", StatusCode::SERVICE_UNAVAILABLE)]
+    {
+        rights(&edge, name, 0o000);
+        let launch = edge.kill();
+        edge = edge.started_again(launch).await;
+        let told = format!("unwritable: the folder {name} of data_dir: Permission denied");
+        eventually("it is told", async || readiness(&edge).await.contains(&told)).await;
+        assert_eq!(edge.get(HOST, "/").await.status, status, "{name}");
+        if name == "tmp" {
+            assert_eq!(push(&edge, NEW).await, Err(Code::DiskUnwritable));
+        }
+        rights(&edge, name, 0o700);
+    }
+    assert_eq!(push(&edge, NEW).await, Ok(()));
+    assert_eq!(edge.get(HOST, "/").await.text(), "new");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_blobs_that_is_gone_stays_told_whatever_is_pushed_until_it_is_put_back() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let (blobs, aside) = (edge.data_dir().join("blobs"), edge.data_dir().join("aside"));
+    std::fs::rename(&blobs, &aside).unwrap();
+    for _ in 0..2 {
+        assert_eq!(push(&edge, NEW).await, Err(Code::DiskUnwritable));
+        let ready = readiness(&edge).await;
+        assert!(ready.contains("unwritable: the folder blobs of data_dir is gone"), "{ready}");
+        assert!(!blobs.exists(), "an empty one would hide what is missing");
+    }
+    assert_eq!(edge.get(HOST, "/").await.text(), "old");
+    let history: History = got(edge.api(Method::GET, &format!("{PLACE}/history"))).await.json();
+    let refused = history.deploys.iter().filter(|deploy| deploy.outcome == Outcome::Failed);
+    let codes: Vec<_> = refused.map(|deploy| deploy.problem.as_ref().unwrap().code).collect();
+    assert_eq!(codes, [Code::DiskUnwritable; 2], "each has its entry, with its reason");
+    std::fs::rename(&aside, &blobs).unwrap();
     assert_eq!(push(&edge, NEW).await, Ok(()));
     edge.stop().await;
 }

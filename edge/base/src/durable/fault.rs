@@ -19,6 +19,8 @@ pub enum Fault {
     Full,
     /// Nothing: the steps are only written down.
     None,
+    /// Every step from it on fails with this error of the system.
+    Refused(i32),
 }
 
 #[derive(Debug)]
@@ -68,7 +70,8 @@ pub(super) fn check(step: Step, path: &Path) -> std::io::Result<()> {
         match plan.fault {
             Fault::Death if index >= plan.nth => return Err(Error::other("the process is dead")),
             Fault::Full if index == plan.nth => return Err(Error::from_raw_os_error(ENOSPC)),
-            Fault::Death | Fault::Full | Fault::None => {}
+            Fault::Refused(errno) if index >= plan.nth => return Err(Error::from_raw_os_error(errno)),
+            Fault::Death | Fault::Full | Fault::None | Fault::Refused(_) => {}
         }
     }
     Ok(())

@@ -25,6 +25,11 @@ impl Noted {
         Self { at_s: AtomicU64::new(0), refused: AtomicU64::new(0) }
     }
 
+    /// Adds one of this moment. Whether a line is due, where it names no number.
+    pub(crate) fn is_due(&self) -> bool {
+        self.add(super::since_epoch().as_secs()).is_some()
+    }
+
     /// Adds one, and gives the number of those that the next line names, where one is due.
     pub fn add(&self, now_s: u64) -> Option<u64> {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;

@@ -75,9 +75,9 @@ impl Admin {
         }
         let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let begun = self.publisher.begin_archive(actor, app, environment, (announced, wanted.options.only)).await;
-        let intake = self.publisher.count_refused((app, environment), begun)?;
+        let intake = self.publisher.note_refused(actor, (app, environment), None, begun).await?;
         let received = receive(intake, &parts, incoming, &mut wanted).await;
-        let archive = self.publisher.count_refused((app, environment), received)?;
+        let archive = self.publisher.note_refused(actor, (app, environment), None, received).await?;
         // An archive may take hours to come in, and its token may be revoked meanwhile.
         self.credentials.check(actor).await?;
         let id = archive.deploy().to_owned();

@@ -46,8 +46,9 @@ impl Admin {
             let prediction = self.publisher.predict(&actor, &app, &environment, push).await?;
             return Ok(answer::json(StatusCode::OK, &prediction));
         }
+        let told = push.told();
         let begun = self.publisher.begin(&actor, &app, &environment, push).await;
-        let begun = self.publisher.count_refused((&app, &environment), begun)?;
+        let begun = self.publisher.note_refused(&actor, (&app, &environment), Some(told), begun).await?;
         Ok(answer::json(StatusCode::CREATED, &begun))
     }
 
@@ -88,7 +89,7 @@ impl Admin {
             self.publisher.received(receiving).await
         };
         let taken = taken.await;
-        self.publisher.count_refused_blobs(&app, &deploy, taken)?;
+        self.publisher.note_refused_blobs(&app, &deploy, taken).await?;
         Ok(answer::no_content())
     }
 
@@ -111,7 +112,8 @@ impl Admin {
         };
         let came = came.await;
         // What was whole before a mistake need not be sent again.
-        let stored = self.publisher.count_refused_blobs(&app, &deploy, batch.store().await);
+        let stored = batch.store().await;
+        let stored = self.publisher.note_refused_blobs(&app, &deploy, stored).await;
         came?;
         Ok(answer::json(StatusCode::OK, &BlobsStored { stored: stored? }))
     }

@@ -135,6 +135,7 @@ impl From<catalog::Error> for Error {
             // The caller waits for an edge that is stopping; the next one answers it.
             catalog::Error::Ending => Problem::new(Code::NotReady, "The edge is shutting down.").hint("try again in a moment"),
             catalog::Error::Damaged { .. } => damaged(&error),
+            catalog::Error::Unreadable { .. } => unreadable(&error),
             catalog::Error::Unwritable { .. } => unwritable(&error),
             catalog::Error::Locked { .. }
             | catalog::Error::OtherOrigin { .. }
@@ -234,7 +235,9 @@ fn disk_failed(error: &durable::Error) -> Problem {
     match error {
         durable::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
             .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice"),
+        durable::Error::Gone { .. } => unwritable(error),
         durable::Error::Io { .. } if error.is_unwritable() => unwritable(error),
+        durable::Error::Io { .. } if error.is_unreadable() => unreadable(error),
         durable::Error::Io { .. } => internal(error),
         durable::Error::Replaced { .. } => replaced(error),
     }
@@ -248,6 +251,13 @@ fn unwritable(error: &dyn std::error::Error) -> Problem {
         "The disk of the edge cannot be written: nothing was changed, and what is live stays.",
     )
     .hint("inform the operator of the edge, for whom docs/runbooks/disk-unwritable.md says what to do")
+}
+
+/// The disk does not give something back that is needed, which tells nothing of whether it can be written.
+fn unreadable(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(%error, "the disk cannot be read, and what needed it was refused");
+    Problem::new(Code::Internal, "The disk of the edge cannot be read: nothing was changed, and what is live stays.")
+        .hint("inform the operator of the edge, whose log names what cannot be read: docs/runbooks/disk-unwritable.md")
 }
 
 /// The data folder is not the one that the edge opened.
@@ -287,4 +297,32 @@ fn internal(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "a request to publish failed");
     Problem::new(Code::Internal, "The edge failed; its log says more.")
         .hint("try again, and inform the operator of the edge")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_called_so_and_says_nothing_of_what_can_be_written() {
+        // ENOENT, EIO, EACCES and EROFS.
+        for (doing, errno, code, words) in [
+            ("reading", 5, Code::Internal, "cannot be read"),
+            ("opening", 13, Code::Internal, "cannot be read"),
+            ("looking for", 13, Code::Internal, "cannot be read"),
+            ("copying", 5, Code::Internal, "cannot be read"),
+            ("reading", 2, Code::Internal, "its log says more"),
+            ("creating", 13, Code::DiskUnwritable, "cannot be written"),
+            ("renaming to", 30, Code::DiskUnwritable, "cannot be written"),
+            ("writing", 5, Code::DiskUnwritable, "cannot be written"),
+        ] {
+            let source = std::io::Error::from_raw_os_error(errno);
+            let error = Error::from(durable::Error::Io { doing, path: "a".to_owned(), source });
+            assert!(error.0.code == code && error.0.detail.contains(words), "{doing} {errno}: {:?}", error.0);
+        }
+        let reason = || "EIO".to_owned();
+        let read = Error::from(catalog::Error::Unreadable { reason: reason() });
+        let written = Error::from(catalog::Error::Unwritable { reason: reason() });
+        assert!(read.0.detail.contains("cannot be read") && written.0.detail.contains("cannot be written"));
+    }
 }

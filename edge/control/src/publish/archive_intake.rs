@@ -20,6 +20,7 @@ use super::admission::check_options;
 use super::brought::Brought;
 use super::publisher::Publisher;
 use super::pushes::{Began, Push, Received};
+use super::refused::count_refused;
 use crate::archive::{
     self, Feed, Files, HEAD_BYTES, Kind, Refusal, Sink, SpoolError, archive_bytes_max, bad, broken_off, damaged, feed,
     spool, too_large, unpack_into, untar, unzip,
@@ -274,7 +275,8 @@ impl Publisher {
                 // Without a manifest there is no version for the history to record.
                 tracing::warn!(code = error.0.code.as_str(), %error, "an archive could not be taken");
                 steps.ended(&Err(Error(error.0.clone())));
-                self.count_refused((&place.0, &place.1), Err(error))
+                count_refused((&place.0, &place.1), &error);
+                Err(error)
             }
         }
     }

@@ -1,11 +1,39 @@
-//! Pushes that the edge's own storage refuses before their last step: they count as failed, as those do that reach it.
+//! Pushes that the edge's own storage refuses before their last step: they count as failed, as those do that reach it,
+//! and are found with their reason where failed pushes are.
 
+use devanture_config::api::{Deploy, DeployKind, DeployProblem, Outcome, Source};
 use devanture_config::problem::Code;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, PlaceName, VersionId};
 
+use super::incoming::CheckedPush;
 use super::publisher::Publisher;
-use crate::ledger::Error;
+use super::pushes::Push;
+use crate::ledger::{Actor, Error};
+use crate::switch::Origin;
 use devanture_base::telemetry;
+
+/// What is told of a push that is refused.
+pub(crate) struct Told {
+    version: VersionId,
+    source: Source,
+    alias: Option<PlaceName>,
+    reason: Option<String>,
+}
+
+impl CheckedPush {
+    /// What is told of it if it is refused.
+    pub(crate) fn told(&self) -> Told {
+        let (alias, reason) = (self.options.alias.clone(), self.options.reason.clone());
+        Told { version: self.version, source: self.source.clone(), alias, reason }
+    }
+}
+
+impl Told {
+    fn of(push: &Push) -> Self {
+        let (alias, reason) = (push.options.alias.clone(), push.options.reason.clone());
+        Self { version: push.version, source: push.source.clone(), alias, reason }
+    }
+}
 
 /// Whether the edge's own storage is why, and nothing that a client could do better.
 fn is_of_storage(error: &Error) -> bool {
@@ -15,40 +43,122 @@ fn is_of_storage(error: &Error) -> bool {
     )
 }
 
-fn count(app: &AppName, environment: &PlaceName) {
-    let place = (app.as_str(), environment.as_str());
-    telemetry::count_in_place("devanture_pushes_total", place, &[("outcome", "failed")], 1);
+/// Counts a push that failed with `error`, if storage is why. Returns whether it is.
+pub(super) fn count_refused((app, environment): (&AppName, &PlaceName), error: &Error) -> bool {
+    let is_of_storage = is_of_storage(error);
+    if is_of_storage {
+        let place = (app.as_str(), environment.as_str());
+        telemetry::count_in_place("devanture_pushes_total", place, &[("outcome", "failed")], 1);
+    }
+    is_of_storage
 }
 
 impl Publisher {
-    /// Counts a push that does not begin, or whose archive is not taken, if storage is why.
+    /// Notes a push that does not begin, or whose archive is not taken, if storage is why. An archive that did not come
+    /// in whole has no version to be told of.
     ///
     /// # Errors
     /// That of `result`.
-    pub fn count_refused<T>(
+    pub(crate) async fn note_refused<T>(
         &self,
-        (app, environment): (&AppName, &PlaceName),
+        actor: &Actor,
+        place: (&AppName, &PlaceName),
+        told: Option<Told>,
         result: Result<T, Error>,
     ) -> Result<T, Error> {
-        result.inspect_err(|error| {
-            if is_of_storage(error) {
-                count(app, environment);
+        match result {
+            Err(error) => {
+                if count_refused(place, &error) {
+                    self.record_refused(actor, place, told, &error).await;
+                }
+                Err(error)
             }
-        })
+            taken => taken,
+        }
     }
 
-    /// Counts the push `deploy` one of whose blobs is not taken, if storage is why; once, whatever else of it is sent.
+    /// Notes the push `deploy` one of whose blobs is not taken, if storage is why; once, whatever else of it is sent.
     ///
     /// # Errors
     /// That of `result`.
-    pub fn count_refused_blobs<T>(&self, app: &AppName, deploy: &str, result: Result<T, Error>) -> Result<T, Error> {
-        result.inspect_err(|error| {
-            if is_of_storage(error)
-                && let Ok(push) = self.uploads.pushes.find(app, deploy)
-                && !std::mem::replace(&mut push.received.lock().is_refused, true)
-            {
-                count(app, &push.environment);
+    pub(crate) async fn note_refused_blobs<T>(
+        &self,
+        app: &AppName,
+        deploy: &str,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
+        match result {
+            Err(error) => {
+                let push = self.uploads.pushes.find(app, deploy).ok().filter(|_| is_of_storage(&error));
+                let first = push.filter(|push| !std::mem::replace(&mut push.received.lock().is_refused, true));
+                if let Some(push) = first {
+                    let place = (app, &push.environment);
+                    count_refused(place, &error);
+                    self.record_refused(&push.actor, place, Some(Told::of(&push)), &error).await;
+                }
+                Err(error)
             }
-        })
+            taken => taken,
+        }
+    }
+
+    /// Keeps it in the history. Where that cannot be written either, this process knows of it until it ends.
+    async fn record_refused(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        told: Option<Told>,
+        error: &Error,
+    ) {
+        tracing::warn!(%app, %environment, code = error.0.code.as_str(), %error, "a push was refused by the edge's own storage");
+        // Not that of the push: what was refused may be sent again, and go live under that.
+        let (_, id) = self.new_deploy();
+        if let Some(told) = &told
+            && matches!(self.keep_refused(&id, actor, (app, environment), told, error).await, Ok(true))
+        {
+            return;
+        }
+        let (source, reason) = told.map(|told| (told.source, told.reason)).unwrap_or_default();
+        let by = Origin::of(actor, &source, reason.as_deref());
+        let watched = self.deploys.open(&id, app, environment, (None, by), self.revision());
+        watched.ended(&Err(Error(error.0.clone())));
+    }
+
+    /// Whether the history has it now: an app that is not there yet has none.
+    async fn keep_refused(
+        &self,
+        id: &str,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        told: &Told,
+        error: &Error,
+    ) -> Result<bool, Error> {
+        if !self.ledger.app_exists(app).await? {
+            return Ok(false);
+        }
+        let live = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        let deploy = Deploy {
+            id: id.to_owned(),
+            kind: DeployKind::Push,
+            environment: environment.clone(),
+            version: told.version,
+            previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
+            who: actor.name.clone(),
+            at_ms: telemetry::now_ms(),
+            source: told.source.clone(),
+            steps: Vec::new(),
+            outcome: Outcome::Failed,
+            alias: told.alias.clone(),
+            problem: Some(DeployProblem { code: error.0.code, detail: error.0.detail.clone() }),
+            log: Vec::new(),
+            settings: live.map_or(0, |pointer| pointer.settings),
+            went_back: None,
+            reason: told.reason.clone(),
+            halves: None,
+            with: None,
+        };
+        let _making = self.environments.make_history(app, environment).await?;
+        self.ledger.append_history(app, deploy).await?;
+        Ok(true)
     }
 }

@@ -18,6 +18,7 @@ pub(super) async fn pages_of(catalog: &dyn Catalog, bytes_per_second_max: u64) -
             error @ (catalog::Error::Full
             | catalog::Error::HandedOver
             | catalog::Error::Replaced { .. }
+            | catalog::Error::Unreadable { .. }
             | catalog::Error::Unwritable { .. }),
         ) => {
             tracing::warn!(%error, "the pages of the catalog are not checked");

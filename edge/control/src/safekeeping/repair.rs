@@ -38,6 +38,7 @@ pub async fn repair(
         }
     }
     let Some(backup) = backup.filter(|_| !report.damaged.is_empty()) else { return Ok(report) };
+    blobs.make_folders().await?;
     let mut fetcher = Fetcher::new(&*backup, blobs, &unreported).await?;
     references::go_through(catalog, blobs, options.app.as_ref(), &mut fetcher).await?;
     fetcher.finish().await?;

@@ -159,6 +159,15 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Short`], [`Error::OutOfFiles`] and [`Error::Disk`].
     fn check_free_space(&self) -> Result<(), Error>;
 
+    /// Makes the folders of blobs and manifests where they are gone, which no put does: for what is brought back there
+    /// after somebody removed them. A store whose files are elsewhere, too, makes them as it needs them.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    async fn make_folders(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Puts the whole blob or manifest `key`.
     ///
     /// # Errors

@@ -57,8 +57,12 @@ impl FreeSpace {
             Ok(()) => {}
             // That is said already.
             Err(durable::Error::Full { .. }) if self.is_short() => {}
-            Err(error @ (durable::Error::Full { .. } | durable::Error::Replaced { .. })) => {
-                return Err(error.to_string());
+            Err(
+                error @ (durable::Error::Full { .. } | durable::Error::Gone { .. } | durable::Error::Replaced { .. }),
+            ) => return Err(error.to_string()),
+            // Of the disk, only its folder of drafts is known to have wrong rights.
+            Err(durable::Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(format!("the folder {TMP} of data_dir: {source}"));
             }
             // Without the name of the file, which is of no interest.
             Err(durable::Error::Io { source, .. }) => return Err(format!("the disk of data_dir: {source}")),

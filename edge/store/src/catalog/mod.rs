@@ -183,7 +183,13 @@ pub enum Error {
         /// The file.
         path: String,
     },
-    /// The system does not let the store be written, or read: its disk failed, or was mounted read-only. Nothing was
+    /// The system does not let records be read: the disk failed, or a right is missing.
+    #[error("the catalog cannot be read: {reason}")]
+    Unreadable {
+        /// The system's reason.
+        reason: String,
+    },
+    /// The system does not let the store be written, or opened: its disk failed, or was mounted read-only. Nothing was
     /// changed.
     #[error("the disk of the catalog cannot be used: {reason}")]
     Unwritable {

@@ -112,7 +112,8 @@ impl KeyFile {
     /// The keys, with at least one: it is made where there is none.
     ///
     /// # Errors
-    /// As [`KeyFile::read`], and `secrets_locked` where the file cannot be written.
+    /// As [`KeyFile::read`], and `secrets_locked` where the file cannot be written; `disk_full` and `disk_unwritable` of
+    /// a disk where none can.
     pub(crate) fn read_or_make(&self) -> Result<Keys, Error> {
         self.uses.fetch_add(1, Ordering::Relaxed);
         let _one_at_a_time = self.making.lock();
@@ -129,11 +130,7 @@ impl KeyFile {
         let mut key = [0; KEY_BYTES];
         rand::rng().fill_bytes(&mut key);
         let text = format!("{HEAD}{}\n", hex::encode(key));
-        durable::write_file(path, text.as_bytes(), durable::FILE_MODE).map_err(|error| {
-            locked(format!("The keys of secrets cannot be written to {}: {error}.", path.display())).hint(
-                "let the user of the edge write there, or name another file: `key_file` below [secrets] in edge.toml",
-            )
-        })?;
+        durable::write_file(path, text.as_bytes(), durable::FILE_MODE).map_err(|error| not_written(path, error))?;
         tracing::info!(path = %path.display(), "a key for secrets was made: keep a copy of it apart from the data folder");
         self.read()
     }
@@ -189,9 +186,7 @@ impl KeyFile {
         }
         let lines: String = shared.0.iter().map(|(_, key)| format!("{}\n", hex::encode(key))).collect();
         let written = durable::write_file(path, format!("{HEAD}{lines}").as_bytes(), durable::FILE_MODE);
-        written.map_err(|error| {
-            locked(format!("The keys of secrets cannot be written to {}: {error}.", path.display()))
-        })?;
+        written.map_err(|error| not_written(path, error))?;
         Ok(())
     }
 }
@@ -212,9 +207,8 @@ impl KeyFile {
         }
         let all = missing.iter().chain(&own.0);
         let lines: String = all.map(|(_, key)| format!("{}\n", hex::encode(key))).collect();
-        durable::write_file(path, format!("{HEAD}{lines}").as_bytes(), durable::FILE_MODE).map_err(|error| {
-            locked(format!("The keys of secrets cannot be written to {}: {error}.", path.display()))
-        })?;
+        let written = durable::write_file(path, format!("{HEAD}{lines}").as_bytes(), durable::FILE_MODE);
+        written.map_err(|error| not_written(path, error))?;
         Ok(added)
     }
 }
@@ -277,6 +271,16 @@ fn id_of(key: &[u8; KEY_BYTES]) -> String {
     hash.get(..ID_CHARACTERS).unwrap_or(&hash).to_owned()
 }
 
+/// Why the keys are not in `path`. A disk that is full or failed refuses every change, whatever file is named.
+fn not_written(path: &Path, error: durable::Error) -> Error {
+    if matches!(error, durable::Error::Full { .. }) || error.is_failed_disk() {
+        return error.into();
+    }
+    let detail = format!("The keys of secrets cannot be written to {}: {error}.", path.display());
+    let hint = "let the user of the edge write there, or name another file: `key_file` below [secrets] in edge.toml";
+    locked(detail).hint(hint).into()
+}
+
 pub(super) fn locked(detail: impl Into<String>) -> Problem {
     Problem::new(Code::SecretsLocked, detail)
 }
@@ -284,6 +288,7 @@ pub(super) fn locked(detail: impl Into<String>) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable::fault::{Fault, arm};
 
     /// The id of the key that seals.
     fn newest(keys: &Keys) -> Option<&str> {
@@ -299,6 +304,26 @@ mod tests {
             text.push_str(&format!("{}\n", hex::encode(key)));
         }
         Keys::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_takes_no_key_is_named_and_a_right_that_is_missing_is_a_matter_of_the_file() {
+        // ENOSPC, EIO, ENODEV, EROFS, and then EPERM and EACCES.
+        for (errno, expected) in [
+            (28, Code::DiskFull),
+            (5, Code::DiskUnwritable),
+            (19, Code::DiskUnwritable),
+            (30, Code::DiskUnwritable),
+            (1, Code::SecretsLocked),
+            (13, Code::SecretsLocked),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let keys = KeyFile::new(Some(folder.path().join("data.key")));
+            let refusing = arm(folder.path(), Fault::Refused(errno), 0);
+            assert_eq!(keys.read_or_make().unwrap_err().0.code, expected, "{errno}");
+            drop(refusing);
+            keys.make_if_missing().unwrap();
+        }
     }
 
     proptest! {

@@ -37,6 +37,8 @@ pub(super) const READS_AT_ONCE: usize = 64;
 
 /// The folders that have one below them for each first byte.
 pub(in crate::blobs) const SHARDED: [&str; 4] = ["blobs", "variants", "deltas", "manifests"];
+/// Those of what was sent, and what nothing but a backup brings back. All else is made again.
+const SENT: [&str; 2] = ["blobs", "manifests"];
 pub(super) const QUARANTINE: &str = "quarantine";
 pub(in crate::blobs) const TMP: &str = "tmp";
 
@@ -52,6 +54,8 @@ pub(super) struct Folder {
     pub(super) damages: AtomicU64,
     /// What was found not to be whole, for those who have it in memory.
     pub(super) suspects: Mutex<HashSet<Key>>,
+    /// Whether all that was sent is elsewhere, too, and comes again.
+    is_cache: bool,
 }
 
 /// A file, or a part of one, that was checked when it was opened, and what each group of its bytes must hash to.
@@ -112,8 +116,9 @@ impl Folder {
     /// `open_files_max` of the files that are served are open at a time.
     pub(super) fn open(root: PathBuf, open_files_max: usize) -> Result<Self, Error> {
         match set_up(&root) {
-            // What is there is read, and every put says so.
-            Err(Error::Disk(error)) if error.is_failed_disk() && root.is_dir() => {
+            // What is there is read, and every put says so. So it is where one of its folders has wrong rights: whether
+            // this is the user of the edge was decided by the catalog.
+            Err(Error::Disk(error)) if error.is_refused() && root.is_dir() => {
                 tracing::error!(%error, "the data folder cannot be written: what is stored is served");
             }
             made => made?,
@@ -128,7 +133,13 @@ impl Folder {
             reads: Turns::new(READS_AT_ONCE),
             damages: AtomicU64::new(0),
             suspects: Mutex::default(),
+            is_cache: false,
         })
+    }
+
+    /// The same of files that are all elsewhere, too.
+    pub(super) fn as_cache(self) -> Self {
+        Self { is_cache: true, ..self }
     }
 
     /// Checks that the folder is the one that was opened: in another one, nothing is known of what refers to its files.
@@ -201,13 +212,41 @@ impl Folder {
         let _turn = self.lock(digest_of(key));
         self.check_in_place()?;
         let had_one = path.exists();
-        rename_into(&mut draft, &path)?;
+        self.rename_into(&mut draft, &path)?;
         let synced = durable::sync_folder(folder_of(&path));
         if synced.is_err() && !had_one {
             // After the error nobody may count on the file. One that was there before is as good as it was.
             drop(durable::remove_file(&path));
         }
         Ok(synced?)
+    }
+
+    /// Renames a draft into a folder that is made when it is first needed, also after somebody removed it by hand.
+    /// Called under the lock, so that nobody else finds the folder before it is durable.
+    pub(super) fn rename_into(&self, draft: &mut Draft, path: &Path) -> Result<(), durable::Error> {
+        let mut result = draft.rename(path);
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            if let Some(gone) = self.gone_around(path) {
+                return Err(durable::Error::Gone { path: gone.display().to_string() });
+            }
+            durable::make_folder(folder_of(path))?;
+            result = draft.rename(path);
+        }
+        result.map_err(failed("renaming to", path))
+    }
+
+    /// The folder of all blobs or of all manifests that `path` should lie in, where that is gone. With the next put an
+    /// empty one would end all that tells of it, while what lay there is still missing.
+    pub(super) fn gone_around(&self, path: &Path) -> Option<PathBuf> {
+        let of_kind = folder_of(folder_of(path)).to_owned();
+        let is_sent = SENT.iter().any(|name| of_kind == self.root.join(name));
+        (is_sent && !self.is_cache && !of_kind.is_dir()).then_some(of_kind)
+    }
+
+    /// Makes the folders of blobs and manifests that are gone, for what is brought back into them.
+    pub(super) fn make_sent(&self) -> Result<(), Error> {
+        self.check_in_place()?;
+        SENT.iter().try_for_each(|name| Ok(durable::make_folder(&self.root.join(name))?))
     }
 
     pub(super) fn length(&self, key: Key) -> Result<Option<u64>, Error> {
@@ -379,7 +418,6 @@ pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Checks the number of the layout, and writes it into a folder that has none.
 /// Makes what is missing, and removes what an interrupted write left.
 fn set_up(root: &Path) -> Result<(), Error> {
     durable::make_folder(root)?;
@@ -462,17 +500,6 @@ pub(super) fn read_lines<T: Default>(
         tracing::error!(path = %path.display(), "an index cannot be read; its variants will be made again");
         T::default()
     }))
-}
-
-/// Renames a draft into a folder that is made when it is first needed, also after somebody removed it by hand. Called
-/// under the lock, so that nobody else finds the folder before it is durable.
-pub(super) fn rename_into(draft: &mut Draft, path: &Path) -> Result<(), durable::Error> {
-    let mut result = draft.rename(path);
-    if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        durable::make_folder(folder_of(path))?;
-        result = draft.rename(path);
-    }
-    result.map_err(failed("renaming to", path))
 }
 
 /// Calls `visit` with the name and the path of everything in `folder`; a folder that is not there holds nothing.

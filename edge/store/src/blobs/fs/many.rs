@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::folder::{Folder, TMP, folder_of, rename_into};
+use super::folder::{Folder, TMP, folder_of};
 use super::tree::{OpenedTree, Tree};
 use crate::blobs::{Error, Key};
 use devanture_base::durable::{self, Batch, Draft, Stamp};
@@ -49,7 +49,7 @@ impl Folder {
         let renamed = files.into_iter().try_for_each(|mut file| {
             let path = self.path(Key::Blob(file.digest));
             let is_new = !path.exists();
-            rename_into(&mut file.draft, &path)?;
+            self.rename_into(&mut file.draft, &path)?;
             new.extend(is_new.then_some(path));
             named.push(file);
             Ok(())

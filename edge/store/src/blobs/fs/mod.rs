@@ -84,8 +84,17 @@ impl FileBlobs {
     /// Opens the store in `data_dir`, of which at most `open_files_max` served files are open at a time. Blocks on the
     /// disk.
     pub(super) fn open(data_dir: PathBuf, open_files_max: usize) -> Result<Self, Error> {
-        let folder = Arc::new(Folder::open(data_dir, open_files_max)?);
-        Ok(Self { disk: Disk { folder, turns: Turns::new(CALLS_AT_ONCE), lane: Lane::EDGE, floor: None } })
+        Ok(Self::of(Folder::open(data_dir, open_files_max)?))
+    }
+
+    /// As [`FileBlobs::open`], of files that are all elsewhere, too.
+    pub(super) fn open_cache(data_dir: PathBuf, open_files_max: usize) -> Result<Self, Error> {
+        Ok(Self::of(Folder::open(data_dir, open_files_max)?.as_cache()))
+    }
+
+    fn of(folder: Folder) -> Self {
+        let (folder, turns) = (Arc::new(folder), Turns::new(CALLS_AT_ONCE));
+        Self { disk: Disk { folder, turns, lane: Lane::EDGE, floor: None } }
     }
 
     /// With a floor of free space.
@@ -121,9 +130,18 @@ impl Disk {
         let (folder, turns) = (Arc::clone(&self.folder), Arc::clone(&self.turns));
         let lost = |error| failed("working in", self.folder.root())(std::io::Error::other(error));
         let turn = turns.take(self.lane, 1).await;
+        let floor = self.floor.clone();
         let work = move || {
             let _turn = turn;
-            work(&folder)
+            let done = work(&folder);
+            // What refuses one is told at once, and not by the next look.
+            if let (Err(Error::Disk(error)), Some(floor)) = (&done, floor)
+                && error.is_unwritable()
+                && floor.unwritable().is_none()
+            {
+                floor.look_whether_writable();
+            }
+            done
         };
         tokio::task::spawn_blocking(work).await.map_err(|panicked| lost(panicked.to_string()))?
     }
@@ -151,6 +169,10 @@ impl Blobs for FileBlobs {
     async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
         self.must_stand_alone(key)?;
         self.with(move |folder| folder.put(key, &bytes)).await
+    }
+
+    async fn make_folders(&self) -> Result<(), Error> {
+        self.with(Folder::make_sent).await
     }
 
     async fn put_all(&self, blobs: BTreeMap<Digest, Bytes>) -> Result<(), Error> {

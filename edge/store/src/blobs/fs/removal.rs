@@ -106,6 +106,9 @@ impl Folder {
             return Ok(false);
         }
         self.check_in_place()?;
+        if self.gone_around(&to).is_some() {
+            return Ok(false);
+        }
         durable::make_folder(folder_of(&to))?;
         let is_back = durable::move_file(&from, &to)?;
         if is_back {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::folder::{Folder, rename_into};
+use super::folder::Folder;
 use super::handles::FileId;
 use crate::blobs::{Error, Key};
 use devanture_base::durable::{self, Draft};
@@ -51,8 +51,8 @@ impl Folder {
         let mut drafts = drafts.into_iter();
         let index = drafts.next();
         for (key, mut draft) in files.into_iter().zip(drafts) {
-            rename_into(&mut draft, &self.path(key))?;
+            self.rename_into(&mut draft, &self.path(key))?;
         }
-        Ok(index.map_or(Ok(()), |mut index| rename_into(&mut index, &index_path))?)
+        Ok(index.map_or(Ok(()), |mut index| self.rename_into(&mut index, &index_path))?)
     }
 }

@@ -50,7 +50,7 @@ pub use store::TieredBlobs;
 /// # Errors
 /// [`Error::Disk`] of the folder.
 pub fn open_tiered(data_dir: PathBuf, bounds: &Bounds, bucket: Bucket) -> Result<Arc<TieredBlobs>, Error> {
-    let local = FileBlobs::open(data_dir, bounds.open_files_max)?.above(Arc::clone(&bounds.free_space));
+    let local = FileBlobs::open_cache(data_dir, bounds.open_files_max)?.above(Arc::clone(&bounds.free_space));
     Ok(Arc::new(TieredBlobs::new(local, bucket)))
 }
 

@@ -18,6 +18,7 @@ use super::storage::{Seal, SealedFile, storage};
 use super::unwritten::UnwrittenFile;
 use crate::catalog::{Change, Check, Commit, Error, Record, Revision};
 use devanture_base::durable::{self, FILE_MODE};
+use devanture_base::telemetry::Noted;
 
 /// Key to eight bytes of revision, the highest first, and the value.
 pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -52,8 +53,23 @@ pub(super) struct CatalogFile {
     /// Ours for as long as the value lives, also in the moment between closing and opening again; `None` while the
     /// catalog is handed over.
     pub(super) lock: Mutex<Option<durable::Lock>>,
+    pub(super) said: Said,
     #[cfg(test)]
     faults: Option<Arc<super::tests::Faults>>,
+}
+
+/// What the log says of a disk that fails, each once a minute at most: whoever waits for the disk tries again each
+/// second, and every change finds it out anew.
+pub(super) struct Said {
+    pub(super) failed: Noted,
+    opening: Noted,
+    pub(super) reading: Noted,
+    sync: Noted,
+}
+
+impl Said {
+    const NOTHING: Self =
+        Self { failed: Noted::new(), opening: Noted::new(), reading: Noted::new(), sync: Noted::new() };
 }
 
 /// Why a commit was not made.
@@ -89,6 +105,7 @@ pub(super) fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 pub(super) fn durable_error(error: &durable::Error) -> Error {
     match error {
         durable::Error::Full { .. } => Error::Full,
+        durable::Error::Gone { .. } => Error::Unwritable { reason: error.to_string() },
         durable::Error::Replaced { path } => Error::Replaced { path: path.clone() },
         durable::Error::Io { source, .. } if source.raw_os_error().is_some() => {
             Error::Unwritable { reason: error.to_string() }
@@ -140,6 +157,7 @@ impl CatalogFile {
             header,
             seal,
             lock: Mutex::new(Some(lock)),
+            said: Said::NOTHING,
             #[cfg(test)]
             faults: None,
         })
@@ -187,7 +205,9 @@ impl CatalogFile {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(path = %self.path.display(), %error, "the catalog could not be opened again: it is read alone");
+                if self.said.opening.is_due() {
+                    tracing::error!(path = %self.path.display(), %error, "the catalog could not be opened again: it is read alone");
+                }
                 *database = unwritten(&self.path).ok();
                 self.unwritten.store(database.is_some(), Ordering::Release);
                 Err(store_error(error.into()))
@@ -263,7 +283,9 @@ impl CatalogFile {
     /// Opens the file again after a commit failed, and finds out whether it was made nevertheless: the last write may
     /// have reached the disk before the error.
     fn settle(&self, error: redb::Error, attempted: Option<Revision>) -> Result<Revision, Error> {
-        tracing::error!(path = %self.path.display(), %error, "a commit failed; the catalog is opened again");
+        if self.said.failed.is_due() {
+            tracing::error!(path = %self.path.display(), %error, "a commit failed; the catalog is opened again");
+        }
         match (self.open_again().and_then(|()| self.write_again()), attempted) {
             (Err(replaced @ Error::Replaced { .. }), _) => Err(replaced),
             (Ok(()), Some(attempted)) if self.revision()? == attempted => Ok(attempted),
@@ -280,7 +302,9 @@ impl CatalogFile {
             return Ok(());
         }
         self.check_in_place()?;
-        tracing::warn!(path = %self.path.display(), "a sync of the catalog failed: all of it is written once more");
+        if self.said.sync.is_due() {
+            tracing::warn!(path = %self.path.display(), "a sync of the catalog failed: all of it is written once more");
+        }
         durable::write_again(&self.path).map_err(|error| durable_error(&error))?;
         self.seal.note_synced();
         Ok(())

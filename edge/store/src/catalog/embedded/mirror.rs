@@ -157,7 +157,9 @@ impl CatalogFile {
             if self.is_unwritten() {
                 return store_error(error);
             }
-            tracing::error!(path = %self.path.display(), %error, "the mirror could not be written and is opened again");
+            if self.said.failed.is_due() {
+                tracing::error!(path = %self.path.display(), %error, "the mirror could not be written and is opened again");
+            }
             // Without effect where it fails: the next access tries again, and reports it.
             drop(self.open_again());
             store_error(error)

@@ -89,7 +89,7 @@ impl RedbCatalog {
                 let (file, watchers) = (Arc::clone(&file), Arc::clone(&watchers));
                 let settled = tokio::task::spawn_blocking(move || whole(file.path(), || watchers.settle(&file)));
                 match settled.await {
-                    Ok(Err(Error::Full | Error::Store(_) | Error::Unwritable { .. })) => {}
+                    Ok(Err(Error::Full | Error::Store(_) | Error::Unreadable { .. } | Error::Unwritable { .. })) => {}
                     // It is known, or another process has the file.
                     Ok(_) | Err(_) => return,
                 }

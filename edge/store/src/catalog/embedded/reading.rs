@@ -14,15 +14,17 @@ impl CatalogFile {
         let attempt = || self.with(|database| work(&database.begin_read()?));
         match attempt() {
             Some(Ok(value)) => return Ok(value),
-            Some(Err(error)) if self.is_unwritten() => return Err(store_error(error)),
+            Some(Err(error)) if self.is_unwritten() => return Err(read_error(error)),
             Some(Err(error)) => {
-                tracing::warn!(path = %self.path.display(), %error, "the catalog could not be read and is opened again");
+                if self.said.reading.is_due() {
+                    tracing::warn!(path = %self.path.display(), %error, "the catalog could not be read and is opened again");
+                }
             }
             None => {}
         }
         let opened = self.open_again();
         match (attempt(), opened) {
-            (Some(read), _) => read.map_err(store_error),
+            (Some(read), _) => read.map_err(read_error),
             (None, Err(error)) => Err(error),
             (None, Ok(())) => Err(store_error(redb::Error::DatabaseClosed)),
         }
@@ -89,6 +91,14 @@ impl CatalogFile {
     /// The revision of the last commit.
     pub(super) fn revision(&self) -> Result<Revision, Error> {
         self.read(revision_in)
+    }
+}
+
+/// The same error of a read: it tells nothing of whether the disk can be written.
+fn read_error(error: redb::Error) -> Error {
+    match store_error(error) {
+        Error::Unwritable { reason } => Error::Unreadable { reason },
+        other => other,
     }
 }
 

@@ -210,6 +210,56 @@ fn folders_removed_by_hand_come_back() {
 }
 
 #[test]
+fn a_folder_of_what_was_sent_does_not_come_back_empty_by_a_put() {
+    for (name, is_kept) in [("blobs", true), ("manifests", true), ("variants", false)] {
+        let data = tempfile::tempdir().unwrap();
+        let open = || Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+        let (folder, bytes) = (open(), sample(1, 10));
+        let digest = Digest::of(&bytes);
+        let put = |folder: &Folder| -> Result<(), Error> {
+            folder.put(Key::Blob(digest), &bytes)?;
+            folder.put_all(&BTreeMap::from([(digest, bytes.clone())]))?;
+            folder.put(Key::Manifest(digest), &bytes)?;
+            folder.put_variants(digest, &[(Form::Br, Quality::Quick, sample(2, 5))])
+        };
+        put(&folder).unwrap();
+        std::fs::remove_dir_all(data.path().join(name)).unwrap();
+        let found = put(&folder);
+        assert_eq!(matches!(found, Err(Error::Disk(durable::Error::Gone { .. }))), is_kept, "{name}: {found:?}");
+        assert_eq!(data.path().join(name).exists(), !is_kept, "{name}");
+        // What is brought back comes into folders that are made for it; a cache, and a start, make them anyway.
+        folder.make_sent().unwrap();
+        put(&folder).unwrap();
+        let cache = folder.as_cache();
+        std::fs::remove_dir_all(data.path().join(name)).unwrap();
+        put(&cache).unwrap();
+        std::fs::remove_dir_all(data.path().join(name)).unwrap();
+        put(&open()).unwrap();
+    }
+}
+
+#[test]
+fn a_start_over_what_the_system_does_not_let_be_changed_reads_what_is_stored() {
+    // EPERM, EIO, EACCES and EROFS, at each step of the start.
+    for errno in [1, 5, 13, 30] {
+        let data = tempfile::tempdir().unwrap();
+        let bytes = sample(1, 10);
+        let key = Key::Blob(Digest::of(&bytes));
+        Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap().put(key, &bytes).unwrap();
+        for nth in 0.. {
+            let refusing = arm(data.path(), Fault::Refused(errno), nth);
+            let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();
+            if !refusing.fired() {
+                break;
+            }
+            assert_eq!(folder.get(key).unwrap(), bytes, "{errno} at step {nth}");
+            let refused = folder.put(key, &bytes);
+            assert!(matches!(&refused, Err(Error::Disk(error)) if error.is_unwritable()), "{errno}: {refused:?}");
+        }
+    }
+}
+
+#[test]
 fn an_index_that_cannot_be_read_says_nothing_and_is_replaced() {
     let data = tempfile::tempdir().unwrap();
     let folder = Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap();

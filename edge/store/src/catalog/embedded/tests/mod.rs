@@ -258,6 +258,26 @@ async fn a_commit_that_cannot_be_brought_to_the_disk_is_undecided_until_it_can_a
     assert_eq!(announced, if is_made { vec![2, 3] } else { vec![2] });
 }
 
+#[test]
+fn a_disk_that_goes_on_failing_is_told_once_and_not_by_each_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, faults) = (path_in(&folder), Faults::none());
+    let file = CatalogFile::open_failing(&path, &faults).unwrap();
+    file.commit(&number(1)).unwrap();
+    let broken = crate::durable::fault::arm(&path, crate::durable::fault::Fault::Refused(5), 0);
+    faults.syncs.store(1, Ordering::SeqCst);
+    let log = crate::telemetry::logged(|| {
+        for _ in 0..5 {
+            assert!(file.commit(&number(2)).is_err());
+        }
+    });
+    for line in ["a commit failed", "all of it is written once more"] {
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+    }
+    drop(broken);
+    file.commit(&number(4)).unwrap();
+}
+
 /// What is served follows the watch, and `status` reads: an operator who rolled back would read that it is done.
 #[tokio::test]
 async fn readers_and_watchers_agree_on_a_commit_of_unknown_outcome_while_nothing_can_be_written() {
