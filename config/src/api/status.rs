@@ -46,6 +46,10 @@ pub struct Status {
     /// The damage of the live version, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<Damage>,
+    /// What today's checks refuse of the live version, which an earlier release took: what is bad answers 502, and the
+    /// rest is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mistake: Option<String>,
     /// Files of the whole edge that were found damaged and lie in quarantine; for tokens of every app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<u64>,

@@ -134,6 +134,17 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Reads a stored manifest to serve it. What nothing could be served by is refused, and no more: a check that was
+    /// added after it was stored must not take down what is live ([`Manifest::check`] names it).
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn stored(json: &[u8]) -> Result<Self, BadManifest> {
+        let manifest = Self::read(json)?;
+        manifest.check_files()?;
+        Ok(manifest)
+    }
+
     /// Reads a stored manifest without [`Manifest::check`], for callers that only need to know what it refers to: a
     /// check that was added after it was stored must not hide its blobs from them.
     ///
@@ -148,11 +159,18 @@ impl Manifest {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), BadManifest> {
+        if self.format == FORMAT && self.files.is_empty() && !self.has_backend() {
+            return Err(BadManifest::Empty);
+        }
+        self.check_files()?;
+        self.check_servers()?;
+        self.check_tables()
+    }
+
+    /// Checks what every answer relies on: the format, and that each file is one, with one length and a type.
+    fn check_files(&self) -> Result<(), BadManifest> {
         if self.format != FORMAT {
             return Err(BadManifest::Format(self.format));
-        }
-        if self.files.is_empty() && !self.has_backend() {
-            return Err(BadManifest::Empty);
         }
         if let Some(folder) = &self.server {
             folder.check()?;
@@ -168,19 +186,19 @@ impl Manifest {
                 return Err(BadManifest::MediaType(path.clone()));
             }
         }
-        self.check_sizes()?;
+        self.check_sizes()
+    }
+
+    /// Checks what a backend is started by, in every environment.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_servers(&self) -> Result<(), BadManifest> {
         for table in self.tables().filter_map(|table| table.server.as_ref()) {
             if let Some(Mistaken { key, message }) = table.mistakes().into_iter().next() {
                 return Err(BadManifest::ServerTable { key, message });
             }
         }
-        for check in self.tables().filter_map(|table| table.smoke.as_ref()).flatten() {
-            if let Some(Mistaken { key, message }) = check.mistakes().into_iter().next() {
-                let path = check.path.chars().take(80).flat_map(char::escape_debug).collect();
-                return Err(BadManifest::Smoke { path, key, message });
-            }
-        }
-        self.tables().try_for_each(check_backends)?;
         if self.env.values().filter_map(|table| table.server.as_ref()).any(|table| table.owns.is_some()) {
             let message = "stands below [server] alone: it is the same in every environment".to_owned();
             return Err(BadManifest::ServerTable { key: "owns", message });
@@ -200,6 +218,21 @@ impl Manifest {
                 return Err(BadManifest::ServerTable { key, message });
             }
             self.check_persist(&serving)?;
+        }
+        Ok(())
+    }
+
+    /// Checks smoke checks, pools and routes: one that is bad fails alone.
+    fn check_tables(&self) -> Result<(), BadManifest> {
+        for check in self.tables().filter_map(|table| table.smoke.as_ref()).flatten() {
+            if let Some(Mistaken { key, message }) = check.mistakes().into_iter().next() {
+                let path = check.path.chars().take(80).flat_map(char::escape_debug).collect();
+                return Err(BadManifest::Smoke { path, key, message });
+            }
+        }
+        self.tables().try_for_each(check_backends)?;
+        for place in self.env.keys().map(PlaceName::as_str).chain([""]) {
+            let serving = self.serving_for(place);
             if let Some((_, route)) = serving.routes_to_nothing().next() {
                 let message = format!("leads to `{}`, which is not below [upstreams]", route.to);
                 return Err(BadManifest::Backend { what: format!("the route {}", route.path), key: "to", message });
@@ -360,6 +393,7 @@ pub fn is_media_type(text: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn file(bytes: &[u8]) -> FileEntry {
         FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None }
@@ -404,6 +438,37 @@ mod tests {
         assert_eq!(refused, format!("`a.txt` has 6600 bytes and `b.txt` has 5, but both have the hash {hash}"));
         assert!(Manifest::parse(&two.canonical()).is_err());
         assert_eq!(Manifest::read(&two.canonical()).unwrap(), two, "what is stored can still be looked through");
+        assert!(Manifest::stored(&two.canonical()).is_err(), "no answer has two lengths");
+    }
+
+    /// Each was taken by an earlier release.
+    #[test]
+    fn what_todays_checks_refuse_of_a_table_is_read_where_it_is_stored_and_named() {
+        let ca = "-----BEGIN CERTIFICATE-----\nMAUC\n-----END CERTIFICATE-----\n";
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        for (table, named) in [
+            (json!({ "upstreams": { "api": { "to": ["https://a"], "ca": format!("{ca}{key}") } } }), "`ca`"),
+            (json!({ "upstreams": { "api": { "to": ["https://a"], "ca": format!("x {ca}") } } }), "`ca`"),
+            (json!({ "upstreams": { "api": { "to": ["http://a,b"] } } }), "http://a,b"),
+            (json!({ "upstreams": { "api": "http://a..b" } }), "http://a..b"),
+            (json!({ "routes": [{ "path": "/api/*", "to": "fastcgi://256.1.1.1:9000" }] }), "fastcgi://256.1.1.1:9000"),
+            (json!({ "routes": [{ "path": "/api/*", "to": "http://$api" }] }), "http://$api"),
+            (json!({ "routes": [{ "path": "/api/*", "to": "api" }] }), "not below [upstreams]"),
+            (json!({ "smoke": [{ "path": "none" }] }), "smoke check"),
+        ] {
+            for place in ["base", "prod"] {
+                let mut stored = serde_json::to_value(manifest(&["index.html"])).unwrap();
+                match place {
+                    "base" => stored["base"] = table.clone(),
+                    name => stored["env"] = json!({ name: table.clone() }),
+                }
+                let stored = stored.to_string();
+                let read = Manifest::stored(stored.as_bytes()).unwrap();
+                let refused = Manifest::parse(stored.as_bytes()).unwrap_err().to_string();
+                assert!(refused.contains(named), "{refused}");
+                assert_eq!(read.check().unwrap_err().to_string(), refused);
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,6 @@ use super::route_path::RoutePath;
 use super::upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
 use super::upstreams::Upstream;
 use crate::parsing::reader::Table;
-use crate::text::text_form;
 
 /// Most routes that one table may hold.
 pub const ROUTES_MAX: usize = 1_000;
@@ -113,7 +112,24 @@ impl fmt::Display for RouteTo {
     }
 }
 
-text_form!(RouteTo, BadRouteTo);
+impl TryFrom<String> for RouteTo {
+    type Error = BadRouteTo;
+
+    /// As [`UpstreamUrl`] reads what is stored.
+    fn try_from(text: String) -> Result<Self, BadRouteTo> {
+        if text.contains(':') {
+            Ok(Self::Address(UpstreamUrl::read(&text)?))
+        } else {
+            Ok(Self::Upstream(text.parse()?))
+        }
+    }
+}
+
+impl From<RouteTo> for String {
+    fn from(to: RouteTo) -> Self {
+        to.to_string()
+    }
+}
 
 impl HostRule {
     /// The rule for requests to `pool`: what the route says, else what the pool says, else the default. `route` is
@@ -216,6 +232,11 @@ impl Route {
             if let Some(rules) = rules {
                 rules.mistakes(key, &mut found);
             }
+        }
+        if let RouteTo::Address(to) = &self.to
+            && let Err(bad) = to.check()
+        {
+            found.push(Mistaken { key: "to", message: format!("cannot be used: {bad}") });
         }
         if matches!(&self.to, RouteTo::Address(to) if to.socket().is_some()) && self.host == Some(HostRule::Target) {
             found.push(Mistaken { key: "host", message: "cannot be \"target\": a socket has no host".to_owned() });

@@ -15,6 +15,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The address of a backend: an `http` or `https` URL without a path, a query, a fragment or a user, or the path of a
 /// socket, `unix:/run/shop.sock`. One that speaks FastCGI is `fastcgi://HOST:PORT` or `fastcgi+unix:/run/php.sock`.
+///
+/// Where a person writes it, its host is a name or an address ([`FromStr`]). What is stored may be of an earlier release,
+/// which took other hosts, too: `serde` reads these, [`UpstreamUrl::check`] refuses them, and nothing answers there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamUrl(Url);
@@ -89,20 +92,41 @@ impl FromStr for UpstreamUrl {
     type Err = BadUpstreamUrl;
 
     fn from_str(text: &str) -> Result<Self, BadUpstreamUrl> {
+        let read = Self::read(text)?;
+        // As it was written.
+        read.check().map_err(|_bad| BadUpstreamUrl(text.chars().take(200).collect()))?;
+        Ok(read)
+    }
+}
+
+impl UpstreamUrl {
+    /// Checks that its host is a name that DNS can be asked for, or an address.
+    ///
+    /// # Errors
+    /// [`BadUpstreamUrl`].
+    pub fn check(&self) -> Result<(), BadUpstreamUrl> {
+        let is_host = match self.0.scheme() {
+            // No default port is registered for it, and the host of an unknown scheme may hold anything.
+            "fastcgi" => self
+                .0
+                .host_str()
+                .is_some_and(|host| host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok() || is_dns_name(host)),
+            "http" | "https" => !matches!(self.0.host(), Some(Host::Domain(name)) if !is_dns_name(name)),
+            _ => true,
+        };
+        if is_host { Ok(()) } else { Err(BadUpstreamUrl(self.to_string().chars().take(200).collect())) }
+    }
+
+    /// Reads what any release has taken.
+    pub(super) fn read(text: &str) -> Result<Self, BadUpstreamUrl> {
         let bad = || BadUpstreamUrl(text.chars().take(200).collect());
         let url: Url = text.parse().map_err(|_reason| bad())?;
         let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
         let plain = plain && url.password().is_none() && url.port() != Some(0);
         let is_fine = match url.scheme() {
-            "http" | "https" => {
-                let is_host = |host: Host<&str>| !matches!(host, Host::Domain(name) if !is_dns_name(name));
-                url.path() == "/" && url.host().is_some_and(is_host)
-            }
-            // No default port is registered for it, and the host of an unknown scheme may hold anything.
+            "http" | "https" => url.path() == "/" && url.host().is_some(),
             "fastcgi" => {
-                let is_host =
-                    |host: &str| host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok() || is_dns_name(host);
-                url.path().is_empty() && url.port().is_some() && url.host_str().is_some_and(is_host)
+                url.path().is_empty() && url.port().is_some() && url.host_str().is_some_and(|host| !host.is_empty())
             }
             "unix" | "fastcgi+unix" => {
                 let decoded = percent_decode_str(url.path()).decode_utf8().map_err(|_reason| bad())?;
@@ -123,7 +147,19 @@ impl fmt::Display for UpstreamUrl {
     }
 }
 
-text_form!(UpstreamUrl, BadUpstreamUrl);
+impl TryFrom<String> for UpstreamUrl {
+    type Error = BadUpstreamUrl;
+
+    fn try_from(text: String) -> Result<Self, BadUpstreamUrl> {
+        Self::read(&text)
+    }
+}
+
+impl From<UpstreamUrl> for String {
+    fn from(url: UpstreamUrl) -> Self {
+        url.to_string()
+    }
+}
 
 /// The name of a pool: 1 to 64 letters, digits, `-`, `_` or `.`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -239,6 +275,14 @@ mod tests {
             &format!("http://{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(62)),
         ] {
             assert!(bad.parse::<UpstreamUrl>().is_err(), "{bad}");
+        }
+        // What an earlier release took is read where it is stored, as it was written, and named as bad.
+        for stored in ["http://a,b", "http://a..b:81", "https://$api:3000", "fastcgi://256.1.1.1:9000"] {
+            let read: UpstreamUrl = serde_json::from_value(stored.into()).unwrap();
+            assert_eq!((read.to_string().as_str(), read.check().is_err()), (stored, true));
+        }
+        for never in ["", "http://x/a", "http://x:0", "unix:run/x", "fastcgi://:9000", "ftp://x"] {
+            assert!(serde_json::from_value::<UpstreamUrl>(never.into()).is_err(), "{never}");
         }
         let socket: UpstreamUrl = "unix:/run/a%20b".parse().unwrap();
         assert_eq!((socket.socket().as_deref(), socket.origin()), (Some("/run/a b"), None));

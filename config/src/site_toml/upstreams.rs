@@ -222,17 +222,26 @@ impl Declared {
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
         match self {
-            Self::Address(to) => Upstream::from(to.clone()).script_mistakes(),
+            Self::Address(to) => {
+                let pool = Upstream::from(to.clone());
+                pool.bad_addresses().chain(pool.script_mistakes()).collect()
+            }
             Self::Pool(pool) => pool.mistakes(),
         }
     }
 }
 
 impl Upstream {
+    fn bad_addresses(&self) -> impl Iterator<Item = Mistaken> {
+        let bad = self.to.iter().filter_map(|to| to.check().err());
+        bad.map(|bad| Mistaken { key: "to", message: format!("cannot be used: {bad}") })
+    }
+
     /// Everything that is wrong with it.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
         let mut found = self.script_mistakes();
+        found.extend(self.bad_addresses());
         let mut wrong = |key, message: String| found.push(Mistaken { key, message });
         if self.to.len() > MEMBERS_MAX {
             wrong("to", format!("holds more than {MEMBERS_MAX} addresses"));

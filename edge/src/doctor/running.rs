@@ -13,12 +13,16 @@ use super::finding::{Finding, Names};
 use super::scrape;
 use crate::server::local::{ANSWER_MAX, LocalError, SOCKET_NAME, ask_beside, ask_text, read};
 use crate::server::{data_socket, is_in_use};
-use devanture_control::admin::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE, UNWRITABLE_LINE};
+use devanture_control::admin::{
+    BACKEND_LINE, CATALOG_DAMAGED_LINE, MISTAKE_LINE, OPEN_LINE, REACH_LINE, UNWRITABLE_LINE,
+};
 use devanture_control::environments::ALLOW_OR_PUSH;
 use devanture_control::runner::{LISTEN_ON_HOST, TURN_ON};
 use devanture_control::webhooks::KEPT_WEBHOOK;
 
 const CHECK: &str = "edge";
+/// What to do about a live version that an earlier release took, and today's checks refuse.
+const PUSH_MENDED: &str = "what is bad answers 502, and the rest is served: push the bundle again, mended";
 /// The health of an edge that takes no requests.
 const NOT_READY: &str = "not ready";
 /// What to do about a local socket that is not there.
@@ -176,6 +180,10 @@ impl Running {
             Finding::fail("disk", what, advice)
         }));
         found.extend(self.warnings((REACH_LINE, "upstreams"), names, |kept| (reach_counted(kept), ALLOW_OR_PUSH)));
+        found.extend(self.warnings((MISTAKE_LINE, "versions"), names, |mistaken| {
+            let together = format!("{} with what today's checks refuse", counted(mistaken.len(), "live version"));
+            (together, PUSH_MENDED)
+        }));
         found.extend(self.warnings((OPEN_LINE, "backends"), names, |open| {
             (format!("{} listening on all addresses of the machine", counted(open.len(), "instance")), LISTEN_ON_HOST)
         }));
@@ -304,6 +312,18 @@ mod tests {
         let counted = running.health_findings(Names::Counted);
         assert_eq!(counted.len(), 1);
         assert!(counted[0].found.starts_with("2 instances") && !counted[0].found.contains("shop"), "{counted:?}");
+    }
+
+    #[test]
+    fn what_todays_checks_refuse_of_a_live_version_is_a_warning_with_what_to_do() {
+        let line = "version 12 of shop in prod: the upstream `api`: `ca` is no PEM of certificates";
+        let health = format!("ready\nmistake: {line}\n");
+        let running = Running { socket: PathBuf::new(), metrics: String::new(), health };
+        let found = running.health_findings(Names::Shown).remove(0);
+        assert_eq!((found.level, found.found.as_str()), (Level::Warn, line));
+        assert!(found.advice.unwrap().contains("push the bundle again"));
+        let counted = running.health_findings(Names::Counted).remove(0);
+        assert!(counted.found.starts_with("1 live version") && !counted.found.contains("shop"), "{counted:?}");
     }
 
     #[test]

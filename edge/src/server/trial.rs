@@ -158,7 +158,15 @@ async fn stored(data_dir: &Path, edge_runs: bool) -> Result<(Trial, Vec<Lacking>
             records::read::<VersionRecord>(&key, &record)?;
             trial.versions += 1;
             let (Ok(app), Ok(id)) = (app.parse::<AppName>(), name.parse::<VersionId>()) else { continue };
-            let Err(error) = look(data_dir, &app, id)? else { continue };
+            let error = match look(data_dir, &app, id)? {
+                Ok(mistake) => {
+                    trial.notes.extend(mistake.map(|mistake| {
+                        format!("version {} of {app} is served without what is bad of it: {mistake}", id.short())
+                    }));
+                    continue;
+                }
+                Err(error) => error,
+            };
             let environments = live.get(&(app.to_string(), id)).cloned().unwrap_or_default();
             if environments.is_empty() {
                 trial.notes.push(format!(
@@ -175,11 +183,11 @@ async fn stored(data_dir: &Path, edge_runs: bool) -> Result<(Trial, Vec<Lacking>
     Ok((trial, lacking))
 }
 
-/// Why the manifest of a version is not what was stored, if it is not.
+/// Why the manifest of a version is not what was stored, if it is not; else what this program's checks refuse of it.
 ///
 /// # Errors
 /// Where it is, and this program cannot read it: then it is another format.
-fn look(data_dir: &Path, app: &AppName, id: VersionId) -> Result<Result<(), String>, StartError> {
+fn look(data_dir: &Path, app: &AppName, id: VersionId) -> Result<Result<Option<String>, String>, StartError> {
     let path = manifest_path(data_dir, id);
     let bytes = match std::fs::read(path) {
         Ok(bytes) if VersionId::of(&bytes) == id => bytes,
@@ -187,7 +195,10 @@ fn look(data_dir: &Path, app: &AppName, id: VersionId) -> Result<Result<(), Stri
         Err(error) => return Ok(Err(format!("its manifest cannot be read: {error}"))),
     };
     let reason = |error| format!("this program cannot read the manifest of version {} of {app}: {error}", id.short());
-    Manifest::parse(&bytes).map(|_| Ok(())).map_err(|error| StartError::Upgrade { reason: reason(error) })
+    match Manifest::stored(&bytes) {
+        Ok(manifest) => Ok(Ok(manifest.check().err().map(|bad| bad.to_string()))),
+        Err(error) => Err(StartError::Upgrade { reason: reason(error) }),
+    }
 }
 
 fn manifest_path(data_dir: &Path, id: VersionId) -> PathBuf {
@@ -274,7 +285,14 @@ mod tests {
             std::fs::write(path, bytes).unwrap();
         };
         write(whole.id(), &whole.canonical());
-        assert_eq!(look(folder.path(), &app, whole.id()).unwrap(), Ok(()));
+        assert_eq!(look(folder.path(), &app, whole.id()).unwrap(), Ok(None));
+        // What an earlier release took is named, and no reason to stay with that.
+        let text = String::from_utf8(whole.canonical()).unwrap();
+        let text = text.replacen('{', r#"{"base":{"upstreams":{"api":"http://a,b"}},"#, 1);
+        let mistaken = Manifest::read(text.as_bytes()).unwrap();
+        write(mistaken.id(), &mistaken.canonical());
+        let named = look(folder.path(), &app, mistaken.id()).unwrap().unwrap();
+        assert!(named.is_some_and(|named| named.contains("http://a,b")));
         write(whole.id(), b"{}");
         assert!(look(folder.path(), &app, whole.id()).unwrap().unwrap_err().contains("damaged"));
         let other = br#"{"format":"of a later release"}"#;

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use devanture_config::Digest;
 use devanture_config::api::{RepairRequest, Status};
 use devanture_config::problem::Code;
+use devanture_config::{Digest, Manifest};
 use devanture_edge::server::Safekeeping;
 use devanture_store::catalog::{self, Catalog, Change, Commit};
 use devanture_store::s3::Variables;
@@ -367,6 +367,67 @@ async fn a_record_that_cannot_be_read_costs_one_environment_and_is_reported() {
     let collected = got(edge.api(Method::POST, "/v1/gc")).await;
     assert_eq!(collected.status, 200);
     edge.stop().await;
+}
+
+/// A release that reads more strictly than the one before takes nothing down that was live.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_release_took_is_served_without_what_todays_checks_refuse_of_it() {
+    let edge = edge().with_app("shop", &[("index.html", PAGE)]).start().await;
+    let [old] = &stored_versions(&edge)[..] else { panic!("one version is stored") };
+    let data = edge.data_dir();
+    let path = |id: &str| data.join("manifests").join(&id[..2]).join(format!("{id}.json"));
+    let mut stored: serde_json::Value = serde_json::from_slice(&std::fs::read(path(old)).unwrap()).unwrap();
+    let ca = "-----BEGIN CERTIFICATE-----\nMAUC\n-----END CERTIFICATE-----\n";
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    stored["base"] = json!({
+        "upstreams": { "keyed": { "to": ["https://127.0.0.1:1"], "ca": format!("{ca}{key}") } },
+        "routes": [
+            { "path": "/keyed/*", "to": "keyed" },
+            { "path": "/named/*", "to": "http://a..b" },
+            { "path": "/nowhere/*", "to": "nowhere" },
+        ],
+    });
+    let stored = Manifest::read(stored.to_string().as_bytes()).unwrap();
+    assert!(stored.check().is_err(), "a push is refused");
+    let (old, new) = (old.clone(), stored.id().to_string());
+    std::fs::create_dir_all(path(&new).parent().unwrap()).unwrap();
+    std::fs::write(path(&new), stored.canonical()).unwrap();
+    let edge = Box::pin(with_records(edge, async |catalog| {
+        let mut changes = Vec::new();
+        for (key, record) in catalog.list("", None, false, usize::MAX).await.unwrap() {
+            let text = String::from_utf8_lossy(&record.value).into_owned();
+            if key.contains(&old) || text.contains(&old) {
+                changes.push(Change::Put(key.replace(&old, &new), text.replace(&old, &new).into_bytes().into()));
+            }
+        }
+        changes
+    }))
+    .await;
+    assert_eq!(edge.get(HOST, "/").await.body, PAGE);
+    for path in ["/keyed/a", "/named/a", "/nowhere/a"] {
+        let status = edge.get(HOST, path).await.status;
+        assert!(matches!(status.as_u16(), 502 | 503), "{path}: {status}");
+    }
+    let status = status(&edge).await;
+    assert_eq!((status.version.map(|version| version.to_string()), status.damaged), (Some(new), None));
+    let mistake = status.mistake.unwrap();
+    assert!(mistake.contains("the upstream `keyed`: `ca`"), "{mistake}");
+    let ready = readiness(&edge).await;
+    assert!(ready.contains("mistake: version ") && ready.contains(&mistake), "{ready}");
+    edge.push("shop", &[("index.html", PAGE), ("a.txt", b"a")]).await;
+    assert_eq!(readiness(&edge).await, "ready\n");
+    edge.stop().await;
+}
+
+/// The ids of the versions of an edge that has one app.
+fn stored_versions(edge: &RunningEdge) -> Vec<String> {
+    let mut ids = Vec::new();
+    for shard in std::fs::read_dir(edge.data_dir().join("manifests")).unwrap() {
+        for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
+            ids.push(file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    ids
 }
 
 /// The history says what a damaged pointer said, and whatever goes live next writes it again.

@@ -57,6 +57,10 @@ fn lines(style: Style, status: &Status) -> Vec<String> {
         let text = format!("{} {LISTENS_EVERYWHERE}", escaped(&status.open_ports.join(", ")));
         lines.push(style.line("listens", &style.bad(&text)));
     }
+    if let Some(mistake) = &status.mistake {
+        let text = format!("{}; what is bad answers 502: push the mended bundle", escaped(mistake));
+        lines.push(style.line("mistake", &style.bad(&text)));
+    }
     if let Some(KeptReach { addresses, allow, webhooks }) = &status.kept_reach {
         let names: Vec<String> = webhooks.iter().map(|name| format!("webhook {name}")).collect();
         let by = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };

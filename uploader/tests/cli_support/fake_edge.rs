@@ -335,6 +335,7 @@ fn status(state: &State) -> Status {
         paused: None,
         locked: None,
         damaged: None,
+        mistake: None,
         quarantined: None,
         catalog_damaged: false,
         more_places: false,

@@ -26,7 +26,7 @@ impl Noted {
     }
 
     /// Adds one of this moment. Whether a line is due, where it names no number.
-    pub(crate) fn is_due(&self) -> bool {
+    pub fn is_due(&self) -> bool {
         self.add(super::since_epoch().as_secs()).is_some()
     }
 

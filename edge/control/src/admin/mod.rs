@@ -49,7 +49,9 @@ mod upstreams;
 mod webhooks;
 
 pub use answer::Body;
-pub use monitoring::{BACKEND_LINE, CATALOG_DAMAGED_LINE, OPEN_LINE, REACH_LINE, SECRETS_LINE, UNWRITABLE_LINE};
+pub use monitoring::{
+    BACKEND_LINE, CATALOG_DAMAGED_LINE, MISTAKE_LINE, OPEN_LINE, REACH_LINE, SECRETS_LINE, UNWRITABLE_LINE,
+};
 pub use operations::{OPERATIONS, Operation};
 pub use state::{Admin, CertificateOf, Health, Node};
 

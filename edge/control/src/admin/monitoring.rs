@@ -9,7 +9,7 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, answer};
 use devanture_base::telemetry::{self, Gauges};
-use devanture_serve::live::DamagedPlace;
+use devanture_serve::live::{DamagedPlace, MistakenPlace};
 use devanture_store::catalog;
 
 /// The description of the API, served as it stands here.
@@ -32,6 +32,8 @@ pub const SECRETS_LINE: &str = "secrets: ";
 
 /// The prefix of a line of readiness about a backend that does not run.
 pub const BACKEND_LINE: &str = "backend: ";
+/// What begins the line of a live version that has what today's checks refuse.
+pub const MISTAKE_LINE: &str = "mistake: ";
 /// What begins the line of an instance that listens on all addresses of the machine.
 pub const OPEN_LINE: &str = "open: ";
 /// What begins the line of a live version, or a webhook, that reaches private addresses which nobody allows any more.
@@ -53,6 +55,12 @@ fn damage_line(damaged: &DamagedPlace) -> String {
         Some(version) => format!("damaged: version {} of {app} in {environment} {what}\n", version.short()),
         None => format!("damaged: what is live of {app} in {environment} {what}\n"),
     }
+}
+
+/// A line of readiness about what today's checks refuse.
+fn mistake_line(mistaken: &MistakenPlace) -> String {
+    let MistakenPlace { app, environment, version, mistake } = mistaken;
+    format!("{MISTAKE_LINE}version {} of {app} in {environment}: {mistake}\n", version.short())
 }
 
 impl Admin {
@@ -119,6 +127,8 @@ impl Admin {
             text.push_str(&format!("loading: {} of {} live versions\n", progress.waiting, progress.environments));
         }
         text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
+        let mistaken = self.publisher.ledger().live.mistaken();
+        text.extend(mistaken.iter().take(DAMAGED_PLACES_MAX).map(mistake_line));
         let lost = self.publisher.environments().lost_secrets();
         text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));
         let idle = self.publisher.environments().idle_backends();

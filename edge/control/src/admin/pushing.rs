@@ -46,7 +46,7 @@ impl Admin {
             let prediction = self.publisher.predict(&actor, &app, &environment, push).await?;
             return Ok(answer::json(StatusCode::OK, &prediction));
         }
-        let told = push.told();
+        let told = push.as_refused();
         let begun = self.publisher.begin(&actor, &app, &environment, push).await;
         let begun = self.publisher.note_refused(&actor, (&app, &environment), Some(told), begun).await?;
         Ok(answer::json(StatusCode::CREATED, &begun))

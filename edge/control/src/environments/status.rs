@@ -57,6 +57,7 @@ impl Environments {
             paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
             locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
             damaged: self.ledger.live.damage_of(app, environment).map(damage),
+            mistake: self.ledger.live.mistake_of(app, environment).map(String::from),
             quarantined: self.quarantined(actor).await,
             catalog_damaged: may_know_of_all(actor) && self.ledger.catalog.state().is_damaged,
             lost_secrets: self.settings(app, environment).await?.lost(),

@@ -63,7 +63,7 @@ impl ManifestTurn {
         let canonical = blobs.get(Key::Manifest(version)).await?;
         let (turn, bytes) = (self.clone(), canonical.len() as u64);
         // The turn goes along: it is over when the manifest is, also where nobody waits for it any more.
-        let read = move || Manifest::parse(&canonical).map(|manifest| turn.hold(manifest));
+        let read = move || Manifest::stored(&canonical).map(|manifest| turn.hold(manifest));
         let read = match bytes > SHORT_MANIFEST_BYTES_MAX {
             true => tokio::task::spawn_blocking(read).await.map_err(|error| lost(&error))?,
             false => read(),

@@ -12,8 +12,8 @@ use crate::ledger::{Actor, Error};
 use crate::switch::Origin;
 use devanture_base::telemetry;
 
-/// What is told of a push that is refused.
-pub(crate) struct Told {
+/// A push that the storage refused, as the history has it.
+pub(crate) struct RefusedPush {
     version: VersionId,
     source: Source,
     alias: Option<PlaceName>,
@@ -21,14 +21,14 @@ pub(crate) struct Told {
 }
 
 impl CheckedPush {
-    /// What is told of it if it is refused.
-    pub(crate) fn told(&self) -> Told {
+    /// The entry of this push for the case that it is refused.
+    pub(crate) fn as_refused(&self) -> RefusedPush {
         let (alias, reason) = (self.options.alias.clone(), self.options.reason.clone());
-        Told { version: self.version, source: self.source.clone(), alias, reason }
+        RefusedPush { version: self.version, source: self.source.clone(), alias, reason }
     }
 }
 
-impl Told {
+impl RefusedPush {
     fn of(push: &Push) -> Self {
         let (alias, reason) = (push.options.alias.clone(), push.options.reason.clone());
         Self { version: push.version, source: push.source.clone(), alias, reason }
@@ -63,7 +63,7 @@ impl Publisher {
         &self,
         actor: &Actor,
         place: (&AppName, &PlaceName),
-        told: Option<Told>,
+        told: Option<RefusedPush>,
         result: Result<T, Error>,
     ) -> Result<T, Error> {
         match result {
@@ -94,7 +94,7 @@ impl Publisher {
                 if let Some(push) = first {
                     let place = (app, &push.environment);
                     count_refused(place, &error);
-                    self.record_refused(&push.actor, place, Some(Told::of(&push)), &error).await;
+                    self.record_refused(&push.actor, place, Some(RefusedPush::of(&push)), &error).await;
                 }
                 Err(error)
             }
@@ -107,7 +107,7 @@ impl Publisher {
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
-        told: Option<Told>,
+        told: Option<RefusedPush>,
         error: &Error,
     ) {
         tracing::warn!(%app, %environment, code = error.0.code.as_str(), %error, "a push was refused by the edge's own storage");
@@ -130,7 +130,7 @@ impl Publisher {
         id: &str,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
-        told: &Told,
+        told: &RefusedPush,
         error: &Error,
     ) -> Result<bool, Error> {
         if !self.ledger.app_exists(app).await? {

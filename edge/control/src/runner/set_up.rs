@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use devanture_config::manifest::ServerFolder;
+use devanture_config::manifest::{BadManifest, ServerFolder};
 use devanture_config::site_toml::{Php, Server};
 use devanture_config::{AppName, Hostname, Manifest, VersionId};
 
@@ -72,10 +72,11 @@ impl Shared {
     ) -> Result<(Option<ServerFolder>, Option<Hostname>), Error> {
         let place = place.to_owned();
         let folder = move |canonical: &[u8]| {
-            Manifest::parse(canonical).map(|manifest| {
-                let host = listed_host(&manifest, &place);
-                (manifest.server, host)
-            })
+            let manifest = Manifest::stored(canonical)?;
+            // What an earlier release took of it is started if it is sound; routes and pools are no matter of it.
+            manifest.check_servers()?;
+            let host = listed_host(&manifest, &place);
+            Ok::<_, BadManifest>((manifest.server, host))
         };
         let folder = self.manifests.read(&*self.blobs, (Lane::of(app.as_str()), *version), folder).await?;
         folder.map_err(|error| Error::Folder(error.to_string()))

@@ -76,6 +76,19 @@ pub struct DamagedPlace {
     pub in_memory: bool,
 }
 
+/// An environment whose live version has what today's checks refuse, and was taken by an earlier release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MistakenPlace {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The version.
+    pub version: VersionId,
+    /// What of it.
+    pub mistake: Box<str>,
+}
+
 /// When what is damaged is tried again.
 pub(super) struct Retries {
     turn: usize,
@@ -161,6 +174,13 @@ impl Place {
         self.damage().is_some()
     }
 
+    fn mistaken(&self) -> Option<MistakenPlace> {
+        let current = self.current.load();
+        let version = &current.as_ref()?.version;
+        let (app, environment, mistake) = (self.app.clone(), self.name.clone(), version.mistake.clone()?);
+        Some(MistakenPlace { app, environment, version: version.id, mistake })
+    }
+
     fn damage(&self) -> Option<DamagedPlace> {
         let of = |version, files, error| {
             let (app, environment) = (self.app.clone(), self.name.clone());
@@ -193,6 +213,22 @@ impl Live {
         let mut damaged: Vec<_> = environments.filter_map(|place| place.damage()).collect();
         damaged.sort_by(|a, b| (&a.app, &a.environment).cmp(&(&b.app, &b.environment)));
         damaged
+    }
+
+    /// The environments whose live version has what today's checks refuse, by app and name.
+    #[must_use]
+    pub fn mistaken(&self) -> Vec<MistakenPlace> {
+        let hosts = self.0.hosts.load();
+        let environments = hosts.places.values().filter(|place| place.setting == Setting::Environment);
+        let mut mistaken: Vec<_> = environments.filter_map(|place| place.mistaken()).collect();
+        mistaken.sort_by(|a, b| (&a.app, &a.environment).cmp(&(&b.app, &b.environment)));
+        mistaken
+    }
+
+    /// What today's checks refuse of one environment's live version.
+    #[must_use]
+    pub fn mistake_of(&self, app: &AppName, environment: &PlaceName) -> Option<Box<str>> {
+        self.place(app, environment)?.mistaken().map(|mistaken| mistaken.mistake)
     }
 
     /// The damage of one environment's live version.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use devanture_config::api::Source;
 use devanture_config::limits::Limits;
+use devanture_config::manifest::BadManifest;
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -29,6 +30,8 @@ const DICTIONARY_DAYS: u64 = 30;
 const SECONDS_OF_DAY: u64 = 86_400;
 /// Most memory of the console, its files included. It is beside that of apps, none of which can take it away.
 const CONSOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest sentence of a version about what today's checks refuse, in characters.
+const MISTAKE_CHARS_MAX: usize = 400;
 /// The place of the console in metrics.
 const CONSOLE: &str = "console";
 /// The name of the manifest table, and of the place in metrics, for previews of versions.
@@ -306,7 +309,7 @@ impl Loader {
         if let Some(content) = at_hand() {
             return Ok(content);
         }
-        let manifest = self.manifest(load.id).await?;
+        let (manifest, mistake) = self.manifest_and_mistake(load.id).await?;
         let serving = manifest.serving_for(table);
         let slot = self.0.contents.slot(&sought, &manifest, &serving);
         if let Some(content) = loaded(&slot) {
@@ -335,6 +338,7 @@ impl Loader {
             fill: load.fill,
             known,
             leaves_out_damaged: load.leaves_out_damaged,
+            mistake,
         };
         let content = Arc::new(version::load(&*blobs, request).await?);
         *slot.lock() = Arc::downgrade(&content);
@@ -375,6 +379,7 @@ impl Loader {
             fill: Fill::Requested,
             known: None,
             leaves_out_damaged: false,
+            mistake: None,
         };
         let content = Arc::new(version::load(&*self.0.blobs.of(Lane::EDGE), request).await?);
         let served = Served {
@@ -390,13 +395,26 @@ impl Loader {
     }
 
     pub(super) async fn manifest(&self, id: VersionId) -> Result<Arc<Manifest>, LoadError> {
+        Ok(self.manifest_and_mistake(id).await?.0)
+    }
+
+    /// The manifest, with what today's checks refuse of it: what an earlier release took is served.
+    async fn manifest_and_mistake(&self, id: VersionId) -> Result<(Arc<Manifest>, Option<Box<str>>), LoadError> {
         let canonical = self.0.blobs.get(Key::Manifest(id)).await.map_err(version::Error::from)?;
         #[cfg(test)]
         self.0.manifests_read.fetch_add(1, Ordering::Relaxed);
+        let read = move || -> Result<_, BadManifest> {
+            let manifest = Manifest::stored(&canonical)?;
+            // A line of readiness holds it.
+            let line = |bad: BadManifest| -> String {
+                bad.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MISTAKE_CHARS_MAX).collect()
+            };
+            let mistake = manifest.check().err().map(|bad| line(bad).into_boxed_str());
+            Ok((Arc::new(manifest), mistake))
+        };
         // On a blocking thread, as it may name a hundred thousand files.
-        let parsed = tokio::task::spawn_blocking(move || Manifest::parse(&canonical)).await;
-        let parsed = parsed.map_err(|_panicked| version::Error::Panicked)?;
-        Ok(Arc::new(parsed.map_err(version::Error::from)?))
+        let read = tokio::task::spawn_blocking(read).await.map_err(|_panicked| version::Error::Panicked)?;
+        Ok(read.map_err(version::Error::from)?)
     }
 
     /// Files of a version that serve as dictionaries; `None` if they are off.

@@ -52,7 +52,7 @@ mod withdrawn;
 pub use apps::{AppFound, AppsFound, AppsWanted};
 pub use canary::{Canary, Side};
 pub use console::Console;
-pub use damage::DamagedPlace;
+pub use damage::{DamagedPlace, MistakenPlace};
 pub use first::ServedFirst;
 pub use first_load::{LoadTarget, Progress};
 pub use follow::Follower;

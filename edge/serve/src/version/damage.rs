@@ -62,8 +62,12 @@ pub(super) fn damaged<'f>(
     left_out.map(|((path, entry), _)| DamagedFile { path: path.as_str().into(), blob: entry.hash })
 }
 
-/// Logs which files of a version are not served.
+/// Logs what of a version is not served.
 pub(super) fn log(version: &Content) {
+    if let Some(mistake) = &version.mistake {
+        tracing::warn!(app = %version.app, version = %version.id, mistake = &**mistake,
+            "today's checks refuse something of a version that an earlier release took: the rest of it is served");
+    }
     if !version.lost_pages.is_empty() {
         tracing::error!(app = %version.app, version = %version.id, pages = version.lost_pages.len(),
             "pages with hashes are missing: they are served as they came, without a policy, until they are stored");

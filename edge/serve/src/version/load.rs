@@ -32,7 +32,7 @@ use super::{
     Source,
 };
 use super::{alone, bytes_of, choices_of, indexes, integrity};
-use devanture_store::blobs::{Blobs, Form, Key, VariantInfo};
+use devanture_store::blobs::{self, Blobs, Form, Key, VariantInfo};
 
 /// Files that are read at once while a version is loaded.
 const READS_AT_ONCE: usize = 16;
@@ -108,6 +108,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         residency: residency(request, &files),
         files,
         damaged,
+        mistake: request.mistake.clone(),
         lost_pages,
         pages,
         cors: cors(serving),
@@ -162,22 +163,34 @@ fn siblings(request: &LoadRequest) -> BTreeMap<BundlePath, FileEntry> {
 /// The pools, and the routes that lead to them in the order in which they are asked.
 fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
     let declared = serving.upstreams.iter().flatten();
-    let mut upstreams: Vec<ServedUpstream> =
-        declared.map(|(name, declared)| ServedUpstream { name: name.clone(), declared: declared.pool() }).collect();
+    let mut upstreams: Vec<ServedUpstream> = declared
+        .map(|(name, declared)| {
+            // What is bad of its addresses and certificates fails by itself where it is used.
+            let is_usable = declared.mistakes().iter().all(|found| matches!(found.key, "ca" | "to"));
+            ServedUpstream {
+                name: name.clone(),
+                declared: if is_usable { declared.pool() } else { Upstream::default() },
+            }
+        })
+        .collect();
     if serving.server.is_some() && upstreams.iter().all(|upstream| upstream.name != SERVER_UPSTREAM) {
         upstreams.push(ServedUpstream { name: SERVER_UPSTREAM.to_owned(), declared: Upstream::default() });
     }
     let mut routes: Vec<ServedRoute> = Vec::new();
     for declared in serving.routes.iter().flatten() {
+        let is_usable = declared.mistakes().iter().all(|found| found.key == "to");
         let name = declared.to.to_string();
         let upstream = match (upstreams.iter().position(|upstream| upstream.name == name), &declared.to) {
-            (Some(number), _) => number,
-            (None, RouteTo::Address(to)) => {
+            (Some(number), _) if is_usable => number,
+            (None, RouteTo::Address(to)) if is_usable => {
                 upstreams.push(ServedUpstream { name, declared: Upstream::from(to.clone()) });
                 upstreams.len() - 1
             }
-            // No manifest has such a route.
-            (None, RouteTo::Upstream(_)) => continue,
+            // Of a stored version alone. Its path is the backend's still, and no file's (law 9): nobody answers there.
+            _ => {
+                upstreams.push(ServedUpstream { name: format!("{name}#"), declared: Upstream::default() });
+                upstreams.len() - 1
+            }
         };
         routes.push(ServedRoute { declared: declared.clone(), upstream });
     }
@@ -319,7 +332,15 @@ impl Loader<'_> {
         let prefetched = self.prefetched.lock().variants_of(&blob);
         let made = match prefetched {
             Some(made) => made,
-            None => self.blobs.stored_variants(blob).await?,
+            None => match self.blobs.stored_variants(blob).await {
+                // What cannot be read of them costs bytes on the wire and no page. Which folder it is stands in the log
+                // and in readiness: a line for each file would be a flood.
+                Err(blobs::Error::Disk(error)) if error.is_unreadable() => {
+                    tracing::debug!(%blob, %error, "a file is served as it came");
+                    Vec::new()
+                }
+                made => made?,
+            },
         };
         Ok(self.request.levels.served(&blob, made).await.into_iter().map(at_hand).collect())
     }

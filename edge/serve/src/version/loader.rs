@@ -93,6 +93,8 @@ pub struct LoadRequest {
     pub known: Option<Arc<Version>>,
     /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
     pub leaves_out_damaged: bool,
+    /// What today's checks refuse of the manifest.
+    pub mistake: Option<Box<str>>,
 }
 
 /// The load of one version.

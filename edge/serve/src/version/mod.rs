@@ -201,6 +201,9 @@ pub struct Content {
     residency: Residency,
     /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.
     pub damaged: Box<[DamagedFile]>,
+    /// What today's checks refuse of its manifest, which an earlier release took: its pools and routes that are bad
+    /// answer nothing but 502, and all else is served.
+    pub mistake: Option<Box<str>>,
     /// Pages with hashes that are missing, in whose place are those of the bundle, without a policy.
     pub lost_pages: Box<[Digest]>,
     /// The dictionary that its pages share, with its number among the files: no path leads to it.

@@ -140,7 +140,7 @@ async fn manifest(edge: &Edge, version: &VersionId) -> Result<Manifest, Failure>
         let message = format!("The manifest that the edge gives is not that of {}.", version.short());
         return Err(Failure::new(Code::ForeignBytes, message));
     }
-    Manifest::parse(&bytes)
+    Manifest::stored(&bytes)
         .map_err(|error| Failure::new(Code::BadManifest, format!("The manifest cannot be read: {error}.")))
 }
 

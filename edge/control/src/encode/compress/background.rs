@@ -227,7 +227,7 @@ impl Remaker {
     /// The manifest of a version; `None` if it cannot be read, which is reported where it is served.
     async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
         let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        Ok(Manifest::parse(&canonical).ok())
+        Ok(Manifest::stored(&canonical).ok())
     }
 
     /// Remakes what was made quickly of a version and of its pages with hashes. Returns how many variants.

@@ -111,7 +111,7 @@ impl Dictionaries {
     /// Its turn is over once it is read: a pass has those of earlier versions in memory beside its own, and would wait
     /// for further turns with some in hand.
     pub(super) async fn manifest(&self, app: &AppName, version: VersionId) -> Result<Option<Arc<Manifest>>, Error> {
-        let read = |canonical: &[u8]| Manifest::parse(canonical).ok().map(Arc::new);
+        let read = |canonical: &[u8]| Manifest::stored(canonical).ok().map(Arc::new);
         Ok(self.manifests.read(&*self.blobs, (Lane::of(app.as_str()), version), read).await?)
     }
 

@@ -288,7 +288,7 @@ pub(super) fn locked(detail: impl Into<String>) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable::fault::{Fault, arm};
+    use devanture_base::durable::fault::{Fault, arm};
 
     /// The id of the key that seals.
     fn newest(keys: &Keys) -> Option<&str> {

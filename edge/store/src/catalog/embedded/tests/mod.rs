@@ -264,9 +264,9 @@ fn a_disk_that_goes_on_failing_is_told_once_and_not_by_each_try() {
     let (path, faults) = (path_in(&folder), Faults::none());
     let file = CatalogFile::open_failing(&path, &faults).unwrap();
     file.commit(&number(1)).unwrap();
-    let broken = crate::durable::fault::arm(&path, crate::durable::fault::Fault::Refused(5), 0);
+    let broken = devanture_base::durable::fault::arm(&path, devanture_base::durable::fault::Fault::Refused(5), 0);
     faults.syncs.store(1, Ordering::SeqCst);
-    let log = crate::telemetry::logged(|| {
+    let log = devanture_base::telemetry::logged(|| {
         for _ in 0..5 {
             assert!(file.commit(&number(2)).is_err());
         }
