@@ -16,8 +16,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The address of a backend: an `http` or `https` URL without a path, a query, a fragment or a user, or the path of a
 /// socket, `unix:/run/shop.sock`. One that speaks FastCGI is `fastcgi://HOST:PORT` or `fastcgi+unix:/run/php.sock`.
 ///
-/// Where a person writes it, its host is a name or an address ([`FromStr`]). What is stored may be of an earlier release,
-/// which took other hosts, too: `serde` reads these, [`UpstreamUrl::check`] refuses them, and nothing answers there.
+/// Where a person writes it, its host is a name or an address ([`FromStr`]). What is stored may be of an earlier
+/// release, which took other hosts, too: `serde` reads these, [`UpstreamUrl::check`] refuses them, and nothing answers
+/// there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamUrl(Url);

@@ -323,6 +323,7 @@ pub enum Values<'r, 'n> {
 impl<'r> Iterator for Values<'r, '_> {
     type Item = &'r [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'r [u8]> {
         match self {
             Self::Lines(lines, left, name) => {
@@ -400,6 +401,7 @@ impl<'r> Fields<'r> {
         }
     }
 
+    #[inline]
     fn look_for(self, name: &Name) -> Option<Cow<'r, [u8]>> {
         match self {
             // There is one, and nothing to join.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use devanture_config::api::{RepairRequest, Status};
+use devanture_config::api::{BeginDeploy, DeployOptions, RepairRequest, Status};
 use devanture_config::problem::Code;
 use devanture_config::{Digest, Manifest};
 use devanture_edge::server::Safekeeping;
@@ -15,7 +15,7 @@ use devanture_store::s3::Variables;
 use http::Method;
 use serde_json::json;
 
-use crate::support::{RunningEdge, edge, eventually, got, try_got};
+use crate::support::{RunningEdge, edge, eventually, got, manifest, try_got};
 use crate::upkeep::safekeeping::{back_up, base, verify};
 use crate::upkeep::switch;
 
@@ -414,7 +414,11 @@ async fn what_an_earlier_release_took_is_served_without_what_todays_checks_refus
     assert!(mistake.contains("the upstream `keyed`: `ca`"), "{mistake}");
     let ready = readiness(&edge).await;
     assert!(ready.contains("mistake: version ") && ready.contains(&mistake), "{ready}");
-    edge.push("shop", &[("index.html", PAGE), ("a.txt", b"a")]).await;
+    let files: &[(&str, &[u8])] = &[("index.html", PAGE), ("a.txt", b"a")];
+    // It takes away the routes that could not be carried out.
+    let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options };
+    edge.try_push("shop", "prod", begin, files).await.unwrap();
     assert_eq!(readiness(&edge).await, "ready\n");
     edge.stop().await;
 }

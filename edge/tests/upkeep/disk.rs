@@ -172,7 +172,7 @@ async fn the_check_of_an_upgrade_finds_that_the_catalog_cannot_be_handed_over() 
 }
 
 fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// Calls the program as the user of the edge.

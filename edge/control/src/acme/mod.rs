@@ -1,10 +1,10 @@
 //! Certificates by ACME (RFC 8555): one for each name that the edge serves and no file covers, ordered, kept, renewed.
 //!
-//! `issuing` begins it; `schedule` decides when, without a clock; `renewer` looks every second at what is served and lets `order` do it,
-//! with the account of `account` and the requests of `client`; `store` keeps what came of it; `challenges` shows proofs
-//! to the authority. In a cluster, one node does that for all (`duty`): the others have what it keeps by `follow`, and
-//! show its proofs by `lookup`. Handshakes only ever look at [`Acme`]'s tables, which are swapped whole: they wait for
-//! nothing here.
+//! `issuing` begins it; `schedule` decides when, without a clock; `renewer` looks every second at what is served and
+//! lets `order` do it, with the account of `account` and the requests of `client`; `store` keeps what came of it;
+//! `challenges` shows proofs to the authority. In a cluster, one node does that for all (`duty`): the others have what
+//! it keeps by `follow`, and show its proofs by `lookup`. Handshakes only ever look at [`Acme`]'s tables, which are
+//! swapped whole: they wait for nothing here.
 //!
 //! A certificate stays until a better one is there. What an authority does, or does not, takes nothing away.
 

@@ -41,14 +41,17 @@ impl Admin {
         let (parts, incoming) = request.into_parts();
         let wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
         let dry_run = wanted.dry_run;
-        let push = self.manifest((&app, &environment), wanted, incoming).await?;
+        let push = self.manifest((&app, &environment), wanted, incoming).await;
         if dry_run {
+            let push = push?;
             let prediction = self.publisher.predict(&actor, &app, &environment, push).await?;
             return Ok(answer::json(StatusCode::OK, &prediction));
         }
-        let told = push.as_refused();
+        let place = (&app, &environment);
+        let push = self.publisher.note_refused(&actor, place, None, push).await?;
+        let refused = push.as_refused();
         let begun = self.publisher.begin(&actor, &app, &environment, push).await;
-        let begun = self.publisher.note_refused(&actor, (&app, &environment), Some(told), begun).await?;
+        let begun = self.publisher.note_refused(&actor, place, Some(refused), begun).await?;
         Ok(answer::json(StatusCode::CREATED, &begun))
     }
 

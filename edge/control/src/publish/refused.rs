@@ -55,7 +55,7 @@ pub(super) fn count_refused((app, environment): (&AppName, &PlaceName), error: &
 
 impl Publisher {
     /// Notes a push that does not begin, or whose archive is not taken, if storage is why. An archive that did not come
-    /// in whole has no version to be told of.
+    /// in whole has no version that the history could name.
     ///
     /// # Errors
     /// That of `result`.
@@ -63,13 +63,13 @@ impl Publisher {
         &self,
         actor: &Actor,
         place: (&AppName, &PlaceName),
-        told: Option<RefusedPush>,
+        refused: Option<RefusedPush>,
         result: Result<T, Error>,
     ) -> Result<T, Error> {
         match result {
             Err(error) => {
                 if count_refused(place, &error) {
-                    self.record_refused(actor, place, told, &error).await;
+                    self.record_refused(actor, place, refused, &error).await;
                 }
                 Err(error)
             }
@@ -107,18 +107,18 @@ impl Publisher {
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
-        told: Option<RefusedPush>,
+        refused: Option<RefusedPush>,
         error: &Error,
     ) {
         tracing::warn!(%app, %environment, code = error.0.code.as_str(), %error, "a push was refused by the edge's own storage");
         // Not that of the push: what was refused may be sent again, and go live under that.
         let (_, id) = self.new_deploy();
-        if let Some(told) = &told
-            && matches!(self.keep_refused(&id, actor, (app, environment), told, error).await, Ok(true))
+        if let Some(refused) = &refused
+            && matches!(self.keep_refused(&id, actor, (app, environment), refused, error).await, Ok(true))
         {
             return;
         }
-        let (source, reason) = told.map(|told| (told.source, told.reason)).unwrap_or_default();
+        let (source, reason) = refused.map(|refused| (refused.source, refused.reason)).unwrap_or_default();
         let by = Origin::of(actor, &source, reason.as_deref());
         let watched = self.deploys.open(&id, app, environment, (None, by), self.revision());
         watched.ended(&Err(Error(error.0.clone())));
@@ -130,7 +130,7 @@ impl Publisher {
         id: &str,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
-        told: &RefusedPush,
+        refused: &RefusedPush,
         error: &Error,
     ) -> Result<bool, Error> {
         if !self.ledger.app_exists(app).await? {
@@ -141,19 +141,19 @@ impl Publisher {
             id: id.to_owned(),
             kind: DeployKind::Push,
             environment: environment.clone(),
-            version: told.version,
+            version: refused.version,
             previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
             who: actor.name.clone(),
             at_ms: telemetry::now_ms(),
-            source: told.source.clone(),
+            source: refused.source.clone(),
             steps: Vec::new(),
             outcome: Outcome::Failed,
-            alias: told.alias.clone(),
+            alias: refused.alias.clone(),
             problem: Some(DeployProblem { code: error.0.code, detail: error.0.detail.clone() }),
             log: Vec::new(),
             settings: live.map_or(0, |pointer| pointer.settings),
             went_back: None,
-            reason: told.reason.clone(),
+            reason: refused.reason.clone(),
             halves: None,
             with: None,
         };

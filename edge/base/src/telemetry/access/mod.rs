@@ -158,6 +158,7 @@ impl AccessLog {
     /// Whether lines are wanted: a caller need not make one otherwise. Where nothing is written, this is one relaxed
     /// load.
     #[must_use]
+    #[inline]
     pub fn is_on(&self) -> bool {
         self.shared.written || self.shared.readers.are_there()
     }

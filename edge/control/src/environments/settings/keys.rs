@@ -112,8 +112,8 @@ impl KeyFile {
     /// The keys, with at least one: it is made where there is none.
     ///
     /// # Errors
-    /// As [`KeyFile::read`], and `secrets_locked` where the file cannot be written; `disk_full` and `disk_unwritable` of
-    /// a disk where none can.
+    /// As [`KeyFile::read`], and `secrets_locked` where the file cannot be written; `disk_full` and `disk_unwritable`
+    /// of a disk where none can.
     pub(crate) fn read_or_make(&self) -> Result<Keys, Error> {
         self.uses.fetch_add(1, Ordering::Relaxed);
         let _one_at_a_time = self.making.lock();

@@ -138,7 +138,7 @@ impl Folder {
     }
 
     /// The same of files that are all elsewhere, too.
-    pub(super) fn as_cache(self) -> Self {
+    pub(super) fn into_cache(self) -> Self {
         Self { is_cache: true, ..self }
     }
 

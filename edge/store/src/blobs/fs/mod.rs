@@ -89,7 +89,7 @@ impl FileBlobs {
 
     /// As [`FileBlobs::open`], of files that are all elsewhere, too.
     pub(super) fn open_cache(data_dir: PathBuf, open_files_max: usize) -> Result<Self, Error> {
-        Ok(Self::of(Folder::open(data_dir, open_files_max)?.as_cache()))
+        Ok(Self::of(Folder::open(data_dir, open_files_max)?.into_cache()))
     }
 
     fn of(folder: Folder) -> Self {

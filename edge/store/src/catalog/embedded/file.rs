@@ -53,23 +53,19 @@ pub(super) struct CatalogFile {
     /// Ours for as long as the value lives, also in the moment between closing and opening again; `None` while the
     /// catalog is handed over.
     pub(super) lock: Mutex<Option<durable::Lock>>,
-    pub(super) said: Said,
+    pub(super) logged: LoggedFaults,
     #[cfg(test)]
     faults: Option<Arc<super::tests::Faults>>,
 }
 
-/// What the log says of a disk that fails, each once a minute at most: whoever waits for the disk tries again each
-/// second, and every change finds it out anew.
-pub(super) struct Said {
+/// Lines of the log about a disk that fails, each once a minute at most: a caller that waits for the disk tries again
+/// each second, and every change meets the same error.
+#[derive(Default)]
+pub(super) struct LoggedFaults {
     pub(super) failed: Noted,
     opening: Noted,
     pub(super) reading: Noted,
     sync: Noted,
-}
-
-impl Said {
-    const NOTHING: Self =
-        Self { failed: Noted::new(), opening: Noted::new(), reading: Noted::new(), sync: Noted::new() };
 }
 
 /// Why a commit was not made.
@@ -157,7 +153,7 @@ impl CatalogFile {
             header,
             seal,
             lock: Mutex::new(Some(lock)),
-            said: Said::NOTHING,
+            logged: LoggedFaults::default(),
             #[cfg(test)]
             faults: None,
         })
@@ -205,7 +201,7 @@ impl CatalogFile {
                 Ok(())
             }
             Err(error) => {
-                if self.said.opening.is_due() {
+                if self.logged.opening.is_due() {
                     tracing::error!(path = %self.path.display(), %error, "the catalog could not be opened again: it is read alone");
                 }
                 *database = unwritten(&self.path).ok();
@@ -283,7 +279,7 @@ impl CatalogFile {
     /// Opens the file again after a commit failed, and finds out whether it was made nevertheless: the last write may
     /// have reached the disk before the error.
     fn settle(&self, error: redb::Error, attempted: Option<Revision>) -> Result<Revision, Error> {
-        if self.said.failed.is_due() {
+        if self.logged.failed.is_due() {
             tracing::error!(path = %self.path.display(), %error, "a commit failed; the catalog is opened again");
         }
         match (self.open_again().and_then(|()| self.write_again()), attempted) {
@@ -302,7 +298,7 @@ impl CatalogFile {
             return Ok(());
         }
         self.check_in_place()?;
-        if self.said.sync.is_due() {
+        if self.logged.sync.is_due() {
             tracing::warn!(path = %self.path.display(), "a sync of the catalog failed: all of it is written once more");
         }
         durable::write_again(&self.path).map_err(|error| durable_error(&error))?;

@@ -157,7 +157,7 @@ impl CatalogFile {
             if self.is_unwritten() {
                 return store_error(error);
             }
-            if self.said.failed.is_due() {
+            if self.logged.failed.is_due() {
                 tracing::error!(path = %self.path.display(), %error, "the mirror could not be written and is opened again");
             }
             // Without effect where it fails: the next access tries again, and reports it.

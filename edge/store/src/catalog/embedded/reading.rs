@@ -15,12 +15,10 @@ impl CatalogFile {
         match attempt() {
             Some(Ok(value)) => return Ok(value),
             Some(Err(error)) if self.is_unwritten() => return Err(read_error(error)),
-            Some(Err(error)) => {
-                if self.said.reading.is_due() {
-                    tracing::warn!(path = %self.path.display(), %error, "the catalog could not be read and is opened again");
-                }
+            Some(Err(error)) if self.logged.reading.is_due() => {
+                tracing::warn!(path = %self.path.display(), %error, "the catalog could not be read and is opened again");
             }
-            None => {}
+            Some(Err(_)) | None => {}
         }
         let opened = self.open_again();
         match (attempt(), opened) {

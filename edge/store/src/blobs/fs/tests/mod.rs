@@ -230,7 +230,7 @@ fn a_folder_of_what_was_sent_does_not_come_back_empty_by_a_put() {
         // What is brought back comes into folders that are made for it; a cache, and a start, make them anyway.
         folder.make_sent().unwrap();
         put(&folder).unwrap();
-        let cache = folder.as_cache();
+        let cache = folder.into_cache();
         std::fs::remove_dir_all(data.path().join(name)).unwrap();
         put(&cache).unwrap();
         std::fs::remove_dir_all(data.path().join(name)).unwrap();
