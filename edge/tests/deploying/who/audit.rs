@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{account, login, quick};
+use crate::support::archives::archive;
 use crate::support::{RunningEdge, edge, got};
 
 async fn log(edge: &RunningEdge, query: &str) -> AuditLog {
@@ -201,6 +202,30 @@ async fn many_changes_of_one_app_push_out_no_entry_of_another() {
         // Who has how many is known again after a restart.
         edge = edge.restart().await;
     }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_makes_many_apps_pushes_out_no_entry_of_others() {
+    let site: crate::support::Files<'_> = &[("index.html", b"hi")];
+    let setup = edge().with_limit("audit_entries_max", 100).with_app("other", site).with_app("shop", site);
+    let edge = setup.start().await;
+    for _ in 0..5 {
+        done(&edge, Method::POST, "/v1/apps/shop/environments/prod/pause", None).await;
+        done(&edge, Method::POST, "/v1/apps/shop/environments/prod/resume", None).await;
+    }
+    let leaked = edge.token(Scope::Push).await;
+    let of_app = async |app: &str| log(&edge, &format!("?limit=1000&app={app}")).await.entries;
+    let before = [of_app("other").await, of_app("shop").await];
+    assert!(before.iter().all(|entries| !entries.is_empty()), "{before:?}");
+    let tar = archive("tar", site);
+    for number in 0..60 {
+        let request = edge.ask(Method::POST, &format!("/v1/apps/made-{number}/environments/prod/deploys"), &leaked);
+        let pushed = got(request.header("content-type", "application/x-tar").body(tar.clone())).await;
+        assert!(pushed.status.is_success(), "{}", pushed.text());
+    }
+    assert_eq!([of_app("other").await, of_app("shop").await], before);
+    assert_eq!(log(&edge, "?limit=1000").await.entries.len(), 100);
     edge.stop().await;
 }
 

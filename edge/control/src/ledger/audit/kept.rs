@@ -1,5 +1,7 @@
 //! In-memory index of the audit log by app: entries beyond the bound are removed from the app with most, and there from
-//! the origin and the action with most, so that nobody pushes out the trace of what was done by doing more.
+//! the origin and the action with most, so that nobody pushes out the trace of what was done by doing more. An origin
+//! with as many entries over all apps as that app has gives its own instead for what it writes: it would push out those
+//! of every app by making many others.
 //!
 //! The origin of a credential is the account or the token at the beginning of the chain of those that made it: a token
 //! that makes the next one, and is used no more, would be a group of one entry each time. Of the credentials of one
@@ -34,10 +36,16 @@ pub(super) struct EntryPlace {
     owner: Owner,
     /// Whether it tells who got rights, ran commands or read secrets.
     is_lasting: bool,
-    /// The hash of the origin of its credential and its action: an edge may have many of them.
-    group: u64,
+    group: EntryGroup,
     /// The hash of its credential, or of the first token of its chain that an account made.
     branch: u64,
+}
+
+/// The hashes of the origin of a credential and of an action: an edge may have many of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct EntryGroup {
+    origin: u64,
+    action: u64,
 }
 
 impl EntryPlace {
@@ -55,7 +63,8 @@ impl EntryPlace {
             _ if is_exchanged(who) => (who, who),
             root => root.split_once('/').unwrap_or((root, root)),
         };
-        Self { owner, is_lasting: is_lasting(action), group: hash_of(&(origin, action)), branch: hash_of(&branch) }
+        let group = EntryGroup { origin: hash_of(&origin), action: hash_of(&action) };
+        Self { owner, is_lasting: is_lasting(action), group, branch: hash_of(&branch) }
     }
 }
 
@@ -69,7 +78,9 @@ fn hash_of(of: &impl Hash) -> u64 {
 pub(super) struct Kept(Mutex<Numbers>);
 
 struct Numbers {
-    by_owner: HashMap<Owner, OwnerEntries>,
+    by_owner: HashMap<Owner, GroupedEntries<BTreeSet<u64>>>,
+    /// The same ones by the origin of their credential.
+    by_origin: HashMap<u64, GroupedEntries<PartsByLength<BTreeSet<u64>, Owner>>>,
     count: u64,
     entries_max: u64,
     /// The last number that was given out, or found.
@@ -80,44 +91,43 @@ struct Numbers {
     begun: HashSet<u64>,
 }
 
-/// The entries of an owner.
+/// The entries of an owner or of an origin. Those of one credential in one group are a set, or sets by owner.
 #[derive(Default)]
-struct OwnerEntries {
-    lasting: EntryGroups,
-    others: EntryGroups,
+struct GroupedEntries<S> {
+    lasting: EntryGroups<S>,
+    others: EntryGroups<S>,
 }
 
 /// Entries by the origin of their credential and their action, and then by their credential.
-type EntryGroups = PartsByLength<PartsByLength<BTreeSet<u64>>>;
+type EntryGroups<S> = PartsByLength<PartsByLength<S>, EntryGroup>;
 
-/// An entry that goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct LeavingEntry {
+/// The entry that goes, and what leads to it in its set.
+struct LeavingEntry<N> {
     is_lasting: bool,
-    group: u64,
+    group: EntryGroup,
     branch: u64,
-    number: u64,
+    found: N,
 }
 
-impl OwnerEntries {
+impl<S: CountEntries> GroupedEntries<S> {
     fn count(&self) -> usize {
         self.lasting.count().saturating_add(self.others.count())
     }
 
-    fn change(&mut self, place: &EntryPlace, number: u64, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) -> bool {
+    fn change(&mut self, place: &EntryPlace, number: u64, change: impl FnOnce(&mut S) -> bool) -> bool {
         let groups = if place.is_lasting { &mut self.lasting } else { &mut self.others };
-        groups.change(place.group, number, |branches| branches.change(place.branch, number, change))
+        groups.change(&place.group, number, |branches| branches.change(&place.branch, number, change))
     }
 
-    /// Which entry goes first, of those that are written. Those that last go once they are more than the others: by
-    /// running commands, nobody pushes out the entries on everything else either.
-    fn first_to_go(&self, begun: &HashSet<u64>) -> Option<LeavingEntry> {
+    /// Which entry goes first, of those that `find` finds in a set. Those that last go once they are more than the
+    /// others: by running commands, nobody pushes out the entries on everything else either.
+    fn first_to_go<N>(&self, find: impl Fn(&S) -> Option<N>) -> Option<LeavingEntry<N>> {
         let first_of = |is_lasting: bool| {
             let groups = if is_lasting { &self.lasting } else { &self.others };
             groups.longest_first().find_map(|(group, branches)| {
-                branches.longest_first().find_map(|(branch, numbers)| {
-                    let number = *numbers.iter().find(|number| !begun.contains(*number))?;
-                    Some(LeavingEntry { is_lasting, group, branch, number })
+                branches.longest_first().find_map(|(branch, entries)| {
+                    let found = find(entries)?;
+                    Some(LeavingEntry { is_lasting, group: *group, branch: *branch, found })
                 })
             })
         };
@@ -146,6 +156,8 @@ impl Numbers {
         if entries.change(place, number, |numbers| numbers.insert(number)) {
             self.count = self.count.saturating_add(1);
         }
+        let of_origin = self.by_origin.entry(place.group.origin).or_default();
+        of_origin.change(place, number, |owners| owners.change(&place.owner, number, |numbers| numbers.insert(number)));
     }
 
     fn remove(&mut self, place: &EntryPlace, number: u64) {
@@ -156,33 +168,58 @@ impl Numbers {
         if entries.count() == 0 {
             self.by_owner.remove(&place.owner);
         }
+        let Some(of_origin) = self.by_origin.get_mut(&place.group.origin) else { return };
+        of_origin
+            .change(place, number, |owners| owners.change(&place.owner, number, |numbers| numbers.remove(&number)));
+        if of_origin.count() == 0 {
+            self.by_origin.remove(&place.group.origin);
+        }
     }
 
-    /// Takes out what is beyond the bound: of the app with most entries, and of several such of the one whose entry is
-    /// the oldest, the entry that goes first.
-    fn surplus(&mut self) -> Vec<(EntryPlace, u64)> {
+    /// Takes out what is beyond the bound for an entry that `origin` writes.
+    fn surplus(&mut self, origin: u64) -> Vec<(EntryPlace, u64)> {
         let mut surplus = Vec::new();
         while self.count > self.entries_max && surplus.len() < REMOVED_MAX {
-            let candidates = self.by_owner.iter().filter_map(|(owner, entries)| {
-                let first = entries.first_to_go(&self.begun)?;
-                Some((entries.count(), Reverse(first.number), owner, first))
-            });
-            let Some((.., owner, first)) = candidates.max_by_key(|(count, oldest, ..)| (*count, *oldest)) else {
-                break;
-            };
-            let LeavingEntry { is_lasting, group, branch, number } = first;
-            let place = EntryPlace { owner: owner.clone(), is_lasting, group, branch };
+            let Some((place, number)) = self.first_of_origin(origin).or_else(|| self.first_of_owners()) else { break };
             self.remove(&place, number);
             surplus.push((place, number));
         }
         surplus
     }
+
+    /// The entry of an origin that goes first, where that has as many over all owners as the owner with most.
+    fn first_of_origin(&self, origin: u64) -> Option<(EntryPlace, u64)> {
+        let entries = self.by_origin.get(&origin)?;
+        if self.by_owner.values().any(|of_owner| of_owner.count() > entries.count()) {
+            return None;
+        }
+        let LeavingEntry { is_lasting, group, branch, found: (owner, number) } = entries.first_to_go(|owners| {
+            owners.longest_first().find_map(|(owner, numbers)| Some((owner.clone(), self.oldest_written(numbers)?)))
+        })?;
+        Some((EntryPlace { owner, is_lasting, group, branch }, number))
+    }
+
+    /// Of the owner with most entries, and of several such of the one whose entry is the oldest, the entry that goes
+    /// first.
+    fn first_of_owners(&self) -> Option<(EntryPlace, u64)> {
+        let candidates = self.by_owner.iter().filter_map(|(owner, entries)| {
+            let first = entries.first_to_go(|numbers| self.oldest_written(numbers))?;
+            Some((entries.count(), Reverse(first.found), owner, first))
+        });
+        let (.., owner, first) = candidates.max_by_key(|(count, oldest, ..)| (*count, *oldest))?;
+        let LeavingEntry { is_lasting, group, branch, found: number } = first;
+        Some((EntryPlace { owner: owner.clone(), is_lasting, group, branch }, number))
+    }
+
+    fn oldest_written(&self, numbers: &BTreeSet<u64>) -> Option<u64> {
+        numbers.iter().find(|number| !self.begun.contains(*number)).copied()
+    }
 }
 
 impl Kept {
     fn with_room_for(entries_max: u64) -> Self {
-        let (by_owner, begun) = (HashMap::new(), HashSet::new());
-        Self(Mutex::new(Numbers { by_owner, count: 0, entries_max, last: 0, read_to: 0, begun }))
+        let (by_owner, by_origin, begun) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self(Mutex::new(Numbers { by_owner, by_origin, count: 0, entries_max, last: 0, read_to: 0, begun }))
     }
 
     /// Reads all of them.
@@ -218,7 +255,7 @@ impl Kept {
         numbers.last = number;
         numbers.begun.insert(number);
         numbers.add(&place, number);
-        let surplus = numbers.surplus();
+        let surplus = numbers.surplus(place.group.origin);
         Begun { kept: self, number, place, surplus }
     }
 
@@ -305,13 +342,14 @@ mod tests {
         let mut lengths: Vec<_> = numbers.by_owner.iter().map(|(owner, n)| (name(owner), n.count())).collect();
         lengths.sort();
         assert_eq!(lengths.iter().map(|(_, length)| *length as u64).sum::<u64>(), numbers.count);
+        assert_eq!(numbers.by_origin.values().map(|n| n.count() as u64).sum::<u64>(), numbers.count);
         lengths
     }
 
     /// Whether the entry with this number is still there.
     fn has(kept: &Kept, place: &EntryPlace, number: u64) -> bool {
         let numbers = kept.numbers();
-        let entries = numbers.by_owner.get(&place.owner).unwrap();
+        let Some(entries) = numbers.by_owner.get(&place.owner) else { return false };
         let groups = if place.is_lasting { &entries.lasting } else { &entries.others };
         let branch = groups.parts.get(&place.group).and_then(|group| group.entries.parts.get(&place.branch));
         branch.is_some_and(|found| found.entries.contains(&number))
@@ -396,6 +434,50 @@ mod tests {
             assert!(traces.iter().all(|(place, number)| has(&kept, place, *number)));
             assert_eq!(kept.numbers().count, 100);
         }
+    }
+
+    #[test]
+    fn entries_in_many_apps_push_out_those_of_their_own_origin_alone() {
+        let (owner, stolen) = ("aaaaaaaaaaaa", "ffffffffffff");
+        let in_app = |(app, root): (&str, &str), number: u64, action: Action| {
+            let token = format!("{number:012x}");
+            EntryPlace::named(Some(app.parse().unwrap()), (Some(&token), Some(root)), "ci", action.as_str())
+        };
+        // A chain of tokens, a fan of them by one account, and tokens of a trust: each one makes an app.
+        let floods: [&dyn Fn(u64) -> String; 3] =
+            [&|_| stolen.to_owned(), &|n| format!("{stolen}/{n:012x}"), &|_| "trust:ci".to_owned()];
+        for flood in floods {
+            let kept = kept(100);
+            let mut traces: Vec<(EntryPlace, u64)> = Vec::new();
+            let mut note = |place: EntryPlace| traces.push((place.clone(), done(&kept, &place)));
+            (0..10).for_each(|_| note(place(Some("shop"), owner, Action::Switch)));
+            (0..10).for_each(|_| note(place(Some("game"), owner, Action::CreateToken)));
+            // What the attacker does in the shop stays, too.
+            note(in_app(("shop", &flood(0)), 0, Action::ReadSettings));
+            note(in_app(("shop", &flood(0)), 0, Action::Push));
+            for number in 1..500 {
+                let app = format!("made-{number}");
+                for action in [Action::Push, Action::ReadSettings, Action::Switch] {
+                    done(&kept, &in_app((&app, &flood(number)), number, action));
+                }
+            }
+            let lost: Vec<_> = traces.iter().filter(|(place, number)| !has(&kept, place, *number)).collect();
+            assert!(lost.is_empty(), "{lost:?}");
+            assert_eq!(kept.numbers().count, 100);
+        }
+    }
+
+    #[test]
+    fn somebody_in_one_app_pushes_out_nothing_of_an_origin_with_entries_in_many() {
+        let kept = kept(100);
+        let apps: Vec<String> = (0..60).map(|number| format!("app-{number}")).collect();
+        let of = |app: &str, credential: &str| place(Some(app), credential, Action::Switch);
+        let traces: Vec<(EntryPlace, u64)> =
+            apps.iter().map(|app| of(app, "aaaaaaaaaaaa")).map(|place| (place.clone(), done(&kept, &place))).collect();
+        for _ in 0..500 {
+            done(&kept, &of("loud", "eeeeeeeeeeee"));
+        }
+        assert!(traces.iter().all(|(place, number)| has(&kept, place, *number)));
     }
 
     #[test]
