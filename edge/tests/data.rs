@@ -303,6 +303,28 @@ async fn data_is_read_and_replaced_by_admins_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_ends_no_other_one_of_the_edge_unless_its_maker_may_delete_them() {
+    let edge = running().await;
+    edge.evaluate(PROD, "fs.writeFileSync('data/a', '1')").await;
+    for _ in 0..3 {
+        let replaced = push(&edge, "?replace", packed(&[("a", "2")])).await;
+        assert_eq!(replaced.status, StatusCode::OK, "{}", replaced.text());
+    }
+    let snapshots = async || got(edge.api(Method::GET, DATA)).await.json::<DataList>().snapshots;
+    let before = snapshots().await;
+    assert!(before.len() == 3 && before.iter().all(|snapshot| snapshot.is_automatic), "{before:?}");
+    let make = async |token: &str| got(edge.ask(Method::POST, &format!("{DATA}/snapshots"), token)).await;
+    for scope in [Scope::Push, Scope::Promote] {
+        let refused = make(&edge.token(scope).await).await;
+        assert_eq!(refused.code(), Code::TooMany, "{scope}: {}", refused.text());
+    }
+    assert_eq!(snapshots().await, before);
+    let made: DataReport = make(edge.admin_token()).await.json();
+    assert_eq!(made.removed, [before[0].name.clone()]);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_rest_of_an_archive_comes_for_a_client_that_has_its_beginning() {
     let edge = running().await;
     edge.evaluate(PROD, "child.execSync('head -c 300000 /dev/urandom > data/b'); 1").await;

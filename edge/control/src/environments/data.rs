@@ -1,13 +1,13 @@
 //! The data of environments: who reads and changes it, and on which node.
 
-use devanture_config::api::{DataList, DataReport, DataRest, SnapshotName, SnapshotRequest};
+use devanture_config::api::{ConfirmedAction, DataList, DataReport, DataRest, SnapshotName, SnapshotRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::date_time;
 use devanture_config::{AppName, PlaceName};
 use tokio_util::sync::CancellationToken;
 
 use super::Environments;
-use crate::ledger::{Action, Actor, AuditEvent, Error};
+use crate::ledger::{Action, Actor, AuditEvent, Error, confirmations};
 use crate::runner::{self, DataArchive, Runner, Upload};
 use devanture_base::telemetry;
 
@@ -63,7 +63,8 @@ impl Environments {
         Ok(runner.data_push(place, upload, abandoned).await?)
     }
 
-    /// Makes a snapshot of the data of an environment, unless it is `abandoned` before its end.
+    /// Makes a snapshot of the data of an environment, unless it is `abandoned` before its end. Another one gives way
+    /// to it only where the actor may delete snapshots.
     ///
     /// # Errors
     /// As [`Self::data_list`]; `conflict` where there is one of that name, `too_many`; `bad_request` for a name of the
@@ -89,8 +90,18 @@ impl Environments {
         if dry_run {
             return Ok(DataReport { snapshot: Some(name), ..counts(&list) });
         }
+        let may_replace = self.may_delete_snapshots(actor, place).await?;
         self.record_data(actor, Action::SnapshotData, place, name.as_str()).await?;
-        Ok(runner::unless_abandoned(abandoned, runner.data_snapshot(place, name)).await?)
+        Ok(runner::unless_abandoned(abandoned, runner.data_snapshot(place, name, may_replace)).await?)
+    }
+
+    /// Whether the actor may do what `deleteSnapshot` takes: an admin of the environment, by a session that is
+    /// confirmed where the app has deletions confirmed.
+    async fn may_delete_snapshots(&self, actor: &Actor, (app, environment): PlaceOf<'_>) -> Result<bool, Error> {
+        if !actor.unconfirmed || !actor.is_admin_in(environment) {
+            return Ok(actor.is_admin_in(environment));
+        }
+        Ok(!confirmations(&*self.ledger.catalog, app).await?.confirm.contains(&ConfirmedAction::Delete))
     }
 
     /// Replaces the data of an environment by one of its snapshots, unless it is `abandoned` before it is unpacked.

@@ -64,10 +64,12 @@ pub enum Work {
         /// The part that the receiver lacks; `None` for all of it.
         rest: Option<DataRest>,
     },
-    /// Makes a snapshot.
+    /// Makes a snapshot, for which those that the edge made itself give way where it may replace them.
     Snapshot {
         /// Its name.
         name: SnapshotName,
+        /// Whether snapshots that the edge made itself may give way to it.
+        may_replace: bool,
     },
     /// Unpacks the archive that comes over a socket into the draft.
     Receive {

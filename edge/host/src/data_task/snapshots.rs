@@ -72,11 +72,12 @@ fn missing(name: &SnapshotName) -> Failure {
     Failure::new(Code::NotFound, format!("There is no snapshot {name}."))
 }
 
-/// Makes a snapshot, for which those that the edge made itself give way.
+/// Makes a snapshot. Those that the edge made itself give way where they are too old, and for room where it may replace
+/// them: to make snapshots is no right to delete one.
 ///
 /// # Errors
-/// `conflict` where there is one of that name; `too_many` where those of persons leave no room; as [`archive::write`].
-pub(super) fn make(order: &Order, name: &SnapshotName) -> Result<DataReport, Failure> {
+/// `conflict` where there is one of that name; `too_many` where the others leave no room; as [`archive::write`].
+pub(super) fn make(order: &Order, name: &SnapshotName, may_replace: bool) -> Result<DataReport, Failure> {
     let mut there = list(&order.snapshots)?;
     if there.iter().any(|snapshot| snapshot.name == *name) {
         return Err(Failure::new(Code::Conflict, format!("There is a snapshot {name} already.")));
@@ -88,7 +89,7 @@ pub(super) fn make(order: &Order, name: &SnapshotName) -> Result<DataReport, Fai
         removed.push(take(order, &mut there, old)?);
     }
     while count(&there) >= order.bounds.snapshots_max {
-        removed.push(give_way(order, &mut there)?);
+        removed.push(give_way(order, &mut there, may_replace)?);
     }
     let path = order.snapshots.join(PARTIAL);
     let file = new_file(&path)?;
@@ -96,7 +97,7 @@ pub(super) fn make(order: &Order, name: &SnapshotName) -> Result<DataReport, Fai
     writer.flush().map_err(|error| Failure::io("writing", name.as_str(), &error))?;
     let bytes = writer.written;
     while bytes.saturating_add(there.iter().map(|snapshot| snapshot.bytes).sum()) > order.bounds.snapshot_bytes_max {
-        removed.push(give_way(order, &mut there)?);
+        removed.push(give_way(order, &mut there, may_replace)?);
     }
     file.sync_all().map_err(|error| Failure::io("writing", name.as_str(), &error))?;
     let to = order.snapshots.join(file_name(name));
@@ -112,19 +113,22 @@ fn count(there: &[SnapshotInfo]) -> u64 {
     u64::try_from(there.len()).unwrap_or(u64::MAX)
 }
 
-/// Removes the oldest snapshot that the edge made itself.
-fn give_way(order: &Order, there: &mut Vec<SnapshotInfo>) -> Result<SnapshotName, Failure> {
-    match there.iter().position(|snapshot| snapshot.is_automatic) {
-        Some(oldest) => take(order, there, oldest),
-        None => {
-            let Bounds { snapshots_max, snapshot_bytes_max, .. } = order.bounds;
-            let detail = format!(
-                "The environment has as many snapshots as the edge allows: {snapshots_max}, with {snapshot_bytes_max} \
-                 bytes in all."
-            );
-            Err(Failure::new(Code::TooMany, detail))
-        }
+/// Removes the oldest snapshot that the edge made itself, where that may be.
+fn give_way(order: &Order, there: &mut Vec<SnapshotInfo>, may_replace: bool) -> Result<SnapshotName, Failure> {
+    let oldest = there.iter().position(|snapshot| snapshot.is_automatic);
+    if let Some(oldest) = oldest.filter(|_| may_replace) {
+        return take(order, there, oldest);
     }
+    let Bounds { snapshots_max, snapshot_bytes_max, .. } = order.bounds;
+    let why = match oldest {
+        Some(_) => " Its own ones give way to those of who may delete them alone.",
+        None => "",
+    };
+    let detail = format!(
+        "The environment has as many snapshots as the edge allows: {snapshots_max}, with {snapshot_bytes_max} bytes in \
+         all.{why}"
+    );
+    Err(Failure::new(Code::TooMany, detail))
 }
 
 fn take(order: &Order, there: &mut Vec<SnapshotInfo>, at: usize) -> Result<SnapshotName, Failure> {

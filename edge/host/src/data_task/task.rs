@@ -72,7 +72,7 @@ fn work(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
             let mut file = snapshots::open(&order.snapshots, name)?;
             write_rest(output.lock(), *rest, |to| io::copy(&mut file, to).map(drop).map_err(|error| broken(&error)))
         }
-        Work::Snapshot { name } => answer(output, &snapshots::make(order, name)?),
+        Work::Snapshot { name, may_replace } => answer(output, &snapshots::make(order, name, *may_replace)?),
         Work::Receive { socket } => answer(output, &receive(order, socket, output)?),
         Work::Unpack { name } => {
             let file = snapshots::open(&order.snapshots, name)?;
@@ -83,7 +83,7 @@ fn work(order: &Order, output: &io::Stdout) -> Result<(), Failure> {
             let is_empty = files::names(root.as_fd(), order.bounds.files_max)
                 .map_err(|error| Failure::io("reading", "the folder", &error))?
                 .is_empty();
-            let report = if is_empty { DataReport::default() } else { snapshots::make(order, before)? };
+            let report = if is_empty { DataReport::default() } else { snapshots::make(order, before, true)? };
             snapshots::replace(order)?;
             answer(output, &report)
         }

@@ -142,25 +142,45 @@ fn snapshots_of_the_edge_give_way_and_those_of_persons_do_not() {
     for (name_of, removed) in
         [("before-a", ""), ("mine", ""), ("before-b", ""), ("before-c", "before-a"), ("ours", "before-b")]
     {
-        let report = snapshots::make(&world.order, &name(name_of)).unwrap();
+        let report = snapshots::make(&world.order, &name(name_of), true).unwrap();
         let gone: Vec<&str> = report.removed.iter().map(SnapshotName::as_str).collect();
         assert_eq!(gone.concat(), removed, "{name_of}");
     }
-    snapshots::make(&world.order, &name("theirs")).unwrap();
-    assert_eq!(snapshots::make(&world.order, &name("more")).unwrap_err().code, Code::TooMany);
-    assert_eq!(snapshots::make(&world.order, &name("mine")).unwrap_err().code, Code::Conflict);
+    snapshots::make(&world.order, &name("theirs"), true).unwrap();
+    assert_eq!(snapshots::make(&world.order, &name("more"), true).unwrap_err().code, Code::TooMany);
+    assert_eq!(snapshots::make(&world.order, &name("mine"), true).unwrap_err().code, Code::Conflict);
     snapshots::remove(&world.order.snapshots, &name("theirs")).unwrap();
-    snapshots::make(&world.order, &name("before-old")).unwrap();
+    snapshots::make(&world.order, &name("before-old"), true).unwrap();
     snapshots::remove(&world.order.snapshots, &name("ours")).unwrap();
     // Age, and not number, is what it is over by.
     world.order.now_ms = u64::MAX;
-    let report = snapshots::make(&world.order, &name("new")).unwrap();
+    let report = snapshots::make(&world.order, &name("new"), true).unwrap();
     assert_eq!(report.removed, [name("before-old")]);
     world.order.bounds.snapshot_bytes_max = 10;
-    assert!(snapshots::make(&world.order, &name("large")).is_err());
+    assert!(snapshots::make(&world.order, &name("large"), true).is_err());
     assert_eq!(world.left(), [".partial", "mine.tar.zst", "new.tar.zst"]);
     snapshots::recover(&world.order).unwrap();
     assert_eq!(world.left(), ["mine.tar.zst", "new.tar.zst"]);
+}
+
+#[test]
+fn none_gives_way_to_a_snapshot_that_may_replace_none_but_for_its_age() {
+    let mut world = World::new();
+    world.write("a", "1");
+    for name_of in ["before-a", "mine", "before-b"] {
+        snapshots::make(&world.order, &name(name_of), true).unwrap();
+    }
+    let refused = |world: &World| snapshots::make(&world.order, &name("ours"), false).unwrap_err().code;
+    assert_eq!(refused(&world), Code::TooMany);
+    world.order.bounds.snapshots_max = 9;
+    let bytes: u64 = snapshots::list(&world.order.snapshots).unwrap().iter().map(|snapshot| snapshot.bytes).sum();
+    world.order.bounds.snapshot_bytes_max = bytes;
+    assert_eq!(refused(&world), Code::TooMany);
+    snapshots::tidy(&world.order).unwrap();
+    assert_eq!(world.left(), ["before-a.tar.zst", "before-b.tar.zst", "mine.tar.zst"]);
+    world.order.now_ms = u64::MAX;
+    let report = snapshots::make(&world.order, &name("ours"), false).unwrap();
+    assert_eq!(report.removed, [name("before-a"), name("before-b")]);
 }
 
 #[test]
@@ -168,7 +188,7 @@ fn a_snapshot_that_fails_leaves_nothing_on_the_disk() {
     let mut world = World::new();
     world.write("a", "1");
     world.order.bounds.snapshot_bytes_max = 10;
-    world.order.work = Work::Snapshot { name: name("large") };
+    world.order.work = Work::Snapshot { name: name("large"), may_replace: true };
     assert!(task::perform(&world.order, &std::io::stdout()).is_err());
     assert!(world.left().is_empty(), "{:?}", world.left());
 }

@@ -111,13 +111,19 @@ impl Runner {
         }
     }
 
-    /// Makes a snapshot of an environment. Dropped before its end, it makes none.
+    /// Makes a snapshot of an environment, for which those that the edge made itself give way where it may replace them.
+    /// Dropped before its end, it makes none.
     ///
     /// # Errors
-    /// As [`Self::data_list`].
-    pub async fn data_snapshot(&self, place: (&AppName, &PlaceName), name: SnapshotName) -> Result<DataReport, Error> {
+    /// As [`Self::data_list`]; `too_many`.
+    pub async fn data_snapshot(
+        &self,
+        place: (&AppName, &PlaceName),
+        name: SnapshotName,
+        may_replace: bool,
+    ) -> Result<DataReport, Error> {
         let turn = self.turn(place).await?;
-        self.report(place, Work::Snapshot { name }, &turn).await
+        self.report(place, Work::Snapshot { name, may_replace }, &turn).await
     }
 
     /// Removes a snapshot of an environment.
@@ -226,12 +232,13 @@ impl Runner {
         Ok(DataReport { node, snapshot: saved.snapshot, removed: saved.removed, ..unpacked })
     }
 
-    /// Makes a snapshot before a release, where there is data yet. Returns its name.
+    /// Makes a snapshot before a release, where there is data yet. Returns its name. It takes the place of others: code
+    /// of the release could remove them too.
     ///
     /// # Errors
     /// As [`Self::data_list`].
     pub async fn data_before_release(&self, place: (&AppName, &PlaceName)) -> Result<Option<SnapshotName>, Error> {
-        match self.data_snapshot(place, automatic("release")?).await {
+        match self.data_snapshot(place, automatic("release")?, true).await {
             Ok(report) => Ok(report.snapshot),
             Err(Error::NoData(_) | Error::Data { code: Code::NotFound, .. }) => Ok(None),
             Err(error) => Err(error),
