@@ -127,9 +127,15 @@ async fn an_exact_name_wins_over_a_wildcard_and_what_the_edge_serves_too() {
         ("shop.localhost", "home".to_owned()),
         ("nobody.localhost", "other".to_owned()),
         (&format!("{version}--shop.localhost"), "home".to_owned()),
-        ("0123456789ab--shop.localhost", "other".to_owned()),
+        ("0123456789--shop.localhost", "other".to_owned()),
     ] {
         assert_eq!(edge.get(host, "/").await.text(), text, "{host}");
+    }
+    // But no address of a version, there or not.
+    for host in
+        ["0123456789ab--shop.localhost", "0123456789ab--nobody.localhost", &format!("{version}--other.localhost")]
+    {
+        assert!(edge.visit(Method::GET, host, "/").send().await.is_err(), "{host}");
     }
     edge.stop().await;
 }

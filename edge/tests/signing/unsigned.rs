@@ -123,6 +123,24 @@ async fn a_new_app_environment_or_alias_below_a_wildcard_takes_an_admin_of_the_w
     edge.stop().await;
 }
 
+/// A push asks nobody for the address of its version, which no wildcard stands for.
+#[tokio::test]
+async fn no_push_takes_the_address_of_its_version_from_a_wildcard() {
+    let edge = edge().with_app(APP, ONE).with_app("blog", TWO).start().await;
+    want(&edge, &[&key("ada")], 1).await;
+    let wide = format!("/v1/apps/{APP}/environments/prod/hostnames/*.localhost");
+    let wide = got(edge.api(Method::PUT, &wide).json(&json!({}))).await;
+    assert_eq!(wide.status, StatusCode::OK, "{}", wide.text());
+    assert_eq!(edge.get("any.localhost", "/").await.status, StatusCode::OK);
+    // The same files have the same id in each app.
+    let address = format!("{}--blog.localhost", edge.live(APP).await.unwrap().short());
+    let status = async || edge.visit(Method::GET, &address, "/").send().await.map_or(404, |got| got.status().as_u16());
+    assert_eq!(status().await, 404);
+    edge.push("blog", ONE).await;
+    assert_eq!(status().await, 200);
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn the_live_log_names_what_nobody_signs_and_who_did_it() {
     let edge = edge().with_app(APP, ONE).start().await;

@@ -416,6 +416,10 @@ impl Live {
         if let Some(hidden) = self.hidden_preview(host) {
             return then(Found::Hidden(hidden));
         }
+        // A push asks nobody for the address of its version: a wildcard that stood for it would lose its visitors.
+        if self.0.domains.version_host(host).is_some() {
+            return then(Found::Nobody);
+        }
         then(hosts.wildcard(host).map_or(Found::Nobody, Found::Place))
     }
 

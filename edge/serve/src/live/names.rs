@@ -165,7 +165,7 @@ impl Live {
             return Some(self.domains().previews_pattern());
         }
         let hosts = self.0.hosts.load();
-        if hosts.by_name.contains_key(host) || self.stored(host).is_some() {
+        if hosts.by_name.contains_key(host) || self.domains().version_host(host).is_some() {
             return None;
         }
         hosts.wildcard(host)?;
