@@ -67,7 +67,7 @@ async fn what_goes_to_another_server_is_what_came() {
 
 #[tokio::test]
 async fn an_encoded_slash_divides_no_segments_elsewhere_and_is_a_slash_here() {
-    let edge = site(&["index.html"])
+    let edge = site(&["index.html", "new/there/a b.txt"])
         .with_toml("rules = \"netlify\"")
         .with_redirects(&[
             "/one/:project/issues https://git.example/:project/issues",
@@ -90,12 +90,64 @@ async fn an_encoded_slash_divides_no_segments_elsewhere_and_is_a_slash_here() {
             ("/find?path=a%2Fb%26c+d%2B", "302 | https://git.example/a%2Fb%26c%20d%2B?p=a%2Fb%26c%20d%2B"),
             ("/find?path=a/b%zz", "302 | https://git.example/a/b%25zz?p=a/b%25zz"),
             ("/own?path=a%2Fb", "302 | /found/a%2Fb?p=a%2Fb"),
-            ("/old/a%2Fb/", "301 | /new/a/b/"),
+            // To a file, which has one name, and to a path that may be passed on.
+            ("/old/there%2Fa%20b.tx%74", "301 | /new/there/a%20b.txt"),
+            ("/old/a%2Fb/", "301 | /new/a%2Fb/"),
             // To the very address that was asked for, in whatever spelling.
             ("/host/a%2Fb", "308 | /host/a/b"),
             ("/host/a/b", "404"),
             // Doubled slashes are the edge's to take away.
             ("/part-x//a%2Fb", "301 | https://git.example/x/a%2Fb/end"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// A redirect to a path of the site is one to another server where a rule or a route passes that path on, at once or
+/// after another redirect.
+#[tokio::test]
+async fn what_came_reaches_a_backend_also_by_redirects_to_paths_of_the_site() {
+    let backend = Backend::start();
+    let to = format!("http://{}", backend.address);
+    let toml =
+        format!("rules = \"netlify\"\n[upstreams]\napi = \"{to}\"\n[[routes]]\npath = \"/r/*\"\nto = \"{to}\"\n");
+    let edge = site(&["index.html", "b/there/x.txt", "b/secret/x.txt"])
+        .with_toml(&toml)
+        .with_redirects(&[
+            "/a/* /b/:splat 301",
+            "/one/:name /b/:name 302",
+            "/far/* /a/:splat 307",
+            "/to/* /r/:splat 308",
+            &format!("/b/* {to}/v/:splat 200"),
+        ])
+        .with_headers(&["/b/secret/*", "  Basic-Auth: ann:one"])
+        .start()
+        .await;
+    for (rest, passed) in RESTS.iter().filter(|(rest, _)| rest.contains('%')) {
+        holds(
+            &edge,
+            &[
+                (&*format!("/a/{rest}"), &*format!("301 | /b/{passed}")),
+                (&*format!("/far/{rest}"), &*format!("307 | /a/{passed}")),
+                (&*format!("/to/{rest}"), &*format!("308 | /r/{passed}")),
+            ],
+        )
+        .await;
+        let got = ask(&edge, &format!("/b/{passed}")).await;
+        assert_eq!(got.text(), format!("{{\"path\":\"/v/{passed}\"}}"), "{rest}");
+    }
+    holds(
+        &edge,
+        &[
+            ("/one/x%2Fy", "302 | /b/x%2Fy"),
+            ("/a/x%2fy?q=%2F", "301 | /b/x%2fy?q=%2F"),
+            ("/a//x%2Fy", "301 | /b/x%2Fy"),
+            // A file has one name, and no redirect tells a stranger of one.
+            ("/a/there%2Fx.txt", "301 | /b/there/x.txt"),
+            ("/a/secret%2Fx.txt", "301 | /b/secret%2Fx.txt"),
+            ("/a/secret%2Fy.txt", "301 | /b/secret%2Fy.txt"),
+            ("/a/..%2Fx", "400"),
         ],
     )
     .await;

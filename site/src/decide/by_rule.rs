@@ -10,7 +10,7 @@ use super::trace::{Reason, Stage, Step, Trace};
 use super::{Found, Request, Site, Visit, with_query};
 use crate::cache::Kept;
 use crate::resolve::{self, Resolution};
-use crate::rules::{Matched, Redirect, Skip, Visitor};
+use crate::rules::{Access, Matched, Redirect, Skip, Visitor};
 use crate::sent_path::SentPath;
 use crate::target::{self, Target};
 
@@ -78,9 +78,9 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         resolve::resolve(self.site.index(), self.site.html_handling(), path) != Resolution::Missing
     }
 
-    /// The result of the first rule for the path as it was sent, where that leads to another server: what the path
-    /// means there is not for the edge to say (RFC 3986 §2.2). `path` is its normal form, by which everything that
-    /// stays here is decided: who may see it, files, and the rules that stand before.
+    /// The result of the first rule for the path as it was sent, where that leads to another server, or may with one
+    /// more step: what the path means there is not for the edge to say (RFC 3986 §2.2). `path` is its normal form, by
+    /// which everything that stays here is decided: who may see it, files, and the rules that stand before.
     pub(super) fn passed_on<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
         let rules = self.site.rules();
         if !rules.has_redirects() {
@@ -92,8 +92,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         }
         let matched = self.by_visitor(|visitor| rules.redirect_as_sent(visitor, &sent));
         let (number, rule, filled) = matched.rule?;
-        if !self.leads_elsewhere(rule, &filled) || (!rule.force && (self.has_file(path) || self.asset(path).is_some()))
-        {
+        if !self.keeps_spelling(rule, &filled) || (!rule.force && (self.has_file(path) || self.asset(path).is_some())) {
             return None;
         }
         // No spelling passes by a rule that stands before, which may keep visitors away from a part of a backend.
@@ -115,13 +114,27 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         Some(End::Redirect { status: 308, location, is_by_site: false })
     }
 
-    /// Whether a rule sends a visitor to another site, or to a backend.
-    fn leads_elsewhere(self, rule: &Redirect, filled: &Filled) -> bool {
+    /// Whether a rule sends a visitor to another site, to a backend, or to a path of the site where no file is: a route
+    /// or a rule may pass that on, now or in another step.
+    fn keeps_spelling(self, rule: &Redirect, filled: &Filled) -> bool {
         let is_routed = || {
             let to = target::normalise_for_route(&filled.path, self.request.path_bytes_max());
             matches!(to, Target::Normal(to) if self.site.route(&to).is_some())
         };
-        filled.origin.is_some() || (rule.status < 400 && is_routed())
+        filled.origin.is_some()
+            || (rule.status < 400 && is_routed())
+            || (rule.is_redirect() && !self.leads_to_file(&filled.path))
+    }
+
+    /// Whether a redirect leads to a file or a page, which has one name. Whether there is one behind what this visitor
+    /// may not see, or what is withdrawn, is nothing that a redirect shows.
+    fn leads_to_file(self, path: &str) -> bool {
+        normal(path, self.request.path_bytes_max()).is_some_and(|to| {
+            self.site.rules().can_compare(&to)
+                && self.access(&to) != Access::Refused
+                && !self.site.hides(&to)
+                && self.has_file(&to)
+        })
     }
 
     fn apply<T: Trace>(self, applied: Applied<'_>, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
