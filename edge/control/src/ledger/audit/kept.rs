@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::event::is_lasting;
 use super::number_of;
-use super::parts::{CountEntries as _, PartsByLength};
+use super::parts::{CountEntries, PartsByLength};
 use crate::ledger::actor::{OWNER_ID_CHARACTERS, is_exchanged};
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Catalog, Record};
