@@ -111,8 +111,8 @@ impl Runner {
         }
     }
 
-    /// Makes a snapshot of an environment, for which those that the edge made itself give way where it may replace them.
-    /// Dropped before its end, it makes none.
+    /// Makes a snapshot of an environment, for which those that the edge made itself give way where it may replace
+    /// them. Dropped before its end, it makes none.
     ///
     /// # Errors
     /// As [`Self::data_list`]; `too_many`.
