@@ -174,12 +174,30 @@ impl Admin {
         }
         if !is_read && operation.path != PAUSE_PATH {
             // Also before what is only predicted, and before what is stored beside the catalog.
-            self.publisher.ledger().check_in_place()?;
+            let in_place = self.publisher.ledger().check_in_place();
+            self.note_push_refused(operation, &call, in_place).await?;
         }
         self.log_unsigned(operation, &call).await?;
         let Call { actor, path, request } = call;
         let request = request.map(|body| body.sent_by(&self.credentials, &actor));
         run(self, Call { actor, path, request }).await
+    }
+
+    /// Notes a push that is refused before any of it was read.
+    ///
+    /// # Errors
+    /// That of `in_place`.
+    async fn note_push_refused(
+        &self,
+        operation: &Operation,
+        call: &Call,
+        in_place: Result<(), Error>,
+    ) -> Result<(), Error> {
+        if in_place.is_ok() || !operation.begins_push() || effect::is_predicted(operation, call)? {
+            return in_place;
+        }
+        let (app, environment) = call.path.place()?;
+        self.publisher.note_refused(&call.actor, (&app, &environment), None, in_place).await
     }
 
     /// Checks that the app and the environment of a path were not deleted. A caller who may not know of the app learns

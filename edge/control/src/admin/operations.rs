@@ -96,6 +96,11 @@ impl Operation {
         self.path.contains("{env}")
     }
 
+    /// Whether it begins a push.
+    pub(super) fn begins_push(&self) -> bool {
+        self.id == "deploy"
+    }
+
     /// Whether it stores bytes alone, which are nothing before a push is finished.
     pub(super) fn only_stores(&self) -> bool {
         matches!(self.id, "putBlob" | "putBlobs")
