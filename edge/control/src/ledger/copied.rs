@@ -187,11 +187,18 @@ mod tests {
     use super::*;
     use devanture_store::catalog::open;
     use devanture_store::catalog::overtaken::Overtaken;
+    use devanture_store::records::golden;
 
     fn new() -> (tempfile::TempDir, Arc<dyn Catalog>) {
         let folder = tempfile::tempdir().unwrap();
         let catalog = open(&folder.path().join("catalog.redb")).unwrap();
         (folder, catalog)
+    }
+
+    #[test]
+    fn a_copy_is_stored_as_it_was() {
+        let finished = Some(Finished { at_ms: 2, resumes_ms: Some(3) });
+        golden::check("copy", &CopyRecord { from: "the catalog of edge-1".to_owned(), began_ms: 1, finished });
     }
 
     #[tokio::test]

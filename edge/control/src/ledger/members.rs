@@ -215,3 +215,22 @@ impl Members {
 fn duty_key(duty: &str) -> String {
     format!("{DUTIES_PREFIX}{duty}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_stored_as_it_was() {
+        let member = Member {
+            node: "edge-1".to_owned(),
+            advertise: "192.0.2.1:7443".parse().unwrap(),
+            home: "0123abcd".to_owned(),
+            release: "0.1.0".to_owned(),
+            started_ms: 1,
+            listens: Some(vec!["192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap()]),
+        };
+        records::golden::check("nodes/{node}", &member);
+        records::golden::check("duties/{duty}", &member);
+    }
+}

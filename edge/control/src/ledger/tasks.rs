@@ -79,3 +79,13 @@ pub fn show_task(task: &'static str, at_ms: u64) {
     #[allow(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
     gauge!("devanture_last_success_timestamp_seconds", "task" => task).set(at_ms as f64 / 1_000.0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_work_of_a_task_is_stored_as_it_was() {
+        records::golden::check("tasks/{task}", &TaskRecord { at_ms: 1, settled_ms: Some(2) });
+    }
+}

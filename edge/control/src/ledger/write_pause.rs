@@ -84,6 +84,11 @@ mod tests {
     use super::*;
     use devanture_store::catalog::open;
 
+    #[test]
+    fn a_pause_of_changes_is_stored_as_it_was() {
+        records::golden::check(PAUSE_KEY, &WritePause { at_ms: 1, seconds: 60 });
+    }
+
     #[tokio::test]
     async fn nothing_is_committed_in_a_pause_and_everything_after_it() {
         let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,8 @@ pub mod belongs;
 pub mod console;
 mod deploys;
 mod dictionaries;
+#[cfg(any(test, feature = "testing"))]
+pub mod golden;
 pub mod gone;
 pub mod halves_begun;
 pub mod history;

@@ -53,6 +53,7 @@ pub fn token_key(id: &str) -> String {
 
 /// `secrets/{use}`: what proofs of hostnames, or challenges for passkeys, are made with.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "testing"), derive(Debug, PartialEq, Eq))]
 pub struct ProofSecret {
     /// 32 random bytes in hex.
     pub key: String,

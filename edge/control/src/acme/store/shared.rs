@@ -38,7 +38,7 @@ pub(crate) const CERTIFICATES: &str = "certificates/";
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
 /// `acme/{authority}/account`.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct AccountRecord {
     contact: Vec<String>,
     /// The account's address and key.
@@ -46,7 +46,7 @@ struct AccountRecord {
 }
 
 /// `acme/{authority}/certificates/{name}`.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct CertificateRecord {
     /// The key and the chain, as PEM.
     pem: Sealed,
@@ -265,5 +265,35 @@ impl Store for SharedStore {
 
     async fn lost(&self) {
         self.duty.lost().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use devanture_store::records::golden;
+
+    #[test]
+    fn what_is_kept_of_an_authority_is_stored_as_it_was() {
+        let sealed = |text: &str| Sealed::new("0123456789abcdef".to_owned(), text.as_bytes());
+        let contact = vec!["mailto:ada@example.org".to_owned()];
+        golden::check("acme/{authority}/account", &AccountRecord { contact, credentials: sealed("credentials") });
+        let certificate = CertificateRecord { pem: sealed("pem"), issued_ms: 1 };
+        golden::check("acme/{authority}/certificates/{name}", &certificate);
+        let (token, key_authorization) = ("abc".to_owned(), "abc.def".to_owned());
+        golden::check("acme/{authority}/proofs/{name}", &Proof::Http { token, key_authorization });
+        let orders = json!({
+            "authority": { "failures": 1, "since_ms": 2, "wait_ms": 3 }, "begun": [[4, "shop"], [5, null]],
+        });
+        let name = json!({ "failures": 1, "since_ms": 2, "wait_ms": 3, "way": 1, "early": 2 });
+        let mut whole = orders.clone();
+        whole[NAMES] = json!({ "shop.example": name });
+        let parts = parts(&serde_json::from_value(whole).unwrap()).unwrap();
+        let name_key = format!("{ORDERS_OF_NAMES}shop.example");
+        assert_eq!(parts, [(ORDERS.to_owned(), orders), (name_key.clone(), name)].into());
+        golden::check("acme/{authority}/orders", &parts[ORDERS]);
+        golden::check("acme/{authority}/orders/{name}", &parts[&name_key]);
     }
 }

@@ -1,0 +1,75 @@
+//! Golden files: one record of each kind, byte for byte as it is on the disk, in a file that is named by the key.
+//!
+//! A test says the value of each in Rust, with every member. A file that differs is a change of the format: of what
+//! earlier releases wrote, which is still to be read, and of what they read after a downgrade.
+//! `UPDATE_FIXTURES=1` writes the files again.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+#[cfg(test)]
+mod tests;
+
+/// The part of `docs/storage.md` that has a row for each kind of record.
+const STORAGE: &str = include_str!("../../../../../docs/storage.md");
+/// The heading of the table of records.
+const TABLE: &str = "| key | what it is | JSON |";
+
+/// The kinds of records whose types, and golden files' tests, are in `devanture-control`.
+pub const OF_CONTROL: [&str; 10] = [
+    "acme/{authority}/account",
+    "acme/{authority}/certificates/{name}",
+    "acme/{authority}/orders",
+    "acme/{authority}/orders/{name}",
+    "acme/{authority}/proofs/{name}",
+    "changes-paused",
+    "copy",
+    "duties/{duty}",
+    "nodes/{node}",
+    "tasks/{task}",
+];
+
+/// The keys of the table of records in `docs/storage.md`, as it writes them.
+///
+/// # Panics
+/// Where the page has no such table.
+#[must_use]
+pub fn documented_keys() -> BTreeSet<String> {
+    let table = STORAGE.split_once(TABLE).expect("docs/storage.md has the table of records").1;
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let keys = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(", "));
+    // A row of two keys writes their common beginning once.
+    keys.map(|key| key.trim().trim_matches('`').replace("…/", "acme/{authority}/")).collect()
+}
+
+/// The golden file of a kind of record, which its key names.
+fn file(key: &str) -> PathBuf {
+    let name = key.replace(['{', '}'], "").replace('/', ".");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/records/golden").join(name).with_added_extension("json")
+}
+
+/// Checks that the golden file of `key` is read as `value`, and that both are written as its bytes.
+///
+/// # Panics
+/// Where they are not.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a fixture of tests is not durable")]
+pub fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(key: &str, value: &T) {
+    let (path, written) = (file(key), serde_json::to_string(value).expect("a record is written as JSON"));
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::write(&path, format!("{written}\n")).expect("a golden file is written");
+    }
+    let golden = std::fs::read_to_string(&path);
+    let golden = golden.unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()));
+    // The file ends as files of text do, a record does not.
+    let golden = golden.strip_suffix('\n').expect("a golden file ends with a line feed");
+    let read: T = serde_json::from_str(golden).unwrap_or_else(|error| panic!("{key} cannot be read: {error}"));
+    assert_eq!(read, *value, "{key} is read as another value");
+    assert_eq!(written, golden, "{key} is written with other bytes");
+}
