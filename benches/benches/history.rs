@@ -8,37 +8,42 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use devanture_config::api::{Deploy, DeployKind, Outcome, Source, Step, StepState};
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName, VersionId};
 use devanture_control::ledger::{Ledger, Page};
 use devanture_serve::live::{Domains, Grace, Live};
 use devanture_store::catalog::{self, Catalog, Change, Commit};
-use devanture_store::records::{self, AppRecord, HistoryEntry};
+use devanture_store::records::{
+    self, AppRecord, HistoryEntry, StoredDeploy, StoredKind, StoredOutcome, StoredSource, StoredStep, StoredStepState,
+};
 
 const DEPLOYS: u64 = 10_000;
 
 /// A deploy as a push from CI leaves it.
 fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry) {
     let key = records::history_key(app, prod, 1_700_000_000_000_000 + number);
-    let step =
-        |name: &str| Step { name: name.to_owned(), state: StepState::Done, detail: "12 files".to_owned(), ms: 3 };
-    let deploy = Deploy {
+    let step = |name: &str| StoredStep {
+        name: name.to_owned(),
+        state: StoredStepState::Done,
+        detail: "12 files".to_owned(),
+        ms: 3,
+    };
+    let deploy = StoredDeploy {
         id: format!("{number:x}"),
-        kind: DeployKind::Push,
+        kind: StoredKind::Push,
         environment: prod.clone(),
         version: VersionId::of(&number.to_be_bytes()),
         previous: Some(VersionId::of(&(number - 1).to_be_bytes())),
         who: "ci".to_owned(),
         at_ms: 1_700_000_000_000 + number,
-        source: Source {
+        source: StoredSource {
             commit: Some("4f2a91bc03de4f2a91bc03de4f2a91bc03de4f2a".to_owned()),
             branch: Some("main".to_owned()),
             message: Some("A change that somebody has described in a sentence".to_owned()),
-            ..Source::default()
+            ..StoredSource::default()
         },
         steps: ["verify", "compress", "prepare", "switch"].map(step).to_vec(),
-        outcome: Outcome::Live,
+        outcome: StoredOutcome::Live,
         settings: 0,
         alias: None,
         log: Vec::new(),

@@ -11,12 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use devanture_store::blobs::{self, Blobs, Form, Key, Quality};
 use devanture_store::catalog::{self, Change, Commit};
-use devanture_store::records;
+use devanture_store::records::{self, StoredDeploy, StoredKind, StoredOutcome, StoredSource};
 use tokio::task::JoinSet;
 
 /// The files of an app, how a comment begins and ends in them, and whether each version has another one.
@@ -93,18 +92,18 @@ async fn app(blobs: &dyn Blobs, number: usize, versions: usize) -> Result<Vec<Ch
     Ok(changes)
 }
 
-fn deploy(version: VersionId, previous: Option<VersionId>, at_ms: u64) -> Deploy {
-    Deploy {
+fn deploy(version: VersionId, previous: Option<VersionId>, at_ms: u64) -> StoredDeploy {
+    StoredDeploy {
         id: version.short(),
-        kind: DeployKind::Push,
+        kind: StoredKind::Push,
         environment: PlaceName::prod(),
         version,
         previous,
         who: "fill".to_owned(),
         at_ms,
-        source: Source::default(),
+        source: StoredSource::default(),
         steps: Vec::new(),
-        outcome: Outcome::Live,
+        outcome: StoredOutcome::Live,
         alias: None,
         problem: None,
         log: Vec::new(),

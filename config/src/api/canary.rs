@@ -162,6 +162,13 @@ impl CanaryPlan {
         self.shares.iter().copied().find(|next| *next > share.percent())
     }
 
+    /// Its shares and the seconds of one step: all that it is.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<u8>, u64) {
+        let Self { shares, every_s } = self;
+        (shares, every_s)
+    }
+
     /// Seconds of one step.
     #[must_use]
     pub const fn every_s(&self) -> u64 {

@@ -16,7 +16,7 @@ pub struct LockRequest {
     pub reason: Option<String>,
 }
 
-/// A lock of an environment; also its record in the catalog, and the answer to `GET …/lock`.
+/// A lock of an environment; also the answer to `GET …/lock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
     /// The time since which it is, in milliseconds since 1970 UTC.

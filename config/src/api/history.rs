@@ -159,7 +159,7 @@ pub struct History {
     pub next: Option<String>,
 }
 
-/// Why a deploy failed, as its record keeps it.
+/// Why a deploy failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployProblem {
     /// The code of the problem.

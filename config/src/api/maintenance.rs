@@ -22,7 +22,7 @@ pub struct PauseRequest {
     pub retry_after_s: Option<u64>,
 }
 
-/// A pause of an environment; also its record in the catalog.
+/// A pause of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// The time since which it is, in milliseconds since 1970 UTC.

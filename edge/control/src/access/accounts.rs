@@ -35,7 +35,7 @@ impl Credentials {
             stamp: random_hex(STAMP_BYTES),
             app: request.app,
             environment: request.environment,
-            scope: request.scope,
+            scope: request.scope.into(),
             created_ms: telemetry::now_ms(),
             password_ms,
             made_by: actor.name.clone(),
@@ -45,7 +45,7 @@ impl Credentials {
             checks: vec![Check::Absent(key.clone())],
             changes: vec![Change::Put(key.clone(), records::write(&record)?)],
         };
-        let event = of_account(Action::CreateAccount, &record).what(format!("{}, {}", request.name, record.scope));
+        let event = of_account(Action::CreateAccount, &record).what(format!("{}, {}", request.name, request.scope));
         match self.audit.commit(actor, event, commit).await {
             Ok(_) => self.account_info(request.name, record).await,
             Err(catalog::Error::Conflict { key: taken }) if taken == key => Err(there_already(&request.name)),
@@ -231,7 +231,7 @@ impl Credentials {
             name,
             app: account.app,
             environment: account.environment,
-            scope: account.scope,
+            scope: account.scope.into(),
             created_ms: account.created_ms,
             password_ms: account.password_ms,
             logins: u64::try_from(in_force.len()).unwrap_or(u64::MAX),
@@ -278,7 +278,7 @@ pub(super) fn prediction(
         name: name.clone(),
         app: account.app,
         environment: account.environment,
-        scope: account.scope,
+        scope: account.scope.into(),
         invited_until_ms,
     }
 }
@@ -332,7 +332,7 @@ mod tests {
                 stamp: random_hex(STAMP_BYTES),
                 app: None,
                 environment: None,
-                scope: Scope::Admin,
+                scope: records::StoredScope::Admin,
                 created_ms: 1,
                 password_ms: 1,
                 made_by: "me".to_owned(),
@@ -368,7 +368,7 @@ mod tests {
                 name: "ci".to_owned(),
                 app: None,
                 environment: None,
-                scope: Scope::Admin,
+                scope: records::StoredScope::Admin,
                 created_ms: 1,
                 expires_ms: Some(u64::MAX),
                 made_by: None,

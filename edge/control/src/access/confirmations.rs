@@ -21,7 +21,7 @@ use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records;
 use devanture_store::records::identities::account_key;
-use devanture_store::records::sessions::{CONFIRMATIONS_PREFIX, confirmations_key, session_key};
+use devanture_store::records::sessions::{CONFIRMATIONS_PREFIX, ConfirmationsRecord, confirmations_key, session_key};
 
 impl InForce {
     /// Whether it has not been confirmed, or its confirmation has ended.
@@ -156,8 +156,9 @@ impl Credentials {
                 return Err(problem.hint("the first push makes it").into());
             };
             let record = self.catalog.get(&key).await?;
-            let before: Confirmations =
-                record.as_ref().map(|record| records::read(&key, record)).transpose()?.unwrap_or_default();
+            let before =
+                record.as_ref().map(|record| records::read::<ConfirmationsRecord>(&key, record)).transpose()?;
+            let before = Confirmations::from(before.unwrap_or_default());
             if before == *wanted {
                 return Ok(Some(()));
             }
@@ -167,7 +168,7 @@ impl Credentials {
             let at = record.map_or_else(|| Check::Absent(key.clone()), |found| Check::At(key.clone(), found.revision));
             let commit = Commit {
                 checks: vec![at, Check::At(app_key, app_record.revision)],
-                changes: vec![Change::Put(key.clone(), records::write(wanted)?)],
+                changes: vec![Change::Put(key.clone(), records::write(&ConfirmationsRecord::from(wanted.clone()))?)],
             };
             let event = AuditEvent::of(Action::SetConfirmations).app(app).what(listed(&wanted.confirm));
             Ok(unless_conflict(self.audit.commit(actor, event, commit).await)?.map(|_| ()))
@@ -222,7 +223,7 @@ impl Credentials {
                 return Ok(());
             }
             for (key, record) in page {
-                if needs(&records::read(&key, &record)?) {
+                if needs(&records::read::<ConfirmationsRecord>(&key, &record)?.into()) {
                     return self.must_be_confirmed(actor).await;
                 }
             }

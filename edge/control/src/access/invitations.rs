@@ -128,7 +128,7 @@ impl Credentials {
             account: name,
             app: account.app,
             environment: account.environment,
-            scope: account.scope,
+            scope: account.scope.into(),
         })
     }
 
@@ -201,7 +201,7 @@ fn guest(name: &AccountName, account: &AccountRecord, from: Option<IpAddr>) -> A
         name: name.to_string(),
         app: account.app.clone(),
         environment: account.environment.clone(),
-        scope: account.scope,
+        scope: account.scope.into(),
         from,
         credential: Credential::Login(account.id.clone()),
         root: None,

@@ -9,7 +9,7 @@ use super::marker::MarkerChange;
 use crate::ledger::{Action, Actor, Condition, Error, update};
 use devanture_base::telemetry;
 use devanture_store::catalog::{Check, Revision};
-use devanture_store::records;
+use devanture_store::records::{self, LockRecord};
 
 /// How what moves a live pointer treats a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,12 @@ impl Environments {
             let since_ms = before.as_ref().map_or_else(telemetry::now_ms, |(_, lock)| lock.since_ms);
             let lock = Lock { since_ms, who: actor.name.clone(), reason: reason.clone() };
             let before_at = before.as_ref().map(|(revision, _)| *revision);
-            let marker = MarkerChange::write((DeployKind::Lock, Action::Lock), &key, before_at, &lock)?;
+            let marker = MarkerChange::write(
+                (DeployKind::Lock, Action::Lock),
+                &key,
+                before_at,
+                &LockRecord::from(lock.clone()),
+            )?;
             let marker = marker.because(reason.as_deref());
             if self.change_marker(actor, (app, environment), marker, dry_run).await? {
                 let locked = if dry_run { before.map(|(_, lock)| lock) } else { Some(lock) };
@@ -112,8 +117,9 @@ impl Environments {
     /// Where the catalog fails.
     pub async fn locked(&self, app: &AppName, environment: &PlaceName) -> Result<Option<(Revision, Lock)>, Error> {
         let key = records::lock_key(app, environment);
-        let record = self.ledger.catalog.get(&key).await?;
-        Ok(record.map(|record| records::read(&key, &record).map(|lock| (record.revision, lock))).transpose()?)
+        let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(None) };
+        let lock = records::read::<LockRecord>(&key, &record)?;
+        Ok(Some((record.revision, lock.into())))
     }
 
     /// Whether the live pointer of an environment may be moved.

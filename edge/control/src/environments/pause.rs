@@ -9,7 +9,7 @@ use super::marker::MarkerChange;
 use crate::ledger::{Action, Actor, Error, update};
 use devanture_base::telemetry;
 use devanture_store::catalog::Revision;
-use devanture_store::records;
+use devanture_store::records::{self, PauseRecord};
 
 /// Default `Retry-After` of a pause, in seconds.
 const RETRY_AFTER_S: u64 = 60;
@@ -56,7 +56,12 @@ impl Environments {
                 }
             }
             let before_at = before.as_ref().map(|(revision, _)| *revision);
-            let marker = MarkerChange::write((DeployKind::Pause, Action::Pause), &key, before_at, &pause)?;
+            let marker = MarkerChange::write(
+                (DeployKind::Pause, Action::Pause),
+                &key,
+                before_at,
+                &PauseRecord::from(pause.clone()),
+            )?;
             if self.change_marker(actor, (app, environment), marker, dry_run).await? {
                 let paused = if dry_run { before.map(|(_, pause)| pause) } else { Some(pause) };
                 return Ok(Some(report(paused, true)));
@@ -100,8 +105,9 @@ impl Environments {
         environment: &PlaceName,
     ) -> Result<Option<(Revision, Pause)>, Error> {
         let key = records::paused_key(app, environment);
-        let record = self.ledger.catalog.get(&key).await?;
-        Ok(record.map(|record| records::read(&key, &record).map(|pause| (record.revision, pause))).transpose()?)
+        let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(None) };
+        let pause = records::read::<PauseRecord>(&key, &record)?;
+        Ok(Some((record.revision, pause.into())))
     }
 
     /// Whether a pause may be as it is wanted.

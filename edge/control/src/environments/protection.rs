@@ -151,7 +151,7 @@ impl Environments {
             Some(key) => key,
             None => sealing(KEY, &new_cookie_key())?,
         };
-        Ok(ProtectionRecord { mode, password, key, who: actor.name.clone(), at_ms: telemetry::now_ms() })
+        Ok(ProtectionRecord { mode: mode.into(), password, key, who: actor.name.clone(), at_ms: telemetry::now_ms() })
     }
 
     async fn protection_record(&self, key: &str) -> Result<Option<(Revision, ProtectionRecord)>, Error> {
@@ -164,7 +164,7 @@ impl Environments {
         let default = if place.is_preview() { self.ledger.live.default_protection() } else { Protection::Public };
         ProtectionStatus {
             environment: place.clone(),
-            mode: record.map_or(default, |record| record.mode),
+            mode: record.map_or(default, |record| record.mode.into()),
             is_default: record.is_none(),
             has_password: record.is_some_and(|record| record.password.is_some()),
             who: record.map(|record| record.who.clone()),

@@ -14,7 +14,7 @@ use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records;
 use devanture_store::records::protection::{
-    KEY, PASSWORD, SHARES_PREFIX, ShareRecord, named, share_context, share_key, shares_prefix,
+    KEY, PASSWORD, SHARES_PREFIX, ShareRecord, StoredTarget, named, share_context, share_key, shares_prefix,
 };
 
 /// How long a link is good by default, in seconds: a week.
@@ -36,8 +36,9 @@ impl Environments {
         let now_ms = telemetry::now_ms();
         let mut shares: Vec<Share> = Vec::new();
         for (id, record) in self.share_records(app).await? {
-            if record.expires_ms > now_ms && may_see(actor, &record.target) {
-                shares.push(self.share_of(app, &id, &record));
+            let share = self.share_of(app, &id, &record);
+            if share.expires_ms > now_ms && may_see(actor, &share.target) {
+                shares.push(share);
             }
         }
         shares.sort_by_key(|share| std::cmp::Reverse(share.created_ms));
@@ -75,7 +76,7 @@ impl Environments {
         let sealing =
             |of: &str, text: &str| seal(false, &share_context(app, &id, of), text, || self.keys.read_or_make());
         let record = ShareRecord {
-            target: target.clone(),
+            target: target.clone().into(),
             hash: Digest::of(secret.as_bytes()),
             password: hash.as_deref().map(|hash| sealing(PASSWORD, hash)).transpose()?,
             key: sealing(KEY, &new_cookie_key())?,
@@ -130,7 +131,8 @@ impl Environments {
             let record = self.ledger.catalog.get(&key).await?.ok_or_else(missing)?;
             let revoked = ShareRevoked { dry_run, app: app.clone(), revoked: id.to_owned() };
             // One that cannot be read opens nothing, and may go.
-            let target = records::read::<ShareRecord>(&key, &record).ok().map(|record| record.target);
+            let target =
+                records::read::<ShareRecord>(&key, &record).ok().map(|record| ShareTarget::from(record.target));
             if let Some(target) = &target {
                 check_right(actor, app, target)?;
             }
@@ -188,12 +190,12 @@ impl Environments {
     fn share_of(&self, app: &AppName, id: &str, record: &ShareRecord) -> Share {
         let domains = self.ledger.live.domains();
         let host = match &record.target {
-            ShareTarget::Alias(name) | ShareTarget::Environment(name) => domains.place_host(app, name),
-            ShareTarget::Version(version) => domains.preview_host(app, version),
+            StoredTarget::Alias(name) | StoredTarget::Environment(name) => domains.place_host(app, name),
+            StoredTarget::Version(version) => domains.preview_host(app, version),
         };
         Share {
             id: id.to_owned(),
-            target: record.target.clone(),
+            target: record.target.clone().into(),
             host,
             has_password: record.password.is_some(),
             who: record.who.clone(),

@@ -1,6 +1,6 @@
 //! What nobody signs, in environments that want signatures: who may change it, and its entries in the live log.
 
-use devanture_config::api::{ConfirmedAction, Deploy, DeployKind, Scope};
+use devanture_config::api::{ConfirmedAction, DeployKind, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -9,7 +9,7 @@ use crate::ledger::{Actor, Error, Moves, SystemWrite, check_confirmed, update};
 use devanture_base::telemetry;
 use devanture_store::catalog::{Check, Commit};
 use devanture_store::records::signing::{live_log_prefix, signers_key, signers_prefix};
-use devanture_store::records::{LivePointer, gone};
+use devanture_store::records::{LivePointer, StoredDeploy, gone};
 
 impl Environments {
     /// The environments of an app that want signatures.
@@ -126,11 +126,11 @@ impl Environments {
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
         pointer: &LivePointer,
-        deploy: &Deploy,
+        deploy: &StoredDeploy,
         commit: &mut Commit,
     ) -> Result<(), Error> {
         let signed_by = self.live_signed_by((app, environment), &pointer.version).await;
-        let moves = Moves { actor, kind: deploy.kind, at_ms: deploy.at_ms, deploy: &deploy.id, signed_by };
+        let moves = Moves { actor, kind: deploy.kind.into(), at_ms: deploy.at_ms, deploy: &deploy.id, signed_by };
         self.ledger.log_live(commit, (app, environment), pointer, moves).await
     }
 

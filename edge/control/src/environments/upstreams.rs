@@ -230,7 +230,7 @@ impl Environments {
             NextEntry::Desired(desired, reach) => {
                 let (trusted, vouched) = (reach.is_private(), reach == Reach::Private);
                 let (who, at_ms) = (actor.name.clone(), telemetry::now_ms());
-                let entry = MemberEntry { desired, trusted, vouched, who, at_ms };
+                let entry = MemberEntry { desired: desired.into(), trusted, vouched, who, at_ms };
                 after.members.insert(at.address.clone(), entry);
             }
         }
@@ -315,7 +315,7 @@ impl Environments {
                 address: address.clone(),
                 backends: members.iter().filter(|member| member.declared == *address).map(backend).collect(),
                 declared: declared.contains(address),
-                desired: entry.map(|entry| entry.desired),
+                desired: entry.map(|entry| entry.desired.into()),
                 who: entry.map(|entry| entry.who.clone()),
             }
         };
@@ -337,7 +337,7 @@ impl Environments {
 
 impl NextEntry {
     fn of(entry: Option<&MemberEntry>) -> Self {
-        entry.map_or(Self::Nothing, |entry| Self::Desired(entry.desired, entry.reach()))
+        entry.map_or(Self::Nothing, |entry| Self::Desired(entry.desired.into(), entry.reach()))
     }
 }
 
@@ -429,9 +429,9 @@ mod tests {
     #[test]
     fn the_entry_of_a_member_depends_on_what_was_set_and_declared() {
         use DesiredState::{Drain, In, Out};
-        let entry = |desired, vouched| {
+        let entry = |desired: DesiredState, vouched| {
             let who = "ci".to_owned();
-            MemberEntry { desired, trusted: vouched, vouched, who, at_ms: 1 }
+            MemberEntry { desired: desired.into(), trusted: vouched, vouched, who, at_ms: 1 }
         };
         let next = |before: Option<(DesiredState, bool)>, is_declared, desired, is_vouched| {
             let before = before.map(|(desired, vouched)| entry(desired, vouched));
@@ -455,7 +455,7 @@ mod tests {
         assert_eq!((next(None, false, Out, false), next(None, false, Drain, true)), (Some(NextEntry::Nothing), None));
         // One that an admin of its app let in once stays as it is until an admin of every app sets it.
         let kept = MemberEntry { vouched: false, ..entry(In, true) };
-        let drained = MemberEntry { desired: Drain, ..kept.clone() };
+        let drained = MemberEntry { desired: Drain.into(), ..kept.clone() };
         assert_eq!(next_entry(Some(&drained), false, In, false), Some(NextEntry::of(Some(&kept))));
         assert_eq!(next_entry(Some(&kept), false, In, true), desired(In, true));
         // What a version before this one declared stays out, for when it is gone back to.

@@ -5,7 +5,7 @@
 //! none about a change that never was. `webhooks` sends them.
 
 use devanture_config::AppName;
-use devanture_config::api::{DeliveryState, Deploy, Outcome, WebhookData, WebhookEvent};
+use devanture_config::api::{Deploy, Outcome, WebhookData, WebhookEvent};
 
 use super::{Error, Ledger, SystemWrite, commit_system};
 use devanture_base::telemetry;
@@ -14,7 +14,7 @@ use devanture_store::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_of,
     webhooks_prefix,
 };
-use devanture_store::records::{self, gone};
+use devanture_store::records::{self, StoredDelivery, gone};
 
 /// Messages that one commit drops of one webhook, where more wait than may: more than the one that it adds, so that a
 /// lowered limit is reached.
@@ -61,17 +61,17 @@ pub(super) async fn messages(
             tracing::error!(key, "the record of a webhook cannot be read: it gets no messages");
             continue;
         };
-        if !webhook.wants(*event, data.environment.as_ref()) || data.webhook.as_ref() == Some(&name) {
+        if !webhook.wants((*event).into(), data.environment.as_ref()) || data.webhook.as_ref() == Some(&name) {
             continue;
         }
         let prefix = deliveries_prefix(WAITING_PREFIX, &app, &name);
         changes.extend(beyond_the_bound(catalog, &prefix, waiting_max).await?);
         let at_ms = telemetry::now_ms();
         let record = DeliveryRecord {
-            event: *event,
+            event: (*event).into(),
             at_ms,
-            data: data.clone(),
-            state: DeliveryState::Waiting,
+            data: data.clone().into(),
+            state: StoredDelivery::Waiting,
             attempts: 0,
             next_ms: at_ms,
             last: None,
@@ -113,7 +113,7 @@ async fn beyond_the_bound(
     for (key, record) in waiting.iter().take(surplus) {
         changes.push(Change::Delete(key.clone()));
         if let (Some(at), Ok(record)) = (DeliveryAt::of(WAITING_PREFIX, key), records::read(key, record)) {
-            let dropped = DeliveryRecord { state: DeliveryState::Dropped, next_ms: 0, ..record };
+            let dropped = DeliveryRecord { state: StoredDelivery::Dropped, next_ms: 0, ..record };
             changes.push(Change::Put(at.key(ENDED_PREFIX), records::write(&dropped)?));
         }
     }

@@ -7,7 +7,7 @@ use devanture_config::problem::{Code, Problem};
 use super::{Actor, Error};
 use devanture_store::catalog::Catalog;
 use devanture_store::records;
-use devanture_store::records::sessions::confirmations_key;
+use devanture_store::records::sessions::{ConfirmationsRecord, confirmations_key};
 
 /// What an app has sessions confirm.
 ///
@@ -16,7 +16,8 @@ use devanture_store::records::sessions::confirmations_key;
 pub(crate) async fn confirmations(catalog: &dyn Catalog, app: &AppName) -> Result<Confirmations, Error> {
     let key = confirmations_key(app);
     let record = catalog.get(&key).await?;
-    Ok(record.map(|record| records::read(&key, &record)).transpose()?.unwrap_or_default())
+    let set = record.map(|record| records::read::<ConfirmationsRecord>(&key, &record)).transpose()?;
+    Ok(set.unwrap_or_default().into())
 }
 
 /// Checks that a session was confirmed, if the app wants that for `action`, or, without one, for anything.

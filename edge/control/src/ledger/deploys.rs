@@ -48,7 +48,7 @@ impl Ledger {
         }
         let mut deploys = Vec::with_capacity(entries.len());
         for (key, record) in &entries {
-            deploys.extend(records::entry(key, record).map(|entry| entry.deploy));
+            deploys.extend(records::entry(key, record).map(|entry| Deploy::from(entry.deploy)));
         }
         let unreadable = u64::try_from(entries.len().saturating_sub(deploys.len())).unwrap_or(u64::MAX);
         let (deleted, collected) = self.gone(app, &deploys).await?;
@@ -94,7 +94,7 @@ impl Ledger {
         for (key, record) in self.catalog.list(&prefix, None, true, RECENT_ENTRIES).await? {
             let Some(HistoryEntry { deploy, .. }) = records::entry(&key, &record) else { continue };
             if deploy.id == pointer.deploy {
-                return Ok(Some(deploy));
+                return Ok(Some(deploy.into()));
             }
         }
         Ok(None)

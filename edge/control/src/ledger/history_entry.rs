@@ -34,7 +34,7 @@ impl Ledger {
     /// The entry of a deploy, within `history_entry_bytes_max`.
     pub(crate) fn entry_of(&self, deploy: Deploy, position: String) -> HistoryEntry {
         let bytes_max = usize::try_from(self.limits().history_entry_bytes_max).unwrap_or(usize::MAX);
-        fitted(HistoryEntry { deploy, position }, bytes_max)
+        fitted(HistoryEntry { deploy: deploy.into(), position }, bytes_max)
     }
 }
 
@@ -83,39 +83,44 @@ fn bytes_of(value: &impl serde::Serialize) -> usize {
 #[cfg(test)]
 mod tests {
     use devanture_config::VersionId;
-    use devanture_config::api::{DeployProblem, Source, Step, StepState};
     use devanture_config::problem::Code;
 
     use super::*;
     use devanture_store::records::history::pushed;
+    use devanture_store::records::{StoredDeploy, StoredProblem, StoredSource, StoredStep, StoredStepState};
 
     const BYTES_MAX: usize = 16_384;
 
-    fn entry(deploy: Deploy) -> HistoryEntry {
+    fn entry(deploy: StoredDeploy) -> HistoryEntry {
         HistoryEntry { deploy, position: "history/shop/prod/1".to_owned() }
     }
 
     #[test]
     fn what_fits_is_kept_as_it_is() {
         let log = vec!["a line".to_owned(); 100];
-        let whole = entry(Deploy { log, ..pushed(VersionId::of(b"")) });
+        let whole = entry(StoredDeploy { log, ..pushed(VersionId::of(b"")) });
         assert_eq!(fitted(whole.clone(), BYTES_MAX), whole);
     }
 
     #[test]
     fn of_an_entry_that_says_too_much_the_first_lines_stay_and_every_part_of_it_is_bounded() {
         let long = "😀\"".repeat(1_000);
-        let step = |name: &str| Step { name: name.to_owned(), state: StepState::Failed, detail: long.clone(), ms: 1 };
+        let step = |name: &str| StoredStep {
+            name: name.to_owned(),
+            state: StoredStepState::Failed,
+            detail: long.clone(),
+            ms: 1,
+        };
         let message = Some("x".repeat(BYTES_MAX / 2 - 100));
-        let deploy = Deploy {
+        let deploy = StoredDeploy {
             log: (0..100).map(|number| format!("{number} {long}").chars().take(1_000).collect()).collect(),
             steps: ["verify", "compress", "release", "prepare", "smoke", "switch", "watch"].map(step).into(),
-            problem: Some(DeployProblem { code: Code::BadRules, detail: long.clone() }),
+            problem: Some(StoredProblem { code: Code::BadRules, detail: long.clone() }),
             went_back: Some(long.clone()),
-            source: Source { message: message.clone(), ..Source::default() },
+            source: StoredSource { message: message.clone(), ..StoredSource::default() },
             ..pushed(VersionId::of(b""))
         };
-        let few = fitted(entry(Deploy { log: vec!["first".to_owned(); 3], ..deploy.clone() }), BYTES_MAX);
+        let few = fitted(entry(StoredDeploy { log: vec!["first".to_owned(); 3], ..deploy.clone() }), BYTES_MAX);
         assert!(bytes_of(&few) <= BYTES_MAX && few.deploy.log == ["first"; 3], "{}", bytes_of(&few));
         assert!(few.deploy.steps.iter().all(|step| step.detail.ends_with('…') && step.detail.len() < 300));
         let many = fitted(entry(deploy.clone()), BYTES_MAX);
@@ -124,7 +129,10 @@ mod tests {
         assert!(many.deploy.log.len() < 5 && many.deploy.log.iter().all(|line| line.len() < 5_000));
         // A message of the edge's own, such as the names of settings that changed.
         let message = Some("\"".repeat(BYTES_MAX * 2));
-        let noted = entry(Deploy { source: Source { message, ..Source::default() }, ..pushed(VersionId::of(b"")) });
+        let noted = entry(StoredDeploy {
+            source: StoredSource { message, ..StoredSource::default() },
+            ..pushed(VersionId::of(b""))
+        });
         assert!(bytes_of(&fitted(noted, BYTES_MAX)) <= BYTES_MAX);
     }
 }

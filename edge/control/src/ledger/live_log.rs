@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName};
 
 use super::{Actor, Error, Ledger, Page};
 use devanture_store::catalog::{Change, Check, Commit};
-use devanture_store::records::signing::{live_log_key, live_log_prefix};
+use devanture_store::records::signing::{LiveLogRecord, live_log_key, live_log_prefix};
 use devanture_store::records::{self, LivePointer};
 
 /// Oldest entries that one more takes with it at most: where the limit was lowered, a log shrinks switch by switch.
@@ -43,7 +43,7 @@ impl Ledger {
         let last = self.catalog.list(&prefix, None, true, 1).await?;
         let last = last.first().and_then(|(key, record)| {
             let number: u64 = key.rsplit('/').next()?.parse().ok()?;
-            let entry = records::read::<LiveLogEntry>(key, record);
+            let entry = records::read::<LiveLogRecord>(key, record);
             let entry = entry.inspect_err(|error| tracing::error!(%error, "a live log goes on behind a damaged entry"));
             Some((number, entry.ok().map(|entry| entry.hash)))
         });
@@ -66,7 +66,7 @@ impl Ledger {
             }
         }
         commit.checks.push(Check::Absent(key.clone()));
-        commit.changes.push(Change::Put(key, records::write(&entry)?));
+        commit.changes.push(Change::Put(key, records::write(&LiveLogRecord::from(entry))?));
         Ok(())
     }
 
@@ -88,9 +88,9 @@ impl Ledger {
         let mut entries = Vec::new();
         for (key, record) in &found {
             // One that cannot be read is missing, and the chain is broken there.
-            entries.extend(records::read::<LiveLogEntry>(key, record).inspect_err(|error| {
-                tracing::error!(%error, "an entry of a live log is passed over");
-            }));
+            let entry = records::read::<LiveLogRecord>(key, record);
+            let entry = entry.inspect_err(|error| tracing::error!(%error, "an entry of a live log is passed over"));
+            entries.extend(entry.map(LiveLogEntry::from));
         }
         let next = page.next(&entries, |entry| entry.number.to_string());
         entries.truncate(page.limit);

@@ -38,7 +38,7 @@ fn world(limits: &Limits) -> World {
 }
 
 fn deploy(id: &str) -> Deploy {
-    Deploy { id: id.to_owned(), outcome: Outcome::Failed, ..pushed(VersionId::of(b"")) }
+    Deploy { id: id.to_owned(), outcome: Outcome::Failed, ..pushed(VersionId::of(b"")).into() }
 }
 
 fn page() -> Page {

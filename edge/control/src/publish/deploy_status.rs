@@ -67,7 +67,7 @@ impl Publisher {
             for (key, record) in self.ledger.catalog.list(&below, Some(&from), false, ENTRIES_MAX).await? {
                 let Some(entry) = records::entry(&key, &record) else { continue };
                 if entry.deploy.id == id {
-                    return Ok(Some(entry.deploy));
+                    return Ok(Some(entry.deploy.into()));
                 }
             }
             // Beyond every number of this environment.

@@ -76,7 +76,7 @@ impl Publisher {
                         edge_admin: Some(edge_admin),
                         trusted_in: trusted_in.clone(),
                         reach: Some(Reach::of(vouched)),
-                        source: push.source.clone(),
+                        source: push.source.clone().into(),
                         files: count(push.manifest.files_count()),
                         bytes: push.manifest.total_bytes(),
                         given: given.forms.clone(),

@@ -123,13 +123,12 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use devanture_config::Digest;
-    use devanture_config::api::Deploy;
 
     use super::*;
     use crate::publish::tests::publisher;
     use devanture_store::catalog::{Change, Commit};
     use devanture_store::records::history::pushed;
-    use devanture_store::records::{self, AppRecord, HistoryEntry};
+    use devanture_store::records::{self, AppRecord, HistoryEntry, StoredDeploy};
 
     /// The ids of the switches of a chart from `from_ms` to `to_ms`, where the history has these entries: each with its
     /// time, its kind and its outcome, and its place from 1 on as its id.
@@ -143,7 +142,13 @@ mod tests {
             let position = records::history_key(&app, &prod, number);
             let deploy = pushed(Digest::of(&number.to_le_bytes()));
             let entry = HistoryEntry {
-                deploy: Deploy { id: number.to_string(), at_ms, kind, outcome, ..deploy },
+                deploy: StoredDeploy {
+                    id: number.to_string(),
+                    at_ms,
+                    kind: kind.into(),
+                    outcome: outcome.into(),
+                    ..deploy
+                },
                 position: position.clone(),
             };
             changes.push(Change::Put(position, records::write(&entry).unwrap()));

@@ -22,7 +22,9 @@ use crate::environments::{Gate, Passage};
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
 use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
-use devanture_store::records::{self, BegunWith, CanaryRecord, HistoryEntry, LivePointer, PinsRecord};
+use devanture_store::records::{
+    self, BegunWith, CanaryRecord, HistoryEntry, LivePointer, PinsRecord, StoredDeploy, StoredOutcome, StoredPlan,
+};
 
 /// What `Last-Modified` tells apart: who changes sides gets a later one than what they have.
 pub(super) const SECOND_MS: u64 = 1_000;
@@ -128,7 +130,7 @@ impl Switcher {
             begun_with: Some(begun_with(&actor)),
             cookie: request.cookie.clone(),
             next_ms: None,
-            plan: request.plan.clone(),
+            plan: request.plan.clone().map(StoredPlan::from),
         };
         let task = async move {
             let (deploy, source) = (record.deploy.clone(), this.source_of(&app, &version).await?);
@@ -214,15 +216,7 @@ impl Switcher {
         let canary = CanaryRecord { since_ms: at_ms, next_ms: next_ms(canary), ..canary.clone() };
         let (entry_key, entry) =
             self.note_canary(intent.actor, (intent.app, intent.environment), pointer, &canary).await?;
-        let deploy = Deploy {
-            id: intent.deploy.to_owned(),
-            steps,
-            source: Source { message: entry.deploy.source.message, ..intent.source.clone() },
-            reason: intent.reason.map(str::to_owned),
-            outcome: Outcome::Stored,
-            ..entry.deploy
-        };
-        let entry = self.ledger.entry_of(deploy, entry.position);
+        let entry = self.ledger.entry_of(begun(intent, steps, entry.deploy), entry.position);
         let key = records::live_key(intent.app, intent.environment);
         let mut commit = Commit::default();
         commit.checks.extend([Check::At(key.clone(), *revision), Check::Absent(entry_key.clone())]);
@@ -272,7 +266,7 @@ impl Switcher {
             };
             a_second_after(running.last_modified_ms()).await;
             let at_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
-            let plan = request.plan.clone().or_else(|| running.plan.clone());
+            let plan = request.plan.clone().map(StoredPlan::from).or_else(|| running.plan.clone());
             let raises = share > running.share;
             let next = CanaryRecord { share, plan, stepped_ms: Some(at_ms), ..running.clone() };
             let next = CanaryRecord { next_ms: next_ms(&next), ..next };
@@ -332,7 +326,7 @@ impl Switcher {
             entry.deploy.reason.clone_from(&reason);
             if let Some(problem) = &problem {
                 // Earlier releases read no other word for it.
-                (entry.deploy.outcome, entry.deploy.problem) = (Outcome::Failed, Some(problem.clone()));
+                (entry.deploy.outcome, entry.deploy.problem) = (StoredOutcome::Failed, Some(problem.clone().into()));
             }
             let why = problem.as_ref().map_or_else(String::new, |problem| format!(": {}", problem.detail));
             let what = format!("{environment}: {} gets no visitors any more{why}", running.version.short());
@@ -358,6 +352,19 @@ impl Switcher {
         let (revision, _) = self.canary_pointer(app, environment).await?;
         self.ledger.live.wait_for(revision).await;
         Ok(())
+    }
+}
+
+/// The deploy by which a canary begins: more than is `noted` of any change of a canary.
+fn begun(intent: &Intent<'_>, steps: Vec<Step>, noted: StoredDeploy) -> Deploy {
+    let noted = Deploy::from(noted);
+    Deploy {
+        id: intent.deploy.to_owned(),
+        steps,
+        source: Source { message: noted.source.message, ..intent.source.clone() },
+        reason: intent.reason.map(str::to_owned),
+        outcome: Outcome::Stored,
+        ..noted
     }
 }
 
@@ -406,7 +413,7 @@ async fn a_second_after(last_modified_ms: u64) {
 fn next_ms(canary: &CanaryRecord) -> Option<u64> {
     let plan = canary.plan.as_ref()?;
     plan.after(canary.share)?;
-    Some(telemetry::now_ms().saturating_add(plan.every_s().saturating_mul(1_000)))
+    Some(telemetry::now_ms().saturating_add(plan.every_s.saturating_mul(1_000)))
 }
 
 /// What a canary gets.
@@ -474,7 +481,7 @@ fn begun_with(actor: &Actor) -> BegunWith {
     BegunWith {
         app: actor.app.clone(),
         environment: actor.environment.clone(),
-        scope: actor.scope,
+        scope: actor.scope.into(),
         unconfirmed: actor.unconfirmed,
     }
 }

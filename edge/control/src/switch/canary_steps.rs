@@ -212,7 +212,7 @@ fn actor(record: &CanaryRecord) -> Actor {
     let name = record.who.clone();
     match record.begun_with.clone() {
         Some(BegunWith { app, environment, scope, unconfirmed }) => {
-            Actor { name, app, environment, scope, unconfirmed, ..Actor::local() }
+            Actor { name, app, environment, scope: scope.into(), unconfirmed, ..Actor::local() }
         }
         None => Actor { name, scope: Scope::Read, unconfirmed: true, ..Actor::local() },
     }

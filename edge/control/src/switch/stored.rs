@@ -410,6 +410,6 @@ impl Switcher {
         let key = records::version_key(app, version);
         let record = self.ledger.catalog.get(&key).await?;
         let record = record.map(|record| records::read::<VersionRecord>(&key, &record)).transpose()?;
-        Ok(record.map(|record| record.source).unwrap_or_default())
+        Ok(record.map(|record| record.source.into()).unwrap_or_default())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use devanture_config::AppName;
-use devanture_config::api::{DeliveryState, WebhookData, WebhookEnd, WebhookEvent, WebhookFormat, WebhookName};
+use devanture_config::api::{WebhookData, WebhookEvent, WebhookFormat, WebhookName};
 use devanture_config::problem::{Code, Problem};
 use tokio::time::sleep;
 
@@ -20,8 +20,10 @@ use crate::ledger::{Announcement, Error};
 use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Check};
 use devanture_store::records::settings::Sealed;
-use devanture_store::records::webhooks::{DeliveryAt, DeliveryRecord, WAITING_PREFIX, WebhookRecord, webhook_key};
-use devanture_store::records::{self, gone};
+use devanture_store::records::webhooks::{
+    DeliveryAt, DeliveryRecord, StoredEnd, WAITING_PREFIX, WebhookRecord, webhook_key,
+};
+use devanture_store::records::{self, StoredDelivery, StoredFormat, gone};
 
 /// Pause before a message is looked at again whose records cannot be read or written, in milliseconds.
 const AGAIN_MS: u64 = 30_000;
@@ -85,7 +87,7 @@ impl Webhooks {
             return self.forget(at, check).await;
         }
         if webhook.disabled.is_some() {
-            let ended = DeliveryRecord { state: DeliveryState::Failed, next_ms: 0, ..record };
+            let ended = DeliveryRecord { state: StoredDelivery::Failed, next_ms: 0, ..record };
             self.write_webhooks(vec![check], self.ending(at, &ended).await?).await?;
             return Ok(None);
         }
@@ -186,15 +188,15 @@ impl Webhooks {
 
     async fn try_conclude(&self, made: &Made<'_>) -> Result<bool, Error> {
         let at = made.at;
-        let last = Some(made.attempted.attempt.clone());
+        let last = Some(made.attempted.attempt.clone().into());
         let (state, next_ms) = match made.next {
-            Next::Delivered => (DeliveryState::Delivered, 0),
-            Next::Again(next_ms) => (DeliveryState::Waiting, next_ms),
-            Next::GivenUp | Next::Gone => (DeliveryState::Failed, 0),
+            Next::Delivered => (StoredDelivery::Delivered, 0),
+            Next::Again(next_ms) => (StoredDelivery::Waiting, next_ms),
+            Next::GivenUp | Next::Gone => (StoredDelivery::Failed, 0),
         };
         let record = DeliveryRecord { state, next_ms, last, ..made.claimed.clone() };
         let mut changes = match state {
-            DeliveryState::Waiting => vec![Change::Put(at.key(WAITING_PREFIX), records::write(&record)?)],
+            StoredDelivery::Waiting => vec![Change::Put(at.key(WAITING_PREFIX), records::write(&record)?)],
             _ => self.ending(at, &record).await?,
         };
         let mut checks = vec![made.check.clone()];
@@ -226,7 +228,7 @@ impl Webhooks {
             return webhook.taken(telemetry::now_ms());
         }
         let (after, reason) = failed(webhook, &made.attempted, self.ledger.limits().webhook_failing_ms_max);
-        let end = reason.map(|reason| WebhookEnd { at_ms: telemetry::now_ms(), reason });
+        let end = reason.map(|reason| StoredEnd { at_ms: telemetry::now_ms(), reason });
         WebhookRecord { disabled: webhook.disabled.clone().or(end), ..after }
     }
 }
@@ -241,7 +243,7 @@ fn count(made: &Made<'_>) {
 }
 
 /// The announcement of a disabled webhook to the others of its app.
-fn disabled(at: &DeliveryAt, end: &WebhookEnd) -> Announcement {
+fn disabled(at: &DeliveryAt, end: &StoredEnd) -> Announcement {
     let (webhook, reason) = (Some(at.webhook.clone()), Some(end.reason.clone()));
     let data = WebhookData { webhook, reason, ..WebhookData::of(&at.app) };
     Announcement { event: WebhookEvent::WebhookDisabled, data }
@@ -258,8 +260,9 @@ fn open(keys: &Keys, context: &str, sealed: &Sealed) -> Result<String, Error> {
 }
 
 /// A message as it is sent.
-pub(super) fn message(id: &str, record: &DeliveryRecord, format: WebhookFormat, opened: &Opened) -> Message {
-    let body = body(format, &payload(record.event, record.at_ms, &record.data));
+pub(super) fn message(id: &str, record: &DeliveryRecord, format: StoredFormat, opened: &Opened) -> Message {
+    let format = WebhookFormat::from(format);
+    let body = body(format, &payload(record.event.into(), record.at_ms, &record.data.clone().into()));
     let fields = match format {
         WebhookFormat::Standard => {
             let timestamp_s = telemetry::now_ms() / 1_000;

@@ -1,8 +1,7 @@
 //! Sets, lists and removes webhooks, and gives them other secrets.
 
 use devanture_config::api::{
-    Secret, WebhookDetails, WebhookEvent, WebhookFormat, WebhookList, WebhookName, WebhookRemoved, WebhookRequest,
-    WebhookRotated, WebhookSet,
+    Secret, WebhookDetails, WebhookList, WebhookName, WebhookRemoved, WebhookRequest, WebhookRotated, WebhookSet,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
@@ -14,12 +13,12 @@ use super::target::Target;
 use crate::ledger::{Action, Actor, AuditEvent, Error, PART_CHANGES_MAX, SystemWrite, commit_in_parts, update};
 use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
-use devanture_store::records;
 use devanture_store::records::settings::Sealed;
 use devanture_store::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, OldSecret, WAITING_PREFIX, WebhookAdded, WebhookRecord, added_key,
     deliveries_prefix, webhook_key,
 };
+use devanture_store::records::{self, StoredEvent, StoredFormat};
 
 /// Environments that a webhook may name.
 const ENVIRONMENTS_MAX: usize = 50;
@@ -31,9 +30,9 @@ const OLD_SECRET_MS: u64 = 86_400_000;
 /// What a request wants, checked; of what it does not name, a webhook keeps what it has.
 struct Wanted {
     target: Option<(Target, Secret)>,
-    events: Option<Vec<WebhookEvent>>,
+    events: Option<Vec<StoredEvent>>,
     environments: Option<Vec<PlaceName>>,
-    format: Option<WebhookFormat>,
+    format: Option<StoredFormat>,
 }
 
 impl Webhooks {
@@ -158,7 +157,8 @@ impl Webhooks {
                 Some((target, url))
             }
         };
-        Ok(Wanted { target, events, environments, format })
+        let events = events.map(|events| events.into_iter().map(StoredEvent::from).collect());
+        Ok(Wanted { target, events, environments, format: format.map(StoredFormat::from) })
     }
 
     async fn check_target(&self, app: &AppName, target: &Target, trusted: bool) -> Result<(), Error> {

@@ -23,7 +23,6 @@ pub use kept_reach::KEPT_WEBHOOK;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::DeliveryState;
 use devanture_config::{AppName, PlaceName};
 use metrics::gauge;
 use tokio::sync::broadcast::error::RecvError;
@@ -42,10 +41,10 @@ use devanture_base::telemetry;
 use devanture_serve::proxy::address::Policy;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Change, Committed};
-use devanture_store::records::gone;
 use devanture_store::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WEBHOOKS_PREFIX, WebhookRecord, webhook_of,
 };
+use devanture_store::records::{StoredDelivery, gone};
 
 /// What the node that sends has in a cluster.
 const DUTY: &str = "webhooks";
@@ -237,7 +236,7 @@ fn note(queue: &mut Queue, key: &str, value: &[u8]) {
 
 fn count_dropped(key: &str, value: &[u8]) {
     let is_dropped =
-        serde_json::from_slice::<DeliveryRecord>(value).is_ok_and(|record| record.state == DeliveryState::Dropped);
+        serde_json::from_slice::<DeliveryRecord>(value).is_ok_and(|record| record.state == StoredDelivery::Dropped);
     if let (true, Some(at)) = (is_dropped, DeliveryAt::of(ENDED_PREFIX, key)) {
         telemetry::count_in_app(DELIVERIES_TOTAL, at.app.as_str(), &[("outcome", "dropped")], 1);
     }

@@ -1,7 +1,9 @@
 //! Reads and writes the records of webhooks and of their messages.
 
 use devanture_config::AppName;
-use devanture_config::api::{DeliveryState, WebhookDelivery, WebhookName, WebhookState, WebhookStatus};
+use devanture_config::api::{
+    WebhookAttempt, WebhookDelivery, WebhookEnd, WebhookEvent, WebhookName, WebhookState, WebhookStatus,
+};
 use devanture_config::problem::{Code, Problem};
 
 use super::Webhooks;
@@ -9,11 +11,11 @@ use super::message::payload;
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
 use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
-use devanture_store::records;
 use devanture_store::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_key,
     webhook_of, webhooks_prefix,
 };
+use devanture_store::records::{self, StoredDelivery};
 
 /// Most webhooks of an app: the limit, and what an earlier one left.
 const WEBHOOKS_MAX: usize = 100;
@@ -81,14 +83,14 @@ impl Webhooks {
         Ok(WebhookStatus {
             name: name.clone(),
             address: record.address.clone(),
-            format: record.format,
-            events: record.events.clone(),
+            format: record.format.into(),
+            events: record.events.iter().copied().map(WebhookEvent::from).collect(),
             environments: record.environments.clone(),
             who: record.who.clone(),
             created_ms: record.created_ms,
             state,
             failing_since_ms: record.failing_since_ms,
-            disabled: record.disabled.clone(),
+            disabled: record.disabled.clone().map(WebhookEnd::from),
             old_secret_until_ms: record.old_secret.as_ref().map(|old| old.until_ms).filter(|until| *until > now_ms),
             waiting: u64::try_from(waiting).unwrap_or(u64::MAX),
         })
@@ -127,11 +129,11 @@ impl Webhooks {
 pub(super) fn listed(id: &str, record: &DeliveryRecord) -> WebhookDelivery {
     WebhookDelivery {
         id: id.to_owned(),
-        state: record.state,
+        state: record.state.into(),
         attempts: record.attempts,
-        next_ms: (record.state == DeliveryState::Waiting).then_some(record.next_ms),
-        last: record.last.clone(),
-        payload: payload(record.event, record.at_ms, &record.data),
+        next_ms: (record.state == StoredDelivery::Waiting).then_some(record.next_ms),
+        last: record.last.clone().map(WebhookAttempt::from),
+        payload: payload(record.event.into(), record.at_ms, &record.data.clone().into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use devanture_config::AppName;
-use devanture_config::api::{DeliveryState, WebhookData, WebhookDelivery, WebhookEvent, WebhookName};
+use devanture_config::api::{WebhookData, WebhookDelivery, WebhookName};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
@@ -13,8 +13,8 @@ use super::records::listed;
 use crate::ledger::{Action, Actor, AuditEvent, Error, message_id, update};
 use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Check, Commit};
-use devanture_store::records;
 use devanture_store::records::webhooks::{DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, webhook_key};
+use devanture_store::records::{self, StoredDelivery, StoredEvent};
 
 impl Webhooks {
     /// Sends a message to a webhook now, once, from this node, also to one that is disabled. Returns what came of it.
@@ -37,19 +37,19 @@ impl Webhooks {
         recorded.inspect_err(|_reason| self.tested.give_back(app))?;
         let (actor, webhook_name) = (Some(actor.name.clone()), Some(name.clone()));
         let data = WebhookData { actor, webhook: webhook_name, ..WebhookData::of(app) };
-        let event = WebhookEvent::WebhookTest;
+        let (event, data) = (StoredEvent::WebhookTest, data.into());
         let record =
-            DeliveryRecord { event, at_ms, data, state: DeliveryState::Waiting, attempts: 1, next_ms: 0, last: None };
+            DeliveryRecord { event, at_ms, data, state: StoredDelivery::Waiting, attempts: 1, next_ms: 0, last: None };
         let message = message(&at.id, &record, webhook.format, &opened);
         let time_max = Duration::from_millis(self.ledger.limits().webhook_ms_max);
         let sent = self.client.send((&opened.target, webhook.trusted), message, time_max).await;
-        let state = if sent.attempt.error.is_none() { DeliveryState::Delivered } else { DeliveryState::Failed };
-        let record = DeliveryRecord { state, last: Some(sent.attempt), ..record };
+        let state = if sent.attempt.error.is_none() { StoredDelivery::Delivered } else { StoredDelivery::Failed };
+        let record = DeliveryRecord { state, last: Some(sent.attempt.into()), ..record };
         // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone, or is seen
         // again with the next message.
         let key = webhook_key(app, name);
         let after =
-            if state == DeliveryState::Delivered { webhook.taken(telemetry::now_ms()) } else { webhook.clone() };
+            if state == StoredDelivery::Delivered { webhook.taken(telemetry::now_ms()) } else { webhook.clone() };
         let written = async {
             let mut changes = self.ending(&at, &record).await?;
             if after != webhook {
@@ -98,9 +98,9 @@ impl Webhooks {
                 return Err(problem.hint(format!("`devanture webhooks show {name}` lists the last ones")).into());
             };
             // One that waits has the attempts that it had: it is not sent for ever.
-            let attempts = if record.state == DeliveryState::Waiting { record.attempts } else { 0 };
+            let attempts = if record.state == StoredDelivery::Waiting { record.attempts } else { 0 };
             let next_ms = telemetry::now_ms();
-            let record = DeliveryRecord { state: DeliveryState::Waiting, attempts, next_ms, ..record };
+            let record = DeliveryRecord { state: StoredDelivery::Waiting, attempts, next_ms, ..record };
             checks.push(check);
             changes.push(Change::Put(waiting, records::write(&record)?));
             let event = AuditEvent::of(Action::Redeliver).app(app).what(format!("{name} {id}"));

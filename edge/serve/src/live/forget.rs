@@ -155,13 +155,12 @@ mod tests {
 
     use super::*;
     use crate::live::{Domains, Grace, Loader};
-    use devanture_config::api::Source;
     use devanture_config::limits::Limits;
     use devanture_config::manifest::FileEntry;
     use devanture_config::{Digest, Manifest};
     use devanture_store::blobs::{self, Key};
     use devanture_store::catalog::{Change, Commit};
-    use devanture_store::records::{LivePointer, VersionRecord};
+    use devanture_store::records::{LivePointer, StoredSource, VersionRecord};
 
     /// A follower that reads everything again sees the switch away from a version together with its deletion.
     #[tokio::test]
@@ -187,7 +186,7 @@ mod tests {
                 edge_admin: None,
                 trusted_in: BTreeSet::new(),
                 reach: None,
-                source: Source::default(),
+                source: StoredSource::default(),
                 files: 0,
                 bytes: 0,
                 given: BTreeMap::new(),

@@ -273,7 +273,7 @@ impl Loader {
         let content = self.content(&load, &record, dictionaries, known).await?;
         let served = Served {
             place: load.place.clone(),
-            source: record.source,
+            source: record.source.into(),
             misses: self.0.misses.clone(),
             dictionaries: of_visitors.unwrap_or_default().into_iter().collect(),
             tally: self.0.tallies.of(app.as_str(), &load.place),
@@ -466,7 +466,7 @@ mod tests {
                 edge_admin: None,
                 trusted_in: std::collections::BTreeSet::new(),
                 reach: None,
-                source: Source::default(),
+                source: records::StoredSource::default(),
                 files: 0,
                 bytes: 0,
                 given: BTreeMap::new(),

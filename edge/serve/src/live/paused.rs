@@ -9,7 +9,7 @@ use devanture_config::{AppName, PlaceName};
 use super::{Follower, Place};
 use crate::version::Setting;
 use devanture_store::catalog::{Record, Revision};
-use devanture_store::records;
+use devanture_store::records::{self, PauseRecord};
 
 impl Place {
     /// Its pause, if any.
@@ -40,11 +40,11 @@ impl Follower {
             return;
         };
         let record = value.map(|value| Record { value: Arc::clone(value), revision });
-        match record.map(|record| records::read::<Pause>(key, &record)).transpose() {
+        match record.map(|record| records::read::<PauseRecord>(key, &record)).transpose() {
             // After everything was read again, the watch still holds commits that were in what was read.
             Ok(pause) if place.pause_written.fetch_max(revision, Ordering::AcqRel) <= revision => {
                 tracing::info!(app = %app, environment = %name, paused = pause.is_some(), "pause");
-                place.pause(pause.map(Arc::new));
+                place.pause(pause.map(|pause| Arc::new(pause.into())));
             }
             Ok(_) => {}
             Err(error) => tracing::error!(key, %error, "a pause cannot be read: it stays as it was"),

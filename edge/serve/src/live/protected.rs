@@ -56,6 +56,8 @@ pub struct ShareLink {
     app: AppName,
     /// Its id.
     id: String,
+    /// What it opens.
+    target: ShareTarget,
     /// What is known of it.
     pub record: ShareRecord,
     /// The secret of its cookies.
@@ -85,7 +87,7 @@ impl ShareLink {
     /// Whether it opens this target, and has not ended.
     #[must_use]
     pub fn opens(&self, target: &ShareTarget) -> bool {
-        self.record.target == *target && self.record.expires_ms > telemetry::now_ms()
+        self.target == *target && self.record.expires_ms > telemetry::now_ms()
     }
 
     /// The secret that cookies of its visitors are signed with.
@@ -354,7 +356,7 @@ fn restriction(
 ) -> Option<Arc<Restriction>> {
     let record = Record { value: Arc::clone(value), revision };
     let (mode, record) = match records::read::<ProtectionRecord>(key, &record) {
-        Ok(record) => (record.mode, Some(record)),
+        Ok(record) => (record.mode.into(), Some(record)),
         Err(error) => {
             tracing::error!(key, %error, "a protection cannot be read: nobody sees what it protects");
             (Protection::Off, None)
@@ -369,7 +371,8 @@ fn link((app, id): (&AppName, &str), key: &str, record: &Record) -> Option<Arc<S
     match records::read::<ShareRecord>(key, record) {
         Ok(record) => {
             let (app, id, key) = (app.clone(), id.to_owned(), CookieKey::new());
-            Some(Arc::new(ShareLink { app, id, record, key }))
+            let target = record.target.clone().into();
+            Some(Arc::new(ShareLink { app, id, target, record, key }))
         }
         Err(error) => {
             tracing::error!(key, %error, "a share link cannot be read: it opens nothing");

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::Deploy;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
@@ -94,7 +93,7 @@ impl World {
     pub(super) async fn switch(&self, app: &str, environment: &str, version: VersionId, previous: Option<VersionId>) {
         let (app_name, place) = (app.parse().unwrap(), environment.parse().unwrap());
         let now_ms = devanture_base::telemetry::now_ms();
-        let deploy = Deploy { environment: place, previous, at_ms: now_ms, ..pushed(version) };
+        let deploy = records::StoredDeploy { environment: place, previous, at_ms: now_ms, ..pushed(version) };
         let prefix = records::history_prefix(&app_name, &deploy.environment);
         let number = self.catalog.list(&prefix, None, false, usize::MAX).await.unwrap().len() as u64;
         let key = records::history_key(&app_name, &deploy.environment, number);

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use devanture_config::api::DesiredState;
 use devanture_config::site_toml::{Scripts, Upstream, UpstreamUrl};
 
 use super::address::{Endpoint, Host, NodeInstance, host_and_port};
@@ -13,6 +12,7 @@ use super::fastcgi::Backend;
 use super::managed_backends::PoolRun;
 use super::pool::{Member, Pool, Resolved};
 use super::run::{RunNow, RunState};
+use devanture_store::records::StoredDesired;
 use devanture_store::records::upstreams::MembersRecord;
 
 /// Most members of one pool, when all of its names are resolved: DNS may have thousands of addresses for each.
@@ -41,11 +41,11 @@ pub(crate) fn wanted(declared: &Upstream, trusted: bool, record: Option<&Members
     let desired = |address: &UpstreamUrl| record.and_then(|record| record.members.get(address));
     let of = |address: &UpstreamUrl| {
         let entry = desired(address);
-        let is_draining = entry.is_some_and(|entry| entry.desired == DesiredState::Drain);
+        let is_draining = entry.is_some_and(|entry| entry.desired == StoredDesired::Drain);
         let trusted = trusted && declared.to.contains(address) || entry.is_some_and(|entry| entry.trusted);
         Wanted { address: address.clone(), is_draining, trusted }
     };
-    let is_in = |address: &&UpstreamUrl| desired(address).is_none_or(|entry| entry.desired != DesiredState::Out);
+    let is_in = |address: &&UpstreamUrl| desired(address).is_none_or(|entry| entry.desired != StoredDesired::Out);
     let kept = declared.to.iter().filter(is_in).map(of);
     let added = record.iter().flat_map(|record| record.members.keys());
     kept.chain(added.filter(|address| !declared.to.contains(address)).filter(is_in).map(of)).collect()
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use devanture_store::records::upstreams::MemberEntry;
 
-    fn record(members: &[(&str, DesiredState)]) -> MembersRecord {
+    fn record(members: &[(&str, StoredDesired)]) -> MembersRecord {
         let entry = |desired| MemberEntry { desired, trusted: false, vouched: false, who: "ci".to_owned(), at_ms: 1 };
         MembersRecord { members: members.iter().map(|(to, desired)| (to.parse().unwrap(), entry(*desired))).collect() }
     }
@@ -196,25 +196,25 @@ mod tests {
 
     #[test]
     fn what_the_api_sets_counts_before_what_is_declared() {
-        let of = |to: &[&str], members: &[(&str, DesiredState)]| -> Vec<(String, bool)> {
+        let of = |to: &[&str], members: &[(&str, StoredDesired)]| -> Vec<(String, bool)> {
             let found = wanted(&declared(to), true, Some(&record(members)));
             found.into_iter().map(|one| (one.address.to_string(), one.is_draining)).collect()
         };
         let is = |address: &str, draining| (address.to_owned(), draining);
         assert_eq!(of(&["http://a", "http://b"], &[]), [is("http://a", false), is("http://b", false)]);
-        assert_eq!(of(&["http://a", "http://b"], &[("http://a", DesiredState::Out)]), [is("http://b", false)]);
-        assert_eq!(of(&["http://a"], &[("http://a", DesiredState::Drain)]), [is("http://a", true)]);
+        assert_eq!(of(&["http://a", "http://b"], &[("http://a", StoredDesired::Out)]), [is("http://b", false)]);
+        assert_eq!(of(&["http://a"], &[("http://a", StoredDesired::Drain)]), [is("http://a", true)]);
         assert_eq!(
-            of(&["http://b"], &[("http://a", DesiredState::In), ("http://c", DesiredState::Drain)]),
+            of(&["http://b"], &[("http://a", StoredDesired::In), ("http://c", StoredDesired::Drain)]),
             [is("http://b", false), is("http://a", false), is("http://c", true)]
         );
-        assert_eq!(of(&[], &[("http://a", DesiredState::Out)]), []);
+        assert_eq!(of(&[], &[("http://a", StoredDesired::Out)]), []);
     }
 
     #[test]
     fn what_is_added_is_as_trusted_as_the_one_who_added_it() {
         let trusted = |by_admin: bool, added_by_admin: bool| -> Vec<bool> {
-            let mut record = record(&[("http://a", DesiredState::Drain), ("http://b", DesiredState::In)]);
+            let mut record = record(&[("http://a", StoredDesired::Drain), ("http://b", StoredDesired::In)]);
             record.members.get_mut(&"http://b".parse().unwrap()).unwrap().trusted = added_by_admin;
             wanted(&declared(&["http://a"]), by_admin, Some(&record)).iter().map(|one| one.trusted).collect()
         };

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::api::Source;
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
+use super::deploys::StoredSource;
 use super::integrity_pages::IntegrityPages;
 use super::values::read;
 use crate::blobs::Form;
@@ -63,7 +63,7 @@ pub struct VersionRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Reach>,
     /// Where the bundle came from.
-    pub source: Source,
+    pub source: StoredSource,
     /// Files.
     pub files: u64,
     /// Bytes of its files.

@@ -1,11 +1,10 @@
 //! Ownership of records by apps and environments: what is removed with either of them. Anyone who adds a
 //! kind of record that is an app's adds a line here.
 
-use devanture_config::api::ShareTarget;
 use devanture_config::{AppName, PlaceName};
 
 use super::identities;
-use super::protection::{ShareRecord, shares_prefix};
+use super::protection::{ShareRecord, StoredTarget, shares_prefix};
 use super::sessions;
 use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Error, Record};
@@ -115,7 +114,7 @@ pub async fn records_of(
         // Links that open it: they would open another one of its name.
         for (key, record) in catalog.list(&shares_prefix(app), None, false, usize::MAX).await? {
             let opens = records::read::<ShareRecord>(&key, &record).map(|share| share.target);
-            if found.len() < limit && opens.is_ok_and(|target| target == ShareTarget::Environment(environment.clone()))
+            if found.len() < limit && opens.is_ok_and(|target| target == StoredTarget::Environment(environment.clone()))
             {
                 found.push((key, record));
             }

@@ -1,19 +1,125 @@
 //! Records of the deploys of an environment that ended.
 
-use devanture_config::api::Deploy;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::manifest::halves::Halves;
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::values::read;
+use super::words::{StoredKind, StoredOutcome, StoredStepState};
 use crate::catalog::Record;
 
 /// `history/{app}/{env}/{number}`: a deploy that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// The deploy.
-    pub deploy: Deploy,
+    pub deploy: StoredDeploy,
     /// Where a rollback that comes after this entry starts from: the entry itself, or the one that it went back to.
     pub position: String,
+}
+
+/// A deploy, or a pause, a lock or its end, a change of settings, or a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDeploy {
+    /// Its id.
+    pub id: String,
+    /// Its kind.
+    pub kind: StoredKind,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The version.
+    pub version: VersionId,
+    /// The version that was live before.
+    pub previous: Option<VersionId>,
+    /// The name of the token.
+    pub who: String,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// The origin of the bundle.
+    #[serde(default)]
+    pub source: StoredSource,
+    /// Its steps.
+    #[serde(default)]
+    pub steps: Vec<StoredStep>,
+    /// Its outcome.
+    pub outcome: StoredOutcome,
+    /// The alias that it was pushed to, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<PlaceName>,
+    /// The problem for which it failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<StoredProblem>,
+    /// The lines of it that matter, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+    /// The revision of the environment's settings that holds with it; 0 where nothing was ever set.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settings: u64,
+    /// The reason for which the edge went back by itself, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub went_back: Option<String>,
+    /// The reason, as far as the person said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The halves that a push brought; absent for a whole bundle without a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halves: Option<Halves>,
+    /// The version that gave the other half to a push of one half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<VersionId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// The origin of a bundle.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoredSource {
+    /// The commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The branch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The message of the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Whether the tree held changes that no commit has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
+    /// The CI system that pushed it, such as `github`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci: Option<String>,
+    /// The address at which that system shows the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// One step of a deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredStep {
+    /// Its name.
+    pub name: String,
+    /// Its outcome.
+    pub state: StoredStepState,
+    /// Details, such as `12 files, 31 variants`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Duration in milliseconds.
+    #[serde(default)]
+    pub ms: u64,
+}
+
+/// The problem for which a deploy failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredProblem {
+    /// Its code, which keeps its spelling for good.
+    pub code: Code,
+    /// The problem, as a sentence.
+    pub detail: String,
 }
 
 /// An entry of a history; `None`, and an error in the log, if it is damaged: it costs nothing but itself.

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use devanture_config::VersionId;
-use devanture_config::api::{Deploy, DeployKind, Outcome};
 
 use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Error};
-use crate::records::{self, HistoryEntry};
+use crate::records::{self, HistoryEntry, StoredDeploy, StoredKind, StoredOutcome};
 
 /// Entries that are in memory at once where a history is gone through: one may have hundreds of KiB of what its push
 /// says.
@@ -55,9 +54,9 @@ pub async fn switches(
                 continue;
             }
         };
-        if deploy.outcome != Outcome::Live {
+        if deploy.outcome != StoredOutcome::Live {
             // Of the changes while one version was live, the last one holds at its end.
-            if deploy.kind == DeployKind::Settings {
+            if deploy.kind == StoredKind::Settings {
                 last_change.get_or_insert(deploy.settings);
             }
             continue;
@@ -66,7 +65,7 @@ pub async fn switches(
         if versions.len() > versions_max {
             return Ok(found);
         }
-        let Deploy { version, settings, previous, at_ms, .. } = deploy;
+        let StoredDeploy { version, settings, previous, at_ms, .. } = deploy;
         let settings = last_change.take().unwrap_or(settings);
         found.push(Switch { version, settings, previous, at_ms });
         // What this one made live was live at that moment; all before it ended before.
@@ -84,20 +83,18 @@ pub async fn switches(
 /// For tests: a push to `prod` that made `version` live.
 #[must_use]
 #[cfg(any(test, feature = "testing"))]
-pub fn pushed(version: VersionId) -> Deploy {
-    use devanture_config::api::Source;
-
-    Deploy {
+pub fn pushed(version: VersionId) -> StoredDeploy {
+    StoredDeploy {
         id: "1".to_owned(),
-        kind: DeployKind::Push,
+        kind: StoredKind::Push,
         environment: devanture_config::PlaceName::prod(),
         version,
         previous: None,
         who: "ada".to_owned(),
         at_ms: 1,
-        source: Source::default(),
+        source: records::StoredSource::default(),
         steps: Vec::new(),
-        outcome: Outcome::Live,
+        outcome: StoredOutcome::Live,
         alias: None,
         problem: None,
         log: Vec::new(),
@@ -122,19 +119,19 @@ mod tests {
         let (app, prod) = ("shop".parse().unwrap(), PlaceName::prod());
         let (one, two) = (VersionId::of(b"1"), VersionId::of(b"2"));
         let settings = |version, settings| {
-            let (kind, outcome) = (DeployKind::Settings, Outcome::Done);
-            Deploy { kind, outcome, settings, ..pushed(version) }
+            let (kind, outcome) = (StoredKind::Settings, StoredOutcome::Done);
+            StoredDeploy { kind, outcome, settings, ..pushed(version) }
         };
-        let paused = Deploy { kind: DeployKind::Pause, outcome: Outcome::Done, settings: 9, ..pushed(one) };
+        let paused = StoredDeploy { kind: StoredKind::Pause, outcome: StoredOutcome::Done, settings: 9, ..pushed(one) };
         let deploys = [
-            Deploy { settings: 1, ..pushed(one) },
+            StoredDeploy { settings: 1, ..pushed(one) },
             settings(one, 2),
             settings(one, 3),
             paused,
-            Deploy { settings: 3, ..pushed(two) },
+            StoredDeploy { settings: 3, ..pushed(two) },
         ];
         let entries = (1..).zip(deploys).map(|(number, deploy)| {
-            let entry = HistoryEntry { deploy: Deploy { at_ms: number, ..deploy }, position: String::new() };
+            let entry = HistoryEntry { deploy: StoredDeploy { at_ms: number, ..deploy }, position: String::new() };
             Change::Put(records::history_key(&app, &prod, number), records::write(&entry).unwrap())
         });
         catalog.commit(Commit { checks: Vec::new(), changes: entries.collect() }).await.unwrap();
@@ -152,8 +149,8 @@ mod tests {
         // Of seven hundred entries, one in a hundred is a switch; two versions take turns.
         let mut changes = Vec::new();
         for number in 1..=700_u64 {
-            let outcome = if number % 100 == 0 { Outcome::Live } else { Outcome::Failed };
-            let deploy = Deploy { at_ms: number, outcome, ..pushed(id(number / 100 % 2)) };
+            let outcome = if number % 100 == 0 { StoredOutcome::Live } else { StoredOutcome::Failed };
+            let deploy = StoredDeploy { at_ms: number, outcome, ..pushed(id(number / 100 % 2)) };
             let entry = HistoryEntry { deploy, position: String::new() };
             let key = records::history_key(&app, &prod, number);
             changes.push(Change::Put(key, records::write(&entry).unwrap()));

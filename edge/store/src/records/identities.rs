@@ -1,8 +1,10 @@
 //! The records of who may do what, and who did: accounts, logins, the last use of tokens, the audit log.
 
-use devanture_config::api::{AccountName, Scope};
+use devanture_config::api::AccountName;
 use devanture_config::{AppName, Digest, PlaceName};
 use serde::{Deserialize, Serialize};
+
+use super::words::{StoredBy, StoredScope, StoredVia};
 
 /// Bytes of the mark of logins of visitors.
 const MARK_BYTES: usize = 16;
@@ -21,7 +23,7 @@ pub struct AccountRecord {
     /// For this environment alone.
     pub environment: Option<PlaceName>,
     /// Its scope.
-    pub scope: Scope,
+    pub scope: StoredScope,
     /// When it was made, in milliseconds since 1970 UTC.
     pub created_ms: u64,
     /// When its password was set; 0 while it has none, and `password` is a hash that no password has.
@@ -131,13 +133,51 @@ pub struct ExchangedRecord {
     pub by: String,
 }
 
+/// `audit/{number}`: an entry of the audit log: a change, and the origin of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// Its number; later entries have greater ones.
+    pub number: u64,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// The action, such as `switch`; a newer edge may know more kinds.
+    pub action: String,
+    /// The name of the token or the account.
+    pub who: String,
+    /// The kind of credential.
+    pub by: StoredBy,
+    /// The id of the token, the login or the session. That of a session begins with the id of its token or account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// The root of the chain of credentials that made the token, as an `AuditEntry` of the API says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// `session` where a browser made the change; `None` otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<StoredVia>,
+    /// The address that it came from, or `local`.
+    pub from: String,
+    /// The node of a cluster that made the change; `None` of an edge that is alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The app, where it was in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// The environment, where it was in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// Details, such as the version that went live.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub what: String,
+}
+
 /// The prefix of identity tokens that were exchanged.
 pub const EXCHANGED_PREFIX: &str = "exchanged/";
 /// The prefix of all accounts.
 pub const ACCOUNTS_PREFIX: &str = "accounts/";
 /// The prefix of all logins.
 pub const LOGINS_PREFIX: &str = "logins/";
-/// The prefix of the audit log, whose values are an `AuditEntry` of the API each.
+/// The prefix of the audit log.
 pub const AUDIT_PREFIX: &str = "audit/";
 
 /// The key of an account.

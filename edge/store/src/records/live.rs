@@ -1,11 +1,13 @@
 //! Records of what is live in an environment, and whether it is paused.
 
-use devanture_config::api::{CanaryPlan, CookieName, Percent, Scope};
+use devanture_config::api::{CookieName, Percent};
+use devanture_config::site_toml::RoutePath;
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::halves_begun::HalvesBegun;
 use super::pinned::PinsRecord;
+use super::words::StoredScope;
 use crate::catalog::LIVE_PREFIX;
 
 /// `live/{app}/{env}`: what is live in an environment.
@@ -102,10 +104,28 @@ pub struct CanaryRecord {
     pub cookie: Option<CookieName>,
     /// The steps that it takes by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<CanaryPlan>,
+    pub plan: Option<StoredPlan>,
     /// When it takes the next one, in milliseconds since 1970 UTC; `None` where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_ms: Option<u64>,
+}
+
+/// The steps that a canary takes by itself. The API has checked them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredPlan {
+    /// The shares in per cent, rising; 100 finishes.
+    pub shares: Vec<u8>,
+    /// Seconds of one step.
+    pub every_s: u64,
+}
+
+impl StoredPlan {
+    /// The per cents after `share`; `None` where it has no more steps.
+    #[must_use]
+    pub fn after(&self, share: Percent) -> Option<u8> {
+        self.shares.iter().copied().find(|next| *next > share.percent())
+    }
 }
 
 /// The rights of an actor when their canary began: its steps, which the edge takes by itself, have no others.
@@ -118,7 +138,7 @@ pub struct BegunWith {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
     /// Their scope.
-    pub scope: Scope,
+    pub scope: StoredScope,
     /// Whether it was a session that was not confirmed.
     pub unconfirmed: bool,
 }
@@ -134,7 +154,7 @@ impl CanaryRecord {
     /// Whether its next step is due. One that is further off than a step lasts was set by a clock that was ahead.
     #[must_use]
     pub fn is_due(&self, now_ms: u64) -> bool {
-        let every_ms = self.plan.as_ref().map_or(0, |plan| plan.every_s().saturating_mul(1_000));
+        let every_ms = self.plan.as_ref().map_or(0, |plan| plan.every_s.saturating_mul(1_000));
         self.next_ms.is_some_and(|next_ms| next_ms <= now_ms || next_ms - now_ms > every_ms)
     }
 }
@@ -151,7 +171,24 @@ pub fn live_prefix(app: &AppName) -> String {
     format!("{LIVE_PREFIX}{app}/")
 }
 
-/// The key of an environment's pause; its value is a `Pause` of the API.
+/// `paused/{app}/{env}`: a pause of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseRecord {
+    /// The time since which it is, in milliseconds since 1970 UTC.
+    pub since_ms: u64,
+    /// The name of the token that said it last.
+    pub who: String,
+    /// The message for visitors, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Paths that go on answering.
+    #[serde(default)]
+    pub allow: Vec<RoutePath>,
+    /// Seconds after which visitors should come again (`Retry-After`).
+    pub retry_after_s: u64,
+}
+
+/// The key of an environment's pause.
 #[must_use]
 pub fn paused_key(app: &AppName, environment: &PlaceName) -> String {
     format!("paused/{app}/{environment}")

@@ -1,7 +1,10 @@
 //! The records of the catalog: what stands at which key. `docs/storage.md` is the reference.
 //!
-//! A value is written and read as JSON, and a release reads what the one before it wrote.
+//! A value is written and read as JSON, and a release reads what the one before it wrote. The types of values are of
+//! this room alone: a value of the API becomes one of a record, and the other way round, by the conversions of `api`
+//! and `words`. Of the API's types only names and numbers with a form of their own stand in records.
 
+mod api;
 mod apps;
 pub mod belongs;
 pub mod console;
@@ -33,26 +36,34 @@ mod tokens;
 pub mod upstreams;
 mod values;
 pub mod webhooks;
+mod words;
 
 pub use apps::{
     APPS_PREFIX, AppRecord, DecodedFile, Reach, VERSIONS_PREFIX, VersionRecord, WithdrawnEntry, WithdrawnRecord,
     app_key, version_key, versions_prefix, withdrawn_key,
 };
-pub use deploys::{HistoryEntry, entry, histories_prefix, history_key, history_prefix};
+pub use deploys::{
+    HistoryEntry, StoredDeploy, StoredProblem, StoredSource, StoredStep, entry, histories_prefix, history_key,
+    history_prefix,
+};
 pub use dictionaries::{
     DICTIONARIES_AT_ONCE, DICTIONARIES_PREFIX, DictionariesRecord, PagesDictionary, dictionaries_key,
     dictionaries_prefix,
 };
 pub use hostnames::{HOSTNAMES_PREFIX, HostnameRecord, ListedHostnames, hostname, hostname_key, listed_key};
 pub use levels::Levels;
-pub use live::{BegunWith, CanaryRecord, LivePointer, live_key, live_prefix, paused_key};
+pub use live::{BegunWith, CanaryRecord, LivePointer, PauseRecord, StoredPlan, live_key, live_prefix, paused_key};
 pub use made_files::{made_files, pages_dictionary};
 pub use pinned::PinsRecord;
-pub use team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};
+pub use team::{ALIASES_PREFIX, AliasRecord, LockRecord, alias_key, alias_prefix, lock_key};
 pub use tokens::{
     CHALLENGE_SECRET_KEY, PROOF_SECRET_KEY, ProofSecret, TOKENS_PREFIX, TokenAccount, TokenRecord, token_key,
 };
 pub use values::{read, write};
+pub use words::{
+    StoredAction, StoredBy, StoredDelivery, StoredDesired, StoredEvent, StoredFormat, StoredKind, StoredOutcome,
+    StoredProtection, StoredRunOutcome, StoredScope, StoredSkipReason, StoredStepState, StoredVia,
+};
 
 pub use crate::catalog::LIVE_PREFIX;
 

@@ -3,9 +3,9 @@
 //! What is served follows the record alone, so that such an environment stays at 503 until a push, a switch or a
 //! rollback writes the record again. This is what these start from.
 
-use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, PlaceName};
 
+use super::words::{StoredKind, StoredOutcome};
 use super::{history, settings};
 use crate::catalog::{Catalog, Error, Record, Revision};
 use crate::records::{self, HistoryEntry, LivePointer};
@@ -52,10 +52,10 @@ async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceN
     let mut entries = history::entries(catalog, prefix).at_most(ENTRIES_MAX);
     while let Some((key, record)) = entries.next().await? {
         let Some(HistoryEntry { deploy, position }) = records::entry(&key, &record) else { continue };
-        if deploy.kind == DeployKind::Settings {
+        if deploy.kind == StoredKind::Settings {
             changed_settings = changed_settings.or(Some(deploy.settings));
         }
-        if deploy.outcome == Outcome::Live {
+        if deploy.outcome == StoredOutcome::Live {
             return Ok(LivePointer {
                 version: deploy.version,
                 settings: changed_settings.unwrap_or(deploy.settings),

@@ -1,11 +1,11 @@
 //! The records of protection: who may see environments and previews, and the links that open one of them.
 //! `docs/storage.md` is the reference.
 
-use devanture_config::api::{Protection, ShareTarget};
-use devanture_config::{AppName, Digest, PlaceName};
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::settings::Sealed;
+use super::words::StoredProtection;
 
 /// The prefix of every protection of every app.
 pub const PROTECTION_PREFIX: &str = "protection/";
@@ -21,7 +21,7 @@ pub const PASSWORD: &str = "password";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtectionRecord {
     /// Who may see it.
-    pub mode: Protection,
+    pub mode: StoredProtection,
     /// The Argon2id hash of its password, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Sealed>,
@@ -37,7 +37,7 @@ pub struct ProtectionRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareRecord {
     /// What it opens.
-    pub target: ShareTarget,
+    pub target: StoredTarget,
     /// The BLAKE3 of its secret.
     pub hash: Digest,
     /// The Argon2id hash of its password, sealed.
@@ -51,6 +51,18 @@ pub struct ShareRecord {
     pub created_ms: u64,
     /// When it ends, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
+}
+
+/// The target of a share link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoredTarget {
+    /// An alias, whatever version it points to.
+    Alias(PlaceName),
+    /// An environment, whatever version is live there.
+    Environment(PlaceName),
+    /// A version.
+    Version(VersionId),
 }
 
 /// The key of a protection.

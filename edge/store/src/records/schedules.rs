@@ -1,9 +1,10 @@
 //! The records of schedules: which time was run last, what runs now, and what became of the last run.
 
-use devanture_config::api::{ScheduleRun, ScheduleRunEnd, ScheduleSkip};
 use devanture_config::site_toml::ScheduleName;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
+
+use super::words::{StoredRunOutcome, StoredSkipReason};
 
 /// The prefix of the records of schedules.
 pub const SCHEDULES_PREFIX: &str = "schedules/";
@@ -24,10 +25,10 @@ pub struct ScheduleRecord {
     pub running: Vec<RunningRecord>,
     /// The last run that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<ScheduleRunEnd>,
+    pub last: Option<StoredRunEnd>,
     /// The last time that was passed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub skipped: Option<ScheduleSkip>,
+    pub skipped: Option<StoredSkip>,
 }
 
 /// A run that has begun.
@@ -38,7 +39,45 @@ pub struct RunningRecord {
     /// The process of the edge that runs it.
     pub process: String,
     /// The run as it is listed.
-    pub run: ScheduleRun,
+    pub run: StoredRun,
+}
+
+/// A run, as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRun {
+    /// The time that it is for, in milliseconds since 1970 UTC; `None` for a run on request.
+    pub due_ms: Option<u64>,
+    /// When it began, in milliseconds since 1970 UTC.
+    pub started_ms: u64,
+    /// The node that runs it.
+    pub node: String,
+    /// The version that it is of.
+    pub version: VersionId,
+}
+
+/// A run that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRunEnd {
+    /// The run.
+    #[serde(flatten)]
+    pub run: StoredRun,
+    /// When it ended, in milliseconds since 1970 UTC; of an interrupted run, when that was noticed.
+    pub ended_ms: u64,
+    /// Its outcome.
+    pub outcome: StoredRunOutcome,
+    /// Its exit code, where it has one.
+    pub exit_code: Option<i32>,
+    /// More about the outcome, such as `was ended by signal 9`.
+    pub detail: Option<String>,
+}
+
+/// A time that was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSkip {
+    /// The time, in milliseconds since 1970 UTC.
+    pub due_ms: u64,
+    /// The reason.
+    pub reason: StoredSkipReason,
 }
 
 /// The key of the record of a schedule.

@@ -1,8 +1,12 @@
 //! The records of sessions of browsers: with passkeys, and what apps have them confirm.
 
+use std::collections::BTreeSet;
+
 use devanture_config::api::AccountName;
 use devanture_config::{AppName, Digest};
 use serde::{Deserialize, Serialize};
+
+use super::words::StoredAction;
 
 /// `sessions/{id}`: a session of a browser. Its id begins with that of the account or the token that it acts as, whose
 /// rights are not copied here.
@@ -74,7 +78,15 @@ pub fn passkey_key(id: &str) -> String {
 /// The prefix of what apps have sessions confirm.
 pub const CONFIRMATIONS_PREFIX: &str = "confirmations/";
 
-/// The key of what an app has sessions confirm; its value is a `Confirmations` of the API.
+/// `confirmations/{app}`: the changes that an app has sessions confirm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmationsRecord {
+    /// The kinds of changes.
+    pub confirm: BTreeSet<StoredAction>,
+}
+
+/// The key of the changes that an app has sessions confirm.
 #[must_use]
 pub fn confirmations_key(app: &AppName) -> String {
     format!("{CONFIRMATIONS_PREFIX}{app}")

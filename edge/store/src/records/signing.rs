@@ -1,9 +1,10 @@
 //! The records of signatures: those of a version, whose an environment wants, and the log of what was live.
 
 use devanture_config::signing::{Signature, SignatureText, SignerKey, signed_by};
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
+use super::words::StoredKind;
 use crate::catalog::{Catalog, Error};
 use crate::records;
 
@@ -97,7 +98,33 @@ pub fn signatures_key(app: &AppName, version: &VersionId) -> String {
     format!("signatures/{app}/{version}")
 }
 
-/// The prefix of the live log of an environment; its values are the entries of the API.
+/// `live-log/{app}/{env}/{number}`: a version, and the settings that held with it, went live, or something that nobody
+/// signs was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveLogRecord {
+    /// Its number: one more than that of the entry before.
+    pub number: u64,
+    /// The hash of the entry before; `None` of the first one.
+    pub previous: Option<Digest>,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// The version.
+    pub version: VersionId,
+    /// The revision of the environment's settings; 0 where nothing was set.
+    pub settings: u64,
+    /// The deploy, or the change of settings; of [`StoredKind::Change`] the operation of the API.
+    pub deploy: String,
+    /// Its kind.
+    pub kind: StoredKind,
+    /// The name of the token or account.
+    pub who: String,
+    /// Fingerprints of the keys that had signed the version: of the environment's signers, where it has any.
+    pub signed_by: Vec<String>,
+    /// The hash of all that, with the app and the environment.
+    pub hash: Digest,
+}
+
+/// The prefix of the live log of an environment.
 #[must_use]
 pub fn live_log_prefix(app: &AppName, environment: &PlaceName) -> String {
     format!("live-log/{app}/{environment}/")

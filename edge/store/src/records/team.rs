@@ -59,7 +59,19 @@ pub fn alias_prefix(app: &AppName) -> String {
     format!("{ALIASES_PREFIX}{app}/")
 }
 
-/// The key of an environment's lock; its value is a `Lock` of the API.
+/// `locks/{app}/{env}`: a lock of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockRecord {
+    /// The time since which it is, in milliseconds since 1970 UTC.
+    pub since_ms: u64,
+    /// The name of the token that locked it.
+    pub who: String,
+    /// The reason, where one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The key of an environment's lock.
 #[must_use]
 pub fn lock_key(app: &AppName, environment: &PlaceName) -> String {
     format!("locks/{app}/{environment}")

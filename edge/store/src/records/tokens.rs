@@ -1,8 +1,10 @@
 //! Records of tokens, and of the secrets that proofs and challenges are made with.
 
-use devanture_config::api::{AccountName, Scope};
+use devanture_config::api::AccountName;
 use devanture_config::{AppName, Digest, PlaceName};
 use serde::{Deserialize, Serialize};
+
+use super::words::StoredScope;
 
 /// `tokens/{id}`: a token, as its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +18,7 @@ pub struct TokenRecord {
     /// For this environment alone.
     pub environment: Option<PlaceName>,
     /// Its scope.
-    pub scope: Scope,
+    pub scope: StoredScope,
     /// When it was made, in milliseconds since 1970 UTC.
     pub created_ms: u64,
     /// When it ends.

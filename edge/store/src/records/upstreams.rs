@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use devanture_config::api::DesiredState;
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 
 use super::Reach;
+use super::words::StoredDesired;
 
 /// The prefix of what the API says about the members of every pool.
 pub const UPSTREAMS_PREFIX: &str = "upstreams/";
@@ -23,7 +23,7 @@ pub struct MembersRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberEntry {
     /// The requested state.
-    pub desired: DesiredState,
+    pub desired: StoredDesired,
     /// Whether the address may be loopback or private.
     #[serde(default)]
     pub trusted: bool,

@@ -1,12 +1,12 @@
 //! The records of webhooks: where messages go, those that wait to be sent, and what became of the last ones.
 
-use devanture_config::api::{
-    DeliveryState, WebhookAttempt, WebhookData, WebhookEnd, WebhookEvent, WebhookFormat, WebhookName,
-};
-use devanture_config::{AppName, PlaceName};
+use devanture_config::api::WebhookName;
+use devanture_config::{AppName, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
 
+use super::deploys::StoredProblem;
 use super::settings::Sealed;
+use super::words::{StoredDelivery, StoredEvent, StoredFormat, StoredKind};
 
 /// The prefix of webhooks.
 pub const WEBHOOKS_PREFIX: &str = "webhooks/";
@@ -26,10 +26,10 @@ pub struct WebhookRecord {
     pub address: String,
     /// The form of its messages.
     #[serde(default)]
-    pub format: WebhookFormat,
+    pub format: StoredFormat,
     /// The events that are wanted; all where there are none.
     #[serde(default)]
-    pub events: Vec<WebhookEvent>,
+    pub events: Vec<StoredEvent>,
     /// The environments whose events are wanted; all where there are none.
     #[serde(default)]
     pub environments: Vec<PlaceName>,
@@ -66,7 +66,7 @@ pub struct WebhookRecord {
     pub resumed_ms: u64,
     /// When and why it was disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<WebhookEnd>,
+    pub disabled: Option<StoredEnd>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -104,7 +104,7 @@ impl WebhookRecord {
 
     /// Whether a webhook wants an event of an environment.
     #[must_use]
-    pub fn wants(&self, event: WebhookEvent, environment: Option<&PlaceName>) -> bool {
+    pub fn wants(&self, event: StoredEvent, environment: Option<&PlaceName>) -> bool {
         let is_wanted = self.events.is_empty() || self.events.contains(&event);
         // What is about no environment is about all of them.
         let is_here = self.environments.is_empty() || environment.is_none_or(|one| self.environments.contains(one));
@@ -116,13 +116,13 @@ impl WebhookRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRecord {
     /// The event.
-    pub event: WebhookEvent,
+    pub event: StoredEvent,
     /// When it happened, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// What happened.
-    pub data: WebhookData,
+    pub data: StoredData,
     /// What became of it.
-    pub state: DeliveryState,
+    pub state: StoredDelivery,
     /// Attempts that were made.
     #[serde(default)]
     pub attempts: u64,
@@ -131,7 +131,86 @@ pub struct DeliveryRecord {
     pub next_ms: u64,
     /// The last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<WebhookAttempt>,
+    pub last: Option<StoredAttempt>,
+}
+
+/// The time since which a webhook is sent nothing any more, and the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredEnd {
+    /// The time, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// The reason, as a sentence.
+    pub reason: String,
+}
+
+/// One attempt to send a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredAttempt {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// Its duration in milliseconds.
+    pub ms: u64,
+    /// The status of the answer, where one came.
+    pub status: Option<u16>,
+    /// The reason for which the message counts as not taken.
+    pub error: Option<String>,
+    /// The beginning of the answer's body.
+    pub answer: String,
+}
+
+/// The content of a message; of each event, those members are there that make sense for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredData {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// The name of the token or account that did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// The kind of the deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<StoredKind>,
+    /// The id of the deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<String>,
+    /// The version that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// The version that was live before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<VersionId>,
+    /// The address of the environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The address of the version's preview.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+    /// The commit that the bundle is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Its branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The message of the person who pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The reason, as the actor or the edge says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<StoredProblem>,
+    /// The hostname.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The end of its certificate, as RFC 3339 writes it; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// The webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookName>,
 }
 
 /// The prefix of the webhooks of an app.
@@ -210,7 +289,7 @@ impl WebhookRecord {
         Self {
             url: sealed.clone(),
             address: "https://example.org".to_owned(),
-            format: WebhookFormat::Standard,
+            format: StoredFormat::Standard,
             events: Vec::new(),
             environments: Vec::new(),
             secret: sealed,
@@ -249,13 +328,13 @@ mod tests {
     fn a_webhook_wants_what_it_names() {
         let all = WebhookRecord::sample();
         let (prod, staging) = (PlaceName::prod(), "staging".parse().unwrap());
-        assert!(all.wants(WebhookEvent::DeployLive, Some(&prod)));
+        assert!(all.wants(StoredEvent::DeployLive, Some(&prod)));
         let some =
-            WebhookRecord { events: vec![WebhookEvent::DeployLive], environments: vec![prod.clone()], ..all.clone() };
-        assert!(some.wants(WebhookEvent::DeployLive, Some(&prod)) && some.wants(WebhookEvent::DeployLive, None));
-        assert!(!some.wants(WebhookEvent::DeployLive, Some(&staging)));
-        assert!(!some.wants(WebhookEvent::DeployFailed, Some(&prod)));
-        let disabled = Some(WebhookEnd { at_ms: 1, reason: String::new() });
-        assert!(!WebhookRecord { disabled, ..all }.wants(WebhookEvent::DeployLive, None));
+            WebhookRecord { events: vec![StoredEvent::DeployLive], environments: vec![prod.clone()], ..all.clone() };
+        assert!(some.wants(StoredEvent::DeployLive, Some(&prod)) && some.wants(StoredEvent::DeployLive, None));
+        assert!(!some.wants(StoredEvent::DeployLive, Some(&staging)));
+        assert!(!some.wants(StoredEvent::DeployFailed, Some(&prod)));
+        let disabled = Some(StoredEnd { at_ms: 1, reason: String::new() });
+        assert!(!WebhookRecord { disabled, ..all }.wants(StoredEvent::DeployLive, None));
     }
 }

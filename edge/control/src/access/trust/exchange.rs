@@ -151,7 +151,7 @@ impl Credentials {
             name: name.clone(),
             app: app.clone(),
             environment: environment.clone(),
-            scope: accepted.scope,
+            scope: accepted.scope.into(),
             created_ms: now_ms,
             expires_ms: Some(expires_ms),
             made_by: Some(name.clone()),

@@ -1,6 +1,6 @@
 //! Claims the time of a schedule for this node, by a commit before the command begins.
 
-use devanture_config::api::{RunOutcome, ScheduleRun, ScheduleRunEnd, ScheduleSkip, SkipReason};
+use devanture_config::api::ScheduleRun;
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use devanture_config::{AppName, PlaceName};
 
@@ -13,8 +13,8 @@ use crate::ledger::{Attempts, Duty, Error, SystemWrite, commit_system, unless_co
 use devanture_base::telemetry;
 use devanture_serve::live::Current;
 use devanture_store::catalog::{Change, Check, Commit};
-use devanture_store::records;
-use devanture_store::records::schedules::{RunningRecord, ScheduleRecord, schedule_key};
+use devanture_store::records::schedules::{RunningRecord, ScheduleRecord, StoredRunEnd, StoredSkip, schedule_key};
+use devanture_store::records::{self, StoredRunOutcome, StoredSkipReason};
 
 /// Most runs of one schedule with `overlap` at once, on all nodes.
 const RUNS_MAX: usize = 10;
@@ -98,7 +98,7 @@ impl Environments {
             if record.running.len() >= runs_max {
                 let time_ms = record.time_ms;
                 let Some(due_ms) = due_ms else { return Ok(Claimed::Running(time_ms)) };
-                record.skipped = Some(ScheduleSkip { due_ms, reason: SkipReason::Running });
+                record.skipped = Some(StoredSkip { due_ms, reason: StoredSkipReason::Running });
                 if self.write_schedule(place, &schedule.name, Some(&record), check).await? {
                     return Ok(Claimed::Running(time_ms));
                 }
@@ -114,7 +114,7 @@ impl Environments {
             let node = self.instances.node().to_owned();
             let run = ScheduleRun { due_ms, started_ms: now_ms, node, version: current.version.id };
             let process = self.schedules.process.clone();
-            record.running.push(RunningRecord { id: id.clone(), process, run: run.clone() });
+            record.running.push(RunningRecord { id: id.clone(), process, run: run.clone().into() });
             if self.write_schedule(place, &schedule.name, Some(&record), check).await? {
                 return Ok(Claimed::Run(Claim { under_way, run, duty }));
             }
@@ -138,8 +138,8 @@ impl Environments {
         let has_left = !left.is_empty();
         for run in left {
             let detail = Some("the edge ended during it".to_owned());
-            let (ended_ms, outcome) = (telemetry::now_ms(), RunOutcome::Interrupted);
-            record.last = Some(ScheduleRunEnd { run, ended_ms, outcome, exit_code: None, detail });
+            let (ended_ms, outcome) = (telemetry::now_ms(), StoredRunOutcome::Interrupted);
+            record.last = Some(StoredRunEnd { run, ended_ms, outcome, exit_code: None, detail });
         }
         Ok(has_left)
     }

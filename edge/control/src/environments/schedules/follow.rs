@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::{ScheduleSkip, SkipReason};
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use devanture_config::{AppName, PlaceName};
 use tokio::runtime::Handle;
@@ -19,8 +18,8 @@ use devanture_base::telemetry;
 use devanture_serve::live::Current;
 use devanture_serve::version::Setting;
 use devanture_store::catalog::{Change, Check, Committed};
-use devanture_store::records::schedules::{SCHEDULES_PREFIX, ScheduleRecord, names_of, schedules_prefix};
-use devanture_store::records::{self, gone};
+use devanture_store::records::schedules::{SCHEDULES_PREFIX, ScheduleRecord, StoredSkip, names_of, schedules_prefix};
+use devanture_store::records::{self, StoredSkipReason, gone};
 
 /// Between two looks at the clock, so that one that is set is noticed soon.
 const TICK: Duration = Duration::from_secs(1);
@@ -225,7 +224,7 @@ impl Environments {
         let mut record = found.unwrap_or_default();
         if !is_done(due_ms, record.time_ms, now_ms) {
             record.time_ms = due_ms;
-            record.skipped = Some(ScheduleSkip { due_ms, reason: SkipReason::Missed });
+            record.skipped = Some(StoredSkip { due_ms, reason: StoredSkipReason::Missed });
             // Where another node was quicker, its commit is followed.
             self.write_schedule(place, name, Some(&record), check).await?;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use devanture_config::api::{ScheduleList, ScheduleRun, ScheduleStatus};
+use devanture_config::api::{ScheduleList, ScheduleRun, ScheduleRunEnd, ScheduleSkip, ScheduleStatus};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use devanture_config::{AppName, PlaceName};
@@ -53,9 +53,9 @@ impl Environments {
             overlap: schedule.overlap,
             timeout_ms: self.schedule_ms_max(schedule),
             next_ms,
-            running: record.running.into_iter().map(|running| running.run).collect(),
-            last: record.last,
-            skipped: record.skipped,
+            running: record.running.into_iter().map(|running| running.run.into()).collect(),
+            last: record.last.map(ScheduleRunEnd::from),
+            skipped: record.skipped.map(ScheduleSkip::from),
         })
     }
 

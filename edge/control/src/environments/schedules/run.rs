@@ -183,7 +183,7 @@ impl Environments {
                 return Ok(Some(()));
             };
             record.running.retain(|running| running.id != id);
-            record.last = Some(ended.clone());
+            record.last = Some(ended.clone().into());
             // A version that went live meanwhile may not have the schedule.
             let is_over = record.running.is_empty()
                 && self.scheduled(place).is_some()

@@ -2,15 +2,15 @@
 
 use std::fmt::Display;
 
-use devanture_config::api::AuditEntry;
 use devanture_config::{AppName, PlaceName};
 
 use crate::ledger::{Actor, Announcement};
 use devanture_base::telemetry;
 use devanture_store::catalog::Check;
-use devanture_store::records::gone;
+use devanture_store::records::identities::AuditRecord;
+use devanture_store::records::{StoredVia, gone};
 
-/// Characters of [`AuditEntry::what`].
+/// Characters of [`AuditRecord::what`].
 const WHAT_CHARACTERS_MAX: usize = 300;
 
 macro_rules! actions {
@@ -328,16 +328,16 @@ impl AuditEvent {
         self.environment.as_ref().filter(|_| self.action.needs_environment())
     }
 
-    pub(super) fn entry(&self, actor: &Actor, number: u64, node: Option<&str>) -> AuditEntry {
-        AuditEntry {
+    pub(super) fn entry(&self, actor: &Actor, number: u64, node: Option<&str>) -> AuditRecord {
+        AuditRecord {
             number,
             at_ms: telemetry::now_ms(),
             action: self.action.as_str().to_owned(),
             who: actor.name.clone(),
-            by: actor.credential.by(),
+            by: actor.credential.by().into(),
             credential: actor.credential.id().map(str::to_owned),
             root: actor.root.clone(),
-            via: actor.credential.via(),
+            via: actor.credential.via().map(StoredVia::from),
             from: actor.address_text(),
             node: node.map(str::to_owned),
             app: self.app.clone(),

@@ -13,7 +13,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use devanture_config::AppName;
-use devanture_config::api::AuditEntry;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 
@@ -23,7 +22,7 @@ use super::parts::{CountEntries, PartsByLength};
 use crate::ledger::actor::{OWNER_ID_CHARACTERS, is_exchanged};
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Catalog, Record};
-use devanture_store::records::identities;
+use devanture_store::records::identities::{self, AuditRecord};
 
 /// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
 pub(super) const REMOVED_MAX: usize = 8;
@@ -49,7 +48,7 @@ struct EntryGroup {
 }
 
 impl EntryPlace {
-    pub(super) fn of(entry: &AuditEntry) -> Self {
+    pub(super) fn of(entry: &AuditRecord) -> Self {
         let credential = (entry.credential.as_deref(), entry.root.as_deref());
         Self::named(entry.app.clone(), credential, &entry.who, &entry.action)
     }

@@ -9,7 +9,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use devanture_config::api::{AuditEntry, Via};
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::OnceCell;
@@ -21,8 +20,9 @@ use super::write_pause::{paused, unless_paused};
 use super::writes::Writes;
 use devanture_base::telemetry;
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
+use devanture_store::records::identities::AuditRecord;
 use devanture_store::records::nodes::node_key;
-use devanture_store::records::{self, identities};
+use devanture_store::records::{self, StoredVia, identities};
 use kept::{EntryPlace, Kept, REMOVED_MAX};
 
 pub use event::Action;
@@ -158,8 +158,9 @@ impl Audit {
     async fn too_old(&self) -> Result<Vec<(String, Record)>, catalog::Error> {
         let mut oldest = self.0.catalog.list(identities::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
         let since_ms = self.since_ms();
-        oldest
-            .retain(|(key, record)| records::read::<AuditEntry>(key, record).is_ok_and(|entry| entry.at_ms < since_ms));
+        oldest.retain(|(key, record)| {
+            records::read::<AuditRecord>(key, record).is_ok_and(|entry| entry.at_ms < since_ms)
+        });
         Ok(oldest)
     }
 
@@ -180,7 +181,7 @@ fn number_of(key: &str) -> Option<u64> {
 }
 
 /// One line of the edge's own log, so that the audit log can be kept elsewhere, too.
-fn log(entry: &AuditEntry) {
+fn log(entry: &AuditRecord) {
     let (app, environment) =
         (entry.app.as_ref().map(AppName::as_str), entry.environment.as_ref().map(PlaceName::as_str));
     tracing::info!(
@@ -191,7 +192,7 @@ fn log(entry: &AuditEntry) {
         by = ?entry.by,
         credential = entry.credential,
         root = entry.root,
-        via = entry.via.map(|Via::Session| "session"),
+        via = entry.via.map(|StoredVia::Session| "session"),
         from = entry.from,
         node = entry.node,
         app,

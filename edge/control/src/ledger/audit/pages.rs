@@ -6,6 +6,7 @@ use devanture_config::problem::{Code, Problem};
 
 use super::{Audit, number_of};
 use crate::ledger::{Actor, Error};
+use devanture_store::records::identities::AuditRecord;
 use devanture_store::records::{self, identities};
 
 /// Entries on one page.
@@ -56,7 +57,7 @@ impl Audit {
             let page = self.0.catalog.list(identities::AUDIT_PREFIX, after.as_deref(), true, PAGE_MAX).await?;
             let is_last = page.len() < PAGE_MAX;
             for (key, record) in page {
-                let entry: AuditEntry = records::read(&key, &record)?;
+                let entry = AuditEntry::from(records::read::<AuditRecord>(&key, &record)?);
                 if entry.at_ms < since_ms {
                     return Ok(log);
                 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use devanture_config::PlaceName;
-use devanture_config::api::{DeployEvent, Source};
+use devanture_config::api::DeployEvent;
 use devanture_config::limits::Limits;
 use devanture_config::site_toml::SiteFile;
 use devanture_site::integrity::PageAssets;
@@ -15,7 +15,7 @@ use devanture_serve::live::{Domains, Grace, Live};
 use devanture_serve::version::RuleMemory;
 use devanture_store::blobs::{self, Blobs};
 use devanture_store::catalog::{self, Catalog, Change, Commit};
-use devanture_store::records::LivePointer;
+use devanture_store::records::{LivePointer, StoredSource};
 
 /// A bundle whose files are stored.
 struct Bundle {
@@ -265,7 +265,7 @@ fn record(integrity: Vec<IntegrityPages>, decoded: &[&str]) -> VersionRecord {
         edge_admin: None,
         trusted_in: BTreeSet::new(),
         reach: None,
-        source: Source::default(),
+        source: StoredSource::default(),
         files: 0,
         bytes: 0,
         given: BTreeMap::new(),

@@ -1,17 +1,17 @@
 //! Tests of what webhooks are sent about a push: that it begins, and how it ends.
 
 use devanture_config::PlaceName;
-use devanture_config::api::{BeginDeploy, DeployKind, Source, WebhookEvent, WebhookName};
+use devanture_config::api::{BeginDeploy, Source, WebhookEvent, WebhookName};
 use devanture_config::problem::Code;
 use serde_json::{Value, json};
 
 use super::collections::world::{World, content, digest, manifest, name, world};
 use crate::ledger::{Actor, Error};
 use devanture_store::catalog::{Change, Commit};
-use devanture_store::records;
 use devanture_store::records::webhooks::{
     DeliveryRecord, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_key,
 };
+use devanture_store::records::{self, StoredKind};
 
 fn ci() -> WebhookName {
     "ci".parse().unwrap()
@@ -35,7 +35,7 @@ async fn messages(world: &World, deploy: &str) -> Vec<DeliveryRecord> {
     let found = world.catalog.list(&prefix, None, false, 99).await.unwrap();
     let found = found.iter().map(|(key, record)| records::read::<DeliveryRecord>(key, record).unwrap());
     let mut found: Vec<_> = found.filter(|message| message.data.deploy.as_deref() == Some(deploy)).collect();
-    found.sort_by_key(|message| message.event.as_str());
+    found.sort_by_key(|message| WebhookEvent::from(message.event).as_str());
     found
 }
 
@@ -78,7 +78,7 @@ async fn webhooks_are_sent_the_beginning_and_the_end_of_a_push() {
         for message in messages {
             let (event, data) = (message.event, message.data);
             assert_eq!(data.version, Some(manifest(&[number].into()).id()), "{event:?}");
-            assert_eq!((data.environment, data.kind), (Some(PlaceName::prod()), Some(DeployKind::Push)), "{event:?}");
+            assert_eq!((data.environment, data.kind), (Some(PlaceName::prod()), Some(StoredKind::Push)), "{event:?}");
             assert_eq!((data.actor, data.reason), (Some(Actor::local().name), reason.clone()), "{event:?}");
             assert_eq!(data.branch.as_deref(), Some("main"), "{event:?}");
             let problem = data.problem.map(|problem| problem.code);

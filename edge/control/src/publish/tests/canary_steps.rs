@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::api::{HostnameRequest, Lock};
+use devanture_config::api::HostnameRequest;
 use devanture_config::edge_toml::Watch;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::StatusCode;
@@ -94,7 +94,7 @@ impl Due {
 #[tokio::test]
 async fn a_canary_that_breaks_is_aborted_also_where_its_step_has_failed_a_moment_ago() {
     let due = due(75).await;
-    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let lock = records::LockRecord { since_ms: 1, who: "anna".to_owned(), reason: None };
     due.put(records::lock_key(&due.app, &due.prod), &lock).await;
     let before = due.pointer().await;
     let mut windows = Windows::default();
@@ -140,7 +140,7 @@ async fn a_canary_is_finished_once_and_aborted_where_it_breaks_before_its_end() 
 async fn canaries_are_watched_by_the_settings_that_were_set_last() {
     let due = due(75).await;
     // It takes no step, so that nothing but the comparison changes it.
-    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let lock = records::LockRecord { since_ms: 1, who: "anna".to_owned(), reason: None };
     due.put(records::lock_key(&due.app, &due.prod), &lock).await;
     let (publisher, mut windows) = (&due.world.publisher, Windows::default());
     due.switcher().look_at_canaries(&mut windows).await;

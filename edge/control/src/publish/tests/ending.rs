@@ -47,7 +47,7 @@ impl Place {
         let prefix = records::history_prefix(&name(0), &self.environment);
         let entries = self.world.catalog.list(&prefix, None, false, 99).await.unwrap();
         let entries = entries.iter().map(|(key, record)| records::read::<HistoryEntry>(key, record).unwrap().deploy);
-        entries.map(|deploy| (deploy.outcome, deploy.problem.map(|problem| problem.code))).collect()
+        entries.map(|deploy| (deploy.outcome.into(), deploy.problem.map(|problem| problem.code))).collect()
     }
 }
 

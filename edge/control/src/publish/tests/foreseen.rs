@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{BeginDeploy, DeployOptions, Lock, Source};
+use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::{ServerFile, ServerFolder};
 use devanture_config::problem::Code;
@@ -50,7 +50,7 @@ async fn a_dry_run_of_a_switch_says_what_it_would_do_and_is_refused_as_the_switc
     assert_eq!(dry_run(&world, "prod", live).await, Ok((false, Some(live))));
     assert_eq!(dry_run(&world, "staging", before).await, Err(Code::TooMany));
     assert_eq!(world.catalog.list("", None, false, 999).await.unwrap(), stored);
-    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let lock = records::LockRecord { since_ms: 1, who: "anna".to_owned(), reason: None };
     put(&world, vec![Change::Put(records::lock_key(&app, &prod), records::write(&lock).unwrap())]).await;
     assert_eq!(dry_run(&world, "prod", before).await, Err(Code::Locked));
 }

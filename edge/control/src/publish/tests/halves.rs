@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, DeployState, Scope, Source};
+use devanture_config::api::{BeginDeploy, Deploy, DeployBegun, DeployReport, DeployState, Scope, Source};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::{FILES_MEMORY_FACTOR, ServerFile, ServerFolder};
 use devanture_config::problem::Code;
@@ -366,7 +366,7 @@ async fn a_half_says_first_what_it_is_joined_with_in_its_report_and_in_the_histo
         let begun = begin_front(&world, &actor, "prod", front(number), options).await.unwrap();
         let report = finish_front(&world, &actor, &begun, number).await.unwrap();
         let (key, entry) = world.catalog.list(&prefix, None, true, 1).await.unwrap().remove(0);
-        let deploy = records::read::<HistoryEntry>(&key, &entry).unwrap().deploy;
+        let deploy = Deploy::from(records::read::<HistoryEntry>(&key, &entry).unwrap().deploy);
         let expected = format!("front of this push, backend of {}", live.short());
         for steps in [&report.steps, &deploy.steps] {
             assert_eq!((&*steps[0].name, &steps[0].detail), ("join", &expected), "{steps:?}");

@@ -32,7 +32,7 @@ mod usage;
 use std::path::Path;
 use std::sync::Arc;
 
-use devanture_config::api::{BeginDeploy, Deploy, LockRequest, PauseRequest, Source};
+use devanture_config::api::{BeginDeploy, LockRequest, PauseRequest, Source};
 use devanture_config::edge_toml::Retention;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
@@ -53,7 +53,7 @@ use devanture_store::blobs::{self, Key};
 use devanture_store::catalog::{self, Catalog, Change, Commit};
 use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment};
 use devanture_store::records::history::pushed;
-use devanture_store::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
+use devanture_store::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer, StoredDeploy};
 
 /// Nothing is asked in these tests.
 pub(super) struct Nobody;
@@ -202,10 +202,10 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         canary: None,
         pins: None,
     };
-    let deploy = Deploy {
+    let deploy = StoredDeploy {
         who: actor.name.clone(),
         at_ms: devanture_base::telemetry::now_ms(),
-        source: source.clone(),
+        source: source.clone().into(),
         ..pushed(one)
     };
     let entry = HistoryEntry { deploy, position: position.clone() };

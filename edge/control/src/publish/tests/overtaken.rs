@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use devanture_config::api::{Deploy, Lock, Outcome, Source, StepState};
+use devanture_config::api::Source;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use serde_json::json;
@@ -17,7 +17,9 @@ use devanture_store::catalog::{Change, Commit};
 use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment};
 use devanture_store::records::history::pushed;
 use devanture_store::records::signing::{SignersRecord, signers_key};
-use devanture_store::records::{self, AliasRecord, HistoryEntry, LivePointer};
+use devanture_store::records::{
+    self, AliasRecord, HistoryEntry, LivePointer, LockRecord, StoredDeploy, StoredOutcome, StoredStepState,
+};
 
 /// A version that is live, one that was before, and one that never was.
 struct Stored {
@@ -75,7 +77,7 @@ fn put(key: String, record: &impl serde::Serialize) -> Change {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_came_first_stops_a_switch_and_a_push_is_stored_alone() {
     let stored = stored().await;
-    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let lock = LockRecord { since_ms: 1, who: "anna".to_owned(), reason: None };
     let key = records::lock_key(&stored.app, &stored.prod);
     stored.before_the_switch(vec![put(key.clone(), &lock)]);
     assert_eq!(stored.switch(stored.before, json!({})).await, Err(Code::Locked));
@@ -85,7 +87,7 @@ async fn a_lock_that_came_first_stops_a_switch_and_a_push_is_stored_alone() {
     stored.before_the_switch(vec![put(key, &lock)]);
     let report = stored.world.push(&stored.app, &[4].into()).await.unwrap();
     stored.world.overtaken.assert_overtaken();
-    assert_eq!((report.switched, report.locked), (false, Some(lock)));
+    assert_eq!((report.switched, report.locked), (false, Some(lock.into())));
     assert_eq!(stored.pointer().await.version, stored.live);
     assert_eq!(stored.world.versions(&stored.app).await.len(), 4);
 }
@@ -107,7 +109,7 @@ async fn what_went_live_first_stays_live_where_another_version_was_expected() {
     let entry: HistoryEntry = records::read(&key, &record).unwrap();
     assert_eq!((entry.deploy.version, entry.deploy.previous), (stored.before, Some(stored.live)));
     let switches = entry.deploy.steps.iter().filter(|step| step.name == "switch");
-    assert_eq!(switches.map(|step| step.state).collect::<Vec<_>>(), [StepState::Done]);
+    assert_eq!(switches.map(|step| step.state).collect::<Vec<_>>(), [StoredStepState::Done]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +139,7 @@ async fn a_push_that_began_later_and_went_live_first_is_not_replaced_unless_by_f
     let history = records::history_prefix(&stored.app, &stored.prod);
     let (key, record) = stored.world.catalog.list(&history, None, true, 1).await.unwrap().remove(0);
     let entry: HistoryEntry = records::read(&key, &record).unwrap();
-    assert_eq!((entry.deploy.id, entry.deploy.outcome), (deploy, Outcome::Superseded));
+    assert_eq!((entry.deploy.id, entry.deploy.outcome), (deploy, StoredOutcome::Superseded));
     // A switch is no push, and says by itself what is to be live.
     assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
 }
@@ -201,7 +203,7 @@ async fn what_was_deleted_or_took_the_name_first_is_not_switched_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_of_the_history_is_never_written_over() {
     let stored = stored().await;
-    let deploy = Deploy { id: "of-another".to_owned(), ..pushed(stored.other) };
+    let deploy = StoredDeploy { id: "of-another".to_owned(), ..pushed(stored.other) };
     let entry = HistoryEntry { deploy, position: String::new() };
     let (catalog, taken) = (Arc::clone(&stored.world.overtaken.stored), Arc::new(OnceLock::new()));
     let set = Arc::clone(&taken);
@@ -326,7 +328,7 @@ async fn a_push_of_what_is_live_takes_its_hostnames_again_unless_the_environment
         let lost = Change::Delete(hostname.clone());
         world.catalog.commit(Commit { checks: Vec::new(), changes: vec![lost, change] }).await.unwrap();
     };
-    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let lock = LockRecord { since_ms: 1, who: "anna".to_owned(), reason: None };
     assert_eq!(push().await, (true, vec![host.clone()]));
     change(put(lock_key.clone(), &lock)).await;
     assert_eq!(push().await, (false, Vec::new()));
@@ -344,7 +346,7 @@ async fn a_canary_begins_and_grows_only_where_the_environment_allows_it_at_its_c
     let (app, prod, actor) = (&stored.app, &stored.prod, Actor::local());
     let version_key = records::version_key(app, &stored.before);
     let record = stored.world.catalog.get(&version_key).await.unwrap().unwrap();
-    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let lock = LockRecord { since_ms: 1, who: "anna".to_owned(), reason: None };
     let signers = SignersRecord { signers: Vec::new(), signatures_min: 1, who: "anna".to_owned(), at_ms: 1 };
     let (lock_key, signers_key) = (records::lock_key(app, prod), signers_key(app, prod));
     let set = async |request: serde_json::Value| {

@@ -1,6 +1,6 @@
 //! Tests of what a push reports: the details of its steps, the lines of its log, its report, and why it is refused.
 
-use devanture_config::api::{BeginDeploy, Deploy, DeployBegun, DeployReport, Source};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Source};
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::Rules;
@@ -12,7 +12,7 @@ use crate::encode;
 use crate::ledger::{Actor, Error};
 use crate::publish::finish::outcome_of;
 use devanture_store::blobs::Form;
-use devanture_store::records::{self, HistoryEntry};
+use devanture_store::records::{self, HistoryEntry, StoredDeploy};
 
 /// The files of a bundle.
 pub(super) type Files<'f> = &'f [(&'f str, &'f [u8])];
@@ -56,7 +56,7 @@ async fn push(world: &World, environment: &str, contents: &[u8], options: Value)
 }
 
 /// The newest entry of the history of `prod`.
-async fn newest(world: &World) -> Deploy {
+async fn newest(world: &World) -> StoredDeploy {
     let prefix = records::history_prefix(&name(0), &PlaceName::prod());
     let (key, record) = world.catalog.list(&prefix, None, true, 1).await.unwrap().remove(0);
     records::read::<HistoryEntry>(&key, &record).unwrap().deploy

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Lock, Scope, Source};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Scope, Source};
 use devanture_config::blob_batch;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
@@ -371,7 +371,7 @@ async fn a_prediction_refuses_what_the_switch_of_the_push_would_refuse() {
     predict(&world, &app, &new, json!({ "if_live": other, "no_switch": true })).await.unwrap();
     let (signers_key, lock_key) = (signers_key(&app, &PlaceName::prod()), records::lock_key(&app, &PlaceName::prod()));
     let signers = SignersRecord { signers: Vec::new(), signatures_min: 1, who: "anna".to_owned(), at_ms: 1 };
-    let lock = Lock { since_ms: 1, who: "anna".to_owned(), reason: None };
+    let lock = records::LockRecord { since_ms: 1, who: "anna".to_owned(), reason: None };
     let commit = async |changes| world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
     commit(vec![Change::Put(signers_key.clone(), records::write(&signers).unwrap())]).await;
     assert_eq!(predict(&world, &app, &new, json!({})).await, Err(Code::NotSigned));

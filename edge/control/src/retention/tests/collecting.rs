@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use devanture_config::api::{CollectReport, Deploy, Outcome};
+use devanture_config::api::CollectReport;
 use devanture_config::edge_toml::Retention as Policy;
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
@@ -19,7 +19,9 @@ use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::history::pushed;
 use devanture_store::records::identities;
 use devanture_store::records::sent::sent_prefix;
-use devanture_store::records::{self, HistoryEntry, LivePointer, WithdrawnEntry, WithdrawnRecord};
+use devanture_store::records::{
+    self, HistoryEntry, LivePointer, StoredDeploy, StoredOutcome, WithdrawnEntry, WithdrawnRecord,
+};
 
 /// Keeps the newest version by number alone, and waits for nothing.
 async fn keeping_one() -> World {
@@ -36,9 +38,9 @@ fn taken(report: &CollectReport) -> BTreeSet<VersionId> {
 }
 
 /// The entry of something that happened to `prod`.
-fn entry(world: &World, number: u64, version: VersionId, outcome: Outcome) -> (String, HistoryEntry) {
+fn entry(world: &World, number: u64, version: VersionId, outcome: StoredOutcome) -> (String, HistoryEntry) {
     let position = records::history_key(&world.app, &world.prod, number);
-    let deploy = Deploy { id: format!("{number:x}"), at_ms: number, outcome, ..pushed(version) };
+    let deploy = StoredDeploy { id: format!("{number:x}"), at_ms: number, outcome, ..pushed(version) };
     (position.clone(), HistoryEntry { deploy, position })
 }
 
@@ -57,7 +59,8 @@ async fn what_is_live_pointed_at_or_gone_back_to_is_not_collected() {
                 world.put(live, &LivePointer { canary: Some(canary(one).unwrap()), ..pointer(two) }).await;
             }
             "a rollback" => {
-                let (before, last) = (entry(&world, 1, one, Outcome::Live), entry(&world, 2, two, Outcome::Live));
+                let (before, last) =
+                    (entry(&world, 1, one, StoredOutcome::Live), entry(&world, 2, two, StoredOutcome::Live));
                 let live_now = LivePointer { position: last.0.clone(), ..pointer(two) };
                 world.commit(vec![put(before.0, &before.1), put(last.0, &last.1), put(live, &live_now)]).await;
             }
@@ -150,7 +153,7 @@ async fn a_dry_run_of_a_collection_foresees_it_and_changes_nothing() {
         put(format!("{}x", sent_prefix(&world.app)), &json!({ "at_ms": 1, "blobs": [] })),
     ];
     changes.extend((2..=5).map(|number| {
-        let (key, entry) = entry(&world, number, two, Outcome::Failed);
+        let (key, entry) = entry(&world, number, two, StoredOutcome::Failed);
         put(key, &entry)
     }));
     world.commit(changes).await;
@@ -185,7 +188,7 @@ async fn of_a_history_the_newest_entries_stay_and_what_is_live() {
     let mut changes = Vec::new();
     // Switches and other entries are counted apart, and the one that made live what is live always stays.
     for number in 1..=9 {
-        let outcome = if number <= 4 { Outcome::Live } else { Outcome::Failed };
+        let outcome = if number <= 4 { StoredOutcome::Live } else { StoredOutcome::Failed };
         let (key, entry) = entry(&world, number, two, outcome);
         changes.push(put(key, &entry));
     }

@@ -1,13 +1,12 @@
 //! Pools without a network: who gets a request, who waits, who is out for a while.
 
-use devanture_config::api::DesiredState;
-
 use super::super::elsewhere::NodeProcess;
 use super::super::membership::{self, Known};
 use super::super::registry::{Registry, RegistrySettings};
 use super::super::run::{RunId, RunMember, RunNow, RunState};
 use super::super::tls;
 use super::*;
+use devanture_store::records::StoredDesired;
 use devanture_store::records::upstreams::{MemberEntry, MembersRecord};
 
 fn pool(to: &[&str], declared: site_toml::Upstream) -> Arc<Pool> {
@@ -235,7 +234,7 @@ async fn who_is_let_in_by_an_admin_stays_the_same_one_and_who_is_trusted_no_long
     let pool = pool(&[], site_toml::Upstream::default());
     let update = |trusted| {
         let entry =
-            MemberEntry { desired: DesiredState::In, trusted, vouched: trusted, who: "ci".to_owned(), at_ms: 1 };
+            MemberEntry { desired: StoredDesired::In, trusted, vouched: trusted, who: "ci".to_owned(), at_ms: 1 };
         let record = MembersRecord { members: [("http://127.0.0.1:1".parse().unwrap(), entry)].into() };
         let record = Arc::new(record);
         membership::update(&pool, &|| Some(Arc::clone(&record)), &Known::default());
@@ -278,13 +277,13 @@ fn a_state_that_is_followed_is_never_taken_back_by_a_reader_of_an_older_one() {
             }
         });
         for number in 0..5_000_u64 {
-            let desired = if number % 2 == 0 { DesiredState::Drain } else { DesiredState::Out };
+            let desired = if number % 2 == 0 { StoredDesired::Drain } else { StoredDesired::Out };
             let entry = MemberEntry { desired, trusted: false, vouched: false, who: "ci".to_owned(), at_ms: number };
             let record = MembersRecord { members: [(THREE[0].parse().unwrap(), entry)].into() };
             registry.set_members(&app, place, name, Some(record));
             for _ in 0..20 {
                 let states: Vec<MemberState> = pool.members().iter().map(|member| member.state()).collect();
-                let expected = if desired == DesiredState::Drain { vec![MemberState::Draining] } else { Vec::new() };
+                let expected = if desired == StoredDesired::Drain { vec![MemberState::Draining] } else { Vec::new() };
                 assert_eq!(states, expected, "step {number}");
             }
         }
@@ -432,7 +431,8 @@ async fn an_instance_is_only_reached_where_its_own_user_listens() {
 async fn nobody_but_the_edge_names_its_instances() {
     let (registry, pool, id) = run_pool();
     registry.run(&id, Some(running(&[(1, false)])));
-    let entry = MemberEntry { desired: DesiredState::In, trusted: true, vouched: true, who: "ci".to_owned(), at_ms: 1 };
+    let entry =
+        MemberEntry { desired: StoredDesired::In, trusted: true, vouched: true, who: "ci".to_owned(), at_ms: 1 };
     let record = MembersRecord { members: [("http://127.0.0.1:9".parse().unwrap(), entry)].into() };
     registry.set_members(&id.app, "prod", "server", Some(record));
     membership::update(&pool, &|| registry.members_of(&pool), &Known::default());

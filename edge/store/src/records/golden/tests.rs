@@ -2,12 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::api::{
-    AuditEntry, By, CanaryPlan, Confirmations, ConfirmedAction, DeliveryState, Deploy, DeployKind, DeployProblem,
-    DesiredState, LiveLogEntry, Lock, Outcome, Pause, Protection, RunOutcome, ScheduleRun, ScheduleRunEnd,
-    ScheduleSkip, Scope, ShareTarget, SkipReason, Source, Step, StepState, Via, WebhookAttempt, WebhookData,
-    WebhookEnd, WebhookEvent, WebhookFormat,
-};
 use devanture_config::manifest::halves::Halves;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{All, Instances};
@@ -19,22 +13,27 @@ use crate::records::console::ConsoleRecord;
 use crate::records::gone::{DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::records::halves_begun::HalvesBegun;
 use crate::records::identities::{
-    AccessToken, AccountRecord, ExchangedRecord, Invitation, LoginRecord, ReplacedToken, UsedRecord,
+    AccessToken, AccountRecord, AuditRecord, ExchangedRecord, Invitation, LoginRecord, ReplacedToken, UsedRecord,
 };
 use crate::records::instances::{FreeUidRecord, NextUidRecord, ScaleRecord, UidPairRecord, UidRecord};
 use crate::records::integrity_pages::IntegrityPages;
-use crate::records::protection::{ProtectionRecord, ShareRecord};
-use crate::records::schedules::{RunningRecord, ScheduleRecord};
+use crate::records::protection::{ProtectionRecord, ShareRecord, StoredTarget};
+use crate::records::schedules::{RunningRecord, ScheduleRecord, StoredRun, StoredRunEnd, StoredSkip};
 use crate::records::sent::SentRecord;
-use crate::records::sessions::{PasskeyRecord, SessionRecord};
+use crate::records::sessions::{ConfirmationsRecord, PasskeyRecord, SessionRecord};
 use crate::records::settings::{Sealed, SettingsRecord, StoredSetting, StoredValue};
-use crate::records::signing::{SignaturesRecord, SignersRecord, StoredSignature};
+use crate::records::signing::{LiveLogRecord, SignaturesRecord, SignersRecord, StoredSignature};
 use crate::records::upstreams::{MemberEntry, MembersRecord};
-use crate::records::webhooks::{DeliveryRecord, OldSecret, WebhookAdded, WebhookRecord};
+use crate::records::webhooks::{
+    DeliveryRecord, OldSecret, StoredAttempt, StoredData, StoredEnd, WebhookAdded, WebhookRecord,
+};
 use crate::records::{
     AliasRecord, AppRecord, BegunWith, CanaryRecord, DecodedFile, DictionariesRecord, HistoryEntry, HostnameRecord,
-    ListedHostnames, LivePointer, PagesDictionary, PinsRecord, ProofSecret, Reach, TokenAccount, TokenRecord,
-    VersionRecord, WithdrawnEntry, WithdrawnRecord,
+    ListedHostnames, LivePointer, LockRecord, PagesDictionary, PauseRecord, PinsRecord, ProofSecret, Reach,
+    StoredAction, StoredBy, StoredDelivery, StoredDeploy, StoredDesired, StoredEvent, StoredFormat, StoredKind,
+    StoredOutcome, StoredPlan, StoredProblem, StoredProtection, StoredRunOutcome, StoredScope, StoredSkipReason,
+    StoredSource, StoredStep, StoredStepState, StoredVia, TokenAccount, TokenRecord, VersionRecord, WithdrawnEntry,
+    WithdrawnRecord,
 };
 
 /// The kinds of records that [`check`] is called for here.
@@ -132,7 +131,7 @@ fn text(text: &str) -> Option<String> {
 #[test]
 fn what_is_live_and_what_was_is_stored_as_it_was() {
     let begun_with =
-        BegunWith { app: Some(shop()), environment: Some(staging()), scope: Scope::Promote, unconfirmed: true };
+        BegunWith { app: Some(shop()), environment: Some(staging()), scope: StoredScope::Promote, unconfirmed: true };
     let canary = CanaryRecord {
         version: earlier(),
         share: 5.try_into().unwrap(),
@@ -142,7 +141,7 @@ fn what_is_live_and_what_was_is_stored_as_it_was() {
         who: "ada".to_owned(),
         begun_with: Some(begun_with),
         cookie: Some("visitor".parse().unwrap()),
-        plan: Some(CanaryPlan::new(vec![5, 25, 100], 300).unwrap()),
+        plan: Some(StoredPlan { shares: vec![5, 25, 100], every_s: 300 }),
         next_ms: Some(1_700_000_300_002),
     };
     let pointer = LivePointer {
@@ -181,7 +180,7 @@ fn what_is_live_and_what_was_is_stored_as_it_was() {
 
 #[test]
 fn the_history_is_stored_as_it_was() {
-    let source = Source {
+    let source = StoredSource {
         commit: text("0123abcd"),
         branch: text("main"),
         message: text("the first one"),
@@ -189,11 +188,12 @@ fn the_history_is_stored_as_it_was() {
         ci: text("github"),
         url: text("https://ci.example/1"),
     };
-    let step = Step { name: "smoke".to_owned(), state: StepState::Failed, detail: "404".to_owned(), ms: 12 };
-    let problem = DeployProblem { code: Code::SmokeFailed, detail: "It did not answer.".to_owned() };
-    let deploy = Deploy {
+    let step =
+        StoredStep { name: "smoke".to_owned(), state: StoredStepState::Failed, detail: "404".to_owned(), ms: 12 };
+    let problem = StoredProblem { code: Code::SmokeFailed, detail: "It did not answer.".to_owned() };
+    let deploy = StoredDeploy {
         id: "5f".to_owned(),
-        kind: DeployKind::Push,
+        kind: StoredKind::Push,
         environment: staging(),
         version: version(),
         previous: Some(earlier()),
@@ -201,7 +201,7 @@ fn the_history_is_stored_as_it_was() {
         at_ms: 1_700_000_000_000,
         source,
         steps: vec![step],
-        outcome: Outcome::Failed,
+        outcome: StoredOutcome::Failed,
         alias: Some("next".parse().unwrap()),
         problem: Some(problem),
         log: vec!["a line".to_owned()],
@@ -213,28 +213,28 @@ fn the_history_is_stored_as_it_was() {
     };
     let position = "history/shop/staging/0001700000000000".to_owned();
     check("history/{app}/{env}/{number}", &HistoryEntry { deploy, position });
-    let entry = LiveLogEntry {
+    let entry = LiveLogRecord {
         number: 2,
         previous: Some(Digest::of(b"the entry before")),
         at_ms: 1_700_000_000_000,
         version: version(),
         settings: 3,
         deploy: "5f".to_owned(),
-        kind: DeployKind::Change,
+        kind: StoredKind::Change,
         who: "ada".to_owned(),
         signed_by: vec!["SHA256:x".to_owned()],
         hash: Digest::of(b"the entry"),
     };
     check("live-log/{app}/{env}/{number}", &entry);
-    let entry = AuditEntry {
+    let entry = AuditRecord {
         number: 4,
         at_ms: 1_700_000_000_000,
         action: "switch".to_owned(),
         who: "ada".to_owned(),
-        by: By::Token,
+        by: StoredBy::Token,
         credential: text("0123"),
         root: text("trust:ci"),
-        via: Some(Via::Session),
+        via: Some(StoredVia::Session),
         from: "192.0.2.1".to_owned(),
         node: text("edge-1"),
         app: Some(shop()),
@@ -263,7 +263,7 @@ fn versions_are_stored_as_they_were() {
         edge_admin: Some(false),
         trusted_in: [staging()].into(),
         reach: Some(Reach::Kept),
-        source: Source { commit: text("0123abcd"), branch: text("main"), ..Source::default() },
+        source: StoredSource { commit: text("0123abcd"), branch: text("main"), ..StoredSource::default() },
         files: 3,
         bytes: 4,
         given: [("app.js".parse().unwrap(), vec![Form::Br, Form::Gz, Form::Zst])].into(),
@@ -309,7 +309,7 @@ fn versions_are_stored_as_they_were() {
 #[test]
 fn what_the_api_sets_of_an_environment_is_stored_as_it_was() {
     let who = "ada".to_owned();
-    let pause = Pause {
+    let pause = PauseRecord {
         since_ms: 1,
         who: who.clone(),
         message: text("Back at ten."),
@@ -317,9 +317,9 @@ fn what_the_api_sets_of_an_environment_is_stored_as_it_was() {
         retry_after_s: 5,
     };
     check("paused/{app}/{env}", &pause);
-    check("locks/{app}/{env}", &Lock { since_ms: 1, who: who.clone(), reason: text("a release") });
+    check("locks/{app}/{env}", &LockRecord { since_ms: 1, who: who.clone(), reason: text("a release") });
     let protection = ProtectionRecord {
-        mode: Protection::Password,
+        mode: StoredProtection::Password,
         password: Some(sealed("password")),
         key: sealed("key"),
         who: who.clone(),
@@ -327,7 +327,7 @@ fn what_the_api_sets_of_an_environment_is_stored_as_it_was() {
     };
     check("protection/{app}/{env}", &protection);
     let share = ShareRecord {
-        target: ShareTarget::Environment(staging()),
+        target: StoredTarget::Environment(staging()),
         hash: Digest::of(b"secret"),
         password: Some(sealed("password")),
         key: sealed("key"),
@@ -353,17 +353,17 @@ fn what_the_api_sets_of_an_environment_is_stored_as_it_was() {
     check("uids-next", &NextUidRecord { next: Some(7), number: Some(3) });
     let member = |desired| MemberEntry { desired, trusted: true, vouched: true, who: "ada".to_owned(), at_ms: 1 };
     let members = [
-        ("http://192.0.2.1:80", member(DesiredState::In)),
-        ("http://192.0.2.2:80", member(DesiredState::Drain)),
-        ("http://192.0.2.3:80", member(DesiredState::Out)),
+        ("http://192.0.2.1:80", member(StoredDesired::In)),
+        ("http://192.0.2.2:80", member(StoredDesired::Drain)),
+        ("http://192.0.2.3:80", member(StoredDesired::Out)),
     ];
     let members = members.map(|(address, member)| (address.parse().unwrap(), member)).into();
     check("upstreams/{app}/{env}/{name}", &MembersRecord { members });
-    let run = ScheduleRun { due_ms: Some(2), started_ms: 3, node: "edge-1".to_owned(), version: version() };
-    let last = ScheduleRunEnd {
-        run: ScheduleRun { due_ms: None, ..run.clone() },
+    let run = StoredRun { due_ms: Some(2), started_ms: 3, node: "edge-1".to_owned(), version: version() };
+    let last = StoredRunEnd {
+        run: StoredRun { due_ms: None, ..run.clone() },
         ended_ms: 4,
-        outcome: RunOutcome::TimedOut,
+        outcome: StoredRunOutcome::TimedOut,
         exit_code: Some(-1),
         detail: text("was ended by signal 9"),
     };
@@ -373,7 +373,7 @@ fn what_the_api_sets_of_an_environment_is_stored_as_it_was() {
         time_ms: 1,
         running: vec![RunningRecord { id: "a1".to_owned(), process: "b2".to_owned(), run }],
         last: Some(last),
-        skipped: Some(ScheduleSkip { due_ms: 5, reason: SkipReason::Missed }),
+        skipped: Some(StoredSkip { due_ms: 5, reason: StoredSkipReason::Missed }),
     };
     check("schedules/{app}/{env}/{name}", &schedule);
 }
@@ -383,8 +383,8 @@ fn webhooks_and_their_messages_are_stored_as_they_were() {
     let webhook = WebhookRecord {
         url: sealed("https://chat.example/1"),
         address: "https://chat.example".to_owned(),
-        format: WebhookFormat::Slack,
-        events: vec![WebhookEvent::DeployLive, WebhookEvent::CanaryStep],
+        format: StoredFormat::Slack,
+        events: vec![StoredEvent::DeployLive, StoredEvent::CanaryStep],
         environments: vec![staging()],
         secret: sealed("secret"),
         old_secret: Some(OldSecret { secret: sealed("old"), until_ms: 1 }),
@@ -397,15 +397,15 @@ fn webhooks_and_their_messages_are_stored_as_they_were() {
         failed_ms: Some(5),
         failures: 6,
         resumed_ms: 7,
-        disabled: Some(WebhookEnd { at_ms: 8, reason: "It failed.".to_owned() }),
+        disabled: Some(StoredEnd { at_ms: 8, reason: "It failed.".to_owned() }),
     };
     check("webhooks/{app}/{name}", &webhook);
     check("webhooks-added/{app}", &WebhookAdded { at_ms: 1 });
-    let data = WebhookData {
+    let data = StoredData {
         app: shop(),
         environment: Some(staging()),
         actor: text("ada"),
-        kind: Some(DeployKind::Rollback),
+        kind: Some(StoredKind::Rollback),
         deploy: text("5f"),
         version: Some(version()),
         previous: Some(earlier()),
@@ -415,24 +415,23 @@ fn webhooks_and_their_messages_are_stored_as_they_were() {
         branch: text("main"),
         message: text("the first one"),
         reason: text("as asked"),
-        problem: Some(DeployProblem { code: Code::WatchFailed, detail: "Errors rose.".to_owned() }),
+        problem: Some(StoredProblem { code: Code::WatchFailed, detail: "Errors rose.".to_owned() }),
         hostname: text("shop.example"),
         expires: text("2027-01-01T00:00:00Z"),
         webhook: Some("chat".parse().unwrap()),
     };
-    let last =
-        WebhookAttempt { at_ms: 2, ms: 3, status: Some(500), error: text("status 500"), answer: "no".to_owned() };
+    let last = StoredAttempt { at_ms: 2, ms: 3, status: Some(500), error: text("status 500"), answer: "no".to_owned() };
     let waiting = DeliveryRecord {
-        event: WebhookEvent::DeployRollback,
+        event: StoredEvent::DeployRollback,
         at_ms: 1,
         data,
-        state: DeliveryState::Waiting,
+        state: StoredDelivery::Waiting,
         attempts: 1,
         next_ms: 4,
         last: Some(last),
     };
     check("webhook-waiting/{app}/{name}/{id}", &waiting);
-    check("webhook-ended/{app}/{name}/{id}", &DeliveryRecord { state: DeliveryState::Dropped, ..waiting });
+    check("webhook-ended/{app}/{name}/{id}", &DeliveryRecord { state: StoredDelivery::Dropped, ..waiting });
 }
 
 #[test]
@@ -445,7 +444,7 @@ fn credentials_are_stored_as_they_were() {
         stamp: "2c3d".to_owned(),
         app: Some(shop()),
         environment: Some(staging()),
-        scope: Scope::Admin,
+        scope: StoredScope::Admin,
         created_ms: 1,
         password_ms: 2,
         made_by: "root".to_owned(),
@@ -457,7 +456,7 @@ fn credentials_are_stored_as_they_were() {
         name: "ci".to_owned(),
         app: Some(shop()),
         environment: Some(staging()),
-        scope: Scope::Push,
+        scope: StoredScope::Push,
         created_ms: 1,
         expires_ms: Some(2),
         made_by: text("ada"),
@@ -507,8 +506,8 @@ fn credentials_are_stored_as_they_were() {
         used_ms: Some(5),
     };
     check("passkeys/{id}", &passkey);
-    let confirm = [ConfirmedAction::Promote, ConfirmedAction::Token, ConfirmedAction::Delete];
-    check("confirmations/{app}", &Confirmations { confirm: confirm.into() });
+    let confirm = [StoredAction::Promote, StoredAction::Token, StoredAction::Delete];
+    check("confirmations/{app}", &ConfirmationsRecord { confirm: confirm.into() });
     for key in ["secrets/challenges", "secrets/hostname-proof"] {
         check(key, &ProofSecret { key: "07".repeat(32) });
     }
