@@ -19,12 +19,6 @@ pub const ACME_PREFIX: &str = "acme/";
 /// The prefix of the records of shown proofs, among those of one authority. They last as long as the duty to order.
 pub const PROOFS: &str = "proofs/";
 
-/// Whether the record at `key` is a proof that is shown.
-pub(super) fn is_proof(key: &str) -> bool {
-    let of_authority = key.strip_prefix(ACME_PREFIX).and_then(|rest| rest.split_once('/'));
-    of_authority.is_some_and(|(_authority, rest)| rest.starts_with(PROOFS))
-}
-
 /// The records of one authority, whose keys are relative to `acme/{authority}/`.
 #[derive(Clone)]
 pub struct AcmeRecords {

@@ -5,21 +5,17 @@ use devanture_config::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::acme_records::is_proof;
-use super::members::DUTIES_PREFIX;
 use super::system_write::{SystemWrite, commit_system};
-use super::write_pause::PAUSE_KEY;
 use devanture_base::telemetry;
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Record};
+use devanture_store::records;
 use devanture_store::records::nodes::NODES_PREFIX;
-use devanture_store::records::{self, sent};
+use devanture_store::records::table::kind_of;
 
 /// The key of the record of a copy.
 const COPY_KEY: &str = "copy";
 /// Time before the source goes on, in milliseconds, within which no edge takes a copy: clocks of machines differ.
 const CLOCKS_APART_MS: u64 = 2_000;
-/// What belongs to nodes, and says nothing without the files of pushes that are under way.
-const LEFT_OUT: [&str; 3] = [NODES_PREFIX, DUTIES_PREFIX, sent::SENT_PREFIX];
 
 /// `copy`: that the records around it are a copy. The first start of an edge over it removes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +64,7 @@ pub enum NotCopied {
 
 /// Whether a copy of a store has the record.
 pub(crate) fn is_copied(key: &str) -> bool {
-    key != COPY_KEY && key != PAUSE_KEY && !is_proof(key) && !LEFT_OUT.iter().any(|prefix| key.starts_with(prefix))
+    kind_of(key).is_none_or(|kind| kind.in_copies)
 }
 
 async fn copy_record(catalog: &dyn Catalog) -> Result<Option<(Record, CopyRecord)>, catalog::Error> {
@@ -185,6 +181,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::ledger::write_pause::PAUSE_KEY;
     use devanture_store::catalog::open;
     use devanture_store::catalog::overtaken::Overtaken;
     use devanture_store::records::golden;
@@ -230,6 +227,11 @@ mod tests {
             ("acme/a.example-1/account", true),
             ("apps/proofs/x", true),
             ("nodes/edge-1", false),
+            ("duties/schedule/shop/prod/digest", false),
+            ("sent/shop/1/0000000000000001", false),
+            (COPY_KEY, false),
+            (PAUSE_KEY, false),
+            ("of-a-later-release/x", true),
         ] {
             assert_eq!(is_copied(key), expected, "{key}");
         }

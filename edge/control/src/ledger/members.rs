@@ -13,7 +13,7 @@ use devanture_store::records;
 use devanture_store::records::nodes::{NODES_PREFIX, node_key};
 
 /// The prefix of what one node does at a time.
-pub(super) const DUTIES_PREFIX: &str = "duties/";
+const DUTIES_PREFIX: &str = "duties/";
 /// Most nodes that are listed.
 const NODES_MAX: usize = 1_000;
 /// Pause before a node that could not renew its record tries again.

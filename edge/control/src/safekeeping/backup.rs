@@ -343,6 +343,15 @@ impl Look for Copier<'_> {
 #[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 mod tests {
     use super::*;
+    use devanture_store::records::table::TABLE;
+
+    #[test]
+    fn a_backup_leaves_out_what_the_table_of_records_says() {
+        for kind in TABLE {
+            let is_left_out = LEFT_OUT.iter().any(|prefix| kind.key.starts_with(prefix));
+            assert_eq!(kind.in_backups, !is_left_out, "{}", kind.key);
+        }
+    }
 
     #[test]
     fn the_names_of_backups_are_in_the_order_in_which_they_were_written_whatever_the_clock_was() {

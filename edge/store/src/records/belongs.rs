@@ -1,71 +1,16 @@
-//! Ownership of records by apps and environments: what is removed with either of them. Anyone who adds a
-//! kind of record that is an app's adds a line here.
+//! Ownership of records by apps and environments: what is removed with either of them, as [`table`](super::table) has
+//! it for each kind of record.
 
 use devanture_config::{AppName, PlaceName};
 
 use super::identities;
 use super::protection::{ShareRecord, StoredTarget, shares_prefix};
 use super::sessions;
+use super::table::{Owner, RecordKind, TABLE};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Error, Record};
 use crate::records;
 use crate::records::gone::{self, GoneVersion};
-
-/// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
-/// here: they go last.
-const OF_APP: [&str; 28] = [
-    "alias/{app}/",
-    "confirmations/{app}",
-    "deleted-environments/{app}/",
-    "dictionaries/{app}/",
-    "gone/{app}/",
-    "history/{app}/",
-    "listed/{app}/",
-    "live-log/{app}/",
-    "live/{app}/",
-    "locks/{app}/",
-    "paused/{app}/",
-    "protection/{app}/",
-    "scale/{app}/",
-    "schedules/{app}/",
-    "sent/{app}/",
-    "settings/{app}/",
-    "shares/{app}/",
-    "signatures/{app}/",
-    "signers/{app}/",
-    "uids/{app}",
-    "uids/{app}/",
-    "upstreams/{app}/",
-    "versions/{app}/",
-    "webhook-ended/{app}/",
-    "webhook-waiting/{app}/",
-    "webhooks-added/{app}",
-    "webhooks/{app}/",
-    "withdrawn/{app}",
-];
-
-/// Records of an environment, as above. `deleted-environments/{app}/{env}` is not here: it goes last.
-const OF_ENVIRONMENT: [&str; 13] = [
-    "history/{app}/{env}/",
-    "listed/{app}/{env}",
-    "live-log/{app}/{env}/",
-    "live/{app}/{env}",
-    "locks/{app}/{env}",
-    "paused/{app}/{env}",
-    "protection/{app}/{env}",
-    "scale/{app}/{env}",
-    "schedules/{app}/{env}/",
-    "settings/{app}/{env}/",
-    "signers/{app}/{env}",
-    "uids/{app}/{env}",
-    "upstreams/{app}/{env}/",
-];
-
-/// Records of `preview` by which versions and aliases are served: they stay while there are any.
-const OF_PREVIEWS: [&str; 3] = ["protection/{app}/{env}", "settings/{app}/{env}/", "uids/{app}/{env}"];
-
-/// Records whose JSON names the app in its member `app` and the environment in `environment`.
-const BY_NAME: [&str; 3] = [identities::ACCOUNTS_PREFIX, "hostnames/", records::TOKENS_PREFIX];
 
 /// Whether an app has something that is served as a preview, or would be once it is restored: a version or an alias.
 ///
@@ -99,10 +44,8 @@ pub async fn records_of(
     has_previews: bool,
     limit: usize,
 ) -> Result<Vec<(String, Record)>, Error> {
-    let patterns: &[&str] = if environment.is_some() { &OF_ENVIRONMENT } else { &OF_APP };
     let mut found = Vec::new();
-    for pattern in patterns.iter().filter(|pattern| !has_previews || !OF_PREVIEWS.contains(pattern)) {
-        let key = pattern.replace("{app}", app.as_str()).replace("{env}", environment.map_or("", PlaceName::as_str));
+    for key in TABLE.iter().filter_map(|kind| owned_by(kind, app, environment, has_previews)) {
         let left = limit.saturating_sub(found.len());
         if key.ends_with('/') {
             found.extend(catalog.list(&key, None, false, left).await?);
@@ -120,8 +63,8 @@ pub async fn records_of(
             }
         }
     }
-    for prefix in BY_NAME {
-        for (key, record) in catalog.list(prefix, None, false, usize::MAX).await? {
+    for kind in TABLE.iter().filter(|kind| kind.owner == Owner::Named) {
+        for (key, record) in catalog.list(kind.prefix(), None, false, usize::MAX).await? {
             if found.len() >= limit {
                 return Ok(found);
             }
@@ -136,6 +79,25 @@ pub async fn records_of(
         }
     }
     Ok(found)
+}
+
+/// What of a kind is an app's, or one environment's of it: the prefix of the records, which ends in `/`, or the key of
+/// the one that there is; `None` where nothing is, or where it goes last or stays.
+fn owned_by(kind: &RecordKind, app: &AppName, environment: Option<&PlaceName>, has_previews: bool) -> Option<String> {
+    let is_owned = match (kind.owner, environment) {
+        (Owner::App | Owner::EnvironmentAtLast, None) => true,
+        (Owner::Environment, _) | (Owner::EnvironmentOrPreviews, None) => true,
+        (Owner::EnvironmentOrPreviews, Some(_)) => !has_previews,
+        (Owner::App | Owner::EnvironmentAtLast, Some(_)) => false,
+        (Owner::AppAtLast | Owner::Credential | Owner::Edge | Owner::Named | Owner::Node, _) => false,
+    };
+    let (form, name) = match environment {
+        Some(environment) => ("{app}/{env}", format!("{app}/{environment}")),
+        None => ("{app}", app.to_string()),
+    };
+    let (head, rest) = kind.key.split_once(form).filter(|_| is_owned)?;
+    let end = if rest.is_empty() { "" } else { "/" };
+    Some(format!("{head}{name}{end}"))
 }
 
 /// At most `limit` of the records that are nothing without the account of this id: its logins, sessions and passkeys.

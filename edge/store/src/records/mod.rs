@@ -31,6 +31,7 @@ pub mod sent;
 pub mod sessions;
 pub mod settings;
 pub mod signing;
+pub mod table;
 mod team;
 mod tokens;
 pub mod upstreams;

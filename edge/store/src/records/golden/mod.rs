@@ -6,7 +6,6 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
@@ -15,11 +14,6 @@ use serde::de::DeserializeOwned;
 
 #[cfg(test)]
 mod tests;
-
-/// The part of `docs/storage.md` that has a row for each kind of record.
-const STORAGE: &str = include_str!("../../../../../docs/storage.md");
-/// The heading of the table of records.
-const TABLE: &str = "| key | what it is | JSON |";
 
 /// The kinds of records whose types, and golden files' tests, are in `devanture-control`.
 pub const OF_CONTROL: [&str; 10] = [
@@ -34,19 +28,6 @@ pub const OF_CONTROL: [&str; 10] = [
     "nodes/{node}",
     "tasks/{task}",
 ];
-
-/// The keys of the table of records in `docs/storage.md`, as it writes them.
-///
-/// # Panics
-/// Where the page has no such table.
-#[must_use]
-pub fn documented_keys() -> BTreeSet<String> {
-    let table = STORAGE.split_once(TABLE).expect("docs/storage.md has the table of records").1;
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let keys = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(", "));
-    // A row of two keys writes their common beginning once.
-    keys.map(|key| key.trim().trim_matches('`').replace("…/", "acme/{authority}/")).collect()
-}
 
 /// The golden file of a kind of record, which its key names.
 fn file(key: &str) -> PathBuf {
