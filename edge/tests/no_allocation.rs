@@ -191,7 +191,8 @@ async fn a_plain_request_is_answered_and_counted_without_memory() {
             fields: Fields::Lines(&lines),
         };
         let answer = || {
-            let mut answer = lane.answer(black_box(&request), std::time::Instant::now(), |answer| answer).unwrap();
+            let mut answer =
+                lane.answer(black_box(&request), std::time::Instant::now(), |answer| answer).now().unwrap();
             assert_eq!(answer.status.as_u16(), status, "{path}");
             assert!(matches!(answer.head, AnswerHead::Prepared(..)));
             answer.outcome.sent(1);

@@ -84,10 +84,12 @@ pub type Answering = Pin<Box<dyn Future<Output = http::Response<StreamBody>>>>;
 pub trait Service {
     /// Receives how the sending of an answer went.
     type Outcome: Outcome;
+    /// The decision about a request that cannot be answered at once.
+    type Pending;
 
-    /// Answers at once what needs no waiting and nothing but the head, and gives what `put` makes of the answer; `None`
-    /// sends the request to [`Service::begin`]. Requests with a body are never asked about here. `now` is the time of
-    /// the turn in which the request came, for who measures; no other clock need be read.
+    /// Answers at once what needs no waiting and nothing but the head, and gives what `put` makes of the answer; all
+    /// else is for [`Service::begin`], with what was decided here. Requests with a body are never asked about here.
+    /// `now` is the time of the turn in which the request came, for who measures; no other clock need be read.
     ///
     /// An answer is some hundred bytes, and its fields were just written: so it is made where `put` wants it, and not
     /// moved from hand to hand.
@@ -96,14 +98,15 @@ pub trait Service {
         request: &RequestHead<'_>,
         now: Instant,
         put: impl FnOnce(Answer<Self::Outcome>) -> R,
-    ) -> Option<R>;
+    ) -> Answered<R, Self::Pending>;
 
     /// Ends a batch of requests that arrived together: what was found out for one of them and holds for the
     /// others is not to be kept for later ones.
     fn end_of_batch(&self);
 
-    /// Begins to answer a request that [`Service::answer`] did not.
-    fn begin(&self, request: http::Request<Inbound>) -> Answering;
+    /// Begins to answer a request that [`Service::answer`] did not: with its decision, or without one where it was not
+    /// asked.
+    fn begin(&self, request: http::Request<Inbound>, pending: Option<Self::Pending>) -> Answering;
 
     /// Receives that the engine answered a request itself, with this status: it could not be read, or is larger than it
     /// may be.
@@ -116,6 +119,32 @@ pub trait Service {
     fn interim(&self, waker: &Waker) -> Option<Vec<u8>> {
         let _ = waker;
         None
+    }
+}
+
+/// The result of [`Service::answer`].
+#[derive(Debug)]
+pub enum Answered<R, P> {
+    /// The request is answered, and this was made of the answer.
+    Now(R),
+    /// The request waits, with what was decided about it: it is decided once.
+    Later(P),
+}
+
+impl<R, P> Answered<R, P> {
+    /// The result of an answer at once.
+    pub fn now(self) -> Option<R> {
+        match self {
+            Self::Now(result) => Some(result),
+            Self::Later(_) => None,
+        }
+    }
+}
+
+impl<R> From<Option<R>> for Answered<R, ()> {
+    /// For a service that decides nothing before it begins.
+    fn from(answered: Option<R>) -> Self {
+        answered.map_or(Self::Later(()), Self::Now)
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn ask_on(lane: &EngineService, request: &TestRequest<'_>) -> Option<
         query,
         fields: Fields::Lines(&lines),
     };
-    lane.answer(&head, Instant::now(), |answer| answer)
+    lane.answer(&head, Instant::now(), |answer| answer).now()
 }
 
 /// Asks for an answer at once, and takes all of it as the engine does.

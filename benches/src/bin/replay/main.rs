@@ -22,8 +22,8 @@ use bytes::Bytes;
 use devanture_benches::worst_rules;
 use devanture_config::site_toml::Rules;
 use devanture_http::{
-    Answer, AnswerBody, AnswerHead, Answering, Inbound, Limits, Outcome, PreparedHead, RequestHead, Scratch, Service,
-    SharedField, Sink, Turn, http1, http2,
+    Answer, AnswerBody, AnswerHead, Answered, Answering, Inbound, Limits, Outcome, PreparedHead, RequestHead, Scratch,
+    Service, SharedField, Sink, Turn, http1, http2,
 };
 use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
@@ -167,10 +167,9 @@ impl Site {
 #[derive(Clone)]
 struct Visits(Rc<Site>);
 
-impl Service for Visits {
-    type Outcome = Counts;
-
-    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Counts>) -> R) -> Option<R> {
+impl Visits {
+    /// The answer, where it is at hand.
+    fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Counts>) -> R) -> Option<R> {
         let takes_brotli =
             request.fields.get_all(&ACCEPT_ENCODING).any(|value| value.windows(2).any(|part| part == b"br"));
         let page = self.0.pages.iter().find(|page| page.path == request.path && takes_brotli);
@@ -184,10 +183,24 @@ impl Service for Visits {
         let head = AnswerHead::Prepared(Arc::clone(head), [Some(Arc::clone(&self.0.version)), None, None]);
         Some(put(Answer { status, head, body, outcome: self.0.counts.clone() }))
     }
+}
+
+impl Service for Visits {
+    type Outcome = Counts;
+    type Pending = ();
+
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        _now: Instant,
+        put: impl FnOnce(Answer<Counts>) -> R,
+    ) -> Answered<R, ()> {
+        self.at_once(request, put).into()
+    }
 
     fn end_of_batch(&self) {}
 
-    fn begin(&self, _: http::Request<Inbound>) -> Answering {
+    fn begin(&self, _: http::Request<Inbound>, _: Option<()>) -> Answering {
         Box::pin(std::future::pending())
     }
 }

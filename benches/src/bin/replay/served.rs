@@ -10,7 +10,7 @@ use devanture_base::telemetry::AccessLog;
 use devanture_benches::worst_rules;
 use devanture_config::Digest;
 use devanture_config::site_toml::Rules;
-use devanture_http::{Answer, Answering, Inbound, RequestHead, Service};
+use devanture_http::{Answer, Answered, Answering, Inbound, RequestHead, Service};
 use devanture_serve::handler::EngineService;
 use devanture_store::blobs::Form;
 use http::{Request, StatusCode};
@@ -132,13 +132,14 @@ impl Visits {
 
 impl Service for Visits {
     type Outcome = <EngineService as Service>::Outcome;
+    type Pending = <EngineService as Service>::Pending;
 
     fn answer<R>(
         &self,
         request: &RequestHead<'_>,
         now: Instant,
         put: impl FnOnce(Answer<Self::Outcome>) -> R,
-    ) -> Option<R> {
+    ) -> Answered<R, Self::Pending> {
         self.lane.answer(request, now, |answer| {
             self.as_wanted.set(self.as_wanted.get() + u32::from(answer.status == self.status));
             put(answer)
@@ -149,7 +150,7 @@ impl Service for Visits {
         self.lane.end_of_batch();
     }
 
-    fn begin(&self, request: Request<Inbound>) -> Answering {
-        self.lane.begin(request)
+    fn begin(&self, request: Request<Inbound>, pending: Option<Self::Pending>) -> Answering {
+        self.lane.begin(request, pending)
     }
 }

@@ -13,25 +13,27 @@ use crate::inbound::Inbound;
 use crate::{Answering, Limits, Service, StreamBody, stream_body};
 
 /// From the head of a request to the last byte of its response.
-pub(super) struct Exchange {
+pub(super) struct Exchange<P> {
     method: Method,
-    stage: Stage,
+    stage: Stage<P>,
     /// The body, while bytes of it are still to come.
     upload: Option<Upload>,
 }
 
-enum Stage {
-    /// Its head came, and announces a body of so many bytes. It begins where there is a task to wake.
-    Came(Box<Request<()>>, u64),
+enum Stage<P> {
+    /// Its head came, and announces a body of so many bytes; it may be decided already. It begins where there is a task
+    /// to wake.
+    Came(Box<Request<()>>, u64, Option<P>),
     /// The service has it.
     Awaited(Answering),
     /// Its response is being put.
     Answered,
 }
 
-impl Exchange {
-    pub(super) fn new(request: Request<()>, body_bytes: u64) -> Self {
-        Self { method: request.method().clone(), stage: Stage::Came(Box::new(request), body_bytes), upload: None }
+impl<P> Exchange<P> {
+    pub(super) fn new(request: Request<()>, body_bytes: u64, pending: Option<P>) -> Self {
+        let method = request.method().clone();
+        Self { method, stage: Stage::Came(Box::new(request), body_bytes, pending), upload: None }
     }
 
     pub(super) const fn method(&self) -> &Method {
@@ -39,9 +41,9 @@ impl Exchange {
     }
 
     /// Hands the request to `service`, unless it has it.
-    pub(super) fn begin(&mut self, service: &impl Service, cx: &Context<'_>) {
-        let Stage::Came(request, body_bytes) = &mut self.stage else { return };
-        let request = std::mem::take(request);
+    pub(super) fn begin(&mut self, service: &impl Service<Pending = P>, cx: &Context<'_>) {
+        let Stage::Came(request, body_bytes, pending) = &mut self.stage else { return };
+        let (request, pending) = (std::mem::take(request), pending.take());
         let body = match *body_bytes {
             0 => Inbound::empty(),
             length => {
@@ -50,7 +52,7 @@ impl Exchange {
                 inbound
             }
         };
-        self.stage = Stage::Awaited(service.begin((*request).map(|()| body)));
+        self.stage = Stage::Awaited(service.begin((*request).map(|()| body), pending));
     }
 
     /// Takes the bytes of the body at the beginning of `bytes`, and returns their number.

@@ -29,7 +29,7 @@ use super::limits::Limits;
 use super::request::RequestHead;
 use super::sink::Sink;
 use super::under_way::{Kinds, UnderWay};
-use super::{Service, Turn};
+use super::{Answered, Service, Turn};
 
 /// A connection of HTTP/1.1, as long as its requests are plain.
 pub struct Connection<S: Service> {
@@ -37,7 +37,7 @@ pub struct Connection<S: Service> {
     limits: Rc<Limits>,
     unread: Unread,
     /// The request that is not answered at once.
-    exchange: Option<Box<Exchange>>,
+    exchange: Option<Box<Exchange<S::Pending>>>,
     /// The current answer.
     current: Option<Current<S::Outcome>>,
     requests: u64,
@@ -187,6 +187,7 @@ impl<S: Service> Connection<S> {
             Head::Partial => return Next::Partial,
             Head::Other => return Next::Other,
         };
+        let mut pending = None;
         if body.is_none() {
             let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
             let request = RequestHead {
@@ -198,12 +199,15 @@ impl<S: Service> Connection<S> {
                 query,
                 fields: Fields::Lines(&turn.scratch.lines),
             };
-            self.current = self.service.answer(&request, turn.now, |answer| Current::new(answer, &method));
+            match self.service.answer(&request, turn.now, |answer| Current::new(answer, &method)) {
+                Answered::Now(current) => self.current = Some(current),
+                Answered::Later(decided) => pending = Some(decided),
+            }
             self.service.end_of_batch();
         }
         if self.current.is_none() {
             let Some(request) = head::to_request(&method, target, &turn.scratch.lines) else { return Next::Other };
-            self.exchange = Some(Box::new(Exchange::new(request, body.unwrap_or(0))));
+            self.exchange = Some(Box::new(Exchange::new(request, body.unwrap_or(0), pending)));
         }
         self.requests += 1;
         Next::Begun(length)

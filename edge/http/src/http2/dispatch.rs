@@ -6,7 +6,7 @@ use super::super::answer::AnswerBody;
 use super::super::inbound::{Broken, Inbound};
 use super::super::linger::Lingering;
 use super::super::response::Response;
-use super::super::{Service, Turn, message};
+use super::super::{Answered, Service, Turn, message};
 use super::flow::{ReceiveWindow, WINDOW_MAX};
 use super::frame::{Code, Fault};
 use super::ready::{Content, Ready, ReadyQueue};
@@ -49,20 +49,22 @@ impl<S: Service> Connection<S> {
             return Err(Fault::Stream(id, Code::Protocol));
         }
         self.count_request();
-        if !is_whole || !self.answer(id, turn) {
-            self.begin(id, is_whole, turn);
+        if !is_whole {
+            self.begin(id, is_whole, None, turn);
+        } else if let Answered::Later(pending) = self.answer(id, turn) {
+            self.begin(id, is_whole, Some(pending), turn);
         }
         Ok(())
     }
 
     /// Has a request answered at once, if it can be.
     #[inline]
-    fn answer(&mut self, id: u32, turn: &Turn<'_>) -> bool {
+    fn answer(&mut self, id: u32, turn: &Turn<'_>) -> Answered<(), S::Pending> {
         let head = turn.scratch.read.request(Version::HTTP_2, &turn.scratch.lines);
         let Self { service, ready, streams, window: all, peer, .. } = self;
         let (is_head, window) = (*head.method == Method::HEAD, peer.window);
         let bytes_max = usize::try_from(window).unwrap_or(usize::MAX).min(all.available()).min(DATA_BYTES_MAX);
-        let is_sound = service.answer(&head, turn.now, |mut answer| {
+        let answered = service.answer(&head, turn.now, |mut answer| {
             if !answer.settle(is_head) {
                 return false;
             }
@@ -75,11 +77,15 @@ impl<S: Service> Connection<S> {
             }
             true
         });
-        if is_sound == Some(false) {
+        let is_sound = match answered {
+            Answered::Now(is_sound) => is_sound,
+            Answered::Later(pending) => return Answered::Later(pending),
+        };
+        if !is_sound {
             tracing::error!("a body has another length than its head announces");
             self.reset(id, Code::Internal);
         }
-        is_sound.is_some()
+        Answered::Now(())
     }
 
     #[inline]
@@ -103,7 +109,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// Begins an answer that is awaited.
-    fn begin(&mut self, id: u32, is_whole: bool, turn: &Turn<'_>) {
+    fn begin(&mut self, id: u32, is_whole: bool, pending: Option<S::Pending>, turn: &Turn<'_>) {
         let head = &turn.scratch.read;
         let response = Response::new(*head.method() == Method::HEAD);
         let mut stream = Stream::new(id, response, self.peer.window);
@@ -119,7 +125,7 @@ impl<S: Service> Connection<S> {
         };
         match head.to_request(Version::HTTP_2, &turn.scratch.lines, body) {
             Some(request) => {
-                stream.response.begin(self.service.begin(request));
+                stream.response.begin(self.service.begin(request, pending));
                 self.streams.add(stream);
             }
             // The target may be one by the bytes that RFC 9113 allows, and none by RFC 3986.

@@ -6,7 +6,7 @@ use super::super::inbound::{Broken, Inbound};
 use super::super::linger::Lingering;
 use super::super::request::RequestHead;
 use super::super::response::Response;
-use super::super::{Service, Turn, message};
+use super::super::{Answered, Service, Turn, message};
 use super::Connection;
 use super::control::Unidirectional;
 use super::frame::{Code, Fault};
@@ -60,29 +60,35 @@ impl<S: Service> Connection<S> {
             return Err(Fault::Stream(Code::Message));
         }
         self.count_request();
-        if !is_whole || !self.answer(id, turn) {
-            self.begin(id, is_whole, turn);
+        if !is_whole {
+            self.begin(id, is_whole, None, turn);
+        } else if let Answered::Later(pending) = self.answer(id, turn) {
+            self.begin(id, is_whole, Some(pending), turn);
         }
         Ok(())
     }
 
     /// Has a request answered at once, if it can be.
-    fn answer(&mut self, id: u64, turn: &Turn<'_>) -> bool {
+    fn answer(&mut self, id: u64, turn: &Turn<'_>) -> Answered<(), S::Pending> {
         let head = turn.scratch.read.request(Version::HTTP_3, &turn.scratch.lines);
         let Self { service, streams, .. } = self;
         let is_head = *head.method == Method::HEAD;
-        let is_sound = service.answer(&head, turn.now, |mut answer| {
+        let answered = service.answer(&head, turn.now, |mut answer| {
             if !answer.settle(is_head) {
                 return false;
             }
             streams.add(Stream::new(id, Response::new(is_head).with(answer)));
             true
         });
-        if is_sound == Some(false) {
+        let is_sound = match answered {
+            Answered::Now(is_sound) => is_sound,
+            Answered::Later(pending) => return Answered::Later(pending),
+        };
+        if !is_sound {
             tracing::error!("a body has another length than its head announces");
             self.reset(id, Code::Internal, false);
         }
-        is_sound.is_some()
+        Answered::Now(())
     }
 
     fn count_request(&mut self) {
@@ -106,7 +112,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// Begins an answer that is awaited.
-    fn begin(&mut self, id: u64, is_whole: bool, turn: &Turn<'_>) {
+    fn begin(&mut self, id: u64, is_whole: bool, pending: Option<S::Pending>, turn: &Turn<'_>) {
         let head = &turn.scratch.read;
         let mut stream = Stream::new(id, Response::new(*head.method() == Method::HEAD));
         let body = if is_whole {
@@ -120,7 +126,7 @@ impl<S: Service> Connection<S> {
         };
         match head.to_request(Version::HTTP_3, &turn.scratch.lines, body) {
             Some(request) => {
-                stream.response.begin(self.service.begin(request));
+                stream.response.begin(self.service.begin(request, pending));
                 self.streams.add(stream);
             }
             // The target may be one by the bytes that RFC 9114 allows, and none by RFC 3986.

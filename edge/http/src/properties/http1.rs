@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt as _;
 
 use super::engine::http1::{Connection, State};
-use super::engine::{Answer, Answering, Inbound, Limits, RequestHead, Scratch, Service, Turn};
+use super::engine::{Answer, Answered, Answering, Inbound, Limits, RequestHead, Scratch, Service, Turn};
 use super::site::{DATE, Pipe, Site, cut};
 
 /// The site, which reads the body of each request to its end: when an early answer ends the connection depends on what
@@ -17,27 +17,28 @@ struct Patient;
 
 impl Service for Patient {
     type Outcome = <Site as Service>::Outcome;
+    type Pending = ();
 
     fn answer<R>(
         &self,
         request: &RequestHead<'_>,
         now: Instant,
         put: impl FnOnce(Answer<Self::Outcome>) -> R,
-    ) -> Option<R> {
+    ) -> Answered<R, ()> {
         Site.answer(request, now, put)
     }
 
     fn end_of_batch(&self) {}
 
-    fn begin(&self, request: http::Request<Inbound>) -> Answering {
+    fn begin(&self, request: http::Request<Inbound>, _: Option<()>) -> Answering {
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
             let path = parts.uri.path().to_owned();
             if path == "/echo" {
-                return Site.begin(http::Request::from_parts(parts, body)).await;
+                return Site.begin(http::Request::from_parts(parts, body), None).await;
             }
             while let Some(Ok(_)) = body.frame().await {}
-            Site.begin(http::Request::from_parts(parts, Inbound::empty())).await
+            Site.begin(http::Request::from_parts(parts, Inbound::empty()), None).await
         })
     }
 }

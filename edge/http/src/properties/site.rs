@@ -10,8 +10,8 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 
 use super::engine::{
-    Answer, AnswerBody, AnswerHead, Answering, BodyError, Inbound, Outcome, PreparedHead, RequestHead, ResponseBody,
-    Service, SharedField, Sink, StreamBody,
+    Answer, AnswerBody, AnswerHead, Answered, Answering, BodyError, Inbound, Outcome, PreparedHead, RequestHead,
+    ResponseBody, Service, SharedField, Sink, StreamBody,
 };
 
 /// What answers may be asked for.
@@ -91,10 +91,9 @@ fn prepared(length: usize) -> AnswerHead {
     AnswerHead::Prepared(head.into(), [Some(SHARED[0].clone()), None, None])
 }
 
-impl Service for Site {
-    type Outcome = Sending;
-
-    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Sending>) -> R) -> Option<R> {
+impl Site {
+    /// The answer, where it is at hand.
+    fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Sending>) -> R) -> Option<R> {
         let some = || vec![LARGE.slice(..1_000), LARGE.slice(1_000..1_001), LARGE.slice(1_001..20_000)];
         let (status, head, body) = match request.path {
             "/" => (StatusCode::OK, prepared(5), AnswerBody::Bytes(Bytes::from_static(b"hello"))),
@@ -108,10 +107,24 @@ impl Service for Site {
         };
         Some(put(Answer { status, head, body, outcome: Sending { left: LARGE_BYTES, is_complete: false } }))
     }
+}
+
+impl Service for Site {
+    type Outcome = Sending;
+    type Pending = ();
+
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        _now: Instant,
+        put: impl FnOnce(Answer<Sending>) -> R,
+    ) -> Answered<R, ()> {
+        self.at_once(request, put).into()
+    }
 
     fn end_of_batch(&self) {}
 
-    fn begin(&self, request: http::Request<Inbound>) -> Answering {
+    fn begin(&self, request: http::Request<Inbound>, _: Option<()>) -> Answering {
         Box::pin(async move {
             let path = request.uri().path().to_owned();
             let (mut body, mut sent) = (request.into_body(), Vec::new());

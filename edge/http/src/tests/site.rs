@@ -14,8 +14,8 @@ use http_body_util::{BodyExt as _, Full, StreamBody as Streamed};
 
 use crate::inbound::Inbound;
 use crate::{
-    Answer, AnswerBody, AnswerHead, Answering, BodyError, Outcome, PreparedHead, RequestHead, ResponseBody, Service,
-    SharedField, StreamBody, stream_body,
+    Answer, AnswerBody, AnswerHead, Answered, Answering, BodyError, Outcome, PreparedHead, RequestHead, ResponseBody,
+    Service, SharedField, StreamBody, stream_body,
 };
 
 /// Bytes of `/big`.
@@ -181,10 +181,9 @@ impl ResponseBody for Piece {
     }
 }
 
-impl Service for Site {
-    type Outcome = Logged;
-
-    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Logged>) -> R) -> Option<R> {
+impl Site {
+    /// The answer, where it is at hand.
+    fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Logged>) -> R) -> Option<R> {
         let fields: Vec<String> = request
             .fields_for_test()
             .map(|(name, value)| format!("{}={}", name.escape_ascii(), value.escape_ascii()))
@@ -224,12 +223,26 @@ impl Service for Site {
         let head = AnswerHead::Prepared(Arc::clone(&self.head), [Some(Arc::clone(&self.shared)), None, None]);
         Some(put(Answer { status: StatusCode::OK, head, body, outcome: Logged(Rc::clone(&self.log)) }))
     }
+}
+
+impl Service for Site {
+    type Outcome = Logged;
+    type Pending = ();
+
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        _now: Instant,
+        put: impl FnOnce(Answer<Logged>) -> R,
+    ) -> Answered<R, ()> {
+        self.at_once(request, put).into()
+    }
 
     fn end_of_batch(&self) {
         self.log.held.set(0);
     }
 
-    fn begin(&self, request: Request<Inbound>) -> Answering {
+    fn begin(&self, request: Request<Inbound>, _: Option<()>) -> Answering {
         self.log.waiting.set(self.log.waiting.get() + 1);
         let (log, waiting) = (Rc::clone(&self.log), Waiting(Rc::clone(&self.log)));
         Box::pin(async move {

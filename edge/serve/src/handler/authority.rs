@@ -76,6 +76,13 @@ pub(super) fn authority_over_tls<'r>(
     }
 }
 
+/// The authority that a sound request is for, as it was sent.
+pub(super) fn sent_authority<'r>(request: &RequestHead<'r>) -> &'r str {
+    let name = HOST;
+    let host = || str::from_utf8(request.fields.get(&name)?).ok();
+    request.authority.or_else(host).unwrap_or_default()
+}
+
 /// Longest authority that is remembered, in bytes: a name of 253 (RFC 1035 §2.3.4), its final dot, and a port.
 const REMEMBERED_BYTES_MAX: usize = 260;
 
@@ -273,6 +280,9 @@ mod tests {
             let request = request.body(()).unwrap();
             let found = authority(&head_of(&request));
             assert_eq!(found.ok(), *expected, "{version:?} {target} {lines:?}");
+            if let Some(authority) = expected {
+                assert_eq!(sent_authority(&head_of(&request)), *authority, "{version:?} {target} {lines:?}");
+            }
             // After any other host, the same is found.
             for before in ["a", "b", "a:1", "c"] {
                 let mut last_host = LastHost { authority: before.to_owned(), host: hostname(before).into_owned() };

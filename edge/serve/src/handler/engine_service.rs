@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, Version};
 use http_body_util::Empty;
 
-use super::authority::{LastHost, SameHost};
+use super::authority::{LastHost, SameHost, sent_authority};
 use super::body::Body;
 use super::canary::LastDraw;
 use super::decide::{Seen, decide_together};
@@ -21,10 +21,12 @@ use super::decision::{Decision, Head};
 use super::refused::Refused;
 use super::request_metrics::{Measurement, log_refusal};
 use super::respond::{self, Ready};
-use super::{Handler, error_page};
+use super::{DecidedRequest, Handler, error_page};
 use crate::live::Live;
 use crate::proxy::{Chain, Interim};
-use devanture_http::{Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, stream_body};
+use devanture_http::{
+    Answer, AnswerBody, AnswerHead, Answered, Answering, Inbound, Outcome, RequestHead, Service, stream_body,
+};
 
 /// Answers the requests of one connection.
 pub struct EngineService {
@@ -60,9 +62,9 @@ impl EngineService {
         self
     }
 
-    /// Puts the answer to what was decided about a request for `host`; not where it must be waited for. What is moved
-    /// in larger steps than it was just written in makes a processor wait: so it is put together late, and moved
-    /// little.
+    /// Puts the answer to what was decided about a request for `host`; where it must be waited for, that is kept. What
+    /// is moved in larger steps than it was just written in makes a processor wait: so it is put together late, and
+    /// moved little.
     #[inline]
     fn answered<R>(
         &self,
@@ -71,14 +73,15 @@ impl EngineService {
         decision: Decision,
         host: &str,
         put: impl FnOnce(Answer<Counted>) -> R,
-    ) -> Option<R> {
+    ) -> Answered<R, Box<DecidedRequest>> {
         if let Decision::Load(_) | Decision::Proxy { .. } | Decision::Report(_) | Decision::Visitor(_) =
             decision.inner()
         {
-            return None;
+            let authority = sent_authority(request).to_owned();
+            return Answered::Later(Box::new(DecidedRequest { authority, host: host.to_owned(), decision }));
         }
         let Some(Ready { status, head, last_modified, body }) = ready(&decision) else {
-            return Some(put(self.made(request, began, decision, host)));
+            return Answered::Now(put(self.made(request, began, decision, host)));
         };
         let kept = self.handler.kept_by_browsers(decision.host_is_custom(), request.version, host);
         let [hsts, alt_svc] = kept.map(|field| field.map(|field| Arc::clone(field.shared())));
@@ -86,7 +89,7 @@ impl EngineService {
         let at_hand = if *request.method == Method::HEAD { Ok(Bytes::new()) } else { body.at_hand() };
         let mut measurement = self.measure(request, began);
         measurement.carried_out(decision);
-        Some(match at_hand {
+        Answered::Now(match at_hand {
             Ok(bytes) => put(whole(measurement, status, head, bytes)),
             Err(body) => put(streamed(measurement, status, head, body)),
         })
@@ -154,11 +157,17 @@ fn ready(decision: &Decision) -> Option<Ready<'_>> {
 
 impl Service for EngineService {
     type Outcome = Counted;
+    type Pending = Box<DecidedRequest>;
 
-    fn answer<R>(&self, request: &RequestHead<'_>, now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        now: Instant,
+        put: impl FnOnce(Answer<Counted>) -> R,
+    ) -> Answered<R, Box<DecidedRequest>> {
         let mut last_request = self.last_request.take().unwrap_or_default();
         let LastRequest { host, seen, last_draw } = &mut *last_request;
-        let put = match host.find(request, || self.is_from_trusted()) {
+        let answered = match host.find(request, || self.is_from_trusted()) {
             Ok(found) => {
                 if found == SameHost::No {
                     *seen = Seen::Nothing;
@@ -167,10 +176,10 @@ impl Service for EngineService {
                 let decision = self.handler.decided_for(request, host.host(), &*self.covers, decide);
                 self.answered(request, now, decision, host.host(), put)
             }
-            Err(refused) => Some(put(self.refused(request, now, refused))),
+            Err(refused) => Answered::Now(put(self.refused(request, now, refused))),
         };
         self.last_request.set(Some(last_request));
-        put
+        answered
     }
 
     fn end_of_batch(&self) {
@@ -180,12 +189,15 @@ impl Service for EngineService {
         }
     }
 
-    fn begin(&self, request: Request<Inbound>) -> Answering {
+    fn begin(&self, request: Request<Inbound>, pending: Option<Box<DecidedRequest>>) -> Answering {
         let (handler, peer, covers) = (Rc::clone(&self.handler), self.peer, Rc::clone(&self.covers));
         let interim = self.interim.clone();
         Box::pin(async move {
             let is_head = *request.method() == Method::HEAD;
-            let response = handler.handle(request, peer, interim.as_ref(), &*covers).await;
+            let response = match pending {
+                Some(decided) => handler.handle_decided(request, peer, interim.as_ref(), *decided).await,
+                None => handler.handle(request, peer, interim.as_ref(), &*covers).await,
+            };
             response.map(|body| match is_head {
                 true => stream_body(Empty::new()),
                 false => stream_body(body),

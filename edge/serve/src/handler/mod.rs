@@ -67,7 +67,6 @@ pub use visitor_accounts::{
 };
 pub use visitors::Visitors;
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -123,11 +122,11 @@ pub struct Handler {
     pub visitors: Option<Arc<Visitors>>,
 }
 
-/// A request with its decision.
-struct Decided<'r> {
-    authority: &'r str,
+/// A request that was decided, and that the answer waits for.
+pub struct DecidedRequest {
+    authority: String,
     /// The name in the authority.
-    host: Cow<'r, str>,
+    host: String,
     decision: Decision,
 }
 
@@ -154,7 +153,7 @@ impl Handler {
     /// good for a host, `interim` takes what a backend says ahead of its answer.
     pub async fn handle<B>(
         &self,
-        mut request: Request<B>,
+        request: Request<B>,
         peer: IpAddr,
         interim: Option<&Arc<Interim>>,
         covers: impl Fn(&str) -> bool,
@@ -163,14 +162,53 @@ impl Handler {
         B: http_body::Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<BodyError>,
     {
-        let began = Instant::now();
+        let (from, measurement) = self.begun(&request, peer);
         let request_head = head_of(&request);
+        match self.decided(&request_head, from.is_trusted, covers) {
+            Ok(decided) => self.carry_out_decided(request, decided, (&from, interim), measurement).await,
+            Err(refused) => measurement.of_whole(respond::refused(refused)),
+        }
+    }
+
+    /// As [`Handler::handle`], of a request that was decided.
+    async fn handle_decided<B>(
+        &self,
+        request: Request<B>,
+        peer: IpAddr,
+        interim: Option<&Arc<Interim>>,
+        decided: DecidedRequest,
+    ) -> Response<Measured>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let (from, measurement) = self.begun(&request, peer);
+        self.carry_out_decided(request, decided, (&from, interim), measurement).await
+    }
+
+    /// Begins to measure a request, and finds out which client it is of.
+    fn begun<B>(&self, request: &Request<B>, peer: IpAddr) -> (Chain, Measurement) {
+        let began = Instant::now();
+        let request_head = head_of(request);
         let from = Chain::of(request_head.fields, peer, &self.trusted_proxies.load());
-        let mut measurement = Measurement::begin(began, &request_head, &self.access_log, || from.client);
-        let (authority, host, mut decision) = match self.decided(&request_head, from.is_trusted, covers) {
-            Ok(Decided { authority, host, decision }) => (authority.to_owned(), host.into_owned(), decision),
-            Err(refused) => return measurement.of_whole(respond::refused(refused)),
-        };
+        let measurement = Measurement::begin(began, &request_head, &self.access_log, || from.client);
+        (from, measurement)
+    }
+
+    /// Waits for what the decision needs, and answers.
+    async fn carry_out_decided<B>(
+        &self,
+        mut request: Request<B>,
+        decided: DecidedRequest,
+        (from, interim): (&Chain, Option<&Arc<Interim>>),
+        mut measurement: Measurement,
+    ) -> Response<Measured>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let DecidedRequest { authority, host, mut decision } = decided;
+        let request_head = head_of(&request);
         decision = self.loaded(&request_head, &host, decision).await;
         if let Decision::Visitor(visitor) = decision {
             decision = match self.visited(&visitor, &mut request, (&host, &authority, from.client)).await {
@@ -184,7 +222,7 @@ impl Handler {
         }
         decision = self.reported(decision, &mut request, &host).await;
         decision = measurement.admitted(decision);
-        let came = Came { from: Some(&from), authority: &authority, host: &host, interim };
+        let came = Came { from: Some(from), authority: &authority, host: &host, interim };
         let version = request.version();
         let (mut response, unwanted) = self.carry_out_latest(request, decision, &came, &mut measurement).await;
         let fault = measurement.outcome().error();
@@ -231,16 +269,16 @@ impl Handler {
     }
 
     /// Finds out who is asked, and decides.
-    fn decided<'r>(
+    fn decided(
         &self,
-        request_head: &RequestHead<'r>,
+        request_head: &RequestHead<'_>,
         is_trusted: bool,
         covers: impl Fn(&str) -> bool,
-    ) -> Result<Decided<'r>, Refused> {
+    ) -> Result<DecidedRequest, Refused> {
         let authority = authority_over_tls(request_head, || is_trusted)?;
-        let host = hostname(authority);
+        let host = hostname(authority).into_owned();
         let decision = self.decided_for(request_head, &host, covers, decide);
-        Ok(Decided { authority, host, decision })
+        Ok(DecidedRequest { authority: authority.to_owned(), host, decision })
     }
 
     /// Refuses a request for a `host` that its connection is not for; what else becomes of it, `decide` says.

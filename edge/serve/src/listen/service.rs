@@ -7,7 +7,9 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::serve::Peer;
-use devanture_http::{self as engine, Answer, Answering, BodyError, Inbound, Outcome, RequestHead, ResponseBody};
+use devanture_http::{
+    self as engine, Answer, Answered, Answering, BodyError, Inbound, Outcome, RequestHead, ResponseBody,
+};
 use devanture_store::blobs::Lane;
 
 /// Answers the requests of a listener. A closure of a request and its peer is one without the engine.
@@ -89,8 +91,14 @@ pub enum NoEngine {}
 
 impl engine::Service for NoEngine {
     type Outcome = Self;
+    type Pending = Self;
 
-    fn answer<R>(&self, _request: &RequestHead<'_>, _now: Instant, _put: impl FnOnce(Answer<Self>) -> R) -> Option<R> {
+    fn answer<R>(
+        &self,
+        _request: &RequestHead<'_>,
+        _now: Instant,
+        _put: impl FnOnce(Answer<Self>) -> R,
+    ) -> Answered<R, Self> {
         match *self {}
     }
 
@@ -98,7 +106,7 @@ impl engine::Service for NoEngine {
         match *self {}
     }
 
-    fn begin(&self, _request: Request<Inbound>) -> Answering {
+    fn begin(&self, _request: Request<Inbound>, _pending: Option<Self>) -> Answering {
         match *self {}
     }
 }

@@ -88,10 +88,9 @@ fn prepared(length: usize) -> AnswerHead {
     AnswerHead::Prepared(head.into(), [Some(SharedField::new("x-more", b"1").into()), None, None])
 }
 
-impl Service for Site {
-    type Outcome = Counted;
-
-    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
+impl Site {
+    /// The answer, where it is at hand.
+    fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
         self.held.set(self.held.get() + 1);
         let host = String::from_utf8_lossy(request.fields.get(&HOST).unwrap()).into_owned();
         let query = request.query.unwrap_or("-");
@@ -126,12 +125,26 @@ impl Service for Site {
         sent.push((0, false));
         Some(put(Answer { status, head, body, outcome: Counted(Rc::clone(&self.sent), sent.len() - 1) }))
     }
+}
+
+impl Service for Site {
+    type Outcome = Counted;
+    type Pending = ();
+
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        _now: Instant,
+        put: impl FnOnce(Answer<Counted>) -> R,
+    ) -> Answered<R, ()> {
+        self.at_once(request, put).into()
+    }
 
     fn end_of_batch(&self) {
         self.held.set(0);
     }
 
-    fn begin(&self, request: http::Request<Inbound>) -> Answering {
+    fn begin(&self, request: http::Request<Inbound>, _: Option<()>) -> Answering {
         self.requested.borrow_mut().push(format!("{} {} begun", request.method(), request.uri()));
         Box::pin(awaited::respond(request))
     }

@@ -1,7 +1,9 @@
 //! What the tests answer on the engine: `/bytes/N` and what has no name at once, the rest as the library's side does.
 
 use super::*;
-use devanture_http::{Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, PreparedHead, RequestHead, Service};
+use devanture_http::{
+    Answer, AnswerBody, AnswerHead, Answered, Answering, Inbound, Outcome, PreparedHead, RequestHead, Service,
+};
 
 pub(super) struct EngineService {
     peer: Arc<Peer>,
@@ -24,15 +26,9 @@ impl EngineService {
     }
 }
 
-impl Service for EngineService {
-    type Outcome = Untold;
-
-    fn answer<R>(
-        &self,
-        request: &RequestHead<'_>,
-        _now: std::time::Instant,
-        put: impl FnOnce(Answer<Untold>) -> R,
-    ) -> Option<R> {
+impl EngineService {
+    /// The answer, where it is at hand.
+    fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Untold>) -> R) -> Option<R> {
         if request.path.starts_with("/length/") {
             return None;
         }
@@ -47,10 +43,24 @@ impl Service for EngineService {
         let head = AnswerHead::Prepared(Arc::new(head), [None, None, None]);
         Some(put(Answer { status: StatusCode::OK, head, body: AnswerBody::Bytes(body), outcome: Untold }))
     }
+}
+
+impl Service for EngineService {
+    type Outcome = Untold;
+    type Pending = ();
+
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        _now: std::time::Instant,
+        put: impl FnOnce(Answer<Untold>) -> R,
+    ) -> Answered<R, ()> {
+        self.at_once(request, put).into()
+    }
 
     fn end_of_batch(&self) {}
 
-    fn begin(&self, request: Request<Inbound>) -> Answering {
+    fn begin(&self, request: Request<Inbound>, _: Option<()>) -> Answering {
         self.peers.borrow_mut().push(Arc::clone(&self.peer));
         let response = respond(request, Rc::clone(&self.gate));
         Box::pin(async move {
