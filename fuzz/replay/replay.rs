@@ -74,6 +74,7 @@ targets! {
     accept_encoding at "../targets/accept_encoding.rs"
     answer at "../targets/answer.rs"
     blob_batch at "../targets/blob_batch.rs"
+    chunks at "../targets/chunks.rs"
     cron at "../targets/cron.rs"
     date at "../targets/date.rs"
     dictionary at "../targets/dictionary.rs"

@@ -3,6 +3,9 @@
 
 #![no_main]
 
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/http/src/properties/chunks.rs"]
+mod chunks;
 #[path = "../../edge/http/src/properties/http1.rs"]
 mod properties;
 #[allow(dead_code, reason = "other targets use more of it")]

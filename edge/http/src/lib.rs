@@ -12,7 +12,8 @@
 //! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`qpack`]: as HTTP/3 does (RFC 9204); [`field_coding`]: what
 //!   both have in common;
 //! * [`http2`]: the connection of RFC 9113; [`http3`]: that of RFC 9114, above a transport that has streams;
-//! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
+//! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection; [`chunks`]: bodies in
+//!   chunks, of requests and of the responses of backends;
 //! * `message`: a field block as a head or trailers; `response`: the response to a request, as it is awaited and sent;
 //! * `streams`: the streams of a connection, and whose turn it is; `share`: what is read ahead of the peer; `clocks`:
 //!   what is too slow; `wakes`: which were woken;
@@ -24,6 +25,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod chunks;
 mod clocks;
 mod drain;
 mod ended;

@@ -88,6 +88,8 @@ async fn chunks_are_read_to_their_end_or_refused() {
         ("3;a\nb\r\nabc\r\n0\r\n\r\n",                   400, false),
         ("10000000000000000\r\nabc\r\n0\r\n\r\n",        400, false), // more than 64 bits
         ("3\r\nabc\r\n0\r\nX Y: 1\r\n\r\n",              400, false),
+        ("3\r\nabc\r\n0\r\nX: 1\n\r\n",                 400, false), // nor does it end one of trailers (§2.2)
+        ("3\r\nabc\r\n0\n\n",                           400, false),
     ];
     for (chunks, status, goes_on) in cases {
         let head = "POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -8,7 +8,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 
-use super::upload::Upload;
+use super::upload::{AnnouncedBody, BodyFraming, Upload};
 use crate::inbound::Inbound;
 use crate::{Answering, Limits, Service, StreamBody, stream_body};
 
@@ -21,9 +21,8 @@ pub(super) struct Exchange<P> {
 }
 
 enum Stage<P> {
-    /// Its head came, and announces a body of so many bytes; it may be decided already. It begins where there is a task
-    /// to wake.
-    Came(Box<Request<()>>, u64, Option<P>),
+    /// Its head came, and may announce a body; it may be decided already. It begins where there is a task to wake.
+    Came(Box<Request<()>>, Option<AnnouncedBody>, Option<P>),
     /// The service has it.
     Awaited(Answering),
     /// Its response is being put.
@@ -31,9 +30,9 @@ enum Stage<P> {
 }
 
 impl<P> Exchange<P> {
-    pub(super) fn new(request: Request<()>, body_bytes: u64, pending: Option<P>) -> Self {
+    pub(super) fn new(request: Request<()>, body: Option<AnnouncedBody>, pending: Option<P>) -> Self {
         let method = request.method().clone();
-        Self { method, stage: Stage::Came(Box::new(request), body_bytes, pending), upload: None }
+        Self { method, stage: Stage::Came(Box::new(request), body, pending), upload: None }
     }
 
     pub(super) const fn method(&self) -> &Method {
@@ -41,13 +40,13 @@ impl<P> Exchange<P> {
     }
 
     /// Hands the request to `service`, unless it has it.
-    pub(super) fn begin(&mut self, service: &impl Service<Pending = P>, cx: &Context<'_>) {
-        let Stage::Came(request, body_bytes, pending) = &mut self.stage else { return };
+    pub(super) fn begin(&mut self, service: &impl Service<Pending = P>, limits: &Limits, cx: &Context<'_>) {
+        let Stage::Came(request, body, pending) = &mut self.stage else { return };
         let (request, pending) = (std::mem::take(request), pending.take());
-        let body = match *body_bytes {
-            0 => Inbound::empty(),
-            length => {
-                let (inbound, upload) = Upload::new(length, cx.waker().clone());
+        let body = match *body {
+            None | Some(AnnouncedBody { framing: BodyFraming::Length(0), .. }) => Inbound::empty(),
+            Some(body) => {
+                let (inbound, upload) = Upload::new(body, limits.header_fields, cx.waker().clone());
                 self.upload = Some(upload);
                 inbound
             }
@@ -96,9 +95,14 @@ impl<P> Exchange<P> {
         self.upload.is_some()
     }
 
-    /// Whether bytes of its body are still to come that nobody reads.
+    /// Whether bytes of its body are still to come that nobody reads, or that mean nothing.
     pub(super) fn is_unread(&self) -> bool {
-        self.upload.as_ref().is_some_and(Upload::is_abandoned)
+        self.upload.as_ref().is_some_and(|upload| upload.is_abandoned() || upload.is_broken())
+    }
+
+    /// Whether its client is to be asked for the body now.
+    pub(super) fn take_word(&mut self) -> bool {
+        self.upload.as_mut().is_some_and(Upload::take_word)
     }
 
     /// Whether more bytes of its body are welcome; `None` after the last.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
+use super::upload::{AnnouncedBody, BodyFraming};
 use crate::Scratch;
 use crate::fields::{Lines, content_length};
 use crate::limits::Limits;
@@ -14,17 +15,8 @@ use crate::limits::Limits;
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Fields of a head up to which a request is plain.
 const FIELDS_MAX: usize = 64;
-/// Fields that ask for more than an answer: of the connection, of the framing of a body, of the form of the answer.
-const UNUSUAL_NAMES: [&[u8]; 8] = [
-    b"expect",
-    b"http2-settings",
-    b"keep-alive",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-];
+/// Fields that ask for more than an answer: of the connection, of the form of the answer.
+const UNUSUAL_NAMES: [&[u8]; 5] = [b"http2-settings", b"keep-alive", b"proxy-connection", b"te", b"upgrade"];
 
 /// The parsed beginning of the bytes.
 #[derive(Debug)]
@@ -37,8 +29,8 @@ pub(super) enum Head<'b> {
         target: &'b str,
         /// Bytes that it takes.
         length: usize,
-        /// Bytes of the body that follows, where the head announces one (RFC 9112 §6.2).
-        body: Option<u64>,
+        /// The body that follows, where the head announces one (RFC 9112 §6).
+        body: Option<AnnouncedBody>,
     },
     /// A beginning of a head.
     Partial,
@@ -93,11 +85,11 @@ pub(super) fn to_request(method: &Method, target: &str, lines: &Lines) -> Option
 /// The fields are not those of a plain request.
 struct Unusual;
 
-/// Puts the fields among the lines, and gives the length of the body that they announce, if any.
-fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result<Option<u64>, Unusual> {
+/// Puts the fields among the lines, and gives the body that they announce, if any.
+fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result<Option<AnnouncedBody>, Unusual> {
     let Scratch { lines, block, .. } = scratch;
     lines.clear(HEAD_BYTES_MAX);
-    let (mut hosts, mut body) = (0, None);
+    let (mut hosts, mut framing, mut awaits_word) = (0, None, false);
     for field in fields {
         block.clear();
         block.extend_from_slice(field.name.as_bytes());
@@ -110,11 +102,23 @@ fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result
             }
             // RFC 9112 §9.3: what is so anyway.
             b"connection" => value.eq_ignore_ascii_case(b"keep-alive"),
-            // RFC 9112 §6.3: anything but one number is a fault, or an attack.
+            // RFC 9112 §6.3: anything but one number is a fault, or an attack, and so is a coding beside it.
             b"content-length" => {
-                let is_first = body.is_none();
-                body = content_length(value);
-                is_first && body.is_some()
+                let is_alone = framing.is_none();
+                framing = content_length(value).map(BodyFraming::Length);
+                is_alone && framing.is_some()
+            }
+            // RFC 9112 §6.1: other codings are not understood, and this one is applied once.
+            b"transfer-encoding" => {
+                let is_alone = framing.is_none();
+                framing = Some(BodyFraming::Chunks);
+                is_alone && value.eq_ignore_ascii_case(b"chunked")
+            }
+            // RFC 9110 §10.1.1: the one expectation that there is.
+            b"expect" => {
+                let is_first = !awaits_word;
+                awaits_word = value.eq_ignore_ascii_case(b"100-continue");
+                is_first && awaits_word
             }
             name => !UNUSUAL_NAMES.contains(&name),
         };
@@ -124,7 +128,10 @@ fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result
         lines.push(block, value);
     }
     // RFC 9112 §3.2: there is one.
-    if hosts == 1 { Ok(body) } else { Err(Unusual) }
+    if hosts != 1 {
+        return Err(Unusual);
+    }
+    Ok(framing.map(|framing| AnnouncedBody { framing, awaits_word }))
 }
 
 /// Whether a target is in origin form, of characters that stand in a path or a query (RFC 3986 §3.3 and §3.4).

@@ -1,5 +1,5 @@
 //! Plain requests of HTTP/1.1 (RFC 9112), one after the other: without an upgrade, and with no body but one of an
-//! announced length. At the first other one the connection is handed over, with every byte that was not answered.
+//! announced length or in chunks. At the first other one the connection is handed over, with every byte that was not answered.
 //!
 //! A request is answered at once ([`Service::answer`]), or it is begun ([`Service::begin`]) and its response is awaited
 //! while its body comes in.
@@ -30,6 +30,9 @@ use super::request::RequestHead;
 use super::sink::Sink;
 use super::under_way::{Kinds, UnderWay};
 use super::{Answered, Service, Turn};
+
+/// What a client is told that waits for a word before it sends a body (RFC 9110 §15.2.1).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A connection of HTTP/1.1, as long as its requests are plain.
 pub struct Connection<S: Service> {
@@ -207,7 +210,7 @@ impl<S: Service> Connection<S> {
         }
         if self.current.is_none() {
             let Some(request) = head::to_request(&method, target, &turn.scratch.lines) else { return Next::Other };
-            self.exchange = Some(Box::new(Exchange::new(request, body.unwrap_or(0), pending)));
+            self.exchange = Some(Box::new(Exchange::new(request, body, pending)));
         }
         self.requests += 1;
         Next::Begun(length)
@@ -216,7 +219,7 @@ impl<S: Service> Connection<S> {
     /// Goes on with the request whose response is awaited, and with its body.
     fn advance(&mut self, now: Instant, cx: &mut Context<'_>) {
         let Some(exchange) = &mut self.exchange else { return };
-        exchange.begin(&self.service, cx);
+        exchange.begin(&self.service, &self.limits, cx);
         if !self.unread.is_empty() {
             let count = exchange.receive(self.unread.bytes());
             self.unread.advance(count);
@@ -232,8 +235,12 @@ impl<S: Service> Connection<S> {
         };
     }
 
-    /// Puts interim responses, which come before the awaited one.
-    fn put_interim(&self, sink: &mut impl Sink, cx: &Context<'_>) {
+    /// Puts interim responses, which come before the awaited one: the edge's own, once the body is awaited that the
+    /// client waits to send (RFC 9110 §10.1.1), and those of the service.
+    fn put_interim(&mut self, sink: &mut impl Sink, cx: &Context<'_>) {
+        if self.current.is_none() && self.exchange.as_mut().is_some_and(|exchange| exchange.take_word()) {
+            sink.put(CONTINUE);
+        }
         let is_between = self.current.as_ref().is_none_or(Current::is_whole);
         if is_between && let Some(interim) = self.service.interim(cx.waker()) {
             sink.put(&interim);

@@ -5,11 +5,14 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
 
+use super::chunks::{self, End};
 use super::engine::http1::{Connection, State};
-use super::engine::{Answer, Answered, Answering, Inbound, Limits, RequestHead, Scratch, Service, Turn};
-use super::site::{DATE, Pipe, Site, cut};
+use super::engine::{Answer, Answered, Answering, Inbound, Limits, RequestHead, Scratch, Service, Turn, stream_body};
+use super::site::{DATE, Pipe, Site, cut, reference};
 
 /// The site, which reads the body of each request to its end: when an early answer ends the connection depends on what
 /// has come by then.
@@ -32,13 +35,21 @@ impl Service for Patient {
 
     fn begin(&self, request: http::Request<Inbound>, _: Option<()>) -> Answering {
         Box::pin(async move {
-            let (parts, mut body) = request.into_parts();
-            let path = parts.uri.path().to_owned();
-            if path == "/echo" {
-                return Site.begin(http::Request::from_parts(parts, body), None).await;
-            }
-            while let Some(Ok(_)) = body.frame().await {}
-            Site.begin(http::Request::from_parts(parts, Inbound::empty()), None).await
+            let path = request.uri().path().to_owned();
+            let (mut body, mut sent) = (request.into_body(), Vec::new());
+            let is_whole = loop {
+                match body.frame().await {
+                    Some(Ok(frame)) => sent.extend(frame.into_data().unwrap_or_default()),
+                    Some(Err(_)) => break false,
+                    None => break true,
+                }
+            };
+            // How much was read before an error depends on when it came.
+            let (status, text) =
+                if is_whole { reference(&path, &sent) } else { (StatusCode::BAD_REQUEST, Bytes::new()) };
+            let mut response = Response::new(stream_body(Full::new(text)));
+            *response.status_mut() = status;
+            response
         })
     }
 }
@@ -112,7 +123,7 @@ fn run(pieces: &[&[u8]], room: usize) -> Went {
             State::HandOver(bytes) => break bytes,
             State::Broken | State::Over => {
                 let requests = connection.requests();
-                return Went { put: pipe.put, rest: Vec::new(), is_over: true, requests };
+                return Went { put: without_asking(pipe.put), rest: Vec::new(), is_over: true, requests };
             }
         }
         // A body may be awaited once before each piece; beyond that it goes on, or it wants input.
@@ -120,7 +131,7 @@ fn run(pieces: &[&[u8]], room: usize) -> Went {
         assert!(idle_turns < 4, "the connection stands still");
     };
     let rest = handed.into_iter().chain(pieces.flat_map(|piece| piece.iter().copied())).collect();
-    Went { put: pipe.put, rest, is_over: false, requests: connection.requests() }
+    Went { put: without_asking(pipe.put), rest, is_over: false, requests: connection.requests() }
 }
 
 /// Runs the bytes in one piece with all the room there may be, byte by byte with hardly any, and in pieces of `sizes`.
@@ -138,13 +149,35 @@ pub(super) fn cuts_change_nothing(bytes: &[u8], sizes: &[u8], room: u16) {
     assert!(bytes.ends_with(&whole.rest));
     let mut answered = &bytes[..bytes.len() - whole.rest.len()];
     for _ in 0..whole.requests {
-        let mut fields = [httparse::EMPTY_HEADER; 20];
-        let mut request = httparse::Request::new(&mut fields);
-        let length = request.parse(answered).unwrap().unwrap();
-        let announced = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-        let body = announced.map_or(0, |field| str::from_utf8(field.value).unwrap().parse().unwrap());
-        answered = &answered[length..];
-        answered = &answered[answered.len().min(body)..];
+        answered = &answered[request_length(answered)..];
     }
     assert_eq!(answered, b"");
+}
+
+/// Bytes of the request at the beginning of `bytes`, whose body may be cut off.
+fn request_length(bytes: &[u8]) -> usize {
+    let mut fields = [httparse::EMPTY_HEADER; 20];
+    let mut request = httparse::Request::new(&mut fields);
+    let head = request.parse(bytes).unwrap().unwrap();
+    let field = |name: &str| request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+    let (coding, length) = (field("transfer-encoding"), field("content-length"));
+    assert!(coding.is_none() || length.is_none(), "one of them is for another reader");
+    if coding.is_none() {
+        let body = length.map_or(0, |field| str::from_utf8(field.value).unwrap().parse().unwrap());
+        return bytes.len().min(head.saturating_add(body));
+    }
+    match chunks::reference(&bytes[head..], limits().header_fields).end {
+        End::After(body) => head + body,
+        End::Open => bytes.len(),
+        End::Refused => panic!("what is no body is the end of its connection"),
+    }
+}
+
+/// The output without what asks for a body: whether that is said depends on whether the body is there already.
+fn without_asking(mut put: Vec<u8>) -> Vec<u8> {
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    while let Some(at) = put.windows(CONTINUE.len()).position(|part| part == CONTINUE) {
+        drop(put.drain(at..at + CONTINUE.len()));
+    }
+    put
 }

@@ -1,5 +1,6 @@
 //! What must hold for any bytes: short runs over random ones here; the fuzz targets run the same for long.
 
+mod chunks;
 mod connection;
 mod engines;
 mod frames;
@@ -44,6 +45,25 @@ proptest! {
     #[test]
     fn what_is_written_for_http_3_is_read_by_every_decoder(input in prop::collection::vec(any::<u8>(), 0..200)) {
         qpack::what_is_written_is_read(&input);
+    }
+
+    #[test]
+    fn a_body_in_chunks_means_the_same_in_any_pieces(
+        input in prop::collection::vec(chunk(), 0..12),
+        sizes in prop::collection::vec(1_u8.., 1..8),
+    ) {
+        chunks::pieces_mean_the_same(&input.concat(), &sizes);
+    }
+
+    #[test]
+    fn what_stands_beside_chunks_has_the_same_limits_in_any_pieces(
+        (line, count) in (prop_oneof![0_usize..600, 4_000_usize..4_200], 1_usize..60),
+        trailers in prop_oneof![0_usize..200, 16_300_usize..16_500],
+        sizes in prop::collection::vec(1_u8.., 1..8),
+    ) {
+        let chunks = format!("1;{}\r\na\r\n", "x".repeat(line)).repeat(count);
+        let trailers = format!("0\r\nx: {}\r\n\r\n", "y".repeat(trailers));
+        chunks::pieces_mean_the_same((chunks + &trailers).as_bytes(), &sizes);
     }
 
     #[test]
@@ -164,13 +184,59 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         "host: a.example:8080\r\nAccept: */*\r\n",
         "Host: a\r\nConnection: close\r\n",
         "Host: a\r\nContent-Length: 3\r\n",
+        "Host: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n",
+        "Host: a\r\nTransfer-Encoding: chunked\r\n",
+        "Host: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-Continue\r\n",
+        "Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n",
         "Host: a\nx:\n",
         "Host: a b\r\n",
         "",
     ]);
-    let end = prop::sample::select(vec!["\r\n", "\r\n", "\r\n", "\n", "", "\r\nabc", " \0"]);
+    let end = prop::sample::select(vec![
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\n",
+        "",
+        "\r\nabc",
+        "\r\n3\r\nabc\r\n0\r\n\r\n",
+        "\r\n3;x=y\r\nabc\r\n0\r\nx: y\r\n\r\n",
+        "\r\n3\r\nabc\r\n0\n\n",
+        " \0",
+    ]);
     (method, path, fields, end)
         .prop_map(|(method, path, fields, end)| format!("{method} {path}?q HTTP/1.1\r\n{fields}{end}").into_bytes())
+}
+
+/// A piece of what [`chunks::pieces_mean_the_same`] reads: most are a whole chunk, or the end of a body.
+fn chunk() -> impl Strategy<Value = Vec<u8>> {
+    let sound = vec![
+        "3\r\nabc\r\n",
+        "00a\r\n0123456789\r\n",
+        "1 ;x=\"y\"\r\n\r\r\n",
+        "2;\r\n\r\n\r\n",
+        "0\r\n\r\n",
+        "0;x\r\nA: b\r\nc:\t d \r\n\r\n",
+    ];
+    let unsound = vec![
+        "3\nabc\r\n",
+        "3\r\nabc\n",
+        "0\r\nx: y\n\r\n",
+        "0\n\n",
+        "0\r\nx : y\r\n\r\n",
+        "0\r\nx: y\r\n z\r\n\r\n",
+        "0\r\n1: 1\r\n2: 2\r\n3: 3\r\n4: 4\r\n5: 5\r\n\r\n",
+        "10000000000000003\r\nabc\r\n",
+        "fffffffffffffff3\r\nabc\r\n",
+        "\r\n",
+        "-1\r\n",
+        "1;\0\r\na\r\n",
+    ];
+    prop_oneof![
+        8 => prop::sample::select(sound).prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::sample::select(unsound).prop_map(|text| text.as_bytes().to_vec()),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+    ]
 }
 
 /// A piece of what [`hpack::blocks_are_read_like_the_standard_says`] reads: most are a whole field.

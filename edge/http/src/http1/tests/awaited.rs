@@ -218,3 +218,76 @@ proptest! {
         prop_assert_eq!((done.state, done.requests), (State::Open, u64::try_from(bodies.len()).unwrap()));
     }
 }
+
+fn post_chunks(path: &str, fields: &str, chunks: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: Chunked\r\n{fields}\r\n{chunks}")
+}
+
+#[test]
+fn a_body_in_chunks_is_read_to_its_end_and_the_next_request_begins_there() {
+    let text = post_chunks("/echo", "", "5\r\nhello\r\n1;x=y\r\n!\r\n0\r\n\r\n")
+        + &post_chunks("/echo", "trailer: x\r\n", "1\r\na\r\n0\r\nx: y\r\n\r\n")
+        + &post_chunks("/early", "", "0\r\n\r\n")
+        + &get("/later");
+    let done = serve(&limits(), &[text.as_bytes()], &[]);
+    assert_eq!(done.text(), answer("hello!") + &answer("a") + &answer("/early") + &answer("/later"));
+    assert_eq!((done.state, done.requests), (State::Open, 4));
+}
+
+#[test]
+fn a_body_that_is_none_is_the_end_of_its_connection() {
+    for chunks in ["z\r\n", "3\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "0\r\nx: y\n\r\n"] {
+        let text = post_chunks("/echo", "", chunks) + &get("/later");
+        let done = serve(&limits(), &[text.as_bytes()], &[]);
+        let last = answer("").replace(DATED, &format!("connection: close\r\n{DATED}"));
+        assert_eq!((done.text(), done.state, done.requests), (last, State::Over, 1), "{chunks:?}");
+    }
+}
+
+#[test]
+fn framing_alone_is_no_progress_of_a_body() {
+    let mut steps = Steps::new(Site::default());
+    steps.receive(&post_chunks("/echo", "", "3;x"));
+    assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Open));
+    let deadline = steps.connection.deadline();
+    assert_eq!(deadline, Some(steps.began + limits().body));
+    steps.receive("yz");
+    steps.produce(Duration::from_millis(500));
+    assert_eq!(steps.connection.deadline(), deadline);
+    steps.receive("\r\na");
+    steps.produce(Duration::from_millis(900));
+    assert_eq!(steps.connection.deadline(), Some(steps.began + Duration::from_millis(900) + limits().body));
+}
+
+const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+
+#[test]
+fn a_client_that_waits_for_a_word_gets_it_once_its_body_is_read() {
+    for (framing, body) in [("content-length: 5", "hello"), ("transfer-encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")] {
+        let head = |path: &str| format!("POST {path} HTTP/1.1\r\nhost: a\r\nExpect: 100-Continue\r\n{framing}\r\n\r\n");
+        let mut steps = Steps::new(Site::default());
+        steps.receive(&(get("/bytes/1") + &head("/echo")));
+        let (put, state) = steps.produce(Duration::ZERO);
+        assert!(put.starts_with("HTTP/1.1 200 OK\r\n") && put.ends_with(&format!("a{CONTINUE}")), "{put}");
+        assert_eq!((state, steps.produce(Duration::ZERO)), (State::Open, (String::new(), State::Open)));
+        let (first, rest) = body.split_at(2);
+        steps.receive(first);
+        assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Open));
+        steps.receive(rest);
+        assert_eq!(steps.produce(Duration::ZERO), (answer("hello"), State::Open));
+        // It does not wait.
+        steps.receive(&(head("/echo") + body));
+        assert_eq!(steps.produce(Duration::ZERO), (answer("hello"), State::Open));
+        // Nobody reads it: the answer says enough, and a body that may come cannot be told from a request.
+        steps.receive(&head("/early"));
+        let last = answer("/early").replace(DATED, &format!("connection: close\r\n{DATED}"));
+        assert_eq!(steps.produce(Duration::ZERO), (last, State::Over));
+    }
+}
+
+#[test]
+fn nothing_is_expected_of_a_body_that_is_not_there() {
+    let head = |fields: &str| format!("GET /later HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n{fields}\r\n");
+    let done = serve(&limits(), &[(head("") + &head("content-length: 0\r\n")).as_bytes()], &[]);
+    assert_eq!((done.text(), done.state), (answer("/later").repeat(2), State::Open));
+}
