@@ -21,6 +21,7 @@
 //!   state of a drain;
 //! * [`inbound`]: the body of a request, for those that are not answered at once;
 //! * [`under_way`]: what is under way, by kind, for the drain;
+//! * [`upgrade`]: the stream of a connection that switches to another protocol;
 //! * [`sink`]: where bytes go; [`stream_sink`]: where they go in HTTP/3.
 
 pub mod answer;
@@ -52,6 +53,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 pub mod under_way;
+pub mod upgrade;
 mod wakes;
 
 use std::pin::Pin;
@@ -68,6 +70,7 @@ pub use request::RequestHead;
 pub use sink::Sink;
 pub use stream_sink::StreamSink;
 pub use under_way::{Kinds, UnderWay};
+pub use upgrade::{OnUpgrade, UpgradeSender, UpgradedStream};
 
 /// Bytes of a body that fill one frame of HTTP/2: pieces of a multiple of it leave no short frame behind.
 pub const FRAME_BYTES: usize = http2::DATA_BYTES_MAX;

@@ -82,17 +82,24 @@ impl<O: Outcome> Current<O> {
     }
 
     /// Begins with the response to a request of `method` that was awaited; `is_last` announces the end of the
-    /// connection (RFC 9112 §9.6). `None` if it is an interim one, which ends no request (RFC 9110 §15.2).
-    pub(super) fn of_response(response: Response<StreamBody>, method: &Method, is_last: bool) -> Option<Self> {
+    /// connection (RFC 9112 §9.6). `None` if it is an interim one, which ends no request (RFC 9110 §15.2); 101 does,
+    /// where the request `may_switch`.
+    pub(super) fn of_response(
+        response: Response<StreamBody>,
+        method: &Method,
+        is_last: bool,
+        may_switch: bool,
+    ) -> Option<Self> {
         let (mut parts, stream) = response.into_parts();
-        if parts.status.is_informational() {
+        let switches = may_switch && parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        if parts.status.is_informational() && !switches {
             return None;
         }
-        if is_last {
+        if is_last && !switches {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let is_bare = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if parts.status == StatusCode::NO_CONTENT {
+        let is_bare = switches || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if switches || parts.status == StatusCode::NO_CONTENT {
             // RFC 9110 §8.6.
             parts.headers.remove(CONTENT_LENGTH);
         }
@@ -119,6 +126,11 @@ impl<O: Outcome> Current<O> {
         if let Rest::Chunks(stream) = &mut self.body {
             *stream = stream_body(Empty::new());
         }
+    }
+
+    /// Whether the connection speaks another protocol after it.
+    pub(super) fn switches(&self) -> bool {
+        self.status == StatusCode::SWITCHING_PROTOCOLS
     }
 
     /// Whether nothing of it was put.

@@ -10,6 +10,7 @@ use http_body_util::Empty;
 
 use super::upload::{AnnouncedBody, BodyFraming, Upload};
 use crate::inbound::Inbound;
+use crate::upgrade::UpgradeSender;
 use crate::{Answering, Limits, Service, StreamBody, stream_body};
 
 /// From the head of a request to the last byte of its response.
@@ -18,6 +19,8 @@ pub(super) struct Exchange<P> {
     stage: Stage<P>,
     /// The body, while bytes of it are still to come.
     upload: Option<Upload>,
+    /// Where the connection goes if the response switches to the protocol that was asked for.
+    upgrade: Option<UpgradeSender>,
 }
 
 enum Stage<P> {
@@ -32,7 +35,23 @@ enum Stage<P> {
 impl<P> Exchange<P> {
     pub(super) fn new(request: Request<()>, body: Option<AnnouncedBody>, pending: Option<P>) -> Self {
         let method = request.method().clone();
-        Self { method, stage: Stage::Came(Box::new(request), body, pending), upload: None }
+        Self { method, stage: Stage::Came(Box::new(request), body, pending), upload: None, upgrade: None }
+    }
+
+    /// Begins with a request that asks for another protocol.
+    pub(super) fn asking_upgrade(mut request: Request<()>, pending: Option<P>) -> Self {
+        let upgrade = Some(UpgradeSender::of(&mut request));
+        Self { upgrade, ..Self::new(request, None, pending) }
+    }
+
+    /// Whether a response may switch to another protocol.
+    pub(super) const fn may_switch(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
+    /// Where the connection goes once it has switched.
+    pub(super) fn into_upgrade(self) -> Option<UpgradeSender> {
+        self.upgrade
     }
 
     pub(super) const fn method(&self) -> &Method {

@@ -16,7 +16,7 @@ pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Fields of a head up to which a request is plain.
 const FIELDS_MAX: usize = 64;
 /// Fields that ask for more than an answer: of the connection, of the form of the answer.
-const UNUSUAL_NAMES: [&[u8]; 5] = [b"http2-settings", b"keep-alive", b"proxy-connection", b"te", b"upgrade"];
+const UNUSUAL_NAMES: [&[u8]; 4] = [b"http2-settings", b"keep-alive", b"proxy-connection", b"te"];
 
 /// The parsed beginning of the bytes.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) enum Head<'b> {
         length: usize,
         /// The body that follows, where the head announces one (RFC 9112 §6).
         body: Option<AnnouncedBody>,
+        /// Whether it asks for another protocol (RFC 9110 §7.8).
+        asks_upgrade: bool,
     },
     /// A beginning of a head.
     Partial,
@@ -63,8 +65,8 @@ pub(super) fn read<'b>(bytes: &'b [u8], limits: &Limits, scratch: &mut Scratch) 
     if !is_plain_target(target) || target.len() > limits.target_bytes {
         return Head::Other;
     }
-    let Ok(body) = take_fields(request.headers, scratch) else { return Head::Other };
-    Head::Plain { method, target, length, body }
+    let Ok(FieldsOfUse { body, asks_upgrade }) = take_fields(request.headers, scratch) else { return Head::Other };
+    Head::Plain { method, target, length, body, asks_upgrade }
 }
 
 /// The request as it is handed on, whose fields are `lines`. `None` if the library cannot hold it.
@@ -85,11 +87,18 @@ pub(super) fn to_request(method: &Method, target: &str, lines: &Lines) -> Option
 /// The fields are not those of a plain request.
 struct Unusual;
 
-/// Puts the fields among the lines, and gives the body that they announce, if any.
-fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result<Option<AnnouncedBody>, Unusual> {
+/// What the fields say to the connection.
+struct FieldsOfUse {
+    body: Option<AnnouncedBody>,
+    asks_upgrade: bool,
+}
+
+/// Puts the fields among the lines.
+fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result<FieldsOfUse, Unusual> {
     let Scratch { lines, block, .. } = scratch;
     lines.clear(HEAD_BYTES_MAX);
     let (mut hosts, mut framing, mut awaits_word) = (0, None, false);
+    let (mut lists_upgrade, mut names_protocol) = (false, false);
     for field in fields {
         block.clear();
         block.extend_from_slice(field.name.as_bytes());
@@ -100,8 +109,11 @@ fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result
                 hosts += 1;
                 is_plain_host(value)
             }
-            // RFC 9112 §9.3: what is so anyway.
-            b"connection" => value.eq_ignore_ascii_case(b"keep-alive"),
+            b"connection" => take_connection(value, &mut lists_upgrade),
+            b"upgrade" => {
+                names_protocol = true;
+                true
+            }
             // RFC 9112 §6.3: anything but one number is a fault, or an attack, and so is a coding beside it.
             b"content-length" => {
                 let is_alone = framing.is_none();
@@ -131,7 +143,18 @@ fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result
     if hosts != 1 {
         return Err(Unusual);
     }
-    Ok(framing.map(|framing| AnnouncedBody { framing, awaits_word }))
+    let body = framing.map(|framing| AnnouncedBody { framing, awaits_word });
+    Ok(FieldsOfUse { asks_upgrade: lists_upgrade && names_protocol && body.is_none(), body })
+}
+
+/// Takes the options of a line `Connection`: that the connection is kept, which it is anyway (RFC 9112 §9.3), and that
+/// it is to be upgraded. Whether there are no others.
+fn take_connection(value: &[u8], lists_upgrade: &mut bool) -> bool {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).all(|option| {
+        let is_upgrade = option.eq_ignore_ascii_case(b"upgrade");
+        *lists_upgrade |= is_upgrade;
+        is_upgrade || option.eq_ignore_ascii_case(b"keep-alive")
+    })
 }
 
 /// Whether a target is in origin form, of characters that stand in a path or a query (RFC 3986 §3.3 and §3.4).

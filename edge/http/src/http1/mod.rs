@@ -1,5 +1,6 @@
-//! Plain requests of HTTP/1.1 (RFC 9112), one after the other: without an upgrade, and with no body but one of an
-//! announced length or in chunks. At the first other one the connection is handed over, with every byte that was not answered.
+//! Plain requests of HTTP/1.1 (RFC 9112), one after the other, until one of them switches to another protocol: with no
+//! body but one of an announced length or in chunks. At the first other one the connection is handed over, with every
+//! byte that was not answered.
 //!
 //! A request is answered at once ([`Service::answer`]), or it is begun ([`Service::begin`]) and its response is awaited
 //! while its body comes in.
@@ -29,6 +30,7 @@ use super::limits::Limits;
 use super::request::RequestHead;
 use super::sink::Sink;
 use super::under_way::{Kinds, UnderWay};
+use super::upgrade::UpgradeSender;
 use super::{Answered, Service, Turn};
 
 /// What a client is told that waits for a word before it sends a body (RFC 9110 §15.2.1).
@@ -47,6 +49,8 @@ pub struct Connection<S: Service> {
     /// The unread bytes are for another engine.
     is_other: bool,
     drains: bool,
+    /// The current answer switches to another protocol.
+    switches: bool,
     ending: Ending,
 }
 
@@ -72,6 +76,9 @@ pub enum State {
     Open,
     /// The last answer is whole: the connection is to be closed.
     Over,
+    /// It has switched to another protocol, of which these bytes came already. The stream is for
+    /// [`Connection::into_upgrade`].
+    Upgraded(Vec<u8>),
 }
 
 /// Parses the beginning of the unread bytes.
@@ -96,6 +103,7 @@ impl<S: Service> Connection<S> {
             requests: 0,
             is_other: false,
             drains: false,
+            switches: false,
             ending: Ending::Never,
         }
     }
@@ -146,6 +154,9 @@ impl<S: Service> Connection<S> {
                     Put::Some => return State::Open,
                     Put::Broken => return State::Broken,
                 }
+                if std::mem::take(&mut self.switches) {
+                    return State::Upgraded(self.unread.take());
+                }
                 let is_cut = self.exchange.take().is_some_and(|exchange| exchange.is_uploading());
                 // What comes of a body that nobody reads cannot be distinguished from a next request.
                 if self.ending == Ending::AfterAnswer || is_cut {
@@ -185,8 +196,8 @@ impl<S: Service> Connection<S> {
         if self.drains || self.requests.saturating_add(1) >= self.limits.requests {
             return Next::Other;
         }
-        let (method, target, length, body) = match head::read(bytes, &self.limits, turn.scratch) {
-            Head::Plain { method, target, length, body } => (method, target, length, body),
+        let (method, target, length, body, asks_upgrade) = match head::read(bytes, &self.limits, turn.scratch) {
+            Head::Plain { method, target, length, body, asks_upgrade } => (method, target, length, body, asks_upgrade),
             Head::Partial => return Next::Partial,
             Head::Other => return Next::Other,
         };
@@ -210,7 +221,10 @@ impl<S: Service> Connection<S> {
         }
         if self.current.is_none() {
             let Some(request) = head::to_request(&method, target, &turn.scratch.lines) else { return Next::Other };
-            self.exchange = Some(Box::new(Exchange::new(request, body, pending)));
+            self.exchange = Some(Box::new(match asks_upgrade {
+                true => Exchange::asking_upgrade(request, pending),
+                false => Exchange::new(request, body, pending),
+            }));
         }
         self.requests += 1;
         Next::Begun(length)
@@ -227,7 +241,8 @@ impl<S: Service> Connection<S> {
         let Poll::Ready(response) = exchange.poll(&self.limits, now, cx) else { return };
         let is_close = response.headers().get(CONNECTION).is_some_and(|value| value == "close");
         let is_last = self.drains || is_close || exchange.is_unread();
-        self.current = Current::of_response(response, exchange.method(), is_last);
+        self.current = Current::of_response(response, exchange.method(), is_last, exchange.may_switch());
+        self.switches = self.current.as_ref().is_some_and(Current::switches);
         self.ending = match self.current {
             None => Ending::Now,
             Some(_) if is_last => Ending::AfterAnswer,
@@ -245,6 +260,11 @@ impl<S: Service> Connection<S> {
         if is_between && let Some(interim) = self.service.interim(cx.waker()) {
             sink.put(&interim);
         }
+    }
+
+    /// Where the stream goes of a connection that has switched to another protocol.
+    pub fn into_upgrade(self) -> Option<UpgradeSender> {
+        self.exchange.and_then(|exchange| exchange.into_upgrade())
     }
 
     /// The next request is for another to answer, who will say that it is the last.

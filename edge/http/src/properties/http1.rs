@@ -121,6 +121,7 @@ fn run(pieces: &[&[u8]], room: usize) -> Went {
         match connection.produce(&mut pipe, &mut turn, &mut cx) {
             State::Open => {}
             State::HandOver(bytes) => break bytes,
+            State::Upgraded(_) => panic!("nobody switches"),
             State::Broken | State::Over => {
                 let requests = connection.requests();
                 return Went { put: without_asking(pipe.put), rest: Vec::new(), is_over: true, requests };

@@ -183,6 +183,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         "Host: a\r\n",
         "host: a.example:8080\r\nAccept: */*\r\n",
         "Host: a\r\nConnection: close\r\n",
+        "Host: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: echo\r\n",
         "Host: a\r\nContent-Length: 3\r\n",
         "Host: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n",
         "Host: a\r\nTransfer-Encoding: chunked\r\n",

@@ -127,9 +127,13 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
     match poll_fn(|cx| drive.poll(cx)).await {
         End::HandOver(bytes) => {
             activity.carry(drive.requests());
+            let Drive { stream, machine, watch, finishes, .. } = *drive;
+            let stream = Rewind::new(stream, bytes);
+            if let Some(upgrade) = machine.into_upgrade() {
+                return upgrade.send(stream);
+            }
             activity.count_unsent(shared.limits.sizes.response_bytes, true);
-            let begun = Begun { watch: drive.watch, finishes: drive.finishes };
-            let stream = Rewind::new(drive.stream, bytes);
+            let begun = Begun { watch, finishes };
             Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), Driver::new(pulse, activity), begun)).await;
         }
         end => Box::pin(close(end, drive, &shared.limits, pulse)).await,

@@ -10,7 +10,6 @@ use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +28,7 @@ use super::progress::{Progress, Upload};
 use super::request_body::{MALFORMED, Original};
 use super::response_body::{Exchange, ProxyBody};
 use super::stats::{Counters, Counts, add};
-use super::upgrade::{self, Tunnel};
+use super::upgrade::{self, ClientStream, Tunnel};
 
 /// Most HTTP/2 connections of a member without free streams that a request tries before the member counts as failed.
 const STALE_SHARED_MAX: u32 = 3;
@@ -141,7 +140,7 @@ impl Client {
         }
         let deadline = way.times.total.map(|total| Instant::now() + total);
         let protocols = headers::upgrade(request.headers(), request.version());
-        let upgrade = protocols.map(|protocols| (hyper::upgrade::on(&mut request), protocols));
+        let upgrade = protocols.map(|protocols| (upgrade::client(&mut request), protocols));
         let outgoing = self.outgoing(way, request, arrival, upgrade.as_ref().map(|(_, protocols)| protocols))?;
         let exchange = Box::pin(self.exchange(way, outgoing, arrival.passing, upgrade.is_some()));
         let sent = match deadline {
@@ -381,7 +380,7 @@ impl Client {
         &self,
         way: &CompiledRoute,
         sent: Sent,
-        upgrade: Option<(OnUpgrade, HeaderValue)>,
+        upgrade: Option<(ClientStream, HeaderValue)>,
         deadline: Option<Instant>,
     ) -> Result<Response<ProxyBody>, Error> {
         let Sent { mut connection, permit, progress, mut response } = sent;

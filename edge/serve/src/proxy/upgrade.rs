@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
+use http::Request;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
@@ -19,6 +19,7 @@ use super::http1::Early;
 use super::permit::Permit;
 use super::stats::{Counters, add};
 use super::websocket::{Frames, GOING_AWAY, masked_going_away};
+use devanture_http::{OnUpgrade, UpgradedStream};
 
 /// Longest silence of an upgraded connection, unless its route waits longer. Dead peers are found by TCP itself, so
 /// this is for those that live and have forgotten.
@@ -30,10 +31,25 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// Bytes that are read at once while one is closed.
 const CLOSE_BUFFER_BYTES: usize = 4 * 1024;
 
+/// The stream of the client, once it has the response that switches; `None` if it goes away before.
+pub(crate) type ClientStream = Pin<Box<dyn Future<Output = Option<UpgradedStream>>>>;
+
+/// Takes the stream of the client out of its request, by whichever engine it came.
+pub(crate) fn client<B>(request: &mut Request<B>) -> ClientStream {
+    if let Some(stream) = OnUpgrade::take(request) {
+        return Box::pin(stream);
+    }
+    let upgraded = hyper::upgrade::on(request);
+    Box::pin(async move {
+        let stream: UpgradedStream = Box::new(TokioIo::new(upgraded.await.ok()?));
+        Some(stream)
+    })
+}
+
 /// Two connections that are to be joined.
 pub(crate) struct Tunnel {
     pub(crate) backend: Early,
-    pub(crate) client: OnUpgrade,
+    pub(crate) client: ClientStream,
     pub(crate) counters: Rc<Counters>,
     pub(crate) permit: Permit,
     /// Longest silence of one side after the other has ended, and longest time in which one takes nothing of what is
@@ -53,7 +69,7 @@ pub(crate) fn start(tunnel: Tunnel) {
 impl Tunnel {
     async fn run(self) {
         let Self { backend, client, counters, permit, rest_max, is_websocket, stop } = self;
-        let Ok(Ok(client)) = timeout(SWITCH_MAX, client).await else {
+        let Ok(Some(client)) = timeout(SWITCH_MAX, client).await else {
             tracing::debug!("a connection was to be upgraded, and the client went away");
             return;
         };
@@ -66,7 +82,7 @@ impl Tunnel {
             counters: Rc::clone(&counters),
             count: |counters| &counters.upgraded_bytes_received,
             blocked: |state| &state.client_blocked,
-            io: TokioIo::new(client),
+            io: client,
             state: Rc::clone(&state),
         };
         let mut backend = Metered {

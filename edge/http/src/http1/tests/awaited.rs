@@ -6,8 +6,8 @@ use super::*;
 use crate::{StreamBody, stream_body};
 
 /// `/echo` is answered with the body of the request, `/early` without a look at it, `/slow` once it is whole or broke
-/// off, `/never` not at all, `/interim` with what ends no request, `/none` without a body, `/last` as the last one, and
-/// all else with its path.
+/// off, `/never` not at all, `/interim` with what ends no request, `/switch` with another protocol, `/none` without a
+/// body, `/last` as the last one, and all else with its path.
 pub(super) async fn respond(request: http::Request<Inbound>) -> Response<StreamBody> {
     let path = request.uri().path().to_owned();
     let mut body = request.into_body();
@@ -24,6 +24,7 @@ pub(super) async fn respond(request: http::Request<Inbound>) -> Response<StreamB
     let mut response = Response::new(stream_body(http_body_util::Full::new(text)));
     match path.as_str() {
         "/interim" => *response.status_mut() = StatusCode::EARLY_HINTS,
+        "/switch" => *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS,
         "/last" => drop(response.headers_mut().insert("connection", "close".parse().unwrap())),
         "/none" => {
             *response.status_mut() = StatusCode::NO_CONTENT;
@@ -290,4 +291,40 @@ fn nothing_is_expected_of_a_body_that_is_not_there() {
     let head = |fields: &str| format!("GET /later HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n{fields}\r\n");
     let done = serve(&limits(), &[(head("") + &head("content-length: 0\r\n")).as_bytes()], &[]);
     assert_eq!((done.text(), done.state), (answer("/later").repeat(2), State::Open));
+}
+
+fn get_upgrade(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: a\r\n{fields}\r\n")
+}
+
+#[test]
+fn a_connection_that_switches_goes_on_with_what_came_after_the_request() {
+    for is_draining in [false, true] {
+        let mut steps = Steps::new(Site::default());
+        let fields = "Connection: keep-alive, Upgrade\r\nUpgrade: echo\r\n";
+        steps.receive(&(get_upgrade("/switch", fields) + "GET / HTTP/1.1\r\n\r\n"));
+        if is_draining {
+            steps.connection.drain();
+        }
+        let head = format!("HTTP/1.1 101 Switching Protocols\r\n{DATED}\r\n");
+        assert_eq!(steps.produce(Duration::ZERO), (head, State::Upgraded(b"GET / HTTP/1.1\r\n\r\n".to_vec())));
+        assert!(steps.connection.into_upgrade().is_some());
+    }
+}
+
+#[test]
+fn a_response_that_does_not_switch_leaves_the_protocol() {
+    let text = get_upgrade("/later", "Connection: upgrade\r\nUpgrade: echo\r\n") + &get("/later");
+    let done = serve(&limits(), &[text.as_bytes()], &[]);
+    assert_eq!((done.text(), done.state), (answer("/later").repeat(2), State::Open));
+}
+
+/// RFC 9110 §7.8: both fields ask for it, and a request with a body is for another.
+#[test]
+fn nothing_switches_that_was_not_asked_to() {
+    for fields in ["Connection: upgrade\r\n", "Upgrade: echo\r\n", "Connection: keep-alive\r\nUpgrade: echo\r\n"] {
+        let mut steps = Steps::new(Site::default());
+        steps.receive(&get_upgrade("/switch", fields));
+        assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Broken), "{fields:?}");
+    }
 }

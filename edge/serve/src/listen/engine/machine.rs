@@ -78,7 +78,7 @@ impl<S: Service> Machine for http1::Connection<S> {
     fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
         match self.produce(sink, turn, cx) {
             http1::State::Broken => Step::Broken,
-            http1::State::HandOver(bytes) => Step::HandOver(bytes),
+            http1::State::HandOver(bytes) | http1::State::Upgraded(bytes) => Step::HandOver(bytes),
             http1::State::Open => Step::Open,
             http1::State::Over => Step::Over,
         }

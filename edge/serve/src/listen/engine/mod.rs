@@ -48,7 +48,7 @@ pub(crate) enum End {
     Limit,
     /// What it holds for a peer that takes nothing is needed for others.
     Memory,
-    /// Another is to go on, with these bytes first.
+    /// Another is to go on, with these bytes first: who upgraded the connection, or hyper.
     HandOver(Vec<u8>),
 }
 
@@ -70,7 +70,7 @@ pub(super) fn clock() -> Instant {
 /// A connection with its clocks.
 pub(crate) struct Drive<M> {
     pub(crate) stream: TlsStream<SocketIo>,
-    machine: M,
+    pub(crate) machine: M,
     pub(crate) watch: Watch,
     activity: Rc<Activity>,
     alarm: Alarm,

@@ -23,6 +23,7 @@ use ::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use devanture_config::edge_toml::Tls;
 use devanture_config::limits::Limits;
+use devanture_http::{OnUpgrade, UpgradedStream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
@@ -108,7 +109,7 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 /// `/bytes/N` gives N bytes, `/wait` waits for the gate, `/echo` gives the body back, `/upgrade` echoes on the
 /// connection, `/endless` gives frames of 64 KiB for ever, `/events` one event and no end, `/length/N/M` announces N
 /// bytes and gives M; anything else says hello and reads nothing.
-async fn respond<B>(request: Request<B>, gate: Rc<Semaphore>) -> Response<TestBody>
+async fn respond<B>(mut request: Request<B>, gate: Rc<Semaphore>) -> Response<TestBody>
 where
     B: Body<Data = Bytes, Error: std::fmt::Debug> + 'static,
 {
@@ -141,9 +142,13 @@ where
             response.body(StreamBody::new(frames).boxed_unsync()).unwrap()
         }
         "/upgrade" => {
+            let by_engine = OnUpgrade::take(&mut request);
             spawn_local(async move {
-                let upgraded = hyper::upgrade::on(request).await.unwrap();
-                let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+                let upgraded: UpgradedStream = match by_engine {
+                    Some(stream) => stream.await.unwrap(),
+                    None => Box::new(TokioIo::new(hyper::upgrade::on(request).await.unwrap())),
+                };
+                let (mut read, mut write) = tokio::io::split(upgraded);
                 tokio::io::copy(&mut read, &mut write).await.unwrap();
             });
             let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
