@@ -17,6 +17,7 @@ mod cli_left_out;
 mod cli_login;
 mod cli_moving;
 mod cli_offline;
+mod cli_proxy;
 mod cli_restart;
 mod cli_routes;
 mod cli_support;

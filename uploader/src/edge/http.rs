@@ -11,7 +11,7 @@ use url::Url;
 
 use super::trust;
 use crate::output::exit::Failure;
-use crate::settings;
+use crate::settings::Proxy;
 
 /// Longest time until a connection stands.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -27,9 +27,7 @@ pub(super) fn client(url: &Url, ca: Option<&Path>, time_max: Duration) -> Result
         .connect_timeout(CONNECT_TIME_MAX)
         .timeout(time_max)
         .redirect(reqwest::redirect::Policy::none());
-    if settings::is_loopback(url) {
-        builder = builder.no_proxy();
-    }
+    builder = with_proxy(builder, url)?;
     if url.scheme() == "http" {
         builder = builder.tls_certs_only([]);
     } else if let Some(ca) = ca {
@@ -38,11 +36,30 @@ pub(super) fn client(url: &Url, ca: Option<&Path>, time_max: Duration) -> Result
     builder.build().map_err(|error| no_tls(&error))
 }
 
+/// The proxy for `url`, as the environment of this process says.
+///
+/// # Errors
+/// `usage` where it cannot be used.
+pub(crate) fn proxy_for(url: &Url) -> Result<Option<Proxy>, Failure> {
+    Proxy::of(url, |name| std::env::var(name).ok())
+}
+
+/// Has requests to `url` go through the proxy for it, or through none.
+///
+/// # Errors
+/// As [`proxy_for`].
+pub(crate) fn with_proxy(builder: reqwest::ClientBuilder, url: &Url) -> Result<reqwest::ClientBuilder, Failure> {
+    match proxy_for(url)? {
+        Some(proxy) => Ok(builder.proxy(proxy.for_client()?)),
+        None => Ok(builder.no_proxy()),
+    }
+}
+
 /// The failure of a request without an answer, as `failed` makes it from the reason. The address may be a secret of a
 /// job: it is shown without.
 pub(super) fn lost(error: reqwest::Error, failed: impl FnOnce(&str) -> Failure) -> Failure {
-    let error = error.without_url();
     let failure = failed(&root_cause(&error));
+    let error = error.without_url();
     // One that has the name of a CA that is trusted, and not its key, as the CAs of two edges have, makes a bad
     // signature.
     match tls_error(&error) {
@@ -62,8 +79,16 @@ pub(crate) fn no_tls(error: &reqwest::Error) -> Failure {
         .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
 }
 
-/// The innermost reason of an error: what went wrong, without the layers that passed it on.
+/// The innermost reason of an error: what went wrong, without the layers that passed it on; and through which proxy.
 pub(crate) fn root_cause(error: &reqwest::Error) -> String {
+    let cause = innermost(error);
+    match error.url().and_then(|url| proxy_for(url).ok().flatten()) {
+        Some(proxy) => proxy.explained(&cause),
+        None => cause,
+    }
+}
+
+fn innermost(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "it did not answer in time".to_owned();
     }

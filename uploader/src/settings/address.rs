@@ -7,11 +7,11 @@ use crate::output::exit::Failure;
 
 /// An address as it can be shown: a user and a password in it are nobody else's.
 pub(super) fn shown_url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("//") else { return text.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}//…@{host}{path}"),
-        None => text.to_owned(),
+    // A password may hold a slash, and proxies are written without a scheme as well.
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    match before.split_once("//") {
+        Some((scheme, _)) => format!("{scheme}//…@{host}"),
+        None => format!("…@{host}"),
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) fn edge_url(text: &str, source: &str) -> Result<Url, Failure> {
 }
 
 /// Whether `url` leads to this machine, whatever the network says.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -50,6 +50,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn shortened(text: &str) -> String {
+/// The beginning of a text.
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(200).collect()
 }

@@ -20,10 +20,10 @@ use devanture_project::dotenv;
 use url::Url;
 
 use crate::output::exit::Failure;
-pub(crate) use address::is_loopback;
-use address::{edge_url, shown_url};
+use address::{edge_url, is_loopback, shown_url};
 pub(crate) use identity::{BYTES_MAX as IDENTITY_TOKEN_BYTES_MAX, IdentityAccess, Origin};
 pub(crate) use person::{PersonAccess, no_token};
+pub(crate) use proxy::Proxy;
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";

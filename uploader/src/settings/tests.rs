@@ -211,6 +211,110 @@ fn an_explanation_names_the_proxy_of_the_edge() {
     }
 }
 
+/// The proxy for `url`, or why there is none that can be used.
+fn proxy_of(url: &str, environment: &[(&str, &str)]) -> Result<Option<String>, String> {
+    let environment = map(environment);
+    let found = Proxy::of(&url.parse().unwrap(), |name| environment.get(name).cloned());
+    found.map(|proxy| proxy.map(|proxy| proxy.to_string())).map_err(|failure| {
+        assert_eq!((failure.exit, failure.hint.is_some()), (2, true));
+        failure.message
+    })
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_named_and_never_passed_over() {
+    const EDGE: &str = "https://edge.example.org:8444";
+    for (value, expected) in [
+        ("http://proxy:3128", Some("http://proxy:3128")),
+        ("https://proxy", Some("https://proxy")),
+        ("proxy:3128", Some("http://proxy:3128")),
+        ("proxy", Some("http://proxy")),
+        (" http://proxy:3128/ ", Some("http://proxy:3128")),
+        ("http://me:secret@[::1]:3128", Some("http://[::1]:3128")),
+        ("me:secret@proxy:3128", Some("http://proxy:3128")),
+        ("ftp://me:secret@proxy", None),
+        ("socks5://me:secret@proxy:1080", None),
+        ("http://", None),
+        ("http:/proxy:3128", None),
+        ("not a URL", None),
+        ("http://proxy:99999", None),
+        ("http://me:se/cret@proxy", None),
+        ("me:se cret@proxy", None),
+    ] {
+        for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            let read = proxy_of(EDGE, &[(variable, value)]);
+            match expected {
+                Some(proxy) => assert_eq!(read, Ok(Some(format!("the proxy {proxy} of {variable}"))), "{value}"),
+                None => assert!(read.as_ref().is_err_and(|why| why.starts_with(&format!("{variable}: `"))), "{read:?}"),
+            }
+            assert!(!format!("{read:?}").contains("secret") && !format!("{read:?}").contains("cret@"), "{read:?}");
+        }
+    }
+    // The first that is not empty counts, and one that is not needed stops nothing.
+    let bad = "ftp://proxy";
+    for (url, environment, expected) in [
+        (EDGE, &[("HTTPS_PROXY", ""), ("https_proxy", " "), ("ALL_PROXY", "a:1")][..], Some("http://a:1 of ALL_PROXY")),
+        (EDGE, &[("HTTPS_PROXY", "a:1"), ("ALL_PROXY", bad)], Some("http://a:1 of HTTPS_PROXY")),
+        (EDGE, &[("HTTP_PROXY", bad)], None),
+        (EDGE, &[("HTTPS_PROXY", bad), ("NO_PROXY", "example.org")], None),
+        (EDGE, &[("HTTPS_PROXY", bad), ("REQUEST_METHOD", "GET")], None),
+        ("http://site.example.org", &[("HTTP_PROXY", "a:1")], Some("http://a:1 of HTTP_PROXY")),
+        ("https://localhost:1", &[("HTTPS_PROXY", bad)], None),
+        ("https://a.localhost", &[("HTTPS_PROXY", bad)], None),
+        ("https://127.0.0.1:1", &[("HTTPS_PROXY", bad)], None),
+        ("https://[::1]:1", &[("HTTPS_PROXY", bad)], None),
+    ] {
+        assert_eq!(
+            proxy_of(url, environment),
+            Ok(expected.map(|proxy| format!("the proxy {proxy}"))),
+            "{environment:?}"
+        );
+    }
+    assert!(proxy_of(EDGE, &[("HTTPS_PROXY", bad), ("ALL_PROXY", "a:1")]).is_err());
+}
+
+#[test]
+fn hosts_without_a_proxy_are_read_as_other_programs_read_them_or_named() {
+    let (edge, v4, v6) = ("https://edge.example.org:8444", "https://10.1.2.3:8444", "https://[2001:db8::1]:8444");
+    for (url, hosts, expected) in [
+        (edge, "edge.example.org", Some(true)),
+        (edge, "EXAMPLE.org", Some(true)),
+        (edge, ".example.org", Some(true)),
+        (edge, "*.example.org", Some(true)),
+        (edge, "example.org.", Some(true)),
+        (edge, "edge.example.org:8444", Some(true)),
+        (edge, "edge.example.org:443", Some(false)),
+        (edge, "a.org, .b.org,,example.org", Some(true)),
+        (edge, "a.org example.org", Some(true)),
+        (edge, "*", Some(true)),
+        (edge, "ample.org", Some(false)),
+        (edge, "10.0.0.0/8,::1,[::1]", Some(false)),
+        ("https://b\u{fc}cher.example", "b\u{fc}cher.example", Some(true)),
+        (v4, "10.0.0.0/8", Some(true)),
+        (v4, "10.1.2.3:8444", Some(true)),
+        (v4, "11.0.0.0/8", Some(false)),
+        (v6, "2001:db8::/32", Some(true)),
+        (v6, "2001:db8::1", Some(true)),
+        (v6, "[2001:db8::1]:8444", Some(true)),
+        (v6, "[2001:db8::1]:1", Some(false)),
+        // One that cannot be read may be the one that was meant.
+        (edge, "https://edge.example.org", None),
+        (edge, "edge.*.org", None),
+        (edge, "edge.example.org/", None),
+        (edge, "edge.example.org:https", None),
+        (v4, "10.0.0.0/33", None),
+        (v4, "a.org,10/8", None),
+        (v6, "[2001:db8::1", None),
+        (edge, "10/8,example.org", Some(true)),
+    ] {
+        let read = proxy_of(url, &[("ALL_PROXY", "proxy:1"), ("no_proxy", hosts)]);
+        let is_direct = read.as_ref().ok().map(Option::is_none);
+        assert_eq!(is_direct, expected, "{url} {hosts}: {read:?}");
+        assert!(read.as_ref().map_or_else(|why| why.starts_with("no_proxy: `"), |_| true), "{read:?}");
+        assert_eq!(proxy_of(url, &[("no_proxy", hosts)]), Ok(None), "without a proxy nobody needs it");
+    }
+}
+
 #[test]
 fn an_explanation_names_sources_and_hides_the_token() {
     let lines = settings(&[(Name::App, "shop")], &[TOKEN, PASSWORD], &[URL], "").explained().join("\n");

@@ -18,10 +18,10 @@ use url::Url;
 use super::forward::Forwarder;
 use crate::args::{API_PATH, ApiRoute, DevArgs};
 use crate::context::Context;
-use crate::edge::client::{CONNECT_TIME_MAX, Edge, no_tls};
+use crate::edge::client::{CONNECT_TIME_MAX, Edge, no_tls, with_proxy};
 use crate::edge::trust;
 use crate::output::exit::Failure;
-use crate::settings::{Source, is_loopback};
+use crate::settings::Source;
 
 /// The paths that belong to the front where nothing else has them.
 const FRONT_PATH: &str = "/*";
@@ -132,9 +132,7 @@ fn client(origin: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure> {
         // Not every system resolves these names to this machine (RFC 6761, section 6.3). The port is that of the URL.
         builder = builder.resolve(name, ([127, 0, 0, 1], 0).into());
     }
-    if name.is_some() || is_loopback(origin) {
-        builder = builder.no_proxy();
-    }
+    builder = with_proxy(builder, origin)?;
     if let Some(ca) = ca {
         let mut tls = trust::with_file(ca)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -15,7 +15,7 @@ use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use url::Url;
 
-use crate::edge::client::CONNECT_TIME_MAX;
+use crate::edge::client::{CONNECT_TIME_MAX, root_cause, with_proxy};
 use crate::edge::trust;
 use crate::output::exit::Failure;
 use crate::settings::EdgeAccess;
@@ -74,10 +74,11 @@ impl Site {
         let host = url.host_str().unwrap_or_default();
         if host == "localhost" || host.ends_with(".localhost") {
             // As browsers and curl do (RFC 6761 §6.3).
-            builder = builder.no_proxy().resolve(host, ([127, 0, 0, 1], 0).into());
+            builder = builder.resolve(host, ([127, 0, 0, 1], 0).into());
         }
-        let http =
-            builder.build().map_err(|error| Failure::new(Code::Usage, format!("TLS cannot be used: {error}.")))?;
+        let http = with_proxy(builder, url)?
+            .build()
+            .map_err(|error| Failure::new(Code::Usage, format!("TLS cannot be used: {error}.")))?;
         Ok(Self { http, url: url.clone(), version, has_hashes })
     }
 
@@ -188,7 +189,7 @@ const fn bytes_max(size: u64) -> u64 {
 }
 
 fn unreachable(url: &Url, error: &reqwest::Error) -> Failure {
-    Failure::new(Code::Unreachable, format!("{url} does not answer: {error}."))
+    Failure::new(Code::Unreachable, format!("{url} does not answer: {}.", root_cause(error)))
 }
 
 /// A hash of bytes as they are before their coding.

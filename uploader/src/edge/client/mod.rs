@@ -31,14 +31,14 @@ pub(crate) use self::repeat::{BLOB_TRIES_MAX, QUESTIONS_MAX, Refusal, repeat};
 pub(crate) use self::run::{RunStream, garbled as garbled_run, lost};
 use self::waits::Waits;
 use super::credential::Pass;
-use super::http::tls_error;
-pub(crate) use super::http::{CONNECT_TIME_MAX, no_tls, root_cause};
+pub(crate) use super::http::{CONNECT_TIME_MAX, no_tls, root_cause, with_proxy};
+use super::http::{proxy_for, tls_error};
 use super::taken::Taken;
 use super::trust;
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::milliseconds;
-use crate::settings::{self, EdgeAccess};
+use crate::settings::EdgeAccess;
 
 /// Longest time for a small question and its answer.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
@@ -169,10 +169,7 @@ fn http_client(url: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure>
         .tcp_nodelay(true)
         // The token goes to the address that was said, and nowhere else.
         .redirect(reqwest::redirect::Policy::none());
-    if settings::is_loopback(url) {
-        // A proxy has another loopback than this machine.
-        builder = builder.no_proxy();
-    }
+    builder = with_proxy(builder, url)?;
     if url.scheme() == "http" {
         // No certificate will be checked, so those of the system need not be read, nor be there.
         builder = builder.tls_certs_only([]);
@@ -404,7 +401,11 @@ impl Link {
             }
             None => "is devanture-edge running there, and is DEVANTURE_URL the address of its admin listener?",
         };
-        Failure::new(Code::Unreachable, message).hint(hint)
+        let failure = Failure::new(Code::Unreachable, message);
+        match proxy_for(&self.url) {
+            Ok(Some(proxy)) if tls_error(error).is_none() => failure.hint(proxy.hint()),
+            Ok(_) | Err(_) => failure.hint(hint),
+        }
     }
 }
 
