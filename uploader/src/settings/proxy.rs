@@ -62,7 +62,7 @@ impl Proxy {
                     .hint("it looks like edge.example.org,.internal,10.0.0.0/8, or * for all hosts"));
             }
         }
-        let read = intercept(&text, "", url).filter(|read| is_of_http(read));
+        let read = intercept(&text, "", url).filter(is_of_http);
         read.map(|read| Some(Self { variable, read })).ok_or_else(|| unusable(variable, &text))
     }
 

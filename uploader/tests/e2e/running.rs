@@ -175,6 +175,31 @@ async fn a_command_ends_with_its_client_whatever_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signal_leaves_a_command_its_last_words_and_the_second_ctrl_c_ends_the_client() {
+    let (edge, project) = started(edge(), "");
+    // The shell ends by the signal, and what it has started is not done yet.
+    let script = "(trap 'sleep 0.2; echo rest >&2; exit' INT HUP TERM; echo ready >&2; while :; do sleep 0.05; done) \
+        | sleep 1000";
+    for (name, code) in [("-INT", 130), ("-HUP", 129), ("-TERM", 143)] {
+        let mut child = spawn(&project, &edge, &["run", "--", "sh", "-c", script]);
+        let mut errors = child.stderr.take().unwrap();
+        assert_eq!(first_line(&mut errors), "ready");
+        signal(name, &child);
+        let mut rest = String::new();
+        errors.read_to_string(&mut rest).unwrap();
+        assert_eq!((child.wait().unwrap().code(), rest.as_str()), (Some(code), "rest\n"), "{name}");
+    }
+    let deaf = "trap 'echo heard' INT; echo ready; while :; do sleep 0.05; done";
+    let mut child = spawn(&project, &edge, &["run", "--", "sh", "-c", deaf]);
+    let mut output = child.stdout.take().unwrap();
+    for line in ["ready", "heard"] {
+        assert_eq!(first_line(&mut output), line);
+        signal("-INT", &child);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_are_bounded_in_time_and_number_and_by_scope() {
     let limits = edge().with_limit("runs_max", 2).with_limit("run_stop_ms", 200).with_limit("run_ms_max", 60_000);
     let (edge, project) = started(limits, "");

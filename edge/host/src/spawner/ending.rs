@@ -6,7 +6,7 @@
 //! quicker than a process can begin another one. What is too many for that, each beginning more than are ended, ends
 //! with all processes of its user, by one call for all.
 //!
-//! SIGTERM ends a shell, or npm, before what these have started: an instance that was asked to end has ended with its
+//! A signal ends a shell, or npm, before what these have started: an instance that was asked to end has ended with its
 //! last process, or when the edge has it killed.
 
 use std::sync::Arc;
@@ -46,11 +46,15 @@ struct ChaseOutcome {
     is_over: bool,
 }
 
+/// Time that what is left after SIGINT, SIGHUP or SIGQUIT has before SIGTERM: shells let what they start in the
+/// background ignore SIGINT, which would stay for as long as the command may.
+const INTERRUPTED_REST: Duration = Duration::from_secs(5);
+
 impl Host {
     /// Waits for the last processes of an instance whose main process has ended since it was asked to, until it is
     /// killed: by the edge, once `stop_ms` is over, or for what it uses.
     pub(super) async fn wait_for_rest(&self, instance: &Instance) {
-        let mut is_first = true;
+        let (ended, mut is_first) = (Instant::now(), true);
         while instance.is_asked_to_end.get() && !instance.is_killed.is_cancelled() {
             let began = Instant::now();
             let rest = self.running_of(instance);
@@ -62,6 +66,9 @@ impl Host {
                 // The signal went to the group of the main process, which may have ended without passing it on.
                 let group = instance.main.as_raw_nonzero().get();
                 rest.iter().filter(|process| process.group != group).for_each(|process| process.signal(Signal::TERM));
+            } else if !instance.is_terminated.get() && ended.elapsed() > INTERRUPTED_REST {
+                instance.is_terminated.set(true);
+                rest.iter().for_each(|process| process.signal(Signal::TERM));
             }
             tokio::select! {
                 () = self.child_ended.notified() => {}

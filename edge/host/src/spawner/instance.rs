@@ -49,8 +49,10 @@ pub(super) struct Instance {
     pub(super) reported: Cell<Option<(Instant, Usage)>>,
     /// Why the spawner killed it.
     pub(super) verdict: RefCell<Option<Exit>>,
-    /// It was asked to end, by SIGTERM.
+    /// It was asked to end, by a signal.
     pub(super) is_asked_to_end: Cell<bool>,
+    /// Whether SIGTERM was what asked it.
+    pub(super) is_terminated: Cell<bool>,
     /// All of it is killed.
     pub(super) is_killed: CancellationToken,
     /// Its main process has ended.
@@ -149,6 +151,7 @@ impl Instance {
             reported: Cell::default(),
             verdict: RefCell::default(),
             is_asked_to_end: Cell::default(),
+            is_terminated: Cell::default(),
             is_killed: CancellationToken::new(),
             is_ending: Cell::default(),
             is_over,
@@ -193,8 +196,12 @@ impl Instance {
 
     /// A signal to its group; to its main process alone, where it has come to make no group yet.
     pub(super) fn signal(&self, signal: Signal) {
-        if signal == Signal::TERM {
+        // Those that a person or a closed terminal sends: what follows SIGINT is as much the command's last word.
+        if [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].contains(&signal) {
             self.is_asked_to_end.set(true);
+        }
+        if signal == Signal::TERM {
+            self.is_terminated.set(true);
         }
         if kill_process_group(self.main, signal).is_err() {
             kill_process(self.main, signal).ok();

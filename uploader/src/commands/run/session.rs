@@ -18,7 +18,7 @@ use crate::output::exit::{Failure, INTERRUPTED};
 use crate::platform::{Raw, Signals, Sizes};
 
 /// Ctrl-C so often ends this program, where the command goes on in spite of it.
-const INTERRUPTS_MAX: u32 = 3;
+const INTERRUPTS_MAX: u32 = 2;
 /// The exit code where the reader of the output is gone: 128 and the number of SIGPIPE.
 const READER_GONE: u8 = 141;
 
@@ -50,29 +50,33 @@ impl Session {
             begun = edge.run(at, wanted) => begun.map_err(not_run)?,
             signal = signals.next() => return Err(interrupted(signal)),
         };
-        let mut writer = Writer::start();
+        let (mut writer, mut interrupts) = (Writer::start(), 0);
         let ended = {
             let raw = self.has_terminal.then(Raw::enter).transpose();
             let _raw = raw.map_err(|error| not_run(lost(&format!("the terminal cannot be used: {error}"))))?;
-            self.carry(&mut stream, &mut writer, &mut signals).await
+            self.carry(&mut stream, &mut writer, (&mut signals, &mut interrupts)).await
         };
-        if ended.is_ok() {
-            writer.end().await;
+        if ended.is_err() && interrupts >= INTERRUPTS_MAX {
+            return ended;
         }
-        ended
+        // What came is printed, whatever ended the command, unless nobody waits for a reader that rests.
+        tokio::select! {
+            () = writer.end() => ended,
+            signal = rest_interrupted(&mut signals, interrupts) => Err(interrupted(signal)),
+        }
     }
 
     async fn carry(
         &self,
         stream: &mut RunStream,
         writer: &mut Writer,
-        signals: &mut Signals,
+        (signals, interrupts): (&mut Signals, &mut u32),
     ) -> Result<RunEnd, Failure> {
         let mut sizes = Sizes::new(self.has_terminal);
         let (mut pieces, mut ahead, mut has_input) = (input(), 0_usize, true);
         let mut alive = interval(Duration::from_secs(ALIVE_S));
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut heard, mut interrupts) = (Instant::now(), 0);
+        let mut heard = Instant::now();
         loop {
             let silent = heard + Duration::from_secs(SILENCE_S_MAX);
             let frame = tokio::select! {
@@ -101,8 +105,8 @@ impl Session {
                 },
                 size = sizes.next() => ClientFrame::Resize(size),
                 signal = signals.next() => {
-                    interrupts += u32::from(signal == RunSignal::Interrupt);
-                    if interrupts >= INTERRUPTS_MAX {
+                    *interrupts += u32::from(signal == RunSignal::Interrupt);
+                    if *interrupts >= INTERRUPTS_MAX {
                         return Err(interrupted(signal));
                     }
                     ClientFrame::Signal(signal)
@@ -121,6 +125,24 @@ impl Session {
 
     fn stdout(&self) -> To {
         if self.is_json { To::Stderr } else { To::Stdout }
+    }
+}
+
+/// Waits for the Ctrl-C that is one too many for this program, whose command takes no signal any more: `interrupts` came
+/// before. SIGTERM and SIGQUIT end it at once. SIGHUP comes once, with the terminal, and what is printed to a file is not
+/// lost by it.
+async fn rest_interrupted(signals: &mut Signals, mut interrupts: u32) -> RunSignal {
+    loop {
+        match signals.next().await {
+            RunSignal::Hangup => {}
+            RunSignal::Interrupt => {
+                interrupts += 1;
+                if interrupts >= INTERRUPTS_MAX {
+                    return RunSignal::Interrupt;
+                }
+            }
+            signal @ (RunSignal::Quit | RunSignal::Terminate) => return signal,
+        }
     }
 }
 
