@@ -7,6 +7,8 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use rustls_pki_types::CertificateDer;
+use webpki::anchor_from_trusted_cert;
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -42,6 +44,9 @@ pub enum BadPem {
     /// A certificate holds something that is not base64: in this line, or in the block that begins in it.
     #[error("line {0} is, or begins, a certificate that is not base64")]
     Base64(usize),
+    /// What a block holds is none of X.509 (RFC 5280 §4.1).
+    #[error("line {0} begins a certificate that is base64, and no certificate")]
+    Content(usize),
     /// A form of certificates that OpenSSL alone reads.
     #[error("line {0} begins a TRUSTED CERTIFICATE, which `openssl x509 -in FILE` turns into a CERTIFICATE")]
     Trusted(usize),
@@ -58,15 +63,27 @@ pub enum BadPem {
 /// # Errors
 /// [`BadPem`], for a boundary that a reader would pass over, and for a certificate that is not base64.
 pub fn blocks(pem: &[u8]) -> Result<String, BadPem> {
-    read(pem, PrivateKeys::Taken)
+    Ok(read(pem, PrivateKeys::Taken)?.blocks)
 }
 
-/// The same of a text that anybody may read, which holds certificates alone.
+/// The same of a text that anybody may read, which holds certificates of authorities alone.
 ///
 /// # Errors
-/// [`BadPem`], for a private key, too.
+/// [`BadPem`], for a private key, too, and for a certificate that no edge would trust by, as it could not read it.
 pub fn certificates(pem: &[u8]) -> Result<String, BadPem> {
-    read(pem, PrivateKeys::Refused)
+    let Read { blocks, certificates } = read(pem, PrivateKeys::Refused)?;
+    for (line, content) in certificates {
+        anchor_from_trusted_cert(&CertificateDer::from(content)).map_err(|_not_x509| BadPem::Content(line))?;
+    }
+    Ok(blocks)
+}
+
+/// A text that was read.
+#[derive(Default)]
+struct Read {
+    blocks: String,
+    /// What the certificates hold, and the lines in which they begin.
+    certificates: Vec<(usize, Vec<u8>)>,
 }
 
 /// Whether there may be private keys.
@@ -76,15 +93,15 @@ enum PrivateKeys {
     Taken,
 }
 
-fn read(pem: &[u8], keys: PrivateKeys) -> Result<String, BadPem> {
+fn read(pem: &[u8], keys: PrivateKeys) -> Result<Read, BadPem> {
     let text = String::from_utf8_lossy(pem).replace("\r\n", "\n").replace('\r', "\n");
-    let (mut blocks, mut open) = (String::with_capacity(text.len()), None::<OpenBlock<'_>>);
+    let (mut found, mut open) = (Read::default(), None::<OpenBlock<'_>>);
     for (line, number) in text.split('\n').zip(1_usize..) {
         let mut line = trimmed(line);
         // A file without a line break at its end runs into the next one: there may be a beginning after an end.
         while let Some((label, rest)) = line.strip_prefix(END).and_then(|rest| rest.split_once(DASHES)) {
             match open.take() {
-                Some(begun) if begun.label == label => begun.end(&mut blocks)?,
+                Some(begun) if begun.label == label => begun.end(&mut found)?,
                 Some(begun) => return Err(BadPem::Unended(begun.line)),
                 None => return Err(BadPem::Unbegun(number)),
             }
@@ -98,7 +115,7 @@ fn read(pem: &[u8], keys: PrivateKeys) -> Result<String, BadPem> {
             if keys == PrivateKeys::Refused && label.ends_with(PRIVATE_KEY) {
                 return Err(BadPem::Key(number));
             }
-            open = Some(OpenBlock::new(label, number, &mut blocks)?);
+            open = Some(OpenBlock::new(label, number, &mut found.blocks)?);
         } else if line.starts_with('#') && open.is_none() {
             // A block that was taken out on purpose.
         } else if looks_like_boundary(line) {
@@ -107,13 +124,13 @@ fn read(pem: &[u8], keys: PrivateKeys) -> Result<String, BadPem> {
             if begun.is_certificate() && !line.bytes().all(is_of_base64) {
                 return Err(BadPem::Base64(number));
             }
-            blocks.push_str(line);
-            blocks.push('\n');
+            found.blocks.push_str(line);
+            found.blocks.push('\n');
         }
     }
     match open {
         Some(begun) => Err(BadPem::Unended(begun.line)),
-        None => Ok(blocks),
+        None => Ok(found),
     }
 }
 
@@ -140,12 +157,13 @@ impl<'t> OpenBlock<'t> {
         normal(self.label) == CERTIFICATE
     }
 
-    fn end(self, blocks: &mut String) -> Result<(), BadPem> {
+    fn end(self, found: &mut Read) -> Result<(), BadPem> {
         if self.is_certificate() {
-            let content: String = blocks.get(self.at..).unwrap_or_default().split_whitespace().collect();
-            BASE64.decode(content).map_err(|_not_base64| BadPem::Base64(self.line))?;
+            let content: String = found.blocks.get(self.at..).unwrap_or_default().split_whitespace().collect();
+            let content = BASE64.decode(content).map_err(|_not_base64| BadPem::Base64(self.line))?;
+            found.certificates.push((self.line, content));
         }
-        add(blocks, END, self.label);
+        add(&mut found.blocks, END, self.label);
         Ok(())
     }
 }
@@ -201,6 +219,20 @@ fn add(blocks: &mut String, boundary: &str, label: &str) {
         blocks.push_str(part);
     }
 }
+
+/// A certificate of an authority, whose key nobody has.
+#[cfg(test)]
+pub(crate) const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
+    MIIBgDCCASWgAwIBAgIUAMy/0LJSUTlWL7Dxy3m5GoonrFgwCgYIKoZIzj0EAwIw\n\
+    FDESMBAGA1UEAwwJcm9vdC50ZXN0MCAXDTI2MTIwMTAyMzcyNloYDzIxMjYxMTA3\n\
+    MDIzNzI2WjAUMRIwEAYDVQQDDAlyb290LnRlc3QwWTATBgcqhkjOPQIBBggqhkjO\n\
+    PQMBBwNCAAQshdpd268+A64zrUaZRzErqa2nech/86FZPSsy1FN9f0UQUAWuJqLi\n\
+    +SUucqvJNgE0VKfydMhfia33MWJLbh83o1MwUTAdBgNVHQ4EFgQUXR6vlV8+sKpM\n\
+    groT4sn33w2WNZIwHwYDVR0jBBgwFoAUXR6vlV8+sKpMgroT4sn33w2WNZIwDwYD\n\
+    VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAhkj9g5fGuXopHjnNOV73\n\
+    kbqJ/fhq78IrE4RhjB/TaywCIQCc2Cm1M1/ozvB6J5MR7LpmcnuGbXfQyvCLK5la\n\
+    AIkj9Q==\n\
+    -----END CERTIFICATE-----\n";
 
 #[cfg(test)]
 mod tests {
@@ -306,8 +338,16 @@ mod tests {
         for good in
             [ONE.to_owned(), ONE.replace("AwEC", "AwE="), ONE.replace("AwEC", "AwE"), format!("a PRIVATE KEY:\n{ONE}")]
         {
-            assert!(certificates(good.as_bytes()).is_ok(), "{good:?}");
+            assert!(blocks(good.as_bytes()).is_ok(), "{good:?}");
+            // As the edge would find out when a version that trusts by it is published.
+            let line = 1 + usize::from(good.starts_with('a'));
+            assert_eq!(certificates(good.as_bytes()), Err(BadPem::Content(line)), "{good:?}");
         }
+        assert_eq!(certificates(AUTHORITY.as_bytes()).as_deref(), Ok(AUTHORITY));
+        let lines = AUTHORITY.lines().count();
+        assert_eq!(certificates(format!("{AUTHORITY}{ONE}").as_bytes()), Err(BadPem::Content(lines + 1)));
+        let cut: Vec<&str> = AUTHORITY.lines().enumerate().filter(|(at, _)| *at != 3).map(|(_, line)| line).collect();
+        assert_eq!(certificates(cut.join("\n").as_bytes()), Err(BadPem::Content(1)));
         assert!(blocks(format!("{ONE}{TWO}").as_bytes()).is_ok());
     }
 

@@ -427,21 +427,24 @@ mod tests {
     #[test]
     fn a_certificate_that_a_reader_would_pass_over_is_refused_with_its_line() {
         let parsed = |before: &str| {
-            let one = "-----BEGIN CERTIFICATE-----\nMAUC\n-----END CERTIFICATE-----\n";
+            let one = pem::AUTHORITY;
             let ca = format!("ca = \"\"\"\n{one}{before}{one}\"\"\"");
             SiteFile::parse("devanture.toml", &format!("[upstreams.api]\nto = [\"https://10.0.0.5\"]\n{ca}\n"))
         };
         for before in ["", " ", "\t", "\u{feff}"] {
             assert!(parsed(before).is_ok(), "{before:?}");
         }
+        let after = pem::AUTHORITY.lines().count();
         let refused = parsed("ca: ").unwrap_err().to_string();
-        assert!(refused.contains("is no PEM of certificates: line 4 "), "{refused}");
+        assert!(refused.contains(&format!("is no PEM of certificates: line {} ", after + 1)), "{refused}");
         // A manifest is there for everybody to read; and what the push cannot decode, `check` names.
         let key = "-----BEGIN PRIVATE KEY-----\nMAUC\n-----END PRIVATE KEY-----\n";
         let garbled = "-----BEGIN CERTIFICATE-----\nMA.UC\n-----END CERTIFICATE-----\n";
         let list = "-----BEGIN X509 CRL-----\nMAUC\n-----END X509 CRL-----\n";
-        for (before, line) in [(key, 4), (garbled, 5), (list, 4)] {
+        let none = "-----BEGIN CERTIFICATE-----\nMAUC\n-----END CERTIFICATE-----\n";
+        for (before, line) in [(key, 1), (garbled, 2), (list, 1), (none, 1)] {
             let refused = parsed(before).unwrap_err().to_string();
+            let line = after + line;
             assert!(refused.contains(&format!("is no PEM of certificates: line {line} ")), "{refused}");
         }
     }
