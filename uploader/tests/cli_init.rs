@@ -109,6 +109,23 @@ fn a_package_json_that_cannot_be_read_is_named_and_its_sources_are_not_taken_for
 }
 
 #[test]
+fn a_plain_site_is_taken_as_it_is_with_a_package_json_that_builds_nothing_as_without_one() {
+    let project = Project::new(&[("index.html", "<!doctype html><title>Hi</title>")]);
+    for package in [None, Some("{}"), Some(r#"{"scripts":{"test":"true"},"dependencies":{"lodash":"4"}}"#)] {
+        package.iter().for_each(|text| project.file("package.json", text));
+        let ran = project.run(&["init", "--app", "plants", "--force"]);
+        assert_eq!((ran.code, written(&project, "www")), (Some(0), Some(".".into())), "{package:?} {ran:#?}");
+    }
+    project.file("package.json", r#"{"scripts":{"build":"make"}}"#);
+    let ran = project.run(&["init", "--app", "plants", "--force"]);
+    assert_eq!(written(&project, "www"), None, "{ran:#?}");
+    assert!(ran.stdout.contains("  www        not found  (build, then `devanture init --force`"), "{ran:#?}");
+    assert!(ran.stdout.contains("`--www .`"), "{ran:#?}");
+    project.run(&["init", "--app", "plants", "--force", "--www", "."]);
+    assert_eq!(written(&project, "www"), Some(".".into()));
+}
+
+#[test]
 fn only_force_replaces_a_file_that_is_there() {
     let project = Project::new(&[("dist/index.html", "hi"), ("devanture.toml", "app = \"mine\"\n")]);
     let error = project.run(&["init", "--app", "plants", "--json"]).failed("usage", 2);

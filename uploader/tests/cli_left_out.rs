@@ -123,6 +123,14 @@ fn nothing_that_a_provider_never_served_is_published_after_a_move() {
         ("dist/a.js.map", "{}"),
         ("dist/private/a.html", "a"),
     ];
+    let sources: Files = &[
+        ("vercel.json", r#"{"outputDirectory": "dist"}"#),
+        ("package.json", r#"{"scripts": {"build": "make"}}"#),
+        (".vercelignore", "/dist/*\n!/dist/keep\n*.map\n"),
+        ("dist/index.html", "hi"),
+        ("dist/js/app.js", "go()"),
+        ("dist/js/app.js.map", "{}"),
+    ];
     let netlify: Files = &[
         ("netlify.toml", "[build]\npublish = \".\"\nfunctions = \"fn\"\n[functions]\ndirectory = \"other/fn\"\n"),
         ("fn/pay.js", "key"),
@@ -162,6 +170,7 @@ fn nothing_that_a_provider_never_served_is_published_after_a_move() {
     for (provider, files, expected) in [
         ("vercel", vercel, &["notes/drafts/b.html"][..]),
         ("vercel", built, &["dist"]),
+        ("vercel", sources, &["js/app.js"]),
         ("netlify", netlify, &[]),
         ("cloudflare", cloudflare, &["robots.txt"]),
         ("firebase", firebase, &["sub/a.txt"]),

@@ -51,9 +51,26 @@ pub(super) fn add(moved: &mut Moved, glob: &str, (line, setting): (usize, &str))
     }
 }
 
+/// The files that an ignore file is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ignored {
+    /// The pages, in whose folder it stands.
+    Pages,
+    /// The project, whose pages are served as they were sent.
+    Project,
+    /// Sources, of which a build makes the pages after they were sent: Vercel's file is about what is uploaded.
+    Sources,
+}
+
+/// Globs for everything in the folder of the pages, without a final slash: all, or all folders.
+const WHOLE: [&str; 6] = ["/*", "/**", "/**/*", "*", "**", "**/*"];
+
 /// Reads an ignore file: the lines of `.gitignore`, from the folder of the provider's file, or from that of the pages.
-pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): (&str, &str), is_of_pages: bool) {
-    let www = if is_of_pages { ".".to_owned() } else { folder(around.folder(moved.www.as_deref())) };
+pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): (&str, &str), about: Ignored) {
+    let www = match about {
+        Ignored::Pages => ".".to_owned(),
+        Ignored::Project | Ignored::Sources => folder(around.folder(moved.www.as_deref())),
+    };
     let before = (moved.exclude.len(), moved.notes.len());
     let mut globs = Vec::new();
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
@@ -64,10 +81,14 @@ pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): 
     }
     for (at, (number, glob)) in globs.iter().enumerate() {
         // By itself it would leave out every page, which were built there after the file had been read.
-        let is_all = www != "." && matches!(glob.as_str(), "/*" | "/**" | "/**/*");
-        if is_all && !globs.iter().skip(at).any(|(_, later)| later.starts_with('!')) {
+        let is_all = www != "." && WHOLE.contains(&glob.trim_end_matches('/'));
+        let has_exceptions = || globs.iter().skip(at).any(|(_, later)| later.starts_with('!'));
+        let is_built = about == Ignored::Sources && www != ".";
+        if is_all && (is_built || !has_exceptions()) {
             let why = format!("every page of {www}/ is named, and none is left out");
             moved.lost(*number, "exclude", why, Some("exclude = [\"…\"] names what visitors are not to get"));
+        } else if is_built && glob.starts_with('!') && moved.exclude.len() == before.0 {
+            // An exception to nothing.
         } else {
             add(moved, glob, (*number, "exclude"));
         }
@@ -208,7 +229,37 @@ mod tests {
             (".", "/*\n", &["/*"], 0),
         ] {
             let mut moved = Moved { www: Some(www.to_owned()), ..Moved::new("vercel.json") };
-            ignore_file(&mut moved, &NOTHING, (".vercelignore", text), false);
+            ignore_file(&mut moved, &NOTHING, (".vercelignore", text), Ignored::Project);
+            assert_eq!(moved.exclude, expected, "{text}");
+            assert_eq!(notes(&moved, NoteKind::Lost).len(), lost, "{text} {:?}", moved.notes);
+        }
+    }
+
+    #[test]
+    fn a_line_for_all_that_a_build_writes_is_about_what_the_build_reads() {
+        for (www, text, expected, lost) in [
+            ("dist", "/dist/*\n!/dist/keep\n", &[][..], 1),
+            ("dist", "dist/*\n!dist/keep\n", &[], 1),
+            ("dist", "/dist/**\n!/dist/a.html\n*.map\n", &["*.map"], 1),
+            ("dist", "/dist/**/*\n!/dist/a.html\n", &[], 1),
+            ("dist", "/dist/*/\n!/dist/keep/\n", &[], 1),
+            ("dist", "/d*/*\n!/dist/keep\n", &[], 1),
+            ("dist", "*\n!src\n!package.json\n", &[], 1),
+            ("dist", "**\n!*.html\n", &[], 1),
+            ("dist", "**/*\n!src/**\n", &[], 1),
+            ("dist", "/*\n!/src\n", &[], 0),
+            ("dist", "/dist\n", &[], 0),
+            ("dist", "/dist/\n!/dist/keep\n", &[], 0),
+            ("web/dist", "/web/*\n!/web/src\n", &[], 0),
+            ("web/dist", "/web/dist/*\n!/web/dist/a\n", &[], 1),
+            // Parts of it are left out here too: they are named for a reason.
+            ("dist", "/dist/private\n!/dist/private/a\n", &["/private", "!/private/a"], 0),
+            ("dist", "/dist/*\n!/dist/keep\n/dist/private\n", &["/private"], 1),
+            ("dist", "*.map\n!a.map\n", &["*.map", "!a.map"], 0),
+            (".", "/*\n!/index.html\n", &["/*", "!/index.html"], 0),
+        ] {
+            let mut moved = Moved { www: Some(www.to_owned()), ..Moved::new("vercel.json") };
+            ignore_file(&mut moved, &NOTHING, (".vercelignore", text), Ignored::Sources);
             assert_eq!(moved.exclude, expected, "{text}");
             assert_eq!(notes(&moved, NoteKind::Lost).len(), lost, "{text} {:?}", moved.notes);
         }
@@ -226,9 +277,11 @@ mod tests {
             ("a[!{]", "a[!{]", "ab", "a{"),
             ("\\[{", "\\[\\{", "[{", "{"),
         ] {
-            for (provider, www, is_of_pages) in [("vercel.json", ".", false), ("wrangler.toml", "dist", true)] {
+            for (provider, www, about) in
+                [("vercel.json", ".", Ignored::Project), ("wrangler.toml", "dist", Ignored::Pages)]
+            {
                 let mut moved = Moved { www: Some(www.to_owned()), ..Moved::new(provider) };
-                ignore_file(&mut moved, &NOTHING, ("ignored", line), is_of_pages);
+                ignore_file(&mut moved, &NOTHING, ("ignored", line), about);
                 assert_eq!(moved.exclude, [expected], "{:?}", moved.notes);
                 let exclude = moved.exclude.iter().map(|glob| glob.parse().unwrap()).collect();
                 let globs = FolderGlobs { exclude, ..FolderGlobs::default() }.of(Half::Front);

@@ -33,6 +33,7 @@ use devanture_project::{Project, ProjectError, WWW, without_dot};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use self::around::Around;
+use self::exclude::Ignored;
 use self::moved::Moved;
 pub use self::moved::{Note, NoteKind};
 pub use self::proposal::FrameworkName;
@@ -116,7 +117,7 @@ fn read(
             let mut moved = of(found.map_or("", |(file, _)| file), cloudflare::read(found, around))?;
             let ignored = format!("{}/{}", around.folder(moved.www.as_deref()), cloudflare::IGNORE_FILE);
             if let Some(text) = text(&ignored)? {
-                exclude::ignore_file(&mut moved, around, (&ignored, &text), true);
+                exclude::ignore_file(&mut moved, around, (&ignored, &text), Ignored::Pages);
             }
             Ok(moved)
         }
@@ -131,9 +132,11 @@ fn read(
         Provider::Vercel => match text(vercel::FILE)? {
             Some(json) => {
                 let mut moved = of(vercel::FILE, vercel::read(&json, around))?;
+                let is_built = moved.is_built.unwrap_or_else(|| guess::has_build(folder));
+                let ignored = if is_built { Ignored::Sources } else { Ignored::Project };
                 for file in vercel::IGNORE_FILES {
                     if let Some(lines) = text(file)? {
-                        exclude::ignore_file(&mut moved, around, (file, &lines), false);
+                        exclude::ignore_file(&mut moved, around, (file, &lines), ignored);
                         break;
                     }
                 }

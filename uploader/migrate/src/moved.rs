@@ -122,6 +122,8 @@ pub(crate) struct Moved {
     pub(crate) file: String,
     pub(crate) app: Option<String>,
     pub(crate) www: Option<String>,
+    /// Whether a build of the provider's makes the pages, where its file says so.
+    pub(crate) is_built: Option<bool>,
     /// Globs of what was served to nobody.
     pub(crate) exclude: Vec<String>,
     pub(crate) html_handling: Option<Justified<HtmlHandling>>,

@@ -52,6 +52,13 @@ pub(crate) fn folder_of_pages(project: &Path) -> Option<String> {
     guess(&Disk::new(project), None, None).pages.map(|pages| pages.folder)
 }
 
+/// Whether a build makes the pages of a project, as far as its files say.
+pub(crate) fn has_build(project: &Path) -> bool {
+    let tree = Disk::new(project);
+    let project = Project::new(&tree, None);
+    project.framework.is_some() || project.package.has_build()
+}
+
 /// The line for a shell that builds the project.
 fn build_line(project: &Project<'_>, framework: &Framework) -> Option<String> {
     let command = match framework.id {

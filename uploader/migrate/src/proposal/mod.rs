@@ -26,6 +26,10 @@ use self::missing::Missing;
 use self::site_file::site_file_text;
 use self::tree::Disk;
 
+/// What to do where the folder of the pages is not known.
+const WHICH_FOLDER: &str = "build, then `devanture init --force` finds the folder, or --www names it: `--www .` is this \
+    folder as it is";
+
 /// A key that was guessed, or should be said.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GuessedKey {
@@ -97,7 +101,7 @@ fn guessed(guess: &Guess, is_www_chosen: bool) -> Vec<GuessedKey> {
         Some(pages) => add("www", Some(pages.folder.clone()), &pages.because),
         None if is_www_chosen => {}
         None if guess.backend.is_some() => add("www", None, "only the backend would be pushed; say where pages are"),
-        None => add("www", None, "say which folder your build writes, in the file"),
+        None => add("www", None, WHICH_FOLDER),
     }
     match &guess.missing {
         Missing::Application => {

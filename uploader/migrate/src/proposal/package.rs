@@ -8,6 +8,9 @@ use super::tree::Tree;
 /// The lists of `package.json` that name packages.
 const DEPENDENCIES: [&str; 2] = ["dependencies", "devDependencies"];
 
+/// Packages that make pages of sources, and are no framework.
+const BUNDLERS: [&str; 6] = ["@rspack/core", "esbuild", "parcel", "parcel-bundler", "rollup", "webpack"];
+
 /// The `package.json` of a project; without one it has no dependencies and no scripts.
 #[derive(Debug, Default)]
 pub(super) struct Package {
@@ -61,6 +64,14 @@ impl Package {
     /// The script `name`.
     pub(super) fn script(&self, name: &str) -> Option<&str> {
         self.json.as_ref()?.get("scripts")?.get(name)?.as_str()
+    }
+
+    /// Whether something builds: a script whose name says so, or a bundler that it depends on.
+    pub(super) fn has_build(&self) -> bool {
+        let scripts = self.json.as_ref().and_then(|json| json.get("scripts")?.as_object());
+        let mut names = scripts.into_iter().flat_map(|scripts| scripts.keys());
+        names.any(|name| name.split(['-', ':', '_']).any(|word| word == "build"))
+            || BUNDLERS.iter().any(|name| self.depends_on(name))
     }
 
     /// The script that runs `command`, by its name, and the words of that command in it. The script `build` comes

@@ -80,11 +80,22 @@ pub(super) fn pages(project: &Project<'_>, notes: &mut Vec<String>) -> Option<Pa
     if let Some(folder) = WITHOUT_PAGE.iter().find(|folder| holds_build(project, folder)) {
         return there((*folder).to_owned(), "it is there");
     }
-    by_default(project).or_else(|| {
-        // A site without a build.
-        let is_site = !project.package.exists() && project.tree.is_file("index.html");
-        is_site.then(|| there(".".to_owned(), "index.html is here")).flatten()
-    })
+    by_default(project).or_else(|| as_it_is(project))
+}
+
+/// The project itself, where it is a site without a build.
+fn as_it_is(project: &Project<'_>) -> Option<Pages> {
+    let package = &project.package;
+    if project.framework.is_some() || !project.tree.is_file("index.html") {
+        return None;
+    }
+    let because = match (package.exists(), package.unreadable()) {
+        (false, _) => "index.html is here",
+        // Its page may be what a bundler reads.
+        (true, None) if !package.has_build() => "index.html is here, and package.json builds nothing",
+        (true, _) => return None,
+    };
+    Some(Pages { folder: ".".to_owned(), because: because.to_owned() })
 }
 
 /// The folder that the framework will write.
@@ -299,7 +310,10 @@ mod tests {
             (&[], &["build/index.html", "dist/lib.js"], Some("build")),
             (&[], &["out/_redirects"], Some("out")),
             // What is invented would be refused by the first push, or be the wrong one.
-            (&[], &["index.html"], None),
+            (&["parcel"], &["index.html"], None),
+            (&["lodash"], &["index.html"], Some(".")),
+            (&[], &["index.html"], Some(".")),
+            (&[], &["index.html", "dist/index.html"], Some("dist")),
             (&[], &["dist/server/server.js"], None),
             (&[], &["public/robots.txt"], None),
             (&[], &[], None),
@@ -312,6 +326,21 @@ mod tests {
         let plain = Framework::of(FrameworkName::Plain);
         let files = Files::new(&[("package.json", "{}"), ("index.html", ""), ("public/index.html", "")]);
         assert_eq!(pages(&Project::new(&files, plain), &mut Vec::new()).unwrap().folder, ".");
+    }
+
+    #[test]
+    fn a_page_beside_a_package_json_is_a_site_where_nothing_builds() {
+        for (scripts, expected) in [
+            ("", Some(".")),
+            (r#""test":"node test.js","start":"serve .""#, Some(".")),
+            (r#""build":"webpack""#, None),
+            (r#""build":"echo nothing""#, None),
+            (r#""build:prod":"make site""#, None),
+            (r#""vercel-build":"make site""#, None),
+        ] {
+            let (found, notes) = folder(&[], scripts, &[("index.html", "")]);
+            assert_eq!((found.as_deref(), notes.len()), (expected, 0), "{scripts}");
+        }
     }
 
     #[test]

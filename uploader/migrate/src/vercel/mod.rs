@@ -88,7 +88,12 @@ fn top(moved: &mut Moved, entry: &Entry) {
         "crons" => {
             moved.lost(line, key, "functions do not run at the edge", Some(SCHEDULES));
         }
-        "buildCommand" | "installCommand" | "devCommand" | "framework" | "ignoreCommand" | "builds" | "build" => {
+        "buildCommand" => {
+            // Without a command, of no letters, the folder is served as it is sent.
+            moved.is_built = node.text().map(|command| !command.trim().is_empty());
+            moved.lost(line, key, "nothing is built here", Some(BUILD));
+        }
+        "installCommand" | "devCommand" | "framework" | "ignoreCommand" | "builds" | "build" => {
             moved.lost(line, key, "nothing is built here", Some(BUILD));
         }
         "env" => moved.lost(line, key, "files know no variables", Some("set them where you build")),
