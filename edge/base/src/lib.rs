@@ -1,5 +1,7 @@
-//! The ground of the edge: the log, the access log and metrics ([`telemetry`]), and the one way to change files
-//! ([`durable`]).
+//! The ground of the edge: the clock ([`clock`]), the log, the access log and metrics ([`telemetry`]), and the one way
+//! to change files ([`durable`]).
+
+pub mod clock;
 
 pub mod telemetry;
 

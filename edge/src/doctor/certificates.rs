@@ -10,7 +10,7 @@ use super::finding::{Finding, Names};
 use super::running::Running;
 use super::scrape;
 use crate::server::{cluster, data_dir};
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 use devanture_control::cluster::{CA_FILE, CERTIFICATE_FILE};
 use devanture_serve::tls::{AUTHORITY_DAYS_MIN, Certificates, FileCertificate, certificates_in};
 

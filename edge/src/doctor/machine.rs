@@ -16,7 +16,8 @@ use super::scrape;
 use crate::server::descriptors::Descriptors;
 use crate::server::firewall::RECEIVE_BUFFER_BOUND;
 use crate::server::kernel::{first_line, number_of};
-use devanture_base::telemetry::{gauge_value, now_ms};
+use devanture_base::clock::now_ms;
+use devanture_base::telemetry::gauge_value;
 use devanture_serve::listen::{BACKLOG, UDP_RECEIVE_BUFFER_BYTES};
 
 /// No clock that was ever set is before this: 2025-01-01, in milliseconds since 1970 UTC.

@@ -19,7 +19,7 @@ use super::hidden::{Secrets, without_names};
 use super::machine::Versions;
 use super::running::{Edge, Running};
 use crate::server::data_dir;
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 
 /// The folder in the archive.
 const FOLDER: &str = "devanture-support";

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::StartError;
 use super::sockets::Addresses;
 use super::stores::data_dir;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_control::access::Credentials;
 use devanture_control::admin::Admin;
 use devanture_control::cluster::{self, Answers, Api, Error, Identity, InstanceService as _, Listener, Nodes};
@@ -79,7 +79,7 @@ impl Cluster {
             advertise,
             home: home(&data_dir(file, base)),
             release: env!("CARGO_PKG_VERSION").to_owned(),
-            started_ms: telemetry::now_ms(),
+            started_ms: clock::now_ms(),
             // Said in its record once all of them are bound.
             listens: None,
         };
@@ -181,7 +181,7 @@ fn warn_of_certificate(identity: &Identity) {
     if let Some(reason) = identity.refused() {
         tracing::warn!(reason, "other nodes cannot be spoken to: `devanture-edge cluster join` makes a certificate");
     }
-    let now_s = i64::try_from(telemetry::now_ms() / 1_000).unwrap_or(i64::MAX);
+    let now_s = i64::try_from(clock::now_ms() / 1_000).unwrap_or(i64::MAX);
     let days = identity.ends_s().saturating_sub(now_s) / DAY_S;
     if days < WARN_DAYS {
         tracing::warn!(days, "the certificate of this node ends: renew it by `devanture-edge cluster join`");

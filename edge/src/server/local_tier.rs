@@ -8,7 +8,7 @@ use std::time::Duration;
 use devanture_config::{Digest, VersionId};
 
 use super::sole_work::SoleWork;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_control::ledger::{Error, stored_manifest};
 use devanture_serve::live::Live;
 use devanture_store::blobs::{self, EvictReport, FreeSpace, Key, TieredBlobs};
@@ -87,7 +87,7 @@ impl LocalTier {
     async fn tidy(&self, catalog: &dyn Catalog) -> Result<EvictReport, Error> {
         let kept = self.kept(catalog).await?;
         let keeps = |key: Key| kept.contains(&key);
-        let unused_since_s = (telemetry::now_ms() / 1_000).saturating_sub(UNUSED_S);
+        let unused_since_s = (clock::now_ms() / 1_000).saturating_sub(UNUSED_S);
         let bytes_max = if self.free_space.is_short() { 0 } else { self.bytes_max };
         Ok(self.tiered.evict(&keeps, bytes_max, unused_since_s).await?)
     }

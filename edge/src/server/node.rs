@@ -10,6 +10,7 @@ use devanture_config::edge_toml::EdgeFile;
 use super::cluster::Cluster;
 use super::sole_work::SoleWork;
 use super::stores::{CATALOG_NAME, Stores};
+use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_control::admin::{CertificateOf, Node};
 use devanture_control::ledger::show_task;
@@ -33,7 +34,7 @@ pub(super) fn start(
     telemetry::keep_integrity_reports(most(of_integrity.0), most(of_integrity.1));
     read_integrity_reports(&file.limits);
     let survey = Survey::new(data_dir.to_owned());
-    sole.spawn(Arc::clone(&survey).watch(|| show_task("stored", telemetry::now_ms())));
+    sole.spawn(Arc::clone(&survey).watch(|| show_task("stored", clock::now_ms())));
     let cache = stores.tier.as_ref().map(|tier| CacheUse::new(Arc::clone(&survey), tier.bytes_max));
     let of_visitors = certificates.clone();
     let certificate_of: CertificateOf = Box::new(move |host: &HostPattern| of_visitors.certificate_of(host));

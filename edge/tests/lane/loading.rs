@@ -1,6 +1,6 @@
 //! Requests to an edge that was just started wait for the load of what they are for, and for nothing else.
 
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_config::{AppName, PlaceName, VersionId};
 use devanture_store::records;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn entry(version: VersionId, previous: VersionId) -> Value {
     json!({
         "deploy": {
             "id": "d", "kind": "push", "environment": "prod", "version": version, "previous": previous, "who": "me",
-            "at_ms": telemetry::now_ms(), "source": {}, "steps": [], "outcome": "live", "settings": 0,
+            "at_ms": clock::now_ms(), "source": {}, "steps": [], "outcome": "live", "settings": 0,
         },
         "position": "",
     })

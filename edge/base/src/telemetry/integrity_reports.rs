@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use devanture_config::api::IntegrityReport;
 use parking_lot::Mutex;
 
-use super::now_ms;
+use crate::clock::now_ms;
 
 static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 

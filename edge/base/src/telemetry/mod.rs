@@ -12,7 +12,6 @@ mod own_log;
 mod process;
 mod requests;
 mod series;
-mod settled_clock;
 mod stripes;
 mod tally;
 
@@ -33,27 +32,10 @@ pub use noted::{NOTED_EVERY_S, Noted};
 pub use own_log::testing::logged;
 pub use process::{process_figures, resident_bytes};
 pub use requests::{RequestMetrics, TrafficFigures, TrafficRow, TrafficSpan, forget_traffic, keep_traffic, traffic};
-#[cfg(any(test, feature = "testing"))]
-pub use settled_clock::settle_own_clock_from;
-pub use settled_clock::{settle_clock_from, settled_ms};
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
-
-/// The time since 1970 UTC. The one clock that rooms ask for what is kept in records.
-#[must_use]
-pub fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Milliseconds since 1970 UTC.
-#[must_use]
-pub fn now_ms() -> u64 {
-    u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX)
-}
 
 /// The value of a label, as Prometheus' text form has it.
 fn escaped(value: &str) -> String {

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use super::{Gauges, gauge_value, since_epoch};
+use super::{Gauges, gauge_value};
+use crate::clock::since_epoch;
 
 /// When the process began, as far as it is known here: when it first was looked at.
 static BEGAN_S: LazyLock<f64> = LazyLock::new(|| since_epoch().as_secs_f64());

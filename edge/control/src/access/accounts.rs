@@ -6,7 +6,7 @@ use devanture_config::problem::{Code, Problem};
 use super::passwords::PasswordOf;
 use super::{Credentials, random_hex};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, PART_CHANGES_MAX, unless_conflict, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Change, Check, Commit, Revision};
 use devanture_store::records;
 use devanture_store::records::identities::{self, AccountRecord, LoginRecord};
@@ -26,7 +26,7 @@ impl Credentials {
         self.check_creation_of_account(actor, &request.name).await?;
         let key = identities::account_key(&request.name);
         let (password, password_ms) = match &request.password {
-            Some(password) => (self.passwords.keep(PasswordOf::Account, password).await?, telemetry::now_ms()),
+            Some(password) => (self.passwords.keep(PasswordOf::Account, password).await?, clock::now_ms()),
             None => (self.passwords.nobodys(), 0),
         };
         let record = AccountRecord {
@@ -36,7 +36,7 @@ impl Credentials {
             app: request.app,
             environment: request.environment,
             scope: request.scope.into(),
-            created_ms: telemetry::now_ms(),
+            created_ms: clock::now_ms(),
             password_ms,
             made_by: actor.name.clone(),
             invitation: None,
@@ -204,7 +204,7 @@ impl Credentials {
         password: &str,
     ) -> Result<Vec<Change>, Error> {
         password.clone_into(&mut account.password);
-        account.password_ms = telemetry::now_ms();
+        account.password_ms = clock::now_ms();
         account.stamp = random_hex(STAMP_BYTES);
         account.invitation = None;
         let mut changes = vec![Change::Put(key.to_owned(), records::write(account)?)];
@@ -221,7 +221,7 @@ impl Credentials {
     }
 
     async fn account_info(&self, name: AccountName, account: AccountRecord) -> Result<AccountInfo, Error> {
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let logins = self.logins_of(&account).await?;
         let in_force = logins.iter().filter(|(_, login)| login.expires_ms > now_ms && login.stamp == account.stamp);
         let mut in_force: Vec<u64> = in_force.map(|(_, login)| login.created_ms).collect();

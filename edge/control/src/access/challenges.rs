@@ -8,7 +8,7 @@ use devanture_config::api::Purpose;
 
 use super::{Credentials, random_bytes, webauthn};
 use crate::ledger::{Error, shared_secret};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::records::CHALLENGE_SECRET_KEY;
 use devanture_store::records::sessions::PasskeyRecord;
 
@@ -30,7 +30,7 @@ impl Credentials {
     /// A new challenge, and when it ends.
     pub(super) async fn new_challenge(&self, of: Use<'_>) -> Result<(String, u64), Error> {
         let key = self.challenge_key().await?;
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let mut challenge = now_ms.to_be_bytes().to_vec();
         challenge.extend(random_bytes(RANDOM_BYTES));
         let signature = signature(&key, &challenge, of);
@@ -41,7 +41,7 @@ impl Credentials {
     /// When a challenge was made, if it was made here, for this use, and has not ended.
     pub(super) async fn challenge_ms(&self, challenge: &str, of: Use<'_>) -> Result<Option<u64>, Error> {
         let key = self.challenge_key().await?;
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         Ok(made_ms(&key, challenge, of)
             .filter(|at_ms| has_come(*at_ms, now_ms) && now_ms.saturating_sub(*at_ms) <= self.limits.challenge_ms_max))
     }

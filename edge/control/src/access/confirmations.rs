@@ -16,7 +16,7 @@ use super::passwords::PasswordOf;
 use super::sessions::{InForce, Owner, ended_session};
 use super::{Credentials, bad_token};
 use crate::ledger::{self, Action, Actor, AuditEvent, Credential, Error, unless_conflict, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records;
@@ -26,7 +26,7 @@ use devanture_store::records::sessions::{CONFIRMATIONS_PREFIX, ConfirmationsReco
 impl InForce {
     /// Whether it has not been confirmed, or its confirmation has ended.
     pub(super) fn is_unconfirmed(&self) -> bool {
-        self.found.record.confirmed_until_ms <= telemetry::now_ms()
+        self.found.record.confirmed_until_ms <= clock::now_ms()
     }
 
     /// # Errors
@@ -74,7 +74,7 @@ impl Credentials {
     async fn confirmed(&self, actor: &Actor, id: &str, proof: Commit) -> Result<Session, Error> {
         update(&session_key(id), || async {
             let mut session = self.session_in_force(id).await?.ok_or_else(ended_session)?;
-            let until_ms = telemetry::now_ms().saturating_add(self.limits.confirmation_ms_max);
+            let until_ms = clock::now_ms().saturating_add(self.limits.confirmation_ms_max);
             session.found.record.confirmed_until_ms = until_ms;
             let mut commit = proof.clone();
             commit.checks.push(Check::At(session_key(id), session.found.revision));

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Credentials;
 use crate::ledger::{Actor, Credential, Error, SessionOf};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Committed};
 use devanture_store::records::sessions::session_key;
 use devanture_store::records::{self, identities};
@@ -140,7 +140,7 @@ impl InForce {
         }
         self.state = match self.credentials.is_good(&self.actor).await {
             Ok(Some(ends_ms)) => {
-                let left = Duration::from_millis(ends_ms.saturating_sub(telemetry::now_ms()));
+                let left = Duration::from_millis(ends_ms.saturating_sub(clock::now_ms()));
                 let now = Instant::now();
                 State::Good(now.checked_add(left).unwrap_or(now))
             }

@@ -18,7 +18,7 @@ use super::accounts::{missing, must_manage_accounts, of_account, prediction};
 use super::passwords::PasswordOf;
 use super::{Credentials, is_hex, is_secret, random_hex, tokens};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, from_text, unless_conflict, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records;
 use devanture_store::records::identities::{self, AccountRecord, Invitation};
@@ -138,7 +138,7 @@ impl Credentials {
         let open = found.as_ref().and_then(|(_, account)| account.invitation.clone());
         // Compared also where there is none, so that the time of the answer tells nothing of accounts.
         let open = open.unwrap_or_else(|| Invitation { hash: Digest::of(INVITATION_PREFIX.as_bytes()), expires_ms: 0 });
-        let is_good = is_secret(secret, &open.hash) && open.expires_ms > telemetry::now_ms();
+        let is_good = is_secret(secret, &open.hash) && open.expires_ms > clock::now_ms();
         Ok(found.filter(|_| is_good))
     }
 
@@ -153,7 +153,7 @@ impl Credentials {
                 .hint("`invitation_ms_max` in edge.toml is the limit")
                 .into());
         }
-        Ok(telemetry::now_ms().saturating_add(lifetime_ms))
+        Ok(clock::now_ms().saturating_add(lifetime_ms))
     }
 
     /// Changes the record of an account, which keeps its logins.
@@ -205,7 +205,7 @@ fn guest(name: &AccountName, account: &AccountRecord, from: Option<IpAddr>) -> A
         from,
         credential: Credential::Login(account.id.clone()),
         root: None,
-        expires_ms: Some(telemetry::now_ms()),
+        expires_ms: Some(clock::now_ms()),
         unconfirmed: false,
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Credentials, tokens};
 use crate::ledger::{Error, SystemWrite, commit_system, from_text};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Change, Check, Commit};
 use devanture_store::records::identities::{self, UsedRecord};
 use devanture_store::records::{self, sessions};
@@ -44,12 +44,12 @@ impl LastUse {
     /// A token or a session was used now.
     pub(super) fn note(&self, id: &str, from: Option<IpAddr>) {
         let mut tokens = self.tokens.lock();
-        tokens.insert(id.to_owned(), (telemetry::now_ms(), from));
+        tokens.insert(id.to_owned(), (clock::now_ms(), from));
     }
 
     /// The access token of a login's pair was used, so shortly after it replaced another that this counts.
     pub(super) fn note_pair(&self, login: &str, generation: u64) {
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let mut pairs = self.pairs.lock();
         if pairs.len() >= PAIRS_BEFORE_LOOK {
             pairs.retain(|_, (_, used_ms)| now_ms.saturating_sub(*used_ms) < PAIR_MS_MAX);

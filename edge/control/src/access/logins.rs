@@ -23,7 +23,7 @@ use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, PART_CHANGES_MAX, SystemWrite, commit_system, from_text,
     unless_conflict, update,
 };
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records;
 use devanture_store::records::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
@@ -163,7 +163,7 @@ impl Credentials {
         family: &str,
         from: Option<IpAddr>,
     ) -> LoginRecord {
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let mut login = LoginRecord {
             account: name.clone(),
             stamp: account.stamp.clone(),
@@ -197,7 +197,7 @@ impl Credentials {
     /// Makes room for one more login of an account: the oldest ones beyond the limit go, and those that ended. What one
     /// commit does not take goes with later ones, or when what has ended is removed.
     async fn surplus_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let is_over = |login: &LoginRecord| login.expires_ms <= now_ms || login.stamp != account.stamp;
         let (over, mut in_force): (Vec<_>, Vec<_>) =
             self.logins_of(account).await?.into_iter().partition(|(_, login)| is_over(login));
@@ -241,7 +241,7 @@ impl Credentials {
 
     /// The login with its next pair; `None` if the refresh token may not get one.
     fn next_pair(&self, id: &str, login: &LoginRecord, secret: &str) -> Option<(LoginRecord, Pair)> {
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let (mut next, pair) = (login.clone(), Pair::new());
         if is_secret(secret, &login.refresh) {
             next.previous = Some(ReplacedToken { hash: login.refresh, replaced_ms: now_ms });
@@ -316,7 +316,7 @@ impl Credentials {
 
     /// A login that has not ended, of an account that is there and has the password that it was made with.
     pub(super) async fn login_in_force(&self, id: &str) -> Result<Option<InForce>, Error> {
-        self.login_in_force_at(id, telemetry::now_ms()).await
+        self.login_in_force_at(id, clock::now_ms()).await
     }
 
     /// The same of a login that had not ended at `at_ms`.
@@ -340,7 +340,7 @@ impl Credentials {
         from: Option<IpAddr>,
     ) -> Result<Option<Actor>, Error> {
         let Some(found) = self.login_in_force(id).await? else { return Ok(None) };
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let good = found.login.access.iter().find(|token| token.expires_ms > now_ms && is_secret(secret, &token.hash));
         let Some(token) = good else { return Ok(None) };
         let grace_ms = self.limits.refresh_grace_ms_max;
@@ -422,7 +422,7 @@ fn actor_of(id: &str, login: &LoginRecord, account: &AccountRecord, from: Option
 }
 
 fn answer(id: &str, family: &str, pair: Pair, login: &LoginRecord, account: &AccountRecord) -> LoggedIn {
-    let now_ms = telemetry::now_ms();
+    let now_ms = clock::now_ms();
     let left_s = |at_ms: u64| at_ms.saturating_sub(now_ms) / 1_000;
     LoggedIn {
         account: login.account.clone(),

@@ -37,7 +37,7 @@ use tokio::sync::OnceCell;
 use crate::cluster::{ATTEMPTS_MAX, AttemptNote, Nodes};
 use crate::ledger::{Actor, Audit, Credential, Error, from_text};
 use attempts::{Attempts, Quota};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::Catalog;
 use last_use::LastUse;
 use passwords::Passwords;
@@ -173,7 +173,7 @@ impl Credentials {
 
     /// When the credential of `actor` expires, as far as is known now; `None` if it has.
     async fn is_good(&self, actor: &Actor) -> Result<Option<u64>, Error> {
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let ends_ms = match &actor.credential {
             Credential::Local => Some(u64::MAX),
             Credential::Token(id) => {

@@ -15,7 +15,7 @@ use super::sessions::{Browser, InForce, Owner, SessionMade, StoredSession, ended
 use super::webauthn::{self, Ceremony, Refusal, Site};
 use super::{Credentials, is_hex};
 use crate::ledger::{Action, Actor, Credential, Error, unless_conflict, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Change, Check, Commit, Record, Revision};
 use devanture_store::records;
 use devanture_store::records::identities::{AccountRecord, account_key};
@@ -108,7 +108,7 @@ impl Credentials {
         let of = Use { purpose: Purpose::Register, session: Some(&session.found.id) };
         let Some(challenge_ms) = self.challenge_ms(&challenge, of).await? else { return Err(stale_challenge()) };
         let id = passkey_id(&account, &made.credential);
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let record = PasskeyRecord {
             account: name.clone(),
             stamp: account.stamp.clone(),
@@ -273,7 +273,7 @@ impl Credentials {
             log(&"its challenge is over, or of another use");
             return Ok(None);
         };
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let mut checks =
             vec![Check::At(passkey_key(&id), revision), Check::At(account_key(&passkey.account), account_revision)];
         let mut last_ms = answered_ms(&passkey, now_ms);

@@ -11,7 +11,7 @@ use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, Page, SessionOf, SystemWrite, commit_in_parts, unless_conflict,
     update,
 };
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::identities::LOGINS_PREFIX;
@@ -94,7 +94,7 @@ impl Credentials {
     /// Removes the records of logins and sessions that have ended, and of those and passkeys whose account or token
     /// has.
     pub async fn remove_ended_sessions(&self) {
-        if let Err(error) = self.remove_ended_by(telemetry::settled_ms()).await {
+        if let Err(error) = self.remove_ended_by(clock::settled_ms()).await {
             tracing::warn!(%error, "logins and sessions that have ended could not be removed");
         }
     }

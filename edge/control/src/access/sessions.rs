@@ -14,7 +14,7 @@ use super::logins::{ID_BYTES, count, new_id};
 use super::passwords::PasswordOf;
 use super::{Credentials, bad_token, is_hex, is_secret, parts_of, random_hex, tokens};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, SessionOf, from_text, unless_conflict, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Record, Revision};
 use devanture_store::records::identities::{AccountRecord, account_key, used_key};
 use devanture_store::records::sessions::{SESSIONS_PREFIX, SessionRecord, session_key};
@@ -162,7 +162,7 @@ impl Credentials {
 
     /// Puts together a new session of the account or the token with the id `of`.
     pub(super) async fn begin(&self, of: &str, owner: Owner, browser: &Browser) -> Result<NewSession, Error> {
-        let (now_ms, secret) = (telemetry::now_ms(), random_hex(tokens::SECRET_BYTES));
+        let (now_ms, secret) = (clock::now_ms(), random_hex(tokens::SECRET_BYTES));
         let id = new_id(of);
         let (account, stamp, end_ms) = match &owner {
             Owner::Account(name, account) => (Some(name.clone()), account.stamp.clone(), None),
@@ -244,7 +244,7 @@ impl Credentials {
 
     /// A session that has not ended, of an account or a token that is good.
     pub(super) async fn session_in_force(&self, id: &str) -> Result<Option<InForce>, Error> {
-        self.session_in_force_at(id, telemetry::now_ms()).await
+        self.session_in_force_at(id, clock::now_ms()).await
     }
 
     /// A session that had not ended at `at_ms`, of an account or a token that is good.
@@ -279,7 +279,7 @@ impl Credentials {
     }
 
     fn has_ended(&self, found: &StoredSession) -> bool {
-        self.end_of(found) <= telemetry::now_ms()
+        self.end_of(found) <= clock::now_ms()
     }
 
     async fn found(&self, id: String, record: &Record) -> Result<StoredSession, Error> {
@@ -340,7 +340,7 @@ impl Credentials {
             rights: rights_of(&actor),
             created_ms: Some(record.created_ms),
             expires_ms: actor.expires_ms,
-            confirmed_until_ms: Some(record.confirmed_until_ms).filter(|at_ms| *at_ms > telemetry::now_ms()),
+            confirmed_until_ms: Some(record.confirmed_until_ms).filter(|at_ms| *at_ms > clock::now_ms()),
             passkeys: u64::try_from(passkeys).unwrap_or(u64::MAX),
         })
     }

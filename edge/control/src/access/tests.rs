@@ -85,16 +85,16 @@ async fn a_token_that_a_clock_that_leapt_ahead_would_end_makes_no_room() {
     let made = credentials.create(&Actor::local(), request("first", None)).await.unwrap();
     let key = token_key(&made.id);
     let record = overtaken.stored.get(&key).await.unwrap().unwrap();
-    let now_ms = telemetry::now_ms();
+    let now_ms = clock::now_ms();
     let ended = TokenRecord { expires_ms: Some(now_ms - 1), ..records::read(&key, &record).unwrap() };
     put(&*overtaken.stored, Change::Put(key, records::write(&ended).unwrap())).await;
-    telemetry::settle_own_clock_from(now_ms - 10 * 86_400_000);
+    clock::settle_own_clock_from(now_ms - 10 * 86_400_000);
     let refused = credentials.recognise(&made.token, None).await;
     assert_eq!(refused.unwrap_err().0.code, Code::BadToken);
     let second = credentials.create(&Actor::local(), request("second", None)).await;
     assert_eq!(second.unwrap_err().0.code, Code::TooMany);
     assert_eq!(names(&*overtaken.stored).await, ["first"]);
-    telemetry::settle_own_clock_from(now_ms);
+    clock::settle_own_clock_from(now_ms);
     credentials.create(&Actor::local(), request("second", None)).await.unwrap();
     assert_eq!(names(&*overtaken.stored).await, ["second"]);
 }

@@ -12,7 +12,7 @@ use crate::ledger::{
     Action, Actor, AuditEvent, Credential, Error, SameApp, SessionOf, check_there, is_exchanged, unless_conflict,
     update,
 };
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::identities;
 use devanture_store::records::{self, TokenAccount, TokenRecord};
@@ -70,7 +70,7 @@ impl Credentials {
             if let Some(own_app) = &own_app {
                 checks.push(own_app.check(&*self.catalog).await?);
             }
-            let now_ms = telemetry::now_ms();
+            let now_ms = clock::now_ms();
             let NewToken { name, life, expired } = self.check_creation(actor, &request, now_ms).await?;
             let Life { expires_ms, account } = life;
             let event = of_request(&request).what(format!("{id} {name}, {}", request.scope));
@@ -105,7 +105,7 @@ impl Credentials {
     /// # Errors
     /// As [`Credentials::create`].
     pub async fn predict_creation(&self, actor: &Actor, request: TokenRequest) -> Result<TokenPrediction, Error> {
-        let NewToken { name, life, .. } = self.check_creation(actor, &request, telemetry::now_ms()).await?;
+        let NewToken { name, life, .. } = self.check_creation(actor, &request, clock::now_ms()).await?;
         Ok(TokenPrediction {
             dry_run: true,
             id: None,
@@ -169,7 +169,7 @@ impl Credentials {
     /// # Errors
     /// `too_many`.
     pub(super) async fn check_token_count(&self, app: Option<&AppName>) -> Result<Vec<String>, Error> {
-        let settled_ms = telemetry::settled_ms();
+        let settled_ms = clock::settled_ms();
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let (count_max, of_app_max) = (size(self.limits.tokens_max), size(self.limits.tokens_per_app_max));
         let (mut count, mut of_app) = (0_usize, 0_usize);
@@ -371,7 +371,7 @@ impl Credentials {
 
     /// The record of a token that has not ended.
     pub(super) async fn token_in_force(&self, id: &str) -> Result<Option<(Revision, TokenRecord)>, Error> {
-        let is_good = |token: &TokenRecord| token.expires_ms.is_none_or(|at_ms| at_ms > telemetry::now_ms());
+        let is_good = |token: &TokenRecord| token.expires_ms.is_none_or(|at_ms| at_ms > clock::now_ms());
         match self.token(id).await?.filter(|(_, token)| is_good(token)) {
             Some((revision, token)) if self.has_its_account(&token).await? => Ok(Some((revision, token))),
             _ => Ok(None),

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::schedule::{LIMITED_WAIT_MS, WAIT_MS_MAX};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::proxy::{Names, retry_after_ms};
 
 /// Longest time for one request, from the name to the last byte of the answer.
@@ -165,7 +165,7 @@ fn retry_later(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<R
     if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let retry_after_ms = retry_after_ms(headers, telemetry::now_ms());
+    let retry_after_ms = retry_after_ms(headers, clock::now_ms());
     let wait_ms = match status {
         StatusCode::TOO_MANY_REQUESTS => retry_after_ms.unwrap_or(LIMITED_WAIT_MS),
         _ => retry_after_ms.unwrap_or_default(),

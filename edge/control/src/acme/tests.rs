@@ -121,7 +121,7 @@ fn issued(name: &str) -> String {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.use_authority_key_identifier_extension = true;
     params.not_before =
-        time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(devanture_base::telemetry::now_ms()) * 1_000_000)
+        time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(devanture_base::clock::now_ms()) * 1_000_000)
             .unwrap();
     params.not_after = params.not_before + time::Duration::days(90);
     key.serialize_pem() + &params.signed_by(&key, &issuer).unwrap().pem()
@@ -198,7 +198,7 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
     let pem = issued(NAME);
     world.acme.folder.keep_certificate(NAME, &pem).await.unwrap();
     let held = Held::read_for(NAME, NAME.as_ref(), &pem, &provider()).unwrap();
-    assert!(!held.life.is_due(held.spread, None, devanture_base::telemetry::now_ms()));
+    assert!(!held.life.is_due(held.spread, None, devanture_base::clock::now_ms()));
     world.acme.hold(NAME, &Arc::new(held));
     let World { acme, requested, folder, .. } = world;
     let served = Served {
@@ -227,7 +227,7 @@ async fn a_certificate_that_the_edge_before_had_issued_meanwhile_is_served_and_n
         let World { acme, requested, folder: _folder, .. } = World::start(|_| limited("60")).await;
         let pem = issued(NAME);
         if is_noted {
-            let (rules, now_ms) = (schedule::Rules::new(&Limits::default()), devanture_base::telemetry::now_ms());
+            let (rules, now_ms) = (schedule::Rules::new(&Limits::default()), devanture_base::clock::now_ms());
             let life = Held::read_for(NAME, NAME.as_ref(), &pem, &provider()).unwrap().life;
             let mut books = schedule::Books::default();
             books.end(NAME, Ended::Issued { life }, &rules, now_ms);

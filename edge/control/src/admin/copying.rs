@@ -12,7 +12,7 @@ use super::safekeeping::must_be_local;
 use super::state::Admin;
 use super::{answer, body};
 use crate::ledger::{Error, WritePause, pause_changes, resume_changes};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::scan::Scan;
 
 /// Records on a page.
@@ -60,7 +60,7 @@ impl Admin {
             ledger.note_pause(true);
             publisher.settle(SETTLE_MAX).await;
             credentials.write_last_uses().await;
-            let at_ms = telemetry::now_ms();
+            let at_ms = clock::now_ms();
             let paused = pause_changes(&*ledger.catalog, &WritePause { at_ms, seconds }).await;
             if paused.is_err() {
                 ledger.note_pause(false);

@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use devanture_base::telemetry::{NOTED_EVERY_S, Noted, since_epoch};
+use devanture_base::clock::since_epoch;
+use devanture_base::telemetry::{NOTED_EVERY_S, Noted};
 use devanture_serve::proxy::address::counted_as;
 
 /// How many handshakes may be under way.

@@ -16,7 +16,7 @@ use super::places::size;
 use crate::ledger::{
     Action, Actor, AuditEvent, Condition, Error, Page, SystemWrite, check_confirmed, other_than, update,
 };
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Record, Revision};
 use devanture_store::records::gone;
 use devanture_store::records::halves_begun::HalvesBegun;
@@ -129,11 +129,11 @@ impl Environments {
         expires: Option<Expiry>,
     ) -> Result<(), Error> {
         actor.may_alias(Scope::Push, app, name)?;
-        ends_ms(expires, None, telemetry::now_ms())?;
+        ends_ms(expires, None, clock::now_ms())?;
         self.ledger.check_there(app, Some(name)).await?;
         let (_, before) = self.alias_record(app, name).await?;
         actor.may_move(name, before.as_ref())?;
-        let expires_ms = ends_ms(expires, before.as_ref(), telemetry::now_ms())?;
+        let expires_ms = ends_ms(expires, before.as_ref(), clock::now_ms())?;
         self.check_shortened(actor, app, before.as_ref(), expires_ms).await?;
         self.check_no_environment(app, name).await?;
         if before.is_none() { self.check_address(actor, (app, name)).await } else { Ok(()) }
@@ -181,7 +181,7 @@ impl Environments {
         let key = records::alias_key(app, name);
         let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok((None, None)) };
         let alias: AliasRecord = records::read(&key, &record)?;
-        let is_there = !alias.has_expired(telemetry::now_ms());
+        let is_there = !alias.has_expired(clock::now_ms());
         Ok((Some(record), is_there.then_some(alias)))
     }
 
@@ -299,7 +299,7 @@ impl Environments {
             None => None,
         };
         let mut aliases = Vec::new();
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         // One more than the page holds says whether another follows; what is not shown is no part of the cursor either.
         let at_once = page.limit.saturating_add(1);
         while aliases.len() < at_once {
@@ -369,7 +369,7 @@ impl Environments {
     /// # Errors
     /// Where the catalog fails.
     pub async fn sweep_aliases(&self) -> Result<u64, Error> {
-        let (now_ms, mut removed) = (telemetry::settled_ms(), 0);
+        let (now_ms, mut removed) = (clock::settled_ms(), 0);
         for (key, record) in self.ledger.catalog.list(records::ALIASES_PREFIX, None, false, usize::MAX).await? {
             // Unreadable records were logged when they were loaded.
             let has_expired = records::read::<AliasRecord>(&key, &record).is_ok_and(|alias| alias.has_expired(now_ms));
@@ -422,7 +422,7 @@ impl<'a> Aliasing<'a> {
     }
 
     fn record(&self, before: Option<&AliasRecord>) -> Result<AliasRecord, Error> {
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let same = before.filter(|before| before.version == self.version);
         // Never back, as for an environment.
         let moved_ms = now_ms.max(before.map_or(0, |before| before.switched_ms));

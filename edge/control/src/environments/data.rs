@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error, confirmations};
 use crate::runner::{self, DataArchive, Runner, Upload};
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 /// An app, and an environment of it.
 type PlaceOf<'p> = (&'p AppName, &'p PlaceName);
@@ -207,7 +207,7 @@ fn counts(list: &DataList) -> DataReport {
 
 /// The name of a snapshot without one: the time, such as `2026-11-25-23-43-11`.
 fn name_of_now() -> Result<SnapshotName, Error> {
-    let now: String = date_time(telemetry::now_ms());
+    let now: String = date_time(clock::now_ms());
     let digits: Vec<&str> = now.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()).collect();
     let name = digits.join("-").parse();
     name.map_err(|error| Problem::new(Code::Internal, format!("The time is no name: {error}.")).into())

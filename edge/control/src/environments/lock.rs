@@ -7,7 +7,7 @@ use devanture_config::{AppName, PlaceName};
 use super::Environments;
 use super::marker::MarkerChange;
 use crate::ledger::{Action, Actor, Condition, Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Check, Revision};
 use devanture_store::records::{self, LockRecord};
 
@@ -61,7 +61,7 @@ impl Environments {
                     return Ok(Some(report(Some(lock.clone()), false)));
                 }
             }
-            let since_ms = before.as_ref().map_or_else(telemetry::now_ms, |(_, lock)| lock.since_ms);
+            let since_ms = before.as_ref().map_or_else(clock::now_ms, |(_, lock)| lock.since_ms);
             let lock = Lock { since_ms, who: actor.name.clone(), reason: reason.clone() };
             let before_at = before.as_ref().map(|(revision, _)| *revision);
             let marker = MarkerChange::write(

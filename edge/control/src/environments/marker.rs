@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Environments;
 use crate::ledger::{Action, Actor, Announcement, AuditEvent, Error, nothing_live};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records;
 
@@ -65,7 +65,7 @@ impl Environments {
         if dry_run {
             return Ok(true);
         }
-        let at_ms = telemetry::now_ms();
+        let at_ms = clock::now_ms();
         let what = message.clone().unwrap_or_default();
         let (entry_key, entry) = self.ledger.note(actor, (app, environment), kind, &pointer, at_ms, message).await?;
         let commit = Commit {

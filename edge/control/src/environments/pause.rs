@@ -7,7 +7,7 @@ use devanture_config::{AppName, PlaceName};
 use super::Environments;
 use super::marker::MarkerChange;
 use crate::ledger::{Action, Actor, Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::Revision;
 use devanture_store::records::{self, PauseRecord};
 
@@ -37,7 +37,7 @@ impl Environments {
             let before = self.paused(app, environment).await?;
             let report = |paused, changed| report((app, environment), paused, changed, dry_run);
             let pause = Pause {
-                since_ms: before.as_ref().map_or_else(telemetry::now_ms, |(_, pause)| pause.since_ms),
+                since_ms: before.as_ref().map_or_else(clock::now_ms, |(_, pause)| pause.since_ms),
                 who: actor.name.clone(),
                 message: wanted.message.clone().filter(|message| !message.trim().is_empty()),
                 allow: wanted.allow.clone(),

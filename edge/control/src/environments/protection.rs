@@ -9,7 +9,7 @@ use super::settings::Keys;
 use super::{Environments, PREVIEW};
 use crate::access::Credentials;
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records;
 use devanture_store::records::protection::{
@@ -151,7 +151,7 @@ impl Environments {
             Some(key) => key,
             None => sealing(KEY, &new_cookie_key())?,
         };
-        Ok(ProtectionRecord { mode: mode.into(), password, key, who: actor.name.clone(), at_ms: telemetry::now_ms() })
+        Ok(ProtectionRecord { mode: mode.into(), password, key, who: actor.name.clone(), at_ms: clock::now_ms() })
     }
 
     async fn protection_record(&self, key: &str) -> Result<Option<(Revision, ProtectionRecord)>, Error> {

@@ -16,7 +16,7 @@ use super::Environments;
 use super::instances::no_backend;
 use crate::ledger::{Action, Actor, AuditEvent, Error, Share, nothing_live, update};
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::{self, LivePointer, gone};
 
@@ -207,7 +207,7 @@ impl Environments {
         let place = (app, environment);
         update(&records::history_prefix(app, environment), || async {
             self.ledger.check_there(app, Some(environment)).await?;
-            let (at_ms, message) = (telemetry::now_ms(), Some(what.to_owned()));
+            let (at_ms, message) = (clock::now_ms(), Some(what.to_owned()));
             let (key, entry) = self.ledger.note(actor, place, DeployKind::Run, live, at_ms, message).await?;
             let deleted = [gone::deleted_app_key(app), gone::deleted_environment_key(app, environment)];
             let absent = deleted.into_iter().chain([key.clone()]);

@@ -10,7 +10,7 @@ use super::Environments;
 use super::protection::{hashed, new_cookie_key, seal};
 use crate::access::Credentials;
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records;
 use devanture_store::records::protection::{
@@ -33,7 +33,7 @@ impl Environments {
     /// `not_found`.
     pub async fn shares(&self, actor: &Actor, app: &AppName) -> Result<ShareList, Error> {
         self.ledger.must_exist(app).await?;
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let mut shares: Vec<Share> = Vec::new();
         for (id, record) in self.share_records(app).await? {
             let share = self.share_of(app, &id, &record);
@@ -72,7 +72,7 @@ impl Environments {
         let hash = hashed(credentials, app, request.password.as_ref()).await?;
         let (id, secret) = (random(ID_BYTES), random(SECRET_BYTES));
         let key = share_key(app, &id);
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let sealing =
             |of: &str, text: &str| seal(false, &share_context(app, &id, of), text, || self.keys.read_or_make());
         let record = ShareRecord {
@@ -86,7 +86,7 @@ impl Environments {
         };
         update(&key, || async {
             // They count, and stay, for as long as the clock may be ahead by which they have ended.
-            let settled_ms = telemetry::settled_ms();
+            let settled_ms = clock::settled_ms();
             let (ended, good): (Vec<_>, Vec<_>) =
                 self.share_records(app).await?.into_iter().partition(|(_, record)| record.expires_ms <= settled_ms);
             self.check_share_count(app, good.len())?;

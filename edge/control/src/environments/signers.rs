@@ -8,7 +8,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::gone;
 use devanture_store::records::signing::{
@@ -150,7 +150,7 @@ impl Environments {
                 signers: wanted.signers.clone(),
                 signatures_min,
                 who: actor.name.clone(),
-                at_ms: telemetry::now_ms(),
+                at_ms: clock::now_ms(),
             });
             let texts = |record: &SignersRecord| record.signers.iter().map(ToString::to_string).collect::<Vec<_>>();
             let said = |record: &Option<SignersRecord>| record.as_ref().map(|r| (r.signatures_min, texts(r)));
@@ -285,7 +285,7 @@ impl Environments {
             for signature in &new {
                 stored.retain(|one| one.signature.0.key() != signature.0.key());
                 let (signature, who) = ((*signature).clone(), actor.name.clone());
-                stored.push(StoredSignature { signature, who, at_ms: telemetry::now_ms() });
+                stored.push(StoredSignature { signature, who, at_ms: clock::now_ms() });
             }
             self.make_room(app, &mut stored).await?;
             let names: Vec<String> = new.iter().map(|signature| signature.0.key().fingerprint()).collect();

@@ -11,7 +11,7 @@ use super::*;
 use crate::access::Credentials;
 use crate::encode;
 use crate::ledger::{Actor, Error};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::live::{Domains, Follower, Grace, Live, Loader};
 use devanture_store::catalog::overtaken::Overtaken;
 use devanture_store::catalog::{self, Catalog, Change, Commit};
@@ -111,14 +111,14 @@ async fn a_link_that_a_clock_that_leapt_ahead_would_end_stays() {
     world.share().await.unwrap();
     let listed = world.overtaken.stored.list(&shares_prefix(&world.app), None, false, usize::MAX).await.unwrap();
     let (key, record) = listed.first().unwrap();
-    let now_ms = telemetry::now_ms();
+    let now_ms = clock::now_ms();
     let ended = ShareRecord { expires_ms: now_ms - 1, ..records::read(key, record).unwrap() };
     put(&*world.overtaken.stored, vec![Change::Put(key.clone(), records::write(&ended).unwrap())]).await;
-    telemetry::settle_own_clock_from(now_ms - 10 * 86_400_000);
+    clock::settle_own_clock_from(now_ms - 10 * 86_400_000);
     world.share().await.unwrap();
     assert_eq!(world.count(SHARES_PREFIX).await, 2);
     assert_eq!(world.environments.shares(&Actor::local(), &world.app).await.unwrap().shares.len(), 1);
-    telemetry::settle_own_clock_from(now_ms);
+    clock::settle_own_clock_from(now_ms);
     world.share().await.unwrap();
     assert_eq!(world.count(SHARES_PREFIX).await, 2);
 }

@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Environments;
 use crate::ledger::{Actor, Error, Moves, SystemWrite, check_confirmed, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Check, Commit};
 use devanture_store::records::signing::{live_log_prefix, signers_key, signers_prefix};
 use devanture_store::records::{LivePointer, StoredDeploy, gone};
@@ -111,7 +111,7 @@ impl Environments {
         let live = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let Some(pointer) = live.filter(LivePointer::is_known) else { return Ok(()) };
         let signed_by = self.live_signed_by((app, environment), &pointer.version).await;
-        let (kind, at_ms) = (DeployKind::Change, telemetry::now_ms());
+        let (kind, at_ms) = (DeployKind::Change, clock::now_ms());
         let moves = Moves { actor, kind, at_ms, deploy: operation, signed_by };
         self.ledger.log_live(commit, (app, environment), &pointer, moves).await
     }

@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 
 use super::{Environments, REMEMBERED_MAX};
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, PART_CHANGES_MAX, nothing_live};
-use devanture_base::telemetry::{self, Gauges};
+use devanture_base::clock;
+use devanture_base::telemetry::Gauges;
 use devanture_serve::proxy::address::{Policy, Reason, Refusals};
 use devanture_serve::proxy::{Member, Pool, PoolKey, Registry};
 use devanture_serve::version::Version;
@@ -229,7 +230,7 @@ impl Environments {
             NextEntry::Nothing => drop(after.members.remove(at.address)),
             NextEntry::Desired(desired, reach) => {
                 let (trusted, vouched) = (reach.is_private(), reach == Reach::Private);
-                let (who, at_ms) = (actor.name.clone(), telemetry::now_ms());
+                let (who, at_ms) = (actor.name.clone(), clock::now_ms());
                 let entry = MemberEntry { desired: desired.into(), trusted, vouched, who, at_ms };
                 after.members.insert(at.address.clone(), entry);
             }

@@ -10,7 +10,7 @@ use super::Environments;
 use super::aliases::PREVIEW;
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
 use crate::runner::Runner;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit};
 use devanture_store::records::instances::{
     FREE_UIDS_PREFIX, FreeUidRecord, NextUidRecord, UID_NEXT_KEY, UIDS_PREFIX, UidPairRecord, UidRecord, free_uid_key,
@@ -57,7 +57,7 @@ impl Environments {
             // Files of other environments may still belong to it, where they have names in both.
             return Ok(());
         }
-        let free = FreeUidRecord { at_ms: telemetry::now_ms() };
+        let free = FreeUidRecord { at_ms: clock::now_ms() };
         let commit = Commit {
             checks: vec![Check::At(key.clone(), record.revision)],
             changes: vec![Change::Delete(key), Change::Put(free_uid_key(number), records::write(&free)?)],

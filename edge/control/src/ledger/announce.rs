@@ -8,7 +8,7 @@ use devanture_config::AppName;
 use devanture_config::api::{Deploy, Outcome, WebhookData, WebhookEvent};
 
 use super::{Error, Ledger, SystemWrite, commit_system};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit};
 use devanture_store::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_of,
@@ -66,7 +66,7 @@ pub(super) async fn messages(
         }
         let prefix = deliveries_prefix(WAITING_PREFIX, &app, &name);
         changes.extend(beyond_the_bound(catalog, &prefix, waiting_max).await?);
-        let at_ms = telemetry::now_ms();
+        let at_ms = clock::now_ms();
         let record = DeliveryRecord {
             event: (*event).into(),
             at_ms,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Ledger;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::records;
 
 /// A clock that never gives a number twice and never goes back.
@@ -14,7 +14,7 @@ impl Ledger {
     /// The next number of this process' clock: microseconds since 1970, but never the same twice and never back.
     /// Deploys and entries of the history are ordered by it.
     pub(crate) fn tick(&self) -> u64 {
-        let now = u64::try_from(telemetry::since_epoch().as_micros()).unwrap_or(u64::MAX);
+        let now = u64::try_from(clock::since_epoch().as_micros()).unwrap_or(u64::MAX);
         let next = |last: u64| Some(now.max(last.saturating_add(1)));
         match self.clock.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
             Ok(last) | Err(last) => now.max(last.saturating_add(1)),
@@ -70,7 +70,7 @@ mod tests {
     fn it_goes_with_the_time_and_gives_no_number_twice_or_one_of_before() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = ledger(&folder);
-        let now_us = || u64::try_from(telemetry::since_epoch().as_micros()).unwrap();
+        let now_us = || u64::try_from(clock::since_epoch().as_micros()).unwrap();
         let before = now_us();
         let ticks: Vec<u64> = (0..1_000).map(|_| ledger.tick()).collect();
         assert!(ticks.is_sorted_by(|one, next| one < next) && ticks[0] >= before);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::system_write::{SystemWrite, commit_system};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Record};
 use devanture_store::records;
 use devanture_store::records::nodes::NODES_PREFIX;
@@ -92,7 +92,7 @@ pub async fn begin_copy(catalog: &dyn Catalog, from: &str) -> Result<(), Error> 
         Some((_, record)) => record.began_ms,
         None => {
             check_empty(catalog).await?;
-            telemetry::now_ms()
+            clock::now_ms()
         }
     };
     let record = CopyRecord { from: from.to_owned(), began_ms, finished: None };
@@ -139,7 +139,7 @@ pub async fn finish_copy(catalog: &dyn Catalog, resumes_ms: Option<u64>) -> Resu
     let Some((found, mut record)) = copy_record(catalog).await? else {
         return Err(bad("An edge has taken the copy.", "stop it, and begin again with an empty store"));
     };
-    record.finished = Some(Finished { at_ms: telemetry::now_ms(), resumes_ms });
+    record.finished = Some(Finished { at_ms: clock::now_ms(), resumes_ms });
     put(catalog, &record, Some(found.revision)).await
 }
 
@@ -151,7 +151,7 @@ pub async fn take_copied(catalog: &dyn Catalog) -> Result<(), NotCopied> {
     let Some((found, record)) = copy_record(catalog).await? else { return Ok(()) };
     let from = record.from;
     let Some(Finished { resumes_ms, .. }) = record.finished else { return Err(NotCopied::Unfinished { from }) };
-    if resumes_ms.is_some_and(|resumes_ms| resumes_ms <= telemetry::now_ms().saturating_add(CLOCKS_APART_MS)) {
+    if resumes_ms.is_some_and(|resumes_ms| resumes_ms <= clock::now_ms().saturating_add(CLOCKS_APART_MS)) {
         return Err(NotCopied::Late { from });
     }
     tracing::info!(from, "this edge begins with a copy");
@@ -208,7 +208,7 @@ mod tests {
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Late { from }) if from == "a"));
         // So late that a clock which is a little behind would miss the end of the pause.
         begin_copy(&*catalog, "a").await.unwrap();
-        finish_copy(&*catalog, Some(telemetry::now_ms() + CLOCKS_APART_MS / 2)).await.unwrap();
+        finish_copy(&*catalog, Some(clock::now_ms() + CLOCKS_APART_MS / 2)).await.unwrap();
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Late { .. })));
         // Begun again, it is unfinished again.
         begin_copy(&*catalog, "a").await.unwrap();

@@ -6,7 +6,7 @@ use devanture_config::api::{Deploy, History};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Ledger, Page};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::Record;
 use devanture_store::records::history;
 use devanture_store::records::{self, HistoryEntry, LivePointer};
@@ -135,7 +135,7 @@ impl Ledger {
         app: &AppName,
         environment: &PlaceName,
     ) -> Result<Vec<VersionId>, Error> {
-        let since_ms = telemetry::now_ms().saturating_sub(FINGERPRINT_AGE_MS_MAX);
+        let since_ms = clock::now_ms().saturating_sub(FINGERPRINT_AGE_MS_MAX);
         let prefix = records::history_prefix(app, environment);
         let switches = history::switches(&*self.catalog, &prefix, since_ms, SWITCHES_MAX).await?;
         let mut seen = BTreeSet::new();

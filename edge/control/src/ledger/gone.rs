@@ -5,7 +5,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::text::date_time;
 
 use super::Error;
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 pub(crate) fn ambiguous(prefix: &IdPrefix) -> Error {
     let detail = format!("{prefix} is the beginning of several versions.");
@@ -14,7 +14,7 @@ pub(crate) fn ambiguous(prefix: &IdPrefix) -> Error {
 
 pub(super) fn deleted(what: &str, command: &str, who: &str, until_ms: u64) -> Error {
     let until = date_time(until_ms);
-    let (detail, hint) = match until_ms > telemetry::now_ms() {
+    let (detail, hint) = match until_ms > clock::now_ms() {
         true => (
             format!("{what} was deleted by {who}, and can be restored until {until}."),
             format!("`{command}` restores it; its name is free after that"),

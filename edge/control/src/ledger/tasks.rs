@@ -4,7 +4,7 @@ use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
 use super::{SystemWrite, commit_system};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Catalog, Change, Commit};
 use devanture_store::records;
 
@@ -48,9 +48,9 @@ impl Task {
 
 /// Notes that a task did its work. If that cannot be written, the metrics of this process have it all the same.
 pub async fn task_done(catalog: &dyn Catalog, task: Task) {
-    let at_ms = telemetry::now_ms();
+    let at_ms = clock::now_ms();
     show_task(task.word(), at_ms);
-    let record = TaskRecord { at_ms, settled_ms: Some(telemetry::settled_ms()) };
+    let record = TaskRecord { at_ms, settled_ms: Some(clock::settled_ms()) };
     let Ok(value) = records::write(&record) else { return };
     let commit = Commit { checks: Vec::new(), changes: vec![Change::Put(task.key(), value)] };
     if let Err(error) = commit_system(catalog, SystemWrite::Task, commit).await {
@@ -70,7 +70,7 @@ pub async fn show_tasks(catalog: &dyn Catalog) {
         }
     }
     if let Some(last_ms) = last_ms {
-        telemetry::settle_clock_from(last_ms);
+        clock::settle_clock_from(last_ms);
     }
 }
 

@@ -9,7 +9,7 @@ use devanture_config::{AppName, IdPrefix, VersionId};
 
 use super::gone::ambiguous;
 use super::{Error, Ledger};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records;
 use devanture_store::records::gone::{self, GoneVersion};
@@ -124,7 +124,7 @@ impl Ledger {
                 .into());
         }
         let detail = format!("The version {short} of the app {app} was deleted by {} on {at}.", gone.who);
-        let hint = match gone.record.is_some() && gone.until_ms > telemetry::now_ms() {
+        let hint = match gone.record.is_some() && gone.until_ms > clock::now_ms() {
             true => format!("`devanture undelete version {short}` restores it until {}", date_time(gone.until_ms)),
             false => "push its bundle to store it again".to_owned(),
         };

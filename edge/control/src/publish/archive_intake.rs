@@ -27,8 +27,8 @@ use crate::archive::{
 };
 use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::switch::{EventSink, Origin, Steps, Watched};
+use devanture_base::clock;
 use devanture_base::durable::Draft;
-use devanture_base::telemetry;
 
 /// An archive that is coming in. Dropped before its end, it leaves no temporary file behind.
 pub struct ArchiveIntake {
@@ -225,7 +225,7 @@ impl Publisher {
             began: Began { number, revision: self.revision(), app_made_ms },
             since: Instant::now(),
             _share: share,
-            arriving: self.ledger.leases.arriving(telemetry::now_ms() / 1_000).await,
+            arriving: self.ledger.leases.arriving(clock::now_ms() / 1_000).await,
         };
         Ok(ArchiveIntake {
             publisher: Arc::clone(self),

@@ -14,7 +14,7 @@ use super::pushes::{Began, Push, Received};
 use crate::environments::check_expected_alias;
 use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::switch::{check_expected, check_no_canary};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::blobs::{Key, Upload};
 use devanture_store::records::{self, LivePointer};
 
@@ -195,7 +195,7 @@ impl Publisher {
             )
         })?;
         let upload = self.blobs_of(app).upload(Key::Blob(digest)).await?;
-        let (app, deploy, came_ms) = (app.clone(), deploy.to_owned(), telemetry::now_ms());
+        let (app, deploy, came_ms) = (app.clone(), deploy.to_owned(), clock::now_ms());
         Ok(Receiving { upload, app, deploy, digest, size, left: size, came_ms, _share: share })
     }
 
@@ -265,7 +265,7 @@ impl Receiving {
                 format!("More bytes came for the blob {} than the manifest says.", self.digest),
             )
         })?;
-        self.came_ms = telemetry::now_ms();
+        self.came_ms = clock::now_ms();
         self.upload.write(bytes).await?;
         Ok(())
     }

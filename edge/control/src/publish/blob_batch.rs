@@ -12,6 +12,7 @@ use devanture_config::{AppName, Digest};
 use super::publisher::Publisher;
 use super::pushes::Push;
 use crate::ledger::{Actor, Error, Share};
+use devanture_base::clock;
 use devanture_base::telemetry;
 
 /// Blobs that are coming in together. Dropped before [`BlobBatch::store`], it stores nothing.
@@ -59,7 +60,7 @@ impl Publisher {
             blobs: BTreeMap::new(),
             order: Vec::new(),
             bytes: 0,
-            came_ms: telemetry::now_ms(),
+            came_ms: clock::now_ms(),
             _share: share,
         })
     }

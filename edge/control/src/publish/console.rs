@@ -13,7 +13,7 @@ use super::publisher::Publisher;
 use crate::archive::{self, FeedReader, HEAD_BYTES, Kind, Piece, Refusal, Sink, bad, feed, unpack_into, untar};
 use crate::encode;
 use crate::ledger::{Action, Actor, AuditEvent, Error, lost, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::live::Console;
 use devanture_store::blobs::{Blobs, Key};
 use devanture_store::catalog::{Change, Check, Commit, Record};
@@ -125,7 +125,7 @@ impl Publisher {
     /// `bad_archive` and the other codes of archives; those of the stores. What was installed stays.
     pub async fn install_console(&self, actor: &Actor, package: Bytes) -> Result<ConsoleStatus, Error> {
         // Until the record is written, nothing else says that these files are needed.
-        let arriving = self.ledger.leases.arriving(telemetry::now_ms() / 1_000).await;
+        let arriving = self.ledger.leases.arriving(clock::now_ms() / 1_000).await;
         let digest = Digest::of(&package);
         let manifest = Arc::new(self.unpack_console(package).await?);
         let version = manifest.id();
@@ -135,7 +135,7 @@ impl Publisher {
         encode::best_of_all(&*self.blobs, &pool, &manifest).await?;
         self.blobs.check_all(manifest.blobs().map(|(blob, _)| blob).collect()).await?;
         self.blobs.put(Key::Manifest(version), manifest.canonical().into()).await?;
-        let at_ms = telemetry::now_ms();
+        let at_ms = clock::now_ms();
         if let Err(error) = self.switcher.loader.load_console(version, at_ms).await {
             return Err(bad(format!("The console cannot be served: {error}.")).into());
         }
@@ -165,7 +165,7 @@ impl Publisher {
         update(CONSOLE_KEY, || async {
             let Some((found, mut record)) = console(&*self.ledger.catalog).await? else { return Err(none()) };
             let Some(version) = record.version.take() else { return Err(none()) };
-            (record.at_ms, record.who) = (telemetry::now_ms(), actor.name.clone());
+            (record.at_ms, record.who) = (clock::now_ms(), actor.name.clone());
             let event = AuditEvent::of(Action::RemoveConsole).what(version.short());
             Ok(self.write_console(actor, event, Some(found), &record).await?.then_some(()))
         })

@@ -23,6 +23,7 @@ use crate::ledger::{Actor, Condition, Error, Lease};
 use crate::switch::{
     CanaryMove, Caution, EventSink, Intent, Move, Moved, Origin, Passes, Preconditions, StepReporter, Steps, Tolerance,
 };
+use devanture_base::clock;
 use devanture_base::telemetry;
 
 /// Compressed files that a step names which decode to too much.
@@ -316,7 +317,7 @@ impl Publisher {
             decoded_bytes_max: self.ledger.limits().bundle_bytes_max,
             decoded_ratio_max: self.ledger.limits().archive_ratio_max,
         };
-        let arriving = self.ledger.leases.arriving(telemetry::now_ms() / 1_000).await;
+        let arriving = self.ledger.leases.arriving(clock::now_ms() / 1_000).await;
         let (mut given, made) = encode::quick(&work).await?;
         let rule_reader = self.switcher.loader.rule_memory().reader(&push.app, push.environment.as_str());
         let of = (&*self.ledger, &push.app, &push.version);

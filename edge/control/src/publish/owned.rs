@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::ledger::Error;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::blobs::{self, Blobs, Lane, ManifestTurns};
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Catalog, Change};
@@ -147,7 +147,7 @@ impl Owned {
         let lane = Lane::of(app.as_str());
         let blobs = self.blobs.of(lane);
         for id in unread {
-            let (owned, at_ms) = (Arc::clone(set), telemetry::now_ms());
+            let (owned, at_ms) = (Arc::clone(set), clock::now_ms());
             let add = move |canonical: &[u8]| {
                 let Ok(manifest) = Manifest::read(canonical) else { return };
                 owned.lock().add_stored(id, &manifest, at_ms);
@@ -236,7 +236,7 @@ impl Owned {
         blobs: impl Iterator<Item = (Digest, u64)> + Send,
     ) -> Result<(), Error> {
         let set = self.of(app).await?;
-        let at_ms = telemetry::now_ms();
+        let at_ms = clock::now_ms();
         let mut set = set.lock();
         blobs.for_each(|(digest, bytes)| set.add_sent(digest, at_ms, bytes));
         Ok(())
@@ -268,7 +268,7 @@ impl Owned {
             known.unread.lock().remove(&version);
         }
         let set = self.of(app).await?;
-        set.lock().add_stored(version, manifest, telemetry::now_ms());
+        set.lock().add_stored(version, manifest, clock::now_ms());
         Ok(())
     }
 

@@ -19,7 +19,8 @@ use crate::ledger::{Error, Ledger};
 use crate::retention::{self, Retention};
 use crate::switch::{Deploys, Fingerprints, Smoke, Switcher, Watcher};
 use crate::webhooks::Webhooks;
-use devanture_base::telemetry::{self, AccessLog, Gauges, gauge_value};
+use devanture_base::clock;
+use devanture_base::telemetry::{AccessLog, Gauges, gauge_value};
 use devanture_serve::live::{Console, DamagedPlace, Loader};
 use devanture_serve::proxy::address::Policy;
 use devanture_store::blobs::{Blobs, CacheUse, Lane};
@@ -111,7 +112,7 @@ impl Publisher {
             background: parts.background,
             watcher: Watcher::new(parts.access_log, parts.watch, parts.ledger.limits().watches_max),
             node: parts.node,
-            started_ms: telemetry::now_ms(),
+            started_ms: clock::now_ms(),
             nodes: parts.nodes,
             cache: parts.cache,
             tasks: tasks.clone(),

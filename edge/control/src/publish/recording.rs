@@ -10,7 +10,7 @@ use super::pushes::Push;
 use crate::encode;
 use crate::ledger::{Action, AuditEvent, Error, SameApp};
 use crate::switch::Steps;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::blobs::Key;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::gone::{self, GoneVersion};
@@ -66,7 +66,7 @@ impl Publisher {
                 }
                 None => {
                     self.environments.check_version_count(&push.app).await?;
-                    let now_ms = telemetry::now_ms();
+                    let now_ms = clock::now_ms();
                     let (stored_ms, check) = self.counts_as_stored(push, now_ms).await?;
                     let record = VersionRecord {
                         stored_ms,
@@ -137,7 +137,7 @@ impl Publisher {
             version: push.version,
             previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
             who: push.actor.name.clone(),
-            at_ms: telemetry::now_ms(),
+            at_ms: clock::now_ms(),
             source: push.source.clone(),
             steps: steps.list().to_vec(),
             outcome,

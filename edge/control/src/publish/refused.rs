@@ -10,6 +10,7 @@ use super::publisher::Publisher;
 use super::pushes::Push;
 use crate::ledger::{Actor, Error};
 use crate::switch::Origin;
+use devanture_base::clock;
 use devanture_base::telemetry;
 
 /// A push that the storage refused, as the history has it.
@@ -144,7 +145,7 @@ impl Publisher {
             version: refused.version,
             previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
             who: actor.name.clone(),
-            at_ms: telemetry::now_ms(),
+            at_ms: clock::now_ms(),
             source: refused.source.clone(),
             steps: Vec::new(),
             outcome: Outcome::Failed,

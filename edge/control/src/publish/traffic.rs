@@ -8,7 +8,8 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::publisher::Publisher;
 use crate::cluster::{EnvironmentQuery, EnvironmentReport, QuerySubject};
 use crate::ledger::{Error, Page};
-use devanture_base::telemetry::{self, TrafficFigures, TrafficSpan};
+use devanture_base::clock;
+use devanture_base::telemetry::{TrafficFigures, TrafficSpan};
 
 /// Entries of the history in which switches are looked for.
 const ENTRIES_MAX: usize = 1_000;
@@ -41,7 +42,7 @@ impl Publisher {
     ) -> Result<Traffic, Error> {
         let made_ms = self.ledger.app_made_ms(app).await?;
         // By the clock that requests were counted by.
-        let now_ms = telemetry::settled_ms();
+        let now_ms = clock::settled_ms();
         let to_ms = wanted.to_ms.unwrap_or(now_ms).min(now_ms);
         let from_ms = wanted.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DEFAULT_MS)).max(made_ms).min(to_ms);
         let end_s = to_ms.div_ceil(1_000).max(from_ms / 1_000 + 1);
@@ -161,7 +162,7 @@ mod tests {
 
     /// The beginning of a minute that is over.
     fn minute_ms() -> u64 {
-        let ago_ms = telemetry::settled_ms() - 600_000;
+        let ago_ms = clock::settled_ms() - 600_000;
         ago_ms - ago_ms % 60_000
     }
 

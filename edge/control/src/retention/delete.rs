@@ -7,7 +7,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Retention;
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::gone::{self, DeletedEnvironment, GoneVersion};
 use devanture_store::records::pointer;
@@ -41,7 +41,7 @@ impl Retention {
                 checks.push(Check::At(app_key, record.revision));
             }
             let held_in = self.check_unused(app, &version, &mut checks).await?;
-            let at_ms = telemetry::now_ms();
+            let at_ms = clock::now_ms();
             let until_ms = at_ms.saturating_add(self.policy().undelete_ms());
             let report = DeleteReport { dry_run, app: app.clone(), version, until_ms, held_in, purged: None };
             if dry_run {

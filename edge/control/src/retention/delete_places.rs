@@ -9,7 +9,7 @@ use devanture_config::{AppName, HostPattern, PlaceName};
 
 use super::Retention;
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment};
 use devanture_store::records::{self, LivePointer};
@@ -30,7 +30,7 @@ impl Retention {
             if dry_run {
                 return Ok(Some(report));
             }
-            let at_ms = telemetry::now_ms();
+            let at_ms = clock::now_ms();
             let hostnames = hostnames_of(&report);
             let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone(), hostnames };
             let checks = vec![Check::Absent(key.clone()), Check::At(app_key.clone(), record.revision)];
@@ -102,7 +102,7 @@ impl Retention {
             if dry_run {
                 return Ok(Some(report));
             }
-            let at_ms = telemetry::now_ms();
+            let at_ms = clock::now_ms();
             let (entry_key, entry) =
                 self.ledger.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
             let (who, hostnames) = (actor.name.clone(), hostnames_of(&report));
@@ -147,7 +147,7 @@ impl Retention {
             let hint = "`devanture status` lists the environments";
             return Err(Problem::new(Code::NothingLive, detail).hint(hint).into());
         }
-        let at_ms = telemetry::now_ms();
+        let at_ms = clock::now_ms();
         let report = PlaceDeleteReport { until_ms: at_ms, ..report };
         if report.dry_run {
             return Ok(Some(report));
@@ -155,7 +155,7 @@ impl Retention {
         let deleted = DeletedEnvironment {
             at_ms,
             // A collection ends it by this clock.
-            until_ms: telemetry::settled_ms(),
+            until_ms: clock::settled_ms(),
             who: actor.name.clone(),
             pointer: LivePointer::unknown(),
             hostnames: hostnames_of(&report),
@@ -208,7 +208,7 @@ impl Retention {
             dry_run,
             app: app.clone(),
             environment: environment.cloned(),
-            until_ms: telemetry::now_ms().saturating_add(self.policy().undelete_ms()),
+            until_ms: clock::now_ms().saturating_add(self.policy().undelete_ms()),
             environments,
             hostnames,
             versions: u64::try_from(versions).unwrap_or(u64::MAX),

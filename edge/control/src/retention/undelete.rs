@@ -7,7 +7,7 @@ use devanture_config::{AppName, HostPattern, IdPrefix, PlaceName};
 
 use super::Retention;
 use crate::ledger::{Action, Actor, AuditEvent, Error, ambiguous, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use devanture_store::records::{self, HostnameRecord};
@@ -20,7 +20,7 @@ impl Retention {
     /// `not_found` for an app that is not there.
     pub async fn deleted_things(&self, actor: &Actor, app: &AppName) -> Result<Vec<DeletedThing>, Error> {
         self.ledger.must_exist(app).await?;
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let mut things = Vec::new();
         let thing = |deleted_ms, until_ms, who| DeletedThing {
             app: app.clone(),
@@ -125,7 +125,7 @@ impl Retention {
             let DeletedEnvironment { until_ms, pointer, hostnames, .. } = records::read(&key, &record)?;
             in_time(&what, until_ms)?;
             let _lease = self.ledger.leases.version(pointer.version).await;
-            let at_ms = telemetry::now_ms();
+            let at_ms = clock::now_ms();
             let (entry_key, entry) =
                 self.ledger.note(actor, (app, environment), DeployKind::Undelete, &pointer, at_ms, None).await?;
             let mut commit = Commit {
@@ -205,7 +205,7 @@ impl Retention {
                 return Err(not_deleted(&format!("The version {prefix} of the app {app}")));
             };
             let gone: GoneVersion = records::read(&key, &record)?;
-            let Some(stored) = gone.record.filter(|_| gone.until_ms > telemetry::now_ms()) else {
+            let Some(stored) = gone.record.filter(|_| gone.until_ms > clock::now_ms()) else {
                 return Err(self.ledger.gone_problem(app, &version).await?);
             };
             let version_key = records::version_key(app, &version);
@@ -241,7 +241,7 @@ fn not_deleted(what: &str) -> Error {
 
 /// Checks that something can still be restored.
 fn in_time(what: &str, until_ms: u64) -> Result<(), Error> {
-    if until_ms > telemetry::now_ms() {
+    if until_ms > clock::now_ms() {
         return Ok(());
     }
     let detail = format!("{what} could be restored until {}.", date_time(until_ms));

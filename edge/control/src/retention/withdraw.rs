@@ -9,7 +9,7 @@ use devanture_site::target::{self, Target, TargetError};
 
 use super::Retention;
 use crate::ledger::{Action, Actor, AuditEvent, Error, Page, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
@@ -57,7 +57,7 @@ impl Retention {
             let (revision, mut record) = self.withdrawn_record(app).await?;
             let stored = self.stored_between(app).await?;
             // The clock of the machine may have been set back since the newest version was stored.
-            let at_ms = telemetry::now_ms().max(stored.newest_ms);
+            let at_ms = clock::now_ms().max(stored.newest_ms);
             // What every version was stored after hides nothing any more, also of those that are gone.
             record.paths.retain(|_, entry| entry.at_ms >= stored.oldest_known_ms);
             let entry = WithdrawnEntry { at_ms, who: actor.name.clone() };
@@ -214,7 +214,7 @@ impl Retention {
         for (key, record) in self.ledger.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
             let gone: GoneVersion = records::read(&key, &record)?;
             // One that can be restored answers then, too.
-            let is_there = gone.record.is_some() && gone.until_ms > telemetry::now_ms();
+            let is_there = gone.record.is_some() && gone.until_ms > clock::now_ms();
             stored.add(gone.stored_since_ms(), is_there);
         }
         Ok(stored)

@@ -21,7 +21,7 @@ use super::own_images::needs_root;
 use super::program::Program;
 use super::shared::Shared;
 use super::users::Users;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_host::containers::{self, Attachment, Bind, Description, Images, Podman, PublishedPort, Unneeded};
 use devanture_host::spawner::{InstanceLimits, Launch, TERMINALS_MAX};
 use devanture_serve::proxy::address::Endpoint;
@@ -269,7 +269,7 @@ impl Shared {
                 false => drop(gone.insert(of)),
             }
         }
-        let Unneeded { removed, left } = images.remove_unneeded(&gone, telemetry::now_ms()).await?;
+        let Unneeded { removed, left } = images.remove_unneeded(&gone, clock::now_ms()).await?;
         if removed > 0 {
             tracing::info!(count = removed, "images of versions that are gone were removed");
         }
@@ -298,7 +298,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Image`].
     pub async fn resolve_image(&self, app: &AppName, image: &RegistryImage) -> Result<RegistryImage, Error> {
-        Ok(self.0.images()?.resolve(app, image, telemetry::now_ms()).await?)
+        Ok(self.0.images()?.resolve(app, image, clock::now_ms()).await?)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{ERROR_LINES_MAX, Error};
 use super::handover::handed::HandedInstance;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_host::spawner::Monitor;
 use devanture_serve::proxy::RunMember;
 use devanture_serve::proxy::address::Endpoint;
@@ -84,7 +84,7 @@ impl Slot {
     pub(super) fn new(process: Process, number: u64) -> Self {
         let seen = Seen {
             state: InstanceState::Starting,
-            since_ms: telemetry::now_ms(),
+            since_ms: clock::now_ms(),
             pid: None,
             monitor: None,
             restarts: 0,
@@ -170,7 +170,7 @@ impl Slot {
     pub(super) fn is(&self, state: InstanceState, detail: Option<String>) {
         let mut seen = self.seen();
         if seen.state != state {
-            seen.since_ms = telemetry::now_ms();
+            seen.since_ms = clock::now_ms();
         }
         (seen.state, seen.detail) = (state, detail);
     }

@@ -19,6 +19,7 @@ use super::health::{Answer, CheckOutcome, Listener, Question};
 use super::instance_handle::Slot;
 use super::php;
 use super::shared::{Shared, ms};
+use devanture_base::clock;
 use devanture_base::durable;
 use devanture_base::telemetry;
 use devanture_host::output::{Line, LineStream, PlaceLog, Splitter};
@@ -462,7 +463,7 @@ impl<'l> Life<'l> {
     }
 
     fn log_line(&self, stream: LineStream, text: String) -> Line {
-        let (at_ms, instance) = (telemetry::now_ms(), self.slot.name.clone());
+        let (at_ms, instance) = (clock::now_ms(), self.slot.name.clone());
         Line { at_ms, instance, version: self.group.version.short(), stream, text }
     }
 }

@@ -14,7 +14,7 @@ use super::error::{ERROR_LINES_MAX, Error};
 use super::program::Program;
 use super::request::Wanted;
 use super::shared::{Report, Shared, ms};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_host::output::{Line, LineStream, Splitter};
 use devanture_host::spawner::{Exit, Happened, Running, Signaller, Stream};
 
@@ -189,7 +189,7 @@ impl Shared {
                 }
                 last.push_back(text.clone());
                 log.add(Line {
-                    at_ms: telemetry::now_ms(),
+                    at_ms: clock::now_ms(),
                     instance: name.to_owned(),
                     version: wanted.version.short(),
                     stream,

@@ -8,7 +8,7 @@ use super::error::Error;
 use super::handle::Runner;
 use super::release::{OneOff, Ran};
 use super::request::Wanted;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_host::output::{Line, LineStream};
 use devanture_host::spawner::Exit;
 
@@ -62,7 +62,7 @@ impl Runner {
         };
         let log = self.0.logs.of(&wanted.app, &wanted.place).await;
         let version = wanted.version.short();
-        log.add(Line { at_ms: telemetry::now_ms(), instance: name, version, stream: LineStream::Edge, text }).await;
+        log.add(Line { at_ms: clock::now_ms(), instance: name, version, stream: LineStream::Edge, text }).await;
         end
     }
 }

@@ -25,8 +25,8 @@ use super::prune::{Pruned, prune};
 use super::references::{self, Look};
 use super::store::{self, BackupStore, Finished};
 use crate::ledger::{ACME_PREFIX, Error};
+use devanture_base::clock;
 use devanture_base::durable;
-use devanture_base::telemetry;
 use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::catalog::Catalog;
 use devanture_store::records::sent;
@@ -76,7 +76,7 @@ async fn back_up_to(
 ) -> Result<BackupReport, Error> {
     let earlier = remove_incomplete(store).await?;
     let names: Vec<String> = earlier.iter().map(|earlier| earlier.name.clone()).collect();
-    let at_ms = telemetry::now_ms();
+    let at_ms = clock::now_ms();
     let name = free_name(&names, at_ms);
     let written = write(source, store, work, &name, at_ms, request.with_key).await;
     if written.is_err() {

@@ -20,7 +20,7 @@ use super::steps::Steps;
 use super::switcher::Switcher;
 use crate::environments::{Gate, Passage};
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::{
     self, BegunWith, CanaryRecord, HistoryEntry, LivePointer, PinsRecord, StoredDeploy, StoredOutcome, StoredPlan,
@@ -212,7 +212,7 @@ impl Switcher {
         steps: Vec<Step>,
     ) -> Result<Commit, Error> {
         let (revision, pointer) = &live.ok_or_else(|| nothing_live(intent.app, intent.environment))?;
-        let at_ms = telemetry::now_ms().max(pointer.switched_ms.saturating_add(SECOND_MS));
+        let at_ms = clock::now_ms().max(pointer.switched_ms.saturating_add(SECOND_MS));
         let canary = CanaryRecord { since_ms: at_ms, next_ms: next_ms(canary), ..canary.clone() };
         let (entry_key, entry) =
             self.note_canary(intent.actor, (intent.app, intent.environment), pointer, &canary).await?;
@@ -240,7 +240,7 @@ impl Switcher {
     ) -> Result<(String, HistoryEntry), Error> {
         let of_canary = LivePointer { version: canary.version, ..pointer.clone() };
         let message = format!("canary: {} of the visitors", canary.share);
-        let at_ms = telemetry::now_ms();
+        let at_ms = clock::now_ms();
         self.ledger.note(actor, place, DeployKind::Switch, &of_canary, at_ms, Some(message)).await
     }
 
@@ -265,7 +265,7 @@ impl Switcher {
                 return Err(no_canary(environment));
             };
             a_second_after(running.last_modified_ms()).await;
-            let at_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
+            let at_ms = clock::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let plan = request.plan.clone().map(StoredPlan::from).or_else(|| running.plan.clone());
             let raises = share > running.share;
             let next = CanaryRecord { share, plan, stepped_ms: Some(at_ms), ..running.clone() };
@@ -332,7 +332,7 @@ impl Switcher {
             let what = format!("{environment}: {} gets no visitors any more{why}", running.version.short());
             // What browsers were sent of the canary is older than what they get from now on.
             a_second_after(running.last_modified_ms()).await;
-            let switched_ms = telemetry::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
+            let switched_ms = clock::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let pins = pins_changed(&pointer);
             let next = LivePointer { canary: None, switched_ms, pins, ..pointer.clone() };
             let place = (app, environment);
@@ -405,7 +405,7 @@ pub(super) fn running<'p>(
 ///
 /// A time that is put ahead instead would add up, change by change, in the history and in the live log.
 async fn a_second_after(last_modified_ms: u64) {
-    let left_ms = last_modified_ms.saturating_add(SECOND_MS).saturating_sub(telemetry::now_ms());
+    let left_ms = last_modified_ms.saturating_add(SECOND_MS).saturating_sub(clock::now_ms());
     tokio::time::sleep(Duration::from_millis(left_ms.min(SECOND_MS))).await;
 }
 
@@ -413,7 +413,7 @@ async fn a_second_after(last_modified_ms: u64) {
 fn next_ms(canary: &CanaryRecord) -> Option<u64> {
     let plan = canary.plan.as_ref()?;
     plan.after(canary.share)?;
-    Some(telemetry::now_ms().saturating_add(plan.every_s.saturating_mul(1_000)))
+    Some(clock::now_ms().saturating_add(plan.every_s.saturating_mul(1_000)))
 }
 
 /// What a canary gets.

@@ -18,6 +18,7 @@ use super::rise::{BadAnswers, rise};
 use super::stored::Switching;
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Error};
+use devanture_base::clock;
 use devanture_base::telemetry::{self, Answers, LogWanted};
 use devanture_serve::live::Current;
 use devanture_store::records::{BegunWith, CanaryRecord};
@@ -171,7 +172,7 @@ impl Switcher {
         (app, environment): &Place,
         record: &CanaryRecord,
     ) -> Result<Option<JoinHandle<()>>, Error> {
-        if !record.is_due(telemetry::now_ms()) {
+        if !record.is_due(clock::now_ms()) {
             return Ok(None);
         }
         let Some(percent) = record.plan.as_ref().and_then(|plan| plan.after(record.share)) else { return Ok(None) };

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::ledger::{Actor, Error};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::Revision;
 
 /// Deploys that are remembered. More than these are only where so many run, whose tasks take more memory than this.
@@ -210,7 +210,7 @@ impl Watched {
         if let Some(kept) = self.deploys.remembered().by_id.get_mut(&self.id) {
             change(&mut kept.status);
             if !kept.is_running() {
-                kept.ended_ms = Some(telemetry::now_ms());
+                kept.ended_ms = Some(clock::now_ms());
             }
         }
         self.deploys.changed.send_replace(());

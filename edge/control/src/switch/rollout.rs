@@ -14,7 +14,7 @@ use super::steps::{StepReporter, Steps};
 use super::switcher::Switcher;
 use super::watch::{Ended, WatchedFor, Watching};
 use crate::ledger::Error;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::live::{Current, LoadTarget, ServedFirst};
 use devanture_serve::version::Version;
 use devanture_store::records::LivePointer;
@@ -129,7 +129,7 @@ impl Switcher {
         let withdrawn = live.withdrawn(intent.app);
         let pointer = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let pins = self.pins(intent, pointer.as_ref().map(|(_, pointer)| pointer)).await?;
-        let next = Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings).pinning(pins);
+        let next = Current::new(Arc::clone(version), clock::now_ms(), withdrawn, settings).pinning(pins);
         let first = live.serve_first(&place, Arc::new(next));
         // Signers may have been set since they were looked for, and nothing was served here yet that this ended.
         self.loader.forget_unsigned(live, &place).await;

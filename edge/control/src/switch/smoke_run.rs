@@ -12,6 +12,7 @@ use super::smoke::{SHOWN_CHARACTERS, judge, printable};
 use super::steps::{StepReporter, Steps};
 use super::switcher::Switcher;
 use crate::ledger::Error;
+use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_serve::handler::SmokeQuestion;
 use devanture_serve::live::Current;
@@ -68,7 +69,7 @@ impl Switcher {
         let place = self.ledger.live.place(intent.app, intent.environment);
         // As the switch will choose them, also where nothing is live yet.
         let settings = self.environments.settings_to_be(intent.app, intent.environment, intent.settings).await?;
-        let current = Arc::new(Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings));
+        let current = Arc::new(Current::new(Arc::clone(version), clock::now_ms(), withdrawn, settings));
         let body_bytes_max = usize::try_from(self.ledger.limits().smoke_body_bytes_max).unwrap_or(usize::MAX);
         let questions: Vec<SmokeQuestion> = version
             .smoke

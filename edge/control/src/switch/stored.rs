@@ -21,7 +21,7 @@ use super::switcher::Switcher;
 use super::watch::Caution;
 use crate::ledger::Earlier;
 use crate::ledger::{Actor, Condition, Error};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::records::settings;
 use devanture_store::records::{self, VersionRecord};
 
@@ -373,7 +373,7 @@ impl Switcher {
                 version: intent.version,
                 previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
                 who: intent.actor.name.clone(),
-                at_ms: telemetry::now_ms(),
+                at_ms: clock::now_ms(),
                 source: intent.source.clone(),
                 steps: steps.list().to_vec(),
                 // As of a push: earlier releases read no other word for it.

@@ -16,6 +16,7 @@ use crate::cluster::Prepared;
 use crate::environments::{Claims, Gate, check_may_be_live, locked_by};
 use crate::ledger::{Attempts, Error, other_than};
 use crate::runner::{Held, Wanted};
+use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_serve::live::{Load, Preparing};
 use devanture_serve::version::Version;
@@ -414,7 +415,7 @@ impl Switcher {
         };
         // The clock of the machine may have been set back; what a browser was sent must not (design, section 6).
         let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.last_modified_ms());
-        let now_ms = match telemetry::now_ms() {
+        let now_ms = match clock::now_ms() {
             now_ms if now_ms < before_ms => before_ms.saturating_add(SECOND_MS),
             now_ms => now_ms,
         };

@@ -17,6 +17,7 @@ use super::steps::{StepReporter, Steps};
 use super::swap::Moved;
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Condition, Error, Share};
+use devanture_base::clock;
 use devanture_base::telemetry::{self, Answers, LogWanted};
 use devanture_serve::live::{Current, CurrentSettings, Load, ServedFirst};
 use devanture_store::records::LivePointer;
@@ -183,7 +184,7 @@ impl Switcher {
             None => self.loader.load(Load::live(app, &version, environment)).await.ok()?,
         };
         let settings = CurrentSettings::default();
-        Some(Arc::new(Current::new(version, telemetry::now_ms(), live.withdrawn(app), settings)))
+        Some(Arc::new(Current::new(version, clock::now_ms(), live.withdrawn(app), settings)))
     }
 
     /// Whether what is watched is served no longer.

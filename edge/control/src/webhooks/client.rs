@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::outcome::Attempted;
 use super::target::{Host, Target};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::proxy::address::{Class, LOOKUPS_MAX, LOOKUPS_TIME_MAX, Policy, Reason, Refusal, class};
 use devanture_serve::proxy::{DnsAnswer, Names, Turns, retry_after_ms, tls};
 
@@ -181,7 +181,7 @@ impl Client {
         message: Message,
         time_max: Duration,
     ) -> Attempted {
-        let (at_ms, begun) = (telemetry::now_ms(), Instant::now());
+        let (at_ms, begun) = (clock::now_ms(), Instant::now());
         let deadline = begun + time_max;
         let answered = timeout_at(deadline, self.exchange(target, trusted, message));
         let answered = answered.await.unwrap_or(Err(Error::TooSlow(time_max.as_millis())));
@@ -196,7 +196,7 @@ impl Client {
                     }
                     _ => Some(format!("it answers {}", status.as_u16())),
                 };
-                let retry_after_ms = retry_after_ms(response.headers(), telemetry::now_ms());
+                let retry_after_ms = retry_after_ms(response.headers(), clock::now_ms());
                 (Some(status.as_u16()), error, beginning(response.into_body(), deadline).await, retry_after_ms)
             }
         };

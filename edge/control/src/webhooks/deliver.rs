@@ -17,6 +17,8 @@ use super::target::Target;
 use super::{DELIVERIES_TOTAL, Webhooks};
 use crate::environments::Keys;
 use crate::ledger::{Announcement, Error};
+use devanture_base::clock;
+use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Check};
 use devanture_store::records::settings::Sealed;
@@ -71,14 +73,14 @@ impl Webhooks {
             Ok(next_ms) => next_ms,
             Err(error) => {
                 tracing::warn!(app = %at.app, webhook = %at.webhook, %error, "a message to a webhook is not sent for now");
-                Some(telemetry::now_ms().saturating_add(AGAIN_MS))
+                Some(clock::now_ms().saturating_add(AGAIN_MS))
             }
         }
     }
 
     async fn try_deliver(&self, at: &DeliveryAt, budget: &mut Budget) -> Result<Option<u64>, Error> {
         let Some((record, check)) = self.delivery_record(WAITING_PREFIX, at).await? else { return Ok(None) };
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let webhook = self.webhook_record(&at.app, &at.webhook).await?;
         let Some((_, webhook)) = webhook else {
             return self.forget(at, check).await;
@@ -125,7 +127,7 @@ impl Webhooks {
                 Attempted::unsent(now_ms, error.0.detail.trim_end_matches('.').to_owned())
             }
         };
-        let next = next(&attempted, attempts, telemetry::now_ms(), rand::random());
+        let next = next(&attempted, attempts, clock::now_ms(), rand::random());
         let made = Made { at, claimed, check, url: webhook.url, attempted, next };
         count(&made);
         self.conclude(&made).await
@@ -151,7 +153,7 @@ impl Webhooks {
         })?;
         let context = secret_context(app, name);
         let mut secrets = vec![open(&keys, &context, &webhook.secret)?];
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let old = webhook.old_secrets(now_ms);
         // One before that is lost with its key signs no more; the receiver has another by now, or refuses the message.
         secrets.extend(old.filter_map(|old| open(&keys, &context, &old.secret).ok()));
@@ -225,10 +227,10 @@ impl Webhooks {
     /// A webhook after an attempt.
     fn after(&self, webhook: &WebhookRecord, made: &Made<'_>) -> WebhookRecord {
         if made.attempted.attempt.error.is_none() {
-            return webhook.taken(telemetry::now_ms());
+            return webhook.taken(clock::now_ms());
         }
         let (after, reason) = failed(webhook, &made.attempted, self.ledger.limits().webhook_failing_ms_max);
-        let end = reason.map(|reason| StoredEnd { at_ms: telemetry::now_ms(), reason });
+        let end = reason.map(|reason| StoredEnd { at_ms: clock::now_ms(), reason });
         WebhookRecord { disabled: webhook.disabled.clone().or(end), ..after }
     }
 }
@@ -265,7 +267,7 @@ pub(super) fn message(id: &str, record: &DeliveryRecord, format: StoredFormat, o
     let body = body(format, &payload(record.event.into(), record.at_ms, &record.data.clone().into()));
     let fields = match format {
         WebhookFormat::Standard => {
-            let timestamp_s = telemetry::now_ms() / 1_000;
+            let timestamp_s = clock::now_ms() / 1_000;
             vec![
                 ("webhook-id", id.to_owned()),
                 ("webhook-timestamp", timestamp_s.to_string()),

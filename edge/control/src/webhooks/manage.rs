@@ -11,7 +11,7 @@ use super::records::{listed, no_webhook, secret_context, url_context};
 use super::sign::new_secret;
 use super::target::Target;
 use crate::ledger::{Action, Actor, AuditEvent, Error, PART_CHANGES_MAX, SystemWrite, commit_in_parts, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::settings::Sealed;
 use devanture_store::records::webhooks::{
@@ -176,7 +176,7 @@ impl Webhooks {
         let last = self.ledger.catalog.get(&key).await?.map(|record| record.revision);
         let (count, count_max) = (self.webhook_records(app).await?.len(), self.ledger.limits().webhooks_per_app_max);
         if u64::try_from(count).unwrap_or(u64::MAX) < count_max {
-            let added = records::write(&WebhookAdded { at_ms: telemetry::now_ms() })?;
+            let added = records::write(&WebhookAdded { at_ms: clock::now_ms() })?;
             return Ok((Check::of(key.clone(), last), Change::Put(key, added)));
         }
         let detail = format!("The app {app} has {count} webhooks; {count_max} are allowed.");
@@ -217,7 +217,7 @@ impl Webhooks {
         let events = events.as_ref().or_else(|| kept.map(|before| &before.events)).cloned().unwrap_or_default();
         let environments = environments.as_ref().or_else(|| kept.map(|before| &before.environments));
         let environments = environments.cloned().unwrap_or_default();
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let (created_ms, resumed_ms) = kept.map_or((now_ms, 0), |before| (before.created_ms, now_ms));
         // With its address it gets a secret that opens, where its own is lost with the keys: no message could be
         // signed.
@@ -320,10 +320,10 @@ impl Webhooks {
             // Where keys are lost, another secret repairs nothing, and a file that is made is in the way of a restore.
             self.opened(app, name, &record)?;
             let secret = new_secret();
-            let until_ms = telemetry::now_ms().saturating_add(if at_once { 0 } else { OLD_SECRET_MS });
+            let until_ms = clock::now_ms().saturating_add(if at_once { 0 } else { OLD_SECRET_MS });
             let sealed = self.keys.read_or_make()?.seal(&secret_context(app, name), &secret)?;
             // Where the answer to a rotation was lost, the receiver has a secret from before that one.
-            let older = record.old_secrets(telemetry::now_ms()).take(OLDER_SECRETS_MAX).filter(|_| !at_once);
+            let older = record.old_secrets(clock::now_ms()).take(OLDER_SECRETS_MAX).filter(|_| !at_once);
             let older_secrets = older.cloned().collect();
             let old_secret = (!at_once).then(|| OldSecret { secret: record.secret.clone(), until_ms });
             let record = WebhookRecord { secret: sealed, old_secret, older_secrets, ..record };

@@ -37,6 +37,7 @@ use self::queue::Queue;
 use crate::cluster::Nodes;
 use crate::environments::{Environments, KeyFile};
 use crate::ledger::{Duty, Error, Ledger, Shares};
+use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_serve::proxy::address::Policy;
 use devanture_store::catalog::scan::Scan;
@@ -147,7 +148,7 @@ impl Webhooks {
         loop {
             let sends_max = usize::try_from(self.ledger.limits().webhook_sends_max).unwrap_or(usize::MAX);
             let may_send = |app: &AppName| self.messages.take(app).is_ok();
-            for begun in queue.begin_due(telemetry::now_ms(), sends_max, may_send) {
+            for begun in queue.begin_due(clock::now_ms(), sends_max, may_send) {
                 let (this, ended_in) = (Arc::clone(self), ended_in.clone());
                 self.attempts.spawn(async move {
                     let next_ms = this.deliver(&begun).await;
@@ -167,7 +168,7 @@ impl Webhooks {
                     queue.ended(&at);
                     // One that has ended is removed by the commit that says so, which a request to send it again may
                     // follow.
-                    let look_ms = telemetry::now_ms().saturating_add(1_000);
+                    let look_ms = clock::now_ms().saturating_add(1_000);
                     queue.postpone(&at, next_ms.unwrap_or(look_ms));
                 }
                 () = sleep(TICK), if queue.len() > 0 => {}

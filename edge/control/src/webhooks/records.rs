@@ -9,7 +9,7 @@ use devanture_config::problem::{Code, Problem};
 use super::Webhooks;
 use super::message::payload;
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, deliveries_prefix, webhook_key,
@@ -79,7 +79,7 @@ impl Webhooks {
             (None, Some(_)) => WebhookState::Failing,
             (None, None) => WebhookState::Active,
         };
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         Ok(WebhookStatus {
             name: name.clone(),
             address: record.address.clone(),

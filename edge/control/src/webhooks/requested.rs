@@ -11,7 +11,7 @@ use super::Webhooks;
 use super::deliver::message;
 use super::records::listed;
 use crate::ledger::{Action, Actor, AuditEvent, Error, message_id, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::webhooks::{DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, webhook_key};
 use devanture_store::records::{self, StoredDelivery, StoredEvent};
@@ -27,7 +27,7 @@ impl Webhooks {
             let detail = "As many webhooks are tested as may.";
             return Err(Problem::new(Code::Busy, detail).hint("`webhook_sends_max` in edge.toml is the limit").into());
         };
-        let at_ms = telemetry::now_ms();
+        let at_ms = clock::now_ms();
         let at = DeliveryAt { app: app.clone(), webhook: name.clone(), id: message_id(at_ms) };
         let opened = self.opened(app, name, &webhook)?;
         let count_max = self.ledger.limits().webhook_tests_per_minute_per_app_max;
@@ -49,7 +49,7 @@ impl Webhooks {
         // again with the next message.
         let key = webhook_key(app, name);
         let after =
-            if state == StoredDelivery::Delivered { webhook.taken(telemetry::now_ms()) } else { webhook.clone() };
+            if state == StoredDelivery::Delivered { webhook.taken(clock::now_ms()) } else { webhook.clone() };
         let written = async {
             let mut changes = self.ending(&at, &record).await?;
             if after != webhook {
@@ -99,7 +99,7 @@ impl Webhooks {
             };
             // One that waits has the attempts that it had: it is not sent for ever.
             let attempts = if record.state == StoredDelivery::Waiting { record.attempts } else { 0 };
-            let next_ms = telemetry::now_ms();
+            let next_ms = clock::now_ms();
             let record = DeliveryRecord { state: StoredDelivery::Waiting, attempts, next_ms, ..record };
             checks.push(check);
             changes.push(Change::Put(waiting, records::write(&record)?));

@@ -14,7 +14,7 @@ use super::error_page::{self, ErrorContext};
 use super::refused::Refused;
 use super::respond;
 use crate::live::Current;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_http::Fields;
 
 /// What pages of the console may load, send and embed: files of its own, the API beside it, and previews in frames.
@@ -48,7 +48,7 @@ pub fn console<B>(
         query: request.uri().query(),
         host: "",
         fields,
-        now_s: || telemetry::since_epoch().as_secs(),
+        now_s: || clock::since_epoch().as_secs(),
         heeds_pins: false,
         target_bytes_max,
     };

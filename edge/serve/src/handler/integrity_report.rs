@@ -19,6 +19,7 @@ use super::Handler;
 use super::decision::{Decision, ReportMessage, SmallAnswer};
 use super::header_rules::HeaderRules;
 use crate::version::Setting;
+use devanture_base::clock;
 use devanture_base::telemetry;
 
 /// What stands for aliases and versions at their own hostnames.
@@ -105,7 +106,7 @@ impl Handler {
             && let Some(bytes) = read(request, &reading).await
         {
             let place = if version.setting == Setting::Preview { PREVIEWS } else { &version.place };
-            let reports = integrity_reports(&bytes, host, telemetry::now_ms());
+            let reports = integrity_reports(&bytes, host, clock::now_ms());
             telemetry::note_integrity_reports(version.app.as_str(), place, reports);
         }
         let mut headers = HeaderMap::with_capacity(1);

@@ -26,7 +26,7 @@ use super::visitor_page::{Form, GO_ON, LOG_OUT, entered, logout_page, page, page
 use super::visitor_ticket::{Purpose, Ticket};
 use super::visitors::{Visitors, is_of_own_page};
 use crate::live::Restriction;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_http::Fields;
 
 /// Seconds for which the way back to the protected hostname is good.
@@ -240,7 +240,7 @@ impl Handler {
 
     /// Who is logged in here with this browser, and whether they may see an app.
     async fn person(&self, visitors: &Visitors, headers: &HeaderMap, app: Option<&AppName>) -> Option<LoggedInPerson> {
-        let (host, now_s) = (self.live.domains().login()?, telemetry::now_ms() / 1_000);
+        let (host, now_s) = (self.live.domains().login()?, clock::now_ms() / 1_000);
         for text in cookie_values(Fields::Map(headers), PERSON_COOKIE, PERSON_BYTES_MAX) {
             if let Some(person) = visitors.accounts.logged_in_person(text, host, now_s, app).await {
                 return Some(person);
@@ -253,14 +253,14 @@ impl Handler {
     /// and the person who was logged in before in this browser is so no more.
     async fn person_cookie(&self, visitors: &Visitors, person: &Person, ends_s: u64) -> Option<HeaderValue> {
         match visitors.accounts.seal_person(person, self.live.domains().login()?, ends_s).await {
-            Some(text) => cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(telemetry::now_ms() / 1_000)),
+            Some(text) => cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(clock::now_ms() / 1_000)),
             None => cookie_named(PERSON_COOKIE, "", 0),
         }
     }
 
     /// The request that a text is, if its hostname still is there.
     fn requested(&self, text: &str) -> Option<(Ticket, std::sync::Arc<Restriction>)> {
-        let now_s = telemetry::now_ms() / 1_000;
+        let now_s = clock::now_ms() / 1_000;
         Ticket::open(Purpose::Request, text, &self.live, now_s).filter(|(ticket, _)| ticket.is_there(&self.live))
     }
 
@@ -317,7 +317,7 @@ fn with_cookie(mut decision: Decision, cookie: Option<HeaderValue>) -> Decision 
 
 /// The time in so many seconds, in seconds since 1970 UTC.
 fn ends_in(seconds: u64) -> u64 {
-    (telemetry::now_ms() / 1_000).saturating_add(seconds)
+    (clock::now_ms() / 1_000).saturating_add(seconds)
 }
 
 /// Whether a browser opens the page in a window of its own, as far as it says so.

@@ -85,7 +85,8 @@ use crate::version::CommonField;
 use authority::{authority_over_tls, head_of, hostname};
 use body::Unwanted;
 use decide::decide_admitted;
-use devanture_base::telemetry::{self, AccessLog};
+use devanture_base::clock;
+use devanture_base::telemetry::AccessLog;
 use devanture_http::{BodyError, Fields, RequestHead};
 use error_page::ErrorContext;
 use request_metrics::Measurement;
@@ -305,7 +306,7 @@ impl Handler {
             query: request_head.query,
             host,
             fields: request_head.fields,
-            now_s: || telemetry::since_epoch().as_secs(),
+            now_s: || clock::since_epoch().as_secs(),
             heeds_pins: true,
             target_bytes_max: self.target_bytes_max,
         }

@@ -23,6 +23,7 @@ use super::visitor::{has_secret_query, without_secret_query};
 use super::{Began, protocol};
 use crate::live::{Current, Side};
 use crate::version::Version;
+use devanture_base::clock;
 use devanture_base::telemetry::{self, AccessLog};
 use devanture_http::{Cause, Fields, Outcome, RequestHead, ResponseBody};
 
@@ -350,7 +351,7 @@ fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
 /// A line of a request of which nothing was read.
 fn unread(log: &AccessLog, client: IpAddr, version: http::Version) -> LogLine {
     LogLine {
-        at_ms: telemetry::now_ms(),
+        at_ms: clock::now_ms(),
         client: log.address(client),
         protocol: protocol(version).to_owned(),
         host: String::new(),

@@ -13,7 +13,7 @@ use super::visitor::{AtProtected, CALLBACK_PATH, Kind, LOGIN_PATH, SHARE_PARAMET
 use super::visitor_page::{Form, entered, page};
 use super::{visitor_cookie, visitor_login};
 use crate::live::{Live, Restriction, ShareLink};
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 /// Longest address that a visitor is sent back to, in bytes.
 const TO_BYTES_MAX: usize = 2_048;
@@ -88,7 +88,7 @@ fn opened(head: &Head<'_>, live: &Live, restriction: &Restriction, target: &Shar
 }
 
 pub(super) fn entered_by_link(live: &Live, host: &str, id: &str, link: &ShareLink) -> Decision {
-    let (now_s, expires_s) = (telemetry::now_ms() / 1_000, link.record.expires_ms / 1_000);
+    let (now_s, expires_s) = (clock::now_ms() / 1_000, link.record.expires_ms / 1_000);
     let cookie = link.cookie_key(live).and_then(|key| visitor_cookie::set(host, id, &key, now_s, expires_s));
     cookie.map_or_else(|| Decision::Refuse(Refused::Unavailable.into()), |cookie| entered("/", [cookie]))
 }

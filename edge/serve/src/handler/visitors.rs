@@ -20,7 +20,7 @@ use super::visitor_decision::{ENDED, entered_by_link, form_of, link, local_addre
 use super::visitor_form::{self, VisitorForm};
 use super::visitor_page::{Form, entered, page, page_again};
 use super::{Handler, visitor_cookie};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_http::BodyError;
 
 const WRONG: &str = "That is not the password.";
@@ -109,7 +109,7 @@ impl Handler {
         if let Err(unchecked) = check(visitors, (&restriction.app, &what), hash, &form.password, from).await {
             return unchecked.page(Form::Password(to));
         }
-        let now_s = telemetry::now_ms() / 1_000;
+        let now_s = clock::now_ms() / 1_000;
         let expires_s = now_s.saturating_add(visitors.login_ms_max / 1_000);
         let key = restriction.cookie_key(live);
         let cookie = key.and_then(|key| visitor_cookie::set(host, visitor_cookie::PASSWORD, &key, now_s, expires_s));

@@ -17,7 +17,8 @@ use tracing::{debug, warn};
 use super::handshakes::{Client, HandshakeLimits};
 use super::response_memory::{Held, ResponseMemory};
 use crate::proxy::address::counted_as;
-use devanture_base::telemetry::{NOTED_EVERY_S, Noted, since_epoch};
+use devanture_base::clock::since_epoch;
+use devanture_base::telemetry::{NOTED_EVERY_S, Noted};
 use devanture_http as engine;
 
 /// Bytes of a target up to which it is read, so that one that is too long is distinguished from fields that are too

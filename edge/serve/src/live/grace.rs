@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Current, Place};
 use crate::version::Version;
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 /// The grace period of law 10, and its most versions.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ impl Place {
                     // As mostly: no clock is asked.
                     return None;
                 }
-                let now_ms = telemetry::now_ms();
+                let now_ms = clock::now_ms();
                 let kept = versions.iter().find(|kept| kept.until_ms > now_ms && has(&kept.current.version));
                 if let Some(kept) = kept {
                     return Some(Arc::clone(&kept.current.version));
@@ -129,7 +129,7 @@ impl Place {
     fn serve(&self, next: Arc<Current>, grace: &Grace) -> bool {
         // Kept before the swap: there is no moment at which its assets are neither live nor kept.
         if let Some(before) = self.current.load_full() {
-            let until_ms = telemetry::now_ms().saturating_add(grace.ms);
+            let until_ms = clock::now_ms().saturating_add(grace.ms);
             // Pages of a canary that ended, too, go on with their assets.
             for side in before.sides().iter().filter(|side| next.with_id(&side.version.id).is_none()) {
                 self.keep(Arc::new(side.alone()), until_ms, grace);
@@ -162,7 +162,7 @@ impl Place {
     }
 
     pub(super) fn keep(&self, current: Arc<Current>, until_ms: u64, grace: &Grace) {
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         self.replaced.change(|list| {
             let id = current.version.id;
             let others = list.iter().filter(|kept| kept.current.version.id != id && kept.until_ms > now_ms).cloned();

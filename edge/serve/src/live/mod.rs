@@ -87,7 +87,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 
 use crate::version::{CommonField, Setting, Version};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::blobs::Lane;
 use devanture_store::catalog::Revision;
 use devanture_store::records::{HostnameRecord, ListedHostnames};
@@ -127,7 +127,7 @@ impl Current {
         let last_modified_s = since_ms / 1000;
         // RFC 9110 §8.8.2.1: none of a time to come, which a clock that was ahead has left. Conditions are still
         // compared with that, as what browsers were sent then.
-        let shown_s = last_modified_s.min(telemetry::now_ms() / 1_000);
+        let shown_s = last_modified_s.min(clock::now_ms() / 1_000);
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(shown_s));
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
         let last_modified = CommonField::new(LAST_MODIFIED, last_modified);
@@ -240,7 +240,7 @@ impl Place {
     pub fn has_ended(&self) -> bool {
         let ends_ms = self.ends_ms.load(Ordering::Relaxed);
         // Most never end: no clock is asked for them.
-        ends_ms != u64::MAX && ends_ms <= telemetry::now_ms()
+        ends_ms != u64::MAX && ends_ms <= clock::now_ms()
     }
 
     /// Notes a request to an environment, so that others are unloaded before it.

@@ -7,7 +7,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use devanture_site::pin::kept_s;
 
 use super::{Current, Live, Place};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::records::PinsRecord;
 
 /// What holds visitors on the version of their first page.
@@ -51,7 +51,7 @@ impl Place {
     /// The earlier version, of those that visitors are held on beside a live one, whose id begins with `short`.
     #[must_use]
     pub fn pinned(&self, (live, pins): (&Current, &Pins), short: &[u8]) -> Option<Arc<Current>> {
-        let (id, now_ms) = (pins.record.earlier.iter().find(|id| id.is_short(short))?, telemetry::now_ms());
+        let (id, now_ms) = (pins.record.earlier.iter().find(|id| id.is_short(short))?, clock::now_ms());
         self.replaced.with(|list| {
             let kept = list.iter().find(|kept| kept.current.version.id == *id && kept.until_ms > now_ms)?;
             if !guards_as(live, &kept.current) {
@@ -83,7 +83,7 @@ impl Place {
     fn earlier(&self, id: &VersionId) -> Option<Arc<Current>> {
         self.replaced.with(|list| {
             let kept = list.iter().find(|kept| kept.current.version.id == *id)?;
-            (kept.until_ms > telemetry::now_ms()).then(|| Arc::clone(&kept.current))
+            (kept.until_ms > clock::now_ms()).then(|| Arc::clone(&kept.current))
         })
     }
 }
@@ -107,7 +107,7 @@ impl Live {
         let away_ms = idle_s.filter(|_| is_alone).map(|idle_s| kept_s(idle_s).saturating_add(1).saturating_mul(1_000));
         // What is not loaded is loaded when somebody comes who is held on it.
         let is_loading = place.is_loading() || place.is_loading_earlier();
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let holds = |id: &&VersionId| {
             is_loading && self.is_stored(app, id)
                 || place.replaced.with(|list| {

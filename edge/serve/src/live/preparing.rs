@@ -6,7 +6,7 @@ use devanture_config::{AppName, VersionId};
 
 use super::{Live, Place};
 use crate::version::Version;
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 /// A version that is kept at hand to become live, for as long as this value lives: the caller that prepares it may be
 /// gone at any moment, as when a client hangs up.
@@ -71,7 +71,7 @@ impl Live {
         if self.0.preparing.lock().iter().any(is_preparing) {
             return true;
         }
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let hosts = self.0.hosts.load();
         hosts.places.values().filter(|place| place.app == *app).any(|place| {
             place.first_load.load().as_ref().is_some_and(|load| load.of.version == *id)

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use super::host::is_short_id;
 use super::{Follower, Live, Place};
 use crate::version::Setting;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Record, Revision};
 use devanture_store::records;
 use devanture_store::records::protection::{
@@ -87,7 +87,7 @@ impl ShareLink {
     /// Whether it opens this target, and has not ended.
     #[must_use]
     pub fn opens(&self, target: &ShareTarget) -> bool {
-        self.target == *target && self.record.expires_ms > telemetry::now_ms()
+        self.target == *target && self.record.expires_ms > clock::now_ms()
     }
 
     /// The secret that cookies of its visitors are signed with.

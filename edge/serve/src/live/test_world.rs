@@ -92,7 +92,7 @@ impl World {
     /// Makes a version live, with the entry of the history that says so.
     pub(super) async fn switch(&self, app: &str, environment: &str, version: VersionId, previous: Option<VersionId>) {
         let (app_name, place) = (app.parse().unwrap(), environment.parse().unwrap());
-        let now_ms = devanture_base::telemetry::now_ms();
+        let now_ms = devanture_base::clock::now_ms();
         let deploy = records::StoredDeploy { environment: place, previous, at_ms: now_ms, ..pushed(version) };
         let prefix = records::history_prefix(&app_name, &deploy.environment);
         let number = self.catalog.list(&prefix, None, false, usize::MAX).await.unwrap().len() as u64;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use devanture_config::{AppName, Digest, PlaceName, Sha256, VersionId};
 use tokio::sync::mpsc;
 
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 /// Most misses in the queue; more are left out, and come again with their browsers.
 const WAITING_MAX: usize = 256;
@@ -90,7 +90,7 @@ impl DictionaryMisses {
 
     /// Reports a miss, unless it was reported within this minute or too many wait.
     pub fn report(&self, miss: DictionaryMiss) {
-        self.report_at(miss, telemetry::now_ms());
+        self.report_at(miss, clock::now_ms());
     }
 
     fn report_at(&self, miss: DictionaryMiss, now_ms: u64) {

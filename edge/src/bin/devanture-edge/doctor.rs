@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use devanture_base::clock;
 use devanture_base::durable;
-use devanture_base::telemetry;
 use devanture_config::text::date_time;
 use devanture_config::text::plain_text::escaped;
 use devanture_edge::doctor::{self, Finding, Names, SupportOptions};
@@ -67,7 +67,7 @@ pub(crate) async fn support_bundle(configuration: &Configuration, arguments: Sup
     let bundle = doctor::support_bundle(file, &configuration.base, options).await;
     let bundle = bundle.map_err(|error| Failure::refused(&error))?;
     let path = arguments.output.unwrap_or_else(|| {
-        let time: String = date_time(telemetry::now_ms()).chars().filter(char::is_ascii_digit).collect();
+        let time: String = date_time(clock::now_ms()).chars().filter(char::is_ascii_digit).collect();
         format!("devanture-support-{time}.tar.gz").into()
     });
     durable::write_file(&path, &bundle, BUNDLE_MODE).map_err(|error| Failure::refused(&error))?;

@@ -20,8 +20,8 @@ use crate::server::error::StartError;
 use crate::server::local::{LocalError, NOTHING, SOCKET_NAME, ask, read};
 use crate::server::shared_stores;
 use crate::server::stores::{data_dir, has_catalog, open_catalog_alone};
+use devanture_base::clock;
 use devanture_base::durable;
-use devanture_base::telemetry;
 use devanture_control::ledger::{Error, PAUSE_KEY, WritePause, check_finished, pause_changes, resume_changes};
 use devanture_control::safekeeping::{RecordSource, StoredFiles};
 use devanture_store::catalog::Catalog;
@@ -116,7 +116,7 @@ impl Source {
             Records::Stopped(_) if !self.is_shared => return Ok(Pause { record: None, resumes_ms: None }),
             Records::Stopped(catalog) => {
                 catalog.refresh().await.map_err(Error::from)?;
-                let at_ms = telemetry::now_ms();
+                let at_ms = clock::now_ms();
                 pause_changes(&**catalog, &WritePause { at_ms, seconds }).await.map_err(Error::from)?;
                 let nodes = catalog.list(NODES_PREFIX, None, false, 1).await.map_err(Error::from)?;
                 (!nodes.is_empty()).then(|| at_ms.saturating_add(seconds.saturating_mul(1_000)))

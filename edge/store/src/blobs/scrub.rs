@@ -6,7 +6,7 @@ use metrics::counter;
 use tokio::time::sleep;
 
 use super::{Blobs, Error, Key};
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 
 /// Parts of the store, one for each first byte of a digest.
 const PARTS: u64 = 256;

@@ -3,7 +3,7 @@
 use devanture_config::VersionId;
 use serde::{Deserialize, Serialize};
 
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 /// The earlier versions that visitors are held on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl PinsRecord {
     #[must_use]
     pub fn after(before: Option<&Self>, earlier: Vec<VersionId>) -> Self {
         let since_ms = before.map_or(0, |before| before.since_ms.saturating_add(1));
-        Self { earlier, since_ms: telemetry::now_ms().max(since_ms) }
+        Self { earlier, since_ms: clock::now_ms().max(since_ms) }
     }
 
     /// The same versions, where something else of what visitors get changes now.

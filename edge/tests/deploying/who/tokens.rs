@@ -236,7 +236,7 @@ async fn what_a_login_makes_does_not_outlive_it() {
     account(&edge, "ada", "admin").await;
     let ada = login(&edge, "ada").await;
     let access = ada.access_token.expose();
-    let ends_ms = devanture_base::telemetry::now_ms() + ada.refresh_expires_in_s * 1_000;
+    let ends_ms = devanture_base::clock::now_ms() + ada.refresh_expires_in_s * 1_000;
     let token: TokenMade = make(&edge, access, json!({ "name": "ci", "scope": "admin" })).await.json();
     let late_ms = token.expires_ms.unwrap().abs_diff(ends_ms);
     assert!(late_ms < 60_000, "it ends with the login: {late_ms} ms");

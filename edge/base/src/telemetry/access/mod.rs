@@ -220,7 +220,7 @@ impl AccessLog {
                 (kept.after(&wanted, number), kept.is_cut_after(&wanted.app, number))
             }
             // None is remembered.
-            LinesBefore::After(_) => (Vec::new(), Some(super::now_ms())),
+            LinesBefore::After(_) => (Vec::new(), Some(crate::clock::now_ms())),
         };
         let last_number = kept.last_number();
         let reader = self.shared.readers.add(wanted, self.shared.settings.reader_lines_max, true)?;
@@ -268,7 +268,7 @@ impl AccessLog {
     /// of that name is somebody else's.
     pub fn forget(&self, app: &str, environment: Option<&str>) {
         let mut kept = self.shared.kept.lock();
-        kept.forget(app, environment, super::now_ms());
+        kept.forget(app, environment, crate::clock::now_ms());
         self.shared.readers.end_of(app, environment);
     }
 

@@ -9,9 +9,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::history::History;
 use super::{BOUNDS_NS, BUCKETS, Counted, Counts, Served};
+use crate::clock;
 use crate::telemetry::labels::{self, Labels, OTHER, Place};
 use crate::telemetry::series::SeriesMap;
-use crate::telemetry::{self, descriptions, escaped};
+use crate::telemetry::{descriptions, escaped};
 
 /// Status classes, `1xx` to `5xx`.
 pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -162,7 +163,7 @@ impl Known {
         let Some(news) = counts.take() else { return };
         let (place, app) = (&counts.served.0, &counts.served.0.0);
         // A clock that leaps ahead makes every row too old.
-        self.history.add(place, &counts.served.1, &news, telemetry::settled_ms() / 1_000);
+        self.history.add(place, &counts.served.1, &news, clock::settled_ms() / 1_000);
         let of_place = labels.note_place(place, news.requests());
         let of_app = labels.note_app(app, news.requests());
         if (of_place || of_app) && !counts.has_series.swap(true, Ordering::Relaxed) {

@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::fetch::Endpoints;
 use super::{Trusts, client_secret};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::proxy::retry_after_ms;
 
 /// What a form encodes: providers that do not decode a secret take one of the usual characters as it is.
@@ -105,7 +105,7 @@ fn pause_after(status: StatusCode, head: &HeaderMap) -> Option<Duration> {
         | StatusCode::GATEWAY_TIMEOUT => {}
         _ => return None,
     }
-    let pause = retry_after_ms(head, telemetry::now_ms()).map_or(Duration::from_secs(PAUSE_S), Duration::from_millis);
+    let pause = retry_after_ms(head, clock::now_ms()).map_or(Duration::from_secs(PAUSE_S), Duration::from_millis);
     Some(pause.clamp(Duration::from_secs(1), Duration::from_secs(PAUSE_S_MAX)))
 }
 

@@ -18,7 +18,7 @@ use super::oidc;
 use crate::access::tokens::{ID_BYTES, SECRET_BYTES};
 use crate::access::{Credentials, random_hex};
 use crate::ledger::{Action, Actor, AuditEvent, Credential, Error, TRUST_PREFIX, from_text, is_exchanged, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Change, Check, Commit};
 use devanture_store::records::identities::{self, ExchangedRecord};
 use devanture_store::records::{self, TokenRecord};
@@ -125,7 +125,7 @@ impl Credentials {
             Verdict::UnknownKey => return Err(Refused::Mismatch("its issuer has no such key".to_owned())),
             Verdict::Wrong => return Err(Refused::Mismatch("its signature is not that of its key".to_owned())),
         }
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let expires_ms =
             check_times(&jwt.claims, now_ms, self.limits.identity_token_ms_max).map_err(Refused::Mismatch)?;
         // What is for the client of people is for no job: one issuer may serve both.
@@ -142,7 +142,7 @@ impl Credentials {
         if self.catalog.get(key).await?.is_some() {
             return Err(self.replayed(accepted, from));
         }
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let token_key = records::token_key(&id);
         let expires_ms = now_ms.saturating_add(accepted.lifetime_s.saturating_mul(1_000));
@@ -158,7 +158,7 @@ impl Credentials {
             root: None,
             account: None,
         };
-        let mut changes = self.room_for_exchange((app.as_ref(), name), now_ms, telemetry::settled_ms()).await?;
+        let mut changes = self.room_for_exchange((app.as_ref(), name), now_ms, clock::settled_ms()).await?;
         changes.push(Change::Put(token_key.clone(), records::write(&record)?));
         let exchanged = ExchangedRecord { expires_ms: accepted.expires_ms, by: name.clone() };
         changes.push(Change::Put(key.clone(), records::write(&exchanged)?));

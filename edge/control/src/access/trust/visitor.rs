@@ -19,7 +19,7 @@ use super::jwt::{self, Jwt};
 use super::{exchange, oidc};
 use crate::access::Credentials;
 use crate::ledger::from_text;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::handler::{Confirmed, KnownBy, LoginSecret, Person, Unconfirmed};
 
 /// Longest code that is redeemed, in bytes.
@@ -226,7 +226,7 @@ impl Credentials {
         if !oidc::is_for_client(oidc, &jwt.claims) {
             return Ok(Err("its identity token is for another client".to_owned()));
         }
-        if let Err(reason) = check_times(&jwt.claims, telemetry::now_ms(), self.limits.identity_token_ms_max) {
+        if let Err(reason) = check_times(&jwt.claims, clock::now_ms(), self.limits.identity_token_ms_max) {
             return Ok(Err(reason));
         }
         if jwt.text("nonce") != Some(&secret.nonce()) {

@@ -24,7 +24,7 @@ use super::schedule::{Books, Ended, Rules, Wanted, Window, admitted};
 use super::store::Store;
 use super::store::shared::SharedStore;
 use super::trouble::{CertificateTrouble, OnTrouble, Reported};
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 /// Interval of checks of the served names.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -169,7 +169,7 @@ impl Keeper {
 
     async fn look(&mut self) {
         self.take_over().await;
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let held = self.acme.held.load_full();
         let wanted = self.wanted(&held);
         measure(&wanted, &held, now_ms);
@@ -283,7 +283,7 @@ impl Keeper {
                 self.ended(&name, Err(Failure::refused("it came to a sudden end".to_owned()))).await;
             }
             (Some(Subject::Suggestion(name)), _) => {
-                let next_ms = telemetry::now_ms().saturating_add(SUGGESTION_AGAIN_MS);
+                let next_ms = clock::now_ms().saturating_add(SUGGESTION_AGAIN_MS);
                 self.suggestions.insert(name, Suggestion { window: None, next_ms });
             }
             (None, _) => {}
@@ -292,7 +292,7 @@ impl Keeper {
 
     async fn ended(&mut self, name: &str, result: Result<Held, Failure>) {
         let Some(ordering) = self.ordering.clone() else { return };
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         if let Err(error) = ordering.store.hide_proof(name).await {
             debug!(name, %error, "other nodes go on showing a proof");
         }
@@ -432,7 +432,7 @@ pub(super) async fn order(
     let known = acme.held.load().get(name).map_or(0, |held| held.life.not_after_ms);
     // The edge before may have been quicker, while it drains.
     let kept = ordering.store.kept(name).await;
-    if let Some(kept) = kept.filter(|kept| kept.life.not_after_ms > known && kept.life.is_valid(telemetry::now_ms())) {
+    if let Some(kept) = kept.filter(|kept| kept.life.not_after_ms > known && kept.life.is_valid(clock::now_ms())) {
         return Ok(kept);
     }
     let obtained = async {
@@ -448,7 +448,7 @@ pub(super) async fn order(
     let late = || Failure::refused("it took too long".to_owned());
     let pem = timeout(ORDER_MAX, obtained).await.unwrap_or_else(|_elapsed| Err(late()))?;
     let replaced = acme.held.load().get(name).map(|held| held.life);
-    let held = Held::issued(name, &pem, replaced, telemetry::now_ms(), &acme.provider)?;
+    let held = Held::issued(name, &pem, replaced, clock::now_ms(), &acme.provider)?;
     // However long it takes: a pause of changes may be longer than an order.
     ordering.store.keep_certificate(name, &pem).await?;
     Ok(held)
@@ -464,7 +464,7 @@ async fn suggestion(accounts: &Accounts, held: &Held, known: Option<Window>) -> 
         let window = Window { start_ms: ms(info.suggested_window.start), end_ms: ms(info.suggested_window.end) };
         Some((window, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     };
-    let now_ms = telemetry::now_ms();
+    let now_ms = clock::now_ms();
     match answers.await {
         Some((window, wait_ms)) => {
             let wait_ms = wait_ms.clamp(*SUGGESTION_MS.start(), *SUGGESTION_MS.end());

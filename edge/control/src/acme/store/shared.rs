@@ -19,7 +19,7 @@ use crate::acme::held::Held;
 use crate::acme::schedule::Books;
 use crate::environments::{KeyFile, Unopened};
 use crate::ledger::{AcmeRecords, Duty, PROOFS};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::tls::Error;
 use devanture_store::catalog;
 use devanture_store::records::settings::Sealed;
@@ -227,7 +227,7 @@ impl Store for SharedStore {
     /// written again until the caller gives up.
     async fn keep_certificate(&self, name: &str, pem: &str) -> Result<(), Error> {
         let key = format!("{CERTIFICATES}{name}");
-        let record = CertificateRecord { pem: self.shared.seal(&key, pem)?, issued_ms: telemetry::now_ms() };
+        let record = CertificateRecord { pem: self.shared.seal(&key, pem)?, issued_ms: clock::now_ms() };
         loop {
             match self.write(key.clone(), Some(&record)).await {
                 Err(Error::Catalog(

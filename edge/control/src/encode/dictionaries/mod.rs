@@ -39,7 +39,7 @@ use super::compress::{Given, Pool, length_of};
 use super::wire_size::Siblings;
 use crate::ledger::{Error, lost};
 use deadline::is_over;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::version::RuleFiles;
 use devanture_store::blobs::{Form, Key};
 use devanture_store::records::{self, DictionariesRecord, VersionRecord};
@@ -199,7 +199,7 @@ impl Dictionaries {
     async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Arc<Side>>, Error> {
         let Pass { app, environment, version: but, deadline, .. } = pass;
         let (days, count_max) = (self.days.load(Ordering::Relaxed), self.versions.load(Ordering::Relaxed));
-        let since_ms = telemetry::now_ms().saturating_sub(days.saturating_mul(DAY_MS));
+        let since_ms = clock::now_ms().saturating_sub(days.saturating_mul(DAY_MS));
         let prefix = records::history_prefix(app, environment);
         let switches = history::switches(&*self.catalog, &prefix, since_ms, count_max.saturating_add(1)).await?;
         let mut seen = BTreeSet::from([*but]);

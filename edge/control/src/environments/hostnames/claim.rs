@@ -11,7 +11,7 @@ use super::{Needed, Own, forbidden, full, proof, taken};
 use crate::environments::Environments;
 use crate::environments::reserved::admin_hostname;
 use crate::ledger::{Actor, Error};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Change, Check, Commit};
 use devanture_store::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 
@@ -165,7 +165,7 @@ impl Environments {
                     let record = HostnameRecord {
                         app: app.clone(),
                         environment: environment.clone(),
-                        added_ms: telemetry::now_ms(),
+                        added_ms: clock::now_ms(),
                         by_api: false,
                         canonical: false,
                         who: actor.name.clone(),

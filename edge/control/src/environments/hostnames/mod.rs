@@ -23,7 +23,7 @@ pub(crate) use proof::Prover;
 use super::Environments;
 use super::reserved::admin_hostname;
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Page, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::live;
 use devanture_store::catalog::{Catalog, Change, Check, Commit, Record, Revision};
 use devanture_store::records::gone;
@@ -164,7 +164,7 @@ impl Environments {
             let record = HostnameRecord {
                 app: app.clone(),
                 environment: environment.clone(),
-                added_ms: before.as_ref().filter(|_| is_own).map_or_else(telemetry::now_ms, |before| before.added_ms),
+                added_ms: before.as_ref().filter(|_| is_own).map_or_else(clock::now_ms, |before| before.added_ms),
                 by_api: true,
                 canonical: request
                     .canonical

@@ -10,7 +10,7 @@ use super::known::Place;
 use crate::cluster;
 use crate::environments::Environments;
 use crate::ledger::{Attempts, Duty, Error, SystemWrite, commit_system, unless_conflict};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::live::Current;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::schedules::{RunningRecord, ScheduleRecord, StoredRunEnd, StoredSkip, schedule_key};
@@ -85,7 +85,7 @@ impl Environments {
         let mut attempts = Attempts::default();
         loop {
             attempts.begin(&schedule_key(&place.0, &place.1, &schedule.name))?;
-            let now_ms = telemetry::now_ms();
+            let now_ms = clock::now_ms();
             let (found, check) = self.schedule_record(place, &schedule.name).await?;
             let mut record = found.unwrap_or_default();
             if due_ms.is_some_and(|due_ms| is_done(due_ms, record.time_ms, now_ms)) {
@@ -138,7 +138,7 @@ impl Environments {
         let has_left = !left.is_empty();
         for run in left {
             let detail = Some("the edge ended during it".to_owned());
-            let (ended_ms, outcome) = (telemetry::now_ms(), StoredRunOutcome::Interrupted);
+            let (ended_ms, outcome) = (clock::now_ms(), StoredRunOutcome::Interrupted);
             record.last = Some(StoredRunEnd { run, ended_ms, outcome, exit_code: None, detail });
         }
         Ok(has_left)

@@ -14,7 +14,7 @@ use super::due::is_done;
 use super::known::{Known, Place};
 use crate::environments::Environments;
 use crate::ledger::{Error, update};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_serve::live::Current;
 use devanture_serve::version::Setting;
 use devanture_store::catalog::{Change, Check, Committed};
@@ -39,7 +39,7 @@ impl Environments {
         let (mut watch, mut shown) = (self.ledger.catalog.watch(), self.ledger.live.shown());
         self.ledger.live.loaded().await;
         self.refresh_all().await;
-        let (mut last_ms, mut ticks) = (telemetry::now_ms(), 0_u64);
+        let (mut last_ms, mut ticks) = (clock::now_ms(), 0_u64);
         loop {
             let is_idle = self.schedules.known.lock().is_empty();
             tokio::select! {
@@ -61,7 +61,7 @@ impl Environments {
                     }
                 }
             }
-            let now_ms = telemetry::now_ms();
+            let now_ms = clock::now_ms();
             if now_ms.saturating_add(SET_BACK_MS) < last_ms {
                 self.schedules.known.lock().look_at_all();
             }

@@ -14,7 +14,7 @@ use super::known::Place;
 use super::run::Beginning;
 use crate::environments::Environments;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
-use devanture_base::telemetry;
+use devanture_base::clock;
 
 impl Environments {
     /// The schedules of the live version of an environment.
@@ -36,7 +36,7 @@ impl Environments {
 
     async fn schedule_status(&self, place: &Place, schedule: &Schedule) -> Result<ScheduleStatus, Error> {
         let record = self.schedule_record(place, &schedule.name).await?.0.unwrap_or_default();
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let is_same = record.cron == schedule.cron.as_str() && record.zone == schedule.zone.as_str();
         let done_ms = if is_same { record.time_ms } else { now_ms };
         let next_ms = match due(schedule, done_ms, now_ms) {

@@ -13,6 +13,7 @@ use super::known::{Place, Waiting};
 use crate::environments::Environments;
 use crate::ledger::{Error, update};
 use crate::runner::{Scheduled, ScheduledEnd};
+use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_serve::live::Current;
 
@@ -80,10 +81,10 @@ impl Environments {
                 self.run_claimed(Beginning { place: place.clone(), schedule, current, claim }).await;
             }
             Ok(Claimed::Done(done_ms) | Claimed::Running(done_ms)) => known.lock().done(place, name, done_ms),
-            Ok(Claimed::Unsettled) => known.lock().leave(place, name, telemetry::now_ms()),
+            Ok(Claimed::Unsettled) => known.lock().leave(place, name, clock::now_ms()),
             Err(error) => {
                 tracing::debug!(app = %place.0, environment = %place.1, schedule = %name, %error, "a schedule does not begin");
-                known.lock().leave(place, name, telemetry::now_ms());
+                known.lock().leave(place, name, clock::now_ms());
             }
         }
     }
@@ -126,7 +127,7 @@ impl Environments {
         };
         let labels = [("outcome", outcome.word())];
         telemetry::count_in_place("devanture_schedule_runs_total", (place.0.as_str(), place.1.as_str()), &labels, 1);
-        let ended = ScheduleRunEnd { run, ended_ms: telemetry::now_ms(), outcome, exit_code, detail };
+        let ended = ScheduleRunEnd { run, ended_ms: clock::now_ms(), outcome, exit_code, detail };
         for _ in 0..WRITES_MAX {
             match self.write_end(&place, &schedule.name, id, &ended).await {
                 Ok(()) => break,

@@ -14,7 +14,7 @@ use super::keys::Keys;
 use super::prepare::Coming;
 use crate::environments::Environments;
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Moves};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use devanture_store::records::{self, LivePointer};
@@ -260,7 +260,7 @@ impl Environments {
         changes: &Changes,
         revision: u64,
     ) -> Result<SettingsRecord, Error> {
-        let at_ms = telemetry::now_ms().max(before.at_ms);
+        let at_ms = clock::now_ms().max(before.at_ms);
         let mut settings = before.settings.clone();
         settings.retain(|name, _| !changes.unset.contains(name));
         let mut keys = None;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use devanture_config::{AppName, PlaceName};
 
 use crate::ledger::{Actor, Announcement};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::Check;
 use devanture_store::records::identities::AuditRecord;
 use devanture_store::records::{StoredVia, gone};
@@ -331,7 +331,7 @@ impl AuditEvent {
     pub(super) fn entry(&self, actor: &Actor, number: u64, node: Option<&str>) -> AuditRecord {
         AuditRecord {
             number,
-            at_ms: telemetry::now_ms(),
+            at_ms: clock::now_ms(),
             action: self.action.as_str().to_owned(),
             who: actor.name.clone(),
             by: actor.credential.by().into(),

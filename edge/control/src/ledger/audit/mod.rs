@@ -18,7 +18,7 @@ use super::announce::messages;
 use super::update::Attempts;
 use super::write_pause::{paused, unless_paused};
 use super::writes::Writes;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
 use devanture_store::records::identities::AuditRecord;
 use devanture_store::records::nodes::node_key;
@@ -166,7 +166,7 @@ impl Audit {
 
     /// Older entries are neither kept nor shown.
     fn since_ms(&self) -> u64 {
-        telemetry::settled_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
+        clock::settled_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
     }
 }
 

@@ -49,7 +49,7 @@ fn token() -> Actor {
 async fn the_entry_of_an_app_is_found_behind_any_number_of_others() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = catalog_in(&folder);
-    let now_ms = devanture_base::telemetry::now_ms();
+    let now_ms = devanture_base::clock::now_ms();
     let others = (2..=10_002).map(|number| entry(number, now_ms, ("other", None)));
     write(&*catalog, std::iter::once(entry(1, now_ms, ("shop", None))).chain(others).collect()).await;
     let audit = Audit::new(catalog, &Limits::default());
@@ -70,7 +70,7 @@ async fn the_entry_of_an_app_is_found_behind_any_number_of_others() {
 async fn an_admin_reads_what_happened_in_the_app_or_the_environment_that_it_is_for() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = catalog_in(&folder);
-    let now_ms = devanture_base::telemetry::now_ms();
+    let now_ms = devanture_base::clock::now_ms();
     let entries = vec![
         entry(1, now_ms - 5_000, ("shop", Some("staging"))),
         entry(2, now_ms, ("shop", Some("staging"))),

@@ -11,7 +11,7 @@ use super::taking_in::{begin, tenant};
 use crate::archive::archive_bytes_max;
 use crate::ledger::{Actor, Error, Page};
 use crate::retention::CollectOptions;
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 use devanture_store::blobs::{Bounds, FreeSpace, open_within};
 use devanture_store::catalog::{Change, Commit};
 use devanture_store::records::gone::{self, DeletedApp};

@@ -18,7 +18,7 @@ use super::collections::world::{World, world};
 use crate::ledger::{Actor, Error};
 use crate::publish::check_console_package;
 use crate::publish::console::FILES_BYTES_MAX;
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 use devanture_serve::live::Loader;
 use devanture_store::blobs::{self, Key};
 

@@ -129,7 +129,7 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
         crate::encode::remade_channel().subscribe(),
     );
     tokio::spawn(live.await.unwrap().run());
-    let now_ms = devanture_base::telemetry::now_ms();
+    let now_ms = devanture_base::clock::now_ms();
     let mut changes = Vec::new();
     for (name, expires_ms) in [("ended", Some(now_ms - 1)), ("lasts", None), ("goes-on", Some(now_ms + 3_600_000))] {
         let record = AliasRecord {
@@ -204,7 +204,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
     };
     let deploy = StoredDeploy {
         who: actor.name.clone(),
-        at_ms: devanture_base::telemetry::now_ms(),
+        at_ms: devanture_base::clock::now_ms(),
         source: source.clone().into(),
         ..pushed(one)
     };

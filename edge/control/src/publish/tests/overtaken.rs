@@ -11,7 +11,7 @@ use super::collections::world::{World, manifest, name, world};
 use super::taking_in::{begin, send};
 use crate::ledger::{Actor, Condition, Error};
 use crate::switch::{CanaryMove, Intent, Move, Passes, Preconditions, Running, Undone};
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 use devanture_store::catalog::overtaken::key_of;
 use devanture_store::catalog::{Change, Commit};
 use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment};

@@ -17,7 +17,7 @@ use crate::ledger::Actor;
 use crate::publish::owned::Owned;
 use crate::retention::Uploads as _;
 use crate::switch::Origin;
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 use devanture_store::blobs::{Key, LONG_MANIFESTS_AT_ONCE, Lane};
 use devanture_store::catalog::{Change, Commit, Committed};
 use devanture_store::records;

@@ -12,7 +12,7 @@ use super::Pass;
 use super::purge::AGAIN;
 use crate::ledger::{Error, PART_CHANGES_MAX, SystemWrite};
 use crate::retention::Retention;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Change, Check, Commit, Record, Revision};
 use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
@@ -100,7 +100,7 @@ impl Retention {
         self.ledger.catalog.check_in_place()?;
         let _duty = self.take_duty().await?;
         let key = gone::deleted_environment_key(app, name);
-        let mut pass = Pass::for_good(telemetry::settled_ms());
+        let mut pass = Pass::for_good(clock::settled_ms());
         let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(true) };
         if records::read::<DeletedEnvironment>(&key, &record)?.until_ms > pass.restorable_until_ms {
             // It has ended, and another one of its name was deleted since, which can be restored.

@@ -39,7 +39,7 @@ use metrics::counter;
 use super::Retention;
 use crate::cluster;
 use crate::ledger::{Duty, Error, Task, lost, task_done};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::blobs;
 use devanture_store::records;
 
@@ -201,7 +201,7 @@ impl Retention {
         let began = Instant::now();
         // What a client left that is gone holds nothing any more.
         self.uploads.end_idle();
-        let began_ms = telemetry::settled_ms();
+        let began_ms = clock::settled_ms();
         // On a full disk, what is kept for the case that somebody wants it back keeps the edge from storing anything.
         // That of one node is made free by eviction; what nodes share may be somebody's on another one.
         let is_for_good = options.purge || (!self.blobs.is_shared() && self.is_disk_short().await?);

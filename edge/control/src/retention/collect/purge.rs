@@ -16,7 +16,7 @@ use super::Pass;
 use super::mark::Marked;
 use crate::ledger::{Action, Actor, AuditEvent, Error, lost, update};
 use crate::retention::Retention;
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::blobs::Key;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Change, Check, Commit, Record};
@@ -80,7 +80,7 @@ impl Retention {
             Err(error) => return Err(error),
         };
         if dry_run {
-            report.until_ms = telemetry::now_ms();
+            report.until_ms = clock::now_ms();
             return Ok(report);
         }
         let event = AuditEvent::of(Action::PurgeVersion).app(app).what(report.version.short());
@@ -117,7 +117,7 @@ impl Retention {
             Err(error) if error.0.code == Code::Deleted => self.place_report(app, environment, dry_run).await?,
             Err(error) => return Err(error),
         };
-        report.until_ms = telemetry::now_ms();
+        report.until_ms = clock::now_ms();
         if dry_run {
             return Ok(report);
         }
@@ -158,7 +158,7 @@ impl Retention {
         end: impl Fn(&mut T, u64),
     ) -> Result<u64, Error> {
         update(&key, || async {
-            let now_ms = telemetry::now_ms();
+            let now_ms = clock::now_ms();
             let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(Some(now_ms)) };
             let mut ended: T = records::read(&key, &record)?;
             end(&mut ended, now_ms);
@@ -198,7 +198,7 @@ impl Retention {
         // Another edge may have the files by now.
         self.ledger.catalog.check_in_place()?;
         let _duty = self.take_duty().await?;
-        let mut pass = Pass::for_good(telemetry::now_ms());
+        let mut pass = Pass::for_good(clock::now_ms());
         let app = what.app().clone();
         let (versions, mut files) = self.versions_of(what).await?;
         files.extend_from_slice(made);

@@ -65,7 +65,7 @@ async fn what_comes_to_be_referred_to_while_files_are_taken_stays() {
                 // Its manifest stays for the names in it, and its file does not.
                 let deploy = json!({
                     "id": "9", "kind": "push", "environment": "prod", "version": version, "who": "ada",
-                    "at_ms": devanture_base::telemetry::now_ms(), "source": {}, "steps": [], "outcome": "live", "settings": 0,
+                    "at_ms": devanture_base::clock::now_ms(), "source": {}, "steps": [], "outcome": "live", "settings": 0,
                 });
                 let key = records::history_key(&world.app, &world.prod, 9);
                 world.put(key.clone(), &json!({ "deploy": deploy, "position": key })).await;
@@ -163,7 +163,7 @@ async fn a_purge_leaves_what_another_app_has_sent_for_a_version_that_is_still_to
         let version = manifest(&world, &format!("{number}"), file).await;
         world.put(records::version_key(&world.app, &version), &stored_at(2)).await;
     }
-    let now_ms = devanture_base::telemetry::now_ms();
+    let now_ms = devanture_base::clock::now_ms();
     let sent = |blob| json!({ "at_ms": now_ms, "blobs": [blob] });
     world.put(sent_key(&other, "1", 1), &sent(shared)).await;
     world.put(sent_key(&world.app, "1", 1), &sent(own)).await;

@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::Error;
 use super::handle::Runner;
 use super::shared::Shared;
+use devanture_base::clock;
 use devanture_base::durable;
-use devanture_base::telemetry;
 use devanture_host::data_task::{Bounds, LISTENING, ORDER, Order, SUBCOMMAND, Work};
 use devanture_host::spawner::{InstanceLimits, Launch, Temporary};
 use hold::Turn;
@@ -276,7 +276,7 @@ impl Runner {
         let uid = shared.users.of(&*shared.catalog, app, environment).await?;
         let user = shared.holds.hold(uid).await;
         let snapshots = shared.own_folder(&shared.folders.snapshots(app, environment), uid).await?;
-        let (bounds, now_ms) = (shared.data_bounds(), telemetry::settled_ms());
+        let (bounds, now_ms) = (shared.data_bounds(), clock::settled_ms());
         let order = Order { data, snapshots, now_ms, bounds, work };
         let order = serde_json::to_string(&order).map_err(|error| Error::Spawn(error.to_string()))?;
         let launch = Launch {
@@ -327,7 +327,7 @@ pub async fn unless_abandoned<T>(
 
 /// The name of a snapshot that the edge makes itself.
 fn automatic(why: &str) -> Result<SnapshotName, Error> {
-    let name = format!("{AUTOMATIC_SNAPSHOT}{why}-{}", telemetry::now_ms());
+    let name = format!("{AUTOMATIC_SNAPSHOT}{why}-{}", clock::now_ms());
     name.parse().map_err(|error| unreadable(&format!("{error}")))
 }
 

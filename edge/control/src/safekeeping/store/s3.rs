@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use super::super::layout::{CATALOG, DESCRIPTION, LOCK, SNAPSHOTS, bad, in_snapshot};
 use super::{BackupStore, Held, digest_of, is_of, read_piece};
 use crate::ledger::{Error, lost};
+use devanture_base::clock;
 use devanture_base::durable::{self, Draft};
-use devanture_base::telemetry;
 use devanture_store::blobs::{self, Blobs, Key, ReadAt};
 use devanture_store::s3::{Address, Bucket, LargeUpload};
 
@@ -85,7 +85,7 @@ impl S3Store {
         let Some(text) = self.bucket.read(LOCK).await? else { return Ok(None) };
         let holder = serde_json::from_slice::<Holder>(&text).ok().filter(|holder| *holder != self.holder);
         let written_ms = self.bucket.written_ms(LOCK).await?.unwrap_or_default();
-        Ok(holder.filter(|_| telemetry::now_ms().saturating_sub(written_ms) < LOCK_AGE_MS_MAX))
+        Ok(holder.filter(|_| clock::now_ms().saturating_sub(written_ms) < LOCK_AGE_MS_MAX))
     }
 
     /// Reads an object that is not longer than `bytes_max`; `None` if it is missing or damaged.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use devanture_site::date::ImfFixdate;
 
 use super::pieces::Pieces;
-use devanture_base::telemetry::since_epoch;
+use devanture_base::clock::since_epoch;
 use devanture_http::{Scratch, SharedField, Turn};
 
 /// Bytes that are read from a socket at once.

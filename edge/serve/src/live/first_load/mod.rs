@@ -19,7 +19,7 @@ use super::loader::Loader;
 use super::on_demand::Preview;
 use super::{Current, CurrentSettings, Live, Place};
 use crate::version::{Fill, Setting, Version};
-use devanture_base::telemetry;
+use devanture_base::clock;
 use devanture_store::catalog;
 use devanture_store::records::{self, history};
 
@@ -442,7 +442,7 @@ impl Loader {
     async fn remember_replaced(&self, live: &Live, place: &Place, turn: LoadTurn) -> Result<(), catalog::Error> {
         let (app, name) = (&place.app, &place.name);
         let grace = live.0.grace;
-        let now_ms = telemetry::now_ms();
+        let now_ms = clock::now_ms();
         let prefix = records::history_prefix(app, name);
         let since_ms = now_ms.saturating_sub(grace.ms);
         let switches = history::switches(&**self.catalog(), &prefix, since_ms, usize::MAX).await?;

@@ -17,8 +17,8 @@ use super::remote::{Origin, path_of};
 use super::store::TieredBlobs;
 use crate::blobs::{Blobs as _, Error, Key};
 use crate::s3::Entry;
+use devanture_base::clock::now_ms;
 use devanture_base::durable;
-use devanture_base::telemetry::now_ms;
 
 /// Age from which on variants in the bucket go whose blob is not there. Their blob may be on its way, or listed late.
 const ORPHAN_AGE: Duration = Duration::from_secs(86_400);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
 use crate::s3::{self, Bucket};
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 
 /// The object that says what a prefix is for. Backups have another text there, so that neither is taken for the other.
 const FORMAT_NAME: &str = "format";

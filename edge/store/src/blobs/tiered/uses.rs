@@ -6,7 +6,7 @@ use devanture_config::Digest;
 use parking_lot::Mutex;
 
 use crate::blobs::Key;
-use devanture_base::telemetry::now_ms;
+use devanture_base::clock::now_ms;
 
 /// Blobs whose last use is remembered: 10 MiB. Of others, and after a start, the time counts at which they were
 /// written.

@@ -17,8 +17,8 @@ use proptest::prelude::*;
 
 use crate::ledger::{Actor, Error};
 use crate::retention::CollectOptions;
+use devanture_base::clock::now_ms;
 use devanture_base::durable::fault::{Fault, arm};
-use devanture_base::telemetry::now_ms;
 use devanture_store::blobs::Key;
 use devanture_store::records;
 use world::{age, content, manifest, name, reopened, world};

@@ -1,11 +1,11 @@
-//! The clock by which things end for good: where that of the machine leaps ahead, it goes on as before, until the other
-//! one has been there for a day. A clock may be wrong at the start of a machine, and right a minute later.
+//! The clock of the day, and the settled clock, by which things end for good.
+//!
+//! Where the machine's clock leaps ahead, the settled one goes on as before, until the leap has lasted for a day. A
+//! machine's clock may be wrong when it starts, and right a minute later.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-
-use super::now_ms;
 
 /// A clock that is further ahead than this has leapt.
 const LEAP: Duration = Duration::from_secs(2 * 3_600);
@@ -19,7 +19,19 @@ thread_local! {
     static OWN: std::cell::Cell<Option<SettledClock>> = const { std::cell::Cell::new(None) };
 }
 
-/// What the clock of the machine was when it was last believed.
+/// The time since 1970 UTC. The one clock that rooms ask for what is kept in records.
+#[must_use]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Milliseconds since 1970 UTC.
+#[must_use]
+pub fn now_ms() -> u64 {
+    millis(since_epoch())
+}
+
+/// The machine's clock when it was last believed.
 #[derive(Debug, Clone, Copy)]
 struct SettledClock {
     /// Milliseconds since 1970 UTC.
