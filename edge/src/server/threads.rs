@@ -21,6 +21,7 @@ use super::handler_parts::HandlerParts;
 use super::http3::ThreadQuic;
 use super::local::{self, LocalSocket};
 use super::sockets::Sockets;
+use devanture_base::fair::Lane;
 use devanture_control::admin::{Admin, Via};
 use devanture_control::encode::Priority;
 use devanture_control::publish::Publisher;
@@ -32,7 +33,6 @@ use devanture_serve::listen::{
 use devanture_serve::proxy::Chain;
 use devanture_serve::tls::{Certificates, ServerTls};
 use devanture_serve::version::CommonField;
-use devanture_store::blobs::Lane;
 
 /// Threads of the control runtime, …
 const CONTROL_THREADS: usize = 2;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// The crates of the edge, lowest first, each with its rooms, lowest first; a room may use those before it. Which crate
 /// may use which stands in their manifests, and so Cargo holds it.
 const CRATES: [(&str, &[&str]); 7] = [
-    ("base", &["clock", "telemetry", "durable"]),
+    ("base", &["clock", "fair", "telemetry", "durable"]),
     ("http", &[]),
     ("store", &["s3", "blobs", "catalog", "records"]),
     ("host", &["spawner", "containers", "data_task", "output"]),

@@ -17,7 +17,7 @@ mod tally;
 
 pub use access::{
     AccessLog, BegunReader, LineForm, LinesBefore, LogEvent, LogOutput, LogReader, LogSettings, LogWanted,
-    NumberedLine, OpenLog, TooManyReaders, may_take_another,
+    NumberedLine, OpenLog, TooManyReaders,
 };
 pub use counters::{count_in_app, count_in_place};
 pub use descriptions::{Kind, METRICS};

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::cluster::AttemptNote;
-use crate::ledger::{Windows, ms_since};
+use devanture_base::fair::{Windows, ms_since};
 
 /// Time in which attempts gather before they are reported to other nodes together.
 pub(super) const REPORT_PAUSE: Duration = Duration::from_millis(200);

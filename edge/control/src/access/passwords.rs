@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::ledger::{Error, Shares, lost};
+use crate::ledger::{Error, lost};
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use devanture_base::fair::Shares;
 use devanture_config::AppName;
 use devanture_config::api::Secret;
 use devanture_config::limits::Limits;

@@ -18,8 +18,9 @@ use serde::de::DeserializeOwned;
 use super::content_digest::ContentDigest;
 use super::state::Admin;
 use crate::access::Credentials;
-use crate::ledger::{Actor, Error, Page, Share, Shares, none_wanted};
+use crate::ledger::{Actor, Error, Page, none_wanted};
 use crate::publish::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
+use devanture_base::fair::{Share, Shares};
 
 /// Longest time that a body that nobody reads any more is still received …
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);

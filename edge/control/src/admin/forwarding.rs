@@ -17,8 +17,9 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, Via, answer, body};
 use crate::cluster::Api;
-use crate::ledger::{Error, Share};
+use crate::ledger::Error;
 use crate::publish::OtherNode;
+use devanture_base::fair::Share;
 
 /// The field in which a node says where the client of a forwarded request is: its address, or [`LOCAL`].
 const CLIENT: HeaderName = HeaderName::from_static("devanture-client");

@@ -12,8 +12,8 @@ use super::event_streams::EventStreams;
 use super::freshness::SharedRefresh;
 use crate::access::Credentials;
 use crate::environments::VisitorPorts;
-use crate::ledger::Shares;
 use crate::publish::Publisher;
+use devanture_base::fair::Shares;
 use devanture_base::telemetry::{Exposition, GaugeSource};
 use devanture_store::blobs::{CacheUse, FreeSpace};
 

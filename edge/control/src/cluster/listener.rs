@@ -33,7 +33,7 @@ use super::messages::{
     ATTEMPTS_MAX, Answer, AttemptNote, GateHeld, GateRequest, Gone, Hold, Outcome, Placed, PrepareRequest, Progress,
 };
 use super::tunnel::{self, TUNNELS_MAX};
-use crate::ledger::Shares;
+use devanture_base::fair::Shares;
 use devanture_store::catalog::Revision;
 
 /// Where a version is prepared.

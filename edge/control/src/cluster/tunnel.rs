@@ -17,7 +17,7 @@ use tokio_rustls::server;
 
 use super::identity::Identity;
 use super::peer;
-use crate::ledger::{Share, Shares};
+use devanture_base::fair::{Share, Shares};
 use devanture_serve::proxy::address::{Endpoint, NodeInstance};
 use devanture_serve::proxy::{Registry, RunId, Tunnels};
 

@@ -39,8 +39,9 @@ use devanture_config::edge_toml::Names;
 use tokio::sync::Mutex;
 
 use crate::cluster::Nodes;
-use crate::ledger::{Ledger, Shares};
+use crate::ledger::Ledger;
 use crate::runner::Runner;
+use devanture_base::fair::Shares;
 use devanture_serve::proxy::Registry;
 use devanture_serve::proxy::address::{Policy, UpstreamCheck};
 use devanture_store::blobs::Blobs;

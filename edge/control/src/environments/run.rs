@@ -14,9 +14,10 @@ use tokio::sync::oneshot;
 
 use super::Environments;
 use super::instances::no_backend;
-use crate::ledger::{Action, Actor, AuditEvent, Error, Share, nothing_live, update};
+use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live, update};
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
 use devanture_base::clock;
+use devanture_base::fair::Share;
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::{self, LivePointer, gone};
 

@@ -8,7 +8,8 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
 
 use super::{Error, Ledger, lost};
-use devanture_store::blobs::{Blobs, Key, Lane, SHORT_MANIFEST_BYTES_MAX, Turn};
+use devanture_base::fair::{Lane, Turn};
+use devanture_store::blobs::{Blobs, Key, SHORT_MANIFEST_BYTES_MAX};
 
 /// The turn to look at some manifests, for as long as this value or one of them lives.
 #[derive(Clone)]

@@ -28,14 +28,12 @@ mod rights;
 mod rollback;
 mod same_app;
 mod shared_secret;
-mod shares;
 mod system_write;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod update;
 mod versions;
-mod windows;
 mod write_pause;
 mod writes;
 
@@ -77,11 +75,9 @@ pub(crate) use places::{check_there, nothing_live};
 pub(crate) use rollback::Earlier;
 pub(crate) use same_app::SameApp;
 pub(crate) use shared_secret::shared_secret;
-pub(crate) use shares::{Share, Shares};
 pub(crate) use system_write::{PART_CHANGES_MAX, SystemWrite, commit_in_parts, commit_system, unless_conflict};
 pub use tasks::{Task, show_task, show_tasks, task_done};
 pub(crate) use update::{Attempts, update};
-pub(crate) use windows::{Windows, ms_since};
 pub use write_pause::{PAUSE_KEY, WritePause, is_write_pause, pause_changes, resume_changes, write_pause};
 
 /// Limits that [`Ledger::set_limits`] changes: nothing was made by them that is kept.

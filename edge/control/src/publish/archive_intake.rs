@@ -25,10 +25,11 @@ use crate::archive::{
     self, Feed, Files, HEAD_BYTES, Kind, Refusal, Sink, SpoolError, archive_bytes_max, bad, broken_off, damaged, feed,
     spool, too_large, unpack_into, untar, unzip,
 };
-use crate::ledger::{Actor, Error, Lease, Share, lost};
+use crate::ledger::{Actor, Error, Lease, lost};
 use crate::switch::{EventSink, Origin, Steps, Watched};
 use devanture_base::clock;
 use devanture_base::durable::Draft;
+use devanture_base::fair::Share;
 
 /// An archive that is coming in. Dropped before its end, it leaves no temporary file behind.
 pub struct ArchiveIntake {

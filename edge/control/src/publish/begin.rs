@@ -12,9 +12,10 @@ use super::incoming::CheckedPush;
 use super::publisher::Publisher;
 use super::pushes::{Began, Push, Received};
 use crate::environments::check_expected_alias;
-use crate::ledger::{Actor, Error, Lease, Share, lost};
+use crate::ledger::{Actor, Error, Lease, lost};
 use crate::switch::{check_expected, check_no_canary};
 use devanture_base::clock;
+use devanture_base::fair::Share;
 use devanture_store::blobs::{Key, Upload};
 use devanture_store::records::{self, LivePointer};
 

@@ -11,8 +11,9 @@ use devanture_config::{AppName, Digest};
 
 use super::publisher::Publisher;
 use super::pushes::Push;
-use crate::ledger::{Actor, Error, Share};
+use crate::ledger::{Actor, Error};
 use devanture_base::clock;
+use devanture_base::fair::Share;
 use devanture_base::telemetry;
 
 /// Blobs that are coming in together. Dropped before [`BlobBatch::store`], it stores nothing.

@@ -16,8 +16,9 @@ use super::admission::{check_cases, check_options, check_source};
 use super::joined::Joined;
 use super::manifest_memory::Hold;
 use super::publisher::Publisher;
-use crate::ledger::{Error, Share, lost};
+use crate::ledger::{Error, lost};
 use crate::switch::check_if_live;
+use devanture_base::fair::Share;
 
 /// Longest body, of a manifest or other JSON, that takes no place of those for large ones, in bytes: as much as the
 /// head of a request may have.

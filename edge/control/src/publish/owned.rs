@@ -16,7 +16,8 @@ use tokio::sync::OnceCell;
 
 use crate::ledger::Error;
 use devanture_base::clock;
-use devanture_store::blobs::{self, Blobs, Lane, ManifestTurns};
+use devanture_base::fair::Lane;
+use devanture_store::blobs::{self, Blobs, ManifestTurns};
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Catalog, Change};
 use devanture_store::records;

@@ -20,10 +20,11 @@ use crate::retention::{self, Retention};
 use crate::switch::{Deploys, Fingerprints, Smoke, Switcher, Watcher};
 use crate::webhooks::Webhooks;
 use devanture_base::clock;
+use devanture_base::fair::Lane;
 use devanture_base::telemetry::{AccessLog, Gauges, gauge_value};
 use devanture_serve::live::{Console, DamagedPlace, Loader};
 use devanture_serve::proxy::address::Policy;
-use devanture_store::blobs::{Blobs, CacheUse, Lane};
+use devanture_store::blobs::{Blobs, CacheUse};
 use devanture_store::catalog::Revision;
 
 /// Interval of looks at whether deploys have ended.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
 
-use crate::ledger::{Error, Share, Shares};
+use crate::ledger::Error;
+use devanture_base::fair::{Share, Shares};
 
 /// Most questions to the other nodes at once about environments; one app gets no more than half of them.
 const QUERIES_MAX: u64 = 32;

@@ -15,9 +15,10 @@ use super::owned::Owned;
 use super::push_rate::{CountedPushes, PushRate};
 use super::pushes::{Push, Pushes};
 use super::sent::Unwritten;
-use crate::ledger::{Error, Ledger, Shares};
+use crate::ledger::{Error, Ledger};
 use crate::retention;
 use crate::switch::Deploys;
+use devanture_base::fair::Shares;
 use devanture_store::blobs::Blobs;
 use devanture_store::catalog::Revision;
 

@@ -12,8 +12,9 @@ use super::folder::{self, Layout, Own};
 use super::group::{Programs, SetUp};
 use super::shared::Shared;
 use super::user_ini::{self, UserIni};
+use devanture_base::fair::Lane;
 use devanture_serve::proxy::RunId;
-use devanture_store::blobs::{Key, Lane};
+use devanture_store::blobs::Key;
 
 impl Shared {
     /// Everything that instances are started with.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use devanture_config::edge_toml::Watch;
 use parking_lot::RwLock;
 
-use crate::ledger::Shares;
+use devanture_base::fair::Shares;
 use devanture_base::telemetry::AccessLog;
 
 /// What watches switches.

@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::files::{Files, Tail};
-use devanture_base::telemetry::{LinesBefore, may_take_another};
+use devanture_base::fair::may_take_another;
+use devanture_base::telemetry::LinesBefore;
 
 /// Bytes of lines of one place that are remembered; the files hold more.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;

@@ -10,7 +10,8 @@ use devanture_config::{Digest, VersionId};
 use super::{Live, LoadError, Loader, Place};
 use crate::version::{self, Version};
 use devanture_base::durable;
-use devanture_store::blobs::{self, Blobs, Key, Lane};
+use devanture_base::fair::Lane;
+use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::records::{self, VersionRecord};
 
 /// Files of one version that are looked at each time, to see whether they are whole again.

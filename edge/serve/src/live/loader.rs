@@ -19,8 +19,9 @@ use crate::version::{
     self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, RuleMemory, Served, Setting,
     TrafficUsage, Traffics, Version,
 };
+use devanture_base::fair::Lane;
 use devanture_base::telemetry::{Tallies, resident_bytes};
-use devanture_store::blobs::{Blobs, Key, Lane};
+use devanture_store::blobs::{Blobs, Key};
 use devanture_store::catalog::Catalog;
 use devanture_store::records::integrity_pages::IntegrityPages;
 use devanture_store::records::{self, DictionariesRecord, Levels, Reach, VersionRecord};

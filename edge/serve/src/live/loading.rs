@@ -4,12 +4,13 @@ use devanture_config::{AppName, VersionId};
 use tokio::sync::OwnedMutexGuard;
 
 use super::load::{Load, LoadTurn};
-use devanture_store::blobs::{Blobs, Error, Lane, ManifestTurns, OneEach, Turn};
+use devanture_base::fair::{KeyedMutex, Lane, Turn};
+use devanture_store::blobs::{Blobs, Error, ManifestTurns};
 
 /// The loads under way.
 pub(super) struct Loading {
     turns: ManifestTurns,
-    versions: OneEach<(AppName, VersionId)>,
+    versions: KeyedMutex<(AppName, VersionId)>,
 }
 
 /// The right to load a version, until it is dropped.
@@ -21,7 +22,7 @@ pub(super) struct LoadPermit {
 
 impl Loading {
     pub(super) fn new() -> Self {
-        Self { turns: ManifestTurns::new(), versions: OneEach::default() }
+        Self { turns: ManifestTurns::new(), versions: KeyedMutex::default() }
     }
 
     /// Waits until a load may begin: its version may be at hand by then.

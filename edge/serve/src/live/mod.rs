@@ -88,7 +88,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::version::{CommonField, Setting, Version};
 use devanture_base::clock;
-use devanture_store::blobs::Lane;
+use devanture_base::fair::Lane;
 use devanture_store::catalog::Revision;
 use devanture_store::records::{HostnameRecord, ListedHostnames};
 use rare_list::RareList;

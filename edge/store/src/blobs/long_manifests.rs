@@ -7,8 +7,9 @@ use std::sync::Arc;
 use devanture_config::VersionId;
 use tokio::task::JoinError;
 
-use super::{Blobs, Error, Key, Lane, Turn, Turns};
+use super::{Blobs, Error, Key};
 use devanture_base::durable::failed;
+use devanture_base::fair::{Lane, Turn, Turns};
 
 /// Longest manifests that are read at once, in bytes: longer ones are read on a thread that may block, in turns.
 pub const SHORT_MANIFEST_BYTES_MAX: u64 = 64 * 1_024;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use devanture_base::fair::Lane;
 use devanture_config::{Digest, VersionId};
 use futures_util::future::BoxFuture;
 
@@ -20,9 +21,7 @@ mod fetch_report;
 mod free_space;
 mod fs;
 mod key;
-mod lanes;
 mod long_manifests;
-mod one_each;
 mod open;
 mod scrub;
 mod survey;
@@ -35,11 +34,9 @@ pub use fetch_report::FetchReport;
 pub use free_space::{FreeSpace, Room, SHARE_MAX};
 pub use fs::FORMAT;
 pub use key::{DeltaForm, Form, Key};
-pub use lanes::{Lane, Lanes, Turn, Turns};
 #[cfg(any(test, feature = "testing"))]
 pub use long_manifests::LONG_MANIFESTS_AT_ONCE;
 pub use long_manifests::{ManifestTurns, SHORT_MANIFEST_BYTES_MAX};
-pub use one_each::OneEach;
 pub use open::{Bounds, OPEN_FILES_MAX, check_format, holds_files, open, open_within};
 pub use scrub::{Pace, scrub};
 pub use survey::{CacheUse, Survey};

@@ -20,7 +20,7 @@ use devanture_config::text::plain_text;
 use metrics::counter;
 use parking_lot::Mutex;
 
-pub use readers::{LinesBefore, LogEvent, LogReader, LogWanted, NumberedLine, TooManyReaders, may_take_another};
+pub use readers::{LinesBefore, LogEvent, LogReader, LogWanted, NumberedLine, TooManyReaders};
 use readers::{Readers, ReadersMax};
 use recent::Kept;
 

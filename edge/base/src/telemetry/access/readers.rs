@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crate::fair::may_take_another;
 use arc_swap::ArcSwap;
 use devanture_config::api::{LogFilter, LogLine};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -63,16 +64,6 @@ pub enum TooManyReaders {
     OfApp(usize),
     /// Of this environment, which has so many; the places that the app has left are for its other environments.
     OfEnvironment(usize),
-}
-
-/// Shares places among apps, or those of an app among its environments: whether one that has `own` of them gets another
-/// while `free` are free.
-///
-/// The first place is any free one; another needs more free places than it has. So one of them, and with it the holder
-/// of a token for it alone, takes half of them at most, and the others find some, however many there are.
-#[must_use]
-pub const fn may_take_another(own: usize, free: usize) -> bool {
-    own < free
 }
 
 /// Most readers at once.

@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::attempts::Quota;
-use crate::ledger::{Windows, ms_since};
+use devanture_base::fair::{Windows, ms_since};
 use keys::Issuers;
 
 pub use client_secret::{BadSecretFile, check_secret_file};

@@ -12,7 +12,8 @@ use metrics::counter;
 
 use super::encode::{ZSTD_WINDOW_LOG_MAX, decoded_digest_of, is_worth_keeping, label, window_log};
 use super::pool::Pool;
-use devanture_store::blobs::{self, Blobs, Form, Key, Quality, ReadAt, Turns};
+use devanture_base::fair::Turns;
+use devanture_store::blobs::{self, Blobs, Form, Key, Quality, ReadAt};
 
 /// Files above this length are compressed as they are read.
 pub(super) const LARGE_BYTES_MIN: u64 = 16 * 1024 * 1024;

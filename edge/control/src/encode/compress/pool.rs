@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::encode::Priority;
-use devanture_store::blobs::{Lane, Lanes};
+use devanture_base::fair::{Lane, Lanes};
 
 /// What a job counts at least.
 const JOB_BYTES_MIN: u64 = 4 * 1024;

@@ -7,8 +7,8 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::ledger::{Share, Shares};
-use devanture_store::blobs::{Lane, Lanes};
+use devanture_base::fair::{Lane, Lanes};
+use devanture_base::fair::{Share, Shares};
 
 /// A version that went live in an environment.
 pub(super) struct WentLive {

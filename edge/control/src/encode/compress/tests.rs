@@ -11,7 +11,8 @@ use futures_util::future::{Either, join_all};
 use super::fill::fill;
 use super::{Made, Pool, TINY_FILES_MAX, Work, quick};
 use crate::encode::Priority;
-use devanture_store::blobs::{self, Blobs, Key, Lane};
+use devanture_base::fair::Lane;
+use devanture_store::blobs::{self, Blobs, Key};
 
 /// Text of this length that no other call makes.
 fn text(length: usize, seed: usize) -> Bytes {

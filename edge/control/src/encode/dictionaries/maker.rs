@@ -16,8 +16,9 @@ use super::record::{KnownDictionaries, PlaceKey};
 use crate::encode::compress::{Given, Pool};
 use crate::encode::wire_size::Siblings;
 use crate::ledger::Error;
+use devanture_base::fair::Lane;
 use devanture_serve::version::RuleMemory;
-use devanture_store::blobs::{Blobs, Lane, ManifestTurns};
+use devanture_store::blobs::{Blobs, ManifestTurns};
 use devanture_store::catalog::Catalog;
 use devanture_store::records::{DictionariesRecord, Levels};
 

@@ -16,9 +16,9 @@ use super::draining::Draining;
 use super::response_memory::Held;
 use super::unsent::Unsent;
 use super::watch::Stall;
+use devanture_base::fair::Lane;
 use devanture_http::under_way::is_event_stream;
 use devanture_http::{BodyError, Cause, Kinds, ResponseBody, UnderWay, announced_length};
-use devanture_store::blobs::Lane;
 
 /// The requests of one connection, shared by its tasks on one thread.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use tokio::task::{spawn_local, yield_now};
 
-use devanture_store::blobs::{Lane, Lanes};
+use devanture_base::fair::{Lane, Lanes};
 
 thread_local! {
     static WAITING: RefCell<Waiting> = RefCell::default();

@@ -21,9 +21,9 @@ use crate::listen::handshakes::Handshake;
 use crate::listen::limits::Permit;
 use crate::listen::serve::{Peer, Protocol};
 use crate::tls::Failed;
+use devanture_base::fair::Lane;
 use devanture_http::http3::Code;
 use devanture_http::{Cause, Service, http3};
-use devanture_store::blobs::Lane;
 
 /// Bytes that a connection sends in one go before it has begun.
 const SEND_BYTES_MAX: usize = 64 * 1024;

@@ -30,8 +30,8 @@ use crate::listen::limits::{ConnectionLimits, Refused};
 use crate::listen::open_connections::OpenConnections;
 use crate::listen::serve::Peer;
 use crate::tls::ServerTls;
+use devanture_base::fair::Lane;
 use devanture_http::{self as engine, Service};
-use devanture_store::blobs::Lane;
 
 /// Settings of one served socket.
 #[derive(Debug)]

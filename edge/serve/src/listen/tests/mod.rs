@@ -43,7 +43,7 @@ use tokio_rustls::client::TlsStream;
 use self::engine_service::EngineService;
 use super::{ConnectionLimits, DrainOrder, Drained, Peer, Settings, WithEngine, bind, serve};
 use crate::tls::{Certificates, ServerTls};
-use devanture_store::blobs::Lane;
+use devanture_base::fair::Lane;
 
 type TestBody = UnsyncBoxBody<Bytes, Infallible>;
 

@@ -20,8 +20,9 @@ use super::handles::{FileId, Handle, Handles};
 use super::index::Line;
 use super::tree::{OpenedTree, Tree};
 use super::verified::Verified;
-use crate::blobs::{DeltaInfo, Error, Form, Key, Turns};
+use crate::blobs::{DeltaInfo, Error, Form, Key};
 use devanture_base::durable::{self, Draft, FILE_MODE, Stamp, failed};
+use devanture_base::fair::Turns;
 
 /// The file with the number of the layout.
 const FORMAT_NAME: &str = "format";

@@ -37,10 +37,11 @@ pub(super) use folder::{SHARDED, TMP};
 use opened::OpenedFile;
 
 use super::{
-    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, Lane, NewDelta, OpenedTogether, Quality, ReadAt, StoredVariant,
-    Turns, UnnamedUpload, Upload, VariantInfo,
+    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, NewDelta, OpenedTogether, Quality, ReadAt, StoredVariant,
+    UnnamedUpload, Upload, VariantInfo,
 };
 use devanture_base::durable::{Draft, failed};
+use devanture_base::fair::{Lane, Turns};
 
 /// Bytes of an upload that wait in memory before they are written: the most that one upload holds, and also the
 /// size up to which a whole blob costs one trip to a blocking thread.

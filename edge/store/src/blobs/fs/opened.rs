@@ -14,7 +14,8 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use super::folder::{Checked, Folder};
 use super::handles::FileId;
 use super::tree::Tree;
-use crate::blobs::{Key, Lane, ReadAt, read_on_a_thread};
+use crate::blobs::{Key, ReadAt, read_on_a_thread};
+use devanture_base::fair::Lane;
 
 /// A file that can be read for as long as this is there, whatever becomes of its name. There are one or two of these
 /// for each of very many files that are served.

@@ -35,10 +35,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::fs::FileBlobs;
 use super::{
-    Blobs, Bounds, DeltaInfo, Error, FetchReport, Form, Key, Lane, NewDelta, OpenedTogether, Quality, ReadAt,
-    StoredVariant, UnnamedUpload, Upload, VariantInfo,
+    Blobs, Bounds, DeltaInfo, Error, FetchReport, Form, Key, NewDelta, OpenedTogether, Quality, ReadAt, StoredVariant,
+    UnnamedUpload, Upload, VariantInfo,
 };
 use crate::s3::Bucket;
+use devanture_base::fair::Lane;
 pub use eviction::EvictReport;
 pub use probe::{ProbeCheck, ProbeReport, probe};
 use remote::REQUESTS_AT_ONCE;

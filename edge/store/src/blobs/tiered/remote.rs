@@ -11,10 +11,11 @@ use metrics::{counter, histogram};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::blobs::lanes::Turn;
-use crate::blobs::{Error, Key, Lane, Turns};
+use crate::blobs::{Error, Key};
 use crate::s3::{self, Bucket, Entry, LargeUpload, Reading};
 use devanture_base::durable;
+use devanture_base::fair::Turn;
+use devanture_base::fair::{Lane, Turns};
 use devanture_base::telemetry;
 
 /// Requests of one kind at once: reads, and writes. One connection each; more gain little on one disk and one network.

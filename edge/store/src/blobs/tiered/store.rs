@@ -7,9 +7,9 @@ use super::lookups::Lookups;
 use super::remote::Remote;
 use super::stripes::Stripes;
 use super::uses::Uses;
-use crate::blobs::Lane;
 use crate::blobs::fs::FileBlobs;
 use crate::s3::Bucket;
+use devanture_base::fair::Lane;
 
 /// A store in a bucket, with a folder of the local disk in front.
 pub struct TieredBlobs {

@@ -8,15 +8,15 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 /// The keys that work is done for, or waits for.
-pub struct OneEach<K>(Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>);
+pub struct KeyedMutex<K>(Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>);
 
-impl<K> Default for OneEach<K> {
+impl<K> Default for KeyedMutex<K> {
     fn default() -> Self {
         Self(Mutex::new(HashMap::new()))
     }
 }
 
-impl<K: Eq + Hash> OneEach<K> {
+impl<K: Eq + Hash> KeyedMutex<K> {
     /// Waits until nothing else is done for `key`, which holds for as long as the guard lives.
     pub async fn wait(&self, key: K) -> OwnedMutexGuard<()> {
         self.lock_of(key).lock_owned().await
@@ -42,14 +42,14 @@ mod tests {
 
     #[tokio::test]
     async fn one_of_each_key_goes_on_and_what_has_ended_is_forgotten() {
-        let one_each = OneEach::default();
-        let first = one_each.wait("a").await;
-        let mut second = Box::pin(one_each.wait("a"));
+        let mutexes = KeyedMutex::default();
+        let first = mutexes.wait("a").await;
+        let mut second = Box::pin(mutexes.wait("a"));
         assert!(poll!(&mut second).is_pending());
-        drop(one_each.wait("b").await);
+        drop(mutexes.wait("b").await);
         drop(first);
         drop(second.await);
-        drop(one_each.wait("c").await);
-        assert_eq!(one_each.0.lock().len(), 1);
+        drop(mutexes.wait("c").await);
+        assert_eq!(mutexes.0.lock().len(), 1);
     }
 }

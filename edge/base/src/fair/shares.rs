@@ -8,13 +8,13 @@ use std::sync::Arc;
 use devanture_config::AppName;
 use parking_lot::Mutex;
 
-use devanture_base::telemetry::may_take_another;
+use super::may_take_another;
 
 /// Of all places, one in so many is for apps that have fewer than half of them, however many environments others have.
 const RESERVE: usize = 4;
 
 /// All the places of one kind, by app or by another key of those who share them.
-pub(crate) struct Shares<K: Eq + Hash = AppName> {
+pub struct Shares<K: Eq + Hash = AppName> {
     count_max: usize,
     held: Mutex<Held<K>>,
 }
@@ -33,27 +33,28 @@ struct Own {
 
 /// A place that an app has for as long as this value lives.
 #[must_use = "the place is free again once this is dropped"]
-pub(crate) struct Share<K: Eq + Hash = AppName> {
+pub struct Share<K: Eq + Hash = AppName> {
     shares: Arc<Shares<K>>,
     key: K,
     environment: Option<String>,
 }
 
 impl<K: Clone + Eq + Hash> Shares<K> {
-    pub(crate) fn new(count_max: u64) -> Arc<Self> {
+    /// So many places, all of them free.
+    pub fn new(count_max: u64) -> Arc<Self> {
         let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
         Arc::new(Self { count_max, held: Mutex::new(Held { count: 0, by_key: HashMap::new() }) })
     }
 
     /// A place for `key`, such as an app. Its first one is any that is free; it gets another only while more are free
     /// than it has, so that however much it asks for, others find some.
-    pub(crate) fn take(self: &Arc<Self>, key: &K) -> Option<Share<K>> {
+    pub fn take(self: &Arc<Self>, key: &K) -> Option<Share<K>> {
         self.take_place(key, None)
     }
 
     /// As [`Shares::take`], for one environment. Where its app has no further place, one that has few gets some of
     /// those beyond the reserve: only while more of them are free than the environment has.
-    pub(crate) fn take_in(self: &Arc<Self>, key: &K, environment: impl Into<String>) -> Option<Share<K>> {
+    pub fn take_in(self: &Arc<Self>, key: &K, environment: impl Into<String>) -> Option<Share<K>> {
         self.take_place(key, Some(environment.into()))
     }
 

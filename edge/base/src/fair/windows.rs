@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::time::Instant;
 
 /// Sliding windows, one for each key.
-pub(crate) struct Windows<K> {
+pub struct Windows<K> {
     /// When each attempt was made that may still count, the oldest first.
     attempts: HashMap<K, VecDeque<u64>>,
     count_max: usize,
@@ -14,12 +14,14 @@ pub(crate) struct Windows<K> {
 }
 
 impl<K: Clone + Eq + Hash> Windows<K> {
-    pub(crate) fn new(count_max: usize, keys_max: usize, window_ms: u64) -> Self {
+    /// Of each key `count_max` attempts within `window_ms`; of `keys_max` keys at once.
+    #[must_use]
+    pub fn new(count_max: usize, keys_max: usize, window_ms: u64) -> Self {
         Self { attempts: HashMap::new(), count_max, keys_max, window_ms }
     }
 
     /// Milliseconds until another attempt may be made; `None` if it may be made now.
-    pub(crate) fn wait_ms(&mut self, key: &K, now_ms: u64) -> Option<u64> {
+    pub fn wait_ms(&mut self, key: &K, now_ms: u64) -> Option<u64> {
         let attempts = self.attempts.get_mut(key)?;
         let window_ms = self.window_ms;
         while attempts.front().is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) >= window_ms) {
@@ -32,7 +34,7 @@ impl<K: Clone + Eq + Hash> Windows<K> {
     }
 
     /// Counts an attempt.
-    pub(crate) fn add(&mut self, key: &K, now_ms: u64) {
+    pub fn add(&mut self, key: &K, now_ms: u64) {
         if self.attempts.len() >= self.keys_max && !self.attempts.contains_key(key) {
             self.make_room(now_ms);
         }
@@ -40,13 +42,14 @@ impl<K: Clone + Eq + Hash> Windows<K> {
     }
 
     /// Counts the last attempt no longer.
-    pub(crate) fn take_back(&mut self, key: &K) {
+    pub fn take_back(&mut self, key: &K) {
         if let Some(attempts) = self.attempts.get_mut(key) {
             attempts.pop_back();
         }
     }
 
-    pub(crate) fn clear(&mut self, key: &K) {
+    /// Forgets all attempts of a key.
+    pub fn clear(&mut self, key: &K) {
         self.attempts.remove(key);
     }
 
@@ -71,7 +74,9 @@ impl<K: Clone + Eq + Hash> Windows<K> {
     }
 }
 
-pub(crate) fn ms_since(began: Instant) -> u64 {
+/// Milliseconds since `began`.
+#[must_use]
+pub fn ms_since(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
