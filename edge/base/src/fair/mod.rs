@@ -8,7 +8,7 @@ mod windows;
 pub use keyed_mutex::KeyedMutex;
 pub use lanes::{Lane, Lanes, Turn, Turns};
 pub use shares::{Share, Shares};
-pub use windows::{Windows, ms_since};
+pub use windows::{RateLimit, Windows, ms_since};
 
 /// Shares places among apps, or those of an app among its environments: whether one that has `own` of them gets another
 /// while `free` are free.

@@ -1,10 +1,49 @@
-//! Sliding windows: how often something was done lately, by key, in a table with an end.
+//! Sliding windows: how often something was done lately, by key, in a table with an end; and the limit of a rate, which
+//! is one of them with a clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Instant;
 
-/// Sliding windows, one for each key.
+use parking_lot::Mutex;
+
+/// The limit of a rate: so many of each key within a sliding window. In memory alone: a process that starts begins at
+/// none.
+pub struct RateLimit<K> {
+    began: Instant,
+    windows: Mutex<Windows<K>>,
+}
+
+impl<K: Clone + Eq + Hash> RateLimit<K> {
+    /// As [`Windows::new`].
+    #[must_use]
+    pub fn new(count_max: usize, keys_max: usize, window_ms: u64) -> Self {
+        Self { began: Instant::now(), windows: Mutex::new(Windows::new(count_max, keys_max, window_ms)) }
+    }
+
+    /// Counts one more of `key`, before it is done.
+    ///
+    /// # Errors
+    /// Milliseconds to wait, where there were as many as may be.
+    pub fn take(&self, key: &K) -> Result<(), u64> {
+        let now_ms = ms_since(self.began);
+        let mut windows = self.windows.lock();
+        match windows.wait_ms(key, now_ms) {
+            Some(wait_ms) => Err(wait_ms),
+            None => {
+                windows.add(key, now_ms);
+                Ok(())
+            }
+        }
+    }
+
+    /// The last one that was counted was not done.
+    pub fn give_back(&self, key: &K) {
+        self.windows.lock().take_back(key);
+    }
+}
+
+/// Sliding windows, one for each key, of several of which one decision may be made under one lock.
 pub struct Windows<K> {
     /// When each attempt was made that may still count, the oldest first.
     attempts: HashMap<K, VecDeque<u64>>,
@@ -127,6 +166,18 @@ mod tests {
                 prop_assert!(windows.attempts.len() <= keys_max);
             }
         }
+    }
+
+    #[test]
+    fn keys_are_counted_apart_and_what_was_not_done_does_not_count() {
+        let sends = RateLimit::new(2, 100, 60_000);
+        for _ in 0..5 {
+            sends.take(&"shop").unwrap();
+            sends.give_back(&"shop");
+        }
+        assert!(sends.take(&"shop").is_ok() && sends.take(&"shop").is_ok());
+        assert!(sends.take(&"shop").is_err_and(|wait_ms| (1..=60_000).contains(&wait_ms)));
+        assert!(sends.take(&"blog").is_ok());
     }
 
     #[test]

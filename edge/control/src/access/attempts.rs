@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::cluster::AttemptNote;
-use devanture_base::fair::{Windows, ms_since};
+use devanture_base::fair::{RateLimit, Windows, ms_since};
 
 /// Time in which attempts gather before they are reported to other nodes together.
 pub(super) const REPORT_PAUSE: Duration = Duration::from_millis(200);
@@ -294,28 +294,9 @@ impl Attempts {
     }
 }
 
-/// So many times within a window, from any origin.
-pub(super) struct Quota {
-    began: Instant,
-    window: Mutex<Windows<()>>,
-}
-
-impl Quota {
-    /// For lines of the log that strangers cause.
-    pub(super) fn of_the_log() -> Self {
-        Self { began: Instant::now(), window: Mutex::new(Windows::new(LINES_MAX, 1, LINES_WINDOW_MS)) }
-    }
-
-    /// Whether it may be done once more.
-    pub(super) fn take(&self) -> bool {
-        let now_ms = ms_since(self.began);
-        let mut window = self.window.lock();
-        let may = window.wait_ms(&(), now_ms).is_none();
-        if may {
-            window.add(&(), now_ms);
-        }
-        may
-    }
+/// The limit of lines in the log that strangers cause, from any origin.
+pub(super) fn log_quota() -> RateLimit<()> {
+    RateLimit::new(LINES_MAX, 1, LINES_WINDOW_MS)
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ impl Credentials {
 
     fn bad_invitation(&self, from: Option<IpAddr>) -> Error {
         counter!("devanture_tokens_refused_total").increment(1);
-        if self.log_quota.take() {
+        if self.log_quota.take(&()).is_ok() {
             tracing::warn!(target: "audit", from = from_text(from), "an invitation was refused");
         }
         Problem::new(Code::BadToken, "The invitation is unknown, expired, or was used already.")

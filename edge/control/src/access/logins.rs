@@ -373,14 +373,14 @@ impl Credentials {
     fn log_refusal(&self, login: &str, from: Option<IpAddr>, why: &str) {
         // What is typed for a login may be a password: only what could be an account's name is logged.
         let login = login.parse::<AccountName>().map_or_else(|_| "(no name)".to_owned(), String::from);
-        if self.log_quota.take() {
+        if self.log_quota.take(&()).is_ok() {
             tracing::warn!(target: "audit", login, from = from_text(from), why, "a login was refused");
         }
     }
 
     fn bad_refresh(&self, from: Option<IpAddr>) -> Error {
         counter!("devanture_tokens_refused_total").increment(1);
-        if self.log_quota.take() {
+        if self.log_quota.take(&()).is_ok() {
             tracing::warn!(target: "audit", from = from_text(from), "a refresh token was refused");
         }
         bad_token().into()

@@ -36,8 +36,9 @@ use tokio::sync::OnceCell;
 
 use crate::cluster::{ATTEMPTS_MAX, AttemptNote, Nodes};
 use crate::ledger::{Actor, Audit, Credential, Error, from_text};
-use attempts::{Attempts, Quota};
+use attempts::{Attempts, log_quota};
 use devanture_base::clock;
+use devanture_base::fair::RateLimit;
 use devanture_store::catalog::Catalog;
 use last_use::LastUse;
 use passwords::Passwords;
@@ -64,7 +65,7 @@ pub struct Credentials {
     challenge_key: OnceCell<[u8; 32]>,
     trusts: Trusts,
     /// Keeps a client that sends bad tokens all day from filling the log.
-    log_quota: Quota,
+    log_quota: RateLimit<()>,
 }
 
 impl Credentials {
@@ -80,7 +81,7 @@ impl Credentials {
             visitor_attempts: Attempts::of_visitors(limits),
             used: LastUse::default(),
             challenge_key: OnceCell::new(),
-            log_quota: Quota::of_the_log(),
+            log_quota: log_quota(),
             trusts: Trusts::new(limits),
             limits: limits.clone(),
         }
@@ -133,7 +134,7 @@ impl Credentials {
         };
         found.ok_or_else(|| {
             counter!("devanture_tokens_refused_total").increment(1);
-            if self.log_quota.take() {
+            if self.log_quota.take(&()).is_ok() {
                 tracing::warn!(target: "audit", from = from_text(from), "a token was refused");
             }
             bad_token().into()

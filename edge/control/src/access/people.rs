@@ -76,7 +76,7 @@ impl Credentials {
                 Some(blake3::derive_key("devanture 2026 people who are logged in to see what is protected", &key))
             }
             Err(error) => {
-                if self.log_quota.take() {
+                if self.log_quota.take(&()).is_ok() {
                     tracing::warn!(%error, "nobody stays logged in at the hostname where visitors log in");
                 }
                 None

@@ -57,7 +57,7 @@ impl Credentials {
 
     /// Logs that a visitor was refused, within the quota of all that strangers cause.
     fn log_visitor(&self, what: &str, from: Option<IpAddr>, why: &str) {
-        if self.log_quota.take() {
+        if self.log_quota.take(&()).is_ok() {
             tracing::warn!(target: "audit", what, from = from_text(from), why, "a visitor was refused");
         }
     }
@@ -84,7 +84,7 @@ impl Credentials {
         let (app, login, from) = (app.as_str(), proven.name.as_str(), from_text(from));
         if has_rights {
             tracing::info!(target: "audit", app, login, from, "a visitor logged in");
-        } else if self.log_quota.take() {
+        } else if self.log_quota.take(&()).is_ok() {
             tracing::warn!(target: "audit", app, login, from, "an account that has no rights in an app may not see it");
         }
         Ok(person)

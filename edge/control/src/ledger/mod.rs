@@ -35,7 +35,6 @@ mod tests;
 mod update;
 mod versions;
 mod write_pause;
-mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -11,7 +11,6 @@ mod kept_reach;
 mod manage;
 mod message;
 mod outcome;
-mod per_minute;
 mod queue;
 mod records;
 mod requested;
@@ -32,13 +31,12 @@ use tokio_util::task::TaskTracker;
 
 use self::client::Client;
 use self::kept_reach::KeptReaches;
-use self::per_minute::PerMinute;
 use self::queue::Queue;
 use crate::cluster::Nodes;
 use crate::environments::{Environments, KeyFile};
 use crate::ledger::{Duty, Error, Ledger};
 use devanture_base::clock;
-use devanture_base::fair::Shares;
+use devanture_base::fair::{RateLimit, Shares};
 use devanture_base::telemetry;
 use devanture_serve::proxy::address::Policy;
 use devanture_store::catalog::scan::Scan;
@@ -59,6 +57,11 @@ const ENDED_MAX: usize = 1_024;
 /// The metric of attempts, by what came of them.
 const DELIVERIES_TOTAL: &str = "devanture_webhook_deliveries_total";
 
+/// The window of the limits by app: an edge floods nobody for an app.
+const WINDOW_MS: u64 = 60_000;
+/// Apps that are counted.
+const APPS_MAX: usize = 10_000;
+
 /// What sends messages to webhooks.
 pub struct Webhooks {
     ledger: Arc<Ledger>,
@@ -71,10 +74,10 @@ pub struct Webhooks {
     is_closed: watch::Sender<bool>,
     attempts: TaskTracker,
     /// Attempts of each app to send messages that wait.
-    messages: PerMinute,
+    messages: RateLimit<AppName>,
     /// Places of tests, and how many there were.
     tests: Arc<Shares>,
-    tested: PerMinute,
+    tested: RateLimit<AppName>,
     /// Those that reach private addresses since an admin of their app could have them do so.
     kept_reach: KeptReaches,
 }
@@ -89,13 +92,18 @@ impl Webhooks {
             client: Client::new(environments.dns_servers(), policy),
             is_closed: watch::Sender::new(false),
             attempts: TaskTracker::new(),
-            messages: PerMinute::new(limits.webhook_messages_per_minute_per_app_max),
+            messages: per_minute(limits.webhook_messages_per_minute_per_app_max),
             tests: Shares::new(limits.webhook_sends_max),
-            tested: PerMinute::new(limits.webhook_tests_per_minute_per_app_max),
+            tested: per_minute(limits.webhook_tests_per_minute_per_app_max),
             kept_reach: KeptReaches::default(),
             ledger,
         }
     }
+}
+
+/// So many of each app within a minute.
+fn per_minute(count_max: u64) -> RateLimit<AppName> {
+    RateLimit::new(usize::try_from(count_max).unwrap_or(usize::MAX), APPS_MAX, WINDOW_MS)
 }
 
 impl Webhooks {

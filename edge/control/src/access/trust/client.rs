@@ -45,7 +45,7 @@ impl Trusts {
     pub(super) async fn client(&self, oidc: Arc<Oidc>) -> Result<Client, Unusable> {
         let read = |path| {
             client_secret::read(path).map_err(|error| {
-                if self.log_quota.take() {
+                if self.log_quota.take(&()).is_ok() {
                     let path = path.display();
                     tracing::error!(%path, %error, "the secret of the client of [oidc] cannot be used");
                 }
@@ -83,7 +83,7 @@ impl Trusts {
         }
         let answered = self.issuers.post(&oidc.issuer, url, form(&pairs), authorization).await;
         let (head, body) = answered.map_err(|error| {
-            if self.log_quota.take() {
+            if self.log_quota.take(&()).is_ok() {
                 tracing::warn!(issuer = %oidc.issuer, %error, "the provider of [oidc] does not answer");
             }
             if error.was_sent() { Unusable::Sent } else { Unusable::Unsent }

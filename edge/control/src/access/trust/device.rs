@@ -95,7 +95,7 @@ impl Credentials {
                 && is_address(&answer.verification_uri)
         });
         let Some(answer) = answer else {
-            if self.trusts.log_quota.take() {
+            if self.trusts.log_quota.take(&()).is_ok() {
                 let issuer = &client.oidc.issuer;
                 tracing::error!(%issuer, %status, "the provider begins no login: is the device grant allowed, and the secret right?");
             }
@@ -156,7 +156,7 @@ impl Credentials {
         let address = self.trusts.device_endpoints(&client)?.1;
         let (status, body) = self.trusts.send(&client, address, &form).await?;
         let polled = polled(status, &body);
-        if polled == Polled::BadClient && self.trusts.log_quota.take() {
+        if polled == Polled::BadClient && self.trusts.log_quota.take(&()).is_ok() {
             let issuer = &client.oidc.issuer;
             tracing::error!(%issuer, %status, "the provider gives no identity token: is the secret right, and `openid` a scope?");
         }
@@ -179,7 +179,7 @@ impl Trusts {
     fn device_endpoints<'c>(&self, client: &'c Client) -> Result<(&'c str, &'c str), Unusable> {
         let endpoints = &client.endpoints;
         endpoints.device.as_deref().zip(endpoints.token.as_deref()).ok_or_else(|| {
-            if self.log_quota.take() {
+            if self.log_quota.take(&()).is_ok() {
                 let issuer = &client.oidc.issuer;
                 tracing::error!(%issuer, "the provider names no endpoints of the device grant over https://");
             }

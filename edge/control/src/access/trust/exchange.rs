@@ -264,7 +264,7 @@ impl Credentials {
 
     fn mismatch(&self, request: &ExchangeRequest, reason: &str, from: Option<IpAddr>) -> Error {
         count("", "refused");
-        if self.log_quota.take() {
+        if self.log_quota.take(&()).is_ok() {
             let app = request.app.as_ref().map(AppName::as_str);
             let environment = request.environment.as_ref().map(PlaceName::as_str);
             let from = from_text(from);
@@ -294,7 +294,7 @@ impl Credentials {
     /// A person whom the provider vouches for learns what is missing, and that alone.
     fn without_role(&self, request: &ExchangeRequest, person: &str, from: Option<IpAddr>) -> Error {
         count(OIDC_LABEL, "no_role");
-        if self.log_quota.take() {
+        if self.log_quota.take(&()).is_ok() {
             let app = request.app.as_ref().map(AppName::as_str);
             tracing::warn!(target: "audit", app, person, from = from_text(from), "no group of a person has a role");
         }
@@ -306,7 +306,7 @@ impl Credentials {
 
     fn replayed(&self, accepted: &Accepted, from: Option<IpAddr>) -> Error {
         count(accepted.label(), "replayed");
-        if self.log_quota.take() {
+        if self.log_quota.take(&()).is_ok() {
             let name = accepted.name.as_str();
             tracing::warn!(target: "audit", name, from = from_text(from), "an identity token was presented again");
         }

@@ -32,8 +32,8 @@ use devanture_config::limits::Limits;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::attempts::Quota;
-use devanture_base::fair::{Windows, ms_since};
+use super::attempts::log_quota;
+use devanture_base::fair::RateLimit;
 use keys::Issuers;
 
 pub use client_secret::{BadSecretFile, check_secret_file};
@@ -52,14 +52,13 @@ pub(super) struct Trusts {
     /// Requests of logins with the device grant at once: neither kind takes the places of the other.
     devices: Semaphore,
     /// Requests for the token of a login with the device grant, by the hash of its device code.
-    polls: Mutex<Windows<[u8; 32]>>,
+    polls: RateLimit<[u8; 32]>,
     /// When the provider may be sent forms again, after it answered that it is sent too many, or that it is down.
     paused_until: Mutex<Option<Instant>>,
-    began: Instant,
     /// States of logins whose code was sent to the provider: windows with one attempt each.
-    redeemed: Mutex<Windows<[u8; 32]>>,
+    redeemed: RateLimit<[u8; 32]>,
     /// Lines of the log about the provider: strangers cause them, too.
-    log_quota: Quota,
+    log_quota: RateLimit<()>,
 }
 
 impl Trusts {
@@ -73,11 +72,10 @@ impl Trusts {
             issuers: Issuers::new(limits),
             visitors: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
             devices: Semaphore::new(visitors_max.min(Semaphore::MAX_PERMITS)),
-            polls: Mutex::new(Windows::new(device::POLLS_MAX, keys_max, device::POLLS_WINDOW_MS)),
+            polls: RateLimit::new(device::POLLS_MAX, keys_max, device::POLLS_WINDOW_MS),
             paused_until: Mutex::default(),
-            began: Instant::now(),
-            redeemed: Mutex::new(Windows::new(1, keys_max, visitor::LOGIN_MS_MAX)),
-            log_quota: Quota::of_the_log(),
+            redeemed: RateLimit::new(1, keys_max, visitor::LOGIN_MS_MAX),
+            log_quota: log_quota(),
         }
     }
 
@@ -95,32 +93,18 @@ impl Trusts {
 
     /// Whether the provider may be sent a device code once more.
     fn may_poll(&self, device_code: &Secret) -> bool {
-        let (code, now_ms) = (blake3::hash(device_code.expose().as_bytes()), ms_since(self.began));
-        let mut polls = self.polls.lock();
-        let may = polls.wait_ms(code.as_bytes(), now_ms).is_none();
-        if may {
-            polls.add(code.as_bytes(), now_ms);
-        }
-        drop(polls);
-        may
+        self.polls.take(blake3::hash(device_code.expose().as_bytes()).as_bytes()).is_ok()
     }
 
     /// Whether a login with this state has its code redeemed for the first time. Remembered are a bounded number of
     /// them.
     fn is_first(&self, state: &blake3::Hash) -> bool {
-        let now_ms = ms_since(self.began);
-        let mut redeemed = self.redeemed.lock();
-        let is_first = redeemed.wait_ms(state.as_bytes(), now_ms).is_none();
-        if is_first {
-            redeemed.add(state.as_bytes(), now_ms);
-        }
-        drop(redeemed);
-        is_first
+        self.redeemed.take(state.as_bytes()).is_ok()
     }
 
     /// The code of a login was not sent after all.
     fn take_back_first(&self, state: &blake3::Hash) {
-        self.redeemed.lock().clear(state.as_bytes());
+        self.redeemed.give_back(state.as_bytes());
     }
 
     /// Replaces all of them. Keys of issuers that stay are not fetched again.

@@ -62,7 +62,7 @@ impl Credentials {
         let oidc = self.trusts.oidc.load_full().ok_or(Unconfirmed::Unavailable)?;
         let endpoints = self.trusts.issuers.endpoints(&oidc.issuer).await.map_err(|_wait| Unconfirmed::Unavailable)?;
         let (Some(address), Some(_)) = (&endpoints.authorization, &endpoints.token) else {
-            if self.trusts.log_quota.take() {
+            if self.trusts.log_quota.take(&()).is_ok() {
                 let issuer = &oidc.issuer;
                 tracing::warn!(%issuer, "the provider of `[oidc]` publishes no way for browsers to log in");
             }
@@ -168,7 +168,7 @@ impl Credentials {
                 return Err(self.not_confirmed("the provider refuses the code, or the client", app, from));
             }
             _ => {
-                if self.trusts.log_quota.take() {
+                if self.trusts.log_quota.take(&()).is_ok() {
                     tracing::warn!(issuer = %oidc.issuer, %status, "a code cannot be redeemed at its issuer");
                 }
                 return Err(Unconfirmed::Unusable);
@@ -184,7 +184,7 @@ impl Credentials {
         let person = oidc::person(&jwt.claims).map_err(|reason| self.not_confirmed(&reason, app, from))?;
         let groups = oidc::groups(&oidc, &jwt.claims);
         if oidc.grant(&groups, Some(app), None).is_none() {
-            if self.log_quota.take() {
+            if self.log_quota.take(&()).is_ok() {
                 let (app, from) = (app.as_str(), from_text(from));
                 tracing::warn!(target: "audit", app, person, from, "no group of a visitor has a role");
             }
@@ -236,7 +236,7 @@ impl Credentials {
     }
 
     fn not_confirmed(&self, reason: &str, app: &AppName, from: Option<IpAddr>) -> Unconfirmed {
-        if self.log_quota.take() {
+        if self.log_quota.take(&()).is_ok() {
             tracing::warn!(target: "audit", app = app.as_str(), from = from_text(from), reason, "a login of a visitor was refused");
         }
         Unconfirmed::Refused

@@ -17,8 +17,8 @@ use super::Actor;
 use super::announce::messages;
 use super::update::Attempts;
 use super::write_pause::{paused, unless_paused};
-use super::writes::Writes;
 use devanture_base::clock;
+use devanture_base::fair::RateLimit;
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
 use devanture_store::records::identities::AuditRecord;
 use devanture_store::records::nodes::node_key;
@@ -27,6 +27,11 @@ use kept::{EntryPlace, Kept, REMOVED_MAX};
 
 pub use event::Action;
 pub(crate) use event::AuditEvent;
+
+/// The window of the limit of changes.
+const WRITES_WINDOW_MS: u64 = 60_000;
+/// Credentials whose changes are counted.
+const WRITERS_MAX: usize = 10_000;
 
 /// The audit log.
 #[derive(Clone)]
@@ -42,7 +47,8 @@ struct Inner {
     node: Option<String>,
     /// The index of entries, read when it is first needed.
     kept: OnceCell<Kept>,
-    writes: Writes,
+    /// Changes by credential, so that none of them fills the history and the disk.
+    writes: RateLimit<String>,
 }
 
 impl Audit {
@@ -57,7 +63,8 @@ impl Audit {
     #[must_use]
     pub fn on_node(catalog: Arc<dyn Catalog>, limits: &Limits, node: Option<String>) -> Self {
         let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
-        let writes = Writes::new(limits);
+        let writes_max = usize::try_from(limits.writes_per_minute_max).unwrap_or(usize::MAX);
+        let writes = RateLimit::new(writes_max, WRITERS_MAX, WRITES_WINDOW_MS);
         let webhook_waiting_max = limits.webhook_waiting_max;
         let kept = OnceCell::new();
         Self(Arc::new(Inner { catalog, entries_max, days_max, webhook_waiting_max, node, kept, writes }))
@@ -75,11 +82,11 @@ impl Audit {
     ) -> Result<Revision, catalog::Error> {
         let writer = actor.owner().filter(|_| !event.action.is_always_let());
         if let Some(writer) = &writer {
-            self.0.writes.begin(writer).map_err(|wait_ms| catalog::Error::TooOften { wait_ms })?;
+            self.0.writes.take(writer).map_err(|wait_ms| catalog::Error::TooOften { wait_ms })?;
         }
         let done = self.commit_entry(actor, event, commit).await;
         if let (Err(_), Some(writer)) = (&done, &writer) {
-            self.0.writes.take_back(writer);
+            self.0.writes.give_back(writer);
         }
         done
     }
