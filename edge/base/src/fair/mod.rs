@@ -1,13 +1,15 @@
 //! Fair use of what is scarce: equal shares, turns, and rates, by app or by another key (law 11).
 
-mod keyed_mutex;
+mod keyed_semaphore;
 mod lanes;
 mod shares;
+mod turns_by_app;
 mod windows;
 
-pub use keyed_mutex::KeyedMutex;
+pub use keyed_semaphore::KeyedSemaphore;
 pub use lanes::{Lane, Lanes, Turn, Turns};
 pub use shares::{Share, Shares};
+pub use turns_by_app::{AppTurn, AppTurns, TurnsByApp};
 pub use windows::{RateLimit, Windows, ms_since};
 
 /// Shares places among apps, or those of an app among its environments: whether one that has `own` of them gets another

@@ -29,8 +29,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::outcome::Attempted;
 use super::target::{Host, Target};
 use devanture_base::clock;
-use devanture_serve::proxy::address::{Class, LOOKUPS_MAX, LOOKUPS_TIME_MAX, Policy, Reason, Refusal, class};
-use devanture_serve::proxy::{DnsAnswer, Names, Turns, retry_after_ms, tls};
+use devanture_base::fair::TurnsByApp;
+use devanture_serve::proxy::address::{
+    APP_PARTS, Class, LOOKUPS_MAX, LOOKUPS_TIME_MAX, Policy, Reason, Refusal, class,
+};
+use devanture_serve::proxy::{DnsAnswer, Names, retry_after_ms, tls};
 
 /// Longest time until a connection is open, TLS included.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -93,7 +96,7 @@ pub(super) struct Message {
 /// What sends messages.
 pub(super) struct Client {
     names: Names,
-    lookups: Turns,
+    lookups: TurnsByApp,
     policy: Policy,
     tls: OnceCell<Arc<ClientConfig>>,
 }
@@ -101,7 +104,12 @@ pub(super) struct Client {
 impl Client {
     /// Asks DNS at `servers`, or the system's resolvers where there are none.
     pub(super) fn new(servers: &[SocketAddr], policy: Policy) -> Self {
-        Self { names: Names::new(servers), lookups: Turns::new(LOOKUPS_MAX), policy, tls: OnceCell::new() }
+        Self {
+            names: Names::new(servers),
+            lookups: TurnsByApp::new(LOOKUPS_MAX, APP_PARTS),
+            policy,
+            tls: OnceCell::new(),
+        }
     }
 
     /// Checks where an address that is set leads now. A name that does not resolve in time passes, as its receiver may

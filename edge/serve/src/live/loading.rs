@@ -1,28 +1,28 @@
 //! Loads under way: one at a time of each version, and few at a time of versions with long manifests (law 11).
 
 use devanture_config::{AppName, VersionId};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::load::{Load, LoadTurn};
-use devanture_base::fair::{KeyedMutex, Lane, Turn};
+use devanture_base::fair::{KeyedSemaphore, Lane, Turn};
 use devanture_store::blobs::{Blobs, Error, ManifestTurns};
 
 /// The loads under way.
 pub(super) struct Loading {
     turns: ManifestTurns,
-    versions: KeyedMutex<(AppName, VersionId)>,
+    versions: KeyedSemaphore<(AppName, VersionId)>,
 }
 
 /// The right to load a version, until it is dropped.
 #[must_use = "the version is loaded while this lives"]
 pub(super) struct LoadPermit {
-    _version: OwnedMutexGuard<()>,
+    _version: Option<OwnedSemaphorePermit>,
     _turn: Option<Turn>,
 }
 
 impl Loading {
     pub(super) fn new() -> Self {
-        Self { turns: ManifestTurns::new(), versions: KeyedMutex::default() }
+        Self { turns: ManifestTurns::new(), versions: KeyedSemaphore::new(1) }
     }
 
     /// Waits until a load may begin: its version may be at hand by then.
@@ -36,7 +36,7 @@ impl Loading {
             LoadTurn::InTurn => self.turns.take(blobs, Lane::of(load.app.as_str()), &[load.id]).await?,
             LoadTurn::AtOnce => None,
         };
-        let version = self.versions.wait((load.app.clone(), load.id)).await;
+        let version = self.versions.take((load.app.clone(), load.id)).await;
         Ok(LoadPermit { _version: version, _turn: turn })
     }
 }

@@ -19,7 +19,11 @@ use super::error::Error;
 use super::outgoing::Outgoing;
 use super::pool::{Member, Pool};
 use super::request_body::Original;
-use super::turns::AppTurns;
+use devanture_base::fair::AppTurns;
+
+/// For how long a check counts for its app, however soon it is answered: an app whose backends refuse at once floods
+/// nobody with connections.
+const PACE: Duration = Duration::from_millis(100);
 
 /// Bounds of health checks, whatever pools declare.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +155,7 @@ impl Check {
             }
             drop(asked);
             due = began + interval;
-            turn.end_paced().await;
+            turn.end_paced(PACE).await;
         }
     }
 }

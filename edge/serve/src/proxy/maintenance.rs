@@ -12,13 +12,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
+use super::address::APP_PARTS;
 use super::dns::{DnsAnswer, Names};
 use super::dns_troubles::{AppLines, Trouble, Troubles};
 use super::health::{Checks, HealthLimits};
 use super::membership::{self, Known};
 use super::pool::Pool;
 use super::registry::Registry;
-use super::turns::Turns;
+use devanture_base::fair::TurnsByApp;
 
 /// Interval at which an idle pool is checked for users.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -43,15 +44,16 @@ struct Upkeep {
     names: Names,
     times: DnsTimes,
     limits: HealthLimits,
-    checks: Turns,
-    lookups: Turns,
+    checks: TurnsByApp,
+    lookups: TurnsByApp,
     lines: AppLines,
 }
 
 /// Looks after the pools of `registry` until it is dropped. Must run inside a `LocalSet`.
 pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes, limits: HealthLimits) {
     let Some(mut births) = registry.births() else { return };
-    let (checks, lookups) = (Turns::new(limits.checks_max), Turns::new(LOOKUPS_MAX));
+    let checks = TurnsByApp::new(limits.checks_max, APP_PARTS);
+    let lookups = TurnsByApp::new(LOOKUPS_MAX, APP_PARTS);
     let lines = AppLines::default();
     let upkeep = Rc::new(Upkeep { registry, names, times, limits, checks, lookups, lines });
     while let Some(pool) = births.recv().await {

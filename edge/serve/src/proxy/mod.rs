@@ -58,7 +58,6 @@ mod stats;
 pub mod tls;
 mod trailers;
 mod tunnel;
-mod turns;
 mod upgrade;
 mod websocket;
 
@@ -83,4 +82,3 @@ pub use retry_after::retry_after_ms;
 pub use run::{RunId, RunKey, RunMember, RunNow, RunState};
 pub use stats::Counts;
 pub use tunnel::Tunnels;
-pub use turns::Turns;

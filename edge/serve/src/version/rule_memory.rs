@@ -4,14 +4,12 @@
 //! text: first among those of its environment, then as the one of that among those of its app, then among those of all
 //! apps.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 
+use devanture_base::fair::KeyedSemaphore;
 use devanture_config::limits::Limits;
 use devanture_config::site_toml::Serving;
 use devanture_config::{AppName, Manifest};
-use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -28,9 +26,9 @@ pub struct RuleMemory {
     all: Arc<Semaphore>,
     of_app_max: u32,
     /// Of the apps whose rules are read now.
-    of_app: Mutex<HashMap<AppName, Arc<Semaphore>>>,
+    of_app: KeyedSemaphore<AppName>,
     /// Of the environments, or of the previews, of apps whose rules are waited for now.
-    queues: Mutex<HashMap<(AppName, String), Arc<Semaphore>>>,
+    queues: KeyedSemaphore<(AppName, String)>,
 }
 
 /// Reads rules for one environment of an app, or for its previews.
@@ -53,11 +51,12 @@ impl RuleMemory {
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Self> {
         let pieces = u32::try_from(limits.rules_memory_bytes_max / PIECE_BYTES).unwrap_or(u32::MAX).max(SHARES);
+        let size = |pieces: u32| usize::try_from(pieces).unwrap_or(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            all: Arc::new(Semaphore::new(usize::try_from(pieces).unwrap_or(Semaphore::MAX_PERMITS))),
+            all: Arc::new(Semaphore::new(size(pieces))),
             of_app_max: pieces / SHARES,
-            of_app: Mutex::default(),
-            queues: Mutex::default(),
+            of_app: KeyedSemaphore::new(size(pieces / SHARES)),
+            queues: KeyedSemaphore::new(1),
         })
     }
 
@@ -65,21 +64,6 @@ impl RuleMemory {
     pub fn reader(self: &Arc<Self>, app: &AppName, environment: impl Into<String>) -> RuleReader {
         RuleReader { memory: Arc::clone(self), app: app.clone(), environment: environment.into() }
     }
-
-    fn of_app(&self, app: &AppName) -> Arc<Semaphore> {
-        let size = usize::try_from(self.of_app_max).unwrap_or(Semaphore::MAX_PERMITS);
-        in_use(&mut self.of_app.lock(), app.clone(), size)
-    }
-
-    fn queue(&self, app: &AppName, environment: &str) -> Arc<Semaphore> {
-        in_use(&mut self.queues.lock(), (app.clone(), environment.to_owned()), 1)
-    }
-}
-
-/// The semaphore of `key`. Those that nobody else holds any more are forgotten.
-fn in_use<K: Eq + Hash>(semaphores: &mut HashMap<K, Arc<Semaphore>>, key: K, size: usize) -> Arc<Semaphore> {
-    semaphores.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-    Arc::clone(semaphores.entry(key).or_insert_with(|| Arc::new(Semaphore::new(size))))
 }
 
 impl RuleReader {
@@ -96,9 +80,9 @@ impl RuleReader {
             return RuleTurn::default();
         }
         // None of these is ever closed.
-        let first = memory.queue(app, environment).acquire_owned().await;
+        let first = memory.queues.take((app.clone(), environment.clone())).await;
         // The app's own before that of all, so that among all apps none waits with more than its share.
-        let own = memory.of_app(app).acquire_many_owned(pieces).await;
+        let own = memory.of_app.of(app.clone()).acquire_many_owned(pieces).await;
         drop(first);
         let all = Arc::clone(&memory.all).acquire_many_owned(pieces).await;
         RuleTurn { _permits: own.into_iter().chain(all).collect() }
@@ -177,9 +161,8 @@ mod tests {
         let [shop, blog]: [AppName; 2] = ["shop", "blog"].map(|app| app.parse().unwrap());
         drop(memory.reader(&shop, "prod").turn(1).await);
         let _turn = memory.reader(&blog, "prod").turn(1).await;
-        assert_eq!(memory.of_app.lock().keys().collect::<Vec<_>>(), [&blog]);
-        let queues = memory.queues.lock();
-        assert_eq!(queues.keys().map(|(app, _)| app).collect::<Vec<_>>(), [&blog]);
+        assert_eq!(memory.of_app.keys(), [blog.clone()]);
+        assert_eq!(memory.queues.keys(), [(blog, "prod".to_owned())]);
     }
 
     #[tokio::test]

@@ -3,7 +3,6 @@
 //! The record's value is bound to this edge by a secret, to the app and to the name: that of another edge, app or name
 //! proves nothing.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +11,11 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Hostname};
 use futures_util::future::join_all;
 use hickory_resolver::proto::rr::Name;
-use parking_lot::Mutex;
-use tokio::sync::{AcquireError, OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::ledger::{Error, shared_secret};
+use devanture_base::fair::{AppTurns, TurnsByApp};
 use devanture_serve::proxy::Names;
 use devanture_store::catalog::Catalog;
 use devanture_store::records::PROOF_SECRET_KEY;
@@ -38,46 +37,22 @@ pub(crate) struct Prover {
     catalog: Arc<dyn Catalog>,
     names: Names,
     time_max: Duration,
-    lookups: Turns,
+    lookups: TurnsByApp,
     secret: OnceCell<[u8; 32]>,
 }
 
-/// Whose turn it is to ask.
-struct Turns {
-    all: Semaphore,
-    of_app_max: usize,
-    /// Of the apps that ask now.
-    of_app: Mutex<HashMap<AppName, Arc<Semaphore>>>,
-}
-
-impl Turns {
-    fn new(max: usize) -> Self {
-        Self { all: Semaphore::new(max), of_app_max: (max / SHARES).max(1), of_app: Mutex::default() }
-    }
-
-    fn of_app(&self, app: &AppName) -> Arc<Semaphore> {
-        let mut of_app = self.of_app.lock();
-        // Nobody else holds that of an app that has nothing to ask any more.
-        of_app.retain(|_, turns| Arc::strong_count(turns) > 1);
-        Arc::clone(of_app.entry(app.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.of_app_max))))
-    }
-
-    /// Asks when it is the turn of the app whose `own` turns these are; waits no longer than `wait_max`, and then asks
-    /// no longer than `time_max`.
-    async fn ask<T>(
-        &self,
-        own: &Semaphore,
-        (wait_max, time_max): (Duration, Duration),
-        question: impl Future<Output = Result<T, String>>,
-    ) -> Result<T, String> {
-        let both = async { Ok::<_, AcquireError>((own.acquire().await?, self.all.acquire().await?)) };
-        let _permits = match timeout(wait_max, both).await {
-            Ok(permits) => permits.map_err(|error| error.to_string())?,
-            Err(_elapsed) => return Err("too much else is asked of DNS at the moment".to_owned()),
-        };
-        let late = |_elapsed| Err(format!("DNS did not answer within {} ms", time_max.as_millis()));
-        timeout(time_max, question).await.unwrap_or_else(late)
-    }
+/// Asks when it is the turn of the app whose turns these are; waits no longer than `wait_max`, and then asks no longer
+/// than `time_max`.
+async fn ask_in_turn<T>(
+    turns: &AppTurns,
+    (wait_max, time_max): (Duration, Duration),
+    question: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let Ok(_turn) = timeout(wait_max, turns.take()).await else {
+        return Err("too much else is asked of DNS at the moment".to_owned());
+    };
+    let late = |_elapsed| Err(format!("DNS did not answer within {} ms", time_max.as_millis()));
+    timeout(time_max, question).await.unwrap_or_else(late)
 }
 
 /// A TXT record that proves a name.
@@ -96,14 +71,14 @@ pub(crate) struct Unproven {
 
 impl Prover {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, servers: &[SocketAddr], time_ms_max: u64, lookups_max: u64) -> Self {
-        let lookups_max = usize::try_from(lookups_max).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let lookups_max = usize::try_from(lookups_max).unwrap_or(usize::MAX);
         let time_max = Duration::from_millis(time_ms_max);
         Self {
             catalog,
             // Its time is longer than that of a question, which ends with its turn.
             names: Names::within(servers, time_max * 2),
             time_max,
-            lookups: Turns::new(lookups_max),
+            lookups: TurnsByApp::new(lookups_max, SHARES),
             secret: OnceCell::new(),
         }
     }
@@ -123,7 +98,7 @@ impl Prover {
             let (host, proof) = (host.clone(), Proof::new(&secret, app, host));
             let own = &own;
             async move {
-                let why = self.lookups.ask(own, times, proof.look_up(&self.names)).await.err()?;
+                let why = ask_in_turn(own, times, proof.look_up(&self.names)).await.err()?;
                 Some(Unproven { host, proof, why })
             }
         };
@@ -203,27 +178,27 @@ mod tests {
     #[tokio::test]
     async fn law_11_an_app_that_waits_for_dns_keeps_no_other_from_asking() {
         const LONG: Duration = Duration::from_secs(60);
-        let turns = Turns::new(8);
+        let turns = TurnsByApp::new(8, SHARES);
         let (slow, other) = (turns.of_app(&"slow".parse().unwrap()), turns.of_app(&"other".parse().unwrap()));
         let silence = || std::future::pending::<Result<(), String>>();
-        let slow_ones = join_all((0..20).map(|_| turns.ask(&slow, (LONG, LONG), silence())));
+        let slow_ones = join_all((0..20).map(|_| ask_in_turn(&slow, (LONG, LONG), silence())));
         tokio::select! {
             biased;
             _ = slow_ones => panic!("nobody answered"),
-            answer = turns.ask(&other, (LONG, LONG), async { Ok(()) }) => answer.unwrap(),
+            answer = ask_in_turn(&other, (LONG, LONG), async { Ok(()) }) => answer.unwrap(),
         }
         drop((slow, other));
-        turns.of_app(&"third".parse().unwrap());
-        assert_eq!(turns.of_app.lock().len(), 1, "apps that ask no more are forgotten");
+        let _third = turns.of_app(&"third".parse().unwrap());
+        assert_eq!(turns.apps().len(), 1, "apps that ask no more are forgotten");
     }
 
     #[tokio::test]
     async fn the_time_of_a_question_counts_from_its_turn_and_its_turn_is_not_waited_for_without_end() {
-        let turns = Turns::new(1);
+        let turns = TurnsByApp::new(1, SHARES);
         let own = turns.of_app(&"shop".parse().unwrap());
         let times = (Duration::from_millis(200), Duration::from_millis(150));
         let silence = || std::future::pending::<Result<(), String>>();
-        let answers = join_all((0..4).map(|_| turns.ask(&own, times, silence()))).await;
+        let answers = join_all((0..4).map(|_| ask_in_turn(&own, times, silence()))).await;
         // The second one's turn comes after 150 ms; after 200 ms the rest give up.
         let expected =
             ["did not answer within 150 ms", "did not answer within 150 ms", "too much else", "too much else"];

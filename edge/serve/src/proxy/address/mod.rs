@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use found_socket::FoundSocket;
 pub use internal::{InstancePort, InternalAddresses, StoreAddress};
 pub use nodes::{NodeListeners, OtherNodes};
-pub use published::{LOOKUPS_MAX, LOOKUPS_TIME_MAX, Refusals, UpstreamCheck};
+pub use published::{APP_PARTS, LOOKUPS_MAX, LOOKUPS_TIME_MAX, Refusals, UpstreamCheck};
 
 /// Where a connection to a member goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -14,11 +14,13 @@ use tokio::time::timeout;
 
 use super::{Endpoint, Host, Policy, Reason, Refusal, allow_line, host_and_port};
 use crate::proxy::dns::{DnsAnswer, Names};
-use crate::proxy::turns::Turns;
+use devanture_base::fair::TurnsByApp;
 
 /// Longest time for the names of one publish, or of one address that is set, all of them together: what has not
 /// resolved by then passes.
 pub const LOOKUPS_TIME_MAX: Duration = Duration::from_secs(3);
+/// Of the questions to backends and DNS that may be under way at once, an app has one in so many (law 11).
+pub const APP_PARTS: usize = 8;
 /// Lookups of names at once, of one app an eighth; others wait for their turn.
 pub const LOOKUPS_MAX: usize = 128;
 /// Lookups of one publish at once.
@@ -27,7 +29,7 @@ const LOOKUPS_AT_ONCE: usize = 16;
 /// Resolves the names of upstreams that are published as connections to them do, and checks every address.
 pub struct UpstreamCheck {
     names: Names,
-    turns: Turns,
+    turns: TurnsByApp,
 }
 
 /// The addresses that are refused, at least one: who has to allow them wants to know all of them.
@@ -79,7 +81,7 @@ type Named = BTreeMap<String, Vec<(u16, Policy)>>;
 impl UpstreamCheck {
     /// Asks DNS at `servers`, or the system's resolvers where there are none.
     pub fn new(servers: &[SocketAddr]) -> Self {
-        Self { names: Names::new(servers), turns: Turns::new(LOOKUPS_MAX) }
+        Self { names: Names::new(servers), turns: TurnsByApp::new(LOOKUPS_MAX, APP_PARTS) }
     }
 
     /// Checks where each of `upstreams` points: a literal address, or every address that its name has now. The flag

@@ -1,27 +1,19 @@
-//! Turns of what is asked of backends and of DNS: each question takes a file descriptor, and those of one app
-//! leave turns to every other (law 11).
+//! Turns of what only so many may do at once, of which one app has a part: each question to a backend or to DNS takes a
+//! file descriptor, and those of one app leave turns to every other (law 11).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-/// Of the questions that may be under way at once, an app has one in so many.
-const SHARES: usize = 8;
-/// For how long a paced turn counts for its app, however soon it is answered: an app whose backends refuse at once
-/// floods nobody with connections.
-const PACE: Duration = Duration::from_millis(100);
+use super::KeyedSemaphore;
 
 /// The questions of one kind that may be under way at once, of all apps.
-pub struct Turns {
+pub struct TurnsByApp {
     all: Arc<Semaphore>,
-    of_app_max: usize,
-    /// Of the apps that have pools, or publish.
-    of_app: Mutex<HashMap<AppName, Weak<Semaphore>>>,
+    by_app: KeyedSemaphore<AppName>,
 }
 
 /// The turns of one app.
@@ -31,53 +23,54 @@ pub struct AppTurns {
     own: Arc<Semaphore>,
 }
 
-/// The right to one question, given back when it is dropped.
+/// The right of an app to one question, given back when it is dropped.
 #[must_use = "it is the next one's turn once this is dropped"]
-pub struct Turn {
+pub struct AppTurn {
     all: OwnedSemaphorePermit,
     own: OwnedSemaphorePermit,
     began: Instant,
 }
 
-impl Turns {
-    /// So many at once, of one app an eighth and at least one.
-    pub fn new(count_max: usize) -> Self {
+impl TurnsByApp {
+    /// So many at once, of one app one in `parts`, and at least one.
+    #[must_use]
+    pub fn new(count_max: usize, parts: usize) -> Self {
         let count_max = count_max.clamp(1, Semaphore::MAX_PERMITS);
-        let all = Arc::new(Semaphore::new(count_max));
-        Self { all, of_app_max: (count_max / SHARES).max(1), of_app: Mutex::default() }
+        let of_app_max = count_max.checked_div(parts).unwrap_or(count_max).max(1);
+        Self { all: Arc::new(Semaphore::new(count_max)), by_app: KeyedSemaphore::new(of_app_max) }
     }
 
     /// The turns of one app, shared by all that ask for them.
     #[must_use]
     pub fn of_app(&self, app: &AppName) -> AppTurns {
-        let mut of_app = self.of_app.lock();
-        let known = of_app.get(app).and_then(Weak::upgrade);
-        let own = known.unwrap_or_else(|| {
-            of_app.retain(|_, turns| turns.strong_count() > 0);
-            let own = Arc::new(Semaphore::new(self.of_app_max));
-            of_app.insert(app.clone(), Arc::downgrade(&own));
-            own
-        });
-        AppTurns { all: Arc::clone(&self.all), own }
+        AppTurns { all: Arc::clone(&self.all), own: self.by_app.of(app.clone()) }
+    }
+
+    /// The apps that have turns, or wait for them.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn apps(&self) -> Vec<AppName> {
+        self.by_app.keys()
     }
 }
 
 impl AppTurns {
     /// Waits for a turn, behind those of the app that wait already. `None` never comes: no semaphore is closed.
-    pub async fn take(&self) -> Option<Turn> {
+    pub async fn take(&self) -> Option<AppTurn> {
         // The app's own come first: it waits for one of all with no more questions than it may have under way.
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-        Some(Turn { all, own, began: Instant::now() })
+        Some(AppTurn { all, own, began: Instant::now() })
     }
 }
 
-impl Turn {
-    /// Gives the turn back to other apps at once, and to its own app when the pace allows it.
-    pub(super) async fn end_paced(self) {
+impl AppTurn {
+    /// Gives the turn back to other apps at once, and to its own app once `pace` has passed since it began: an app
+    /// whose questions are answered at once asks no more of them than that.
+    pub async fn end_paced(self, pace: Duration) {
         let Self { all, own, began } = self;
         drop(all);
-        sleep_until(began + PACE).await;
+        sleep_until(began + pace).await;
         drop(own);
     }
 }
@@ -88,13 +81,15 @@ mod tests {
 
     use super::*;
 
+    const PACE: Duration = Duration::from_millis(100);
+
     #[test]
     fn law_11_an_app_that_asks_much_leaves_turns_to_others() {
-        let turns = Turns::new(16);
+        let turns = TurnsByApp::new(16, 8);
         let of = |app: &str| turns.of_app(&app.parse().unwrap());
         let take = |turns: &AppTurns| turns.take().now_or_never().flatten();
         let (greedy, modest) = (of("greedy"), of("modest"));
-        let mut taken: Vec<Turn> = std::iter::from_fn(|| take(&greedy)).collect();
+        let mut taken: Vec<AppTurn> = std::iter::from_fn(|| take(&greedy)).collect();
         assert_eq!(taken.len(), 2);
         assert!(take(&of("greedy")).is_none(), "all pools of the app have the same turns");
         assert!(take(&modest).is_some());
@@ -102,14 +97,14 @@ mod tests {
         assert!(take(&greedy).is_some());
         drop((taken, greedy, modest));
         let _other = of("other");
-        assert_eq!(turns.of_app.lock().len(), 1, "who asks no more is forgotten");
+        assert_eq!(turns.apps().len(), 1, "who asks no more is forgotten");
     }
 
     #[test]
     fn many_apps_have_no_more_turns_than_there_are_and_one_has_one_at_least() {
-        let turns = Turns::new(2);
+        let turns = TurnsByApp::new(2, 8);
         let apps = ["one", "two", "three"].map(|app| turns.of_app(&app.parse().unwrap()));
-        let mut taken: Vec<Option<Turn>> = apps.iter().map(|app| app.take().now_or_never().flatten()).collect();
+        let mut taken: Vec<Option<AppTurn>> = apps.iter().map(|app| app.take().now_or_never().flatten()).collect();
         assert_eq!(taken.iter().flatten().count(), 2);
         taken.clear();
         assert!(apps.iter().all(|app| app.take().now_or_never().flatten().is_some()));
@@ -117,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_paced_turn_is_free_for_others_at_once_and_for_its_app_later() {
-        let turns = Turns::new(1);
+        let turns = TurnsByApp::new(1, 8);
         let [own, other] = ["own", "other"].map(|app| turns.of_app(&app.parse().unwrap()));
         let began = Instant::now();
         let turn = own.take().await.unwrap();
@@ -127,7 +122,7 @@ mod tests {
                 drop(other.take().await);
                 own.take().await
             },
-            turn.end_paced()
+            turn.end_paced(PACE)
         );
         assert!(next.is_some() && began.elapsed() >= PACE);
     }

@@ -1,0 +1,69 @@
+//! Semaphores by key: of the work for each key, such as an app or a version, so much goes on at a time.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A semaphore for each key that somebody holds or waits for; with one permit each, a lock by key.
+pub struct KeyedSemaphore<K> {
+    permits: usize,
+    by_key: Mutex<HashMap<K, Weak<Semaphore>>>,
+}
+
+impl<K: Eq + Hash> KeyedSemaphore<K> {
+    /// Semaphores with so many permits each, and with as many as a semaphore may have where that is fewer.
+    #[must_use]
+    pub fn new(permits: usize) -> Self {
+        Self { permits: permits.min(Semaphore::MAX_PERMITS), by_key: Mutex::default() }
+    }
+
+    /// The semaphore of `key`. Those that nobody holds any more are forgotten when another key comes.
+    #[must_use]
+    pub fn of(&self, key: K) -> Arc<Semaphore> {
+        let mut by_key = self.by_key.lock();
+        if let Some(known) = by_key.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        by_key.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let semaphore = Arc::new(Semaphore::new(self.permits));
+        by_key.insert(key, Arc::downgrade(&semaphore));
+        semaphore
+    }
+
+    /// Waits for a permit of `key`. `None` never comes where nobody closes a semaphore.
+    pub async fn take(&self, key: K) -> Option<OwnedSemaphorePermit> {
+        self.of(key).acquire_owned().await.ok()
+    }
+
+    /// The keys that are known.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn keys(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        self.by_key.lock().keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_of_each_key_goes_on_and_what_has_ended_is_forgotten() {
+        let locks = KeyedSemaphore::new(1);
+        let first = locks.take("a").await;
+        let mut second = Box::pin(locks.take("a"));
+        assert!(poll!(&mut second).is_pending());
+        drop(locks.take("b").await);
+        drop(first);
+        drop(second.await);
+        drop(locks.take("c").await);
+        assert_eq!(locks.keys(), ["c"]);
+    }
+}
