@@ -161,7 +161,7 @@ mod tests {
         let [shop, blog]: [AppName; 2] = ["shop", "blog"].map(|app| app.parse().unwrap());
         drop(memory.reader(&shop, "prod").turn(1).await);
         let _turn = memory.reader(&blog, "prod").turn(1).await;
-        assert_eq!(memory.of_app.keys(), [blog.clone()]);
+        assert_eq!(memory.of_app.keys(), std::slice::from_ref(&blog));
         assert_eq!(memory.queues.keys(), [(blog, "prod".to_owned())]);
     }
 
