@@ -27,7 +27,7 @@ impl Noted {
 
     /// Adds one of this moment. Whether a line is due, where it names no number.
     pub fn is_due(&self) -> bool {
-        self.add(super::since_epoch().as_secs()).is_some()
+        self.add(crate::clock::since_epoch().as_secs()).is_some()
     }
 
     /// Adds one, and gives the number of those that the next line names, where one is due.
