@@ -96,16 +96,33 @@ pub fn normalise_for_route(raw_path: &str, bytes_max: usize) -> Target<'_> {
     Target::Normal(Cow::Owned(text))
 }
 
-/// The path that a program may read in `raw_path` which refuses nothing: decoded once, a backslash as a slash, what is
-/// no encoding as it stands, without the parameters of segments, as servlet containers leave them out (RFC 3986 §3.3),
-/// and without dot segments and empty ones.
-pub(crate) fn as_anybody_reads(raw_path: &str) -> Cow<'_, str> {
-    if is_plain(raw_path) && !raw_path.contains(';') {
-        return Cow::Borrowed(raw_path);
+/// Whether a program that refuses nothing may read `raw_path` as one that lies in, or leads through, one of `folders`,
+/// which are in lower case.
+///
+/// Such programs decode once or twice, take a backslash for a slash, and leave what is no encoding as it stands. They
+/// drop dot segments, empty ones and the parameters of segments (`;` and what follows, RFC 3986 §3.3), as Java's servlet
+/// containers do; and file systems know no case, and no dots and spaces at the end of a name.
+pub(crate) fn may_lead_into(raw_path: &str, folders: &[&str]) -> bool {
+    let once = percent_decode_str(raw_path).decode_utf8_lossy();
+    let twice = percent_decode_str(&once).decode_utf8_lossy().replace('\\', "/").to_ascii_lowercase();
+    let mut path = String::new();
+    for segment in twice.split('/') {
+        // Whether it is left again, programs read in different ways.
+        if folders.contains(&path.as_str()) {
+            return true;
+        }
+        match segment.split(';').next().unwrap_or_default() {
+            ".." => path.truncate(path.rfind('/').unwrap_or(0)),
+            name => {
+                let name = name.trim_end_matches(['.', ' ']);
+                if !name.is_empty() {
+                    path.push('/');
+                    path.push_str(name);
+                }
+            }
+        }
     }
-    let decoded = percent_decode_str(raw_path).decode_utf8_lossy().replace('\\', "/");
-    let parts = decoded.split('/').map(|part| part.split(';').next().unwrap_or(part));
-    Cow::Owned(without_dots(parts.map(|part| (part, part))))
+    false
 }
 
 /// Writes a decoded path for a `Location` or a link: each segment with everything encoded that is not a `pchar`

@@ -59,7 +59,7 @@ async fn no_app_proves_that_it_has_a_name_of_the_edges_domains() {
 }
 
 /// Other spellings, as a backend, a client or a rule may read one of [`PATHS`] in them.
-const SPELLINGS: [&str; 8] = [
+const SPELLINGS: [&str; 14] = [
     "/.well-known/%61cme-challenge/token",
     "/%2ewell-known/acme-challenge/token",
     "/.well-known%2Facme-challenge/token",
@@ -68,6 +68,12 @@ const SPELLINGS: [&str; 8] = [
     "/./.well-known/acme-challenge/token",
     "/.well-known/pki%2Dvalidation//fileauth.txt",
     "/%2F.%77ell-known%2fpki-validation/fileauth.txt",
+    "/.well-known/acme-challenge;a/token",
+    "/.well-known;a=b/pki-validation%3Bc/fileauth.txt",
+    "/;a/.well-known/acme-challenge/token",
+    "/.WELL-KNOWN/Acme-Challenge/token",
+    "/%252ewell-known/acme-challenge/token",
+    "/.well-known./acme-challenge%20/token",
 ];
 
 #[tokio::test]

@@ -10,9 +10,7 @@ const FOLDER: &str = "/.well-known/devanture/";
 const DICTIONARIES: &str = "dictionary/";
 /// Where certificate authorities look for the proof that somebody has a name: by ACME (RFC 8555 §8.3), and by an agreed
 /// change to a website (§3.2.2.4.18 of the Baseline Requirements of the CA/Browser Forum).
-const PROOFS: [&str; 2] = ["acme-challenge/", "pki-validation/"];
-/// Below it lie the folders of [`PROOFS`] (RFC 8615).
-const WELL_KNOWN: &str = "/.well-known/";
+const PROOFS: [&str; 2] = ["/.well-known/acme-challenge", "/.well-known/pki-validation"];
 
 /// A path of the edge's own: it is answered before routes, rules and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +78,7 @@ impl OwnPath {
     /// The same of a path that is sent on elsewhere as it is: a client may remove its dot segments first.
     #[must_use]
     pub fn leads_to_proofs(path: &str) -> bool {
-        let path = target::as_anybody_reads(path);
-        path.strip_prefix(WELL_KNOWN).is_some_and(|rest| PROOFS.iter().any(|folder| rest.starts_with(folder)))
+        target::may_lead_into(path, &PROOFS)
     }
 
     /// Where the dictionary with this SHA-256 is.
@@ -91,7 +88,7 @@ impl OwnPath {
     }
 }
 
-/// Whether the first segment of `path`, as it was sent, may be read as that of [`WELL_KNOWN`]: nearly every path begins
+/// Whether the first segment of `path`, as it was sent, may be read as `.well-known` (RFC 8615): nearly every path begins
 /// with a letter, and is looked at no further.
 #[inline]
 fn may_be_well_known(path: &str) -> bool {
@@ -114,11 +111,12 @@ mod tests {
         all
     }
 
-    /// The same, and with parameters of segments, which a servlet container leaves out.
-    fn spellings_with_parameters(character: char) -> Vec<String> {
+    /// The same, and what programs take for it that refuse nothing.
+    fn lax_spellings(character: char) -> Vec<String> {
         let mut all = spellings(character);
+        all.extend([format!("%25{:02x}", u32::from(character)), character.to_ascii_uppercase().to_string()]);
         if character == '/' {
-            all.extend([";/", ";a=b;c/", "%3b%2F", "/;x/", "/.;x/", "%3B/a/..;/"].map(str::to_owned));
+            all.extend([";/", ";a=b/", "%3Ba/", "%253b/", "/;a/", "./", "%20/", ". .;a/"].map(str::to_owned));
         }
         all
     }
@@ -130,10 +128,9 @@ mod tests {
             chosen in proptest::collection::vec(any::<Index>(), 28),
             name in "[A-Za-z0-9_-]{0,8}",
         ) {
-            let prefix = format!("{WELL_KNOWN}{folder}");
+            let prefix = format!("{folder}/");
             prop_assert_eq!(prefix.len(), chosen.len());
-            let spelled =
-                |(character, chosen): (char, &Index)| chosen.get(&spellings_with_parameters(character)).clone();
+            let spelled = |(character, chosen): (char, &Index)| chosen.get(&lax_spellings(character)).clone();
             let spelled: String = prefix.chars().zip(&chosen).map(spelled).collect();
             // The target of a request begins with a slash (RFC 9112 §3.2.1).
             let path = if spelled.starts_with('/') { format!("{spelled}{name}") } else { format!("/{spelled}{name}") };
@@ -166,6 +163,34 @@ mod tests {
     }
 
     #[test]
+    fn what_some_program_reads_as_a_path_for_proofs_is_one() {
+        #[rustfmt::skip]
+        let table = [
+            ("/.well-known/acme-challenge/x",          "every program"),
+            ("/.well-known/pki-validation/x.txt",      "every program"),
+            ("/.well-known/acme-challenge/",           "every program"),
+            ("/.well-known/acme-challenge;a/x",        "a servlet container: no parameters of segments"),
+            ("/.well-known/acme-challenge;a=b;c/x",    "a servlet container"),
+            ("/.well-known;/acme-challenge/x",         "a servlet container"),
+            ("/;a/.well-known/acme-challenge/x",       "a servlet container: the segment is empty"),
+            ("/.well-known/y/..;/acme-challenge/x",    "a servlet container"),
+            ("/.well-known/acme-challenge%3Ba/x",      "one that drops parameters after it has decoded"),
+            ("/.well-known/acme-challenge/..;/x",      "one that knows no parameters"),
+            ("/.well-known/acme-challenge/../x",       "one that knows no dot segments"),
+            ("/%2Ewell-known/%61cme-challenge%2Fx",    "one that decodes all at once"),
+            ("/%252ewell-known/acme-challenge/x",      "one that decodes twice"),
+            ("/.well-known/acme-challenge/%252e%252e", "one that decodes once"),
+            ("/.well-known\\acme-challenge\\x",       "a program of Windows"),
+            ("/.WELL-KNOWN/Acme-Challenge/x",          "a file system that knows no case"),
+            ("/.well-known./acme-challenge%20/x",      "a file system of Windows: no dots and spaces at the end"),
+            ("//.well-known///acme-challenge//x",      "one that drops empty segments"),
+        ];
+        for (path, by) in table {
+            assert!(OwnPath::is_for_proofs(path) && OwnPath::leads_to_proofs(path), "{path}: {by}");
+        }
+    }
+
+    #[test]
     fn other_paths_are_for_no_proofs() {
         for path in [
             "",
@@ -176,22 +201,17 @@ mod tests {
             "/.well-known/acme-challenge",
             "/.well-known/acme-challenges/x",
             "/.well-known/security.txt",
-            "/.well-known/x;acme-challenge/x",
-            "/.well-known;/acme-challenge;a",
-            "/.WELL-KNOWN/acme-challenge/x",
-            "/.well-known/acme-challenge/../x",
-            "/%252ewell-known/acme-challenge/x",
+            "/.well-known/acme-challenge;a",
+            "/.well-known/acme-challenge.txt/x",
+            "/.well-known/../acme-challenge/x",
+            "/%25252ewell-known/acme-challenge/x",
             "/a/.well-known/acme-challenge/x",
             "/.a/.well-known/acme-challenge/x",
             "/%",
         ] {
             assert!(!OwnPath::is_for_proofs(path) && !OwnPath::leads_to_proofs(path), "{path}");
         }
-        for path in [
-            "/x/../.well-known/acme-challenge/x",
-            "/x/%2e%2E/%2ewell-known\\pki-validation/x",
-            "/x;a/..;b/.well-known;c/acme-challenge;d/x",
-        ] {
+        for path in ["/x/../.well-known/acme-challenge/x", "/x/%2e%2E/%2ewell-known\\pki-validation/x"] {
             assert!(!OwnPath::is_for_proofs(path) && OwnPath::leads_to_proofs(path), "{path}");
         }
         assert_eq!(OwnPath::respelled("/.well-known/devanture/env.json", usize::MAX), None);
