@@ -18,7 +18,6 @@ use super::{DELIVERIES_TOTAL, Webhooks};
 use crate::environments::Keys;
 use crate::ledger::{Announcement, Error};
 use devanture_base::clock;
-use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Check};
 use devanture_store::records::settings::Sealed;

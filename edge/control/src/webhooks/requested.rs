@@ -48,8 +48,7 @@ impl Webhooks {
         // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone, or is seen
         // again with the next message.
         let key = webhook_key(app, name);
-        let after =
-            if state == StoredDelivery::Delivered { webhook.taken(clock::now_ms()) } else { webhook.clone() };
+        let after = if state == StoredDelivery::Delivered { webhook.taken(clock::now_ms()) } else { webhook.clone() };
         let written = async {
             let mut changes = self.ending(&at, &record).await?;
             if after != webhook {

@@ -7,10 +7,10 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::serve::Peer;
+use devanture_base::fair::Lane;
 use devanture_http::{
     self as engine, Answer, Answered, Answering, BodyError, Inbound, Outcome, RequestHead, ResponseBody,
 };
-use devanture_base::fair::Lane;
 
 /// Answers the requests of a listener. A closure of a request and its peer is one without the engine.
 pub trait Answers: 'static {
