@@ -100,7 +100,7 @@ pub fn normalise_for_route(raw_path: &str, bytes_max: usize) -> Target<'_> {
 /// which are in lower case.
 ///
 /// Such programs decode once or twice, take a backslash for a slash, and leave what is no encoding as it stands. They
-/// drop dot segments, empty ones and the parameters of segments (`;` and what follows, RFC 3986 §3.3), as Java's servlet
+/// drop dot segments, empty ones and the parameters of segments (`;` and the rest, RFC 3986 §3.3), as Java's servlet
 /// containers do; and file systems know no case, and no dots and spaces at the end of a name.
 pub(crate) fn may_lead_into(raw_path: &str, folders: &[&str]) -> bool {
     let once = percent_decode_str(raw_path).decode_utf8_lossy();

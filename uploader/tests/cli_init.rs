@@ -120,8 +120,8 @@ fn a_plain_site_is_taken_as_it_is_with_a_package_json_that_builds_nothing_as_wit
     let ran = project.run(&["init", "--app", "plants", "--force"]);
     assert_eq!(written(&project, "www"), None, "{ran:#?}");
     assert!(ran.stdout.contains("  www        not found  (build, then `devanture init --force`"), "{ran:#?}");
-    assert!(ran.stdout.contains("`--www .`"), "{ran:#?}");
-    project.run(&["init", "--app", "plants", "--force", "--www", "."]);
+    assert!(ran.stdout.contains("`devanture init --force .`"), "{ran:#?}");
+    project.run(&["init", "--app", "plants", "--force", "."]);
     assert_eq!(written(&project, "www"), Some(".".into()));
 }
 

@@ -88,7 +88,7 @@ impl OwnPath {
     }
 }
 
-/// Whether the first segment of `path`, as it was sent, may be read as `.well-known` (RFC 8615): nearly every path begins
+/// Whether the first segment of `path`, as it was sent, may be read as `.well-known` (RFC 8615). Nearly every path begins
 /// with a letter, and is looked at no further.
 #[inline]
 fn may_be_well_known(path: &str) -> bool {

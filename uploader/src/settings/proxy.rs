@@ -81,7 +81,8 @@ impl Proxy {
 
     /// Why nothing came through it, where the HTTP client gives `cause` as the reason.
     pub(crate) fn explained(&self, cause: &str) -> String {
-        match cause {
+        // The cause comes with the name of the step that failed.
+        match cause.rsplit(": ").next().unwrap_or(cause) {
             "proxy authorization required" => format!("{self} wants a user and a password, or others (status 407)"),
             // Any other status than 200 (RFC 9110 §9.3.6).
             "unsuccessful" => format!("{self} refuses to connect to it"),

@@ -1,6 +1,6 @@
 //! The table of the kinds of records: the key of each, what it is removed with, and what takes it along.
 //!
-//! A removal of an app or an environment (`belongs`), a copy of a catalog and a backup go by this table. Tests hold that
+//! A removal of an app or an environment (`belongs`), a copy of a catalog and a backup go by this table. By tests,
 //! `docs/storage.md` has a row for each kind, and `golden` a file: a kind that is missing here fails them.
 
 /// The owner of a record, with which it is removed.

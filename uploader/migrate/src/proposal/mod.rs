@@ -27,8 +27,8 @@ use self::site_file::site_file_text;
 use self::tree::Disk;
 
 /// What to do where the folder of the pages is not known.
-const WHICH_FOLDER: &str = "build, then `devanture init --force` finds the folder, or --www names it: `--www .` is this \
-    folder as it is";
+const WHICH_FOLDER: &str = "build, then `devanture init --force` finds the folder, or name it: `devanture init --force .` takes \
+    this folder as it is";
 
 /// A key that was guessed, or should be said.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

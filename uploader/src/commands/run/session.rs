@@ -128,8 +128,8 @@ impl Session {
     }
 }
 
-/// Waits for the Ctrl-C that is one too many for this program, whose command takes no signal any more: `interrupts` came
-/// before. SIGTERM and SIGQUIT end it at once. SIGHUP comes once, with the terminal, and what is printed to a file is not
+/// Waits for the Ctrl-C that is one too many for this program; its command takes no more signals, and `interrupts` came
+/// before. SIGTERM and SIGQUIT end the program at once. SIGHUP comes once, with the terminal: output to a file is not
 /// lost by it.
 async fn rest_interrupted(signals: &mut Signals, mut interrupts: u32) -> RunSignal {
     loop {
