@@ -11,26 +11,26 @@ use super::StreamBody;
 use super::fields::content_length;
 use super::{field_coding, hpack, qpack};
 
-/// The id of the next field that is shared.
+/// Id of the next shared field.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-/// What an allocator adds to a value that is shared, with its counts, and to its parts.
+/// Allocator overhead of a shared value: the reference counts and the parts.
 const COUNTED_BYTES: usize = 32;
 
-/// An answer that is decided: its head, and its body or how to come by it.
+/// Complete answer: the head, and the body or the source of the body.
 pub struct Answer<O> {
-    /// The status.
+    /// Status code.
     pub status: StatusCode,
-    /// The fields, but for `date`, which the connection adds.
+    /// Fields without `date`, which the connection adds.
     pub head: AnswerHead,
-    /// The body. That of an answer to HEAD, of a 204 and of a 304 is empty, whatever the head says.
+    /// Body; empty for an answer to HEAD, a 204 and a 304, regardless of the head.
     pub body: AnswerBody,
-    /// Receives the outcome.
+    /// Receives the outcome of sending.
     pub outcome: O,
 }
 
 impl<O> Answer<O> {
-    /// Drops a body that would be no message, whatever the service says (RFC 9110 §9.3.2, §15.3.5, §15.4.5): that of an
-    /// answer to HEAD, of a 204 and of a 304. Whether any other body may have the length that the head announces.
+    /// Drops a body that HTTP forbids, regardless of the service (RFC 9110 §9.3.2, §15.3.5, §15.4.5): the body of an
+    /// answer to HEAD, of a 204 and of a 304. Returns true if the body may have the length announced by the head.
     #[inline]
     pub(super) fn settle(&mut self, is_head: bool) -> bool {
         if is_head || matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -41,16 +41,16 @@ impl<O> Answer<O> {
     }
 }
 
-/// The fields of an answer.
+/// Fields of an answer.
 pub enum AnswerHead {
-    /// As they were prepared, and after them those that are the same for many answers.
+    /// Prepared fields, followed by fields shared by many answers.
     Prepared(Arc<PreparedHead>, [Option<Arc<SharedField>>; 3]),
-    /// As they were made for this one request; apart, so that an answer that was prepared is small.
+    /// Fields made for a single request; boxed, so that a prepared answer stays small.
     Map(Box<HeaderMap>),
 }
 
 impl AnswerHead {
-    /// The length that `content-length` announces.
+    /// Returns the length announced by `content-length`.
     pub(super) fn content_length(&self) -> Option<u64> {
         match self {
             Self::Map(map) => announced_length(map),
@@ -59,36 +59,36 @@ impl AnswerHead {
     }
 }
 
-/// The length that the fields of a response announce for its body.
+/// Returns the body length announced by the fields of a response.
 #[must_use]
 pub fn announced_length(fields: &HeaderMap) -> Option<u64> {
     content_length(fields.get(CONTENT_LENGTH)?.as_bytes())
 }
 
-/// The body of an answer.
+/// Body of an answer.
 pub enum AnswerBody {
-    /// At hand, or none.
+    /// Body in memory, or empty.
     Bytes(Bytes),
-    /// To be asked for.
+    /// Body to poll.
     Stream(StreamBody),
 }
 
 impl AnswerBody {
-    /// No body.
+    /// Empty body.
     pub const EMPTY: Self = Self::Bytes(Bytes::new());
 
-    /// Whether it may have the length that `head` announces: a body at hand of another length would let the next answer
-    /// of HTTP/1.1 stand where this one's bytes are expected, and would be malformed in HTTP/2 (RFC 9113 §8.1.1).
+    /// Returns true if the body may have the length announced by `head`. A body of a different length would put the
+    /// next answer of HTTP/1.1 in the place of expected body bytes, and would be malformed in HTTP/2 (RFC 9113 §8.1.1).
     #[inline]
     pub(super) fn fits(&self, head: &AnswerHead) -> bool {
         match self {
             Self::Bytes(bytes) => head.content_length().is_none_or(|length| u64::try_from(bytes.len()) == Ok(length)),
-            // Its length is counted while it is sent.
+            // The length is counted while the body is sent.
             Self::Stream(_) => true,
         }
     }
 
-    /// Takes what is at hand of it.
+    /// Takes the bytes in memory.
     pub(super) fn take_at_hand(&mut self) -> Bytes {
         match self {
             Self::Bytes(bytes) => std::mem::take(bytes),
@@ -97,26 +97,26 @@ impl AnswerBody {
     }
 }
 
-/// A field that the answers of one connection have in common: written once, then named by its place in the table of
-/// fields (RFC 7541 §2.3.2).
+/// Field shared by the answers of a connection: written once, then referenced by an index into the dynamic table (RFC
+/// 7541 §2.3.2).
 #[derive(Debug)]
 pub struct SharedField {
-    /// A number that no other field ever has: two with one number are equal in every byte.
+    /// Unique number: fields with equal ids are equal in every byte.
     pub(super) id: u64,
-    /// Its size in the table (RFC 7541 §4.1).
+    /// Size in the dynamic table (RFC 7541 §4.1).
     pub(super) size: usize,
-    /// Written so that it is in the table from now on.
+    /// HPACK encoding that inserts the field into the dynamic table.
     pub(super) inserting: Box<[u8]>,
-    /// Written without it.
+    /// HPACK encoding without insertion.
     pub(super) passing: Box<[u8]>,
-    /// As QPACK writes it.
+    /// QPACK encoding.
     pub(super) qpack: Box<[u8]>,
-    /// As a line of HTTP/1.1.
+    /// Line of HTTP/1.1.
     pub(super) line: Box<[u8]>,
 }
 
 impl SharedField {
-    /// Prepares a field. `name` is in lower case, and both are sound as a field.
+    /// Prepares a field. `name` is in lower case, and both arguments are valid in a field.
     #[must_use]
     pub fn new(name: &str, value: &[u8]) -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -126,13 +126,13 @@ impl SharedField {
         Self { id, size, inserting: inserting.into(), passing: passing.into(), qpack, line }
     }
 
-    /// The field as a line of HTTP/1.1, with its end.
+    /// Returns the field as a line of HTTP/1.1, with the line end.
     #[must_use]
     pub fn line(&self) -> &[u8] {
         &self.line
     }
 
-    /// Its memory in bytes.
+    /// Returns the memory of the field in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         let texts = self.inserting.len() + self.passing.len() + self.qpack.len() + self.line.len();
@@ -140,15 +140,15 @@ impl SharedField {
     }
 }
 
-/// A list of fields that many answers share, encoded for all protocols.
+/// List of fields shared by many answers, encoded for all protocols.
 #[derive(Debug)]
 pub struct SharedFields {
     pub(super) fields: Box<[Arc<SharedField>]>,
-    /// Their ids, side by side: they are compared for each answer, and the fields lie here and there.
+    /// Ids of the fields, in one allocation: each answer compares the ids, and the fields are scattered in memory.
     pub(super) ids: Box<[u64]>,
-    /// As lines of HTTP/1.1.
+    /// Lines of HTTP/1.1.
     lines: Box<[u8]>,
-    /// As QPACK writes them.
+    /// QPACK encoding.
     qpack: Box<[u8]>,
 }
 
@@ -162,7 +162,7 @@ impl SharedFields {
         Self { fields, ids, lines, qpack }
     }
 
-    /// Its memory in bytes, without the fields themselves.
+    /// Returns the memory of the list in bytes, without the fields themselves.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let lists = size_of_val::<[Arc<SharedField>]>(&self.fields) + size_of_val::<[u64]>(&self.ids);
@@ -170,21 +170,21 @@ impl SharedFields {
     }
 }
 
-/// The fields of an answer, ready to be sent over all protocols. Each requested file has one, so that the fields it
-/// has in common with others are shared.
+/// Fields of an answer, encoded for all protocols. Each requested file has a prepared head, so common fields are shared
+/// between heads.
 #[derive(Debug)]
 pub struct PreparedHead {
-    /// Fields that only this answer has, in HTTP/2.
+    /// HPACK encoding of the fields that no other answer has.
     pub(super) own: Box<[u8]>,
-    /// The same, in HTTP/1.1.
+    /// HTTP/1.1 lines of the same fields.
     own_lines: Box<[u8]>,
-    /// The same, in HTTP/3.
+    /// QPACK encoding of the same fields.
     own_qpack: Box<[u8]>,
-    /// Fields that others have too.
+    /// Fields shared with other answers.
     pub(super) shared: Arc<SharedFields>,
-    /// One more, which fewer others have.
+    /// Additional field shared with fewer answers.
     pub(super) beside: Option<Arc<SharedField>>,
-    /// The value of `content-length`, if it is one of them.
+    /// Value of `content-length`, if present.
     pub(super) length: Option<u64>,
 }
 
@@ -195,7 +195,8 @@ impl PreparedHead {
         Self::with(own, Arc::new(SharedFields::new(shared.into())), None)
     }
 
-    /// As [`PreparedHead::new`], with a list that is shared with other heads, and a field `beside` it.
+    /// Prepares a head like [`PreparedHead::new`], with a list shared with other heads, and an additional field
+    /// `beside`.
     #[must_use]
     pub fn with<'f>(
         own: impl IntoIterator<Item = (&'f str, &'f [u8])>,
@@ -214,22 +215,22 @@ impl PreparedHead {
         Self { own: block.into(), own_lines: lines.into(), own_qpack: section.into(), shared, beside, length }
     }
 
-    /// The fields as lines of HTTP/1.1, each with its end: the head's own, then the shared ones, then the one beside
-    /// them.
+    /// Returns the fields as lines of HTTP/1.1 with their line ends: own fields, shared fields, then the additional
+    /// field.
     #[inline]
     #[must_use]
     pub fn lines(&self) -> [&[u8]; 3] {
         [&self.own_lines, &self.shared.lines, self.beside.as_ref().map_or(&[], |field| &field.line)]
     }
 
-    /// The fields as QPACK writes them, in the same order.
+    /// Returns the QPACK encoding of the fields, in the same order.
     #[must_use]
     pub fn sections(&self) -> [&[u8]; 3] {
         [&self.own_qpack, &self.shared.qpack, self.beside.as_ref().map_or(&[], |field| &field.qpack)]
     }
 }
 
-/// A field as a line of HTTP/1.1.
+/// Returns a field as a line of HTTP/1.1.
 fn line(name: &str, value: &[u8]) -> Vec<u8> {
     [name.as_bytes(), b": ", value, b"\r\n"].concat()
 }

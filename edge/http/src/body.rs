@@ -1,4 +1,4 @@
-//! Bodies of responses that are polled as they are sent, and no faster than their clients take them.
+//! Response bodies that are polled while they are sent, at the pace of their clients.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,30 +10,30 @@ use http_body_util::{Empty, Full};
 
 use super::{BodyError, StreamBody};
 
-/// The result of a poll of a body.
+/// Result of polling a body.
 type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
-/// The body of a response. Its connection says how many bytes it can use, since what is read beyond them is only held.
+/// Response body. The connection passes the number of useful bytes, since bytes read beyond them only occupy memory.
 pub trait ResponseBody: Body<Data = Bytes> {
-    /// Polls for the next frame as [`Body::poll_frame`] does, but reads no more than `bytes_max` bytes for it, where it
-    /// reads at all: bytes that are in memory already are given as they are. A read that is under way keeps its length.
+    /// Polls for the next frame like [`Body::poll_frame`], but reads at most `bytes_max` bytes: bytes already in memory
+    /// are returned as they are. A read under way keeps its length.
     fn poll_some(self: Pin<&mut Self>, bytes_max: usize, cx: &mut Context<'_>) -> Polled<Self::Error> {
         let _ = bytes_max;
         self.poll_frame(cx)
     }
 
-    /// Bytes of memory that it holds beside what it has given: of a read that is under way, or read ahead.
+    /// Returns the bytes of memory held for a read under way or for read-ahead, without bytes already returned.
     fn held_bytes(&self) -> usize {
         0
     }
 
-    /// Whether the bytes that it gives lie in memory that is held anyway, such as that of a loaded version.
+    /// Returns true if the body's bytes lie in memory that is held anyway, such as the memory of a loaded version.
     fn is_shared(&self) -> bool {
         false
     }
 }
 
-/// A body for the engine, whatever its errors are.
+/// Converts any body into a body for the engine.
 pub fn stream_body<B>(body: B) -> StreamBody
 where
     B: ResponseBody<Error: Into<BodyError>> + Unpin + 'static,
@@ -77,7 +77,7 @@ impl<B: ResponseBody<Error: Into<BodyError>> + Unpin> ResponseBody for AnyError<
 impl ResponseBody for Empty<Bytes> {}
 
 impl ResponseBody for Full<Bytes> {
-    /// They were there before the response began.
+    /// The bytes existed before the response began.
     fn is_shared(&self) -> bool {
         true
     }

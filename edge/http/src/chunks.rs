@@ -1,44 +1,44 @@
-//! The chunks of a body of HTTP/1.1 (RFC 9112 §7.1): those of requests, and those of the responses of backends.
+//! Chunked bodies of HTTP/1.1 (RFC 9112 §7.1), of requests and of backend responses.
 //!
-//! Bytes go in as they come, and nothing of them is kept but trailers. Each line ends with CRLF: RFC 9112 §2.2 lets a
-//! bare LF end a line of a head, and nothing lets one end a line of a chunk. Where two servers in a row disagree about
-//! the end of a line, what one of them takes for a body is a request to the other.
+//! The decoder reads bytes as they arrive and stores only trailers. Each line ends with CRLF: RFC 9112 §2.2 permits a
+//! bare LF at the end of a line of a head, and never at the end of a chunk line. If two servers in a row disagree about
+//! line ends, body bytes of the first server become a request for the second.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Most bytes of the line before a chunk, with its end.
+/// Maximum bytes of the line before a chunk, including the line end.
 const LINE_BYTES_MAX: usize = 4 * 1024;
-/// Most bytes that a body may spend on extensions, which nobody reads.
+/// Maximum bytes of all extensions of a body, which are ignored.
 const EXTENSIONS_BYTES_MAX: usize = 16 * 1024;
-/// Most bytes of trailers, with the empty line after them.
+/// Maximum bytes of trailers, including the final empty line.
 const TRAILERS_BYTES_MAX: usize = 16 * 1024;
-/// Digits of a size: sixteen hold any, and leading zeros have no end.
+/// Maximum digits of a size: sixteen suffice for any size, and leading zeros are unlimited otherwise.
 const DIGITS_MAX: u8 = 16;
 
-/// An error of the framing.
+/// Framing error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.reason())]
 pub enum ChunkFault {
-    /// Something else than a line's end stands behind the bytes of a chunk.
+    /// The bytes of a chunk are not followed by a line end.
     ChunkEnd,
-    /// The extensions are too long, all of them together.
+    /// The extensions are too long in total.
     Extensions,
-    /// The name of a trailer is none.
+    /// The name of a trailer is invalid.
     FieldName,
-    /// The value of a trailer is none.
+    /// The value of a trailer is invalid.
     FieldValue,
-    /// A line of the trailers does not end with CRLF, or has a CR elsewhere.
+    /// A trailer line does not end with CRLF, or has a CR elsewhere.
     LineEnd,
-    /// The line before a chunk does not say a size, or is too long.
+    /// The line before a chunk has no size, or is too long.
     Size,
-    /// There are too many trailers.
+    /// Too many trailers.
     TooManyTrailers,
     /// The trailers are too long.
     TrailersTooLong,
 }
 
 impl ChunkFault {
-    /// The error in words, of the message that has it.
+    /// Returns the error as text for the message that contains it.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -54,51 +54,51 @@ impl ChunkFault {
     }
 }
 
-/// The beginning of what came.
+/// First part of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ChunkPart {
-    /// After so many bytes of framing, so many of the body.
+    /// Framing followed by body bytes.
     Content {
-        /// Bytes to pass over.
+        /// Bytes to skip.
         framing: usize,
-        /// Bytes of the body after them.
+        /// Body bytes after the framing.
         content: usize,
     },
-    /// After so many bytes of framing, the body is over.
+    /// Framing followed by the end of the body.
     End {
-        /// Bytes to pass over.
+        /// Bytes to skip.
         framing: usize,
-        /// The trailers, where there are any.
+        /// Trailers, if any.
         trailers: Option<HeaderMap>,
     },
-    /// All of it is framing, and the body goes on.
+    /// Framing only; the body continues.
     More,
 }
 
-/// Takes a body in chunks apart.
+/// Decoder of a chunked body.
 #[derive(Debug)]
 pub struct ChunkDecoder {
     state: State,
-    /// Bytes of the current line, before a chunk.
+    /// Bytes of the current line before a chunk.
     line_bytes: usize,
-    /// Bytes that extensions may still have.
+    /// Bytes still permitted for extensions.
     extensions_left: usize,
-    /// The trailers that have come.
+    /// Received trailers.
     trailers: Vec<u8>,
     trailers_max: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Behind the size, and blanks after it.
+    /// After the size, within blanks.
     Blanks(u64),
-    /// Behind the bytes of a chunk.
+    /// After the bytes of a chunk.
     ChunkEnd,
-    /// Behind the CR after them.
+    /// After the CR of a chunk end.
     ChunkEndLf,
-    /// Within a chunk, of which so many bytes are to come.
+    /// Within a chunk; the value is the remaining bytes.
     Content(u64),
-    /// Within an extension of a chunk of this size.
+    /// Within an extension; the value is the chunk size.
     Extension(u64),
     Over,
     /// Within the digits of a size.
@@ -106,9 +106,9 @@ enum State {
         size: u64,
         digits: u8,
     },
-    /// Behind the CR of the line with the size.
+    /// After the CR of the size line.
     SizeLf(u64),
-    /// Behind the last chunk.
+    /// After the last chunk.
     Trailers,
 }
 
@@ -117,7 +117,7 @@ impl State {
 }
 
 impl ChunkDecoder {
-    /// Begins before the first chunk. More trailers than `trailers_max` are refused.
+    /// Starts before the first chunk. More than `trailers_max` trailers are an error.
     #[must_use]
     pub const fn new(trailers_max: usize) -> Self {
         Self {
@@ -129,22 +129,22 @@ impl ChunkDecoder {
         }
     }
 
-    /// Whether nothing more is to come.
+    /// Returns true after the end of the body.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
     }
 
-    /// Whether a chunk is whole, and the end of its line is to come.
+    /// Returns true after a complete chunk, before its line end.
     #[must_use]
     pub const fn is_at_chunk_end(&self) -> bool {
         matches!(self.state, State::ChunkEnd)
     }
 
-    /// Takes the beginning of `input`: the caller passes over it, and asks again for the rest.
+    /// Decodes the beginning of `input`; the caller skips the returned bytes and calls again for the rest.
     ///
     /// # Errors
-    /// Errors of the framing, after which nothing that comes means anything.
+    /// Fails on a framing error; later input has no meaning.
     pub fn next_part(&mut self, input: &[u8]) -> Result<ChunkPart, ChunkFault> {
         let mut framing = 0;
         while let Some(byte) = input.get(framing) {
@@ -169,7 +169,7 @@ impl ChunkDecoder {
         }
     }
 
-    /// Takes a byte between chunks.
+    /// Decodes a byte between chunks.
     fn take_framing(&mut self, byte: u8) -> Result<(), ChunkFault> {
         self.line_bytes += 1;
         self.state = match (self.state, byte) {
@@ -189,7 +189,7 @@ impl ChunkDecoder {
             (State::Size { size, .. } | State::Blanks(size) | State::Extension(size), b'\r') => State::SizeLf(size),
             (State::Size { size, .. } | State::Blanks(size), b' ' | b'\t') => self.beside(State::Blanks(size))?,
             (State::Size { size, .. } | State::Blanks(size), b';') => self.beside(State::Extension(size))?,
-            // RFC 9112 §7.1.1: tokens and quoted strings, neither of which has a control character but HTAB.
+            // RFC 9112 §7.1.1: tokens and quoted strings, without control characters except HTAB.
             (State::Extension(size), byte) if byte == b'\t' || !byte.is_ascii_control() => {
                 self.beside(State::Extension(size))?
             }
@@ -198,13 +198,13 @@ impl ChunkDecoder {
         Ok(())
     }
 
-    /// Counts a byte behind a size.
+    /// Counts a byte after a size.
     fn beside(&mut self, state: State) -> Result<State, ChunkFault> {
         self.extensions_left = self.extensions_left.checked_sub(1).ok_or(ChunkFault::Extensions)?;
         Ok(state)
     }
 
-    /// Takes a byte of the trailers, or of the line that ends them.
+    /// Decodes a byte of the trailers, or of the line that ends the trailers.
     fn take_trailer(&mut self, byte: u8) -> Result<(), ChunkFault> {
         let is_after_cr = self.trailers.last() == Some(&b'\r');
         if is_after_cr != (byte == b'\n') {
@@ -220,7 +220,7 @@ impl ChunkDecoder {
         Ok(())
     }
 
-    /// Reads the trailers, which are whole.
+    /// Parses the complete trailers.
     fn read_trailers(&mut self) -> Result<Option<HeaderMap>, ChunkFault> {
         let text = std::mem::take(&mut self.trailers);
         if text.len() <= b"\r\n".len() {
@@ -247,14 +247,14 @@ const fn fault_of(error: httparse::Error) -> ChunkFault {
         httparse::Error::HeaderValue => ChunkFault::FieldValue,
         httparse::Error::NewLine => ChunkFault::LineEnd,
         httparse::Error::TooManyHeaders => ChunkFault::TooManyTrailers,
-        // The others are of first lines, which trailers have none of.
+        // The remaining variants concern start lines, which trailers do not have.
         httparse::Error::HeaderName | httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => {
             ChunkFault::FieldName
         }
     }
 }
 
-/// The value of a hexadecimal digit.
+/// Returns the value of a hexadecimal digit.
 fn hex(digit: u8) -> u64 {
     char::from(digit).to_digit(16).unwrap_or(0).into()
 }
@@ -263,10 +263,10 @@ fn hex(digit: u8) -> u64 {
 mod tests {
     use super::*;
 
-    /// A body, its trailers and its number of bytes.
+    /// Body, trailers and number of bytes.
     type WholeBody = (Vec<u8>, Option<HeaderMap>, usize);
 
-    /// The body that `input` begins with, if it is whole.
+    /// Returns the body at the beginning of `input`, if complete.
     fn read(input: &[u8]) -> Result<Option<WholeBody>, ChunkFault> {
         let (mut decoder, mut body, mut passed) = (ChunkDecoder::new(4), Vec::new(), 0);
         loop {
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(read(line(LINE_BYTES_MAX).as_bytes()), Ok(None));
         assert_eq!(read(line(LINE_BYTES_MAX + 1).as_bytes()), Err(ChunkFault::Size));
         assert_eq!(read("1;".repeat(LINE_BYTES_MAX).as_bytes()), Err(ChunkFault::Size));
-        // 1,024 bytes behind each size.
+        // 1,024 bytes after each size.
         assert_eq!(read(line(1_027).repeat(16).as_bytes()), Ok(None));
         assert_eq!(read(line(1_027).repeat(17).as_bytes()), Err(ChunkFault::Extensions));
         let trailer = |bytes: usize| format!("0\r\nx: {}\r\n\r\n", "y".repeat(bytes - 7));

@@ -1,4 +1,4 @@
-//! Streams whose peer is too slow, and what a drain cuts.
+//! Streams with a slow peer, and streams cut by a drain.
 
 use std::time::Instant;
 
@@ -11,24 +11,24 @@ use super::stream_body;
 use super::streams::{Multiplexed, Stream, Streams};
 use super::under_way::{Kinds, UnderWay};
 
-/// Streams that are too slow, by what they are slow in.
+/// Streams that are too slow, by reason.
 pub(super) struct Overdue<I> {
-    /// The peer took none of their bytes in time.
+    /// Streams with output that the peer did not read in time.
     pub(super) stalled: Vec<I>,
-    /// Their requests' bodies brought nothing in time.
+    /// Streams with a request body that brought no bytes in time.
     pub(super) starved: Vec<I>,
-    /// When the next one may be.
+    /// Next time at which a stream may be too slow.
     pub(super) next: Option<Instant>,
 }
 
 impl<I> Overdue<I> {
-    /// None yet; something else may be too slow at `next`.
+    /// Creates an empty list; the next check is due at `next`.
     pub(super) const fn new(next: Option<Instant>) -> Self {
         Self { stalled: Vec::new(), starved: Vec::new(), next }
     }
 }
 
-/// The earlier of two times.
+/// Returns the earlier of two times.
 pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -36,7 +36,7 @@ pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<In
     }
 }
 
-/// Whether a `deadline` has passed; `next` becomes no later than one that has not.
+/// Returns true if `deadline` has passed; otherwise moves `next` forward to `deadline` if earlier.
 pub(super) fn is_over(deadline: Option<Instant>, now: Instant, next: &mut Option<Instant>) -> bool {
     let is_over = deadline.is_some_and(|deadline| deadline <= now);
     if !is_over {
@@ -46,8 +46,8 @@ pub(super) fn is_over(deadline: Option<Instant>, now: Instant, next: &mut Option
 }
 
 impl<P: Multiplexed, O> Streams<P, O> {
-    /// Looks for streams that are too slow. `stalled_since` says since when it is the peer that one waits for; while
-    /// uploads are shut, the peer has no window for them, and is not slow.
+    /// Finds streams that are too slow. `stalled_since` returns the time since which a stream waits for the peer; while
+    /// uploads are shut, the peer has no window for bodies and is not slow.
     pub(super) fn check(
         &self,
         overdue: &mut Overdue<P::Id>,
@@ -68,12 +68,13 @@ impl<P: Multiplexed, O> Streams<P, O> {
         }
     }
 
-    /// The clocks of uploads restart: there was no window for them.
+    /// Restarts the clocks of uploads, which had no window.
     pub(super) fn restart_uploads(&mut self, now: Instant) {
         self.iter_mut().filter_map(|stream| stream.hungry.as_mut()).for_each(|since| *since = now);
     }
 
-    /// Takes note of what the reader of a request's body did: what it was, and whether it waits now and did not before.
+    /// Records the actions of a request body's reader. Returns the actions, and true if the reader has just begun to
+    /// wait.
     pub(super) fn tend_upload(&mut self, id: P::Id, now: Instant) -> Option<(Tended, bool)> {
         let stream = self.get(id)?;
         let tended = stream.filler.as_ref()?.tend();
@@ -83,15 +84,15 @@ impl<P: Multiplexed, O> Streams<P, O> {
         Some((tended, begins))
     }
 
-    /// The body of a request brought nothing for too long. Whether its stream is to be reset, since it is answered
-    /// already.
+    /// Handles a request body that brought no bytes for too long. Returns true if the stream has an answer already and
+    /// must be reset.
     pub(super) fn starve(&mut self, id: P::Id) -> bool {
         let Some(stream) = self.get(id) else { return false };
         stream.hungry = None;
         if stream.response.answering.is_none() {
             return true;
         }
-        // Who answers hears of it first; if there is nothing it says, the answer is ours.
+        // The service sees the error first; without a response of the service, the engine answers.
         stream.response.starved = true;
         if let Some(filler) = &stream.filler {
             filler.fail(Broken::Slow);
@@ -100,8 +101,8 @@ impl<P: Multiplexed, O> Streams<P, O> {
         false
     }
 
-    /// Ends event streams where they are, if they are of these kinds, and gives all others that are: they are to be
-    /// reset.
+    /// Ends event streams in place, if `kinds` includes them, and returns the other matching streams, which the caller
+    /// must reset.
     pub(super) fn cut(&mut self, kinds: Kinds) -> Vec<P::Id> {
         let of = self.iter().filter(|stream| kinds.has(stream.under_way()));
         let (events, others): (Vec<_>, Vec<_>) =

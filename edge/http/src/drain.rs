@@ -1,33 +1,33 @@
-//! The state of a connection's drain (RFC 9113 §6.8, RFC 9114 §5.2).
+//! State of a connection's drain (RFC 9113 §6.8, RFC 9114 §5.2).
 
 use std::time::{Duration, Instant};
 
-/// Longest time from the first GOAWAY to the last: HTTP/2 awaits the answer to a PING in it, and HTTP/3 requests that
-/// were on their way.
+/// Longest time from the first GOAWAY to the last: HTTP/2 awaits the answer to a PING meanwhile, and HTTP/3 the
+/// requests under way.
 const ANNOUNCED_MAX: Duration = Duration::from_secs(1);
 
-/// The state of a connection's drain, whose streams have numbers of the type `I`.
+/// State of a connection's drain, with stream numbers of type `I`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Drain<I> {
-    /// It goes on.
+    /// No drain.
     No,
-    /// It is to end.
+    /// A drain was requested.
     Requested,
-    /// The first GOAWAY was sent. What the peer sends before it has read it is still taken.
+    /// The first GOAWAY was sent. Requests that the peer sends before reading the GOAWAY are still accepted.
     Announced(Instant),
-    /// The GOAWAY was sent that says which streams are taken; see [`Drain::last`].
+    /// The final GOAWAY with the accepted streams was sent; see [`Drain::last`].
     Last(I),
 }
 
 impl<I: Copy + PartialOrd> Drain<I> {
-    /// The connection is to end.
+    /// Requests a drain.
     pub(super) fn request(&mut self) {
         if matches!(self, Self::No) {
             *self = Self::Requested;
         }
     }
 
-    /// Whether the first GOAWAY is to be sent, which then counts as sent.
+    /// Returns true if the first GOAWAY is due, and counts the GOAWAY as sent.
     pub(super) fn announce(&mut self, now: Instant) -> bool {
         let is_requested = matches!(self, Self::Requested);
         if is_requested {
@@ -36,7 +36,7 @@ impl<I: Copy + PartialOrd> Drain<I> {
         is_requested
     }
 
-    /// Whether the last one is to be sent.
+    /// Returns true if the final GOAWAY is due.
     pub(super) fn is_due(self, now: Instant) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }
@@ -48,7 +48,7 @@ impl<I: Copy + PartialOrd> Drain<I> {
         }
     }
 
-    /// The last stream that is taken, or, where they begin in any order, the first that is not.
+    /// Returns the last accepted stream or, for streams that begin in any order, the first refused stream.
     pub(super) const fn last(self) -> Option<I> {
         match self {
             Self::Last(last) => Some(last),
@@ -56,7 +56,7 @@ impl<I: Copy + PartialOrd> Drain<I> {
         }
     }
 
-    /// Whether a stream of this number is not taken any more.
+    /// Returns true if the stream is refused by the final GOAWAY.
     pub(super) fn passes_over(self, id: I) -> bool {
         matches!(self, Self::Last(last) if id > last)
     }

@@ -1,4 +1,4 @@
-//! Why this end gives up what it answers, for what is dropped with it.
+//! Reason for abandoning an answer, readable by values dropped with the answer.
 
 use std::cell::Cell;
 
@@ -6,30 +6,30 @@ thread_local! {
     static CAUSE: Cell<Option<Cause>> = const { Cell::new(None) };
 }
 
-/// Why this end gives up an answer before its last byte.
+/// Reason of this end to abandon an answer before the last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// The time that a drain leaves it is over.
+    /// The time limit of a drain is over.
     Drain,
-    /// What is held for a peer that takes nothing is needed for others.
+    /// Memory is scarce, and the peer does not read.
     Memory,
 }
 
 impl Cause {
-    /// That of what is dropped on this thread now: `None` if a peer ends it.
+    /// Returns the reason for values dropped on the current thread: `None` if the peer ended the answer.
     #[must_use]
     pub fn now() -> Option<Self> {
         CAUSE.get()
     }
 
-    /// It is that of all that is dropped on this thread as long as the value lives.
+    /// Sets the reason for all values dropped on the current thread until the guard is dropped.
     #[must_use]
     pub fn begin(self) -> Ending {
         Ending { before: CAUSE.replace(Some(self)) }
     }
 }
 
-/// The time in which a [`Cause`] is that of what is dropped.
+/// Guard during which a [`Cause`] applies to dropped values.
 #[derive(Debug)]
 pub struct Ending {
     before: Option<Cause>,

@@ -1,40 +1,40 @@
-//! The fields of a request's head, wherever it came from: lines of the engine, or the map of the library.
+//! Header fields of a request, from lines of the engine or from a `HeaderMap`.
 
 use std::borrow::Cow;
 
 use devanture_site::fields;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Fields as they came, in their order, in one buffer that is used again and again. Names are in lower case.
+/// Received fields in their order, in one reused buffer. Names are in lower case.
 #[derive(Debug, Default)]
 pub struct Lines {
     text: Vec<u8>,
     lines: Vec<Line>,
-    /// One bit for each name that may be present, so that most absent names are recognised at once.
+    /// One bit for each name that may be present, so that most absent names are rejected at once.
     present: u64,
-    /// The bits that more than one line has.
+    /// Bits that belong to several lines.
     repeated: u64,
-    /// By the places of bits that are present: the first line that has it.
+    /// First line for each present bit.
     places: Places,
-    /// Those of the lines that a next head may have as well.
+    /// Lines that the next head may repeat.
     run: Run,
     progress: Progress,
-    /// Number of heads begun here: the content is of the last.
+    /// Number of heads begun; the content belongs to the last.
     heads: u64,
 }
 
-/// Where a line lies in the text: its name begins at `start`, its value ends at `end`. Short, since three bytes on the
-/// wire are enough for a line.
+/// Position of a line in the text: the name begins at `start`, the value ends at `end`. Compact, since three bytes on
+/// the wire suffice for a line.
 #[derive(Debug, Clone, Copy)]
 pub struct Line {
     start: u32,
     name_end: u32,
     end: u32,
-    /// The place of its name's bit: lines of other names mostly have another.
+    /// Bit number of the name; lines with different names mostly have different bits.
     mark: u32,
 }
 
-/// The numbers of lines, for each bit one.
+/// Line numbers by bit.
 #[derive(Debug)]
 struct Places([u8; 64]);
 
@@ -44,13 +44,13 @@ impl Default for Places {
     }
 }
 
-/// The first lines of a head of HTTP/2, as far as they came as numbers of a table of fields. Where a later head has the
-/// same numbers of the same table, it has the same lines, and they are still there.
+/// First lines of an HTTP/2 head, as far as they arrived as indexes into a table of fields. A later head with the same
+/// indexes into the same table has the same lines, which are still stored.
 #[derive(Debug, Default)]
 struct Run {
-    /// Of which table, and when; see [`Lines::repeat`].
+    /// State of the table; see [`Lines::repeat`].
     state: u64,
-    /// A number in each byte.
+    /// Indexes, one byte each.
     numbers: Vec<u8>,
     lines: usize,
     text: usize,
@@ -58,42 +58,42 @@ struct Run {
     repeated: u64,
 }
 
-/// The state of the lines of a head.
+/// Progress of reading a head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Progress {
-    /// Nothing of it came: what is there is of a head before.
+    /// Nothing arrived: the stored lines belong to an earlier head.
     Begun,
-    /// All that came is the run.
+    /// Only the run arrived.
     Run,
-    /// More came.
+    /// More than the run arrived.
     #[default]
     Further,
 }
 
-/// The meaning of a run.
+/// Content of a repeated run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Repeated {
-    /// Bytes of its numbers.
+    /// Bytes of the indexes.
     pub(super) bytes: usize,
-    /// Its lines.
+    /// Number of lines.
     pub(super) lines: usize,
-    /// Bytes of their names and values.
+    /// Bytes of the names and values.
     pub(super) text: usize,
 }
 
-/// The number of a Content-Length (RFC 9110 §8.6): digits alone.
+/// Parses a Content-Length (RFC 9110 §8.6): digits only.
 pub(super) fn content_length(value: &[u8]) -> Option<u64> {
     let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
 }
 
-/// The bit of a name among those that are present. Of a name that is known it is worked out while this is compiled.
+/// Returns the bit of a name among the present names. Computed at compile time for known names.
 #[inline]
 const fn bit(name: &[u8]) -> u64 {
     1 << mark(name)
 }
 
-/// The place of that bit.
+/// Returns the number of the name's bit.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the lowest bits of a length are all that counts")]
 const fn mark(name: &[u8]) -> u32 {
@@ -106,7 +106,7 @@ const fn mark(name: &[u8]) -> u32 {
     mixed & 63
 }
 
-/// A name that is looked for in most heads, with what is worked out of it while this is compiled.
+/// Name looked up in most heads, with values computed at compile time.
 #[derive(Debug)]
 pub struct Name {
     text: &'static str,
@@ -115,19 +115,19 @@ pub struct Name {
 }
 
 impl Name {
-    /// This name, in lower case.
+    /// Returns the name for `text` in lower case.
     #[must_use]
     pub const fn of(text: &'static str) -> Self {
         Self { text, header: HeaderName::from_static(text), mark: mark(text.as_bytes()) }
     }
 }
 
-/// Some names, for one look whether a line of any of them may be there.
+/// Set of names, for a single test whether any line may have one of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Names(u64);
 
 impl Names {
-    /// These names, in lower case.
+    /// Returns the set of `names` in lower case.
     #[must_use]
     pub const fn of(mut names: &[&str]) -> Self {
         let mut bits = 0;
@@ -140,7 +140,7 @@ impl Names {
 }
 
 impl Lines {
-    /// Forgets all lines, and keeps their memory, unless they took more than `bytes_max`.
+    /// Removes all lines and keeps their memory, unless the memory exceeds `bytes_max`.
     pub fn clear(&mut self, bytes_max: usize) {
         self.heads += 1;
         self.empty();
@@ -158,7 +158,7 @@ impl Lines {
         self.add(name, value);
     }
 
-    /// The number of the head that the lines are of.
+    /// Returns the number of the head that the lines belong to.
     pub(super) const fn head(&self) -> u64 {
         self.heads
     }
@@ -185,8 +185,8 @@ impl Lines {
         self.present |= 1 << mark;
     }
 
-    /// Begins a head of HTTP/2: of the lines that are there, those of the run stay until it is known whether the head
-    /// has them too. To be followed by [`Lines::end`].
+    /// Begins an HTTP/2 head: the lines of the run stay until the head proves equal or different. Followed by
+    /// [`Lines::end`].
     #[inline]
     pub(super) fn begin(&mut self, bytes_max: usize) {
         if self.text.capacity() > bytes_max {
@@ -196,8 +196,8 @@ impl Lines {
         self.progress = Progress::Begun;
     }
 
-    /// Has the lines of the run again, if the head has none yet and `rest` begins with the run's numbers: of a table of
-    /// fields whose content is known by `state`, a number that no other content of any table ever has.
+    /// Restores the lines of the run, if the head has no lines yet and `rest` begins with the run's indexes. `state`
+    /// identifies the content of the table of fields: no other content of any table has the same number.
     #[inline]
     pub(super) fn repeat(&mut self, state: u64, rest: &[u8]) -> Option<Repeated> {
         let run = &self.run;
@@ -215,7 +215,7 @@ impl Lines {
         Some(Repeated { bytes: run.numbers.len(), lines: run.lines, text: run.text })
     }
 
-    /// Adds a line that came as a number, in the byte `number`, of the table whose content is known by `state`.
+    /// Adds a line that arrived as the index `number`, one byte, into the table whose content is identified by `state`.
     pub(super) fn push_number(&mut self, state: u64, number: u8, name: &[u8], value: &[u8]) {
         if self.progress == Progress::Begun {
             self.empty();
@@ -230,31 +230,31 @@ impl Lines {
         }
     }
 
-    /// Says that the head has all its lines.
+    /// Marks the head as complete.
     pub(super) fn end(&mut self) {
         if self.progress == Progress::Begun {
             self.empty();
         }
     }
 
-    /// The number of lines.
+    /// Returns the number of lines.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no lines.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// All names with their values, in order.
+    /// Returns all names with their values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.lines.iter().map(|line| (self.name(line), self.value(line)))
     }
 
-    /// The line that has the bit at a place, where one has it and no other.
+    /// Returns the line of a bit, if exactly one line has the bit.
     #[inline]
     fn only(&self, mark: u32) -> Option<&Line> {
         match self.places.get(mark) {
@@ -280,21 +280,21 @@ impl Lines {
     }
 }
 
-/// Where the next byte goes; a text has no more than the limit of a head.
+/// Returns the position of the next byte; a text is no longer than the limit of a head.
 #[inline]
 fn at(text: &[u8]) -> u32 {
     u32::try_from(text.len()).unwrap_or(u32::MAX)
 }
 
 impl Places {
-    /// The last number stands for all that are greater.
+    /// Stores a line number; the greatest value stands for all greater numbers.
     fn put(&mut self, mark: u32, number: usize) {
         if let Some(place) = usize::try_from(mark).ok().and_then(|mark| self.0.get_mut(mark)) {
             *place = u8::try_from(number).unwrap_or(u8::MAX);
         }
     }
 
-    /// The number at a place, where it is known.
+    /// Returns the line number of a bit, if known.
     #[inline]
     fn get(&self, mark: u32) -> Option<usize> {
         let number = self.0.get(usize::try_from(mark).ok()?).copied()?;
@@ -302,21 +302,21 @@ impl Places {
     }
 }
 
-/// The fields of a request.
+/// Fields of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Fields<'r> {
-    /// As the engine read them.
+    /// Lines read by the engine.
     Lines(&'r Lines),
-    /// As the library did.
+    /// Map of the `http` crate.
     Map(&'r HeaderMap),
 }
 
-/// The values of one name, in their order.
+/// Values of one name, in their order.
 #[derive(Debug)]
 pub enum Values<'r, 'n> {
-    /// Of lines that are yet to be looked at.
+    /// Values among the remaining lines.
     Lines(&'r Lines, std::slice::Iter<'r, Line>, &'n [u8]),
-    /// Of a map.
+    /// Values of a map.
     Map(http::header::ValueIter<'r, HeaderValue>),
 }
 
@@ -362,7 +362,7 @@ impl<'r> From<&'r Lines> for Fields<'r> {
 }
 
 impl<'r> Fields<'r> {
-    /// Whether a line of one of these names may be there; where not, none is.
+    /// Returns false if no line has any of `names`; true if a line may have one.
     #[inline]
     #[must_use]
     pub const fn may_have(self, names: Names) -> bool {
@@ -372,7 +372,7 @@ impl<'r> Fields<'r> {
         }
     }
 
-    /// The values of `name`, one for each line.
+    /// Returns the values of `name`, one per line.
     #[inline]
     pub fn get_all<'n>(self, name: &'n HeaderName) -> Values<'r, 'n> {
         match self {
@@ -385,13 +385,13 @@ impl<'r> Fields<'r> {
         }
     }
 
-    /// The lines of `name` as one value (RFC 9110 §5.3); that of one line is borrowed.
+    /// Returns the lines of `name` as one value (RFC 9110 §5.3); a single line is borrowed.
     #[must_use]
     pub fn joined(self, name: &HeaderName) -> Option<Cow<'r, [u8]>> {
         fields::joined(self.get_all(name))
     }
 
-    /// The same of a name that is known.
+    /// Returns the lines of a known name as one value; a single line is borrowed.
     #[inline]
     #[must_use]
     pub fn named(self, name: &Name) -> Option<Cow<'r, [u8]>> {
@@ -404,7 +404,7 @@ impl<'r> Fields<'r> {
     #[inline]
     fn look_for(self, name: &Name) -> Option<Cow<'r, [u8]>> {
         match self {
-            // There is one, and nothing to join.
+            // A single line needs no joining.
             Self::Lines(lines) if lines.repeated & 1 << name.mark == 0 => {
                 let line = lines.only(name.mark)?;
                 (lines.name(line) == name.text.as_bytes()).then(|| Cow::Borrowed(lines.value(line)))
@@ -413,8 +413,8 @@ impl<'r> Fields<'r> {
         }
     }
 
-    /// The value of a name that is known, where it has one line and no more. Not of the library's map, whose lines are
-    /// to be looked for one by one.
+    /// Returns the value of a known name with exactly one line. Always `None` for a `HeaderMap`, whose lines would have
+    /// to be searched one by one.
     #[inline]
     #[must_use]
     pub fn only(self, name: &Name) -> Option<&'r [u8]> {
@@ -426,14 +426,14 @@ impl<'r> Fields<'r> {
         (lines.name(line) == name.text.as_bytes()).then(|| lines.value(line))
     }
 
-    /// The first value of `name`.
+    /// Returns the first value of `name`.
     #[inline]
     #[must_use]
     pub fn get(self, name: &HeaderName) -> Option<&'r [u8]> {
         self.get_all(name).next()
     }
 
-    /// Whether there is a line of that name.
+    /// Returns true if a line of `name` exists.
     #[inline]
     #[must_use]
     pub fn contains(self, name: &HeaderName) -> bool {

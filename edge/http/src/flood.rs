@@ -1,22 +1,22 @@
-//! Budgets for work that a peer may cause without progress (RFC 9113 §10.5, RFC 9114 §10.5): they refill over time, and
-//! honest clients never reach.
+//! Budgets for work that a peer can cause without progress (RFC 9113 §10.5, RFC 9114 §10.5). The budgets refill over
+//! time, and honest clients never exhaust them.
 
 use std::time::Instant;
 
 use super::limits::Limits;
 
-/// Bytes of answers that pay for one frame of control. Clients send a WINDOW_UPDATE or two for some kilobytes.
+/// Bytes of answers that pay for one control frame. Clients send a WINDOW_UPDATE or two per few kilobytes.
 const BYTES_PER_FRAME: u64 = 512;
-/// Credit of a request: the window update and the priority change that browsers send with it.
+/// Credit of a request: the window update and the priority change that browsers send along.
 const BYTES_PER_REQUEST: u64 = 4 * BYTES_PER_FRAME;
-/// The most that is saved up: what browsers let come before they say anything of windows.
+/// Maximum credit: the bytes that browsers receive before sending a window update.
 const CREDIT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// A peer went beyond a budget.
+/// The peer exceeded a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flooded;
 
-/// A bucket that leaks so many in a second, and holds as many.
+/// Leaky bucket with equal capacity and rate per second.
 #[derive(Debug)]
 struct Bucket {
     per_second: u32,
@@ -29,7 +29,7 @@ impl Bucket {
         Self { per_second, level: 0, since: None }
     }
 
-    /// Time is only looked at when it would be full.
+    /// The clock is compared only when the bucket would be full.
     fn add(&mut self, now: Instant) -> Result<(), Flooded> {
         let since = *self.since.get_or_insert(now);
         if self.level >= self.per_second {
@@ -37,7 +37,7 @@ impl Bucket {
             let leaked = if gone >= f64::from(self.level) {
                 self.level
             } else {
-                // Never negative, and less than a number of 32 bits.
+                // Never negative, and within 32 bits.
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is within the level")]
                 let gone = gone as u32;
                 gone
@@ -53,12 +53,12 @@ impl Bucket {
     }
 }
 
-/// The budgets of one connection.
+/// Budgets of one connection.
 #[derive(Debug)]
 pub(super) struct Floods {
-    /// Of answers that were begun, and of mistakes.
+    /// Resets of deferred answers, and of streams with mistakes.
     resets: Bucket,
-    /// Of answers that were at hand.
+    /// Resets of answers in memory.
     resets_at_hand: Bucket,
     control: Bucket,
     credit: u64,
@@ -70,13 +70,13 @@ impl Floods {
         Self { resets: Bucket::new(resets), resets_at_hand: Bucket::new(resets), control, credit: 0 }
     }
 
-    /// A request came.
+    /// Credits a request.
     #[inline]
     pub(super) fn request(&mut self) {
         self.earn(BYTES_PER_REQUEST);
     }
 
-    /// Bytes of a body were sent.
+    /// Credits sent body bytes.
     #[inline]
     pub(super) fn sent(&mut self, bytes: usize) {
         self.earn(u64::try_from(bytes).unwrap_or(0));
@@ -87,8 +87,8 @@ impl Floods {
         self.credit = (self.credit + bytes).min(CREDIT_BYTES_MAX);
     }
 
-    /// The peer let an answer come to its end. One that was at hand, which costs next to nothing, does not pay for the
-    /// reset of one that had to be begun.
+    /// Credits a completed answer. An answer in memory costs next to nothing and does not pay for the reset of a
+    /// deferred answer.
     #[inline]
     pub(super) fn completed(&mut self, is_begun: bool) {
         self.resets_at_hand.level = self.resets_at_hand.level.saturating_sub(1);
@@ -97,12 +97,13 @@ impl Floods {
         }
     }
 
-    /// The peer reset a stream that was not complete (CVE-2023-44487), or had it reset by its mistake (CVE-2025-8671).
+    /// Charges a reset of an incomplete stream by the peer (CVE-2023-44487), or by a mistake of the peer
+    /// (CVE-2025-8671).
     pub(super) fn reset(&mut self, is_begun: bool, now: Instant) -> Result<(), Flooded> {
         if is_begun { self.resets.add(now) } else { self.resets_at_hand.add(now) }
     }
 
-    /// A frame came that carries no request and no bytes of one.
+    /// Charges a frame without a request or body bytes.
     #[inline]
     pub(super) fn control(&mut self, now: Instant) -> Result<(), Flooded> {
         match self.credit.checked_sub(BYTES_PER_FRAME) {

@@ -1,6 +1,6 @@
-//! The body of a request that is answered in a while: filled by the connection, read by who answers.
+//! Body of a deferred request: filled by the connection, read by the service.
 //!
-//! Unread bytes are bounded by the windows that the connection announced: only what was read is given back to them.
+//! The announced windows bound the unread bytes: only read bytes reopen the windows.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,52 +12,52 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
-/// Parts shorter than this are put together, so that a body in tiny frames takes no more memory than its bytes.
+/// Shorter parts are joined, so that a body in tiny frames takes no more memory than its bytes.
 const PART_BYTES_MIN: usize = 2_048;
-/// Parts are put together up to this length.
+/// Maximum length of joined parts.
 const PART_BYTES_MAX: usize = 16_384;
 
-/// Why the body of a request broke off.
+/// Reason why a request body broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// The peer reset the stream, or went away.
+    /// The peer reset the stream or disconnected.
     #[error("the client took its request back")]
     Gone,
-    /// It is not what its head says, or what the protocol allows.
+    /// The body contradicts the head or the protocol.
     #[error("the client's request body is malformed")]
     Malformed,
-    /// It brought nothing for too long.
+    /// No bytes arrived for too long.
     #[error("the client's request body came too slowly")]
     Slow,
 }
 
-/// The body of a request.
+/// Body of a request.
 #[derive(Debug)]
 pub struct Inbound {
     pipe: Option<Arc<Mutex<Pipe>>>,
 }
 
-/// The queue between the connection and the reader.
+/// Queue between the connection and the reader.
 #[derive(Debug, Default)]
 struct Pipe {
     parts: VecDeque<Bytes>,
-    /// The short parts that came last.
+    /// Last short parts, joined.
     tail: BytesMut,
     trailers: Option<HeaderMap>,
     end: Option<Result<(), Broken>>,
-    /// Bytes that the head says are still to come.
+    /// Remaining bytes according to the head.
     expected: Option<u64>,
-    /// Bytes that wait to be read.
+    /// Unread bytes.
     unread: usize,
-    /// Bytes that were read, and that the connection does not know of yet.
+    /// Read bytes not yet reported to the connection.
     read: usize,
-    /// `read` is worth a word to the connection from here on.
+    /// Number of `read` bytes from which on the connection is woken.
     notable: usize,
-    /// The waker of the reader.
+    /// Waker of the reader.
     reader: Option<Waker>,
-    /// The connection, for this stream.
+    /// Waker of the connection for this stream.
     connection: Option<Waker>,
-    /// The reader was dropped.
+    /// True if the reader was dropped.
     abandoned: bool,
 }
 
@@ -70,23 +70,23 @@ pub(super) struct Filler {
 /// Actions of the reader of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tended {
-    /// Bytes that it read, or will never read.
+    /// Bytes read, or never to be read.
     pub(super) read: usize,
-    /// It waits for bytes that have not come.
+    /// True if the reader waits for more bytes.
     pub(super) is_awaited: bool,
-    /// It is gone.
+    /// True if the reader is gone.
     pub(super) is_abandoned: bool,
 }
 
 impl Inbound {
-    /// A body without a byte.
+    /// Returns an empty body.
     #[must_use]
     pub const fn empty() -> Self {
         Self { pipe: None }
     }
 
-    /// A body of which `expected` bytes are to come, where that is known. `connection` is woken when `notable` bytes
-    /// were read, or the last ones, when the reader begins to wait, and when it is gone.
+    /// Creates a body of `expected` bytes, if known. `connection` is woken after `notable` read bytes or the last
+    /// bytes, when the reader begins to wait, and when the reader is dropped.
     pub(super) fn new(expected: Option<u64>, notable: usize, connection: Waker) -> (Self, Filler) {
         let pipe = Pipe { expected, notable, connection: Some(connection), ..Pipe::default() };
         let pipe = Arc::new(Mutex::new(pipe));
@@ -151,10 +151,10 @@ impl Filler {
         result
     }
 
-    /// Puts bytes in. Gives back how many nobody will ever read.
+    /// Adds bytes. Returns the number of bytes that will never be read.
     pub(super) fn push(&self, bytes: &[u8]) -> usize {
         self.with(|pipe| {
-            // However few are read, as many came.
+            // All received bytes count, read or not.
             pipe.expected = pipe.expected.map(|expected| expected.saturating_sub(bytes.len() as u64));
             if pipe.abandoned || pipe.end.is_some() {
                 return bytes.len();
@@ -164,12 +164,12 @@ impl Filler {
         })
     }
 
-    /// Bytes that the head says are still to come.
+    /// Returns the remaining bytes according to the head.
     pub(super) fn expected(&self) -> Option<u64> {
         self.pipe.lock().expected
     }
 
-    /// Whether `bytes` more, with which the body `ends` or not, are what the head says of its length (RFC 9113 §8.1.1,
+    /// Returns true if `bytes` more, followed by the end if `ends`, agree with the length in the head (RFC 9113 §8.1.1,
     /// RFC 9114 §4.1.2).
     pub(super) fn agrees(&self, bytes: usize, ends: bool) -> bool {
         let Some(expected) = self.expected() else { return true };
@@ -177,7 +177,7 @@ impl Filler {
         expected.checked_sub(count).is_some_and(|left| !ends || left == 0)
     }
 
-    /// The body is whole.
+    /// Marks the body as complete.
     pub(super) fn end(&self, trailers: Option<HeaderMap>) {
         self.with(|pipe| {
             if pipe.end.is_none() && !pipe.abandoned {
@@ -187,7 +187,7 @@ impl Filler {
         });
     }
 
-    /// The body breaks off; what is unread is lost.
+    /// Breaks the body off; unread bytes are lost.
     pub(super) fn fail(&self, broken: Broken) {
         self.with(|pipe| {
             if pipe.end != Some(Ok(())) {
@@ -197,14 +197,14 @@ impl Filler {
         });
     }
 
-    /// The stream is over: what is left is for the reader alone. Returns the bytes that are not yet reported as read.
+    /// Detaches the body from an ended stream; the reader keeps the rest. Returns the bytes not yet reported as read.
     pub(super) fn detach(&self) -> usize {
         let mut pipe = self.pipe.lock();
         pipe.connection = None;
         std::mem::take(&mut pipe.read) + pipe.unread
     }
 
-    /// Actions of the reader since the last call.
+    /// Returns the actions of the reader since the last call.
     pub(super) fn tend(&self) -> Tended {
         let mut pipe = self.pipe.lock();
         let is_awaited = pipe.reader.is_some() && pipe.is_empty() && pipe.end.is_none();
@@ -220,7 +220,7 @@ impl Filler {
 }
 
 impl Drop for Filler {
-    /// Nothing more will come.
+    /// No more bytes will come.
     fn drop(&mut self) {
         self.fail(Broken::Gone);
     }
@@ -234,8 +234,8 @@ impl Body for Inbound {
         let Some(pipe) = &self.pipe else { return Poll::Ready(None) };
         let mut pipe = pipe.lock();
         if let Some(part) = pipe.pop() {
-            // At the end of the body what is left of it is worth a word, too: nobody will ask again, and it was taken
-            // from the window of the connection.
+            // At the end of the body, the remaining bytes also wake the connection: no later poll reports them, and
+            // they were charged to the window of the connection.
             if pipe.read >= pipe.notable || pipe.end.is_some() && pipe.is_empty() {
                 pipe.tell_connection();
             }
@@ -266,9 +266,9 @@ impl Body for Inbound {
         let pipe = pipe.lock();
         let unread = pipe.unread as u64;
         match (pipe.end, pipe.expected) {
-            // One that broke off has no size: nobody may take it for an empty one.
+            // A broken body has no size, so that no reader takes it for empty.
             (Some(Err(_)), _) => SizeHint::new(),
-            // What says a length up front has no place for trailers (RFC 9112 §6.5, §7.1.2).
+            // A body with an announced length has no place for trailers (RFC 9112 §6.5, §7.1.2).
             (Some(Ok(())), _) if pipe.trailers.is_none() => SizeHint::with_exact(unread),
             (_, Some(expected)) => SizeHint::with_exact(unread.saturating_add(expected)),
             (_, None) => {
@@ -303,7 +303,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often it was woken.
+    /// Counts wakes.
     #[derive(Default)]
     struct Count(AtomicUsize);
 
@@ -336,7 +336,7 @@ mod tests {
         }
     }
 
-    /// The proxy needs no more than this of a request's body, and may send it to another thread.
+    /// The proxy needs exactly these bounds of a request body, and may send the body to another thread.
     fn is_a_body<B: Body<Data = Bytes, Error = Broken> + Unpin + Send + 'static>(_: &B) {}
 
     #[test]

@@ -1,28 +1,28 @@
-//! HTTP without sockets: bytes in, bytes out. Frames, HPACK, QPACK, flow control, heads of all protocols, and their
+//! HTTP without sockets: bytes in, bytes out. Frames, HPACK, QPACK, flow control, the heads of all protocols, and their
 //! limits.
 //!
-//! A connection is a state machine. Its driver (the room `listen`) gives it the plaintext that came
-//! (`receive`), and a [`Sink`] with room for what is to be sent (`produce`); time comes in with each turn. What a
-//! request is answered with, a [`Service`] says: at once with an [`Answer`] whose head was prepared long before, or in
-//! a while with a future that is polled where the connection is. Nothing here knows a socket, TLS, a clock, a file or
-//! an app; so the rooms that prepare answers and decide them may use it, although it serves above them.
+//! A connection is a state machine. The driver (`listen`) passes received plaintext to `receive`, and a [`Sink`] with
+//! room for output to `produce`; each call carries the time. A [`Service`] answers the requests: at once with an
+//! [`Answer`] whose head was prepared long before, or later with a future that the connection polls. The crate has no
+//! socket, TLS, clock, file or app, so crates that prepare and decide answers may use the crate although it serves
+//! above them.
 //!
-//! * [`fields`], [`request`]: what came, as it is read by who decides;
-//! * [`answer`]: what is answered, prepared for all protocols; [`body`]: bodies that are polled as they are sent;
-//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`qpack`]: as HTTP/3 does (RFC 9204); [`field_coding`]: what
-//!   both have in common;
-//! * [`http2`]: the connection of RFC 9113; [`http3`]: that of RFC 9114, above a transport that has streams;
-//! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection; [`chunks`]: bodies in
-//!   chunks, of requests and of the responses of backends;
-//! * `message`: a field block as a head or trailers; `response`: the response to a request, as it is awaited and sent;
-//! * `streams`: the streams of a connection, and whose turn it is; `share`: what is read ahead of the peer; `clocks`:
-//!   what is too slow; `wakes`: which were woken;
-//! * `flood`, `linger`, `drain`: budgets of what costs a peer nothing, requests that outlast their responses, and the
-//!   state of a drain;
-//! * [`inbound`]: the body of a request, for those that are not answered at once;
-//! * [`under_way`]: what is under way, by kind, for the drain;
+//! * [`fields`], [`request`]: requests as the service reads them;
+//! * [`answer`]: answers prepared for all protocols; [`body`]: bodies polled while they are sent;
+//! * [`hpack`]: field coding of HTTP/2 (RFC 7541); [`qpack`]: field coding of HTTP/3 (RFC 9204); [`field_coding`]: code
+//!   shared by both;
+//! * [`http2`]: connections of RFC 9113; [`http3`]: connections of RFC 9114, above a transport with streams;
+//! * [`http1`]: plain requests of RFC 9112; the connection of any unusual request is handed over; [`chunks`]: chunked
+//!   bodies of requests and of backend responses;
+//! * `message`: a field block as a head or trailers; `response`: the response to a request, from waiting to sending;
+//! * `streams`: the streams of a connection and their turns; `share`: read-ahead; `clocks`: streams that are too slow;
+//!   `wakes`: streams that were woken;
+//! * `flood`, `linger`, `drain`: budgets for frames that cost a peer nothing, requests that outlast their responses,
+//!   and the state of a drain;
+//! * [`inbound`]: bodies of requests that are not answered at once;
+//! * [`under_way`]: kinds of requests under way, for the drain;
 //! * [`upgrade`]: the stream of a connection that switches to another protocol;
-//! * [`sink`]: where bytes go; [`stream_sink`]: where they go in HTTP/3.
+//! * [`sink`]: output of HTTP/1.1 and HTTP/2; [`stream_sink`]: output of HTTP/3.
 
 pub mod answer;
 pub mod body;
@@ -72,32 +72,32 @@ pub use stream_sink::StreamSink;
 pub use under_way::{Kinds, UnderWay};
 pub use upgrade::{OnUpgrade, UpgradeSender, UpgradedStream};
 
-/// Bytes of a body that fill one frame of HTTP/2: pieces of a multiple of it leave no short frame behind.
+/// Bytes of a body that fill one frame of HTTP/2: pieces of a multiple leave no short frame behind.
 pub const FRAME_BYTES: usize = http2::DATA_BYTES_MAX;
 
-/// Why the body of a response broke off.
+/// Error that ended the body of a response early.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a response that is not at hand as a whole. Polled by the connection as its turn comes, and no further
-/// ahead than the peer takes it.
+/// Response body that is not in memory as a whole. The connection polls the body on the stream's turn, and no further
+/// ahead than the peer reads.
 pub type StreamBody = Pin<Box<dyn ResponseBody<Error = BodyError>>>;
 
-/// A response that is awaited. Dropped when the peer takes its request back, or is gone.
+/// Future of a response. Dropped when the peer cancels the request or disconnects.
 pub type Answering = Pin<Box<dyn Future<Output = http::Response<StreamBody>>>>;
 
 /// Answers the requests of one connection.
 pub trait Service {
-    /// Receives how the sending of an answer went.
+    /// Receives the progress of sending an answer.
     type Outcome: Outcome;
-    /// The decision about a request that cannot be answered at once.
+    /// Decision about a request that cannot be answered at once.
     type Pending;
 
-    /// Answers at once what needs no waiting and nothing but the head, and gives what `put` makes of the answer; all
-    /// else is for [`Service::begin`], with what was decided here. Requests with a body are never asked about here.
-    /// `now` is the time of the turn in which the request came, for who measures; no other clock need be read.
+    /// Answers a request at once if the head suffices and no waiting is needed, and returns the result of `put` for the
+    /// answer; all other requests go to [`Service::begin`] with the decision made here. Never called for requests with
+    /// a body. `now` is the time of the turn in which the request arrived, so measurements need no other clock.
     ///
-    /// An answer is some hundred bytes, and its fields were just written: so it is made where `put` wants it, and not
-    /// moved from hand to hand.
+    /// An answer has some hundred bytes with freshly written fields, so the answer is built in the place that `put`
+    /// provides and never moved.
     fn answer<R>(
         &self,
         request: &RequestHead<'_>,
@@ -105,39 +105,38 @@ pub trait Service {
         put: impl FnOnce(Answer<Self::Outcome>) -> R,
     ) -> Answered<R, Self::Pending>;
 
-    /// Ends a batch of requests that arrived together: what was found out for one of them and holds for the
-    /// others is not to be kept for later ones.
+    /// Ends a batch of requests that arrived together: lookups shared within the batch must not be kept for later
+    /// requests.
     fn end_of_batch(&self);
 
-    /// Begins to answer a request that [`Service::answer`] did not: with its decision, or without one where it was not
-    /// asked.
+    /// Begins to answer a request that [`Service::answer`] left open, with the decision, or with `None` if `answer` was
+    /// not called.
     fn begin(&self, request: http::Request<Inbound>, pending: Option<Self::Pending>) -> Answering;
 
-    /// Receives that the engine answered a request itself, with this status: it could not be read, or is larger than it
-    /// may be.
+    /// Reports that the engine answered a request with `status`, since the request was unreadable or too large.
     fn note_refusal(&self, version: http::Version, status: http::StatusCode) {
         let _ = (version, status);
     }
 
-    /// Takes the interim responses (RFC 9110 §15.2) to the request that is awaited, as they stand on the wire of
-    /// HTTP/1.1. `waker` is woken when there are more.
+    /// Takes the interim responses (RFC 9110 §15.2) to the awaited request, in the wire format of HTTP/1.1. `waker` is
+    /// woken when more are ready.
     fn interim(&self, waker: &Waker) -> Option<Vec<u8>> {
         let _ = waker;
         None
     }
 }
 
-/// The result of [`Service::answer`].
+/// Result of [`Service::answer`].
 #[derive(Debug)]
 pub enum Answered<R, P> {
-    /// The request is answered, and this was made of the answer.
+    /// The request is answered; holds the result of `put`.
     Now(R),
-    /// The request waits, with what was decided about it: it is decided once.
+    /// The request waits; holds the decision, so that each request is decided once.
     Later(P),
 }
 
 impl<R, P> Answered<R, P> {
-    /// The result of an answer at once.
+    /// Returns the result of an immediate answer.
     pub fn now(self) -> Option<R> {
         match self {
             Self::Now(result) => Some(result),
@@ -147,45 +146,45 @@ impl<R, P> Answered<R, P> {
 }
 
 impl<R> From<Option<R>> for Answered<R, ()> {
-    /// For a service that decides nothing before it begins.
+    /// For a service that decides nothing before `begin`.
     fn from(answered: Option<R>) -> Self {
         answered.map_or(Self::Later(()), Self::Now)
     }
 }
 
-/// Receives how the sending of one answer goes; dropped when it is over, however it ended.
+/// Receives the progress of sending one answer; dropped at the end, successful or not.
 pub trait Outcome {
-    /// So many bytes of the body were handed over to be sent.
+    /// Reports that `bytes` of the body were handed over for sending.
     fn sent(&mut self, bytes: usize);
 
-    /// The last byte was, in a turn of that time.
+    /// Reports that the last byte was handed over, in a turn at `now`.
     fn complete(&mut self, now: Instant);
 
-    /// Whether a body at hand may be in memory for this answer alone: what it is of was replaced meanwhile.
+    /// Returns true if a body in memory may be kept for this answer alone, since the source was replaced meanwhile.
     fn pins_body(&self) -> bool {
         false
     }
 }
 
-/// Passed to a connection with every call: it has no clock of its own.
+/// Passed to a connection with every call, since a connection has no clock.
 pub struct Turn<'t> {
-    /// The time.
+    /// Current time.
     pub now: Instant,
-    /// The field `date` of this second; of one id until the second is over.
+    /// Field `date` of this second; keeps one id until the second is over.
     pub date: &'t SharedField,
-    /// Buffers of the thread, used within a call alone.
+    /// Buffers of the thread, valid within one call.
     pub scratch: &'t mut Scratch,
 }
 
-/// Buffers that all connections of a thread use in turn: what is in them after a call is of no use.
+/// Buffers that all connections of a thread use in turn: their content has no meaning after a call.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// The fields of the request that is being read.
+    /// Fields of the request being read.
     pub lines: Lines,
-    /// The head that is being written.
+    /// Head being written.
     pub block: Vec<u8>,
-    /// The decoder of HTTP/3.
+    /// Decoder of HTTP/3.
     qpack: qpack::Decoder,
-    /// The head that was read last, of any connection.
+    /// Head that was read last, of any connection.
     read: message::LastRead,
 }

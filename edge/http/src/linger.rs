@@ -1,34 +1,34 @@
 //! Request bodies that outlast their responses (RFC 9113 §8.1, RFC 9114 §4.1).
 //!
-//! A RST_STREAM that asks a client to stop sending can reach it before it has read the response: some, such as curl
-//! before its release 8, then report a stream error and drop the response. So the rest of the body is received and
-//! discarded for a while, within limits, as HTTP/1.1 does before it closes a connection (RFC 9112 §9.6); only then is
-//! the stream reset, or, in HTTP/3, the client asked to stop sending. Such a stream is still open to its client, and
-//! counts as one of its concurrent streams.
+//! A RST_STREAM that asks a client to stop sending can arrive before the client has read the response: some clients,
+//! such as curl before release 8, then report a stream error and drop the response. So the rest of the body is received
+//! and discarded for a limited time and size, as HTTP/1.1 does before closing a connection (RFC 9112 §9.6); only then
+//! the stream is reset, or, in HTTP/3, the client is asked to stop sending. A lingering stream is still open for the
+//! client and counts as a concurrent stream.
 
 use std::time::Instant;
 
-/// A stream whose response is complete, and whose request is not.
+/// Stream with a complete response and an incomplete request.
 #[derive(Debug)]
 pub(super) struct Linger<I, W> {
     pub(super) id: I,
-    /// Its response was more than an answer at hand.
+    /// True if the response was deferred, not an answer in memory.
     pub(super) is_begun: bool,
-    /// What the peer may still send of it, where the protocol counts that.
+    /// Bytes that the peer may still send, if the protocol counts them.
     pub(super) window: W,
     pub(super) discarded: u64,
     pub(super) until: Instant,
 }
 
-/// All of them of one connection. Rare, so that a connection without one holds no more than a word for them.
+/// Lingering streams of one connection. Lingering is rare, so a connection without lingering streams holds one word.
 #[derive(Debug)]
 pub(super) struct Lingering<I, W>(Option<Box<Several<I, W>>>);
 
 #[derive(Debug)]
 struct Several<I, W> {
-    /// By their numbers.
+    /// Sorted by stream number.
     list: Vec<Linger<I, W>>,
-    /// Bytes that those in the list have sent since their responses.
+    /// Bytes sent by the listed streams since their responses.
     discarded: u64,
 }
 
@@ -46,7 +46,7 @@ impl<I: Copy + Ord, W> Lingering<I, W> {
         self.0.is_none()
     }
 
-    /// Bytes that all of them have sent since their responses.
+    /// Returns the bytes sent by all lingering streams since their responses.
     pub(super) fn discarded(&self) -> u64 {
         self.0.as_ref().map_or(0, |several| several.discarded)
     }
@@ -66,7 +66,7 @@ impl<I: Copy + Ord, W> Lingering<I, W> {
         }
     }
 
-    /// Removes a stream; `Some` says whether its response was more than an answer at hand.
+    /// Removes a stream; `Some(true)` if the response was deferred.
     pub(super) fn remove(&mut self, id: I) -> Option<bool> {
         let several = self.0.as_mut()?;
         let linger = several.list.remove(several.find(id).ok()?);
@@ -77,8 +77,8 @@ impl<I: Copy + Ord, W> Lingering<I, W> {
         Some(linger.is_begun)
     }
 
-    /// Counts bytes that a stream has sent since its response, in its own sum and in that of all, which is returned
-    /// with the stream's window.
+    /// Counts bytes that a stream has sent since the response, for the stream and for the connection. Returns the
+    /// connection's sum and the stream's window.
     pub(super) fn count(&mut self, id: I, length: usize) -> Option<(u64, &mut W)> {
         let Several { list, discarded } = self.0.as_deref_mut()?;
         let index = list.binary_search_by_key(&id, |linger| linger.id).ok()?;
@@ -88,7 +88,7 @@ impl<I: Copy + Ord, W> Lingering<I, W> {
         Some((*discarded, &mut linger.window))
     }
 
-    /// When the first of them is over.
+    /// Returns the earliest deadline.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.iter().map(|linger| linger.until).min()
     }

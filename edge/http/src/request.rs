@@ -1,25 +1,25 @@
-//! A request's head, as it is read by who decides what answers it.
+//! Request heads, as the service reads them.
 
 use http::{Method, Version};
 
 use super::fields::Fields;
 
-/// A request's head. It is sound as a message: its names, values and pseudo fields are what RFC 9113 §8 or RFC 9112
-/// asks for; who decides looks at what it means.
+/// Head of a request, valid as a message: names, values and pseudo fields conform to RFC 9113 §8 or RFC 9112. The
+/// service interprets the content.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'r> {
-    /// The protocol.
+    /// Protocol version.
     pub version: Version,
-    /// The method.
+    /// Request method.
     pub method: &'r Method,
-    /// The scheme, where the target says one: always in HTTP/2, but for CONNECT.
+    /// Scheme, if the target has one: always in HTTP/2, except for CONNECT.
     pub scheme: Option<&'r str>,
-    /// The authority that the target says: `:authority` in HTTP/2.
+    /// Authority of the target: `:authority` in HTTP/2.
     pub authority: Option<&'r str>,
-    /// The path as it was sent, without its query; `*` for OPTIONS of the whole server.
+    /// Path as sent, without the query; `*` for OPTIONS of the whole server.
     pub path: &'r str,
-    /// The query as it was sent, without its `?`.
+    /// Query as sent, without `?`.
     pub query: Option<&'r str>,
-    /// The fields.
+    /// Header fields.
     pub fields: Fields<'r>,
 }

@@ -1,34 +1,34 @@
-//! Read-ahead of response bodies beyond the peer's windows, and what is dropped when memory is scarce.
+//! Read-ahead of response bodies beyond the peer's windows, and streams to drop when memory is scarce.
 //!
-//! A window says how many bytes of a body can be sent; what is read beyond it is only held. Whole pieces are read all
-//! the same while the connection holds little, so that frames are full. What all streams hold is bounded by the share
-//! of the connection; a stream that finds no room in it waits in its place until others have sent what they hold. Where
-//! those cannot, because the peer gives them no window, it goes on in small steps.
+//! A window gives the number of body bytes that can be sent; bytes read beyond the window only occupy memory. Whole
+//! pieces are read nevertheless while the connection holds little, so that frames are full. The share of the connection
+//! bounds the memory of all streams. A stream without room in the share waits until earlier streams have sent their
+//! bytes. If those streams have no window, the waiting stream continues in small steps.
 
 use std::time::{Duration, Instant};
 
 use super::streams::{Multiplexed, Stream, Streams};
 use super::{FRAME_BYTES, Outcome};
 
-/// Bytes that are read of a body without a window, to see whether it is over: where its length is not known, its end
-/// may be all that is to come, and needs no window.
+/// Bytes read of a body without a window, to detect the end: the end of a body with unknown length may be the only
+/// remaining event, and needs no window.
 const END_BYTES: usize = 1_024;
-/// Bytes that are read of a body while others fill the share and stall.
+/// Bytes read of a body while stalled streams fill the share.
 const STEP_BYTES: usize = 2_048;
 
 /// Bytes that one stream may read now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
-    /// The share of the connection.
+    /// Share of the connection.
     pub(super) max: usize,
-    /// Bytes of it that other streams hold.
+    /// Bytes of the share held by other streams.
     pub(super) held: usize,
-    /// Whether some of that stalls, where the share is full.
+    /// True if the share is full and a part of it stalls.
     pub(super) is_stuck: bool,
 }
 
 impl Share {
-    /// Bytes of a body that may be read while the windows take `window`; `None` if nothing is to be read.
+    /// Returns the number of body bytes to read while the windows take `window`; `None` to read nothing.
     #[inline]
     pub(super) fn bytes_to_read(self, window: usize, is_end_possible: bool) -> Option<usize> {
         let room = self.max.saturating_sub(self.held);
@@ -39,7 +39,8 @@ impl Share {
             let is_possible = self.is_stuck || is_end_possible;
             return is_possible.then_some(STEP_BYTES.min(window));
         }
-        // A half of the share for whole pieces: a small window that opens often would make short frames of short reads.
+        // Half of the share is for whole pieces: a small window that opens often would cause short reads and short
+        // frames.
         let is_ample = self.held < self.max / 2;
         Some(if is_ample { room } else { room.min(window) })
     }
@@ -51,40 +52,38 @@ impl Share {
 }
 
 impl<P: Multiplexed, O: Outcome> Stream<P, O> {
-    /// The time since which it holds bytes that its peer does not take.
+    /// Returns the time since which the stream holds bytes that the peer does not read.
     fn holds_since(&self) -> Option<Instant> {
         self.stalled.filter(|_| self.held > 0 || self.response.pinned_bytes() > 0)
     }
 }
 
-/// What the streams of a connection hold, whose share is `max`, or less while memory `is_tight`.
+/// Memory of a connection's streams, with a share of `max`, or less while memory `is_tight`.
 impl<P: Multiplexed, O: Outcome> Streams<P, O> {
-    /// Bytes of bodies that are held for the peer: what was read ahead, and bodies at hand that nothing else needs any
-    /// more.
+    /// Returns the body bytes held for the peer: read-ahead, and bodies in memory that have no other use.
     pub(super) fn held_for_peer(&self) -> usize {
         self.held_bytes() + self.iter().map(|stream| stream.response.pinned_bytes()).sum::<usize>()
     }
 
-    /// The time since which a stream holds bytes that the peer does not take, if any does.
+    /// Returns the time since which any stream holds bytes that the peer does not read.
     pub(super) fn holds_since(&self) -> Option<Instant> {
         self.iter().filter_map(Stream::holds_since).min()
     }
 
-    /// Streams that have held bytes for at least `stalled` that the peer takes none of: it asked for more than it can
-    /// take.
+    /// Returns the streams that have held unread bytes for at least `stalled`: the peer requested more than it reads.
     pub(super) fn to_shed(&self, stalled: Duration, now: Instant) -> Vec<P::Id> {
         let is_slow = |since: Instant| now.saturating_duration_since(since) >= stalled;
         let slow = self.iter().filter(|stream| stream.holds_since().is_some_and(is_slow));
         slow.map(|stream| stream.id).collect()
     }
 
-    /// Bytes that a stream may read ahead.
+    /// Returns the bytes that a stream may read ahead.
     pub(super) fn share_of(&mut self, id: P::Id, max: usize, is_tight: bool) -> Share {
         let own = self.get(id).map_or(0, |stream| stream.held);
         self.share_beside(self.held_bytes().saturating_sub(own), max, is_tight)
     }
 
-    /// Whether a stream that holds nothing may read ahead.
+    /// Returns true if a stream without held bytes may read ahead.
     pub(super) fn has_share(&self, max: usize, is_tight: bool) -> bool {
         self.share_beside(self.held_bytes(), max, is_tight).bytes_to_read(1, false).is_some()
     }

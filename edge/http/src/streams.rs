@@ -1,4 +1,4 @@
-//! The streams of one connection, and in what order they take their turns.
+//! Streams of one connection, and the order of their turns.
 
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
@@ -10,36 +10,36 @@ use super::response::{Halt, Response};
 use super::under_way::UnderWay;
 use super::wakes::Wakes;
 
-/// A protocol whose connections have many streams.
+/// Protocol with many streams per connection.
 pub(super) trait Multiplexed {
-    /// The number of a stream.
+    /// Stream number.
     type Id: Copy + Ord + Send + Sync + 'static;
-    /// A request that is not whole.
+    /// Incomplete request.
     type Upload;
-    /// What a stream of this protocol alone has.
+    /// Protocol-specific state of a stream.
     type Own;
 }
 
-/// A request of which something is still to come or to be sent.
+/// Request with bytes still to receive or to send.
 pub(super) struct Stream<P: Multiplexed, O> {
     pub(super) id: P::Id,
     pub(super) response: Response<O>,
     pub(super) own: P::Own,
-    /// The part of the request that is still to come.
+    /// Unreceived part of the request.
     pub(super) upload: Option<P::Upload>,
-    /// The connection's end of the request's body, also when all of it came.
+    /// The connection's end of the request body; kept after the last byte.
     pub(super) filler: Option<Filler>,
-    /// Bytes of the response's body that it holds for its peer, as they were counted last.
+    /// Body bytes held for the peer, as counted last.
     pub(super) held: usize,
     /// Wakes the connection for this stream.
     pub(super) waker: Option<Waker>,
-    /// It is in line for a turn.
+    /// True if the stream is queued for a turn.
     pub(super) queued: bool,
-    /// It is in the line of those that wait for what the connection's streams have together.
+    /// True if the stream is queued for a resource shared by the connection's streams.
     pub(super) parked: bool,
-    /// The time since which it has bytes that the peer does not take.
+    /// Time since which the peer does not read the stream's bytes.
     pub(super) stalled: Option<Instant>,
-    /// The time since which the reader of its request's body waits.
+    /// Time since which the reader of the request body waits.
     pub(super) hungry: Option<Instant>,
 }
 
@@ -65,15 +65,15 @@ impl<P: Multiplexed, O> Stream<P, O> {
     }
 }
 
-/// The streams of one connection, by their numbers.
+/// Streams of one connection, sorted by number.
 pub(super) struct Streams<P: Multiplexed, O> {
-    /// Boxed, so that little is moved when one in the midst ends. Rare ones: small answers of HTTP/2 never come here.
+    /// Boxed, so that removal from the middle moves little. Streams are rare: small answers of HTTP/2 need none.
     list: Vec<Box<Stream<P, O>>>,
-    /// Those that have something to send or to poll, in the order of their turns.
+    /// Streams with bytes to send or futures to poll, in the order of their turns.
     turns: VecDeque<P::Id>,
-    /// Those that wait for what all have together, in the order of their turns.
+    /// Streams waiting for a shared resource, in the order of their turns.
     parked: VecDeque<P::Id>,
-    /// Bytes of bodies that all of them hold for the peer.
+    /// Body bytes held for the peer by all streams.
     held: usize,
     wakes: Wakes<P::Id>,
 }
@@ -83,12 +83,12 @@ impl<P: Multiplexed, O> Streams<P, O> {
         Self { list: Vec::new(), turns: VecDeque::new(), parked: VecDeque::new(), held: 0, wakes: Wakes::new() }
     }
 
-    /// Bytes of bodies that all of them hold for the peer.
+    /// Returns the body bytes held for the peer by all streams.
     pub(super) const fn held_bytes(&self) -> usize {
         self.held
     }
 
-    /// Counts what a stream holds now.
+    /// Updates the held bytes of a stream.
     pub(super) fn count_held(&mut self, id: P::Id) {
         let Some(stream) = self.get(id) else { return };
         let held = stream.response.held_bytes();
@@ -105,7 +105,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
     }
 
     fn find(&self, id: P::Id) -> Result<usize, usize> {
-        // Most of what comes is for the newest stream, or there are only a few.
+        // Most frames belong to the newest stream, or the list is short.
         match self.list.last() {
             Some(last) if last.id == id => Ok(self.list.len() - 1),
             Some(last) if last.id > id => self.list.binary_search_by_key(&id, |stream| stream.id),
@@ -122,12 +122,12 @@ impl<P: Multiplexed, O> Streams<P, O> {
         self.find(id).is_ok()
     }
 
-    /// Whether something is still to come of a stream's request.
+    /// Returns true if a part of the stream's request is still to be received.
     pub(super) fn is_receiving(&mut self, id: P::Id) -> bool {
         self.get(id).is_some_and(|stream| stream.upload.is_some())
     }
 
-    /// Adds a stream, which is in line at once.
+    /// Adds a stream and queues it.
     pub(super) fn add(&mut self, stream: Stream<P, O>) {
         let id = stream.id;
         if let Err(index) = self.find(id) {
@@ -136,7 +136,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
         }
     }
 
-    /// Takes a stream out.
+    /// Removes a stream.
     pub(super) fn remove(&mut self, id: P::Id) -> Option<Box<Stream<P, O>>> {
         let index = self.find(id).ok()?;
         let stream = self.list.remove(index);
@@ -148,7 +148,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
         Some(stream)
     }
 
-    /// Drops all of them, with a word to the readers of their requests.
+    /// Drops all streams and notifies the readers of request bodies.
     pub(super) fn abandon(&mut self) {
         for stream in std::mem::take(&mut self.list) {
             if let Some(filler) = &stream.filler {
@@ -166,7 +166,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
         self.list.iter_mut().map(|stream| &mut **stream)
     }
 
-    /// Puts a stream at the end of the line, unless it is in it.
+    /// Queues a stream, unless already queued.
     pub(super) fn queue(&mut self, id: P::Id) {
         let Ok(index) = self.find(id) else { return };
         if let Some(stream) = self.list.get_mut(index)
@@ -177,8 +177,8 @@ impl<P: Multiplexed, O> Streams<P, O> {
         }
     }
 
-    /// The stream whose turn it is; it is in line no more. While the connection has what they wait for, those that are
-    /// parked come first, each as it is its turn: a window of a few bytes is not offered to all of them.
+    /// Removes the next stream from the queue. While the shared resource is available, parked streams come first, each
+    /// in turn: a window of a few bytes is not offered to all of them.
     pub(super) fn next_turn(&mut self, for_parked: bool) -> Option<P::Id> {
         let parked = if for_parked { self.parked.pop_front() } else { None };
         let id = parked.or_else(|| self.turns.pop_front())?;
@@ -188,8 +188,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
         Some(id)
     }
 
-    /// A stream waits for what the connection's streams have together: its share of what is read ahead, or the window
-    /// of the connection.
+    /// Parks a stream until a shared resource is available: the share of read-ahead, or the window of the connection.
     pub(super) fn park(&mut self, id: P::Id) {
         let Ok(index) = self.find(id) else { return };
         if let Some(stream) = self.list.get_mut(index)
@@ -200,33 +199,33 @@ impl<P: Multiplexed, O> Streams<P, O> {
         }
     }
 
-    /// A stream has bytes that the peer does not take.
+    /// Marks a stream as stalled: the peer does not read the stream's bytes.
     pub(super) fn stall(&mut self, id: P::Id, now: Instant) {
         if let Some(stream) = self.get(id) {
             stream.stalled.get_or_insert(now);
         }
     }
 
-    /// A stream's bytes go on, or it is not the peer that it waits for.
+    /// Marks a stream as progressing, or as waiting for something else than the peer.
     pub(super) fn unstall(&mut self, id: P::Id) {
         if let Some(stream) = self.get(id) {
             stream.stalled = None;
         }
     }
 
-    /// Frees what is not needed while there is no stream.
+    /// Frees memory while the connection has no streams.
     pub(super) fn rest(&mut self) {
         if self.list.is_empty() && self.list.capacity() > 0 {
             *self = Self::new();
         }
     }
 
-    /// The waker of one stream.
+    /// Returns the waker of a stream.
     pub(super) fn waker(&mut self, id: P::Id) -> Waker {
         self.wakes.waker(id)
     }
 
-    /// The waker of a stream that has something to poll.
+    /// Returns the waker of a stream with a future to poll.
     pub(super) fn waker_to_poll(&mut self, id: P::Id) -> Option<Waker> {
         let stream = self.get(id)?;
         if !stream.response.is_polled() {
@@ -240,7 +239,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
         Some(waker)
     }
 
-    /// Puts the streams in line that were woken, and remembers the task for the next ones. Gives their numbers.
+    /// Queues the woken streams, and stores the task for the next wakes. Returns the stream numbers.
     #[inline]
     pub(super) fn take_woken(&mut self, task: &Waker) -> Vec<P::Id> {
         let woken = self.wakes.take(task);
@@ -250,11 +249,11 @@ impl<P: Multiplexed, O> Streams<P, O> {
         woken
     }
 
-    /// Polls the responses that are awaited of the streams in line, whose turns these are not: each comes back to its
-    /// place, unless it waits. Gives their numbers, and whether they are sound.
+    /// Polls the awaited responses of the queued streams outside of their turns: each stream keeps the place in the
+    /// queue, unless the response is pending. Returns the stream numbers, each with true if the response is valid.
     pub(super) fn poll_awaited(&mut self) -> Vec<(P::Id, bool)> {
         let mut polled = Vec::new();
-        // Without those that only wait for what all have together.
+        // Excludes streams that only wait for a shared resource.
         for _ in 0..self.turns.len() {
             let Some(id) = self.next_turn(false) else { break };
             let waker = self.waker_to_poll(id);
@@ -269,7 +268,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
         polled
     }
 
-    /// Heap bytes, with those that `own` counts of each stream.
+    /// Returns the heap bytes, including the bytes that `own` counts per stream.
     #[cfg(test)]
     pub(super) fn memory(&self, own: impl Fn(&Stream<P, O>) -> usize) -> usize {
         let bodies = |stream: &Stream<P, O>| stream.filler.as_ref().map_or(0, Filler::held_bytes) + own(stream);
@@ -280,7 +279,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
 }
 
 impl<P: Multiplexed, O: Outcome> Streams<P, O> {
-    /// Takes out a stream whose response was put to its last byte.
+    /// Removes a stream after the last byte of the response.
     pub(super) fn complete(&mut self, id: P::Id, now: Instant) -> Option<Box<Stream<P, O>>> {
         let mut stream = self.remove(id)?;
         if let Some(outcome) = &mut stream.response.outcome {
@@ -308,7 +307,7 @@ mod tests {
 
     fn three() -> Streams<Plain, ()> {
         let mut streams = Streams::new();
-        // Those of HTTP/3 begin in any order.
+        // Streams of HTTP/3 begin in any order.
         for id in [7, 3, 9] {
             streams.add(stream(id));
         }

@@ -1,56 +1,56 @@
-//! What is under way on a connection, by kind: a drain has a time for each.
+//! Kinds of requests under way on a connection: a drain has a time limit for each.
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-/// The media type of event streams, which end only when somebody ends them.
+/// Media type of event streams, which never end by themselves.
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
-/// A kind of request, by what is awaited.
+/// Kind of a request, by the awaited event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnderWay {
-    /// Its response.
+    /// The response is awaited.
     Request,
-    /// The rest of its body.
+    /// The rest of the request body is awaited.
     Upload,
-    /// That the client takes the rest of the response.
+    /// The client is still reading the response.
     Download,
-    /// Events, for as long as there are any.
+    /// Events are sent without end.
     EventStream,
 }
 
 impl UnderWay {
-    /// Every kind, each at its number.
+    /// All kinds, by index.
     pub const ALL: [Self; 4] = [Self::Request, Self::Upload, Self::Download, Self::EventStream];
 }
 
-/// Several kinds.
+/// Set of kinds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Kinds(u8);
 
 impl Kinds {
-    /// None.
+    /// Empty set.
     pub const NONE: Self = Self(0);
 
-    /// Whether there is none.
+    /// Returns true if the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// These and `kind`.
+    /// Returns the set with `kind`.
     #[must_use]
     pub const fn with(self, kind: UnderWay) -> Self {
         Self(self.0 | 1 << kind as u8)
     }
 
-    /// Whether `kind` is one of them.
+    /// Returns true if the set contains `kind`.
     #[must_use]
     pub const fn has(self, kind: UnderWay) -> bool {
         self.0 & 1 << kind as u8 != 0
     }
 
-    /// Those that are not among `others`.
+    /// Returns the set without the kinds in `others`.
     #[must_use]
     pub const fn without(self, others: Self) -> Self {
         Self(self.0 & !others.0)
@@ -69,7 +69,7 @@ impl FromIterator<UnderWay> for Kinds {
     }
 }
 
-/// Whether a response with these fields is an event stream.
+/// Returns true if `fields` describe an event stream.
 #[must_use]
 pub fn is_event_stream(fields: &HeaderMap) -> bool {
     let media_type = fields.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());

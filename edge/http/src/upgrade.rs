@@ -1,7 +1,7 @@
-//! The connection of a request that asks for another protocol (RFC 9110 §7.8): its driver gives it to the answerer once
-//! the response is sent that switches.
+//! Connection of an upgrade request (RFC 9110 §7.8): once the response that switches is sent, the driver passes the
+//! stream to the service.
 //!
-//! The engine has no streams. It passes on the two ends of a promise, and puts the response.
+//! The engine has no streams, and only passes on the two ends of a promise and writes the response.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-/// A stream that speaks no HTTP any more.
+/// Stream after the switch from HTTP.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// The stream of a connection that was upgraded.
+/// Stream of an upgraded connection.
 pub type UpgradedStream = Box<dyn Stream>;
 
-/// The promise of a stream, among the extensions of a request. Requests are cloned; the stream is there once.
+/// Promise of a stream, stored among the extensions of a request. Requests can be cloned; the stream is taken once.
 #[derive(Clone)]
 struct Promise(Arc<Mutex<Option<oneshot::Receiver<UpgradedStream>>>>);
 
-/// A stream that is awaited; `None` if the connection ends before it is upgraded.
+/// Future of the stream; `None` if the connection ends before the upgrade.
 pub struct OnUpgrade(oneshot::Receiver<UpgradedStream>);
 
 /// The connection's end of the promise.
 pub struct UpgradeSender(oneshot::Sender<UpgradedStream>);
 
 impl OnUpgrade {
-    /// Takes the promise out of a request; `None` if it asks for no other protocol, or somebody has it.
+    /// Takes the promise out of a request; `None` if the request asks for no upgrade, or the promise was taken before.
     pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
         let promise = request.extensions_mut().remove::<Promise>()?;
         let receiver = promise.0.lock().take();
@@ -48,14 +48,14 @@ impl Future for OnUpgrade {
 }
 
 impl UpgradeSender {
-    /// Puts a promise among the extensions of a request.
+    /// Adds a promise to the extensions of a request.
     pub(super) fn of<B>(request: &mut Request<B>) -> Self {
         let (sender, receiver) = oneshot::channel();
         request.extensions_mut().insert(Promise(Arc::new(Mutex::new(Some(receiver)))));
         Self(sender)
     }
 
-    /// Gives the stream to its taker. Where there is none, the stream ends here.
+    /// Sends the stream to the receiver. Without a receiver, the stream is closed.
     pub fn send(self, stream: impl Stream + 'static) {
         drop(self.0.send(Box::new(stream)));
     }

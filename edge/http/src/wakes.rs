@@ -1,11 +1,11 @@
-//! Streams of a connection that were woken, by their numbers.
+//! Woken streams of a connection, by number.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use parking_lot::Mutex;
 
-/// The streams of a connection that were woken. It holds no memory until a stream can be.
+/// Woken streams of a connection. No memory is allocated before the first waker.
 #[derive(Debug)]
 pub(super) struct Wakes<I>(Option<Arc<Shared<I>>>);
 
@@ -17,11 +17,11 @@ struct Shared<I> {
 #[derive(Debug)]
 struct State<I> {
     woken: Vec<I>,
-    /// The task of the connection.
+    /// Task of the connection.
     task: Option<Waker>,
 }
 
-/// Wakes a connection for one of its streams.
+/// Waker of a connection for one of the streams.
 #[derive(Debug)]
 struct StreamWake<I> {
     id: I,
@@ -33,14 +33,14 @@ impl<I: Copy + PartialEq + Send + Sync + 'static> Wakes<I> {
         Self(None)
     }
 
-    /// The waker of one stream.
+    /// Returns the waker of one stream.
     pub(super) fn waker(&mut self, id: I) -> Waker {
         let new = || Arc::new(Shared { state: Mutex::new(State { woken: Vec::new(), task: None }) });
         let wakes = Arc::clone(self.0.get_or_insert_with(new));
         Waker::from(Arc::new(StreamWake { id, wakes }))
     }
 
-    /// Takes the numbers of those that were woken, and remembers the task for the next ones.
+    /// Takes the numbers of the woken streams, and stores the task for the next wakes.
     #[inline]
     pub(super) fn take(&self, task: &Waker) -> Vec<I> {
         self.0.as_ref().map_or_else(Vec::new, |wakes| wakes.take(task))
@@ -70,7 +70,7 @@ impl<I: Copy + PartialEq + Send + Sync + 'static> Wake for StreamWake<I> {
             }
             state.task.take()
         };
-        // The task is registered again with its next turn.
+        // The task registers again in its next turn.
         if let Some(task) = task {
             task.wake();
         }

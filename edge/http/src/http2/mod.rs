@@ -1,21 +1,21 @@
-//! A connection of HTTP/2 (RFC 9113), as a server.
+//! HTTP/2 connection (RFC 9113), server side.
 //!
-//! A small answer that is at hand goes from the frame that asked for it into a queue, and from there to the sink: no
-//! stream is made for it. All others are streams, which take turns, one frame at a time.
+//! A small answer in memory moves from the requesting frame into a queue and from there to the sink, without a stream.
+//! All other answers are streams, which take turns of one frame each.
 //!
 //! * `frame`: frames as bytes; `settings`: SETTINGS; `flow`: windows;
-//! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `dispatch`: a head to an
-//!   answer, or a stream;
-//! * `field_block`: a block of fields whose end has not come; a whole one is read by [`super::message`];
-//! * `ready`: answers at hand that wait to be put whole;
-//! * `streams`: streams that are not answered yet; `recent`: those that were reset lately;
-//! * `discard`: what still comes of requests that are not whole when their answers are;
-//! * `share`: what is read of bodies ahead of what the peer takes;
-//! * `output`: what is put, in which order; `turn`: one turn of one stream; `response_head`: heads of answers;
-//! * `time`: the steps of the connection's end, and what is too slow.
+//! * `input`: bytes to frames, and frames of messages; `control`: all other frames; `dispatch`: from a head to an
+//!   answer or a stream;
+//! * `field_block`: an incomplete field block; complete blocks are read by [`super::message`];
+//! * `ready`: answers in memory that wait to be written whole;
+//! * `streams`: unanswered streams; `recent`: streams reset lately;
+//! * `discard`: the rest of requests whose answers are complete;
+//! * `share`: read-ahead of response bodies;
+//! * `output`: the order of output; `turn`: one turn of one stream; `response_head`: heads of answers;
+//! * `time`: the steps of the connection's end, and slow streams.
 //!
-//! What HTTP/3 does in the same way is beside this module: responses, the table of streams and their turns, budgets of
-//! what costs a peer nothing, what is read ahead, what lingers, what is too slow, and the state of a drain.
+//! Code shared with HTTP/3 is beside this module: responses, the table of streams and their turns, flood budgets,
+//! read-ahead, lingering requests, slow streams, and the state of a drain.
 
 mod control;
 mod discard;
@@ -58,77 +58,77 @@ use super::linger::Lingering;
 use super::sink::Sink;
 use super::{Service, Turn};
 
-/// Bytes of frames that answer the peer's frames, beyond which it is not listened to.
+/// Bytes of pending replies to the peer's frames beyond which no further input is read.
 const CONTROL_BYTES_MAX: usize = 16 * 1024;
 
-/// A connection of HTTP/2.
+/// HTTP/2 connection.
 pub struct Connection<S: Service> {
     service: S,
     limits: Rc<Limits>,
     phase: Phase,
-    /// The begin of a frame whose end has not come.
+    /// First bytes of an incomplete frame.
     partial: Vec<u8>,
-    /// When the last one began.
+    /// Start time of the incomplete frame.
     partial_since: Option<Instant>,
-    /// The begin of a field block whose end has not come.
+    /// First part of an incomplete field block.
     block: Option<Box<FieldBlock>>,
     decoder: Decoder,
     encoder: Encoder,
-    /// Frames that are due, before all others.
+    /// Pending control frames, sent before all others.
     control: Vec<u8>,
-    /// Answers that are due as a whole. Their bytes are counted in the window already.
+    /// Pending answers that are written whole. Their bytes are already counted in the window.
     ready: ReadyQueue<S::Outcome>,
     streams: Streams<S::Outcome>,
-    /// Streams whose responses are complete, and whose requests are not.
+    /// Streams with a complete response and an incomplete request.
     lingering: Lingering<u32, ReceiveWindow>,
-    /// Streams that this end has reset.
+    /// Streams reset by this end.
     recent: Recent,
     peer: PeerSettings,
-    /// The send window of the connection.
+    /// Send window of the connection.
     window: SendWindow,
-    /// The receive window of the connection.
+    /// Receive window of the connection.
     upload_window: ReceiveWindow,
-    /// It was shut, and is open again: the clocks of uploads restart.
+    /// True if the upload window was shut and is open again: the clocks of uploads restart.
     upload_reopened: bool,
     floods: Floods,
-    /// The greatest number of a stream that the peer has begun.
+    /// Greatest stream number that the peer has opened.
     last_begun: u32,
-    /// The greatest that was taken.
+    /// Greatest stream number that was accepted.
     last_taken: u32,
     requests: u64,
     drain: Drain<u32>,
-    /// When the peer opened the window of the connection last.
+    /// Time of the peer's last WINDOW_UPDATE for the connection.
     window_opened: Option<Instant>,
-    /// No stream is too slow before.
+    /// Time before which no stream can be too slow.
     next_check: Option<Instant>,
-    /// Memory is scarce: as little as possible is read ahead.
+    /// True if memory is scarce: read-ahead is kept to a minimum.
     is_tight: bool,
 }
 
-/// The state of the connection.
+/// State of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// So many bytes of the preface have come (§3.4).
+    /// Number of preface bytes received so far (§3.4).
     Preface(u8),
-    /// SETTINGS are awaited (§3.4).
+    /// Waiting for the peer's SETTINGS (§3.4).
     Settings,
-    /// Frames come and go.
+    /// Frames are exchanged.
     Open,
-    /// There is nothing left but to put what is due.
+    /// Only pending output is left.
     Ended,
 }
 
-/// The next need of a connection after a turn.
+/// Next action for the driver after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It goes on.
+    /// The connection continues.
     Open,
-    /// All has been said that is to be said: what was put is to be written, and the socket closed.
+    /// The connection is finished: the driver writes the output and closes the socket.
     Over,
 }
 
 impl<S: Service> Connection<S> {
-    /// Begins a connection. Its first bytes to send are this end's SETTINGS.
+    /// Begins a connection. The first output is this end's SETTINGS.
     pub fn new(limits: Rc<Limits>, service: S) -> Self {
         let upload_window = ReceiveWindow::new(limits.connection_window.max(WINDOW_DEFAULT));
         let mut control = Vec::new();
@@ -165,58 +165,58 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes bytes that came, all of them, in pieces of any size.
+    /// Consumes all received bytes, in pieces of any size.
     pub fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
         self.take_bytes(bytes, turn);
         self.service.end_of_batch();
     }
 
-    /// Whether more bytes are welcome: what is to be sent because of those before must not grow without end.
+    /// Returns true if more input is welcome: replies caused by earlier input must not grow without bound.
     pub fn wants_input(&self) -> bool {
         self.phase != Phase::Ended && self.control.len() <= CONTROL_BYTES_MAX
     }
 
-    /// Puts what is to be sent while the sink has room, and polls what is awaited; `cx` is woken when there is more.
+    /// Writes output while the sink has room, and polls awaited responses; `cx` is woken when more is ready.
     pub fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> State {
         self.put_due(sink, turn, cx)
     }
 
-    /// To be called instead of [`Connection::produce`] while what was put before still waits for the peer: responses
-    /// that are awaited are polled (their heads are kept), what was read of uploads is given back with the next
-    /// `produce`, and clocks go on. Puts nothing, and polls no body; `cx` is woken as by `produce`.
+    /// Replaces [`Connection::produce`] while earlier output still waits for the peer: polls awaited responses (and
+    /// keeps their heads), records reads of uploads, whose window the next `produce` returns, and advances clocks.
+    /// Writes nothing and polls no body; wakes `cx` as `produce` does.
     pub fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
         self.tend_streams(turn.now, cx);
     }
 
-    /// Begins to end the connection: streams that are open, or about to be, are answered (RFC 9113 §6.8). The next
-    /// [`Connection::produce`] says so.
+    /// Starts a graceful shutdown: open streams, and streams about to be opened, are answered (RFC 9113 §6.8). The next
+    /// [`Connection::produce`] announces the shutdown.
     pub fn drain(&mut self) {
         self.drain.request();
     }
 
-    /// When [`Connection::produce`] is to be called even if nothing happens: a stream or a body may be too slow by
-    /// then.
+    /// Returns the time for a call of [`Connection::produce`] even without events: by then a stream or a body may be
+    /// too slow.
     pub fn deadline(&self) -> Option<Instant> {
         earlier(self.drain.deadline(), self.next_check)
     }
 
-    /// Requests that have begun so far.
+    /// Returns the number of requests begun so far.
     pub fn requests(&self) -> u64 {
         self.requests
     }
 
-    /// Requests whose answer was not yet put to the last byte, or that are still received.
+    /// Returns the number of requests whose answer is not completely written, or whose body is still being received.
     pub fn in_flight(&self) -> usize {
         self.ready.len() + self.streams.len() + self.lingering.len()
     }
 
-    /// Whether all that is left of the requests is bytes for which the peer gives no window.
+    /// Returns true if all pending requests only have bytes for which the peer gives no window.
     #[cfg(test)]
     fn only_awaits_peer(&self) -> bool {
         self.ready.is_empty() && !self.streams.is_empty() && self.streams.all_stalled()
     }
 
-    /// Heap bytes of the connection.
+    /// Returns the heap bytes of the connection.
     #[cfg(test)]
     fn held_bytes(&self) -> usize {
         self.partial.capacity()

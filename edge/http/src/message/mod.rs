@@ -1,4 +1,4 @@
-//! A field block as the head of a request, or as its trailers (RFC 9113 §8, and RFC 9114 §4 in nearly the same words).
+//! Field blocks as request heads or trailers (RFC 9113 §8, and RFC 9114 §4 in nearly the same words).
 
 use std::ops::Range;
 
@@ -16,46 +16,46 @@ use super::request::RequestHead;
 /// Bytes of fields for which a thread keeps memory.
 const LINES_BYTES_KEPT: usize = 64 * 1024;
 
-/// An error of a decoded block.
+/// Error of a decoded block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsound {
     /// RFC 9113 §8.1.1, RFC 9114 §4.1.2.
     Malformed,
-    /// It is larger, or has more fields, than the limits allow (RFC 6585 §5).
+    /// The block is larger, or has more fields, than permitted (RFC 6585 §5).
     TooLarge,
 }
 
-/// Longest block that is remembered, in bytes: of what clients send again and again, nearly all are shorter.
+/// Maximum bytes of a remembered block: nearly all repeated blocks of clients are shorter.
 const REMEMBERED_BYTES_MAX: usize = 512;
 
-/// Properties of a head besides its text.
+/// Properties of a head besides the text.
 #[derive(Debug, Default)]
 struct Head {
     method: Method,
     content_length: Option<u64>,
 }
 
-/// The head that was read last: its text, and, if it left the table unchanged, what it was read from. The same block
-/// stands for the same head again, which need not be read.
+/// Head that was read last: the text, and the input, if reading left the table unchanged. An equal block stands for the
+/// same head and need not be read.
 #[derive(Debug, Default)]
 pub(super) struct LastRead {
-    /// The values of the pseudo fields.
+    /// Values of the pseudo fields.
     text: String,
     pseudo: Pseudo,
-    /// Of a head that was sound.
+    /// Properties of a valid head.
     head: Head,
-    /// Whether it was sound, and what it was read from is known.
+    /// True if the head was valid and the input is known.
     is_known: bool,
-    /// Its input: the content of the table, the limits, the bytes.
+    /// Input: state of the table, limits, bytes.
     state: u64,
     limits: (usize, usize),
     block: Vec<u8>,
-    /// The head that the lines were of.
+    /// Number of the head in [`Lines`].
     lines: u64,
 }
 
 impl LastRead {
-    /// Whether `block` is the head that was read last, since nothing has changed.
+    /// Returns true if `block` equals the last block and no input changed.
     #[inline]
     fn is_again(&self, decoder: &impl Decoder, block: &[u8], limits: &Limits, lines: &Lines) -> bool {
         self.is_known
@@ -65,7 +65,7 @@ impl LastRead {
             && self.block == block
     }
 
-    /// Remembers what the head was read from.
+    /// Remembers the input of the head.
     fn remember(&mut self, decoder: &impl Decoder, block: &[u8], limits: &Limits, lines: &Lines) {
         self.is_known = true;
         (self.state, self.lines) = (decoder.state(), lines.head());
@@ -74,17 +74,17 @@ impl LastRead {
         self.block.extend_from_slice(block);
     }
 
-    /// The method of the head, which was sound.
+    /// Returns the method of the valid head.
     pub(super) const fn method(&self) -> &Method {
         &self.head.method
     }
 
-    /// Its `content-length`.
+    /// Returns the value of `content-length`.
     pub(super) const fn content_length(&self) -> Option<u64> {
         self.head.content_length
     }
 
-    /// The head as it is decided upon; `lines` are those that were read with it.
+    /// Returns the head for the service; `lines` were read together with the head.
     #[inline]
     pub(super) fn request<'r>(&'r self, version: Version, lines: &'r Lines) -> RequestHead<'r> {
         let Self { text, pseudo, head, .. } = self;
@@ -100,7 +100,7 @@ impl LastRead {
         }
     }
 
-    /// The head as it is handed on, with its body. None if the target is none that the library takes.
+    /// Converts the head and the body into a request. `None` if the `http` crate rejects the target.
     pub(super) fn to_request(&self, version: Version, lines: &Lines, body: Inbound) -> Option<Request<Inbound>> {
         let Self { text, pseudo, head, .. } = self;
         let get = |range: &Option<Range<usize>>| {
@@ -111,7 +111,7 @@ impl LastRead {
         if let Some(authority) = get(&pseudo.authority) {
             parts.authority = Some(Authority::from_maybe_shared(authority).ok()?);
         }
-        // The library has no address without an authority that has a scheme.
+        // `http::Uri` requires an authority together with a scheme.
         if let (Some(scheme), Some(_)) = (get(&pseudo.scheme), &parts.authority) {
             parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
         }
@@ -127,19 +127,19 @@ impl LastRead {
     }
 }
 
-/// Where the values of the pseudo fields lie in their text.
+/// Ranges of the pseudo fields within the text.
 #[derive(Debug, Default)]
 struct Pseudo {
     method: Option<Range<usize>>,
     scheme: Option<Range<usize>>,
     authority: Option<Range<usize>>,
-    /// With its query, until the head was read.
+    /// Includes the query until the head is complete.
     path: Option<Range<usize>>,
     query: Option<Range<usize>>,
 }
 
 impl Pseudo {
-    /// Tells the query from the path.
+    /// Splits the query from the path.
     #[inline]
     fn split_path(&mut self, text: &[u8]) {
         if let Some(path) = &mut self.path
@@ -151,14 +151,14 @@ impl Pseudo {
         }
     }
 
-    /// Where the path lies with its query.
+    /// Returns the range of the path with the query.
     fn target(&self) -> Option<Range<usize>> {
         let path = self.path.clone()?;
         Some(path.start..self.query.as_ref().map_or(path.end, |query| query.end))
     }
 }
 
-/// The state while a block is decoded.
+/// State while decoding a block.
 struct Reading<'s> {
     text: &'s mut Vec<u8>,
     lines: &'s mut Lines,
@@ -179,7 +179,7 @@ impl Receiver for &mut Reading<'_> {
             Class::Path => &mut self.pseudo.path,
             class => return self.regular(class, &field, numbered),
         };
-        // RFC 9113 §8.3, RFC 9114 §4.3: each once, and before all other fields.
+        // RFC 9113 §8.3, RFC 9114 §4.3: each once, and before all regular fields.
         if slot.is_some() || self.fields > 0 {
             self.malformed = true;
             return;
@@ -189,7 +189,7 @@ impl Receiver for &mut Reading<'_> {
         *slot = Some(start..self.text.len());
     }
 
-    /// Clients send most fields with each request, as numbers of the table that stay the same.
+    /// Clients send most fields with each request as unchanged table indexes.
     #[inline]
     fn repeat(&mut self, state: u64, rest: &[u8]) -> Option<Known> {
         let repeated = self.lines.repeat(state, rest)?;
@@ -224,20 +224,20 @@ impl Reading<'_> {
     }
 }
 
-/// Decodes a block that nobody looks at, so that the table of fields stays in step (RFC 9113 §4.3).
+/// Decodes a block whose fields are ignored, to keep the table of fields in step (RFC 9113 §4.3).
 ///
 /// # Errors
 ///
-/// If it is not sound.
+/// Fails if the block is invalid.
 pub(super) fn discard(decoder: &mut impl Decoder, block: &[u8]) -> Result<(), DecodeError> {
     decoder.decode(block, 0, |_: Field<'_>| {}).map(drop)
 }
 
-/// Reads the head of a request into the buffers of the thread, where [`LastRead`] has it if it is sound.
+/// Reads a request head into the buffers of the thread; a valid head is stored in [`LastRead`].
 ///
 /// # Errors
 ///
-/// If the block is not sound; within it, what is wrong with the head.
+/// Fails if the block is invalid; the inner result is the error of the head.
 #[inline]
 pub(super) fn read(
     decoder: &mut impl Decoder,
@@ -283,7 +283,7 @@ fn read_anew(
     if malformed {
         return Ok(Err(Unsound::Malformed));
     }
-    // What is beyond ASCII, which only a path may hold, is at least text.
+    // Bytes beyond ASCII are permitted in a path only, and must be UTF-8.
     let Ok(text) = String::from_utf8(text) else { return Ok(Err(Unsound::Malformed)) };
     let method = pseudo.method.clone().and_then(|range| method(text.as_bytes().get(range)?));
     let head = method.map(|method| Head { method, content_length });
@@ -299,7 +299,7 @@ fn read_anew(
     Ok(Ok(()))
 }
 
-/// The method of that name; the usual ones are known at a glance.
+/// Returns the method by name, without allocation for common methods.
 #[inline]
 fn method(name: &[u8]) -> Option<Method> {
     match name {
@@ -313,7 +313,7 @@ fn method(name: &[u8]) -> Option<Method> {
 ///
 /// # Errors
 ///
-/// If the block is not sound; within it, what is wrong with them.
+/// Fails if the block is invalid; the inner result is the error of the trailers.
 pub(super) fn read_trailers(
     decoder: &mut impl Decoder,
     block: &[u8],
@@ -340,7 +340,7 @@ pub(super) fn read_trailers(
     Ok(if malformed { Err(Unsound::Malformed) } else { Ok(trailers) })
 }
 
-/// Whether it is a scheme (RFC 3986 §3.1).
+/// Returns true for a valid scheme (RFC 3986 §3.1).
 fn is_scheme(scheme: &[u8]) -> bool {
     matches!(scheme, b"https" | b"http")
         || matches!(scheme, [first, rest @ ..] if first.is_ascii_alphabetic()
@@ -348,8 +348,8 @@ fn is_scheme(scheme: &[u8]) -> bool {
 }
 
 impl Head {
-    /// Whether the pseudo fields are what RFC 9113 §8.3.1 and §8.5, and RFC 9114 §4.3.1 and §4.4, ask for. The decoder
-    /// has looked for spaces and control characters, and at the bytes of the authority.
+    /// Returns true if the pseudo fields conform to RFC 9113 §8.3.1 and §8.5, and RFC 9114 §4.3.1 and §4.4. The decoder
+    /// has already checked for spaces, control characters and the bytes of the authority.
     #[inline]
     fn is_sound(&self, pseudo: &Pseudo, text: &[u8]) -> bool {
         let get = |range: &Option<Range<usize>>| range.clone().and_then(|range| text.get(range));
@@ -362,7 +362,7 @@ impl Head {
         }
         let is_path = match path {
             Some(b"*") => self.method == Method::OPTIONS,
-            // A fragment is no part of a target.
+            // A target has no fragment.
             Some(path @ [b'/', ..]) => !path.contains(&b'#'),
             _ => false,
         };
@@ -370,7 +370,7 @@ impl Head {
     }
 }
 
-/// The lines as a map; crumbs of a cookie are one field (RFC 9113 §8.2.3, RFC 9114 §4.2.1).
+/// Converts the lines into a map; cookie crumbs become one field (RFC 9113 §8.2.3, RFC 9114 §4.2.1).
 fn map(lines: &Lines) -> Option<HeaderMap> {
     let mut map = HeaderMap::with_capacity(lines.len());
     let mut cookie = Vec::new();
@@ -384,7 +384,7 @@ fn map(lines: &Lines) -> Option<HeaderMap> {
             cookie.extend_from_slice(b"; ");
         }
         cookie.extend_from_slice(value);
-        // It keeps the place of its first crumb.
+        // The joined cookie keeps the position of the first crumb.
         map.entry(name).or_insert_with(|| HeaderValue::from_static(""));
     }
     if let Some(value) = map.get_mut(header::COOKIE) {
