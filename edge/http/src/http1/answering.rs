@@ -1,4 +1,4 @@
-//! One answer of HTTP/1.1, put piece by piece.
+//! Output of one HTTP/1.1 answer, piece by piece.
 
 use std::io::Write as _;
 use std::task::{Context, Poll};
@@ -14,56 +14,56 @@ use crate::sink::Sink;
 use crate::under_way::{UnderWay, is_event_stream};
 use crate::{Outcome, StreamBody, Turn, stream_body};
 
-/// An answer that is being put.
+/// Answer being written.
 pub(super) struct Current<O> {
     status: StatusCode,
-    /// The fields, until they are put.
+    /// Fields until written.
     head: Option<AnswerHead>,
     framing: Framing,
     body: Rest,
-    /// `None` for a response that was awaited: it counts itself.
+    /// Outcome; `None` for an awaited response, which counts its own bytes.
     outcome: Option<O>,
     is_event_stream: bool,
 }
 
-/// The framing of the body where the fields have no length (RFC 9112 §6).
+/// Framing of a body without a length among the fields (RFC 9112 §6).
 #[derive(Debug, Clone, Copy)]
 enum Framing {
-    /// They say all that is to be said.
+    /// The fields contain the framing.
     Prepared,
-    /// It has so many bytes.
+    /// The body has a known length.
     Length(u64),
-    /// It comes in chunks.
+    /// The body is chunked.
     Chunked,
 }
 
-/// The part of a body to write.
+/// Remaining body to write.
 enum Rest {
-    /// Nothing.
+    /// No body.
     None,
-    /// Bytes that are at hand.
+    /// Bytes in memory.
     Bytes(Bytes),
-    /// So many bytes are to come, after those that are at hand.
+    /// Remaining length of a polled body, after the bytes in memory.
     Stream(StreamBody, u64, Bytes),
-    /// As many as come, in chunks (RFC 9112 §7.1).
+    /// Polled body of unknown length, sent in chunks (RFC 9112 §7.1).
     Chunks(StreamBody),
-    /// Another length than the head announces.
+    /// The length contradicts the head.
     Unsound,
 }
 
-/// The written part of an answer.
+/// Progress of writing an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
-    /// All of it.
+    /// The answer is completely written.
     All,
-    /// As much as there was room for, or at hand.
+    /// More is to be written, later.
     Some,
-    /// As much as there is, which is less than was announced.
+    /// The body ended before the announced length.
     Broken,
 }
 
 impl<O: Outcome> Current<O> {
-    /// Begins with an answer to a request of `method`.
+    /// Begins an answer to a request with `method`.
     pub(super) fn new(answer: Answer<O>, method: &Method) -> Self {
         let Answer { status, head, body, outcome } = answer;
         let has_body = method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -81,9 +81,9 @@ impl<O: Outcome> Current<O> {
         Self { status, head: Some(head), framing, body, outcome: Some(outcome), is_event_stream: false }
     }
 
-    /// Begins with the response to a request of `method` that was awaited; `is_last` announces the end of the
-    /// connection (RFC 9112 §9.6). `None` if it is an interim one, which ends no request (RFC 9110 §15.2); 101 does,
-    /// where the request `may_switch`.
+    /// Begins the awaited response to a request with `method`; `is_last` announces the end of the connection (RFC 9112
+    /// §9.6). `None` for an interim response, which ends no request (RFC 9110 §15.2); status 101 does end the request
+    /// if the request `may_switch`.
     pub(super) fn of_response(
         response: Response<StreamBody>,
         method: &Method,
@@ -121,24 +121,24 @@ impl<O: Outcome> Current<O> {
         if self.is_event_stream { UnderWay::EventStream } else { UnderWay::Download }
     }
 
-    /// Has a body of any length end where it is.
+    /// Ends a body of unknown length at the current byte.
     pub(super) fn end_here(&mut self) {
         if let Rest::Chunks(stream) = &mut self.body {
             *stream = stream_body(Empty::new());
         }
     }
 
-    /// Whether the connection speaks another protocol after it.
+    /// Returns true if the connection switches protocols after the response.
     pub(super) fn switches(&self) -> bool {
         self.status == StatusCode::SWITCHING_PROTOCOLS
     }
 
-    /// Whether nothing of it was put.
+    /// Returns true if no byte was written.
     pub(super) const fn is_whole(&self) -> bool {
         self.head.is_some()
     }
 
-    /// Puts what there is room for.
+    /// Writes as much as the sink has room for.
     pub(super) fn put(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Put {
         if matches!(self.body, Rest::Unsound) {
             tracing::error!("a body has another length than its head announces");
@@ -169,7 +169,7 @@ impl<O: Outcome> Current<O> {
         put
     }
 
-    /// Bytes of the body that are held for the peer.
+    /// Returns the body bytes held for the peer.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.body {
             Rest::Stream(stream, _, at_hand) => {
@@ -213,7 +213,7 @@ impl<O: Outcome> Current<O> {
         }
         match self.framing {
             Framing::Prepared => {}
-            // A vector takes all that is written to it.
+            // Writing to a vector cannot fail.
             Framing::Length(length) => drop(write!(block, "content-length: {length}\r\n")),
             Framing::Chunked => block.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
@@ -222,7 +222,7 @@ impl<O: Outcome> Current<O> {
     }
 }
 
-/// The field to add about the length, where the head has none.
+/// Returns the length field to add if the head has none.
 fn unless_said(head: &AnswerHead, length: usize) -> Framing {
     match head.content_length() {
         None => Framing::Length(u64::try_from(length).unwrap_or(u64::MAX)),
@@ -284,7 +284,7 @@ fn put_chunks(
     while sink.room() > 0 {
         match poll_bytes(stream, sink.room(), cx) {
             Poll::Pending => return Put::Some,
-            // An empty chunk would be the last.
+            // An empty chunk would end the body.
             Poll::Ready(Some(Some(bytes))) if bytes.is_empty() => {}
             Poll::Ready(Some(Some(bytes))) => {
                 let count = bytes.len();
@@ -303,7 +303,7 @@ fn put_chunks(
     Put::Some
 }
 
-/// The next bytes of a body, of which no more are read than there is `room` for; none within where it broke off.
+/// Polls for the next bytes of a body, at most `room`; the inner option is `None` if the body broke off.
 fn poll_bytes(stream: &mut StreamBody, room: usize, cx: &mut Context<'_>) -> Poll<Option<Option<Bytes>>> {
     loop {
         return match stream.as_mut().poll_some(room, cx) {
@@ -315,7 +315,7 @@ fn poll_bytes(stream: &mut StreamBody, room: usize, cx: &mut Context<'_>) -> Pol
             }
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(bytes) => Poll::Ready(Some(Some(bytes))),
-                // Trailers are not passed on.
+                // Trailers are dropped.
                 Err(_) => continue,
             },
         };

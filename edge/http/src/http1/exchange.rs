@@ -1,4 +1,4 @@
-//! A request of HTTP/1.1 that is not answered at once: its response is awaited while its body comes in.
+//! Deferred HTTP/1.1 request: the response is awaited while the body arrives.
 
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -13,22 +13,23 @@ use crate::inbound::Inbound;
 use crate::upgrade::UpgradeSender;
 use crate::{Answering, Limits, Service, StreamBody, stream_body};
 
-/// From the head of a request to the last byte of its response.
+/// Request from the head to the last byte of the response.
 pub(super) struct Exchange<P> {
     method: Method,
     stage: Stage<P>,
-    /// The body, while bytes of it are still to come.
+    /// Incomplete request body.
     upload: Option<Upload>,
-    /// Where the connection goes if the response switches to the protocol that was asked for.
+    /// Receiver of the connection if the response switches protocols.
     upgrade: Option<UpgradeSender>,
 }
 
 enum Stage<P> {
-    /// Its head came, and may announce a body; it may be decided already. It begins where there is a task to wake.
+    /// The head arrived, possibly with an announced body and a decision. The service is called once a task can be
+    /// woken.
     Came(Box<Request<()>>, Option<AnnouncedBody>, Option<P>),
-    /// The service has it.
+    /// The service is preparing the response.
     Awaited(Answering),
-    /// Its response is being put.
+    /// The response is being written.
     Answered,
 }
 
@@ -38,18 +39,18 @@ impl<P> Exchange<P> {
         Self { method, stage: Stage::Came(Box::new(request), body, pending), upload: None, upgrade: None }
     }
 
-    /// Begins with a request that asks for another protocol.
+    /// Begins an upgrade request.
     pub(super) fn asking_upgrade(mut request: Request<()>, pending: Option<P>) -> Self {
         let upgrade = Some(UpgradeSender::of(&mut request));
         Self { upgrade, ..Self::new(request, None, pending) }
     }
 
-    /// Whether a response may switch to another protocol.
+    /// Returns true if the response may switch protocols.
     pub(super) const fn may_switch(&self) -> bool {
         self.upgrade.is_some()
     }
 
-    /// Where the connection goes once it has switched.
+    /// Returns the receiver of the switched connection.
     pub(super) fn into_upgrade(self) -> Option<UpgradeSender> {
         self.upgrade
     }
@@ -58,7 +59,7 @@ impl<P> Exchange<P> {
         &self.method
     }
 
-    /// Hands the request to `service`, unless it has it.
+    /// Passes the request to `service`, unless already done.
     pub(super) fn begin(&mut self, service: &impl Service<Pending = P>, limits: &Limits, cx: &Context<'_>) {
         let Stage::Came(request, body, pending) = &mut self.stage else { return };
         let (request, pending) = (std::mem::take(request), pending.take());
@@ -73,7 +74,7 @@ impl<P> Exchange<P> {
         self.stage = Stage::Awaited(service.begin((*request).map(|()| body), pending));
     }
 
-    /// Takes the bytes of the body at the beginning of `bytes`, and returns their number.
+    /// Consumes the body bytes at the beginning of `bytes`, and returns their number.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> usize {
         let Some(upload) = &mut self.upload else { return 0 };
         let count = upload.receive(bytes);
@@ -83,14 +84,14 @@ impl<P> Exchange<P> {
         count
     }
 
-    /// Polls for the response, which comes once.
+    /// Polls for the response, which is returned once.
     pub(super) fn poll(&mut self, limits: &Limits, now: Instant, cx: &mut Context<'_>) -> Poll<Response<StreamBody>> {
         let mut polled = self.poll_service(cx);
         if let Some(upload) = &mut self.upload
             && !upload.tend(now, limits.body)
             && polled.is_pending()
         {
-            // It may have a response of its own to the error that it reads now.
+            // The service may respond to the read error itself.
             polled = self.poll_service(cx);
             if polled.is_pending() && matches!(self.stage, Stage::Awaited(_)) {
                 polled = Poll::Ready(too_slow());
@@ -109,22 +110,22 @@ impl<P> Exchange<P> {
         }
     }
 
-    /// Whether bytes of its body are still to come.
+    /// Returns true if a part of the body is still to come.
     pub(super) const fn is_uploading(&self) -> bool {
         self.upload.is_some()
     }
 
-    /// Whether bytes of its body are still to come that nobody reads, or that mean nothing.
+    /// Returns true if a part of the body is still to come, but has no reader or is malformed.
     pub(super) fn is_unread(&self) -> bool {
         self.upload.as_ref().is_some_and(|upload| upload.is_abandoned() || upload.is_broken())
     }
 
-    /// Whether its client is to be asked for the body now.
+    /// Returns true if the client must be asked for the body now.
     pub(super) fn take_word(&mut self) -> bool {
         self.upload.as_mut().is_some_and(Upload::take_word)
     }
 
-    /// Whether more bytes of its body are welcome; `None` after the last.
+    /// Returns true if more body bytes are welcome; `None` after the last byte.
     pub(super) fn wants_body(&self) -> Option<bool> {
         match (&self.stage, &self.upload) {
             (Stage::Came(..), _) => Some(false),
@@ -133,13 +134,13 @@ impl<P> Exchange<P> {
         }
     }
 
-    /// When its body has come too slowly.
+    /// Returns the time at which the body is too slow.
     pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
         self.upload.as_ref()?.deadline(patience)
     }
 }
 
-/// The response to a request whose body came too slowly (RFC 9110 §15.5.9).
+/// Returns the response to a request with a slow body (RFC 9110 §15.5.9).
 fn too_slow() -> Response<StreamBody> {
     let mut response = Response::new(stream_body(Empty::<Bytes>::new()));
     *response.status_mut() = StatusCode::REQUEST_TIMEOUT;

@@ -1,4 +1,4 @@
-//! The head of a plain request, read from the bytes as they came.
+//! Head of a plain request, parsed from the received bytes.
 
 use std::mem::MaybeUninit;
 
@@ -11,32 +11,32 @@ use crate::Scratch;
 use crate::fields::{Lines, content_length};
 use crate::limits::Limits;
 
-/// Bytes of a head up to which a request is plain.
+/// Maximum bytes of the head of a plain request.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Fields of a head up to which a request is plain.
+/// Maximum fields of the head of a plain request.
 const FIELDS_MAX: usize = 64;
-/// Fields that ask for more than an answer: of the connection, of the form of the answer.
+/// Fields that make a request unusual: fields about the connection or the form of the answer.
 const UNUSUAL_NAMES: [&[u8]; 4] = [b"http2-settings", b"keep-alive", b"proxy-connection", b"te"];
 
-/// The parsed beginning of the bytes.
+/// Result of parsing the received bytes.
 #[derive(Debug)]
 pub(super) enum Head<'b> {
-    /// The head of a plain request; its fields are among the lines of the scratch.
+    /// Head of a plain request; the fields are stored in the lines of the scratch.
     Plain {
-        /// Any of those that have a meaning of their own here.
+        /// Method, one of those with a meaning for the engine.
         method: Method,
-        /// The target, in origin form.
+        /// Target in origin form.
         target: &'b str,
-        /// Bytes that it takes.
+        /// Length of the head in bytes.
         length: usize,
-        /// The body that follows, where the head announces one (RFC 9112 §6).
+        /// Body announced by the head (RFC 9112 §6).
         body: Option<AnnouncedBody>,
-        /// Whether it asks for another protocol (RFC 9110 §7.8).
+        /// True for an upgrade request (RFC 9110 §7.8).
         asks_upgrade: bool,
     },
-    /// A beginning of a head.
+    /// Incomplete head.
     Partial,
-    /// Anything else.
+    /// Any other input.
     Other,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn read<'b>(bytes: &'b [u8], limits: &Limits, scratch: &mut Scratch) 
     Head::Plain { method, target, length, body, asks_upgrade }
 }
 
-/// The request as it is handed on, whose fields are `lines`. `None` if the library cannot hold it.
+/// Converts a head with the fields `lines` into a request. `None` if the `http` crate rejects a part.
 pub(super) fn to_request(method: &Method, target: &str, lines: &Lines) -> Option<Request<()>> {
     let mut request = Request::new(());
     *request.version_mut() = Version::HTTP_11;
@@ -84,16 +84,16 @@ pub(super) fn to_request(method: &Method, target: &str, lines: &Lines) -> Option
     Some(request)
 }
 
-/// The fields are not those of a plain request.
+/// The fields do not belong to a plain request.
 struct Unusual;
 
-/// What the fields say to the connection.
+/// Fields with a meaning for the connection.
 struct FieldsOfUse {
     body: Option<AnnouncedBody>,
     asks_upgrade: bool,
 }
 
-/// Puts the fields among the lines.
+/// Stores the fields among the lines.
 fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result<FieldsOfUse, Unusual> {
     let Scratch { lines, block, .. } = scratch;
     lines.clear(HEAD_BYTES_MAX);
@@ -114,19 +114,20 @@ fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result
                 names_protocol = true;
                 true
             }
-            // RFC 9112 §6.3: anything but one number is a fault, or an attack, and so is a coding beside it.
+            // RFC 9112 §6.3: any value but a single number is an error or an attack, and so is an additional transfer
+            // coding.
             b"content-length" => {
                 let is_alone = framing.is_none();
                 framing = content_length(value).map(BodyFraming::Length);
                 is_alone && framing.is_some()
             }
-            // RFC 9112 §6.1: other codings are not understood, and this one is applied once.
+            // RFC 9112 §6.1: unknown codings are not supported, and `chunked` is applied once.
             b"transfer-encoding" => {
                 let is_alone = framing.is_none();
                 framing = Some(BodyFraming::Chunks);
                 is_alone && value.eq_ignore_ascii_case(b"chunked")
             }
-            // RFC 9110 §10.1.1: the one expectation that there is.
+            // RFC 9110 §10.1.1: the only defined expectation.
             b"expect" => {
                 let is_first = !awaits_word;
                 awaits_word = value.eq_ignore_ascii_case(b"100-continue");
@@ -139,7 +140,7 @@ fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result
         }
         lines.push(block, value);
     }
-    // RFC 9112 §3.2: there is one.
+    // RFC 9112 §3.2: exactly one `Host`.
     if hosts != 1 {
         return Err(Unusual);
     }
@@ -147,8 +148,8 @@ fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> Result
     Ok(FieldsOfUse { asks_upgrade: lists_upgrade && names_protocol && body.is_none(), body })
 }
 
-/// Takes the options of a line `Connection`: that the connection is kept, which it is anyway (RFC 9112 §9.3), and that
-/// it is to be upgraded. Whether there are no others.
+/// Reads the options of a `Connection` line: `keep-alive`, the default anyway (RFC 9112 §9.3), and `upgrade`. Returns
+/// true if there are no further options.
 fn take_connection(value: &[u8], lists_upgrade: &mut bool) -> bool {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).all(|option| {
         let is_upgrade = option.eq_ignore_ascii_case(b"upgrade");
@@ -157,18 +158,18 @@ fn take_connection(value: &[u8], lists_upgrade: &mut bool) -> bool {
     })
 }
 
-/// Whether a target is in origin form, of characters that stand in a path or a query (RFC 3986 §3.3 and §3.4).
+/// Returns true for a target in origin form with only the characters of a path or a query (RFC 3986 §3.3 and §3.4).
 fn is_plain_target(target: &str) -> bool {
     target.starts_with('/') && target.bytes().all(|byte| is_of_uri(byte) || matches!(byte, b'/' | b'?' | b'%'))
 }
 
-/// Whether a host is of characters that stand in a name, an address or a port (RFC 3986 §3.2).
+/// Returns true for a host with only the characters of a name, an address or a port (RFC 3986 §3.2).
 fn is_plain_host(host: &[u8]) -> bool {
     let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'[' | b']' | b'_');
     !host.is_empty() && host.iter().all(|&byte| is_of_host(byte))
 }
 
-/// Whether a byte is `pchar` of RFC 3986 §3.3, `%` aside.
+/// Returns true for a `pchar` of RFC 3986 §3.3, except `%`.
 const fn is_of_uri(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

@@ -1,9 +1,9 @@
-//! Plain requests of HTTP/1.1 (RFC 9112), one after the other, until one of them switches to another protocol: with no
-//! body but one of an announced length or in chunks. At the first other one the connection is handed over, with every
-//! byte that was not answered.
+//! Plain requests of HTTP/1.1 (RFC 9112), one after the other, until a request switches protocols. A plain request has
+//! no body, or a body with one announced length or in chunks. At the first unusual request the connection is handed
+//! over with all unanswered bytes.
 //!
-//! A request is answered at once ([`Service::answer`]), or it is begun ([`Service::begin`]) and its response is awaited
-//! while its body comes in.
+//! A request is answered at once ([`Service::answer`]), or begun ([`Service::begin`]) and awaited while the body
+//! arrives.
 
 mod answering;
 mod exchange;
@@ -33,61 +33,61 @@ use super::under_way::{Kinds, UnderWay};
 use super::upgrade::UpgradeSender;
 use super::{Answered, Service, Turn};
 
-/// What a client is told that waits for a word before it sends a body (RFC 9110 §15.2.1).
+/// Interim response for a client that waits before sending a body (RFC 9110 §15.2.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// A connection of HTTP/1.1, as long as its requests are plain.
+/// HTTP/1.1 connection with plain requests.
 pub struct Connection<S: Service> {
     service: S,
     limits: Rc<Limits>,
     unread: Unread,
-    /// The request that is not answered at once.
+    /// Deferred request.
     exchange: Option<Box<Exchange<S::Pending>>>,
-    /// The current answer.
+    /// Answer being written.
     current: Option<Current<S::Outcome>>,
     requests: u64,
-    /// The unread bytes are for another engine.
+    /// True if the unread bytes belong to another engine.
     is_other: bool,
     drains: bool,
-    /// The current answer switches to another protocol.
+    /// True if the current answer switches protocols.
     switches: bool,
     ending: Ending,
 }
 
-/// Whether the connection ends by what is answered.
+/// End of the connection as decided by the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// The current answer is the last.
+    /// The connection ends after the current answer.
     AfterAnswer,
-    /// It goes on.
+    /// The connection continues.
     Never,
-    /// The response is none that can be sent.
+    /// The response is invalid and cannot be sent.
     Now,
 }
 
-/// The next need of a connection after a turn.
+/// Next action for the driver after a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub enum State {
-    /// An answer broke off: the socket is to be closed, so that it is not taken for whole.
+    /// An answer broke off: the driver must close the socket, so that the client does not take the answer for complete.
     Broken,
-    /// All that came before is answered; the rest is for another to answer: these bytes first, then what comes.
+    /// All earlier requests are answered; the remaining input, beginning with these bytes, belongs to another engine.
     HandOver(Vec<u8>),
-    /// It goes on.
+    /// The connection continues.
     Open,
-    /// The last answer is whole: the connection is to be closed.
+    /// The last answer is complete: the driver closes the connection.
     Over,
-    /// It has switched to another protocol, of which these bytes came already. The stream is for
-    /// [`Connection::into_upgrade`].
+    /// The connection switched protocols; these bytes of the new protocol already arrived. The stream goes to the
+    /// receiver in [`Connection::into_upgrade`].
     Upgraded(Vec<u8>),
 }
 
-/// Parses the beginning of the unread bytes.
+/// Result of parsing the unread bytes.
 enum Next {
-    /// A request of so many bytes, which is being answered now.
+    /// A request of this length is being answered.
     Begun(usize),
-    /// The beginning of a head.
+    /// Incomplete head.
     Partial,
-    /// The bytes for another engine.
+    /// Bytes for another engine.
     Other,
 }
 
@@ -108,14 +108,14 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes bytes that came, all of them, in pieces of any size.
+    /// Consumes all received bytes, in pieces of any size.
     pub fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
         let mut bytes = bytes;
         if self.unread.is_empty() {
             if let Some(exchange) = &mut self.exchange {
                 bytes = bytes.get(exchange.receive(bytes)..).unwrap_or_default();
             } else if self.current.is_none() && !self.is_other {
-                // Most requests are read where they are.
+                // Most requests are parsed in place.
                 match self.begin(bytes, turn) {
                     Next::Begun(length) => bytes = bytes.get(length..).unwrap_or_default(),
                     Next::Partial => self.unread.are_partial(bytes.len()),
@@ -126,19 +126,19 @@ impl<S: Service> Connection<S> {
         self.unread.push(bytes);
     }
 
-    /// Whether more bytes are welcome.
+    /// Returns true if more bytes are welcome.
     pub fn wants_input(&self) -> bool {
         if self.is_other {
             return false;
         }
         match &self.exchange {
-            // Beyond its body, so that the end of the client is seen.
+            // Reads beyond the body, to detect the end of the client.
             Some(exchange) => exchange.wants_body().unwrap_or(self.unread.len() < HEAD_BYTES_MAX),
             None => self.current.is_none() && !self.unread.is_worth_a_look(),
         }
     }
 
-    /// Puts what is to be sent while the sink has room; `cx` is woken when there is more.
+    /// Writes output while the sink has room; `cx` is woken when more is ready.
     pub fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> State {
         loop {
             if self.exchange.is_some() {
@@ -158,7 +158,7 @@ impl<S: Service> Connection<S> {
                     return State::Upgraded(self.unread.take());
                 }
                 let is_cut = self.exchange.take().is_some_and(|exchange| exchange.is_uploading());
-                // What comes of a body that nobody reads cannot be distinguished from a next request.
+                // Input after an unread body cannot be distinguished from a next request.
                 if self.ending == Ending::AfterAnswer || is_cut {
                     return State::Over;
                 }
@@ -172,7 +172,7 @@ impl<S: Service> Connection<S> {
             if !self.unread.is_worth_a_look() || sink.room() == 0 {
                 return State::Open;
             }
-            // Put aside while the service looks at a part of it.
+            // Moved out while the service borrows a part.
             let unread = std::mem::take(&mut self.unread);
             let next = self.begin(unread.bytes(), turn);
             self.unread = unread;
@@ -184,15 +184,15 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Has a turn without output: the response is awaited, and the body of its request is read, also while the peer has
-    /// not taken what was put before.
+    /// Runs a turn without output: polls the response and passes on the request body, even while the peer has not read
+    /// earlier output.
     pub fn tend(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>) {
         self.advance(turn.now, cx);
     }
 
     /// Begins to answer the request at the beginning of `bytes`.
     fn begin(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Next {
-        // The last one that is allowed is for another too, who says so.
+        // The last permitted request also goes to the other engine, which announces the end.
         if self.drains || self.requests.saturating_add(1) >= self.limits.requests {
             return Next::Other;
         }
@@ -230,7 +230,7 @@ impl<S: Service> Connection<S> {
         Next::Begun(length)
     }
 
-    /// Goes on with the request whose response is awaited, and with its body.
+    /// Advances the awaited response and the request body.
     fn advance(&mut self, now: Instant, cx: &mut Context<'_>) {
         let Some(exchange) = &mut self.exchange else { return };
         exchange.begin(&self.service, &self.limits, cx);
@@ -250,8 +250,8 @@ impl<S: Service> Connection<S> {
         };
     }
 
-    /// Puts interim responses, which come before the awaited one: the edge's own, once the body is awaited that the
-    /// client waits to send (RFC 9110 §10.1.1), and those of the service.
+    /// Writes interim responses before the awaited response: `100 Continue` once the service reads a body that the
+    /// client holds back (RFC 9110 §10.1.1), and the interim responses of the service.
     fn put_interim(&mut self, sink: &mut impl Sink, cx: &Context<'_>) {
         if self.current.is_none() && self.exchange.as_mut().is_some_and(|exchange| exchange.take_word()) {
             sink.put(CONTINUE);
@@ -262,34 +262,34 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Where the stream goes of a connection that has switched to another protocol.
+    /// Returns the receiver of the stream of a connection that switched protocols.
     pub fn into_upgrade(self) -> Option<UpgradeSender> {
         self.exchange.and_then(|exchange| exchange.into_upgrade())
     }
 
-    /// The next request is for another to answer, who will say that it is the last.
+    /// Starts a drain: the next request goes to another engine, which announces the end.
     pub fn drain(&mut self) {
         self.drains = true;
-        // A head that has begun as well.
+        // An incomplete head goes to the other engine as well.
         self.is_other |= self.exchange.is_none() && !self.unread.is_empty();
     }
 
-    /// The time at which it wants a turn, whatever comes until then.
+    /// Returns the time of the next required turn, regardless of input.
     pub fn deadline(&self) -> Option<Instant> {
         self.exchange.as_ref()?.deadline(self.limits.body)
     }
 
-    /// Requests that have begun so far.
+    /// Returns the number of requests begun so far.
     pub fn requests(&self) -> u64 {
         self.requests
     }
 
-    /// Requests whose answer was not yet put to the last byte.
+    /// Returns the number of requests without a completely written answer.
     pub fn in_flight(&self) -> usize {
         usize::from(self.current.is_some() || self.exchange.is_some())
     }
 
-    /// What is under way.
+    /// Returns the kinds of requests under way.
     pub fn under_way(&self) -> Kinds {
         match (&self.current, &self.exchange) {
             (Some(current), _) => current.under_way().into(),
@@ -299,7 +299,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Ends an event stream where it is: its client connects again. What else is under way goes with the connection.
+    /// Ends an event stream in place: the client reconnects. All other requests end with the connection.
     pub fn cut(&mut self, kinds: Kinds) {
         if let Some(current) = &mut self.current
             && current.under_way() == UnderWay::EventStream
@@ -309,18 +309,18 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Bytes of bodies that are held for the peer.
+    /// Returns the body bytes held for the peer.
     pub fn held_for_peer(&self) -> usize {
         self.current.as_ref().map_or(0, Current::held_bytes)
     }
 
-    /// Whether everything is answered that came, to the last byte.
+    /// Returns true if all received requests are completely answered.
     pub fn is_idle(&self) -> bool {
         self.in_flight() == 0 && self.unread.is_empty()
     }
 
-    /// Whether nothing is to be done any more, once the peer sends no more: the beginning of a head that gets no end is
-    /// no request, and a response that is awaited would be to a peer that is gone.
+    /// Returns true if no work is left once the peer has closed its side: an incomplete head is no request, and an
+    /// awaited response would have no receiver.
     pub fn is_done(&self) -> bool {
         self.exchange.is_some() || self.current.is_none() && self.wants_input()
     }

@@ -1,17 +1,17 @@
-//! Bytes of a connection that came and were not answered.
+//! Received bytes without an answer.
 
 use super::head::HEAD_BYTES_MAX;
 
-/// Bytes of a head that has begun up to which each further byte is looked at; beyond, each further line.
+/// Head length up to which each further byte triggers a parse; beyond, each further line does.
 const LOOK_BYTES_MAX: usize = 1_024;
 
-/// Bytes that came and were not answered. Without memory while there are none.
+/// Received bytes without an answer. No memory is held while empty.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     bytes: Vec<u8>,
-    /// Where they begin; what is before was answered.
+    /// Start of the unanswered bytes; earlier bytes were answered.
     start: usize,
-    /// Number of them that are known to be an incomplete head.
+    /// Number of bytes known to be an incomplete head.
     looked_at: usize,
 }
 
@@ -37,7 +37,7 @@ impl Unread {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Passes over bytes at the beginning.
+    /// Skips bytes at the beginning.
     pub(super) fn advance(&mut self, count: usize) {
         self.start += count;
         self.looked_at = 0;
@@ -46,20 +46,20 @@ impl Unread {
         }
     }
 
-    /// They are the beginning of a head, as far as they go.
+    /// Marks the first `count` bytes as an incomplete head.
     pub(super) fn are_partial(&mut self, count: usize) {
         self.looked_at = count;
     }
 
-    /// Whether there may be more at the beginning than at the last look. What comes byte by byte is not read from its
-    /// beginning for each of them.
+    /// Returns true if parsing may succeed since the last attempt. Input in single bytes is not parsed from the start
+    /// for each byte.
     pub(super) fn is_worth_a_look(&self) -> bool {
         let new = self.bytes.get(self.start + self.looked_at..).unwrap_or_default();
         let is_short = self.len() < LOOK_BYTES_MAX;
         !new.is_empty() && (is_short || self.len() >= HEAD_BYTES_MAX || new.contains(&b'\n'))
     }
 
-    /// Takes all of them.
+    /// Takes all bytes.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let Self { mut bytes, start, .. } = std::mem::take(self);
         drop(bytes.drain(..start));

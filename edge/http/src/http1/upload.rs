@@ -1,4 +1,4 @@
-//! The body of a request of HTTP/1.1, on its way to its reader.
+//! HTTP/1.1 request body on the way to the reader.
 
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -6,54 +6,55 @@ use std::time::{Duration, Instant};
 use crate::chunks::{ChunkDecoder, ChunkPart};
 use crate::inbound::{Broken, Filler, Inbound};
 
-/// Bytes that may wait for the reader. What has not been read of the socket, the kernel holds back.
+/// Maximum bytes waiting for the reader. The kernel holds back unread bytes of the socket.
 pub(super) const UNREAD_BYTES_MAX: usize = 64 * 1024;
 
-/// The body that a head announces.
+/// Body announced by a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AnnouncedBody {
     pub(super) framing: BodyFraming,
-    /// The client waits for a word before it sends it: `Expect: 100-continue`.
+    /// True if the client waits for `100 Continue` before sending the body.
     pub(super) awaits_word: bool,
 }
 
-/// The length of a body (RFC 9112 §6).
+/// Length of a body (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyFraming {
-    /// It comes in chunks.
+    /// Chunked body.
     Chunks,
-    /// It has so many bytes.
+    /// Body with a known length.
     Length(u64),
 }
 
-/// A body of which bytes are still to come.
+/// Incomplete request body.
 pub(super) struct Upload {
     filler: Filler,
     rest: Rest,
-    /// The client waits for a word before it sends any of it.
+    /// True if the client waits for `100 Continue` before sending any byte.
     awaits_word: bool,
-    /// The reader waits.
+    /// True if the reader waits.
     is_awaited: bool,
-    /// Bytes that came, and wait for the reader.
+    /// Received bytes waiting for the reader.
     unread: usize,
-    /// The time since which the reader waits.
+    /// Time since which the reader waits.
     hungry_since: Option<Instant>,
-    /// Nobody reads it any more.
+    /// True if the reader was dropped.
     is_abandoned: bool,
 }
 
-/// The bytes that are still to come.
+/// Unreceived part of the body.
 enum Rest {
-    /// Some that mean nothing: the framing broke.
+    /// Meaningless bytes after a framing error.
     Broken,
     /// Chunks.
     Chunks(Box<ChunkDecoder>),
-    /// So many.
+    /// Remaining length.
     Length(u64),
 }
 
 impl Upload {
-    /// Begins with a body of more than no bytes, with at most so many trailers. `connection` is woken when it is read.
+    /// Creates the reader and the upload for a non-empty body with at most `trailers_max` trailers. `connection` is
+    /// woken by reads.
     pub(super) fn new(body: AnnouncedBody, trailers_max: usize, connection: Waker) -> (Inbound, Self) {
         let (length, rest) = match body.framing {
             BodyFraming::Chunks => (None, Rest::Chunks(Box::new(ChunkDecoder::new(trailers_max)))),
@@ -72,9 +73,9 @@ impl Upload {
         (inbound, upload)
     }
 
-    /// Takes the bytes of the body at the beginning of `bytes`, and returns their number.
+    /// Consumes the body bytes at the beginning of `bytes`, and returns their number.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> usize {
-        // RFC 9110 §10.1.1: who sends has not waited.
+        // RFC 9110 §10.1.1: a client that sends bytes has not waited.
         self.awaits_word &= bytes.is_empty();
         match &mut self.rest {
             Rest::Broken => bytes.len(),
@@ -92,7 +93,7 @@ impl Upload {
         }
     }
 
-    /// Takes chunks. What comes after an error of theirs means nothing.
+    /// Consumes chunks. Bytes after a framing error have no meaning.
     fn receive_chunks(&mut self, bytes: &[u8]) -> usize {
         let mut passed = 0;
         while let Rest::Chunks(decoder) = &mut self.rest {
@@ -118,14 +119,14 @@ impl Upload {
         bytes.len()
     }
 
-    /// Takes bytes of the body itself. Framing alone does not help a reader that waits.
+    /// Passes on body bytes. Framing alone does not satisfy a waiting reader.
     fn take(&mut self, bytes: &[u8]) {
         let never_read = self.filler.push(bytes);
         self.unread = (self.unread + bytes.len()).saturating_sub(never_read);
         self.hungry_since = None;
     }
 
-    /// Whether all of it came.
+    /// Returns true if the body is complete.
     pub(super) fn is_whole(&self) -> bool {
         match &self.rest {
             Rest::Broken => false,
@@ -134,27 +135,28 @@ impl Upload {
         }
     }
 
-    /// Whether what comes is no request that could be answered.
+    /// Returns true after a framing error.
     pub(super) const fn is_broken(&self) -> bool {
         matches!(self.rest, Rest::Broken)
     }
 
-    /// Whether more of it is welcome.
+    /// Returns true if more body bytes are welcome.
     pub(super) const fn wants_input(&self) -> bool {
         self.unread < UNREAD_BYTES_MAX && !self.is_broken()
     }
 
-    /// Whether nobody reads the rest.
+    /// Returns true if the reader was dropped.
     pub(super) const fn is_abandoned(&self) -> bool {
         self.is_abandoned
     }
 
-    /// Whether the client is to be asked for the body now: once, and not before somebody reads it.
+    /// Returns true if `100 Continue` must be sent now: once, and only after the reader begins to wait.
     pub(super) fn take_word(&mut self) -> bool {
         self.is_awaited && std::mem::take(&mut self.awaits_word)
     }
 
-    /// Takes note of what the reader did. False once it has waited for `patience`, and reads an error.
+    /// Records the actions of the reader. Returns false once the reader has waited for `patience`, and then reads an
+    /// error.
     pub(super) fn tend(&mut self, now: Instant, patience: Duration) -> bool {
         let tended = self.filler.tend();
         self.unread = self.unread.saturating_sub(tended.read);
@@ -171,7 +173,7 @@ impl Upload {
         is_in_time
     }
 
-    /// The end of its reader's patience.
+    /// Returns the time at which the reader's patience ends.
     pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
         self.hungry_since.map(|since| since + patience)
     }

@@ -1,5 +1,5 @@
-//! Frames about the connection and its streams, rather than of a message: PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY
-//! and WINDOW_UPDATE (RFC 9113 §6.3 to §6.5 and §6.7 to §6.9).
+//! Frames about the connection and the streams, not about messages: PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY and
+//! WINDOW_UPDATE (RFC 9113 §6.3 to §6.5 and §6.7 to §6.9).
 
 use super::super::inbound::Broken;
 use super::super::{Service, Turn};
@@ -9,17 +9,17 @@ use super::input::Place;
 use super::streams::Stream;
 use super::{Connection, Phase};
 
-/// Streams that SETTINGS of another window may give a turn for what one frame of control costs.
+/// Streams that a SETTINGS frame with a changed window may wake for the cost of one control frame.
 const STREAMS_PER_FRAME: usize = 16;
 
-/// The size of a window after an increment; `None` beyond the maximum (§6.9.1).
+/// Returns the window size after an increment; `None` beyond the maximum (§6.9.1).
 fn checked(size: u32, opened: i64) -> Option<i64> {
     let window = i64::from(size) + opened;
     (window <= i64::from(WINDOW_MAX)).then_some(window)
 }
 
 impl<S: Service> Connection<S> {
-    /// §6.3: deprecated, and passed over.
+    /// Handles PRIORITY (§6.3): deprecated and ignored.
     pub(super) fn priority(&mut self, head: FrameHead, turn: &mut Turn<'_>) -> Result<(), Fault> {
         if head.stream == 0 {
             return Err(Fault::Connection(Code::Protocol));
@@ -31,7 +31,7 @@ impl<S: Service> Connection<S> {
         Ok(self.floods.control(turn.now)?)
     }
 
-    /// §6.4.
+    /// Handles RST_STREAM (§6.4).
     pub(super) fn peer_reset(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
         frame::number(payload)?;
         match self.place(head.stream) {
@@ -42,7 +42,7 @@ impl<S: Service> Connection<S> {
                 self.forget(head.stream, Broken::Gone);
                 Ok(self.floods.reset(is_begun, turn.now)?)
             }
-            // Its answer came to its end, which has paid for this.
+            // The completed answer has paid for the reset.
             Place::Lingering => {
                 let is_begun = self.lingering.remove(head.stream).unwrap_or_default();
                 Ok(self.floods.reset(is_begun, turn.now)?)
@@ -50,7 +50,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// §6.5.
+    /// Handles SETTINGS (§6.5).
     pub(super) fn settings(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
         if head.stream != 0 {
             return Err(Fault::Connection(Code::Protocol));
@@ -63,12 +63,12 @@ impl<S: Service> Connection<S> {
         let encoder = &mut self.encoder;
         self.peer.update(payload, |bytes| encoder.resize(bytes))?;
         if self.peer.window < before.window {
-            // Answers that wait were counted by the window as it was; the acknowledgement comes before them.
+            // Waiting answers were counted with the old window; the acknowledgement precedes them.
             self.unready(before.window);
         }
         let change = i64::from(self.peer.window) - i64::from(before.window);
         if change != 0 {
-            // Each stream may have a turn for it, and send a byte.
+            // Each stream may take a turn for the change and send a byte.
             for _ in 0..self.streams.len() / STREAMS_PER_FRAME {
                 self.floods.control(turn.now)?;
             }
@@ -90,7 +90,7 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// Puts every stream in line that may send.
+    /// Queues all stalled streams with a window.
     fn queue_stalled(&mut self) {
         let able = |stream: &&Stream<_>| stream.stalled.is_some() && stream.own.available() > 0;
         let ids: Vec<u32> = self.streams.iter().filter(able).map(|stream| stream.id).collect();
@@ -99,7 +99,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// §6.7.
+    /// Handles PING (§6.7).
     pub(super) fn ping(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
         if head.stream != 0 {
             return Err(Fault::Connection(Code::Protocol));
@@ -114,11 +114,11 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// §6.8. A client's GOAWAY is about streams of the server's, of which there are none, and says that it will go. It
-    /// may send what is still to come of its requests, and is answered. Requests after it are not forbidden; but
-    /// nothing is begun for a client that goes: they are passed over, and our GOAWAY tells the last that was taken, so
-    /// that the client knows it may ask again elsewhere. (Others take them for a PROTOCOL_ERROR, which would cost it
-    /// the answers that are under way.)
+    /// Handles GOAWAY (§6.8). The GOAWAY of a client concerns server streams, which do not exist, and announces that
+    /// the client leaves. The client may send the rest of open requests and receives the answers. Later requests are
+    /// not forbidden, but new work for a leaving client is refused: the requests are skipped, and this end's GOAWAY
+    /// names the last accepted stream, so that the client can retry elsewhere. (Several servers answer PROTOCOL_ERROR,
+    /// which would lose the answers under way.)
     pub(super) fn goaway(&mut self, head: FrameHead, turn: &mut Turn<'_>) -> Result<(), Fault> {
         if head.stream != 0 {
             return Err(Fault::Connection(Code::Protocol));
@@ -131,7 +131,7 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// §6.9.
+    /// Handles WINDOW_UPDATE (§6.9).
     pub(super) fn window_update(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
         let increment = frame::number(payload)? & !(1 << 31);
         self.floods.control(turn.now)?;
@@ -153,13 +153,13 @@ impl<S: Service> Connection<S> {
             }
             Place::Stream => {}
             Place::Ready => {
-                // It may become a stream yet, if SETTINGS lower the window.
+                // The answer may still become a stream if SETTINGS lower the window.
                 let Some(ready) = self.ready.iter_mut().rev().find(|ready| ready.id == id) else { return Ok(()) };
                 ready.opened += i64::from(increment);
                 checked(self.peer.window, ready.opened).ok_or(Fault::Stream(id, Code::FlowControl))?;
                 return Ok(());
             }
-            // What is under way to a stream that has nothing more to send.
+            // Late frames for a stream with nothing left to send.
             Place::Lingering | Place::PassedOver | Place::Closed => return Ok(()),
         }
         let Some(stream) = self.streams.get(id) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Receives and discards what is still to come of a request whose response is complete (RFC 9113 §8.1).
+//! Receives and discards the rest of requests with a complete response (RFC 9113 §8.1).
 
 use std::time::Instant;
 
@@ -9,12 +9,12 @@ use super::flow::{Exceeded, ReceiveWindow};
 use super::frame::{Code, Fault, write_window};
 
 impl<S: Service> Connection<S> {
-    /// Receives what is still to come of a request whose response was put to its last byte.
+    /// Keeps a stream with a completely written response to receive the rest of the request.
     pub(super) fn linger(&mut self, id: u32, mut window: ReceiveWindow, is_begun: bool, now: Instant) {
         if self.limits.linger.is_zero() || self.lingering.discarded() >= self.limits.linger_bytes {
             return self.reset(id, Code::None);
         }
-        // Nothing of it waits for a reader any more.
+        // No bytes of the body wait for a reader any more.
         if let Some(increment) = window.give_all_back() {
             write_window(&mut self.control, id, increment);
         }
@@ -23,7 +23,7 @@ impl<S: Service> Connection<S> {
         self.check_by(until);
     }
 
-    /// Discards DATA of such a stream.
+    /// Discards DATA of a lingering stream.
     pub(super) fn discard_data(&mut self, id: u32, length: usize, ends: bool) -> Result<(), Fault> {
         let Some((discarded, window)) = self.lingering.count(id, length) else { return Ok(()) };
         window.receive(length).map_err(|Exceeded| Fault::Stream(id, Code::FlowControl))?;
@@ -44,7 +44,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Ends those that have had their time; gives when the next one will have.
+    /// Ends lingering streams past their deadline; returns the next deadline.
     pub(super) fn check_lingering(&mut self, now: Instant) -> Option<Instant> {
         for id in self.lingering.over(now) {
             self.end_linger(id);

@@ -1,11 +1,11 @@
-//! A field block that comes in several frames (RFC 9113 §4.3).
+//! Field block in several frames (RFC 9113 §4.3).
 
 use std::time::Instant;
 
-/// A field block whose end has not come (§4.3).
+/// Incomplete field block (§4.3).
 #[derive(Debug)]
 pub(super) struct FieldBlock {
-    /// When its first frame came.
+    /// Arrival time of the first frame.
     pub(super) since: Instant,
     pub(super) stream: u32,
     pub(super) ends_stream: bool,

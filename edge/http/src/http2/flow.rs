@@ -1,15 +1,15 @@
-//! Windows (RFC 9113 §5.2 and §6.9): what this end may send, and what it lets the peer send.
+//! Flow-control windows (RFC 9113 §5.2 and §6.9) of both directions.
 
-/// The most that a window can be.
+/// Maximum size of a window.
 pub(super) const WINDOW_MAX: u32 = (1 << 31) - 1;
-/// The initial size of every window.
+/// Initial size of every window.
 pub(super) const WINDOW_DEFAULT: u32 = 65_535;
 
-/// A window went beyond its most, or more came than it allowed.
+/// A window exceeded the maximum, or the peer exceeded a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Exceeded;
 
-/// The send window. A change of `SETTINGS_INITIAL_WINDOW_SIZE` can make it negative (§6.9.2).
+/// Send window. A change of `SETTINGS_INITIAL_WINDOW_SIZE` can make the window negative (§6.9.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SendWindow(i64);
 
@@ -18,26 +18,26 @@ impl SendWindow {
         Self(i64::from(size))
     }
 
-    /// Bytes that may be sent now.
+    /// Returns the bytes that may be sent now.
     pub(super) fn available(self) -> usize {
         usize::try_from(self.0).unwrap_or(0)
     }
 
-    /// Takes account of bytes that are sent: no more than are available.
+    /// Counts sent bytes: at most the available bytes.
     pub(super) fn spend(&mut self, bytes: usize) {
         self.0 -= i64::try_from(bytes).unwrap_or(i64::MAX);
     }
 
-    /// Bytes that were counted are not sent after all.
+    /// Returns counted bytes that are not sent after all.
     pub(super) fn refund(&mut self, bytes: usize) {
         self.0 += i64::try_from(bytes).unwrap_or(0);
     }
 
-    /// The peer opens it by `increment`, or a change of its settings shifts it.
+    /// Moves the window by an increment of the peer or a change of the peer's settings.
     ///
     /// # Errors
     ///
-    /// Beyond 2³¹-1 (§6.9.1).
+    /// Fails beyond 2³¹-1 (§6.9.1).
     pub(super) fn shift(&mut self, by: i64) -> Result<(), Exceeded> {
         let window = self.0 + by;
         if window > i64::from(WINDOW_MAX) {
@@ -48,51 +48,51 @@ impl SendWindow {
     }
 }
 
-/// The receive window.
+/// Receive window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReceiveWindow {
-    /// Bytes that the peer may still send by the increments that it was sent.
+    /// Bytes that the peer may still send according to the increments sent.
     open: u32,
-    /// Bytes that were taken, and not yet returned to the peer by WINDOW_UPDATE.
+    /// Consumed bytes not yet returned to the peer by WINDOW_UPDATE.
     taken: u32,
-    /// The largest window announced to the peer.
+    /// Largest window announced to the peer.
     size: u32,
-    /// Bytes taken after which WINDOW_UPDATE is sent.
+    /// Consumed bytes after which a WINDOW_UPDATE is sent.
     notable: u32,
 }
 
 impl ReceiveWindow {
-    /// A window that is announced with this size. Before the peer has read that, it may assume the default, which is
-    /// not held against it.
+    /// Creates a window announced with the given size. Before reading the announcement, the peer may assume the
+    /// default, which is permitted.
     pub(super) fn new(announced: u32) -> Self {
         let size = announced.clamp(WINDOW_DEFAULT, WINDOW_MAX);
         Self { open: size, taken: 0, size, notable: (announced / 2).clamp(1, WINDOW_MAX / 2) }
     }
 
-    /// Bytes that the peer may still send by the increments that it was sent.
+    /// Returns the bytes that the peer may still send according to the increments sent.
     pub(super) fn open(self) -> u32 {
         self.open
     }
 
-    /// The increment that announces the size to the peer.
+    /// Returns the increment that announces the size to the peer.
     pub(super) fn beyond_default(self) -> u32 {
         self.size - WINDOW_DEFAULT
     }
 
-    /// Takes account of bytes that came.
+    /// Counts received bytes.
     ///
     /// # Errors
     ///
-    /// More than the peer was allowed.
+    /// Fails if the peer exceeds the window.
     pub(super) fn receive(&mut self, bytes: usize) -> Result<(), Exceeded> {
         let bytes = u32::try_from(bytes).map_err(|_too_many| Exceeded)?;
         self.open = self.open.checked_sub(bytes).ok_or(Exceeded)?;
         Ok(())
     }
 
-    /// Bytes that came were taken. When they are half of the window, this increment is to be sent.
+    /// Counts consumed bytes. Returns the increment to send once half of the window is consumed.
     pub(super) fn give_back(&mut self, bytes: usize) -> Option<u32> {
-        // What came was allowed, so that the sum is at most the size.
+        // Received bytes were permitted, so the sum is at most the size.
         let came = self.size.saturating_sub(self.open);
         self.taken = self.taken.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)).min(came);
         if self.taken < self.notable {
@@ -102,7 +102,7 @@ impl ReceiveWindow {
         Some(std::mem::take(&mut self.taken))
     }
 
-    /// All bytes that came were taken. The increment to send, if any.
+    /// Marks all received bytes as consumed. Returns the increment to send, if any.
     pub(super) fn give_all_back(&mut self) -> Option<u32> {
         let came = self.size.saturating_sub(self.open);
         (self.open, self.taken) = (self.open + came, 0);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     proptest! {
-        /// A peer that uses its whole window is never refused, and never stuck once all was taken.
+        /// A peer that uses the whole window is never refused, and never stuck once all bytes are consumed.
         #[test]
         fn both_ends_agree_about_a_window(size in 0_u32..1 << 20, steps: Vec<(u32, u32)>) {
             let mut window = ReceiveWindow::new(size);

@@ -1,10 +1,10 @@
-//! Frames as bytes (RFC 9113 §4.1 and §6): their heads are read and written here, and what surrounds their content.
+//! Frames as bytes (RFC 9113 §4.1 and §6): reads and writes frame heads, padding and short payloads.
 
-/// Bytes of a frame's head.
+/// Bytes of a frame head.
 pub(super) const HEAD_BYTES: usize = 9;
-/// Bytes of payload that this end takes in one frame: the least and the default of `SETTINGS_MAX_FRAME_SIZE`.
+/// Maximum payload accepted in one frame: the minimum and the default of `SETTINGS_MAX_FRAME_SIZE`.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 16_384;
-/// The connection preface of clients (§3.4).
+/// Connection preface of clients (§3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Types of frames (§6).
@@ -30,7 +30,7 @@ pub(super) mod flag {
     pub(in super::super) const PRIORITY: u8 = 0x20;
 }
 
-/// Codes of errors (§7), as far as this end says them.
+/// Error codes (§7) sent by this end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Code {
@@ -46,7 +46,7 @@ pub(super) enum Code {
     EnhanceYourCalm = 11,
 }
 
-/// An error of a frame.
+/// Error of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The connection ends (§5.4.1).
@@ -55,18 +55,18 @@ pub(super) enum Fault {
     Stream(u32, Code),
 }
 
-/// The head of a frame.
+/// Head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameHead {
     pub(super) length: usize,
     pub(super) kind: u8,
     pub(super) flags: u8,
-    /// Without its reserved bit.
+    /// Stream number, without the reserved bit.
     pub(super) stream: u32,
 }
 
 impl FrameHead {
-    /// Reads a head from the first bytes of `bytes`, if there are enough; and gives what follows it.
+    /// Reads a head from the beginning of `bytes`, if complete; returns the head and the rest.
     #[inline]
     pub(super) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let ([a, b, c, kind, flags, stream @ ..], rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
@@ -80,7 +80,7 @@ impl FrameHead {
     }
 }
 
-/// The head of a frame of `length` bytes, which are fewer than 2²⁴.
+/// Returns the head of a frame of `length` bytes, which are fewer than 2²⁴.
 #[inline]
 pub(super) fn head(length: usize, kind: u8, flags: u8, stream: u32) -> [u8; HEAD_BYTES] {
     let [.., a, b, c] = length.to_be_bytes();
@@ -111,12 +111,12 @@ pub(super) fn write_goaway(into: &mut Vec<u8>, last: u32, code: Code) {
     into.extend_from_slice(&(code as u32).to_be_bytes());
 }
 
-/// The content of a payload that may be padded (§6.1, §6.2).
+/// Returns a payload without the padding (§6.1, §6.2).
 ///
 /// # Errors
 ///
-/// FRAME_SIZE_ERROR without the length of the padding, PROTOCOL_ERROR for padding as long as the payload: both of the
-/// connection, whose table of fields or windows may be out of step.
+/// FRAME_SIZE_ERROR if the padding length is missing, PROTOCOL_ERROR if the padding is as long as the payload. Both end
+/// the connection, since the field tables or windows may be out of step.
 pub(super) fn unpadded(head: FrameHead, payload: &[u8]) -> Result<&[u8], Fault> {
     if !head.has(flag::PADDED) {
         return Ok(payload);
@@ -126,11 +126,11 @@ pub(super) fn unpadded(head: FrameHead, payload: &[u8]) -> Result<&[u8], Fault> 
     content.ok_or(Fault::Connection(Code::Protocol))
 }
 
-/// The fragment of a field block in HEADERS (§6.2): what it says of priorities is deprecated, and passed over.
+/// Returns the field block fragment of HEADERS (§6.2); the priority is deprecated and skipped.
 ///
 /// # Errors
 ///
-/// As [`unpadded`]; FRAME_SIZE_ERROR where the priority is cut off.
+/// Errors of [`unpadded`]; FRAME_SIZE_ERROR if the priority is cut off.
 pub(super) fn fragment(head: FrameHead, payload: &[u8]) -> Result<&[u8], Fault> {
     let padded = head.has(flag::PADDED);
     if head.has(flag::PRIORITY) && payload.len() < 5 + usize::from(padded) {
@@ -143,7 +143,7 @@ pub(super) fn fragment(head: FrameHead, payload: &[u8]) -> Result<&[u8], Fault> 
     content.get(5..).ok_or(Fault::Connection(Code::Protocol))
 }
 
-/// A payload that is one number of 32 bits.
+/// Returns a payload that is one 32-bit number.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Bytes to frames, and frames to what they change (RFC 9113 §4 to §6).
+//! Bytes to frames, and frames to their effects (RFC 9113 §4 to §6).
 
 use super::super::field_coding::DecodeError;
 use super::super::flood::Flooded;
@@ -11,29 +11,29 @@ use super::frame::{
 };
 use super::{Connection, Phase};
 
-/// Frames that one field block may come in. Whole heads mostly come in one.
+/// Maximum frames of one field block. Most heads arrive in one frame.
 const BLOCK_FRAMES_MAX: usize = 64;
 
-/// A window for all uploads below which clients may wait for more before they send anything.
+/// Window for all uploads below which clients may wait for more before sending.
 const UPLOAD_WINDOW_MIN: u32 = 1_024;
 
-/// Bytes of DATA for a stream that is not taken any more, below which they are counted as if they were none.
+/// DATA bytes for a skipped stream below which a frame counts as empty.
 const LATE_BYTES_MIN: usize = 512;
 
-/// The state of a stream for an incoming frame (§5.1).
+/// State of a stream for an incoming frame (§5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// No frame was sent or received on it yet.
+    /// No frame was sent or received.
     Idle,
-    /// It is among the streams.
+    /// Open: listed among the streams.
     Stream,
-    /// Its answer waits to be put.
+    /// The answer waits to be written.
     Ready,
-    /// Its answer was put, and its request is still received.
+    /// The answer is written; the request is still being received.
     Lingering,
-    /// This end has reset it, or does not take it any more: the peer may not know that yet.
+    /// Reset or refused by this end: the peer may not know yet.
     PassedOver,
-    /// It has ended.
+    /// Closed.
     Closed,
 }
 
@@ -83,7 +83,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Reads the preface; gives what follows it.
+    /// Reads the preface; returns the rest.
     fn take_preface<'b>(&mut self, seen: usize, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let expected = PREFACE.get(seen..).unwrap_or_default();
         let count = expected.len().min(bytes.len());
@@ -99,7 +99,7 @@ impl<S: Service> Connection<S> {
         Some(rest)
     }
 
-    /// Completes the frame that has begun, and takes it; gives what follows it.
+    /// Completes and handles a begun frame; returns the rest.
     fn complete_partial<'b>(&mut self, mut bytes: &'b [u8], turn: &mut Turn<'_>) -> Option<&'b [u8]> {
         if let Some(missing) = HEAD_BYTES.checked_sub(self.partial.len()) {
             let (part, rest) = bytes.split_at(missing.min(bytes.len()));
@@ -126,17 +126,17 @@ impl<S: Service> Connection<S> {
         Some(rest)
     }
 
-    /// Checks that need no payload.
+    /// Checks a frame head without the payload.
     fn check_head(&self, head: FrameHead) -> Result<(), Fault> {
-        // §3.4: the first is SETTINGS.
+        // §3.4: SETTINGS come first.
         if self.phase == Phase::Settings && (head.kind != kind::SETTINGS || head.has(flag::ACK)) {
             return Err(Fault::Connection(Code::Protocol));
         }
-        // §4.2: it could be any frame of a field block, or more than memory.
+        // §4.2: the frame could belong to a field block, or exceed the memory limit.
         if head.length > PAYLOAD_BYTES_MAX {
             return Err(Fault::Connection(Code::FrameSize));
         }
-        // §4.3, §5.5: nothing comes between the frames of a field block.
+        // §4.3, §5.5: no frame comes between the frames of a field block.
         let expected = self.block.as_ref().map(|block| block.stream);
         let continues = (head.kind == kind::CONTINUATION).then_some(head.stream);
         if expected != continues {
@@ -163,7 +163,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// The state of a stream.
+    /// Returns the state of a stream.
     pub(super) fn place(&self, id: u32) -> Place {
         if id > self.last_begun || id.is_multiple_of(2) {
             Place::Idle
@@ -187,7 +187,7 @@ impl<S: Service> Connection<S> {
         if place == Place::Idle {
             return Err(Fault::Connection(Code::Protocol));
         }
-        // §6.9: whatever becomes of it, it counts.
+        // §6.9: all DATA counts, used or not.
         self.upload_window.receive(payload.len()).map_err(|Exceeded| Fault::Connection(Code::FlowControl))?;
         let ends = head.has(flag::END_STREAM);
         let is_costly =
@@ -210,13 +210,13 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes DATA of a stream; `Some` if what it takes of the window was dealt with.
+    /// Handles DATA of a stream; `Some` if the consumed window was dealt with.
     fn stream_data(&mut self, id: u32, length: usize, content: &[u8], ends: bool) -> Result<Option<()>, Fault> {
         let Some(stream) = self.streams.get(id) else { return Ok(None) };
         let Some(upload) = &mut stream.upload else { return Err(Fault::Stream(id, Code::StreamClosed)) };
         upload.window.receive(length).map_err(|Exceeded| Fault::Stream(id, Code::FlowControl))?;
         let Some(filler) = &stream.filler else {
-            // It was answered by its head.
+            // The request was answered by the head.
             stream.upload.take_if(|_| ends);
             return Ok(None);
         };
@@ -233,7 +233,7 @@ impl<S: Service> Connection<S> {
             filler.end(None);
             stream.upload = None;
         } else {
-            // What nobody will read is not asked for again; padding is.
+            // The window of bytes without a reader is not reopened; the window of padding is.
             increment = upload.window.give_back(length - content.len());
         }
         if let Some(increment) = increment {
@@ -243,12 +243,12 @@ impl<S: Service> Connection<S> {
         Ok(Some(()))
     }
 
-    /// Whether the peer has next to no window for any upload: its requests are not slow for that.
+    /// Returns true if the peer has next to no window for uploads: the requests are not slow for lack of a window.
     pub(super) fn is_upload_shut(&self) -> bool {
         self.upload_window.open() < UPLOAD_WINDOW_MIN
     }
 
-    /// Bytes of uploads were taken.
+    /// Counts consumed bytes of uploads.
     pub(super) fn give_back(&mut self, bytes: usize) {
         let was_shut = self.is_upload_shut();
         if let Some(increment) = self.upload_window.give_back(bytes) {
@@ -273,7 +273,7 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// §6.10. A block is bounded in bytes and in frames (CVE-2024-27316).
+    /// Handles CONTINUATION (§6.10). Bytes and frames of a block are bounded (CVE-2024-27316).
     fn continuation(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
         let Some(mut block) = self.block.take() else { return Err(Fault::Connection(Code::Protocol)) };
         self.floods.control(turn.now)?;
@@ -310,12 +310,12 @@ impl<S: Service> Connection<S> {
                 Ok(())
             }
             Place::Ready => Err(Fault::Connection(Code::StreamClosed)),
-            // §5.1.1: the numbers of streams only rise.
+            // §5.1.1: stream numbers only rise.
             Place::Idle | Place::Closed => Err(Fault::Connection(Code::Protocol)),
         }
     }
 
-    /// The end of a request's body, with fields (§8.1).
+    /// Handles trailers, which end a request body (§8.1).
     fn trailers(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Fault> {
         let Some(stream) = self.streams.get(id) else { return Ok(()) };
         if stream.upload.is_none() {
@@ -336,7 +336,7 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// Does what a fault asks for.
+    /// Handles an error of a frame.
     fn fault(&mut self, fault: Fault, turn: &Turn<'_>) {
         match fault {
             Fault::Connection(code) => self.end(code),
@@ -350,7 +350,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Says that a stream is over (§5.4.2).
+    /// Sends RST_STREAM (§5.4.2).
     pub(super) fn reset(&mut self, id: u32, code: Code) {
         write_reset(&mut self.control, id, code);
         self.recent.add(id);

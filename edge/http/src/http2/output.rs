@@ -1,5 +1,4 @@
-//! The order of output: frames that answer frames, answers that are at hand, then one turn of each
-//! stream after the other.
+//! Order of output: control frames, answers in memory, then one turn of each stream.
 
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -15,7 +14,7 @@ use super::response_head::Writing;
 use super::turn::{Sending, Step};
 use super::{Connection, Phase, State};
 
-/// Turns of streams in one call: a body may give empty pieces for ever.
+/// Maximum turns of streams in one call: a body may yield empty pieces forever.
 const TURNS_MAX: usize = 4_096;
 
 impl<S: Service> Connection<S> {
@@ -86,15 +85,15 @@ impl<S: Service> Connection<S> {
             turns += 1;
             self.take_turn(id, sink, turn);
         }
-        // What was woken meanwhile is in line now; where there is room for it, nobody else will say so.
+        // Streams woken meanwhile are queued now; while the sink has room, no further wake arrives for them.
         let woken = self.take_woken(turn.now, cx.waker());
         if (woken || turns == TURNS_MAX) && sink.room() > 0 {
             cx.waker().wake_by_ref();
         }
     }
 
-    /// Puts the streams in line that were woken, and does for their uploads what needs no turn: they may be long in
-    /// coming to theirs. Whether there were any.
+    /// Queues the woken streams, and handles their uploads outside of turns, since a turn may be far away. Returns true
+    /// if any stream was woken.
     fn take_woken(&mut self, now: Instant, task: &Waker) -> bool {
         let woken = self.streams.take_woken(task);
         for id in &woken {
@@ -103,7 +102,7 @@ impl<S: Service> Connection<S> {
         !woken.is_empty()
     }
 
-    /// Does what needs no room.
+    /// Runs the work that needs no room in the sink.
     pub(super) fn tend_streams(&mut self, now: Instant, cx: &mut Context<'_>) {
         if self.phase == Phase::Ended {
             return;
@@ -143,13 +142,13 @@ impl<S: Service> Connection<S> {
             self.floods.sent(sent);
             self.streams.unstall(id);
         }
-        // Windows of a few bytes make frames of a few bytes: they cost what a frame of control costs.
+        // Windows of a few bytes make frames of a few bytes, charged like control frames.
         if is_cut && self.floods.control(turn.now).is_err() {
             return self.end(Code::EnhanceYourCalm);
         }
         match step {
             Step::Again => self.streams.queue(id),
-            // It is not the peer that it waits for.
+            // The stream does not wait for the peer.
             Step::Waits => self.streams.unstall(id),
             Step::NoWindow { by_connection } => {
                 self.streams.stall(id, turn.now);
@@ -164,13 +163,13 @@ impl<S: Service> Connection<S> {
         self.tend_upload(id, turn.now);
     }
 
-    /// The answer of a stream broke off.
+    /// Handles an answer that broke off.
     fn fail(&mut self, id: u32) {
         self.forget(id, Broken::Gone);
         self.reset(id, Code::Internal);
     }
 
-    /// The answer of a stream was put to its last byte.
+    /// Handles an answer written to the last byte.
     fn finished(&mut self, id: u32, now: Instant) {
         let Some(stream) = self.streams.complete(id, now) else { return };
         self.floods.completed(stream.response.is_begun);
@@ -180,7 +179,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Gives back what was read of a request's body, and takes note of whether its reader waits.
+    /// Returns the window of read upload bytes, and records if the reader waits.
     fn tend_upload(&mut self, id: u32, now: Instant) {
         let Some((tended, begins_to_wait)) = self.streams.tend_upload(id, now) else { return };
         let upload = self.streams.get(id).and_then(|stream| stream.upload.as_mut()).filter(|_| !tended.is_abandoned);
@@ -194,7 +193,7 @@ impl<S: Service> Connection<S> {
         self.give_back(tended.read);
     }
 
-    /// Frees what an idle connection does not need.
+    /// Frees memory that an idle connection does not need.
     fn rest(&mut self) {
         self.ready.rest();
         if self.streams.is_empty() {

@@ -1,24 +1,24 @@
-//! Streams that are not received any more, though their client may not know that yet (RFC 9113 §5.1).
+//! Streams no longer received, although the client may not know yet (RFC 9113 §5.1).
 
 use std::collections::VecDeque;
 
 use super::flow::WINDOW_DEFAULT;
 use super::frame::{Code, Fault};
 
-/// Streams that this end has reset of which it remembers at least that frames for them are no mistake.
+/// Minimum number of remembered reset streams, for which late frames are no error.
 const RECENT_MIN: u32 = 256;
 
-/// Streams that this end has reset lately: what the peer sent before it knew is no mistake (§5.1).
+/// Streams reset lately by this end: frames sent before the peer learned of the reset are no error (§5.1).
 #[derive(Debug)]
 pub(super) struct Recent {
     ids: VecDeque<u32>,
     max: u32,
-    /// Bytes that may have been on their way for streams when they were reset, or passed over: their windows.
+    /// Bytes possibly under way to streams when reset or skipped: the sum of their windows.
     late_bytes: u32,
 }
 
 impl Recent {
-    /// On a connection of so many streams at once: all of them can be reset, and their slots used again.
+    /// Creates the list for a connection of `streams` concurrent streams: all can be reset, and their slots reused.
     pub(super) fn new(streams: u32) -> Self {
         Self { ids: VecDeque::new(), max: streams.saturating_mul(2).max(RECENT_MIN), late_bytes: 0 }
     }
@@ -34,16 +34,16 @@ impl Recent {
         self.ids.contains(&id)
     }
 
-    /// A stream with such a window will not be received: as much of it may be on its way.
+    /// Records a stream with this window as no longer received: that many bytes may be under way.
     pub(super) fn expect(&mut self, window: u32) {
         self.late_bytes = self.late_bytes.saturating_add(window.max(WINDOW_DEFAULT));
     }
 
-    /// Takes account of bytes for streams that are not received.
+    /// Counts bytes for streams that are not received.
     ///
     /// # Errors
     ///
-    /// More than their windows, which nobody opens any more.
+    /// Fails for more bytes than the windows, which are never reopened.
     pub(super) fn receive(&mut self, bytes: usize) -> Result<(), Fault> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.late_bytes = self.late_bytes.checked_sub(bytes).ok_or(Fault::Connection(Code::FlowControl))?;
@@ -78,7 +78,7 @@ mod tests {
         let mut recent = Recent::new(1);
         assert_eq!(recent.receive(1), Err(Fault::Connection(Code::FlowControl)));
         recent.expect(100_000);
-        // A client may not know yet that its window is smaller than the default.
+        // The client may not know yet that the window is smaller than the default.
         recent.expect(1);
         assert_eq!((recent.receive(100_000), recent.receive(65_535)), (Ok(()), Ok(())));
         assert_eq!((recent.receive(0), recent.receive(1)), (Ok(()), Err(Fault::Connection(Code::FlowControl))));

@@ -10,12 +10,12 @@ use super::super::response::{Head, is_of_connection};
 use super::super::sink::Sink;
 use super::frame::{self, HEAD_BYTES, flag, kind};
 
-/// The context to write a head.
+/// Context for writing a head.
 pub(super) struct Writing<'w> {
     pub(super) encoder: &'w mut Encoder,
     pub(super) date: &'w SharedField,
     pub(super) block: &'w mut Vec<u8>,
-    /// The most that the peer takes in a frame.
+    /// Maximum frame payload of the peer.
     pub(super) frame_bytes: usize,
 }
 
@@ -27,7 +27,7 @@ impl Writing<'_> {
         self.encoder.begin(self.block);
     }
 
-    /// Ends it; true if it is one frame. Else it is to be put in several.
+    /// Completes the frame; false if the block needs several frames.
     fn end(&mut self, id: u32, flags: u8) -> bool {
         let length = self.block.len() - HEAD_BYTES;
         let is_one = length <= self.frame_bytes;
@@ -64,8 +64,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Writes the head of an answer at hand, and what comes with it if it is short: the head of the body's frame, and
-    /// the body.
+    /// Writes the head of an answer in memory, together with a short body: the head of the DATA frame, and the body.
     #[inline]
     pub(super) fn put_answer(
         &mut self,
@@ -94,7 +93,7 @@ impl Writing<'_> {
         sink.put_body(body);
     }
 
-    /// Puts a head.
+    /// Writes a head.
     pub(super) fn put_head(&mut self, id: u32, head: &Head, ends: bool, sink: &mut impl Sink) {
         self.begin();
         match head {
@@ -113,7 +112,7 @@ impl Writing<'_> {
         self.put(id, if ends { flag::END_STREAM } else { 0 }, sink);
     }
 
-    /// Puts trailers.
+    /// Writes trailers.
     pub(super) fn put_trailers(&mut self, id: u32, trailers: &HeaderMap, sink: &mut impl Sink) {
         self.begin();
         self.fields(trailers);
@@ -128,7 +127,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Puts a block that is more than one frame (§4.3); its first frame's head is written.
+    /// Writes a block of several frames (§4.3); the head of the first frame is already written.
     fn put_parts(&self, id: u32, sink: &mut impl Sink) {
         let Some((first, mut rest)) = self.block.split_at_checked(HEAD_BYTES + self.frame_bytes) else { return };
         sink.put(first);

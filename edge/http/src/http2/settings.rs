@@ -14,10 +14,10 @@ mod id {
     pub(super) const MAX_HEADER_LIST_SIZE: u16 = 6;
 }
 
-/// The most that `SETTINGS_MAX_FRAME_SIZE` can be.
+/// Maximum value of `SETTINGS_MAX_FRAME_SIZE`.
 const FRAME_BYTES_MAX: u32 = (1 << 24) - 1;
 
-/// The payload of this end's SETTINGS.
+/// Returns the payload of this end's SETTINGS.
 pub(super) fn own(limits: &Limits) -> Vec<u8> {
     let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
     let settings = [
@@ -33,12 +33,12 @@ pub(super) fn own(limits: &Limits) -> Vec<u8> {
     payload
 }
 
-/// The peer's settings, as far as they matter to a server.
+/// Settings of the peer, as far as relevant to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PeerSettings {
-    /// The initial window of a stream.
+    /// Initial window of a stream.
     pub(super) window: u32,
-    /// The most that one frame's payload may be.
+    /// Maximum payload of one frame.
     pub(super) frame_bytes: usize,
 }
 
@@ -49,12 +49,12 @@ impl Default for PeerSettings {
 }
 
 impl PeerSettings {
-    /// Takes over the values of a SETTINGS frame, in their order; `resize_table` gets each size of the table of
-    /// fields. Settings that are unknown, or advice, are passed over.
+    /// Applies the values of a SETTINGS frame in order; each table size is passed to `resize_table`. Unknown and
+    /// advisory settings are ignored.
     ///
     /// # Errors
     ///
-    /// Those of the connection that §6.5 and §6.5.2 name.
+    /// Connection errors of §6.5 and §6.5.2.
     pub(super) fn update(&mut self, payload: &[u8], mut resize_table: impl FnMut(u32)) -> Result<(), Fault> {
         let (settings, rest) = payload.as_chunks::<6>();
         if !rest.is_empty() {

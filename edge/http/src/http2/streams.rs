@@ -1,12 +1,12 @@
-//! Streams that are not answered yet (RFC 9113 §5.1).
+//! Unanswered streams (RFC 9113 §5.1).
 //!
-//! A request whose answer is at hand and small is never a stream here: its answer waits in a queue, and is put whole.
+//! A small answer in memory never becomes a stream: the answer waits in a queue and is written whole.
 
 use super::super::response::Response;
 use super::super::streams::{self, Multiplexed};
 use super::flow::{ReceiveWindow, SendWindow};
 
-/// HTTP/2.
+/// HTTP/2 as a protocol with streams.
 pub(super) struct Http2;
 
 impl Multiplexed for Http2 {
@@ -15,14 +15,14 @@ impl Multiplexed for Http2 {
     type Upload = Upload;
 }
 
-/// A stream; what it has of its own is its send window.
+/// Stream; the protocol-specific state is the send window.
 pub(super) type Stream<O> = streams::Stream<Http2, O>;
 
-/// The streams of one connection. Those that wait for the window of the connection, or for their share of what is read
-/// ahead, are parked.
+/// Streams of one connection. Streams waiting for the connection's window, or for a share of the read-ahead, are
+/// parked.
 pub(super) type Streams<O> = streams::Streams<Http2, O>;
 
-/// A request that is not whole.
+/// Incomplete request.
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) window: ReceiveWindow,
@@ -35,8 +35,8 @@ impl<O> Stream<O> {
 }
 
 impl<O> Streams<O> {
-    /// A stream's own window has opened: it is in line, and stalled no more. One that waits for the window of the
-    /// connection as well goes on waiting in its place, with its clock.
+    /// Queues a stream after its own window opened, and marks the stream as not stalled. A stream that also waits for
+    /// the connection's window keeps its place and clock.
     pub(super) fn opened(&mut self, id: u32) {
         if self.get(id).is_some_and(|stream| !stream.parked) {
             self.unstall(id);
@@ -44,7 +44,7 @@ impl<O> Streams<O> {
         }
     }
 
-    /// Whether all of them have bytes and no window.
+    /// Returns true if all streams have bytes and no window.
     #[cfg(test)]
     pub(super) fn all_stalled(&self) -> bool {
         self.iter().all(|stream| stream.stalled.is_some())

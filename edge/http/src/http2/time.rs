@@ -1,4 +1,4 @@
-//! The end of a connection in two steps (RFC 9113 §6.8), and streams whose peer is too slow.
+//! End of a connection in two steps (RFC 9113 §6.8), and streams with a slow peer.
 
 use std::time::Instant;
 
@@ -11,9 +11,9 @@ use super::frame::{self, Code, kind};
 use super::streams::Stream;
 use super::{Connection, Phase};
 
-/// The most that a stream's number can be.
+/// Maximum stream number.
 const STREAM_MAX: u32 = (1 << 31) - 1;
-/// By these bytes the answer to that PING is known.
+/// Payload that identifies the answer to the drain's PING.
 const PING: [u8; 8] = *b"draining";
 
 impl<S: Service> Connection<S> {
@@ -27,14 +27,14 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// A PING was answered.
+    /// Handles the answer to a PING.
     pub(super) fn pong(&mut self, payload: &[u8; 8]) {
         if matches!(self.drain, Drain::Announced(_)) && *payload == PING {
             self.last_goaway();
         }
     }
 
-    /// Says which stream is the last.
+    /// Sends the final GOAWAY with the last accepted stream.
     pub(super) fn last_goaway(&mut self) {
         if !matches!(self.drain, Drain::Last(_)) {
             frame::write_goaway(&mut self.control, self.last_taken, Code::None);
@@ -42,22 +42,22 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Whether nothing is left to be said.
+    /// Returns true if no output is left.
     pub(super) fn is_over(&self) -> bool {
         let is_drained = matches!(self.drain, Drain::Last(_)) && self.in_flight() == 0;
         (is_drained || self.phase == Phase::Ended) && self.control.is_empty()
     }
 
-    /// What is under way.
+    /// Returns the kinds of requests under way.
     pub fn under_way(&self) -> Kinds {
         let streams = self.streams.iter().map(Stream::under_way);
         let ready = (!self.ready.is_empty()).then_some(UnderWay::Download);
-        // Of a request whose response is whole, the rest is received and discarded for a while.
+        // The rest of a request with a complete response is received and discarded for a while.
         let lingering = (!self.lingering.is_empty()).then_some(UnderWay::Upload);
         streams.chain(ready).chain(lingering).collect()
     }
 
-    /// Ends what is of these kinds, each in its stream: event streams where they are, all others by a reset.
+    /// Ends requests of the given kinds, each in its stream: event streams in place, all others by a reset.
     pub fn cut(&mut self, kinds: Kinds) {
         let _ending = Cause::Drain.begin();
         for id in self.streams.cut(kinds) {
@@ -66,12 +66,12 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// A stream may be too slow at `at`.
+    /// Schedules a check of slow streams for `at`.
     pub(super) fn check_by(&mut self, at: Instant) {
         self.next_check = earlier(self.next_check, Some(at));
     }
 
-    /// Ends what is too slow.
+    /// Ends slow streams and connections.
     pub(super) fn check_clocks(&mut self, now: Instant) {
         if std::mem::take(&mut self.upload_reopened) {
             self.streams.restart_uploads(now);
@@ -88,8 +88,8 @@ impl<S: Service> Connection<S> {
         let (has_window, opened) = (self.window.available() > 0, self.window_opened);
         self.streams.check(&mut overdue, now, &self.limits, self.is_upload_shut(), |stream| {
             let since = stream.stalled?;
-            // One that waits for its share of the connection's window has time while the peer opens that, and once it
-            // is open it is not the peer that it waits for.
+            // A stream that waits for the connection's window has time while the peer opens the window, and does not
+            // wait for the peer once the window is open.
             match stream.parked {
                 false => Some(since),
                 true => (!has_window).then(|| opened.map_or(since, |opened| opened.max(since))),
@@ -110,8 +110,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// By when the head, or the frame, that has begun is to be whole. How fast bodies come is a matter of their
-    /// streams.
+    /// Returns the deadline of an incomplete head or frame. The pace of bodies is checked by stream.
     fn unfinished(&self) -> Option<Instant> {
         let is_data = self.partial.get(3).is_some_and(|byte| *byte == kind::DATA);
         let partial = self.partial_since.filter(|_| !self.partial.is_empty() && !is_data);

@@ -1,4 +1,4 @@
-//! One turn of one stream: its response is polled if it is awaited, its head is put, and one frame of its body.
+//! One turn of one stream: polls an awaited response, then writes the head and one frame of the body.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -15,45 +15,45 @@ use super::frame::{self, flag, kind};
 use super::response_head::Writing;
 use super::streams::Stream;
 
-/// Bytes of a body in one frame: with its head, a full record of TLS (RFC 8446 §5.1).
+/// Body bytes in one frame: together with the frame head, a full TLS record (RFC 8446 §5.1).
 pub(in super::super) const DATA_BYTES_MAX: usize = 16_384 - frame::HEAD_BYTES;
-/// Bytes of a body from which on they are handed over by reference.
+/// Minimum body bytes that are passed on by reference.
 pub(super) const REFERENCE_BYTES_MIN: usize = 512;
 
-/// Bytes of a frame below which it is held against a peer that there was no window for more.
+/// Frame size below which a frame shortened by a window is charged to the peer.
 const CUT_BYTES_MIN: usize = 1_024;
 
-/// The outcome of a turn.
+/// Outcome of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// There may be more at once.
+    /// More may be ready at once.
     Again,
-    /// It will be woken.
+    /// Pending; the waker will be called.
     Waits,
-    /// It has bytes, and the peer gives no window for them, or `by_connection` none for all streams together.
+    /// Bytes are ready, but the peer gives no window for the stream, or for the whole connection if `by_connection`.
     NoWindow { by_connection: bool },
-    /// The last byte was put.
+    /// The last byte was written.
     Done,
-    /// It broke off.
+    /// The response broke off.
     Failed,
 }
 
-/// The context of a stream's turn.
+/// Context of a stream's turn.
 pub(super) struct Sending<'t, K> {
     pub(super) sink: &'t mut K,
     pub(super) writing: Writing<'t>,
-    /// The connection's window.
+    /// Window of the connection.
     pub(super) window: &'t mut SendWindow,
     /// Bytes that the stream may read ahead.
     pub(super) share: Share,
-    /// Bytes of bodies that were put in this turn.
+    /// Body bytes written in this turn.
     pub(super) sent: usize,
-    /// A window made a short frame of more bytes.
+    /// True if a window shortened the frame.
     pub(super) is_cut: bool,
 }
 
 impl<O: Outcome> Stream<O> {
-    /// Takes its turn.
+    /// Runs a turn.
     pub(super) fn advance<K: Sink>(&mut self, sending: &mut Sending<'_, K>, cx: &mut Context<'_>) -> Step {
         if let Err(halt) = self.response.poll_answering(cx) {
             return halt.into();
@@ -110,8 +110,8 @@ impl From<Halt> for Step {
     }
 }
 
-/// Puts as much of `bytes` as a frame and the windows take; `body` may have more after them, and has if they are not
-/// all that was announced.
+/// Writes as much of `bytes` as a frame and the windows take. `body` may have more bytes after `bytes`, and has if the
+/// announced length is not reached.
 fn put_data<K: Sink>(
     id: u32,
     window: &mut SendWindow,

@@ -299,7 +299,7 @@ fn read_anew(
     Ok(Ok(()))
 }
 
-/// Returns the method by name, without allocation for common methods.
+/// Returns the method named `name`; common methods are matched first.
 #[inline]
 fn method(name: &[u8]) -> Option<Method> {
     match name {
