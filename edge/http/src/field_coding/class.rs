@@ -1,6 +1,6 @@
-//! Classes of request fields by RFC 9113 §8.2 and §8.3, which RFC 9114 §4.2 and §4.3 repeat, by name and value alone.
+//! Classes of request fields by name and value (RFC 9113 §8.2 and §8.3, repeated by RFC 9114 §4.2 and §4.3).
 
-/// The role of a field in a request. It is decided when the field is decoded, and stored with its entry of the table.
+/// Role of a field in a request. Determined when the field is decoded, and stored with the table entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// `:method`.
@@ -11,24 +11,24 @@ pub enum Class {
     Authority,
     /// `:path`.
     Path,
-    /// Any other name with a colon before it, those of answers too.
+    /// Any other name with a leading colon, including the pseudo fields of answers.
     UnknownPseudo,
-    /// A field that is none of the others.
+    /// Any field without a special role.
     Regular,
     /// `host`.
     Host,
     /// `cookie`.
     Cookie,
-    /// `content-length`; that its value is a number is not checked here.
+    /// `content-length`; the value is not checked to be a number.
     ContentLength,
     /// `te: trailers`.
     Te,
-    /// A field that is about a connection of HTTP/1.1, which makes a request malformed (RFC 9113 §8.2.2): `connection`,
+    /// Connection-specific field of HTTP/1.1, which makes a request malformed (RFC 9113 §8.2.2): `connection`,
     /// `keep-alive`, `proxy-connection`, `transfer-encoding`, `upgrade`, and `te` with any value but `trailers`.
     ConnectionSpecific,
-    /// The name is none in lower case (RFC 9113 §8.2.1, RFC 9110 §5.6.2), or the value holds a byte that none may have,
-    /// or begins or ends with white space; that of a pseudo field holds no space at all, and that of `:authority`
-    /// nothing but what may be in one.
+    /// Malformed field: the name is not a token in lower case (RFC 9113 §8.2.1, RFC 9110 §5.6.2), or the value contains
+    /// a forbidden byte, or begins or ends with white space. The value of a pseudo field contains no space at all, and
+    /// the value of `:authority` only bytes of an authority.
     Malformed,
 }
 
@@ -47,7 +47,7 @@ const fn tokens() -> [bool; 256] {
     table
 }
 
-/// Bytes of an authority (RFC 3986 §3.2) without a user, which HTTP/2 does not allow there (§8.3.1).
+/// Bytes of an authority (RFC 3986 §3.2) without a user, which HTTP/2 forbids (§8.3.1).
 static IS_OF_AUTHORITY: [bool; 256] = of_authority();
 
 #[expect(clippy::indexing_slicing, reason = "while it is compiled: a place beyond the end is no build")]
@@ -62,13 +62,13 @@ const fn of_authority() -> [bool; 256] {
     table
 }
 
-/// Whether a name is a token in lower case.
+/// Returns true if a name is a token in lower case.
 fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| IS_TOKEN.get(usize::from(*byte)).copied().unwrap_or_default())
 }
 
 impl Class {
-    /// The class by name.
+    /// Returns the class by name.
     pub(in super::super) fn of_name(name: &[u8]) -> Self {
         match name {
             b":method" => Self::Method,
@@ -88,13 +88,13 @@ impl Class {
         }
     }
 
-    /// The class by value, for names that need it.
+    /// Returns the class by value, for names that need the value.
     pub(in super::super) fn with_value(self, value: &[u8]) -> Self {
         let is_sound = match self {
             Self::Authority => {
                 value.iter().all(|byte| IS_OF_AUTHORITY.get(usize::from(*byte)).copied().unwrap_or_default())
             }
-            // Without a way out in between, many bytes are looked at in one step.
+            // Without an early exit, many bytes are checked in one step.
             Self::Method | Self::Scheme | Self::Path | Self::UnknownPseudo => {
                 value.iter().fold(true, |is_sound, byte| is_sound & (*byte > b' ') & (*byte != 0x7f))
             }

@@ -1,14 +1,15 @@
 //! Strings in the static Huffman code (RFC 7541 §5.2, Appendix B).
 //!
-//! The code is canonical: codes of one length are numbers in a row, in the order of their symbols, and those of the
-//! next length go on from there. So the lengths of Appendix B say all of it, and the tables are computed from them.
+//! The code is canonical: codes of one length are consecutive numbers in the order of their symbols, and the codes of
+//! the next length continue from there. So the lengths of Appendix B define the whole code, and the tables are
+//! computed.
 
 use super::DecodeError;
 
-/// The symbol that ends a string and is never written (RFC 7541 §5.2).
+/// Symbol that ends a string and is never written (RFC 7541 §5.2).
 const END: usize = 256;
 
-/// Bits of each symbol's code: the bytes in their order, then [`END`].
+/// Code length of each symbol in bits: the bytes in order, then [`END`].
 const LENGTHS: [u8; 257] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
     28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12,
@@ -21,25 +22,25 @@ const LENGTHS: [u8; 257] = [
     27, 27, 27, 27, 27, 26, 30,
 ];
 
-/// The longest code.
+/// Longest code.
 const LENGTH_MAX: usize = 30;
 
-/// Bits that are looked up at once. All codes of letters, digits and most signs are no longer.
+/// Bits looked up at once. The codes of letters, digits and most punctuation are no longer.
 const FAST_BITS: usize = 10;
 
-/// [`FAST_BITS`] and [`LENGTH_MAX`], as bits are counted.
+/// [`FAST_BITS`] and [`LENGTH_MAX`], in the type of bit counts.
 const FAST_BITS_COUNT: u32 = 10;
 const LENGTH_MAX_COUNT: u32 = 30;
 
-/// All that is computed from [`LENGTHS`].
+/// Tables computed from [`LENGTHS`].
 struct Tables {
-    /// The code of each symbol, in its low bits.
+    /// Code of each symbol, in the low bits.
     codes: [u32; 257],
-    /// For all that the next [`FAST_BITS`] may be: the symbol, and the bits of its code; no bits if that is longer.
+    /// Symbol and code length for each value of the next [`FAST_BITS`]; length 0 for longer codes.
     fast: [(u8, u8); 1 << FAST_BITS],
-    /// For each length: its first code, how many it has, and the place of the first among `sorted`.
+    /// For each length: the first code, the number of codes, and the index of the first symbol in `sorted`.
     lengths: [(u32, u32, usize); LENGTH_MAX + 1],
-    /// The symbols in the order of their codes.
+    /// Symbols in the order of their codes.
     sorted: [u16; 257],
 }
 
@@ -83,14 +84,14 @@ const fn tables() -> Tables {
     tables
 }
 
-/// The bytes of `text` in the code.
+/// Returns the encoded length of `text` in bytes.
 #[must_use]
 pub fn encoded_bytes(text: &[u8]) -> usize {
     let bits = text.iter().map(|byte| usize::from(LENGTHS.get(usize::from(*byte)).copied().unwrap_or_default()));
     bits.sum::<usize>().div_ceil(8)
 }
 
-/// Appends `text` in the code.
+/// Appends the encoded `text`.
 pub fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut count) = (0_u64, 0_u32);
     for byte in text {
@@ -105,15 +106,15 @@ pub fn encode(text: &[u8], out: &mut Vec<u8>) {
         }
     }
     if count > 0 {
-        // What is left of the last byte is the begin of the code that ends a string: ones.
+        // The last byte is padded with the first bits of the end symbol: ones.
         out.extend(((bits << (8 - count)) | (0xff >> count)).to_be_bytes().last());
     }
 }
 
-/// Appends the text that `coded` is. No more than 8 bytes come of 5.
+/// Appends the decoded text of `coded`. 5 bytes decode to at most 8.
 ///
 /// # Errors
-/// If it holds the symbol that ends a string, or is filled up with anything but fewer than eight bits of its begin.
+/// Fails if the input contains the end symbol, or is padded with anything but fewer than eight of its first bits.
 pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let start = out.len();
     // No code has fewer than 5 bits.
@@ -125,9 +126,9 @@ pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
     decoded
 }
 
-/// Fills `slots`, of which there are enough, with the text that `coded` is.
+/// Fills `slots`, which are sufficient, with the decoded text of `coded`.
 fn decode_into(coded: &[u8], slots: &mut std::slice::IterMut<'_, u8>) -> Result<(), DecodeError> {
-    // The next bits, from the highest down; zeros behind them.
+    // Next bits, highest first, followed by zeros.
     let (mut bits, mut count) = (0_u64, 0_u32);
     let mut rest = coded;
     loop {
@@ -143,7 +144,7 @@ fn decode_into(coded: &[u8], slots: &mut std::slice::IterMut<'_, u8>) -> Result<
             count += 8;
             rest = after;
         }
-        // The shortest code has 5 bits, the longest that is looked up 10. So many bits hold one of these for certain.
+        // The shortest code has 5 bits, and the longest fast lookup 10. The bits certainly contain a whole fast code.
         let enough = if rest.is_empty() { 0 } else { FAST_BITS_COUNT };
         loop {
             let (mut symbol, mut length) = fast(bits);
@@ -169,7 +170,7 @@ fn decode_into(coded: &[u8], slots: &mut std::slice::IterMut<'_, u8>) -> Result<
     }
 }
 
-/// The symbol that the highest bits are, and the bits it takes; none if it takes more than [`FAST_BITS`].
+/// Returns the symbol of the highest bits and the code length; no match for more than [`FAST_BITS`].
 #[inline]
 fn fast(bits: u64) -> (u8, u32) {
     let place = usize::try_from(bits >> (64 - FAST_BITS)).unwrap_or_default();
@@ -177,7 +178,7 @@ fn fast(bits: u64) -> (u8, u32) {
     (symbol, u32::from(length))
 }
 
-/// The same for the longer codes.
+/// Returns the same for longer codes.
 fn slow(bits: u64) -> Result<(u8, u32), DecodeError> {
     for ((first, number, place), length) in TABLES.lengths.iter().zip(0_u32..).skip(FAST_BITS + 1) {
         let code = bits >> (64 - length);
@@ -234,7 +235,7 @@ mod tests {
         ] {
             assert_eq!(TABLES.codes[symbol], code, "{symbol}");
         }
-        // The code is complete: every row of bits begins with one symbol.
+        // The code is complete: every bit sequence begins with exactly one symbol.
         let shares: u64 = LENGTHS.iter().map(|length| 1 << (LENGTH_MAX - usize::from(*length))).sum();
         assert_eq!(shares, 1 << LENGTH_MAX);
     }
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!(decoded(&[0b0001_1111]), Ok(b"a".to_vec()));
         assert_eq!(decoded(&[0b0001_1110]), Err(DecodeError::Huffman));
         assert_eq!(decoded(&[0b0001_1111, 0xff]), Err(DecodeError::Huffman));
-        // "&" is 11111000, so that nothing is left to fill.
+        // "&" is 11111000, without padding.
         assert_eq!(decoded(&[0b1111_1000]), Ok(b"&".to_vec()));
         assert_eq!(decoded(&[0b1111_1000, 0xff]), Err(DecodeError::Huffman));
         assert_eq!(decoded(&[0xff]), Err(DecodeError::Huffman));

@@ -2,32 +2,32 @@
 
 use super::DecodeError;
 
-/// Bytes of a number after its first one: four hold more than any block that is accepted is long.
+/// Maximum bytes of a number after the first: four exceed the length of any accepted block.
 const CONTINUATION_BYTES_MAX: u32 = 4;
-/// The same of a number of QPACK, which may have 62 bits.
+/// Maximum bytes of a QPACK number after the first, for 62 bits.
 const LONG_CONTINUATION_BYTES_MAX: u32 = 9;
-/// The greatest number of QPACK.
+/// Maximum QPACK number.
 const LONG_MAX: u64 = (1 << 62) - 1;
 
-/// The rest of a block.
+/// Remaining bytes of a block.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Reader<'b> {
     rest: &'b [u8],
 }
 
 impl<'b> Reader<'b> {
-    /// Reads `block` from its begin.
+    /// Reads `block` from the beginning.
     pub(in super::super) fn new(block: &'b [u8]) -> Self {
         Self { rest: block }
     }
 
-    /// All that is left.
+    /// Returns all remaining bytes.
     #[inline]
     pub(in super::super) const fn rest(&self) -> &'b [u8] {
         self.rest
     }
 
-    /// The next byte, `None` at the end.
+    /// Returns the next byte, `None` at the end.
     #[inline]
     pub(in super::super) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
@@ -35,7 +35,7 @@ impl<'b> Reader<'b> {
         Some(*first)
     }
 
-    /// The next `bytes` bytes.
+    /// Returns the next `bytes` bytes.
     #[inline]
     pub(in super::super) fn take(&mut self, bytes: usize) -> Result<&'b [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(DecodeError::Truncated)?;
@@ -43,17 +43,17 @@ impl<'b> Reader<'b> {
         Ok(taken)
     }
 
-    /// The number that begins in the low bits of `first`, which `mask` has set.
+    /// Returns the number that begins in the low bits of `first`, given by `mask`.
     ///
     /// # Errors
-    /// If it does not end, or takes more bytes than any number that could be meant.
+    /// Fails if the number is incomplete, or longer than any valid number.
     #[inline]
     pub(in super::super) fn integer(&mut self, first: u8, mask: u8) -> Result<usize, DecodeError> {
         let prefix = first & mask;
         if prefix < mask { Ok(usize::from(prefix)) } else { self.continuation(usize::from(prefix)) }
     }
 
-    /// The rest of a number that filled its prefix.
+    /// Reads the rest of a number that filled the prefix.
     fn continuation(&mut self, prefix: usize) -> Result<usize, DecodeError> {
         let mut value = prefix;
         for place in 0..CONTINUATION_BYTES_MAX {
@@ -66,10 +66,10 @@ impl<'b> Reader<'b> {
         Err(DecodeError::Overflow)
     }
 
-    /// As [`Reader::integer`], of up to 62 bits.
+    /// Returns a number like [`Reader::integer`], with up to 62 bits.
     ///
     /// # Errors
-    /// If it does not end, or is greater.
+    /// Fails if the number is incomplete or greater.
     pub(in super::super) fn long_integer(&mut self, first: u8, mask: u8) -> Result<u64, DecodeError> {
         let prefix = first & mask;
         let mut value = u64::from(prefix);
@@ -87,7 +87,7 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// Writes `value` with `mask` as the bits of its prefix and `pattern` in the bits above.
+/// Writes `value` with a prefix of the bits in `mask`, and `pattern` in the bits above.
 #[inline]
 pub(in super::super) fn put(value: usize, pattern: u8, mask: u8, block: &mut Vec<u8>) {
     match u8::try_from(value) {
@@ -96,7 +96,7 @@ pub(in super::super) fn put(value: usize, pattern: u8, mask: u8, block: &mut Vec
     }
 }
 
-/// The same for a number that fills its prefix.
+/// Writes a number that fills the prefix.
 fn put_long(value: usize, pattern: u8, mask: u8, block: &mut Vec<u8>) {
     block.push(pattern | mask);
     let mut rest = value - usize::from(mask);
@@ -107,7 +107,7 @@ fn put_long(value: usize, pattern: u8, mask: u8, block: &mut Vec<u8>) {
     block.push(low_seven_bits(rest));
 }
 
-/// The last seven bits of a number.
+/// Returns the last seven bits of a number.
 fn low_seven_bits(value: usize) -> u8 {
     u8::try_from(value & 0x7f).unwrap_or_default()
 }
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(read(&[0x7f, 0x80], 0x7f), Err(DecodeError::Truncated));
         assert_eq!(read(&[0x7f, 0xff, 0xff, 0xff, 0xff, 0x00], 0x7f), Err(DecodeError::Overflow));
         assert_eq!(read(&[0x7f, 0xff, 0xff, 0xff, 0x7f], 0x7f), Ok(127 + (1 << 28) - 1));
-        // Zeros at the end are allowed, as far as any number may go.
+        // Trailing zeros are permitted within the maximum length.
         assert_eq!(read(&[0x7f, 0x81, 0x80, 0x80, 0x00], 0x7f), Ok(128));
         assert_eq!(read(&[0x7f, 0x80, 0x80, 0x80, 0x80, 0x00], 0x7f), Err(DecodeError::Overflow));
     }

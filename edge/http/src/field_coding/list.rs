@@ -1,51 +1,51 @@
-//! The fields of a block, one after the other, and the size of their list.
+//! Fields of a block in order, and the size of their list.
 
 use super::{Class, DecodeError, entry_size};
 
-/// A field as it came.
+/// Decoded field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'f> {
-    /// The name. If [`Class::Malformed`], any bytes.
+    /// Name; any bytes for [`Class::Malformed`].
     pub name: &'f [u8],
-    /// The value. If [`Class::Malformed`], any bytes.
+    /// Value; any bytes for [`Class::Malformed`].
     pub value: &'f [u8],
-    /// Its role in a request.
+    /// Role in a request.
     pub class: Class,
 }
 
-/// A block that was read to its end.
+/// Result of decoding a whole block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
-    /// The size of the list as RFC 9113 §6.5.2 counts it, in bytes. If it is more than was asked for, fields are
-    /// missing.
+    /// Size of the list in bytes, counted as in RFC 9113 §6.5.2. Fields are missing if the size exceeds the requested
+    /// maximum.
     pub list_bytes: usize,
 }
 
-/// A field that came as a number of one byte, where it is known by what the byte stands for.
+/// Field encoded as an index of one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Numbered {
-    /// The byte.
+    /// Encoded byte.
     pub byte: u8,
-    /// A number for the content of the tables, which no other content has.
+    /// Number that identifies the content of the tables.
     pub state: u64,
 }
 
-/// Fields that a receiver has already.
+/// Fields already known to a receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Bytes of the block that they take.
+    /// Bytes of the block.
     pub bytes: usize,
-    /// Their size in the list (RFC 9113 §6.5.2).
+    /// Size in the list (RFC 9113 §6.5.2).
     pub list_bytes: usize,
 }
 
-/// Takes the fields of a block.
+/// Receives the fields of a block.
 pub trait Receiver {
-    /// Takes the next field.
+    /// Receives the next field.
     fn field(&mut self, field: Field<'_>, numbered: Option<Numbered>);
 
-    /// Takes the next fields by the bytes that stand for them with which `rest` begins, if it knows them from a block
-    /// before: a byte means the same in the same `state`.
+    /// Recognises the encoded bytes at the beginning of `rest` from an earlier block, and takes their fields: a byte
+    /// means the same in the same `state`.
     fn repeat(&mut self, _state: u64, _rest: &[u8]) -> Option<Known> {
         None
     }
@@ -58,20 +58,20 @@ impl<E: FnMut(Field<'_>)> Receiver for E {
     }
 }
 
-/// Decodes the blocks of one connection.
+/// Decoder of the blocks of one connection.
 pub(in super::super) trait Decoder {
-    /// A number for the content of the tables that blocks refer to, which no other content ever has.
+    /// Returns a number that identifies the content of the tables: no other content has the same number.
     fn state(&self) -> u64;
 
-    /// Reads a whole block, and gives every field in order to `receiver`, until their list takes more than
-    /// `list_bytes_max`; those beyond are still read.
+    /// Decodes a whole block and passes every field in order to `receiver`, until the list exceeds `list_bytes_max`;
+    /// later fields are decoded but not passed on.
     ///
     /// # Errors
-    /// If the block is not sound. The decoder is of no use any more.
+    /// Fails if the block is invalid. The decoder cannot be used afterwards.
     fn decode(&mut self, block: &[u8], list_bytes_max: usize, receiver: impl Receiver) -> Result<Decoded, DecodeError>;
 }
 
-/// Gives fields on, as long as their list is not too large.
+/// Passes fields on while their list is within the limit.
 pub(in super::super) struct List<E> {
     pub(in super::super) receiver: E,
     pub(in super::super) bytes: usize,

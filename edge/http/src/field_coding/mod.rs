@@ -1,9 +1,9 @@
-//! What HPACK and QPACK have in common (RFC 7541 §5, RFC 9204 §4.1): numbers, strings, and what is known of a field.
+//! Code shared by HPACK and QPACK (RFC 7541 §5, RFC 9204 §4.1): numbers, strings, and classes of fields.
 //!
-//! * `integer`: numbers, and the reader of a block's bytes; `string`, [`huffman`]: strings, plain and in the code;
-//! * [`class`]: the role of a field in a request, decided once for each that is written out;
-//! * `list`: the fields of a block as they are decoded, and the size of their list;
-//! * `error`: why a block cannot be read.
+//! * `integer`: numbers, and the reader of a block's bytes; `string`, [`huffman`]: plain and Huffman-coded strings;
+//! * [`class`]: the role of a field in a request, determined once per literal field;
+//! * `list`: decoded fields of a block, and the size of their list;
+//! * `error`: errors of unreadable blocks.
 
 pub mod class;
 mod error;
@@ -17,9 +17,9 @@ pub use error::DecodeError;
 pub(super) use list::Decoder;
 pub use list::{Decoded, Field, Known, Numbered, Receiver};
 
-/// The size of a field in a list, and of an entry in a table (RFC 7541 §4.1, RFC 9113 §6.5.2, RFC 9114 §4.2.2).
+/// Returns the size of a field in a list, and of an entry in a table (RFC 7541 §4.1, RFC 9113 §6.5.2, RFC 9114 §4.2.2).
 #[must_use]
 pub const fn entry_size(name_bytes: usize, value_bytes: usize) -> usize {
-    // Both are in memory, so that the sum is a number.
+    // Both strings are in memory, so the sum does not overflow.
     name_bytes + value_bytes + 32
 }

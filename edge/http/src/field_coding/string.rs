@@ -1,9 +1,9 @@
-//! Strings of HPACK and QPACK (RFC 7541 §5.2, RFC 9204 §4.1.2): plain, or in the Huffman code.
+//! Strings of HPACK and QPACK (RFC 7541 §5.2, RFC 9204 §4.1.2): plain, or Huffman-coded.
 
 use super::{huffman, integer};
 
-/// Writes a string in the code, if it is shorter so. Its length has the bits of `mask`; the bit above them says whether
-/// it is coded, and `pattern` is in those above that.
+/// Writes a string, Huffman-coded if shorter. The length has the bits of `mask`; the bit above marks the code, and
+/// `pattern` is in the bits above the mark.
 pub(in super::super) fn put_shortest(text: &[u8], pattern: u8, mask: u8, block: &mut Vec<u8>) {
     let coded_bytes = huffman::encoded_bytes(text);
     if coded_bytes < text.len() {
@@ -14,7 +14,7 @@ pub(in super::super) fn put_shortest(text: &[u8], pattern: u8, mask: u8, block: 
     }
 }
 
-/// Writes a string as it is.
+/// Writes a plain string.
 #[inline]
 pub(in super::super) fn put_plain(text: &[u8], pattern: u8, mask: u8, block: &mut Vec<u8>) {
     integer::put(text.len(), pattern, mask, block);

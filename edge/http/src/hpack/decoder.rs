@@ -1,4 +1,4 @@
-//! The decoder of a peer's blocks (RFC 7541 §3.2, §6).
+//! Decoder of the peer's field blocks (RFC 7541 §3.2, §6).
 
 use super::super::field_coding::integer::Reader;
 use super::super::field_coding::list::List;
@@ -6,17 +6,17 @@ use super::super::field_coding::{self, Class, DecodeError, Decoded, Numbered, Re
 use super::static_table;
 use super::table::{Entry, Span, Table};
 
-/// A name or a value while its field is read.
+/// Name or value of a field being read.
 #[derive(Clone, Copy)]
 enum Text<'b> {
-    /// As it stands in the block, or in the static table.
+    /// Text in the block or in the static table.
     Given(&'b [u8]),
-    /// In the table's text: of an entry, or just appended.
+    /// Text in the dynamic table: of an entry, or just appended.
     Kept(Span),
 }
 
 impl<'t> Text<'t> {
-    /// Its bytes.
+    /// Returns the bytes.
     #[inline]
     fn of<'s>(self, table: &'s Table) -> &'s [u8]
     where
@@ -28,7 +28,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// The same at the end of the table's text, behind `mark`.
+    /// Moves the text to the end of the table's text, after `mark`.
     fn kept(self, mark: usize, table: &mut Table) -> Span {
         match self {
             Self::Given(bytes) => table.append(bytes),
@@ -37,8 +37,8 @@ impl<'t> Text<'t> {
     }
 }
 
-/// The decoder of one connection. It holds no memory until a block needs some, and then no more than a few times the
-/// size of the table between blocks.
+/// Decoder of one connection. No memory is held before a block needs some; between blocks the memory is at most a few
+/// times the table size.
 #[derive(Debug)]
 pub struct Decoder {
     table: Table,
@@ -57,19 +57,19 @@ impl field_coding::Decoder for Decoder {
 }
 
 impl Decoder {
-    /// A decoder whose table may take `table_bytes_max`: what was announced as `SETTINGS_HEADER_TABLE_SIZE`. As the
-    /// peer begins with [`super::TABLE_BYTES_DEFAULT`] until it knows the settings, that is the one to announce.
+    /// Creates a decoder with a table of `table_bytes_max`, the announced `SETTINGS_HEADER_TABLE_SIZE`. The peer begins
+    /// with [`super::TABLE_BYTES_DEFAULT`] before reading the settings, so announce the default.
     #[must_use]
     pub const fn new(table_bytes_max: usize) -> Self {
         Self { table: Table::new(table_bytes_max) }
     }
 
-    /// Reads a whole block, and gives every field in order to `receiver`, until their list takes more than
-    /// `list_bytes_max`; those beyond are still read, as the ones of the next block may refer to them. While a string
-    /// is read it takes no more than 8/5 of its bytes in the block.
+    /// Decodes a whole block and passes every field in order to `receiver`, until the list exceeds `list_bytes_max`;
+    /// later fields are decoded but not passed on, since the next block may refer to them. A string takes at most 8/5
+    /// of its encoded bytes while being read.
     ///
     /// # Errors
-    /// If the block is not sound. The decoder is of no use any more.
+    /// Fails if the block is invalid. The decoder cannot be used afterwards.
     #[inline]
     pub fn decode(
         &mut self,
@@ -79,7 +79,7 @@ impl Decoder {
     ) -> Result<Decoded, DecodeError> {
         let mut list = List { receiver, bytes: 0, bytes_max: list_bytes_max };
         let mut reader = Reader::new(block);
-        // Two sizes may be said, and none after a field.
+        // At most two size updates, and none after a field.
         let mut sizes_left = 2_u8;
         loop {
             let rest = reader.rest();
@@ -111,32 +111,32 @@ impl Decoder {
         Ok(Decoded { list_bytes: list.bytes })
     }
 
-    /// A number for what the table holds, which no other content of any table ever has: it stays the same over a block
-    /// that tells the table nothing, and the same block then has the same fields again.
+    /// Returns a number that identifies the table's content: no other content of any table has the same number. A block
+    /// without changes to the table leaves the number unchanged, so the same block then has the same fields again.
     #[must_use]
     pub const fn state(&self) -> u64 {
         self.table.state()
     }
 
-    /// The size of the table (RFC 7541 §4.1).
+    /// Returns the size of the table (RFC 7541 §4.1).
     #[must_use]
     pub const fn table_bytes(&self) -> usize {
         self.table.size()
     }
 
-    /// The maximum size, as last set by the peer.
+    /// Returns the maximum size last set by the peer.
     #[must_use]
     pub const fn table_bytes_max(&self) -> usize {
         self.table.max()
     }
 
-    /// Memory that is held, in bytes.
+    /// Returns the held memory in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.table.memory()
     }
 
-    /// A field that one of the tables has (RFC 7541 §6.1).
+    /// Reads an indexed field (RFC 7541 §6.1).
     #[inline]
     fn indexed<E: Receiver>(&self, first: u8, number: usize, list: &mut List<E>) -> Result<(), DecodeError> {
         let numbered = (first < u8::MAX).then(|| Numbered { byte: first, state: self.table.state() });
@@ -150,7 +150,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// A field whose value is written out, and its name if that has no number (RFC 7541 §6.2).
+    /// Reads a literal field with an indexed or literal name (RFC 7541 §6.2).
     fn literal<E: Receiver>(
         &mut self,
         is_inserted: bool,
@@ -168,7 +168,7 @@ impl Decoder {
             self.table.truncate(mark);
             return Ok(());
         }
-        // What has no room is not copied to lie beside its name: it may be long.
+        // Text without room in the table is not copied next to the name: the text may be long.
         if self.table.has_room(name_text.len(), value_text.len()) {
             let (name, value) = (name.kept(mark, &mut self.table), value.kept(mark, &mut self.table));
             self.table.insert(Entry { name, value, name_class, class });
@@ -180,7 +180,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// A name: that of the field of this number, or, for 0, the one that follows.
+    /// Reads a name: the name of the field at index `number`, or for 0 the literal that follows.
     fn name<'b>(&mut self, number: usize, reader: &mut Reader<'b>) -> Result<(Text<'b>, Class), DecodeError> {
         let Some(place) = number.checked_sub(1) else {
             let name = self.string(reader)?;
@@ -193,7 +193,7 @@ impl Decoder {
         Ok((Text::Kept(entry.name), entry.name_class))
     }
 
-    /// A string (RFC 7541 §5.2).
+    /// Reads a string (RFC 7541 §5.2).
     fn string<'b>(&mut self, reader: &mut Reader<'b>) -> Result<Text<'b>, DecodeError> {
         let first = reader.byte().ok_or(DecodeError::Truncated)?;
         let bytes = reader.integer(first, 0x7f)?;

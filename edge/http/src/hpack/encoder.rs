@@ -1,4 +1,4 @@
-//! The encoder of our blocks (RFC 7541 §6), and what of a field can be written ahead of time.
+//! Encoder of this end's field blocks (RFC 7541 §6), and the parts of fields encoded ahead of time.
 
 use http::StatusCode;
 
@@ -6,33 +6,33 @@ use super::super::answer::{PreparedHead, SharedField};
 use super::super::field_coding::{integer, string};
 use super::{TABLE_BYTES_DEFAULT, static_table};
 
-/// The bits of a string's length (RFC 7541 §5.2).
+/// Bits of a string's length (RFC 7541 §5.2).
 const STRING_MASK: u8 = 0x7f;
 
-/// The number of a field that the static table has, or a table's first entry.
+/// Indexed field of the static or the dynamic table: pattern and mask.
 const INDEXED: (u8, u8) = (0x80, 0x7f);
 
-/// The number of the newest entry of the dynamic table (RFC 7541 §2.3.3).
+/// Index of the newest entry of the dynamic table (RFC 7541 §2.3.3).
 const NUMBER_OF_NEWEST: usize = static_table::FIELDS.len() + 1;
 
-/// Numbers that are written at once.
+/// Number of indexes written at once.
 const NUMBERS_MAX: usize = 16;
-/// By how much each of them is less than the first, where their entries follow one another.
+/// Difference of each index to the first, for consecutive entries.
 const BEFORE: [u8; NUMBERS_MAX] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// The indexing of a literal field (RFC 7541 §6.2).
+/// Indexing of a literal field (RFC 7541 §6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Indexing {
-    /// Be kept.
+    /// Inserted into the dynamic table.
     Incremental,
-    /// Nothing.
+    /// Not inserted.
     Without,
-    /// Never be kept, by none that passes it on (RFC 7541 §7.1.3).
+    /// Never inserted, by any intermediary (RFC 7541 §7.1.3).
     Never,
 }
 
 impl Indexing {
-    /// The bits above the number of the name, and those of the number.
+    /// Returns the pattern above the name's index, and the mask of the index.
     const fn pattern(self) -> (u8, u8) {
         match self {
             Self::Incremental => (0x40, 0x3f),
@@ -42,13 +42,13 @@ impl Indexing {
     }
 }
 
-/// Writes a field out, in as few bytes as it takes without a table.
+/// Writes a literal field, in the fewest bytes possible without a dynamic table.
 pub(super) fn put_literal(indexing: Indexing, name: &str, value: &[u8], block: &mut Vec<u8>) {
     put_name(indexing, name, block);
     string::put_shortest(value, 0, STRING_MASK, block);
 }
 
-/// Writes the begin of a field: its name.
+/// Writes the beginning of a field: the name.
 fn put_name(indexing: Indexing, name: &str, block: &mut Vec<u8>) {
     let (pattern, mask) = indexing.pattern();
     if let Some(number) = static_table::number_of(name.as_bytes()) {
@@ -59,31 +59,31 @@ fn put_name(indexing: Indexing, name: &str, block: &mut Vec<u8>) {
     }
 }
 
-/// A field of the peer's table, as far as it matters here.
+/// Entry of the peer's table, as far as the encoder needs it.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// Of the [`SharedField`].
+    /// Id of the [`SharedField`].
     id: u64,
-    /// Its size.
+    /// Size in the table.
     size: usize,
 }
 
-/// The encoder of one connection: it knows what the peer's table holds. It has no memory of its own until a field is to
-/// be in the table. Blocks must be sent in the order in which they were written, and all of them.
+/// Encoder of one connection, with a mirror of the peer's table. No memory is held before the first insertion. Blocks
+/// must be sent completely and in the order of encoding.
 #[derive(Debug)]
 pub struct Encoder {
-    /// The oldest is first.
+    /// Entries, oldest first.
     entries: Vec<Entry>,
-    /// Their size.
+    /// Total size of the entries.
     size: usize,
-    /// The maximum size.
+    /// Maximum size.
     max: usize,
-    /// The smallest value of `max` since the last size update that was sent.
+    /// Smallest value of `max` since the last size update that was sent.
     untold: Option<usize>,
-    /// Where the field may be that is written next: answers have their fields in one order, so it is mostly the entry
-    /// that was inserted after that of the last field.
+    /// Likely position of the next field: answers list their fields in one order, so the next field mostly is the entry
+    /// inserted after the entry of the last field.
     guess: usize,
-    /// Where the first field of the last prepared head was, with which the next one mostly begins.
+    /// Position of the first field of the last prepared head, with which the next head mostly begins.
     first: usize,
 }
 
@@ -94,13 +94,13 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// An encoder for a peer of which no SETTINGS are known.
+    /// Creates an encoder for a peer with unknown SETTINGS.
     #[must_use]
     pub const fn new() -> Self {
         Self { entries: Vec::new(), size: 0, max: TABLE_BYTES_DEFAULT, untold: None, guess: 0, first: 0 }
     }
 
-    /// Keeps to the peer's `SETTINGS_HEADER_TABLE_SIZE`. No more than [`TABLE_BYTES_DEFAULT`] is used of it.
+    /// Applies the peer's `SETTINGS_HEADER_TABLE_SIZE`, of which at most [`TABLE_BYTES_DEFAULT`] is used.
     pub fn resize(&mut self, peer_table_bytes: u32) {
         let max = usize::try_from(peer_table_bytes).unwrap_or(TABLE_BYTES_DEFAULT).min(TABLE_BYTES_DEFAULT);
         if max != self.max {
@@ -110,8 +110,7 @@ impl Encoder {
         }
     }
 
-    /// Begins a block: sends the sizes that the table has had since the last one, the smallest and the
-    /// last (RFC 7541 §4.2).
+    /// Begins a block: writes the smallest and the last table size since the previous block (RFC 7541 §4.2).
     #[inline]
     pub fn begin(&mut self, block: &mut Vec<u8>) {
         if let Some(smallest) = self.untold.take() {
@@ -126,10 +125,10 @@ impl Encoder {
         integer::put(self.max, 0x20, 0x1f, block);
     }
 
-    /// Writes `:status`, which comes before all fields.
+    /// Writes `:status`, which precedes all fields.
     #[inline]
     pub fn status(&mut self, status: StatusCode, block: &mut Vec<u8>) {
-        // Most answers have one of these, whose numbers are those of RFC 7541 Appendix A.
+        // Most answers have one of these codes, with indexes of RFC 7541 Appendix A.
         match status {
             StatusCode::OK => return block.push(0x88),
             StatusCode::NOT_MODIFIED => return block.push(0x8b),
@@ -145,8 +144,8 @@ impl Encoder {
         }
     }
 
-    /// Writes a field that others of this connection may have too: as its number, if the table has it; else so that it
-    /// will, unless it would take more than half of it.
+    /// Writes a field that may repeat on the connection: as an index if the table has the field; otherwise with
+    /// insertion, unless the field would take more than half of the table.
     #[inline]
     pub fn shared(&mut self, field: &SharedField, block: &mut Vec<u8>) {
         if let Some(place) = self.place(field.id) {
@@ -162,23 +161,23 @@ impl Encoder {
         }
     }
 
-    /// The number of the entry at a place, which there is.
+    /// Returns the index of the existing entry at `place`.
     #[inline]
     const fn number(&self, place: usize) -> usize {
         NUMBER_OF_NEWEST - 1 + self.entries.len() - place
     }
 
-    /// Where the table has the field of this id. No two entries have one id, so a guess that is right is the answer.
+    /// Returns the position of the field with `id`. Ids are unique within the table, so a correct guess is the answer.
     #[inline]
     fn place(&self, id: u64) -> Option<usize> {
         match self.entries.get(self.guess) {
             Some(entry) if entry.id == id => Some(self.guess),
-            // What changes, such as the date, came last.
+            // Changing fields, such as the date, were inserted last.
             _ => self.entries.iter().rposition(|entry| entry.id == id),
         }
     }
 
-    /// Writes the fields of a prepared head, and `more` that others of this connection may have too.
+    /// Writes the fields of a prepared head, and `more` fields that may repeat on the connection.
     #[inline]
     pub fn prepared<'f>(
         &mut self,
@@ -203,8 +202,8 @@ impl Encoder {
         block.extend_from_slice(&head.own);
     }
 
-    /// Writes the fields of these ids as numbers of one byte each, if the table has them one after the other from where
-    /// the next is guessed to be. Answers of one kind have the same fields in the same order.
+    /// Writes the fields with the given ids as one-byte indexes, if the table has them consecutively from the guessed
+    /// position on. Answers of one kind have the same fields in the same order.
     #[inline]
     fn repeated(&mut self, ids: &[u64], block: &mut Vec<u8>) -> bool {
         let Some(entries) = self.entries.get(self.guess..).and_then(|entries| entries.get(..ids.len())) else {
@@ -215,7 +214,7 @@ impl Encoder {
         if !entries.iter().map(|entry| &entry.id).eq(ids) {
             return false;
         }
-        // A copy of a length that is known takes next to nothing: all that there may be, and then as many as there are.
+        // Copying a fixed length is nearly free: copies all indexes, then truncates to the needed number.
         let end = block.len() + ids.len();
         block.extend_from_slice(&BEFORE.map(|before| (INDEXED.0 | number).wrapping_sub(before)));
         block.truncate(end);
@@ -223,8 +222,8 @@ impl Encoder {
         true
     }
 
-    /// Writes a field that was made for one answer, without indexing. What may be a secret is marked as
-    /// never to be kept (RFC 7541 §7.1.3). `name` is in lower case, and both are sound as a field.
+    /// Writes a field made for one answer, without indexing. A possible secret is marked as never indexed (RFC 7541
+    /// §7.1.3). `name` is in lower case, and both arguments are valid in a field.
     pub fn field(&mut self, name: &str, value: &[u8], block: &mut Vec<u8>) {
         if let Some(number) = static_table::number_of_whole(name.as_bytes(), value) {
             block.push(INDEXED.0 | number);
@@ -244,13 +243,13 @@ impl Encoder {
         string::put_plain(value, 0, STRING_MASK, block);
     }
 
-    /// The size of the peer's table in bytes (RFC 7541 §4.1).
+    /// Returns the size of the peer's table in bytes (RFC 7541 §4.1).
     #[must_use]
     pub const fn table_bytes(&self) -> usize {
         self.size
     }
 
-    /// Lets the oldest entries go until the others take no more than `bytes`, as the peer does (RFC 7541 §4.3, §4.4).
+    /// Evicts the oldest entries until the rest takes at most `bytes`, as the peer does (RFC 7541 §4.3, §4.4).
     fn evict(&mut self, bytes: usize) {
         let mut gone = 0;
         while self.size > bytes

@@ -1,10 +1,10 @@
-//! Fields as HTTP/2 writes them (RFC 7541): the decoder of what a peer sends, the encoder of what is answered.
+//! Field coding of HTTP/2 (RFC 7541): the decoder for requests, and the encoder for answers.
 //!
-//! * [`decoder`]: a peer's blocks, field by field, each with its class;
-//! * [`encoder`]: our blocks; what answers of one connection have in common is named by its place in the table;
-//! * `table`: the dynamic table of a decoder; `static_table`: the one that every connection has.
+//! * [`decoder`]: the peer's blocks, field by field, each with a class;
+//! * [`encoder`]: this end's blocks; repeated fields are indexes into the dynamic table;
+//! * `table`: the dynamic table of a decoder; `static_table`: the static table.
 //!
-//! Numbers, strings and the classes of fields are those of QPACK too: [`super::field_coding`].
+//! Numbers, strings and field classes are shared with QPACK: [`super::field_coding`].
 
 pub mod decoder;
 pub mod encoder;
@@ -16,12 +16,10 @@ mod tests;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 
-/// The size of a table until SETTINGS say another, in bytes as [`super::field_coding::entry_size`] counts them
-/// (RFC 9113 §6.5.2).
+/// Table size before SETTINGS change it, in bytes as counted by [`super::field_coding::entry_size`] (RFC 9113 §6.5.2).
 pub const TABLE_BYTES_DEFAULT: usize = 4_096;
 
-/// A literal field without indexing (RFC 7541 §6.2.2); the name by its number where the static table has
-/// it.
+/// Returns a literal field without indexing (RFC 7541 §6.2.2); the name is an index if the static table has the name.
 #[must_use]
 pub fn literal(name: &str, value: &[u8]) -> Vec<u8> {
     let mut block = Vec::new();
@@ -29,7 +27,7 @@ pub fn literal(name: &str, value: &[u8]) -> Vec<u8> {
     block
 }
 
-/// A field, written so that it is in the table from now on (RFC 7541 §6.2.1).
+/// Returns a literal field with insertion into the table (RFC 7541 §6.2.1).
 #[must_use]
 pub fn literal_inserting(name: &str, value: &[u8]) -> Vec<u8> {
     let mut block = Vec::new();

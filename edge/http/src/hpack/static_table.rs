@@ -1,8 +1,8 @@
-//! The table of fields that every connection has from the start (RFC 7541 Appendix A).
+//! Static table of fields (RFC 7541 Appendix A).
 
 use super::super::field_coding::Class;
 
-/// The fields, in their order; the first has the number 1. With each what its name says, as a decoder gives it.
+/// Fields in order, beginning with index 1, each with the class by name as returned by the decoder.
 pub(super) static FIELDS: [(&str, &str, Class); 61] = [
     (":authority", "", Class::Authority),
     (":method", "GET", Class::Method),
@@ -67,7 +67,7 @@ pub(super) static FIELDS: [(&str, &str, Class); 61] = [
     ("www-authenticate", "", Class::Regular),
 ];
 
-/// The number of the first field of this name, for names of answers.
+/// Returns the index of the first field with `name`, for names of answers.
 #[rustfmt::skip]
 pub(super) fn number_of(name: &[u8]) -> Option<u8> {
     Some(match name {
@@ -123,7 +123,7 @@ pub(super) fn number_of(name: &[u8]) -> Option<u8> {
     })
 }
 
-/// The number of this very field, for the few whose value the table has.
+/// Returns the index of a field with name and value, for the few entries with a value.
 pub(super) fn number_of_whole(name: &[u8], value: &[u8]) -> Option<u8> {
     match (name, value) {
         (b":status", b"200") => Some(8),

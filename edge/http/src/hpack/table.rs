@@ -1,20 +1,20 @@
-//! The dynamic table of a decoder (RFC 7541 §2.3.2, §4): its entries, and their text in one buffer.
+//! Dynamic table of a decoder (RFC 7541 §2.3.2, §4): the entries, and their text in one buffer.
 //!
-//! New text is appended, old text is left where it lies until enough of it is dead, and what a field needs only while
-//! it is read lies at the end for so long. So fields cost no allocation, and a table that was never used has none.
+//! New text is appended; old text stays in place until enough of the buffer is dead; temporary text of a field being
+//! read lies at the end. So fields cost no allocation, and an unused table holds no memory.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::field_coding::{Class, DecodeError, entry_size, huffman};
 
-/// Dead bytes that are left alone, however few are alive.
+/// Minimum number of dead bytes before compaction, however few bytes are alive.
 const DEAD_BYTES_MIN: usize = 512;
 
-/// The next number for a table's content. A table that never received anything has 0.
+/// Next number for a table's content. A table without any input has 0.
 static NEXT_STATE: AtomicU64 = AtomicU64::new(1);
 
-/// A piece of the text.
+/// Range of the text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     start: usize,
@@ -22,104 +22,104 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Bytes.
+    /// Returns the length in bytes.
     const fn len(self) -> usize {
         self.end - self.start
     }
 
-    /// The same piece after `bytes` before it are gone.
+    /// Returns the same range after the removal of `bytes` earlier bytes.
     const fn moved(self, bytes: usize) -> Self {
         Self { start: self.start - bytes, end: self.end - bytes }
     }
 }
 
-/// A field of the table.
+/// Entry of the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) name: Span,
     pub(super) value: Span,
-    /// The class by name.
+    /// Class by name.
     pub(super) name_class: Class,
-    /// The class by name and value.
+    /// Class by name and value.
     pub(super) class: Class,
 }
 
 impl Entry {
-    /// Its size in the table.
+    /// Returns the size in the table.
     const fn size(self) -> usize {
         entry_size(self.name.len(), self.value.len())
     }
 
-    /// Where its text begins. Name and value lie next to each other, in either order.
+    /// Returns the start of the text. Name and value are adjacent, in either order.
     fn start(self) -> usize {
         self.name.start.min(self.value.start)
     }
 }
 
-/// The dynamic table.
+/// Dynamic table.
 #[derive(Debug)]
 pub(super) struct Table {
     text: Vec<u8>,
-    /// The newest is last.
+    /// Entries, newest last.
     entries: VecDeque<Entry>,
-    /// The size of all entries.
+    /// Total size of the entries.
     size: usize,
-    /// The maximum size, as last set by the peer.
+    /// Maximum size last set by the peer.
     max: usize,
-    /// The maximum size announced to the peer.
+    /// Maximum size announced to the peer.
     announced: usize,
     /// See [`Table::state`].
     state: u64,
 }
 
 impl Table {
-    /// An empty table, which may take what was announced.
+    /// Creates an empty table with the announced maximum size.
     pub(super) const fn new(announced: usize) -> Self {
         Self { text: Vec::new(), entries: VecDeque::new(), size: 0, max: announced, announced, state: 0 }
     }
 
-    /// The size of all entries.
+    /// Returns the total size of the entries.
     pub(super) const fn size(&self) -> usize {
         self.size
     }
 
-    /// A number for what it holds: as long as it is the same, each number of a field means the same.
+    /// Returns a number that identifies the content: while the number is unchanged, each index has the same meaning.
     pub(super) const fn state(&self) -> u64 {
         self.state
     }
 
-    /// It received a field or a size update, whether or not its content differs now.
+    /// Records the receipt of a field or a size update, even if the content is unchanged.
     fn announce_size(&mut self) {
         self.state = NEXT_STATE.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The maximum size.
+    /// Returns the maximum size.
     pub(super) const fn max(&self) -> usize {
         self.max
     }
 
-    /// Memory that is held for it, in bytes.
+    /// Returns the held memory in bytes.
     pub(super) fn memory(&self) -> usize {
         self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// The entry that came `age` entries before the newest.
+    /// Returns the entry inserted `age` entries before the newest.
     #[inline]
     pub(super) fn get(&self, age: usize) -> Option<Entry> {
         let place = self.entries.len().checked_sub(1)?.checked_sub(age)?;
         self.entries.get(place).copied()
     }
 
-    /// The bytes of a piece.
+    /// Returns the bytes of a range.
     #[inline]
     pub(super) fn text(&self, span: Span) -> &[u8] {
         self.text.get(span.start..span.end).unwrap_or_default()
     }
 
-    /// Changes what the entries may take; those that have no room any more go (RFC 7541 §4.3).
+    /// Changes the maximum size; entries without room are evicted (RFC 7541 §4.3).
     ///
     /// # Errors
-    /// If that is more than was announced (RFC 7541 §6.3).
+    /// Fails if `max` exceeds the announced size (RFC 7541 §6.3).
     pub(super) fn resize(&mut self, max: usize) -> Result<(), DecodeError> {
         if max > self.announced {
             return Err(DecodeError::TableSize);
@@ -130,7 +130,7 @@ impl Table {
         Ok(())
     }
 
-    /// Lets the oldest entries go until the others take no more than `bytes`.
+    /// Evicts the oldest entries until the rest takes at most `bytes`.
     fn evict(&mut self, bytes: usize) {
         while self.size > bytes
             && let Some(entry) = self.entries.pop_front()
@@ -139,7 +139,7 @@ impl Table {
         }
     }
 
-    /// Where the text ends.
+    /// Returns the end of the text.
     #[inline]
     pub(super) fn end(&self) -> usize {
         self.text.len()
@@ -152,17 +152,17 @@ impl Table {
         Span { start, end: self.text.len() }
     }
 
-    /// Appends the text of a coded string.
+    /// Appends the decoded text of a Huffman string.
     ///
     /// # Errors
-    /// Those of [`huffman::decode`].
+    /// Errors of [`huffman::decode`].
     pub(super) fn append_coded(&mut self, coded: &[u8]) -> Result<Span, DecodeError> {
         let start = self.text.len();
         huffman::decode(coded, &mut self.text)?;
         Ok(Span { start, end: self.text.len() })
     }
 
-    /// A piece that lies behind `mark`: this one, or a copy of it.
+    /// Returns a range after `mark` with the same text: the range itself, or a copy.
     pub(super) fn behind(&mut self, mark: usize, span: Span) -> Span {
         if span.start >= mark {
             return span;
@@ -172,13 +172,13 @@ impl Table {
         Span { start, end: self.text.len() }
     }
 
-    /// Whether an entry of a name and a value of so many bytes has room, once others are gone.
+    /// Returns true if an entry with a name and a value of these lengths fits, possibly after evictions.
     #[inline]
     pub(super) const fn has_room(&self, name_bytes: usize, value_bytes: usize) -> bool {
         entry_size(name_bytes, value_bytes) <= self.max
     }
 
-    /// Takes an entry in that has room, whose text was just appended (RFC 7541 §4.4).
+    /// Inserts a fitting entry with text that was just appended (RFC 7541 §4.4).
     pub(super) fn insert(&mut self, entry: Entry) {
         self.announce_size();
         let size = entry.size();
@@ -187,7 +187,7 @@ impl Table {
         self.size += size;
     }
 
-    /// Lets all entries go, as one does that has no room (RFC 7541 §4.4).
+    /// Evicts all entries, as an entry without room does (RFC 7541 §4.4).
     pub(super) fn clear(&mut self) {
         self.announce_size();
         self.evict(0);
@@ -199,7 +199,7 @@ impl Table {
         self.text.truncate(mark);
     }
 
-    /// Drops the text of entries that are gone, once there is a good deal of it.
+    /// Drops the text of evicted entries, once enough text is dead.
     #[inline]
     pub(super) fn tidy(&mut self) {
         let dead = self.entries.front().map_or(self.text.len(), |entry| entry.start());
@@ -213,7 +213,7 @@ impl Table {
         }
     }
 
-    /// Gives back memory that only an uncommonly long string needed.
+    /// Frees memory that only an unusually long string needed.
     pub(super) fn shrink(&mut self) {
         let enough = self.announced.saturating_mul(4);
         if self.text.capacity() > enough {

@@ -1,5 +1,5 @@
-//! The peer's unidirectional streams: its control stream, those of QPACK, and others (RFC 9114 §6.2 and §7.2, RFC 9204
-//! §4.2).
+//! Unidirectional streams of the peer: the control stream, the QPACK streams, and unknown streams (RFC 9114 §6.2 and
+//! §7.2, RFC 9204 §4.2).
 
 use std::time::Instant;
 
@@ -11,48 +11,48 @@ use super::output::Action;
 use super::reader::{Event, FrameReader, Treatment};
 use super::settings;
 
-/// Streams that are open at once. A client needs three, and may try what it likes with others (§6.2.3).
+/// Maximum concurrent streams. A client needs three, and may experiment with more (§6.2.3).
 const STREAMS_MAX: usize = 32;
-/// Bytes of a stream of a type that is not known that are read and discarded, before the peer is asked to stop (§6.2).
+/// Bytes of a stream of unknown type that are discarded before the peer is asked to stop (§6.2).
 const UNKNOWN_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of SETTINGS.
+/// Maximum bytes of SETTINGS.
 const SETTINGS_BYTES_MAX: u64 = 2 * 1024;
-/// Bytes of a frame that is one number (RFC 9000 §16).
+/// Maximum bytes of a frame with a single number (RFC 9000 §16).
 const NUMBER_BYTES_MAX: u64 = 8;
 
-/// What a stream is for.
+/// Purpose of a stream.
 #[derive(Debug)]
 enum Purpose {
-    /// Not known before its type came whole: these are its first bytes.
+    /// Unknown until the type is complete; holds the first bytes.
     Unknown(Vec<u8>),
     Control(FrameReader),
     Encoder(EncoderStream),
     Decoder(DecoderStream),
-    /// Nothing that is known: so many bytes are still discarded.
+    /// Unknown type; holds the number of bytes still to discard.
     Discard(usize),
 }
 
 impl Purpose {
-    /// Whether it is one of those that may not end while the connection lasts.
+    /// Returns true for a stream that must not end before the connection.
     const fn is_critical(&self) -> bool {
         matches!(self, Self::Control(_) | Self::Encoder(_) | Self::Decoder(_))
     }
 }
 
-/// The peer's unidirectional streams, and what its control stream has said.
+/// Unidirectional streams of the peer, and the state of the control stream.
 #[derive(Debug, Default)]
 pub(super) struct Unidirectional {
     streams: Vec<(u64, Purpose)>,
-    /// SETTINGS came.
+    /// True once SETTINGS arrived.
     has_settings: bool,
-    /// The push ID of its last GOAWAY (§5.2).
+    /// Push ID of the peer's last GOAWAY (§5.2).
     goaway: Option<u64>,
-    /// Its last MAX_PUSH_ID (§7.2.7).
+    /// Value of the peer's last MAX_PUSH_ID (§7.2.7).
     push_id_max: Option<u64>,
 }
 
 impl Unidirectional {
-    /// Drops a stream that the peer abandoned. Whether the connection needs it.
+    /// Removes a stream abandoned by the peer. Returns true if the connection needs the stream.
     pub(super) fn remove(&mut self, id: u64) -> bool {
         let Some(index) = self.streams.iter().position(|(other, _)| *other == id) else { return false };
         self.streams.swap_remove(index).1.is_critical()
@@ -63,7 +63,7 @@ impl Unidirectional {
         Some(self.streams.swap_remove(index).1)
     }
 
-    /// What a stream is for by its type, if there is no other for that.
+    /// Returns the purpose for a stream type, unless a stream with that purpose exists.
     fn purpose(&self, kind: u64) -> Result<Purpose, Fault> {
         let purpose = match kind {
             stream_type::CONTROL => Purpose::Control(FrameReader::default()),
@@ -78,7 +78,7 @@ impl Unidirectional {
         if self.streams.iter().any(is_same) { Err(Fault::Connection(Code::StreamCreation)) } else { Ok(purpose) }
     }
 
-    /// What becomes of a frame of the control stream by its head.
+    /// Decides by the head how to read a frame of the control stream.
     fn treat(&self, head: FrameHead) -> Result<Treatment, Fault> {
         // §6.2.1.
         if !self.has_settings && head.kind != kind::SETTINGS {
@@ -93,7 +93,7 @@ impl Unidirectional {
                 Err(Fault::Connection(Code::Frame))
             }
             kind::SETTINGS | kind::GOAWAY | kind::MAX_PUSH_ID | kind::CANCEL_PUSH => Ok(Treatment::Whole),
-            // §7.2.1, §7.2.2, §7.2.5: of requests, and of servers.
+            // §7.2.1, §7.2.2, §7.2.5: frames of requests and of servers.
             kind::DATA | kind::HEADERS | kind::PUSH_PROMISE => Err(Fault::Connection(Code::FrameUnexpected)),
             kind if kind::is_of_http2(kind) => Err(Fault::Connection(Code::FrameUnexpected)),
             // §9.
@@ -113,7 +113,7 @@ impl Unidirectional {
 }
 
 impl<S: Service> Connection<S> {
-    /// Takes bytes of a stream that is none of a request.
+    /// Handles bytes of a stream without a request.
     pub(super) fn take_own(&mut self, id: u64, bytes: &[u8], ends: bool, turn: &mut Turn<'_>) -> Result<(), Fault> {
         let purpose = match self.unidirectional.take(id) {
             Some(purpose) => purpose,
@@ -128,7 +128,7 @@ impl<S: Service> Connection<S> {
         };
         let purpose = self.take_bytes_for(purpose, bytes, turn.now)?;
         if ends {
-            // §6.2.1, RFC 9204 §4.2. One that ends before its type is of no meaning (§6.2).
+            // §6.2.1, RFC 9204 §4.2. A stream that ends before the type has no meaning (§6.2).
             let is_critical = purpose.is_critical();
             return if is_critical { Err(Fault::Connection(Code::ClosedCriticalStream)) } else { Ok(()) };
         }
@@ -164,8 +164,8 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Each costs what a frame of control costs, also those before one that is refused with `code`: the first fault is
-    /// the same, in whatever pieces they come.
+    /// Charges each instruction like a control frame, including instructions before a refused instruction, an error of
+    /// `code`: the first error is the same for any split of the input.
     fn count_instructions(&mut self, read: Result<usize, Refused>, code: Code, now: Instant) -> Result<(), Fault> {
         let (Ok(count) | Err(Refused { after: count })) = read;
         for _ in 0..count {
@@ -193,21 +193,22 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes a frame that is one number.
+    /// Handles a frame with a single number.
     fn control_frame(&mut self, kind: u64, number: u64) -> Result<(), Fault> {
         let Unidirectional { goaway, push_id_max, .. } = &mut self.unidirectional;
         match kind {
-            // §7.2.3: nothing was ever promised.
+            // §7.2.3: no push was ever promised.
             kind::CANCEL_PUSH => return Err(Fault::Connection(Code::Id)),
-            // §7.2.7: it may not become less.
+            // §7.2.7: the value must not decrease.
             kind::MAX_PUSH_ID => {
                 if push_id_max.is_some_and(|before| number < before) {
                     return Err(Fault::Connection(Code::Id));
                 }
                 *push_id_max = Some(number);
             }
-            // §5.2: it may not become more. A client's is about pushes, of which there are none, and says that it will
-            // go; as over HTTP/2, nothing more is begun for it, and our GOAWAY tells what was.
+            // §5.2: the value must not increase. The GOAWAY of a client concerns pushes, which do not exist, and
+            // announces that the client leaves; as over HTTP/2, no new work is begun, and this end's GOAWAY names the
+            // accepted requests.
             kind::GOAWAY => {
                 if goaway.is_some_and(|before| number > before) {
                     return Err(Fault::Connection(Code::Id));

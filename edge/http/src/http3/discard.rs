@@ -1,4 +1,4 @@
-//! Room for the bodies of requests, and what is still to come of one whose response is complete (RFC 9114 §4.1).
+//! Room for request bodies, and the rest of requests with a complete response (RFC 9114 §4.1).
 
 use std::time::Instant;
 
@@ -8,11 +8,11 @@ use super::Connection;
 use super::frame::Code;
 use super::output::Action;
 
-/// Room for all uploads below which clients may wait for more before they send anything.
+/// Room for all uploads below which clients may wait for more before sending.
 const UPLOAD_ROOM_MIN: usize = 1_024;
 
 impl<S: Service> Connection<S> {
-    /// Number of further bytes of a stream that are welcome.
+    /// Returns the number of further bytes welcome on a stream.
     pub(super) fn upload_room(&mut self, id: u64) -> usize {
         let room = self.room_now(id);
         if room == 0 {
@@ -32,29 +32,29 @@ impl<S: Service> Connection<S> {
         if let Some(stream) = self.streams.get(id) {
             let own =
                 if stream.upload.is_some() { stream_max.saturating_sub(stream.own.unreturned) } else { usize::MAX };
-            // What has no reader takes no memory.
+            // Bytes without a reader take no memory.
             return if stream.filler.is_some() { own.min(all) } else { own };
         }
-        // The head that was begun first always goes on, so that room comes of it.
+        // The oldest head always proceeds, so that its memory is freed.
         match self.openings.first() {
             Some(first) if first.id < id && all == 0 => 0,
             _ => usize::MAX,
         }
     }
 
-    /// Room for all uploads, and for heads that have begun.
+    /// Returns the room for all uploads and incomplete heads.
     fn connection_room(&self) -> usize {
         let heads: usize = self.openings.iter().map(|opening| opening.reader.held_bytes()).sum();
         let max = usize::try_from(self.limits.connection_window).unwrap_or(usize::MAX);
         max.saturating_sub(self.unread).saturating_sub(heads)
     }
 
-    /// Whether there is next to no room for any upload: requests are not slow for that.
+    /// Returns true if uploads have next to no room: the requests are not slow for lack of room.
     pub(super) fn is_upload_shut(&self) -> bool {
         self.connection_room() < UPLOAD_ROOM_MIN
     }
 
-    /// Bytes of uploads were taken by their readers.
+    /// Counts bytes of uploads consumed by the readers.
     pub(super) fn give_back(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
@@ -64,7 +64,7 @@ impl<S: Service> Connection<S> {
         self.upload_reopened |= was_shut && !self.is_upload_shut();
     }
 
-    /// Has streams go on that were given no more bytes, where there is room for them.
+    /// Resumes held-back streams that have room again.
     pub(super) fn resume_held_back(&mut self) {
         if !self.is_held_back {
             return;
@@ -86,19 +86,19 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Receives what is still to come of a request whose response was written to its last byte.
+    /// Keeps a stream with a completely written response to receive the rest of the request.
     pub(super) fn linger(&mut self, id: u64, is_begun: bool, now: Instant) {
         if self.limits.linger.is_zero() || self.lingering.discarded() >= self.limits.linger_bytes {
             return self.actions.push(Action::Stop(id, Code::None));
         }
         let until = now + self.limits.linger;
         self.lingering.add(Linger { id, is_begun, window: (), discarded: 0, until });
-        // It may have been given no more while its body was read.
+        // The stream may have been held back while the body was read.
         self.actions.push(Action::Resume(id));
         self.check_by(until);
     }
 
-    /// Discards bytes of such a stream.
+    /// Discards bytes of a lingering stream.
     pub(super) fn discard_bytes(&mut self, id: u64, length: usize, ends: bool) {
         let Some((discarded, ())) = self.lingering.count(id, length) else { return };
         if ends {
@@ -108,14 +108,14 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Asks the client to stop sending: with this code where it is free to do so (§4.1).
+    /// Asks the client to stop sending, with the code that leaves the client free to do so (§4.1).
     fn end_linger(&mut self, id: u64) {
         if self.lingering.remove(id).is_some() {
             self.actions.push(Action::Stop(id, Code::None));
         }
     }
 
-    /// Ends those that have had their time; gives when the next one will have.
+    /// Ends lingering streams past their deadline; returns the next deadline.
     pub(super) fn check_lingering(&mut self, now: Instant) -> Option<Instant> {
         for id in self.lingering.over(now) {
             self.end_linger(id);

@@ -1,6 +1,6 @@
-//! Frames as bytes (RFC 9114 §7): numbers, heads of frames, and the codes of errors.
+//! Frames as bytes (RFC 9114 §7): numbers, frame heads, and error codes.
 
-/// The greatest number that is written (RFC 9000 §16).
+/// Maximum encodable number (RFC 9000 §16).
 pub(super) const NUMBER_MAX: u64 = (1 << 62) - 1;
 
 /// Types of frames (§7.2).
@@ -13,7 +13,7 @@ pub(super) mod kind {
     pub(in super::super) const GOAWAY: u64 = 0x7;
     pub(in super::super) const MAX_PUSH_ID: u64 = 0xd;
 
-    /// Whether a type is one of HTTP/2 that HTTP/3 does not have: PRIORITY, PING, WINDOW_UPDATE and CONTINUATION
+    /// Returns true for a frame type of HTTP/2 that HTTP/3 reserves: PRIORITY, PING, WINDOW_UPDATE and CONTINUATION
     /// (§7.2.8).
     pub(in super::super) const fn is_of_http2(kind: u64) -> bool {
         matches!(kind, 0x2 | 0x6 | 0x8 | 0x9)
@@ -28,68 +28,68 @@ pub(super) mod stream_type {
     pub(in super::super) const QPACK_DECODER: u64 = 0x3;
 }
 
-/// Codes of errors (§8.1, RFC 9204 §6), as far as this end says them.
+/// Error codes (§8.1, RFC 9204 §6) sent by this end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Code {
-    /// Nothing is wrong.
+    /// No error.
     None = 0x100,
-    /// A mistake of the peer's that has no code of its own.
+    /// Error of the peer without a specific code.
     GeneralProtocol = 0x101,
-    /// A mistake of this end.
+    /// Error of this end.
     Internal = 0x102,
-    /// A stream that this end does not take.
+    /// Stream type not accepted by this end.
     StreamCreation = 0x103,
-    /// A stream ended that the connection needs.
+    /// End of a stream that the connection needs.
     ClosedCriticalStream = 0x104,
-    /// A frame that is not allowed where it came.
+    /// Frame not permitted in the current state or stream.
     FrameUnexpected = 0x105,
-    /// A frame that is not as its type is to be.
+    /// Malformed frame.
     Frame = 0x106,
-    /// The peer costs more than it should.
+    /// Excessive load caused by the peer.
     ExcessiveLoad = 0x107,
-    /// A number of a stream or a push that is not allowed.
+    /// Stream ID or push ID not permitted.
     Id = 0x108,
-    /// A setting that is not allowed.
+    /// Setting not permitted.
     Settings = 0x109,
-    /// SETTINGS are not the first frame of the control stream.
+    /// The control stream does not begin with SETTINGS.
     MissingSettings = 0x10a,
-    /// A request that nothing was done for.
+    /// Request rejected without any processing.
     RequestRejected = 0x10b,
-    /// A request that is not answered any more.
+    /// Request no longer answered.
     RequestCancelled = 0x10c,
-    /// A request that ended before it was whole.
+    /// Request that ended before completion.
     RequestIncomplete = 0x10d,
-    /// A request that is malformed.
+    /// Malformed request.
     Message = 0x10e,
-    /// A field section cannot be read.
+    /// Unreadable field section.
     QpackDecompressionFailed = 0x200,
-    /// The peer's encoder stream is wrong.
+    /// Error on the peer's encoder stream.
     QpackEncoderStream = 0x201,
-    /// The peer's decoder stream is wrong.
+    /// Error on the peer's decoder stream.
     QpackDecoderStream = 0x202,
 }
 
-/// An error of a stream or a frame.
+/// Error of a stream or a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The connection ends.
     Connection(Code),
-    /// The stream of the request ends (§4.1.1, §4.1.2).
+    /// The request's stream ends (§4.1.1, §4.1.2).
     Stream(Code),
 }
 
-/// Reads a number from the first bytes of `bytes`, if there are enough (RFC 9000 §16); and gives what follows it.
+/// Reads a number from the beginning of `bytes`, if complete (RFC 9000 §16); returns the number and the rest.
 #[inline]
 pub(super) fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let first = *bytes.first()?;
     let (taken, rest) = bytes.split_at_checked(1 << (first >> 6))?;
     let value = taken.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
-    // The two highest bits say how long it is.
+    // The two highest bits encode the length.
     Some((value & (u64::MAX >> (64 - 8 * taken.len() + 2)), rest))
 }
 
-/// Adds a number, which is at most [`NUMBER_MAX`], in as few bytes as it takes.
+/// Adds a number of at most [`NUMBER_MAX`] in the fewest bytes.
 #[inline]
 pub(super) fn write_number(into: &mut Vec<u8>, number: u64) {
     let bytes = number.to_be_bytes();
@@ -106,10 +106,10 @@ pub(super) fn write_number(into: &mut Vec<u8>, number: u64) {
     }
 }
 
-/// Bytes that the head of a frame takes at most.
+/// Maximum bytes of a frame head.
 pub(super) const HEAD_BYTES_MAX: usize = 16;
 
-/// The head of a frame (§7.1).
+/// Head of a frame (§7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameHead {
     pub(super) kind: u64,
@@ -117,7 +117,7 @@ pub(super) struct FrameHead {
 }
 
 impl FrameHead {
-    /// Reads a head from the first bytes of `bytes`, if there are enough; and gives what follows it.
+    /// Reads a head from the beginning of `bytes`, if complete; returns the head and the rest.
     #[inline]
     pub(super) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (kind, rest) = number(bytes)?;
@@ -130,11 +130,11 @@ impl FrameHead {
 #[inline]
 pub(super) fn write_head(into: &mut Vec<u8>, kind: u64, length: usize) {
     write_number(into, kind);
-    // A length in memory is less than the greatest number.
+    // A length in memory is below the maximum number.
     write_number(into, u64::try_from(length).unwrap_or(NUMBER_MAX).min(NUMBER_MAX));
 }
 
-/// Adds a frame whose payload is one number: GOAWAY (§7.2.6).
+/// Adds a GOAWAY frame, with one number as payload (§7.2.6).
 pub(super) fn write_goaway(into: &mut Vec<u8>, id: u64) {
     let mut payload = Vec::new();
     write_number(&mut payload, id);
@@ -142,7 +142,7 @@ pub(super) fn write_goaway(into: &mut Vec<u8>, id: u64) {
     into.extend_from_slice(&payload);
 }
 
-/// A payload that is one number and nothing else.
+/// Returns a payload that is exactly one number.
 ///
 /// # Errors
 ///
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(number(bytes), Some((value, &[][..])));
             assert_eq!(written(value), bytes);
         }
-        // As long as need be, or longer.
+        // Minimal and longer encodings.
         assert_eq!(number(&[0x40, 0x25, 9]), Some((37, &[9][..])));
     }
 

@@ -1,4 +1,4 @@
-//! Bytes of streams to frames, and frames of requests to what they change (RFC 9114 §4.1, §6 and §7).
+//! Bytes of streams to frames, and frames of requests to their effects (RFC 9114 §4.1, §6 and §7).
 
 use std::time::Instant;
 
@@ -12,30 +12,30 @@ use super::reader::{Event, FrameReader, Treatment};
 use super::streams::{Next, Opening, Upload};
 use super::{CONTROL_STREAM, Connection};
 
-/// Bytes of a field section beyond twice its limit that are still read, as a section of HTTP/2 may have: its length is
-/// counted when it is decoded (RFC 9114 §4.2.2), and 32 bytes for each field may take none.
+/// Bytes of a field section read beyond twice the limit, as for HTTP/2: the length is counted after decoding (RFC 9114
+/// §4.2.2), and the 32 counted bytes per field may take no bytes on the wire.
 const SECTION_BYTES_BEYOND: usize = 16_384;
 
-/// The state of a request's stream for incoming bytes.
+/// State of a request's stream for incoming bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Nothing of it came yet.
+    /// No byte arrived.
     New,
-    /// Its head is not whole.
+    /// The head is incomplete.
     Opening,
-    /// It is among the streams.
+    /// Open: listed among the streams.
     Stream,
-    /// Its answer was put, and its request is still received.
+    /// The answer is written; the request is still being received.
     Lingering,
-    /// This end has just ended it: that is not put yet.
+    /// Just ended by this end, with the output pending.
     Over,
 }
 
-/// What a frame of a request means where it came.
+/// Handling of a request frame.
 enum Meaning {
-    /// It is larger than is read.
+    /// The frame exceeds the limit.
     TooLarge,
-    /// It is taken in this way.
+    /// The frame is read in the given way.
     Taken(Treatment),
 }
 
@@ -52,7 +52,7 @@ impl From<DecodeError> for Fault {
     }
 }
 
-/// Whether a stream is one of a request (RFC 9000 §2.1, RFC 9114 §6.1).
+/// Returns true for a stream with a request (RFC 9000 §2.1, RFC 9114 §6.1).
 const fn is_request(stream: u64) -> bool {
     stream.is_multiple_of(4)
 }
@@ -73,7 +73,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Has the time for a head run from now, where nothing of it came.
+    /// Starts the clock of a head on a stream without any byte.
     pub(super) fn await_head(&mut self, id: u64, now: Instant) {
         let is_known = self.unbegun.iter().any(|(other, _)| *other == id);
         if self.end.is_none() && is_request(id) && !is_known && self.place(id) == Place::New {
@@ -82,13 +82,13 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// The first byte of a stream came, or it ends. Since when it was awaited.
+    /// Records the first byte or the end of a stream. Returns the time since which the first byte was awaited.
     fn take_unbegun(&mut self, id: u64) -> Option<Instant> {
         let index = self.unbegun.iter().position(|(other, _)| *other == id)?;
         Some(self.unbegun.swap_remove(index).1)
     }
 
-    /// The place of a request, or `None` for one that is not taken.
+    /// Returns the state of a request's stream.
     fn place(&mut self, id: u64) -> Place {
         if self.streams.contains(id) {
             Place::Stream
@@ -107,7 +107,7 @@ impl<S: Service> Connection<S> {
         self.openings.binary_search_by_key(&id, |opening| opening.id)
     }
 
-    /// Takes bytes of the request of a stream whose first byte is awaited since then.
+    /// Handles bytes of a request's stream; the first byte was awaited since the given time.
     fn take_request(
         &mut self,
         (id, since): (u64, Instant),
@@ -137,10 +137,10 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Refuses a stream that is not taken. What is refused costs next to nothing, but is not for nothing either.
+    /// Refuses a stream. A refusal costs next to nothing, but is charged nevertheless.
     fn refuse(&mut self, id: u64, turn: &Turn<'_>) -> Result<bool, Fault> {
         let is_beyond = self.in_flight() >= usize::try_from(self.limits.streams).unwrap_or(usize::MAX);
-        // §5.2: those that the last GOAWAY names are not processed.
+        // §5.2: streams beyond the final GOAWAY are not processed.
         if !is_beyond && !self.passes_over(id) {
             self.first_untaken = self.first_untaken.max(id + 4);
             return Ok(false);
@@ -150,7 +150,7 @@ impl<S: Service> Connection<S> {
         Ok(true)
     }
 
-    /// Reads a request until its head is whole.
+    /// Reads a request until the head is complete.
     fn take_head(
         &mut self,
         mut opening: Opening,
@@ -164,7 +164,7 @@ impl<S: Service> Connection<S> {
                 Meaning::Taken(treatment) => treatment,
                 Meaning::TooLarge => {
                     is_too_large = true;
-                    // Without a piece of it nothing would be known of it yet.
+                    // Without any piece the state of the stream would be unknown.
                     Treatment::Pieces
                 }
             })
@@ -180,7 +180,7 @@ impl<S: Service> Connection<S> {
                     return Ok(());
                 }
             }
-            // §4.1: a request that ended before it was one.
+            // §4.1: a request that ended before the head.
             Some(Event::Piece(_)) | None if ends => {
                 let code = if opening.reader.is_within_frame() {
                     // §7.1.
@@ -204,10 +204,10 @@ impl<S: Service> Connection<S> {
         self.take_body(id, bytes, ends, turn)
     }
 
-    /// Takes the frames of a request after its head.
+    /// Handles the frames of a request after the head.
     fn take_body(&mut self, id: u64, mut bytes: &[u8], ends: bool, turn: &mut Turn<'_>) -> Result<(), Fault> {
         let Some(mut upload) = self.streams.get(id).and_then(|stream| stream.upload.take()) else { return Ok(()) };
-        // Put back first: what becomes of the stream if something is wrong depends on it.
+        // Restored first: error handling of the stream depends on the upload.
         let taken = self.take_frames(id, &mut upload, &mut bytes, turn);
         let is_within_frame = upload.reader.is_within_frame();
         let is_slow = upload.reader.is_within_whole();
@@ -262,8 +262,8 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// What a frame of a request means by its head, where `next` is what comes next, or `None` before the head of the
-    /// request (§4.1, §7.2).
+    /// Decides by the head how to handle a frame of a request. `next` is the expected part, or `None` before the head
+    /// of the request (§4.1, §7.2).
     fn treat(&mut self, head: FrameHead, next: Option<Next>, now: Instant) -> Result<Meaning, Fault> {
         match (head.kind, next) {
             (kind::HEADERS, None | Some(Next::Body)) => {
@@ -279,14 +279,14 @@ impl<S: Service> Connection<S> {
                 }
                 Ok(Meaning::Taken(Treatment::Pieces))
             }
-            // §4.1: DATA before the head; either after the trailers.
+            // §4.1: DATA before the head, or DATA or HEADERS after the trailers.
             (kind::DATA | kind::HEADERS, _)
-            // §7.2.3 to §7.2.7: of the control stream, or of servers.
+            // §7.2.3 to §7.2.7: frames of the control stream, or of servers.
             | (kind::CANCEL_PUSH | kind::SETTINGS | kind::PUSH_PROMISE | kind::GOAWAY | kind::MAX_PUSH_ID, _) => {
                 Err(Fault::Connection(Code::FrameUnexpected))
             }
             (kind, _) if kind::is_of_http2(kind) => Err(Fault::Connection(Code::FrameUnexpected)),
-            // §9: unknown, and reserved ones (§7.2.8).
+            // §9: unknown and reserved frames (§7.2.8).
             _ => {
                 self.floods.control(now)?;
                 Ok(Meaning::Taken(Treatment::Discard))
@@ -294,11 +294,11 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes a piece of DATA.
+    /// Handles a piece of DATA.
     fn data(&mut self, id: u64, content: &[u8]) -> Result<(), Fault> {
         let Some(stream) = self.streams.get(id) else { return Ok(()) };
         stream.own.unreturned = stream.own.unreturned.saturating_add(content.len());
-        // Without one it was answered by its head.
+        // Without a filler, the request was answered by the head.
         let Some(filler) = &stream.filler else { return Ok(()) };
         // §4.1.2.
         if !filler.agrees(content.len(), false) {
@@ -312,7 +312,7 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// The end of a request's body, with fields (§4.1).
+    /// Handles trailers, which end a request body (§4.1).
     fn trailers(&mut self, id: u64, section: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
         let Some(stream) = self.streams.get(id) else { return Ok(()) };
         let read = message::read_trailers(&mut turn.scratch.qpack, section, &self.limits)?;
@@ -330,7 +330,7 @@ impl<S: Service> Connection<S> {
         Ok(())
     }
 
-    /// Does what a fault asks for.
+    /// Handles an error of a stream or a frame.
     pub(super) fn fault(&mut self, id: u64, fault: Fault, now: Instant) {
         match fault {
             Fault::Connection(code) => self.end(code),
@@ -344,8 +344,8 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// The peer abandoned its side of a stream. It has no use for the answer either: a stream is cancelled as a whole
-    /// (§4.1.1).
+    /// Handles the peer's abandonment of its sending side. The peer has no use for the answer either: a stream is
+    /// cancelled as a whole (§4.1.1).
     pub(super) fn take_reset(&mut self, id: u64, now: Instant) {
         if self.end.is_some() {
             return;
@@ -361,7 +361,7 @@ impl<S: Service> Connection<S> {
         self.cancel(id, false, now);
     }
 
-    /// The peer takes nothing more of a stream.
+    /// Handles the peer's refusal of further bytes of a stream.
     pub(super) fn take_stop(&mut self, id: u64, now: Instant) {
         if self.end.is_some() {
             return;
@@ -377,15 +377,15 @@ impl<S: Service> Connection<S> {
     fn cancel(&mut self, id: u64, is_receiving: bool, now: Instant) {
         let counted = match self.place(id) {
             Place::New => {
-                // Ended on this side too: the peer may have as many streams as before only once both are over.
+                // Ended on this side too: the peer regains a stream only after both sides have ended.
                 self.reset(id, Code::RequestCancelled, is_receiving);
-                // One that was answered has paid for this.
+                // A completed answer has paid for the reset.
                 let is_unseen = id >= self.first_untaken;
                 if is_unseen { self.floods.reset(false, now) } else { self.floods.control(now) }
             }
             Place::Over => self.floods.control(now),
             Place::Lingering => {
-                // Its answer came to its end, which has paid for this.
+                // The completed answer has paid for the reset.
                 let is_begun = self.lingering.remove(id).unwrap_or_default();
                 if is_receiving {
                     self.actions.push(Action::Stop(id, Code::None));
@@ -405,7 +405,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Ends a stream on this side, and where it `is_receiving` on the peer's.
+    /// Ends a stream on this side and, if the stream `is_receiving`, on the peer's side.
     pub(super) fn reset(&mut self, id: u64, code: Code, is_receiving: bool) {
         self.actions.push(Action::Reset(id, code));
         if is_receiving {
@@ -413,7 +413,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Ends a stream for which this end has a reason to, and on the peer's side what is still to come of it.
+    /// Ends a stream for a reason of this end, including the unreceived rest on the peer's side.
     pub(super) fn break_off(&mut self, id: u64, broken: Broken, code: Code) {
         let is_receiving = self.streams.is_receiving(id);
         self.forget(id, broken);

@@ -1,21 +1,20 @@
-//! A connection of HTTP/3 (RFC 9114), as a server, without QUIC: bytes of streams in, bytes of streams out.
+//! HTTP/3 connection (RFC 9114), server side, without QUIC: bytes of streams in, bytes of streams out.
 //!
-//! The transport has what HTTP/2 has of its own: streams, their windows, and the order of their bytes. So a request is
-//! a stream here from its first byte to its last; streams take turns, some frames at a time. QPACK is used without its
-//! dynamic table, so that no stream waits for another.
+//! The transport provides streams, stream windows and byte order, which HTTP/2 implements itself. So a request is a
+//! stream from the first byte to the last, and streams take turns of a few frames. QPACK is used without the dynamic
+//! table, so that no stream waits for another stream.
 //!
-//! * `frame`: frames as bytes, and codes of errors; `reader`: the frames of one stream; `settings`: SETTINGS;
-//! * `input`: bytes to frames, those of requests to what they bring; `control`: the peer's unidirectional streams;
-//!   `dispatch`: a head to an answer, or what is awaited;
-//! * `streams`: requests of which something is still to come or to be sent;
-//! * `discard`: what still comes of requests that are not whole when their answers are;
-//! * `output`: what is put, in which order; `turn`: one turn of one stream; `response_head`: heads of answers;
-//! * `share`: what is read of bodies ahead of what the peer takes;
-//! * `time`: the steps of the connection's end, and what is too slow.
+//! * `frame`: frames as bytes, and error codes; `reader`: the frames of one stream; `settings`: SETTINGS;
+//! * `input`: bytes to frames, and frames of requests; `control`: the peer's unidirectional streams; `dispatch`: from a
+//!   head to an answer, or a stream;
+//! * `streams`: requests with bytes still to receive or to send;
+//! * `discard`: the rest of requests whose answers are complete;
+//! * `output`: the order of output; `turn`: one turn of one stream; `response_head`: heads of answers;
+//! * `share`: read-ahead of response bodies;
+//! * `time`: the steps of the connection's end, and slow streams.
 //!
-//! What HTTP/2 does in the same way is beside this module: reading heads, responses, the table of streams and their
-//! turns, budgets of what costs a peer nothing, what is read ahead, what lingers, what is too slow, and the state of a
-//! drain.
+//! Code shared with HTTP/2 is beside this module: reading heads, responses, the table of streams and their turns, flood
+//! budgets, read-ahead, lingering requests, slow streams, and the state of a drain.
 
 mod control;
 mod discard;
@@ -52,57 +51,57 @@ use super::linger::Lingering;
 use super::stream_sink::StreamSink;
 use super::{Service, Turn};
 
-/// This end's control stream: the first unidirectional one that a server opens (RFC 9000 §2.1). It is the only one.
+/// Control stream of this end, and the only stream opened: the first unidirectional stream of a server (RFC 9000 §2.1).
 pub const CONTROL_STREAM: u64 = 3;
 
-/// A connection of HTTP/3.
+/// HTTP/3 connection.
 pub struct Connection<S: Service> {
     service: S,
     limits: Rc<Limits>,
-    /// The code with which it ended.
+    /// Error code with which the connection ended.
     end: Option<Code>,
-    /// The peer's unidirectional streams.
+    /// Unidirectional streams of the peer.
     unidirectional: Unidirectional,
-    /// Bytes of the control stream that are due.
+    /// Pending bytes of the control stream.
     control: Vec<u8>,
-    /// What is due on streams beside bytes.
+    /// Pending stream operations without bytes.
     actions: Vec<Action>,
-    /// Requests whose heads are not whole, by their numbers.
+    /// Requests with an incomplete head, sorted by stream number.
     openings: Vec<Opening>,
-    /// Streams of requests of which the first byte has not come, and since when it is awaited.
+    /// Request streams without a first byte, and the time since which the byte is awaited.
     unbegun: Vec<(u64, Instant)>,
     streams: Streams<S::Outcome>,
-    /// Streams whose responses are complete, and whose requests are not.
+    /// Streams with a complete response and an incomplete request.
     lingering: Lingering<u64, ()>,
-    /// Bytes of all requests' bodies that wait for their readers.
+    /// Bytes of all request bodies waiting for their readers.
     unread: usize,
-    /// Streams were given no more bytes for that, or for their own.
+    /// True if streams were held back, because of their own unread bytes or the bytes of all streams.
     is_held_back: bool,
-    /// There was no room for uploads, and there is again: their clocks restart.
+    /// True if uploads had no room and have room again: their clocks restart.
     upload_reopened: bool,
     floods: Floods,
-    /// The least number of a stream that is greater than all that were taken.
+    /// Lowest stream number above all accepted streams.
     first_untaken: u64,
     requests: u64,
     drain: Drain<u64>,
-    /// No stream is too slow before.
+    /// Time before which no stream can be too slow.
     next_check: Option<Instant>,
-    /// Memory is scarce: as little as possible is read ahead.
+    /// True if memory is scarce: read-ahead is kept to a minimum.
     is_tight: bool,
 }
 
-/// The next need of a connection after a turn.
+/// Next action for the driver after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It goes on.
+    /// The connection continues.
     Open,
-    /// It is to be closed with this code: with [`Code::None`] once the peer has acknowledged all that was written, with
-    /// any other at once.
+    /// The driver closes the connection with the code: for [`Code::None`] once the peer has acknowledged all output,
+    /// otherwise at once.
     Over(Code),
 }
 
 impl<S: Service> Connection<S> {
-    /// Begins a connection. Its first bytes to send, on [`CONTROL_STREAM`], are this end's SETTINGS.
+    /// Begins a connection. The first output, on [`CONTROL_STREAM`], is this end's SETTINGS.
     pub fn new(limits: Rc<Limits>, service: S) -> Self {
         let mut control = Vec::new();
         frame::write_number(&mut control, frame::stream_type::CONTROL);
@@ -130,88 +129,88 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes bytes that came on a stream, all of them, in pieces of any size and in their order; `ends` with the last
-    /// of them, which may be none. Where the end is known with the last bytes it is to be said with them: then a
-    /// request without a body is known to be whole. Nothing is to be given of a stream after its end, or after this end
-    /// asked to stop it.
+    /// Consumes all received bytes of a stream, in order and in pieces of any size; `ends` marks the last piece, which
+    /// may be empty. A known end must be passed together with the last bytes: then a request without a body is
+    /// recognised as complete. Not to be called for a stream after the end, or after this end asked the peer to stop.
     pub fn receive(&mut self, stream: u64, bytes: &[u8], ends: bool, turn: &mut Turn<'_>) {
         self.take_bytes(stream, bytes, ends, turn);
     }
 
-    /// The peer has opened a stream, and its first byte has not come, whatever has come behind it. To be called as
-    /// often as that is seen; its head is to be whole in the same time as one that has begun.
+    /// Reports a stream opened by the peer without a first byte, even if later bytes arrived. May be called repeatedly;
+    /// the head must be complete in the same time as a begun head.
     pub fn await_first_byte(&mut self, stream: u64, turn: &Turn<'_>) {
         self.await_head(stream, turn.now);
     }
 
-    /// Whether more is welcome on any stream: what is to be said because of what came before must not grow without end.
+    /// Returns true if more input is welcome on any stream: replies caused by earlier input must not grow without
+    /// bound.
     pub fn wants_input(&self) -> bool {
         self.takes_more()
     }
 
-    /// The peer abandoned the sending of a stream (RESET_STREAM, RFC 9000 §19.4).
+    /// Reports that the peer abandoned sending on a stream (RESET_STREAM, RFC 9000 §19.4).
     pub fn peer_reset(&mut self, stream: u64, turn: &mut Turn<'_>) {
         self.take_reset(stream, turn.now);
     }
 
-    /// The peer does not take a stream any more (STOP_SENDING, RFC 9000 §19.5).
+    /// Reports that the peer no longer reads a stream (STOP_SENDING, RFC 9000 §19.5).
     pub fn peer_stop(&mut self, stream: u64, turn: &mut Turn<'_>) {
         self.take_stop(stream, turn.now);
     }
 
-    /// The transport takes bytes of a stream again.
+    /// Reports that the transport takes bytes of a stream again.
     pub fn writable(&mut self, stream: u64) {
         self.streams.queue(stream);
     }
 
-    /// To be called when all that came together was given: what was found out for one request and holds for others is
-    /// not kept for later ones.
+    /// Ends a batch of input that arrived together: lookups shared within the batch must not be kept for later
+    /// requests.
     pub fn end_of_batch(&mut self) {
         self.service.end_of_batch();
     }
 
-    /// Number of further bytes of a stream that are welcome. The windows of the transport are to bound what comes
-    /// beyond: while there is no room nothing is to be read from the transport, until [`StreamSink::resume`].
+    /// Returns the number of further bytes welcome on a stream. The transport's windows bound further input: without
+    /// room, the driver must not read from the transport until [`StreamSink::resume`].
     pub fn room(&mut self, stream: u64) -> usize {
         self.upload_room(stream)
     }
 
-    /// Puts what is to be sent while the sink has room, and polls what is awaited; `cx` is woken when there is more.
+    /// Writes output while the sink has room, and polls awaited responses; `cx` is woken when more is ready.
     pub fn produce(&mut self, sink: &mut impl StreamSink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> State {
         self.put_due(sink, turn, cx)
     }
 
-    /// To be called instead of [`Connection::produce`] while the transport has no room at all: responses that are
-    /// awaited are polled (their heads are kept), what was read of uploads is counted, and clocks go on. Writes
-    /// nothing, and polls no body; `cx` is woken as by `produce`.
+    /// Replaces [`Connection::produce`] while the transport has no room at all: polls awaited responses (and keeps
+    /// their heads), counts reads of uploads, and advances clocks. Writes nothing and polls no body; wakes `cx` as
+    /// `produce` does.
     pub fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
         self.end_of_batch();
         self.tend_streams(turn.now, cx);
     }
 
-    /// Begins to end the connection: streams that are open, or about to be, are answered (RFC 9114 §5.2). The next
-    /// [`Connection::produce`] says so.
+    /// Starts a graceful shutdown: open streams, and streams about to be opened, are answered (RFC 9114 §5.2). The next
+    /// [`Connection::produce`] announces the shutdown.
     pub fn drain(&mut self) {
         self.drain.request();
     }
 
-    /// When [`Connection::produce`] is to be called even if nothing happens: a stream or a body may be too slow by
-    /// then.
+    /// Returns the time for a call of [`Connection::produce`] even without events: by then a stream or a body may be
+    /// too slow.
     pub fn deadline(&self) -> Option<Instant> {
         earlier(self.drain.deadline(), self.next_check)
     }
 
-    /// Requests that have begun so far.
+    /// Returns the number of requests begun so far.
     pub fn requests(&self) -> u64 {
         self.requests
     }
 
-    /// Requests whose answer was not yet written to the last byte, or that are still received.
+    /// Returns the number of requests whose answer is not completely written, or whose body is still being received.
     pub fn in_flight(&self) -> usize {
         self.openings.len() + self.streams.len() + self.lingering.len()
     }
 
-    /// Heap bytes of the connection.
+    /// Returns the heap bytes of the connection.
     #[cfg(test)]
     fn held_bytes(&self) -> usize {
         let openings = self.openings.iter().map(|opening| opening.reader.held_bytes()).sum::<usize>();

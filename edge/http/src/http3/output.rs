@@ -1,5 +1,4 @@
-//! The order of output: the control stream, what is due on streams beside bytes, then one turn of each stream after the
-//! other.
+//! Order of output: the control stream, stream operations without bytes, then one turn of each stream.
 
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -15,24 +14,24 @@ use super::streams::Stream;
 use super::turn::{Sending, Step};
 use super::{CONTROL_STREAM, Connection, State};
 
-/// Turns of streams in one call: a body may give empty pieces for ever.
+/// Maximum turns of streams in one call: a body may yield empty pieces forever.
 const TURNS_MAX: usize = 4_096;
-/// Ends of streams and the like that are due, beyond which the peer is not listened to.
+/// Number of pending stream operations beyond which no further input is read.
 const ACTIONS_MAX: usize = 1_024;
 
-/// What is due on a stream beside bytes.
+/// Pending stream operation without bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// This end sends no more.
+    /// This end stops sending.
     Reset(u64, Code),
-    /// The peer is to send no more.
+    /// The peer is asked to stop sending.
     Stop(u64, Code),
     /// The peer's bytes are welcome again.
     Resume(u64),
 }
 
 impl Action {
-    /// Whether nothing that comes on the stream is received any more.
+    /// Returns true if the stream is no longer received after the operation.
     pub(super) const fn ends(&self, id: u64) -> bool {
         matches!(self, Self::Reset(stream, _) | Self::Stop(stream, _) if *stream == id)
     }
@@ -60,7 +59,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Whether what is due because of what came before is not too much.
+    /// Returns true if the pending operations caused by input are within the limit.
     pub(super) fn takes_more(&self) -> bool {
         self.end.is_none() && self.actions.len() <= ACTIONS_MAX
     }
@@ -94,15 +93,15 @@ impl<S: Service> Connection<S> {
             turns += 1;
             self.take_turn(id, sink, turn);
         }
-        // What was woken meanwhile is in line now; where there is room for it, nobody else will say so.
+        // Streams woken meanwhile are queued now; while the sink has room, no further wake arrives for them.
         let woken = self.take_woken(turn.now, cx.waker());
         if (woken || turns == TURNS_MAX) && sink.room() > 0 {
             cx.waker().wake_by_ref();
         }
     }
 
-    /// Puts the streams in line that were woken, and does for their uploads what needs no turn: they may be long in
-    /// coming to theirs. Whether there were any.
+    /// Queues the woken streams, and handles their uploads outside of turns, since a turn may be far away. Returns true
+    /// if any stream was woken.
     fn take_woken(&mut self, now: Instant, task: &Waker) -> bool {
         let woken = self.streams.take_woken(task);
         for id in &woken {
@@ -111,7 +110,7 @@ impl<S: Service> Connection<S> {
         !woken.is_empty()
     }
 
-    /// Does what needs no sink.
+    /// Runs the work that needs no sink.
     pub(super) fn tend_streams(&mut self, now: Instant, cx: &mut Context<'_>) {
         if self.end.is_some() {
             return;
@@ -146,13 +145,13 @@ impl<S: Service> Connection<S> {
         }
         self.streams.count_held(id);
         self.floods.sent(sent);
-        // Windows of a few bytes make packets of a few bytes: they cost what a frame of control costs.
+        // Windows of a few bytes make packets of a few bytes, charged like control frames.
         if is_cut && self.floods.control(turn.now).is_err() {
             return self.end(Code::ExcessiveLoad);
         }
         match step {
             Step::Again => self.streams.queue(id),
-            // It is not the peer that it waits for.
+            // The stream does not wait for the peer.
             Step::Waits => self.streams.unstall(id),
             Step::Blocked => {
                 self.streams.stall(id, turn.now);
@@ -171,7 +170,7 @@ impl<S: Service> Connection<S> {
         self.tend_upload(id, turn.now);
     }
 
-    /// The answer of a stream was written to its last byte.
+    /// Handles an answer written to the last byte.
     fn finished(&mut self, id: u64, now: Instant) {
         let Some(stream) = self.streams.complete(id, now) else { return };
         self.floods.completed(stream.response.is_begun);
@@ -181,7 +180,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes note of what was read of a request's body, and of whether its reader waits.
+    /// Records the reads of a request body, and if the reader waits.
     fn tend_upload(&mut self, id: u64, now: Instant) {
         let Some((tended, begins_to_wait)) = self.streams.tend_upload(id, now) else { return };
         let Some(Stream { own, .. }) = self.streams.get(id) else { return };
@@ -196,7 +195,7 @@ impl<S: Service> Connection<S> {
         self.give_back(read);
     }
 
-    /// Frees what an idle connection does not need.
+    /// Frees memory that an idle connection does not need.
     fn rest(&mut self) {
         if self.streams.is_empty() {
             self.streams.rest();

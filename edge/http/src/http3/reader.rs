@@ -1,58 +1,58 @@
-//! The frames of one stream, however their bytes are cut (RFC 9114 §7.1).
+//! Frames of one stream, for any split of the bytes (RFC 9114 §7.1).
 
 use std::borrow::Cow;
 
 use super::frame::{Fault, FrameHead};
 
-/// How the payload of a frame is taken.
+/// Way of reading the payload of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Treatment {
     /// As a whole.
     Whole,
-    /// In pieces, as they come.
+    /// In pieces, as received.
     Pieces,
-    /// Not at all.
+    /// Skipped.
     Discard,
 }
 
-/// What comes of bytes.
+/// Result of reading bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event<'b> {
-    /// A frame of this type, with its payload.
+    /// Complete frame with its type and payload.
     Frame(u64, Cow<'b, [u8]>),
-    /// A piece of a payload.
+    /// Piece of a payload.
     Piece(&'b [u8]),
 }
 
-/// Where the frames of a stream are.
+/// Position within the frames of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
-    /// Within the head of a frame, or before it.
+    /// Before or within the head of a frame.
     #[default]
     Head,
-    /// Within the payload of a frame of this type that is taken as a whole, of so many bytes.
+    /// Within a payload read as a whole; holds the frame type and the length.
     Whole(u64, usize),
-    /// Within the payload of a frame that is taken in pieces: so many bytes are still to come.
+    /// Within a payload read in pieces; holds the remaining length.
     Pieces(u64),
-    /// Within that of a frame that is not taken.
+    /// Within a skipped payload; holds the remaining length.
     Discard(u64),
 }
 
-/// Reads frames from the bytes of one stream.
+/// Frame reader for the bytes of one stream.
 #[derive(Debug, Default)]
 pub(super) struct FrameReader {
     state: State,
-    /// The head that has begun, or the payload.
+    /// Incomplete head or payload.
     partial: Vec<u8>,
 }
 
 impl FrameReader {
-    /// Takes bytes until they give something; `treat` says of each head that came whole what becomes of its frame.
-    /// `None` once all bytes were taken.
+    /// Consumes bytes up to the next event; `treat` decides by each complete head how to read the frame. `None` once
+    /// all bytes are consumed.
     ///
     /// # Errors
     ///
-    /// Those of `treat`.
+    /// Errors of `treat`.
     pub(super) fn next<'b>(
         &mut self,
         bytes: &mut &'b [u8],
@@ -63,7 +63,7 @@ impl FrameReader {
                 State::Head => {
                     let Some(head) = self.head(bytes) else { return Ok(None) };
                     self.state = match treat(head)? {
-                        // What is taken as a whole was found to be less than memory.
+                        // `treat` has checked that the payload fits in memory.
                         Treatment::Whole => State::Whole(head.kind, usize::try_from(head.length).unwrap_or(usize::MAX)),
                         Treatment::Pieces => State::Pieces(head.length),
                         Treatment::Discard => State::Discard(head.length),
@@ -98,7 +98,7 @@ impl FrameReader {
         }
     }
 
-    /// The next head, if it is whole.
+    /// Returns the next head, if complete.
     fn head(&mut self, bytes: &mut &[u8]) -> Option<FrameHead> {
         if self.partial.is_empty()
             && let Some((head, rest)) = FrameHead::read(bytes)
@@ -117,7 +117,7 @@ impl FrameReader {
         None
     }
 
-    /// Whether a frame has begun whose end has not come.
+    /// Returns true within an incomplete frame.
     pub(super) fn is_within_frame(&self) -> bool {
         match self.state {
             State::Head => !self.partial.is_empty(),
@@ -126,18 +126,18 @@ impl FrameReader {
         }
     }
 
-    /// Whether that frame is one of which nobody has anything until it is whole.
+    /// Returns true within a frame that yields no event before completion.
     pub(super) fn is_within_whole(&self) -> bool {
         self.is_within_frame() && !matches!(self.state, State::Pieces(_))
     }
 
-    /// Heap bytes that it holds.
+    /// Returns the heap bytes of the reader.
     pub(super) fn held_bytes(&self) -> usize {
         self.partial.capacity()
     }
 }
 
-/// The next of the `left` bytes of a payload.
+/// Takes the next of the `left` bytes of a payload.
 fn take<'b>(bytes: &mut &'b [u8], left: &mut u64) -> &'b [u8] {
     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
     let (part, rest) = bytes.split_at(count);
@@ -154,12 +154,12 @@ mod tests {
     use super::super::frame;
     use super::*;
 
-    /// Types below 3 are taken in this way.
+    /// Frame types modulo 3 choose the treatment.
     fn treat(head: FrameHead) -> Result<Treatment, Fault> {
         Ok([Treatment::Whole, Treatment::Pieces, Treatment::Discard][usize::try_from(head.kind % 3).unwrap()])
     }
 
-    /// The frames of some pieces, with the pieces of one put together.
+    /// Returns the frames of the input, with the pieces of each frame joined.
     fn read(pieces: &[&[u8]]) -> (Vec<(u64, Vec<u8>)>, FrameReader) {
         let (mut reader, mut found) = (FrameReader::default(), Vec::new());
         for mut piece in pieces.iter().copied() {

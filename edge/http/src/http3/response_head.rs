@@ -10,21 +10,21 @@ use super::super::qpack;
 use super::super::response::{Head, is_of_connection};
 use super::frame::{self, HEAD_BYTES_MAX, kind};
 
-/// The context to write a head.
+/// Context for writing a head.
 pub(super) struct Writing<'w> {
     pub(super) date: &'w SharedField,
     pub(super) block: &'w mut Vec<u8>,
 }
 
 impl Writing<'_> {
-    /// Begins a frame of HEADERS, with room for its head before it.
+    /// Begins a HEADERS frame, with room for the frame head.
     fn begin(&mut self) {
         self.block.clear();
         self.block.extend_from_slice(&[0; HEAD_BYTES_MAX]);
         qpack::start(self.block);
     }
 
-    /// The frame that was begun, and the head of one of DATA.
+    /// Returns the begun frame, followed by the head of a DATA frame.
     fn end(&mut self, data: Option<usize>) -> Bytes {
         let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
         frame::write_head(&mut head, kind::HEADERS, self.block.len() - HEAD_BYTES_MAX);
@@ -64,7 +64,8 @@ impl Writing<'_> {
         }
     }
 
-    /// A head, and the head of a frame of DATA with all of the body, if there is one of so many bytes.
+    /// Returns the HEADERS frame of an answer and, for a body of `data` bytes, the head of a DATA frame for the whole
+    /// body.
     pub(super) fn head(&mut self, head: &Head, data: Option<usize>) -> Bytes {
         self.begin();
         match head {
@@ -83,14 +84,14 @@ impl Writing<'_> {
         self.end(data)
     }
 
-    /// The head of a frame of DATA.
+    /// Returns the head of a DATA frame.
     pub(super) fn data(&mut self, length: usize) -> Bytes {
         self.block.clear();
         frame::write_head(self.block, kind::DATA, length);
         Bytes::copy_from_slice(self.block)
     }
 
-    /// Trailers.
+    /// Returns the frame of trailers.
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) -> Bytes {
         self.begin();
         self.fields(trailers);

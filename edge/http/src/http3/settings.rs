@@ -9,19 +9,18 @@ mod id {
     pub(super) const MAX_FIELD_SECTION_SIZE: u64 = 0x6;
     pub(super) const QPACK_BLOCKED_STREAMS: u64 = 0x7;
 
-    /// Whether it is one of HTTP/2 that HTTP/3 does not have (§7.2.4.1): ENABLE_PUSH, MAX_CONCURRENT_STREAMS,
+    /// Returns true for a setting of HTTP/2 that HTTP/3 reserves (§7.2.4.1): ENABLE_PUSH, MAX_CONCURRENT_STREAMS,
     /// INITIAL_WINDOW_SIZE and MAX_FRAME_SIZE.
     pub(super) const fn is_of_http2(id: u64) -> bool {
         matches!(id, 0x2..=0x5)
     }
 }
 
-/// Settings that one frame may have: more than anybody defined, for those that are there so that unknown ones are
-/// ignored (§7.2.4.1).
+/// Maximum settings of one frame: more than are defined, since peers may add unknown settings as a test (§7.2.4.1).
 const SETTINGS_MAX: usize = 64;
 
-/// Adds this end's SETTINGS. No table and no blocked streams are the defaults of QPACK (RFC 9204 §5), and said all the
-/// same.
+/// Adds this end's SETTINGS. An empty table and no blocked streams are the QPACK defaults (RFC 9204 §5), and are sent
+/// nevertheless.
 pub(super) fn write_own(into: &mut Vec<u8>, limits: &Limits) {
     let header_bytes = u64::try_from(limits.header_bytes).unwrap_or(u64::MAX).min(frame::NUMBER_MAX);
     let mut payload = Vec::new();
@@ -35,13 +34,13 @@ pub(super) fn write_own(into: &mut Vec<u8>, limits: &Limits) {
     into.extend_from_slice(&payload);
 }
 
-/// Checks the peer's SETTINGS. None of them changes what is sent: its table of QPACK is not used, and a response whose
-/// head is larger than it would like is sent all the same, as over HTTP/2 (§4.2.2: it may refuse that).
+/// Checks the peer's SETTINGS. No setting changes the output: the peer's QPACK table is not used, and a response head
+/// beyond the peer's limit is sent nevertheless, as over HTTP/2 (§4.2.2: the peer may refuse the response).
 ///
 /// # Errors
 ///
-/// H3_FRAME_ERROR for a setting that is cut off (§7.1); H3_SETTINGS_ERROR for one of HTTP/2 (§7.2.4.1), and for one
-/// that comes twice (§7.2.4); H3_EXCESSIVE_LOAD for more than anybody has.
+/// H3_FRAME_ERROR for a truncated setting (§7.1); H3_SETTINGS_ERROR for a setting of HTTP/2 (§7.2.4.1) or a repeated
+/// setting (§7.2.4); H3_EXCESSIVE_LOAD for too many settings.
 pub(super) fn check(mut payload: &[u8]) -> Result<(), Fault> {
     let mut seen = Vec::new();
     while !payload.is_empty() {

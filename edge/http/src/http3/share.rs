@@ -1,4 +1,4 @@
-//! What the connection holds for its peer, and what is dropped when memory is scarce.
+//! Memory held for the peer, and streams to drop when memory is scarce.
 
 use std::time::{Duration, Instant};
 
@@ -9,24 +9,23 @@ use super::Connection;
 use super::frame::Code;
 
 impl<S: Service> Connection<S> {
-    /// Says whether memory is scarce.
+    /// Sets whether memory is scarce.
     pub fn tighten(&mut self, is_tight: bool) {
         self.is_tight = is_tight;
     }
 
-    /// Bytes of bodies that are held for the peer: what was read ahead, and bodies at hand that nothing else needs any
-    /// more.
+    /// Returns the body bytes held for the peer: read-ahead, and bodies in memory that have no other use.
     pub fn held_for_peer(&self) -> usize {
         self.streams.held_for_peer()
     }
 
-    /// The time since which a stream holds bytes that the peer does not take, if any does.
+    /// Returns the time since which any stream holds bytes that the peer does not read.
     pub fn holds_since(&self) -> Option<Instant> {
         self.streams.holds_since()
     }
 
-    /// Resets the streams that have held bytes for at least `stalled` that the peer takes none of, and gives their
-    /// number: it asked for more than it can take (RFC 9114 §8.1, H3_EXCESSIVE_LOAD).
+    /// Resets the streams that have held unread bytes for at least `stalled`, and returns their number: the peer
+    /// requested more than it reads (RFC 9114 §8.1, H3_EXCESSIVE_LOAD).
     pub fn shed(&mut self, stalled: Duration, now: Instant) -> usize {
         let slow = self.streams.to_shed(stalled, now);
         let _ending = Cause::Memory.begin();
@@ -36,12 +35,12 @@ impl<S: Service> Connection<S> {
         slow.len()
     }
 
-    /// Bytes that a stream may read ahead.
+    /// Returns the bytes that a stream may read ahead.
     pub(super) fn share_of(&mut self, id: u64) -> Share {
         self.streams.share_of(id, self.limits.response_bytes, self.is_tight)
     }
 
-    /// Whether a stream that holds nothing may read ahead.
+    /// Returns true if a stream without held bytes may read ahead.
     pub(super) fn has_share(&self) -> bool {
         self.streams.has_share(self.limits.response_bytes, self.is_tight)
     }

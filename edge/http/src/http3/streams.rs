@@ -1,4 +1,4 @@
-//! Requests of which something is still to come or to be sent.
+//! Requests with bytes still to receive or to send.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::super::response::Response;
 use super::super::streams::{self, Multiplexed};
 use super::reader::FrameReader;
 
-/// HTTP/3.
+/// HTTP/3 as a protocol with streams.
 pub(super) struct Http3;
 
 impl Multiplexed for Http3 {
@@ -17,55 +17,55 @@ impl Multiplexed for Http3 {
     type Upload = Upload;
 }
 
-/// A request of which something is still to come or to be sent.
+/// Request with bytes still to receive or to send.
 pub(super) type Stream<O> = streams::Stream<Http3, O>;
 
-/// The streams of one connection. Those that wait for their share of what is read ahead are parked.
+/// Streams of one connection. Streams waiting for a share of the read-ahead are parked.
 pub(super) type Streams<O> = streams::Streams<Http3, O>;
 
-/// What a stream counts and writes itself, where HTTP/2 has windows and frames.
+/// Protocol-specific state of a stream, in place of the windows and frames of HTTP/2.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    /// Bytes of the request's body that wait for their reader.
+    /// Bytes of the request body waiting for the reader.
     pub(super) unread: usize,
-    /// Bytes of it that came and were not read: what nobody will read is not asked for again.
+    /// Received body bytes that were not read: room for bytes without a reader is not offered again.
     pub(super) unreturned: usize,
-    /// It was given no more bytes for that.
+    /// True if the stream was held back for lack of room.
     pub(super) held_back: bool,
-    /// What is to be sent before the next byte of the body: frames of fields, and the head of a frame of DATA.
+    /// Bytes to send before the next body byte: HEADERS frames, and the head of a DATA frame.
     pub(super) unsent: Bytes,
-    /// The body's bytes have the head of their frame.
+    /// True if the head of the DATA frame for the body's bytes exists.
     pub(super) is_framed: bool,
-    /// Nothing follows what is unsent, and the body's bytes.
+    /// True if nothing follows `unsent` and the body's bytes.
     pub(super) is_last: bool,
 }
 
-/// What comes next of a request after its head (RFC 9114 §4.1).
+/// Expected part of a request after the head (RFC 9114 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// DATA, or trailers.
+    /// DATA or trailers.
     Body,
-    /// Its end.
+    /// End of the request.
     End,
 }
 
-/// A request that is not whole.
+/// Incomplete request.
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) reader: FrameReader,
     pub(super) next: Next,
-    /// When a frame began that is not whole, and is no DATA.
+    /// Start time of an incomplete frame other than DATA.
     pub(super) since: Option<Instant>,
 }
 
-/// A request whose head is not whole.
+/// Request with an incomplete head.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) id: u64,
     pub(super) reader: FrameReader,
-    /// When its first byte came.
+    /// Arrival time of the first byte.
     pub(super) since: Instant,
-    /// It was given no more bytes, since others have begun before it and hold much.
+    /// True if held back, since earlier heads hold much memory.
     pub(super) held_back: bool,
 }
 
@@ -74,7 +74,7 @@ impl<O> Stream<O> {
         Self::with(id, response, Own::default())
     }
 
-    /// Heap bytes of it that no other protocol has.
+    /// Returns the protocol-specific heap bytes of the stream.
     #[cfg(test)]
     pub(super) fn own_bytes(&self) -> usize {
         self.upload.as_ref().map_or(0, |upload| upload.reader.held_bytes()) + self.own.unsent.len()

@@ -1,4 +1,4 @@
-//! The end of a connection in two steps (RFC 9114 §5.2), and streams whose peer is too slow.
+//! End of a connection in two steps (RFC 9114 §5.2), and streams with a slow peer.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::Connection;
 use super::frame::{self, Code, Fault, NUMBER_MAX};
 use super::streams::Stream;
 
-/// The greatest number of a request's stream.
+/// Maximum stream number of a request.
 const STREAM_MAX: u64 = NUMBER_MAX & !3;
 
 impl<S: Service> Connection<S> {
@@ -24,7 +24,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Says which streams are not taken any more.
+    /// Sends the final GOAWAY with the first refused stream.
     pub(super) fn last_goaway(&mut self) {
         if self.drain.last().is_none() {
             frame::write_goaway(&mut self.control, self.first_untaken);
@@ -32,25 +32,25 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Whether a stream is not taken any more.
+    /// Returns true if the final GOAWAY refuses the stream.
     pub(super) fn passes_over(&self, id: u64) -> bool {
         self.drain.last().is_some_and(|first| id >= first)
     }
 
-    /// Whether nothing is left to be said.
+    /// Returns true if no output is left.
     pub(super) fn is_drained(&self) -> bool {
         self.drain.last().is_some() && self.in_flight() == 0 && self.control.is_empty() && self.actions.is_empty()
     }
 
-    /// What is under way.
+    /// Returns the kinds of requests under way.
     pub fn under_way(&self) -> Kinds {
         let streams = self.streams.iter().map(Stream::under_way);
-        // Of a request whose response is whole, the rest is received and discarded for a while.
+        // The rest of a request with a complete response is received and discarded for a while.
         let uploads = (!self.lingering.is_empty() || !self.openings.is_empty()).then_some(UnderWay::Upload);
         streams.chain(uploads).collect()
     }
 
-    /// Ends what is of these kinds, each in its stream: event streams where they are, all others by a reset.
+    /// Ends requests of the given kinds, each in its stream: event streams in place, all others by a reset.
     pub fn cut(&mut self, kinds: Kinds) {
         let _ending = Cause::Drain.begin();
         for id in self.streams.cut(kinds) {
@@ -58,12 +58,12 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// A stream may be too slow at `at`.
+    /// Schedules a check of slow streams for `at`.
     pub(super) fn check_by(&mut self, at: Instant) {
         self.next_check = earlier(self.next_check, Some(at));
     }
 
-    /// Ends what is too slow.
+    /// Ends slow streams and connections.
     pub(super) fn check_clocks(&mut self, now: Instant) {
         if std::mem::take(&mut self.upload_reopened) {
             self.streams.restart_uploads(now);
@@ -105,9 +105,8 @@ impl<S: Service> Connection<S> {
         }
         self.end_unbegun(&silent, now);
     }
-    /// Ends the connection whose peer opened streams and sent no head on them in time: what came behind a gap is held
-    /// for as long as that stays. While uploads are shut the peer may have no window for one: then the streams end
-    /// alone.
+    /// Ends a connection whose peer opened streams and sent no head in time: bytes behind a gap occupy memory as long
+    /// as the gap remains. While uploads are shut, the peer may have no window for a head: then only the streams end.
     fn end_unbegun(&mut self, silent: &[u64], now: Instant) {
         if silent.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! One turn of one stream: its response is polled if it is awaited, its head is written, and some of its body.
+//! One turn of one stream: polls an awaited response, then writes the head and a part of the body.
 
 use std::task::Context;
 
@@ -12,40 +12,40 @@ use super::super::{FRAME_BYTES, Outcome};
 use super::response_head::Writing;
 use super::streams::Stream;
 
-/// Bytes of a body that one turn writes: others have theirs before it goes on.
+/// Body bytes written in one turn before the next stream's turn.
 const TURN_BYTES_MAX: usize = 4 * FRAME_BYTES;
 
-/// Bytes of a body below which it is held against a peer that there was no window for more.
+/// Number of body bytes below which a short write is charged to the peer.
 const CUT_BYTES_MIN: usize = 1_024;
 
-/// The outcome of a turn.
+/// Outcome of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// There may be more at once.
+    /// More may be ready at once.
     Again,
-    /// It will be woken.
+    /// Pending; the waker will be called.
     Waits,
-    /// It has bytes that the transport does not take.
+    /// Bytes are ready, but the transport takes none.
     Blocked,
-    /// It may read nothing, since others hold the share of the connection.
+    /// No read is permitted, since other streams hold the share of the connection.
     Unshared,
     /// The last byte was written.
     Done,
-    /// It broke off.
+    /// The response broke off.
     Failed,
 }
 
-/// The context of a stream's turn.
+/// Context of a stream's turn.
 pub(super) struct Sending<'t, K> {
     pub(super) sink: &'t mut K,
     pub(super) writing: Writing<'t>,
     /// Bytes that the stream may read ahead.
     pub(super) share: Share,
-    /// Bytes of bodies that were written in this turn.
+    /// Body bytes written in this turn.
     pub(super) sent: usize,
-    /// The transport took bytes, of a head or of a body.
+    /// True if the transport took bytes of a head or a body.
     pub(super) is_taken: bool,
-    /// It took few of more bytes.
+    /// True if the transport took only a few of the ready bytes.
     pub(super) is_cut: bool,
 }
 
@@ -60,7 +60,7 @@ impl From<Halt> for Step {
 }
 
 impl<O: Outcome> Stream<O> {
-    /// Takes its turn.
+    /// Runs a turn.
     pub(super) fn advance<K: StreamSink>(&mut self, sending: &mut Sending<'_, K>, cx: &mut Context<'_>) -> Step {
         if let Err(halt) = self.prepare(sending, cx) {
             return halt;
@@ -70,14 +70,14 @@ impl<O: Outcome> Stream<O> {
         step
     }
 
-    /// Makes what is to be written next, if nothing is left.
+    /// Prepares the next bytes to write, if none are left.
     fn prepare<K: StreamSink>(&mut self, sending: &mut Sending<'_, K>, cx: &mut Context<'_>) -> Result<(), Step> {
         if self.own.is_last || self.own.is_framed {
             return Ok(());
         }
         self.response.poll_answering(cx)?;
         if let Some(head) = self.response.head.take() {
-            // A body at hand is one frame, and follows at once.
+            // A body in memory is one frame, written directly after the head.
             let at_hand = match &self.response.body {
                 Rest::Bytes(bytes) if !bytes.is_empty() => Some(bytes.len()),
                 _ => None,
@@ -87,11 +87,11 @@ impl<O: Outcome> Stream<O> {
             self.own.is_last = self.own.is_framed || self.response.is_bodiless();
             return Ok(());
         }
-        // Nothing is polled for a peer that does not take what is there.
+        // No body is polled while the peer does not take the pending bytes.
         if self.own.unsent.is_empty() { self.next_piece(sending, cx) } else { Ok(()) }
     }
 
-    /// Reads the next piece of the body, and frames it.
+    /// Reads the next piece of the body and frames the piece.
     fn next_piece<K: StreamSink>(&mut self, sending: &mut Sending<'_, K>, cx: &mut Context<'_>) -> Result<(), Step> {
         if let Rest::Stream(_, body) = &self.response.body {
             let is_end_possible = body.size_hint().lower() == 0;
@@ -118,7 +118,7 @@ impl<O: Outcome> Stream<O> {
         Ok(())
     }
 
-    /// Writes what is left, as far as the transport takes it.
+    /// Writes the pending bytes, as far as the transport takes them.
     fn write<K: StreamSink>(&mut self, sending: &mut Sending<'_, K>) -> Step {
         let mut none = Bytes::new();
         let bytes = match &mut self.response.body {

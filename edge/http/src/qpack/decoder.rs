@@ -1,30 +1,29 @@
-//! The decoder of a peer's field sections (RFC 9204 §4.5).
+//! Decoder of the peer's field sections (RFC 9204 §4.5).
 
 use super::super::field_coding::integer::Reader;
 use super::super::field_coding::list::List;
 use super::super::field_coding::{self, Class, DecodeError, Decoded, Receiver, huffman};
 use super::static_table;
 
-/// What stands for the content of the tables: there is one, and it never changes. No dynamic table of HPACK comes to
-/// this number.
+/// Number for the content of the tables, which never changes. No dynamic table of HPACK reaches the number.
 const STATE: u64 = u64::MAX;
 
-/// Bytes that are kept for strings between sections.
+/// Bytes kept for strings between sections.
 const STRING_BYTES_KEPT: usize = 16 * 1024;
 
-/// The decoder. Nothing that it reads is of any use to the next section, so that all connections of a thread have one.
+/// Decoder without state between sections, so that all connections of a thread share one.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// The strings of a field that came in the Huffman code.
+    /// Decoded Huffman strings of a field.
     strings: Vec<u8>,
 }
 
-/// A name or a value while its field is read.
+/// Name or value of a field being read.
 #[derive(Clone, Copy)]
 enum Text<'b> {
-    /// As it stands in the section, or in the static table.
+    /// Text in the section or in the static table.
     Given(&'b [u8]),
-    /// Decoded: from the first place to the second.
+    /// Decoded text: start and end.
     Decoded(usize, usize),
 }
 
@@ -38,12 +37,12 @@ impl<'b> Text<'b> {
 }
 
 impl Decoder {
-    /// Reads a whole field section, and gives every field in order to `receiver`, until their list takes more than
-    /// `list_bytes_max`; those beyond are still read. While a string is read it takes no more than 8/5 of its bytes in
-    /// the section.
+    /// Decodes a whole field section and passes every field in order to `receiver`, until the list exceeds
+    /// `list_bytes_max`; later fields are decoded but not passed on. A string takes at most 8/5 of its encoded bytes
+    /// while being read.
     ///
     /// # Errors
-    /// If the section is not sound, or refers to a dynamic table.
+    /// Fails if the section is invalid, or refers to a dynamic table.
     pub fn decode(
         &mut self,
         section: &[u8],
@@ -56,12 +55,12 @@ impl Decoder {
         while let Some(first) = reader.byte() {
             self.strings.clear();
             match first {
-                // §4.5.2, and with the bit 0x40 unset a field of the dynamic table.
+                // §4.5.2; with the bit 0x40 unset, a field of the dynamic table.
                 0xc0.. => {
                     let (name, value, class) = field(reader.long_integer(first, 0x3f)?)?;
                     list.give(name.as_bytes(), value.as_bytes(), *class, None);
                 }
-                // §4.5.4, and with the bit 0x10 unset a name of the dynamic table.
+                // §4.5.4; with the bit 0x10 unset, a name of the dynamic table.
                 0x50..0x60 | 0x70..0x80 => {
                     let (name, _, class) = field(reader.long_integer(first, 0x0f)?)?;
                     let value = self.value(&mut reader)?;
@@ -75,7 +74,7 @@ impl Decoder {
                     let (name, value) = (name.of(&self.strings), value.of(&self.strings));
                     list.give(name, value, Class::of_name(name).with_value(value), None);
                 }
-                // §4.5.3 and §4.5.5: they are about entries behind the base, of which there are none, too.
+                // §4.5.3 and §4.5.5: entries after the base, which do not exist either.
                 0x80..0xc0 | 0x40..0x50 | 0x60..0x70 | 0x00..0x20 => return Err(DecodeError::DynamicTable),
             }
         }
@@ -89,7 +88,7 @@ impl Decoder {
         self.string(first, 0x7f, reader)
     }
 
-    /// A string whose length begins in the bits of `mask`; the one above them says that it is coded (§4.1.2).
+    /// Reads a string with a length in the bits of `mask`; the bit above marks a Huffman string (§4.1.2).
     fn string<'b>(&mut self, first: u8, mask: u8, reader: &mut Reader<'b>) -> Result<Text<'b>, DecodeError> {
         let bytes = usize::try_from(reader.long_integer(first, mask)?).or(Err(DecodeError::Truncated))?;
         let text = reader.take(bytes)?;
@@ -112,7 +111,7 @@ impl field_coding::Decoder for Decoder {
     }
 }
 
-/// Reads what comes before the fields (§4.5.1).
+/// Reads the prefix of a section (§4.5.1).
 fn prefix(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     let first = reader.byte().ok_or(DecodeError::Truncated)?;
     // §4.5.1.1: more than 0 entries need a table.
@@ -121,11 +120,11 @@ fn prefix(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     }
     let first = reader.byte().ok_or(DecodeError::Truncated)?;
     reader.long_integer(first, 0x7f)?;
-    // §4.5.1.2: a base below 0. Any other is of no meaning without entries.
+    // §4.5.1.2: a base below 0. Any other base has no meaning without entries.
     if first & 0x80 == 0 { Ok(()) } else { Err(DecodeError::DynamicTable) }
 }
 
-/// The field of a number.
+/// Returns the field of an index.
 fn field(number: u64) -> Result<&'static (&'static str, &'static str, Class), DecodeError> {
     let place = usize::try_from(number).or(Err(DecodeError::Index))?;
     static_table::FIELDS.get(place).ok_or(DecodeError::Index)

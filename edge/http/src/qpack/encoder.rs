@@ -1,4 +1,4 @@
-//! Our field sections (RFC 9204 §4.5): no state, since they refer to the static table alone.
+//! Encoder of this end's field sections (RFC 9204 §4.5), stateless, since only the static table is used.
 
 use http::StatusCode;
 
@@ -6,16 +6,16 @@ use super::super::answer::{PreparedHead, SharedField};
 use super::super::field_coding::{integer, string};
 use super::static_table;
 
-/// What comes before the fields (§4.5.1): no entry is required, and the base is 0.
+/// Prefix of a section (§4.5.1): no required entry, and base 0.
 const PREFIX: [u8; 2] = [0, 0];
-/// A field of the static table (§4.5.2): the bits above its number, and those of the number.
+/// Indexed field of the static table (§4.5.2): pattern and mask.
 const INDEXED: (u8, u8) = (0xc0, 0x3f);
-/// The bits of the length of a value.
+/// Mask of the length of a value.
 const VALUE_MASK: u8 = 0x7f;
-/// The bits of the length of a name.
+/// Mask of the length of a name.
 const NAME_MASK: u8 = 0x07;
 
-/// Whether one that passes a field on may put it into a table (RFC 9204 §7.1.3).
+/// Permission for intermediaries to insert a field into a table (RFC 9204 §7.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Indexing {
     Allowed,
@@ -23,7 +23,7 @@ enum Indexing {
 }
 
 impl Indexing {
-    /// The bits above the number of a name (§4.5.4), and those of the number.
+    /// Returns the pattern above a name's index (§4.5.4), and the mask of the index.
     const fn of_number(self) -> (u8, u8) {
         match self {
             Self::Allowed => (0x50, 0x0f),
@@ -31,7 +31,7 @@ impl Indexing {
         }
     }
 
-    /// The bits above the length of a name that is written out (§4.5.6).
+    /// Returns the pattern above the length of a literal name (§4.5.6).
     const fn of_name(self) -> u8 {
         match self {
             Self::Allowed => 0x20,
@@ -45,7 +45,7 @@ pub fn start(section: &mut Vec<u8>) {
     section.extend_from_slice(&PREFIX);
 }
 
-/// Writes `:status`, which comes before all fields.
+/// Writes `:status`, which precedes all fields.
 pub fn status(status: StatusCode, section: &mut Vec<u8>) {
     let text = status.as_str().as_bytes();
     if let Some(number) = static_table::number_of_whole(b":status", text) {
@@ -56,8 +56,8 @@ pub fn status(status: StatusCode, section: &mut Vec<u8>) {
     string::put_plain(text, 0, VALUE_MASK, section);
 }
 
-/// A field in as few bytes as it takes, for answers that are prepared. `name` is in lower case, and both are sound as a
-/// field.
+/// Returns a field in the fewest bytes, for prepared answers. `name` is in lower case, and both arguments are valid in
+/// a field.
 #[must_use]
 pub fn literal(name: &str, value: &[u8]) -> Vec<u8> {
     let mut section = Vec::new();
@@ -75,7 +75,7 @@ pub fn literal(name: &str, value: &[u8]) -> Vec<u8> {
     section
 }
 
-/// Writes a field that answers share.
+/// Writes a shared field.
 pub fn shared(field: &SharedField, section: &mut Vec<u8>) {
     section.extend_from_slice(&field.qpack);
 }
@@ -90,8 +90,8 @@ pub fn prepared<'f>(head: &PreparedHead, more: impl IntoIterator<Item = &'f Shar
     }
 }
 
-/// Writes a field that was made for one answer. What may be a secret is marked as never to be kept by those that pass
-/// it on (RFC 9204 §7.1.3). `name` is in lower case, and both are sound as a field.
+/// Writes a field made for one answer. A possible secret is marked as never indexed by intermediaries (RFC 9204
+/// §7.1.3). `name` is in lower case, and both arguments are valid in a field.
 pub fn field(name: &str, value: &[u8], section: &mut Vec<u8>) {
     if let Some(number) = static_table::number_of_whole(name.as_bytes(), value) {
         return integer::put(number, INDEXED.0, INDEXED.1, section);

@@ -1,17 +1,17 @@
-//! What may come on the peer's encoder and decoder streams (RFC 9204 §4.3, §4.4) while neither end uses a table.
+//! Instructions permitted on the peer's encoder and decoder streams (RFC 9204 §4.3, §4.4) while neither end uses a
+//! table.
 
-/// Bytes of a number after the first one that holds the greatest, of 62 bits.
+/// Maximum bytes after the first byte of a number of 62 bits.
 const CONTINUATION_BYTES_MAX: u8 = 9;
 
-/// An instruction that is not allowed here: `QPACK_ENCODER_STREAM_ERROR` or `QPACK_DECODER_STREAM_ERROR` (RFC 9204 §6).
+/// Forbidden instruction: `QPACK_ENCODER_STREAM_ERROR` or `QPACK_DECODER_STREAM_ERROR` (RFC 9204 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
-    /// Instructions before it that are allowed.
+    /// Number of permitted instructions before.
     pub after: usize,
 }
 
-/// The peer's encoder stream. This end has announced a table of no bytes, so that there is one instruction that means
-/// no more than is allowed.
+/// Encoder stream of the peer. This end announced a table of 0 bytes, so only one instruction is permitted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EncoderStream;
 
@@ -19,10 +19,10 @@ impl EncoderStream {
     /// `Set Dynamic Table Capacity` (RFC 9204 §4.3.1) of 0 bytes.
     const NO_TABLE: u8 = 0x20;
 
-    /// Reads bytes that came, and gives the number of instructions.
+    /// Reads received bytes, and returns the number of instructions.
     ///
     /// # Errors
-    /// For a larger table (§4.3.1), and for an entry, which no table has room for (§3.2.2).
+    /// Fails for a larger table (§4.3.1), and for an entry, which has no room in the table (§3.2.2).
     pub fn read(self, bytes: &[u8]) -> Result<usize, Refused> {
         match bytes.iter().position(|byte| *byte != Self::NO_TABLE) {
             Some(after) => Err(Refused { after }),
@@ -31,19 +31,19 @@ impl EncoderStream {
     }
 }
 
-/// The peer's decoder stream. This end inserts nothing into the peer's table, so that nothing is to be acknowledged.
+/// Decoder stream of the peer. This end inserts nothing into the peer's table, so there is nothing to acknowledge.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DecoderStream {
-    /// Bytes of a number that came after its first one, if its end has not come.
+    /// Number of bytes received of an incomplete number, after the first.
     partial: Option<u8>,
 }
 
 impl DecoderStream {
-    /// Reads bytes that came, in pieces of any size, and gives the number of instructions that begin in them.
+    /// Reads received bytes in pieces of any size, and returns the number of instructions that begin in the bytes.
     ///
     /// # Errors
-    /// For an acknowledgement of a section (§4.4.1) or an insertion (§4.4.3) that never was, and for a number of more
-    /// than 62 bits (§4.1.1).
+    /// Fails for an acknowledgement of a section (§4.4.1) or an insertion (§4.4.3) that never existed, and for a number
+    /// of more than 62 bits (§4.1.1).
     pub fn read(&mut self, bytes: &[u8]) -> Result<usize, Refused> {
         let mut begun = 0;
         for byte in bytes {
@@ -56,7 +56,7 @@ impl DecoderStream {
                         return Err(Refused { after: begun });
                     }
                 }
-                // §4.4.2: a peer that has a table reports streams that it does not read; there is nothing to forget.
+                // §4.4.2: a peer with a table reports unread streams; no state depends on the report.
                 None if byte & 0xc0 == 0x40 => {
                     begun += 1;
                     self.partial = (byte & 0x3f == 0x3f).then_some(0);

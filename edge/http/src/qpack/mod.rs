@@ -1,14 +1,14 @@
-//! Fields as HTTP/3 writes them (RFC 9204), without the dynamic table: the static table, and literals.
+//! Field coding of HTTP/3 (RFC 9204) without the dynamic table: the static table, and literals.
 //!
-//! This end announces a table of no bytes and no blocked streams (§5), and uses none of the peer's: so a field section
-//! means the same whenever it comes, and what is prepared for an answer is prepared once for all connections.
+//! This end announces a table of 0 bytes and no blocked streams (§5), and does not use the peer's table. So a field
+//! section means the same at any time, and a prepared answer is encoded once for all connections.
 //!
-//! * [`decoder`]: a peer's field sections, field by field, each with its class;
-//! * [`encoder`]: our field sections;
-//! * [`instructions`]: what may come on the peer's encoder and decoder streams while no table is used;
+//! * [`decoder`]: the peer's field sections, field by field, each with a class;
+//! * [`encoder`]: this end's field sections;
+//! * [`instructions`]: permitted content of the peer's encoder and decoder streams while no table is used;
 //! * `static_table`: the fields of Appendix A.
 //!
-//! Numbers, strings and the classes of fields are those of HPACK too: [`super::field_coding`].
+//! Numbers, strings and field classes are shared with HPACK: [`super::field_coding`].
 
 pub mod decoder;
 pub mod encoder;

@@ -1,8 +1,8 @@
-//! The table of fields that every connection has (RFC 9204 Appendix A).
+//! Static table of fields (RFC 9204 Appendix A).
 
 use super::super::field_coding::Class;
 
-/// The fields, in their order; the first has the number 0. With each what its name says, as a decoder gives it.
+/// Fields in order, beginning with index 0, each with the class by name as returned by the decoder.
 #[rustfmt::skip]
 pub(super) static FIELDS: [(&str, &str, Class); 99] = [
     (":authority", "", Class::Authority),
@@ -106,7 +106,7 @@ pub(super) static FIELDS: [(&str, &str, Class); 99] = [
     ("x-frame-options", "sameorigin", Class::Regular),
 ];
 
-/// The number of the first field of this name, for names of answers.
+/// Returns the index of the first field with `name`, for names of answers.
 #[rustfmt::skip]
 pub(super) fn number_of(name: &[u8]) -> Option<usize> {
     Some(match name {
@@ -162,10 +162,10 @@ pub(super) fn number_of(name: &[u8]) -> Option<usize> {
     })
 }
 
-/// The number of this very field, if the table has it.
+/// Returns the index of a field with name and value, if the table has both.
 pub(super) fn number_of_whole(name: &[u8], value: &[u8]) -> Option<usize> {
     let first = number_of(name)?;
-    // Those of one name are not all side by side.
+    // Fields of one name are not always adjacent.
     let further = FIELDS
         .get(first..)?
         .iter()
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn names_and_fields_are_found_by_their_number() {
         for (number, (name, value, class)) in FIELDS.iter().enumerate() {
-            // That a value is a sound one is not what the class of a name says.
+            // The class of a name does not check the value.
             assert_eq!(*class, Class::of_name(name.as_bytes()), "{name}");
             if !name.starts_with(':') || *name == ":status" {
                 let first = FIELDS.iter().position(|field| field.0 == *name);
