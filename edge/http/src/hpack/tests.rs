@@ -1,4 +1,4 @@
-//! RFC 7541 by its examples (Appendix C) and its rules, and RFC 9113 where it adds to them.
+//! RFC 7541 by its examples (Appendix C) and rules, and the additions of RFC 9113.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::field_coding::{Class, DecodeError, Field};
 use crate::{PreparedHead, SharedField, SharedFields};
 
-/// Names and values, as text.
+/// Names and values as text.
 type Pairs = Vec<(String, String)>;
 
 fn hex(text: &str) -> Vec<u8> {
@@ -27,15 +27,15 @@ fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Pairs, DecodeError> {
     Ok(fields)
 }
 
-/// What the dynamic table holds: the newest first.
+/// Returns the content of the dynamic table, newest first.
 fn entries(decoder: &mut Decoder) -> Pairs {
     (62..127_u8).map_while(|number| decode(decoder, &[0x80 | number]).ok()).flatten().collect()
 }
 
-/// A block, its fields, what the table takes after it, and what it holds.
+/// Block, fields, and the size and content of the table afterwards.
 type Example<'e> = (&'e str, &'e [(&'e str, &'e str)], usize, &'e [(&'e str, &'e str)]);
 
-/// Reads blocks one after the other, and checks the fields and then the table of each.
+/// Decodes blocks in order, and checks the fields and the table after each block.
 fn check(decoder: &mut Decoder, examples: &[Example<'_>]) {
     for (block, fields, table_bytes, table) in examples {
         assert_eq!(decode(decoder, &hex(block)), Ok(pairs(fields)));
@@ -128,7 +128,7 @@ fn the_answers_of_appendix_c_5_and_c_6_are_read() {
 
 #[test]
 fn a_number_that_no_table_has_is_refused() {
-    // §2.3.3, §6.1: alone, and as that of a name.
+    // §2.3.3, §6.1: as a field, and as a name.
     for block in [&[0x80][..], &[0xbe], &[0xff, 0x00], &[0x7e, 0x00], &[0x0f, 0x2f, 0x00], &[0x1f, 0x2f, 0x00]] {
         assert_eq!(decode(&mut Decoder::new(4_096), block), Err(DecodeError::Index), "{block:x?}");
     }
@@ -167,7 +167,7 @@ fn sizes_come_before_all_fields_and_no_more_than_twice() {
 
 #[test]
 fn entries_go_when_others_or_a_smaller_table_take_their_room() {
-    // §4.3 and §4.4; each of these takes 34.
+    // §4.3 and §4.4; each entry takes 34.
     let mut decoder = Decoder::new(102);
     decode(&mut decoder, b"\x40\x01a\x011\x40\x01b\x012\x40\x01c\x013").unwrap();
     assert_eq!(decoder.table_bytes(), 102);
@@ -263,7 +263,7 @@ fn a_field_has_its_class_however_it_is_written() {
         decoder.decode(block, usize::MAX, |field: Field<'_>| classes.push(field.class)).unwrap();
         classes
     };
-    // The value of an entry says nothing of another with its name.
+    // The value of an entry does not affect a field with only its name.
     assert_eq!(classes(b"\x40\x01X\x01b\xbe\x7e\x01c\x0f\x2f\x01c"), [Class::Malformed; 4]);
     assert_eq!(
         classes(b"\x40\x01x\x01\x00\xbe\x7e\x01c\xbe"),
@@ -287,7 +287,7 @@ fn literals_are_as_short_as_they_can_be() {
         literal_inserting("custom-key", b"custom-value"),
         hex("4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf")
     );
-    // The code would make no difference, or be longer.
+    // The Huffman code would be equally long or longer.
     assert_eq!(literal("etag", b"\"\""), b"\x0f\x13\x02\"\"");
     assert_eq!(literal("x", b"&"), b"\x00\x01x\x01&");
     assert_eq!(literal("age", b""), b"\x0f\x06\x00");
@@ -341,7 +341,7 @@ fn a_shared_field_is_written_once_and_then_named_by_its_place() {
     assert_eq!(written(&[&vary]), literal_inserting("vary", b"accept"));
     assert_eq!(written(&[&vary]), [0xbe]);
     assert_eq!(written(&[&age, &vary, &age]), [&literal_inserting("age", b"1")[..], &[0xbf, 0xbe]].concat());
-    // Of the same text, but another field.
+    // Equal text, but a different field.
     assert_eq!(written(&[&SharedField::new("age", b"1")]), literal_inserting("age", b"1"));
 }
 

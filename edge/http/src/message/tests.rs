@@ -1,4 +1,4 @@
-//! What a thread remembers of heads, against reading each of them.
+//! Remembered heads of a thread, compared with reading each head.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn limits() -> Limits {
     }
 }
 
-/// A field of a block, or a few bytes that are none.
+/// Returns a field of a block, or a few invalid bytes.
 fn field(number: u8) -> Vec<u8> {
     let letter = b'a' + number % 5;
     match number % 16 {
@@ -44,7 +44,7 @@ fn field(number: u8) -> Vec<u8> {
     }
 }
 
-/// The pseudo fields of a block.
+/// Returns the pseudo fields of a block.
 fn pseudo(number: u8) -> &'static [u8] {
     match number % 8 {
         0 => b"\x82\x87\x04\x04/a?b",
@@ -73,7 +73,7 @@ fn described(read: Result<Result<(), Unsound>, DecodeError>, scratch: &Scratch) 
 }
 
 proptest! {
-    /// What a thread remembers of the heads of its connections changes nothing about the next.
+    /// Remembered heads of a thread's connections do not change the next head.
     #[test]
     fn heads_are_read_as_if_there_were_none_before(
         kinds in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..9)), 1..5),

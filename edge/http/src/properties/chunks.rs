@@ -1,12 +1,11 @@
-//! Bodies in chunks: in whatever pieces they come, they mean what a reader finds that has all of their bytes and is
-//! written like the standard.
+//! Chunked bodies: for any split, the meaning equals the result of a reader with all bytes, written after the standard.
 
 use super::engine::chunks::{ChunkDecoder, ChunkPart};
 
-/// Trailers that are taken.
+/// Permitted trailers.
 const TRAILERS_MAX: usize = 4;
 
-/// The meaning of bytes as a body in chunks.
+/// Meaning of bytes as a chunked body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Body {
     content: Vec<u8>,
@@ -15,19 +14,19 @@ pub(super) struct Body {
     pub(super) end: End,
 }
 
-/// The end of a body.
+/// End of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum End {
-    /// It is whole with so many bytes.
+    /// Complete after this number of bytes.
     After(usize),
-    /// Its end has not come.
+    /// Incomplete.
     #[default]
     Open,
-    /// It is none.
+    /// Invalid.
     Refused,
 }
 
-/// What the decoder makes of `pieces`.
+/// Decodes `pieces`.
 fn decode(pieces: &[&[u8]]) -> Body {
     let (mut decoder, mut body, mut taken) = (ChunkDecoder::new(TRAILERS_MAX), Body::default(), 0);
     for piece in pieces {
@@ -61,7 +60,7 @@ fn decode(pieces: &[&[u8]]) -> Body {
     body
 }
 
-/// The line at the beginning of `bytes`, without its end: none where it has not come, an error where it is none.
+/// Returns the line at the beginning of `bytes` without the end: `None` if incomplete, an error if invalid.
 fn line(bytes: &[u8], bytes_max: usize) -> Result<Option<&[u8]>, ()> {
     let Some(end) = bytes.iter().take(bytes_max).position(|byte| *byte == b'\n') else {
         return if bytes.len() < bytes_max { Ok(None) } else { Err(()) };
@@ -70,7 +69,7 @@ fn line(bytes: &[u8], bytes_max: usize) -> Result<Option<&[u8]>, ()> {
     if line.contains(&b'\r') { Err(()) } else { Ok(Some(line)) }
 }
 
-/// The size that a line says, and the bytes behind it.
+/// Returns the size in a line, and the bytes after the size.
 fn size(line: &[u8]) -> Option<(usize, &[u8])> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (number, beside) = line.split_at(digits);
@@ -81,7 +80,7 @@ fn size(line: &[u8]) -> Option<(usize, &[u8])> {
     (number.len() <= 16 && is_extension && is_text).then_some((size, beside))
 }
 
-/// The name and value of a line of trailers.
+/// Returns the name and value of a trailer line.
 fn field(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
@@ -94,7 +93,7 @@ fn field(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     (!name.is_empty() && name.iter().all(is_token) && is_value).then(|| (name.to_ascii_lowercase(), value.to_vec()))
 }
 
-/// What `bytes` mean, with at most so many trailers. What has begun wrongly, and whose line has no end yet, is open.
+/// Returns the meaning of `bytes` with at most `trailers_max` trailers. An invalid but unfinished line counts as open.
 pub(super) fn reference(bytes: &[u8], trailers_max: usize) -> Body {
     let mut body = Body::default();
     body.end = match read(bytes, trailers_max, &mut body) {
@@ -154,7 +153,7 @@ pub(super) fn pieces_mean_the_same(bytes: &[u8], sizes: &[u8]) {
         assert_eq!(decode(&super::site::cut(bytes, sizes)), whole);
     }
     let reference = reference(bytes, TRAILERS_MAX);
-    // A line that nothing can make sound is refused before its end has come.
+    // A hopeless line is refused before its end has arrived.
     let is_early = whole.end == End::Refused && reference.end == End::Open;
     assert!(is_early || whole.end == reference.end, "{whole:?} {reference:?}");
     assert_eq!((whole.content, whole.trailers), (reference.content, reference.trailers));

@@ -1,4 +1,4 @@
-//! HTTP/2: whatever comes, in whatever pieces, what is sent is sound, keeps to the peer's windows, and comes to an end.
+//! HTTP/2: for any input and split, the output is valid, respects the peer's windows, and ends.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -14,10 +14,10 @@ use super::engine::{Limits, Scratch, Turn};
 use super::script;
 use super::site::{DATE, Pipe, Site, cut, is_known};
 
-/// Turns that a connection may take in which it puts nothing, and asks for another.
+/// Maximum turns without output in which a connection asks for another turn.
 const IDLE_TURNS_MAX: usize = 200;
 
-/// The limits of a connection.
+/// Returns the limits of a connection.
 pub(super) fn limits() -> Limits {
     Limits {
         streams: 8,
@@ -38,7 +38,7 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-/// Whether there is more to do at once.
+/// True if more work is ready.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -48,7 +48,7 @@ impl Wake for Woken {
     }
 }
 
-/// A connection, and what it has sent.
+/// Connection and its output.
 pub(super) struct Driven {
     pub(super) connection: Connection<Site>,
     scratch: Scratch,
@@ -77,7 +77,7 @@ impl Driven {
         }
     }
 
-    /// One turn; whether there is more to do at once.
+    /// Runs a turn; returns true if more work is ready.
     fn turn(&mut self, room: usize) -> bool {
         if self.is_over {
             return false;
@@ -91,7 +91,7 @@ impl Driven {
         self.woken.0.swap(false, Ordering::Relaxed) || self.pipe.put.len() > before
     }
 
-    /// Turns until there is nothing to do but to wait.
+    /// Runs turns until only waiting is left.
     pub(super) fn rest(&mut self, room: usize) {
         let (mut idle_turns, mut bytes) = (0, self.pipe.put.len());
         while self.turn(room) {
@@ -101,7 +101,7 @@ impl Driven {
         }
     }
 
-    /// Lets time go by until no stream is too slow any more.
+    /// Advances time until no stream can be too slow.
     pub(super) fn outlast(&mut self) {
         for _ in 0..100 {
             let Some(deadline) = self.connection.deadline() else { break };
@@ -115,12 +115,12 @@ impl Driven {
     }
 }
 
-/// Gives a client's bytes to a connection in all ways, and checks what it says.
+/// Passes a client's bytes to a connection in all ways, and checks the output.
 pub(super) fn what_is_sent_is_sound(input: &[u8], sizes: &[u8], room: u16) {
     let bytes = script::client(input);
     let claims = Claims::by_client(&bytes);
 
-    // In one piece, and in several, before the first turn: there is no difference.
+    // In one piece and in several before the first turn: the output is equal.
     let whole = run_at_once(&[&bytes]);
     let check = |sent: &[u8]| claims.check(sent);
     check(&whole);
@@ -147,7 +147,7 @@ pub(super) fn what_is_sent_is_sound(input: &[u8], sizes: &[u8], room: u16) {
     }
 }
 
-/// What is sent when all comes before the first turn.
+/// Returns the output for input that arrives before the first turn.
 pub(super) fn run_at_once(pieces: &[&[u8]]) -> Vec<u8> {
     let mut driven = Driven::new();
     for piece in pieces {
@@ -158,7 +158,7 @@ pub(super) fn run_at_once(pieces: &[&[u8]]) -> Vec<u8> {
     driven.pipe.put
 }
 
-/// A frame as it was sent.
+/// Sent frame.
 pub(super) struct Frame<'b> {
     pub(super) kind: u8,
     pub(super) flags: u8,
@@ -166,7 +166,7 @@ pub(super) struct Frame<'b> {
     pub(super) payload: &'b [u8],
 }
 
-/// The whole frames at the beginning of `bytes`, and what follows them.
+/// Returns the complete frames at the beginning of `bytes`, and the rest.
 pub(super) fn frames(mut bytes: &[u8]) -> (Vec<Frame<'_>>, &[u8]) {
     let mut all = Vec::new();
     while let Some(([a, b, c, kind, flags, stream @ ..], rest)) = bytes.split_first_chunk::<9>() {
@@ -178,23 +178,23 @@ pub(super) fn frames(mut bytes: &[u8]) -> (Vec<Frame<'_>>, &[u8]) {
     (all, bytes)
 }
 
-/// The first four bytes of a payload, as a number.
+/// Returns the first four bytes of a payload as a number.
 pub(super) fn number(payload: &[u8]) -> u32 {
     payload.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
-/// What a client has said in all, as bounds of what it may be sent.
+/// Claims of a client as bounds for the output.
 #[derive(Debug, Default)]
 struct Claims {
-    /// Bytes for which it ever gave a window, for each stream and, as 0, for all together.
+    /// Sum of the windows given, by stream and, as 0, for the connection.
     windows: BTreeMap<u32, u64>,
-    /// The largest of its initial windows.
+    /// Largest initial window.
     initial_window: u64,
-    /// The largest of its frames.
+    /// Largest permitted frame.
     frame_bytes: usize,
     settings: usize,
     pings: usize,
-    /// The greatest number of a stream.
+    /// Greatest stream number.
     stream: u32,
 }
 
@@ -224,7 +224,7 @@ impl Claims {
         claims
     }
 
-    /// Checks what was sent to this client.
+    /// Checks the output for the client.
     fn check(&self, sent: &[u8]) {
         let (frames, rest) = frames(sent);
         assert!(rest.is_empty(), "a frame is cut off");
@@ -246,7 +246,7 @@ impl Claims {
                 4 if frame.flags == 0 => assert_eq!(place, 0),
                 4 => acks += 1,
                 6 if frame.flags == 1 => pongs += 1,
-                // One of our own, when the connection drains.
+                // A PING of this end during a drain.
                 6 => assert_eq!(frame.payload.len(), 8),
                 7 => is_over = number(&frame.payload[4..]) != 0,
                 8 => assert!(number(frame.payload) > 0),
@@ -264,7 +264,7 @@ impl Claims {
     }
 }
 
-/// What was sent on a stream.
+/// Output of a stream.
 #[derive(Debug, Default)]
 struct Stream {
     has_head: bool,

@@ -1,27 +1,26 @@
-//! HTTP/2 by the engine and by hyper: the same bytes have the same answers, and the same end.
+//! HTTP/2 by the engine and by hyper: equal input has equal answers and an equal end.
 //!
-//! What may differ, and why:
-//! * An answer may be missing, or be cut off, in one of them: where a stream is reset, refused, or the connection ends,
-//!   it depends on what was sent before. What both have sent whole is the same.
-//! * What comes after the client's GOAWAY is no request any more; so its bytes are cut off before that.
-//! * A second acknowledgement of SETTINGS is an error to hyper alone: there too the bytes are cut off.
-//! * What comes on a stream that the client has reset may end the connection (RFC 9113 §5.1): a WINDOW_UPDATE of
-//!   nothing does with hyper, and is ignored by the engine, so the bytes are cut off before it.
-//! * `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441) has a value that is wrong to hyper; the engine ignores what it does
-//!   not know (RFC 9113 §6.5.2): the bytes are cut off before it.
-//! * A stream that was answered before its client has said all is reset by the engine (RFC 9113 §8.1): what still comes
-//!   is passed over, whatever the stream's window was, and given back to that of the connection. hyper goes on
-//!   counting.
-//! * A block that says the table's size more often than twice is none to the engine (RFC 7541 §4.2), and is read by
-//!   hyper: the bytes are cut off before it.
-//! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
-//! * A head that is wrong from its first frame, such as one on an even stream, is refused by the engine at once, and by
-//!   hyper with its last frame: where the bytes end within a head, it is cut off.
-//! * The same is true of a frame: the engine refuses a CONTINUATION of nothing before its payload has come.
-//! * Either may end the connection with `ENHANCE_YOUR_CALM`: they count floods in ways of their own.
-//! * What RFC 9113 leaves to choose: one resets a stream where the other ends the connection. So the engine may end a
-//!   connection only where hyper does, or has reset a stream, or refused a request; and the other way round. Of a
-//!   stream that the client itself reset before its answer was whole, it need not receive the reset.
+//! Permitted differences, with reasons:
+//! * An answer may be missing or cut off on either side: after a reset, a refusal or the end of the connection, the
+//!   output depends on earlier timing. Answers sent whole by both are equal.
+//! * Input after the client's GOAWAY is no request: the bytes are cut off before the GOAWAY.
+//! * A second acknowledgement of SETTINGS is an error for hyper only: the bytes are cut off there.
+//! * Frames on a stream reset by the client may end the connection (RFC 9113 §5.1). hyper ends the connection for an
+//!   empty WINDOW_UPDATE and the engine ignores the frame: the bytes are cut off before.
+//! * hyper rejects invalid values of `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441); the engine ignores unknown settings
+//!   (RFC 9113 §6.5.2): the bytes are cut off before.
+//! * The engine resets a stream answered before the end of the request (RFC 9113 §8.1), skips further bytes regardless
+//!   of the stream's window, and returns the bytes to the window of the connection. hyper goes on counting.
+//! * A block with more than two table size updates is invalid for the engine (RFC 7541 §4.2) and accepted by hyper: the
+//!   bytes are cut off before.
+//! * A PUSH_PROMISE is an error for both, but hyper waits for the end of the frame: the bytes are cut off there.
+//! * The engine refuses an invalid head, such as a head on an even stream, at the first frame, and hyper at the last:
+//!   an incomplete head at the end of the bytes is cut off.
+//! * The same holds for a frame: the engine refuses an unexpected CONTINUATION before the payload arrives.
+//! * Either may end the connection with `ENHANCE_YOUR_CALM`, since floods are counted differently.
+//! * RFC 9113 leaves a choice between a reset and the end of the connection. So the engine may end a connection only if
+//!   hyper does, or has reset a stream, or refused a request; and vice versa. A stream reset by the client before the
+//!   complete answer need not be reset in return.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -41,10 +40,10 @@ use super::engine::hpack::Decoder;
 use super::script;
 use super::site::reference;
 
-/// Turns of the runtime in which nothing is sent, after which nothing more is expected.
+/// Runtime turns without output after which no more output is expected.
 const IDLE_TURNS: usize = 40;
 
-/// What hyper counts with until its SETTINGS are acknowledged: for each stream, and for all of them.
+/// Window assumed by hyper before the acknowledgement of its SETTINGS, for each stream and for the connection.
 const WINDOW: usize = 65_535;
 
 /// `FLOW_CONTROL_ERROR` (RFC 9113 §7).
@@ -52,7 +51,7 @@ const FLOW_CONTROL: u32 = 3;
 /// `ENHANCE_YOUR_CALM`.
 const CALM: u32 = 11;
 
-/// What was sent on a stream.
+/// Output of a stream.
 #[derive(Default)]
 struct Answer {
     status: String,
@@ -68,11 +67,11 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// What was sent in all.
+/// Output of a connection.
 #[derive(Debug, Default)]
 struct Answers {
     streams: BTreeMap<u32, Answer>,
-    /// The code with which the connection ended.
+    /// Error code at the end of the connection.
     end: Option<u32>,
 }
 
@@ -104,8 +103,8 @@ impl Answers {
         answers
     }
 
-    /// Whether a stream was reset for a mistake of the client, or its request refused, or may have been: of a stream
-    /// that the client `reset` itself, nobody need say so.
+    /// Returns true if a stream was reset for a mistake of the client, or the request was refused, or possibly so: for
+    /// a stream `reset` by the client, no reply is required.
     fn has_fault(&self, reset: &BTreeSet<u32>) -> bool {
         let is_fault = |answer: &Answer| answer.reset.is_some_and(|code| code != 0) || answer.status == "400";
         let is_open = |id: &u32| self.streams.get(id).is_none_or(|answer| !answer.has_ended);
@@ -115,7 +114,7 @@ impl Answers {
     }
 }
 
-/// Runs the tasks of hyper where the connection is.
+/// Runs hyper's tasks on the thread of the connection.
 #[derive(Clone)]
 struct Here;
 
@@ -137,7 +136,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(response)
 }
 
-/// What hyper sends to a client that says `bytes`.
+/// Returns hyper's output for the input `bytes`.
 fn by_hyper(bytes: &[u8]) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let tasks = LocalSet::new();
@@ -170,13 +169,13 @@ fn by_hyper(bytes: &[u8]) -> Vec<u8> {
         sent
     });
     if cfg!(debug_assertions) {
-        // A connection of h2 that goes with streams in it fails an assertion of its own.
+        // An h2 connection dropped with open streams fails an internal assertion.
         std::mem::forget((tasks, runtime));
     }
     sent
 }
 
-/// Whether a block begins with more than the two sizes of the table that RFC 7541 §4.2 asks for at most.
+/// Returns true if a block begins with more than the two permitted table size updates (RFC 7541 §4.2).
 fn resizes_often(block: &[u8]) -> bool {
     let (mut rest, mut sizes) = (block, 0);
     while let [first @ 0x20..0x40, after @ ..] = rest {
@@ -187,7 +186,7 @@ fn resizes_often(block: &[u8]) -> bool {
     sizes > 2
 }
 
-/// The block that begins with the HEADERS at a place, padding included.
+/// Returns the block that begins with the HEADERS at `place`, including padding.
 fn block(all: &[Frame<'_>], place: usize) -> Vec<u8> {
     let flags = all[place].flags;
     let ahead = usize::from(flags & 8 != 0) + if flags & 0x20 == 0 { 0 } else { 5 };
@@ -196,9 +195,9 @@ fn block(all: &[Frame<'_>], place: usize) -> Vec<u8> {
     std::iter::once(first).chain(others).collect::<Vec<_>>().concat()
 }
 
-/// Bytes of `frames` up to which both must judge alike: what both refuse before a frame is whole is its length; hyper
-/// takes no second acknowledgement of SETTINGS, which the standard says nothing of, and no WINDOW_UPDATE of nothing on
-/// a stream that is over; a client that has said GOAWAY has nothing to ask.
+/// Returns the number of leading bytes with comparable results. Both engines refuse the length of an incomplete frame;
+/// hyper rejects a second acknowledgement of SETTINGS, which the standard leaves open, and an empty WINDOW_UPDATE on a
+/// closed stream; a client sends no requests after GOAWAY.
 fn comparable(bytes: &[u8]) -> usize {
     let (all, rest) = frames(bytes);
     let is_ack = |frame: &Frame<'_>| frame.kind == 4 && frame.flags & 1 != 0;
@@ -225,7 +224,7 @@ fn comparable(bytes: &[u8]) -> usize {
     if end.is_none() && is_too_long { bytes.len() } else { whole }
 }
 
-/// Gives a client's bytes to both, and compares what they say.
+/// Passes a client's bytes to both engines, and compares the output.
 pub(super) fn both_say_the_same(input: &[u8]) {
     let mut bytes = script::client(input);
     bytes.truncate(24 + comparable(&bytes[24..]));

@@ -1,9 +1,9 @@
-//! HTTP/2, one frame of any type at a time: in each state of a connection it is taken, or refused with a code that
-//! RFC 9113 names for it; then the connection goes on, or has ended for good.
+//! HTTP/2, a single frame of any type: in each state of a connection the frame is accepted, or refused with a code that
+//! RFC 9113 names; afterwards the connection continues or has ended for good.
 //!
-//! What is allowed is written down by the sections of the standard, independently of how the engine works. Where
-//! more than one thing is wrong with a frame, any of them may be what is said; where it is open whether the connection
-//! ends or the stream alone (§5.4.1), both may be.
+//! The permitted results follow the sections of the standard and are independent of the engine. For a frame with
+//! several errors, any of the errors may be reported; if the standard permits the end of the connection or of the
+//! stream (§5.4.1), both are permitted.
 
 use super::connection::{Driven, Frame, frames, number};
 use super::engine::hpack;
@@ -23,23 +23,23 @@ const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 
-/// The most that a payload can be: the engine announces no more than the default (§4.2).
+/// Maximum payload: the engine announces only the default (§4.2).
 const PAYLOAD_BYTES_MAX: usize = 16_384;
 const WINDOW: i64 = 65_535;
 const WINDOW_MAX: i64 = (1 << 31) - 1;
 
-/// What one frame may take of memory beyond its own bytes, a few times: the frame, the block that it is a part of, and
-/// the fields in it, which Huffman codes make larger (RFC 7541 Appendix B: eight bits of five).
+/// Memory for one frame beyond its bytes, several times: the frame, the block of the frame, and the fields, which
+/// Huffman codes enlarge (RFC 7541 Appendix B: five bits for eight).
 const MEMORY_MAX: usize = 16 * 1024;
 const COPIES_MAX: usize = 5;
 
-/// Numbers of streams that frames are about. Bit 31 is reserved, and passed over.
+/// Stream numbers of frames. Bit 31 is reserved and ignored.
 const STREAMS: [u32; 8] = [0, 1, 3, 2, 0x8000_0001, 0x8000_0000, 0x7fff_ffff, 1];
 
-/// Increments of windows, at both ends of what is allowed.
+/// Window increments at both ends of the permitted range.
 const INCREMENTS: [u32; 8] = [0, 1, 0x8000_0000, 0x8000_0001, 0x7fff_ffff, 0x7fff_0000, 0x7fff_0001, 0x7fff_0000 + 5];
 
-/// Settings, at both ends of what is allowed.
+/// Settings at both ends of the permitted range.
 const SETTINGS: [(u16, u32); 12] = [
     (1, 0),
     (1, u32::MAX),
@@ -55,37 +55,37 @@ const SETTINGS: [(u16, u32); 12] = [
     (5, 0x100_0000),
 ];
 
-/// One of them, as bytes.
+/// Returns a setting as bytes.
 fn setting(which: u8) -> [u8; 6] {
     let (id, value) = SETTINGS[usize::from(which) % SETTINGS.len()];
     let ([a, b], [c, d, e, f]) = (id.to_be_bytes(), value.to_be_bytes());
     [a, b, c, d, e, f]
 }
 
-/// What a connection has behind it.
+/// History of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// The first bytes of the preface, and no SETTINGS.
     Preface,
     Nothing,
-    /// A request whose head goes on.
+    /// A request with an incomplete head.
     Head,
-    /// A request whose trailers go on.
+    /// A request with incomplete trailers.
     Trailers,
-    /// A request whose body goes on.
+    /// A request with an incomplete body.
     Upload,
-    /// A request whose answer is due, and not yet put.
+    /// A request with a due, unwritten answer.
     Due,
-    /// A request whose answer needs more window than there is.
+    /// A request with an answer beyond the window.
     Stalled,
     Answered,
-    /// A request that was answered while its body goes on.
+    /// A request answered before the end of the body.
     AnsweredEarly,
     ResetByClient,
     ResetByServer,
-    /// The client said GOAWAY while it uploads.
+    /// The client sent GOAWAY during an upload.
     Leaving,
-    /// The server did.
+    /// The server sent GOAWAY.
     Draining,
 }
 
@@ -106,7 +106,7 @@ impl Before {
         Self::AnsweredEarly,
     ];
 
-    /// What the client has said after its preface.
+    /// Returns the client's bytes after the preface.
     fn bytes(self) -> Vec<u8> {
         let upload = || frame(1, END_HEADERS, 1, &request("POST", "/echo"));
         let get = |path| frame(1, END_HEADERS | END_STREAM, 1, &request("GET", path));
@@ -124,7 +124,7 @@ impl Before {
         }
     }
 
-    /// A connection of which that is true.
+    /// Returns a connection in the state.
     fn reached(self) -> Driven {
         let mut driven = Driven::new();
         driven.receive(PREFACE);
@@ -143,7 +143,7 @@ impl Before {
         driven
     }
 
-    /// What a stream is to its client (§5.1).
+    /// Returns the state of a stream for the client (§5.1).
     fn place(self, stream: u32) -> Place {
         match self {
             _ if stream != 1 => Place::Idle,
@@ -157,21 +157,21 @@ impl Before {
     }
 }
 
-/// States of streams (§5.1), as far as they matter to what a client sends.
+/// States of streams (§5.1), as far as relevant to input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Idle,
     Open,
-    /// The client has said all.
+    /// The client has finished.
     HalfClosed,
-    /// The server has said all, and the client has not.
+    /// The server has finished, the client has not.
     SaidAll,
     Closed,
-    /// The server has reset it: what comes for it is passed over.
+    /// Reset by the server: further frames are ignored.
     Reset,
 }
 
-/// What became of a frame.
+/// Outcome of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Taken,
@@ -180,11 +180,11 @@ enum Fate {
 }
 use Fate::{Ended, Reset, Taken};
 
-/// What may become of a frame: of what it must be refused with any one, if there is something; otherwise it is taken.
+/// Permitted outcomes: any of `must` if not empty; otherwise the frame is accepted.
 #[derive(Debug, Default)]
 struct Allowed {
     must: Vec<Fate>,
-    /// What depends on more than is looked at here.
+    /// Outcomes that depend on state outside of the model.
     may: Vec<Fate>,
 }
 
@@ -200,25 +200,25 @@ impl Allowed {
     }
 }
 
-/// A field block of a request.
+/// Returns a field block of a request.
 fn request(method: &str, path: &str) -> Vec<u8> {
     let fields = [(":method", method), (":scheme", "https"), (":path", path), (":authority", "a.example")];
     fields.iter().flat_map(|(name, value)| hpack::literal(name, value.as_bytes())).collect()
 }
 
-/// A frame that comes, as a whole or in part.
+/// Received frame, complete or partial.
 #[derive(Debug)]
 struct Coming {
     kind: u8,
     flags: u8,
     stream: u32,
-    /// What its head says.
+    /// Length in the head.
     length: usize,
     payload: Vec<u8>,
 }
 
 impl Coming {
-    /// From any bytes: mostly of a length that its type may have.
+    /// Creates a frame from any bytes, mostly with a length permitted for the type.
     fn of([kind, flags, stream, shape]: [u8; 4], rest: &[u8]) -> Self {
         let mut payload = rest.to_vec();
         let first = rest.first().copied().map_or(0, usize::from);
@@ -257,12 +257,12 @@ impl Coming {
         self.flags & flag != 0
     }
 
-    /// Its stream, without the reserved bit.
+    /// Returns the stream number without the reserved bit.
     fn id(&self) -> u32 {
         self.stream & !(1 << 31)
     }
 
-    /// What of it remains without padding and priority, or how that is wrong (§4.2, §6.1, §6.2).
+    /// Returns the content without padding and priority, or the error code (§4.2, §6.1, §6.2).
     fn content(&self) -> Result<&[u8], u32> {
         let pad = usize::from(self.has(PADDED));
         let priority = if self.kind == 1 && self.has(PRIORITY) { 5 } else { 0 };
@@ -271,10 +271,10 @@ impl Coming {
         rest.len().checked_sub(padding).map(|length| &rest[..length]).ok_or(PROTOCOL)
     }
 
-    /// What may become of it; `sent` is what was sent of DATA on a stream, or on all.
+    /// Returns the permitted outcomes; `sent` returns the DATA bytes sent on a stream, or on all.
     fn allowed(&self, before: Before, sent: impl Fn(u32) -> i64) -> Allowed {
         let mut allowed = Allowed::default();
-        // §4.2: neither is it awaited.
+        // §4.2: the payload is not awaited either.
         allowed.must(self.length > PAYLOAD_BYTES_MAX, &[Ended(FRAME_SIZE)]);
         let mut rest = Allowed::default();
         let is_settings = self.kind == 4 && !self.has(ACK);
@@ -283,13 +283,13 @@ impl Coming {
         rest.must(in_block != (self.kind == 9) || in_block && self.id() != 1, &[Ended(PROTOCOL)]); // §4.3, §6.10
         self.judge(before, sent, &mut rest);
         allowed.may.append(&mut rest.may);
-        // What has not come as a whole may be judged later.
+        // An incomplete frame may be judged later.
         let into = if self.is_whole() { &mut allowed.must } else { &mut allowed.may };
         into.append(&mut rest.must);
         allowed
     }
 
-    /// What §6 says of its type.
+    /// Applies the rules of §6 for the type.
     fn judge(&self, before: Before, sent: impl Fn(u32) -> i64, allowed: &mut Allowed) {
         let (id, place, length) = (self.id(), before.place(self.id()), self.payload.len());
         let is_idle = place == Place::Idle;
@@ -335,9 +335,9 @@ impl Coming {
         let mut block = Allowed::default();
         let is_known = content == Ok(&request("GET", "/")[..]) && self.has(END_STREAM);
         match before.place(self.id()) {
-            // What comes after GOAWAY is passed over.
+            // Frames after GOAWAY are ignored.
             Place::Idle if is_known => {}
-            // A service may send less than it announced, too.
+            // A service may also send less than announced.
             Place::Idle => block.may = vec![Ended(COMPRESSION), Reset(PROTOCOL), Reset(INTERNAL)],
             Place::Open | Place::SaidAll => {
                 block.may = vec![Ended(COMPRESSION), Reset(PROTOCOL), Reset(CALM)];
@@ -383,7 +383,7 @@ impl Coming {
             Place::Closed | Place::Reset => allowed.may.extend(fates(PROTOCOL)),
             _ => allowed.must(increment == 0, &fates(PROTOCOL)),
         }
-        // What is due may be counted as sent.
+        // Due bytes may count as sent.
         let due = if before == Before::Due { 5 } else { 0 };
         let window = WINDOW - sent(id) + increment;
         match place {
@@ -397,12 +397,12 @@ impl Coming {
         }
     }
 
-    /// Whether its block, or the one that it continues, goes on.
+    /// Returns true if the frame leaves a block incomplete.
     fn leaves_block(&self) -> bool {
         matches!(self.kind, 1 | 9) && !self.has(END_HEADERS)
     }
 
-    /// Checks what is said to frames of the connection.
+    /// Checks the replies to frames of the connection.
     fn check_replies(&self, sent: &[Frame<'_>], is_taken: bool) {
         let count = |kind, flags| sent.iter().filter(|frame| (frame.kind, frame.flags) == (kind, flags)).count();
         let is_answered = is_taken && self.is_whole() && !self.has(ACK);
@@ -415,7 +415,7 @@ impl Coming {
     }
 }
 
-/// What became of a frame for `id`, by what was sent.
+/// Returns the outcome of a frame for stream `id` by the output.
 fn fate(sent: &[Frame<'_>], id: u32) -> Fate {
     let resets: Vec<_> = sent.iter().filter(|frame| frame.kind == 3 && number(frame.payload) != 0).collect();
     assert!(resets.len() < 2 && resets.iter().all(|frame| frame.stream == id));
@@ -430,7 +430,7 @@ fn fate(sent: &[Frame<'_>], id: u32) -> Fate {
     }
 }
 
-/// Gives one frame, which `input` says, to a connection in one state, and checks what becomes of both.
+/// Passes one frame from `input` to a connection in one state, and checks both results.
 pub(super) fn each_is_taken_or_refused_as_the_standard_says(input: &[u8]) {
     let Some(([before, head @ ..], rest)) = input.split_first_chunk::<5>() else { return };
     let before = Before::ALL[usize::from(*before) % Before::ALL.len()];
@@ -451,7 +451,7 @@ pub(super) fn each_is_taken_or_refused_as_the_standard_says(input: &[u8]) {
     assert!(allowed.allows(fate), "{fate:?} {allowed:?} {before:?} {coming:?}");
     coming.check_replies(&sent, fate == Taken);
 
-    // It does not matter how it is cut, nor what comes after the end.
+    // Neither the split nor input after the end has an effect.
     let pieces: Vec<&[u8]> = bytes.chunks(1).collect();
     assert!(put_after(before, &pieces) == put, "it matters how it is cut");
     if let Ended(_) = fate {
@@ -468,7 +468,7 @@ pub(super) fn each_is_taken_or_refused_as_the_standard_says(input: &[u8]) {
     driven.outlast();
 }
 
-/// All that is put by a connection to which `pieces` come.
+/// Returns all output of a connection that receives `pieces`.
 fn put_after(before: Before, pieces: &[&[u8]]) -> Vec<u8> {
     let mut driven = before.reached();
     receive(&mut driven, pieces);
@@ -476,14 +476,14 @@ fn put_after(before: Before, pieces: &[&[u8]]) -> Vec<u8> {
     driven.pipe.put
 }
 
-/// Has a connection take `pieces`, and checks what it takes of memory for them.
+/// Passes `pieces` to a connection, and checks the memory.
 fn receive(driven: &mut Driven, pieces: &[&[u8]]) {
     let came: usize = pieces.iter().map(|piece| piece.len()).sum();
     let held = allocation_counter::measure(|| pieces.iter().for_each(|piece| driven.receive(piece))).bytes_max;
     assert!(held <= u64::try_from(COPIES_MAX * came + MEMORY_MAX).unwrap(), "{held} bytes for {came}");
 }
 
-/// The connection answers a PING, and the next request if it is not about to end.
+/// Checks that the connection answers a PING, and the next request unless the connection is about to end.
 fn goes_on(driven: &mut Driven, coming: &Coming, is_going: bool) {
     let begun = if matches!(coming.kind, 1 | 9) { coming.id() } else { 1 };
     let id = (begun | 1).saturating_add(2);

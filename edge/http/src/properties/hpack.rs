@@ -1,4 +1,4 @@
-//! HPACK: what is read from any bytes, and what is written by any use.
+//! HPACK: decoding of any bytes, and encoding by any use.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
@@ -9,21 +9,21 @@ use super::engine::field_coding::{Class, DecodeError, Field, entry_size, huffman
 use super::engine::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
 use super::engine::{PreparedHead, SharedField};
 
-/// Where a block ends: what no whole block can begin with again is most unlikely within one.
+/// Separator of blocks: a byte that no complete block begins with and that rarely occurs within a block.
 pub(super) const END_OF_BLOCK: u8 = 0x3e;
 
-/// Memory that a decoder may hold between blocks.
+/// Maximum memory of a decoder between blocks.
 const MEMORY_MAX: usize = 8 * TABLE_BYTES_DEFAULT;
 
-/// What a list may take before it is too large.
+/// Maximum size of a list.
 const LIST_BYTES_MAX: usize = 2_000;
 
-/// A name and a value.
+/// Name and value.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
 
-/// A decoder that is written as the standard reads, at any cost.
+/// Decoder written directly after the standard, regardless of cost.
 struct Plain {
-    /// The newest is first.
+    /// Entries, newest first.
     table: VecDeque<Pair>,
     max: usize,
     announced: usize,
@@ -48,7 +48,7 @@ impl Plain {
         match number {
             0 => None,
             1..=61 => {
-                // The static table, by way of the decoder under test on an empty table of its own.
+                // Static table, read through the decoder under test with an empty dynamic table.
                 let mut found = None;
                 let field = u8::try_from(number).ok()? | 0x80;
                 let read = Decoder::new(0).decode(&[field], usize::MAX, |field: Field<'_>| {
@@ -88,7 +88,7 @@ impl Plain {
         huffman::decode(text, &mut decoded).ok().map(|()| decoded)
     }
 
-    /// The fields of a block, or nothing if it is not sound.
+    /// Returns the fields of a block, `None` if invalid.
     fn decode(&mut self, block: &[u8]) -> Option<Vec<Pair>> {
         let (mut rest, mut fields, mut sizes) = (block, Vec::new(), 0);
         while let Some(first) = rest.first().copied() {
@@ -121,14 +121,14 @@ impl Plain {
     }
 }
 
-/// The next bytes of what is left.
+/// Takes the next bytes.
 pub(super) fn take<'b>(rest: &mut &'b [u8], bytes: usize) -> Option<&'b [u8]> {
     let (taken, after) = rest.split_at_checked(bytes)?;
     *rest = after;
     Some(taken)
 }
 
-/// What a field is, by the words of RFC 9113 §8.2 and §8.3.
+/// Returns the class of a field by the words of RFC 9113 §8.2 and §8.3.
 pub(super) fn class_of(name: &[u8], value: &[u8]) -> Class {
     let is_pseudo = name.first() == Some(&b':');
     let bare = if is_pseudo { &name[1..] } else { name };
@@ -155,13 +155,13 @@ pub(super) fn class_of(name: &[u8], value: &[u8]) -> Class {
     }
 }
 
-/// Whether a byte may be in an authority without a user (RFC 3986 §3.2).
+/// Returns true if a byte may be in an authority without a user (RFC 3986 §3.2).
 fn is_of_authority(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte)
 }
 
-/// Reads a block with the decoder under test, checks what it says of each field and of its own size, and gives the
-/// fields of a list that is not too large.
+/// Decodes a block with the decoder under test, checks classes and sizes, and returns the fields of a list within the
+/// limit.
 fn read(decoder: &mut Decoder, block: &[u8], list_bytes_max: usize) -> Result<(Vec<Pair>, usize), DecodeError> {
     let mut fields: Vec<Pair> = Vec::new();
     let decoded = decoder.decode(block, list_bytes_max, |field: Field<'_>| {
@@ -173,8 +173,8 @@ fn read(decoder: &mut Decoder, block: &[u8], list_bytes_max: usize) -> Result<(V
     Ok((fields, decoded.list_bytes))
 }
 
-/// Blocks, one behind the other with [`END_OF_BLOCK`] between them, mean to the decoder what they mean to the plain
-/// one; and what they meant can be written and read again.
+/// Checks that blocks separated by [`END_OF_BLOCK`] have equal meanings for the decoder and the plain decoder, and that
+/// the meaning can be encoded and decoded again.
 pub(super) fn blocks_are_read_like_the_standard_says(input: &[u8]) {
     let (mut decoder, mut plain) = (Decoder::new(TABLE_BYTES_DEFAULT), Plain::new(TABLE_BYTES_DEFAULT));
     let (mut encoder, mut again) = (Encoder::new(), Decoder::new(TABLE_BYTES_DEFAULT));
@@ -211,7 +211,7 @@ pub(super) fn blocks_are_read_like_the_standard_says(input: &[u8]) {
     }
 }
 
-/// Names and values that are the same for many answers: of all sizes up to more than the table takes.
+/// Names and values shared by many answers: of all sizes up to more than the table.
 static SHARED: LazyLock<Vec<(Arc<SharedField>, Pair)>> = LazyLock::new(|| {
     let fields = [
         ("cache-control", 20),
@@ -234,7 +234,7 @@ static SHARED: LazyLock<Vec<(Arc<SharedField>, Pair)>> = LazyLock::new(|| {
     fields.into_iter().map(field).collect()
 });
 
-/// So short that more of them are in the table than a byte can number.
+/// Fields so short that the table holds more than a byte can number.
 static SHORT: LazyLock<Vec<(Arc<SharedField>, Pair)>> = LazyLock::new(|| {
     let field = |number: u8| {
         let (name, value) = (format!("x-{number}"), vec![b'0' + number % 10]);
@@ -243,8 +243,8 @@ static SHORT: LazyLock<Vec<(Arc<SharedField>, Pair)>> = LazyLock::new(|| {
     (0..100).map(field).collect()
 });
 
-/// However an encoder is used, what it writes is read as what was meant, and it knows what the tables of the others
-/// hold. Each byte of `input` is a step.
+/// Checks that any use of the encoder produces decodable output, and that the encoder knows the content of the peer's
+/// table. Each byte of `input` is a step.
 pub(super) fn what_is_written_is_read(input: &[u8]) {
     let sizes = [0, 1, 33, 70, 100, 200, 1_000, 4_095, 4_096, 65_536];
     let names = ["set-cookie", "authorization", "content-length", "x-own", "accept-encoding", "vary"];
@@ -255,7 +255,7 @@ pub(super) fn what_is_written_is_read(input: &[u8]) {
     let mut allowed = TABLE_BYTES_DEFAULT;
     let mut input = input.iter().copied().map(usize::from);
     while let Some(first) = input.next() {
-        // Some sizes that the peer says one after the other, then a block.
+        // Several size changes of the peer, then a block.
         for _ in 0..first % 4 {
             allowed = sizes[input.next().unwrap_or_default() % sizes.len()];
             encoder.resize(u32::try_from(allowed).unwrap());
@@ -267,7 +267,7 @@ pub(super) fn what_is_written_is_read(input: &[u8]) {
         expected.push((b":status".to_vec(), status.as_str().as_bytes().to_vec()));
         for step in input.by_ref().take_while(|step| step % 8 != 0) {
             let place = step / 8;
-            // The large ones rarely: a few bytes of them fill the table.
+            // Large fields rarely: a few fill the table.
             let (field, pair) = &SHARED[if place < 24 { place % 6 } else { place % SHARED.len() }];
             let (name, value) = (names[place % names.len()], values[place % values.len()]);
             match step % 8 {
@@ -276,7 +276,7 @@ pub(super) fn what_is_written_is_read(input: &[u8]) {
                     expected.push(pair.clone());
                 }
                 5 => {
-                    // The same ones again, mostly, and others after them.
+                    // Mostly the same fields, followed by different fields.
                     let short = SHORT.iter().cycle().skip(place % 3 * 20).take(place % 23);
                     let ahead = SHARED.get(place % 6).filter(|_| place < 24);
                     let shared: Vec<_> = ahead.into_iter().chain(short).collect();

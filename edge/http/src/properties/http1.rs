@@ -1,5 +1,5 @@
-//! Plain requests of HTTP/1.1: in whatever pieces they come, and whatever room there is, the answers are the same, and
-//! no byte is lost that another is to answer.
+//! Plain requests of HTTP/1.1: for any split and any room, the answers are equal, and no byte for the other engine is
+//! lost.
 
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -14,8 +14,7 @@ use super::engine::http1::{Connection, State};
 use super::engine::{Answer, Answered, Answering, Inbound, Limits, RequestHead, Scratch, Service, Turn, stream_body};
 use super::site::{DATE, Pipe, Site, cut, reference};
 
-/// The site, which reads the body of each request to its end: when an early answer ends the connection depends on what
-/// has come by then.
+/// Site that reads the whole body of each request: an early answer would end the connection depending on the split.
 struct Patient;
 
 impl Service for Patient {
@@ -44,7 +43,7 @@ impl Service for Patient {
                     None => break true,
                 }
             };
-            // How much was read before an error depends on when it came.
+            // The number of bytes read before an error depends on the split.
             let (status, text) =
                 if is_whole { reference(&path, &sent) } else { (StatusCode::BAD_REQUEST, Bytes::new()) };
             let mut response = Response::new(stream_body(Full::new(text)));
@@ -54,7 +53,7 @@ impl Service for Patient {
     }
 }
 
-/// The limits of a connection; more requests than this are for another.
+/// Returns the limits of a connection; further requests belong to another engine.
 fn limits() -> Limits {
     Limits {
         streams: 8,
@@ -75,19 +74,19 @@ fn limits() -> Limits {
     }
 }
 
-/// How a connection went.
+/// Result of a connection.
 #[derive(Debug, PartialEq, Eq)]
 struct Went {
-    /// What it sent.
+    /// Output.
     put: Vec<u8>,
-    /// What is for another.
+    /// Input for the other engine.
     rest: Vec<u8>,
-    /// An answer broke off.
+    /// True if an answer broke off.
     is_over: bool,
     requests: u64,
 }
 
-/// Gives `pieces` to a connection, as it wants them, with so much room in each turn.
+/// Passes `pieces` to a connection on demand, with `room` in each turn.
 fn run(pieces: &[&[u8]], room: usize) -> Went {
     let mut connection = Connection::new(Rc::new(limits()), Patient);
     let (mut scratch, now) = (Scratch::default(), Instant::now());
@@ -105,12 +104,12 @@ fn run(pieces: &[&[u8]], room: usize) -> Went {
                     connection.receive(piece, &mut turn);
                     came = true;
                 }
-                // The rest of a body does not come.
+                // The rest of a body does not arrive.
                 None if connection.in_flight() > 0 && idle_turns > 2 => break Vec::new(),
                 None if connection.in_flight() > 0 => {}
                 None if has_ended => break Vec::new(),
                 None => {
-                    // What is left of it is for another.
+                    // The rest belongs to another engine.
                     connection.drain();
                     has_ended = true;
                 }
@@ -127,7 +126,7 @@ fn run(pieces: &[&[u8]], room: usize) -> Went {
                 return Went { put: without_asking(pipe.put), rest: Vec::new(), is_over: true, requests };
             }
         }
-        // A body may be awaited once before each piece; beyond that it goes on, or it wants input.
+        // A body may be awaited once before each piece; otherwise the connection proceeds or wants input.
         idle_turns = if pipe.put.len() > before || came { 0 } else { idle_turns + 1 };
         assert!(idle_turns < 4, "the connection stands still");
     };
@@ -135,7 +134,7 @@ fn run(pieces: &[&[u8]], room: usize) -> Went {
     Went { put: without_asking(pipe.put), rest, is_over: false, requests: connection.requests() }
 }
 
-/// Runs the bytes in one piece with all the room there may be, byte by byte with hardly any, and in pieces of `sizes`.
+/// Runs the bytes in one piece with unlimited room, byte by byte with hardly any, and in pieces of `sizes`.
 pub(super) fn cuts_change_nothing(bytes: &[u8], sizes: &[u8], room: u16) {
     let whole = run(&[bytes], usize::MAX);
     for (sizes, room) in [(&[1][..], usize::from(room).max(1)), (sizes, usize::MAX), (sizes, usize::from(room).max(1))]
@@ -146,7 +145,7 @@ pub(super) fn cuts_change_nothing(bytes: &[u8], sizes: &[u8], room: u16) {
     if whole.is_over {
         return;
     }
-    // What was answered is so many whole heads, and the rest is all that came after them.
+    // The answered bytes are whole requests, and the rest is all later input.
     assert!(bytes.ends_with(&whole.rest));
     let mut answered = &bytes[..bytes.len() - whole.rest.len()];
     for _ in 0..whole.requests {
@@ -155,7 +154,7 @@ pub(super) fn cuts_change_nothing(bytes: &[u8], sizes: &[u8], room: u16) {
     assert_eq!(answered, b"");
 }
 
-/// Bytes of the request at the beginning of `bytes`, whose body may be cut off.
+/// Returns the length of the request at the beginning of `bytes`, with a possibly truncated body.
 fn request_length(bytes: &[u8]) -> usize {
     let mut fields = [httparse::EMPTY_HEADER; 20];
     let mut request = httparse::Request::new(&mut fields);
@@ -174,7 +173,7 @@ fn request_length(bytes: &[u8]) -> usize {
     }
 }
 
-/// The output without what asks for a body: whether that is said depends on whether the body is there already.
+/// Returns the output without `100 Continue`, which depends on the arrival of the body.
 fn without_asking(mut put: Vec<u8>) -> Vec<u8> {
     const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
     while let Some(at) = put.windows(CONTINUE.len()).position(|part| part == CONTINUE) {

@@ -1,4 +1,4 @@
-//! HTTP/3: whatever comes on whatever streams, in whatever pieces, what is sent is sound and comes to an end.
+//! HTTP/3: for any input on any streams and any split, the output is valid and ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,10 +16,10 @@ use super::engine::qpack::{self, Decoder};
 use super::engine::{Scratch, StreamSink, Turn};
 use super::site::{DATE, PATHS, Site, cut, is_known};
 
-/// Turns that a connection may take in which it sends nothing, and asks for another.
+/// Maximum turns without output in which a connection asks for another turn.
 const IDLE_TURNS_MAX: usize = 200;
 
-/// Fields that a request may have beyond those that it must, some of them wrong.
+/// Optional fields of a request, including invalid fields.
 const FIELDS: [(&str, &[u8]); 9] = [
     ("accept", b"*/*"),
     ("cookie", b"a=1"),
@@ -32,20 +32,20 @@ const FIELDS: [(&str, &[u8]); 9] = [
     ("x-upper", b" spaces "),
 ];
 
-/// What a client does.
+/// Action of a client.
 #[derive(Debug)]
 enum Step {
-    /// Bytes of a stream, and whether they are the last.
+    /// Bytes of a stream; true for the last bytes.
     Send(u64, Vec<u8>, bool),
-    /// It abandons a stream.
+    /// Abandons a stream.
     Reset(u64),
-    /// It takes nothing more of one.
+    /// Stops reading a stream.
     Stop(u64),
-    /// This end drains the connection.
+    /// Drains the connection from this end.
     Drain,
 }
 
-/// A number of QUIC (RFC 9000 §16), as short as it can be.
+/// Returns a QUIC number (RFC 9000 §16) in the shortest form.
 fn number(value: usize) -> Vec<u8> {
     let value = u32::try_from(value).unwrap().to_be_bytes();
     match value {
@@ -59,14 +59,14 @@ fn frame(kind: usize, payload: &[u8]) -> Vec<u8> {
     [number(kind), number(payload.len()), payload.to_vec()].concat()
 }
 
-/// The steps that are left.
+/// Remaining steps.
 struct Steps<'i> {
     input: std::iter::Copied<std::slice::Iter<'i, u8>>,
-    /// The next stream of a request.
+    /// Next stream of a request.
     next: u64,
 }
 
-/// What a client does by any bytes: mostly frames that make sense, in an order that may not.
+/// Derives a client's actions from any bytes: mostly valid frames in any order.
 fn client(input: &[u8]) -> Vec<Step> {
     let mut steps = Steps { input: input.iter().copied(), next: 0 };
     let mut all = vec![Step::Send(2, [&[0][..], &frame(4, &[6, 0x7f, 0xff])].concat(), false)];
@@ -81,7 +81,7 @@ impl Steps<'_> {
         self.input.next().unwrap_or_default()
     }
 
-    /// A stream of a request that has begun, mostly.
+    /// Returns mostly a stream with a begun request.
     fn stream(&mut self) -> u64 {
         match self.byte() {
             255 => self.next,
@@ -89,7 +89,7 @@ impl Steps<'_> {
         }
     }
 
-    /// The next bytes of the input, as they are.
+    /// Returns the next bytes of the input unchanged.
     fn raw(&mut self) -> Vec<u8> {
         let count = usize::from(self.byte());
         self.input.by_ref().take(count).collect()
@@ -98,7 +98,7 @@ impl Steps<'_> {
     fn step(&mut self, step: u8) -> Step {
         let ends = step & 0x80 != 0;
         match step % 16 {
-            // What does not begin with a request ends the connection mostly, and is rarely wanted.
+            // Input that does not begin with a request mostly ends the connection, and is rarely useful.
             kind if kind < 5 || self.next == 0 && step < 0xe0 => {
                 let (head, is_whole) = self.request();
                 self.next += 4;
@@ -136,7 +136,7 @@ impl Steps<'_> {
         }
     }
 
-    /// HEADERS of a request, and whether it has no body.
+    /// Returns HEADERS of a request; true without a body.
     fn request(&mut self) -> (Vec<u8>, bool) {
         let (place, kind) = (usize::from(self.byte()), self.byte());
         let path = PATHS[place % PATHS.len()];
@@ -162,7 +162,7 @@ impl Steps<'_> {
     }
 }
 
-/// What was sent on a stream.
+/// Output of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Sent {
     bytes: Vec<u8>,
@@ -171,7 +171,7 @@ struct Sent {
     stopped: Option<u64>,
 }
 
-/// A transport that takes so many bytes of a stream at once.
+/// Transport that takes a limited number of bytes of a stream at once.
 #[derive(Default)]
 struct Transport {
     room: usize,
@@ -220,7 +220,7 @@ impl StreamSink for Transport {
     fn resume(&mut self, _stream: u64) {}
 }
 
-/// Whether there is more to do at once.
+/// True if more work is ready.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -230,7 +230,7 @@ impl Wake for Woken {
     }
 }
 
-/// A connection, and what it has sent.
+/// Connection and its output.
 struct Driven {
     connection: Connection<Site>,
     scratch: Scratch,
@@ -238,7 +238,7 @@ struct Driven {
     woken: Arc<Woken>,
     transport: Transport,
     state: State,
-    /// Streams on which the client has sent its last byte, or takes nothing more.
+    /// Streams with the client's last byte sent, or with stopped reading.
     ended: BTreeSet<u64>,
     stopped: BTreeSet<u64>,
 }
@@ -261,7 +261,7 @@ impl Driven {
         self.state != State::Open
     }
 
-    /// What QUIC does not deliver is not given: nothing after the end of a stream, or after this end stopped it.
+    /// Input that QUIC would not deliver is dropped: after the end of a stream, or after this end's stop.
     fn is_deaf(&self, stream: u64) -> bool {
         let sent = self.transport.streams.get(&stream);
         self.ended.contains(&stream) || sent.is_some_and(|sent| sent.stopped.is_some())
@@ -310,7 +310,7 @@ impl Driven {
         }
     }
 
-    /// One turn; whether there is more to do at once.
+    /// Runs a turn; returns true if more work is ready.
     fn turn(&mut self, room: usize, takes: usize) -> bool {
         if self.is_over() {
             return false;
@@ -327,7 +327,7 @@ impl Driven {
         self.woken.0.swap(false, Ordering::Relaxed) || sum(self) > before
     }
 
-    /// Turns until there is nothing to do but to wait.
+    /// Runs turns until only waiting is left.
     fn rest(&mut self) {
         let mut turns = 0;
         while self.turn(usize::MAX, usize::MAX) {
@@ -336,7 +336,7 @@ impl Driven {
         }
     }
 
-    /// Lets time go by until no stream is too slow any more.
+    /// Advances time until no stream can be too slow.
     fn outlast(&mut self) {
         for _ in 0..100 {
             let Some(deadline) = self.connection.deadline() else { break };
@@ -349,7 +349,7 @@ impl Driven {
         assert!(self.is_over() || self.connection.in_flight() == 0, "a stream lasts for ever");
     }
 
-    /// Checks what was sent.
+    /// Checks the output.
     fn check(&self) {
         for (id, sent) in &self.transport.streams {
             if *id == CONTROL_STREAM {
@@ -357,14 +357,14 @@ impl Driven {
             } else if id.is_multiple_of(4) {
                 check_response(sent, self.is_over());
             } else {
-                // This end may only ask to stop others.
+                // This end may only stop other streams.
                 assert!(sent.bytes.is_empty() && !sent.has_ended && sent.reset.is_none(), "{id}");
             }
         }
     }
 }
 
-/// The next number.
+/// Returns the next number.
 fn read_number(bytes: &mut &[u8]) -> Option<u64> {
     let first = *bytes.first()?;
     let (taken, rest) = bytes.split_at_checked(1 << (first >> 6))?;
@@ -373,7 +373,7 @@ fn read_number(bytes: &mut &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// The frames of a stream, as far as they came: the last may be cut off, which is said.
+/// Returns the frames of a stream; true if the last frame is cut off.
 fn frames(mut bytes: &[u8]) -> (Vec<(u64, &[u8])>, bool) {
     let mut all = Vec::new();
     while !bytes.is_empty() {
@@ -391,7 +391,7 @@ fn frames(mut bytes: &[u8]) -> (Vec<(u64, &[u8])>, bool) {
 }
 
 fn check_control(bytes: &[u8], is_over: bool) {
-    // A transport that takes no bytes has none of it when the connection ends.
+    // A transport without room has no bytes of the stream when the connection ends.
     let Some((kind, bytes)) = bytes.split_first() else { return assert!(is_over) };
     assert_eq!(*kind, 0);
     let (mut frames, is_cut) = frames(bytes);
@@ -403,7 +403,7 @@ fn check_control(bytes: &[u8], is_over: bool) {
     for (place, (kind, mut payload)) in frames.into_iter().enumerate() {
         assert_eq!(kind, if place == 0 { 4 } else { 7 });
         if place > 0 {
-            // RFC 9114 §5.2: a stream of a request, and none that is greater than the last.
+            // RFC 9114 §5.2: a stream of a request, not greater than the last.
             let id = read_number(&mut payload).unwrap();
             assert!(id <= last && id.is_multiple_of(4) && payload.is_empty());
             last = id;
@@ -437,11 +437,11 @@ fn check_response(sent: &Sent, is_over: bool) {
     assert!(!sent.has_ended || !frames.is_empty());
 }
 
-/// Gives what a client does to a connection in all ways, and checks what it sends.
+/// Passes a client's actions to a connection in all ways, and checks the output.
 pub(super) fn what_is_sent_is_sound(input: &[u8], sizes: &[u8], room: u16, takes: u16) {
     let steps = client(input);
 
-    // In one piece, and in several, before the first turn: there is no difference.
+    // In one piece and in several before the first turn: the output is equal.
     let at_once = |sizes: &[u8]| {
         let mut driven = Driven::new();
         for step in &steps {

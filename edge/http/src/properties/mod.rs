@@ -1,4 +1,4 @@
-//! What must hold for any bytes: short runs over random ones here; the fuzz targets run the same for long.
+//! Properties for any input: short runs over random bytes; the fuzz targets run the same checks for long.
 
 mod chunks;
 mod connection;
@@ -101,8 +101,7 @@ proptest! {
 }
 
 proptest! {
-    // Always the same ones: where the standard leaves a choice, hyper's may change with its version, and not with
-    // chance.
+    // Fixed seed: hyper may change choices of the standard between versions, but not by chance.
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(9_113), ..ProptestConfig::default() })]
 
     #[test]
@@ -119,10 +118,10 @@ fn a_body_of_empty_frames_is_too_slow_in_the_end() {
 
 #[test]
 fn what_has_not_come_whole_is_refused_sooner_or_later() {
-    // HEADERS on stream 2, which are to go on; CONTINUATION of nothing, of which a byte is missing.
+    // Incomplete HEADERS on stream 2; an unexpected CONTINUATION with a missing byte.
     engines::both_say_the_same(&[15, 9, 0, 0, 0, 1, 0, 0, 0, 0, 2]);
     engines::both_say_the_same(&[15, 9, 0, 0, 1, 9, 0, 0, 0, 0, 1]);
-    // HEADERS on an even stream, and others, none of which ends a head.
+    // Incomplete HEADERS on an even stream and on further streams.
     engines::both_say_the_same(b"\xff\x04\x00\x00\x00\x01\x00\x00\x4f\x03\x1a");
 }
 
@@ -133,8 +132,8 @@ fn a_frame_that_is_too_long_is_refused_by_both_before_it_has_come() {
 
 #[test]
 fn what_comes_on_a_stream_that_the_client_has_reset_may_be_ignored_or_refused() {
-    // GET on streams 1 and 3, RST_STREAM and a WINDOW_UPDATE of nothing on stream 3, GET on stream 5.
-    // GET on stream 3, more of it after its end, and RST_STREAM: who would reset the stream need not say so any more.
+    // GET on streams 1 and 3, RST_STREAM and an empty WINDOW_UPDATE on stream 3, GET on stream 5. GET on stream 3,
+    // frames after its end, and RST_STREAM: a reset in return is no longer required.
     engines::both_say_the_same(
         &[
             &b"\xe5\0\0\0\x07\x09\x7e\x01\x54\x04\0\0\x09\x7e\x3a\x9a\xca\0\0\0\0\x09\x7a\x72"[..],
@@ -156,16 +155,17 @@ fn a_setting_that_only_one_of_them_knows_may_be_wrong_to_it() {
 
 #[test]
 fn a_block_that_resizes_the_table_a_third_time_may_be_read_or_refused() {
-    // POST on streams 1 to 9, with SETTINGS between them, and trailers on stream 5: seven times the table's size.
+    // POST on streams 1 to 9 with SETTINGS in between, and trailers on stream 5: seven table size updates.
     let posts = b"\x00\x33\x33\x93\x93\x07\x30\x2c\x07\x99\x93\x93\x93\x33\x33\x33\xb3\x33\xcd\xc2\x50";
     engines::both_say_the_same(&[&posts[..], &[0x33; 7]].concat());
 }
 
-/// What [`frames::each_is_taken_or_refused_as_the_standard_says`] reads: a state, and a frame of a known type mostly.
+/// Returns input for [`frames::each_is_taken_or_refused_as_the_standard_says`]: a state, and a frame of mostly known
+/// type.
 fn one_frame() -> impl Strategy<Value = Vec<u8>> {
     let kind = prop_oneof![9 => 0_u8..10, 1 => any::<u8>()];
     let flags = prop_oneof![prop::sample::select(vec![0, 1, 4, 5, 8, 13, 0x2d]), any::<u8>()];
-    // The connection and stream 1, and lengths that the type may have, as often as all others.
+    // The connection and stream 1, and lengths permitted for the type, as often as all other values.
     let (stream, shape) = (prop_oneof![0_u8..2, any::<u8>()], prop_oneof![1_u8..3, any::<u8>()]);
     let payload = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..20),
@@ -175,7 +175,7 @@ fn one_frame() -> impl Strategy<Value = Vec<u8>> {
     (head, payload).prop_map(|(head, payload)| [&head, &payload[..]].concat())
 }
 
-/// A request of HTTP/1.1, or some of one, most of them plain.
+/// Returns a request of HTTP/1.1 or a part, mostly plain.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let method = prop::sample::select(vec!["GET", "GET", "GET", "HEAD", "HEAD", "POST", "get", ""]);
     let path = prop::sample::select(site::PATHS.to_vec());
@@ -209,7 +209,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(method, path, fields, end)| format!("{method} {path}?q HTTP/1.1\r\n{fields}{end}").into_bytes())
 }
 
-/// A piece of what [`chunks::pieces_mean_the_same`] reads: most are a whole chunk, or the end of a body.
+/// Returns input for [`chunks::pieces_mean_the_same`]: mostly a whole chunk or the end of a body.
 fn chunk() -> impl Strategy<Value = Vec<u8>> {
     let sound = vec![
         "3\r\nabc\r\n",
@@ -240,7 +240,7 @@ fn chunk() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A piece of what [`hpack::blocks_are_read_like_the_standard_says`] reads: most are a whole field.
+/// Returns input for [`hpack::blocks_are_read_like_the_standard_says`]: mostly a whole field.
 fn nearly_sound() -> impl Strategy<Value = Vec<u8>> {
     let text =
         prop::sample::select(vec![&b"\x01a"[..], b"\x00", b"\x02X-", b"\x81\x1f", b"\x83\x9b\xd9\xab", b"\x81\x1e"]);
@@ -262,13 +262,13 @@ fn nearly_sound() -> impl Strategy<Value = Vec<u8>> {
         1 => (0_u8..128, 0_u8..33).prop_map(|(low, high)| vec![0x3f, 0x80 | low, high]),
         // A long value, to fill the table.
         1 => (0_u8..120).prop_map(|bytes| [&[0x40, 1, b'b', bytes][..], &vec![b'v'; bytes.into()]].concat()),
-        // The end of a block.
+        // End of the block.
         2 => Just(vec![hpack::END_OF_BLOCK]),
         1 => any::<u8>().prop_map(|byte| vec![byte]),
     ]
 }
 
-/// A piece of what [`qpack::a_section_is_read_like_the_standard_says`] reads: most are a whole field.
+/// Returns input for [`qpack::a_section_is_read_like_the_standard_says`]: mostly a whole field.
 fn nearly_sound_of_qpack() -> impl Strategy<Value = Vec<u8>> {
     let value = prop::sample::select(vec![&b"\x01a"[..], b"\x00", b"\x02X-", b"\x81\x1f", b"\x83\x9b\xd9\xab"]);
     let name = prop::sample::select(vec![&b"\x21a"[..], b"\x32X-", b"\x29\x1f", b"\x3b\x9b\xd9\xab", b"\x20"]);
@@ -289,7 +289,7 @@ fn nearly_sound_of_qpack() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn a_long_value_in_huffman_codes_takes_few_times_its_length() {
-    // CONTINUATION after HEADERS: nearly all of it one value.
+    // CONTINUATION after HEADERS: nearly all bytes are one value.
     frames::each_is_taken_or_refused_as_the_standard_says(&[
         0xfa, 0x9, 0xff, 0xff, 0x1e, 0xbb, 0x4a, 0xff, 0xff, 0xf6, 0x0, 0xf, 0xf, 0xf, 0xd, 0xf, 0x6f, 0xf, 0xf, 0xf,
         0xf, 0x31, 0x1, 0x8, 0x0, 0x0, 0x0, 0x0, 0x0, 0xf, 0xf, 0x2,
@@ -298,9 +298,9 @@ fn a_long_value_in_huffman_codes_takes_few_times_its_length() {
 
 #[test]
 fn bytes_beyond_the_window_of_a_stream_that_was_answered_may_be_passed_over() {
-    // POST on stream 1, which is answered at once and reset; then more DATA on it than its window.
+    // POST on stream 1, answered at once and reset; then more DATA than the window of the stream.
     engines::both_say_the_same(include_bytes!("answered_early.bin"));
-    // POST on streams 3 to 7, which are answered at once and reset; then more DATA on all of them than the window of
-    // the connection, and on none more than its own.
+    // POST on streams 3 to 7, answered at once and reset; then more DATA in total than the window of the connection,
+    // and no more per stream than the window of the stream.
     engines::both_say_the_same(include_bytes!("answered_early_together.bin"));
 }

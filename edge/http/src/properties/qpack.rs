@@ -1,4 +1,4 @@
-//! QPACK: what is read from any bytes, and what is written by any use.
+//! QPACK: decoding of any bytes, and encoding by any use.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::engine::qpack::{self, Decoder};
 use super::engine::{PreparedHead, SharedField, SharedFields};
 use super::hpack::{Pair, class_of, take};
 
-/// What a list may take before it is too large.
+/// Maximum size of a list.
 const LIST_BYTES_MAX: usize = 2_000;
 
-/// Fields of the static table.
+/// Number of fields in the static table.
 const STATIC_FIELDS: u64 = 99;
 
-/// A number of RFC 9204 §4.1.1.
+/// Reads a number of RFC 9204 §4.1.1.
 fn integer(rest: &mut &[u8], prefix_bits: u32) -> Option<u64> {
     let first = take(rest, 1)?[0];
     let mask = 0xff_u8 >> (8 - prefix_bits);
@@ -44,7 +44,7 @@ fn string(rest: &mut &[u8], prefix_bits: u32) -> Option<Vec<u8>> {
     huffman::decode(text, &mut decoded).ok().map(|()| decoded)
 }
 
-/// A field of the static table, by way of the decoder under test.
+/// Returns a field of the static table, read through the decoder under test.
 fn static_field(number: u64) -> Option<Pair> {
     let section = match u8::try_from(number).ok().filter(|_| number < STATIC_FIELDS)? {
         small @ 0..63 => vec![0, 0, 0xc0 | small],
@@ -57,7 +57,7 @@ fn static_field(number: u64) -> Option<Pair> {
     read.ok().and(found)
 }
 
-/// The fields of a section, or nothing if it is not sound: as the standard reads, for a decoder without a table.
+/// Returns the fields of a section, `None` if invalid: written after the standard, for a decoder without a table.
 fn plain(section: &[u8]) -> Option<Vec<Pair>> {
     let (mut rest, mut fields) = (section, Vec::new());
     if integer(&mut rest, 8)? != 0 || rest.first()? & 0x80 != 0 {
@@ -79,7 +79,7 @@ fn plain(section: &[u8]) -> Option<Vec<Pair>> {
     Some(fields)
 }
 
-/// Reads a section with the decoder under test, and checks what it says of each field.
+/// Decodes a section with the decoder under test, and checks the class of each field.
 fn read(decoder: &mut Decoder, section: &[u8], list_bytes_max: usize) -> Result<(Vec<Pair>, usize), DecodeError> {
     let mut fields: Vec<Pair> = Vec::new();
     let decoded = decoder.decode(section, list_bytes_max, |field: Field<'_>| {
@@ -89,8 +89,8 @@ fn read(decoder: &mut Decoder, section: &[u8], list_bytes_max: usize) -> Result<
     Ok((fields, decoded.list_bytes))
 }
 
-/// A section means to the decoder what it means to the plain one, after any section before it; and what it meant can be
-/// written and read again.
+/// Checks that a section has equal meanings for the decoder and the plain decoder after any earlier section, and that
+/// the meaning can be encoded and decoded again.
 pub(super) fn a_section_is_read_like_the_standard_says(section: &[u8]) {
     let mut decoder = Decoder::default();
     let found = read(&mut decoder, section, LIST_BYTES_MAX);
@@ -123,7 +123,7 @@ pub(super) fn a_section_is_read_like_the_standard_says(section: &[u8]) {
     }
 }
 
-/// However heads are put together, what is written is read as what was meant. Each byte of `input` is a step.
+/// Checks that any composition of heads produces decodable output. Each byte of `input` is a step.
 pub(super) fn what_is_written_is_read(input: &[u8]) {
     let names = ["set-cookie", "authorization", "content-length", "x-own", "accept-encoding", "vary", "cache-control"];
     let values =

@@ -1,12 +1,12 @@
-//! What a client of HTTP/2 says, made from any bytes: mostly frames that make sense, in an order that may not.
+//! HTTP/2 client derived from any bytes: mostly valid frames in any order.
 
 use super::engine::hpack;
 use super::site::PATHS;
 
-/// The preface of every client (RFC 9113 §3.4).
+/// Preface of every client (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Settings that a client may say, some of them wrong.
+/// Settings of a client, including invalid settings.
 const SETTINGS: [(u16, u32); 12] = [
     (1, 0),
     (1, 100),
@@ -22,7 +22,7 @@ const SETTINGS: [(u16, u32); 12] = [
     (0x7a7a, 1),
 ];
 
-/// Fields that a request may have beyond those that it must, some of them wrong.
+/// Optional fields of a request, including invalid fields.
 const FIELDS: [(&str, &[u8]); 10] = [
     ("accept", b"*/*"),
     ("cookie", b"a=1"),
@@ -36,20 +36,20 @@ const FIELDS: [(&str, &[u8]); 10] = [
     ("x-upper", b" spaces "),
 ];
 
-/// A frame of any kind.
+/// Returns a frame of any kind.
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The steps that are left.
+/// Remaining steps.
 struct Steps<'i> {
     input: std::iter::Copied<std::slice::Iter<'i, u8>>,
-    /// The last stream that was begun.
+    /// Last begun stream.
     last: u32,
 }
 
-/// The client's bytes.
+/// Returns the client's bytes.
 pub(super) fn client(input: &[u8]) -> Vec<u8> {
     let mut steps = Steps { input: input.iter().copied(), last: 0 };
     let mut bytes = [PREFACE, &frame(4, 0, 0, &[])].concat();
@@ -65,7 +65,7 @@ impl Steps<'_> {
         self.input.next().unwrap_or_default()
     }
 
-    /// A stream that was begun, mostly.
+    /// Returns mostly a begun stream.
     fn stream(&mut self) -> u32 {
         match self.byte() {
             255 => 0,
@@ -74,7 +74,7 @@ impl Steps<'_> {
         }
     }
 
-    /// The next bytes of the input, as they are.
+    /// Returns the next bytes of the input unchanged.
     fn raw(&mut self) -> Vec<u8> {
         let count = usize::from(self.byte());
         self.input.by_ref().take(count).collect()
@@ -143,7 +143,7 @@ impl Steps<'_> {
         }
     }
 
-    /// A field block of a request, and whether it has no body.
+    /// Returns a field block of a request; true without a body.
     fn request(&mut self) -> (Vec<u8>, bool) {
         let (place, kind) = (usize::from(self.byte()), self.byte());
         let path = PATHS[place % PATHS.len()];

@@ -1,4 +1,4 @@
-//! A small service, a sink, and pieces of any size: what the properties of the connections have in common.
+//! Small service, sink and splits shared by the properties of the connections.
 
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -14,7 +14,7 @@ use super::engine::{
     ResponseBody, Service, SharedField, Sink, StreamBody,
 };
 
-/// What answers may be asked for.
+/// Paths with an answer.
 pub(super) const PATHS: [&str; 9] =
     ["/", "/large", "/stream", "/chunks", "/none", "/missing", "/short", "/later", "/echo"];
 
@@ -23,25 +23,25 @@ pub(super) const LARGE_BYTES: usize = 70_000;
 
 static LARGE: LazyLock<Bytes> = LazyLock::new(|| (0..=u8::MAX).cycle().take(LARGE_BYTES).collect());
 
-/// What comes before a body that is sent back.
+/// Bytes before a body that is sent back.
 const ECHO: &[u8] = b"echo: ";
 
-/// Fields that all prepared answers share.
+/// Fields shared by all prepared answers.
 static SHARED: LazyLock<Vec<Arc<SharedField>>> = LazyLock::new(|| {
     [("cache-control", &b"no-cache"[..]), ("vary", b"accept-encoding")]
         .map(|(name, value)| Arc::new(SharedField::new(name, value)))
         .into()
 });
 
-/// `date`, in the one second in which all this happens.
+/// `date` of the single second of a test.
 pub(super) static DATE: LazyLock<SharedField> =
     LazyLock::new(|| SharedField::new("date", b"Mon, 21 Oct 2013 20:13:21 GMT"));
 
-/// Answers [`PATHS`], and 404 to all else.
+/// Answers [`PATHS`], and 404 to all other paths.
 #[derive(Default)]
 pub(super) struct Site;
 
-/// Checks that no more is sent than there is, and nothing after the end.
+/// Checks that no bytes are sent beyond the body or after the end.
 pub(super) struct Sending {
     left: usize,
     is_complete: bool,
@@ -59,7 +59,7 @@ impl Outcome for Sending {
     }
 }
 
-/// A body of some pieces, each of which is awaited once.
+/// Body of several pieces, each pending once.
 struct Pieces {
     pieces: std::vec::IntoIter<Bytes>,
     is_awaited: bool,
@@ -85,14 +85,14 @@ fn pieces(pieces: Vec<Bytes>) -> StreamBody {
     Box::pin(Pieces { pieces: pieces.into_iter(), is_awaited: false })
 }
 
-/// A head with a length.
+/// Returns a head with a length.
 fn prepared(length: usize) -> AnswerHead {
     let head = PreparedHead::new([("content-length", length.to_string().as_bytes())], SHARED.clone());
     AnswerHead::Prepared(head.into(), [Some(SHARED[0].clone()), None, None])
 }
 
 impl Site {
-    /// The answer, where it is at hand.
+    /// Returns an answer in memory, if available.
     fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Sending>) -> R) -> Option<R> {
         let some = || vec![LARGE.slice(..1_000), LARGE.slice(1_000..1_001), LARGE.slice(1_001..20_000)];
         let (status, head, body) = match request.path {
@@ -141,7 +141,7 @@ impl Service for Site {
     }
 }
 
-/// What is answered to a request with the body `sent`, but for the fields.
+/// Returns the expected answer to a request with the body `sent`, without the fields.
 pub(super) fn reference(path: &str, sent: &[u8]) -> (StatusCode, Bytes) {
     match path {
         "/" => (StatusCode::OK, Bytes::from_static(b"hello")),
@@ -154,8 +154,8 @@ pub(super) fn reference(path: &str, sent: &[u8]) -> (StatusCode, Bytes) {
     }
 }
 
-/// Whether `body` is one that the service sends, or the beginning of one if `is_whole` is false. What it sends back may
-/// be anything.
+/// Returns true if the service sends `body`, or a body beginning with `body` unless `is_whole`. An echo may be
+/// anything.
 pub(super) fn is_known(body: &[u8], is_whole: bool) -> bool {
     body.starts_with(ECHO)
         || [&b""[..], b"hello", b"later", &LARGE, &LARGE[..20_000], ECHO]
@@ -163,12 +163,12 @@ pub(super) fn is_known(body: &[u8], is_whole: bool) -> bool {
             .any(|known| if is_whole { *known == body } else { known.starts_with(body) })
 }
 
-/// A sink with some room, as one turn has.
+/// Sink with limited room, as in one turn.
 #[derive(Default)]
 pub(super) struct Pipe {
-    /// All that was put.
+    /// All output.
     pub(super) put: Vec<u8>,
-    /// What there is room for in this turn.
+    /// Remaining room of the turn.
     pub(super) room: usize,
 }
 
@@ -188,7 +188,7 @@ impl Sink for Pipe {
     }
 }
 
-/// Cuts `bytes` into pieces as long as `sizes` say, from their first again after the last.
+/// Cuts `bytes` into pieces of `sizes`, repeated cyclically.
 pub(super) fn cut<'b>(bytes: &'b [u8], sizes: &[u8]) -> Vec<&'b [u8]> {
     let mut sizes = sizes.iter().cycle();
     let mut rest = bytes;

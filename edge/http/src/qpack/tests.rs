@@ -1,4 +1,4 @@
-//! RFC 9204 by its example that needs no dynamic table (Appendix B.1), its static table and its rules.
+//! RFC 9204 by the example without a dynamic table (Appendix B.1), the static table and the rules.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::field_coding::{Class, DecodeError, Field};
 use crate::{PreparedHead, SharedField, SharedFields};
 
-/// Names and values, as text.
+/// Names and values as text.
 type Pairs = Vec<(String, String)>;
 
 fn pairs(fields: &[(&str, &str)]) -> Pairs {
@@ -24,7 +24,7 @@ fn decode(section: &[u8]) -> Result<Pairs, DecodeError> {
     Ok(fields)
 }
 
-/// Fields behind a prefix that asks for no table.
+/// Decodes fields after a prefix without a table.
 fn fields(bytes: &[u8]) -> Result<Pairs, DecodeError> {
     decode(&[&[0, 0][..], bytes].concat())
 }
@@ -33,7 +33,7 @@ fn fields(bytes: &[u8]) -> Result<Pairs, DecodeError> {
 fn the_section_of_appendix_b_1_is_read_and_written() {
     let section = b"\x00\x00\x51\x0b/index.html";
     assert_eq!(decode(section), Ok(pairs(&[(":path", "/index.html")])));
-    // Not by its first letters: `:path` has no number for answers.
+    // Not matched by a prefix: `:path` has no index for answers.
     let mut written = Vec::new();
     start(&mut written);
     field("link", b"/index.html", &mut written);
@@ -62,17 +62,17 @@ fn every_field_of_the_static_table_is_read_by_its_number_and_its_name() {
 
 #[test]
 fn what_refers_to_a_dynamic_table_is_refused() {
-    // §4.5.1.1: an entry is required; §4.5.1.2: the base is below 0.
+    // §4.5.1.1: a required entry; §4.5.1.2: a base below 0.
     for section in [&b"\x01\x00"[..], b"\xff\x00\x00", b"\x00\x80", b"\x02\x00\xc0", b"\x00\x81\xd1"] {
         assert_eq!(decode(section), Err(DecodeError::DynamicTable), "{section:x?}");
     }
-    // §4.5.2 to §4.5.5: an entry before the base, or behind it, or its name.
+    // §4.5.2 to §4.5.5: an entry before or after the base, or its name.
     for line in
         [&b"\x80"[..], b"\xbf\x00", b"\x40\x01a", b"\x60\x01a", b"\x10", b"\x1f\x00", b"\x00\x01a", b"\x08\x01a"]
     {
         assert_eq!(fields(line), Err(DecodeError::DynamicTable), "{line:x?}");
     }
-    // A base that is not 0 is of no meaning then.
+    // Without entries, a nonzero base has no meaning.
     assert_eq!(decode(b"\x00\x07\xd1"), Ok(pairs(&[(":method", "GET")])));
     let far = [&[0x00, 0x7f][..], &[0x80; 8], &[0x3f, 0xd1]].concat();
     assert_eq!(decode(&far), Ok(pairs(&[(":method", "GET")])));
@@ -122,7 +122,7 @@ fn literals_are_as_short_as_they_can_be() {
         literal("cache-control", b"www.example.com"),
         b"\x5f\x15\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff"
     );
-    // The code would make no difference.
+    // The Huffman code would be equally long.
     assert_eq!(literal("x", b"&"), b"\x21x\x01&");
     assert_eq!(literal("custom-key", b""), b"\x2f\x01\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x00");
 }
@@ -174,7 +174,7 @@ fn an_encoder_without_a_table_has_nothing_to_say() {
     assert_eq!(EncoderStream.read(b""), Ok(0));
     assert_eq!(EncoderStream.read(b"\x20\x20"), Ok(2));
     assert_eq!(EncoderStream.read(b"\x20\x20\x00\x20"), Err(Refused { after: 2 }));
-    // A table of 1 and of 31 bytes, an entry by number and by name, and one again.
+    // A table of 1 and of 31 bytes, an entry with an indexed and a literal name, and a duplicate.
     for bytes in [&b"\x21"[..], b"\x3f\x00", b"\xc1\x01v", b"\x80\x00", b"\x41n\x01v", b"\x00", b"\x20\x20\x00"] {
         assert!(EncoderStream.read(bytes).is_err(), "{bytes:x?}");
     }
@@ -190,7 +190,7 @@ fn a_decoder_may_say_which_streams_it_does_not_read_and_nothing_else() {
         let mut stream = DecoderStream::default();
         assert_eq!(stream.read(begin).unwrap() + stream.read(rest).unwrap(), 6, "{cut}");
     }
-    // Acknowledgements of what never was, and a number that does not end.
+    // Acknowledgements without a cause, and an unfinished number.
     for bytes in
         [&b"\x80"[..], b"\xff\x00", b"\x00", b"\x01", b"\x3f\x00", b"\x44\x01", &[&[0x7f][..], &[0xff; 9]].concat()]
     {

@@ -1,3 +1,3 @@
-//! What the tests of HTTP/2 and HTTP/3 have in common.
+//! Test code shared by HTTP/2 and HTTP/3.
 
 pub(super) mod site;

@@ -1,4 +1,4 @@
-//! A site whose paths say what is answered.
+//! Site with paths that determine the answer.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -21,27 +21,27 @@ use crate::{
 /// Bytes of `/big`.
 pub(crate) const BIG_BYTES: usize = 300_000;
 
-/// What became of the answers of a site.
+/// Outcome of a site's answers.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) sent: Cell<usize>,
     pub(crate) complete: Cell<usize>,
     pub(crate) ended: Cell<usize>,
-    /// Requests that were begun and are not answered.
+    /// Begun requests without an answer.
     pub(crate) waiting: Cell<usize>,
-    /// Lets `/wait` go.
+    /// Releases `/wait`.
     pub(crate) gate: Cell<bool>,
     pub(crate) wakers: RefCell<Vec<Waker>>,
     pub(crate) seen: RefCell<Vec<String>>,
     /// Requests looked up since the last end of a batch.
     pub(crate) held: Cell<usize>,
     pub(crate) broken: RefCell<Vec<crate::inbound::Broken>>,
-    /// The bodies of requests for `/keep`, to be read by hand.
+    /// Bodies of requests for `/keep`, to be read by the test.
     pub(crate) kept: RefCell<Vec<Inbound>>,
-    /// How often bodies of `/piece`, `/file`, `/slow-file` and `/pipe` were polled, and how much was read for them.
+    /// Number of polls of `/piece`, `/file`, `/slow-file` and `/pipe`, and bytes read for them.
     pub(crate) polled: Cell<usize>,
     pub(crate) read: Cell<usize>,
-    /// What answers was replaced.
+    /// True if the source of the answers was replaced.
     pub(crate) is_replaced: Cell<bool>,
 }
 
@@ -75,7 +75,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A site whose paths say what is answered.
+/// Site with paths that determine the answer.
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) log: Rc<Log>,
@@ -90,12 +90,12 @@ pub(crate) fn site() -> Site {
     Site { log: Rc::default(), head: Arc::new(head), shared }
 }
 
-/// Bytes that tell where they are.
+/// Returns bytes that identify their position.
 pub(crate) fn pattern(count: usize) -> Bytes {
     (0..count).map(|at| u8::try_from(at % 251).unwrap()).collect::<Vec<u8>>().into()
 }
 
-/// What the fast lane answers to a path of numbers: so many bytes.
+/// Returns the number of bytes in the immediate answer to a numeric path.
 pub(crate) fn size_of_path(path: &str) -> Option<usize> {
     match path {
         "/" => Some(5),
@@ -105,7 +105,7 @@ pub(crate) fn size_of_path(path: &str) -> Option<usize> {
 }
 
 impl Site {
-    /// An answer that tells one length and has another, in parts or at hand.
+    /// Returns an answer with different announced and actual lengths, in parts or in memory.
     fn announced(&self, lengths: &str, is_at_hand: bool) -> Answer<Logged> {
         let (announced, has) = announced_and_sent(lengths);
         let (head, body) = match is_at_hand {
@@ -122,20 +122,20 @@ impl Site {
     }
 }
 
-/// The length that a path tells, and the parts that the body has.
+/// Returns the announced length in a path, and the parts of the body.
 fn announced_and_sent(lengths: &str) -> (usize, Vec<Bytes>) {
     let mut lengths = lengths.split('/').map(|length| length.parse().unwrap());
     (lengths.next().unwrap(), lengths.map(pattern).collect())
 }
 
-/// A body of so many bytes, read from where they lie, which counts how often it is polled and what it reads.
+/// Body with `reading` from a source, which counts polls and bytes.
 struct Piece {
     log: Rc<Log>,
     all: Bytes,
     left: usize,
-    /// Its length is not announced.
+    /// True without an announced length.
     is_endless: bool,
-    /// It is waited for each read.
+    /// True if each read is pending first.
     is_slow: bool,
     reading: usize,
 }
@@ -182,7 +182,7 @@ impl ResponseBody for Piece {
 }
 
 impl Site {
-    /// The answer, where it is at hand.
+    /// Returns an answer in memory, if available.
     fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Logged>) -> R) -> Option<R> {
         let fields: Vec<String> = request
             .fields_for_test()
@@ -265,7 +265,7 @@ impl FieldsForTest for RequestHead<'_> {
     }
 }
 
-/// A body in these parts.
+/// Returns a body of these parts.
 pub(crate) fn parts(parts: Vec<Bytes>) -> StreamBody {
     let frames = parts.into_iter().map(|part| Ok::<_, BodyError>(BodyFrame::data(part)));
     Box::pin(Streamed::new(futures_util::stream::iter(frames)))

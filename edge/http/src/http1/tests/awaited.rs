@@ -1,13 +1,13 @@
-//! Requests whose responses are awaited, while their bodies come in.
+//! Deferred requests, with bodies that arrive meanwhile.
 
 use http::Response;
 
 use super::*;
 use crate::{StreamBody, stream_body};
 
-/// `/echo` is answered with the body of the request, `/early` without a look at it, `/slow` once it is whole or broke
-/// off, `/never` not at all, `/interim` with what ends no request, `/switch` with another protocol, `/none` without a
-/// body, `/last` as the last one, and all else with its path.
+/// Answers `/echo` with the body of the request, `/early` without reading, `/slow` once the body is complete or broken,
+/// `/never` never, `/interim` with an interim response, `/switch` with another protocol, `/none` without a body,
+/// `/last` as the last answer, and all other paths with the path.
 pub(super) async fn respond(request: http::Request<Inbound>) -> Response<StreamBody> {
     let path = request.uri().path().to_owned();
     let mut body = request.into_body();
@@ -45,7 +45,7 @@ fn answer(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{DATED}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// A connection whose turns are taken one by one.
+/// Connection driven turn by turn.
 struct Steps {
     connection: Connection<Site>,
     date: SharedField,
@@ -65,7 +65,7 @@ impl Steps {
         self.connection.receive(bytes.as_bytes(), &mut turn);
     }
 
-    /// A turn with all the room there may be, so long after the beginning.
+    /// Runs a turn with unlimited room, `after` the beginning.
     fn produce(&mut self, after: Duration) -> (String, State) {
         let mut turn = Turn { now: self.began + after, date: &self.date, scratch: &mut self.scratch };
         let mut sink = Room { put: Vec::new(), left: 1_000_000 };
@@ -119,7 +119,7 @@ fn interim_responses_come_before_the_response_they_belong_to() {
     interims.borrow_mut().push(b"first".to_vec());
     assert_eq!(steps.produce(Duration::ZERO), ("first".to_owned(), State::Open));
     interims.borrow_mut().push(b"second".to_vec());
-    // The response is there before the interim one is put.
+    // The response is ready before the interim response is written.
     steps.receive(rest);
     steps.tend();
     assert_eq!(steps.produce(Duration::ZERO), ("second".to_owned() + &answer("hello"), State::Open));
@@ -183,7 +183,7 @@ fn a_client_that_is_gone_is_answered_no_more() {
     let mut steps = Steps::new(Site::default());
     steps.receive(&get("/never"));
     steps.produce(Duration::ZERO);
-    // It reads on, to see the end of the client.
+    // Reads on, to detect the end of the client.
     assert!(steps.connection.wants_input() && steps.connection.is_done() && !steps.connection.is_idle());
 }
 
@@ -276,10 +276,10 @@ fn a_client_that_waits_for_a_word_gets_it_once_its_body_is_read() {
         assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Open));
         steps.receive(rest);
         assert_eq!(steps.produce(Duration::ZERO), (answer("hello"), State::Open));
-        // It does not wait.
+        // The client does not wait.
         steps.receive(&(head("/echo") + body));
         assert_eq!(steps.produce(Duration::ZERO), (answer("hello"), State::Open));
-        // Nobody reads it: the answer says enough, and a body that may come cannot be told from a request.
+        // No reader: the answer suffices, and a later body could not be distinguished from a request.
         steps.receive(&head("/early"));
         let last = answer("/early").replace(DATED, &format!("connection: close\r\n{DATED}"));
         assert_eq!(steps.produce(Duration::ZERO), (last, State::Over));
@@ -319,7 +319,7 @@ fn a_response_that_does_not_switch_leaves_the_protocol() {
     assert_eq!((done.text(), done.state), (answer("/later").repeat(2), State::Open));
 }
 
-/// RFC 9110 §7.8: both fields ask for it, and a request with a body is for another.
+/// RFC 9110 §7.8: an upgrade needs both fields, and a request with a body goes to another engine.
 #[test]
 fn nothing_switches_that_was_not_asked_to() {
     for fields in ["Connection: upgrade\r\n", "Upgrade: echo\r\n", "Connection: keep-alive\r\nUpgrade: echo\r\n"] {

@@ -1,4 +1,4 @@
-//! Plain requests without sockets: in any pieces, with any room, and up to the byte where another goes on.
+//! Plain requests without sockets: with any split and any room, up to the byte at which another engine continues.
 
 mod awaited;
 
@@ -18,20 +18,20 @@ use crate::{
     Answer, AnswerBody, AnswerHead, Answering, BodyError, Inbound, Outcome, PreparedHead, Scratch, SharedField,
 };
 
-/// Answers `/bytes/N`, `/stream/N`, `/chunks/N`, `/map`, `/not-modified`, `/short` and `/broken`, and nothing else but
-/// `/other/N/…`: N bytes are announced, and as many come as the parts have that follow, at hand where a `b` follows.
+/// Answers only `/bytes/N`, `/stream/N`, `/chunks/N`, `/map`, `/not-modified`, `/short`, `/broken` and `/other/N/…`:
+/// the last announces N bytes and sends the sum of the following parts, from memory if a `b` follows.
 #[derive(Default)]
 struct Site {
-    /// What the service was asked, and how its answers went: bytes, and whether they are complete.
+    /// Requests to the service, and the outcome of answers: bytes, and true if complete.
     requested: Rc<RefCell<Vec<String>>>,
     sent: Rc<RefCell<Vec<(usize, bool)>>>,
     /// Requests looked up since the last end of a batch.
     held: Rc<Cell<usize>>,
-    /// Interim responses that are to be sent.
+    /// Interim responses to send.
     interims: Rc<RefCell<Vec<Vec<u8>>>>,
 }
 
-/// How one answer goes.
+/// Outcome of one answer.
 struct Counted(Rc<RefCell<Vec<(usize, bool)>>>, usize);
 
 impl Outcome for Counted {
@@ -48,7 +48,7 @@ fn numbered(count: usize) -> Bytes {
     (0..count).map(|index| b'a' + u8::try_from(index % 26).unwrap()).collect()
 }
 
-/// A body of frames of up to 1,000 bytes, which pauses before each.
+/// Returns a body of frames of up to 1,000 bytes, pending before each frame.
 fn frames(bytes: Bytes, fails: bool) -> crate::StreamBody {
     let mut frames: Vec<Result<Frame<Bytes>, BodyError>> =
         bytes.chunks(1_000).map(|part| Ok(Frame::data(Bytes::copy_from_slice(part)))).collect();
@@ -68,7 +68,7 @@ fn frames(bytes: Bytes, fails: bool) -> crate::StreamBody {
     Box::pin(Frames::new(stream).boxed_unsync())
 }
 
-/// What `/other/` is answered with.
+/// Returns the answer to `/other/`.
 fn announced_and_body(lengths: &str) -> (AnswerHead, AnswerBody) {
     let mut parts = lengths.split('/');
     let head = prepared(parts.next().unwrap().parse().unwrap());
@@ -89,7 +89,7 @@ fn prepared(length: usize) -> AnswerHead {
 }
 
 impl Site {
-    /// The answer, where it is at hand.
+    /// Returns an answer in memory, if available.
     fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
         self.held.set(self.held.get() + 1);
         let host = String::from_utf8_lossy(request.fields.get(&HOST).unwrap()).into_owned();
@@ -154,7 +154,7 @@ impl Service for Site {
     }
 }
 
-/// A sink with some room, as one turn has.
+/// Sink with limited room, as in one turn.
 struct Room {
     put: Vec<u8>,
     left: usize,
@@ -195,7 +195,7 @@ fn limits() -> Limits {
     }
 }
 
-/// What came of a connection.
+/// Result of a connection.
 struct Done {
     put: Vec<u8>,
     state: State,
@@ -210,7 +210,7 @@ impl Done {
     }
 }
 
-/// Gives `pieces` to a connection, which has `rooms` in its turns, and then enough.
+/// Passes `pieces` to a connection with `rooms` in the first turns, and unlimited room later.
 fn serve(limits: &Limits, pieces: &[&[u8]], rooms: &[usize]) -> Done {
     let site = Site::default();
     let (requested, sent, held) = (Rc::clone(&site.requested), Rc::clone(&site.sent), Rc::clone(&site.held));
@@ -221,14 +221,14 @@ fn serve(limits: &Limits, pieces: &[&[u8]], rooms: &[usize]) -> Done {
     let mut put = Vec::new();
     let mut rooms = rooms.iter();
     let mut produce = |connection: &mut Connection<Site>, scratch: &mut Scratch| {
-        // Bodies pause: a turn that puts nothing may be followed by another that does.
+        // Bodies pause: a turn without output may be followed by a turn with output.
         let mut idle = 0;
         while idle < 4 {
             let room = rooms.next().copied().unwrap_or(1_000_000);
             let mut sink = Room { put: Vec::new(), left: room };
             let state = connection.produce(&mut sink, &mut Turn { now, date: &date, scratch }, cx);
             idle = match sink.put.is_empty() {
-                // Without room there is nothing that it could do.
+                // Without room no output is possible.
                 true => idle + usize::from(room > 0),
                 false => 0,
             };
@@ -248,7 +248,7 @@ fn serve(limits: &Limits, pieces: &[&[u8]], rooms: &[usize]) -> Done {
         ended = produce(&mut connection, &mut scratch);
     }
     let state = match ended.unwrap_or(State::Open) {
-        // The rest would have come to the other one.
+        // The remaining input would have reached the other engine.
         State::HandOver(bytes) => State::HandOver([bytes, pieces.copied().collect::<Vec<_>>().concat()].concat()),
         state => state,
     };
@@ -440,7 +440,7 @@ proptest! {
         prop_assert_eq!(done.state, other.map_or(State::Open, |other| State::HandOver(other.as_bytes().to_vec())));
     }
 
-    /// The next answer begins where the announced bytes end, or there is none.
+    /// The next answer begins after the announced bytes, or does not exist.
     #[test]
     fn a_body_has_the_announced_length_or_the_connection_ends(
         announced in 0..60_usize,

@@ -1,4 +1,4 @@
-//! The crate `h2` as a client, over a pipe whose other end is driven as a socket would be.
+//! The crate `h2` as a client, over a pipe driven like a socket.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use super::*;
 
-/// Bytes that the driver reads, and has put, at once.
+/// Bytes read and written by the driver at once.
 const TURN_BYTES: usize = 16 * 1024;
 
-/// Drives a connection over a pipe to its end, as a room that has sockets does.
+/// Drives a connection over a pipe to the end, as a driver with sockets does.
 async fn drive(mut io: DuplexStream, limits: Limits, site: Site) {
     let (mut conn, date) = (Connection::new(Rc::new(limits), site), SharedField::new("date", b"today"));
     let (mut scratch, mut unsent, mut at) = (Scratch::default(), Vec::new(), 0);
@@ -64,7 +64,7 @@ async fn drive(mut io: DuplexStream, limits: Limits, site: Site) {
     .await;
 }
 
-/// Runs a talk of a client with a site.
+/// Runs a client against a site.
 fn talk<T, F: Future<Output = T>>(limits: Limits, client: impl FnOnce(SendRequest<Bytes>, Rc<Log>) -> F) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let local = tokio::task::LocalSet::new();
@@ -92,7 +92,7 @@ fn ask(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).version(Version::HTTP_2).uri(uri).body(()).unwrap()
 }
 
-/// The status of an answer, its body and its trailers.
+/// Returns the status of an answer, the body and the trailers.
 async fn answer(response: h2::client::ResponseFuture) -> Result<(u16, Vec<u8>, Option<HeaderMap>), h2::Error> {
     let response = response.await?;
     let (status, mut body, mut bytes) = (response.status().as_u16(), response.into_body(), Vec::new());
@@ -230,7 +230,7 @@ fn a_connection_of_many_requests_ends_without_losing_one() {
             match answer(response).await {
                 Ok((200, ..)) => answered += 1,
                 Ok(other) => panic!("{other:?}"),
-                // It was never taken: a client may send it again elsewhere.
+                // Never accepted: a client may retry elsewhere.
                 Err(error) => assert!(error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR), "{error}"),
             }
             sender = Some(ready);

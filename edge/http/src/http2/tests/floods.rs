@@ -1,14 +1,13 @@
-//! What a peer does to cost more than it pays (RFC 9113 §10.5), by the names under which it is known. Whatever it does,
-//! the connection holds little.
+//! Known attacks that cost the server more than the peer (RFC 9113 §10.5). The connection holds little memory in each.
 
 use super::*;
 
 const CALM: Option<u32> = Some(11);
 
-/// More than any connection of these tests may hold for what costs its peer nothing.
+/// Upper bound of the memory for frames that cost a peer nothing.
 const HELD_BYTES_MAX: usize = 128 * 1024;
 
-/// Sends frames, and says with what the connection ended.
+/// Sends frames, and returns the error code at the end of the connection.
 fn after(frames: impl Iterator<Item = Vec<u8>>) -> (Option<u32>, usize) {
     let mut rig = Rig::new();
     let mut held = 0;
@@ -107,7 +106,7 @@ fn tiny_parts_of_an_upload_take_no_more_memory_than_their_bytes() {
 
 #[test]
 fn clients_in_earnest_are_never_taken_for_a_flood() {
-    // Downloads of 90 MB whose client updates both windows for every 4 KB.
+    // Downloads of 90 MB with an update of both windows per 4 KB.
     let mut rig = Rig::new();
     rig.send([settings(&[(4, 1 << 20)]), window(0, 1 << 20)].concat());
     for number in 0..300 {
@@ -118,7 +117,7 @@ fn clients_in_earnest_are_never_taken_for_a_flood() {
         rig.receive(&[window(odd(number), 4_096), window(0, 4_096)].concat().repeat(BIG_BYTES / 4_096 + 1));
     }
     assert_eq!(rig.state, State::Open);
-    // Requests with an update of their window and a priority each, and one in ten that is taken back.
+    // Requests with a window update and a priority each; every tenth request is cancelled.
     for number in 300..4_300 {
         let stream = odd(number);
         let more = [window(stream, 1 << 20), frame_of(0x10, 0, 0, *b"\0\0\0\x01u=1"), frame_of(2, 0, stream, [0; 5])];
@@ -140,7 +139,7 @@ fn a_client_that_takes_what_is_awaited_may_take_as_much_back() {
         rig.send([get(taken, "/nowhere"), get(back, "/wait"), reset(back)].concat());
         assert_eq!((rig.came(taken).status, rig.state), (Some(404), State::Open));
     }
-    // Of answers at hand, as many as of any.
+    // Answers in memory have the same budget as deferred answers.
     for number in 2_000..3_000 {
         rig.receive(&[get(odd(number * 2), "/bytes/0")].concat());
         rig.settle();
@@ -152,7 +151,7 @@ fn a_client_that_takes_what_is_awaited_may_take_as_much_back() {
 
 #[test]
 fn frames_that_make_much_work_cost_more_than_one() {
-    // Of 1,000 in a second.
+    // Number of frames within 1,000 per second.
     let cost = |first: Vec<u8>, more: &[Vec<u8>]| {
         let mut rig = Rig::new();
         rig.send(first);

@@ -1,4 +1,4 @@
-//! Bodies that have another length than their heads announce (RFC 9113 §8.1.1).
+//! Bodies with a length different from the announced length (RFC 9113 §8.1.1).
 
 use proptest::prelude::*;
 
@@ -6,10 +6,10 @@ use super::*;
 
 const INTERNAL_ERROR: u32 = 2;
 
-/// How a body comes: at hand, in parts, or with an awaited response.
+/// Sources of a body: memory, parts, or an awaited response.
 const KINDS: [&str; 3] = ["at-hand", "in-parts", "awaited"];
 
-/// A path that is answered with a body of `parts` below a head that announces `announced` bytes.
+/// Returns a path with an answer of `parts` and a head that announces `announced` bytes.
 fn path(kind: &str, announced: usize, parts: &[usize]) -> String {
     let parts: String = parts.iter().map(|part| format!("/{part}")).collect();
     format!("/{kind}/{announced}{parts}")
@@ -33,13 +33,13 @@ fn a_body_of_another_length_than_announced_resets_its_stream() {
     }
 }
 
-/// SETTINGS of this window for every stream.
+/// Returns SETTINGS with a window of `bytes` for every stream.
 fn window_of_streams(bytes: u32) -> Vec<u8> {
     settings(&[(4, bytes)])
 }
 
 proptest! {
-    /// A stream ends without an error exactly where the announced bytes were sent.
+    /// A stream ends without an error exactly if the announced bytes were sent.
     #[test]
     fn a_stream_ends_whole_or_with_an_error(
         kind in prop::sample::select(&KINDS),

@@ -1,10 +1,10 @@
-//! Requests that go on after their responses (RFC 9113 §8.1): received for a while, and only then reset.
+//! Requests that continue after their responses (RFC 9113 §8.1): received for a while before a reset.
 
 use super::*;
 
 const NO_ERROR: Option<u32> = Some(0);
 
-/// A connection whose client was refused an upload that goes on.
+/// Returns a connection that refused an upload, with the client still sending.
 fn refused() -> Rig {
     let mut rig = Rig::new();
     rig.send(post(1, "/refuse", &[]));
@@ -38,7 +38,7 @@ fn a_window_that_nobody_read_from_is_open_again_once_the_response_is_complete() 
     rig.log.wakers.take().into_iter().for_each(Waker::wake);
     rig.settle();
     assert_eq!((rig.came(1).status, rig.increments(1), rig.increments(0)), (Some(200), 100_000, 100_000));
-    // It goes on being given back, and is kept to.
+    // The window is still returned and enforced.
     rig.send(part(1).repeat(10));
     assert_eq!((rig.increments(1), rig.came(1).reset), (200_000, None));
     rig.receive(&part(1).repeat(10));
@@ -67,7 +67,7 @@ fn a_client_that_does_not_stop_in_time_is_closed() {
     assert_eq!((rig.came(1).reset, rig.conn.in_flight()), (None, 1));
     rig.pass(Duration::from_millis(1));
     assert_eq!((rig.came(1).reset, rig.conn.in_flight(), rig.conn.deadline()), (NO_ERROR, 0, None));
-    // What was on its way is no mistake.
+    // Late frames are no error.
     rig.send([part(1), headers(1, true, &[("x", "y")]), window(1, 1), reset(1), get(3, "/")].concat());
     assert_eq!((rig.came(3).status, rig.state), (Some(200), State::Open));
 }
@@ -81,7 +81,7 @@ fn a_client_that_sends_too_much_is_reset() {
     assert_eq!(rig.came(1).reset, None);
     rig.send(part(1));
     assert_eq!((rig.came(1).reset, rig.conn.in_flight()), (NO_ERROR, 0));
-    // As much as its window was open may be on its way, and no more.
+    // The open window may be under way, and no more.
     rig.send(part(1).repeat(5));
     assert_eq!(rig.error_if_over(), None);
     rig.send(part(1).repeat(6));
@@ -96,7 +96,7 @@ fn requests_of_one_connection_share_what_is_discarded_at_once() {
         rig.send(part(1));
     }
     rig.send(data(1, true, ""));
-    // What the first one sent counts no more.
+    // The bytes of the first stream no longer count.
     for _ in 0..15 {
         rig.send([part(3), part(5)].concat());
     }
@@ -131,7 +131,7 @@ fn a_client_that_takes_back_what_was_refused_is_no_flood() {
         rig.send([data(number * 2 + 1, false, vec![0; 1_000]), reset(number * 2 + 1)].concat());
     }
     assert_eq!((rig.state, rig.conn.in_flight()), (State::Open, 0));
-    // Before its answer it is one.
+    // Before the answer the reset counts as a reset.
     for number in 1_000..2_000 {
         rig.receive(&[post(number * 2 + 1, "/refuse", &[]), reset(number * 2 + 1)].concat());
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::http2::tests::fields as whole;
 
-/// What became of a request.
+/// Outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Status(u16),
@@ -155,11 +155,11 @@ fn a_head_beyond_the_limits_is_answered_431_and_the_table_stays_in_step() {
     assert_eq!(rig.came(3).status, Some(431));
     rig.send(headers(5, true, &[whole("GET", "/"), vec![("x", "y"); 10]].concat()));
     assert_eq!(rig.came(5).status, Some(200));
-    // The newest entry of the table is number 62.
+    // The newest entry of the table has index 62.
     rig.send(frame_of(kind::HEADERS, 5, 7, [block(&whole("GET", "/")), vec![0xbe]].concat()));
     assert_eq!(rig.came(7).status, Some(200));
     assert!(rig.log.seen.borrow().last().unwrap().ends_with("x-kept=kept"));
-    // A request whose body is to come is asked not to send it, after a while.
+    // After a while, the client is asked not to send the body of the request.
     rig.send(headers(9, false, &[whole("POST", "/"), vec![("x", "y"); 11]].concat()));
     assert_eq!((rig.came(9).status, rig.came(9).reset), (Some(431), None));
     rig.send(data(9, false, "late"));
@@ -168,7 +168,7 @@ fn a_head_beyond_the_limits_is_answered_431_and_the_table_stays_in_step() {
     rig.send([data(9, false, "late"), headers(9, true, &[("x", "y")])].concat());
     rig.send(get(11, "/"));
     assert_eq!(rig.came(11).status, Some(200));
-    // What comes before that answer is put, too.
+    // Input before the answer is written is handled as well.
     let large = headers(13, false, &[whole("POST", "/"), vec![("x", "y"); 11]].concat());
     rig.send([large, data(13, false, "early"), headers(13, true, &[("x", "y")])].concat());
     assert_eq!((rig.came(13).status, rig.came(13).reset, rig.conn.in_flight()), (Some(431), None, 0));

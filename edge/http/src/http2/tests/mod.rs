@@ -1,4 +1,4 @@
-//! A connection without sockets, that is driven frame by frame, and a site that it serves.
+//! Connection without sockets, driven frame by frame, and a site to serve.
 
 mod clients;
 mod floods;
@@ -51,7 +51,7 @@ fn limits() -> Limits {
     }
 }
 
-/// Takes bytes while it has room.
+/// Takes bytes while room is left.
 #[derive(Default)]
 struct Bin {
     bytes: Vec<u8>,
@@ -75,7 +75,7 @@ impl Sink for Bin {
     }
 }
 
-/// Counts how often the task was woken.
+/// Counts the wakes of the task.
 #[derive(Debug, Default)]
 struct Task(AtomicUsize);
 
@@ -85,7 +85,7 @@ impl Wake for Task {
     }
 }
 
-/// A frame that came.
+/// Received frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Frame {
     kind: u8,
@@ -104,7 +104,7 @@ impl Frame {
     }
 }
 
-/// What came for one request.
+/// Frames received for one request.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Came {
     status: Option<u16>,
@@ -121,7 +121,7 @@ impl Came {
     }
 }
 
-/// A connection and who drives it.
+/// Connection with a driver.
 struct Rig {
     conn: Connection<Site>,
     log: Rc<Log>,
@@ -130,10 +130,10 @@ struct Rig {
     task: Arc<Task>,
     state: State,
     streams: BTreeMap<u32, Came>,
-    /// Frames that are about no answer.
+    /// Frames about no answer.
     others: Vec<Frame>,
     decoder: Decoder,
-    /// All frames in their order, where that is asked for.
+    /// All frames in order, if requested.
     trace: Option<Vec<Frame>>,
     date: SharedField,
     scratch: Scratch,
@@ -141,7 +141,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// On which no frame was sent.
+    /// Creates a connection without any frame.
     fn bare(limits: &Limits) -> Self {
         let site = site();
         Self {
@@ -161,7 +161,7 @@ impl Rig {
         }
     }
 
-    /// That has said its preface.
+    /// Creates a connection after the preface.
     fn with(limits: &Limits) -> Self {
         let mut rig = Self::bare(limits);
         rig.send(preface());
@@ -179,7 +179,7 @@ impl Rig {
         assert_eq!(self.log.held.get(), 0, "what was found out for requests that came together is let go of");
     }
 
-    /// Has it put what it will into so much room.
+    /// Runs a turn with `room`.
     fn produce(&mut self, room: usize) {
         self.bin.room = room;
         let mut turn = Turn { now: self.now, date: &self.date, scratch: &mut self.scratch };
@@ -188,14 +188,14 @@ impl Rig {
         self.read();
     }
 
-    /// Has it do what needs no room.
+    /// Runs the work that needs no room.
     fn tend(&mut self) {
         let mut turn = Turn { now: self.now, date: &self.date, scratch: &mut self.scratch };
         let waker = Waker::from(Arc::clone(&self.task));
         self.conn.tend(&mut turn, &mut Context::from_waker(&waker));
     }
 
-    /// Drives it until nothing more comes.
+    /// Drives the connection until no more output comes.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             self.task.0.store(0, Ordering::Relaxed);
@@ -209,7 +209,7 @@ impl Rig {
         panic!("it never settles");
     }
 
-    /// Sends bytes, and takes all that comes of them.
+    /// Sends bytes, and collects all output.
     fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.receive(bytes.as_ref());
         self.settle();
@@ -238,7 +238,7 @@ impl Rig {
                 if frame.flags & flag::END_HEADERS == 0 {
                     return;
                 }
-                // A head may have come in several frames.
+                // The head may have several frames.
                 let first = self.others.iter().rposition(|frame| frame.kind == kind::HEADERS).unwrap();
                 let frames: Vec<Frame> = self.others.drain(first..).collect();
                 let block: Vec<u8> = frames.iter().flat_map(|frame| frame.payload.clone()).collect();
@@ -275,19 +275,19 @@ impl Rig {
         self.streams.get(&stream).cloned().unwrap_or_default()
     }
 
-    /// The code of the GOAWAY that ended the connection.
+    /// Returns the code of the GOAWAY that ended the connection.
     fn error(&self) -> Option<u32> {
         let goaway = self.others.iter().rfind(|frame| frame.kind == kind::GOAWAY)?;
         assert_eq!(self.state, State::Over);
         Some(goaway.number(4))
     }
 
-    /// The same, where it may go on.
+    /// Returns the code if the connection ended.
     fn error_if_over(&self) -> Option<u32> {
         if self.state == State::Over { self.error() } else { None }
     }
 
-    /// The increments of a stream's window that came.
+    /// Returns the sum of increments for a stream's window.
     fn increments(&self, stream: u32) -> u32 {
         let updates = self.others.iter().filter(|frame| frame.kind == kind::WINDOW_UPDATE && frame.stream == stream);
         updates.map(|frame| frame.number(0)).sum()
@@ -299,7 +299,7 @@ impl Rig {
     }
 }
 
-/// A frame.
+/// Returns a frame.
 fn frame_of(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::write(&mut bytes, kind, flags, stream, payload.as_ref());
@@ -327,7 +327,7 @@ fn data(stream: u32, ends: bool, bytes: impl AsRef<[u8]>) -> Vec<u8> {
     frame_of(kind::DATA, u8::from(ends), stream, bytes)
 }
 
-/// A field block of literals.
+/// Returns a field block of literals.
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| hpack::literal(name, value.as_bytes())).collect()
 }
@@ -336,7 +336,7 @@ fn fields<'f>(method: &'f str, path: &'f str) -> Vec<(&'f str, &'f str)> {
     vec![(":method", method), (":scheme", "https"), (":authority", "shop.example"), (":path", path)]
 }
 
-/// HEADERS of exactly these fields.
+/// Returns HEADERS with exactly these fields.
 fn headers(stream: u32, ends: bool, fields: &[(&str, &str)]) -> Vec<u8> {
     frame_of(kind::HEADERS, flag::END_HEADERS | u8::from(ends), stream, block(fields))
 }
@@ -345,7 +345,7 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
     headers(stream, true, &fields("GET", path))
 }
 
-/// A request whose body is to come.
+/// Returns a request with a body to follow.
 fn post(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     headers(stream, false, &[fields("POST", path), more.to_vec()].concat())
 }

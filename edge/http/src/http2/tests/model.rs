@@ -1,5 +1,5 @@
-//! Random talks: however their bytes are cut the answers are the same, and whatever a client does that is allowed, a
-//! model that only counts finds every window kept and every request answered once.
+//! Random exchanges: for any split of the input the answers are equal, and for any permitted client behavior a model
+//! that only counts finds every window respected and every request answered once.
 
 use std::collections::VecDeque;
 
@@ -12,16 +12,16 @@ fn odd(number: usize) -> u32 {
     u32::try_from(number).unwrap() * 2 + 1
 }
 
-/// A request and its expected outcome.
+/// Request and the expected outcome.
 #[derive(Debug, Clone)]
 enum TestRequest {
-    /// So many bytes, by the fast lane.
+    /// Bytes in memory.
     Bytes(usize),
-    /// A body that is polled.
+    /// Polled body.
     Stream,
-    /// Not by the fast lane.
+    /// Deferred answer.
     Slow,
-    /// A body of these parts that comes back.
+    /// Body of these parts, sent back.
     Echo(Vec<usize>),
 }
 
@@ -92,7 +92,7 @@ proptest! {
         prop_assert_eq!(rig.conn.held_bytes(), rig.conn.decoder.memory());
     }
 
-    /// Bytes that are nothing at all may end a connection, and nothing worse.
+    /// Arbitrary bytes may end a connection, but cause no further harm.
     #[test]
     fn any_bytes_at_all_are_survived(frames in vec((0_u8..12, any::<u8>(), 0_u32..8, vec(any::<u8>(), 0..40)), 0..60), cut in 1_usize..50) {
         let mut rig = Rig::new();
@@ -105,20 +105,20 @@ proptest! {
     }
 }
 
-/// What a client does.
+/// Action of a client.
 #[derive(Debug, Clone)]
 enum Step {
     Ask(TestRequest),
-    /// Opens the window of one of the last streams.
+    /// Opens the window of a recent stream.
     Open(usize, u32),
     OpenAll(u32),
     Initial(u32),
     Reset(usize),
-    /// Sends the next part of an upload, if the windows allow it.
+    /// Sends the next part of an upload, if the windows permit.
     Upload(usize),
     Ping,
     Produce(usize),
-    /// Does what needs no room.
+    /// Runs the work that needs no room.
     Tend,
     Drain,
 }
@@ -137,29 +137,29 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One request, as the client knows it.
+/// Request as known to the client.
 #[derive(Debug)]
 struct Known {
-    /// What the edge may still send.
+    /// Bytes that the edge may still send.
     window: i64,
-    /// What the client may still send.
+    /// Bytes that the client may still send.
     upload_window: i64,
-    /// The parts that are still to be sent, and whether the end is.
+    /// Parts still to be sent, and the end if unsent.
     uploads: VecDeque<usize>,
     ends_upload: bool,
-    /// It was reset by the client, or will not be taken.
+    /// Reset by the client, or never accepted.
     dropped: bool,
     body: Vec<u8>,
 }
 
-/// A client that keeps to its windows, and counts those of the edge.
+/// Client that respects its windows and counts the windows of the edge.
 struct Model {
     rig: Rig,
     known: BTreeMap<u32, Known>,
     window: i64,
     upload_window: i64,
     initial: i64,
-    /// Windows that shrink, for these streams, when SETTINGS are acknowledged.
+    /// Shrinking windows of these streams, once SETTINGS are acknowledged.
     shrinking: VecDeque<(i64, Vec<u32>)>,
     pings: usize,
     last: Option<u32>,
@@ -250,7 +250,7 @@ impl Model {
         self.known.insert(stream, known);
     }
 
-    /// Sends the next part of an upload; true if there was one and the windows allowed it.
+    /// Sends the next part of an upload; true if a part was left and the windows permitted the part.
     fn upload(&mut self, stream: u32) -> bool {
         let known = self.known.get_mut(&stream).unwrap();
         if known.dropped || !known.ends_upload {
@@ -316,7 +316,7 @@ impl Model {
         assert!(self.known.values().all(|known| known.upload_window <= 100_000));
     }
 
-    /// Writes all that can be written: streams with open windows have got everything.
+    /// Writes all possible output: streams with open windows are complete.
     fn settle(&mut self) {
         for _ in 0..1_000 {
             self.rig.task.0.store(0, Ordering::Relaxed);
@@ -333,7 +333,7 @@ impl Model {
         }
     }
 
-    /// Opens every window, and has everything come to its end.
+    /// Opens every window and completes all requests.
     fn finish(mut self) {
         self.settle();
         self.step(Step::OpenAll(1 << 30));
@@ -361,7 +361,7 @@ impl Model {
                 assert_eq!(came.body, known.body);
             }
         }
-        // Every window of an upload that was taken back came home.
+        // Every window of a cancelled upload was returned.
         assert!(self.upload_window > 200_000 / 2, "{}", self.upload_window);
         assert_eq!(self.rig.state, if self.last.is_some() { State::Over } else { State::Open });
     }

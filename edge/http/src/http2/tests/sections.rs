@@ -1,17 +1,17 @@
-//! Frames and streams, by the sections of RFC 9113: what a connection does with one that is wrong.
+//! Frames and streams by the sections of RFC 9113: the reaction of a connection to invalid frames.
 
 use super::*;
 
-/// What became of some frames.
+/// Outcome of some frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// The connection ended with this code.
     Ended(u32),
-    /// Stream 1 was reset with this code, and the connection goes on.
+    /// Stream 1 was reset with this code, and the connection continues.
     Reset(u32),
     /// Stream 1 was answered 200.
     Answered,
-    /// Nothing that can be seen.
+    /// No visible effect.
     Nothing,
 }
 use Fate::{Answered, Ended, Nothing, Reset};

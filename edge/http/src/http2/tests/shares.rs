@@ -1,19 +1,19 @@
-//! How far bodies are read ahead of what the peer takes.
+//! Read-ahead of bodies beyond the peer's windows.
 
 use super::*;
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 const INITIAL_WINDOW_SIZE: u16 = 4;
-/// Streams that ask for a file at once.
+/// Streams that request a file at once.
 const STREAMS: u32 = 40;
-/// Bytes that each of them is read beside those that fill the share and stall.
+/// Bytes read per stream while stalled streams fill the share.
 const STEP_BYTES: usize = 2_048;
 
 fn ids() -> impl Iterator<Item = u32> {
     (0..STREAMS).map(|number| 2 * number + 1)
 }
 
-/// A connection whose streams have windows of so many bytes, and which asks for `path` on all of them.
+/// Returns a connection with stream windows of the given size and a request for `path` on each stream.
 fn requested(path: &str, window_of_streams: u32) -> Rig {
     let mut rig = Rig::with(&Limits { control_frames_per_second: 1_000_000, ..limits() });
     rig.send([settings(&[(INITIAL_WINDOW_SIZE, window_of_streams)]), window(0, 1 << 30)].concat());
@@ -27,7 +27,7 @@ fn sent(rig: &Rig) -> usize {
     ids().filter_map(|id| Some(rig.streams.get(&id)?.body.len())).sum()
 }
 
-/// Bytes that were read and not sent.
+/// Bytes read and not sent.
 fn ahead(rig: &Rig) -> usize {
     rig.log.read.get() - sent(rig)
 }
@@ -40,7 +40,7 @@ fn streams_that_are_given_little_window_hold_the_share_of_their_connection_at_mo
             let mut rig = requested(path, size);
             assert!(ahead(&rig) <= held_max, "{path} {size}: {} bytes are held", ahead(&rig));
             assert_eq!(rig.conn.held_for_peer(), ahead(&rig));
-            // Whatever was not read is, once the windows open.
+            // The rest is read once the windows open.
             for id in ids() {
                 rig.send(window(id, 1 << 20));
             }
@@ -93,7 +93,7 @@ fn when_memory_is_scarce_those_that_stall_are_reset_and_others_go_on() {
     assert!(holding > 0);
     assert_eq!(rig.conn.shed(second, rig.now), 0, "none has stalled for long");
     rig.now += second;
-    // One of them is taken, so that it holds nothing that stalls.
+    // The bytes of one stream are read, so the stream holds no stalled bytes.
     rig.send(window(1, 1 << 20));
     let reset = rig.conn.shed(second, rig.now);
     rig.settle();

@@ -1,4 +1,4 @@
-//! Responses that are awaited, bodies that are polled, and the clocks of both directions.
+//! Awaited responses, polled bodies, and the clocks of both directions.
 
 use super::*;
 use crate::inbound::Broken;
@@ -78,7 +78,7 @@ fn an_answer_before_the_end_of_its_request_stands_and_asks_for_no_more_in_the_en
     rig.send([data(1, false, "late"), headers(1, true, &[("x", "y")]), window(1, 1), reset(1)].concat());
     rig.send(get(3, "/"));
     assert_eq!(rig.came(3).status, Some(200));
-    // A request that came whole before it was answered gets no reset.
+    // A request completed before the answer gets no reset.
     rig.send([post(5, "/refuse", &[]), data(5, true, "all")].concat());
     assert_eq!((rig.came(5).status, rig.came(5).reset), (Some(405), None));
 }
@@ -113,11 +113,11 @@ fn a_body_that_brings_nothing_for_too_long_is_answered_408() {
     assert_eq!((rig.came(1).reset, rig.conn.deadline()), (Some(0), None));
     assert_eq!(*rig.log.broken.borrow(), [Broken::Slow]);
     assert_eq!(rig.log.waiting.get(), 0);
-    // An answer that has begun cannot change its status any more.
+    // A begun answer cannot change its status.
     rig.send([post(3, "/back", &[]), data(3, false, "begun")].concat());
     rig.pass(Duration::from_secs(20));
     assert_eq!((rig.came(3).status, rig.came(3).reset), (Some(200), Some(8)));
-    // One whose reader does not wait has time.
+    // A body without a waiting reader has time.
     rig.send([post(5, "/deaf", &[]), data(5, false, "begun")].concat());
     rig.pass(Duration::from_secs(100));
     assert_eq!((rig.came(5).status, rig.came(5).reset), (None, None));
@@ -139,7 +139,7 @@ fn a_drain_takes_what_is_under_way_and_nothing_after_its_last_word() {
     assert_eq!((rig.came(3).status, rig.came(7).status), (Some(200), None));
     let goaway = rig.others.last().unwrap();
     assert_eq!((rig.others.len(), goaway.number(0), goaway.number(4)), (3, 5, 0));
-    // Frames for streams that were not taken are no error, and the table stays in sync.
+    // Frames for refused streams are no error, and the table stays in step.
     rig.send([window(7, 1), reset(9), frame_of(kind::PING, 0, 0, [0; 8])].concat());
     assert_eq!((rig.state, rig.conn.in_flight(), rig.conn.requests()), (State::Open, 2, 3));
     rig.log.gate.set(true);
@@ -187,12 +187,12 @@ fn a_head_or_a_frame_that_has_begun_is_whole_in_time() {
             assert_eq!(rig.error(), Some(11));
         }
     }
-    // One that becomes whole leaves no clock.
+    // A completed frame leaves no clock.
     let mut rig = Rig::new();
     rig.send(&get(1, "/")[..5]);
     rig.send(&get(1, "/")[5..]);
     assert_eq!((rig.came(1).status, rig.conn.deadline()), (Some(200), None));
-    // Bodies have clocks of their own.
+    // Bodies have separate clocks.
     rig.send([post(3, "/deaf", &[]), data(3, false, vec![0; 10_000])[..5_000].to_vec()].concat());
     rig.pass(Duration::from_secs(100));
     assert_eq!((rig.state, rig.conn.deadline()), (State::Open, None));

@@ -1,4 +1,4 @@
-//! Streams that wait for a window: none is forgotten, and none waits for ever.
+//! Streams waiting for a window: no stream is forgotten or waits forever.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn a_stream_that_waits_for_the_connection_keeps_its_clock_whatever_becomes_of_it
 
 #[test]
 fn a_stream_that_may_send_again_is_not_too_slow() {
-    // By SETTINGS, and by a window of the connection that opened while nothing could be put.
+    // By SETTINGS, and by a connection window that opened while no output was possible.
     for (first, then, waits) in [(0, settings(&[(4, 1 << 20)]), 0), (1 << 20, window(0, 1 << 20), 11)] {
         let mut rig = Rig::new();
         rig.send([settings(&[(4, first)]), get(1, "/big")].concat());

@@ -1,8 +1,8 @@
-//! Bodies of requests, whose windows open as they are read, whatever else the connection waits for.
+//! Request bodies, with windows that open as the bodies are read, regardless of other waits of the connection.
 
 use super::*;
 
-/// Reads all that is there of the body of a request that the site keeps.
+/// Reads all available bytes of a request body kept by the site.
 fn read(rig: &Rig, number: usize) -> usize {
     let mut kept = rig.log.kept.borrow_mut();
     let mut count = 0;
@@ -13,7 +13,7 @@ fn read(rig: &Rig, number: usize) -> usize {
     count
 }
 
-/// A body of `/keep`.
+/// Returns a body for `/keep`.
 fn upload(stream: u32, bytes: usize) -> Vec<u8> {
     let frames = (0..bytes / 10_000).flat_map(|_| data(stream, false, vec![0; 10_000]));
     post(stream, "/keep", &[]).into_iter().chain(frames).collect()

@@ -152,7 +152,7 @@ fn a_window_for_uploads_may_be_small() {
 fn an_upload_is_let_in_as_it_is_read() {
     let mut rig = Rig::new();
     rig.send(post(1, "/count", &[]));
-    // Windows of 100,000 and 200,000; both are given back when half was read.
+    // Windows of 100,000 and 200,000; both are returned after half was read.
     for _ in 0..3 {
         rig.send(data(1, false, vec![0; 16_000]));
     }
@@ -185,7 +185,7 @@ fn an_upload_that_nobody_reads_is_bounded_and_beyond_its_window_an_error() {
     assert!(rig.conn.held_bytes() < 120_000, "{}", rig.conn.held_bytes());
     rig.send(data(1, false, "x"));
     assert_eq!(rig.came(1).reset, Some(3));
-    // What it took of the connection's window is given back.
+    // The window of the connection is returned.
     assert_eq!(rig.increments(0), 100_001);
     rig.send([post(3, "/deaf", &[]), post(5, "/deaf", &[]), post(7, "/deaf", &[])].concat());
     let beyond: Vec<u8> =

@@ -1,11 +1,11 @@
-//! What a peer does to cost more than it pays (RFC 9114 §10.5). Whatever it does, the connection holds little.
+//! Attacks that cost the server more than the peer (RFC 9114 §10.5). The connection holds little memory in each.
 
 use super::*;
 
-/// More than any connection of these tests may hold for what costs its peer nothing.
+/// Upper bound of the memory for frames that cost a peer nothing.
 const HELD_BYTES_MAX: usize = 128 * 1024;
 
-/// Acts many times, and says with what the connection ended and how much it held.
+/// Acts `rounds` times, and returns the error code and the held memory at the end of the connection.
 fn after(rounds: u64, mut act: impl FnMut(&mut Rig, u64)) -> (Option<Code>, usize) {
     let mut rig = Rig::new();
     let mut held = 0;
@@ -13,7 +13,7 @@ fn after(rounds: u64, mut act: impl FnMut(&mut Rig, u64)) -> (Option<Code>, usiz
         act(&mut rig, round);
         held = held.max(rig.conn.held_bytes());
         rig.produce(usize::MAX);
-        // What was sent is of no interest, and grows.
+        // The output is not needed and would grow.
         rig.bin.streams.clear();
         if rig.state != State::Open {
             break;

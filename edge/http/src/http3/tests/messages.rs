@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What became of a request.
+/// Outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Status(u16),
@@ -165,13 +165,13 @@ fn a_head_beyond_the_limits_is_answered_431() {
     assert_eq!(rig.came(4).status, Some(431));
     rig.ask(8, headers(&[whole("GET", "/"), vec![("x", "y"); 10]].concat()));
     assert_eq!(rig.came(8).status, Some(200));
-    // A request whose body is to come is asked not to send it, after a while.
+    // After a while, the client is asked not to send the body of the request.
     rig.send(12, headers(&[whole("POST", "/"), vec![("x", "y"); 11]].concat()));
     assert_eq!((rig.came(12).status, rig.came(12).stopped), (Some(431), None));
     rig.send(12, data("late"));
     rig.pass(Duration::from_secs(2));
     assert_eq!((rig.came(12).stopped, rig.came(12).reset), (Some(0x100), None));
-    // What comes with it is passed over.
+    // Accompanying frames are skipped.
     let large = headers(&[whole("POST", "/"), vec![("x", "y"); 11]].concat());
     rig.ask(16, [large, data("early"), headers(&[("x", "y")])].concat());
     assert_eq!((rig.came(16).status, rig.came(16).stopped, rig.conn.in_flight()), (Some(431), None, 0));
@@ -188,7 +188,7 @@ fn a_head_beyond_all_limits_is_answered_before_it_came_and_not_held() {
     assert!(rig.conn.held_bytes() < held + 1_024, "{}", rig.conn.held_bytes());
     rig.ask(0, &large[100_000..]);
     assert_eq!((rig.conn.in_flight(), rig.came(0).stopped, rig.state), (0, None, State::Open));
-    // In one piece, with and without its end.
+    // In one piece, with and without the end.
     rig.ask(4, &large);
     assert_eq!((rig.came(4).status, rig.conn.in_flight()), (Some(431), 0));
     rig.send(8, frame_of(kind::HEADERS, vec![0; 400_000]));

@@ -1,4 +1,4 @@
-//! A connection without a transport, that is driven frame by frame.
+//! Connection without a transport, driven frame by frame.
 
 mod floods;
 mod messages;
@@ -23,7 +23,7 @@ use crate::qpack::{self, Decoder};
 use crate::tests::site::{BIG_BYTES, Log, Site, pattern, site};
 use crate::{Limits, Scratch, SharedField, StreamSink, Turn};
 
-/// The client's control stream.
+/// Control stream of the client.
 const CONTROL: u64 = 2;
 
 fn limits() -> Limits {
@@ -46,7 +46,7 @@ fn limits() -> Limits {
     }
 }
 
-/// What came of one stream.
+/// Output of one stream.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Sent {
     bytes: Vec<u8>,
@@ -56,14 +56,14 @@ struct Sent {
     resumed: usize,
 }
 
-/// Takes bytes as far as the windows of the streams go.
+/// Takes bytes within the windows of the streams.
 #[derive(Default)]
 struct Bin {
     room: usize,
     streams: BTreeMap<u64, Sent>,
-    /// What the client takes of a stream, where that is not all.
+    /// Bytes that the client takes of a stream, if limited.
     windows: BTreeMap<u64, usize>,
-    /// Streams of which less was taken than there was.
+    /// Streams with untaken output.
     blocked: BTreeSet<u64>,
 }
 
@@ -116,7 +116,7 @@ impl StreamSink for Bin {
     }
 }
 
-/// Counts how often the task was woken.
+/// Counts the wakes of the task.
 #[derive(Debug, Default)]
 struct Task(AtomicUsize);
 
@@ -126,14 +126,14 @@ impl Wake for Task {
     }
 }
 
-/// What came for one request.
+/// Frames received for one request.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Came {
     status: Option<u16>,
     fields: Vec<(String, String)>,
     body: Vec<u8>,
     trailers: Vec<(String, String)>,
-    /// Frames of DATA.
+    /// Number of DATA frames.
     data_frames: usize,
     ends: usize,
     reset: Option<u64>,
@@ -146,7 +146,7 @@ impl Came {
     }
 }
 
-/// A connection and who drives it.
+/// Connection with a driver.
 struct Rig {
     conn: Connection<Site>,
     log: Rc<Log>,
@@ -159,7 +159,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// Of which the client has said nothing.
+    /// Creates a connection before the client's SETTINGS.
     fn bare(limits: &Limits) -> Self {
         let site = site();
         Self {
@@ -174,7 +174,7 @@ impl Rig {
         }
     }
 
-    /// Whose client has sent its SETTINGS.
+    /// Creates a connection after the client's SETTINGS.
     fn with(limits: &Limits) -> Self {
         let mut rig = Self::bare(limits);
         rig.send(CONTROL, control(&settings(&[])));
@@ -193,7 +193,7 @@ impl Rig {
         self.turn(|conn, turn| conn.receive(stream, bytes, ends, turn));
     }
 
-    /// Has it put what it will into so much room.
+    /// Runs a turn with `room`.
     fn produce(&mut self, room: usize) {
         self.bin.room = room;
         let waker = Waker::from(Arc::clone(&self.task));
@@ -202,14 +202,14 @@ impl Rig {
         assert_eq!(self.log.held.get(), 0, "what was found out for requests that came together is not kept");
     }
 
-    /// Has it do what needs no sink.
+    /// Runs the work that needs no sink.
     fn tend(&mut self) {
         let waker = Waker::from(Arc::clone(&self.task));
         self.turn(|conn, turn| conn.tend(turn, &mut Context::from_waker(&waker)));
         assert_eq!(self.log.held.get(), 0, "what was found out for requests that came together is not kept");
     }
 
-    /// Drives it until nothing more comes.
+    /// Drives the connection until no more output comes.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             self.task.0.store(0, Ordering::Relaxed);
@@ -222,7 +222,7 @@ impl Rig {
         panic!("it never settles");
     }
 
-    /// Sends bytes of a stream that goes on.
+    /// Sends bytes of a stream that continues.
     fn send(&mut self, stream: u64, bytes: impl AsRef<[u8]>) {
         self.receive(stream, bytes.as_ref(), false);
         self.settle();
@@ -234,7 +234,7 @@ impl Rig {
         self.settle();
     }
 
-    /// A stream was opened, and nothing of it can be read.
+    /// Opens a stream without a readable byte.
     fn await_first_byte(&mut self, stream: u64) {
         self.turn(|conn, turn| conn.await_first_byte(stream, turn));
         self.settle();
@@ -250,7 +250,7 @@ impl Rig {
         self.settle();
     }
 
-    /// The client takes so many more bytes of a stream.
+    /// Lets the client take more bytes of a stream.
     fn open(&mut self, stream: u64, bytes: usize) {
         *self.bin.windows.entry(stream).or_default() += bytes;
         if self.bin.blocked.remove(&stream) {
@@ -262,7 +262,7 @@ impl Rig {
         self.bin.streams.get(&stream).cloned().unwrap_or_default()
     }
 
-    /// The frames that were sent on a stream, as far as they are whole.
+    /// Returns the complete frames sent on a stream.
     fn frames(&self, stream: u64) -> Vec<(u64, Vec<u8>)> {
         let bytes = self.sent(stream).bytes;
         let mut rest = if stream == CONTROL_STREAM { &bytes[bytes.len().min(1)..] } else { &bytes[..] };
@@ -275,7 +275,7 @@ impl Rig {
         frames
     }
 
-    /// The numbers of the GOAWAY frames that were sent.
+    /// Returns the numbers of the sent GOAWAY frames.
     fn goaways(&self) -> Vec<u64> {
         let frames = self.frames(CONTROL_STREAM).into_iter().filter(|(kind, _)| *kind == kind::GOAWAY);
         frames.map(|(_, payload)| frame::only_number(&payload).unwrap()).collect()
@@ -316,7 +316,7 @@ impl Rig {
         came
     }
 
-    /// The code with which the connection ended.
+    /// Returns the error code at the end of the connection.
     fn error(&self) -> Option<Code> {
         match self.state {
             State::Open => None,
@@ -329,7 +329,7 @@ impl Rig {
         self.settle();
     }
 
-    /// Lets what waits at `/wait` go.
+    /// Releases the requests waiting at `/wait`.
     fn open_gate(&mut self) {
         self.log.gate.set(true);
         self.log.wakers.take().into_iter().for_each(Waker::wake);
@@ -337,7 +337,7 @@ impl Rig {
     }
 }
 
-/// A frame.
+/// Returns a frame.
 fn frame_of(kind: u64, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::write_head(&mut bytes, kind, payload.as_ref().len());
@@ -345,7 +345,7 @@ fn frame_of(kind: u64, payload: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// Numbers, one behind the other.
+/// Returns numbers in sequence.
 fn numbers(all: &[u64]) -> Vec<u8> {
     let mut bytes = Vec::new();
     all.iter().for_each(|number| frame::write_number(&mut bytes, *number));
@@ -357,7 +357,7 @@ fn settings(pairs: &[(u64, u64)]) -> Vec<u8> {
     frame_of(kind::SETTINGS, numbers(&all))
 }
 
-/// The begin of a control stream.
+/// Returns the beginning of a control stream.
 fn control(frames: &[u8]) -> Vec<u8> {
     [&[0], frames].concat()
 }
@@ -366,7 +366,7 @@ fn data(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     frame_of(kind::DATA, bytes)
 }
 
-/// A field section of literals.
+/// Returns a field section of literals.
 fn section(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut section = Vec::new();
     qpack::start(&mut section);
@@ -378,7 +378,7 @@ fn whole<'f>(method: &'f str, path: &'f str) -> Vec<(&'f str, &'f str)> {
     vec![(":method", method), (":scheme", "https"), (":authority", "shop.example"), (":path", path)]
 }
 
-/// HEADERS of exactly these fields.
+/// Returns HEADERS with exactly these fields.
 fn headers(fields: &[(&str, &str)]) -> Vec<u8> {
     frame_of(kind::HEADERS, section(fields))
 }
@@ -387,7 +387,7 @@ fn get(path: &str) -> Vec<u8> {
     headers(&whole("GET", path))
 }
 
-/// The head of a request whose body is to come.
+/// Returns the head of a request with a body to follow.
 fn post(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     headers(&[whole("POST", path), more.to_vec()].concat())
 }

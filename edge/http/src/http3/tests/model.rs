@@ -1,29 +1,29 @@
-//! Random talks: however their bytes are cut, and whatever the client takes, the answers are the same, every request is
-//! answered once, and nothing is left behind.
+//! Random exchanges: for any split of the input and any client windows the answers are equal, every request is answered
+//! once, and no state remains.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
 
-/// A request and its expected outcome.
+/// Request and the expected outcome.
 #[derive(Debug, Clone)]
 enum TestRequest {
-    /// So many bytes, at hand.
+    /// Bytes in memory.
     Bytes(usize),
-    /// A body that is polled.
+    /// Polled body.
     Stream,
-    /// One that is awaited.
+    /// Awaited response.
     Slow,
-    /// A body of these parts that comes back, and whether with trailers.
+    /// Body of these parts, sent back; true with trailers.
     Echo(Vec<usize>, bool),
-    /// A body of these parts that comes back while it still comes.
+    /// Body of these parts, sent back while still arriving.
     Back(Vec<usize>),
-    /// A body that is not read.
+    /// Unread body.
     Refused(Vec<usize>),
-    /// A head that is too large.
+    /// Head beyond the limits.
     TooLarge(usize),
-    /// One that is malformed.
+    /// Malformed request.
     Malformed,
 }
 
@@ -60,7 +60,7 @@ impl TestRequest {
         }
     }
 
-    /// Status and body.
+    /// Returns the expected status and body.
     fn expected(&self) -> (Option<u16>, Vec<u8>) {
         match self {
             Self::Bytes(size) => (Some(200), pattern(*size).to_vec()),
@@ -76,10 +76,10 @@ impl TestRequest {
     }
 }
 
-/// A client that sends its requests in pieces, in turns, as there is room for them, and takes what it likes.
+/// Client that sends requests in interleaved pieces within the room, and reads at any pace.
 struct Client {
     rig: Rig,
-    /// What is still to be sent of each stream.
+    /// Unsent bytes per stream.
     unsent: Vec<(u64, Vec<u8>)>,
 }
 
@@ -95,7 +95,7 @@ impl Client {
         Self { rig, unsent }
     }
 
-    /// Sends at most so many bytes of the stream at a place in the list. Whether it sent any.
+    /// Sends at most `bytes_max` bytes of the stream at `place` in the list. Returns true if bytes were sent.
     fn send(&mut self, place: usize, bytes_max: usize) -> bool {
         let place = place % self.unsent.len().max(1);
         let Some((stream, unsent)) = self.unsent.get(place).cloned() else { return false };
@@ -140,7 +140,7 @@ proptest! {
             prop_assert_eq!(client.rig.state, State::Open);
             if turn % 3 == 0 {
                 for stream in client.rig.bin.blocked.clone() {
-                    // Less at a time would be a flood.
+                    // Smaller windows would count as a flood.
                     client.rig.open(stream, 1_024 + bytes_max * 16);
                 }
             }
@@ -164,7 +164,7 @@ proptest! {
         prop_assert!(client.rig.conn.held_bytes() < 1_024);
     }
 
-    /// A whole talk, cut at each byte once, has the same answers.
+    /// An exchange split once at any byte has the same answers.
     #[test]
     fn a_request_is_the_same_wherever_it_is_cut(request in request(), at in any::<prop::sample::Index>()) {
         let bytes = request.bytes();
@@ -187,7 +187,7 @@ proptest! {
         }
     }
 
-    /// Bytes that are nothing at all may end a connection, and nothing worse.
+    /// Arbitrary bytes may end a connection, but cause no further harm.
     #[test]
     fn any_bytes_at_all_are_survived(
         steps in vec((0_u64..24, vec(prop_oneof![0_u8..16, any::<u8>()], 0..40), 0_u8..12), 0..60),

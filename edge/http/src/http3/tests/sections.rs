@@ -1,31 +1,31 @@
-//! Frames and streams, by the sections of RFC 9114 and RFC 9204: what a connection does with one that is wrong.
+//! Frames and streams by the sections of RFC 9114 and RFC 9204: the reaction of a connection to invalid frames.
 
 use super::*;
 
-/// What became of some bytes.
+/// Outcome of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// The connection ended with this code.
     Ended(Code),
-    /// Stream 0 was reset with this code, and the connection goes on.
+    /// Stream 0 was reset with this code, and the connection continues.
     Reset(Code),
     /// Stream 0 was answered 200.
     Answered,
-    /// Nothing that can be seen.
+    /// No visible effect.
     Nothing,
 }
 use Fate::{Answered, Ended, Nothing, Reset};
 
-/// Bytes of a stream.
+/// Action of the peer on a stream.
 #[derive(Debug, Clone)]
 enum Step {
-    /// That goes on.
+    /// Bytes, with more to follow.
     Some(u64, Vec<u8>),
-    /// The last ones.
+    /// Last bytes.
     Last(u64, Vec<u8>),
-    /// It is reset.
+    /// Reset of the stream.
     Abandoned(u64),
-    /// The peer asks to stop it.
+    /// Request to stop the stream.
     Stopped(u64),
 }
 use Step::{Abandoned, Last, Some as Part, Stopped};
@@ -56,7 +56,7 @@ fn fate(steps: &[Step]) -> Fate {
     fate_in(Rig::new(), steps)
 }
 
-/// The same of a client that has said nothing before.
+/// Returns the outcome for a client without earlier output.
 fn fate_of_first(steps: &[Step]) -> Fate {
     fate_in(Rig::bare(&limits()), steps)
 }
@@ -155,7 +155,7 @@ fn the_control_stream_is_checked_as_its_frames_say() {
     // §7.1.
     assert_eq!(first(frame_of(kind::SETTINGS, [6])), Ended(Code::Frame));
     assert_eq!(first(frame_of(kind::SETTINGS, vec![0; 5_000])), Ended(Code::ExcessiveLoad));
-    // §7.2: of requests, and of HTTP/2.
+    // §7.2: frames of requests, and frames of HTTP/2.
     for frames in
         [data(""), headers(&[]), frame_of(5, [0]), frame_of(2, []), frame_of(6, []), frame_of(8, []), frame_of(9, [])]
     {
@@ -182,7 +182,7 @@ fn the_control_stream_is_checked_as_its_frames_say() {
         rig.error()
     };
     assert_eq!((last(&[9, 9, 2]), last(&[2, 9])), (None, Some(Code::Id)));
-    // However it is cut.
+    // For any split.
     let all = control(&[settings(&[(6, 100), (1, 0)]), frame_of(0x21, [7; 3]), frame_of(13, [9])].concat());
     for cut in 0..all.len() {
         let steps = [Part(CONTROL, all[..cut].to_vec()), Part(CONTROL, all[cut..].to_vec()), Last(0, get("/"))];
@@ -206,7 +206,7 @@ fn there_is_one_stream_of_each_kind_and_it_lasts() {
     assert_eq!(fate(&[Stopped(CONTROL_STREAM)]), closed);
     // §6.2.2.
     assert_eq!(fate(&[Part(6, vec![1, 0])]), twice);
-    // §6.2: one whose type did not come, and of a type that is not known.
+    // §6.2: a stream without a complete type, and a stream of unknown type.
     assert_eq!(fate(&[Last(6, vec![]), Last(10, vec![0x40]), Part(14, vec![0x40]), Abandoned(14)]), Nothing);
     assert_eq!(fate(&[Part(6, vec![0x21, 1, 2]), Part(6, vec![3]), Last(6, vec![4]), Last(0, get("/"))]), Answered);
     assert_eq!(fate(&[Part(6, vec![0x40]), Part(6, vec![0x02, 0x20]), Part(10, vec![2])]), twice);
@@ -227,7 +227,7 @@ fn what_comes_on_an_unknown_stream_is_discarded_within_a_bound() {
     assert!(held < 4_096, "{held}");
     rig.ask(0, get("/"));
     assert_eq!(rig.came(0).status, Some(200));
-    // Many of them at once are too many.
+    // Too many concurrent streams.
     let mut rig = Rig::new();
     for number in 1..33 {
         rig.send(CONTROL + 4 * number, [0x21]);
@@ -243,7 +243,7 @@ fn this_end_says_its_settings_before_anything_came() {
     let [(kind::SETTINGS, payload)] = &rig.frames(CONTROL_STREAM)[..] else { panic!("SETTINGS") };
     assert_eq!(*payload, numbers(&[1, 0, 6, 16_384, 7, 0]));
     assert_eq!(rig.bin.streams.len(), 1);
-    // As far as the client takes them.
+    // As far as the client takes bytes.
     let mut rig = Rig::bare(&limits());
     rig.bin.windows.insert(CONTROL_STREAM, 3);
     rig.settle();

@@ -1,4 +1,4 @@
-//! Responses that are awaited, clocks of both directions, and the end of a connection.
+//! Awaited responses, clocks of both directions, and the end of a connection.
 
 use super::*;
 use crate::inbound::Broken;
@@ -85,7 +85,7 @@ fn a_request_that_is_taken_back_is_dropped_where_it_is_answered() {
         }
         assert_eq!((rig.log.waiting.get(), rig.conn.in_flight(), rig.state), (0, 0, State::Open));
     }
-    // While its answer is sent.
+    // While the answer is sent.
     let mut rig = Rig::new();
     rig.bin.windows.insert(0, 1_000);
     rig.ask(0, get("/big"));
@@ -111,7 +111,7 @@ fn an_answer_before_the_end_of_its_request_stands_and_asks_for_no_more_in_the_en
         assert_eq!((came.status, came.ends, came.reset, came.stopped), (Some(405), 1, None, None));
         rig
     };
-    // In time.
+    // Time limit.
     let mut rig = refused();
     assert_eq!(rig.conn.deadline(), Some(rig.now + Duration::from_secs(2)));
     rig.pass(Duration::from_millis(1_999));
@@ -119,13 +119,13 @@ fn an_answer_before_the_end_of_its_request_stands_and_asks_for_no_more_in_the_en
     assert_eq!((rig.came(0).stopped, rig.conn.in_flight()), (None, 1));
     rig.pass(Duration::from_millis(1));
     assert_eq!((rig.came(0).stopped, rig.came(0).reset, rig.conn.in_flight()), (Some(0x100), None, 0));
-    // In bytes.
+    // Byte limit.
     let mut rig = refused();
     rig.send(0, vec![0; 299_999]);
     assert_eq!(rig.came(0).stopped, None);
     rig.send(0, [0]);
     assert_eq!(rig.came(0).stopped, Some(0x100));
-    // A client that comes to its end, or takes it back, needs no more.
+    // A client that completes or cancels the request needs no further action.
     let mut rig = refused();
     rig.ask(0, data("end"));
     assert_eq!((rig.came(0).stopped, rig.conn.in_flight(), rig.conn.deadline()), (None, 0, None));
@@ -135,7 +135,7 @@ fn an_answer_before_the_end_of_its_request_stands_and_asks_for_no_more_in_the_en
     let mut rig = refused();
     rig.peer_stop(0);
     assert_eq!((rig.came(0).stopped, rig.came(0).reset, rig.conn.in_flight()), (Some(0x100), None, 0));
-    // Without time it is asked at once.
+    // Without a time limit the client is asked at once.
     let mut rig = Rig::with(&Limits { linger: Duration::ZERO, ..limits() });
     rig.send(0, post("/refuse", &[]));
     assert_eq!((rig.came(0).ends, rig.came(0).stopped), (1, Some(0x100)));
@@ -155,11 +155,11 @@ fn a_body_that_brings_nothing_for_too_long_is_answered_408() {
     rig.pass(Duration::from_secs(2));
     assert_eq!((rig.came(0).stopped, rig.conn.deadline()), (Some(0x100), None));
     assert_eq!(*rig.log.broken.borrow(), [Broken::Slow]);
-    // An answer that has begun cannot change its status any more.
+    // A begun answer cannot change its status.
     rig.send(4, [post("/back", &[]), data("begun")].concat());
     rig.pass(Duration::from_secs(20));
     assert_eq!((rig.came(4).status, rig.came(4).reset, rig.came(4).stopped), (Some(200), Some(0x10c), Some(0x10c)));
-    // One whose reader does not wait has time.
+    // A body without a waiting reader has time.
     rig.send(8, [post("/deaf", &[]), data("begun")].concat());
     rig.pass(Duration::from_secs(100));
     assert_eq!((rig.came(8).status, rig.came(8).reset), (None, None));
@@ -190,7 +190,7 @@ fn a_head_or_a_frame_that_has_begun_is_whole_in_time() {
         rig.pass(Duration::from_secs(1));
         assert_eq!(rig.came(0).reset, Some(0x10d));
     }
-    // One that becomes whole leaves no clock, and bodies have clocks of their own.
+    // A completed head leaves no clock, and bodies have separate clocks.
     let mut rig = Rig::new();
     rig.send(0, &get("/")[..5]);
     rig.ask(0, &get("/")[5..]);
@@ -207,7 +207,7 @@ fn a_stream_whose_first_byte_does_not_come_ends_its_connection_in_the_time_of_a_
     rig.await_first_byte(0);
     assert_eq!(rig.conn.deadline(), Some(rig.now + Duration::from_secs(15)));
     rig.pass(Duration::from_secs(14));
-    // As when more comes that is not its first byte.
+    // The same for further bytes without the first byte.
     rig.await_first_byte(0);
     assert_eq!((rig.state, rig.conn.in_flight()), (State::Open, 1));
     rig.pass(Duration::from_secs(1));
@@ -227,7 +227,7 @@ fn a_head_has_its_time_from_the_opening_of_its_stream() {
     assert_eq!(rig.came(4).reset, None);
     rig.pass(Duration::from_secs(1));
     assert_eq!((rig.came(4).reset, rig.state), (Some(0x10d), State::Open));
-    // One that the client takes back is awaited no more.
+    // A cancelled stream is no longer awaited.
     for stops in [true, false] {
         let mut rig = Rig::new();
         rig.await_first_byte(0);
@@ -304,7 +304,7 @@ fn a_drain_takes_what_is_under_way_and_nothing_after_its_last_word() {
     assert_eq!(rig.came(12).status, Some(200));
     rig.pass(Duration::from_secs(1));
     assert_eq!(rig.goaways(), [(1 << 62) - 4, 16]);
-    // One before it may still come; those after it are for another connection.
+    // Earlier streams may still come; later streams belong to another connection.
     rig.ask(8, get("/"));
     rig.ask(16, get("/"));
     rig.send(20, post("/echo", &[]));
@@ -324,7 +324,7 @@ fn a_connection_without_requests_is_drained_within_a_second() {
     assert_eq!(rig.state, State::Open);
     rig.pass(Duration::from_millis(1));
     assert_eq!((rig.goaways().last(), rig.state), (Some(&0), State::Over(Code::None)));
-    // Not before the client takes the last word.
+    // Not before the client takes the final GOAWAY.
     let mut rig = Rig::new();
     rig.bin.windows.insert(CONTROL_STREAM, 4);
     rig.conn.drain();

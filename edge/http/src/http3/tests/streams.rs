@@ -1,4 +1,4 @@
-//! What is taken of uploads, and read of bodies ahead of what the client takes.
+//! Room for uploads, and read-ahead of bodies beyond the client's windows.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn a_body_is_written_as_far_as_the_client_takes_it_and_by_reference() {
         assert_eq!(rig.sent(0).bytes.len() == opened, rig.conn.in_flight() > 0, "{opened}");
     }
     let came = rig.came(0);
-    // All of it is in one frame.
+    // The whole body is in one frame.
     assert_eq!((came.body == pattern(BIG_BYTES), came.data_frames, came.ends), (true, 1, 1));
     assert_eq!((rig.log.sent.get(), rig.log.complete.get(), rig.log.ended.get()), (BIG_BYTES, 1, 1));
 }
@@ -68,7 +68,7 @@ fn what_is_read_ahead_of_all_streams_is_bounded_and_no_stream_is_forgotten() {
     }
     let held = rig.conn.held_for_peer();
     assert!((200_000..=262_144 + 40 * 2_048).contains(&held), "{held}");
-    // One that has a window goes on, and so do all in the end.
+    // A stream with a window proceeds, and all streams proceed in the end.
     rig.open(39 * 4, 1 << 20);
     rig.settle();
     assert_eq!(rig.came(39 * 4).ends, 1);
@@ -115,7 +115,7 @@ fn no_more_is_taken_of_an_upload_than_its_reader_reads() {
     assert_eq!(rig.conn.room(0), 40_000);
     rig.send(0, data(vec![2; 40_000]));
     assert_eq!((rig.conn.room(0), rig.sent(0).resumed), (0, 0));
-    // All together have a limit as well.
+    // All uploads together are limited as well.
     rig.send(4, post("/deaf", &[]));
     rig.send(4, data(vec![3; 70_000]));
     assert_eq!(rig.conn.room(4), 30_000);
@@ -163,7 +163,7 @@ fn what_nobody_will_read_is_not_asked_for_again_until_the_answer_is_there() {
     rig.send(0, data(vec![0; 99_990]));
     rig.send(0, data(vec![0; 10]));
     assert_eq!((rig.conn.room(0), rig.sent(0).resumed), (0, 0));
-    // It takes nothing of what others have.
+    // The body takes no room of other bodies.
     rig.send(4, post("/deaf", &[]));
     assert_eq!(rig.conn.room(4), 100_000);
     rig.open(0, 1_000);
