@@ -1,43 +1,43 @@
-//! The clock of the day, and the settled clock, by which things end for good.
+//! Clock of the day, and the settled clock for irreversible expiry.
 //!
-//! Where the machine's clock leaps ahead, the settled one goes on as before, until the leap has lasted for a day. A
-//! machine's clock may be wrong when it starts, and right a minute later.
+//! If the machine's clock leaps ahead, the settled clock goes on as before until the leap has lasted for a day: a
+//! machine's clock may be wrong at the start and right a minute later.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-/// A clock that is further ahead than this has leapt.
+/// Distance ahead beyond which a clock has leapt.
 const LEAP: Duration = Duration::from_secs(2 * 3_600);
-/// A leap is believed after so long.
+/// Time after which a leap is believed.
 const HOLD: Duration = Duration::from_secs(24 * 3_600);
 
 static CLOCK: Mutex<Option<SettledClock>> = Mutex::new(None);
 #[cfg(any(test, feature = "testing"))]
 thread_local! {
-    /// The clock of the thread of one test, once [`settle_own_clock_from`] has set it.
+    /// Clock of a test's thread, set by [`settle_own_clock_from`].
     static OWN: std::cell::Cell<Option<SettledClock>> = const { std::cell::Cell::new(None) };
 }
 
-/// The time since 1970 UTC. The one clock that rooms ask for what is kept in records.
+/// Returns the time since 1970 UTC. The only clock for timestamps in records.
 #[must_use]
 pub fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Milliseconds since 1970 UTC.
+/// Returns milliseconds since 1970 UTC.
 #[must_use]
 pub fn now_ms() -> u64 {
     millis(since_epoch())
 }
 
-/// The machine's clock when it was last believed.
+/// Machine's clock when last believed.
 #[derive(Debug, Clone, Copy)]
 struct SettledClock {
     /// Milliseconds since 1970 UTC.
     known_ms: u64,
     at: Instant,
-    /// Since when it is further ahead than it can be.
+    /// Start of the current leap.
     leapt: Option<Instant>,
 }
 
@@ -46,7 +46,7 @@ impl SettledClock {
         Self { known_ms, at, leapt: None }
     }
 
-    /// The time by what is known, while the machine says `now_ms`.
+    /// Returns the settled time while the machine's clock reads `now_ms`.
     fn read(&mut self, now_ms: u64, at: Instant) -> u64 {
         let passed = at.saturating_duration_since(self.at);
         let expected_ms = self.known_ms.saturating_add(millis(passed));
@@ -75,20 +75,20 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since 1970 UTC, for what is ended or removed for good because its time is over: [`now_ms`] unless the
-/// clock has leapt ahead within a day, and then what it would be without that.
+/// Returns milliseconds since 1970 UTC for irreversible expiry and removal: [`now_ms`], unless the clock has leapt
+/// ahead within a day; then the time without the leap.
 #[must_use]
 pub fn settled_ms() -> u64 {
     let (now_ms, at) = (now_ms(), Instant::now());
     with_clock(|clock| clock.get_or_insert_with(|| SettledClock::new(now_ms, at)).read(now_ms, at))
 }
 
-/// Lets the clock go on from the last time that an earlier process knew.
+/// Continues the clock from the last time known to an earlier process.
 pub fn settle_clock_from(known_ms: u64) {
     with_clock(|clock| *clock = Some(SettledClock::new(known_ms, Instant::now())));
 }
 
-/// For tests: lets the clock of this thread alone go on from `known_ms`.
+/// For tests: continues the clock of this thread alone from `known_ms`.
 #[cfg(any(test, feature = "testing"))]
 pub fn settle_own_clock_from(known_ms: u64) {
     OWN.set(Some(SettledClock::new(known_ms, Instant::now())));
@@ -112,7 +112,8 @@ mod tests {
     const HOUR_MS: u64 = 3_600_000;
     const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
 
-    /// Reads a clock that was right at 1,000 hours, after so many hours, while the machine is so far off.
+    /// Reads a clock that was right at 1,000 hours, after the given hours and with the given offsets of the machine's
+    /// clock.
     fn reads(offsets: &[(u64, i64)]) -> Vec<u64> {
         let (began, known_ms) = (Instant::now(), 1_000 * HOUR_MS);
         let mut clock = SettledClock::new(known_ms, began);
@@ -129,9 +130,9 @@ mod tests {
         let year = YEAR_MS.cast_signed();
         assert_eq!(reads(&[(0, 0), (5, 0), (6, year), (7, year), (8, 0)]), [1_000, 1_005, 1_006, 1_007, 1_008]);
         assert_eq!(reads(&[(1, year), (24, year), (25, year), (26, year)]), [1_001, 1_024, 9_785, 9_786]);
-        // Another leap in between begins no other day.
+        // A second leap meanwhile does not restart the day.
         assert_eq!(reads(&[(1, year), (20, 2 * year), (25, 2 * year)]), [1_001, 1_020, 18_545]);
-        // Back and ahead again does.
+        // A leap back and ahead does.
         assert_eq!(reads(&[(1, year), (2, 0), (3, year), (26, year), (27, year)]), [1_001, 1_002, 1_003, 1_026, 9_787]);
     }
 

@@ -1,5 +1,5 @@
-//! The ground of the edge: the clock ([`clock`]), fair shares of what is scarce ([`fair`]), the log, the access log and
-//! metrics ([`telemetry`]), and the one way to change files ([`durable`]).
+//! Foundation of the edge: the clock ([`clock`]), fair shares of scarce resources ([`fair`]), the log, the access log
+//! and metrics ([`telemetry`]), and the only way to change files ([`durable`]).
 
 pub mod clock;
 

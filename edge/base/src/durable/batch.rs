@@ -1,14 +1,14 @@
-//! Small files that are written together, so that they wait for the disk together.
+//! Small files written together, so that the waits for the disk are shared.
 
 use std::path::Path;
 
 use super::{Draft, Error};
 
-/// Threads that sync the files of a batch. The first one makes the file system commit what is written of all of them,
-/// and the others share the waits for the disk.
+/// Threads that sync the files of a batch. The first sync makes the file system commit the data of all files, and the
+/// remaining threads share the waits for the disk.
 const THREADS: usize = 8;
 
-/// Files under temporary names, which are not on stable storage yet. Dropped, they are removed.
+/// Files under temporary names, not yet on stable storage. Dropping the batch removes the files.
 #[derive(Debug)]
 pub struct Batch {
     drafts: Vec<Draft>,
@@ -18,7 +18,7 @@ impl Batch {
     /// Writes files in `folder`, which is on the file system of their later names.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`]; nothing is left then.
+    /// [`Error::Full`] and [`Error::Io`]; no file is left then.
     pub fn write<'b>(folder: &Path, files: impl Iterator<Item = &'b [u8]>) -> Result<Self, Error> {
         let mut drafts = Vec::with_capacity(files.size_hint().0);
         for bytes in files {
@@ -29,10 +29,10 @@ impl Batch {
         Ok(Self { drafts })
     }
 
-    /// Brings all of them to stable storage, and gives them in their order.
+    /// Syncs all files to stable storage, and returns the files in order.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`], as [`Draft::sync`]; nothing is left then.
+    /// [`Error::Full`] and [`Error::Io`], like [`Draft::sync`]; no file is left then.
     pub fn sync(self) -> Result<Vec<Draft>, Error> {
         let share = self.drafts.len().div_ceil(THREADS).max(1);
         std::thread::scope(|scope| {

@@ -1,6 +1,6 @@
-//! The error of all that changes files.
+//! Error of all file changes.
 
-/// Operations that change nothing: by their errors nobody knows whether the disk can be written.
+/// Operations without changes: their errors do not show that the disk is unwritable.
 const READING: [&str; 9] = [
     "copying",
     "listing",
@@ -13,59 +13,59 @@ const READING: [&str; 9] = [
     "reading back",
 ];
 
-/// What the disk, or the system, refused.
+/// Error of the disk or the operating system.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A folder that holds what was acknowledged is gone. It is not made again, since an empty one would hide that.
+    /// A folder with acknowledged data is gone. The folder is not recreated, since an empty folder would hide the loss.
     #[error("the folder {path} is gone")]
     Gone {
-        /// The folder.
+        /// Path of the folder.
         path: String,
     },
-    /// No room is left; trying again without making room is useless.
+    /// No room is left; retries are useless until room is made.
     #[error("no room is left on the disk of {path}")]
     Full {
-        /// The file that was being written.
+        /// Path of the file being written.
         path: String,
     },
-    /// The file or folder is gone, or is not the one that this process opened: nothing is written to it or removed.
+    /// The file or folder is gone, or differs from the one opened by this process: no further write or removal happens.
     #[error("{path} was moved or replaced while the edge runs")]
     Replaced {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: String,
     },
-    /// The operating system said no.
+    /// The operating system reported an error.
     #[error("{doing} {path}: {source}")]
     Io {
-        /// The operation, such as `writing`.
+        /// Operation, such as `writing`.
         doing: &'static str,
-        /// To which file.
+        /// Path of the file.
         path: String,
-        /// The system's error.
+        /// Error of the operating system.
         source: std::io::Error,
     },
 }
 
 impl Error {
-    /// Whether the disk itself does not let anything be written, and neither room nor a right would help.
+    /// Returns true if the disk itself rejects all writes, so that neither room nor permissions would help.
     #[must_use]
     pub fn is_failed_disk(&self) -> bool {
         matches!(self, Self::Io { source, .. } if super::is_failed_disk(source))
     }
 
-    /// Whether the disk, or a right that is missing, is the reason, be it of a read or of a write.
+    /// Returns true if the disk or a missing permission caused a failed read or write.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Io { source, .. } if super::is_unwritable(source))
     }
 
-    /// Whether nothing can be written there, be it by the disk, for want of a right or of a folder.
+    /// Returns true if no write is possible because of the disk, a missing permission or a missing folder.
     #[must_use]
     pub fn is_unwritable(&self) -> bool {
         matches!(self, Self::Gone { .. }) || (self.is_refused() && !self.is_of_reading())
     }
 
-    /// Whether something could not be read, which the disk or a right that is missing is the reason of.
+    /// Returns true if a read failed because of the disk or a missing permission.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
         self.is_refused() && self.is_of_reading()
@@ -75,7 +75,7 @@ impl Error {
         matches!(self, Self::Io { doing, .. } if READING.contains(doing))
     }
 
-    /// As the error of the system, with its number where it has one.
+    /// Converts the error into an error of the operating system, with the error number if known.
     #[must_use]
     pub fn into_io(self) -> std::io::Error {
         match self {

@@ -1,4 +1,4 @@
-//! The failing disk of the tests: fails once, or dies for good, at the n-th step that is taken below a folder.
+//! Failing disk for tests: fails once or for good at the n-th step below a folder.
 
 use std::io::Error;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use super::Step;
 
 const ENOSPC: i32 = 28;
 
-/// The action of the n-th step.
+/// Action at the n-th step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Every step from it on fails, clean-up included, as if the process had been killed there.
+    /// All steps from there on fail, including clean-up, as if the process had been killed.
     Death,
-    /// It fails for lack of room, and those after it do not.
+    /// The step fails for lack of room; later steps succeed.
     Full,
-    /// Nothing: the steps are only written down.
+    /// No failure: the steps are only recorded.
     None,
-    /// Every step from it on fails with this error of the system.
+    /// All steps from there on fail with this system error.
     Refused(i32),
 }
 
@@ -33,10 +33,10 @@ struct Plan {
 
 static PLANS: Mutex<Vec<Arc<Plan>>> = Mutex::new(Vec::new());
 
-/// A plan that holds until it is dropped.
+/// Armed plan; disarmed on drop.
 pub struct Armed(Arc<Plan>);
 
-/// Plans `fault` for the step after `nth` others below `folder`.
+/// Plans `fault` for the step after `nth` earlier steps below `folder`.
 pub fn arm(folder: &Path, fault: Fault, nth: usize) -> Armed {
     let plan = Arc::new(Plan { folder: folder.to_path_buf(), fault, nth, steps: Mutex::default() });
     PLANS.lock().push(Arc::clone(&plan));
@@ -44,12 +44,12 @@ pub fn arm(folder: &Path, fault: Fault, nth: usize) -> Armed {
 }
 
 impl Armed {
-    /// The steps that were taken, the failed ones included.
+    /// Returns the steps taken, including failed steps.
     pub fn steps(&self) -> Vec<Step> {
         self.0.steps.lock().iter().map(|(step, _)| *step).collect()
     }
 
-    /// Whether the planned step came.
+    /// Returns true if the planned step was reached.
     pub fn fired(&self) -> bool {
         self.steps().len() > self.0.nth
     }

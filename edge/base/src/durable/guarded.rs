@@ -1,5 +1,5 @@
-//! Reads in folders that somebody else fills: by descriptors, by no link, regular files alone. What root reads there
-//! belongs to the owner of the folder, so that nobody gets a file of another user through root.
+//! Reads in folders filled by another user: by descriptors, without links, regular files only. All files that root
+//! reads belong to the owner of the folder, so that no user obtains the file of another user through root.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,26 +14,26 @@ use rustix::io::Errno;
 use super::walk::FOLDER;
 use super::{Error, failed};
 
-/// Flags to open the folder itself, whose path the operator chose.
+/// Flags for opening the folder itself, a path chosen by the operator.
 const TOP: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// Flags to open a file. A pipe is opened without a wait, and refused then.
+/// Flags for opening a file. A pipe is opened without waiting, and then refused.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
-/// Greatest depth of folders.
+/// Maximum depth of folders.
 const DEPTH_MAX: usize = 32;
-/// Why something is refused.
+/// Reason of a refusal.
 const NO_FILE: &str = "it is a link or no regular file, and is not read";
 
-/// A folder whose files are read although somebody else may change what is in it.
+/// Folder with files that are read although another user may change the content.
 #[derive(Debug)]
 pub struct Guarded {
     path: PathBuf,
     folder: OwnedFd,
-    /// Whom files have to belong to, where root reads.
+    /// Required owner of files when root reads.
     owner: Option<u32>,
 }
 
 impl Guarded {
-    /// Opens a folder by a path that may have links, since who calls this chose it.
+    /// Opens a folder by a path that may contain links, since the caller chose the path.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -41,10 +41,10 @@ impl Guarded {
         Self::of(openat(rustix::fs::CWD, path, TOP, Mode::empty()), path.to_owned())
     }
 
-    /// Opens a folder below this one. Files in it have to belong to its own owner.
+    /// Opens a subfolder. The files of the subfolder must belong to the subfolder's owner.
     ///
     /// # Errors
-    /// [`Error::Io`], also where a link is on the way.
+    /// [`Error::Io`], also for a link on the way.
     pub fn folder(&self, name: &str) -> Result<Self, Error> {
         Self::of(self.enter(Path::new(name)), self.path.join(name))
     }
@@ -59,15 +59,16 @@ impl Guarded {
         Ok(Self { path, folder, owner })
     }
 
-    /// Names of the files below the folder `below`, which begin with `below/`; none if there is no such folder.
+    /// Returns the names of the files below the folder `below`, each beginning with `below/`; empty if the folder is
+    /// missing.
     ///
     /// # Errors
-    /// [`Error::Io`], also where anything there is neither a file nor a folder.
+    /// [`Error::Io`], also for an entry that is neither a file nor a folder.
     pub fn files(&self, below: &str) -> Result<Vec<String>, Error> {
         let (mut folders, mut files) = (vec![below.to_owned()], Vec::new());
         while let Some(folder) = folders.pop() {
             let opened = match self.enter(Path::new(&folder)) {
-                // It was removed meanwhile, or never there.
+                // The folder was removed meanwhile, or never existed.
                 Err(Errno::NOENT) => continue,
                 opened => opened.map_err(|errno| not_opened(&self.path.join(&folder), errno))?,
             };
@@ -87,8 +88,8 @@ impl Guarded {
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// [`Error::Io`], also where a link is on the way, where it is no regular file, and, for root, where it belongs to
-    /// another user than the folder.
+    /// [`Error::Io`], also for a link on the way, for anything but a regular file and, if root reads, for a file with a
+    /// different owner than the folder.
     pub fn file(&self, name: &str) -> Result<File, Error> {
         let (name, path) = (Path::new(name), self.path.join(name));
         let opened = self.enter(name.parent().unwrap_or_else(|| Path::new(""))).and_then(|folder| {
@@ -107,10 +108,10 @@ impl Guarded {
         Ok(file)
     }
 
-    /// Reads a small file, as [`Guarded::file`] opens it.
+    /// Reads a small file, opened as by [`Guarded::file`].
     ///
     /// # Errors
-    /// Those of [`Guarded::file`], and where it has more bytes.
+    /// Errors of [`Guarded::file`], and an error for a file with more than `bytes_max` bytes.
     pub fn read(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>, Error> {
         let (file, path) = (self.file(name)?, self.path.join(name));
         let mut bytes = Vec::new();
@@ -121,7 +122,7 @@ impl Guarded {
         }
     }
 
-    /// Opens a folder below this one, by no link.
+    /// Opens a subfolder without following links.
     fn enter(&self, below: &Path) -> Result<OwnedFd, Errno> {
         let mut folder = openat(&self.folder, c".", FOLDER, Mode::empty())?;
         for (depth, component) in below.components().enumerate() {
@@ -135,21 +136,21 @@ impl Guarded {
     }
 }
 
-/// Opens a file in whose place somebody else may have put something else: by no link, without a wait for a pipe or a
+/// Opens a file that another user may have replaced: without following links, and without waiting for a pipe or a
 /// device, which is refused.
 ///
 /// # Errors
-/// Those of the system, and one of the kind `Other` for what is no regular file.
+/// Errors of the system, and an error of the kind `Other` for anything but a regular file.
 pub fn open_file(path: &Path) -> std::io::Result<File> {
     let file = match openat(rustix::fs::CWD, path, FILE, Mode::empty()) {
-        // What the system says of a link, and of a socket or a device that nobody serves.
+        // System errors for a link, and for a socket or device without a server.
         Err(Errno::LOOP | Errno::NXIO) => return Err(std::io::Error::other(NO_FILE)),
         opened => File::from(opened?),
     };
     if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other(NO_FILE)) }
 }
 
-/// What is in a folder.
+/// Returns the entries of a folder.
 fn list(folder: &OwnedFd) -> Result<Vec<(String, FileType)>, Errno> {
     let mut found = Vec::new();
     for entry in Dir::read_from(folder)? {
@@ -168,7 +169,7 @@ fn list(folder: &OwnedFd) -> Result<Vec<(String, FileType)>, Errno> {
 
 fn not_opened(path: &Path, errno: Errno) -> Error {
     match errno {
-        // What the system says of a link that is not followed, and of one where a folder has to be.
+        // System errors for a link that is not followed, and for a link in place of a folder.
         Errno::LOOP | Errno::NOTDIR => {
             refused(path, "a link, or what is no folder, is on the way, and is not followed")
         }

@@ -1,7 +1,7 @@
-//! Whom files belong to that root makes in the data folder of an edge which runs as another user: that user.
+//! Owner of files that root creates in the data folder of an edge running as another user: the edge's user.
 //!
-//! Only what this process has just made changes hands, by its descriptor, and only in a folder of that user. So a link
-//! that the user planted gives no file of anybody else away.
+//! Only files just created by this process change hands, by descriptor, and only in a folder of the edge's user. So a
+//! link planted by the user gives away no file of another user.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -14,12 +14,12 @@ use rustix::fs::{Gid, Mode, Uid, fchown, fstat, openat};
 use super::folder_of;
 use super::walk::{FOLDER, is_folder};
 
-/// The user; root for nobody.
+/// User id of the heir; root for no heir.
 static HEIR: AtomicU32 = AtomicU32::new(ROOT);
 const ROOT: u32 = 0;
 
-/// From now on, what this process makes as root in a folder of the owner of `data_dir` belongs to that owner: for
-/// commands that an operator calls beside an edge. Of a folder that is missing, the nearest one around it counts.
+/// Gives all files that this process creates as root in folders of the owner of `data_dir` to the owner: for commands
+/// that an operator calls beside an edge. For a missing folder, the nearest existing parent counts.
 pub fn make_for_owner_of(data_dir: &Path) {
     if rustix::process::geteuid().is_root()
         && let Some(owner) = data_dir.ancestors().find_map(|folder| std::fs::metadata(folder).ok())
@@ -28,19 +28,19 @@ pub fn make_for_owner_of(data_dir: &Path) {
     }
 }
 
-/// Gives the new file `path` to the heir, if its folder is the heir's.
+/// Gives the new file `path` to the heir, if the folder belongs to the heir.
 pub(super) fn give(file: &File, path: &Path) -> std::io::Result<()> {
     give_below(file, folder_of(path))
 }
 
-/// As [`give`], for a new folder, which nobody can have put anything into.
+/// Does the same as [`give`] for a new, certainly empty folder.
 pub(super) fn give_folder(path: &Path) -> std::io::Result<()> {
     if HEIR.load(Ordering::Relaxed) == ROOT {
         return Ok(());
     }
     let folder = openat(rustix::fs::CWD, path, FOLDER, Mode::empty())?;
     let found = fstat(&folder)?;
-    // The owner of the parent may have put another one in its place.
+    // The owner of the parent may have replaced the folder.
     let is_ours = is_folder(&found) && found.st_uid == rustix::process::geteuid().as_raw();
     if is_ours { give_below(&folder, folder_of(path)) } else { Ok(()) }
 }

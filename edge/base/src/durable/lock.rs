@@ -1,4 +1,4 @@
-//! Files that say which process has something to itself.
+//! Lock files, each held by one process.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
@@ -13,13 +13,13 @@ const PID_BYTES_MAX: u64 = 16;
 /// Refuses to open a link (open(2)).
 const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
-/// Opens a lock file, making it where it is missing. A link is not followed: anyone who may put one there would choose
-/// which file is overwritten.
+/// Opens a lock file, creating a missing file. A link is not followed: otherwise a user who can place a link would
+/// choose the file to overwrite.
 fn open(path: &Path) -> Result<File, Error> {
     open_or_create(path, OpenOptions::new().read(true).write(true).mode(FILE_MODE).custom_flags(NO_FOLLOW))
 }
 
-/// Opens a lock file that is there on a disk that cannot be written: the lock itself is none of the disk's.
+/// Opens an existing lock file on an unwritable disk: the lock itself is not stored on the disk.
 fn open_to_read(path: &Path, error: Error) -> Result<File, Error> {
     if !error.is_failed_disk() {
         return Err(error);
@@ -27,35 +27,34 @@ fn open_to_read(path: &Path, error: Error) -> Result<File, Error> {
     OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path).map_err(|_unreadable| error)
 }
 
-/// A file that says which process has something to itself, for as long as this value or the process lives.
+/// Exclusive lock file, held as long as the value or the process lives.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// A copy of the lock, which holds for as long as one of both lives; another process may receive it.
+    /// Copies the lock, which is held as long as either copy lives; a copy may be passed to another process.
     ///
     /// # Errors
-    /// Where there are no descriptors left.
+    /// Fails if no descriptors are left.
     pub fn copy(&self) -> std::io::Result<OwnedFd> {
         Ok(self.file.try_clone()?.into())
     }
 
-    /// The copy of a lock that an earlier process took.
+    /// Adopts the copy of a lock taken by an earlier process.
     #[must_use]
     pub fn adopt(copy: OwnedFd) -> Self {
         Self { file: copy.into() }
     }
 }
 
-/// Takes the lock file `path`, making it where it is missing; `Err` inside is the process that has it, where it can be
-/// known.
+/// Takes the lock file `path`, creating a missing file; the inner `Err` is the process that holds the lock, if known.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
 pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
-    // The lock is the inode's, so this one file is written in place: a rename would leave two locks.
+    // The lock belongs to the inode, so the file is written in place: a rename would leave two locks.
     let file = open(path).or_else(|error| open_to_read(path, error))?;
     match file.try_lock() {
         Ok(()) => {}
@@ -66,7 +65,7 @@ pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
         }
         Err(TryLockError::Error(error)) => return Err(failed("locking", path)(error)),
     }
-    // A full disk does not weaken the lock; only its holder is not recorded.
+    // A full disk does not weaken the lock; only the holder is not recorded.
     let named = file.set_len(0).and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0));
     if let Err(error) = named {
         tracing::warn!(path = %path.display(), %error, "the lock file could not be written");
@@ -74,15 +73,14 @@ pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
     Ok(Ok(Lock { file }))
 }
 
-/// Whether another process has the lock of [`lock`], as far as the caller may know. Makes no file.
+/// Returns true if another process holds the lock of [`lock`], as far as visible to the caller. Creates no file.
 #[must_use]
 pub fn is_locked(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// Takes the lock file `path`, creating it if missing, and waits until its holder is done: for work that is over
-/// at once.
+/// Takes the lock file `path`, creating a missing file, and waits for the current holder: for short work.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].

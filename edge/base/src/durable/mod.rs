@@ -1,9 +1,9 @@
-//! The one way in which a file comes to be: temporary file, write, fsync, rename, fsync of the folder (law 6).
+//! The only way to create a file: temporary file, write, fsync, rename, fsync of the folder (law 6).
 //!
-//! A reader of the final name finds the whole old file or the whole new one, even after a power loss; a caller that
-//! gets `Ok` has it on stable storage. Nothing outside this file creates, replaces or moves a file of the data folder:
-//! the lints of the workspace hold that. A temporary file is locked by its writer for as long as it lives, so that
-//! those of the dead are distinguished from those of the living by any process.
+//! A reader of the final name finds the whole old file or the whole new file, even after a power loss; after `Ok` the
+//! file is on stable storage. No code outside of this module creates, replaces or moves a file of the data folder:
+//! lints of the workspace enforce the rule. A temporary file is locked by the writer, so that any process can
+//! distinguish abandoned files from files in use.
 
 #![expect(clippy::disallowed_methods, reason = "this is the helper that the lint sends everybody to")]
 
@@ -35,38 +35,38 @@ pub use remove::{empty_folder, empty_opened_folder, remove_folder, remove_owned}
 pub use reown::reown;
 pub use tree::{Owner, link_file, link_to, make_folder_as, move_folder, new_file, sync_file_system};
 
-/// The mode of a file that says nothing else: its owner reads and writes it.
+/// Default mode of a file: read and write for the owner.
 pub const FILE_MODE: u32 = 0o600;
-/// The mode of every folder that is made here.
+/// Mode of every created folder.
 pub const FOLDER_MODE: u32 = 0o700;
 
-/// Most attempts at a random name that is not taken.
+/// Maximum attempts to find an unused random name.
 const NAME_TRIES_MAX: usize = 16;
-/// Bytes that [`probe`] writes, as a small record has.
+/// Bytes written by [`probe`], the size of a small record.
 const PROBE_BYTES: usize = 4_096;
-/// Bytes that [`write_again`] has in memory.
+/// Buffer size of [`write_again`] in bytes.
 const AGAIN_BYTES: usize = 1024 * 1024;
 
-/// One thing that is done to the disk, as the failing writer of the tests counts them.
+/// Disk operation, as counted by the fault injection of tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A file is made under a temporary name.
+    /// Creates a file under a temporary name.
     Create,
-    /// A folder is made.
+    /// Creates a folder.
     Folder,
-    /// A file or a folder is removed.
+    /// Removes a file or a folder.
     Remove,
-    /// A file gets its name.
+    /// Renames a file.
     Rename,
-    /// A file is synced.
+    /// Syncs a file.
     SyncFile,
-    /// A folder is synced.
+    /// Syncs a folder.
     SyncFolder,
-    /// Bytes are written.
+    /// Writes bytes.
     Write,
 }
 
-/// Lets the tests fail, or die, at any step.
+/// Lets tests fail or die at any step.
 fn before(step: Step, path: &Path) -> std::io::Result<()> {
     #[cfg(any(test, feature = "testing"))]
     fault::check(step, path)?;
@@ -75,20 +75,21 @@ fn before(step: Step, path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether `error` says that there is no room, on the disk or in a quota.
+/// Returns true if `error` reports a lack of room on the disk or in a quota.
 #[must_use]
 pub fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Whether `error` says that files can neither be made nor written there: the disk failed, was mounted read-only, or is
-/// gone, or this process has no right to.
+/// Returns true if `error` reports that files can neither be created nor written: the disk failed, is read-only or
+/// gone, or the process lacks permission.
 #[must_use]
 pub fn is_unwritable(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::PermissionDenied || is_failed_disk(error)
 }
 
-/// As [`is_unwritable`], where no right would help. A file system becomes read-only by itself after an error.
+/// Returns true for the errors of [`is_unwritable`] that no permission would cure. A file system becomes read-only by
+/// itself after an error.
 #[must_use]
 pub fn is_failed_disk(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
@@ -97,7 +98,7 @@ pub fn is_failed_disk(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::ReadOnlyFilesystem || errno.is_some_and(is_errno)
 }
 
-/// Writes a small file in `folder`, brings it to stable storage and removes it: whether anything can be kept there.
+/// Checks that a folder is writable: writes a small file, syncs and removes the file.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -109,13 +110,13 @@ pub fn probe(folder: &Path) -> Result<(), Error> {
     draft.sync()
 }
 
-/// Makes an error of this room out of the system's, for `map_err`.
+/// Converts a system error into an [`Error`], for `map_err`.
 pub fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.display().to_string();
     move |source| if is_full(&source) { Error::Full { path } } else { Error::Io { doing, path, source } }
 }
 
-/// The folder of a file.
+/// Returns the folder of a file.
 pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -123,7 +124,7 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A file that is being written under a temporary name. Dropped before it was renamed, it is removed.
+/// File being written under a temporary name. Removed on drop, unless renamed.
 #[derive(Debug)]
 pub struct Draft {
     file: File,
@@ -132,7 +133,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Begins a file in `folder`, which is on the file system of its later name, under a name of its own.
+    /// Creates a file with a random name in `folder`, which must be on the file system of the later name.
     ///
     /// # Errors
     /// [`Error::Full`] and [`Error::Io`].
@@ -160,25 +161,25 @@ impl Draft {
         Err(failed("creating a file in", folder)(ErrorKind::AlreadyExists.into()))
     }
 
-    /// Locks the new file. A concurrent clean-up may have seen it just before and removed it, or be about to.
+    /// Locks the new file. Fails if a concurrent clean-up found the file just before the lock and removes the file.
     fn is_ours(&self) -> bool {
         match self.file.try_lock() {
             Ok(()) => self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0),
             Err(TryLockError::WouldBlock) => false,
-            // A file system without locks: then nobody can take this one either, and it is left alone.
+            // A file system without locks: no other process can take the lock either, so the file is left alone.
             Err(TryLockError::Error(_)) => true,
         }
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`]; the draft is of no use then.
+    /// [`Error::Full`] and [`Error::Io`]; the draft is unusable then.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         before(Step::Write, &self.path).and_then(|()| self.file.write_all(bytes)).map_err(failed("writing", &self.path))
     }
 
-    /// Opens what was written for reading, as a spool: it stays readable for as long as the draft lives.
+    /// Opens the written file for reading, as a spool: readable as long as the draft lives.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -186,16 +187,16 @@ impl Draft {
         File::open(&self.path).map_err(failed("opening", &self.path))
     }
 
-    /// Brings the bytes to stable storage.
+    /// Syncs the bytes to stable storage.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`]. The draft is of no use then: a system that failed to write may say `Ok` the
-    /// next time without having done so.
+    /// [`Error::Full`] and [`Error::Io`]. The draft is unusable then: after a failed write, a system may return `Ok`
+    /// for the next sync without having written the data.
     pub fn sync(&self) -> Result<(), Error> {
         before(Step::SyncFile, &self.path).and_then(|()| self.file.sync_all()).map_err(failed("syncing", &self.path))
     }
 
-    /// Reads back what was written, after [`Draft::sync`]: what the system has, which may not be what was meant.
+    /// Reads the written bytes back after [`Draft::sync`]: the bytes stored by the system, possibly corrupt.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -205,7 +206,7 @@ impl Draft {
         Ok(bytes)
     }
 
-    /// The state of the file, which keeps it when it is renamed.
+    /// Returns the state of the file, unchanged by a rename.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -213,10 +214,11 @@ impl Draft {
         self.file.metadata().map(|metadata| Stamp::of(&metadata)).map_err(failed("reading", &self.path))
     }
 
-    /// Gives the file its name, in place of what had it. It was synced, and counts after [`sync_folder`].
+    /// Renames the file to `target`, replacing an existing file. Requires a sync before, and [`sync_folder`]
+    /// afterwards.
     ///
     /// # Errors
-    /// The system's.
+    /// Errors of the system.
     pub fn rename(&mut self, target: &Path) -> std::io::Result<()> {
         before(Step::Rename, target)?;
         std::fs::rename(&self.path, target)?;
@@ -224,10 +226,10 @@ impl Draft {
         Ok(())
     }
 
-    /// Makes the file durable under its name, in place of what had it.
+    /// Syncs and renames the file durably to `target`, replacing an existing file.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`]; `target` is then the old file or the new one, whole.
+    /// [`Error::Full`] and [`Error::Io`]; `target` is then the whole old file or the whole new file.
     pub fn persist(mut self, target: &Path) -> Result<(), Error> {
         self.sync()?;
         self.rename(target).map_err(failed("renaming to", target))?;
@@ -237,17 +239,17 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by `remove_abandoned` at the next start.
+        // A file that cannot be removed now is removed by `remove_abandoned` at the next start.
         if !self.renamed && before(Step::Remove, &self.path).is_ok() {
             drop(std::fs::remove_file(&self.path));
         }
     }
 }
 
-/// Writes a small whole file durably, in place of what had its name. The folder is there.
+/// Writes a small file durably, replacing an existing file. The folder must exist.
 ///
 /// # Errors
-/// [`Error::Full`] and [`Error::Io`]; `path` is then the old file or the new one, whole.
+/// [`Error::Full`] and [`Error::Io`]; `path` is then the whole old file or the whole new file.
 pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let folder = folder_of(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -255,12 +257,12 @@ pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     remove_abandoned(folder, |name| name.starts_with(&prefix) && name.ends_with(suffix))?;
     let mut draft = Draft::named(folder, &prefix, suffix)?;
     draft.write(bytes)?;
-    // The mode of the creation is cut by the umask of the process; this one is what was asked for.
+    // The umask of the process reduces the mode at creation; sets the requested mode.
     draft.file.set_permissions(Permissions::from_mode(mode)).map_err(failed("setting the mode of", &draft.path))?;
     draft.persist(path)
 }
 
-/// Brings the names in `folder` to stable storage.
+/// Syncs the names in `folder` to stable storage.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -271,10 +273,10 @@ pub fn sync_folder(folder: &Path) -> Result<(), Error> {
         .map_err(failed("syncing", folder))
 }
 
-/// Makes the folder `path` durably, with its parents; one that is there is left as it is.
+/// Creates the folder `path` and all parents durably; an existing folder is left unchanged.
 ///
 /// # Errors
-/// [`Error::Full`] and [`Error::Io`], also where a file has the name.
+/// [`Error::Full`] and [`Error::Io`], also for a file with the name.
 pub fn make_folder(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
@@ -286,7 +288,7 @@ pub fn make_folder(path: &Path) -> Result<(), Error> {
     make_folders(parent, std::iter::once(path.to_path_buf()))
 }
 
-/// Makes `folders`, all of them in `parent`, with one fsync.
+/// Creates `folders`, all of them in `parent`, with one fsync.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -308,7 +310,7 @@ pub fn make_folders(parent: &Path, folders: impl IntoIterator<Item = PathBuf>) -
     }
     let synced = sync_folder(parent);
     if synced.is_err() {
-        // The next one who needs them makes them again, and syncs again.
+        // The next caller creates and syncs the folders again.
         for folder in made {
             drop(before(Step::Remove, &folder).and_then(|()| std::fs::remove_dir(&folder)));
         }
@@ -316,8 +318,8 @@ pub fn make_folders(parent: &Path, folders: impl IntoIterator<Item = PathBuf>) -
     synced
 }
 
-/// Opens a file that only grows, such as a log, making it where it is missing. What is appended is as durable as the
-/// caller makes it.
+/// Opens an append-only file, such as a log, creating a missing file. The caller decides about the durability of
+/// appended bytes.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -325,7 +327,7 @@ pub fn open_append(path: &Path, mode: u32) -> Result<File, Error> {
     open_or_create(path, OpenOptions::new().append(true).mode(mode))
 }
 
-/// Opens a file for reading and writing in place, making it durably where it is missing.
+/// Opens a file for reading and writing in place, creating a missing file durably.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -333,11 +335,11 @@ pub fn open_in_place(path: &Path, mode: u32) -> Result<File, Error> {
     open_or_create(path, OpenOptions::new().read(true).write(true).mode(mode))
 }
 
-/// Writes every byte of a file once more, in its place, and syncs it: after a sync that failed, a system may take for
-/// written what it never wrote ([`Draft::sync`]). Nothing else writes to the file meanwhile.
+/// Rewrites every byte of a file in place and syncs: after a failed sync, a system may consider unwritten data as
+/// written ([`Draft::sync`]). No other writer may use the file meanwhile.
 ///
 /// # Errors
-/// [`Error::Full`] and [`Error::Io`]; it may be on the disk or not then.
+/// [`Error::Full`] and [`Error::Io`]; the file may or may not be on the disk then.
 pub fn write_again(path: &Path) -> Result<(), Error> {
     let file = open_in_place(path, FILE_MODE)?;
     let (mut bytes, mut at) = (vec![0; AGAIN_BYTES], 0);
@@ -353,7 +355,7 @@ pub fn write_again(path: &Path) -> Result<(), Error> {
     before(Step::SyncFile, path).and_then(|()| file.sync_all()).map_err(failed("syncing", path))
 }
 
-/// Gives the file `path` this length, with blocks of the disk for all of it. What it holds is of no interest.
+/// Sets the length of the file `path` and allocates disk blocks for all of it. The content is undefined.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`]; the file has no more blocks than before then.
@@ -393,9 +395,9 @@ fn open_or_create(path: &Path, options: &mut OpenOptions) -> Result<File, Error>
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         opened => return opened.map_err(failed("opening", path)),
     }
-    // A new file and no other: a link that leads nowhere would have one made where it leads.
+    // `create_new` only: through a dangling link, a file would be created at the target of the link.
     let file = match before(Step::Create, path).and_then(|()| options.create_new(true).open(path)) {
-        // Another process was quicker.
+        // Another process created the file first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             return options.create_new(false).open(path).map_err(failed("opening", path));
         }
@@ -409,7 +411,7 @@ fn open_or_create(path: &Path, options: &mut OpenOptions) -> Result<File, Error>
     Ok(file)
 }
 
-/// Moves a file within its file system, durably, in place of what had the name. Returns whether there was a file.
+/// Moves a file within the file system, durably, replacing an existing file. Returns true if the file existed.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -425,7 +427,7 @@ pub fn move_file(from: &Path, to: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Removes a file. Returns whether there was one. Durable only after [`sync_folder`].
+/// Removes a file. Returns true if the file existed. Durable only after [`sync_folder`].
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -437,10 +439,10 @@ pub fn remove_file(path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Removes the temporary files in `folder` that a writer left when it died, of those whose names are `meant`.
+/// Removes the temporary files of dead writers in `folder` that `meant` selects by name.
 ///
 /// # Errors
-/// [`Error::Io`] where the folder cannot be read. A file that cannot be removed is left for the next time.
+/// [`Error::Io`] for an unreadable folder. A file that cannot be removed is left for the next time.
 pub fn remove_abandoned(folder: &Path, meant: impl Fn(&str) -> bool) -> Result<(), Error> {
     for entry in std::fs::read_dir(folder).map_err(failed("reading", folder))? {
         let entry = entry.map_err(failed("reading", folder))?;
@@ -448,7 +450,7 @@ pub fn remove_abandoned(folder: &Path, meant: impl Fn(&str) -> bool) -> Result<(
         if !meant(&entry.file_name().to_string_lossy()) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
-        // The system frees a lock when its holder dies, so one that can be taken belongs to nobody.
+        // The system frees a lock when the holder dies, so a free lock marks an abandoned file.
         let Ok(file) = File::open(&path) else { continue };
         if file.try_lock().is_ok()
             && let Err(error) = remove_file(&path)
@@ -459,15 +461,15 @@ pub fn remove_abandoned(folder: &Path, meant: impl Fn(&str) -> bool) -> Result<(
     Ok(())
 }
 
-/// Copies a file into a folder, for a reader that would write to the file itself. The copy is not durable.
+/// Copies a file into a folder, for a reader that would write to the file. The copy is not durable.
 ///
 /// # Errors
-/// Where the file cannot be read, or there is no room for the copy.
+/// Fails if the file is unreadable, or there is no room for the copy.
 pub fn copy_for_reading(path: &Path, copy: &Path) -> Result<(), Error> {
     std::fs::copy(path, copy).map(drop).map_err(failed("copying", path))
 }
 
-/// Identity of a file or folder on its file system, to detect that another one took its name.
+/// Identity of a file or folder on the file system, to detect a replacement under the same name.
 #[derive(Debug, Clone)]
 pub struct Identity {
     path: PathBuf,
@@ -476,7 +478,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of what `path` names now.
+    /// Returns the identity of the current file or folder at `path`.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -488,7 +490,7 @@ impl Identity {
     /// Checks that the path still names the same file or folder.
     ///
     /// # Errors
-    /// [`Error::Replaced`]; [`Error::Io`] where the system does not say, as for want of a right.
+    /// [`Error::Replaced`]; [`Error::Io`] if the system does not tell, for example without permission.
     pub fn check(&self) -> Result<(), Error> {
         let is_gone = |error: &std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
         match std::fs::metadata(&self.path) {
@@ -499,24 +501,24 @@ impl Identity {
     }
 }
 
-/// Distinguishes states of a file by inode, length and time of change.
+/// State of a file by inode, length and modification time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     inode: u64,
-    /// The length in bytes.
+    /// Length in bytes.
     pub size: u64,
-    /// Nanoseconds since 1970 UTC: one number, as there is a stamp for each of very many files that are served.
+    /// Nanoseconds since 1970 UTC: a single number, since very many served files have a stamp each.
     modified_ns: i64,
 }
 
 impl Stamp {
-    /// The stamp of a file with this metadata.
+    /// Returns the stamp of a file with this metadata.
     #[must_use]
     pub fn of(metadata: &std::fs::Metadata) -> Self {
         Self {
             inode: metadata.ino(),
             size: metadata.len(),
-            // Beyond the year 2262 it wraps around, and still tells apart.
+            // Beyond the year 2262 the number wraps around, and still distinguishes states.
             modified_ns: metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec()),
         }
     }

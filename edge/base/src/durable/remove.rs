@@ -1,8 +1,8 @@
-//! Removes whole folders with untrusted contents: any depth, any number of files, with links.
+//! Removes whole folders with untrusted content: any depth, any number of files, with links.
 //!
-//! A folder within a folder is first moved up to the top, so that nothing is ever deeper than two: neither the stack,
-//! nor descriptors, nor the length of a path bound what can be removed. Everything goes by descriptors and no link is
-//! followed, so that a concurrent change of the tree leads nowhere else.
+//! A nested folder is first moved to the top, so that the tree is never deeper than two: neither the stack, nor
+//! descriptors, nor the length of a path bound the removal. All access is by descriptors without following links, so
+//! that a concurrent change of the tree leads nowhere else.
 
 use std::ffi::CStr;
 use std::io::ErrorKind;
@@ -16,14 +16,14 @@ use rustix::io::Errno;
 use super::walk::{FOLDER, is_folder, walk};
 use super::{Error, Step, before, failed};
 
-/// Most files that are looked at for those of one user.
+/// Maximum number of files inspected for the files of one user.
 const LOOKED_AT_MAX: usize = 1_000_000;
 
-/// Removes a folder with all that is in it, following no link. Says whether there was one. What cannot be removed does
-/// not keep the rest; whatever is left may have another place in the folder.
+/// Removes a folder with all content, without following links. Returns true if the folder existed. Entries that cannot
+/// be removed do not stop the removal of the rest; remaining entries may have moved within the folder.
 ///
 /// # Errors
-/// [`Error::Io`], the first one.
+/// [`Error::Io`], the first error.
 pub fn remove_folder(path: &Path) -> Result<bool, Error> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -40,10 +40,10 @@ pub fn remove_folder(path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Removes all that is in a folder, and leaves the folder; one that is not there is empty.
+/// Removes all content of a folder and keeps the folder; a missing folder counts as empty.
 ///
 /// # Errors
-/// [`Error::Io`], the first one; what can be removed is.
+/// [`Error::Io`], the first error; all removable content is removed.
 pub fn empty_folder(path: &Path) -> Result<(), Error> {
     let emptied = before(Step::Remove, path).and_then(|()| empty(path));
     match emptied {
@@ -52,19 +52,19 @@ pub fn empty_folder(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes all that is in an open folder, and leaves the folder. Others may make files in it meanwhile.
+/// Removes all content of an open folder and keeps the folder. Other processes may create files meanwhile.
 ///
 /// # Errors
-/// The kernel's, and [`ErrorKind::TimedOut`] where there is something left at `until`; what can be removed is.
+/// Errors of the kernel, and [`ErrorKind::TimedOut`] if content is left at `until`; all removable content is removed.
 pub fn empty_opened_folder(folder: OwnedFd, until: Instant) -> std::io::Result<()> {
     Ok(empty_until(&folder, Some(until))?)
 }
 
-/// Removes everything below a folder that belongs to a user, as far as the calling process may; a folder that is not
-/// there has nothing. Folders of others are gone through, and those of other file systems are not.
+/// Removes all entries of a user below a folder, as far as the calling process may; a missing folder has no entries.
+/// Folders of other users are searched; other file systems are not.
 ///
 /// # Errors
-/// [`Error::Io`] where something of the user is left, or where there is too much to look at.
+/// [`Error::Io`] if entries of the user remain, or if there are too many entries to inspect.
 pub fn remove_owned(path: &Path, user: u32) -> Result<(), Error> {
     let device = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => std::os::unix::fs::MetadataExt::dev(&found),
@@ -96,16 +96,16 @@ pub fn remove_owned(path: &Path, user: u32) -> Result<(), Error> {
             Pass { done: 0, failed: errno } => {
                 return Err(failed("removing from", path)(errno.unwrap_or(Errno::BUSY).into()));
             }
-            // A list that changes while it is read may leave something out.
+            // Listing a folder during changes may omit entries.
             Pass { .. } => {}
         }
     }
 }
 
-/// The outcome of a pass through a folder.
+/// Outcome of a pass through a folder.
 #[derive(Default)]
 struct Pass {
-    /// Names that are gone, or nearer to it.
+    /// Number of entries removed or moved up.
     done: usize,
     failed: Option<Errno>,
 }
@@ -119,7 +119,7 @@ impl Pass {
     }
 }
 
-/// Removes all that is in a folder.
+/// Removes all content of a folder.
 fn empty(path: &Path) -> std::io::Result<()> {
     Ok(empty_opened(opened(rustix::fs::CWD, path)?)?)
 }
@@ -143,13 +143,13 @@ fn empty_until(top: &OwnedFd, until: Option<Instant>) -> Result<(), Errno> {
             }
             Pass { done: 0, failed: Some(errno) } => return Err(errno),
             Pass { done: 0, failed: None } => return Ok(()),
-            // A list that changes while it is read may leave something out.
+            // Listing a folder during changes may omit entries.
             Pass { .. } => {}
         }
     }
 }
 
-/// Removes a folder of the top's, whose own folders go up to the top.
+/// Removes a folder of the top level, after moving nested folders to the top.
 fn empty_child(top: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let folder = opened(top.as_fd(), name)?;
     let mut pass = Pass::default();
@@ -160,7 +160,7 @@ fn empty_child(top: &OwnedFd, name: &CStr) -> Result<(), Errno> {
         });
     })?;
     match unlinkat(top, name, AtFlags::REMOVEDIR) {
-        // What is left comes with the next pass, where there was any progress.
+        // The rest follows in the next pass, if there was any progress.
         Err(Errno::NOTEMPTY) if pass.done > 0 => Ok(()),
         Err(errno) => Err(pass.failed.unwrap_or(errno)),
         Ok(()) => Ok(()),
@@ -170,7 +170,7 @@ fn empty_child(top: &OwnedFd, name: &CStr) -> Result<(), Errno> {
 fn move_up(folder: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> Result<(), Errno> {
     let up = format!(".{:016x}.tmp", rand::random::<u64>());
     match renameat(folder, name, top, up.as_str()) {
-        // A folder that changes its parent is written to.
+        // Moving a folder writes to the folder itself.
         Err(Errno::ACCESS | Errno::PERM) => {
             open_up(folder, name)?;
             renameat(folder, name, top, up.as_str())
@@ -179,19 +179,20 @@ fn move_up(folder: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> Result<(
     }
 }
 
-/// Opens a folder, and has it writable where it is the own user's and is not: it gives up its files only then.
+/// Opens a folder, after making an unwritable folder of the process's own user writable: only then the files can be
+/// removed.
 fn opened(parent: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> Result<OwnedFd, Errno> {
     let is_closed = |mode: u32| mode & 0o700 != 0o700;
     let found = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if is_closed(found.st_mode) && FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-        // Where it cannot be, opening it says why.
+        // If the mode cannot be changed, opening the folder reports the reason.
         open_up(parent, name).ok();
     }
     openat(parent, name, FOLDER, Mode::empty())
 }
 
-/// Folders that nobody may write to give up their files only after their owner may. Root never needs that, and so
-/// changes nothing by a name that somebody else could give to another folder.
+/// Makes a folder writable for the owner, as required for removing files. Root never needs write permission, and so
+/// changes no mode by a name that another user could give to a different folder.
 fn open_up(parent: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<(), Errno> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
@@ -199,7 +200,7 @@ fn open_up(parent: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<(), E
     chmodat(parent, name, Mode::RWXU, AtFlags::empty())
 }
 
-/// Calls `with` for each name in a folder, and what has it.
+/// Calls `with` for each name in a folder with the file type.
 fn each(folder: &OwnedFd, mut with: impl FnMut(&CStr, FileType)) -> Result<(), Errno> {
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -208,7 +209,7 @@ fn each(folder: &OwnedFd, mut with: impl FnMut(&CStr, FileType)) -> Result<(), E
             continue;
         }
         let kind = match entry.file_type() {
-            // Some file systems do not say it here.
+            // Some file systems do not report the type here.
             FileType::Unknown => statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_or(FileType::Unknown, |found| FileType::from_raw_mode(found.st_mode)),
             known => known,
@@ -223,10 +224,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{DirBuilderExt as _, symlink};
 
-    /// How deep: beyond what a path may be long, what one process may have open, and what a stack bears.
+    /// Depth beyond the limits of paths, of open descriptors and of the stack.
     const LEVELS: usize = 20_000;
 
-    /// A folder in a folder in a folder …
+    /// Creates nested folders.
     fn deep(top: &Path, levels: usize) {
         let mut folder = opened(rustix::fs::CWD, top).unwrap();
         for _ in 0..levels {
@@ -241,7 +242,7 @@ mod tests {
         let tree = folder.path().join("tree");
         std::fs::DirBuilder::new().create(&tree).unwrap();
         deep(&tree, LEVELS);
-        // On a small stack, and all the same.
+        // On a small stack.
         let removed = std::thread::Builder::new().stack_size(128 * 1024).spawn(move || remove_folder(&tree).unwrap());
         assert!(removed.unwrap().join().unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

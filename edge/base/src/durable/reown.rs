@@ -1,8 +1,8 @@
 //! Gives the files of one user in a tree to another user.
 //!
-//! The tree was filled by the first user, so that nothing in it is trusted: everything goes by descriptors, no link is
-//! followed, and only what belongs to that user changes hands. A file that has a name outside of the tree too stays as
-//! it is, since its owner there would lose it.
+//! The tree was filled by the first user and is untrusted: all access is by descriptors without following links, and
+//! only entries of the first user change hands. A file with a name outside of the tree stays unchanged, since the owner
+//! there would lose the file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,11 +12,11 @@ use rustix::fs::{AtFlags, Gid, Mode, Stat, Uid, chownat, fchown, fstat, openat};
 use super::walk::{FOLDER, Identity, identity, is_folder, walk};
 use super::{Error, Step, before, failed};
 
-/// Gives the folder `path`, and all in it that belongs to the user `from`, to the user and group `to`. Returns how many
-/// files stayed as they were because they have other names elsewhere. Nobody may change the tree meanwhile.
+/// Gives the folder `path`, and all content owned by the user `from`, to the user and group `to`. Returns the number of
+/// files left unchanged because of names elsewhere. The tree must not change meanwhile.
 ///
 /// # Errors
-/// [`Error::Io`]; what changed hands until then has done so.
+/// [`Error::Io`]; entries changed before the error stay changed.
 pub fn reown(path: &Path, from: u32, to: u32) -> Result<u64, Error> {
     before(Step::Rename, path).map_err(failed("giving away", path))?;
     let mut linked: HashMap<Identity, u64> = HashMap::new();
@@ -42,7 +42,7 @@ pub fn reown(path: &Path, from: u32, to: u32) -> Result<u64, Error> {
         chownat(folder, name, user, group, AtFlags::SYMLINK_NOFOLLOW).map(|()| true)
     });
     given.map_err(|errno| failed("giving away", path)(errno.into()))?;
-    // Last, so that a walk that was cut off is seen by the owner of the folder, and begins again.
+    // Last, so that an interrupted walk is recognisable by the folder's owner and starts again.
     let folder = openat(rustix::fs::CWD, path, FOLDER, Mode::empty());
     let given = folder.and_then(|folder| match fstat(&folder)?.st_uid == from {
         true => fchown(&folder, user, group),
@@ -52,7 +52,7 @@ pub fn reown(path: &Path, from: u32, to: u32) -> Result<u64, Error> {
     Ok(left)
 }
 
-/// Whether a file may have other names. Folders have one.
+/// Returns true if a file may have further names. Folders have one.
 fn is_linked(found: &Stat) -> bool {
     !is_folder(found) && found.st_nlink > 1
 }
@@ -94,7 +94,7 @@ mod tests {
         make(&tree.join("deep/deeper"));
         file(&tree.join("deep/deeper/own"), FROM);
         file(&tree.join("deep/other"), 0);
-        // Two names, both in the tree; and one of which somebody elsewhere has a name.
+        // A file with two names in the tree, and a file with a name outside of the tree.
         std::fs::hard_link(tree.join("deep/deeper/own"), tree.join("same")).unwrap();
         std::fs::hard_link(outside.join("file"), tree.join("shared")).unwrap();
         symlink(outside.join("file"), tree.join("link")).unwrap();

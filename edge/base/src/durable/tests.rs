@@ -1,4 +1,4 @@
-//! Tests of the durable helper: the order of its steps, and what every failure leaves.
+//! Tests of the durable helper: the order of steps, and the state after every failure.
 
 use super::fault::{Fault, arm};
 use super::*;

@@ -1,5 +1,5 @@
-//! Whole folders with modes, owners and links, as the runner lays them out: made under a temporary name, brought to
-//! stable storage at once, renamed.
+//! Whole folders with modes, owners and links, as the runner lays them out: created under a temporary name, synced at
+//! once, then renamed.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
@@ -8,12 +8,12 @@ use std::path::Path;
 
 use super::{Error, Step, before, failed, folder_of, sync_folder};
 
-/// Whom a file or folder is to belong to; what is nothing stays as it is.
+/// Owner of a file or folder; `None` keeps the current owner.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// The user.
+    /// User id.
     pub uid: Option<u32>,
-    /// The group.
+    /// Group id.
     pub gid: Option<u32>,
 }
 
@@ -26,16 +26,16 @@ impl Owner {
     }
 }
 
-/// Makes the folder `path`, whose parent is there, or gives the one that is there this mode and owner.
+/// Creates the folder `path` in an existing parent, or sets the mode and owner of an existing folder.
 ///
 /// # Errors
-/// [`Error::Full`] and [`Error::Io`], also where something else has the name.
+/// [`Error::Full`] and [`Error::Io`], also for a different entry with the name.
 pub fn make_folder_as(path: &Path, mode: u32, owner: Owner) -> Result<(), Error> {
     let made = before(Step::Folder, path).and_then(|()| DirBuilder::new().mode(0o700).create(path));
     let is_new = match made {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            // A link is not followed: anyone who can put one there would choose what is given away.
+            // A link is not followed: otherwise a user who can place a link would choose the folder to give away.
             let found = std::fs::symlink_metadata(path).map_err(failed("looking at", path))?;
             if !found.is_dir() {
                 return Err(failed("making the folder", path)(ErrorKind::NotADirectory.into()));
@@ -49,7 +49,7 @@ pub fn make_folder_as(path: &Path, mode: u32, owner: Owner) -> Result<(), Error>
     if is_new { sync_folder(folder_of(path)) } else { Ok(()) }
 }
 
-/// Makes a new file with what `fill` writes. It is on stable storage after [`sync_file_system`].
+/// Creates a file with the output of `fill`. Durable after [`sync_file_system`].
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -67,14 +67,13 @@ pub fn new_file(
     file.set_permissions(Permissions::from_mode(mode)).map_err(failed("setting the mode of", path))
 }
 
-/// Gives a file a second name on the same file system; says whether that could be done. Durable after
-/// [`sync_file_system`].
+/// Creates a hard link on the same file system; returns true on success. Durable after [`sync_file_system`].
 #[must_use]
 pub fn link_file(from: &Path, to: &Path) -> bool {
     before(Step::Create, to).and_then(|()| std::fs::hard_link(from, to)).is_ok()
 }
 
-/// Makes a symbolic link at `path`. Durable after [`sync_file_system`].
+/// Creates a symbolic link at `path`. Durable after [`sync_file_system`].
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -82,7 +81,7 @@ pub fn link_to(target: &Path, path: &Path) -> Result<(), Error> {
     before(Step::Create, path).and_then(|()| symlink(target, path)).map_err(failed("linking", path))
 }
 
-/// Brings everything that was written to the file system of `folder` to stable storage.
+/// Syncs all writes to the file system of `folder`.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -93,7 +92,7 @@ pub fn sync_file_system(folder: &Path) -> Result<(), Error> {
         .map_err(failed("syncing", folder))
 }
 
-/// Moves a folder to a name that nobody has, on the same file system, durably.
+/// Moves a folder to an unused name on the same file system, durably.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].

@@ -1,5 +1,5 @@
-//! Goes through trees that somebody who is not trusted has filled: by descriptors, by no link, with one descriptor and
-//! little stack however deep they are.
+//! Walks trees filled by an untrusted user: by descriptors, without following links, with one descriptor and little
+//! stack at any depth.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -8,10 +8,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-/// Flags to open a folder: never by a link.
+/// Flags for opening a folder: never through a link.
 pub(super) const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// The identity of a file: device and inode.
+/// Identity of a file: device and inode.
 pub(super) type Identity = (u64, u64);
 
 pub(super) fn identity(found: &Stat) -> Identity {
@@ -22,14 +22,14 @@ pub(super) fn is_folder(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::Directory
 }
 
-/// Calls `with` for everything below `path`, by the folder that it is in, its name and what it is; `with` says whether
-/// a folder is gone into. One that may not be entered is left out.
+/// Calls `with` for every entry below `path`, with the parent folder, the name and the metadata; `with` returns true to
+/// descend into a folder. An inaccessible folder is skipped.
 pub(super) fn walk(
     path: &Path,
     with: &mut impl FnMut(&OwnedFd, &CStr, &Stat) -> Result<bool, Errno>,
 ) -> Result<(), Errno> {
     let mut folder = openat(rustix::fs::CWD, path, FOLDER, Mode::empty())?;
-    // The folders above, each with the ones in it that are still to come.
+    // Parent folders, each with the remaining subfolders.
     let mut above: Vec<(Identity, Vec<CString>)> = Vec::new();
     let mut next = list(&folder, with)?;
     loop {
@@ -46,14 +46,14 @@ pub(super) fn walk(
         let Some((parent, names)) = above.pop() else { return Ok(()) };
         let up = openat(&folder, c"..", FOLDER, Mode::empty())?;
         if identity(&fstat(&up)?) != parent {
-            // Somebody moved it, and what is above it now was not asked for.
+            // The folder was moved, and the new parent is outside of the requested tree.
             return Err(Errno::STALE);
         }
         (folder, next) = (up, names);
     }
 }
 
-/// Calls `with` for everything in a folder; gives the names of the folders that are gone into.
+/// Calls `with` for every entry of a folder; returns the names of the folders to descend into.
 fn list(
     folder: &OwnedFd,
     with: &mut impl FnMut(&OwnedFd, &CStr, &Stat) -> Result<bool, Errno>,

@@ -1,4 +1,4 @@
-//! Semaphores by key: of the work for each key, such as an app or a version, so much goes on at a time.
+//! Semaphores by key, which bound the concurrent work per key, such as an app or a version.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,20 +7,20 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A semaphore for each key that somebody holds or waits for; with one permit each, a lock by key.
+/// Semaphore for each key in use; with one permit each, a lock by key.
 pub struct KeyedSemaphore<K> {
     permits: usize,
     by_key: Mutex<HashMap<K, Weak<Semaphore>>>,
 }
 
 impl<K: Eq + Hash> KeyedSemaphore<K> {
-    /// Semaphores with so many permits each, and with as many as a semaphore may have where that is fewer.
+    /// Creates semaphores with `permits` each, at most the maximum of a semaphore.
     #[must_use]
     pub fn new(permits: usize) -> Self {
         Self { permits: permits.min(Semaphore::MAX_PERMITS), by_key: Mutex::default() }
     }
 
-    /// The semaphore of `key`. Those that nobody holds any more are forgotten when another key comes.
+    /// Returns the semaphore of `key`. Unused semaphores are dropped when a new key comes.
     #[must_use]
     pub fn of(&self, key: K) -> Arc<Semaphore> {
         let mut by_key = self.by_key.lock();
@@ -33,12 +33,12 @@ impl<K: Eq + Hash> KeyedSemaphore<K> {
         semaphore
     }
 
-    /// Waits for a permit of `key`. `None` never comes where nobody closes a semaphore.
+    /// Waits for a permit of `key`. `None` only after a semaphore is closed, which never happens.
     pub async fn take(&self, key: K) -> Option<OwnedSemaphorePermit> {
         self.of(key).acquire_owned().await.ok()
     }
 
-    /// The keys that are known.
+    /// Returns the known keys.
     #[cfg(any(test, feature = "testing"))]
     pub fn keys(&self) -> Vec<K>
     where

@@ -1,8 +1,8 @@
-//! Equal shares of what only so many can use at once, such as the disk and the threads that compress: work waits in
-//! lanes, and the lane that had the least goes first, however much waits in another (law 11).
+//! Equal shares of a resource with limited concurrency, such as the disk or compression threads: work waits in lanes,
+//! and the lane served least goes first, however much work waits in the rest (law 11).
 //!
-//! A lane that had nothing to do saves nothing up: it begins where the others are. One that had more than its share
-//! waits until the others have had as much, also when it was empty in between.
+//! An idle lane saves nothing up: the lane begins at the level of the busy lanes. A lane that had more than its share
+//! waits until the remaining lanes have had as much, even if empty in between.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,37 +10,37 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Whose work it is. What a lane stands for is the caller's.
+/// Owner of work. The caller defines the meaning of a lane.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Lane(u64);
 
 impl Lane {
-    /// The edge's own work.
+    /// Work of the edge itself.
     pub const EDGE: Self = Self(0);
 
-    /// The lane of a name, such as an app's.
+    /// Returns the lane of a name, such as an app's name.
     #[must_use]
     pub fn of(name: &str) -> Self {
         let mut bytes = [0; 8];
         blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut bytes);
-        // Never the edge's own.
+        // Never the lane of the edge.
         Self(u64::from_le_bytes(bytes).max(1))
     }
 }
 
-/// Work that waits, by lanes.
+/// Waiting work by lane.
 pub struct Lanes<T> {
     lanes: HashMap<Lane, Waiting<T>>,
-    /// How much the lane had that was last served: where a lane begins that comes now.
+    /// Amount had by the last served lane: the start for new lanes.
     now: u64,
-    /// Counts what is pushed, so that of equal lanes the one goes first that waits longest.
+    /// Number of pushes, so that among equal lanes the longest waiting lane goes first.
     pushed: u64,
 }
 
 struct Waiting<T> {
-    /// The work with its cost and its number, the oldest first.
+    /// Work with cost and push number, oldest first.
     queue: VecDeque<(T, u64, u64)>,
-    /// How much it had so far.
+    /// Amount had so far.
     had: u64,
 }
 
@@ -51,7 +51,7 @@ impl<T> Default for Lanes<T> {
 }
 
 impl<T> Lanes<T> {
-    /// Adds work that takes `cost`, in whatever unit all work of these lanes is measured in.
+    /// Adds work of the given `cost`, in the unit common to all work of the lanes.
     pub fn push(&mut self, lane: Lane, cost: u64, work: T) {
         let (now, number) = (self.now, self.pushed);
         self.pushed = self.pushed.wrapping_add(1);
@@ -62,7 +62,7 @@ impl<T> Lanes<T> {
         waiting.queue.push_back((work, cost.max(1), number));
     }
 
-    /// The work whose turn it is.
+    /// Takes the next work.
     pub fn take_next(&mut self) -> Option<T> {
         let waiting = self.lanes.values_mut().filter_map(|waiting| {
             let number = waiting.queue.front()?.2;
@@ -72,14 +72,14 @@ impl<T> Lanes<T> {
         let (work, cost, _) = waiting.queue.pop_front()?;
         waiting.had = had.saturating_add(cost);
         self.now = self.now.max(had);
-        // An empty lane is remembered for as long as it had more than the others.
+        // An empty lane is remembered as long as the lane had more than the rest.
         let now = self.now;
         self.lanes.retain(|_, waiting| !waiting.queue.is_empty() || waiting.had > now);
         Some(work)
     }
 }
 
-/// Turns of which so many are out at once.
+/// Limited number of concurrent turns.
 pub struct Turns(Mutex<State>);
 
 struct State {
@@ -87,23 +87,23 @@ struct State {
     waiting: Lanes<oneshot::Sender<Turn>>,
 }
 
-/// A turn, until it is dropped.
+/// Turn, returned on drop.
 #[must_use = "the turn ends when this is dropped"]
 pub struct Turn(Option<Arc<Turns>>);
 
 impl Turns {
-    /// `count` turns, all of them free.
+    /// Creates `count` free turns.
     #[must_use]
     pub fn new(count: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { free: count, waiting: Lanes::default() })))
     }
 
-    /// Waits for a turn of `lane`, which is worth `cost`.
+    /// Waits for a turn of `lane` with the given `cost`.
     pub async fn take(self: &Arc<Self>, lane: Lane, cost: u64) -> Turn {
         loop {
             let turn = {
                 let mut state = self.0.lock();
-                // Nobody waits while a turn is free.
+                // No work waits while a turn is free.
                 if state.free > 0 {
                     state.free -= 1;
                     return Turn(Some(Arc::clone(self)));
@@ -112,14 +112,14 @@ impl Turns {
                 state.waiting.push(lane, cost, sender);
                 turn
             };
-            // Who waits is in the list until it gets a turn.
+            // A waiting caller stays in the list until a turn is assigned.
             if let Ok(turn) = turn.await {
                 return turn;
             }
         }
     }
 
-    /// Those that wait for a turn.
+    /// Returns the number of waiting callers.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -131,7 +131,7 @@ impl Turns {
         while let Some(next) = state.waiting.take_next() {
             match next.send(Turn(Some(Arc::clone(&self)))) {
                 Ok(()) => return,
-                // It waits no longer; its turn must not come back here by itself, under the lock.
+                // The caller stopped waiting; dropping the turn here would return the turn under the lock.
                 Err(mut turn) => drop(turn.0.take()),
             }
         }
@@ -184,7 +184,7 @@ mod tests {
         let mut lanes = Lanes::default();
         lanes.push(Lane::of("large"), 10, "large");
         assert_eq!(lanes.take_next(), Some("large"));
-        // It was empty in between, and has had its share all the same.
+        // The lane was empty in between, and has nevertheless had its share.
         for _ in 0..2 {
             lanes.push(Lane::of("large"), 10, "large");
         }
@@ -193,7 +193,7 @@ mod tests {
         }
         let order = drained(&mut lanes);
         assert_eq!(order.iter().position(|name| *name == "large"), Some(10), "{order:?}");
-        // What comes after a long rest begins where the others are.
+        // Work after a long rest begins at the level of the busy lanes.
         for _ in 0..3 {
             lanes.push(Lane::of("rested"), 1, "rested");
             lanes.push(Lane::of("small"), 1, "small");
@@ -213,7 +213,7 @@ mod tests {
             let mut had = [0_u64; 4];
             while let Some((lane, cost)) = lanes.take_next() {
                 let lane = usize::try_from(lane).unwrap();
-                // Nobody who waits had less than who is served.
+                // No waiting lane had less than the served lane.
                 for other in (0..4).filter(|other| left[*other] > 0) {
                     prop_assert!(had[lane] <= had[other], "{had:?}");
                 }
@@ -237,7 +237,7 @@ mod tests {
                 order.lock().push(name);
                 drop(turn);
             }));
-            // One after the other, so that the order in which they come is this one.
+            // One after the other, to fix the order of arrival.
             while turns.0.lock().waiting.pushed < u64::try_from(waiting.len()).unwrap() {
                 tokio::task::yield_now().await;
             }

@@ -1,4 +1,4 @@
-//! Fair use of what is scarce: equal shares, turns, and rates, by app or by another key (law 11).
+//! Fair use of scarce resources: equal shares, turns, and rates, by app or another key (law 11).
 
 mod keyed_semaphore;
 mod lanes;
@@ -12,11 +12,12 @@ pub use shares::{Share, Shares};
 pub use turns_by_app::{AppTurn, AppTurns, TurnsByApp};
 pub use windows::{RateLimit, Windows, ms_since};
 
-/// Shares places among apps, or those of an app among its environments: whether one that has `own` of them gets another
-/// while `free` are free.
+/// Returns true if an app that holds `own` places may take another while `free` are free. Also applies to the
+/// environments of an app.
 ///
-/// The first place is any free one; another needs more free places than it has. So one of them, and with it the holder
-/// of a token for it alone, takes half of them at most, and the others find some, however many there are.
+/// The first place is any free place; each further place requires more free places than held. So an app, or the holder
+/// of a token for a single app, takes at most half of the places, and the remaining apps find some, however many apps
+/// exist.
 #[must_use]
 pub const fn may_take_another(own: usize, free: usize) -> bool {
     own < free

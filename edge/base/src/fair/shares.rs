@@ -1,5 +1,5 @@
-//! Places of which the edge has so many for all apps, shared so that no app takes those that another one would need,
-//! nor an environment those of another (law 11).
+//! Places of the edge shared by all apps, so that no app takes the places needed by another app, and no environment the
+//! places of another environment (law 11).
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,10 +10,11 @@ use parking_lot::Mutex;
 
 use super::may_take_another;
 
-/// Of all places, one in so many is for apps that have fewer than half of them, however many environments others have.
+/// Inverse of the fraction of all places reserved for apps with fewer than half of the fraction, regardless of the
+/// number of environments elsewhere.
 const RESERVE: usize = 4;
 
-/// All the places of one kind, by app or by another key of those who share them.
+/// Places of one kind, by app or by another key.
 pub struct Shares<K: Eq + Hash = AppName> {
     count_max: usize,
     held: Mutex<Held<K>>,
@@ -24,14 +25,14 @@ struct Held<K> {
     by_key: HashMap<K, Own>,
 }
 
-/// The places that one app has.
+/// Places of one app.
 #[derive(Default)]
 struct Own {
     count: usize,
     by_environment: HashMap<String, usize>,
 }
 
-/// A place that an app has for as long as this value lives.
+/// Place of an app, held as long as the value lives.
 #[must_use = "the place is free again once this is dropped"]
 pub struct Share<K: Eq + Hash = AppName> {
     shares: Arc<Shares<K>>,
@@ -40,20 +41,20 @@ pub struct Share<K: Eq + Hash = AppName> {
 }
 
 impl<K: Clone + Eq + Hash> Shares<K> {
-    /// So many places, all of them free.
+    /// Creates `count_max` free places.
     pub fn new(count_max: u64) -> Arc<Self> {
         let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
         Arc::new(Self { count_max, held: Mutex::new(Held { count: 0, by_key: HashMap::new() }) })
     }
 
-    /// A place for `key`, such as an app. Its first one is any that is free; it gets another only while more are free
-    /// than it has, so that however much it asks for, others find some.
+    /// Takes a place for `key`, such as an app. The first place is any free place; a further place requires more free
+    /// places than held, so that the remaining apps find some regardless of the demand of one app.
     pub fn take(self: &Arc<Self>, key: &K) -> Option<Share<K>> {
         self.take_place(key, None)
     }
 
-    /// As [`Shares::take`], for one environment. Where its app has no further place, one that has few gets some of
-    /// those beyond the reserve: only while more of them are free than the environment has.
+    /// Takes a place like [`Shares::take`] for one environment. If the app has no further place, an environment with
+    /// few places gets some beyond the reserve, only while more of these are free than the environment holds.
     pub fn take_in(self: &Arc<Self>, key: &K, environment: impl Into<String>) -> Option<Share<K>> {
         self.take_place(key, Some(environment.into()))
     }
@@ -140,7 +141,7 @@ mod tests {
         let further: Vec<Vec<Share>> =
             ["staging", "qa", "demo", "beta"].map(|environment| take_all("shop", environment)).into();
         assert_eq!(further.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 0, 0]);
-        // The reserve is for other apps, whatever the environments of one do.
+        // The reserve is for other apps, regardless of the environments of one app.
         assert_eq!(take_all("blog", "preview").len(), 2);
         drop(prod);
         assert_eq!(take_all("shop", "prod").len(), 1);

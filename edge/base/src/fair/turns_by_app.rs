@@ -1,5 +1,5 @@
-//! Turns of what only so many may do at once, of which one app has a part: each question to a backend or to DNS takes a
-//! file descriptor, and those of one app leave turns to every other (law 11).
+//! Turns with a limit for all apps and a part per app: each query to a backend or to DNS takes a file descriptor, and
+//! the queries of one app leave turns to every other app (law 11).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use tokio::time::{Instant, sleep_until};
 
 use super::KeyedSemaphore;
 
-/// The questions of one kind that may be under way at once, of all apps.
+/// Concurrent queries of one kind, for all apps.
 pub struct TurnsByApp {
     all: Arc<Semaphore>,
     by_app: KeyedSemaphore<AppName>,
 }
 
-/// The turns of one app.
+/// Turns of one app.
 #[derive(Clone)]
 pub struct AppTurns {
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,
 }
 
-/// The right of an app to one question, given back when it is dropped.
+/// Right of an app to one query, returned on drop.
 #[must_use = "it is the next one's turn once this is dropped"]
 pub struct AppTurn {
     all: OwnedSemaphorePermit,
@@ -32,7 +32,7 @@ pub struct AppTurn {
 }
 
 impl TurnsByApp {
-    /// So many at once, of one app one in `parts`, and at least one.
+    /// Creates turns for `count_max` concurrent queries, of which one app gets one in `parts`, and at least one.
     #[must_use]
     pub fn new(count_max: usize, parts: usize) -> Self {
         let count_max = count_max.clamp(1, Semaphore::MAX_PERMITS);
@@ -40,13 +40,13 @@ impl TurnsByApp {
         Self { all: Arc::new(Semaphore::new(count_max)), by_app: KeyedSemaphore::new(of_app_max) }
     }
 
-    /// The turns of one app, shared by all that ask for them.
+    /// Returns the turns of one app, shared by all callers.
     #[must_use]
     pub fn of_app(&self, app: &AppName) -> AppTurns {
         AppTurns { all: Arc::clone(&self.all), own: self.by_app.of(app.clone()) }
     }
 
-    /// The apps that have turns, or wait for them.
+    /// Returns the apps that hold or await turns.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn apps(&self) -> Vec<AppName> {
@@ -55,9 +55,9 @@ impl TurnsByApp {
 }
 
 impl AppTurns {
-    /// Waits for a turn, behind those of the app that wait already. `None` never comes: no semaphore is closed.
+    /// Waits for a turn, after earlier waiters of the app. `None` never comes: no semaphore is closed.
     pub async fn take(&self) -> Option<AppTurn> {
-        // The app's own come first: it waits for one of all with no more questions than it may have under way.
+        // The app's turn comes first: the app waits for a global turn with no more queries than permitted per app.
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(AppTurn { all, own, began: Instant::now() })
@@ -65,8 +65,8 @@ impl AppTurns {
 }
 
 impl AppTurn {
-    /// Gives the turn back to other apps at once, and to its own app once `pace` has passed since it began: an app
-    /// whose questions are answered at once asks no more of them than that.
+    /// Returns the turn to other apps at once, and to its own app once `pace` has passed since the start: an app with
+    /// fast answers makes no more queries than the pace permits.
     pub async fn end_paced(self, pace: Duration) {
         let Self { all, own, began } = self;
         drop(all);

@@ -1,5 +1,5 @@
-//! Sliding windows: how often something was done lately, by key, in a table with an end; and the limit of a rate, which
-//! is one of them with a clock.
+//! Sliding windows: counts of recent attempts by key, in a bounded table; and rate limits, which are windows with a
+//! clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -7,24 +7,23 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-/// The limit of a rate: so many of each key within a sliding window. In memory alone: a process that starts begins at
-/// none.
+/// Rate limit: a maximum count per key within a sliding window. In memory only: a new process begins at zero.
 pub struct RateLimit<K> {
     began: Instant,
     windows: Mutex<Windows<K>>,
 }
 
 impl<K: Clone + Eq + Hash> RateLimit<K> {
-    /// As [`Windows::new`].
+    /// Creates a limit; see [`Windows::new`].
     #[must_use]
     pub fn new(count_max: usize, keys_max: usize, window_ms: u64) -> Self {
         Self { began: Instant::now(), windows: Mutex::new(Windows::new(count_max, keys_max, window_ms)) }
     }
 
-    /// Counts one more of `key`, before it is done.
+    /// Counts an attempt of `key` before the attempt is made.
     ///
     /// # Errors
-    /// Milliseconds to wait, where there were as many as may be.
+    /// Milliseconds to wait, if the limit is reached.
     pub fn take(&self, key: &K) -> Result<(), u64> {
         let now_ms = ms_since(self.began);
         let mut windows = self.windows.lock();
@@ -37,15 +36,15 @@ impl<K: Clone + Eq + Hash> RateLimit<K> {
         }
     }
 
-    /// The last one that was counted was not done.
+    /// Uncounts the last attempt, which was not made.
     pub fn give_back(&self, key: &K) {
         self.windows.lock().take_back(key);
     }
 }
 
-/// Sliding windows, one for each key, of several of which one decision may be made under one lock.
+/// Sliding windows by key. A decision may use several keys under one lock.
 pub struct Windows<K> {
-    /// When each attempt was made that may still count, the oldest first.
+    /// Times of the attempts that may still count, oldest first.
     attempts: HashMap<K, VecDeque<u64>>,
     count_max: usize,
     keys_max: usize,
@@ -53,13 +52,13 @@ pub struct Windows<K> {
 }
 
 impl<K: Clone + Eq + Hash> Windows<K> {
-    /// Of each key `count_max` attempts within `window_ms`; of `keys_max` keys at once.
+    /// Creates windows with `count_max` attempts per key within `window_ms`, for at most `keys_max` keys.
     #[must_use]
     pub fn new(count_max: usize, keys_max: usize, window_ms: u64) -> Self {
         Self { attempts: HashMap::new(), count_max, keys_max, window_ms }
     }
 
-    /// Milliseconds until another attempt may be made; `None` if it may be made now.
+    /// Returns the milliseconds until the next permitted attempt; `None` if permitted now.
     pub fn wait_ms(&mut self, key: &K, now_ms: u64) -> Option<u64> {
         let attempts = self.attempts.get_mut(key)?;
         let window_ms = self.window_ms;
@@ -80,7 +79,7 @@ impl<K: Clone + Eq + Hash> Windows<K> {
         self.attempts.entry(key.clone()).or_default().push_back(now_ms);
     }
 
-    /// Counts the last attempt no longer.
+    /// Uncounts the last attempt.
     pub fn take_back(&mut self, key: &K) {
         if let Some(attempts) = self.attempts.get_mut(key) {
             attempts.pop_back();
@@ -92,8 +91,8 @@ impl<K: Clone + Eq + Hash> Windows<K> {
         self.attempts.remove(key);
     }
 
-    /// Forgets a part of the keys: first those whose attempts no longer count, then those with the fewest and oldest
-    /// ones. An attacker who fills the table with names tries each of them rarely; the account under attack stays.
+    /// Forgets some keys: first keys with only expired attempts, then keys with the fewest and oldest attempts. An
+    /// attacker who fills the table with names tries each name rarely; the attacked account stays.
     fn make_room(&mut self, now_ms: u64) {
         let window_ms = self.window_ms;
         let is_over =
@@ -113,7 +112,7 @@ impl<K: Clone + Eq + Hash> Windows<K> {
     }
 }
 
-/// Milliseconds since `began`.
+/// Returns the milliseconds since `began`.
 #[must_use]
 pub fn ms_since(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -131,7 +130,7 @@ mod tests {
             window_ms in 1u64..50,
             steps in prop::collection::vec((0u64..20, 0u8..3), 1..200),
         ) {
-            // As many keys as there are: none is forgotten.
+            // As many keys as slots: no key is forgotten.
             let mut windows = Windows::new(count_max, 3, window_ms);
             let mut allowed: HashMap<u8, Vec<u64>> = HashMap::new();
             let mut now_ms = 0;
@@ -143,7 +142,7 @@ mod tests {
                         allowed.entry(key).or_default().push(now_ms);
                     }
                     Some(wait_ms) => {
-                        // It says the truth about when: not a moment before, and then at once.
+                        // The wait is exact: refused a moment before, permitted afterwards.
                         prop_assert!(windows.wait_ms(&key, now_ms + wait_ms - 1).is_some());
                         let mut later = Windows { attempts: windows.attempts.clone(), ..Windows::new(count_max, 3, window_ms) };
                         prop_assert!(later.wait_ms(&key, now_ms + wait_ms).is_none());

@@ -1,5 +1,5 @@
-//! Counters by app or environment of what happens now and then: pushes, switches, failures of backends. The exporter
-//! never drops a series, so these are kept here, and end with the series of their app.
+//! Counters by app or environment of rare events: pushes, switches, failures of backends. The exporter never drops a
+//! series, so the counters are kept here, and end with the series of their app.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::labels::{self, OTHER, Place};
 use super::{descriptions, escaped};
 
-/// The values of the labels of a series: app, environment, and the others.
+/// Label values of a series: app, environment, and further labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Series {
     app: String,
@@ -18,13 +18,13 @@ struct Series {
     more: Vec<(&'static str, String)>,
 }
 
-/// Most series of a metric that an app or environment has by the names of its processes: those of all versions that it
-/// ever had would be more and more.
+/// Maximum series of a metric by process name for an app or environment: the process names of all past versions would
+/// grow without bound.
 const SERIES_BY_PROCESS_MAX: usize = 32;
 
 static COUNTERS: Mutex<BTreeMap<&'static str, BTreeMap<Series, u64>>> = Mutex::new(BTreeMap::new());
 
-/// Counts in the series of an environment, or in the sum of all that have none of their own.
+/// Adds to the series of an environment, or to the sum of environments without separate series.
 pub fn count_in_place(name: &'static str, (app, environment): (&str, &str), more: &[(&'static str, &str)], count: u64) {
     let place = (app.to_owned(), environment.to_owned());
     let (app, environment) = match labels::lock().note_place(&place, 1) {
@@ -34,13 +34,13 @@ pub fn count_in_place(name: &'static str, (app, environment): (&str, &str), more
     add(name, app, Some(environment), more, count);
 }
 
-/// Counts in the series of an app, or in the sum of all that have none of their own.
+/// Adds to the series of an app, or to the sum of apps without separate series.
 pub fn count_in_app(name: &'static str, app: &str, more: &[(&'static str, &str)], count: u64) {
     add(name, labels::app_label(app), None, more, count);
 }
 
 fn add(name: &'static str, app: String, environment: Option<String>, more: &[(&'static str, &str)], count: u64) {
-    // Names that an app chose for itself say nothing in the sum of many.
+    // Names chosen by an app have no meaning in the sum of many apps.
     let is_sum = app == OTHER;
     let mut series =
         Series { app, environment, more: more.iter().map(|(label, is)| (*label, (*is).to_owned())).collect() };
@@ -55,7 +55,7 @@ fn add(name: &'static str, app: String, environment: Option<String>, more: &[(&'
     *counter = counter.saturating_add(count);
 }
 
-/// Whether there are as many series of the place of `series` as there may be by process.
+/// Returns true if the app or environment of `series` has the maximum number of series by process.
 fn has_all_by_process(of_name: &BTreeMap<Series, u64>, series: &Series) -> bool {
     let first = Series { more: Vec::new(), ..series.clone() };
     let is_of_place = |other: &Series| other.app == series.app && other.environment == series.environment;
@@ -63,7 +63,7 @@ fn has_all_by_process(of_name: &BTreeMap<Series, u64>, series: &Series) -> bool 
     of_place.take(SERIES_BY_PROCESS_MAX).count() == SERIES_BY_PROCESS_MAX
 }
 
-/// Ends the series of those that have none of their own any more.
+/// Ends the series of apps and environments that lost their separate series.
 pub(super) fn end(places: &[Place], apps: &[String]) {
     if places.is_empty() && apps.is_empty() {
         return;
@@ -77,7 +77,7 @@ pub(super) fn end(places: &[Place], apps: &[String]) {
     }
 }
 
-/// The counters in Prometheus' text form.
+/// Returns the counters in Prometheus text format.
 pub(super) fn render() -> String {
     let mut text = String::new();
     for (name, all) in COUNTERS.lock().iter() {
@@ -111,7 +111,7 @@ mod tests {
         for number in 0..100 {
             count("renames", &format!("p{number}"));
         }
-        // One that has a series keeps it, and another app has its own.
+        // An app with a series keeps the series, and another app has a separate series.
         count("renames", "p0");
         count("renames-not", "p99");
         let text = render();

@@ -1,22 +1,22 @@
-//! Every metric: its kind, its name, and the sentence about it. `docs/operating.md` has the same table.
+//! All metrics with kind, name and description. `docs/operating.md` has the same table.
 
 use std::fmt::Write as _;
 
 use Kind::{Counter, Gauge, Histogram};
 
-/// The kind of a metric.
+/// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
+    /// Value that only grows.
     Counter,
-    /// It goes up and down.
+    /// Value that rises and falls.
     Gauge,
-    /// It counts samples by their size.
+    /// Samples counted by size.
     Histogram,
 }
 
 impl Kind {
-    /// The kind as Prometheus' text form names it.
+    /// Returns the name of the kind in Prometheus text format.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl Kind {
     }
 }
 
-/// Every metric.
+/// All metrics.
 pub const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "devanture_requests_total", "Requests answered, by app, environment, version and status class."),
     (Counter, "devanture_response_bytes_total", "Bytes of response bodies sent, by app and environment."),
@@ -302,14 +302,14 @@ pub const METRICS: &[(Kind, &str, &str)] = &[
     ),
 ];
 
-/// The kind and the sentence of a metric.
+/// Returns the kind and description of a metric.
 pub(super) fn find(name: &str) -> Option<(Kind, &'static str)> {
     METRICS.iter().find(|(_, known, _)| *known == name).map(|(kind, _, help)| (*kind, *help))
 }
 
-/// Writes the lines before the series of a metric.
+/// Writes the header lines of a metric.
 pub(super) fn write_head(text: &mut String, name: &str) {
     let Some((kind, help)) = find(name) else { return };
-    // A string takes whatever is written.
+    // Writing to a string cannot fail.
     writeln!(text, "# HELP {name} {help}\n# TYPE {name} {}", kind.word()).ok();
 }

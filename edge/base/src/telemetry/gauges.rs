@@ -1,5 +1,5 @@
-//! Gauges of what is there now, collected again for each scrape: what is gone has none. Those by app are summed for the
-//! apps that have no series of their own.
+//! Gauges of the current state, collected for each scrape: a removed object has no gauge. Gauges by app are summed for
+//! apps without separate series.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,26 +7,26 @@ use std::fmt::Write as _;
 use super::labels::{self, Labels, OTHER};
 use super::{descriptions, escaped};
 
-/// Environments that are named, although they have no series of their own, since something is wrong with them.
+/// Maximum number of environments named because of a problem despite having no separate series.
 const PROBLEMS_NAMED_MAX: usize = 100;
-/// Labels whose values are few, whatever apps do.
+/// Labels with few values for any number of apps.
 const FEW_VALUES: [&str; 2] = ["kind", "state"];
 
-/// Adds gauges to those of a scrape.
+/// Callback that adds gauges to a scrape.
 pub type GaugeSource = Box<dyn Fn(&mut Gauges) + Send + Sync>;
 
-/// A number as a gauge has it.
+/// Converts a number into a gauge value.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
 pub const fn gauge_value(number: u64) -> f64 {
     number as f64
 }
 
-/// Gauges, by their names and labels.
+/// Gauges by name and labels.
 #[derive(Default)]
 pub struct Gauges {
     by_name: BTreeMap<&'static str, BTreeMap<String, f64>>,
-    /// Problems that were named, by the name of their gauge.
+    /// Number of problems named so far, by gauge name.
     problems: BTreeMap<&'static str, usize>,
 }
 
@@ -41,13 +41,13 @@ impl Gauges {
         *self.by_name.entry(name).or_default().entry(text).or_default() += value;
     }
 
-    /// Adds `value` to the gauge of an app, or to the sum of those that have none of their own.
+    /// Adds `value` to the gauge of an app, or to the sum of apps without separate series.
     pub fn add_in_app(&mut self, name: &'static str, app: &str, more: &[(&str, &str)], value: f64) {
         let is_own = is_shown(&mut labels::lock(), app, None);
         self.add(name, &labels_of(is_own, &[("app", app)], more), value);
     }
 
-    /// Adds `value` to the gauge of an environment, or to the sum of those that have none of their own.
+    /// Adds `value` to the gauge of an environment, or to the sum of environments without separate series.
     pub fn add_in_place(
         &mut self,
         name: &'static str,
@@ -59,7 +59,7 @@ impl Gauges {
         self.add(name, &labels_of(is_own, &[("app", app), ("environment", environment)], more), value);
     }
 
-    /// Adds a gauge of an environment that has a problem, by its name unless too many have it.
+    /// Adds a gauge of an environment with a problem, by name unless too many environments have the problem.
     pub fn add_problem(&mut self, name: &'static str, (app, environment): (&str, &str), value: f64) {
         let named = self.problems.entry(name).or_default();
         *named = named.saturating_add(1);
@@ -67,7 +67,7 @@ impl Gauges {
         self.add(name, &labels_of(is_own, &[("app", app), ("environment", environment)], &[]), value);
     }
 
-    /// The gauges in Prometheus' text form.
+    /// Returns the gauges in Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -85,7 +85,7 @@ impl Gauges {
     }
 }
 
-/// Whether a gauge has a series of its own. One that is there counts no request, but takes what room there is.
+/// Returns true if a gauge has a separate series. A gauge counts no request, but takes free room.
 fn is_shown(labels: &mut Labels, app: &str, environment: Option<&str>) -> bool {
     match environment {
         Some(environment) => labels.note_place(&(app.to_owned(), environment.to_owned()), 0),

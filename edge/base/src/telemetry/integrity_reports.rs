@@ -1,4 +1,4 @@
-//! The last distinct reports of browsers about what pages load without a hash, by app and environment, in memory.
+//! Last distinct browser reports about resources loaded without a hash, by app and environment, in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -12,9 +12,9 @@ static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
 struct Known {
-    /// Reports of one environment.
+    /// Maximum reports of one environment.
     reports_max: usize,
-    /// Apps.
+    /// Maximum apps.
     apps_max: usize,
     apps: HashMap<String, App>,
 }
@@ -25,30 +25,30 @@ struct App {
     places: BTreeMap<String, Vec<IntegrityReport>>,
 }
 
-/// Says how many reports are kept of one environment, and of how many apps; 0 of either keeps nothing.
+/// Sets the maximum reports per environment and the maximum apps; 0 for either keeps nothing.
 pub fn keep_integrity_reports(reports_max: usize, apps_max: usize) {
     let mut known = KNOWN.lock();
     (known.reports_max, known.apps_max) = (reports_max, apps_max);
 }
 
-/// Keeps what a browser reported.
+/// Stores the reports of a browser.
 pub fn note_integrity_reports(app: &str, environment: &str, reports: Vec<IntegrityReport>) {
     KNOWN.lock().note(app, environment, reports, now_ms());
 }
 
-/// Forgets the reports of an app that is gone, or of one environment of it.
+/// Forgets the reports of a removed app, or of one environment.
 pub fn forget_integrity_reports(app: &str, environment: Option<&str>) {
     KNOWN.lock().forget(app, environment);
 }
 
-/// The reports of an environment.
+/// Returns the reports of an environment.
 #[must_use]
 pub fn integrity_reports(app: &str, environment: &str) -> Vec<IntegrityReport> {
     let known = KNOWN.lock();
     known.apps.get(app).and_then(|app| app.places.get(environment)).cloned().unwrap_or_default()
 }
 
-/// Adds a report to a list: to the one of the same file and page, if there is one.
+/// Adds a report to a list, merged into an existing report of the same file and page.
 pub fn add_integrity_report(list: &mut Vec<IntegrityReport>, report: IntegrityReport) {
     let is_same = |known: &&mut IntegrityReport| {
         (&known.blocked, &known.destination, &known.page, known.enforced)
@@ -87,8 +87,8 @@ impl Known {
         for report in reports {
             add_integrity_report(list, report);
             if list.len() > self.reports_max {
-                // What many browsers saw stays before what one sent: a stranger's inventions push each other out. The
-                // last is the one that came now.
+                // Reports of many browsers outlive reports of a single browser: forged reports displace each other. The
+                // last report is the new one.
                 let others = list.iter().enumerate().take(list.len().saturating_sub(1));
                 let least = others.min_by_key(|(_, report)| (report.count, report.last_ms));
                 let least = least.map_or(0, |(number, _)| number);

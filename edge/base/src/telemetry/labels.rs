@@ -1,8 +1,8 @@
-//! Which apps and environments have series of their own in the metrics, so that a scrape stays small however many apps
-//! there are. What happens in the others is summed under [`OTHER`], where it happens: no counter ever goes back.
+//! Selection of the apps and environments with separate metric series, so that a scrape stays small for any number of
+//! apps. The rest is summed under [`OTHER`] when counted: no counter ever goes back.
 //!
-//! The busiest ones have their own. One that has keeps it while another is not twice as busy, as of the last minutes;
-//! then its series end, and what it counts from there on is in the sum.
+//! The busiest have separate series. A series stays until a contender is twice as busy within the last minutes; then
+//! the series ends, and later counts go into the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,21 +11,21 @@ use parking_lot::Mutex;
 
 use super::counters;
 
-/// The label of the sums; no app and no environment has this name.
+/// Label of the sums; no app and no environment has this name.
 pub(super) const OTHER: &str = "_other";
-/// Environments with series of their own where nothing else is set.
+/// Default maximum of environments with separate series.
 const PLACES_MAX: usize = 100;
-/// Interval at which the busiest ones are chosen again.
+/// Interval of selecting the busiest again.
 const REVIEW_EVERY: Duration = Duration::from_secs(300);
 
-/// An app and its environment.
+/// App and environment.
 pub(super) type Place = (String, String);
 
-/// Keys with series of their own, and the others, each with what it counted lately.
+/// Keys with and without separate series, each with the recent count.
 struct Chosen<K> {
     own: BTreeMap<K, u64>,
     others: BTreeMap<K, u64>,
-    /// Those of `own` that have gauges and never counted anything: they make room for those that do.
+    /// Keys of `own` that have gauges and no counts: they make room for keys with counts.
     idle: BTreeSet<K>,
 }
 
@@ -34,7 +34,8 @@ impl<K: Ord + Clone> Chosen<K> {
         Self { own: BTreeMap::new(), others: BTreeMap::new(), idle: BTreeSet::new() }
     }
 
-    /// Notes that `key` counted, and returns whether it has series of its own. It gets them while there is room.
+    /// Records a count of `key`, and returns true if `key` has separate series. A new key gets series while there is
+    /// room.
     fn note(&mut self, key: &K, count: u64, max: usize) -> bool {
         if let Some(lately) = self.own.get_mut(key) {
             *lately = lately.saturating_add(count);
@@ -64,8 +65,7 @@ impl<K: Ord + Clone> Chosen<K> {
         true
     }
 
-    /// Gives the series of those that count least to those that count more than twice as much, and returns who lost
-    /// them.
+    /// Transfers series from keys with low counts to keys with more than twice the count, and returns the losing keys.
     fn review(&mut self) -> Vec<K> {
         let mut others: Vec<(u64, K)> = self.others.iter().map(|(key, lately)| (*lately, key.clone())).collect();
         let mut own: Vec<(u64, K)> = self.own.iter().map(|(key, lately)| (*lately, key.clone())).collect();
@@ -83,16 +83,16 @@ impl<K: Ord + Clone> Chosen<K> {
             self.others.insert(loses.clone(), less);
             lost.push(loses);
         }
-        // What was long ago counts less and less.
+        // Older counts weigh less.
         self.own.values_mut().chain(self.others.values_mut()).for_each(|lately| *lately /= 2);
         self.others.retain(|_, lately| *lately > 0);
         lost
     }
 }
 
-/// The apps and environments with series of their own.
+/// Apps and environments with separate series.
 pub(super) struct Labels {
-    /// These apps alone; the busiest ones where it is `None`.
+    /// Only these apps; `None` selects the busiest.
     listed: Option<BTreeSet<String>>,
     max: usize,
     places: Chosen<Place>,
@@ -109,27 +109,27 @@ impl Labels {
         self.listed.as_ref().is_none_or(|listed| listed.contains(app))
     }
 
-    /// Notes that something was counted in an environment, and returns whether it has series of its own.
+    /// Records a count in an environment, and returns true if the environment has separate series.
     pub(super) fn note_place(&mut self, place: &Place, count: u64) -> bool {
         self.is_listed(&place.0) && self.places.note(place, count, self.max)
     }
 
-    /// The same for series of whole apps.
+    /// Records a count for the series of a whole app.
     pub(super) fn note_app(&mut self, app: &String, count: u64) -> bool {
         self.is_listed(app) && self.apps.note(app, count, self.max)
     }
 
-    /// Whether an environment has series of its own.
+    /// Returns true if an environment has separate series.
     pub(super) fn has_place(&self, place: &Place) -> bool {
         self.places.own.contains_key(place)
     }
 
-    /// Whether an app has.
+    /// Returns true if an app has separate series.
     pub(super) fn has_app(&self, app: &String) -> bool {
         self.apps.own.contains_key(app)
     }
 
-    /// Chooses again, if it is time; returns who lost their series.
+    /// Selects again, if due; returns the environments and apps that lost their series.
     pub(super) fn review(&mut self, now: Instant) -> (Vec<Place>, Vec<String>) {
         let reviewed = *self.reviewed.get_or_insert(now);
         if now.saturating_duration_since(reviewed) < REVIEW_EVERY {
@@ -142,26 +142,26 @@ impl Labels {
 
 static LABELS: Mutex<Labels> = Mutex::new(Labels::new(PLACES_MAX));
 
-/// Says which apps have series of their own, `max` environments and `max` apps at most: those of the list, or the
-/// busiest ones where there is none.
+/// Sets the apps with separate series, at most `max` environments and `max` apps: the listed apps, or the busiest
+/// without a list.
 pub fn choose_apps(listed: Option<BTreeSet<String>>, max: usize) {
     let mut labels = lock();
     labels.listed = listed;
     labels.max = max;
 }
 
-/// Locked for a moment where something is counted by app, and while all is gathered; never where a request is counted.
+/// Locked briefly to count by app and to gather all counts; never to count a request.
 pub(super) fn lock() -> parking_lot::MutexGuard<'static, Labels> {
     LABELS.lock()
 }
 
-/// Chooses again who has series of its own, if it is time.
+/// Selects again, if due.
 pub(super) fn review(now: Instant) {
     let (places, apps) = lock().review(now);
     counters::end(&places, &apps);
 }
 
-/// The label of an app, where something of it is counted that has no series of its environments.
+/// Returns the label of an app for counts without series by environment.
 #[must_use]
 pub(super) fn app_label(app: &str) -> String {
     let app = app.to_owned();
@@ -185,7 +185,7 @@ mod tests {
         assert!(!labels.note_place(&place("c"), 20), "there is no room");
         assert_eq!(labels.review(start + REVIEW_EVERY / 2).0, [], "it is not time yet");
         assert_eq!(labels.review(start + REVIEW_EVERY).0, [], "20 is not more than twice 10");
-        // 5, 5 and 10 are left of it.
+        // 5, 5 and 10 are left.
         assert!(!labels.note_place(&place("c"), 1));
         assert_eq!(labels.review(start + 2 * REVIEW_EVERY).0, [place("a")]);
         assert!(labels.note_place(&place("c"), 1) && labels.note_place(&place("b"), 1));

@@ -1,4 +1,4 @@
-//! The metrics, in Prometheus' form.
+//! Metrics in Prometheus format.
 
 use std::time::Instant;
 
@@ -8,26 +8,25 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use super::descriptions::{Kind, METRICS};
 use super::{counters, labels, requests};
 
-/// The histogram of the seconds that instances take to be healthy.
+/// Histogram of the seconds until an instance is healthy.
 pub const INSTANCE_START: &str = "devanture_instance_start_seconds";
-/// Bounds of its buckets, in seconds: a program that is compiled is up in some hundredths, a large one within a minute.
+/// Bucket bounds in seconds: a compiled program is up in some hundredths, a large program within a minute.
 const INSTANCE_START_BOUNDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// The histogram of the seconds in which a version is prepared for a switch.
+/// Histogram of the seconds to prepare a version for a switch.
 pub const PREPARE: &str = "devanture_prepare_seconds";
-/// Its bounds in seconds: from files that are here to a large site from a slow bucket, or instances that take their
-/// time.
+/// Bucket bounds in seconds: from local files to a large site from a slow bucket, or slow instances.
 const PREPARE_BOUNDS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
-/// The histogram of requests to the bucket of the stored files.
+/// Histogram of requests to the bucket of stored files.
 pub const BUCKET_REQUEST: &str = "devanture_bucket_request_seconds";
-/// Its bounds in seconds: from a store in the same rack to a large object over a slow line.
+/// Bucket bounds in seconds: from a store in the same rack to a large object over a slow line.
 const BUCKET_REQUEST_BOUNDS: [f64; 11] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
 
-/// The text that `/metrics` answers.
+/// Text of `/metrics`.
 #[derive(Clone)]
 pub struct Exposition(PrometheusHandle);
 
 impl Exposition {
-    /// Installs the process' recorder; a second edge in one process shares the first one's.
+    /// Installs the recorder of the process; a second edge in the process shares the recorder of the first.
     #[must_use]
     pub fn install() -> Self {
         static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
@@ -41,14 +40,14 @@ impl Exposition {
         Self(handle.clone())
     }
 
-    /// The metrics as text, with every request that was counted until now.
+    /// Returns the metrics as text, including every request counted so far.
     #[must_use]
     pub fn render(&self) -> String {
         let requests = requests::gather_and_render();
         self.0.render() + &requests + &counters::render()
     }
 
-    /// Moves counts and samples to where they are rendered from; to be called every few seconds, or samples pile up.
+    /// Moves counts and samples to the rendered state; must be called every few seconds, or samples accumulate.
     pub fn upkeep(&self) {
         requests::gather();
         labels::review(Instant::now());
@@ -56,8 +55,8 @@ impl Exposition {
     }
 }
 
-/// A recorder to be, which knows the buckets of histograms: without them the exporter would make summaries of them.
-/// Those of requests are no business of its, since `requests` writes them.
+/// Returns a builder with histogram buckets: without buckets the exporter would create summaries. `requests` writes the
+/// histograms of requests, which are not included.
 fn with_buckets() -> PrometheusBuilder {
     let named = |name: &str| Matcher::Full(name.to_owned());
     let set = PrometheusBuilder::new()
@@ -68,7 +67,7 @@ fn with_buckets() -> PrometheusBuilder {
     set.unwrap_or_else(|_| PrometheusBuilder::new())
 }
 
-/// Gives every metric its sentence.
+/// Registers the description of every metric.
 pub fn describe() {
     for (kind, name, help) in METRICS {
         match kind {

@@ -1,4 +1,4 @@
-//! Observability of a running edge: its own log, the access log, the metrics. Decides nothing.
+//! Observability of a running edge: the edge's log, the access log, the metrics. Makes no decisions.
 
 mod access;
 mod counters;
@@ -37,14 +37,14 @@ pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The value of a label, as Prometheus' text form has it.
+/// Escapes a label value for Prometheus text format.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// Sends the edge's own log to the standard error as JSON lines; `RUST_LOG` filters it, `info` by default.
+/// Sends the edge's log to standard error as JSON lines; `RUST_LOG` filters the log, `info` by default.
 pub fn init_log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A second call, as in tests that run two edges, keeps the first log.
+    // A second call, as in tests with two edges, keeps the first log.
     own_log::subscriber(filter, std::io::stderr).try_init().ok();
 }

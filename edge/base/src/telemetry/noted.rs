@@ -1,11 +1,11 @@
-//! Refusals in the log: a flood of them is no flood of lines.
+//! Refusals in the log: a flood of refusals does not flood the log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Seconds between two lines of the log about refused connections of one reason.
+/// Seconds between two log lines about refused connections for one reason.
 pub const NOTED_EVERY_S: u64 = 60;
 
-/// Refused connections since a line of the log named them.
+/// Number of refused connections since the last log line.
 #[derive(Debug)]
 pub struct Noted {
     at_s: AtomicU64,
@@ -19,22 +19,22 @@ impl Default for Noted {
 }
 
 impl Noted {
-    /// None was refused yet.
+    /// Creates a counter without refusals.
     #[must_use]
     pub const fn new() -> Self {
         Self { at_s: AtomicU64::new(0), refused: AtomicU64::new(0) }
     }
 
-    /// Adds one of this moment. Whether a line is due, where it names no number.
+    /// Counts a refusal at the current time. Returns true if a line without a number is due.
     pub fn is_due(&self) -> bool {
         self.add(crate::clock::since_epoch().as_secs()).is_some()
     }
 
-    /// Adds one, and gives the number of those that the next line names, where one is due.
+    /// Counts a refusal, and returns the number for the next line, if due.
     pub fn add(&self, now_s: u64) -> Option<u64> {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         let at_s = self.at_s.load(Ordering::Relaxed);
-        // A clock that was set back is no reason for silence.
+        // A clock that was set back must not silence the log.
         let is_due = now_s.abs_diff(at_s) >= NOTED_EVERY_S;
         let is_ours = is_due && self.at_s.compare_exchange(at_s, now_s, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         is_ours.then(|| {

@@ -1,4 +1,4 @@
-//! The edge's own log: a line of JSON for each event, in which strangers' texts speak to no terminal.
+//! The edge's log: one JSON line per event, with untrusted text escaped for terminals.
 
 use std::io::{self, Write};
 
@@ -6,20 +6,19 @@ use devanture_config::text::plain_text;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 
-/// A log of events to what `open` gives.
+/// Returns a log of events to the writer from `open`.
 pub(super) fn subscriber<W: Write + 'static>(
     filter: EnvFilter,
     open: impl Fn() -> W + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
     let lines = move || PlainLines(open());
     let format = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(lines);
-    // A line that cannot be written, as where stderr is a file on a full or failed disk, is lost. Reported on stderr,
-    // it would be a panic of whatever logs it.
+    // An unwritable line is lost, for example with stderr in a file on a full or failed disk. Reporting the loss on
+    // stderr would panic in the code that logs.
     format.log_internal_errors(false).finish()
 }
 
-/// Writes lines of JSON, of which each comes in one piece. JSON itself escapes the first 32 controls alone (RFC 8259
-/// §7).
+/// Writes JSON lines, each in one piece. JSON itself escapes only the first 32 control characters (RFC 8259 §7).
 struct PlainLines<W>(W);
 
 impl<W: Write> Write for PlainLines<W> {
@@ -38,7 +37,7 @@ impl<W: Write> Write for PlainLines<W> {
     }
 }
 
-/// The log in tests.
+/// Log for tests.
 #[cfg(any(test, feature = "testing"))]
 pub(super) mod testing {
     use std::sync::Arc;
@@ -60,7 +59,7 @@ pub(super) mod testing {
         }
     }
 
-    /// Returns the lines that `work` logs on this thread at the level of the edge's own log.
+    /// Returns the lines that `work` logs on this thread at the level of the edge's log.
     pub fn logged(work: impl FnOnce()) -> String {
         let paper = Paper::default();
         let open = paper.clone();

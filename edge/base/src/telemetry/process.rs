@@ -1,14 +1,14 @@
-//! Figures of this process, under the names that every client library of Prometheus gives them.
+//! Figures of the process, under the names common to all Prometheus client libraries.
 
 use std::sync::LazyLock;
 
 use super::{Gauges, gauge_value};
 use crate::clock::since_epoch;
 
-/// When the process began, as far as it is known here: when it first was looked at.
+/// Start time of the process, approximated by the first access.
 static BEGAN_S: LazyLock<f64> = LazyLock::new(|| since_epoch().as_secs_f64());
 
-/// Adds the figures of this process: its memory, its time, its descriptors.
+/// Adds the figures of the process: memory, CPU time, descriptors.
 pub fn process_figures(gauges: &mut Gauges) {
     gauges.add("devanture_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     if let Some(stat) = Stat::read() {
@@ -26,7 +26,7 @@ pub fn process_figures(gauges: &mut Gauges) {
     }
 }
 
-/// Bytes of memory that the process has in RAM; `None` where the system does not say.
+/// Returns the resident memory of the process in bytes; `None` if the system does not report the memory.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
@@ -34,8 +34,8 @@ pub fn resident_bytes() -> Option<u64> {
     Some(pages.saturating_mul(u64::try_from(rustix::param::page_size()).ok()?))
 }
 
-/// Open file descriptors. Linux 6.2 and later has their number as the length of the folder; before that the folder is
-/// read.
+/// Returns the number of open file descriptors. Linux 6.2 and later report the number as the length of the folder; on
+/// earlier kernels the folder is read.
 fn open_descriptors() -> Option<u64> {
     let folder = "/proc/self/fd";
     match std::fs::metadata(folder).ok()?.len() {
@@ -44,7 +44,7 @@ fn open_descriptors() -> Option<u64> {
     }
 }
 
-/// What `/proc/self/stat` says (proc_pid_stat(5)).
+/// Fields of `/proc/self/stat` (proc_pid_stat(5)).
 #[derive(Debug, PartialEq)]
 struct Stat {
     cpu_seconds: f64,
@@ -62,10 +62,10 @@ impl Stat {
     }
 
     fn parse(text: &str, ticks_per_second: u64, page_bytes: usize, boot_s: Option<u64>) -> Option<Self> {
-        // The name of the program may hold anything, a parenthesis too.
+        // The program name may contain any byte, including a parenthesis.
         let (_, rest) = text.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        // Of the manual's numbers, which begin with 1, the first one here is 3.
+        // The manual numbers the fields from 1; the first field here is 3.
         let field = |at: usize| fields.get(at.checked_sub(3)?)?.parse::<u64>().ok();
         let seconds = |ticks: u64| gauge_value(ticks) / gauge_value(ticks_per_second.max(1));
         Some(Self {
@@ -78,7 +78,7 @@ impl Stat {
     }
 }
 
-/// The boot of the machine, in seconds since 1970 UTC.
+/// Returns the boot time of the machine in seconds since 1970 UTC.
 fn boot_time_s(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }

@@ -1,24 +1,24 @@
-//! Series of metrics that come and go: each stays while something counts in it, and long enough after that for a scrape
-//! to read its last value. So the memory of an edge that takes a push every minute does not grow with each version.
+//! Metric series with a limited life: a series stays while a counter uses the series, and long enough afterwards for a
+//! scrape of the last value. So the memory of an edge with a push per minute does not grow with each version.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Iter;
 use std::time::{Duration, Instant};
 
-/// How long a series stays after the last of its counters is gone: more than one scrape, also where those are rare, and
-/// a version that is loaded again meanwhile counts on.
+/// Time for which a series outlives the last counter: longer than rare scrape intervals, so that a version loaded again
+/// meanwhile continues the series.
 pub(super) const GONE_KEPT: Duration = Duration::from_secs(3_600);
-/// Series of one metric that stay at most after that, the latest ones.
+/// Maximum number of series of one metric without counters, the latest ones.
 pub(super) const GONE_MAX: usize = 200;
 
-/// The series of a metric, by the values of their labels.
+/// Series of a metric by label values.
 pub(super) struct SeriesMap<K, T>(BTreeMap<K, Series<T>>);
 
 struct Series<T> {
     value: T,
-    /// Number of counters in this series.
+    /// Number of counters in the series.
     counters: usize,
-    /// When the last of them went.
+    /// Time of the last counter's end.
     gone: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ impl<K: Ord + Clone, T: Default> SeriesMap<K, T> {
         Self(BTreeMap::new())
     }
 
-    /// Adds a counter; the series is a new one unless it is still there.
+    /// Adds a counter; the series is new unless still kept.
     pub(super) fn begin(&mut self, key: &K) {
         let new = || Series { value: T::default(), counters: 0, gone: None };
         let series = self.0.entry(key.clone()).or_insert_with(new);
@@ -35,7 +35,7 @@ impl<K: Ord + Clone, T: Default> SeriesMap<K, T> {
         series.gone = None;
     }
 
-    /// Takes a counter away.
+    /// Removes a counter.
     pub(super) fn end(&mut self, key: &K, now: Instant) {
         if let Some(series) = self.0.get_mut(key) {
             series.counters = series.counters.saturating_sub(1);
@@ -52,7 +52,7 @@ impl<K: Ord + Clone, T: Default> SeriesMap<K, T> {
         all.map(|(key, series)| (key, &series.value))
     }
 
-    /// Drops what nothing has counted in for long, or beyond the most that stay.
+    /// Drops series without counters for too long, or beyond the maximum.
     pub(super) fn forget(&mut self, now: Instant) {
         self.0.retain(|_, series| series.gone.is_none_or(|gone| now.saturating_duration_since(gone) < GONE_KEPT));
         let mut gone: Vec<Instant> = self.0.values().filter_map(|series| series.gone).collect();

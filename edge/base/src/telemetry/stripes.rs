@@ -1,4 +1,4 @@
-//! Counters that each thread has nearly for itself: a stripe of them for each, summed up when somebody looks.
+//! Counters nearly exclusive to each thread: one stripe per thread, summed on read.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -6,28 +6,29 @@ use std::sync::{Arc, LazyLock};
 
 use once_cell::race::OnceBox;
 
-/// Most stripes that one thread has to itself, and most that the others share.
+/// Maximum number of exclusive stripes, and of shared stripes.
 const STRIPES_MAX: usize = 8;
 
-/// How many stripes whatever is counted has.
+/// Number of stripes of each counted object.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
-    /// Those that one thread has to itself.
+    /// Stripes exclusive to one thread.
     own: usize,
-    /// Those that all other threads take turns with, behind them.
+    /// Stripes shared by all remaining threads, after the exclusive stripes.
     shared: usize,
 }
 
 impl Layout {
-    /// That of a machine with so many cores: one for each thread that serves, and one for that of the API. Where there
-    /// are more threads, or they are set to more, they share some.
+    /// Returns the layout for a machine with `cores`: one stripe per serving thread, and one for the thread of the API.
+    /// Any further threads share stripes.
     const fn of(cores: usize) -> Self {
         let own = if cores < STRIPES_MAX { cores + 1 } else { STRIPES_MAX };
         let shared = if cores / 2 < STRIPES_MAX { cores / 2 } else { STRIPES_MAX };
         Self { own, shared: if shared == 0 { 1 } else { shared } }
     }
 
-    /// That of this process. There are several lists of stripes for each of many apps: they have no more than needed.
+    /// Returns the layout of the process. Many apps have several lists of stripes each, so no more stripes than needed
+    /// are used.
     fn here() -> Self {
         static HERE: LazyLock<Layout> =
             LazyLock::new(|| Layout::of(std::thread::available_parallelism().map_or(1, usize::from)));
@@ -38,7 +39,7 @@ impl Layout {
         self.own + self.shared
     }
 
-    /// Where the thread of that number counts: the first ones have a stripe each, the others take turns.
+    /// Returns the slot of a thread by number: the first threads have exclusive stripes, the rest share.
     const fn slot(self, number: usize) -> Slot {
         match number.checked_sub(self.own) {
             None => Slot { stripe: number, is_own: true },
@@ -47,19 +48,19 @@ impl Layout {
     }
 }
 
-/// Where a thread counts.
+/// Slot of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
-    /// The number of its stripe.
+    /// Number of the stripe.
     stripe: usize,
-    /// Whether no other thread ever counts there.
+    /// True if no other thread uses the stripe.
     is_own: bool,
 }
 
 impl Slot {
     const NONE: Self = Self { stripe: usize::MAX, is_own: false };
 
-    /// That of this thread.
+    /// Returns the slot of the current thread.
     #[inline]
     pub(super) fn here() -> Self {
         let slot = SLOT.get();
@@ -79,8 +80,8 @@ thread_local! {
     static SLOT: Cell<Slot> = const { Cell::new(Slot::NONE) };
 }
 
-/// The stripes of one thing that is counted. Each takes memory from the first count on: most environments are requested
-/// by few threads, or by none. Cheap to clone; all clones are the same stripes.
+/// Stripes of one counted object. A stripe is allocated at the first count: most environments are requested by few
+/// threads or by none. Clones are cheap and share the stripes.
 pub(super) struct Stripes<T>(Arc<[OnceBox<T>]>);
 
 impl<T> Default for Stripes<T> {
@@ -96,7 +97,7 @@ impl<T> Clone for Stripes<T> {
 }
 
 impl<T> Stripes<T> {
-    /// The stripe of `slot`.
+    /// Returns the stripe of `slot`.
     #[inline]
     pub(super) fn at(&self, slot: Slot) -> Option<&T>
     where
@@ -105,46 +106,47 @@ impl<T> Stripes<T> {
         Some(self.0.get(slot.stripe)?.get_or_init(Box::default))
     }
 
-    /// Those in which anything was counted.
+    /// Returns the stripes with counts.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().filter_map(OnceBox::get)
     }
 
-    /// Whether somebody else has them, too.
+    /// Returns true if further clones exist.
     pub(super) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 }
 
-/// A count of one stripe. It only grows: the reader remembers what it has read.
+/// Count of one stripe. The count only grows: the reader remembers the last value.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
 impl Count {
-    /// Adds, from a thread that counts in `slot`, of whose stripe this is.
+    /// Adds from a thread with `slot`, the slot of this stripe.
     #[inline]
     pub(super) fn add(&self, count: u64, slot: Slot) {
         match slot.is_own {
-            // Nobody else writes here: nothing is lost between the two, and no other processor is asked.
+            // No other thread writes here: no update is lost between load and store, and no other processor is
+            // involved.
             true => self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed),
             false => drop(self.0.fetch_add(count, Ordering::Relaxed)),
         }
     }
 
-    /// The sum so far.
+    /// Returns the sum so far.
     #[inline]
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A [`Count`] in half the memory. It begins again at 0 after four thousand million: it is for readers that remember
-/// what they have read and come again long before.
+/// A [`Count`] in half the memory. Wraps around after 2³²: for readers that remember the last value and return long
+/// before.
 #[derive(Debug, Default)]
 pub(super) struct ShortCount(AtomicU32);
 
 impl ShortCount {
-    /// Adds, as [`Count::add`] does.
+    /// Adds like [`Count::add`].
     #[inline]
     pub(super) fn add(&self, count: u32, slot: Slot) {
         match slot.is_own {
@@ -153,7 +155,7 @@ impl ShortCount {
         }
     }
 
-    /// The sum so far.
+    /// Returns the sum so far.
     #[inline]
     pub(super) fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)

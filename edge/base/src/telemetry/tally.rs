@@ -10,19 +10,19 @@ use parking_lot::Mutex;
 
 use super::stripes::{Count, Slot, Stripes};
 
-/// Up to so many snapshots of an environment, memory is taken for each alone.
+/// Number of snapshots up to which memory is allocated one by one.
 const NOTES_EXPECTED: usize = 4;
 /// Interval of snapshots.
 pub const TALLY_EVERY: Duration = Duration::from_secs(5);
 
-/// Requests, and how many of them were answered badly.
+/// Number of requests and of failed answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// All of them.
+    /// All requests.
     pub requests: u64,
-    /// Of these, with 404.
+    /// Requests answered with 404.
     pub not_found: u64,
-    /// Of these, with a status from 500 on.
+    /// Requests answered with a status of 500 or higher.
     pub server_errors: u64,
 }
 
@@ -35,7 +35,7 @@ impl Answers {
         }
     }
 
-    /// Those since `earlier`.
+    /// Returns the answers since `earlier`.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         Self {
@@ -46,8 +46,8 @@ impl Answers {
     }
 }
 
-/// A cache line: no thread writes to what another one writes to. Processors fetch two at a time; the one beside it is
-/// of the same thread too, as each allocates in pages of its own.
+/// A cache line, so that no two threads write to the same line. Processors fetch lines in pairs; the adjacent line
+/// belongs to the same thread, since each thread allocates in separate pages.
 #[derive(Default)]
 #[repr(align(64))]
 struct Stripe {
@@ -56,12 +56,12 @@ struct Stripe {
     server_errors: Count,
 }
 
-/// The counts of one environment, of whichever version answered. Cheap to clone.
+/// Counts of one environment for all versions. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Tally(Stripes<Stripe>);
 
 impl Tally {
-    /// Counts one request: no lock, no memory, a counter that mostly only this thread writes.
+    /// Counts one request without a lock or allocation, on a counter that mostly only this thread writes.
     #[inline]
     pub fn count(&self, status: StatusCode) {
         let slot = Slot::here();
@@ -74,7 +74,7 @@ impl Tally {
         }
     }
 
-    /// The counts so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn answers(&self) -> Answers {
         self.0.iter().fold(Answers::default(), |sum, stripe| Answers {
@@ -87,11 +87,11 @@ impl Tally {
 
 struct Noted {
     tally: Tally,
-    /// The oldest first; only what differs from the one before.
+    /// Snapshots, oldest first; only snapshots that differ from the previous one.
     notes: VecDeque<Note>,
 }
 
-/// The counts at a moment, and the version that is live from then on.
+/// Counts at a moment, and the live version from then on.
 #[derive(Clone, Copy)]
 struct Note {
     at: Instant,
@@ -99,12 +99,12 @@ struct Note {
     live: Option<VersionId>,
 }
 
-/// The tallies of every environment. Cheap to clone.
+/// Tallies of every environment. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Tallies(Arc<Mutex<HashMap<(String, String), Noted>>>);
 
 impl Tallies {
-    /// The tally of an app's environment.
+    /// Returns the tally of an app's environment.
     #[must_use]
     pub fn of(&self, app: &str, environment: &str) -> Tally {
         let mut all = self.0.lock();
@@ -115,7 +115,7 @@ impl Tallies {
         noted.tally.clone()
     }
 
-    /// Requests of each environment so far, of those that had any.
+    /// Returns the requests of each environment with any requests.
     #[must_use]
     pub fn requests(&self) -> Vec<(String, String, u64)> {
         let all = self.0.lock();
@@ -124,24 +124,24 @@ impl Tallies {
         counted.filter(|(_, _, requests)| *requests > 0).collect()
     }
 
-    /// Notes that `version` goes live: what was counted until now was not answered by it.
+    /// Records that `version` goes live: earlier counts belong to earlier versions.
     pub fn switched(&self, app: &str, environment: &str, version: VersionId) {
         let mut all = self.0.lock();
         let Some(Noted { tally, notes }) = all.get_mut(&(app.to_owned(), environment.to_owned())) else { return };
         let note = Note { at: Instant::now(), answers: tally.answers(), live: Some(version) };
         match notes.back_mut() {
             Some(last) if last.live == note.live => {}
-            // Nothing was answered since: of an environment without requests one note stays.
+            // No answers since the last snapshot: an environment without requests keeps one snapshot.
             Some(last) if last.answers == note.answers => *last = note,
             _ => notes.push_back(note),
         }
     }
 
-    /// Notes every count; to be called every [`TALLY_EVERY`]. What is older than `span` is forgotten.
+    /// Takes a snapshot of every count; must be called every [`TALLY_EVERY`]. Snapshots older than `span` are dropped.
     pub fn note(&self, span: Duration) {
         let now = Instant::now();
         let mut all = self.0.lock();
-        // Nothing is served there any more, and nobody looks.
+        // The environment is no longer served or read.
         all.retain(|_, noted| noted.tally.0.is_shared());
         for Noted { tally, notes } in all.values_mut() {
             let answers = tally.answers();
@@ -153,7 +153,7 @@ impl Tallies {
                 }
                 notes.push_back(Note { at: now, answers, live: last.and_then(|last| last.live) });
             }
-            // One from before the span stays: what came since is counted from there.
+            // One snapshot before the span stays, as the base of later counts.
             while notes.get(1).is_some_and(|note| now.duration_since(note.at) >= span) {
                 notes.pop_front();
             }
@@ -163,8 +163,8 @@ impl Tallies {
         }
     }
 
-    /// Answers within the last `span` while `version` was live, as exactly as they were noted: to the request
-    /// where it went live and where another one did, to [`TALLY_EVERY`] where the span begins.
+    /// Returns the answers within the last `span` while `version` was live. The limits are exact at the switches to and
+    /// from the version, and exact to [`TALLY_EVERY`] at the beginning of the span.
     #[must_use]
     pub fn recent(&self, app: &str, environment: &str, span: Duration, version: &VersionId) -> Answers {
         let now = Instant::now();
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn no_request_of_any_thread_is_lost() {
-        /// More than there are stripes.
+        /// More threads than stripes.
         const THREADS: u8 = 32;
         let tallies = Tallies::default();
         let tally = tallies.of("shop", "prod");
@@ -221,7 +221,7 @@ mod tests {
         for (version, status) in [(good, StatusCode::OK), (bad, StatusCode::NOT_FOUND), (good, StatusCode::OK)] {
             tallies.switched("shop", "prod", version);
             tally.count(status);
-            // What is noted in between, or read twice, changes nothing.
+            // Snapshots in between and repeated reads have no effect.
             tallies.note(span);
             tallies.switched("shop", "prod", version);
             tally.count(status);

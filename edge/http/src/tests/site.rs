@@ -128,7 +128,7 @@ fn announced_and_sent(lengths: &str) -> (usize, Vec<Bytes>) {
     (lengths.next().unwrap(), lengths.map(pattern).collect())
 }
 
-/// Body with `reading` from a source, which counts polls and bytes.
+/// Body read in place, which counts polls and read bytes.
 struct Piece {
     log: Rc<Log>,
     all: Bytes,

@@ -1,4 +1,4 @@
-//! A line in the combined format, byte for byte as nginx writes it.
+//! Access log line in the combined format, byte for byte as written by nginx.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// `ADDRESS - - [10/Oct/2000:13:55:36 +0000] "GET /a HTTP/1.1" 200 2326 "REFERER" "USER AGENT"`, without its end.
+/// Returns `ADDRESS - - [10/Oct/2000:13:55:36 +0000] "GET /a HTTP/1.1" 200 2326 "REFERER" "USER AGENT"` without a line
+/// end.
 pub(super) fn combined(line: &LogLine) -> String {
     let mut text = String::with_capacity(256);
     match line.client {
@@ -37,13 +38,13 @@ pub(super) fn combined(line: &LogLine) -> String {
     text
 }
 
-/// What stands for a part of a request that could not be read.
+/// Replaces an unreadable part of a request.
 const fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-/// As nginx escapes by default: quotes, backslashes and what is not printable ASCII, byte by byte as `\xXX`. So a
-/// client can neither end a field nor a line, nor speak to a terminal.
+/// Escapes like nginx by default: quotes, backslashes and bytes beyond printable ASCII as `\xXX`. So a client can
+/// neither end a field or a line, nor send control sequences to a terminal.
 fn escape(text: &mut String, value: &str) {
     for byte in value.bytes() {
         match byte {
@@ -61,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// A line, read back as a program for such logs does it.
+    /// Line parsed as by an analyzer of access logs.
     #[derive(Debug, PartialEq)]
     struct Read {
         client: Option<IpAddr>,

@@ -1,5 +1,5 @@
-//! The access log: one line a request, written by a thread of its own so that no request waits for a disk, and handed
-//! by that thread to live readers.
+//! Access log: one line per request, written by a separate thread so that no request waits for a disk, and passed by
+//! the thread to live readers.
 
 mod format;
 mod readers;
@@ -24,53 +24,53 @@ pub use readers::{LinesBefore, LogEvent, LogReader, LogWanted, NumberedLine, Too
 use readers::{Readers, ReadersMax};
 use recent::Kept;
 
-/// Lines that are written at once.
+/// Lines written at once.
 const BATCH_LINES: usize = 512;
 
-/// In which form lines are written.
+/// Format of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineForm {
-    /// The combined format of nginx and Apache.
+    /// Combined format of nginx and Apache.
     Combined,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Opens what lines are written to; called again when a file was rotated.
+/// Opens the output of lines; called again after a rotation.
 pub type OpenLog = Box<dyn Fn() -> io::Result<Box<dyn Write + Send>> + Send>;
 
-/// Where lines are written, and how.
+/// Output of lines.
 pub struct LogOutput {
-    /// The form of a line.
+    /// Format of a line.
     pub form: LineForm,
-    /// The open file.
+    /// Open file.
     pub writer: Box<dyn Write + Send>,
-    /// Opens it again.
+    /// Opens the file again.
     pub open: OpenLog,
 }
 
-/// The stored fields of requests, and the bounds of the queues.
+/// Stored fields of requests, and queue limits.
 #[derive(Debug, Clone, Copy)]
 pub struct LogSettings {
-    /// The stored part of a visitor's address.
+    /// Stored part of a visitor's address.
     pub addresses: LogAddresses,
-    /// Whether queries are kept.
+    /// True to store queries.
     pub queries: bool,
-    /// Lines that may wait to be written.
+    /// Maximum lines waiting to be written.
     pub lines_max: usize,
-    /// Readers at once.
+    /// Maximum concurrent readers.
     pub readers_max: usize,
-    /// Readers of one app at once.
+    /// Maximum concurrent readers of one app.
     pub readers_per_app_max: usize,
-    /// Lines that may wait for one reader.
+    /// Maximum lines waiting for one reader.
     pub reader_lines_max: usize,
-    /// Bytes of the last lines of one app that are remembered.
+    /// Maximum bytes of remembered lines per app.
     pub kept_bytes_max: usize,
-    /// Apps whose last lines are remembered.
+    /// Maximum apps with remembered lines.
     pub kept_apps_max: usize,
 }
 
-/// Where lines of the access log go. Cheap to clone.
+/// Access log. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessLog {
     sender: Option<SyncSender<Message>>,
@@ -79,32 +79,32 @@ pub struct AccessLog {
 
 enum Message {
     Line(Box<LogLine>),
-    /// A line that another process has written.
+    /// Line already written by another process.
     Written(Box<LogLine>),
-    /// There is something to do beside writing.
+    /// Wakes the writer for work other than lines.
     Look,
-    /// Tells when all that came before is written.
+    /// Reports that all earlier messages are written.
     Flushed(SyncSender<()>),
 }
 
-/// A live reader, with what comes before its lines.
+/// Live reader with the preceding lines.
 pub struct BegunReader {
     /// Remembered lines, oldest first.
     pub lines: Vec<NumberedLine>,
-    /// The number of the last line before those that come, of any app.
+    /// Number of the last line before the live lines, of any app.
     pub last_number: u64,
-    /// The time since which all lines are there, where ones may be missing that were asked for.
+    /// Time since which the lines are complete, if requested lines may be missing.
     pub since_ms: Option<u64>,
-    /// The lines that come.
+    /// Reader of the live lines.
     pub reader: LogReader,
 }
 
 struct Shared {
-    /// Names this process among those whose lines have the same numbers.
+    /// Name of the process for line numbers, which are unique per process.
     run: String,
-    /// The process that hands its readers over to this one.
+    /// Process that hands its readers over to this process.
     run_before: OnceLock<String>,
-    /// Whether lines are written, with or without live readers.
+    /// True if lines are written, with or without live readers.
     written: bool,
     settings: LogSettings,
     readers: Readers,
@@ -113,7 +113,7 @@ struct Shared {
 }
 
 impl AccessLog {
-    /// One that nobody reads, and that writes nothing: for what runs without visitors.
+    /// Creates a log without readers and output, for use without visitors.
     #[must_use]
     pub fn unread() -> Self {
         let settings = LogSettings {
@@ -129,12 +129,12 @@ impl AccessLog {
         Self::new(settings, None)
     }
 
-    /// Writes to `output`, where there is one. Readers can read along either way.
+    /// Creates a log that writes to `output`, if given. Readers work either way.
     #[must_use]
     pub fn new(settings: LogSettings, output: Option<LogOutput>) -> Self {
         let (sender, receiver) = sync_channel(settings.lines_max);
         let shared = Arc::new(Shared {
-            // The standard library seeds its hashers at random.
+            // The standard library seeds hashers at random.
             run: format!("{:x}", RandomState::new().build_hasher().finish()),
             run_before: OnceLock::new(),
             written: output.is_some(),
@@ -155,7 +155,7 @@ impl AccessLog {
         Self { sender, shared }
     }
 
-    /// Whether lines are wanted: a caller need not make one otherwise. Where nothing is written, this is one relaxed
+    /// Returns true if lines are wanted: otherwise a caller need not build any. Without output the check is one relaxed
     /// load.
     #[must_use]
     #[inline]
@@ -163,19 +163,19 @@ impl AccessLog {
         self.shared.written || self.shared.readers.are_there()
     }
 
-    /// As much of a client's address as is kept.
+    /// Returns the stored part of a client's address.
     #[must_use]
     pub fn address(&self, address: IpAddr) -> Option<IpAddr> {
         shortened(self.shared.settings.addresses, address)
     }
 
-    /// As much of an address as is kept: a target or a referrer.
+    /// Returns the stored part of a target or a referrer.
     #[must_use]
     pub fn target<'t>(&self, target: &'t str) -> &'t str {
         if self.shared.settings.queries { target } else { target.split(['?', '#']).next().unwrap_or_default() }
     }
 
-    /// Hands a line over; never waits.
+    /// Passes a line to the writer without waiting.
     pub fn write(&self, line: Box<LogLine>) {
         let is_lost = self.hand_over(Message::Line(line));
         if is_lost && self.shared.written {
@@ -183,13 +183,13 @@ impl AccessLog {
         }
     }
 
-    /// Hands over a line of the edge that this one took over from, which wrote it itself: for readers, and to be
-    /// remembered. Never waits.
+    /// Passes on a line that the previous edge has written itself: for readers and for the remembered lines. Never
+    /// waits.
     pub fn take_written(&self, line: Box<LogLine>) {
         self.hand_over(Message::Written(line));
     }
 
-    /// Returns whether there was no room.
+    /// Returns true if there was no room.
     fn hand_over(&self, message: Message) -> bool {
         let Some(sender) = &self.sender else { return false };
         let (Err(TrySendError::Full(message)) | Err(TrySendError::Disconnected(message))) = sender.try_send(message)
@@ -202,24 +202,24 @@ impl AccessLog {
         true
     }
 
-    /// Reads along from now on, after lines that are remembered.
+    /// Reads live lines, after remembered lines.
     ///
     /// # Errors
-    /// Where there are as many readers as may be.
+    /// Fails if the maximum number of readers is reached.
     pub fn read(&self, wanted: LogWanted, before: LinesBefore<u64>) -> Result<BegunReader, TooManyReaders> {
-        // Under one lock, so that no line is sent twice and none is left out.
+        // Under one lock, so that no line is sent twice or omitted.
         let kept = self.shared.kept.lock();
         let (lines, since_ms) = match before {
             LinesBefore::Last(last) => {
                 let lines = kept.last(&wanted, last);
-                // Fewer lines than there would be, had older ones not made room.
+                // Older lines made room, so fewer lines than requested are left.
                 let since_ms = if lines.len() < last { kept.held_since(&wanted.app) } else { None };
                 (lines, since_ms)
             }
             LinesBefore::After(number) if self.shared.written => {
                 (kept.after(&wanted, number), kept.is_cut_after(&wanted.app, number))
             }
-            // None is remembered.
+            // No lines are remembered.
             LinesBefore::After(_) => (Vec::new(), Some(crate::clock::now_ms())),
         };
         let last_number = kept.last_number();
@@ -227,75 +227,75 @@ impl AccessLog {
         Ok(BegunReader { lines, last_number, since_ms, reader })
     }
 
-    /// The name of this process among those whose lines have the same numbers.
+    /// Returns the name of the process for line numbers, which are unique per process.
     #[must_use]
     pub fn run(&self) -> &str {
         &self.shared.run
     }
 
-    /// The name of the process that hands its readers over to this one, if there is one.
+    /// Returns the name of the process that hands its readers over to this process, if any.
     #[must_use]
     pub fn run_before(&self) -> Option<&str> {
         self.shared.run_before.get().map(String::as_str)
     }
 
-    /// Says which process hands its readers over to this one, before any of them can come.
+    /// Sets the process that hands its readers over to this process, before any reader arrives.
     pub fn follow_run(&self, run: String) {
         self.shared.run_before.set(run).ok();
     }
 
-    /// As [`AccessLog::read`], for the edge itself: it counts for no limit.
+    /// Reads live lines like [`AccessLog::read`] for the edge itself, outside of the limits.
     ///
     /// # Errors
-    /// Where the edge is about to end.
+    /// Fails if the edge is about to end.
     pub fn read_along(&self, wanted: LogWanted) -> Result<LogReader, TooManyReaders> {
         self.shared.readers.add(wanted, self.shared.settings.reader_lines_max, false)
     }
 
-    /// The last lines that are remembered, at most `last`.
+    /// Returns the last remembered lines, at most `last`.
     #[must_use]
     pub fn remembered(&self, wanted: &LogWanted, last: usize) -> Vec<NumberedLine> {
         self.shared.kept.lock().last(wanted, last)
     }
 
-    /// When the oldest request of an app came that is remembered, where older ones made room.
+    /// Returns the time of the oldest remembered request of an app, if older lines made room.
     #[must_use]
     pub fn held_since(&self, app: &str) -> Option<u64> {
         self.shared.kept.lock().held_since(app)
     }
 
-    /// Forgets what is remembered of an app, or of one environment of it, and ends its live readers: the next one
-    /// of that name is somebody else's.
+    /// Forgets the remembered lines of an app, or of one environment, and ends the live readers: the next app with the
+    /// name has a different owner.
     pub fn forget(&self, app: &str, environment: Option<&str>) {
         let mut kept = self.shared.kept.lock();
         kept.forget(app, environment, crate::clock::now_ms());
         self.shared.readers.end_of(app, environment);
     }
 
-    /// Opens the file again: somebody has moved it away.
+    /// Reopens the file after a rotation.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         if let Some(sender) = &self.sender {
-            // Where there is no room for the word, lines wait, and the next one that is taken is as good.
+            // If the queue is full, lines wait, and processing the next line reopens the file as well.
             sender.try_send(Message::Look).ok();
         }
     }
 
-    /// As [`AccessLog::end_readers`], and gives all lines that come from then on until it is called again: those that
-    /// the readers had are not among them.
+    /// Ends all readers like [`AccessLog::end_readers`], and returns a reader of all lines from then on until the next
+    /// call, without lines already sent to the ended readers.
     #[must_use]
     pub fn end_readers_for_one(&self) -> LogReader {
-        // A line goes either to them or to this one.
+        // A line goes either to the ended readers or to the new reader.
         let _kept = self.shared.kept.lock();
         self.shared.readers.end_for_one(self.shared.settings.lines_max)
     }
 
-    /// Ends every reader, and takes no further one.
+    /// Ends every reader, and rejects new readers.
     pub fn end_readers(&self) {
         self.shared.readers.end();
     }
 
-    /// Waits until what was handed over is written, at most for `time_max`.
+    /// Waits until all queued lines are written, at most for `time_max`.
     pub fn flush(&self, time_max: Duration) {
         let Some(sender) = &self.sender else { return };
         let (done, is_done) = sync_channel(1);
@@ -305,14 +305,14 @@ impl AccessLog {
     }
 }
 
-/// The thread that writes.
+/// Writer thread.
 struct Writer {
     shared: Arc<Shared>,
     output: Option<Output>,
 }
 
 impl Writer {
-    /// Ends when the last sender is gone.
+    /// Ends after the last sender is dropped.
     fn run(mut self, messages: &Receiver<Message>) {
         let mut flushed = Vec::new();
         while let Ok(first) = messages.recv() {
@@ -321,7 +321,7 @@ impl Writer {
             {
                 output.reopen();
             }
-            // What waits already is written together: one call to the system for a burst.
+            // Waiting lines are written together: one system call for a burst.
             for message in std::iter::once(first).chain(messages.try_iter()).take(BATCH_LINES) {
                 match message {
                     Message::Line(line) => {
@@ -346,7 +346,7 @@ impl Writer {
     }
 
     fn take(&self, line: Arc<LogLine>) {
-        // Readers come under the same lock: a line is either remembered for them or handed to them.
+        // Readers are added under the same lock: a line is either remembered for a new reader or sent to the reader.
         let mut kept = self.shared.kept.lock();
         if kept.is_forgotten(&line) {
             return;
@@ -359,16 +359,16 @@ impl Writer {
     }
 }
 
-/// The output of lines.
+/// Output of lines.
 struct Output {
     form: LineForm,
     writer: Box<dyn Write + Send>,
     open: OpenLog,
     lines: Vec<u8>,
     count: u64,
-    /// Whether the last words of the file may be half a line.
+    /// True if the end of the file may be half a line.
     torn: bool,
-    /// Whether the loss of lines was logged.
+    /// True if the loss of lines was logged.
     failing: bool,
 }
 
@@ -385,7 +385,7 @@ impl Output {
         match self.form {
             LineForm::Combined => self.lines.extend_from_slice(format::combined(line).as_bytes()),
             LineForm::Json => {
-                // A log is read in a terminal too, and most of a line is what a visitor sent.
+                // Logs are also read in terminals, and most of a line was sent by a visitor.
                 let json = serde_json::to_string(line).unwrap_or_default();
                 self.lines.extend_from_slice(plain_text::json(&json).as_bytes());
             }
@@ -408,7 +408,7 @@ impl Output {
             }
             Err(error) => {
                 counter!("devanture_access_log_dropped_total").increment(self.count);
-                // Logged once: a full disk would otherwise be logged with every request.
+                // Logged once: otherwise a full disk would be logged with every request.
                 if !self.failing {
                     tracing::error!(%error, "lines of the access log are lost; requests are served all the same");
                 }
@@ -430,7 +430,7 @@ impl Output {
     }
 }
 
-/// The network of an address: what tells where somebody is from, and not who it is.
+/// Returns the network of an address: identifies the region of a visitor, not the person.
 fn shortened(addresses: LogAddresses, address: IpAddr) -> Option<IpAddr> {
     match (addresses, address.to_canonical()) {
         (LogAddresses::Full, _) => Some(address),

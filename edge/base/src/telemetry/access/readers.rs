@@ -1,4 +1,4 @@
-//! Live readers of the access log: each has a queue of its own, and gets the number of lines that it was too slow for.
+//! Live readers of the access log, each with a queue and the number of lines lost by slow reading.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,14 +8,14 @@ use arc_swap::ArcSwap;
 use devanture_config::api::{LogFilter, LogLine};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-/// Whose lines are wanted, and which of them.
+/// Filter of a reader: app, environment and lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogWanted {
-    /// The app.
+    /// App name.
     pub app: String,
-    /// The environment or alias.
+    /// Environment or alias.
     pub environment: String,
-    /// The filter of lines.
+    /// Filter of lines.
     pub filter: LogFilter,
 }
 
@@ -27,12 +27,12 @@ impl LogWanted {
     }
 }
 
-/// A line with its number among all that this process logged.
+/// Line with a number unique in the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedLine {
-    /// The number, from 1 on.
+    /// Number, starting from 1.
     pub number: u64,
-    /// The line.
+    /// Log line.
     pub line: Arc<LogLine>,
 }
 
@@ -44,29 +44,29 @@ impl std::ops::Deref for NumberedLine {
     }
 }
 
-/// The lines that a reader gets before those that come.
+/// Remembered lines sent before live lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinesBefore<P> {
-    /// At most so many, the last ones.
+    /// Last lines, at most this number.
     Last(usize),
-    /// All that are remembered and came after this one.
+    /// All remembered lines after this line.
     After(P),
 }
 
-/// Says that there are as many readers as may be.
+/// The maximum number of readers is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooManyReaders {
     /// The edge is about to end.
     Ending,
-    /// In all; so many may be.
+    /// Maximum for all apps.
     InAll(usize),
-    /// Of this app; so many may be.
+    /// Maximum for the app.
     OfApp(usize),
-    /// Of this environment, which has so many; the places that the app has left are for its other environments.
+    /// Readers of this environment; the app's remaining places are for other environments.
     OfEnvironment(usize),
 }
 
-/// Most readers at once.
+/// Maximum concurrent readers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadersMax {
     pub(super) all: usize,
@@ -74,11 +74,11 @@ pub(super) struct ReadersMax {
 }
 
 struct Known {
-    /// All lines where there is none.
+    /// Filter; `None` for all lines.
     wanted: Option<LogWanted>,
-    /// Whether it counts for the limits.
+    /// True if the reader counts for the limits.
     counted: bool,
-    /// Lines that it was too slow for, and that were not reported yet.
+    /// Number of lost lines not yet reported.
     lost: AtomicU64,
 }
 
@@ -87,7 +87,7 @@ impl Known {
         self.wanted.as_ref().is_none_or(|wanted| wanted.takes(line))
     }
 
-    /// Whether it reads lines of an app, or of one environment of it.
+    /// Returns true for a reader of the app, or of the environment if given.
     fn is_of(&self, app: &str, environment: Option<&str>) -> bool {
         self.wanted.as_ref().is_some_and(|wanted| {
             wanted.app == app && environment.is_none_or(|environment| wanted.environment == environment)
@@ -103,10 +103,10 @@ struct Entry {
 
 struct List {
     entries: ArcSwap<Vec<Entry>>,
-    /// The number of readers, read by the serving threads.
+    /// Number of readers, read by serving threads.
     count: AtomicUsize,
     ended: AtomicBool,
-    /// Whether another process shows what comes after the end.
+    /// True if another process sends the lines after the end.
     handed_over: AtomicBool,
 }
 
@@ -114,7 +114,7 @@ struct List {
 pub(super) struct Readers {
     list: Arc<List>,
     max: ReadersMax,
-    /// Held while one is added: the limits are looked at and kept in one step.
+    /// Held while a reader is added: the limits are checked and applied in one step.
     adding: parking_lot::Mutex<()>,
 }
 
@@ -159,7 +159,7 @@ impl Readers {
         Ok(reader)
     }
 
-    /// A reader that is not in the list yet.
+    /// Creates a reader outside of the list.
     fn reader(&self, wanted: Option<LogWanted>, lines_max: usize, counted: bool) -> (Entry, LogReader) {
         let known = Arc::new(Known { wanted, counted, lost: AtomicU64::new(0) });
         let (sender, receiver) = mpsc::channel(lines_max.max(1));
@@ -168,7 +168,7 @@ impl Readers {
         (entry, LogReader { receiver, known, list: Arc::clone(&self.list) })
     }
 
-    /// As [`Readers::end`], with one reader of all lines in their place.
+    /// Replaces all readers by one reader of all lines; see [`Readers::end`].
     pub(super) fn end_for_one(&self, lines_max: usize) -> LogReader {
         let _one_at_a_time = self.adding.lock();
         self.list.ended.store(true, Ordering::Release);
@@ -178,7 +178,7 @@ impl Readers {
         reader
     }
 
-    /// Hands a line to those who want it; never waits.
+    /// Sends a line to the matching readers; never waits.
     pub(super) fn send(&self, line: &NumberedLine) {
         for entry in self.list.entries.load().iter().filter(|entry| entry.known.takes(line)) {
             if entry.sender.try_send(line.clone()).is_err() {
@@ -187,14 +187,14 @@ impl Readers {
         }
     }
 
-    /// Notes, for those who would have wanted it, that a line was lost.
+    /// Counts a lost line for the matching readers.
     pub(super) fn lose(&self, line: &LogLine) {
         for entry in self.list.entries.load().iter().filter(|entry| entry.known.takes(line)) {
             entry.known.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Ends those of an app, or of one environment of it.
+    /// Ends the readers of an app, or of one environment.
     pub(super) fn end_of(&self, app: &str, environment: Option<&str>) {
         self.list.change(|entries| entries.retain(|entry| !entry.known.is_of(app, environment)));
     }
@@ -216,16 +216,16 @@ impl List {
     }
 }
 
-/// An item that a reader receives.
+/// Item received by a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEvent {
-    /// A line.
+    /// Log line.
     Line(NumberedLine),
-    /// So many lines were left out: they came faster than they were taken.
+    /// Number of lines lost because the reader was too slow.
     Lost(u64),
 }
 
-/// Lines as they come. Dropped, it is a reader no more.
+/// Live lines. Dropping the value removes the reader.
 pub struct LogReader {
     receiver: Receiver<NumberedLine>,
     known: Arc<Known>,
@@ -233,14 +233,14 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// The next item; `None` when the edge ends.
+    /// Returns the next item; `None` when the edge ends.
     pub async fn next(&mut self) -> Option<LogEvent> {
         if let Some(lost) = self.lost() {
             return Some(lost);
         }
         match self.receiver.recv().await {
             Some(line) => Some(LogEvent::Line(line)),
-            // The last ones may have been lost while it waited.
+            // The last lines may have been lost while waiting.
             None => self.lost(),
         }
     }
@@ -249,7 +249,7 @@ impl LogReader {
         Some(self.known.lost.swap(0, Ordering::Relaxed)).filter(|lost| *lost > 0).map(LogEvent::Lost)
     }
 
-    /// Once it has ended: whether it had every line up to the one where another process goes on.
+    /// Returns true for an ended reader that received every line up to the handover to another process.
     #[must_use]
     pub fn is_handed_over(&self) -> bool {
         self.list.handed_over.load(Ordering::Acquire)

@@ -1,4 +1,4 @@
-//! The last lines of each app, remembered within bounds.
+//! Last lines of each app, remembered within limits.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,30 +7,30 @@ use devanture_config::api::LogLine;
 
 use super::readers::{LogWanted, NumberedLine};
 
-/// Bytes of a line besides its strings.
+/// Bytes of a line besides the strings.
 const LINE_BYTES: usize = 256;
-/// Apps and environments of which it is known that they were forgotten.
+/// Maximum recorded removals of apps and environments.
 const FORGOTTEN_MAX: usize = 64;
 
-/// The last lines of each app.
+/// Last lines of each app.
 pub(super) struct Kept {
     apps: HashMap<String, Lines>,
-    /// What was forgotten, the oldest first: whose, and when. An earlier request may be logged later.
+    /// Removals, oldest first: app, environment and time. An earlier request may be logged later.
     forgotten: VecDeque<(String, Option<String>, u64)>,
     bytes_max: usize,
     apps_max: usize,
-    /// Lines that came so far.
+    /// Number of lines so far.
     count: u64,
 }
 
 #[derive(Default)]
 struct Lines {
-    /// Oldest first.
+    /// Lines, oldest first.
     lines: VecDeque<NumberedLine>,
     bytes: usize,
-    /// The number of the last one.
+    /// Number of the last line.
     last: u64,
-    /// Whether older ones made room.
+    /// True if older lines made room.
     is_cut: bool,
 }
 
@@ -39,13 +39,13 @@ impl Kept {
         Self { apps: HashMap::new(), forgotten: VecDeque::new(), bytes_max, apps_max, count: 0 }
     }
 
-    /// Gives a line its number.
+    /// Assigns a number to a line.
     pub(super) fn number(&mut self, line: Arc<LogLine>) -> NumberedLine {
         self.count += 1;
         NumberedLine { number: self.count, line }
     }
 
-    /// The number of the last line.
+    /// Returns the number of the last line.
     pub(super) const fn last_number(&self) -> u64 {
         self.count
     }
@@ -58,7 +58,7 @@ impl Kept {
         }
         if !self.apps.contains_key(app) {
             if self.apps.len() >= self.apps_max {
-                // The app that was silent for longest makes room.
+                // The app without lines for the longest time makes room.
                 let silent = self.apps.iter().min_by_key(|(_, lines)| lines.last).map(|(app, _)| app.clone());
                 silent.and_then(|app| self.apps.remove(&app));
             }
@@ -75,7 +75,7 @@ impl Kept {
         }
     }
 
-    /// Forgets the lines of an app, or of one environment of it, of all requests that came until now.
+    /// Forgets the lines of an app, or of one environment, for all requests before now.
     pub(super) fn forget(&mut self, app: &str, environment: Option<&str>, now_ms: u64) {
         match environment {
             None => drop(self.apps.remove(app)),
@@ -93,7 +93,7 @@ impl Kept {
         self.forgotten.push_back((app.to_owned(), environment.map(str::to_owned), now_ms));
     }
 
-    /// Whether a line is of what was forgotten since its request came.
+    /// Returns true if the app or environment of a line was forgotten after the request arrived.
     pub(super) fn is_forgotten(&self, line: &LogLine) -> bool {
         let is_of = |(app, environment, at_ms): &(String, Option<String>, u64)| {
             line.app.as_deref() == Some(app.as_str())
@@ -103,7 +103,7 @@ impl Kept {
         self.forgotten.iter().any(is_of)
     }
 
-    /// At most `last` of the lines that are wanted, oldest first.
+    /// Returns at most `last` matching lines, oldest first.
     pub(super) fn last(&self, wanted: &LogWanted, last: usize) -> Vec<NumberedLine> {
         let Some(lines) = self.apps.get(&wanted.app) else { return Vec::new() };
         let mut found: Vec<_> =
@@ -112,19 +112,19 @@ impl Kept {
         found
     }
 
-    /// Those that are wanted and came after the one with this number, oldest first.
+    /// Returns the matching lines after the line with this number, oldest first.
     pub(super) fn after(&self, wanted: &LogWanted, number: u64) -> Vec<NumberedLine> {
         let Some(lines) = self.apps.get(&wanted.app) else { return Vec::new() };
         lines.lines.iter().filter(|line| line.number > number && wanted.takes(line)).cloned().collect()
     }
 
-    /// When the oldest request of an app came that is held, where ones after this number may have made room.
+    /// Returns the time of the app's oldest remembered request, if lines after this number may have made room.
     pub(super) fn is_cut_after(&self, app: &str, number: u64) -> Option<u64> {
         let oldest = self.apps.get(app).filter(|lines| lines.is_cut)?.lines.front()?;
         (oldest.number > number.saturating_add(1)).then_some(oldest.at_ms)
     }
 
-    /// When the oldest request of an app came that is held, where older ones made room.
+    /// Returns the time of the app's oldest remembered request, if older lines made room.
     pub(super) fn held_since(&self, app: &str) -> Option<u64> {
         let lines = self.apps.get(app).filter(|lines| lines.is_cut)?;
         lines.lines.front().map(|line| line.at_ms)

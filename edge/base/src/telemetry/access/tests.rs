@@ -1,11 +1,11 @@
-//! Lines on their way to a file and to readers.
+//! Lines on the way to a file and to readers.
 
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use devanture_config::api::LogFilter;
 
-/// A file that can be full.
+/// File that can be full.
 #[derive(Clone, Default)]
 struct Paper {
     text: Arc<Mutex<Vec<u8>>>,
@@ -17,7 +17,7 @@ impl Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut text = self.text.lock();
         if self.full.load(Ordering::Relaxed) {
-            // A disk that fills up takes a part of the line first.
+            // A disk that fills up writes a part of the line first.
             text.extend_from_slice(&bytes[..bytes.len().min(7)]);
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -132,7 +132,7 @@ async fn lines_of_another_process_are_read_and_remembered_and_not_written_again(
         old.write(line("shop", "/before", 200));
         old.flush(LONG);
         let mut rest = old.end_readers_for_one();
-        // Also where nothing is written, a line is wanted.
+        // Lines are also wanted without output.
         assert!(old.is_on());
         assert_eq!(old.read(wanted("shop"), LinesBefore::Last(0)).err(), Some(TooManyReaders::Ending));
         assert!(matches!(reader.next().await, Some(LogEvent::Line(line)) if line.target == "/before"));
@@ -217,7 +217,7 @@ async fn what_was_forgotten_is_remembered_and_shown_to_nobody_also_where_it_come
     assert_eq!(reader.next().await, None);
     let count = |wanted: &LogWanted| log.remembered(wanted, 9).len();
     assert_eq!((count(&staging), count(&wanted("a"))), (0, 1));
-    // A download that began before is logged when it ends; what begins now is the next one's.
+    // A download begun before is logged at its end; new requests belong to the next owner.
     log.write(at("a", "staging", "/late", 1));
     log.write(at("a", "staging", "/new", u64::MAX));
     log.flush(LONG);
@@ -290,7 +290,7 @@ async fn a_reader_that_comes_again_gets_each_line_once() {
     write("/4");
     let Some(LogEvent::Line(four)) = again.reader.next().await else { panic!("a line comes") };
     assert_eq!((four.target.as_str(), four.number), ("/4", 6));
-    // Beyond what is remembered, it learns since when nothing is missing.
+    // Beyond the remembered lines, the reader learns the time since which no line is missing.
     for number in 5..20 {
         write(&format!("/{number}"));
     }

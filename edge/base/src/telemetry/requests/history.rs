@@ -1,16 +1,15 @@
-//! What the versions of each environment answered lately, for charts: in slots of a minute for some hours, and of a
-//! quarter of an hour for a week. It is fed where the counts of requests are gathered, never where a request is
-//! counted.
+//! Recent answers of the versions of each environment, for charts: in slots of a minute for some hours, and of a
+//! quarter of an hour for a week. Fed when request counts are gathered, never when a request is counted.
 //!
-//! An app has so many rows at most; beyond them, its oldest ones go. The apps that answered least lately go where there
-//! are more apps than may be. Neither looks at more than what goes.
+//! The rows of an app are limited; beyond the limit, the oldest rows are dropped. Beyond the maximum number of apps,
+//! the apps with the fewest recent answers are dropped. Both only touch the dropped rows.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{BUCKETS, Counted};
 use crate::telemetry::labels::Place;
 
-/// A kind of slots: their length, and how long they are kept, both in seconds.
+/// Kind of slots: length and retention, both in seconds.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
     slot_s: u64,
@@ -23,57 +22,57 @@ const QUARTERS: Kind = Kind { slot_s: 900, kept_s: 7 * 86_400 };
 const AHEAD_S_MAX: u64 = 3_600;
 /// Longest name of an environment, in bytes.
 const NAME_BYTES_MAX: usize = 20;
-/// Default bytes of one app, …
+/// Default maximum bytes of one app, …
 const APP_BYTES_MAX: usize = 262_144;
-/// … and default number of apps.
+/// … and default maximum number of apps.
 const APPS_MAX: usize = 256;
 
-/// What a version answered within a time.
+/// Answers of a version within a time span.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TrafficFigures {
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
-    /// Of these, those that were answered with a status from 500 on.
+    /// Requests answered with a status of 500 or higher.
     pub errors: u64,
-    /// Of these, those that were answered with a status of 4xx. None from a node of the release before.
+    /// Requests answered with a status of 4xx. Zero from a node of the previous release.
     #[serde(default)]
     pub client_errors: u64,
-    /// Bytes of the bodies that were sent.
+    /// Bytes of the sent bodies.
     pub bytes: u64,
-    /// Bytes that deltas saved.
+    /// Bytes saved by deltas.
     pub saved: u64,
-    /// Requests by the bucket that their time is in.
+    /// Requests by latency bucket.
     by_bucket: [u64; BUCKETS],
 }
 
-/// What a version answered within a step.
+/// Answers of a version within a step.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TrafficRow {
-    /// The beginning of the step, in seconds since 1970 UTC.
+    /// Beginning of the step, in seconds since 1970 UTC.
     pub at_s: u64,
-    /// The short id of the version.
+    /// Short id of the version.
     pub version: String,
-    /// What it answered.
+    /// Answers of the version.
     pub figures: TrafficFigures,
 }
 
-/// A time, in steps.
+/// Time span in steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TrafficSpan {
-    /// Its beginning, in seconds since 1970 UTC; a multiple of the step.
+    /// Beginning in seconds since 1970 UTC; a multiple of the step.
     pub from_s: u64,
-    /// Its end, which is not in it.
+    /// End, exclusive.
     pub to_s: u64,
-    /// The step.
+    /// Step in seconds.
     pub step_s: u64,
-    /// Slots that were over by then are left out, also where a step begins before.
+    /// Slots that ended before are left out, even if the step began before.
     #[serde(default)]
     since_s: u64,
 }
 
 impl TrafficSpan {
-    /// The time from `from_s` on until `to_s`, as far as it is kept at `now_s`: in steps of `step_s`, or the shortest
-    /// ones that there are for it.
+    /// Returns the span from `from_s` to `to_s`, limited to the rows kept at `now_s`, with steps of `step_s` or the
+    /// shortest available steps.
     #[must_use]
     pub fn of(from_s: u64, to_s: u64, step_s: u64, now_s: u64) -> Self {
         let from_s = from_s.max(now_s.saturating_sub(QUARTERS.kept_s));
@@ -83,7 +82,7 @@ impl TrafficSpan {
         Self { from_s: from_s - from_s % step_s, to_s: to_s.min(now_s.saturating_add(1)), step_s, since_s: 0 }
     }
 
-    /// Leaves out what was over at `since_s`.
+    /// Leaves out slots that ended before `since_s`.
     #[must_use]
     pub const fn since(self, since_s: u64) -> Self {
         Self { since_s, ..self }
@@ -94,10 +93,10 @@ impl TrafficSpan {
     }
 }
 
-/// A version in an environment in one slot.
+/// Version in an environment in one slot.
 #[derive(Clone, Copy, Default)]
 struct Row {
-    /// The number of the slot since 1970 UTC.
+    /// Number of the slot since 1970 UTC.
     slot: u32,
     environment: Name,
     version: u64,
@@ -109,12 +108,12 @@ struct Row {
     by_bucket: [u32; BUCKETS],
 }
 
-/// The name of an environment, in place: rows come and go, and have no memory of their own.
+/// Name of an environment, stored inline: rows come and go without allocations.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Name([u8; NAME_BYTES_MAX], u8);
 
 impl Name {
-    /// `None` for what is no name of an environment.
+    /// Returns `None` for an invalid environment name.
     fn of(name: &str) -> Option<Self> {
         let mut bytes = [0; NAME_BYTES_MAX];
         bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
@@ -122,7 +121,7 @@ impl Name {
     }
 }
 
-/// The number that a short id is.
+/// Returns the number of a short id.
 fn number_of(version: &str) -> Option<u64> {
     u64::from_str_radix(version, 16).ok()
 }
@@ -131,12 +130,12 @@ fn short_of(number: u64) -> String {
     format!("{number:012x}")
 }
 
-/// A count as a row has it.
+/// Converts a count to the width of a row.
 fn narrow(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The rows of one kind of slots of an app, the oldest first.
+/// Rows of an app for one kind of slots, oldest first.
 #[derive(Default)]
 struct Rows(VecDeque<Row>);
 
@@ -147,12 +146,12 @@ impl Rows {
         while self.0.front().is_some_and(|row| row.slot < oldest) {
             self.0.pop_front();
         }
-        // Rows of a clock that was ahead are of no time that a chart shows, and all later ones would be added to them.
+        // Rows written while the clock was ahead belong to no time in a chart, and would absorb all later rows.
         let ahead = slot.saturating_add(narrow(AHEAD_S_MAX / kind.slot_s));
         while self.0.back().is_some_and(|row| row.slot > ahead) {
             self.0.pop_back();
         }
-        // A clock that was set back a little does not change the order.
+        // A clock set back slightly does not change the order.
         let slot = self.0.back().map_or(slot, |last| last.slot.max(slot));
         let mut current = self.0.iter_mut().rev().take_while(|row| row.slot == slot);
         if let Some(row) = current.find(|row| row.environment == environment && row.version == version) {
@@ -164,7 +163,7 @@ impl Rows {
             self.0.pop_front();
         }
         if self.0.len() == self.0.capacity() {
-            // Twice as many, but not beyond what the app may take.
+            // Doubles the capacity, at most to the limit of the app.
             self.0.reserve_exact(self.0.len().max(1).min(rows_max - self.0.len()));
         }
         let mut row = Row { slot, environment, version, ..Row::default() };
@@ -187,16 +186,16 @@ impl Row {
     }
 }
 
-/// The rows of one app.
+/// Rows of one app.
 #[derive(Default)]
 struct OfApp {
     minutes: Rows,
     quarters: Rows,
-    /// The minute of its last requests.
+    /// Minute of the last requests.
     used: u64,
 }
 
-/// The rows of all apps.
+/// Rows of all apps.
 pub(super) struct History {
     apps: BTreeMap<String, OfApp>,
     /// Apps by the minute of their last requests.
@@ -210,7 +209,7 @@ impl History {
         Self { apps: BTreeMap::new(), by_use: BTreeSet::new(), app_bytes_max: APP_BYTES_MAX, apps_max: APPS_MAX }
     }
 
-    /// Says how much is kept.
+    /// Sets the limits.
     pub(super) fn set_bounds(&mut self, app_bytes_max: usize, apps_max: usize) {
         (self.app_bytes_max, self.apps_max) = (app_bytes_max, apps_max);
         if self.is_off() {
@@ -229,14 +228,14 @@ impl History {
         }
         let Some(of) = Name::of(environment).zip(number_of(version)) else { return };
         self.note_use(app, now_s / MINUTES.slot_s);
-        // Half of them for each kind of slots.
+        // Half of the bytes for each kind of slots.
         let rows_max = self.app_bytes_max / size_of::<Row>() / 2;
         let Some(of_app) = self.apps.get_mut(app) else { return };
         of_app.minutes.add(MINUTES, of, news, now_s, rows_max);
         of_app.quarters.add(QUARTERS, of, news, now_s, rows_max);
     }
 
-    /// Notes that an app has requests, and drops those that had none for the longest time where there are too many.
+    /// Records requests of an app, and drops the least recently used apps beyond the maximum.
     fn note_use(&mut self, app: &str, minute: u64) {
         match self.apps.get_mut(app) {
             Some(of_app) if of_app.used == minute => return,
@@ -254,7 +253,7 @@ impl History {
         }
     }
 
-    /// Forgets an app, or one environment of it.
+    /// Forgets an app, or one environment.
     pub(super) fn forget(&mut self, app: &str, environment: Option<&str>) {
         if let Some(environment) = environment {
             let Some((of_app, gone)) = self.apps.get_mut(app).zip(Name::of(environment)) else { return };
@@ -265,7 +264,7 @@ impl History {
         }
     }
 
-    /// What an environment answered within a time, by step and version.
+    /// Returns the answers of an environment within a span, by step and version.
     pub(super) fn rows(&self, app: &str, environment: &str, span: TrafficSpan) -> Vec<TrafficRow> {
         let (Some(of_app), Some(environment)) = (self.apps.get(app), Name::of(environment)) else { return Vec::new() };
         let kind = span.kind();
@@ -291,7 +290,7 @@ impl TrafficFigures {
         self.add(&Self { requests, errors, client_errors, bytes: row.bytes, saved: row.saved, by_bucket });
     }
 
-    /// Adds what another node answered.
+    /// Adds the answers of another node.
     pub fn add(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.errors = self.errors.saturating_add(other.errors);
@@ -303,8 +302,8 @@ impl TrafficFigures {
         }
     }
 
-    /// The time within which `percent` of the requests were answered, in milliseconds: exact to the bucket, and within
-    /// that as if they were spread evenly. Of those beyond the last bound, that one.
+    /// Returns the time in milliseconds within which `percent` of the requests were answered: exact to the bucket, and
+    /// interpolated within the bucket. For requests beyond the last bound, returns the last bound.
     #[must_use]
     pub fn latency_ms(&self, percent: u32) -> f64 {
         let total: u64 = self.by_bucket.iter().fold(0, |sum, count| sum.saturating_add(*count));
@@ -322,7 +321,7 @@ impl TrafficFigures {
     }
 }
 
-/// A number as a float: what is lost beyond 2⁵³ is less than a chart shows.
+/// Converts a number to a float: the loss beyond 2⁵³ is invisible in a chart.
 #[expect(clippy::cast_precision_loss, reason = "as above")]
 const fn exact(number: u64) -> f64 {
     number as f64
@@ -366,7 +365,7 @@ mod tests {
         let found = requests(&history, "shop", last);
         assert_eq!((found.len(), last.step_s), (180, 60));
         assert!(found.iter().all(|(_, version, requests)| version == two && *requests == 3), "{found:?}");
-        // Nobody knows the minutes of a day ago, and the steps are longer.
+        // Minutes of a day ago are not kept, and the steps are longer.
         let day = TrafficSpan::of(now_s - 86_400, now_s, 60, now_s);
         let found = requests(&history, "shop", day);
         assert_eq!((day.step_s, found.len(), found[0].2), (900, 97, 45));
@@ -386,7 +385,7 @@ mod tests {
         assert!(of_app.minutes.0.len() <= 181 && of_app.quarters.0.len() <= 673);
     }
 
-    /// Law 11: what was answered for a former owner of the name is in no step of the next one's.
+    /// Law 11: answers for a former owner of the name appear in no step of the next owner.
     #[test]
     fn a_step_that_begins_before_its_app_has_only_what_came_since() {
         let (mut history, shop) = (History::new(), place("shop", "prod"));
@@ -437,7 +436,7 @@ mod tests {
         add(&mut history, "a", 2);
         add(&mut history, "c", 3);
         assert_eq!(history.apps.keys().collect::<Vec<_>>(), ["a", "c"]);
-        // After a week without requests nothing is left of it.
+        // After a week without requests no rows are left.
         add(&mut history, "c", 8 * 24 * 60);
         assert_eq!(history.apps.keys().collect::<Vec<_>>(), ["c"]);
         assert_eq!(history.by_use.len(), 1);
@@ -459,7 +458,7 @@ mod tests {
         assert_eq!(history.rows("shop", "prod", span).iter().map(|row| row.figures.requests).sum::<u64>(), 2);
     }
 
-    /// All that came after such a start was added to one slot of a time to come, and charts were empty.
+    /// All later answers were added to a single slot in the future, and charts were empty.
     #[test]
     fn requests_are_of_their_time_again_once_a_clock_that_was_ahead_is_right() {
         let (mut history, shop) = (History::new(), place("shop", "prod"));

@@ -1,4 +1,4 @@
-//! All counts of requests, and the series that they count for: gathered, forgotten and written here.
+//! All request counts and their series: gathered, dropped and written here.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::telemetry::{descriptions, escaped};
 
 /// Status classes, `1xx` to `5xx`.
 pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-/// Forms of deltas, as their metric names them.
+/// Delta formats, as named by the metric.
 pub(super) const DELTA_FORMS: [&str; 2] = ["dcb", "dcz"];
 /// Names of the metrics.
 pub(super) const SECONDS: &str = "devanture_request_seconds";
@@ -30,7 +30,7 @@ pub(super) fn seconds_of(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
-/// Durations and bytes of an environment's requests, and how many were of held visitors.
+/// Durations and bytes of an environment's requests, and the number of requests by held visitors.
 #[derive(Default)]
 struct OfPlace {
     bytes: u64,
@@ -46,20 +46,20 @@ struct OfApp {
     saved: u64,
 }
 
-/// All that count, and the series that they count for.
+/// All counts and their series.
 pub(super) struct Known {
     pub(super) counts: Vec<Arc<Counts>>,
-    /// Requests by the class of their status.
+    /// Requests by status class.
     versions: SeriesMap<Served, [u64; 5]>,
     places: SeriesMap<Place, OfPlace>,
     apps: SeriesMap<String, OfApp>,
-    /// Sums of those that had no series of their own when it was gathered.
+    /// Sums of environments without separate series at gathering time.
     others: Others,
-    /// What the versions answered lately.
+    /// Recent answers of the versions.
     pub(super) history: History,
 }
 
-/// What environments count together that have no series of their own.
+/// Sums of environments without separate series.
 struct Others {
     by_class: [u64; 5],
     of_places: OfPlace,
@@ -68,19 +68,19 @@ struct Others {
 
 static KNOWN: Mutex<Known> = Mutex::new(Known::new());
 
-/// Locked where a version is loaded or dropped and where all is gathered; never where a request is counted.
+/// Locked to load or drop a version and to gather all counts; never to count a request.
 pub(super) fn known() -> MutexGuard<'static, Known> {
     KNOWN.lock()
 }
 
-/// Moves the counts of all versions to where they are rendered from, and drops the series of those that are long gone.
+/// Moves the counts of all versions to the rendered state, and drops expired series.
 pub(in crate::telemetry) fn gather() {
     let mut known = known();
     known.gather(&mut labels::lock());
     known.forget(Instant::now());
 }
 
-/// Gathers, and writes the series by version and environment in Prometheus' text form; the others are the recorder's.
+/// Gathers, and writes the series by version and environment in Prometheus text format; the recorder writes the rest.
 pub(in crate::telemetry) fn gather_and_render() -> String {
     let mut known = known();
     let mut labels = labels::lock();
@@ -135,8 +135,8 @@ impl Known {
         self.counts.push(Arc::clone(counts));
     }
 
-    /// Begins the series of a version with the first requests that are not counted with those of others: most versions
-    /// of an edge with many apps have none.
+    /// Begins the series of a version with the first separately counted requests: most versions of an edge with many
+    /// apps have no requests.
     fn begin_series(&mut self, served: &Served) {
         self.versions.begin(served);
         self.places.begin(&served.0);
@@ -162,7 +162,7 @@ impl Known {
     fn gather_of(&mut self, counts: &Counts, labels: &mut Labels) {
         let Some(news) = counts.take() else { return };
         let (place, app) = (&counts.served.0, &counts.served.0.0);
-        // A clock that leaps ahead makes every row too old.
+        // Uses the settled clock: a clock that leaps ahead would expire every row.
         self.history.add(place, &counts.served.1, &news, clock::settled_ms() / 1_000);
         let of_place = labels.note_place(place, news.requests());
         let of_app = labels.note_app(app, news.requests());
@@ -186,7 +186,7 @@ impl Known {
         }
     }
 
-    /// The number of all series that are kept.
+    /// Returns the number of all kept series.
     #[cfg(test)]
     pub(super) fn series_count(&self) -> usize {
         self.versions.iter().count() + self.places.iter().count() + self.apps.iter().count()
@@ -198,7 +198,7 @@ impl Known {
         self.apps.forget(now);
     }
 
-    /// The series that counted anything, written as the exporter writes the others. A string takes whatever is written.
+    /// Writes the series with counts in the exporter's format. Writing to a string cannot fail.
     pub(super) fn render(&self, labels: &Labels) -> String {
         let mut text = String::new();
         let other = (OTHER.to_owned(), OTHER.to_owned());

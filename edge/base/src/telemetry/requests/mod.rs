@@ -1,9 +1,9 @@
-//! The counts of requests: additions to counters that a thread has nearly for itself, gathered when somebody looks. The
-//! exporter never drops a series, and keeps each sample of a histogram until it looks at them one by one; so those by
-//! version or environment are kept and written here.
+//! Request counts: additions to counters nearly exclusive to a thread, gathered on read. The exporter never drops a
+//! series, and keeps each sample of a histogram until the next read; so the series by version or environment are kept
+//! and written here.
 //!
-//! A series without traffic is not written. Environments that have no series of their own ([`labels`]) count together:
-//! what they count is added to the sum when it is gathered, and stays there.
+//! A series without traffic is not written. Environments without separate series ([`labels`]) are counted together:
+//! their counts are added to the sum at gathering time, and stay there.
 
 mod history;
 mod known;
@@ -23,8 +23,7 @@ pub use history::{TrafficFigures, TrafficRow, TrafficSpan};
 use known::known;
 pub(super) use known::{gather, gather_and_render};
 
-/// Upper bounds of the latency histogram, in nanoseconds. Whole numbers of them, so that the counts are those that the
-/// bounds in seconds would give.
+/// Upper bounds of the latency histogram, in whole nanoseconds, so that the counts equal those by bounds in seconds.
 const BOUNDS_NS: [u64; 16] = [
     100_000,
     250_000,
@@ -43,47 +42,47 @@ const BOUNDS_NS: [u64; 16] = [
     5_000_000_000,
     10_000_000_000,
 ];
-/// Of the histogram: one for each bound, and one for what took longer than the last.
+/// Number of buckets: one per bound, and one for times beyond the last bound.
 const BUCKETS: usize = BOUNDS_NS.len() + 1;
 
-/// Counters of one stripe, or of all of them: `N` counts requests, and `S` sums up. Those of a fast answer of a file
-/// are first, in one cache line. All are two lines, which are one to the processor, as it fetches them in pairs.
+/// Counters of one stripe, or of all stripes: `N` counts requests, and `S` holds sums. The counters of a fast file
+/// answer come first, in one cache line. All counters take two lines, which a processor fetches as a pair.
 #[derive(Default, PartialEq, Eq)]
 #[repr(C, align(128))]
 struct Figures<N, S> {
     bytes: S,
     nanoseconds: S,
     by_class: [N; 5],
-    /// Of requests whose time is in this bucket and in none before.
+    /// Requests by bucket, each counted in exactly one bucket.
     by_bucket: [N; BUCKETS],
-    /// Of visitors who are held on the version though another one is live.
+    /// Requests of visitors held on the version while another version is live.
     held: N,
     by_delta_form: [N; 2],
     saved: S,
 }
 
-/// What one thread counts.
+/// Counters of one thread.
 type Counting = Figures<ShortCount, Count>;
 
-/// What all threads have counted, which begins again at 0 as their counts do, or since the last look.
+/// Counts of all threads: totals that wrap around like the thread counters, or differences since the last read.
 type Counted = Figures<u32, u64>;
 
-/// A version in an environment.
+/// Version in an environment.
 type Served = (Place, String);
 
-/// Counts of one version, until they are gathered.
+/// Counts of one version until gathered.
 struct Counts {
-    /// Made by the first request of a thread: most versions of an edge with many apps have none for long.
+    /// Created by the first request of a thread: most versions of an edge with many apps have no requests for long.
     stripes: Stripes<Counting>,
-    /// Counts gathered so far, once there were any; locked together with the list of versions.
+    /// Counts gathered so far, if any; locked together with the list of versions.
     gathered: Mutex<Option<Box<Counted>>>,
-    /// Whether it counts for series, its own or its app's; changed under the same lock.
+    /// True if the counts belong to series of the version or the app; changed under the same lock.
     has_series: AtomicBool,
     served: Served,
 }
 
-/// The counters of one version in one place, ready for the hot path: no look-up by name is left. Counts are rendered
-/// when it was gathered: every few seconds, whenever the metrics are rendered, and when this is dropped.
+/// Counters of one version in one environment for the hot path, without look-ups by name. Counts are rendered once
+/// gathered: every few seconds, whenever the metrics are rendered, and on drop.
 pub struct RequestMetrics {
     stripes: Stripes<Counting>,
     counts: Arc<Counts>,
@@ -98,7 +97,7 @@ impl RequestMetrics {
         metrics
     }
 
-    /// Those that nobody gathers yet.
+    /// Creates counters that are not gathered yet.
     fn unknown(app: &str, environment: &str, version: &str) -> Self {
         let stripes = Stripes::default();
         let counts = Counts {
@@ -110,7 +109,7 @@ impl RequestMetrics {
         Self { stripes, counts: Arc::new(counts) }
     }
 
-    /// Counts one request that took `time`: no lock, no clock, and no memory but for a thread's first one.
+    /// Counts one request that took `time`, without a lock or a clock; allocates only for a thread's first request.
     #[inline]
     pub fn count(&self, status: StatusCode, body_bytes: u64, time: Duration) {
         let slot = Slot::here();
@@ -127,7 +126,7 @@ impl RequestMetrics {
         }
     }
 
-    /// Counts an answer that is a delta, and what it saves; the forms are numbered in the order of `DELTA_FORMS`.
+    /// Counts an answer sent as a delta and the saved bytes; `form` is an index into `DELTA_FORMS`.
     pub fn count_delta(&self, form: usize, saved_bytes: u64) {
         let slot = Slot::here();
         let Some(stripe) = self.stripes.at(slot) else { return };
@@ -137,7 +136,7 @@ impl RequestMetrics {
         stripe.saved.add(saved_bytes, slot);
     }
 
-    /// Counts a request of a visitor who is held on the version though another one is live.
+    /// Counts a request of a visitor held on the version while another version is live.
     pub fn count_held(&self) {
         let slot = Slot::here();
         if let Some(stripe) = self.stripes.at(slot) {
@@ -146,20 +145,20 @@ impl RequestMetrics {
     }
 }
 
-/// Says how much is kept of what versions answered lately: bytes of one app, and apps; 0 of either keeps nothing.
+/// Sets the limits of recent answers: bytes per app, and apps; 0 for either keeps nothing.
 pub fn keep_traffic(app_bytes_max: usize, apps_max: usize) {
     known().history.set_bounds(app_bytes_max, apps_max);
 }
 
-/// Forgets what was kept of an app that is gone, or of one environment of it.
+/// Forgets the recent answers of a removed app, or of one environment.
 pub fn forget_traffic(app: &str, environment: Option<&str>) {
     let mut known = known();
-    // What was counted for it until now goes, too.
+    // Counts made so far are dropped, too.
     known.gather(&mut labels::lock());
     known.history.forget(app, environment);
 }
 
-/// What the versions of an environment answered within a time, by step and version.
+/// Returns the answers of an environment's versions within a span, by step and version.
 #[must_use]
 pub fn traffic(app: &str, environment: &str, span: TrafficSpan) -> Vec<TrafficRow> {
     let mut known = known();
@@ -167,21 +166,21 @@ pub fn traffic(app: &str, environment: &str, span: TrafficSpan) -> Vec<TrafficRo
     known.history.rows(app, environment, span)
 }
 
-/// The first bucket whose bound is not exceeded; the one after all bounds otherwise. From the first one on: most
-/// answers are quick, and are done with after one comparison.
+/// Returns the first bucket with a bound not below the value; otherwise the bucket after all bounds. Linear search,
+/// since most answers are quick and need one comparison.
 fn bucket_of(nanoseconds: u64) -> usize {
     BOUNDS_NS.iter().position(|bound| nanoseconds <= *bound).unwrap_or(BOUNDS_NS.len())
 }
 
 impl Drop for RequestMetrics {
-    /// Nobody counts here any more: what was not gathered yet is now.
+    /// The counts end here: gathers the rest.
     fn drop(&mut self) {
         known().end(&self.counts, &mut labels::lock(), Instant::now());
     }
 }
 
 impl Counts {
-    /// The counts so far; `None` if there are none.
+    /// Returns the counts so far; `None` without counts.
     fn totals(&self) -> Option<Counted> {
         let mut totals = None;
         for stripe in self.stripes.iter() {
@@ -190,8 +189,8 @@ impl Counts {
         totals
     }
 
-    /// What was counted since the last time. The caller holds the lock of all that is known, so nothing is on its way
-    /// when somebody reads; `None` if nothing was.
+    /// Returns the counts since the last call; `None` without new counts. The caller holds the lock of all counts, so a
+    /// reader never finds counts in transit.
     fn take(&self) -> Option<Counted> {
         let totals = self.totals()?;
         let mut gathered = self.gathered.lock();
@@ -204,7 +203,7 @@ impl Counts {
     }
 }
 
-/// Adds the counts of a stripe to sums that begin again at 0 as they do.
+/// Adds the counts of a stripe to totals that wrap around equally.
 fn add_counts(to: &mut [u32], counts: &[ShortCount]) {
     for (to, count) in to.iter_mut().zip(counts) {
         *to = to.wrapping_add(count.get());
@@ -222,7 +221,7 @@ impl Counted {
         saved: 0,
     };
 
-    /// Adds what one thread has counted.
+    /// Adds the counts of one thread.
     fn add(&mut self, stripe: &Counting) {
         self.bytes = self.bytes.wrapping_add(stripe.bytes.get());
         self.nanoseconds = self.nanoseconds.wrapping_add(stripe.nanoseconds.get());
@@ -247,7 +246,7 @@ impl Counted {
         }
     }
 
-    /// Requests, whatever their status.
+    /// Returns the number of requests with any status.
     fn requests(&self) -> u64 {
         self.by_class.iter().fold(0, |sum, count| sum.saturating_add((*count).into()))
     }

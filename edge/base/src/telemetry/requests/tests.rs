@@ -1,4 +1,4 @@
-//! Tests of the counts of requests.
+//! Tests of the request counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::telemetry::labels::Labels;
 use crate::telemetry::series::{GONE_KEPT, GONE_MAX};
 
-/// Held by tests of which one lets the other's series be forgotten, where both run in one process.
+/// Held by tests that let the series of another test be dropped, if both run in one process.
 static FORGETTING: Mutex<()> = Mutex::new(());
 
 fn recorder() -> PrometheusRecorder {
@@ -19,19 +19,19 @@ fn recorder() -> PrometheusRecorder {
     PrometheusBuilder::new().set_buckets_for_metric(matcher, &BOUNDS_NS.map(seconds_of)).unwrap().build_recorder()
 }
 
-/// The value of a series.
+/// Returns the value of a series.
 fn value(text: &str, series: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {series} in\n{text}")).to_owned()
 }
 
-/// All lines of one app.
+/// Returns all lines of one app.
 fn series_of(text: &str, app: &str) -> Vec<String> {
     let label = format!("{{app=\"{app}\",");
     text.lines().filter(|line| line.contains(&label)).map(str::to_owned).collect()
 }
 
-/// Latency's lines of one app.
+/// Returns the latency lines of one app.
 fn lines_of(text: &str, app: &str) -> Vec<String> {
     let label = format!("{{app=\"{app}\",");
     text.lines().filter(|line| line.starts_with(SECONDS) && line.contains(&label)).map(str::to_owned).collect()
@@ -91,7 +91,7 @@ fn a_version_that_is_dropped_has_reported_everything_and_the_next_one_counts_on(
         let metrics = metrics::with_local_recorder(&recorder, || RequestMetrics::new("dropped", "prod", version));
         metrics.count(StatusCode::OK, 5, Duration::from_secs(11));
     }
-    // Read without gathering: the drop did.
+    // Read without gathering: the drop has gathered.
     let known = known();
     let text = known.render(&labels::lock());
     for version in ["one", "two"] {
@@ -118,7 +118,7 @@ fn versions_that_are_gone_leave_no_series_and_what_is_live_counts_on() {
         metrics
     };
     let live = load("live");
-    // A push a minute, for weeks.
+    // A push per minute, for weeks.
     for number in 0..2 * GONE_MAX {
         drop(load(&number.to_string()));
         drop(RequestMetrics::new("pushed", &format!("branch-{number}"), "one"));
@@ -210,7 +210,7 @@ fn counts_that_began_again_at_zero_are_gathered_in_full() {
     assert_eq!(news(), Some((u32::MAX - 1).into()));
     count(5);
     assert_eq!((metrics.counts.totals().unwrap().by_class[1], news(), news()), (3, Some(5), None));
-    // Of two threads, whose sum begins again before either of them does.
+    // Counts of two threads with a total that wraps around before either count does.
     std::thread::scope(|scope| scope.spawn(|| metrics.count(StatusCode::OK, 0, Duration::ZERO)).join().unwrap());
     count(u32::MAX - 7);
     assert_eq!(news(), Some((u32::MAX - 6).into()));
@@ -244,7 +244,7 @@ fn no_counter_goes_back_when_another_app_takes_the_series_of_one() {
 }
 
 proptest! {
-    /// Every time near a bound, and any between: in the bucket where a recorded sample of as many seconds is, in
+    /// Every time near a bound, and times in between: counted in the bucket of a recorded sample with equal seconds, in
     /// the same text.
     #[test]
     fn the_histogram_reads_as_if_each_request_had_been_recorded(
@@ -286,7 +286,7 @@ proptest! {
                 prop_assert_eq!(ours, direct);
                 continue;
             }
-            // The exporter rounds after each addition; ours is rounded once.
+            // The exporter rounds after each addition; this code rounds once.
             let ((ours, sum), (direct, rounded)) = (ours.rsplit_once(' ').unwrap(), direct.rsplit_once(' ').unwrap());
             prop_assert_eq!(ours, direct);
             let exact = Duration::from_nanos(times.iter().sum()).as_secs_f64();
